@@ -1,0 +1,287 @@
+//! What can go wrong, as data: a stable code, the whole cause chain, evidence, and the next step.
+//!
+//! A [`Fault`] is used three ways: as the outcome of an effect (and then it is in the log), as the
+//! answer to a refused command, and as the body of an API error. It never says "unknown error":
+//! every fault names its code, and there is no code for "something".
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Longest message, cause, evidence line or hint in bytes; longer text is cut and marked.
+pub const FAULT_TEXT_BYTES_MAX: usize = 2_048;
+/// Most causes or evidence lines that one fault carries.
+pub const FAULT_LINES_MAX: usize = 64;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $exit:expr;)*) => {
+        /// The stable code of a fault. Scripts match on it; names are only ever added.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Code { $($(#[$doc])* $variant),* }
+
+        impl Code {
+            /// All codes, for documentation and tests.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The stable name.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// What kind of answer it is; faces derive exit codes and HTTP statuses from it.
+            #[must_use]
+            pub fn class(self) -> Class {
+                match self { $(Self::$variant => $exit),* }
+            }
+
+            fn parse(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+/// The five kinds of answer that are not success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// A rule forbids it; the request itself was understood. Exit code 1.
+    Refused,
+    /// Something in the world failed. Exit code 2.
+    Fault,
+    /// The thing named does not exist (any more). Exit code 3.
+    NotFound,
+    /// It may work later without a change. Exit code 4.
+    Busy,
+    /// The request does not make sense. Exit code 64.
+    Usage,
+}
+
+codes! {
+    /// The environment's incarnation is over.
+    EnvironmentDestroyed = "environment_destroyed", Class::NotFound;
+    /// No record of such an environment.
+    EnvironmentNotFound = "environment_not_found", Class::NotFound;
+    /// In use, or another operation is in progress.
+    EnvironmentBusy = "environment_busy", Class::Busy;
+    /// The id is taken by an environment that differs from the one asked for.
+    EnvironmentExists = "environment_exists", Class::Refused;
+    /// Work would become unreachable.
+    UnsafeToRemove = "unsafe_to_remove", Class::Refused;
+    /// A path does not exist.
+    PathNotFound = "path_not_found", Class::NotFound;
+    /// The place where the worktree belongs is taken by something that is not ours.
+    PathExists = "path_exists", Class::Refused;
+    /// Not inside a git repository.
+    NotGitRepo = "not_git_repo", Class::Refused;
+    /// The repository has no commit to start from.
+    NoCommits = "no_commits", Class::Refused;
+    /// The base names no commit.
+    BaseNotFound = "base_not_found", Class::Refused;
+    /// The branch exists, or is in use elsewhere.
+    BranchExists = "branch_exists", Class::Refused;
+    /// The branch to reuse does not exist.
+    BranchNotFound = "branch_not_found", Class::Refused;
+    /// The repository's hook was not trusted by the user.
+    NotTrusted = "not_trusted", Class::Refused;
+    /// A hook ended with a failure.
+    HookFailed = "hook_failed", Class::Fault;
+    /// Not proven to be made by this daemon.
+    NotOurs = "not_ours", Class::Refused;
+    /// No space left.
+    DiskFull = "disk_full", Class::Fault;
+    /// A time limit passed.
+    Timeout = "timeout", Class::Fault;
+    /// Somebody asked to stop.
+    Cancelled = "cancelled", Class::Refused;
+    /// git is missing, too old, or ended with an error.
+    GitFailed = "git_failed", Class::Fault;
+    /// git is not installed or too old.
+    GitMissing = "git_missing", Class::Fault;
+    /// The repository uses a feature that is not supported.
+    UnsupportedRepository = "unsupported_repository", Class::Refused;
+    /// The file system said no.
+    Io = "io_error", Class::Fault;
+    /// The file system denies access.
+    PermissionDenied = "permission_denied", Class::Fault;
+    /// The request is malformed.
+    InvalidRequest = "invalid_request", Class::Usage;
+    /// The request is larger than the limit.
+    RequestTooLarge = "request_too_large", Class::Usage;
+    /// The idempotency key was used for another request.
+    IdempotencyConflict = "idempotency_conflict", Class::Refused;
+    /// A configured limit is reached.
+    LimitReached = "limit_reached", Class::Busy;
+    /// No such lease.
+    LeaseNotFound = "lease_not_found", Class::NotFound;
+    /// No such address in the API.
+    NotFound = "not_found", Class::NotFound;
+    /// The daemon cannot be reached.
+    DaemonUnreachable = "daemon_unreachable", Class::Busy;
+    /// Another daemon owns the data directory.
+    AlreadyRunning = "already_running", Class::Busy;
+    /// The configuration cannot be used.
+    InvalidConfig = "invalid_config", Class::Usage;
+    /// The log cannot be read or written.
+    JournalFailed = "journal_failed", Class::Fault;
+    /// The daemon is shutting down.
+    ShuttingDown = "shutting_down", Class::Busy;
+    /// A defect of the program; the message says where.
+    Defect = "defect", Class::Fault;
+}
+
+impl Class {
+    /// The exit code of a command line call that ends with it.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Refused => 1,
+            Self::Fault => 2,
+            Self::NotFound => 3,
+            Self::Busy => 4,
+            Self::Usage => 64,
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// Stored by name: an enum index would silently change its meaning when codes are reordered.
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(d)?;
+        Self::parse(&name).ok_or_else(|| serde::de::Error::custom(format!("no code {name:?}")))
+    }
+}
+
+/// One thing that went wrong or was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What scripts match on.
+    pub code: Code,
+    /// One sentence for people.
+    pub message: String,
+    /// The chain of causes, outermost first.
+    pub causes: Vec<String>,
+    /// What it is about: paths, commits, the last lines of a hook.
+    pub evidence: Vec<String>,
+    /// The next step for the person who reads it.
+    pub hint: String,
+    /// Whether trying again without a change may help.
+    pub transient: bool,
+}
+
+impl Fault {
+    /// A permanent fault with a message and a next step.
+    #[must_use]
+    pub fn new(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: cut(message.into()),
+            causes: Vec::new(),
+            evidence: Vec::new(),
+            hint: cut(hint.into()),
+            transient: false,
+        }
+    }
+
+    /// The same fault, worth another attempt.
+    #[must_use]
+    pub fn transient(mut self) -> Self {
+        self.transient = true;
+        self
+    }
+
+    /// The same fault with one more cause, deeper than those it has.
+    #[must_use]
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        if self.causes.len() < FAULT_LINES_MAX {
+            self.causes.push(cut(cause.to_string()));
+        }
+        self
+    }
+
+    /// The same fault with an error and all that it says caused it.
+    #[must_use]
+    pub fn caused_by(mut self, error: &dyn std::error::Error) -> Self {
+        let mut next = Some(error);
+        while let Some(e) = next {
+            self = self.because(e);
+            next = e.source();
+        }
+        self
+    }
+
+    /// The same fault with evidence lines; past [`FAULT_LINES_MAX`] they are counted, not kept.
+    #[must_use]
+    pub fn with_evidence(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        let mut dropped = 0_usize;
+        for line in lines {
+            if self.evidence.len() < FAULT_LINES_MAX {
+                self.evidence.push(cut(line));
+            } else {
+                dropped += 1;
+            }
+        }
+        if dropped > 0 {
+            self.evidence.push(format!("... and {dropped} more"));
+        }
+        self
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)?;
+        for cause in &self.causes {
+            write!(f, "; caused by: {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Fault {}
+
+fn cut(mut text: String) -> String {
+    if text.len() > FAULT_TEXT_BYTES_MAX {
+        let mut end = FAULT_TEXT_BYTES_MAX;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push_str(" [cut]");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_round_trip_by_name() {
+        for code in Code::ALL {
+            assert_eq!(Code::parse(code.as_str()), Some(*code));
+        }
+        assert_eq!(Code::parse("unknown"), None);
+    }
+
+    #[test]
+    fn evidence_and_text_are_bounded() {
+        let fault = Fault::new(Code::Io, "x".repeat(10_000), "")
+            .with_evidence((0..200).map(|n| n.to_string()));
+        assert!(fault.message.len() < FAULT_TEXT_BYTES_MAX + 16);
+        assert_eq!(fault.evidence.len(), FAULT_LINES_MAX + 1);
+        assert_eq!(fault.evidence.last().map(String::as_str), Some("... and 136 more"));
+    }
+}

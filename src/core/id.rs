@@ -1,0 +1,267 @@
+//! The names of things: environments, leases, log positions, effects, times and paths.
+//!
+//! Every name is a type of its own, so that a lease can never be passed where an environment is
+//! meant. Text that comes from outside is validated here once, by `parse`; after that a value of
+//! one of these types is known to be safe in a file name, a branch name and a terminal.
+//! Nothing here reads a clock or a file.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Longest environment id in bytes; leaves room for the suffixes that file names get.
+pub const ENVIRONMENT_ID_BYTES_MAX: usize = 64;
+/// Longest idempotency key in bytes.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Why a piece of text is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// The text is empty.
+    #[error("it is empty")]
+    Empty,
+    /// The text is longer than the limit, in bytes.
+    #[error("it has {0} bytes, {1} are allowed")]
+    TooLong(usize, usize),
+    /// A character is outside the allowed set.
+    #[error("{0:?} is not allowed in it")]
+    BadCharacter(char),
+    /// The shape is one that git or a file system gives a meaning of its own.
+    #[error("{0}")]
+    BadShape(&'static str),
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text of the id.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(d)?;
+                Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// The name of an environment: letters, digits, `.`, `_` and `-`, starting with a letter or
+    /// digit. It is at once a directory name and the last part of a branch name.
+    EnvironmentId
+);
+text_id!(
+    /// The name of a lease, made at the edge when it is granted.
+    LeaseId
+);
+text_id!(
+    /// An idempotency key that a client chose for one request.
+    RequestId
+);
+
+impl EnvironmentId {
+    /// Checks that `text` can be an environment id.
+    ///
+    /// # Errors
+    /// [`IdError`] names the first thing that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        check(text, ENVIRONMENT_ID_BYTES_MAX)?;
+        if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            return Err(IdError::BadShape("it must start with a letter or a digit"));
+        }
+        if text.contains("..") {
+            return Err(IdError::BadShape("it must not contain '..'"));
+        }
+        if text.ends_with('.') || text.to_ascii_lowercase().ends_with(".lock") {
+            return Err(IdError::BadShape("it must not end in '.' or '.lock'"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl LeaseId {
+    /// Checks that `text` can be a lease id.
+    ///
+    /// # Errors
+    /// [`IdError`] names the first thing that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        check(text, ENVIRONMENT_ID_BYTES_MAX)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl RequestId {
+    /// Checks that `text` can be an idempotency key: printable ASCII without spaces.
+    ///
+    /// # Errors
+    /// [`IdError`] names the first thing that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        length(text, REQUEST_ID_BYTES_MAX)?;
+        match text.chars().find(|c| !c.is_ascii_graphic()) {
+            Some(bad) => Err(IdError::BadCharacter(bad)),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+fn length(text: &str, max: usize) -> Result<(), IdError> {
+    match text.len() {
+        0 => Err(IdError::Empty),
+        n if n > max => Err(IdError::TooLong(n, max)),
+        _ => Ok(()),
+    }
+}
+
+fn check(text: &str, max: usize) -> Result<(), IdError> {
+    length(text, max)?;
+    match text.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c))) {
+        Some(bad) => Err(IdError::BadCharacter(bad)),
+        None => Ok(()),
+    }
+}
+
+/// A position in the log. The first record has seq 1; 0 means "before the first".
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// The position after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Wall-clock time in nanoseconds since 1970-01-01 UTC, read at the edge and handed in.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// This time plus `span`, at most the end of the representable range (the year 2554).
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// How long it is from `earlier` to this time; zero when it lies behind.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Identity of one owed effect: the environment, and the seq of the record that made it owed.
+///
+/// One value serves as idempotency key, fencing token and correlation id, and it is the same
+/// after a restart because it is read from the log.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EffectId {
+    /// The environment that owes the effect.
+    pub environment: EnvironmentId,
+    /// The record that entered the step.
+    pub entered: Seq,
+}
+
+impl fmt::Display for EffectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.environment, self.entered)
+    }
+}
+
+/// A path as the operating system spells it: any bytes but NUL, also newlines and broken UTF-8.
+///
+/// The log keeps the bytes; for people and JSON it is shown with replacement characters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct HostPath(pub Vec<u8>);
+
+impl HostPath {
+    /// The bytes of the path.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl fmt::Debug for HostPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl From<&str> for HostPath {
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().to_vec())
+    }
+}
+
+impl Serialize for HostPath {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if s.is_human_readable() { s.collect_str(self) } else { self.0.serialize(s) }
+    }
+}
+
+impl<'de> Deserialize<'de> for HostPath {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        if d.is_human_readable() {
+            String::deserialize(d).map(|text| Self(text.into_bytes()))
+        } else {
+            Vec::<u8>::deserialize(d).map(Self)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environment_ids_are_safe_as_file_and_branch_names() {
+        for good in ["demo", "a", "A1", "x.y_z-1", "0"] {
+            assert!(EnvironmentId::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-x", ".x", "a..b", "a.", "a.lock", "a.LOCK", "a/b", "a b", "é", "a\n"] {
+            assert!(EnvironmentId::parse(bad).is_err(), "{bad:?}");
+        }
+        assert!(EnvironmentId::parse(&"a".repeat(65)).is_err());
+    }
+
+    #[test]
+    fn a_path_keeps_bytes_that_are_not_text() {
+        let path = HostPath(vec![b'/', 0xff, b'\n']);
+        assert_eq!(path.to_string(), "/\u{fffd}\n");
+        assert_eq!(path.as_bytes(), [b'/', 0xff, b'\n']);
+    }
+}

@@ -1,0 +1,39 @@
+//! The pure core: ids, commands, events, the state and what it owes.
+//!
+//! Four functions hold the program together:
+//!
+//! * [`State::decide`]`(now, command)` says which events a command leads to, or refuses it;
+//! * [`State::apply`]`(record)` folds a recorded event in;
+//! * [`State::owed`]`(now)` says what the world owes, as a function of the state alone;
+//! * [`State::next_deadline`]`(now)` says when time alone will change that.
+//!
+//! The laws between them, which `laws.rs` tests over random histories with crashes anywhere:
+//! a fold of the log is the live state; after a crash the effects that are owed finish what was
+//! begun; a settlement that is not owed changes nothing; a snapshot plus the records after it is
+//! the whole fold.
+//!
+//! Nothing in here does I/O, reads a clock, waits, spawns or draws a random number, and there is
+//! no hash map: two folds of one log must be equal to the last byte on every machine.
+
+pub mod command;
+pub mod effect;
+pub mod event;
+pub mod fault;
+pub mod id;
+pub mod policy;
+pub mod state;
+
+mod apply;
+mod decide;
+mod settle;
+
+#[cfg(test)]
+mod laws;
+
+pub use command::Command;
+pub use decide::{Decision, destroyed, not_found};
+pub use effect::{Effect, Note, Outcome, OwedEffect};
+pub use event::{Event, Record};
+pub use fault::{Class, Code, Fault};
+pub use id::{EffectId, EnvironmentId, HostPath, LeaseId, RequestId, Seq, Time};
+pub use state::{Environment, Phase, State, Step};
