@@ -1,0 +1,214 @@
+//! The check of a whole log, through the overlay: every record, the chain, the head; and the fold.
+//!
+//! A daemon inspects its log before it opens it for writing, so that a damaged or newer file is
+//! refused with not a byte changed. `replay verify` is the same function.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableError};
+
+use super::codec::{self, Decoded};
+use super::envelope;
+use super::error::{Damage, Error};
+use super::overlay::Overlay;
+use super::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS};
+use crate::core::event::Record;
+use crate::core::{Seq, State};
+
+/// What an intact log holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// The identity of the log.
+    pub log_id: [u8; 16],
+    /// Its last record.
+    pub head: Head,
+    /// The state after it.
+    pub state: State,
+    /// The first record that is still there; 1 unless the log was trimmed.
+    pub first: Seq,
+    /// How many records were read to get there; fewer than all when a snapshot was used.
+    pub folded: u64,
+}
+
+/// How much of the log to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// From the newest snapshot that decodes; enough to start.
+    FromSnapshot,
+    /// Everything, and every snapshot is compared with the fold.
+    Everything,
+}
+
+/// Verifies the log in `path` without changing it, and hands every record read to `each`.
+///
+/// # Errors
+/// [`Error::Damaged`], [`Error::Newer`] or [`Error::Io`]; the file is as it was.
+pub fn inspect(
+    path: &Path,
+    depth: Depth,
+    each: &mut dyn FnMut(&Record, &State),
+) -> Result<Inspection, Error> {
+    let io = |source| Error::Io { what: "read the log", path: path.to_owned(), source };
+    let overlay = Overlay::open(path).map_err(io)?;
+    if path.metadata().map_err(io)?.len() == 0 {
+        return Err(Error::Damaged { path: path.to_owned(), damage: Damage::Empty });
+    }
+    // redb panics on some damaged pages; that is damage like any other.
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let db = builder().create_with_backend(overlay).map_err(|e| unreadable(&e))?;
+        Walk { db: &db, depth }.run(each)
+    }));
+    let result = result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
+        Err(Trouble::Damage(Damage::Unreadable(text.to_owned())))
+    });
+    result.map_err(|trouble| match trouble {
+        Trouble::Damage(damage) => Error::Damaged { path: path.to_owned(), damage },
+        Trouble::Newer(what) => Error::Newer { path: path.to_owned(), what },
+    })
+}
+
+/// The settings that every open of a log uses: a small cache, because the log is read in order.
+pub(super) fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(8 << 20);
+    builder
+}
+
+enum Trouble {
+    Damage(Damage),
+    Newer(String),
+}
+
+impl From<Damage> for Trouble {
+    fn from(damage: Damage) -> Self {
+        Self::Damage(damage)
+    }
+}
+
+fn unreadable(e: &dyn std::error::Error) -> Trouble {
+    Trouble::Damage(Damage::Unreadable(e.to_string()))
+}
+
+struct Walk<'a> {
+    db: &'a Database,
+    depth: Depth,
+}
+
+impl Walk<'_> {
+    fn run(&self, each: &mut dyn FnMut(&Record, &State)) -> Result<Inspection, Trouble> {
+        let txn = self.db.begin_read().map_err(|e| unreadable(&e))?;
+        let meta = txn.open_table(META).map_err(|e| missing(&e))?;
+        let word = |name: &str| -> Result<Vec<u8>, Trouble> {
+            let value = meta.get(name).map_err(|e| unreadable(&e))?;
+            let value = value.ok_or_else(|| Damage::Unreadable(format!("it has no {name}")))?;
+            Ok(value.value().to_vec())
+        };
+        let format = word(META_FORMAT)?;
+        match format.as_slice().try_into().map(u32::from_le_bytes) {
+            Ok(FORMAT) => {}
+            Ok(newer) => return Err(Trouble::Newer(format!("its format is {newer}"))),
+            Err(_) => return Err(Damage::Unreadable("its format is not a number".into()).into()),
+        }
+        let log_id = word(META_LOG_ID)?.try_into();
+        let log_id = log_id.map_err(|_| Damage::Unreadable("its id is not 16 bytes".into()))?;
+        let head = Head::from_bytes(&word(META_HEAD)?)
+            .ok_or_else(|| Damage::Unreadable("its head is not a position".into()))?;
+
+        let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
+        let first = records.first().map_err(|e| unreadable(&e))?;
+        let first = first.map_or(head.seq + 1, |(key, _)| key.value());
+        let snapshots = txn.open_table(SNAPSHOTS).map_err(|e| missing(&e))?;
+        let (mut state, mut last) = self.start(&snapshots, first)?;
+        let from = last.seq + 1;
+        let mut folded = 0;
+        for entry in records.range(from..).map_err(|e| unreadable(&e))? {
+            let (key, value) = entry.map_err(|e| unreadable(&e))?;
+            last = step(&mut state, last, key.value(), value.value(), each)?;
+            folded += 1;
+            if self.depth == Depth::Everything {
+                compare_snapshot(&snapshots, &state, last)?;
+            }
+        }
+        if last != head {
+            return Err(Damage::Head { expected: head.seq, found: last.seq }.into());
+        }
+        Ok(Inspection { log_id, head, state, first: Seq(first), folded })
+    }
+
+    /// The state to fold from: the newest usable snapshot, or nothing.
+    fn start(
+        &self,
+        snapshots: &impl ReadableTable<u64, &'static [u8]>,
+        first: u64,
+    ) -> Result<(State, Head), Trouble> {
+        if self.depth == Depth::FromSnapshot || first > 1 {
+            for entry in snapshots.iter().map_err(|e| unreadable(&e))?.rev() {
+                let (key, value) = entry.map_err(|e| unreadable(&e))?;
+                if let Some((state, crc)) = codec::decode_snapshot(value.value())
+                    && state.seq().0 == key.value()
+                {
+                    let head = Head { seq: key.value(), crc };
+                    return Ok((state, head));
+                }
+            }
+        }
+        Ok((State::default(), Head::default()))
+    }
+}
+
+fn step(
+    state: &mut State,
+    last: Head,
+    key: u64,
+    bytes: &[u8],
+    each: &mut dyn FnMut(&Record, &State),
+) -> Result<Head, Trouble> {
+    let sealed = envelope::open(key, bytes)?;
+    let expected = last.seq + 1;
+    if sealed.seq != expected || key != expected {
+        let found = if key == sealed.seq { key } else { sealed.seq };
+        return Err(Damage::OutOfOrder { expected, found }.into());
+    }
+    if sealed.previous != last.crc {
+        return Err(Damage::Chain(key).into());
+    }
+    match codec::decode(&sealed)? {
+        Decoded::Newer(what) => Err(Trouble::Newer(what)),
+        Decoded::Record(record) => {
+            state.apply(&record);
+            each(&record, state);
+            Ok(Head { seq: key, crc: sealed.crc })
+        }
+    }
+}
+
+fn compare_snapshot(
+    snapshots: &impl ReadableTable<u64, &'static [u8]>,
+    state: &State,
+    at: Head,
+) -> Result<(), Trouble> {
+    let Some(stored) = snapshots.get(at.seq).map_err(|e| unreadable(&e))? else { return Ok(()) };
+    // One that does not decode is ignored everywhere; one that decodes must be the fold.
+    match codec::decode_snapshot(stored.value()) {
+        Some((snapshot, crc)) if snapshot != *state || crc != at.crc => {
+            let text = format!("the snapshot at {} is not what the records add up to", at.seq);
+            Err(Damage::Unreadable(text).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn missing(e: &TableError) -> Trouble {
+    match e {
+        TableError::TableDoesNotExist(name) => {
+            Trouble::Damage(Damage::Unreadable(format!("it is not a groundskeeper log: no {name}")))
+        }
+        TableError::TableTypeMismatch { .. } | TableError::TypeDefinitionChanged { .. } => {
+            Trouble::Newer(e.to_string())
+        }
+        other => unreadable(other),
+    }
+}

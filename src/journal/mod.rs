@@ -1,0 +1,34 @@
+//! The log: an append-only sequence of records in one redb file, and the only code that names redb.
+//!
+//! * [`envelope`] frames a record so that it can be checked, chained and found without redb;
+//! * [`codec`] turns payloads into bytes and back, per kind and version;
+//! * [`overlay`] opens a file as evidence: nothing is ever written to it;
+//! * [`inspect`] verifies a whole log through the overlay and folds it;
+//! * [`store`] appends; [`reader`] reads and follows what is committed.
+//!
+//! What it promises: a record whose append returned is on disk; the records of one append are all
+//! there or none is; damage is found, named, and never repaired by forgetting. What it never does:
+//! decide anything, retry a failed sync, write to a file that it could not read completely, or
+//! take an empty file for a new log. It knows nothing of tokio.
+
+pub mod codec;
+pub mod envelope;
+pub mod inspect;
+pub mod overlay;
+pub mod reader;
+pub mod store;
+
+mod error;
+mod tables;
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod simdisk;
+
+pub use error::{Damage, Error};
+pub use inspect::{Inspection, inspect};
+pub use reader::Reader;
+pub use store::{Journal, Options};

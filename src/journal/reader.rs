@@ -1,0 +1,130 @@
+//! The reader's end of the log: ranges of committed records, and following.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use redb::{Database, ReadableDatabase};
+
+use super::codec::{self, Decoded};
+use super::envelope;
+use super::error::Error;
+use super::tables::RECORDS;
+use crate::core::Seq;
+use crate::core::event::Record;
+
+/// Tells readers how far the log is committed.
+#[derive(Debug)]
+pub(super) struct Watch {
+    head: Mutex<Seq>,
+    moved: Condvar,
+}
+
+impl Watch {
+    pub(super) fn new(head: Seq) -> Self {
+        Self { head: Mutex::new(head), moved: Condvar::new() }
+    }
+
+    pub(super) fn advance(&self, head: Seq) {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
+        self.moved.notify_all();
+    }
+}
+
+/// Reads committed records, beside the writer and without ever blocking it.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    db: Arc<Database>,
+    watch: Arc<Watch>,
+}
+
+impl Reader {
+    pub(super) fn new(db: Arc<Database>, watch: Arc<Watch>) -> Self {
+        Self { db, watch }
+    }
+
+    /// The last committed record.
+    #[must_use]
+    pub fn head(&self) -> Seq {
+        *self.watch.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Up to `max` records after `after`, in order; fewer at the end of the log.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], or [`Error::Damaged`] when a record is not what was written.
+    pub fn read(&self, after: Seq, max: usize) -> Result<Vec<Record>, Error> {
+        let failed = |e: redb::Error| Error::Storage { what: "be read", source: e };
+        let txn = self.db.begin_read().map_err(|e| failed(e.into()))?;
+        let table = txn.open_table(RECORDS).map_err(|e| failed(e.into()))?;
+        let mut out = Vec::new();
+        for entry in table.range(after.0.saturating_add(1)..).map_err(|e| failed(e.into()))? {
+            if out.len() >= max {
+                break;
+            }
+            let (key, value) = entry.map_err(|e| failed(e.into()))?;
+            out.push(decode(key.value(), value.value())?);
+        }
+        Ok(out)
+    }
+
+    /// Waits until a record after `after` is committed, at most for `limit`. Says whether one is.
+    #[must_use]
+    pub fn wait_past(&self, after: Seq, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        let mut head = self.watch.head.lock().unwrap_or_else(PoisonError::into_inner);
+        while *head <= after {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.watch.moved.wait_timeout(head, left);
+            head = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Follows the log from the record after `after`; ends with what `limit` of silence left.
+    pub fn follow(&self, after: Seq, limit: Duration) -> Follow {
+        Follow { reader: self.clone(), after, limit, ready: Vec::new().into_iter() }
+    }
+}
+
+/// Records as they are committed, each exactly once and in order.
+#[derive(Debug)]
+pub struct Follow {
+    reader: Reader,
+    after: Seq,
+    limit: Duration,
+    ready: std::vec::IntoIter<Record>,
+}
+
+impl Iterator for Follow {
+    type Item = Result<Record, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        const BATCH: usize = 256;
+        if let Some(record) = self.ready.next() {
+            return Some(Ok(record));
+        }
+        if !self.reader.wait_past(self.after, self.limit) {
+            return None;
+        }
+        match self.reader.read(self.after, BATCH) {
+            Ok(records) => {
+                self.after = records.last().map_or(self.after, |r| r.seq);
+                self.ready = records.into_iter();
+                self.ready.next().map(Ok)
+            }
+            Err(e) => Some(Err(e)),
+        }
+    }
+}
+
+fn decode(key: u64, bytes: &[u8]) -> Result<Record, Error> {
+    let damaged = |damage| Error::Damaged { path: "log".into(), damage };
+    let sealed = envelope::open(key, bytes).map_err(damaged)?;
+    match codec::decode(&sealed).map_err(damaged)? {
+        Decoded::Record(record) => Ok(record),
+        Decoded::Newer(what) => Err(Error::Newer { path: "log".into(), what }),
+    }
+}

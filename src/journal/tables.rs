@@ -1,0 +1,41 @@
+//! The tables of the redb file. Their names and shapes are part of the file format.
+
+use redb::TableDefinition;
+
+/// seq -> envelope.
+pub(super) const RECORDS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("records");
+/// seq -> framed snapshot of the state after that record.
+pub(super) const SNAPSHOTS: TableDefinition<'static, u64, &[u8]> =
+    TableDefinition::new("snapshots");
+/// name -> bytes: `format`, `log_id`, `head`.
+pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+
+/// The file format that this program writes and the newest it reads.
+pub(super) const FORMAT: u32 = 1;
+pub(super) const META_FORMAT: &str = "format";
+pub(super) const META_LOG_ID: &str = "log_id";
+pub(super) const META_HEAD: &str = "head";
+
+/// Position and checksum of the last record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Head {
+    /// Its seq; 0 in an empty log.
+    pub seq: u64,
+    /// Its checksum, which the next record will continue; 0 in an empty log.
+    pub crc: u32,
+}
+
+impl Head {
+    pub(super) fn to_bytes(self) -> [u8; 12] {
+        let mut out = [0; 12];
+        out[..8].copy_from_slice(&self.seq.to_le_bytes());
+        out[8..].copy_from_slice(&self.crc.to_le_bytes());
+        out
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let seq = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
+        let crc = u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?);
+        (bytes.len() == 12).then_some(Self { seq, crc })
+    }
+}
