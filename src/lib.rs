@@ -1,2 +1,5 @@
 pub mod core;
+pub mod engine;
 pub mod journal;
+pub mod killpoint;
+pub mod world;

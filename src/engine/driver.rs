@@ -1,0 +1,168 @@
+//! Owed effects to running threads: one per environment, a bounded number in all.
+//!
+//! There is no queue: what cannot be started now is still owed after the next batch. An effect
+//! that is running but not owed any more is asked to stop, and the one that replaces it waits
+//! until it is home.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use tokio::sync::broadcast;
+
+use super::handle::{Message, Progress, Receipt, Reply};
+use crate::core::effect::Effect;
+use crate::core::{
+    Code, Command, EffectId, EnvironmentId, Fault, Note, Outcome, OwedEffect, State, Step, Time,
+};
+use crate::killpoint::point;
+use crate::world::cancel::Cancel;
+use crate::world::{Reporter, World};
+
+/// Most effects that run at once. Hooks mostly wait, so this is more than there are cores.
+pub const EFFECTS_MAX: usize = 32;
+
+/// Starts and stops effects.
+pub(super) struct Driver {
+    world: Arc<World>,
+    mailbox: SyncSender<Message>,
+    progress: broadcast::Sender<Progress>,
+    running: BTreeMap<EnvironmentId, Running>,
+    /// Checkouts keep the processors busy; more of them at once than cores only get slower.
+    checkouts_max: usize,
+}
+
+struct Running {
+    id: EffectId,
+    step: Step,
+    cancel: Arc<Cancel>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        world: Arc<World>,
+        mailbox: SyncSender<Message>,
+        progress: broadcast::Sender<Progress>,
+    ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let checkouts_max = cores.max(2);
+        Self { world, mailbox, progress, running: BTreeMap::new(), checkouts_max }
+    }
+
+    /// Starts what is owed and has room; asks what is not owed any more to stop.
+    pub(super) fn start_owed(&mut self, state: &State, now: Time) {
+        for (who, running) in &self.running {
+            let owed = state.environment(who).and_then(|e| e.effect_id());
+            if owed.as_ref() != Some(&running.id) {
+                running.cancel.cancel();
+            }
+        }
+        for owed in state.owed(now) {
+            if self.running.len() >= EFFECTS_MAX {
+                break;
+            }
+            if self.has_room(&owed)
+                && let Some(effect) = state.effect(&owed.id)
+            {
+                self.start(effect);
+            }
+        }
+    }
+
+    fn has_room(&self, owed: &OwedEffect) -> bool {
+        let checkouts = || self.running.values().filter(|r| r.step == Step::AddWorktree).count();
+        !self.running.contains_key(&owed.id.environment)
+            && (owed.step != Step::AddWorktree || checkouts() < self.checkouts_max)
+    }
+
+    fn start(&mut self, effect: Effect) {
+        let id = effect.id.clone();
+        let started = Cancel::new().map(Arc::new).and_then(|cancel| {
+            let job = Job {
+                world: Arc::clone(&self.world),
+                mailbox: self.mailbox.clone(),
+                progress: self.progress.clone(),
+                cancel: Arc::clone(&cancel),
+            };
+            let step = effect.step;
+            let name = format!("gk-{}", step.as_str());
+            std::thread::Builder::new().name(name).spawn(move || job.run(&effect))?;
+            Ok(Running { id: id.clone(), step, cancel })
+        });
+        match started {
+            Ok(running) => {
+                self.running.insert(id.environment.clone(), running);
+            }
+            // No thread or no descriptor: it stays owed and is tried after the next batch.
+            Err(e) => tracing::warn!(effect = %id, error = %e, "an effect cannot be started"),
+        }
+    }
+
+    /// Notes that an effect has ended.
+    pub(super) fn home(&mut self, id: &EffectId) {
+        if self.running.get(&id.environment).is_some_and(|r| r.id == *id) {
+            self.running.remove(&id.environment);
+        }
+    }
+
+    /// Asks everything to stop.
+    pub(super) fn cancel_all(&self) {
+        for running in self.running.values() {
+            running.cancel.cancel();
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+}
+
+/// What one effect's thread holds.
+struct Job {
+    world: Arc<World>,
+    mailbox: SyncSender<Message>,
+    progress: broadcast::Sender<Progress>,
+    cancel: Arc<Cancel>,
+}
+
+impl Job {
+    fn run(&self, effect: &Effect) {
+        point("effect.started");
+        let span = tracing::debug_span!("effect", id = %effect.id, step = effect.step.as_str());
+        let _inside = span.enter();
+        let reporter = Voice { job: self, id: &effect.id };
+        let outcome = self.world.perform(effect, &self.cancel, &reporter);
+        point("effect.performed");
+        match &outcome {
+            Ok(_) => tracing::debug!("done"),
+            Err(fault) => tracing::info!(%fault, "failed"),
+        }
+        // The engine is gone only when the process is about to be.
+        drop(self.mailbox.send(Message::Home(effect.id.clone(), outcome)));
+    }
+}
+
+struct Voice<'a> {
+    job: &'a Job,
+    id: &'a EffectId,
+}
+
+impl Reporter for Voice<'_> {
+    fn note(&self, note: Note) -> bool {
+        let (answer, answered) = std::sync::mpsc::sync_channel::<Result<Receipt, Fault>>(1);
+        let reply: Reply = Box::new(move |result| drop(answer.send(result)));
+        let command = Command::Note { effect: self.id.clone(), note };
+        self.job.mailbox.send(Message::Command(command, reply)).is_ok()
+            && matches!(answered.recv(), Ok(Ok(Receipt { changed: true, .. })))
+    }
+
+    fn output(&self, line: &str) {
+        let environment = self.id.environment.clone();
+        drop(self.job.progress.send(Progress { environment, line: line.to_owned() }));
+    }
+}
+
+/// What an effect comes home with when the daemon is stopping: nothing that counts.
+pub(super) fn is_interruption(outcome: &Result<Outcome, Fault>) -> bool {
+    matches!(outcome, Err(fault) if fault.code == Code::Cancelled)
+}

@@ -1,0 +1,20 @@
+//! The one loop: take commands, decide, append, apply, publish, reply, start what is owed.
+//!
+//! One thread owns the journal and the state ([`run`]). Everything that wants something from it
+//! holds a [`Handle`]: it sends commands into a bounded mailbox and reads a published copy of the
+//! state. Effects run on threads of their own ([`driver`]), one at a time per environment, and
+//! come home as commands. A batch of commands costs one commit; there is no linger timer, because
+//! what arrives during a commit is the next batch.
+//!
+//! The order is the promise: what a reply says is durable, and what the world is asked to do was
+//! durable before. A failed commit ends the loop, and with it the process.
+
+pub mod driver;
+pub mod handle;
+pub mod priority;
+pub mod run;
+
+mod space;
+
+pub use handle::{Handle, Progress, Receipt};
+pub use run::{Ended, Engine, MAILBOX_MAX};

@@ -1,0 +1,238 @@
+//! The loop itself.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{broadcast, watch};
+
+use super::driver::{self, Driver};
+use super::handle::{Handle, Message, Progress, Receipt, Reply};
+use super::priority;
+use super::space::Space;
+use crate::core::event::Record;
+use crate::core::{Command, Event, Fault, Seq, State, Time};
+use crate::journal::{self, Journal};
+use crate::killpoint::point;
+use crate::world::World;
+
+/// Most commands that wait in the mailbox; more are refused.
+pub const MAILBOX_MAX: usize = 1_024;
+/// Most commands that one commit takes.
+const BATCH_MAX: usize = 1_024;
+/// Silence after which the log is made fast to open.
+const IDLE: Duration = Duration::from_millis(200);
+/// Longest time that running effects get to end at a shutdown.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// Lines of hook output that a slow watcher may fall behind.
+const PROGRESS_KEPT: usize = 4_096;
+
+/// How the loop ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// As asked; everything is on disk.
+    Orderly,
+    /// The log could not be written. Memory may be ahead of it: the process must end.
+    Journal(journal::Error),
+}
+
+/// The single writer: journal, state and driver.
+pub struct Engine {
+    journal: Journal,
+    state: State,
+    view: Arc<RwLock<State>>,
+    head: watch::Sender<Seq>,
+    mailbox: Receiver<Message>,
+    driver: Driver,
+    space: Space,
+    stopping: Option<(String, Instant)>,
+}
+
+/// A batch that is decided and not yet durable.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Record>,
+    replies: Vec<(Reply, Result<bool, Fault>)>,
+}
+
+impl Engine {
+    /// An engine over an open log and the state that it holds, and the door to it.
+    #[must_use]
+    pub fn new(journal: Journal, state: State, world: Arc<World>) -> (Self, Handle) {
+        let (sender, mailbox): (SyncSender<Message>, _) = sync_channel(MAILBOX_MAX);
+        let (progress, _) = broadcast::channel::<Progress>(PROGRESS_KEPT);
+        let view = Arc::new(RwLock::new(state.clone()));
+        let (head, head_watch) = watch::channel(state.seq());
+        let handle = Handle {
+            mailbox: sender.clone(),
+            view: Arc::clone(&view),
+            head: head_watch,
+            progress: progress.clone(),
+            reader: journal.reader(),
+        };
+        let space = Space::new(world.layout().root());
+        let driver = Driver::new(world, sender, progress);
+        let engine = Self { journal, state, view, head, mailbox, driver, space, stopping: None };
+        (engine, handle)
+    }
+
+    /// Runs until a shutdown or a storage failure. `started` is decided before anything else.
+    #[must_use]
+    pub fn run(mut self, started: Command) -> Ended {
+        tracing::info!(priority = priority::raise().as_str(), "log writer");
+        match self.serve(started) {
+            Ok(()) => Ended::Orderly,
+            Err(e) => Ended::Journal(e),
+        }
+    }
+
+    fn serve(&mut self, started: Command) -> Result<(), journal::Error> {
+        let mut batch = Batch::default();
+        self.decide(&mut batch, started, None);
+        self.finish(batch)?;
+        let mut last_work = Instant::now();
+        while !self.is_over() {
+            let mut batch = Batch::default();
+            match self.mailbox.recv_timeout(self.patience(last_work)) {
+                Ok(message) => {
+                    self.take(&mut batch, message);
+                    while batch.replies.len() < BATCH_MAX
+                        && let Ok(message) = self.mailbox.try_recv()
+                    {
+                        self.take(&mut batch, message);
+                    }
+                    last_work = Instant::now();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.state.next_deadline(Time(0)).is_some_and(|t| t <= self.now()) {
+                self.decide(&mut batch, Command::Tick, None);
+            }
+            self.finish(batch)?;
+            if last_work.elapsed() >= IDLE {
+                self.journal.checkpoint()?;
+            }
+        }
+        self.end()
+    }
+
+    /// How long there is nothing to do but wait for the mailbox.
+    fn patience(&self, last_work: Instant) -> Duration {
+        const FOREVER: Duration = Duration::from_secs(3_600);
+        let now = self.now();
+        let deadline = self.state.next_deadline(now).map_or(FOREVER, |t| t.since(now));
+        let idle = if self.journal.is_checkpointed() {
+            FOREVER
+        } else {
+            IDLE.saturating_sub(last_work.elapsed())
+        };
+        let drain = self
+            .stopping
+            .as_ref()
+            .map_or(FOREVER, |(_, since)| DRAIN_LIMIT.saturating_sub(since.elapsed()));
+        deadline.min(idle).min(drain)
+    }
+
+    fn is_over(&self) -> bool {
+        self.stopping
+            .as_ref()
+            .is_some_and(|(_, since)| self.driver.is_idle() || since.elapsed() >= DRAIN_LIMIT)
+    }
+
+    fn take(&mut self, batch: &mut Batch, message: Message) {
+        match message {
+            Message::Command(command, reply) => self.decide(batch, command, Some(reply)),
+            Message::Home(id, outcome) => {
+                self.driver.home(&id);
+                // What was stopped for the shutdown is owed again after the next start.
+                if self.stopping.is_none() || !driver::is_interruption(&outcome) {
+                    self.decide(batch, Command::Settle { effect: id, outcome }, None);
+                }
+            }
+            Message::Shutdown(reason) => {
+                self.stopping.get_or_insert_with(|| (reason, Instant::now()));
+                self.driver.cancel_all();
+            }
+        }
+    }
+
+    /// Decides one command against the state as it will be after this batch. The state runs ahead
+    /// of the disk here; nobody sees it before the commit, and a failed commit ends the process.
+    fn decide(&mut self, batch: &mut Batch, command: Command, reply: Option<Reply>) {
+        let now = self.now();
+        let allowed = self.space.allows(&command);
+        let decided = match (allowed, self.stopping.is_some() && is_new_work(&command)) {
+            (Err(fault), _) => Err(fault),
+            (Ok(()), true) => Err(stopping()),
+            (Ok(()), false) => self.state.decide(now, command),
+        };
+        let changed = decided.map(|events| {
+            let changed = !events.is_empty();
+            for event in events {
+                let record = self.record(now, event);
+                self.state.apply(&record);
+                batch.records.push(record);
+            }
+            changed
+        });
+        if let Some(reply) = reply {
+            batch.replies.push((reply, changed));
+        }
+    }
+
+    fn record(&self, at: Time, event: Event) -> Record {
+        let start = u32::from(matches!(event, Event::DaemonStarted(_)));
+        Record { seq: self.state.seq().next(), at, boot: self.state.boot() + start, event }
+    }
+
+    /// Commit, publish, reply, act: in this order.
+    fn finish(&mut self, batch: Batch) -> Result<(), journal::Error> {
+        point("engine.decided");
+        if !batch.records.is_empty() {
+            self.journal.append(&batch.records, &self.state)?;
+            point("engine.committed");
+            let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+            for record in &batch.records {
+                view.apply(record);
+            }
+            drop(view);
+            self.head.send_replace(self.state.seq());
+        }
+        let seq = self.state.seq();
+        for (reply, result) in batch.replies {
+            reply(result.map(|changed| Receipt { seq, changed }));
+        }
+        point("engine.replied");
+        if self.stopping.is_none() {
+            self.driver.start_owed(&self.state, self.now());
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), journal::Error> {
+        let reason = self.stopping.take().map_or_else(String::new, |(reason, _)| reason);
+        let mut batch = Batch::default();
+        self.decide(&mut batch, Command::Stop { reason }, None);
+        self.stopping = Some((String::new(), Instant::now()));
+        self.finish(batch)?;
+        self.journal.checkpoint()
+    }
+
+    /// Wall clock, but never behind the last record: a clock that is set back must not reorder
+    /// the log.
+    fn now(&self) -> Time {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let clock = Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+        clock.max(self.state.at())
+    }
+}
+
+fn is_new_work(command: &Command) -> bool {
+    matches!(command, Command::Provision { .. } | Command::Destroy { .. } | Command::Lease { .. })
+}
+
+fn stopping() -> Fault {
+    let code = crate::core::Code::ShuttingDown;
+    Fault::new(code, "the daemon is shutting down", "start it again").transient()
+}

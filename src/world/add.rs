@@ -1,0 +1,352 @@
+//! Making a worktree so that any number can be made at once, by us and by others.
+//!
+//! `git worktree add` writes its administrative directory file by file where every other git
+//! process sees it, and takes the lock of the shared configuration; at sixteen at once it fails
+//! 10-68 % of the time and leaves an orphan branch. Here the directory is built aside and published
+//! with one `rename`, the branch is made by compare-and-swap, and the files are written outside
+//! any lock. Nothing that others can see is ever incomplete.
+//!
+//! Every step can be repeated: what an interrupted attempt left is recognised by our marker (or,
+//! for the branch, by our line in its reflog) and used or replaced.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::attributes::Config;
+use super::checkout::Checkout;
+use super::exec::Finished;
+use super::git::{self, Git};
+use super::index::Hash;
+use super::marker::{self, Admin, Marker};
+use super::{Task, paths};
+use crate::core::event::Worktree;
+use crate::core::{Code, Environment, Fault, Outcome};
+use crate::killpoint::point;
+
+/// Attempts to put an entry into a directory that others may remove while it is empty.
+const RACES_MAX: usize = 16;
+
+/// Performs [`Step::AddWorktree`](crate::core::Step::AddWorktree).
+pub(super) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let target = paths::from_host(&env.plan.path);
+    let common = paths::from_host(&env.plan.repository.common_dir);
+    let admin = Admin::of(task.log_id(), env);
+    let config = read_config(task, &common)?;
+    let hash = supported(env, &config)?;
+
+    let identity = claim(task, &target, &admin)?;
+    point("add.claimed");
+    let marker = Marker::new(task.log_id(), env, identity);
+    let fresh = match published(task, &admin, &marker)? {
+        true => false,
+        false => {
+            stage(task, &admin, &marker, &target, &config)?;
+            point("add.staged");
+            make_branch(task, &common)?;
+            point("add.branched");
+            publish(&admin)?;
+            true
+        }
+    };
+    point("add.published");
+    let commit = commit_of(task, &admin, &target)?;
+    let done = Checkout {
+        git: Git::exact(&admin.published, Some(&target), Some(task.lock), task.cancel),
+        admin_dir: &admin.published,
+        target: &target,
+        common_dir: &common,
+        commit: &commit,
+        config: &config,
+        hash,
+        fresh: fresh && only_git_file(&target),
+    }
+    .run()?;
+    point("add.checked_out");
+    let source = paths::from_host(&env.plan.repository.source);
+    let has =
+        |dir: &Path, name: &str| !name.is_empty() && dir.join(name).symlink_metadata().is_ok();
+    Ok(Outcome::Added(Worktree {
+        admin_dir: paths::to_host(&admin.published),
+        device: identity.0,
+        inode: identity.1,
+        checkout: if done.by_us { "parallel" } else { "git" }.to_owned(),
+        checkout_reason: done.reason,
+        files: done.files,
+        racy: !done.by_us,
+        has_include: !source.as_os_str().is_empty() && has(&source, super::include::LIST),
+        has_setup: has(&target, &env.plan.setup_path),
+    }))
+}
+
+fn read_config(task: &Task<'_>, common: &Path) -> Result<Config, Fault> {
+    let git = Git::exact(common, None, Some(task.lock), task.cancel);
+    Ok(Config::parse(&git.output(["config", "--list", "-z"])?))
+}
+
+fn supported(env: &Environment, config: &Config) -> Result<Hash, Fault> {
+    if let Some(storage) = config.ref_storage() {
+        let message = format!("repositories that store refs as {storage} are not supported yet");
+        let hint = "use `git refs migrate --ref-format=files`, or another clone";
+        return Err(Fault::new(Code::UnsupportedRepository, message, hint));
+    }
+    match env.plan.repository.object_format.as_str() {
+        "sha1" => Ok(Hash::Sha1),
+        "sha256" => Ok(Hash::Sha256),
+        other => {
+            let message = format!("object format {other:?} is not supported");
+            Err(Fault::new(Code::UnsupportedRepository, message, "use another clone"))
+        }
+    }
+}
+
+/// Makes the directory, or recognises it as made by an interrupted attempt.
+fn claim(task: &Task<'_>, target: &Path, admin: &Admin) -> Result<(u64, u64), Fault> {
+    let parent = target.parent().unwrap_or(target);
+    std::fs::create_dir_all(parent).map_err(paths::failed("create", parent))?;
+    match std::fs::create_dir(target) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(paths::fault("create", target, &e));
+        }
+        _ => {}
+    }
+    let found = marker::identity(target)?.ok_or_else(|| {
+        Fault::new(Code::Io, "the new directory is gone again", "try again").transient()
+    })?;
+    let mut entries = std::fs::read_dir(target).map_err(paths::failed("read", target))?;
+    if entries.next().is_none() {
+        return Ok(found);
+    }
+    for dir in [&admin.published, &admin.staged] {
+        if let Some(marker) = Marker::read(dir)? {
+            let root = task.layout().worktrees();
+            let mine =
+                marker::prove(&root, target, found, Some(&marker), task.log_id(), task.env());
+            if mine.is_ok() {
+                return Ok(found);
+            }
+        }
+    }
+    let message = format!("{} exists and is not ours", target.display());
+    Err(Fault::new(Code::PathExists, message, "move it away, or choose another id"))
+}
+
+/// Whether an interrupted attempt has published this worktree already.
+fn published(task: &Task<'_>, admin: &Admin, marker: &Marker) -> Result<bool, Fault> {
+    match Marker::read(&admin.published)? {
+        Some(found) if found == *marker => Ok(true),
+        Some(found) if found.is_of(task.log_id(), task.env()) => {
+            // Ours, but of a directory that is no more: built anew.
+            let stale = super::removal::take_away(&admin.published, &admin.folder)?;
+            std::fs::remove_dir_all(&stale).map_err(paths::failed("remove", &stale))?;
+            Ok(false)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Builds the administrative directory where nobody looks, and the worktree's pointer to it.
+fn stage(
+    task: &Task<'_>,
+    admin: &Admin,
+    marker: &Marker,
+    target: &Path,
+    config: &Config,
+) -> Result<(), Fault> {
+    let env = task.env();
+    let staged = &admin.staged;
+    if paths::exists(staged).map_err(paths::failed("look at", staged))? {
+        std::fs::remove_dir_all(staged).map_err(paths::failed("remove", staged))?;
+    }
+    for _ in 0..RACES_MAX {
+        match std::fs::create_dir_all(staged) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            made => {
+                made.map_err(paths::failed("create", staged))?;
+                break;
+            }
+        }
+    }
+    marker.write(staged)?;
+    let put = |name: &str, text: Vec<u8>| {
+        let path = staged.join(name);
+        std::fs::write(&path, text).map_err(paths::failed("write", &path))
+    };
+    let pointer = target.join(".git");
+    put("HEAD", format!("ref: refs/heads/{}\n", env.plan.branch).into_bytes())?;
+    put("commondir", b"../..\n".to_vec())?;
+    put("gitdir", with_newline(&pointer))?;
+    put("locked", lock_reason(env).into_bytes())?;
+    copy_worktree_config(task, staged, config)?;
+    let mut text = b"gitdir: ".to_vec();
+    text.extend(with_newline(&admin.published));
+    std::fs::write(&pointer, text).map_err(paths::failed("write", &pointer))
+}
+
+/// The reason that `git worktree lock` shows while the environment lives.
+fn lock_reason(env: &Environment) -> String {
+    format!(
+        "groundskeeper environment {} (incarnation {}); remove it with `groundskeeper rm {}`\n",
+        env.id, env.incarnation, env.id
+    )
+}
+
+fn with_newline(path: &Path) -> Vec<u8> {
+    let mut bytes = paths::to_host(path).0;
+    bytes.push(b'\n');
+    bytes
+}
+
+/// As `git worktree add` does: the new worktree starts with the settings of the one it came from,
+/// but for those that only make sense there.
+fn copy_worktree_config(task: &Task<'_>, staged: &Path, config: &Config) -> Result<(), Fault> {
+    if !config.has_worktree_config() {
+        return Ok(());
+    }
+    let common = paths::from_host(&task.env().plan.repository.common_dir);
+    let (from, to) = (common.join("config.worktree"), staged.join("config.worktree"));
+    match std::fs::copy(&from, &to) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        copied => copied.map_err(paths::failed("copy", &from))?,
+    };
+    let git = Git::exact(&common, None, Some(task.lock), task.cancel);
+    for key in ["core.bare", "core.worktree"] {
+        let mut command = git.command(["config", "--file"]);
+        command.arg(&to).args(["--unset-all", key]);
+        // Exit status 5: there was no such key.
+        let finished = git.run_command(command)?;
+        if !finished.status.success() && finished.status.code() != Some(5) {
+            return Err(git::said("git config", &finished));
+        }
+    }
+    let sparse = common.join("info/sparse-checkout");
+    if sparse.exists() {
+        let info = staged.join("info");
+        std::fs::create_dir_all(&info).map_err(paths::failed("create", &info))?;
+        let copy = info.join("sparse-checkout");
+        std::fs::copy(&sparse, &copy).map_err(paths::failed("copy", &sparse))?;
+    }
+    Ok(())
+}
+
+/// What our line in the branch's reflog says; it is the proof that we made the branch.
+pub(super) fn reflog_message(task: &Task<'_>) -> String {
+    let env = task.env();
+    let log = task.log_id().get(..8).unwrap_or_default();
+    format!("groundskeeper: created for {} incarnation {} of log {log}", env.id, env.incarnation)
+}
+
+fn make_branch(task: &Task<'_>, common: &Path) -> Result<(), Fault> {
+    let plan = &task.env().plan;
+    let reference = format!("refs/heads/{}", plan.branch);
+    if plan.reuse_branch {
+        return not_checked_out(common, &reference);
+    }
+    let base = task.base()?;
+    let zeros = "0".repeat(base.commit.len());
+    let git = Git::exact(common, None, Some(task.lock), task.cancel);
+    let message = reflog_message(task);
+    let made = git.run([
+        "update-ref",
+        "--create-reflog",
+        "-m",
+        &message,
+        &reference,
+        &base.commit,
+        &zeros,
+    ])?;
+    if made.status.success() || is_ours(&git, &reference, &message)? {
+        return Ok(());
+    }
+    Err(branch_fault(&git, &plan.branch, &reference, &made)?)
+}
+
+/// Whether the first line of a branch's reflog is ours.
+pub(super) fn is_ours(git: &Git<'_>, reference: &str, message: &str) -> Result<bool, Fault> {
+    let log = git.run(["reflog", "show", "--format=%gs", reference, "--"])?;
+    let text = String::from_utf8_lossy(&log.stdout);
+    Ok(log.status.success() && text.lines().last() == Some(message))
+}
+
+fn branch_fault(
+    git: &Git<'_>,
+    branch: &str,
+    reference: &str,
+    made: &Finished,
+) -> Result<Fault, Fault> {
+    let said = git::said("git update-ref", made);
+    if git.run(["rev-parse", "--verify", "--quiet", reference])?.status.success() {
+        let hint = format!("use it with `--branch {branch}`, or choose another name");
+        return Ok(Fault::new(Code::BranchExists, format!("branch {branch} exists"), hint));
+    }
+    let text = String::from_utf8_lossy(&made.stderr);
+    if text.contains("' exists; cannot create") {
+        let message = format!("branch {branch} cannot be made beside another branch");
+        let hint = "a branch cannot lie below one of the same name; choose another --branch";
+        return Ok(Fault::new(Code::BranchExists, message, hint).with_evidence(said.evidence));
+    }
+    if text.contains("refusing to update ref with bad name") {
+        let message = format!("{branch:?} is not a name that git allows for a branch");
+        return Ok(Fault::new(Code::InvalidRequest, message, "choose another --branch"));
+    }
+    Ok(said)
+}
+
+/// A branch may be checked out in one worktree only, as git itself insists.
+fn not_checked_out(common: &Path, reference: &str) -> Result<(), Fault> {
+    let head = format!("ref: {reference}");
+    let mut heads = vec![common.join("HEAD")];
+    if let Ok(entries) = std::fs::read_dir(common.join("worktrees")) {
+        heads.extend(entries.flatten().map(|e| e.path().join("HEAD")));
+    }
+    let bare = !common.join("index").exists();
+    for path in heads.iter().skip(usize::from(bare)) {
+        if std::fs::read(path).is_ok_and(|text| text.trim_ascii_end() == head.as_bytes()) {
+            let message = format!("{reference} is checked out already");
+            let hint = "free it there, or leave --branch out to get a new branch";
+            let place = path.parent().unwrap_or(path).display().to_string();
+            return Err(Fault::new(Code::BranchExists, message, hint).with_evidence([place]));
+        }
+    }
+    Ok(())
+}
+
+/// The one moment at which git learns of the worktree.
+fn publish(admin: &Admin) -> Result<(), Fault> {
+    let parent = admin.published.parent().unwrap_or(&admin.published);
+    for _ in 0..RACES_MAX {
+        match std::fs::create_dir(parent) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(paths::fault("create", parent, &e));
+            }
+            _ => {}
+        }
+        match std::fs::rename(&admin.staged, &admin.published) {
+            Ok(()) => {
+                // Gone unless another environment is being staged right now; either is fine.
+                drop(paths::remove_dir_if_empty(&admin.folder));
+                return Ok(());
+            }
+            // git removes the folder when its last worktree goes; that may be between the two.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !parent.exists() => {}
+            Err(e) => return Err(paths::fault("publish", &admin.published, &e)),
+        }
+    }
+    let message = format!("{} vanishes as fast as it is made", parent.display());
+    Err(Fault::new(Code::Io, message, "find out which program removes it").transient())
+}
+
+/// The commit to check out: the base, or the tip of a branch that is reused.
+fn commit_of(task: &Task<'_>, admin: &Admin, target: &Path) -> Result<String, Fault> {
+    if !task.env().plan.reuse_branch {
+        return Ok(task.base()?.commit.clone());
+    }
+    let git = Git::exact(&admin.published, Some(target), Some(task.lock), task.cancel);
+    git.line(["rev-parse", "--verify", "HEAD^{commit}"])
+}
+
+fn only_git_file(target: &Path) -> bool {
+    let names = std::fs::read_dir(target)
+        .map(|entries| entries.flatten().map(|e| PathBuf::from(e.file_name())).collect::<Vec<_>>());
+    names.is_ok_and(|names| names == [PathBuf::from(".git")])
+}

@@ -1,0 +1,406 @@
+//! Writing the files of a commit into a new, empty worktree, faster than git where that is safe.
+//!
+//! git inflates and writes one file after the other. Here two `git cat-file` processes inflate
+//! while as many threads write, and the index is written once at the end with the stat data at
+//! hand. Files get a modification time two seconds in the past: index entries that are as young as
+//! the index would be re-read by every later status ("racy git"), and this way none is; a later
+//! edit has another time and is seen.
+//!
+//! It applies only where contents are written as they are stored. Anything else (filters, line
+//! endings, sparse or partial checkouts, odd trees) is left to git, with the reason recorded.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Stdio};
+use std::time::{Duration, SystemTime};
+
+use super::attributes::{self, Config};
+use super::exec::Running;
+use super::git::{Git, LONG};
+use super::index::{self, Entry, Hash, Stat, Tree};
+use super::paths;
+use crate::core::{Code, Fault};
+
+/// Below this number of files git's own checkout is as fast, for it needs fewer processes.
+const FILES_MIN: u32 = 400;
+/// Writers, and git processes that feed them.
+const THREADS_MAX: usize = 4;
+/// Largest file that is held in memory; a larger one is a reason to use git.
+const BLOB_BYTES_MAX: u64 = 64 << 20;
+const AGE: Duration = Duration::from_secs(2);
+
+/// Where a checkout goes and what it is of.
+pub(super) struct Checkout<'a> {
+    pub(super) git: Git<'a>,
+    pub(super) admin_dir: &'a Path,
+    pub(super) target: &'a Path,
+    pub(super) common_dir: &'a Path,
+    pub(super) commit: &'a str,
+    pub(super) config: &'a Config,
+    pub(super) hash: Hash,
+    /// Nothing but `.git` is in the target.
+    pub(super) fresh: bool,
+}
+
+/// How the files were written.
+pub(super) struct Done {
+    pub(super) by_us: bool,
+    pub(super) reason: String,
+    pub(super) files: u64,
+}
+
+enum Trouble {
+    /// This checkout is not one for us; nothing was written, or what was is overwritten by git.
+    NotForUs(String),
+    Fault(Fault),
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Checkout<'_> {
+    /// Writes files and index.
+    pub(super) fn run(&self) -> Result<Done, Fault> {
+        let reason = match self.parallel() {
+            Ok(files) => return Ok(Done { by_us: true, reason: String::new(), files }),
+            Err(Trouble::NotForUs(reason)) => reason,
+            Err(Trouble::Fault(fault)) if fault.code == Code::GitFailed => fault.to_string(),
+            Err(Trouble::Fault(fault)) => return Err(fault),
+        };
+        self.by_git()?;
+        let files = entry_count(&self.admin_dir.join("index")).unwrap_or(0);
+        Ok(Done { by_us: false, reason, files: files.into() })
+    }
+
+    /// git's own: right for everything, and it repairs whatever a crash left half written.
+    fn by_git(&self) -> Result<(), Fault> {
+        let stale = self.admin_dir.join("index.lock");
+        paths::remove_file_if_any(&stale).map_err(paths::failed("remove", &stale))?;
+        let args = ["-c", "checkout.workers=0", "reset", "--hard", "--quiet"];
+        let args = args.into_iter().chain(["--no-recurse-submodules", self.commit]);
+        self.git.clone().within(LONG).output(args).map(drop)
+    }
+
+    fn parallel(&self) -> Result<u64, Trouble> {
+        let no = |why: &str| Err(Trouble::NotForUs(why.to_owned()));
+        if !self.fresh {
+            return no("an earlier attempt was interrupted");
+        }
+        let main_index = self.common_dir.join("index");
+        if entry_count(&main_index).is_some_and(|n| n < FILES_MIN) {
+            return no("few files");
+        }
+        if let Some(obstacle) = self.config.checkout_obstacle() {
+            return no(&obstacle);
+        }
+        for file in self.config.attribute_files(self.common_dir) {
+            if let Some(why) =
+                std::fs::read(file).ok().and_then(|t| attributes::content_changing(&t))
+            {
+                return no(&why);
+            }
+        }
+        let tree = Listing::parse(
+            &self.git.output(["ls-tree", "-r", "-t", "-z", "--full-tree", self.commit])?,
+            self.commit_tree()?,
+        )?;
+        if (tree.entries.len() as u64) < u64::from(FILES_MIN) {
+            return no("few files");
+        }
+        self.check_tree_attributes(&tree)?;
+        self.write(tree)
+    }
+
+    fn commit_tree(&self) -> Result<Vec<u8>, Trouble> {
+        let spec = format!("{}^{{tree}}", self.commit);
+        let line = self.git.line(["rev-parse", "--verify", &spec])?;
+        unhex(line.as_bytes()).ok_or_else(|| Trouble::NotForUs("an odd object id".into()))
+    }
+
+    fn check_tree_attributes(&self, tree: &Listing) -> Result<(), Trouble> {
+        let is_attributes =
+            |e: &&Entry| e.path == b".gitattributes" || e.path.ends_with(b"/.gitattributes");
+        let files: Vec<&Entry> = tree.entries.iter().filter(is_attributes).collect();
+        let mut found = None;
+        self.each_blob(&files, &mut |_, blob| {
+            found = found.take().or_else(|| attributes::content_changing(blob));
+            Ok(())
+        })?;
+        found.map_or(Ok(()), |why| Err(Trouble::NotForUs(why)))
+    }
+
+    fn write(&self, tree: Listing) -> Result<u64, Trouble> {
+        let when = SystemTime::now() - AGE;
+        let mut entries = tree.entries;
+        let count = entries.len() as u64;
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let share = entries.len().div_ceil(threads.min(THREADS_MAX));
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = entries
+                .chunks_mut(share)
+                .map(|chunk| scope.spawn(|| self.write_files(chunk, when)))
+                .collect();
+            workers.into_iter().try_for_each(|worker| match worker.join() {
+                Ok(done) => done,
+                Err(_) => {
+                    let fault = Fault::new(Code::Defect, "a checkout thread panicked", "report it");
+                    Err(Trouble::Fault(fault))
+                }
+            })
+        })?;
+        // Links last: while files are written there is none that a path could lead through.
+        self.write_links(&mut entries, when)?;
+        let bytes = index::build(self.hash, &entries, &tree.trees)
+            .ok_or_else(|| Trouble::NotForUs("an odd tree".into()))?;
+        self.install_index(&bytes)?;
+        Ok(count)
+    }
+
+    /// The way git itself does it: exclusive lock file, then rename.
+    fn install_index(&self, bytes: &[u8]) -> Result<(), Fault> {
+        let lock = self.admin_dir.join("index.lock");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&lock)
+            .map_err(paths::failed("create", &lock))?;
+        file.write_all(bytes).map_err(paths::failed("write", &lock))?;
+        let index = self.admin_dir.join("index");
+        std::fs::rename(&lock, &index).map_err(paths::failed("install", &index))
+    }
+
+    fn write_files(&self, entries: &mut [Entry], when: SystemTime) -> Result<(), Trouble> {
+        let mut made = PathBuf::new();
+        let wanted: Vec<usize> =
+            (0..entries.len()).filter(|n| entries[*n].mode & 0o170_000 == 0o100_000).collect();
+        for n in (0..entries.len()).filter(|n| entries[*n].mode == 0o160_000) {
+            let path = self.target.join(paths::from_bytes(&entries[n].path));
+            std::fs::create_dir_all(&path).map_err(paths::failed("create", &path))?;
+        }
+        let list: Vec<Entry> = wanted.iter().map(|n| entries[*n].clone()).collect();
+        let list: Vec<&Entry> = list.iter().collect();
+        self.each_blob(&list, &mut |n, blob| {
+            let entry = &mut entries[wanted[n]];
+            entry.stat = self.write_file(&mut made, entry, blob, when)?;
+            Ok(())
+        })
+    }
+
+    fn write_file(
+        &self,
+        made: &mut PathBuf,
+        entry: &Entry,
+        blob: &[u8],
+        when: SystemTime,
+    ) -> Result<Stat, Fault> {
+        let path = self.target.join(paths::from_bytes(&entry.path));
+        if let Some(parent) = path.parent().filter(|p| *p != made.as_path()) {
+            std::fs::create_dir_all(parent).map_err(paths::failed("create", parent))?;
+            parent.clone_into(made);
+        }
+        let mode = if entry.mode & 0o111 == 0 { 0o666 } else { 0o777 };
+        let write = || -> io::Result<Stat> {
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
+            file.write_all(blob)?;
+            file.set_times(std::fs::FileTimes::new().set_modified(when))?;
+            Ok(stat_of(&file.metadata()?))
+        };
+        write().map_err(|e| paths::fault("write", &path, &e))
+    }
+
+    fn write_links(&self, entries: &mut [Entry], when: SystemTime) -> Result<(), Trouble> {
+        let links: Vec<usize> =
+            (0..entries.len()).filter(|n| entries[*n].mode == 0o120_000).collect();
+        let list: Vec<Entry> = links.iter().map(|n| entries[*n].clone()).collect();
+        let list: Vec<&Entry> = list.iter().collect();
+        self.each_blob(&list, &mut |n, target| {
+            let entry = &mut entries[links[n]];
+            let path = self.target.join(paths::from_bytes(&entry.path));
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent).map_err(paths::failed("create", parent))?;
+            }
+            let made = std::os::unix::fs::symlink(paths::from_bytes(target), &path)
+                .and_then(|()| set_link_time(&path, when))
+                .and_then(|()| path.symlink_metadata());
+            entry.stat = stat_of(&made.map_err(paths::failed("write", &path))?);
+            Ok(())
+        })
+    }
+
+    /// Hands the contents of blobs to `each`, in order, from one `git cat-file`.
+    fn each_blob(
+        &self,
+        entries: &[&Entry],
+        each: &mut dyn FnMut(usize, &[u8]) -> Result<(), Fault>,
+    ) -> Result<(), Trouble> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut command = self.git.command(["cat-file", "--batch", "--buffer"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        // Dropped, and with it ended, on every way out.
+        let mut running = Running::spawn(command, "git cat-file")?;
+        let (stdin, stdout) = running.take_pipes();
+        let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
+            return Err(Fault::new(Code::Defect, "cat-file has no pipes", "report it").into());
+        };
+        std::thread::scope(|scope| {
+            let feeder = scope.spawn(|| feed(stdin, entries));
+            let mut reader = BufReader::with_capacity(256 * 1024, stdout);
+            let mut blob = Vec::new();
+            for (n, entry) in entries.iter().enumerate() {
+                if n % 64 == 0 {
+                    self.git.cancel().check()?;
+                }
+                read_blob(&mut reader, entry, &mut blob)?;
+                each(n, &blob)?;
+            }
+            // Whether feeding failed shows in what was read; the thread must only end.
+            drop(feeder.join());
+            Ok(())
+        })
+    }
+}
+
+fn feed(mut stdin: ChildStdin, entries: &[&Entry]) -> io::Result<()> {
+    let mut lines = Vec::with_capacity(64 * 1024);
+    for entry in entries {
+        for byte in &entry.oid {
+            write!(lines, "{byte:02x}")?;
+        }
+        lines.push(b'\n');
+        if lines.len() > 60 * 1024 {
+            stdin.write_all(&lines)?;
+            lines.clear();
+        }
+    }
+    stdin.write_all(&lines)
+}
+
+fn read_blob(reader: &mut impl BufRead, entry: &Entry, blob: &mut Vec<u8>) -> Result<(), Trouble> {
+    let odd = |why: String| Trouble::NotForUs(format!("git cat-file: {why}"));
+    let mut header = Vec::new();
+    reader.by_ref().take(256).read_until(b'\n', &mut header).map_err(|e| odd(e.to_string()))?;
+    let text = String::from_utf8_lossy(&header);
+    let mut words = text.split_ascii_whitespace().skip(1);
+    let size = match (words.next(), words.next().and_then(|w| w.parse::<u64>().ok())) {
+        (Some("blob"), Some(size)) if size <= BLOB_BYTES_MAX => size,
+        _ => {
+            let path = String::from_utf8_lossy(&entry.path);
+            return Err(odd(format!("{:?} for {path}", text.trim_end())));
+        }
+    };
+    blob.resize(usize::try_from(size).unwrap_or(0), 0);
+    reader.read_exact(blob).map_err(|e| odd(e.to_string()))?;
+    let mut end = [0];
+    reader.read_exact(&mut end).map_err(|e| odd(e.to_string()))
+}
+
+fn stat_of(m: &std::fs::Metadata) -> Stat {
+    Stat {
+        ctime: (m.ctime() as u32, m.ctime_nsec() as u32),
+        mtime: (m.mtime() as u32, m.mtime_nsec() as u32),
+        dev: m.dev() as u32,
+        ino: m.ino() as u32,
+        uid: m.uid(),
+        gid: m.gid(),
+        size: m.size() as u32,
+    }
+}
+
+fn set_link_time(path: &Path, when: SystemTime) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, Timestamps, utimensat};
+    let since = when.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let time = rustix::fs::Timespec {
+        tv_sec: i64::try_from(since.as_secs()).unwrap_or(0),
+        tv_nsec: since.subsec_nanos().into(),
+    };
+    let times = Timestamps { last_access: time, last_modification: time };
+    Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// The tracked paths and the directories of a commit.
+struct Listing {
+    entries: Vec<Entry>,
+    trees: Vec<Tree>,
+}
+
+impl Listing {
+    /// Reads `git ls-tree -r -t -z`; refuses whatever git itself would refuse to check out.
+    fn parse(bytes: &[u8], top: Vec<u8>) -> Result<Self, Trouble> {
+        let odd = || Trouble::NotForUs("an odd tree".into());
+        let mut listing =
+            Self { entries: Vec::new(), trees: vec![Tree { path: Vec::new(), oid: top }] };
+        for line in bytes.split(|b| *b == 0).filter(|l| !l.is_empty()) {
+            let tab = line.iter().position(|b| *b == b'\t').ok_or_else(odd)?;
+            let (head, path) = (&line[..tab], line[tab + 1..].to_vec());
+            let mut words = head.split(|b| *b == b' ');
+            let mut word = || words.next().unwrap_or_default();
+            let mode =
+                std::str::from_utf8(word()).ok().and_then(|m| u32::from_str_radix(m, 8).ok());
+            let (mode, _, oid) = (mode.ok_or_else(odd)?, word(), unhex(word()).ok_or_else(odd)?);
+            if !is_safe(&path) {
+                return Err(odd());
+            }
+            match mode {
+                0o040_000 => listing.trees.push(Tree { path, oid }),
+                0o100_644 | 0o100_755 | 0o120_000 | 0o160_000 => {
+                    listing.entries.push(Entry { path, mode, oid, stat: Stat::default() });
+                }
+                _ => return Err(odd()),
+            }
+        }
+        if listing.entries.is_sorted_by(|a, b| a.path < b.path) { Ok(listing) } else { Err(odd()) }
+    }
+}
+
+/// No component that leaves the tree or reaches into git's own directory, in any spelling that a
+/// file system may fold (git refuses the same ones).
+fn is_safe(path: &[u8]) -> bool {
+    path.split(|b| *b == b'/').all(|part| {
+        let lower = part.to_ascii_lowercase();
+        let git_like = lower.starts_with(b".git") && {
+            let rest = &lower[4..];
+            rest.is_empty() || rest.iter().all(|b| matches!(b, b' ' | b'.')) || !rest.is_ascii()
+        };
+        !part.is_empty() && part != b"." && part != b".." && !git_like && lower != b"git~1"
+    })
+}
+
+fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
+    if text.is_empty() || text.len() % 2 != 0 {
+        return None;
+    }
+    text.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+}
+
+/// How many entries an index file has, from its header; none when there is no such file.
+fn entry_count(index: &Path) -> Option<u32> {
+    let mut header = [0; 12];
+    File::open(index).ok()?.read_exact(&mut header).ok()?;
+    (header[..4] == *b"DIRC")
+        .then(|| u32::from_be_bytes([header[8], header[9], header[10], header[11]]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_reach_out_of_the_tree_are_refused() {
+        for safe in ["a", "a/b.c", ".gitignore", ".gitattributes", "git", "a/.github/x"] {
+            assert!(is_safe(safe.as_bytes()), "{safe}");
+        }
+        for bad in ["", "..", "a/../b", "./a", ".git", "a/.GIT/config", "a//b", ".git.", "GIT~1"] {
+            assert!(!is_safe(bad.as_bytes()), "{bad}");
+        }
+        assert!(!is_safe(".g\u{200c}it".replace('\u{200c}', "").as_bytes()));
+    }
+}

@@ -1,0 +1,324 @@
+//! git as a child process: clean environment, bounded, no prompts, errors with what git said.
+//!
+//! All reading of repositories and every change to refs goes through the git command line; what
+//! is written without it is only the administrative directory of our own worktrees (`add.rs`) and
+//! the index of a fresh checkout (`index.rs`).
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::cancel::Cancel;
+use super::exec::{self, Bounds, Finished};
+use super::paths;
+use crate::core::event::Repository;
+use crate::core::{Code, Fault};
+
+/// The oldest git that the program works with.
+pub const VERSION_MIN: (u32, u32) = (2, 41);
+/// Most time for a git call that only reads or changes refs.
+pub const SHORT: Duration = Duration::from_secs(60);
+/// Most time for a git call that writes a working tree.
+pub const LONG: Duration = Duration::from_secs(1_800);
+const OUTPUT_BYTES_MAX: usize = 256 << 20;
+
+/// Variables that would make git look at another repository or configuration than the named one.
+const CLEARED: [&str; 15] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+    "GIT_CEILING_DIRECTORIES",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_COUNT",
+    "GIT_QUARANTINE_PATH",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_TRACE",
+];
+
+/// A place to run git in, with its bounds.
+#[derive(Debug, Clone)]
+pub struct Git<'a> {
+    place: Place,
+    lock: Option<&'a File>,
+    cancel: &'a Cancel,
+    limit: Duration,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    /// Found from this directory, as a user's git would.
+    Directory(PathBuf),
+    /// Exactly this git directory and working tree; nothing is searched for.
+    Exact { git_dir: PathBuf, work_tree: Option<PathBuf> },
+}
+
+impl<'a> Git<'a> {
+    /// git as a user would run it in `directory`.
+    #[must_use]
+    pub fn at(directory: &Path, lock: Option<&'a File>, cancel: &'a Cancel) -> Self {
+        Self { place: Place::Directory(directory.to_owned()), lock, cancel, limit: SHORT }
+    }
+
+    /// git on exactly this git directory. It never climbs to a repository further up, as it would
+    /// when the `.git` of a worktree is gone.
+    #[must_use]
+    pub fn exact(
+        git_dir: &Path,
+        work_tree: Option<&Path>,
+        lock: Option<&'a File>,
+        cancel: &'a Cancel,
+    ) -> Self {
+        let place =
+            Place::Exact { git_dir: git_dir.to_owned(), work_tree: work_tree.map(Path::to_owned) };
+        Self { place, lock, cancel, limit: SHORT }
+    }
+
+    /// The same, with another time limit.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// A git command that is not yet started.
+    #[must_use]
+    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = base_command();
+        match &self.place {
+            Place::Directory(directory) => {
+                command.arg("-C").arg(directory);
+            }
+            Place::Exact { git_dir, work_tree } => {
+                command.env("GIT_DIR", git_dir);
+                let directory = work_tree.as_ref().unwrap_or(git_dir);
+                command.arg("-C").arg(directory);
+                if let Some(tree) = work_tree {
+                    command.env("GIT_WORK_TREE", tree);
+                }
+            }
+        }
+        // No hook of a repository runs unless the user trusted it (`hook.rs`), and a status must
+        // not start a monitor process that outlives the worktree.
+        command.args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"]).args(args);
+        command
+    }
+
+    /// Runs git to its end, whatever its exit status.
+    ///
+    /// # Errors
+    /// When it cannot run, takes too long, or is cancelled.
+    pub fn run<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Finished, Fault> {
+        self.run_command(self.command(args))
+    }
+
+    /// Runs a prepared command to its end, whatever its exit status.
+    ///
+    /// # Errors
+    /// As for [`Git::run`].
+    pub fn run_command(&self, command: Command) -> Result<Finished, Fault> {
+        let bounds =
+            Bounds { time: self.limit, output_bytes: OUTPUT_BYTES_MAX, cancel: self.cancel };
+        exec::run(command, self.lock, bounds)
+    }
+
+    /// Runs git and returns its output; any exit status but success is a fault.
+    ///
+    /// # Errors
+    /// As for [`Git::run`], or what git said.
+    pub fn output<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Vec<u8>, Fault> {
+        let command = self.command(args);
+        let what = describe(&command);
+        let finished = self.run_command(command)?;
+        if finished.status.success() { Ok(finished.stdout) } else { Err(said(&what, &finished)) }
+    }
+
+    /// Like [`Git::output`], as one line of text.
+    ///
+    /// # Errors
+    /// As for [`Git::output`].
+    pub fn line<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<String, Fault> {
+        let out = self.output(args)?;
+        Ok(String::from_utf8_lossy(&out).trim_end_matches('\n').to_owned())
+    }
+
+    /// Who may stop the calls.
+    #[must_use]
+    pub fn cancel(&self) -> &'a Cancel {
+        self.cancel
+    }
+}
+
+fn base_command() -> Command {
+    let mut command = Command::new("git");
+    for name in CLEARED {
+        command.env_remove(name);
+    }
+    command
+        .env("LC_ALL", "C")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .env("GIT_PAGER", "cat");
+    command
+}
+
+fn describe(command: &Command) -> String {
+    // Options of ours come first; the verb and what follows is what a reader wants to see.
+    let args: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+    let verb = args.iter().position(|a| *a == "core.fsmonitor=false").map_or(0, |n| n + 1);
+    let mut text = format!("git {}", args[verb..].join(" "));
+    if text.len() > 200 {
+        text.truncate((0..=200).rev().find(|n| text.is_char_boundary(*n)).unwrap_or(0));
+        text.push_str(" ...");
+    }
+    text
+}
+
+/// The fault for a git call that ended badly, with its last lines.
+#[must_use]
+pub fn said(what: &str, finished: &Finished) -> Fault {
+    let text = String::from_utf8_lossy(&finished.stderr);
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let first = lines.first().cloned().unwrap_or_else(|| finished.status.to_string());
+    let full = text.contains("No space left on device");
+    let code = if full { Code::DiskFull } else { Code::GitFailed };
+    let hint = if full { "free some space" } else { "see what git said" };
+    let fault = Fault::new(code, format!("`{what}` failed ({})", finished.status), hint);
+    let busy = text.contains(".lock'") || text.contains("unable to create directory");
+    let fault = fault.because(first).with_evidence(lines);
+    if busy { fault.transient() } else { fault }
+}
+
+/// Checks that git is there and new enough; returns its version.
+///
+/// # Errors
+/// [`Code::GitMissing`] with what to install.
+pub fn check_version(cancel: &Cancel) -> Result<String, Fault> {
+    let mut command = base_command();
+    command.arg("--version");
+    let bounds = Bounds { time: SHORT, output_bytes: 4_096, cancel };
+    let finished = exec::run(command, None, bounds)?;
+    let text = String::from_utf8_lossy(&finished.stdout).trim().to_owned();
+    let version = text.strip_prefix("git version ").unwrap_or_default();
+    let mut parts = version.split('.').map(|p| p.parse::<u32>().unwrap_or(0));
+    let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    if found < VERSION_MIN {
+        let (major, minor) = VERSION_MIN;
+        let message = format!("git {major}.{minor} or newer is needed, found {text:?}");
+        return Err(Fault::new(Code::GitMissing, message, "install a newer git"));
+    }
+    Ok(version.to_owned())
+}
+
+/// Finds the repository that `path` lies in.
+///
+/// # Errors
+/// [`Code::PathNotFound`], [`Code::NotGitRepo`], [`Code::UnsupportedRepository`], or what git said.
+pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
+    let real = path.canonicalize().map_err(paths::failed("find", path))?;
+    if !real.is_dir() {
+        let message = format!("{} is not a directory", path.display());
+        return Err(Fault::new(Code::NotGitRepo, message, "name a directory in a repository"));
+    }
+    let git = Git::at(&real, None, cancel);
+    let finished = git.run([
+        "rev-parse",
+        "--show-object-format",
+        "--is-inside-work-tree",
+        "--path-format=absolute",
+        "--git-common-dir",
+    ])?;
+    if !finished.status.success() {
+        return Err(not_a_repository(path, &finished));
+    }
+    let mut parts = finished.stdout.splitn(3, |b| *b == b'\n');
+    let mut part = || parts.next().unwrap_or_default();
+    let object_format = String::from_utf8_lossy(part()).into_owned();
+    let inside = part() == b"true";
+    let common = part();
+    let common = paths::from_bytes(common.strip_suffix(b"\n").unwrap_or(common));
+    let common_dir = common.canonicalize().map_err(paths::failed("find", common))?;
+    let source = if inside { top_level(&git, &real)? } else { PathBuf::new() };
+    Ok(Repository {
+        name: name_of(&common_dir),
+        common_dir: paths::to_host(&common_dir),
+        source: paths::to_host(&source),
+        object_format,
+    })
+}
+
+fn top_level(git: &Git<'_>, inside: &Path) -> Result<PathBuf, Fault> {
+    // Relative, so that no newline in a directory name can be mistaken for the end of a line.
+    let up = git.line(["rev-parse", "--show-cdup"])?;
+    let top = inside.join(up);
+    top.canonicalize().map_err(paths::failed("find", &top))
+}
+
+fn not_a_repository(path: &Path, finished: &Finished) -> Fault {
+    let text = String::from_utf8_lossy(&finished.stderr);
+    if text.contains("not a git repository") {
+        let message = format!("{} is not inside a git repository", path.display());
+        return Fault::new(Code::NotGitRepo, message, "run `git init`, or name another --repo");
+    }
+    if text.contains("dubious ownership") {
+        let message = format!("git does not trust the owner of {}", path.display());
+        let hint = "run the `git config` command that git names in the cause";
+        return Fault::new(Code::PermissionDenied, message, hint)
+            .with_evidence(text.lines().map(str::to_owned));
+    }
+    said("git rev-parse", finished)
+}
+
+/// The name that the worktree's directory gets: that of the project, without what could be
+/// mistaken for an option, a hidden file or a line break.
+fn name_of(common_dir: &Path) -> String {
+    let last = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned());
+    let name = match last(common_dir) {
+        Some(name) if name == ".git" => common_dir.parent().and_then(last),
+        Some(name) => Some(name.strip_suffix(".git").unwrap_or(&name).to_owned()),
+        None => None,
+    };
+    let name: String = name
+        .unwrap_or_default()
+        .chars()
+        .map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '_' } else { c })
+        .collect();
+    let name = name.trim_start_matches(['.', '-']).to_owned();
+    if name.is_empty() { "repository".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worktrees_are_named_after_their_project() {
+        for (dir, name) in [
+            ("/a/project/.git", "project"),
+            ("/a/project.git", "project"),
+            ("/a/b c/.git", "b c"),
+            ("/a/-x/.git", "x"),
+            ("/a/new\nline/.git", "new_line"),
+            ("/.git", "repository"),
+            ("/a/super/.git/modules/sub", "sub"),
+        ] {
+            assert_eq!(name_of(Path::new(dir)), name, "{dir}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Running the repository's setup hook: trusted, gated, bounded, on the record.
+//!
+//! The hook runs only if the user trusts its content. Its process is first held at a gate: only
+//! when pid and start time are in the log does it get the word to go, so that no hook ever runs
+//! that a later daemon does not know of. If the daemon dies before, the gate closes and the hook
+//! never runs. If it dies while the hook runs, the next daemon ends the recorded group and starts
+//! over; a setup hook must therefore be safe to run again.
+//!
+//! Output goes to a transcript file (bounded, 0600) and to whoever watches; the log gets only the
+//! last lines of a failure, with the values of secret-looking variables taken out.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sha2::Digest as _;
+
+use super::exec::{self, Bounds, Running};
+use super::{Task, paths};
+use crate::core::event::SetupReport;
+use crate::core::{Code, Fault, Note, Outcome};
+use crate::killpoint::point;
+
+/// Where the setup hook is unless the configuration says otherwise.
+pub const SETUP: &str = ".groundskeeper/setup";
+/// Longest run of a setup hook unless the configuration says otherwise.
+pub const SETUP_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// Bytes of output that a transcript keeps from the start; from the end it keeps as many.
+const TRANSCRIPT_HALF: usize = 256 * 1024;
+const TAIL_LINES: usize = 20;
+const HOOK_BYTES_MAX: u64 = 4 << 20;
+
+/// Holds a command back until it reads a line from the gate, which is its stderr for that long.
+/// The text is constant; the command comes as arguments.
+const GATE: &str = r#"read -r go <&2 && [ "$go" = go ] && exec "$@" </dev/null 2>&1"#;
+
+/// SHA-256 of a hook, in hex.
+///
+/// # Errors
+/// When it is no regular file, too large, or cannot be read.
+pub fn hash(path: &Path) -> Result<String, Fault> {
+    let found = path.symlink_metadata().map_err(paths::failed("look at", path))?;
+    if !found.is_file() || found.len() > HOOK_BYTES_MAX {
+        let message = format!("{} is not a file of a sensible size", path.display());
+        return Err(Fault::new(Code::HookFailed, message, "a hook is an executable file"));
+    }
+    let bytes = std::fs::read(path).map_err(paths::failed("read", path))?;
+    let sum = sha2::Sha256::digest(bytes);
+    Ok(sum.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// Performs [`Step::RunSetup`](crate::core::Step::RunSetup).
+pub(super) fn run(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    if let Some((pid, started)) = env.hook {
+        exec::end_recorded_group(pid, started)?;
+    }
+    let target = paths::from_host(&env.plan.path);
+    let hook = target.join(&env.plan.setup_path);
+    let hash = trusted(task, &hook)?;
+    let transcript = task.layout().transcript_of(&env.id, env.incarnation);
+    let mut output = Output::create(&transcript)?;
+    let started = Instant::now();
+
+    let (mut gate, theirs) = exec::gate().map_err(paths::failed("open a gate for", &hook))?;
+    let mut running = Running::spawn(command(task, &hook, &target, theirs), "the setup hook")?;
+    point("setup.spawned");
+    let pid = running.pid();
+    let start_time = exec::start_time(pid).unwrap_or(0);
+    if !task.reporter.note(Note::SetupSpawned { pid, started: start_time, hash }) {
+        return Err(super::cancel::Cancel::fault());
+    }
+    point("setup.noted");
+    gate.write_all(b"go\n").map_err(paths::failed("open the gate of", &hook))?;
+    drop(gate);
+    point("setup.released");
+
+    let limit = Duration::from_millis(env.plan.setup_limit_ms);
+    let bounds = Bounds { time: limit, output_bytes: usize::MAX, cancel: task.cancel };
+    let ended = running.wait(bounds, &mut |_, bytes| {
+        output.take(bytes, &mut |line| task.reporter.output(line));
+        Ok(())
+    });
+    point("setup.ended");
+    output.finish(&mut |line| task.reporter.output(line));
+    let status = ended.map_err(|fault| output.explain(fault, &transcript))?;
+    if !status.success() {
+        let message = format!("the setup hook ended with {status}");
+        let hint = "fix the hook and try again; --keep-failed keeps the worktree";
+        return Err(output.explain(Fault::new(Code::HookFailed, message, hint), &transcript));
+    }
+    Ok(Outcome::SetUp(SetupReport {
+        millis: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        output_bytes: output.bytes,
+        transcript: paths::to_host(&transcript),
+    }))
+}
+
+fn trusted(task: &Task<'_>, hook: &Path) -> Result<String, Fault> {
+    let plan = &task.env().plan;
+    let hash = hash(hook)?;
+    if !task.effect.trusted.contains(&hash) {
+        let name = &plan.setup_path;
+        let place = if plan.repository.source.0.is_empty() {
+            &plan.repository.common_dir
+        } else {
+            &plan.repository.source
+        };
+        let message = format!("the setup hook {name} is not trusted");
+        let hint = format!(
+            "read it, then run `groundskeeper trust --repo {place}`; or leave it out with \
+             --no-setup"
+        );
+        let fault = Fault::new(Code::NotTrusted, message, hint);
+        return Err(fault.with_evidence([format!("sha256 {hash}")]));
+    }
+    let mode = hook.metadata().map_err(paths::failed("look at", hook))?.permissions().mode();
+    if mode & 0o111 == 0 {
+        let message = format!("the setup hook {} is not executable", plan.setup_path);
+        let hint = "run `git update-index --chmod=+x` on it and commit";
+        return Err(Fault::new(Code::HookFailed, message, hint));
+    }
+    Ok(hash)
+}
+
+fn command(task: &Task<'_>, hook: &Path, target: &Path, gate: std::os::fd::OwnedFd) -> Command {
+    let env = task.env();
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(GATE).arg("groundskeeper-gate").arg(hook);
+    command
+        .current_dir(target)
+        .env("GROUNDSKEEPER_ENV", env.id.as_str())
+        .env("GROUNDSKEEPER_INCARNATION", env.incarnation.to_string())
+        .env("GROUNDSKEEPER_PATH", target)
+        .env("GROUNDSKEEPER_BRANCH", &env.plan.branch)
+        .env("GROUNDSKEEPER_SOURCE", paths::from_host(&env.plan.repository.source));
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::from(gate));
+    command
+}
+
+/// The bounded output of a hook.
+struct Output {
+    file: File,
+    written: usize,
+    /// The last bytes, once the first half is full.
+    tail: Vec<u8>,
+    line: Vec<u8>,
+    last_lines: std::collections::VecDeque<String>,
+    bytes: u64,
+    secrets: Vec<String>,
+}
+
+const LINE_BYTES_MAX: usize = 4_096;
+
+impl Output {
+    fn create(path: &Path) -> Result<Self, Fault> {
+        paths::remove_file_if_any(path).map_err(paths::failed("remove", path))?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(paths::failed("create", path))?;
+        Ok(Self {
+            file,
+            written: 0,
+            tail: Vec::new(),
+            line: Vec::new(),
+            last_lines: std::collections::VecDeque::new(),
+            bytes: 0,
+            secrets: secrets(),
+        })
+    }
+
+    fn take(&mut self, bytes: &[u8], each_line: &mut dyn FnMut(&str)) {
+        self.bytes += bytes.len() as u64;
+        let room = TRANSCRIPT_HALF.saturating_sub(self.written).min(bytes.len());
+        // A transcript that cannot be written must not fail the hook.
+        drop(self.file.write_all(&bytes[..room]));
+        self.written += room;
+        self.tail.extend_from_slice(&bytes[room..]);
+        let excess = self.tail.len().saturating_sub(TRANSCRIPT_HALF);
+        self.tail.drain(..excess);
+        for byte in bytes {
+            if *byte == b'\n' || self.line.len() >= LINE_BYTES_MAX {
+                self.end_line(each_line);
+            }
+            if *byte != b'\n' {
+                self.line.push(*byte);
+            }
+        }
+    }
+
+    fn end_line(&mut self, each_line: &mut dyn FnMut(&str)) {
+        let text = String::from_utf8_lossy(&self.line).into_owned();
+        self.line.clear();
+        let text = redact(&text, &self.secrets);
+        each_line(&text);
+        self.last_lines.push_back(text);
+        if self.last_lines.len() > TAIL_LINES {
+            self.last_lines.pop_front();
+        }
+    }
+
+    fn finish(&mut self, each_line: &mut dyn FnMut(&str)) {
+        if !self.line.is_empty() {
+            self.end_line(each_line);
+        }
+        let cut = self.bytes.saturating_sub((self.written + self.tail.len()) as u64);
+        if cut > 0 {
+            drop(writeln!(self.file, "\n[... {cut} bytes are left out ...]"));
+        }
+        drop(self.file.write_all(&self.tail));
+    }
+
+    fn explain(&self, mut fault: Fault, transcript: &Path) -> Fault {
+        fault.transient = false;
+        let lines = self.last_lines.iter().cloned();
+        fault.with_evidence(lines.chain([format!("transcript: {}", transcript.display())]))
+    }
+}
+
+/// The values of variables that look like secrets, so that they can be taken out of what is shown.
+fn secrets() -> Vec<String> {
+    const WORDS: [&str; 6] = ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "PRIVATE_KEY"];
+    std::env::vars_os()
+        .filter_map(|(name, value)| {
+            let name = name.to_string_lossy().to_ascii_uppercase();
+            let value = value.into_string().ok()?;
+            (value.len() >= 6 && WORDS.iter().any(|w| name.contains(w))).then_some(value)
+        })
+        .collect()
+}
+
+fn redact(text: &str, secrets: &[String]) -> String {
+    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "[secret]"))
+}
+
+/// Reads the kept part of a transcript.
+///
+/// # Errors
+/// What the system says, but for a file that does not exist.
+pub fn read_transcript(path: &PathBuf) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transcript_keeps_both_ends() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("t");
+        let mut output = Output::create(&path).expect("created");
+        let mut lines = 0;
+        for n in 0..100_000 {
+            output.take(format!("line {n}\n").as_bytes(), &mut |_| lines += 1);
+        }
+        output.finish(&mut |_| lines += 1);
+        assert_eq!(lines, 100_000);
+        let text = std::fs::read_to_string(&path).expect("read");
+        assert!(text.len() < 2 * TRANSCRIPT_HALF + 100);
+        assert!(text.starts_with("line 0\n") && text.ends_with("line 99999\n"));
+        assert!(text.contains("bytes are left out"));
+        assert_eq!(output.last_lines.len(), TAIL_LINES);
+    }
+
+    #[test]
+    fn values_of_secrets_are_taken_out() {
+        let secrets = vec!["hunter2hunter2".to_owned()];
+        assert_eq!(redact("key=hunter2hunter2!", &secrets), "key=[secret]!");
+    }
+}

@@ -1,0 +1,152 @@
+//! Writing a git index (version 2) for a working tree that was just written by us.
+//!
+//! Entries carry the stat data of the files, so the first `git status` reads no file. The tree
+//! extension saves it from walking the commit's trees. Format: gitformat-index(5).
+
+use sha1::Digest as _;
+
+/// Stat data and identity of one tracked path.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Path from the top of the working tree.
+    pub path: Vec<u8>,
+    /// Mode as in the tree, for example `0o100644`.
+    pub mode: u32,
+    /// Object id, 20 or 32 bytes.
+    pub oid: Vec<u8>,
+    /// What `lstat` says of the file; zeros for a submodule.
+    pub stat: Stat,
+}
+
+/// The stat fields that an index keeps, each cut to 32 bits as git does.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stat {
+    /// Status change time: seconds, nanoseconds.
+    pub ctime: (u32, u32),
+    /// Modification time: seconds, nanoseconds.
+    pub mtime: (u32, u32),
+    /// Device.
+    pub dev: u32,
+    /// Inode.
+    pub ino: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Size in bytes.
+    pub size: u32,
+}
+
+/// One directory of the commit, for the tree extension.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    /// Path from the top; empty for the top itself.
+    pub path: Vec<u8>,
+    /// Object id.
+    pub oid: Vec<u8>,
+}
+
+/// Which hash the repository uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash {
+    /// 20 bytes.
+    Sha1,
+    /// 32 bytes.
+    Sha256,
+}
+
+const NAME_BYTES_MAX: usize = 0xfff;
+
+/// The bytes of an index. `entries` and `trees` must be sorted by path; `trees` starts with the
+/// top. None when something does not fit the format.
+#[must_use]
+pub fn build(hash: Hash, entries: &[Entry], trees: &[Tree]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(entries.len() * 100);
+    out.extend_from_slice(b"DIRC");
+    out.extend_from_slice(&2_u32.to_be_bytes());
+    out.extend_from_slice(&u32::try_from(entries.len()).ok()?.to_be_bytes());
+    for entry in entries {
+        put_entry(&mut out, entry);
+    }
+    let mut extension = Vec::new();
+    put_trees(&mut extension, entries, trees)?;
+    out.extend_from_slice(b"TREE");
+    out.extend_from_slice(&u32::try_from(extension.len()).ok()?.to_be_bytes());
+    out.extend_from_slice(&extension);
+    match hash {
+        Hash::Sha1 => {
+            let sum = sha1::Sha1::digest(&out);
+            out.extend_from_slice(&sum);
+        }
+        Hash::Sha256 => {
+            let sum = sha2::Sha256::digest(&out);
+            out.extend_from_slice(&sum);
+        }
+    }
+    Some(out)
+}
+
+fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
+    let start = out.len();
+    let s = &entry.stat;
+    for word in
+        [s.ctime.0, s.ctime.1, s.mtime.0, s.mtime.1, s.dev, s.ino, entry.mode, s.uid, s.gid, s.size]
+    {
+        out.extend_from_slice(&word.to_be_bytes());
+    }
+    out.extend_from_slice(&entry.oid);
+    let length = entry.path.len().min(NAME_BYTES_MAX) as u16;
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&entry.path);
+    // One to eight zeros, so that entries are aligned and names are terminated.
+    let used = out.len() - start;
+    out.resize(start + (used + 8) / 8 * 8, 0);
+}
+
+/// Writes the trees in depth-first order: name, entries below, subtrees, object id.
+fn put_trees(out: &mut Vec<u8>, entries: &[Entry], trees: &[Tree]) -> Option<()> {
+    let (top, rest) = trees.split_first().filter(|(top, _)| top.path.is_empty())?;
+    let mut walk = TreeWalk { out, entries, trees: rest, next: 0 };
+    walk.put(top, b"", 0)
+}
+
+struct TreeWalk<'a> {
+    out: &'a mut Vec<u8>,
+    entries: &'a [Entry],
+    trees: &'a [Tree],
+    next: usize,
+}
+
+const DEPTH_MAX: usize = 512;
+
+impl TreeWalk<'_> {
+    fn put(&mut self, tree: &Tree, prefix: &[u8], depth: usize) -> Option<()> {
+        if depth > DEPTH_MAX {
+            return None;
+        }
+        let below =
+            if tree.path.is_empty() { Vec::new() } else { [tree.path.as_slice(), b"/"].concat() };
+        let first = self.entries.partition_point(|e| e.path.as_slice() < below.as_slice());
+        let inside = self.entries[first..].iter().take_while(|e| e.path.starts_with(&below));
+        let children: Vec<Tree> = self.trees[self.next..]
+            .iter()
+            .take_while(|t| t.path.starts_with(&below))
+            .filter(|t| !t.path[below.len()..].contains(&b'/'))
+            .cloned()
+            .collect();
+        let name = tree.path.strip_prefix(prefix)?;
+        self.out.extend_from_slice(name);
+        self.out.push(0);
+        self.out.extend_from_slice(format!("{} {}\n", inside.count(), children.len()).as_bytes());
+        self.out.extend_from_slice(&tree.oid);
+        for child in &children {
+            // Trees come in the same depth-first order, so the child is the next one.
+            if self.trees.get(self.next)?.path != child.path {
+                return None;
+            }
+            self.next += 1;
+            self.put(child, &below, depth + 1)?;
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,126 @@
+//! The few ways in which something is removed: by rename, and then perhaps for good.
+//!
+//! Nothing here decides *whether* something may go; callers have proven that (`marker.rs`). What is
+//! here keeps a removal from reaching further than it should: into a mounted file system, through
+//! a link, or onto another device.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::paths;
+use crate::core::{Code, Fault};
+
+/// Renames a published administrative directory out of git's sight, in one step, so that no other
+/// git process ever meets half of it. Returns its new place.
+pub(super) fn take_away(published: &Path, folder: &Path) -> Result<PathBuf, Fault> {
+    std::fs::create_dir_all(folder).map_err(paths::failed("create", folder))?;
+    let name = published.file_name().unwrap_or_default();
+    let mut gone = name.to_owned();
+    gone.push(".gone");
+    let gone = folder.join(gone);
+    if paths::exists(&gone).map_err(paths::failed("look at", &gone))? {
+        std::fs::remove_dir_all(&gone).map_err(paths::failed("remove", &gone))?;
+    }
+    std::fs::rename(published, &gone).map_err(paths::failed("move", published))?;
+    Ok(gone)
+}
+
+/// Refuses when a file system is mounted at or below `path`: a rename would take it along, and a
+/// deletion would reach into it.
+pub(super) fn no_mounts(path: &Path) -> Result<(), Fault> {
+    let Ok(table) = std::fs::read("/proc/self/mountinfo") else { return Ok(()) };
+    for line in table.split(|b| *b == b'\n') {
+        let Some(field) = line.split(|b| *b == b' ').nth(4) else { continue };
+        let mounted = unescape(field);
+        if paths::from_bytes(&mounted).starts_with(path) {
+            let place = String::from_utf8_lossy(&mounted).into_owned();
+            let message = format!("a file system is mounted inside {}", path.display());
+            let fault = Fault::new(Code::EnvironmentBusy, message, "unmount it first");
+            return Err(fault.with_evidence([place]).transient());
+        }
+    }
+    Ok(())
+}
+
+/// mountinfo writes blanks, tabs, newlines and backslashes as three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, tail)) = rest.split_first() {
+        let octal = tail
+            .get(..3)
+            .filter(|_| *first == b'\\')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        match octal {
+            Some(byte) => {
+                out.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+/// Deletes a tree for good. Links are removed, not followed; directories that deny writing to
+/// their owner (module caches make such) are opened up first.
+pub(super) fn delete_tree(path: &Path) -> Result<(), Fault> {
+    no_mounts(path)?;
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(path, 0).map_err(paths::failed("open up", path))?;
+            std::fs::remove_dir_all(path).map_err(paths::failed("delete", path))
+        }
+        deleted => deleted.map_err(paths::failed("delete", path)),
+    }
+}
+
+const DEPTH_MAX: usize = 512;
+
+fn make_writable(path: &Path, depth: usize) -> io::Result<()> {
+    let found = path.symlink_metadata()?;
+    if !found.is_dir() || depth > DEPTH_MAX {
+        return Ok(());
+    }
+    let mut mode = found.permissions();
+    if mode.mode() & 0o700 != 0o700 {
+        mode.set_mode(mode.mode() | 0o700);
+        std::fs::set_permissions(path, mode)?;
+    }
+    for entry in std::fs::read_dir(path)? {
+        make_writable(&entry?.path(), depth + 1)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read_as_the_kernel_writes_them() {
+        assert_eq!(unescape(b"/a\\040b\\134c\\012"), b"/a b\\c\n");
+        assert_eq!(unescape(b"/plain\\"), b"/plain\\");
+    }
+
+    #[test]
+    fn a_tree_that_denies_writing_is_deleted_and_links_are_not_followed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let outside = dir.path().join("outside");
+        let tree = dir.path().join("tree");
+        std::fs::create_dir_all(tree.join("locked")).expect("made");
+        std::fs::write(&outside, "kept").expect("written");
+        std::fs::write(tree.join("locked/file"), "").expect("written");
+        std::os::unix::fs::symlink(&outside, tree.join("link")).expect("linked");
+        let mode = std::fs::Permissions::from_mode(0o500);
+        std::fs::set_permissions(tree.join("locked"), mode).expect("locked");
+        delete_tree(&tree).expect("deleted");
+        assert!(!tree.exists());
+        assert_eq!(std::fs::read_to_string(outside).expect("read"), "kept");
+    }
+}

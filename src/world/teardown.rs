@@ -1,0 +1,123 @@
+//! Taking a worktree away: look, rename to the trash, unregister, settle the branch.
+//!
+//! Nothing is unlinked here. The directory goes to the trash with one rename, its administrative
+//! directory to a place in the repository that git does not look at, and the branch is deleted
+//! only if every commit of it is reachable from somewhere else.
+
+use std::path::Path;
+
+use super::git::{self, Git};
+use super::marker::{self, Admin, Marker};
+use super::{Task, paths, removal};
+use crate::core::{Code, Fault, Outcome};
+use crate::killpoint::point;
+
+/// Performs [`Step::MoveToTrash`](crate::core::Step::MoveToTrash).
+pub(super) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let layout = task.layout();
+    let target = paths::from_host(&env.plan.path);
+    let trash = layout.trash_of(&env.id, env.incarnation);
+    let name = target.file_name().unwrap_or_default();
+    if let Some(found) = marker::identity(&target)? {
+        let admin = Admin::of(task.log_id(), env);
+        let marker = Marker::read(&admin.published)?;
+        let root = layout.worktrees();
+        marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
+        let place = layout.place_of(&env.id);
+        removal::no_mounts(&place)?;
+        point("trash.proven");
+        std::fs::rename(&place, &trash).map_err(paths::failed("move", &place))?;
+        point("trash.moved");
+        for dir in [root, layout.trash()] {
+            paths::sync_dir(&dir).map_err(paths::failed("sync", &dir))?;
+        }
+    } else {
+        let place = layout.place_of(&env.id);
+        paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
+    }
+    let there = paths::exists(&trash).map_err(paths::failed("look at", &trash))?;
+    Ok(Outcome::Trashed(there.then(|| paths::to_host(&trash.join(name)))))
+}
+
+/// Performs [`Step::Unregister`](crate::core::Step::Unregister).
+pub(super) fn unregister(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let admin = Admin::of(task.log_id(), env);
+    let mine = Marker::read(&admin.published)?.is_some_and(|m| m.is_of(task.log_id(), env));
+    if mine {
+        std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
+        let (from, to) = (&admin.published, &admin.removed);
+        std::fs::rename(from, to).map_err(paths::failed("move", from))?;
+        point("unregister.moved");
+    }
+    Ok(Outcome::Unregistered)
+}
+
+/// Performs [`Step::SettleBranch`](crate::core::Step::SettleBranch).
+pub(super) fn settle_branch(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let plan = &env.plan;
+    let settled = |deleted: bool, why: String| Ok(Outcome::BranchSettled(deleted, why));
+    if plan.reuse_branch {
+        return settled(false, "it was there before".into());
+    }
+    let common = paths::from_host(&plan.repository.common_dir);
+    if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+        return settled(false, "the repository is gone".into());
+    }
+    let git = Git::exact(&common, None, Some(task.lock), task.cancel);
+    let reference = format!("refs/heads/{}", plan.branch);
+    let tip = git.run(["rev-parse", "--verify", "--quiet", &reference])?;
+    if !tip.status.success() {
+        return settled(false, "it was gone already".into());
+    }
+    let tip = String::from_utf8_lossy(&tip.stdout).trim_end().to_owned();
+    if let Some(place) = checked_out(&common, &reference) {
+        return settled(false, format!("it is checked out in {place}"));
+    }
+    let own = own_commits(&git, &tip, &plan.branch)?;
+    if own > 0 {
+        return settled(false, format!("{own} commits are on no other branch, tag or remote"));
+    }
+    git.output(["update-ref", "-d", &reference, &tip])?;
+    settled(true, "all its commits are reachable elsewhere".into())
+}
+
+fn checked_out(common: &Path, reference: &str) -> Option<String> {
+    let head = format!("ref: {reference}");
+    let linked = std::fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
+    let mut heads = std::iter::once(common.join("HEAD"))
+        .filter(|_| common.join("index").exists())
+        .chain(linked.map(|e| e.path().join("HEAD")));
+    let found = heads
+        .find(|p| std::fs::read(p).is_ok_and(|text| text.trim_ascii_end() == head.as_bytes()))?;
+    Some(found.parent().unwrap_or(&found).display().to_string())
+}
+
+/// How many commits of `tip` no branch but `branch`, no tag and no remote has.
+pub(super) fn own_commits(git: &Git<'_>, tip: &str, branch: &str) -> Result<u64, Fault> {
+    let exclude = format!("--exclude={branch}");
+    let args = ["rev-list", "--count", tip, "--not", &exclude, "--branches", "--tags", "--remotes"];
+    let text = git.line(args)?;
+    text.parse().map_err(|_| {
+        let message = format!("git rev-list --count printed {text:?}");
+        Fault::new(Code::GitFailed, message, "see the cause")
+    })
+}
+
+/// Performs [`Step::RefreshIndex`](crate::core::Step::RefreshIndex): one status that may write the
+/// index, so that later ones need not read the files. An index that somebody holds is left alone.
+pub(super) fn refresh_index(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let admin = Admin::of(task.log_id(), env).published;
+    let target = paths::from_host(&env.plan.path);
+    if admin.join("index.lock").exists() {
+        return Ok(Outcome::Refreshed(false));
+    }
+    let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(git::LONG);
+    let mut command = git.command(["status", "--porcelain", "--untracked-files=no"]);
+    command.env("GIT_OPTIONAL_LOCKS", "1");
+    let finished = git.run_command(command)?;
+    Ok(Outcome::Refreshed(finished.status.success()))
+}
