@@ -1,5 +1,10 @@
+pub mod api;
+pub mod cli;
+pub mod config;
 pub mod core;
+pub mod daemon;
 pub mod engine;
 pub mod journal;
 pub mod killpoint;
 pub mod world;
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -88,6 +88,7 @@ impl State {
             setup: None,
             owed: Some(Owed::new(Step::ResolveBase, at)),
             fault: None,
+            refusal: None,
             destroy_wanted: false,
             teardown: None,
             leftovers: Vec::new(),
@@ -259,6 +260,7 @@ impl Environment {
                 }
             }
             Phase::Ready | Phase::Retiring | Phase::Failed => {
+                self.refusal = None;
                 self.teardown = Some(Teardown {
                     force: e.force,
                     back_to: if self.phase == Phase::Failed { Phase::Failed } else { Phase::Ready },
@@ -284,10 +286,7 @@ impl Environment {
     fn back_to_service(&mut self, at: At, fault: &Fault) {
         let phase = self.teardown.take().map_or(Phase::Ready, |t| t.back_to);
         self.owed = None;
-        // A kept failure keeps the error that explains it.
-        if phase != Phase::Failed {
-            self.fault = Some(fault.clone());
-        }
+        self.refusal = Some(fault.clone());
         self.go(phase, at);
     }
 
@@ -298,6 +297,7 @@ impl Environment {
         self.setup = None;
         self.owed = None;
         self.fault = None;
+        self.refusal = None;
         self.destroy_wanted = false;
         self.leftovers = leftovers.to_vec();
         self.go(Phase::Tombstoned, at);

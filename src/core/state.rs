@@ -130,8 +130,10 @@ pub struct Environment {
     pub setup: Option<SetupReport>,
     /// What the world owes it.
     pub owed: Option<Owed>,
-    /// The error that explains a `failed` phase, a refusal or a retry.
+    /// The error that explains a `failed` phase or a retry.
     pub fault: Option<Fault>,
+    /// Why the last removal was refused or given up.
+    pub refusal: Option<Fault>,
     /// Destroy was asked for before it was ready: after the rollback comes the tombstone.
     pub destroy_wanted: bool,
     /// The teardown in progress or, once tombstoned, the one that ended it.

@@ -8,7 +8,6 @@ use tokio::sync::{broadcast, watch};
 
 use super::driver::{self, Driver};
 use super::handle::{Handle, Message, Progress, Receipt, Reply};
-use super::priority;
 use super::space::Space;
 use crate::core::event::Record;
 use crate::core::{Command, Event, Fault, Seq, State, Time};
@@ -79,7 +78,6 @@ impl Engine {
     /// Runs until a shutdown or a storage failure. `started` is decided before anything else.
     #[must_use]
     pub fn run(mut self, started: Command) -> Ended {
-        tracing::info!(priority = priority::raise().as_str(), "log writer");
         match self.serve(started) {
             Ok(()) => Ended::Orderly,
             Err(e) => Ended::Journal(e),

@@ -241,20 +241,30 @@ pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
         "rev-parse",
         "--show-object-format",
         "--is-inside-work-tree",
+        "--show-cdup",
         "--path-format=absolute",
         "--git-common-dir",
     ])?;
     if !finished.status.success() {
         return Err(not_a_repository(path, &finished));
     }
-    let mut parts = finished.stdout.splitn(3, |b| *b == b'\n');
+    // The way up to the top is only dots and slashes, so no newline in a directory name can be
+    // mistaken for the end of a line; the path that may hold one comes last.
+    let mut parts = finished.stdout.splitn(4, |b| *b == b'\n');
     let mut part = || parts.next().unwrap_or_default();
     let object_format = String::from_utf8_lossy(part()).into_owned();
     let inside = part() == b"true";
-    let common = part();
-    let common = paths::from_bytes(common.strip_suffix(b"\n").unwrap_or(common));
+    let (up, common) =
+        if inside { (part(), part().to_vec()) } else { (&b""[..], common_dir(&git)?) };
+    let common = common.strip_suffix(b"\n").unwrap_or(&common);
+    let common = paths::from_bytes(common);
     let common_dir = common.canonicalize().map_err(paths::failed("find", common))?;
-    let source = if inside { top_level(&git, &real)? } else { PathBuf::new() };
+    let source = if inside {
+        let top = real.join(paths::from_bytes(up));
+        top.canonicalize().map_err(paths::failed("find", &top))?
+    } else {
+        PathBuf::new()
+    };
     Ok(Repository {
         name: name_of(&common_dir),
         common_dir: paths::to_host(&common_dir),
@@ -263,11 +273,9 @@ pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
     })
 }
 
-fn top_level(git: &Git<'_>, inside: &Path) -> Result<PathBuf, Fault> {
-    // Relative, so that no newline in a directory name can be mistaken for the end of a line.
-    let up = git.line(["rev-parse", "--show-cdup"])?;
-    let top = inside.join(up);
-    top.canonicalize().map_err(paths::failed("find", &top))
+/// In a bare repository, and inside `.git`, there is no way up to print.
+fn common_dir(git: &Git<'_>) -> Result<Vec<u8>, Fault> {
+    git.output(["rev-parse", "--path-format=absolute", "--git-common-dir"])
 }
 
 fn not_a_repository(path: &Path, finished: &Finished) -> Fault {

@@ -69,6 +69,12 @@ impl World {
         Self { layout, log_id }
     }
 
+    /// Identity of the log, in hex.
+    #[must_use]
+    pub fn log_id(&self) -> &str {
+        &self.log_id
+    }
+
     /// Where things are.
     #[must_use]
     pub fn layout(&self) -> &Layout {

@@ -1,0 +1,162 @@
+//! The socket: bound for its owner only, peers checked, connections bounded in number and time.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Extension;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+
+use super::problem::Refusal;
+use crate::core::event::Actor;
+use crate::core::{Code, Fault};
+use crate::world::layout::Layout;
+use crate::world::paths;
+
+/// Connections served at once; the next one is told so and closed.
+pub const CONNECTIONS_MAX: usize = 512;
+/// Time that a client has to send its request head.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// Time that open connections get at a shutdown.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// Longest socket path that every system takes, in bytes.
+const SOCKET_PATH_MAX: usize = 100;
+
+/// Where a daemon of this data directory listens: inside it, or in the runtime directory when the
+/// path would be too long for a socket.
+#[must_use]
+pub fn address(layout: &Layout) -> PathBuf {
+    let inside = layout.root().join("daemon.sock");
+    if inside.as_os_str().len() <= SOCKET_PATH_MAX {
+        return inside;
+    }
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(paths::to_host(layout.root()).as_bytes());
+    let name: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let uid = rustix::process::getuid().as_raw();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let runtime = runtime.unwrap_or_else(std::env::temp_dir);
+    runtime.join(format!("groundskeeper-{uid}")).join(format!("{name}.sock"))
+}
+
+/// Binds the socket: 0600 in a 0700 directory of ours. The caller holds the lock of the data
+/// directory, so a socket that is there belongs to nobody any more; anything else there is left
+/// alone.
+///
+/// # Errors
+/// When the place is not ours, is taken by something that is no socket, or cannot be bound.
+pub fn bind(address: &Path) -> Result<UnixListener, Fault> {
+    let folder = address.parent().unwrap_or(address);
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(paths::failed("create", folder))?;
+    let found = folder.symlink_metadata().map_err(paths::failed("look at", folder))?;
+    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
+        let message = format!("{} is not a directory of this user", folder.display());
+        return Err(Fault::new(Code::PermissionDenied, message, "choose another --data-dir"));
+    }
+    if found.mode() & 0o077 != 0 {
+        let mode = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(folder, mode).map_err(paths::failed("close off", folder))?;
+    }
+    match address.symlink_metadata() {
+        Ok(there) if !there.file_type().is_socket() => {
+            let message = format!("{} exists and is not a socket", address.display());
+            return Err(Fault::new(Code::PathExists, message, "move it away"));
+        }
+        _ => {}
+    }
+    // Bound under another name and renamed, so that nobody connects before the mode is set.
+    let fresh = address.with_extension("new");
+    paths::remove_file_if_any(&fresh).map_err(paths::failed("remove", &fresh))?;
+    let listener = UnixListener::bind(&fresh).map_err(paths::failed("listen on", &fresh))?;
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&fresh, mode).map_err(paths::failed("close off", &fresh))?;
+    std::fs::rename(&fresh, address).map_err(paths::failed("publish", address))?;
+    Ok(listener)
+}
+
+/// Serves until `stop` says so, then gives open connections a moment to end.
+pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let owner = rustix::process::geteuid().as_raw();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(e) => {
+                // Out of descriptors: the connection waits in the backlog until some are free.
+                tracing::warn!(error = %e, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let peer = stream.peer_cred().ok();
+        let Some(peer) = peer.filter(|p| p.uid() == owner || p.uid() == 0) else {
+            tracing::warn!("refused a connection of another user");
+            continue;
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            tokio::spawn(turn_away(stream));
+            continue;
+        };
+        let pid = peer.pid().and_then(|p| u32::try_from(p).ok()).unwrap_or(0);
+        let actor = Actor { door: "api".to_owned(), uid: peer.uid(), pid };
+        let router = router.clone().layer(Extension(actor));
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            converse(stream, router, stop).await;
+            drop(slot);
+        });
+    }
+    drop(tokio::time::timeout(CLOSE_LIMIT, slots.acquire_many(CONNECTIONS_MAX as u32)).await);
+}
+
+async fn converse(stream: UnixStream, router: Router, mut stop: watch::Receiver<bool>) {
+    let service = TowerToHyperService::new(router);
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(64 * 1024);
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let stopping = async move { drop(stop.wait_for(|stop| *stop).await) };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(e) = ended {
+        tracing::debug!(error = %e, "a connection ended early");
+    }
+}
+
+/// Answers a connection that there is no room for. Bounded, so that it cannot pile up either.
+async fn turn_away(mut stream: UnixStream) {
+    let message = format!("{CONNECTIONS_MAX} connections are open");
+    let fault = Fault::new(Code::LimitReached, message, "try again in a moment");
+    let problem = axum::response::IntoResponse::into_response(Refusal(fault));
+    let body = axum::body::to_bytes(problem.into_body(), 16 * 1024).await.unwrap_or_default();
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+         content-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    let answer = async {
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(&body).await?;
+        stream.shutdown().await
+    };
+    drop(tokio::time::timeout(Duration::from_secs(1), answer).await);
+}

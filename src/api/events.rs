@@ -1,0 +1,183 @@
+//! The stream of records: NDJSON or server-sent events, from any position, also into the future.
+//!
+//! Each server-sent event has the record's seq as its id, so a client that reconnects with
+//! `Last-Event-ID` misses nothing. Lines that a running hook prints come in between as `output`
+//! events without an id; they are not in the log.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
+use tokio_stream::Stream;
+
+use super::problem::{Refusal, invalid};
+use super::routes::{App, Params};
+use super::types::{EventsQuery, record_json};
+use crate::core::event::Record;
+use crate::core::{Code, EnvironmentId, Fault, Seq};
+use crate::engine::{Handle, Progress};
+
+/// Streams that may be open at once.
+pub const STREAMS_MAX: usize = 128;
+/// Records read from the log at once.
+const BATCH: usize = 512;
+/// A sign of life on a silent stream.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Lines,
+    ServerSent,
+}
+
+/// Records of the log, from a position on.
+#[utoipa::path(
+    get, path = "/v1/events", params(EventsQuery),
+    responses(
+        (status = 200, description = "One record a line as NDJSON, or server-sent events when \
+            `Accept` is text/event-stream; `Last-Event-ID` overrides `since`"),
+        (status = "default", body = super::types::Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn events(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Params(query): Params<EventsQuery>,
+) -> Result<Response, Refusal> {
+    let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
+    let server_sent = text(header::ACCEPT).is_some_and(|a| a.contains("text/event-stream"));
+    let format = if server_sent { Format::ServerSent } else { Format::Lines };
+    let last = headers.get("last-event-id").map(|v| {
+        let seq = v.to_str().ok().and_then(|v| v.parse().ok());
+        seq.ok_or_else(|| invalid("Last-Event-ID is not the seq of a record"))
+    });
+    let since = Seq(last.transpose()?.unwrap_or(query.since));
+    let only = query.environment.as_deref().map(EnvironmentId::parse).transpose();
+    let only = only.map_err(|e| invalid(format!("environment: {e}")))?;
+    let permit = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| {
+        let message = format!("{STREAMS_MAX} event streams are open");
+        Fault::new(Code::LimitReached, message, "close one of them first")
+    })?;
+    let (sender, receiver) = mpsc::channel(16);
+    let follow = query.follow || server_sent;
+    let feed = Feed {
+        reader: app.handle.clone(),
+        head: app.handle.head(),
+        progress: app.handle.progress(),
+        stop: app.stop.clone(),
+        only,
+        format,
+        sender,
+        permit,
+    };
+    tokio::spawn(feed.run(since, follow));
+    let kind = match format {
+        Format::Lines => "application/x-ndjson",
+        Format::ServerSent => "text/event-stream",
+    };
+    let mut response = Body::from_stream(Chunks(receiver)).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
+
+struct Chunks(mpsc::Receiver<Bytes>);
+
+impl Stream for Chunks {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx).map(|chunk| chunk.map(Ok))
+    }
+}
+
+struct Feed {
+    reader: Handle,
+    head: watch::Receiver<Seq>,
+    progress: broadcast::Receiver<Progress>,
+    stop: watch::Receiver<bool>,
+    only: Option<EnvironmentId>,
+    format: Format,
+    sender: mpsc::Sender<Bytes>,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Feed {
+    async fn run(mut self, since: Seq, follow: bool) {
+        let mut after = since;
+        let goal = *self.head.borrow_and_update();
+        loop {
+            let reader = self.reader.reader().clone();
+            let read = tokio::task::spawn_blocking(move || reader.read(after, BATCH)).await;
+            let records = match read {
+                Ok(Ok(records)) => records,
+                Ok(Err(e)) => return tracing::error!(error = %e, "an event stream ended"),
+                Err(_) => return,
+            };
+            let full = records.len() == BATCH;
+            after = records.last().map_or(after, |r| r.seq);
+            if !self.send(&records).await || (!follow && (after >= goal || records.is_empty())) {
+                break;
+            }
+            if !full && !self.wait(after).await {
+                break;
+            }
+        }
+        drop(self.permit);
+    }
+
+    async fn send(&self, records: &[Record]) -> bool {
+        let mut chunk = Vec::new();
+        for record in records {
+            let about = record.event.environment();
+            if self.only.is_some() && about != self.only.as_ref() {
+                continue;
+            }
+            let json = record_json(record);
+            let text = match self.format {
+                Format::Lines => format!("{json}\n"),
+                Format::ServerSent => {
+                    format!("id: {}\nevent: {}\ndata: {json}\n\n", record.seq, record.event.kind())
+                }
+            };
+            chunk.extend_from_slice(text.as_bytes());
+        }
+        chunk.is_empty() || self.sender.send(chunk.into()).await.is_ok()
+    }
+
+    /// Waits for a record after `after`, showing hook output meanwhile. False: the stream is over.
+    async fn wait(&mut self, after: Seq) -> bool {
+        loop {
+            let line = tokio::select! {
+                moved = self.head.wait_for(|head| *head > after) => return moved.is_ok(),
+                _ = self.stop.wait_for(|stop| *stop) => return false,
+                () = self.sender.closed() => return false,
+                line = self.progress.recv() => line,
+                () = tokio::time::sleep(HEARTBEAT) => Err(broadcast::error::RecvError::Lagged(0)),
+            };
+            if self.format == Format::Lines {
+                continue;
+            }
+            let text = match line {
+                Ok(p) if self.only.as_ref().is_none_or(|only| *only == p.environment) => {
+                    let id = &p.environment;
+                    let data = serde_json::json!({ "environment": id, "line": p.line });
+                    format!("event: output\ndata: {data}\n\n")
+                }
+                Ok(_) => continue,
+                Err(broadcast::error::RecvError::Lagged(_)) => ": alive\n\n".to_owned(),
+                Err(broadcast::error::RecvError::Closed) => return false,
+            };
+            if self.sender.send(text.into()).await.is_err() {
+                return false;
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Faults as HTTP answers: `application/problem+json` with a status for each kind of fault.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::types::Problem;
+use crate::core::{Class, Code, Fault};
+
+/// A fault on its way to the client.
+#[derive(Debug)]
+pub struct Refusal(pub Fault);
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self(fault)
+    }
+}
+
+/// The HTTP status of a code.
+#[must_use]
+pub fn status(code: Code) -> StatusCode {
+    match code {
+        Code::EnvironmentDestroyed => StatusCode::GONE,
+        Code::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::LimitReached => StatusCode::TOO_MANY_REQUESTS,
+        Code::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Code::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        Code::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        _ => match code.class() {
+            Class::Refused | Class::Busy => StatusCode::CONFLICT,
+            Class::Fault => StatusCode::INTERNAL_SERVER_ERROR,
+            Class::NotFound => StatusCode::NOT_FOUND,
+            Class::Usage => StatusCode::BAD_REQUEST,
+        },
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = status(self.0.code);
+        let problem = Problem { status: status.as_u16(), ..Problem::of(&self.0) };
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let kind = HeaderValue::from_static("application/problem+json");
+        (status, [(header::CONTENT_TYPE, kind)], body).into_response()
+    }
+}
+
+/// A request that does not make sense, with what is wrong with it.
+#[must_use]
+pub fn invalid(what: impl Into<String>) -> Fault {
+    let hint = "see the API description at /v1/openapi.json";
+    Fault::new(Code::InvalidRequest, what, hint)
+}

@@ -1,0 +1,521 @@
+//! The resources of the API: each handler parses, submits a command or reads the state, answers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::body::Bytes;
+use axum::extract::{
+    DefaultBodyLimit, Extension, FromRequest, FromRequestParts, Path as UrlPath, Query, Request,
+    State,
+};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, watch};
+use utoipa::OpenApi;
+
+use super::problem::{Refusal, invalid};
+use super::types::{
+    DaemonView, EnvironmentView, ListQuery, NewEnvironment, NewLease, Problem, RemoveQuery,
+    RemovedView, TrustRequest, TrustView, WaitQuery, rfc3339,
+};
+use crate::config::Config;
+use crate::core::event::{Actor, Plan};
+use crate::core::{
+    Code, Command, Environment, EnvironmentId, Fault, HostPath, LeaseId, Phase, RequestId, Seq,
+    Time, destroyed, not_found,
+};
+use crate::engine::Handle;
+use crate::world::cancel::Cancel;
+use crate::world::layout::Layout;
+use crate::world::{git, hook, paths};
+
+/// Largest request body in bytes.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Longest wait that a request may ask for.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// What the handlers share.
+pub struct App {
+    /// The engine.
+    pub handle: Handle,
+    /// Where things are.
+    pub layout: Layout,
+    /// Settings.
+    pub config: Config,
+    /// Bound on open event streams.
+    pub streams: Arc<Semaphore>,
+    /// True once the daemon is stopping.
+    pub stop: watch::Receiver<bool>,
+    /// Asks the daemon to stop.
+    pub stopper: watch::Sender<bool>,
+    /// Fixed facts about this daemon.
+    pub about: About,
+}
+
+/// Fixed facts about a daemon.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// The git it uses.
+    pub git: String,
+    /// Identity of its log, in hex.
+    pub log_id: String,
+    /// When it started.
+    pub started: Time,
+    /// Scheduling of the log writer.
+    pub priority: String,
+}
+
+type Answer<T> = Result<T, Refusal>;
+type Shared = State<Arc<App>>;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "groundskeeper",
+        description = "Life cycle of git worktree environments. Additive changes only within v1.",
+        version = "1",
+    ),
+    paths(
+        list,
+        create,
+        show,
+        remove,
+        cancel,
+        lease,
+        release,
+        trust_show,
+        trust_set,
+        daemon,
+        shutdown,
+        super::events::events
+    ),
+    components(schemas(Problem))
+)]
+struct Document;
+
+/// The OpenAPI document, as it is committed in `schema/openapi.json`.
+#[must_use]
+pub fn openapi() -> String {
+    let mut text = Document::openapi().to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// All routes.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/environments", get(list).post(create))
+        .route("/v1/environments/{id}", get(show).delete(remove))
+        .route("/v1/environments/{id}/cancel", post(cancel))
+        .route("/v1/environments/{id}/leases", post(lease))
+        .route("/v1/leases/{id}", delete(release))
+        .route("/v1/trust", get(trust_show).put(trust_set))
+        .route("/v1/events", get(super::events::events))
+        .route("/v1/daemon", get(daemon))
+        .route("/v1/shutdown", post(shutdown))
+        .route("/v1/openapi.json", get(|| async { json_text(openapi()) }))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .fallback(|| async { Refusal(nowhere()) })
+        .method_not_allowed_fallback(|| async { Refusal(invalid("no such method here")) })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(app)
+}
+
+fn nowhere() -> Fault {
+    Fault::new(Code::NotFound, "there is nothing at this address", "see /v1/openapi.json")
+}
+
+fn json_text(text: String) -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// Query parameters, with refusals of ours.
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Query(value) = Query::from_request_parts(parts, state)
+            .await
+            .map_err(|e| invalid(format!("the query does not fit: {}", e.body_text())))?;
+        Ok(Self(value))
+    }
+}
+
+/// A JSON body, with refusals of ours.
+pub struct Body<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|e| {
+            if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                let message = format!("the request is larger than {BODY_BYTES_MAX} bytes");
+                return Fault::new(Code::RequestTooLarge, message, "send less");
+            }
+            invalid(format!("the body cannot be read: {}", e.body_text()))
+        })?;
+        let value = serde_json::from_slice(&bytes);
+        Ok(Self(value.map_err(|e| invalid(format!("the body does not fit: {e}")))?))
+    }
+}
+
+fn environment_id(text: &str) -> Result<EnvironmentId, Fault> {
+    EnvironmentId::parse(text)
+        .map_err(|e| invalid(format!("{text:?} cannot name an environment: {e}")))
+}
+
+fn request_id(headers: &HeaderMap) -> Result<Option<RequestId>, Fault> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().map_err(|_| invalid("Idempotency-Key is not text"))?;
+    RequestId::parse(text).map(Some).map_err(|e| invalid(format!("Idempotency-Key: {e}")))
+}
+
+/// All environments, by id.
+#[utoipa::path(get, path = "/v1/environments", params(ListQuery), responses(
+    (status = 200, body = Vec<EnvironmentView>),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn list(State(app): Shared, Params(query): Params<ListQuery>) -> Json<Vec<EnvironmentView>> {
+    let found = app.handle.view(|state| {
+        let all = state.environments().filter(|e| query.all || e.phase != Phase::Tombstoned);
+        all.map(|e| EnvironmentView::of(state, e)).collect()
+    });
+    Json(found)
+}
+
+/// One environment. One that is destroyed is answered 410, one that never was 404.
+#[utoipa::path(get, path = "/v1/environments/{id}", responses(
+    (status = 200, body = EnvironmentView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn show(State(app): Shared, UrlPath(id): UrlPath<String>) -> Answer<Json<EnvironmentView>> {
+    let id = environment_id(&id)?;
+    Ok(Json(live(&app, &id)?))
+}
+
+fn live(app: &App, id: &EnvironmentId) -> Result<EnvironmentView, Fault> {
+    app.handle.view(|state| match state.environment(id) {
+        None => Err(not_found(id)),
+        Some(e) if e.phase == Phase::Tombstoned => Err(destroyed(id)),
+        Some(e) => Ok(EnvironmentView::of(state, e)),
+    })
+}
+
+/// Makes an environment. The answer comes when the request is durable, or with `wait` when the
+/// environment is ready or has failed.
+#[utoipa::path(post, path = "/v1/environments", params(WaitQuery), request_body = NewEnvironment,
+    responses(
+    (status = 200, body = EnvironmentView, description = "ready, failed, or there already"),
+    (status = 202, body = EnvironmentView, description = "being made"),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn create(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    headers: HeaderMap,
+    Params(query): Params<WaitQuery>,
+    Body(wanted): Body<NewEnvironment>,
+) -> Answer<Response> {
+    let request = request_id(&headers)?;
+    let environment = match &wanted.id {
+        Some(id) => environment_id(id)?,
+        None => made_up_id()?,
+    };
+    let plan = plan(&app, &environment, &wanted).await?;
+    let command = Command::Provision {
+        environment: environment.clone(),
+        plan,
+        actor,
+        request: request.clone(),
+    };
+    app.handle.submit(command).await?;
+    // A repeated request is about the environment that the first one made.
+    let first = request.and_then(|key| {
+        app.handle.view(|state| state.request(&key).map(|r| r.environment.clone()))
+    });
+    let id = first.unwrap_or(environment);
+    if let Some(seconds) = query.wait {
+        wait_until(&app, seconds, |state| {
+            state.environment(&id).is_none_or(|e| e.phase != Phase::Provisioning)
+        })
+        .await?;
+    }
+    let found = app.handle.view(|s| s.environment(&id).map(|e| EnvironmentView::of(s, e)));
+    let found = found.ok_or_else(|| not_found(&id))?;
+    let underway = found.phase == Phase::Provisioning.as_str();
+    let status = if underway { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let location = format!("/v1/environments/{id}");
+    Ok((status, [(header::LOCATION, location)], Json(found)).into_response())
+}
+
+fn made_up_id() -> Result<EnvironmentId, Fault> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)
+        .map_err(|e| Fault::new(Code::Io, "no random bytes", "give an id").because(e))?;
+    let text: String =
+        random.iter().map(|b| char::from(LETTERS[usize::from(*b) % LETTERS.len()])).collect();
+    environment_id(&format!("env-{text}"))
+}
+
+async fn plan(app: &Arc<App>, id: &EnvironmentId, wanted: &NewEnvironment) -> Result<Plan, Fault> {
+    let branch = match &wanted.branch {
+        Some(branch) if branch.is_empty() || branch.starts_with('-') => {
+            return Err(invalid(format!("{branch:?} cannot name a branch")));
+        }
+        Some(branch) => branch.clone(),
+        None => format!("{}{id}", app.config.branch_prefix),
+    };
+    let repository = discover(&wanted.repo).await?;
+    let path = app.layout.place_of(id).join(&repository.name);
+    Ok(Plan {
+        repository,
+        path: paths::to_host(&path),
+        base: wanted.base.clone(),
+        reuse_branch: wanted.branch.is_some(),
+        branch,
+        fetch: wanted.fetch,
+        fetch_limit_ms: app.config.fetch_limit_seconds.saturating_mul(1_000),
+        keep_failed: wanted.keep_failed,
+        setup_path: if wanted.no_setup { String::new() } else { app.config.setup_path.clone() },
+        setup_limit_ms: app.config.setup_limit_seconds.saturating_mul(1_000),
+    })
+}
+
+async fn discover(repo: &str) -> Result<crate::core::event::Repository, Fault> {
+    let path = PathBuf::from(repo);
+    if !path.is_absolute() {
+        return Err(invalid(format!("repo must be an absolute path, not {repo:?}")));
+    }
+    blocking(move || {
+        let cancel = Cancel::new().map_err(paths::failed("watch a process in", &path))?;
+        git::discover(&path, &cancel)
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| {
+        Err(Fault::new(Code::Defect, "a task of the API panicked", "please report this").because(e))
+    })
+}
+
+/// Waits until the published state fulfils a condition.
+async fn wait_until(
+    app: &App,
+    seconds: u64,
+    mut done: impl FnMut(&crate::core::State) -> bool,
+) -> Result<(), Fault> {
+    let limit = Duration::from_secs(seconds).min(WAIT_MAX);
+    let mut head = app.handle.head();
+    let mut stop = app.stop.clone();
+    let wait = async {
+        loop {
+            head.borrow_and_update();
+            if app.handle.view(&mut done) {
+                return Ok(());
+            }
+            let moved = tokio::select! {
+                moved = head.changed() => moved.is_ok(),
+                _ = stop.wait_for(|stop| *stop) => false,
+            };
+            if !moved {
+                let hint = "the operation goes on after the next start";
+                return Err(Fault::new(Code::ShuttingDown, "the daemon is shutting down", hint));
+            }
+        }
+    };
+    tokio::time::timeout(limit, wait).await.unwrap_or_else(|_| {
+        let message = format!("not done after {} seconds", limit.as_secs());
+        Err(Fault::new(Code::Timeout, message, "it goes on; look with `groundskeeper show`"))
+    })
+}
+
+/// Removes an environment. Unknown and tombstoned ones are a success. With `wait` the answer comes
+/// when it is gone or the removal was refused.
+#[utoipa::path(delete, path = "/v1/environments/{id}", params(RemoveQuery), responses(
+    (status = 200, body = RemovedView),
+    (status = 202, body = RemovedView, description = "under way"),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn remove(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    headers: HeaderMap,
+    UrlPath(id): UrlPath<String>,
+    Params(query): Params<RemoveQuery>,
+) -> Answer<Response> {
+    let id = environment_id(&id)?;
+    let request = request_id(&headers)?;
+    let command = Command::Destroy { environment: id.clone(), force: query.force, actor, request };
+    let receipt = app.handle.submit(command).await?;
+    if let Some(seconds) = query.wait {
+        let over = |e: &Environment| e.owed.is_none() || matches!(e.phase, Phase::Ready);
+        wait_until(&app, seconds, |s| s.environment(&id).is_none_or(over)).await?;
+    }
+    let (found, refused) = app.handle.view(|state| {
+        let env = state.environment(&id);
+        let alive = env.filter(|e| !matches!(e.phase, Phase::Tombstoned | Phase::TearingDown));
+        let back = alive.filter(|_| query.wait.is_some()).filter(|e| e.teardown.is_none());
+        (RemovedView::of(id.as_str(), env, receipt.seq), back.and_then(|e| e.refusal.clone()))
+    });
+    if let Some(fault) = refused {
+        return Err(fault.into());
+    }
+    let done = found.phase == Phase::Tombstoned.as_str();
+    let status = if done { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(found)).into_response())
+}
+
+/// Stops making an environment; what was made so far is taken back.
+#[utoipa::path(post, path = "/v1/environments/{id}/cancel", responses(
+    (status = 202, body = EnvironmentView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn cancel(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    UrlPath(id): UrlPath<String>,
+) -> Answer<(StatusCode, Json<EnvironmentView>)> {
+    let id = environment_id(&id)?;
+    app.handle.submit(Command::Cancel { environment: id.clone(), actor }).await?;
+    Ok((StatusCode::ACCEPTED, Json(live(&app, &id)?)))
+}
+
+/// Claims that an environment is in use, or extends such a claim.
+#[utoipa::path(post, path = "/v1/environments/{id}/leases", request_body = NewLease, responses(
+    (status = 201, body = super::types::LeaseView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn lease(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    headers: HeaderMap,
+    UrlPath(id): UrlPath<String>,
+    Body(wanted): Body<NewLease>,
+) -> Answer<Response> {
+    let environment = environment_id(&id)?;
+    let lease = match &wanted.id {
+        Some(id) => LeaseId::parse(id).map_err(|e| invalid(format!("lease id: {e}")))?,
+        None => LeaseId::parse(made_up_id()?.as_str().replace("env-", "lease-").as_str())
+            .map_err(|e| invalid(e.to_string()))?,
+    };
+    let purpose: String = wanted.purpose.chars().take(200).collect();
+    let request = request_id(&headers)?;
+    let until = now().after(Duration::from_secs(wanted.seconds));
+    let command =
+        Command::Lease { environment, lease: lease.clone(), until, purpose, actor, request };
+    app.handle.submit(command).await?;
+    let granted = app
+        .handle
+        .view(|state| state.lease(&lease).map(|l| super::types::LeaseView::of(&lease, l)));
+    let granted = granted.ok_or_else(|| {
+        let message = format!("lease {lease} has ended already");
+        Fault::new(Code::LeaseNotFound, message, "ask for a longer one")
+    })?;
+    Ok((StatusCode::CREATED, Json(granted)).into_response())
+}
+
+/// Gives a lease back; one that is not there is a success.
+#[utoipa::path(delete, path = "/v1/leases/{id}", responses(
+    (status = 204),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn release(State(app): Shared, UrlPath(id): UrlPath<String>) -> Answer<StatusCode> {
+    let lease = LeaseId::parse(&id).map_err(|e| invalid(format!("lease id: {e}")))?;
+    app.handle.submit(Command::Release { lease }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What is trusted in a repository, and the hook it has now.
+#[utoipa::path(get, path = "/v1/trust", params(("repo" = String, Query, description = "a directory in it")),
+    responses(
+    (status = 200, body = TrustView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn trust_show(
+    State(app): Shared,
+    Params(query): Params<TrustRequest>,
+) -> Answer<Json<TrustView>> {
+    Ok(Json(trust_view(&app, &query.repo).await?))
+}
+
+async fn trust_view(app: &Arc<App>, repo: &str) -> Result<TrustView, Fault> {
+    let repository = discover(repo).await?;
+    let source = paths::from_host(&repository.source);
+    let hook = source.join(&app.config.setup_path);
+    let found = !source.as_os_str().is_empty() && hook.symlink_metadata().is_ok();
+    let shown = found.then(|| hook.display().to_string());
+    let hash = if found { Some(blocking(move || hook::hash(&hook)).await?) } else { None };
+    let common: HostPath = repository.common_dir;
+    let trusted = app.handle.view(|state| state.trusted(&common).to_vec());
+    Ok(TrustView { repo: common.to_string(), trusted, hook: shown, hash })
+}
+
+/// Trusts the hook with the given hash, or takes all trust back.
+#[utoipa::path(put, path = "/v1/trust", request_body = TrustRequest, responses(
+    (status = 200, body = TrustView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn trust_set(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    Body(wanted): Body<TrustRequest>,
+) -> Answer<Json<TrustView>> {
+    let repository = discover(&wanted.repo).await?.common_dir;
+    let command = match wanted.hash {
+        Some(hash) if hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Command::Trust { repository, hash: hash.to_ascii_lowercase(), actor }
+        }
+        Some(_) => return Err(invalid("hash is not a SHA-256 in hex").into()),
+        None => Command::Distrust { repository, actor },
+    };
+    app.handle.submit(command).await?;
+    Ok(Json(trust_view(&app, &wanted.repo).await?))
+}
+
+/// What the daemon says of itself.
+#[utoipa::path(get, path = "/v1/daemon", responses((status = 200, body = DaemonView)))]
+async fn daemon(State(app): Shared) -> Json<DaemonView> {
+    let view = app.handle.view(|state| {
+        let mut environments = std::collections::BTreeMap::new();
+        for e in state.environments() {
+            *environments.entry(e.phase.as_str().to_owned()).or_default() += 1;
+        }
+        let Seq(seq) = state.seq();
+        DaemonView {
+            version: crate::VERSION.to_owned(),
+            pid: std::process::id(),
+            boot: state.boot(),
+            data_dir: show_path(app.layout.root()),
+            log_id: app.about.log_id.clone(),
+            seq,
+            git: app.about.git.clone(),
+            started_at: rfc3339(app.about.started),
+            environments,
+            owed: state.environments().filter(|e| e.owed.is_some()).count(),
+            priority: app.about.priority.clone(),
+        }
+    });
+    Json(view)
+}
+
+fn show_path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Asks the daemon to come to rest and end.
+#[utoipa::path(post, path = "/v1/shutdown", responses((status = 202)))]
+async fn shutdown(State(app): Shared) -> StatusCode {
+    app.stopper.send_replace(true);
+    StatusCode::ACCEPTED
+}
+
+/// The wall clock.
+#[must_use]
+pub fn now() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,382 @@
+//! What goes over the wire. Additive changes only; requests refuse fields they do not know.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::core::event::Record;
+use crate::core::{Environment, Fault, LeaseId, Phase, Seq, State, Time, state::Lease};
+
+/// One environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EnvironmentView {
+    /// Its name.
+    pub id: String,
+    /// Which life of the name, counted from 1.
+    pub incarnation: u32,
+    /// `provisioning`, `ready`, `retiring`, `tearing_down`, `tombstoned` or `failed`.
+    pub phase: String,
+    /// Where its worktree is, will be, or was.
+    pub path: String,
+    /// The branch that was checked out when it was made.
+    pub branch: String,
+    /// The commit it started from; null until that is known.
+    pub base: Option<String>,
+    /// The ref that commit was read from.
+    pub base_ref: Option<String>,
+    /// Commits of the ref's upstream that the base lacks.
+    pub behind: u64,
+    /// What a fetch did, when one was asked for: `done`, or why not.
+    pub fetch: Option<String>,
+    /// The repository: its common git directory.
+    pub repo: String,
+    /// Claims that it is in use.
+    pub leases: Vec<LeaseView>,
+    /// When it was asked for, RFC 3339.
+    pub created_at: String,
+    /// When its phase last changed, RFC 3339.
+    pub changed_at: String,
+    /// The last record about it.
+    pub seq: u64,
+    /// What is being done for it, if anything.
+    pub step: Option<String>,
+    /// The error that explains a failed phase or a retry.
+    pub error: Option<Problem>,
+    /// Why the last removal was refused.
+    pub refusal: Option<Problem>,
+    /// How it was checked out.
+    pub checkout: Option<CheckoutView>,
+    /// What was copied by `.worktreeinclude`.
+    pub included: Option<IncludedView>,
+    /// Where the transcript of its setup hook is.
+    pub transcript: Option<String>,
+    /// Where its directory is in the trash.
+    pub trash: Option<String>,
+    /// What could not be removed.
+    pub leftovers: Vec<String>,
+}
+
+/// How a worktree was checked out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CheckoutView {
+    /// `parallel`, or `git` for git's own.
+    pub by: String,
+    /// Why git's own was used; empty otherwise.
+    pub reason: String,
+    /// Tracked files.
+    pub files: u64,
+}
+
+/// What an include copy did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IncludedView {
+    /// Files and links made.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many share their blocks with the source.
+    pub reflinked: u64,
+    /// What was skipped, and why.
+    pub skipped: Vec<String>,
+}
+
+/// One lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LeaseView {
+    /// Its name, for `release`.
+    pub id: String,
+    /// The environment it is on.
+    pub environment: String,
+    /// When it ends by itself, RFC 3339.
+    pub until: String,
+    /// What for.
+    pub purpose: String,
+}
+
+/// What a removal led to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RemovedView {
+    /// The environment.
+    pub id: String,
+    /// Its phase now; `tombstoned` also for one that never was.
+    pub phase: String,
+    /// Refs that hold what the worktree had and no branch has.
+    pub rescue: Vec<String>,
+    /// Where its directory is; null when there was none.
+    pub trash: Option<String>,
+    /// The record that says so.
+    pub seq: u64,
+}
+
+/// An error, as in RFC 9457, with the cause chain and the next step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// Stable code to match on.
+    pub code: String,
+    /// One sentence.
+    pub message: String,
+    /// What caused it, outermost first.
+    pub causes: Vec<String>,
+    /// What it is about.
+    pub evidence: Vec<String>,
+    /// The next step.
+    pub hint: String,
+    /// The code again, as a URI reference (RFC 9457 `type`).
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    /// The HTTP status it came with; 0 inside another answer.
+    #[serde(default)]
+    pub status: u16,
+}
+
+/// A request for an environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewEnvironment {
+    /// Its name; one is made up when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// A directory inside the repository, absolute.
+    pub repo: String,
+    /// Branch, tag, commit or remote branch to start from; the default branch when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// An existing branch to check out; a new one named after the environment when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// Ask the remote first.
+    #[serde(default)]
+    pub fetch: bool,
+    /// Keep the worktree of a failed setup hook.
+    #[serde(default)]
+    pub keep_failed: bool,
+    /// Do not run the setup hook.
+    #[serde(default)]
+    pub no_setup: bool,
+}
+
+/// A request for a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewLease {
+    /// How long, in seconds.
+    pub seconds: u64,
+    /// What for.
+    #[serde(default)]
+    pub purpose: String,
+    /// A lease to extend; a new one when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+/// A request to trust the hooks that a repository has now, or to take trust back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrustRequest {
+    /// A directory inside the repository, absolute.
+    pub repo: String,
+    /// The hash that was shown to the user; none takes all trust back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+}
+
+/// What is trusted in a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TrustView {
+    /// Its common git directory.
+    pub repo: String,
+    /// SHA-256 of each trusted hook, oldest first.
+    pub trusted: Vec<String>,
+    /// The setup hook that its worktree has now, if any.
+    pub hook: Option<String>,
+    /// SHA-256 of that hook.
+    pub hash: Option<String>,
+}
+
+/// What the daemon says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DaemonView {
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// How many daemons have started on this log.
+    pub boot: u32,
+    /// Its data directory.
+    pub data_dir: String,
+    /// The identity of its log, in hex.
+    pub log_id: String,
+    /// The last record.
+    pub seq: u64,
+    /// The git that it uses.
+    pub git: String,
+    /// When it started, RFC 3339.
+    pub started_at: String,
+    /// Environments by phase.
+    pub environments: std::collections::BTreeMap<String, usize>,
+    /// Effects that are owed.
+    pub owed: usize,
+    /// Scheduling of the log writer: `real-time`, `short slice` or `ordinary`.
+    pub priority: String,
+}
+
+/// Which environments to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    /// Also those that are tombstoned.
+    #[serde(default)]
+    pub all: bool,
+}
+
+/// How long to wait for the end of an operation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct WaitQuery {
+    /// Seconds; without it the answer comes at once.
+    #[serde(default)]
+    pub wait: Option<u64>,
+}
+
+/// How to remove.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveQuery {
+    /// Move unsaved work to the trash, and break leases.
+    #[serde(default)]
+    pub force: bool,
+    /// Seconds to wait for the end; without it the answer comes at once.
+    #[serde(default)]
+    pub wait: Option<u64>,
+}
+
+/// Which records to send.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct EventsQuery {
+    /// Only records after this one.
+    #[serde(default)]
+    pub since: u64,
+    /// Only records about this environment.
+    #[serde(default)]
+    pub environment: Option<String>,
+    /// Go on with what comes.
+    #[serde(default)]
+    pub follow: bool,
+}
+
+/// RFC 3339 in UTC with milliseconds.
+#[must_use]
+pub fn rfc3339(time: Time) -> String {
+    let nanos = i128::from(time.0);
+    jiff::Timestamp::from_nanosecond(nanos)
+        .map_or_else(|_| time.0.to_string(), |t| format!("{t:.3}"))
+}
+
+impl Problem {
+    /// The wire form of a fault.
+    #[must_use]
+    pub fn of(fault: &Fault) -> Self {
+        Self {
+            code: fault.code.as_str().to_owned(),
+            message: fault.message.clone(),
+            causes: fault.causes.clone(),
+            evidence: fault.evidence.clone(),
+            hint: fault.hint.clone(),
+            kind: format!("urn:groundskeeper:{}", fault.code),
+            status: 0,
+        }
+    }
+}
+
+impl LeaseView {
+    /// The wire form of a lease.
+    #[must_use]
+    pub fn of(id: &LeaseId, lease: &Lease) -> Self {
+        Self {
+            id: id.to_string(),
+            environment: lease.environment.to_string(),
+            until: rfc3339(lease.until),
+            purpose: lease.purpose.clone(),
+        }
+    }
+}
+
+impl EnvironmentView {
+    /// The wire form of an environment.
+    #[must_use]
+    pub fn of(state: &State, e: &Environment) -> Self {
+        let leases = state.leases().filter(|(_, l)| l.environment == e.id);
+        Self {
+            id: e.id.to_string(),
+            incarnation: e.incarnation,
+            phase: e.phase.as_str().to_owned(),
+            path: e.plan.path.to_string(),
+            branch: e.plan.branch.clone(),
+            base: e.base.as_ref().map(|b| b.commit.clone()),
+            base_ref: e.base.as_ref().map(|b| b.reference.clone()).filter(|r| !r.is_empty()),
+            behind: e.base.as_ref().map_or(0, |b| b.behind),
+            fetch: e.base.as_ref().map(|b| b.fetch.clone()).filter(|f| !f.is_empty()),
+            repo: e.plan.repository.common_dir.to_string(),
+            leases: leases.map(|(id, lease)| LeaseView::of(id, lease)).collect(),
+            created_at: rfc3339(e.created_at),
+            changed_at: rfc3339(e.changed_at),
+            seq: e.seq.0,
+            step: e.owed.as_ref().map(|o| o.step.as_str().to_owned()),
+            error: e.fault.as_ref().map(Problem::of),
+            refusal: e.refusal.as_ref().map(Problem::of),
+            checkout: e.worktree.as_ref().map(|w| CheckoutView {
+                by: w.checkout.clone(),
+                reason: w.checkout_reason.clone(),
+                files: w.files,
+            }),
+            included: e.included.as_ref().map(|i| IncludedView {
+                files: i.files,
+                bytes: i.bytes,
+                reflinked: i.reflinked,
+                skipped: i.skipped.clone(),
+            }),
+            transcript: e.setup.as_ref().map(|s| s.transcript.to_string()),
+            trash: e.teardown.as_ref().and_then(|t| t.trash.as_ref()).map(ToString::to_string),
+            leftovers: e.leftovers.clone(),
+        }
+    }
+}
+
+impl RemovedView {
+    /// What is left of an environment, or of one that never was.
+    #[must_use]
+    pub fn of(id: &str, found: Option<&Environment>, head: Seq) -> Self {
+        let trash = found.and_then(|e| e.teardown.as_ref()).and_then(|t| t.trash.as_ref());
+        Self {
+            id: id.to_owned(),
+            phase: found.map_or(Phase::Tombstoned, |e| e.phase).as_str().to_owned(),
+            rescue: Vec::new(),
+            trash: trash.map(ToString::to_string),
+            seq: found.map_or(head, |e| e.seq).0,
+        }
+    }
+}
+
+/// One record as a flat JSON object: position, time, kind, environment, and what the kind says.
+#[must_use]
+pub fn record_json(record: &Record) -> serde_json::Value {
+    let mut out = serde_json::json!({
+        "seq": record.seq.0,
+        "at": rfc3339(record.at),
+        "boot": record.boot,
+        "kind": record.event.kind(),
+        "environment": record.event.environment(),
+    });
+    if let (Some(out), Ok(serde_json::Value::Object(payload))) =
+        (out.as_object_mut(), serde_json::to_value(&record.event))
+    {
+        for (key, value) in payload {
+            out.entry(key).or_insert(value);
+        }
+    }
+    out
+}

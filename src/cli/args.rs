@@ -1,0 +1,203 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 refused by a rule, 2 fault, 3 not found, 4 busy, 64 usage.
+
+Examples:
+  groundskeeper new demo                 an isolated worktree of the repository you are in
+  cd $(groundskeeper new)                the same, with a name made up
+  groundskeeper new fix --base v1.2      from a tag
+  groundskeeper rm demo                  remove it for good; refuses if work would be lost
+  groundskeeper events --follow --json   everything that happens";
+
+/// Life cycle of git worktree environments for coding agents.
+#[derive(Debug, Parser)]
+#[command(name = "groundskeeper", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Arguments {
+    /// Flags that every verb takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Flags that every verb takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Where the daemon keeps its log, worktrees and trash
+    #[arg(long, global = true, env = "GROUNDSKEEPER_HOME", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// One JSON object or array on stdout, everything else on stderr
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Never ask; take what is safe
+    #[arg(long, global = true)]
+    pub no_input: bool,
+    /// Do not start a daemon when none runs
+    #[arg(long, global = true)]
+    pub no_autostart: bool,
+    /// Say less
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make an environment and print its path
+    New(New),
+    /// List environments
+    Ls {
+        /// Also those that are destroyed
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show one environment
+    Show {
+        /// Its name
+        id: String,
+    },
+    /// Remove an environment for good; refuses if work would be lost
+    Rm {
+        /// Its name
+        id: String,
+        /// Move unsaved work to the trash with it, and break leases
+        #[arg(long)]
+        force: bool,
+    },
+    /// Stop making an environment
+    Cancel {
+        /// Its name
+        id: String,
+    },
+    /// Claim that an environment is in use
+    Lease {
+        /// Its name
+        id: String,
+        /// How long: 90s, 15m, 2h, 1d
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        duration: u64,
+        /// What for
+        #[arg(long, default_value = "")]
+        purpose: String,
+        /// A lease to extend
+        #[arg(long)]
+        lease: Option<String>,
+    },
+    /// Give a lease back
+    Release {
+        /// Its name
+        lease: String,
+    },
+    /// Print what happened, one record a line
+    Events {
+        /// Only records after this one
+        #[arg(long, default_value_t = 0, value_name = "SEQ")]
+        since: u64,
+        /// Go on with what comes
+        #[arg(long, short)]
+        follow: bool,
+        /// Only records about this environment
+        #[arg(long, value_name = "ID")]
+        env: Option<String>,
+    },
+    /// Allow the setup hook of a repository to run, as it is now
+    Trust {
+        /// A directory in the repository
+        #[arg(long, default_value = ".")]
+        repo: PathBuf,
+        /// Show what is trusted and change nothing
+        #[arg(long)]
+        show: bool,
+        /// Take all trust back
+        #[arg(long, conflicts_with = "show")]
+        revoke: bool,
+    },
+    /// Run the daemon in the foreground
+    Daemon {
+        /// Leave the terminal's session (used when the daemon is started by itself)
+        #[arg(long, hide = true)]
+        detach: bool,
+    },
+    /// End the daemon; returns when it is gone
+    Stop,
+    /// Check what the daemon needs
+    Doctor,
+    /// Print completions for a shell
+    Completions {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// What to make.
+#[derive(Debug, Args)]
+pub struct New {
+    /// Its name; made up when left out
+    pub id: Option<String>,
+    /// A directory in the repository
+    #[arg(long, default_value = ".", value_name = "PATH")]
+    pub repo: PathBuf,
+    /// Branch, tag, commit or remote branch to start from [default: the default branch]
+    #[arg(long, value_name = "REV")]
+    pub base: Option<String>,
+    /// An existing branch to check out [default: a new branch gk/ID]
+    #[arg(long, value_name = "NAME", conflicts_with = "base")]
+    pub branch: Option<String>,
+    /// Ask the remote for the base first
+    #[arg(long)]
+    pub fetch: bool,
+    /// Keep the worktree when the setup hook fails
+    #[arg(long)]
+    pub keep_failed: bool,
+    /// Do not run the setup hook
+    #[arg(long)]
+    pub no_setup: bool,
+}
+
+/// Seconds in a text such as `90s`, `15m`, `2h` or `1d`; a bare number is seconds.
+fn duration(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        other => return Err(format!("{other:?} is no unit; use s, m, h or d")),
+    };
+    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is not a duration"))?;
+    number.checked_mul(factor).ok_or_else(|| format!("{text:?} is too long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, seconds) in
+            [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7_200), ("1d", 86_400)]
+        {
+            assert_eq!(duration(text), Ok(seconds));
+        }
+        for bad in ["", "h", "1w", "-1s", "99999999999999999999d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

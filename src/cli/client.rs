@@ -1,0 +1,244 @@
+//! The connection to the daemon: found by data directory, started when need be, bounded waits.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::args::Global;
+use crate::api::door;
+use crate::api::types::Problem;
+use crate::core::{Code, Fault};
+use crate::daemon::{READY, read_info};
+use crate::world::layout::Layout;
+use crate::world::paths;
+
+/// How long a daemon that is starting gets to open its door.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// Largest answer that is read into memory.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// An error on its way to the person at the terminal.
+#[derive(Debug)]
+pub struct Failed(pub Box<Problem>);
+
+impl From<Fault> for Failed {
+    fn from(fault: Fault) -> Self {
+        Self(Box::new(Problem::of(&fault)))
+    }
+}
+
+/// The data directory that the flags name.
+///
+/// # Errors
+/// When none is named and there is no home directory.
+pub fn layout(global: &Global) -> Result<Layout, Fault> {
+    let dir = match &global.data_dir {
+        Some(dir) => std::path::absolute(dir).map_err(paths::failed("find", dir))?,
+        None => crate::config::default_data_dir()?,
+    };
+    // A directory that does not exist yet has no other real path.
+    Ok(Layout::new(dir.canonicalize().unwrap_or(dir)))
+}
+
+/// One connection.
+pub struct Client {
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl Client {
+    /// Connects; starts a daemon when none runs and the flags allow it.
+    ///
+    /// # Errors
+    /// When there is no daemon and none can be started; with what it said.
+    pub async fn connect(global: &Global) -> Result<Self, Fault> {
+        let layout = layout(global)?;
+        match Self::try_connect(&layout).await {
+            Ok(client) => return Ok(client),
+            Err(e) if global.no_autostart => return Err(unreachable(&layout, &e)),
+            Err(_) => {}
+        }
+        let mut starter = Some(Starter::start(&layout)?);
+        let until = Instant::now() + START_LIMIT;
+        loop {
+            let failure = match Self::try_connect(&layout).await {
+                Ok(client) => return Ok(client),
+                Err(e) => e,
+            };
+            // Another command may have started one at the same time: then ours steps back, and
+            // the other one is waited for.
+            if let Some(running) = starter.take() {
+                running.wait_ready()?;
+            } else if Instant::now() > until {
+                return Err(unreachable(&layout, &failure));
+            } else {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    /// Connects to a daemon that runs.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn try_connect(layout: &Layout) -> std::io::Result<Self> {
+        let address = read_info(layout).map_or_else(|| door::address(layout), |info| info.socket);
+        let stream = UnixStream::connect(&address).await?;
+        let (sender, connection) =
+            handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(Self { sender })
+    }
+
+    /// Sends a request and returns the answer's head, and its body to be read.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<Response<Incoming>, Fault> {
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::from(body.unwrap_or_default())));
+        let request = request.map_err(|e| {
+            Fault::new(Code::InvalidRequest, "this cannot be asked for", "check the arguments")
+                .because(e)
+        })?;
+        let broken = |e: hyper::Error| lost(&e);
+        self.sender.ready().await.map_err(broken)?;
+        self.sender.send_request(request).await.map_err(broken)
+    }
+
+    /// Sends a request and reads the JSON answer.
+    ///
+    /// # Errors
+    /// The problem that the daemon answered, or that the connection broke.
+    pub async fn call<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, Failed> {
+        let body = body.map(|b| serde_json::to_vec(b).unwrap_or_default());
+        let answer = self.send(method, path, &[("content-type", "application/json")], body).await?;
+        let bytes = read(answer).await?;
+        let text = if bytes.is_empty() { &b"null"[..] } else { &bytes };
+        serde_json::from_slice(text).map_err(|e| {
+            let message = "the daemon's answer is not understood";
+            let hint = "it may be of another version: `groundskeeper stop`, then try again";
+            Fault::new(Code::DaemonUnreachable, message, hint).because(e).into()
+        })
+    }
+}
+
+/// Reads the body of an answer; a problem becomes an error.
+///
+/// # Errors
+/// The problem, or that the connection broke.
+pub async fn read(answer: Response<Incoming>) -> Result<Bytes, Failed> {
+    let ok = answer.status().is_success();
+    let limited = http_body_util::Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
+    let bytes = limited.collect().await.map(http_body_util::Collected::to_bytes).map_err(|e| {
+        Fault::new(Code::DaemonUnreachable, "the connection to the daemon broke", "try again")
+            .because(e)
+    })?;
+    if ok {
+        return Ok(bytes);
+    }
+    Err(serde_json::from_slice(&bytes).map_or_else(
+        |_| {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let message = "the daemon refused without a reason that is understood";
+            Fault::new(Code::DaemonUnreachable, message, "try again").because(text).into()
+        },
+        |problem| Failed(Box::new(problem)),
+    ))
+}
+
+fn lost(error: &hyper::Error) -> Fault {
+    let message = "the connection to the daemon broke";
+    let hint = "what it acknowledged is done or goes on; look with `groundskeeper ls`";
+    Fault::new(Code::DaemonUnreachable, message, hint).caused_by(error)
+}
+
+fn unreachable(layout: &Layout, error: &std::io::Error) -> Fault {
+    let message = format!("no daemon answers for {}", layout.root().display());
+    let hint = "start one with `groundskeeper daemon`, or leave --no-autostart out";
+    Fault::new(Code::DaemonUnreachable, message, hint).because(error)
+}
+
+/// A daemon being started in the background.
+struct Starter {
+    child: std::process::Child,
+    log: PathBuf,
+    log_from: u64,
+}
+
+impl Starter {
+    fn start(layout: &Layout) -> Result<Self, Fault> {
+        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+        let root = layout.root();
+        let mut builder = std::fs::DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(root);
+        made.map_err(paths::failed("create the data directory", root))?;
+        let log = layout.daemon_log();
+        let open = File::options().create(true).append(true).mode(0o600).open(&log);
+        let file = open.map_err(paths::failed("open", &log))?;
+        let log_from = file.metadata().map_or(0, |m| m.len());
+        let program =
+            std::env::current_exe().map_err(paths::failed("find", Path::new("itself")))?;
+        let child = Command::new(&program)
+            .arg("--data-dir")
+            .arg(root)
+            .args(["daemon", "--detach"])
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(file)
+            .spawn()
+            .map_err(paths::failed("start", &program))?;
+        Ok(Self { child, log, log_from })
+    }
+
+    /// Waits for the ready line, or for the end of the process and what it said.
+    fn wait_ready(mut self) -> Result<(), Fault> {
+        let Some(stdout) = self.child.stdout.take() else { return Ok(()) };
+        let mut line = String::new();
+        // Ends at the line or when the daemon ends; a start that hangs is ended by its own limits.
+        drop(BufReader::new(stdout).take(4_096).read_line(&mut line));
+        if line.starts_with(READY) {
+            return Ok(());
+        }
+        let status = self.child.wait().ok();
+        if status
+            .is_some_and(|s| s.code() == Some(i32::from(Code::AlreadyRunning.class().exit_code())))
+        {
+            return Ok(());
+        }
+        let mut said = String::new();
+        if let Ok(mut file) = File::open(&self.log) {
+            drop(file.seek(SeekFrom::Start(self.log_from)));
+            drop(file.take(64 * 1024).read_to_string(&mut said));
+        }
+        let message = "the daemon did not start";
+        let hint = format!("its log is {}", self.log.display());
+        let lines = said.lines().filter(|l| !l.is_empty()).map(str::to_owned);
+        Err(Fault::new(Code::DaemonUnreachable, message, hint).with_evidence(lines))
+    }
+}

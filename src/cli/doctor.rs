@@ -1,0 +1,159 @@
+//! `doctor`: what the daemon needs, checked one by one, with what to do about each.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::process::ExitCode;
+
+use hyper::Method;
+use serde::Serialize;
+
+use super::args::Global;
+use super::client::{self, Client};
+use super::render;
+use crate::api::types::DaemonView;
+use crate::config::Config;
+use crate::core::{Class, Fault};
+use crate::world::cancel::Cancel;
+use crate::world::layout::Layout;
+use crate::world::{git, paths};
+
+/// One check.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    status: &'static str,
+    detail: String,
+    hint: String,
+}
+
+impl Check {
+    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, status: "ok", detail: detail.into(), hint: String::new() }
+    }
+
+    fn warn(name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { name, status: "warn", detail: detail.into(), hint: hint.into() }
+    }
+
+    fn fail(name: &'static str, fault: &Fault) -> Self {
+        Self { name, status: "fail", detail: fault.to_string(), hint: fault.hint.clone() }
+    }
+}
+
+/// Runs all checks; starts no daemon.
+pub async fn run(global: &Global) -> ExitCode {
+    let mut checks = vec![git_check(), config_check()];
+    match client::layout(global) {
+        Ok(layout) => {
+            checks.push(directory_check(&layout));
+            checks.push(space_check(&layout));
+            daemon_checks(&layout, &mut checks).await;
+        }
+        Err(fault) => checks.push(Check::fail("data directory", &fault)),
+    }
+    checks.push(files_check());
+    if global.json {
+        render::out(&format!("{}\n", serde_json::to_string(&checks).unwrap_or_default()));
+    } else {
+        for c in &checks {
+            render::out(&format!("{:<5} {:<16} {}\n", c.status, c.name, c.detail));
+            if !c.hint.is_empty() {
+                render::out(&format!("      {:<16} hint: {}\n", "", c.hint));
+            }
+        }
+    }
+    let failed = checks.iter().any(|c| c.status == "fail");
+    if failed { ExitCode::from(Class::Fault.exit_code()) } else { ExitCode::SUCCESS }
+}
+
+fn git_check() -> Check {
+    let checked = Cancel::new()
+        .map_err(|e| paths::fault("watch", std::path::Path::new("git"), &e))
+        .and_then(|cancel| git::check_version(&cancel));
+    match checked {
+        Ok(version) => Check::ok("git", version),
+        Err(fault) => Check::fail("git", &fault),
+    }
+}
+
+fn config_check() -> Check {
+    match Config::load() {
+        Ok(_) => Check::ok("configuration", "can be read"),
+        Err(fault) => Check::fail("configuration", &fault),
+    }
+}
+
+fn directory_check(layout: &Layout) -> Check {
+    let name = "data directory";
+    let root = layout.root();
+    match root.metadata() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Check::ok(name, format!("{} will be made", root.display()))
+        }
+        Err(e) => Check::fail(name, &paths::fault("look at", root, &e)),
+        Ok(found) if found.mode() & 0o077 != 0 => Check::warn(
+            name,
+            format!("{} can be entered by other users", root.display()),
+            "chmod 700 it",
+        ),
+        Ok(_) => Check::ok(name, root.display().to_string()),
+    }
+}
+
+fn space_check(layout: &Layout) -> Check {
+    let name = "disk";
+    let there = layout.root().ancestors().find(|p| p.exists()).unwrap_or(layout.root());
+    match rustix::fs::statvfs(there) {
+        Ok(s) => {
+            let mib = s.f_bavail.saturating_mul(s.f_frsize) >> 20;
+            if mib < 1_024 {
+                Check::warn(name, format!("only {mib} MiB are free"), "free some space")
+            } else {
+                Check::ok(name, format!("{mib} MiB are free"))
+            }
+        }
+        Err(e) => Check::fail(name, &paths::fault("ask for space at", there, &e.into())),
+    }
+}
+
+async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
+    let Ok(mut client) = Client::try_connect(layout).await else {
+        checks.push(Check::ok("daemon", "none runs; one is started when it is needed"));
+        return;
+    };
+    let asked: Result<DaemonView, _> = client.call(Method::GET, "/v1/daemon", None::<&()>).await;
+    match asked {
+        Ok(d) => {
+            let detail =
+                format!("version {}, pid {}, boot {}, seq {}", d.version, d.pid, d.boot, d.seq);
+            checks.push(if d.version == crate::VERSION {
+                Check::ok("daemon", detail)
+            } else {
+                Check::warn("daemon", detail, "it is of another version: `groundskeeper stop`")
+            });
+            checks.push(if d.priority == "ordinary" {
+                let hint = "allow real-time priority (RLIMIT_RTPRIO) for quick commits under load";
+                Check::warn("log writer", "ordinary scheduling", hint)
+            } else {
+                Check::ok("log writer", d.priority)
+            });
+        }
+        Err(client::Failed(p)) => checks.push(Check {
+            name: "daemon",
+            status: "fail",
+            detail: p.message.clone(),
+            hint: p.hint.clone(),
+        }),
+    }
+}
+
+fn files_check() -> Check {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    match limit.maximum {
+        Some(max) if max < 4_096 => {
+            let hint = "raise the hard limit (ulimit -Hn) to 4096 or more";
+            Check::warn("open files", format!("at most {max}"), hint)
+        }
+        Some(max) => Check::ok("open files", format!("at most {max}")),
+        None => Check::ok("open files", "no limit"),
+    }
+}

@@ -1,0 +1,13 @@
+//! The command line: arguments to API requests, answers to text or JSON.
+//!
+//! Data goes to stdout, everything else to stderr. It starts a daemon when none runs. It decides
+//! nothing; every rule is the daemon's. [`args`] is what can be typed, [`verbs`] one function per
+//! verb, [`client`] the connection, [`render`] what people see, [`doctor`] the checks.
+
+pub mod args;
+pub mod client;
+pub mod doctor;
+pub mod render;
+pub mod verbs;
+
+pub use verbs::main;

@@ -1,0 +1,390 @@
+//! One function per verb.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{CommandFactory as _, Parser as _};
+use http_body_util::BodyExt as _;
+use hyper::Method;
+use serde::Serialize;
+use serde_json::json;
+
+use super::args::{Arguments, Global, New, Verb};
+use super::client::{self, Client, Failed};
+use super::{doctor, render};
+use crate::api::types::{
+    EnvironmentView, LeaseView, NewEnvironment, NewLease, Problem, RemovedView, TrustRequest,
+    TrustView,
+};
+use crate::core::{Class, Code, Fault};
+use crate::world::paths;
+
+type Done = Result<ExitCode, Failed>;
+const NOTHING: Option<&()> = None;
+/// Longest wait for an operation, in seconds: hooks may take long.
+const WAIT_SECONDS: u64 = 24 * 3_600;
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(e) => {
+            drop(e.print());
+            let usage = e.use_stderr();
+            return if usage {
+                ExitCode::from(Class::Usage.exit_code())
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let global = arguments.global.clone();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(Failed(problem)) => {
+            if global.json {
+                let Problem { code, message, causes, evidence, hint, .. } = problem.as_ref();
+                print_json(&json!({ "error": {
+                    "code": code, "message": message, "causes": causes,
+                    "evidence": evidence, "hint": hint,
+                }}));
+            } else {
+                render::problem(&problem);
+            }
+            ExitCode::from(exit_code(&problem.code))
+        }
+    }
+}
+
+fn exit_code(code: &str) -> u8 {
+    let known = Code::ALL.iter().find(|c| c.as_str() == code);
+    known.map_or(Class::Fault, |c| c.class()).exit_code()
+}
+
+fn print_json(value: &impl Serialize) {
+    render::out(&format!("{}\n", serde_json::to_string(value).unwrap_or_default()));
+}
+
+fn run(arguments: Arguments) -> Done {
+    let global = &arguments.global;
+    match arguments.verb {
+        Verb::Daemon { detach } => return daemon(global, detach),
+        Verb::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "groundskeeper", &mut out);
+            render::out(&String::from_utf8_lossy(&out));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Verb::Man => {
+            let mut out = Vec::new();
+            drop(clap_mangen::Man::new(Arguments::command()).render(&mut out));
+            render::out(&String::from_utf8_lossy(&out));
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| {
+        Fault::new(Code::Io, "cannot start the runtime", "see the cause").because(e)
+    })?;
+    runtime.block_on(ask(global, arguments.verb))
+}
+
+async fn ask(global: &Global, verb: Verb) -> Done {
+    match verb {
+        Verb::New(wanted) => new(global, wanted).await,
+        Verb::Ls { all } => ls(global, all).await,
+        Verb::Show { id } => show(global, &id).await,
+        Verb::Rm { id, force } => rm(global, &id, force).await,
+        Verb::Cancel { id } => {
+            let mut client = Client::connect(global).await?;
+            let path = format!("/v1/environments/{}/cancel", encode(&id));
+            let found: EnvironmentView = client.call(Method::POST, &path, NOTHING).await?;
+            show_one(global, &found, &format!("{} is being cancelled\n", found.id))
+        }
+        Verb::Lease { id, duration, purpose, lease } => {
+            let mut client = Client::connect(global).await?;
+            let path = format!("/v1/environments/{}/leases", encode(&id));
+            let wanted = NewLease { seconds: duration, purpose, id: lease };
+            let granted: LeaseView = client.call(Method::POST, &path, Some(&wanted)).await?;
+            show_one(global, &granted, &format!("{}\n", granted.id))
+        }
+        Verb::Release { lease } => {
+            let mut client = Client::connect(global).await?;
+            let path = format!("/v1/leases/{}", encode(&lease));
+            let _: Option<()> = client.call(Method::DELETE, &path, NOTHING).await?;
+            show_one(global, &json!({ "id": lease, "released": true }), "")
+        }
+        Verb::Events { since, follow, env } => events(global, since, follow, env).await,
+        Verb::Trust { repo, show, revoke } => trust(global, &repo, show, revoke).await,
+        Verb::Stop => stop(global).await,
+        Verb::Doctor => Ok(doctor::run(global).await),
+        Verb::Daemon { .. } | Verb::Completions { .. } | Verb::Man => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn show_one(global: &Global, value: &impl Serialize, text: &str) -> Done {
+    if global.json {
+        print_json(value);
+    } else {
+        render::out(text);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn daemon(global: &Global, detach: bool) -> Done {
+    if detach {
+        // Fails only for the leader of a process group, which needs no new session.
+        let _led = rustix::process::setsid();
+    }
+    let default = ["groundskeeper=info", "groundskeeper=debug", "debug"];
+    let level = default[usize::from(global.verbose).min(2)];
+    let filter = tracing_subscriber::EnvFilter::try_from_env("GROUNDSKEEPER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    crate::daemon::run(client::layout(global)?.root())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn new(global: &Global, wanted: New) -> Done {
+    let repo = wanted.repo.canonicalize().map_err(|e| paths::fault("find", &wanted.repo, &e))?;
+    let repo = repo.into_os_string().into_string().map_err(|path| {
+        let message = format!("{} is not UTF-8", Path::new(&path).display());
+        Fault::new(Code::InvalidRequest, message, "name the repository by another path")
+    })?;
+    let body = NewEnvironment {
+        id: wanted.id,
+        repo,
+        base: wanted.base,
+        branch: wanted.branch,
+        fetch: wanted.fetch,
+        keep_failed: wanted.keep_failed,
+        no_setup: wanted.no_setup,
+    };
+    let mut client = Client::connect(global).await?;
+    let mut found: EnvironmentView =
+        client.call(Method::POST, "/v1/environments", Some(&body)).await?;
+    if found.phase == "provisioning" {
+        let steps = render::Steps::new(global.quiet || global.json);
+        let followed = follow_provision(&mut client, &found, &steps).await;
+        steps.finish();
+        followed?;
+        let mut client = Client::connect(global).await?;
+        let path = format!("/v1/environments/{}", encode(&found.id));
+        found = client.call(Method::GET, &path, NOTHING).await?;
+    }
+    match (&found.error, found.phase.as_str()) {
+        (Some(problem), "failed") => Err(Failed(Box::new(problem.clone()))),
+        _ => show_one(global, &found, &format!("{}\n", render::printable(&found.path))),
+    }
+}
+
+/// Shows the steps of a provision until it is over, one way or the other.
+async fn follow_provision(
+    client: &mut Client,
+    env: &EnvironmentView,
+    steps: &render::Steps,
+) -> Result<(), Failed> {
+    let path = format!("/v1/events?environment={}&since={}", encode(&env.id), env.seq);
+    let accept = [("accept", "text/event-stream")];
+    let answer = client.send(Method::GET, &path, &accept, None).await?;
+    if !answer.status().is_success() {
+        client::read(answer).await?;
+        return Ok(());
+    }
+    let mut body = answer.into_body();
+    let mut text = String::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| {
+            let hint =
+                "the daemon finishes it after its next start; look with `groundskeeper show`";
+            Fault::new(Code::DaemonUnreachable, "the connection to the daemon broke", hint)
+                .caused_by(&e)
+        })?;
+        text.push_str(&String::from_utf8_lossy(frame.data_ref().map_or(&[][..], |d| d)));
+        while let Some(end) = text.find("\n\n") {
+            let event: String = text.drain(..end + 2).collect();
+            let data = event.lines().find_map(|l| l.strip_prefix("data: ")).unwrap_or("null");
+            let json: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
+            if show_step(steps, &json) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Shows one event; true when the provision is over.
+fn show_step(steps: &render::Steps, json: &serde_json::Value) -> bool {
+    if let Some(line) = json.get("line").and_then(|l| l.as_str()) {
+        steps.output(line);
+        return false;
+    }
+    let at = |path: &str| json.pointer(path).and_then(|v| v.as_str()).unwrap_or_default();
+    let count = |path: &str| json.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    match at("/kind") {
+        "BaseResolved" => {
+            let commit = at("/base/commit");
+            let short = commit.get(..10).unwrap_or(commit);
+            let behind = count("/base/behind");
+            let behind =
+                if behind > 0 { format!(", {behind} behind its upstream") } else { String::new() };
+            steps.step(&format!("base {} {short}{behind}", at("/base/reference")));
+            if at("/base/fetch").starts_with("not") {
+                steps.step(&format!("fetch {}", at("/base/fetch")));
+            }
+        }
+        "WorktreeAdded" => steps.step(&format!("{} files checked out", count("/worktree/files"))),
+        "FilesIncluded" => {
+            steps.step(&format!("{} ignored files copied", count("/included/files")));
+            for skipped in
+                json.pointer("/included/skipped").and_then(|s| s.as_array()).into_iter().flatten()
+            {
+                steps.step(&format!("skipped {}", skipped.as_str().unwrap_or_default()));
+            }
+        }
+        "SetupStarted" => steps.step("setup hook runs"),
+        "SetupFinished" => steps.step("setup hook done"),
+        "AttemptFailed" => steps.step(&format!("again soon: {}", at("/fault/message"))),
+        "ProvisionFailed" => {
+            steps.step(&format!("failed: {}", at("/fault/message")));
+            return json.get("kept").and_then(serde_json::Value::as_bool).unwrap_or(false);
+        }
+        "CancelRequested" | "DestroyRequested" => steps.step("stopping"),
+        "EnvironmentReady" | "RolledBack" | "Tombstoned" => return true,
+        _ => {}
+    }
+    false
+}
+
+async fn ls(global: &Global, all: bool) -> Done {
+    let mut client = Client::connect(global).await?;
+    let path = if all { "/v1/environments?all=true" } else { "/v1/environments" };
+    let list: Vec<EnvironmentView> = client.call(Method::GET, path, NOTHING).await?;
+    if list.is_empty() && !global.json && !global.quiet {
+        render::note("no environments; `groundskeeper new` makes one");
+        return Ok(ExitCode::SUCCESS);
+    }
+    show_one(global, &list, &render::environments(&list))
+}
+
+async fn show(global: &Global, id: &str) -> Done {
+    let mut client = Client::connect(global).await?;
+    let path = format!("/v1/environments/{}", encode(id));
+    let found: EnvironmentView = client.call(Method::GET, &path, NOTHING).await?;
+    show_one(global, &found, &render::environment(&found))
+}
+
+async fn rm(global: &Global, id: &str, force: bool) -> Done {
+    let mut client = Client::connect(global).await?;
+    let path = format!("/v1/environments/{}?force={force}&wait={WAIT_SECONDS}", encode(id));
+    let removed: RemovedView = client.call(Method::DELETE, &path, NOTHING).await?;
+    if !global.json && !global.quiet {
+        match &removed.trash {
+            Some(trash) => {
+                let trash = render::printable(trash);
+                render::note(&format!("{id} is removed; its directory is in the trash: {trash}"));
+            }
+            None => render::note(&format!("{id} is removed")),
+        }
+    }
+    show_one(global, &removed, "")
+}
+
+async fn events(global: &Global, since: u64, follow: bool, env: Option<String>) -> Done {
+    let mut client = Client::connect(global).await?;
+    let only = env.map(|id| format!("&environment={}", encode(&id))).unwrap_or_default();
+    let path = format!("/v1/events?since={since}&follow={follow}{only}");
+    let answer = client.send(Method::GET, &path, &[], None).await?;
+    if !answer.status().is_success() {
+        client::read(answer).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut body = answer.into_body();
+    let mut rest = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| {
+            let hint = "run it again with --since and the last seq";
+            Fault::new(Code::DaemonUnreachable, "the stream broke", hint).caused_by(&e)
+        })?;
+        rest.extend_from_slice(frame.data_ref().map_or(&[][..], |d| d));
+        let end = rest.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
+        let lines: Vec<u8> = rest.drain(..end).collect();
+        let lines = String::from_utf8_lossy(&lines);
+        if global.json {
+            render::out(&lines);
+        } else {
+            let shown: String = lines
+                .lines()
+                .map(|l| render::record(&serde_json::from_str(l).unwrap_or_default()))
+                .collect();
+            render::out(&shown);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn trust(global: &Global, repo: &Path, show: bool, revoke: bool) -> Done {
+    let real = repo.canonicalize().map_err(|e| paths::fault("find", repo, &e))?;
+    let repo = real.to_string_lossy().into_owned();
+    let mut client = Client::connect(global).await?;
+    let path = format!("/v1/trust?repo={}", encode(&repo));
+    let mut view: TrustView = client.call(Method::GET, &path, NOTHING).await?;
+    if revoke {
+        let wanted = TrustRequest { repo, hash: None };
+        view = client.call(Method::PUT, "/v1/trust", Some(&wanted)).await?;
+        return show_one(global, &view, "nothing in this repository is trusted any more\n");
+    }
+    let (Some(hook), Some(hash)) = (view.hook.clone(), view.hash.clone()) else {
+        return show_one(global, &view, "this repository has no setup hook\n");
+    };
+    if !show {
+        let wanted = TrustRequest { repo, hash: Some(hash.clone()) };
+        view = client.call(Method::PUT, "/v1/trust", Some(&wanted)).await?;
+    }
+    let is = if view.trusted.contains(&hash) { "is trusted" } else { "is not trusted" };
+    show_one(global, &view, &format!("{} {is}\nsha256 {hash}\n", render::printable(&hook)))
+}
+
+async fn stop(global: &Global) -> Done {
+    let layout = client::layout(global)?;
+    let pid = crate::daemon::read_info(&layout).map(|info| info.pid);
+    let Ok(mut client) = Client::try_connect(&layout).await else {
+        return show_one(global, &json!({ "stopped": false }), "no daemon runs\n");
+    };
+    let _: Option<()> = client.call(Method::POST, "/v1/shutdown", NOTHING).await?;
+    drop(client);
+    let lock = layout.daemon_lock();
+    let until = Instant::now() + STOP_LIMIT;
+    loop {
+        let free = std::fs::File::open(&lock).is_ok_and(|f| f.try_lock_shared().is_ok());
+        if free || !lock.exists() {
+            return show_one(global, &json!({ "stopped": true, "pid": pid }), "stopped\n");
+        }
+        if Instant::now() > until {
+            let message = format!("the daemon still runs after {} s", STOP_LIMIT.as_secs());
+            let hint = "look into its log; SIGKILL is safe as well";
+            return Err(Fault::new(Code::Timeout, message, hint).into());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A path segment or query value of a URL.
+fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                char::from(b).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}

@@ -1,0 +1,140 @@
+//! Settings: compiled defaults, then the user's file. One file, few keys, no surprises.
+//!
+//! `$GROUNDSKEEPER_CONFIG`, else `$XDG_CONFIG_HOME/groundskeeper/config.toml`. A file that is not
+//! there means defaults. A file that cannot be read or understood is an error that names the line:
+//! a daemon that silently runs with other settings than those written down is worse than none.
+
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy as _;
+use serde::Deserialize;
+
+use crate::core::{Code, Fault};
+use crate::world::hook;
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Put before the environment's id to name its branch.
+    pub branch_prefix: String,
+    /// Path of the setup hook inside a worktree.
+    pub setup_path: String,
+    /// Most seconds that a setup hook may take.
+    pub setup_limit_seconds: u64,
+    /// Most seconds that a fetch may take.
+    pub fetch_limit_seconds: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            branch_prefix: "gk/".to_owned(),
+            setup_path: hook::SETUP.to_owned(),
+            setup_limit_seconds: hook::SETUP_LIMIT.as_secs(),
+            fetch_limit_seconds: 30,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the user's file.
+    ///
+    /// # Errors
+    /// [`Code::InvalidConfig`] naming the file and what is wrong with it.
+    pub fn load() -> Result<Self, Fault> {
+        match file() {
+            Some(path) => Self::load_from(&path),
+            None => Ok(Self::default()),
+        }
+    }
+
+    fn load_from(path: &Path) -> Result<Self, Fault> {
+        let bad = |why: &dyn std::fmt::Display| {
+            let message = format!("the configuration {} cannot be used", path.display());
+            let hint = "correct it, or move it away to run with the defaults";
+            Fault::new(Code::InvalidConfig, message, hint).because(why)
+        };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) => return Err(bad(&e)),
+        };
+        let config: Self = toml::from_str(&text).map_err(|e| bad(&e))?;
+        config.check().map_err(|why| bad(&why))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let prefix = &self.branch_prefix;
+        let odd = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
+        if prefix.len() > 64 || prefix.starts_with(['/', '-']) || prefix.contains(odd) {
+            return Err(format!("branch_prefix {prefix:?} cannot start a branch name"));
+        }
+        let plain = |c: std::path::Component<'_>| matches!(c, std::path::Component::Normal(_));
+        let setup = &self.setup_path;
+        if setup.is_empty() || !Path::new(setup).components().all(plain) {
+            return Err(format!("setup_path {setup:?} must lie inside the worktree"));
+        }
+        if self.setup_limit_seconds == 0 || self.setup_limit_seconds > 24 * 3600 {
+            return Err("setup_limit_seconds must be between 1 and 86400".to_owned());
+        }
+        if self.fetch_limit_seconds == 0 || self.fetch_limit_seconds > 3600 {
+            return Err("fetch_limit_seconds must be between 1 and 3600".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn file() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("GROUNDSKEEPER_CONFIG") {
+        return Some(path.into());
+    }
+    let dirs = etcetera::base_strategy::Xdg::new().ok()?;
+    Some(dirs.config_dir().join("groundskeeper/config.toml"))
+}
+
+/// The data directory when none is named: by XDG, on every system.
+///
+/// # Errors
+/// When there is no home directory either.
+pub fn default_data_dir() -> Result<PathBuf, Fault> {
+    let dirs = etcetera::base_strategy::Xdg::new().map_err(|e| {
+        let message = "there is no home directory to keep data in";
+        Fault::new(Code::InvalidConfig, message, "give --data-dir").because(e)
+    })?;
+    Ok(dirs.data_dir().join("groundskeeper"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, Fault> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("written");
+        Config::load_from(file.path())
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names() {
+        let config = load("branch_prefix = \"agents/\"\n").expect("loaded");
+        assert_eq!(config, Config { branch_prefix: "agents/".into(), ..Config::default() });
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_says_why() {
+        for (text, why) in [
+            ("branch_prefx = 1", "branch_prefx"),
+            ("branch_prefix = [", "line 1"),
+            ("setup_path = \"../x\"", "inside the worktree"),
+            ("setup_limit_seconds = 0", "86400"),
+        ] {
+            let fault = load(text).expect_err(text);
+            assert_eq!(fault.code, Code::InvalidConfig);
+            assert!(fault.causes.concat().contains(why), "{text}: {fault}");
+        }
+        let missing = Config::load_from(Path::new("/no/such/file"));
+        assert_eq!(missing, Ok(Config::default()));
+    }
+}

@@ -1,0 +1,224 @@
+//! The daemon from start to end: own the data directory, open the log, serve, drain.
+//!
+//! Order matters: the lock before anything is touched, the log before the door, the door before
+//! the ready line. Nothing here is a recovery: what an earlier daemon left undone is owed, and the
+//! engine starts it like anything else.
+
+use std::fs::{File, TryLockError};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::api::routes::{About, now};
+use crate::api::{App, door, events, router};
+use crate::config::Config;
+use crate::core::{Code, Command, Fault};
+use crate::engine::{Ended, Engine, Handle, priority};
+use crate::journal::{self, Journal};
+use crate::world::cancel::Cancel;
+use crate::world::layout::Layout;
+use crate::world::{World, git, paths};
+
+/// What a daemon writes down about itself, for its clients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    /// Its process id.
+    pub pid: u32,
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// Its version.
+    pub version: String,
+}
+
+/// The start of the line that tells a parent process where the door is.
+pub const READY: &str = "GROUNDSKEEPER_READY:";
+
+/// Runs a daemon on a data directory until it is told to stop.
+///
+/// # Errors
+/// When it cannot start, or the log fails while it runs.
+pub fn run(data_dir: &Path) -> Result<(), Fault> {
+    let layout = Layout::new(own_directory(data_dir)?);
+    let _lock = take_lock(&layout)?;
+    let config = Config::load()?;
+    let cancel = Cancel::new().map_err(paths::failed("watch a process in", layout.root()))?;
+    let git = git::check_version(&cancel)?;
+    World::prepare(&layout)?;
+    raise_file_limit();
+    let options = journal::Options::default();
+    let (journal, found) = Journal::open(&layout.log(), options).map_err(|e| log_fault(&e))?;
+    tracing::info!(head = %found.head.seq, folded = found.folded, "log opened");
+
+    let world = Arc::new(World::new(layout.clone(), journal.log_id()));
+    let log_id = world.log_id().to_owned();
+    let (engine, handle) = Engine::new(journal, found.state, world);
+    let (thread, ended, priority) = start(engine)?;
+    let about = About { git, log_id, started: now(), priority };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(64)
+        .enable_all()
+        .build()
+        .map_err(|e| {
+            Fault::new(Code::Io, "cannot start the runtime", "see the cause").because(e)
+        })?;
+    let served = runtime.block_on(serve(&layout, config, handle.clone(), about, ended));
+    handle.shutdown("stopped");
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    let outcome = thread.join();
+    drop(paths::remove_file_if_any(&door::address(&layout)));
+    drop(paths::remove_file_if_any(&layout.daemon_info()));
+    served?;
+    match outcome {
+        Ok(Ended::Orderly) => Ok(()),
+        Ok(Ended::Journal(e)) => Err(log_fault(&e)),
+        Err(_) => Err(Fault::new(Code::Defect, "the engine panicked", "please report this")),
+    }
+}
+
+/// The data directory, made if need be, as a real path, for its owner only.
+fn own_directory(path: &Path) -> Result<PathBuf, Fault> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(paths::failed("create the data directory", path))?;
+    path.canonicalize().map_err(paths::failed("find the data directory", path))
+}
+
+fn take_lock(layout: &Layout) -> Result<File, Fault> {
+    let path = layout.daemon_lock();
+    let open = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = open.map_err(paths::failed("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let holder = read_info(layout).map_or_else(
+                || "another process".to_owned(),
+                |info| format!("process {} (version {})", info.pid, info.version),
+            );
+            let message = format!("{holder} owns {}", layout.root().display());
+            let hint = "use it, end it with `groundskeeper stop`, or choose another --data-dir";
+            Err(Fault::new(Code::AlreadyRunning, message, hint))
+        }
+        Err(TryLockError::Error(e)) => Err(paths::fault("lock", &path, &e)),
+    }
+}
+
+/// What the daemon of a data directory wrote down about itself, if there is one.
+#[must_use]
+pub fn read_info(layout: &Layout) -> Option<Info> {
+    serde_json::from_slice(&std::fs::read(layout.daemon_info()).ok()?).ok()
+}
+
+fn write_info(layout: &Layout, socket: &Path) -> Result<(), Fault> {
+    let version = crate::VERSION.to_owned();
+    let info = Info { pid: std::process::id(), socket: socket.to_owned(), version };
+    let path = layout.daemon_info();
+    let fresh = path.with_extension("new");
+    let text = serde_json::to_vec(&info).unwrap_or_default();
+    std::fs::write(&fresh, text).map_err(paths::failed("write", &fresh))?;
+    std::fs::rename(&fresh, &path).map_err(paths::failed("publish", &path))
+}
+
+/// Hundreds of hooks and connections need more descriptors than the usual soft limit.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _raised = setrlimit(Resource::Nofile, limit);
+}
+
+/// A journal error as a fault: whole cause chain, and what to do.
+#[must_use]
+pub fn log_fault(error: &journal::Error) -> Fault {
+    let mut fault = Fault::new(Code::JournalFailed, error.to_string(), error.hint());
+    if let Some(source) = std::error::Error::source(error) {
+        fault = fault.caused_by(source);
+    }
+    fault
+}
+
+type Started = (JoinHandle<Ended>, oneshot::Receiver<()>, String);
+
+fn start(engine: Engine) -> Result<Started, Fault> {
+    let (over, ended) = oneshot::channel::<()>();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let begin = Command::Start { pid: std::process::id(), version: crate::VERSION.to_owned() };
+    let thread = std::thread::Builder::new().name("gk-engine".to_owned()).spawn(move || {
+        let _told = tell.send(priority::raise());
+        let outcome = engine.run(begin);
+        drop(over);
+        outcome
+    });
+    let thread = thread.map_err(|e| {
+        Fault::new(Code::Io, "cannot start the engine", "free some memory").because(e)
+    })?;
+    let priority = told.recv().map_or_else(|_| String::new(), |p| p.as_str().to_owned());
+    Ok((thread, ended, priority))
+}
+
+async fn serve(
+    layout: &Layout,
+    config: Config,
+    handle: Handle,
+    about: About,
+    engine_ended: oneshot::Receiver<()>,
+) -> Result<(), Fault> {
+    let address = door::address(layout);
+    let listener = door::bind(&address)?;
+    write_info(layout, &address)?;
+    let (stopper, stop) = watch::channel(false);
+    let app = App {
+        handle,
+        layout: layout.clone(),
+        config,
+        streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
+        stop: stop.clone(),
+        stopper: stopper.clone(),
+        about,
+    };
+    let door = tokio::spawn(door::serve(listener, router(Arc::new(app)), stop.clone()));
+    announce(&address);
+    let why = wait_for_end(stop, engine_ended).await;
+    tracing::info!(why, "stopping");
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    stopper.send_replace(true);
+    drop(door.await);
+    Ok(())
+}
+
+/// Tells parent and service manager that the door is open.
+fn announce(address: &Path) {
+    let mut out = std::io::stdout().lock();
+    // Nobody may be listening on stdout; that is fine.
+    drop(writeln!(out, "{READY}{}", address.display()).and_then(|()| out.flush()));
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    tracing::info!(socket = %address.display(), "ready");
+}
+
+async fn wait_for_end(
+    mut stop: watch::Receiver<bool>,
+    engine_ended: oneshot::Receiver<()>,
+) -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let on = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => drop(signal.recv().await),
+            // Without a handler the signal ends the process at once, which is safe as well.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = on(SignalKind::terminate()) => "SIGTERM",
+        () = on(SignalKind::interrupt()) => "SIGINT",
+        _ = stop.wait_for(|stop| *stop) => "request",
+        _ = engine_ended => "the engine ended",
+    }
+}
