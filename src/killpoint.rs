@@ -24,6 +24,7 @@ pub const POINTS: &[&str] = &[
     "setup.ended",
     "rollback.directory_moved",
     "rollback.directory_gone",
+    "rollback.registration_moved",
     "rollback.unregistered",
     "trash.proven",
     "trash.moved",

@@ -1,10 +1,73 @@
-pub mod api;
-pub mod cli;
-pub mod config;
+//! groundskeeper: the daemon that owns the life cycle of the git worktrees that agents work in.
+//!
+//! This page is the architecture. Read the modules in this order.
+//!
+//! # The four ideas
+//!
+//! 1. **The log is the truth.** Every fact is an event in one append-only log; all state is a fold
+//!    over it.
+//! 2. **The core is pure.** What a command leads to, what a fact means and what is owed to the
+//!    world are functions of the state, without I/O, clock or chance.
+//! 3. **Recovery is not a code path.** After a restart the log is folded and the state is asked
+//!    what it owes. An interrupted operation is a state that still owes an effect.
+//! 4. **Nothing is deleted that is not proven ours and proven saved.** A directory goes only when
+//!    log, marker and managed root agree, and then by rename to a trash.
+//!
+//! # The house
+//!
+//! ```text
+//!  cli, api                faces: the outside into commands and back; no decisions of their own
+//!     |
+//!  daemon                  own the data directory, open the log, serve, drain
+//!     |
+//!  engine                  the one loop: decide, append, apply, publish, reply, start what is owed
+//!    / \
+//! journal  world           journal: the log, on redb. world: git, files, processes
+//!    \ /
+//!   core                   pure: ids, commands, events, state, owed effects, policy
+//! ```
+//!
+//! Dependencies point down only, and a test (`tests/it/tidy.rs`) holds that. `core` imports nothing
+//! of ours. `world` never appends. Only `engine` holds both a journal and a world. An outside crate
+//! is named in one module. tokio is absent from `core`, `journal` and `world`.
+//!
+//! # A request, from end to end
+//!
+//! `groundskeeper new demo` connects to the socket (and starts a daemon if none runs). The API
+//! finds the repository and sends `Command::Provision` into the engine's mailbox. The engine
+//! decides it against the state, commits the event `ProvisionRequested`, applies and publishes it,
+//! and replies. The state now owes `Step::ResolveBase`; the driver starts it on a thread; `world`
+//! asks git and comes home with the commit; that settlement is a command again, leads to
+//! `BaseResolved`, and the state owes `Step::AddWorktree`. So it goes on until the state owes
+//! nothing. A kill at any instant loses nothing but the thread: the same effect is owed after the
+//! next start, and every effect converges.
+//!
+//! # Invariants
+//!
+//! * Acknowledged means durable; a failed commit ends the process.
+//! * One effect at a time per environment. A settlement whose effect is no longer owed changes
+//!   nothing. Children of a dead daemon hold the environment's lock until they end.
+//! * Every wait, retry, queue and buffer has a bound, named where it is used.
+//! * What is stored or sent is a contract in `schema/`.
+
 pub mod core;
-pub mod daemon;
-pub mod engine;
 pub mod journal;
+pub mod record;
+
+#[cfg(feature = "daemon")]
+pub mod api;
+#[cfg(feature = "daemon")]
+pub mod cli;
+#[cfg(feature = "daemon")]
+pub mod config;
+#[cfg(feature = "daemon")]
+pub mod daemon;
+#[cfg(feature = "daemon")]
+pub mod engine;
+#[cfg(feature = "daemon")]
 pub mod killpoint;
+#[cfg(feature = "daemon")]
 pub mod world;
+
+/// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

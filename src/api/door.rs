@@ -10,6 +10,7 @@ use axum::Router;
 use axum::extract::Extension;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use sha2::Digest as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
@@ -17,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use super::problem::Refusal;
 use crate::core::event::Actor;
 use crate::core::{Code, Fault};
+use crate::record::hex;
 use crate::world::layout::Layout;
 use crate::world::paths;
 
@@ -37,9 +39,8 @@ pub fn address(layout: &Layout) -> PathBuf {
     if inside.as_os_str().len() <= SOCKET_PATH_MAX {
         return inside;
     }
-    use sha2::Digest as _;
     let digest = sha2::Sha256::digest(paths::to_host(layout.root()).as_bytes());
-    let name: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let name = hex(&digest[..8]);
     let uid = rustix::process::getuid().as_raw();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let runtime = runtime.unwrap_or_else(std::env::temp_dir);

@@ -19,7 +19,7 @@ use tokio_stream::Stream;
 
 use super::problem::{Refusal, invalid};
 use super::routes::{App, Params};
-use super::types::{EventsQuery, record_json};
+use super::types::EventsQuery;
 use crate::core::event::Record;
 use crate::core::{Code, EnvironmentId, Fault, Seq};
 use crate::engine::{Handle, Progress};
@@ -38,6 +38,9 @@ enum Format {
 }
 
 /// Records of the log, from a position on.
+///
+/// # Errors
+/// A malformed query, or too many open streams.
 #[utoipa::path(
     get, path = "/v1/events", params(EventsQuery),
     responses(
@@ -140,7 +143,7 @@ impl Feed {
             if self.only.is_some() && about != self.only.as_ref() {
                 continue;
             }
-            let json = record_json(record);
+            let json = crate::record::json(record);
             let text = match self.format {
                 Format::Lines => format!("{json}\n"),
                 Format::ServerSent => {

@@ -2,7 +2,7 @@
 //!
 //! It translates requests into commands and the published state into answers. It decides nothing.
 //! [`types`] is what goes over the wire, [`routes`] are the resources, [`events`] the stream,
-//! [`door`] the socket: who may connect, how many, for how long. The OpenAPI document in `schema/`
+//! [`door`] the socket: who may connect, how many, for how long. The `OpenAPI` document in `schema/`
 //! is made from the types and a test keeps the two equal.
 
 pub mod door;

@@ -21,7 +21,7 @@ use utoipa::OpenApi;
 use super::problem::{Refusal, invalid};
 use super::types::{
     DaemonView, EnvironmentView, ListQuery, NewEnvironment, NewLease, Problem, RemoveQuery,
-    RemovedView, TrustRequest, TrustView, WaitQuery, rfc3339,
+    RemovedView, TrustRequest, TrustView, WaitQuery,
 };
 use crate::config::Config;
 use crate::core::event::{Actor, Plan};
@@ -30,6 +30,7 @@ use crate::core::{
     Time, destroyed, not_found,
 };
 use crate::engine::Handle;
+use crate::record::rfc3339;
 use crate::world::cancel::Cancel;
 use crate::world::layout::Layout;
 use crate::world::{git, hook, paths};
@@ -98,7 +99,7 @@ type Shared = State<Arc<App>>;
 )]
 struct Document;
 
-/// The OpenAPI document, as it is committed in `schema/openapi.json`.
+/// The `OpenAPI` document, as it is committed in `schema/openapi.json`.
 #[must_use]
 pub fn openapi() -> String {
     let mut text = Document::openapi().to_pretty_json().unwrap_or_default();

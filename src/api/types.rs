@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::core::event::Record;
-use crate::core::{Environment, Fault, LeaseId, Phase, Seq, State, Time, state::Lease};
+use crate::core::{Environment, Fault, LeaseId, Phase, Seq, State, state::Lease};
+use crate::record::rfc3339;
 
 /// One environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -268,14 +268,6 @@ pub struct EventsQuery {
     pub follow: bool,
 }
 
-/// RFC 3339 in UTC with milliseconds.
-#[must_use]
-pub fn rfc3339(time: Time) -> String {
-    let nanos = i128::from(time.0);
-    jiff::Timestamp::from_nanosecond(nanos)
-        .map_or_else(|_| time.0.to_string(), |t| format!("{t:.3}"))
-}
-
 impl Problem {
     /// The wire form of a fault.
     #[must_use]
@@ -359,24 +351,4 @@ impl RemovedView {
             seq: found.map_or(head, |e| e.seq).0,
         }
     }
-}
-
-/// One record as a flat JSON object: position, time, kind, environment, and what the kind says.
-#[must_use]
-pub fn record_json(record: &Record) -> serde_json::Value {
-    let mut out = serde_json::json!({
-        "seq": record.seq.0,
-        "at": rfc3339(record.at),
-        "boot": record.boot,
-        "kind": record.event.kind(),
-        "environment": record.event.environment(),
-    });
-    if let (Some(out), Ok(serde_json::Value::Object(payload))) =
-        (out.as_object_mut(), serde_json::to_value(&record.event))
-    {
-        for (key, value) in payload {
-            out.entry(key).or_insert(value);
-        }
-    }
-    out
 }

@@ -7,6 +7,7 @@ use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::api::types::{EnvironmentView, Problem};
+use crate::record::age;
 
 /// Writes to stdout; a reader that has gone away is not an error.
 pub fn out(text: &str) {
@@ -110,7 +111,7 @@ pub fn environment(e: &EnvironmentView) -> String {
         }
     }
     rows.extend(e.leftovers.iter().map(|l| ("left over", l.clone())));
-    rows.iter().map(|(label, value)| format!("{label:<12} {value}\n")).collect()
+    rows.iter().fold(String::new(), |text, (label, value)| text + &format!("{label:<12} {value}\n"))
 }
 
 /// Text from outside, with nothing in it that a terminal would act on.
@@ -120,17 +121,6 @@ pub fn printable(text: &str) -> String {
         text.escape_debug().to_string()
     } else {
         text.to_owned()
-    }
-}
-
-fn age(created: &str) -> String {
-    let Ok(then) = created.parse::<jiff::Timestamp>() else { return "-".to_owned() };
-    let seconds = jiff::Timestamp::now().duration_since(then).as_secs().max(0);
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m", seconds / 60),
-        3_600..86_400 => format!("{}h", seconds / 3_600),
-        _ => format!("{}d", seconds / 86_400),
     }
 }
 

@@ -126,6 +126,7 @@ async fn ask(global: &Global, verb: Verb) -> Done {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every verb ends with it")]
 fn show_one(global: &Global, value: &impl Serialize, text: &str) -> Done {
     if global.json {
         print_json(value);

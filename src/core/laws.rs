@@ -219,9 +219,9 @@ impl Bench {
         let owed: Vec<_> = self.state.owed(self.now).collect();
         for effect in owed {
             let who = effect.id.environment.clone();
-            if !self.running.contains_key(&who) {
+            if let std::collections::btree_map::Entry::Vacant(e) = self.running.entry(who) {
                 let running = InFlight { id: effect.id, step: effect.step, noted: false };
-                self.running.insert(who, running);
+                e.insert(running);
             }
         }
     }
@@ -235,7 +235,7 @@ impl Bench {
                 (Step::AddWorktree, 0) => traces.branch = true,
                 (Step::AddWorktree, 1) => traces.registration = true,
                 (Step::AddWorktree, 2) => traces.directory = true,
-                (Step::RollBack, 0) | (Step::MoveToTrash, 0) => {
+                (Step::RollBack | Step::MoveToTrash, 0) => {
                     traces.directory = false;
                     traces.dirty = false;
                 }

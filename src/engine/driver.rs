@@ -52,7 +52,8 @@ impl Driver {
     /// Starts what is owed and has room; asks what is not owed any more to stop.
     pub(super) fn start_owed(&mut self, state: &State, now: Time) {
         for (who, running) in &self.running {
-            let owed = state.environment(who).and_then(|e| e.effect_id());
+            let owed =
+                state.environment(who).and_then(super::super::core::state::Environment::effect_id);
             if owed.as_ref() != Some(&running.id) {
                 running.cancel.cancel();
             }

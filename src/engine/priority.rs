@@ -8,7 +8,7 @@
 /// What the thread got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
-    /// SCHED_FIFO.
+    /// `SCHED_FIFO`.
     Realtime,
     /// An ordinary thread with a time slice of 0.1 ms.
     ShortSlice,

@@ -29,6 +29,10 @@ const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 
 /// What reading one record can lead to.
 #[derive(Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, a million times a second"
+)]
 pub enum Decoded {
     /// A record, perhaps with an opaque event.
     Record(Record),

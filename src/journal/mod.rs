@@ -3,7 +3,7 @@
 //! * [`envelope`] frames a record so that it can be checked, chained and found without redb;
 //! * [`codec`] turns payloads into bytes and back, per kind and version;
 //! * [`overlay`] opens a file as evidence: nothing is ever written to it;
-//! * [`inspect`] verifies a whole log through the overlay and folds it;
+//! * [`mod@inspect`] verifies a whole log through the overlay and folds it;
 //! * [`store`] appends; [`reader`] reads and follows what is committed.
 //!
 //! What it promises: a record whose append returned is on disk; the records of one append are all

@@ -18,7 +18,7 @@ use super::exec::Finished;
 use super::git::{self, Git};
 use super::index::Hash;
 use super::marker::{self, Admin, Marker};
-use super::{Task, paths};
+use super::{Task, paths, removal};
 use crate::core::event::Worktree;
 use crate::core::{Code, Environment, Fault, Outcome};
 use crate::killpoint::point;
@@ -38,16 +38,15 @@ pub(super) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
     let identity = claim(task, &target, &admin)?;
     point("add.claimed");
     let marker = Marker::new(task.log_id(), env, identity);
-    let fresh = match published(task, &admin, &marker)? {
-        true => false,
-        false => {
-            stage(task, &admin, &marker, &target, &config)?;
-            point("add.staged");
-            make_branch(task, &common)?;
-            point("add.branched");
-            publish(&admin)?;
-            true
-        }
+    let fresh = if published(task, &admin, &marker)? {
+        false
+    } else {
+        stage(task, &admin, &marker, &target, &config)?;
+        point("add.staged");
+        make_branch(task, &common)?;
+        point("add.branched");
+        publish(&admin)?;
+        true
     };
     point("add.published");
     let commit = commit_of(task, &admin, &target)?;
@@ -137,8 +136,7 @@ fn published(task: &Task<'_>, admin: &Admin, marker: &Marker) -> Result<bool, Fa
         Some(found) if found == *marker => Ok(true),
         Some(found) if found.is_of(task.log_id(), task.env()) => {
             // Ours, but of a directory that is no more: built anew.
-            let stale = super::removal::take_away(&admin.published, &admin.folder)?;
-            std::fs::remove_dir_all(&stale).map_err(paths::failed("remove", &stale))?;
+            removal::unpublish(admin)?;
             Ok(false)
         }
         _ => Ok(false),
@@ -155,9 +153,7 @@ fn stage(
 ) -> Result<(), Fault> {
     let env = task.env();
     let staged = &admin.staged;
-    if paths::exists(staged).map_err(paths::failed("look at", staged))? {
-        std::fs::remove_dir_all(staged).map_err(paths::failed("remove", staged))?;
-    }
+    removal::remove_ours(staged)?;
     for _ in 0..RACES_MAX {
         match std::fs::create_dir_all(staged) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 /// Settings of a repository, keys in lower case, last value wins.
 #[derive(Debug, Default)]
-pub struct Config(BTreeMap<String, String>);
+pub(super) struct Config(BTreeMap<String, String>);
 
 impl Config {
     /// Reads the output of `git config --list -z`.
     #[must_use]
-    pub fn parse(bytes: &[u8]) -> Self {
+    pub(super) fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let entries = text.split('\0').filter(|e| !e.is_empty()).map(|entry| {
             // A key without a value means true.
@@ -35,19 +35,19 @@ impl Config {
 
     /// Whether worktrees have a configuration file of their own.
     #[must_use]
-    pub fn has_worktree_config(&self) -> bool {
+    pub(super) fn has_worktree_config(&self) -> bool {
         self.is_true("extensions.worktreeconfig")
     }
 
     /// Where refs are stored, when it is not in files.
     #[must_use]
-    pub fn ref_storage(&self) -> Option<&str> {
+    pub(super) fn ref_storage(&self) -> Option<&str> {
         self.get("extensions.refstorage").filter(|s| *s != "files")
     }
 
     /// The first setting that our own checkout would not honour.
     #[must_use]
-    pub fn checkout_obstacle(&self) -> Option<String> {
+    pub(super) fn checkout_obstacle(&self) -> Option<String> {
         let wrong = [
             ("core.autocrlf", self.get("core.autocrlf").is_some_and(|v| v != "false")),
             ("core.eol", self.get("core.eol").is_some_and(|v| v != "lf" && v != "native")),
@@ -68,7 +68,7 @@ impl Config {
 
     /// The attribute files outside the tree that git would read.
     #[must_use]
-    pub fn attribute_files(&self, common_dir: &Path) -> Vec<PathBuf> {
+    pub(super) fn attribute_files(&self, common_dir: &Path) -> Vec<PathBuf> {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let global = match self.get("core.attributesfile") {
             Some(path) => match (path.strip_prefix("~/"), &home) {
@@ -87,7 +87,7 @@ impl Config {
 
 /// The first attribute in the text of an attributes file that changes contents on checkout.
 #[must_use]
-pub fn content_changing(text: &[u8]) -> Option<String> {
+pub(super) fn content_changing(text: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(text);
     for line in text.lines().map(str::trim) {
         if line.is_empty() || line.starts_with('#') {

@@ -145,9 +145,10 @@ impl Checkout<'_> {
                 .chunks_mut(share)
                 .map(|chunk| scope.spawn(|| self.write_files(chunk, when)))
                 .collect();
-            workers.into_iter().try_for_each(|worker| match worker.join() {
-                Ok(done) => done,
-                Err(_) => {
+            workers.into_iter().try_for_each(|worker| {
+                if let Ok(done) = worker.join() {
+                    done
+                } else {
                     let fault = Fault::new(Code::Defect, "a checkout thread panicked", "report it");
                     Err(Trouble::Fault(fault))
                 }
@@ -375,7 +376,7 @@ fn is_safe(path: &[u8]) -> bool {
 
 fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
-    if text.is_empty() || text.len() % 2 != 0 {
+    if text.is_empty() || !text.len().is_multiple_of(2) {
         return None;
     }
     text.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()

@@ -49,7 +49,7 @@ pub fn hash(path: &Path) -> Result<String, Fault> {
     }
     let bytes = std::fs::read(path).map_err(paths::failed("read", path))?;
     let sum = sha2::Sha256::digest(bytes);
-    Ok(sum.iter().map(|b| format!("{b:02x}")).collect())
+    Ok(crate::record::hex(&sum))
 }
 
 /// Performs [`Step::RunSetup`](crate::core::Step::RunSetup).

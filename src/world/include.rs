@@ -46,31 +46,42 @@ pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
     Ok(Outcome::Included(copier.done))
 }
 
-/// The paths that the list names and git ignores; a directory that is ignored as a whole is one.
+/// The paths that the list names and git ignores; a directory that is both as a whole is one.
 fn wanted(git: &Git<'_>, source: &Path) -> Result<Vec<PathBuf>, Fault> {
-    let mut exclude = std::ffi::OsString::from("--exclude-from=");
-    exclude.push(source.join(LIST));
+    let mut named = std::ffi::OsString::from("--exclude-from=");
+    named.push(source.join(LIST));
+    let named = list(git, &named)?;
+    let ignored = list(git, "--exclude-standard".as_ref())?;
+    Ok(both(&named, &ignored).into_iter().map(|p| paths::from_bytes(p).to_owned()).collect())
+}
+
+/// Untracked paths that match some patterns, sorted; whole directories end in a slash.
+fn list(git: &Git<'_>, patterns: &std::ffi::OsStr) -> Result<Vec<Vec<u8>>, Fault> {
     let mut command = git.command(["ls-files", "--others", "--ignored", "--directory", "-z"]);
-    command.arg(exclude);
+    command.arg(patterns);
     let finished = git.run_command(command)?;
     if !finished.status.success() {
         return Err(super::git::said("git ls-files", &finished));
     }
-    let mut ignored = Vec::new();
-    let named: Vec<&[u8]> = finished.stdout.split(|b| *b == 0).filter(|p| !p.is_empty()).collect();
-    // Asked in portions, because the paths are arguments.
-    for portion in named.chunks(500) {
-        let mut command = git.command(["check-ignore", "-z", "--"]);
-        command.args(portion.iter().map(|p| paths::from_bytes(p)));
-        let finished = git.run_command(command)?;
-        match finished.status.code() {
-            Some(0 | 1) => {}
-            _ => return Err(super::git::said("git check-ignore", &finished)),
-        }
-        let listed = finished.stdout.split(|b| *b == 0).filter(|p| !p.is_empty());
-        ignored.extend(listed.map(|p| paths::from_bytes(p).to_owned()));
-    }
-    Ok(ignored)
+    let paths = finished.stdout.split(|b| *b == 0).filter(|p| !p.is_empty());
+    let mut paths: Vec<Vec<u8>> = paths.map(<[u8]>::to_vec).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// What is in both of two sorted lists, where a directory stands for all below it.
+fn both<'a>(a: &'a [Vec<u8>], b: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
+    let covered = |path: &[u8], by: &[Vec<u8>]| {
+        by.binary_search_by(|p| p.as_slice().cmp(path)).is_ok()
+            || path.iter().enumerate().any(|(n, byte)| {
+                *byte == b'/' && by.binary_search_by(|p| p.as_slice().cmp(&path[..=n])).is_ok()
+            })
+    };
+    let mut found: Vec<&[u8]> = a.iter().map(Vec::as_slice).filter(|p| covered(p, b)).collect();
+    found.extend(b.iter().map(Vec::as_slice).filter(|p| covered(p, a)));
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 struct Copier<'a> {
@@ -247,4 +258,23 @@ impl Copier<'_> {
 fn keep_time(to: &Path, source: &std::fs::Metadata) -> io::Result<()> {
     let time = std::fs::FileTimes::new().set_modified(source.modified()?);
     File::open(to)?.set_times(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::both;
+
+    #[test]
+    fn a_directory_stands_for_what_is_below_it() {
+        let list = |text: &str| -> Vec<Vec<u8>> {
+            text.split(' ').map(|p| p.as_bytes().to_vec()).collect()
+        };
+        let named = list(".env cache/ deep/a.env logs/x.log modules/");
+        let ignored = list(".env cache/ deep/ logs/y.log modules/one modules/two/");
+        let found: Vec<String> = both(&named, &ignored)
+            .into_iter()
+            .map(|p| String::from_utf8_lossy(p).into_owned())
+            .collect();
+        assert_eq!(found, [".env", "cache/", "deep/a.env", "modules/one", "modules/two/"]);
+    }
 }

@@ -7,7 +7,7 @@ use sha1::Digest as _;
 
 /// Stat data and identity of one tracked path.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Path from the top of the working tree.
     pub path: Vec<u8>,
     /// Mode as in the tree, for example `0o100644`.
@@ -20,7 +20,7 @@ pub struct Entry {
 
 /// The stat fields that an index keeps, each cut to 32 bits as git does.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Stat {
+pub(super) struct Stat {
     /// Status change time: seconds, nanoseconds.
     pub ctime: (u32, u32),
     /// Modification time: seconds, nanoseconds.
@@ -39,7 +39,7 @@ pub struct Stat {
 
 /// One directory of the commit, for the tree extension.
 #[derive(Debug, Clone)]
-pub struct Tree {
+pub(super) struct Tree {
     /// Path from the top; empty for the top itself.
     pub path: Vec<u8>,
     /// Object id.
@@ -48,7 +48,7 @@ pub struct Tree {
 
 /// Which hash the repository uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hash {
+pub(super) enum Hash {
     /// 20 bytes.
     Sha1,
     /// 32 bytes.
@@ -60,7 +60,7 @@ const NAME_BYTES_MAX: usize = 0xfff;
 /// The bytes of an index. `entries` and `trees` must be sorted by path; `trees` starts with the
 /// top. None when something does not fit the format.
 #[must_use]
-pub fn build(hash: Hash, entries: &[Entry], trees: &[Tree]) -> Option<Vec<u8>> {
+pub(super) fn build(hash: Hash, entries: &[Entry], trees: &[Tree]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(entries.len() * 100);
     out.extend_from_slice(b"DIRC");
     out.extend_from_slice(&2_u32.to_be_bytes());

@@ -117,7 +117,9 @@ pub struct Admin {
     pub staged: PathBuf,
     /// After the worktree went to the trash: kept for a restore, unseen by git.
     pub removed: PathBuf,
-    /// Our folder in the repository, parent of the last two.
+    /// On its way to be deleted.
+    pub gone: PathBuf,
+    /// Our folder in the repository, parent of the last three.
     pub folder: PathBuf,
 }
 
@@ -133,6 +135,7 @@ impl Admin {
             published: common.join("worktrees").join(&name),
             staged: folder.join(format!("{name}.new")),
             removed: folder.join(format!("{name}.removed")),
+            gone: folder.join(format!("{name}.gone")),
             folder,
         }
     }

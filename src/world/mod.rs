@@ -65,8 +65,7 @@ impl World {
     /// The world of a data directory whose log has this id.
     #[must_use]
     pub fn new(layout: Layout, log_id: [u8; 16]) -> Self {
-        let log_id = log_id.iter().map(|b| format!("{b:02x}")).collect();
-        Self { layout, log_id }
+        Self { layout, log_id: crate::record::hex(&log_id) }
     }
 
     /// Identity of the log, in hex.

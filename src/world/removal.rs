@@ -6,24 +6,32 @@
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::marker::Admin;
 use super::paths;
 use crate::core::{Code, Fault};
+use crate::killpoint::point;
 
-/// Renames a published administrative directory out of git's sight, in one step, so that no other
-/// git process ever meets half of it. Returns its new place.
-pub(super) fn take_away(published: &Path, folder: &Path) -> Result<PathBuf, Fault> {
-    std::fs::create_dir_all(folder).map_err(paths::failed("create", folder))?;
-    let name = published.file_name().unwrap_or_default();
-    let mut gone = name.to_owned();
-    gone.push(".gone");
-    let gone = folder.join(gone);
-    if paths::exists(&gone).map_err(paths::failed("look at", &gone))? {
-        std::fs::remove_dir_all(&gone).map_err(paths::failed("remove", &gone))?;
+/// Removes a published administrative directory: out of git's sight with one rename, so that no
+/// other git process ever meets half of it, then for good. Can be repeated after any interruption.
+pub(super) fn unpublish(admin: &Admin) -> Result<(), Fault> {
+    let (published, gone) = (&admin.published, &admin.gone);
+    remove_ours(gone)?;
+    if paths::exists(published).map_err(paths::failed("look at", published))? {
+        std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
+        std::fs::rename(published, gone).map_err(paths::failed("move", published))?;
+        point("rollback.registration_moved");
     }
-    std::fs::rename(published, &gone).map_err(paths::failed("move", published))?;
-    Ok(gone)
+    remove_ours(gone)
+}
+
+/// Removes a directory of ours in the repository; one that is not there is fine.
+pub(super) fn remove_ours(path: &Path) -> Result<(), Fault> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(paths::failed("remove", path)),
+    }
 }
 
 /// Refuses when a file system is mounted at or below `path`: a rename would take it along, and a
@@ -52,15 +60,12 @@ fn unescape(field: &[u8]) -> Vec<u8> {
             .get(..3)
             .filter(|_| *first == b'\\')
             .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        match octal {
-            Some(byte) => {
-                out.push(byte);
-                rest = &tail[3..];
-            }
-            None => {
-                out.push(*first);
-                rest = tail;
-            }
+        if let Some(byte) = octal {
+            out.push(byte);
+            rest = &tail[3..];
+        } else {
+            out.push(*first);
+            rest = tail;
         }
     }
     out

@@ -3,8 +3,6 @@
 //! It looks for each trace by itself, because the attempt that made it may have died at any point.
 //! What is not proven ours is not its business, and stays.
 
-use std::path::Path;
-
 use super::git::Git;
 use super::marker::{self, Admin, Marker};
 use super::{Task, add, exec, paths, removal};
@@ -20,9 +18,7 @@ pub(super) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
     let admin = Admin::of(task.log_id(), env);
     remove_directory(task, &admin)?;
     point("rollback.directory_gone");
-    for dir in [&admin.published, &admin.staged] {
-        remove_admin(task, dir, &admin)?;
-    }
+    remove_registration(task, &admin)?;
     drop(paths::remove_dir_if_empty(&admin.folder));
     point("rollback.unregistered");
     remove_branch(task)?;
@@ -57,22 +53,16 @@ fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
     removal::delete_tree(&doomed)
 }
 
-fn remove_admin(task: &Task<'_>, dir: &Path, admin: &Admin) -> Result<(), Fault> {
-    match Marker::read(dir) {
-        Ok(Some(marker)) if marker.is_of(task.log_id(), task.env()) => {}
-        // The name of the staged directory holds our log's id, and nobody else writes there: a
-        // staged directory without a marker was interrupted before it got one.
-        Ok(None) if dir == admin.staged => {}
-        _ => return Ok(()),
+/// The names of the last two places hold our log's id, and nobody else writes there; the published
+/// one is proven by its marker.
+fn remove_registration(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
+    if let Ok(Some(marker)) = Marker::read(&admin.published)
+        && marker.is_of(task.log_id(), task.env())
+    {
+        removal::unpublish(admin)?;
     }
-    if dir == admin.published {
-        let gone = removal::take_away(dir, &admin.folder)?;
-        return std::fs::remove_dir_all(&gone).map_err(paths::failed("remove", &gone));
-    }
-    match std::fs::remove_dir_all(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(paths::failed("remove", dir)),
-    }
+    removal::remove_ours(&admin.gone)?;
+    removal::remove_ours(&admin.staged)
 }
 
 /// Deletes the branch if our line is in its reflog and it still is where we put it.

@@ -1,0 +1,73 @@
+//! Records, times and ids as people and scripts read them: JSON objects, RFC 3339, ages, hex.
+//!
+//! One shape for the API, the command line and the post-mortem tool.
+
+use crate::core::Time;
+use crate::core::event::Record;
+
+/// RFC 3339 in UTC with milliseconds.
+#[must_use]
+pub fn rfc3339(time: Time) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(time.0))
+        .map_or_else(|_| time.0.to_string(), |t| format!("{t:.3}"))
+}
+
+/// How long ago a time in RFC 3339 was, in its largest unit.
+#[must_use]
+pub fn age(time: &str) -> String {
+    let Ok(then) = time.parse::<jiff::Timestamp>() else { return "-".to_owned() };
+    let seconds = jiff::Timestamp::now().duration_since(then).as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// Bytes in lower-case hex.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or('0');
+    bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
+}
+
+/// One record as a flat JSON object: position, time, kind, environment, and what the kind says.
+#[must_use]
+pub fn json(record: &Record) -> serde_json::Value {
+    let mut out = serde_json::json!({
+        "seq": record.seq.0,
+        "at": rfc3339(record.at),
+        "boot": record.boot,
+        "kind": record.event.kind(),
+        "environment": record.event.environment(),
+    });
+    if let (Some(out), Ok(serde_json::Value::Object(payload))) =
+        (out.as_object_mut(), serde_json::to_value(&record.event))
+    {
+        for (key, value) in payload {
+            out.entry(key).or_insert(value);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::EnvironmentReady;
+    use crate::core::{EnvironmentId, Seq};
+
+    #[test]
+    fn a_record_is_one_flat_object() {
+        let environment = EnvironmentId::parse("demo").expect("an id");
+        let event = EnvironmentReady { environment }.into();
+        let time = Time(1_700_000_000_123_456_789);
+        let record = Record { seq: Seq(7), at: time, boot: 2, event };
+        let text = json(&record).to_string();
+        assert_eq!(
+            text,
+            r#"{"at":"2023-11-14T22:13:20.123Z","boot":2,"environment":"demo","kind":"EnvironmentReady","seq":7}"#
+        );
+    }
+}

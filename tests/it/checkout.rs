@@ -1,0 +1,135 @@
+//! Our own checkout is git's checkout: same files, same modes, same index, clean at once.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::support::Bench;
+
+/// Path to (mode, contents or link target) of everything but `.git`.
+fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    let mut todo = vec![root.to_owned()];
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(&dir).expect("a folder").flatten() {
+            let path = entry.path();
+            let relative = path.strip_prefix(root).expect("below").to_owned();
+            if relative == Path::new(".git") {
+                continue;
+            }
+            let meta = path.symlink_metadata().expect("there");
+            if meta.is_dir() {
+                todo.push(path);
+                found.insert(relative, (meta.mode(), Vec::new()));
+            } else if meta.is_symlink() {
+                let target = std::fs::read_link(&path).expect("a link");
+                found.insert(relative, (0, target.into_os_string().into_encoded_bytes()));
+            } else {
+                found.insert(relative, (meta.mode(), std::fs::read(&path).expect("read")));
+            }
+        }
+    }
+    found
+}
+
+fn rich_repo(bench: &Bench) -> PathBuf {
+    let repo = bench.repo("project", 900);
+    bench.write(&repo.join("deep/er/and/deeper/file"), "x");
+    bench.write(&repo.join("empty"), "");
+    bench.write(&repo.join("binary"), "\0\u{1}\u{2}\n\r\n");
+    bench.write(&repo.join("dir0.txt"), "sorts between dir0 and dir0/");
+    bench.write(&repo.join("script.sh"), "#!/bin/sh\n");
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(repo.join("script.sh"), mode).expect("mode");
+    std::os::unix::fs::symlink("deep/er", repo.join("link")).expect("linked");
+    std::os::unix::fs::symlink("/nowhere/at/all", repo.join("dir1/dangling")).expect("linked");
+    bench.write(&repo.join(".gitattributes"), "* text=auto\n*.bin binary\n*.c diff=cpp\n");
+    bench.write(&repo.join("big"), &"0123456789abcdef".repeat(100_000));
+    bench.commit(&repo, "rich");
+    repo
+}
+
+#[test]
+fn it_is_the_same_as_gits_own() {
+    let bench = Bench::new();
+    let repo = rich_repo(&bench);
+    let path = bench.new_env("demo", &repo, &[]);
+    assert_eq!(bench.ok(&["show", "demo"])["checkout"]["by"], "parallel");
+    bench.git(&repo, &["worktree", "add", "-q", "--detach", "../reference"]);
+    let reference = bench.path("reference");
+    assert!(tree(&path) == tree(&reference), "the trees differ");
+    for args in [&["ls-files", "-s"][..], &["ls-files", "-v"], &["status", "--porcelain"]] {
+        assert_eq!(bench.git(&path, args), bench.git(&reference, args), "{args:?}");
+    }
+    assert_eq!(bench.git(&path, &["diff-index", "--cached", "HEAD"]), "");
+    assert_eq!(bench.git(&path, &["diff-files"]), "", "clean without a refresh");
+    bench.git(&path, &["fsck", "--strict"]);
+    let tree_of_index = bench.git(&path, &["write-tree"]);
+    assert_eq!(tree_of_index, bench.git(&repo, &["rev-parse", "main^{tree}"]));
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn no_index_entry_is_racy_and_a_quick_edit_is_seen() {
+    let bench = Bench::new();
+    let repo = rich_repo(&bench);
+    let path = bench.new_env("demo", &repo, &[]);
+    let git_dir = PathBuf::from(bench.git(&path, &["rev-parse", "--absolute-git-dir"]));
+    let index = git_dir.join("index").metadata().expect("an index");
+    for file in ["README", "script.sh", "dir0/file7.txt"] {
+        let meta = path.join(file).metadata().expect("a file");
+        assert!(meta.mtime() < index.mtime(), "{file} is as young as the index");
+    }
+    // Same size, the very next moment: the hardest edit to notice.
+    bench.write(&path.join("README"), "HELLO\n");
+    assert_eq!(bench.git(&path, &["status", "--porcelain"]), " M README");
+}
+
+#[test]
+fn git_does_it_where_contents_change_on_the_way() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 450);
+    bench.write(&repo.join(".gitattributes"), "*.crlf text eol=crlf\n");
+    bench.write(&repo.join("a.crlf"), "one\ntwo\n");
+    bench.commit(&repo, "line endings");
+    let path = bench.new_env("eol", &repo, &[]);
+    let shown = bench.ok(&["show", "eol"]);
+    assert_eq!(shown["checkout"]["by"], "git");
+    assert_eq!(shown["checkout"]["reason"], "attribute eol=crlf");
+    assert_eq!(std::fs::read_to_string(path.join("a.crlf")).expect("read"), "one\r\ntwo\r\n");
+    assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
+
+    bench.git(&repo, &["config", "filter.up.smudge", "tr a-z A-Z"]);
+    bench.git(&repo, &["config", "filter.up.clean", "tr A-Z a-z"]);
+    bench.write(&repo.join(".gitattributes"), "*.up filter=up\n");
+    bench.write(&repo.join("a.up"), "text\n");
+    bench.commit(&repo, "filter");
+    let path = bench.new_env("filter", &repo, &[]);
+    assert_eq!(std::fs::read_to_string(path.join("a.up")).expect("read"), "TEXT\n");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn the_index_of_gits_own_checkout_is_refreshed_once() {
+    let bench = Bench::new();
+    let repo = bench.repo("small", 10);
+    bench.new_env("demo", &repo, &[]);
+    assert_eq!(bench.ok(&["show", "demo"])["step"], "refresh_index");
+    bench.drain();
+    let events = bench.command(&["--json", "events", "--env", "demo"]).output().expect("runs");
+    let text = String::from_utf8_lossy(&events.stdout).into_owned();
+    assert!(text.contains(r#""done":true"#) && text.contains("IndexRefreshed"), "{text}");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn worktree_settings_and_sparse_patterns_are_taken_along() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 450);
+    bench.git(&repo, &["sparse-checkout", "set", "--no-cone", "/dir0/", "/README"]);
+    let path = bench.new_env("demo", &repo, &[]);
+    assert!(path.join("README").exists() && path.join("dir0").exists());
+    assert!(!path.join("dir1").exists(), "sparse as the worktree it came from");
+    assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
+    bench.check(&[&repo]);
+}

@@ -1,0 +1,222 @@
+//! SIGKILL everywhere: at every named point of the daemon, and at random instants under load.
+//!
+//! After each kill a new daemon is started, comes to rest, and is checked from the outside. What
+//! was acknowledged before the kill must hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use groundskeeper::killpoint::POINTS;
+
+use crate::support::{Bench, Daemon, pass, wait_for};
+
+/// A repository that makes every step happen: included files, a hook, and a hook that fails.
+fn scene(bench: &Bench) -> std::path::PathBuf {
+    let repo = bench.repo("project", 5);
+    bench.write(&repo.join(".gitignore"), "*.env\n");
+    bench.write(&repo.join(".worktreeinclude"), "*.env\n");
+    bench.hook(
+        &repo,
+        "#!/bin/sh\ncase $GROUNDSKEEPER_ENV in bad*) echo no >&2; exit 1;; esac\necho ok\n",
+    );
+    bench.write(&repo.join("a.env"), "A\n");
+    bench.write(&repo.join("b.env"), "B\n");
+    repo
+}
+
+fn quiet(bench: &Bench, args: &[&str]) -> bool {
+    let mut all = vec!["--json", "--no-autostart"];
+    all.extend(args);
+    let mut command: Command = bench.command(&all);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().expect("runs").success()
+}
+
+/// The main job in all its branches; every call may fail because the daemon is dead.
+fn main_job(bench: &Bench, repo: &Path) -> BTreeMap<&'static str, &'static str> {
+    let repo = repo.to_str().expect("text");
+    let mut acknowledged = BTreeMap::new();
+    quiet(bench, &["trust", "--repo", repo]);
+    if quiet(bench, &["new", "one", "--repo", repo]) {
+        acknowledged.insert("one", "ready");
+    }
+    quiet(bench, &["new", "bad", "--repo", repo]);
+    if quiet(bench, &["new", "two", "--repo", repo]) {
+        acknowledged.insert("two", "ready");
+    }
+    // From here on it may be either, until the removal is acknowledged.
+    acknowledged.remove("two");
+    if quiet(bench, &["rm", "two"]) {
+        acknowledged.insert("two", "tombstoned");
+    }
+    quiet(bench, &["lease", "one", "--for", "1h"]);
+    acknowledged
+}
+
+/// The next daemon finishes what was begun, and nothing acknowledged is lost.
+fn rest_and_check(bench: &Bench, repo: &Path, acknowledged: &BTreeMap<&str, &str>) {
+    let _daemon = Daemon::start(bench);
+    bench.drain();
+    for (id, phase) in acknowledged {
+        assert_eq!(bench.phase(id), *phase, "{id} was acknowledged");
+    }
+    bench.check(&[repo]);
+}
+
+#[test]
+fn every_kill_point_of_the_main_job_is_survived() {
+    let (next, reached) = (Mutex::new(0), Mutex::new(BTreeSet::new()));
+    let work: Vec<(&str, u32)> =
+        POINTS.iter().flat_map(|p| (1..=3).map(move |times| (*p, times))).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let n = {
+                        let mut next = next.lock().expect("not poisoned");
+                        *next += 1;
+                        *next - 1
+                    };
+                    let Some((point, times)) = work.get(n) else { return };
+                    if kill_at(point, *times) {
+                        reached.lock().expect("not poisoned").insert(*point);
+                    }
+                }
+            });
+        }
+    });
+    let reached = reached.into_inner().expect("not poisoned");
+    let missed: Vec<_> = POINTS.iter().filter(|p| !reached.contains(**p)).collect();
+    assert!(missed.is_empty(), "the main job never gets to {missed:?}");
+    eprintln!("{} kill points, {} kills", POINTS.len(), work.len());
+}
+
+/// Kills the daemon when it reaches a point for the nth time; says whether it got there.
+fn kill_at(point: &str, times: u32) -> bool {
+    let bench = Bench::new();
+    let repo = scene(&bench);
+    let armed = format!("{point}:{times}");
+    let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", &armed)]);
+    let acknowledged = main_job(&bench, &repo);
+    let died = daemon.is_dead();
+    daemon.kill();
+    rest_and_check(&bench, &repo, &acknowledged);
+    died
+}
+
+#[test]
+fn a_kill_during_recovery_is_survived_as_well() {
+    for (first, second) in [
+        ("add.branched", "rollback.directory_gone"),
+        ("add.published", "add.published"),
+        ("setup.noted", "setup.noted"),
+        ("trash.moved", "unregister.moved"),
+        ("rollback.directory_moved", "rollback.unregistered"),
+        ("engine.committed", "engine.committed"),
+    ] {
+        let bench = Bench::new();
+        let repo = scene(&bench);
+        let mut acknowledged = BTreeMap::new();
+        for point in [first, second] {
+            let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", point)]);
+            acknowledged.extend(main_job(&bench, &repo));
+            daemon.kill();
+        }
+        rest_and_check(&bench, &repo, &acknowledged);
+    }
+}
+
+#[test]
+fn kills_at_random_instants_under_load_lose_nothing() {
+    let seed = u64::from(std::process::id());
+    let mut random = seed | 1;
+    let mut draw = |bound: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % bound
+    };
+    let bench = Bench::new();
+    let repo = scene(&bench);
+    let acknowledged: Mutex<BTreeMap<String, &str>> = Mutex::new(BTreeMap::new());
+    let rounds = 25;
+    for round in 0..rounds {
+        let mut daemon = Daemon::start(&bench);
+        quiet(&bench, &["trust", "--repo", repo.to_str().expect("text")]);
+        let until = Duration::from_millis(10 + draw(250));
+        std::thread::scope(|scope| {
+            for client in 0..4 {
+                let (bench, repo, acknowledged) = (&bench, &repo, &acknowledged);
+                scope.spawn(move || {
+                    let repo = repo.to_str().expect("text");
+                    for n in 0..3 {
+                        let id =
+                            format!("{}{round}-{client}-{n}", if n == 1 { "bad" } else { "e" });
+                        let remember = |phase| {
+                            acknowledged.lock().expect("not poisoned").insert(id.clone(), phase)
+                        };
+                        if quiet(bench, &["new", &id, "--repo", repo]) {
+                            remember("ready");
+                        }
+                        if n == 2 {
+                            // From here on it may be either, until that is acknowledged.
+                            acknowledged.lock().expect("not poisoned").remove(&id);
+                            if quiet(bench, &["rm", &id]) {
+                                remember("tombstoned");
+                            }
+                        }
+                    }
+                });
+            }
+            pass(until);
+            daemon.kill();
+        });
+    }
+    let _daemon = Daemon::start(&bench);
+    bench.drain();
+    let acknowledged = acknowledged.into_inner().expect("not poisoned");
+    for (id, phase) in &acknowledged {
+        // One that was acknowledged as removed may have been an id that never came to be.
+        let found = bench.phase(id);
+        let unknown = *phase == "tombstoned" && found == "none";
+        assert!(
+            unknown || found == *phase,
+            "seed {seed}: {id} is {found}, acknowledged as {phase}"
+        );
+    }
+    eprintln!("seed {seed}: {rounds} kills, {} acknowledged", acknowledged.len());
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_hook_of_a_killed_daemon_is_ended_before_the_next_one_goes_on() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.hook(
+        &repo,
+        "#!/bin/sh\nd=\"$GROUNDSKEEPER_SOURCE/..\"\nif [ -e \"$d/first\" ]; then exit 0; fi\n\
+         echo $$ > \"$d/first\"\nsleep 1000\n",
+    );
+    let mut daemon = Daemon::start(&bench);
+    bench.ok(&["trust", "--repo", repo.to_str().expect("text")]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| quiet(&bench, &["new", "demo", "--repo", repo.to_str().expect("text")]));
+        wait_for("the hook to run", || {
+            std::fs::read_to_string(bench.path("first")).is_ok_and(|t| t.ends_with('\n'))
+        });
+        daemon.kill();
+    });
+    let pid = std::fs::read_to_string(bench.path("first")).expect("read").trim().to_owned();
+    let pid: u32 = pid.parse().expect("a pid");
+    // A zombie has ended, too: in a container nobody may collect it.
+    let lives = || groundskeeper::world::exec::start_time(pid).is_some();
+    assert!(lives(), "the hook outlives its daemon");
+    let _daemon = Daemon::start(&bench);
+    bench.drain();
+    assert!(!lives(), "and is ended by the next one");
+    assert_eq!(bench.phase("demo"), "ready", "which runs it again");
+    bench.check(&[&repo]);
+}

@@ -1,0 +1,138 @@
+//! The main job: an environment comes, is used, and goes for good.
+
+use std::path::PathBuf;
+
+use crate::support::{Bench, Daemon};
+
+#[test]
+fn an_environment_comes_and_goes() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 30);
+    let path = bench.new_env("demo", &repo, &[]);
+    assert_eq!(path, bench.data().join("worktrees/demo/project"));
+    assert_eq!(bench.git(&path, &["branch", "--show-current"]), "gk/demo");
+    assert_eq!(bench.git(&path, &["rev-parse", "HEAD"]), bench.git(&repo, &["rev-parse", "main"]));
+    assert_eq!(
+        std::fs::read_to_string(path.join("dir0/file7.txt")).expect("read"),
+        "7\n".repeat(8)
+    );
+
+    let shown = bench.ok(&["show", "demo"]);
+    assert_eq!((shown["phase"].as_str(), shown["incarnation"].as_u64()), (Some("ready"), Some(1)));
+    assert_eq!(shown["base_ref"], "refs/heads/main");
+    assert_eq!(bench.ok(&["ls"]).as_array().map(Vec::len), Some(1));
+
+    let removed = bench.ok(&["rm", "demo"]);
+    assert_eq!(removed["phase"], "tombstoned");
+    let trash = PathBuf::from(removed["trash"].as_str().expect("a trash"));
+    assert!(trash.join("README").exists() && !path.exists());
+    assert_eq!(bench.git(&repo, &["branch", "--list", "gk/*"]), "");
+    assert_eq!(bench.ok(&["ls"]).as_array().map(Vec::len), Some(0));
+    let (code, error) = bench.refused(&["show", "demo"]);
+    assert_eq!((code, error["code"].as_str()), (3, Some("environment_destroyed")));
+    let (code, error) = bench.refused(&["show", "other"]);
+    assert_eq!((code, error["code"].as_str()), (3, Some("environment_not_found")));
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn destroying_twice_or_nothing_is_success() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    assert_eq!(bench.ok(&["rm", "never"])["phase"], "tombstoned");
+    bench.new_env("demo", &repo, &[]);
+    let first = bench.ok(&["rm", "demo"]);
+    assert_eq!(bench.ok(&["rm", "demo"]), first);
+    bench.new_env("gone", &repo, &[]);
+    std::fs::remove_dir_all(bench.data().join("worktrees/gone")).expect("removed");
+    assert_eq!(bench.ok(&["rm", "gone"])["trash"], serde_json::Value::Null);
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn the_same_request_again_is_the_same_environment() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    assert_eq!(bench.new_env("demo", &repo, &[]), path);
+    let other = bench.repo("other", 3);
+    let (code, error) = bench.refused(&["new", "demo", "--repo", other.to_str().expect("text")]);
+    assert_eq!((code, error["code"].as_str()), (1, Some("environment_exists")));
+    let kinds = bench.command(&["--json", "events", "--env", "demo"]).output().expect("runs");
+    let text = String::from_utf8_lossy(&kinds.stdout).into_owned();
+    assert_eq!(text.matches("ProvisionRequested").count(), 1, "{text}");
+}
+
+#[test]
+fn a_new_incarnation_needs_an_explicit_request() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.new_env("demo", &repo, &[]);
+    bench.ok(&["rm", "demo"]);
+    bench.ok(&["stop"]);
+    assert_eq!(bench.phase("demo"), "tombstoned", "a restart does not bring it back");
+    bench.new_env("demo", &repo, &[]);
+    assert_eq!(bench.ok(&["show", "demo"])["incarnation"], 2);
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn names_are_made_up_when_none_is_given() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let made = bench.ok(&["new", "--repo", repo.to_str().expect("text")]);
+    let id = made["id"].as_str().expect("an id");
+    assert!(id.starts_with("env-") && id.len() == 12, "{id}");
+    assert_eq!(made["branch"], format!("gk/{id}"));
+}
+
+#[test]
+fn everything_survives_a_restart() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.new_env("a", &repo, &[]);
+    bench.new_env("b", &repo, &[]);
+    bench.ok(&["rm", "a"]);
+    bench.drain();
+    let before = bench.ok(&["ls", "--all"]);
+    bench.ok(&["stop"]);
+    assert_eq!(bench.ok(&["ls", "--all"]), before);
+    bench.ok(&["stop"]);
+    let daemon = Daemon::start(&bench);
+    assert_eq!(bench.ok(&["ls", "--all"]), before);
+    assert!(daemon.terminate().success(), "SIGTERM is an orderly end");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn leases_keep_an_environment() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.new_env("demo", &repo, &[]);
+    let lease = bench.ok(&["lease", "demo", "--for", "10m", "--purpose", "terminal"]);
+    let id = lease["id"].as_str().expect("an id");
+    let (code, error) = bench.refused(&["rm", "demo"]);
+    assert_eq!((code, error["code"].as_str()), (4, Some("environment_busy")));
+    assert!(error["evidence"][0].as_str().is_some_and(|e| e.contains("terminal")), "{error}");
+    assert_eq!(bench.ok(&["show", "demo"])["leases"][0]["id"], id);
+    bench.ok(&["release", id]);
+    bench.ok(&["release", id]);
+    bench.ok(&["rm", "demo"]);
+    let (code, error) = bench.refused(&["lease", "demo", "--for", "1m"]);
+    assert_eq!((code, error["code"].as_str()), (3, Some("environment_destroyed")));
+}
+
+#[test]
+fn a_lease_ends_by_itself() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.new_env("demo", &repo, &[]);
+    bench.ok(&["lease", "demo", "--for", "1s"]);
+    bench.refused(&["rm", "demo"]);
+    crate::support::wait_for("the lease to end", || {
+        bench.ok(&["show", "demo"])["leases"].as_array().is_some_and(Vec::is_empty)
+    });
+    bench.ok(&["rm", "demo"]);
+    let (code, _) = bench.refused(&["lease", "demo", "--for", "30d"]);
+    assert_ne!(code, 0);
+}

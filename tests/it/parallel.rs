@@ -1,0 +1,71 @@
+//! Many at once in one repository, beside other programs that use it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::support::Bench;
+
+#[test]
+fn thirty_two_at_once_hurt_neither_each_other_nor_a_bystander() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 20);
+    bench.ok(&["ls"]);
+    let (over, listed) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let bystander = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                bench.git(&repo, &["worktree", "list", "--porcelain"]);
+                bench.git(&repo, &["worktree", "prune"]);
+                bench.git(&repo, &["for-each-ref"]);
+                listed.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let makers: Vec<_> = (0..32)
+            .map(|n| {
+                let (bench, repo) = (&bench, &repo);
+                scope.spawn(move || bench.new_env(&format!("e{n}"), repo, &[]))
+            })
+            .collect();
+        for maker in makers {
+            maker.join().expect("made");
+        }
+        let removers: Vec<_> = (0..16)
+            .map(|n| {
+                let bench = &bench;
+                scope.spawn(move || bench.ok(&["rm", &format!("e{n}")]))
+            })
+            .collect();
+        for remover in removers {
+            remover.join().expect("removed");
+        }
+        over.store(true, Ordering::Relaxed);
+        bystander.join().expect("no failure of a bystander");
+    });
+    assert!(listed.into_inner() > 0);
+    bench.drain();
+    assert_eq!(bench.ok(&["ls"]).as_array().map(Vec::len), Some(16));
+    let config = std::fs::read_to_string(repo.join(".git/config")).expect("read");
+    assert!(!config.contains("gk"), "the shared configuration is never written");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn one_that_fails_stops_no_other() {
+    let bench = Bench::new();
+    let good = bench.repo("good", 3);
+    let bad = bench.repo("bad", 3);
+    bench.hook(&bad, "#!/bin/sh\nexit 3\n");
+    bench.ok(&["trust", "--repo", bad.to_str().expect("text")]);
+    std::thread::scope(|scope| {
+        for n in 0..6 {
+            let (bench, good, bad) = (&bench, &good, &bad);
+            scope.spawn(move || bench.new_env(&format!("g{n}"), good, &[]));
+            scope.spawn(move || {
+                let id = format!("b{n}");
+                let (code, error) =
+                    bench.refused(&["new", &id, "--repo", bad.to_str().expect("text")]);
+                assert_eq!((code, error["code"].as_str()), (2, Some("hook_failed")), "{error:#}");
+            });
+        }
+    });
+    bench.check(&[&good, &bad]);
+}

@@ -1,0 +1,321 @@
+//! Repositories, daemons and the check from the outside that no promise is broken.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use groundskeeper::journal::inspect;
+use groundskeeper::journal::inspect::Depth;
+use serde_json::Value;
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_groundskeeper");
+/// Longest that a test waits for a condition.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for a condition; looks again every few milliseconds.
+#[expect(clippy::disallowed_methods, reason = "the one place where tests look at a condition")]
+pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < until, "waited too long for: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Lets time pass where time itself is the input: the instant of a random kill.
+#[expect(clippy::disallowed_methods, reason = "the moment of a kill is a random time")]
+pub(crate) fn pass(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// A folder with a home of its own, so that no setting of the machine matters.
+pub(crate) struct Bench {
+    pub(crate) dir: tempfile::TempDir,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("gk").tempdir().expect("a directory");
+        let bench = Self { dir };
+        std::fs::create_dir(bench.path("home")).expect("a home");
+        let config = "[user]\n name = Test\n email = test@example.org\n[init]\n defaultBranch = main\n\
+                      [protocol \"file\"]\n allow = always\n";
+        std::fs::write(bench.path("home/.gitconfig"), config).expect("written");
+        bench
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    fn isolate(&self, command: &mut Command) {
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy().into_owned();
+            if text.starts_with("GIT_")
+                || text.starts_with("XDG_")
+                || text.starts_with("GROUNDSKEEPER")
+            {
+                command.env_remove(name);
+            }
+        }
+        command.env("HOME", self.path("home")).env("LC_ALL", "C").stdin(Stdio::null());
+    }
+
+    /// Runs git and returns what it printed; it must succeed.
+    pub(crate) fn git(&self, at: &Path, args: &[&str]) -> String {
+        let output = self.git_raw(at, args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "git {args:?} in {}: {said}", at.display());
+        String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()
+    }
+
+    pub(crate) fn git_raw(&self, at: &Path, args: &[&str]) -> Output {
+        let mut command = Command::new("git");
+        self.isolate(&mut command);
+        command.arg("-C").arg(at).args(args).output().expect("git runs")
+    }
+
+    /// A repository with `files` tracked files in one commit.
+    pub(crate) fn repo(&self, name: impl AsRef<Path>, files: usize) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(&path).expect("a folder");
+        self.git(&path, &["init", "-q"]);
+        self.commit_files(&path, files);
+        path
+    }
+
+    pub(crate) fn commit_files(&self, path: &Path, files: usize) {
+        for n in 0..files {
+            let folder = path.join(format!("dir{}", n / 50));
+            std::fs::create_dir_all(&folder).expect("a folder");
+            std::fs::write(
+                folder.join(format!("file{n}.txt")),
+                format!("{n}\n").repeat(n % 40 + 1),
+            )
+            .expect("written");
+        }
+        std::fs::write(path.join("README"), "hello\n").expect("written");
+        self.git(path, &["add", "-A"]);
+        self.git(path, &["commit", "-q", "-m", "first"]);
+    }
+
+    pub(crate) fn write(&self, path: &Path, text: &str) {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).expect("a folder");
+        }
+        std::fs::write(path, text).expect("written");
+    }
+
+    pub(crate) fn commit(&self, at: &Path, message: &str) -> String {
+        self.git(at, &["add", "-A"]);
+        self.git(at, &["commit", "-q", "-m", message]);
+        self.git(at, &["rev-parse", "HEAD"])
+    }
+
+    /// Commits an executable setup hook.
+    pub(crate) fn hook(&self, repo: &Path, script: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = repo.join(".groundskeeper/setup");
+        self.write(&path, script);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("mode");
+        self.commit(repo, "hook");
+    }
+
+    /// The command line, against this bench's data directory.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        self.isolate(&mut command);
+        command.arg("--data-dir").arg(self.data()).args(args).current_dir(self.dir.path());
+        command
+    }
+
+    /// Runs a verb with `--json`: exit code and what stdout says.
+    pub(crate) fn gk(&self, args: &[&str]) -> (i32, Value) {
+        let mut all = vec!["--json"];
+        all.extend(args);
+        let output = self.command(&all).output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let json = serde_json::from_str(text.trim()).unwrap_or(Value::String(text.into_owned()));
+        assert!(
+            !String::from_utf8_lossy(&output.stderr).to_lowercase().contains("unknown error"),
+            "the words that are never said"
+        );
+        (output.status.code().unwrap_or(-1), json)
+    }
+
+    /// A verb that must succeed.
+    pub(crate) fn ok(&self, args: &[&str]) -> Value {
+        let (code, json) = self.gk(args);
+        assert_eq!(code, 0, "{args:?}: {json:#}");
+        json
+    }
+
+    /// A verb that must be refused: its exit code and its error.
+    pub(crate) fn refused(&self, args: &[&str]) -> (i32, Value) {
+        let (code, json) = self.gk(args);
+        assert_ne!(code, 0, "{args:?} succeeded: {json:#}");
+        let error = json["error"].clone();
+        assert!(
+            error["hint"].as_str().is_some_and(|h| !h.is_empty()),
+            "{args:?}: no hint: {json:#}"
+        );
+        (code, error)
+    }
+
+    pub(crate) fn new_env(&self, id: &str, repo: &Path, more: &[&str]) -> PathBuf {
+        let repo = repo.to_str().expect("text");
+        let mut args = vec!["new", id, "--repo", repo];
+        args.extend(more);
+        let made = self.ok(&args);
+        assert_eq!(made["phase"], "ready", "{made:#}");
+        PathBuf::from(made["path"].as_str().expect("a path"))
+    }
+
+    pub(crate) fn phase(&self, id: &str) -> String {
+        let all = self.ok(&["ls", "--all"]);
+        let list = all.as_array().expect("a list");
+        let found = list.iter().find(|e| e["id"] == id).map(|e| e["phase"].clone());
+        found.and_then(|p| p.as_str().map(str::to_owned)).unwrap_or_else(|| "none".into())
+    }
+
+    /// Waits until nothing is owed any more.
+    pub(crate) fn drain(&self) {
+        wait_for("nothing owed", || {
+            let all = self.ok(&["ls", "--all"]);
+            all.as_array().is_some_and(|list| list.iter().all(|e| e["step"].is_null()))
+        });
+    }
+
+    /// Everything that DESIGN promises and that can be seen from outside, for a daemon at rest.
+    pub(crate) fn check(&self, repos: &[&Path]) {
+        let all = self.ok(&["ls", "--all"]);
+        let all = all.as_array().expect("a list");
+        let mut places = BTreeSet::new();
+        let mut expected = BTreeSet::new();
+        for env in all {
+            let id = env["id"].as_str().expect("an id");
+            let path = PathBuf::from(env["path"].as_str().expect("a path"));
+            let here = env["phase"] == "ready" || !env["checkout"].is_null();
+            assert_eq!(path.exists(), here, "{env:#}");
+            assert!(env["leftovers"].as_array().is_some_and(Vec::is_empty), "{env:#}");
+            if here {
+                places.insert(id.to_owned());
+                expected.insert(path.clone());
+                let status = self.git(&path, &["status", "--porcelain", "-uno"]);
+                assert_eq!(status, "", "{id} is not clean");
+            }
+        }
+        let names = |dir: &str| -> BTreeSet<String> {
+            let entries = std::fs::read_dir(self.data().join(dir)).expect("a folder");
+            entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+        };
+        assert_eq!(names("worktrees"), places, "the managed root holds exactly what lives");
+        for name in names("trash") {
+            assert!(!name.starts_with('.'), "a rollback was left in the trash: {name}");
+        }
+        for repo in repos {
+            self.check_repo(repo, &expected);
+        }
+        self.no_processes();
+        let log = self.data().join("log.redb");
+        let state = inspect(&log, Depth::Everything, &mut |_, _| {}).expect("an intact log").state;
+        state.check().expect("a consistent state");
+    }
+
+    fn check_repo(&self, repo: &Path, expected: &BTreeSet<PathBuf>) {
+        self.git(repo, &["fsck", "--strict"]);
+        let listed = self.git(repo, &["worktree", "list", "--porcelain", "-z"]);
+        let listed: BTreeSet<PathBuf> = listed
+            .split('\0')
+            .filter_map(|l| l.strip_prefix("worktree ").map(PathBuf::from))
+            .filter(|p| p.starts_with(self.data()))
+            .collect();
+        for path in &listed {
+            assert!(expected.contains(path), "a stranded registration: {}", path.display());
+        }
+        assert_eq!(self.git(repo, &["worktree", "prune", "-n", "-v"]), "", "nothing to prune");
+        let repaired = self.git_raw(repo, &["worktree", "repair"]);
+        assert_eq!(String::from_utf8_lossy(&repaired.stdout), "", "nothing to repair");
+        let common = self.git(repo, &["rev-parse", "--path-format=absolute", "--git-common-dir"]);
+        let ours = PathBuf::from(common).join("groundskeeper");
+        for entry in std::fs::read_dir(ours).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            assert!(name.ends_with(".removed"), "left half done: {name}");
+        }
+    }
+
+    /// No hook of ours is left running.
+    pub(crate) fn no_processes(&self) {
+        let marker = format!("GROUNDSKEEPER_PATH={}", self.data().display());
+        for entry in std::fs::read_dir("/proc").expect("a proc").flatten() {
+            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            let ours = environ.split(|b| *b == 0).any(|v| v.starts_with(marker.as_bytes()));
+            assert!(!ours, "process {:?} of a hook is left", entry.file_name());
+        }
+    }
+}
+
+/// A daemon in the foreground, killed when it is dropped.
+pub(crate) struct Daemon {
+    pub(crate) child: Child,
+}
+
+impl Daemon {
+    pub(crate) fn start(bench: &Bench) -> Self {
+        Self::start_with(bench, &[])
+    }
+
+    pub(crate) fn start_with(bench: &Bench, env: &[(&str, &str)]) -> Self {
+        let mut command = bench.command(&["daemon"]);
+        command.envs(env.iter().copied()).stdout(Stdio::piped());
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(bench.path("daemon.err"))
+            .expect("a log");
+        let mut child = command.stderr(log).spawn().expect("started");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("read");
+        if !line.starts_with("GROUNDSKEEPER_READY:") {
+            let said = std::fs::read_to_string(bench.path("daemon.err")).unwrap_or_default();
+            assert!(!env.is_empty(), "it did not start: {said}");
+        }
+        Self { child }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
+    pub(crate) fn is_dead(&mut self) -> bool {
+        self.child.try_wait().expect("asked").is_some()
+    }
+
+    pub(crate) fn terminate(mut self) -> std::process::ExitStatus {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").arg("-TERM").arg(pid).status().expect("kill runs");
+        assert!(sent.success());
+        self.child.wait().expect("ended")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // A daemon that a command started by itself must not outlive the test.
+        drop(self.command(&["stop"]).output());
+    }
+}

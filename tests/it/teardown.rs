@@ -1,0 +1,153 @@
+//! What `rm` refuses, what it takes, and what it never touches.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::Bench;
+
+fn refusal(bench: &Bench, id: &str) -> String {
+    let (code, error) = bench.refused(&["rm", id]);
+    assert_eq!((code, error["code"].as_str()), (1, Some("unsafe_to_remove")), "{error:#}");
+    assert_eq!(bench.phase(id), "ready", "it is served as before");
+    error["evidence"].to_string()
+}
+
+#[test]
+fn work_that_is_saved_nowhere_else_is_named() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 5);
+    bench.write(&repo.join(".gitignore"), "*.db\ntarget/\n*.env\n");
+    bench.write(&repo.join(".worktreeinclude"), "*.env\n");
+    bench.commit(&repo, "ignore");
+    bench.write(&repo.join("a.env"), "A=1\n");
+
+    let path = bench.new_env("clean", &repo, &[]);
+    bench.write(&path.join("target/debug/x.o"), "rebuildable");
+    assert!(path.join("a.env").exists(), "a copy of what the source has");
+    bench.ok(&["rm", "clean"]);
+
+    type Change<'a> = &'a dyn Fn(&Path);
+    let cases: [(&str, &str, Change<'_>); 7] = [
+        ("changed", "changed: README", &|p| bench.write(&p.join("README"), "edited\n")),
+        ("untracked", "untracked: new.txt", &|p| bench.write(&p.join("new.txt"), "new\n")),
+        ("ignored", "ignored: data.db", &|p| bench.write(&p.join("data.db"), "rows\n")),
+        ("included", "ignored: a.env", &|p| bench.write(&p.join("a.env"), "A=2\n")),
+        ("unpushed", "unpushed: 1 commits", &|p| {
+            bench.write(&p.join("work"), "w\n");
+            bench.commit(p, "work");
+        }),
+        ("hidden", "hidden from status: README", &|p| {
+            bench.git(p, &["update-index", "--skip-worktree", "README"]);
+            bench.write(&p.join("README"), "hidden edit\n");
+        }),
+        ("merging", "in progress: a merge", &|p| {
+            let dir = bench.git(p, &["rev-parse", "--absolute-git-dir"]);
+            let head = bench.git(p, &["rev-parse", "HEAD"]);
+            bench.write(&PathBuf::from(dir).join("MERGE_HEAD"), &format!("{head}\n"));
+        }),
+    ];
+    for (id, evidence, change) in cases {
+        let path = bench.new_env(id, &repo, &[]);
+        change(&path);
+        let said = refusal(&bench, id);
+        assert!(said.contains(evidence), "{id}: {said}");
+        let shown = bench.ok(&["show", id]);
+        assert_eq!(shown["refusal"]["code"], "unsafe_to_remove");
+        let removed = bench.ok(&["rm", id, "--force"]);
+        let trash = PathBuf::from(removed["trash"].as_str().expect("a trash"));
+        assert!(trash.join("README").exists(), "nothing is unlinked");
+    }
+    let kept = bench.git(&repo, &["branch", "--list", "gk/*", "--format=%(refname:short)"]);
+    assert_eq!(kept, "gk/unpushed", "a branch with commits of its own stays");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn pushed_and_merged_work_may_go() {
+    let bench = Bench::new();
+    let origin = bench.repo("origin", 3);
+    bench.git(&bench.path("."), &["clone", "-q", "origin", "clone"]);
+    let clone = bench.path("clone");
+    let path = bench.new_env("pushed", &clone, &[]);
+    bench.write(&path.join("work"), "w\n");
+    bench.commit(&path, "work");
+    refusal(&bench, "pushed");
+    bench.git(&path, &["push", "-q", "origin", "gk/pushed"]);
+    bench.ok(&["rm", "pushed"]);
+
+    let path = bench.new_env("merged", &clone, &[]);
+    bench.write(&path.join("other"), "o\n");
+    bench.commit(&path, "other");
+    bench.git(&clone, &["merge", "-q", "gk/merged"]);
+    bench.ok(&["rm", "merged"]);
+    assert_eq!(bench.git(&clone, &["branch", "--list", "gk/*"]), "");
+    bench.check(&[&clone, &origin]);
+}
+
+#[test]
+fn what_is_not_proven_ours_is_never_touched() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let not_ours = |id: &str| {
+        let (code, error) = bench.refused(&["rm", id, "--force"]);
+        assert_eq!((code, error["code"].as_str()), (1, Some("not_ours")), "{error:#}");
+    };
+    // Another directory in its place.
+    let path = bench.new_env("swapped", &repo, &[]);
+    std::fs::rename(&path, bench.path("moved-away")).expect("moved");
+    bench.write(&path.join("precious"), "not made by groundskeeper\n");
+    not_ours("swapped");
+    assert!(path.join("precious").exists());
+    std::fs::remove_dir_all(&path).expect("removed");
+    std::fs::rename(bench.path("moved-away"), &path).expect("moved back");
+    bench.ok(&["rm", "swapped"]);
+
+    // A link in its place.
+    let path = bench.new_env("linked", &repo, &[]);
+    let elsewhere = bench.path("elsewhere");
+    std::fs::rename(&path, &elsewhere).expect("moved");
+    std::os::unix::fs::symlink(&elsewhere, &path).expect("linked");
+    not_ours("linked");
+    assert!(elsewhere.join("README").exists());
+    std::fs::remove_file(&path).expect("removed");
+    std::fs::rename(&elsewhere, &path).expect("moved back");
+
+    // A marker that is gone, and one of somebody else.
+    let dir = PathBuf::from(bench.git(&path, &["rev-parse", "--absolute-git-dir"]));
+    let marker = dir.join("groundskeeper.json");
+    let text = std::fs::read_to_string(&marker).expect("a marker");
+    std::fs::remove_file(&marker).expect("removed");
+    not_ours("linked");
+    bench.write(&marker, &text.replace("\"incarnation\":1", "\"incarnation\":7"));
+    not_ours("linked");
+    bench.write(&marker, &text);
+    bench.ok(&["rm", "linked"]);
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_worktree_whose_git_file_is_gone_is_not_mistaken_for_its_surroundings() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    // The data directory lies inside another repository, as a home under version control would.
+    bench.git(&bench.path("."), &["init", "-q"]);
+    let path = bench.new_env("demo", &repo, &[]);
+    std::fs::remove_file(path.join(".git")).expect("removed");
+    bench.write(&path.join("new.txt"), "work\n");
+    assert!(refusal(&bench, "demo").contains("untracked: new.txt"));
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.drain();
+}
+
+#[test]
+fn the_lock_of_git_is_held_while_it_lives() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    let text = path.to_str().expect("text");
+    assert!(!bench.git_raw(&repo, &["worktree", "remove", text]).status.success());
+    assert!(
+        bench.git(&repo, &["worktree", "list", "--porcelain"]).contains("groundskeeper rm demo")
+    );
+    bench.ok(&["rm", "demo"]);
+    assert!(!bench.git(&repo, &["worktree", "list", "--porcelain"]).contains("locked"));
+}
