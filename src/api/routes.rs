@@ -150,6 +150,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
+/// A path parameter, with refusals of ours.
+pub struct Named(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let UrlPath(name) = UrlPath::from_request_parts(parts, state)
+            .await
+            .map_err(|e| invalid(format!("the address does not fit: {}", e.body_text())))?;
+        Ok(Self(name))
+    }
+}
+
 /// A JSON body, with refusals of ours.
 pub struct Body<T>(T);
 
@@ -196,7 +210,7 @@ async fn list(State(app): Shared, Params(query): Params<ListQuery>) -> Json<Vec<
 #[utoipa::path(get, path = "/v1/environments/{id}", responses(
     (status = 200, body = EnvironmentView),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn show(State(app): Shared, UrlPath(id): UrlPath<String>) -> Answer<Json<EnvironmentView>> {
+async fn show(State(app): Shared, Named(id): Named) -> Answer<Json<EnvironmentView>> {
     let id = environment_id(&id)?;
     Ok(Json(live(&app, &id)?))
 }
@@ -350,7 +364,7 @@ async fn remove(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
     headers: HeaderMap,
-    UrlPath(id): UrlPath<String>,
+    Named(id): Named,
     Params(query): Params<RemoveQuery>,
 ) -> Answer<Response> {
     let id = environment_id(&id)?;
@@ -382,7 +396,7 @@ async fn remove(
 async fn cancel(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
-    UrlPath(id): UrlPath<String>,
+    Named(id): Named,
 ) -> Answer<(StatusCode, Json<EnvironmentView>)> {
     let id = environment_id(&id)?;
     app.handle.submit(Command::Cancel { environment: id.clone(), actor }).await?;
@@ -397,7 +411,7 @@ async fn lease(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
     headers: HeaderMap,
-    UrlPath(id): UrlPath<String>,
+    Named(id): Named,
     Body(wanted): Body<NewLease>,
 ) -> Answer<Response> {
     let environment = environment_id(&id)?;
@@ -426,7 +440,7 @@ async fn lease(
 #[utoipa::path(delete, path = "/v1/leases/{id}", responses(
     (status = 204),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn release(State(app): Shared, UrlPath(id): UrlPath<String>) -> Answer<StatusCode> {
+async fn release(State(app): Shared, Named(id): Named) -> Answer<StatusCode> {
     let lease = LeaseId::parse(&id).map_err(|e| invalid(format!("lease id: {e}")))?;
     app.handle.submit(Command::Release { lease }).await?;
     Ok(StatusCode::NO_CONTENT)

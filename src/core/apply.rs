@@ -189,6 +189,12 @@ impl Environment {
                     worktree.racy = false;
                 }
             }
+            _ => self.apply_teardown(at, event),
+        }
+    }
+
+    fn apply_teardown(&mut self, at: At, event: &Event) {
+        match event {
             Event::DestroyRefused(e) => self.back_to_service(at, &e.fault),
             Event::TeardownGaveUp(e) => self.back_to_service(at, &e.fault),
             Event::TeardownInspected(e) => {

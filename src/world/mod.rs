@@ -116,6 +116,7 @@ impl World {
         })
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a file lock cannot be awaited with a bound")]
     fn lock(&self, effect: &Effect, cancel: &Cancel) -> Result<File, Fault> {
         let path = self.layout.lock_of(&effect.id.environment);
         let open = File::options().create(true).truncate(false).write(true).read(true).open(&path);
@@ -126,7 +127,6 @@ impl World {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::WouldBlock) if Instant::now() < until => {
                     cancel.check()?;
-                    // A file lock can be waited for or given up, but not both; this is the bound.
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(TryLockError::WouldBlock) => {

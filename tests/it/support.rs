@@ -105,6 +105,7 @@ impl Bench {
         self.git(path, &["commit", "-q", "-m", "first"]);
     }
 
+    #[expect(clippy::unused_self, reason = "reads like the other makers")]
     pub(crate) fn write(&self, path: &Path, text: &str) {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).expect("a folder");
@@ -256,7 +257,7 @@ impl Bench {
         for entry in std::fs::read_dir("/proc").expect("a proc").flatten() {
             let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
             let ours = environ.split(|b| *b == 0).any(|v| v.starts_with(marker.as_bytes()));
-            assert!(!ours, "process {:?} of a hook is left", entry.file_name());
+            assert!(!ours, "process {} of a hook is left", entry.file_name().display());
         }
     }
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::support::Bench;
 
+type Change<'a> = &'a dyn Fn(&Path);
+
 fn refusal(bench: &Bench, id: &str) -> String {
     let (code, error) = bench.refused(&["rm", id]);
     assert_eq!((code, error["code"].as_str()), (1, Some("unsafe_to_remove")), "{error:#}");
@@ -25,7 +27,6 @@ fn work_that_is_saved_nowhere_else_is_named() {
     assert!(path.join("a.env").exists(), "a copy of what the source has");
     bench.ok(&["rm", "clean"]);
 
-    type Change<'a> = &'a dyn Fn(&Path);
     let cases: [(&str, &str, Change<'_>); 7] = [
         ("changed", "changed: README", &|p| bench.write(&p.join("README"), "edited\n")),
         ("untracked", "untracked: new.txt", &|p| bench.write(&p.join("new.txt"), "new\n")),

@@ -1,0 +1,266 @@
+//! The door: who may come in, bad input, too much input, resuming, and only one daemon.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Bench, Daemon, PATIENCE};
+
+fn socket(bench: &Bench) -> PathBuf {
+    let info = std::fs::read(bench.data().join("daemon.json")).expect("a daemon");
+    let info: Value = serde_json::from_slice(&info).expect("json");
+    PathBuf::from(info["socket"].as_str().expect("a path"))
+}
+
+fn connect(bench: &Bench) -> UnixStream {
+    let stream = UnixStream::connect(socket(bench)).expect("connected");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    stream
+}
+
+/// Sends raw bytes; returns status and body of the answer.
+fn raw(bench: &Bench, request: &[u8]) -> (u16, Value) {
+    let mut stream = connect(bench);
+    // The daemon may have answered and closed before all of a bad request is written.
+    drop(stream.write_all(request));
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer));
+    let text = String::from_utf8_lossy(&answer);
+    let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    let body = text.split_once("\r\n\r\n").map(|(_, b)| b.to_owned()).unwrap_or_default();
+    (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+}
+
+fn call(bench: &Bench, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\
+         {headers}\r\n{body}",
+        body.len()
+    );
+    raw(bench, request.as_bytes())
+}
+
+#[test]
+fn the_socket_is_for_its_owner_only_and_a_stale_one_is_replaced() {
+    let bench = Bench::new();
+    let mut daemon = Daemon::start(&bench);
+    let path = socket(&bench);
+    assert_eq!(path.symlink_metadata().expect("there").mode() & 0o777, 0o600);
+    let folder = path.parent().expect("a folder").metadata().expect("there");
+    assert_eq!(folder.mode() & 0o777, 0o700);
+    daemon.kill();
+    assert!(path.exists(), "a killed daemon leaves its socket");
+    let _daemon = Daemon::start(&bench);
+    bench.ok(&["ls"]);
+}
+
+#[test]
+fn a_long_data_directory_gets_a_short_socket() {
+    let bench = Bench::new();
+    let deep = bench.path("x".repeat(60)).join("y".repeat(60));
+    let run = |verb: &str| {
+        let mut command = std::process::Command::new(crate::support::PROGRAM);
+        command.env("HOME", bench.path("home")).env("XDG_RUNTIME_DIR", bench.dir.path());
+        command.env_remove("GROUNDSKEEPER_HOME").arg("--data-dir").arg(&deep);
+        let output = command.args(["--json", verb]).output().expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run("ls");
+    run("stop");
+}
+
+#[test]
+fn a_second_daemon_says_who_holds_the_directory() {
+    let bench = Bench::new();
+    let daemon = Daemon::start(&bench);
+    let (code, error) = bench.refused(&["daemon"]);
+    assert_eq!((code, error["code"].as_str()), (4, Some("already_running")));
+    let message = error["message"].as_str().expect("text");
+    assert!(message.contains(&daemon.child.id().to_string()), "{message}");
+}
+
+#[test]
+fn malformed_requests_are_answered_and_change_nothing() {
+    let bench = Bench::new();
+    let _daemon = Daemon::start(&bench);
+    let bad_bodies =
+        ["", "{", "[]", "{\"repo\":1}", "{\"repo\":\"/\",\"nope\":1}", "{\"repo\":\"x\"}"];
+    for body in bad_bodies {
+        let (status, answer) = call(&bench, "POST", "/v1/environments", "", body);
+        assert_eq!(
+            (status, answer["code"].as_str()),
+            (400, Some("invalid_request")),
+            "{body}: {answer}"
+        );
+        assert!(answer["hint"].as_str().is_some_and(|h| !h.is_empty()));
+    }
+    for (method, path, status) in [
+        ("GET", "/v1/environments/a%2Fb", 400),
+        ("GET", "/v1/environments/%00", 400),
+        ("GET", "/v1/environments/%FF", 400),
+        ("GET", "/v1/environments/none", 404),
+        ("GET", "/v1/nothing", 404),
+        ("PATCH", "/v1/environments", 400),
+        ("GET", "/v1/environments?all=maybe", 400),
+        ("GET", "/v1/events?since=-1", 400),
+        ("DELETE", "/v1/environments/x?force=perhaps", 400),
+    ] {
+        let (found, answer) = call(&bench, method, path, "", "");
+        assert_eq!(found, status, "{method} {path}: {answer}");
+        assert!(answer["code"].is_string(), "{method} {path}: {answer}");
+    }
+    let key = format!("idempotency-key: {}\r\n", "k".repeat(200));
+    assert_eq!(call(&bench, "POST", "/v1/environments", &key, "{\"repo\":\"/\"}").0, 400);
+    assert_eq!(call(&bench, "GET", "/v1/events", "last-event-id: x\r\n", "").0, 400);
+    for garbage in [&b"\0\0\0\0\r\n\r\n"[..], b"GET\r\n\r\n", b"\xff\xfe"] {
+        let mut stream = connect(&bench);
+        drop(stream.write_all(garbage));
+        drop(stream.shutdown(std::net::Shutdown::Write));
+        drop(stream.read_to_end(&mut Vec::new()));
+    }
+    assert_eq!(bench.ok(&["ls", "--all"]), json!([]));
+}
+
+#[test]
+fn oversized_requests_are_refused() {
+    let bench = Bench::new();
+    let _daemon = Daemon::start(&bench);
+    let body = format!("{{\"repo\":\"{}\"}}", "x".repeat(100_000));
+    let (status, answer) = call(&bench, "POST", "/v1/environments", "", &body);
+    assert_eq!((status, answer["code"].as_str()), (413, Some("request_too_large")), "{answer}");
+    let head = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(200_000));
+    let (status, _) = raw(&bench, head.as_bytes());
+    assert!(matches!(status, 0 | 414 | 431), "{status}");
+    bench.ok(&["ls"]);
+}
+
+#[test]
+fn a_request_with_a_key_is_done_once() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let _daemon = Daemon::start(&bench);
+    let body = json!({ "repo": repo }).to_string();
+    let key = "idempotency-key: once\r\n";
+    let first = call(&bench, "POST", "/v1/environments?wait=60", key, &body);
+    let again = call(&bench, "POST", "/v1/environments?wait=60", key, &body);
+    assert_eq!(first.0, 200, "{}", first.1);
+    assert_eq!(first.1["id"], again.1["id"], "no second environment with a made-up name");
+    let id = first.1["id"].as_str().expect("an id");
+    let path = format!("/v1/environments/{id}");
+    let (status, answer) = call(&bench, "DELETE", &path, key, "");
+    assert_eq!((status, answer["code"].as_str()), (409, Some("idempotency_conflict")), "{answer}");
+}
+
+#[test]
+fn events_can_be_resumed_without_a_gap() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let _daemon = Daemon::start(&bench);
+    bench.new_env("demo", &repo, &[]);
+    let (_, all) = call(&bench, "GET", "/v1/events", "", "");
+    let all = all.as_str().map_or_else(|| all.to_string(), str::to_owned);
+    assert!(all.contains("EnvironmentReady"), "{all}");
+
+    let mut stream = connect(&bench);
+    let request = "GET /v1/events HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\
+                   last-event-id: 2\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut ids = BufReader::new(stream)
+        .lines()
+        .map_while(Result::ok)
+        .filter_map(|l| l.strip_prefix("id: ").and_then(|id| id.parse::<u64>().ok()));
+    assert_eq!(ids.next(), Some(3), "the one after the last that was seen");
+    assert_eq!(ids.next(), Some(4));
+    bench.ok(&["rm", "demo"]);
+    let rest: Vec<u64> = ids.take(5).collect();
+    assert!(rest.windows(2).all(|w| w[1] == w[0] + 1), "{rest:?}");
+}
+
+#[test]
+fn ten_thousand_connections_at_once_leave_it_standing() {
+    let bench = Bench::new();
+    let _daemon = Daemon::start(&bench);
+    let path = socket(&bench);
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    let _raised = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+    let wanted = limit.maximum.unwrap_or(20_000).saturating_sub(500).min(10_000);
+    let mut open = Vec::new();
+    let mut refused = 0;
+    for _ in 0..wanted {
+        match UnixStream::connect(&path) {
+            Ok(stream) => open.push(stream),
+            Err(_) => refused += 1,
+        }
+    }
+    // The last one is one too many and is told so.
+    let mut last = open.pop().expect("one");
+    last.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
+    let mut answer = String::new();
+    drop(last.read_to_string(&mut answer));
+    assert!(answer.contains("503") && answer.contains("limit_reached"), "{answer:?}");
+    eprintln!("{} open, {refused} refused by the system", open.len());
+    drop(open);
+    crate::support::wait_for("room again", || bench.gk(&["ls"]).0 == 0);
+}
+
+#[test]
+fn a_daemon_that_cannot_start_says_why() {
+    let bench = Bench::new();
+    let config = bench.path("home/.config/groundskeeper/config.toml");
+    bench.write(&config, "branch_prefx = \"x\"\n");
+    let (code, error) = bench.refused(&["daemon"]);
+    assert_eq!((code, error["code"].as_str()), (64, Some("invalid_config")));
+    assert!(error["causes"].to_string().contains("branch_prefx"), "{error}");
+    let (_, error) = bench.refused(&["ls"]);
+    assert!(error["evidence"].to_string().contains("branch_prefx"), "started by itself: {error}");
+    std::fs::remove_file(&config).expect("removed");
+
+    let mut command = bench.command(&["--json", "daemon"]);
+    let output = command.env("PATH", "/nonexistent").output().expect("runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("git_missing") && text.contains("install git"), "{text}");
+
+    let file = bench.path("a-file");
+    bench.write(&file, "");
+    let output = std::process::Command::new(crate::support::PROGRAM)
+        .args(["--json", "--data-dir"])
+        .arg(&file)
+        .arg("daemon")
+        .output()
+        .expect("runs");
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn no_autostart_refuses_instead() {
+    let bench = Bench::new();
+    let (code, error) = bench.refused(&["--no-autostart", "ls"]);
+    assert_eq!((code, error["code"].as_str()), (4, Some("daemon_unreachable")));
+    assert!(!bench.data().exists(), "and touches nothing");
+}
+
+#[test]
+fn the_data_directory_is_closed_off() {
+    let bench = Bench::new();
+    let _daemon = Daemon::start(&bench);
+    for name in [".", "worktrees", "trash", "locks", "transcripts"] {
+        let mode = bench.data().join(name).metadata().expect("there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name}");
+    }
+}
+
+#[test]
+fn doctor_finds_what_is_wrong_without_a_daemon() {
+    let bench = Bench::new();
+    let checks = bench.ok(&["doctor"]);
+    assert!(checks.as_array().is_some_and(|c| c.iter().all(|c| c["status"] == "ok")), "{checks:#}");
+    let mut command = bench.command(&["--json", "doctor"]);
+    let output = command.env("PATH", "/nonexistent").output().expect("runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\"fail\""));
+}

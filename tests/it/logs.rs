@@ -1,0 +1,223 @@
+//! The log as a file: refused when damaged or newer, never touched then, followed while written.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use groundskeeper::core::event::{DaemonStarted, EnvironmentReady, Record};
+use groundskeeper::core::{EnvironmentId, Event, Seq, State, Time};
+use groundskeeper::journal::inspect::Depth;
+use groundskeeper::journal::{Error, Journal, Options, inspect};
+use sha2::Digest as _;
+
+use crate::support::{Bench, Daemon};
+
+fn fill(path: &Path, records: u64, options: Options) -> State {
+    let (mut journal, found) = Journal::open(path, options).expect("opened");
+    let mut state = found.state;
+    for _ in 0..records {
+        let seq = state.seq().next();
+        let event: Event = if seq == Seq(1) {
+            DaemonStarted { pid: 1, version: "x".repeat(200) }.into()
+        } else {
+            let name = format!("e{}", seq.0 % 7);
+            EnvironmentReady { environment: EnvironmentId::parse(&name).expect("an id") }.into()
+        };
+        let record = Record { seq, at: Time(seq.0), boot: 1, event };
+        state.apply(&record);
+        journal.append(&[record], &state).expect("appended");
+    }
+    state
+}
+
+fn sum(path: &Path) -> Vec<u8> {
+    sha2::Sha256::digest(std::fs::read(path).expect("read")).to_vec()
+}
+
+#[test]
+fn snapshots_shorten_the_fold_and_three_are_kept() {
+    let bench = Bench::new();
+    let path = bench.path("log.redb");
+    let options = Options { snapshot_every: 20 };
+    let state = fill(&path, 110, options);
+    let short = inspect(&path, Depth::FromSnapshot, &mut |_, _| {}).expect("intact");
+    assert_eq!((short.state.clone(), short.folded), (state.clone(), 10));
+    let whole = inspect(&path, Depth::Everything, &mut |_, _| {}).expect("intact");
+    assert_eq!((whole.state, whole.folded), (state, 110));
+}
+
+#[test]
+fn a_reader_follows_the_writer() {
+    let bench = Bench::new();
+    let path = bench.path("log.redb");
+    let (mut journal, found) = Journal::open(&path, Options::default()).expect("opened");
+    let reader = journal.reader();
+    let follower = std::thread::spawn(move || {
+        reader
+            .follow(Seq(0), Duration::from_secs(20))
+            .take(50)
+            .map(|r| r.expect("read").seq.0)
+            .collect::<Vec<_>>()
+    });
+    let mut state = found.state;
+    for group in 0..10 {
+        let records: Vec<Record> = (1..=5)
+            .map(|n| {
+                let event = DaemonStarted { pid: n, version: String::new() }.into();
+                Record { seq: Seq(u64::from(group * 5 + n)), at: Time(1), boot: 1, event }
+            })
+            .collect();
+        for record in &records {
+            state.apply(record);
+        }
+        journal.append(&records, &state).expect("appended");
+    }
+    assert_eq!(follower.join().expect("followed"), (1..=50).collect::<Vec<u64>>());
+    assert!(!journal.reader().wait_past(Seq(50), Duration::from_millis(1)));
+}
+
+/// Flips bits all over a log; whatever happens, no wrong record is ever handed out, nothing
+/// panics, and the file keeps its bytes.
+#[test]
+fn a_damaged_log_is_noticed_and_never_written_to() {
+    let bench = Bench::new();
+    let path = bench.path("log.redb");
+    let state = fill(&path, 60, Options::default());
+    let original = std::fs::read(&path).expect("read");
+    let copy = bench.path("copy.redb");
+    let mut records = Vec::new();
+    inspect(&path, Depth::Everything, &mut |r, _| records.push(r.clone())).expect("intact");
+    std::panic::set_hook(Box::new(|_| {}));
+    let (mut noticed, mut harmless) = (0, 0);
+    for n in 0..1_500_usize {
+        let mut bytes = original.clone();
+        let bit = n.wrapping_mul(2_654_435_761) % (bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&copy, &bytes).expect("written");
+        let mut seen = Vec::new();
+        match inspect(&copy, Depth::Everything, &mut |r, _| seen.push(r.clone())) {
+            Ok(found) => {
+                harmless += 1;
+                assert!(found.state == state && seen == records, "bit {bit}: wrong without a word");
+            }
+            Err(Error::Damaged { .. } | Error::Newer { .. }) => {
+                noticed += 1;
+                assert!(records.starts_with(&seen), "bit {bit}: a wrong record was handed out");
+                if n % 50 == 0 {
+                    Journal::open(&copy, Options::default()).map(|_| ()).expect_err("refused");
+                }
+            }
+            Err(other) => panic!("bit {bit}: {other}"),
+        }
+        assert!(std::fs::read(&copy).expect("read") == bytes, "bit {bit}: the file was changed");
+    }
+    drop(std::panic::take_hook());
+    eprintln!("{noticed} noticed, {harmless} in bytes that mean nothing");
+    assert!(noticed > 0 && harmless > 0);
+}
+
+#[test]
+fn cut_empty_and_foreign_files_are_refused_and_kept() {
+    let bench = Bench::new();
+    let path = bench.path("log.redb");
+    fill(&path, 60, Options::default());
+    let original = std::fs::read(&path).expect("read");
+    let mut foreign = bench.path("x");
+    for (name, bytes) in [
+        ("empty", Vec::new()),
+        ("cut", original[..original.len() / 3].to_vec()),
+        ("zeros", vec![0; 100_000]),
+        ("text", b"not a database\n".repeat(1_000)),
+    ] {
+        foreign = bench.path(name);
+        std::fs::write(&foreign, &bytes).expect("written");
+        std::panic::set_hook(Box::new(|_| {}));
+        let opened = Journal::open(&foreign, Options::default()).map(|_| ());
+        drop(std::panic::take_hook());
+        let error = opened.expect_err(name);
+        assert!(matches!(error, Error::Damaged { .. }), "{name}: {error}");
+        assert!(std::fs::read(&foreign).expect("read") == bytes, "{name} was changed");
+    }
+    drop(foreign);
+}
+
+/// Rewrites one value in a table of a log, as a newer program would have written it.
+fn tamper(path: &Path, table: redb::TableDefinition<'_, &str, &[u8]>, key: &str, value: &[u8]) {
+    let db = redb::Database::open(path).expect("opened");
+    let txn = db.begin_write().expect("begun");
+    txn.open_table(table).expect("a table").insert(key, value).expect("inserted");
+    txn.commit().expect("committed");
+}
+
+#[test]
+fn a_newer_format_is_refused_with_what_to_do_and_nothing_touched() {
+    let bench = Bench::new();
+    bench.ok(&["ls"]);
+    bench.ok(&["stop"]);
+    let path = bench.data().join("log.redb");
+    let table = redb::TableDefinition::new("meta");
+    tamper(&path, table, "format", &99_u32.to_le_bytes());
+    let before = sum(&path);
+    let (code, error) = bench.refused(&["daemon"]);
+    assert_eq!((code, error["code"].as_str()), (2, Some("journal_failed")));
+    let said = error.to_string();
+    assert!(said.contains("format is 99") && said.contains("newer groundskeeper"), "{said}");
+    assert_eq!(sum(&path), before);
+}
+
+#[test]
+fn the_log_of_a_killed_daemon_is_read_without_a_change() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", "engine.committed:5")]);
+    bench.gk(&["--no-autostart", "new", "demo", "--repo", repo.to_str().expect("text")]);
+    daemon.kill();
+    let path: PathBuf = bench.data().join("log.redb");
+    let before = sum(&path);
+    let found = inspect(&path, Depth::Everything, &mut |_, _| {}).expect("intact");
+    assert!(found.head.seq >= 3);
+    assert_eq!(sum(&path), before);
+    Daemon::start(&bench);
+}
+
+#[test]
+fn a_full_disk_refuses_new_work_and_keeps_the_daemon_up() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let mount = bench.data();
+    std::fs::create_dir(&mount).expect("a folder");
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
+        .arg(&mount)
+        .output();
+    if !mounted.is_ok_and(|o| o.status.success()) {
+        eprintln!("mounting is not allowed here; the check of free space is tested by unit only");
+        return;
+    }
+    let _unmount = Unmount(mount.clone());
+    bench.new_env("before", &repo, &[]);
+    let filler = mount.join("filler");
+    let mut size = 20_usize << 20;
+    while std::fs::write(&filler, vec![1; size]).is_err() {
+        size -= 1 << 20;
+    }
+    crate::support::wait_for("the daemon to notice", || {
+        let (_, answer) = bench.gk(&["new", "more", "--repo", repo.to_str().expect("text")]);
+        answer["error"]["code"] == "disk_full"
+    });
+    assert_eq!(bench.phase("before"), "ready");
+    bench.ok(&["rm", "before"]);
+    std::fs::remove_file(filler).expect("removed");
+    crate::support::wait_for("room again", || {
+        bench.gk(&["new", "more", "--repo", repo.to_str().expect("text")]).0 == 0
+    });
+    bench.check(&[&repo]);
+    bench.ok(&["stop"]);
+}
+
+struct Unmount(PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        drop(std::process::Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}

@@ -1,0 +1,59 @@
+//! What is committed in `schema/`, and what the README says, is what the program does.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::Bench;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn the_api_description_is_current() {
+    let path = root().join("schema/openapi.json");
+    let made = groundskeeper::api::openapi();
+    if std::env::var_os("GROUNDSKEEPER_BLESS").is_some() {
+        std::fs::write(&path, &made).expect("written");
+    }
+    let committed = std::fs::read_to_string(&path).expect("schema/openapi.json");
+    let hint = "the API has changed; look at the difference, then run with GROUNDSKEEPER_BLESS=1";
+    assert!(committed == made, "{hint}");
+    let parsed: serde_json::Value = serde_json::from_str(&committed).expect("json");
+    let paths = parsed["paths"].as_object().expect("paths");
+    assert!(paths.len() >= 9, "{:?}", paths.keys());
+}
+
+#[test]
+fn the_readme_names_the_commands_that_ci_runs() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).expect("read");
+    let (readme, ci) = (read("README.md"), read(".ci/run"));
+    for command in ["cargo run --release -- new demo", "cargo test --workspace"] {
+        assert!(readme.contains(command), "the README lacks `{command}`");
+    }
+    assert!(ci.contains("cargo test --workspace"), "CI runs another test command");
+}
+
+#[test]
+fn every_verb_has_help_and_the_readme_names_it() {
+    let bench = Bench::new();
+    let help = bench.command(&["--help"]).output().expect("runs");
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("read");
+    for verb in ["new", "ls", "show", "rm", "events", "daemon", "stop", "doctor", "lease", "trust"]
+    {
+        assert!(help.contains(&format!("  {verb}")), "{verb} is not in the help");
+        assert!(readme.contains(verb), "{verb} is not in the README");
+        assert!(bench.command(&[verb, "--help"]).output().expect("runs").status.success());
+    }
+    assert_eq!(bench.command(&["no-such-verb"]).output().expect("runs").status.code(), Some(64));
+}
+
+#[test]
+fn every_code_has_an_exit_code_that_the_help_explains() {
+    let codes = groundskeeper::core::Code::ALL;
+    for code in codes {
+        assert!([1, 2, 3, 4, 64].contains(&code.class().exit_code()), "{code}");
+        assert!(!code.as_str().contains("unknown"));
+    }
+    assert!(Path::new(&root()).join("schema/events").is_dir());
+}
