@@ -36,7 +36,9 @@ pub struct Inspection {
 pub enum Depth {
     /// From the newest snapshot that decodes; enough to start.
     FromSnapshot,
-    /// Everything, and every snapshot is compared with the fold.
+    /// Every record that is there; snapshots are not looked at.
+    EveryRecord,
+    /// Every record, and every snapshot is compared with the fold.
     Everything,
 }
 
