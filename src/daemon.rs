@@ -178,6 +178,7 @@ async fn serve(
     let app = App {
         handle,
         layout: layout.clone(),
+        repositories: Arc::default(),
         config,
         streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
         stop: stop.clone(),

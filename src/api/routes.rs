@@ -24,7 +24,7 @@ use super::types::{
     RemovedView, TrustRequest, TrustView, WaitQuery,
 };
 use crate::config::Config;
-use crate::core::event::{Actor, Plan};
+use crate::core::event::{Actor, Plan, Repository};
 use crate::core::{
     Code, Command, Environment, EnvironmentId, Fault, HostPath, LeaseId, Phase, RequestId, Seq,
     Time, destroyed, not_found,
@@ -32,8 +32,9 @@ use crate::core::{
 use crate::engine::Handle;
 use crate::record::rfc3339;
 use crate::world::cancel::Cancel;
+use crate::world::discover::Known;
 use crate::world::layout::Layout;
-use crate::world::{git, hook, paths};
+use crate::world::{hook, paths};
 
 /// Largest request body in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -46,6 +47,8 @@ pub struct App {
     pub handle: Handle,
     /// Where things are.
     pub layout: Layout,
+    /// Repositories that were asked about before.
+    pub repositories: Arc<Known>,
     /// Settings.
     pub config: Config,
     /// Bound on open event streams.
@@ -287,7 +290,7 @@ async fn plan(app: &Arc<App>, id: &EnvironmentId, wanted: &NewEnvironment) -> Re
         Some(branch) => branch.clone(),
         None => format!("{}{id}", app.config.branch_prefix),
     };
-    let repository = discover(&wanted.repo).await?;
+    let repository = discover(app, &wanted.repo).await?;
     let path = app.layout.place_of(id).join(&repository.name);
     Ok(Plan {
         repository,
@@ -303,14 +306,15 @@ async fn plan(app: &Arc<App>, id: &EnvironmentId, wanted: &NewEnvironment) -> Re
     })
 }
 
-async fn discover(repo: &str) -> Result<crate::core::event::Repository, Fault> {
+async fn discover(app: &Arc<App>, repo: &str) -> Result<Repository, Fault> {
     let path = PathBuf::from(repo);
     if !path.is_absolute() {
         return Err(invalid(format!("repo must be an absolute path, not {repo:?}")));
     }
+    let known = Arc::clone(&app.repositories);
     blocking(move || {
         let cancel = Cancel::new().map_err(paths::failed("watch a process in", &path))?;
-        git::discover(&path, &cancel)
+        known.find(&path, &cancel)
     })
     .await
 }
@@ -459,7 +463,7 @@ async fn trust_show(
 }
 
 async fn trust_view(app: &Arc<App>, repo: &str) -> Result<TrustView, Fault> {
-    let repository = discover(repo).await?;
+    let repository = discover(app, repo).await?;
     let source = paths::from_host(&repository.source);
     let hook = source.join(&app.config.setup_path);
     let found = !source.as_os_str().is_empty() && hook.symlink_metadata().is_ok();
@@ -479,7 +483,7 @@ async fn trust_set(
     Extension(actor): Extension<Actor>,
     Body(wanted): Body<TrustRequest>,
 ) -> Answer<Json<TrustView>> {
-    let repository = discover(&wanted.repo).await?.common_dir;
+    let repository = discover(&app, &wanted.repo).await?.common_dir;
     let command = match wanted.hash {
         Some(hash) if hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
             Command::Trust { repository, hash: hash.to_ascii_lowercase(), actor }

@@ -10,10 +10,10 @@
 //! for the branch, by our line in its reflog) and used or replaced.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::attributes::Config;
-use super::checkout::Checkout;
+use super::checkout::{self, Checkout, Done};
 use super::exec::Finished;
 use super::git::{self, Git};
 use super::index::Hash;
@@ -32,40 +32,51 @@ pub(super) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
     let target = paths::from_host(&env.plan.path);
     let common = paths::from_host(&env.plan.repository.common_dir);
     let admin = Admin::of(task.log_id(), env);
-    let config = read_config(task, &common)?;
-    let hash = supported(env, &config)?;
-
+    if let Some(identity) = published(task, &admin, &target)? {
+        // Published means complete: an earlier daemon did all of it and died before it could say so.
+        let files = checkout::entry_count(&admin.published.join("index")).unwrap_or(0).into();
+        let reason = "finished by an earlier daemon".to_owned();
+        return Ok(added(task, &admin, identity, Done { by_us: false, reason, files }));
+    }
+    let extensions = Extensions::read(task, &common)?;
+    let hash = supported(env, &extensions)?;
     let identity = claim(task, &target, &admin)?;
     point("add.claimed");
     let marker = Marker::new(task.log_id(), env, identity);
-    let fresh = if published(task, &admin, &marker)? {
-        false
-    } else {
-        stage(task, &admin, &marker, &target, &config)?;
-        point("add.staged");
-        make_branch(task, &common)?;
-        point("add.branched");
-        publish(&admin)?;
-        true
-    };
-    point("add.published");
-    let commit = commit_of(task, &admin, &target)?;
-    let done = Checkout {
-        git: Git::exact(&admin.published, Some(&target), Some(task.lock), task.cancel),
-        admin_dir: &admin.published,
+    stage(task, &admin, &marker, &target, &extensions)?;
+    point("add.staged");
+    let commit = commit_of(task, &common)?;
+    let checkout = Checkout {
+        git: Git::exact(&admin.staged, Some(&target), Some(task.lock), task.cancel),
+        admin_dir: &admin.staged,
         target: &target,
         common_dir: &common,
         commit: &commit,
-        config: &config,
         hash,
-        fresh: fresh && only_git_file(&target),
-    }
-    .run()?;
+    };
+    // The branch and the files do not need each other, and nobody sees either as a worktree yet.
+    let (branch, done) = std::thread::scope(|scope| {
+        let branch = scope.spawn(|| make_branch(task, &common));
+        let done = checkout.run();
+        (branch.join(), done)
+    });
+    branch.unwrap_or_else(|_| {
+        Err(Fault::new(Code::Defect, "making the branch panicked", "please report this"))
+    })?;
+    let done = done?;
     point("add.checked_out");
-    let source = paths::from_host(&env.plan.repository.source);
+    publish(&admin)?;
+    point("add.published");
+    Ok(added(task, &admin, identity, done))
+}
+
+fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> Outcome {
+    let plan = &task.env().plan;
+    let source = paths::from_host(&plan.repository.source);
+    let target = paths::from_host(&plan.path);
     let has =
         |dir: &Path, name: &str| !name.is_empty() && dir.join(name).symlink_metadata().is_ok();
-    Ok(Outcome::Added(Worktree {
+    Outcome::Added(Worktree {
         admin_dir: paths::to_host(&admin.published),
         device: identity.0,
         inode: identity.1,
@@ -74,17 +85,38 @@ pub(super) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
         files: done.files,
         racy: !done.by_us,
         has_include: !source.as_os_str().is_empty() && has(&source, super::include::LIST),
-        has_setup: has(&target, &env.plan.setup_path),
-    }))
+        has_setup: has(&target, &plan.setup_path),
+    })
 }
 
-fn read_config(task: &Task<'_>, common: &Path) -> Result<Config, Fault> {
-    let git = Git::exact(common, None, Some(task.lock), task.cancel);
-    Ok(Config::parse(&git.output(["config", "--list", "-z"])?))
+/// What a repository says of its own format.
+#[derive(Default)]
+struct Extensions {
+    ref_storage: Option<String>,
+    worktree_config: bool,
 }
 
-fn supported(env: &Environment, config: &Config) -> Result<Hash, Fault> {
-    if let Some(storage) = config.ref_storage() {
+impl Extensions {
+    /// git reads extensions from the repository's own configuration file alone, so a file without
+    /// the word has none, and most repositories cost no process here.
+    fn read(task: &Task<'_>, common: &Path) -> Result<Self, Fault> {
+        let path = common.join("config");
+        let text = std::fs::read(&path).map_err(paths::failed("read", &path))?;
+        let text = String::from_utf8_lossy(&text).to_ascii_lowercase();
+        if !text.contains("extensions") && !text.contains("include") {
+            return Ok(Self::default());
+        }
+        let git = Git::exact(common, None, Some(task.lock), task.cancel);
+        let config = Config::parse(&git.output(["config", "--list", "-z"])?);
+        Ok(Self {
+            ref_storage: config.ref_storage().map(str::to_owned),
+            worktree_config: config.has_worktree_config(),
+        })
+    }
+}
+
+fn supported(env: &Environment, extensions: &Extensions) -> Result<Hash, Fault> {
+    if let Some(storage) = &extensions.ref_storage {
         let message = format!("repositories that store refs as {storage} are not supported yet");
         let hint = "use `git refs migrate --ref-format=files`, or another clone";
         return Err(Fault::new(Code::UnsupportedRepository, message, hint));
@@ -99,7 +131,7 @@ fn supported(env: &Environment, config: &Config) -> Result<Hash, Fault> {
     }
 }
 
-/// Makes the directory, or recognises it as made by an interrupted attempt.
+/// Makes the directory, or takes over the one that an interrupted attempt made, emptied.
 fn claim(task: &Task<'_>, target: &Path, admin: &Admin) -> Result<(u64, u64), Fault> {
     let parent = target.parent().unwrap_or(target);
     std::fs::create_dir_all(parent).map_err(paths::failed("create", parent))?;
@@ -116,31 +148,30 @@ fn claim(task: &Task<'_>, target: &Path, admin: &Admin) -> Result<(u64, u64), Fa
     if entries.next().is_none() {
         return Ok(found);
     }
-    for dir in [&admin.published, &admin.staged] {
-        if let Some(marker) = Marker::read(dir)? {
-            let root = task.layout().worktrees();
-            let mine =
-                marker::prove(&root, target, found, Some(&marker), task.log_id(), task.env());
-            if mine.is_ok() {
-                return Ok(found);
-            }
-        }
+    let marker = Marker::read(&admin.staged)?;
+    let root = task.layout().worktrees();
+    let mine = marker::prove(&root, target, found, marker.as_ref(), task.log_id(), task.env());
+    if mine.is_err() {
+        let message = format!("{} exists and is not ours", target.display());
+        return Err(Fault::new(Code::PathExists, message, "move it away, or choose another id"));
     }
-    let message = format!("{} exists and is not ours", target.display());
-    Err(Fault::new(Code::PathExists, message, "move it away, or choose another id"))
+    removal::empty(target)?;
+    Ok(found)
 }
 
-/// Whether an interrupted attempt has published this worktree already.
-fn published(task: &Task<'_>, admin: &Admin, marker: &Marker) -> Result<bool, Fault> {
-    match Marker::read(&admin.published)? {
-        Some(found) if found == *marker => Ok(true),
-        Some(found) if found.is_of(task.log_id(), task.env()) => {
-            // Ours, but of a directory that is no more: built anew.
-            removal::unpublish(admin)?;
-            Ok(false)
-        }
-        _ => Ok(false),
+/// The identity of the worktree, if an interrupted attempt has published it already.
+fn published(task: &Task<'_>, admin: &Admin, target: &Path) -> Result<Option<(u64, u64)>, Fault> {
+    let Some(marker) = Marker::read(&admin.published)? else { return Ok(None) };
+    if !marker.is_of(task.log_id(), task.env()) {
+        return Ok(None);
     }
+    let found = marker::identity(target)?;
+    if found != Some((marker.device, marker.inode)) {
+        // Ours, but of a directory that is no more: built anew.
+        removal::unpublish(admin)?;
+        return Ok(None);
+    }
+    Ok(found)
 }
 
 /// Builds the administrative directory where nobody looks, and the worktree's pointer to it.
@@ -149,7 +180,7 @@ fn stage(
     admin: &Admin,
     marker: &Marker,
     target: &Path,
-    config: &Config,
+    extensions: &Extensions,
 ) -> Result<(), Fault> {
     let env = task.env();
     let staged = &admin.staged;
@@ -173,7 +204,9 @@ fn stage(
     put("commondir", b"../..\n".to_vec())?;
     put("gitdir", with_newline(&pointer))?;
     put("locked", lock_reason(env).into_bytes())?;
-    copy_worktree_config(task, staged, config)?;
+    if extensions.worktree_config {
+        copy_worktree_config(task, staged)?;
+    }
     let mut text = b"gitdir: ".to_vec();
     text.extend(with_newline(&admin.published));
     std::fs::write(&pointer, text).map_err(paths::failed("write", &pointer))
@@ -195,10 +228,7 @@ fn with_newline(path: &Path) -> Vec<u8> {
 
 /// As `git worktree add` does: the new worktree starts with the settings of the one it came from,
 /// but for those that only make sense there.
-fn copy_worktree_config(task: &Task<'_>, staged: &Path, config: &Config) -> Result<(), Fault> {
-    if !config.has_worktree_config() {
-        return Ok(());
-    }
+fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
     let common = paths::from_host(&task.env().plan.repository.common_dir);
     let (from, to) = (common.join("config.worktree"), staged.join("config.worktree"));
     match std::fs::copy(&from, &to) {
@@ -252,6 +282,7 @@ fn make_branch(task: &Task<'_>, common: &Path) -> Result<(), Fault> {
         &zeros,
     ])?;
     if made.status.success() || is_ours(&git, &reference, &message)? {
+        point("add.branched");
         return Ok(());
     }
     Err(branch_fault(&git, &plan.branch, &reference, &made)?)
@@ -333,16 +364,11 @@ fn publish(admin: &Admin) -> Result<(), Fault> {
 }
 
 /// The commit to check out: the base, or the tip of a branch that is reused.
-fn commit_of(task: &Task<'_>, admin: &Admin, target: &Path) -> Result<String, Fault> {
-    if !task.env().plan.reuse_branch {
+fn commit_of(task: &Task<'_>, common: &Path) -> Result<String, Fault> {
+    let plan = &task.env().plan;
+    if !plan.reuse_branch {
         return Ok(task.base()?.commit.clone());
     }
-    let git = Git::exact(&admin.published, Some(target), Some(task.lock), task.cancel);
-    git.line(["rev-parse", "--verify", "HEAD^{commit}"])
-}
-
-fn only_git_file(target: &Path) -> bool {
-    let names = std::fs::read_dir(target)
-        .map(|entries| entries.flatten().map(|e| PathBuf::from(e.file_name())).collect::<Vec<_>>());
-    names.is_ok_and(|names| names == [PathBuf::from(".git")])
+    let git = Git::exact(common, None, Some(task.lock), task.cancel);
+    git.line(["rev-parse", "--verify", &format!("refs/heads/{}^{{commit}}", plan.branch)])
 }

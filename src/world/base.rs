@@ -15,11 +15,14 @@ use crate::core::{Code, Fault, Outcome};
 #[derive(Debug, Clone, Default)]
 struct Ref {
     name: String,
+    /// The commit that it is at; empty when it is none.
+    commit: String,
     target: String,
     upstream: String,
 }
 
-const FORMAT: &str = "--format=%(refname)%00%(symref)%00%(upstream)";
+const FORMAT: &str = "--format=%(refname)%00%(objecttype)%00%(objectname)%00%(*objecttype)%00\
+                      %(*objectname)%00%(symref)%00%(upstream)";
 
 /// Performs [`Step::ResolveBase`](crate::core::Step::ResolveBase).
 pub(super) fn resolve(task: &Task<'_>) -> Result<Outcome, Fault> {
@@ -43,6 +46,8 @@ pub(super) fn resolve(task: &Task<'_>) -> Result<Outcome, Fault> {
         let limit = Duration::from_millis(plan.fetch_limit_ms);
         fetch = match finder.fetch(&reference, limit) {
             Ok(fetched) => {
+                // What was read before the fetch says nothing about the remote any more.
+                finder.refs.clear();
                 if !plan.reuse_branch {
                     reference = fetched;
                 }
@@ -105,6 +110,9 @@ impl Finder<'_> {
                 patterns.push("refs/remotes/*/HEAD".to_owned());
                 patterns.push("refs/heads/main".to_owned());
                 patterns.push("refs/heads/master".to_owned());
+                // Their upstreams, as they are usually called: saves counting when nothing differs.
+                patterns.push("refs/remotes/*/main".to_owned());
+                patterns.push("refs/remotes/*/master".to_owned());
             }
         }
         self.refs = self.list(&patterns)?;
@@ -118,7 +126,14 @@ impl Finder<'_> {
         let refs = text.lines().map(|line| {
             let mut fields = line.split('\0').map(str::to_owned);
             let mut next = || fields.next().unwrap_or_default();
-            Ref { name: next(), target: next(), upstream: next() }
+            let (name, kind, object) = (next(), next(), next());
+            let (peeled_kind, peeled) = (next(), next());
+            let commit = match (kind.as_str(), peeled_kind.as_str()) {
+                ("commit", _) => object,
+                (_, "commit") => peeled,
+                _ => String::new(),
+            };
+            Ref { name, commit, target: next(), upstream: next() }
         });
         Ok(refs.collect())
     }
@@ -214,6 +229,9 @@ impl Finder<'_> {
     }
 
     fn commit(&self, wanted: Option<&str>, reference: &Ref) -> Result<String, Fault> {
+        if !reference.commit.is_empty() {
+            return Ok(reference.commit.clone());
+        }
         let named = if reference.name.is_empty() {
             wanted.unwrap_or("HEAD").to_owned()
         } else {
@@ -243,7 +261,7 @@ impl Finder<'_> {
 
     /// How far a commit and an upstream are apart: (ahead, behind).
     fn distance(&self, commit: &str, upstream: &str) -> Result<(u64, u64), Fault> {
-        if upstream.is_empty() {
+        if upstream.is_empty() || self.find(upstream).is_some_and(|r| r.commit == commit) {
             return Ok((0, 0));
         }
         let range = format!("{commit}...{upstream}");

@@ -20,7 +20,7 @@ use super::attributes::{self, Config};
 use super::exec::Running;
 use super::git::{Git, LONG};
 use super::index::{self, Entry, Hash, Stat, Tree};
-use super::paths;
+use super::{paths, removal};
 use crate::core::{Code, Fault};
 
 /// Below this number of files git's own checkout is as fast, for it needs fewer processes.
@@ -38,10 +38,7 @@ pub(super) struct Checkout<'a> {
     pub(super) target: &'a Path,
     pub(super) common_dir: &'a Path,
     pub(super) commit: &'a str,
-    pub(super) config: &'a Config,
     pub(super) hash: Hash,
-    /// Nothing but `.git` is in the target.
-    pub(super) fresh: bool,
 }
 
 /// How the files were written.
@@ -72,54 +69,63 @@ impl Checkout<'_> {
             Err(Trouble::Fault(fault)) if fault.code == Code::GitFailed => fault.to_string(),
             Err(Trouble::Fault(fault)) => return Err(fault),
         };
+        // What our own attempt may have written is in the way of nothing: it is overwritten.
         self.by_git()?;
         let files = entry_count(&self.admin_dir.join("index")).unwrap_or(0);
         Ok(Done { by_us: false, reason, files: files.into() })
     }
 
-    /// git's own: right for everything, and it repairs whatever a crash left half written.
+    /// git's own: right for everything.
     fn by_git(&self) -> Result<(), Fault> {
-        let stale = self.admin_dir.join("index.lock");
-        paths::remove_file_if_any(&stale).map_err(paths::failed("remove", &stale))?;
-        let args = ["-c", "checkout.workers=0", "reset", "--hard", "--quiet"];
-        let args = args.into_iter().chain(["--no-recurse-submodules", self.commit]);
+        removal::remove_ours_file(&self.admin_dir.join("index.lock"))?;
+        let reset = ["-c", "checkout.workers=0", "read-tree", "--reset", "-u"];
+        let args = reset.into_iter().chain(["--no-recurse-submodules", self.commit]);
         self.git.clone().within(LONG).output(args).map(drop)
     }
 
     fn parallel(&self) -> Result<u64, Trouble> {
-        let no = |why: &str| Err(Trouble::NotForUs(why.to_owned()));
-        if !self.fresh {
-            return no("an earlier attempt was interrupted");
-        }
+        let few = || Trouble::NotForUs("few files".to_owned());
         let main_index = self.common_dir.join("index");
         if entry_count(&main_index).is_some_and(|n| n < FILES_MIN) {
-            return no("few files");
+            return Err(few());
         }
-        if let Some(obstacle) = self.config.checkout_obstacle() {
-            return no(&obstacle);
+        let (config, top, listed) = self.ask_git();
+        let config = config?;
+        if let Some(obstacle) = config.checkout_obstacle() {
+            return Err(Trouble::NotForUs(obstacle));
         }
-        for file in self.config.attribute_files(self.common_dir) {
-            if let Some(why) =
-                std::fs::read(file).ok().and_then(|t| attributes::content_changing(&t))
-            {
-                return no(&why);
+        for file in config.attribute_files(self.common_dir) {
+            let text = std::fs::read(file).unwrap_or_default();
+            if let Some(why) = attributes::content_changing(&text) {
+                return Err(Trouble::NotForUs(why));
             }
         }
-        let tree = Listing::parse(
-            &self.git.output(["ls-tree", "-r", "-t", "-z", "--full-tree", self.commit])?,
-            self.commit_tree()?,
-        )?;
+        let top = unhex(top?.as_bytes()).ok_or_else(few)?;
+        let tree = Listing::parse(&listed?, top)?;
         if (tree.entries.len() as u64) < u64::from(FILES_MIN) {
-            return no("few files");
+            return Err(few());
         }
         self.check_tree_attributes(&tree)?;
         self.write(tree)
     }
 
-    fn commit_tree(&self) -> Result<Vec<u8>, Trouble> {
+    /// Settings, top tree and all entries: three questions that do not wait for each other.
+    #[expect(clippy::type_complexity, reason = "three answers, taken apart at once")]
+    fn ask_git(&self) -> (Result<Config, Fault>, Result<String, Fault>, Result<Vec<u8>, Fault>) {
         let spec = format!("{}^{{tree}}", self.commit);
-        let line = self.git.line(["rev-parse", "--verify", &spec])?;
-        unhex(line.as_bytes()).ok_or_else(|| Trouble::NotForUs("an odd object id".into()))
+        let panicked = |_| Err(Fault::new(Code::Defect, "asking git panicked", "please report it"));
+        std::thread::scope(|scope| {
+            let config = scope.spawn(|| {
+                self.git.output(["config", "--list", "-z"]).map(|out| Config::parse(&out))
+            });
+            let top = scope.spawn(|| self.git.line(["rev-parse", "--verify", &spec]));
+            let args = ["ls-tree", "-r", "-t", "-z", "--full-tree", self.commit];
+            let listed = self.git.output(args);
+            let config = config.join().unwrap_or_else(|_| {
+                Err(Fault::new(Code::Defect, "asking git panicked", "please report it"))
+            });
+            (config, top.join().unwrap_or_else(panicked), listed)
+        })
     }
 
     fn check_tree_attributes(&self, tree: &Listing) -> Result<(), Trouble> {
@@ -383,7 +389,7 @@ fn unhex(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// How many entries an index file has, from its header; none when there is no such file.
-fn entry_count(index: &Path) -> Option<u32> {
+pub(super) fn entry_count(index: &Path) -> Option<u32> {
     let mut header = [0; 12];
     File::open(index).ok()?.read_exact(&mut header).ok()?;
     (header[..4] == *b"DIRC")

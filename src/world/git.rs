@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use super::cancel::Cancel;
 use super::exec::{self, Bounds, Finished};
-use super::paths;
-use crate::core::event::Repository;
 use crate::core::{Code, Fault};
 
 /// The oldest git that the program works with.
@@ -224,109 +222,4 @@ pub fn check_version(cancel: &Cancel) -> Result<String, Fault> {
         return Err(Fault::new(Code::GitMissing, message, "install a newer git"));
     }
     Ok(version.to_owned())
-}
-
-/// Finds the repository that `path` lies in.
-///
-/// # Errors
-/// [`Code::PathNotFound`], [`Code::NotGitRepo`], [`Code::UnsupportedRepository`], or what git said.
-pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
-    let real = path.canonicalize().map_err(paths::failed("find", path))?;
-    if !real.is_dir() {
-        let message = format!("{} is not a directory", path.display());
-        return Err(Fault::new(Code::NotGitRepo, message, "name a directory in a repository"));
-    }
-    let git = Git::at(&real, None, cancel);
-    let finished = git.run([
-        "rev-parse",
-        "--show-object-format",
-        "--is-inside-work-tree",
-        "--show-cdup",
-        "--path-format=absolute",
-        "--git-common-dir",
-    ])?;
-    if !finished.status.success() {
-        return Err(not_a_repository(path, &finished));
-    }
-    // The way up to the top is only dots and slashes, so no newline in a directory name can be
-    // mistaken for the end of a line; the path that may hold one comes last.
-    let mut parts = finished.stdout.splitn(4, |b| *b == b'\n');
-    let mut part = || parts.next().unwrap_or_default();
-    let object_format = String::from_utf8_lossy(part()).into_owned();
-    let inside = part() == b"true";
-    let (up, common) =
-        if inside { (part(), part().to_vec()) } else { (&b""[..], common_dir(&git)?) };
-    let common = common.strip_suffix(b"\n").unwrap_or(&common);
-    let common = paths::from_bytes(common);
-    let common_dir = common.canonicalize().map_err(paths::failed("find", common))?;
-    let source = if inside {
-        let top = real.join(paths::from_bytes(up));
-        top.canonicalize().map_err(paths::failed("find", &top))?
-    } else {
-        PathBuf::new()
-    };
-    Ok(Repository {
-        name: name_of(&common_dir),
-        common_dir: paths::to_host(&common_dir),
-        source: paths::to_host(&source),
-        object_format,
-    })
-}
-
-/// In a bare repository, and inside `.git`, there is no way up to print.
-fn common_dir(git: &Git<'_>) -> Result<Vec<u8>, Fault> {
-    git.output(["rev-parse", "--path-format=absolute", "--git-common-dir"])
-}
-
-fn not_a_repository(path: &Path, finished: &Finished) -> Fault {
-    let text = String::from_utf8_lossy(&finished.stderr);
-    if text.contains("not a git repository") {
-        let message = format!("{} is not inside a git repository", path.display());
-        return Fault::new(Code::NotGitRepo, message, "run `git init`, or name another --repo");
-    }
-    if text.contains("dubious ownership") {
-        let message = format!("git does not trust the owner of {}", path.display());
-        let hint = "run the `git config` command that git names in the cause";
-        return Fault::new(Code::PermissionDenied, message, hint)
-            .with_evidence(text.lines().map(str::to_owned));
-    }
-    said("git rev-parse", finished)
-}
-
-/// The name that the worktree's directory gets: that of the project, without what could be
-/// mistaken for an option, a hidden file or a line break.
-fn name_of(common_dir: &Path) -> String {
-    let last = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned());
-    let name = match last(common_dir) {
-        Some(name) if name == ".git" => common_dir.parent().and_then(last),
-        Some(name) => Some(name.strip_suffix(".git").unwrap_or(&name).to_owned()),
-        None => None,
-    };
-    let name: String = name
-        .unwrap_or_default()
-        .chars()
-        .map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '_' } else { c })
-        .collect();
-    let name = name.trim_start_matches(['.', '-']).to_owned();
-    if name.is_empty() { "repository".to_owned() } else { name }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn worktrees_are_named_after_their_project() {
-        for (dir, name) in [
-            ("/a/project/.git", "project"),
-            ("/a/project.git", "project"),
-            ("/a/b c/.git", "b c"),
-            ("/a/-x/.git", "x"),
-            ("/a/new\nline/.git", "new_line"),
-            ("/.git", "repository"),
-            ("/a/super/.git/modules/sub", "sub"),
-        ] {
-            assert_eq!(name_of(Path::new(dir)), name, "{dir}");
-        }
-    }
 }

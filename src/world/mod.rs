@@ -6,6 +6,7 @@
 //! `marker.rs` has not proven ours.
 
 pub mod cancel;
+pub mod discover;
 pub mod exec;
 pub mod git;
 pub mod hook;

@@ -34,6 +34,11 @@ pub(super) fn remove_ours(path: &Path) -> Result<(), Fault> {
     }
 }
 
+/// Removes a file of ours in the repository; one that is not there is fine.
+pub(super) fn remove_ours_file(path: &Path) -> Result<(), Fault> {
+    paths::remove_file_if_any(path).map_err(paths::failed("remove", path))
+}
+
 /// Refuses when a file system is mounted at or below `path`: a rename would take it along, and a
 /// deletion would reach into it.
 pub(super) fn no_mounts(path: &Path) -> Result<(), Fault> {
@@ -83,6 +88,21 @@ pub(super) fn delete_tree(path: &Path) -> Result<(), Fault> {
         }
         deleted => deleted.map_err(paths::failed("delete", path)),
     }
+}
+
+/// Deletes what is in a directory, but not the directory.
+pub(super) fn empty(path: &Path) -> Result<(), Fault> {
+    no_mounts(path)?;
+    for entry in std::fs::read_dir(path).map_err(paths::failed("read", path))? {
+        let entry = entry.map_err(paths::failed("read", path))?;
+        let kind = entry.file_type().map_err(paths::failed("look at", path))?;
+        if kind.is_dir() {
+            delete_tree(&entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path()).map_err(paths::failed("delete", &entry.path()))?;
+        }
+    }
+    Ok(())
 }
 
 const DEPTH_MAX: usize = 512;
