@@ -24,10 +24,11 @@ pub const POINTS: &[&str] = &[
     "setup.ended",
     "rollback.directory_moved",
     "rollback.directory_gone",
+    "rollback.hidden",
     "rollback.registration_moved",
-    "rollback.unregistered",
     "trash.proven",
     "trash.moved",
+    "unregister.hidden",
     "unregister.moved",
 ];
 

@@ -28,7 +28,8 @@ pub(super) struct Driver {
     mailbox: SyncSender<Message>,
     progress: broadcast::Sender<Progress>,
     running: BTreeMap<EnvironmentId, Running>,
-    /// Checkouts keep the processors busy; more of them at once than cores only get slower.
+    /// Checkouts keep the processors busy; one more than cores fills the gaps between two, and
+    /// with more they only get slower.
     checkouts_max: usize,
 }
 
@@ -45,7 +46,7 @@ impl Driver {
         progress: broadcast::Sender<Progress>,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let checkouts_max = cores.max(2);
+        let checkouts_max = cores + 1;
         Self { world, mailbox, progress, running: BTreeMap::new(), checkouts_max }
     }
 

@@ -11,6 +11,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use super::attributes::Config;
 use super::checkout::{self, Checkout, Done};
@@ -18,7 +19,7 @@ use super::exec::Finished;
 use super::git::{self, Git};
 use super::index::Hash;
 use super::marker::{self, Admin, Marker};
-use super::{Task, paths, removal};
+use super::{Task, paths, registration, removal};
 use crate::core::event::Worktree;
 use crate::core::{Code, Environment, Fault, Outcome};
 use crate::killpoint::point;
@@ -54,20 +55,53 @@ pub(super) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
         commit: &commit,
         hash,
     };
-    // The branch and the files do not need each other, and nobody sees either as a worktree yet.
+    let done = fill(task, &common, &checkout)?;
+    point("add.checked_out");
+    registration::publish(&admin)?;
+    point("add.published");
+    Ok(added(task, &admin, identity, done))
+}
+
+/// Writes the files and makes the branch, which nobody sees as a worktree yet.
+fn fill(task: &Task<'_>, common: &Path, checkout: &Checkout<'_>) -> Result<Done, Fault> {
+    let plan = &task.env().plan;
+    if plan.reuse_branch {
+        not_checked_out(common, &format!("refs/heads/{}", plan.branch))?;
+        return checkout.run();
+    }
+    let others = task.world.adding.fetch_add(1, Ordering::Relaxed);
+    let filled = fill_new(task, common, checkout, others > 0);
+    task.world.adding.fetch_sub(1, Ordering::Relaxed);
+    filled
+}
+
+fn fill_new(
+    task: &Task<'_>,
+    common: &Path,
+    checkout: &Checkout<'_>,
+    busy: bool,
+) -> Result<Done, Fault> {
+    let plan = &task.env().plan;
+    if busy && checkout.is_small() {
+        // One process for both costs less; two at once are sooner done where there is a core free.
+        let made = checkout.with_new_branch(&plan.branch, &signature(task))?;
+        if !made.status.success() {
+            let git = Git::exact(common, None, Some(task.lock), task.cancel);
+            return Err(branch_fault(&git, &plan.branch, "git checkout -b", &made)?);
+        }
+        point("add.branched");
+        return Ok(checkout.done_by_git("few files".to_owned()));
+    }
+    // The branch and the files do not need each other.
     let (branch, done) = std::thread::scope(|scope| {
-        let branch = scope.spawn(|| make_branch(task, &common));
+        let branch = scope.spawn(|| make_branch(task, common));
         let done = checkout.run();
         (branch.join(), done)
     });
     branch.unwrap_or_else(|_| {
         Err(Fault::new(Code::Defect, "making the branch panicked", "please report this"))
     })?;
-    let done = done?;
-    point("add.checked_out");
-    publish(&admin)?;
-    point("add.published");
-    Ok(added(task, &admin, identity, done))
+    done
 }
 
 fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> Outcome {
@@ -168,7 +202,7 @@ fn published(task: &Task<'_>, admin: &Admin, target: &Path) -> Result<Option<(u6
     let found = marker::identity(target)?;
     if found != Some((marker.device, marker.inode)) {
         // Ours, but of a directory that is no more: built anew.
-        removal::unpublish(admin)?;
+        registration::remove(task, admin)?;
         return Ok(None);
     }
     Ok(found)
@@ -255,112 +289,69 @@ fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What our line in the branch's reflog says; it is the proof that we made the branch.
-pub(super) fn reflog_message(task: &Task<'_>) -> String {
+/// Who made a branch, as its reflog says; it is the proof that it was us, for this incarnation.
+pub(super) fn signature(task: &Task<'_>) -> String {
     let env = task.env();
     let log = task.log_id().get(..8).unwrap_or_default();
-    format!("groundskeeper: created for {} incarnation {} of log {log}", env.id, env.incarnation)
+    format!("{}.{}.{log}@groundskeeper", env.id, env.incarnation)
+}
+
+/// Makes git sign its reflog lines with [`signature`].
+pub(super) fn sign(command: &mut std::process::Command, signature: &str) {
+    command.env("GIT_COMMITTER_NAME", "groundskeeper").env("GIT_COMMITTER_EMAIL", signature);
 }
 
 fn make_branch(task: &Task<'_>, common: &Path) -> Result<(), Fault> {
     let plan = &task.env().plan;
     let reference = format!("refs/heads/{}", plan.branch);
-    if plan.reuse_branch {
-        return not_checked_out(common, &reference);
-    }
     let base = task.base()?;
     let zeros = "0".repeat(base.commit.len());
     let git = Git::exact(common, None, Some(task.lock), task.cancel);
-    let message = reflog_message(task);
-    let made = git.run([
-        "update-ref",
-        "--create-reflog",
-        "-m",
-        &message,
-        &reference,
-        &base.commit,
-        &zeros,
-    ])?;
-    if made.status.success() || is_ours(&git, &reference, &message)? {
+    let signature = signature(task);
+    let args = ["update-ref", "--create-reflog", "-m", "groundskeeper: created", &reference];
+    let mut command = git.command(args.into_iter().chain([base.commit.as_str(), &zeros]));
+    sign(&mut command, &signature);
+    let made = git.run_command(command)?;
+    if made.status.success() || is_ours(&git, &reference, &signature)? {
         point("add.branched");
         return Ok(());
     }
-    Err(branch_fault(&git, &plan.branch, &reference, &made)?)
+    Err(branch_fault(&git, &plan.branch, "git update-ref", &made)?)
 }
 
-/// Whether the first line of a branch's reflog is ours.
-pub(super) fn is_ours(git: &Git<'_>, reference: &str, message: &str) -> Result<bool, Fault> {
-    let log = git.run(["reflog", "show", "--format=%gs", reference, "--"])?;
+/// Whether the first line of a branch's reflog is signed by us.
+pub(super) fn is_ours(git: &Git<'_>, reference: &str, signature: &str) -> Result<bool, Fault> {
+    let log = git.run(["reflog", "show", "--format=%ge", reference, "--"])?;
     let text = String::from_utf8_lossy(&log.stdout);
-    Ok(log.status.success() && text.lines().last() == Some(message))
+    Ok(log.status.success() && text.lines().last() == Some(signature))
 }
 
-fn branch_fault(
-    git: &Git<'_>,
-    branch: &str,
-    reference: &str,
-    made: &Finished,
-) -> Result<Fault, Fault> {
-    let said = git::said("git update-ref", made);
-    if git.run(["rev-parse", "--verify", "--quiet", reference])?.status.success() {
-        let hint = format!("use it with `--branch {branch}`, or choose another name");
-        return Ok(Fault::new(Code::BranchExists, format!("branch {branch} exists"), hint));
-    }
-    let text = String::from_utf8_lossy(&made.stderr);
+fn branch_fault(git: &Git<'_>, branch: &str, what: &str, made: &Finished) -> Result<Fault, Fault> {
+    let said = git::said(what, made);
+    let text = String::from_utf8_lossy(&made.stderr).into_owned();
+    let reference = format!("refs/heads/{branch}");
     if text.contains("' exists; cannot create") {
         let message = format!("branch {branch} cannot be made beside another branch");
         let hint = "a branch cannot lie below one of the same name; choose another --branch";
         return Ok(Fault::new(Code::BranchExists, message, hint).with_evidence(said.evidence));
     }
-    if text.contains("refusing to update ref with bad name") {
+    if text.contains("with bad name") || text.contains("is not a valid branch name") {
         let message = format!("{branch:?} is not a name that git allows for a branch");
         return Ok(Fault::new(Code::InvalidRequest, message, "choose another --branch"));
+    }
+    let exists = || git.run(["rev-parse", "--verify", "--quiet", &reference]);
+    if text.contains("already exists") || exists()?.status.success() {
+        let hint = format!("use it with `--branch {branch}`, or choose another name");
+        return Ok(Fault::new(Code::BranchExists, format!("branch {branch} exists"), hint));
     }
     Ok(said)
 }
 
-/// A branch may be checked out in one worktree only, as git itself insists.
 fn not_checked_out(common: &Path, reference: &str) -> Result<(), Fault> {
-    let head = format!("ref: {reference}");
-    let mut heads = vec![common.join("HEAD")];
-    if let Ok(entries) = std::fs::read_dir(common.join("worktrees")) {
-        heads.extend(entries.flatten().map(|e| e.path().join("HEAD")));
-    }
-    let bare = !common.join("index").exists();
-    for path in heads.iter().skip(usize::from(bare)) {
-        if std::fs::read(path).is_ok_and(|text| text.trim_ascii_end() == head.as_bytes()) {
-            let message = format!("{reference} is checked out already");
-            let hint = "free it there, or leave --branch out to get a new branch";
-            let place = path.parent().unwrap_or(path).display().to_string();
-            return Err(Fault::new(Code::BranchExists, message, hint).with_evidence([place]));
-        }
-    }
-    Ok(())
-}
-
-/// The one moment at which git learns of the worktree.
-fn publish(admin: &Admin) -> Result<(), Fault> {
-    let parent = admin.published.parent().unwrap_or(&admin.published);
-    for _ in 0..RACES_MAX {
-        match std::fs::create_dir(parent) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(paths::fault("create", parent, &e));
-            }
-            _ => {}
-        }
-        match std::fs::rename(&admin.staged, &admin.published) {
-            Ok(()) => {
-                // Gone unless another environment is being staged right now; either is fine.
-                drop(paths::remove_dir_if_empty(&admin.folder));
-                return Ok(());
-            }
-            // git removes the folder when its last worktree goes; that may be between the two.
-            Err(e) if e.kind() == io::ErrorKind::NotFound && !parent.exists() => {}
-            Err(e) => return Err(paths::fault("publish", &admin.published, &e)),
-        }
-    }
-    let message = format!("{} vanishes as fast as it is made", parent.display());
-    Err(Fault::new(Code::Io, message, "find out which program removes it").transient())
+    let Some(place) = registration::checked_out(common, reference) else { return Ok(()) };
+    let message = format!("{reference} is checked out already");
+    let hint = "free it there, or leave --branch out to get a new branch";
+    Err(Fault::new(Code::BranchExists, message, hint).with_evidence([place]))
 }
 
 /// The commit to check out: the base, or the tip of a branch that is reused.

@@ -17,7 +17,7 @@ use std::process::{ChildStdin, Stdio};
 use std::time::{Duration, SystemTime};
 
 use super::attributes::{self, Config};
-use super::exec::Running;
+use super::exec::{Finished, Running};
 use super::git::{Git, LONG};
 use super::index::{self, Entry, Hash, Stat, Tree};
 use super::{paths, removal};
@@ -71,8 +71,25 @@ impl Checkout<'_> {
         };
         // What our own attempt may have written is in the way of nothing: it is overwritten.
         self.by_git()?;
+        Ok(self.done_by_git(reason))
+    }
+
+    pub(super) fn done_by_git(&self, reason: String) -> Done {
         let files = entry_count(&self.admin_dir.join("index")).unwrap_or(0);
-        Ok(Done { by_us: false, reason, files: files.into() })
+        Done { by_us: false, reason, files: files.into() }
+    }
+
+    /// Whether the main worktree has so few files that git's own checkout is as fast.
+    pub(super) fn is_small(&self) -> bool {
+        entry_count(&self.common_dir.join("index")).is_some_and(|n| n < FILES_MIN)
+    }
+
+    /// git's own checkout, which also makes the branch; fails if there is one of that name.
+    pub(super) fn with_new_branch(&self, branch: &str, signature: &str) -> Result<Finished, Fault> {
+        let args = ["checkout", "--quiet", "--no-track", "--no-guess", "--no-recurse-submodules"];
+        let mut command = self.git.command(args.into_iter().chain(["-b", branch, self.commit]));
+        super::add::sign(&mut command, signature);
+        self.git.clone().within(LONG).run_command(command)
     }
 
     /// git's own: right for everything.
@@ -85,8 +102,7 @@ impl Checkout<'_> {
 
     fn parallel(&self) -> Result<u64, Trouble> {
         let few = || Trouble::NotForUs("few files".to_owned());
-        let main_index = self.common_dir.join("index");
-        if entry_count(&main_index).is_some_and(|n| n < FILES_MIN) {
+        if self.is_small() {
             return Err(few());
         }
         let (config, top, listed) = self.ask_git();

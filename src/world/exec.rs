@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -56,7 +57,8 @@ pub fn run(
     lock: Option<&File>,
     bounds: Bounds<'_>,
 ) -> Result<Finished, Fault> {
-    let name = command.get_program().to_string_lossy().into_owned();
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     command.stdin(match lock {
         Some(lock) => Stdio::from(lock.try_clone().map_err(|e| spawn_fault(&name, &e))?),
         None => Stdio::null(),

@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::cancel::Cancel;
@@ -163,8 +164,24 @@ impl<'a> Git<'a> {
     }
 }
 
+/// Where git is, looked up once: a PATH with many folders costs every start of a process.
+fn git_program() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let mut places = std::env::split_paths(&folders).map(|dir| dir.join("git"));
+        // Not found: the name alone, so that the error says what is missing.
+        places.find(|place| is_executable(place)).unwrap_or_else(|| PathBuf::from("git"))
+    })
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
 fn base_command() -> Command {
-    let mut command = Command::new("git");
+    let mut command = Command::new(git_program());
     for name in CLEARED {
         command.env_remove(name);
     }

@@ -21,12 +21,14 @@ mod attributes;
 mod base;
 mod checkout;
 mod index;
+mod registration;
 mod removal;
 mod rollback;
 mod teardown;
 
 use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use crate::core::effect::Effect;
@@ -47,10 +49,12 @@ pub trait Reporter: Sync {
 }
 
 /// The world around one data directory.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct World {
     layout: Layout,
     log_id: String,
+    /// How many worktrees are being filled right now.
+    adding: AtomicUsize,
 }
 
 /// One effect being performed.
@@ -66,7 +70,7 @@ impl World {
     /// The world of a data directory whose log has this id.
     #[must_use]
     pub fn new(layout: Layout, log_id: [u8; 16]) -> Self {
-        Self { layout, log_id: crate::record::hex(&log_id) }
+        Self { layout, log_id: crate::record::hex(&log_id), adding: AtomicUsize::new(0) }
     }
 
     /// Identity of the log, in hex.

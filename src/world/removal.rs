@@ -8,23 +8,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::marker::Admin;
 use super::paths;
 use crate::core::{Code, Fault};
-use crate::killpoint::point;
-
-/// Removes a published administrative directory: out of git's sight with one rename, so that no
-/// other git process ever meets half of it, then for good. Can be repeated after any interruption.
-pub(super) fn unpublish(admin: &Admin) -> Result<(), Fault> {
-    let (published, gone) = (&admin.published, &admin.gone);
-    remove_ours(gone)?;
-    if paths::exists(published).map_err(paths::failed("look at", published))? {
-        std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
-        std::fs::rename(published, gone).map_err(paths::failed("move", published))?;
-        point("rollback.registration_moved");
-    }
-    remove_ours(gone)
-}
 
 /// Removes a directory of ours in the repository; one that is not there is fine.
 pub(super) fn remove_ours(path: &Path) -> Result<(), Fault> {

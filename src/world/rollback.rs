@@ -5,7 +5,7 @@
 
 use super::git::Git;
 use super::marker::{self, Admin, Marker};
-use super::{Task, add, exec, paths, removal};
+use super::{Task, add, exec, paths, registration, removal};
 use crate::core::{Fault, Outcome};
 use crate::killpoint::point;
 
@@ -18,10 +18,10 @@ pub(super) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
     let admin = Admin::of(task.log_id(), env);
     remove_directory(task, &admin)?;
     point("rollback.directory_gone");
-    remove_registration(task, &admin)?;
-    drop(paths::remove_dir_if_empty(&admin.folder));
-    point("rollback.unregistered");
+    registration::hide(task, &admin)?;
+    point("rollback.hidden");
     remove_branch(task)?;
+    registration::remove(task, &admin)?;
     Ok(Outcome::RolledBack)
 }
 
@@ -53,18 +53,6 @@ fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
     removal::delete_tree(&doomed)
 }
 
-/// The names of the last two places hold our log's id, and nobody else writes there; the published
-/// one is proven by its marker.
-fn remove_registration(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
-    if let Ok(Some(marker)) = Marker::read(&admin.published)
-        && marker.is_of(task.log_id(), task.env())
-    {
-        removal::unpublish(admin)?;
-    }
-    removal::remove_ours(&admin.gone)?;
-    removal::remove_ours(&admin.staged)
-}
-
 /// Deletes the branch if our line is in its reflog and it still is where we put it.
 fn remove_branch(task: &Task<'_>) -> Result<(), Fault> {
     let env = task.env();
@@ -80,7 +68,7 @@ fn remove_branch(task: &Task<'_>) -> Result<(), Fault> {
     let reference = format!("refs/heads/{}", env.plan.branch);
     let tip = git.run(["rev-parse", "--verify", "--quiet", &reference])?;
     let at_base = tip.stdout.trim_ascii_end() == base.commit.as_bytes();
-    if !at_base || !add::is_ours(&git, &reference, &add::reflog_message(task))? {
+    if !at_base || !add::is_ours(&git, &reference, &add::signature(task))? {
         return Ok(());
     }
     // With the old value: if somebody commits to it this very moment, it stays.

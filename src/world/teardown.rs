@@ -4,11 +4,9 @@
 //! directory to a place in the repository that git does not look at, and the branch is deleted
 //! only if every commit of it is reachable from somewhere else.
 
-use std::path::Path;
-
 use super::git::{self, Git};
 use super::marker::{self, Admin, Marker};
-use super::{Task, paths, removal};
+use super::{Task, paths, registration, removal};
 use crate::core::{Code, Fault, Outcome};
 use crate::killpoint::point;
 
@@ -40,22 +38,22 @@ pub(super) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault> {
     Ok(Outcome::Trashed(there.then(|| paths::to_host(&trash.join(name)))))
 }
 
-/// Performs [`Step::Unregister`](crate::core::Step::Unregister).
+/// Performs [`Step::Unregister`](crate::core::Step::Unregister): git does not know it any more.
 pub(super) fn unregister(task: &Task<'_>) -> Result<Outcome, Fault> {
-    let env = task.env();
-    let admin = Admin::of(task.log_id(), env);
-    let mine = Marker::read(&admin.published)?.is_some_and(|m| m.is_of(task.log_id(), env));
-    if mine {
-        std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
-        let (from, to) = (&admin.published, &admin.removed);
-        std::fs::rename(from, to).map_err(paths::failed("move", from))?;
-        point("unregister.moved");
-    }
+    registration::hide(task, &Admin::of(task.log_id(), task.env()))?;
+    point("unregister.hidden");
     Ok(Outcome::Unregistered)
 }
 
-/// Performs [`Step::SettleBranch`](crate::core::Step::SettleBranch).
+/// Performs [`Step::SettleBranch`](crate::core::Step::SettleBranch), and puts the registration
+/// away, which by now nobody reads any more.
 pub(super) fn settle_branch(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let settled = branch(task)?;
+    registration::put_away(task, &Admin::of(task.log_id(), task.env()))?;
+    Ok(settled)
+}
+
+fn branch(task: &Task<'_>) -> Result<Outcome, Fault> {
     let env = task.env();
     let plan = &env.plan;
     let settled = |deleted: bool, why: String| Ok(Outcome::BranchSettled(deleted, why));
@@ -73,7 +71,7 @@ pub(super) fn settle_branch(task: &Task<'_>) -> Result<Outcome, Fault> {
         return settled(false, "it was gone already".into());
     }
     let tip = String::from_utf8_lossy(&tip.stdout).trim_end().to_owned();
-    if let Some(place) = checked_out(&common, &reference) {
+    if let Some(place) = registration::checked_out(&common, &reference) {
         return settled(false, format!("it is checked out in {place}"));
     }
     let own = own_commits(&git, &tip, &plan.branch)?;
@@ -82,17 +80,6 @@ pub(super) fn settle_branch(task: &Task<'_>) -> Result<Outcome, Fault> {
     }
     git.output(["update-ref", "-d", &reference, &tip])?;
     settled(true, "all its commits are reachable elsewhere".into())
-}
-
-fn checked_out(common: &Path, reference: &str) -> Option<String> {
-    let head = format!("ref: {reference}");
-    let linked = std::fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
-    let mut heads = std::iter::once(common.join("HEAD"))
-        .filter(|_| common.join("index").exists())
-        .chain(linked.map(|e| e.path().join("HEAD")));
-    let found = heads
-        .find(|p| std::fs::read(p).is_ok_and(|text| text.trim_ascii_end() == head.as_bytes()))?;
-    Some(found.parent().unwrap_or(&found).display().to_string())
 }
 
 /// How many commits of `tip` no branch but `branch`, no tag and no remote has.

@@ -114,7 +114,7 @@ fn a_kill_during_recovery_is_survived_as_well() {
         ("add.published", "add.published"),
         ("setup.noted", "setup.noted"),
         ("trash.moved", "unregister.moved"),
-        ("rollback.directory_moved", "rollback.unregistered"),
+        ("rollback.directory_moved", "rollback.hidden"),
         ("engine.committed", "engine.committed"),
     ] {
         let bench = Bench::new();

@@ -99,42 +99,84 @@ fn new(data: &Path, id: &str, repo: &Path) {
 
 const AT_ONCE: u32 = 32;
 
-/// Thirty-two at once in one repository, beside somebody who lists its worktrees all the time.
+/// Thirty-two at once in one repository: beside somebody who lists its worktrees all the time, to
+/// count failures; and, every tenth round, alone, against git one by one.
 pub(crate) fn parallel(dir: &Path, rounds: u32, table: &mut Table) {
     let data = dir.join("parallel");
     let daemon = Daemon::start(&data);
     let repo = repository(dir, 61);
-    let (over, listed, broken) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
-    let failed = AtomicU32::new(0);
+    let (watch, failed) = (Bystander::default(), AtomicU32::new(0));
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut made, mut gone) = ((0, 0), (0, 0));
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                let fine = git(&repo, &["worktree", "list", "--porcelain"]);
-                broken.fetch_add(u32::from(!fine), Ordering::Relaxed);
-                listed.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+        scope.spawn(|| watch.run(&repo));
         for round in 0..rounds {
-            ours.push(timed(|| at_once(&daemon, &repo, round, &failed)));
+            watch.on.store(true, Ordering::Relaxed);
+            at_once(&daemon, &repo, round, &failed);
+            let (listed, broken) = watch.pause();
+            made = (made.0 + listed, made.1 + broken);
+            watch.on.store(true, Ordering::Relaxed);
             remove_all(&daemon, round);
-            // Serialised git takes its time; a tenth of the rounds is enough for a median.
+            let (listed, broken) = watch.pause();
+            gone = (gone.0 + listed, gone.1 + broken);
             if round % 10 == 0 {
+                let alone = rounds + round;
+                ours.push(timed(|| at_once(&daemon, &repo, alone, &failed)));
+                remove_all(&daemon, alone);
                 theirs.push(timed(|| one_by_one(dir, &repo)));
                 forget_theirs(dir, &repo, round);
             }
         }
-        over.store(true, Ordering::Relaxed);
+        watch.over.store(true, Ordering::Relaxed);
     });
     let failed = failed.into_inner();
     let what = format!("{AT_ONCE} at once, {rounds} rounds: failures");
     table.row(&what, &failed.to_string(), "", f64::from(failed), 0.0, false);
-    let (listed, broken) = (listed.into_inner(), broken.into_inner());
-    let what = format!("  failures of {listed} git worktree list");
-    table.row(&what, &broken.to_string(), "", f64::from(broken), 0.0, false);
+    let what = format!("  failures of {} git worktree list", made.0);
+    table.row(&what, &made.1.to_string(), "", f64::from(made.1), 0.0, false);
+    let text = format!("{} of {}", gone.1, gone.0);
+    table.note("  of git worktree list during removals", &text);
     let (ours, theirs) = (median(&mut ours), median(&mut theirs));
     let what = format!("{AT_ONCE} at once / one by one, throughput");
     table.row(&what, &show(ours), &show(theirs), ratio(theirs, ours), 2.0, true);
+}
+
+/// Somebody else who uses the repository.
+#[derive(Default)]
+struct Bystander {
+    on: AtomicBool,
+    busy: AtomicBool,
+    over: AtomicBool,
+    listed: AtomicU32,
+    broken: AtomicU32,
+}
+
+impl Bystander {
+    #[expect(clippy::disallowed_methods, reason = "waits without taking a core from what is timed")]
+    fn run(&self, repo: &Path) {
+        while !self.over.load(Ordering::Relaxed) {
+            if !self.on.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            self.busy.store(true, Ordering::SeqCst);
+            let fine = git(repo, &["worktree", "list", "--porcelain"]);
+            self.broken.fetch_add(u32::from(!fine), Ordering::Relaxed);
+            self.listed.fetch_add(1, Ordering::Relaxed);
+            self.busy.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Stops listing; returns how often it listed and how often that failed since the last pause.
+    #[expect(clippy::disallowed_methods, reason = "waits without taking a core from what is timed")]
+    fn pause(&self) -> (u32, u32) {
+        self.on.store(false, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(2));
+        while self.busy.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        (self.listed.swap(0, Ordering::SeqCst), self.broken.swap(0, Ordering::SeqCst))
+    }
 }
 
 fn at_once(daemon: &Daemon, repo: &Path, round: u32, failed: &AtomicU32) {

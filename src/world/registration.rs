@@ -1,0 +1,104 @@
+//! git's record of a worktree: published with one rename, hidden with one rename, then put away.
+//!
+//! Other git processes read every administrative directory whenever they list worktrees, and die
+//! when one vanishes between two of their reads. So a new one appears complete, and an old one is
+//! first hidden (without its `gitdir` file git passes it over, and its lock keeps `prune` away)
+//! and taken out only after other work was done, when nobody can still be reading it.
+
+use std::io;
+use std::path::Path;
+
+use super::marker::{Admin, Marker};
+use super::{Task, paths, removal};
+use crate::core::{Code, Fault};
+use crate::killpoint::point;
+
+/// Attempts to put an entry into a directory that others may remove while it is empty.
+const RACES_MAX: usize = 16;
+const POINTER: &str = "gitdir";
+const HIDDEN: &str = "gitdir.removed";
+
+/// The one moment at which git learns of a worktree.
+pub(super) fn publish(admin: &Admin) -> Result<(), Fault> {
+    let parent = admin.published.parent().unwrap_or(&admin.published);
+    for _ in 0..RACES_MAX {
+        match std::fs::create_dir(parent) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(paths::fault("create", parent, &e));
+            }
+            _ => {}
+        }
+        match std::fs::rename(&admin.staged, &admin.published) {
+            Ok(()) => {
+                // Gone unless another environment is being staged right now; either is fine.
+                drop(paths::remove_dir_if_empty(&admin.folder));
+                return Ok(());
+            }
+            // git removes the folder when its last worktree goes; that may be between the two.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !parent.exists() => {}
+            Err(e) => return Err(paths::fault("publish", &admin.published, &e)),
+        }
+    }
+    let message = format!("{} vanishes as fast as it is made", parent.display());
+    Err(Fault::new(Code::Io, message, "find out which program removes it").transient())
+}
+
+/// Whether the published directory is that of this environment.
+fn is_ours(task: &Task<'_>, admin: &Admin) -> bool {
+    let marker = Marker::read(&admin.published).ok().flatten();
+    marker.is_some_and(|m| m.is_of(task.log_id(), task.env()))
+}
+
+/// From here on git does not know the worktree any more.
+pub(super) fn hide(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
+    if !is_ours(task, admin) {
+        return Ok(());
+    }
+    let (from, to) = (admin.published.join(POINTER), admin.published.join(HIDDEN));
+    match std::fs::rename(&from, &to) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        hidden => hidden.map_err(paths::failed("hide", &from)),
+    }
+}
+
+/// Takes a hidden registration out of git's folder and keeps it for a restore.
+pub(super) fn put_away(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
+    if !is_ours(task, admin) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
+    let from = &admin.published;
+    std::fs::rename(from, &admin.removed).map_err(paths::failed("move", from))?;
+    point("unregister.moved");
+    Ok(())
+}
+
+/// Removes a hidden registration for good, and whatever an interrupted attempt left of it. The
+/// names of the last two places hold our log's id, and nobody else writes there.
+pub(super) fn remove(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
+    removal::remove_ours(&admin.gone)?;
+    if is_ours(task, admin) {
+        let (published, gone) = (&admin.published, &admin.gone);
+        std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
+        std::fs::rename(published, gone).map_err(paths::failed("move", published))?;
+        point("rollback.registration_moved");
+    }
+    removal::remove_ours(&admin.gone)?;
+    removal::remove_ours(&admin.staged)?;
+    drop(paths::remove_dir_if_empty(&admin.folder));
+    Ok(())
+}
+
+/// Where a branch is checked out, if it is: a branch may be in one worktree only, as git insists.
+pub(super) fn checked_out(common: &Path, reference: &str) -> Option<String> {
+    let head = format!("ref: {reference}");
+    let linked = std::fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
+    let linked = linked.map(|e| e.path()).filter(|dir| dir.join(POINTER).exists());
+    // A bare repository has a HEAD, but nothing is checked out there.
+    let main = Some(common.to_owned()).filter(|dir| dir.join("index").exists());
+    let mut places = main.into_iter().chain(linked);
+    let place = places.find(|dir| {
+        std::fs::read(dir.join("HEAD")).is_ok_and(|text| text.trim_ascii_end() == head.as_bytes())
+    })?;
+    Some(place.display().to_string())
+}
