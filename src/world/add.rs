@@ -47,11 +47,13 @@ pub(super) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
     stage(task, &admin, &marker, &target, &extensions)?;
     point("add.staged");
     let commit = commit_of(task, &common)?;
+    let source = paths::from_host(&env.plan.repository.source);
     let checkout = Checkout {
         git: Git::exact(&admin.staged, Some(&target), Some(task.lock), task.cancel),
         admin_dir: &admin.staged,
         target: &target,
         common_dir: &common,
+        source: &source,
         commit: &commit,
         hash,
     };

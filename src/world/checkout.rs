@@ -1,8 +1,9 @@
 //! Writing the files of a commit into a new, empty worktree, faster than git where that is safe.
 //!
-//! git inflates and writes one file after the other. Here two `git cat-file` processes inflate
-//! while as many threads write, and the index is written once at the end with the stat data at
-//! hand. Files get a modification time two seconds in the past: index entries that are as young as
+//! git inflates and writes one file after the other. Here several threads write; what they write
+//! comes from the worktree that the request named, where a file there hashes to the wanted object,
+//! and otherwise from a `git cat-file` for each. The index is written once at the end with the stat
+//! data at hand. Files get a modification time two seconds in the past: index entries that are as young as
 //! the index would be re-read by every later status ("racy git"), and this way none is; a later
 //! edit has another time and is seen.
 //!
@@ -11,10 +12,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Stdio};
 use std::time::{Duration, SystemTime};
+
+use rustix::fs::{OFlags, openat};
 
 use super::attributes::{self, Config};
 use super::exec::{Finished, Running};
@@ -37,6 +40,8 @@ pub(super) struct Checkout<'a> {
     pub(super) admin_dir: &'a Path,
     pub(super) target: &'a Path,
     pub(super) common_dir: &'a Path,
+    /// A worktree that may hold the same files; empty when there is none.
+    pub(super) source: &'a Path,
     pub(super) commit: &'a str,
     pub(super) hash: Hash,
 }
@@ -46,6 +51,12 @@ pub(super) struct Done {
     pub(super) by_us: bool,
     pub(super) reason: String,
     pub(super) files: u64,
+}
+
+/// The directory that files are written to at the moment.
+struct Place {
+    path: PathBuf,
+    handle: File,
 }
 
 enum Trouble {
@@ -198,43 +209,64 @@ impl Checkout<'_> {
     }
 
     fn write_files(&self, entries: &mut [Entry], when: SystemTime) -> Result<(), Trouble> {
-        let mut made = PathBuf::new();
-        let wanted: Vec<usize> =
-            (0..entries.len()).filter(|n| entries[*n].mode & 0o170_000 == 0o100_000).collect();
-        for n in (0..entries.len()).filter(|n| entries[*n].mode == 0o160_000) {
-            let path = self.target.join(paths::from_bytes(&entries[n].path));
+        let mut place = None;
+        for entry in entries.iter().filter(|e| e.mode == 0o160_000) {
+            let path = self.target.join(paths::from_bytes(&entry.path));
             std::fs::create_dir_all(&path).map_err(paths::failed("create", &path))?;
         }
-        let list: Vec<Entry> = wanted.iter().map(|n| entries[*n].clone()).collect();
-        let list: Vec<&Entry> = list.iter().collect();
-        self.each_blob(&list, &mut |n, blob| {
-            let entry = &mut entries[wanted[n]];
-            entry.stat = self.write_file(&mut made, entry, blob, when)?;
+        let is_file = |e: &Entry| e.mode & 0o170_000 == 0o100_000;
+        let (mut rest, mut template) = (Vec::new(), Template::new(self.source, self.hash));
+        for (n, entry) in entries.iter_mut().enumerate().filter(|(_, e)| is_file(e)) {
+            if n % 64 == 0 {
+                self.git.cancel().check()?;
+            }
+            match template.read(entry) {
+                Some(bytes) => entry.stat = self.write_file(&mut place, entry, bytes, when)?,
+                None => rest.push(n),
+            }
+        }
+        let wanted: Vec<Entry> = rest.iter().map(|n| entries[*n].clone()).collect();
+        let wanted: Vec<&Entry> = wanted.iter().collect();
+        self.each_blob(&wanted, &mut |n, blob| {
+            let entry = &mut entries[rest[n]];
+            entry.stat = self.write_file(&mut place, entry, blob, when)?;
             Ok(())
         })
     }
 
     fn write_file(
         &self,
-        made: &mut PathBuf,
+        place: &mut Option<Place>,
         entry: &Entry,
         blob: &[u8],
         when: SystemTime,
     ) -> Result<Stat, Fault> {
-        let path = self.target.join(paths::from_bytes(&entry.path));
-        if let Some(parent) = path.parent().filter(|p| *p != made.as_path()) {
-            std::fs::create_dir_all(parent).map_err(paths::failed("create", parent))?;
-            parent.clone_into(made);
+        let path = paths::from_bytes(&entry.path);
+        let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+        if place.as_ref().is_none_or(|p| p.path != parent) {
+            *place = Some(self.enter(parent)?);
         }
+        let Some(place) = place else {
+            return Err(Fault::new(Code::Defect, "there is no directory to write to", "report it"));
+        };
         let mode = if entry.mode & 0o111 == 0 { 0o666 } else { 0o777 };
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let write = || -> io::Result<Stat> {
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
+            let mut file = File::from(openat(&place.handle, name, flags, mode.into())?);
             file.write_all(blob)?;
             file.set_times(std::fs::FileTimes::new().set_modified(when))?;
             Ok(stat_of(&file.metadata()?))
         };
-        write().map_err(|e| paths::fault("write", &path, &e))
+        write().map_err(|e| paths::fault("write", &self.target.join(path), &e))
+    }
+
+    /// Makes a directory, and a handle on it: files are made relative to that, which saves the
+    /// system from walking a long path for each.
+    fn enter(&self, parent: &Path) -> Result<Place, Fault> {
+        let path = self.target.join(parent);
+        std::fs::create_dir_all(&path).map_err(paths::failed("create", &path))?;
+        let handle = File::open(&path).map_err(paths::failed("open", &path))?;
+        Ok(Place { path: parent.to_owned(), handle })
     }
 
     fn write_links(&self, entries: &mut [Entry], when: SystemTime) -> Result<(), Trouble> {
@@ -288,6 +320,49 @@ impl Checkout<'_> {
             drop(feeder.join());
             Ok(())
         })
+    }
+}
+
+/// Files of another worktree, used where they are the very bytes that are wanted.
+///
+/// Reading a file and hashing it costs half of what git needs to inflate the object, and the hash
+/// proves that it is the object: nothing needs to be known about that worktree.
+struct Template<'a> {
+    source: &'a Path,
+    hash: Hash,
+    bytes: Vec<u8>,
+    missed: usize,
+}
+
+/// Misses, more than hits, after which a template is not worth asking.
+const MISSES_MAX: usize = 64;
+
+impl<'a> Template<'a> {
+    fn new(source: &'a Path, hash: Hash) -> Self {
+        let missed = if source.as_os_str().is_empty() { MISSES_MAX } else { 0 };
+        Self { source, hash, bytes: Vec::new(), missed }
+    }
+
+    fn read(&mut self, entry: &Entry) -> Option<&[u8]> {
+        if self.missed >= MISSES_MAX {
+            return None;
+        }
+        let path = self.source.join(paths::from_bytes(&entry.path));
+        let found = self.fill(&path).is_ok() && self.hash.of_blob(&self.bytes) == entry.oid;
+        self.missed = if found { self.missed.saturating_sub(1) } else { self.missed + 1 };
+        found.then_some(&self.bytes)
+    }
+
+    fn fill(&mut self, path: &Path) -> io::Result<()> {
+        // Not blocking: something else may have taken the place of a file, a pipe for example.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let found = file.metadata()?;
+        if !found.is_file() || found.len() > BLOB_BYTES_MAX {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.bytes.clear();
+        file.read_to_end(&mut self.bytes).map(drop)
     }
 }
 

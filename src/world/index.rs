@@ -3,8 +3,6 @@
 //! Entries carry the stat data of the files, so the first `git status` reads no file. The tree
 //! extension saves it from walking the commit's trees. Format: gitformat-index(5).
 
-use sha1::Digest as _;
-
 /// Stat data and identity of one tracked path.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -55,6 +53,30 @@ pub(super) enum Hash {
     Sha256,
 }
 
+impl Hash {
+    /// The hash of some bytes in a row.
+    #[must_use]
+    pub(super) fn of(self, parts: &[&[u8]]) -> Vec<u8> {
+        fn all<D: sha1::Digest>(parts: &[&[u8]]) -> Vec<u8> {
+            let mut digest = D::new();
+            for part in parts {
+                digest.update(part);
+            }
+            digest.finalize().to_vec()
+        }
+        match self {
+            Self::Sha1 => all::<sha1::Sha1>(parts),
+            Self::Sha256 => all::<sha2::Sha256>(parts),
+        }
+    }
+
+    /// The object id that git gives a blob of these bytes.
+    #[must_use]
+    pub(super) fn of_blob(self, bytes: &[u8]) -> Vec<u8> {
+        self.of(&[format!("blob {}\0", bytes.len()).as_bytes(), bytes])
+    }
+}
+
 const NAME_BYTES_MAX: usize = 0xfff;
 
 /// The bytes of an index. `entries` and `trees` must be sorted by path; `trees` starts with the
@@ -73,16 +95,8 @@ pub(super) fn build(hash: Hash, entries: &[Entry], trees: &[Tree]) -> Option<Vec
     out.extend_from_slice(b"TREE");
     out.extend_from_slice(&u32::try_from(extension.len()).ok()?.to_be_bytes());
     out.extend_from_slice(&extension);
-    match hash {
-        Hash::Sha1 => {
-            let sum = sha1::Sha1::digest(&out);
-            out.extend_from_slice(&sum);
-        }
-        Hash::Sha256 => {
-            let sum = sha2::Sha256::digest(&out);
-            out.extend_from_slice(&sum);
-        }
-    }
+    let sum = hash.of(&[&out]);
+    out.extend_from_slice(&sum);
     Some(out)
 }
 

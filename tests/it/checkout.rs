@@ -70,6 +70,31 @@ fn it_is_the_same_as_gits_own() {
 }
 
 #[test]
+fn files_of_a_dirty_source_are_never_taken_for_the_commit() {
+    let bench = Bench::new();
+    let repo = rich_repo(&bench);
+    bench.git(&repo, &["worktree", "add", "-q", "--detach", "../reference"]);
+    bench.write(&repo.join("README"), "HELLO\n");
+    bench.write(&repo.join("dir0/file7.txt"), "edited\n");
+    std::fs::remove_file(repo.join("dir1/file60.txt")).expect("removed");
+    std::fs::remove_file(repo.join("dir1/file61.txt")).expect("removed");
+    std::os::unix::fs::symlink("../README", repo.join("dir1/file61.txt")).expect("linked");
+    std::fs::remove_dir_all(repo.join("deep")).expect("removed");
+    std::fs::remove_file(repo.join("dir2/file110.txt")).expect("removed");
+    let pipe = repo.join("dir2/file110.txt");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success());
+    let path = bench.new_env("demo", &repo, &[]);
+    assert_eq!(bench.ok(&["show", "demo"])["checkout"]["by"], "parallel");
+    assert!(tree(&path) == tree(&bench.path("reference")), "the trees differ");
+    assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
+    // From another commit, where next to nothing in the source fits.
+    let path = bench.new_env("old", &repo, &["--base", "main~1"]);
+    assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
+    assert_eq!(bench.git(&path, &["diff", "--stat", "HEAD"]), "");
+}
+
+#[test]
 fn no_index_entry_is_racy_and_a_quick_edit_is_seen() {
     let bench = Bench::new();
     let repo = rich_repo(&bench);

@@ -4,6 +4,8 @@
 //! the `groundskeeper` beside this program. Rounds of ours and theirs are interleaved, and medians
 //! are printed, because timings on a shared machine are noisy.
 
+#![expect(clippy::cast_precision_loss, reason = "figures for people have three digits")]
+
 mod daemon;
 mod logs;
 mod provision;

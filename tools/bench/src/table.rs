@@ -36,6 +36,7 @@ impl Table {
     }
 
     /// A figure without a promise.
+    #[expect(clippy::unused_self, reason = "a line of the same table")]
     pub(crate) fn note(&self, what: &str, text: &str) {
         println!("{what:<46} {text:>14}");
     }
