@@ -183,6 +183,11 @@ async fn new(global: &Global, wanted: New) -> Done {
     }
     match (&found.error, found.phase.as_str()) {
         (Some(problem), "failed") => Err(Failed(Box::new(problem.clone()))),
+        (_, "provisioning") => {
+            let message = format!("the daemon stopped before {} was ready", found.id);
+            let hint = "it goes on after the next start; run the same command again to wait for it";
+            Err(Fault::new(Code::ShuttingDown, message, hint).into())
+        }
         _ => show_one(global, &found, &format!("{}\n", render::printable(&found.path))),
     }
 }
@@ -293,7 +298,7 @@ async fn rm(global: &Global, id: &str, force: bool) -> Done {
                 let trash = render::printable(trash);
                 render::note(&format!("{id} is removed; its directory is in the trash: {trash}"));
             }
-            None => render::note(&format!("{id} is removed")),
+            None => render::note(&format!("{id} is gone; there was no directory to move")),
         }
     }
     show_one(global, &removed, "")

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use groundskeeper::core::event::{DaemonStarted, EnvironmentReady, Record};
 use groundskeeper::core::{EnvironmentId, Event, Seq, State, Time};
+use groundskeeper::journal::envelope::{self, Envelope};
 use groundskeeper::journal::inspect::Depth;
 use groundskeeper::journal::{Error, Journal, Options, inspect};
 use sha2::Digest as _;
@@ -165,6 +166,93 @@ fn a_newer_format_is_refused_with_what_to_do_and_nothing_touched() {
 }
 
 #[test]
+fn a_record_that_must_be_understood_and_is_not_stops_the_start() {
+    let bench = Bench::new();
+    bench.ok(&["ls"]);
+    bench.ok(&["stop"]);
+    let path = bench.data().join("log.redb");
+    for (flags, starts) in [(0, true), (envelope::FLAG_MUST_UNDERSTAND, false)] {
+        let head = inspect(&path, Depth::Everything, &mut |_, _| {}).expect("intact").head;
+        let (bytes, crc) = envelope::seal(&Envelope {
+            crc: 0,
+            version: envelope::VERSION,
+            codec: 1,
+            flags,
+            seq: head.seq + 1,
+            at: u64::MAX / 2,
+            boot: 1,
+            kind: 9_999,
+            kind_version: 3,
+            previous: head.crc,
+            payload: b"from the future",
+        });
+        let db = redb::Database::open(&path).expect("opened");
+        let txn = db.begin_write().expect("begun");
+        {
+            let records = redb::TableDefinition::<u64, &[u8]>::new("records");
+            let mut records = txn.open_table(records).expect("a table");
+            records.insert(head.seq + 1, bytes.as_slice()).expect("inserted");
+            let mut word = (head.seq + 1).to_le_bytes().to_vec();
+            word.extend(crc.to_le_bytes());
+            let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
+            let mut meta = txn.open_table(meta).expect("a table");
+            meta.insert("head", word.as_slice()).expect("inserted");
+        }
+        txn.commit().expect("committed");
+        drop(db);
+        if starts {
+            bench.ok(&["ls"]);
+            bench.ok(&["stop"]);
+            continue;
+        }
+        let before = sum(&path);
+        let (code, error) = bench.refused(&["daemon"]);
+        assert_eq!((code, error["code"].as_str()), (2, Some("journal_failed")));
+        let said = error.to_string();
+        assert!(said.contains("kind 9999 version 3") && said.contains("newer"), "{said}");
+        assert_eq!(sum(&path), before);
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_ends_the_daemon_and_loses_nothing() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let Some(mount) = Tmpfs::new(&bench.data()) else { return };
+    let mut daemon = Daemon::start(&bench);
+    bench.new_env("demo", &repo, &[]);
+    let filler = mount.0.join("filler");
+    let mut file = std::fs::File::create(&filler).expect("a file");
+    while std::io::Write::write_all(&mut file, &[1; 4_096]).is_ok() {}
+    let mut acknowledged = 0;
+    // Each lease is a record; sooner or later the log needs a page that is not to be had.
+    while bench.gk(&["--no-autostart", "lease", "demo", "--for", "1h"]).0 == 0 {
+        acknowledged += 1;
+        let shown = bench.ok(&["show", "demo"]);
+        let newest = shown["leases"][0]["id"].as_str().expect("a lease").to_owned();
+        if acknowledged % 50 == 0 {
+            bench.gk(&["--no-autostart", "release", &newest]);
+        }
+        assert!(acknowledged < 5_000, "the disk is full and the log still grows");
+        if acknowledged >= 60 {
+            bench.gk(&["--no-autostart", "release", &newest]);
+        }
+    }
+    crate::support::wait_for("the daemon to end", || daemon.is_dead());
+    let said = std::fs::read_to_string(bench.path("daemon.err")).expect("read");
+    assert!(said.contains("the log could not") && said.contains("hint:"), "{said}");
+    drop(file);
+    std::fs::remove_file(&filler).expect("removed");
+    let _daemon = Daemon::start(&bench);
+    assert_eq!(bench.phase("demo"), "ready");
+    let leases = bench.ok(&["show", "demo"])["leases"].as_array().map_or(0, Vec::len);
+    assert!(leases >= acknowledged.min(10), "{leases} of {acknowledged}");
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.check(&[&repo]);
+    bench.ok(&["stop"]);
+}
+
+#[test]
 fn the_log_of_a_killed_daemon_is_read_without_a_change() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
@@ -183,19 +271,9 @@ fn the_log_of_a_killed_daemon_is_read_without_a_change() {
 fn a_full_disk_refuses_new_work_and_keeps_the_daemon_up() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
-    let mount = bench.data();
-    std::fs::create_dir(&mount).expect("a folder");
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
-        .arg(&mount)
-        .output();
-    if !mounted.is_ok_and(|o| o.status.success()) {
-        eprintln!("mounting is not allowed here; the check of free space is tested by unit only");
-        return;
-    }
-    let _unmount = Unmount(mount.clone());
+    let Some(mount) = Tmpfs::new(&bench.data()) else { return };
     bench.new_env("before", &repo, &[]);
-    let filler = mount.join("filler");
+    let filler = mount.0.join("filler");
     let mut size = 20_usize << 20;
     while std::fs::write(&filler, vec![1; size]).is_err() {
         size -= 1 << 20;
@@ -214,9 +292,24 @@ fn a_full_disk_refuses_new_work_and_keeps_the_daemon_up() {
     bench.ok(&["stop"]);
 }
 
-struct Unmount(PathBuf);
+/// A small file system of its own, gone when it is dropped.
+struct Tmpfs(PathBuf);
 
-impl Drop for Unmount {
+impl Tmpfs {
+    /// None where mounting is not allowed; what needs it is then not tested on that machine.
+    fn new(place: &Path) -> Option<Self> {
+        std::fs::create_dir(place).expect("a folder");
+        let mut command = std::process::Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(place);
+        if command.output().is_ok_and(|o| o.status.success()) {
+            return Some(Self(place.to_owned()));
+        }
+        eprintln!("mounting is not allowed here; a full disk is not tested");
+        None
+    }
+}
+
+impl Drop for Tmpfs {
     fn drop(&mut self) {
         drop(std::process::Command::new("umount").arg("-l").arg(&self.0).status());
     }
