@@ -38,6 +38,8 @@ use crate::world::{hook, paths};
 
 /// Largest request body in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Time that a client has to send a request body.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
 /// Longest wait that a request may ask for.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -174,7 +176,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|e| {
+        let read = tokio::time::timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
+        let read = read.map_err(|_| {
+            let message = format!("the body did not arrive within {} s", BODY_LIMIT.as_secs());
+            Fault::new(Code::Timeout, message, "send it at once")
+        })?;
+        let bytes = read.map_err(|e| {
             if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
                 let message = format!("the request is larger than {BODY_BYTES_MAX} bytes");
                 return Fault::new(Code::RequestTooLarge, message, "send less");

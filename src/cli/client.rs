@@ -25,6 +25,8 @@ use crate::world::paths;
 
 /// How long a daemon that is starting gets to open its door.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// Size after which the log of a daemon in the background is put aside at its next start.
+const LOG_BYTES_MAX: u64 = 4 << 20;
 /// Largest answer that is read into memory.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
@@ -78,7 +80,7 @@ impl Client {
             // Another command may have started one at the same time: then ours steps back, and
             // the other one is waited for.
             if let Some(running) = starter.take() {
-                running.wait_ready()?;
+                running.wait_ready().await?;
             } else if Instant::now() > until {
                 return Err(unreachable(&layout, &failure));
             } else {
@@ -198,6 +200,10 @@ impl Starter {
         let made = builder.recursive(true).mode(0o700).create(root);
         made.map_err(paths::failed("create the data directory", root))?;
         let log = layout.daemon_log();
+        if log.metadata().is_ok_and(|m| m.len() > LOG_BYTES_MAX) {
+            // The one before is enough to look back; two are the bound.
+            drop(std::fs::rename(&log, log.with_extension("log.old")));
+        }
         let open = File::options().create(true).append(true).mode(0o600).open(&log);
         let file = open.map_err(paths::failed("open", &log))?;
         let log_from = file.metadata().map_or(0, |m| m.len());
@@ -217,18 +223,30 @@ impl Starter {
     }
 
     /// Waits for the ready line, or for the end of the process and what it said.
-    fn wait_ready(mut self) -> Result<(), Fault> {
+    async fn wait_ready(mut self) -> Result<(), Fault> {
         let Some(stdout) = self.child.stdout.take() else { return Ok(()) };
-        let mut line = String::new();
-        // Ends at the line or when the daemon ends; a start that hangs is ended by its own limits.
-        drop(BufReader::new(stdout).take(4_096).read_line(&mut line));
-        if line.starts_with(READY) {
-            return Ok(());
+        let (tell, told) = tokio::sync::oneshot::channel();
+        // A thread of its own: a read from a pipe cannot be given up, but it can be left behind.
+        let reader = std::thread::Builder::new().spawn(move || {
+            let mut line = String::new();
+            drop(BufReader::new(stdout).take(4_096).read_line(&mut line));
+            drop(tell.send(line));
+        });
+        reader.map_err(|e| {
+            Fault::new(Code::Io, "cannot wait for the daemon", "see the cause").because(e)
+        })?;
+        match tokio::time::timeout(START_LIMIT, told).await {
+            Ok(line) if line.as_ref().is_ok_and(|l| l.starts_with(READY)) => return Ok(()),
+            Ok(_) => {}
+            Err(_) => {
+                let message = format!("the daemon is not ready after {} s", START_LIMIT.as_secs());
+                let hint = format!("its log is {}", self.log.display());
+                return Err(Fault::new(Code::Timeout, message, hint));
+            }
         }
         let status = self.child.wait().ok();
-        if status
-            .is_some_and(|s| s.code() == Some(i32::from(Code::AlreadyRunning.class().exit_code())))
-        {
+        let taken = i32::from(Code::AlreadyRunning.class().exit_code());
+        if status.is_some_and(|s| s.code() == Some(taken)) {
             return Ok(());
         }
         let mut said = String::new();
