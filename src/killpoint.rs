@@ -17,6 +17,7 @@ pub const POINTS: &[&str] = &[
     "add.branched",
     "add.published",
     "add.checked_out",
+    "include.inside_one",
     "include.copied_one",
     "setup.spawned",
     "setup.noted",

@@ -28,6 +28,8 @@ use crate::engine::{Handle, Progress};
 pub const STREAMS_MAX: usize = 128;
 /// Records read from the log at once.
 const BATCH: usize = 512;
+/// How long a reader may take nothing before its stream is closed.
+const READER_LIMIT: Duration = Duration::from_secs(60);
 /// A sign of life on a silent stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -152,7 +154,13 @@ impl Feed {
             };
             chunk.extend_from_slice(text.as_bytes());
         }
-        chunk.is_empty() || self.sender.send(chunk.into()).await.is_ok()
+        chunk.is_empty() || self.pass_on(chunk.into()).await
+    }
+
+    /// False when the reader is gone, or has not read for so long that it may as well be.
+    async fn pass_on(&self, chunk: Bytes) -> bool {
+        let sent = tokio::time::timeout(READER_LIMIT, self.sender.send(chunk)).await;
+        sent.is_ok_and(|sent| sent.is_ok())
     }
 
     /// Waits for a record after `after`, showing hook output meanwhile. False: the stream is over.
@@ -178,7 +186,7 @@ impl Feed {
                 Err(broadcast::error::RecvError::Lagged(_)) => ": alive\n\n".to_owned(),
                 Err(broadcast::error::RecvError::Closed) => return false,
             };
-            if self.sender.send(text.into()).await.is_err() {
+            if !self.pass_on(text.into()).await {
                 return false;
             }
         }

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
+use sha2::Digest as _;
 use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi;
 
@@ -298,6 +299,12 @@ async fn plan(app: &Arc<App>, id: &EnvironmentId, wanted: &NewEnvironment) -> Re
         None => format!("{}{id}", app.config.branch_prefix),
     };
     let repository = discover(app, &wanted.repo).await?;
+    for place in [&repository.source, &repository.common_dir] {
+        if !place.0.is_empty() && app.layout.root().starts_with(paths::from_host(place)) {
+            let message = format!("the data directory lies inside the repository {place}");
+            return Err(Fault::new(Code::InvalidConfig, message, "choose another --data-dir"));
+        }
+    }
     let path = app.layout.place_of(id).join(&repository.name);
     Ok(Plan {
         repository,
@@ -428,12 +435,13 @@ async fn lease(
     let environment = environment_id(&id)?;
     let lease = match &wanted.id {
         Some(id) => LeaseId::parse(id).map_err(|e| invalid(format!("lease id: {e}")))?,
-        None => LeaseId::parse(made_up_id()?.as_str().replace("env-", "lease-").as_str())
-            .map_err(|e| invalid(e.to_string()))?,
+        None => made_up_lease(&headers)?,
     };
     let purpose: String = wanted.purpose.chars().take(200).collect();
     let request = request_id(&headers)?;
-    let until = now().after(Duration::from_secs(wanted.seconds));
+    // The log may be ahead of a clock that was set back.
+    let from = app.handle.view(crate::core::State::at).max(now());
+    let until = from.after(Duration::from_secs(wanted.seconds));
     let command =
         Command::Lease { environment, lease: lease.clone(), until, purpose, actor, request };
     app.handle.submit(command).await?;
@@ -445,6 +453,15 @@ async fn lease(
         Fault::new(Code::LeaseNotFound, message, "ask for a longer one")
     })?;
     Ok((StatusCode::CREATED, Json(granted)).into_response())
+}
+
+/// A new name for a lease; the same one for the same idempotency key.
+fn made_up_lease(headers: &HeaderMap) -> Result<LeaseId, Fault> {
+    let name = match headers.get("idempotency-key") {
+        Some(key) => crate::record::hex(&sha2::Sha256::digest(key.as_bytes())[..8]),
+        None => made_up_id()?.as_str().replace("env-", ""),
+    };
+    LeaseId::parse(&format!("lease-{name}")).map_err(|e| invalid(e.to_string()))
 }
 
 /// Gives a lease back; one that is not there is a success.

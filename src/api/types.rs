@@ -346,7 +346,10 @@ impl RemovedView {
         Self {
             id: id.to_owned(),
             phase: found.map_or(Phase::Tombstoned, |e| e.phase).as_str().to_owned(),
-            rescue: Vec::new(),
+            rescue: found
+                .and_then(|e| e.teardown.as_ref())
+                .map(|t| t.rescue.clone())
+                .unwrap_or_default(),
             trash: trash.map(ToString::to_string),
             seq: found.map_or(head, |e| e.seq).0,
         }

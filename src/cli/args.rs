@@ -114,8 +114,11 @@ pub enum Verb {
         /// A directory in the repository
         #[arg(long, default_value = ".")]
         repo: PathBuf,
+        /// The content to allow, as a refusal names it [default: the hook in the worktree]
+        #[arg(long, value_name = "SHA256")]
+        hash: Option<String>,
         /// Show what is trusted and change nothing
-        #[arg(long)]
+        #[arg(long, conflicts_with = "hash")]
         show: bool,
         /// Take all trust back
         #[arg(long, conflicts_with = "show")]

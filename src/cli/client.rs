@@ -96,6 +96,10 @@ impl Client {
     pub async fn try_connect(layout: &Layout) -> std::io::Result<Self> {
         let address = read_info(layout).map_or_else(|| door::address(layout), |info| info.socket);
         let stream = UnixStream::connect(&address).await?;
+        let me = rustix::process::geteuid().as_raw();
+        if !stream.peer_cred().is_ok_and(|peer| peer.uid() == me || peer.uid() == 0) {
+            return Err(std::io::Error::other("another user listens at this address"));
+        }
         let (sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
         tokio::spawn(async move { drop(connection.await) });

@@ -119,7 +119,7 @@ async fn ask(global: &Global, verb: Verb) -> Done {
             show_one(global, &json!({ "id": lease, "released": true }), "")
         }
         Verb::Events { since, follow, env } => events(global, since, follow, env).await,
-        Verb::Trust { repo, show, revoke } => trust(global, &repo, show, revoke).await,
+        Verb::Trust { repo, hash, show, revoke } => trust(global, &repo, hash, show, revoke).await,
         Verb::Stop => stop(global).await,
         Verb::Doctor => Ok(doctor::run(global).await),
         Verb::Daemon { .. } | Verb::Completions { .. } | Verb::Man => Ok(ExitCode::SUCCESS),
@@ -177,9 +177,9 @@ async fn new(global: &Global, wanted: New) -> Done {
         let followed = follow_provision(&mut client, &found, &steps).await;
         steps.finish();
         followed?;
-        let mut client = Client::connect(global).await?;
-        let path = format!("/v1/environments/{}", encode(&found.id));
-        found = client.call(Method::GET, &path, NOTHING).await?;
+        // The same request again joins the first; normally there is nothing left to wait for.
+        let again = NewEnvironment { id: Some(found.id.clone()), ..body };
+        found = wait_for_end(global, &found, &again).await?;
     }
     match (&found.error, found.phase.as_str()) {
         (Some(problem), "failed") => Err(Failed(Box::new(problem.clone()))),
@@ -192,6 +192,21 @@ async fn new(global: &Global, wanted: New) -> Done {
     }
 }
 
+async fn wait_for_end(
+    global: &Global,
+    env: &EnvironmentView,
+    again: &NewEnvironment,
+) -> Result<EnvironmentView, Failed> {
+    let mut client = Client::connect(global).await?;
+    let path = format!("/v1/environments/{}", encode(&env.id));
+    let found: EnvironmentView = client.call(Method::GET, &path, NOTHING).await?;
+    if found.phase != "provisioning" || found.incarnation != env.incarnation {
+        return Ok(found);
+    }
+    let path = format!("/v1/environments?wait={WAIT_SECONDS}");
+    client.call(Method::POST, &path, Some(again)).await
+}
+
 /// Shows the steps of a provision until it is over, one way or the other.
 async fn follow_provision(
     client: &mut Client,
@@ -202,7 +217,9 @@ async fn follow_provision(
     let accept = [("accept", "text/event-stream")];
     let answer = client.send(Method::GET, &path, &accept, None).await?;
     if !answer.status().is_success() {
-        client::read(answer).await?;
+        // No room to watch; the environment is made all the same.
+        drop(client::read(answer).await);
+        steps.step("waiting");
         return Ok(());
     }
     let mut body = answer.into_body();
@@ -337,7 +354,13 @@ async fn events(global: &Global, since: u64, follow: bool, env: Option<String>) 
     Ok(ExitCode::SUCCESS)
 }
 
-async fn trust(global: &Global, repo: &Path, show: bool, revoke: bool) -> Done {
+async fn trust(
+    global: &Global,
+    repo: &Path,
+    named: Option<String>,
+    show: bool,
+    revoke: bool,
+) -> Done {
     let real = repo.canonicalize().map_err(|e| paths::fault("find", repo, &e))?;
     let repo = real.to_string_lossy().into_owned();
     let mut client = Client::connect(global).await?;
@@ -347,6 +370,12 @@ async fn trust(global: &Global, repo: &Path, show: bool, revoke: bool) -> Done {
         let wanted = TrustRequest { repo, hash: None };
         view = client.call(Method::PUT, "/v1/trust", Some(&wanted)).await?;
         return show_one(global, &view, "nothing in this repository is trusted any more\n");
+    }
+    if let Some(hash) = named {
+        let text = format!("hooks with sha256 {hash} are trusted\n");
+        let wanted = TrustRequest { repo, hash: Some(hash) };
+        view = client.call(Method::PUT, "/v1/trust", Some(&wanted)).await?;
+        return show_one(global, &view, &text);
     }
     let (Some(hook), Some(hash)) = (view.hook.clone(), view.hash.clone()) else {
         return show_one(global, &view, "this repository has no setup hook\n");
@@ -367,11 +396,11 @@ async fn stop(global: &Global) -> Done {
     };
     let _: Option<()> = client.call(Method::POST, "/v1/shutdown", NOTHING).await?;
     drop(client);
-    let lock = layout.daemon_lock();
+    let started = pid.and_then(crate::world::exec::start_time);
     let until = Instant::now() + STOP_LIMIT;
     loop {
-        let free = std::fs::File::open(&lock).is_ok_and(|f| f.try_lock_shared().is_ok());
-        if free || !lock.exists() {
+        // Asked by its id: taking its lock, even for a look, could turn a new daemon away.
+        if started.is_none() || pid.and_then(crate::world::exec::start_time) != started {
             return show_one(global, &json!({ "stopped": true, "pid": pid }), "stopped\n");
         }
         if Instant::now() > until {

@@ -213,6 +213,7 @@ impl Environment {
             Event::BranchSettled(e) => {
                 if let Some(teardown) = &mut self.teardown {
                     teardown.branch_deleted = e.deleted;
+                    teardown.rescue.clone_from(&e.rescue);
                 }
                 self.owed = None;
             }
@@ -273,6 +274,7 @@ impl Environment {
                     unsaved: Vec::new(),
                     trash: None,
                     branch_deleted: false,
+                    rescue: Vec::new(),
                 });
                 self.go(Phase::TearingDown, at);
                 self.enter(Step::Inspect, at);

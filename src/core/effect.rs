@@ -50,8 +50,8 @@ pub enum Outcome {
     Trashed(Option<HostPath>),
     /// [`Step::Unregister`]: git no longer knows it.
     Unregistered,
-    /// [`Step::SettleBranch`]: whether it was deleted, and why or why not.
-    BranchSettled(bool, String),
+    /// [`Step::SettleBranch`]: whether it was deleted, why or why not, and what was rescued.
+    BranchSettled(bool, String, Vec<String>),
 }
 
 /// A fact that an effect tells before it goes on.

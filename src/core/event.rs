@@ -337,6 +337,8 @@ pub struct BranchSettled {
     pub deleted: bool,
     /// Why it was kept, or that it held nothing of its own.
     pub reason: String,
+    /// Refs that hold what the worktree had and no branch has.
+    pub rescue: Vec<String>,
 }
 
 /// Kind 36: the incarnation is over.

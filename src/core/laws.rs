@@ -294,7 +294,7 @@ impl Bench {
             Step::Inspect => Outcome::Inspected(Vec::new()),
             Step::MoveToTrash => Outcome::Trashed(None),
             Step::Unregister => Outcome::Unregistered,
-            Step::SettleBranch => Outcome::BranchSettled(true, String::new()),
+            Step::SettleBranch => Outcome::BranchSettled(true, String::new(), Vec::new()),
         }
     }
 

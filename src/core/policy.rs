@@ -41,9 +41,10 @@ pub fn retry_delay(failed: u32) -> Duration {
 #[must_use]
 pub fn attempts_max(step: Step) -> u32 {
     match step {
-        Step::RunSetup | Step::RefreshIndex => 1,
-        Step::ResolveBase | Step::CopyIncluded | Step::Inspect => 3,
-        Step::AddWorktree => 5,
+        Step::RefreshIndex => 1,
+        // A hook that fails is not run again; what is repeated here is waiting for its turn.
+        Step::RunSetup | Step::ResolveBase | Step::CopyIncluded | Step::Inspect => 3,
+        Step::AddWorktree => 10,
         Step::MoveToTrash => 8,
         Step::RollBack | Step::Unregister | Step::SettleBranch => 20,
     }

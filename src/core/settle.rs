@@ -56,8 +56,8 @@ fn succeeded(env: &Environment, step: Step, outcome: Outcome) -> Decision {
         (Step::Unregister, Outcome::Unregistered) => {
             vec![RegistrationRemoved { environment }.into()]
         }
-        (Step::SettleBranch, Outcome::BranchSettled(deleted, reason)) => vec![
-            BranchSettled { environment: environment.clone(), deleted, reason }.into(),
+        (Step::SettleBranch, Outcome::BranchSettled(deleted, reason, rescue)) => vec![
+            BranchSettled { environment: environment.clone(), deleted, reason, rescue }.into(),
             Tombstoned { environment, leftovers: env.leftovers.clone() }.into(),
         ],
         (step, outcome) => {
@@ -138,6 +138,7 @@ fn give_up(env: &Environment, step: Step, fault: Fault) -> Vec<Event> {
                 environment: environment.clone(),
                 deleted: false,
                 reason: leftover.clone(),
+                rescue: Vec::new(),
             }
             .into(),
             Tombstoned { environment, leftovers: vec![leftover] }.into(),
@@ -147,6 +148,7 @@ fn give_up(env: &Environment, step: Step, fault: Fault) -> Vec<Event> {
                 environment: environment.clone(),
                 deleted: false,
                 reason: leftover.clone(),
+                rescue: Vec::new(),
             }
             .into(),
             Tombstoned { environment, leftovers: vec![leftover] }.into(),

@@ -170,6 +170,8 @@ pub struct Teardown {
     pub trash: Option<HostPath>,
     /// Whether the branch was deleted.
     pub branch_deleted: bool,
+    /// Refs that hold what the worktree had and no branch has.
+    pub rescue: Vec<String>,
 }
 
 /// A claim that an environment is in use.

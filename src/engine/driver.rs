@@ -20,7 +20,11 @@ use crate::world::cancel::Cancel;
 use crate::world::{Reporter, World};
 
 /// Most effects that run at once. Hooks mostly wait, so this is more than there are cores.
-pub const EFFECTS_MAX: usize = 32;
+pub const EFFECTS_MAX: usize = 64;
+/// Most setup hooks that run at once, so that hooks that hang leave room for everything else.
+pub const HOOKS_MAX: usize = 32;
+/// Most bases that are resolved, or file sets that are copied, at once.
+const OTHERS_MAX: usize = 8;
 
 /// Starts and stops effects.
 pub(super) struct Driver {
@@ -31,6 +35,7 @@ pub(super) struct Driver {
     /// Checkouts keep the processors busy; one more than cores fills the gaps between two, and
     /// with more they only get slower.
     checkouts_max: usize,
+    stuck: bool,
 }
 
 struct Running {
@@ -47,7 +52,7 @@ impl Driver {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let checkouts_max = cores + 1;
-        Self { world, mailbox, progress, running: BTreeMap::new(), checkouts_max }
+        Self { world, mailbox, progress, running: BTreeMap::new(), checkouts_max, stuck: false }
     }
 
     /// Starts what is owed and has room; asks what is not owed any more to stop.
@@ -59,10 +64,8 @@ impl Driver {
                 running.cancel.cancel();
             }
         }
+        self.stuck = false;
         for owed in state.owed(now) {
-            if self.running.len() >= EFFECTS_MAX {
-                break;
-            }
             if self.has_room(&owed)
                 && let Some(effect) = state.effect(&owed.id)
             {
@@ -72,9 +75,20 @@ impl Driver {
     }
 
     fn has_room(&self, owed: &OwedEffect) -> bool {
-        let checkouts = || self.running.values().filter(|r| r.step == Step::AddWorktree).count();
+        let most = match owed.step {
+            Step::AddWorktree => self.checkouts_max,
+            Step::RunSetup => HOOKS_MAX,
+            Step::ResolveBase | Step::CopyIncluded => OTHERS_MAX,
+            _ => EFFECTS_MAX,
+        };
         !self.running.contains_key(&owed.id.environment)
-            && (owed.step != Step::AddWorktree || checkouts() < self.checkouts_max)
+            && self.running.len() < EFFECTS_MAX
+            && self.running.values().filter(|r| r.step == owed.step).count() < most
+    }
+
+    /// Whether something could not be started that is owed now.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck
     }
 
     fn start(&mut self, effect: Effect) {
@@ -95,8 +109,11 @@ impl Driver {
             Ok(running) => {
                 self.running.insert(id.environment.clone(), running);
             }
-            // No thread or no descriptor: it stays owed and is tried after the next batch.
-            Err(e) => tracing::warn!(effect = %id, error = %e, "an effect cannot be started"),
+            // No thread or no descriptor: it stays owed and is tried again soon.
+            Err(e) => {
+                self.stuck = true;
+                tracing::warn!(effect = %id, error = %e, "an effect cannot be started");
+            }
         }
     }
 

@@ -45,6 +45,8 @@ pub struct Engine {
     driver: Driver,
     space: Space,
     stopping: Option<(String, Instant)>,
+    /// A time that is not behind the log, and when it was taken on the clock that only goes on.
+    anchor: (Time, Instant),
 }
 
 /// A batch that is decided and not yet durable.
@@ -71,7 +73,9 @@ impl Engine {
         };
         let space = Space::new(world.layout().root());
         let driver = Driver::new(world, sender, progress);
-        let engine = Self { journal, state, view, head, mailbox, driver, space, stopping: None };
+        let anchor = (wall_clock().max(state.at()), Instant::now());
+        let stopping = None;
+        let engine = Self { journal, state, view, head, mailbox, driver, space, stopping, anchor };
         (engine, handle)
     }
 
@@ -129,7 +133,8 @@ impl Engine {
             .stopping
             .as_ref()
             .map_or(FOREVER, |(_, since)| DRAIN_LIMIT.saturating_sub(since.elapsed()));
-        deadline.min(idle).min(drain)
+        let again = if self.driver.is_stuck() { Duration::from_secs(1) } else { FOREVER };
+        deadline.min(idle).min(drain).min(again)
     }
 
     fn is_over(&self) -> bool {
@@ -217,13 +222,17 @@ impl Engine {
         self.journal.checkpoint()
     }
 
-    /// Wall clock, but never behind the last record: a clock that is set back must not reorder
-    /// the log.
+    /// Wall clock, but never behind the last record, and never standing still: a clock that is set
+    /// back must neither reorder the log nor hold up what waits for a time.
     fn now(&self) -> Time {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let clock = Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
-        clock.max(self.state.at())
+        let (base, started) = self.anchor;
+        wall_clock().max(base.after(started.elapsed())).max(self.state.at())
     }
+}
+
+fn wall_clock() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn is_new_work(command: &Command) -> bool {

@@ -170,8 +170,13 @@ fn teardown_and_rest() -> Vec<Event> {
         DirectoryTrashed { environment: environment.clone(), trash: Some("/trash/demo.1".into()) }
             .into(),
         RegistrationRemoved { environment: environment.clone() }.into(),
-        BranchSettled { environment: environment.clone(), deleted: true, reason: "merged".into() }
-            .into(),
+        BranchSettled {
+            environment: environment.clone(),
+            deleted: true,
+            reason: "merged".into(),
+            rescue: vec!["refs/groundskeeper/rescue/demo/1".into()],
+        }
+        .into(),
         Tombstoned { environment: environment.clone(), leftovers: vec!["x".into()] }.into(),
         TeardownGaveUp {
             environment: environment.clone(),

@@ -89,6 +89,10 @@ fn fill_new(
         let made = checkout.with_new_branch(&plan.branch, &signature(task))?;
         if !made.status.success() {
             let git = Git::exact(common, None, Some(task.lock), task.cancel);
+            if is_ours(&git, &format!("refs/heads/{}", plan.branch), &signature(task))? {
+                // Made by an attempt that was interrupted; only the files are missing.
+                return checkout.run();
+            }
             return Err(branch_fault(&git, &plan.branch, "git checkout -b", &made)?);
         }
         point("add.branched");
@@ -202,7 +206,7 @@ fn published(task: &Task<'_>, admin: &Admin, target: &Path) -> Result<Option<(u6
         return Ok(None);
     }
     let found = marker::identity(target)?;
-    if found != Some((marker.device, marker.inode)) {
+    if found.map(|(_, inode)| inode) != Some(marker.inode) {
         // Ours, but of a directory that is no more: built anew.
         registration::remove(task, admin)?;
         return Ok(None);

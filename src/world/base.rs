@@ -222,6 +222,8 @@ impl Finder<'_> {
             "--quiet",
             "--no-tags",
             "--no-recurse-submodules",
+            "--no-write-fetch-head",
+            "--",
             remote,
             &refspec,
         ])?;

@@ -10,6 +10,7 @@
 //! It applies only where contents are written as they are stored. Anything else (filters, line
 //! endings, sparse or partial checkouts, odd trees) is left to git, with the reason recorded.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _};
@@ -97,8 +98,11 @@ impl Checkout<'_> {
 
     /// git's own checkout, which also makes the branch; fails if there is one of that name.
     pub(super) fn with_new_branch(&self, branch: &str, signature: &str) -> Result<Finished, Fault> {
+        // The reflog is the proof that the branch is ours, whatever the settings say.
+        let log = ["-c", "core.logAllRefUpdates=always"];
         let args = ["checkout", "--quiet", "--no-track", "--no-guess", "--no-recurse-submodules"];
-        let mut command = self.git.command(args.into_iter().chain(["-b", branch, self.commit]));
+        let branch = ["-b", branch, self.commit];
+        let mut command = self.git.command(log.into_iter().chain(args).chain(branch));
         super::add::sign(&mut command, signature);
         self.git.clone().within(LONG).run_command(command)
     }
@@ -454,7 +458,12 @@ impl Listing {
                 _ => return Err(odd()),
             }
         }
-        if listing.entries.is_sorted_by(|a, b| a.path < b.path) { Ok(listing) } else { Err(odd()) }
+        // A name that is both a link and a directory would lead what is below it out of the tree.
+        let folders: BTreeSet<&[u8]> = listing.trees.iter().map(|t| t.path.as_slice()).collect();
+        let doubled = folders.len() != listing.trees.len()
+            || listing.entries.iter().any(|e| folders.contains(e.path.as_slice()));
+        let sorted = listing.entries.is_sorted_by(|a, b| a.path < b.path);
+        if sorted && !doubled { Ok(listing) } else { Err(odd()) }
     }
 }
 

@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
 use super::cancel::Cancel;
 use crate::core::{Code, Fault};
@@ -138,6 +138,11 @@ impl Running {
             self.end_group();
         }
         ended?;
+        if self.failed_already() {
+            // What a failed command left running in its group must not outlive its failure. The
+            // leader is not yet collected, so the group's number cannot be anybody else's.
+            let _gone = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        }
         let status = self.child.wait().map_err(|e| wait_fault(&self.name, &e));
         self.reaped = true;
         status
@@ -188,6 +193,15 @@ impl Running {
             }
         }
         Ok(())
+    }
+
+    /// Whether the child has ended badly; it stays to be collected.
+    fn failed_already(&self) -> bool {
+        use rustix::process::{WaitId, WaitIdOptions, waitid};
+        let pid = Pid::from_child(&self.child);
+        let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let ended = waitid(WaitId::Pid(pid), how).ok().flatten();
+        ended.is_some_and(|status| status.exit_status() != Some(0))
     }
 
     fn too_slow(&self, limit: Duration) -> Fault {
@@ -266,39 +280,60 @@ fn pump(
 /// ever. None when there is no such process.
 #[must_use]
 pub fn start_time(pid: u32) -> Option<u64> {
+    stat_field(pid, 19)
+}
+
+/// A number in `/proc/<pid>/stat`, counted from the state (0); none for a process that has ended.
+fn stat_field(pid: u32, index: usize) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may hold anything, also spaces and brackets; the fields start after its last ')'.
     let rest = &stat[stat.rfind(')')? + 1..];
     let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
+    if matches!(fields.next()?, "Z" | "X") {
         return None;
     }
-    fields.nth(18)?.parse().ok()
+    fields.nth(index.checked_sub(1)?)?.parse().ok()
 }
 
-/// Ends a process group that an earlier daemon started, if its leader is still that very process.
+/// Ends a process group that an earlier daemon started: its leader, if that is still the very
+/// process that was recorded, and every member that carries `marker` in its environment.
 ///
 /// # Errors
 /// When the leader is alive after KILL and a grace.
-pub fn end_recorded_group(pid: u32, started: u64) -> Result<(), Fault> {
+pub fn end_recorded_group(pid: u32, started: u64, marker: &[u8]) -> Result<(), Fault> {
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let Some(group) = raw.filter(|_| start_time(pid) == Some(started)) else { return Ok(()) };
-    let Ok(pidfd) = pidfd_open(group, PidfdFlags::empty()) else { return Ok(()) };
-    for (signal, grace) in [(Signal::TERM, TERM_GRACE), (Signal::KILL, TERM_GRACE)] {
-        if start_time(pid) != Some(started) {
-            break;
+    let alive = || start_time(pid) == Some(started);
+    if let Some(group) = raw.filter(|_| alive())
+        && let Ok(pidfd) = pidfd_open(group, PidfdFlags::empty())
+    {
+        for signal in [Signal::TERM, Signal::KILL] {
+            if alive() {
+                let _gone = kill_process_group(group, signal);
+                drop(Ready::poll([Some(pidfd.as_fd()), None, None, None], TERM_GRACE));
+            }
         }
-        let _gone = kill_process_group(group, signal);
-        drop(Ready::poll([Some(pidfd.as_fd()), None, None, None], grace));
+        let _gone = kill_process_group(group, Signal::KILL);
     }
-    // Members that outlived their leader; the group id cannot be reused while one lives.
-    let _gone = kill_process_group(group, Signal::KILL);
-    if start_time(pid) == Some(started) {
+    for member in members(pid, marker) {
+        let _gone = kill_process(member, Signal::KILL);
+    }
+    if alive() {
         let message = format!("process {pid} of an earlier daemon does not end");
         return Err(Fault::new(Code::EnvironmentBusy, message, "end it by hand").transient());
     }
     Ok(())
+}
+
+/// Processes of a group that carry a marker in their environment, found anew at each call.
+fn members(group: u32, marker: &[u8]) -> Vec<Pid> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        stat_field(*pid, 2) == Some(group.into()) && environ.split(|b| *b == 0).any(|v| v == marker)
+    })
+    .filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+    .collect()
 }
 
 /// Both ends of a pipe-like channel that a child can hold as one of its standard streams.

@@ -21,7 +21,7 @@ use sha2::Digest as _;
 use super::exec::{self, Bounds, Running};
 use super::{Task, paths};
 use crate::core::event::SetupReport;
-use crate::core::{Code, Fault, Note, Outcome};
+use crate::core::{Code, Environment, Fault, Note, Outcome};
 use crate::killpoint::point;
 
 /// Where the setup hook is unless the configuration says otherwise.
@@ -56,7 +56,7 @@ pub fn hash(path: &Path) -> Result<String, Fault> {
 pub(super) fn run(task: &Task<'_>) -> Result<Outcome, Fault> {
     let env = task.env();
     if let Some((pid, started)) = env.hook {
-        exec::end_recorded_group(pid, started)?;
+        exec::end_recorded_group(pid, started, &hook_marker(env))?;
     }
     let target = paths::from_host(&env.plan.path);
     let hook = target.join(&env.plan.setup_path);
@@ -99,6 +99,13 @@ pub(super) fn run(task: &Task<'_>) -> Result<Outcome, Fault> {
     }))
 }
 
+/// What every process of an environment's hook has in its environment.
+pub(super) fn hook_marker(env: &Environment) -> Vec<u8> {
+    let mut marker = b"GROUNDSKEEPER_PATH=".to_vec();
+    marker.extend_from_slice(env.plan.path.as_bytes());
+    marker
+}
+
 fn trusted(task: &Task<'_>, hook: &Path) -> Result<String, Fault> {
     let plan = &task.env().plan;
     let hash = hash(hook)?;
@@ -111,8 +118,8 @@ fn trusted(task: &Task<'_>, hook: &Path) -> Result<String, Fault> {
         };
         let message = format!("the setup hook {name} is not trusted");
         let hint = format!(
-            "read it, then run `groundskeeper trust --repo {place}`; or leave it out with \
-             --no-setup"
+            "read it, then run `groundskeeper trust --repo {place} --hash {hash}`; or leave it out \
+             with --no-setup"
         );
         let fault = Fault::new(Code::NotTrusted, message, hint);
         return Err(fault.with_evidence([format!("sha256 {hash}")]));

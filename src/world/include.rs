@@ -5,7 +5,7 @@
 //! system can. What is not copied is reported; it does not fail the provision.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
@@ -192,36 +192,58 @@ impl Copier<'_> {
         Ok(())
     }
 
+    /// Under another name first, and given its own only when it is whole: a copy that was
+    /// interrupted must never be taken for the file.
     fn file(&mut self, path: &Path, found: &std::fs::Metadata) -> io::Result<bool> {
         let (from, to) = (self.source.join(path), self.target.join(path));
+        let mut part = std::ffi::OsString::from(".");
+        part.push(path.file_name().unwrap_or_default());
+        part.push(".gk-part");
+        let part = to.with_file_name(part);
+        paths::remove_file_if_any(&part)?;
+        let filled = self.fill(&from, &part, found);
+        let named = filled.and_then(|()| std::fs::hard_link(&part, &to));
+        paths::remove_file_if_any(&part)?;
+        match named {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                self.skip(path, "exists in the worktree");
+                Ok(false)
+            }
+            named => {
+                named?;
+                self.done.bytes += found.len();
+                Ok(true)
+            }
+        }
+    }
+
+    fn fill(&mut self, from: &Path, to: &Path, found: &std::fs::Metadata) -> io::Result<()> {
         if self.reflink {
-            match reflink_copy::reflink(&from, &to) {
+            match reflink_copy::reflink(from, to) {
                 Ok(()) => {
                     self.done.reflinked += 1;
-                    self.done.bytes += found.len();
-                    keep_time(&to, found)?;
-                    return Ok(true);
+                    return keep_time(to, found);
                 }
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(_) => self.reflink = false,
             }
         }
+        let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
+        let flags = flags.cast_signed();
+        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(from)?;
         let mode = found.permissions().mode() & 0o777;
-        let made = OpenOptions::new().write(true).create_new(true).mode(mode).open(&to);
-        let mut out = match made {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                self.skip(path, "exists in the worktree");
-                return Ok(false);
+        let mut out = OpenOptions::new().write(true).create_new(true).mode(mode).open(to)?;
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            if self.task.cancel.is_cancelled() {
+                return Err(io::ErrorKind::Interrupted.into());
             }
-            made => made?,
-        };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&from)?;
-        self.done.bytes += io::copy(&mut file, &mut out)?;
-        keep_time(&to, found)?;
-        Ok(true)
+            let count = file.read(&mut buffer)?;
+            if count == 0 {
+                return keep_time(to, found);
+            }
+            out.write_all(&buffer[..count])?;
+            point("include.inside_one");
+        }
     }
 
     /// A link is copied as a link if it stays inside; one that leads out is not.
@@ -245,6 +267,7 @@ impl Copier<'_> {
 
     /// A full disk ends the copy; anything else is about one path.
     fn trouble(&mut self, path: &Path, error: &io::Error) -> Result<(), Fault> {
+        self.task.cancel.check()?;
         let fault = paths::fault("copy", &self.source.join(path), error);
         if fault.code == Code::DiskFull {
             return Err(fault);

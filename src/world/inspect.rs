@@ -10,7 +10,7 @@ use super::git::{self, Git};
 use super::marker::{self, Admin, Marker};
 use super::teardown::own_commits;
 use super::{Task, paths};
-use crate::core::{Fault, Outcome};
+use crate::core::{Code, Fault, Outcome};
 
 /// Ignored directories that tools rebuild: their loss costs time, not work.
 pub const REBUILDABLE: [&str; 20] = [
@@ -42,11 +42,11 @@ const LINES_MAX: usize = 40;
 pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     let env = task.env();
     let target = paths::from_host(&env.plan.path);
-    let Some(found) = marker::identity(&target)? else {
-        return Ok(Outcome::Inspected(Vec::new()));
-    };
     let admin = Admin::of(task.log_id(), env).published;
     let marker = Marker::read(&admin)?;
+    let Some(found) = marker::identity(&target)? else {
+        return look_for_missing(task, &admin, marker.is_some(), &target);
+    };
     let root = task.layout().worktrees();
     marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
     let force = env.teardown.as_ref().is_some_and(|t| t.force);
@@ -57,6 +57,46 @@ pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
             Ok(Outcome::Inspected(vec![format!("could not be inspected: {fault}")]))
         }
         Err(fault) => Err(fault.transient()),
+    }
+}
+
+/// The directory is not where it belongs: gone is fine, elsewhere is not ours to forget.
+fn look_for_missing(
+    task: &Task<'_>,
+    admin: &Path,
+    registered: bool,
+    target: &Path,
+) -> Result<Outcome, Fault> {
+    let moved = |place: String| {
+        let message = format!("the worktree of {} is not at {}", task.env().id, target.display());
+        let hint = "move it back, or remove it yourself; nothing was touched";
+        Err(Fault::new(Code::NotOurs, message, hint).with_evidence([place]))
+    };
+    if !target.starts_with(task.layout().place_of(&task.env().id)) {
+        return moved("the data directory has another place now".into());
+    }
+    let mut lines = Lines::default();
+    beside(task, target, &mut lines);
+    if registered {
+        let pointer = std::fs::read(admin.join("gitdir")).unwrap_or_default();
+        let pointer = paths::from_bytes(pointer.trim_ascii_end());
+        if !pointer.as_os_str().is_empty() && pointer.exists() {
+            return moved(format!("git knows it as {}", pointer.display()));
+        }
+        in_progress(admin, &mut lines);
+        let git = Git::exact(admin, None, Some(task.lock), task.cancel);
+        unpushed(task, &git, &mut lines)?;
+    }
+    Ok(Outcome::Inspected(lines.finish()))
+}
+
+/// What lies beside the worktree in its folder is not ours and will not be moved.
+fn beside(task: &Task<'_>, target: &Path, lines: &mut Lines) {
+    let place = task.layout().place_of(&task.env().id);
+    for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+        if Some(entry.file_name().as_os_str()) != target.file_name() {
+            lines.push(format!("beside the worktree: {}", entry.path().display()));
+        }
     }
 }
 
@@ -83,7 +123,8 @@ fn look(task: &Task<'_>, admin: &Path, target: &Path) -> Result<Vec<String>, Fau
             _ => lines.push(format!("changed: {shown}")),
         }
     }
-    hidden_edits(&git, &mut lines)?;
+    hidden_edits(&git, target, &mut lines)?;
+    beside(task, target, &mut lines);
     unpushed(task, &git, &mut lines)?;
     Ok(lines.finish())
 }
@@ -128,10 +169,12 @@ fn in_progress(admin: &Path, lines: &mut Lines) {
 }
 
 /// Edits that status is told not to show: skip-worktree and assume-unchanged.
-fn hidden_edits(git: &Git<'_>, lines: &mut Lines) -> Result<(), Fault> {
+fn hidden_edits(git: &Git<'_>, target: &Path, lines: &mut Lines) -> Result<(), Fault> {
     let listed = git.output(["ls-files", "-v", "-z"])?;
     for entry in listed.split(|b| *b == 0).filter(|e| e.len() > 2) {
-        if entry[0] == b'S' || entry[0].is_ascii_lowercase() {
+        // A sparse checkout leaves files out and marks them the same way; those hide nothing.
+        let there = target.join(paths::from_bytes(&entry[2..])).symlink_metadata().is_ok();
+        if there && (entry[0] == b'S' || entry[0].is_ascii_lowercase()) {
             let path = String::from_utf8_lossy(&entry[2..]);
             lines.push(format!("hidden from status: {path}"));
         }

@@ -170,11 +170,16 @@ pub fn prove(
         let (name, life) = (&marker.environment, marker.incarnation);
         return refuse(format!("its marker names {name}, incarnation {life}"));
     }
-    if (marker.device, marker.inode) != found {
+    // Some file systems get another device number at each mount; then it is that of our root.
+    let current = identity(&root)?.map(|(device, _)| device);
+    let same = |device: u64, inode: u64| {
+        inode == found.1 && (device == found.0 || Some(found.0) == current)
+    };
+    if !same(marker.device, marker.inode) {
         return refuse("another directory stands in its place".into());
     }
     match &env.worktree {
-        Some(w) if (w.device, w.inode) != found => {
+        Some(w) if !same(w.device, w.inode) => {
             refuse("the log knows another directory at its place".into())
         }
         _ => Ok(()),

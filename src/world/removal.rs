@@ -75,6 +75,13 @@ pub(super) fn delete_tree(path: &Path) -> Result<(), Fault> {
     }
 }
 
+/// Renames a worktree into a folder of its own elsewhere; what lies beside it stays.
+pub(super) fn move_into(worktree: &Path, folder: &Path) -> Result<(), Fault> {
+    std::fs::create_dir_all(folder).map_err(paths::failed("create", folder))?;
+    let to = folder.join(worktree.file_name().unwrap_or_default());
+    std::fs::rename(worktree, to).map_err(paths::failed("move", worktree))
+}
+
 /// Deletes what is in a directory, but not the directory.
 pub(super) fn empty(path: &Path) -> Result<(), Fault> {
     no_mounts(path)?;

@@ -5,7 +5,7 @@
 
 use super::git::Git;
 use super::marker::{self, Admin, Marker};
-use super::{Task, add, exec, paths, registration, removal};
+use super::{Task, add, exec, hook, paths, registration, removal};
 use crate::core::{Fault, Outcome};
 use crate::killpoint::point;
 
@@ -13,7 +13,7 @@ use crate::killpoint::point;
 pub(super) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
     let env = task.env();
     if let Some((pid, started)) = env.hook {
-        exec::end_recorded_group(pid, started)?;
+        exec::end_recorded_group(pid, started, &hook::hook_marker(env))?;
     }
     let admin = Admin::of(task.log_id(), env);
     remove_directory(task, &admin)?;
@@ -25,24 +25,22 @@ pub(super) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
     Ok(Outcome::RolledBack)
 }
 
-/// Renames the place to the trash, then deletes it; both can be repeated.
+/// Renames the worktree away. One that was published may have been worked in: it goes to the trash
+/// like any other. What never was anybody's is deleted; both can be repeated.
 fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
     let env = task.env();
     let layout = task.layout();
     let doomed = layout.rollback_of(&env.id, env.incarnation);
     let target = paths::from_host(&env.plan.path);
     let place = layout.place_of(&env.id);
+    removal::delete_tree(&doomed)?;
     if let Some(found) = marker::identity(&target).unwrap_or(None) {
-        let mine = [&admin.published, &admin.staged].into_iter().any(|dir| {
-            Marker::read(dir).ok().flatten().is_some_and(|m| {
-                let root = layout.worktrees();
-                marker::prove(&root, &target, found, Some(&m), task.log_id(), env).is_ok()
-            })
-        });
-        if mine {
-            removal::no_mounts(&place)?;
-            removal::delete_tree(&doomed)?;
-            std::fs::rename(&place, &doomed).map_err(paths::failed("move", &place))?;
+        if let Some((marker, used)) = marker_of(task, admin) {
+            let root = layout.worktrees();
+            marker::prove(&root, &target, found, Some(&marker), task.log_id(), env)?;
+            removal::no_mounts(&target)?;
+            let to = if used { layout.trash_of(&env.id, env.incarnation) } else { doomed.clone() };
+            removal::move_into(&target, &to)?;
             point("rollback.directory_moved");
         } else {
             // At most an empty directory of ours, made before there was a marker.
@@ -51,6 +49,14 @@ fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
     }
     paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
     removal::delete_tree(&doomed)
+}
+
+/// The marker of this provision, and whether git (and with it anybody) knew the worktree.
+fn marker_of(task: &Task<'_>, admin: &Admin) -> Option<(Marker, bool)> {
+    [(&admin.published, true), (&admin.staged, false)].into_iter().find_map(|(dir, used)| {
+        let marker = Marker::read(dir).ok().flatten()?;
+        marker.is_of(task.log_id(), task.env()).then_some((marker, used))
+    })
 }
 
 /// Deletes the branch if our line is in its reflog and it still is where we put it.
@@ -69,6 +75,9 @@ fn remove_branch(task: &Task<'_>) -> Result<(), Fault> {
     let tip = git.run(["rev-parse", "--verify", "--quiet", &reference])?;
     let at_base = tip.stdout.trim_ascii_end() == base.commit.as_bytes();
     if !at_base || !add::is_ours(&git, &reference, &add::signature(task))? {
+        return Ok(());
+    }
+    if registration::checked_out(&common, &reference).is_some() {
         return Ok(());
     }
     // With the old value: if somebody commits to it this very moment, it stays.

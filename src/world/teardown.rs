@@ -17,25 +17,25 @@ pub(super) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault> {
     let target = paths::from_host(&env.plan.path);
     let trash = layout.trash_of(&env.id, env.incarnation);
     let name = target.file_name().unwrap_or_default();
+    let place = layout.place_of(&env.id);
     if let Some(found) = marker::identity(&target)? {
         let admin = Admin::of(task.log_id(), env);
         let marker = Marker::read(&admin.published)?;
         let root = layout.worktrees();
         marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
-        let place = layout.place_of(&env.id);
-        removal::no_mounts(&place)?;
+        removal::no_mounts(&target)?;
         point("trash.proven");
-        std::fs::rename(&place, &trash).map_err(paths::failed("move", &place))?;
+        removal::move_into(&target, &trash)?;
         point("trash.moved");
-        for dir in [root, layout.trash()] {
-            paths::sync_dir(&dir).map_err(paths::failed("sync", &dir))?;
+        for dir in [place.as_path(), trash.as_path(), &layout.trash()] {
+            paths::sync_dir(dir).map_err(paths::failed("sync", dir))?;
         }
-    } else {
-        let place = layout.place_of(&env.id);
-        paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
     }
-    let there = paths::exists(&trash).map_err(paths::failed("look at", &trash))?;
-    Ok(Outcome::Trashed(there.then(|| paths::to_host(&trash.join(name)))))
+    // What somebody put beside the worktree is not ours and keeps the folder where it is.
+    paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
+    let trashed = trash.join(name);
+    let there = paths::exists(&trashed).map_err(paths::failed("look at", &trashed))?;
+    Ok(Outcome::Trashed(there.then(|| paths::to_host(&trashed))))
 }
 
 /// Performs [`Step::Unregister`](crate::core::Step::Unregister): git does not know it any more.
@@ -48,15 +48,37 @@ pub(super) fn unregister(task: &Task<'_>) -> Result<Outcome, Fault> {
 /// Performs [`Step::SettleBranch`](crate::core::Step::SettleBranch), and puts the registration
 /// away, which by now nobody reads any more.
 pub(super) fn settle_branch(task: &Task<'_>) -> Result<Outcome, Fault> {
-    let settled = branch(task)?;
-    registration::put_away(task, &Admin::of(task.log_id(), task.env()))?;
-    Ok(settled)
+    let admin = Admin::of(task.log_id(), task.env());
+    // Once it is put away, git no longer counts the worktree's HEAD as a reason to keep commits.
+    let rescue = rescue_head(task, &admin)?;
+    let (deleted, reason) = branch(task)?;
+    registration::put_away(task, &admin)?;
+    Ok(Outcome::BranchSettled(deleted, reason, rescue))
 }
 
-fn branch(task: &Task<'_>) -> Result<Outcome, Fault> {
+/// A ref on the commit of a detached HEAD that nothing else holds.
+fn rescue_head(task: &Task<'_>, admin: &Admin) -> Result<Vec<String>, Fault> {
+    let env = task.env();
+    let head = std::fs::read_to_string(admin.published.join("HEAD")).unwrap_or_default();
+    let head = head.trim_end();
+    if head.is_empty() || head.starts_with("ref: ") {
+        return Ok(Vec::new());
+    }
+    let common = paths::from_host(&env.plan.repository.common_dir);
+    let git = Git::exact(&common, None, Some(task.lock), task.cancel);
+    let args = ["rev-list", "--count", head, "--not", "--branches", "--tags", "--remotes"];
+    if git.line(args)? == "0" {
+        return Ok(Vec::new());
+    }
+    let name = format!("refs/groundskeeper/rescue/{}/{}", env.id, env.incarnation);
+    git.output(["update-ref", "-m", "groundskeeper: rescued", &name, head])?;
+    Ok(vec![name])
+}
+
+fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     let env = task.env();
     let plan = &env.plan;
-    let settled = |deleted: bool, why: String| Ok(Outcome::BranchSettled(deleted, why));
+    let settled = |deleted: bool, why: String| Ok((deleted, why));
     if plan.reuse_branch {
         return settled(false, "it was there before".into());
     }

@@ -156,5 +156,38 @@ fn worktree_settings_and_sparse_patterns_are_taken_along() {
     assert!(path.join("README").exists() && path.join("dir0").exists());
     assert!(!path.join("dir1").exists(), "sparse as the worktree it came from");
     assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
+    bench.ok(&["rm", "demo"]);
     bench.check(&[&repo]);
+}
+
+/// A tree that git itself would never write: a link, and a directory of the same name with a link
+/// in it, which would be made wherever the first one leads.
+#[test]
+fn a_tree_that_leads_out_of_the_worktree_is_left_to_git() {
+    use std::io::Write as _;
+    let bench = Bench::new();
+    let repo = bench.repo("project", 450);
+    let outside = bench.path("outside");
+    std::fs::create_dir(&outside).expect("a folder");
+    let feed = |args: &[&str], input: &str| {
+        let mut child = std::process::Command::new("git")
+            .arg("-C")
+            .arg(&repo)
+            .args(args)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("git runs");
+        child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("fed");
+        let output = child.wait_with_output().expect("ended");
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    };
+    let link = feed(&["hash-object", "-w", "--stdin"], outside.to_str().expect("text"));
+    let inner = feed(&["mktree"], &format!("120000 blob {link}\tplanted\n"));
+    let rest = bench.git(&repo, &["ls-tree", "main"]);
+    let odd = format!("{rest}\n120000 blob {link}\tzz\n040000 tree {inner}\tzz\n");
+    let tree = feed(&["mktree"], &odd);
+    let commit = bench.git(&repo, &["commit-tree", "-m", "odd", &tree]);
+    bench.gk(&["new", "demo", "--repo", repo.to_str().expect("text"), "--base", &commit]);
+    assert_eq!(std::fs::read_dir(&outside).expect("a folder").count(), 0, "nothing got out");
 }

@@ -63,6 +63,52 @@ fn work_that_is_saved_nowhere_else_is_named() {
 }
 
 #[test]
+fn what_lies_beside_a_worktree_is_named_and_never_moved() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    let beside = path.with_file_name("scratch");
+    bench.write(&beside.join("notes"), "work\n");
+    assert!(refusal(&bench, "demo").contains("beside the worktree"));
+    bench.ok(&["rm", "demo", "--force"]);
+    assert!(beside.join("notes").exists() && !path.exists());
+    std::fs::remove_dir_all(beside.parent().expect("a place")).expect("removed");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn commits_on_a_detached_head_get_a_ref() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.git(&path, &["switch", "-q", "--detach"]);
+    bench.write(&path.join("work"), "w\n");
+    let commit = bench.commit(&path, "work on nothing");
+    assert!(refusal(&bench, "demo").contains("unpushed: 1 commits"));
+    let removed = bench.ok(&["rm", "demo", "--force"]);
+    assert_eq!(removed["rescue"][0], "refs/groundskeeper/rescue/demo/1");
+    bench.git(&repo, &["gc", "-q", "--prune=now"]);
+    assert_eq!(bench.git(&repo, &["rev-parse", "refs/groundskeeper/rescue/demo/1"]), commit);
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_worktree_that_was_moved_is_not_forgotten() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    let (from, to) = (path.to_str().expect("text"), bench.path("elsewhere"));
+    bench.git(&repo, &["worktree", "unlock", from]);
+    bench.git(&repo, &["worktree", "move", from, to.to_str().expect("text")]);
+    let (_, error) = bench.refused(&["rm", "demo", "--force"]);
+    assert_eq!(error["code"], "not_ours", "{error:#}");
+    assert_eq!(bench.git(&to, &["status", "--porcelain"]), "");
+    bench.git(&repo, &["worktree", "move", to.to_str().expect("text"), from]);
+    bench.ok(&["rm", "demo"]);
+    bench.check(&[&repo]);
+}
+
+#[test]
 fn pushed_and_merged_work_may_go() {
     let bench = Bench::new();
     let origin = bench.repo("origin", 3);

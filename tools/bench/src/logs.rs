@@ -61,7 +61,13 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
             TeardownInspected { environment: id(), unsaved: Vec::new() }.into(),
             DirectoryTrashed { environment: id(), trash: Some(path) }.into(),
             RegistrationRemoved { environment: id() }.into(),
-            BranchSettled { environment: id(), deleted: true, reason: String::new() }.into(),
+            BranchSettled {
+                environment: id(),
+                deleted: true,
+                reason: String::new(),
+                rescue: Vec::new(),
+            }
+            .into(),
             Tombstoned { environment: id(), leftovers: Vec::new() }.into(),
         ]);
     }

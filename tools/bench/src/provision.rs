@@ -210,7 +210,7 @@ fn one_by_one(dir: &Path, repo: &Path) {
 
 fn forget_theirs(dir: &Path, repo: &Path, round: u32) {
     for n in 0..AT_ONCE {
-        let kept = dir.join(format!("kept-{round}-{n}"));
+        let kept = dir.join(format!("kept-at-once-{round}-{n}"));
         std::fs::rename(dir.join(format!("theirs-{n}")), kept).expect("moved");
     }
     assert!(git(repo, &["worktree", "prune"]));
