@@ -18,7 +18,7 @@ use crate::api::routes::{About, now};
 use crate::api::{App, door, events, router};
 use crate::config::Config;
 use crate::core::{Code, Command, Fault};
-use crate::engine::{Ended, Engine, Handle, priority};
+use crate::engine::{Ended, Engine, Handle, make_room, priority};
 use crate::journal::{self, Journal};
 use crate::world::cancel::Cancel;
 use crate::world::layout::Layout;
@@ -50,6 +50,7 @@ pub fn run(data_dir: &Path) -> Result<(), Fault> {
     let git = git::check_version(&cancel)?;
     World::prepare(&layout)?;
     raise_file_limit();
+    make_room(layout.root());
     let options = journal::Options::default();
     let (journal, found) = Journal::open(&layout.log(), options).map_err(|e| log_fault(&e))?;
     tracing::info!(head = %found.head.seq, folded = found.folded, "log opened");

@@ -18,3 +18,4 @@ mod space;
 
 pub use handle::{Handle, Progress, Receipt};
 pub use run::{Ended, Engine, MAILBOX_MAX};
+pub use space::make_room;

@@ -193,6 +193,7 @@ impl Engine {
     fn finish(&mut self, batch: Batch) -> Result<(), journal::Error> {
         point("engine.decided");
         if !batch.records.is_empty() {
+            self.space.before_commit();
             self.journal.append(&batch.records, &self.state)?;
             point("engine.committed");
             let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);

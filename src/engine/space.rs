@@ -2,7 +2,8 @@
 //!
 //! A log that cannot be written ends the daemon. So before the disk is quite full, requests that
 //! would use more of it are refused with `disk_full`, and the daemon goes on serving reads,
-//! removals and the effects under way.
+//! removals and the effects under way. What is under way may still fill the disk to the last byte;
+//! for that there is a ballast file, which is let go of to make room for the records of the end.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,6 +15,50 @@ const FREE_BYTES_MIN: u64 = 16 << 20;
 /// How long one look at the file system is believed.
 const BELIEVED: Duration = Duration::from_millis(500);
 
+/// Bytes that are set aside, enough for thousands of records.
+const BALLAST_BYTES: u64 = 8 << 20;
+/// Free bytes below which the ballast is let go of.
+const BALLAST_AT: u64 = 2 << 20;
+/// Free bytes above which there is enough to set some aside.
+const AMPLE: u64 = 64 << 20;
+
+/// Lets go of the ballast when there is hardly any space left. Called before a log is opened and
+/// before each commit. Returns the free bytes that were found.
+pub fn make_room(root: &Path) -> u64 {
+    let free = free_below(root);
+    if free < BALLAST_AT && std::fs::remove_file(ballast(root)).is_ok() {
+        tracing::warn!("the disk is full; the space that was set aside is used now");
+    }
+    free
+}
+
+fn ballast(root: &Path) -> PathBuf {
+    root.join("ballast")
+}
+
+/// Sets space aside if there is enough and none is yet. That it fails is no reason not to run.
+fn set_aside(root: &Path) {
+    let path = ballast(root);
+    if path.exists() || free_below(root) < AMPLE {
+        return;
+    }
+    let fresh = path.with_extension("new");
+    let made = std::fs::File::create(&fresh).and_then(|file| {
+        let flags = rustix::fs::FallocateFlags::empty();
+        rustix::fs::fallocate(&file, flags, 0, BALLAST_BYTES)?;
+        std::fs::rename(&fresh, &path)
+    });
+    if let Err(e) = made {
+        drop(std::fs::remove_file(&fresh));
+        tracing::debug!(error = %e, "no space is set aside");
+    }
+}
+
+fn free_below(root: &Path) -> u64 {
+    // A file system that cannot be asked is found out by whoever writes to it.
+    rustix::fs::statvfs(root).map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize))
+}
+
 /// Watches the free space of the data directory's file system.
 #[derive(Debug)]
 pub(super) struct Space {
@@ -23,7 +68,14 @@ pub(super) struct Space {
 
 impl Space {
     pub(super) fn new(path: &Path) -> Self {
+        set_aside(path);
         Self { path: path.to_owned(), seen: None }
+    }
+
+    /// Makes sure that a commit finds the little space that it needs.
+    pub(super) fn before_commit(&mut self) {
+        let free = make_room(&self.path);
+        self.seen = Some((Instant::now(), free));
     }
 
     /// Refuses a command that would use space when there is hardly any.
@@ -43,9 +95,7 @@ impl Space {
         {
             return bytes;
         }
-        // A file system that cannot be asked is found out by whoever writes to it.
-        let bytes = rustix::fs::statvfs(&self.path)
-            .map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize));
+        let bytes = free_below(&self.path);
         self.seen = Some((Instant::now(), bytes));
         bytes
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <data>/log.redb                 the log
+//! <data>/ballast                  space set aside for when the disk is full
 //! <data>/daemon.lock              held by the daemon that owns the directory
 //! <data>/daemon.json              who that is and where it listens
 //! <data>/daemon.log               what a daemon started by the command line has to say

@@ -218,7 +218,7 @@ fn a_record_that_must_be_understood_and_is_not_stops_the_start() {
 fn a_log_that_cannot_be_written_ends_the_daemon_and_loses_nothing() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
-    let Some(mount) = Tmpfs::new(&bench.data()) else { return };
+    let Some(mount) = Tmpfs::new(&bench.data(), "24m") else { return };
     let mut daemon = Daemon::start(&bench);
     bench.new_env("demo", &repo, &[]);
     let filler = mount.0.join("filler");
@@ -253,6 +253,37 @@ fn a_log_that_cannot_be_written_ends_the_daemon_and_loses_nothing() {
 }
 
 #[test]
+fn a_disk_filled_to_the_last_byte_leaves_room_to_clean_up() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let Some(mount) = Tmpfs::new(&bench.data(), "96m") else { return };
+    let mut daemon = Daemon::start(&bench);
+    bench.new_env("demo", &repo, &[]);
+    let fill = |name: &str| {
+        let mut file = std::fs::File::create(mount.0.join(name)).expect("a file");
+        while std::io::Write::write_all(&mut file, &[1; 4_096]).is_ok() {}
+    };
+    fill("filler");
+    for _ in 0..20 {
+        bench.ok(&["--no-autostart", "lease", "demo", "--for", "1h"]);
+    }
+    assert!(!mount.0.join("ballast").exists(), "what was set aside is in use");
+    let (_, error) =
+        bench.refused(&["--no-autostart", "new", "x", "--repo", repo.to_str().expect("text")]);
+    assert_eq!(error["code"], "disk_full");
+    daemon.kill();
+    let mut daemon = Daemon::start(&bench);
+    bench.ok(&["--no-autostart", "rm", "demo", "--force"]);
+    assert!(!daemon.is_dead());
+    std::fs::remove_file(mount.0.join("filler")).expect("removed");
+    bench.check(&[&repo]);
+    bench.ok(&["stop"]);
+    bench.ok(&["ls"]);
+    assert!(mount.0.join("ballast").exists(), "set aside again");
+    bench.ok(&["stop"]);
+}
+
+#[test]
 fn the_log_of_a_killed_daemon_is_read_without_a_change() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
@@ -271,7 +302,7 @@ fn the_log_of_a_killed_daemon_is_read_without_a_change() {
 fn a_full_disk_refuses_new_work_and_keeps_the_daemon_up() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
-    let Some(mount) = Tmpfs::new(&bench.data()) else { return };
+    let Some(mount) = Tmpfs::new(&bench.data(), "24m") else { return };
     bench.new_env("before", &repo, &[]);
     let filler = mount.0.join("filler");
     let mut size = 20_usize << 20;
@@ -297,10 +328,10 @@ struct Tmpfs(PathBuf);
 
 impl Tmpfs {
     /// None where mounting is not allowed; what needs it is then not tested on that machine.
-    fn new(place: &Path) -> Option<Self> {
+    fn new(place: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir(place).expect("a folder");
         let mut command = std::process::Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(place);
+        command.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(place);
         if command.output().is_ok_and(|o| o.status.success()) {
             return Some(Self(place.to_owned()));
         }
