@@ -20,8 +20,13 @@ impl State {
         self.boot = record.boot;
         let at = At { seq: record.seq, time: record.at };
         match &record.event {
-            Event::DaemonStarted(_) => self.count_interruptions(at),
-            Event::DaemonStopped(_) | Event::Opaque(_) => {}
+            Event::DaemonStarted(_) => {
+                if !std::mem::take(&mut self.orderly) {
+                    self.count_interruptions(at);
+                }
+            }
+            Event::DaemonStopped(_) => self.orderly = true,
+            Event::Opaque(_) => {}
             Event::ProvisionRequested(e) => self.provision(at, e),
             Event::LeaseGranted(e) => self.lease_granted(at, e),
             Event::LeaseReleased(e) => drop(self.leases.remove(&e.lease)),

@@ -26,7 +26,7 @@ impl State {
     /// A [`Fault`] when a rule forbids it; nothing has changed then.
     pub fn decide(&self, now: Time, command: Command) -> Decision {
         match command {
-            Command::Start { pid, version } => Ok(vec![DaemonStarted { pid, version }.into()]),
+            Command::Start { pid, version } => Ok(self.decide_start(pid, version)),
             Command::Stop { reason } => Ok(vec![DaemonStopped { reason }.into()]),
             Command::Provision { environment, plan, actor, request } => {
                 self.decide_provision(environment, plan, actor, request)
@@ -63,6 +63,20 @@ impl State {
             },
             Command::Tick => Ok(self.decide_tick(now)),
         }
+    }
+
+    /// A step that daemons keep dying in is given up, so that it cannot go on for ever.
+    fn decide_start(&self, pid: u32, version: String) -> Vec<Event> {
+        let mut events = vec![DaemonStarted { pid, version }.into()];
+        for env in self.environments() {
+            let Some(owed) = &env.owed else { continue };
+            if !self.orderly && owed.interruptions + 1 >= policy::INTERRUPTIONS_MAX {
+                let message = format!("the daemon ended {} times at this", owed.interruptions + 1);
+                let fault = Fault::new(Code::Defect, message, "look into the daemon's log");
+                events.extend(settle::give_up(env, owed.step, fault));
+            }
+        }
+        events
     }
 
     fn decide_provision(

@@ -454,6 +454,33 @@ fn interrupted_steps_are_put_behind_the_others_after_a_while() {
 }
 
 #[test]
+fn a_step_that_daemons_keep_dying_in_is_given_up() {
+    let mut bench = Bench::new();
+    bench.act(&Act::Provision { who: 0, keep: false, key: None });
+    for _ in 1..super::policy::INTERRUPTIONS_MAX {
+        bench.wait(Duration::from_secs(60));
+        assert_eq!(bench.state.owed(bench.now).next().map(|o| o.step), Some(Step::ResolveBase));
+        bench.crash(0);
+    }
+    bench.wait(Duration::from_secs(60));
+    bench.crash(0);
+    assert_eq!(bench.state.owed(bench.now).next().map(|o| o.step), Some(Step::RollBack));
+    bench.drain();
+    assert_eq!(bench.state.environment(&name(0)).map(|e| e.phase), Some(Phase::Failed));
+}
+
+#[test]
+fn an_orderly_restart_is_no_interruption() {
+    let mut bench = Bench::new();
+    bench.act(&Act::Provision { who: 0, keep: false, key: None });
+    for _ in 0..super::policy::INTERRUPTIONS_MAX {
+        bench.command(Command::Stop { reason: "test".into() });
+        bench.crash(0);
+        assert_eq!(bench.state.owed(bench.now).count(), 1, "owed at once");
+    }
+}
+
+#[test]
 fn seqs_are_consecutive_and_time_is_kept() {
     let bench =
         run(&[Act::Provision { who: 0, keep: true, key: None }, Act::Start], Broken::Nothing);

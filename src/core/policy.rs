@@ -25,6 +25,10 @@ pub const INDEX_REFRESH_DELAY: Duration = Duration::from_millis(1_200);
 /// How many times a daemon may die during one step before the step is started later than the rest.
 pub const INTERRUPTIONS_FREE: u32 = 5;
 
+/// How many times a daemon may die during one step before the step is given up: whatever it is, it
+/// must not go on for ever.
+pub const INTERRUPTIONS_MAX: u32 = 50;
+
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 

@@ -118,7 +118,8 @@ fn failed(now: Time, env: &Environment, step: Step, fault: Fault) -> Vec<Event> 
     give_up(env, step, fault)
 }
 
-fn give_up(env: &Environment, step: Step, fault: Fault) -> Vec<Event> {
+/// The events that end a step without success. A rollback that is given up says what it left.
+pub(super) fn give_up(env: &Environment, step: Step, fault: Fault) -> Vec<Event> {
     let environment = env.id.clone();
     let name = step.as_str().to_owned();
     let leftover = format!("{name}: {fault}");

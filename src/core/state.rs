@@ -202,6 +202,8 @@ pub struct State {
     pub(super) seq: Seq,
     pub(super) at: Time,
     pub(super) boot: u32,
+    /// The last daemon closed the log in an orderly way; what it left owed did not end it.
+    pub(super) orderly: bool,
     pub(super) environments: BTreeMap<EnvironmentId, Environment>,
     pub(super) leases: BTreeMap<LeaseId, Lease>,
     pub(super) trust: BTreeMap<HostPath, Vec<String>>,

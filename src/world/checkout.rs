@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{OFlags, openat};
 
 use super::attributes::{self, Config};
-use super::exec::{Finished, Running};
+use super::exec::{Finished, Patient, Running};
 use super::git::{Git, LONG};
 use super::index::{self, Entry, Hash, Stat, Tree};
 use super::{paths, removal};
@@ -33,6 +33,8 @@ const FILES_MIN: u32 = 400;
 const THREADS_MAX: usize = 4;
 /// Largest file that is held in memory; a larger one is a reason to use git.
 const BLOB_BYTES_MAX: u64 = 64 << 20;
+/// Longest time that git may take for one object.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 const AGE: Duration = Duration::from_secs(2);
 
 /// Where a checkout goes and what it is of.
@@ -311,13 +313,13 @@ impl Checkout<'_> {
         };
         std::thread::scope(|scope| {
             let feeder = scope.spawn(|| feed(stdin, entries));
-            let mut reader = BufReader::with_capacity(256 * 1024, stdout);
+            let patient = Patient::new(stdout, self.git.cancel(), SILENCE_MAX);
+            let mut reader = BufReader::with_capacity(256 * 1024, patient);
             let mut blob = Vec::new();
             for (n, entry) in entries.iter().enumerate() {
-                if n % 64 == 0 {
-                    self.git.cancel().check()?;
-                }
-                read_blob(&mut reader, entry, &mut blob)?;
+                let read = read_blob(&mut reader, entry, &mut blob);
+                self.git.cancel().check()?;
+                read?;
                 each(n, &blob)?;
             }
             // Whether feeding failed shows in what was read; the thread must only end.

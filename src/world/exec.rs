@@ -261,6 +261,33 @@ impl Ready {
     }
 }
 
+/// A pipe that is read by somebody who may be stopped, and who does not wait for ever.
+#[derive(Debug)]
+pub struct Patient<'a, R> {
+    inner: R,
+    cancel: &'a Cancel,
+    limit: Duration,
+}
+
+impl<'a, R: Read + AsFd> Patient<'a, R> {
+    /// Reads from `inner`; a silence longer than `limit` is an error.
+    pub fn new(inner: R, cancel: &'a Cancel, limit: Duration) -> Self {
+        Self { inner, cancel, limit }
+    }
+}
+
+impl<R: Read + AsFd> Read for Patient<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let fds = [Some(self.inner.as_fd()), None, None, Some(self.cancel.as_fd())];
+        match Ready::poll(fds, self.limit)?.0 {
+            // Not `Interrupted`, which readers take as a reason to try again.
+            [_, _, _, true] => Err(io::Error::other("stopped")),
+            [false, ..] => Err(io::ErrorKind::TimedOut.into()),
+            _ => self.inner.read(buffer),
+        }
+    }
+}
+
 /// Reads once; true at the end of the stream.
 fn pump(
     stream: &mut Option<impl Read>,
