@@ -53,7 +53,11 @@ pub fn inspect(
 ) -> Result<Inspection, Error> {
     let io = |source| Error::Io { what: "read the log", path: path.to_owned(), source };
     let overlay = Overlay::open(path).map_err(io)?;
-    if path.metadata().map_err(io)?.len() == 0 {
+    let found = path.metadata().map_err(io)?;
+    if !found.is_file() {
+        return Err(io(std::io::Error::other("it is not a file")));
+    }
+    if found.len() == 0 {
         return Err(Error::Damaged { path: path.to_owned(), damage: Damage::Empty });
     }
     // redb panics on some damaged pages; that is damage like any other.

@@ -127,7 +127,7 @@ fn a_lease_ends_by_itself() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.new_env("demo", &repo, &[]);
-    bench.ok(&["lease", "demo", "--for", "1s"]);
+    bench.ok(&["lease", "demo", "--for", "4s"]);
     bench.refused(&["rm", "demo"]);
     crate::support::wait_for("the lease to end", || {
         bench.ok(&["show", "demo"])["leases"].as_array().is_some_and(Vec::is_empty)
