@@ -193,7 +193,7 @@ impl Bench {
         });
     }
 
-    /// Everything that DESIGN promises and that can be seen from outside, for a daemon at rest.
+    /// Everything that is promised and can be seen from outside, for a daemon at rest.
     pub(crate) fn check(&self, repos: &[&Path]) {
         let all = self.ok(&["ls", "--all"]);
         let all = all.as_array().expect("a list");
