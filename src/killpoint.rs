@@ -26,7 +26,6 @@ pub const POINTS: &[&str] = &[
     "rollback.directory_moved",
     "rollback.directory_gone",
     "rollback.hidden",
-    "rollback.registration_moved",
     "trash.proven",
     "trash.moved",
     "unregister.hidden",

@@ -81,7 +81,6 @@ pub(super) fn remove(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
         let (published, gone) = (&admin.published, &admin.gone);
         std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
         std::fs::rename(published, gone).map_err(paths::failed("move", published))?;
-        point("rollback.registration_moved");
     }
     removal::remove_ours(&admin.gone)?;
     removal::remove_ours(&admin.staged)?;

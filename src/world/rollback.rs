@@ -5,7 +5,7 @@
 
 use super::git::Git;
 use super::marker::{self, Admin, Marker};
-use super::{Task, add, exec, hook, paths, registration, removal};
+use super::{Task, add, exec, hook, paths, registration, removal, teardown};
 use crate::core::{Fault, Outcome};
 use crate::killpoint::point;
 
@@ -20,7 +20,11 @@ pub(super) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
     point("rollback.directory_gone");
     registration::hide(task, &admin)?;
     point("rollback.hidden");
+    // Whoever worked in it may have left commits that only its HEAD holds; and as its files go to
+    // the trash, its registration is kept beside them.
+    teardown::rescue_head(task, &admin)?;
     remove_branch(task)?;
+    registration::put_away(task, &admin)?;
     registration::remove(task, &admin)?;
     Ok(Outcome::RolledBack)
 }

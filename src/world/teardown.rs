@@ -57,7 +57,7 @@ pub(super) fn settle_branch(task: &Task<'_>) -> Result<Outcome, Fault> {
 }
 
 /// A ref on the commit of a detached HEAD that nothing else holds.
-fn rescue_head(task: &Task<'_>, admin: &Admin) -> Result<Vec<String>, Fault> {
+pub(super) fn rescue_head(task: &Task<'_>, admin: &Admin) -> Result<Vec<String>, Fault> {
     let env = task.env();
     let head = std::fs::read_to_string(admin.published.join("HEAD")).unwrap_or_default();
     let head = head.trim_end();

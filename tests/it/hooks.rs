@@ -125,6 +125,22 @@ fn a_failing_hook_is_taken_back_or_kept() {
 }
 
 #[test]
+fn commits_of_a_failed_setup_are_not_lost() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.hook(
+        &repo,
+        "#!/bin/sh\ngit switch -q --detach\ngit commit -q --allow-empty -m work\nexit 1\n",
+    );
+    bench.ok(&["trust", "--repo", text(&repo)]);
+    bench.refused(&["new", "demo", "--repo", text(&repo)]);
+    let rescued = ["log", "-1", "--format=%s", "refs/groundskeeper/rescue/demo/1"];
+    assert_eq!(bench.git(&repo, &rescued), "work");
+    assert!(bench.data().join("trash/demo.1/project/README").exists(), "nor its files");
+    bench.check(&[&repo]);
+}
+
+#[test]
 fn a_hook_that_hangs_is_ended_with_its_children() {
     let bench = Bench::new();
     bench.write(&bench.path("home/.config/groundskeeper/config.toml"), "setup_limit_seconds = 1\n");
