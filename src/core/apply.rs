@@ -3,14 +3,19 @@
 //! It is total: a recorded fact is never refused, and a fact about an environment that is not
 //! there (possible only in a salvaged log) changes nothing but the position. No I/O, no clock.
 
+use std::collections::BTreeMap;
+
 use super::event::{
-    AttemptFailed, DestroyRequested, Event, LeaseGranted, ProvisionFailed, ProvisionRequested,
-    Record,
+    AttemptFailed, Base, EnvironmentAdopted, Event, LeaseGranted, Plan, ProvisionFailed,
+    ProvisionRequested, Record, RestoreFrom, RestoreRequested, Restored, RolledBack,
 };
 use super::fault::{Code, Fault};
 use super::id::{EnvironmentId, RequestId, Seq, Time};
 use super::policy;
-use super::state::{Environment, Lease, Owed, Phase, Remembered, State, Step, Teardown};
+use super::remains::Remains;
+use super::state::{
+    Environment, Lease, Owed, Phase, Process, Remembered, State, Step, Sweep,
+};
 
 impl State {
     /// Folds one record in.
@@ -21,13 +26,56 @@ impl State {
         let at = At { seq: record.seq, time: record.at };
         match &record.event {
             Event::DaemonStarted(_) => {
+                self.disturb();
                 if !std::mem::take(&mut self.orderly) {
                     self.count_interruptions(at);
                 }
             }
             Event::DaemonStopped(_) => self.orderly = true,
             Event::Opaque(_) => {}
+            Event::RetentionChanged(e) => self.retention = e.retention.clone(),
             Event::ProvisionRequested(e) => self.provision(at, e),
+            Event::RestoreRequested(e) => self.restore(at, e),
+            Event::Restored(e) => {
+                if let Some(from) = self.restored_from(&e.environment) {
+                    self.restore_changed(&e.environment, &from, None, true);
+                }
+                self.with(at, &e.environment, |env| env.restored(e));
+            }
+            Event::EnvironmentReady(e) => {
+                if let Some(from) = self.restored_from(&e.environment) {
+                    self.restore_changed(&e.environment, &from, None, false);
+                }
+                self.with(at, &e.environment, |env| env.apply(at, &record.event));
+            }
+            Event::RolledBack(e) => self.rolled_back(at, e),
+            Event::EnvironmentAdopted(e) => self.adopted(at, e),
+            Event::TrashMeasured(e) => {
+                self.apply_to_remains(at, (&e.environment, e.incarnation), &record.event);
+            }
+            Event::PurgeDecided(e) => {
+                self.apply_to_remains(at, (&e.environment, e.incarnation), &record.event);
+            }
+            Event::TrashPurged(e) => {
+                self.apply_to_remains(at, (&e.environment, e.incarnation), &record.event);
+            }
+            Event::RemainsAttemptFailed(e) => {
+                self.apply_to_remains(at, (&e.environment, e.incarnation), &record.event);
+            }
+            Event::RescueDropRequested(e) => {
+                self.apply_to_remains(at, (&e.environment, e.incarnation), &record.event);
+            }
+            Event::RescueDropped(e) => {
+                self.apply_to_remains(at, (&e.environment, e.incarnation), &record.event);
+            }
+            Event::SweepRequested(e) => {
+                let owed = Owed::new(Step::Sweep, at);
+                self.sweep = Some(Sweep { owed, apply: e.apply, limit: e.limit });
+            }
+            Event::SweepFinished(e) => {
+                self.sweep = None;
+                self.last_sweep = Some((at.time, e.clone()));
+            }
             Event::LeaseGranted(e) => self.lease_granted(at, e),
             Event::LeaseReleased(e) => drop(self.leases.remove(&e.lease)),
             Event::LeaseExpired(e) => drop(self.leases.remove(&e.lease)),
@@ -46,6 +94,10 @@ impl State {
             }
             Event::Tombstoned(e) => {
                 self.leases.retain(|_, lease| lease.environment != e.environment);
+                let env = self.environments.get(&e.environment);
+                let trash = env.and_then(|e| e.teardown.as_ref()).and_then(|t| t.trash.clone());
+                let remains = env.and_then(|env| Remains::of(env, at, trash));
+                self.keep_remains(remains);
                 self.with(at, &e.environment, |env| env.tombstoned(at, &e.leftovers));
             }
             other => {
@@ -63,11 +115,19 @@ impl State {
         }
     }
 
+    /// What a daemon that is gone had looked at may have changed since.
+    fn disturb(&mut self) {
+        for teardown in self.environments.values_mut().filter_map(|e| e.teardown.as_mut()) {
+            teardown.disturbed = true;
+        }
+    }
+
     fn count_interruptions(&mut self, at: At) {
-        for env in self.environments.values_mut() {
-            let Some(owed) = env.owed.as_mut().filter(|o| o.not_before <= at.time) else {
-                continue;
-            };
+        let environments = self.environments.values_mut().filter_map(|e| e.owed.as_mut());
+        let remains = self.remains.values_mut().flat_map(BTreeMap::values_mut);
+        let remains = remains.filter_map(|r| r.owed.as_mut());
+        let sweep = self.sweep.as_mut().map(|s| &mut s.owed);
+        for owed in environments.chain(remains).chain(sweep).filter(|o| o.not_before <= at.time) {
             owed.interruptions = owed.interruptions.saturating_add(1);
             if owed.interruptions > policy::INTERRUPTIONS_FREE {
                 let extra = owed.interruptions - policy::INTERRUPTIONS_FREE;
@@ -78,26 +138,48 @@ impl State {
 
     fn provision(&mut self, at: At, e: &ProvisionRequested) {
         self.remember(e.request.as_ref(), &e.environment, "provision", at.seq);
-        let env = Environment {
-            id: e.environment.clone(),
-            incarnation: e.incarnation,
-            phase: Phase::Provisioning,
-            plan: e.plan.clone(),
-            created_at: at.time,
-            changed_at: at.time,
-            seq: at.seq,
-            base: None,
-            worktree: None,
-            included: None,
-            hook: None,
-            setup: None,
-            owed: Some(Owed::new(Step::ResolveBase, at)),
-            fault: None,
-            refusal: None,
-            destroy_wanted: false,
-            teardown: None,
-            leftovers: Vec::new(),
-        };
+        let env = Environment::begin(at, &e.environment, e.incarnation, &e.plan);
+        self.environments.insert(e.environment.clone(), env);
+    }
+
+    fn restore(&mut self, at: At, e: &RestoreRequested) {
+        self.remember(e.request.as_ref(), &e.environment, "restore", at.seq);
+        let mut env = Environment::begin(at, &e.environment, e.incarnation, &e.plan);
+        if e.from.trash.is_some() {
+            env.enter(Step::Restore, at);
+        }
+        env.restore = Some(e.from.clone());
+        self.environments.insert(e.environment.clone(), env);
+        self.restore_changed(&e.environment, &e.from, Some(e.incarnation), false);
+    }
+
+    fn restored_from(&self, id: &EnvironmentId) -> Option<RestoreFrom> {
+        self.environments.get(id).filter(|e| e.phase == Phase::Provisioning)?.restore.clone()
+    }
+
+    fn rolled_back(&mut self, at: At, e: &RolledBack) {
+        if let Some(from) = self.restored_from(&e.environment) {
+            self.restore_changed(&e.environment, &from, None, false);
+        }
+        let env = self.environments.get(&e.environment);
+        let remains = env.and_then(|env| Remains::of(env, at, e.trash.clone()));
+        self.keep_remains(remains);
+        self.with(at, &e.environment, |env| {
+            env.worktree = None;
+            env.hook = None;
+            env.leftovers.clone_from(&e.leftovers);
+            env.owed = None;
+            env.go(Phase::Failed, at);
+        });
+    }
+
+    fn adopted(&mut self, at: At, e: &EnvironmentAdopted) {
+        let mut env = Environment::begin(at, &e.environment, e.incarnation, &e.plan);
+        env.base = Some(Base { commit: e.head.clone(), ..Base::default() });
+        env.worktree = Some(e.worktree.clone());
+        env.adopted = true;
+        env.owed = None;
+        env.go(Phase::Ready, at);
         self.environments.insert(e.environment.clone(), env);
     }
 
@@ -129,19 +211,48 @@ impl State {
 
 /// Position and time of the record that is being applied.
 #[derive(Clone, Copy)]
-struct At {
-    seq: Seq,
-    time: Time,
+pub(super) struct At {
+    pub(super) seq: Seq,
+    pub(super) time: Time,
 }
 
 impl Owed {
-    fn new(step: Step, at: At) -> Self {
+    pub(super) fn new(step: Step, at: At) -> Self {
         Self { step, entered: at.seq, not_before: Time(0), attempts: 0, interruptions: 0 }
     }
 }
 
 impl Environment {
-    fn apply(&mut self, at: At, event: &Event) {
+    /// An incarnation that begins; it owes the first step of a provision.
+    fn begin(at: At, id: &EnvironmentId, incarnation: u32, plan: &Plan) -> Self {
+        Self {
+            id: id.clone(),
+            incarnation,
+            phase: Phase::Provisioning,
+            plan: plan.clone(),
+            created_at: at.time,
+            changed_at: at.time,
+            seq: at.seq,
+            base: None,
+            worktree: None,
+            included: None,
+            hook: None,
+            setup: None,
+            owed: Some(Owed::new(Step::ResolveBase, at)),
+            fault: None,
+            refusal: None,
+            destroy_wanted: false,
+            teardown: None,
+            leftovers: Vec::new(),
+            adopted: false,
+            restore: None,
+            processes: BTreeMap::new(),
+            failed_teardowns: 0,
+            cleaned: None,
+        }
+    }
+
+    pub(super) fn apply(&mut self, at: At, event: &Event) {
         match event {
             Event::BaseResolved(e) => {
                 self.base = Some(e.base.clone());
@@ -150,12 +261,13 @@ impl Environment {
             Event::WorktreeAdded(e) => {
                 self.worktree = Some(e.worktree.clone());
                 self.fault = None;
-                match (e.worktree.has_include, e.worktree.has_setup) {
-                    (true, _) => self.enter(Step::CopyIncluded, at),
-                    (false, true) => self.enter(Step::RunSetup, at),
-                    (false, false) => self.owed = None,
+                if self.restore.as_ref().is_some_and(|r| !r.rescue.is_empty()) {
+                    self.enter(Step::ApplyRescue, at);
+                } else {
+                    self.filled(at);
                 }
             }
+            Event::RescueApplied(_) => self.filled(at),
             Event::FilesIncluded(e) => {
                 self.included = Some(e.included.clone());
                 if self.worktree.as_ref().is_some_and(|w| w.has_setup) {
@@ -175,17 +287,16 @@ impl Environment {
                 self.go(Phase::Ready, at);
             }
             Event::ProvisionFailed(e) => self.provision_failed(at, e),
+            Event::CancelRequested(_) if self.phase == Phase::Retiring => {
+                self.teardown = None;
+                self.owed = None;
+                self.failed_teardowns = 0;
+                self.go(Phase::Ready, at);
+            }
             Event::CancelRequested(_) => {
                 let hint = "run the same `new` again when you want it after all";
                 self.fault = Some(Fault::new(Code::Cancelled, "provisioning was cancelled", hint));
                 self.enter(Step::RollBack, at);
-            }
-            Event::RolledBack(e) => {
-                self.worktree = None;
-                self.hook = None;
-                self.leftovers.clone_from(&e.leftovers);
-                self.owed = None;
-                self.go(Phase::Failed, at);
             }
             Event::AttemptFailed(e) => self.attempt_failed(at, e),
             Event::IndexRefreshed(_) => {
@@ -194,43 +305,42 @@ impl Environment {
                     worktree.racy = false;
                 }
             }
+            Event::ProcessStarted(e) => {
+                let process = Process { started: e.started, name: e.name.clone() };
+                self.processes.insert(e.pid, process);
+            }
+            Event::ProcessExited(e) => drop(self.processes.remove(&e.pid)),
+            Event::CleanRequested(_) => self.enter(Step::Clean, at),
+            Event::Cleaned(e) => {
+                self.owed = None;
+                self.cleaned = Some(e.clone());
+            }
             _ => self.apply_teardown(at, event),
         }
     }
 
-    fn apply_teardown(&mut self, at: At, event: &Event) {
-        match event {
-            Event::DestroyRefused(e) => self.back_to_service(at, &e.fault),
-            Event::TeardownGaveUp(e) => self.back_to_service(at, &e.fault),
-            Event::TeardownInspected(e) => {
-                if let Some(teardown) = &mut self.teardown {
-                    teardown.unsaved.clone_from(&e.unsaved);
-                }
-                self.enter(Step::MoveToTrash, at);
-            }
-            Event::DirectoryTrashed(e) => {
-                if let Some(teardown) = &mut self.teardown {
-                    teardown.trash.clone_from(&e.trash);
-                }
-                self.enter(Step::Unregister, at);
-            }
-            Event::RegistrationRemoved(_) => self.enter(Step::SettleBranch, at),
-            Event::BranchSettled(e) => {
-                if let Some(teardown) = &mut self.teardown {
-                    teardown.branch_deleted = e.deleted;
-                    teardown.rescue.clone_from(&e.rescue);
-                }
-                self.owed = None;
-            }
-            _ => {}
+    /// The files are there; what is left is what the repository wants done with them.
+    fn filled(&mut self, at: At) {
+        let has = self.worktree.as_ref().map(|w| (w.has_include, w.has_setup));
+        match has.unwrap_or_default() {
+            (true, _) => self.enter(Step::CopyIncluded, at),
+            (false, true) => self.enter(Step::RunSetup, at),
+            (false, false) => self.owed = None,
         }
     }
 
-    fn enter(&mut self, step: Step, at: At) {
+    fn restored(&mut self, e: &Restored) {
+        self.worktree = Some(e.worktree.clone());
+        self.plan.branch.clone_from(&e.branch);
+        self.fault = None;
+        self.owed = None;
+    }
+
+    pub(super) fn enter(&mut self, step: Step, at: At) {
         self.owed = Some(Owed::new(step, at));
     }
 
-    fn go(&mut self, phase: Phase, at: At) {
+    pub(super) fn go(&mut self, phase: Phase, at: At) {
         self.phase = phase;
         self.changed_at = at.time;
         if phase == Phase::Ready && self.worktree.as_ref().is_some_and(|w| w.racy) {
@@ -263,46 +373,6 @@ impl Environment {
         }
     }
 
-    fn destroy_requested(&mut self, at: At, e: &DestroyRequested) {
-        match self.phase {
-            Phase::Provisioning => {
-                self.destroy_wanted = true;
-                if self.owed.as_ref().is_none_or(|o| o.step != Step::RollBack) {
-                    self.enter(Step::RollBack, at);
-                }
-            }
-            Phase::Ready | Phase::Retiring | Phase::Failed => {
-                self.refusal = None;
-                self.teardown = Some(Teardown {
-                    force: e.force,
-                    back_to: if self.phase == Phase::Failed { Phase::Failed } else { Phase::Ready },
-                    unsaved: Vec::new(),
-                    trash: None,
-                    branch_deleted: false,
-                    rescue: Vec::new(),
-                });
-                self.go(Phase::TearingDown, at);
-                self.enter(Step::Inspect, at);
-            }
-            Phase::TearingDown => {
-                if let Some(teardown) = &mut self.teardown {
-                    teardown.force |= e.force;
-                }
-                if self.owed.as_ref().is_some_and(|o| o.step == Step::Inspect) {
-                    self.enter(Step::Inspect, at);
-                }
-            }
-            Phase::Tombstoned => {}
-        }
-    }
-
-    fn back_to_service(&mut self, at: At, fault: &Fault) {
-        let phase = self.teardown.take().map_or(Phase::Ready, |t| t.back_to);
-        self.owed = None;
-        self.refusal = Some(fault.clone());
-        self.go(phase, at);
-    }
-
     fn tombstoned(&mut self, at: At, leftovers: &[String]) {
         self.worktree = None;
         self.included = None;
@@ -312,6 +382,8 @@ impl Environment {
         self.fault = None;
         self.refusal = None;
         self.destroy_wanted = false;
+        self.restore = None;
+        self.processes.clear();
         self.leftovers = leftovers.to_vec();
         self.go(Phase::Tombstoned, at);
     }

@@ -4,7 +4,7 @@
 //! hashes, byte counts. Commands are not stored; the events they lead to are.
 
 use super::effect::{Note, Outcome};
-use super::event::{Actor, Plan};
+use super::event::{Actor, Plan, Retention, TeardownOptions, Worktree};
 use super::fault::Fault;
 use super::id::{EffectId, EnvironmentId, HostPath, LeaseId, RequestId, Time};
 
@@ -17,6 +17,8 @@ pub enum Command {
         pid: u32,
         /// Its version.
         version: String,
+        /// How long what is removed is kept.
+        retention: Retention,
     },
     /// The daemon is about to close the log.
     Stop {
@@ -47,10 +49,90 @@ pub enum Command {
         environment: EnvironmentId,
         /// Whether unsaved work may go to the trash, and leases may be broken.
         force: bool,
+        /// How it is to be done.
+        options: TeardownOptions,
         /// Who asks.
         actor: Actor,
         /// Idempotency key.
         request: Option<RequestId>,
+    },
+    /// Bring an incarnation back that is over, as a new one.
+    Restore {
+        /// Its name.
+        environment: EnvironmentId,
+        /// Which life of it; the last one when left out.
+        incarnation: Option<u32>,
+        /// Who asks.
+        actor: Actor,
+        /// Idempotency key.
+        request: Option<RequestId>,
+    },
+    /// Watch and lease a worktree that somebody else made; the same one again is a success.
+    Adopt {
+        /// Its name.
+        environment: EnvironmentId,
+        /// Where it is, and whose.
+        plan: Plan,
+        /// The commit it is at.
+        head: String,
+        /// Its facts.
+        worktree: Worktree,
+        /// Who asks.
+        actor: Actor,
+    },
+    /// A command waits to be started for an environment.
+    Launch {
+        /// Which environment.
+        environment: EnvironmentId,
+        /// Its process id.
+        pid: u32,
+        /// Its start time as the kernel tells it.
+        started: u64,
+        /// Name of its program.
+        name: String,
+        /// Who asks.
+        actor: Actor,
+    },
+    /// Such a command is over; an unknown one is a success.
+    Exited {
+        /// Which environment.
+        environment: EnvironmentId,
+        /// Its process id.
+        pid: u32,
+    },
+    /// Drop the rebuildable output of an environment.
+    Clean {
+        /// Which.
+        environment: EnvironmentId,
+        /// Who asks.
+        actor: Actor,
+    },
+    /// Unlink what is in the trash.
+    EmptyTrash {
+        /// Only that of this environment.
+        environment: Option<EnvironmentId>,
+        /// Who asks.
+        actor: Actor,
+    },
+    /// The disk is nearly full.
+    DiskLow,
+    /// Let go of a rescue.
+    DropRescue {
+        /// Whose.
+        environment: EnvironmentId,
+        /// Which life of it.
+        incarnation: u32,
+        /// Who asks.
+        actor: Actor,
+    },
+    /// Look for what no record explains.
+    Sweep {
+        /// Whether what is proven ours is settled, or only named.
+        apply: bool,
+        /// Most things it may settle before it stops and asks.
+        limit: u64,
+        /// Who asks.
+        actor: Actor,
     },
     /// Claim that an environment is in use; the same lease again moves its end.
     Lease {

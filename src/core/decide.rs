@@ -4,17 +4,19 @@
 //! no longer owed is absorbed: it leads to no event.
 
 use super::command::Command;
-use super::effect::Note;
+use super::effect::{Note, Outcome};
 use super::event::{
-    Actor, CancelRequested, DaemonStarted, DaemonStopped, DestroyRequested, Event, LeaseExpired,
-    LeaseGranted, LeaseReleased, Plan, ProvisionRequested, RepositoryDistrusted, RepositoryTrusted,
-    SetupStarted, Tombstoned,
+    Actor, CancelRequested, CleanRequested, DaemonStarted, DaemonStopped, DestroyRequested,
+    EnvironmentAdopted, Event, LeaseExpired, LeaseGranted, LeaseReleased, Plan, ProcessExited,
+    ProcessStarted, ProvisionRequested, RepositoryDistrusted, RepositoryTrusted, RestoreRequested,
+    Retention, RetentionChanged, SetupStarted, SweepFinished, SweepRequested, TeardownHookStarted,
+    Tombstoned, Worktree,
 };
 use super::fault::{Code, Fault};
-use super::id::{EnvironmentId, LeaseId, RequestId, Time};
+use super::id::{EffectId, EnvironmentId, LeaseId, RequestId, Subject, Time};
 use super::policy;
 use super::settle;
-use super::state::{Environment, Phase, State, Step};
+use super::state::{Environment, Owed, Phase, State, Step};
 
 /// The events a command leads to, or why it is refused.
 pub type Decision = Result<Vec<Event>, Fault>;
@@ -26,14 +28,49 @@ impl State {
     /// A [`Fault`] when a rule forbids it; nothing has changed then.
     pub fn decide(&self, now: Time, command: Command) -> Decision {
         match command {
-            Command::Start { pid, version } => Ok(self.decide_start(pid, version)),
+            Command::Start { pid, version, retention } => {
+                Ok(self.decide_start(now, pid, version, retention))
+            }
             Command::Stop { reason } => Ok(vec![DaemonStopped { reason }.into()]),
             Command::Provision { environment, plan, actor, request } => {
                 self.decide_provision(environment, plan, actor, request)
             }
             Command::Cancel { environment, actor } => self.decide_cancel(environment, actor),
-            Command::Destroy { environment, force, actor, request } => {
-                self.decide_destroy(now, environment, force, actor, request)
+            Command::Destroy { environment, force, options, actor, request } => {
+                self.decide_destroy(now, DestroyRequested {
+                    environment,
+                    force,
+                    actor,
+                    request,
+                    options,
+                })
+            }
+            Command::Restore { environment, incarnation, actor, request } => {
+                self.decide_restore(environment, incarnation, actor, request)
+            }
+            Command::Adopt { environment, plan, head, worktree, actor } => {
+                self.decide_adopt(environment, plan, head, worktree, actor)
+            }
+            Command::Launch { environment, pid, started, name, actor } => {
+                self.decide_launch(ProcessStarted { environment, pid, started, name, actor })
+            }
+            Command::Exited { environment, pid } => {
+                let env = self.environment(&environment);
+                let known = env.is_some_and(|e| e.processes.contains_key(&pid));
+                Ok(known.then(|| ProcessExited { environment, pid }.into()).into_iter().collect())
+            }
+            Command::Clean { environment, actor } => self.decide_clean(environment, actor),
+            Command::EmptyTrash { environment, actor } => {
+                self.decide_empty_trash(environment.as_ref(), &actor)
+            }
+            Command::DiskLow => Ok(self.decide_disk_low()),
+            Command::DropRescue { environment, incarnation, actor } => {
+                self.decide_drop_rescue(&environment, incarnation, actor)
+            }
+            Command::Sweep { apply, limit, actor } => {
+                let busy = self.sweep().is_some();
+                let sweep = (!busy).then(|| SweepRequested { apply, limit, actor }.into());
+                Ok(sweep.into_iter().collect())
             }
             Command::Lease { environment, lease, until, purpose, actor, request } => {
                 let grant = LeaseGranted { environment, lease, until, purpose, actor, request };
@@ -57,24 +94,68 @@ impl State {
                 Ok(vec![RepositoryDistrusted { repository, actor }.into()])
             }
             Command::Note { effect, note } => Ok(self.decide_note(&effect, note)),
-            Command::Settle { effect, outcome } => match self.owing(&effect) {
-                Some((env, step)) => Ok(settle::decide(now, env, step, outcome)),
-                None => Ok(Vec::new()),
-            },
+            Command::Settle { effect, outcome } => Ok(self.decide_settle(now, &effect, outcome)),
             Command::Tick => Ok(self.decide_tick(now)),
         }
     }
 
-    /// A step that daemons keep dying in is given up, so that it cannot go on for ever.
-    fn decide_start(&self, pid: u32, version: String) -> Vec<Event> {
-        let mut events = vec![DaemonStarted { pid, version }.into()];
-        for env in self.environments() {
-            let Some(owed) = &env.owed else { continue };
-            if !self.orderly && owed.interruptions + 1 >= policy::INTERRUPTIONS_MAX {
-                let message = format!("the daemon ended {} times at this", owed.interruptions + 1);
-                let fault = Fault::new(Code::Defect, message, "look into the daemon's log");
-                events.extend(settle::give_up(env, owed.step, fault));
+    fn decide_settle(
+        &self,
+        now: Time,
+        effect: &EffectId,
+        outcome: Result<Outcome, Fault>,
+    ) -> Vec<Event> {
+        // A settlement whose effect is no longer owed changes nothing.
+        if self.owed_to(&effect.subject).as_ref() != Some(effect) {
+            return Vec::new();
+        }
+        match &effect.subject {
+            Subject::Environment(_) => {
+                let Some((env, step)) = self.owing(effect) else { return Vec::new() };
+                settle::decide(now, env, step, outcome, &self.claims(&env.id, now))
             }
+            Subject::Remains(id, incarnation) => {
+                let Some(remains) = self.remains_of(id, *incarnation) else { return Vec::new() };
+                let step = remains.owed.as_ref().map(|o| o.step);
+                step.map(|step| remains.settle(now, step, outcome)).unwrap_or_default()
+            }
+            Subject::Host => vec![match outcome {
+                Ok(Outcome::Swept(finished)) => finished.into(),
+                Ok(other) => held(format!("sweep came home with {other:?}")),
+                Err(fault) => held(fault.to_string()),
+            }],
+        }
+    }
+
+    /// A step that daemons keep dying in is given up, so that it cannot go on for ever.
+    fn decide_start(
+        &self,
+        now: Time,
+        pid: u32,
+        version: String,
+        retention: Retention,
+    ) -> Vec<Event> {
+        let mut events = vec![DaemonStarted { pid, version }.into()];
+        let fatal = |owed: &Owed| {
+            let message = format!("the daemon ended {} times at this", owed.interruptions + 1);
+            let too_often = !self.orderly && owed.interruptions + 1 >= policy::INTERRUPTIONS_MAX;
+            too_often.then(|| Fault::new(Code::Defect, message, "look into the daemon's log"))
+        };
+        for env in self.environments() {
+            if let Some((owed, fault)) = env.owed.as_ref().and_then(|o| Some((o, fatal(o)?))) {
+                events.extend(settle::give_up(now, env, owed.step, fault));
+            }
+        }
+        for remains in self.remains() {
+            if let Some((owed, fault)) = remains.owed.as_ref().and_then(|o| Some((o, fatal(o)?))) {
+                events.extend(remains.give_up(owed.step, &fault));
+            }
+        }
+        if let Some(fault) = self.sweep().and_then(|s| fatal(&s.owed)) {
+            events.push(held(fault.to_string()));
+        }
+        if *self.retention() != retention {
+            events.push(RetentionChanged { retention }.into());
         }
         events
     }
@@ -89,64 +170,155 @@ impl State {
         if self.remembers(request.as_ref(), "provision", None)? {
             return Ok(Vec::new());
         }
-        let mut incarnation = 1;
-        if let Some(env) = self.environment(&environment) {
-            if env.is_live() {
-                return env.joins(&plan);
+        if let Some(env) = self.environment(&environment).filter(|e| e.is_live()) {
+            return env.joins(&plan);
+        }
+        let incarnation = self.next_incarnation(&environment);
+        if self.environments().filter(|e| e.is_live()).count() >= policy::ENVIRONMENTS_MAX {
+            return Err(limit("environments", policy::ENVIRONMENTS_MAX));
+        }
+        self.branch_is_free(&plan)?;
+        Ok(vec![ProvisionRequested { environment, incarnation, plan, actor, request }.into()])
+    }
+
+    fn next_incarnation(&self, id: &EnvironmentId) -> u32 {
+        self.environment(id).map_or(0, |e| e.incarnation).saturating_add(1)
+    }
+
+    fn branch_is_free(&self, plan: &Plan) -> Result<(), Fault> {
+        let used = self.environments().find(|e| {
+            e.is_live()
+                && !e.adopted
+                && e.plan.repository.common_dir == plan.repository.common_dir
+                && e.plan.branch == plan.branch
+        });
+        let Some(other) = used else { return Ok(()) };
+        Err(Fault::new(
+            Code::BranchExists,
+            format!("branch {} is used by environment {}", plan.branch, other.id),
+            "choose another branch with --branch, or remove that environment first",
+        ))
+    }
+
+    fn decide_restore(
+        &self,
+        environment: EnvironmentId,
+        incarnation: Option<u32>,
+        actor: Actor,
+        request: Option<RequestId>,
+    ) -> Decision {
+        if self.remembers(request.as_ref(), "restore", Some(&environment))? {
+            return Ok(Vec::new());
+        }
+        if let Some(env) = self.environment(&environment).filter(|e| e.is_live()) {
+            let message = format!("environment {environment} is {}", env.phase.as_str());
+            let hint = "remove it first; what it was restored from stays as it is";
+            return Err(Fault::new(Code::EnvironmentExists, message, hint));
+        }
+        let from = self.restorable(&environment, incarnation)?;
+        let mut plan = from.plan.clone();
+        plan.fetch = false;
+        let from = from.restore_from();
+        if from.trash.is_none() {
+            plan.base = Some(from.head.clone());
+        }
+        self.branch_is_free(&plan)?;
+        let incarnation = self.next_incarnation(&environment);
+        Ok(vec![
+            RestoreRequested { environment, incarnation, from, plan, actor, request }.into(),
+        ])
+    }
+
+    fn decide_adopt(
+        &self,
+        environment: EnvironmentId,
+        plan: Plan,
+        head: String,
+        worktree: Worktree,
+        actor: Actor,
+    ) -> Decision {
+        if let Some(other) = self.environments().find(|e| e.is_live() && e.plan.path == plan.path) {
+            if other.adopted && other.id == environment {
+                return Ok(Vec::new());
             }
-            incarnation = env.incarnation.saturating_add(1);
+            let message = format!("{} is environment {} already", plan.path, other.id);
+            return Err(Fault::new(Code::EnvironmentExists, message, "use it under that name"));
+        }
+        if self.environment(&environment).is_some_and(Environment::is_live) {
+            let message = format!("there is another environment {environment}");
+            return Err(Fault::new(Code::EnvironmentExists, message, "choose another id"));
         }
         if self.environments().filter(|e| e.is_live()).count() >= policy::ENVIRONMENTS_MAX {
             return Err(limit("environments", policy::ENVIRONMENTS_MAX));
         }
-        if let Some(other) = self.environments().find(|e| {
-            e.is_live()
-                && e.plan.repository.common_dir == plan.repository.common_dir
-                && e.plan.branch == plan.branch
-        }) {
-            return Err(Fault::new(
-                Code::BranchExists,
-                format!("branch {} is used by environment {}", plan.branch, other.id),
-                "choose another branch with --branch, or remove that environment first",
-            ));
+        let incarnation = self.next_incarnation(&environment);
+        Ok(vec![
+            EnvironmentAdopted { environment, incarnation, plan, head, worktree, actor }.into(),
+        ])
+    }
+
+    fn decide_launch(&self, launch: ProcessStarted) -> Decision {
+        let env = self.served(&launch.environment)?;
+        if env.processes.len() >= policy::PROCESSES_MAX {
+            return Err(limit("commands in one environment", policy::PROCESSES_MAX));
         }
-        Ok(vec![ProvisionRequested { environment, incarnation, plan, actor, request }.into()])
+        Ok(vec![launch.into()])
+    }
+
+    fn decide_clean(&self, environment: EnvironmentId, actor: Actor) -> Decision {
+        let env = self.served(&environment)?;
+        if env.adopted {
+            let message = format!("{environment} was not made here; nothing in it is deleted");
+            return Err(Fault::new(Code::NotOurs, message, "clean it with its own tools"));
+        }
+        match env.owed.as_ref().map(|o| o.step) {
+            Some(Step::Clean) => Ok(Vec::new()),
+            Some(Step::Inspect) => Err(not_ready(env)),
+            _ => Ok(vec![CleanRequested { environment, actor }.into()]),
+        }
+    }
+
+    /// An environment that is in use as it should be.
+    fn served(&self, id: &EnvironmentId) -> Result<&Environment, Fault> {
+        let env = self.environment(id).ok_or_else(|| not_found(id))?;
+        match env.phase {
+            Phase::Tombstoned => Err(destroyed(id)),
+            Phase::Ready | Phase::Retiring => Ok(env),
+            _ => Err(not_ready(env)),
+        }
     }
 
     fn decide_cancel(&self, environment: EnvironmentId, actor: Actor) -> Decision {
         let env = self.environment(&environment).ok_or_else(|| not_found(&environment))?;
         let step = env.owed.as_ref().map(|o| o.step);
-        if env.phase != Phase::Provisioning || step == Some(Step::RollBack) {
-            return Ok(Vec::new());
+        let making = env.phase == Phase::Provisioning && step != Some(Step::RollBack);
+        if making || env.phase == Phase::Retiring {
+            return Ok(vec![CancelRequested { environment, actor }.into()]);
         }
-        Ok(vec![CancelRequested { environment, actor }.into()])
+        Ok(Vec::new())
     }
 
-    fn decide_destroy(
-        &self,
-        now: Time,
-        environment: EnvironmentId,
-        force: bool,
-        actor: Actor,
-        request: Option<RequestId>,
-    ) -> Decision {
-        if self.remembers(request.as_ref(), "destroy", Some(&environment))? {
+    fn claims(&self, id: &EnvironmentId, now: Time) -> Vec<String> {
+        let leases = self.leases_of(id, now);
+        leases.map(|(id, lease)| format!("lease {id}: {}", lease.purpose)).collect()
+    }
+
+    fn decide_destroy(&self, now: Time, wanted: DestroyRequested) -> Decision {
+        let environment = &wanted.environment;
+        if self.remembers(wanted.request.as_ref(), "destroy", Some(environment))? {
             return Ok(Vec::new());
         }
-        let Some(env) = self.environment(&environment) else { return Ok(Vec::new()) };
+        let Some(env) = self.environment(environment) else { return Ok(Vec::new()) };
         if env.phase == Phase::Tombstoned {
             return Ok(Vec::new());
         }
-        let leases: Vec<String> = self
-            .leases_of(&environment, now)
-            .map(|(id, lease)| format!("lease {id}: {}", lease.purpose))
-            .collect();
-        if !leases.is_empty() && !force {
+        let leases = self.claims(environment, now);
+        if !leases.is_empty() && !wanted.force {
             let message = format!("environment {environment} is in use");
             let hint = "release the lease, wait for its end, or use --force";
             return Err(Fault::new(Code::EnvironmentBusy, message, hint).with_evidence(leases));
         }
-        let upgrade = env.teardown.as_ref().is_some_and(|t| force && !t.force);
+        let upgrade = env.teardown.as_ref().is_some_and(|t| wanted.force && !t.force);
         let inspecting = env.owed.as_ref().is_some_and(|o| o.step == Step::Inspect);
         if env.phase == Phase::TearingDown && !(upgrade && inspecting) {
             return Ok(Vec::new());
@@ -154,12 +326,12 @@ impl State {
         if env.phase == Phase::Provisioning && env.destroy_wanted {
             return Ok(Vec::new());
         }
-        let id = environment.clone();
-        let mut events: Vec<Event> =
-            vec![DestroyRequested { environment, force, actor, request }.into()];
-        if env.phase == Phase::Failed && env.worktree.is_none() {
-            let leftovers = env.leftovers.clone();
-            events.push(Tombstoned { environment: id, leftovers }.into());
+        let mut events: Vec<Event> = vec![wanted.into()];
+        if env.adopted {
+            events.push(env.forget());
+        } else if env.phase == Phase::Failed && env.worktree.is_none() {
+            let (environment, leftovers) = (env.id.clone(), env.leftovers.clone());
+            events.push(Tombstoned { environment, leftovers }.into());
         }
         Ok(events)
     }
@@ -169,14 +341,7 @@ impl State {
             return Ok(Vec::new());
         }
         let id = &grant.environment;
-        let env = self.environment(id).ok_or_else(|| not_found(id))?;
-        if env.phase == Phase::Tombstoned {
-            return Err(destroyed(id));
-        }
-        if env.phase != Phase::Ready {
-            let message = format!("environment {id} is {}", env.phase.as_str());
-            return Err(Fault::new(Code::EnvironmentBusy, message, "wait until it is ready"));
-        }
+        self.served(id)?;
         if grant.until.since(now) > policy::LEASE_SPAN_MAX || grant.until <= now {
             let days = policy::LEASE_SPAN_MAX.as_secs() / 86_400;
             let message = format!("a lease lasts longer than nothing and at most {days} days");
@@ -206,20 +371,26 @@ impl State {
         }
     }
 
-    fn decide_note(&self, effect: &super::id::EffectId, note: Note) -> Vec<Event> {
-        let Some((env, Step::RunSetup)) = self.owing(effect) else { return Vec::new() };
-        let Note::SetupSpawned { pid, started, hash } = note;
-        vec![SetupStarted { environment: env.id.clone(), pid, started, hash }.into()]
+    fn decide_note(&self, effect: &EffectId, note: Note) -> Vec<Event> {
+        let Some((env, step)) = self.owing(effect) else { return Vec::new() };
+        let Note::HookSpawned { pid, started, hash } = note;
+        let environment = env.id.clone();
+        match step {
+            Step::RunSetup => vec![SetupStarted { environment, pid, started, hash }.into()],
+            Step::RunTeardown => {
+                vec![TeardownHookStarted { environment, pid, started, hash }.into()]
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn decide_tick(&self, now: Time) -> Vec<Event> {
         let ended = self.leases().filter(|(_, lease)| lease.until <= now);
-        ended
-            .map(|(id, lease)| {
-                let environment = lease.environment.clone();
-                LeaseExpired { environment, lease: id.clone() }.into()
-            })
-            .collect()
+        let ended = ended.map(|(id, lease)| {
+            let environment = lease.environment.clone();
+            LeaseExpired { environment, lease: id.clone() }.into()
+        });
+        ended.chain(self.purges_due(now)).collect()
     }
 
     /// Whether this very request was decided before. The same key for another verb or
@@ -241,8 +412,9 @@ impl State {
         ))
     }
 
-    fn owing(&self, effect: &super::id::EffectId) -> Option<(&Environment, Step)> {
-        let env = self.environment(&effect.environment)?;
+    fn owing(&self, effect: &EffectId) -> Option<(&Environment, Step)> {
+        let Subject::Environment(id) = &effect.subject else { return None };
+        let env = self.environment(id)?;
         let owed = env.owed.as_ref().filter(|o| o.entered == effect.entered)?;
         Some((env, owed.step))
     }
@@ -278,6 +450,16 @@ impl Environment {
     }
 }
 
+fn not_ready(env: &Environment) -> Fault {
+    let message = format!("environment {} is {}", env.id, env.phase.as_str());
+    Fault::new(Code::EnvironmentBusy, message, "wait until it is ready")
+}
+
+/// A sweep that ended without a result.
+fn held(why: String) -> Event {
+    SweepFinished { held: why, ..SweepFinished::default() }.into()
+}
+
 /// The answer for an id that was never used.
 #[must_use]
 pub fn not_found(id: &EnvironmentId) -> Fault {
@@ -289,7 +471,9 @@ pub fn not_found(id: &EnvironmentId) -> Fault {
 #[must_use]
 pub fn destroyed(id: &EnvironmentId) -> Fault {
     let message = format!("environment {id} is destroyed");
-    let hint = format!("`groundskeeper new {id}` makes a new one under this name");
+    let hint = format!(
+        "`groundskeeper restore {id}` brings it back, `groundskeeper new {id}` makes a new one"
+    );
     Fault::new(Code::EnvironmentDestroyed, message, hint)
 }
 

@@ -3,9 +3,12 @@
 //! [`State::owed`] is asked after every batch of records and after every start. That is all there
 //! is to recovery. Effects are described here as data; `world` performs them.
 
-use super::event::{Base, Included, SetupReport, Worktree};
-use super::id::{EffectId, HostPath, Time};
-use super::state::{Environment, Phase, State, Step};
+use super::event::{
+    Base, Included, ProcessesEnded, Rescue, SetupReport, Size, SweepFinished, Worktree,
+};
+use super::id::{EffectId, HostPath, Subject, Time};
+use super::remains::Remains;
+use super::state::{Environment, Owed, Phase, State, Step};
 
 /// One effect that may be started now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +27,18 @@ pub struct Effect {
     /// What to do.
     pub step: Step,
     /// For whom, as it was when the effect was started.
-    pub environment: Environment,
-    /// Hook contents that the user trusts in its repository.
-    pub trusted: Vec<String>,
+    pub target: Target,
+}
+
+/// For whom an effect is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A living environment, and the hook contents that the user trusts in its repository.
+    Environment(Box<Environment>, Vec<String>),
+    /// What is left of one that is over.
+    Remains(Box<Remains>),
+    /// The data directory, with all that the log explains in it.
+    Host(Box<State>),
 }
 
 /// How an effect ended well, with the evidence that the log keeps.
@@ -40,25 +52,64 @@ pub enum Outcome {
     Included(Included),
     /// [`Step::RunSetup`]: ran and succeeded.
     SetUp(SetupReport),
-    /// [`Step::RollBack`]: nothing of it is left.
-    RolledBack,
+    /// [`Step::RollBack`]: nothing of it is left in its place; where its directory is, when
+    /// somebody may have worked in it.
+    RolledBack(Option<HostPath>),
     /// [`Step::RefreshIndex`]: done, or left alone because somebody else held the index.
     Refreshed(bool),
-    /// [`Step::Inspect`]: what a removal would take away; empty means nothing.
-    Inspected(Vec<String>),
+    /// [`Step::ApplyRescue`]: working tree and index are as they were.
+    Applied,
+    /// [`Step::Restore`]: back in its place, with the branch that is checked out.
+    Restored(Worktree, String),
+    /// [`Step::Clean`]: what was taken.
+    Cleaned(Vec<String>, Size),
+    /// [`Step::Inspect`]: what a removal would take away.
+    Inspected(Inspection),
+    /// [`Step::RunTeardown`]: ran and succeeded, after so many milliseconds.
+    TornDown(u64),
+    /// [`Step::EndProcesses`]: what was ended, spared, and survived.
+    Ended(ProcessesEnded),
+    /// [`Step::Rescue`]: the ref that holds what no branch has; none when there was nothing.
+    Rescued(Option<Rescue>),
+    /// [`Step::MoveToTrash`]: the tree is not the one that was consented to; nothing was moved.
+    Outdated,
     /// [`Step::MoveToTrash`]: where the directory is now; none when it was gone already.
     Trashed(Option<HostPath>),
     /// [`Step::Unregister`]: git no longer knows it.
     Unregistered,
     /// [`Step::SettleBranch`]: whether it was deleted, why or why not, and what was rescued.
     BranchSettled(bool, String, Vec<String>),
+    /// [`Step::Measure`]: how large it is.
+    Measured(Size),
+    /// [`Step::Purge`]: gone, with so many entries.
+    Purged(u64),
+    /// [`Step::DropRescue`]: gone.
+    RescueDropped,
+    /// [`Step::Sweep`]: what was found and settled.
+    Swept(SweepFinished),
+}
+
+/// What a look at a worktree led to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inspection {
+    /// Work that a removal would take away; empty means nothing.
+    pub unsaved: Vec<String>,
+    /// SHA-256 over all that was looked at, in hex.
+    pub fingerprint: String,
+    /// The commit that HEAD is at; empty when there is none.
+    pub head: String,
+    /// Whether there is anything that a rescue would save.
+    pub rescue: bool,
+    /// Whether the worktree has the teardown hook that was planned.
+    pub has_hook: bool,
 }
 
 /// A fact that an effect tells before it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// The setup hook's process exists and waits at its gate.
-    SetupSpawned {
+    /// A hook's process exists and waits at its gate: the setup hook's or, in a teardown, the
+    /// teardown hook's.
+    HookSpawned {
         /// Process and group id.
         pid: u32,
         /// Start time as the kernel tells it.
@@ -69,39 +120,78 @@ pub enum Note {
 }
 
 impl State {
-    /// The effects that may be started at `now`, by environment.
+    /// The effects that may be started at `now`, by subject.
     pub fn owed(&self, now: Time) -> impl Iterator<Item = OwedEffect> {
-        self.environments().filter_map(move |env| {
-            let owed = env.owed.as_ref().filter(|o| o.not_before <= now)?;
+        let due = move |o: &&Owed| o.not_before <= now;
+        let environments = self.environments().filter_map(move |env| {
+            let owed = env.owed.as_ref().filter(due)?;
             Some(OwedEffect { id: env.effect_id()?, step: owed.step })
-        })
+        });
+        let remains = self.remains().filter_map(move |remains| {
+            let owed = remains.owed.as_ref().filter(due)?;
+            Some(OwedEffect { id: remains.effect_id()?, step: owed.step })
+        });
+        let sweep = self.sweep().map(|s| &s.owed).filter(due).map(|owed| OwedEffect {
+            id: EffectId { subject: Subject::Host, entered: owed.entered },
+            step: owed.step,
+        });
+        environments.chain(remains).chain(sweep)
+    }
+
+    /// Identity of the effect that a subject is owed now, whether it is due or not.
+    #[must_use]
+    pub fn owed_to(&self, subject: &Subject) -> Option<EffectId> {
+        match subject {
+            Subject::Environment(id) => self.environment(id)?.effect_id(),
+            Subject::Remains(id, incarnation) => self.remains_of(id, *incarnation)?.effect_id(),
+            Subject::Host => {
+                let entered = self.sweep()?.owed.entered;
+                Some(EffectId { subject: Subject::Host, entered })
+            }
+        }
     }
 
     /// All that is needed to perform the owed effect `id`; none when it is not owed any more.
     #[must_use]
     pub fn effect(&self, id: &EffectId) -> Option<Effect> {
-        let env = self.environment(&id.environment)?;
-        let owed = env.owed.as_ref().filter(|o| o.entered == id.entered)?;
-        Some(Effect {
-            id: id.clone(),
-            step: owed.step,
-            environment: env.clone(),
-            trusted: self.trusted(&env.plan.repository.common_dir).to_vec(),
-        })
+        if self.owed_to(&id.subject).as_ref() != Some(id) {
+            return None;
+        }
+        let (step, target) = match &id.subject {
+            Subject::Environment(name) => {
+                let env = self.environment(name)?;
+                let trusted = self.trusted(&env.plan.repository.common_dir).to_vec();
+                (env.owed.as_ref()?.step, Target::Environment(Box::new(env.clone()), trusted))
+            }
+            Subject::Remains(name, incarnation) => {
+                let remains = self.remains_of(name, *incarnation)?;
+                (remains.owed.as_ref()?.step, Target::Remains(Box::new(remains.clone())))
+            }
+            Subject::Host => (self.sweep()?.owed.step, Target::Host(Box::new(self.clone()))),
+        };
+        Some(Effect { id: id.clone(), step, target })
     }
 
-    /// The next time at which something changes by itself: a retry, a refresh, the end of a lease.
+    /// The next time at which something changes by itself: a retry, a refresh, the end of a lease,
+    /// the end of what is kept in the trash.
     #[must_use]
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
-        let waits = self.environments().filter_map(|e| e.owed.as_ref()).map(|o| o.not_before);
+        let waits = self.environments().filter_map(|e| e.owed.as_ref());
+        let waits = waits.chain(self.remains().filter_map(|r| r.owed.as_ref()));
+        let waits = waits.chain(self.sweep().map(|s| &s.owed)).map(|o| o.not_before);
         let waits = waits.filter(|t| *t > now);
         let leases = self.leases().map(|(_, lease)| lease.until);
-        waits.chain(leases).min()
+        let seconds = self.retention().trash_seconds;
+        let trash = self.remains().filter(|r| r.is_kept()).map(|r| r.expires(seconds));
+        let full = self.trash_is_over().then(|| self.at());
+        waits.chain(leases).chain(trash).chain(full).min()
     }
 
     /// Whether anything but waiting for an agent is left to do.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.environments().all(|e| e.owed.is_none() && e.phase != Phase::Provisioning)
+            && self.remains().all(|r| r.owed.is_none())
+            && self.sweep().is_none()
     }
 }

@@ -177,21 +177,42 @@ impl Time {
     }
 }
 
-/// Identity of one owed effect: the environment, and the seq of the record that made it owed.
+/// What an effect is for. There is one slot a subject: two effects for one never run at once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Subject {
+    /// The living incarnation of an environment.
+    Environment(EnvironmentId),
+    /// What is left of an incarnation that is over.
+    Remains(EnvironmentId, u32),
+    /// The whole data directory.
+    Host,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment(id) => id.fmt(f),
+            Self::Remains(id, incarnation) => write!(f, "{id}.{incarnation}"),
+            Self::Host => f.write_str("host"),
+        }
+    }
+}
+
+/// Identity of one owed effect: what it is for, and the seq of the record that made it owed.
 ///
 /// One value serves as idempotency key, fencing token and correlation id, and it is the same
 /// after a restart because it is read from the log.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EffectId {
-    /// The environment that owes the effect.
-    pub environment: EnvironmentId,
+    /// What the effect is for.
+    pub subject: Subject,
     /// The record that entered the step.
     pub entered: Seq,
 }
 
 impl fmt::Display for EffectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.environment, self.entered)
+        write!(f, "{}@{}", self.subject, self.entered)
     }
 }
 

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::event::{Base, Included, Plan, SetupReport, Worktree};
+use super::event::{Plan, Retention, TeardownOptions, Worktree};
+use super::fake::{Traces, outcome, small_step};
 use super::{
     Code, Command, EffectId, EnvironmentId, Event, Fault, LeaseId, Note, Outcome, Phase, Record,
-    Seq, State, Step, Time,
+    Seq, State, Step, Subject, Time,
 };
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -33,6 +34,15 @@ enum Act {
     Wait { millis: u16 },
     Dirty { who: usize },
     Crash { how_far: u8 },
+    Restore { who: usize, life: Option<u32> },
+    Adopt { who: usize },
+    Clean { who: usize },
+    EmptyTrash { who: Option<usize> },
+    DiskLow,
+    DropRescue { who: usize, life: u32 },
+    Sweep,
+    /// All goes well for a while, so that histories get to what lies late in a life.
+    Flow { rounds: u8 },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +56,7 @@ enum How {
 fn act() -> impl Strategy<Value = Act> {
     let who = 0..NAMES.len();
     let key = proptest::option::weighted(0.2, 0..3_u8);
+    let life = 1..4_u32;
     let how = prop_oneof![
         8 => Just(How::Well),
         2 => Just(How::Transient),
@@ -66,18 +77,20 @@ fn act() -> impl Strategy<Value = Act> {
         8 => (who.clone(), how).prop_map(|(who, how)| Act::Finish { who, how }),
         1 => who.clone().prop_map(|who| Act::Repeat { who }),
         3 => any::<u16>().prop_map(|millis| Act::Wait { millis }),
-        1 => who.prop_map(|who| Act::Dirty { who }),
+        2 => who.clone().prop_map(|who| Act::Dirty { who }),
+        4 => (who.clone(), proptest::option::of(life.clone()))
+            .prop_map(|(who, life)| Act::Restore { who, life }),
+        1 => prop_oneof![
+            who.clone().prop_map(|who| Act::Adopt { who }),
+            who.clone().prop_map(|who| Act::Clean { who }),
+            proptest::option::of(who.clone()).prop_map(|who| Act::EmptyTrash { who }),
+            Just(Act::DiskLow),
+            (who, life).prop_map(|(who, life)| Act::DropRescue { who, life }),
+            Just(Act::Sweep),
+        ],
         2 => (0..4_u8).prop_map(|how_far| Act::Crash { how_far }),
+        5 => (1..8_u8).prop_map(|rounds| Act::Flow { rounds }),
     ]
-}
-
-/// What one environment has on the fake disk.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Traces {
-    branch: bool,
-    registration: bool,
-    directory: bool,
-    dirty: bool,
 }
 
 struct InFlight {
@@ -92,11 +105,14 @@ struct Bench {
     state: State,
     now: Time,
     disk: BTreeMap<EnvironmentId, Traces>,
-    running: BTreeMap<EnvironmentId, InFlight>,
-    settled: BTreeMap<EnvironmentId, EffectId>,
+    running: BTreeMap<Subject, InFlight>,
+    settled: BTreeMap<Subject, EffectId>,
+    /// Pieces of work made so far, and those that went with a trash or rescue that was let go of.
+    made: u32,
+    let_go: BTreeSet<u32>,
     over: BTreeSet<(EnvironmentId, u32)>,
     broken: Broken,
-    ghosts: Vec<(EnvironmentId, InFlight)>,
+    ghosts: Vec<(Subject, InFlight)>,
 }
 
 /// Which guard is taken out.
@@ -122,12 +138,19 @@ impl Bench {
             disk: BTreeMap::new(),
             running: BTreeMap::new(),
             settled: BTreeMap::new(),
+            made: 0,
+            let_go: BTreeSet::new(),
             over: BTreeSet::new(),
             broken: Broken::Nothing,
             ghosts: Vec::new(),
         };
-        bench.command(Command::Start { pid: 1, version: "test".into() });
+        bench.start();
         bench
+    }
+
+    fn start(&mut self) {
+        let retention = Retention { trash_seconds: 30, trash_bytes: 3 };
+        self.command(Command::Start { pid: 1, version: "test".into(), retention });
     }
 
     fn command(&mut self, command: Command) -> bool {
@@ -146,7 +169,8 @@ impl Bench {
     }
 
     fn no_resurrection(&mut self, record: &Record) {
-        let Some(id) = record.event.environment() else { return };
+        let of_remains = (70..80).contains(&record.event.kind_number());
+        let Some(id) = record.event.environment().filter(|_| !of_remains) else { return };
         let env = self.state.environment(id).expect("an event is about a known environment");
         let life = (id.clone(), env.incarnation);
         assert!(!self.over.contains(&life), "{record:?} about {life:?}, which is over");
@@ -168,8 +192,8 @@ impl Bench {
             }
             Act::Destroy { who, force, key } => {
                 let (environment, actor) = (name(who), super::event::Actor::default());
-                let request = request(key);
-                self.command(Command::Destroy { environment, force, actor, request });
+                let (request, options) = (request(key), TeardownOptions::default());
+                self.command(Command::Destroy { environment, force, options, actor, request });
             }
             Act::Cancel { who } => {
                 let actor = super::event::Actor::default();
@@ -191,23 +215,68 @@ impl Bench {
                 self.command(Command::Release { lease });
             }
             Act::Start => self.start_owed(),
-            Act::Work { who, steps } => self.work(&name(who), steps),
-            Act::Finish { who, how } => self.finish(&name(who), how),
+            Act::Work { who, steps } => {
+                if let Some(subject) = self.nth_running(who) {
+                    self.work(&subject, steps);
+                }
+            }
+            Act::Finish { who, how } => {
+                if let Some(subject) = self.nth_running(who) {
+                    self.finish(&subject, how);
+                }
+            }
             Act::Repeat { who } => {
-                if let Some(effect) = self.settled.get(&name(who)).cloned() {
-                    let accepted =
-                        self.command(Command::Settle { effect, outcome: Ok(Outcome::RolledBack) });
+                let settled = self.settled.values().nth(who).cloned();
+                if let Some(effect) = settled {
+                    let outcome = Ok(Outcome::RolledBack(None));
+                    let accepted = self.command(Command::Settle { effect, outcome });
                     assert!(!accepted, "a stale settlement must be absorbed");
                 }
             }
             Act::Wait { millis } => self.wait(Duration::from_millis(millis.into())),
             Act::Dirty { who } => {
-                if let Some(traces) = self.disk.get_mut(&name(who)) {
-                    traces.dirty = traces.directory;
+                if let Some(traces) = self.disk.get_mut(&name(who)).filter(|t| t.directory) {
+                    self.made += 1;
+                    traces.work.insert(self.made);
                 }
             }
             Act::Crash { how_far } => self.crash(how_far),
+            Act::Flow { rounds } => (0..rounds).for_each(|_| self.flow()),
+            _ => self.act_on_remains(act),
         }
+    }
+
+    fn act_on_remains(&mut self, act: &Act) {
+        let actor = super::event::Actor::default();
+        let command = match *act {
+            Act::Restore { who, life } => Command::Restore {
+                environment: name(who),
+                incarnation: life,
+                actor,
+                request: None,
+            },
+            Act::Adopt { who } => Command::Adopt {
+                environment: name(who),
+                plan: Plan { path: "/elsewhere".into(), ..Plan::default() },
+                head: "h".into(),
+                worktree: Worktree::default(),
+                actor,
+            },
+            Act::Clean { who } => Command::Clean { environment: name(who), actor },
+            Act::EmptyTrash { who } => Command::EmptyTrash { environment: who.map(name), actor },
+            Act::DiskLow => Command::DiskLow,
+            Act::DropRescue { who, life } => {
+                Command::DropRescue { environment: name(who), incarnation: life, actor }
+            }
+            _ => Command::Sweep { apply: true, limit: 1, actor },
+        };
+        self.command(command);
+    }
+
+    /// One of the running effects, so that every kind of subject gets its turn.
+    fn nth_running(&self, n: usize) -> Option<Subject> {
+        let turn = (n + self.log.len()) % self.running.len().max(1);
+        self.running.keys().nth(turn).cloned()
     }
 
     fn wait(&mut self, span: Duration) {
@@ -218,7 +287,7 @@ impl Bench {
     fn start_owed(&mut self) {
         let owed: Vec<_> = self.state.owed(self.now).collect();
         for effect in owed {
-            let who = effect.id.environment.clone();
+            let who = effect.id.subject.clone();
             if let std::collections::btree_map::Entry::Vacant(e) = self.running.entry(who) {
                 let running = InFlight { id: effect.id, step: effect.step, noted: false };
                 e.insert(running);
@@ -227,83 +296,79 @@ impl Bench {
     }
 
     /// Performs up to `steps` of the small steps of what is running.
-    fn work(&mut self, who: &EnvironmentId, steps: u8) {
-        let Some(running) = self.running.get_mut(who) else { return };
-        let traces = self.disk.entry(who.clone()).or_default();
-        for small in 0..steps {
-            match (running.step, small) {
-                (Step::AddWorktree, 0) => traces.branch = true,
-                (Step::AddWorktree, 1) => traces.registration = true,
-                (Step::AddWorktree, 2) => traces.directory = true,
-                (Step::RollBack | Step::MoveToTrash, 0) => {
-                    traces.directory = false;
-                    traces.dirty = false;
+    fn work(&mut self, subject: &Subject, steps: u8) {
+        let Some(running) = self.running.get_mut(subject) else { return };
+        match subject {
+            Subject::Environment(who) => {
+                // What is not owed any more was told to stop, but it may come this far.
+                let env = self.state.environment(who).cloned();
+                let traces = self.disk.entry(who.clone()).or_default();
+                for small in 0..steps {
+                    small_step(traces, env.as_ref(), running.step, small);
                 }
-                (Step::RollBack, 1) | (Step::Unregister, 0) => traces.registration = false,
-                (Step::RollBack, 2) | (Step::SettleBranch, 0) => traces.branch = false,
-                _ => {}
             }
+            Subject::Remains(who, life) if steps > 0 => {
+                let traces = self.disk.entry(who.clone()).or_default();
+                let gone = match running.step {
+                    Step::Purge => traces.trash.remove(life),
+                    Step::DropRescue => traces.rescued.remove(life),
+                    _ => None,
+                };
+                self.let_go.extend(gone.unwrap_or_default());
+            }
+            _ => {}
         }
-        if running.step == Step::RunSetup && steps > 0 && !running.noted {
+        let hook = matches!(running.step, Step::RunSetup | Step::RunTeardown);
+        if hook && steps > 0 && !running.noted {
             running.noted = true;
             let effect = running.id.clone();
-            let note = Note::SetupSpawned { pid: 7, started: 1, hash: "h".into() };
+            let note = Note::HookSpawned { pid: 7, started: 1, hash: "h".into() };
             self.command(Command::Note { effect, note });
         }
     }
 
-    fn finish(&mut self, who: &EnvironmentId, how: How) {
-        if how == How::Well {
-            self.work(who, 4);
+    fn finish(&mut self, subject: &Subject, how: How) {
+        let stale = self.disturbed_and_changed(subject);
+        if how == How::Well && !stale {
+            self.work(subject, 4);
         }
-        let Some(mut running) = self.running.remove(who) else { return };
+        let Some(mut running) = self.running.remove(subject) else { return };
         if self.broken == Broken::Fence
-            && let Some(env) = self.state.environment(who)
-            && let Some(owed) = &env.owed
+            && let Some(now_owed) = self.state.owed_to(subject)
+            && let Some(effect) = self.state.effect(&now_owed)
         {
-            running.id.entered = owed.entered;
-            running.step = owed.step;
+            running.id = now_owed;
+            running.step = effect.step;
         }
         let fault = Fault::new(Code::Io, "made up", "none");
         let outcome = match how {
-            How::Well => Ok(self.outcome(who, running.step)),
+            How::Well if stale => Ok(Outcome::Outdated),
+            How::Well => Ok(outcome(&self.state, &self.disk, subject, running.step)),
             How::Transient => Err(fault.transient()),
             How::Permanent => Err(fault),
-            How::WrongOutcome if running.step == Step::Inspect => Ok(Outcome::RolledBack),
+            How::WrongOutcome if running.step == Step::Inspect => Ok(Outcome::RolledBack(None)),
             How::WrongOutcome => Err(fault.transient()),
         };
         self.command(Command::Settle { effect: running.id.clone(), outcome });
-        self.settled.insert(who.clone(), running.id);
+        self.settled.insert(subject.clone(), running.id);
     }
 
-    fn outcome(&self, who: &EnvironmentId, step: Step) -> Outcome {
-        let traces = self.disk.get(who).cloned().unwrap_or_default();
-        match step {
-            Step::ResolveBase => Outcome::Resolved(Base::default()),
-            Step::AddWorktree => Outcome::Added(Worktree {
-                racy: who.as_str() == "a",
-                has_include: who.as_str() != "c",
-                has_setup: who.as_str() != "b",
-                ..Worktree::default()
-            }),
-            Step::CopyIncluded => Outcome::Included(Included::default()),
-            Step::RunSetup => Outcome::SetUp(SetupReport::default()),
-            Step::RollBack => Outcome::RolledBack,
-            Step::RefreshIndex => Outcome::Refreshed(true),
-            Step::Inspect if traces.dirty => Outcome::Inspected(vec!["dirty".into()]),
-            Step::Inspect => Outcome::Inspected(Vec::new()),
-            Step::MoveToTrash => Outcome::Trashed(None),
-            Step::Unregister => Outcome::Unregistered,
-            Step::SettleBranch => Outcome::BranchSettled(true, String::new(), Vec::new()),
-        }
+    /// Whether a move to the trash would find another tree than the one that was agreed to.
+    fn disturbed_and_changed(&self, subject: &Subject) -> bool {
+        let Subject::Environment(who) = subject else { return false };
+        let moving = self.running.get(subject).is_some_and(|r| r.step == Step::MoveToTrash);
+        let teardown = self.state.environment(who).and_then(|e| e.teardown.as_ref());
+        let seen = self.disk.get(who).map(|t| format!("{:?}", t.work)).unwrap_or_default();
+        moving && teardown.is_some_and(|t| t.disturbed && t.fingerprint != seen)
     }
 
     /// SIGKILL: running effects get as far as they get, memory is gone, the log is folded again.
     fn crash(&mut self, how_far: u8) {
         let running: Vec<_> = self.running.keys().cloned().collect();
         for who in running {
-            let noted = self.running.get(&who).is_none_or(|r| r.step == Step::RunSetup);
-            if !noted {
+            let hook = |r: &InFlight| matches!(r.step, Step::RunSetup | Step::RunTeardown);
+            let may = self.running.get(&who).is_some_and(|r| !hook(r));
+            if may && !self.disturbed_and_changed(&who) {
                 self.work(&who, how_far);
             }
         }
@@ -314,17 +379,21 @@ impl Bench {
         let folded = fold(&self.log);
         assert_eq!(folded, self.state, "the fold of the log is the live state");
         self.state = folded;
-        self.command(Command::Start { pid: 1, version: "test".into() });
+        self.start();
+    }
+
+    fn flow(&mut self) {
+        self.start_owed();
+        let running: Vec<_> = self.running.keys().cloned().collect();
+        for who in &running {
+            self.finish(who, How::Well);
+        }
     }
 
     /// Lets everything come to rest, with every effect working.
     fn drain(&mut self) {
         for _ in 0..400 {
-            self.start_owed();
-            let running: Vec<_> = self.running.keys().cloned().collect();
-            for who in &running {
-                self.finish(who, How::Well);
-            }
+            self.flow();
             if self.state.is_quiet() && self.running.is_empty() {
                 return;
             }
@@ -336,8 +405,15 @@ impl Bench {
         panic!("did not come to rest: {:#?}", self.state);
     }
 
+    /// As [`Bench::drain`], but no time passes in which a retention could end.
+    fn drain_but_keep_the_trash(&mut self) {
+        for _ in 0..20 {
+            self.flow();
+        }
+    }
+
     fn disk_agrees(&self) {
-        for env in self.state.environments() {
+        for env in self.state.environments().filter(|e| !e.adopted) {
             let traces = self.disk.get(&env.id).cloned().unwrap_or_default();
             let kept = env.phase == Phase::Failed && env.worktree.is_some();
             let expected = env.phase == Phase::Ready || kept;
@@ -352,11 +428,22 @@ impl Bench {
                 env.phase.as_str()
             );
         }
-        for id in self.disk.keys() {
-            let traces = &self.disk[id];
+        for (id, traces) in &self.disk {
             let explained = self.state.environment(id).is_some();
             assert!(explained || *traces == Traces::default(), "{id}: nothing explains {traces:?}");
         }
+    }
+
+    /// Every piece of work is in a directory, in the trash, under a rescue ref, or was let go of
+    /// by a retention or a request that the log names.
+    fn no_work_is_lost(&self) {
+        let mut there = self.let_go.clone();
+        for traces in self.disk.values() {
+            let kept = traces.trash.values().chain(traces.rescued.values());
+            there.extend(kept.flatten().chain(&traces.work));
+        }
+        let lost: Vec<u32> = (1..=self.made).filter(|n| !there.contains(n)).collect();
+        assert!(lost.is_empty(), "lost: {lost:?}");
     }
 }
 
@@ -395,6 +482,7 @@ proptest! {
         bench.crash(2);
         bench.drain();
         bench.disk_agrees();
+        bench.no_work_is_lost();
     }
 
     #[test]
@@ -487,4 +575,28 @@ fn seqs_are_consecutive_and_time_is_kept() {
     for (n, record) in bench.log.iter().enumerate() {
         assert_eq!(record.seq, Seq(n as u64 + 1));
     }
+}
+
+#[test]
+fn a_restore_that_fails_puts_back_what_it_took() {
+    let force = Act::Destroy { who: 0, force: true, key: None };
+    let mut bench = run(&[Act::Provision { who: 0, keep: false, key: None }], Broken::Nothing);
+    bench.drain();
+    for act in [Act::Dirty { who: 0 }, force] {
+        bench.act(&act);
+        bench.drain_but_keep_the_trash();
+    }
+    bench.act(&Act::Restore { who: 0, life: None });
+    bench.start_owed();
+    bench.work(&Subject::Environment(name(0)), 1);
+    assert!(bench.disk[&name(0)].directory, "it is on its way");
+    bench.act(&Act::Cancel { who: 0 });
+    bench.finish(&Subject::Environment(name(0)), How::Permanent);
+    bench.drain_but_keep_the_trash();
+    assert_eq!(bench.disk[&name(0)].trash[&1].len(), 1, "back in the trash");
+    bench.act(&Act::Restore { who: 0, life: Some(1) });
+    bench.drain_but_keep_the_trash();
+    assert_eq!(bench.state.environment(&name(0)).map(|e| e.phase), Some(Phase::Ready));
+    assert_eq!(bench.disk[&name(0)].work.len(), 1, "and it can be had after all");
+    bench.disk_agrees();
 }

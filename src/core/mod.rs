@@ -21,19 +21,24 @@ pub mod event;
 pub mod fault;
 pub mod id;
 pub mod policy;
+pub mod remains;
 pub mod state;
 
 mod apply;
 mod decide;
 mod settle;
+mod teardown;
 
+#[cfg(test)]
+mod fake;
 #[cfg(test)]
 mod laws;
 
 pub use command::Command;
 pub use decide::{Decision, destroyed, not_found};
-pub use effect::{Effect, Note, Outcome, OwedEffect};
+pub use effect::{Effect, Inspection, Note, Outcome, OwedEffect, Target};
 pub use event::{Event, Record};
 pub use fault::{Class, Code, Fault};
-pub use id::{EffectId, EnvironmentId, HostPath, LeaseId, RequestId, Seq, Time};
+pub use id::{EffectId, EnvironmentId, HostPath, LeaseId, RequestId, Seq, Subject, Time};
+pub use remains::Remains;
 pub use state::{Environment, Phase, State, Step};

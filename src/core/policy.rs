@@ -5,7 +5,58 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::state::Step;
+
+/// What a teardown does with the branch, if we made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BranchPolicy {
+    /// It stays.
+    Keep,
+    /// It goes if its content is somewhere else: reachable, or merged in whatever form.
+    #[default]
+    DeleteIfMerged,
+    /// It goes; commits that nothing else has are held by the rescue ref.
+    Delete,
+}
+
+impl BranchPolicy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Keep, Self::DeleteIfMerged, Self::Delete];
+
+    /// The name that people, configuration and log use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::DeleteIfMerged => "delete-if-merged",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// The policy of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|p| p.as_str() == name)
+    }
+}
+
+// Stored by name: an enum index would silently change its meaning when policies are reordered.
+impl Serialize for BranchPolicy {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for BranchPolicy {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(d)?;
+        Self::parse(&name).ok_or_else(|| {
+            serde::de::Error::custom(format!("{name:?} is none of keep, delete-if-merged, delete"))
+        })
+    }
+}
 
 /// Most environments that are not tombstoned.
 pub const ENVIRONMENTS_MAX: usize = 10_000;
@@ -29,6 +80,18 @@ pub const INTERRUPTIONS_FREE: u32 = 5;
 /// must not go on for ever.
 pub const INTERRUPTIONS_MAX: u32 = 50;
 
+/// How many times a teardown goes back to looking, because the tree changed, before it is put off.
+pub const INSPECTIONS_MAX: u32 = 5;
+/// How many teardowns of one environment may fail before it is not tried again by itself.
+pub const TEARDOWNS_MAX: u32 = 20;
+/// Most processes that are recorded for one environment.
+pub const PROCESSES_MAX: usize = 256;
+/// Most remains (directories in the trash, rescues) that are remembered.
+pub const REMAINS_MAX: usize = 20_000;
+
+const TEARDOWN_RETRY_FIRST: Duration = Duration::from_secs(5);
+const TEARDOWN_RETRY_LONGEST: Duration = Duration::from_secs(3_600);
+
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 
@@ -39,18 +102,29 @@ pub fn retry_delay(failed: u32) -> Duration {
     RETRY_FIRST.saturating_mul(1 << doublings).min(RETRY_LONGEST)
 }
 
+/// How long to wait after `failed` failed teardowns: 5 s doubling to 1 h.
+#[must_use]
+pub fn teardown_delay(failed: u32) -> Duration {
+    let doublings = failed.saturating_sub(1).min(16);
+    TEARDOWN_RETRY_FIRST.saturating_mul(1 << doublings).min(TEARDOWN_RETRY_LONGEST)
+}
+
 /// How many attempts a step gets before it is given up.
 ///
 /// Steps that remove what we made get many: giving up leaves something for the sweep to find.
 #[must_use]
 pub fn attempts_max(step: Step) -> u32 {
     match step {
-        Step::RefreshIndex => 1,
+        Step::RefreshIndex | Step::Clean | Step::Sweep | Step::RunTeardown => 1,
         // A hook that fails is not run again; what is repeated here is waiting for its turn.
         Step::RunSetup | Step::ResolveBase | Step::CopyIncluded | Step::Inspect => 3,
+        Step::EndProcesses | Step::Rescue | Step::Measure => 3,
+        Step::Restore | Step::ApplyRescue => 5,
         Step::AddWorktree => 10,
         Step::MoveToTrash => 8,
-        Step::RollBack | Step::Unregister | Step::SettleBranch => 20,
+        Step::RollBack | Step::Unregister | Step::SettleBranch | Step::DropRescue => 20,
+        // With the longest delay between them: some hours of a survivor or a mount in the way.
+        Step::Purge => 500,
     }
 }
 

@@ -5,38 +5,52 @@
 use super::decide::Decision;
 use super::effect::Outcome;
 use super::event::{
-    AttemptFailed, BaseResolved, BranchSettled, DestroyRefused, DirectoryTrashed, EnvironmentReady,
-    Event, FilesIncluded, IndexRefreshed, ProvisionFailed, RegistrationRemoved, RolledBack,
-    SetupFinished, TeardownGaveUp, TeardownInspected, Tombstoned, WorktreeAdded,
+    AttemptFailed, BaseResolved, BranchSettled, Cleaned, EnvironmentReady, Event, FilesIncluded,
+    IndexRefreshed, ProvisionFailed, RegistrationRemoved, RescueApplied, Restored, RolledBack,
+    SetupFinished, Size, TeardownHookFinished, Tombstoned, WorktreeAdded,
 };
 use super::fault::{Code, Fault};
-use super::id::{EnvironmentId, Time};
+use super::id::{EnvironmentId, HostPath, Time};
 use super::policy;
 use super::state::{Environment, Step};
 
-/// The events that a settlement leads to.
+/// The events that a settlement leads to. `leases` are those that are still in force, in words.
 pub(super) fn decide(
     now: Time,
     env: &Environment,
     step: Step,
     outcome: Result<Outcome, Fault>,
+    leases: &[String],
 ) -> Vec<Event> {
-    let result = outcome.and_then(|outcome| succeeded(env, step, outcome));
-    match result {
-        Ok(events) => events,
-        Err(fault) => failed(now, env, step, fault),
+    match (step, outcome) {
+        (Step::Inspect, Ok(Outcome::Inspected(seen))) => env.inspected(now, leases, seen),
+        (step, outcome) => {
+            let result = outcome.and_then(|outcome| succeeded(env, step, outcome));
+            result.unwrap_or_else(|fault| failed(now, env, step, fault))
+        }
     }
 }
 
 fn succeeded(env: &Environment, step: Step, outcome: Outcome) -> Decision {
     let environment = env.id.clone();
+    if let Some(events) = env.torn_down(step, &outcome) {
+        return Ok(events);
+    }
     Ok(match (step, outcome) {
         (Step::ResolveBase, Outcome::Resolved(base)) => {
             vec![BaseResolved { environment, base }.into()]
         }
         (Step::AddWorktree, Outcome::Added(worktree)) => {
-            let more = worktree.has_include || worktree.has_setup;
+            let rescue = env.restore.as_ref().is_some_and(|r| !r.rescue.is_empty());
+            let more = worktree.has_include || worktree.has_setup || rescue;
             ready_unless(more, environment.clone(), WorktreeAdded { environment, worktree })
+        }
+        (Step::ApplyRescue, Outcome::Applied) => {
+            let more = env.worktree.as_ref().is_some_and(|w| w.has_include || w.has_setup);
+            ready_unless(more, environment.clone(), RescueApplied { environment })
+        }
+        (Step::Restore, Outcome::Restored(worktree, branch)) => {
+            ready_unless(false, environment.clone(), Restored { environment, worktree, branch })
         }
         (Step::CopyIncluded, Outcome::Included(included)) => {
             let more = env.worktree.as_ref().is_some_and(|w| w.has_setup);
@@ -45,13 +59,12 @@ fn succeeded(env: &Environment, step: Step, outcome: Outcome) -> Decision {
         (Step::RunSetup, Outcome::SetUp(report)) => {
             ready_unless(false, environment.clone(), SetupFinished { environment, report })
         }
-        (Step::RollBack, Outcome::RolledBack) => rolled_back(env, Vec::new()),
+        (Step::RollBack, Outcome::RolledBack(trash)) => rolled_back(env, Vec::new(), trash),
         (Step::RefreshIndex, Outcome::Refreshed(done)) => {
             vec![IndexRefreshed { environment, done }.into()]
         }
-        (Step::Inspect, Outcome::Inspected(unsaved)) => inspected(env, unsaved),
-        (Step::MoveToTrash, Outcome::Trashed(trash)) => {
-            vec![DirectoryTrashed { environment, trash }.into()]
+        (Step::Clean, Outcome::Cleaned(paths, size)) => {
+            vec![Cleaned { environment, paths, size, fault: None }.into()]
         }
         (Step::Unregister, Outcome::Unregistered) => {
             vec![RegistrationRemoved { environment }.into()]
@@ -75,31 +88,19 @@ fn ready_unless(more: bool, environment: EnvironmentId, event: impl Into<Event>)
     events
 }
 
-fn rolled_back(env: &Environment, leftovers: Vec<String>) -> Vec<Event> {
+fn rolled_back(
+    env: &Environment,
+    leftovers: Vec<String>,
+    trash: Option<HostPath>,
+) -> Vec<Event> {
     let environment = env.id.clone();
-    let rolled = RolledBack { environment: environment.clone(), leftovers: leftovers.clone() };
+    let rolled =
+        RolledBack { environment: environment.clone(), leftovers: leftovers.clone(), trash };
     let mut events = vec![rolled.into()];
     if env.destroy_wanted {
         events.push(Tombstoned { environment, leftovers }.into());
     }
     events
-}
-
-fn inspected(env: &Environment, unsaved: Vec<String>) -> Vec<Event> {
-    let environment = env.id.clone();
-    let force = env.teardown.as_ref().is_some_and(|t| t.force);
-    if unsaved.is_empty() || force {
-        let mut kept = Fault::new(Code::UnsafeToRemove, "", "").with_evidence(unsaved);
-        let unsaved = std::mem::take(&mut kept.evidence);
-        return vec![TeardownInspected { environment, unsaved }.into()];
-    }
-    let message = format!("environment {} holds work that is saved nowhere else", env.id);
-    let hint = format!(
-        "commit and push it, or run `groundskeeper rm {} --force` to move it to the trash",
-        env.id
-    );
-    let fault = Fault::new(Code::UnsafeToRemove, message, hint).with_evidence(unsaved);
-    vec![DestroyRefused { environment, fault }.into()]
 }
 
 fn failed(now: Time, env: &Environment, step: Step, fault: Fault) -> Vec<Event> {
@@ -115,44 +116,47 @@ fn failed(now: Time, env: &Environment, step: Step, fault: Fault) -> Vec<Event> 
         let step = step.as_str().to_owned();
         return vec![AttemptFailed { environment, step, attempts, retry_at, fault }.into()];
     }
-    give_up(env, step, fault)
+    give_up(now, env, step, fault)
 }
 
 /// The events that end a step without success. A rollback that is given up says what it left.
-pub(super) fn give_up(env: &Environment, step: Step, fault: Fault) -> Vec<Event> {
+pub(super) fn give_up(now: Time, env: &Environment, step: Step, fault: Fault) -> Vec<Event> {
     let environment = env.id.clone();
     let name = step.as_str().to_owned();
     let leftover = format!("{name}: {fault}");
+    let branch_left = |reason: String| {
+        let (deleted, rescue) = (false, Vec::new());
+        BranchSettled { environment: environment.clone(), deleted, reason, rescue }.into()
+    };
     match step {
-        Step::ResolveBase | Step::AddWorktree | Step::CopyIncluded | Step::RunSetup => {
+        Step::ResolveBase
+        | Step::AddWorktree
+        | Step::ApplyRescue
+        | Step::Restore
+        | Step::CopyIncluded
+        | Step::RunSetup => {
             let kept = env.plan.keep_failed && step == Step::RunSetup;
             vec![ProvisionFailed { environment, step: name, fault, kept }.into()]
         }
-        Step::RollBack => rolled_back(env, vec![leftover]),
+        Step::RollBack => rolled_back(env, vec![leftover], None),
         Step::RefreshIndex => vec![IndexRefreshed { environment, done: false }.into()],
-        Step::Inspect | Step::MoveToTrash => {
-            vec![TeardownGaveUp { environment, step: name, fault }.into()]
+        Step::Clean => {
+            let (paths, size) = (Vec::new(), Size::default());
+            vec![Cleaned { environment, paths, size, fault: Some(fault) }.into()]
+        }
+        // It never holds a teardown up: what it left undone is in its transcript and in the log.
+        Step::RunTeardown => {
+            vec![TeardownHookFinished { environment, millis: 0, fault: Some(fault) }.into()]
         }
         Step::Unregister => vec![
             RegistrationRemoved { environment: environment.clone() }.into(),
-            BranchSettled {
-                environment: environment.clone(),
-                deleted: false,
-                reason: leftover.clone(),
-                rescue: Vec::new(),
-            }
-            .into(),
+            branch_left(leftover.clone()),
             Tombstoned { environment, leftovers: vec![leftover] }.into(),
         ],
-        Step::SettleBranch => vec![
-            BranchSettled {
-                environment: environment.clone(),
-                deleted: false,
-                reason: leftover.clone(),
-                rescue: Vec::new(),
-            }
-            .into(),
-            Tombstoned { environment, leftovers: vec![leftover] }.into(),
-        ],
+        Step::SettleBranch => {
+            let settled = branch_left(leftover.clone());
+            vec![settled, Tombstoned { environment, leftovers: vec![leftover] }.into()]
+        }
+        _ => env.postpone(now, step, fault),
     }
 }

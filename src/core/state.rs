@@ -7,9 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Base, Included, Plan, SetupReport, Worktree};
+use super::event::{
+    Base, Cleaned, Included, Plan, ProcessSeen, Rescue, RestoreFrom, Retention, SetupReport,
+    SweepFinished, TeardownOptions, Worktree,
+};
 use super::fault::Fault;
-use super::id::{EffectId, EnvironmentId, HostPath, LeaseId, RequestId, Seq, Time};
+use super::id::{EffectId, EnvironmentId, HostPath, LeaseId, RequestId, Seq, Subject, Time};
+use super::remains::Remains;
 
 /// Where an incarnation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +22,7 @@ pub enum Phase {
     Provisioning,
     /// May be used.
     Ready,
-    /// Will be torn down once its grace is over.
+    /// Served, and will be torn down when its time comes: a teardown failed and is tried again.
     Retiring,
     /// Being taken apart; still served until its directory has left its place.
     TearingDown,
@@ -43,62 +47,66 @@ impl Phase {
     }
 }
 
-/// The one thing that the world owes an environment next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Step {
-    /// Find the base commit and that the branch is free.
-    ResolveBase,
-    /// Make branch, registration and working tree.
-    AddWorktree,
-    /// Copy the git-ignored files that the repository names.
-    CopyIncluded,
-    /// Run the repository's setup hook.
-    RunSetup,
-    /// Remove all that this provision made.
-    RollBack,
-    /// Make later status calls cheap.
-    RefreshIndex,
-    /// Look for work that a teardown would take away.
-    Inspect,
-    /// Rename the directory to the trash.
-    MoveToTrash,
-    /// Remove lock and registration.
-    Unregister,
-    /// Delete the branch if we made it and it holds nothing of its own.
-    SettleBranch,
+macro_rules! steps {
+    ($($(#[$doc:meta])* $step:ident = $name:literal;)*) => {
+        /// The one thing that the world owes a subject next.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Step { $($(#[$doc])* $step),* }
+
+        impl Step {
+            /// All steps, in the order of a life.
+            pub const ALL: &'static [Self] = &[$(Self::$step),*];
+
+            /// The name that people and the log see.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$step => $name),* }
+            }
+        }
+    };
 }
 
-impl Step {
-    /// All steps, in the order of a life.
-    pub const ALL: [Self; 10] = [
-        Self::ResolveBase,
-        Self::AddWorktree,
-        Self::CopyIncluded,
-        Self::RunSetup,
-        Self::RollBack,
-        Self::RefreshIndex,
-        Self::Inspect,
-        Self::MoveToTrash,
-        Self::Unregister,
-        Self::SettleBranch,
-    ];
-
-    /// The name that people and the log see.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ResolveBase => "resolve_base",
-            Self::AddWorktree => "add_worktree",
-            Self::CopyIncluded => "copy_included",
-            Self::RunSetup => "run_setup",
-            Self::RollBack => "roll_back",
-            Self::RefreshIndex => "refresh_index",
-            Self::Inspect => "inspect",
-            Self::MoveToTrash => "move_to_trash",
-            Self::Unregister => "unregister",
-            Self::SettleBranch => "settle_branch",
-        }
-    }
+steps! {
+    /// Find the base commit and that the branch is free.
+    ResolveBase = "resolve_base";
+    /// Make branch, registration and working tree.
+    AddWorktree = "add_worktree";
+    /// Put the rescued working tree and index into the new worktree.
+    ApplyRescue = "apply_rescue";
+    /// Bring directory, registration and branch back from the trash.
+    Restore = "restore";
+    /// Copy the git-ignored files that the repository names.
+    CopyIncluded = "copy_included";
+    /// Run the repository's setup hook.
+    RunSetup = "run_setup";
+    /// Remove all that this provision made, or put back what a restore took.
+    RollBack = "roll_back";
+    /// Make later status calls cheap.
+    RefreshIndex = "refresh_index";
+    /// Drop rebuildable output.
+    Clean = "clean";
+    /// Look for work that a teardown would take away.
+    Inspect = "inspect";
+    /// Run the repository's teardown hook.
+    RunTeardown = "run_teardown";
+    /// End what lives in the environment.
+    EndProcesses = "end_processes";
+    /// Put what no branch has under a ref.
+    Rescue = "rescue";
+    /// Rename the directory to the trash.
+    MoveToTrash = "move_to_trash";
+    /// Remove lock and registration.
+    Unregister = "unregister";
+    /// Settle the branch as its policy says.
+    SettleBranch = "settle_branch";
+    /// Find out how large a directory in the trash is.
+    Measure = "measure";
+    /// Unlink a directory in the trash.
+    Purge = "purge";
+    /// Remove a rescue's ref.
+    DropRescue = "drop_rescue";
+    /// Look for what no record explains.
+    Sweep = "sweep";
 }
 
 /// One incarnation of an environment id.
@@ -140,6 +148,25 @@ pub struct Environment {
     pub teardown: Option<Teardown>,
     /// What could not be removed and awaits a sweep.
     pub leftovers: Vec<String>,
+    /// Made by somebody else: watched and leased, never deleted.
+    pub adopted: bool,
+    /// What it is restored from, when it is not made from scratch.
+    pub restore: Option<RestoreFrom>,
+    /// Commands that were started for it and may still run, by process id.
+    pub processes: BTreeMap<u32, Process>,
+    /// Teardowns of it that failed in a row.
+    pub failed_teardowns: u32,
+    /// When its rebuildable output was last dropped, and what that led to.
+    pub cleaned: Option<Cleaned>,
+}
+
+/// A command that was started for an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Start time as the kernel tells it; with the pid it names one process for ever.
+    pub started: u64,
+    /// Name of its program.
+    pub name: String,
 }
 
 /// A step that is owed, and since when.
@@ -158,20 +185,51 @@ pub struct Owed {
 }
 
 /// A teardown: what was agreed to, and how far it came.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Teardown {
     /// Whether unsaved work may go to the trash.
     pub force: bool,
-    /// The phase to return to when it cannot go on.
-    pub back_to: Phase,
-    /// Work that went to the trash by consent.
+    /// How it is to be done.
+    pub options: TeardownOptions,
+    /// Whether it began on the kept worktree of a failed provision.
+    pub of_failed: bool,
+    /// Who asked: process id of the peer, whose ancestors are spared.
+    pub asker: u32,
+    /// Work that goes to the trash by consent.
     pub unsaved: Vec<String>,
+    /// What the consent is about; empty before the first look.
+    pub fingerprint: String,
+    /// The commit that HEAD was at.
+    pub head: String,
+    /// Whether there is something that a rescue would save.
+    pub rescue_wanted: bool,
+    /// Whether there is a teardown hook to run.
+    pub has_hook: bool,
+    /// Whether the hook has had its turn.
+    pub hooked: bool,
+    /// Whether processes were ended.
+    pub quiet: bool,
+    /// How often the tree was looked at.
+    pub inspections: u32,
+    /// A daemon died meanwhile, or the tree changed: before the rename it must be compared with
+    /// what was consented to.
+    pub disturbed: bool,
     /// Where the directory went.
     pub trash: Option<HostPath>,
     /// Whether the branch was deleted.
     pub branch_deleted: bool,
-    /// Refs that hold what the worktree had and no branch has.
-    pub rescue: Vec<String>,
+    /// What became of the branch, in words.
+    pub branch_reason: String,
+    /// The ref that holds what no branch has.
+    pub rescue: Option<Rescue>,
+    /// Refs that an earlier version put on commits without a branch.
+    pub other_refs: Vec<String>,
+    /// Processes that were left alone.
+    pub spared: Vec<ProcessSeen>,
+    /// Processes that did not end.
+    pub survivors: Vec<ProcessSeen>,
+    /// Why the teardown hook did not end well.
+    pub hook_fault: Option<Fault>,
 }
 
 /// A claim that an environment is in use.
@@ -209,6 +267,21 @@ pub struct State {
     pub(super) trust: BTreeMap<HostPath, Vec<String>>,
     pub(super) requests: BTreeMap<RequestId, Remembered>,
     pub(super) request_order: BTreeMap<Seq, RequestId>,
+    pub(super) retention: Retention,
+    pub(super) remains: BTreeMap<EnvironmentId, BTreeMap<u32, Remains>>,
+    pub(super) sweep: Option<Sweep>,
+    pub(super) last_sweep: Option<(Time, SweepFinished)>,
+}
+
+/// A sweep in progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// What the world owes it.
+    pub owed: Owed,
+    /// Whether what is proven ours is settled, or only named.
+    pub apply: bool,
+    /// Most things it may settle.
+    pub limit: u64,
 }
 
 impl State {
@@ -273,6 +346,35 @@ impl State {
         self.requests.get(key)
     }
 
+    /// How long what was removed is kept.
+    #[must_use]
+    pub fn retention(&self) -> &Retention {
+        &self.retention
+    }
+
+    /// What is left of one incarnation that is over.
+    #[must_use]
+    pub fn remains_of(&self, id: &EnvironmentId, incarnation: u32) -> Option<&Remains> {
+        self.remains.get(id)?.get(&incarnation)
+    }
+
+    /// What is left of all incarnations that are over, by id and incarnation.
+    pub fn remains(&self) -> impl Iterator<Item = &Remains> {
+        self.remains.values().flat_map(BTreeMap::values)
+    }
+
+    /// The sweep in progress.
+    #[must_use]
+    pub fn sweep(&self) -> Option<&Sweep> {
+        self.sweep.as_ref()
+    }
+
+    /// What the last sweep found, and when.
+    #[must_use]
+    pub fn last_sweep(&self) -> Option<&(Time, SweepFinished)> {
+        self.last_sweep.as_ref()
+    }
+
     /// Looks for what no sequence of records may lead to. Used by tests and `replay verify`.
     ///
     /// # Errors
@@ -290,6 +392,13 @@ impl State {
                 return Err(format!("lease {id} of {}, which is not alive", lease.environment));
             }
         }
+        for remains in self.remains() {
+            let live = self.environments.get(&remains.id).filter(|e| e.is_live());
+            if live.is_some_and(|e| e.incarnation <= remains.incarnation) {
+                return Err(format!("{}: remains of an incarnation that lives", remains.id));
+            }
+            remains.check()?;
+        }
         if self.requests.len() != self.request_order.len() {
             return Err("remembered requests and their order differ".into());
         }
@@ -302,7 +411,7 @@ impl Environment {
     #[must_use]
     pub fn effect_id(&self) -> Option<EffectId> {
         let entered = self.owed.as_ref()?.entered;
-        Some(EffectId { environment: self.id.clone(), entered })
+        Some(EffectId { subject: Subject::Environment(self.id.clone()), entered })
     }
 
     /// Whether anything of this incarnation may still be on disk.
@@ -319,17 +428,28 @@ impl Environment {
                 Some(
                     Step::ResolveBase
                         | Step::AddWorktree
+                        | Step::ApplyRescue
+                        | Step::Restore
                         | Step::CopyIncluded
                         | Step::RunSetup
                         | Step::RollBack
                 )
             ),
-            Phase::Ready => matches!(step, None | Some(Step::RefreshIndex)),
+            Phase::Ready => matches!(step, None | Some(Step::RefreshIndex | Step::Clean)),
+            Phase::Retiring => matches!(step, Some(Step::Inspect)),
             Phase::TearingDown => matches!(
                 step,
-                Some(Step::Inspect | Step::MoveToTrash | Step::Unregister | Step::SettleBranch)
+                Some(
+                    Step::Inspect
+                        | Step::RunTeardown
+                        | Step::EndProcesses
+                        | Step::Rescue
+                        | Step::MoveToTrash
+                        | Step::Unregister
+                        | Step::SettleBranch
+                )
             ),
-            Phase::Retiring | Phase::Tombstoned | Phase::Failed => step.is_none(),
+            Phase::Tombstoned | Phase::Failed => step.is_none(),
         };
         if !fits {
             return Err(format!("{}: {} owes {step:?}", self.id, self.phase.as_str()));
@@ -340,8 +460,12 @@ impl Environment {
         if self.phase == Phase::Tombstoned && self.worktree.is_some() {
             return Err(format!("{}: tombstoned with a worktree", self.id));
         }
-        if self.phase == Phase::TearingDown && self.teardown.is_none() {
+        let torn = matches!(self.phase, Phase::TearingDown | Phase::Retiring);
+        if torn && self.teardown.is_none() {
             return Err(format!("{}: tearing down without a teardown", self.id));
+        }
+        if self.adopted && !matches!(self.phase, Phase::Ready | Phase::Tombstoned) {
+            return Err(format!("{}: adopted, and yet {}", self.id, self.phase.as_str()));
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! Payloads to bytes and back: the only file that names bincode.
 //!
 //! bincode is not self-describing, so every (kind, version) has one frozen struct and decodes to
-//! nothing else. Today each kind has version 1, which is the struct in `core::event`; the golden
-//! files in `schema/events/` hold it still. When a payload must change, its old struct moves here
-//! as `v1::Name` with a pure upcaster, and the kind's newest version becomes 2.
+//! nothing else. The newest version of a kind is the struct in `core::event`, and the catalogue
+//! there says its number; the golden files in `schema/events/` hold it still. When a payload must
+//! change, its old struct moves to `past.rs` with a pure upcaster, and the number goes up.
 //!
 //! The codec id stands in each envelope, so that another codec can follow without touching old
 //! records. bincode 1.3.3 is complete by its authors' word; `wincode` reads the same bytes.
@@ -13,16 +13,15 @@ use serde::de::DeserializeOwned;
 
 use super::envelope::{self, Envelope, FLAG_MUST_UNDERSTAND, PAYLOAD_BYTES_MAX};
 use super::error::{Damage, Error};
+use super::past;
 use crate::core::event::{self, Event, Opaque, Record};
 use crate::core::{Seq, State, Time};
 use crate::for_each_event;
 
 /// bincode 1.3 with fixed-width little-endian integers.
 pub const CODEC_BINCODE1: u8 = 1;
-/// The newest version of every kind.
-pub const KIND_VERSION: u16 = 1;
 /// Raised whenever the shape of [`State`] changes; older snapshots are then ignored.
-pub const SNAPSHOT_VERSION: u32 = 1;
+pub const SNAPSHOT_VERSION: u32 = 2;
 
 const SNAPSHOT_MAGIC: [u8; 4] = *b"GKS1";
 const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
@@ -58,9 +57,9 @@ pub fn encode(record: &Record, previous: u32) -> Result<(Vec<u8>, u32), Error> {
         kind: record.event.kind(),
         why: why.to_string(),
     })?;
-    let (flags, kind_version) = match &record.event {
-        Event::Opaque(o) => (0, o.version),
-        _ => (FLAG_MUST_UNDERSTAND, KIND_VERSION),
+    let flags = match &record.event {
+        Event::Opaque(_) => 0,
+        _ => FLAG_MUST_UNDERSTAND,
     };
     Ok(envelope::seal(&Envelope {
         crc: 0,
@@ -71,7 +70,7 @@ pub fn encode(record: &Record, previous: u32) -> Result<(Vec<u8>, u32), Error> {
         at: record.at.0,
         boot: record.boot,
         kind: record.event.kind_number(),
-        kind_version,
+        kind_version: record.event.kind_version(),
         previous,
         payload: &payload,
     }))
@@ -100,7 +99,7 @@ pub fn decode(e: &Envelope<'_>) -> Result<Decoded, Damage> {
 }
 
 macro_rules! by_kind {
-    ($($kind:ident = $number:literal,)*) => {
+    ($($kind:ident = $number:literal, $version:literal;)*) => {
         /// The bytes of an event's payload, in the newest version of its kind.
         ///
         /// # Errors
@@ -115,15 +114,21 @@ macro_rules! by_kind {
         /// The event of an envelope; none when this program does not know kind or version.
         fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {
             Ok(match (e.kind, e.kind_version) {
-                $(($number, 1) => Some(Event::$kind(read::<event::$kind>(e)?)),)*
-                _ => None,
+                $(($number, $version) => Some(Event::$kind(read::<event::$kind>(e)?)),)*
+                _ => past::event(e)?,
             })
         }
     };
 }
 for_each_event!(by_kind);
 
-fn read<T: DeserializeOwned>(e: &Envelope<'_>) -> Result<T, Damage> {
+/// The bytes of a payload of an earlier version, for its golden file.
+#[cfg(test)]
+pub(super) fn bytes(payload: &impl serde::Serialize) -> Vec<u8> {
+    payload_options().serialize(payload).expect("encoded")
+}
+
+pub(super) fn read<T: DeserializeOwned>(e: &Envelope<'_>) -> Result<T, Damage> {
     payload_options().deserialize(e.payload).map_err(|why| Damage::Payload {
         seq: e.seq,
         kind: e.kind,

@@ -6,207 +6,20 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::codec::{self, Decoded, KIND_VERSION};
+use super::codec::{self, Decoded};
 use super::envelope::{self, Envelope};
-use crate::core::event::{
-    Actor, AttemptFailed, Base, BaseResolved, BranchSettled, CancelRequested, DaemonStarted,
-    DaemonStopped, DestroyRefused, DestroyRequested, DirectoryTrashed, EnvironmentReady,
-    FilesIncluded, Included, IndexRefreshed, LeaseExpired, LeaseGranted, LeaseReleased, Plan,
-    ProvisionFailed, ProvisionRequested, Record, RegistrationRemoved, Repository,
-    RepositoryDistrusted, RepositoryTrusted, RolledBack, SetupFinished, SetupReport, SetupStarted,
-    TeardownGaveUp, TeardownInspected, Tombstoned, Worktree, WorktreeAdded,
-};
-use crate::core::{
-    Code, EnvironmentId, Event, Fault, HostPath, LeaseId, RequestId, Seq, State, Time,
-};
+use super::past::{DestroyRequestedV1, RolledBackV1, TeardownInspectedV1};
+use super::samples::{actor, env, samples};
+use crate::core::event::{EnvironmentReady, Record};
+use crate::core::{Event, RequestId, Seq, State, Time};
 use crate::for_each_event;
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schema/events")
 }
 
-fn env() -> EnvironmentId {
-    EnvironmentId::parse("demo").expect("an id")
-}
-
-fn actor() -> Actor {
-    Actor { door: "api".into(), uid: 1000, pid: 4242 }
-}
-
-fn fault() -> Fault {
-    Fault::new(Code::HookFailed, "the setup hook ended with exit code 3", "read the transcript")
-        .because("exit status: 3")
-        .with_evidence(["npm ERR!".to_owned()])
-        .transient()
-}
-
-fn plan() -> Plan {
-    Plan {
-        repository: Repository {
-            common_dir: HostPath(b"/home/u/project/.git".to_vec()),
-            source: HostPath(b"/home/u/pro\xffject".to_vec()),
-            name: "project".into(),
-            object_format: "sha1".into(),
-        },
-        path: "/home/u/.local/share/groundskeeper/worktrees/demo/project".into(),
-        base: Some("v1.0".into()),
-        branch: "gk/demo".into(),
-        reuse_branch: false,
-        fetch: true,
-        fetch_limit_ms: 30_000,
-        keep_failed: true,
-        setup_path: ".groundskeeper/setup".into(),
-        setup_limit_ms: 900_000,
-    }
-}
-
-fn worktree() -> Worktree {
-    Worktree {
-        admin_dir: "/home/u/project/.git/worktrees/gk-demo-1".into(),
-        device: 64_769,
-        inode: 1_234_567,
-        checkout: "git".into(),
-        checkout_reason: "attribute filter".into(),
-        files: 60,
-        racy: true,
-        has_include: true,
-        has_setup: true,
-    }
-}
-
-/// One event of every kind, with every field set to something that is not its default.
-fn samples() -> Vec<Event> {
-    let mut all = daemon_and_provision();
-    all.extend(teardown_and_rest());
-    all
-}
-
-fn daemon_and_provision() -> Vec<Event> {
-    let (environment, actor) = (env(), actor());
-    let request = Some(RequestId::parse("key-1").expect("a key"));
-    vec![
-        DaemonStarted { pid: 4242, version: "0.1.0".into() }.into(),
-        DaemonStopped { reason: "signal".into() }.into(),
-        ProvisionRequested {
-            environment: environment.clone(),
-            incarnation: 2,
-            plan: plan(),
-            actor: actor.clone(),
-            request,
-        }
-        .into(),
-        BaseResolved {
-            environment: environment.clone(),
-            base: Base {
-                commit: "9fceb02d0ae598e95dc970b74767f19372d61af8".into(),
-                reference: "refs/heads/main".into(),
-                upstream: "refs/remotes/origin/main".into(),
-                behind: 3,
-                ahead: 1,
-                fetch: "done".into(),
-            },
-        }
-        .into(),
-        WorktreeAdded { environment: environment.clone(), worktree: worktree() }.into(),
-        FilesIncluded {
-            environment: environment.clone(),
-            included: Included {
-                files: 7,
-                bytes: 8_192,
-                reflinked: 5,
-                skipped: vec!["link: leaves the repository".into()],
-            },
-        }
-        .into(),
-        SetupStarted {
-            environment: environment.clone(),
-            pid: 77,
-            started: 123_456,
-            hash: "ab".repeat(32),
-        }
-        .into(),
-        SetupFinished {
-            environment: environment.clone(),
-            report: SetupReport { millis: 1_500, output_bytes: 42, transcript: "/t/demo.1".into() },
-        }
-        .into(),
-        EnvironmentReady { environment: environment.clone() }.into(),
-        ProvisionFailed {
-            environment: environment.clone(),
-            step: "run_setup".into(),
-            fault: fault(),
-            kept: true,
-        }
-        .into(),
-        CancelRequested { environment: environment.clone(), actor }.into(),
-        RolledBack { environment: environment.clone(), leftovers: vec!["branch".into()] }.into(),
-        AttemptFailed {
-            environment: environment.clone(),
-            step: "add_worktree".into(),
-            attempts: 2,
-            retry_at: Time(1_700_000_000_500_000_000),
-            fault: fault(),
-        }
-        .into(),
-        IndexRefreshed { environment, done: true }.into(),
-    ]
-}
-
-fn teardown_and_rest() -> Vec<Event> {
-    let (environment, actor) = (env(), actor());
-    let lease = LeaseId::parse("lease-1").expect("a lease");
-    let request = Some(RequestId::parse("key-2").expect("a key"));
-    vec![
-        DestroyRequested {
-            environment: environment.clone(),
-            force: true,
-            actor: actor.clone(),
-            request: request.clone(),
-        }
-        .into(),
-        DestroyRefused { environment: environment.clone(), fault: fault() }.into(),
-        TeardownInspected { environment: environment.clone(), unsaved: vec!["a.txt".into()] }
-            .into(),
-        DirectoryTrashed { environment: environment.clone(), trash: Some("/trash/demo.1".into()) }
-            .into(),
-        RegistrationRemoved { environment: environment.clone() }.into(),
-        BranchSettled {
-            environment: environment.clone(),
-            deleted: true,
-            reason: "merged".into(),
-            rescue: vec!["refs/groundskeeper/rescue/demo/1".into()],
-        }
-        .into(),
-        Tombstoned { environment: environment.clone(), leftovers: vec!["x".into()] }.into(),
-        TeardownGaveUp {
-            environment: environment.clone(),
-            step: "move_to_trash".into(),
-            fault: fault(),
-        }
-        .into(),
-        LeaseGranted {
-            environment: environment.clone(),
-            lease: lease.clone(),
-            until: Time(1_700_000_000_000_000_000),
-            purpose: "terminal".into(),
-            actor: actor.clone(),
-            request,
-        }
-        .into(),
-        LeaseReleased { environment: environment.clone(), lease: lease.clone() }.into(),
-        LeaseExpired { environment, lease }.into(),
-        RepositoryTrusted {
-            repository: "/home/u/project/.git".into(),
-            hash: "cd".repeat(32),
-            actor: actor.clone(),
-        }
-        .into(),
-        RepositoryDistrusted { repository: "/home/u/project/.git".into(), actor }.into(),
-    ]
-}
-
 macro_rules! kind_numbers {
-    ($($kind:ident = $number:literal,)*) => { [$($number as u32),*] };
+    ($($kind:ident = $number:literal, $version:literal;)*) => { [$($number as u32),*] };
 }
 
 #[test]
@@ -220,7 +33,8 @@ fn there_is_a_sample_of_every_kind() {
 fn golden_payloads_are_read_and_written_as_ever() {
     let mut files = BTreeSet::new();
     for event in samples() {
-        let name = format!("{:03}-{}.v{KIND_VERSION}.bin", event.kind_number(), event.kind());
+        let (number, version) = (event.kind_number(), event.kind_version());
+        let name = format!("{number:03}-{}.v{version}.bin", event.kind());
         let path = folder().join(&name);
         let written = codec::payload(&event).expect("encoded");
         if !path.exists() && std::env::var_os("GROUNDSKEEPER_BLESS").is_some() {
@@ -236,10 +50,45 @@ fn golden_payloads_are_read_and_written_as_ever() {
         }
         files.insert(name);
     }
+    files.extend(past_payloads().into_iter().map(|(name, ..)| name.to_owned()));
     for entry in std::fs::read_dir(folder()).expect("a folder") {
         let name = entry.expect("an entry").file_name().into_string().expect("text");
         let stray = name.ends_with(".bin") && !files.contains(&name);
         assert!(!stray, "{name}: no test decodes it");
+    }
+}
+
+/// Payloads of earlier versions: name of the golden file, its bytes, kind, and what they mean now.
+fn past_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
+    let (environment, leftovers) = (env(), vec!["branch".to_owned()]);
+    let unsaved = vec!["a.txt".to_owned()];
+    let request = Some(RequestId::parse("key-2").expect("a key"));
+    let rolled = || RolledBackV1 { environment: environment.clone(), leftovers: leftovers.clone() };
+    let destroy = || DestroyRequestedV1 {
+        environment: environment.clone(),
+        force: true,
+        actor: actor(),
+        request: request.clone(),
+    };
+    let looked =
+        || TeardownInspectedV1 { environment: environment.clone(), unsaved: unsaved.clone() };
+    vec![
+        ("019-RolledBack.v1.bin", codec::bytes(&rolled()), 19, rolled().into()),
+        ("030-DestroyRequested.v1.bin", codec::bytes(&destroy()), 30, destroy().into()),
+        ("032-TeardownInspected.v1.bin", codec::bytes(&looked()), 32, looked().into()),
+    ]
+}
+
+#[test]
+fn payloads_of_earlier_versions_become_todays() {
+    for (name, written, kind, today) in past_payloads() {
+        let golden = std::fs::read(folder().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(written, golden, "{name}: the frozen struct has changed");
+        let sealed = Envelope { kind, kind_version: 1, ..envelope(&today, &golden) };
+        match codec::decode(&sealed).expect("decoded") {
+            Decoded::Record(record) => assert_eq!(record.event, today, "{name}"),
+            Decoded::Newer(what) => panic!("{name}: {what}"),
+        }
     }
 }
 
@@ -253,7 +102,7 @@ fn envelope<'a>(event: &Event, payload: &'a [u8]) -> Envelope<'a> {
         at: 1,
         boot: 1,
         kind: event.kind_number(),
-        kind_version: 1,
+        kind_version: event.kind_version(),
         previous: 0,
         payload,
     }

@@ -19,12 +19,15 @@ pub mod reader;
 pub mod store;
 
 mod error;
+mod past;
 mod tables;
 
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod samples;
 #[cfg(test)]
 mod simdisk;
 

@@ -84,9 +84,11 @@ fn sources(folder: &str) -> Vec<Source> {
 
 fn is_test_only(name: &str) -> bool {
     let files = [
+        "src/core/fake.rs",
         "src/core/laws.rs",
         "src/journal/crash.rs",
         "src/journal/golden.rs",
+        "src/journal/samples.rs",
         "src/journal/simdisk.rs",
     ];
     files.contains(&name)

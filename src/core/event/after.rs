@@ -1,0 +1,117 @@
+//! What happens to the remains of incarnations that are over, and to the rebuildable parts of
+//! those that live.
+
+use serde::{Deserialize, Serialize};
+
+use super::Actor;
+use crate::core::fault::Fault;
+use crate::core::id::{EnvironmentId, Time};
+
+/// How much space a directory takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Size {
+    /// Files, links and directories.
+    pub entries: u64,
+    /// Bytes as their lengths say.
+    pub apparent: u64,
+    /// Bytes of the blocks they take; files with several names are counted once.
+    pub allocated: u64,
+}
+
+/// Kind 70: the size of a directory in the trash is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashMeasured {
+    /// Whose.
+    pub environment: EnvironmentId,
+    /// Which life of it.
+    pub incarnation: u32,
+    /// How large it is.
+    pub size: Size,
+}
+
+/// Kind 71: a directory in the trash is to be unlinked; it cannot be restored any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeDecided {
+    /// Whose.
+    pub environment: EnvironmentId,
+    /// Which life of it.
+    pub incarnation: u32,
+    /// Why: `age`, `bytes`, `count`, `disk` (it is nearly full) or `request`.
+    pub reason: String,
+    /// Who asked, when somebody did.
+    pub actor: Option<Actor>,
+}
+
+/// Kind 72: a directory in the trash is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashPurged {
+    /// Whose.
+    pub environment: EnvironmentId,
+    /// Which life of it.
+    pub incarnation: u32,
+    /// Files, links and directories that were unlinked, as far as this daemon did it.
+    pub entries: u64,
+    /// What could not be removed after all attempts; empty in the ordinary case.
+    pub leftovers: Vec<String>,
+}
+
+/// Kind 73: work on remains failed and will be repeated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemainsAttemptFailed {
+    /// Whose.
+    pub environment: EnvironmentId,
+    /// Which life of it.
+    pub incarnation: u32,
+    /// Which step.
+    pub step: String,
+    /// How many attempts have failed now.
+    pub attempts: u32,
+    /// When the next one may start.
+    pub retry_at: Time,
+    /// Why.
+    pub fault: Fault,
+}
+
+/// Kind 74: somebody does not need a rescue any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RescueDropRequested {
+    /// Whose.
+    pub environment: EnvironmentId,
+    /// Which life of it.
+    pub incarnation: u32,
+    /// Who asked.
+    pub actor: Actor,
+}
+
+/// Kind 75: a rescue's ref is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RescueDropped {
+    /// Whose.
+    pub environment: EnvironmentId,
+    /// Which life of it.
+    pub incarnation: u32,
+    /// Why it is still there, when it could not be removed; empty in the ordinary case.
+    pub leftover: String,
+}
+
+/// Kind 85: somebody wants the rebuildable output of an environment to go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CleanRequested {
+    /// Whose.
+    pub environment: EnvironmentId,
+    /// Who asked.
+    pub actor: Actor,
+}
+
+/// Kind 86: the rebuildable output of an environment is gone, or why it stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cleaned {
+    /// Whose.
+    pub environment: EnvironmentId,
+    /// What was taken, relative to the worktree; bounded.
+    pub paths: Vec<String>,
+    /// How much it took.
+    pub size: Size,
+    /// Why nothing (more) was taken; none when all went well.
+    pub fault: Option<Fault>,
+}

@@ -1,0 +1,222 @@
+//! The facts: everything that ever happened, in the past tense, one payload struct per kind.
+//!
+//! An event carries all that [`State::apply`](super::State::apply) needs, so that a replay never
+//! looks at the world. The structs are contracts: their encoding is frozen per kind and version
+//! by the golden files in `schema/events/`. A changed payload is a new version with an upcaster
+//! in the journal's codec, never an edit here. No enum is stored by index; choices are stored by
+//! name or as plain booleans, because the codec would decode a reordered enum wrongly and without
+//! a word. Secrets are never put into an event.
+
+mod after;
+mod host;
+mod provision;
+mod teardown;
+
+use serde::{Deserialize, Serialize};
+
+pub use after::*;
+pub use host::*;
+pub use provision::*;
+pub use teardown::*;
+
+use super::id::{EnvironmentId, HostPath, Seq, Time};
+
+/// One event as it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Position; consecutive, starting at 1.
+    pub seq: Seq,
+    /// Wall clock of the daemon when it was decided. Never runs backwards within a log.
+    pub at: Time,
+    /// Which start of a daemon on this log wrote it, counted from 1.
+    pub boot: u32,
+    /// What happened.
+    pub event: Event,
+}
+
+/// Who asked for something.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Actor {
+    /// The door it came through: `api`, `session`, `daemon`.
+    pub door: String,
+    /// User id of the peer process.
+    pub uid: u32,
+    /// Process id of the peer, 0 when it is not known.
+    pub pid: u32,
+}
+
+/// A git repository, as found when it was named.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Repository {
+    /// The directory that all its worktrees share; real path. Identity of the repository.
+    pub common_dir: HostPath,
+    /// Where included files are copied from: the worktree the request named; empty when bare.
+    pub source: HostPath,
+    /// Last part of the worktree path that tools will show.
+    pub name: String,
+    /// `sha1` or `sha256`.
+    pub object_format: String,
+}
+
+/// What a provision was asked to make.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Plan {
+    /// Where from.
+    pub repository: Repository,
+    /// Where to: inside the managed root, outside every repository.
+    pub path: HostPath,
+    /// Base revision as typed; none means the repository's default branch.
+    pub base: Option<String>,
+    /// Branch to check out, without `refs/heads/`.
+    pub branch: String,
+    /// Whether the branch must exist already; otherwise it must not.
+    pub reuse_branch: bool,
+    /// Whether to ask the remote before the base is resolved.
+    pub fetch: bool,
+    /// Most milliseconds the fetch may take.
+    pub fetch_limit_ms: u64,
+    /// Whether a failed setup leaves its worktree for inspection.
+    pub keep_failed: bool,
+    /// Path of the setup hook inside the worktree; empty means none is run.
+    pub setup_path: String,
+    /// Most milliseconds the setup hook may take.
+    pub setup_limit_ms: u64,
+}
+
+/// A record of a kind or version that this program does not know and need not understand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opaque {
+    /// Its kind number.
+    pub kind: u32,
+    /// Its kind version.
+    pub version: u16,
+    /// Its payload, kept as it was.
+    pub payload: Vec<u8>,
+}
+
+/// The catalogue, in one place: `variant = kind number`, or `= kind number, version` where the
+/// newest version is not 1. The journal's codec and the golden files are made from this list.
+#[macro_export]
+macro_rules! for_each_event {
+    ($then:ident) => {
+        $then! {
+            DaemonStarted = 1, 1; DaemonStopped = 2, 1; RetentionChanged = 3, 1;
+            ProvisionRequested = 10, 1; BaseResolved = 11, 1; WorktreeAdded = 12, 1;
+            FilesIncluded = 13, 1; SetupStarted = 14, 1; SetupFinished = 15, 1;
+            EnvironmentReady = 16, 1; ProvisionFailed = 17, 1; CancelRequested = 18, 1;
+            RolledBack = 19, 2; AttemptFailed = 20, 1; IndexRefreshed = 21, 1;
+            RestoreRequested = 22, 1; Restored = 23, 1; RescueApplied = 24, 1;
+            EnvironmentAdopted = 25, 1;
+            DestroyRequested = 30, 2; DestroyRefused = 31, 1; TeardownInspected = 32, 2;
+            DirectoryTrashed = 33, 1; RegistrationRemoved = 34, 1; BranchSettled = 35, 1;
+            Tombstoned = 36, 1; TeardownGaveUp = 37, 1;
+            LeaseGranted = 40, 1; LeaseReleased = 41, 1; LeaseExpired = 42, 1;
+            RepositoryTrusted = 50, 1; RepositoryDistrusted = 51, 1;
+            TeardownHookStarted = 60, 1; TeardownHookFinished = 61, 1; ProcessesEnded = 62, 1;
+            WorkRescued = 63, 1; InspectionOutdated = 64, 1; TeardownPostponed = 65, 1;
+            TrashMeasured = 70, 1; PurgeDecided = 71, 1; TrashPurged = 72, 1;
+            RemainsAttemptFailed = 73, 1; RescueDropRequested = 74, 1; RescueDropped = 75, 1;
+            ProcessStarted = 80, 1; ProcessExited = 81, 1;
+            CleanRequested = 85, 1; Cleaned = 86, 1;
+            SweepRequested = 90, 1; SweepFinished = 91, 1;
+        }
+    };
+}
+
+macro_rules! event_enum {
+    ($($kind:ident = $number:literal, $version:literal;)*) => {
+        /// Anything that can happen.
+        #[allow(missing_docs, reason = "each variant is documented at its payload")]
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+        #[serde(untagged)]
+        pub enum Event {
+            $($kind($kind),)*
+            Opaque(Opaque),
+        }
+
+        impl Event {
+            /// The stable number of the kind.
+            #[must_use]
+            pub fn kind_number(&self) -> u32 {
+                match self { $(Self::$kind(_) => $number,)* Self::Opaque(o) => o.kind }
+            }
+
+            /// The newest version of the kind, which is the one that is written.
+            #[must_use]
+            pub fn kind_version(&self) -> u16 {
+                match self { $(Self::$kind(_) => $version,)* Self::Opaque(o) => o.version }
+            }
+
+            /// The kind as people and scripts read it.
+            #[must_use]
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$kind(_) => stringify!($kind),)* Self::Opaque(_) => "Opaque" }
+            }
+        }
+
+        $(impl From<$kind> for Event {
+            fn from(payload: $kind) -> Self { Self::$kind(payload) }
+        })*
+    };
+}
+for_each_event!(event_enum);
+
+impl Event {
+    /// The environment that the event is about, if it is about one.
+    #[must_use]
+    pub fn environment(&self) -> Option<&EnvironmentId> {
+        Some(match self {
+            Self::ProvisionRequested(e) => &e.environment,
+            Self::BaseResolved(e) => &e.environment,
+            Self::WorktreeAdded(e) => &e.environment,
+            Self::FilesIncluded(e) => &e.environment,
+            Self::SetupStarted(e) => &e.environment,
+            Self::SetupFinished(e) => &e.environment,
+            Self::EnvironmentReady(e) => &e.environment,
+            Self::ProvisionFailed(e) => &e.environment,
+            Self::CancelRequested(e) => &e.environment,
+            Self::RolledBack(e) => &e.environment,
+            Self::AttemptFailed(e) => &e.environment,
+            Self::IndexRefreshed(e) => &e.environment,
+            Self::DestroyRequested(e) => &e.environment,
+            Self::DestroyRefused(e) => &e.environment,
+            Self::TeardownInspected(e) => &e.environment,
+            Self::DirectoryTrashed(e) => &e.environment,
+            Self::RegistrationRemoved(e) => &e.environment,
+            Self::BranchSettled(e) => &e.environment,
+            Self::Tombstoned(e) => &e.environment,
+            Self::TeardownGaveUp(e) => &e.environment,
+            Self::RestoreRequested(e) => &e.environment,
+            Self::Restored(e) => &e.environment,
+            Self::RescueApplied(e) => &e.environment,
+            Self::EnvironmentAdopted(e) => &e.environment,
+            Self::TeardownHookStarted(e) => &e.environment,
+            Self::TeardownHookFinished(e) => &e.environment,
+            Self::ProcessesEnded(e) => &e.environment,
+            Self::WorkRescued(e) => &e.environment,
+            Self::InspectionOutdated(e) => &e.environment,
+            Self::TeardownPostponed(e) => &e.environment,
+            Self::TrashMeasured(e) => &e.environment,
+            Self::PurgeDecided(e) => &e.environment,
+            Self::TrashPurged(e) => &e.environment,
+            Self::RemainsAttemptFailed(e) => &e.environment,
+            Self::RescueDropRequested(e) => &e.environment,
+            Self::RescueDropped(e) => &e.environment,
+            Self::ProcessStarted(e) => &e.environment,
+            Self::ProcessExited(e) => &e.environment,
+            Self::CleanRequested(e) => &e.environment,
+            Self::Cleaned(e) => &e.environment,
+            Self::LeaseGranted(e) => &e.environment,
+            Self::LeaseReleased(e) => &e.environment,
+            Self::LeaseExpired(e) => &e.environment,
+            Self::DaemonStarted(_)
+            | Self::DaemonStopped(_)
+            | Self::RetentionChanged(_)
+            | Self::SweepRequested(_)
+            | Self::SweepFinished(_)
+            | Self::RepositoryTrusted(_)
+            | Self::RepositoryDistrusted(_)
+            | Self::Opaque(_) => return None,
+        })
+    }
+}

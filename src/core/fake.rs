@@ -1,0 +1,128 @@
+//! A fake disk for the laws: what the effects do to it in small steps, and what they find.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::event::{
+    Base, Included, ProcessSeen, ProcessesEnded, Rescue, SetupReport, Size, SweepFinished,
+    Worktree,
+};
+use super::{Environment, EnvironmentId, HostPath, Inspection, Outcome, State, Step, Subject};
+
+/// What one environment has on the fake disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Traces {
+    pub(super) branch: bool,
+    pub(super) registration: bool,
+    pub(super) directory: bool,
+    /// What somebody wrote into the directory: each piece has a number of its own.
+    pub(super) work: BTreeSet<u32>,
+    /// The same of earlier incarnations, in the trash and under rescue refs.
+    pub(super) trash: BTreeMap<u32, BTreeSet<u32>>,
+    pub(super) rescued: BTreeMap<u32, BTreeSet<u32>>,
+}
+
+impl Traces {
+    fn take(&mut self) -> BTreeSet<u32> {
+        self.directory = false;
+        std::mem::take(&mut self.work)
+    }
+}
+
+/// The small steps of which effects on an environment are made; a crash can fall between any two.
+pub(super) fn small_step(traces: &mut Traces, env: Option<&Environment>, step: Step, small: u8) {
+    let life = env.map_or(0, |e| e.incarnation);
+    let from = env.and_then(|e| e.restore.clone()).unwrap_or_default();
+    match (step, small) {
+        (Step::AddWorktree, 0) => traces.branch = true,
+        (Step::AddWorktree, 1) => traces.registration = true,
+        (Step::AddWorktree, 2) => traces.directory = true,
+        (Step::ApplyRescue, 0) => {
+            traces.work.extend(traces.rescued.get(&from.incarnation).cloned().unwrap_or_default());
+        }
+        (Step::Restore, 0) => {
+            if let Some(work) = traces.trash.remove(&from.incarnation) {
+                traces.work.extend(work);
+                traces.directory = true;
+            }
+        }
+        (Step::Restore, 1) => traces.registration = true,
+        (Step::Restore, 2) => traces.branch = true,
+        (Step::RollBack, 0) if from.trash.is_some() => {
+            if traces.directory {
+                let work = traces.take();
+                traces.trash.insert(from.incarnation, work);
+            }
+        }
+        (Step::Rescue, 0) if !traces.work.is_empty() => {
+            traces.rescued.insert(life, traces.work.clone());
+        }
+        (Step::RollBack | Step::MoveToTrash, 0) => {
+            if traces.directory {
+                let work = traces.take();
+                traces.trash.insert(life, work);
+            }
+        }
+        (Step::RollBack, 1) | (Step::Unregister, 0) => traces.registration = false,
+        (Step::RollBack, 2) | (Step::SettleBranch, 0) => traces.branch = false,
+        _ => {}
+    }
+}
+
+/// How an effect ends when all goes well, as the fake disk has it.
+pub(super) fn outcome(
+    state: &State,
+    disk: &BTreeMap<EnvironmentId, Traces>,
+    subject: &Subject,
+    step: Step,
+) -> Outcome {
+    let environment = match subject {
+        Subject::Environment(who) | Subject::Remains(who, _) => who.clone(),
+        Subject::Host => return Outcome::Swept(SweepFinished::default()),
+    };
+    let traces = disk.get(&environment).cloned().unwrap_or_default();
+    let life = state.environment(&environment).map_or(0, |e| e.incarnation);
+    let worktree = Worktree {
+        racy: environment.as_str() == "a",
+        has_include: environment.as_str() != "c",
+        has_setup: environment.as_str() != "b",
+        ..Worktree::default()
+    };
+    let in_trash = traces.trash.contains_key(&life).then(|| HostPath::from("/trash"));
+    match step {
+        Step::ResolveBase => Outcome::Resolved(Base::default()),
+        Step::AddWorktree => Outcome::Added(worktree),
+        Step::ApplyRescue => Outcome::Applied,
+        Step::Restore => Outcome::Restored(worktree, format!("gk/{environment}")),
+        Step::CopyIncluded => Outcome::Included(Included::default()),
+        Step::RunSetup => Outcome::SetUp(SetupReport::default()),
+        Step::RollBack => Outcome::RolledBack(in_trash),
+        Step::RefreshIndex => Outcome::Refreshed(true),
+        Step::Clean => Outcome::Cleaned(Vec::new(), Size::default()),
+        Step::Inspect => Outcome::Inspected(Inspection {
+            unsaved: traces.work.iter().map(|w| format!("untracked: {w}")).collect(),
+            fingerprint: format!("{:?}", traces.work),
+            head: "h".into(),
+            rescue: !traces.work.is_empty(),
+            has_hook: environment.as_str() == "b",
+        }),
+        Step::RunTeardown => Outcome::TornDown(1),
+        Step::EndProcesses => Outcome::Ended(ProcessesEnded {
+            environment: environment.clone(),
+            ended: vec![ProcessSeen::default(); usize::from(environment.as_str() == "c")],
+            spared: Vec::new(),
+            survivors: Vec::new(),
+        }),
+        Step::Rescue => Outcome::Rescued(traces.rescued.contains_key(&life).then(|| Rescue {
+            commit: "r".into(),
+            ..Rescue::default()
+        })),
+        Step::MoveToTrash => Outcome::Trashed(in_trash),
+        Step::Unregister => Outcome::Unregistered,
+        Step::SettleBranch => Outcome::BranchSettled(true, String::new(), Vec::new()),
+        Step::Measure => Outcome::Measured(Size { entries: 1, apparent: 1, allocated: 1 }),
+        Step::Purge => Outcome::Purged(1),
+        Step::DropRescue => Outcome::RescueDropped,
+        Step::Sweep => Outcome::Swept(SweepFinished::default()),
+    }
+}
+

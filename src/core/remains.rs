@@ -1,0 +1,391 @@
+//! What is left of an incarnation that is over: a directory in the trash, a rescue's ref.
+//!
+//! Remains outlive the environment's record, so that a new environment of the same name changes
+//! nothing about them. They are folded and decided here; they never serve anything.
+
+use serde::{Deserialize, Serialize};
+
+use super::apply::At;
+use super::decide::Decision;
+use super::effect::Outcome;
+use super::event::{
+    Actor, Event, Plan, ProcessSeen, PurgeDecided, RemainsAttemptFailed, Rescue,
+    RescueDropRequested, RescueDropped, RestoreFrom, Size, TrashMeasured, TrashPurged, Worktree,
+};
+use super::fault::{Code, Fault};
+use super::id::{EffectId, EnvironmentId, HostPath, Subject, Time};
+use super::policy;
+use super::state::{Environment, Owed, State, Step};
+
+/// What is left of one incarnation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remains {
+    /// Whose.
+    pub id: EnvironmentId,
+    /// Which life of it.
+    pub incarnation: u32,
+    /// What it was made by.
+    pub plan: Plan,
+    /// When it was over.
+    pub at: Time,
+    /// Its directory in the trash.
+    pub trash: Option<HostPath>,
+    /// How large that is, once it was measured.
+    pub size: Option<Size>,
+    /// The commit that its HEAD was at; empty when there was none.
+    pub head: String,
+    /// Its worktree's facts, for a restore.
+    pub worktree: Option<Worktree>,
+    /// The ref that holds what no branch has.
+    pub rescue: Option<Rescue>,
+    /// Whether its branch was deleted.
+    pub branch_deleted: bool,
+    /// Processes that did not end; the unlink waits for them.
+    pub survivors: Vec<ProcessSeen>,
+    /// The incarnation that is being restored from it.
+    pub restoring: Option<u32>,
+    /// What the world owes it.
+    pub owed: Option<Owed>,
+    /// Why it is to be unlinked; empty while it is kept.
+    pub purge: String,
+    /// Why the last attempt at what is owed failed.
+    pub fault: Option<Fault>,
+}
+
+impl Remains {
+    /// Identity of the effect that is owed now.
+    #[must_use]
+    pub fn effect_id(&self) -> Option<EffectId> {
+        let subject = Subject::Remains(self.id.clone(), self.incarnation);
+        Some(EffectId { subject, entered: self.owed.as_ref()?.entered })
+    }
+
+    /// What a new incarnation would be restored from.
+    #[must_use]
+    pub fn restore_from(&self) -> RestoreFrom {
+        RestoreFrom {
+            incarnation: self.incarnation,
+            trash: self.trash.clone().filter(|_| self.purge.is_empty()),
+            head: self.head.clone(),
+            rescue: self.rescue.as_ref().map(|r| r.commit.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Whether its directory lies in the trash and nothing is happening to it.
+    pub(super) fn is_kept(&self) -> bool {
+        self.trash.is_some() && self.purge.is_empty() && self.restoring.is_none()
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        let step = self.owed.as_ref().map(|o| o.step);
+        let fits = match step {
+            None => true,
+            Some(Step::Measure) => self.trash.is_some() && self.purge.is_empty(),
+            Some(Step::Purge) => self.trash.is_some() && !self.purge.is_empty(),
+            Some(Step::DropRescue) => self.rescue.is_some(),
+            Some(_) => false,
+        };
+        if !fits {
+            return Err(format!("remains {}.{} owe {step:?}", self.id, self.incarnation));
+        }
+        Ok(())
+    }
+
+    /// What is left of an environment at the moment when it is over; none when nothing is.
+    pub(super) fn of(env: &Environment, at: At, trash: Option<HostPath>) -> Option<Self> {
+        let teardown = env.teardown.clone().unwrap_or_default();
+        if trash.is_none() && teardown.rescue.is_none() {
+            return None;
+        }
+        let base = env.base.as_ref().map(|b| b.commit.clone()).unwrap_or_default();
+        Some(Self {
+            id: env.id.clone(),
+            incarnation: env.incarnation,
+            plan: env.plan.clone(),
+            at: at.time,
+            owed: trash.is_some().then(|| Owed::new(Step::Measure, at)),
+            trash,
+            size: None,
+            head: if teardown.head.is_empty() { base } else { teardown.head },
+            worktree: env.worktree.clone(),
+            rescue: teardown.rescue,
+            branch_deleted: teardown.branch_deleted,
+            survivors: teardown.survivors,
+            restoring: None,
+            purge: String::new(),
+            fault: None,
+        })
+    }
+
+    fn apply(&mut self, at: At, event: &Event) {
+        match event {
+            Event::TrashMeasured(e) => {
+                self.size = Some(e.size);
+                self.owed = None;
+            }
+            Event::PurgeDecided(e) => {
+                self.purge.clone_from(&e.reason);
+                self.owed = Some(Owed::new(Step::Purge, at));
+            }
+            Event::TrashPurged(_) => {
+                self.trash = None;
+                self.purge.clear();
+                self.owed = None;
+                self.fault = None;
+            }
+            Event::RescueDropRequested(_) => self.owed = Some(Owed::new(Step::DropRescue, at)),
+            Event::RescueDropped(_) => {
+                self.rescue = None;
+                let unmeasured = self.trash.is_some() && self.size.is_none();
+                self.owed = unmeasured.then(|| Owed::new(Step::Measure, at));
+            }
+            Event::RemainsAttemptFailed(e) => {
+                self.fault = Some(e.fault.clone());
+                if let Some(owed) = &mut self.owed {
+                    owed.entered = at.seq;
+                    owed.attempts = e.attempts;
+                    owed.not_before = e.retry_at;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The events that the end of an effect for these remains leads to.
+    pub(super) fn settle(
+        &self,
+        now: Time,
+        step: Step,
+        outcome: Result<Outcome, Fault>,
+    ) -> Vec<Event> {
+        let (environment, incarnation) = (self.id.clone(), self.incarnation);
+        let fault = match (step, outcome) {
+            (Step::Measure, Ok(Outcome::Measured(size))) => {
+                return vec![TrashMeasured { environment, incarnation, size }.into()];
+            }
+            (Step::Purge, Ok(Outcome::Purged(entries))) => {
+                let leftovers = Vec::new();
+                return vec![
+                    TrashPurged { environment, incarnation, entries, leftovers }.into(),
+                ];
+            }
+            (Step::DropRescue, Ok(Outcome::RescueDropped)) => {
+                let leftover = String::new();
+                return vec![RescueDropped { environment, incarnation, leftover }.into()];
+            }
+            (step, Ok(outcome)) => {
+                let message = format!("{} came home with {outcome:?}", step.as_str());
+                Fault::new(Code::Defect, message, "please report this")
+            }
+            (_, Err(fault)) => fault,
+        };
+        let attempts = self.owed.as_ref().map_or(0, |o| o.attempts).saturating_add(1);
+        if attempts < policy::attempts_max(step) && fault.code != Code::NotOurs {
+            let retry_at = now.after(policy::retry_delay(attempts));
+            let step = step.as_str().to_owned();
+            let failed = RemainsAttemptFailed {
+                environment,
+                incarnation,
+                step,
+                attempts,
+                retry_at,
+                fault,
+            };
+            return vec![failed.into()];
+        }
+        self.give_up(step, &fault)
+    }
+
+    /// The events that end a step without success; what is left is named.
+    pub(super) fn give_up(&self, step: Step, fault: &Fault) -> Vec<Event> {
+        let (environment, incarnation) = (self.id.clone(), self.incarnation);
+        let leftover = format!("{}: {fault}", step.as_str());
+        match step {
+            Step::Purge => {
+                let leftovers = vec![leftover];
+                vec![TrashPurged { environment, incarnation, entries: 0, leftovers }.into()]
+            }
+            Step::DropRescue => {
+                vec![RescueDropped { environment, incarnation, leftover }.into()]
+            }
+            _ => vec![
+                TrashMeasured { environment, incarnation, size: Size::default() }.into(),
+            ],
+        }
+    }
+
+    fn purge(&self, reason: &str, actor: Option<Actor>) -> Event {
+        PurgeDecided {
+            environment: self.id.clone(),
+            incarnation: self.incarnation,
+            reason: reason.to_owned(),
+            actor,
+        }
+        .into()
+    }
+}
+
+impl State {
+    /// Folds in what happened to remains.
+    pub(super) fn apply_to_remains(
+        &mut self,
+        at: At,
+        (id, incarnation): (&EnvironmentId, u32),
+        event: &Event,
+    ) {
+        let Some(lives) = self.remains.get_mut(id) else { return };
+        if let Some(remains) = lives.get_mut(&incarnation) {
+            remains.apply(at, event);
+        }
+        self.forget_empty(id, incarnation);
+    }
+
+    /// Remembers what is left of an incarnation that is over.
+    pub(super) fn keep_remains(&mut self, remains: Option<Remains>) {
+        let Some(remains) = remains else { return };
+        self.remains.entry(remains.id.clone()).or_default().insert(remains.incarnation, remains);
+    }
+
+    /// A restore begins, has taken the directory, or has put it back.
+    pub(super) fn restore_changed(
+        &mut self,
+        id: &EnvironmentId,
+        from: &RestoreFrom,
+        restoring: Option<u32>,
+        taken: bool,
+    ) {
+        let lives = self.remains.get_mut(id);
+        if let Some(remains) = lives.and_then(|l| l.get_mut(&from.incarnation)) {
+            remains.restoring = restoring;
+            if restoring.is_some() && remains.owed.as_ref().is_some_and(|o| o.step == Step::Measure)
+            {
+                remains.owed = None;
+            }
+            if taken {
+                remains.trash = None;
+            }
+        }
+        self.forget_empty(id, from.incarnation);
+    }
+
+    fn forget_empty(&mut self, id: &EnvironmentId, incarnation: u32) {
+        let Some(lives) = self.remains.get_mut(id) else { return };
+        if lives.get(&incarnation).is_some_and(|r| r.trash.is_none() && r.rescue.is_none()) {
+            lives.remove(&incarnation);
+        }
+        if lives.is_empty() {
+            self.remains.remove(id);
+        }
+    }
+
+    /// Whether the trash holds more bytes than it may.
+    pub(super) fn trash_is_over(&self) -> bool {
+        let sizes = self.remains().filter(|r| r.is_kept()).filter_map(|r| r.size);
+        let total = sizes.map(|s| s.allocated).fold(0, u64::saturating_add);
+        total > self.retention().trash_bytes && total > 0
+    }
+
+    /// What is due by age, or because the trash holds more than it may: the oldest first.
+    pub(super) fn purges_due(&self, now: Time) -> Vec<Event> {
+        let limits = self.retention();
+        let mut kept: Vec<&Remains> = self.remains().filter(|r| r.is_kept()).collect();
+        kept.sort_by_key(|r| r.at);
+        let bytes = |r: &Remains| r.size.map_or(0, |s| s.allocated);
+        let mut total: u64 = kept.iter().map(|r| bytes(r)).fold(0, u64::saturating_add);
+        let mut events = Vec::new();
+        let too_many = kept.len().saturating_sub(policy::REMAINS_MAX);
+        for (n, remains) in kept.into_iter().enumerate() {
+            if n < too_many {
+                events.push(remains.purge("count", None));
+            } else if remains.expires(limits.trash_seconds) <= now {
+                events.push(remains.purge("age", None));
+            } else if total > limits.trash_bytes && remains.size.is_some() {
+                events.push(remains.purge("bytes", None));
+            } else {
+                continue;
+            }
+            total = total.saturating_sub(bytes(remains));
+        }
+        events
+    }
+
+    /// The oldest directory in the trash goes to make room on a disk that is nearly full; one at a
+    /// time, so that no more goes than must.
+    pub(super) fn decide_disk_low(&self) -> Vec<Event> {
+        if self.remains().any(|r| !r.purge.is_empty()) {
+            return Vec::new();
+        }
+        let oldest = self.remains().filter(|r| r.is_kept()).min_by_key(|r| r.at);
+        oldest.map(|r| r.purge("disk", None)).into_iter().collect()
+    }
+
+    /// Unlinks the directories of one environment (all its lives), or of all.
+    pub(super) fn decide_empty_trash(&self, only: Option<&EnvironmentId>, actor: &Actor) -> Decision {
+        let wanted = self.remains().filter(|r| only.is_none_or(|id| *id == r.id));
+        Ok(wanted
+            .filter(|r| r.is_kept())
+            .map(|r| r.purge("request", Some(actor.clone())))
+            .collect())
+    }
+
+    /// Lets go of a rescue's ref.
+    pub(super) fn decide_drop_rescue(
+        &self,
+        id: &EnvironmentId,
+        incarnation: u32,
+        actor: Actor,
+    ) -> Decision {
+        let found = self.remains_of(id, incarnation).filter(|r| r.rescue.is_some());
+        let Some(remains) = found else {
+            let message = format!("there is no rescue of {id}, incarnation {incarnation}");
+            return Err(Fault::new(Code::NotFound, message, "`groundskeeper rescue ls` lists them"));
+        };
+        match remains.owed.as_ref().map(|o| o.step) {
+            Some(Step::DropRescue) => return Ok(Vec::new()),
+            Some(Step::Purge) => return Err(busy(remains)),
+            _ if remains.restoring.is_some() => return Err(busy(remains)),
+            _ => {}
+        }
+        let environment = id.clone();
+        Ok(vec![RescueDropRequested { environment, incarnation, actor }.into()])
+    }
+
+    /// Remains that a restore can begin from.
+    pub(super) fn restorable(
+        &self,
+        id: &EnvironmentId,
+        incarnation: Option<u32>,
+    ) -> Result<&Remains, Fault> {
+        let lives = self.remains.get(id);
+        let found = match incarnation {
+            Some(n) => lives.and_then(|l| l.get(&n)),
+            None => lives.and_then(|l| l.values().next_back()),
+        };
+        let Some(remains) = found else {
+            let message = format!("nothing is left of {id} to restore");
+            let hint = "`groundskeeper trash ls` and `groundskeeper rescue ls` list what is kept";
+            return Err(Fault::new(Code::EnvironmentNotFound, message, hint));
+        };
+        let from = remains.restore_from();
+        if from.trash.is_none() && from.rescue.is_empty() || remains.restoring.is_some() {
+            return Err(busy(remains));
+        }
+        Ok(remains)
+    }
+}
+
+impl Remains {
+    pub(super) fn expires(&self, seconds: u64) -> Time {
+        self.at.after(std::time::Duration::from_secs(seconds))
+    }
+}
+
+fn busy(remains: &Remains) -> Fault {
+    let (id, life) = (&remains.id, remains.incarnation);
+    let message = match (&remains.restoring, remains.purge.as_str()) {
+        (Some(_), _) => format!("incarnation {life} of {id} is being restored"),
+        (None, "") => format!("incarnation {life} of {id} is being worked on"),
+        (None, why) => format!("incarnation {life} of {id} is being unlinked ({why})"),
+    };
+    Fault::new(Code::EnvironmentBusy, message, "try again when that is done")
+}
