@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy as _;
 use serde::Deserialize;
 
+use crate::core::event::Retention;
+use crate::core::policy::BranchPolicy;
 use crate::core::{Code, Fault};
 use crate::world::hook;
 
@@ -24,6 +26,20 @@ pub struct Config {
     pub setup_limit_seconds: u64,
     /// Most seconds that a fetch may take.
     pub fetch_limit_seconds: u64,
+    /// Path of the teardown hook inside a worktree.
+    pub teardown_path: String,
+    /// Most seconds that a teardown hook may take.
+    pub teardown_limit_seconds: u64,
+    /// What a removal does with the branch: `keep`, `delete-if-merged` or `delete`.
+    pub branch_policy: BranchPolicy,
+    /// Milliseconds that processes get to end by themselves when their environment is removed.
+    pub grace_milliseconds: u64,
+    /// Days until what was removed is unlinked.
+    pub trash_days: u64,
+    /// Gigabytes that the trash may hold.
+    pub trash_gigabytes: u64,
+    /// Free gigabytes below which the trash is emptied early, the oldest first.
+    pub low_disk_gigabytes: u64,
 }
 
 impl Default for Config {
@@ -33,11 +49,27 @@ impl Default for Config {
             setup_path: hook::SETUP.to_owned(),
             setup_limit_seconds: hook::SETUP_LIMIT.as_secs(),
             fetch_limit_seconds: 30,
+            teardown_path: hook::TEARDOWN.to_owned(),
+            teardown_limit_seconds: 300,
+            branch_policy: BranchPolicy::DeleteIfMerged,
+            grace_milliseconds: 3_000,
+            trash_days: 7,
+            trash_gigabytes: 50,
+            low_disk_gigabytes: 2,
         }
     }
 }
 
 impl Config {
+    /// How long what is removed is kept.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        Retention {
+            trash_seconds: self.trash_days.saturating_mul(86_400),
+            trash_bytes: self.trash_gigabytes.saturating_mul(1 << 30),
+        }
+    }
+
     /// Reads the user's file.
     ///
     /// # Errors
@@ -72,9 +104,21 @@ impl Config {
             return Err(format!("branch_prefix {prefix:?} cannot start a branch name"));
         }
         let plain = |c: std::path::Component<'_>| matches!(c, std::path::Component::Normal(_));
-        let setup = &self.setup_path;
-        if setup.is_empty() || !Path::new(setup).components().all(plain) {
-            return Err(format!("setup_path {setup:?} must lie inside the worktree"));
+        for (name, path) in
+            [("setup_path", &self.setup_path), ("teardown_path", &self.teardown_path)]
+        {
+            if path.is_empty() || !Path::new(path).components().all(plain) {
+                return Err(format!("{name} {path:?} must lie inside the worktree"));
+            }
+        }
+        if self.teardown_limit_seconds == 0 || self.teardown_limit_seconds > 24 * 3600 {
+            return Err("teardown_limit_seconds must be between 1 and 86400".to_owned());
+        }
+        if self.grace_milliseconds > 60_000 {
+            return Err("grace_milliseconds must be at most 60000".to_owned());
+        }
+        if self.trash_days > 3_650 || self.trash_gigabytes > 1 << 20 {
+            return Err("trash_days must be at most 3650, trash_gigabytes at most 1048576".into());
         }
         if self.setup_limit_seconds == 0 || self.setup_limit_seconds > 24 * 3600 {
             return Err("setup_limit_seconds must be between 1 and 86400".to_owned());

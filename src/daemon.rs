@@ -14,14 +14,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use crate::api::kept::sweep_at_start;
 use crate::api::routes::{About, now};
 use crate::api::{App, door, events, router};
 use crate::config::Config;
+use crate::core::event::Retention;
 use crate::core::{Code, Command, Fault};
 use crate::engine::{Ended, Engine, Handle, make_room, priority};
 use crate::journal::{self, Journal};
 use crate::world::cancel::Cancel;
 use crate::world::layout::Layout;
+use crate::world::process::orphans;
 use crate::world::{World, git, paths};
 
 /// What a daemon writes down about itself, for its clients.
@@ -34,6 +37,9 @@ pub struct Info {
     /// Its version.
     pub version: String,
 }
+
+/// Longest time that an orphan which has ended stays uncollected.
+const ORPHANS_EVERY: Duration = Duration::from_secs(1);
 
 /// The start of the line that tells a parent process where the door is.
 pub const READY: &str = "GROUNDSKEEPER_READY:";
@@ -57,8 +63,9 @@ pub fn run(data_dir: &Path) -> Result<(), Fault> {
 
     let world = Arc::new(World::new(layout.clone(), journal.log_id()));
     let log_id = world.log_id().to_owned();
-    let (engine, handle) = Engine::new(journal, found.state, world);
-    let (thread, ended, priority) = start(engine)?;
+    orphans::adopt_all();
+    let (engine, handle) = Engine::new(journal, found.state, Arc::clone(&world));
+    let (thread, ended, priority) = start(engine, config.retention())?;
     let about = About { git, log_id, started: now(), priority };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -68,7 +75,7 @@ pub fn run(data_dir: &Path) -> Result<(), Fault> {
         .map_err(|e| {
             Fault::new(Code::Io, "cannot start the runtime", "see the cause").because(e)
         })?;
-    let served = runtime.block_on(serve(&layout, config, handle.clone(), about, ended));
+    let served = runtime.block_on(serve(world, config, handle.clone(), about, ended));
     handle.shutdown("stopped");
     runtime.shutdown_timeout(Duration::from_secs(1));
     let outcome = thread.join();
@@ -148,10 +155,11 @@ pub fn log_fault(error: &journal::Error) -> Fault {
 
 type Started = (JoinHandle<Ended>, oneshot::Receiver<()>, String);
 
-fn start(engine: Engine) -> Result<Started, Fault> {
+fn start(engine: Engine, retention: Retention) -> Result<Started, Fault> {
     let (over, ended) = oneshot::channel::<()>();
     let (tell, told) = std::sync::mpsc::sync_channel(1);
-    let begin = Command::Start { pid: std::process::id(), version: crate::VERSION.to_owned() };
+    let version = crate::VERSION.to_owned();
+    let begin = Command::Start { pid: std::process::id(), version, retention };
     let thread = std::thread::Builder::new().name("gk-engine".to_owned()).spawn(move || {
         let _told = tell.send(priority::raise());
         let outcome = engine.run(begin);
@@ -166,19 +174,21 @@ fn start(engine: Engine) -> Result<Started, Fault> {
 }
 
 async fn serve(
-    layout: &Layout,
+    world: Arc<World>,
     config: Config,
     handle: Handle,
     about: About,
     engine_ended: oneshot::Receiver<()>,
 ) -> Result<(), Fault> {
-    let address = door::address(layout);
+    let layout = world.layout().clone();
+    let address = door::address(&layout);
     let listener = door::bind(&address)?;
-    write_info(layout, &address)?;
+    write_info(&layout, &address)?;
     let (stopper, stop) = watch::channel(false);
     let app = App {
         handle,
-        layout: layout.clone(),
+        layout,
+        world,
         repositories: Arc::default(),
         config,
         streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
@@ -186,7 +196,10 @@ async fn serve(
         stopper: stopper.clone(),
         about,
     };
-    let door = tokio::spawn(door::serve(listener, router(Arc::new(app)), stop.clone()));
+    let app = Arc::new(app);
+    let door = tokio::spawn(door::serve(listener, router(Arc::clone(&app)), stop.clone()));
+    tokio::spawn(sweep_at_start(app));
+    tokio::spawn(collect_orphans());
     announce(&address);
     let why = wait_for_end(stop, engine_ended).await;
     tracing::info!(why, "stopping");
@@ -194,6 +207,18 @@ async fn serve(
     stopper.send_replace(true);
     drop(door.await);
     Ok(())
+}
+
+/// Collects what hooks left behind when it ends; many ends in a row are one round.
+async fn collect_orphans() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut children) = signal(SignalKind::child()) else { return };
+    while children.recv().await.is_some() {
+        tokio::time::sleep(ORPHANS_EVERY).await;
+        if tokio::task::spawn_blocking(orphans::collect).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Tells parent and service manager that the door is open.

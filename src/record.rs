@@ -12,11 +12,21 @@ pub fn rfc3339(time: Time) -> String {
         .map_or_else(|_| time.0.to_string(), |t| format!("{t:.3}"))
 }
 
+/// How many seconds ago a time in RFC 3339 was; none at all when it cannot be read.
+#[must_use]
+pub fn seconds_since(time: &str) -> u64 {
+    let Ok(then) = time.parse::<jiff::Timestamp>() else { return 0 };
+    let seconds = jiff::Timestamp::now().duration_since(then).as_secs();
+    u64::try_from(seconds).unwrap_or(0)
+}
+
 /// How long ago a time in RFC 3339 was, in its largest unit.
 #[must_use]
 pub fn age(time: &str) -> String {
-    let Ok(then) = time.parse::<jiff::Timestamp>() else { return "-".to_owned() };
-    let seconds = jiff::Timestamp::now().duration_since(then).as_secs().max(0);
+    if time.parse::<jiff::Timestamp>().is_err() {
+        return "-".to_owned();
+    }
+    let seconds = seconds_since(time);
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3_600 => format!("{}m", seconds / 60),

@@ -24,8 +24,10 @@ use super::types::{
     DaemonView, EnvironmentView, ListQuery, NewEnvironment, NewLease, Problem, RemoveQuery,
     RemovedView, TrustRequest, TrustView, WaitQuery,
 };
+use super::{inside, kept};
 use crate::config::Config;
-use crate::core::event::{Actor, Plan, Repository};
+use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
+use crate::core::policy::BranchPolicy;
 use crate::core::{
     Code, Command, Environment, EnvironmentId, Fault, HostPath, LeaseId, Phase, RequestId, Seq,
     Time, destroyed, not_found,
@@ -35,7 +37,7 @@ use crate::record::rfc3339;
 use crate::world::cancel::Cancel;
 use crate::world::discover::Known;
 use crate::world::layout::Layout;
-use crate::world::{hook, paths};
+use crate::world::{World, hook, paths};
 
 /// Largest request body in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -50,6 +52,8 @@ pub struct App {
     pub handle: Handle,
     /// Where things are.
     pub layout: Layout,
+    /// The outside, for questions that change nothing in it.
+    pub world: Arc<World>,
     /// Repositories that were asked about before.
     pub repositories: Arc<Known>,
     /// Settings.
@@ -77,8 +81,8 @@ pub struct About {
     pub priority: String,
 }
 
-type Answer<T> = Result<T, Refusal>;
-type Shared = State<Arc<App>>;
+pub(super) type Answer<T> = Result<T, Refusal>;
+pub(super) type Shared = State<Arc<App>>;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -99,7 +103,20 @@ type Shared = State<Arc<App>>;
         trust_set,
         daemon,
         shutdown,
-        super::events::events
+        super::events::events,
+        kept::restore,
+        kept::trash,
+        kept::empty,
+        kept::rescues,
+        kept::drop_rescue,
+        kept::sweep,
+        inside::processes,
+        inside::launch,
+        inside::exited,
+        inside::evidence,
+        inside::usage,
+        inside::clean,
+        inside::adopt
     ),
     components(schemas(Problem))
 )]
@@ -120,6 +137,17 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/environments/{id}", get(show).delete(remove))
         .route("/v1/environments/{id}/cancel", post(cancel))
         .route("/v1/environments/{id}/leases", post(lease))
+        .route("/v1/environments/{id}/restore", post(kept::restore))
+        .route("/v1/environments/{id}/processes", get(inside::processes).post(inside::launch))
+        .route("/v1/environments/{id}/processes/{pid}", delete(inside::exited))
+        .route("/v1/environments/{id}/evidence", get(inside::evidence))
+        .route("/v1/environments/{id}/usage", get(inside::usage))
+        .route("/v1/environments/{id}/clean", post(inside::clean))
+        .route("/v1/adopt", post(inside::adopt))
+        .route("/v1/trash", get(kept::trash).delete(kept::empty))
+        .route("/v1/rescues", get(kept::rescues))
+        .route("/v1/rescues/{id}/{incarnation}", delete(kept::drop_rescue))
+        .route("/v1/sweep", post(kept::sweep))
         .route("/v1/leases/{id}", delete(release))
         .route("/v1/trust", get(trust_show).put(trust_set))
         .route("/v1/events", get(super::events::events))
@@ -157,7 +185,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
 }
 
 /// A path parameter, with refusals of ours.
-pub struct Named(String);
+pub struct Named(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {
     type Rejection = Refusal;
@@ -171,7 +199,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 }
 
 /// A JSON body, with refusals of ours.
-pub struct Body<T>(T);
+pub struct Body<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
@@ -194,12 +222,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-fn environment_id(text: &str) -> Result<EnvironmentId, Fault> {
+pub(super) fn environment_id(text: &str) -> Result<EnvironmentId, Fault> {
     EnvironmentId::parse(text)
         .map_err(|e| invalid(format!("{text:?} cannot name an environment: {e}")))
 }
 
-fn request_id(headers: &HeaderMap) -> Result<Option<RequestId>, Fault> {
+pub(super) fn request_id(headers: &HeaderMap) -> Result<Option<RequestId>, Fault> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let text = value.to_str().map_err(|_| invalid("Idempotency-Key is not text"))?;
     RequestId::parse(text).map(Some).map_err(|e| invalid(format!("Idempotency-Key: {e}")))
@@ -226,7 +254,7 @@ async fn show(State(app): Shared, Named(id): Named) -> Answer<Json<EnvironmentVi
     Ok(Json(live(&app, &id)?))
 }
 
-fn live(app: &App, id: &EnvironmentId) -> Result<EnvironmentView, Fault> {
+pub(super) fn live(app: &App, id: &EnvironmentId) -> Result<EnvironmentView, Fault> {
     app.handle.view(|state| match state.environment(id) {
         None => Err(not_found(id)),
         Some(e) if e.phase == Phase::Tombstoned => Err(destroyed(id)),
@@ -280,7 +308,7 @@ async fn create(
     Ok((status, [(header::LOCATION, location)], Json(found)).into_response())
 }
 
-fn made_up_id() -> Result<EnvironmentId, Fault> {
+pub(super) fn made_up_id() -> Result<EnvironmentId, Fault> {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = [0; 8];
     getrandom::fill(&mut random)
@@ -333,7 +361,7 @@ async fn discover(app: &Arc<App>, repo: &str) -> Result<Repository, Fault> {
     .await
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| {
@@ -342,7 +370,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Waits until the published state fulfils a condition.
-async fn wait_until(
+pub(super) async fn wait_until(
     app: &App,
     seconds: u64,
     mut done: impl FnMut(&crate::core::State) -> bool,
@@ -387,16 +415,19 @@ async fn remove(
 ) -> Answer<Response> {
     let id = environment_id(&id)?;
     let request = request_id(&headers)?;
-    let command = Command::Destroy { environment: id.clone(), force: query.force, actor, request };
+    let options = teardown_options(&app.config, &query)?;
+    let force = query.force;
+    let command = Command::Destroy { environment: id.clone(), force, options, actor, request };
     let receipt = app.handle.submit(command).await?;
     if let Some(seconds) = query.wait {
-        let over = |e: &Environment| e.owed.is_none() || matches!(e.phase, Phase::Ready);
+        let served = |e: &Environment| matches!(e.phase, Phase::Ready | Phase::Retiring);
+        let over = |e: &Environment| e.owed.is_none() || served(e);
         wait_until(&app, seconds, |s| s.environment(&id).is_none_or(over)).await?;
     }
     let (found, refused) = app.handle.view(|state| {
         let env = state.environment(&id);
         let alive = env.filter(|e| !matches!(e.phase, Phase::Tombstoned | Phase::TearingDown));
-        let back = alive.filter(|_| query.wait.is_some()).filter(|e| e.teardown.is_none());
+        let back = alive.filter(|_| query.wait.is_some());
         (RemovedView::of(id.as_str(), env, receipt.seq), back.and_then(|e| e.refusal.clone()))
     });
     if let Some(fault) = refused {
@@ -407,7 +438,26 @@ async fn remove(
     Ok((status, Json(found)).into_response())
 }
 
-/// Stops making an environment; what was made so far is taken back.
+fn teardown_options(config: &Config, query: &RemoveQuery) -> Result<TeardownOptions, Fault> {
+    let branch = match &query.branch {
+        None => config.branch_policy,
+        Some(name) => BranchPolicy::parse(name).ok_or_else(|| {
+            invalid(format!("branch {name:?} is none of keep, delete-if-merged, delete"))
+        })?,
+    };
+    let hook_path = if query.no_teardown { String::new() } else { config.teardown_path.clone() };
+    Ok(TeardownOptions {
+        branch,
+        hook_path,
+        hook_limit_ms: config.teardown_limit_seconds.saturating_mul(1_000),
+        grace_ms: config.grace_milliseconds,
+        end_bystanders: query.end_bystanders,
+        reason: "request".to_owned(),
+    })
+}
+
+/// Stops making an environment; what was made so far is taken back. Of one whose removal was put
+/// off, the removal is called off.
 #[utoipa::path(post, path = "/v1/environments/{id}/cancel", responses(
     (status = 202, body = EnvironmentView),
     (status = "default", body = Problem, content_type = "application/problem+json")))]

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::core::{Environment, Fault, LeaseId, Phase, Seq, State, state::Lease};
+use crate::core::event::ProcessSeen;
+use crate::core::state::{Lease, Teardown};
+use crate::core::{Environment, Fault, LeaseId, Phase, Seq, State};
 use crate::record::rfc3339;
 
 /// One environment.
@@ -53,6 +55,10 @@ pub struct EnvironmentView {
     pub trash: Option<String>,
     /// What could not be removed.
     pub leftovers: Vec<String>,
+    /// Made by somebody else: watched and leased, never deleted.
+    pub adopted: bool,
+    /// When a removal that was put off is tried again, RFC 3339.
+    pub retry_at: Option<String>,
 }
 
 /// How a worktree was checked out.
@@ -103,8 +109,48 @@ pub struct RemovedView {
     pub rescue: Vec<String>,
     /// Where its directory is; null when there was none.
     pub trash: Option<String>,
+    /// Whether its branch was deleted.
+    pub branch_deleted: bool,
+    /// Why, or why not.
+    pub branch_reason: String,
+    /// Processes that have to do with it and were left alone.
+    pub spared: Vec<ProcessView>,
+    /// Processes that did not end.
+    pub survivors: Vec<ProcessView>,
+    /// Why the teardown hook did not end well.
+    pub hook: Option<Problem>,
     /// The record that says so.
     pub seq: u64,
+}
+
+/// One process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProcessView {
+    /// Its id.
+    pub pid: u32,
+    /// Its program, without arguments.
+    pub name: String,
+    /// What ties it to the environment: `cgroup`, `group`, `marker`, `child`, `cwd`, `file`, ...
+    pub why: String,
+    /// Whether a removal would end it; bystanders are left alone.
+    pub ours: bool,
+}
+
+fn processes(list: &[ProcessSeen]) -> Vec<ProcessView> {
+    list.iter().map(|p| ProcessView::of(p, false)).collect()
+}
+
+fn refs(teardown: &Teardown) -> Vec<String> {
+    let rescue = teardown.rescue.iter().map(|r| r.reference.clone());
+    rescue.chain(teardown.other_refs.iter().cloned()).collect()
+}
+
+impl ProcessView {
+    /// The wire form of a process.
+    #[must_use]
+    pub fn of(seen: &ProcessSeen, ours: bool) -> Self {
+        Self { pid: seen.pid, name: seen.name.clone(), why: seen.why.clone(), ours }
+    }
 }
 
 /// An error, as in RFC 9457, with the cause chain and the next step.
@@ -247,6 +293,16 @@ pub struct RemoveQuery {
     /// Move unsaved work to the trash, and break leases.
     #[serde(default)]
     pub force: bool,
+    /// What becomes of the branch: `keep`, `delete-if-merged` or `delete`; as configured when
+    /// left out.
+    #[serde(default)]
+    pub branch: Option<String>,
+    /// Do not run the teardown hook.
+    #[serde(default)]
+    pub no_teardown: bool,
+    /// End processes that merely stand in the directory, too.
+    #[serde(default)]
+    pub end_bystanders: bool,
     /// Seconds to wait for the end; without it the answer comes at once.
     #[serde(default)]
     pub wait: Option<u64>,
@@ -334,6 +390,10 @@ impl EnvironmentView {
             transcript: e.setup.as_ref().map(|s| s.transcript.to_string()),
             trash: e.teardown.as_ref().and_then(|t| t.trash.as_ref()).map(ToString::to_string),
             leftovers: e.leftovers.clone(),
+            adopted: e.adopted,
+            retry_at: (e.phase == Phase::Retiring)
+                .then(|| e.owed.as_ref().map(|o| rfc3339(o.not_before)))
+                .flatten(),
         }
     }
 }
@@ -342,14 +402,17 @@ impl RemovedView {
     /// What is left of an environment, or of one that never was.
     #[must_use]
     pub fn of(id: &str, found: Option<&Environment>, head: Seq) -> Self {
-        let trash = found.and_then(|e| e.teardown.as_ref()).and_then(|t| t.trash.as_ref());
+        let teardown = found.and_then(|e| e.teardown.as_ref());
+        let trash = teardown.and_then(|t| t.trash.as_ref());
         Self {
             id: id.to_owned(),
             phase: found.map_or(Phase::Tombstoned, |e| e.phase).as_str().to_owned(),
-            rescue: found
-                .and_then(|e| e.teardown.as_ref())
-                .map(|t| t.rescue.clone())
-                .unwrap_or_default(),
+            rescue: teardown.map(refs).unwrap_or_default(),
+            branch_deleted: teardown.is_some_and(|t| t.branch_deleted),
+            branch_reason: teardown.map(|t| t.branch_reason.clone()).unwrap_or_default(),
+            spared: teardown.map(|t| processes(&t.spared)).unwrap_or_default(),
+            survivors: teardown.map(|t| processes(&t.survivors)).unwrap_or_default(),
+            hook: teardown.and_then(|t| t.hook_fault.as_ref()).map(Problem::of),
             trash: trash.map(ToString::to_string),
             seq: found.map_or(head, |e| e.seq).0,
         }

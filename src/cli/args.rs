@@ -11,7 +11,9 @@ Examples:
   groundskeeper new demo                 an isolated worktree of the repository you are in
   cd $(groundskeeper new)                the same, with a name made up
   groundskeeper new fix --base v1.2      from a tag
-  groundskeeper rm demo                  remove it for good; refuses if work would be lost
+  groundskeeper rm demo                  remove it; refuses if work would be lost
+  groundskeeper restore demo             and have it back
+  groundskeeper exec demo -- make test   run a command in it, which ends with it
   groundskeeper events --follow --json   everything that happens";
 
 /// Life cycle of git worktree environments for coding agents.
@@ -65,15 +67,83 @@ pub enum Verb {
         /// Its name
         id: String,
     },
-    /// Remove an environment for good; refuses if work would be lost
+    /// Remove an environment; refuses if work would be lost
     Rm {
         /// Its name
         id: String,
         /// Move unsaved work to the trash with it, and break leases
         #[arg(long)]
         force: bool,
+        /// What becomes of the branch: keep, delete-if-merged, delete [default: as configured]
+        #[arg(long, value_name = "POLICY")]
+        branch: Option<String>,
+        /// Do not run the teardown hook
+        #[arg(long)]
+        no_teardown: bool,
+        /// End processes that merely stand in the directory, too: shells, editors
+        #[arg(long)]
+        end_bystanders: bool,
+        /// Say what would be lost and who uses it, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
-    /// Stop making an environment
+    /// Bring back what was removed, as a new incarnation
+    Restore {
+        /// Its name
+        id: String,
+        /// Which life of it [default: the last]
+        #[arg(long, value_name = "N")]
+        incarnation: Option<u32>,
+    },
+    /// Run a command in an environment, with a lease on it
+    Exec {
+        /// Its name
+        id: String,
+        /// The command
+        #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+    /// List the processes that live in an environment
+    Ps {
+        /// Its name
+        id: String,
+    },
+    /// Watch and lease a worktree that somebody else made; it is never deleted
+    Adopt {
+        /// The worktree
+        path: PathBuf,
+        /// Its name; made up when left out
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+    },
+    /// What was removed and can be restored with all its files
+    #[command(subcommand)]
+    Trash(Trash),
+    /// The refs that hold what no branch has
+    #[command(subcommand)]
+    Rescue(Rescue),
+    /// Look for what crashes and other tools left behind; names it and changes nothing
+    Sweep {
+        /// Settle what is proven ours
+        #[arg(long, conflicts_with = "dry_run")]
+        apply: bool,
+        /// Only name what is found (the default)
+        #[arg(long)]
+        dry_run: bool,
+        /// Settle nothing when it would be more than this
+        #[arg(long, default_value_t = crate::api::kept::SWEEP_LIMIT, value_name = "N")]
+        limit: u64,
+    },
+    /// Remove environments that nobody needs: each as `rm` without --force would
+    Gc(Gc),
+    /// How much space environments and trash take
+    Df,
+    /// Drop what tools rebuild (target, node_modules, ...) and keep the rest
+    Clean {
+        /// Its name
+        id: String,
+    },
+    /// Stop making an environment, or call off a removal that was put off
     Cancel {
         /// Its name
         id: String,
@@ -141,6 +211,58 @@ pub enum Verb {
     },
     /// Print the manual page
     Man,
+}
+
+/// What to do with the trash.
+#[derive(Debug, Subcommand)]
+pub enum Trash {
+    /// List it
+    Ls,
+    /// Unlink what is in it, for good
+    Empty {
+        /// Only that of this environment
+        id: Option<String>,
+    },
+}
+
+/// What to do with rescues.
+#[derive(Debug, Subcommand)]
+pub enum Rescue {
+    /// List them
+    Ls,
+    /// Show what one holds
+    Show {
+        /// Its environment
+        id: String,
+        /// Which life of it [default: the last]
+        #[arg(long, value_name = "N")]
+        incarnation: Option<u32>,
+    },
+    /// Let go of one: its ref is deleted
+    Drop {
+        /// Its environment
+        id: String,
+        /// Which life of it [default: the last]
+        #[arg(long, value_name = "N")]
+        incarnation: Option<u32>,
+    },
+}
+
+/// Which environments nobody needs.
+#[derive(Debug, Args)]
+pub struct Gc {
+    /// Those that were made longer ago than this
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub age: Option<u64>,
+    /// Those in which nothing has happened for this long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub idle: Option<u64>,
+    /// Those that hold no work of their own [default when nothing else is said]
+    #[arg(long)]
+    pub merged: bool,
+    /// Say which, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// What to make.

@@ -213,11 +213,13 @@ impl Starter {
         let log_from = file.metadata().map_or(0, |m| m.len());
         let program =
             std::env::current_exe().map_err(paths::failed("find", Path::new("itself")))?;
-        let child = Command::new(&program)
-            .arg("--data-dir")
-            .arg(root)
-            .args(["daemon", "--detach"])
-            .current_dir("/")
+        let mut command = Command::new(&program);
+        command.arg("--data-dir").arg(root).args(["daemon", "--detach"]).current_dir("/");
+        // Started from inside an environment, it is no part of that.
+        for name in ["ENV", "INCARNATION", "PATH", "BRANCH", "SOURCE"] {
+            command.env_remove(format!("GROUNDSKEEPER_{name}"));
+        }
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file)

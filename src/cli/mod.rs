@@ -2,12 +2,17 @@
 //!
 //! Data goes to stdout, everything else to stderr. It starts a daemon when none runs. It decides
 //! nothing; every rule is the daemon's. [`args`] is what can be typed, [`verbs`] one function per
-//! verb, [`client`] the connection, [`render`] what people see, [`doctor`] the checks.
+//! verb (with `kept`, `inside`, `exec` and `gc`), [`client`] the connection, [`render`] what people see, [`doctor`] the checks.
 
 pub mod args;
 pub mod client;
 pub mod doctor;
 pub mod render;
 pub mod verbs;
+
+mod exec;
+mod gc;
+mod inside;
+mod kept;
 
 pub use verbs::main;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::api::types::{EnvironmentView, Problem};
+use crate::api::inside::{EvidenceView, UsageView};
+use crate::api::kept::{RemainsView, SweepView};
+use crate::api::types::{EnvironmentView, Problem, ProcessView, RemovedView};
 use crate::record::age;
 
 /// Writes to stdout; a reader that has gone away is not an error.
@@ -112,6 +114,215 @@ pub fn environment(e: &EnvironmentView) -> String {
     }
     rows.extend(e.leftovers.iter().map(|l| ("left over", l.clone())));
     rows.iter().fold(String::new(), |text, (label, value)| text + &format!("{label:<12} {value}\n"))
+}
+
+/// A table without lines, as all of ours.
+fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header);
+    let mut empty = true;
+    for row in rows {
+        empty = false;
+        table.add_row(row.map(|cell| printable(&cell)));
+    }
+    if empty { String::new() } else { format!("{}\n", table.trim_fmt()) }
+}
+
+/// Bytes as people read them.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let (mut whole, mut rest) = (count, 0);
+    while whole >= 1_024 && unit + 1 < UNITS.len() {
+        rest = whole % 1_024;
+        whole /= 1_024;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{whole} B")
+    } else {
+        format!("{whole}.{} {}", rest * 10 / 1_024, UNITS[unit])
+    }
+}
+
+/// What a removal led to, on stderr.
+pub fn removed(r: &RemovedView) {
+    match &r.trash {
+        Some(trash) => {
+            note(&format!(
+                "{} is removed; its directory is in the trash: {}",
+                r.id,
+                printable(trash)
+            ));
+            note(&format!("`groundskeeper restore {}` brings it back", r.id));
+        }
+        None => note(&format!("{} is gone; there was no directory to move", r.id)),
+    }
+    for rescue in &r.rescue {
+        note(&format!("work that no branch has is held by {}", printable(rescue)));
+    }
+    if !r.branch_reason.is_empty() {
+        let what = if r.branch_deleted { "deleted" } else { "kept" };
+        note(&format!("its branch is {what}: {}", printable(&r.branch_reason)));
+    }
+    for (list, what) in [(&r.spared, "left alone"), (&r.survivors, "does not end")] {
+        for p in list {
+            note(&format!("process {} {} ({}) {what}", p.pid, printable(&p.name), p.why));
+        }
+    }
+    if let Some(fault) = &r.hook {
+        note(&format!("the teardown hook did not end well: {}", printable(&fault.message)));
+        for line in &fault.evidence {
+            note(&format!("  | {}", printable(line)));
+        }
+    }
+}
+
+/// The table of `trash ls`.
+#[must_use]
+pub fn trash(list: &[RemainsView]) -> String {
+    table(
+        ["ID", "LIFE", "REMOVED", "UNLINKED", "SIZE", "FILES", "PATH"],
+        list.iter().map(|r| {
+            let until = r.expires_at.as_deref().map_or_else(
+                || format!("now ({})", r.purge.clone().unwrap_or_default()),
+                |time| time.get(..10).unwrap_or(time).to_owned(),
+            );
+            [
+                r.id.clone(),
+                r.incarnation.to_string(),
+                format!("{} ago", age(&r.removed_at)),
+                until,
+                r.bytes.map_or_else(|| "-".to_owned(), bytes),
+                r.entries.map_or_else(|| "-".to_owned(), |n| n.to_string()),
+                r.trash.clone().unwrap_or_default(),
+            ]
+        }),
+    )
+}
+
+/// The table of `rescue ls`.
+#[must_use]
+pub fn rescues(list: &[RemainsView]) -> String {
+    table(
+        ["ID", "LIFE", "REMOVED", "COMMIT", "HOLDS", "REF"],
+        list.iter().map(|r| {
+            let commit = r.commit.clone().unwrap_or_default();
+            [
+                r.id.clone(),
+                r.incarnation.to_string(),
+                format!("{} ago", age(&r.removed_at)),
+                commit.get(..10).unwrap_or_default().to_owned(),
+                r.holds.join(", "),
+                r.rescue.clone().unwrap_or_default(),
+            ]
+        }),
+    )
+}
+
+/// One rescue in full, with the commands that look into it.
+#[must_use]
+pub fn rescue(r: &RemainsView) -> String {
+    let reference = r.rescue.clone().unwrap_or_default();
+    let mut rows = vec![
+        ("id", format!("{}, incarnation {}", r.id, r.incarnation)),
+        ("removed", format!("{} ({} ago)", r.removed_at, age(&r.removed_at))),
+        ("repository", printable(&r.repo)),
+        ("branch", printable(&r.branch)),
+        ("ref", reference.clone()),
+        ("commit", r.commit.clone().unwrap_or_default()),
+    ];
+    rows.extend(r.holds.iter().map(|h| ("holds", printable(h))));
+    rows.extend(r.lacks.iter().map(|l| ("lacks", printable(l))));
+    rows.push(("look", format!("git diff {reference}^1 {reference}")));
+    rows.push(("restore", format!("groundskeeper restore {}", r.id)));
+    rows.iter().fold(String::new(), |text, (label, value)| text + &format!("{label:<12} {value}\n"))
+}
+
+/// The table of `ps`.
+#[must_use]
+pub fn processes(list: &[ProcessView]) -> String {
+    table(
+        ["PID", "NAME", "WHY", "AT REMOVAL"],
+        list.iter().map(|p| {
+            let fate = if p.ours { "ended" } else { "left alone" };
+            [p.pid.to_string(), p.name.clone(), p.why.clone(), fate.to_owned()]
+        }),
+    )
+}
+
+/// What a removal would find.
+#[must_use]
+pub fn evidence(e: &EvidenceView) -> String {
+    let mut text = String::new();
+    for line in &e.unsaved {
+        text.push_str(&format!("{}\n", printable(line)));
+    }
+    for line in &e.in_use {
+        text.push_str(&format!("in use: {}\n", printable(line)));
+    }
+    if e.unsaved.is_empty() {
+        text.push_str(&format!("nothing would be lost with {}\n", e.id));
+    }
+    text + &format!("remove it with `{}`\n", e.hint)
+}
+
+/// The table of `df`.
+#[must_use]
+pub fn usage(list: &[UsageView], trash: u64) -> String {
+    let sum = |size: fn(&UsageView) -> u64| list.iter().map(size).sum::<u64>();
+    let row = |name: &str, apparent: u64, allocated: u64, rebuildable: u64| {
+        [name.to_owned(), bytes(apparent), bytes(allocated), bytes(rebuildable)]
+    };
+    let total = row(
+        "total",
+        sum(|u| u.total.apparent),
+        sum(|u| u.total.allocated),
+        sum(|u| u.rebuildable.allocated),
+    );
+    let each = list
+        .iter()
+        .map(|u| row(&u.id, u.total.apparent, u.total.allocated, u.rebuildable.allocated));
+    let trash = row("trash", trash, trash, 0);
+    table(["ID", "APPARENT", "ON DISK", "REBUILDABLE"], each.chain([trash, total]))
+}
+
+/// The table of `gc`.
+#[must_use]
+pub(super) fn settled(list: &[super::gc::Settled]) -> String {
+    let rows = list.iter().map(|s| [s.id.clone(), s.outcome.to_owned(), s.why.clone()]);
+    table(["ID", "OUTCOME", "WHY"], rows)
+}
+
+/// The table of `sweep`.
+#[must_use]
+pub fn sweep(s: &SweepView) -> String {
+    table(
+        ["KIND", "OURS", "SETTLED", "PATH", "WHAT"],
+        s.findings.iter().map(|f| {
+            let yes = |b: bool| if b { "yes" } else { "no" }.to_owned();
+            [f.kind.clone(), yes(f.ours), yes(f.settled), f.path.clone(), f.detail.clone()]
+        }),
+    )
+}
+
+/// What a sweep led to, on stderr.
+pub fn sweep_summary(s: &SweepView, apply: bool) {
+    let ours = s.findings.iter().filter(|f| f.ours && !f.settled).count();
+    if s.found == 0 {
+        note("everything is explained");
+    } else if !s.held.is_empty() {
+        note(&format!("nothing was settled: {}; see --limit", s.held));
+    } else if !apply && ours > 0 {
+        note(&format!(
+            "{ours} of {} are ours; `groundskeeper sweep --apply` settles them",
+            s.found
+        ));
+    } else {
+        note(&format!("{} found, {} settled", s.found, s.settled));
+    }
 }
 
 /// Text from outside, with nothing in it that a terminal would act on.

@@ -12,18 +12,18 @@ use serde_json::json;
 
 use super::args::{Arguments, Global, New, Verb};
 use super::client::{self, Client, Failed};
-use super::{doctor, render};
+use super::{doctor, exec, gc, inside, kept, render};
 use crate::api::types::{
-    EnvironmentView, LeaseView, NewEnvironment, NewLease, Problem, RemovedView, TrustRequest,
-    TrustView,
+    EnvironmentView, LeaseView, NewEnvironment, NewLease, Problem, RemoveQuery, RemovedView,
+    TrustRequest, TrustView,
 };
 use crate::core::{Class, Code, Fault};
 use crate::world::paths;
 
-type Done = Result<ExitCode, Failed>;
-const NOTHING: Option<&()> = None;
+pub(super) type Done = Result<ExitCode, Failed>;
+pub(super) const NOTHING: Option<&()> = None;
 /// Longest wait for an operation, in seconds: hooks may take long.
-const WAIT_SECONDS: u64 = 24 * 3_600;
+pub(super) const WAIT_SECONDS: u64 = 24 * 3_600;
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Runs the program.
@@ -98,7 +98,22 @@ async fn ask(global: &Global, verb: Verb) -> Done {
         Verb::New(wanted) => new(global, wanted).await,
         Verb::Ls { all } => ls(global, all).await,
         Verb::Show { id } => show(global, &id).await,
-        Verb::Rm { id, force } => rm(global, &id, force).await,
+        Verb::Rm { id, dry_run: true, .. } => inside::evidence(global, &id).await,
+        Verb::Rm { id, force, branch, no_teardown, end_bystanders, .. } => {
+            let wait = Some(WAIT_SECONDS);
+            let how = RemoveQuery { force, branch, no_teardown, end_bystanders, wait };
+            rm(global, &id, &how).await
+        }
+        Verb::Restore { id, incarnation } => kept::restore(global, &id, incarnation).await,
+        Verb::Exec { id, command } => exec::run(global, &id, &command).await,
+        Verb::Ps { id } => inside::ps(global, &id).await,
+        Verb::Adopt { path, id } => inside::adopt(global, &path, id).await,
+        Verb::Trash(what) => kept::trash(global, what).await,
+        Verb::Rescue(what) => kept::rescue(global, what).await,
+        Verb::Sweep { apply, limit, .. } => kept::sweep(global, apply, limit).await,
+        Verb::Gc(which) => gc::run(global, &which).await,
+        Verb::Df => inside::df(global).await,
+        Verb::Clean { id } => inside::clean(global, &id).await,
         Verb::Cancel { id } => {
             let mut client = Client::connect(global).await?;
             let path = format!("/v1/environments/{}/cancel", encode(&id));
@@ -127,7 +142,7 @@ async fn ask(global: &Global, verb: Verb) -> Done {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every verb ends with it")]
-fn show_one(global: &Global, value: &impl Serialize, text: &str) -> Done {
+pub(super) fn show_one(global: &Global, value: &impl Serialize, text: &str) -> Done {
     if global.json {
         print_json(value);
     } else {
@@ -305,20 +320,31 @@ async fn show(global: &Global, id: &str) -> Done {
     show_one(global, &found, &render::environment(&found))
 }
 
-async fn rm(global: &Global, id: &str, force: bool) -> Done {
+async fn rm(global: &Global, id: &str, how: &RemoveQuery) -> Done {
     let mut client = Client::connect(global).await?;
-    let path = format!("/v1/environments/{}?force={force}&wait={WAIT_SECONDS}", encode(id));
-    let removed: RemovedView = client.call(Method::DELETE, &path, NOTHING).await?;
+    let removed = remove(&mut client, id, how).await?;
     if !global.json && !global.quiet {
-        match &removed.trash {
-            Some(trash) => {
-                let trash = render::printable(trash);
-                render::note(&format!("{id} is removed; its directory is in the trash: {trash}"));
-            }
-            None => render::note(&format!("{id} is gone; there was no directory to move")),
-        }
+        render::removed(&removed);
     }
     show_one(global, &removed, "")
+}
+
+/// Removes an environment and waits for the end.
+pub(super) async fn remove(
+    client: &mut Client,
+    id: &str,
+    how: &RemoveQuery,
+) -> Result<RemovedView, Failed> {
+    let branch = how.branch.as_deref().map(|b| format!("&branch={}", encode(b)));
+    let path = format!(
+        "/v1/environments/{}?force={}&no_teardown={}&end_bystanders={}&wait={WAIT_SECONDS}{}",
+        encode(id),
+        how.force,
+        how.no_teardown,
+        how.end_bystanders,
+        branch.unwrap_or_default()
+    );
+    client.call(Method::DELETE, &path, NOTHING).await
 }
 
 async fn events(global: &Global, since: u64, follow: bool, env: Option<String>) -> Done {
@@ -396,11 +422,11 @@ async fn stop(global: &Global) -> Done {
     };
     let _: Option<()> = client.call(Method::POST, "/v1/shutdown", NOTHING).await?;
     drop(client);
-    let started = pid.and_then(crate::world::exec::start_time);
+    let started = pid.and_then(crate::world::process::table::start_time);
     let until = Instant::now() + STOP_LIMIT;
     loop {
         // Asked by its id: taking its lock, even for a look, could turn a new daemon away.
-        if started.is_none() || pid.and_then(crate::world::exec::start_time) != started {
+        if started.is_none() || pid.and_then(crate::world::process::table::start_time) != started {
             return show_one(global, &json!({ "stopped": true, "pid": pid }), "stopped\n");
         }
         if Instant::now() > until {
@@ -413,7 +439,7 @@ async fn stop(global: &Global) -> Done {
 }
 
 /// A path segment or query value of a URL.
-fn encode(text: &str) -> String {
+pub(super) fn encode(text: &str) -> String {
     text.bytes()
         .map(|b| match b {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {

@@ -13,9 +13,7 @@ use super::fault::{Code, Fault};
 use super::id::{EnvironmentId, RequestId, Seq, Time};
 use super::policy;
 use super::remains::Remains;
-use super::state::{
-    Environment, Lease, Owed, Phase, Process, Remembered, State, Step, Sweep,
-};
+use super::state::{Environment, Lease, Owed, Phase, Process, Remembered, State, Step, Sweep};
 
 impl State {
     /// Folds one record in.
@@ -70,7 +68,8 @@ impl State {
             }
             Event::SweepRequested(e) => {
                 let owed = Owed::new(Step::Sweep, at);
-                self.sweep = Some(Sweep { owed, apply: e.apply, limit: e.limit });
+                let seen_only = e.actor.door == "daemon";
+                self.sweep = Some(Sweep { owed, apply: e.apply, limit: e.limit, seen_only });
             }
             Event::SweepFinished(e) => {
                 self.sweep = None;
@@ -149,6 +148,8 @@ impl State {
             env.enter(Step::Restore, at);
         }
         env.restore = Some(e.from.clone());
+        let remains = self.remains_of(&e.environment, e.from.incarnation);
+        env.base = remains.and_then(|r| r.base.clone());
         self.environments.insert(e.environment.clone(), env);
         self.restore_changed(&e.environment, &e.from, Some(e.incarnation), false);
     }

@@ -36,15 +36,11 @@ impl State {
                 self.decide_provision(environment, plan, actor, request)
             }
             Command::Cancel { environment, actor } => self.decide_cancel(environment, actor),
-            Command::Destroy { environment, force, options, actor, request } => {
-                self.decide_destroy(now, DestroyRequested {
-                    environment,
-                    force,
-                    actor,
-                    request,
-                    options,
-                })
-            }
+            Command::Destroy { environment, force, options, actor, request } => self
+                .decide_destroy(
+                    now,
+                    DestroyRequested { environment, force, actor, request, options },
+                ),
             Command::Restore { environment, incarnation, actor, request } => {
                 self.decide_restore(environment, incarnation, actor, request)
             }
@@ -215,18 +211,20 @@ impl State {
             let hint = "remove it first; what it was restored from stays as it is";
             return Err(Fault::new(Code::EnvironmentExists, message, hint));
         }
-        let from = self.restorable(&environment, incarnation)?;
-        let mut plan = from.plan.clone();
+        let remains = self.restorable(&environment, incarnation)?;
+        let incarnation = self.next_incarnation(&environment);
+        let mut plan = remains.plan.clone();
         plan.fetch = false;
-        let from = from.restore_from();
+        let from = remains.restore_from();
         if from.trash.is_none() {
             plan.base = Some(from.head.clone());
+            plan.reuse_branch = false;
+            if !remains.branch_deleted {
+                plan.branch = format!("{}-restored-{incarnation}", plan.branch);
+            }
         }
         self.branch_is_free(&plan)?;
-        let incarnation = self.next_incarnation(&environment);
-        Ok(vec![
-            RestoreRequested { environment, incarnation, from, plan, actor, request }.into(),
-        ])
+        Ok(vec![RestoreRequested { environment, incarnation, from, plan, actor, request }.into()])
     }
 
     fn decide_adopt(

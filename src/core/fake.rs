@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::event::{
-    Base, Included, ProcessSeen, ProcessesEnded, Rescue, SetupReport, Size, SweepFinished,
-    Worktree,
+    Base, Included, ProcessSeen, ProcessesEnded, Rescue, SetupReport, Size, SweepFinished, Worktree,
 };
 use super::{Environment, EnvironmentId, HostPath, Inspection, Outcome, State, Step, Subject};
 
@@ -112,10 +111,12 @@ pub(super) fn outcome(
             spared: Vec::new(),
             survivors: Vec::new(),
         }),
-        Step::Rescue => Outcome::Rescued(traces.rescued.contains_key(&life).then(|| Rescue {
-            commit: "r".into(),
-            ..Rescue::default()
-        })),
+        Step::Rescue => Outcome::Rescued(
+            traces
+                .rescued
+                .contains_key(&life)
+                .then(|| Rescue { commit: "r".into(), ..Rescue::default() }),
+        ),
         Step::MoveToTrash => Outcome::Trashed(in_trash),
         Step::Unregister => Outcome::Unregistered,
         Step::SettleBranch => Outcome::BranchSettled(true, String::new(), Vec::new()),
@@ -125,4 +126,3 @@ pub(super) fn outcome(
         Step::Sweep => Outcome::Swept(SweepFinished::default()),
     }
 }
-

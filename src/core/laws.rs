@@ -22,27 +22,71 @@ const HISTORIES: u32 = 10_000;
 
 #[derive(Debug, Clone)]
 enum Act {
-    Provision { who: usize, keep: bool, key: Option<u8> },
-    Destroy { who: usize, force: bool, key: Option<u8> },
-    Cancel { who: usize },
-    Lease { who: usize, lease: u8, millis: u16 },
-    Release { lease: u8 },
+    Provision {
+        who: usize,
+        keep: bool,
+        key: Option<u8>,
+    },
+    Destroy {
+        who: usize,
+        force: bool,
+        key: Option<u8>,
+    },
+    Cancel {
+        who: usize,
+    },
+    Lease {
+        who: usize,
+        lease: u8,
+        millis: u16,
+    },
+    Release {
+        lease: u8,
+    },
     Start,
-    Work { who: usize, steps: u8 },
-    Finish { who: usize, how: How },
-    Repeat { who: usize },
-    Wait { millis: u16 },
-    Dirty { who: usize },
-    Crash { how_far: u8 },
-    Restore { who: usize, life: Option<u32> },
-    Adopt { who: usize },
-    Clean { who: usize },
-    EmptyTrash { who: Option<usize> },
+    Work {
+        who: usize,
+        steps: u8,
+    },
+    Finish {
+        who: usize,
+        how: How,
+    },
+    Repeat {
+        who: usize,
+    },
+    Wait {
+        millis: u16,
+    },
+    Dirty {
+        who: usize,
+    },
+    Crash {
+        how_far: u8,
+    },
+    Restore {
+        who: usize,
+        life: Option<u32>,
+    },
+    Adopt {
+        who: usize,
+    },
+    Clean {
+        who: usize,
+    },
+    EmptyTrash {
+        who: Option<usize>,
+    },
     DiskLow,
-    DropRescue { who: usize, life: u32 },
+    DropRescue {
+        who: usize,
+        life: u32,
+    },
     Sweep,
     /// All goes well for a while, so that histories get to what lies late in a life.
-    Flow { rounds: u8 },
+    Flow {
+        rounds: u8,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,12 +293,9 @@ impl Bench {
     fn act_on_remains(&mut self, act: &Act) {
         let actor = super::event::Actor::default();
         let command = match *act {
-            Act::Restore { who, life } => Command::Restore {
-                environment: name(who),
-                incarnation: life,
-                actor,
-                request: None,
-            },
+            Act::Restore { who, life } => {
+                Command::Restore { environment: name(who), incarnation: life, actor, request: None }
+            }
             Act::Adopt { who } => Command::Adopt {
                 environment: name(who),
                 plan: Plan { path: "/elsewhere".into(), ..Plan::default() },

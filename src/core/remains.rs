@@ -9,7 +9,7 @@ use super::apply::At;
 use super::decide::Decision;
 use super::effect::Outcome;
 use super::event::{
-    Actor, Event, Plan, ProcessSeen, PurgeDecided, RemainsAttemptFailed, Rescue,
+    Actor, Base, Event, Plan, ProcessSeen, PurgeDecided, RemainsAttemptFailed, Rescue,
     RescueDropRequested, RescueDropped, RestoreFrom, Size, TrashMeasured, TrashPurged, Worktree,
 };
 use super::fault::{Code, Fault};
@@ -34,6 +34,8 @@ pub struct Remains {
     pub size: Option<Size>,
     /// The commit that its HEAD was at; empty when there was none.
     pub head: String,
+    /// Where it started from.
+    pub base: Option<Base>,
     /// Its worktree's facts, for a restore.
     pub worktree: Option<Worktree>,
     /// The ref that holds what no branch has.
@@ -107,6 +109,7 @@ impl Remains {
             trash,
             size: None,
             head: if teardown.head.is_empty() { base } else { teardown.head },
+            base: env.base.clone(),
             worktree: env.worktree.clone(),
             rescue: teardown.rescue,
             branch_deleted: teardown.branch_deleted,
@@ -165,9 +168,7 @@ impl Remains {
             }
             (Step::Purge, Ok(Outcome::Purged(entries))) => {
                 let leftovers = Vec::new();
-                return vec![
-                    TrashPurged { environment, incarnation, entries, leftovers }.into(),
-                ];
+                return vec![TrashPurged { environment, incarnation, entries, leftovers }.into()];
             }
             (Step::DropRescue, Ok(Outcome::RescueDropped)) => {
                 let leftover = String::new();
@@ -183,14 +184,8 @@ impl Remains {
         if attempts < policy::attempts_max(step) && fault.code != Code::NotOurs {
             let retry_at = now.after(policy::retry_delay(attempts));
             let step = step.as_str().to_owned();
-            let failed = RemainsAttemptFailed {
-                environment,
-                incarnation,
-                step,
-                attempts,
-                retry_at,
-                fault,
-            };
+            let failed =
+                RemainsAttemptFailed { environment, incarnation, step, attempts, retry_at, fault };
             return vec![failed.into()];
         }
         self.give_up(step, &fault)
@@ -208,9 +203,7 @@ impl Remains {
             Step::DropRescue => {
                 vec![RescueDropped { environment, incarnation, leftover }.into()]
             }
-            _ => vec![
-                TrashMeasured { environment, incarnation, size: Size::default() }.into(),
-            ],
+            _ => vec![TrashMeasured { environment, incarnation, size: Size::default() }.into()],
         }
     }
 
@@ -320,7 +313,11 @@ impl State {
     }
 
     /// Unlinks the directories of one environment (all its lives), or of all.
-    pub(super) fn decide_empty_trash(&self, only: Option<&EnvironmentId>, actor: &Actor) -> Decision {
+    pub(super) fn decide_empty_trash(
+        &self,
+        only: Option<&EnvironmentId>,
+        actor: &Actor,
+    ) -> Decision {
         let wanted = self.remains().filter(|r| only.is_none_or(|id| *id == r.id));
         Ok(wanted
             .filter(|r| r.is_kept())
@@ -338,7 +335,11 @@ impl State {
         let found = self.remains_of(id, incarnation).filter(|r| r.rescue.is_some());
         let Some(remains) = found else {
             let message = format!("there is no rescue of {id}, incarnation {incarnation}");
-            return Err(Fault::new(Code::NotFound, message, "`groundskeeper rescue ls` lists them"));
+            return Err(Fault::new(
+                Code::NotFound,
+                message,
+                "`groundskeeper rescue ls` lists them",
+            ));
         };
         match remains.owed.as_ref().map(|o| o.step) {
             Some(Step::DropRescue) => return Ok(Vec::new()),

@@ -88,11 +88,7 @@ fn ready_unless(more: bool, environment: EnvironmentId, event: impl Into<Event>)
     events
 }
 
-fn rolled_back(
-    env: &Environment,
-    leftovers: Vec<String>,
-    trash: Option<HostPath>,
-) -> Vec<Event> {
+fn rolled_back(env: &Environment, leftovers: Vec<String>, trash: Option<HostPath>) -> Vec<Event> {
     let environment = env.id.clone();
     let rolled =
         RolledBack { environment: environment.clone(), leftovers: leftovers.clone(), trash };

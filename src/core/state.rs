@@ -282,6 +282,8 @@ pub struct Sweep {
     pub apply: bool,
     /// Most things it may settle.
     pub limit: u64,
+    /// Whether only what the sweep before named is settled: nobody looks on.
+    pub seen_only: bool,
 }
 
 impl State {

@@ -133,15 +133,14 @@ impl Environment {
         if teardown.inspections >= policy::INSPECTIONS_MAX {
             let message = format!("{} changes as fast as it is looked at", self.id);
             let hint = "find out what writes there: `groundskeeper ps` names it";
-            let fault = Fault::new(Code::EnvironmentBusy, message, hint).with_evidence(seen.unsaved);
+            let fault =
+                Fault::new(Code::EnvironmentBusy, message, hint).with_evidence(seen.unsaved);
             return self.postpone(now, Step::Inspect, fault);
         }
         let mut bounded = Fault::new(Code::UnsafeToRemove, "", "").with_evidence(seen.unsaved);
         let unsaved = std::mem::take(&mut bounded.evidence);
         let Inspection { fingerprint, head, rescue, has_hook, .. } = seen;
-        vec![
-            TeardownInspected { environment, unsaved, fingerprint, head, rescue, has_hook }.into(),
-        ]
+        vec![TeardownInspected { environment, unsaved, fingerprint, head, rescue, has_hook }.into()]
     }
 
     /// The events that the end of a later step leads to; none when the outcome does not fit.

@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use super::handle::{Message, Progress, Receipt, Reply};
 use crate::core::effect::Effect;
 use crate::core::{
-    Code, Command, EffectId, EnvironmentId, Fault, Note, Outcome, OwedEffect, State, Step, Time,
+    Code, Command, EffectId, Fault, Note, Outcome, OwedEffect, State, Step, Subject, Time,
 };
 use crate::killpoint::point;
 use crate::world::cancel::Cancel;
@@ -25,13 +25,15 @@ pub const EFFECTS_MAX: usize = 64;
 pub const HOOKS_MAX: usize = 32;
 /// Most bases that are resolved, or file sets that are copied, at once.
 const OTHERS_MAX: usize = 8;
+/// Most walks through large trees at once, of each kind: nobody waits for them.
+const BACKGROUND_MAX: usize = 1;
 
 /// Starts and stops effects.
 pub(super) struct Driver {
     world: Arc<World>,
     mailbox: SyncSender<Message>,
     progress: broadcast::Sender<Progress>,
-    running: BTreeMap<EnvironmentId, Running>,
+    running: BTreeMap<Subject, Running>,
     /// Checkouts keep the processors busy; one more than cores fills the gaps between two, and
     /// with more they only get slower.
     checkouts_max: usize,
@@ -58,9 +60,7 @@ impl Driver {
     /// Starts what is owed and has room; asks what is not owed any more to stop.
     pub(super) fn start_owed(&mut self, state: &State, now: Time) {
         for (who, running) in &self.running {
-            let owed =
-                state.environment(who).and_then(super::super::core::state::Environment::effect_id);
-            if owed.as_ref() != Some(&running.id) {
+            if state.owed_to(who).as_ref() != Some(&running.id) {
                 running.cancel.cancel();
             }
         }
@@ -76,12 +76,13 @@ impl Driver {
 
     fn has_room(&self, owed: &OwedEffect) -> bool {
         let most = match owed.step {
-            Step::AddWorktree => self.checkouts_max,
-            Step::RunSetup => HOOKS_MAX,
-            Step::ResolveBase | Step::CopyIncluded => OTHERS_MAX,
+            Step::AddWorktree | Step::ApplyRescue => self.checkouts_max,
+            Step::RunSetup | Step::RunTeardown => HOOKS_MAX,
+            Step::ResolveBase | Step::CopyIncluded | Step::Rescue => OTHERS_MAX,
+            Step::Measure | Step::Purge | Step::Clean => BACKGROUND_MAX,
             _ => EFFECTS_MAX,
         };
-        !self.running.contains_key(&owed.id.environment)
+        !self.running.contains_key(&owed.id.subject)
             && self.running.len() < EFFECTS_MAX
             && self.running.values().filter(|r| r.step == owed.step).count() < most
     }
@@ -107,7 +108,7 @@ impl Driver {
         });
         match started {
             Ok(running) => {
-                self.running.insert(id.environment.clone(), running);
+                self.running.insert(id.subject.clone(), running);
             }
             // No thread or no descriptor: it stays owed and is tried again soon.
             Err(e) => {
@@ -119,8 +120,8 @@ impl Driver {
 
     /// Notes that an effect has ended.
     pub(super) fn home(&mut self, id: &EffectId) {
-        if self.running.get(&id.environment).is_some_and(|r| r.id == *id) {
-            self.running.remove(&id.environment);
+        if self.running.get(&id.subject).is_some_and(|r| r.id == *id) {
+            self.running.remove(&id.subject);
         }
     }
 
@@ -176,7 +177,7 @@ impl Reporter for Voice<'_> {
     }
 
     fn output(&self, line: &str) {
-        let environment = self.id.environment.clone();
+        let Subject::Environment(environment) = self.id.subject.clone() else { return };
         drop(self.job.progress.send(Progress { environment, line: line.to_owned() }));
     }
 }

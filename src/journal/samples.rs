@@ -5,14 +5,13 @@ use crate::core::event::{
     Cleaned, DaemonStarted, DaemonStopped, DestroyRefused, DestroyRequested, DirectoryTrashed,
     EnvironmentAdopted, EnvironmentReady, FilesIncluded, Finding, Included, IndexRefreshed,
     InspectionOutdated, LeaseExpired, LeaseGranted, LeaseReleased, Plan, ProcessExited,
-    ProcessSeen, ProcessStarted, ProcessesEnded, ProvisionFailed, ProvisionRequested,
-    PurgeDecided, RegistrationRemoved, RemainsAttemptFailed, Repository, RepositoryDistrusted,
-    RepositoryTrusted, Rescue, RescueApplied, RescueDropRequested, RescueDropped, RestoreFrom,
-    RestoreRequested, Restored, Retention, RetentionChanged, RolledBack, SetupFinished,
-    SetupReport, SetupStarted, Size, SweepFinished, SweepRequested, TeardownGaveUp,
-    TeardownHookFinished, TeardownHookStarted, TeardownInspected, TeardownOptions,
-    TeardownPostponed, Tombstoned, TrashMeasured, TrashPurged, WorkRescued, Worktree,
-    WorktreeAdded,
+    ProcessSeen, ProcessStarted, ProcessesEnded, ProvisionFailed, ProvisionRequested, PurgeDecided,
+    RegistrationRemoved, RemainsAttemptFailed, Repository, RepositoryDistrusted, RepositoryTrusted,
+    Rescue, RescueApplied, RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested,
+    Restored, Retention, RetentionChanged, RolledBack, SetupFinished, SetupReport, SetupStarted,
+    Size, SweepFinished, SweepRequested, TeardownGaveUp, TeardownHookFinished, TeardownHookStarted,
+    TeardownInspected, TeardownOptions, TeardownPostponed, Tombstoned, TrashMeasured, TrashPurged,
+    WorkRescued, Worktree, WorktreeAdded,
 };
 use crate::core::policy::BranchPolicy;
 use crate::core::{Code, EnvironmentId, Event, Fault, HostPath, LeaseId, RequestId, Time};

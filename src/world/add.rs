@@ -253,14 +253,14 @@ fn stage(
 }
 
 /// The reason that `git worktree lock` shows while the environment lives.
-fn lock_reason(env: &Environment) -> String {
+pub(super) fn lock_reason(env: &Environment) -> String {
     format!(
         "groundskeeper environment {} (incarnation {}); remove it with `groundskeeper rm {}`\n",
         env.id, env.incarnation, env.id
     )
 }
 
-fn with_newline(path: &Path) -> Vec<u8> {
+pub(super) fn with_newline(path: &Path) -> Vec<u8> {
     let mut bytes = paths::to_host(path).0;
     bytes.push(b'\n');
     bytes

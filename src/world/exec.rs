@@ -12,9 +12,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::cancel::Cancel;
+use super::process::orphans;
 use crate::core::{Code, Fault};
 
 /// How long a child may take to end after it was asked to, before it is killed.
@@ -108,7 +109,7 @@ impl Running {
     pub fn spawn(mut command: Command, name: &str) -> Result<Self, Fault> {
         use std::os::unix::process::CommandExt as _;
         command.process_group(0);
-        let child = command.spawn().map_err(|e| spawn_fault(name, &e))?;
+        let child = orphans::start(|| command.spawn()).map_err(|e| spawn_fault(name, &e))?;
         Ok(Self { child, name: name.to_owned(), reaped: false })
     }
 
@@ -143,7 +144,12 @@ impl Running {
             // leader is not yet collected, so the group's number cannot be anybody else's.
             let _gone = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         }
-        let status = self.child.wait().map_err(|e| wait_fault(&self.name, &e));
+        self.reap().map_err(|e| wait_fault(&self.name, &e))
+    }
+
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        let status = self.child.wait();
+        orphans::ended(self.child.id());
         self.reaped = true;
         status
     }
@@ -221,8 +227,7 @@ impl Running {
             }
             let _gone = kill_process_group(pid, Signal::KILL);
         }
-        drop(self.child.wait());
-        self.reaped = true;
+        drop(self.reap());
     }
 }
 
@@ -238,26 +243,31 @@ struct Ready([bool; 4]);
 
 impl Ready {
     fn poll(fds: [Option<BorrowedFd<'_>>; 4], limit: Duration) -> io::Result<Self> {
-        let mut polled: Vec<(usize, PollFd<'_>)> = fds
-            .iter()
-            .enumerate()
-            .filter_map(|(n, fd)| Some((n, PollFd::from_borrowed_fd((*fd)?, PollFlags::IN))))
-            .collect();
-        let mut list: Vec<PollFd<'_>> = polled.iter().map(|(_, fd)| fd.clone()).collect();
+        let given: Vec<BorrowedFd<'_>> = fds.iter().flatten().copied().collect();
+        let mut seen = poll_all(&given, limit)?.into_iter();
+        Ok(Self(fds.map(|fd| fd.is_some() && seen.next() == Some(true))))
+    }
+}
+
+/// Waits until any of these can be read (or has ended), at most `limit`; says which.
+///
+/// # Errors
+/// What the system says.
+pub fn poll_all(fds: &[BorrowedFd<'_>], limit: Duration) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let until = Instant::now() + limit;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
         let timeout = Timespec {
-            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: limit.subsec_nanos().into(),
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
         };
-        match poll(&mut list, Some(&timeout)) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Self::poll(fds, limit),
+        match poll(&mut polled, Some(&timeout)) {
+            Ok(_) => return Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect()),
+            Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
-        let mut ready = [false; 4];
-        for ((n, _), fd) in polled.drain(..).zip(&list) {
-            ready[n] = !fd.revents().is_empty();
-        }
-        Ok(Self(ready))
     }
 }
 
@@ -301,66 +311,6 @@ fn pump(
         Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(false),
         Err(_) => Ok(true),
     }
-}
-
-/// The start time of a process as the kernel counts it; with the pid it names one process for
-/// ever. None when there is no such process.
-#[must_use]
-pub fn start_time(pid: u32) -> Option<u64> {
-    stat_field(pid, 19)
-}
-
-/// A number in `/proc/<pid>/stat`, counted from the state (0); none for a process that has ended.
-fn stat_field(pid: u32, index: usize) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything, also spaces and brackets; the fields start after its last ')'.
-    let rest = &stat[stat.rfind(')')? + 1..];
-    let mut fields = rest.split_ascii_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    fields.nth(index.checked_sub(1)?)?.parse().ok()
-}
-
-/// Ends a process group that an earlier daemon started: its leader, if that is still the very
-/// process that was recorded, and every member that carries `marker` in its environment.
-///
-/// # Errors
-/// When the leader is alive after KILL and a grace.
-pub fn end_recorded_group(pid: u32, started: u64, marker: &[u8]) -> Result<(), Fault> {
-    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let alive = || start_time(pid) == Some(started);
-    if let Some(group) = raw.filter(|_| alive())
-        && let Ok(pidfd) = pidfd_open(group, PidfdFlags::empty())
-    {
-        for signal in [Signal::TERM, Signal::KILL] {
-            if alive() {
-                let _gone = kill_process_group(group, signal);
-                drop(Ready::poll([Some(pidfd.as_fd()), None, None, None], TERM_GRACE));
-            }
-        }
-        let _gone = kill_process_group(group, Signal::KILL);
-    }
-    for member in members(pid, marker) {
-        let _gone = kill_process(member, Signal::KILL);
-    }
-    if alive() {
-        let message = format!("process {pid} of an earlier daemon does not end");
-        return Err(Fault::new(Code::EnvironmentBusy, message, "end it by hand").transient());
-    }
-    Ok(())
-}
-
-/// Processes of a group that carry a marker in their environment, found anew at each call.
-fn members(group: u32, marker: &[u8]) -> Vec<Pid> {
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = processes.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| {
-        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        stat_field(*pid, 2) == Some(group.into()) && environ.split(|b| *b == 0).any(|v| v == marker)
-    })
-    .filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
-    .collect()
 }
 
 /// Both ends of a pipe-like channel that a child can hold as one of its standard streams.

@@ -1,10 +1,10 @@
-//! Running the repository's setup hook: trusted, gated, bounded, on the record.
+//! Running the repository's hooks, setup and teardown: trusted, gated, bounded, on the record.
 //!
-//! The hook runs only if the user trusts its content. Its process is first held at a gate: only
+//! A hook runs only if the user trusts its content. Its process is first held at a gate: only
 //! when pid and start time are in the log does it get the word to go, so that no hook ever runs
 //! that a later daemon does not know of. If the daemon dies before, the gate closes and the hook
 //! never runs. If it dies while the hook runs, the next daemon ends the recorded group and starts
-//! over; a setup hook must therefore be safe to run again.
+//! over; a hook must therefore be safe to run again.
 //!
 //! Output goes to a transcript file (bounded, 0600) and to whoever watches; the log gets only the
 //! last lines of a failure, with the values of secret-looking variables taken out.
@@ -19,11 +19,15 @@ use std::time::{Duration, Instant};
 use sha2::Digest as _;
 
 use super::exec::{self, Bounds, Running};
+use super::process::scope::Scope;
+use super::process::{end, orphans, table};
 use super::{Task, paths};
 use crate::core::event::SetupReport;
 use crate::core::{Code, Environment, Fault, Note, Outcome};
 use crate::killpoint::point;
 
+/// Where the teardown hook is unless the configuration says otherwise.
+pub const TEARDOWN: &str = ".groundskeeper/teardown";
 /// Where the setup hook is unless the configuration says otherwise.
 pub const SETUP: &str = ".groundskeeper/setup";
 /// Longest run of a setup hook unless the configuration says otherwise.
@@ -52,85 +56,153 @@ pub fn hash(path: &Path) -> Result<String, Fault> {
     Ok(crate::record::hex(&sum))
 }
 
+/// One run of a hook.
+struct Hook {
+    /// `setup` or `teardown`, for people.
+    name: &'static str,
+    /// Where it is inside the worktree.
+    path: String,
+    limit: Duration,
+    transcript: PathBuf,
+    /// What to do when it fails.
+    hint: &'static str,
+}
+
 /// Performs [`Step::RunSetup`](crate::core::Step::RunSetup).
 pub(super) fn run(task: &Task<'_>) -> Result<Outcome, Fault> {
     let env = task.env();
-    if let Some((pid, started)) = env.hook {
-        exec::end_recorded_group(pid, started, &hook_marker(env))?;
-    }
-    let target = paths::from_host(&env.plan.path);
-    let hook = target.join(&env.plan.setup_path);
-    let hash = trusted(task, &hook)?;
-    let transcript = task.layout().transcript_of(&env.id, env.incarnation);
-    let mut output = Output::create(&transcript)?;
-    let started = Instant::now();
-
-    let (mut gate, theirs) = exec::gate().map_err(paths::failed("open a gate for", &hook))?;
-    let mut running = Running::spawn(command(task, &hook, &target, theirs), "the setup hook")?;
-    point("setup.spawned");
-    let pid = running.pid();
-    let start_time = exec::start_time(pid).unwrap_or(0);
-    if !task.reporter.note(Note::SetupSpawned { pid, started: start_time, hash }) {
-        return Err(super::cancel::Cancel::fault());
-    }
-    point("setup.noted");
-    gate.write_all(b"go\n").map_err(paths::failed("open the gate of", &hook))?;
-    drop(gate);
-    point("setup.released");
-
-    let limit = Duration::from_millis(env.plan.setup_limit_ms);
-    let bounds = Bounds { time: limit, output_bytes: usize::MAX, cancel: task.cancel };
-    let ended = running.wait(bounds, &mut |_, bytes| {
-        output.take(bytes, &mut |line| task.reporter.output(line));
-        Ok(())
-    });
-    point("setup.ended");
-    output.finish(&mut |line| task.reporter.output(line));
-    let status = ended.map_err(|fault| output.explain(fault, &transcript))?;
-    if !status.success() {
-        let message = format!("the setup hook ended with {status}");
-        let hint = "fix the hook and try again; --keep-failed keeps the worktree";
-        return Err(output.explain(Fault::new(Code::HookFailed, message, hint), &transcript));
-    }
-    Ok(Outcome::SetUp(SetupReport {
-        millis: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        output_bytes: output.bytes,
-        transcript: paths::to_host(&transcript),
-    }))
+    let hook = Hook {
+        name: "setup",
+        path: env.plan.setup_path.clone(),
+        limit: Duration::from_millis(env.plan.setup_limit_ms),
+        transcript: task.layout().transcript_of(&env.id, env.incarnation),
+        hint: "fix the hook and try again; --keep-failed keeps the worktree",
+    };
+    Ok(Outcome::SetUp(hook.run(task)?))
 }
 
-/// What every process of an environment's hook has in its environment.
-pub(super) fn hook_marker(env: &Environment) -> Vec<u8> {
-    let mut marker = b"GROUNDSKEEPER_PATH=".to_vec();
-    marker.extend_from_slice(env.plan.path.as_bytes());
-    marker
+/// Performs [`Step::RunTeardown`](crate::core::Step::RunTeardown).
+pub(super) fn run_teardown(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let options = env.teardown.as_ref().map(|t| t.options.clone()).unwrap_or_default();
+    let hook = Hook {
+        name: "teardown",
+        path: options.hook_path,
+        limit: Duration::from_millis(options.hook_limit_ms),
+        transcript: task.layout().teardown_transcript_of(&env.id, env.incarnation),
+        hint: "the removal goes on; what the hook left undone is for you to do",
+    };
+    Ok(Outcome::TornDown(hook.run(task)?.millis))
 }
 
-fn trusted(task: &Task<'_>, hook: &Path) -> Result<String, Fault> {
-    let plan = &task.env().plan;
-    let hash = hash(hook)?;
-    if !task.effect.trusted.contains(&hash) {
-        let name = &plan.setup_path;
-        let place = if plan.repository.source.0.is_empty() {
-            &plan.repository.common_dir
-        } else {
-            &plan.repository.source
-        };
-        let message = format!("the setup hook {name} is not trusted");
-        let hint = format!(
-            "read it, then run `groundskeeper trust --repo {place} --hash {hash}`; or leave it out \
-             with --no-setup"
-        );
-        let fault = Fault::new(Code::NotTrusted, message, hint);
-        return Err(fault.with_evidence([format!("sha256 {hash}")]));
+impl Hook {
+    fn run(&self, task: &Task<'_>) -> Result<SetupReport, Fault> {
+        let env = task.env();
+        end_earlier(task)?;
+        let target = paths::from_host(&env.plan.path);
+        let hook = target.join(&self.path);
+        let hash = self.trusted(task, &hook)?;
+        let transcript = &self.transcript;
+        let mut output = Output::create(transcript)?;
+        let started = Instant::now();
+        let left = LeftBehind::begin(env);
+
+        let (mut gate, theirs) = exec::gate().map_err(paths::failed("open a gate for", &hook))?;
+        let name = format!("the {} hook", self.name);
+        let mut running = Running::spawn(command(task, &hook, &target, theirs), &name)?;
+        point("hook.spawned");
+        let pid = running.pid();
+        // Where there are no groups, the marker and the process group have to do.
+        drop(task.world.cgroups.add(&env.id, env.incarnation, pid));
+        let start_time = table::start_time(pid).unwrap_or(0);
+        if !task.reporter.note(Note::HookSpawned { pid, started: start_time, hash }) {
+            return Err(super::cancel::Cancel::fault());
+        }
+        point("hook.noted");
+        gate.write_all(b"go\n").map_err(paths::failed("open the gate of", &hook))?;
+        drop(gate);
+        point("hook.released");
+
+        let bounds = Bounds { time: self.limit, output_bytes: usize::MAX, cancel: task.cancel };
+        let ended = running.wait(bounds, &mut |_, bytes| {
+            output.take(bytes, &mut |line| task.reporter.output(line));
+            Ok(())
+        });
+        drop(left);
+        point("hook.ended");
+        output.finish(&mut |line| task.reporter.output(line));
+        let status = ended.map_err(|fault| output.explain(fault, transcript))?;
+        if !status.success() {
+            let message = format!("{name} ended with {status}");
+            let fault = Fault::new(Code::HookFailed, message, self.hint);
+            return Err(output.explain(fault, transcript));
+        }
+        Ok(SetupReport {
+            millis: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            output_bytes: output.bytes,
+            transcript: paths::to_host(transcript),
+        })
     }
-    let mode = hook.metadata().map_err(paths::failed("look at", hook))?.permissions().mode();
-    if mode & 0o111 == 0 {
-        let message = format!("the setup hook {} is not executable", plan.setup_path);
-        let hint = "run `git update-index --chmod=+x` on it and commit";
-        return Err(Fault::new(Code::HookFailed, message, hint));
+}
+
+/// While it lives, what turns up as an orphan may be this environment's.
+struct LeftBehind(Vec<u8>);
+
+impl LeftBehind {
+    fn begin(env: &Environment) -> Self {
+        let path = env.plan.path.as_bytes().to_owned();
+        orphans::hook_begins(&path);
+        Self(path)
     }
-    Ok(hash)
+}
+
+impl Drop for LeftBehind {
+    fn drop(&mut self) {
+        orphans::hook_ended(&self.0);
+    }
+}
+
+/// Ends what a hook of an earlier daemon started, before it is run again or its work taken back.
+pub(super) fn end_earlier(task: &Task<'_>) -> Result<(), Fault> {
+    let env = task.env();
+    if env.hook.is_none() {
+        return Ok(());
+    }
+    let scope = Scope { started_only: true, ..Scope::of(env, &task.world.cgroups) };
+    let ended = end::end(&scope, exec::TERM_GRACE, task.cancel)?;
+    let Some(survivor) = ended.survivors.first() else { return Ok(()) };
+    let message = format!("process {} of an earlier daemon does not end", survivor.pid);
+    Err(Fault::new(Code::EnvironmentBusy, message, "end it by hand").transient())
+}
+
+impl Hook {
+    fn trusted(&self, task: &Task<'_>, hook: &Path) -> Result<String, Fault> {
+        let plan = &task.env().plan;
+        let hash = hash(hook)?;
+        if !task.trusted.contains(&hash) {
+            let name = &self.path;
+            let place = if plan.repository.source.0.is_empty() {
+                &plan.repository.common_dir
+            } else {
+                &plan.repository.source
+            };
+            let message = format!("the {} hook {name} is not trusted", self.name);
+            let hint = format!(
+                "read it, then run `groundskeeper trust --repo {place} --hash {hash}`; or leave it out \
+             with --no-{}",
+                self.name
+            );
+            let fault = Fault::new(Code::NotTrusted, message, hint);
+            return Err(fault.with_evidence([format!("sha256 {hash}")]));
+        }
+        let mode = hook.metadata().map_err(paths::failed("look at", hook))?.permissions().mode();
+        if mode & 0o111 == 0 {
+            let message = format!("the {} hook {} is not executable", self.name, self.path);
+            let hint = "run `git update-index --chmod=+x` on it and commit";
+            return Err(Fault::new(Code::HookFailed, message, hint));
+        }
+        Ok(hash)
+    }
 }
 
 fn command(task: &Task<'_>, hook: &Path, target: &Path, gate: std::os::fd::OwnedFd) -> Command {

@@ -1,16 +1,23 @@
-//! Looking for work that a removal would take away. Reads only, takes none of git's locks.
+//! The evidence on whether a worktree may go. Reads only, takes none of git's locks.
 //!
-//! What cannot be found out counts as work: unknown is never safe.
+//! One look says what a removal would take away: changed, staged, untracked and hidden files,
+//! ignored files that no tool rebuilds, commits that nothing else has and that are merged nowhere,
+//! operations in progress, locks of others, submodules. What cannot be found out counts as work:
+//! unknown is never safe. The look has a fingerprint, so that a later one can tell whether it is
+//! still the same tree.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+use sha2::Digest as _;
 
 use super::git::{self, Git};
 use super::marker::{self, Admin, Marker};
 use super::teardown::own_commits;
-use super::{Task, paths};
-use crate::core::{Code, Fault, Outcome};
+use super::{Task, add, merged, paths};
+use crate::core::{Code, Environment, Fault, Inspection, Outcome};
 
 /// Ignored directories that tools rebuild: their loss costs time, not work.
 pub const REBUILDABLE: [&str; 20] = [
@@ -37,6 +44,8 @@ pub const REBUILDABLE: [&str; 20] = [
 ];
 /// Evidence lines that are kept; the rest is counted.
 const LINES_MAX: usize = 40;
+/// Entries of ignored directories that the fingerprint takes in.
+const FINGERPRINT_ENTRIES_MAX: u32 = 20_000;
 
 /// Performs [`Step::Inspect`](crate::core::Step::Inspect).
 pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
@@ -50,11 +59,12 @@ pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     let root = task.layout().worktrees();
     marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
     let force = env.teardown.as_ref().is_some_and(|t| t.force);
-    match look(task, &admin, &target) {
-        Ok(lines) => Ok(Outcome::Inspected(lines)),
+    match look(task) {
+        Ok(seen) => Ok(Outcome::Inspected(seen)),
         // Who forces agrees to lose what cannot be seen, too; the directory goes to the trash.
         Err(fault) if force && !task.cancel.is_cancelled() => {
-            Ok(Outcome::Inspected(vec![format!("could not be inspected: {fault}")]))
+            let unsaved = vec![format!("could not be inspected: {fault}")];
+            Ok(Outcome::Inspected(Inspection { unsaved, rescue: true, ..Inspection::default() }))
         }
         Err(fault) => Err(fault.transient()),
     }
@@ -75,68 +85,98 @@ fn look_for_missing(
     if !target.starts_with(task.layout().place_of(&task.env().id)) {
         return moved("the data directory has another place now".into());
     }
-    let mut lines = Lines::default();
-    beside(task, target, &mut lines);
+    let mut seen = Seen::default();
+    beside(task, target, &mut seen);
     if registered {
         let pointer = std::fs::read(admin.join("gitdir")).unwrap_or_default();
         let pointer = paths::from_bytes(pointer.trim_ascii_end());
         if !pointer.as_os_str().is_empty() && pointer.exists() {
             return moved(format!("git knows it as {}", pointer.display()));
         }
-        in_progress(admin, &mut lines);
+        in_progress(admin, &mut seen);
         let git = Git::exact(admin, None, Some(task.lock), task.cancel);
-        unpushed(task, &git, &mut lines)?;
+        let head = git.run(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?;
+        String::from_utf8_lossy(&head.stdout).trim_end().clone_into(&mut seen.head);
+        unpushed(task, &git, &mut seen)?;
     }
-    Ok(Outcome::Inspected(lines.finish()))
+    Ok(Outcome::Inspected(seen.finish(false)))
 }
 
 /// What lies beside the worktree in its folder is not ours and will not be moved.
-fn beside(task: &Task<'_>, target: &Path, lines: &mut Lines) {
+fn beside(task: &Task<'_>, target: &Path, seen: &mut Seen) {
     let place = task.layout().place_of(&task.env().id);
     for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
         if Some(entry.file_name().as_os_str()) != target.file_name() {
-            lines.push(format!("beside the worktree: {}", entry.path().display()));
+            seen.push(format!("beside the worktree: {}", entry.path().display()));
         }
     }
 }
 
-fn look(task: &Task<'_>, admin: &Path, target: &Path) -> Result<Vec<String>, Fault> {
-    let git = Git::exact(admin, Some(target), Some(task.lock), task.cancel).within(git::LONG);
-    let mut lines = Lines::default();
-    in_progress(admin, &mut lines);
-    let status = git.output([
-        "status",
-        "--porcelain=v1",
-        "-z",
-        "--untracked-files=normal",
-        "--ignored=matching",
-        "--no-renames",
-    ])?;
-    let source = paths::from_host(&task.env().plan.repository.source);
-    for entry in status.split(|b| *b == 0).filter(|e| e.len() > 3) {
-        let (code, path) = (&entry[..2], &entry[3..]);
-        let shown = String::from_utf8_lossy(path);
-        match code {
-            b"??" => lines.push(format!("untracked: {shown}")),
-            b"!!" if is_rebuildable(path) || is_copy(&source, target, path) => {}
-            b"!!" => lines.push(format!("ignored: {shown}")),
-            _ => lines.push(format!("changed: {shown}")),
-        }
+/// One whole look at a worktree that is where it belongs.
+pub(super) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
+    let env = task.env();
+    let target = paths::from_host(&env.plan.path);
+    let admin = Admin::of(task.log_id(), env).published;
+    let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(git::LONG);
+    // The two do not need each other.
+    let (status, hidden) = std::thread::scope(|scope| {
+        let hidden = scope.spawn(|| git.output(["ls-files", "-v", "-z"]));
+        let status = git.output([
+            "status",
+            "--porcelain=v2",
+            "-z",
+            "--branch",
+            "--untracked-files=all",
+            "--ignored=matching",
+            "--no-renames",
+        ]);
+        let panicked = || Err(Fault::new(Code::Defect, "a look panicked", "please report this"));
+        (status, hidden.join().unwrap_or_else(|_| panicked()))
+    });
+    let mut seen = Seen::default();
+    in_progress(&admin, &mut seen);
+    foreign_lock(env, &admin, &mut seen);
+    let source = paths::from_host(&env.plan.repository.source);
+    for entry in status?.split(|b| *b == 0).filter(|e| !e.is_empty()) {
+        seen.take(&source, &target, entry);
     }
-    hidden_edits(&git, target, &mut lines)?;
-    beside(task, target, &mut lines);
-    unpushed(task, &git, &mut lines)?;
-    Ok(lines.finish())
+    hidden_edits(&hidden?, &target, &mut seen);
+    beside(task, &target, &mut seen);
+    stashes(env, &mut seen);
+    unpushed(task, &git, &mut seen)?;
+    let hook = env.teardown.as_ref().map_or("", |t| t.options.hook_path.as_str());
+    let has_hook = !hook.is_empty() && target.join(hook).symlink_metadata().is_ok();
+    Ok(seen.finish(has_hook))
 }
 
-#[derive(Default)]
-struct Lines {
+/// What a look has seen so far.
+struct Seen {
     kept: Vec<String>,
     dropped: usize,
+    head: String,
+    rescue: bool,
+    sum: sha2::Sha256,
+    budget: u32,
 }
 
-impl Lines {
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            kept: Vec::new(),
+            dropped: 0,
+            head: String::new(),
+            rescue: false,
+            sum: sha2::Sha256::new(),
+            budget: FINGERPRINT_ENTRIES_MAX,
+        }
+    }
+}
+
+impl Seen {
+    /// Work that a removal would take away.
     fn push(&mut self, line: String) {
+        self.sum.update(line.as_bytes());
+        self.sum.update([0]);
         if self.kept.len() < LINES_MAX {
             self.kept.push(line);
         } else {
@@ -144,15 +184,75 @@ impl Lines {
         }
     }
 
-    fn finish(mut self) -> Vec<String> {
+    /// Work that a removal would take away and a rescue can save.
+    fn rescue(&mut self, line: String) {
+        self.rescue = true;
+        self.push(line);
+    }
+
+    /// One entry of git's status.
+    fn take(&mut self, source: &Path, target: &Path, entry: &[u8]) {
+        if let Some(oid) = entry.strip_prefix(b"# branch.oid ") {
+            let oid = String::from_utf8_lossy(oid).into_owned();
+            self.sum.update(oid.as_bytes());
+            self.head = if oid.starts_with('(') { String::new() } else { oid };
+            return;
+        }
+        let (kind, fields) = match entry {
+            [b'#', ..] => return,
+            [b'?' | b'!', b' ', ..] => (entry[0], 1),
+            [b'u', b' ', ..] => (b'u', 10),
+            _ => (b'1', 8),
+        };
+        let path = entry.splitn(fields + 1, |b| *b == b' ').nth(fields).unwrap_or_default();
+        let shown = String::from_utf8_lossy(path).into_owned();
+        match kind {
+            b'?' if path.ends_with(b"/") => self.push(format!("nested repository: {shown}")),
+            b'?' => self.rescue(format!("untracked: {shown}")),
+            b'!' if is_rebuildable(path) || is_copy(source, target, path) => return,
+            b'!' => self.push(format!("ignored: {shown}")),
+            b'u' => self.rescue(format!("conflict: {shown}")),
+            _ if entry.get(5) == Some(&b'S') => self.push(format!("submodule changed: {shown}")),
+            _ => self.rescue(format!("changed: {shown}")),
+        }
+        self.sum.update(&entry[..entry.len() - path.len()]);
+        self.stat(&target.join(paths::from_bytes(path)), 0);
+    }
+
+    /// Size, age and identity of a file, and of all that is in a directory.
+    fn stat(&mut self, path: &Path, depth: u32) {
+        self.budget = self.budget.saturating_sub(1);
+        let Ok(found) = path.symlink_metadata() else { return };
+        for number in [found.ino(), found.size(), found.mtime().cast_unsigned()] {
+            self.sum.update(number.to_le_bytes());
+        }
+        self.sum.update(found.mtime_nsec().to_le_bytes());
+        if !found.is_dir() || self.budget == 0 || depth > 256 {
+            return;
+        }
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        let mut inside: Vec<_> = entries.map(|e| e.path()).collect();
+        inside.sort();
+        for path in inside {
+            self.stat(&path, depth + 1);
+        }
+    }
+
+    fn finish(mut self, has_hook: bool) -> Inspection {
         if self.dropped > 0 {
             self.kept.push(format!("... and {} more", self.dropped));
         }
-        self.kept
+        Inspection {
+            unsaved: self.kept,
+            fingerprint: crate::record::hex(&self.sum.finalize()),
+            head: self.head,
+            rescue: self.rescue,
+            has_hook,
+        }
     }
 }
 
-fn in_progress(admin: &Path, lines: &mut Lines) {
+fn in_progress(admin: &Path, seen: &mut Seen) {
     for (name, what) in [
         ("MERGE_HEAD", "a merge"),
         ("rebase-merge", "a rebase"),
@@ -160,54 +260,94 @@ fn in_progress(admin: &Path, lines: &mut Lines) {
         ("CHERRY_PICK_HEAD", "a cherry-pick"),
         ("REVERT_HEAD", "a revert"),
         ("BISECT_LOG", "a bisect"),
-        ("modules", "submodule repositories that live in the worktree"),
     ] {
         if admin.join(name).symlink_metadata().is_ok() {
-            lines.push(format!("in progress: {what}"));
+            seen.rescue(format!("in progress: {what}"));
         }
+    }
+    if admin.join("modules").symlink_metadata().is_ok() {
+        seen.push("submodule repositories that live in the worktree".to_owned());
+    }
+}
+
+/// Somebody else locked the worktree, and said why.
+fn foreign_lock(env: &Environment, admin: &Path, seen: &mut Seen) {
+    let Ok(reason) = std::fs::read_to_string(admin.join("locked")) else { return };
+    if reason != add::lock_reason(env) {
+        seen.push(format!("locked: {}", reason.trim_end()));
     }
 }
 
 /// Edits that status is told not to show: skip-worktree and assume-unchanged.
-fn hidden_edits(git: &Git<'_>, target: &Path, lines: &mut Lines) -> Result<(), Fault> {
-    let listed = git.output(["ls-files", "-v", "-z"])?;
-    for entry in listed.split(|b| *b == 0).filter(|e| e.len() > 2) {
-        // A sparse checkout leaves files out and marks them the same way; those hide nothing.
-        let there = target.join(paths::from_bytes(&entry[2..])).symlink_metadata().is_ok();
-        if there && (entry[0] == b'S' || entry[0].is_ascii_lowercase()) {
-            let path = String::from_utf8_lossy(&entry[2..]);
-            lines.push(format!("hidden from status: {path}"));
-        }
+fn hidden_edits(listed: &[u8], target: &Path, seen: &mut Seen) {
+    for path in hidden(listed, target) {
+        seen.rescue(format!("hidden from status: {}", String::from_utf8_lossy(path)));
+        seen.stat(&target.join(paths::from_bytes(path)), 0);
     }
-    Ok(())
 }
 
-fn unpushed(task: &Task<'_>, git: &Git<'_>, lines: &mut Lines) -> Result<(), Fault> {
-    let env = task.env();
-    let head = git.run(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?;
-    if !head.status.success() {
-        return Ok(());
+/// The files in `git ls-files -v -z` that status is told not to show and that are there. A sparse
+/// checkout leaves files out and marks them the same way; those hide nothing.
+pub(super) fn hidden<'a>(listed: &'a [u8], target: &'a Path) -> impl Iterator<Item = &'a [u8]> {
+    listed.split(|b| *b == 0).filter(|e| e.len() > 2).filter_map(move |entry| {
+        let marked = entry[0] == b'S' || entry[0].is_ascii_lowercase();
+        let there = || target.join(paths::from_bytes(&entry[2..])).symlink_metadata().is_ok();
+        (marked && there()).then_some(&entry[2..])
+    })
+}
+
+/// Stashes belong to the whole repository and outlive the worktree; those that were made on its
+/// branch are held by the rescue as well, for nobody else will know what they are.
+fn stashes(env: &Environment, seen: &mut Seen) {
+    let found = stashes_of(env);
+    seen.rescue |= !found.is_empty();
+    for commit in found {
+        seen.sum.update(commit.as_bytes());
     }
-    let tip = String::from_utf8_lossy(&head.stdout).trim_end().to_owned();
+}
+
+/// The commits of the stashes that were made on the branch of an environment, newest last.
+pub(super) fn stashes_of(env: &Environment) -> Vec<String> {
+    let common = paths::from_host(&env.plan.repository.common_dir);
+    let log = std::fs::read(common.join("logs/refs/stash")).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log).into_owned();
+    let on = format!("n {}: ", env.plan.branch);
+    let ours = log.lines().filter_map(|line| {
+        let (place, message) = line.split_once('\t')?;
+        let ours = message.split_once(&on).is_some_and(|(head, _)| ["O", "WIP o"].contains(&head));
+        ours.then(|| place.split(' ').nth(1).unwrap_or_default().to_owned())
+    });
+    ours.filter(|commit| !commit.is_empty()).collect()
+}
+
+/// Commits that nothing else has. Those whose content is merged somewhere are no loss, but a
+/// rescue holds them all the same.
+fn unpushed(task: &Task<'_>, git: &Git<'_>, seen: &mut Seen) -> Result<(), Fault> {
+    let env = task.env();
+    let tip = seen.head.clone();
     let base = env.base.as_ref().map(|b| b.commit.as_str());
-    if base == Some(tip.as_str()) {
+    if tip.is_empty() || base == Some(tip.as_str()) {
         return Ok(());
     }
     let own = own_commits(git, &tip, &env.plan.branch)?;
-    if own > 0 {
+    if own == 0 {
+        return Ok(());
+    }
+    seen.rescue = true;
+    if merged::by_content(task, &tip)?.is_none() {
         let branch = &env.plan.branch;
-        lines.push(format!("unpushed: {own} commits that only {branch} has (at {tip})"));
+        seen.push(format!("unpushed: {own} commits that only {branch} has (at {tip})"));
     }
     Ok(())
 }
 
-fn is_rebuildable(path: &[u8]) -> bool {
+pub(super) fn is_rebuildable(path: &[u8]) -> bool {
     path.split(|b| *b == b'/').any(|part| REBUILDABLE.iter().any(|name| name.as_bytes() == part))
 }
 
 /// Whether an ignored file is the same as the one at its place in the source, so that nothing is
 /// lost with it. A directory never counts: looking through it could take long.
-fn is_copy(source: &Path, target: &Path, path: &[u8]) -> bool {
+pub(super) fn is_copy(source: &Path, target: &Path, path: &[u8]) -> bool {
     if source.as_os_str().is_empty() || path.ends_with(b"/") {
         return false;
     }

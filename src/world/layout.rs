@@ -7,8 +7,11 @@
 //! <data>/daemon.json              who that is and where it listens
 //! <data>/daemon.log               what a daemon started by the command line has to say
 //! <data>/daemon.sock              the door (or in the runtime directory, when the path is long)
-//! <data>/locks/<id>               held while an effect runs, inherited by its children
+//! <data>/locks/<id>               held while an effect runs, inherited by its children; also
+//!                                 .<id>.<n> for what is left of incarnation n, and .host
 //! <data>/transcripts/<id>.<n>     bounded output of the setup hook of incarnation n
+//! <data>/transcripts/<id>.<n>.teardown  the same of its teardown hook
+//! <data>/scratch/                 temporary files of running effects
 //! <data>/worktrees/<id>/<repo>    the managed root
 //! <data>/trash/<id>.<n>/<repo>    what was removed
 //! ```
@@ -84,6 +87,13 @@ impl Layout {
         self.root.join("trash")
     }
 
+    /// Every folder that can hold what was removed: the trash, and the one that is used when that
+    /// lies on another file system than the worktrees.
+    #[must_use]
+    pub fn trashes(&self) -> Vec<PathBuf> {
+        vec![self.trash(), self.worktrees().join(".trash")]
+    }
+
     /// The lock of one environment.
     #[must_use]
     pub fn lock_of(&self, id: &EnvironmentId) -> PathBuf {
@@ -94,6 +104,36 @@ impl Layout {
     #[must_use]
     pub fn transcript_of(&self, id: &EnvironmentId, incarnation: u32) -> PathBuf {
         self.transcripts().join(format!("{id}.{incarnation}"))
+    }
+
+    /// The transcript of one incarnation's teardown hook.
+    #[must_use]
+    pub fn teardown_transcript_of(&self, id: &EnvironmentId, incarnation: u32) -> PathBuf {
+        self.transcripts().join(format!("{id}.{incarnation}.teardown"))
+    }
+
+    /// The lock of what is left of one incarnation. Ids cannot start with a dot.
+    #[must_use]
+    pub fn lock_of_remains(&self, id: &EnvironmentId, incarnation: u32) -> PathBuf {
+        self.locks().join(format!(".{id}.{incarnation}"))
+    }
+
+    /// The lock of a sweep.
+    #[must_use]
+    pub fn lock_of_host(&self) -> PathBuf {
+        self.locks().join(".host")
+    }
+
+    /// Where a temporary index is while an incarnation is rescued.
+    #[must_use]
+    pub fn scratch_index_of(&self, id: &EnvironmentId, incarnation: u32) -> PathBuf {
+        self.scratch().join(format!("{id}.{incarnation}.index"))
+    }
+
+    /// Temporary files; what is there at the start of a daemon belongs to nobody.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        self.root.join("scratch")
     }
 
     /// The folder of one environment inside the managed root.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::paths;
-use crate::core::{Code, Environment, Fault};
+use crate::core::{Code, Environment, EnvironmentId, Fault, HostPath};
 
 /// Name of the marker inside the administrative directory.
 pub const MARKER: &str = "groundskeeper.json";
@@ -127,9 +127,15 @@ impl Admin {
     /// The places for an environment of the log with this id (hex).
     #[must_use]
     pub fn of(log: &str, env: &Environment) -> Self {
-        let common = paths::from_host(&env.plan.repository.common_dir);
+        Self::at(log, &env.plan.repository.common_dir, &env.id, env.incarnation)
+    }
+
+    /// The places for one incarnation of an environment in a repository.
+    #[must_use]
+    pub fn at(log: &str, common_dir: &HostPath, id: &EnvironmentId, incarnation: u32) -> Self {
+        let common = paths::from_host(common_dir);
         let short = log.get(..8).unwrap_or(log);
-        let name = format!("gk-{}-{}-{short}", env.id, env.incarnation);
+        let name = format!("gk-{id}-{incarnation}-{short}");
         let folder = common.join("groundskeeper");
         Self {
             published: common.join("worktrees").join(&name),

@@ -15,16 +15,26 @@ pub mod inspect;
 pub mod layout;
 pub mod marker;
 pub mod paths;
+pub mod process;
+pub mod questions;
 
 mod add;
 mod attributes;
 mod base;
 mod checkout;
+mod clean;
 mod index;
+mod merged;
 mod registration;
+mod remains;
 mod removal;
+mod rescue;
+mod restore;
 mod rollback;
+mod size;
+mod sweep;
 mod teardown;
+mod unlink;
 
 use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,9 +43,11 @@ use std::time::{Duration, Instant};
 
 use crate::core::effect::Effect;
 use crate::core::event::Base;
-use crate::core::{Code, Environment, Fault, Note, Outcome, Step};
+use crate::core::{Code, Environment, Fault, Note, Outcome, Step, Subject, Target};
 use cancel::Cancel;
 use layout::Layout;
+use process::cgroup::Cgroups;
+use process::scope::Scope;
 
 /// How long an effect waits for children of an earlier daemon to end.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
@@ -53,6 +65,8 @@ pub trait Reporter: Sync {
 pub struct World {
     layout: Layout,
     log_id: String,
+    /// Groups of processes, where the system has them.
+    cgroups: Cgroups,
     /// How many worktrees are being filled right now.
     adding: AtomicUsize,
 }
@@ -60,7 +74,8 @@ pub struct World {
 /// One effect being performed.
 struct Task<'a> {
     world: &'a World,
-    effect: &'a Effect,
+    env: &'a Environment,
+    trusted: &'a [String],
     lock: &'a File,
     cancel: &'a Cancel,
     reporter: &'a dyn Reporter,
@@ -70,7 +85,15 @@ impl World {
     /// The world of a data directory whose log has this id.
     #[must_use]
     pub fn new(layout: Layout, log_id: [u8; 16]) -> Self {
-        Self { layout, log_id: crate::record::hex(&log_id), adding: AtomicUsize::new(0) }
+        let log_id = crate::record::hex(&log_id);
+        let cgroups = Cgroups::find(&log_id);
+        Self { layout, log_id, cgroups, adding: AtomicUsize::new(0) }
+    }
+
+    /// The groups of processes of this data directory's environments.
+    #[must_use]
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.cgroups
     }
 
     /// Identity of the log, in hex.
@@ -93,11 +116,18 @@ impl World {
         use std::os::unix::fs::DirBuilderExt as _;
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        let folders = [layout.locks(), layout.transcripts(), layout.worktrees(), layout.trash()];
+        let folders = [
+            layout.locks(),
+            layout.transcripts(),
+            layout.worktrees(),
+            layout.trash(),
+            layout.scratch(),
+        ];
         for folder in folders {
             builder.create(&folder).map_err(paths::failed("create", &folder))?;
         }
-        Ok(())
+        // Whoever had a file there is gone: this daemon owns the directory.
+        removal::empty(&layout.scratch())
     }
 
     /// Performs one effect. Waits first for children that an earlier daemon left behind for the
@@ -111,9 +141,19 @@ impl World {
         cancel: &Cancel,
         reporter: &dyn Reporter,
     ) -> Result<Outcome, Fault> {
-        let lock = self.lock(effect, cancel)?;
-        let task = Task { world: self, effect, lock: &lock, cancel, reporter };
-        catch_unwind(AssertUnwindSafe(|| task.perform())).unwrap_or_else(|panic| {
+        let lock = self.lock(&effect.id.subject, cancel)?;
+        let work = || match &effect.target {
+            Target::Environment(env, trusted) => {
+                let task = Task { world: self, env, trusted, lock: &lock, cancel, reporter };
+                task.perform(effect.step)
+            }
+            Target::Remains(remains) => {
+                let lost = remains::Task { world: self, remains, lock: &lock, cancel };
+                lost.perform(effect.step)
+            }
+            Target::Host(state) => sweep::Task { world: self, state, cancel }.perform(),
+        };
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
             let message = format!("{} panicked: {text}", effect.step.as_str());
@@ -122,8 +162,12 @@ impl World {
     }
 
     #[expect(clippy::disallowed_methods, reason = "a file lock cannot be awaited with a bound")]
-    fn lock(&self, effect: &Effect, cancel: &Cancel) -> Result<File, Fault> {
-        let path = self.layout.lock_of(&effect.id.environment);
+    fn lock(&self, subject: &Subject, cancel: &Cancel) -> Result<File, Fault> {
+        let path = match subject {
+            Subject::Environment(id) => self.layout.lock_of(id),
+            Subject::Remains(id, incarnation) => self.layout.lock_of_remains(id, *incarnation),
+            Subject::Host => self.layout.lock_of_host(),
+        };
         let open = File::options().create(true).truncate(false).write(true).read(true).open(&path);
         let file = open.map_err(paths::failed("open", &path))?;
         let until = Instant::now() + LOCK_LIMIT;
@@ -147,23 +191,42 @@ impl World {
 }
 
 impl Task<'_> {
-    fn perform(&self) -> Result<Outcome, Fault> {
-        match self.effect.step {
+    fn perform(&self, step: Step) -> Result<Outcome, Fault> {
+        match step {
             Step::ResolveBase => base::resolve(self),
             Step::AddWorktree => add::add(self),
+            Step::ApplyRescue => rescue::apply(self),
+            Step::Restore => restore::restore(self),
             Step::CopyIncluded => include::copy(self),
             Step::RunSetup => hook::run(self),
             Step::RollBack => rollback::roll_back(self),
             Step::RefreshIndex => teardown::refresh_index(self),
+            Step::Clean => clean::clean(self),
             Step::Inspect => inspect::inspect(self),
+            Step::RunTeardown => hook::run_teardown(self),
+            Step::EndProcesses => self.end_processes(),
+            Step::Rescue => rescue::rescue(self),
             Step::MoveToTrash => teardown::move_to_trash(self),
             Step::Unregister => teardown::unregister(self),
             Step::SettleBranch => teardown::settle_branch(self),
+            Step::Measure | Step::Purge | Step::DropRescue | Step::Sweep => {
+                let message = format!("{} is not for an environment", step.as_str());
+                Err(Fault::new(Code::Defect, message, "please report this"))
+            }
         }
     }
 
+    /// Ends what lives in the environment. What does not end is named, and holds up nothing.
+    fn end_processes(&self) -> Result<Outcome, Fault> {
+        let env = self.env();
+        let options = env.teardown.as_ref().map(|t| t.options.clone()).unwrap_or_default();
+        let grace = Duration::from_millis(options.grace_ms);
+        let scope = Scope::of(env, &self.world.cgroups);
+        process::end::end(&scope, grace, self.cancel).map(Outcome::Ended)
+    }
+
     fn env(&self) -> &Environment {
-        &self.effect.environment
+        self.env
     }
 
     fn layout(&self) -> &Layout {

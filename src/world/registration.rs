@@ -88,6 +88,30 @@ pub(super) fn remove(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Takes a registration out of git's folder whose incarnation is over, hidden first.
+pub(super) fn put_away_stranded(published: &Path) -> Result<(), Fault> {
+    let pointer = published.join(POINTER);
+    match std::fs::rename(&pointer, published.join(HIDDEN)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(paths::fault("hide", &pointer, &e));
+        }
+        _ => {}
+    }
+    let common = published.parent().and_then(Path::parent).unwrap_or(published);
+    let folder = common.join("groundskeeper");
+    std::fs::create_dir_all(&folder).map_err(paths::failed("create", &folder))?;
+    let mut name = published.file_name().unwrap_or_default().to_owned();
+    name.push(".removed");
+    removal::rename(published, &folder.join(name))
+}
+
+/// Deletes a registration that was put away: what it was kept for is gone.
+pub(super) fn forget(admin: &Admin) -> Result<(), Fault> {
+    removal::remove_ours(&admin.removed)?;
+    drop(paths::remove_dir_if_empty(&admin.folder));
+    Ok(())
+}
+
 /// Where a branch is checked out, if it is: a branch may be in one worktree only, as git insists.
 pub(super) fn checked_out(common: &Path, reference: &str) -> Option<String> {
     let head = format!("ref: {reference}");

@@ -5,10 +5,9 @@
 //! a link, or onto another device.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::paths;
+use super::{paths, unlink};
 use crate::core::{Code, Fault};
 
 /// Removes a directory of ours in the repository; one that is not there is fine.
@@ -61,25 +60,33 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Deletes a tree for good. Links are removed, not followed; directories that deny writing to
-/// their owner (module caches make such) are opened up first.
+/// Deletes a tree for good. Links are removed, not followed; mounts are not entered; directories
+/// that deny writing to their owner (module caches make such) are opened up first.
 pub(super) fn delete_tree(path: &Path) -> Result<(), Fault> {
     no_mounts(path)?;
-    match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            make_writable(path, 0).map_err(paths::failed("open up", path))?;
-            std::fs::remove_dir_all(path).map_err(paths::failed("delete", path))
-        }
-        deleted => deleted.map_err(paths::failed("delete", path)),
-    }
+    unlink::tree(path, &mut |_| Ok(())).map(drop)
 }
 
 /// Renames a worktree into a folder of its own elsewhere; what lies beside it stays.
 pub(super) fn move_into(worktree: &Path, folder: &Path) -> Result<(), Fault> {
     std::fs::create_dir_all(folder).map_err(paths::failed("create", folder))?;
     let to = folder.join(worktree.file_name().unwrap_or_default());
-    std::fs::rename(worktree, to).map_err(paths::failed("move", worktree))
+    rename(worktree, &to)
+}
+
+/// Renames, but never onto anything: what is there may be work.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let renamed = match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system knows the flag; then it is looked at first.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match paths::exists(to) {
+            Ok(true) => Err(io::ErrorKind::AlreadyExists.into()),
+            Ok(false) => std::fs::rename(from, to),
+            Err(e) => Err(e),
+        },
+        renamed => renamed.map_err(io::Error::from),
+    };
+    renamed.map_err(paths::failed("move", from))
 }
 
 /// Deletes what is in a directory, but not the directory.
@@ -97,26 +104,10 @@ pub(super) fn empty(path: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-const DEPTH_MAX: usize = 512;
-
-fn make_writable(path: &Path, depth: usize) -> io::Result<()> {
-    let found = path.symlink_metadata()?;
-    if !found.is_dir() || depth > DEPTH_MAX {
-        return Ok(());
-    }
-    let mut mode = found.permissions();
-    if mode.mode() & 0o700 != 0o700 {
-        mode.set_mode(mode.mode() | 0o700);
-        std::fs::set_permissions(path, mode)?;
-    }
-    for entry in std::fs::read_dir(path)? {
-        make_writable(&entry?.path(), depth + 1)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

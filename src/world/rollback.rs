@@ -5,15 +5,16 @@
 
 use super::git::Git;
 use super::marker::{self, Admin, Marker};
-use super::{Task, add, exec, hook, paths, registration, removal, teardown};
+use super::{Task, add, hook, paths, registration, removal, restore, teardown};
 use crate::core::{Fault, Outcome};
 use crate::killpoint::point;
 
 /// Performs [`Step::RollBack`](crate::core::Step::RollBack).
 pub(super) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
     let env = task.env();
-    if let Some((pid, started)) = env.hook {
-        exec::end_recorded_group(pid, started, &hook::hook_marker(env))?;
+    hook::end_earlier(task)?;
+    if env.restore.as_ref().is_some_and(|r| r.trash.is_some()) {
+        return restore::undo(task);
     }
     let admin = Admin::of(task.log_id(), env);
     remove_directory(task, &admin)?;
@@ -26,7 +27,11 @@ pub(super) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
     remove_branch(task)?;
     registration::put_away(task, &admin)?;
     registration::remove(task, &admin)?;
-    Ok(Outcome::RolledBack)
+    let name = paths::from_host(&env.plan.path);
+    let folder = task.layout().trash_of(&env.id, env.incarnation);
+    let trashed = folder.join(name.file_name().unwrap_or_default());
+    let there = paths::exists(&trashed).map_err(paths::failed("look at", &trashed))?;
+    Ok(Outcome::RolledBack(there.then(|| paths::to_host(&trashed))))
 }
 
 /// Renames the worktree away. One that was published may have been worked in: it goes to the trash

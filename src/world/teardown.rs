@@ -1,4 +1,4 @@
-//! Taking a worktree away: look, rename to the trash, unregister, settle the branch.
+//! Taking a worktree away: rename to the trash, unregister, settle the branch.
 //!
 //! Nothing is unlinked here. The directory goes to the trash with one rename, its administrative
 //! directory to a place in the repository that git does not look at, and the branch is deleted
@@ -6,7 +6,9 @@
 
 use super::git::{self, Git};
 use super::marker::{self, Admin, Marker};
-use super::{Task, paths, registration, removal};
+use super::{Task, inspect, merged, paths, registration, remains, removal, rescue};
+use crate::core::policy::BranchPolicy;
+use crate::core::state::Teardown;
 use crate::core::{Code, Fault, Outcome};
 use crate::killpoint::point;
 
@@ -15,27 +17,48 @@ pub(super) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault> {
     let env = task.env();
     let layout = task.layout();
     let target = paths::from_host(&env.plan.path);
-    let trash = layout.trash_of(&env.id, env.incarnation);
     let name = target.file_name().unwrap_or_default();
     let place = layout.place_of(&env.id);
+    let folder = layout.trash_of(&env.id, env.incarnation);
     if let Some(found) = marker::identity(&target)? {
         let admin = Admin::of(task.log_id(), env);
         let marker = Marker::read(&admin.published)?;
         let root = layout.worktrees();
         marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
+        if is_outdated(task)? {
+            return Ok(Outcome::Outdated);
+        }
         removal::no_mounts(&target)?;
         point("trash.proven");
-        removal::move_into(&target, &trash)?;
+        let trashed = remains::move_to_trash(task.world, &target, &folder)?;
         point("trash.moved");
-        for dir in [place.as_path(), trash.as_path(), &layout.trash()] {
+        let folder = trashed.parent().unwrap_or(&folder);
+        for dir in [place.as_path(), folder, folder.parent().unwrap_or(folder)] {
             paths::sync_dir(dir).map_err(paths::failed("sync", dir))?;
         }
     }
     // What somebody put beside the worktree is not ours and keeps the folder where it is.
     paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
-    let trashed = trash.join(name);
-    let there = paths::exists(&trashed).map_err(paths::failed("look at", &trashed))?;
-    Ok(Outcome::Trashed(there.then(|| paths::to_host(&trashed))))
+    let mut places = layout.trashes().into_iter();
+    let found = places.find_map(|trash| {
+        let place = trash.join(folder.file_name().unwrap_or_default()).join(name);
+        paths::exists(&place).unwrap_or(false).then_some(place)
+    });
+    Ok(Outcome::Trashed(found.as_deref().map(paths::to_host)))
+}
+
+/// Whether a daemon died since the tree was looked at, and it is not the same any more.
+fn is_outdated(task: &Task<'_>) -> Result<bool, Fault> {
+    let teardown = task.env().teardown.as_ref();
+    let Some(teardown) = teardown.filter(|t| t.disturbed && !t.fingerprint.is_empty()) else {
+        return Ok(false);
+    };
+    match inspect::look(task) {
+        Ok(seen) => Ok(seen.fingerprint != teardown.fingerprint),
+        // Who forces agreed to lose what cannot be seen.
+        Err(_) if teardown.force && !task.cancel.is_cancelled() => Ok(false),
+        Err(fault) => Err(fault.transient()),
+    }
 }
 
 /// Performs [`Step::Unregister`](crate::core::Step::Unregister): git does not know it any more.
@@ -49,59 +72,111 @@ pub(super) fn unregister(task: &Task<'_>) -> Result<Outcome, Fault> {
 /// away, which by now nobody reads any more.
 pub(super) fn settle_branch(task: &Task<'_>) -> Result<Outcome, Fault> {
     let admin = Admin::of(task.log_id(), task.env());
-    // Once it is put away, git no longer counts the worktree's HEAD as a reason to keep commits.
-    let rescue = rescue_head(task, &admin)?;
     let (deleted, reason) = branch(task)?;
     registration::put_away(task, &admin)?;
-    Ok(Outcome::BranchSettled(deleted, reason, rescue))
-}
-
-/// A ref on the commit of a detached HEAD that nothing else holds.
-pub(super) fn rescue_head(task: &Task<'_>, admin: &Admin) -> Result<Vec<String>, Fault> {
-    let env = task.env();
-    let head = std::fs::read_to_string(admin.published.join("HEAD")).unwrap_or_default();
-    let head = head.trim_end();
-    if head.is_empty() || head.starts_with("ref: ") {
-        return Ok(Vec::new());
-    }
-    let common = paths::from_host(&env.plan.repository.common_dir);
-    let git = Git::exact(&common, None, Some(task.lock), task.cancel);
-    let args = ["rev-list", "--count", head, "--not", "--branches", "--tags", "--remotes"];
-    if git.line(args)? == "0" {
-        return Ok(Vec::new());
-    }
-    let name = format!("refs/groundskeeper/rescue/{}/{}", env.id, env.incarnation);
-    git.output(["update-ref", "-m", "groundskeeper: rescued", &name, head])?;
-    Ok(vec![name])
+    Ok(Outcome::BranchSettled(deleted, reason, Vec::new()))
 }
 
 fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     let env = task.env();
     let plan = &env.plan;
-    let settled = |deleted: bool, why: String| Ok((deleted, why));
+    let teardown = env.teardown.clone().unwrap_or_default();
+    let kept = |why: String| Ok((false, why));
     if plan.reuse_branch {
-        return settled(false, "it was there before".into());
+        return kept("it was there before".into());
+    }
+    if teardown.options.branch == BranchPolicy::Keep {
+        return kept("as asked for".into());
     }
     let common = paths::from_host(&plan.repository.common_dir);
     if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
-        return settled(false, "the repository is gone".into());
+        return kept("the repository is gone".into());
     }
     let git = Git::exact(&common, None, Some(task.lock), task.cancel);
     let reference = format!("refs/heads/{}", plan.branch);
-    let tip = git.run(["rev-parse", "--verify", "--quiet", &reference])?;
-    if !tip.status.success() {
-        return settled(false, "it was gone already".into());
-    }
-    let tip = String::from_utf8_lossy(&tip.stdout).trim_end().to_owned();
+    let Some(tip) = tip_of(&git, &common, &reference)? else {
+        return kept("it was gone already".into());
+    };
     if let Some(place) = registration::checked_out(&common, &reference) {
-        return settled(false, format!("it is checked out in {place}"));
+        return kept(format!("it is checked out in {place}"));
     }
-    let own = own_commits(&git, &tip, &plan.branch)?;
-    if own > 0 {
-        return settled(false, format!("{own} commits are on no other branch, tag or remote"));
-    }
+    // Held as long as the directory is in the trash, so that a restore finds its HEAD. The two do
+    // not need each other.
+    let hold = remains::trash_reference(&env.id, env.incarnation);
+    let (own, held) = std::thread::scope(|scope| {
+        let held = scope.spawn(|| git.output(["update-ref", &hold, &tip]).map(drop));
+        (own_commits(&git, &tip, &plan.branch), held.join())
+    });
+    held.unwrap_or_else(|_| {
+        Err(Fault::new(Code::Defect, "holding a commit panicked", "please report this"))
+    })?;
+    point("branch.held");
+    let why = match own? {
+        0 => "all its commits are reachable elsewhere".to_owned(),
+        own => match no_loss(task, &git, &teardown, &tip)? {
+            Some(why) => why,
+            None => {
+                return kept(format!("{own} commits are on no other branch, tag or remote"));
+            }
+        },
+    };
     git.output(["update-ref", "-d", &reference, &tip])?;
-    settled(true, "all its commits are reachable elsewhere".into())
+    point("branch.deleted");
+    Ok((true, why))
+}
+
+/// Why a branch with commits of its own may go, if it may: they are merged by content, or the
+/// user wants it gone and the rescue holds them.
+fn no_loss(
+    task: &Task<'_>,
+    git: &Git<'_>,
+    teardown: &Teardown,
+    tip: &str,
+) -> Result<Option<String>, Fault> {
+    let Some(rescue) = &teardown.rescue else { return Ok(None) };
+    let held = git.run(["merge-base", "--is-ancestor", tip, &rescue.commit])?;
+    if !held.status.success() {
+        return Ok(None);
+    }
+    if teardown.options.branch == BranchPolicy::Delete {
+        return Ok(Some(format!("its commits are held by {}", rescue.reference)));
+    }
+    merged::by_content(task, tip)
+}
+
+/// The commit a branch is at. A loose ref is read as it is; anything else is asked of git.
+fn tip_of(
+    git: &Git<'_>,
+    common: &std::path::Path,
+    reference: &str,
+) -> Result<Option<String>, Fault> {
+    let text = std::fs::read_to_string(common.join(reference)).unwrap_or_default();
+    let text = text.trim_end();
+    if text.len() >= 40 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(Some(text.to_owned()));
+    }
+    let found = git.run(["rev-parse", "--verify", "--quiet", reference])?;
+    let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
+    Ok(found.status.success().then_some(text))
+}
+
+/// A ref on the commit of a detached HEAD that nothing else holds, for a rollback: a teardown has
+/// its rescue.
+pub(super) fn rescue_head(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
+    let env = task.env();
+    let head = std::fs::read_to_string(admin.published.join("HEAD")).unwrap_or_default();
+    let head = head.trim_end();
+    if head.is_empty() || head.starts_with("ref: ") {
+        return Ok(());
+    }
+    let common = paths::from_host(&env.plan.repository.common_dir);
+    let git = Git::exact(&common, None, Some(task.lock), task.cancel);
+    let args = ["rev-list", "--count", head, "--not", "--branches", "--tags", "--remotes"];
+    if git.line(args)? == "0" {
+        return Ok(());
+    }
+    let name = rescue::reference(&env.id, env.incarnation);
+    git.output(["update-ref", "-m", "groundskeeper: rescued", &name, head]).map(drop)
 }
 
 /// How many commits of `tip` no branch but `branch`, no tag and no remote has.

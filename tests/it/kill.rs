@@ -112,7 +112,7 @@ fn a_kill_during_recovery_is_survived_as_well() {
     for (first, second) in [
         ("add.branched", "rollback.directory_gone"),
         ("add.published", "add.published"),
-        ("setup.noted", "setup.noted"),
+        ("hook.noted", "hook.noted"),
         ("trash.moved", "unregister.moved"),
         ("rollback.directory_moved", "rollback.hidden"),
         ("engine.committed", "engine.committed"),
@@ -212,7 +212,7 @@ fn a_hook_of_a_killed_daemon_is_ended_before_the_next_one_goes_on() {
     let pid = std::fs::read_to_string(bench.path("first")).expect("read").trim().to_owned();
     let pid: u32 = pid.parse().expect("a pid");
     // A zombie has ended, too: in a container nobody may collect it.
-    let lives = || groundskeeper::world::exec::start_time(pid).is_some();
+    let lives = || groundskeeper::world::process::table::start_time(pid).is_some();
     assert!(lives(), "the hook outlives its daemon");
     let _daemon = Daemon::start(&bench);
     bench.drain();

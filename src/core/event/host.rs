@@ -92,7 +92,6 @@ pub struct RepositoryDistrusted {
     pub actor: Actor,
 }
 
-
 /// Kind 80: a command was started for an environment; it waits until this is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessStarted {

@@ -199,7 +199,6 @@ pub struct IndexRefreshed {
     pub done: bool,
 }
 
-
 /// Kind 22: somebody asked to have an incarnation back that is over; a new one begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreRequested {

@@ -115,7 +115,6 @@ pub struct TeardownGaveUp {
     pub fault: Fault,
 }
 
-
 /// Kind 60: the teardown hook's process exists and waits at its gate; it has not run yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TeardownHookStarted {

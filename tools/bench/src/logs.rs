@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use groundskeeper::core::event::{
     Actor, Base, BaseResolved, BranchSettled, DestroyRequested, DirectoryTrashed, EnvironmentReady,
-    Plan, ProvisionRequested, Record, RegistrationRemoved, Repository, SetupFinished, SetupReport,
-    TeardownInspected, Tombstoned, Worktree, WorktreeAdded,
+    Plan, ProvisionRequested, Record, RegistrationRemoved, Repository, Retention, SetupFinished,
+    SetupReport, TeardownInspected, TeardownOptions, Tombstoned, Worktree, WorktreeAdded,
 };
 use groundskeeper::core::{Command, EnvironmentId, Event, HostPath, Seq, State, Time};
 use groundskeeper::engine::{Engine, Handle, priority};
@@ -57,8 +57,23 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
     if whole {
         let actor = Actor::default();
         events.extend::<[Event; 6]>([
-            DestroyRequested { environment: id(), force: false, actor, request: None }.into(),
-            TeardownInspected { environment: id(), unsaved: Vec::new() }.into(),
+            DestroyRequested {
+                environment: id(),
+                force: false,
+                actor,
+                request: None,
+                options: TeardownOptions::default(),
+            }
+            .into(),
+            TeardownInspected {
+                environment: id(),
+                unsaved: Vec::new(),
+                fingerprint: "ab".repeat(32),
+                head: "0".repeat(40),
+                rescue: false,
+                has_hook: false,
+            }
+            .into(),
             DirectoryTrashed { environment: id(), trash: Some(path) }.into(),
             RegistrationRemoved { environment: id() }.into(),
             BranchSettled {
@@ -139,7 +154,8 @@ fn engine(dir: &Path) -> (Handle, std::thread::JoinHandle<()>) {
     let (engine, handle) = Engine::new(journal, found.state, world);
     let thread = std::thread::spawn(move || {
         let _got = priority::raise();
-        drop(engine.run(Command::Start { pid: 1, version: "bench".into() }));
+        let retention = Retention { trash_seconds: 1 << 30, trash_bytes: 1 << 50 };
+        drop(engine.run(Command::Start { pid: 1, version: "bench".into(), retention }));
     });
     (handle, thread)
 }

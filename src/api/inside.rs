@@ -1,0 +1,262 @@
+//! What goes on inside environments: processes, evidence, sizes, cleaning, adoption.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Extension, Path as UrlPath, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::problem::invalid;
+use super::routes::{
+    Answer, App, Body, Named, Params, Shared, blocking, environment_id, live, made_up_id,
+    wait_until,
+};
+use super::types::{EnvironmentView, Problem, ProcessView, WaitQuery};
+use crate::core::event::{Actor, Cleaned, Size};
+use crate::core::{Command, Environment, EnvironmentId, Fault, Phase, Step, destroyed, not_found};
+use crate::world::cancel::Cancel;
+use crate::world::paths;
+
+/// A copy of a living environment, for a question to the world.
+fn living(app: &App, id: &EnvironmentId) -> Result<Environment, Fault> {
+    app.handle.view(|state| match state.environment(id) {
+        None => Err(not_found(id)),
+        Some(e) if e.phase == Phase::Tombstoned => Err(destroyed(id)),
+        Some(e) => Ok(e.clone()),
+    })
+}
+
+/// Asks the world something on a thread that may wait.
+async fn ask<T: Send + 'static>(
+    app: &Arc<App>,
+    question: impl FnOnce(&App, &Cancel) -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    let app = Arc::clone(app);
+    blocking(move || {
+        let cancel =
+            Cancel::new().map_err(paths::failed("watch a process in", app.layout.root()))?;
+        question(&app, &cancel)
+    })
+    .await
+}
+
+/// The processes that live in an environment, and those that merely have to do with it.
+#[utoipa::path(get, path = "/v1/environments/{id}/processes", responses(
+    (status = 200, body = Vec<ProcessView>),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn processes(
+    State(app): Shared,
+    Named(id): Named,
+) -> Answer<Json<Vec<ProcessView>>> {
+    let env = living(&app, &environment_id(&id)?)?;
+    let found = ask(&app, move |app, _| Ok(app.world.processes(&env))).await?;
+    let inside = found.inside.iter().map(|p| ProcessView::of(p, true));
+    let others = found.bystanders.iter().map(|p| ProcessView::of(p, false));
+    Ok(Json(inside.chain(others).collect()))
+}
+
+/// A command that waits to be started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Launch {
+    /// Its process id; it waits for the answer before it runs.
+    pub pid: u32,
+    /// Name of its program, without arguments.
+    #[serde(default)]
+    pub name: String,
+}
+
+/// Records a command that is about to run in an environment, so that its end can be seen to.
+#[utoipa::path(post, path = "/v1/environments/{id}/processes", request_body = Launch, responses(
+    (status = 201, body = ProcessView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn launch(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    Named(id): Named,
+    Body(wanted): Body<Launch>,
+) -> Answer<Response> {
+    let environment = environment_id(&id)?;
+    let env = living(&app, &environment)?;
+    let pid = wanted.pid;
+    let mut seen = ask(&app, move |app, _| app.world.take_in(&env, pid)).await?;
+    if !wanted.name.is_empty() {
+        seen.name = wanted.name.chars().take(64).collect();
+    }
+    let (started, name) = (seen.started, seen.name.clone());
+    app.handle.submit(Command::Launch { environment, pid, started, name, actor }).await?;
+    Ok((StatusCode::CREATED, Json(ProcessView::of(&seen, true))).into_response())
+}
+
+/// A command that was recorded is over; an unknown one is a success.
+#[utoipa::path(delete, path = "/v1/environments/{id}/processes/{pid}", responses(
+    (status = 204),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn exited(
+    State(app): Shared,
+    UrlPath((id, pid)): UrlPath<(String, u32)>,
+) -> Answer<StatusCode> {
+    let environment = environment_id(&id)?;
+    app.handle.submit(Command::Exited { environment, pid }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether an environment may go, and why not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EvidenceView {
+    /// Its name.
+    pub id: String,
+    /// Whether nothing would be lost and nobody uses it.
+    pub safe: bool,
+    /// Work that a removal would take away.
+    pub unsaved: Vec<String>,
+    /// Who uses it: leases, and processes that a removal would end.
+    pub in_use: Vec<String>,
+    /// The commit that HEAD is at.
+    pub head: String,
+    /// The command that resolves it.
+    pub hint: String,
+}
+
+/// The evidence on whether an environment may go. Changes nothing.
+#[utoipa::path(get, path = "/v1/environments/{id}/evidence", responses(
+    (status = 200, body = EvidenceView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn evidence(State(app): Shared, Named(id): Named) -> Answer<Json<EvidenceView>> {
+    let environment = environment_id(&id)?;
+    let env = living(&app, &environment)?;
+    let leases: Vec<String> = app.handle.view(|state| {
+        let leases = state.leases().filter(|(_, l)| l.environment == environment);
+        leases.map(|(id, l)| format!("lease {id}: {}", l.purpose)).collect()
+    });
+    let (seen, found) = ask(&app, move |app, cancel| {
+        // What cannot be found out is never safe.
+        let seen = app.world.evidence(&env, cancel)?;
+        Ok((seen, app.world.processes(&env)))
+    })
+    .await?;
+    let running = found.inside.iter().map(|p| format!("process {} {} ({})", p.pid, p.name, p.why));
+    let in_use: Vec<String> = leases.into_iter().chain(running).collect();
+    let safe = seen.unsaved.is_empty() && in_use.is_empty();
+    let hint = if seen.unsaved.is_empty() {
+        format!("groundskeeper rm {id}")
+    } else {
+        format!("groundskeeper rm {id} --force")
+    };
+    let view = EvidenceView { id, safe, unsaved: seen.unsaved, in_use, head: seen.head, hint };
+    Ok(Json(view))
+}
+
+/// How much space something takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct SizeView {
+    /// Files, links and directories.
+    pub entries: u64,
+    /// Bytes as their lengths say.
+    pub apparent: u64,
+    /// Bytes of the blocks they take.
+    pub allocated: u64,
+}
+
+impl From<Size> for SizeView {
+    fn from(size: Size) -> Self {
+        Self { entries: size.entries, apparent: size.apparent, allocated: size.allocated }
+    }
+}
+
+/// How much space an environment takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UsageView {
+    /// Its name.
+    pub id: String,
+    /// All of it.
+    pub total: SizeView,
+    /// The part that tools rebuild, which `clean` drops.
+    pub rebuildable: SizeView,
+}
+
+/// Measures an environment.
+#[utoipa::path(get, path = "/v1/environments/{id}/usage", responses(
+    (status = 200, body = UsageView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn usage(State(app): Shared, Named(id): Named) -> Answer<Json<UsageView>> {
+    let env = living(&app, &environment_id(&id)?)?;
+    let usage = ask(&app, move |app, cancel| app.world.usage(&env, cancel)).await?;
+    let (total, rebuildable) = (usage.total.into(), usage.rebuildable.into());
+    Ok(Json(UsageView { id, total, rebuildable }))
+}
+
+/// What was dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CleanedView {
+    /// The environment.
+    pub id: String,
+    /// What was taken, relative to the worktree.
+    pub paths: Vec<String>,
+    /// How much that was.
+    pub size: SizeView,
+}
+
+/// Drops the rebuildable output of an environment, and nothing else.
+#[utoipa::path(post, path = "/v1/environments/{id}/clean", params(WaitQuery), responses(
+    (status = 200, body = CleanedView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn clean(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    Named(id): Named,
+    Params(query): Params<WaitQuery>,
+) -> Answer<Json<CleanedView>> {
+    const PATIENCE: u64 = 3_600;
+    let environment = environment_id(&id)?;
+    let name = environment.clone();
+    app.handle.submit(Command::Clean { environment: name.clone(), actor }).await?;
+    let busy = |e: &Environment| e.owed.as_ref().is_some_and(|o| o.step == Step::Clean);
+    let seconds = query.wait.unwrap_or(PATIENCE);
+    wait_until(&app, seconds, |s| !s.environment(&environment).is_some_and(busy)).await?;
+    let cleaned: Option<Cleaned> =
+        app.handle.view(|s| s.environment(&name).and_then(|e| e.cleaned.clone()));
+    match cleaned {
+        Some(Cleaned { fault: Some(fault), .. }) => Err(fault.into()),
+        Some(Cleaned { paths, size, .. }) => Ok(Json(CleanedView { id, paths, size: size.into() })),
+        None => Err(not_found(&name).into()),
+    }
+}
+
+/// A request to adopt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Adoption {
+    /// The worktree, absolute.
+    pub path: String,
+    /// Its name; made up when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+/// Takes in a worktree that somebody else made: it is watched and leased, and never deleted.
+#[utoipa::path(post, path = "/v1/adopt", request_body = Adoption, responses(
+    (status = 201, body = EnvironmentView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn adopt(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    Body(wanted): Body<Adoption>,
+) -> Answer<Response> {
+    let path = std::path::PathBuf::from(&wanted.path);
+    if !path.is_absolute() {
+        return Err(invalid(format!("path must be absolute, not {:?}", wanted.path)).into());
+    }
+    let environment = match &wanted.id {
+        Some(id) => environment_id(id)?,
+        None => made_up_id()?,
+    };
+    let foreign = ask(&app, move |app, cancel| app.world.foreign(&path, cancel)).await?;
+    let (plan, head, worktree) = (foreign.plan, foreign.head, foreign.worktree);
+    let id = environment.clone();
+    app.handle.submit(Command::Adopt { environment, plan, head, worktree, actor }).await?;
+    Ok((StatusCode::CREATED, Json(live(&app, &id)?)).into_response())
+}

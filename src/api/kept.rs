@@ -1,0 +1,294 @@
+//! What is kept of environments that are over: restore, trash, rescues; and the sweep.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::{Json, http::HeaderMap};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::problem::Refusal;
+use super::routes::{
+    Answer, App, Body, Named, Params, Shared, environment_id, request_id, wait_until,
+};
+use super::types::{EnvironmentView, Problem, WaitQuery};
+use crate::core::event::{Actor, Finding, SweepFinished};
+use crate::core::{Code, Command, Fault, Phase, Remains, not_found};
+use crate::record::rfc3339;
+
+/// What is kept of one incarnation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RemainsView {
+    /// Its name.
+    pub id: String,
+    /// Which life of it.
+    pub incarnation: u32,
+    /// When it was over, RFC 3339.
+    pub removed_at: String,
+    /// Its directory in the trash.
+    pub trash: Option<String>,
+    /// When that is unlinked, RFC 3339.
+    pub expires_at: Option<String>,
+    /// Bytes on disk; null until it was measured.
+    pub bytes: Option<u64>,
+    /// Files, links and directories; null until it was measured.
+    pub entries: Option<u64>,
+    /// Why it is being unlinked, if it is.
+    pub purge: Option<String>,
+    /// Why the last attempt at that failed.
+    pub error: Option<Problem>,
+    /// The ref that holds what no branch has.
+    pub rescue: Option<String>,
+    /// The commit that ref is at.
+    pub commit: Option<String>,
+    /// What it holds, in words.
+    pub holds: Vec<String>,
+    /// What could not be put into it.
+    pub lacks: Vec<String>,
+    /// Its repository: the common git directory.
+    pub repo: String,
+    /// The branch it was on.
+    pub branch: String,
+}
+
+impl RemainsView {
+    fn of(r: &Remains, trash_seconds: u64) -> Self {
+        let kept = r.trash.is_some() && r.purge.is_empty();
+        let expires = r.at.after(std::time::Duration::from_secs(trash_seconds));
+        Self {
+            id: r.id.to_string(),
+            incarnation: r.incarnation,
+            removed_at: rfc3339(r.at),
+            trash: r.trash.as_ref().map(ToString::to_string),
+            expires_at: kept.then(|| rfc3339(expires)),
+            bytes: r.size.map(|s| s.allocated),
+            entries: r.size.map(|s| s.entries),
+            purge: (!r.purge.is_empty()).then(|| r.purge.clone()),
+            error: r.fault.as_ref().map(Problem::of),
+            rescue: r.rescue.as_ref().map(|r| r.reference.clone()),
+            commit: r.rescue.as_ref().map(|r| r.commit.clone()),
+            holds: r.rescue.as_ref().map(|r| r.holds.clone()).unwrap_or_default(),
+            lacks: r.rescue.as_ref().map(|r| r.lacks.clone()).unwrap_or_default(),
+            repo: r.plan.repository.common_dir.to_string(),
+            branch: r.plan.branch.clone(),
+        }
+    }
+}
+
+/// A request to restore.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreRequest {
+    /// Which life; the last one when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<u32>,
+}
+
+/// Brings an environment back that is destroyed, as a new incarnation.
+#[utoipa::path(post, path = "/v1/environments/{id}/restore", params(WaitQuery),
+    request_body = RestoreRequest, responses(
+    (status = 200, body = EnvironmentView, description = "back, or failed"),
+    (status = 202, body = EnvironmentView, description = "under way"),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn restore(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    headers: HeaderMap,
+    Named(id): Named,
+    Params(query): Params<WaitQuery>,
+    Body(wanted): Body<RestoreRequest>,
+) -> Answer<Response> {
+    let environment = environment_id(&id)?;
+    let request = request_id(&headers)?;
+    let incarnation = wanted.incarnation;
+    let id = environment.clone();
+    app.handle.submit(Command::Restore { environment, incarnation, actor, request }).await?;
+    if let Some(seconds) = query.wait {
+        let over = |e: &crate::core::Environment| e.phase != Phase::Provisioning;
+        wait_until(&app, seconds, |s| s.environment(&id).is_none_or(over)).await?;
+    }
+    let found = app.handle.view(|s| s.environment(&id).map(|e| EnvironmentView::of(s, e)));
+    let found = found.ok_or_else(|| not_found(&id))?;
+    let underway = found.phase == Phase::Provisioning.as_str();
+    let status = if underway { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, Json(found)).into_response())
+}
+
+fn remains(app: &App, wanted: impl Fn(&Remains) -> bool) -> Vec<RemainsView> {
+    app.handle.view(|state| {
+        let seconds = state.retention().trash_seconds;
+        let found = state.remains().filter(|r| wanted(r));
+        found.map(|r| RemainsView::of(r, seconds)).collect()
+    })
+}
+
+/// What is in the trash.
+#[utoipa::path(get, path = "/v1/trash", responses((status = 200, body = Vec<RemainsView>)))]
+pub(super) async fn trash(State(app): Shared) -> Json<Vec<RemainsView>> {
+    Json(remains(&app, |r| r.trash.is_some()))
+}
+
+/// Whose trash to empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct EmptyQuery {
+    /// Only that of this environment.
+    #[serde(default)]
+    pub environment: Option<String>,
+    /// Seconds to wait for the end; without it the answer comes at once.
+    #[serde(default)]
+    pub wait: Option<u64>,
+}
+
+/// Unlinks what is in the trash; answers with what is still there.
+#[utoipa::path(delete, path = "/v1/trash", params(EmptyQuery), responses(
+    (status = 200, body = Vec<RemainsView>),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn empty(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    Params(query): Params<EmptyQuery>,
+) -> Answer<Json<Vec<RemainsView>>> {
+    let environment = query.environment.as_deref().map(environment_id).transpose()?;
+    let only = environment.clone();
+    app.handle.submit(Command::EmptyTrash { environment, actor }).await?;
+    let wanted = |r: &Remains| only.as_ref().is_none_or(|id| *id == r.id);
+    if let Some(seconds) = query.wait {
+        // One that cannot be unlinked now is tried again, but not waited for.
+        let going = |r: &Remains| wanted(r) && !r.purge.is_empty() && r.fault.is_none();
+        wait_until(&app, seconds, |s| !s.remains().any(going)).await?;
+    }
+    Ok(Json(remains(&app, |r| wanted(r) && r.trash.is_some())))
+}
+
+/// The refs that hold what no branch has.
+#[utoipa::path(get, path = "/v1/rescues", responses((status = 200, body = Vec<RemainsView>)))]
+pub(super) async fn rescues(State(app): Shared) -> Json<Vec<RemainsView>> {
+    Json(remains(&app, |r| r.rescue.is_some()))
+}
+
+/// Lets go of a rescue: its ref is deleted.
+#[utoipa::path(delete, path = "/v1/rescues/{id}/{incarnation}", params(WaitQuery), responses(
+    (status = 200, body = Vec<RemainsView>),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn drop_rescue(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    axum::extract::Path((id, incarnation)): axum::extract::Path<(String, u32)>,
+    Params(query): Params<WaitQuery>,
+) -> Answer<Json<Vec<RemainsView>>> {
+    let environment = environment_id(&id)?;
+    let id = environment.clone();
+    app.handle.submit(Command::DropRescue { environment, incarnation, actor }).await?;
+    if let Some(seconds) = query.wait {
+        let gone = |r: &Remains| r.rescue.is_none();
+        wait_until(&app, seconds, |s| s.remains_of(&id, incarnation).is_none_or(gone)).await?;
+    }
+    Ok(Json(remains(&app, |r| r.rescue.is_some())))
+}
+
+/// A request to sweep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SweepRequest {
+    /// Settle what is proven ours; otherwise it is only named.
+    #[serde(default)]
+    pub apply: bool,
+    /// Most things that may be settled; with more nothing is.
+    #[serde(default = "sweep_limit")]
+    pub limit: u64,
+}
+
+fn sweep_limit() -> u64 {
+    SWEEP_LIMIT
+}
+
+/// Things that one sweep settles unless it is told otherwise.
+pub const SWEEP_LIMIT: u64 = 50;
+
+/// What a sweep found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SweepView {
+    /// When it ended, RFC 3339.
+    pub at: String,
+    /// What was found, bounded.
+    pub findings: Vec<FindingView>,
+    /// How many were found.
+    pub found: u64,
+    /// How many were settled.
+    pub settled: u64,
+    /// Why it stopped before the end; empty when it did not.
+    pub held: String,
+}
+
+/// One thing that no record explains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FindingView {
+    /// What it is.
+    pub kind: String,
+    /// Where it is.
+    pub path: String,
+    /// Whether marker and log prove that it is ours.
+    pub ours: bool,
+    /// Whether it was settled.
+    pub settled: bool,
+    /// What is known of it, and what to do.
+    pub detail: String,
+}
+
+impl SweepView {
+    fn of(at: String, s: &SweepFinished) -> Self {
+        let findings = s.findings.iter().map(|f: &Finding| FindingView {
+            kind: f.kind.clone(),
+            path: f.path.to_string(),
+            ours: f.ours,
+            settled: f.settled,
+            detail: f.detail.clone(),
+        });
+        Self {
+            at,
+            findings: findings.collect(),
+            found: s.found,
+            settled: s.settled,
+            held: s.held.clone(),
+        }
+    }
+}
+
+/// Looks for what no record explains, and settles what is proven ours if asked to.
+#[utoipa::path(post, path = "/v1/sweep", params(WaitQuery), request_body = SweepRequest, responses(
+    (status = 200, body = SweepView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn sweep(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    Params(query): Params<WaitQuery>,
+    Body(wanted): Body<SweepRequest>,
+) -> Answer<Json<SweepView>> {
+    const PATIENCE: u64 = 600;
+    let SweepRequest { apply, limit } = wanted;
+    let receipt = app.handle.submit(Command::Sweep { apply, limit, actor }).await?;
+    if !receipt.changed {
+        let fault = Fault::new(Code::EnvironmentBusy, "a sweep is under way", "try again soon");
+        return Err(Refusal(fault.transient()));
+    }
+    wait_until(&app, query.wait.unwrap_or(PATIENCE), |s| s.sweep().is_none()).await?;
+    let view = app.handle.view(|state| {
+        state.last_sweep().map(|(at, finished)| SweepView::of(rfc3339(*at), finished))
+    });
+    view.map(Json).ok_or_else(|| {
+        Refusal(Fault::new(Code::Defect, "the sweep left no result", "please report this"))
+    })
+}
+
+/// Used by the daemon when it starts: what was found before and is proven ours is settled.
+pub async fn sweep_at_start(app: Arc<App>) {
+    let actor = Actor { door: "daemon".to_owned(), uid: 0, pid: std::process::id() };
+    let command = Command::Sweep { apply: true, limit: SWEEP_LIMIT, actor };
+    if let Err(fault) = app.handle.submit(command).await {
+        tracing::debug!(%fault, "no sweep at the start");
+    }
+}

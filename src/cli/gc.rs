@@ -1,0 +1,91 @@
+//! `gc`: removing what nobody needs, one by one, each as `rm` without --force would.
+//!
+//! It never decides that work may be lost: what the daemon refuses stays, and the reason is shown.
+
+use std::process::ExitCode;
+
+use hyper::Method;
+use serde::Serialize;
+
+use super::args::{Gc, Global};
+use super::client::{Client, Failed};
+use super::render;
+use super::verbs::{Done, NOTHING, encode, remove, show_one};
+use crate::api::inside::EvidenceView;
+use crate::api::types::{EnvironmentView, RemoveQuery};
+use crate::record::seconds_since;
+
+/// What became of one environment.
+#[derive(Debug, Serialize)]
+pub(super) struct Settled {
+    /// Its name.
+    pub(super) id: String,
+    /// `removed`, `would be removed` or `kept`.
+    pub(super) outcome: &'static str,
+    /// Why.
+    pub(super) why: String,
+}
+
+pub(super) async fn run(global: &Global, which: &Gc) -> Done {
+    let mut client = Client::connect(global).await?;
+    let list: Vec<EnvironmentView> = client.call(Method::GET, "/v1/environments", NOTHING).await?;
+    let steps = render::Steps::new(global.quiet || global.json);
+    let mut settled = Vec::new();
+    for env in list.iter().filter(|e| e.phase == "ready" && !e.adopted) {
+        steps.step(&format!("looking at {}", env.id));
+        let (outcome, why) = match unwanted(which, env) {
+            Err(why) => ("kept", why),
+            Ok(_) if !env.leases.is_empty() => ("kept", "it is leased".to_owned()),
+            Ok(why) => settle(&mut client, which, env, why).await?,
+        };
+        settled.push(Settled { id: env.id.clone(), outcome, why });
+    }
+    steps.finish();
+    if settled.is_empty() && !global.json && !global.quiet {
+        render::note("there is nothing to look at");
+        return Ok(ExitCode::SUCCESS);
+    }
+    show_one(global, &settled, &render::settled(&settled))
+}
+
+/// Whether an environment is one of those that were asked for, and why or why not.
+fn unwanted(which: &Gc, env: &EnvironmentView) -> Result<String, String> {
+    let mut why = Vec::new();
+    let tests = [("made", which.age, &env.created_at), ("unchanged", which.idle, &env.changed_at)];
+    for (what, limit, time) in tests {
+        let Some(limit) = limit else { continue };
+        let seconds = seconds_since(time);
+        if seconds < limit {
+            return Err(format!("{what} {} ago", crate::record::age(time)));
+        }
+        why.push(format!("{what} {} ago", crate::record::age(time)));
+    }
+    Ok(if why.is_empty() { "holds no work of its own".to_owned() } else { why.join(", ") })
+}
+
+async fn settle(
+    client: &mut Client,
+    which: &Gc,
+    env: &EnvironmentView,
+    why: String,
+) -> Result<(&'static str, String), Failed> {
+    let path = format!("/v1/environments/{}/evidence", encode(&env.id));
+    let evidence: Result<EvidenceView, Failed> = client.call(Method::GET, &path, NOTHING).await;
+    let evidence = match evidence {
+        Ok(evidence) => evidence,
+        Err(failed) => return Ok(("kept", format!("cannot tell: {}", failed.0.message))),
+    };
+    if let Some(user) = evidence.in_use.first() {
+        return Ok(("kept", format!("in use: {user}")));
+    }
+    if let Some(work) = evidence.unsaved.first() {
+        return Ok(("kept", work.clone()));
+    }
+    if which.dry_run {
+        return Ok(("would be removed", why));
+    }
+    match remove(client, &env.id, &RemoveQuery::default()).await {
+        Ok(_) => Ok(("removed", why)),
+        Err(failed) => Ok(("kept", failed.0.message)),
+    }
+}

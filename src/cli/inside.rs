@@ -1,0 +1,79 @@
+//! The verbs for what goes on inside environments: ps, df, clean, adopt, and what a removal finds.
+
+use std::path::Path;
+
+use hyper::Method;
+use serde_json::json;
+
+use super::args::Global;
+use super::client::Client;
+use super::render;
+use super::verbs::{Done, NOTHING, encode, show_one};
+use crate::api::inside::{Adoption, CleanedView, EvidenceView, UsageView};
+use crate::api::kept::RemainsView;
+use crate::api::types::{EnvironmentView, ProcessView};
+use crate::core::{Code, Fault};
+use crate::world::paths;
+
+pub(super) async fn ps(global: &Global, id: &str) -> Done {
+    let mut client = Client::connect(global).await?;
+    let path = format!("/v1/environments/{}/processes", encode(id));
+    let list: Vec<ProcessView> = client.call(Method::GET, &path, NOTHING).await?;
+    if list.is_empty() && !global.json && !global.quiet {
+        render::note(&format!("nothing runs in {id}"));
+    }
+    show_one(global, &list, &render::processes(&list))
+}
+
+pub(super) async fn evidence(global: &Global, id: &str) -> Done {
+    let mut client = Client::connect(global).await?;
+    let path = format!("/v1/environments/{}/evidence", encode(id));
+    let found: EvidenceView = client.call(Method::GET, &path, NOTHING).await?;
+    show_one(global, &found, &render::evidence(&found))
+}
+
+pub(super) async fn df(global: &Global) -> Done {
+    let mut client = Client::connect(global).await?;
+    let list: Vec<EnvironmentView> = client.call(Method::GET, "/v1/environments", NOTHING).await?;
+    let steps = render::Steps::new(global.quiet || global.json);
+    let mut usages = Vec::new();
+    for env in list.iter().filter(|e| e.checkout.is_some()) {
+        steps.step(&format!("measuring {}", env.id));
+        let path = format!("/v1/environments/{}/usage", encode(&env.id));
+        let usage: Result<UsageView, _> = client.call(Method::GET, &path, NOTHING).await;
+        match usage {
+            Ok(usage) => usages.push(usage),
+            // One that is gone or broken must not hide the others.
+            Err(failed) => render::note(&format!("{}: {}", env.id, failed.0.message)),
+        }
+    }
+    steps.finish();
+    let trash: Vec<RemainsView> = client.call(Method::GET, "/v1/trash", NOTHING).await?;
+    let bytes: u64 = trash.iter().filter_map(|r| r.bytes).sum();
+    let all = json!({ "environments": usages, "trash": trash, "trash_bytes": bytes });
+    show_one(global, &all, &render::usage(&usages, bytes))
+}
+
+pub(super) async fn clean(global: &Global, id: &str) -> Done {
+    let mut client = Client::connect(global).await?;
+    let path = format!("/v1/environments/{}/clean", encode(id));
+    let done: CleanedView = client.call(Method::POST, &path, NOTHING).await?;
+    let bytes = render::bytes(done.size.allocated);
+    let text = match done.paths.len() {
+        0 => format!("{id} holds nothing that tools rebuild\n"),
+        n => format!("{bytes} in {n} places: {}\n", render::printable(&done.paths.join(", "))),
+    };
+    show_one(global, &done, &text)
+}
+
+pub(super) async fn adopt(global: &Global, path: &Path, id: Option<String>) -> Done {
+    let real = path.canonicalize().map_err(|e| paths::fault("find", path, &e))?;
+    let path = real.into_os_string().into_string().map_err(|path| {
+        let message = format!("{} is not UTF-8", Path::new(&path).display());
+        Fault::new(Code::InvalidRequest, message, "name it by another path")
+    })?;
+    let mut client = Client::connect(global).await?;
+    let wanted = Adoption { path, id };
+    let found: EnvironmentView = client.call(Method::POST, "/v1/adopt", Some(&wanted)).await?;
+    show_one(global, &found, &format!("{}\n", found.id))
+}

@@ -1,0 +1,130 @@
+//! A cgroup of its own for each environment, where the system lets us have one.
+//!
+//! What is in a cgroup cannot leave it by forking, changing its session or forgetting its
+//! environment, and the kernel ends all of it at once. Where there is no cgroup v2 that we may
+//! write to, nothing here fails: the other ways of finding processes have to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::core::EnvironmentId;
+
+/// Nested groups that are looked into.
+const DEPTH_MAX: usize = 16;
+
+/// The place of our groups, if there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cgroups {
+    root: Option<PathBuf>,
+}
+
+impl Cgroups {
+    /// Looks for a place and makes a folder for one log there.
+    #[must_use]
+    pub fn find(log_id: &str) -> Self {
+        let short = log_id.get(..8).unwrap_or(log_id);
+        let root = own_group().map(|own| own.join(format!("groundskeeper-{short}")));
+        Self { root: root.filter(|root| make(root).is_ok() && is_usable(root)) }
+    }
+
+    /// Whether there is a place for groups.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.root.is_some()
+    }
+
+    fn of(&self, id: &EnvironmentId, incarnation: u32) -> Option<PathBuf> {
+        Some(self.root.as_ref()?.join(format!("{id}.{incarnation}")))
+    }
+
+    /// Puts a process, and with it all that it will start, into the group of an environment.
+    ///
+    /// # Errors
+    /// When there is no place for groups, or the system says no.
+    pub fn add(&self, id: &EnvironmentId, incarnation: u32, pid: u32) -> io::Result<()> {
+        let group = self.of(id, incarnation).ok_or(io::ErrorKind::Unsupported)?;
+        make(&group)?;
+        std::fs::write(group.join("cgroup.procs"), pid.to_string())
+    }
+
+    /// The processes in the group of an environment.
+    #[must_use]
+    pub fn members(&self, id: &EnvironmentId, incarnation: u32) -> Vec<u32> {
+        let mut found = Vec::new();
+        if let Some(group) = self.of(id, incarnation) {
+            each(&group, 0, &mut |dir| {
+                let text = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+                found.extend(text.lines().filter_map(|l| l.parse::<u32>().ok()));
+            });
+        }
+        found
+    }
+
+    /// Ends everything in the group at once.
+    pub fn kill(&self, id: &EnvironmentId, incarnation: u32) {
+        if let Some(group) = self.of(id, incarnation) {
+            // Before Linux 5.14 there is no such file; the processes are then ended one by one.
+            drop(std::fs::write(group.join("cgroup.kill"), "1"));
+        }
+    }
+
+    /// Removes the empty group of an environment; one that is not empty stays.
+    pub fn remove(&self, id: &EnvironmentId, incarnation: u32) {
+        if let Some(group) = self.of(id, incarnation) {
+            remove(&group);
+        }
+    }
+
+    /// Removes all groups that are empty.
+    pub fn remove_empty(&self) {
+        if let Some(root) = &self.root {
+            remove(root);
+        }
+    }
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// A folder that was made in some other file system is not a group.
+fn is_usable(root: &Path) -> bool {
+    let usable = root.join("cgroup.procs").exists();
+    if !usable {
+        drop(std::fs::remove_dir(root));
+    }
+    usable
+}
+
+/// Calls `visit` for a group and those inside it, inner ones first.
+fn each(group: &Path, depth: usize, visit: &mut dyn FnMut(&Path)) {
+    if depth < DEPTH_MAX {
+        for entry in std::fs::read_dir(group).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                each(&entry.path(), depth + 1, visit);
+            }
+        }
+    }
+    visit(group);
+}
+
+fn remove(group: &Path) {
+    // The kernel refuses to remove a group in which something lives.
+    each(group, 0, &mut |dir| drop(std::fs::remove_dir(dir)));
+}
+
+/// The folder of the cgroup v2 that this process is in.
+fn own_group() -> Option<PathBuf> {
+    let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = own.lines().find_map(|l| l.strip_prefix("0::"))?.trim_start_matches('/').to_owned();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mount = mounts.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let fields: Vec<&str> = before.split(' ').collect();
+        after.starts_with("cgroup2 ").then(|| fields.get(4).map(PathBuf::from)).flatten()
+    })?;
+    Some(mount.join(own))
+}

@@ -1,0 +1,216 @@
+//! Which processes belong to an environment, and what ties each to it. Reads only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::cgroup::Cgroups;
+use super::orphans::{self, Identity};
+use super::table::{self, Process};
+use crate::core::event::ProcessSeen;
+use crate::core::{Environment, EnvironmentId};
+use crate::world::paths;
+
+/// Programs that hold a folder open for a person: they are no part of what runs in it.
+const PERSONS_PROGRAMS: [&str; 24] = [
+    "code",
+    "code-server",
+    "code-tunnel",
+    "cursor",
+    "windsurf",
+    "zed",
+    "zed-editor",
+    "subl",
+    "idea",
+    "rustrover",
+    "pycharm",
+    "webstorm",
+    "goland",
+    "clion",
+    "emacs",
+    "vim",
+    "nvim",
+    "nano",
+    "helix",
+    "hx",
+    "kate",
+    "gedit",
+    "tmux: server",
+    "screen",
+];
+
+/// What to look for.
+#[derive(Debug, Clone)]
+pub struct Scope<'a> {
+    /// The environment.
+    pub id: &'a EnvironmentId,
+    /// Which life of it.
+    pub incarnation: u32,
+    /// The directory that it is or was in, and where that went.
+    pub roots: Vec<PathBuf>,
+    /// Processes that were started for it and recorded.
+    pub recorded: Vec<Identity>,
+    /// Who asked: they and their parents are spared.
+    pub asker: u32,
+    /// Whether bystanders belong to it as well.
+    pub with_bystanders: bool,
+    /// Whether only what was started through us counts.
+    pub started_only: bool,
+    /// Groups of environments.
+    pub cgroups: &'a Cgroups,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Found {
+    /// Belongs to the environment.
+    pub inside: Vec<ProcessSeen>,
+    /// Has to do with it, and is left alone.
+    pub bystanders: Vec<ProcessSeen>,
+}
+
+/// What ties a process to an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tie {
+    /// It was started through us, or by something that was.
+    Started(&'static str),
+    /// It stands in the directory, runs from it or writes there.
+    Lives(&'static str),
+    /// It has something of it open.
+    Looks(&'static str),
+}
+
+impl<'a> Scope<'a> {
+    /// The scope of a living environment.
+    #[must_use]
+    pub fn of(env: &'a Environment, cgroups: &'a Cgroups) -> Self {
+        let started = env.processes.iter().map(|(pid, p)| (*pid, p.started));
+        Self {
+            id: &env.id,
+            incarnation: env.incarnation,
+            roots: vec![paths::from_host(&env.plan.path)],
+            recorded: started.chain(env.hook).collect(),
+            asker: env.teardown.as_ref().map_or(0, |t| t.asker),
+            started_only: false,
+            with_bystanders: env.teardown.as_ref().is_some_and(|t| t.options.end_bystanders),
+            cgroups,
+        }
+    }
+
+    /// Looks at every process once.
+    #[must_use]
+    pub fn look(&self) -> Found {
+        let all = table::all();
+        let me = std::process::id();
+        let mut never: BTreeSet<u32> = table::ancestors(&all, me).into_iter().collect();
+        let askers = table::ancestors(&all, self.asker);
+        never.insert(1);
+        let ties = self.ties(&all, &never);
+        let mut found = Found::default();
+        for (pid, tie) in ties {
+            let Some(process) = all.get(&pid) else { continue };
+            let (why, inside) = match tie {
+                Tie::Started(why) => (why, true),
+                Tie::Lives(why) => (why, self.with_bystanders || !is_a_persons(process)),
+                Tie::Looks(why) => (why, self.with_bystanders),
+            };
+            let seen = ProcessSeen {
+                pid,
+                started: process.started,
+                name: process.name.clone(),
+                why: why.to_owned(),
+            };
+            if inside && !askers.contains(&pid) {
+                found.inside.push(seen);
+            } else {
+                found.bystanders.push(seen);
+            }
+        }
+        found
+    }
+
+    fn ties(&self, all: &BTreeMap<u32, Process>, never: &BTreeSet<u32>) -> BTreeMap<u32, Tie> {
+        let me = std::process::id();
+        let grouped: BTreeSet<u32> =
+            self.cgroups.members(self.id, self.incarnation).into_iter().collect();
+        let alive = |id: &&Identity| all.get(&id.0).is_some_and(|p| p.started == id.1);
+        let leaders: BTreeSet<u32> = self.recorded.iter().filter(alive).map(|id| id.0).collect();
+        let marker = marker(&self.roots);
+        let left: BTreeSet<Identity> = self.roots.first().map_or_else(BTreeSet::new, |root| {
+            orphans::left_by(paths::to_host(root).as_bytes()).into_iter().collect()
+        });
+        let mut ties = BTreeMap::new();
+        for (pid, p) in all {
+            let own = p.parent == me && orphans::is_own_child(*pid) && !leaders.contains(pid);
+            if never.contains(pid) || *pid == 2 || p.parent == 2 || own {
+                continue;
+            }
+            let tie = if grouped.contains(pid) {
+                Some(Tie::Started("cgroup"))
+            } else if leaders.contains(pid) || (leaders.contains(&p.group) && p.group != 0) {
+                Some(Tie::Started("group"))
+            } else if left.contains(&(*pid, p.started)) {
+                Some(Tie::Started("left by a hook"))
+            } else if table::has_variable(*pid, &marker) {
+                Some(Tie::Started("marker"))
+            } else if self.started_only {
+                None
+            } else {
+                self.place(*pid)
+            };
+            ties.extend(tie.map(|tie| (*pid, tie)));
+        }
+        add_children(all, never, &mut ties);
+        ties
+    }
+
+    /// Whether a process is in the directory, by the paths that it uses.
+    fn place(&self, pid: u32) -> Option<Tie> {
+        let inside = |path: &Path| self.roots.iter().any(|root| path.starts_with(root));
+        for (which, why) in [("cwd", "cwd"), ("root", "root"), ("exe", "program")] {
+            if table::link(pid, which).is_some_and(|path| inside(&path)) {
+                return Some(Tie::Lives(why));
+            }
+        }
+        let mut looks = None;
+        for (descriptor, _) in table::files(pid).filter(|(_, path)| inside(path)) {
+            if table::is_writable(pid, descriptor) {
+                return Some(Tie::Lives("file"));
+            }
+            looks = Some(Tie::Looks("file, to read"));
+        }
+        looks
+    }
+}
+
+/// What every process that is started through us has in its environment.
+#[must_use]
+pub fn marker(roots: &[PathBuf]) -> Vec<u8> {
+    let mut marker = b"GROUNDSKEEPER_PATH=".to_vec();
+    marker.extend(roots.first().map(|root| paths::to_host(root).0).unwrap_or_default());
+    marker
+}
+
+/// What was started by something that was started through us, also when it hides it.
+fn add_children(
+    all: &BTreeMap<u32, Process>,
+    never: &BTreeSet<u32>,
+    ties: &mut BTreeMap<u32, Tie>,
+) {
+    loop {
+        let started = |pid: &u32| matches!(ties.get(pid), Some(Tie::Started(_)));
+        let more: Vec<u32> = all
+            .values()
+            .filter(|p| started(&p.parent) && !started(&p.pid) && !never.contains(&p.pid))
+            .map(|p| p.pid)
+            .collect();
+        if more.is_empty() {
+            return;
+        }
+        ties.extend(more.into_iter().map(|pid| (pid, Tie::Started("child"))));
+    }
+}
+
+/// Whether somebody sits in front of it: a shell, an editor, a multiplexer.
+fn is_a_persons(process: &Process) -> bool {
+    process.has_terminal || PERSONS_PROGRAMS.contains(&process.name.as_str())
+}

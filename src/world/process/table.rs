@@ -1,0 +1,170 @@
+//! What the kernel says of processes, read from `/proc`. Reads only.
+//!
+//! Everything here may be gone the moment after it was read; callers look again before they act.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+/// One process, as one look at it showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// Start time in the kernel's ticks; with the pid it names one process for ever.
+    pub started: u64,
+    /// Its parent.
+    pub parent: u32,
+    /// Its process group.
+    pub group: u32,
+    /// Whether it has a controlling terminal: somebody sits in front of it.
+    pub has_terminal: bool,
+    /// Name of its program, at most 15 bytes.
+    pub name: String,
+}
+
+/// All processes that have not ended, by pid.
+#[must_use]
+pub fn all() -> BTreeMap<u32, Process> {
+    pids().filter_map(|pid| Some((pid, read(pid)?))).collect()
+}
+
+/// The ids of all processes, ended ones included.
+pub fn pids() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok())
+}
+
+/// Whether a process is a child of `parent`; and then what it is, or none when it has ended and
+/// was not collected.
+#[must_use]
+pub fn child_of(pid: u32, parent: u32) -> Option<Option<Process>> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let close = stat.iter().rposition(|b| *b == b')')?;
+    let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
+    let of: u32 = rest.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    (of == parent).then(|| parse(pid, &stat))
+}
+
+/// One process; none when it has ended, even if nobody has collected it yet.
+#[must_use]
+pub fn read(pid: u32) -> Option<Process> {
+    parse(pid, &std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse(pid: u32, stat: &[u8]) -> Option<Process> {
+    // The name may hold anything, also spaces and brackets; the fields start after its last ')'.
+    let (open, close) =
+        (stat.iter().position(|b| *b == b'(')?, stat.iter().rposition(|b| *b == b')')?);
+    let name = String::from_utf8_lossy(stat.get(open + 1..close)?).into_owned();
+    let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let number = |n: usize| fields.get(n)?.parse::<i64>().ok();
+    if matches!(*fields.first()?, "Z" | "X") {
+        return None;
+    }
+    Some(Process {
+        pid,
+        parent: u32::try_from(number(1)?).ok()?,
+        group: u32::try_from(number(2)?).unwrap_or(0),
+        has_terminal: number(4)? != 0,
+        started: u64::try_from(number(19)?).ok()?,
+        name,
+    })
+}
+
+/// The start time of a process; none when there is no such process any more.
+#[must_use]
+pub fn start_time(pid: u32) -> Option<u64> {
+    read(pid).map(|p| p.started)
+}
+
+/// Whether a process has exactly this `NAME=value` in the environment that it was started with.
+#[must_use]
+pub fn has_variable(pid: u32, variable: &[u8]) -> bool {
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environ.split(|b| *b == 0).any(|v| v == variable)
+}
+
+/// The first variable of a process's environment that starts with these bytes.
+#[must_use]
+pub fn variable(pid: u32, start: &[u8]) -> Option<Vec<u8>> {
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    environ.split(|b| *b == 0).find(|v| v.starts_with(start)).map(<[u8]>::to_vec)
+}
+
+/// Where a process stands (`cwd`), what it takes for the root, and its program; what cannot be
+/// read, because it belongs to somebody else or is gone, is none.
+#[must_use]
+pub fn link(pid: u32, which: &str) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/{which}")).ok().map(without_deleted)
+}
+
+/// The open files of a process with their descriptors.
+pub fn files(pid: u32) -> impl Iterator<Item = (u32, PathBuf)> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    entries.filter_map(|e| {
+        let number = e.file_name().to_str()?.parse().ok()?;
+        // Sockets and pipes have names that are no paths; asking costs as much as reading them.
+        let target = std::fs::read_link(e.path()).ok().filter(|t| t.is_absolute())?;
+        Some((number, without_deleted(target)))
+    })
+}
+
+/// Whether a descriptor can be written through.
+#[must_use]
+pub fn is_writable(pid: u32, descriptor: u32) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}"));
+    let info = info.unwrap_or_default();
+    let flags = info.lines().find_map(|l| l.strip_prefix("flags:"));
+    let flags = flags.and_then(|f| u32::from_str_radix(f.trim(), 8).ok());
+    flags.is_some_and(|f| f & 3 != 0)
+}
+
+/// The kernel marks what was unlinked while it is in use.
+fn without_deleted(path: PathBuf) -> PathBuf {
+    match path.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
+        Some(rest) => PathBuf::from(std::ffi::OsStr::from_bytes(rest)),
+        None => path,
+    }
+}
+
+/// A process and its parents, up to the first of all.
+#[must_use]
+pub fn ancestors(all: &BTreeMap<u32, Process>, pid: u32) -> Vec<u32> {
+    let mut line = Vec::new();
+    let mut next = pid;
+    while next != 0 && !line.contains(&next) {
+        line.push(next);
+        next = all.get(&next).map_or(0, |p| p.parent);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_look_like_the_end_of_it() {
+        let stat = b"42 (a) b) (c) S 7 42 42 34816 1 0 0 0 0 0 0 0 0 0 20 0 1 0 5555 0 0";
+        let found = parse(42, stat).expect("parsed");
+        let name = "a) b) (c".to_owned();
+        let wanted =
+            Process { pid: 42, started: 5555, parent: 7, group: 42, has_terminal: true, name };
+        assert_eq!(found, wanted);
+        assert_eq!(parse(1, b"1 (x) Z 0 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 9 0"), None);
+        assert_eq!(parse(1, b"nonsense"), None);
+    }
+
+    #[test]
+    fn this_process_is_found_with_its_parents() {
+        let me = std::process::id();
+        let all = all();
+        assert_eq!(all.get(&me).map(|p| p.started), start_time(me));
+        let line = ancestors(&all, me);
+        assert_eq!(line.first(), Some(&me));
+        assert!(line.len() > 1);
+        assert_eq!(link(me, "cwd"), std::env::current_dir().ok());
+    }
+}

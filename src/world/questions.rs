@@ -1,0 +1,144 @@
+//! What is asked about an environment outside of any effect: evidence, processes, sizes, and what
+//! there is to adopt. Reads only; takes no lock, neither git's nor ours.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::cancel::Cancel;
+use super::git::{self, Git};
+use super::marker::{self, Marker};
+use super::process::scope::{Found, Scope};
+use super::{Reporter, Task, World, clean, discover, inspect, paths, size};
+use crate::core::event::{Plan, ProcessSeen, Size, Worktree};
+use crate::core::{Code, Environment, Fault, Inspection, Note};
+
+/// How much an environment's directory takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// All of it.
+    pub total: Size,
+    /// The part that tools rebuild.
+    pub rebuildable: Size,
+}
+
+/// A worktree that somebody else made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Where it is, and whose.
+    pub plan: Plan,
+    /// The commit it is at; empty when there is none.
+    pub head: String,
+    /// Its facts.
+    pub worktree: Worktree,
+}
+
+struct Nobody;
+
+impl Reporter for Nobody {
+    fn note(&self, _: Note) -> bool {
+        false
+    }
+
+    fn output(&self, _: &str) {}
+}
+
+impl World {
+    /// Whether a removal would take work away, and which.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    pub fn evidence(&self, env: &Environment, cancel: &Cancel) -> Result<Inspection, Fault> {
+        let null = Path::new("/dev/null");
+        let lock = File::open(null).map_err(paths::failed("open", null))?;
+        let task = Task { world: self, env, trusted: &[], lock: &lock, cancel, reporter: &Nobody };
+        inspect::look(&task)
+    }
+
+    /// The processes that live in an environment, and those that merely have to do with it.
+    #[must_use]
+    pub fn processes(&self, env: &Environment) -> Found {
+        Scope::of(env, &self.cgroups).look()
+    }
+
+    /// Puts a process that is about to run for an environment into its group, where there is one.
+    ///
+    /// # Errors
+    /// When there is no such process, or it is somebody else's.
+    pub fn take_in(&self, env: &Environment, pid: u32) -> Result<ProcessSeen, Fault> {
+        use std::os::unix::fs::MetadataExt as _;
+        let place = Path::new("/proc").join(pid.to_string());
+        let found = place.metadata().map_err(paths::failed("find process", &place))?;
+        let process = super::process::table::read(pid);
+        let me = rustix::process::geteuid().as_raw();
+        let Some(process) = process.filter(|_| found.uid() == me || me == 0) else {
+            let message = format!("process {pid} has ended, or is another user's");
+            return Err(Fault::new(Code::InvalidRequest, message, "start it again"));
+        };
+        // Without groups, the marker and the recorded id have to do.
+        drop(self.cgroups.add(&env.id, env.incarnation, pid));
+        let (started, name) = (process.started, process.name);
+        Ok(ProcessSeen { pid, started, name, why: "started".to_owned() })
+    }
+
+    /// How much space an environment takes, and how much of it tools would rebuild.
+    ///
+    /// # Errors
+    /// When its directory cannot be looked at, or `cancel` says stop.
+    pub fn usage(&self, env: &Environment, cancel: &Cancel) -> Result<Usage, Fault> {
+        let target = paths::from_host(&env.plan.path);
+        let mut each = |count: u64| if count % 256 == 0 { cancel.check() } else { Ok(()) };
+        let total = size::of(&target, &|_| false, &mut each)?;
+        let mut rebuildable = Size::default();
+        let git = Git::at(&target, None, cancel).within(git::LONG);
+        for path in clean::rebuildable(&git)? {
+            let part = size::of(&target.join(path), &|_| false, &mut each)?;
+            rebuildable.entries += part.entries;
+            rebuildable.apparent += part.apparent;
+            rebuildable.allocated += part.allocated;
+        }
+        Ok(Usage { total, rebuildable })
+    }
+
+    /// Looks at a worktree (or a main clone) that somebody else made.
+    ///
+    /// # Errors
+    /// When it is none, or is one of ours.
+    pub fn foreign(&self, path: &Path, cancel: &Cancel) -> Result<Foreign, Fault> {
+        let repository = discover::discover(path, cancel)?;
+        let top = paths::from_host(&repository.source);
+        if top.as_os_str().is_empty() {
+            let message = format!("{} has no working tree", path.display());
+            return Err(Fault::new(Code::NotGitRepo, message, "name a worktree"));
+        }
+        let root = self.layout.root();
+        if top.starts_with(root) || root.starts_with(&top) {
+            let message = format!("{} lies in the data directory, or holds it", top.display());
+            let hint = "move it out with `git worktree move`, then adopt it";
+            return Err(Fault::new(Code::InvalidRequest, message, hint));
+        }
+        let git = Git::at(&top, None, cancel);
+        let admin = git.line(["rev-parse", "--absolute-git-dir"])?;
+        if Marker::read(Path::new(&admin))?.is_some() {
+            let message = format!("{} was made by a groundskeeper", top.display());
+            return Err(Fault::new(Code::NotOurs, message, "use it there"));
+        }
+        let text = |args: &[&str]| -> Result<String, Fault> {
+            let found = git.run(args)?;
+            let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
+            Ok(if found.status.success() { text } else { String::new() })
+        };
+        let head = text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?;
+        let branch = text(&["symbolic-ref", "--quiet", "--short", "HEAD"])?;
+        let identity = marker::identity(&top)?.unwrap_or_default();
+        let worktree = Worktree {
+            admin_dir: paths::to_host(Path::new(&admin)),
+            device: identity.0,
+            inode: identity.1,
+            checkout: "adopted".to_owned(),
+            ..Worktree::default()
+        };
+        let path = paths::to_host(&top);
+        let plan = Plan { repository, path, branch, reuse_branch: true, ..Plan::default() };
+        Ok(Foreign { plan, head, worktree })
+    }
+}

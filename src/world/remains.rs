@@ -1,0 +1,207 @@
+//! What is done with the remains of an incarnation: measure, unlink for good, let go of a rescue.
+//!
+//! The only place where work that was kept is deleted. It happens because the log says so, to a
+//! directory whose path, device and inode the log knows, slowly, and it can be interrupted anywhere.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::cancel::Cancel;
+use super::git::Git;
+use super::process::scope::Scope;
+use super::{World, exec, marker, paths, registration, rescue, size, unlink};
+use crate::core::{Code, Fault, Outcome, Remains, Step};
+use crate::killpoint::point;
+
+/// Entries after which a long walk lets others have their turn.
+const BREATH_EVERY: u64 = 64;
+/// Longest that one turn of others takes.
+const BREATH_MAX: Duration = Duration::from_millis(50);
+
+/// Work on the remains of one incarnation.
+pub(super) struct Task<'a> {
+    pub(super) world: &'a World,
+    pub(super) remains: &'a Remains,
+    pub(super) lock: &'a File,
+    pub(super) cancel: &'a Cancel,
+}
+
+impl Task<'_> {
+    pub(super) fn perform(&self, step: Step) -> Result<Outcome, Fault> {
+        match step {
+            Step::Measure => self.measure(),
+            Step::Purge => self.purge(),
+            Step::DropRescue => self.drop_rescue(),
+            other => {
+                let message = format!("{} is not for remains", other.as_str());
+                Err(Fault::new(Code::Defect, message, "please report this"))
+            }
+        }
+    }
+
+    fn measure(&self) -> Result<Outcome, Fault> {
+        let Some(trash) = &self.remains.trash else { return Ok(Outcome::Measured(size_zero())) };
+        let path = paths::from_host(trash);
+        if !paths::exists(&path).map_err(paths::failed("look at", &path))? {
+            return Ok(Outcome::Measured(size_zero()));
+        }
+        let mut pace = Pace::new(self.cancel);
+        size::of(&path, &|_| false, &mut |_| pace.breathe()).map(Outcome::Measured)
+    }
+
+    fn purge(&self) -> Result<Outcome, Fault> {
+        let Some(trash) = &self.remains.trash else { return Ok(Outcome::Purged(0)) };
+        let path = paths::from_host(trash);
+        let mut count = 0;
+        if let Some(found) = marker::identity(&path)? {
+            self.prove(&path, found)?;
+            self.nobody_is_inside(&path)?;
+            super::removal::no_mounts(&path)?;
+            point("purge.proven");
+            let mut pace = Pace::new(self.cancel);
+            count = unlink::tree(&path, &mut |_| {
+                point("purge.unlinked_one");
+                pace.breathe()
+            })?;
+        }
+        if let Some(folder) = path.parent() {
+            paths::remove_dir_if_empty(folder).map_err(paths::failed("remove", folder))?;
+        }
+        point("purge.unlinked");
+        self.forget_registration()?;
+        Ok(Outcome::Purged(count))
+    }
+
+    /// The path is in the trash, by its real name, and is the very directory that was moved there.
+    fn prove(&self, path: &Path, found: (u64, u64)) -> Result<(), Fault> {
+        let refuse = |why: &str| {
+            let message = format!("{} is not what was moved there", path.display());
+            let hint = "nothing was touched; remove it by hand if it may go";
+            Err(Fault::new(Code::NotOurs, message, hint).because(why))
+        };
+        let real = path.canonicalize().map_err(paths::failed("find", path))?;
+        let folder = real.parent().and_then(Path::parent);
+        let inside =
+            self.world.layout.trashes().into_iter().any(|trash| {
+                trash.canonicalize().is_ok_and(|trash| Some(trash.as_path()) == folder)
+            });
+        if real != path || !inside {
+            return refuse("its real path is not in the trash");
+        }
+        match &self.remains.worktree {
+            Some(w) if w.inode != found.1 => refuse("another directory stands in its place"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Processes that survived their teardown, or came later: the unlink waits for them.
+    fn nobody_is_inside(&self, path: &Path) -> Result<(), Fault> {
+        let scope = Scope {
+            id: &self.remains.id,
+            incarnation: self.remains.incarnation,
+            roots: vec![path.to_owned()],
+            recorded: Vec::new(),
+            asker: 0,
+            with_bystanders: false,
+            started_only: false,
+            cgroups: &self.world.cgroups,
+        };
+        let found = scope.look();
+        if found.inside.is_empty() {
+            return Ok(());
+        }
+        let message = format!("processes still work in {}", path.display());
+        let lines = found.inside.iter().map(|p| format!("{} {} ({})", p.pid, p.name, p.why));
+        let fault = Fault::new(Code::EnvironmentBusy, message, "end them; it is tried again");
+        Err(fault.with_evidence(lines).transient())
+    }
+
+    /// What was kept for a restore, and the ref that held its HEAD.
+    fn forget_registration(&self) -> Result<(), Fault> {
+        let common = paths::from_host(&self.remains.plan.repository.common_dir);
+        if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+            return Ok(());
+        }
+        registration::forget(&self.admin())?;
+        let reference = trash_reference(&self.remains.id, self.remains.incarnation);
+        self.delete(&common, &reference)
+    }
+
+    fn admin(&self) -> marker::Admin {
+        let (remains, world) = (self.remains, self.world);
+        let common = &remains.plan.repository.common_dir;
+        marker::Admin::at(&world.log_id, common, &remains.id, remains.incarnation)
+    }
+
+    fn drop_rescue(&self) -> Result<Outcome, Fault> {
+        let common = paths::from_host(&self.remains.plan.repository.common_dir);
+        if paths::exists(&common).map_err(paths::failed("look at", &common))? {
+            let name = rescue::reference(&self.remains.id, self.remains.incarnation);
+            self.delete(&common, &name)?;
+        }
+        point("rescue.dropped");
+        Ok(Outcome::RescueDropped)
+    }
+
+    fn delete(&self, common: &Path, reference: &str) -> Result<(), Fault> {
+        let git = Git::exact(common, None, Some(self.lock), self.cancel);
+        git.output(["update-ref", "-d", reference]).map(drop)
+    }
+}
+
+/// The ref that holds the HEAD of a worktree while it is in the trash.
+pub(super) fn trash_reference(id: &crate::core::EnvironmentId, incarnation: u32) -> String {
+    format!("refs/groundskeeper/trash/{id}/{incarnation}")
+}
+
+fn size_zero() -> crate::core::event::Size {
+    crate::core::event::Size::default()
+}
+
+/// The pace of long work in the background: it takes no more than half of the time, so that the
+/// daemon's own commits do not wait behind it.
+pub(super) struct Pace<'a> {
+    cancel: &'a Cancel,
+    since: Instant,
+    count: u64,
+}
+
+impl<'a> Pace<'a> {
+    pub(super) fn new(cancel: &'a Cancel) -> Self {
+        Self { cancel, since: Instant::now(), count: 0 }
+    }
+
+    /// # Errors
+    /// When it is cancelled.
+    pub(super) fn breathe(&mut self) -> Result<(), Fault> {
+        self.count += 1;
+        if self.count % BREATH_EVERY == 0 {
+            // Woken early by a request to stop.
+            let pause = self.since.elapsed().min(BREATH_MAX);
+            drop(exec::poll_all(&[self.cancel.as_fd()], pause));
+            self.cancel.check()?;
+            self.since = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+/// Where a worktree goes: the trash, or, when that is on another file system, a hidden folder
+/// beside the worktrees themselves.
+pub(super) fn move_to_trash(
+    world: &World,
+    worktree: &Path,
+    folder: &Path,
+) -> Result<PathBuf, Fault> {
+    let name = worktree.file_name().unwrap_or_default();
+    let moved = super::removal::move_into(worktree, folder);
+    let Err(fault) = moved else { return Ok(folder.join(name)) };
+    let elsewhere = fault.causes.iter().any(|c| c.contains("os error 18"));
+    let near = world.layout.trashes().pop().filter(|_| elsewhere);
+    let Some(near) = near else { return Err(fault) };
+    drop(paths::remove_dir_if_empty(folder));
+    let folder = near.join(folder.file_name().unwrap_or_default());
+    super::removal::move_into(worktree, &folder)?;
+    Ok(folder.join(name))
+}

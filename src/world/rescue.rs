@@ -1,0 +1,309 @@
+//! Saving what a worktree has and no branch has, as commits under one ref; and putting it back.
+//!
+//! The rescue commit's tree is the working tree: tracked files as they are, and untracked ones
+//! that git does not ignore. Ignored files never become objects: they may be secrets. Its parents
+//! are HEAD, the index as a commit, and whatever else would be lost: the other side of a merge,
+//! where a rebase came from, stashes of the branch. The worktree's own index is not touched; no
+//! hook runs and nothing is signed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::exec::Finished;
+use super::git::{self, Git};
+use super::inspect;
+use super::marker::Admin;
+use super::{Task, merged, paths};
+use crate::core::event::Rescue;
+use crate::core::{Code, Fault, Outcome};
+use crate::killpoint::point;
+
+/// Reasons why something is not in a rescue that are kept.
+const LACKS_MAX: usize = 40;
+/// More parents than this a commit does not get.
+const PARENTS_MAX: usize = 32;
+/// Paths that one git call gets.
+const ARGUMENTS_MAX: usize = 200;
+
+/// Performs [`Step::Rescue`](crate::core::Step::Rescue).
+pub(super) fn rescue(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let target = paths::from_host(&env.plan.path);
+    let admin = Admin::of(task.log_id(), env).published;
+    if !paths::exists(&admin).map_err(paths::failed("look at", &admin))? {
+        if env.teardown.as_ref().is_some_and(|t| t.force) {
+            return Ok(Outcome::Rescued(None));
+        }
+        return Err(merged::repository_is_gone(task));
+    }
+    let there = target.is_dir();
+    let git = Git::exact(&admin, there.then_some(target.as_path()), Some(task.lock), task.cancel);
+    let saver = Saver { task, git: git.within(git::LONG), admin, target };
+    let rescue = if there { saver.save()? } else { saver.commits_only()? };
+    point("rescue.committed");
+    let Some(rescue) = rescue else { return Ok(Outcome::Rescued(None)) };
+    let args = ["update-ref", "--create-reflog", "-m", "groundskeeper: rescued"];
+    saver.git.output(args.into_iter().chain([rescue.reference.as_str(), &rescue.commit]))?;
+    point("rescue.referenced");
+    Ok(Outcome::Rescued(Some(rescue)))
+}
+
+/// The name of the ref of one incarnation.
+pub(super) fn reference(id: &crate::core::EnvironmentId, incarnation: u32) -> String {
+    format!("refs/groundskeeper/rescue/{id}/{incarnation}")
+}
+
+struct Saver<'a> {
+    task: &'a Task<'a>,
+    git: Git<'a>,
+    admin: PathBuf,
+    target: PathBuf,
+}
+
+impl Saver<'_> {
+    fn save(&self) -> Result<Option<Rescue>, Fault> {
+        let env = self.task.env();
+        let head = self.head()?;
+        let index = self.task.layout().scratch_index_of(&env.id, env.incarnation);
+        let saved = self.save_with(&index, head.as_deref());
+        for file in [index.clone(), index.with_extension("index.lock")] {
+            drop(paths::remove_file_if_any(&file));
+        }
+        saved
+    }
+
+    fn save_with(&self, index: &Path, head: Option<&str>) -> Result<Option<Rescue>, Fault> {
+        let own = self.admin.join("index");
+        match std::fs::copy(&own, index) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(paths::fault("copy", &own, &e));
+            }
+            _ => {}
+        }
+        let mut holds = Vec::new();
+        // An index with conflicts is no tree; both sides are commits that are held below.
+        let staged = self.line(index, &["write-tree"])?.ok();
+        let lacks = self.add_everything(index)?;
+        let working =
+            self.line(index, &["write-tree"])?.map_err(|f| git::said("write-tree", &f))?;
+        let clean = head.map(|h| self.tree_of(h)).transpose()?;
+        if clean.as_deref() != Some(working.as_str()) {
+            holds.push("the working tree".to_owned());
+        }
+        let mut parents: Vec<String> = head.map(str::to_owned).into_iter().collect();
+        if let Some(staged) = staged.filter(|s| *s != working && Some(s) != clean.as_ref()) {
+            let message = format!("index of {}", self.task.env().id);
+            parents.push(self.commit(index, &staged, &parents, &message)?);
+            holds.push("the index".to_owned());
+        }
+        self.others(&mut parents, &mut holds);
+        self.finish(index, &working, parents, holds, lacks)
+    }
+
+    /// The directory is gone, but there may be commits.
+    fn commits_only(&self) -> Result<Option<Rescue>, Fault> {
+        let Some(head) = self.head()? else { return Ok(None) };
+        let tree = self.tree_of(&head)?;
+        let (mut parents, mut holds) = (vec![head], Vec::new());
+        self.others(&mut parents, &mut holds);
+        self.finish(&self.admin.join("index"), &tree, parents, holds, Vec::new())
+    }
+
+    fn finish(
+        &self,
+        index: &Path,
+        tree: &str,
+        parents: Vec<String>,
+        mut holds: Vec<String>,
+        lacks: Vec<String>,
+    ) -> Result<Option<Rescue>, Fault> {
+        let env = self.task.env();
+        if let Some(head) = parents.first() {
+            let own = super::teardown::own_commits(&self.git, head, &env.plan.branch)?;
+            if own > 0 {
+                holds.push(format!("{own} commits"));
+            }
+        }
+        if holds.is_empty() && lacks.is_empty() {
+            return Ok(None);
+        }
+        let message = message(env, &holds);
+        let commit = self.commit(index, tree, &parents, &message)?;
+        let reference = reference(&env.id, env.incarnation);
+        Ok(Some(Rescue { reference, commit, holds, lacks }))
+    }
+
+    fn head(&self) -> Result<Option<String>, Fault> {
+        let found = self.git.run(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?;
+        let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
+        Ok(found.status.success().then_some(text))
+    }
+
+    fn tree_of(&self, commit: &str) -> Result<String, Fault> {
+        self.git.line(["rev-parse", "--verify", &format!("{commit}^{{tree}}")])
+    }
+
+    /// A git command on the temporary index, signed by nobody but us.
+    fn command(&self, index: &Path, args: &[&str]) -> Command {
+        let mut command = self.git.command(
+            ["-c", "commit.gpgSign=false", "-c", "core.safecrlf=false"].iter().chain(args),
+        );
+        command
+            .env("GIT_INDEX_FILE", index)
+            .env("GIT_AUTHOR_NAME", "groundskeeper")
+            .env("GIT_AUTHOR_EMAIL", "rescue@groundskeeper")
+            .env("GIT_COMMITTER_NAME", "groundskeeper")
+            .env("GIT_COMMITTER_EMAIL", "rescue@groundskeeper");
+        command
+    }
+
+    fn line(&self, index: &Path, args: &[&str]) -> Result<Result<String, Finished>, Fault> {
+        let finished = self.git.run_command(self.command(index, args))?;
+        if !finished.status.success() {
+            return Ok(Err(finished));
+        }
+        Ok(Ok(String::from_utf8_lossy(&finished.stdout).trim_end().to_owned()))
+    }
+
+    fn commit(
+        &self,
+        index: &Path,
+        tree: &str,
+        parents: &[String],
+        message: &str,
+    ) -> Result<String, Fault> {
+        let mut args = vec!["commit-tree", tree, "-m", message];
+        for parent in parents.iter().take(PARENTS_MAX) {
+            args.extend(["-p", parent]);
+        }
+        self.line(index, &args)?.map_err(|f| git::said("git commit-tree", &f))
+    }
+
+    /// Puts the working tree into the temporary index; returns what could not be put there.
+    fn add_everything(&self, index: &Path) -> Result<Vec<String>, Fault> {
+        self.show_hidden(index)?;
+        let args = ["-c", "advice.addEmbeddedRepo=false", "add", "--all", "--sparse"];
+        let args: Vec<&str> = args.into_iter().chain(["--ignore-errors", "--", "."]).collect();
+        let finished = self.git.run_command(self.command(index, &args))?;
+        let fault = git::said("git add", &finished);
+        if finished.status.success() {
+            return Ok(self.nested(index));
+        }
+        if fault.code == Code::DiskFull || fault.transient {
+            return Err(fault);
+        }
+        // Files that cannot be read are left out, and named; the trash has them.
+        let mut lacks = fault.evidence;
+        lacks.truncate(LACKS_MAX);
+        lacks.extend(self.nested(index));
+        Ok(lacks)
+    }
+
+    /// What status is told not to show would be left out as well.
+    fn show_hidden(&self, index: &Path) -> Result<(), Fault> {
+        let listed = self.git.output(["ls-files", "-v", "-z"])?;
+        let hidden: Vec<&[u8]> = inspect::hidden(&listed, &self.target).collect();
+        if hidden.is_empty() {
+            return Ok(());
+        }
+        for flag in ["--no-skip-worktree", "--no-assume-unchanged"] {
+            for some in hidden.chunks(ARGUMENTS_MAX) {
+                let mut command = self.command(index, &["update-index", flag, "--"]);
+                command.args(some.iter().map(|path| paths::from_bytes(path)));
+                let finished = self.git.run_command(command)?;
+                if !finished.status.success() {
+                    return Err(git::said("git update-index", &finished));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Repositories inside the worktree: git keeps their commit, and nothing of what is in them.
+    fn nested(&self, index: &Path) -> Vec<String> {
+        let command = self.command(index, &["ls-files", "--stage", "-z"]);
+        let listed = self.git.run_command(command).map(|f| f.stdout).unwrap_or_default();
+        let nested = listed.split(|b| *b == 0).filter(|e| e.starts_with(b"160000 "));
+        let nested = nested.filter_map(|e| e.splitn(2, |b| *b == b'\t').nth(1));
+        let inside = nested.filter(|path| {
+            let place = self.target.join(paths::from_bytes(path)).join(".git");
+            place.symlink_metadata().is_ok()
+        });
+        let lines = inside
+            .map(|path| format!("{}: a repository of its own", String::from_utf8_lossy(path)));
+        lines.take(LACKS_MAX).collect()
+    }
+
+    /// Commits that only an operation in progress or a stash holds.
+    fn others(&self, parents: &mut Vec<String>, holds: &mut Vec<String>) {
+        let mut add = |commits: Vec<String>, what: &str| {
+            let before = parents.len();
+            for commit in commits {
+                if !parents.contains(&commit) && parents.len() < PARENTS_MAX {
+                    parents.push(commit);
+                }
+            }
+            if parents.len() > before {
+                holds.push(what.to_owned());
+            }
+        };
+        for (name, what) in [
+            ("MERGE_HEAD", "the other side of a merge"),
+            ("CHERRY_PICK_HEAD", "a cherry-pick"),
+            ("REVERT_HEAD", "a revert"),
+            ("rebase-merge/orig-head", "where a rebase came from"),
+            ("rebase-merge/onto", "where a rebase goes"),
+            ("rebase-apply/orig-head", "where a rebase came from"),
+        ] {
+            add(self.commits_in(name), what);
+        }
+        let env = self.task.env();
+        add(inspect::stashes_of(env), "stashes");
+    }
+
+    /// The commits that a file of git's names, one a line, as far as they exist.
+    fn commits_in(&self, name: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.admin.join(name)).unwrap_or_default();
+        let words = text.lines().filter_map(|l| l.split_whitespace().next());
+        let hex = words.filter(|w| w.len() >= 40 && w.bytes().all(|b| b.is_ascii_hexdigit()));
+        let exists = |commit: &&str| {
+            let name = format!("{commit}^{{commit}}");
+            let found = self.git.run(["rev-parse", "--verify", "--quiet", &name]);
+            found.is_ok_and(|f| f.status.success())
+        };
+        hex.filter(exists).map(str::to_owned).collect()
+    }
+}
+
+fn message(env: &crate::core::Environment, holds: &[String]) -> String {
+    let head = format!("rescue of {}, incarnation {}", env.id, env.incarnation);
+    let list: String = holds.iter().map(|h| format!("holds: {h}\n")).collect();
+    format!(
+        "{head}\n\n{list}branch: {}\npath: {}\n\nThe first parent is HEAD. The tree is the working \
+         tree, without what git ignores.\n",
+        env.plan.branch, env.plan.path
+    )
+}
+
+/// Performs [`Step::ApplyRescue`](crate::core::Step::ApplyRescue): working tree and index of a
+/// fresh worktree become those that the rescue holds.
+pub(super) fn apply(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let from = env.restore.clone().unwrap_or_default();
+    let target = paths::from_host(&env.plan.path);
+    let admin = Admin::of(task.log_id(), env).published;
+    let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(git::LONG);
+    let read = |what: &str| git.output(["read-tree", "--reset", "-u", what]);
+    // Done again it ends in the same place: nobody has worked here yet.
+    read(&from.rescue)?;
+    point("rescue.applied");
+    // The index as it was: the second parent's, when that is the index, else that of HEAD.
+    let second = format!("{}^2", from.rescue);
+    let subject = git.run(["log", "-1", "--format=%s", &second])?;
+    let is_index = subject.status.success() && subject.stdout.starts_with(b"index of ");
+    let index = if is_index { second } else { from.head.clone() };
+    git.output(["read-tree", "--reset", &index])?;
+    // So that a status need not read every file.
+    let _refreshed = git.run(["update-index", "-q", "--refresh"])?;
+    Ok(Outcome::Applied)
+}

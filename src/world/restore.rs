@@ -1,0 +1,248 @@
+//! Bringing a directory back from the trash as a new incarnation: files, index, registration,
+//! lock and branch as they were.
+//!
+//! The directory is renamed back, and the administrative directory, kept since the removal, is
+//! published again under the new incarnation's name. Nothing that others can see is ever
+//! incomplete. Every step can be repeated; [`undo`] puts back what was taken, however far it came.
+
+use std::path::{Path, PathBuf};
+
+use super::git::Git;
+use super::marker::{self, Admin, Marker};
+use super::{Task, add, paths, registration, remains, removal};
+use crate::core::event::{RestoreFrom, Worktree};
+use crate::core::{Code, Fault, Outcome};
+use crate::killpoint::point;
+
+struct Restore<'a> {
+    task: &'a Task<'a>,
+    from: RestoreFrom,
+    trash: PathBuf,
+    target: PathBuf,
+    common: PathBuf,
+    old: Admin,
+    new: Admin,
+}
+
+impl<'a> Restore<'a> {
+    fn of(task: &'a Task<'a>) -> Self {
+        let env = task.env();
+        let from = env.restore.clone().unwrap_or_default();
+        let common = &env.plan.repository.common_dir;
+        Self {
+            task,
+            trash: paths::from_host(&from.trash.clone().unwrap_or_default()),
+            target: paths::from_host(&env.plan.path),
+            old: Admin::at(task.log_id(), common, &env.id, from.incarnation),
+            new: Admin::of(task.log_id(), env),
+            common: paths::from_host(common),
+            from,
+        }
+    }
+
+    fn git(&self) -> Git<'_> {
+        Git::exact(&self.common, None, Some(self.task.lock), self.task.cancel)
+    }
+}
+
+/// Performs [`Step::Restore`](crate::core::Step::Restore).
+pub(super) fn restore(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let restore = Restore::of(task);
+    if !paths::exists(&restore.common).map_err(paths::failed("look at", &restore.common))? {
+        let message = format!("the repository {} is gone", restore.common.display());
+        let hint = format!("bring it back first; the files are in {}", restore.trash.display());
+        return Err(Fault::new(Code::PathNotFound, message, hint));
+    }
+    let identity = restore.identity()?;
+    if !restore.is_published(identity)? {
+        restore.stage()?;
+        point("restore.staged");
+        restore.branch()?;
+        point("restore.branched");
+        restore.bring_back(identity)?;
+        point("restore.moved");
+        registration::publish(&restore.new)?;
+        point("restore.published");
+    }
+    restore.finish(identity)
+}
+
+impl Restore<'_> {
+    /// The directory, wherever an earlier attempt left it.
+    fn identity(&self) -> Result<(u64, u64), Fault> {
+        let (there, back) = (marker::identity(&self.trash)?, marker::identity(&self.target)?);
+        match (there, back) {
+            (Some(_), Some(_)) => {
+                let message = format!("{} exists and is not ours", self.target.display());
+                Err(Fault::new(Code::PathExists, message, "move it away"))
+            }
+            (Some(found), None) | (None, Some(found)) => Ok(found),
+            (None, None) => {
+                let message = format!("{} is not in the trash any more", self.trash.display());
+                let hint = "`groundskeeper rescue ls` says whether its work is held by a ref";
+                Err(Fault::new(Code::PathNotFound, message, hint))
+            }
+        }
+    }
+
+    fn is_published(&self, identity: (u64, u64)) -> Result<bool, Fault> {
+        let marker = Marker::read(&self.new.published)?;
+        Ok(marker
+            .is_some_and(|m| m.is_of(self.task.log_id(), self.task.env()) && m.inode == identity.1))
+    }
+
+    /// The administrative directory, aside, ready but for the branch.
+    fn stage(&self) -> Result<(), Fault> {
+        let staged = &self.new.staged;
+        if !paths::exists(staged).map_err(paths::failed("look at", staged))? {
+            let removed = &self.old.removed;
+            if paths::exists(removed).map_err(paths::failed("look at", removed))? {
+                removal::rename(removed, staged)?;
+            } else {
+                self.stage_anew()?;
+            }
+        }
+        let put = |name: &str, text: &[u8]| {
+            let path = staged.join(name);
+            std::fs::write(&path, text).map_err(paths::failed("write", &path))
+        };
+        let pointer = self.target.join(".git");
+        put("gitdir", &add::with_newline(&pointer))?;
+        put("locked", add::lock_reason(self.task.env()).as_bytes())?;
+        removal::remove_ours_file(&staged.join("gitdir.removed"))
+    }
+
+    /// The one that was kept is gone: a fresh one, with the index of the commit that it was at.
+    fn stage_anew(&self) -> Result<(), Fault> {
+        let staged = &self.new.staged;
+        std::fs::create_dir_all(staged).map_err(paths::failed("create", staged))?;
+        let head = format!("ref: refs/heads/{}\n", self.task.env().plan.branch);
+        for (name, text) in [("HEAD", head.as_str()), ("commondir", "../..\n")] {
+            let path = staged.join(name);
+            std::fs::write(&path, text).map_err(paths::failed("write", &path))?;
+        }
+        let mut command = self.git().command(["read-tree", &self.from.head]);
+        command.env("GIT_INDEX_FILE", staged.join("index"));
+        let finished = self.git().run_command(command)?;
+        if finished.status.success() {
+            return Ok(());
+        }
+        Err(super::git::said("git read-tree", &finished))
+    }
+
+    /// The branch that HEAD names, at the commit where it was; another one when that name has come
+    /// to mean something else.
+    fn branch(&self) -> Result<(), Fault> {
+        let head = self.new.staged.join("HEAD");
+        let text = std::fs::read_to_string(&head).map_err(paths::failed("read", &head))?;
+        let Some(reference) = text.trim_end().strip_prefix("ref: ") else { return Ok(()) };
+        if self.from.head.is_empty() || self.make_branch(reference)? {
+            return Ok(());
+        }
+        let env = self.task.env();
+        let other = format!("{reference}-restored-{}", env.incarnation);
+        if !self.make_branch(&other)? {
+            let message = format!("neither {reference} nor {other} can be checked out");
+            return Err(Fault::new(Code::BranchExists, message, "delete or rename one of them"));
+        }
+        let fresh = self.new.staged.join("HEAD.new");
+        std::fs::write(&fresh, format!("ref: {other}\n"))
+            .map_err(paths::failed("write", &fresh))?;
+        std::fs::rename(&fresh, &head).map_err(paths::failed("write", &head))
+    }
+
+    /// Whether a branch is, or could be made to be, at the commit that HEAD was at.
+    fn make_branch(&self, reference: &str) -> Result<bool, Fault> {
+        if registration::checked_out(&self.common, reference).is_some() {
+            return Ok(false);
+        }
+        let git = self.git();
+        let head = &self.from.head;
+        let at = git.run(["rev-parse", "--verify", "--quiet", reference])?;
+        if at.status.success() {
+            return Ok(at.stdout.trim_ascii_end() == head.as_bytes());
+        }
+        let zeros = "0".repeat(head.len());
+        let args = ["update-ref", "--create-reflog", "-m", "groundskeeper: restored", reference];
+        let mut command = git.command(args.into_iter().chain([head.as_str(), &zeros]));
+        add::sign(&mut command, &add::signature(self.task));
+        let made = git.run_command(command)?;
+        if made.status.success() {
+            return Ok(true);
+        }
+        Err(super::git::said("git update-ref", &made))
+    }
+
+    /// The directory back to its place, pointing to where the registration will be.
+    fn bring_back(&self, identity: (u64, u64)) -> Result<(), Fault> {
+        let marker = Marker::new(self.task.log_id(), self.task.env(), identity);
+        marker.write(&self.new.staged)?;
+        if paths::exists(&self.trash).map_err(paths::failed("look at", &self.trash))? {
+            let place = self.target.parent().unwrap_or(&self.target);
+            std::fs::create_dir_all(place).map_err(paths::failed("create", place))?;
+            removal::no_mounts(&self.trash)?;
+            removal::rename(&self.trash, &self.target)?;
+        }
+        self.point_to(&self.new.published)
+    }
+
+    /// Replaces the worktree's pointer, whole or not at all.
+    fn point_to(&self, admin: &Path) -> Result<(), Fault> {
+        let pointer = self.target.join(".git");
+        let fresh = self.target.join(".git.gk-new");
+        let mut text = b"gitdir: ".to_vec();
+        text.extend(add::with_newline(admin));
+        std::fs::write(&fresh, text).map_err(paths::failed("write", &fresh))?;
+        std::fs::rename(&fresh, &pointer).map_err(paths::failed("write", &pointer))
+    }
+
+    fn finish(&self, identity: (u64, u64)) -> Result<Outcome, Fault> {
+        let env = self.task.env();
+        if let Some(folder) = self.trash.parent() {
+            paths::remove_dir_if_empty(folder).map_err(paths::failed("remove", folder))?;
+        }
+        let held = remains::trash_reference(&env.id, self.from.incarnation);
+        self.git().output(["update-ref", "-d", &held])?;
+        let head = std::fs::read_to_string(self.new.published.join("HEAD")).unwrap_or_default();
+        let branch = head.trim_end().strip_prefix("ref: refs/heads/").unwrap_or_default();
+        let branch = if branch.is_empty() { &env.plan.branch } else { branch }.to_owned();
+        let worktree = Worktree {
+            admin_dir: paths::to_host(&self.new.published),
+            device: identity.0,
+            inode: identity.1,
+            checkout: "restored".to_owned(),
+            checkout_reason: format!("from the trash of incarnation {}", self.from.incarnation),
+            ..Worktree::default()
+        };
+        Ok(Outcome::Restored(worktree, branch))
+    }
+}
+
+/// Puts back what a restore took, so that it can be had another time.
+pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let restore = Restore::of(task);
+    let (old, new) = (&restore.old, &restore.new);
+    if let Some(found) = marker::identity(&restore.target)? {
+        let mut markers = [&new.published, &new.staged].into_iter();
+        let marker = markers.find_map(|dir| Marker::read(dir).ok().flatten());
+        let root = task.layout().worktrees();
+        marker::prove(&root, &restore.target, found, marker.as_ref(), task.log_id(), task.env())?;
+        removal::no_mounts(&restore.target)?;
+        let folder = restore.trash.parent().unwrap_or(&restore.trash);
+        std::fs::create_dir_all(folder).map_err(paths::failed("create", folder))?;
+        removal::rename(&restore.target, &restore.trash)?;
+    }
+    point("restore.put_back");
+    let place = task.layout().place_of(&task.env().id);
+    paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
+    registration::hide(task, new)?;
+    for taken in [&new.published, &new.staged] {
+        if paths::exists(taken).map_err(paths::failed("look at", taken))?
+            && !paths::exists(&old.removed).map_err(paths::failed("look at", &old.removed))?
+        {
+            std::fs::create_dir_all(&old.folder).map_err(paths::failed("create", &old.folder))?;
+            removal::rename(taken, &old.removed)?;
+        }
+    }
+    Ok(Outcome::RolledBack(None))
+}

@@ -1,0 +1,282 @@
+//! Looking for what no record explains, and settling what is proven ours.
+//!
+//! Proven means: a marker with this log's identity, or a name that only this data directory gives,
+//! and a log that knows the incarnation and says that it is over. Everything else is named and left
+//! as it is. A log that lost its memory therefore deletes nothing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::cancel::Cancel;
+use super::marker::Marker;
+use super::process::table;
+use super::{World, paths, registration, removal, unlink};
+use crate::core::event::{Finding, SweepFinished};
+use crate::core::{Environment, EnvironmentId, Fault, Outcome, State};
+use crate::killpoint::point;
+
+/// Findings that the log names; the rest is counted.
+const FINDINGS_MAX: usize = 256;
+
+/// One sweep.
+pub(super) struct Task<'a> {
+    pub(super) world: &'a World,
+    pub(super) state: &'a State,
+    pub(super) cancel: &'a Cancel,
+}
+
+/// What would settle a finding.
+enum Settle {
+    /// Nothing: it is somebody else's, or nobody knows.
+    No,
+    /// Unlink a file or folder of ours that no work is in.
+    Unlink(PathBuf),
+    /// Take git's knowledge of a worktree away whose incarnation is over.
+    Unregister(PathBuf),
+}
+
+impl Task<'_> {
+    /// Performs [`Step::Sweep`](crate::core::Step::Sweep).
+    pub(super) fn perform(&self) -> Result<Outcome, Fault> {
+        let sweep = self.state.sweep();
+        let (apply, limit) = sweep.map_or((false, 0), |s| (s.apply, s.limit));
+        let found = self.look()?;
+        let may = |f: &Finding| f.ours && self.was_named(f);
+        let ours = found.iter().filter(|(f, _)| may(f)).count() as u64;
+        let mut finished = SweepFinished { found: found.len() as u64, ..SweepFinished::default() };
+        let held = apply && ours > limit;
+        if held {
+            finished.held = format!("{ours} things would be settled, and {limit} are allowed");
+        }
+        for (mut finding, settle) in found {
+            self.cancel.check()?;
+            if apply && !held && may(&finding) {
+                match self.settle(&settle) {
+                    Ok(()) => {
+                        finding.settled = true;
+                        finished.settled += 1;
+                    }
+                    Err(fault) => finding.detail = format!("{}: {fault}", finding.detail),
+                }
+                point("sweep.settled_one");
+            }
+            if finished.findings.len() < FINDINGS_MAX {
+                finished.findings.push(finding);
+            }
+        }
+        if apply {
+            self.world.cgroups.remove_empty();
+        }
+        Ok(Outcome::Swept(finished))
+    }
+
+    /// A sweep that nobody looks at settles only what the one before it named.
+    fn was_named(&self, finding: &Finding) -> bool {
+        let seen_only = self.state.sweep().is_some_and(|s| s.seen_only);
+        let before = self.state.last_sweep().map(|(_, s)| s.findings.as_slice());
+        let same = |f: &Finding| f.kind == finding.kind && f.path == finding.path;
+        !seen_only || before.unwrap_or_default().iter().any(same)
+    }
+
+    fn settle(&self, settle: &Settle) -> Result<(), Fault> {
+        match settle {
+            Settle::No => Ok(()),
+            Settle::Unlink(path) => match path.symlink_metadata() {
+                Ok(found) if found.is_dir() => {
+                    removal::no_mounts(path)?;
+                    unlink::tree(path, &mut |_| self.cancel.check()).map(drop)
+                }
+                Ok(_) => removal::remove_ours_file(path),
+                Err(_) => Ok(()),
+            },
+            Settle::Unregister(admin) => registration::put_away_stranded(admin),
+        }
+    }
+
+    /// Everything that is found, with what would settle it.
+    fn look(&self) -> Result<Vec<(Finding, Settle)>, Fault> {
+        let mut found = Vec::new();
+        self.managed_root(&mut found);
+        self.cancel.check()?;
+        self.trash(&mut found);
+        self.locks_and_transcripts(&mut found);
+        for common in self.repositories() {
+            self.cancel.check()?;
+            self.repository(&common, &mut found);
+        }
+        self.processes(&mut found);
+        Ok(found)
+    }
+
+    /// Directories below the managed root that no living environment has.
+    fn managed_root(&self, found: &mut Vec<(Finding, Settle)>) {
+        let layout = &self.world.layout;
+        for (name, path) in entries(&layout.worktrees()) {
+            if name == ".trash" {
+                continue;
+            }
+            let env = EnvironmentId::parse(&name).ok().and_then(|id| self.state.environment(&id));
+            if env.is_some_and(Environment::is_live) {
+                continue;
+            }
+            let empty = std::fs::read_dir(&path).is_ok_and(|mut d| d.next().is_none());
+            let known = env.is_some();
+            let detail = match (known, empty) {
+                (true, true) => "the empty folder of an environment that is over".to_owned(),
+                (true, false) => {
+                    "beside a worktree that is gone; not made by groundskeeper".to_owned()
+                }
+                (false, _) => {
+                    "no record of it; `groundskeeper adopt` takes a worktree in".to_owned()
+                }
+            };
+            let settle = if known && empty { Settle::Unlink(path.clone()) } else { Settle::No };
+            found.push((finding("directory", &path, known && empty, detail), settle));
+        }
+    }
+
+    /// What lies in the trash and is in no remains.
+    fn trash(&self, found: &mut Vec<(Finding, Settle)>) {
+        let layout = &self.world.layout;
+        let explained: BTreeSet<PathBuf> = self
+            .state
+            .remains()
+            .filter_map(|r| paths::from_host(r.trash.as_ref()?).parent().map(Path::to_owned))
+            .collect();
+        for folder in layout.trashes() {
+            for (name, path) in entries(&folder) {
+                let working = self.state.environments().any(|e| {
+                    e.owed.is_some()
+                        && (name == format!("{}.{}", e.id, e.incarnation)
+                            || name == format!(".rollback-{}.{}", e.id, e.incarnation)
+                            || name == format!(".clean-{}.{}", e.id, e.incarnation))
+                });
+                if explained.contains(&path) || working {
+                    continue;
+                }
+                let temporary = name.starts_with(".rollback-") || name.starts_with(".clean-");
+                let empty = std::fs::read_dir(&path).is_ok_and(|mut d| d.next().is_none());
+                let ours = temporary || empty;
+                let detail = if ours {
+                    "left by an interrupted removal".to_owned()
+                } else {
+                    "no record of it; it may be work: look, and remove it by hand".to_owned()
+                };
+                let settle = if ours { Settle::Unlink(path.clone()) } else { Settle::No };
+                found.push((finding("trash", &path, ours, detail), settle));
+            }
+        }
+    }
+
+    /// Locks that nobody holds, and transcripts, of what is over and has left nothing.
+    fn locks_and_transcripts(&self, found: &mut Vec<(Finding, Settle)>) {
+        let layout = &self.world.layout;
+        let needed = |id: &str| {
+            EnvironmentId::parse(id).ok().is_some_and(|id| {
+                self.state.environment(&id).is_some_and(Environment::is_live)
+                    || self.state.remains().any(|r| r.id == id)
+            })
+        };
+        for (name, path) in entries(&layout.locks()) {
+            let id = name.strip_prefix('.').and_then(|n| Some(n.rsplit_once('.')?.0));
+            let id = id.unwrap_or(&name);
+            let free = || std::fs::File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
+            if name != ".host" && !needed(id) && free() {
+                let detail = "nobody holds it".to_owned();
+                found.push((finding("lock", &path, true, detail), Settle::Unlink(path)));
+            }
+        }
+        for (name, path) in entries(&layout.transcripts()) {
+            let id = name.strip_suffix(".teardown").unwrap_or(&name);
+            let id = id.rsplit_once('.').map_or(id, |(id, _)| id);
+            let known = EnvironmentId::parse(id).ok();
+            let recent = known.is_some_and(|id| self.state.environment(&id).is_some());
+            if !recent {
+                let detail = "of an environment that is not known".to_owned();
+                found.push((finding("transcript", &path, false, detail), Settle::No));
+            }
+        }
+    }
+
+    /// Every repository that any record names.
+    fn repositories(&self) -> BTreeSet<PathBuf> {
+        let live = self.state.environments().map(|e| &e.plan);
+        let plans = live.chain(self.state.remains().map(|r| &r.plan));
+        plans.map(|plan| paths::from_host(&plan.repository.common_dir)).collect()
+    }
+
+    /// Registrations and half-made ones that carry our marker.
+    fn repository(&self, common: &Path, found: &mut Vec<(Finding, Settle)>) {
+        for (_, path) in entries(&common.join("worktrees")) {
+            let Some(marker) = self.marker(&path) else { continue };
+            let (env, over) = self.incarnation(&marker);
+            if env.is_none() {
+                let detail = format!("of {}, which the log does not know", marker.environment);
+                found.push((finding("registration", &path, false, detail), Settle::No));
+            } else if over {
+                let detail = format!("of {}.{}, over", marker.environment, marker.incarnation);
+                let settle = Settle::Unregister(path.clone());
+                found.push((finding("registration", &path, true, detail), settle));
+            }
+        }
+        for (name, path) in entries(&common.join("groundskeeper")) {
+            let Some(marker) = self.marker(&path) else { continue };
+            let (env, over) = self.incarnation(&marker);
+            let half = name.ends_with(".new") || name.ends_with(".gone");
+            let restored = self.state.remains().any(|r| r.restoring.is_some());
+            if half && env.is_some() && over && !restored {
+                let detail = format!("half-made, of {}", marker.environment);
+                found.push((finding("staging", &path, true, detail), Settle::Unlink(path)));
+            }
+        }
+    }
+
+    /// The marker of an administrative directory, if it is of this log.
+    fn marker(&self, admin: &Path) -> Option<Marker> {
+        let marker = Marker::read(admin).ok().flatten()?;
+        (marker.log == self.world.log_id).then_some(marker)
+    }
+
+    /// The environment that a marker names, and whether the marker's incarnation is over.
+    fn incarnation(&self, marker: &Marker) -> (Option<&Environment>, bool) {
+        let id = EnvironmentId::parse(&marker.environment).ok();
+        let env = id.and_then(|id| self.state.environment(&id));
+        let over = env.is_some_and(|e| {
+            e.incarnation > marker.incarnation
+                || (e.incarnation == marker.incarnation && !e.is_live())
+        });
+        (env, over)
+    }
+
+    /// Processes with our marker whose environment is over.
+    fn processes(&self, found: &mut Vec<(Finding, Settle)>) {
+        let root = self.world.layout.worktrees();
+        let mut prefix = b"GROUNDSKEEPER_PATH=".to_vec();
+        prefix.extend(paths::to_host(&root).0);
+        for pid in table::pids() {
+            let Some(path) = table::variable(pid, &prefix) else { continue };
+            let live = self.state.environments().any(|e| {
+                e.is_live()
+                    && e.plan.path.as_bytes()
+                        == path.strip_prefix(b"GROUNDSKEEPER_PATH=".as_slice()).unwrap_or_default()
+            });
+            let Some(process) = table::read(pid).filter(|_| !live) else { continue };
+            let detail = format!("{}: its environment is over; end it by hand", process.name);
+            let place = PathBuf::from(format!("/proc/{pid}"));
+            found.push((finding("process", &place, false, detail), Settle::No));
+        }
+    }
+}
+
+fn finding(kind: &str, path: &Path, ours: bool, detail: String) -> Finding {
+    Finding { kind: kind.to_owned(), path: paths::to_host(path), ours, settled: false, detail }
+}
+
+/// Names and paths in a folder, in order; a folder that is not there has none.
+fn entries(folder: &Path) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut all: Vec<(String, PathBuf)> =
+        entries.map(|e| (e.file_name().to_string_lossy().into_owned(), e.path())).collect();
+    all.sort();
+    all
+}
