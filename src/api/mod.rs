@@ -14,4 +14,6 @@ pub mod problem;
 pub mod routes;
 pub mod types;
 
+mod trust;
+
 pub use routes::{App, openapi, router};

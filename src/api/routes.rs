@@ -22,22 +22,22 @@ use utoipa::OpenApi;
 use super::problem::{Refusal, invalid};
 use super::types::{
     DaemonView, EnvironmentView, ListQuery, NewEnvironment, NewLease, Problem, RemoveQuery,
-    RemovedView, TrustRequest, TrustView, WaitQuery,
+    RemovedView, WaitQuery,
 };
 use super::{inside, kept};
 use crate::config::Config;
 use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
 use crate::core::policy::BranchPolicy;
 use crate::core::{
-    Code, Command, Environment, EnvironmentId, Fault, HostPath, LeaseId, Phase, RequestId, Seq,
-    Time, destroyed, not_found,
+    Code, Command, Environment, EnvironmentId, Fault, LeaseId, Phase, RequestId, Seq, Time,
+    destroyed, not_found,
 };
 use crate::engine::Handle;
 use crate::record::rfc3339;
 use crate::world::cancel::Cancel;
 use crate::world::discover::Known;
 use crate::world::layout::Layout;
-use crate::world::{World, hook, paths};
+use crate::world::{World, paths};
 
 /// Largest request body in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -99,8 +99,8 @@ pub(super) type Shared = State<Arc<App>>;
         cancel,
         lease,
         release,
-        trust_show,
-        trust_set,
+        super::trust::show,
+        super::trust::set,
         daemon,
         shutdown,
         super::events::events,
@@ -149,7 +149,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/rescues/{id}/{incarnation}", delete(kept::drop_rescue))
         .route("/v1/sweep", post(kept::sweep))
         .route("/v1/leases/{id}", delete(release))
-        .route("/v1/trust", get(trust_show).put(trust_set))
+        .route("/v1/trust", get(super::trust::show).put(super::trust::set))
         .route("/v1/events", get(super::events::events))
         .route("/v1/daemon", get(daemon))
         .route("/v1/shutdown", post(shutdown))
@@ -348,7 +348,7 @@ async fn plan(app: &Arc<App>, id: &EnvironmentId, wanted: &NewEnvironment) -> Re
     })
 }
 
-async fn discover(app: &Arc<App>, repo: &str) -> Result<Repository, Fault> {
+pub(super) async fn discover(app: &Arc<App>, repo: &str) -> Result<Repository, Fault> {
     let path = PathBuf::from(repo);
     if !path.is_absolute() {
         return Err(invalid(format!("repo must be an absolute path, not {repo:?}")));
@@ -522,51 +522,6 @@ async fn release(State(app): Shared, Named(id): Named) -> Answer<StatusCode> {
     let lease = LeaseId::parse(&id).map_err(|e| invalid(format!("lease id: {e}")))?;
     app.handle.submit(Command::Release { lease }).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// What is trusted in a repository, and the hook it has now.
-#[utoipa::path(get, path = "/v1/trust", params(("repo" = String, Query, description = "a directory in it")),
-    responses(
-    (status = 200, body = TrustView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn trust_show(
-    State(app): Shared,
-    Params(query): Params<TrustRequest>,
-) -> Answer<Json<TrustView>> {
-    Ok(Json(trust_view(&app, &query.repo).await?))
-}
-
-async fn trust_view(app: &Arc<App>, repo: &str) -> Result<TrustView, Fault> {
-    let repository = discover(app, repo).await?;
-    let source = paths::from_host(&repository.source);
-    let hook = source.join(&app.config.setup_path);
-    let found = !source.as_os_str().is_empty() && hook.symlink_metadata().is_ok();
-    let shown = found.then(|| hook.display().to_string());
-    let hash = if found { Some(blocking(move || hook::hash(&hook)).await?) } else { None };
-    let common: HostPath = repository.common_dir;
-    let trusted = app.handle.view(|state| state.trusted(&common).to_vec());
-    Ok(TrustView { repo: common.to_string(), trusted, hook: shown, hash })
-}
-
-/// Trusts the hook with the given hash, or takes all trust back.
-#[utoipa::path(put, path = "/v1/trust", request_body = TrustRequest, responses(
-    (status = 200, body = TrustView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn trust_set(
-    State(app): Shared,
-    Extension(actor): Extension<Actor>,
-    Body(wanted): Body<TrustRequest>,
-) -> Answer<Json<TrustView>> {
-    let repository = discover(&app, &wanted.repo).await?.common_dir;
-    let command = match wanted.hash {
-        Some(hash) if hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            Command::Trust { repository, hash: hash.to_ascii_lowercase(), actor }
-        }
-        Some(_) => return Err(invalid("hash is not a SHA-256 in hex").into()),
-        None => Command::Distrust { repository, actor },
-    };
-    app.handle.submit(command).await?;
-    Ok(Json(trust_view(&app, &wanted.repo).await?))
 }
 
 /// What the daemon says of itself.

@@ -138,7 +138,7 @@ pub enum Verb {
     Gc(Gc),
     /// How much space environments and trash take
     Df,
-    /// Drop what tools rebuild (target, node_modules, ...) and keep the rest
+    /// Drop what tools rebuild, such as build output and packages, and keep the rest
     Clean {
         /// Its name
         id: String,

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::event::{
     AttemptFailed, Base, EnvironmentAdopted, Event, LeaseGranted, Plan, ProvisionFailed,
-    ProvisionRequested, Record, RestoreFrom, RestoreRequested, Restored, RolledBack,
+    ProvisionRequested, Record, RepositoryTrusted, RestoreFrom, RestoreRequested, Restored,
+    RolledBack, Tombstoned,
 };
 use super::fault::{Code, Fault};
 use super::id::{EnvironmentId, RequestId, Seq, Time};
@@ -22,6 +23,10 @@ impl State {
         self.at = record.at;
         self.boot = record.boot;
         let at = At { seq: record.seq, time: record.at };
+        if let Some(subject) = record.event.remains() {
+            self.apply_to_remains(at, subject, &record.event);
+            return;
+        }
         match &record.event {
             Event::DaemonStarted(_) => {
                 self.disturb();
@@ -48,24 +53,6 @@ impl State {
             }
             Event::RolledBack(e) => self.rolled_back(at, e),
             Event::EnvironmentAdopted(e) => self.adopted(at, e),
-            Event::TrashMeasured(e) => {
-                self.apply_to_remains(at, (&e.environment, e.incarnation), &record.event);
-            }
-            Event::PurgeDecided(e) => {
-                self.apply_to_remains(at, (&e.environment, e.incarnation), &record.event);
-            }
-            Event::TrashPurged(e) => {
-                self.apply_to_remains(at, (&e.environment, e.incarnation), &record.event);
-            }
-            Event::RemainsAttemptFailed(e) => {
-                self.apply_to_remains(at, (&e.environment, e.incarnation), &record.event);
-            }
-            Event::RescueDropRequested(e) => {
-                self.apply_to_remains(at, (&e.environment, e.incarnation), &record.event);
-            }
-            Event::RescueDropped(e) => {
-                self.apply_to_remains(at, (&e.environment, e.incarnation), &record.event);
-            }
             Event::SweepRequested(e) => {
                 let owed = Owed::new(Step::Sweep, at);
                 let seen_only = e.actor.door == "daemon";
@@ -78,33 +65,37 @@ impl State {
             Event::LeaseGranted(e) => self.lease_granted(at, e),
             Event::LeaseReleased(e) => drop(self.leases.remove(&e.lease)),
             Event::LeaseExpired(e) => drop(self.leases.remove(&e.lease)),
-            Event::RepositoryTrusted(e) => {
-                let hashes = self.trust.entry(e.repository.clone()).or_default();
-                hashes.retain(|h| *h != e.hash);
-                hashes.push(e.hash.clone());
-                if hashes.len() > policy::TRUSTED_HASHES_MAX {
-                    hashes.remove(0);
-                }
-            }
+            Event::RepositoryTrusted(e) => self.trusted_now(e),
             Event::RepositoryDistrusted(e) => drop(self.trust.remove(&e.repository)),
             Event::DestroyRequested(e) => {
                 self.remember(e.request.as_ref(), &e.environment, "destroy", at.seq);
                 self.with(at, &e.environment, |env| env.destroy_requested(at, e));
             }
-            Event::Tombstoned(e) => {
-                self.leases.retain(|_, lease| lease.environment != e.environment);
-                let env = self.environments.get(&e.environment);
-                let trash = env.and_then(|e| e.teardown.as_ref()).and_then(|t| t.trash.clone());
-                let remains = env.and_then(|env| Remains::of(env, at, trash));
-                self.keep_remains(remains);
-                self.with(at, &e.environment, |env| env.tombstoned(at, &e.leftovers));
-            }
+            Event::Tombstoned(e) => self.tombstoned(at, e),
             other => {
                 if let Some(id) = other.environment() {
                     self.with(at, id, |env| env.apply(at, other));
                 }
             }
         }
+    }
+
+    fn trusted_now(&mut self, e: &RepositoryTrusted) {
+        let hashes = self.trust.entry(e.repository.clone()).or_default();
+        hashes.retain(|h| *h != e.hash);
+        hashes.push(e.hash.clone());
+        if hashes.len() > policy::TRUSTED_HASHES_MAX {
+            hashes.remove(0);
+        }
+    }
+
+    fn tombstoned(&mut self, at: At, e: &Tombstoned) {
+        self.leases.retain(|_, lease| lease.environment != e.environment);
+        let env = self.environments.get(&e.environment);
+        let trash = env.and_then(|e| e.teardown.as_ref()).and_then(|t| t.trash.clone());
+        let remains = env.and_then(|env| Remains::of(env, at, trash));
+        self.keep_remains(remains);
+        self.with(at, &e.environment, |env| env.tombstoned(at, &e.leftovers));
     }
 
     fn with(&mut self, at: At, id: &EnvironmentId, change: impl FnOnce(&mut Environment)) {

@@ -57,7 +57,7 @@ impl State {
             }
             Command::Clean { environment, actor } => self.decide_clean(environment, actor),
             Command::EmptyTrash { environment, actor } => {
-                self.decide_empty_trash(environment.as_ref(), &actor)
+                Ok(self.decide_empty_trash(environment.as_ref(), &actor))
             }
             Command::DiskLow => Ok(self.decide_disk_low()),
             Command::DropRescue { environment, incarnation, actor } => {

@@ -46,20 +46,17 @@ pub(super) fn small_step(traces: &mut Traces, env: Option<&Environment>, step: S
         }
         (Step::Restore, 1) => traces.registration = true,
         (Step::Restore, 2) => traces.branch = true,
+        (Step::RollBack | Step::MoveToTrash, 0) if !traces.directory => {}
         (Step::RollBack, 0) if from.trash.is_some() => {
-            if traces.directory {
-                let work = traces.take();
-                traces.trash.insert(from.incarnation, work);
-            }
+            let work = traces.take();
+            traces.trash.insert(from.incarnation, work);
         }
         (Step::Rescue, 0) if !traces.work.is_empty() => {
             traces.rescued.insert(life, traces.work.clone());
         }
         (Step::RollBack | Step::MoveToTrash, 0) => {
-            if traces.directory {
-                let work = traces.take();
-                traces.trash.insert(life, work);
-            }
+            let work = traces.take();
+            traces.trash.insert(life, work);
         }
         (Step::RollBack, 1) | (Step::Unregister, 0) => traces.registration = false,
         (Step::RollBack, 2) | (Step::SettleBranch, 0) => traces.branch = false,

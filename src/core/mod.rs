@@ -30,6 +30,8 @@ mod settle;
 mod teardown;
 
 #[cfg(test)]
+mod acts;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod laws;

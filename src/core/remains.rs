@@ -317,12 +317,9 @@ impl State {
         &self,
         only: Option<&EnvironmentId>,
         actor: &Actor,
-    ) -> Decision {
+    ) -> Vec<Event> {
         let wanted = self.remains().filter(|r| only.is_none_or(|id| *id == r.id));
-        Ok(wanted
-            .filter(|r| r.is_kept())
-            .map(|r| r.purge("request", Some(actor.clone())))
-            .collect())
+        wanted.filter(|r| r.is_kept()).map(|r| r.purge("request", Some(actor.clone()))).collect()
     }
 
     /// Lets go of a rescue's ref.

@@ -68,6 +68,7 @@ fn worktree() -> Worktree {
 /// One event of every kind, with every field set to something that is not its default.
 pub(super) fn samples() -> Vec<Event> {
     let mut all = daemon_and_provision();
+    all.extend(ends_of_provision());
     all.extend(teardown_and_rest());
     all.extend(steps_of_teardown());
     all.extend(remains());
@@ -125,6 +126,12 @@ fn daemon_and_provision() -> Vec<Event> {
             report: SetupReport { millis: 1_500, output_bytes: 42, transcript: "/t/demo.1".into() },
         }
         .into(),
+    ]
+}
+
+fn ends_of_provision() -> Vec<Event> {
+    let (environment, actor) = (env(), actor());
+    vec![
         EnvironmentReady { environment: environment.clone() }.into(),
         ProvisionFailed {
             environment: environment.clone(),

@@ -31,6 +31,9 @@ pub(super) fn clean(task: &Task<'_>) -> Result<Outcome, Fault> {
     let root = task.layout().worktrees();
     marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
     let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(git::LONG);
+    // What an interrupted attempt had moved away already.
+    let mut pace = Pace::new(task.cancel);
+    unlink::tree(&aside(task), &mut |_| pace.breathe())?;
     let (mut names, mut total) = (Vec::new(), Size::default());
     for path in rebuildable(&git)? {
         let whole = target.join(&path);
@@ -86,15 +89,18 @@ fn not_in_use(task: &Task<'_>, path: &Path) -> Result<(), Fault> {
         .with_evidence(lines))
 }
 
-fn drop_one(task: &Task<'_>, path: &Path) -> Result<Size, Fault> {
+/// Where something is between the worktree and its end.
+fn aside(task: &Task<'_>) -> PathBuf {
     let env = task.env();
+    task.layout().trash().join(format!(".clean-{}.{}", env.id, env.incarnation))
+}
+
+fn drop_one(task: &Task<'_>, path: &Path) -> Result<Size, Fault> {
     let mut pace = Pace::new(task.cancel);
     let size = size::of(path, &|_| false, &mut |_| pace.breathe())?;
     // Out of the worktree first: a build that starts now must not find half of it.
-    let name = format!(".clean-{}.{}", env.id, env.incarnation);
-    let aside = task.layout().trash().join(name);
+    let aside = aside(task);
     if path.is_dir() && !path.is_symlink() {
-        unlink::tree(&aside, &mut |_| pace.breathe())?;
         removal::rename(path, &aside)?;
         point("clean.moved_one");
         unlink::tree(&aside, &mut |_| pace.breathe())?;

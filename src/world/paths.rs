@@ -40,7 +40,6 @@ pub fn fault(what: &str, path: &Path, error: &io::Error) -> Fault {
         K::ResourceBusy | K::DirectoryNotEmpty | K::Interrupted | K::WouldBlock => {
             (Code::Io, "something uses the path; it is tried again", true)
         }
-        K::AlreadyExists => (Code::PathExists, "something is there already; move it away", false),
         K::CrossesDevices => (Code::Io, "keep the whole data directory on one file system", false),
         _ => (Code::Io, "see the cause", false),
     };

@@ -86,7 +86,7 @@ impl World {
     /// When its directory cannot be looked at, or `cancel` says stop.
     pub fn usage(&self, env: &Environment, cancel: &Cancel) -> Result<Usage, Fault> {
         let target = paths::from_host(&env.plan.path);
-        let mut each = |count: u64| if count % 256 == 0 { cancel.check() } else { Ok(()) };
+        let mut each = |count: u64| if count.is_multiple_of(256) { cancel.check() } else { Ok(()) };
         let total = size::of(&target, &|_| false, &mut each)?;
         let mut rebuildable = Size::default();
         let git = Git::at(&target, None, cancel).within(git::LONG);

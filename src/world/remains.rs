@@ -176,7 +176,7 @@ impl<'a> Pace<'a> {
     /// When it is cancelled.
     pub(super) fn breathe(&mut self) -> Result<(), Fault> {
         self.count += 1;
-        if self.count % BREATH_EVERY == 0 {
+        if self.count.is_multiple_of(BREATH_EVERY) {
             // Woken early by a request to stop.
             let pause = self.since.elapsed().min(BREATH_MAX);
             drop(exec::poll_all(&[self.cancel.as_fd()], pause));

@@ -86,7 +86,13 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
         },
         renamed => renamed.map_err(io::Error::from),
     };
-    renamed.map_err(paths::failed("move", from))
+    renamed.map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => {
+            let message = format!("{} is in the way", to.display());
+            Fault::new(Code::PathExists, message, "look at it, and move it away").because(e)
+        }
+        _ => paths::fault("move", from, &e),
+    })
 }
 
 /// Deletes what is in a directory, but not the directory.

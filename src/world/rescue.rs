@@ -97,7 +97,7 @@ impl Saver<'_> {
             holds.push("the index".to_owned());
         }
         self.others(&mut parents, &mut holds);
-        self.finish(index, &working, parents, holds, lacks)
+        self.finish(index, &working, &parents, holds, lacks)
     }
 
     /// The directory is gone, but there may be commits.
@@ -106,14 +106,14 @@ impl Saver<'_> {
         let tree = self.tree_of(&head)?;
         let (mut parents, mut holds) = (vec![head], Vec::new());
         self.others(&mut parents, &mut holds);
-        self.finish(&self.admin.join("index"), &tree, parents, holds, Vec::new())
+        self.finish(&self.admin.join("index"), &tree, &parents, holds, Vec::new())
     }
 
     fn finish(
         &self,
         index: &Path,
         tree: &str,
-        parents: Vec<String>,
+        parents: &[String],
         mut holds: Vec<String>,
         lacks: Vec<String>,
     ) -> Result<Option<Rescue>, Fault> {
@@ -128,7 +128,7 @@ impl Saver<'_> {
             return Ok(None);
         }
         let message = message(env, &holds);
-        let commit = self.commit(index, tree, &parents, &message)?;
+        let commit = self.commit(index, tree, parents, &message)?;
         let reference = reference(&env.id, env.incarnation);
         Ok(Some(Rescue { reference, commit, holds, lacks }))
     }
@@ -277,7 +277,7 @@ impl Saver<'_> {
 
 fn message(env: &crate::core::Environment, holds: &[String]) -> String {
     let head = format!("rescue of {}, incarnation {}", env.id, env.incarnation);
-    let list: String = holds.iter().map(|h| format!("holds: {h}\n")).collect();
+    let list = holds.iter().fold(String::new(), |list, h| list + &format!("holds: {h}\n"));
     format!(
         "{head}\n\n{list}branch: {}\npath: {}\n\nThe first parent is HEAD. The tree is the working \
          tree, without what git ignores.\n",

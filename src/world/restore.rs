@@ -222,7 +222,9 @@ impl Restore<'_> {
 pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
     let restore = Restore::of(task);
     let (old, new) = (&restore.old, &restore.new);
-    if let Some(found) = marker::identity(&restore.target)? {
+    // Still in the trash: whatever stands in its place is not what was taken from there.
+    let taken = marker::identity(&restore.trash)?.is_none();
+    if taken && let Some(found) = marker::identity(&restore.target)? {
         let mut markers = [&new.published, &new.staged].into_iter();
         let marker = markers.find_map(|dir| Marker::read(dir).ok().flatten());
         let root = task.layout().worktrees();

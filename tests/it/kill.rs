@@ -13,11 +13,12 @@ use groundskeeper::killpoint::POINTS;
 
 use crate::support::{Bench, Daemon, pass, wait_for};
 
-/// A repository that makes every step happen: included files, a hook, and a hook that fails.
+/// A repository that makes every step happen: included files, hooks, and a hook that fails.
 fn scene(bench: &Bench) -> std::path::PathBuf {
     let repo = bench.repo("project", 5);
-    bench.write(&repo.join(".gitignore"), "*.env\n");
+    bench.write(&repo.join(".gitignore"), "*.env\ntarget/\n");
     bench.write(&repo.join(".worktreeinclude"), "*.env\n");
+    bench.teardown_hook(&repo, "#!/bin/sh\necho down\n");
     bench.hook(
         &repo,
         "#!/bin/sh\ncase $GROUNDSKEEPER_ENV in bad*) echo no >&2; exit 1;; esac\necho ok\n",
@@ -52,9 +53,52 @@ fn main_job(bench: &Bench, repo: &Path) -> BTreeMap<&'static str, &'static str> 
     if quiet(bench, &["rm", "two"]) {
         acknowledged.insert("two", "tombstoned");
     }
+    quiet(bench, &["exec", "one", "--", "true"]);
     quiet(bench, &["lease", "one", "--for", "1h"]);
+    removal_and_back(bench, repo, &mut acknowledged);
     acknowledged
 }
+
+/// Everything that can happen after a removal.
+fn removal_and_back(
+    bench: &Bench,
+    repo: &str,
+    acknowledged: &mut BTreeMap<&'static str, &'static str>,
+) {
+    let place = bench.data().join("worktrees/three/project");
+    quiet(bench, &["trust", "--repo", repo, "--hash", &bench.teardown_hash(Path::new(repo))]);
+    if quiet(bench, &["new", "three", "--repo", repo]) {
+        acknowledged.insert("three", "ready");
+        bench.write(&place.join("target/debug/object"), "built\n");
+    }
+    quiet(bench, &["clean", "three"]);
+    if place.exists() {
+        bench.write(&place.join("notes/work"), WORK);
+    }
+    acknowledged.remove("three");
+    let removed = quiet(bench, &["rm", "three", "--force"]);
+    // Something that is not ours stands in its place: the restore must fail, and take nothing.
+    let foreign = place.join("foreign");
+    if removed {
+        bench.write(&foreign, "not ours\n");
+    }
+    quiet(bench, &["restore", "three"]);
+    if removed {
+        std::fs::remove_dir_all(place.parent().expect("a place")).expect("removed");
+    }
+    quiet(bench, &["rm", "three"]);
+    if quiet(bench, &["restore", "three", "--incarnation", "1"]) {
+        quiet(bench, &["rm", "three", "--force"]);
+    }
+    quiet(bench, &["trash", "empty"]);
+    quiet(bench, &["restore", "three"]);
+    std::fs::create_dir_all(bench.data().join("worktrees/two")).expect("a folder");
+    quiet(bench, &["sweep", "--apply"]);
+    drop(std::fs::remove_dir(bench.data().join("worktrees/two")));
+    quiet(bench, &["rescue", "drop", "three", "--incarnation", "1"]);
+}
+
+const WORK: &str = "work that nothing else has\n";
 
 /// The next daemon finishes what was begun, and nothing acknowledged is lost.
 fn rest_and_check(bench: &Bench, repo: &Path, acknowledged: &BTreeMap<&str, &str>) {

@@ -128,6 +128,22 @@ impl Bench {
         self.commit(repo, "hook");
     }
 
+    /// Commits an executable teardown hook.
+    pub(crate) fn teardown_hook(&self, repo: &Path, script: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = repo.join(".groundskeeper/teardown");
+        self.write(&path, script);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("mode");
+        self.commit(repo, "teardown hook");
+    }
+
+    /// The hash by which the teardown hook of a repository is trusted.
+    #[expect(clippy::unused_self, reason = "reads like the other questions")]
+    pub(crate) fn teardown_hash(&self, repo: &Path) -> String {
+        let hook = repo.join(".groundskeeper/teardown");
+        groundskeeper::world::hook::hash(&hook).expect("a hook")
+    }
+
     /// The command line, against this bench's data directory.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
@@ -217,6 +233,7 @@ impl Bench {
             entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
         };
         assert_eq!(names("worktrees"), places, "the managed root holds exactly what lives");
+        assert!(names("scratch").is_empty(), "temporary files are left: {:?}", names("scratch"));
         for name in names("trash") {
             assert!(!name.starts_with('.'), "a rollback was left in the trash: {name}");
         }

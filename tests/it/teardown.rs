@@ -88,7 +88,7 @@ fn commits_on_a_detached_head_get_a_ref() {
     let removed = bench.ok(&["rm", "demo", "--force"]);
     assert_eq!(removed["rescue"][0], "refs/groundskeeper/rescue/demo/1");
     bench.git(&repo, &["gc", "-q", "--prune=now"]);
-    assert_eq!(bench.git(&repo, &["rev-parse", "refs/groundskeeper/rescue/demo/1"]), commit);
+    assert_eq!(bench.git(&repo, &["rev-parse", "refs/groundskeeper/rescue/demo/1^1"]), commit);
     bench.check(&[&repo]);
 }
 

@@ -219,4 +219,18 @@ impl Event {
             | Self::Opaque(_) => return None,
         })
     }
+
+    /// The incarnation that is over and that the event is about, if it is about remains.
+    #[must_use]
+    pub fn remains(&self) -> Option<(&EnvironmentId, u32)> {
+        Some(match self {
+            Self::TrashMeasured(e) => (&e.environment, e.incarnation),
+            Self::PurgeDecided(e) => (&e.environment, e.incarnation),
+            Self::TrashPurged(e) => (&e.environment, e.incarnation),
+            Self::RemainsAttemptFailed(e) => (&e.environment, e.incarnation),
+            Self::RescueDropRequested(e) => (&e.environment, e.incarnation),
+            Self::RescueDropped(e) => (&e.environment, e.incarnation),
+            _ => return None,
+        })
+    }
 }

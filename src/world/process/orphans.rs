@@ -43,6 +43,9 @@ pub fn adopt_all() {
 }
 
 /// Starts a child that somebody will wait for. Nobody collects it in between.
+///
+/// # Errors
+/// What `spawn` says.
 pub fn start(
     spawn: impl FnOnce() -> std::io::Result<std::process::Child>,
 ) -> std::io::Result<std::process::Child> {

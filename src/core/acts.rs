@@ -1,0 +1,126 @@
+//! The random acts of which the laws' histories are made.
+
+use proptest::prelude::*;
+
+/// The environments of a history.
+pub(super) const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// What can happen in a history.
+#[derive(Debug, Clone)]
+pub(super) enum Act {
+    Provision {
+        who: usize,
+        keep: bool,
+        key: Option<u8>,
+    },
+    Destroy {
+        who: usize,
+        force: bool,
+        key: Option<u8>,
+    },
+    Cancel {
+        who: usize,
+    },
+    Lease {
+        who: usize,
+        lease: u8,
+        millis: u16,
+    },
+    Release {
+        lease: u8,
+    },
+    Start,
+    Work {
+        who: usize,
+        steps: u8,
+    },
+    Finish {
+        who: usize,
+        how: How,
+    },
+    Repeat {
+        who: usize,
+    },
+    Wait {
+        millis: u16,
+    },
+    Dirty {
+        who: usize,
+    },
+    Crash {
+        how_far: u8,
+    },
+    Restore {
+        who: usize,
+        life: Option<u32>,
+    },
+    Adopt {
+        who: usize,
+    },
+    Clean {
+        who: usize,
+    },
+    EmptyTrash {
+        who: Option<usize>,
+    },
+    DiskLow,
+    DropRescue {
+        who: usize,
+        life: u32,
+    },
+    Sweep,
+    /// All goes well for a while, so that histories get to what lies late in a life.
+    Flow {
+        rounds: u8,
+    },
+}
+
+/// How an effect ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    Well,
+    Transient,
+    Permanent,
+    WrongOutcome,
+}
+
+/// Any of them, the likelier ones more often.
+pub(super) fn act() -> impl Strategy<Value = Act> {
+    let who = 0..NAMES.len();
+    let key = proptest::option::weighted(0.2, 0..3_u8);
+    let life = 1..4_u32;
+    let how = prop_oneof![
+        8 => Just(How::Well),
+        2 => Just(How::Transient),
+        1 => Just(How::Permanent),
+        1 => Just(How::WrongOutcome),
+    ];
+    prop_oneof![
+        3 => (who.clone(), any::<bool>(), key.clone())
+            .prop_map(|(who, keep, key)| Act::Provision { who, keep, key }),
+        3 => (who.clone(), any::<bool>(), key)
+            .prop_map(|(who, force, key)| Act::Destroy { who, force, key }),
+        1 => who.clone().prop_map(|who| Act::Cancel { who }),
+        1 => (who.clone(), 0..3_u8, any::<u16>())
+            .prop_map(|(who, lease, millis)| Act::Lease { who, lease, millis }),
+        1 => (0..3_u8).prop_map(|lease| Act::Release { lease }),
+        6 => Just(Act::Start),
+        6 => (who.clone(), 0..4_u8).prop_map(|(who, steps)| Act::Work { who, steps }),
+        8 => (who.clone(), how).prop_map(|(who, how)| Act::Finish { who, how }),
+        1 => who.clone().prop_map(|who| Act::Repeat { who }),
+        3 => any::<u16>().prop_map(|millis| Act::Wait { millis }),
+        2 => who.clone().prop_map(|who| Act::Dirty { who }),
+        4 => (who.clone(), proptest::option::of(life.clone()))
+            .prop_map(|(who, life)| Act::Restore { who, life }),
+        1 => prop_oneof![
+            who.clone().prop_map(|who| Act::Adopt { who }),
+            who.clone().prop_map(|who| Act::Clean { who }),
+            proptest::option::of(who.clone()).prop_map(|who| Act::EmptyTrash { who }),
+            Just(Act::DiskLow),
+            (who, life).prop_map(|(who, life)| Act::DropRescue { who, life }),
+            Just(Act::Sweep),
+        ],
+        2 => (0..4_u8).prop_map(|how_far| Act::Crash { how_far }),
+        5 => (1..8_u8).prop_map(|rounds| Act::Flow { rounds }),
+    ]
+}
