@@ -65,6 +65,8 @@ pub fn run(data_dir: &Path) -> Result<(), Fault> {
     let log_id = world.log_id().to_owned();
     orphans::adopt_all();
     let (engine, handle) = Engine::new(journal, found.state, Arc::clone(&world));
+    let groups = world.cgroups().clone();
+    let engine = engine.with_low_disk(config.low_disk_gigabytes.saturating_mul(1 << 30));
     let (thread, ended, priority) = start(engine, config.retention())?;
     let about = About { git, log_id, started: now(), priority };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -81,6 +83,7 @@ pub fn run(data_dir: &Path) -> Result<(), Fault> {
     let outcome = thread.join();
     drop(paths::remove_file_if_any(&door::address(&layout)));
     drop(paths::remove_file_if_any(&layout.daemon_info()));
+    groups.remove_empty();
     served?;
     match outcome {
         Ok(Ended::Orderly) => Ok(()),

@@ -271,6 +271,12 @@ impl State {
         }
     }
 
+    /// Whether there is something in the trash that could make room.
+    #[must_use]
+    pub fn has_trash(&self) -> bool {
+        self.remains().any(Remains::is_kept)
+    }
+
     /// Whether the trash holds more bytes than it may.
     pub(super) fn trash_is_over(&self) -> bool {
         let sizes = self.remains().filter(|r| r.is_kept()).filter_map(|r| r.size);

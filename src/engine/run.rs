@@ -19,6 +19,8 @@ use crate::world::World;
 pub const MAILBOX_MAX: usize = 1_024;
 /// Most commands that one commit takes.
 const BATCH_MAX: usize = 1_024;
+/// How often the free space is looked at while there is something in the trash.
+const SPACE_EVERY: Duration = Duration::from_secs(60);
 /// Silence after which the log is made fast to open.
 const IDLE: Duration = Duration::from_millis(200);
 /// Longest time that running effects get to end at a shutdown.
@@ -79,6 +81,13 @@ impl Engine {
         (engine, handle)
     }
 
+    /// Sets the free bytes below which the trash is emptied early, the oldest first.
+    #[must_use]
+    pub fn with_low_disk(mut self, bytes: u64) -> Self {
+        self.space.set_low(bytes);
+        self
+    }
+
     /// Runs until a shutdown or a storage failure. `started` is decided before anything else.
     #[must_use]
     pub fn run(mut self, started: Command) -> Ended {
@@ -111,6 +120,9 @@ impl Engine {
             if self.state.next_deadline(Time(0)).is_some_and(|t| t <= self.now()) {
                 self.decide(&mut batch, Command::Tick, None);
             }
+            if self.state.has_trash() && self.stopping.is_none() && self.space.is_low() {
+                self.decide(&mut batch, Command::DiskLow, None);
+            }
             self.finish(batch)?;
             if last_work.elapsed() >= IDLE {
                 self.journal.checkpoint()?;
@@ -134,7 +146,8 @@ impl Engine {
             .as_ref()
             .map_or(FOREVER, |(_, since)| DRAIN_LIMIT.saturating_sub(since.elapsed()));
         let again = if self.driver.is_stuck() { Duration::from_secs(1) } else { FOREVER };
-        deadline.min(idle).min(drain).min(again)
+        let space = if self.state.has_trash() { SPACE_EVERY } else { FOREVER };
+        deadline.min(idle).min(drain).min(again).min(space)
     }
 
     fn is_over(&self) -> bool {

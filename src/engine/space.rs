@@ -64,12 +64,23 @@ fn free_below(root: &Path) -> u64 {
 pub(super) struct Space {
     path: PathBuf,
     seen: Option<(Instant, u64)>,
+    low: u64,
 }
 
 impl Space {
     pub(super) fn new(path: &Path) -> Self {
         set_aside(path);
-        Self { path: path.to_owned(), seen: None }
+        Self { path: path.to_owned(), seen: None, low: 0 }
+    }
+
+    /// Free bytes below which what is kept in the trash has to make room.
+    pub(super) fn set_low(&mut self, bytes: u64) {
+        self.low = bytes;
+    }
+
+    /// Whether what is kept in the trash has to make room.
+    pub(super) fn is_low(&mut self) -> bool {
+        self.free() < self.low
     }
 
     /// Makes sure that a commit finds the little space that it needs.

@@ -75,7 +75,9 @@ impl World {
             return Err(Fault::new(Code::InvalidRequest, message, "start it again"));
         };
         // Without groups, the marker and the recorded id have to do.
-        drop(self.cgroups.add(&env.id, env.incarnation, pid));
+        if let Err(e) = self.cgroups.add(&env.id, env.incarnation, pid) {
+            tracing::debug!(error = %e, pid, "no group for a command");
+        }
         let (started, name) = (process.started, process.name);
         Ok(ProcessSeen { pid, started, name, why: "started".to_owned() })
     }

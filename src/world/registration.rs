@@ -100,9 +100,15 @@ pub(super) fn put_away_stranded(published: &Path) -> Result<(), Fault> {
     let common = published.parent().and_then(Path::parent).unwrap_or(published);
     let folder = common.join("groundskeeper");
     std::fs::create_dir_all(&folder).map_err(paths::failed("create", &folder))?;
-    let mut name = published.file_name().unwrap_or_default().to_owned();
-    name.push(".removed");
-    removal::rename(published, &folder.join(name))
+    let name = published.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // The name may be taken by the one that was put away when the worktree went.
+    let names = (1..=RACES_MAX).map(|n| format!("{name}.{n}.removed"));
+    let mut free = names.map(|name| folder.join(name)).filter(|path| !path.exists());
+    let path = free.next().ok_or_else(|| {
+        let message = format!("{} holds too many of {name}", folder.display());
+        Fault::new(Code::LimitReached, message, "look at them, and remove them")
+    })?;
+    removal::rename(published, &path)
 }
 
 /// Deletes a registration that was put away: what it was kept for is gone.

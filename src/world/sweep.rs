@@ -223,12 +223,24 @@ impl Task<'_> {
             let Some(marker) = self.marker(&path) else { continue };
             let (env, over) = self.incarnation(&marker);
             let half = name.ends_with(".new") || name.ends_with(".gone");
+            if name.ends_with(".removed") && over && !self.is_kept_for_restore(&marker) {
+                let detail = format!("kept for a restore of {}, which is gone", marker.environment);
+                found.push((finding("staging", &path, true, detail), Settle::Unlink(path)));
+                continue;
+            }
             let restored = self.state.remains().any(|r| r.restoring.is_some());
             if half && env.is_some() && over && !restored {
                 let detail = format!("half-made, of {}", marker.environment);
                 found.push((finding("staging", &path, true, detail), Settle::Unlink(path)));
             }
         }
+    }
+
+    /// Whether a registration that was put away belongs to a directory in the trash.
+    fn is_kept_for_restore(&self, marker: &Marker) -> bool {
+        let id = EnvironmentId::parse(&marker.environment).ok();
+        let remains = id.and_then(|id| self.state.remains_of(&id, marker.incarnation));
+        remains.is_some_and(|r| r.trash.is_some() || r.restoring.is_some())
     }
 
     /// The marker of an administrative directory, if it is of this log.

@@ -4,7 +4,8 @@
 //! environment, and the kernel ends all of it at once. Where there is no cgroup v2 that we may
 //! write to, nothing here fails: the other ways of finding processes have to do.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::core::EnvironmentId;
@@ -19,12 +20,12 @@ pub struct Cgroups {
 }
 
 impl Cgroups {
-    /// Looks for a place and makes a folder for one log there.
+    /// Looks for a place for the groups of one log. Nothing is made before it is needed.
     #[must_use]
     pub fn find(log_id: &str) -> Self {
         let short = log_id.get(..8).unwrap_or(log_id);
-        let root = own_group().map(|own| own.join(format!("groundskeeper-{short}")));
-        Self { root: root.filter(|root| make(root).is_ok() && is_usable(root)) }
+        let own = own_group().filter(|own| may_write(own));
+        Self { root: own.map(|own| own.join(format!("groundskeeper-{short}"))) }
     }
 
     /// Whether there is a place for groups.
@@ -43,8 +44,11 @@ impl Cgroups {
     /// When there is no place for groups, or the system says no.
     pub fn add(&self, id: &EnvironmentId, incarnation: u32, pid: u32) -> io::Result<()> {
         let group = self.of(id, incarnation).ok_or(io::ErrorKind::Unsupported)?;
+        make(group.parent().unwrap_or(&group))?;
         make(&group)?;
-        std::fs::write(group.join("cgroup.procs"), pid.to_string())
+        // Not made, not truncated: it is the kernel's file.
+        let mut procs = File::options().write(true).open(group.join("cgroup.procs"))?;
+        procs.write_all(pid.to_string().as_bytes())
     }
 
     /// The processes in the group of an environment.
@@ -64,7 +68,8 @@ impl Cgroups {
     pub fn kill(&self, id: &EnvironmentId, incarnation: u32) {
         if let Some(group) = self.of(id, incarnation) {
             // Before Linux 5.14 there is no such file; the processes are then ended one by one.
-            drop(std::fs::write(group.join("cgroup.kill"), "1"));
+            let kill = File::options().write(true).open(group.join("cgroup.kill"));
+            drop(kill.and_then(|mut kill| kill.write_all(b"1")));
         }
     }
 
@@ -90,13 +95,11 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A folder that was made in some other file system is not a group.
-fn is_usable(root: &Path) -> bool {
-    let usable = root.join("cgroup.procs").exists();
-    if !usable {
-        drop(std::fs::remove_dir(root));
-    }
-    usable
+/// Whether groups may be made here, and processes moved between them.
+fn may_write(own: &Path) -> bool {
+    use rustix::fs::{Access, access};
+    let procs = own.join("cgroup.procs");
+    access(own, Access::WRITE_OK).is_ok() && access(&procs, Access::WRITE_OK).is_ok()
 }
 
 /// Calls `visit` for a group and those inside it, inner ones first.

@@ -1,0 +1,172 @@
+//! What a removal saves under a ref, and what never becomes a git object.
+
+use std::path::Path;
+
+use crate::support::Bench;
+
+const REF: &str = "refs/groundskeeper/rescue/demo/1";
+
+/// All blobs of a repository that hold a text.
+fn blobs_with(bench: &Bench, repo: &Path, text: &str) -> Vec<String> {
+    let all = bench.git(repo, &["cat-file", "--batch-all-objects", "--batch-check"]);
+    let blobs = all.lines().filter(|l| l.contains(" blob ")).filter_map(|l| l.split(' ').next());
+    blobs
+        .filter(|oid| bench.git(repo, &["cat-file", "-p", oid]).contains(text))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_kind_of_work_is_held_and_secrets_are_not() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 5);
+    bench.write(&repo.join(".gitignore"), "*.secret\n");
+    bench.commit(&repo, "ignore");
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("committed"), "in a commit\n");
+    let commit = bench.commit(&path, "own work");
+    bench.write(&path.join("staged"), "as staged\n");
+    bench.git(&path, &["add", "staged"]);
+    bench.write(&path.join("staged"), "as edited\n");
+    bench.write(&path.join("README"), "changed\n");
+    bench.write(&path.join("deep/new file"), "untracked\n");
+    std::fs::remove_file(path.join("dir0/file1.txt")).expect("removed");
+    bench.git(&path, &["update-index", "--skip-worktree", "dir0/file2.txt"]);
+    bench.write(&path.join("dir0/file2.txt"), "hidden edit\n");
+    bench.write(&path.join("key.secret"), "TOP-SECRET-VALUE\n");
+    let index = std::fs::read(
+        repo.join(".git/worktrees")
+            .read_dir()
+            .expect("a folder")
+            .next()
+            .expect("one")
+            .expect("read")
+            .path()
+            .join("index"),
+    );
+    let index = index.expect("an index");
+
+    let removed = bench.ok(&["rm", "demo", "--force"]);
+    assert_eq!(removed["rescue"][0], REF, "{removed:#}");
+    bench.git(&repo, &["gc", "-q", "--prune=now"]);
+    bench.git(&repo, &["fsck", "--strict"]);
+    let show = |what: &str| bench.git(&repo, &["show", &format!("{REF}{what}")]);
+    assert_eq!(show(":README"), "changed");
+    assert_eq!(show(":staged"), "as edited");
+    assert_eq!(show(":deep/new file"), "untracked");
+    assert_eq!(show(":dir0/file2.txt"), "hidden edit");
+    assert_eq!(show("^2:staged"), "as staged", "the index is a commit of its own");
+    assert_eq!(bench.git(&repo, &["rev-parse", &format!("{REF}^1")]), commit);
+    let tree = bench.git(&repo, &["ls-tree", "-r", "--name-only", REF]);
+    assert!(!tree.contains("dir0/file1.txt") && !tree.contains("key.secret"), "{tree}");
+    assert_eq!(blobs_with(&bench, &repo, "TOP-SECRET-VALUE"), Vec::<String>::new());
+    // The worktree's own index went to the trash as it was.
+    let kept = repo.join(".git/groundskeeper").read_dir().expect("a folder").next().expect("one");
+    assert_eq!(std::fs::read(kept.expect("read").path().join("index")).expect("read"), index);
+    let shown = bench.ok(&["rescue", "show", "demo"]);
+    assert!(shown["holds"].to_string().contains("the index"), "{shown:#}");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn operations_in_progress_and_stashes_are_held() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("README"), "stashed\n");
+    bench.git(&path, &["stash", "-q"]);
+    let stash = bench.git(&path, &["rev-parse", "refs/stash"]);
+    bench.git(&path, &["switch", "-q", "-c", "side"]);
+    bench.write(&path.join("README"), "side\n");
+    let side = bench.commit(&path, "side");
+    bench.git(&path, &["switch", "-q", "gk/demo"]);
+    bench.write(&path.join("README"), "ours\n");
+    let ours = bench.commit(&path, "ours");
+    assert!(!bench.git_raw(&path, &["merge", "-q", "side"]).status.success(), "it conflicts");
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.git(&repo, &["branch", "-D", "-q", "side"]);
+    bench.git(&repo, &["stash", "drop", "-q"]);
+    bench.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
+    bench.git(&repo, &["gc", "-q", "--prune=now"]);
+    for held in [&stash, &side, &ours] {
+        bench.git(&repo, &["merge-base", "--is-ancestor", held, REF]);
+    }
+    let text = bench.git(&repo, &["show", &format!("{REF}:README")]);
+    assert!(text.contains("<<<<<<<") && text.contains("side"), "{text}");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_rescue_is_kept_until_it_is_dropped() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("new"), "work\n");
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.ok(&["trash", "empty"]);
+    assert_eq!(bench.ok(&["trash", "ls"]).as_array().map(Vec::len), Some(0));
+    assert_eq!(bench.ok(&["rescue", "ls"]).as_array().map(Vec::len), Some(1));
+    let path =
+        bench.path("").join(bench.ok(&["restore", "demo"])["path"].as_str().expect("a path"));
+    assert_eq!(std::fs::read_to_string(path.join("new")).expect("back"), "work\n");
+    assert_eq!(bench.git(&path, &["status", "--porcelain"]), "?? new", "as it was: untracked");
+    bench.ok(&["rescue", "drop", "demo"]);
+    assert!(!bench.git_raw(&repo, &["rev-parse", "--verify", "-q", REF]).status.success());
+    let (code, error) = bench.refused(&["rescue", "drop", "demo"]);
+    assert_eq!((code, error["code"].as_str()), (3, Some("not_found")));
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn nothing_is_rescued_where_there_is_nothing() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.new_env("demo", &repo, &[]);
+    let removed = bench.ok(&["rm", "demo"]);
+    assert_eq!(removed["rescue"].as_array().map(Vec::len), Some(0), "{removed:#}");
+    let refs =
+        bench.git(&repo, &["for-each-ref", "--format=%(refname)", "refs/groundskeeper/rescue"]);
+    assert_eq!(refs, "");
+}
+
+#[test]
+fn content_that_is_merged_in_another_form_is_no_loss() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let squash = bench.new_env("squash", &repo, &[]);
+    for n in 0..3 {
+        bench.write(&squash.join("README"), &format!("line {n}\n"));
+        bench.commit(&squash, "step");
+    }
+    bench.git(&repo, &["merge", "-q", "--squash", "gk/squash"]);
+    bench.git(&repo, &["commit", "-q", "-m", "squashed"]);
+    // The branch it was merged into goes on, also in the same lines.
+    bench.write(&repo.join("README"), "line 2\nand more\n");
+    bench.commit(&repo, "later");
+    let picked = bench.new_env("picked", &repo, &[]);
+    bench.write(&picked.join("a"), "a\n");
+    let commit = bench.commit(&picked, "one");
+    bench.write(&repo.join("other"), "o\n");
+    bench.commit(&repo, "meanwhile");
+    bench.git(&repo, &["cherry-pick", &commit]);
+    let open = bench.new_env("open", &repo, &[]);
+    bench.write(&open.join("b"), "b\n");
+    bench.commit(&open, "not merged");
+
+    for id in ["squash", "picked"] {
+        let removed = bench.ok(&["rm", id]);
+        assert_eq!(removed["branch_deleted"], true, "{removed:#}");
+        assert_eq!(removed["rescue"].as_array().map(Vec::len), Some(1), "by hash it is held");
+    }
+    let (code, error) = bench.refused(&["rm", "open"]);
+    assert_eq!((code, error["code"].as_str()), (1, Some("unsafe_to_remove")));
+    assert!(error["evidence"].to_string().contains("unpushed: 1"), "{error:#}");
+    let kept = bench.ok(&["rm", "open", "--force"]);
+    assert_eq!(kept["branch_deleted"], false, "{kept:#}");
+    bench.ok(&["restore", "open"]);
+    let gone = bench.ok(&["rm", "open", "--force", "--branch", "delete"]);
+    assert_eq!(gone["branch_deleted"], true, "{gone:#}");
+    let rescue = gone["rescue"][0].as_str().expect("a ref");
+    assert_eq!(bench.git(&repo, &["show", &format!("{rescue}^1:b")]), "b");
+    bench.check(&[&repo]);
+}

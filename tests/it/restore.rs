@@ -1,0 +1,161 @@
+//! Having back what was removed: from the trash byte by byte, from the rescue when that is gone.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::support::{Bench, wait_for};
+
+/// Everything there is to know of a tree, but for git's pointer: content, modes, links, ages.
+fn snapshot(root: &Path) -> BTreeMap<PathBuf, (u32, i64, Vec<u8>)> {
+    let (mut seen, mut todo) = (BTreeMap::new(), vec![root.to_owned()]);
+    while let Some(path) = todo.pop() {
+        let found = path.symlink_metadata().expect("there");
+        let name = path.strip_prefix(root).expect("below").to_owned();
+        let content = if found.is_dir() {
+            todo.extend(path.read_dir().expect("read").map(|e| e.expect("an entry").path()));
+            Vec::new()
+        } else if found.is_symlink() {
+            path.read_link().expect("a link").into_os_string().into_encoded_bytes()
+        } else {
+            std::fs::read(&path).expect("read")
+        };
+        if name != Path::new(".git") {
+            // The root's own age changes with the pointer in it.
+            let age = if name == Path::new("") { 0 } else { found.mtime_nsec() + found.mtime() };
+            seen.insert(name, (found.mode(), age, content));
+        }
+    }
+    seen
+}
+
+fn index_of(bench: &Bench, path: &Path) -> Vec<u8> {
+    let dir = PathBuf::from(bench.git(path, &["rev-parse", "--absolute-git-dir"]));
+    std::fs::read(dir.join("index")).expect("an index")
+}
+
+fn dirty(bench: &Bench, path: &Path) {
+    bench.write(&path.join("README"), "edited\n");
+    bench.write(&path.join("staged"), "staged\n");
+    bench.git(path, &["add", "staged"]);
+    bench.write(&path.join("new dir/new"), "untracked\n");
+    bench.write(&path.join("data.db"), "rows\n");
+    std::fs::create_dir_all(path.join("empty")).expect("a folder");
+    std::os::unix::fs::symlink("../data.db", path.join("new dir/link")).expect("linked");
+    std::os::unix::fs::symlink("/nowhere", path.join("dangling")).expect("linked");
+    let mode = std::fs::Permissions::from_mode(0o555);
+    bench.write(&path.join("cache.db/module/file"), "read-only\n");
+    std::fs::set_permissions(path.join("cache.db/module"), mode).expect("mode");
+}
+
+fn scene() -> (Bench, PathBuf) {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 5);
+    bench.write(&repo.join(".gitignore"), "*.db\n");
+    bench.commit(&repo, "ignore");
+    (bench, repo)
+}
+
+#[test]
+fn the_trash_gives_everything_back_byte_by_byte() {
+    let (bench, repo) = scene();
+    let path = bench.new_env("demo", &repo, &[]);
+    dirty(&bench, &path);
+    let (before, index) = (snapshot(&path), index_of(&bench, &path));
+    let status = bench.git(&path, &["status", "--porcelain", "--ignored"]);
+    bench.ok(&["rm", "demo", "--force"]);
+    let (code, error) = bench.refused(&["show", "demo"]);
+    assert_eq!((code, error["code"].as_str()), (3, Some("environment_destroyed")));
+    assert!(error["hint"].as_str().is_some_and(|h| h.contains("restore demo")), "{error:#}");
+
+    let restored = bench.ok(&["restore", "demo"]);
+    assert_eq!(restored["incarnation"], 2, "a new life, {restored:#}");
+    assert_eq!(restored["path"], path.to_str().expect("text"));
+    assert_eq!(snapshot(&path), before);
+    assert_eq!(index_of(&bench, &path), index);
+    assert_eq!(bench.git(&path, &["status", "--porcelain", "--ignored"]), status);
+    assert_eq!(bench.git(&path, &["branch", "--show-current"]), "gk/demo");
+    assert!(bench.git(&repo, &["worktree", "list", "--porcelain"]).contains("incarnation 2"));
+    bench.git(&path, &["stash", "-q", "-u"]);
+    bench.ok(&["trash", "ls"]);
+    bench.check(&[&repo]);
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_branch_that_was_taken_meanwhile_is_not_touched() {
+    let (bench, repo) = scene();
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("work"), "w\n");
+    let work = bench.commit(&path, "work");
+    bench.ok(&["rm", "demo", "--force", "--branch", "delete"]);
+    bench.git(&repo, &["branch", "gk/demo", "main"]);
+    let other = bench.git(&repo, &["rev-parse", "gk/demo"]);
+    let restored = bench.ok(&["restore", "demo"]);
+    assert_eq!(restored["branch"], "gk/demo-restored-2");
+    assert_eq!(bench.git(&path, &["rev-parse", "HEAD"]), work);
+    assert_eq!(bench.git(&repo, &["rev-parse", "gk/demo"]), other);
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_new_environment_of_the_name_leaves_the_old_one_restorable() {
+    let (bench, repo) = scene();
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("first"), "1\n");
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.new_env("demo", &repo, &[]);
+    let (code, error) = bench.refused(&["restore", "demo"]);
+    assert_eq!((code, error["code"].as_str()), (1, Some("environment_exists")), "{error:#}");
+    bench.ok(&["rm", "demo"]);
+    bench.ok(&["restore", "demo", "--incarnation", "1"]);
+    assert!(path.join("first").exists());
+    let (code, _) = bench.refused(&["restore", "never"]);
+    assert_eq!(code, 3);
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn what_cannot_be_restored_stays_where_it_is() {
+    let (bench, repo) = scene();
+    let path = bench.new_env("demo", &repo, &[]);
+    dirty(&bench, &path);
+    let before = snapshot(&path);
+    bench.ok(&["rm", "demo", "--force"]);
+    // Something else stands in its place.
+    bench.write(&path.join("foreign"), "not ours\n");
+    let (_, error) = bench.refused(&["restore", "demo"]);
+    assert_eq!(error["code"], "path_exists", "{error:#}");
+    assert!(path.join("foreign").exists());
+    std::fs::remove_dir_all(path.parent().expect("a place")).expect("removed");
+    // Or the repository is gone, and comes back.
+    let aside = bench.path("aside");
+    std::fs::rename(&repo, &aside).expect("moved");
+    let (_, error) = bench.refused(&["restore", "demo"]);
+    assert_eq!(error["code"], "path_not_found", "{error:#}");
+    std::fs::rename(&aside, &repo).expect("moved back");
+    bench.ok(&["restore", "demo"]);
+    assert_eq!(snapshot(&path), before);
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn the_trash_is_unlinked_by_age_and_read_only_trees_as_well() {
+    let (bench, repo) = scene();
+    bench.write(&bench.path("home/.config/groundskeeper/config.toml"), "trash_days = 0\n");
+    let path = bench.new_env("demo", &repo, &[]);
+    dirty(&bench, &path);
+    let removed = bench.ok(&["rm", "demo", "--force"]);
+    let trash = PathBuf::from(removed["trash"].as_str().expect("a trash"));
+    wait_for("the unlink", || !trash.exists());
+    wait_for("the record", || bench.ok(&["trash", "ls"]).as_array().is_some_and(Vec::is_empty));
+    let events = bench.command(&["--json", "events"]).output().expect("runs");
+    let events = String::from_utf8_lossy(&events.stdout).into_owned();
+    assert!(events.contains("\"PurgeDecided\"") && events.contains("\"reason\":\"age\""));
+    // Its work is held all the same.
+    assert_eq!(bench.ok(&["rescue", "ls"]).as_array().map(Vec::len), Some(1));
+    assert!(!repo.join(".git/groundskeeper").exists(), "no registration is kept for nothing");
+    bench.check(&[&repo]);
+}

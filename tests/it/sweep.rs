@@ -1,0 +1,123 @@
+//! What crashes and others leave behind: named, and settled only when it is proven ours.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::{Bench, Daemon};
+
+fn find<'a>(report: &'a Value, path: &Path) -> &'a Value {
+    let list = report["findings"].as_array().expect("findings");
+    let found = list.iter().find(|f| f["path"] == path.to_str().expect("text"));
+    found.unwrap_or_else(|| panic!("{} is not in {report:#}", path.display()))
+}
+
+fn admin_of(bench: &Bench, path: &Path) -> PathBuf {
+    PathBuf::from(bench.git(path, &["rev-parse", "--absolute-git-dir"]))
+}
+
+#[test]
+fn a_healthy_host_has_nothing_to_sweep() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.new_env("demo", &repo, &[]);
+    bench.new_env("gone", &repo, &[]);
+    bench.ok(&["rm", "gone"]);
+    let report = bench.ok(&["sweep"]);
+    assert_eq!(report["found"], 0, "{report:#}");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn what_is_ours_is_settled_and_what_is_not_is_named() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.new_env("demo", &repo, &[]);
+    let path = bench.new_env("gone", &repo, &[]);
+    let admin = admin_of(&bench, &path);
+    let copy = bench.path("admin-copy");
+    let copied = std::process::Command::new("cp").arg("-a").args([&admin, &copy]).status();
+    assert!(copied.expect("cp runs").success());
+    bench.ok(&["rm", "gone"]);
+    // A registration that came back (from a backup, say), an empty folder, an interrupted removal,
+    // a lock of nobody; and three things that are somebody's.
+    std::fs::rename(&copy, &admin).expect("moved back");
+    let empty = bench.data().join("worktrees/gone");
+    std::fs::create_dir_all(&empty).expect("a folder");
+    let doomed = bench.data().join("trash/.rollback-old.1");
+    bench.write(&doomed.join("half/made"), "x");
+    let lock = bench.data().join("locks/nobody");
+    bench.write(&lock, "");
+    let stranger = bench.data().join("worktrees/stranger");
+    bench.write(&stranger.join("project/work"), "work\n");
+    let unknown = bench.data().join("trash/unknown.1");
+    bench.write(&unknown.join("project/work"), "work\n");
+
+    let named = bench.ok(&["sweep"]);
+    assert_eq!((&named["settled"], &named["found"]), (&0.into(), &6.into()), "{named:#}");
+    for ours in [&admin, &empty, &doomed, &lock] {
+        assert_eq!(find(&named, ours)["ours"], true, "{named:#}");
+        assert!(ours.exists(), "only named");
+    }
+    let held = bench.ok(&["sweep", "--apply", "--limit", "2"]);
+    assert_eq!(held["settled"], 0, "{held:#}");
+    assert!(held["held"].as_str().is_some_and(|h| h.contains("4 things")), "{held:#}");
+    let settled = bench.ok(&["sweep", "--apply"]);
+    assert_eq!(settled["settled"], 4, "{settled:#}");
+    for ours in [&admin, &empty, &doomed, &lock] {
+        assert!(!ours.exists(), "{}", ours.display());
+    }
+    for theirs in [stranger.join("project/work"), unknown.join("project/work")] {
+        assert_eq!(std::fs::read_to_string(&theirs).expect("kept"), "work\n");
+    }
+    std::fs::remove_dir_all(&stranger).expect("removed");
+    std::fs::remove_dir_all(&unknown).expect("removed");
+    assert_eq!(bench.ok(&["sweep"])["found"], 0);
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_lost_log_deletes_nothing() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("work"), "work\n");
+    let trashed = bench.new_env("old", &repo, &[]);
+    bench.write(&trashed.join("work"), "work\n");
+    let trash = bench.ok(&["rm", "old", "--force"])["trash"].as_str().map(PathBuf::from);
+    bench.ok(&["stop"]);
+    std::fs::remove_file(bench.data().join("log.redb")).expect("lost");
+    for _ in 0..3 {
+        let _daemon = Daemon::start(&bench);
+        let report = bench.ok(&["sweep", "--apply"]);
+        let place = path.parent().expect("a place");
+        assert_eq!(find(&report, place)["ours"], false, "{report:#}");
+        assert_eq!(find(&report, place)["settled"], false);
+    }
+    assert_eq!(std::fs::read_to_string(path.join("work")).expect("kept"), "work\n");
+    assert!(trash.is_some_and(|t| t.join("work").exists()));
+    assert!(bench.git(&repo, &["worktree", "list"]).contains("worktrees/demo"));
+}
+
+#[test]
+fn a_start_settles_only_what_was_named_before() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.new_env("gone", &repo, &[]);
+    bench.ok(&["rm", "gone"]);
+    bench.ok(&["stop"]);
+    let empty = bench.data().join("worktrees/gone");
+    std::fs::create_dir_all(&empty).expect("a folder");
+    for there in [true, false] {
+        let daemon = Daemon::start(&bench);
+        bench.drain();
+        crate::support::wait_for("the sweep of the start", || {
+            let events = bench.command(&["--json", "events"]).output().expect("runs");
+            let text = String::from_utf8_lossy(&events.stdout).into_owned();
+            text.matches("SweepRequested").count() == text.matches("SweepFinished").count()
+                && text.lines().last().is_some_and(|l| l.contains("SweepFinished"))
+        });
+        assert_eq!(empty.exists(), there, "found for the first time: {there}");
+        drop(daemon);
+    }
+}
