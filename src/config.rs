@@ -38,6 +38,8 @@ pub struct Config {
     pub trash_days: u64,
     /// Gigabytes that the trash may hold.
     pub trash_gigabytes: u64,
+    /// More names of directories that tools rebuild, besides those that are built in.
+    pub rebuildable: Vec<String>,
     /// Free gigabytes below which the trash is emptied early, the oldest first.
     pub low_disk_gigabytes: u64,
 }
@@ -55,6 +57,7 @@ impl Default for Config {
             grace_milliseconds: 3_000,
             trash_days: 7,
             trash_gigabytes: 50,
+            rebuildable: Vec::new(),
             low_disk_gigabytes: 2,
         }
     }
@@ -113,6 +116,10 @@ impl Config {
         }
         if self.teardown_limit_seconds == 0 || self.teardown_limit_seconds > 24 * 3600 {
             return Err("teardown_limit_seconds must be between 1 and 86400".to_owned());
+        }
+        let odd = |name: &&String| name.is_empty() || name.contains('/');
+        if let Some(name) = self.rebuildable.iter().find(odd) {
+            return Err(format!("rebuildable {name:?} is not the name of a directory"));
         }
         if self.grace_milliseconds > 60_000 {
             return Err("grace_milliseconds must be at most 60000".to_owned());

@@ -61,7 +61,9 @@ pub fn run(data_dir: &Path) -> Result<(), Fault> {
     let (journal, found) = Journal::open(&layout.log(), options).map_err(|e| log_fault(&e))?;
     tracing::info!(head = %found.head.seq, folded = found.folded, "log opened");
 
-    let world = Arc::new(World::new(layout.clone(), journal.log_id()));
+    let world = Arc::new(
+        World::new(layout.clone(), journal.log_id()).with_rebuildable(&config.rebuildable),
+    );
     let log_id = world.log_id().to_owned();
     orphans::adopt_all();
     let (engine, handle) = Engine::new(journal, found.state, Arc::clone(&world));

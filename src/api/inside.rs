@@ -16,9 +16,11 @@ use super::routes::{
 };
 use super::types::{EnvironmentView, Problem, ProcessView, WaitQuery};
 use crate::core::event::{Actor, Cleaned, Size};
+use crate::core::state::Process;
 use crate::core::{Command, Environment, EnvironmentId, Fault, Phase, Step, destroyed, not_found};
 use crate::world::cancel::Cancel;
 use crate::world::paths;
+use crate::world::process::table::start_time;
 
 /// A copy of a living environment, for a question to the world.
 fn living(app: &App, id: &EnvironmentId) -> Result<Environment, Fault> {
@@ -81,8 +83,13 @@ pub(super) async fn launch(
 ) -> Answer<Response> {
     let environment = environment_id(&id)?;
     let env = living(&app, &environment)?;
-    let pid = wanted.pid;
-    let mut seen = ask(&app, move |app, _| app.world.take_in(&env, pid)).await?;
+    let (pid, asker) = (wanted.pid, actor.pid);
+    // Those whose starter was killed said nothing at their end.
+    let over = |(pid, p): (&u32, &Process)| (start_time(*pid) != Some(p.started)).then_some(*pid);
+    for pid in env.processes.iter().filter_map(over).collect::<Vec<_>>() {
+        app.handle.submit(Command::Exited { environment: environment.clone(), pid }).await?;
+    }
+    let mut seen = ask(&app, move |app, _| app.world.take_in(&env, pid, asker)).await?;
     if !wanted.name.is_empty() {
         seen.name = wanted.name.chars().take(64).collect();
     }

@@ -452,6 +452,7 @@ fn teardown_options(config: &Config, query: &RemoveQuery) -> Result<TeardownOpti
         hook_limit_ms: config.teardown_limit_seconds.saturating_mul(1_000),
         grace_ms: config.grace_milliseconds,
         end_bystanders: query.end_bystanders,
+        no_rescue: query.no_rescue && query.force,
         reason: "request".to_owned(),
     })
 }

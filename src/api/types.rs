@@ -303,6 +303,9 @@ pub struct RemoveQuery {
     /// End processes that merely stand in the directory, too.
     #[serde(default)]
     pub end_bystanders: bool,
+    /// Leave work to the trash alone; only with `force`.
+    #[serde(default)]
+    pub no_rescue: bool,
     /// Seconds to wait for the end; without it the answer comes at once.
     #[serde(default)]
     pub wait: Option<u64>,

@@ -83,6 +83,9 @@ pub enum Verb {
         /// End processes that merely stand in the directory, too: shells, editors
         #[arg(long)]
         end_bystanders: bool,
+        /// Leave work to the trash alone: when the disk is too full to save it under a ref
+        #[arg(long, requires = "force")]
+        no_rescue: bool,
         /// Say what would be lost and who uses it, and change nothing
         #[arg(long)]
         dry_run: bool,

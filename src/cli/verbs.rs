@@ -99,9 +99,9 @@ async fn ask(global: &Global, verb: Verb) -> Done {
         Verb::Ls { all } => ls(global, all).await,
         Verb::Show { id } => show(global, &id).await,
         Verb::Rm { id, dry_run: true, .. } => inside::evidence(global, &id).await,
-        Verb::Rm { id, force, branch, no_teardown, end_bystanders, .. } => {
+        Verb::Rm { id, force, branch, no_teardown, end_bystanders, no_rescue, .. } => {
             let wait = Some(WAIT_SECONDS);
-            let how = RemoveQuery { force, branch, no_teardown, end_bystanders, wait };
+            let how = RemoveQuery { force, branch, no_teardown, end_bystanders, no_rescue, wait };
             rm(global, &id, &how).await
         }
         Verb::Restore { id, incarnation } => kept::restore(global, &id, incarnation).await,
@@ -337,11 +337,13 @@ pub(super) async fn remove(
 ) -> Result<RemovedView, Failed> {
     let branch = how.branch.as_deref().map(|b| format!("&branch={}", encode(b)));
     let path = format!(
-        "/v1/environments/{}?force={}&no_teardown={}&end_bystanders={}&wait={WAIT_SECONDS}{}",
+        "/v1/environments/{}?force={}&no_teardown={}&end_bystanders={}&no_rescue={}\
+         &wait={WAIT_SECONDS}{}",
         encode(id),
         how.force,
         how.no_teardown,
         how.end_bystanders,
+        how.no_rescue,
         branch.unwrap_or_default()
     );
     client.call(Method::DELETE, &path, NOTHING).await

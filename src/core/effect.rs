@@ -73,8 +73,9 @@ pub enum Outcome {
     Rescued(Option<Rescue>),
     /// [`Step::MoveToTrash`]: the tree is not the one that was consented to; nothing was moved.
     Outdated,
-    /// [`Step::MoveToTrash`]: where the directory is now; none when it was gone already.
-    Trashed(Option<HostPath>),
+    /// [`Step::MoveToTrash`]: where the directory is now, none when it was gone already; and, when
+    /// registration and branch could be settled in one go, whether the branch was deleted and why.
+    Trashed(Option<HostPath>, Option<(bool, String)>),
     /// [`Step::Unregister`]: git no longer knows it.
     Unregistered,
     /// [`Step::SettleBranch`]: whether it was deleted, why or why not, and what was rescued.
@@ -102,6 +103,8 @@ pub struct Inspection {
     pub rescue: bool,
     /// Whether the worktree has the teardown hook that was planned.
     pub has_hook: bool,
+    /// Whether it is known that no process has anything to do with it.
+    pub quiet: bool,
 }
 
 /// A fact that an effect tells before it goes on.

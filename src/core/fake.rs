@@ -58,8 +58,11 @@ pub(super) fn small_step(traces: &mut Traces, env: Option<&Environment>, step: S
             let work = traces.take();
             traces.trash.insert(life, work);
         }
-        (Step::RollBack, 1) | (Step::Unregister, 0) => traces.registration = false,
-        (Step::RollBack, 2) | (Step::SettleBranch, 0) => traces.branch = false,
+        (Step::MoveToTrash, 1 | 2) if env.is_none_or(|e| e.incarnation % 2 == 0) => {}
+        (Step::RollBack | Step::MoveToTrash, 1) | (Step::Unregister, 0) => {
+            traces.registration = false;
+        }
+        (Step::RollBack | Step::MoveToTrash, 2) | (Step::SettleBranch, 0) => traces.branch = false,
         _ => {}
     }
 }
@@ -83,6 +86,9 @@ pub(super) fn outcome(
         has_setup: environment.as_str() != "b",
         ..Worktree::default()
     };
+    // Registration and branch go with the directory, or are left to steps of their own.
+    let at_once = !traces.registration && !traces.branch;
+    let settled = at_once.then(|| (true, String::new()));
     let in_trash = traces.trash.contains_key(&life).then(|| HostPath::from("/trash"));
     match step {
         Step::ResolveBase => Outcome::Resolved(Base::default()),
@@ -100,6 +106,7 @@ pub(super) fn outcome(
             head: "h".into(),
             rescue: !traces.work.is_empty(),
             has_hook: environment.as_str() == "b",
+            quiet: environment.as_str() == "a",
         }),
         Step::RunTeardown => Outcome::TornDown(1),
         Step::EndProcesses => Outcome::Ended(ProcessesEnded {
@@ -114,7 +121,7 @@ pub(super) fn outcome(
                 .contains_key(&life)
                 .then(|| Rescue { commit: "r".into(), ..Rescue::default() }),
         ),
-        Step::MoveToTrash => Outcome::Trashed(in_trash),
+        Step::MoveToTrash => Outcome::Trashed(in_trash, settled),
         Step::Unregister => Outcome::Unregistered,
         Step::SettleBranch => Outcome::BranchSettled(true, String::new(), Vec::new()),
         Step::Measure => Outcome::Measured(Size { entries: 1, apparent: 1, allocated: 1 }),

@@ -123,7 +123,7 @@ pub fn attempts_max(step: Step) -> u32 {
         Step::AddWorktree => 10,
         Step::MoveToTrash => 8,
         Step::RollBack | Step::Unregister | Step::SettleBranch | Step::DropRescue => 20,
-        // With the longest delay between them: some hours of a survivor or a mount in the way.
+        // With an hour between them at last: some weeks of a survivor or a mount in the way.
         Step::Purge => 500,
     }
 }

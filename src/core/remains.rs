@@ -75,7 +75,8 @@ impl Remains {
 
     /// Whether its directory lies in the trash and nothing is happening to it.
     pub(super) fn is_kept(&self) -> bool {
-        self.trash.is_some() && self.purge.is_empty() && self.restoring.is_none()
+        let dropping = self.owed.as_ref().is_some_and(|o| o.step == Step::DropRescue);
+        self.trash.is_some() && self.purge.is_empty() && self.restoring.is_none() && !dropping
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
@@ -182,7 +183,12 @@ impl Remains {
         };
         let attempts = self.owed.as_ref().map_or(0, |o| o.attempts).saturating_add(1);
         if attempts < policy::attempts_max(step) && fault.code != Code::NotOurs {
-            let retry_at = now.after(policy::retry_delay(attempts));
+            // A survivor or a mount may be in the way for days.
+            let delay = match step {
+                Step::Purge => policy::teardown_delay(attempts),
+                _ => policy::retry_delay(attempts),
+            };
+            let retry_at = now.after(delay);
             let step = step.as_str().to_owned();
             let failed =
                 RemainsAttemptFailed { environment, incarnation, step, attempts, retry_at, fault };
@@ -311,7 +317,8 @@ impl State {
     /// The oldest directory in the trash goes to make room on a disk that is nearly full; one at a
     /// time, so that no more goes than must.
     pub(super) fn decide_disk_low(&self) -> Vec<Event> {
-        if self.remains().any(|r| !r.purge.is_empty()) {
+        // One that something is in the way of makes no room.
+        if self.remains().any(|r| !r.purge.is_empty() && r.fault.is_none()) {
             return Vec::new();
         }
         let oldest = self.remains().filter(|r| r.is_kept()).min_by_key(|r| r.at);

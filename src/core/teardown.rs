@@ -9,9 +9,9 @@
 use super::apply::At;
 use super::effect::{Inspection, Outcome};
 use super::event::{
-    DestroyRefused, DestroyRequested, DirectoryTrashed, Event, InspectionOutdated, ProcessesEnded,
-    TeardownGaveUp, TeardownHookFinished, TeardownInspected, TeardownPostponed, Tombstoned,
-    WorkRescued,
+    BranchSettled, DestroyRefused, DestroyRequested, DirectoryTrashed, Event, InspectionOutdated,
+    ProcessesEnded, RegistrationRemoved, TeardownGaveUp, TeardownHookFinished, TeardownInspected,
+    TeardownPostponed, Tombstoned, WorkRescued,
 };
 use super::fault::{Code, Fault};
 use super::id::Time;
@@ -99,7 +99,8 @@ impl Environment {
         self.failed_teardowns = e.failures;
         self.hook = None;
         self.teardown = Some(Teardown {
-            force: old.force,
+            // Who agreed to lose what nobody has looked at agreed for that moment only.
+            force: old.force && !old.fingerprint.is_empty(),
             options: old.options,
             of_failed: old.of_failed,
             asker: old.asker,
@@ -120,11 +121,15 @@ impl Environment {
         let environment = self.id.clone();
         let Some(teardown) = &self.teardown else { return Vec::new() };
         let refuse = |fault| vec![DestroyRefused { environment: self.id.clone(), fault }.into()];
-        if !leased.is_empty() && !teardown.force {
+        // Who forced broke the leases that there were, not those of a removal that was put off.
+        if !leased.is_empty() && (!teardown.force || self.phase == Phase::Retiring) {
             return refuse(in_use(self, leased));
         }
         let safe = seen.unsaved.is_empty();
-        if !safe && !teardown.force {
+        // What the hook, or a process on its way out, wrote after a look that found all safe is
+        // rescued like anything else; it is no reason to stop half-way.
+        let own_doing = teardown.inspections > 0 && !teardown.disturbed;
+        if !safe && !teardown.force && !own_doing {
             return refuse(unsafe_to_remove(self, seen.unsaved));
         }
         if !safe && teardown.disturbed && teardown.consent_is_outdated(&seen) {
@@ -139,8 +144,11 @@ impl Environment {
         }
         let mut bounded = Fault::new(Code::UnsafeToRemove, "", "").with_evidence(seen.unsaved);
         let unsaved = std::mem::take(&mut bounded.evidence);
-        let Inspection { fingerprint, head, rescue, has_hook, .. } = seen;
-        vec![TeardownInspected { environment, unsaved, fingerprint, head, rescue, has_hook }.into()]
+        let Inspection { fingerprint, head, rescue, has_hook, quiet, .. } = seen;
+        vec![
+            TeardownInspected { environment, unsaved, fingerprint, head, rescue, has_hook, quiet }
+                .into(),
+        ]
     }
 
     /// The events that the end of a later step leads to; none when the outcome does not fit.
@@ -159,8 +167,17 @@ impl Environment {
             (Step::MoveToTrash, Outcome::Outdated) => {
                 vec![InspectionOutdated { environment }.into()]
             }
-            (Step::MoveToTrash, Outcome::Trashed(trash)) => {
+            (Step::MoveToTrash, Outcome::Trashed(trash, None)) => {
                 vec![DirectoryTrashed { environment, trash }.into()]
+            }
+            (Step::MoveToTrash, Outcome::Trashed(trash, Some((deleted, reason)))) => {
+                let (id, rescue) = (environment.clone(), Vec::new());
+                vec![
+                    DirectoryTrashed { environment: id.clone(), trash }.into(),
+                    RegistrationRemoved { environment: id.clone() }.into(),
+                    BranchSettled { environment: id, deleted, reason, rescue }.into(),
+                    Tombstoned { environment, leftovers: self.leftovers.clone() }.into(),
+                ]
             }
             _ => return None,
         })
@@ -201,8 +218,10 @@ impl Teardown {
                 self.unsaved.clone_from(&e.unsaved);
                 self.fingerprint.clone_from(&e.fingerprint);
                 self.head.clone_from(&e.head);
-                self.rescue_wanted = e.rescue;
+                self.rescue_wanted = e.rescue && !self.options.no_rescue;
                 self.has_hook = e.has_hook;
+                // What a hook will start is not known yet.
+                self.quiet |= e.quiet && (!e.has_hook || self.hooked);
                 self.inspections += 1;
                 self.disturbed = false;
                 self.after_look()

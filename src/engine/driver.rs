@@ -84,7 +84,7 @@ impl Driver {
         };
         !self.running.contains_key(&owed.id.subject)
             && self.running.len() < EFFECTS_MAX
-            && self.running.values().filter(|r| r.step == owed.step).count() < most
+            && self.running.values().filter(|r| kind(r.step) == kind(owed.step)).count() < most
     }
 
     /// Whether something could not be started that is owed now.
@@ -134,6 +134,14 @@ impl Driver {
 
     pub(super) fn is_idle(&self) -> bool {
         self.running.is_empty()
+    }
+}
+
+/// Steps that share a bound: hooks that hang must leave room, whichever they are.
+fn kind(step: Step) -> Step {
+    match step {
+        Step::RunTeardown => Step::RunSetup,
+        other => other,
     }
 }
 

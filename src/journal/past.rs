@@ -75,6 +75,7 @@ impl From<TeardownInspectedV1> for Event {
             // Nobody looked for it; a rescue that finds nothing says so.
             rescue: true,
             has_hook: false,
+            quiet: false,
         }
         .into()
     }

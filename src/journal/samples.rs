@@ -180,6 +180,7 @@ fn teardown_and_rest() -> Vec<Event> {
             head: "0123456789012345678901234567890123456789".into(),
             rescue: true,
             has_hook: true,
+            quiet: true,
         }
         .into(),
         DirectoryTrashed { environment: environment.clone(), trash: Some("/trash/demo.1".into()) }
@@ -231,6 +232,7 @@ fn options() -> TeardownOptions {
         hook_limit_ms: 60_000,
         grace_ms: 2_000,
         end_bystanders: true,
+        no_rescue: true,
         reason: "gc".into(),
     }
 }

@@ -161,14 +161,11 @@ fn supported(env: &Environment, extensions: &Extensions) -> Result<Hash, Fault> 
         let hint = "use `git refs migrate --ref-format=files`, or another clone";
         return Err(Fault::new(Code::UnsupportedRepository, message, hint));
     }
-    match env.plan.repository.object_format.as_str() {
-        "sha1" => Ok(Hash::Sha1),
-        "sha256" => Ok(Hash::Sha256),
-        other => {
-            let message = format!("object format {other:?} is not supported");
-            Err(Fault::new(Code::UnsupportedRepository, message, "use another clone"))
-        }
-    }
+    let format = &env.plan.repository.object_format;
+    Hash::named(format).ok_or_else(|| {
+        let message = format!("object format {format:?} is not supported");
+        Fault::new(Code::UnsupportedRepository, message, "use another clone")
+    })
 }
 
 /// Makes the directory, or takes over the one that an interrupted attempt made, emptied.

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::git::{self, Git};
 use super::marker::{self, Admin, Marker};
-use super::process::scope::Scope;
+use super::process::scope::{Scope, Ties};
 use super::remains::Pace;
-use super::{Task, inspect, paths, removal, size, unlink};
+use super::{Task, World, inspect, paths, removal, size, unlink};
 use crate::core::event::Size;
 use crate::core::{Code, Fault, Outcome};
 use crate::killpoint::point;
@@ -33,13 +33,21 @@ pub(super) fn clean(task: &Task<'_>) -> Result<Outcome, Fault> {
     let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(git::LONG);
     // What an interrupted attempt had moved away already.
     let mut pace = Pace::new(task.cancel);
-    unlink::tree(&aside(task), &mut |_| pace.breathe())?;
+    for aside in asides(task) {
+        unlink::tree(&aside, &mut |_| pace.breathe())?;
+    }
     let (mut names, mut total) = (Vec::new(), Size::default());
-    for path in rebuildable(&git)? {
+    for path in rebuildable(task.world, &git)? {
         let whole = target.join(&path);
         not_in_use(task, &whole)?;
         removal::no_mounts(&whole)?;
-        let size = drop_one(task, &whole)?;
+        let mut pace = Pace::new(task.cancel);
+        let size = size::of(&whole, &|_| false, &mut |_| pace.breathe())?;
+        // Looked at again at the last moment: the list is as old as what was done since.
+        if !rebuildable(task.world, &git)?.contains(&path) {
+            continue;
+        }
+        drop_one(task, &whole)?;
         total.entries += size.entries;
         total.apparent += size.apparent;
         total.allocated += size.allocated;
@@ -51,35 +59,25 @@ pub(super) fn clean(task: &Task<'_>) -> Result<Outcome, Fault> {
     Ok(Outcome::Cleaned(names, total))
 }
 
-/// The ignored paths of a worktree that tools rebuild, relative to it.
-pub(super) fn rebuildable(git: &Git<'_>) -> Result<Vec<PathBuf>, Fault> {
-    let args = ["ls-files", "--others", "--ignored", "--exclude-standard", "--directory", "-z"];
-    let listed = git.output(args)?;
-    let paths = listed.split(|b| *b == 0).filter(|p| !p.is_empty());
-    let mut found: Vec<PathBuf> = paths.filter_map(rebuildable_part).collect();
-    found.sort();
-    found.dedup();
-    Ok(found)
+/// The directories of a worktree that tools rebuild, relative to it.
+pub(super) fn rebuildable(world: &World, git: &Git<'_>) -> Result<Vec<PathBuf>, Fault> {
+    let args = ["--porcelain=v2", "-z", "--untracked-files=normal", "--ignored=matching"];
+    let listed = git.output(["status"].into_iter().chain(args))?;
+    let entries = listed.split(|b| *b == 0).filter(|e| !e.is_empty());
+    let folders = inspect::Folders::of(world, git, entries)?;
+    let names = folders.iter().map(|f| f.strip_suffix(b"/").unwrap_or(f));
+    Ok(names.map(|name| PathBuf::from(paths::from_bytes(name))).collect())
 }
 
-/// The first part of a path that is named in the list, and all before it.
-fn rebuildable_part(path: &[u8]) -> Option<PathBuf> {
-    inspect::is_rebuildable(path).then(|| {
-        let trimmed = path.strip_suffix(b"/").unwrap_or(path);
-        PathBuf::from(paths::from_bytes(trimmed))
-    })
-}
-
+/// Whoever runs from it or writes there needs it, whoever started them.
 fn not_in_use(task: &Task<'_>, path: &Path) -> Result<(), Fault> {
-    let env = task.env();
     let scope = Scope {
         roots: vec![path.to_owned()],
-        recorded: Vec::new(),
-        started_only: false,
-        ..Scope::of(env, &task.world.cgroups)
+        with_bystanders: true,
+        ties: Ties::Place,
+        ..Scope::of(task.env(), &task.world.cgroups)
     };
-    let mut users = scope.look().inside;
-    users.retain(|p| !matches!(p.why.as_str(), "cgroup" | "marker" | "child"));
+    let users = scope.look().inside;
     if users.is_empty() {
         return Ok(());
     }
@@ -89,23 +87,26 @@ fn not_in_use(task: &Task<'_>, path: &Path) -> Result<(), Fault> {
         .with_evidence(lines))
 }
 
-/// Where something is between the worktree and its end.
-fn aside(task: &Task<'_>) -> PathBuf {
-    let env = task.env();
-    task.layout().trash().join(format!(".clean-{}.{}", env.id, env.incarnation))
+/// Out of the worktree first, at once: a build that starts now must not find half of it.
+fn drop_one(task: &Task<'_>, path: &Path) -> Result<(), Fault> {
+    let mut pace = Pace::new(task.cancel);
+    let mut asides = asides(task).into_iter();
+    let moved = asides.find_map(|aside| match removal::rename(path, &aside) {
+        // The trash may be on another file system; there is one beside the worktrees.
+        Err(fault) if removal::is_elsewhere(&fault) => None,
+        moved => Some(moved.map(|()| aside)),
+    });
+    let aside = moved.unwrap_or_else(|| {
+        let message = format!("{} can be moved nowhere", path.display());
+        Err(Fault::new(Code::Io, message, "keep the data directory on one file system"))
+    })?;
+    point("clean.moved_one");
+    unlink::tree(&aside, &mut |_| pace.breathe()).map(drop)
 }
 
-fn drop_one(task: &Task<'_>, path: &Path) -> Result<Size, Fault> {
-    let mut pace = Pace::new(task.cancel);
-    let size = size::of(path, &|_| false, &mut |_| pace.breathe())?;
-    // Out of the worktree first: a build that starts now must not find half of it.
-    let aside = aside(task);
-    if path.is_dir() && !path.is_symlink() {
-        removal::rename(path, &aside)?;
-        point("clean.moved_one");
-        unlink::tree(&aside, &mut |_| pace.breathe())?;
-    } else {
-        removal::remove_ours_file(path)?;
-    }
-    Ok(size)
+/// Where something is between the worktree and its end.
+fn asides(task: &Task<'_>) -> Vec<PathBuf> {
+    let env = task.env();
+    let name = format!(".clean-{}.{}", env.id, env.incarnation);
+    task.layout().trashes().into_iter().map(|trash| trash.join(&name)).collect()
 }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use sha2::Digest as _;
 
 use super::exec::{self, Bounds, Running};
-use super::process::scope::Scope;
+use super::process::scope::{Scope, Ties};
 use super::process::{end, orphans, table};
 use super::{Task, paths};
 use crate::core::event::SetupReport;
@@ -168,7 +168,7 @@ pub(super) fn end_earlier(task: &Task<'_>) -> Result<(), Fault> {
     if env.hook.is_none() {
         return Ok(());
     }
-    let scope = Scope { started_only: true, ..Scope::of(env, &task.world.cgroups) };
+    let scope = Scope { ties: Ties::Started, ..Scope::of(env, &task.world.cgroups) };
     let ended = end::end(&scope, exec::TERM_GRACE, task.cancel)?;
     let Some(survivor) = ended.survivors.first() else { return Ok(()) };
     let message = format!("process {} of an earlier daemon does not end", survivor.pid);

@@ -54,6 +54,16 @@ pub(super) enum Hash {
 }
 
 impl Hash {
+    /// The hash that git calls by this name.
+    #[must_use]
+    pub(super) fn named(name: &str) -> Option<Self> {
+        match name {
+            "sha1" => Some(Self::Sha1),
+            "sha256" => Some(Self::Sha256),
+            _ => None,
+        }
+    }
+
     /// The hash of some bytes in a row.
     #[must_use]
     pub(super) fn of(self, parts: &[&[u8]]) -> Vec<u8> {

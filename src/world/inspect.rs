@@ -6,6 +6,7 @@
 //! unknown is never safe. The look has a fingerprint, so that a later one can tell whether it is
 //! still the same tree.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::os::unix::fs::MetadataExt as _;
@@ -14,13 +15,15 @@ use std::path::Path;
 use sha2::Digest as _;
 
 use super::git::{self, Git};
+use super::index::Hash;
 use super::marker::{self, Admin, Marker};
+use super::process::scope::Scope;
 use super::teardown::own_commits;
-use super::{Task, add, merged, paths};
+use super::{Task, World, add, flags, merged, paths};
 use crate::core::{Code, Environment, Fault, Inspection, Outcome};
 
 /// Ignored directories that tools rebuild: their loss costs time, not work.
-pub const REBUILDABLE: [&str; 20] = [
+pub const REBUILDABLE: [&str; 18] = [
     "target",
     "node_modules",
     ".venv",
@@ -36,12 +39,12 @@ pub const REBUILDABLE: [&str; 20] = [
     ".turbo",
     ".parcel-cache",
     ".cache",
-    ".eslintcache",
     "dist",
     "build",
     "coverage",
-    ".DS_Store",
 ];
+/// Ignored files that tools write again.
+const REBUILDABLE_FILES: [&str; 2] = [".DS_Store", ".eslintcache"];
 /// Evidence lines that are kept; the rest is counted.
 const LINES_MAX: usize = 40;
 /// Entries of ignored directories that the fingerprint takes in.
@@ -56,9 +59,15 @@ pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     let Some(found) = marker::identity(&target)? else {
         return look_for_missing(task, &admin, marker.is_some(), &target);
     };
+    let common = paths::from_host(&env.plan.repository.common_dir);
+    let force = env.teardown.as_ref().is_some_and(|t| t.force);
+    if !force && !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+        let line =
+            format!("the repository {} is gone: its commits cannot be seen", common.display());
+        return Ok(Outcome::Inspected(Inspection { unsaved: vec![line], ..Inspection::default() }));
+    }
     let root = task.layout().worktrees();
     marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
-    let force = env.teardown.as_ref().is_some_and(|t| t.force);
     match look(task) {
         Ok(seen) => Ok(Outcome::Inspected(seen)),
         // Who forces agrees to lose what cannot be seen, too; the directory goes to the trash.
@@ -98,6 +107,11 @@ fn look_for_missing(
         let head = git.run(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?;
         String::from_utf8_lossy(&head.stdout).trim_end().clone_into(&mut seen.head);
         unpushed(task, &git, &mut seen)?;
+        // Exit status 1: something is staged that no commit has.
+        let staged = git.run(["diff-index", "--cached", "--quiet", "HEAD"])?;
+        if staged.status.code() == Some(1) {
+            seen.rescue("staged, and its files are gone".to_owned());
+        }
     }
     Ok(Outcome::Inspected(seen.finish(false)))
 }
@@ -118,10 +132,13 @@ pub(super) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
     let target = paths::from_host(&env.plan.path);
     let admin = Admin::of(task.log_id(), env).published;
     let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(git::LONG);
+    let hook = env.teardown.as_ref().map_or("", |t| t.options.hook_path.as_str());
+    let has_hook = !hook.is_empty() && target.join(hook).symlink_metadata().is_ok();
+    let wanted = env.teardown.as_ref().is_some_and(|t| !t.quiet) && !has_hook;
     // The two do not need each other.
-    let (status, hidden) = std::thread::scope(|scope| {
-        let hidden = scope.spawn(|| git.output(["ls-files", "-v", "-z"]));
-        let status = git.output([
+    let (status, quiet) = std::thread::scope(|scope| {
+        let quiet = wanted.then(|| scope.spawn(|| is_quiet(task)));
+        let status = git.run([
             "status",
             "--porcelain=v2",
             "-z",
@@ -130,23 +147,36 @@ pub(super) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
             "--ignored=matching",
             "--no-renames",
         ]);
-        let panicked = || Err(Fault::new(Code::Defect, "a look panicked", "please report this"));
-        (status, hidden.join().unwrap_or_else(|_| panicked()))
+        (status, quiet.is_some_and(|quiet| quiet.join().unwrap_or(false)))
     });
     let mut seen = Seen::default();
     in_progress(&admin, &mut seen);
     foreign_lock(env, &admin, &mut seen);
     let source = paths::from_host(&env.plan.repository.source);
-    for entry in status?.split(|b| *b == 0).filter(|e| !e.is_empty()) {
-        seen.take(&source, &target, entry);
+    let status = status?;
+    if !status.status.success() {
+        return Err(git::said("git status", &status));
     }
-    hidden_edits(&hidden?, &target, &mut seen);
+    // What git could not read it only warns of; that is not clean, it is unknown.
+    for line in String::from_utf8_lossy(&status.stderr).lines() {
+        seen.push(format!("unknown: {line}"));
+    }
+    let entries = status.stdout.split(|b| *b == 0).filter(|e| !e.is_empty());
+    let folders = Folders::of(task.world, &git, entries.clone())?;
+    for entry in entries {
+        seen.take(&folders, &source, &target, entry);
+    }
+    hidden_edits(&git, &admin, env, &target, &mut seen)?;
     beside(task, &target, &mut seen);
     stashes(env, &mut seen);
     unpushed(task, &git, &mut seen)?;
-    let hook = env.teardown.as_ref().map_or("", |t| t.options.hook_path.as_str());
-    let has_hook = !hook.is_empty() && target.join(hook).symlink_metadata().is_ok();
-    Ok(seen.finish(has_hook))
+    Ok(Inspection { quiet, ..seen.finish(has_hook) })
+}
+
+/// Whether no process has anything to do with the worktree: then none has to be ended.
+fn is_quiet(task: &Task<'_>) -> bool {
+    let found = Scope::of(task.env(), &task.world.cgroups).look();
+    found.inside.is_empty() && found.bystanders.is_empty()
 }
 
 /// What a look has seen so far.
@@ -191,7 +221,7 @@ impl Seen {
     }
 
     /// One entry of git's status.
-    fn take(&mut self, source: &Path, target: &Path, entry: &[u8]) {
+    fn take(&mut self, folders: &Folders, source: &Path, target: &Path, entry: &[u8]) {
         if let Some(oid) = entry.strip_prefix(b"# branch.oid ") {
             let oid = String::from_utf8_lossy(oid).into_owned();
             self.sum.update(oid.as_bytes());
@@ -209,7 +239,7 @@ impl Seen {
         match kind {
             b'?' if path.ends_with(b"/") => self.push(format!("nested repository: {shown}")),
             b'?' => self.rescue(format!("untracked: {shown}")),
-            b'!' if is_rebuildable(path) || is_copy(source, target, path) => return,
+            b'!' if folders.hold(path) || is_copy(source, target, path) => return,
             b'!' => self.push(format!("ignored: {shown}")),
             b'u' => self.rescue(format!("conflict: {shown}")),
             _ if entry.get(5) == Some(&b'S') => self.push(format!("submodule changed: {shown}")),
@@ -248,6 +278,7 @@ impl Seen {
             head: self.head,
             rescue: self.rescue,
             has_hook,
+            quiet: false,
         }
     }
 }
@@ -279,11 +310,24 @@ fn foreign_lock(env: &Environment, admin: &Path, seen: &mut Seen) {
 }
 
 /// Edits that status is told not to show: skip-worktree and assume-unchanged.
-fn hidden_edits(listed: &[u8], target: &Path, seen: &mut Seen) {
-    for path in hidden(listed, target) {
+fn hidden_edits(
+    git: &Git<'_>,
+    admin: &Path,
+    env: &Environment,
+    target: &Path,
+    seen: &mut Seen,
+) -> Result<(), Fault> {
+    let hash = Hash::named(&env.plan.repository.object_format);
+    let index = std::fs::read(admin.join("index")).unwrap_or_default();
+    if hash.and_then(|hash| flags::hidden(&index, hash)).is_some_and(|marked| marked.is_empty()) {
+        return Ok(());
+    }
+    let listed = git.output(["ls-files", "-v", "-z"])?;
+    for path in hidden(&listed, target) {
         seen.rescue(format!("hidden from status: {}", String::from_utf8_lossy(path)));
         seen.stat(&target.join(paths::from_bytes(path)), 0);
     }
+    Ok(())
 }
 
 /// The files in `git ls-files -v -z` that status is told not to show and that are there. A sparse
@@ -341,8 +385,58 @@ fn unpushed(task: &Task<'_>, git: &Git<'_>, seen: &mut Seen) -> Result<(), Fault
     Ok(())
 }
 
-pub(super) fn is_rebuildable(path: &[u8]) -> bool {
-    path.split(|b| *b == b'/').any(|part| REBUILDABLE.iter().any(|name| name.as_bytes() == part))
+/// The directories of a worktree that tools rebuild: named in the list, ignored by git, and
+/// without a tracked file.
+pub(super) struct Folders(BTreeSet<Vec<u8>>);
+
+impl Folders {
+    /// Those that the entries of a status with `--ignored=matching` name.
+    pub(super) fn of<'a>(
+        world: &World,
+        git: &Git<'_>,
+        status: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Self, Fault> {
+        let (mut whole, mut inside) = (BTreeSet::new(), BTreeSet::new());
+        for path in status.filter_map(|entry| entry.strip_prefix(b"! ")) {
+            let Some(folder) = listed_part(world, path) else { continue };
+            // One that git ignores as a whole holds nothing tracked.
+            if folder.len() == path.len() { &mut whole } else { &mut inside }.insert(folder);
+        }
+        for folder in inside {
+            let mut command = git.command(["ls-files", "-z", "--"]);
+            command.arg(paths::from_bytes(&folder));
+            let tracked = git.run_command(command)?;
+            if tracked.status.success() && tracked.stdout.is_empty() {
+                whole.insert(folder);
+            }
+        }
+        Ok(Self(whole))
+    }
+
+    fn hold(&self, path: &[u8]) -> bool {
+        let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        REBUILDABLE_FILES.iter().any(|file| file.as_bytes() == name)
+            || self.0.iter().any(|folder| path.starts_with(folder))
+    }
+
+    /// Their names, each ending in a slash; none lies inside another.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let outer = |f: &Vec<u8>| !self.0.iter().any(|o| o.len() < f.len() && f.starts_with(o));
+        self.0.iter().filter(move |f| outer(f)).map(Vec::as_slice)
+    }
+}
+
+/// The first directory on a path that the list names, with the slash at its end.
+fn listed_part(world: &World, path: &[u8]) -> Option<Vec<u8>> {
+    let mut start = 0;
+    for (at, _) in path.iter().enumerate().filter(|(_, b)| **b == b'/') {
+        let part = &path[start..at];
+        if world.rebuildable.iter().any(|name| name.as_bytes() == part) {
+            return Some(path[..=at].to_vec());
+        }
+        start = at + 1;
+    }
+    None
 }
 
 /// Whether an ignored file is the same as the one at its place in the source, so that nothing is

@@ -147,6 +147,15 @@ impl Admin {
     }
 }
 
+/// Whether the repository itself is gone, and with it the marker, and the user said that the
+/// worktree shall go all the same. Log, inode and managed root are then the witnesses; what
+/// follows is a rename to the trash and no more.
+fn is_orphaned(env: &Environment) -> bool {
+    let common = paths::from_host(&env.plan.repository.common_dir);
+    let gone = matches!(common.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
+    gone && env.teardown.as_ref().is_some_and(|t| t.force)
+}
+
 /// Proves that the directory at `path` is the worktree of `env`, or says why it may not be touched.
 ///
 /// # Errors
@@ -170,6 +179,9 @@ pub fn prove(
         return refuse(format!("its real path {} is not inside the managed root", real.display()));
     }
     let Some(marker) = marker else {
+        if is_orphaned(env) && env.worktree.as_ref().is_some_and(|w| w.inode == found.1) {
+            return Ok(());
+        }
         return refuse("the marker in its git directory is gone".into());
     };
     if !marker.is_of(log, env) {

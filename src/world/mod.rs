@@ -23,8 +23,10 @@ mod attributes;
 mod base;
 mod checkout;
 mod clean;
+mod flags;
 mod index;
 mod merged;
+mod refs;
 mod registration;
 mod remains;
 mod removal;
@@ -38,6 +40,8 @@ mod unlink;
 
 use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
@@ -69,6 +73,11 @@ pub struct World {
     cgroups: Cgroups,
     /// How many worktrees are being filled right now.
     adding: AtomicUsize,
+    /// Held from counting what only one branch has to deleting it: two removals at once must not
+    /// each rely on the other's branch.
+    branches: Mutex<()>,
+    /// Names of directories that tools rebuild.
+    rebuildable: Vec<String>,
 }
 
 /// One effect being performed.
@@ -87,7 +96,16 @@ impl World {
     pub fn new(layout: Layout, log_id: [u8; 16]) -> Self {
         let log_id = crate::record::hex(&log_id);
         let cgroups = Cgroups::find(&log_id);
-        Self { layout, log_id, cgroups, adding: AtomicUsize::new(0) }
+        let rebuildable = inspect::REBUILDABLE.map(str::to_owned).to_vec();
+        let (adding, branches) = (AtomicUsize::new(0), Mutex::new(()));
+        Self { layout, log_id, cgroups, adding, branches, rebuildable }
+    }
+
+    /// Adds names to the list of directories that tools rebuild.
+    #[must_use]
+    pub fn with_rebuildable(mut self, names: &[String]) -> Self {
+        self.rebuildable.extend(names.iter().cloned());
+        self
     }
 
     /// The groups of processes of this data directory's environments.
@@ -168,12 +186,13 @@ impl World {
             Subject::Remains(id, incarnation) => self.layout.lock_of_remains(id, *incarnation),
             Subject::Host => self.layout.lock_of_host(),
         };
-        let open = File::options().create(true).truncate(false).write(true).read(true).open(&path);
-        let file = open.map_err(paths::failed("open", &path))?;
+        let mut file = reopen(&path)?;
         let until = Instant::now() + LOCK_LIMIT;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(file),
+                Ok(()) if is_at(&file, &path) => return Ok(file),
+                // A sweep took the file away that nobody held: the lock is on the one there now.
+                Ok(()) => file = reopen(&path)?,
                 Err(TryLockError::WouldBlock) if Instant::now() < until => {
                     cancel.check()?;
                     std::thread::sleep(Duration::from_millis(20));
@@ -188,6 +207,18 @@ impl World {
             }
         }
     }
+}
+
+/// Whether an open file is the one of this name.
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let (open, there) = (file.metadata(), path.metadata());
+    open.is_ok_and(|a| there.is_ok_and(|b| (a.dev(), a.ino()) == (b.dev(), b.ino())))
+}
+
+fn reopen(path: &Path) -> Result<File, Fault> {
+    let open = File::options().create(true).truncate(false).write(true).read(true).open(path);
+    open.map_err(paths::failed("open", path))
 }
 
 impl Task<'_> {

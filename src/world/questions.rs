@@ -8,6 +8,7 @@ use super::cancel::Cancel;
 use super::git::{self, Git};
 use super::marker::{self, Marker};
 use super::process::scope::{Found, Scope};
+use super::process::table;
 use super::{Reporter, Task, World, clean, discover, inspect, paths, size};
 use crate::core::event::{Plan, ProcessSeen, Size, Worktree};
 use crate::core::{Code, Environment, Fault, Inspection, Note};
@@ -64,14 +65,17 @@ impl World {
     ///
     /// # Errors
     /// When there is no such process, or it is somebody else's.
-    pub fn take_in(&self, env: &Environment, pid: u32) -> Result<ProcessSeen, Fault> {
+    pub fn take_in(&self, env: &Environment, pid: u32, asker: u32) -> Result<ProcessSeen, Fault> {
         use std::os::unix::fs::MetadataExt as _;
         let place = Path::new("/proc").join(pid.to_string());
         let found = place.metadata().map_err(paths::failed("find process", &place))?;
-        let process = super::process::table::read(pid);
+        let all = table::all();
         let me = rustix::process::geteuid().as_raw();
-        let Some(process) = process.filter(|_| found.uid() == me || me == 0) else {
-            let message = format!("process {pid} has ended, or is another user's");
+        // A number alone may mean somebody else's process: it must come from who asks.
+        let from_asker = asker != 0 && pid != asker && table::ancestors(&all, pid).contains(&asker);
+        let process = all.get(&pid).filter(|_| (found.uid() == me || me == 0) && from_asker);
+        let Some(process) = process.cloned() else {
+            let message = format!("process {pid} has ended, or was not started by who asks");
             return Err(Fault::new(Code::InvalidRequest, message, "start it again"));
         };
         // Without groups, the marker and the recorded id have to do.
@@ -92,7 +96,7 @@ impl World {
         let total = size::of(&target, &|_| false, &mut each)?;
         let mut rebuildable = Size::default();
         let git = Git::at(&target, None, cancel).within(git::LONG);
-        for path in clean::rebuildable(&git)? {
+        for path in clean::rebuildable(self, &git)? {
             let part = size::of(&target.join(path), &|_| false, &mut each)?;
             rebuildable.entries += part.entries;
             rebuildable.apparent += part.apparent;

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
 use super::git::Git;
-use super::process::scope::Scope;
-use super::{World, exec, marker, paths, registration, rescue, size, unlink};
+use super::process::scope::{Scope, Ties};
+use super::{World, exec, marker, paths, refs, registration, rescue, size, unlink};
 use crate::core::{Code, Fault, Outcome, Remains, Step};
 use crate::killpoint::point;
 
 /// Entries after which a long walk lets others have their turn.
-const BREATH_EVERY: u64 = 64;
+const BREATH_EVERY: u64 = 16;
 /// Longest that one turn of others takes.
 const BREATH_MAX: Duration = Duration::from_millis(50);
 
@@ -42,12 +42,29 @@ impl Task<'_> {
 
     fn measure(&self) -> Result<Outcome, Fault> {
         let Some(trash) = &self.remains.trash else { return Ok(Outcome::Measured(size_zero())) };
+        self.hold_head()?;
         let path = paths::from_host(trash);
         if !paths::exists(&path).map_err(paths::failed("look at", &path))? {
             return Ok(Outcome::Measured(size_zero()));
         }
         let mut pace = Pace::new(self.cancel);
         size::of(&path, &|_| false, &mut |_| pace.breathe()).map(Outcome::Measured)
+    }
+
+    /// Holds the commit that a restore will need. What the branch had is reachable elsewhere now,
+    /// or by the rescue; it must stay so as long as the directory is in the trash.
+    fn hold_head(&self) -> Result<(), Fault> {
+        let remains = self.remains;
+        let common = paths::from_host(&remains.plan.repository.common_dir);
+        if !remains.branch_deleted || remains.head.is_empty() || !common.exists() {
+            return Ok(());
+        }
+        let reference = trash_reference(&remains.id, remains.incarnation);
+        let git = Git::exact(&common, None, Some(self.lock), self.cancel);
+        // A commit that somebody has pruned already cannot be held; that is not worth a retry.
+        let _held = git.run(["update-ref", &reference, &remains.head])?;
+        point("branch.held");
+        Ok(())
     }
 
     fn purge(&self) -> Result<Outcome, Fault> {
@@ -104,7 +121,7 @@ impl Task<'_> {
             recorded: Vec::new(),
             asker: 0,
             with_bystanders: false,
-            started_only: false,
+            ties: Ties::All,
             cgroups: &self.world.cgroups,
         };
         let found = scope.look();
@@ -125,7 +142,25 @@ impl Task<'_> {
         }
         registration::forget(&self.admin())?;
         let reference = trash_reference(&self.remains.id, self.remains.incarnation);
+        self.keep_commits(&common, &reference)?;
         self.delete(&common, &reference)
+    }
+
+    /// What was reachable elsewhere when the branch went may not be any more: then it is held by
+    /// a rescue ref, which nothing but a request takes away.
+    fn keep_commits(&self, common: &Path, held: &str) -> Result<(), Fault> {
+        if !refs::exists(common, held) {
+            return Ok(());
+        }
+        let git = Git::exact(common, None, Some(self.lock), self.cancel);
+        let exclude = format!("--exclude={held}");
+        let only = git.line(["rev-list", "--count", held, "--not", &exclude, "--all"])?;
+        if only == "0" {
+            return Ok(());
+        }
+        let name = rescue::reference(&self.remains.id, self.remains.incarnation);
+        let name = format!("{name}-head");
+        git.output(["update-ref", "-m", "groundskeeper: rescued", &name, held]).map(drop)
     }
 
     fn admin(&self) -> marker::Admin {
@@ -145,6 +180,9 @@ impl Task<'_> {
     }
 
     fn delete(&self, common: &Path, reference: &str) -> Result<(), Fault> {
+        if !refs::exists(common, reference) {
+            return Ok(());
+        }
         let git = Git::exact(common, None, Some(self.lock), self.cancel);
         git.output(["update-ref", "-d", reference]).map(drop)
     }
@@ -159,7 +197,7 @@ fn size_zero() -> crate::core::event::Size {
     crate::core::event::Size::default()
 }
 
-/// The pace of long work in the background: it takes no more than half of the time, so that the
+/// The pace of long work in the background: it takes no more than a third of the time, so that the
 /// daemon's own commits do not wait behind it.
 pub(super) struct Pace<'a> {
     cancel: &'a Cancel,
@@ -178,7 +216,7 @@ impl<'a> Pace<'a> {
         self.count += 1;
         if self.count.is_multiple_of(BREATH_EVERY) {
             // Woken early by a request to stop.
-            let pause = self.since.elapsed().min(BREATH_MAX);
+            let pause = (self.since.elapsed() * 2).min(BREATH_MAX);
             drop(exec::poll_all(&[self.cancel.as_fd()], pause));
             self.cancel.check()?;
             self.since = Instant::now();
@@ -197,7 +235,7 @@ pub(super) fn move_to_trash(
     let name = worktree.file_name().unwrap_or_default();
     let moved = super::removal::move_into(worktree, folder);
     let Err(fault) = moved else { return Ok(folder.join(name)) };
-    let elsewhere = fault.causes.iter().any(|c| c.contains("os error 18"));
+    let elsewhere = super::removal::is_elsewhere(&fault);
     let near = world.layout.trashes().pop().filter(|_| elsewhere);
     let Some(near) = near else { return Err(fault) };
     drop(paths::remove_dir_if_empty(folder));

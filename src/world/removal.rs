@@ -95,6 +95,12 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
     })
 }
 
+/// Whether a rename failed because its goal is on another file system.
+pub(super) fn is_elsewhere(fault: &Fault) -> bool {
+    let number = rustix::io::Errno::XDEV.raw_os_error();
+    fault.causes.iter().any(|cause| cause.ends_with(&format!("(os error {number})")))
+}
+
 /// Deletes what is in a directory, but not the directory.
 pub(super) fn empty(path: &Path) -> Result<(), Fault> {
     no_mounts(path)?;

@@ -6,6 +6,7 @@
 //! where a rebase came from, stashes of the branch. The worktree's own index is not touched; no
 //! hook runs and nothing is signed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -42,7 +43,7 @@ pub(super) fn rescue(task: &Task<'_>) -> Result<Outcome, Fault> {
     let rescue = if there { saver.save()? } else { saver.commits_only()? };
     point("rescue.committed");
     let Some(rescue) = rescue else { return Ok(Outcome::Rescued(None)) };
-    let args = ["update-ref", "--create-reflog", "-m", "groundskeeper: rescued"];
+    let args = ["-c", "core.fsync=all", "update-ref", "--create-reflog", "-m", "rescued"];
     saver.git.output(args.into_iter().chain([rescue.reference.as_str(), &rescue.commit]))?;
     point("rescue.referenced");
     Ok(Outcome::Rescued(Some(rescue)))
@@ -78,11 +79,11 @@ impl Saver<'_> {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 return Err(paths::fault("copy", &own, &e));
             }
-            _ => {}
+            Ok(_) => as_old_as(index, &own)?,
+            Err(_) => {}
         }
         let mut holds = Vec::new();
-        // An index with conflicts is no tree; both sides are commits that are held below.
-        let staged = self.line(index, &["write-tree"])?.ok();
+        let staged = self.staged(index)?;
         let lacks = self.add_everything(index)?;
         let working =
             self.line(index, &["write-tree"])?.map_err(|f| git::said("write-tree", &f))?;
@@ -100,11 +101,42 @@ impl Saver<'_> {
         self.finish(index, &working, &parents, holds, lacks)
     }
 
-    /// The directory is gone, but there may be commits.
+    /// The index as a tree. Where a merge left conflicts it is none; then those entries are left
+    /// out, whose sides are commits that are held below.
+    fn staged(&self, index: &Path) -> Result<Option<String>, Fault> {
+        if let Ok(tree) = self.line(index, &["write-tree"])? {
+            return Ok(Some(tree));
+        }
+        let second = index.with_extension("staged");
+        std::fs::copy(index, &second).map_err(paths::failed("copy", index))?;
+        let listed = self.git.run_command(self.command(&second, &["ls-files", "-u", "-z"]))?;
+        let unmerged: BTreeSet<&[u8]> = listed
+            .stdout
+            .split(|b| *b == 0)
+            .filter_map(|e| e.splitn(2, |b| *b == b'\t').nth(1))
+            .collect();
+        let unmerged: Vec<&[u8]> = unmerged.into_iter().collect();
+        for some in unmerged.chunks(ARGUMENTS_MAX) {
+            let mut command = self.command(&second, &["update-index", "--force-remove", "--"]);
+            command.args(some.iter().map(|path| paths::from_bytes(path)));
+            self.git.run_command(command)?;
+        }
+        let tree = self.line(&second, &["write-tree"])?.ok();
+        drop(paths::remove_file_if_any(&second));
+        Ok(tree)
+    }
+
+    /// The directory is gone, but there may be commits, and what was staged.
     fn commits_only(&self) -> Result<Option<Rescue>, Fault> {
         let Some(head) = self.head()? else { return Ok(None) };
-        let tree = self.tree_of(&head)?;
-        let (mut parents, mut holds) = (vec![head], Vec::new());
+        let own = self.admin.join("index");
+        let (mut parents, mut holds) = (vec![head.clone()], Vec::new());
+        let clean = self.tree_of(&head)?;
+        let staged = if own.exists() { self.line(&own, &["write-tree"])?.ok() } else { None };
+        let tree = staged.unwrap_or_else(|| clean.clone());
+        if tree != clean {
+            holds.push("the index".to_owned());
+        }
         self.others(&mut parents, &mut holds);
         self.finish(&self.admin.join("index"), &tree, &parents, holds, Vec::new())
     }
@@ -146,7 +178,19 @@ impl Saver<'_> {
     /// A git command on the temporary index, signed by nobody but us.
     fn command(&self, index: &Path, args: &[&str]) -> Command {
         let mut command = self.git.command(
-            ["-c", "commit.gpgSign=false", "-c", "core.safecrlf=false"].iter().chain(args),
+            // Flushed: the trash will be unlinked on the strength of it.
+            [
+                "-c",
+                "commit.gpgSign=false",
+                "-c",
+                "core.safecrlf=false",
+                "-c",
+                "core.fsync=all",
+                "-c",
+                "core.fsyncMethod=batch",
+            ]
+            .iter()
+            .chain(args),
         );
         command
             .env("GIT_INDEX_FILE", index)
@@ -187,7 +231,13 @@ impl Saver<'_> {
         let finished = self.git.run_command(self.command(index, &args))?;
         let fault = git::said("git add", &finished);
         if finished.status.success() {
-            return Ok(self.nested(index));
+            // What git could not read it only warns of.
+            let warned = fault.evidence.into_iter();
+            let mut lacks: Vec<String> =
+                warned.filter(|l| !l.contains("will be replaced by")).collect();
+            lacks.truncate(LACKS_MAX);
+            lacks.extend(self.nested(index));
+            return Ok(lacks);
         }
         if fault.code == Code::DiskFull || fault.transient {
             return Err(fault);
@@ -254,11 +304,37 @@ impl Saver<'_> {
             ("rebase-merge/orig-head", "where a rebase came from"),
             ("rebase-merge/onto", "where a rebase goes"),
             ("rebase-apply/orig-head", "where a rebase came from"),
+            ("rebase-merge/autostash", "what a rebase put aside"),
+            ("rebase-apply/autostash", "what a rebase put aside"),
+            ("MERGE_AUTOSTASH", "what a merge put aside"),
         ] {
             add(self.commits_in(name), what);
         }
         let env = self.task.env();
         add(inspect::stashes_of(env), "stashes");
+        add(self.own_refs(), "refs of the worktree");
+        add(self.earlier_heads(), "where HEAD was before");
+    }
+
+    /// Refs that only this worktree has, such as those of a bisect.
+    fn own_refs(&self) -> Vec<String> {
+        let args = ["for-each-ref", "--format=%(objectname) %(objecttype)"];
+        let own = ["refs/worktree", "refs/bisect", "refs/rewritten"];
+        let listed = self.git.run(args.into_iter().chain(own));
+        let listed = listed.map(|f| f.stdout).unwrap_or_default();
+        let text = String::from_utf8_lossy(&listed).into_owned();
+        text.lines().filter_map(|l| l.strip_suffix(" commit")).map(str::to_owned).collect()
+    }
+
+    /// Commits that only the history of HEAD has: what was amended or reset away.
+    fn earlier_heads(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.admin.join("logs/HEAD")).unwrap_or_default();
+        let seen: BTreeSet<&str> = log.lines().filter_map(|l| l.split(' ').nth(1)).collect();
+        let mut args = vec!["rev-list", "--no-walk=unsorted", "--ignore-missing"];
+        args.extend(seen.into_iter().filter(|c| c.len() >= 40).take(ARGUMENTS_MAX));
+        args.extend(["--not", "--branches", "--tags", "--remotes", "HEAD"]);
+        let found = self.git.run(args).map(|f| f.stdout).unwrap_or_default();
+        String::from_utf8_lossy(&found).lines().map(str::to_owned).collect()
     }
 
     /// The commits that a file of git's names, one a line, as far as they exist.
@@ -273,6 +349,16 @@ impl Saver<'_> {
         };
         hex.filter(exists).map(str::to_owned).collect()
     }
+}
+
+/// git compares times to see whether a file may have changed since it was added; a copy that is
+/// younger than its original would hide a change of the same second.
+fn as_old_as(copy: &Path, original: &Path) -> Result<(), Fault> {
+    let found = original.metadata().and_then(|m| m.modified());
+    let time = found.map_err(paths::failed("look at", original))?;
+    let times = std::fs::FileTimes::new().set_modified(time);
+    let file = std::fs::File::options().write(true).open(copy);
+    file.and_then(|file| file.set_times(times)).map_err(paths::failed("date", copy))
 }
 
 fn message(env: &crate::core::Environment, holds: &[String]) -> String {

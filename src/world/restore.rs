@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::git::Git;
 use super::marker::{self, Admin, Marker};
-use super::{Task, add, paths, registration, remains, removal};
+use super::{Task, add, paths, refs, registration, remains, removal};
 use crate::core::event::{RestoreFrom, Worktree};
 use crate::core::{Code, Fault, Outcome};
 use crate::killpoint::point;
@@ -94,13 +94,13 @@ impl Restore<'_> {
     /// The administrative directory, aside, ready but for the branch.
     fn stage(&self) -> Result<(), Fault> {
         let staged = &self.new.staged;
-        if !paths::exists(staged).map_err(paths::failed("look at", staged))? {
-            let removed = &self.old.removed;
-            if paths::exists(removed).map_err(paths::failed("look at", removed))? {
-                removal::rename(removed, staged)?;
-            } else {
-                self.stage_anew()?;
-            }
+        let removed = &self.old.removed;
+        if !paths::exists(staged).map_err(paths::failed("look at", staged))?
+            && paths::exists(removed).map_err(paths::failed("look at", removed))?
+        {
+            removal::rename(removed, staged)?;
+        } else if !staged.join("HEAD").exists() {
+            self.stage_anew()?;
         }
         let put = |name: &str, text: &[u8]| {
             let path = staged.join(name);
@@ -116,18 +116,20 @@ impl Restore<'_> {
     fn stage_anew(&self) -> Result<(), Fault> {
         let staged = &self.new.staged;
         std::fs::create_dir_all(staged).map_err(paths::failed("create", staged))?;
-        let head = format!("ref: refs/heads/{}\n", self.task.env().plan.branch);
-        for (name, text) in [("HEAD", head.as_str()), ("commondir", "../..\n")] {
-            let path = staged.join(name);
-            std::fs::write(&path, text).map_err(paths::failed("write", &path))?;
-        }
         let mut command = self.git().command(["read-tree", &self.from.head]);
         command.env("GIT_INDEX_FILE", staged.join("index"));
         let finished = self.git().run_command(command)?;
-        if finished.status.success() {
-            return Ok(());
+        if !finished.status.success() {
+            return Err(super::git::said("git read-tree", &finished));
         }
-        Err(super::git::said("git read-tree", &finished))
+        // HEAD last: one that has it is whole.
+        let head = format!("ref: refs/heads/{}\n", self.task.env().plan.branch);
+        for (name, text) in [("commondir", "../..\n"), ("HEAD.new", head.as_str())] {
+            let path = staged.join(name);
+            std::fs::write(&path, text).map_err(paths::failed("write", &path))?;
+        }
+        std::fs::rename(staged.join("HEAD.new"), staged.join("HEAD"))
+            .map_err(paths::failed("write", staged))
     }
 
     /// The branch that HEAD names, at the commit where it was; another one when that name has come
@@ -158,8 +160,8 @@ impl Restore<'_> {
         }
         let git = self.git();
         let head = &self.from.head;
-        let at = git.run(["rev-parse", "--verify", "--quiet", reference])?;
-        if at.status.success() {
+        if refs::exists(&self.common, reference) {
+            let at = git.run(["rev-parse", "--verify", "--quiet", reference])?;
             return Ok(at.stdout.trim_ascii_end() == head.as_bytes());
         }
         let zeros = "0".repeat(head.len());
@@ -202,7 +204,9 @@ impl Restore<'_> {
             paths::remove_dir_if_empty(folder).map_err(paths::failed("remove", folder))?;
         }
         let held = remains::trash_reference(&env.id, self.from.incarnation);
-        self.git().output(["update-ref", "-d", &held])?;
+        if refs::exists(&self.common, &held) {
+            self.git().output(["update-ref", "-d", &held])?;
+        }
         let head = std::fs::read_to_string(self.new.published.join("HEAD")).unwrap_or_default();
         let branch = head.trim_end().strip_prefix("ref: refs/heads/").unwrap_or_default();
         let branch = if branch.is_empty() { &env.plan.branch } else { branch }.to_owned();
@@ -243,6 +247,11 @@ pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
             && !paths::exists(&old.removed).map_err(paths::failed("look at", &old.removed))?
         {
             std::fs::create_dir_all(&old.folder).map_err(paths::failed("create", &old.folder))?;
+            // It is the old incarnation's again, and must say so.
+            if let Some(marker) = Marker::read(taken)? {
+                let incarnation = restore.from.incarnation;
+                Marker { incarnation, ..marker }.write(taken)?;
+            }
             removal::rename(taken, &old.removed)?;
         }
     }

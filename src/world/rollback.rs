@@ -5,7 +5,7 @@
 
 use super::git::Git;
 use super::marker::{self, Admin, Marker};
-use super::{Task, add, hook, paths, registration, removal, restore, teardown};
+use super::{Task, add, hook, paths, registration, remains, removal, restore, teardown};
 use crate::core::{Fault, Outcome};
 use crate::killpoint::point;
 
@@ -28,10 +28,11 @@ pub(super) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
     registration::put_away(task, &admin)?;
     registration::remove(task, &admin)?;
     let name = paths::from_host(&env.plan.path);
-    let folder = task.layout().trash_of(&env.id, env.incarnation);
-    let trashed = folder.join(name.file_name().unwrap_or_default());
-    let there = paths::exists(&trashed).map_err(paths::failed("look at", &trashed))?;
-    Ok(Outcome::RolledBack(there.then(|| paths::to_host(&trashed))))
+    let folder = format!("{}.{}", env.id, env.incarnation);
+    let name = name.file_name().unwrap_or_default();
+    let mut places = task.layout().trashes().into_iter().map(|t| t.join(&folder).join(name));
+    let trashed = places.find(|place| paths::exists(place).unwrap_or(false));
+    Ok(Outcome::RolledBack(trashed.as_deref().map(paths::to_host)))
 }
 
 /// Renames the worktree away. One that was published may have been worked in: it goes to the trash
@@ -48,8 +49,16 @@ fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
             let root = layout.worktrees();
             marker::prove(&root, &target, found, Some(&marker), task.log_id(), env)?;
             removal::no_mounts(&target)?;
-            let to = if used { layout.trash_of(&env.id, env.incarnation) } else { doomed.clone() };
-            removal::move_into(&target, &to)?;
+            if used {
+                let to = layout.trash_of(&env.id, env.incarnation);
+                remains::move_to_trash(task.world, &target, &to)?;
+            } else {
+                match removal::move_into(&target, &doomed) {
+                    // Nobody ever saw it: it can go where it is.
+                    Err(fault) if removal::is_elsewhere(&fault) => removal::delete_tree(&target)?,
+                    moved => moved?,
+                }
+            }
             point("rollback.directory_moved");
         } else {
             // At most an empty directory of ours, made before there was a marker.

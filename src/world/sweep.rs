@@ -5,18 +5,22 @@
 //! as it is. A log that lost its memory therefore deletes nothing.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::cancel::Cancel;
-use super::marker::Marker;
+use super::marker::{Admin, Marker};
 use super::process::table;
 use super::{World, paths, registration, removal, unlink};
 use crate::core::event::{Finding, SweepFinished};
-use crate::core::{Environment, EnvironmentId, Fault, Outcome, State};
+use crate::core::{Code, Environment, EnvironmentId, Fault, Outcome, State};
 use crate::killpoint::point;
 
 /// Findings that the log names; the rest is counted.
 const FINDINGS_MAX: usize = 256;
+/// How long a half-made administrative directory is left alone.
+const STAGING_AGE: Duration = Duration::from_secs(3_600);
 
 /// One sweep.
 pub(super) struct Task<'a> {
@@ -29,8 +33,10 @@ pub(super) struct Task<'a> {
 enum Settle {
     /// Nothing: it is somebody else's, or nobody knows.
     No,
-    /// Unlink a file or folder of ours that no work is in.
-    Unlink(PathBuf),
+    /// Remove a folder if it is still empty.
+    RemoveEmpty(PathBuf),
+    /// Unlink a file or folder of ours that no work is in, under the lock of this name.
+    Unlink(PathBuf, String),
     /// Take git's knowledge of a worktree away whose incarnation is over.
     Unregister(PathBuf),
 }
@@ -81,16 +87,45 @@ impl Task<'_> {
     fn settle(&self, settle: &Settle) -> Result<(), Fault> {
         match settle {
             Settle::No => Ok(()),
-            Settle::Unlink(path) => match path.symlink_metadata() {
-                Ok(found) if found.is_dir() => {
-                    removal::no_mounts(path)?;
-                    unlink::tree(path, &mut |_| self.cancel.check()).map(drop)
+            // What was seen may be old by now: one that is in use again is not empty.
+            Settle::RemoveEmpty(path) => {
+                paths::remove_dir_if_empty(path).map_err(paths::failed("remove", path))
+            }
+            Settle::Unlink(path, lock) => {
+                let _held = self.hold(lock)?;
+                match path.symlink_metadata() {
+                    Ok(found) if found.is_dir() => {
+                        removal::no_mounts(path)?;
+                        unlink::tree(path, &mut |_| self.cancel.check()).map(drop)
+                    }
+                    Ok(_) => removal::remove_ours_file(path),
+                    Err(_) => Ok(()),
                 }
-                Ok(_) => removal::remove_ours_file(path),
-                Err(_) => Ok(()),
-            },
-            Settle::Unregister(admin) => registration::put_away_stranded(admin),
+            }
+            Settle::Unregister(admin) => {
+                let marker = Marker::read(admin)?.map(|m| m.environment).unwrap_or_default();
+                let _held = self.hold(&marker)?;
+                registration::put_away_stranded(admin)
+            }
         }
+    }
+
+    /// Keeps effects of an environment out while something of it is settled.
+    fn hold(&self, lock: &str) -> Result<File, Fault> {
+        let path = self.world.layout.locks().join(lock);
+        let there = path.exists();
+        let open = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = open.map_err(paths::failed("open", &path))?;
+        let made_for_this = !there;
+        let locked = file.try_lock();
+        if made_for_this {
+            // Held, and gone by name: whoever comes next makes its own.
+            drop(paths::remove_file_if_any(&path));
+        }
+        locked.map(|()| file).map_err(|e| {
+            let message = format!("{lock} is being worked on");
+            Fault::new(Code::EnvironmentBusy, message, "sweep again when that is done").because(e)
+        })
     }
 
     /// Everything that is found, with what would settle it.
@@ -130,7 +165,8 @@ impl Task<'_> {
                     "no record of it; `groundskeeper adopt` takes a worktree in".to_owned()
                 }
             };
-            let settle = if known && empty { Settle::Unlink(path.clone()) } else { Settle::No };
+            let settle =
+                if known && empty { Settle::RemoveEmpty(path.clone()) } else { Settle::No };
             found.push((finding("directory", &path, known && empty, detail), settle));
         }
     }
@@ -162,7 +198,13 @@ impl Task<'_> {
                 } else {
                     "no record of it; it may be work: look, and remove it by hand".to_owned()
                 };
-                let settle = if ours { Settle::Unlink(path.clone()) } else { Settle::No };
+                let owner = name.trim_start_matches(".rollback-").trim_start_matches(".clean-");
+                let owner = owner.rsplit_once('.').map_or(owner, |(id, _)| id).to_owned();
+                let settle = match (temporary, empty) {
+                    (_, true) => Settle::RemoveEmpty(path.clone()),
+                    (true, _) => Settle::Unlink(path.clone(), owner),
+                    _ => Settle::No,
+                };
                 found.push((finding("trash", &path, ours, detail), settle));
             }
         }
@@ -180,10 +222,10 @@ impl Task<'_> {
         for (name, path) in entries(&layout.locks()) {
             let id = name.strip_prefix('.').and_then(|n| Some(n.rsplit_once('.')?.0));
             let id = id.unwrap_or(&name);
-            let free = || std::fs::File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
+            let free = || File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
             if name != ".host" && !needed(id) && free() {
                 let detail = "nobody holds it".to_owned();
-                found.push((finding("lock", &path, true, detail), Settle::Unlink(path)));
+                found.push((finding("lock", &path, true, detail), Settle::Unlink(path, name)));
             }
         }
         for (name, path) in entries(&layout.transcripts()) {
@@ -219,28 +261,34 @@ impl Task<'_> {
                 found.push((finding("registration", &path, true, detail), settle));
             }
         }
+        let kept = self.kept_for_restores();
         for (name, path) in entries(&common.join("groundskeeper")) {
             let Some(marker) = self.marker(&path) else { continue };
             let (env, over) = self.incarnation(&marker);
             let half = name.ends_with(".new") || name.ends_with(".gone");
-            if name.ends_with(".removed") && over && !self.is_kept_for_restore(&marker) {
+            if name.ends_with(".removed") && over && is_old(&path) && !kept.contains(&path) {
                 let detail = format!("kept for a restore of {}, which is gone", marker.environment);
-                found.push((finding("staging", &path, true, detail), Settle::Unlink(path)));
+                let settle = Settle::Unlink(path.clone(), marker.environment.clone());
+                found.push((finding("staging", &path, true, detail), settle));
                 continue;
             }
             let restored = self.state.remains().any(|r| r.restoring.is_some());
-            if half && env.is_some() && over && !restored {
+            if half && env.is_some() && over && !restored && is_old(&path) {
                 let detail = format!("half-made, of {}", marker.environment);
-                found.push((finding("staging", &path, true, detail), Settle::Unlink(path)));
+                let settle = Settle::Unlink(path.clone(), marker.environment.clone());
+                found.push((finding("staging", &path, true, detail), settle));
             }
         }
     }
 
-    /// Whether a registration that was put away belongs to a directory in the trash.
-    fn is_kept_for_restore(&self, marker: &Marker) -> bool {
-        let id = EnvironmentId::parse(&marker.environment).ok();
-        let remains = id.and_then(|id| self.state.remains_of(&id, marker.incarnation));
-        remains.is_some_and(|r| r.trash.is_some() || r.restoring.is_some())
+    /// Where the registrations are that a restore will need.
+    fn kept_for_restores(&self) -> BTreeSet<PathBuf> {
+        let kept = self.state.remains().filter(|r| r.trash.is_some() || r.restoring.is_some());
+        let admin = |r: &crate::core::Remains| {
+            let common = &r.plan.repository.common_dir;
+            Admin::at(&self.world.log_id, common, &r.id, r.incarnation).removed
+        };
+        kept.map(admin).collect()
     }
 
     /// The marker of an administrative directory, if it is of this log.
@@ -278,6 +326,12 @@ impl Task<'_> {
             found.push((finding("process", &place, false, detail), Settle::No));
         }
     }
+}
+
+/// Whether something has not been touched for so long that no effect can be in the middle of it.
+fn is_old(path: &Path) -> bool {
+    let age = path.symlink_metadata().and_then(|m| m.modified());
+    age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > STAGING_AGE))
 }
 
 fn finding(kind: &str, path: &Path, ours: bool, detail: String) -> Finding {

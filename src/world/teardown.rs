@@ -4,9 +4,11 @@
 //! directory to a place in the repository that git does not look at, and the branch is deleted
 //! only if every commit of it is reachable from somewhere else.
 
+use std::sync::PoisonError;
+
 use super::git::{self, Git};
 use super::marker::{self, Admin, Marker};
-use super::{Task, inspect, merged, paths, registration, remains, removal, rescue};
+use super::{Task, inspect, merged, paths, refs, registration, remains, removal, rescue};
 use crate::core::policy::BranchPolicy;
 use crate::core::state::Teardown;
 use crate::core::{Code, Fault, Outcome};
@@ -33,7 +35,7 @@ pub(super) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault> {
         let trashed = remains::move_to_trash(task.world, &target, &folder)?;
         point("trash.moved");
         let folder = trashed.parent().unwrap_or(&folder);
-        for dir in [place.as_path(), folder, folder.parent().unwrap_or(folder)] {
+        for dir in [folder, folder.parent().unwrap_or(folder)] {
             paths::sync_dir(dir).map_err(paths::failed("sync", dir))?;
         }
     }
@@ -44,7 +46,16 @@ pub(super) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault> {
         let place = trash.join(folder.file_name().unwrap_or_default()).join(name);
         paths::exists(&place).unwrap_or(false).then_some(place)
     });
-    Ok(Outcome::Trashed(found.as_deref().map(paths::to_host)))
+    Ok(Outcome::Trashed(found.as_deref().map(paths::to_host), settle_the_rest(task)))
+}
+
+/// What follows, in one go. Whatever does not work has a step of its own, which is tried again.
+fn settle_the_rest(task: &Task<'_>) -> Option<(bool, String)> {
+    unregister(task).ok()?;
+    match settle_branch(task).ok()? {
+        Outcome::BranchSettled(deleted, reason, _) => Some((deleted, reason)),
+        _ => None,
+    }
 }
 
 /// Whether a daemon died since the tree was looked at, and it is not the same any more.
@@ -100,18 +111,17 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     if let Some(place) = registration::checked_out(&common, &reference) {
         return kept(format!("it is checked out in {place}"));
     }
-    // Held as long as the directory is in the trash, so that a restore finds its HEAD. The two do
-    // not need each other.
-    let hold = remains::trash_reference(&env.id, env.incarnation);
-    let (own, held) = std::thread::scope(|scope| {
-        let held = scope.spawn(|| git.output(["update-ref", &hold, &tip]).map(drop));
-        (own_commits(&git, &tip, &plan.branch), held.join())
-    });
-    held.unwrap_or_else(|_| {
-        Err(Fault::new(Code::Defect, "holding a commit panicked", "please report this"))
-    })?;
-    point("branch.held");
-    let why = match own? {
+    if !refs::is_made_by(&common, &reference, &env.id, task.log_id()) {
+        return kept("its history does not say that it was made here".into());
+    }
+    let _alone = task.world.branches.lock().unwrap_or_else(PoisonError::into_inner);
+    let base = env.base.as_ref().map_or("", |b| b.reference.as_str());
+    let own = if refs::is_held(&common, &tip, base, &reference) {
+        0
+    } else {
+        own_commits(&git, &tip, &plan.branch)?
+    };
+    let why = match own {
         0 => "all its commits are reachable elsewhere".to_owned(),
         own => match no_loss(task, &git, &teardown, &tip)? {
             Some(why) => why,
@@ -120,7 +130,10 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
             }
         },
     };
-    git.output(["update-ref", "-d", &reference, &tip])?;
+    let deleted = refs::delete_loose(&common, &reference, &tip);
+    if !deleted.map_err(paths::failed("delete branch", &common.join(&reference)))? {
+        git.output(["update-ref", "-d", &reference, &tip])?;
+    }
     point("branch.deleted");
     Ok((true, why))
 }
@@ -150,10 +163,8 @@ fn tip_of(
     common: &std::path::Path,
     reference: &str,
 ) -> Result<Option<String>, Fault> {
-    let text = std::fs::read_to_string(common.join(reference)).unwrap_or_default();
-    let text = text.trim_end();
-    if text.len() >= 40 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Ok(Some(text.to_owned()));
+    if let Some(commit) = refs::loose(common, reference) {
+        return Ok(Some(commit));
     }
     let found = git.run(["rev-parse", "--verify", "--quiet", reference])?;
     let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();

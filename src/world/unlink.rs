@@ -15,8 +15,9 @@ use rustix::io::Errno;
 use super::paths;
 use crate::core::{Code, Fault};
 
-/// Levels that are descended; each costs a descriptor.
-const DEPTH_MAX: usize = 4_096;
+/// Levels that are descended; each costs a descriptor and a piece of stack. What lies deeper is
+/// first moved up to the top.
+const DEPTH_MAX: usize = 128;
 
 /// Unlinks a directory and all that is in it; one that is not there is fine. `each` is called with
 /// the number of entries so far, now and then, and can stop it. Returns how many went.
@@ -27,9 +28,9 @@ pub(super) fn tree(
     path: &Path,
     each: &mut dyn FnMut(u64) -> Result<(), Fault>,
 ) -> Result<u64, Fault> {
-    let mut unlinker = Unlinker { each, count: 0, path: path.to_owned() };
+    let mut unlinker = Unlinker { each, count: 0, path: path.to_owned(), moved: 0 };
     let name = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
-    match unlinker.directory(CWD, &name, 0) {
+    match unlinker.top(&name) {
         Ok(()) | Err(Stop::System(Errno::NOENT)) => Ok(unlinker.count),
         Err(Stop::Told(fault)) => Err(fault),
         Err(Stop::System(Errno::XDEV)) => {
@@ -57,18 +58,29 @@ struct Unlinker<'a> {
     count: u64,
     /// Where it is, for a message.
     path: PathBuf,
+    /// Directories that were moved up because they lay too deep.
+    moved: u64,
 }
 
 impl Unlinker<'_> {
-    fn directory(&mut self, parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> Result<(), Stop> {
-        if depth > DEPTH_MAX {
-            return Err(Errno::NAMETOOLONG.into());
-        }
-        let open = open_inside(parent, name, depth)?;
+    fn top(&mut self, name: &CStr) -> Result<(), Stop> {
+        let top = open_inside(CWD, name, 0)?;
+        self.contents(top.as_fd(), top.as_fd(), 0)?;
+        rustix::fs::unlinkat(CWD, name, AtFlags::REMOVEDIR)?;
+        self.gone()
+    }
+
+    /// Empties an open directory.
+    fn contents(
+        &mut self,
+        top: BorrowedFd<'_>,
+        open: BorrowedFd<'_>,
+        depth: usize,
+    ) -> Result<(), Stop> {
         loop {
             // Read anew after each pass: unlinking while reading may skip entries.
             let mut found = 0_u32;
-            for entry in Dir::read_from(open.as_fd())? {
+            for entry in Dir::read_from(open)? {
                 let entry = entry?;
                 let name = entry.file_name();
                 if name == c"." || name == c".." {
@@ -76,35 +88,66 @@ impl Unlinker<'_> {
                 }
                 found += 1;
                 self.path.push(std::ffi::OsStr::from_bytes(name.to_bytes()));
-                self.entry(open.as_fd(), name, entry.file_type(), depth)?;
+                self.entry(top, open, name, entry.file_type(), depth)?;
                 self.path.pop();
             }
             if found == 0 {
-                break;
+                return Ok(());
             }
         }
-        rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?;
-        self.gone()
     }
 
+    /// Removes one entry; one that somebody else has removed meanwhile is fine.
     fn entry(
         &mut self,
+        top: BorrowedFd<'_>,
         parent: BorrowedFd<'_>,
         name: &CStr,
         kind: FileType,
         depth: usize,
     ) -> Result<(), Stop> {
-        if kind == FileType::Directory {
-            return self.directory(parent, name, depth + 1);
-        }
-        match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-            Ok(()) => self.gone(),
-            Err(Errno::NOENT) => Ok(()),
-            // A file system that does not tell kinds, or one that was replaced meanwhile.
-            Err(Errno::ISDIR | Errno::PERM) if kind == FileType::Unknown => {
-                self.directory(parent, name, depth + 1)
+        let is_directory = match kind {
+            FileType::Directory => true,
+            // Some file systems do not tell.
+            FileType::Unknown => {
+                let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
+                found.is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
             }
-            Err(e) => Err(e.into()),
+            _ => false,
+        };
+        let removed = if !is_directory {
+            rustix::fs::unlinkat(parent, name, AtFlags::empty())
+        } else if depth >= DEPTH_MAX {
+            return self.move_up(top, parent, name);
+        } else {
+            let open = match open_inside(parent, name, depth + 1) {
+                Err(Errno::NOENT) => return Ok(()),
+                open => open?,
+            };
+            self.contents(top, open.as_fd(), depth + 1)?;
+            rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+        };
+        match removed {
+            Err(Errno::NOENT) => Ok(()),
+            removed => {
+                removed?;
+                self.gone()
+            }
+        }
+    }
+
+    fn move_up(
+        &mut self,
+        top: BorrowedFd<'_>,
+        parent: BorrowedFd<'_>,
+        name: &CStr,
+    ) -> Result<(), Stop> {
+        self.moved += 1;
+        // A name that nobody else gives; the pass over the top finds it there.
+        let new = format!(".gk-deep-{}-{}", std::process::id(), self.moved);
+        match rustix::fs::renameat(parent, name, top, new.as_str()) {
+            Err(Errno::NOENT) => Ok(()),
+            moved => Ok(moved?),
         }
     }
 

@@ -35,6 +35,8 @@ pub struct TeardownOptions {
     pub grace_ms: u64,
     /// Whether processes that merely stand in the directory are ended, too.
     pub end_bystanders: bool,
+    /// Whether work is left to the trash alone, because a rescue cannot be had (a full disk).
+    pub no_rescue: bool,
     /// Why: `request`, `gc`, `sweep`, `reconcile`.
     pub reason: String,
 }
@@ -64,6 +66,8 @@ pub struct TeardownInspected {
     pub rescue: bool,
     /// Whether the worktree has the teardown hook that was planned.
     pub has_hook: bool,
+    /// Whether no process had anything to do with it.
+    pub quiet: bool,
 }
 
 /// Kind 33: the directory has left its place.

@@ -44,7 +44,11 @@ pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<Proces
         signal(&held, Signal::CONT);
         let rest = wait(held, grace, cancel, &mut ended)?;
         if !rest.is_empty() {
-            scope.cgroups.kill(scope.id, scope.incarnation);
+            // All at once, unless somebody who is spared is in there, too.
+            let members = scope.cgroups.members(scope.id, scope.incarnation);
+            if !found.bystanders.iter().any(|p| members.contains(&p.pid)) {
+                scope.cgroups.kill(scope.id, scope.incarnation);
+            }
             signal(&rest, Signal::KILL);
             drop(wait(rest, KILL_LIMIT, cancel, &mut ended)?);
         }

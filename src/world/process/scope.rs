@@ -11,7 +11,7 @@ use crate::core::{Environment, EnvironmentId};
 use crate::world::paths;
 
 /// Programs that hold a folder open for a person: they are no part of what runs in it.
-const PERSONS_PROGRAMS: [&str; 24] = [
+const PERSONS_PROGRAMS: [&str; 33] = [
     "code",
     "code-server",
     "code-tunnel",
@@ -36,6 +36,15 @@ const PERSONS_PROGRAMS: [&str; 24] = [
     "gedit",
     "tmux: server",
     "screen",
+    "sublime_text",
+    "codium",
+    "code-insiders",
+    "nautilus",
+    "dolphin",
+    "thunar",
+    "firefox",
+    "chrome",
+    "chromium",
 ];
 
 /// What to look for.
@@ -53,10 +62,21 @@ pub struct Scope<'a> {
     pub asker: u32,
     /// Whether bystanders belong to it as well.
     pub with_bystanders: bool,
-    /// Whether only what was started through us counts.
-    pub started_only: bool,
+    /// What counts.
+    pub ties: Ties,
     /// Groups of environments.
     pub cgroups: &'a Cgroups,
+}
+
+/// What can tie a process to an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ties {
+    /// Anything.
+    All,
+    /// Only that it was started through us.
+    Started,
+    /// Only that it uses the directory.
+    Place,
 }
 
 /// What was found.
@@ -90,7 +110,7 @@ impl<'a> Scope<'a> {
             roots: vec![paths::from_host(&env.plan.path)],
             recorded: started.chain(env.hook).collect(),
             asker: env.teardown.as_ref().map_or(0, |t| t.asker),
-            started_only: false,
+            ties: Ties::All,
             with_bystanders: env.teardown.as_ref().is_some_and(|t| t.options.end_bystanders),
             cgroups,
         }
@@ -141,10 +161,12 @@ impl<'a> Scope<'a> {
         let mut ties = BTreeMap::new();
         for (pid, p) in all {
             let own = p.parent == me && orphans::is_own_child(*pid) && !leaders.contains(pid);
-            if never.contains(pid) || *pid == 2 || p.parent == 2 || own {
+            if never.contains(pid) || p.is_kernels || own {
                 continue;
             }
-            let tie = if grouped.contains(pid) {
+            let tie = if self.ties == Ties::Place {
+                self.place(*pid)
+            } else if grouped.contains(pid) {
                 Some(Tie::Started("cgroup"))
             } else if leaders.contains(pid) || (leaders.contains(&p.group) && p.group != 0) {
                 Some(Tie::Started("group"))
@@ -152,14 +174,16 @@ impl<'a> Scope<'a> {
                 Some(Tie::Started("left by a hook"))
             } else if table::has_variable(*pid, &marker) {
                 Some(Tie::Started("marker"))
-            } else if self.started_only {
+            } else if self.ties == Ties::Started {
                 None
             } else {
                 self.place(*pid)
             };
             ties.extend(tie.map(|tie| (*pid, tie)));
         }
-        add_children(all, never, &mut ties);
+        if self.ties != Ties::Place {
+            add_children(all, never, &mut ties);
+        }
         ties
     }
 

@@ -19,9 +19,14 @@ pub struct Process {
     pub group: u32,
     /// Whether it has a controlling terminal: somebody sits in front of it.
     pub has_terminal: bool,
+    /// Whether it is a thread of the kernel's own.
+    pub is_kernels: bool,
     /// Name of its program, at most 15 bytes.
     pub name: String,
 }
+
+/// In the kernel's flags: it is a thread of the kernel.
+const KERNEL_THREAD: i64 = 0x0020_0000;
 
 /// All processes that have not ended, by pid.
 #[must_use]
@@ -68,6 +73,7 @@ fn parse(pid: u32, stat: &[u8]) -> Option<Process> {
         parent: u32::try_from(number(1)?).ok()?,
         group: u32::try_from(number(2)?).unwrap_or(0),
         has_terminal: number(4)? != 0,
+        is_kernels: number(6)? & KERNEL_THREAD != 0,
         started: u64::try_from(number(19)?).ok()?,
         name,
     })
@@ -150,8 +156,15 @@ mod tests {
         let stat = b"42 (a) b) (c) S 7 42 42 34816 1 0 0 0 0 0 0 0 0 0 20 0 1 0 5555 0 0";
         let found = parse(42, stat).expect("parsed");
         let name = "a) b) (c".to_owned();
-        let wanted =
-            Process { pid: 42, started: 5555, parent: 7, group: 42, has_terminal: true, name };
+        let wanted = Process {
+            pid: 42,
+            started: 5555,
+            parent: 7,
+            group: 42,
+            has_terminal: true,
+            is_kernels: false,
+            name,
+        };
         assert_eq!(found, wanted);
         assert_eq!(parse(1, b"1 (x) Z 0 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 9 0"), None);
         assert_eq!(parse(1, b"nonsense"), None);

@@ -55,12 +55,11 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
         EnvironmentReady { environment: id() }.into(),
     ];
     if whole {
-        let actor = Actor::default();
         events.extend::<[Event; 6]>([
             DestroyRequested {
                 environment: id(),
                 force: false,
-                actor,
+                actor: Actor::default(),
                 request: None,
                 options: TeardownOptions::default(),
             }
@@ -70,6 +69,7 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
                 unsaved: Vec::new(),
                 fingerprint: "ab".repeat(32),
                 head: "0".repeat(40),
+                quiet: true,
                 rescue: false,
                 has_hook: false,
             }

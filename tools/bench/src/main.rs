@@ -9,6 +9,7 @@
 mod daemon;
 mod logs;
 mod provision;
+mod removal;
 mod table;
 
 use std::process::ExitCode;
@@ -19,7 +20,8 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Which parts: provision, parallel, journal, clients, fold, ls, idle; all when left out
+    /// Which parts: provision, parallel, removal, sweep, unlink, journal, clients, fold, ls, idle;
+    /// all when left out
     parts: Vec<String>,
     /// Rounds of 32 provisions at once
     #[arg(long, default_value_t = 100)]
@@ -46,6 +48,15 @@ fn main() -> ExitCode {
     }
     if wanted("parallel") {
         provision::parallel(dir.path(), arguments.rounds, &mut table);
+    }
+    if wanted("removal") {
+        removal::remove_and_restore(dir.path(), &mut table);
+    }
+    if wanted("sweep") {
+        removal::sweep(dir.path(), &mut table);
+    }
+    if wanted("unlink") {
+        removal::unlink(dir.path(), &mut table);
     }
     if wanted("journal") {
         logs::commits(dir.path(), &mut table);

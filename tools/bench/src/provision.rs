@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::daemon::{Daemon, program};
 use crate::table::{Table, median, ratio, show};
 
-fn git(at: &Path, args: &[&str]) -> bool {
+pub(crate) fn git(at: &Path, args: &[&str]) -> bool {
     let mut command = Command::new("git");
     command.args(["-c", "user.name=b", "-c", "user.email=b@example.org", "-C"]).arg(at);
     command.args(args).stdout(Stdio::null()).stderr(Stdio::null());
