@@ -118,8 +118,8 @@ pub fn attempts_max(step: Step) -> u32 {
         Step::RefreshIndex | Step::Clean | Step::Sweep | Step::RunTeardown => 1,
         // A hook that fails is not run again; what is repeated here is waiting for its turn.
         Step::RunSetup | Step::ResolveBase | Step::CopyIncluded | Step::Inspect => 3,
-        Step::EndProcesses | Step::Rescue | Step::Measure => 3,
-        Step::Restore | Step::ApplyRescue => 5,
+        Step::EndProcesses | Step::Measure => 3,
+        Step::Restore | Step::ApplyRescue | Step::Rescue => 5,
         Step::AddWorktree => 10,
         Step::MoveToTrash => 8,
         Step::RollBack | Step::Unregister | Step::SettleBranch | Step::DropRescue => 20,

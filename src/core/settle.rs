@@ -105,7 +105,12 @@ fn failed(now: Time, env: &Environment, step: Step, fault: Fault) -> Vec<Event> 
     // refused. What is not ours, however, will not become ours by asking again.
     let removal =
         matches!(step, Step::RollBack | Step::MoveToTrash | Step::Unregister | Step::SettleBranch);
-    let again = fault.transient || (removal && fault.code != Code::NotOurs);
+    // A mount or a process in the way stays for longer than a few seconds; it is put off.
+    let in_the_way = step == Step::MoveToTrash && fault.code == Code::EnvironmentBusy;
+    // A `git gc` beside a rescue may take an object away that nothing held yet.
+    let rescue = step == Step::Rescue && fault.code != Code::DiskFull;
+    let again =
+        !in_the_way && (fault.transient || rescue || (removal && fault.code != Code::NotOurs));
     if again && attempts < policy::attempts_max(step) {
         let environment = env.id.clone();
         let retry_at = now.after(policy::retry_delay(attempts));

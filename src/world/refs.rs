@@ -79,7 +79,10 @@ pub(super) fn delete_loose(common: &Path, reference: &str, commit: &str) -> io::
     let file = common.join(reference);
     let packed = common.join("packed-refs");
     let taken = |lock: io::Result<Lock>| match lock {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        // Somebody holds it, or the ref was packed and its folder went with it.
+        Err(e) if matches!(e.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
+            Ok(None)
+        }
         lock => lock.map(Some),
     };
     let Some(_packed) = taken(Lock::take(&packed))? else { return Ok(false) };

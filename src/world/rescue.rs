@@ -46,6 +46,7 @@ pub(super) fn rescue(task: &Task<'_>) -> Result<Outcome, Fault> {
     let args = ["-c", "core.fsync=all", "update-ref", "--create-reflog", "-m", "rescued"];
     saver.git.output(args.into_iter().chain([rescue.reference.as_str(), &rescue.commit]))?;
     point("rescue.referenced");
+    saver.verify(&rescue)?;
     Ok(Outcome::Rescued(Some(rescue)))
 }
 
@@ -163,6 +164,17 @@ impl Saver<'_> {
         let commit = self.commit(index, tree, parents, &message)?;
         let reference = reference(&env.id, env.incarnation);
         Ok(Some(Rescue { reference, commit, holds, lacks }))
+    }
+
+    /// Whether everything that was added is there, now that a ref holds it. A prune that ran
+    /// meanwhile may have taken a part.
+    fn verify(&self, rescue: &Rescue) -> Result<(), Fault> {
+        let first = format!("{}^1", rescue.commit);
+        let mut args = vec!["rev-list", "--objects", "--quiet", &rescue.commit];
+        if self.git.run(["rev-parse", "--verify", "--quiet", &first])?.status.success() {
+            args.extend(["--not", &first]);
+        }
+        self.git.output(args).map(drop)
     }
 
     fn head(&self) -> Result<Option<String>, Fault> {

@@ -4,6 +4,7 @@ mod support;
 
 mod api;
 mod checkout;
+mod hard;
 mod hooks;
 mod keep;
 mod kill;

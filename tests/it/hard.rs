@@ -1,0 +1,335 @@
+//! The hard cases of a removal: what is in the way, what is hidden, and who else is at work.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::support::{Bench, Daemon, wait_for};
+
+fn mount(args: &[&str]) -> bool {
+    let mut command = Command::new("mount");
+    command.args(args).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+fn unmount(at: &Path) {
+    let done = Command::new("umount").arg(at).status().expect("umount runs");
+    assert!(done.success(), "{} cannot be unmounted", at.display());
+}
+
+#[test]
+fn a_mount_inside_is_not_deleted_behind() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.write(&repo.join(".gitignore"), "target/\n");
+    bench.commit(&repo, "ignore");
+    let path = bench.new_env("demo", &repo, &[]);
+    let precious = bench.path("precious");
+    bench.write(&precious.join("file"), "kept\n");
+    let inside = path.join("target/mnt");
+    std::fs::create_dir_all(&inside).expect("a folder");
+    let (from, to) = (precious.to_str().expect("text"), inside.to_str().expect("text"));
+    if !mount(&["--bind", from, to]) {
+        eprintln!("mounts are not allowed here; the guard is tested by what follows them");
+        return;
+    }
+    let (_, error) = bench.refused(&["rm", "demo", "--force"]);
+    let said = error.to_string();
+    assert!(said.contains("mounted inside") && said.contains("unmount it first"), "{said}");
+    assert_eq!(bench.phase("demo"), "retiring", "served, and tried again");
+    assert!(bench.ok(&["show", "demo"])["retry_at"].is_string());
+    assert_eq!(bench.refused(&["clean", "demo"]).0, 4);
+    unmount(&inside);
+    bench.ok(&["cancel", "demo"]);
+    assert_eq!(bench.phase("demo"), "ready", "called off");
+    let trash = bench.ok(&["rm", "demo", "--force"])["trash"].as_str().map(PathBuf::from);
+    // And one that turns up in the trash.
+    let inside = trash.expect("a trash").join("target/mnt");
+    assert!(mount(&["--bind", from, inside.to_str().expect("text")]));
+    bench.ok(&["trash", "empty"]);
+    let left = bench.ok(&["trash", "ls"]);
+    assert!(left[0]["error"].to_string().contains("mounted"), "{left:#}");
+    unmount(&inside);
+    assert_eq!(std::fs::read_to_string(precious.join("file")).expect("kept"), "kept\n");
+}
+
+#[test]
+fn a_trash_on_another_file_system_is_no_obstacle() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("new"), "work\n");
+    let trash = bench.data().join("trash");
+    if !mount(&["-t", "tmpfs", "none", trash.to_str().expect("text")]) {
+        return;
+    }
+    let removed = bench.ok(&["rm", "demo", "--force"]);
+    let place = PathBuf::from(removed["trash"].as_str().expect("a place"));
+    assert!(place.starts_with(bench.data().join("worktrees/.trash")), "{removed:#}");
+    bench.ok(&["restore", "demo"]);
+    assert_eq!(std::fs::read_to_string(path.join("new")).expect("back"), "work\n");
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.ok(&["trash", "empty"]);
+    assert!(!place.exists());
+    bench.ok(&["stop"]);
+    unmount(&trash);
+}
+
+#[test]
+fn links_and_nested_repositories_and_deep_trees() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.write(&bench.path("home/.config/groundskeeper/config.toml"), "trash_days = 0\n");
+    let outside = bench.path("outside");
+    bench.write(&outside.join("file"), "kept\n");
+    let path = bench.new_env("demo", &repo, &[]);
+    std::os::unix::fs::symlink(&outside, path.join("out")).expect("linked");
+    let nested = path.join("vendor/nested");
+    std::fs::create_dir_all(&nested).expect("a folder");
+    bench.git(&nested, &["init", "-q"]);
+    bench.write(&nested.join("inner"), "inner work\n");
+    bench.commit(&nested, "inner");
+    // Deeper than any path can be named, made step by step.
+    let made = Command::new("sh")
+        .arg("-c")
+        .arg("n=0; while [ $n -lt 3000 ]; do mkdir d && cd -P d || exit 1; n=$((n+1)); done")
+        .current_dir(&path)
+        .status();
+    assert!(made.expect("sh runs").success());
+    let (_, error) = bench.refused(&["rm", "demo"]);
+    assert!(
+        error["evidence"].to_string().contains("nested repository: vendor/nested"),
+        "{error:#}"
+    );
+    let removed = bench.ok(&["rm", "demo", "--force"]);
+    let trash = PathBuf::from(removed["trash"].as_str().expect("a trash"));
+    wait_for("the unlink", || !trash.exists());
+    assert_eq!(std::fs::read_to_string(outside.join("file")).expect("kept"), "kept\n");
+    let shown = bench.ok(&["rescue", "show", "demo"]);
+    assert!(shown["lacks"].to_string().contains("vendor/nested"), "{shown:#}");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn ignored_files_beside_tracked_ones_are_work() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.write(&repo.join("build/make.sh"), "make\n");
+    bench.write(&repo.join(".gitignore"), "build/*.env\n/dist/\n.venv/lib\n");
+    bench.commit(&repo, "a folder named build that is none");
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("dist/out.js"), "built\n");
+    bench.write(&path.join(".venv/lib/site.py"), "installed\n");
+    bench.ok(&["clean", "demo"]);
+    assert!(!path.join("dist").exists() && !path.join(".venv/lib").exists());
+    bench.write(&path.join("build/local.env"), "SECRET=1\n");
+    assert_eq!(bench.ok(&["clean", "demo"])["paths"].as_array().map(Vec::len), Some(0));
+    assert!(path.join("build/local.env").exists());
+    let (_, error) = bench.refused(&["rm", "demo"]);
+    assert!(error["evidence"].to_string().contains("ignored: build/local.env"), "{error:#}");
+}
+
+#[test]
+fn two_removals_at_once_do_not_rely_on_each_others_branch() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("one", &repo, &[]);
+    bench.write(&path.join("work"), "w\n");
+    let commit = bench.commit(&path, "work");
+    bench.new_env("two", &repo, &["--base", "gk/one"]);
+    let start = |id: &str| {
+        let mut command = bench.command(&["rm", id]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started")
+    };
+    let (mut one, mut two) = (start("one"), start("two"));
+    drop((one.wait(), two.wait()));
+    bench.drain();
+    bench.ok(&["trash", "empty"]);
+    bench.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
+    bench.git(&repo, &["gc", "-q", "--prune=now"]);
+    bench.git(&repo, &["cat-file", "-e", &commit]);
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_branch_that_was_not_made_here_stays() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.git(&repo, &["branch", "develop"]);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.git(&path, &["switch", "-q", "develop"]);
+    bench.ok(&["rm", "demo"]);
+    bench.ok(&["restore", "demo"]);
+    assert_eq!(bench.git(&path, &["branch", "--show-current"]), "develop");
+    bench.ok(&["rm", "demo"]);
+    assert!(bench.git(&repo, &["branch", "--list", "develop"]).contains("develop"));
+}
+
+#[test]
+fn edits_of_the_second_in_which_they_were_added_and_what_a_rebase_put_aside() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("f"), "one\n");
+    bench.git(&path, &["add", "f"]);
+    bench.write(&path.join("f"), "two\n");
+    bench.ok(&["rm", "demo", "--force"]);
+    assert_eq!(bench.git(&repo, &["show", "refs/groundskeeper/rescue/demo/1:f"]), "two");
+
+    let path = bench.new_env("rebase", &repo, &[]);
+    bench.write(&path.join("README"), "ours\n");
+    bench.commit(&path, "ours");
+    bench.write(&repo.join("README"), "theirs\n");
+    bench.commit(&repo, "theirs");
+    bench.write(&path.join("dir0/file1.txt"), "not committed\n");
+    assert!(!bench.git_raw(&path, &["rebase", "-q", "--autostash", "main"]).status.success());
+    bench.ok(&["rm", "rebase", "--force"]);
+    bench.git(&repo, &["gc", "-q", "--prune=now"]);
+    let parents =
+        bench.git(&repo, &["log", "-1", "--format=%P", "refs/groundskeeper/rescue/rebase/1"]);
+    let holds = |commit: &str| {
+        let shown = bench.git_raw(&repo, &["show", &format!("{commit}:dir0/file1.txt")]);
+        String::from_utf8_lossy(&shown.stdout) == "not committed\n"
+    };
+    assert!(parents.split(' ').any(holds), "{parents}");
+}
+
+#[test]
+fn a_repository_that_is_gone_makes_nothing_undeletable() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("new"), "work\n");
+    std::fs::remove_dir_all(&repo).expect("removed");
+    let (code, error) = bench.refused(&["rm", "demo"]);
+    assert_eq!((code, error["code"].as_str()), (1, Some("unsafe_to_remove")), "{error:#}");
+    assert!(error["hint"].as_str().is_some_and(|h| h.contains("--force")), "{error:#}");
+    let removed = bench.ok(&["rm", "demo", "--force"]);
+    let trash = PathBuf::from(removed["trash"].as_str().expect("a trash"));
+    assert_eq!(std::fs::read_to_string(trash.join("new")).expect("kept"), "work\n");
+    assert_eq!(bench.phase("demo"), "tombstoned");
+    bench.ok(&["trash", "empty"]);
+    assert!(!trash.exists());
+}
+
+#[test]
+fn a_lock_of_somebody_else_and_read_only_files() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    let text = path.to_str().expect("text");
+    bench.git(&repo, &["worktree", "unlock", text]);
+    bench.git(&repo, &["worktree", "lock", "--reason", "on a stick", text]);
+    let (_, error) = bench.refused(&["rm", "demo"]);
+    assert!(error["evidence"].to_string().contains("locked: on a stick"), "{error:#}");
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_teardown_hook_runs_is_bounded_and_never_in_the_way() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.teardown_hook(
+        &repo,
+        "#!/bin/sh\necho down > \"$GROUNDSKEEPER_SOURCE/../ran\"\necho log > out.log\n",
+    );
+    bench.new_env("untrusted", &repo, &[]);
+    let removed = bench.ok(&["rm", "untrusted"]);
+    assert_eq!(removed["hook"]["code"], "not_trusted", "{removed:#}");
+    assert!(!bench.path("ran").exists());
+    let text = repo.to_str().expect("text");
+    bench.ok(&["trust", "--repo", text, "--hash", &bench.teardown_hash(&repo)]);
+    bench.new_env("demo", &repo, &[]);
+    let removed = bench.ok(&["rm", "demo"]);
+    assert_eq!(removed["hook"], serde_json::Value::Null, "{removed:#}");
+    assert!(bench.path("ran").exists(), "it ran, and what it wrote is no reason to refuse");
+    assert_eq!(removed["rescue"].as_array().map(Vec::len), Some(1), "it is rescued");
+    std::fs::remove_file(bench.path("ran")).expect("removed");
+    bench.new_env("without", &repo, &[]);
+    bench.ok(&["rm", "without", "--no-teardown"]);
+    assert!(!bench.path("ran").exists());
+
+    // One that hangs, and leaves something that hides.
+    bench.ok(&["stop"]);
+    bench.write(
+        &bench.path("home/.config/groundskeeper/config.toml"),
+        "teardown_limit_seconds = 1\ngrace_milliseconds = 100\n",
+    );
+    let pid = bench.path("pid");
+    let hides = format!(
+        "#!/bin/sh\n(cd / && setsid env -i sh -c 'echo $$ > {}; exec sleep 1012' >/dev/null 2>&1 &)\n\
+         sleep 1000\n",
+        pid.display()
+    );
+    bench.teardown_hook(&repo, &hides);
+    let _daemon = Daemon::start(&bench);
+    bench.ok(&["trust", "--repo", text, "--hash", &bench.teardown_hash(&repo)]);
+    bench.new_env("hangs", &repo, &[]);
+    let removed = bench.ok(&["rm", "hangs"]);
+    assert_eq!(removed["hook"]["code"], "timeout", "{removed:#}");
+    let pid: u32 = std::fs::read_to_string(pid).expect("a pid").trim().parse().expect("a number");
+    assert_eq!(groundskeeper::world::process::table::start_time(pid), None, "ended with it");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_full_disk_while_rescuing_loses_nothing() {
+    let bench = Bench::new();
+    let small = bench.path("small");
+    std::fs::create_dir(&small).expect("a folder");
+    if !mount(&["-t", "tmpfs", "-o", "size=24m", "none", small.to_str().expect("text")]) {
+        return;
+    }
+    let repo = small.join("project");
+    std::fs::create_dir(&repo).expect("a folder");
+    bench.git(&repo, &["init", "-q"]);
+    bench.commit_files(&repo, 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    // Noise does not become smaller in an object.
+    let noise = Command::new("sh")
+        .arg("-c")
+        .arg("head -c 40000000 /dev/urandom > noise")
+        .current_dir(&path)
+        .status();
+    assert!(noise.expect("sh runs").success());
+    let (_, error) = bench.refused(&["rm", "demo", "--force"]);
+    assert_eq!(error["code"], "disk_full", "{error:#}");
+    assert_eq!(bench.phase("demo"), "retiring", "served, and tried again");
+    assert!(path.join("noise").exists());
+    let removed = bench.ok(&["rm", "demo", "--force", "--no-rescue"]);
+    let trash = PathBuf::from(removed["trash"].as_str().expect("a trash"));
+    assert_eq!(trash.join("noise").metadata().expect("kept").len(), 40_000_000);
+    bench.ok(&["restore", "demo"]);
+    assert_eq!(path.join("noise").metadata().expect("back").len(), 40_000_000);
+    bench.ok(&["stop"]);
+    unmount(&small);
+}
+
+#[test]
+fn removals_beside_git_gc_and_two_daemons() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 40);
+    for n in 0..8 {
+        let path = bench.new_env(&format!("env{n}"), &repo, &[]);
+        bench.write(&path.join("work"), &format!("work {n}\n"));
+    }
+    let mut second = bench.command(&["daemon"]);
+    let second = second.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("runs");
+    assert_eq!(second.code(), Some(4), "the data directory has an owner");
+    std::thread::scope(|scope| {
+        let gc = scope.spawn(|| {
+            for _ in 0..5 {
+                bench.git(&repo, &["gc", "-q", "--prune=now"]);
+            }
+        });
+        for n in 0..8 {
+            bench.ok(&["rm", &format!("env{n}"), "--force"]);
+        }
+        drop(gc.join());
+    });
+    bench.git(&repo, &["gc", "-q", "--prune=now"]);
+    for n in 0..8 {
+        let name = format!("refs/groundskeeper/rescue/env{n}/1:work");
+        assert_eq!(bench.git(&repo, &["show", &name]), format!("work {n}"));
+    }
+    bench.check(&[&repo]);
+}
