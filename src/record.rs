@@ -35,6 +35,24 @@ pub fn age(time: &str) -> String {
     }
 }
 
+/// Bytes as people read them.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let (mut whole, mut rest) = (count, 0);
+    while whole >= 1_024 && unit + 1 < UNITS.len() {
+        rest = whole % 1_024;
+        whole /= 1_024;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{whole} B")
+    } else {
+        format!("{whole}.{} {}", rest * 10 / 1_024, UNITS[unit])
+    }
+}
+
 /// Bytes in lower-case hex.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

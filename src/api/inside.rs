@@ -17,7 +17,10 @@ use super::routes::{
 use super::types::{EnvironmentView, Problem, ProcessView, WaitQuery};
 use crate::core::event::{Actor, Cleaned, Size};
 use crate::core::state::Process;
-use crate::core::{Command, Environment, EnvironmentId, Fault, Phase, Step, destroyed, not_found};
+use crate::core::{
+    Command, Environment, EnvironmentId, Fault, Phase, Step, Time, destroyed, not_found,
+};
+use crate::record::rfc3339;
 use crate::world::cancel::Cancel;
 use crate::world::paths;
 use crate::world::process::table::start_time;
@@ -124,6 +127,8 @@ pub struct EvidenceView {
     pub in_use: Vec<String>,
     /// The commit that HEAD is at.
     pub head: String,
+    /// When something in it last changed, RFC 3339.
+    pub last_change: String,
     /// The command that resolves it.
     pub hint: String,
 }
@@ -153,7 +158,9 @@ pub(super) async fn evidence(State(app): Shared, Named(id): Named) -> Answer<Jso
     } else {
         format!("groundskeeper rm {id} --force")
     };
-    let view = EvidenceView { id, safe, unsaved: seen.unsaved, in_use, head: seen.head, hint };
+    let last_change = rfc3339(Time(seen.last_change.saturating_mul(1_000_000_000)));
+    let (unsaved, head) = (seen.unsaved, seen.head);
+    let view = EvidenceView { id, safe, unsaved, in_use, head, last_change, hint };
     Ok(Json(view))
 }
 

@@ -15,6 +15,7 @@ use super::routes::{
 };
 use super::types::{EnvironmentView, Problem, WaitQuery};
 use crate::core::event::{Actor, Finding, SweepFinished};
+use crate::core::policy::SWEEP_LIMIT;
 use crate::core::{Code, Command, Fault, Phase, Remains, not_found};
 use crate::record::rfc3339;
 
@@ -205,9 +206,6 @@ pub struct SweepRequest {
 fn sweep_limit() -> u64 {
     SWEEP_LIMIT
 }
-
-/// Things that one sweep settles unless it is told otherwise.
-pub const SWEEP_LIMIT: u64 = 50;
 
 /// What a sweep found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -134,7 +134,7 @@ pub enum Verb {
         #[arg(long)]
         dry_run: bool,
         /// Settle nothing when it would be more than this
-        #[arg(long, default_value_t = crate::api::kept::SWEEP_LIMIT, value_name = "N")]
+        #[arg(long, default_value_t = crate::core::policy::SWEEP_LIMIT, value_name = "N")]
         limit: u64,
     },
     /// Remove environments that nobody needs: each as `rm` without --force would

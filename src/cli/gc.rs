@@ -48,19 +48,18 @@ pub(super) async fn run(global: &Global, which: &Gc) -> Done {
     show_one(global, &settled, &render::settled(&settled))
 }
 
-/// Whether an environment is one of those that were asked for, and why or why not.
+/// Whether an environment is old enough for what was asked for, and why or why not.
 fn unwanted(which: &Gc, env: &EnvironmentView) -> Result<String, String> {
-    let mut why = Vec::new();
-    let tests = [("made", which.age, &env.created_at), ("unchanged", which.idle, &env.changed_at)];
-    for (what, limit, time) in tests {
-        let Some(limit) = limit else { continue };
-        let seconds = seconds_since(time);
-        if seconds < limit {
-            return Err(format!("{what} {} ago", crate::record::age(time)));
-        }
-        why.push(format!("{what} {} ago", crate::record::age(time)));
+    old_enough(which.age, "made", &env.created_at)
+}
+
+fn old_enough(limit: Option<u64>, what: &str, time: &str) -> Result<String, String> {
+    let said = format!("{what} {} ago", crate::record::age(time));
+    match limit {
+        Some(limit) if seconds_since(time) < limit => Err(said),
+        Some(_) => Ok(said),
+        None => Ok(String::new()),
     }
-    Ok(if why.is_empty() { "holds no work of its own".to_owned() } else { why.join(", ") })
 }
 
 async fn settle(
@@ -78,6 +77,13 @@ async fn settle(
     if let Some(user) = evidence.in_use.first() {
         return Ok(("kept", format!("in use: {user}")));
     }
+    // A look at what is in it, not at what we did with it.
+    let idle = match old_enough(which.idle, "last changed", &evidence.last_change) {
+        Ok(idle) => idle,
+        Err(why) => return Ok(("kept", why)),
+    };
+    let why = [why, idle].into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(", ");
+    let why = if why.is_empty() { "holds no work of its own".to_owned() } else { why };
     if let Some(work) = evidence.unsaved.first() {
         return Ok(("kept", work.clone()));
     }

@@ -58,7 +58,7 @@ pub(super) async fn clean(global: &Global, id: &str) -> Done {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/environments/{}/clean", encode(id));
     let done: CleanedView = client.call(Method::POST, &path, NOTHING).await?;
-    let bytes = render::bytes(done.size.allocated);
+    let bytes = crate::record::bytes(done.size.allocated);
     let text = match done.paths.len() {
         0 => format!("{id} holds nothing that tools rebuild\n"),
         n => format!("{bytes} in {n} places: {}\n", render::printable(&done.paths.join(", "))),

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::api::inside::{EvidenceView, UsageView};
 use crate::api::kept::{RemainsView, SweepView};
 use crate::api::types::{EnvironmentView, Problem, ProcessView, RemovedView};
-use crate::record::age;
+use crate::record::{age, bytes};
 
 /// Writes to stdout; a reader that has gone away is not an error.
 pub fn out(text: &str) {
@@ -127,24 +127,6 @@ fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [Stri
         table.add_row(row.map(|cell| printable(&cell)));
     }
     if empty { String::new() } else { format!("{}\n", table.trim_fmt()) }
-}
-
-/// Bytes as people read them.
-#[must_use]
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut unit = 0;
-    let (mut whole, mut rest) = (count, 0);
-    while whole >= 1_024 && unit + 1 < UNITS.len() {
-        rest = whole % 1_024;
-        whole /= 1_024;
-        unit += 1;
-    }
-    if unit == 0 {
-        format!("{whole} B")
-    } else {
-        format!("{whole}.{} {}", rest * 10 / 1_024, UNITS[unit])
-    }
 }
 
 /// What a removal led to, on stderr.

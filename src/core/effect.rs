@@ -105,6 +105,8 @@ pub struct Inspection {
     pub has_hook: bool,
     /// Whether it is known that no process has anything to do with it.
     pub quiet: bool,
+    /// Seconds since 1970 at which something last changed, as far as the look saw it.
+    pub last_change: u64,
 }
 
 /// A fact that an effect tells before it goes on.

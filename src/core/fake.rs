@@ -107,6 +107,7 @@ pub(super) fn outcome(
             rescue: !traces.work.is_empty(),
             has_hook: environment.as_str() == "b",
             quiet: environment.as_str() == "a",
+            last_change: 0,
         }),
         Step::RunTeardown => Outcome::TornDown(1),
         Step::EndProcesses => Outcome::Ended(ProcessesEnded {

@@ -86,6 +86,8 @@ pub const INSPECTIONS_MAX: u32 = 5;
 pub const TEARDOWNS_MAX: u32 = 20;
 /// Most processes that are recorded for one environment.
 pub const PROCESSES_MAX: usize = 256;
+/// Things that one sweep settles unless it is told otherwise.
+pub const SWEEP_LIMIT: u64 = 50;
 /// Most remains (directories in the trash, rescues) that are remembered.
 pub const REMAINS_MAX: usize = 20_000;
 

@@ -150,6 +150,10 @@ pub(super) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
         (status, quiet.is_some_and(|quiet| quiet.join().unwrap_or(false)))
     });
     let mut seen = Seen::default();
+    for name in ["index", "HEAD", "logs/HEAD", "COMMIT_EDITMSG"] {
+        let age = admin.join(name).metadata().map_or(0, |found| found.mtime());
+        seen.last_change = seen.last_change.max(age);
+    }
     in_progress(&admin, &mut seen);
     foreign_lock(env, &admin, &mut seen);
     let source = paths::from_host(&env.plan.repository.source);
@@ -187,6 +191,7 @@ struct Seen {
     rescue: bool,
     sum: sha2::Sha256,
     budget: u32,
+    last_change: i64,
 }
 
 impl Default for Seen {
@@ -198,6 +203,7 @@ impl Default for Seen {
             rescue: false,
             sum: sha2::Sha256::new(),
             budget: FINGERPRINT_ENTRIES_MAX,
+            last_change: 0,
         }
     }
 }
@@ -253,6 +259,7 @@ impl Seen {
     fn stat(&mut self, path: &Path, depth: u32) {
         self.budget = self.budget.saturating_sub(1);
         let Ok(found) = path.symlink_metadata() else { return };
+        self.last_change = self.last_change.max(found.mtime());
         for number in [found.ino(), found.size(), found.mtime().cast_unsigned()] {
             self.sum.update(number.to_le_bytes());
         }
@@ -279,6 +286,7 @@ impl Seen {
             rescue: self.rescue,
             has_hook,
             quiet: false,
+            last_change: u64::try_from(self.last_change).unwrap_or(0),
         }
     }
 }

@@ -26,6 +26,7 @@ mod clean;
 mod flags;
 mod index;
 mod merged;
+mod others;
 mod refs;
 mod registration;
 mod remains;

@@ -12,13 +12,16 @@ use std::time::Duration;
 use super::cancel::Cancel;
 use super::marker::{Admin, Marker};
 use super::process::table;
-use super::{World, paths, registration, removal, unlink};
+use super::{World, others, paths, registration, removal, unlink};
 use crate::core::event::{Finding, SweepFinished};
 use crate::core::{Code, Environment, EnvironmentId, Fault, Outcome, State};
 use crate::killpoint::point;
 
 /// Findings that the log names; the rest is counted.
 const FINDINGS_MAX: usize = 256;
+/// Settled in one sweep whatever there is, and the percentage of what there is beyond that.
+const SHARE_FREE: u64 = 10;
+const SHARE_MAX: u64 = 50;
 /// How long a half-made administrative directory is left alone.
 const STAGING_AGE: Duration = Duration::from_secs(3_600);
 
@@ -50,9 +53,17 @@ impl Task<'_> {
         let may = |f: &Finding| f.ours && self.was_named(f);
         let ours = found.iter().filter(|(f, _)| may(f)).count() as u64;
         let mut finished = SweepFinished { found: found.len() as u64, ..SweepFinished::default() };
-        let held = apply && ours > limit;
-        if held {
+        // Many at once, measured by what there is, are a sign that the log is wrong, not the world.
+        let known = self.state.environments().count() as u64 + self.state.remains().count() as u64;
+        let share = ours > SHARE_FREE && ours * 100 > known * SHARE_MAX;
+        let held = apply && (ours > limit || share && limit == crate::core::policy::SWEEP_LIMIT);
+        if held && ours > limit {
             finished.held = format!("{ours} things would be settled, and {limit} are allowed");
+        } else if held {
+            finished.held = format!(
+                "{ours} things would be settled, more than {SHARE_MAX} % of all {known} that there \
+                 are"
+            );
         }
         for (mut finding, settle) in found {
             self.cancel.check()?;
@@ -140,6 +151,16 @@ impl Task<'_> {
             self.repository(&common, &mut found);
         }
         self.processes(&mut found);
+        // Looking into the worktrees of others takes long; a start does not wait for it.
+        if !self.state.sweep().is_some_and(|s| s.seen_only) {
+            let root = self.world.layout.root();
+            let others = others::find(&self.repositories(), root, self.cancel)?;
+            let adopted = |f: &Finding| {
+                let mut live = self.state.environments().filter(|e| e.is_live());
+                live.any(|e| e.plan.path == f.path)
+            };
+            found.extend(others.into_iter().filter(|f| !adopted(f)).map(|f| (f, Settle::No)));
+        }
         Ok(found)
     }
 

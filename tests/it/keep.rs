@@ -102,6 +102,8 @@ fn gc_takes_what_nobody_needs_and_says_why_it_keeps_the_rest() {
 
     let young = bench.ok(&["gc", "--age", "1h"]).to_string();
     assert!(!young.contains("\"removed\""), "{young}");
+    let busy = bench.ok(&["gc", "--idle", "1h"]).to_string();
+    assert!(!busy.contains("\"removed\"") && busy.contains("last changed"), "{busy}");
     let planned = bench.ok(&["gc", "--dry-run"]).to_string();
     assert!(planned.contains("would be removed"), "{planned}");
     assert_eq!(bench.phase("clean"), "ready");

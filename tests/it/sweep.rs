@@ -121,3 +121,30 @@ fn a_start_settles_only_what_was_named_before() {
         drop(daemon);
     }
 }
+
+#[test]
+fn worktrees_of_others_are_named_with_what_is_in_them() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.new_env("demo", &repo, &[]);
+    let theirs = repo.join(".claude/worktrees/fix");
+    let text = theirs.to_str().expect("text");
+    bench.git(&repo, &["worktree", "add", "-q", "-b", "fix", text]);
+    bench.write(&theirs.join("new"), "work\n");
+    let cursor = bench.path("home/.cursor/worktrees/project/x1");
+    bench.git(&repo, &["worktree", "add", "-q", "--detach", cursor.to_str().expect("text")]);
+    let missing = bench.path("missing");
+    bench.git(&repo, &["worktree", "add", "-q", "--detach", missing.to_str().expect("text")]);
+    std::fs::remove_dir_all(&missing).expect("removed");
+    let report = bench.ok(&["sweep", "--apply"]);
+    let detail = |path: &Path| find(&report, path)["detail"].as_str().expect("text").to_owned();
+    assert!(detail(&theirs).contains("Claude Code") && detail(&theirs).contains("1 changes"));
+    assert!(detail(&cursor).contains("Cursor") && detail(&cursor).contains("no changes"));
+    let list = report["findings"].as_array().expect("findings");
+    assert!(list.iter().any(|f| f["kind"] == "registration of others"), "{report:#}");
+    assert_eq!(report["settled"], 0, "{report:#}");
+    bench.ok(&["adopt", text, "--id", "fix"]);
+    let report = bench.ok(&["sweep"]).to_string();
+    assert!(!report.contains(text), "it is explained now: {report}");
+    assert!(theirs.join("new").exists());
+}
