@@ -42,10 +42,20 @@
 //! nothing. A kill at any instant loses nothing but the thread: the same effect is owed after the
 //! next start, and every effect converges.
 //!
+//! # A removal, from end to end
+//!
+//! `groundskeeper rm demo` is one decision (`core::teardown`) and a chain of owed effects: a look
+//! for work that would be lost, with a fingerprint that is the consent; the teardown hook; the end
+//! of every process (`world::process`); a rescue ref for what no branch has (`world::rescue`); one
+//! rename to the trash, registration and branch; the tombstone. What is left then (directory in
+//! the trash, rescue ref) is a subject of its own, `core::remains`, with its own effects: it is
+//! measured, kept for a while and unlinked slowly (`world::remains`), or restored as a new
+//! incarnation (`world::restore`). A sweep (`world::sweep`) names what no record explains.
+//!
 //! # Invariants
 //!
 //! * Acknowledged means durable; a failed commit ends the process.
-//! * One effect at a time per environment. A settlement whose effect is no longer owed changes
+//! * One effect at a time per subject (an environment, remains, the host). A settlement whose effect is no longer owed changes
 //!   nothing. Children of a dead daemon hold the environment's lock until they end.
 //! * Every wait, retry, queue and buffer has a bound, named where it is used.
 //! * What is stored or sent is a contract in `schema/`.

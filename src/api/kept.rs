@@ -267,13 +267,23 @@ pub(super) async fn sweep(
     Body(wanted): Body<SweepRequest>,
 ) -> Answer<Json<SweepView>> {
     const PATIENCE: u64 = 600;
+    const TRIES: usize = 5;
     let SweepRequest { apply, limit } = wanted;
-    let receipt = app.handle.submit(Command::Sweep { apply, limit, actor }).await?;
-    if !receipt.changed {
-        let fault = Fault::new(Code::EnvironmentBusy, "a sweep is under way", "try again soon");
+    let patience = query.wait.unwrap_or(PATIENCE);
+    let mut begun = false;
+    // One that is under way, such as that of a start, is waited for first.
+    for _ in 0..TRIES {
+        let command = Command::Sweep { apply, limit, actor: actor.clone() };
+        begun = app.handle.submit(command).await?.changed;
+        wait_until(&app, patience, |s| s.sweep().is_none()).await?;
+        if begun {
+            break;
+        }
+    }
+    if !begun {
+        let fault = Fault::new(Code::EnvironmentBusy, "other sweeps are under way", "try again");
         return Err(Refusal(fault.transient()));
     }
-    wait_until(&app, query.wait.unwrap_or(PATIENCE), |s| s.sweep().is_none()).await?;
     let view = app.handle.view(|state| {
         state.last_sweep().map(|(at, finished)| SweepView::of(rfc3339(*at), finished))
     });

@@ -4,6 +4,7 @@
 //! directory to a place in the repository that git does not look at, and the branch is deleted
 //! only if every commit of it is reachable from somewhere else.
 
+use std::path::Path;
 use std::sync::PoisonError;
 
 use super::git::{self, Git};
@@ -32,12 +33,8 @@ pub(super) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault> {
         }
         removal::no_mounts(&target)?;
         point("trash.proven");
-        let trashed = remains::move_to_trash(task.world, &target, &folder)?;
+        remains::move_to_trash(task.world, &target, &folder)?;
         point("trash.moved");
-        let folder = trashed.parent().unwrap_or(&folder);
-        for dir in [folder, folder.parent().unwrap_or(folder)] {
-            paths::sync_dir(dir).map_err(paths::failed("sync", dir))?;
-        }
     }
     // What somebody put beside the worktree is not ours and keeps the folder where it is.
     paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
@@ -46,7 +43,23 @@ pub(super) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault> {
         let place = trash.join(folder.file_name().unwrap_or_default()).join(name);
         paths::exists(&place).unwrap_or(false).then_some(place)
     });
-    Ok(Outcome::Trashed(found.as_deref().map(paths::to_host), settle_the_rest(task)))
+    // The rename is on disk before the log says so; what follows it need not wait for that.
+    let (synced, settled) = std::thread::scope(|scope| {
+        let synced = scope.spawn(|| found.as_deref().map_or(Ok(()), sync_parents));
+        let settled = settle_the_rest(task);
+        (synced.join(), settled)
+    });
+    synced.unwrap_or_else(|_| {
+        Err(Fault::new(Code::Defect, "syncing the trash panicked", "please report this"))
+    })?;
+    Ok(Outcome::Trashed(found.as_deref().map(paths::to_host), settled))
+}
+
+fn sync_parents(trashed: &Path) -> Result<(), Fault> {
+    for dir in trashed.ancestors().skip(1).take(2) {
+        paths::sync_dir(dir).map_err(paths::failed("sync", dir))?;
+    }
+    Ok(())
 }
 
 /// What follows, in one go. Whatever does not work has a step of its own, which is tried again.
@@ -158,11 +171,7 @@ fn no_loss(
 }
 
 /// The commit a branch is at. A loose ref is read as it is; anything else is asked of git.
-fn tip_of(
-    git: &Git<'_>,
-    common: &std::path::Path,
-    reference: &str,
-) -> Result<Option<String>, Fault> {
+fn tip_of(git: &Git<'_>, common: &Path, reference: &str) -> Result<Option<String>, Fault> {
     if let Some(commit) = refs::loose(common, reference) {
         return Ok(Some(commit));
     }

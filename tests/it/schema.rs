@@ -39,8 +39,10 @@ fn every_verb_has_help_and_the_readme_names_it() {
     let help = bench.command(&["--help"]).output().expect("runs");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     let readme = std::fs::read_to_string(root().join("README.md")).expect("read");
-    for verb in ["new", "ls", "show", "rm", "events", "daemon", "stop", "doctor", "lease", "trust"]
-    {
+    for verb in [
+        "new", "ls", "show", "rm", "events", "daemon", "stop", "doctor", "lease", "trust",
+        "restore", "exec", "ps", "adopt", "trash", "rescue", "sweep", "gc", "df", "clean",
+    ] {
         assert!(help.contains(&format!("  {verb}")), "{verb} is not in the help");
         assert!(readme.contains(verb), "{verb} is not in the README");
         assert!(bench.command(&[verb, "--help"]).output().expect("runs").status.success());
