@@ -280,10 +280,10 @@ impl Environment {
             }
             Event::ProvisionFailed(e) => self.provision_failed(at, e),
             Event::CancelRequested(_) if self.phase == Phase::Retiring => {
-                self.teardown = None;
+                let failed = self.teardown.take().is_some_and(|t| t.of_failed);
                 self.owed = None;
                 self.failed_teardowns = 0;
-                self.go(Phase::Ready, at);
+                self.go(if failed { Phase::Failed } else { Phase::Ready }, at);
             }
             Event::CancelRequested(_) => {
                 let hint = "run the same `new` again when you want it after all";

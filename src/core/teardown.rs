@@ -29,7 +29,8 @@ impl Environment {
             }
             Phase::Ready if self.adopted => {}
             Phase::Ready | Phase::Retiring | Phase::Failed => {
-                let of_failed = self.phase == Phase::Failed;
+                let before = self.teardown.as_ref().is_some_and(|t| t.of_failed);
+                let of_failed = self.phase == Phase::Failed || before;
                 self.refusal = None;
                 self.failed_teardowns = 0;
                 self.teardown = Some(Teardown {

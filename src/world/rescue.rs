@@ -68,7 +68,8 @@ impl Saver<'_> {
         let head = self.head()?;
         let index = self.task.layout().scratch_index_of(&env.id, env.incarnation);
         let saved = self.save_with(&index, head.as_deref());
-        for file in [index.clone(), index.with_extension("index.lock")] {
+        for name in ["index", "index.lock", "staged", "staged.lock"] {
+            let file = index.with_extension(name);
             drop(paths::remove_file_if_any(&file));
         }
         saved

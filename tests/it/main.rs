@@ -6,6 +6,7 @@ mod api;
 mod checkout;
 mod hard;
 mod hooks;
+mod interleave;
 mod keep;
 mod kill;
 mod lifecycle;
