@@ -130,7 +130,7 @@ fn history(seed: u64, rescue: bool) -> (usize, Vec<String>) {
 }
 
 fn seed(n: u64) -> u64 {
-    (u64::from(std::process::id()) * 2_654_435_761 | 1).wrapping_add(n * 7_919)
+    ((u64::from(std::process::id()) * 2_654_435_761) | 1).wrapping_add(n * 7_919)
 }
 
 #[test]
