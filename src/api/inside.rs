@@ -54,10 +54,11 @@ async fn ask<T: Send + 'static>(
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn processes(
     State(app): Shared,
+    Extension(actor): Extension<Actor>,
     Named(id): Named,
 ) -> Answer<Json<Vec<ProcessView>>> {
     let env = living(&app, &environment_id(&id)?)?;
-    let found = ask(&app, move |app, _| Ok(app.world.processes(&env))).await?;
+    let found = ask(&app, move |app, _| Ok(app.world.processes(&env, actor.pid))).await?;
     let inside = found.inside.iter().map(|p| ProcessView::of(p, true));
     let others = found.bystanders.iter().map(|p| ProcessView::of(p, false));
     Ok(Json(inside.chain(others).collect()))
@@ -137,7 +138,11 @@ pub struct EvidenceView {
 #[utoipa::path(get, path = "/v1/environments/{id}/evidence", responses(
     (status = 200, body = EvidenceView),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn evidence(State(app): Shared, Named(id): Named) -> Answer<Json<EvidenceView>> {
+pub(super) async fn evidence(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    Named(id): Named,
+) -> Answer<Json<EvidenceView>> {
     let environment = environment_id(&id)?;
     let env = living(&app, &environment)?;
     let leases: Vec<String> = app.handle.view(|state| {
@@ -147,7 +152,7 @@ pub(super) async fn evidence(State(app): Shared, Named(id): Named) -> Answer<Jso
     let (seen, found) = ask(&app, move |app, cancel| {
         // What cannot be found out is never safe.
         let seen = app.world.evidence(&env, cancel)?;
-        Ok((seen, app.world.processes(&env)))
+        Ok((seen, app.world.processes(&env, actor.pid)))
     })
     .await?;
     let running = found.inside.iter().map(|p| format!("process {} {} ({})", p.pid, p.name, p.why));

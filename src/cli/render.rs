@@ -91,7 +91,8 @@ pub fn environment(e: &EnvironmentView) -> String {
     }
     if let Some(c) = &e.checkout {
         let why = if c.reason.is_empty() { String::new() } else { format!(" ({})", c.reason) };
-        rows.push(("checkout", format!("{} files by {}{why}", c.files, c.by)));
+        let files = if c.files > 0 { format!("{} files by ", c.files) } else { String::new() };
+        rows.push(("checkout", format!("{files}{}{why}", c.by)));
     }
     if let Some(i) = &e.included {
         let skipped = i.skipped.len();

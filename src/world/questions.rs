@@ -57,8 +57,8 @@ impl World {
 
     /// The processes that live in an environment, and those that merely have to do with it.
     #[must_use]
-    pub fn processes(&self, env: &Environment) -> Found {
-        Scope::of(env, &self.cgroups).look()
+    pub fn processes(&self, env: &Environment, asker: u32) -> Found {
+        Scope { asker, ..Scope::of(env, &self.cgroups) }.look()
     }
 
     /// Puts a process that is about to run for an environment into its group, where there is one.

@@ -123,7 +123,8 @@ impl<'a> Scope<'a> {
         let me = std::process::id();
         let mut never: BTreeSet<u32> = table::ancestors(&all, me).into_iter().collect();
         let askers = table::ancestors(&all, self.asker);
-        never.insert(1);
+        // The very command that asks is on its way out.
+        never.extend([1, self.asker]);
         let ties = self.ties(&all, &never);
         let mut found = Found::default();
         for (pid, tie) in ties {
