@@ -260,9 +260,12 @@ pub struct Gc {
     /// Those in which nothing has happened for this long
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub idle: Option<u64>,
-    /// Those that hold no work of their own [default when nothing else is said]
+    /// Those that hold no work of their own, which is what is always asked of them as well
     #[arg(long)]
     pub merged: bool,
+    /// Only until so many gigabytes are free: the oldest first, and their trash is unlinked
+    #[arg(long, value_name = "GB")]
+    pub free: Option<u64>,
     /// Say which, and change nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -8,10 +8,11 @@ use hyper::Method;
 use serde::Serialize;
 
 use super::args::{Gc, Global};
-use super::client::{Client, Failed};
+use super::client::{self, Client, Failed};
 use super::render;
-use super::verbs::{Done, NOTHING, encode, remove, show_one};
+use super::verbs::{Done, NOTHING, WAIT_SECONDS, encode, remove, show_one};
 use crate::api::inside::EvidenceView;
+use crate::api::kept::RemainsView;
 use crate::api::types::{EnvironmentView, RemoveQuery};
 use crate::record::seconds_since;
 
@@ -28,10 +29,15 @@ pub(super) struct Settled {
 
 pub(super) async fn run(global: &Global, which: &Gc) -> Done {
     let mut client = Client::connect(global).await?;
-    let list: Vec<EnvironmentView> = client.call(Method::GET, "/v1/environments", NOTHING).await?;
+    let mut list: Vec<EnvironmentView> =
+        client.call(Method::GET, "/v1/environments", NOTHING).await?;
+    list.sort_by(|a, b| a.created_at.cmp(&b.created_at));
     let steps = render::Steps::new(global.quiet || global.json);
     let mut settled = Vec::new();
     for env in list.iter().filter(|e| e.phase == "ready" && !e.adopted) {
+        if which.free.is_some_and(|wanted| free_gigabytes(global) >= wanted) {
+            break;
+        }
         steps.step(&format!("looking at {}", env.id));
         let (outcome, why) = match unwanted(which, env) {
             Err(why) => ("kept", why),
@@ -46,6 +52,12 @@ pub(super) async fn run(global: &Global, which: &Gc) -> Done {
         return Ok(ExitCode::SUCCESS);
     }
     show_one(global, &settled, &render::settled(&settled))
+}
+
+/// Free space where the data directory is; all there can be when that cannot be asked.
+fn free_gigabytes(global: &Global) -> u64 {
+    let root = client::layout(global).map(|l| l.root().to_owned()).unwrap_or_default();
+    rustix::fs::statvfs(&root).map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize) >> 30)
 }
 
 /// Whether an environment is old enough for what was asked for, and why or why not.
@@ -91,7 +103,14 @@ async fn settle(
         return Ok(("would be removed", why));
     }
     match remove(client, &env.id, &RemoveQuery::default()).await {
-        Ok(_) => Ok(("removed", why)),
+        Ok(_) => {
+            if which.free.is_some() {
+                let id = encode(&env.id);
+                let path = format!("/v1/trash?environment={id}&wait={WAIT_SECONDS}");
+                let _left: Vec<RemainsView> = client.call(Method::DELETE, &path, NOTHING).await?;
+            }
+            Ok(("removed", why))
+        }
         Err(failed) => Ok(("kept", failed.0.message)),
     }
 }

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use super::cancel::Cancel;
 use super::marker::{Admin, Marker};
-use super::process::table;
-use super::{World, others, paths, registration, removal, unlink};
+use super::process::cgroup::Cgroups;
+use super::process::scope::{Scope, Ties};
+use super::process::{end, table};
+use super::{World, exec, others, paths, registration, removal, unlink};
 use crate::core::event::{Finding, SweepFinished};
 use crate::core::{Code, Environment, EnvironmentId, Fault, Outcome, State};
 use crate::killpoint::point;
@@ -40,6 +42,8 @@ enum Settle {
     RemoveEmpty(PathBuf),
     /// Unlink a file or folder of ours that no work is in, under the lock of this name.
     Unlink(PathBuf, String),
+    /// End a process that outlived its environment.
+    End(EnvironmentId, (u32, u64)),
     /// Take git's knowledge of a worktree away whose incarnation is over.
     Unregister(PathBuf),
 }
@@ -113,6 +117,7 @@ impl Task<'_> {
                     Err(_) => Ok(()),
                 }
             }
+            Settle::End(id, process) => self.end(id, *process),
             Settle::Unregister(admin) => {
                 let marker = Marker::read(admin)?.map(|m| m.environment).unwrap_or_default();
                 let _held = self.hold(&marker)?;
@@ -151,6 +156,7 @@ impl Task<'_> {
             self.repository(&common, &mut found);
         }
         self.processes(&mut found);
+        self.stale_locks(&mut found);
         // Looking into the worktrees of others takes long; a start does not wait for it.
         if !self.state.sweep().is_some_and(|s| s.seen_only) {
             let root = self.world.layout.root();
@@ -329,22 +335,64 @@ impl Task<'_> {
         (env, over)
     }
 
-    /// Processes with our marker whose environment is over.
+    /// Processes with our marker whose environment is over, or unknown.
     fn processes(&self, found: &mut Vec<(Finding, Settle)>) {
         let root = self.world.layout.worktrees();
         let mut prefix = b"GROUNDSKEEPER_PATH=".to_vec();
         prefix.extend(paths::to_host(&root).0);
-        for pid in table::pids() {
-            let Some(path) = table::variable(pid, &prefix) else { continue };
-            let live = self.state.environments().any(|e| {
-                e.is_live()
-                    && e.plan.path.as_bytes()
-                        == path.strip_prefix(b"GROUNDSKEEPER_PATH=".as_slice()).unwrap_or_default()
-            });
-            let Some(process) = table::read(pid).filter(|_| !live) else { continue };
-            let detail = format!("{}: its environment is over; end it by hand", process.name);
-            let place = PathBuf::from(format!("/proc/{pid}"));
-            found.push((finding("process", &place, false, detail), Settle::No));
+        for process in table::all().into_values() {
+            let Some(variable) = table::variable(process.pid, &prefix) else { continue };
+            let path = variable.splitn(2, |b| *b == b'=').nth(1).unwrap_or_default();
+            let of = self.state.environments().find(|e| e.plan.path.as_bytes() == path);
+            if of.is_some_and(Environment::is_live) || process.pid == std::process::id() {
+                continue;
+            }
+            let place = PathBuf::from(format!("/proc/{}", process.pid));
+            let (settle, what) = match of {
+                Some(env) => {
+                    let id = (process.pid, process.started);
+                    (Settle::End(env.id.clone(), id), "its environment is over")
+                }
+                None => (Settle::No, "of an environment that the log does not know"),
+            };
+            let detail = format!("{}: {what}", process.name);
+            found.push((finding("process", &place, of.is_some(), detail), settle));
+        }
+    }
+
+    /// Ends one process, known by pid and start time, and what it started.
+    fn end(&self, id: &EnvironmentId, process: (u32, u64)) -> Result<(), Fault> {
+        let scope = Scope {
+            id,
+            incarnation: 0,
+            roots: Vec::new(),
+            recorded: vec![process],
+            asker: 0,
+            with_bystanders: false,
+            ties: Ties::Started,
+            cgroups: &Cgroups::default(),
+        };
+        let ended = end::end(&scope, exec::TERM_GRACE, self.cancel)?;
+        if ended.survivors.is_empty() {
+            return Ok(());
+        }
+        let message = format!("process {} does not end", process.0);
+        Err(Fault::new(Code::EnvironmentBusy, message, "end it by hand"))
+    }
+
+    /// git's own locks in the worktrees that live, left by a git that died.
+    fn stale_locks(&self, found: &mut Vec<(Finding, Settle)>) {
+        for env in self.state.environments().filter(|e| e.is_live()) {
+            let Some(worktree) = &env.worktree else { continue };
+            let admin = paths::from_host(&worktree.admin_dir);
+            for name in ["index.lock", "HEAD.lock"] {
+                let lock = admin.join(name);
+                if lock.exists() && is_old(&lock) {
+                    let detail =
+                        format!("a git in {} died with it; remove it if none runs there", env.id);
+                    found.push((finding("lock of git", &lock, false, detail), Settle::No));
+                }
+            }
         }
     }
 }

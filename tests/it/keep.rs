@@ -104,6 +104,11 @@ fn gc_takes_what_nobody_needs_and_says_why_it_keeps_the_rest() {
     assert!(!young.contains("\"removed\""), "{young}");
     let busy = bench.ok(&["gc", "--idle", "1h"]).to_string();
     assert!(!busy.contains("\"removed\"") && busy.contains("last changed"), "{busy}");
+    assert_eq!(
+        bench.ok(&["gc", "--free", "0"]).as_array().map(Vec::len),
+        Some(0),
+        "enough is free"
+    );
     let planned = bench.ok(&["gc", "--dry-run"]).to_string();
     assert!(planned.contains("would be removed"), "{planned}");
     assert_eq!(bench.phase("clean"), "ready");

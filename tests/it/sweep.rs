@@ -148,3 +148,27 @@ fn worktrees_of_others_are_named_with_what_is_in_them() {
     assert!(!report.contains(text), "it is explained now: {report}");
     assert!(theirs.join("new").exists());
 }
+
+#[test]
+fn a_process_that_outlived_its_environment_is_ended() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.ok(&["rm", "demo"]);
+    let orphan = |path: &Path| {
+        let mut command = std::process::Command::new("sleep");
+        command.arg("1013").current_dir("/").env("GROUNDSKEEPER_PATH", path);
+        command.spawn().expect("started")
+    };
+    let mut ours = orphan(&path);
+    let mut unknown = orphan(&bench.data().join("worktrees/never/project"));
+    let place = |pid: u32| PathBuf::from(format!("/proc/{pid}"));
+    let named = bench.ok(&["sweep"]);
+    assert_eq!(find(&named, &place(ours.id()))["ours"], true, "{named:#}");
+    assert_eq!(find(&named, &place(unknown.id()))["ours"], false, "{named:#}");
+    let lives = |pid| groundskeeper::world::process::table::start_time(pid).is_some();
+    assert!(lives(ours.id()));
+    bench.ok(&["sweep", "--apply"]);
+    assert!(!lives(ours.id()) && lives(unknown.id()));
+    drop((unknown.kill(), unknown.wait(), ours.wait()));
+}
