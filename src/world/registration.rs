@@ -63,12 +63,21 @@ pub(super) fn hide(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
 
 /// Takes a hidden registration out of git's folder and keeps it for a restore.
 pub(super) fn put_away(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
-    if !is_ours(task, admin) {
+    if is_ours(task, admin) { put_away_hidden(admin) } else { Ok(()) }
+}
+
+/// The same for one whose incarnation is over; one that is not hidden or not there is left alone.
+pub(super) fn put_away_hidden(admin: &Admin) -> Result<(), Fault> {
+    if !admin.published.exists() || admin.published.join(POINTER).exists() {
         return Ok(());
     }
     std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
     let from = &admin.published;
-    std::fs::rename(from, &admin.removed).map_err(paths::failed("move", from))?;
+    match std::fs::rename(from, &admin.removed) {
+        // A restore or a purge of the same remains was quicker.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        moved => moved.map_err(paths::failed("move", from))?,
+    }
     point("unregister.moved");
     Ok(())
 }
@@ -102,7 +111,8 @@ pub(super) fn put_away_stranded(published: &Path) -> Result<(), Fault> {
     std::fs::create_dir_all(&folder).map_err(paths::failed("create", &folder))?;
     let name = published.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // The name may be taken by the one that was put away when the worktree went.
-    let names = (1..=RACES_MAX).map(|n| format!("{name}.{n}.removed"));
+    let others = (1..=RACES_MAX).map(|n| format!("{name}.{n}.removed"));
+    let names = std::iter::once(format!("{name}.removed")).chain(others);
     let mut free = names.map(|name| folder.join(name)).filter(|path| !path.exists());
     let path = free.next().ok_or_else(|| {
         let message = format!("{} holds too many of {name}", folder.display());

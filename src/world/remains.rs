@@ -43,6 +43,7 @@ impl Task<'_> {
     fn measure(&self) -> Result<Outcome, Fault> {
         let Some(trash) = &self.remains.trash else { return Ok(Outcome::Measured(size_zero())) };
         self.hold_head()?;
+        registration::put_away_hidden(&self.admin())?;
         let path = paths::from_host(trash);
         if !paths::exists(&path).map_err(paths::failed("look at", &path))? {
             return Ok(Outcome::Measured(size_zero()));
@@ -140,6 +141,7 @@ impl Task<'_> {
         if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
             return Ok(());
         }
+        registration::put_away_hidden(&self.admin())?;
         registration::forget(&self.admin())?;
         let reference = trash_reference(&self.remains.id, self.remains.incarnation);
         self.keep_commits(&common, &reference)?;

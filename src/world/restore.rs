@@ -94,6 +94,7 @@ impl Restore<'_> {
     /// The administrative directory, aside, ready but for the branch.
     fn stage(&self) -> Result<(), Fault> {
         let staged = &self.new.staged;
+        registration::put_away_hidden(&self.old)?;
         let removed = &self.old.removed;
         if !paths::exists(staged).map_err(paths::failed("look at", staged))?
             && paths::exists(removed).map_err(paths::failed("look at", removed))?

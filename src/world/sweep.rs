@@ -279,6 +279,12 @@ impl Task<'_> {
         for (_, path) in entries(&common.join("worktrees")) {
             let Some(marker) = self.marker(&path) else { continue };
             let (env, over) = self.incarnation(&marker);
+            let id = EnvironmentId::parse(&marker.environment).ok();
+            let remains = id.and_then(|id| self.state.remains_of(&id, marker.incarnation));
+            if remains.is_some_and(|r| r.owed.is_some() || r.restoring.is_some()) {
+                // On its way out, or back.
+                continue;
+            }
             if env.is_none() {
                 let detail = format!("of {}, which the log does not know", marker.environment);
                 found.push((finding("registration", &path, false, detail), Settle::No));

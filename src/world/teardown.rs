@@ -46,7 +46,7 @@ pub(super) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault> {
     // The rename is on disk before the log says so; what follows it need not wait for that.
     let (synced, settled) = std::thread::scope(|scope| {
         let synced = scope.spawn(|| found.as_deref().map_or(Ok(()), sync_parents));
-        let settled = settle_the_rest(task);
+        let settled = settle_the_rest(task, found.is_some());
         (synced.join(), settled)
     });
     synced.unwrap_or_else(|_| {
@@ -63,12 +63,17 @@ fn sync_parents(trashed: &Path) -> Result<(), Fault> {
 }
 
 /// What follows, in one go. Whatever does not work has a step of its own, which is tried again.
-fn settle_the_rest(task: &Task<'_>) -> Option<(bool, String)> {
+///
+/// The registration is hidden from here on. Taken out of git's folder it is a little later, with
+/// the first look at what lies in the trash: a git that was listing worktrees at this very moment
+/// may still be reading it.
+fn settle_the_rest(task: &Task<'_>, is_in_trash: bool) -> Option<(bool, String)> {
     unregister(task).ok()?;
-    match settle_branch(task).ok()? {
-        Outcome::BranchSettled(deleted, reason, _) => Some((deleted, reason)),
-        _ => None,
+    let settled = branch(task).ok()?;
+    if !is_in_trash {
+        registration::put_away(task, &Admin::of(task.log_id(), task.env())).ok()?;
     }
+    Some(settled)
 }
 
 /// Whether a daemon died since the tree was looked at, and it is not the same any more.
