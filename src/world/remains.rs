@@ -52,12 +52,12 @@ impl Task<'_> {
         size::of(&path, &|_| false, &mut |_| pace.breathe()).map(Outcome::Measured)
     }
 
-    /// Holds the commit that a restore will need. What the branch had is reachable elsewhere now,
-    /// or by the rescue; it must stay so as long as the directory is in the trash.
+    /// Holds the commit that a restore will need, whatever became of the branch: who deleted it may
+    /// have been killed before they could say so, and one that was kept may be deleted later.
     fn hold_head(&self) -> Result<(), Fault> {
         let remains = self.remains;
         let common = paths::from_host(&remains.plan.repository.common_dir);
-        if !remains.branch_deleted || remains.head.is_empty() || !common.exists() {
+        if remains.head.is_empty() || !common.exists() {
             return Ok(());
         }
         let reference = trash_reference(&remains.id, remains.incarnation);
