@@ -115,12 +115,12 @@ mod tests {
             git(at, &["update-index", "--index-version", version]);
             assert_eq!(read().as_ref(), Some(&wanted), "version {version}");
         }
-        git(at, &["update-index", "--split-index"]);
-        assert_eq!(read(), None, "a split index is left to git");
         let mut bytes = std::fs::read(at.join(".git/index")).expect("read");
-        for cut in 0..bytes.len() - 200 {
+        for cut in 0..bytes.len() {
             assert_eq!(hidden(&bytes[..cut], Hash::Sha1), None, "cut at {cut}");
         }
+        git(at, &["update-index", "--split-index"]);
+        assert_eq!(read(), None, "a split index is left to git");
         bytes[4..8].copy_from_slice(&9_u32.to_be_bytes());
         assert_eq!(hidden(&bytes, Hash::Sha1), None);
     }
