@@ -546,6 +546,7 @@ async fn daemon(State(app): Shared) -> Json<DaemonView> {
             environments,
             owed: state.environments().filter(|e| e.owed.is_some()).count(),
             priority: app.about.priority.clone(),
+            processes_started: crate::world::exec::started(),
         }
     });
     Json(view)

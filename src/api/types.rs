@@ -263,6 +263,8 @@ pub struct DaemonView {
     pub owed: usize,
     /// Scheduling of the log writer: `real-time`, `short slice` or `ordinary`.
     pub priority: String,
+    /// Processes that it has started, git's above all.
+    pub processes_started: u64,
 }
 
 /// Which environments to list.

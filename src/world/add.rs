@@ -17,7 +17,7 @@ use super::attributes::Config;
 use super::checkout::{self, Checkout, Done};
 use super::exec::Finished;
 use super::git::{self, Git};
-use super::index::Hash;
+use super::index::{Hash, read};
 use super::marker::{self, Admin, Marker};
 use super::{Task, paths, registration, removal};
 use crate::core::event::Worktree;
@@ -37,7 +37,7 @@ pub(super) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
         // Published means complete: an earlier daemon did all of it and died before it could say so.
         let files = checkout::entry_count(&admin.published.join("index")).unwrap_or(0).into();
         let reason = "finished by an earlier daemon".to_owned();
-        return Ok(added(task, &admin, identity, Done { by_us: false, reason, files }));
+        return Ok(added(task, &admin, identity, Done { by_us: false, reason, files, racy: true }));
     }
     let extensions = Extensions::read(task, &common)?;
     let hash = supported(env, &extensions)?;
@@ -58,10 +58,19 @@ pub(super) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
         hash,
     };
     let done = fill(task, &common, &checkout)?;
+    remember_tree(&admin, &commit, hash, marker)?;
     point("add.checked_out");
     registration::publish(&admin)?;
     point("add.published");
     Ok(added(task, &admin, identity, done))
+}
+
+/// Notes which tree was checked out, so that a later look can tell that nothing has changed.
+fn remember_tree(admin: &Admin, commit: &str, hash: Hash, marker: Marker) -> Result<(), Fault> {
+    let index = std::fs::read(admin.staged.join("index")).unwrap_or_default();
+    let tree = read::each(&index, hash, |_| {}).unwrap_or_default();
+    let marker = Marker { commit: commit.to_owned(), tree: crate::record::hex(&tree), ..marker };
+    marker.write(&admin.staged)
 }
 
 /// Writes the files and makes the branch, which nobody sees as a worktree yet.
@@ -123,7 +132,7 @@ fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> Ou
         checkout: if done.by_us { "parallel" } else { "git" }.to_owned(),
         checkout_reason: done.reason,
         files: done.files,
-        racy: !done.by_us,
+        racy: done.racy,
         has_include: !source.as_os_str().is_empty() && has(&source, super::include::LIST),
         has_setup: has(&target, &plan.setup_path),
     })

@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Stdio};
 use std::time::{Duration, SystemTime};
@@ -54,6 +54,8 @@ pub(super) struct Done {
     pub(super) by_us: bool,
     pub(super) reason: String,
     pub(super) files: u64,
+    /// Whether later looks will read files again, because the index is as young as they are.
+    pub(super) racy: bool,
 }
 
 /// The directory that files are written to at the moment.
@@ -78,7 +80,9 @@ impl Checkout<'_> {
     /// Writes files and index.
     pub(super) fn run(&self) -> Result<Done, Fault> {
         let reason = match self.parallel() {
-            Ok(files) => return Ok(Done { by_us: true, reason: String::new(), files }),
+            Ok(files) => {
+                return Ok(Done { by_us: true, reason: String::new(), files, racy: false });
+            }
             Err(Trouble::NotForUs(reason)) => reason,
             Err(Trouble::Fault(fault)) if fault.code == Code::GitFailed => fault.to_string(),
             Err(Trouble::Fault(fault)) => return Err(fault),
@@ -90,7 +94,9 @@ impl Checkout<'_> {
 
     pub(super) fn done_by_git(&self, reason: String) -> Done {
         let files = entry_count(&self.admin_dir.join("index")).unwrap_or(0);
-        Done { by_us: false, reason, files: files.into() }
+        let settled =
+            index::age::settle(self.admin_dir, self.target, self.hash, SystemTime::now() - AGE);
+        Done { by_us: false, reason, files: files.into(), racy: !settled.unwrap_or(false) }
     }
 
     /// Whether the main worktree has so few files that git's own checkout is as fast.
@@ -261,7 +267,7 @@ impl Checkout<'_> {
             let mut file = File::from(openat(&place.handle, name, flags, mode.into())?);
             file.write_all(blob)?;
             file.set_times(std::fs::FileTimes::new().set_modified(when))?;
-            Ok(stat_of(&file.metadata()?))
+            Ok(Stat::of(&file.metadata()?))
         };
         write().map_err(|e| paths::fault("write", &self.target.join(path), &e))
     }
@@ -287,9 +293,9 @@ impl Checkout<'_> {
                 std::fs::create_dir_all(parent).map_err(paths::failed("create", parent))?;
             }
             let made = std::os::unix::fs::symlink(paths::from_bytes(target), &path)
-                .and_then(|()| set_link_time(&path, when))
+                .and_then(|()| paths::set_modified(&path, when))
                 .and_then(|()| path.symlink_metadata());
-            entry.stat = stat_of(&made.map_err(paths::failed("write", &path))?);
+            entry.stat = Stat::of(&made.map_err(paths::failed("write", &path))?);
             Ok(())
         })
     }
@@ -404,29 +410,6 @@ fn read_blob(reader: &mut impl BufRead, entry: &Entry, blob: &mut Vec<u8>) -> Re
     reader.read_exact(blob).map_err(|e| odd(e.to_string()))?;
     let mut end = [0];
     reader.read_exact(&mut end).map_err(|e| odd(e.to_string()))
-}
-
-fn stat_of(m: &std::fs::Metadata) -> Stat {
-    Stat {
-        ctime: (m.ctime() as u32, m.ctime_nsec() as u32),
-        mtime: (m.mtime() as u32, m.mtime_nsec() as u32),
-        dev: m.dev() as u32,
-        ino: m.ino() as u32,
-        uid: m.uid(),
-        gid: m.gid(),
-        size: m.size() as u32,
-    }
-}
-
-fn set_link_time(path: &Path, when: SystemTime) -> io::Result<()> {
-    use rustix::fs::{AtFlags, CWD, Timestamps, utimensat};
-    let since = when.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let time = rustix::fs::Timespec {
-        tv_sec: i64::try_from(since.as_secs()).unwrap_or(0),
-        tv_nsec: since.subsec_nanos().into(),
-    };
-    let times = Timestamps { last_access: time, last_modification: time };
-    Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 /// The tracked paths and the directories of a commit.

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -44,6 +45,13 @@ pub struct Finished {
     pub stdout: Vec<u8>,
     /// The last part of its stderr.
     pub stderr: Vec<u8>,
+}
+
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
+/// How many processes this one has started, git's above all.
+pub fn started() -> u64 {
+    STARTED.load(Ordering::Relaxed)
 }
 
 const STDERR_BYTES_MAX: usize = 16 * 1024;
@@ -110,6 +118,7 @@ impl Running {
         use std::os::unix::process::CommandExt as _;
         command.process_group(0);
         let child = orphans::start(|| command.spawn()).map_err(|e| spawn_fault(name, &e))?;
+        STARTED.fetch_add(1, Ordering::Relaxed);
         Ok(Self { child, name: name.to_owned(), reaped: false })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! All reading of repositories and every change to refs goes through the git command line; what
 //! is written without it is only the administrative directory of our own worktrees (`add.rs`) and
-//! the index of a fresh checkout (`index.rs`).
+//! the index of a fresh checkout (`index/`).
 
 use std::ffi::OsStr;
 use std::fs::File;

@@ -15,11 +15,11 @@ use std::path::Path;
 use sha2::Digest as _;
 
 use super::git::{self, Git};
-use super::index::Hash;
+use super::index::{Hash, read};
 use super::marker::{self, Admin, Marker};
 use super::process::scope::Scope;
 use super::teardown::own_commits;
-use super::{Task, World, add, flags, merged, paths};
+use super::{Task, World, add, glance, merged, paths};
 use crate::core::{Code, Environment, Fault, Inspection, Outcome};
 
 /// Ignored directories that tools rebuild: their loss costs time, not work.
@@ -135,29 +135,50 @@ pub(super) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
     let hook = env.teardown.as_ref().map_or("", |t| t.options.hook_path.as_str());
     let has_hook = !hook.is_empty() && target.join(hook).symlink_metadata().is_ok();
     let wanted = env.teardown.as_ref().is_some_and(|t| !t.quiet) && !has_hook;
-    // The two do not need each other.
-    let (status, quiet) = std::thread::scope(|scope| {
-        let quiet = wanted.then(|| scope.spawn(|| is_quiet(task)));
-        let status = git.run([
-            "status",
-            "--porcelain=v2",
-            "-z",
-            "--branch",
-            "--untracked-files=all",
-            "--ignored=matching",
-            "--no-renames",
-        ]);
-        (status, quiet.is_some_and(|quiet| quiet.join().unwrap_or(false)))
-    });
     let mut seen = Seen::default();
+    // The two do not need each other.
+    let (looked, quiet) = std::thread::scope(|scope| {
+        let quiet = wanted.then(|| scope.spawn(|| is_quiet(task)));
+        let looked = match glance::untouched(task, &admin, &target) {
+            Some(head) => {
+                seen.at(&head);
+                Ok(())
+            }
+            None => by_git(task, &git, &admin, &target, &mut seen),
+        };
+        (looked, quiet.is_some_and(|quiet| quiet.join().unwrap_or(false)))
+    });
+    looked?;
     for name in ["index", "HEAD", "logs/HEAD", "COMMIT_EDITMSG"] {
         let age = admin.join(name).metadata().map_or(0, |found| found.mtime());
         seen.last_change = seen.last_change.max(age);
     }
     in_progress(&admin, &mut seen);
     foreign_lock(env, &admin, &mut seen);
-    let source = paths::from_host(&env.plan.repository.source);
-    let status = status?;
+    beside(task, &target, &mut seen);
+    stashes(env, &mut seen);
+    unpushed(task, &git, &mut seen)?;
+    Ok(Inspection { quiet, ..seen.finish(has_hook) })
+}
+
+/// What git's status says of the working tree, and what it is told not to say.
+fn by_git(
+    task: &Task<'_>,
+    git: &Git<'_>,
+    admin: &Path,
+    target: &Path,
+    seen: &mut Seen,
+) -> Result<(), Fault> {
+    let env = task.env();
+    let status = git.run([
+        "status",
+        "--porcelain=v2",
+        "-z",
+        "--branch",
+        "--untracked-files=all",
+        "--ignored=matching",
+        "--no-renames",
+    ])?;
     if !status.status.success() {
         return Err(git::said("git status", &status));
     }
@@ -165,16 +186,13 @@ pub(super) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
     for line in String::from_utf8_lossy(&status.stderr).lines() {
         seen.push(format!("unknown: {line}"));
     }
+    let source = paths::from_host(&env.plan.repository.source);
     let entries = status.stdout.split(|b| *b == 0).filter(|e| !e.is_empty());
-    let folders = Folders::of(task.world, &git, entries.clone())?;
+    let folders = Folders::of(task.world, git, entries.clone())?;
     for entry in entries {
-        seen.take(&folders, &source, &target, entry);
+        seen.take(&folders, &source, target, entry);
     }
-    hidden_edits(&git, &admin, env, &target, &mut seen)?;
-    beside(task, &target, &mut seen);
-    stashes(env, &mut seen);
-    unpushed(task, &git, &mut seen)?;
-    Ok(Inspection { quiet, ..seen.finish(has_hook) })
+    hidden_edits(git, admin, env, target, seen)
 }
 
 /// Whether no process has anything to do with the worktree: then none has to be ended.
@@ -209,6 +227,12 @@ impl Default for Seen {
 }
 
 impl Seen {
+    /// The commit that HEAD is at, or `(initial)`.
+    fn at(&mut self, oid: &str) {
+        self.sum.update(oid.as_bytes());
+        self.head = if oid.starts_with('(') { String::new() } else { oid.to_owned() };
+    }
+
     /// Work that a removal would take away.
     fn push(&mut self, line: String) {
         self.sum.update(line.as_bytes());
@@ -229,10 +253,7 @@ impl Seen {
     /// One entry of git's status.
     fn take(&mut self, folders: &Folders, source: &Path, target: &Path, entry: &[u8]) {
         if let Some(oid) = entry.strip_prefix(b"# branch.oid ") {
-            let oid = String::from_utf8_lossy(oid).into_owned();
-            self.sum.update(oid.as_bytes());
-            self.head = if oid.starts_with('(') { String::new() } else { oid };
-            return;
+            return self.at(&String::from_utf8_lossy(oid));
         }
         let (kind, fields) = match entry {
             [b'#', ..] => return,
@@ -327,7 +348,7 @@ fn hidden_edits(
 ) -> Result<(), Fault> {
     let hash = Hash::named(&env.plan.repository.object_format);
     let index = std::fs::read(admin.join("index")).unwrap_or_default();
-    if hash.and_then(|hash| flags::hidden(&index, hash)).is_some_and(|marked| marked.is_empty()) {
+    if hash.and_then(|hash| read::hidden(&index, hash)).is_some_and(|marked| marked.is_empty()) {
         return Ok(());
     }
     let listed = git.output(["ls-files", "-v", "-z"])?;

@@ -31,6 +31,12 @@ pub struct Marker {
     pub device: u64,
     /// Inode of the worktree's root directory.
     pub inode: u64,
+    /// The commit that was checked out first, and its tree; empty when that is not known.
+    #[serde(default)]
+    pub commit: String,
+    /// See `commit`.
+    #[serde(default)]
+    pub tree: String,
 }
 
 impl Marker {
@@ -43,6 +49,8 @@ impl Marker {
             incarnation: env.incarnation,
             device,
             inode,
+            commit: String::new(),
+            tree: String::new(),
         }
     }
 

@@ -23,7 +23,7 @@ mod attributes;
 mod base;
 mod checkout;
 mod clean;
-mod flags;
+mod glance;
 mod index;
 mod merged;
 mod others;

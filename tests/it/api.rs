@@ -35,7 +35,13 @@ fn raw(bench: &Bench, request: &[u8]) -> (u16, Value) {
     (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
 }
 
-fn call(bench: &Bench, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
+pub(crate) fn call(
+    bench: &Bench,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, Value) {
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\
          {headers}\r\n{body}",

@@ -135,13 +135,21 @@ fn git_does_it_where_contents_change_on_the_way() {
 }
 
 #[test]
-fn the_index_of_gits_own_checkout_is_refreshed_once() {
+fn the_index_of_gits_own_checkout_is_settled_or_refreshed_once() {
     let bench = Bench::new();
     let repo = bench.repo("small", 10);
+    let events = |id: &str| {
+        bench.drain();
+        let events = bench.command(&["--json", "events", "--env", id]).output().expect("runs");
+        String::from_utf8_lossy(&events.stdout).into_owned()
+    };
     bench.new_env("demo", &repo, &[]);
-    bench.drain();
-    let events = bench.command(&["--json", "events", "--env", "demo"]).output().expect("runs");
-    let text = String::from_utf8_lossy(&events.stdout).into_owned();
+    let text = events("demo");
+    assert!(text.contains(r#""racy":false"#) && !text.contains("IndexRefreshed"), "{text}");
+    // One that is kept in two files is left to git.
+    bench.git(&repo, &["config", "core.splitIndex", "true"]);
+    bench.new_env("split", &repo, &[]);
+    let text = events("split");
     assert!(text.contains(r#""done":true"#) && text.contains("IndexRefreshed"), "{text}");
     bench.check(&[&repo]);
 }

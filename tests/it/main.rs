@@ -4,6 +4,7 @@ mod support;
 
 mod api;
 mod checkout;
+mod glance;
 mod hard;
 mod hooks;
 mod interleave;

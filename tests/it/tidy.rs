@@ -42,7 +42,7 @@ const CRATES: [(&str, &[&str]); 21] = [
     ("reflink_copy", &["src/world/include.rs"]),
     ("libc", &["src/engine/priority.rs"]),
     ("sd_notify", &["src/daemon.rs"]),
-    ("sha1", &["src/world/index.rs"]),
+    ("sha1", &["src/world/index/mod.rs"]),
     (
         "serde_json",
         &["src/record.rs", "src/api/", "src/cli/", "src/daemon.rs", "src/world/marker.rs"],

@@ -6,7 +6,7 @@
 //! and is not ended for anybody.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::process::{Pid, WaitIdOptions, waitid};
 
@@ -29,6 +29,9 @@ struct Registry {
 }
 
 static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
+/// Shared by those that start a child and have not registered it yet, exclusive for those that
+/// collect: a child that ends at once is not taken for an orphan.
+static STARTING: RwLock<()> = RwLock::new(());
 
 fn with<T>(change: impl FnOnce(&mut Registry) -> T) -> T {
     let mut guard: MutexGuard<'_, Option<Registry>> =
@@ -49,11 +52,10 @@ pub fn adopt_all() {
 pub fn start(
     spawn: impl FnOnce() -> std::io::Result<std::process::Child>,
 ) -> std::io::Result<std::process::Child> {
-    with(|registry| {
-        let child = spawn()?;
-        registry.own.insert(child.id());
-        Ok(child)
-    })
+    let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
+    let child = spawn()?;
+    with(|registry| registry.own.insert(child.id()));
+    Ok(child)
 }
 
 /// A child was waited for.
@@ -97,9 +99,9 @@ pub fn is_own_child(pid: u32) -> bool {
 
 /// Collects orphans that have ended, and notes whose the new ones are.
 pub fn collect() {
-    let me = std::process::id();
+    let _nobody_starts = STARTING.write().unwrap_or_else(PoisonError::into_inner);
     with(|registry| {
-        let children = zombies_and_orphans(me);
+        let children = zombies_and_orphans();
         for zombie in children.zombies.iter().filter(|pid| !registry.own.contains(pid)) {
             if let Some(pid) = i32::try_from(*zombie).ok().and_then(Pid::from_raw) {
                 let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
@@ -126,8 +128,14 @@ struct Children {
     alive: Vec<Process>,
 }
 
-fn zombies_and_orphans(me: u32) -> Children {
+fn zombies_and_orphans() -> Children {
     let mut children = Children { zombies: Vec::new(), alive: Vec::new() };
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    if matches!(waitid(rustix::process::WaitId::All, look), Err(rustix::io::Errno::CHILD)) {
+        // No child at all; looking at every process of the system would take a millisecond.
+        return children;
+    }
+    let me = std::process::id();
     for pid in table::pids() {
         match table::child_of(pid, me) {
             Some(Some(process)) => children.alive.push(process),

@@ -162,7 +162,7 @@ impl<'a> Scope<'a> {
         let mut ties = BTreeMap::new();
         for (pid, p) in all {
             let own = p.parent == me && orphans::is_own_child(*pid) && !leaders.contains(pid);
-            if never.contains(pid) || p.is_kernels || own {
+            if never.contains(pid) || own {
                 continue;
             }
             let tie = if self.ties == Ties::Place {

@@ -45,7 +45,7 @@ impl Daemon {
     }
 
     pub(crate) fn connect(&self) -> Connection {
-        Connection(UnixStream::connect(&self.socket).expect("connected"))
+        Connection(BufReader::new(UnixStream::connect(&self.socket).expect("connected")))
     }
 
     pub(crate) fn kill(&mut self) {
@@ -61,7 +61,7 @@ impl Drop for Daemon {
 }
 
 /// One kept-alive HTTP connection: just enough to measure with.
-pub(crate) struct Connection(UnixStream);
+pub(crate) struct Connection(BufReader<UnixStream>);
 
 impl Connection {
     /// Sends a request; returns status and body.
@@ -70,14 +70,12 @@ impl Connection {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}"
         );
-        self.0.write_all(request.as_bytes()).expect("sent");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            self.0.read_exact(&mut byte).expect("answered");
-            head.push(byte[0]);
+        self.0.get_mut().write_all(request.as_bytes()).expect("sent");
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(self.0.read_line(&mut head).expect("answered"), 0, "hung up");
         }
-        let head = String::from_utf8_lossy(&head).to_lowercase();
+        let head = head.to_lowercase();
         let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
         let length = head.lines().find_map(|l| l.strip_prefix("content-length: "));
         let mut body = vec![0; length.and_then(|l| l.trim().parse().ok()).unwrap_or(0)];

@@ -56,6 +56,8 @@ pub(crate) fn remove_and_restore(dir: &Path, table: &mut Table) {
     for round in 0..ROUNDS {
         let id = format!("env{round}");
         fill(&new(&mut api, &repo, &id), IGNORED);
+        // The daemon hangs up on those that were silent while the files were written.
+        api = daemon.connect();
         let start = Instant::now();
         let path = format!("/v1/environments/{id}?wait=600");
         let (status, removed) = api.call("DELETE", &path, "");

@@ -1,7 +1,14 @@
-//! Writing a git index (version 2) for a working tree that was just written by us.
+//! Writing a git index (version 2) for a working tree that was just written by us, and reading
+//! what is in one (`read`); `age` is for those that git wrote.
 //!
 //! Entries carry the stat data of the files, so the first `git status` reads no file. The tree
 //! extension saves it from walking the commit's trees. Format: gitformat-index(5).
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+
+pub(super) mod age;
+pub(super) mod read;
 
 /// Stat data and identity of one tracked path.
 #[derive(Debug, Clone)]
@@ -17,7 +24,7 @@ pub(super) struct Entry {
 }
 
 /// The stat fields that an index keeps, each cut to 32 bits as git does.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Stat {
     /// Status change time: seconds, nanoseconds.
     pub ctime: (u32, u32),
@@ -33,6 +40,37 @@ pub(super) struct Stat {
     pub gid: u32,
     /// Size in bytes.
     pub size: u32,
+}
+
+impl Stat {
+    /// What an index keeps of this.
+    pub(super) fn of(found: &Metadata) -> Self {
+        Self {
+            ctime: (found.ctime() as u32, found.ctime_nsec() as u32),
+            mtime: (found.mtime() as u32, found.mtime_nsec() as u32),
+            dev: found.dev() as u32,
+            ino: found.ino() as u32,
+            uid: found.uid(),
+            gid: found.gid(),
+            size: found.size() as u32,
+        }
+    }
+
+    /// Whether it is the same file, unchanged. Some file systems number their devices anew at every
+    /// mount.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Self { dev: other.dev, ..*self } == *other
+    }
+
+    /// Replaces the stat data of the entry that starts here; its mode stays.
+    fn put(&self, index: &mut [u8], at: usize) {
+        let before = [self.ctime.0, self.ctime.1, self.mtime.0, self.mtime.1, self.dev, self.ino];
+        let after = [self.uid, self.gid, self.size];
+        let numbered = before.into_iter().enumerate();
+        for (n, word) in numbered.chain(after.into_iter().enumerate().map(|(n, w)| (n + 7, w))) {
+            index[at + 4 * n..at + 4 * n + 4].copy_from_slice(&word.to_be_bytes());
+        }
+    }
 }
 
 /// One directory of the commit, for the tree extension.
@@ -61,6 +99,14 @@ impl Hash {
             "sha1" => Some(Self::Sha1),
             "sha256" => Some(Self::Sha256),
             _ => None,
+        }
+    }
+
+    /// Length of an object id.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
         }
     }
 

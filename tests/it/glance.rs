@@ -1,0 +1,119 @@
+//! A look without git must say what a look with git says: nothing where nothing is, and never
+//! nothing where something is.
+
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use crate::api::call;
+use crate::support::{Bench, Daemon};
+
+/// Processes that the daemon has started so far.
+pub(crate) fn started(bench: &Bench) -> u64 {
+    let (status, info) = call(bench, "GET", "/v1/daemon", "", "");
+    assert_eq!(status, 200, "{info}");
+    info["processes_started"].as_u64().expect("a number")
+}
+
+type Change = (&'static str, fn(&Bench, &Path));
+
+/// Ways to have work in a worktree. Each must be seen.
+const WORK: [Change; 19] = [
+    ("changed, same size", |b, at| b.write(&at.join("file1"), "ONE 2\n")),
+    ("mode", |_, at| {
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(at.join("file1"), mode).expect("set");
+    }),
+    ("deleted", |_, at| std::fs::remove_file(at.join("sub/deep/leaf")).expect("removed")),
+    ("a link instead", |_, at| {
+        std::fs::remove_file(at.join("file1")).expect("removed");
+        symlink("file2", at.join("file1")).expect("linked");
+    }),
+    ("a folder instead", |_, at| {
+        std::fs::remove_file(at.join("file1")).expect("removed");
+        std::fs::create_dir(at.join("file1")).expect("made");
+        std::fs::write(at.join("file1/x"), "x").expect("written");
+    }),
+    ("untracked", |b, at| b.write(&at.join("new"), "x")),
+    ("untracked, deep", |b, at| b.write(&at.join("sub/deep/new"), "x")),
+    ("untracked where others are ignored", |b, at| b.write(&at.join("sub/.gitkeep"), "x")),
+    ("ignored and not to be rebuilt", |b, at| b.write(&at.join("secret.env"), "x")),
+    ("a rebuildable name that is not ignored", |b, at| b.write(&at.join("dist/x"), "x")),
+    ("a file of a rebuildable name", |b, at| b.write(&at.join("sub/node_modules"), "x")),
+    ("a link of a rebuildable name", |_, at| symlink("..", at.join("node_modules")).expect("")),
+    ("taken back from being ignored", |b, at| {
+        b.write(&at.join(".gitignore"), "node_modules/*\n!node_modules/keep\n");
+        b.write(&at.join("node_modules/keep"), "x");
+    }),
+    ("taken back below", |b, at| {
+        b.write(&at.join("sub/.gitignore"), "!node_modules\n");
+        b.write(&at.join("sub/node_modules/x"), "x");
+    }),
+    ("staged and reverted", |b, at| {
+        let text = std::fs::read_to_string(at.join("file1")).expect("read");
+        b.write(&at.join("file1"), "staged\n");
+        b.git(at, &["add", "file1"]);
+        b.write(&at.join("file1"), &text);
+    }),
+    ("committed", |b, at| {
+        b.write(&at.join("file1"), "committed\n");
+        b.git(at, &["commit", "-q", "-a", "-m", "work"]);
+    }),
+    ("meant to be added", |b, at| {
+        b.write(&at.join("later"), "x");
+        b.git(at, &["add", "-N", "later"]);
+    }),
+    ("hidden", |b, at| {
+        b.git(at, &["update-index", "--assume-unchanged", "file1"]);
+        b.write(&at.join("file1"), "hidden\n");
+    }),
+    ("a repository inside", |b, at| {
+        std::fs::create_dir(at.join("inner")).expect("made");
+        b.git(&at.join("inner"), &["init", "-q"]);
+        b.write(&at.join("inner/x"), "x");
+    }),
+];
+
+fn repository(bench: &Bench) -> std::path::PathBuf {
+    let repo = bench.repo("project", 6);
+    bench.write(&repo.join(".gitignore"), "node_modules/\n/target\n*.env\nsub/node_modules\n");
+    bench.write(&repo.join("sub/deep/leaf"), "leaf\n");
+    bench.write(&repo.join("file1"), "one 1\n");
+    bench.write(&repo.join("file2"), "two 2\n");
+    symlink("file2", repo.join("link")).expect("linked");
+    bench.git(&repo, &["add", "-A"]);
+    bench.git(&repo, &["commit", "-q", "-m", "more"]);
+    repo
+}
+
+#[test]
+fn a_clean_worktree_is_seen_to_be_clean_without_a_process() {
+    let bench = Bench::new();
+    let repo = repository(&bench);
+    let _daemon = Daemon::start(&bench);
+    let at = bench.new_env("demo", &repo, &[]);
+    for name in ["node_modules/a/b", "target/debug/x"] {
+        bench.write(&at.join(name), "built");
+    }
+    bench.git(&repo, &["commit", "-q", "--allow-empty", "-m", "elsewhere"]);
+    let before = started(&bench);
+    for _ in 0..3 {
+        assert_eq!(bench.ok(&["rm", "demo", "--dry-run"])["safe"], true);
+    }
+    assert_eq!(started(&bench), before, "git was asked");
+    assert_eq!(bench.git(&at, &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn no_work_escapes_a_look_without_git() {
+    let bench = Bench::new();
+    let repo = repository(&bench);
+    let _daemon = Daemon::start(&bench);
+    for (n, (what, change)) in WORK.into_iter().enumerate() {
+        let id = format!("demo{n}");
+        let at = bench.new_env(&id, &repo, &[]);
+        assert_eq!(bench.ok(&["rm", &id, "--dry-run"])["safe"], true, "{what}: before");
+        change(&bench, &at);
+        let seen = bench.ok(&["rm", &id, "--dry-run"]);
+        assert_eq!(seen["safe"], false, "{what}: {seen:#}");
+    }
+}
