@@ -26,7 +26,7 @@ use crate::world::paths;
 use crate::world::process::table::start_time;
 
 /// A copy of a living environment, for a question to the world.
-fn living(app: &App, id: &EnvironmentId) -> Result<Environment, Fault> {
+pub(super) fn living(app: &App, id: &EnvironmentId) -> Result<Environment, Fault> {
     app.handle.view(|state| match state.environment(id) {
         None => Err(not_found(id)),
         Some(e) if e.phase == Phase::Tombstoned => Err(destroyed(id)),
@@ -35,7 +35,7 @@ fn living(app: &App, id: &EnvironmentId) -> Result<Environment, Fault> {
 }
 
 /// Asks the world something on a thread that may wait.
-async fn ask<T: Send + 'static>(
+pub(super) async fn ask<T: Send + 'static>(
     app: &Arc<App>,
     question: impl FnOnce(&App, &Cancel) -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {

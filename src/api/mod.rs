@@ -12,6 +12,7 @@ pub mod inside;
 pub mod kept;
 pub mod problem;
 pub mod routes;
+pub mod status;
 pub mod types;
 
 mod trust;

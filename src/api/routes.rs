@@ -22,9 +22,9 @@ use utoipa::OpenApi;
 use super::problem::{Refusal, invalid};
 use super::types::{
     DaemonView, EnvironmentView, ListQuery, NewEnvironment, NewLease, Problem, RemoveQuery,
-    RemovedView, WaitQuery,
+    RemovedView, SummaryView, WaitQuery,
 };
-use super::{inside, kept};
+use super::{inside, kept, status};
 use crate::config::Config;
 use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
 use crate::core::policy::BranchPolicy;
@@ -116,7 +116,10 @@ pub(super) type Shared = State<Arc<App>>;
         inside::evidence,
         inside::usage,
         inside::clean,
-        inside::adopt
+        inside::adopt,
+        status::one,
+        status::all,
+        status::diff
     ),
     components(schemas(Problem))
 )]
@@ -143,6 +146,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/environments/{id}/evidence", get(inside::evidence))
         .route("/v1/environments/{id}/usage", get(inside::usage))
         .route("/v1/environments/{id}/clean", post(inside::clean))
+        .route("/v1/environments/{id}/status", get(status::one))
+        .route("/v1/environments/{id}/diff", get(status::diff))
+        .route("/v1/status", get(status::all))
         .route("/v1/adopt", post(inside::adopt))
         .route("/v1/trash", get(kept::trash).delete(kept::empty))
         .route("/v1/rescues", get(kept::rescues))
@@ -238,9 +244,13 @@ pub(super) fn request_id(headers: &HeaderMap) -> Result<Option<RequestId>, Fault
     (status = 200, body = Vec<EnvironmentView>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn list(State(app): Shared, Params(query): Params<ListQuery>) -> Json<Vec<EnvironmentView>> {
+    let known = |e: &Environment| {
+        let status = app.world.book().last(&e.id, e.incarnation)?;
+        Some(SummaryView::of(&status))
+    };
     let found = app.handle.view(|state| {
         let all = state.environments().filter(|e| query.all || e.phase != Phase::Tombstoned);
-        all.map(|e| EnvironmentView::of(state, e)).collect()
+        all.map(|e| EnvironmentView { known: known(e), ..EnvironmentView::of(state, e) }).collect()
     });
     Json(found)
 }

@@ -7,6 +7,7 @@ use crate::core::event::ProcessSeen;
 use crate::core::state::{Lease, Teardown};
 use crate::core::{Environment, Fault, LeaseId, Phase, Seq, State};
 use crate::record::rfc3339;
+use crate::world::status::Status;
 
 /// One environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -59,6 +60,23 @@ pub struct EnvironmentView {
     pub adopted: bool,
     /// When a removal that was put off is tried again, RFC 3339.
     pub retry_at: Option<String>,
+    /// What it looked like when somebody last asked, in lists only; asking for a list looks at no
+    /// worktree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<SummaryView>,
+}
+
+/// What an environment looked like, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SummaryView {
+    /// The branch that was checked out; none when HEAD was detached.
+    pub branch: Option<String>,
+    /// Whether there was nothing to commit and nothing untracked.
+    pub clean: bool,
+    /// In short, as `status` shows it: `+1 ~2 -3 ?4 !5`.
+    pub changes: String,
+    /// What was in progress.
+    pub operation: Option<String>,
 }
 
 /// How a worktree was checked out.
@@ -399,6 +417,30 @@ impl EnvironmentView {
             retry_at: (e.phase == Phase::Retiring)
                 .then(|| e.owed.as_ref().map(|o| rfc3339(o.not_before)))
                 .flatten(),
+            known: None,
+        }
+    }
+}
+
+impl SummaryView {
+    /// A status in short.
+    #[must_use]
+    pub fn of(status: &Status) -> Self {
+        let c = &status.changes;
+        let counts = [
+            ('+', c.added),
+            ('~', c.modified + c.retyped),
+            ('>', c.renamed),
+            ('-', c.deleted),
+            ('!', c.conflicts),
+            ('?', c.untracked),
+        ];
+        let shown = counts.iter().filter(|(_, n)| *n > 0).map(|(sign, n)| format!("{sign}{n}"));
+        Self {
+            branch: c.branch.clone(),
+            clean: c.is_clean(),
+            changes: shown.collect::<Vec<_>>().join(" "),
+            operation: status.operation.map(str::to_owned),
         }
     }
 }

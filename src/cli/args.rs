@@ -67,6 +67,25 @@ pub enum Verb {
         /// Its name
         id: String,
     },
+    /// Show what environments look like: branch, distance, changes, what is in progress
+    Status {
+        /// Its name [default: all]
+        id: Option<String>,
+        /// Go on showing it as it changes
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Show the changes in an environment since it was made
+    Diff {
+        /// Its name
+        id: String,
+        /// Only what is not committed
+        #[arg(long)]
+        head: bool,
+        /// Most bytes to show [default: 262144]
+        #[arg(long, value_name = "N")]
+        bytes: Option<u32>,
+    },
     /// Remove an environment; refuses if work would be lost
     Rm {
         /// Its name

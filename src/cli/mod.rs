@@ -2,7 +2,7 @@
 //!
 //! Data goes to stdout, everything else to stderr. It starts a daemon when none runs. It decides
 //! nothing; every rule is the daemon's. [`args`] is what can be typed, [`verbs`] one function per
-//! verb (with `kept`, `inside`, `exec` and `gc`), [`client`] the connection, [`render`] what people see, [`doctor`] the checks.
+//! verb (with `kept`, `inside`, `status`, `exec` and `gc`), [`client`] the connection, [`render`] what people see, [`doctor`] the checks.
 
 pub mod args;
 pub mod client;
@@ -14,5 +14,6 @@ mod exec;
 mod gc;
 mod inside;
 mod kept;
+mod status;
 
 pub use verbs::main;

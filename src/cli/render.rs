@@ -8,7 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::api::inside::{EvidenceView, UsageView};
 use crate::api::kept::{RemainsView, SweepView};
-use crate::api::types::{EnvironmentView, Problem, ProcessView, RemovedView};
+use crate::api::types::{EnvironmentView, Problem, ProcessView, RemovedView, SummaryView};
+
 use crate::record::{age, bytes};
 
 /// Writes to stdout; a reader that has gone away is not an error.
@@ -42,7 +43,7 @@ pub fn problem(p: &Problem) {
 pub fn environments(list: &[EnvironmentView]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["ID", "PHASE", "BRANCH", "BASE", "AGE", "PATH"]);
+    table.set_header(["ID", "PHASE", "BRANCH", "CHANGES", "BASE", "AGE", "PATH"]);
     for e in list {
         let phase = match (&e.step, e.phase.as_str()) {
             (Some(step), "provisioning" | "tearing_down") => format!("{} ({step})", e.phase),
@@ -53,13 +54,20 @@ pub fn environments(list: &[EnvironmentView]) -> String {
         table.add_row([
             printable(&format!("{}{leased}", e.id)),
             phase,
-            printable(&e.branch),
+            printable(e.known.as_ref().and_then(|k| k.branch.as_ref()).unwrap_or(&e.branch)),
+            e.known.as_ref().map_or_else(|| "-".to_owned(), known),
             base.to_owned(),
             age(&e.created_at),
             printable(&e.path),
         ]);
     }
     format!("{}\n", table.trim_fmt())
+}
+
+fn known(known: &SummaryView) -> String {
+    let changes = if known.clean { "clean" } else { &known.changes };
+    let operation = known.operation.as_ref().map(|o| format!(" ({o})")).unwrap_or_default();
+    format!("{changes}{operation}")
 }
 
 /// One environment in full.
@@ -118,7 +126,10 @@ pub fn environment(e: &EnvironmentView) -> String {
 }
 
 /// A table without lines, as all of ours.
-fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(super) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(header);

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::args::{Arguments, Global, New, Verb};
 use super::client::{self, Client, Failed};
-use super::{doctor, exec, gc, inside, kept, render};
+use super::{doctor, exec, gc, inside, kept, render, status};
 use crate::api::types::{
     EnvironmentView, LeaseView, NewEnvironment, NewLease, Problem, RemoveQuery, RemovedView,
     TrustRequest, TrustView,
@@ -98,6 +98,8 @@ async fn ask(global: &Global, verb: Verb) -> Done {
         Verb::New(wanted) => new(global, wanted).await,
         Verb::Ls { all } => ls(global, all).await,
         Verb::Show { id } => show(global, &id).await,
+        Verb::Status { id, .. } => status::status(global, id.as_deref()).await,
+        Verb::Diff { id, head, bytes } => status::diff(global, &id, head, bytes).await,
         Verb::Rm { id, dry_run: true, .. } => inside::evidence(global, &id).await,
         Verb::Rm { id, force, branch, no_teardown, end_bystanders, no_rescue, .. } => {
             let wait = Some(WAIT_SECONDS);

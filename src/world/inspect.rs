@@ -18,6 +18,7 @@ use super::git::{self, Git};
 use super::index::{Hash, read};
 use super::marker::{self, Admin, Marker};
 use super::process::scope::Scope;
+use super::status::OPERATIONS;
 use super::teardown::own_commits;
 use super::{Task, World, add, glance, merged, paths};
 use crate::core::{Code, Environment, Fault, Inspection, Outcome};
@@ -313,17 +314,9 @@ impl Seen {
 }
 
 fn in_progress(admin: &Path, seen: &mut Seen) {
-    for (name, what) in [
-        ("MERGE_HEAD", "a merge"),
-        ("rebase-merge", "a rebase"),
-        ("rebase-apply", "a rebase or `git am`"),
-        ("CHERRY_PICK_HEAD", "a cherry-pick"),
-        ("REVERT_HEAD", "a revert"),
-        ("BISECT_LOG", "a bisect"),
-    ] {
-        if admin.join(name).symlink_metadata().is_ok() {
-            seen.rescue(format!("in progress: {what}"));
-        }
+    let there = |name: &str| admin.join(name).symlink_metadata().is_ok();
+    if let Some((_, _, what)) = OPERATIONS.iter().find(|(name, ..)| there(name)) {
+        seen.rescue(format!("in progress: {what}"));
     }
     if admin.join("modules").symlink_metadata().is_ok() {
         seen.push("submodule repositories that live in the worktree".to_owned());

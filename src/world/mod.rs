@@ -17,6 +17,7 @@ pub mod marker;
 pub mod paths;
 pub mod process;
 pub mod questions;
+pub mod status;
 
 mod add;
 mod attributes;
@@ -79,6 +80,8 @@ pub struct World {
     branches: Mutex<()>,
     /// Names of directories that tools rebuild.
     rebuildable: Vec<String>,
+    /// What worktrees looked like when somebody asked.
+    book: status::Book,
 }
 
 /// One effect being performed.
@@ -99,7 +102,8 @@ impl World {
         let cgroups = Cgroups::find(&log_id);
         let rebuildable = inspect::REBUILDABLE.map(str::to_owned).to_vec();
         let (adding, branches) = (AtomicUsize::new(0), Mutex::new(()));
-        Self { layout, log_id, cgroups, adding, branches, rebuildable }
+        let book = status::Book::default();
+        Self { layout, log_id, cgroups, adding, branches, rebuildable, book }
     }
 
     /// Adds names to the list of directories that tools rebuild.
@@ -107,6 +111,12 @@ impl World {
     pub fn with_rebuildable(mut self, names: &[String]) -> Self {
         self.rebuildable.extend(names.iter().cloned());
         self
+    }
+
+    /// What worktrees looked like when somebody asked.
+    #[must_use]
+    pub fn book(&self) -> &status::Book {
+        &self.book
     }
 
     /// The groups of processes of this data directory's environments.

@@ -14,6 +14,12 @@ pub fn to_host(path: &Path) -> HostPath {
     HostPath(path.as_os_str().as_bytes().to_vec())
 }
 
+/// A logged path, for the file system, without a copy.
+#[must_use]
+pub fn borrowed(path: &HostPath) -> &Path {
+    Path::new(OsStr::from_bytes(&path.0))
+}
+
 /// A logged path, for the file system.
 #[must_use]
 pub fn from_host(path: &HostPath) -> PathBuf {

@@ -3,15 +3,17 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::cancel::Cancel;
 use super::git::{self, Git};
 use super::marker::{self, Marker};
 use super::process::scope::{Found, Scope};
 use super::process::table;
-use super::{Reporter, Task, World, clean, discover, inspect, paths, size};
+use super::status::Status;
+use super::{Reporter, Task, World, clean, discover, inspect, paths, size, status};
 use crate::core::event::{Plan, ProcessSeen, Size, Worktree};
-use crate::core::{Code, Environment, Fault, Inspection, Note};
+use crate::core::{Code, Environment, Fault, Inspection, Note, Phase, destroyed};
 
 /// How much an environment's directory takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,6 +55,31 @@ impl World {
         let lock = File::open(null).map_err(paths::failed("open", null))?;
         let task = Task { world: self, env, trusted: &[], lock: &lock, cancel, reporter: &Nobody };
         inspect::look(&task)
+    }
+
+    /// What an environment looks like; an answer that still holds costs nothing.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn status(&self, env: &Environment, cancel: &Cancel) -> Result<Arc<Status>, Fault> {
+        if env.phase == Phase::Tombstoned {
+            return Err(destroyed(&env.id));
+        }
+        self.book.ask(&env.id, env.incarnation, || status::look(env, cancel))
+    }
+
+    /// What has changed in an environment, at most so many bytes of it.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn patch(
+        &self,
+        env: &Environment,
+        against: status::Against,
+        bytes_max: usize,
+        cancel: &Cancel,
+    ) -> Result<status::Patch, Fault> {
+        status::patch(env, against, bytes_max, cancel)
     }
 
     /// The processes that live in an environment, and those that merely have to do with it.

@@ -36,6 +36,16 @@ pub(super) fn loose(common: &Path, reference: &str) -> Option<String> {
     is_object_id(text).then(|| text.to_owned())
 }
 
+/// The commit that a ref is at, loose or packed; none when it is neither, or only git can tell.
+pub(super) fn tip(common: &Path, reference: &str) -> Option<String> {
+    if common.join(reference).exists() {
+        return loose(common, reference);
+    }
+    let packed = std::fs::read_to_string(common.join("packed-refs")).ok()?;
+    let found = packed.lines().find_map(|line| line.strip_suffix(reference)?.strip_suffix(' '));
+    found.filter(|commit| is_object_id(commit)).map(str::to_owned)
+}
+
 fn is_object_id(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }

@@ -1,0 +1,132 @@
+//! The verbs that show what environments look like: status, also live, and diff.
+
+use std::process::ExitCode;
+
+use hyper::Method;
+
+use super::args::Global;
+use super::client::Client;
+use super::render;
+use super::verbs::{Done, NOTHING, encode, show_one};
+use crate::api::status::{DiffView, StatusEntry, StatusView};
+
+pub(super) async fn status(global: &Global, id: Option<&str>) -> Done {
+    let mut client = Client::connect(global).await?;
+    let Some(id) = id else {
+        let all = fetch_all(&mut client).await?;
+        if all.is_empty() && !global.json && !global.quiet {
+            render::note("no environments; `groundskeeper new` makes one");
+        }
+        return show_one(global, &all, &table(&all));
+    };
+    let path = format!("/v1/environments/{}/status", encode(id));
+    let found: StatusView = client.call(Method::GET, &path, NOTHING).await?;
+    show_one(global, &found, &full(&found))
+}
+
+pub(super) async fn fetch_all(
+    client: &mut Client,
+) -> Result<Vec<StatusEntry>, super::client::Failed> {
+    client.call(Method::GET, "/v1/status", NOTHING).await
+}
+
+pub(super) async fn diff(global: &Global, id: &str, head: bool, bytes: Option<u32>) -> Done {
+    let mut client = Client::connect(global).await?;
+    let bytes = bytes.map(|n| format!("&max_bytes={n}")).unwrap_or_default();
+    let path = format!("/v1/environments/{}/diff?head={head}{bytes}", encode(id));
+    let found: DiffView = client.call(Method::GET, &path, NOTHING).await?;
+    if global.json {
+        return show_one(global, &found, "");
+    }
+    render::out(&found.patch);
+    if found.truncated {
+        render::note("... and more; --bytes shows it");
+    }
+    if !found.untracked.is_empty() && !global.quiet {
+        let shown: Vec<String> = found.untracked.iter().map(|p| render::printable(p)).collect();
+        render::note(&format!("untracked, and no part of this: {}", shown.join(", ")));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How far two lines of commits are apart.
+fn distance(ahead: Option<u64>, behind: Option<u64>) -> String {
+    match (ahead, behind) {
+        (None, None) => "-".to_owned(),
+        (Some(0) | None, Some(0) | None) => "even".to_owned(),
+        (Some(a), Some(0) | None) => format!("+{a}"),
+        (Some(0) | None, Some(b)) => format!("-{b}"),
+        (Some(a), Some(b)) => format!("+{a} -{b}"),
+    }
+}
+
+fn branch(s: &StatusView) -> String {
+    match (&s.branch, &s.head) {
+        (Some(branch), _) => branch.clone(),
+        (None, Some(head)) => format!("({})", head.get(..10).unwrap_or(head)),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+fn lines(s: &StatusView) -> String {
+    let rest = if s.lines_complete { "" } else { " ..." };
+    match (s.insertions, s.deletions) {
+        (0, 0) => "-".to_owned(),
+        (more, less) => format!("+{more} -{less}{rest}"),
+    }
+}
+
+/// The table of `status`.
+fn table(list: &[StatusEntry]) -> String {
+    let header = ["ID", "BRANCH", "CHANGES", "LINES", "BASE", "UPSTREAM", "DOING", "CHANGED"];
+    let rows = list.iter().map(|entry| match (&entry.status, &entry.error) {
+        (Some(s), _) => [
+            s.id.clone(),
+            branch(s),
+            if s.clean { "clean".to_owned() } else { s.changes.clone() },
+            lines(s),
+            distance(s.ahead_of_base, s.behind_base),
+            distance(s.ahead, s.behind),
+            s.operation.clone().unwrap_or_else(|| "-".to_owned()),
+            format!("{} ago", crate::record::age(&s.last_change)),
+        ],
+        (None, error) => {
+            let code = error.as_ref().map_or("-", |e| e.code.as_str());
+            let dash = || "-".to_owned();
+            [entry.id.clone(), dash(), code.to_owned(), dash(), dash(), dash(), dash(), dash()]
+        }
+    });
+    render::table(header, rows)
+}
+
+/// One environment in full.
+fn full(s: &StatusView) -> String {
+    let mut text = format!("{} on {}\n", s.path, branch(s));
+    let mut line = |label: &str, value: &str| text.push_str(&format!("{label:<12} {value}\n"));
+    if let Some(base) = &s.base {
+        let short = base.get(..10).unwrap_or(base);
+        line("base", &format!("{short}, {}", distance(s.ahead_of_base, s.behind_base)));
+    }
+    if let Some(upstream) = &s.upstream {
+        line("upstream", &format!("{upstream}, {}", distance(s.ahead, s.behind)));
+    }
+    if let Some(operation) = &s.operation {
+        line("in progress", operation);
+    }
+    line("changes", if s.clean { "none" } else { &s.changes });
+    if s.insertions + s.deletions > 0 {
+        line("lines", &lines(s));
+    }
+    if s.stashes > 0 {
+        line("stashes", &s.stashes.to_string());
+    }
+    line("changed", &format!("{} ago", crate::record::age(&s.last_change)));
+    for file in &s.files {
+        let from = file.from.as_ref().map(|f| format!(" (was {f})")).unwrap_or_default();
+        text.push_str(&format!("  {} {}{from}\n", file.code, file.path));
+    }
+    if !s.files_complete {
+        text.push_str("  ... and more\n");
+    }
+    text.lines().map(|line| render::printable(line) + "\n").collect()
+}

@@ -1,0 +1,277 @@
+//! Answers that are kept and shared, so that asking again costs nothing.
+//!
+//! While a worktree is watched, its last answer holds until something changes; otherwise it holds
+//! for two seconds. Whoever asks while an answer is being found waits for that one. Asking starts
+//! no watch.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{LIMIT, Status};
+use crate::core::{Code, EnvironmentId, Fault};
+
+/// How long the answer of an unwatched worktree is kept.
+const KEPT: Duration = Duration::from_secs(2);
+/// Answers that are looked for at once: more than cores only take longer.
+const RUNNING_MAX: usize = 4;
+/// Longest wait for another's answer, or for a turn.
+const WAIT_MAX: Duration = Duration::from_secs(4 * LIMIT.as_secs());
+
+type Answer = Result<Arc<Status>, Fault>;
+
+/// The answers of one daemon.
+#[derive(Debug, Default)]
+pub struct Book {
+    pages: Mutex<BTreeMap<EnvironmentId, Arc<Page>>>,
+    running: Mutex<usize>,
+    turn: Condvar,
+    computed: AtomicU64,
+    shared: AtomicU64,
+}
+
+/// How often it was asked and had to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Looks at worktrees.
+    pub computed: u64,
+    /// Answers without one.
+    pub shared: u64,
+}
+
+#[derive(Debug, Default)]
+struct Page {
+    lines: Mutex<Lines>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    /// Which life of the environment this is about.
+    incarnation: u32,
+    /// How often something has changed, as far as it was seen.
+    version: u64,
+    is_watched: bool,
+    is_running: bool,
+    last: Option<Last>,
+}
+
+#[derive(Debug, Clone)]
+struct Last {
+    answer: Answer,
+    /// The version when the look began.
+    version: u64,
+    at: Instant,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Lines {
+    fn good(&self, incarnation: u32) -> Option<&Last> {
+        let last = self.last.as_ref().filter(|_| self.incarnation == incarnation)?;
+        let young = last.at.elapsed() < KEPT;
+        let unchanged = last.version == self.version;
+        // A failed look is tried again soon, whatever is watched.
+        let good = unchanged && (young || (self.is_watched && last.answer.is_ok()));
+        good.then_some(last)
+    }
+}
+
+impl Book {
+    fn page(&self, id: &EnvironmentId) -> Arc<Page> {
+        Arc::clone(locked(&self.pages).entry(id.clone()).or_default())
+    }
+
+    /// The answer for one life of an environment, found by `look` if there is none that holds.
+    ///
+    /// # Errors
+    /// What `look` says, or that another's look takes too long.
+    pub fn ask(
+        &self,
+        id: &EnvironmentId,
+        incarnation: u32,
+        look: impl FnOnce() -> Result<Status, Fault>,
+    ) -> Answer {
+        let page = self.page(id);
+        let mut lines = locked(&page.lines);
+        let until = Instant::now() + WAIT_MAX;
+        loop {
+            if let Some(last) = lines.good(incarnation) {
+                self.shared.fetch_add(1, Ordering::Relaxed);
+                return last.answer.clone();
+            }
+            if !lines.is_running {
+                break;
+            }
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Err(too_busy(id));
+            }
+            lines =
+                page.changed.wait_timeout(lines, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        lines.is_running = true;
+        let version = lines.version;
+        drop(lines);
+        let _end = End(&page);
+        let answer = self.in_turn(id, look).map(Arc::new);
+        let mut lines = locked(&page.lines);
+        lines.incarnation = incarnation;
+        lines.last = Some(Last { answer: answer.clone(), version, at: Instant::now() });
+        answer
+    }
+
+    fn in_turn(
+        &self,
+        id: &EnvironmentId,
+        look: impl FnOnce() -> Result<Status, Fault>,
+    ) -> Result<Status, Fault> {
+        let mut running = locked(&self.running);
+        let until = Instant::now() + WAIT_MAX;
+        while *running >= RUNNING_MAX {
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Err(too_busy(id));
+            }
+            running =
+                self.turn.wait_timeout(running, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *running += 1;
+        drop(running);
+        let _turn = Turn(self);
+        self.computed.fetch_add(1, Ordering::Relaxed);
+        look()
+    }
+
+    /// The last answer, however old; none when there was none, or it was a failure.
+    #[must_use]
+    pub fn last(&self, id: &EnvironmentId, incarnation: u32) -> Option<Arc<Status>> {
+        let page = Arc::clone(locked(&self.pages).get(id)?);
+        let lines = locked(&page.lines);
+        let last = lines.last.as_ref().filter(|_| lines.incarnation == incarnation)?;
+        last.answer.as_ref().ok().cloned()
+    }
+
+    /// Something has changed.
+    pub fn touch(&self, id: &EnvironmentId) {
+        locked(&self.page(id).lines).version += 1;
+    }
+
+    /// From now on every change will be told, or not any more. What was seen before counts no
+    /// longer.
+    pub fn watched(&self, id: &EnvironmentId, is_watched: bool) {
+        let page = self.page(id);
+        let mut lines = locked(&page.lines);
+        lines.is_watched = is_watched;
+        lines.version += 1;
+    }
+
+    /// Lets go of what is known of an environment that is over.
+    pub fn forget(&self, id: &EnvironmentId) {
+        locked(&self.pages).remove(id);
+    }
+
+    /// How often it was asked.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let (computed, shared) = (&self.computed, &self.shared);
+        Counts {
+            computed: computed.load(Ordering::Relaxed),
+            shared: shared.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Ends a look, also one that panicked: whoever waits must not wait for ever.
+struct End<'a>(&'a Page);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        locked(&self.0.lines).is_running = false;
+        self.0.changed.notify_all();
+    }
+}
+
+struct Turn<'a>(&'a Book);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *locked(&self.0.running) -= 1;
+        self.0.turn.notify_one();
+    }
+}
+
+fn too_busy(id: &EnvironmentId) -> Fault {
+    let message = format!("the status of {id} could not be found in {} s", WAIT_MAX.as_secs());
+    Fault::new(Code::Timeout, message, "try again when less is going on").transient()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    fn id() -> EnvironmentId {
+        EnvironmentId::parse("demo").expect("a name")
+    }
+
+    fn ask(book: &Book, n: i64) -> i64 {
+        let look = || Ok(Status { last_change: n, ..Status::default() });
+        book.ask(&id(), 1, look).expect("an answer").last_change
+    }
+
+    #[test]
+    fn an_answer_holds_until_something_changes() {
+        let book = Book::default();
+        book.watched(&id(), true);
+        assert_eq!((ask(&book, 1), ask(&book, 2)), (1, 1));
+        book.touch(&id());
+        assert_eq!((ask(&book, 3), ask(&book, 4)), (3, 3));
+        book.watched(&id(), false);
+        assert_eq!(ask(&book, 5), 5, "what was seen before the watch ended counts no longer");
+        let next = book.ask(&id(), 2, || Ok(Status::default())).expect("an answer");
+        assert_eq!(next.last_change, 0, "another life is another tree");
+        assert_eq!(book.counts(), Counts { computed: 4, shared: 2 });
+    }
+
+    #[test]
+    fn a_change_during_a_look_is_not_lost() {
+        let book = Book::default();
+        book.watched(&id(), true);
+        let look = || {
+            book.touch(&id());
+            Ok(Status::default())
+        };
+        book.ask(&id(), 1, look).expect("an answer");
+        assert_eq!(ask(&book, 7), 7);
+    }
+
+    #[test]
+    fn those_who_ask_at_once_share_one_look() {
+        let book = Book::default();
+        let all = Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    all.wait();
+                    assert_eq!(ask(&book, 1), 1);
+                });
+            }
+        });
+        assert_eq!(book.counts(), Counts { computed: 1, shared: 7 });
+    }
+
+    #[test]
+    fn a_look_that_panics_holds_nobody_up() {
+        let book = Book::default();
+        let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            book.ask(&id(), 1, || panic!("broken"))
+        }));
+        assert!(broken.is_err());
+        assert_eq!(ask(&book, 1), 1);
+    }
+}

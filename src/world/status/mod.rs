@@ -1,0 +1,181 @@
+//! What a worktree looks like: branch, distance, changes, operations in progress. Reads only.
+//!
+//! git's own status is the truth (`parse.rs` reads it); one answer costs at most four processes,
+//! however large the tree is, takes no lock and writes no object. `book.rs` keeps answers and
+//! shares them; `patch.rs` shows the changes themselves.
+
+mod book;
+mod parse;
+mod patch;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+pub use book::{Book, Counts as BookCounts};
+pub use parse::{Changes, Entry};
+pub(super) use patch::patch;
+pub use patch::{Against, Patch};
+
+use super::cancel::Cancel;
+use super::git::{self, Git};
+use super::{paths, refs};
+use crate::core::{Code, Environment, Fault, Phase, destroyed};
+
+/// Longest time that one status may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What a worktree looked like at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// What git said of files and branch.
+    pub changes: Changes,
+    /// Commits since the base; none when the base is not known here any more.
+    pub ahead_of_base: Option<u64>,
+    /// Commits that the base's branch has gained since.
+    pub behind_base: Option<u64>,
+    /// What is in progress: `merge`, `rebase`, `am`, `cherry-pick`, `revert`, `bisect`.
+    pub operation: Option<&'static str>,
+    /// Lines added and removed in tracked files, staged or not.
+    pub insertions: u64,
+    /// See `insertions`.
+    pub deletions: u64,
+    /// Whether these count everything: not untracked, binary or conflicted files, and no
+    /// submodules.
+    pub lines_complete: bool,
+    /// Seconds since 1970 of the youngest change that was seen.
+    pub last_change: i64,
+}
+
+/// Files in the git directory that say what is in progress, in the order in which they count:
+/// name, for `status`, for people.
+pub(super) const OPERATIONS: [(&str, &str, &str); 7] = [
+    ("rebase-merge", "rebase", "a rebase"),
+    ("rebase-apply/applying", "am", "`git am`"),
+    ("rebase-apply", "rebase", "a rebase"),
+    ("MERGE_HEAD", "merge", "a merge"),
+    ("CHERRY_PICK_HEAD", "cherry-pick", "a cherry-pick"),
+    ("REVERT_HEAD", "revert", "a revert"),
+    ("BISECT_LOG", "bisect", "a bisect"),
+];
+
+/// Where an environment's worktree and git directory are, if it can be looked at.
+///
+/// # Errors
+/// Destroyed, not there yet, gone, or no repository any more.
+fn place(env: &Environment) -> Result<(&Path, &Path), Fault> {
+    if env.phase == Phase::Tombstoned {
+        return Err(destroyed(&env.id));
+    }
+    let Some(worktree) = &env.worktree else {
+        if env.phase == Phase::Provisioning {
+            let message = format!("{} is still being made", env.id);
+            let hint = "wait until it is ready";
+            return Err(Fault::new(Code::EnvironmentBusy, message, hint).transient());
+        }
+        let message = format!("{} has no worktree", env.id);
+        let hint = format!("`groundskeeper show {}` says why", env.id);
+        return Err(Fault::new(Code::PathNotFound, message, hint));
+    };
+    let (target, admin) = (paths::borrowed(&env.plan.path), paths::borrowed(&worktree.admin_dir));
+    if !target.is_dir() {
+        let message = format!("the worktree {} is gone", target.display());
+        let hint = format!("bring it back, or `groundskeeper rm {}`", env.id);
+        return Err(Fault::new(Code::PathNotFound, message, hint));
+    }
+    if target.join(".git").symlink_metadata().is_err() || !admin.join("HEAD").exists() {
+        let message = format!("{} is no git worktree any more", target.display());
+        let hint = "`git worktree repair` in its repository may help";
+        return Err(Fault::new(Code::NotGitRepo, message, hint));
+    }
+    Ok((target, admin))
+}
+
+/// Looks at a worktree once.
+///
+/// # Errors
+/// As `place`, or when git fails or takes too long.
+pub(super) fn look(env: &Environment, cancel: &Cancel) -> Result<Status, Fault> {
+    let (target, admin) = place(env)?;
+    let git = Git::exact(admin, Some(target), None, cancel).within(LIMIT);
+    let said = git.run([
+        "status",
+        "--porcelain=v2",
+        "-z",
+        "--branch",
+        "--show-stash",
+        "--untracked-files=normal",
+    ])?;
+    if !said.status.success() {
+        return Err(git::said("git status", &said));
+    }
+    let changes = Changes::parse(&said.stdout);
+    let (base, lines) = std::thread::scope(|scope| {
+        let base = scope.spawn(|| distance(env, &git, &changes));
+        let lines = lines(&git, &changes);
+        (base.join().unwrap_or((None, None)), lines)
+    });
+    let (insertions, deletions, lines_complete) = lines?;
+    let there = |name: &str| admin.join(name).symlink_metadata().is_ok();
+    Ok(Status {
+        ahead_of_base: base.0,
+        behind_base: base.1,
+        operation: OPERATIONS.iter().find(|(name, ..)| there(name)).map(|(_, what, _)| *what),
+        insertions,
+        deletions,
+        lines_complete,
+        last_change: last_change(target, admin, &changes),
+        changes,
+    })
+}
+
+/// Commits since the base, and commits that the base's branch has gained.
+fn distance(env: &Environment, git: &Git<'_>, changes: &Changes) -> (Option<u64>, Option<u64>) {
+    let Some(base) = env.base.as_ref().filter(|_| !changes.head.is_empty()) else {
+        return (None, None);
+    };
+    let common = paths::borrowed(&env.plan.repository.common_dir);
+    let tip = refs::tip(common, &base.reference);
+    if changes.head == base.commit && tip.as_deref() == Some(base.commit.as_str()) {
+        return (Some(0), Some(0));
+    }
+    let other = if tip.is_some() { &base.reference } else { &base.commit };
+    let range = format!("{other}...{}", changes.head);
+    // A base that is gone is no failure of the status.
+    let line = git.line(["rev-list", "--count", "--left-right", &range]).unwrap_or_default();
+    let mut counts = line.split('\t').map(|n| n.parse().ok());
+    let (behind, ahead) = (counts.next().flatten(), counts.next().flatten());
+    (ahead, behind)
+}
+
+/// Lines added and removed since HEAD, and whether that is all.
+fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
+    let plain = changes.untracked == 0 && changes.conflicts == 0 && changes.submodules == 0;
+    if changes.tracked() == 0 {
+        return Ok((0, 0, plain));
+    }
+    let against = if changes.head.is_empty() { "--cached" } else { "HEAD" };
+    let args = ["diff", "--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv"];
+    let said = git.output(args.into_iter().chain(["--ignore-submodules=all", against, "--"]))?;
+    let (mut insertions, mut deletions, mut complete) = (0, 0, plain);
+    for line in said.split(|b| *b == 0).filter(|line| !line.is_empty()) {
+        let mut numbers = line.splitn(3, |b| *b == b'\t');
+        let mut next = || std::str::from_utf8(numbers.next()?).ok()?.parse::<u64>().ok();
+        match (next(), next()) {
+            (Some(more), Some(less)) => {
+                insertions += more;
+                deletions += less;
+            }
+            // A binary file.
+            _ => complete = false,
+        }
+    }
+    Ok((insertions, deletions, complete && !changes.head.is_empty()))
+}
+
+fn last_change(target: &Path, admin: &Path, changes: &Changes) -> i64 {
+    let of = |path: &Path| path.symlink_metadata().map_or(0, |found| found.mtime());
+    let git = ["index", "HEAD", "logs/HEAD"].into_iter().map(|name| of(&admin.join(name)));
+    let files = changes.entries.iter().map(|e| of(&target.join(paths::from_bytes(&e.path))));
+    git.chain(files).max().unwrap_or(0)
+}

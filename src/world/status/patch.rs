@@ -1,0 +1,85 @@
+//! The changes themselves, as a patch of bounded size.
+
+use std::process::Stdio;
+
+use super::{LIMIT, place};
+use crate::core::{Code, Environment, Fault};
+use crate::world::cancel::Cancel;
+use crate::world::exec::{Bounds, Running, Stream};
+use crate::world::git::Git;
+
+const ERROR_BYTES_MAX: usize = 16 * 1024;
+
+/// What a worktree is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Against {
+    /// The commit that the environment was made from: all work in it.
+    Base,
+    /// The last commit: what is not committed.
+    Head,
+}
+
+/// A patch.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Patch {
+    /// The commit that it applies to.
+    pub from: String,
+    /// Its bytes, whole lines of them.
+    pub bytes: Vec<u8>,
+    /// Whether there is more.
+    pub truncated: bool,
+}
+
+/// The changes of tracked files, at most so many bytes of them.
+///
+/// # Errors
+/// When the environment cannot be looked at, or git fails.
+pub(in crate::world) fn patch(
+    env: &Environment,
+    against: Against,
+    bytes_max: usize,
+    cancel: &Cancel,
+) -> Result<Patch, Fault> {
+    let (target, admin) = place(env)?;
+    let git = Git::exact(admin, Some(target), None, cancel).within(LIMIT);
+    let base = env.base.as_ref().filter(|_| against == Against::Base);
+    let from = base.map_or_else(|| "HEAD".to_owned(), |base| base.commit.clone());
+    let from = git.line(["rev-parse", "--verify", "--quiet", &format!("{from}^{{commit}}")]);
+    let from = from.map_err(|cause| {
+        let hint = "commit first, or compare with another commit by `git diff`";
+        Fault::new(Code::NoCommits, "there is nothing to compare with", hint).caused_by(&cause)
+    })?;
+    let args = ["diff", "--patch", "--no-color", "--no-ext-diff", "--no-textconv"];
+    let mut command = git.command(args.into_iter().chain(["--find-renames", &from, "--"]));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running::spawn(command, "git diff")?;
+    let mut patch = Patch { from: from.clone(), ..Patch::default() };
+    let mut errors = Vec::new();
+    let bounds = Bounds { time: LIMIT, output_bytes: usize::MAX, cancel };
+    let ended = running.wait(bounds, &mut |stream, part| {
+        if stream == Stream::Err {
+            let room = ERROR_BYTES_MAX.saturating_sub(errors.len());
+            errors.extend_from_slice(&part[..part.len().min(room)]);
+            return Ok(());
+        }
+        let room = bytes_max - patch.bytes.len();
+        patch.bytes.extend_from_slice(&part[..part.len().min(room)]);
+        patch.truncated = part.len() > room;
+        // Enough was read: git need not go on.
+        if patch.truncated { Err(Cancel::fault()) } else { Ok(()) }
+    });
+    match ended {
+        Err(_) if patch.truncated => {
+            let end = patch.bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+            patch.bytes.truncate(end);
+            Ok(patch)
+        }
+        Err(fault) => Err(fault),
+        Ok(status) if !status.success() => {
+            let said = String::from_utf8_lossy(&errors).into_owned();
+            let message = format!("`git diff` failed ({status})");
+            Err(Fault::new(Code::GitFailed, message, "see what git said").because(said))
+        }
+        Ok(_) => Ok(patch),
+    }
+}
