@@ -40,8 +40,33 @@ pub struct Config {
     pub trash_gigabytes: u64,
     /// More names of directories that tools rebuild, besides those that are built in.
     pub rebuildable: Vec<String>,
+    /// When worktrees are watched for changes: `interest` (somebody follows them, or a lease is on
+    /// them), or `always`.
+    pub watch: Watching,
+    /// What tells of changes: `native`, or `portable` where that fails.
+    pub watch_backend: WatchBackend,
     /// Free gigabytes below which the trash is emptied early, the oldest first.
     pub low_disk_gigabytes: u64,
+}
+
+/// When worktrees are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Watching {
+    /// While somebody follows their changes, or a lease is on them.
+    Interest,
+    /// As long as they live.
+    Always,
+}
+
+/// What tells of changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WatchBackend {
+    /// The best for this system.
+    Native,
+    /// One that works everywhere.
+    Portable,
 }
 
 impl Default for Config {
@@ -59,6 +84,8 @@ impl Default for Config {
             trash_gigabytes: 50,
             rebuildable: Vec::new(),
             low_disk_gigabytes: 2,
+            watch: Watching::Interest,
+            watch_backend: WatchBackend::Native,
         }
     }
 }

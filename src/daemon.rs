@@ -17,10 +17,10 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::api::kept::sweep_at_start;
 use crate::api::routes::{About, now};
 use crate::api::{App, door, events, router};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::core::event::Retention;
-use crate::core::{Code, Command, Fault};
-use crate::engine::{Ended, Engine, Handle, make_room, priority};
+use crate::core::{Code, Command, Fault, Seq};
+use crate::engine::{Ended, Engine, Handle, Watching, make_room, priority};
 use crate::journal::{self, Journal};
 use crate::world::cancel::Cancel;
 use crate::world::layout::Layout;
@@ -71,6 +71,12 @@ pub fn run(data_dir: &Path) -> Result<(), Fault> {
     let engine = engine.with_low_disk(config.low_disk_gigabytes.saturating_mul(1 << 30));
     let (thread, ended, priority) = start(engine, config.retention())?;
     let about = About { git, log_id, started: now(), priority };
+    let (always, portable) = (
+        config.watch == config::Watching::Always,
+        config.watch_backend == config::WatchBackend::Portable,
+    );
+    let watching = Watching::start(&world, handle.clone(), always, portable)
+        .map_err(|e| Fault::new(Code::Io, "cannot watch files", "free some memory").because(e))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(64)
@@ -79,7 +85,8 @@ pub fn run(data_dir: &Path) -> Result<(), Fault> {
         .map_err(|e| {
             Fault::new(Code::Io, "cannot start the runtime", "see the cause").because(e)
         })?;
-    let served = runtime.block_on(serve(world, config, handle.clone(), about, ended));
+    let served = runtime.block_on(serve(world, config, handle.clone(), about, ended, &watching));
+    watching.stop();
     handle.shutdown("stopped");
     runtime.shutdown_timeout(Duration::from_secs(1));
     let outcome = thread.join();
@@ -184,16 +191,19 @@ async fn serve(
     handle: Handle,
     about: About,
     engine_ended: oneshot::Receiver<()>,
+    watching: &Arc<Watching>,
 ) -> Result<(), Fault> {
     let layout = world.layout().clone();
     let address = door::address(&layout);
     let listener = door::bind(&address)?;
     write_info(&layout, &address)?;
     let (stopper, stop) = watch::channel(false);
+    let head = handle.head();
     let app = App {
         handle,
         layout,
         world,
+        watching: Arc::clone(watching),
         repositories: Arc::default(),
         config,
         streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
@@ -205,6 +215,7 @@ async fn serve(
     let door = tokio::spawn(door::serve(listener, router(Arc::clone(&app)), stop.clone()));
     tokio::spawn(sweep_at_start(app));
     tokio::spawn(collect_orphans());
+    tokio::spawn(ring(head, Arc::clone(watching)));
     announce(&address);
     let why = wait_for_end(stop, engine_ended).await;
     tracing::info!(why, "stopping");
@@ -212,6 +223,14 @@ async fn serve(
     stopper.send_replace(true);
     drop(door.await);
     Ok(())
+}
+
+/// Tells the watching that the state has changed.
+async fn ring(mut head: watch::Receiver<Seq>, watching: Arc<Watching>) {
+    watching.ring();
+    while head.changed().await.is_ok() {
+        watching.ring();
+    }
 }
 
 /// Collects what hooks left behind when it ends; many ends in a row are one round.

@@ -2,7 +2,9 @@
 //!
 //! Each server-sent event has the record's seq as its id, so a client that reconnects with
 //! `Last-Event-ID` misses nothing. Lines that a running hook prints come in between as `output`
-//! events without an id; they are not in the log.
+//! events without an id; they are not in the log. Neither are `environment.changed` events, which
+//! come when `watch` is asked for; who resumes is told of those that came meanwhile, or that
+//! anything may have changed.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -22,8 +24,11 @@ use super::routes::{App, Params};
 use super::types::EventsQuery;
 use crate::core::event::Record;
 use crate::core::{Code, EnvironmentId, Fault, Seq};
-use crate::engine::{Handle, Progress};
+use crate::engine::watching::{Change, Interest};
+use crate::engine::{Handle, Progress, Watching};
 
+/// Name of the news that a worktree has changed.
+const CHANGED: &str = "environment.changed";
 /// Streams that may be open at once.
 pub const STREAMS_MAX: usize = 128;
 /// Records read from the log at once.
@@ -71,11 +76,17 @@ pub async fn events(
         Fault::new(Code::LimitReached, message, "close one of them first")
     })?;
     let (sender, receiver) = mpsc::channel(16);
-    let follow = query.follow || server_sent;
+    let follow = query.follow || server_sent || query.watch;
+    let watched = query.watch.then(|| Watched {
+        changes: app.watching.changes(),
+        _interest: app.watching.follow(only.clone()),
+        watching: Arc::clone(&app.watching),
+    });
     let feed = Feed {
         reader: app.handle.clone(),
         head: app.handle.head(),
         progress: app.handle.progress(),
+        watched,
         stop: app.stop.clone(),
         only,
         format,
@@ -103,10 +114,27 @@ impl Stream for Chunks {
     }
 }
 
+/// Changes, and what keeps them coming.
+struct Watched {
+    changes: broadcast::Receiver<Change>,
+    _interest: Interest,
+    watching: Arc<Watching>,
+}
+
+/// What a stream tells of besides records.
+enum News {
+    Line(Progress),
+    Change(Change),
+    /// Changes were missed, of whatever it follows.
+    Missed,
+    Nothing,
+}
+
 struct Feed {
     reader: Handle,
     head: watch::Receiver<Seq>,
     progress: broadcast::Receiver<Progress>,
+    watched: Option<Watched>,
     stop: watch::Receiver<bool>,
     only: Option<EnvironmentId>,
     format: Format,
@@ -116,7 +144,7 @@ struct Feed {
 
 impl Feed {
     async fn run(mut self, since: Seq, follow: bool) {
-        let mut after = since;
+        let (mut after, mut caught_up) = (since, false);
         let goal = *self.head.borrow_and_update();
         loop {
             let reader = self.reader.reader().clone();
@@ -131,7 +159,13 @@ impl Feed {
             if !self.send(&records).await || (!follow && (after >= goal || records.is_empty())) {
                 break;
             }
-            if !full && !self.wait(after).await {
+            if full {
+                continue;
+            }
+            if !std::mem::replace(&mut caught_up, true) && !self.tell_missed(since).await {
+                break;
+            }
+            if !self.wait(after).await {
                 break;
             }
         }
@@ -163,32 +197,93 @@ impl Feed {
         sent.is_ok_and(|sent| sent.is_ok())
     }
 
-    /// Waits for a record after `after`, showing hook output meanwhile. False: the stream is over.
+    /// What changed while a reader that comes back was away.
+    async fn tell_missed(&self, since: Seq) -> bool {
+        let Some(watched) = self.watched.as_ref().filter(|_| since != Seq(0)) else { return true };
+        match watched.watching.since(since) {
+            None => self.show(&News::Missed).await,
+            Some(changes) => {
+                for change in changes {
+                    if !self.show(&News::Change(change)).await {
+                        return false;
+                    }
+                }
+                true
+            }
+        }
+    }
+
+    /// Waits for a record after `after`, showing other news meanwhile. False: the stream is over.
     async fn wait(&mut self, after: Seq) -> bool {
         loop {
-            let line = tokio::select! {
+            let changes = self.watched.as_mut().map(|watched| &mut watched.changes);
+            let news = tokio::select! {
                 moved = self.head.wait_for(|head| *head > after) => return moved.is_ok(),
                 _ = self.stop.wait_for(|stop| *stop) => return false,
                 () = self.sender.closed() => return false,
-                line = self.progress.recv() => line,
-                () = tokio::time::sleep(HEARTBEAT) => Err(broadcast::error::RecvError::Lagged(0)),
+                line = self.progress.recv() => match line {
+                    Ok(line) => News::Line(line),
+                    Err(broadcast::error::RecvError::Lagged(_)) => News::Nothing,
+                    Err(broadcast::error::RecvError::Closed) => return false,
+                },
+                change = next(changes) => match change {
+                    Ok(change) => News::Change(change),
+                    Err(broadcast::error::RecvError::Lagged(_)) => News::Missed,
+                    Err(broadcast::error::RecvError::Closed) => return false,
+                },
+                () = tokio::time::sleep(HEARTBEAT) => News::Nothing,
             };
-            if self.format == Format::Lines {
-                continue;
-            }
-            let text = match line {
-                Ok(p) if self.only.as_ref().is_none_or(|only| *only == p.environment) => {
-                    let id = &p.environment;
-                    let data = serde_json::json!({ "environment": id, "line": p.line });
-                    format!("event: output\ndata: {data}\n\n")
-                }
-                Ok(_) => continue,
-                Err(broadcast::error::RecvError::Lagged(_)) => ": alive\n\n".to_owned(),
-                Err(broadcast::error::RecvError::Closed) => return false,
-            };
-            if !self.pass_on(text.into()).await {
+            if !self.show(&news).await {
                 return false;
             }
         }
     }
+
+    /// Passes on what is not a record. False when the reader is gone.
+    async fn show(&self, news: &News) -> bool {
+        let is_for_us = |id: &EnvironmentId| self.only.as_ref().is_none_or(|only| only == id);
+        let (event, data) = match news {
+            News::Line(p) if is_for_us(&p.environment) && self.format == Format::ServerSent => {
+                ("output", serde_json::json!({ "environment": p.environment, "line": p.line }))
+            }
+            News::Change(c) if is_for_us(&c.environment) => (CHANGED, json(c)),
+            News::Missed => {
+                let anything = serde_json::json!({
+                    "kind": CHANGED,
+                    "environment": self.only,
+                    "changes": ["anything"],
+                });
+                (CHANGED, anything)
+            }
+            News::Nothing if self.format == Format::ServerSent => {
+                return self.pass_on(": alive\n\n".into()).await;
+            }
+            News::Nothing | News::Line(_) | News::Change(_) => return true,
+        };
+        let text = match self.format {
+            Format::Lines => format!("{data}\n"),
+            Format::ServerSent => format!("event: {event}\ndata: {data}\n\n"),
+        };
+        self.pass_on(text.into()).await
+    }
+}
+
+/// The next change, or never.
+async fn next(
+    changes: Option<&mut broadcast::Receiver<Change>>,
+) -> Result<Change, broadcast::error::RecvError> {
+    match changes {
+        Some(changes) => changes.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn json(change: &Change) -> serde_json::Value {
+    serde_json::json!({
+        "kind": CHANGED,
+        "environment": change.environment,
+        "incarnation": change.incarnation,
+        "changes": change.kinds.names(),
+        "at": crate::record::rfc3339(change.at),
+    })
 }

@@ -32,7 +32,7 @@ use crate::core::{
     Code, Command, Environment, EnvironmentId, Fault, LeaseId, Phase, RequestId, Seq, Time,
     destroyed, not_found,
 };
-use crate::engine::Handle;
+use crate::engine::{Handle, Watching};
 use crate::record::rfc3339;
 use crate::world::cancel::Cancel;
 use crate::world::discover::Known;
@@ -54,6 +54,8 @@ pub struct App {
     pub layout: Layout,
     /// The outside, for questions that change nothing in it.
     pub world: Arc<World>,
+    /// What sees changes of the worktrees.
+    pub watching: Arc<Watching>,
     /// Repositories that were asked about before.
     pub repositories: Arc<Known>,
     /// Settings.
@@ -538,6 +540,7 @@ async fn release(State(app): Shared, Named(id): Named) -> Answer<StatusCode> {
 /// What the daemon says of itself.
 #[utoipa::path(get, path = "/v1/daemon", responses((status = 200, body = DaemonView)))]
 async fn daemon(State(app): Shared) -> Json<DaemonView> {
+    let watching = status::watching(&app);
     let view = app.handle.view(|state| {
         let mut environments = std::collections::BTreeMap::new();
         for e in state.environments() {
@@ -557,6 +560,7 @@ async fn daemon(State(app): Shared) -> Json<DaemonView> {
             owed: state.environments().filter(|e| e.owed.is_some()).count(),
             priority: app.about.priority.clone(),
             processes_started: crate::world::exec::started(),
+            watching: watching.clone(),
         }
     });
     Json(view)

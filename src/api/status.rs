@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::inside::{ask, living};
 use super::routes::{Answer, App, Named, Params, Shared, environment_id};
-use super::types::{Problem, SummaryView};
+use super::types::{Problem, SummaryView, WatchingView};
 use crate::core::{Environment, Fault, Phase, Time};
 use crate::record::rfc3339;
 use crate::world::cancel::Cancel;
@@ -176,7 +176,11 @@ impl StatusView {
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn one(State(app): Shared, Named(id): Named) -> Answer<Json<StatusView>> {
     let env = living(&app, &environment_id(&id)?)?;
-    Ok(Json(ask(&app, move |app, cancel| view(app, &env, cancel)).await?))
+    let found = ask(&app, move |app, cancel| {
+        app.world.catch_up();
+        view(app, &env, cancel)
+    });
+    Ok(Json(found.await?))
 }
 
 fn view(app: &App, env: &Environment, cancel: &Cancel) -> Result<StatusView, Fault> {
@@ -197,6 +201,7 @@ pub(super) async fn all(State(app): Shared) -> Answer<Json<Vec<StatusEntry>>> {
 }
 
 fn entries(app: &App, living: &[Environment], cancel: &Cancel) -> Vec<StatusEntry> {
+    app.world.catch_up();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
     let share = living.len().div_ceil(threads).max(1);
     let one = |env: &Environment| match view(app, env, cancel) {
@@ -213,6 +218,31 @@ fn entries(app: &App, living: &[Environment], cancel: &Cancel) -> Vec<StatusEntr
             .collect();
         parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
     })
+}
+
+/// Counts of watching and of looks.
+pub(super) fn watching(app: &App) -> WatchingView {
+    let (metrics, book) = (app.watching.metrics(), app.world.book().counts());
+    let hub = app.world.hub();
+    let (counts, budget) = (hub.map(|h| h.counts()), hub.map(|h| h.budget()));
+    let counts = counts.unwrap_or_default();
+    WatchingView {
+        backend: hub.map_or("", |hub| hub.backend()).to_owned(),
+        worktrees: counts.worktrees,
+        watches: counts.watches,
+        budget: budget.map_or(0, |b| b.host),
+        limit: budget.map_or(0, |b| b.system),
+        instances: counts.instances,
+        followers: metrics.followers,
+        stages: metrics.stages.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect(),
+        begun: counts.begun,
+        overflows: counts.overflows,
+        polls: metrics.polls,
+        degraded: metrics.degraded,
+        give_ups: metrics.give_ups,
+        statuses_computed: book.computed,
+        statuses_shared: book.shared,
+    }
 }
 
 /// How much of a patch, and against what.

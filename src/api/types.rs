@@ -283,6 +283,44 @@ pub struct DaemonView {
     pub priority: String,
     /// Processes that it has started, git's above all.
     pub processes_started: u64,
+    /// How changes of worktrees are seen.
+    pub watching: WatchingView,
+}
+
+/// How changes of worktrees are seen, and how often somebody looked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct WatchingView {
+    /// `inotify` or `notify`.
+    pub backend: String,
+    /// Worktrees that are watched.
+    pub worktrees: usize,
+    /// Directories that are watched.
+    pub watches: usize,
+    /// Most of them that this daemon takes.
+    pub budget: usize,
+    /// Most that the system allows the user.
+    pub limit: usize,
+    /// Instances of the system's in use.
+    pub instances: usize,
+    /// Who follows changes at the moment.
+    pub followers: usize,
+    /// Environments by how they are watched: `on`, `arming`, `waiting`, `polling`, `absent`,
+    /// `gave_up`.
+    pub stages: std::collections::BTreeMap<String, usize>,
+    /// Watches of worktrees and repositories that were ever begun.
+    pub begun: u64,
+    /// Times that the system dropped news.
+    pub overflows: u64,
+    /// Looks at worktrees that cannot be watched.
+    pub polls: u64,
+    /// Times that a worktree had to be polled instead.
+    pub degraded: u64,
+    /// Watches that were given up.
+    pub give_ups: u64,
+    /// Looks at worktrees because somebody asked.
+    pub statuses_computed: u64,
+    /// Answers without a look.
+    pub statuses_shared: u64,
 }
 
 /// Which environments to list.
@@ -345,6 +383,10 @@ pub struct EventsQuery {
     /// Go on with what comes.
     #[serde(default)]
     pub follow: bool,
+    /// Watch the worktrees meanwhile, and tell of changes in them as `environment.changed`; follows
+    /// by itself.
+    #[serde(default)]
+    pub watch: bool,
 }
 
 impl Problem {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::Global;
 use super::client::{self, Client};
 use super::render;
-use crate::api::types::DaemonView;
+use crate::api::types::{DaemonView, WatchingView};
 use crate::config::Config;
 use crate::core::{Class, Fault};
 use crate::world::cancel::Cancel;
@@ -19,6 +19,9 @@ use crate::world::{git, paths};
 /// One check.
 #[derive(Debug, Serialize)]
 struct Check {
+    /// Numbers behind it, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<WatchingView>,
     name: &'static str,
     status: &'static str,
     detail: String,
@@ -27,15 +30,21 @@ struct Check {
 
 impl Check {
     fn ok(name: &'static str, detail: impl Into<String>) -> Self {
-        Self { name, status: "ok", detail: detail.into(), hint: String::new() }
+        Self { name, status: "ok", detail: detail.into(), hint: String::new(), metrics: None }
     }
 
     fn warn(name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { name, status: "warn", detail: detail.into(), hint: hint.into() }
+        Self { name, status: "warn", detail: detail.into(), hint: hint.into(), metrics: None }
     }
 
     fn fail(name: &'static str, fault: &Fault) -> Self {
-        Self { name, status: "fail", detail: fault.to_string(), hint: fault.hint.clone() }
+        Self {
+            name,
+            status: "fail",
+            detail: fault.to_string(),
+            hint: fault.hint.clone(),
+            metrics: None,
+        }
     }
 }
 
@@ -130,6 +139,7 @@ async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
             } else {
                 Check::warn("daemon", detail, "it is of another version: `groundskeeper stop`")
             });
+            checks.push(watching_check(&d.watching));
             checks.push(if d.priority == "ordinary" {
                 let hint = "allow real-time priority (RLIMIT_RTPRIO) for quick commits under load";
                 Check::warn("log writer", "ordinary scheduling", hint)
@@ -142,8 +152,29 @@ async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
             status: "fail",
             detail: p.message.clone(),
             hint: p.hint.clone(),
+            metrics: None,
         }),
     }
+}
+
+fn watching_check(w: &WatchingView) -> Check {
+    let name = "watching";
+    let stage = |stage: &str| w.stages.get(stage).copied().unwrap_or(0);
+    let detail = format!(
+        "{} worktrees, {} of {} directories, by {}",
+        w.worktrees, w.watches, w.budget, w.backend
+    );
+    let (polled, given_up) = (stage("polling"), stage("gave_up"));
+    let check = if polled > 0 {
+        let hint = "raise fs.inotify.max_user_watches and max_user_instances (sysctl)";
+        Check::warn(name, format!("{detail}; {polled} are polled instead"), hint)
+    } else if given_up > 0 {
+        let hint = "`groundskeeper events` says why; `status --watch` tries again";
+        Check::warn(name, format!("{detail}; {given_up} were given up"), hint)
+    } else {
+        Check::ok(name, detail)
+    };
+    Check { metrics: Some(w.clone()), ..check }
 }
 
 fn files_check() -> Check {

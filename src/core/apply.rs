@@ -241,6 +241,7 @@ impl Environment {
             processes: BTreeMap::new(),
             failed_teardowns: 0,
             cleaned: None,
+            unwatched: None,
         }
     }
 
@@ -302,6 +303,8 @@ impl Environment {
                 self.processes.insert(e.pid, process);
             }
             Event::ProcessExited(e) => drop(self.processes.remove(&e.pid)),
+            Event::WatcherGaveUp(e) => self.unwatched = Some(e.reason.clone()),
+            Event::WatcherResumed(_) => self.unwatched = None,
             Event::CleanRequested(_) => self.enter(Step::Clean, at),
             Event::Cleaned(e) => {
                 self.owed = None;

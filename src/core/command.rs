@@ -100,6 +100,22 @@ pub enum Command {
         /// Its process id.
         pid: u32,
     },
+    /// Watching an environment failed too often.
+    WatchGaveUp {
+        /// Which.
+        environment: EnvironmentId,
+        /// Which life of it.
+        incarnation: u32,
+        /// Failures in a row.
+        attempts: u32,
+        /// The last of them.
+        reason: String,
+    },
+    /// Somebody asks for the changes of an environment whose watching was given up.
+    WatchAgain {
+        /// Which.
+        environment: EnvironmentId,
+    },
     /// Drop the rebuildable output of an environment.
     Clean {
         /// Which.

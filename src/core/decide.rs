@@ -10,7 +10,7 @@ use super::event::{
     EnvironmentAdopted, Event, LeaseExpired, LeaseGranted, LeaseReleased, Plan, ProcessExited,
     ProcessStarted, ProvisionRequested, RepositoryDistrusted, RepositoryTrusted, RestoreRequested,
     Retention, RetentionChanged, SetupStarted, SweepFinished, SweepRequested, TeardownHookStarted,
-    Tombstoned, Worktree,
+    Tombstoned, WatcherGaveUp, WatcherResumed, Worktree,
 };
 use super::fault::{Code, Fault};
 use super::id::{EffectId, EnvironmentId, LeaseId, RequestId, Subject, Time};
@@ -55,6 +55,11 @@ impl State {
                 let known = env.is_some_and(|e| e.processes.contains_key(&pid));
                 Ok(known.then(|| ProcessExited { environment, pid }.into()).into_iter().collect())
             }
+            Command::WatchGaveUp { environment, incarnation, attempts, reason } => {
+                let gave_up = WatcherGaveUp { environment, incarnation, attempts, reason };
+                Ok(self.decide_watch_gave_up(gave_up))
+            }
+            Command::WatchAgain { environment } => Ok(self.decide_watch_again(environment)),
             Command::Clean { environment, actor } => self.decide_clean(environment, actor),
             Command::EmptyTrash { environment, actor } => {
                 Ok(self.decide_empty_trash(environment.as_ref(), &actor))
@@ -74,14 +79,7 @@ impl State {
             }
             Command::Release { lease } => Ok(self.decide_release(lease)),
             Command::Trust { repository, hash, actor } => {
-                let known = self.trust.contains_key(&repository);
-                if !known && self.trust.len() >= policy::TRUSTED_REPOSITORIES_MAX {
-                    return Err(limit("trusted repositories", policy::TRUSTED_REPOSITORIES_MAX));
-                }
-                if self.trusted(&repository).contains(&hash) {
-                    return Ok(Vec::new());
-                }
-                Ok(vec![RepositoryTrusted { repository, hash, actor }.into()])
+                self.decide_trust(RepositoryTrusted { repository, hash, actor })
             }
             Command::Distrust { repository, actor } => {
                 if !self.trust.contains_key(&repository) {
@@ -93,6 +91,31 @@ impl State {
             Command::Settle { effect, outcome } => Ok(self.decide_settle(now, &effect, outcome)),
             Command::Tick => Ok(self.decide_tick(now)),
         }
+    }
+
+    fn decide_trust(&self, trusted: RepositoryTrusted) -> Decision {
+        let known = self.trust.contains_key(&trusted.repository);
+        if !known && self.trust.len() >= policy::TRUSTED_REPOSITORIES_MAX {
+            return Err(limit("trusted repositories", policy::TRUSTED_REPOSITORIES_MAX));
+        }
+        if self.trusted(&trusted.repository).contains(&trusted.hash) {
+            return Ok(Vec::new());
+        }
+        Ok(vec![trusted.into()])
+    }
+
+    /// Said once; about another life it says nothing.
+    fn decide_watch_gave_up(&self, event: WatcherGaveUp) -> Vec<Event> {
+        let env = self.environment(&event.environment).filter(|e| e.is_served());
+        let env = env.filter(|e| e.incarnation == event.incarnation && e.unwatched.is_none());
+        env.map(|_| event.into()).into_iter().collect()
+    }
+
+    fn decide_watch_again(&self, environment: EnvironmentId) -> Vec<Event> {
+        let env = self.environment(&environment).filter(|e| e.is_served());
+        let incarnation = env.filter(|e| e.unwatched.is_some()).map(|e| e.incarnation);
+        let event = incarnation.map(|incarnation| WatcherResumed { environment, incarnation });
+        event.map(Event::from).into_iter().collect()
     }
 
     fn decide_settle(

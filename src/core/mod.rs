@@ -23,6 +23,7 @@ pub mod id;
 pub mod policy;
 pub mod remains;
 pub mod state;
+pub mod watch;
 
 mod apply;
 mod decide;

@@ -158,6 +158,8 @@ pub struct Environment {
     pub failed_teardowns: u32,
     /// When its rebuildable output was last dropped, and what that led to.
     pub cleaned: Option<Cleaned>,
+    /// Why its changes are not watched any more; nobody tries again until somebody asks.
+    pub unwatched: Option<String>,
 }
 
 /// A command that was started for an environment.
@@ -414,6 +416,12 @@ impl Environment {
     pub fn effect_id(&self) -> Option<EffectId> {
         let entered = self.owed.as_ref()?.entered;
         Some(EffectId { subject: Subject::Environment(self.id.clone()), entered })
+    }
+
+    /// Whether it may be used, looked at and watched: nobody is making it or taking it apart.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        matches!(self.phase, Phase::Ready | Phase::Retiring)
     }
 
     /// Whether anything of this incarnation may still be on disk.

@@ -6,6 +6,9 @@
 //! come home as commands. A batch of commands costs one commit; there is no linger timer, because
 //! what arrives during a commit is the next batch.
 //!
+//! Beside the loop, [`watching`] follows the state and sees to it that what somebody is interested
+//! in is watched.
+//!
 //! The order is the promise: what a reply says is durable, and what the world is asked to do was
 //! durable before. A failed commit ends the loop, and with it the process.
 
@@ -13,9 +16,11 @@ pub mod driver;
 pub mod handle;
 pub mod priority;
 pub mod run;
+pub mod watching;
 
 mod space;
 
 pub use handle::{Handle, Progress, Receipt};
 pub use run::{Ended, Engine, MAILBOX_MAX};
 pub use space::make_room;
+pub use watching::Watching;

@@ -11,7 +11,7 @@ use crate::core::event::{
     Restored, Retention, RetentionChanged, RolledBack, SetupFinished, SetupReport, SetupStarted,
     Size, SweepFinished, SweepRequested, TeardownGaveUp, TeardownHookFinished, TeardownHookStarted,
     TeardownInspected, TeardownOptions, TeardownPostponed, Tombstoned, TrashMeasured, TrashPurged,
-    WorkRescued, Worktree, WorktreeAdded,
+    WatcherGaveUp, WatcherResumed, WorkRescued, Worktree, WorktreeAdded,
 };
 use crate::core::policy::BranchPolicy;
 use crate::core::{Code, EnvironmentId, Event, Fault, HostPath, LeaseId, RequestId, Time};
@@ -372,7 +372,15 @@ fn processes_and_sweep() -> Vec<Event> {
             actor: actor.clone(),
         }
         .into(),
-        ProcessExited { environment, pid: 91 }.into(),
+        ProcessExited { environment: environment.clone(), pid: 91 }.into(),
+        WatcherGaveUp {
+            environment: environment.clone(),
+            incarnation: 2,
+            attempts: 60,
+            reason: "permission denied".into(),
+        }
+        .into(),
+        WatcherResumed { environment, incarnation: 2 }.into(),
         SweepRequested { apply: true, limit: 20, actor }.into(),
         SweepFinished {
             findings: vec![Finding {

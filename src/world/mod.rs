@@ -18,6 +18,7 @@ pub mod paths;
 pub mod process;
 pub mod questions;
 pub mod status;
+pub mod watch;
 
 mod add;
 mod attributes;
@@ -43,17 +44,18 @@ mod unlink;
 use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::core::effect::Effect;
 use crate::core::event::Base;
-use crate::core::{Code, Environment, Fault, Note, Outcome, Step, Subject, Target};
+use crate::core::{Code, Environment, EnvironmentId, Fault, Note, Outcome, Step, Subject, Target};
 use cancel::Cancel;
 use layout::Layout;
 use process::cgroup::Cgroups;
 use process::scope::Scope;
+use watch::Hub;
 
 /// How long an effect waits for children of an earlier daemon to end.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
@@ -82,6 +84,8 @@ pub struct World {
     rebuildable: Vec<String>,
     /// What worktrees looked like when somebody asked.
     book: status::Book,
+    /// What is watched, once something can be.
+    hub: OnceLock<Arc<Hub>>,
 }
 
 /// One effect being performed.
@@ -103,7 +107,7 @@ impl World {
         let rebuildable = inspect::REBUILDABLE.map(str::to_owned).to_vec();
         let (adding, branches) = (AtomicUsize::new(0), Mutex::new(()));
         let book = status::Book::default();
-        Self { layout, log_id, cgroups, adding, branches, rebuildable, book }
+        Self { layout, log_id, cgroups, adding, branches, rebuildable, book, hub: OnceLock::new() }
     }
 
     /// Adds names to the list of directories that tools rebuild.
@@ -111,6 +115,23 @@ impl World {
     pub fn with_rebuildable(mut self, names: &[String]) -> Self {
         self.rebuildable.extend(names.iter().cloned());
         self
+    }
+
+    /// Names of directories that tools rebuild.
+    #[must_use]
+    pub fn rebuildable(&self) -> &[String] {
+        &self.rebuildable
+    }
+
+    /// Lets worktrees be watched by this hub. The first one counts.
+    pub fn watch_by(&self, hub: Arc<Hub>) {
+        drop(self.hub.set(hub));
+    }
+
+    /// What is watched; none before anything can be.
+    #[must_use]
+    pub fn hub(&self) -> Option<&Arc<Hub>> {
+        self.hub.get()
     }
 
     /// What worktrees looked like when somebody asked.
@@ -173,6 +194,10 @@ impl World {
         let lock = self.lock(&effect.id.subject, cancel)?;
         let work = || match &effect.target {
             Target::Environment(env, trusted) => {
+                if !env.is_served() {
+                    // Before anything is done to it: the gate keeps it from being watched again.
+                    self.unwatch(&env.id);
+                }
                 let task = Task { world: self, env, trusted, lock: &lock, cancel, reporter };
                 task.perform(effect.step)
             }
@@ -188,6 +213,13 @@ impl World {
             let message = format!("{} panicked: {text}", effect.step.as_str());
             Err(Fault::new(Code::Defect, message, "please report this"))
         })
+    }
+
+    fn unwatch(&self, id: &EnvironmentId) {
+        if let Some(hub) = self.hub.get() {
+            hub.release(id);
+        }
+        self.book.forget(id);
     }
 
     #[expect(clippy::disallowed_methods, reason = "a file lock cannot be awaited with a bound")]

@@ -57,6 +57,13 @@ impl World {
         inspect::look(&task)
     }
 
+    /// Returns when what has changed so far in watched worktrees is known.
+    pub fn catch_up(&self) {
+        if let Some(hub) = self.hub() {
+            hub.sync();
+        }
+    }
+
     /// What an environment looks like; an answer that still holds costs nothing.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ fn socket(bench: &Bench) -> PathBuf {
     PathBuf::from(info["socket"].as_str().expect("a path"))
 }
 
-fn connect(bench: &Bench) -> UnixStream {
+pub(crate) fn connect(bench: &Bench) -> UnixStream {
     let stream = UnixStream::connect(socket(bench)).expect("connected");
     stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
     stream

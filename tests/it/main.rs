@@ -21,3 +21,4 @@ mod schema;
 mod sweep;
 mod teardown;
 mod tidy;
+mod watching;

@@ -22,7 +22,9 @@ const DIRECTIONS: [(&str, &[&str]); 9] = [
 ];
 
 /// Outside crates, and the one place that may name each.
-const CRATES: [(&str, &[&str]); 21] = [
+const CRATES: [(&str, &[&str]); 23] = [
+    ("notify", &["src/world/watch/portable.rs"]),
+    ("ignore", &["src/world/watch/rules.rs"]),
     ("redb", &["src/journal/"]),
     ("bincode", &["src/journal/codec.rs"]),
     ("crc32c", &["src/journal/"]),

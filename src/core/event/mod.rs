@@ -11,6 +11,7 @@ mod after;
 mod host;
 mod provision;
 mod teardown;
+mod watch;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,7 @@ pub use after::*;
 pub use host::*;
 pub use provision::*;
 pub use teardown::*;
+pub use watch::*;
 
 use super::id::{EnvironmentId, HostPath, Seq, Time};
 
@@ -119,6 +121,7 @@ macro_rules! for_each_event {
             ProcessStarted = 80, 1; ProcessExited = 81, 1;
             CleanRequested = 85, 1; Cleaned = 86, 1;
             SweepRequested = 90, 1; SweepFinished = 91, 1;
+            WatcherGaveUp = 100, 1; WatcherResumed = 101, 1;
         }
     };
 }
@@ -186,6 +189,8 @@ impl Event {
             Self::BranchSettled(e) => &e.environment,
             Self::Tombstoned(e) => &e.environment,
             Self::TeardownGaveUp(e) => &e.environment,
+            Self::WatcherGaveUp(e) => &e.environment,
+            Self::WatcherResumed(e) => &e.environment,
             Self::RestoreRequested(e) => &e.environment,
             Self::Restored(e) => &e.environment,
             Self::RescueApplied(e) => &e.environment,

@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn no_input_is_too_odd() {
-        let text = b"1 M. N... 100644 100644 100644 aa bb a file\0u UU\0? \0# \0#\02 R.\0";
+        let text = b"1 M. N... 100644 100644 100644 aa bb a file\0u UU\0? \0# \0#\x002 R.\0";
         for end in 0..=text.len() {
             let _read = Changes::parse(&text[..end]);
         }

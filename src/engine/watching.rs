@@ -1,0 +1,505 @@
+//! Which environments are watched: those that are served and that somebody is interested in.
+//!
+//! One thread carries out what `core::watch` says for each of them. It follows the state, never
+//! leads it: a record only says that watching was given up, or asked for again. Reading starts
+//! nothing; what is being taken apart or is over is never watched.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::broadcast;
+
+use super::handle::Handle;
+use crate::core::watch::{Action, Input, Stage, Watch};
+use crate::core::{Command, Environment, EnvironmentId, Seq, State, Time};
+use crate::world::World;
+use crate::world::cancel::Cancel;
+use crate::world::watch::{self, Budget, Failure, Hub, Key, Kinds, Signal};
+
+/// Changes that are kept for those who come back.
+const KEPT: usize = 1_024;
+/// News from the hub that wait; more are one piece of news about everything.
+const SIGNALS_MAX: usize = 4_096;
+
+/// What has changed in an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Where.
+    pub environment: EnvironmentId,
+    /// Which life of it.
+    pub incarnation: u32,
+    /// What kinds of things.
+    pub kinds: Kinds,
+    /// When it was told.
+    pub at: Time,
+    /// The last record by then.
+    pub seq: Seq,
+}
+
+/// Counts for people and monitors.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metrics {
+    /// Environments by how they are watched: `on`, `polling`, `waiting`, `gave_up`, `absent`.
+    pub stages: BTreeMap<&'static str, usize>,
+    /// Looks at environments that cannot be watched.
+    pub polls: u64,
+    /// Watches that were given up.
+    pub give_ups: u64,
+    /// Times an environment had to be polled instead.
+    pub degraded: u64,
+    /// Those who follow changes now.
+    pub followers: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    signals: VecDeque<Signal>,
+    /// Who follows: by number, one environment or all.
+    followers: BTreeMap<u64, Option<EnvironmentId>>,
+    /// Followers that are new.
+    asked: Vec<Option<EnvironmentId>>,
+    rung: bool,
+    stop: bool,
+}
+
+/// The watching of one daemon.
+#[derive(Debug)]
+pub struct Watching {
+    handle: Handle,
+    world: Arc<World>,
+    always: bool,
+    inbox: Mutex<Inbox>,
+    bell: Condvar,
+    followed: AtomicU64,
+    changes: broadcast::Sender<Change>,
+    kept: Mutex<VecDeque<Change>>,
+    /// Whether changes older than those that are kept have been let go of.
+    forgot: AtomicBool,
+    metrics: Mutex<Metrics>,
+    polling: AtomicBool,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Interest in changes; ends when it is dropped.
+#[derive(Debug)]
+pub struct Interest {
+    watching: Arc<Watching>,
+    number: u64,
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        let mut inbox = locked(&self.watching.inbox);
+        inbox.followers.remove(&self.number);
+        inbox.rung = true;
+        drop(inbox);
+        self.watching.bell.notify_all();
+    }
+}
+
+impl Watching {
+    /// Starts watching. `always` watches what nobody follows, too.
+    ///
+    /// # Errors
+    /// When a thread or the backend cannot be started.
+    pub fn start(
+        world: &Arc<World>,
+        handle: Handle,
+        always: bool,
+        portable: bool,
+    ) -> std::io::Result<Arc<Self>> {
+        let (changes, _) = broadcast::channel(KEPT);
+        let watching = Arc::new(Self {
+            handle: handle.clone(),
+            world: Arc::clone(world),
+            always,
+            inbox: Mutex::default(),
+            bell: Condvar::new(),
+            followed: AtomicU64::new(0),
+            changes,
+            kept: Mutex::default(),
+            forgot: AtomicBool::new(false),
+            metrics: Mutex::default(),
+            polling: AtomicBool::new(false),
+        });
+        let gate = move |key: &Key| handle.view(|state| may_be_watched(state, key));
+        let told = Arc::downgrade(&watching);
+        let signals = move |signal: Signal| {
+            if let Some(watching) = told.upgrade() {
+                watching.hear(signal);
+            }
+        };
+        let hub = Hub::start(
+            |sink| watch::backend(portable, sink),
+            Budget::of_system(),
+            world.rebuildable().to_vec(),
+            Box::new(gate),
+            Box::new(signals),
+        )?;
+        world.watch_by(hub);
+        let running = Arc::clone(&watching);
+        let name = "gk-watching".to_owned();
+        std::thread::Builder::new().name(name).spawn(move || running.run())?;
+        Ok(watching)
+    }
+
+    /// The state has changed, or may have.
+    pub fn ring(&self) {
+        locked(&self.inbox).rung = true;
+        self.bell.notify_all();
+    }
+
+    /// Lets go of everything.
+    pub fn stop(&self) {
+        locked(&self.inbox).stop = true;
+        self.bell.notify_all();
+        if let Some(hub) = self.world.hub() {
+            hub.stop();
+        }
+    }
+
+    /// Follows the changes of one environment or of all: they are watched as long as this lives,
+    /// also those whose watching was given up.
+    #[must_use]
+    pub fn follow(self: &Arc<Self>, which: Option<EnvironmentId>) -> Interest {
+        let number = self.followed.fetch_add(1, Ordering::Relaxed);
+        let mut inbox = locked(&self.inbox);
+        inbox.followers.insert(number, which.clone());
+        inbox.asked.push(which);
+        drop(inbox);
+        self.bell.notify_all();
+        Interest { watching: Arc::clone(self), number }
+    }
+
+    /// Changes from now on.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// Changes that were told at or after a record, the last of each environment; none when some
+    /// of them are not kept any more.
+    #[must_use]
+    pub fn since(&self, seq: Seq) -> Option<Vec<Change>> {
+        let kept = locked(&self.kept);
+        let oldest = kept.front().map(|c| c.seq);
+        if self.forgot.load(Ordering::Acquire) && oldest.is_none_or(|oldest| oldest >= seq) {
+            return None;
+        }
+        let mut last: BTreeMap<&EnvironmentId, Change> = BTreeMap::new();
+        for change in kept.iter().filter(|c| c.seq >= seq) {
+            let before = last.get(&change.environment).map(|c| c.kinds).unwrap_or_default();
+            let kinds = change.kinds.and(before);
+            last.insert(&change.environment, Change { kinds, ..change.clone() });
+        }
+        Some(last.into_values().collect())
+    }
+
+    /// Counts.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        let followers = locked(&self.inbox).followers.len();
+        Metrics { followers, ..locked(&self.metrics).clone() }
+    }
+
+    /// News from the hub; on its threads, so only noted.
+    fn hear(&self, signal: Signal) {
+        if let Signal::Touched((id, _)) = &signal {
+            return self.world.book().touch(id);
+        }
+        let mut inbox = locked(&self.inbox);
+        if inbox.signals.len() < SIGNALS_MAX {
+            inbox.signals.push_back(signal);
+        }
+        drop(inbox);
+        self.bell.notify_all();
+    }
+
+    fn tell(&self, environment: EnvironmentId, incarnation: u32, kinds: Kinds) {
+        let seq = self.handle.view(State::seq);
+        let change = Change { environment, incarnation, kinds, at: now(), seq };
+        let mut kept = locked(&self.kept);
+        if kept.len() == KEPT {
+            kept.pop_front();
+            self.forgot.store(true, Ordering::Release);
+        }
+        kept.push_back(change.clone());
+        drop(kept);
+        // Nobody may be listening.
+        drop(self.changes.send(change));
+    }
+
+    fn run(self: Arc<Self>) {
+        let mut round = Round { watching: &self, watches: BTreeMap::new() };
+        loop {
+            let deadline = round.watches.values().filter_map(|(_, w)| w.deadline()).min();
+            let mut inbox = locked(&self.inbox);
+            if !inbox.rung && inbox.signals.is_empty() && inbox.asked.is_empty() && !inbox.stop {
+                let rest = deadline.map_or(Duration::from_secs(3_600), |at| at.since(now()));
+                inbox =
+                    self.bell.wait_timeout(inbox, rest).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            inbox.rung = false;
+            let stop = inbox.stop;
+            let signals = std::mem::take(&mut inbox.signals);
+            let asked = std::mem::take(&mut inbox.asked);
+            drop(inbox);
+            if stop {
+                return round.end();
+            }
+            for signal in signals {
+                round.hear(signal);
+            }
+            round.follow_state(&asked);
+            round.tick();
+            round.publish();
+        }
+    }
+
+    fn is_wanted(&self, followers: &BTreeSet<Option<EnvironmentId>>, id: &EnvironmentId) -> bool {
+        self.always || followers.contains(&None) || followers.contains(&Some(id.clone()))
+    }
+}
+
+/// The rule that nothing gets around: a life that is served, and no other.
+fn may_be_watched(state: &State, (id, incarnation): &Key) -> bool {
+    state.environment(id).is_some_and(|e| e.incarnation == *incarnation && e.is_served())
+}
+
+/// What the thread knows.
+struct Round<'a> {
+    watching: &'a Arc<Watching>,
+    watches: BTreeMap<EnvironmentId, (u32, Watch)>,
+}
+
+impl Round<'_> {
+    /// Begins and ends watches as the state and those who follow say.
+    fn follow_state(&mut self, asked: &[Option<EnvironmentId>]) {
+        let inbox = locked(&self.watching.inbox);
+        let followers: BTreeSet<Option<EnvironmentId>> =
+            inbox.followers.values().cloned().collect();
+        drop(inbox);
+        let wanted: BTreeMap<EnvironmentId, (u32, bool)> = self.watching.handle.view(|state| {
+            let leased: BTreeSet<&EnvironmentId> =
+                state.leases().map(|(_, lease)| &lease.environment).collect();
+            let served = state.environments().filter(|e| e.is_served() && e.worktree.is_some());
+            let wanted = served
+                .filter(|e| leased.contains(&e.id) || self.watching.is_wanted(&followers, &e.id));
+            wanted.map(|e| (e.id.clone(), (e.incarnation, e.unwatched.is_some()))).collect()
+        });
+        let over: Vec<EnvironmentId> = self
+            .watches
+            .iter()
+            .filter(|(id, (life, _))| wanted.get(id).is_none_or(|(now, _)| now != life))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in over {
+            self.input(&id, Input::Unwanted, None);
+            self.watches.remove(&id);
+        }
+        for (id, (incarnation, given_up)) in wanted {
+            let again = asked.contains(&None) || asked.contains(&Some(id.clone()));
+            let new = || {
+                let stage = if given_up { Stage::GaveUp } else { Stage::Off };
+                (incarnation, Watch { stage, ..Watch::default() })
+            };
+            self.watches.entry(id.clone()).or_insert_with(new);
+            if again && given_up {
+                let command = Command::WatchAgain { environment: id.clone() };
+                drop(self.watching.handle.submit_blocking(command));
+            }
+            self.input(&id, if again { Input::WantedAgain } else { Input::Wanted }, None);
+        }
+    }
+
+    fn hear(&mut self, signal: Signal) {
+        match signal {
+            Signal::Touched(_) => {}
+            Signal::Changed(key, kinds) => {
+                if self.watches.get(&key.0).is_none_or(|(life, _)| *life != key.1) {
+                    return;
+                }
+                if let Some(hub) = self.watching.world.hub()
+                    && kinds.and(Kinds::ANYTHING) == kinds
+                {
+                    hub.verify(&key);
+                }
+                self.watching.tell(key.0, key.1, kinds);
+            }
+            Signal::Refs(common, refs) => self.refs_changed(&common, refs.as_deref()),
+            Signal::Broken(key, failure) => {
+                if self.watches.get(&key.0).is_some_and(|(life, _)| *life == key.1) {
+                    self.watching.world.book().watched(&key.0, false);
+                    self.input(&key.0, input_of(&failure), Some(&failure));
+                    self.watching.tell(key.0, key.1, Kinds::ANYTHING);
+                }
+            }
+        }
+    }
+
+    /// Only those whose distance depends on one of the refs have changed.
+    fn refs_changed(&mut self, common: &std::path::Path, refs: Option<&[String]>) {
+        let book = self.watching.world.book();
+        let members: Vec<Environment> = self.watching.handle.view(|state| {
+            let here = crate::world::paths::to_host(common);
+            let all = state.environments().filter(|e| e.plan.repository.common_dir == here);
+            all.filter(|e| self.watches.contains_key(&e.id)).cloned().collect()
+        });
+        for env in members {
+            let depends = refs.is_none_or(|refs| {
+                let last = book.last(&env.id, env.incarnation);
+                let changes = last.as_ref().map(|status| &status.changes);
+                let branch = changes.and_then(|c| c.branch.clone()).unwrap_or_default();
+                let upstream = changes.and_then(|c| c.upstream.clone()).unwrap_or_default();
+                let base = env.base.as_ref().map(|b| b.reference.clone()).unwrap_or_default();
+                let named = [format!("refs/heads/{branch}"), format!("refs/remotes/{upstream}")];
+                let local = format!("refs/heads/{upstream}");
+                refs.iter().any(|r| named.contains(r) || *r == base || *r == local)
+            });
+            if depends {
+                book.touch(&env.id);
+                self.watching.tell(env.id, env.incarnation, Kinds::REFS);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let due = |(_, (_, watch)): &(&EnvironmentId, &(u32, Watch))| {
+            watch.deadline().is_some_and(|deadline| deadline <= now())
+        };
+        let due: Vec<EnvironmentId> =
+            self.watches.iter().filter(due).map(|(id, _)| id.clone()).collect();
+        for id in due {
+            self.input(&id, Input::Tick, None);
+        }
+    }
+
+    fn input(&mut self, id: &EnvironmentId, input: Input, why: Option<&Failure>) {
+        let Some((incarnation, watch)) = self.watches.get_mut(id) else { return };
+        let (next, actions) = watch.step(now(), input);
+        *watch = next;
+        let incarnation = *incarnation;
+        for action in actions {
+            self.act(id, incarnation, action, why);
+        }
+    }
+
+    fn act(&mut self, id: &EnvironmentId, incarnation: u32, action: Action, why: Option<&Failure>) {
+        let world = &self.watching.world;
+        let reason = why.map(reason).unwrap_or_default();
+        match action {
+            Action::Arm => self.arm(id),
+            Action::Drop => {
+                if let Some(hub) = world.hub() {
+                    hub.release(id);
+                }
+                world.book().watched(id, false);
+            }
+            Action::Poll => self.poll(id, incarnation),
+            Action::GiveUp => {
+                let attempts = crate::core::watch::ATTEMPTS_MAX;
+                tracing::warn!(environment = %id, attempts, reason, "watching is given up");
+                locked(&self.watching.metrics).give_ups += 1;
+                let environment = id.clone();
+                let command = Command::WatchGaveUp { environment, incarnation, attempts, reason };
+                drop(self.watching.handle.submit_blocking(command));
+            }
+            Action::Degrade => {
+                tracing::warn!(environment = %id, reason, "polled instead of watched");
+                locked(&self.watching.metrics).degraded += 1;
+            }
+        }
+    }
+
+    fn arm(&mut self, id: &EnvironmentId) {
+        let watching = Arc::clone(self.watching);
+        let env = watching.handle.view(|state| state.environment(id).cloned());
+        let (Some(env), Some(hub)) = (env, watching.world.hub()) else { return };
+        match hub.arm(&env) {
+            Ok(()) => {
+                // From here on every change is told; what was seen before counts no longer.
+                watching.world.book().watched(id, true);
+                self.input(id, Input::Confirmed, None);
+            }
+            Err(failure) => {
+                tracing::debug!(environment = %id, reason = reason(&failure), "not watched");
+                self.input(id, input_of(&failure), Some(&failure));
+            }
+        }
+    }
+
+    /// Looks at an environment that cannot be watched, one at a time, on a thread that may wait.
+    fn poll(&self, id: &EnvironmentId, incarnation: u32) {
+        if self.watching.polling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        locked(&self.watching.metrics).polls += 1;
+        let (watching, id) = (Arc::clone(self.watching), id.clone());
+        let look = move || {
+            let env = watching.handle.view(|state| state.environment(&id).cloned());
+            let before = watching.world.book().last(&id, incarnation);
+            let env = env.filter(|e| e.incarnation == incarnation && e.is_served());
+            if let (Some(env), Ok(cancel)) = (env, Cancel::new()) {
+                watching.world.book().touch(&id);
+                let found = watching.world.status(&env, &cancel);
+                if found.is_ok_and(|found| before.is_none_or(|before| *before != *found)) {
+                    watching.tell(id, incarnation, Kinds::ANYTHING);
+                }
+            }
+            watching.polling.store(false, Ordering::Release);
+        };
+        let started = std::thread::Builder::new().name("gk-poll".to_owned()).spawn(look);
+        if started.is_err() {
+            self.watching.polling.store(false, Ordering::Release);
+        }
+    }
+
+    fn publish(&self) {
+        let mut stages = BTreeMap::new();
+        for (_, watch) in self.watches.values() {
+            *stages.entry(name(watch.stage)).or_default() += 1;
+        }
+        locked(&self.watching.metrics).stages = stages;
+    }
+
+    fn end(&mut self) {
+        let ids: Vec<EnvironmentId> = self.watches.keys().cloned().collect();
+        for id in ids {
+            self.input(&id, Input::Unwanted, None);
+        }
+    }
+}
+
+fn name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Off | Stage::Arming => "arming",
+        Stage::On(_) => "on",
+        Stage::Waiting(_) => "waiting",
+        Stage::Polling(..) => "polling",
+        Stage::Absent => "absent",
+        Stage::GaveUp => "gave_up",
+    }
+}
+
+fn input_of(failure: &Failure) -> Input {
+    match failure {
+        Failure::Limit(_) => Input::Limited,
+        Failure::Absent(_) | Failure::Refused => Input::Absent,
+        Failure::Failed(..) => Input::Failed,
+    }
+}
+
+fn reason(failure: &Failure) -> String {
+    let cause = std::error::Error::source(failure).map(|e| format!(": {e}")).unwrap_or_default();
+    format!("{failure}{cause}")
+}

@@ -1,0 +1,684 @@
+//! The trees that are watched: what belongs to each, what of its news counts, and when it is told.
+//!
+//! A worktree's tree is its directories that are not pruned and its own git directory; the refs of
+//! a repository are one tree that its worktrees share. News are gathered until a tree has been
+//! quiet for 75 ms, 500 ms at most. A tree is set up only while the gate lets it, under the lock
+//! under which it is taken down: what is dropped once stays dropped.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::rules::{IGNORE, Rules, kind_of_admin, walk};
+use super::{Backend, Budget, Failure, Happened, Key, Kinds, Sink, TreeId, What, limits};
+use crate::core::Environment;
+use crate::world::index::Hash;
+use crate::world::{marker, paths};
+
+/// Quiet after which a change is told.
+const QUIET: Duration = Duration::from_millis(75);
+/// Longest that a change is kept back.
+const LATEST: Duration = Duration::from_millis(500);
+/// New directories that wait to be listed; more and the whole tree is walked again.
+const PENDING_MAX: usize = 1_024;
+/// New directories of one tree that are listed before another has its turn.
+const TURN: usize = 64;
+/// Refs that are told by name at once.
+const REFS_MAX: usize = 64;
+
+/// Where git notes each move of HEAD, in a worktree's git directory.
+const LOGS: &str = "logs";
+
+/// Whether one life of an environment may be watched right now.
+pub type Gate = Box<dyn Fn(&Key) -> bool + Send + Sync>;
+
+/// What the hub tells.
+#[derive(Debug, Clone)]
+pub enum Signal {
+    /// Something has changed in a worktree this moment; told at once, and every time.
+    Touched(Key),
+    /// Things have changed in a worktree, which is quiet again.
+    Changed(Key, Kinds),
+    /// Refs of a repository have changed; none when it is not known which.
+    Refs(PathBuf, Option<Vec<String>>),
+    /// A watch ended without being asked to.
+    Broken(Key, Arc<Failure>),
+}
+
+/// Where it is told. Called on threads that may not wait long.
+pub type Signals = Box<dyn Fn(Signal) + Send + Sync>;
+
+/// How much is watched, and what happened to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Worktrees.
+    pub worktrees: usize,
+    /// Directories, as the system counts them.
+    pub watches: usize,
+    /// Instances of the system's.
+    pub instances: usize,
+    /// Trees that were ever begun.
+    pub begun: u64,
+    /// Times that the system dropped news.
+    pub overflows: u64,
+}
+
+#[derive(Debug)]
+struct Worktree {
+    key: Key,
+    root: PathBuf,
+    admin: PathBuf,
+    common: PathBuf,
+    identity: (u64, u64),
+}
+
+#[derive(Debug)]
+enum About {
+    Worktree(Worktree),
+    Refs(PathBuf, BTreeSet<Key>),
+}
+
+#[derive(Debug)]
+struct Tree {
+    about: About,
+    rules: Option<Rules>,
+    pending: VecDeque<PathBuf>,
+    /// Everything has to be walked again.
+    again: bool,
+    kinds: Kinds,
+    refs: Option<BTreeSet<String>>,
+    since: Option<(Instant, Instant)>,
+}
+
+#[derive(Debug, Default)]
+struct Trees {
+    by_id: BTreeMap<TreeId, Tree>,
+    by_key: BTreeMap<Key, TreeId>,
+    by_repository: BTreeMap<PathBuf, TreeId>,
+    begun: u64,
+    overflows: u64,
+    stop: bool,
+}
+
+/// All watched trees.
+pub struct Hub {
+    backend: Box<dyn Backend>,
+    trees: Mutex<Trees>,
+    news: Condvar,
+    gate: Gate,
+    signals: Signals,
+    budget: Budget,
+    heavy: Vec<String>,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// A hub without trees. `make` makes its backend.
+    ///
+    /// # Errors
+    /// When the backend or a thread cannot be started.
+    pub fn start(
+        make: impl FnOnce(Sink) -> std::io::Result<Box<dyn Backend>>,
+        budget: Budget,
+        heavy: Vec<String>,
+        gate: Gate,
+        signals: Signals,
+    ) -> std::io::Result<Arc<Self>> {
+        let weak: Arc<Mutex<Weak<Self>>> = Arc::default();
+        let told = Arc::clone(&weak);
+        let sink: Sink = Arc::new(move |tree, happened| {
+            let hub = told.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+            if let Some(hub) = hub {
+                hub.see(tree, &happened);
+            }
+        });
+        let backend = make(sink)?;
+        let (trees, news) = (Mutex::default(), Condvar::new());
+        let hub = Arc::new(Self { backend, trees, news, gate, signals, budget, heavy });
+        *weak.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&hub);
+        let working = Arc::downgrade(&hub);
+        let run = move || while working.upgrade().is_some_and(|hub| hub.work()) {};
+        std::thread::Builder::new().name("gk-watch".to_owned()).spawn(run)?;
+        Ok(hub)
+    }
+
+    /// Ends the hub's own thread.
+    pub fn stop(&self) {
+        self.locked().stop = true;
+        self.news.notify_all();
+    }
+
+    /// Name of the backend.
+    #[must_use]
+    pub fn backend(&self) -> &'static str {
+        self.backend.name()
+    }
+
+    /// The bounds on what is watched.
+    #[must_use]
+    pub fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    /// Returns when all that has happened so far is told.
+    pub fn sync(&self) {
+        self.backend.sync();
+    }
+
+    /// How much is watched.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let (watches, instances) = self.backend.counts();
+        let trees = self.locked();
+        Counts {
+            worktrees: trees.by_key.len(),
+            watches,
+            instances,
+            begun: trees.begun,
+            overflows: trees.overflows,
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Trees> {
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Watches the worktree of an environment. Whatever changes after this has returned is told.
+    ///
+    /// # Errors
+    /// It is gone, may not be watched, or a limit is reached; nothing of it is watched then.
+    pub fn arm(&self, env: &Environment) -> Result<(), Failure> {
+        let key = (env.id.clone(), env.incarnation);
+        let root = paths::from_host(&env.plan.path);
+        let Some(found) = &env.worktree else { return Err(Failure::Absent(root)) };
+        let admin = paths::from_host(&found.admin_dir);
+        let common = paths::from_host(&env.plan.repository.common_dir);
+        let identity = identity(&root)?;
+        if !root.join(".git").exists() || !admin.join("HEAD").exists() {
+            return Err(Failure::Absent(root.join(".git")));
+        }
+        if !limits::is_local(&root) {
+            let message = "its file system does not tell what others change".to_owned();
+            return Err(Failure::Limit(message));
+        }
+        let hash = Hash::named(&env.plan.repository.object_format);
+        let rules = Rules::new(&root, &admin, &common, hash, &self.heavy);
+        let about = About::Worktree(Worktree { key: key.clone(), root, admin, common, identity });
+        let id = self.begin(&key, about)?;
+        let armed = self.plant(id, rules).and_then(|()| self.share_refs(&key, env));
+        if armed.is_err() {
+            self.take_down(&mut self.locked(), &key);
+        }
+        armed
+    }
+
+    /// Begins a tree, if the gate lets it, instead of the one there was.
+    fn begin(&self, key: &Key, about: About) -> Result<TreeId, Failure> {
+        let mut trees = self.locked();
+        if !(self.gate)(key) {
+            return Err(Failure::Refused);
+        }
+        self.take_down(&mut trees, key);
+        let id = Self::enter(&mut trees, about);
+        self.backend.open(id)?;
+        trees.by_key.insert(key.clone(), id);
+        Ok(id)
+    }
+
+    fn enter(trees: &mut Trees, about: About) -> TreeId {
+        trees.begun += 1;
+        let (pending, kinds) = (VecDeque::new(), Kinds::default());
+        let tree =
+            Tree { about, rules: None, pending, again: false, kinds, refs: None, since: None };
+        trees.by_id.insert(trees.begun, tree);
+        trees.begun
+    }
+
+    /// Watches all of a worktree's tree. Its rules are kept for what comes.
+    fn plant(&self, id: TreeId, mut rules: Rules) -> Result<(), Failure> {
+        let (root, admin, identity_then) = {
+            let trees = self.locked();
+            let Some(Tree { about: About::Worktree(w), .. }) = trees.by_id.get(&id) else {
+                return Err(Failure::Refused);
+            };
+            (w.root.clone(), w.admin.clone(), w.identity)
+        };
+        self.backend.add(id, &admin)?;
+        match self.backend.add(id, &admin.join(LOGS)) {
+            // Some repositories keep no reflog.
+            Ok(()) | Err(Failure::Absent(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+        let mut count = 0;
+        walk(&mut rules, &root, &mut |dir| self.add(id, dir, &mut count))?;
+        if identity(&root)? != identity_then {
+            return Err(Failure::Absent(root));
+        }
+        rules.settle();
+        let mut trees = self.locked();
+        let tree = trees.by_id.get_mut(&id).ok_or(Failure::Refused)?;
+        tree.rules = Some(rules);
+        self.news.notify_all();
+        Ok(())
+    }
+
+    fn add(&self, id: TreeId, dir: &Path, count: &mut usize) -> Result<(), Failure> {
+        *count += 1;
+        if *count > self.budget.tree {
+            let message = format!("it has more than {} directories", self.budget.tree);
+            return Err(Failure::Limit(message));
+        }
+        // Counting takes the backend's locks; once in a while is often enough.
+        if count.is_multiple_of(256) || *count == 1 {
+            let (watches, _) = self.backend.counts();
+            if watches >= self.budget.host {
+                let message = format!("{watches} directories are watched already");
+                return Err(Failure::Limit(message));
+            }
+        }
+        self.backend.add(id, dir)
+    }
+
+    /// Joins the tree of the repository's refs, or begins it.
+    fn share_refs(&self, key: &Key, env: &Environment) -> Result<(), Failure> {
+        let common = paths::from_host(&env.plan.repository.common_dir);
+        let id = {
+            let mut trees = self.locked();
+            if !trees.by_key.contains_key(key) {
+                return Err(Failure::Refused);
+            }
+            if let Some(id) = trees.by_repository.get(&common).copied() {
+                if let Some(Tree { about: About::Refs(_, members), .. }) = trees.by_id.get_mut(&id)
+                {
+                    members.insert(key.clone());
+                }
+                return Ok(());
+            }
+            let members = BTreeSet::from([key.clone()]);
+            let id = Self::enter(&mut trees, About::Refs(common.clone(), members));
+            self.backend.open(id)?;
+            trees.by_repository.insert(common.clone(), id);
+            id
+        };
+        self.backend.add(id, &common)?;
+        let mut count = 0;
+        for part in ["refs/heads", "refs/remotes"] {
+            self.add_all(id, &common.join(part), &mut count)?;
+        }
+        Ok(())
+    }
+
+    /// A directory of refs with all below it.
+    fn add_all(&self, id: TreeId, dir: &Path, count: &mut usize) -> Result<(), Failure> {
+        match self.add(id, dir, count) {
+            // None yet, or packed and gone.
+            Err(Failure::Absent(_)) => return Ok(()),
+            added => added?,
+        }
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                self.add_all(id, &entry.path(), count)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go of an environment's tree, whichever life it is of. It is not told of any more when
+    /// this has returned, and stays so unless the gate lets it be set up anew.
+    pub fn release(&self, id: &crate::core::EnvironmentId) {
+        let mut trees = self.locked();
+        let lives: Vec<Key> = trees.by_key.keys().filter(|(of, _)| of == id).cloned().collect();
+        for key in lives {
+            self.take_down(&mut trees, &key);
+        }
+    }
+
+    fn take_down(&self, trees: &mut Trees, key: &Key) {
+        let Some(id) = trees.by_key.remove(key) else { return };
+        self.backend.close(id);
+        let Some(Tree { about: About::Worktree(gone), .. }) = trees.by_id.remove(&id) else {
+            return;
+        };
+        let Some(refs) = trees.by_repository.get(&gone.common).copied() else { return };
+        if let Some(Tree { about: About::Refs(_, members), .. }) = trees.by_id.get_mut(&refs) {
+            members.remove(key);
+            if members.is_empty() {
+                self.backend.close(refs);
+                trees.by_id.remove(&refs);
+                trees.by_repository.remove(&gone.common);
+            }
+        }
+    }
+
+    /// News from the backend.
+    fn see(&self, id: TreeId, happened: &Happened) {
+        let mut trees = self.locked();
+        if *happened == Happened::Overflow {
+            trees.overflows += 1;
+        }
+        let Some(tree) = trees.by_id.get_mut(&id) else { return };
+        if tree.note(happened) {
+            if let About::Worktree(w) = &tree.about {
+                (self.signals)(Signal::Touched(w.key.clone()));
+            }
+            let now = Instant::now();
+            let first = tree.since.map_or(now, |(first, _)| first);
+            let was_quiet = tree.since.replace((first, now)).is_none();
+            if was_quiet || !tree.pending.is_empty() {
+                self.news.notify_all();
+            }
+        }
+    }
+
+    /// One round of the hub's own thread: lists what is new, tells what has become quiet, waits.
+    /// False when it is over.
+    fn work(&self) -> bool {
+        let mut trees = self.locked();
+        if trees.stop {
+            return false;
+        }
+        let busy = trees.by_id.iter().filter(|(_, t)| t.is_growing()).map(|(id, _)| *id);
+        let busy: Vec<TreeId> = busy.collect();
+        for id in &busy {
+            drop(trees);
+            self.grow(*id);
+            trees = self.locked();
+        }
+        let now = Instant::now();
+        let due = |(_, t): &(&TreeId, &mut Tree)| t.due().is_some_and(|due| due <= now);
+        let told: Vec<Signal> =
+            trees.by_id.iter_mut().filter(due).filter_map(|(_, tree)| tree.tell()).collect();
+        let next = trees.by_id.values().filter_map(Tree::due).min();
+        let more = trees.by_id.values().any(Tree::is_growing);
+        if told.is_empty() && !more {
+            let rest = next.map_or(Duration::from_secs(3_600), |at| at.duration_since(now));
+            drop(self.news.wait_timeout(trees, rest));
+            return true;
+        }
+        drop(trees);
+        for signal in told {
+            (self.signals)(signal);
+        }
+        true
+    }
+
+    /// Takes new directories into a tree, a bounded number of them; or all of it, once more.
+    fn grow(&self, id: TreeId) {
+        let mut trees = self.locked();
+        let Some(tree) = trees.by_id.get_mut(&id) else { return };
+        let again = std::mem::take(&mut tree.again);
+        let new: Vec<PathBuf> = if again {
+            Vec::new()
+        } else {
+            tree.pending.drain(..tree.pending.len().min(TURN)).collect()
+        };
+        if again {
+            tree.pending.clear();
+        }
+        let (key, rules) = match &tree.about {
+            About::Worktree(w) => (Some(w.key.clone()), tree.rules.take()),
+            About::Refs(..) => (None, None),
+        };
+        let root = match &tree.about {
+            About::Worktree(w) => w.root.clone(),
+            About::Refs(common, _) => common.clone(),
+        };
+        drop(trees);
+        let grown = match rules {
+            Some(rules) if again => self.replant(id, &root, rules),
+            Some(rules) => self.extend(id, rules, &new),
+            None if key.is_none() => {
+                let mut count = 0;
+                new.iter().try_for_each(|dir| self.add_all(id, dir, &mut count))
+            }
+            None => Ok(()),
+        };
+        if let (Err(failure), Some(key)) = (grown, key) {
+            self.break_down(id, &key, failure);
+        }
+    }
+
+    fn replant(&self, id: TreeId, root: &Path, rules: Rules) -> Result<(), Failure> {
+        // What is pruned now and was not before must not be told of.
+        self.backend.forget(id, root);
+        self.plant(id, rules)
+    }
+
+    fn extend(&self, id: TreeId, mut rules: Rules, new: &[PathBuf]) -> Result<(), Failure> {
+        let mut count = 0;
+        let mut grown = Ok(());
+        for dir in new {
+            if rules.is_outside(dir) {
+                // The reflogs, which begin with the first move of HEAD.
+                grown = self.backend.add(id, dir);
+                continue;
+            }
+            let is_dir = dir.symlink_metadata().is_ok_and(|found| found.is_dir());
+            if is_dir && rules.admits(dir) {
+                self.backend.forget(id, dir);
+                grown = walk(&mut rules, dir, &mut |dir| self.add(id, dir, &mut count));
+                // One that came and went is no loss.
+                if matches!(grown, Err(Failure::Absent(_))) {
+                    grown = Ok(());
+                }
+                if grown.is_err() {
+                    break;
+                }
+            }
+        }
+        rules.settle();
+        let mut trees = self.locked();
+        if let Some(tree) = trees.by_id.get_mut(&id) {
+            tree.rules = Some(rules);
+            // What was made inside before the watch stood is told by this.
+            tree.mark(Kinds::FILES);
+            let now = Instant::now();
+            tree.since = Some((tree.since.map_or(now, |(first, _)| first), now));
+        }
+        grown
+    }
+
+    fn break_down(&self, id: TreeId, key: &Key, failure: Failure) {
+        let mut trees = self.locked();
+        if trees.by_key.get(key) != Some(&id) {
+            // It was taken down meanwhile, and maybe set up anew.
+            return;
+        }
+        self.take_down(&mut trees, key);
+        drop(trees);
+        (self.signals)(Signal::Broken(key.clone(), Arc::new(failure)));
+    }
+
+    /// Looks whether the worktrees are still where they were: a root that was replaced or whose
+    /// repository was made anew is another worktree.
+    pub fn verify(&self, key: &Key) {
+        let found = {
+            let trees = self.locked();
+            let Some(id) = trees.by_key.get(key).copied() else { return };
+            let tree = trees.by_id.get(&id);
+            let Some(Tree { about: About::Worktree(w), .. }) = tree else { return };
+            (id, w.root.clone(), w.admin.clone(), w.identity)
+        };
+        let (id, root, admin, before) = found;
+        let same = identity(&root).is_ok_and(|now| now == before);
+        if !same || !root.join(".git").exists() || !admin.join("HEAD").exists() {
+            self.break_down(id, key, Failure::Absent(root));
+        }
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn identity(root: &Path) -> Result<(u64, u64), Failure> {
+    match marker::identity(root) {
+        Ok(Some(found)) => Ok(found),
+        _ => Err(Failure::Absent(root.to_owned())),
+    }
+}
+
+impl Tree {
+    fn mark(&mut self, kinds: Kinds) {
+        self.kinds = self.kinds.and(kinds);
+    }
+
+    fn is_growing(&self) -> bool {
+        let ready = self.rules.is_some() || matches!(self.about, About::Refs(..));
+        ready && (self.again || !self.pending.is_empty())
+    }
+
+    /// When what has gathered is to be told.
+    fn due(&self) -> Option<Instant> {
+        let (first, last) = self.since?;
+        Some((last + QUIET).min(first + LATEST))
+    }
+
+    fn tell(&mut self) -> Option<Signal> {
+        self.since = None;
+        let kinds = std::mem::take(&mut self.kinds);
+        let refs = self.refs.take();
+        match &self.about {
+            About::Worktree(w) => {
+                (!kinds.is_empty()).then(|| Signal::Changed(w.key.clone(), kinds))
+            }
+            About::Refs(common, _) => {
+                let named = refs.filter(|_| kinds == Kinds::REFS);
+                let named = named.map(|refs| refs.into_iter().collect());
+                Some(Signal::Refs(common.clone(), named))
+            }
+        }
+    }
+
+    /// Takes in one piece of news; whether it counts.
+    fn note(&mut self, happened: &Happened) -> bool {
+        match happened {
+            Happened::Overflow => {
+                self.again = true;
+                self.mark(Kinds::ANYTHING);
+                true
+            }
+            Happened::Gone(dir) => {
+                let own = match &self.about {
+                    About::Worktree(w) => **dir == *w.root || **dir == *w.admin,
+                    About::Refs(common, _) => **dir == *common,
+                };
+                if own {
+                    self.mark(Kinds::ANYTHING.and(Kinds::HEAD));
+                }
+                own
+            }
+            Happened::In { dir, name, what, is_dir } => match &self.about {
+                About::Refs(common, _) => {
+                    let common = common.clone();
+                    self.note_ref(&common, dir, name, *what, *is_dir)
+                }
+                About::Worktree(w) if **dir == *w.admin => {
+                    let kinds = kind_of_admin(name.as_bytes());
+                    if name == LOGS && *what == What::Made {
+                        self.pending.push_back(dir.join(name));
+                    }
+                    self.mark(kinds);
+                    !kinds.is_empty()
+                }
+                About::Worktree(w) if dir.starts_with(&w.admin) => {
+                    let counts = name == "HEAD";
+                    if counts {
+                        self.mark(Kinds::HEAD);
+                    }
+                    counts
+                }
+                About::Worktree(w) => {
+                    let is_root = **dir == *w.root;
+                    self.note_file(is_root, dir, name, *what, *is_dir)
+                }
+            },
+        }
+    }
+
+    fn note_file(
+        &mut self,
+        is_root: bool,
+        dir: &Path,
+        name: &OsStr,
+        what: What,
+        is_dir: bool,
+    ) -> bool {
+        if is_root && name == ".git" {
+            self.mark(Kinds::ANYTHING.and(Kinds::HEAD));
+            return true;
+        }
+        if name == IGNORE {
+            self.again = true;
+            self.mark(Kinds::FILES);
+            return true;
+        }
+        if is_dir {
+            // A directory's own attributes are no change of the worktree.
+            if what == What::Changed {
+                return false;
+            }
+            if what == What::Made {
+                if self.pending.len() < PENDING_MAX {
+                    self.pending.push_back(dir.join(name));
+                } else {
+                    self.again = true;
+                }
+            }
+        }
+        // Once something counts, what else happens until it is told makes no difference.
+        if self.kinds == Kinds::default() {
+            let ignored = |rules: &Rules| rules.ignores(&dir.join(name), is_dir);
+            if self.rules.as_ref().is_some_and(ignored) {
+                return what == What::Made && is_dir;
+            }
+        }
+        self.mark(Kinds::FILES);
+        true
+    }
+
+    fn note_ref(
+        &mut self,
+        common: &Path,
+        dir: &Path,
+        name: &OsStr,
+        what: What,
+        is_dir: bool,
+    ) -> bool {
+        let bytes = name.as_bytes();
+        if bytes.ends_with(b".lock") {
+            return false;
+        }
+        if dir == common {
+            // What else is there, such as `FETCH_HEAD`, says nothing of its own.
+            let counts = matches!(bytes, b"packed-refs" | b"refs");
+            if counts {
+                self.mark(Kinds::REFS.and(Kinds::ANYTHING));
+            }
+            return counts;
+        }
+        if is_dir && what == What::Made && self.pending.len() < PENDING_MAX {
+            self.pending.push_back(dir.join(name));
+        }
+        let path = dir.join(name);
+        let Ok(name) = path.strip_prefix(common) else { return false };
+        let refs = self.refs.get_or_insert_default();
+        if is_dir || refs.len() >= REFS_MAX {
+            self.mark(Kinds::REFS.and(Kinds::ANYTHING));
+        } else {
+            refs.insert(name.to_string_lossy().into_owned());
+            self.mark(Kinds::REFS);
+        }
+        true
+    }
+}

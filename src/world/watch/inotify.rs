@@ -1,0 +1,303 @@
+//! Linux: a few inotify instances shared by all trees, one thread that reads them.
+//!
+//! The kernel allows a user 128 instances, so one per worktree would end at that number. A tree
+//! lives in one instance; when the kernel drops events of it, the trees of that instance are told
+//! and no others. A directory costs one entry here and its path once.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+
+use super::{Backend, Failure, Happened, Sink, TreeId, What};
+
+/// Instances that trees are spread over.
+const SHARDS: usize = 4;
+/// Bytes read at once from one instance, before the others have their turn.
+const READ_BYTES: usize = 64 * 1024;
+/// Longest wait for all that has happened to be told; in a storm that never ends, less has to do.
+const SYNC_MAX: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+struct Shard {
+    fd: OwnedFd,
+    watches: Mutex<Watches>,
+}
+
+#[derive(Debug, Default)]
+struct Watches {
+    by_number: BTreeMap<i32, (TreeId, Arc<Path>)>,
+    by_tree: BTreeMap<TreeId, BTreeMap<Arc<Path>, i32>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    shards: Vec<Shard>,
+    wake: OwnedFd,
+    stop: AtomicBool,
+    /// Rounds that somebody waits for, and the last one that found nothing left to read.
+    asked: AtomicU64,
+    synced: Mutex<u64>,
+    caught_up: Condvar,
+}
+
+/// The backend.
+#[derive(Debug)]
+pub(super) struct Inotify {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+fn locked(shard: &Shard) -> MutexGuard<'_, Watches> {
+    shard.watches.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inotify {
+    /// Opens the instances and starts the thread.
+    pub(super) fn start(sink: Sink) -> io::Result<Self> {
+        let shard = |_| {
+            let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+            Ok(Shard { fd, watches: Mutex::default() })
+        };
+        let shards = (0..SHARDS).map(shard).collect::<io::Result<Vec<_>>>()?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let shared = Shared {
+            shards,
+            wake,
+            stop: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
+            synced: Mutex::new(0),
+            caught_up: Condvar::new(),
+        };
+        let shared = Arc::new(shared);
+        let reading = Arc::clone(&shared);
+        let run = move || reading.read(&sink);
+        let thread = std::thread::Builder::new().name("gk-inotify".to_owned()).spawn(run)?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    fn shard(&self, tree: TreeId) -> &Shard {
+        &self.shared.shards[(tree % SHARDS as u64) as usize]
+    }
+}
+
+impl Drop for Inotify {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.wake();
+        drop(self.thread.take().map(JoinHandle::join));
+    }
+}
+
+impl Backend for Inotify {
+    fn name(&self) -> &'static str {
+        "inotify"
+    }
+
+    fn open(&self, tree: TreeId) -> Result<(), Failure> {
+        locked(self.shard(tree)).by_tree.insert(tree, BTreeMap::new());
+        Ok(())
+    }
+
+    fn add(&self, tree: TreeId, dir: &Path) -> Result<(), Failure> {
+        let flags = WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::MOVE
+            | WatchFlags::MODIFY
+            | WatchFlags::ATTRIB
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR
+            | WatchFlags::DONT_FOLLOW
+            | WatchFlags::EXCL_UNLINK;
+        let shard = self.shard(tree);
+        // Held over both: what happens in between is read only when it is known whose it is.
+        let mut watches = locked(shard);
+        if !watches.by_tree.contains_key(&tree) {
+            return Err(Failure::Refused);
+        }
+        let number = inotify::add_watch(&shard.fd, dir, flags).map_err(|e| failure(dir, e))?;
+        let dir: Arc<Path> = Arc::from(dir);
+        // The same directory under another name: it was moved, and its old place is history.
+        if let Some((before, place)) = watches.by_number.insert(number, (tree, Arc::clone(&dir)))
+            && let Some(dirs) = watches.by_tree.get_mut(&before)
+        {
+            dirs.remove(&place);
+        }
+        let dirs = watches.by_tree.entry(tree).or_default();
+        if let Some(stale) = dirs.insert(dir, number).filter(|stale| *stale != number) {
+            // Another directory had this name before.
+            watches.by_number.remove(&stale);
+            let _gone = inotify::remove_watch(&shard.fd, stale);
+        }
+        Ok(())
+    }
+
+    fn forget(&self, tree: TreeId, dir: &Path) {
+        let shard = self.shard(tree);
+        let mut watches = locked(shard);
+        let Watches { by_number, by_tree } = &mut *watches;
+        let Some(dirs) = by_tree.get_mut(&tree) else { return };
+        // Paths sort by their parts: what is below a directory follows it.
+        let below = dirs.range(Arc::from(dir)..).take_while(|(path, _)| path.starts_with(dir));
+        let below: Vec<(Arc<Path>, i32)> = below.map(|(p, n)| (Arc::clone(p), *n)).collect();
+        for (path, number) in below {
+            dirs.remove(&path);
+            by_number.remove(&number);
+            let _gone = inotify::remove_watch(&shard.fd, number);
+        }
+    }
+
+    fn close(&self, tree: TreeId) {
+        let shard = self.shard(tree);
+        let mut watches = locked(shard);
+        for number in watches.by_tree.remove(&tree).unwrap_or_default().into_values() {
+            watches.by_number.remove(&number);
+            let _gone = inotify::remove_watch(&shard.fd, number);
+        }
+    }
+
+    fn sync(&self) {
+        // The kernel queues an event before the write that caused it returns: an empty queue has
+        // told everything.
+        let ticket = self.shared.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let until = Instant::now() + SYNC_MAX;
+        let mut synced = self.shared.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.wake();
+        while *synced < ticket {
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return;
+            }
+            let waited = self.shared.caught_up.wait_timeout(synced, rest);
+            synced = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        let watches = self.shared.shards.iter().map(|s| locked(s).by_number.len()).sum();
+        (watches, self.shared.shards.len())
+    }
+}
+
+fn failure(dir: &Path, errno: Errno) -> Failure {
+    match errno {
+        Errno::NOSPC | Errno::NOMEM | Errno::MFILE | Errno::NFILE => Failure::Limit(format!(
+            "the system allows no more watches ({errno}); raise fs.inotify.max_user_watches"
+        )),
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Failure::Absent(dir.to_owned()),
+        errno => Failure::Failed(dir.to_owned(), errno.into()),
+    }
+}
+
+impl Shared {
+    fn wake(&self) {
+        // A counter that is full wakes as well.
+        let _woken = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    fn read(&self, sink: &Sink) {
+        let mut buffer = vec![MaybeUninit::uninit(); READ_BYTES];
+        while !self.stop.load(Ordering::Acquire) {
+            let mut fds: Vec<PollFd<'_>> =
+                self.shards.iter().map(|s| PollFd::new(&s.fd, PollFlags::IN)).collect();
+            fds.push(PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN));
+            let asked = self.asked.load(Ordering::Acquire);
+            let waits = asked > *self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            match poll(&mut fds, waits.then_some(&now)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(e) => return tracing::error!(error = %e, "watching has ended"),
+            }
+            let mut ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            if ready.pop() == Some(true) {
+                let _cleared = rustix::io::read(&self.wake, &mut [0; 8]);
+            }
+            if waits && !ready.contains(&true) {
+                *self.synced.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+                self.caught_up.notify_all();
+            }
+            for (shard, _) in self.shards.iter().zip(ready).filter(|(_, ready)| *ready) {
+                for (tree, happened) in shard.take(&mut buffer) {
+                    sink(tree, happened);
+                }
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// One portion of what has happened.
+    fn take(&self, buffer: &mut [MaybeUninit<u8>]) -> Vec<(TreeId, Happened)> {
+        let mut seen = Vec::new();
+        let mut reader = Reader::new(&self.fd, buffer);
+        loop {
+            match reader.next() {
+                Ok(event) => {
+                    let name = event.file_name().map(|n| n.to_bytes().to_vec());
+                    self.see(event.wd(), event.events(), name, &mut seen);
+                }
+                Err(Errno::INTR) => continue,
+                Err(_) => break,
+            }
+            if reader.is_buffer_empty() {
+                break;
+            }
+        }
+        seen
+    }
+
+    fn see(
+        &self,
+        number: i32,
+        events: ReadFlags,
+        name: Option<Vec<u8>>,
+        seen: &mut Vec<(TreeId, Happened)>,
+    ) {
+        let mut watches = locked(self);
+        if events.contains(ReadFlags::QUEUE_OVERFLOW) {
+            seen.extend(watches.by_tree.keys().map(|tree| (*tree, Happened::Overflow)));
+            return;
+        }
+        if events.contains(ReadFlags::IGNORED) {
+            if let Some((tree, path)) = watches.by_number.remove(&number)
+                && let Some(dirs) = watches.by_tree.get_mut(&tree)
+                && dirs.get(&path) == Some(&number)
+            {
+                dirs.remove(&path);
+            }
+            return;
+        }
+        let Some((tree, dir)) = watches.by_number.get(&number) else { return };
+        let (tree, dir) = (*tree, Arc::clone(dir));
+        if events.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT) {
+            seen.push((tree, Happened::Gone(dir)));
+            return;
+        }
+        let Some(name) = name else { return };
+        let what = if events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
+            What::Made
+        } else if events.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
+            What::Removed
+        } else {
+            What::Changed
+        };
+        let is_dir = events.contains(ReadFlags::ISDIR);
+        let happened = Happened::In { dir, name: OsString::from_vec(name), what, is_dir };
+        // A storm of writes to one file is one write.
+        if seen.last().is_none_or(|(_, last)| *last != happened) {
+            seen.push((tree, happened));
+        }
+    }
+}

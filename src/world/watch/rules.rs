@@ -1,0 +1,191 @@
+//! Which directories of a worktree are watched: not those that git ignores and has nothing of, and
+//! not those that tools fill by the thousand.
+
+use std::path::{Path, PathBuf};
+
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+use super::{Failure, Kinds};
+use crate::world::index::{Hash, read};
+use crate::world::paths;
+
+/// Name of an ignore file.
+pub(super) const IGNORE: &str = ".gitignore";
+/// Directories below each other that are followed.
+const DEPTH_MAX: usize = 128;
+
+/// One ignore file.
+#[derive(Debug)]
+struct Level {
+    /// 0 for the user's, 1 for the repository's, then by depth.
+    rank: usize,
+    dir: PathBuf,
+    rules: Gitignore,
+}
+
+/// What is pruned in one worktree.
+#[derive(Debug)]
+pub(super) struct Rules {
+    root: PathBuf,
+    /// Ignore files that were met, those first that count least.
+    levels: Vec<Level>,
+    heavy: Vec<String>,
+    /// Directories that hold tracked files though they are ignored; found when first asked for.
+    tracked: Option<Vec<Vec<u8>>>,
+    index: PathBuf,
+    hash: Option<Hash>,
+}
+
+impl Rules {
+    /// Those of the worktree at `root`; `heavy` names directories that are never watched.
+    pub(super) fn new(
+        root: &Path,
+        admin: &Path,
+        common: &Path,
+        hash: Option<Hash>,
+        heavy: &[String],
+    ) -> Self {
+        let rules = GitignoreBuilder::new(root).build_global().0;
+        let mut levels = vec![Level { rank: 0, dir: root.to_owned(), rules }];
+        let exclude = file(root, &common.join("info/exclude"));
+        levels.extend(exclude.map(|rules| Level { rank: 1, dir: root.to_owned(), rules }));
+        let (root, heavy, index) = (root.to_owned(), heavy.to_vec(), admin.join("index"));
+        Self { root, levels, heavy, tracked: None, index, hash }
+    }
+
+    /// Reads the ignore file of a directory that is entered.
+    pub(super) fn enter(&mut self, dir: &Path) {
+        let rank = 2 + dir.components().count();
+        self.levels.retain(|level| level.rank != rank || level.dir != dir);
+        if let Some(rules) = file(dir, &dir.join(IGNORE)) {
+            let at = self.levels.partition_point(|level| level.rank <= rank);
+            self.levels.insert(at, Level { rank, dir: dir.to_owned(), rules });
+        }
+    }
+
+    /// Whether git ignores something in a directory that it does not ignore.
+    pub(super) fn ignores(&self, path: &Path, is_dir: bool) -> bool {
+        let known = self.levels.iter().rev().filter(|level| path.starts_with(&level.dir));
+        let mut verdicts = known.map(|level| level.rules.matched(path, is_dir));
+        verdicts.find(|verdict| !verdict.is_none()).is_some_and(|verdict| verdict.is_ignore())
+    }
+
+    /// Whether something is no part of the working tree.
+    pub(super) fn is_outside(&self, path: &Path) -> bool {
+        !path.starts_with(&self.root) || path.starts_with(self.root.join(".git"))
+    }
+
+    /// Whether a directory is worth watching.
+    pub(super) fn admits(&mut self, dir: &Path) -> bool {
+        let name = dir.file_name().unwrap_or_default();
+        if name == ".git" || self.heavy.iter().any(|heavy| name == heavy.as_str()) {
+            return false;
+        }
+        !self.ignores(dir, true) || self.holds_tracked(dir)
+    }
+
+    fn holds_tracked(&mut self, dir: &Path) -> bool {
+        let Ok(inside) = dir.strip_prefix(&self.root) else { return false };
+        let mut below = paths::to_host(inside).0;
+        below.push(b'/');
+        let tracked = self.tracked.get_or_insert_with(|| {
+            let mut paths = Vec::new();
+            let bytes = std::fs::read(&self.index).unwrap_or_default();
+            if let Some(hash) = self.hash {
+                let _tree = read::each(&bytes, hash, |entry| paths.push(entry.path.to_vec()));
+            }
+            paths
+        });
+        let at = tracked.partition_point(|path| *path < below);
+        tracked.get(at).is_some_and(|path| path.starts_with(&below))
+    }
+
+    /// Lets go of what is needed only while directories are listed.
+    pub(super) fn settle(&mut self) {
+        self.tracked = None;
+    }
+}
+
+fn file(dir: &Path, file: &Path) -> Option<Gitignore> {
+    // A link is none, as for git.
+    file.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mut builder = GitignoreBuilder::new(dir);
+    // Lines that cannot be understood are passed over, as git does.
+    let _partly = builder.add(file);
+    builder.build().ok()
+}
+
+/// Calls `watch` with a directory and then with all that are below it and admitted. Each is listed
+/// only after `watch` has returned, so that nothing made meanwhile is missed.
+pub(super) fn walk(
+    rules: &mut Rules,
+    dir: &Path,
+    watch: &mut dyn FnMut(&Path) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut waiting = vec![(dir.to_owned(), 0)];
+    while let Some((dir, depth)) = waiting.pop() {
+        match watch(&dir) {
+            Ok(()) => {}
+            // Gone again, or a link or file by now; whoever took it away is told of.
+            Err(Failure::Absent(_)) if depth > 0 => continue,
+            Err(failure) => return Err(failure),
+        }
+        rules.enter(&dir);
+        if depth == DEPTH_MAX {
+            continue;
+        }
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) && rules.admits(&entry.path()) {
+                waiting.push((entry.path(), depth + 1));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a change of something in a worktree's git directory is about.
+pub(super) fn kind_of_admin(name: &[u8]) -> Kinds {
+    match name {
+        b"HEAD" | b"logs" => Kinds::HEAD,
+        b"index" => Kinds::INDEX,
+        b"MERGE_HEAD" | b"CHERRY_PICK_HEAD" | b"REVERT_HEAD" | b"BISECT_LOG" | b"rebase-merge"
+        | b"rebase-apply" | b"sequencer" => Kinds::OPERATION,
+        _ => Kinds::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walked(root: &Path) -> Vec<String> {
+        let heavy = ["node_modules".to_owned()];
+        let mut rules = Rules::new(root, &root.join(".git"), &root.join(".git"), None, &heavy);
+        let mut seen = Vec::new();
+        walk(&mut rules, root, &mut |dir| {
+            seen.push(dir.strip_prefix(root).expect("below").display().to_string());
+            Ok(())
+        })
+        .expect("walked");
+        seen.sort();
+        seen
+    }
+
+    #[test]
+    fn what_git_ignores_is_pruned_and_what_it_takes_back_is_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path();
+        for name in
+            [".git/x", "a/b", "a/out", "out", "node_modules/p", "keep/out", "a/out2", "excluded/y"]
+        {
+            std::fs::create_dir_all(root.join(name)).expect("made");
+        }
+        std::fs::create_dir_all(root.join(".git/info")).expect("made");
+        std::fs::write(root.join(".git/info/exclude"), "excluded\n").expect("written");
+        std::fs::write(root.join(".gitignore"), "out/\n*.log\n").expect("written");
+        std::fs::write(root.join("keep/.gitignore"), "!out/\n").expect("written");
+        std::fs::write(root.join("a/.gitignore"), "/out2\n").expect("written");
+        std::os::unix::fs::symlink("..", root.join("a/b/loop")).expect("linked");
+        assert_eq!(walked(root), ["", "a", "a/b", "keep", "keep/out"]);
+    }
+}

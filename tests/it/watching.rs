@@ -1,0 +1,294 @@
+//! What environments look like, and that changes are told: at once, of those that live, and at no
+//! cost for those that do not.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::api::{call, connect};
+use crate::glance::started;
+use crate::support::{Bench, Daemon, PATIENCE, wait_for};
+
+/// The daemon's own counts.
+fn counts(bench: &Bench) -> Value {
+    let (status, info) = call(bench, "GET", "/v1/daemon", "", "");
+    assert_eq!(status, 200, "{info}");
+    info["watching"].clone()
+}
+
+fn count(bench: &Bench, name: &str) -> u64 {
+    counts(bench)[name].as_u64().unwrap_or_else(|| panic!("{name}: {}", counts(bench)))
+}
+
+/// An open stream of changes.
+struct Stream(BufReader<UnixStream>);
+
+impl Stream {
+    fn open(bench: &Bench, query: &str, headers: &str) -> Self {
+        let mut stream = connect(bench);
+        let request = format!(
+            "GET /v1/events?watch=true{query} HTTP/1.1\r\nhost: x\r\n\
+             accept: text/event-stream\r\n{headers}\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("sent");
+        Self(BufReader::new(stream))
+    }
+
+    /// The next change of an environment.
+    fn change(&mut self) -> Value {
+        let mut line = String::new();
+        let until = Instant::now() + PATIENCE;
+        loop {
+            line.clear();
+            assert!(Instant::now() < until, "no change was told");
+            assert_ne!(self.0.read_line(&mut line).expect("a line in time"), 0, "hung up");
+            let data = line.strip_prefix("data: ").and_then(|d| serde_json::from_str(d).ok());
+            if let Some(data) = data.filter(|d: &Value| d["kind"] == "environment.changed") {
+                return data;
+            }
+        }
+    }
+
+    fn await_change(&mut self, id: &str, kind: &str) -> Value {
+        loop {
+            let change = self.change();
+            let kinds = change["changes"].as_array().expect("kinds");
+            if change["environment"] == id && kinds.iter().any(|k| k == kind) {
+                return change;
+            }
+        }
+    }
+}
+
+fn status(bench: &Bench, id: &str) -> Value {
+    bench.ok(&["status", id])
+}
+
+fn await_watched(bench: &Bench, worktrees: u64) {
+    wait_for("watching", || counts(bench)["stages"]["on"].as_u64() == Some(worktrees));
+}
+
+#[test]
+fn a_status_says_what_git_says() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 5);
+    let _daemon = Daemon::start(&bench);
+    let at = bench.new_env("demo", &repo, &[]);
+    let clean = status(&bench, "demo");
+    assert_eq!((clean["clean"].as_bool(), clean["branch"].as_str()), (Some(true), Some("gk/demo")));
+    assert_eq!(
+        (clean["ahead_of_base"].as_u64(), clean["behind_base"].as_u64()),
+        (Some(0), Some(0))
+    );
+    bench.write(&at.join("new"), "work\n");
+    bench.git(&at, &["add", "new"]);
+    bench.git(&at, &["commit", "-q", "-m", "work"]);
+    bench.git(&repo, &["commit", "-q", "--allow-empty", "-m", "elsewhere"]);
+    bench.write(&at.join("new"), "work\nand more\n");
+    bench.write(&at.join("untracked/file"), "x");
+    bench.git(&at, &["checkout", "-q", "--detach"]);
+    crate::support::pass(std::time::Duration::from_millis(2_100));
+    let found = status(&bench, "demo");
+    assert_eq!(found["detached"], true, "{found:#}");
+    assert_eq!(
+        (found["ahead_of_base"].as_u64(), found["behind_base"].as_u64()),
+        (Some(1), Some(1))
+    );
+    assert_eq!((found["modified"].as_u64(), found["untracked"].as_u64()), (Some(1), Some(1)));
+    assert_eq!(
+        (found["insertions"].as_u64(), found["lines_complete"].as_bool()),
+        (Some(1), Some(false))
+    );
+    assert_eq!(found["changes"], "~1 ?1");
+    let diff = bench.ok(&["diff", "demo"]);
+    assert!(diff["patch"].as_str().is_some_and(|p| p.contains("+and more")), "{diff:#}");
+    assert_eq!(diff["untracked"][0], "untracked/");
+    let cut = bench.ok(&["diff", "demo", "--bytes", "100"]);
+    assert_eq!(
+        (cut["truncated"].as_bool(), diff["truncated"].as_bool()),
+        (Some(true), Some(false))
+    );
+    let listed = bench.ok(&["ls"]);
+    assert_eq!(listed[0]["known"]["changes"], "~1 ?1");
+}
+
+#[test]
+fn errors_of_a_status_are_told_apart() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 2);
+    let _daemon = Daemon::start(&bench);
+    assert_eq!(bench.refused(&["status", "nobody"]).1["code"], "environment_not_found");
+    let at = bench.new_env("demo", &repo, &[]);
+    let aside = bench.path("aside");
+    std::fs::rename(&at, &aside).expect("moved");
+    assert_eq!(bench.refused(&["status", "demo"]).1["code"], "path_not_found");
+    let all = bench.ok(&["status"]);
+    assert_eq!(all[0]["error"]["code"], "path_not_found", "{all:#}");
+    std::fs::rename(&aside, &at).expect("moved back");
+    std::fs::rename(at.join(".git"), bench.path("pointer")).expect("moved");
+    crate::support::pass(std::time::Duration::from_millis(2_100));
+    assert_eq!(bench.refused(&["status", "demo"]).1["code"], "not_git_repo");
+    std::fs::rename(bench.path("pointer"), at.join(".git")).expect("moved back");
+    bench.ok(&["rm", "demo"]);
+    assert_eq!(bench.refused(&["status", "demo"]).1["code"], "environment_destroyed");
+    assert_eq!(bench.refused(&["diff", "demo"]).1["code"], "environment_destroyed");
+}
+
+#[test]
+fn changes_are_told_and_an_unchanged_environment_costs_nothing() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 5);
+    bench.write(&repo.join(".gitignore"), "node_modules/\n*.log\n");
+    bench.write(&repo.join("file1"), "first\n");
+    bench.commit(&repo, "ignores");
+    let _daemon = Daemon::start(&bench);
+    let at = bench.new_env("demo", &repo, &[]);
+    bench.new_env("other", &repo, &[]);
+    bench.ok(&["status"]);
+    assert_eq!(count(&bench, "begun"), 0, "reading starts no watch");
+    let mut stream = Stream::open(&bench, "", "");
+    await_watched(&bench, 2);
+    bench.ok(&["status"]);
+    let (processes, computed) = (started(&bench), count(&bench, "statuses_computed"));
+    for _ in 0..5 {
+        assert_eq!(bench.ok(&["status"])[0]["status"]["clean"], true);
+    }
+    assert_eq!((started(&bench), count(&bench, "statuses_computed")), (processes, computed));
+
+    // What git ignores is no change, and what is pruned is not even watched.
+    let watches = count(&bench, "watches");
+    bench.write(&at.join("node_modules/package/file.js"), "x");
+    bench.write(&at.join("debug.log"), "x");
+    bench.write(&at.join("file1"), "changed\n");
+    stream.await_change("demo", "files");
+    assert_eq!(count(&bench, "watches"), watches);
+    assert_eq!(status(&bench, "demo")["changes"], "~1", "the truth at once");
+    assert_eq!(count(&bench, "statuses_computed"), computed + 1, "one change, one look");
+
+    // A directory made with all that is in it; each name is seen afterwards as well.
+    bench.write(&at.join("a/b/c/d"), "x");
+    stream.await_change("demo", "files");
+    bench.write(&at.join("a/b/c/e"), "x");
+    stream.await_change("demo", "files");
+    bench.git(&at, &["add", "-A"]);
+    stream.await_change("demo", "index");
+    assert_eq!(status(&bench, "demo")["changes"], "+2 ~1");
+    bench.git(&at, &["commit", "-q", "-m", "work"]);
+    stream.await_change("demo", "head");
+    assert_eq!(status(&bench, "demo")["ahead_of_base"], 1);
+    bench.git(&at, &["switch", "-q", "-c", "elsewhere"]);
+    stream.await_change("demo", "head");
+    assert_eq!(status(&bench, "demo")["branch"], "elsewhere");
+    // The base moves on: that is news for both, by way of the refs that they share.
+    bench.git(&repo, &["commit", "-q", "--allow-empty", "-m", "more"]);
+    stream.await_change("other", "refs");
+    assert_eq!(status(&bench, "other")["behind_base"], 1);
+}
+
+#[test]
+fn what_is_taken_away_is_not_watched_and_comes_back_to_no_one() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let _daemon = Daemon::start(&bench);
+    let at = bench.new_env("demo", &repo, &[]);
+    let mut stream = Stream::open(&bench, "", "");
+    await_watched(&bench, 1);
+    bench.ok(&["rm", "demo"]);
+    await_watched_none(&bench);
+    bench.ok(&["restore", "demo"]);
+    await_watched(&bench, 1);
+    bench.write(&at.join("new"), "x");
+    let change = stream.await_change("demo", "files");
+    assert_eq!(change["incarnation"], 2, "the new life, at the old place");
+    drop(stream);
+    await_watched_none(&bench);
+}
+
+fn await_watched_none(bench: &Bench) {
+    wait_for("nothing watched", || {
+        let counts = counts(bench);
+        (counts["worktrees"].as_u64(), counts["watches"].as_u64()) == (Some(0), Some(0))
+    });
+}
+
+/// The crash that this project began with: an app polled the status of some 300 worktrees that were
+/// destroyed, and every poll made a watcher for each.
+#[test]
+fn polling_the_destroyed_costs_nothing_and_brings_nothing_back() {
+    const DESTROYED: usize = 300;
+    let bench = Bench::new();
+    let repo = bench.repo("project", 1);
+    let _daemon = Daemon::start(&bench);
+    let _stream = Stream::open(&bench, "", "");
+    for n in 0..DESTROYED {
+        let body = serde_json::json!({ "id": format!("env{n}"), "repo": repo }).to_string();
+        let (status, made) = call(&bench, "POST", "/v1/environments?wait=60", "", &body);
+        assert_eq!((status, &made["phase"]), (200, &Value::from("ready")), "{made:#}");
+        let path = format!("/v1/environments/env{n}?wait=60");
+        assert_eq!(call(&bench, "DELETE", &path, "", "").0, 200);
+    }
+    bench.drain();
+    await_watched_none(&bench);
+    let before = (started(&bench), count(&bench, "begun"), names(&bench.data().join("worktrees")));
+    for _ in 0..5 {
+        for n in 0..DESTROYED {
+            let path = format!("/v1/environments/env{n}/status");
+            let (status, error) = call(&bench, "GET", &path, "", "");
+            assert_eq!((status, &error["code"]), (410, &Value::from("environment_destroyed")));
+        }
+        assert_eq!(call(&bench, "GET", "/v1/status", "", ""), (200, serde_json::json!([])));
+    }
+    let after = (started(&bench), count(&bench, "begun"), names(&bench.data().join("worktrees")));
+    assert_eq!(before, after, "processes, watchers, directories");
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_lease_watches_and_who_comes_back_is_told_what_was_missed() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let _daemon = Daemon::start(&bench);
+    let at = bench.new_env("demo", &repo, &[]);
+    let lease = bench.ok(&["lease", "demo", "--for", "1h"]);
+    await_watched(&bench, 1);
+    let seq = bench.ok(&["ls"])[0]["seq"].as_u64().expect("a seq");
+    let mut stream = Stream::open(&bench, "", "");
+    bench.write(&at.join("new"), "x");
+    stream.await_change("demo", "files");
+    drop(stream);
+    let mut again = Stream::open(&bench, "&environment=demo", &format!("last-event-id: {seq}\r\n"));
+    again.await_change("demo", "files");
+    drop(again);
+    bench.ok(&["release", lease["id"].as_str().expect("an id")]);
+    await_watched_none(&bench);
+}
+
+#[test]
+fn a_root_that_goes_away_is_seen_and_not_waited_for() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let _daemon = Daemon::start(&bench);
+    let at = bench.new_env("demo", &repo, &[]);
+    let mut stream = Stream::open(&bench, "", "");
+    await_watched(&bench, 1);
+    std::fs::rename(&at, bench.path("aside")).expect("moved");
+    stream.await_change("demo", "anything");
+    wait_for("absence", || counts(&bench)["stages"]["absent"].as_u64() == Some(1));
+    assert_eq!(bench.refused(&["status", "demo"]).1["code"], "path_not_found");
+    std::fs::rename(bench.path("aside"), &at).expect("moved back");
+    // Somebody asks again.
+    let _another = Stream::open(&bench, "&environment=demo", "");
+    await_watched(&bench, 1);
+    bench.write(&at.join("new"), "x");
+    stream.await_change("demo", "files");
+}
