@@ -5,32 +5,20 @@
 //! quiet for 75 ms, 500 ms at most. A tree is set up only while the gate lets it, under the lock
 //! under which it is taken down: what is dropped once stays dropped.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::rules::{IGNORE, Rules, kind_of_admin, walk};
-use super::{Backend, Budget, Failure, Happened, Key, Kinds, Sink, TreeId, What, limits};
+use super::rules::{Rules, walk};
+use super::tree::{About, LOGS, Tree, Worktree};
+use super::{Backend, Budget, Failure, Happened, Key, Kinds, Sink, TreeId, limits};
 use crate::core::Environment;
 use crate::world::index::Hash;
 use crate::world::{marker, paths};
 
-/// Quiet after which a change is told.
-const QUIET: Duration = Duration::from_millis(75);
-/// Longest that a change is kept back.
-const LATEST: Duration = Duration::from_millis(500);
-/// New directories that wait to be listed; more and the whole tree is walked again.
-const PENDING_MAX: usize = 1_024;
 /// New directories of one tree that are listed before another has its turn.
 const TURN: usize = 64;
-/// Refs that are told by name at once.
-const REFS_MAX: usize = 64;
-
-/// Where git notes each move of HEAD, in a worktree's git directory.
-const LOGS: &str = "logs";
 
 /// Whether one life of an environment may be watched right now.
 pub type Gate = Box<dyn Fn(&Key) -> bool + Send + Sync>;
@@ -64,33 +52,6 @@ pub struct Counts {
     pub begun: u64,
     /// Times that the system dropped news.
     pub overflows: u64,
-}
-
-#[derive(Debug)]
-struct Worktree {
-    key: Key,
-    root: PathBuf,
-    admin: PathBuf,
-    common: PathBuf,
-    identity: (u64, u64),
-}
-
-#[derive(Debug)]
-enum About {
-    Worktree(Worktree),
-    Refs(PathBuf, BTreeSet<Key>),
-}
-
-#[derive(Debug)]
-struct Tree {
-    about: About,
-    rules: Option<Rules>,
-    pending: VecDeque<PathBuf>,
-    /// Everything has to be walked again.
-    again: bool,
-    kinds: Kinds,
-    refs: Option<BTreeSet<String>>,
-    since: Option<(Instant, Instant)>,
 }
 
 #[derive(Debug, Default)]
@@ -235,10 +196,7 @@ impl Hub {
 
     fn enter(trees: &mut Trees, about: About) -> TreeId {
         trees.begun += 1;
-        let (pending, kinds) = (VecDeque::new(), Kinds::default());
-        let tree =
-            Tree { about, rules: None, pending, again: false, kinds, refs: None, since: None };
-        trees.by_id.insert(trees.begun, tree);
+        trees.by_id.insert(trees.begun, Tree::new(about));
         trees.begun
     }
 
@@ -525,160 +483,5 @@ fn identity(root: &Path) -> Result<(u64, u64), Failure> {
     match marker::identity(root) {
         Ok(Some(found)) => Ok(found),
         _ => Err(Failure::Absent(root.to_owned())),
-    }
-}
-
-impl Tree {
-    fn mark(&mut self, kinds: Kinds) {
-        self.kinds = self.kinds.and(kinds);
-    }
-
-    fn is_growing(&self) -> bool {
-        let ready = self.rules.is_some() || matches!(self.about, About::Refs(..));
-        ready && (self.again || !self.pending.is_empty())
-    }
-
-    /// When what has gathered is to be told.
-    fn due(&self) -> Option<Instant> {
-        let (first, last) = self.since?;
-        Some((last + QUIET).min(first + LATEST))
-    }
-
-    fn tell(&mut self) -> Option<Signal> {
-        self.since = None;
-        let kinds = std::mem::take(&mut self.kinds);
-        let refs = self.refs.take();
-        match &self.about {
-            About::Worktree(w) => {
-                (!kinds.is_empty()).then(|| Signal::Changed(w.key.clone(), kinds))
-            }
-            About::Refs(common, _) => {
-                let named = refs.filter(|_| kinds == Kinds::REFS);
-                let named = named.map(|refs| refs.into_iter().collect());
-                Some(Signal::Refs(common.clone(), named))
-            }
-        }
-    }
-
-    /// Takes in one piece of news; whether it counts.
-    fn note(&mut self, happened: &Happened) -> bool {
-        match happened {
-            Happened::Overflow => {
-                self.again = true;
-                self.mark(Kinds::ANYTHING);
-                true
-            }
-            Happened::Gone(dir) => {
-                let own = match &self.about {
-                    About::Worktree(w) => **dir == *w.root || **dir == *w.admin,
-                    About::Refs(common, _) => **dir == *common,
-                };
-                if own {
-                    self.mark(Kinds::ANYTHING.and(Kinds::HEAD));
-                }
-                own
-            }
-            Happened::In { dir, name, what, is_dir } => match &self.about {
-                About::Refs(common, _) => {
-                    let common = common.clone();
-                    self.note_ref(&common, dir, name, *what, *is_dir)
-                }
-                About::Worktree(w) if **dir == *w.admin => {
-                    let kinds = kind_of_admin(name.as_bytes());
-                    if name == LOGS && *what == What::Made {
-                        self.pending.push_back(dir.join(name));
-                    }
-                    self.mark(kinds);
-                    !kinds.is_empty()
-                }
-                About::Worktree(w) if dir.starts_with(&w.admin) => {
-                    let counts = name == "HEAD";
-                    if counts {
-                        self.mark(Kinds::HEAD);
-                    }
-                    counts
-                }
-                About::Worktree(w) => {
-                    let is_root = **dir == *w.root;
-                    self.note_file(is_root, dir, name, *what, *is_dir)
-                }
-            },
-        }
-    }
-
-    fn note_file(
-        &mut self,
-        is_root: bool,
-        dir: &Path,
-        name: &OsStr,
-        what: What,
-        is_dir: bool,
-    ) -> bool {
-        if is_root && name == ".git" {
-            self.mark(Kinds::ANYTHING.and(Kinds::HEAD));
-            return true;
-        }
-        if name == IGNORE {
-            self.again = true;
-            self.mark(Kinds::FILES);
-            return true;
-        }
-        if is_dir {
-            // A directory's own attributes are no change of the worktree.
-            if what == What::Changed {
-                return false;
-            }
-            if what == What::Made {
-                if self.pending.len() < PENDING_MAX {
-                    self.pending.push_back(dir.join(name));
-                } else {
-                    self.again = true;
-                }
-            }
-        }
-        // Once something counts, what else happens until it is told makes no difference.
-        if self.kinds == Kinds::default() {
-            let ignored = |rules: &Rules| rules.ignores(&dir.join(name), is_dir);
-            if self.rules.as_ref().is_some_and(ignored) {
-                return what == What::Made && is_dir;
-            }
-        }
-        self.mark(Kinds::FILES);
-        true
-    }
-
-    fn note_ref(
-        &mut self,
-        common: &Path,
-        dir: &Path,
-        name: &OsStr,
-        what: What,
-        is_dir: bool,
-    ) -> bool {
-        let bytes = name.as_bytes();
-        if bytes.ends_with(b".lock") {
-            return false;
-        }
-        if dir == common {
-            // What else is there, such as `FETCH_HEAD`, says nothing of its own.
-            let counts = matches!(bytes, b"packed-refs" | b"refs");
-            if counts {
-                self.mark(Kinds::REFS.and(Kinds::ANYTHING));
-            }
-            return counts;
-        }
-        if is_dir && what == What::Made && self.pending.len() < PENDING_MAX {
-            self.pending.push_back(dir.join(name));
-        }
-        let path = dir.join(name);
-        let Ok(name) = path.strip_prefix(common) else { return false };
-        let refs = self.refs.get_or_insert_default();
-        if is_dir || refs.len() >= REFS_MAX {
-            self.mark(Kinds::REFS.and(Kinds::ANYTHING));
-        } else {
-            refs.insert(name.to_string_lossy().into_owned());
-            self.mark(Kinds::REFS);
-        }
-        true
     }
 }

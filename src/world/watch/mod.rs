@@ -11,6 +11,7 @@ mod inotify;
 mod limits;
 mod portable;
 mod rules;
+mod tree;
 
 #[cfg(test)]
 mod conformance;

@@ -1,0 +1,212 @@
+//! One tree: what is gathered of it until it is told, and what of its news counts at all.
+//!
+//! Holds no watch and reads no file; what has to be looked at is noted for the hub.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::hub::Signal;
+use super::rules::{IGNORE, Rules, kind_of_admin};
+use super::{Happened, Key, Kinds, What};
+
+/// Quiet after which a change is told.
+const QUIET: Duration = Duration::from_millis(75);
+/// Longest that a change is kept back.
+const LATEST: Duration = Duration::from_millis(500);
+/// New directories that wait to be listed; more and the whole tree is walked again.
+const PENDING_MAX: usize = 1_024;
+/// Refs that are told by name at once.
+const REFS_MAX: usize = 64;
+/// Where git notes each move of HEAD, in a worktree's git directory.
+pub(super) const LOGS: &str = "logs";
+
+#[derive(Debug)]
+pub(super) struct Worktree {
+    pub(super) key: Key,
+    pub(super) root: PathBuf,
+    pub(super) admin: PathBuf,
+    pub(super) common: PathBuf,
+    pub(super) identity: (u64, u64),
+}
+
+#[derive(Debug)]
+pub(super) enum About {
+    Worktree(Worktree),
+    Refs(PathBuf, BTreeSet<Key>),
+}
+
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub(super) about: About,
+    pub(super) rules: Option<Rules>,
+    pub(super) pending: VecDeque<PathBuf>,
+    /// Everything has to be walked again.
+    pub(super) again: bool,
+    pub(super) kinds: Kinds,
+    pub(super) refs: Option<BTreeSet<String>>,
+    pub(super) since: Option<(Instant, Instant)>,
+}
+
+impl Tree {
+    /// A tree that nothing is known of yet.
+    pub(super) fn new(about: About) -> Self {
+        let (pending, kinds) = (VecDeque::new(), Kinds::default());
+        Self { about, rules: None, pending, again: false, kinds, refs: None, since: None }
+    }
+
+    pub(super) fn mark(&mut self, kinds: Kinds) {
+        self.kinds = self.kinds.and(kinds);
+    }
+
+    pub(super) fn is_growing(&self) -> bool {
+        let ready = self.rules.is_some() || matches!(self.about, About::Refs(..));
+        ready && (self.again || !self.pending.is_empty())
+    }
+
+    /// When what has gathered is to be told.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let (first, last) = self.since?;
+        Some((last + QUIET).min(first + LATEST))
+    }
+
+    pub(super) fn tell(&mut self) -> Option<Signal> {
+        self.since = None;
+        let kinds = std::mem::take(&mut self.kinds);
+        let refs = self.refs.take();
+        match &self.about {
+            About::Worktree(w) => {
+                (!kinds.is_empty()).then(|| Signal::Changed(w.key.clone(), kinds))
+            }
+            About::Refs(common, _) => {
+                let named = refs.filter(|_| kinds == Kinds::REFS);
+                let named = named.map(|refs| refs.into_iter().collect());
+                Some(Signal::Refs(common.clone(), named))
+            }
+        }
+    }
+
+    /// Takes in one piece of news; whether it counts.
+    pub(super) fn note(&mut self, happened: &Happened) -> bool {
+        match happened {
+            Happened::Overflow => {
+                self.again = true;
+                self.mark(Kinds::ANYTHING);
+                true
+            }
+            Happened::Gone(dir) => {
+                let own = match &self.about {
+                    About::Worktree(w) => **dir == *w.root || **dir == *w.admin,
+                    About::Refs(common, _) => **dir == *common,
+                };
+                if own {
+                    self.mark(Kinds::ANYTHING.and(Kinds::HEAD));
+                }
+                own
+            }
+            Happened::In { dir, name, what, is_dir } => match &self.about {
+                About::Refs(common, _) => {
+                    let common = common.clone();
+                    self.note_ref(&common, dir, name, *what, *is_dir)
+                }
+                About::Worktree(w) if **dir == *w.admin => {
+                    let kinds = kind_of_admin(name.as_bytes());
+                    if name == LOGS && *what == What::Made {
+                        self.pending.push_back(dir.join(name));
+                    }
+                    self.mark(kinds);
+                    !kinds.is_empty()
+                }
+                About::Worktree(w) if dir.starts_with(&w.admin) => {
+                    let counts = name == "HEAD";
+                    if counts {
+                        self.mark(Kinds::HEAD);
+                    }
+                    counts
+                }
+                About::Worktree(w) => {
+                    let is_root = **dir == *w.root;
+                    self.note_file(is_root, dir, name, *what, *is_dir)
+                }
+            },
+        }
+    }
+
+    fn note_file(
+        &mut self,
+        is_root: bool,
+        dir: &Path,
+        name: &OsStr,
+        what: What,
+        is_dir: bool,
+    ) -> bool {
+        if is_root && name == ".git" {
+            self.mark(Kinds::ANYTHING.and(Kinds::HEAD));
+            return true;
+        }
+        if name == IGNORE {
+            self.again = true;
+            self.mark(Kinds::FILES);
+            return true;
+        }
+        if is_dir {
+            // A directory's own attributes are no change of the worktree.
+            if what == What::Changed {
+                return false;
+            }
+            if what == What::Made {
+                if self.pending.len() < PENDING_MAX {
+                    self.pending.push_back(dir.join(name));
+                } else {
+                    self.again = true;
+                }
+            }
+        }
+        // Once something counts, what else happens until it is told makes no difference.
+        if self.kinds == Kinds::default() {
+            let ignored = |rules: &Rules| rules.ignores(&dir.join(name), is_dir);
+            if self.rules.as_ref().is_some_and(ignored) {
+                return what == What::Made && is_dir;
+            }
+        }
+        self.mark(Kinds::FILES);
+        true
+    }
+
+    fn note_ref(
+        &mut self,
+        common: &Path,
+        dir: &Path,
+        name: &OsStr,
+        what: What,
+        is_dir: bool,
+    ) -> bool {
+        let bytes = name.as_bytes();
+        if bytes.ends_with(b".lock") {
+            return false;
+        }
+        if dir == common {
+            // What else is there, such as `FETCH_HEAD`, says nothing of its own.
+            let counts = matches!(bytes, b"packed-refs" | b"refs");
+            if counts {
+                self.mark(Kinds::REFS.and(Kinds::ANYTHING));
+            }
+            return counts;
+        }
+        if is_dir && what == What::Made && self.pending.len() < PENDING_MAX {
+            self.pending.push_back(dir.join(name));
+        }
+        let path = dir.join(name);
+        let Ok(name) = path.strip_prefix(common) else { return false };
+        let refs = self.refs.get_or_insert_default();
+        if is_dir || refs.len() >= REFS_MAX {
+            self.mark(Kinds::REFS.and(Kinds::ANYTHING));
+        } else {
+            refs.insert(name.to_string_lossy().into_owned());
+            self.mark(Kinds::REFS);
+        }
+        true
+    }
+}
