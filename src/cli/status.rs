@@ -1,14 +1,19 @@
 //! The verbs that show what environments look like: status, also live, and diff.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use http_body_util::BodyExt as _;
 use hyper::Method;
 
 use super::args::Global;
-use super::client::Client;
+use super::client::{Client, Failed};
 use super::render;
 use super::verbs::{Done, NOTHING, encode, show_one};
 use crate::api::status::{DiffView, StatusEntry, StatusView};
+use crate::api::types::DaemonView;
+use crate::core::{Code, Fault};
 
 pub(super) async fn status(global: &Global, id: Option<&str>) -> Done {
     let mut client = Client::connect(global).await?;
@@ -24,10 +29,50 @@ pub(super) async fn status(global: &Global, id: Option<&str>) -> Done {
     show_one(global, &found, &full(&found))
 }
 
-pub(super) async fn fetch_all(
-    client: &mut Client,
-) -> Result<Vec<StatusEntry>, super::client::Failed> {
+async fn fetch_all(client: &mut Client) -> Result<Vec<StatusEntry>, Failed> {
     client.call(Method::GET, "/v1/status", NOTHING).await
+}
+
+/// How long news are gathered before they are shown.
+const GATHER: Duration = Duration::from_millis(50);
+/// How often the ages are shown anew.
+const REFRESH: Duration = Duration::from_secs(10);
+
+/// Shows the table again whenever something changes, until it is interrupted or the daemon ends.
+/// On a terminal in place; else one table (or, as JSON, one line) after the other.
+pub(super) async fn watch(global: &Global, id: Option<&str>) -> Done {
+    let mut client = Client::connect(global).await?;
+    let daemon: DaemonView = client.call(Method::GET, "/v1/daemon", NOTHING).await?;
+    let only = id.map(|id| format!("&environment={}", encode(id))).unwrap_or_default();
+    let path = format!("/v1/events?watch=true&since={}{only}", daemon.seq);
+    let stream = client.send(Method::GET, &path, &[], None).await?;
+    if !stream.status().is_success() {
+        super::client::read(stream).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut news = stream.into_body();
+    let live = std::io::stdout().is_terminal() && !global.json;
+    loop {
+        // The daemon hangs up on those that are silent for long.
+        let mut client = Client::connect(global).await?;
+        let mut all = fetch_all(&mut client).await?;
+        all.retain(|entry| id.is_none_or(|id| entry.id == id));
+        if live {
+            // Home, and then line by line over what was there.
+            let lines = table(&all).lines().fold(String::new(), |t, line| t + line + "\x1b[K\n");
+            render::out(&format!("\x1b[H{lines}\x1b[J"));
+        } else {
+            show_one(global, &all, &table(&all))?;
+        }
+        let limit = if live { REFRESH } else { Duration::MAX };
+        let heard = tokio::time::timeout(limit, news.frame()).await;
+        if matches!(heard, Ok(None | Some(Err(_)))) {
+            let hint = "`groundskeeper status --watch` again";
+            let fault = Fault::new(Code::DaemonUnreachable, "the daemon has ended", hint);
+            return Err(fault.into());
+        }
+        while let Ok(Some(Ok(_))) = tokio::time::timeout(GATHER, news.frame()).await {}
+    }
 }
 
 pub(super) async fn diff(global: &Global, id: &str, head: bool, bytes: Option<u32>) -> Done {

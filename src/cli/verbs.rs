@@ -98,6 +98,7 @@ async fn ask(global: &Global, verb: Verb) -> Done {
         Verb::New(wanted) => new(global, wanted).await,
         Verb::Ls { all } => ls(global, all).await,
         Verb::Show { id } => show(global, &id).await,
+        Verb::Status { id, watch: true } => status::watch(global, id.as_deref()).await,
         Verb::Status { id, .. } => status::status(global, id.as_deref()).await,
         Verb::Diff { id, head, bytes } => status::diff(global, &id, head, bytes).await,
         Verb::Rm { id, dry_run: true, .. } => inside::evidence(global, &id).await,

@@ -146,7 +146,11 @@ fn kill_at(point: &str, times: u32) -> bool {
     let armed = format!("{point}:{times}");
     let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", &armed)]);
     let acknowledged = main_job(&bench, &repo);
-    let died = daemon.is_dead();
+    // Its connections close a little before the process is gone.
+    let died = !quiet(&bench, &["ls"]);
+    if died {
+        wait_for("the end of a killed daemon", || daemon.is_dead());
+    }
     daemon.kill();
     rest_and_check(&bench, &repo, &acknowledged);
     died

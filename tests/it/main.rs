@@ -4,6 +4,7 @@ mod support;
 
 mod api;
 mod checkout;
+mod differential;
 mod glance;
 mod hard;
 mod hooks;

@@ -291,7 +291,18 @@ impl Daemon {
 
     pub(crate) fn start_with(bench: &Bench, env: &[(&str, &str)]) -> Self {
         let mut command = bench.command(&["daemon"]);
-        command.envs(env.iter().copied()).stdout(Stdio::piped());
+        command.envs(env.iter().copied());
+        Self::launch(bench, command, env.is_empty())
+    }
+
+    /// One that is started by another program.
+    pub(crate) fn of(bench: &Bench, mut command: Command) -> Self {
+        bench.isolate(&mut command);
+        Self::launch(bench, command, true)
+    }
+
+    fn launch(bench: &Bench, mut command: Command, must_start: bool) -> Self {
+        command.stdout(Stdio::piped());
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -303,7 +314,7 @@ impl Daemon {
         BufReader::new(stdout).read_line(&mut line).expect("read");
         if !line.starts_with("GROUNDSKEEPER_READY:") {
             let said = std::fs::read_to_string(bench.path("daemon.err")).unwrap_or_default();
-            assert!(!env.is_empty(), "it did not start: {said}");
+            assert!(!must_start, "it did not start: {said}");
         }
         Self { child }
     }

@@ -214,6 +214,49 @@ fn await_watched_none(bench: &Bench) {
     });
 }
 
+/// A daemon in a namespace of its own, where the system allows no more than this.
+fn limited(bench: &Bench, which: &str, most: u32) -> Daemon {
+    let lower = format!("echo {most} > /proc/sys/user/{which} && exec \"$@\"");
+    let data = bench.data();
+    let prefix = ["--user", "--map-root-user", "sh", "-c", &lower, "sh"];
+    let mut command = std::process::Command::new("unshare");
+    command.args(prefix).arg(crate::support::PROGRAM).arg("--data-dir").arg(data).arg("daemon");
+    Daemon::of(bench, command)
+}
+
+#[test]
+fn a_limit_of_the_system_is_said_once_and_makes_no_storm() {
+    for (which, most) in [("max_inotify_watches", 30), ("max_inotify_instances", 0)] {
+        let bench = Bench::new();
+        let repo = bench.repo("project", 3);
+        for n in 0..50 {
+            bench.write(&repo.join(format!("folder{n}/file")), "x");
+        }
+        bench.commit(&repo, "folders");
+        let _daemon = limited(&bench, which, most);
+        let at = bench.new_env("demo", &repo, &[]);
+        let _stream = Stream::open(&bench, "", "");
+        wait_for(which, || counts(&bench)["stages"]["polling"].as_u64() == Some(1));
+        let begun = count(&bench, "begun");
+        assert_eq!((count(&bench, "worktrees"), count(&bench, "watches")), (0, 0), "freed");
+        for n in 0..20 {
+            bench.write(&at.join(format!("new{n}")), "x");
+            bench.ok(&["ls"]);
+        }
+        assert_eq!((count(&bench, "begun"), count(&bench, "degraded")), (begun, 1), "{which}");
+        assert_eq!(status(&bench, "demo")["untracked"], 20, "asking still tells the truth");
+        let doctor = bench.gk(&["doctor"]).1;
+        let check = doctor.as_array().and_then(|all| all.iter().find(|c| c["name"] == "watching"));
+        let check = check.expect("a check");
+        assert_eq!(
+            (check["status"].as_str(), &check["metrics"]["degraded"]),
+            (Some("warn"), &1.into())
+        );
+        let said = std::fs::read_to_string(bench.path("daemon.err")).expect("a log");
+        assert_eq!(said.matches("polled instead of watched").count(), 1, "{said}");
+    }
+}
+
 /// The crash that this project began with: an app polled the status of some 300 worktrees that were
 /// destroyed, and every poll made a watcher for each.
 #[test]

@@ -87,7 +87,7 @@ impl Hub {
     /// # Errors
     /// When the backend or a thread cannot be started.
     pub fn start(
-        make: impl FnOnce(Sink) -> std::io::Result<Box<dyn Backend>>,
+        make: impl FnOnce(Sink) -> Box<dyn Backend>,
         budget: Budget,
         heavy: Vec<String>,
         gate: Gate,
@@ -101,7 +101,7 @@ impl Hub {
                 hub.see(tree, &happened);
             }
         });
-        let backend = make(sink)?;
+        let backend = make(sink);
         let (trees, news) = (Mutex::default(), Condvar::new());
         let hub = Arc::new(Self { backend, trees, news, gate, signals, budget, heavy });
         *weak.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&hub);

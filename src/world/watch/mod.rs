@@ -154,14 +154,16 @@ impl Kinds {
 /// One life of an environment.
 pub type Key = (EnvironmentId, u32);
 
-/// The backend for this system: our own on Linux, `notify` elsewhere and where it is asked for.
-///
-/// # Errors
-/// When the system has no room for it.
-pub fn backend(portable: bool, sink: Sink) -> std::io::Result<Box<dyn Backend>> {
+/// The backend for this system: our own on Linux, `notify` elsewhere, where it is asked for, and
+/// where ours cannot start; its trees then find out one by one what the system has room for.
+#[must_use]
+pub fn backend(portable: bool, sink: Sink) -> Box<dyn Backend> {
     #[cfg(target_os = "linux")]
     if !portable {
-        return Ok(Box::new(inotify::Inotify::start(sink)?));
+        match inotify::Inotify::start(Arc::clone(&sink)) {
+            Ok(native) => return Box::new(native),
+            Err(e) => tracing::warn!(error = %e, "inotify has no room for us"),
+        }
     }
-    Ok(Box::new(portable::Portable::new(sink)))
+    Box::new(portable::Portable::new(sink))
 }

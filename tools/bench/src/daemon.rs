@@ -48,6 +48,10 @@ impl Daemon {
         Connection(BufReader::new(UnixStream::connect(&self.socket).expect("connected")))
     }
 
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     pub(crate) fn kill(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -147,6 +151,25 @@ pub(crate) fn idle(dir: &Path, table: &mut Table) {
     table.row("idle, 300 environments: RSS, MB", &format!("{rss:.1} MB"), "", rss, 40.0, false);
     let what = format!("idle: wake-ups in {seconds} s");
     table.row(&what, &woken.to_string(), "", woken as f64, 0.0, false);
+}
+
+/// Memory that a process has in use, in bytes.
+pub(crate) fn resident(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let number = line.and_then(|l| l.split_ascii_whitespace().next()?.parse::<u64>().ok());
+    number.unwrap_or(0) * 1_024
+}
+
+/// Processor time that a process has used, without its children.
+pub(crate) fn cpu_time(pid: u32) -> Duration {
+    // In nanoseconds, for each thread.
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let spent = tasks.filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(spent.sum())
 }
 
 /// Context switches of all threads of a process so far.

@@ -11,6 +11,7 @@ mod logs;
 mod provision;
 mod removal;
 mod table;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -20,7 +21,8 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Which parts: provision, parallel, removal, sweep, unlink, journal, clients, fold, ls, idle;
+    /// Which parts: provision, parallel, removal, sweep, unlink, journal, clients, fold, ls, idle,
+    /// watching, memory, large;
     /// all when left out
     parts: Vec<String>,
     /// Rounds of 32 provisions at once
@@ -54,6 +56,15 @@ fn main() -> ExitCode {
     }
     if wanted("sweep") {
         removal::sweep(dir.path(), &mut table);
+    }
+    if wanted("watching") {
+        watching::watched(dir.path(), &mut table);
+    }
+    if wanted("memory") {
+        watching::memory(dir.path(), &mut table);
+    }
+    if wanted("large") {
+        watching::large(dir.path(), &mut table);
     }
     if wanted("unlink") {
         removal::unlink(dir.path(), &mut table);

@@ -1,0 +1,202 @@
+//! Status against git's own, over repositories that a seed makes: whatever it finds, we say.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::api::call;
+use crate::support::{Bench, Daemon};
+
+const SEEDS: u64 = 6;
+const CHANGES: usize = 14;
+
+/// A small generator, so that a seed is a repository for ever.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % n
+    }
+
+    fn name(&mut self) -> String {
+        const NAMES: [&str; 12] = [
+            "plain",
+            "two words",
+            "ümläut",
+            "日本",
+            "quote\"d",
+            "tab\tbed",
+            "Case",
+            "case",
+            "-dash",
+            "deep/er/file",
+            "deep/other",
+            "x.ignored",
+        ];
+        NAMES[self.below(NAMES.len())].to_owned()
+    }
+}
+
+/// One change of a worktree, chosen by the seed. What git refuses is no change.
+fn change(bench: &Bench, at: &Path, random: &mut Random) {
+    let name = random.name();
+    let path = at.join(&name);
+    let text = format!("{}\n", random.below(1_000)).repeat(1 + random.below(5));
+    match random.below(16) {
+        0..=3 => {
+            drop(std::fs::create_dir_all(path.parent().expect("a folder")));
+            drop(std::fs::write(&path, text));
+        }
+        4 => drop(std::fs::remove_file(&path)),
+        5 => drop(bench.git_raw(at, &["add", "-A"])),
+        6 => drop(bench.git_raw(at, &["add", "--", &name])),
+        7 => drop(bench.git_raw(at, &["mv", "--", &name, &format!("moved {}", random.below(9))])),
+        8 => drop(bench.git_raw(at, &["rm", "-q", "--cached", "--", &name])),
+        9 => {
+            drop(std::fs::remove_file(&path));
+            drop(std::os::unix::fs::symlink("elsewhere", &path));
+        }
+        10 => drop(bench.git_raw(at, &["commit", "-q", "-a", "-m", "work"])),
+        11 => drop(bench.git_raw(at, &["add", "-N", "--", &name])),
+        12 => drop(bench.git_raw(at, &["update-index", "--skip-worktree", "--", &name])),
+        13 => drop(bench.git_raw(at, &["stash", "-q"])),
+        14 => {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::Permissions::from_mode(0o755);
+            drop(std::fs::set_permissions(&path, mode));
+        }
+        _ => {
+            // Ends in a conflict more often than not.
+            drop(bench.git_raw(at, &["merge", "-q", "--no-edit", "other"]));
+        }
+    }
+}
+
+/// What git says, in the words of our answer.
+fn expected(bench: &Bench, at: &Path) -> Vec<(String, String)> {
+    let said = bench.git_raw(
+        at,
+        &["status", "--porcelain=v2", "-z", "--untracked-files=normal", "--branch", "--show-stash"],
+    );
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    let mut parts = text.split('\0');
+    let mut found = Vec::new();
+    while let Some(line) = parts.next() {
+        let fields = match line.chars().next() {
+            Some('1') => 8,
+            Some('2') => 9,
+            Some('u') => 10,
+            Some('?') => {
+                found.push(("??".to_owned(), line[2..].to_owned()));
+                continue;
+            }
+            _ => continue,
+        };
+        let words: Vec<&str> = line.splitn(fields + 1, ' ').collect();
+        found.push((words[1].to_owned(), words[fields].to_owned()));
+        if fields == 9 {
+            parts.next();
+        }
+    }
+    found
+}
+
+fn of_ours(status: &Value) -> Vec<(String, String)> {
+    let files = status["files"].as_array().expect("files");
+    let text = |v: &Value| v.as_str().expect("text").to_owned();
+    files.iter().map(|f| (text(&f["code"]), text(&f["path"]))).collect()
+}
+
+fn compare(bench: &Bench, id: &str, at: &Path, seed: u64) {
+    let (code, status) = call(bench, "GET", &format!("/v1/environments/{id}/status"), "", "");
+    assert_eq!(code, 200, "seed {seed}: {status:#}");
+    assert_eq!(of_ours(&status), expected(bench, at), "seed {seed}");
+    let head = bench.git_raw(at, &["rev-parse", "--verify", "-q", "HEAD"]);
+    let head = String::from_utf8_lossy(&head.stdout).trim().to_owned();
+    assert_eq!(status["head"].as_str().unwrap_or_default(), head, "seed {seed}");
+    let numbers = bench.git_raw(at, &["diff", "--numstat", "--no-renames", "HEAD"]);
+    let lines = String::from_utf8_lossy(&numbers.stdout).into_owned();
+    let sum = |n: usize| -> u64 {
+        lines.lines().filter_map(|l| l.split('\t').nth(n)?.parse::<u64>().ok()).sum()
+    };
+    let ours = (status["insertions"].as_u64(), status["deletions"].as_u64());
+    assert_eq!(ours, (Some(sum(0)), Some(sum(1))), "seed {seed}: lines");
+    let stashes = bench.git(at, &["stash", "list"]).lines().count() as u64;
+    assert_eq!(status["stashes"].as_u64(), Some(stashes), "seed {seed}: stashes");
+    let merging = bench.git_raw(at, &["rev-parse", "-q", "--verify", "MERGE_HEAD"]).status;
+    assert_eq!(status["operation"] == "merge", merging.success(), "seed {seed}: {status:#}");
+}
+
+#[test]
+fn status_agrees_with_git_after_every_change() {
+    let bench = Bench::new();
+    let _daemon = Daemon::start(&bench);
+    for seed in 0..SEEDS {
+        let repo = bench.repo(format!("project{seed}"), 4);
+        bench.write(&repo.join(".gitignore"), "*.ignored\n");
+        for name in ["plain", "two words", "ümläut", "deep/er/file", "Case"] {
+            bench.write(&repo.join(name), &format!("{name}\n").repeat(4));
+        }
+        bench.commit(&repo, "names");
+        bench.git(&repo, &["switch", "-q", "-c", "other"]);
+        bench.write(&repo.join("plain"), "theirs\n");
+        bench.commit(&repo, "theirs");
+        bench.git(&repo, &["switch", "-q", "-"]);
+        let id = format!("env{seed}");
+        let at = bench.new_env(&id, &repo, &[]);
+        // Watched, so that every answer is either the truth or a change that was not seen.
+        bench.ok(&["lease", &id, "--for", "1h"]);
+        let mut random = Random(seed + 1);
+        for _ in 0..CHANGES {
+            change(&bench, &at, &mut random);
+            compare(&bench, &id, &at, seed);
+        }
+    }
+}
+
+#[test]
+fn unusual_checkouts_are_told_as_git_tells_them() {
+    let bench = Bench::new();
+    let _daemon = Daemon::start(&bench);
+    let inner = bench.repo("inner", 2);
+    let repo = bench.repo("project", 4);
+    bench.write(&repo.join("kept/file"), "x\n");
+    bench.git(&repo, &["add", "-A"]);
+    let inner = inner.to_string_lossy().into_owned();
+    bench.git(&repo, &["submodule", "--quiet", "add", &inner, "module"]);
+    bench.git(&repo, &["commit", "-q", "-m", "module"]);
+
+    let at = bench.new_env("sparse", &repo, &[]);
+    bench.git(&at, &["sparse-checkout", "set", "kept"]);
+    bench.write(&at.join("kept/file"), "changed\n");
+    compare(&bench, "sparse", &at, 0);
+
+    let at = bench.new_env("module", &repo, &[]);
+    bench.git(&at, &["submodule", "--quiet", "update", "--init"]);
+    bench.write(&at.join("module/new"), "x\n");
+    compare(&bench, "module", &at, 0);
+
+    let at = bench.new_env("unborn", &repo, &[]);
+    bench.git(&at, &["switch", "-q", "--orphan", "fresh"]);
+    bench.write(&at.join("first"), "x\n");
+    bench.git(&at, &["add", "first"]);
+    let found = bench.ok(&["status", "unborn"]);
+    assert_eq!((found["unborn"].as_bool(), found["branch"].as_str()), (Some(true), Some("fresh")));
+    assert_eq!(of_ours(&found), expected(&bench, &at));
+
+    let at = bench.new_env("rebase", &repo, &[]);
+    bench.write(&at.join("kept/file"), "mine\n");
+    bench.git(&at, &["commit", "-q", "-a", "-m", "mine"]);
+    bench.git(&at, &["switch", "-q", "-c", "theirs", "HEAD~1"]);
+    bench.write(&at.join("kept/file"), "theirs\n");
+    bench.git(&at, &["commit", "-q", "-a", "-m", "theirs"]);
+    assert!(!bench.git_raw(&at, &["rebase", "-q", "gk/rebase"]).status.success(), "a conflict");
+    let found = bench.ok(&["status", "rebase"]);
+    assert_eq!(
+        (found["operation"].as_str(), found["conflicts"].as_u64()),
+        (Some("rebase"), Some(1))
+    );
+    assert_eq!((found["detached"].as_bool(), found["changes"].as_str()), (Some(true), Some("!1")));
+}
