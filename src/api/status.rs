@@ -285,6 +285,7 @@ pub(super) async fn diff(
     let against = if query.head { Against::Head } else { Against::Base };
     let most = query.max_bytes.unwrap_or(PATCH_BYTES).min(PATCH_BYTES_MAX);
     let found = ask(&app, move |app, cancel| {
+        app.world.catch_up();
         let patch = app.world.patch(&env, against, most as usize, cancel)?;
         let status = app.world.status(&env, cancel)?;
         let untracked = status.changes.entries.iter().filter(|e| e.code == *b"??");

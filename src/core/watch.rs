@@ -49,6 +49,8 @@ pub struct Watch {
     pub stage: Stage,
     /// Failures in a row.
     pub attempts: u32,
+    /// It was said that it is polled, and it has not stood since.
+    pub degraded: bool,
 }
 
 /// What happens to a watch.
@@ -98,14 +100,18 @@ impl Watch {
             (Input::Unwanted, _) => (Self::default(), vec![Action::Drop]),
             (Input::Wanted | Input::WantedAgain, Off) => self.arm(),
             (Input::WantedAgain, Absent | GaveUp) => Self::default().arm(),
-            (Input::Confirmed, Arming) => (Self { stage: On(now), ..self }, Vec::new()),
+            (Input::Confirmed, Arming) => {
+                (Self { stage: On(now), degraded: false, ..self }, Vec::new())
+            }
             (Input::Failed, Arming | On(_)) => self.failed(now),
             (Input::Absent, Arming | On(_) | Waiting(_) | Polling(..)) => {
-                (Self { stage: Absent, attempts: 0 }, vec![Action::Drop])
+                (Self { stage: Absent, ..Self::default() }, vec![Action::Drop])
             }
             (Input::Limited, Arming | On(_)) => {
                 let stage = Polling(now.after(POLL_EVERY), now.after(UNPOLL_EVERY));
-                (Self { stage, ..self }, vec![Action::Drop, Action::Degrade])
+                let said = (!self.degraded).then_some(Action::Degrade);
+                let actions = [Action::Drop].into_iter().chain(said).collect();
+                (Self { stage, degraded: true, ..self }, actions)
             }
             (Input::Tick, Waiting(until)) if until <= now => self.arm(),
             (Input::Tick, Polling(_, again)) if again <= now => self.arm(),
@@ -126,11 +132,11 @@ impl Watch {
         let stood = matches!(self.stage, Stage::On(since) if now.since(since) >= CONFIRMED_AFTER);
         let attempts = if stood { 1 } else { self.attempts + 1 };
         if attempts >= ATTEMPTS_MAX {
-            let given_up = Self { stage: Stage::GaveUp, attempts };
+            let given_up = Self { stage: Stage::GaveUp, attempts, ..Self::default() };
             return (given_up, vec![Action::Drop, Action::GiveUp]);
         }
         let wait = RETRY_FIRST.saturating_mul(1 << (attempts - 1).min(10)).min(RETRY_MAX);
-        (Self { stage: Stage::Waiting(now.after(wait)), attempts }, vec![Action::Drop])
+        (Self { stage: Stage::Waiting(now.after(wait)), attempts, ..self }, vec![Action::Drop])
     }
 
     /// When time alone changes something.

@@ -5,7 +5,8 @@
 //! nothing; what is being taken apart or is over is never watched.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -16,12 +17,11 @@ use crate::core::watch::{Action, Input, Stage, Watch};
 use crate::core::{Command, Environment, EnvironmentId, Seq, State, Time};
 use crate::world::World;
 use crate::world::cancel::Cancel;
+use crate::world::status::Status;
 use crate::world::watch::{self, Budget, Failure, Hub, Key, Kinds, Signal};
 
 /// Changes that are kept for those who come back.
 const KEPT: usize = 1_024;
-/// News from the hub that wait; more are one piece of news about everything.
-const SIGNALS_MAX: usize = 4_096;
 
 /// What has changed in an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,9 +53,19 @@ pub struct Metrics {
     pub followers: usize,
 }
 
+impl Inbox {
+    fn is_empty(&self) -> bool {
+        let quiet = self.changed.is_empty() && self.broken.is_empty() && self.asked.is_empty();
+        quiet && !self.rung && !self.stop
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inbox {
-    signals: VecDeque<Signal>,
+    /// What has changed, by life.
+    changed: BTreeMap<Key, Kinds>,
+    /// Watches that broke; each had a tree, so there are never many.
+    broken: Vec<(Key, Arc<Failure>)>,
     /// Who follows: by number, one environment or all.
     followers: BTreeMap<u64, Option<EnvironmentId>>,
     /// Followers that are new.
@@ -75,10 +85,18 @@ pub struct Watching {
     followed: AtomicU64,
     changes: broadcast::Sender<Change>,
     kept: Mutex<VecDeque<Change>>,
-    /// Whether changes older than those that are kept have been let go of.
-    forgot: AtomicBool,
+    /// Changes before this record are not kept.
+    kept_since: AtomicU64,
     metrics: Mutex<Metrics>,
-    polling: AtomicBool,
+    /// Lives that are to be looked at, with what was seen the last time.
+    polls: Mutex<Polls>,
+}
+
+#[derive(Debug, Default)]
+struct Polls {
+    waiting: BTreeSet<Key>,
+    seen: BTreeMap<Key, Arc<Status>>,
+    is_running: bool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -128,9 +146,9 @@ impl Watching {
             followed: AtomicU64::new(0),
             changes,
             kept: Mutex::default(),
-            forgot: AtomicBool::new(false),
+            kept_since: AtomicU64::new(handle.view(State::seq).0),
             metrics: Mutex::default(),
-            polling: AtomicBool::new(false),
+            polls: Mutex::default(),
         });
         let gate = move |key: &Key| handle.view(|state| may_be_watched(state, key));
         let told = Arc::downgrade(&watching);
@@ -192,8 +210,7 @@ impl Watching {
     #[must_use]
     pub fn since(&self, seq: Seq) -> Option<Vec<Change>> {
         let kept = locked(&self.kept);
-        let oldest = kept.front().map(|c| c.seq);
-        if self.forgot.load(Ordering::Acquire) && oldest.is_none_or(|oldest| oldest >= seq) {
+        if seq.0 < self.kept_since.load(Ordering::Acquire) {
             return None;
         }
         let mut last: BTreeMap<&EnvironmentId, Change> = BTreeMap::new();
@@ -212,26 +229,69 @@ impl Watching {
         Metrics { followers, ..locked(&self.metrics).clone() }
     }
 
-    /// News from the hub; on its threads, so only noted.
+    /// News from the hub, on its threads: what is kept of the worktrees counts no longer at once,
+    /// the rest is only noted.
     fn hear(&self, signal: Signal) {
-        if let Signal::Touched((id, _)) = &signal {
-            return self.world.book().touch(id);
+        let book = self.world.book();
+        match signal {
+            Signal::Touched((id, _)) => return book.touch(&id),
+            Signal::RefsTouched(common, refs) => {
+                for key in self.depending(&common, Some(&refs)) {
+                    book.touch(&key.0);
+                }
+                return;
+            }
+            Signal::Changed(key, kinds) => {
+                let mut inbox = locked(&self.inbox);
+                let before = inbox.changed.entry(key).or_default();
+                *before = before.and(kinds);
+            }
+            Signal::Refs(common, refs) => {
+                let keys = self.depending(&common, refs.as_deref());
+                let mut inbox = locked(&self.inbox);
+                for key in keys {
+                    let before = inbox.changed.entry(key).or_default();
+                    *before = before.and(Kinds::REFS);
+                }
+            }
+            Signal::Broken(key, failure) => {
+                book.watched(&key.0, false);
+                locked(&self.inbox).broken.push((key, failure));
+            }
         }
-        let mut inbox = locked(&self.inbox);
-        if inbox.signals.len() < SIGNALS_MAX {
-            inbox.signals.push_back(signal);
-        }
-        drop(inbox);
         self.bell.notify_all();
+    }
+
+    /// Those whose distance depends on one of these refs; where that is not known, it does.
+    fn depending(&self, common: &Path, refs: Option<&[String]>) -> Vec<Key> {
+        let here = crate::world::paths::to_host(common);
+        let depends = |env: &&Environment| {
+            let status = self.world.book().current(&env.id, env.incarnation);
+            let (Some(refs), Some(status)) = (refs, status) else { return true };
+            let base = env.base.as_ref().map_or("", |b| b.reference.as_str());
+            let upstream = status.changes.upstream.as_deref().unwrap_or_default();
+            let branch = status.changes.branch.as_deref().unwrap_or_default();
+            refs.iter().any(|name| {
+                let short = name.strip_prefix("refs/heads/").unwrap_or_default();
+                let remote = name.strip_prefix("refs/remotes/").unwrap_or_default();
+                name == base || short == branch || short == upstream || remote == upstream
+            })
+        };
+        self.handle.view(|state| {
+            let served = state.environments().filter(|e| e.is_served());
+            let members = served.filter(|e| e.plan.repository.common_dir == here);
+            members.filter(depends).map(|e| (e.id.clone(), e.incarnation)).collect()
+        })
     }
 
     fn tell(&self, environment: EnvironmentId, incarnation: u32, kinds: Kinds) {
         let seq = self.handle.view(State::seq);
         let change = Change { environment, incarnation, kinds, at: now(), seq };
         let mut kept = locked(&self.kept);
-        if kept.len() == KEPT {
-            kept.pop_front();
-            self.forgot.store(true, Ordering::Release);
+        if kept.len() == KEPT
+            && let Some(lost) = kept.pop_front()
+        {
+            self.kept_since.store(lost.seq.0 + 1, Ordering::Release);
         }
         kept.push_back(change.clone());
         drop(kept);
@@ -244,25 +304,63 @@ impl Watching {
         loop {
             let deadline = round.watches.values().filter_map(|(_, w)| w.deadline()).min();
             let mut inbox = locked(&self.inbox);
-            if !inbox.rung && inbox.signals.is_empty() && inbox.asked.is_empty() && !inbox.stop {
+            if inbox.is_empty() {
                 let rest = deadline.map_or(Duration::from_secs(3_600), |at| at.since(now()));
-                inbox =
-                    self.bell.wait_timeout(inbox, rest).unwrap_or_else(PoisonError::into_inner).0;
+                let waited = self.bell.wait_timeout(inbox, rest);
+                inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
             inbox.rung = false;
             let stop = inbox.stop;
-            let signals = std::mem::take(&mut inbox.signals);
+            let broken = std::mem::take(&mut inbox.broken);
+            let changed = std::mem::take(&mut inbox.changed);
             let asked = std::mem::take(&mut inbox.asked);
             drop(inbox);
             if stop {
                 return round.end();
             }
-            for signal in signals {
-                round.hear(signal);
+            for (key, failure) in broken {
+                round.broken(&key, &failure);
+            }
+            for (key, kinds) in changed {
+                round.changed(key, kinds);
             }
             round.follow_state(&asked);
             round.tick();
             round.publish();
+        }
+    }
+
+    fn run_polls(&self) {
+        loop {
+            let mut polls = locked(&self.polls);
+            let Some(key) = polls.waiting.pop_first() else {
+                polls.is_running = false;
+                return;
+            };
+            drop(polls);
+            // One that panics must not keep the others from being looked at.
+            let look = std::panic::AssertUnwindSafe(|| self.poll_one(&key));
+            if std::panic::catch_unwind(look).is_err() {
+                tracing::error!(environment = %key.0, "a look panicked; please report this");
+            }
+        }
+    }
+
+    fn poll_one(&self, key: &Key) {
+        locked(&self.metrics).polls += 1;
+        let env = self.handle.view(|state| {
+            let env = state.environment(&key.0);
+            env.filter(|e| e.incarnation == key.1 && e.is_served()).cloned()
+        });
+        let (Some(env), Ok(cancel)) = (env, Cancel::new()) else {
+            locked(&self.polls).seen.remove(key);
+            return;
+        };
+        self.world.book().touch(&key.0);
+        let Ok(found) = self.world.status(&env, &cancel) else { return };
+        let before = locked(&self.polls).seen.insert(key.clone(), Arc::clone(&found));
+        if before.is_some_and(|before| *before != *found) {
+            self.tell(key.0.clone(), key.1, Kinds::ANYTHING);
         }
     }
 
@@ -306,6 +404,7 @@ impl Round<'_> {
         for id in over {
             self.input(&id, Input::Unwanted, None);
             self.watches.remove(&id);
+            locked(&self.watching.polls).seen.retain(|(of, _), _| *of != id);
         }
         for (id, (incarnation, given_up)) in wanted {
             let again = asked.contains(&None) || asked.contains(&Some(id.clone()));
@@ -313,7 +412,13 @@ impl Round<'_> {
                 let stage = if given_up { Stage::GaveUp } else { Stage::Off };
                 (incarnation, Watch { stage, ..Watch::default() })
             };
-            self.watches.entry(id.clone()).or_insert_with(new);
+            let watch = self.watches.entry(id.clone()).or_insert_with(new).1;
+            let key = (id.clone(), incarnation);
+            let hub = self.watching.world.hub();
+            if matches!(watch.stage, Stage::On(_)) && hub.is_none_or(|hub| !hub.holds(&key)) {
+                // A removal that was refused let go of it, and was over before it was looked at.
+                self.input(&id, Input::Unwanted, None);
+            }
             if again && given_up {
                 let command = Command::WatchAgain { environment: id.clone() };
                 drop(self.watching.handle.submit_blocking(command));
@@ -322,54 +427,22 @@ impl Round<'_> {
         }
     }
 
-    fn hear(&mut self, signal: Signal) {
-        match signal {
-            Signal::Touched(_) => {}
-            Signal::Changed(key, kinds) => {
-                if self.watches.get(&key.0).is_none_or(|(life, _)| *life != key.1) {
-                    return;
-                }
-                if let Some(hub) = self.watching.world.hub()
-                    && kinds.and(Kinds::ANYTHING) == kinds
-                {
-                    hub.verify(&key);
-                }
-                self.watching.tell(key.0, key.1, kinds);
-            }
-            Signal::Refs(common, refs) => self.refs_changed(&common, refs.as_deref()),
-            Signal::Broken(key, failure) => {
-                if self.watches.get(&key.0).is_some_and(|(life, _)| *life == key.1) {
-                    self.watching.world.book().watched(&key.0, false);
-                    self.input(&key.0, input_of(&failure), Some(&failure));
-                    self.watching.tell(key.0, key.1, Kinds::ANYTHING);
-                }
-            }
+    fn changed(&mut self, key: Key, kinds: Kinds) {
+        if self.watches.get(&key.0).is_none_or(|(life, _)| *life != key.1) {
+            return;
         }
+        if let Some(hub) = self.watching.world.hub()
+            && kinds.and(Kinds::ANYTHING) == kinds
+        {
+            hub.verify(&key);
+        }
+        self.watching.tell(key.0, key.1, kinds);
     }
 
-    /// Only those whose distance depends on one of the refs have changed.
-    fn refs_changed(&mut self, common: &std::path::Path, refs: Option<&[String]>) {
-        let book = self.watching.world.book();
-        let members: Vec<Environment> = self.watching.handle.view(|state| {
-            let here = crate::world::paths::to_host(common);
-            let all = state.environments().filter(|e| e.plan.repository.common_dir == here);
-            all.filter(|e| self.watches.contains_key(&e.id)).cloned().collect()
-        });
-        for env in members {
-            let depends = refs.is_none_or(|refs| {
-                let last = book.last(&env.id, env.incarnation);
-                let changes = last.as_ref().map(|status| &status.changes);
-                let branch = changes.and_then(|c| c.branch.clone()).unwrap_or_default();
-                let upstream = changes.and_then(|c| c.upstream.clone()).unwrap_or_default();
-                let base = env.base.as_ref().map(|b| b.reference.clone()).unwrap_or_default();
-                let named = [format!("refs/heads/{branch}"), format!("refs/remotes/{upstream}")];
-                let local = format!("refs/heads/{upstream}");
-                refs.iter().any(|r| named.contains(r) || *r == base || *r == local)
-            });
-            if depends {
-                book.touch(&env.id);
-                self.watching.tell(env.id, env.incarnation, Kinds::REFS);
-            }
+    fn broken(&mut self, key: &Key, failure: &Failure) {
+        if self.watches.get(&key.0).is_some_and(|(life, _)| *life == key.1) {
+            self.input(&key.0, input_of(failure), Some(failure));
+            self.watching.tell(key.0.clone(), key.1, Kinds::ANYTHING);
         }
     }
 
@@ -430,6 +503,8 @@ impl Round<'_> {
                 // From here on every change is told; what was seen before counts no longer.
                 watching.world.book().watched(id, true);
                 self.input(id, Input::Confirmed, None);
+                // And what happened before, to whoever follows since then.
+                watching.tell(id.clone(), env.incarnation, Kinds::ANYTHING);
             }
             Err(failure) => {
                 tracing::debug!(environment = %id, reason = reason(&failure), "not watched");
@@ -438,29 +513,22 @@ impl Round<'_> {
         }
     }
 
-    /// Looks at an environment that cannot be watched, one at a time, on a thread that may wait.
+    /// Looks at an environment that cannot be watched, one after the other, on a thread that may
+    /// wait.
     fn poll(&self, id: &EnvironmentId, incarnation: u32) {
-        if self.watching.polling.swap(true, Ordering::AcqRel) {
+        let watching = Arc::clone(self.watching);
+        let mut polls = locked(&watching.polls);
+        polls.waiting.insert((id.clone(), incarnation));
+        if std::mem::replace(&mut polls.is_running, true) {
             return;
         }
-        locked(&self.watching.metrics).polls += 1;
-        let (watching, id) = (Arc::clone(self.watching), id.clone());
-        let look = move || {
-            let env = watching.handle.view(|state| state.environment(&id).cloned());
-            let before = watching.world.book().last(&id, incarnation);
-            let env = env.filter(|e| e.incarnation == incarnation && e.is_served());
-            if let (Some(env), Ok(cancel)) = (env, Cancel::new()) {
-                watching.world.book().touch(&id);
-                let found = watching.world.status(&env, &cancel);
-                if found.is_ok_and(|found| before.is_none_or(|before| *before != *found)) {
-                    watching.tell(id, incarnation, Kinds::ANYTHING);
-                }
-            }
-            watching.polling.store(false, Ordering::Release);
+        drop(polls);
+        let run = {
+            let watching = Arc::clone(&watching);
+            move || watching.run_polls()
         };
-        let started = std::thread::Builder::new().name("gk-poll".to_owned()).spawn(look);
-        if started.is_err() {
-            self.watching.polling.store(false, Ordering::Release);
+        if std::thread::Builder::new().name("gk-poll".to_owned()).spawn(run).is_err() {
+            locked(&watching.polls).is_running = false;
         }
     }
 

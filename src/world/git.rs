@@ -106,6 +106,8 @@ impl<'a> Git<'a> {
         }
         // No hook of a repository runs unless the user trusted it (`hook.rs`), and a status must
         // not start a monitor process that outlives the worktree.
+        // A diff would write the index to remember that a touched file is unchanged.
+        command.args(["-c", "diff.autoRefreshIndex=false"]);
         command.args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"]).args(args);
         command
     }

@@ -42,8 +42,8 @@ pub(super) fn untouched(task: &Task<'_>, admin: &Path, target: &Path) -> Option<
     let mut plain = true;
     let hash = Hash::named(&repository.object_format)?;
     let tree = read::each(&bytes, hash, |entry| {
-        // As git has it: a change right after the index was written could hide behind its time.
-        let racy = entry.stat.mtime >= written;
+        // As git has it: a change in the second that the index was written in could hide.
+        let racy = entry.stat.mtime.0 >= written.0;
         plain &= !(entry.hidden || entry.unsettled || racy);
         files.push(File { path: entry.path.to_vec(), mode: entry.mode, stat: entry.stat });
     })?;
@@ -175,6 +175,7 @@ impl Ignore {
         match path.symlink_metadata() {
             Ok(found) if found.is_file() && found.len() <= IGNORE_BYTES_MAX => {
                 let text = std::fs::read(path).ok()?;
+                let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
                 Some(Self(text.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect()))
             }
             Ok(_) => None,

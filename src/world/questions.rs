@@ -57,10 +57,13 @@ impl World {
         inspect::look(&task)
     }
 
-    /// Returns when what has changed so far in watched worktrees is known.
+    /// Returns when what has changed so far in watched worktrees is known. Where that cannot be
+    /// said, what is kept of them counts no longer.
     pub fn catch_up(&self) {
         if let Some(hub) = self.hub() {
-            hub.sync();
+            for key in hub.sync() {
+                self.book.touch(&key.0);
+            }
         }
     }
 

@@ -54,9 +54,12 @@ pub(in crate::world) fn settle(
     }
     // The name that git itself would use; nobody else is here yet.
     let lock = admin_dir.join("index.lock");
-    std::fs::write(&lock, &bytes)?;
-    std::fs::rename(&lock, &path)?;
-    Ok(true)
+    let installed = std::fs::write(&lock, &bytes).and_then(|()| std::fs::rename(&lock, &path));
+    if installed.is_err() {
+        // Left behind, it would stand in the way of every later git.
+        drop(std::fs::remove_file(&lock));
+    }
+    installed.map(|()| true)
 }
 
 #[cfg(test)]

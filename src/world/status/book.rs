@@ -155,15 +155,30 @@ impl Book {
         last.answer.as_ref().ok().cloned()
     }
 
+    /// The last answer, if it still holds as far as is known; none also while one is being found.
+    #[must_use]
+    pub fn current(&self, id: &EnvironmentId, incarnation: u32) -> Option<Arc<Status>> {
+        let page = Arc::clone(locked(&self.pages).get(id)?);
+        let lines = locked(&page.lines);
+        let last = lines.last.as_ref().filter(|_| lines.incarnation == incarnation)?;
+        let holds = last.version == lines.version && !lines.is_running;
+        last.answer.as_ref().ok().filter(|_| holds).cloned()
+    }
+
     /// Something has changed.
     pub fn touch(&self, id: &EnvironmentId) {
-        locked(&self.page(id).lines).version += 1;
+        let page = locked(&self.pages).get(id).cloned();
+        if let Some(page) = page {
+            locked(&page.lines).version += 1;
+        }
     }
 
     /// From now on every change will be told, or not any more. What was seen before counts no
     /// longer.
     pub fn watched(&self, id: &EnvironmentId, is_watched: bool) {
-        let page = self.page(id);
+        // One that is over has no page, and gets none.
+        let known = locked(&self.pages).get(id).cloned();
+        let Some(page) = known.or_else(|| is_watched.then(|| self.page(id))) else { return };
         let mut lines = locked(&page.lines);
         lines.is_watched = is_watched;
         lines.version += 1;

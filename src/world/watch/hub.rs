@@ -17,6 +17,8 @@ use crate::core::Environment;
 use crate::world::index::Hash;
 use crate::world::{marker, paths};
 
+/// A wait that something else will end.
+const NEVER: Duration = Duration::from_secs(3_600);
 /// New directories of one tree that are listed before another has its turn.
 const TURN: usize = 64;
 
@@ -30,6 +32,8 @@ pub enum Signal {
     Touched(Key),
     /// Things have changed in a worktree, which is quiet again.
     Changed(Key, Kinds),
+    /// The same of refs of a repository.
+    RefsTouched(PathBuf, Vec<String>),
     /// Refs of a repository have changed; none when it is not known which.
     Refs(PathBuf, Option<Vec<String>>),
     /// A watch ended without being asked to.
@@ -61,7 +65,21 @@ struct Trees {
     by_repository: BTreeMap<PathBuf, TreeId>,
     begun: u64,
     overflows: u64,
+    /// The tree that grew last.
+    grown: TreeId,
     stop: bool,
+}
+
+impl Trees {
+    /// What is pruned in these has changed.
+    fn plant_again(&mut self, keys: &BTreeSet<Key>) {
+        for key in keys {
+            let tree = self.by_key.get(key).and_then(|id| self.by_id.get_mut(id));
+            if let Some(tree) = tree {
+                tree.again = true;
+            }
+        }
+    }
 }
 
 /// All watched trees.
@@ -129,9 +147,23 @@ impl Hub {
         self.budget
     }
 
-    /// Returns when all that has happened so far is told.
-    pub fn sync(&self) {
-        self.backend.sync();
+    /// Returns when all that has happened so far is told, and of which worktrees that cannot be
+    /// said: those that are still growing, or all of them.
+    pub fn sync(&self) -> Vec<Key> {
+        if self.locked().by_key.is_empty() {
+            return Vec::new();
+        }
+        let told = self.backend.sync();
+        let trees = self.locked();
+        let open = |id: &TreeId| trees.by_id.get(id).is_some_and(|tree| !tree.is_settled());
+        let unsure = trees.by_key.iter().filter(|(_, id)| !told || open(id));
+        unsure.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Whether there is a tree of this life.
+    #[must_use]
+    pub fn holds(&self, key: &Key) -> bool {
+        self.locked().by_key.contains_key(key)
     }
 
     /// How much is watched.
@@ -189,7 +221,10 @@ impl Hub {
         }
         self.take_down(&mut trees, key);
         let id = Self::enter(&mut trees, about);
-        self.backend.open(id)?;
+        if let Err(failure) = self.backend.open(id) {
+            trees.by_id.remove(&id);
+            return Err(failure);
+        }
         trees.by_key.insert(key.clone(), id);
         Ok(id)
     }
@@ -220,10 +255,12 @@ impl Hub {
         if identity(&root)? != identity_then {
             return Err(Failure::Absent(root));
         }
-        rules.settle();
+        rules.exempt();
         let mut trees = self.locked();
         let tree = trees.by_id.get_mut(&id).ok_or(Failure::Refused)?;
         tree.rules = Some(rules);
+        tree.directories = count;
+        tree.replanted = Some(Instant::now());
         self.news.notify_all();
         Ok(())
     }
@@ -262,12 +299,26 @@ impl Hub {
             }
             let members = BTreeSet::from([key.clone()]);
             let id = Self::enter(&mut trees, About::Refs(common.clone(), members));
-            self.backend.open(id)?;
+            if let Err(failure) = self.backend.open(id) {
+                trees.by_id.remove(&id);
+                return Err(failure);
+            }
             trees.by_repository.insert(common.clone(), id);
             id
         };
-        self.backend.add(id, &common)?;
+        self.plant_refs(id, &common)
+    }
+
+    /// Watches what the distance of a repository's worktrees depends on.
+    fn plant_refs(&self, id: TreeId, common: &Path) -> Result<(), Failure> {
+        self.backend.add(id, common)?;
         let mut count = 0;
+        for part in ["refs", "info", "logs/refs"] {
+            match self.add(id, &common.join(part), &mut count) {
+                Ok(()) | Err(Failure::Absent(_)) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
         for part in ["refs/heads", "refs/remotes"] {
             self.add_all(id, &common.join(part), &mut count)?;
         }
@@ -323,16 +374,26 @@ impl Hub {
             trees.overflows += 1;
         }
         let Some(tree) = trees.by_id.get_mut(&id) else { return };
-        if tree.note(happened) {
-            if let About::Worktree(w) = &tree.about {
-                (self.signals)(Signal::Touched(w.key.clone()));
+        if !tree.note(happened) {
+            return;
+        }
+        let was_quiet = tree.stir();
+        let grows = !tree.pending.is_empty();
+        match &tree.about {
+            About::Worktree(w) => (self.signals)(Signal::Touched(w.key.clone())),
+            About::Refs(common, members) => {
+                match tree.named_refs() {
+                    Some(refs) => (self.signals)(Signal::RefsTouched(common.clone(), refs)),
+                    None => members.iter().for_each(|m| (self.signals)(Signal::Touched(m.clone()))),
+                }
+                if tree.exclude {
+                    let members = members.clone();
+                    trees.plant_again(&members);
+                }
             }
-            let now = Instant::now();
-            let first = tree.since.map_or(now, |(first, _)| first);
-            let was_quiet = tree.since.replace((first, now)).is_none();
-            if was_quiet || !tree.pending.is_empty() {
-                self.news.notify_all();
-            }
+        }
+        if was_quiet || grows {
+            self.news.notify_all();
         }
     }
 
@@ -343,27 +404,28 @@ impl Hub {
         if trees.stop {
             return false;
         }
-        let busy = trees.by_id.iter().filter(|(_, t)| t.is_growing()).map(|(id, _)| *id);
-        let busy: Vec<TreeId> = busy.collect();
-        for id in &busy {
-            drop(trees);
-            self.grow(*id);
-            trees = self.locked();
-        }
+        // What is ready is told first: one that grows holds up nobody's news.
         let now = Instant::now();
         let due = |(_, t): &(&TreeId, &mut Tree)| t.due().is_some_and(|due| due <= now);
         let told: Vec<Signal> =
             trees.by_id.iter_mut().filter(due).filter_map(|(_, tree)| tree.tell()).collect();
-        let next = trees.by_id.values().filter_map(Tree::due).min();
-        let more = trees.by_id.values().any(Tree::is_growing);
-        if told.is_empty() && !more {
-            let rest = next.map_or(Duration::from_secs(3_600), |at| at.duration_since(now));
+        let grows = |(_, t): &(&TreeId, &Tree)| t.grows_at(now).is_some_and(|at| at <= now);
+        // In turn, so that none is passed over for ever.
+        let growing: Vec<TreeId> = trees.by_id.iter().filter(grows).map(|(id, _)| *id).collect();
+        let turn = growing.iter().find(|id| **id > trees.grown).or(growing.first()).copied();
+        trees.grown = turn.unwrap_or(0);
+        if told.is_empty() && turn.is_none() {
+            let times = trees.by_id.values().flat_map(|t| [t.due(), t.grows_at(now)]).flatten();
+            let rest = times.min().map_or(NEVER, |at| at.saturating_duration_since(now));
             drop(self.news.wait_timeout(trees, rest));
             return true;
         }
         drop(trees);
         for signal in told {
             (self.signals)(signal);
+        }
+        if let Some(id) = turn {
+            self.grow(id);
         }
         true
     }
@@ -373,35 +435,57 @@ impl Hub {
         let mut trees = self.locked();
         let Some(tree) = trees.by_id.get_mut(&id) else { return };
         let again = std::mem::take(&mut tree.again);
-        let new: Vec<PathBuf> = if again {
-            Vec::new()
-        } else {
-            tree.pending.drain(..tree.pending.len().min(TURN)).collect()
+        let recheck = std::mem::take(&mut tree.recheck);
+        let share = if again { tree.pending.len() } else { tree.pending.len().min(TURN) };
+        let new: Vec<PathBuf> = tree.pending.drain(..share).collect();
+        let count = tree.directories;
+        tree.replanted = again.then(Instant::now).or(tree.replanted);
+        let rules = tree.rules.take();
+        let (keys, place) = match &tree.about {
+            About::Worktree(w) => (vec![w.key.clone()], w.root.clone()),
+            About::Refs(common, members) => (members.iter().cloned().collect(), common.clone()),
         };
-        if again {
-            tree.pending.clear();
-        }
-        let (key, rules) = match &tree.about {
-            About::Worktree(w) => (Some(w.key.clone()), tree.rules.take()),
-            About::Refs(..) => (None, None),
-        };
-        let root = match &tree.about {
-            About::Worktree(w) => w.root.clone(),
-            About::Refs(common, _) => common.clone(),
-        };
+        let is_refs = matches!(tree.about, About::Refs(..));
         drop(trees);
         let grown = match rules {
-            Some(rules) if again => self.replant(id, &root, rules),
-            Some(rules) => self.extend(id, rules, &new),
-            None if key.is_none() => {
+            None if is_refs && again => self.plant_refs(id, &place),
+            None if is_refs => {
                 let mut count = 0;
                 new.iter().try_for_each(|dir| self.add_all(id, dir, &mut count))
             }
             None => Ok(()),
+            Some(rules) if again => self.replant(id, &place, rules),
+            Some(rules) => self.extend(id, rules, &new, count, recheck),
         };
-        if let (Err(failure), Some(key)) = (grown, key) {
-            self.break_down(id, &key, failure);
+        match grown {
+            Ok(()) => self.grown(id, !new.is_empty() || again),
+            Err(failure) => {
+                let failure = Arc::new(failure);
+                for key in keys {
+                    self.break_down(id, &key, &failure);
+                }
+            }
         }
+    }
+
+    /// What was made inside before the watches stood was told by nobody: this tells of it.
+    fn grown(&self, id: TreeId, has_news: bool) {
+        let mut trees = self.locked();
+        let Some(tree) = trees.by_id.get_mut(&id).filter(|_| has_news) else { return };
+        match &tree.about {
+            About::Worktree(w) => {
+                let key = w.key.clone();
+                tree.mark(Kinds::FILES);
+                (self.signals)(Signal::Touched(key));
+            }
+            About::Refs(_, members) => {
+                for member in members {
+                    (self.signals)(Signal::Touched(member.clone()));
+                }
+                tree.mark(Kinds::REFS.and(Kinds::ANYTHING));
+            }
+        }
+        tree.stir();
     }
 
     fn replant(&self, id: TreeId, root: &Path, rules: Rules) -> Result<(), Failure> {
@@ -410,49 +494,52 @@ impl Hub {
         self.plant(id, rules)
     }
 
-    fn extend(&self, id: TreeId, mut rules: Rules, new: &[PathBuf]) -> Result<(), Failure> {
-        let mut count = 0;
-        let mut grown = Ok(());
-        for dir in new {
-            if rules.is_outside(dir) {
-                // The reflogs, which begin with the first move of HEAD.
-                grown = self.backend.add(id, dir);
-                continue;
-            }
+    fn extend(
+        &self,
+        id: TreeId,
+        mut rules: Rules,
+        new: &[PathBuf],
+        mut count: usize,
+        recheck: bool,
+    ) -> Result<(), Failure> {
+        let grown = new.iter().try_for_each(|dir| {
+            // Whatever had this name before is elsewhere now, or nowhere.
+            self.backend.forget(id, dir);
             let is_dir = dir.symlink_metadata().is_ok_and(|found| found.is_dir());
-            if is_dir && rules.admits(dir) {
-                self.backend.forget(id, dir);
-                grown = walk(&mut rules, dir, &mut |dir| self.add(id, dir, &mut count));
-                // One that came and went is no loss.
-                if matches!(grown, Err(Failure::Absent(_))) {
-                    grown = Ok(());
-                }
-                if grown.is_err() {
-                    break;
-                }
-            }
-        }
+            let added = if rules.is_outside(dir) {
+                // The reflogs, which begin with the first move of HEAD.
+                self.backend.add(id, dir)
+            } else if is_dir && rules.admits(dir) {
+                walk(&mut rules, dir, &mut |dir| self.add(id, dir, &mut count))
+            } else {
+                Ok(())
+            };
+            // One that came and went is no loss.
+            if matches!(added, Err(Failure::Absent(_))) { Ok(()) } else { added }
+        });
         rules.settle();
+        // Tracked files in places that are ignored: other ones need other watches.
+        let again = recheck && rules.exempt();
         let mut trees = self.locked();
         if let Some(tree) = trees.by_id.get_mut(&id) {
             tree.rules = Some(rules);
-            // What was made inside before the watch stood is told by this.
-            tree.mark(Kinds::FILES);
-            let now = Instant::now();
-            tree.since = Some((tree.since.map_or(now, |(first, _)| first), now));
+            tree.directories = count;
+            tree.again |= again;
         }
         grown
     }
 
-    fn break_down(&self, id: TreeId, key: &Key, failure: Failure) {
+    fn break_down(&self, id: TreeId, key: &Key, failure: &Arc<Failure>) {
         let mut trees = self.locked();
-        if trees.by_key.get(key) != Some(&id) {
+        let own = trees.by_key.get(key) == Some(&id);
+        let shared = trees.by_id.get(&id).is_some_and(|t| matches!(t.about, About::Refs(..)));
+        if !own && !shared {
             // It was taken down meanwhile, and maybe set up anew.
             return;
         }
         self.take_down(&mut trees, key);
         drop(trees);
-        (self.signals)(Signal::Broken(key.clone(), Arc::new(failure)));
+        (self.signals)(Signal::Broken(key.clone(), Arc::clone(failure)));
     }
 
     /// Looks whether the worktrees are still where they were: a root that was replaced or whose
@@ -468,7 +555,7 @@ impl Hub {
         let (id, root, admin, before) = found;
         let same = identity(&root).is_ok_and(|now| now == before);
         if !same || !root.join(".git").exists() || !admin.join("HEAD").exists() {
-            self.break_down(id, key, Failure::Absent(root));
+            self.break_down(id, key, &Arc::new(Failure::Absent(root)));
         }
     }
 }

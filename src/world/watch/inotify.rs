@@ -37,7 +37,8 @@ struct Shard {
 
 #[derive(Debug, Default)]
 struct Watches {
-    by_number: BTreeMap<i32, (TreeId, Arc<Path>)>,
+    /// One directory may be in several trees; the kernel watches it once.
+    by_number: BTreeMap<i32, Vec<(TreeId, Arc<Path>)>>,
     by_tree: BTreeMap<TreeId, BTreeMap<Arc<Path>, i32>>,
 }
 
@@ -129,17 +130,20 @@ impl Backend for Inotify {
         }
         let number = inotify::add_watch(&shard.fd, dir, flags).map_err(|e| failure(dir, e))?;
         let dir: Arc<Path> = Arc::from(dir);
+        let owners = watches.by_number.entry(number).or_default();
+        let before = owners.iter().position(|(owner, path)| *owner == tree && *path != dir);
         // The same directory under another name: it was moved, and its old place is history.
-        if let Some((before, place)) = watches.by_number.insert(number, (tree, Arc::clone(&dir)))
-            && let Some(dirs) = watches.by_tree.get_mut(&before)
-        {
-            dirs.remove(&place);
+        let moved = before.map(|at| owners.remove(at).1);
+        if !owners.iter().any(|(owner, _)| *owner == tree) {
+            owners.push((tree, Arc::clone(&dir)));
         }
         let dirs = watches.by_tree.entry(tree).or_default();
+        if let Some(place) = moved {
+            dirs.remove(&place);
+        }
         if let Some(stale) = dirs.insert(dir, number).filter(|stale| *stale != number) {
             // Another directory had this name before.
-            watches.by_number.remove(&stale);
-            let _gone = inotify::remove_watch(&shard.fd, stale);
+            shard.disown(&mut watches, tree, stale);
         }
         Ok(())
     }
@@ -147,15 +151,15 @@ impl Backend for Inotify {
     fn forget(&self, tree: TreeId, dir: &Path) {
         let shard = self.shard(tree);
         let mut watches = locked(shard);
-        let Watches { by_number, by_tree } = &mut *watches;
-        let Some(dirs) = by_tree.get_mut(&tree) else { return };
+        let Some(dirs) = watches.by_tree.get_mut(&tree) else { return };
         // Paths sort by their parts: what is below a directory follows it.
         let below = dirs.range(Arc::from(dir)..).take_while(|(path, _)| path.starts_with(dir));
         let below: Vec<(Arc<Path>, i32)> = below.map(|(p, n)| (Arc::clone(p), *n)).collect();
-        for (path, number) in below {
-            dirs.remove(&path);
-            by_number.remove(&number);
-            let _gone = inotify::remove_watch(&shard.fd, number);
+        for (path, _) in &below {
+            dirs.remove(path);
+        }
+        for (_, number) in below {
+            shard.disown(&mut watches, tree, number);
         }
     }
 
@@ -163,12 +167,11 @@ impl Backend for Inotify {
         let shard = self.shard(tree);
         let mut watches = locked(shard);
         for number in watches.by_tree.remove(&tree).unwrap_or_default().into_values() {
-            watches.by_number.remove(&number);
-            let _gone = inotify::remove_watch(&shard.fd, number);
+            shard.disown(&mut watches, tree, number);
         }
     }
 
-    fn sync(&self) {
+    fn sync(&self) -> bool {
         // The kernel queues an event before the write that caused it returns: an empty queue has
         // told everything.
         let ticket = self.shared.asked.fetch_add(1, Ordering::AcqRel) + 1;
@@ -178,11 +181,12 @@ impl Backend for Inotify {
         while *synced < ticket {
             let rest = until.saturating_duration_since(Instant::now());
             if rest.is_zero() {
-                return;
+                return false;
             }
             let waited = self.shared.caught_up.wait_timeout(synced, rest);
             synced = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        true
     }
 
     fn counts(&self) -> (usize, usize) {
@@ -238,6 +242,16 @@ impl Shared {
 }
 
 impl Shard {
+    /// One tree has a directory no more; the kernel lets go of it with the last.
+    fn disown(&self, watches: &mut Watches, tree: TreeId, number: i32) {
+        let Some(owners) = watches.by_number.get_mut(&number) else { return };
+        owners.retain(|(owner, _)| *owner != tree);
+        if owners.is_empty() {
+            watches.by_number.remove(&number);
+            let _gone = inotify::remove_watch(&self.fd, number);
+        }
+    }
+
     /// One portion of what has happened.
     fn take(&self, buffer: &mut [MaybeUninit<u8>]) -> Vec<(TreeId, Happened)> {
         let mut seen = Vec::new();
@@ -271,21 +285,22 @@ impl Shard {
             return;
         }
         if events.contains(ReadFlags::IGNORED) {
-            if let Some((tree, path)) = watches.by_number.remove(&number)
-                && let Some(dirs) = watches.by_tree.get_mut(&tree)
-                && dirs.get(&path) == Some(&number)
-            {
-                dirs.remove(&path);
+            for (tree, path) in watches.by_number.remove(&number).unwrap_or_default() {
+                if let Some(dirs) = watches.by_tree.get_mut(&tree)
+                    && dirs.get(&path) == Some(&number)
+                {
+                    dirs.remove(&path);
+                }
             }
             return;
         }
-        let Some((tree, dir)) = watches.by_number.get(&number) else { return };
-        let (tree, dir) = (*tree, Arc::clone(dir));
+        let owners = watches.by_number.get(&number).map(Vec::as_slice).unwrap_or_default();
         if events.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT) {
-            seen.push((tree, Happened::Gone(dir)));
+            let gone = |(tree, dir): &(TreeId, Arc<Path>)| (*tree, Happened::Gone(Arc::clone(dir)));
+            seen.extend(owners.iter().map(gone));
             return;
         }
-        let Some(name) = name else { return };
+        let Some(name) = name.map(OsString::from_vec) else { return };
         let what = if events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
             What::Made
         } else if events.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
@@ -294,10 +309,13 @@ impl Shard {
             What::Changed
         };
         let is_dir = events.contains(ReadFlags::ISDIR);
-        let happened = Happened::In { dir, name: OsString::from_vec(name), what, is_dir };
-        // A storm of writes to one file is one write.
-        if seen.last().is_none_or(|(_, last)| *last != happened) {
-            seen.push((tree, happened));
+        for (tree, dir) in owners {
+            let (dir, name) = (Arc::clone(dir), name.clone());
+            let news = (*tree, Happened::In { dir, name, what, is_dir });
+            // A storm of writes to one file is one write.
+            if seen.last() != Some(&news) {
+                seen.push(news);
+            }
         }
     }
 }

@@ -97,9 +97,10 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     fn forget(&self, tree: TreeId, dir: &Path);
     /// Lets go of all directories of a tree, for good.
     fn close(&self, tree: TreeId);
-    /// Returns when all that has happened so far is told, as far as the system lets that be known,
-    /// and in any case soon.
-    fn sync(&self) {}
+    /// Returns when all that has happened so far is told, and in any case soon; whether it is.
+    fn sync(&self) -> bool {
+        false
+    }
     /// Directories watched, and instances of the system's that this takes.
     fn counts(&self) -> (usize, usize);
 }

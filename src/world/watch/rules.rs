@@ -1,6 +1,8 @@
 //! Which directories of a worktree are watched: not those that git ignores and has nothing of, and
 //! not those that tools fill by the thousand.
 
+use std::collections::BTreeSet;
+use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
 use std::path::{Path, PathBuf};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
@@ -13,6 +15,8 @@ use crate::world::paths;
 pub(super) const IGNORE: &str = ".gitignore";
 /// Directories below each other that are followed.
 const DEPTH_MAX: usize = 128;
+/// Tracked files that match an ignore rule and are kept in mind; there are hardly ever any.
+const EXEMPT_MAX: usize = 10_000;
 
 /// One ignore file.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub(super) struct Rules {
     heavy: Vec<String>,
     /// Directories that hold tracked files though they are ignored; found when first asked for.
     tracked: Option<Vec<Vec<u8>>>,
+    /// Tracked files that match a rule all the same.
+    exempt: BTreeSet<PathBuf>,
     index: PathBuf,
     hash: Option<Hash>,
 }
@@ -50,7 +56,8 @@ impl Rules {
         let exclude = file(root, &common.join("info/exclude"));
         levels.extend(exclude.map(|rules| Level { rank: 1, dir: root.to_owned(), rules }));
         let (root, heavy, index) = (root.to_owned(), heavy.to_vec(), admin.join("index"));
-        Self { root, levels, heavy, tracked: None, index, hash }
+        let exempt = BTreeSet::new();
+        Self { root, levels, heavy, tracked: None, exempt, index, hash }
     }
 
     /// Reads the ignore file of a directory that is entered.
@@ -63,8 +70,39 @@ impl Rules {
         }
     }
 
-    /// Whether git ignores something in a directory that it does not ignore.
+    /// Whether a change of something in a directory that is watched does not count: git ignores it,
+    /// and does not track it all the same.
     pub(super) fn ignores(&self, path: &Path, is_dir: bool) -> bool {
+        self.matches(path, is_dir) && !self.exempt.contains(path)
+    }
+
+    /// Finds the tracked files that match an ignore rule, which are changes like any other. Whether
+    /// they are others than before.
+    pub(super) fn exempt(&mut self) -> bool {
+        self.load_tracked();
+        let tracked = self.tracked.take().unwrap_or_default();
+        let exempt: BTreeSet<PathBuf> = tracked
+            .iter()
+            .map(|path| self.root.join(paths::from_bytes(path)))
+            .filter(|path| self.is_ignored_below(path))
+            .take(EXEMPT_MAX)
+            .collect();
+        let others = exempt != self.exempt;
+        self.exempt = exempt;
+        others
+    }
+
+    /// Whether a file or a directory that it is in matches a rule.
+    fn is_ignored_below(&self, path: &Path) -> bool {
+        self.matches(path, false)
+            || path
+                .ancestors()
+                .skip(1)
+                .take_while(|dir| *dir != self.root)
+                .any(|dir| self.matches(dir, true))
+    }
+
+    fn matches(&self, path: &Path, is_dir: bool) -> bool {
         let known = self.levels.iter().rev().filter(|level| path.starts_with(&level.dir));
         let mut verdicts = known.map(|level| level.rules.matched(path, is_dir));
         verdicts.find(|verdict| !verdict.is_none()).is_some_and(|verdict| verdict.is_ignore())
@@ -78,26 +116,33 @@ impl Rules {
     /// Whether a directory is worth watching.
     pub(super) fn admits(&mut self, dir: &Path) -> bool {
         let name = dir.file_name().unwrap_or_default();
-        if name == ".git" || self.heavy.iter().any(|heavy| name == heavy.as_str()) {
+        if name == ".git" {
             return false;
         }
-        !self.ignores(dir, true) || self.holds_tracked(dir)
+        let heavy = self.heavy.iter().any(|heavy| name == heavy.as_str());
+        !(heavy || self.matches(dir, true)) || self.holds_tracked(dir)
     }
 
     fn holds_tracked(&mut self, dir: &Path) -> bool {
         let Ok(inside) = dir.strip_prefix(&self.root) else { return false };
         let mut below = paths::to_host(inside).0;
         below.push(b'/');
-        let tracked = self.tracked.get_or_insert_with(|| {
-            let mut paths = Vec::new();
-            let bytes = std::fs::read(&self.index).unwrap_or_default();
-            if let Some(hash) = self.hash {
-                let _tree = read::each(&bytes, hash, |entry| paths.push(entry.path.to_vec()));
-            }
-            paths
-        });
+        self.load_tracked();
+        let tracked = self.tracked.as_deref().unwrap_or_default();
         let at = tracked.partition_point(|path| *path < below);
         tracked.get(at).is_some_and(|path| path.starts_with(&below))
+    }
+
+    fn load_tracked(&mut self) {
+        if self.tracked.is_some() {
+            return;
+        }
+        let mut paths = Vec::new();
+        let bytes = std::fs::read(&self.index).unwrap_or_default();
+        if let Some(hash) = self.hash {
+            let _tree = read::each(&bytes, hash, |entry| paths.push(entry.path.to_vec()));
+        }
+        self.tracked = Some(paths);
     }
 
     /// Lets go of what is needed only while directories are listed.
@@ -128,13 +173,20 @@ pub(super) fn walk(
             Ok(()) => {}
             // Gone again, or a link or file by now; whoever took it away is told of.
             Err(Failure::Absent(_)) if depth > 0 => continue,
+            // Somebody else's: git cannot read it either.
+            Err(Failure::Failed(_, e)) if depth > 0 && e.kind() == PermissionDenied => continue,
             Err(failure) => return Err(failure),
         }
         rules.enter(&dir);
         if depth == DEPTH_MAX {
             continue;
         }
-        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+        let entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if matches!(e.kind(), NotFound | PermissionDenied | NotADirectory) => continue,
+            Err(e) => return Err(Failure::Failed(dir, e)),
+        };
+        for entry in entries.flatten() {
             if entry.file_type().is_ok_and(|t| t.is_dir()) && rules.admits(&entry.path()) {
                 waiting.push((entry.path(), depth + 1));
             }
@@ -146,7 +198,7 @@ pub(super) fn walk(
 /// What a change of something in a worktree's git directory is about.
 pub(super) fn kind_of_admin(name: &[u8]) -> Kinds {
     match name {
-        b"HEAD" | b"logs" => Kinds::HEAD,
+        b"HEAD" | b"logs" | b"config.worktree" => Kinds::HEAD,
         b"index" => Kinds::INDEX,
         b"MERGE_HEAD" | b"CHERRY_PICK_HEAD" | b"REVERT_HEAD" | b"BISECT_LOG" | b"rebase-merge"
         | b"rebase-apply" | b"sequencer" => Kinds::OPERATION,

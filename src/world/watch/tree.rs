@@ -18,6 +18,8 @@ const QUIET: Duration = Duration::from_millis(75);
 const LATEST: Duration = Duration::from_millis(500);
 /// New directories that wait to be listed; more and the whole tree is walked again.
 const PENDING_MAX: usize = 1_024;
+/// Least time between two walks of a whole tree.
+const REPLANT_EVERY: Duration = Duration::from_millis(500);
 /// Refs that are told by name at once.
 const REFS_MAX: usize = 64;
 /// Where git notes each move of HEAD, in a worktree's git directory.
@@ -45,6 +47,14 @@ pub(super) struct Tree {
     pub(super) pending: VecDeque<PathBuf>,
     /// Everything has to be walked again.
     pub(super) again: bool,
+    /// The index has changed: tracked files may lie where nothing is watched.
+    pub(super) recheck: bool,
+    /// The repository's exclude file has changed.
+    pub(super) exclude: bool,
+    /// Directories of the working tree that are watched, about.
+    pub(super) directories: usize,
+    /// When all of it was walked last.
+    pub(super) replanted: Option<Instant>,
     pub(super) kinds: Kinds,
     pub(super) refs: Option<BTreeSet<String>>,
     pub(super) since: Option<(Instant, Instant)>,
@@ -54,16 +64,52 @@ impl Tree {
     /// A tree that nothing is known of yet.
     pub(super) fn new(about: About) -> Self {
         let (pending, kinds) = (VecDeque::new(), Kinds::default());
-        Self { about, rules: None, pending, again: false, kinds, refs: None, since: None }
+        Self {
+            about,
+            rules: None,
+            pending,
+            again: false,
+            recheck: false,
+            exclude: false,
+            directories: 0,
+            replanted: None,
+            kinds,
+            refs: None,
+            since: None,
+        }
     }
 
     pub(super) fn mark(&mut self, kinds: Kinds) {
         self.kinds = self.kinds.and(kinds);
     }
 
-    pub(super) fn is_growing(&self) -> bool {
-        let ready = self.rules.is_some() || matches!(self.about, About::Refs(..));
-        ready && (self.again || !self.pending.is_empty())
+    /// Whether all that is in it is watched.
+    pub(super) fn is_settled(&self) -> bool {
+        let planted = self.rules.is_some() || matches!(self.about, About::Refs(..));
+        planted && !self.again && !self.recheck && self.pending.is_empty()
+    }
+
+    /// When something has to be walked: what is new at once, all of it not too often.
+    pub(super) fn grows_at(&self, now: Instant) -> Option<Instant> {
+        let planted = self.rules.is_some() || matches!(self.about, About::Refs(..));
+        if !planted || self.is_settled() {
+            return None;
+        }
+        let rest = self.replanted.filter(|_| self.again).map(|at| at + REPLANT_EVERY);
+        Some(rest.unwrap_or(now))
+    }
+
+    /// Something counts; whether it was quiet before.
+    pub(super) fn stir(&mut self) -> bool {
+        let now = Instant::now();
+        let first = self.since.map_or(now, |(first, _)| first);
+        self.since.replace((first, now)).is_none()
+    }
+
+    /// The refs that have changed; none when it is not known which.
+    pub(super) fn named_refs(&self) -> Option<Vec<String>> {
+        let refs = self.refs.as_ref().filter(|_| self.kinds == Kinds::REFS);
+        refs.map(|refs| refs.iter().cloned().collect())
     }
 
     /// When what has gathered is to be told.
@@ -74,17 +120,16 @@ impl Tree {
 
     pub(super) fn tell(&mut self) -> Option<Signal> {
         self.since = None;
+        let named = self.named_refs();
+        self.refs = None;
+        self.exclude = false;
         let kinds = std::mem::take(&mut self.kinds);
-        let refs = self.refs.take();
+        self.recheck |= kinds.and(Kinds::INDEX) == kinds && self.rules.is_some();
         match &self.about {
             About::Worktree(w) => {
                 (!kinds.is_empty()).then(|| Signal::Changed(w.key.clone(), kinds))
             }
-            About::Refs(common, _) => {
-                let named = refs.filter(|_| kinds == Kinds::REFS);
-                let named = named.map(|refs| refs.into_iter().collect());
-                Some(Signal::Refs(common.clone(), named))
-            }
+            About::Refs(common, _) => Some(Signal::Refs(common.clone(), named)),
         }
     }
 
@@ -113,7 +158,7 @@ impl Tree {
                 }
                 About::Worktree(w) if **dir == *w.admin => {
                     let kinds = kind_of_admin(name.as_bytes());
-                    if name == LOGS && *what == What::Made {
+                    if name == LOGS && *is_dir && *what == What::Made {
                         self.pending.push_back(dir.join(name));
                     }
                     self.mark(kinds);
@@ -156,12 +201,11 @@ impl Tree {
             if what == What::Changed {
                 return false;
             }
-            if what == What::Made {
-                if self.pending.len() < PENDING_MAX {
-                    self.pending.push_back(dir.join(name));
-                } else {
-                    self.again = true;
-                }
+            // What was moved away is let go of in the same way as what is new is taken in.
+            if self.pending.len() < PENDING_MAX {
+                self.pending.push_back(dir.join(name));
+            } else {
+                self.again = true;
             }
         }
         // Once something counts, what else happens until it is told makes no difference.
@@ -189,19 +233,36 @@ impl Tree {
         }
         if dir == common {
             // What else is there, such as `FETCH_HEAD`, says nothing of its own.
-            let counts = matches!(bytes, b"packed-refs" | b"refs");
+            let counts = matches!(bytes, b"packed-refs" | b"refs" | b"config" | b"logs");
+            self.again |= bytes == b"logs" && what == What::Made;
             if counts {
                 self.mark(Kinds::REFS.and(Kinds::ANYTHING));
             }
             return counts;
         }
-        if is_dir && what == What::Made && self.pending.len() < PENDING_MAX {
-            self.pending.push_back(dir.join(name));
+        if dir == common.join("info") || dir.starts_with(common.join("logs")) {
+            // Of the reflogs only that of the stash, from which entries can be dropped.
+            let counts = bytes == b"exclude" || bytes == b"stash";
+            self.exclude |= bytes == b"exclude";
+            if counts {
+                self.mark(Kinds::REFS.and(Kinds::ANYTHING));
+            }
+            return counts;
+        }
+        if bytes == b"groundskeeper" || dir.starts_with(common.join("refs/groundskeeper")) {
+            return false;
+        }
+        if is_dir && what == What::Made {
+            if self.pending.len() < PENDING_MAX {
+                self.pending.push_back(dir.join(name));
+            } else {
+                self.again = true;
+            }
         }
         let path = dir.join(name);
         let Ok(name) = path.strip_prefix(common) else { return false };
         let refs = self.refs.get_or_insert_default();
-        if is_dir || refs.len() >= REFS_MAX {
+        if is_dir || refs.len() >= REFS_MAX || path == common.join("refs/stash") {
             self.mark(Kinds::REFS.and(Kinds::ANYTHING));
         } else {
             refs.insert(name.to_string_lossy().into_owned());

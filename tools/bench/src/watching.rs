@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
+use notify::Watcher as _;
 use serde_json::{Value, json};
 
 use crate::daemon::{Connection, Daemon, cpu_time, resident};
@@ -171,7 +172,7 @@ fn few_changes(
 }
 
 fn storm(places: &[PathBuf], news: &Receiver<(Instant, String)>, table: &mut Table) {
-    let mut measure = |rounds: usize| {
+    let measure = |rounds: usize| {
         let mut times = Vec::new();
         for n in 0..rounds {
             let at = 20 + n % 100;
@@ -245,7 +246,7 @@ pub(crate) fn memory(dir: &Path, table: &mut Table) {
             let config = notify::Config::default().with_event_kinds(notify::EventKindMask::CORE);
             let mut watcher = notify::RecommendedWatcher::new(|_| {}, config).expect("a watcher");
             let mode = notify::RecursiveMode::Recursive;
-            notify::Watcher::watch(&mut watcher, place, mode).expect("watched");
+            watcher.watch(place, mode).expect("watched");
             watcher
         })
         .collect();
