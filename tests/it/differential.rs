@@ -116,7 +116,7 @@ fn compare(bench: &Bench, id: &str, at: &Path, seed: u64) {
     let head = bench.git_raw(at, &["rev-parse", "--verify", "-q", "HEAD"]);
     let head = String::from_utf8_lossy(&head.stdout).trim().to_owned();
     assert_eq!(status["head"].as_str().unwrap_or_default(), head, "seed {seed}");
-    let numbers = bench.git_raw(at, &["diff", "--numstat", "--no-renames", "HEAD"]);
+    let numbers = bench.git_raw(at, &["diff", "--numstat", "--find-renames", "HEAD"]);
     let lines = String::from_utf8_lossy(&numbers.stdout).into_owned();
     let sum = |n: usize| -> u64 {
         lines.lines().filter_map(|l| l.split('\t').nth(n)?.parse::<u64>().ok()).sum()

@@ -155,10 +155,18 @@ fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
         return Ok((0, 0, plain));
     }
     let against = if changes.head.is_empty() { "--cached" } else { "HEAD" };
-    let args = ["diff", "--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv"];
+    let args = ["diff", "--numstat", "-z", "--find-renames", "--no-ext-diff", "--no-textconv"];
     let said = git.output(args.into_iter().chain(["--ignore-submodules=all", against, "--"]))?;
     let (mut insertions, mut deletions, mut complete) = (0, 0, plain);
-    for line in said.split(|b| *b == 0).filter(|line| !line.is_empty()) {
+    let mut parts = said.split(|b| *b == 0);
+    while let Some(line) = parts.next() {
+        if line.is_empty() {
+            continue;
+        }
+        if line.ends_with(b"\t") {
+            // A rename: the old and the new name follow.
+            parts.nth(1);
+        }
         let mut numbers = line.splitn(3, |b| *b == b'\t');
         let mut next = || std::str::from_utf8(numbers.next()?).ok()?.parse::<u64>().ok();
         match (next(), next()) {
