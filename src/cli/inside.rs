@@ -57,7 +57,11 @@ pub(super) async fn df(global: &Global) -> Done {
 pub(super) async fn clean(global: &Global, id: &str) -> Done {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/environments/{}/clean", encode(id));
-    let done: CleanedView = client.call(Method::POST, &path, NOTHING).await?;
+    let steps = render::Steps::new(global.quiet || global.json);
+    steps.step("moving away what tools rebuild");
+    let done: Result<CleanedView, _> = client.call(Method::POST, &path, NOTHING).await;
+    steps.finish();
+    let done = done?;
     let bytes = crate::record::bytes(done.size.allocated);
     let text = match done.paths.len() {
         0 => format!("{id} holds nothing that tools rebuild\n"),

@@ -1,5 +1,7 @@
 //! The verbs for what is kept: restore, trash, rescue; and sweep.
 
+use std::time::Duration;
+
 use hyper::Method;
 
 use super::args::{Global, Rescue, Trash};
@@ -9,6 +11,9 @@ use super::verbs::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::api::kept::{RemainsView, RestoreRequest, SweepRequest, SweepView};
 use crate::api::types::EnvironmentView;
 use crate::core::{Code, Fault};
+
+/// How often it is looked how much of the trash is left.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) async fn restore(global: &Global, id: &str, incarnation: Option<u32>) -> Done {
     let mut client = Client::connect(global).await?;
@@ -28,13 +33,41 @@ pub(super) async fn trash(global: &Global, what: Trash) -> Done {
         Trash::Empty { id } => {
             let only = id.map(|id| format!("&environment={}", encode(&id))).unwrap_or_default();
             let path = format!("/v1/trash?wait={WAIT_SECONDS}{only}");
-            client.call(Method::DELETE, &path, NOTHING).await?
+            emptied(global, &mut client, &path).await?
         }
     };
     if list.is_empty() && !global.json && !global.quiet {
         render::note("the trash is empty");
     }
     show_one(global, &list, &render::trash(&list))
+}
+
+/// Empties the trash, showing meanwhile what is left of it.
+async fn emptied(
+    global: &Global,
+    client: &mut Client,
+    path: &str,
+) -> Result<Vec<RemainsView>, Failed> {
+    let steps = render::Steps::new(global.quiet || global.json);
+    steps.step("unlinking what is in the trash");
+    let mut other = Client::connect(global).await?;
+    let call = client.call(Method::DELETE, path, NOTHING);
+    tokio::pin!(call);
+    let mut left = usize::MAX;
+    let done = loop {
+        tokio::select! {
+            done = &mut call => break done,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let list: Vec<RemainsView> = other.call(Method::GET, "/v1/trash", NOTHING).await?;
+        if list.len() < left {
+            left = list.len();
+            let bytes = list.iter().filter_map(|r| r.bytes).sum();
+            steps.step(&format!("{left} left, {}", crate::record::bytes(bytes)));
+        }
+    };
+    steps.finish();
+    done
 }
 
 pub(super) async fn rescue(global: &Global, what: Rescue) -> Done {

@@ -28,6 +28,7 @@ mod clean;
 mod glance;
 mod index;
 mod merged;
+mod modules;
 mod others;
 mod refs;
 mod registration;

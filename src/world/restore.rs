@@ -8,8 +8,9 @@
 use std::path::{Path, PathBuf};
 
 use super::git::Git;
+use super::index::Hash;
 use super::marker::{self, Admin, Marker};
-use super::{Task, add, paths, refs, registration, remains, removal};
+use super::{Task, add, modules, paths, refs, registration, remains, removal};
 use crate::core::event::{RestoreFrom, Worktree};
 use crate::core::{Code, Fault, Outcome};
 use crate::killpoint::point;
@@ -178,8 +179,11 @@ impl Restore<'_> {
 
     /// The directory back to its place, pointing to where the registration will be.
     fn bring_back(&self, identity: (u64, u64)) -> Result<(), Fault> {
+        // What was checked out first is as true as it was.
+        let before = Marker::read(&self.new.staged).ok().flatten();
+        let (commit, tree) = before.map(|m| (m.commit, m.tree)).unwrap_or_default();
         let marker = Marker::new(self.task.log_id(), self.task.env(), identity);
-        marker.write(&self.new.staged)?;
+        Marker { commit, tree, ..marker }.write(&self.new.staged)?;
         if paths::exists(&self.trash).map_err(paths::failed("look at", &self.trash))? {
             let place = self.target.parent().unwrap_or(&self.target);
             std::fs::create_dir_all(place).map_err(paths::failed("create", place))?;
@@ -208,6 +212,8 @@ impl Restore<'_> {
         if refs::exists(&self.common, &held) {
             self.git().output(["update-ref", "-d", &held])?;
         }
+        let hash = Hash::named(&env.plan.repository.object_format);
+        modules::repoint(&self.target, &self.new.published, hash, &env.id)?;
         let head = std::fs::read_to_string(self.new.published.join("HEAD")).unwrap_or_default();
         let branch = head.trim_end().strip_prefix("ref: refs/heads/").unwrap_or_default();
         let branch = if branch.is_empty() { &env.plan.branch } else { branch }.to_owned();

@@ -333,3 +333,28 @@ fn removals_beside_git_gc_and_two_daemons() {
     }
     bench.check(&[&repo]);
 }
+
+#[test]
+fn work_in_a_submodule_is_seen_and_stays_in_the_trash() {
+    let bench = Bench::new();
+    let inner = bench.repo("inner", 2);
+    let repo = bench.repo("project", 2);
+    let inner = inner.to_string_lossy().into_owned();
+    bench.git(&repo, &["submodule", "--quiet", "add", &inner, "module"]);
+    bench.git(&repo, &["commit", "-q", "-m", "module"]);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.git(&path, &["submodule", "--quiet", "update", "--init"]);
+    bench.write(&path.join("module/new"), "work\n");
+    bench.git(&path.join("module"), &["add", "new"]);
+    bench.git(&path.join("module"), &["commit", "-q", "-m", "work in the module"]);
+    let commit = bench.git(&path.join("module"), &["rev-parse", "HEAD"]);
+    let (_, error) = bench.refused(&["rm", "demo"]);
+    assert!(error["evidence"].to_string().contains("submodule"), "{error:#}");
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.ok(&["restore", "demo"]);
+    let after = bench.git(&path.join("module"), &["rev-parse", "HEAD"]);
+    assert_eq!(after, commit, "the module's repository came back with its commit");
+    assert_eq!(std::fs::read_to_string(path.join("module/new")).expect("there"), "work\n");
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.check(&[&repo]);
+}

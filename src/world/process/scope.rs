@@ -239,3 +239,32 @@ fn add_children(
 fn is_a_persons(process: &Process) -> bool {
     process.has_terminal || PERSONS_PROGRAMS.contains(&process.name.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_was_used_again_is_somebody_else() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("started");
+        let started = table::start_time(child.id()).expect("alive");
+        let id = EnvironmentId::parse("demo").expect("a name");
+        let cgroups = Cgroups::find("nowhere");
+        let found = |started| {
+            let scope = Scope {
+                id: &id,
+                incarnation: 1,
+                roots: vec![PathBuf::from("/nowhere/at/all")],
+                recorded: vec![(child.id(), started)],
+                asker: 0,
+                with_bystanders: false,
+                ties: Ties::All,
+                cgroups: &cgroups,
+            };
+            scope.look().inside.iter().any(|seen| seen.pid == child.id())
+        };
+        assert!(found(started), "what was recorded");
+        assert!(!found(started - 1), "what has its number now");
+        drop((child.kill(), child.wait()));
+    }
+}

@@ -1,0 +1,102 @@
+//! Submodules of a worktree that has another administrative directory than before: their
+//! repositories live inside it, and their pointers name it.
+//!
+//! Touches nothing but pointers into a directory of ours, and those only where the index says that
+//! a submodule is.
+
+use std::path::Path;
+
+use super::index::{Hash, read};
+use super::paths;
+use crate::core::{EnvironmentId, Fault};
+
+/// Submodules within each other that are followed.
+const DEPTH_MAX: usize = 16;
+
+/// Lets the submodules of a working tree point into the administrative directory `admin`, whose
+/// environment is `id`. Done again it changes nothing.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn repoint(
+    tree: &Path,
+    admin: &Path,
+    hash: Option<Hash>,
+    id: &EnvironmentId,
+) -> Result<(), Fault> {
+    if !paths::exists(&admin.join("modules")).map_err(paths::failed("look at", admin))? {
+        return Ok(());
+    }
+    let name = paths::to_host(Path::new(admin.file_name().unwrap_or_default())).0;
+    let prefix = format!("gk-{id}-").into_bytes();
+    below(tree, admin, hash, &|pointer| renamed(pointer, &prefix, &name), 0)
+}
+
+fn below(
+    tree: &Path,
+    git_dir: &Path,
+    hash: Option<Hash>,
+    rename: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
+    depth: usize,
+) -> Result<(), Fault> {
+    let Some(hash) = hash.filter(|_| depth < DEPTH_MAX) else { return Ok(()) };
+    let index = std::fs::read(git_dir.join("index")).unwrap_or_default();
+    let mut modules = Vec::new();
+    let _tree = read::each(&index, hash, |entry| {
+        if entry.mode == 0o160_000 {
+            modules.push(tree.join(paths::from_bytes(entry.path)));
+        }
+    });
+    for module in modules {
+        let pointer = module.join(".git");
+        // One that was never fetched has none.
+        let Ok(text) = std::fs::read(&pointer) else { continue };
+        let new = rename(&text);
+        if let Some(new) = &new {
+            let fresh = module.join(".git.gk-new");
+            std::fs::write(&fresh, new).map_err(paths::failed("write", &fresh))?;
+            std::fs::rename(&fresh, &pointer).map_err(paths::failed("write", &pointer))?;
+        }
+        let text = new.unwrap_or(text);
+        if let Some(path) = text.strip_prefix(b"gitdir: ") {
+            let repository = module.join(paths::from_bytes(path.trim_ascii_end()));
+            below(&module, &repository, Some(hash), rename, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// The pointer with the directory of this name, where it names one of the same environment.
+fn renamed(pointer: &[u8], prefix: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    const FOLDER: &[u8] = b"/worktrees/";
+    let at = pointer.windows(FOLDER.len()).rposition(|part| part == FOLDER)? + FOLDER.len();
+    let rest = &pointer[at..];
+    let end = rest.iter().position(|b| *b == b'/')?;
+    let ours = rest.starts_with(prefix) && rest[end..].starts_with(b"/modules/");
+    (ours && &rest[..end] != name).then(|| [&pointer[..at], name, &rest[end..]].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pointers_of_the_same_environment_are_changed() {
+        let to = |text: &str| {
+            let new = renamed(text.as_bytes(), b"gk-demo-", b"gk-demo-2-ab");
+            new.map(|new| String::from_utf8(new).expect("text"))
+        };
+        let old = "gitdir: ../../p/.git/worktrees/gk-demo-1-ab/modules/m\n";
+        let new = "gitdir: ../../p/.git/worktrees/gk-demo-2-ab/modules/m\n";
+        assert_eq!(to(old).as_deref(), Some(new));
+        assert_eq!(to(new), None, "again");
+        for other in [
+            "gitdir: ../p/.git/worktrees/gk-other-1-ab/modules/m\n",
+            "gitdir: ../p/.git/modules/m\n",
+            "gitdir: ../p/.git/worktrees/gk-demo-1-ab\n",
+            "",
+        ] {
+            assert_eq!(to(other), None, "{other}");
+        }
+    }
+}
