@@ -255,7 +255,7 @@ impl Hub {
         if identity(&root)? != identity_then {
             return Err(Failure::Absent(root));
         }
-        rules.exempt();
+        rules.exempt_anew();
         let mut trees = self.locked();
         let tree = trees.by_id.get_mut(&id).ok_or(Failure::Refused)?;
         tree.rules = Some(rules);

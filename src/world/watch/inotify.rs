@@ -97,7 +97,9 @@ impl Drop for Inotify {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.wake();
-        drop(self.thread.take().map(JoinHandle::join));
+        // The last user may be the very thread, in the middle of telling something.
+        let other = |thread: &JoinHandle<()>| thread.thread().id() != std::thread::current().id();
+        drop(self.thread.take().filter(other).map(JoinHandle::join));
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Rules {
     tracked: Option<Vec<Vec<u8>>>,
     /// Tracked files that match a rule all the same.
     exempt: BTreeSet<PathBuf>,
+    /// Size of the index when they were found.
+    index_bytes: u64,
     index: PathBuf,
     hash: Option<Hash>,
 }
@@ -57,7 +59,8 @@ impl Rules {
         levels.extend(exclude.map(|rules| Level { rank: 1, dir: root.to_owned(), rules }));
         let (root, heavy, index) = (root.to_owned(), heavy.to_vec(), admin.join("index"));
         let exempt = BTreeSet::new();
-        Self { root, levels, heavy, tracked: None, exempt, index, hash }
+        let index_bytes = 0;
+        Self { root, levels, heavy, tracked: None, exempt, index_bytes, index, hash }
     }
 
     /// Reads the ignore file of a directory that is entered.
@@ -77,8 +80,13 @@ impl Rules {
     }
 
     /// Finds the tracked files that match an ignore rule, which are changes like any other. Whether
-    /// they are others than before.
+    /// they are others than before. An index of the same size has the same paths, or as good as.
     pub(super) fn exempt(&mut self) -> bool {
+        let size = self.index.metadata().map_or(0, |found| found.len());
+        if std::mem::replace(&mut self.index_bytes, size) == size {
+            return false;
+        }
+        self.tracked = None;
         self.load_tracked();
         let tracked = self.tracked.take().unwrap_or_default();
         let exempt: BTreeSet<PathBuf> = tracked
@@ -90,6 +98,13 @@ impl Rules {
         let others = exempt != self.exempt;
         self.exempt = exempt;
         others
+    }
+
+    /// The same after rules have changed.
+    pub(super) fn exempt_anew(&mut self) {
+        self.index_bytes = 0;
+        self.exempt();
+        self.settle();
     }
 
     /// Whether a file or a directory that it is in matches a rule.
