@@ -93,6 +93,8 @@ fn is_test_only(name: &str) -> bool {
         "src/journal/golden.rs",
         "src/journal/samples.rs",
         "src/journal/simdisk.rs",
+        "src/world/watch/conformance.rs",
+        "src/world/watch/injected.rs",
     ];
     files.contains(&name)
 }

@@ -15,6 +15,8 @@ mod tree;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod injected;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,205 @@
+//! The hub over a backend that fails as it is told: limits, overflow, and the gate.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use super::*;
+use crate::core::event::{Actor, Plan, Record, Repository, Worktree};
+use crate::core::{Command, Environment, EnvironmentId, State, Time};
+use crate::world::{marker, paths};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Default)]
+struct Inner {
+    sink: OnceLock<Sink>,
+    added: Mutex<Vec<(TreeId, PathBuf)>>,
+    most: AtomicUsize,
+}
+
+#[derive(Clone, Default)]
+struct Injected(Arc<Inner>);
+
+impl std::fmt::Debug for Injected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Injected")
+    }
+}
+
+impl Injected {
+    fn of(&self, tree: TreeId) -> usize {
+        self.all().iter().filter(|(of, _)| *of == tree).count()
+    }
+
+    fn all(&self) -> Vec<(TreeId, PathBuf)> {
+        self.0.added.lock().expect("not poisoned").clone()
+    }
+
+    fn tell(&self, tree: TreeId, happened: Happened) {
+        self.0.sink.get().expect("a hub")(tree, happened);
+    }
+}
+
+impl Backend for Injected {
+    fn name(&self) -> &'static str {
+        "injected"
+    }
+
+    fn open(&self, _: TreeId) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn add(&self, tree: TreeId, dir: &Path) -> Result<(), Failure> {
+        let mut added = self.0.added.lock().expect("not poisoned");
+        if added.len() >= self.0.most.load(Ordering::Acquire) {
+            return Err(Failure::Limit("no room".to_owned()));
+        }
+        added.push((tree, dir.to_owned()));
+        Ok(())
+    }
+
+    fn forget(&self, tree: TreeId, dir: &Path) {
+        let mut added = self.0.added.lock().expect("not poisoned");
+        added.retain(|(of, path)| *of != tree || !path.starts_with(dir));
+    }
+
+    fn close(&self, tree: TreeId) {
+        self.0.added.lock().expect("not poisoned").retain(|(of, _)| *of != tree);
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        (self.all().len(), 1)
+    }
+}
+
+struct Scene {
+    hub: Arc<Hub>,
+    backend: Injected,
+    open: Arc<AtomicBool>,
+    told: Receiver<Signal>,
+    root: tempfile::TempDir,
+    env: Environment,
+}
+
+/// A clone that was adopted, with ten directories, and a hub that may watch it.
+fn scene(most: usize) -> Scene {
+    let root = tempfile::tempdir().expect("a directory");
+    let at = root.path().canonicalize().expect("real");
+    let git = std::process::Command::new("git").arg("-C").arg(&at).args(["init", "-q"]).status();
+    assert!(git.expect("git runs").success());
+    for n in 0..10 {
+        std::fs::create_dir(at.join(format!("folder{n}"))).expect("made");
+    }
+    let backend = Injected::default();
+    backend.0.most.store(most, Ordering::Release);
+    let (made, open) = (backend.clone(), Arc::new(AtomicBool::new(true)));
+    let gate = Arc::clone(&open);
+    let (sender, told) = sync_channel(1_024);
+    let hub = Hub::start(
+        |sink| {
+            assert!(made.0.sink.set(sink).is_ok());
+            Box::new(made.clone())
+        },
+        Budget { tree: 1_000, host: 1_000, system: 2_000 },
+        Vec::new(),
+        Box::new(move |_| gate.load(Ordering::Acquire)),
+        Box::new(move |signal| drop(sender.try_send(signal))),
+    );
+    Scene { hub: hub.expect("started"), backend, open, told, env: adopted(&at), root }
+}
+
+fn adopted(at: &Path) -> Environment {
+    let id = EnvironmentId::parse("demo").expect("a name");
+    let git = paths::to_host(&at.join(".git"));
+    let repository = Repository {
+        common_dir: git.clone(),
+        source: paths::to_host(at),
+        name: "project".to_owned(),
+        object_format: "sha1".to_owned(),
+    };
+    let path = paths::to_host(at);
+    let (device, inode) = marker::identity(at).expect("looked").expect("there");
+    let worktree = Worktree { admin_dir: git, device, inode, ..Worktree::default() };
+    let plan = Plan { repository, path, branch: "main".to_owned(), ..Plan::default() };
+    let (head, actor, environment) = ("h".to_owned(), Actor::default(), id.clone());
+    let mut state = State::default();
+    let adopt = Command::Adopt { environment, plan, head, worktree, actor };
+    for event in state.decide(Time(1), adopt).expect("adopted") {
+        let record = Record { seq: state.seq().next(), at: Time(1), boot: 1, event };
+        state.apply(&record);
+    }
+    state.environment(&id).cloned().expect("there")
+}
+
+impl Scene {
+    /// Waits for a signal, or fails.
+    fn await_signal(&self, what: &str, wanted: impl Fn(&Signal) -> bool) {
+        loop {
+            let signal = self.told.recv_timeout(PATIENCE);
+            let signal = signal.unwrap_or_else(|e| panic!("never told of {what}: {e}"));
+            if wanted(&signal) {
+                return;
+            }
+        }
+    }
+
+    /// The tree of the worktree, which is begun before that of the refs.
+    fn tree(&self) -> TreeId {
+        self.backend.all().first().expect("watched").0
+    }
+}
+
+#[test]
+fn a_limit_in_the_middle_frees_what_was_taken() {
+    let scene = scene(5);
+    assert!(matches!(scene.hub.arm(&scene.env), Err(Failure::Limit(_))));
+    assert_eq!((scene.backend.all(), scene.hub.counts().worktrees), (Vec::new(), 0));
+}
+
+#[test]
+fn a_limit_while_it_grows_breaks_it_and_frees_all() {
+    let scene = scene(1_000);
+    scene.hub.arm(&scene.env).expect("watched");
+    scene.backend.0.most.store(scene.backend.all().len(), Ordering::Release);
+    let root: Arc<Path> = Arc::from(paths::from_host(&scene.env.plan.path));
+    std::fs::create_dir(root.join("new")).expect("made");
+    let happened = Happened::In { dir: root, name: "new".into(), what: What::Made, is_dir: true };
+    scene.backend.tell(scene.tree(), happened);
+    scene.await_signal(
+        "a limit",
+        |s| matches!(s, Signal::Broken(_, why) if matches!(**why, Failure::Limit(_))),
+    );
+    assert_eq!(scene.backend.all(), Vec::new());
+    assert!(scene.root.path().exists());
+}
+
+#[test]
+fn after_an_overflow_all_of_it_is_watched_again() {
+    let scene = scene(1_000);
+    scene.hub.arm(&scene.env).expect("watched");
+    let (tree, before) = (scene.tree(), scene.backend.of(scene.tree()));
+    let root = paths::from_host(&scene.env.plan.path);
+    // Made while the news of it were dropped.
+    std::fs::create_dir_all(root.join("missed/below")).expect("made");
+    scene.backend.tell(tree, Happened::Overflow);
+    let anything = |kinds: &Kinds| kinds.names().contains(&"anything");
+    scene.await_signal("an overflow", |s| matches!(s, Signal::Changed(_, k) if anything(k)));
+    scene.await_signal("the walk", |s| matches!(s, Signal::Changed(..)));
+    assert_eq!(scene.backend.of(tree), before + 2);
+    assert_eq!(scene.hub.counts().overflows, 1);
+}
+
+#[test]
+fn what_the_gate_holds_back_is_not_even_begun() {
+    let scene = scene(1_000);
+    scene.open.store(false, Ordering::Release);
+    assert!(matches!(scene.hub.arm(&scene.env), Err(Failure::Refused)));
+    assert_eq!(scene.hub.counts().begun, 0);
+    scene.open.store(true, Ordering::Release);
+    scene.hub.arm(&scene.env).expect("watched");
+    scene.hub.release(&scene.env.id);
+    assert_eq!((scene.backend.all(), scene.hub.counts().worktrees), (Vec::new(), 0));
+}
