@@ -52,6 +52,13 @@
 //! measured, kept for a while and unlinked slowly (`world::remains`), or restored as a new
 //! incarnation (`world::restore`). A sweep (`world::sweep`) names what no record explains.
 //!
+//! # A look, and a change
+//!
+//! `groundskeeper status demo` asks `world::status`, whose book keeps and shares answers. While
+//! somebody follows changes (a stream, a lease), `engine::watching` has `world::watch` see to the
+//! worktree as `core::watch` says; then an answer holds until something is seen to change. Any
+//! step of a teardown lets go of the watch first.
+//!
 //! # Invariants
 //!
 //! * Acknowledged means durable; a failed commit ends the process.

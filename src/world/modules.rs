@@ -48,6 +48,10 @@ fn below(
         }
     });
     for module in modules {
+        // A link in its place, or on the way there, leads to something that is not ours.
+        if module.canonicalize().ok().as_ref() != Some(&module) {
+            continue;
+        }
         let pointer = module.join(".git");
         // One that was never fetched has none.
         let Ok(text) = std::fs::read(&pointer) else { continue };
