@@ -241,6 +241,7 @@ pub(super) fn watching(app: &App) -> WatchingView {
         degraded: metrics.degraded,
         give_ups: metrics.give_ups,
         statuses_computed: book.computed,
+        statuses_partial: book.partial,
         statuses_shared: book.shared,
     }
 }

@@ -319,6 +319,9 @@ pub struct WatchingView {
     pub give_ups: u64,
     /// Looks at worktrees because somebody asked.
     pub statuses_computed: u64,
+    /// Of these, looks at nothing but what had changed.
+    #[serde(default)]
+    pub statuses_partial: u64,
     /// Answers without a look.
     pub statuses_shared: u64,
 }

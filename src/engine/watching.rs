@@ -234,10 +234,10 @@ impl Watching {
     fn hear(&self, signal: Signal) {
         let book = self.world.book();
         match signal {
-            Signal::Touched((id, _)) => return book.touch(&id),
+            Signal::Touched((id, _), path) => return book.touch(&id, path.as_deref()),
             Signal::RefsTouched(common, refs) => {
                 for key in self.depending(&common, Some(&refs)) {
-                    book.touch(&key.0);
+                    book.touch(&key.0, None);
                 }
                 return;
             }
@@ -356,7 +356,7 @@ impl Watching {
             locked(&self.polls).seen.remove(key);
             return;
         };
-        self.world.book().touch(&key.0);
+        self.world.book().touch(&key.0, None);
         let Ok(found) = self.world.status(&env, &cancel) else { return };
         let before = locked(&self.polls).seen.insert(key.clone(), Arc::clone(&found));
         if before.is_some_and(|before| *before != *found) {
@@ -432,9 +432,10 @@ impl Round<'_> {
             return;
         }
         if let Some(hub) = self.watching.world.hub()
-            && kinds.and(Kinds::ANYTHING) == kinds
+            && (kinds.has(Kinds::ANYTHING) || kinds.has(Kinds::HEAD))
+            && !hub.stands(&key)
         {
-            hub.verify(&key);
+            self.arm(&key.0);
         }
         self.watching.tell(key.0, key.1, kinds);
     }

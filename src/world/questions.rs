@@ -62,7 +62,7 @@ impl World {
     pub fn catch_up(&self) {
         if let Some(hub) = self.hub() {
             for key in hub.sync() {
-                self.book.touch(&key.0);
+                self.book.touch(&key.0, None);
             }
         }
     }
@@ -75,7 +75,7 @@ impl World {
         if env.phase == Phase::Tombstoned {
             return Err(destroyed(&env.id));
         }
-        self.book.ask(&env.id, env.incarnation, || status::look(env, cancel))
+        self.book.ask(&env.id, env.incarnation, |since| status::look(env, since, cancel))
     }
 
     /// What has changed in an environment, at most so many bytes of it.

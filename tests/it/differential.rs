@@ -10,6 +10,28 @@ use crate::support::{Bench, Daemon};
 const SEEDS: u64 = 6;
 const CHANGES: usize = 14;
 
+/// Paths that are files in one step and directories in the next, tracked and untracked ones side
+/// by side.
+const TREE: [&str; 16] = [
+    "a",
+    "new",
+    "a.txt",
+    "case",
+    "Case",
+    "a-b",
+    "deep/er/file",
+    "deep/other",
+    "deep/er/more",
+    "new/in/side",
+    "dir/x",
+    "new/x.ignored",
+    "dir/ü",
+    "new/in/y",
+    ":(top)dir",
+    "*",
+];
+const STEPS: usize = 40;
+
 /// A small generator, so that a seed is a repository for ever.
 struct Random(u64);
 
@@ -74,11 +96,44 @@ fn change(bench: &Bench, at: &Path, random: &mut Random) {
     }
 }
 
+/// Makes, changes, moves or removes files and directories, and now and then stages something.
+fn shuffle(bench: &Bench, at: &Path, path: &Path, random: &mut Random) {
+    let other = at.join(TREE[random.below(TREE.len())]);
+    match random.below(24) {
+        0..=8 => {
+            drop(std::fs::create_dir_all(path.parent().expect("a folder")));
+            drop(std::fs::write(path, format!("{}\n", random.below(9))));
+        }
+        9..=12 => drop(std::fs::remove_file(path)),
+        13..=14 => drop(std::fs::remove_dir_all(path)),
+        15..=16 => {
+            drop(std::fs::remove_dir_all(path.parent().filter(|p| *p != at).unwrap_or(path)))
+        }
+        17..=19 => drop(std::fs::rename(path, other)),
+        20 => drop(std::os::unix::fs::symlink("a", path)),
+        21 => drop(std::fs::create_dir_all(path.join("empty"))),
+        22 => drop(bench.git_raw(at, &["checkout", "-q", "--", "."])),
+        _ => {
+            let name = path.strip_prefix(at).expect("inside").to_string_lossy().into_owned();
+            drop(bench.git_raw(at, &["--literal-pathspecs", "add", "--", &name]));
+        }
+    }
+}
+
 /// What git says, in the words of our answer.
 fn expected(bench: &Bench, at: &Path) -> Vec<(String, String)> {
     let said = bench.git_raw(
         at,
-        &["status", "--porcelain=v2", "-z", "--untracked-files=normal", "--branch", "--show-stash"],
+        &[
+            // To ask must not be a change.
+            "--no-optional-locks",
+            "status",
+            "--porcelain=v2",
+            "-z",
+            "--untracked-files=normal",
+            "--branch",
+            "--show-stash",
+        ],
     );
     let text = String::from_utf8_lossy(&said.stdout).into_owned();
     let mut parts = text.split('\0');
@@ -103,6 +158,10 @@ fn expected(bench: &Bench, at: &Path) -> Vec<(String, String)> {
     found
 }
 
+fn watching(bench: &Bench) -> Value {
+    call(bench, "GET", "/v1/daemon", "", "").1["watching"].clone()
+}
+
 fn of_ours(status: &Value) -> Vec<(String, String)> {
     let files = status["files"].as_array().expect("files");
     let text = |v: &Value| v.as_str().expect("text").to_owned();
@@ -116,7 +175,8 @@ fn compare(bench: &Bench, id: &str, at: &Path, seed: u64) {
     let head = bench.git_raw(at, &["rev-parse", "--verify", "-q", "HEAD"]);
     let head = String::from_utf8_lossy(&head.stdout).trim().to_owned();
     assert_eq!(status["head"].as_str().unwrap_or_default(), head, "seed {seed}");
-    let numbers = bench.git_raw(at, &["diff", "--numstat", "--find-renames", "HEAD"]);
+    let diff = ["-c", "diff.autoRefreshIndex=false", "diff", "--numstat", "--find-renames", "HEAD"];
+    let numbers = bench.git_raw(at, &diff);
     let lines = String::from_utf8_lossy(&numbers.stdout).into_owned();
     let sum = |n: usize| -> u64 {
         lines.lines().filter_map(|l| l.split('\t').nth(n)?.parse::<u64>().ok()).sum()
@@ -127,6 +187,36 @@ fn compare(bench: &Bench, id: &str, at: &Path, seed: u64) {
     assert_eq!(status["stashes"].as_u64(), Some(stashes), "seed {seed}: stashes");
     let merging = bench.git_raw(at, &["rev-parse", "-q", "--verify", "MERGE_HEAD"]).status;
     assert_eq!(status["operation"] == "merge", merging.success(), "seed {seed}: {status:#}");
+}
+
+#[test]
+fn what_has_changed_since_is_added_as_git_would_have_told_it() {
+    let bench = Bench::new();
+    let _daemon = Daemon::start(&bench);
+    for seed in 0..SEEDS {
+        let repo = bench.repo(format!("project{seed}"), 4);
+        bench.write(&repo.join(".gitignore"), "*.ignored\n");
+        for name in TREE.into_iter().step_by(2) {
+            bench.write(&repo.join(name), &format!("{name}\n").repeat(3));
+        }
+        if seed % 2 == 1 {
+            bench.git(&repo, &["config", "core.ignoreCase", "true"]);
+        }
+        bench.commit(&repo, "names");
+        let id = format!("env{seed}");
+        let at = bench.new_env(&id, &repo, &[]);
+        bench.ok(&["lease", &id, "--for", "1h"]);
+        let mut random = Random(seed + 77);
+        for _ in 0..STEPS {
+            for _ in 0..=random.below(4) {
+                let path = at.join(TREE[random.below(TREE.len())]);
+                shuffle(&bench, &at, &path, &mut random);
+            }
+            compare(&bench, &id, &at, seed);
+        }
+    }
+    let partial = watching(&bench)["statuses_partial"].as_u64().expect("a count");
+    assert!(partial > SEEDS * STEPS as u64 / 3, "only {partial} looks at what had changed");
 }
 
 #[test]

@@ -473,3 +473,45 @@ fn a_root_that_goes_away_is_seen_and_not_waited_for() {
     bench.write(&at.join("new"), "x");
     stream.await_change("demo", "files");
 }
+
+#[test]
+fn a_repository_that_goes_away_or_is_made_anew_is_seen() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let _daemon = Daemon::start(&bench);
+    let linked = bench.new_env("demo", &repo, &[]);
+    let clone = bench.repo("clone", 3);
+    bench.ok(&["adopt", clone.to_str().expect("text"), "--id", "clone"]);
+    let mut stream = Stream::open(&bench, "", "");
+    await_watched(&bench, 2);
+    let (link, aside) = (linked.join(".git"), linked.join("aside"));
+    std::fs::rename(&link, &aside).expect("moved");
+    stream.await_change("demo", "anything");
+    assert_eq!(bench.refused(&["status", "demo"]).1["code"], "not_git_repo");
+    // A repository of its own in what is a plain directory now.
+    bench.git(&linked, &["init", "-q"]);
+    stream.await_change("demo", "anything");
+    assert_eq!(bench.refused(&["status", "demo"]).1["code"], "not_git_repo", "another one");
+    std::fs::remove_dir_all(&link).expect("removed");
+    std::fs::rename(&aside, &link).expect("moved back");
+    wait_for("its own again", || call_ok(&bench, "demo"));
+    bench.write(&linked.join("deep/new"), "x");
+    stream.await_change("demo", "files");
+    assert_eq!(status(&bench, "demo")["changes"], "?1");
+
+    // The repository of a clone, made anew at the same place.
+    std::fs::remove_dir_all(clone.join(".git")).expect("removed");
+    bench.git(&clone, &["init", "-q", "-b", "anew"]);
+    wait_for("the new one", || {
+        call_ok(&bench, "clone") && status(&bench, "clone")["branch"] == "anew"
+    });
+    wait_for("both watched", || counts(&bench)["stages"]["on"].as_u64() == Some(2));
+    bench.git(&clone, &["switch", "-q", "-c", "another"]);
+    stream.await_change("clone", "head");
+    assert_eq!(status(&bench, "clone")["branch"], "another");
+}
+
+/// Whether an environment can be looked at.
+fn call_ok(bench: &Bench, id: &str) -> bool {
+    call(bench, "GET", &format!("/v1/environments/{id}/status"), "", "").0 == 200
+}

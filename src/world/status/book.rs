@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, Status};
+use super::{LIMIT, Since, Status};
 use crate::core::{Code, EnvironmentId, Fault};
 
 /// How long the answer of an unwatched worktree is kept.
 const KEPT: Duration = Duration::from_secs(2);
 /// Answers that are looked for at once: more than cores only take longer.
 const RUNNING_MAX: usize = 4;
+/// Changed paths that are kept in mind; more are as good as all.
+const PATHS_MAX: usize = 64;
 /// Longest wait for another's answer, or for a turn.
 const WAIT_MAX: Duration = Duration::from_secs(4 * LIMIT.as_secs());
 
@@ -28,6 +30,7 @@ pub struct Book {
     running: Mutex<usize>,
     turn: Condvar,
     computed: AtomicU64,
+    partial: AtomicU64,
     shared: AtomicU64,
 }
 
@@ -36,6 +39,8 @@ pub struct Book {
 pub struct Counts {
     /// Looks at worktrees.
     pub computed: u64,
+    /// Of these, looks at nothing but what had changed.
+    pub partial: u64,
     /// Answers without one.
     pub shared: u64,
 }
@@ -52,6 +57,10 @@ struct Lines {
     incarnation: u32,
     /// How often something has changed, as far as it was seen.
     version: u64,
+    /// When last something changed of which it is not known what.
+    unknown: u64,
+    /// Which files have changed since, and when last; bounded.
+    paths: BTreeMap<Vec<u8>, u64>,
     is_watched: bool,
     is_running: bool,
     last: Option<Last>,
@@ -78,6 +87,31 @@ impl Lines {
         let good = unchanged && (young || (self.is_watched && last.answer.is_ok()));
         good.then_some(last)
     }
+
+    /// What has changed since the last answer, if that is known.
+    fn since(&self, incarnation: u32) -> Option<Since> {
+        let last = self.last.as_ref().filter(|_| self.incarnation == incarnation)?;
+        let before = last.answer.as_ref().ok().filter(|_| self.is_watched)?;
+        if last.version < self.unknown || last.version == self.version {
+            return None;
+        }
+        let changed = self.paths.iter().filter(|(_, at)| **at > last.version);
+        let paths = changed.map(|(path, _)| path.clone()).collect();
+        Some(Since { before: Arc::clone(before), paths })
+    }
+
+    fn touch(&mut self, path: Option<&[u8]>) {
+        self.version += 1;
+        match path {
+            Some(path) if self.is_watched && self.paths.len() < PATHS_MAX => {
+                self.paths.insert(path.to_vec(), self.version);
+            }
+            _ => {
+                self.unknown = self.version;
+                self.paths.clear();
+            }
+        }
+    }
 }
 
 impl Book {
@@ -85,7 +119,8 @@ impl Book {
         Arc::clone(locked(&self.pages).entry(id.clone()).or_default())
     }
 
-    /// The answer for one life of an environment, found by `look` if there is none that holds.
+    /// The answer for one life of an environment, found by `look` if there is none that holds;
+    /// it is told what has changed since the last one, where that is known.
     ///
     /// # Errors
     /// What `look` says, or that another's look takes too long.
@@ -93,7 +128,7 @@ impl Book {
         &self,
         id: &EnvironmentId,
         incarnation: u32,
-        look: impl FnOnce() -> Result<Status, Fault>,
+        look: impl Fn(Option<&Since>) -> Result<Status, Fault>,
     ) -> Answer {
         let page = self.page(id);
         let mut lines = locked(&page.lines);
@@ -114,12 +149,21 @@ impl Book {
                 page.changed.wait_timeout(lines, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
         lines.is_running = true;
-        let version = lines.version;
+        let (mut version, since) = (lines.version, lines.since(incarnation));
         drop(lines);
         let _end = End(&page);
-        let answer = self.in_turn(id, look).map(Arc::new);
+        let mut answer = self.in_turn(id, since.as_ref(), &look);
         let mut lines = locked(&page.lines);
+        if since.is_some() && lines.unknown > version {
+            // What it was added to has changed under it.
+            version = lines.version;
+            drop(lines);
+            answer = self.in_turn(id, None, &look);
+            lines = locked(&page.lines);
+        }
+        let answer = answer.map(Arc::new);
         lines.incarnation = incarnation;
+        lines.paths.retain(|_, at| *at > version);
         lines.last = Some(Last { answer: answer.clone(), version, at: Instant::now() });
         answer
     }
@@ -127,7 +171,8 @@ impl Book {
     fn in_turn(
         &self,
         id: &EnvironmentId,
-        look: impl FnOnce() -> Result<Status, Fault>,
+        since: Option<&Since>,
+        look: impl Fn(Option<&Since>) -> Result<Status, Fault>,
     ) -> Result<Status, Fault> {
         let mut running = locked(&self.running);
         let until = Instant::now() + WAIT_MAX;
@@ -143,7 +188,8 @@ impl Book {
         drop(running);
         let _turn = Turn(self);
         self.computed.fetch_add(1, Ordering::Relaxed);
-        look()
+        self.partial.fetch_add(u64::from(since.is_some()), Ordering::Relaxed);
+        look(since)
     }
 
     /// The last answer, however old; none when there was none, or it was a failure.
@@ -165,11 +211,11 @@ impl Book {
         last.answer.as_ref().ok().filter(|_| holds).cloned()
     }
 
-    /// Something has changed.
-    pub fn touch(&self, id: &EnvironmentId) {
+    /// Something has changed: this file or directory of the worktree, or it is not known what.
+    pub fn touch(&self, id: &EnvironmentId, path: Option<&[u8]>) {
         let page = locked(&self.pages).get(id).cloned();
         if let Some(page) = page {
-            locked(&page.lines).version += 1;
+            locked(&page.lines).touch(path);
         }
     }
 
@@ -181,7 +227,7 @@ impl Book {
         let Some(page) = known.or_else(|| is_watched.then(|| self.page(id))) else { return };
         let mut lines = locked(&page.lines);
         lines.is_watched = is_watched;
-        lines.version += 1;
+        lines.touch(None);
     }
 
     /// Lets go of what is known of an environment that is over.
@@ -195,6 +241,7 @@ impl Book {
         let (computed, shared) = (&self.computed, &self.shared);
         Counts {
             computed: computed.load(Ordering::Relaxed),
+            partial: self.partial.load(Ordering::Relaxed),
             shared: shared.load(Ordering::Relaxed),
         }
     }
@@ -235,7 +282,7 @@ mod tests {
     }
 
     fn ask(book: &Book, n: i64) -> i64 {
-        let look = || Ok(Status { last_change: n, ..Status::default() });
+        let look = |_: Option<&Since>| Ok(Status { last_change: n, ..Status::default() });
         book.ask(&id(), 1, look).expect("an answer").last_change
     }
 
@@ -244,21 +291,21 @@ mod tests {
         let book = Book::default();
         book.watched(&id(), true);
         assert_eq!((ask(&book, 1), ask(&book, 2)), (1, 1));
-        book.touch(&id());
+        book.touch(&id(), None);
         assert_eq!((ask(&book, 3), ask(&book, 4)), (3, 3));
         book.watched(&id(), false);
         assert_eq!(ask(&book, 5), 5, "what was seen before the watch ended counts no longer");
-        let next = book.ask(&id(), 2, || Ok(Status::default())).expect("an answer");
+        let next = book.ask(&id(), 2, |_| Ok(Status::default())).expect("an answer");
         assert_eq!(next.last_change, 0, "another life is another tree");
-        assert_eq!(book.counts(), Counts { computed: 4, shared: 2 });
+        assert_eq!(book.counts(), Counts { computed: 4, partial: 0, shared: 2 });
     }
 
     #[test]
     fn a_change_during_a_look_is_not_lost() {
         let book = Book::default();
         book.watched(&id(), true);
-        let look = || {
-            book.touch(&id());
+        let look = |_: Option<&Since>| {
+            book.touch(&id(), None);
             Ok(Status::default())
         };
         book.ask(&id(), 1, look).expect("an answer");
@@ -277,16 +324,85 @@ mod tests {
                 });
             }
         });
-        assert_eq!(book.counts(), Counts { computed: 1, shared: 7 });
+        assert_eq!(book.counts(), Counts { computed: 1, partial: 0, shared: 7 });
     }
 
     #[test]
     fn a_look_that_panics_holds_nobody_up() {
         let book = Book::default();
         let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            book.ask(&id(), 1, || panic!("broken"))
+            book.ask(&id(), 1, |_| panic!("broken"))
         }));
         assert!(broken.is_err());
         assert_eq!(ask(&book, 1), 1);
+    }
+
+    /// The paths that a look is told of; none when it is to look at all.
+    fn told(book: &Book) -> Option<Vec<Vec<u8>>> {
+        let seen = Mutex::new(None);
+        let look = |since: Option<&Since>| {
+            *locked(&seen) = Some(since.map(|s| s.paths.clone()));
+            Ok(Status::default())
+        };
+        book.ask(&id(), 1, look).expect("an answer");
+        locked(&seen).take().expect("it was looked")
+    }
+
+    #[test]
+    fn a_look_is_told_what_has_changed_while_that_is_known() {
+        let book = Book::default();
+        book.watched(&id(), true);
+        assert_eq!(told(&book), None, "there is no answer yet");
+        for path in ["a", "b", "a"] {
+            book.touch(&id(), Some(path.as_bytes()));
+        }
+        assert_eq!(told(&book), Some(vec![b"a".to_vec(), b"b".to_vec()]));
+        book.touch(&id(), Some(b"c"));
+        assert_eq!(told(&book), Some(vec![b"c".to_vec()]), "what was seen is over");
+        book.touch(&id(), Some(b"d"));
+        book.touch(&id(), None);
+        book.touch(&id(), Some(b"e"));
+        assert_eq!(told(&book), None, "something else has changed");
+        for n in 0..=PATHS_MAX {
+            book.touch(&id(), Some(n.to_string().as_bytes()));
+        }
+        assert_eq!(told(&book), None, "too much has changed");
+        book.touch(&id(), Some(b"f"));
+        book.watched(&id(), true);
+        assert_eq!(told(&book), None, "the watch is another one");
+        book.touch(&id(), Some(b"f"));
+        drop(book.ask(&id(), 1, |_| Err(too_busy(&id()))));
+        book.touch(&id(), Some(b"g"));
+        assert_eq!(told(&book), None, "there is nothing to add to");
+        assert_eq!(book.counts().partial, 3);
+    }
+
+    #[test]
+    fn a_partial_look_that_was_overtaken_is_done_again() {
+        let book = Book::default();
+        book.watched(&id(), true);
+        assert_eq!(ask(&book, 1), 1);
+        book.touch(&id(), Some(b"a"));
+        let look = |since: Option<&Since>| {
+            if since.is_some() {
+                book.touch(&id(), None);
+            }
+            Ok(Status { last_change: i64::from(since.is_some()), ..Status::default() })
+        };
+        assert_eq!(book.ask(&id(), 1, look).expect("an answer").last_change, 0);
+        assert_eq!(ask(&book, 7), 0, "and that one holds");
+    }
+
+    #[test]
+    fn a_partial_look_that_panics_loses_no_change() {
+        let book = Book::default();
+        book.watched(&id(), true);
+        assert_eq!(ask(&book, 1), 1);
+        book.touch(&id(), Some(b"a"));
+        let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            book.ask(&id(), 1, |_| panic!("broken"))
+        }));
+        assert!(broken.is_err());
+        assert_eq!(told(&book), Some(vec![b"a".to_vec()]));
     }
 }

@@ -1,17 +1,23 @@
 //! What a worktree looks like: branch, distance, changes, operations in progress. Reads only.
 //!
 //! git's own status is the truth (`parse.rs` reads it); one answer costs at most four processes,
-//! however large the tree is, takes no lock and writes no object. `book.rs` keeps answers and
-//! shares them; `patch.rs` shows the changes themselves.
+//! however large the tree is, takes no lock and writes no object, nor the index: an untracked
+//! cache is used where there is one and never made. `book.rs` keeps answers and shares them,
+//! `again.rs` brings one up to date from the paths that changed since, `patch.rs` shows the
+//! changes themselves.
 
+mod again;
 mod book;
 mod parse;
 mod patch;
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+pub use again::Since;
 pub use book::{Book, Counts as BookCounts};
 pub use parse::{Changes, Entry};
 pub(super) use patch::patch;
@@ -19,11 +25,15 @@ pub use patch::{Against, Patch};
 
 use super::cancel::Cancel;
 use super::git::{self, Git};
-use super::{paths, refs};
+use super::index::Hash;
+use super::{link, paths, refs};
 use crate::core::{Code, Environment, Fault, Phase, destroyed};
 
 /// Longest time that one status may take.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Paths that a diff is limited to; with more it looks at all.
+const DIFF_PATHS_MAX: usize = 100;
 
 /// What a worktree looked like at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -83,37 +93,43 @@ fn place(env: &Environment) -> Result<(&Path, &Path), Fault> {
         let hint = format!("bring it back, or `groundskeeper rm {}`", env.id);
         return Err(Fault::new(Code::PathNotFound, message, hint));
     }
-    if target.join(".git").symlink_metadata().is_err() || !admin.join("HEAD").exists() {
-        let message = format!("{} is no git worktree any more", target.display());
+    if link::repository(target, admin).is_none() {
+        let message = format!("{} is not the git worktree any more that it was", target.display());
         let hint = "`git worktree repair` in its repository may help";
         return Err(Fault::new(Code::NotGitRepo, message, hint));
     }
     Ok((target, admin))
 }
 
-/// Looks at a worktree once.
+/// Looks at a worktree once; where it is known what has changed since an earlier answer, at no
+/// more than that.
 ///
 /// # Errors
 /// As `place`, or when git fails or takes too long.
-pub(super) fn look(env: &Environment, cancel: &Cancel) -> Result<Status, Fault> {
+pub(super) fn look(
+    env: &Environment,
+    since: Option<&Since>,
+    cancel: &Cancel,
+) -> Result<Status, Fault> {
     let (target, admin) = place(env)?;
     let git = Git::exact(admin, Some(target), None, cancel).within(LIMIT);
-    let said = git.run([
-        "status",
-        "--porcelain=v2",
-        "-z",
-        "--branch",
-        "--show-stash",
-        "--untracked-files=normal",
-    ])?;
-    if !said.status.success() {
-        return Err(git::said("git status", &said));
-    }
-    let changes = Changes::parse(&said.stdout);
+    let known = match since {
+        Some(since) => changes_since(env, admin, &git, since)?,
+        None => None,
+    };
+    let is_known = known.is_some();
+    let changes = match known {
+        Some(changes) => changes,
+        None => ask(&git, ["--branch", "--show-stash"].map(OsStr::new))?,
+    };
     let (base, lines) = std::thread::scope(|scope| {
-        let base = scope.spawn(|| distance(env, &git, &changes));
+        // Neither HEAD nor a ref has moved since, or it would not be known.
+        let before =
+            since.filter(|_| is_known).map(|s| (s.before.ahead_of_base, s.before.behind_base));
+        let base = before.is_none().then(|| scope.spawn(|| distance(env, &git, &changes)));
         let lines = lines(&git, &changes);
-        (base.join().unwrap_or((None, None)), lines)
+        let found = base.map(|base| base.join().unwrap_or((None, None)));
+        (before.or(found).unwrap_or((None, None)), lines)
     });
     let (insertions, deletions, lines_complete) = lines?;
     let there = |name: &str| admin.join(name).symlink_metadata().is_ok();
@@ -127,6 +143,37 @@ pub(super) fn look(env: &Environment, cancel: &Cancel) -> Result<Status, Fault> 
         last_change: last_change(target, admin, &changes),
         changes,
     })
+}
+
+/// What git's status says, of all or of what is named.
+fn ask<S: AsRef<OsStr>>(
+    git: &Git<'_>,
+    more: impl IntoIterator<Item = S>,
+) -> Result<Changes, Fault> {
+    let fixed = ["--literal-pathspecs", "status", "--porcelain=v2", "-z"];
+    let fixed = fixed.into_iter().chain(["--untracked-files=normal"]).map(OsString::from);
+    let said = git.run(fixed.chain(more.into_iter().map(|s| s.as_ref().to_owned())))?;
+    if !said.status.success() {
+        return Err(git::said("git status", &said));
+    }
+    Ok(Changes::parse(&said.stdout))
+}
+
+/// All that git would say, from what it says of the paths that have changed; none when that is
+/// not enough.
+fn changes_since(
+    env: &Environment,
+    admin: &Path,
+    git: &Git<'_>,
+    since: &Since,
+) -> Result<Option<Changes>, Fault> {
+    let hash = Hash::named(&env.plan.repository.object_format);
+    // An index that is not there is one that is not understood.
+    let index = std::fs::read(admin.join("index")).unwrap_or_default();
+    let Some(asked) = since.asked(&index, hash) else { return Ok(None) };
+    let paths = asked.iter().map(|path| OsStr::from_bytes(path));
+    let found = ask(git, [OsStr::new("--")].into_iter().chain(paths))?;
+    Ok(since.with(&asked, found))
 }
 
 /// Commits since the base, and commits that the base's branch has gained.
@@ -156,7 +203,9 @@ fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
     }
     let against = if changes.head.is_empty() { "--cached" } else { "HEAD" };
     let args = ["diff", "--numstat", "-z", "--find-renames", "--no-ext-diff", "--no-textconv"];
-    let said = git.output(args.into_iter().chain(["--ignore-submodules=all", against, "--"]))?;
+    let args = ["--literal-pathspecs"].into_iter().chain(args);
+    let args = args.chain(["--ignore-submodules=all", against, "--"]).map(OsStr::new);
+    let said = git.output(args.chain(changed_paths(changes)))?;
     let (mut insertions, mut deletions, mut complete) = (0, 0, plain);
     let mut parts = said.split(|b| *b == 0);
     while let Some(line) = parts.next() {
@@ -179,6 +228,16 @@ fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
         }
     }
     Ok((insertions, deletions, complete && !changes.head.is_empty()))
+}
+
+/// The paths that a diff can have, so that git need not look at others; none when they are many.
+fn changed_paths(changes: &Changes) -> Vec<&OsStr> {
+    let tracked = || changes.entries.iter().filter(|e| e.code != *b"??");
+    if !changes.is_complete() || tracked().count() > DIFF_PATHS_MAX {
+        return Vec::new();
+    }
+    let paths = tracked().flat_map(|e| [Some(&e.path), e.from.as_ref()]).flatten();
+    paths.map(|path| OsStr::from_bytes(path)).collect()
 }
 
 fn last_change(target: &Path, admin: &Path, changes: &Changes) -> i64 {

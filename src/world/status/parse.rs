@@ -50,6 +50,26 @@ pub struct Entry {
     pub path: Vec<u8>,
     /// Where it was renamed or copied from.
     pub from: Option<Vec<u8>>,
+    /// Whether it is a submodule.
+    pub submodule: bool,
+}
+
+impl Entry {
+    /// Whether it is unmerged.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.code.contains(&b'U') || matches!(&self.code, b"AA" | b"DD")
+    }
+
+    /// Its path without the slash that an untracked directory ends with.
+    pub(super) fn place(&self) -> &[u8] {
+        self.path.strip_suffix(b"/").unwrap_or(&self.path)
+    }
+
+    /// Where it comes in git's order.
+    pub(super) fn order(&self) -> (bool, bool, &[u8]) {
+        (self.code == *b"??", self.is_conflict(), &self.path)
+    }
 }
 
 impl Changes {
@@ -66,8 +86,8 @@ impl Changes {
                 Some(b'2') => found.change(line, 9, parts.next()),
                 Some(b'u') => found.change(line, 10, None),
                 Some(b'?') => {
-                    found.untracked += 1;
-                    found.keep(*b"??", line.get(2..), None);
+                    let path = line.get(2..).unwrap_or_default().to_vec();
+                    found.take(Entry { code: *b"??", path, from: None, submodule: false });
                 }
                 _ => {}
             }
@@ -112,39 +132,41 @@ impl Changes {
 
     /// `<kind> <XY> <sub> ... <path>`, with so many words before the path.
     fn change(&mut self, line: &[u8], words: usize, from: Option<&[u8]>) {
-        let mut fields = line.splitn(words + 1, |b| *b == b' ');
-        let (kind, code) = (fields.next(), fields.next().unwrap_or_default());
-        let submodule = fields.next().is_some_and(|sub| sub.first() == Some(&b'S'));
-        let &[x, y] = code else { return };
-        self.submodules += u64::from(submodule);
-        if kind == Some(b"u") {
-            self.conflicts += 1;
-        } else {
-            self.staged += u64::from(x != b'.');
-            self.unstaged += u64::from(y != b'.');
-            let either = |letters: &[u8]| letters.contains(&x) || letters.contains(&y);
-            let count = if either(b"RC") {
-                &mut self.renamed
-            } else if either(b"A") {
-                &mut self.added
-            } else if either(b"D") {
-                &mut self.deleted
-            } else if either(b"T") {
-                &mut self.retyped
-            } else {
-                &mut self.modified
-            };
-            *count += 1;
-        }
-        self.keep([x, y], fields.nth(words - 3), from);
+        let mut fields = line.splitn(words + 1, |b| *b == b' ').skip(1);
+        let (code, sub) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let (&[x, y], Some(path)) = (code, fields.nth(words - 3)) else { return };
+        let from = from.map(<[u8]>::to_vec);
+        let submodule = sub.first() == Some(&b'S');
+        self.take(Entry { code: [x, y], path: path.to_vec(), from, submodule });
     }
 
-    fn keep(&mut self, code: [u8; 2], path: Option<&[u8]>, from: Option<&[u8]>) {
-        if let Some(path) = path
-            && self.entries.len() < ENTRIES_MAX
-        {
-            let from = from.map(<[u8]>::to_vec);
-            self.entries.push(Entry { code, path: path.to_vec(), from });
+    /// Counts an entry, and keeps it while there is room.
+    pub(super) fn take(&mut self, entry: Entry) {
+        let [x, y] = entry.code;
+        let either = |letters: &[u8]| letters.contains(&x) || letters.contains(&y);
+        let count = if entry.code == *b"??" {
+            &mut self.untracked
+        } else if entry.is_conflict() {
+            &mut self.conflicts
+        } else if either(b"RC") {
+            &mut self.renamed
+        } else if either(b"A") {
+            &mut self.added
+        } else if either(b"D") {
+            &mut self.deleted
+        } else if either(b"T") {
+            &mut self.retyped
+        } else {
+            &mut self.modified
+        };
+        *count += 1;
+        self.submodules += u64::from(entry.submodule);
+        if entry.code != *b"??" && !entry.is_conflict() {
+            self.staged += u64::from(x != b'.');
+            self.unstaged += u64::from(y != b'.');
+        }
+        if self.entries.len() < ENTRIES_MAX {
+            self.entries.push(entry);
         }
     }
 }

@@ -11,11 +11,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::rules::{Rules, walk};
-use super::tree::{About, LOGS, Tree, Worktree};
+use super::tree::{About, Identity, LOGS, Tree, Worktree};
 use super::{Backend, Budget, Failure, Happened, Key, Kinds, Sink, TreeId, limits};
 use crate::core::Environment;
 use crate::world::index::Hash;
-use crate::world::{marker, paths};
+use crate::world::{link, marker, paths};
 
 /// A wait that something else will end.
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -28,8 +28,9 @@ pub type Gate = Box<dyn Fn(&Key) -> bool + Send + Sync>;
 /// What the hub tells.
 #[derive(Debug, Clone)]
 pub enum Signal {
-    /// Something has changed in a worktree this moment; told at once, and every time.
-    Touched(Key),
+    /// Something has changed in a worktree this moment; told at once, and every time. A path from
+    /// its top, if nothing but that file or directory has.
+    Touched(Key, Option<Vec<u8>>),
     /// Things have changed in a worktree, which is quiet again.
     Changed(Key, Kinds),
     /// The same of refs of a repository.
@@ -194,10 +195,7 @@ impl Hub {
         let Some(found) = &env.worktree else { return Err(Failure::Absent(root)) };
         let admin = paths::from_host(&found.admin_dir);
         let common = paths::from_host(&env.plan.repository.common_dir);
-        let identity = identity(&root)?;
-        if !root.join(".git").exists() || !admin.join("HEAD").exists() {
-            return Err(Failure::Absent(root.join(".git")));
-        }
+        let identity = identity(&root, &admin)?;
         if !limits::is_local(&root) {
             let message = "its file system does not tell what others change".to_owned();
             return Err(Failure::Limit(message));
@@ -206,7 +204,11 @@ impl Hub {
         let rules = Rules::new(&root, &admin, &common, hash, &self.heavy);
         let about = About::Worktree(Worktree { key: key.clone(), root, admin, common, identity });
         let id = self.begin(&key, about)?;
-        let armed = self.plant(id, rules).and_then(|()| self.share_refs(&key, env));
+        let armed = match identity.repository {
+            Some(_) => self.plant(id, rules).and_then(|()| self.share_refs(&key, env)),
+            // Without a repository there is nothing to see but that one is made.
+            None => self.plant_bare(id, &paths::from_host(&env.plan.path)),
+        };
         if armed.is_err() {
             self.take_down(&mut self.locked(), &key);
         }
@@ -235,6 +237,15 @@ impl Hub {
         trees.begun
     }
 
+    /// Watches where a repository would be made.
+    fn plant_bare(&self, id: TreeId, root: &Path) -> Result<(), Failure> {
+        self.backend.add(id, root)?;
+        match self.backend.add(id, &root.join(".git")) {
+            Err(Failure::Absent(_)) => Ok(()),
+            added => added,
+        }
+    }
+
     /// Watches all of a worktree's tree. Its rules are kept for what comes.
     fn plant(&self, id: TreeId, mut rules: Rules) -> Result<(), Failure> {
         let (root, admin, identity_then) = {
@@ -252,7 +263,7 @@ impl Hub {
         }
         let mut count = 0;
         walk(&mut rules, &root, &mut |dir| self.add(id, dir, &mut count))?;
-        if identity(&root)? != identity_then {
+        if identity(&root, &admin)? != identity_then {
             return Err(Failure::Absent(root));
         }
         rules.exempt_anew();
@@ -380,11 +391,13 @@ impl Hub {
         let was_quiet = tree.stir();
         let grows = !tree.pending.is_empty();
         match &tree.about {
-            About::Worktree(w) => (self.signals)(Signal::Touched(w.key.clone())),
+            About::Worktree(w) => {
+                self.touch(&w.key, tree.file_of(happened));
+            }
             About::Refs(common, members) => {
                 match tree.named_refs() {
                     Some(refs) => (self.signals)(Signal::RefsTouched(common.clone(), refs)),
-                    None => members.iter().for_each(|m| (self.signals)(Signal::Touched(m.clone()))),
+                    None => members.iter().for_each(|m| self.touch(m, None)),
                 }
                 if tree.exclude {
                     let members = members.clone();
@@ -458,7 +471,7 @@ impl Hub {
             Some(rules) => self.extend(id, rules, &new, count, recheck),
         };
         match grown {
-            Ok(()) => self.grown(id, !new.is_empty() || again),
+            Ok(()) => self.grown(id, &new, again),
             Err(failure) => {
                 let failure = Arc::new(failure);
                 for key in keys {
@@ -468,23 +481,22 @@ impl Hub {
         }
     }
 
+    fn touch(&self, key: &Key, path: Option<Vec<u8>>) {
+        (self.signals)(Signal::Touched(key.clone(), path));
+    }
+
     /// What was made inside before the watches stood was told by nobody: this tells of it.
-    fn grown(&self, id: TreeId, has_news: bool) {
+    fn grown(&self, id: TreeId, new: &[PathBuf], again: bool) {
         let mut trees = self.locked();
+        let has_news = again || !new.is_empty();
         let Some(tree) = trees.by_id.get_mut(&id).filter(|_| has_news) else { return };
         match &tree.about {
-            About::Worktree(w) => {
-                let key = w.key.clone();
-                tree.mark(Kinds::FILES);
-                (self.signals)(Signal::Touched(key));
-            }
-            About::Refs(_, members) => {
-                for member in members {
-                    (self.signals)(Signal::Touched(member.clone()));
-                }
-                tree.mark(Kinds::REFS.and(Kinds::ANYTHING));
-            }
+            About::Worktree(w) if again => self.touch(&w.key, None),
+            About::Worktree(w) => new.iter().for_each(|dir| self.touch(&w.key, w.file(dir))),
+            About::Refs(_, members) => members.iter().for_each(|m| self.touch(m, None)),
         }
+        let is_refs = matches!(tree.about, About::Refs(..));
+        tree.mark(if is_refs { Kinds::REFS.and(Kinds::ANYTHING) } else { Kinds::FILES });
         tree.stir();
     }
 
@@ -542,20 +554,23 @@ impl Hub {
         (self.signals)(Signal::Broken(key.clone(), Arc::clone(failure)));
     }
 
-    /// Looks whether the worktrees are still where they were: a root that was replaced or whose
-    /// repository was made anew is another worktree.
-    pub fn verify(&self, key: &Key) {
-        let found = {
+    /// Whether a worktree is still the directory that it was, of the same repository. One that is
+    /// gone or was replaced is not watched any more, and that is told; one whose repository came,
+    /// went or was made anew has to be set up again.
+    pub fn stands(&self, key: &Key) -> bool {
+        let (id, root, admin, before) = {
             let trees = self.locked();
-            let Some(id) = trees.by_key.get(key).copied() else { return };
+            let Some(id) = trees.by_key.get(key).copied() else { return true };
             let tree = trees.by_id.get(&id);
-            let Some(Tree { about: About::Worktree(w), .. }) = tree else { return };
+            let Some(Tree { about: About::Worktree(w), .. }) = tree else { return true };
             (id, w.root.clone(), w.admin.clone(), w.identity)
         };
-        let (id, root, admin, before) = found;
-        let same = identity(&root).is_ok_and(|now| now == before);
-        if !same || !root.join(".git").exists() || !admin.join("HEAD").exists() {
-            self.break_down(id, key, &Arc::new(Failure::Absent(root)));
+        match identity(&root, &admin) {
+            Ok(now) if now.root == before.root => now == before,
+            _ => {
+                self.break_down(id, key, &Arc::new(Failure::Absent(root)));
+                true
+            }
         }
     }
 }
@@ -566,9 +581,10 @@ impl Drop for Hub {
     }
 }
 
-fn identity(root: &Path) -> Result<(u64, u64), Failure> {
-    match marker::identity(root) {
-        Ok(Some(found)) => Ok(found),
-        _ => Err(Failure::Absent(root.to_owned())),
-    }
+fn identity(root: &Path, admin: &Path) -> Result<Identity, Failure> {
+    let Ok(Some(found)) = marker::identity(root) else {
+        return Err(Failure::Absent(root.to_owned()));
+    };
+    let link = marker::identity(&root.join(".git")).unwrap_or_default();
+    Ok(Identity { root: found, link, repository: link::repository(root, admin) })
 }

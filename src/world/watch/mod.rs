@@ -140,6 +140,12 @@ impl Kinds {
         Self(self.0 | other.0)
     }
 
+    /// Whether it has all of these.
+    #[must_use]
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(self) -> bool {
@@ -149,8 +155,7 @@ impl Kinds {
     /// Their names.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {
-        let has = |kind: Self| self.0 & kind.0 != 0;
-        Self::NAMES.into_iter().filter(|(kind, _)| has(*kind)).map(|(_, name)| name).collect()
+        Self::NAMES.into_iter().filter(|(kind, _)| self.has(*kind)).map(|(_, name)| name).collect()
     }
 }
 

@@ -22,6 +22,8 @@ const PENDING_MAX: usize = 1_024;
 const REPLANT_EVERY: Duration = Duration::from_millis(500);
 /// Refs that are told by name at once.
 const REFS_MAX: usize = 64;
+/// Says how git compares files.
+const ATTRIBUTES: &str = ".gitattributes";
 /// Where git notes each move of HEAD, in a worktree's git directory.
 pub(super) const LOGS: &str = "logs";
 
@@ -31,7 +33,28 @@ pub(super) struct Worktree {
     pub(super) root: PathBuf,
     pub(super) admin: PathBuf,
     pub(super) common: PathBuf,
-    pub(super) identity: (u64, u64),
+    pub(super) identity: Identity,
+}
+
+/// Which directory a worktree is, and which repository it is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) root: (u64, u64),
+    /// Its `.git`, where that is a directory.
+    pub(super) link: Option<(u64, u64)>,
+    /// None while there is none, or another.
+    pub(super) repository: Option<(u64, u64)>,
+}
+
+impl Worktree {
+    /// A path from the top of the worktree; none for what is not a plain file or directory of it,
+    /// or says what others are.
+    pub(super) fn file(&self, path: &Path) -> Option<Vec<u8>> {
+        let inside = path.strip_prefix(&self.root).ok()?;
+        let plain = |part: &OsStr| part != ".git" && part != IGNORE && part != ATTRIBUTES;
+        let is_plain = !inside.as_os_str().is_empty() && inside.iter().all(plain);
+        is_plain.then(|| inside.as_os_str().as_bytes().to_vec())
+    }
 }
 
 #[derive(Debug)]
@@ -112,6 +135,17 @@ impl Tree {
         refs.map(|refs| refs.iter().cloned().collect())
     }
 
+    /// The file or directory of the worktree that a piece of news is about, if it is about nothing
+    /// else.
+    pub(super) fn file_of(&self, happened: &Happened) -> Option<Vec<u8>> {
+        let About::Worktree(worktree) = &self.about else { return None };
+        let Happened::In { dir, name, .. } = happened else { return None };
+        if dir.starts_with(&worktree.admin) {
+            return None;
+        }
+        worktree.file(&dir.join(name))
+    }
+
     /// When what has gathered is to be told.
     pub(super) fn due(&self) -> Option<Instant> {
         let (first, last) = self.since?;
@@ -124,7 +158,7 @@ impl Tree {
         self.refs = None;
         self.exclude = false;
         let kinds = std::mem::take(&mut self.kinds);
-        self.recheck |= kinds.and(Kinds::INDEX) == kinds && self.rules.is_some();
+        self.recheck |= kinds.has(Kinds::INDEX) && self.rules.is_some();
         match &self.about {
             About::Worktree(w) => {
                 (!kinds.is_empty()).then(|| Signal::Changed(w.key.clone(), kinds))
