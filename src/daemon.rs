@@ -20,11 +20,12 @@ use crate::api::{App, door, events, router};
 use crate::config::{self, Config};
 use crate::core::event::Retention;
 use crate::core::{Code, Command, Fault, Seq};
-use crate::engine::{Ended, Engine, Handle, Watching, make_room, priority};
+use crate::engine::{self, Ended, Engine, Handle, Watching, make_room, priority};
 use crate::journal::{self, Journal};
 use crate::world::cancel::Cancel;
 use crate::world::layout::Layout;
 use crate::world::process::orphans;
+use crate::world::watch::backend;
 use crate::world::{World, git, paths};
 
 /// What a daemon writes down about itself, for its clients.
@@ -71,11 +72,11 @@ pub fn run(data_dir: &Path) -> Result<(), Fault> {
     let engine = engine.with_low_disk(config.low_disk_gigabytes.saturating_mul(1 << 30));
     let (thread, ended, priority) = start(engine, config.retention())?;
     let about = About { git, log_id, started: now(), priority };
-    let (always, portable) = (
-        config.watch == config::Watching::Always,
-        config.watch_backend == config::WatchBackend::Portable,
-    );
-    let watching = Watching::start(&world, handle.clone(), always, portable)
+    let always = config.watch == config::Watching::Always;
+    let portable = config.watch_backend == config::WatchBackend::Portable;
+    let options = engine::watching::Options { always, speed: 1 };
+    let make = |sink| backend(portable, sink);
+    let watching = Watching::start(&world, handle.clone(), options, make)
         .map_err(|e| Fault::new(Code::Io, "cannot watch files", "free some memory").because(e))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

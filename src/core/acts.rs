@@ -69,6 +69,14 @@ pub(super) enum Act {
         life: u32,
     },
     Sweep,
+    /// Watching of some life is given up, maybe late.
+    GiveUp {
+        who: usize,
+        life: u32,
+    },
+    WatchAgain {
+        who: usize,
+    },
     /// All goes well for a while, so that histories get to what lies late in a life.
     Flow {
         rounds: u8,
@@ -117,8 +125,10 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
             who.clone().prop_map(|who| Act::Clean { who }),
             proptest::option::of(who.clone()).prop_map(|who| Act::EmptyTrash { who }),
             Just(Act::DiskLow),
-            (who, life).prop_map(|(who, life)| Act::DropRescue { who, life }),
+            (who.clone(), life.clone()).prop_map(|(who, life)| Act::DropRescue { who, life }),
             Just(Act::Sweep),
+            (who.clone(), life).prop_map(|(who, life)| Act::GiveUp { who, life }),
+            who.prop_map(|who| Act::WatchAgain { who }),
         ],
         2 => (0..4_u8).prop_map(|how_far| Act::Crash { how_far }),
         5 => (1..8_u8).prop_map(|rounds| Act::Flow { rounds }),

@@ -192,9 +192,18 @@ impl Bench {
             Act::DropRescue { who, life } => {
                 Command::DropRescue { environment: name(who), incarnation: life, actor }
             }
+            Act::GiveUp { who, life } => Command::WatchGaveUp {
+                environment: name(who),
+                incarnation: life,
+                attempts: 60,
+                reason: "a test".into(),
+            },
+            Act::WatchAgain { who } => Command::WatchAgain { environment: name(who) },
             _ => Command::Sweep { apply: true, limit: 1, actor },
         };
-        self.command(command);
+        let once = matches!(act, Act::GiveUp { .. } | Act::WatchAgain { .. });
+        self.command(command.clone());
+        assert!(!once || !self.command(command), "{act:?} is said once");
     }
 
     /// One of the running effects, so that every kind of subject gets its turn.

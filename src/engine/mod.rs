@@ -18,6 +18,8 @@ pub mod priority;
 pub mod run;
 pub mod watching;
 
+#[cfg(test)]
+mod gives_up;
 mod space;
 
 pub use handle::{Handle, Progress, Receipt};

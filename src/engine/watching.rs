@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::broadcast;
 
@@ -18,7 +18,7 @@ use crate::core::{Command, Environment, EnvironmentId, Seq, State, Time};
 use crate::world::World;
 use crate::world::cancel::Cancel;
 use crate::world::status::Status;
-use crate::world::watch::{self, Budget, Failure, Hub, Key, Kinds, Signal};
+use crate::world::watch::{Backend, Budget, Failure, Hub, Key, Kinds, Signal, Sink};
 
 /// Changes that are kept for those who come back.
 const KEPT: usize = 1_024;
@@ -74,12 +74,22 @@ struct Inbox {
     stop: bool,
 }
 
+/// How it is watched.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Also what nobody follows.
+    pub always: bool,
+    /// How fast time passes between attempts: 1, but for tests that see half an hour of it.
+    pub speed: u32,
+}
+
 /// The watching of one daemon.
 #[derive(Debug)]
 pub struct Watching {
     handle: Handle,
     world: Arc<World>,
-    always: bool,
+    options: Options,
+    started: (Time, Instant),
     inbox: Mutex<Inbox>,
     bell: Condvar,
     followed: AtomicU64,
@@ -126,21 +136,22 @@ impl Drop for Interest {
 }
 
 impl Watching {
-    /// Starts watching. `always` watches what nobody follows, too.
+    /// Starts watching by the backend that `make` makes.
     ///
     /// # Errors
-    /// When a thread or the backend cannot be started.
+    /// When a thread cannot be started.
     pub fn start(
         world: &Arc<World>,
         handle: Handle,
-        always: bool,
-        portable: bool,
+        options: Options,
+        make: impl FnOnce(Sink) -> Box<dyn Backend>,
     ) -> std::io::Result<Arc<Self>> {
         let (changes, _) = broadcast::channel(KEPT);
         let watching = Arc::new(Self {
             handle: handle.clone(),
             world: Arc::clone(world),
-            always,
+            options,
+            started: (now(), Instant::now()),
             inbox: Mutex::default(),
             bell: Condvar::new(),
             followed: AtomicU64::new(0),
@@ -158,7 +169,7 @@ impl Watching {
             }
         };
         let hub = Hub::start(
-            |sink| watch::backend(portable, sink),
+            make,
             Budget::of_system(),
             world.rebuildable().to_vec(),
             Box::new(gate),
@@ -299,13 +310,20 @@ impl Watching {
         drop(self.changes.send(change));
     }
 
+    /// The time by which attempts are made; a clock that is set makes no difference to it.
+    fn clock(&self) -> Time {
+        let (then, since) = self.started;
+        then.after(since.elapsed().saturating_mul(self.options.speed))
+    }
+
     fn run(self: Arc<Self>) {
         let mut round = Round { watching: &self, watches: BTreeMap::new() };
         loop {
             let deadline = round.watches.values().filter_map(|(_, w)| w.deadline()).min();
             let mut inbox = locked(&self.inbox);
             if inbox.is_empty() {
-                let rest = deadline.map_or(Duration::from_secs(3_600), |at| at.since(now()));
+                let rest = deadline.map_or(Duration::from_secs(3_600), |at| at.since(self.clock()));
+                let rest = rest / self.options.speed.max(1);
                 let waited = self.bell.wait_timeout(inbox, rest);
                 inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
@@ -365,7 +383,7 @@ impl Watching {
     }
 
     fn is_wanted(&self, followers: &BTreeSet<Option<EnvironmentId>>, id: &EnvironmentId) -> bool {
-        self.always || followers.contains(&None) || followers.contains(&Some(id.clone()))
+        self.options.always || followers.contains(&None) || followers.contains(&Some(id.clone()))
     }
 }
 
@@ -448,8 +466,9 @@ impl Round<'_> {
     }
 
     fn tick(&mut self) {
+        let now = self.watching.clock();
         let due = |(_, (_, watch)): &(&EnvironmentId, &(u32, Watch))| {
-            watch.deadline().is_some_and(|deadline| deadline <= now())
+            watch.deadline().is_some_and(|deadline| deadline <= now)
         };
         let due: Vec<EnvironmentId> =
             self.watches.iter().filter(due).map(|(id, _)| id.clone()).collect();
@@ -460,7 +479,7 @@ impl Round<'_> {
 
     fn input(&mut self, id: &EnvironmentId, input: Input, why: Option<&Failure>) {
         let Some((incarnation, watch)) = self.watches.get_mut(id) else { return };
-        let (next, actions) = watch.step(now(), input);
+        let (next, actions) = watch.step(self.watching.clock(), input);
         *watch = next;
         let incarnation = *incarnation;
         for action in actions {

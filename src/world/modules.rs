@@ -83,6 +83,7 @@ fn renamed(pointer: &[u8], prefix: &[u8], name: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::index::{Entry, Stat, Tree, build};
 
     #[test]
     fn only_pointers_of_the_same_environment_are_changed() {
@@ -102,5 +103,34 @@ mod tests {
         ] {
             assert_eq!(to(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_submodule_is_not_followed() {
+        let root = tempfile::tempdir().expect("a directory");
+        let at = root.path().canonicalize().expect("real");
+        let [tree, admin, outside] = ["tree", "admin", "outside"].map(|name| at.join(name));
+        for dir in [&tree.join("real"), &admin, &outside] {
+            std::fs::create_dir_all(dir).expect("made");
+        }
+        std::os::unix::fs::symlink(&outside, tree.join("linked")).expect("linked");
+        let old = "gitdir: /p/.git/worktrees/gk-demo-1-ab/modules/m\n";
+        for dir in [&tree.join("real"), &outside] {
+            std::fs::write(dir.join(".git"), old).expect("written");
+        }
+        let module = |path: &str| Entry {
+            path: path.into(),
+            mode: 0o160_000,
+            oid: vec![1; 20],
+            stat: Stat::default(),
+        };
+        let top = Tree { path: Vec::new(), oid: vec![2; 20] };
+        let index = build(Hash::Sha1, &[module("linked"), module("real")], &[top]);
+        std::fs::write(admin.join("index"), index.expect("an index")).expect("written");
+        let rename = |text: &[u8]| renamed(text, b"gk-demo-", b"gk-demo-2-ab");
+        below(&tree, &admin, Some(Hash::Sha1), &rename, 0).expect("repointed");
+        let text = |dir: &Path| std::fs::read_to_string(dir.join(".git")).expect("read");
+        assert_eq!(text(&outside), old, "not ours");
+        assert!(text(&tree.join("real")).contains("gk-demo-2-ab"), "ours");
     }
 }

@@ -107,7 +107,7 @@ fn shuffle(bench: &Bench, at: &Path, path: &Path, random: &mut Random) {
         9..=12 => drop(std::fs::remove_file(path)),
         13..=14 => drop(std::fs::remove_dir_all(path)),
         15..=16 => {
-            drop(std::fs::remove_dir_all(path.parent().filter(|p| *p != at).unwrap_or(path)))
+            drop(std::fs::remove_dir_all(path.parent().filter(|p| *p != at).unwrap_or(path)));
         }
         17..=19 => drop(std::fs::rename(path, other)),
         20 => drop(std::os::unix::fs::symlink("a", path)),

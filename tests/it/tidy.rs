@@ -89,6 +89,7 @@ fn is_test_only(name: &str) -> bool {
         "src/core/acts.rs",
         "src/core/fake.rs",
         "src/core/laws.rs",
+        "src/engine/gives_up.rs",
         "src/journal/crash.rs",
         "src/journal/golden.rs",
         "src/journal/samples.rs",

@@ -233,6 +233,11 @@ fn the_portable_backend_tells_the_same() {
         stream.await_change("demo", "files");
         assert_eq!(status(&bench, "demo")["changes"], "?1");
     }
+    wait_for("an unchanged status costs nothing", || {
+        let before = started(&bench);
+        status(&bench, "demo");
+        started(&bench) == before
+    });
     bench.git(&at, &["add", "-A"]);
     stream.await_change("demo", "index");
     bench.git(&at, &["commit", "-q", "-m", "work"]);

@@ -99,9 +99,11 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     fn forget(&self, tree: TreeId, dir: &Path);
     /// Lets go of all directories of a tree, for good.
     fn close(&self, tree: TreeId);
-    /// Returns when all that has happened so far is told, and in any case soon; whether it is.
+    /// Returns when all that has happened so far is told, and in any case soon; whether it is. A
+    /// backend that cannot know says that it is: what is on its way is told within moments, which
+    /// is less than an answer about an unwatched worktree is kept.
     fn sync(&self) -> bool {
-        false
+        true
     }
     /// Directories watched, and instances of the system's that this takes.
     fn counts(&self) -> (usize, usize);

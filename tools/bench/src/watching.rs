@@ -286,4 +286,24 @@ pub(crate) fn large(dir: &Path, table: &mut Table) {
     let (ours, theirs) = (median(&mut looked), median(&mut asked));
     let what = "status of 50,000 clean files / git status";
     table.row(what, &show(ours), &show(theirs), ratio(ours, theirs), 1.1, false);
+    let _news = stream(daemon.socket());
+    await_on(&daemon, 1);
+    let mut changed = Vec::new();
+    for n in 0..10 {
+        std::fs::write(place.join("folder0/file0"), format!("change {n}\n")).expect("written");
+        let start = Instant::now();
+        let (status, found) = api.call("GET", "/v1/environments/large/status", "");
+        // The first answer is a whole one.
+        changed.extend((n > 0).then(|| start.elapsed()));
+        assert_eq!((status, found["modified"].as_u64()), (200, Some(1)), "{found:#}");
+    }
+    let what = "  watched, after one change / git status";
+    table.row(
+        what,
+        &show(median(&mut changed)),
+        &show(theirs),
+        ratio(median(&mut changed), theirs),
+        0.5,
+        false,
+    );
 }

@@ -1,0 +1,171 @@
+//! The watching of a real engine over a backend that fails: it ends, once, and stays silent.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::watching::Options;
+use super::{Engine, Handle, Watching};
+use crate::core::event::{Actor, Event, Plan, Repository, Retention, Worktree};
+use crate::core::watch::ATTEMPTS_MAX;
+use crate::core::{Command, EnvironmentId, LeaseId, Seq, Time};
+use crate::journal::{self, Journal};
+use crate::world::layout::Layout;
+use crate::world::watch::{Backend, Failure, TreeId};
+use crate::world::{World, marker, paths};
+
+/// Half an hour of failures in less than a second.
+const SPEED: u32 = 5_000;
+
+#[derive(Debug, Clone, Default)]
+struct Failing {
+    attempts: Arc<AtomicU32>,
+    works: Arc<AtomicBool>,
+}
+
+impl Backend for Failing {
+    fn name(&self) -> &'static str {
+        "failing"
+    }
+
+    fn open(&self, _: TreeId) -> Result<(), Failure> {
+        self.attempts.fetch_add(1, Ordering::AcqRel);
+        if self.works.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(Failure::Failed("there".into(), std::io::Error::other("broken")))
+    }
+
+    fn add(&self, _: TreeId, _: &Path) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn forget(&self, _: TreeId, _: &Path) {}
+
+    fn close(&self, _: TreeId) {}
+
+    fn counts(&self) -> (usize, usize) {
+        (0, 1)
+    }
+}
+
+struct Scene {
+    _root: tempfile::TempDir,
+    layout: Layout,
+    log_id: [u8; 16],
+    handle: Handle,
+    id: EnvironmentId,
+}
+
+/// An engine with an adopted clone.
+fn scene() -> Scene {
+    let root = tempfile::tempdir().expect("a directory");
+    let at = root.path().canonicalize().expect("real");
+    let clone = at.join("clone");
+    let git = std::process::Command::new("git").args(["init", "-q"]).arg(&clone).status();
+    assert!(git.expect("git runs").success());
+    let layout = Layout::new(at.join("data"));
+    World::prepare(&layout).expect("prepared");
+    let (journal, found) =
+        Journal::open(&layout.log(), journal::Options::default()).expect("a new log");
+    let log_id = journal.log_id();
+    let world = Arc::new(World::new(layout.clone(), log_id));
+    let (engine, handle) = Engine::new(journal, found.state, world);
+    let (pid, version, retention) = (std::process::id(), String::new(), Retention::default());
+    let start = Command::Start { pid, version, retention };
+    std::thread::spawn(move || engine.run(start));
+    let id = EnvironmentId::parse("demo").expect("a name");
+    handle.submit_blocking(adopt(&id, &clone)).expect("adopted");
+    Scene { _root: root, layout, log_id, handle, id }
+}
+
+fn adopt(id: &EnvironmentId, at: &Path) -> Command {
+    let git = paths::to_host(&at.join(".git"));
+    let repository = Repository {
+        common_dir: git.clone(),
+        source: paths::to_host(at),
+        name: "project".to_owned(),
+        object_format: "sha1".to_owned(),
+    };
+    let (device, inode) = marker::identity(at).expect("looked").expect("there");
+    let worktree = Worktree { admin_dir: git, device, inode, ..Worktree::default() };
+    let plan = Plan { repository, path: paths::to_host(at), ..Plan::default() };
+    let (environment, head, actor) = (id.clone(), "h".to_owned(), Actor::default());
+    Command::Adopt { environment, plan, head, worktree, actor }
+}
+
+impl Scene {
+    fn watch(&self, backend: &Failing) -> Arc<Watching> {
+        let options = Options { always: true, speed: SPEED };
+        let made = Box::new(backend.clone());
+        // As a daemon that has just started.
+        let world = Arc::new(World::new(self.layout.clone(), self.log_id));
+        let watching = Watching::start(&world, self.handle.clone(), options, |_| made);
+        watching.expect("started")
+    }
+
+    /// Times that the log says that it was given up, and asked for again.
+    fn recorded(&self) -> (usize, usize) {
+        let all = self.handle.reader().read(Seq(1), 1_000).expect("read");
+        let is = |wanted: fn(&Event) -> bool| all.iter().filter(|r| wanted(&r.event)).count();
+        let given_up = is(|e| matches!(e, Event::WatcherGaveUp(_)));
+        (given_up, is(|e| matches!(e, Event::WatcherResumed(_))))
+    }
+
+    fn is_unwatched(&self) -> bool {
+        self.handle.view(|s| s.environment(&self.id).is_some_and(|e| e.unwatched.is_some()))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "what is awaited has no event of its own")]
+fn wait_for(what: &str, is: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !is() {
+        assert!(Instant::now() < until, "waited for {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn in_an_hour() -> Time {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(now.as_nanos()).unwrap_or_default()).after(Duration::from_secs(3_600))
+}
+
+#[test]
+fn a_watch_that_fails_for_half_an_hour_is_given_up_once() {
+    let scene = scene();
+    let backend = Failing::default();
+    let watching = scene.watch(&backend);
+    wait_for("the end", || scene.is_unwatched());
+    assert_eq!(backend.attempts.load(Ordering::Acquire), ATTEMPTS_MAX);
+    assert_eq!((scene.recorded(), watching.metrics().give_ups), ((1, 0), 1));
+
+    // Neither news of the state nor a restart bring it back; each is answered before the next.
+    for n in 0..50 {
+        watching.ring();
+        let take = Command::Lease {
+            environment: scene.id.clone(),
+            lease: LeaseId::parse(&format!("lease{n}")).expect("a name"),
+            until: in_an_hour(),
+            purpose: "a test".to_owned(),
+            actor: Actor::default(),
+            request: None,
+        };
+        scene.handle.submit_blocking(take).expect("leased");
+    }
+    watching.stop();
+    let after = Failing::default();
+    let watching = scene.watch(&after);
+    wait_for("a look", || watching.metrics().stages.get("gave_up") == Some(&1));
+    let attempts = [&backend, &after].map(|b| b.attempts.load(Ordering::Acquire));
+    assert_eq!((attempts, scene.recorded()), ([ATTEMPTS_MAX, 0], (1, 0)));
+
+    // Who asks for it brings it back, also for the log.
+    after.works.store(true, Ordering::Release);
+    let _interest = watching.follow(None);
+    wait_for("the watch", || watching.metrics().stages.get("on") == Some(&1));
+    assert_eq!((scene.recorded(), scene.is_unwatched()), ((1, 1), false));
+    watching.stop();
+    scene.handle.shutdown("over");
+}
