@@ -77,6 +77,23 @@ pub(super) enum Act {
     WatchAgain {
         who: usize,
     },
+    /// A control server says what lives: those of the names that are in the mask.
+    Reconcile {
+        mask: u8,
+        epoch: u64,
+        confirmed: bool,
+    },
+    Confirm {
+        epoch: u64,
+    },
+    Run {
+        who: usize,
+        key: u8,
+        lease: Option<u8>,
+    },
+    EndRun {
+        key: u8,
+    },
     /// All goes well for a while, so that histories get to what lies late in a life.
     Flow {
         rounds: u8,
@@ -128,8 +145,14 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
             (who.clone(), life.clone()).prop_map(|(who, life)| Act::DropRescue { who, life }),
             Just(Act::Sweep),
             (who.clone(), life).prop_map(|(who, life)| Act::GiveUp { who, life }),
-            who.prop_map(|who| Act::WatchAgain { who }),
+            who.clone().prop_map(|who| Act::WatchAgain { who }),
+            (0..3_u64).prop_map(|epoch| Act::Confirm { epoch }),
+            (who, 0..3_u8, proptest::option::of(0..3_u8))
+                .prop_map(|(who, key, lease)| Act::Run { who, key, lease }),
+            (0..3_u8).prop_map(|key| Act::EndRun { key }),
         ],
+        1 => (0..8_u8, 0..4_u64, any::<bool>())
+            .prop_map(|(mask, epoch, confirmed)| Act::Reconcile { mask, epoch, confirmed }),
         2 => (0..4_u8).prop_map(|how_far| Act::Crash { how_far }),
         5 => (1..8_u8).prop_map(|rounds| Act::Flow { rounds }),
     ]

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use super::event::{
     AttemptFailed, Base, EnvironmentAdopted, Event, LeaseGranted, Plan, ProvisionFailed,
     ProvisionRequested, Record, RepositoryTrusted, RestoreFrom, RestoreRequested, Restored,
-    RolledBack, Tombstoned,
+    RolledBack, RunRequested, Tombstoned,
 };
 use super::fault::{Code, Fault};
-use super::id::{EnvironmentId, RequestId, Seq, Time};
+use super::id::{EnvironmentId, LeaseId, RequestId, Seq, Time};
 use super::policy;
 use super::remains::Remains;
-use super::state::{Environment, Lease, Owed, Phase, Process, Remembered, State, Step, Sweep};
+use super::state::{Environment, Lease, Owed, Phase, Process, Remembered, Run, State, Step, Sweep};
 
 impl State {
     /// Folds one record in.
@@ -62,9 +62,20 @@ impl State {
                 self.sweep = None;
                 self.last_sweep = Some((at.time, e.clone()));
             }
+            Event::LiveSetTaken(e) => {
+                self.live.held = self.live.held.take().filter(|h| h.server != e.server);
+                self.live.taken = Some(e.clone());
+            }
+            Event::LiveSetHeld(e) => self.live.held = Some(e.clone()),
+            Event::RunRequested(e) => self.run_requested(at, e),
+            Event::RunFinished(e) => {
+                if let Some(run) = self.runs.get_mut(&e.request) {
+                    run.ended = Some((e.code, e.why.clone()));
+                }
+            }
             Event::LeaseGranted(e) => self.lease_granted(at, e),
-            Event::LeaseReleased(e) => drop(self.leases.remove(&e.lease)),
-            Event::LeaseExpired(e) => drop(self.leases.remove(&e.lease)),
+            Event::LeaseReleased(e) => self.lease_ended(&e.lease),
+            Event::LeaseExpired(e) => self.lease_ended(&e.lease),
             Event::RepositoryTrusted(e) => self.trusted_now(e),
             Event::RepositoryDistrusted(e) => drop(self.trust.remove(&e.repository)),
             Event::DestroyRequested(e) => {
@@ -80,6 +91,26 @@ impl State {
         }
     }
 
+    fn lease_ended(&mut self, lease: &LeaseId) {
+        if self.leases.remove(lease).is_none() {
+            return;
+        }
+        self.ended_leases.retain(|other| other != lease);
+        self.ended_leases.push(lease.clone());
+        if self.ended_leases.len() > policy::ENDED_LEASES_REMEMBERED {
+            self.ended_leases.remove(0);
+        }
+    }
+
+    fn run_requested(&mut self, at: At, e: &RunRequested) {
+        if self.runs.len() >= policy::RUNS_REMEMBERED {
+            let oldest = self.runs.iter().min_by_key(|(_, run)| run.seq).map(|(id, _)| id.clone());
+            drop(oldest.map(|id| self.runs.remove(&id)));
+        }
+        let environment = e.environment.clone();
+        self.runs.insert(e.request.clone(), Run { environment, seq: at.seq, ended: None });
+    }
+
     fn trusted_now(&mut self, e: &RepositoryTrusted) {
         let hashes = self.trust.entry(e.repository.clone()).or_default();
         hashes.retain(|h| *h != e.hash);
@@ -90,7 +121,13 @@ impl State {
     }
 
     fn tombstoned(&mut self, at: At, e: &Tombstoned) {
-        self.leases.retain(|_, lease| lease.environment != e.environment);
+        let ended = self.leases.iter().filter(|(_, l)| l.environment == e.environment);
+        let ended: Vec<LeaseId> = ended.map(|(id, _)| id.clone()).collect();
+        ended.iter().for_each(|id| self.lease_ended(id));
+        let runs = self.runs.values_mut().filter(|run| run.environment == e.environment);
+        for run in runs.filter(|run| run.ended.is_none()) {
+            run.ended = Some((None, "destroyed".to_owned()));
+        }
         let env = self.environments.get(&e.environment);
         let trash = env.and_then(|e| e.teardown.as_ref()).and_then(|t| t.trash.clone());
         let remains = env.and_then(|env| Remains::of(env, at, trash));
@@ -225,6 +262,7 @@ impl Environment {
             created_at: at.time,
             changed_at: at.time,
             seq: at.seq,
+            begun: at.seq,
             base: None,
             worktree: None,
             included: None,

@@ -7,6 +7,7 @@ use super::effect::{Note, Outcome};
 use super::event::{Actor, Plan, Retention, TeardownOptions, Worktree};
 use super::fault::Fault;
 use super::id::{EffectId, EnvironmentId, HostPath, LeaseId, RequestId, Time};
+use super::reconcile::LiveSet;
 
 /// One request to the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,6 +165,46 @@ pub enum Command {
         actor: Actor,
         /// Idempotency key.
         request: Option<RequestId>,
+    },
+    /// Make this host agree with a live set.
+    Reconcile {
+        /// What the server says.
+        set: LiveSet,
+        /// How what is not listed is torn down.
+        options: TeardownOptions,
+        /// Who brings it.
+        actor: Actor,
+    },
+    /// Let a live set that waits take effect.
+    ConfirmLiveSet {
+        /// Which.
+        epoch: u64,
+        /// How what is not listed is torn down.
+        options: TeardownOptions,
+        /// Who confirms it.
+        actor: Actor,
+    },
+    /// A command is about to be run for a request; it is never run twice.
+    BeginRun {
+        /// In which environment.
+        environment: EnvironmentId,
+        /// The request.
+        request: RequestId,
+        /// The lease that it runs under, if it names one.
+        lease: Option<LeaseId>,
+        /// Name of the program.
+        name: String,
+        /// Who asks.
+        actor: Actor,
+    },
+    /// Such a command has ended.
+    EndRun {
+        /// The request.
+        request: RequestId,
+        /// Its exit code.
+        code: Option<i32>,
+        /// Why it has none.
+        why: String,
     },
     /// Give a lease back; an unknown one is a success.
     Release {

@@ -114,6 +114,20 @@ codes! {
     LimitReached = "limit_reached", Class::Busy;
     /// No such lease.
     LeaseNotFound = "lease_not_found", Class::NotFound;
+    /// The lease was there and has ended.
+    LeaseEnded = "lease_ended", Class::NotFound;
+    /// No host of this name at the control server.
+    HostNotFound = "host_not_found", Class::NotFound;
+    /// The host's daemon has no session with the control server.
+    HostUnavailable = "host_unavailable", Class::Busy;
+    /// Neither side speaks a protocol that the other one does.
+    ProtocolMismatch = "protocol_mismatch", Class::Refused;
+    /// The key is not one that was given out.
+    Unauthorized = "unauthorized", Class::Refused;
+    /// A command that this daemon does not know.
+    UnsupportedCommand = "unsupported_command", Class::Refused;
+    /// Another session took its place, or it has ended.
+    SessionEnded = "session_ended", Class::Refused;
     /// No such address in the API.
     NotFound = "not_found", Class::NotFound;
     /// The daemon cannot be reached.

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::acts::{Act, How, NAMES, act};
 use super::event::{Plan, Retention, TeardownOptions, Worktree};
 use super::fake::{Traces, outcome, small_step};
+use super::reconcile::LiveSet;
 use super::{
     Code, Command, EffectId, EnvironmentId, Event, Fault, LeaseId, Note, Outcome, Phase, Record,
     Seq, State, Step, Subject, Time,
@@ -167,10 +168,33 @@ impl Bench {
                     traces.work.insert(self.made);
                 }
             }
+            Act::Reconcile { mask, epoch, confirmed } => self.reconcile(mask, epoch, confirmed),
             Act::Crash { how_far } => self.crash(how_far),
             Act::Flow { rounds } => (0..rounds).for_each(|_| self.flow()),
             _ => self.act_on_remains(act),
         }
+    }
+
+    /// A live set takes away nothing that it lists, that is claimed, or that is not ours.
+    fn reconcile(&mut self, mask: u8, epoch: u64, confirmed: bool) {
+        let listed = (0..NAMES.len()).filter(|n| mask & (1 << n) != 0).map(name).collect();
+        let known = self.state.seq();
+        let set = LiveSet { server: "s".into(), epoch, live: listed, known, confirmed };
+        let before = self.state.clone();
+        let report = before.reconcile(self.now, &set);
+        let (options, actor) = (TeardownOptions::default(), super::event::Actor::default());
+        let first = self.log.len();
+        self.command(Command::Reconcile { set: set.clone(), options, actor });
+        for record in &self.log[first..] {
+            if let Event::DestroyRequested(e) = &record.event {
+                assert!(!set.live.contains(&e.environment) && !report.outdated && !report.held);
+                assert!(before.leases_of(&e.environment, self.now).next().is_none());
+                assert!(before.environment(&e.environment).is_some_and(|env| !env.adopted));
+            }
+        }
+        let again = self.state.reconcile(self.now, &set);
+        assert!(report.held || again.retired.is_empty(), "what is retired is on its way");
+        assert!(report.held || again.healed.is_empty(), "what is healed is served");
     }
 
     fn act_on_remains(&mut self, act: &Act) {
@@ -199,6 +223,20 @@ impl Bench {
                 reason: "a test".into(),
             },
             Act::WatchAgain { who } => Command::WatchAgain { environment: name(who) },
+            Act::Confirm { epoch } => {
+                Command::ConfirmLiveSet { epoch, options: TeardownOptions::default(), actor }
+            }
+            Act::Run { who, key, lease } => Command::BeginRun {
+                environment: name(who),
+                request: request(Some(key)).expect("a key"),
+                lease: lease.map(|n| LeaseId::parse(&format!("l{n}")).expect("a lease id")),
+                name: "test".into(),
+                actor,
+            },
+            Act::EndRun { key } => {
+                let request = request(Some(key)).expect("a key");
+                Command::EndRun { request, code: Some(0), why: String::new() }
+            }
             _ => Command::Sweep { apply: true, limit: 1, actor },
         };
         let once = matches!(act, Act::GiveUp { .. } | Act::WatchAgain { .. });

@@ -21,6 +21,7 @@ pub mod event;
 pub mod fault;
 pub mod id;
 pub mod policy;
+pub mod reconcile;
 pub mod remains;
 pub mod state;
 pub mod watch;

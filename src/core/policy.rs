@@ -58,6 +58,26 @@ impl<'de> Deserialize<'de> for BranchPolicy {
     }
 }
 
+/// Environments that a live set may take away without anybody looking at it.
+pub const RETIRED_UNSEEN: usize = 25;
+/// The same as a share of all, in percent, when there are more than a few.
+pub const RETIRED_UNSEEN_PERCENT: usize = 50;
+/// A few environments: what share of them is taken away says nothing.
+pub const A_FEW: usize = 4;
+/// Most environments that one live set retires; the rest follows with the next.
+pub const RETIRED_AT_ONCE: usize = 500;
+
+/// Whether taking away so many environments of so many has to be confirmed.
+#[must_use]
+pub fn is_too_much(retired: usize, all: usize) -> bool {
+    let share = retired * 100 > all * RETIRED_UNSEEN_PERCENT;
+    retired > RETIRED_UNSEEN || (retired > A_FEW && share)
+}
+
+/// Ended leases that are told apart from unknown ones.
+pub const ENDED_LEASES_REMEMBERED: usize = 1_024;
+/// Runs whose answer is remembered; older ones are forgotten.
+pub const RUNS_REMEMBERED: usize = 1_024;
 /// Most environments that are not tombstoned.
 pub const ENVIRONMENTS_MAX: usize = 10_000;
 /// Most leases on one environment.

@@ -13,6 +13,7 @@ use super::event::{
 };
 use super::fault::Fault;
 use super::id::{EffectId, EnvironmentId, HostPath, LeaseId, RequestId, Seq, Subject, Time};
+use super::reconcile::Live;
 use super::remains::Remains;
 
 /// Where an incarnation stands.
@@ -126,6 +127,8 @@ pub struct Environment {
     pub changed_at: Time,
     /// The last record about it.
     pub seq: Seq,
+    /// The record that it began with.
+    pub begun: Seq,
     /// Where it starts from, once that is known.
     pub base: Option<Base>,
     /// The worktree, from the moment it exists until it is proven gone.
@@ -273,6 +276,21 @@ pub struct State {
     pub(super) remains: BTreeMap<EnvironmentId, BTreeMap<u32, Remains>>,
     pub(super) sweep: Option<Sweep>,
     pub(super) last_sweep: Option<(Time, SweepFinished)>,
+    pub(super) live: Live,
+    /// Leases that have ended lately, oldest first.
+    pub(super) ended_leases: Vec<LeaseId>,
+    pub(super) runs: BTreeMap<RequestId, Run>,
+}
+
+/// A command that was run for a request, and is not run twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// In which environment.
+    pub environment: EnvironmentId,
+    /// The record that it began with.
+    pub seq: Seq,
+    /// How it ended, once it has: its exit code, and why it has none.
+    pub ended: Option<(Option<i32>, String)>,
 }
 
 /// A sweep in progress.
@@ -365,6 +383,18 @@ impl State {
     /// What is left of all incarnations that are over, by id and incarnation.
     pub fn remains(&self) -> impl Iterator<Item = &Remains> {
         self.remains.values().flat_map(BTreeMap::values)
+    }
+
+    /// Whether there was such a lease lately.
+    #[must_use]
+    pub fn has_ended(&self, lease: &LeaseId) -> bool {
+        self.ended_leases.contains(lease)
+    }
+
+    /// What was run for a request, if it is still remembered.
+    #[must_use]
+    pub fn run(&self, request: &RequestId) -> Option<&Run> {
+        self.runs.get(request)
     }
 
     /// The sweep in progress.

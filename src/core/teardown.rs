@@ -16,6 +16,7 @@ use super::event::{
 use super::fault::{Code, Fault};
 use super::id::Time;
 use super::policy;
+use super::reconcile;
 use super::state::{Environment, Phase, Step, Teardown};
 
 impl Environment {
@@ -123,8 +124,12 @@ impl Environment {
         let Some(teardown) = &self.teardown else { return Vec::new() };
         let refuse = |fault| vec![DestroyRefused { environment: self.id.clone(), fault }.into()];
         // Who forced broke the leases that there were, not those of a removal that was put off.
-        if !leased.is_empty() && (!teardown.force || self.phase == Phase::Retiring) {
+        let spares = teardown.options.reason == reconcile::REASON;
+        if !leased.is_empty() && (!teardown.force || spares || self.phase == Phase::Retiring) {
             return refuse(in_use(self, leased));
+        }
+        if spares && !seen.quiet && teardown.inspections == 0 {
+            return refuse(lived_in(self));
         }
         let safe = seen.unsaved.is_empty();
         // What the hook, or a process on its way out, wrote after a look that found all safe is
@@ -196,8 +201,19 @@ impl Environment {
         vec![TeardownPostponed { environment, step, fault, failures, retry_at }.into()]
     }
 
+    /// The event that ends what takes no work to end: what was adopted is forgotten, and of a
+    /// failed provision nothing is left.
+    pub(super) fn ends_at_once(&self) -> Option<Event> {
+        if self.adopted {
+            return Some(self.forget());
+        }
+        let (environment, leftovers) = (self.id.clone(), self.leftovers.clone());
+        let is_empty = self.phase == Phase::Failed && self.worktree.is_none();
+        is_empty.then(|| Tombstoned { environment, leftovers }.into())
+    }
+
     /// The events that end an adopted environment: it is forgotten, and nothing is touched.
-    pub(super) fn forget(&self) -> Event {
+    fn forget(&self) -> Event {
         Tombstoned { environment: self.id.clone(), leftovers: Vec::new() }.into()
     }
 }
@@ -288,6 +304,12 @@ fn in_use(env: &Environment, leases: &[String]) -> Fault {
     let message = format!("environment {} is in use", env.id);
     let hint = "release the lease, wait for its end, or use --force";
     Fault::new(Code::EnvironmentBusy, message, hint).with_evidence(leases.iter().cloned())
+}
+
+fn lived_in(env: &Environment) -> Fault {
+    let message = format!("processes live in {}, which the control server does not list", env.id);
+    let hint = format!("`groundskeeper ps {}` names them; it goes when they have ended", env.id);
+    Fault::new(Code::EnvironmentBusy, message, hint)
 }
 
 fn unsafe_to_remove(env: &Environment, unsaved: Vec<String>) -> Fault {

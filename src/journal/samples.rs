@@ -4,12 +4,13 @@ use crate::core::event::{
     Actor, AttemptFailed, Base, BaseResolved, BranchSettled, CancelRequested, CleanRequested,
     Cleaned, DaemonStarted, DaemonStopped, DestroyRefused, DestroyRequested, DirectoryTrashed,
     EnvironmentAdopted, EnvironmentReady, FilesIncluded, Finding, Included, IndexRefreshed,
-    InspectionOutdated, LeaseExpired, LeaseGranted, LeaseReleased, Plan, ProcessExited,
-    ProcessSeen, ProcessStarted, ProcessesEnded, ProvisionFailed, ProvisionRequested, PurgeDecided,
-    RegistrationRemoved, RemainsAttemptFailed, Repository, RepositoryDistrusted, RepositoryTrusted,
-    Rescue, RescueApplied, RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested,
-    Restored, Retention, RetentionChanged, RolledBack, SetupFinished, SetupReport, SetupStarted,
-    Size, SweepFinished, SweepRequested, TeardownGaveUp, TeardownHookFinished, TeardownHookStarted,
+    InspectionOutdated, Kept, LeaseExpired, LeaseGranted, LeaseReleased, LiveSetHeld, LiveSetTaken,
+    Plan, ProcessExited, ProcessSeen, ProcessStarted, ProcessesEnded, ProvisionFailed,
+    ProvisionRequested, PurgeDecided, RegistrationRemoved, RemainsAttemptFailed, Repository,
+    RepositoryDistrusted, RepositoryTrusted, Rescue, RescueApplied, RescueDropRequested,
+    RescueDropped, RestoreFrom, RestoreRequested, Restored, Retention, RetentionChanged,
+    RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport, SetupStarted, Size,
+    SweepFinished, SweepRequested, TeardownGaveUp, TeardownHookFinished, TeardownHookStarted,
     TeardownInspected, TeardownOptions, TeardownPostponed, Tombstoned, TrashMeasured, TrashPurged,
     WatcherGaveUp, WatcherResumed, WorkRescued, Worktree, WorktreeAdded,
 };
@@ -74,6 +75,7 @@ pub(super) fn samples() -> Vec<Event> {
     all.extend(remains());
     all.extend(restore_and_adoption());
     all.extend(processes_and_sweep());
+    all.extend(live_sets_and_runs());
     all
 }
 
@@ -356,6 +358,40 @@ fn restore_and_adoption() -> Vec<Event> {
             fault: Some(fault()),
         }
         .into(),
+    ]
+}
+
+fn live_sets_and_runs() -> Vec<Event> {
+    let (environment, actor) = (env(), actor());
+    let other = EnvironmentId::parse("other").expect("an id");
+    let request = RequestId::parse("req-7").expect("a key");
+    vec![
+        LiveSetTaken {
+            server: "srv-1".into(),
+            epoch: 17,
+            retired: vec![environment.clone()],
+            kept: vec![Kept { environment: other.clone(), why: "leased".into() }],
+            missing: vec![other.clone()],
+            healed: vec![other.clone()],
+            actor: actor.clone(),
+        }
+        .into(),
+        LiveSetHeld {
+            server: "srv-1".into(),
+            epoch: 18,
+            would_retire: vec![environment.clone(), other],
+            of: 30,
+            actor: actor.clone(),
+        }
+        .into(),
+        RunRequested {
+            environment: environment.clone(),
+            request: request.clone(),
+            name: "make".into(),
+            actor,
+        }
+        .into(),
+        RunFinished { environment, request, code: Some(3), why: "timeout".into() }.into(),
     ]
 }
 

@@ -9,6 +9,7 @@
 
 mod after;
 mod host;
+mod live;
 mod provision;
 mod teardown;
 mod watch;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use after::*;
 pub use host::*;
+pub use live::*;
 pub use provision::*;
 pub use teardown::*;
 pub use watch::*;
@@ -122,6 +124,7 @@ macro_rules! for_each_event {
             CleanRequested = 85, 1; Cleaned = 86, 1;
             SweepRequested = 90, 1; SweepFinished = 91, 1;
             WatcherGaveUp = 100, 1; WatcherResumed = 101, 1;
+            LiveSetTaken = 110, 1; LiveSetHeld = 111, 1; RunRequested = 112, 1; RunFinished = 113, 1;
         }
     };
 }
@@ -214,6 +217,8 @@ impl Event {
             Self::LeaseGranted(e) => &e.environment,
             Self::LeaseReleased(e) => &e.environment,
             Self::LeaseExpired(e) => &e.environment,
+            Self::RunRequested(e) => &e.environment,
+            Self::RunFinished(e) => &e.environment,
             Self::DaemonStarted(_)
             | Self::DaemonStopped(_)
             | Self::RetentionChanged(_)
@@ -221,6 +226,8 @@ impl Event {
             | Self::SweepFinished(_)
             | Self::RepositoryTrusted(_)
             | Self::RepositoryDistrusted(_)
+            | Self::LiveSetTaken(_)
+            | Self::LiveSetHeld(_)
             | Self::Opaque(_) => return None,
         })
     }

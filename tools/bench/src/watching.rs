@@ -291,6 +291,7 @@ pub(crate) fn large(dir: &Path, table: &mut Table) {
     let mut changed = Vec::new();
     for n in 0..10 {
         std::fs::write(place.join("folder0/file0"), format!("change {n}\n")).expect("written");
+        let mut api = daemon.connect();
         let start = Instant::now();
         let (status, found) = api.call("GET", "/v1/environments/large/status", "");
         // The first answer is a whole one.
