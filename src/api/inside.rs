@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::problem::invalid;
 use super::routes::{
-    Answer, App, Body, Named, Params, Shared, blocking, environment_id, live, made_up_id,
+    Answer, App, Body, Named, Params, Shared, blocking, environment_id, made_up_id, view_of,
     wait_until,
 };
 use super::types::{EnvironmentView, Problem, ProcessView, WaitQuery};
@@ -277,5 +277,5 @@ pub(super) async fn adopt(
     let (plan, head, worktree) = (foreign.plan, foreign.head, foreign.worktree);
     let id = environment.clone();
     app.handle.submit(Command::Adopt { environment, plan, head, worktree, actor }).await?;
-    Ok((StatusCode::CREATED, Json(live(&app, &id)?)).into_response())
+    Ok((StatusCode::CREATED, Json(view_of(&app, &id)?)).into_response())
 }

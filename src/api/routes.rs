@@ -24,7 +24,7 @@ use super::types::{
     DaemonView, EnvironmentView, ListQuery, NewEnvironment, NewLease, Problem, RemoveQuery,
     RemovedView, SummaryView, WaitQuery,
 };
-use super::{inside, kept, status};
+use super::{inside, kept, live, status};
 use crate::config::Config;
 use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
 use crate::core::policy::BranchPolicy;
@@ -121,7 +121,9 @@ pub(super) type Shared = State<Arc<App>>;
         inside::adopt,
         status::one,
         status::all,
-        status::diff
+        status::diff,
+        live::reconcile,
+        live::confirm
     ),
     components(schemas(Problem))
 )]
@@ -152,6 +154,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/environments/{id}/diff", get(status::diff))
         .route("/v1/status", get(status::all))
         .route("/v1/adopt", post(inside::adopt))
+        .route(
+            "/v1/reconcile",
+            post(live::reconcile).layer(DefaultBodyLimit::max(live::LIVE_BYTES_MAX)),
+        )
+        .route("/v1/reconcile/confirm", post(live::confirm))
         .route("/v1/trash", get(kept::trash).delete(kept::empty))
         .route("/v1/rescues", get(kept::rescues))
         .route("/v1/rescues/{id}/{incarnation}", delete(kept::drop_rescue))
@@ -263,10 +270,10 @@ async fn list(State(app): Shared, Params(query): Params<ListQuery>) -> Json<Vec<
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 async fn show(State(app): Shared, Named(id): Named) -> Answer<Json<EnvironmentView>> {
     let id = environment_id(&id)?;
-    Ok(Json(live(&app, &id)?))
+    Ok(Json(view_of(&app, &id)?))
 }
 
-pub(super) fn live(app: &App, id: &EnvironmentId) -> Result<EnvironmentView, Fault> {
+pub(super) fn view_of(app: &App, id: &EnvironmentId) -> Result<EnvironmentView, Fault> {
     app.handle.view(|state| match state.environment(id) {
         None => Err(not_found(id)),
         Some(e) if e.phase == Phase::Tombstoned => Err(destroyed(id)),
@@ -450,7 +457,10 @@ async fn remove(
     Ok((status, Json(found)).into_response())
 }
 
-fn teardown_options(config: &Config, query: &RemoveQuery) -> Result<TeardownOptions, Fault> {
+pub(super) fn teardown_options(
+    config: &Config,
+    query: &RemoveQuery,
+) -> Result<TeardownOptions, Fault> {
     let branch = match &query.branch {
         None => config.branch_policy,
         Some(name) => BranchPolicy::parse(name).ok_or_else(|| {
@@ -481,7 +491,7 @@ async fn cancel(
 ) -> Answer<(StatusCode, Json<EnvironmentView>)> {
     let id = environment_id(&id)?;
     app.handle.submit(Command::Cancel { environment: id.clone(), actor }).await?;
-    Ok((StatusCode::ACCEPTED, Json(live(&app, &id)?)))
+    Ok((StatusCode::ACCEPTED, Json(view_of(&app, &id)?)))
 }
 
 /// Claims that an environment is in use, or extends such a claim.

@@ -160,6 +160,23 @@ pub enum Verb {
     Gc(Gc),
     /// How much space environments and trash take
     Df,
+    /// Make this host agree with a list of live environments: idle ones that it lacks are removed
+    Reconcile {
+        /// Those that are not destroyed; empty for none
+        #[arg(
+            long,
+            value_delimiter = ',',
+            value_name = "ID,ID,...",
+            required_unless_present = "confirm"
+        )]
+        live: Vec<String>,
+        /// Count of such lists; an older one than the last is passed over
+        #[arg(long, value_name = "N", required_unless_present = "confirm")]
+        epoch: Option<u64>,
+        /// Let the list of this epoch take effect, which waits because it takes so much away
+        #[arg(long, value_name = "EPOCH", conflicts_with_all = ["live", "epoch"])]
+        confirm: Option<u64>,
+    },
     /// Drop what tools rebuild, such as build output and packages, and keep the rest
     Clean {
         /// Its name

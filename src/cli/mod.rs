@@ -14,6 +14,7 @@ mod exec;
 mod gc;
 mod inside;
 mod kept;
+mod live;
 mod status;
 
 pub use verbs::main;

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::args::{Arguments, Global, New, Verb};
 use super::client::{self, Client, Failed};
-use super::{doctor, exec, gc, inside, kept, render, status};
+use super::{doctor, exec, gc, inside, kept, live, render, status};
 use crate::api::types::{
     EnvironmentView, LeaseView, NewEnvironment, NewLease, Problem, RemoveQuery, RemovedView,
     TrustRequest, TrustView,
@@ -116,6 +116,10 @@ async fn ask(global: &Global, verb: Verb) -> Done {
         Verb::Sweep { apply, limit, .. } => kept::sweep(global, apply, limit).await,
         Verb::Gc(which) => gc::run(global, &which).await,
         Verb::Df => inside::df(global).await,
+        Verb::Reconcile { confirm: Some(epoch), .. } => live::confirm(global, epoch).await,
+        Verb::Reconcile { live, epoch, .. } => {
+            live::reconcile(global, live, epoch.unwrap_or(0)).await
+        }
         Verb::Clean { id } => inside::clean(global, &id).await,
         Verb::Cancel { id } => {
             let mut client = Client::connect(global).await?;

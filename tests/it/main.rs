@@ -12,6 +12,7 @@ mod interleave;
 mod keep;
 mod kill;
 mod lifecycle;
+mod live;
 mod logs;
 mod parallel;
 mod processes;

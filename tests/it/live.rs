@@ -1,0 +1,86 @@
+//! Live sets on a real host: what goes, what is spared, what waits.
+
+use serde_json::Value;
+
+use crate::support::{Bench, Daemon, wait_for};
+
+fn phase(bench: &Bench, id: &str) -> String {
+    let found = bench.ok(&["ls", "--all"]);
+    let found = found.as_array().expect("a list").iter().find(|e| e["id"] == id).cloned();
+    found.map(|e| e["phase"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
+}
+
+fn names(value: &Value) -> Vec<&str> {
+    value.as_array().expect("a list").iter().map(|v| v.as_str().expect("a name")).collect()
+}
+
+#[test]
+fn what_the_server_does_not_list_goes_without_loss_and_what_is_used_stays() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let _daemon = Daemon::start(&bench);
+    for id in ["listed", "idle", "dirty", "leased", "lived-in"] {
+        bench.new_env(id, &repo, &[]);
+    }
+    let place = |id: &str| bench.data().join("worktrees").join(id).join("project");
+    bench.write(&place("dirty").join("work"), "of a day\n");
+    bench.ok(&["lease", "leased", "--for", "1h"]);
+    // Nobody registered it; it is found when the worktree is looked at.
+    let mut sleeper = std::process::Command::new("sleep");
+    let mut sleeper = sleeper.arg("1020").current_dir(place("lived-in")).spawn().expect("started");
+
+    let found = bench.ok(&["reconcile", "--live", "listed,never", "--epoch", "3"]);
+    assert_eq!(names(&found["retired"]), ["dirty", "idle", "lived-in"]);
+    assert_eq!((found["held"].as_bool(), names(&found["missing"])), (Some(false), vec!["never"]));
+    assert_eq!(
+        (&found["kept"][0]["id"], &found["kept"][0]["why"]),
+        (&"leased".into(), &"leased".into())
+    );
+    wait_for("both gone", || {
+        phase(&bench, "idle") == "tombstoned" && phase(&bench, "dirty") == "tombstoned"
+    });
+    wait_for("the one that is lived in served again", || phase(&bench, "lived-in") == "ready");
+    let shown = bench.ok(&["show", "lived-in"]);
+    assert!(shown.to_string().contains("processes live in lived-in"), "{shown:#}");
+    assert!(!place("idle").exists() && place("lived-in").exists() && place("listed").exists());
+    bench.ok(&["restore", "dirty"]);
+    assert_eq!(std::fs::read_to_string(place("dirty").join("work")).expect("back"), "of a day\n");
+
+    let old = bench.ok(&["reconcile", "--live", "", "--epoch", "2"]);
+    assert_eq!((old["outdated"].as_bool(), phase(&bench, "listed")), (Some(true), "ready".into()));
+    drop((sleeper.kill(), sleeper.wait()));
+    bench.ok(&["reconcile", "--live", "listed,dirty,leased", "--epoch", "3"]);
+    wait_for("the rest gone", || phase(&bench, "lived-in") == "tombstoned");
+    // Unlisted and listed again: nothing comes back by itself.
+    let again = bench.ok(&["reconcile", "--live", "listed,dirty,leased,idle", "--epoch", "4"]);
+    assert_eq!(
+        (names(&again["missing"]), phase(&bench, "idle")),
+        (vec!["idle"], "tombstoned".into())
+    );
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_live_set_that_would_take_nearly_all_waits_for_a_person() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 1);
+    let mut daemon = Daemon::start(&bench);
+    for n in 0..6 {
+        bench.new_env(&format!("env{n}"), &repo, &[]);
+    }
+    let held = bench.ok(&["reconcile", "--live", "", "--epoch", "1"]);
+    assert_eq!((held["held"].as_bool(), names(&held["retired"]).len()), (Some(true), 6));
+    assert_eq!(bench.refused(&["reconcile", "--confirm", "2"]).0, 64);
+    daemon.kill();
+    let _daemon = Daemon::start(&bench);
+    assert_eq!(phase(&bench, "env0"), "ready", "it waits, also over a restart");
+    bench.ok(&["lease", "env3", "--for", "1h"]);
+    let done = bench.ok(&["reconcile", "--confirm", "1"]);
+    assert_eq!(names(&done["retired"]).len(), 5, "one is used by now");
+    wait_for("five gone", || {
+        let all = bench.ok(&["ls"]);
+        all.as_array().map(Vec::len) == Some(1)
+    });
+    assert_eq!(phase(&bench, "env3"), "ready");
+    bench.check(&[&repo]);
+}
