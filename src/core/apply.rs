@@ -123,7 +123,9 @@ impl State {
     fn tombstoned(&mut self, at: At, e: &Tombstoned) {
         let ended = self.leases.iter().filter(|(_, l)| l.environment == e.environment);
         let ended: Vec<LeaseId> = ended.map(|(id, _)| id.clone()).collect();
-        ended.iter().for_each(|id| self.lease_ended(id));
+        for id in ended {
+            self.lease_ended(&id);
+        }
         let runs = self.runs.values_mut().filter(|run| run.environment == e.environment);
         for run in runs.filter(|run| run.ended.is_none()) {
             run.ended = Some((None, "destroyed".to_owned()));

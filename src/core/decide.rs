@@ -78,10 +78,10 @@ impl State {
                 self.decide_lease(now, grant)
             }
             Command::Reconcile { set, options, actor } => {
-                self.decide_reconcile(now, &set, &options, actor)
+                Ok(self.decide_reconcile(now, &set, &options, &actor))
             }
             Command::ConfirmLiveSet { epoch, options, actor } => {
-                self.decide_confirm(now, epoch, &options, actor)
+                self.decide_confirm(now, epoch, &options, &actor)
             }
             Command::BeginRun { environment, request, lease, name, actor } => {
                 let run = RunRequested { environment, request, name, actor };

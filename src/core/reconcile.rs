@@ -126,21 +126,21 @@ impl State {
         now: Time,
         set: &LiveSet,
         options: &TeardownOptions,
-        actor: Actor,
-    ) -> Decision {
+        actor: &Actor,
+    ) -> Vec<Event> {
         let report = self.reconcile(now, set);
         if report.outdated {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         if report.held {
-            return Ok(self.hold(set, report, actor));
+            return self.hold(set, report, actor);
         }
         let mut events = Vec::new();
         for environment in report.healed.iter().cloned() {
             events.push(CancelRequested { environment, actor: actor.clone() }.into());
         }
         for environment in &report.retired {
-            events.extend(self.retire(environment, options, &actor));
+            events.extend(self.retire(environment, options, actor));
         }
         let taken = LiveSetTaken {
             server: set.server.clone(),
@@ -149,23 +149,24 @@ impl State {
             kept: report.kept,
             missing: report.missing,
             healed: report.healed,
-            actor,
+            actor: actor.clone(),
         };
         // Said again only when something is different.
         let same = |before: &LiveSetTaken| {
             LiveSetTaken { actor: taken.actor.clone(), ..before.clone() } == taken
         };
         if events.is_empty() && self.live.taken.as_ref().is_some_and(same) {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         events.insert(0, taken.into());
-        Ok(events)
+        events
     }
 
-    fn hold(&self, set: &LiveSet, report: Report, actor: Actor) -> Vec<Event> {
+    fn hold(&self, set: &LiveSet, report: Report, actor: &Actor) -> Vec<Event> {
         let of = self.environments().filter(|e| e.is_live() && !e.adopted).count() as u64;
         let (server, epoch) = (set.server.clone(), set.epoch);
-        let held = LiveSetHeld { server, epoch, would_retire: report.retired, of, actor };
+        let (would_retire, actor) = (report.retired, actor.clone());
+        let held = LiveSetHeld { server, epoch, would_retire, of, actor };
         let same = |before: &LiveSetHeld| {
             LiveSetHeld { actor: held.actor.clone(), ..before.clone() } == held
         };
@@ -181,7 +182,7 @@ impl State {
         now: Time,
         epoch: u64,
         options: &TeardownOptions,
-        actor: Actor,
+        actor: &Actor,
     ) -> Decision {
         let Some(held) = self.live.held.as_ref().filter(|held| held.epoch == epoch) else {
             let message = format!("no live set of epoch {epoch} waits to be confirmed");
@@ -204,7 +205,7 @@ impl State {
             .into(),
         ];
         for environment in &retired {
-            events.extend(self.retire(environment, options, &actor));
+            events.extend(self.retire(environment, options, actor));
         }
         Ok(events)
     }
