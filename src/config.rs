@@ -45,6 +45,12 @@ pub struct Config {
     pub watch: Watching,
     /// What tells of changes: `native`, or `portable` where that fails.
     pub watch_backend: WatchBackend,
+    /// The control server that this host has a session with: `unix:/path` or `ws://host:port`.
+    pub server: Option<String>,
+    /// The file with this host's key to it, readable by its owner only.
+    pub server_key_file: Option<PathBuf>,
+    /// Directories whose repositories the server may use; empty means all of this user's.
+    pub server_repositories: Vec<PathBuf>,
     /// Free gigabytes below which the trash is emptied early, the oldest first.
     pub low_disk_gigabytes: u64,
 }
@@ -84,6 +90,9 @@ impl Default for Config {
             trash_gigabytes: 50,
             rebuildable: Vec::new(),
             low_disk_gigabytes: 2,
+            server: None,
+            server_key_file: None,
+            server_repositories: Vec::new(),
             watch: Watching::Interest,
             watch_backend: WatchBackend::Native,
         }
@@ -143,6 +152,12 @@ impl Config {
         }
         if self.teardown_limit_seconds == 0 || self.teardown_limit_seconds > 24 * 3600 {
             return Err("teardown_limit_seconds must be between 1 and 86400".to_owned());
+        }
+        if self.server.is_some() != self.server_key_file.is_some() {
+            return Err("server and server_key_file go together".to_owned());
+        }
+        if let Some(dir) = self.server_repositories.iter().find(|dir| !dir.is_absolute()) {
+            return Err(format!("server_repositories: {} is not absolute", dir.display()));
         }
         let odd = |name: &&String| name.is_empty() || name.contains('/');
         if let Some(name) = self.rebuildable.iter().find(odd) {

@@ -7,7 +7,7 @@
 use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::core::event::Retention;
 use crate::core::{Code, Command, Fault, Seq};
 use crate::engine::{self, Ended, Engine, Handle, Watching, make_room, priority};
 use crate::journal::{self, Journal};
+use crate::session::{self, Link};
 use crate::world::cancel::Cancel;
 use crate::world::layout::Layout;
 use crate::world::process::orphans;
@@ -45,14 +46,26 @@ const ORPHANS_EVERY: Duration = Duration::from_secs(1);
 /// The start of the line that tells a parent process where the door is.
 pub const READY: &str = "GROUNDSKEEPER_READY:";
 
+/// What a daemon is told besides its configuration.
+#[derive(Debug, Default)]
+pub struct Extra {
+    /// The control server, instead of the configured one.
+    pub link: Option<Link>,
+}
+
 /// Runs a daemon on a data directory until it is told to stop.
 ///
 /// # Errors
 /// When it cannot start, or the log fails while it runs.
-pub fn run(data_dir: &Path) -> Result<(), Fault> {
+pub fn run(data_dir: &Path, extra: Extra) -> Result<(), Fault> {
     let layout = Layout::new(own_directory(data_dir)?);
     let _lock = take_lock(&layout)?;
     let config = Config::load()?;
+    let link = match (extra.link, &config.server, &config.server_key_file) {
+        (Some(link), ..) => Some(link),
+        (None, Some(server), Some(key)) => Some(Link::new(server, key)?),
+        _ => None,
+    };
     let cancel = Cancel::new().map_err(paths::failed("watch a process in", layout.root()))?;
     let git = git::check_version(&cancel)?;
     World::prepare(&layout)?;
@@ -86,7 +99,8 @@ pub fn run(data_dir: &Path) -> Result<(), Fault> {
         .map_err(|e| {
             Fault::new(Code::Io, "cannot start the runtime", "see the cause").because(e)
         })?;
-    let served = runtime.block_on(serve(world, config, handle.clone(), about, ended, &watching));
+    let parts = Parts { world, config, handle: handle.clone(), about, link };
+    let served = runtime.block_on(serve(parts, ended, &watching));
     watching.stop();
     handle.shutdown("stopped");
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -186,14 +200,21 @@ fn start(engine: Engine, retention: Retention) -> Result<Started, Fault> {
     Ok((thread, ended, priority))
 }
 
-async fn serve(
+/// What the doors need.
+struct Parts {
     world: Arc<World>,
     config: Config,
     handle: Handle,
     about: About,
+    link: Option<Link>,
+}
+
+async fn serve(
+    parts: Parts,
     engine_ended: oneshot::Receiver<()>,
     watching: &Arc<Watching>,
 ) -> Result<(), Fault> {
+    let Parts { world, config, handle, about, link } = parts;
     let layout = world.layout().clone();
     let address = door::address(&layout);
     let listener = door::bind(&address)?;
@@ -211,9 +232,15 @@ async fn serve(
         stop: stop.clone(),
         stopper: stopper.clone(),
         about,
+        session: OnceLock::new(),
     };
     let app = Arc::new(app);
-    let door = tokio::spawn(door::serve(listener, router(Arc::clone(&app)), stop.clone()));
+    let router = router(Arc::clone(&app));
+    let door = tokio::spawn(door::serve(listener, router.clone(), stop.clone()));
+    if let Some(link) = link {
+        let standing = session::start(Arc::clone(&app), router, link);
+        drop(app.session.set(standing));
+    }
     tokio::spawn(sweep_at_start(app));
     tokio::spawn(collect_orphans());
     tokio::spawn(ring(head, Arc::clone(watching)));
@@ -259,6 +286,15 @@ async fn wait_for_end(
     mut stop: watch::Receiver<bool>,
     engine_ended: oneshot::Receiver<()>,
 ) -> &'static str {
+    tokio::select! {
+        why = on_signal() => why,
+        _ = stop.wait_for(|stop| *stop) => "request",
+        _ = engine_ended => "the engine ended",
+    }
+}
+
+/// Waits for a signal that asks the process to end, and says which.
+pub async fn on_signal() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
     let on = |kind| async move {
         match signal(kind) {
@@ -270,7 +306,5 @@ async fn wait_for_end(
     tokio::select! {
         () = on(SignalKind::terminate()) => "SIGTERM",
         () = on(SignalKind::interrupt()) => "SIGINT",
-        _ = stop.wait_for(|stop| *stop) => "request",
-        _ = engine_ended => "the engine ended",
     }
 }

@@ -84,6 +84,10 @@ pub mod engine;
 #[cfg(feature = "daemon")]
 pub mod killpoint;
 #[cfg(feature = "daemon")]
+pub mod server;
+#[cfg(feature = "daemon")]
+pub mod session;
+#[cfg(feature = "daemon")]
 pub mod world;
 
 /// The version of this program.

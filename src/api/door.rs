@@ -11,7 +11,7 @@ use axum::extract::Extension;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use sha2::Digest as _;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -22,6 +22,8 @@ use crate::record::hex;
 use crate::world::layout::Layout;
 use crate::world::paths;
 
+/// The door by which a control server's commands come in, as records name it.
+pub const BY_SESSION: &str = "session";
 /// Connections served at once; the next one is told so and closed.
 pub const CONNECTIONS_MAX: usize = 512;
 /// Time that a client has to send its request head.
@@ -35,16 +37,23 @@ const SOCKET_PATH_MAX: usize = 100;
 /// path would be too long for a socket.
 #[must_use]
 pub fn address(layout: &Layout) -> PathBuf {
-    let inside = layout.root().join("daemon.sock");
+    address_in(layout.root(), "daemon.sock")
+}
+
+/// A socket of this name in a directory, or for it.
+#[must_use]
+pub fn address_in(dir: &Path, name: &str) -> PathBuf {
+    let inside = dir.join(name);
     if inside.as_os_str().len() <= SOCKET_PATH_MAX {
         return inside;
     }
-    let digest = sha2::Sha256::digest(paths::to_host(layout.root()).as_bytes());
-    let name = hex(&digest[..8]);
+    let digest = sha2::Sha256::digest(paths::to_host(dir).as_bytes());
+    let short = hex(&digest[..8]);
+    let name = format!("{short}-{name}");
     let uid = rustix::process::getuid().as_raw();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let runtime = runtime.unwrap_or_else(std::env::temp_dir);
-    runtime.join(format!("groundskeeper-{uid}")).join(format!("{name}.sock"))
+    runtime.join(format!("groundskeeper-{uid}")).join(name)
 }
 
 /// Binds the socket: 0600 in a 0700 directory of ours. The caller holds the lock of the data
@@ -125,11 +134,15 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
     drop(tokio::time::timeout(CLOSE_LIMIT, slots.acquire_many(CONNECTIONS_MAX as u32)).await);
 }
 
-async fn converse(stream: UnixStream, router: Router, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn converse<S>(stream: S, router: Router, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = TowerToHyperService::new(router);
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(64 * 1024);
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        std::pin::pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let stopping = async move { drop(stop.wait_for(|stop| *stop).await) };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

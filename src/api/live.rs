@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::routes::{Answer, App, Body, Shared, environment_id, now, teardown_options};
 use super::types::{Problem, RemoveQuery};
 use crate::core::event::{Actor, LiveSetTaken};
-use crate::core::reconcile::{LiveSet, Report};
+use crate::core::reconcile::{LiveSet, REASON, Report};
 use crate::core::{Command, EnvironmentId, Fault, Seq};
 use crate::engine::Receipt;
 
@@ -123,7 +123,7 @@ pub(crate) async fn take(
     let known = wanted.known.map_or_else(|| app.handle.view(crate::core::State::seq), Seq);
     let (server, epoch) = (wanted.server.chars().take(64).collect(), wanted.epoch);
     let set = LiveSet { server, epoch, live: live?, known, confirmed: wanted.confirmed };
-    let options = teardown_options(&app.config, &RemoveQuery::default())?;
+    let options = teardown_options(&app.config, &RemoveQuery::default(), REASON)?;
     let before = app.handle.view(|state| state.reconcile(now(), &set));
     let command = Command::Reconcile { set: set.clone(), options, actor };
     let receipt = app.handle.submit(command).await?;
@@ -149,7 +149,7 @@ pub(super) async fn confirm(
     Extension(actor): Extension<Actor>,
     Body(wanted): Body<ConfirmView>,
 ) -> Answer<Json<ReconciledView>> {
-    let options = teardown_options(&app.config, &RemoveQuery::default())?;
+    let options = teardown_options(&app.config, &RemoveQuery::default(), REASON)?;
     let epoch = wanted.epoch;
     app.handle.submit(Command::ConfirmLiveSet { epoch, options, actor }).await?;
     let taken = app.handle.view(|state| state.live().taken.clone());

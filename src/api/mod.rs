@@ -2,7 +2,7 @@
 //!
 //! It translates requests into commands and the published state into answers. It decides nothing.
 //! [`types`] is what goes over the wire, [`routes`] are the resources, [`inside`] what goes
-//! on in an environment, [`kept`] what is left of those that are over, [`live`] what a control server says that lives, [`events`] the stream,
+//! on in an environment, [`kept`] what is left of those that are over, [`live`] what a control server says that lives, [`run`] commands for those who are not there, [`events`] the stream,
 //! [`door`] the socket: who may connect, how many, for how long. The `OpenAPI` document in `schema/`
 //! is made from the types and a test keeps the two equal.
 
@@ -13,6 +13,7 @@ pub mod kept;
 pub mod live;
 pub mod problem;
 pub mod routes;
+pub mod run;
 pub mod status;
 pub mod types;
 

@@ -20,7 +20,9 @@ impl From<Fault> for Refusal {
 #[must_use]
 pub fn status(code: Code) -> StatusCode {
     match code {
-        Code::EnvironmentDestroyed => StatusCode::GONE,
+        Code::EnvironmentDestroyed | Code::LeaseEnded | Code::ThreadEnded => StatusCode::GONE,
+        Code::Unauthorized => StatusCode::UNAUTHORIZED,
+        Code::HostUnavailable => StatusCode::BAD_GATEWAY,
         Code::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::LimitReached => StatusCode::TOO_MANY_REQUESTS,
         Code::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,

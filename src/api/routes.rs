@@ -1,7 +1,7 @@
 //! The resources of the API: each handler parses, submits a command or reads the state, answers.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use axum::body::Bytes;
@@ -22,12 +22,13 @@ use utoipa::OpenApi;
 use super::problem::{Refusal, invalid};
 use super::types::{
     DaemonView, EnvironmentView, ListQuery, NewEnvironment, NewLease, Problem, RemoveQuery,
-    RemovedView, SummaryView, WaitQuery,
+    RemovedView, SessionView, SummaryView, WaitQuery,
 };
 use super::{inside, kept, live, status};
 use crate::config::Config;
 use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
 use crate::core::policy::BranchPolicy;
+use crate::core::reconcile;
 use crate::core::{
     Code, Command, Environment, EnvironmentId, Fault, LeaseId, Phase, RequestId, Seq, Time,
     destroyed, not_found,
@@ -68,6 +69,8 @@ pub struct App {
     pub stopper: watch::Sender<bool>,
     /// Fixed facts about this daemon.
     pub about: About,
+    /// The session with a control server, where there is to be one.
+    pub session: OnceLock<watch::Receiver<SessionView>>,
 }
 
 /// Fixed facts about a daemon.
@@ -123,7 +126,8 @@ pub(super) type Shared = State<Arc<App>>;
         status::all,
         status::diff,
         live::reconcile,
-        live::confirm
+        live::confirm,
+        super::run::run
     ),
     components(schemas(Problem))
 )]
@@ -150,6 +154,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/environments/{id}/evidence", get(inside::evidence))
         .route("/v1/environments/{id}/usage", get(inside::usage))
         .route("/v1/environments/{id}/clean", post(inside::clean))
+        .route("/v1/environments/{id}/run", post(super::run::run))
         .route("/v1/environments/{id}/status", get(status::one))
         .route("/v1/environments/{id}/diff", get(status::diff))
         .route("/v1/status", get(status::all))
@@ -200,7 +205,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
 }
 
 /// A path parameter, with refusals of ours.
-pub struct Named(pub(super) String);
+pub struct Named(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {
     type Rejection = Refusal;
@@ -214,7 +219,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 }
 
 /// A JSON body, with refusals of ours.
-pub struct Body<T>(pub(super) T);
+pub struct Body<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
@@ -237,7 +242,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-pub(super) fn environment_id(text: &str) -> Result<EnvironmentId, Fault> {
+pub(crate) fn environment_id(text: &str) -> Result<EnvironmentId, Fault> {
     EnvironmentId::parse(text)
         .map_err(|e| invalid(format!("{text:?} cannot name an environment: {e}")))
 }
@@ -380,7 +385,7 @@ pub(super) async fn discover(app: &Arc<App>, repo: &str) -> Result<Repository, F
     .await
 }
 
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| {
@@ -434,7 +439,9 @@ async fn remove(
 ) -> Answer<Response> {
     let id = environment_id(&id)?;
     let request = request_id(&headers)?;
-    let options = teardown_options(&app.config, &query)?;
+    let by_server = actor.door == super::door::BY_SESSION;
+    let reason = if by_server { reconcile::REASON_SERVER } else { "request" };
+    let options = teardown_options(&app.config, &query, reason)?;
     let force = query.force;
     let command = Command::Destroy { environment: id.clone(), force, options, actor, request };
     let receipt = app.handle.submit(command).await?;
@@ -460,6 +467,7 @@ async fn remove(
 pub(super) fn teardown_options(
     config: &Config,
     query: &RemoveQuery,
+    reason: &str,
 ) -> Result<TeardownOptions, Fault> {
     let branch = match &query.branch {
         None => config.branch_policy,
@@ -475,7 +483,7 @@ pub(super) fn teardown_options(
         grace_ms: config.grace_milliseconds,
         end_bystanders: query.end_bystanders,
         no_rescue: query.no_rescue && query.force,
-        reason: "request".to_owned(),
+        reason: reason.to_owned(),
     })
 }
 
@@ -551,6 +559,7 @@ async fn release(State(app): Shared, Named(id): Named) -> Answer<StatusCode> {
 #[utoipa::path(get, path = "/v1/daemon", responses((status = 200, body = DaemonView)))]
 async fn daemon(State(app): Shared) -> Json<DaemonView> {
     let watching = status::watching(&app);
+    let session = app.session.get().map(|standing| standing.borrow().clone());
     let view = app.handle.view(|state| {
         let mut environments = std::collections::BTreeMap::new();
         for e in state.environments() {
@@ -571,6 +580,7 @@ async fn daemon(State(app): Shared) -> Json<DaemonView> {
             priority: app.about.priority.clone(),
             processes_started: crate::world::exec::started(),
             watching: watching.clone(),
+            session: session.clone(),
         }
     });
     Json(view)

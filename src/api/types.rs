@@ -285,6 +285,30 @@ pub struct DaemonView {
     pub processes_started: u64,
     /// How changes of worktrees are seen.
     pub watching: WatchingView,
+    /// How it stands with the control server, where there is to be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionView>,
+}
+
+/// How it stands with the control server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct SessionView {
+    /// Where the server is.
+    pub address: String,
+    /// `connecting`, `open`, `waiting`, `ended`.
+    pub stage: String,
+    /// The name of this host there.
+    pub host: String,
+    /// The last live set that was taken in.
+    pub epoch: u64,
+    /// Records that the server has taken in.
+    pub acked: u64,
+    /// Records that it refused for good.
+    pub skipped: u64,
+    /// Sessions that were opened.
+    pub opened: u64,
+    /// Why the last one ended, or could not be opened.
+    pub error: String,
 }
 
 /// How changes of worktrees are seen, and how often somebody looked.

@@ -239,6 +239,19 @@ pub enum Verb {
         #[arg(long, hide = true)]
         detach: bool,
     },
+    /// Run a control server in the foreground
+    Server(Server),
+    /// Run a control server and the daemon together, with a session between them
+    Up(Server),
+    /// The hosts that the control server knows
+    Host {
+        /// Where the server keeps its things [default: server in the data directory]
+        #[arg(long, global = true, value_name = "DIR")]
+        server_dir: Option<PathBuf>,
+        /// What to do
+        #[command(subcommand)]
+        what: Hosts,
+    },
     /// End the daemon; returns when it is gone
     Stop,
     /// Check what the daemon needs
@@ -250,6 +263,37 @@ pub enum Verb {
     },
     /// Print the manual page
     Man,
+}
+
+/// How a control server is run.
+#[derive(Debug, Args)]
+pub struct Server {
+    /// Where it keeps its catalogue and its secrets [default: server in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub server_dir: Option<PathBuf>,
+    /// An address to listen on as well, with the token in its admin-token file
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<std::net::SocketAddr>,
+}
+
+/// What to do with hosts.
+#[derive(Debug, Subcommand)]
+pub enum Hosts {
+    /// Make a key for a host, and print it this once
+    Add {
+        /// Its name
+        id: String,
+        /// Give a known one another key
+        #[arg(long)]
+        replace: bool,
+    },
+    /// List them
+    Ls,
+    /// Forget one; nothing happens on the host itself
+    Rm {
+        /// Its name
+        id: String,
+    },
 }
 
 /// What to do with the trash.

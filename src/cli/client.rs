@@ -95,7 +95,15 @@ impl Client {
     /// What the system says.
     pub async fn try_connect(layout: &Layout) -> std::io::Result<Self> {
         let address = read_info(layout).map_or_else(|| door::address(layout), |info| info.socket);
-        let stream = UnixStream::connect(&address).await?;
+        Self::at(&address).await
+    }
+
+    /// Connects to whatever of this user's listens at a socket.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn at(address: &Path) -> std::io::Result<Self> {
+        let stream = UnixStream::connect(address).await?;
         let me = rustix::process::geteuid().as_raw();
         if !stream.peer_cred().is_ok_and(|peer| peer.uid() == me || peer.uid() == 0) {
             return Err(std::io::Error::other("another user listens at this address"));

@@ -11,6 +11,7 @@ use crate::api::kept::{RemainsView, SweepView};
 use crate::api::types::{EnvironmentView, Problem, ProcessView, RemovedView, SummaryView};
 
 use crate::record::{age, bytes};
+use crate::server::types::HostView;
 
 /// Writes to stdout; a reader that has gone away is not an error.
 pub fn out(text: &str) {
@@ -192,6 +193,23 @@ pub fn trash(list: &[RemainsView]) -> String {
                 r.bytes.map_or_else(|| "-".to_owned(), bytes),
                 r.entries.map_or_else(|| "-".to_owned(), |n| n.to_string()),
                 r.trash.clone().unwrap_or_default(),
+            ]
+        }),
+    )
+}
+
+/// The table of `host ls`.
+#[must_use]
+pub fn hosts(list: &[HostView]) -> String {
+    table(
+        ["HOST", "SESSION", "SEEN", "EPOCH", "VERSION"],
+        list.iter().map(|h| {
+            [
+                h.id.clone(),
+                if h.connected { "open" } else { "-" }.to_owned(),
+                h.seen_at.as_deref().map_or_else(|| "never".into(), |t| format!("{} ago", age(t))),
+                h.epoch.to_string(),
+                h.version.clone().unwrap_or_default(),
             ]
         }),
     )

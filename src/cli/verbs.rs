@@ -12,12 +12,13 @@ use serde_json::json;
 
 use super::args::{Arguments, Global, New, Verb};
 use super::client::{self, Client, Failed};
-use super::{doctor, exec, gc, inside, kept, live, render, status};
+use super::{doctor, exec, gc, inside, kept, live, render, server, status};
 use crate::api::types::{
     EnvironmentView, LeaseView, NewEnvironment, NewLease, Problem, RemoveQuery, RemovedView,
     TrustRequest, TrustView,
 };
 use crate::core::{Class, Code, Fault};
+use crate::daemon::Extra;
 use crate::world::paths;
 
 pub(super) type Done = Result<ExitCode, Failed>;
@@ -72,6 +73,8 @@ fn run(arguments: Arguments) -> Done {
     let global = &arguments.global;
     match arguments.verb {
         Verb::Daemon { detach } => return daemon(global, detach),
+        Verb::Server(wanted) => return server::server(global, &wanted),
+        Verb::Up(wanted) => return server::up(global, &wanted),
         Verb::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "groundskeeper", &mut out);
@@ -116,6 +119,7 @@ async fn ask(global: &Global, verb: Verb) -> Done {
         Verb::Sweep { apply, limit, .. } => kept::sweep(global, apply, limit).await,
         Verb::Gc(which) => gc::run(global, &which).await,
         Verb::Df => inside::df(global).await,
+        Verb::Host { what, server_dir } => server::host(global, what, server_dir.as_deref()).await,
         Verb::Reconcile { confirm: Some(epoch), .. } => live::confirm(global, epoch).await,
         Verb::Reconcile { live, epoch, .. } => {
             live::reconcile(global, live, epoch.unwrap_or(0)).await
@@ -144,7 +148,12 @@ async fn ask(global: &Global, verb: Verb) -> Done {
         Verb::Trust { repo, hash, show, revoke } => trust(global, &repo, hash, show, revoke).await,
         Verb::Stop => stop(global).await,
         Verb::Doctor => Ok(doctor::run(global).await),
-        Verb::Daemon { .. } | Verb::Completions { .. } | Verb::Man => Ok(ExitCode::SUCCESS),
+        // These ran before there was a runtime.
+        Verb::Daemon { .. }
+        | Verb::Server(_)
+        | Verb::Up(_)
+        | Verb::Completions { .. }
+        | Verb::Man => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -163,6 +172,12 @@ fn daemon(global: &Global, detach: bool) -> Done {
         // Fails only for the leader of a process group, which needs no new session.
         let _led = rustix::process::setsid();
     }
+    log_to_stderr(global);
+    crate::daemon::run(client::layout(global)?.root(), Extra::default())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn log_to_stderr(global: &Global) {
     let default = ["groundskeeper=info", "groundskeeper=debug", "debug"];
     let level = default[usize::from(global.verbose).min(2)];
     let filter = tracing_subscriber::EnvFilter::try_from_env("GROUNDSKEEPER_LOG")
@@ -172,8 +187,6 @@ fn daemon(global: &Global, detach: bool) -> Done {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
-    crate::daemon::run(client::layout(global)?.root())?;
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn new(global: &Global, wanted: New) -> Done {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::event::{
     AttemptFailed, Base, EnvironmentAdopted, Event, LeaseGranted, Plan, ProvisionFailed,
     ProvisionRequested, Record, RepositoryTrusted, RestoreFrom, RestoreRequested, Restored,
-    RolledBack, RunRequested, Tombstoned,
+    RolledBack, Tombstoned,
 };
 use super::fault::{Code, Fault};
 use super::id::{EnvironmentId, LeaseId, RequestId, Seq, Time};
@@ -62,17 +62,10 @@ impl State {
                 self.sweep = None;
                 self.last_sweep = Some((at.time, e.clone()));
             }
-            Event::LiveSetTaken(e) => {
-                self.live.held = self.live.held.take().filter(|h| h.server != e.server);
-                self.live.taken = Some(e.clone());
-            }
+            Event::LiveSetTaken(e) => self.live_set_taken(e),
             Event::LiveSetHeld(e) => self.live.held = Some(e.clone()),
             Event::RunRequested(e) => self.run_requested(at, e),
-            Event::RunFinished(e) => {
-                if let Some(run) = self.runs.get_mut(&e.request) {
-                    run.ended = Some((e.code, e.why.clone()));
-                }
-            }
+            Event::RunFinished(e) => self.run_finished(e),
             Event::LeaseGranted(e) => self.lease_granted(at, e),
             Event::LeaseReleased(e) => self.lease_ended(&e.lease),
             Event::LeaseExpired(e) => self.lease_ended(&e.lease),
@@ -100,15 +93,6 @@ impl State {
         if self.ended_leases.len() > policy::ENDED_LEASES_REMEMBERED {
             self.ended_leases.remove(0);
         }
-    }
-
-    fn run_requested(&mut self, at: At, e: &RunRequested) {
-        if self.runs.len() >= policy::RUNS_REMEMBERED {
-            let oldest = self.runs.iter().min_by_key(|(_, run)| run.seq).map(|(id, _)| id.clone());
-            drop(oldest.map(|id| self.runs.remove(&id)));
-        }
-        let environment = e.environment.clone();
-        self.runs.insert(e.request.clone(), Run { environment, seq: at.seq, ended: None });
     }
 
     fn trusted_now(&mut self, e: &RepositoryTrusted) {

@@ -9,14 +9,14 @@ use super::event::{
     Actor, CancelRequested, CleanRequested, DaemonStarted, DaemonStopped, DestroyRequested,
     EnvironmentAdopted, Event, LeaseExpired, LeaseGranted, LeaseReleased, Plan, ProcessExited,
     ProcessStarted, ProvisionRequested, RepositoryDistrusted, RepositoryTrusted, RestoreRequested,
-    Retention, RetentionChanged, RunFinished, RunRequested, SetupStarted, SweepFinished,
-    SweepRequested, TeardownHookStarted, WatcherGaveUp, WatcherResumed, Worktree,
+    Retention, RetentionChanged, SetupStarted, SweepFinished, SweepRequested, TeardownHookStarted,
+    WatcherGaveUp, WatcherResumed, Worktree,
 };
 use super::fault::{Code, Fault};
 use super::id::{EffectId, EnvironmentId, LeaseId, RequestId, Subject, Time};
 use super::policy;
 use super::settle;
-use super::state::{Environment, Lease, Owed, Phase, State, Step};
+use super::state::{Environment, Owed, Phase, State, Step};
 
 /// The events a command leads to, or why it is refused.
 pub type Decision = Result<Vec<Event>, Fault>;
@@ -77,17 +77,6 @@ impl State {
                 let grant = LeaseGranted { environment, lease, until, purpose, actor, request };
                 self.decide_lease(now, grant)
             }
-            Command::Reconcile { set, options, actor } => {
-                Ok(self.decide_reconcile(now, &set, &options, &actor))
-            }
-            Command::ConfirmLiveSet { epoch, options, actor } => {
-                self.decide_confirm(now, epoch, &options, &actor)
-            }
-            Command::BeginRun { environment, request, lease, name, actor } => {
-                let run = RunRequested { environment, request, name, actor };
-                self.decide_begin_run(now, run, lease.as_ref())
-            }
-            Command::EndRun { request, code, why } => Ok(self.decide_end_run(request, code, why)),
             Command::Release { lease } => Ok(self.decide_release(lease)),
             Command::Trust { repository, hash, actor } => {
                 self.decide_trust(RepositoryTrusted { repository, hash, actor })
@@ -101,6 +90,7 @@ impl State {
             Command::Note { effect, note } => Ok(self.decide_note(&effect, note)),
             Command::Settle { effect, outcome } => Ok(self.decide_settle(now, &effect, outcome)),
             Command::Tick => Ok(self.decide_tick(now)),
+            other => self.decide_from_afar(now, other),
         }
     }
 
@@ -315,7 +305,7 @@ impl State {
     }
 
     /// An environment that is in use as it should be.
-    fn served(&self, id: &EnvironmentId) -> Result<&Environment, Fault> {
+    pub(super) fn served(&self, id: &EnvironmentId) -> Result<&Environment, Fault> {
         let env = self.environment(id).ok_or_else(|| not_found(id))?;
         match env.phase {
             Phase::Tombstoned => Err(destroyed(id)),
@@ -390,56 +380,6 @@ impl State {
             None => {}
         }
         Ok(vec![grant.into()])
-    }
-
-    /// A request is run once. What names a lease must hold it.
-    fn decide_begin_run(&self, now: Time, run: RunRequested, lease: Option<&LeaseId>) -> Decision {
-        if let Some(known) = self.run(&run.request) {
-            if known.environment == run.environment {
-                return Ok(Vec::new());
-            }
-            let message = format!("this key was used to run something in {}", known.environment);
-            let hint = "use a new key for a new request";
-            return Err(Fault::new(Code::IdempotencyConflict, message, hint));
-        }
-        self.served(&run.environment)?;
-        if let Some(id) = lease {
-            self.held_lease(now, id, &run.environment)?;
-        }
-        Ok(vec![run.into()])
-    }
-
-    /// A lease that is in force on an environment.
-    ///
-    /// # Errors
-    /// It is unknown, has ended, or is on another environment.
-    fn held_lease(
-        &self,
-        now: Time,
-        id: &LeaseId,
-        environment: &EnvironmentId,
-    ) -> Result<&Lease, Fault> {
-        let hint = "acquire one, or leave it out";
-        match self.lease(id) {
-            Some(lease) if lease.environment != *environment => {
-                let message = format!("lease {id} is of {}", lease.environment);
-                Err(Fault::new(Code::InvalidRequest, message, hint))
-            }
-            Some(lease) if lease.until > now => Ok(lease),
-            Some(_) => Err(Fault::new(Code::LeaseEnded, format!("lease {id} has ended"), hint)),
-            None if self.has_ended(id) => {
-                Err(Fault::new(Code::LeaseEnded, format!("lease {id} has ended"), hint))
-            }
-            None => Err(Fault::new(Code::LeaseNotFound, format!("there is no lease {id}"), hint)),
-        }
-    }
-
-    fn decide_end_run(&self, request: RequestId, code: Option<i32>, why: String) -> Vec<Event> {
-        let run = self.run(&request).filter(|run| run.ended.is_none());
-        let environment = run.map(|run| run.environment.clone());
-        let ended =
-            environment.map(|environment| RunFinished { environment, request, code, why }.into());
-        ended.into_iter().collect()
     }
 
     fn decide_release(&self, lease: LeaseId) -> Vec<Event> {

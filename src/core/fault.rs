@@ -116,6 +116,12 @@ codes! {
     LeaseNotFound = "lease_not_found", Class::NotFound;
     /// The lease was there and has ended.
     LeaseEnded = "lease_ended", Class::NotFound;
+    /// No such thread or terminal.
+    ThreadNotFound = "thread_not_found", Class::NotFound;
+    /// The thread or terminal was there and has ended.
+    ThreadEnded = "thread_ended", Class::NotFound;
+    /// Nobody is registered to answer for it.
+    NoHolder = "no_holder", Class::Refused;
     /// No host of this name at the control server.
     HostNotFound = "host_not_found", Class::NotFound;
     /// The host's daemon has no session with the control server.

@@ -26,6 +26,7 @@ pub mod remains;
 pub mod state;
 pub mod watch;
 
+mod afar;
 mod apply;
 mod decide;
 mod settle;

@@ -4,6 +4,7 @@ mod support;
 
 mod api;
 mod checkout;
+mod control;
 mod differential;
 mod glance;
 mod hard;
@@ -20,6 +21,7 @@ mod repos;
 mod rescue;
 mod restore;
 mod schema;
+mod session;
 mod sweep;
 mod teardown;
 mod tidy;

@@ -9,13 +9,17 @@ fn root() -> PathBuf {
 }
 
 #[test]
-fn the_api_description_is_current() {
-    let path = root().join("schema/openapi.json");
-    let made = groundskeeper::api::openapi();
+fn the_api_descriptions_are_current() {
+    is_current("schema/openapi.json", &groundskeeper::api::openapi());
+    is_current("schema/openapi-server.json", &groundskeeper::server::openapi());
+}
+
+fn is_current(name: &str, made: &str) {
+    let path = root().join(name);
     if std::env::var_os("GROUNDSKEEPER_BLESS").is_some() {
-        std::fs::write(&path, &made).expect("written");
+        std::fs::write(&path, made).expect("written");
     }
-    let committed = std::fs::read_to_string(&path).expect("schema/openapi.json");
+    let committed = std::fs::read_to_string(&path).expect("a document");
     let hint = "the API has changed; look at the difference, then run with GROUNDSKEEPER_BLESS=1";
     assert!(committed == made, "{hint}");
     let parsed: serde_json::Value = serde_json::from_str(&committed).expect("json");

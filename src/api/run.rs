@@ -1,0 +1,227 @@
+//! Running a command in an environment for somebody who is not there: once for each request.
+//!
+//! Who is at the terminal uses `exec`, which runs the command itself. Here the daemon does, and
+//! the log says of each request that it began and how it ended, so that it is never done twice.
+//! What the command prints is told once and kept nowhere: it may hold secrets.
+
+use std::process::{Command as Process, Stdio};
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Extension, State};
+use axum::http::HeaderMap;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::inside::{ask, living};
+use super::problem::invalid;
+use super::routes::{Answer, App, Body, Named, Shared, environment_id, made_up_id, request_id};
+use super::types::Problem;
+use crate::core::event::Actor;
+use crate::core::state::Run;
+use crate::core::{Code, Command, Environment, Fault, LeaseId, RequestId};
+use crate::world::cancel::Cancel;
+use crate::world::exec::{Bounds, Running, Stream};
+
+/// Bytes of each stream that are told.
+const OUTPUT_BYTES_MAX: usize = 256 * 1024;
+/// Time that a command gets unless more is asked for.
+const LIMIT_SECONDS: u64 = 600;
+/// Most time that may be asked for.
+const LIMIT_SECONDS_MAX: u64 = 24 * 3_600;
+/// Stops itself; goes on as the command when it is told to. The text is constant.
+const GATE: &str = r#"kill -STOP $$; exec "$@""#;
+
+/// A command to be run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunRequest {
+    /// The program and its arguments; no shell looks at them.
+    pub argv: Vec<String>,
+    /// The lease that it is run under; it must be in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<String>,
+    /// Most seconds that it may take; 600 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u64>,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct RunView {
+    /// The request.
+    pub request: String,
+    /// Its exit code; none when it did not end by itself.
+    pub code: Option<i32>,
+    /// Why it did not: `timeout`, `signal 9`, `interrupted`, `destroyed`; empty when it did.
+    pub why: String,
+    /// The end of what it printed; none when this is not the first answer.
+    pub stdout: Option<String>,
+    /// The same of its errors.
+    pub stderr: Option<String>,
+    /// Whether more was printed than is told.
+    pub truncated: bool,
+}
+
+impl RunView {
+    fn known(request: &RequestId, code: Option<i32>, why: &str) -> Self {
+        let (request, why) = (request.to_string(), why.to_owned());
+        Self { request, code, why, ..Self::default() }
+    }
+}
+
+/// Runs a command in an environment and answers when it is over. The same `Idempotency-Key` again
+/// runs nothing: the answer is how the first one ended.
+#[utoipa::path(post, path = "/v1/environments/{id}/run", request_body = RunRequest, responses(
+    (status = 200, body = RunView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn run(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    headers: HeaderMap,
+    Named(id): Named,
+    Body(wanted): Body<RunRequest>,
+) -> Answer<Json<RunView>> {
+    let environment = environment_id(&id)?;
+    let request = match request_id(&headers)? {
+        Some(request) => request,
+        None => RequestId::parse(made_up_id()?.as_str()).map_err(|e| invalid(e.to_string()))?,
+    };
+    let limit = wanted.timeout_seconds.unwrap_or(LIMIT_SECONDS);
+    let Some(program) = wanted.argv.first().filter(|p| !p.is_empty()) else {
+        return Err(invalid("argv names no program").into());
+    };
+    if limit == 0 || limit > LIMIT_SECONDS_MAX {
+        return Err(invalid(format!("timeout_seconds is at most {LIMIT_SECONDS_MAX}")).into());
+    }
+    let name: String = program.rsplit('/').next().unwrap_or_default().chars().take(64).collect();
+    let lease = wanted.lease.as_deref().map(LeaseId::parse).transpose();
+    let lease = lease.map_err(|e| invalid(format!("lease: {e}")))?;
+    let begin = Command::BeginRun {
+        environment: environment.clone(),
+        request: request.clone(),
+        lease,
+        name: name.clone(),
+        actor: actor.clone(),
+    };
+    if !app.handle.submit(begin).await?.changed {
+        return Ok(Json(known(&app, &request)?));
+    }
+    let env = living(&app, &environment)?;
+    let (argv, key) = (wanted.argv, request.clone());
+    let ran = ask(&app, move |app, cancel| {
+        Ok(carry_out(app, &env, &argv, &name, Duration::from_secs(limit), actor, cancel))
+    });
+    let mut view = match ran.await {
+        Ok(Ok(view)) => view,
+        Ok(Err(fault)) | Err(fault) => RunView { why: fault.to_string(), ..RunView::default() },
+    };
+    view.request = key.to_string();
+    let (code, why) = (view.code, view.why.clone());
+    app.handle.submit(Command::EndRun { request, code, why }).await?;
+    Ok(Json(view))
+}
+
+/// How a request that came before ended.
+fn known(app: &App, request: &RequestId) -> Result<RunView, Fault> {
+    if let Some(Run { ended: Some((code, why)), .. }) =
+        app.handle.view(|state| state.run(request).cloned())
+    {
+        return Ok(RunView::known(request, code, &why));
+    }
+    let message = "this request is being carried out";
+    Err(Fault::new(Code::LimitReached, message, "ask again later").transient())
+}
+
+/// Holds the command at its start until it is on record, and lets it run to its end.
+fn carry_out(
+    app: &App,
+    env: &Environment,
+    argv: &[String],
+    name: &str,
+    limit: Duration,
+    actor: Actor,
+    cancel: &Cancel,
+) -> Result<RunView, Fault> {
+    let place = crate::world::paths::from_host(&env.plan.path);
+    let mut held = Process::new("/bin/sh");
+    held.arg("-c").arg(GATE).arg("groundskeeper-gate").args(argv);
+    held.current_dir(&place)
+        .env("GROUNDSKEEPER_ENV", env.id.as_str())
+        .env("GROUNDSKEEPER_INCARNATION", env.incarnation.to_string())
+        .env("GROUNDSKEEPER_PATH", &place)
+        .env("GROUNDSKEEPER_BRANCH", &env.plan.branch)
+        .env("PWD", &place)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut running = Running::spawn(held, name)?;
+    let pid = running.pid();
+    let child = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let how = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    let stopped = child.and_then(|child| waitid(WaitId::Pid(child), how).ok().flatten());
+    let Some(child) = child.filter(|_| stopped.is_some_and(|s| s.stopped())) else {
+        let message = "the command could not be held at its start";
+        return Err(Fault::new(Code::Io, message, "is /bin/sh a POSIX shell?"));
+    };
+    let seen = app.world.take_in(env, pid, std::process::id())?;
+    let environment = env.id.clone();
+    let (started, name) = (seen.started, name.to_owned());
+    app.handle.submit_blocking(Command::Launch {
+        environment: environment.clone(),
+        pid,
+        started,
+        name,
+        actor,
+    })?;
+    let _woken = kill_process(child, Signal::CONT);
+    let (mut out, mut err) = (Tail::default(), Tail::default());
+    let bounds = Bounds { time: limit, output_bytes: OUTPUT_BYTES_MAX, cancel };
+    let ended = running.wait(bounds, &mut |stream, bytes| {
+        let tail = if stream == Stream::Out { &mut out } else { &mut err };
+        tail.take(bytes);
+        Ok(())
+    });
+    drop(app.handle.submit_blocking(Command::Exited { environment, pid }));
+    let (code, why) = outcome(ended)?;
+    Ok(RunView {
+        request: String::new(),
+        code,
+        why,
+        truncated: out.cut || err.cut,
+        stdout: Some(out.text()),
+        stderr: Some(err.text()),
+    })
+}
+
+fn outcome(ended: Result<std::process::ExitStatus, Fault>) -> Result<(Option<i32>, String), Fault> {
+    use std::os::unix::process::ExitStatusExt as _;
+    match ended {
+        Ok(status) => {
+            let why = status.signal().map(|n| format!("signal {n}")).unwrap_or_default();
+            Ok((status.code(), why))
+        }
+        Err(fault) if fault.code == Code::Timeout => Ok((None, "timeout".to_owned())),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// The end of what was printed.
+#[derive(Default)]
+struct Tail {
+    bytes: std::collections::VecDeque<u8>,
+    cut: bool,
+}
+
+impl Tail {
+    fn take(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+        let excess = self.bytes.len().saturating_sub(OUTPUT_BYTES_MAX);
+        self.cut |= excess > 0;
+        self.bytes.drain(..excess);
+    }
+
+    fn text(self) -> String {
+        String::from_utf8_lossy(&Vec::from(self.bytes)).into_owned()
+    }
+}

@@ -1,0 +1,233 @@
+//! The database: opened, brought to its generation, used by one thread at a time.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+use sha2::Digest as _;
+
+use crate::core::{Code, Fault};
+use crate::session::client::random_name;
+
+/// The generations, oldest first; each is the whole step from the one before.
+const GENERATIONS: [&str; 1] = [include_str!("../../schema/catalog/001.sql")];
+/// Days that the row of a destroyed environment is kept; its id is kept for ever.
+const DESTROYED_KEPT_DAYS: i64 = 7;
+/// Days that an operation that is over is kept.
+const OPERATIONS_KEPT_DAYS: i64 = 7;
+const DAY_MS: i64 = 24 * 3_600 * 1_000;
+/// Most hosts.
+const HOSTS_MAX: i64 = 10_000;
+
+/// The catalogue.
+#[derive(Debug, Clone)]
+pub(super) struct Catalog {
+    connection: Arc<Mutex<Connection>>,
+    /// The server's name in its hosts' logs.
+    pub(super) server: Arc<str>,
+}
+
+/// A host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Host {
+    pub(super) id: String,
+    pub(super) epoch: u64,
+    pub(super) log: Option<String>,
+    pub(super) acked: u64,
+    pub(super) seen_at: Option<i64>,
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+pub(super) fn fault(error: rusqlite::Error) -> Fault {
+    let hint = "look at the server's log; `sqlite3 catalog.db 'pragma integrity_check'` may help";
+    let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+    let code = if full { Code::DiskFull } else { Code::Io };
+    Fault::new(code, "the catalogue cannot be used", hint).because(error)
+}
+
+fn hash(key: &str) -> Vec<u8> {
+    sha2::Sha256::digest(key.as_bytes()).to_vec()
+}
+
+impl Catalog {
+    /// Opens the database, or makes it.
+    ///
+    /// # Errors
+    /// When it cannot be used, or is of a newer generation.
+    pub(super) fn open(path: &Path) -> Result<Self, Fault> {
+        let mut connection = Connection::open(path).map_err(fault)?;
+        connection.pragma_update(None, "journal_mode", "wal").map_err(fault)?;
+        // What is acknowledged must be there after a power loss, too.
+        connection.pragma_update(None, "synchronous", "full").map_err(fault)?;
+        connection.pragma_update(None, "foreign_keys", true).map_err(fault)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(fault)?;
+        bring_up(&mut connection)?;
+        let name = "SELECT value FROM meta WHERE name = 'server'";
+        let known: Option<String> =
+            connection.query_row(name, [], |row| row.get(0)).optional().map_err(fault)?;
+        let server = known.unwrap_or_else(random_name);
+        let put = "INSERT OR IGNORE INTO meta (name, value) VALUES ('server', ?1)";
+        connection.execute(put, [&server]).map_err(fault)?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), server: server.into() })
+    }
+
+    /// Does something in one transaction, on a thread that may wait.
+    ///
+    /// # Errors
+    /// What `work` says, or the database; nothing has changed then.
+    pub(super) async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let connection = Arc::clone(&self.connection);
+        crate::api::routes::blocking(move || {
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+            let transaction = begun.map_err(fault)?;
+            let done = work(&transaction)?;
+            transaction.commit().map_err(fault)?;
+            Ok(done)
+        })
+        .await
+    }
+}
+
+fn bring_up(connection: &mut Connection) -> Result<(), Fault> {
+    let is = "SELECT user_version FROM pragma_user_version";
+    let generation: usize = connection.query_row(is, [], |row| row.get(0)).map_err(fault)?;
+    if generation > GENERATIONS.len() {
+        let message = format!("the catalogue is of generation {generation}, which is newer");
+        let hint = "run the version that made it, or a newer one";
+        return Err(Fault::new(Code::InvalidConfig, message, hint));
+    }
+    for (n, sql) in GENERATIONS.iter().enumerate().skip(generation) {
+        let step = connection.transaction().map_err(fault)?;
+        step.execute_batch(sql).map_err(fault)?;
+        step.pragma_update(None, "user_version", n + 1).map_err(fault)?;
+        step.commit().map_err(fault)?;
+    }
+    Ok(())
+}
+
+/// Adds a host, or gives it a new key. The key is shown this once.
+pub(super) fn add_host(tx: &Transaction<'_>, id: &str, replace: bool) -> Result<String, Fault> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random)
+        .map_err(|e| Fault::new(Code::Io, "no random bytes", "try again").because(e))?;
+    let key = format!("gkh_{}", crate::record::hex(&random));
+    let known: bool = tx
+        .query_row("SELECT EXISTS (SELECT 1 FROM hosts WHERE id = ?1)", [id], |row| row.get(0))
+        .map_err(fault)?;
+    let count: i64 =
+        tx.query_row("SELECT count(*) FROM hosts", [], |row| row.get(0)).map_err(fault)?;
+    if known && !replace {
+        let message = format!("there is a host {id} already");
+        let hint = "choose another name, or give it a new key with --replace";
+        return Err(Fault::new(Code::EnvironmentExists, message, hint));
+    }
+    if !known && count >= HOSTS_MAX {
+        let message = format!("{HOSTS_MAX} hosts are allowed");
+        return Err(Fault::new(Code::LimitReached, message, "remove some first"));
+    }
+    let put = "INSERT INTO hosts (id, key_hash, created_at) VALUES (?1, ?2, ?3)
+               ON CONFLICT (id) DO UPDATE SET key_hash = excluded.key_hash";
+    tx.execute(put, (id, hash(&key), now())).map_err(fault)?;
+    Ok(key)
+}
+
+/// Removes a host with all that is known of it. Nothing happens on the host itself.
+pub(super) fn remove_host(tx: &Transaction<'_>, id: &str) -> Result<bool, Fault> {
+    for table in ["threads", "spent"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE host = ?1"), [id]).map_err(fault)?;
+    }
+    let gone = tx.execute("DELETE FROM hosts WHERE id = ?1", [id]).map_err(fault)?;
+    Ok(gone > 0)
+}
+
+const HOST: &str = "SELECT id, epoch, log, acked, seen_at FROM hosts";
+
+fn host_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Host> {
+    Ok(Host {
+        id: row.get(0)?,
+        epoch: row.get(1)?,
+        log: row.get(2)?,
+        acked: row.get(3)?,
+        seen_at: row.get(4)?,
+    })
+}
+
+/// The host that a key was given to.
+pub(super) fn host_of_key(tx: &Transaction<'_>, key: &str) -> Result<Option<Host>, Fault> {
+    let find = format!("{HOST} WHERE key_hash = ?1");
+    tx.query_row(&find, [hash(key)], host_of).optional().map_err(fault)
+}
+
+/// One host.
+pub(super) fn host(tx: &Transaction<'_>, id: &str) -> Result<Host, Fault> {
+    let find = format!("{HOST} WHERE id = ?1");
+    tx.query_row(&find, [id], host_of).optional().map_err(fault)?.ok_or_else(|| {
+        let hint = "`groundskeeper host ls` lists them";
+        Fault::new(Code::HostNotFound, format!("there is no host {id}"), hint)
+    })
+}
+
+/// All hosts, by name.
+pub(super) fn hosts(tx: &Transaction<'_>) -> Result<Vec<Host>, Fault> {
+    let mut find = tx.prepare_cached(&format!("{HOST} ORDER BY id")).map_err(fault)?;
+    let rows = find.query_map([], host_of).map_err(fault)?;
+    rows.collect::<Result<_, _>>().map_err(fault)
+}
+
+/// Notes that a host was heard of, with its log; another log begins at its present end.
+pub(super) fn host_seen(
+    tx: &Transaction<'_>,
+    id: &str,
+    log: &str,
+    head: u64,
+) -> Result<Host, Fault> {
+    let known = host(tx, id)?;
+    // A log that is shorter than what was taken in of it is another one.
+    let same = known.log.as_deref() == Some(log) && known.acked <= head;
+    let acked = if same { known.acked } else { head };
+    let put = "UPDATE hosts SET log = ?2, acked = ?3, seen_at = ?4 WHERE id = ?1";
+    tx.execute(put, (id, log, acked, now())).map_err(fault)?;
+    host(tx, id)
+}
+
+/// Notes how much of a host's log has been taken in.
+pub(super) fn host_acked(tx: &Transaction<'_>, id: &str, seq: u64) -> Result<(), Fault> {
+    let put = "UPDATE hosts SET acked = max(acked, ?2), seen_at = ?3 WHERE id = ?1";
+    tx.execute(put, (id, seq, now())).map_err(fault)?;
+    Ok(())
+}
+
+/// The live set of a host has changed.
+pub(super) fn next_epoch(tx: &Transaction<'_>, id: &str) -> Result<(), Fault> {
+    tx.execute("UPDATE hosts SET epoch = epoch + 1 WHERE id = ?1", [id]).map_err(fault)?;
+    Ok(())
+}
+
+/// Drops what is long over; the ids of environments stay.
+pub(super) fn prune(tx: &Transaction<'_>) -> Result<(), Fault> {
+    let before = now() - DESTROYED_KEPT_DAYS * DAY_MS;
+    let keep = "INSERT INTO spent (host, id, incarnation, destroyed_at)
+                SELECT host, id, incarnation, changed_at FROM environments
+                WHERE status = 'destroyed' AND changed_at < ?1
+                ON CONFLICT (host, id) DO UPDATE SET
+                    incarnation = excluded.incarnation, destroyed_at = excluded.destroyed_at";
+    tx.execute(keep, [before]).map_err(fault)?;
+    let drop_rows = "DELETE FROM environments WHERE status = 'destroyed' AND changed_at < ?1";
+    tx.execute(drop_rows, [before]).map_err(fault)?;
+    let drop_threads = "DELETE FROM threads WHERE active = 0 AND renewed_at < ?1";
+    tx.execute(drop_threads, [before]).map_err(fault)?;
+    let before = now() - OPERATIONS_KEPT_DAYS * DAY_MS;
+    let drop_operations = "DELETE FROM operations WHERE status IS NOT NULL AND ended_at < ?1";
+    tx.execute(drop_operations, [before]).map_err(fault)?;
+    Ok(())
+}

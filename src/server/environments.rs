@@ -1,0 +1,237 @@
+//! The environments of hosts: listed, made, destroyed, brought back.
+
+use axum::Json;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+
+use super::routes::{Done, Server, key, order, under_way};
+use super::rows::{self, Applied};
+use super::states::{Change, Status};
+use super::types::{Destroy, Grace, OperationView, Patience, RowView, Wanted, Which};
+use super::{catalog, operations, threads};
+use crate::api::routes::{Body, Params, environment_id};
+use crate::api::types::Problem;
+use crate::core::{Code, Fault};
+
+/// The environments of a host.
+#[utoipa::path(get, path = "/v1/hosts/{host}/environments", params(Which), responses(
+    (status = 200, body = Vec<RowView>),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn list(
+    State(shared): Server,
+    UrlPath(id): UrlPath<String>,
+    Params(which): Params<Which>,
+) -> Done<Json<Vec<RowView>>> {
+    let found = shared.catalog.with(move |tx| {
+        catalog::host(tx, &id)?;
+        rows::list(tx, &id, which.all)
+    });
+    Ok(Json(found.await?.into_iter().map(RowView::of).collect()))
+}
+
+/// One environment. One that was destroyed is answered for ever.
+#[utoipa::path(get, path = "/v1/hosts/{host}/environments/{id}", responses(
+    (status = 200, body = RowView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn show(
+    State(shared): Server,
+    UrlPath((host, id)): UrlPath<(String, String)>,
+) -> Done<Json<RowView>> {
+    let found = shared.catalog.with(move |tx| rows::get(tx, &host, &id)).await?;
+    Ok(Json(RowView::of(found)))
+}
+
+/// Has an environment made.
+#[utoipa::path(post, path = "/v1/hosts/{host}/environments", params(Patience),
+    request_body = Wanted, responses(
+    (status = 200, body = OperationView, description = "over"),
+    (status = 202, body = OperationView, description = "under way"),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn create(
+    State(shared): Server,
+    UrlPath(host): UrlPath<String>,
+    headers: HeaderMap,
+    Params(patience): Params<Patience>,
+    Body(wanted): Body<Wanted>,
+) -> Done<Response> {
+    let id = environment_id(&wanted.id)?.to_string();
+    let mut body = serde_json::to_value(&wanted).unwrap_or_default();
+    if let Value::Object(fields) = &mut body {
+        fields.remove("id");
+    }
+    let request = key(&headers)?;
+    let order = order(&request, "environment.provision", &id, body);
+    let place = host.clone();
+    shared
+        .catalog
+        .with(move |tx| {
+            catalog::host(tx, &place)?;
+            if operations::find(tx, &order.request)?.is_none() {
+                rows::want(tx, &place, &order.environment, &order.request)?;
+            }
+            operations::add(tx, &order, &place)
+        })
+        .await?;
+    under_way(&shared, &host, &request, patience).await
+}
+
+/// Has an environment destroyed. One that is over is a success.
+#[utoipa::path(delete, path = "/v1/hosts/{host}/environments/{id}", params(Destroy), responses(
+    (status = 200, body = OperationView, description = "over"),
+    (status = 202, body = OperationView, description = "under way"),
+    (status = 204, description = "it was destroyed already"),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn destroy(
+    State(shared): Server,
+    UrlPath((host, id)): UrlPath<(String, String)>,
+    headers: HeaderMap,
+    Params(how): Params<Destroy>,
+) -> Done<Response> {
+    let request = key(&headers)?;
+    let (place, force) = (host.clone(), how.force);
+    let started =
+        shared.catalog.with(move |tx| destroy_in(tx, &place, &id, &request, force)).await?;
+    match started {
+        Some(request) => under_way(&shared, &host, &request, Patience { wait: how.wait }).await,
+        None => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+/// Starts a destroy in the transaction that sees to it that nobody uses the environment. The name
+/// of the operation, or none when it is over already.
+pub(super) fn destroy_in(
+    tx: &rusqlite::Transaction<'_>,
+    host: &str,
+    id: &str,
+    request: &str,
+    force: bool,
+) -> Result<Option<String>, Fault> {
+    let known = rows::get(tx, host, id)?;
+    if known.status == Status::Destroyed {
+        return Ok(None);
+    }
+    if let (Status::Destroying, Some(attempt)) = (known.status, known.attempt) {
+        return Ok(Some(attempt));
+    }
+    let active = threads::active(tx, host, id)?;
+    if !active.is_empty() && !force {
+        let message = format!("environment {id} is in use");
+        let names = active.into_iter().map(|t| format!("{} {}", t.kind, t.id));
+        let fault = Fault::new(Code::EnvironmentBusy, message, "end its threads, or use force");
+        return Err(fault.with_evidence(names));
+    }
+    match rows::change(tx, host, id, Change::DestroyStarted, Some(request), None)? {
+        Applied::Now(_) => {
+            let body = json!({ "force": force });
+            operations::add(tx, &order(request, "environment.destroy", id, body), host)?;
+            Ok(Some(request.to_owned()))
+        }
+        other => {
+            let message = format!("environment {id} cannot be destroyed now: {other:?}");
+            Err(Fault::new(Code::EnvironmentBusy, message, "try again").transient())
+        }
+    }
+}
+
+/// Stops making an environment.
+#[utoipa::path(post, path = "/v1/hosts/{host}/environments/{id}/cancel", params(Patience),
+    responses(
+    (status = 200, body = OperationView, description = "over"),
+    (status = 202, body = OperationView, description = "under way"),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn cancel(
+    State(shared): Server,
+    UrlPath((host, id)): UrlPath<(String, String)>,
+    headers: HeaderMap,
+    Params(patience): Params<Patience>,
+) -> Done<Response> {
+    let request = key(&headers)?;
+    let order = order(&request, "environment.cancel", &id, json!({}));
+    let place = host.clone();
+    shared
+        .catalog
+        .with(move |tx| {
+            rows::get(tx, &place, &id)?;
+            operations::add(tx, &order, &place)
+        })
+        .await?;
+    under_way(&shared, &host, &request, patience).await
+}
+
+/// Has a destroyed environment brought back.
+#[utoipa::path(post, path = "/v1/hosts/{host}/environments/{id}/restore", params(Patience),
+    responses(
+    (status = 200, body = OperationView, description = "over"),
+    (status = 202, body = OperationView, description = "under way"),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn restore(
+    State(shared): Server,
+    UrlPath((host, id)): UrlPath<(String, String)>,
+    headers: HeaderMap,
+    Params(patience): Params<Patience>,
+) -> Done<Response> {
+    let request = key(&headers)?;
+    let order = order(&request, "environment.restore", &id, json!({}));
+    let place = host.clone();
+    shared
+        .catalog
+        .with(move |tx| {
+            rows::get(tx, &place, &id)?;
+            if operations::find(tx, &order.request)?.is_none() {
+                rows::want(tx, &place, &id, &order.request)?;
+            }
+            operations::add(tx, &order, &place)
+        })
+        .await?;
+    under_way(&shared, &host, &request, patience).await
+}
+
+/// Lets an environment that nobody uses go after a while; its work is rescued.
+#[utoipa::path(post, path = "/v1/hosts/{host}/environments/{id}/retire", request_body = Grace,
+    responses(
+    (status = 200, body = RowView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn retire(
+    State(shared): Server,
+    UrlPath((host, id)): UrlPath<(String, String)>,
+    Body(grace): Body<Grace>,
+) -> Done<Json<RowView>> {
+    let at = catalog::now() + i64::from(grace.seconds) * 1_000;
+    let found = shared.catalog.with(move |tx| {
+        let known = rows::get(tx, &host, &id)?;
+        if !threads::active(tx, &host, &id)?.is_empty() {
+            let message = format!("environment {id} is in use");
+            return Err(Fault::new(Code::EnvironmentBusy, message, "end its threads first"));
+        }
+        if !matches!(known.status, Status::Ready | Status::Retiring) {
+            let message = format!("environment {id} is {}", known.status.as_str());
+            return Err(Fault::new(
+                Code::EnvironmentBusy,
+                message,
+                "only one that is ready retires",
+            ));
+        }
+        rows::change(tx, &host, &id, Change::Retire, None, None)?;
+        rows::retire_at(tx, &host, &id, at)?;
+        rows::get(tx, &host, &id)
+    });
+    Ok(Json(RowView::of(found.await?)))
+}
+
+/// Keeps an environment that was about to go.
+#[utoipa::path(delete, path = "/v1/hosts/{host}/environments/{id}/retire", responses(
+    (status = 200, body = RowView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn revive(
+    State(shared): Server,
+    UrlPath((host, id)): UrlPath<(String, String)>,
+) -> Done<Json<RowView>> {
+    let found = shared.catalog.with(move |tx| {
+        rows::get(tx, &host, &id)?;
+        rows::change(tx, &host, &id, Change::Revive, None, None)?;
+        rows::get(tx, &host, &id)
+    });
+    Ok(Json(RowView::of(found.await?)))
+}

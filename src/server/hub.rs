@@ -1,0 +1,173 @@
+//! The open sessions: who is there, who waits for an answer, who wants to hear of changes.
+//!
+//! What a host is to be told stands in the catalogue; here it is only woken to look there.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+
+use crate::api::live::ReconciledView;
+use crate::core::{Code, Fault};
+use crate::session::protocol::{Answer, FromServer, Order};
+
+/// News that a slow reader may be behind.
+const NEWS_MAX: usize = 1_024;
+/// Messages that wait to be sent to one host.
+pub(super) const QUEUE_MAX: usize = 256;
+/// Questions that wait for answers.
+const QUESTIONS_MAX: usize = 1_024;
+
+/// One open session, as others see it.
+#[derive(Debug, Clone)]
+pub(super) struct Live {
+    pub(super) session: String,
+    pub(super) instance: String,
+    pub(super) version: String,
+    /// What is to be said besides what stands in the catalogue.
+    pub(super) say: mpsc::Sender<FromServer>,
+    /// Look into the catalogue.
+    pub(super) wake: Arc<Notify>,
+    /// The next live set was confirmed by a person.
+    pub(super) confirmed: Arc<AtomicBool>,
+    pub(super) reconciled: Option<ReconciledView>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Hub {
+    sessions: Mutex<BTreeMap<String, Live>>,
+    questions: Mutex<BTreeMap<String, (String, oneshot::Sender<Answer>)>>,
+    news: broadcast::Sender<Value>,
+    readers: AtomicUsize,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hub {
+    pub(super) fn new() -> Arc<Self> {
+        let (news, _) = broadcast::channel(NEWS_MAX);
+        let (sessions, questions) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { sessions, questions, news, readers: AtomicUsize::new(0) })
+    }
+
+    /// A session is open; returns the one whose place it takes.
+    pub(super) fn enter(&self, host: &str, live: Live) -> Option<Live> {
+        locked(&self.sessions).insert(host.to_owned(), live)
+    }
+
+    /// A session is over, unless another one has taken its place.
+    pub(super) fn leave(&self, host: &str, session: &str) {
+        let mut sessions = locked(&self.sessions);
+        if sessions.get(host).is_some_and(|live| live.session == session) {
+            sessions.remove(host);
+        }
+        drop(sessions);
+        // Nobody will answer these any more.
+        locked(&self.questions).retain(|_, (of, _)| of != host);
+    }
+
+    pub(super) fn session(&self, host: &str) -> Option<Live> {
+        locked(&self.sessions).get(host).cloned()
+    }
+
+    /// The session of a host, whether it still is this one.
+    pub(super) fn is_current(&self, host: &str, session: &str) -> bool {
+        locked(&self.sessions).get(host).is_some_and(|live| live.session == session)
+    }
+
+    pub(super) fn reconciled(&self, host: &str, report: ReconciledView) {
+        if let Some(live) = locked(&self.sessions).get_mut(host) {
+            live.reconciled = Some(report);
+        }
+    }
+
+    /// Has a host's session look into the catalogue.
+    pub(super) fn wake(&self, host: &str) {
+        if let Some(live) = self.session(host) {
+            live.wake.notify_one();
+        }
+        drop(self.news.send(json!({ "type": "catalogue.changed", "host": host })));
+    }
+
+    /// Has all of them look.
+    pub(super) fn wake_all(&self) {
+        for live in locked(&self.sessions).values() {
+            live.wake.notify_one();
+        }
+    }
+
+    /// Lets the live set that a host holds back take effect.
+    pub(super) fn confirm(&self, host: &str) -> Result<(), Fault> {
+        let live = self.session(host).ok_or_else(|| away(host))?;
+        live.confirmed.store(true, Ordering::Release);
+        live.wake.notify_one();
+        Ok(())
+    }
+
+    /// Asks a host something that changes nothing. The answer does not come when its session ends.
+    pub(super) fn ask(&self, host: &str, order: Order) -> Result<oneshot::Receiver<Answer>, Fault> {
+        let live = self.session(host).ok_or_else(|| away(host))?;
+        let (tell, told) = oneshot::channel();
+        let mut questions = locked(&self.questions);
+        questions.retain(|_, (_, tell)| !tell.is_closed());
+        if questions.len() >= QUESTIONS_MAX {
+            let message = format!("{QUESTIONS_MAX} questions wait for answers");
+            return Err(Fault::new(Code::LimitReached, message, "try again later").transient());
+        }
+        questions.insert(order.request.clone(), (host.to_owned(), tell));
+        drop(questions);
+        live.say.try_send(FromServer::Command(order)).map_err(|_| away(host))?;
+        Ok(told)
+    }
+
+    /// Hands an answer to whoever asked; false when nobody did.
+    pub(super) fn answer(&self, host: &str, answer: &Answer) -> bool {
+        let mut questions = locked(&self.questions);
+        if questions.get(&answer.request).is_none_or(|(of, _)| of != host) {
+            return false;
+        }
+        if let Some((_, tell)) = questions.remove(&answer.request) {
+            drop(tell.send(answer.clone()));
+        }
+        true
+    }
+
+    pub(super) fn tell(&self, news: Value) {
+        // Nobody may be listening.
+        drop(self.news.send(news));
+    }
+
+    /// News from now on. While anybody reads them, hosts tell of changes in worktrees.
+    pub(super) fn news(self: &Arc<Self>) -> (broadcast::Receiver<Value>, Reader) {
+        self.readers.fetch_add(1, Ordering::AcqRel);
+        self.wake_all();
+        (self.news.subscribe(), Reader(Arc::clone(self)))
+    }
+
+    pub(super) fn has_readers(&self) -> bool {
+        self.readers.load(Ordering::Acquire) > 0
+    }
+}
+
+/// Somebody who reads the news.
+#[derive(Debug)]
+pub(super) struct Reader(Arc<Hub>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.readers.fetch_sub(1, Ordering::AcqRel);
+        self.0.wake_all();
+    }
+}
+
+/// The answer for a host that has no session.
+pub(super) fn away(host: &str) -> Fault {
+    let message = format!("{host} has no session with this server");
+    let hint = "start its daemon; what was asked for durably is done when it comes back";
+    Fault::new(Code::HostUnavailable, message, hint).transient()
+}

@@ -1,0 +1,28 @@
+//! A small control server: which environments there are on which host, and what is to be done.
+//!
+//! It keeps its rows in a database (`schema/catalog/`), takes wishes over HTTP, and has a session with
+//! the daemon of each host, over which wishes become commands and the host's facts become rows.
+//! It touches nothing on a host by itself and knows no secret but hashes of keys.
+//!
+//! `states` says what a row may become (pure), `catalog` opens the database, `rows` is the one
+//! writer of environments, `threads` and `operations` keep their own tables, `hub` knows the open
+//! sessions, `visit` is one of them, `routes` is the HTTP API with `environments`, `using` and
+//! `visitors`, `door` lets connections in, and `run` puts them together.
+
+pub mod run;
+pub mod states;
+pub mod types;
+
+mod catalog;
+mod door;
+mod environments;
+mod hub;
+mod operations;
+mod routes;
+mod rows;
+mod threads;
+mod using;
+mod visit;
+mod visitors;
+
+pub use routes::{Pace, openapi};

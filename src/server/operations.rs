@@ -1,0 +1,150 @@
+//! What hosts are told to do: kept until it is answered, sent again after every interruption.
+
+use rusqlite::{OptionalExtension as _, Row, Transaction};
+use serde_json::Value;
+
+use super::catalog::{fault, now};
+use super::rows::{self, Applied};
+use super::states::Change;
+use super::threads;
+use crate::api::types::Problem;
+use crate::core::{Code, Fault};
+use crate::session::protocol::{Answer, Order};
+
+/// Operations of one host that are under way.
+const UNDER_WAY_MAX: i64 = 2_048;
+
+/// An operation.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Operation {
+    pub(super) id: String,
+    pub(super) host: String,
+    pub(super) environment: String,
+    pub(super) command: String,
+    pub(super) body: Value,
+    pub(super) status: Option<u16>,
+    pub(super) answer: Option<Value>,
+    pub(super) created_at: i64,
+    pub(super) ended_at: Option<i64>,
+}
+
+const COLUMNS: &str = "SELECT id, host, environment, command, body, status, answer, created_at, \
+                       ended_at FROM operations";
+
+fn of_row(row: &Row<'_>) -> rusqlite::Result<Operation> {
+    let (body, answer): (String, Option<String>) = (row.get(4)?, row.get(6)?);
+    Ok(Operation {
+        id: row.get(0)?,
+        host: row.get(1)?,
+        environment: row.get(2)?,
+        command: row.get(3)?,
+        body: serde_json::from_str(&body).unwrap_or_default(),
+        status: row.get(5)?,
+        answer: answer.and_then(|text| serde_json::from_str(&text).ok()),
+        created_at: row.get(7)?,
+        ended_at: row.get(8)?,
+    })
+}
+
+impl Operation {
+    /// As it is sent to the host.
+    pub(super) fn order(&self) -> Order {
+        Order {
+            request: self.id.clone(),
+            command: self.command.clone(),
+            environment: self.environment.clone(),
+            body: self.body.clone(),
+        }
+    }
+}
+
+/// Puts an operation on the list. The same id again is the same operation.
+pub(super) fn add(tx: &Transaction<'_>, order: &Order, host: &str) -> Result<(), Fault> {
+    let count = "SELECT count(*) FROM operations WHERE host = ?1 AND status IS NULL";
+    let count: i64 = tx.query_row(count, [host], |row| row.get(0)).map_err(fault)?;
+    if count >= UNDER_WAY_MAX {
+        let message = format!("{count} operations are under way on {host}");
+        return Err(Fault::new(Code::LimitReached, message, "try again later").transient());
+    }
+    let put = "INSERT INTO operations (id, host, environment, command, body, created_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO NOTHING";
+    let (o, body) = (order, order.body.to_string());
+    tx.execute(put, (&o.request, host, &o.environment, &o.command, body, now())).map_err(fault)?;
+    Ok(())
+}
+
+/// One operation.
+pub(super) fn find(tx: &Transaction<'_>, id: &str) -> Result<Option<Operation>, Fault> {
+    tx.query_row(&format!("{COLUMNS} WHERE id = ?1"), [id], of_row).optional().map_err(fault)
+}
+
+/// What a host has not answered yet, oldest first.
+pub(super) fn under_way(tx: &Transaction<'_>, host: &str) -> Result<Vec<Operation>, Fault> {
+    let find = format!("{COLUMNS} WHERE host = ?1 AND status IS NULL ORDER BY created_at, id");
+    let mut find = tx.prepare_cached(&find).map_err(fault)?;
+    let rows = find.query_map([host], of_row).map_err(fault)?;
+    rows.collect::<Result<_, _>>().map_err(fault)
+}
+
+/// Takes in the answer of a host to an operation. A second answer changes nothing. A host that is
+/// only busy or ending is asked again later, which the caller is told.
+pub(super) fn answered(
+    tx: &Transaction<'_>,
+    host: &str,
+    answer: &Answer,
+) -> Result<Option<Operation>, Fault> {
+    let known = find(tx, &answer.request)?;
+    let Some(operation) = known.filter(|o| o.host == host && o.status.is_none()) else {
+        return Ok(None);
+    };
+    let put = "UPDATE operations SET status = ?2, answer = ?3, ended_at = ?4 WHERE id = ?1";
+    tx.execute(put, (&operation.id, answer.status, answer.body.to_string(), now()))
+        .map_err(fault)?;
+    let ok = answer.status < 400;
+    let problem: Option<Problem> =
+        (!ok).then(|| serde_json::from_value(answer.body.clone()).ok()).flatten();
+    let (id, attempt) = (operation.environment.as_str(), Some(operation.id.as_str()));
+    match operation.command.as_str() {
+        "environment.provision" | "environment.restore" => {
+            let phase = answer.body["phase"].as_str().unwrap_or_default();
+            let made = ok && phase == "ready";
+            let error = serde_json::from_value(answer.body["error"].clone()).ok();
+            let change = if made { Change::Made } else { Change::NotMade };
+            let error: Option<Problem> = problem.or(error);
+            rows::change(tx, host, id, change, attempt, error.as_ref())?;
+        }
+        "environment.destroy" => {
+            // An id that the host never had is as good as destroyed.
+            let gone = ok || answer.status == 404 || answer.status == 410;
+            let change = if gone { Change::DestroyDone } else { Change::DestroyFailed };
+            rows::change(tx, host, id, change, attempt, problem.as_ref())?;
+        }
+        "lease.acquire" if !ok => {
+            let lease = operation.body["id"].as_str().unwrap_or_default();
+            threads::refused(tx, host, lease, &answer.body)?;
+        }
+        _ => {}
+    }
+    Ok(Some(operation))
+}
+
+/// Gives up destroys of which nothing was heard for too long.
+pub(super) fn lose(tx: &Transaction<'_>, before: i64) -> Result<usize, Fault> {
+    let find = "SELECT id, host, environment FROM operations WHERE status IS NULL
+                AND command = 'environment.destroy' AND created_at < ?1";
+    let mut lost = tx.prepare_cached(find).map_err(fault)?;
+    let rows = lost.query_map([before], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+    });
+    let rows: Vec<_> = rows.map_err(fault)?.collect::<Result<_, _>>().map_err(fault)?;
+    let mut count = 0;
+    for (_, host, environment) in &rows {
+        let hint = "its host may be away; it is destroyed when it comes back";
+        let message = format!("nothing was heard of the end of {environment}");
+        let problem = Problem::of(&Fault::new(Code::Timeout, message, hint));
+        let change =
+            rows::change(tx, host, environment, Change::DestroyLost, None, Some(&problem))?;
+        count += usize::from(matches!(change, Applied::Now(_)));
+    }
+    Ok(count)
+}

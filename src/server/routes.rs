@@ -1,0 +1,277 @@
+//! The server's HTTP API: its addresses, hosts, and operations.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path as UrlPath, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde_json::Value;
+use tokio::sync::{Semaphore, watch};
+use utoipa::OpenApi;
+
+use super::catalog::{self, Catalog};
+use super::hub::Hub;
+use super::types::{HostKey, HostView, NewHost, OperationView, Patience};
+use super::{environments, operations, using, visitors};
+use crate::api::problem::{Refusal, invalid};
+use crate::api::routes::Body;
+use crate::api::types::Problem;
+use crate::core::{Code, EnvironmentId, Fault, RequestId};
+use crate::session::client::random_name;
+use crate::session::protocol::Order;
+
+pub(super) type Done<T> = Result<T, Refusal>;
+pub(super) type Server = State<Arc<Shared>>;
+
+/// Longest wait that a request may ask for.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// How fast sessions are found dead, and grace is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// How often each side asks whether the other is there.
+    pub heartbeat: Duration,
+    /// Silence after which the other side is taken for gone.
+    pub lease: Duration,
+    /// How often what is under way is told again.
+    pub again: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        let second = Duration::from_secs;
+        Self { heartbeat: second(5), lease: second(30), again: second(30) }
+    }
+}
+
+/// What the handlers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) catalog: Catalog,
+    pub(super) hub: Arc<Hub>,
+    pub(super) pace: Pace,
+    pub(super) stop: watch::Receiver<bool>,
+    /// Bound on open sessions.
+    pub(super) sessions: Arc<Semaphore>,
+    /// Bound on readers of news.
+    pub(super) streams: Arc<Semaphore>,
+    pub(super) place: PathBuf,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "groundskeeper control server",
+        description = "Which environments there are on which host. Additive changes only within v1.",
+        version = "1",
+    ),
+    paths(
+        hosts,
+        add_host,
+        host,
+        remove_host,
+        confirm,
+        environments::list,
+        environments::create,
+        environments::show,
+        environments::destroy,
+        environments::cancel,
+        environments::restore,
+        environments::retire,
+        environments::revive,
+        using::status,
+        using::diff,
+        using::exec,
+        using::start_thread,
+        using::list_threads,
+        using::end_thread,
+        operation,
+        visitors::news
+    ),
+    components(schemas(Problem))
+)]
+struct Document;
+
+/// The `OpenAPI` document, as it is committed in `schema/openapi-server.json`.
+#[must_use]
+pub fn openapi() -> String {
+    let mut text = Document::openapi().to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/v1/hosts", get(hosts).post(add_host))
+        .route("/v1/hosts/{host}", get(host).delete(remove_host))
+        .route("/v1/hosts/{host}/confirm", post(confirm))
+        .route("/v1/hosts/{host}/environments", get(environments::list).post(environments::create))
+        .route(
+            "/v1/hosts/{host}/environments/{id}",
+            get(environments::show).delete(environments::destroy),
+        )
+        .route("/v1/hosts/{host}/environments/{id}/cancel", post(environments::cancel))
+        .route("/v1/hosts/{host}/environments/{id}/restore", post(environments::restore))
+        .route(
+            "/v1/hosts/{host}/environments/{id}/retire",
+            post(environments::retire).delete(environments::revive),
+        )
+        .route("/v1/hosts/{host}/environments/{id}/status", get(using::status))
+        .route("/v1/hosts/{host}/environments/{id}/diff", get(using::diff))
+        .route("/v1/hosts/{host}/environments/{id}/exec", post(using::exec))
+        .route(
+            "/v1/hosts/{host}/environments/{id}/threads",
+            get(using::list_threads).post(using::start_thread),
+        )
+        .route("/v1/hosts/{host}/threads/{id}", delete(using::end_thread))
+        .route("/v1/operations/{id}", get(operation))
+        .route("/v1/events", get(visitors::news))
+        .route("/v1/session", get(visitors::session))
+        .route("/v1/openapi.json", get(|| async { openapi() }))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .fallback(|| async { Refusal(nowhere()) })
+        .method_not_allowed_fallback(|| async { Refusal(invalid("no such method here")) })
+        .with_state(shared)
+}
+
+fn nowhere() -> Fault {
+    Fault::new(Code::NotFound, "there is nothing at this address", "see /v1/openapi.json")
+}
+
+/// A name of a host: as that of an environment.
+fn host_name(text: &str) -> Result<String, Fault> {
+    let named = EnvironmentId::parse(text).map(|id| id.to_string());
+    named.map_err(|e| invalid(format!("{text:?} cannot name a host: {e}")))
+}
+
+pub(super) fn key(headers: &HeaderMap) -> Result<String, Fault> {
+    match headers.get("idempotency-key") {
+        None => Ok(random_name()),
+        Some(value) => {
+            let text = value.to_str().map_err(|_| invalid("Idempotency-Key is not text"))?;
+            let id =
+                RequestId::parse(text).map_err(|e| invalid(format!("Idempotency-Key: {e}")))?;
+            Ok(id.to_string())
+        }
+    }
+}
+
+/// All hosts.
+#[utoipa::path(get, path = "/v1/hosts", responses(
+    (status = 200, body = Vec<HostView>),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn hosts(State(shared): Server) -> Done<Json<Vec<HostView>>> {
+    let found = shared.catalog.with(catalog::hosts).await?;
+    let view = |host: &catalog::Host| HostView::of(host, shared.hub.session(&host.id));
+    Ok(Json(found.iter().map(view).collect()))
+}
+
+/// Adds a host, or gives a known one another key.
+#[utoipa::path(post, path = "/v1/hosts", request_body = NewHost, responses(
+    (status = 201, body = HostKey),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn add_host(
+    State(shared): Server,
+    Body(wanted): Body<NewHost>,
+) -> Done<(StatusCode, Json<HostKey>)> {
+    let id = host_name(&wanted.id)?;
+    let name = id.clone();
+    let key = shared.catalog.with(move |tx| catalog::add_host(tx, &name, wanted.replace)).await?;
+    Ok((StatusCode::CREATED, Json(HostKey { id, key })))
+}
+
+/// One host.
+#[utoipa::path(get, path = "/v1/hosts/{host}", responses(
+    (status = 200, body = HostView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn host(State(shared): Server, UrlPath(id): UrlPath<String>) -> Done<Json<HostView>> {
+    let name = id.clone();
+    let found = shared.catalog.with(move |tx| catalog::host(tx, &name)).await?;
+    Ok(Json(HostView::of(&found, shared.hub.session(&id))))
+}
+
+/// Forgets a host. On the host itself nothing happens.
+#[utoipa::path(delete, path = "/v1/hosts/{host}", responses(
+    (status = 204),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn remove_host(State(shared): Server, UrlPath(id): UrlPath<String>) -> Done<StatusCode> {
+    let name = id.clone();
+    shared.catalog.with(move |tx| catalog::remove_host(tx, &name)).await?;
+    shared.hub.wake(&id);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lets the live set that a host holds back take effect: somebody has looked at what goes.
+#[utoipa::path(post, path = "/v1/hosts/{host}/confirm", responses(
+    (status = 202),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn confirm(State(shared): Server, UrlPath(id): UrlPath<String>) -> Done<StatusCode> {
+    shared.hub.confirm(&id)?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+pub(super) fn order(request: &str, command: &str, environment: &str, body: Value) -> Order {
+    Order {
+        request: request.to_owned(),
+        command: command.to_owned(),
+        environment: environment.to_owned(),
+        body,
+    }
+}
+
+/// Answers for an operation: at once, or when it is over.
+pub(super) async fn under_way(
+    shared: &Arc<Shared>,
+    host: &str,
+    request: &str,
+    patience: Patience,
+) -> Done<Response> {
+    let (mut news, reader) = shared.hub.news();
+    // Interest in operations is none in worktrees.
+    drop(reader);
+    shared.hub.wake(host);
+    let limit = Duration::from_secs(patience.wait.unwrap_or(0)).min(WAIT_MAX);
+    let until = tokio::time::Instant::now() + limit;
+    let operation = loop {
+        let id = request.to_owned();
+        let found = shared.catalog.with(move |tx| operations::find(tx, &id)).await?;
+        let found = found.ok_or_else(|| no_operation(request))?;
+        if found.status.is_some() || tokio::time::Instant::now() >= until {
+            break found;
+        }
+        // News may be missed when there are many; then it is looked again after a while.
+        let next = tokio::time::Instant::now() + Duration::from_secs(1);
+        let ends = |news: &Value| news["operation"] == request;
+        let heard = async {
+            while let Ok(news) = news.recv().await {
+                if ends(&news) {
+                    return;
+                }
+            }
+        };
+        drop(tokio::time::timeout_at(next.min(until), heard).await);
+    };
+    let status = if operation.status.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(OperationView::of(operation))).into_response())
+}
+
+fn no_operation(id: &str) -> Fault {
+    let message = format!("there is no operation {id}");
+    Fault::new(Code::NotFound, message, "those that are over are forgotten after a week")
+}
+
+/// One operation.
+#[utoipa::path(get, path = "/v1/operations/{id}", responses(
+    (status = 200, body = OperationView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+async fn operation(
+    State(shared): Server,
+    UrlPath(id): UrlPath<String>,
+) -> Done<Json<OperationView>> {
+    let name = id.clone();
+    let found = shared.catalog.with(move |tx| operations::find(tx, &name)).await?;
+    Ok(Json(OperationView::of(found.ok_or_else(|| no_operation(&id))?)))
+}

@@ -1,0 +1,263 @@
+//! The one writer of environments: every change goes through [`change`], which compares before it
+//! sets. What does not fit changes nothing, and says which of four reasons it was.
+
+use rusqlite::{OptionalExtension as _, Row, Transaction};
+
+use super::catalog::{self, fault, now};
+use super::states::{Change, Status, next};
+use crate::api::types::Problem;
+use crate::core::{Code, Fault};
+use crate::session::protocol::Fact;
+
+/// Most environments of one host.
+const ENVIRONMENTS_MAX: i64 = 10_000;
+
+/// An environment's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EnvironmentRow {
+    pub(super) host: String,
+    pub(super) id: String,
+    pub(super) status: Status,
+    pub(super) attempt: Option<String>,
+    pub(super) incarnation: u32,
+    pub(super) host_seq: u64,
+    pub(super) path: Option<String>,
+    pub(super) branch: Option<String>,
+    pub(super) error: Option<Problem>,
+    pub(super) retire_at: Option<i64>,
+    pub(super) created_at: i64,
+    pub(super) changed_at: i64,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Applied {
+    /// The row is in this status now.
+    Now(Status),
+    /// Nothing leads from the row's status to where it would be.
+    Illegal(Status),
+    /// It is the end of another attempt, or older than what is known.
+    Superseded,
+    /// There is no such row.
+    NotFound,
+}
+
+const COLUMNS: &str = "SELECT host, id, status, attempt, incarnation, host_seq, path, branch, \
+                       error, retire_at, created_at, changed_at FROM environments";
+
+fn row_of(row: &Row<'_>) -> rusqlite::Result<EnvironmentRow> {
+    let status: String = row.get(2)?;
+    let error: Option<String> = row.get(8)?;
+    Ok(EnvironmentRow {
+        host: row.get(0)?,
+        id: row.get(1)?,
+        status: Status::parse(&status).unwrap_or(Status::Error),
+        attempt: row.get(3)?,
+        incarnation: row.get(4)?,
+        host_seq: row.get(5)?,
+        path: row.get(6)?,
+        branch: row.get(7)?,
+        error: error.and_then(|text| serde_json::from_str(&text).ok()),
+        retire_at: row.get(9)?,
+        created_at: row.get(10)?,
+        changed_at: row.get(11)?,
+    })
+}
+
+/// One environment; what was destroyed long ago is answered from its id alone.
+pub(super) fn find(
+    tx: &Transaction<'_>,
+    host: &str,
+    id: &str,
+) -> Result<Option<EnvironmentRow>, Fault> {
+    let find = format!("{COLUMNS} WHERE host = ?1 AND id = ?2");
+    let found = tx.query_row(&find, [host, id], row_of).optional().map_err(fault)?;
+    if found.is_some() {
+        return Ok(found);
+    }
+    let spent = "SELECT incarnation, destroyed_at FROM spent WHERE host = ?1 AND id = ?2";
+    let spent: Option<(u32, i64)> = tx
+        .query_row(spent, [host, id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+        .map_err(fault)?;
+    Ok(spent.map(|(incarnation, at)| EnvironmentRow {
+        host: host.to_owned(),
+        id: id.to_owned(),
+        status: Status::Destroyed,
+        attempt: None,
+        incarnation,
+        host_seq: 0,
+        path: None,
+        branch: None,
+        error: None,
+        retire_at: None,
+        created_at: at,
+        changed_at: at,
+    }))
+}
+
+/// One environment that must be there.
+pub(super) fn get(tx: &Transaction<'_>, host: &str, id: &str) -> Result<EnvironmentRow, Fault> {
+    catalog::host(tx, host)?;
+    find(tx, host, id)?.ok_or_else(|| {
+        let message = format!("there is no environment {id} on {host}");
+        Fault::new(Code::EnvironmentNotFound, message, "list those that exist")
+    })
+}
+
+/// The environments of a host, by name.
+pub(super) fn list(
+    tx: &Transaction<'_>,
+    host: &str,
+    all: bool,
+) -> Result<Vec<EnvironmentRow>, Fault> {
+    let which = if all { "" } else { "AND status <> 'destroyed'" };
+    let mut find = tx
+        .prepare_cached(&format!("{COLUMNS} WHERE host = ?1 {which} ORDER BY id"))
+        .map_err(fault)?;
+    let rows = find.query_map([host], row_of).map_err(fault)?;
+    rows.collect::<Result<_, _>>().map_err(fault)
+}
+
+/// The ids that the host is told to keep.
+pub(super) fn live(tx: &Transaction<'_>, host: &str) -> Result<Vec<String>, Fault> {
+    let find = "SELECT id FROM environments WHERE host = ?1 \
+                AND status NOT IN ('destroying', 'destroyed') ORDER BY id";
+    let mut find = tx.prepare_cached(find).map_err(fault)?;
+    let rows = find.query_map([host], |row| row.get(0)).map_err(fault)?;
+    rows.collect::<Result<_, _>>().map_err(fault)
+}
+
+/// Makes a row for an environment that is to be made, or takes an old one up again.
+pub(super) fn want(tx: &Transaction<'_>, host: &str, id: &str, attempt: &str) -> Result<(), Fault> {
+    let free = |known: &EnvironmentRow| matches!(known.status, Status::Destroyed | Status::Error);
+    if let Some(known) = find(tx, host, id)?.filter(|known| !free(known)) {
+        let message = format!("there is an environment {id} on {host}, {}", known.status.as_str());
+        return Err(Fault::new(Code::EnvironmentExists, message, "choose another id"));
+    }
+    let count = "SELECT count(*) FROM environments WHERE host = ?1 AND status <> 'destroyed'";
+    let count: i64 = tx.query_row(count, [host], |row| row.get(0)).map_err(fault)?;
+    if count >= ENVIRONMENTS_MAX {
+        let message = format!("{ENVIRONMENTS_MAX} environments are allowed on {host}");
+        return Err(Fault::new(Code::LimitReached, message, "remove some first"));
+    }
+    insert(tx, host, id, Status::Destroyed)?;
+    match change(tx, host, id, Change::Wanted, Some(attempt), None)? {
+        Applied::Now(_) => Ok(()),
+        other => Err(Fault::new(Code::Defect, format!("{id}: {other:?}"), "please report this")),
+    }
+}
+
+/// A row in a status that means nothing yet, if there is none; an old id keeps its count of lives.
+fn insert(tx: &Transaction<'_>, host: &str, id: &str, status: Status) -> Result<(), Fault> {
+    let put = "INSERT INTO environments (host, id, status, incarnation, created_at, changed_at)
+               VALUES (?1, ?2, ?3, coalesce(
+                   (SELECT incarnation FROM spent WHERE host = ?1 AND id = ?2), 0), ?4, ?4)
+               ON CONFLICT (host, id) DO NOTHING";
+    tx.execute(put, (host, id, status.as_str(), now())).map_err(fault)?;
+    tx.execute("DELETE FROM spent WHERE host = ?1 AND id = ?2", [host, id]).map_err(fault)?;
+    Ok(())
+}
+
+/// Applies a change. `attempt` is the one that it begins or ends.
+pub(super) fn change(
+    tx: &Transaction<'_>,
+    host: &str,
+    id: &str,
+    change: Change,
+    attempt: Option<&str>,
+    error: Option<&Problem>,
+) -> Result<Applied, Fault> {
+    let find = format!("{COLUMNS} WHERE host = ?1 AND id = ?2");
+    let known = tx.query_row(&find, [host, id], row_of).optional().map_err(fault)?;
+    let Some(known) = known else { return Ok(Applied::NotFound) };
+    if change.ends_attempt() && known.attempt.as_deref() != attempt {
+        return Ok(noted(&known, change, Applied::Superseded));
+    }
+    let Some(to) = next(known.status, change) else {
+        return Ok(noted(&known, change, Applied::Illegal(known.status)));
+    };
+    let begins = matches!(change, Change::Wanted | Change::DestroyStarted);
+    let attempt = match to {
+        _ if begins => attempt.map(str::to_owned),
+        Status::Error => known.attempt.clone(),
+        _ => None,
+    };
+    let error = error.and_then(|e| serde_json::to_string(e).ok()).filter(|_| to == Status::Error);
+    let put = "UPDATE environments SET status = ?4, attempt = ?5, error = ?6, changed_at = ?7,
+               retire_at = CASE WHEN ?4 = 'retiring' THEN coalesce(retire_at, ?7) END
+               WHERE host = ?1 AND id = ?2 AND status = ?3";
+    let (from, at) = (known.status.as_str(), now());
+    tx.execute(put, (host, id, from, to.as_str(), attempt, error, at)).map_err(fault)?;
+    if known.status.is_live() != to.is_live() {
+        catalog::next_epoch(tx, host)?;
+    }
+    if to == Status::Destroyed {
+        super::threads::end_all(tx, host, id)?;
+    }
+    Ok(Applied::Now(to))
+}
+
+fn noted(known: &EnvironmentRow, change: Change, applied: Applied) -> Applied {
+    let (host, id) = (&known.host, &known.id);
+    tracing::debug!(%host, %id, ?change, ?applied, "a change that changes nothing");
+    applied
+}
+
+/// When an environment that nobody uses is to go.
+pub(super) fn retire_at(tx: &Transaction<'_>, host: &str, id: &str, at: i64) -> Result<(), Fault> {
+    let put = "UPDATE environments SET retire_at = ?3 WHERE host = ?1 AND id = ?2
+               AND status = 'retiring'";
+    tx.execute(put, (host, id, at)).map_err(fault)?;
+    Ok(())
+}
+
+/// Environments whose grace is over.
+pub(super) fn due(tx: &Transaction<'_>) -> Result<Vec<(String, String)>, Fault> {
+    let find = "SELECT host, id FROM environments WHERE status = 'retiring' AND retire_at <= ?1";
+    let mut find = tx.prepare_cached(find).map_err(fault)?;
+    let rows = find.query_map([now()], |row| Ok((row.get(0)?, row.get(1)?))).map_err(fault)?;
+    rows.collect::<Result<_, _>>().map_err(fault)
+}
+
+/// Takes in what a host says of one environment. What is not known and not over is taken up: it
+/// was made there without us.
+pub(super) fn take_in(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<Applied, Fault> {
+    let over = fact.phase == "tombstoned";
+    let known = find(tx, host, &fact.id)?;
+    let returned =
+        |k: &EnvironmentRow| k.status != Status::Destroyed || fact.incarnation > k.incarnation;
+    match &known {
+        None if over => return Ok(Applied::NotFound),
+        None => {
+            insert(tx, host, &fact.id, Status::Error)?;
+            catalog::next_epoch(tx, host)?;
+        }
+        // Only a new life brings back what is over.
+        Some(known) if !returned(known) => return Ok(Applied::Superseded),
+        Some(known) if fact.seq < known.host_seq => return Ok(Applied::Superseded),
+        Some(known) if known.status == Status::Destroyed && !over => {
+            insert(tx, host, &fact.id, Status::Destroyed)?;
+        }
+        Some(_) => {}
+    }
+    let put = "UPDATE environments SET host_seq = ?3, incarnation = max(incarnation, ?4),
+               path = ?5, branch = ?6 WHERE host = ?1 AND id = ?2";
+    let (path, branch) = (Some(&fact.path).filter(|_| !over), Some(&fact.branch));
+    tx.execute(put, (host, &fact.id, fact.seq, fact.incarnation, path, branch)).map_err(fault)?;
+    let seen = match fact.phase.as_str() {
+        "ready" => Change::SeenReady,
+        "failed" => Change::SeenFailed,
+        "tombstoned" => Change::SeenOver,
+        _ => return Ok(Applied::Superseded),
+    };
+    change(tx, host, &fact.id, seen, None, fact.error.as_ref())
+}
+
+/// Takes in that a host does not have an environment.
+pub(super) fn missing(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Applied, Fault> {
+    let hint = "restore it, or destroy it here as well";
+    let message = format!("{host} does not have {id} any more");
+    let problem = Problem::of(&Fault::new(Code::EnvironmentNotFound, message, hint));
+    change(tx, host, id, Change::SeenMissing, None, Some(&problem))
+}

@@ -1,0 +1,338 @@
+//! What a server commands: checked, put into its lane, done through the API, and answered.
+//!
+//! An order is done once however often it comes: while it runs it is known by its name, its answer
+//! is kept for a while, and after that, or after a restart, the same idempotency key leads to the
+//! same records in the log and so to the same answer.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tower::ServiceExt as _;
+
+use super::lanes::{Access, Lanes};
+use super::protocol::{Answer, Order};
+use crate::api::App;
+use crate::api::door::BY_SESSION;
+use crate::api::problem::{invalid, status};
+use crate::api::types::Problem;
+use crate::core::event::Actor;
+use crate::core::{Code, EnvironmentId, Fault, LeaseId, Phase, RequestId, destroyed, not_found};
+use crate::world::paths;
+
+/// Longest wait for an operation, in seconds.
+const WAIT_SECONDS: u64 = 24 * 3_600;
+/// Largest answer in bytes.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Answers that are kept for a server that asks again.
+const ANSWERS_MAX: usize = 1_024;
+/// The same in bytes.
+const ANSWERS_BYTES_MAX: usize = 32 << 20;
+
+/// An order as a request to the API.
+struct Call {
+    access: Access,
+    method: Method,
+    path: String,
+    body: Value,
+}
+
+#[derive(Default)]
+struct Known {
+    running: BTreeSet<String>,
+    answers: BTreeMap<String, (Answer, usize)>,
+    order: VecDeque<String>,
+    bytes: usize,
+}
+
+/// The orders of one daemon, across its sessions.
+pub(super) struct Orders {
+    router: Router,
+    lanes: Lanes,
+    known: Arc<Mutex<Known>>,
+    /// Orders that have an answer now.
+    pub(super) done: mpsc::Receiver<String>,
+    tell: mpsc::Sender<String>,
+}
+
+fn locked(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Known {
+    fn keep(&mut self, answer: Answer) {
+        let bytes = answer.body.to_string().len();
+        self.running.remove(&answer.request);
+        self.order.push_back(answer.request.clone());
+        self.bytes += bytes;
+        self.answers.insert(answer.request.clone(), (answer, bytes));
+        while self.order.len() > ANSWERS_MAX || self.bytes > ANSWERS_BYTES_MAX {
+            let Some(oldest) = self.order.pop_front() else { return };
+            if let Some((_, bytes)) = self.answers.remove(&oldest) {
+                self.bytes -= bytes;
+            }
+        }
+    }
+}
+
+impl Orders {
+    pub(super) fn new(router: Router) -> Self {
+        let (tell, done) = mpsc::channel(ANSWERS_MAX);
+        Self { router, lanes: Lanes::default(), known: Arc::default(), done, tell }
+    }
+
+    /// The answer of an order that is done.
+    pub(super) fn answer(&self, request: &str) -> Option<Answer> {
+        locked(&self.known).answers.get(request).map(|(answer, _)| answer.clone())
+    }
+
+    /// Takes an order in. What can be answered at once is; the rest is told of in `done`.
+    pub(super) fn take(&self, app: &App, order: &Order) -> Option<Answer> {
+        {
+            let mut known = locked(&self.known);
+            if let Some((answer, _)) = known.answers.get(&order.request) {
+                return Some(answer.clone());
+            }
+            if !known.running.insert(order.request.clone()) {
+                return None;
+            }
+        }
+        let request = order.request.clone();
+        let ready = check(app, order).and_then(|()| {
+            let call = call(order)?;
+            let place = self.lanes.enter(&order.environment, call.access)?;
+            Ok((call, place))
+        });
+        let (call, place) = match ready {
+            Ok(ready) => ready,
+            Err(fault) => {
+                // A refusal is no deed: the same order may be decided otherwise later.
+                locked(&self.known).running.remove(&request);
+                return Some(refusal(request, &fault));
+            }
+        };
+        let (router, known, tell) =
+            (self.router.clone(), Arc::clone(&self.known), self.tell.clone());
+        tokio::spawn(async move {
+            let turn = place.turn().await;
+            let answer = perform(router, request.clone(), call).await;
+            drop((turn, place));
+            locked(&known).keep(answer);
+            // The daemon may be ending.
+            drop(tell.send(request).await);
+        });
+        None
+    }
+}
+
+pub(super) fn refusal(request: String, fault: &Fault) -> Answer {
+    let status = status(fault.code).as_u16();
+    let problem = Problem { status, ..Problem::of(fault) };
+    Answer { request, status, body: serde_json::to_value(problem).unwrap_or_default() }
+}
+
+/// What can be known before it is queued: what it names must exist and be in use as it says.
+fn check(app: &App, order: &Order) -> Result<(), Fault> {
+    RequestId::parse(&order.request)
+        .map_err(|e| invalid(format!("the name of the order cannot be used: {e}")))?;
+    if order.command == "environment.provision" {
+        own_repository(app, order.body.get("repo").and_then(Value::as_str).unwrap_or_default())?;
+    } else if !order.environment.is_empty() {
+        let id = EnvironmentId::parse(&order.environment).map_err(|e| {
+            invalid(format!("{:?} cannot name an environment: {e}", order.environment))
+        })?;
+        own_path(app, order, &id)?;
+        let serves = ["workspace.status", "workspace.diff", "lease.acquire", "exec"];
+        if serves.contains(&order.command.as_str()) {
+            app.handle.view(|state| match state.environment(&id) {
+                None => Err(not_found(&id)),
+                Some(e) if e.phase == Phase::Tombstoned => Err(destroyed(&id)),
+                Some(_) => Ok(()),
+            })?;
+        }
+    }
+    let names_lease = matches!(order.command.as_str(), "lease.release" | "exec");
+    match order.body.get("lease").and_then(Value::as_str).filter(|_| names_lease) {
+        Some(lease) => known_lease(app, lease),
+        None => Ok(()),
+    }
+}
+
+/// A server may use repositories of this user only, and only where the user lets it.
+fn own_repository(app: &App, repo: &str) -> Result<(), Fault> {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = Path::new(repo);
+    if !path.is_absolute() {
+        return Err(invalid(format!("repo must be an absolute path, not {repo:?}")));
+    }
+    let real = path.canonicalize().map_err(paths::failed("find the repository", path))?;
+    let owner = real.metadata().map_err(paths::failed("look at", &real))?.uid();
+    let allowed = &app.config.server_repositories;
+    let is_inside = allowed.is_empty() || allowed.iter().any(|dir| real.starts_with(dir));
+    if owner == rustix::process::geteuid().as_raw() && is_inside {
+        return Ok(());
+    }
+    let message = format!("a control server may not use {}", real.display());
+    let hint = "`server_repositories` in the configuration of this host says what it may use; \
+                others' directories it may never";
+    Err(Fault::new(Code::PermissionDenied, message, hint))
+}
+
+/// The server may say where it thinks that an environment is. It is not believed, but a server that
+/// is mistaken about it is not obeyed either.
+fn own_path(app: &App, order: &Order, id: &EnvironmentId) -> Result<(), Fault> {
+    let Some(path) = order.body.get("path").and_then(Value::as_str) else { return Ok(()) };
+    let ours = app.handle.view(|state| state.environment(id).map(|e| e.plan.path.to_string()));
+    match ours {
+        Some(ours) if ours != path => {
+            let message = format!("{id} is at {ours}, not at {path}");
+            Err(Fault::new(Code::NotOurs, message, "leave the path out"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn known_lease(app: &App, name: &str) -> Result<(), Fault> {
+    let id = LeaseId::parse(name).map_err(|e| invalid(format!("lease: {e}")))?;
+    let now = crate::api::routes::now();
+    app.handle.view(|state| {
+        let hint = "acquire a lease first";
+        match state.lease(&id) {
+            Some(lease) if lease.until > now => Ok(()),
+            None if !state.has_ended(&id) => {
+                Err(Fault::new(Code::LeaseNotFound, format!("there is no lease {id}"), hint))
+            }
+            _ => Err(Fault::new(Code::LeaseEnded, format!("lease {id} has ended"), hint)),
+        }
+    })
+}
+
+fn call(order: &Order) -> Result<Call, Fault> {
+    let id = &order.environment;
+    let of = |rest: &str| format!("/v1/environments/{id}{rest}");
+    let flag = |name: &str| order.body.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let body = || match &order.body {
+        Value::Object(fields) => {
+            let mut fields = fields.clone();
+            fields.remove("path");
+            Value::Object(fields)
+        }
+        _ => json!({}),
+    };
+    let (access, method, path, body) = match order.command.as_str() {
+        "environment.provision" => {
+            let mut body = body();
+            body["id"] = json!(id);
+            let path = format!("/v1/environments?wait={WAIT_SECONDS}");
+            (Access::Write, Method::POST, path, body)
+        }
+        "environment.cancel" => (Access::Overtake, Method::POST, of("/cancel"), json!({})),
+        "environment.destroy" => {
+            let path = of(&format!("?wait={WAIT_SECONDS}&force={}", flag("force")));
+            (Access::Write, Method::DELETE, path, Value::Null)
+        }
+        "environment.restore" => {
+            (Access::Write, Method::POST, of(&format!("/restore?wait={WAIT_SECONDS}")), body())
+        }
+        "workspace.status" => (Access::Read, Method::GET, of("/status"), Value::Null),
+        "workspace.diff" => {
+            let bytes = order.body.get("bytes").and_then(Value::as_u64).unwrap_or(256 * 1024);
+            let head = flag("head");
+            let query = format!("/diff?head={head}&max_bytes={}", bytes.min(1 << 20));
+            (Access::Read, Method::GET, of(&query), Value::Null)
+        }
+        "lease.acquire" => (Access::Read, Method::POST, of("/leases"), body()),
+        "lease.release" => {
+            let lease = order.body.get("lease").and_then(Value::as_str).unwrap_or_default();
+            let path = format!("/v1/leases/{lease}");
+            (Access::Read, Method::DELETE, path, Value::Null)
+        }
+        "exec" => (Access::Read, Method::POST, of("/run"), body()),
+        other => {
+            let message = format!("there is no command {other:?}");
+            let hint = "the server may be newer than this daemon; update it";
+            return Err(Fault::new(Code::UnsupportedCommand, message, hint));
+        }
+    };
+    if id.is_empty() && order.command != "lease.release" {
+        return Err(invalid(format!("{} names no environment", order.command)));
+    }
+    Ok(Call { access, method, path, body })
+}
+
+async fn perform(router: Router, request: String, call: Call) -> Answer {
+    let actor =
+        Actor { door: BY_SESSION.to_owned(), uid: rustix::process::geteuid().as_raw(), pid: 0 };
+    let asked = Request::builder()
+        .method(call.method)
+        .uri(&call.path)
+        .header("content-type", "application/json")
+        .header("idempotency-key", &request)
+        .extension(actor)
+        .body(Body::from(call.body.to_string()));
+    let asked = match asked {
+        Ok(asked) => asked,
+        Err(e) => {
+            return refusal(request, &invalid(format!("the order cannot be carried out: {e}")));
+        }
+    };
+    let Ok(answer) = router.oneshot(asked).await;
+    let status = answer.status().as_u16();
+    match axum::body::to_bytes(answer.into_body(), ANSWER_BYTES_MAX).await {
+        Ok(bytes) => {
+            let body = serde_json::from_slice(&bytes).unwrap_or_default();
+            Answer { request, status, body }
+        }
+        Err(e) => {
+            let message = format!("the answer is larger than {ANSWER_BYTES_MAX} bytes");
+            let fault = Fault::new(Code::RequestTooLarge, message, "ask for less").because(e);
+            refusal(request, &fault)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(command: &str, environment: &str, body: Value) -> Order {
+        let (request, command) = ("r".to_owned(), command.to_owned());
+        Order { request, command, environment: environment.to_owned(), body }
+    }
+
+    #[test]
+    fn orders_are_requests_to_the_api() {
+        let made =
+            call(&order("environment.provision", "demo", json!({"repo": "/r", "path": "/x"})));
+        let made = made.expect("known");
+        assert_eq!((made.body["id"].as_str(), made.body.get("path")), (Some("demo"), None));
+        let gone = call(&order("environment.destroy", "demo", json!({"force": true})));
+        assert!(gone.expect("known").path.contains("force=true"));
+        assert_eq!(
+            call(&order("environment.cancel", "demo", Value::Null)).map(|c| c.access).ok(),
+            Some(Access::Overtake)
+        );
+        let unknown = call(&order("environment.dance", "demo", Value::Null));
+        assert_eq!(unknown.map(|c| c.path).expect_err("unknown").code, Code::UnsupportedCommand);
+        let nameless = call(&order("workspace.status", "", Value::Null));
+        assert_eq!(nameless.map(|c| c.path).expect_err("nameless").code, Code::InvalidRequest);
+    }
+
+    #[test]
+    fn kept_answers_are_bounded() {
+        let mut known = Known::default();
+        for n in 0..2 * ANSWERS_MAX {
+            let body = json!("x".repeat(10));
+            known.keep(Answer { request: n.to_string(), status: 200, body });
+        }
+        assert_eq!((known.answers.len(), known.order.len()), (ANSWERS_MAX, ANSWERS_MAX));
+        let body = json!("x".repeat(ANSWERS_BYTES_MAX));
+        known.keep(Answer { request: "large".to_owned(), status: 200, body });
+        assert_eq!((known.answers.len(), known.bytes), (0, 0), "larger than all room");
+    }
+}

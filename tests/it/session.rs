@@ -1,0 +1,240 @@
+//! The session with a control server: wishes come true on the host, and after any interruption of
+//! either side the two agree again.
+
+use serde_json::{Value, json};
+
+use crate::control::{Control, daemon, http, linked};
+use crate::support::{Bench, wait_for};
+
+const NOTHING: Value = Value::Null;
+
+struct Scene {
+    bench: Bench,
+    control: Control,
+    config: std::path::PathBuf,
+    repo: std::path::PathBuf,
+}
+
+fn scene() -> Scene {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let control = Control::start(&bench);
+    let key = control.key(&bench, "box");
+    let config = linked(&bench, "config", &format!("ws://{}", control.port), &key);
+    Scene { bench, control, config, repo }
+}
+
+fn phase(bench: &Bench, id: &str) -> String {
+    let found = bench.ok(&["ls", "--all"]);
+    let found = found.as_array().expect("a list").iter().find(|e| e["id"] == id).cloned();
+    found.map(|e| e["phase"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn an_environment_lives_its_life_by_way_of_the_server() {
+    let Scene { bench, control, config, repo } = scene();
+    let _daemon = daemon(&bench, &config);
+    control.await_session("box");
+    control.make("box", "demo", &repo);
+    let of = "/v1/hosts/box/environments/demo";
+    let row = control.ok("GET", of, &NOTHING);
+    assert_eq!(row["status"], "ready");
+    let place = std::path::PathBuf::from(row["path"].as_str().expect("a path"));
+    assert!(place.join("README").exists());
+    bench.write(&place.join("new"), "work\n");
+    let status = control.ok("GET", &format!("{of}/status"), &NOTHING);
+    assert_eq!(
+        (status["untracked"].as_u64(), status["branch"].as_str()),
+        (Some(1), Some("gk/demo"))
+    );
+    let diff = control.ok("GET", &format!("{of}/diff"), &NOTHING);
+    assert_eq!(diff["id"], "demo", "{diff:#}");
+
+    // A thread keeps it from being destroyed, and a command is run for it.
+    let thread = json!({ "id": "t1", "kind": "thread", "holder": "app" });
+    let thread = control.ok("POST", &format!("{of}/threads"), &thread);
+    wait_for("the lease", || bench.ok(&["show", "demo"])["leases"][0]["id"] == thread["lease"]);
+    let run = json!({ "argv": ["sh", "-c", "echo out; echo err >&2; exit 3"], "thread": "t1" });
+    let ran = control.ok("POST", &format!("{of}/exec?wait=30"), &run);
+    let answer = &ran["answer"];
+    assert_eq!((answer["code"].as_i64(), answer["stdout"].as_str()), (Some(3), Some("out\n")));
+    assert_eq!(answer["stderr"], "err\n");
+    let (code, busy) = control.call("DELETE", of, &NOTHING);
+    assert_eq!((code, busy["code"].as_str()), (409, Some("environment_busy")), "{busy:#}");
+    control.ok("DELETE", "/v1/hosts/box/threads/t1", &NOTHING);
+    wait_for("the release", || bench.ok(&["show", "demo"])["leases"] == json!([]));
+
+    // Unsaved work is refused by the host, and the row says so; with force it is rescued.
+    let refused = control.ok("DELETE", &format!("{of}?wait=30"), &NOTHING);
+    assert_eq!(refused["answer"]["code"], "unsafe_to_remove", "{refused:#}");
+    assert_eq!(control.row("box", "demo"), "error");
+    let gone = control.ok("DELETE", &format!("{of}?wait=30&force=true"), &NOTHING);
+    assert_eq!(gone["status"], 200, "{gone:#}");
+    assert_eq!(control.call("DELETE", of, &NOTHING).0, 204, "again is a success");
+    assert_eq!((control.row("box", "demo"), place.exists()), ("destroyed".to_owned(), false));
+    let (code, answer) = control.call("GET", &format!("{of}/status"), &NOTHING);
+    assert_eq!((code, answer["code"].as_str()), (410, Some("environment_destroyed")));
+
+    let back = control.ok("POST", &format!("{of}/restore?wait=30"), &json!({}));
+    assert_eq!(back["status"], 200, "{back:#}");
+    let row = control.ok("GET", of, &NOTHING);
+    assert_eq!((row["status"].as_str(), row["incarnation"].as_u64()), (Some("ready"), Some(2)));
+    assert_eq!(std::fs::read_to_string(place.join("new")).expect("back"), "work\n");
+    bench.ok(&["rm", "demo", "--force"]);
+    wait_for("the row to follow", || control.row("box", "demo") == "destroyed");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn what_is_named_must_be_there_before_anything_is_queued() {
+    let Scene { bench, control, config, repo } = scene();
+    let _daemon = daemon(&bench, &config);
+    control.await_session("box");
+    control.make("box", "demo", &repo);
+    let of = "/v1/hosts/box/environments/demo";
+    let refused = |method: &str, path: &str, body: Value| {
+        let (status, answer) = control.call(method, path, &body);
+        (status, answer["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let exec = |thread: &str| json!({ "argv": ["true"], "thread": thread });
+    let path = format!("{of}/exec");
+    assert_eq!(refused("POST", &path, exec("nobody")), (404, "thread_not_found".into()));
+    control.ok("POST", &format!("{of}/threads"), &json!({ "id": "orphan" }));
+    assert_eq!(refused("POST", &path, exec("orphan")), (409, "no_holder".into()));
+    control.ok("DELETE", "/v1/hosts/box/threads/orphan", &NOTHING);
+    assert_eq!(refused("POST", &path, exec("orphan")), (410, "thread_ended".into()));
+    let again = refused("DELETE", "/v1/hosts/box/threads/orphan", NOTHING);
+    assert_eq!(again, (410, "thread_ended".into()));
+    let unknown = refused("DELETE", "/v1/hosts/box/threads/nobody", NOTHING);
+    assert_eq!(unknown, (404, "thread_not_found".into()));
+    let nowhere = refused("GET", "/v1/hosts/box/environments/nothing/status", NOTHING);
+    assert_eq!(nowhere, (404, "environment_not_found".into()));
+    let stranger = refused("POST", "/v1/hosts/other/environments", json!({"id": "x", "repo": "/"}));
+    assert_eq!(stranger, (404, "host_not_found".into()));
+
+    // The host does not take the server's word for what is the user's.
+    let body = json!({ "id": "evil", "repo": "/proc" });
+    let made = control.ok("POST", "/v1/hosts/box/environments?wait=30", &body);
+    assert_ne!(made["status"], 200, "{made:#}");
+    assert_eq!(control.row("box", "evil"), "error");
+    control.ok("DELETE", &format!("{of}?wait=30"), &NOTHING);
+    let late = control.call("POST", &format!("{of}/threads"), &json!({ "id": "late" }));
+    assert_eq!((late.0, late.1["code"].as_str()), (410, Some("environment_destroyed")));
+}
+
+#[test]
+fn after_an_absence_of_either_side_both_agree() {
+    let Scene { bench, mut control, config, repo } = scene();
+    let mut host = daemon(&bench, &config);
+    control.await_session("box");
+    for id in ["kept", "gone-there", "gone-here", "used"] {
+        control.make("box", id, &repo);
+    }
+    let thread = json!({ "id": "t1", "holder": "app" });
+    control.ok("POST", "/v1/hosts/box/environments/used/threads", &thread);
+    wait_for("the lease", || bench.ok(&["show", "used"])["leases"] != json!([]));
+
+    // The host is away: what is asked for meanwhile is done when it comes back.
+    host.kill();
+    wait_for("the end of the session", || {
+        control.ok("GET", "/v1/hosts/box", &NOTHING)["connected"] == false
+    });
+    let (code, _) = control.call("DELETE", "/v1/hosts/box/environments/gone-there", &NOTHING);
+    assert_eq!((code, control.row("box", "gone-there")), (202, "destroying".to_owned()));
+    let (code, answer) = control.call("GET", "/v1/hosts/box/environments/kept/status", &NOTHING);
+    assert_eq!((code, answer["code"].as_str()), (502, Some("host_unavailable")));
+    let mut host = daemon(&bench, &config);
+    wait_for("the destroy", || control.row("box", "gone-there") == "destroyed");
+    assert_eq!(phase(&bench, "gone-there"), "tombstoned");
+
+    // The server is away: what happens here meanwhile is told when it comes back.
+    let port = control.port.clone();
+    control.kill();
+    bench.ok(&["rm", "gone-here"]);
+    bench.new_env("made-here", &repo, &[]);
+    let mut control = Control::listen(&bench, &port);
+    control.await_session("box");
+    wait_for("the rows to follow", || {
+        control.row("box", "gone-here") == "destroyed" && control.row("box", "made-here") == "ready"
+    });
+    for id in ["kept", "used", "made-here"] {
+        assert_eq!(control.row("box", id), "ready");
+        assert_eq!(phase(&bench, id), "ready");
+    }
+
+    // Both are away, and the host forgets nothing that it was not told.
+    host.kill();
+    control.kill();
+    let control = Control::listen(&bench, &port);
+    let _host = daemon(&bench, &config);
+    control.await_session("box");
+    wait_for("agreement", || {
+        phase(&bench, "kept") == "ready" && control.row("box", "kept") == "ready"
+    });
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_destroyed_environment_is_gone_though_the_command_was_lost() {
+    let Scene { bench, mut control, config, repo } = scene();
+    let host = daemon(&bench, &config);
+    control.await_session("box");
+    for id in ["a", "b"] {
+        control.make("box", id, &repo);
+    }
+    let port = control.port.clone();
+    drop(host);
+    control.kill();
+    // The server's operations are lost, as from an older copy of its tables.
+    let db = bench.path("control/catalog.db");
+    let sql = "UPDATE environments SET status = 'destroyed' WHERE id = 'a';
+               UPDATE hosts SET epoch = epoch + 1;";
+    rusqlite::Connection::open(db).expect("opened").execute_batch(sql).expect("changed");
+    let control = Control::listen(&bench, &port);
+    let _host = daemon(&bench, &config);
+    control.await_session("box");
+    wait_for("the live set to be followed", || phase(&bench, "a") == "tombstoned");
+    assert_eq!((phase(&bench, "b"), control.row("box", "a")), ("ready".into(), "destroyed".into()));
+    let report = control.ok("GET", "/v1/hosts/box", &NOTHING)["reconciled"].clone();
+    assert!(report["held"] == false, "{report:#}");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn only_those_with_a_key_get_in_and_the_port_needs_the_token() {
+    let Scene { bench, control, config, repo } = scene();
+    let _daemon = daemon(&bench, &config);
+    control.await_session("box");
+    control.make("box", "demo", &repo);
+    let port = || std::net::TcpStream::connect(&control.port).expect("connected");
+    let (code, answer) = http(port(), "GET", "/v1/hosts", &NOTHING, "");
+    assert_eq!((code, answer["code"].as_str()), (401, Some("unauthorized")));
+    let token = std::fs::read_to_string(bench.path("control/admin-token")).expect("a token");
+    let bearer = |key: &str| format!("authorization: Bearer {}\r\n", key.trim());
+    assert_eq!(http(port(), "GET", "/v1/hosts", &NOTHING, &bearer(&token)).0, 200);
+    let upgrade = |key: &str| {
+        format!(
+            "upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: \
+             dGhlIHNhbXBsZSBub25jZQ==\r\n{}",
+            bearer(key)
+        )
+    };
+    // The token of the port is no host's key, and no key is a guess.
+    for key in [token.as_str(), "", "gkh_0", &"x".repeat(10_000)] {
+        let (code, answer) = http(port(), "GET", "/v1/session", &NOTHING, &upgrade(key));
+        assert_eq!((code, answer["code"].as_str()), (401, Some("unauthorized")), "{key}");
+    }
+    let key = std::fs::read_to_string(bench.path("box.key")).expect("a key");
+    let (code, answer) = http(port(), "GET", "/v1/session", &NOTHING, &bearer(&key));
+    assert_eq!((code, answer["code"].as_str()), (400, Some("invalid_request")), "no WebSocket");
+    // Nothing of that has touched the session that there is.
+    let status = control.ok("GET", "/v1/hosts/box/environments/demo/status", &NOTHING);
+    assert_eq!(status["id"], "demo");
+    // Keys are stored as hashes only, and no secret is in the host's log.
+    let stored = std::fs::read(bench.path("control/catalog.db")).expect("a database");
+    let log = std::fs::read(bench.data().join("log.redb")).expect("a log");
+    for bytes in [stored, log] {
+        let found = bytes.windows(key.trim().len()).any(|part| part == key.trim().as_bytes());
+        assert!(!found, "the key is stored in the clear");
+    }
+}
