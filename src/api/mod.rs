@@ -17,6 +17,7 @@ pub mod run;
 pub mod status;
 pub mod types;
 
+mod leases;
 mod trust;
 
 pub use routes::{App, openapi, router};

@@ -15,23 +15,22 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
-use sha2::Digest as _;
 use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi;
 
 use super::problem::{Refusal, invalid};
 use super::types::{
-    DaemonView, EnvironmentView, ListQuery, NewEnvironment, NewLease, Problem, RemoveQuery,
-    RemovedView, SessionView, SummaryView, WaitQuery,
+    DaemonView, EnvironmentView, ListQuery, NewEnvironment, Problem, RemoveQuery, RemovedView,
+    SessionView, SummaryView, WaitQuery,
 };
-use super::{inside, kept, live, status};
+use super::{inside, kept, leases, live, status};
 use crate::config::Config;
 use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
 use crate::core::policy::BranchPolicy;
 use crate::core::reconcile;
 use crate::core::{
-    Code, Command, Environment, EnvironmentId, Fault, LeaseId, Phase, RequestId, Seq, Time,
-    destroyed, not_found,
+    Code, Command, Environment, EnvironmentId, Fault, Phase, RequestId, Seq, Time, destroyed,
+    not_found,
 };
 use crate::engine::{Handle, Watching};
 use crate::record::rfc3339;
@@ -102,8 +101,8 @@ pub(super) type Shared = State<Arc<App>>;
         show,
         remove,
         cancel,
-        lease,
-        release,
+        leases::lease,
+        leases::release,
         super::trust::show,
         super::trust::set,
         daemon,
@@ -147,7 +146,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/environments", get(list).post(create))
         .route("/v1/environments/{id}", get(show).delete(remove))
         .route("/v1/environments/{id}/cancel", post(cancel))
-        .route("/v1/environments/{id}/leases", post(lease))
+        .route("/v1/environments/{id}/leases", post(leases::lease))
         .route("/v1/environments/{id}/restore", post(kept::restore))
         .route("/v1/environments/{id}/processes", get(inside::processes).post(inside::launch))
         .route("/v1/environments/{id}/processes/{pid}", delete(inside::exited))
@@ -168,7 +167,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/rescues", get(kept::rescues))
         .route("/v1/rescues/{id}/{incarnation}", delete(kept::drop_rescue))
         .route("/v1/sweep", post(kept::sweep))
-        .route("/v1/leases/{id}", delete(release))
+        .route("/v1/leases/{id}", delete(leases::release))
         .route("/v1/trust", get(super::trust::show).put(super::trust::set))
         .route("/v1/events", get(super::events::events))
         .route("/v1/daemon", get(daemon))
@@ -500,59 +499,6 @@ async fn cancel(
     let id = environment_id(&id)?;
     app.handle.submit(Command::Cancel { environment: id.clone(), actor }).await?;
     Ok((StatusCode::ACCEPTED, Json(view_of(&app, &id)?)))
-}
-
-/// Claims that an environment is in use, or extends such a claim.
-#[utoipa::path(post, path = "/v1/environments/{id}/leases", request_body = NewLease, responses(
-    (status = 201, body = super::types::LeaseView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn lease(
-    State(app): Shared,
-    Extension(actor): Extension<Actor>,
-    headers: HeaderMap,
-    Named(id): Named,
-    Body(wanted): Body<NewLease>,
-) -> Answer<Response> {
-    let environment = environment_id(&id)?;
-    let lease = match &wanted.id {
-        Some(id) => LeaseId::parse(id).map_err(|e| invalid(format!("lease id: {e}")))?,
-        None => made_up_lease(&headers)?,
-    };
-    let purpose: String = wanted.purpose.chars().take(200).collect();
-    let request = request_id(&headers)?;
-    // The log may be ahead of a clock that was set back.
-    let from = app.handle.view(crate::core::State::at).max(now());
-    let until = from.after(Duration::from_secs(wanted.seconds));
-    let command =
-        Command::Lease { environment, lease: lease.clone(), until, purpose, actor, request };
-    app.handle.submit(command).await?;
-    let granted = app
-        .handle
-        .view(|state| state.lease(&lease).map(|l| super::types::LeaseView::of(&lease, l)));
-    let granted = granted.ok_or_else(|| {
-        let message = format!("lease {lease} has ended already");
-        Fault::new(Code::LeaseNotFound, message, "ask for a longer one")
-    })?;
-    Ok((StatusCode::CREATED, Json(granted)).into_response())
-}
-
-/// A new name for a lease; the same one for the same idempotency key.
-fn made_up_lease(headers: &HeaderMap) -> Result<LeaseId, Fault> {
-    let name = match headers.get("idempotency-key") {
-        Some(key) => crate::record::hex(&sha2::Sha256::digest(key.as_bytes())[..8]),
-        None => made_up_id()?.as_str().replace("env-", ""),
-    };
-    LeaseId::parse(&format!("lease-{name}")).map_err(|e| invalid(e.to_string()))
-}
-
-/// Gives a lease back; one that is not there is a success.
-#[utoipa::path(delete, path = "/v1/leases/{id}", responses(
-    (status = 204),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn release(State(app): Shared, Named(id): Named) -> Answer<StatusCode> {
-    let lease = LeaseId::parse(&id).map_err(|e| invalid(format!("lease id: {e}")))?;
-    app.handle.submit(Command::Release { lease }).await?;
-    Ok(StatusCode::NO_CONTENT)
 }
 
 /// What the daemon says of itself.

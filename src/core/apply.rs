@@ -14,7 +14,7 @@ use super::fault::{Code, Fault};
 use super::id::{EnvironmentId, LeaseId, RequestId, Seq, Time};
 use super::policy;
 use super::remains::Remains;
-use super::state::{Environment, Lease, Owed, Phase, Process, Remembered, Run, State, Step, Sweep};
+use super::state::{Environment, Lease, Owed, Phase, Process, Remembered, State, Step, Sweep};
 
 impl State {
     /// Folds one record in.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{Bench, Daemon, PATIENCE, wait_for};
 
 /// Milliseconds between two signs of life.
-const HEARTBEAT_MS: &str = "200";
+const HEARTBEAT_MS: &str = "100";
 
 /// A server in the foreground, killed when it is dropped.
 pub(crate) struct Control {
@@ -146,5 +146,6 @@ pub(crate) fn linked(bench: &Bench, name: &str, server: &str, key: &Path) -> Pat
 /// A daemon with a session.
 pub(crate) fn daemon(bench: &Bench, config: &Path) -> Daemon {
     let config = config.to_str().expect("text");
-    Daemon::start_with(bench, &[("GROUNDSKEEPER_CONFIG", config)])
+    let retry = ("GROUNDSKEEPER_SESSION_RETRY_MS", "20");
+    Daemon::start_with(bench, &[("GROUNDSKEEPER_CONFIG", config), retry])
 }

@@ -1,0 +1,66 @@
+//! Leases: claims that environments are in use.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use sha2::Digest as _;
+
+use super::problem::invalid;
+use super::routes::{Answer, Body, Named, Shared, environment_id, made_up_id, now, request_id};
+use super::types::{LeaseView, NewLease, Problem};
+use crate::core::event::Actor;
+use crate::core::{Code, Command, Fault, LeaseId};
+
+/// Claims that an environment is in use, or extends such a claim.
+#[utoipa::path(post, path = "/v1/environments/{id}/leases", request_body = NewLease, responses(
+    (status = 201, body = LeaseView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn lease(
+    State(app): Shared,
+    Extension(actor): Extension<Actor>,
+    headers: HeaderMap,
+    Named(id): Named,
+    Body(wanted): Body<NewLease>,
+) -> Answer<Response> {
+    let environment = environment_id(&id)?;
+    let lease = match &wanted.id {
+        Some(id) => LeaseId::parse(id).map_err(|e| invalid(format!("lease id: {e}")))?,
+        None => made_up_lease(&headers)?,
+    };
+    let purpose: String = wanted.purpose.chars().take(200).collect();
+    let request = request_id(&headers)?;
+    // The log may be ahead of a clock that was set back.
+    let from = app.handle.view(crate::core::State::at).max(now());
+    let until = from.after(Duration::from_secs(wanted.seconds));
+    let command =
+        Command::Lease { environment, lease: lease.clone(), until, purpose, actor, request };
+    app.handle.submit(command).await?;
+    let granted = app.handle.view(|state| state.lease(&lease).map(|l| LeaseView::of(&lease, l)));
+    let granted = granted.ok_or_else(|| {
+        let message = format!("lease {lease} has ended already");
+        Fault::new(Code::LeaseNotFound, message, "ask for a longer one")
+    })?;
+    Ok((StatusCode::CREATED, Json(granted)).into_response())
+}
+
+/// A new name for a lease; the same one for the same idempotency key.
+fn made_up_lease(headers: &HeaderMap) -> Result<LeaseId, Fault> {
+    let name = match headers.get("idempotency-key") {
+        Some(key) => crate::record::hex(&sha2::Sha256::digest(key.as_bytes())[..8]),
+        None => made_up_id()?.as_str().replace("env-", ""),
+    };
+    LeaseId::parse(&format!("lease-{name}")).map_err(|e| invalid(e.to_string()))
+}
+
+/// Gives a lease back; one that is not there is a success.
+#[utoipa::path(delete, path = "/v1/leases/{id}", responses(
+    (status = 204),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn release(State(app): Shared, Named(id): Named) -> Answer<StatusCode> {
+    let lease = LeaseId::parse(&id).map_err(|e| invalid(format!("lease id: {e}")))?;
+    app.handle.submit(Command::Release { lease }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
