@@ -75,8 +75,10 @@ CREATE TABLE operations (
     status      INTEGER,
     answer      TEXT,
     created_at  INTEGER NOT NULL,
-    ended_at    INTEGER
+    ended_at    INTEGER,
+    -- The order in which they were asked for.
+    n           INTEGER NOT NULL UNIQUE
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX operations_under_way ON operations (host, created_at) WHERE status IS NULL;
+CREATE INDEX operations_under_way ON operations (host, n) WHERE status IS NULL;
 CREATE INDEX operations_over ON operations (ended_at) WHERE status IS NOT NULL;

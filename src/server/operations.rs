@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension as _, Row, Transaction};
 use serde_json::Value;
 
-use super::catalog::{fault, now};
+use super::catalog::{self, fault, now};
 use super::rows::{self, Applied};
 use super::states::Change;
 use super::threads;
@@ -66,8 +66,9 @@ pub(super) fn add(tx: &Transaction<'_>, order: &Order, host: &str) -> Result<(),
         let message = format!("{count} operations are under way on {host}");
         return Err(Fault::new(Code::LimitReached, message, "try again later").transient());
     }
-    let put = "INSERT INTO operations (id, host, environment, command, body, created_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO NOTHING";
+    let put = "INSERT INTO operations (id, host, environment, command, body, created_at, n)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT coalesce(max(n), 0) + 1 FROM operations))
+               ON CONFLICT (id) DO NOTHING";
     let (o, body) = (order, order.body.to_string());
     tx.execute(put, (&o.request, host, &o.environment, &o.command, body, now())).map_err(fault)?;
     Ok(())
@@ -80,7 +81,7 @@ pub(super) fn find(tx: &Transaction<'_>, id: &str) -> Result<Option<Operation>, 
 
 /// What a host has not answered yet, oldest first.
 pub(super) fn under_way(tx: &Transaction<'_>, host: &str) -> Result<Vec<Operation>, Fault> {
-    let find = format!("{COLUMNS} WHERE host = ?1 AND status IS NULL ORDER BY created_at, id");
+    let find = format!("{COLUMNS} WHERE host = ?1 AND status IS NULL ORDER BY n");
     let mut find = tx.prepare_cached(&find).map_err(fault)?;
     let rows = find.query_map([host], of_row).map_err(fault)?;
     rows.collect::<Result<_, _>>().map_err(fault)
@@ -100,6 +101,8 @@ pub(super) fn answered(
     let put = "UPDATE operations SET status = ?2, answer = ?3, ended_at = ?4 WHERE id = ?1";
     tx.execute(put, (&operation.id, answer.status, answer.body.to_string(), now()))
         .map_err(fault)?;
+    // The host looks at the live set again: what an end says may be overtaken by now.
+    catalog::next_epoch(tx, host)?;
     let ok = answer.status < 400;
     let problem: Option<Problem> =
         (!ok).then(|| serde_json::from_value(answer.body.clone()).ok()).flatten();

@@ -245,7 +245,12 @@ pub(super) fn take_in(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<A
                path = ?5, branch = ?6 WHERE host = ?1 AND id = ?2";
     let (path, branch) = (Some(&fact.path).filter(|_| !over), Some(&fact.branch));
     tx.execute(put, (host, &fact.id, fact.seq, fact.incarnation, path, branch)).map_err(fault)?;
+    // What an attempt is about to make is told of by its end.
+    let attempted =
+        known.as_ref().is_some_and(|k| k.status == Status::Provisioning && k.attempt.is_some());
     let seen = match fact.phase.as_str() {
+        _ if attempted => return Ok(Applied::Superseded),
+        "provisioning" => Change::SeenMaking,
         "ready" => Change::SeenReady,
         "failed" => Change::SeenFailed,
         "tombstoned" => Change::SeenOver,

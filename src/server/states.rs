@@ -75,6 +75,8 @@ pub enum Change {
     DestroyFailed,
     /// Nothing was heard of the attempt for too long.
     DestroyLost,
+    /// The host says that it is being made there.
+    SeenMaking,
     /// The host says that it serves it.
     SeenReady,
     /// The host says that making it failed.
@@ -87,7 +89,7 @@ pub enum Change {
 
 impl Change {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Wanted,
         Self::Made,
         Self::NotMade,
@@ -97,6 +99,7 @@ impl Change {
         Self::DestroyDone,
         Self::DestroyFailed,
         Self::DestroyLost,
+        Self::SeenMaking,
         Self::SeenReady,
         Self::SeenFailed,
         Self::SeenOver,
@@ -126,7 +129,8 @@ pub fn next(from: Status, change: Change) -> Option<Status> {
         (Destroying, Change::DestroyFailed | Change::DestroyLost) => Error,
         (Provisioning | Error, Change::SeenReady) => Ready,
         (Destroyed, Change::SeenReady) => Ready,
-        (Ready | Retiring | Error | Destroying, Change::SeenOver) => Destroyed,
+        (Destroyed | Error, Change::SeenMaking) => Provisioning,
+        (Provisioning | Ready | Retiring | Error | Destroying, Change::SeenOver) => Destroyed,
         (Ready | Retiring, Change::SeenMissing) => Error,
         (Destroying, Change::SeenMissing) => Destroyed,
         _ => return None,
@@ -141,7 +145,7 @@ mod tests {
     fn what_is_destroyed_comes_back_only_when_wanted_or_seen_to_live() {
         let ways: Vec<Change> =
             Change::ALL.into_iter().filter(|c| next(Status::Destroyed, *c).is_some()).collect();
-        assert_eq!(ways, [Change::Wanted, Change::SeenReady]);
+        assert_eq!(ways, [Change::Wanted, Change::SeenMaking, Change::SeenReady]);
     }
 
     #[test]

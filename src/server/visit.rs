@@ -217,8 +217,10 @@ impl Visit {
                 }
                 () = wake.notified() => self.look(wire).await?,
                 _ = again.tick() => {
-                    // What was too much for the host may not be any more.
+                    // What was too much for the host may not be any more, and what is in use may be
+                    // idle by now.
                     self.sent.clear();
+                    self.epoch = None;
                     self.look(wire).await?;
                 }
                 _ = heartbeat.tick() => {

@@ -1,10 +1,10 @@
 //! The order in which a server's commands run: for each environment reads together and writes one
 //! at a time, in the order in which they came. Bounded; a full lane refuses.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
 use crate::core::{Code, Fault};
 
@@ -26,14 +26,16 @@ pub enum Access {
     Overtake,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Lane {
-    // First come, first served: a read behind a write waits for it.
-    room: Arc<Semaphore>,
-    inside: usize,
+    reading: usize,
+    is_writing: bool,
+    waiting: VecDeque<(u64, Access, oneshot::Sender<()>)>,
+    /// Places that were ever taken.
+    taken: u64,
 }
 
-/// The lanes of one session.
+/// The lanes of one daemon.
 #[derive(Debug, Clone, Default)]
 pub struct Lanes {
     lanes: Arc<Mutex<BTreeMap<String, Lane>>>,
@@ -44,50 +46,96 @@ pub struct Lanes {
 pub struct Place {
     lanes: Lanes,
     name: String,
-    room: Arc<Semaphore>,
-    permits: u32,
+    access: Access,
+    /// Its number in the lane.
+    number: u64,
+    turn: oneshot::Receiver<()>,
+}
+
+impl Lane {
+    fn inside(&self) -> usize {
+        self.reading + usize::from(self.is_writing) + self.waiting.len()
+    }
+
+    /// Lets in whoever is next, in the order in which they came.
+    fn advance(&mut self) {
+        while let Some((_, access, _)) = self.waiting.front() {
+            let room = match access {
+                Access::Write => self.reading == 0 && !self.is_writing,
+                _ => self.reading < TOGETHER && !self.is_writing,
+            };
+            let Some((_, access, turn)) = room.then(|| self.waiting.pop_front()).flatten() else {
+                return;
+            };
+            self.count(access, true);
+            // Its place may be about to be given up; that is counted there.
+            let _told = turn.send(());
+        }
+    }
+
+    fn count(&mut self, access: Access, enters: bool) {
+        match access {
+            Access::Read if enters => self.reading += 1,
+            Access::Read => self.reading -= 1,
+            Access::Write => self.is_writing = enters,
+            Access::Overtake => {}
+        }
+    }
 }
 
 impl Lanes {
-    /// Takes a place at the end of a lane.
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<String, Lane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place at the end of a lane: the order of these calls is the order of the turns.
     ///
     /// # Errors
     /// When too many are waiting.
     pub fn enter(&self, environment: &str, access: Access) -> Result<Place, Fault> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = lanes.values().map(|lane| lane.inside).sum();
-        let lane = lanes
-            .entry(environment.to_owned())
-            .or_insert_with(|| Lane { room: Arc::new(Semaphore::new(TOGETHER)), inside: 0 });
-        let is_full = lane.inside >= LANE_MAX || all >= ALL_MAX;
-        if is_full && access != Access::Overtake {
-            let message = format!("{} commands wait for {environment}", lane.inside);
+        let (tell, turn) = oneshot::channel();
+        let name = environment.to_owned();
+        if access == Access::Overtake {
+            // Nobody takes notice of it.
+            let _told = tell.send(());
+            return Ok(Place { lanes: self.clone(), name, access, number: 0, turn });
+        }
+        let mut lanes = self.locked();
+        let all: usize = lanes.values().map(Lane::inside).sum();
+        let lane = lanes.entry(name.clone()).or_default();
+        if lane.inside() >= LANE_MAX || all >= ALL_MAX {
+            let message = format!("{} commands wait for {environment}", lane.inside());
             return Err(Fault::new(Code::LimitReached, message, "try again later").transient());
         }
-        lane.inside += 1;
-        let permits = match access {
-            Access::Read => 1,
-            Access::Write => TOGETHER as u32,
-            Access::Overtake => 0,
-        };
-        let room = Arc::clone(&lane.room);
-        Ok(Place { lanes: self.clone(), name: environment.to_owned(), room, permits })
+        lane.taken += 1;
+        let number = lane.taken;
+        lane.waiting.push_back((number, access, tell));
+        lane.advance();
+        Ok(Place { lanes: self.clone(), name, access, number, turn })
     }
 }
 
 impl Place {
-    /// Waits for its turn, which lasts until the permit is dropped.
-    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.room).acquire_many_owned(self.permits).await.ok()
+    /// Waits for its turn, which lasts as long as the place.
+    pub async fn turn(&mut self) {
+        // The lane does not let go of a place that is held.
+        drop((&mut self.turn).await);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut lanes = self.lanes.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(lane) = lanes.get_mut(&self.name) else { return };
-        lane.inside -= 1;
-        if lane.inside == 0 {
+        let mut lanes = self.lanes.locked();
+        let held = (self.access != Access::Overtake).then(|| lanes.get_mut(&self.name));
+        let Some(lane) = held.flatten() else { return };
+        let before = lane.waiting.len();
+        lane.waiting.retain(|(number, ..)| *number != self.number);
+        // It was let in, or it waited.
+        if lane.waiting.len() == before {
+            lane.count(self.access, false);
+        }
+        lane.advance();
+        if lane.inside() == 0 {
             lanes.remove(&self.name);
         }
     }
@@ -101,20 +149,22 @@ mod tests {
     async fn reads_share_writes_wait_and_a_cancel_overtakes() {
         let lanes = Lanes::default();
         let enter = |access| lanes.enter("demo", access).expect("there is room");
-        let (first, second) = (enter(Access::Read), enter(Access::Read));
-        let (a, b) = (first.turn().await, second.turn().await);
-        let write = enter(Access::Write);
-        let mut waiting = Box::pin(write.turn());
-        assert!(futures_util::poll!(&mut waiting).is_pending(), "two are reading");
-        let late = enter(Access::Read);
-        let mut behind = Box::pin(late.turn());
-        assert!(futures_util::poll!(&mut behind).is_pending(), "in the order in which they came");
-        assert!(enter(Access::Overtake).turn().await.is_some());
-        drop((a, b));
-        let writing = waiting.await;
-        assert!(futures_util::poll!(&mut behind).is_pending());
-        drop(writing);
-        assert!(behind.await.is_some());
+        let (mut first, mut second) = (enter(Access::Read), enter(Access::Read));
+        first.turn().await;
+        second.turn().await;
+        let (mut write, mut late) = (enter(Access::Write), enter(Access::Read));
+        // Whoever is polled first: the order of entering counts.
+        assert!(futures_util::poll!(Box::pin(late.turn())).is_pending(), "behind the write");
+        assert!(futures_util::poll!(Box::pin(write.turn())).is_pending(), "two are reading");
+        enter(Access::Overtake).turn().await;
+        let given_up = enter(Access::Write);
+        drop((first, second, given_up));
+        write.turn().await;
+        assert!(futures_util::poll!(Box::pin(late.turn())).is_pending());
+        drop(write);
+        late.turn().await;
+        drop(late);
+        assert!(lanes.locked().is_empty());
     }
 
     #[test]
@@ -127,6 +177,6 @@ mod tests {
         assert!(lanes.enter("demo", Access::Overtake).is_ok());
         assert!(lanes.enter("other", Access::Read).is_ok(), "another lane");
         drop(all);
-        assert!(lanes.lanes.lock().expect("not poisoned").is_empty());
+        assert!(lanes.locked().is_empty());
     }
 }

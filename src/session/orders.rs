@@ -118,10 +118,11 @@ impl Orders {
         };
         let (router, known, tell) =
             (self.router.clone(), Arc::clone(&self.known), self.tell.clone());
+        let mut place = place;
         tokio::spawn(async move {
-            let turn = place.turn().await;
+            place.turn().await;
             let answer = perform(router, request.clone(), call).await;
-            drop((turn, place));
+            drop(place);
             locked(&known).keep(answer);
             // The daemon may be ending.
             drop(tell.send(request).await);
