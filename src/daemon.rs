@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::api::kept::sweep_at_start;
 use crate::api::routes::{About, now};
+use crate::api::run::RUNS_MAX;
 use crate::api::{App, door, events, router};
 use crate::config::{self, Config};
 use crate::core::event::Retention;
@@ -229,6 +230,7 @@ async fn serve(
         repositories: Arc::default(),
         config,
         streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
+        runs: Arc::new(Semaphore::new(RUNS_MAX)),
         stop: stop.clone(),
         stopper: stopper.clone(),
         about,

@@ -88,11 +88,7 @@ pub(super) async fn launch(
     let environment = environment_id(&id)?;
     let env = living(&app, &environment)?;
     let (pid, asker) = (wanted.pid, actor.pid);
-    // Those whose starter was killed said nothing at their end.
-    let over = |(pid, p): (&u32, &Process)| (start_time(*pid) != Some(p.started)).then_some(*pid);
-    for pid in env.processes.iter().filter_map(over).collect::<Vec<_>>() {
-        app.handle.submit(Command::Exited { environment: environment.clone(), pid }).await?;
-    }
+    forget_dead(&app, &env).await?;
     let mut seen = ask(&app, move |app, _| app.world.take_in(&env, pid, asker)).await?;
     if !wanted.name.is_empty() {
         seen.name = wanted.name.chars().take(64).collect();
@@ -100,6 +96,15 @@ pub(super) async fn launch(
     let (started, name) = (seen.started, seen.name.clone());
     app.handle.submit(Command::Launch { environment, pid, started, name, actor }).await?;
     Ok((StatusCode::CREATED, Json(ProcessView::of(&seen, true))).into_response())
+}
+
+/// Those whose starter was killed said nothing at their end.
+pub(super) async fn forget_dead(app: &App, env: &Environment) -> Result<(), Fault> {
+    let over = |(pid, p): (&u32, &Process)| (start_time(*pid) != Some(p.started)).then_some(*pid);
+    for pid in env.processes.iter().filter_map(over).collect::<Vec<_>>() {
+        app.handle.submit(Command::Exited { environment: env.id.clone(), pid }).await?;
+    }
+    Ok(())
 }
 
 /// A command that was recorded is over; an unknown one is a success.

@@ -7,11 +7,12 @@ use axum::extract::{Extension, State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::inside::forget_dead;
 use super::routes::{Answer, App, Body, Shared, environment_id, now, teardown_options};
 use super::types::{Problem, RemoveQuery};
 use crate::core::event::{Actor, LiveSetTaken};
 use crate::core::reconcile::{LiveSet, REASON, Report};
-use crate::core::{Command, EnvironmentId, Fault, Seq};
+use crate::core::{Command, Environment, EnvironmentId, Fault, Seq};
 use crate::engine::Receipt;
 
 /// The server's name in live sets that people bring.
@@ -122,7 +123,15 @@ pub(crate) async fn take(
     let live: Result<BTreeSet<_>, _> = wanted.live.iter().map(|id| environment_id(id)).collect();
     let known = wanted.known.map_or_else(|| app.handle.view(crate::core::State::seq), Seq);
     let (server, epoch) = (wanted.server.chars().take(64).collect(), wanted.epoch);
-    let set = LiveSet { server, epoch, live: live?, known, confirmed: wanted.confirmed };
+    let by_hand = wanted.server == BY_HAND;
+    let set = LiveSet { server, epoch, live: live?, known, confirmed: wanted.confirmed, by_hand };
+    let lived_in: Vec<Environment> = app.handle.view(|state| {
+        let unlisted = state.environments().filter(|e| !set.live.contains(&e.id));
+        unlisted.filter(|e| !e.processes.is_empty()).cloned().collect()
+    });
+    for env in &lived_in {
+        forget_dead(app, env).await?;
+    }
     let options = teardown_options(&app.config, &RemoveQuery::default(), REASON)?;
     let before = app.handle.view(|state| state.reconcile(now(), &set));
     let command = Command::Reconcile { set: set.clone(), options, actor };

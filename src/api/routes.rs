@@ -62,6 +62,8 @@ pub struct App {
     pub config: Config,
     /// Bound on open event streams.
     pub streams: Arc<Semaphore>,
+    /// Bound on commands that run for those who are not there.
+    pub runs: Arc<Semaphore>,
     /// True once the daemon is stopping.
     pub stop: watch::Receiver<bool>,
     /// Asks the daemon to stop.
@@ -305,6 +307,9 @@ async fn create(
         None => made_up_id()?,
     };
     let plan = plan(&app, &environment, &wanted).await?;
+    if actor.door == super::door::BY_SESSION {
+        for_servers(&app, &plan.repository).await?;
+    }
     let command = Command::Provision {
         environment: environment.clone(),
         plan,
@@ -369,6 +374,30 @@ async fn plan(app: &Arc<App>, id: &EnvironmentId, wanted: &NewEnvironment) -> Re
         setup_path: if wanted.no_setup { String::new() } else { app.config.setup_path.clone() },
         setup_limit_ms: app.config.setup_limit_seconds.saturating_mul(1_000),
     })
+}
+
+/// A control server may use repositories of this user only, and only where the user lets it:
+/// wherever the path led that it named.
+async fn for_servers(app: &Arc<App>, repository: &Repository) -> Result<(), Fault> {
+    use std::os::unix::fs::MetadataExt as _;
+    let places = [repository.common_dir.clone(), repository.source.clone()];
+    let allowed = app.config.server_repositories.clone();
+    blocking(move || {
+        for place in places.iter().filter(|place| !place.0.is_empty()) {
+            let path = paths::from_host(place);
+            let found = path.metadata().map_err(paths::failed("look at", &path))?;
+            let inside = allowed.is_empty() || allowed.iter().any(|dir| path.starts_with(dir));
+            if found.uid() == rustix::process::geteuid().as_raw() && inside {
+                continue;
+            }
+            let message = format!("a control server may not use {place}");
+            let hint = "`server_repositories` in the configuration of this host says what it may \
+                        use; others' directories it may never";
+            return Err(Fault::new(Code::PermissionDenied, message, hint));
+        }
+        Ok(())
+    })
+    .await
 }
 
 pub(super) async fn discover(app: &Arc<App>, repo: &str) -> Result<Repository, Fault> {
@@ -439,7 +468,15 @@ async fn remove(
     let id = environment_id(&id)?;
     let request = request_id(&headers)?;
     let by_server = actor.door == super::door::BY_SESSION;
-    let reason = if by_server { reconcile::REASON_SERVER } else { "request" };
+    let reason = match (query.retire, by_server) {
+        (true, _) => reconcile::REASON,
+        (false, true) => reconcile::REASON_SERVER,
+        (false, false) => "request",
+    };
+    let other = |e: &Environment| query.incarnation.is_some_and(|life| life != e.incarnation);
+    if app.handle.view(|state| state.environment(&id).is_some_and(other)) {
+        return Err(destroyed(&id).into());
+    }
     let options = teardown_options(&app.config, &query, reason)?;
     let force = query.force;
     let command = Command::Destroy { environment: id.clone(), force, options, actor, request };

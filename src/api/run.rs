@@ -5,6 +5,7 @@
 //! What the command prints is told once and kept nowhere: it may hold secrets.
 
 use std::process::{Command as Process, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -14,7 +15,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::inside::{ask, living};
+use super::inside::living;
 use super::problem::invalid;
 use super::routes::{Answer, App, Body, Named, Shared, environment_id, made_up_id, request_id};
 use super::types::Problem;
@@ -23,9 +24,12 @@ use crate::core::state::Run;
 use crate::core::{Code, Command, Environment, Fault, LeaseId, RequestId};
 use crate::world::cancel::Cancel;
 use crate::world::exec::{Bounds, Running, Stream};
+use crate::world::paths;
 
 /// Bytes of each stream that are told.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
+/// Commands that run at once.
+pub const RUNS_MAX: usize = 64;
 /// Time that a command gets unless more is asked for.
 const LIMIT_SECONDS: u64 = 600;
 /// Most time that may be asked for.
@@ -97,6 +101,10 @@ pub(super) async fn run(
     let name: String = program.rsplit('/').next().unwrap_or_default().chars().take(64).collect();
     let lease = wanted.lease.as_deref().map(LeaseId::parse).transpose();
     let lease = lease.map_err(|e| invalid(format!("lease: {e}")))?;
+    let slot = Arc::clone(&app.runs).try_acquire_owned().map_err(|_| {
+        let message = format!("{RUNS_MAX} commands run already");
+        Fault::new(Code::LimitReached, message, "try again when one has ended").transient()
+    })?;
     let begin = Command::BeginRun {
         environment: environment.clone(),
         request: request.clone(),
@@ -109,17 +117,41 @@ pub(super) async fn run(
     }
     let env = living(&app, &environment)?;
     let (argv, key) = (wanted.argv, request.clone());
-    let ran = ask(&app, move |app, cancel| {
-        Ok(carry_out(app, &env, &argv, &name, Duration::from_secs(limit), actor, cancel))
-    });
-    let mut view = match ran.await {
-        Ok(Ok(view)) => view,
-        Ok(Err(fault)) | Err(fault) => RunView { why: fault.to_string(), ..RunView::default() },
-    };
+    let wanted = Wanted { env, argv, name, limit: Duration::from_secs(limit), actor };
+    let mut view = on_its_own_thread(&app, wanted)
+        .await
+        .unwrap_or_else(|fault| RunView { why: fault.to_string(), ..RunView::default() });
+    drop(slot);
     view.request = key.to_string();
     let (code, why) = (view.code, view.why.clone());
     app.handle.submit(Command::EndRun { request, code, why }).await?;
     Ok(Json(view))
+}
+
+/// What is to be run.
+struct Wanted {
+    env: Environment,
+    argv: Vec<String>,
+    name: String,
+    limit: Duration,
+    actor: Actor,
+}
+
+/// Commands run for hours: not on the threads that short questions share.
+async fn on_its_own_thread(app: &Arc<App>, wanted: Wanted) -> Result<RunView, Fault> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let app = Arc::clone(app);
+    let run = move || {
+        let cancel = Cancel::new().map_err(paths::failed("watch a process in", app.layout.root()));
+        // Whoever asked may be gone.
+        drop(tell.send(cancel.and_then(|cancel| carry_out(&app, wanted, &cancel))));
+    };
+    let started = std::thread::Builder::new().name("gk-run".to_owned()).spawn(run);
+    started.map_err(|e| {
+        Fault::new(Code::Io, "cannot start a thread", "free some memory").because(e)
+    })?;
+    told.await
+        .unwrap_or_else(|_| Err(Fault::new(Code::Defect, "a run panicked", "please report this")))
 }
 
 /// How a request that came before ended.
@@ -134,16 +166,9 @@ fn known(app: &App, request: &RequestId) -> Result<RunView, Fault> {
 }
 
 /// Holds the command at its start until it is on record, and lets it run to its end.
-fn carry_out(
-    app: &App,
-    env: &Environment,
-    argv: &[String],
-    name: &str,
-    limit: Duration,
-    actor: Actor,
-    cancel: &Cancel,
-) -> Result<RunView, Fault> {
-    let place = crate::world::paths::from_host(&env.plan.path);
+fn carry_out(app: &App, wanted: Wanted, cancel: &Cancel) -> Result<RunView, Fault> {
+    let Wanted { env, argv, name, limit, actor } = wanted;
+    let place = paths::from_host(&env.plan.path);
     let mut held = Process::new("/bin/sh");
     held.arg("-c").arg(GATE).arg("groundskeeper-gate").args(argv);
     held.current_dir(&place)
@@ -155,7 +180,7 @@ fn carry_out(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut running = Running::spawn(held, name)?;
+    let mut running = Running::spawn(held, &name)?;
     let pid = running.pid();
     let child = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let how = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
@@ -164,9 +189,9 @@ fn carry_out(
         let message = "the command could not be held at its start";
         return Err(Fault::new(Code::Io, message, "is /bin/sh a POSIX shell?"));
     };
-    let seen = app.world.take_in(env, pid, std::process::id())?;
+    let seen = app.world.take_in(&env, pid, std::process::id())?;
     let environment = env.id.clone();
-    let (started, name) = (seen.started, name.to_owned());
+    let started = seen.started;
     app.handle.submit_blocking(Command::Launch {
         environment: environment.clone(),
         pid,

@@ -391,6 +391,12 @@ pub struct RemoveQuery {
     /// Leave work to the trash alone; only with `force`.
     #[serde(default)]
     pub no_rescue: bool,
+    /// For want of use: who uses it after all keeps it.
+    #[serde(default)]
+    pub retire: bool,
+    /// Only this life of it; of another one the answer is that it is destroyed.
+    #[serde(default)]
+    pub incarnation: Option<u32>,
     /// Seconds to wait for the end; without it the answer comes at once.
     #[serde(default)]
     pub wait: Option<u64>,

@@ -107,7 +107,15 @@ async fn ask(global: &Global, verb: Verb) -> Done {
         Verb::Rm { id, dry_run: true, .. } => inside::evidence(global, &id).await,
         Verb::Rm { id, force, branch, no_teardown, end_bystanders, no_rescue, .. } => {
             let wait = Some(WAIT_SECONDS);
-            let how = RemoveQuery { force, branch, no_teardown, end_bystanders, no_rescue, wait };
+            let how = RemoveQuery {
+                force,
+                branch,
+                no_teardown,
+                end_bystanders,
+                no_rescue,
+                wait,
+                ..RemoveQuery::default()
+            };
             rm(global, &id, &how).await
         }
         Verb::Restore { id, incarnation } => kept::restore(global, &id, incarnation).await,

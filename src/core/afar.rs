@@ -3,7 +3,7 @@
 use super::apply::At;
 use super::command::Command;
 use super::decide::Decision;
-use super::event::{Event, LiveSetTaken, RunFinished, RunRequested};
+use super::event::{Event, LiveSetHeld, LiveSetTaken, RunFinished, RunRequested};
 use super::fault::{Code, Fault};
 use super::id::{EnvironmentId, LeaseId, RequestId, Time};
 use super::policy;
@@ -88,6 +88,11 @@ impl State {
     pub(super) fn live_set_taken(&mut self, e: &LiveSetTaken) {
         self.live.held = self.live.held.take().filter(|held| held.server != e.server);
         self.live.taken = Some(e.clone());
+    }
+
+    pub(super) fn live_set_held(&mut self, at: At, e: &LiveSetHeld) {
+        self.live.held = Some(e.clone());
+        self.live.held_at = at.seq;
     }
 
     pub(super) fn run_requested(&mut self, at: At, e: &RunRequested) {

@@ -63,7 +63,7 @@ impl State {
                 self.last_sweep = Some((at.time, e.clone()));
             }
             Event::LiveSetTaken(e) => self.live_set_taken(e),
-            Event::LiveSetHeld(e) => self.live.held = Some(e.clone()),
+            Event::LiveSetHeld(e) => self.live_set_held(at, e),
             Event::RunRequested(e) => self.run_requested(at, e),
             Event::RunFinished(e) => self.run_finished(e),
             Event::LeaseGranted(e) => self.lease_granted(at, e),

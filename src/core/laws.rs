@@ -179,7 +179,8 @@ impl Bench {
     fn reconcile(&mut self, mask: u8, epoch: u64, confirmed: bool) {
         let listed = (0..NAMES.len()).filter(|n| mask & (1 << n) != 0).map(name).collect();
         let known = self.state.seq();
-        let set = LiveSet { server: "s".into(), epoch, live: listed, known, confirmed };
+        let set =
+            LiveSet { server: "s".into(), epoch, live: listed, known, confirmed, by_hand: true };
         let before = self.state.clone();
         let report = before.reconcile(self.now, &set);
         let (options, actor) = (TeardownOptions::default(), super::event::Actor::default());

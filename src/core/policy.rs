@@ -67,6 +67,9 @@ pub const A_FEW: usize = 4;
 /// Most environments that one live set retires; the rest follows with the next.
 pub const RETIRED_AT_ONCE: usize = 500;
 
+/// How long an environment is left alone in which processes were found.
+pub const RETIRE_AGAIN: Duration = Duration::from_secs(300);
+
 /// Whether taking away so many environments of so many has to be confirmed.
 #[must_use]
 pub fn is_too_much(retired: usize, all: usize) -> bool {

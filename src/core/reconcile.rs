@@ -38,6 +38,8 @@ pub struct LiveSet {
     pub known: Seq,
     /// Somebody has looked at how much it takes away.
     pub confirmed: bool,
+    /// A person brings it: what was found in use a moment ago is looked at again at once.
+    pub by_hand: bool,
 }
 
 /// What a live set comes to.
@@ -64,6 +66,8 @@ pub struct Live {
     pub taken: Option<LiveSetTaken>,
     /// One that waits for somebody to confirm it.
     pub held: Option<LiveSetHeld>,
+    /// The record that said so: what began later is not what was held.
+    pub held_at: Seq,
 }
 
 impl State {
@@ -82,7 +86,7 @@ impl State {
         }
         let mut report = Report::default();
         for env in self.environments().filter(|e| !set.live.contains(&e.id)) {
-            match self.fate(now, env, set.known) {
+            match self.fate(now, env, set.known, set.by_hand) {
                 Fate::Over => {}
                 Fate::Keep(why) => {
                     let (environment, why) = (env.id.clone(), why.to_owned());
@@ -107,7 +111,9 @@ impl State {
         report
     }
 
-    fn fate(&self, now: Time, env: &Environment, known: Seq) -> Fate {
+    fn fate(&self, now: Time, env: &Environment, known: Seq, by_hand: bool) -> Fate {
+        let refused = env.refusal.as_ref().is_some_and(|f| f.code == Code::EnvironmentBusy);
+        let lately = now.since(env.changed_at) < policy::RETIRE_AGAIN && !by_hand;
         match env.phase {
             Phase::Tombstoned | Phase::TearingDown => Fate::Over,
             Phase::Provisioning if env.destroy_wanted => Fate::Over,
@@ -115,6 +121,8 @@ impl State {
             _ if env.adopted => Fate::Keep("adopted"),
             _ if self.leases_of(&env.id, now).next().is_some() => Fate::Keep("leased"),
             _ if !env.processes.is_empty() => Fate::Keep("processes"),
+            // To look means to take it out of service for a moment.
+            Phase::Ready if refused && lately => Fate::Keep("processes"),
             // It is tried again when its time comes.
             Phase::Retiring => Fate::Over,
             _ => Fate::Retire,
@@ -191,7 +199,9 @@ impl State {
         };
         let gone = |id: &&EnvironmentId| {
             let env = self.environment(id);
-            env.is_some_and(|env| matches!(self.fate(now, env, self.seq()), Fate::Retire))
+            env.is_some_and(|env| {
+                matches!(self.fate(now, env, self.live.held_at, true), Fate::Retire)
+            })
         };
         let retired: Vec<EnvironmentId> = held.would_retire.iter().filter(gone).cloned().collect();
         let mut events = vec![
@@ -276,7 +286,14 @@ mod tests {
 
     fn set(state: &State, live: &[&str], epoch: u64) -> LiveSet {
         let live = live.iter().map(|name| id(name)).collect();
-        LiveSet { server: "s".into(), epoch, live, known: state.seq(), confirmed: false }
+        LiveSet {
+            server: "s".into(),
+            epoch,
+            live,
+            known: state.seq(),
+            confirmed: false,
+            by_hand: false,
+        }
     }
 
     fn carry_out(state: &mut State, set: LiveSet) -> Vec<Event> {

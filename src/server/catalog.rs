@@ -135,7 +135,7 @@ pub(super) fn add_host(tx: &Transaction<'_>, id: &str, replace: bool) -> Result<
         let message = format!("{HOSTS_MAX} hosts are allowed");
         return Err(Fault::new(Code::LimitReached, message, "remove some first"));
     }
-    let put = "INSERT INTO hosts (id, key_hash, created_at) VALUES (?1, ?2, ?3)
+    let put = "INSERT INTO hosts (id, key_hash, created_at, epoch) VALUES (?1, ?2, ?3, ?3)
                ON CONFLICT (id) DO UPDATE SET key_hash = excluded.key_hash";
     tx.execute(put, (id, hash(&key), now())).map_err(fault)?;
     Ok(key)
@@ -195,6 +195,15 @@ pub(super) fn host_seen(
     // A log that is shorter than what was taken in of it is another one.
     let same = known.log.as_deref() == Some(log) && known.acked <= head;
     let acked = if same { known.acked } else { head };
+    if !same {
+        // Numbers of another log say nothing about this one.
+        for forget in [
+            "UPDATE environments SET host_seq = 0, incarnation = 0 WHERE host = ?1",
+            "UPDATE spent SET incarnation = 0 WHERE host = ?1",
+        ] {
+            tx.execute(forget, [id]).map_err(fault)?;
+        }
+    }
     let put = "UPDATE hosts SET log = ?2, acked = ?3, seen_at = ?4 WHERE id = ?1";
     tx.execute(put, (id, log, acked, now())).map_err(fault)?;
     host(tx, id)
@@ -209,7 +218,9 @@ pub(super) fn host_acked(tx: &Transaction<'_>, id: &str, seq: u64) -> Result<(),
 
 /// The live set of a host has changed.
 pub(super) fn next_epoch(tx: &Transaction<'_>, id: &str) -> Result<(), Fault> {
-    tx.execute("UPDATE hosts SET epoch = epoch + 1 WHERE id = ?1", [id]).map_err(fault)?;
+    // By the clock, so that an older copy of this database does not fall behind its hosts.
+    let put = "UPDATE hosts SET epoch = max(epoch + 1, ?2) WHERE id = ?1";
+    tx.execute(put, (id, now())).map_err(fault)?;
     Ok(())
 }
 

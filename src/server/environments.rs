@@ -68,7 +68,7 @@ pub(super) async fn create(
         .catalog
         .with(move |tx| {
             catalog::host(tx, &place)?;
-            if operations::find(tx, &order.request)?.is_none() {
+            if !operations::is_known(tx, &order, &place)? {
                 rows::want(tx, &place, &order.environment, &order.request)?;
             }
             operations::add(tx, &order, &place)
@@ -90,13 +90,25 @@ pub(super) async fn destroy(
     Params(how): Params<Destroy>,
 ) -> Done<Response> {
     let request = key(&headers)?;
-    let (place, force) = (host.clone(), how.force);
+    let place = host.clone();
+    let manner = if how.force { How::Forced } else { How::Safely };
     let started =
-        shared.catalog.with(move |tx| destroy_in(tx, &place, &id, &request, force)).await?;
+        shared.catalog.with(move |tx| destroy_in(tx, &place, &id, &request, manner)).await?;
     match started {
         Some(request) => under_way(&shared, &host, &request, Patience { wait: how.wait }).await,
         None => Ok(StatusCode::NO_CONTENT.into_response()),
     }
+}
+
+/// How an environment is to be destroyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// Unsaved work is a reason not to.
+    Safely,
+    /// Unsaved work is rescued, claims are broken.
+    Forced,
+    /// For want of use: work is rescued, and whoever uses it after all keeps it.
+    Unused,
 }
 
 /// Starts a destroy in the transaction that sees to it that nobody uses the environment. The name
@@ -106,9 +118,18 @@ pub(super) fn destroy_in(
     host: &str,
     id: &str,
     request: &str,
-    force: bool,
+    how: How,
 ) -> Result<Option<String>, Fault> {
     let known = rows::get(tx, host, id)?;
+    // The host is told which life is meant: another one is not touched.
+    let life = Some(known.incarnation).filter(|life| *life > 0);
+    let body = json!({
+        "force": how != How::Safely, "retire": how == How::Unused, "incarnation": life,
+    });
+    let order = order(request, "environment.destroy", id, body);
+    if operations::is_known(tx, &order, host)? {
+        return Ok(Some(request.to_owned()));
+    }
     if known.status == Status::Destroyed {
         return Ok(None);
     }
@@ -116,18 +137,15 @@ pub(super) fn destroy_in(
         return Ok(Some(attempt));
     }
     let active = threads::active(tx, host, id)?;
-    if !active.is_empty() && !force {
+    if !active.is_empty() && how != How::Forced {
         let message = format!("environment {id} is in use");
         let names = active.into_iter().map(|t| format!("{} {}", t.kind, t.id));
         let fault = Fault::new(Code::EnvironmentBusy, message, "end its threads, or use force");
         return Err(fault.with_evidence(names));
     }
+    operations::add(tx, &order, host)?;
     match rows::change(tx, host, id, Change::DestroyStarted, Some(request), None)? {
-        Applied::Now(_) => {
-            let body = json!({ "force": force });
-            operations::add(tx, &order(request, "environment.destroy", id, body), host)?;
-            Ok(Some(request.to_owned()))
-        }
+        Applied::Now(_) => Ok(Some(request.to_owned())),
         other => {
             let message = format!("environment {id} cannot be destroyed now: {other:?}");
             Err(Fault::new(Code::EnvironmentBusy, message, "try again").transient())
@@ -154,6 +172,7 @@ pub(super) async fn cancel(
         .catalog
         .with(move |tx| {
             rows::get(tx, &place, &id)?;
+            operations::is_known(tx, &order, &place)?;
             operations::add(tx, &order, &place)
         })
         .await?;
@@ -179,7 +198,7 @@ pub(super) async fn restore(
         .catalog
         .with(move |tx| {
             rows::get(tx, &place, &id)?;
-            if operations::find(tx, &order.request)?.is_none() {
+            if !operations::is_known(tx, &order, &place)? {
                 rows::want(tx, &place, &id, &order.request)?;
             }
             operations::add(tx, &order, &place)

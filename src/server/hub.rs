@@ -3,7 +3,7 @@
 //! What a host is to be told stands in the catalogue; here it is only woken to look there.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
@@ -30,8 +30,8 @@ pub(super) struct Live {
     pub(super) say: mpsc::Sender<FromServer>,
     /// Look into the catalogue.
     pub(super) wake: Arc<Notify>,
-    /// The next live set was confirmed by a person.
-    pub(super) confirmed: Arc<AtomicBool>,
+    /// The live set that was confirmed by a person; 0 for none.
+    pub(super) confirmed: Arc<AtomicU64>,
     pub(super) reconciled: Option<ReconciledView>,
 }
 
@@ -102,9 +102,9 @@ impl Hub {
     }
 
     /// Lets the live set that a host holds back take effect.
-    pub(super) fn confirm(&self, host: &str) -> Result<(), Fault> {
+    pub(super) fn confirm(&self, host: &str, epoch: u64) -> Result<(), Fault> {
         let live = self.session(host).ok_or_else(|| away(host))?;
-        live.confirmed.store(true, Ordering::Release);
+        live.confirmed.store(epoch, Ordering::Release);
         live.wake.notify_one();
         Ok(())
     }

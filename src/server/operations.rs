@@ -3,9 +3,9 @@
 use rusqlite::{OptionalExtension as _, Row, Transaction};
 use serde_json::Value;
 
-use super::catalog::{self, fault, now};
+use super::catalog::{fault, now};
 use super::rows::{self, Applied};
-use super::states::Change;
+use super::states::{Change, Status};
 use super::threads;
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
@@ -13,6 +13,8 @@ use crate::session::protocol::{Answer, Order};
 
 /// Operations of one host that are under way.
 const UNDER_WAY_MAX: i64 = 2_048;
+/// How long an environment that could not go is left alone.
+const RETIRE_AGAIN_MS: i64 = 300_000;
 
 /// An operation.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +60,20 @@ impl Operation {
     }
 }
 
+/// Whether this very operation was asked for before. The same key for something else is refused.
+pub(super) fn is_known(tx: &Transaction<'_>, order: &Order, host: &str) -> Result<bool, Fault> {
+    let Some(known) = find(tx, &order.request)? else { return Ok(false) };
+    let same = known.host == host
+        && known.command == order.command
+        && known.environment == order.environment;
+    if same {
+        return Ok(true);
+    }
+    let message = format!("this key was used for {} of {}", known.command, known.environment);
+    let hint = "use a new Idempotency-Key for a new request";
+    Err(Fault::new(Code::IdempotencyConflict, message, hint))
+}
+
 /// Puts an operation on the list. The same id again is the same operation.
 pub(super) fn add(tx: &Transaction<'_>, order: &Order, host: &str) -> Result<(), Fault> {
     let count = "SELECT count(*) FROM operations WHERE host = ?1 AND status IS NULL";
@@ -101,8 +117,6 @@ pub(super) fn answered(
     let put = "UPDATE operations SET status = ?2, answer = ?3, ended_at = ?4 WHERE id = ?1";
     tx.execute(put, (&operation.id, answer.status, answer.body.to_string(), now()))
         .map_err(fault)?;
-    // The host looks at the live set again: what an end says may be overtaken by now.
-    catalog::next_epoch(tx, host)?;
     let ok = answer.status < 400;
     let problem: Option<Problem> =
         (!ok).then(|| serde_json::from_value(answer.body.clone()).ok()).flatten();
@@ -118,36 +132,54 @@ pub(super) fn answered(
         }
         "environment.destroy" => {
             // An id that the host never had is as good as destroyed.
-            let gone = ok || answer.status == 404 || answer.status == 410;
-            let change = if gone { Change::DestroyDone } else { Change::DestroyFailed };
-            rows::change(tx, host, id, change, attempt, problem.as_ref())?;
+            let over = ok && answer.body["phase"] == "tombstoned";
+            let change = match answer.status {
+                404 | 410 => Change::DestroyDone,
+                _ if over => Change::DestroyDone,
+                409 => Change::DestroyRefused,
+                _ => Change::DestroyFailed,
+            };
+            let applied = rows::change(tx, host, id, change, attempt, problem.as_ref())?;
+            // One that nobody wants any more is looked at again when whoever uses it may be gone.
+            if applied == Applied::Now(Status::Ready) && operation.body["retire"] == true {
+                rows::change(tx, host, id, Change::Retire, None, None)?;
+                rows::retire_at(tx, host, id, now() + RETIRE_AGAIN_MS)?;
+            }
         }
         "lease.acquire" if !ok => {
             let lease = operation.body["id"].as_str().unwrap_or_default();
-            threads::refused(tx, host, lease, &answer.body)?;
+            threads::refused(tx, host, lease, answer)?;
         }
         _ => {}
     }
     Ok(Some(operation))
 }
 
-/// Gives up destroys of which nothing was heard for too long.
+/// Whether a lease is being asked for already.
+pub(super) fn claims(tx: &Transaction<'_>, host: &str, lease: &str) -> Result<bool, Fault> {
+    let find = "SELECT EXISTS (SELECT 1 FROM operations WHERE host = ?1 AND status IS NULL
+                AND command = 'lease.acquire' AND json_extract(body, '$.id') = ?2)";
+    tx.query_row(find, [host, lease], |row| row.get(0)).map_err(fault)
+}
+
+/// Gives up destroys of which nothing was heard for too long: they are over, and not told again.
 pub(super) fn lose(tx: &Transaction<'_>, before: i64) -> Result<usize, Fault> {
-    let find = "SELECT id, host, environment FROM operations WHERE status IS NULL
-                AND command = 'environment.destroy' AND created_at < ?1";
-    let mut lost = tx.prepare_cached(find).map_err(fault)?;
-    let rows = lost.query_map([before], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
-    });
-    let rows: Vec<_> = rows.map_err(fault)?.collect::<Result<_, _>>().map_err(fault)?;
-    let mut count = 0;
-    for (_, host, environment) in &rows {
-        let hint = "its host may be away; it is destroyed when it comes back";
-        let message = format!("nothing was heard of the end of {environment}");
+    let find = format!(
+        "{COLUMNS} WHERE status IS NULL AND command = 'environment.destroy' AND created_at < ?1"
+    );
+    let mut lost = tx.prepare_cached(&find).map_err(fault)?;
+    let rows = lost.query_map([before], of_row).map_err(fault)?;
+    let rows: Vec<Operation> = rows.collect::<Result<_, _>>().map_err(fault)?;
+    for operation in &rows {
+        let hint = "its host may be away; ask again when it is back";
+        let message = format!("nothing was heard of the end of {}", operation.environment);
         let problem = Problem::of(&Fault::new(Code::Timeout, message, hint));
-        let change =
-            rows::change(tx, host, environment, Change::DestroyLost, None, Some(&problem))?;
-        count += usize::from(matches!(change, Applied::Now(_)));
+        let answer = serde_json::to_string(&problem).unwrap_or_default();
+        let put = "UPDATE operations SET status = 504, answer = ?2, ended_at = ?3 WHERE id = ?1";
+        tx.execute(put, (&operation.id, answer, now())).map_err(fault)?;
+        let (host, id) = (&operation.host, &operation.environment);
+        let attempt = Some(operation.id.as_str());
+        rows::change(tx, host, id, Change::DestroyLost, attempt, Some(&problem))?;
     }
-    Ok(count)
+    Ok(rows.len())
 }

@@ -17,6 +17,7 @@ use super::catalog::{self, Catalog};
 use super::hub::Hub;
 use super::types::{HostKey, HostView, NewHost, OperationView, Patience};
 use super::{environments, operations, using, visitors};
+use crate::api::live::ConfirmView;
 use crate::api::problem::{Refusal, invalid};
 use crate::api::routes::Body;
 use crate::api::types::Problem;
@@ -205,11 +206,21 @@ async fn remove_host(State(shared): Server, UrlPath(id): UrlPath<String>) -> Don
 }
 
 /// Lets the live set that a host holds back take effect: somebody has looked at what goes.
-#[utoipa::path(post, path = "/v1/hosts/{host}/confirm", responses(
+#[utoipa::path(post, path = "/v1/hosts/{host}/confirm", request_body = ConfirmView, responses(
     (status = 202),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn confirm(State(shared): Server, UrlPath(id): UrlPath<String>) -> Done<StatusCode> {
-    shared.hub.confirm(&id)?;
+async fn confirm(
+    State(shared): Server,
+    UrlPath(id): UrlPath<String>,
+    Body(wanted): Body<ConfirmView>,
+) -> Done<StatusCode> {
+    let name = id.clone();
+    let known = shared.catalog.with(move |tx| catalog::host(tx, &name)).await?;
+    if known.epoch != wanted.epoch {
+        let message = format!("the live set of {id} is of epoch {} by now", known.epoch);
+        return Err(invalid(message).into());
+    }
+    shared.hub.confirm(&id, wanted.epoch)?;
     Ok(StatusCode::ACCEPTED)
 }
 

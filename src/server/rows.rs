@@ -122,7 +122,7 @@ pub(super) fn list(
 /// The ids that the host is told to keep.
 pub(super) fn live(tx: &Transaction<'_>, host: &str) -> Result<Vec<String>, Fault> {
     let find = "SELECT id FROM environments WHERE host = ?1 \
-                AND status NOT IN ('destroying', 'destroyed') ORDER BY id";
+                AND status <> 'destroyed' ORDER BY id";
     let mut find = tx.prepare_cached(find).map_err(fault)?;
     let rows = find.query_map([host], |row| row.get(0)).map_err(fault)?;
     rows.collect::<Result<_, _>>().map_err(fault)
@@ -183,7 +183,8 @@ pub(super) fn change(
         Status::Error => known.attempt.clone(),
         _ => None,
     };
-    let error = error.and_then(|e| serde_json::to_string(e).ok()).filter(|_| to == Status::Error);
+    let told = to == Status::Error || change == Change::DestroyRefused;
+    let error = error.and_then(|e| serde_json::to_string(e).ok()).filter(|_| told);
     let put = "UPDATE environments SET status = ?4, attempt = ?5, error = ?6, changed_at = ?7,
                retire_at = CASE WHEN ?4 = 'retiring' THEN coalesce(retire_at, ?7) END
                WHERE host = ?1 AND id = ?2 AND status = ?3";
@@ -221,42 +222,63 @@ pub(super) fn due(tx: &Transaction<'_>) -> Result<Vec<(String, String)>, Fault> 
 }
 
 /// Takes in what a host says of one environment. What is not known and not over is taken up: it
-/// was made there without us.
+/// was made there without us. A life that is newer than what is known counts whatever was wanted
+/// with the one before.
 pub(super) fn take_in(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<Applied, Fault> {
     let over = fact.phase == "tombstoned";
-    let known = find(tx, host, &fact.id)?;
-    let returned =
-        |k: &EnvironmentRow| k.status != Status::Destroyed || fact.incarnation > k.incarnation;
-    match &known {
-        None if over => return Ok(Applied::NotFound),
-        None => {
-            insert(tx, host, &fact.id, Status::Error)?;
-            catalog::next_epoch(tx, host)?;
+    let Some(known) = find(tx, host, &fact.id)? else {
+        if over {
+            return Ok(Applied::NotFound);
         }
-        // Only a new life brings back what is over.
-        Some(known) if !returned(known) => return Ok(Applied::Superseded),
-        Some(known) if fact.seq < known.host_seq => return Ok(Applied::Superseded),
-        Some(known) if known.status == Status::Destroyed && !over => {
-            insert(tx, host, &fact.id, Status::Destroyed)?;
-        }
-        Some(_) => {}
-    }
-    let put = "UPDATE environments SET host_seq = ?3, incarnation = max(incarnation, ?4),
-               path = ?5, branch = ?6 WHERE host = ?1 AND id = ?2";
-    let (path, branch) = (Some(&fact.path).filter(|_| !over), Some(&fact.branch));
-    tx.execute(put, (host, &fact.id, fact.seq, fact.incarnation, path, branch)).map_err(fault)?;
-    // What an attempt is about to make is told of by its end.
-    let attempted =
-        known.as_ref().is_some_and(|k| k.status == Status::Provisioning && k.attempt.is_some());
-    let seen = match fact.phase.as_str() {
-        _ if attempted => return Ok(Applied::Superseded),
-        "provisioning" => Change::SeenMaking,
-        "ready" => Change::SeenReady,
-        "failed" => Change::SeenFailed,
-        "tombstoned" => Change::SeenOver,
-        _ => return Ok(Applied::Superseded),
+        return anew(tx, host, fact);
     };
+    if fact.seq < known.host_seq || fact.incarnation < known.incarnation {
+        return Ok(Applied::Superseded);
+    }
+    let newer = fact.incarnation > known.incarnation;
+    if newer && !over && matches!(known.status, Status::Destroyed | Status::Destroying) {
+        return anew(tx, host, fact);
+    }
+    // What an attempt is about to make is told of by its end.
+    let attempted = known.status == Status::Provisioning && known.attempt.is_some();
+    if known.status == Status::Destroyed || (attempted && over) {
+        return Ok(Applied::Superseded);
+    }
+    note(tx, host, fact)?;
+    match seen(&fact.phase).filter(|_| !attempted) {
+        Some(seen) => change(tx, host, &fact.id, seen, None, fact.error.as_ref()),
+        None => Ok(Applied::Superseded),
+    }
+}
+
+/// What a phase on the host is to the row; none when it is on its way from one to another.
+fn seen(phase: &str) -> Option<Change> {
+    match phase {
+        "provisioning" => Some(Change::SeenMaking),
+        "ready" => Some(Change::SeenReady),
+        "failed" => Some(Change::SeenFailed),
+        "tombstoned" => Some(Change::SeenOver),
+        _ => None,
+    }
+}
+
+/// A life that was not asked for here.
+fn anew(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<Applied, Fault> {
+    insert(tx, host, &fact.id, Status::Destroyed)?;
+    change(tx, host, &fact.id, Change::SeenMaking, None, None)?;
+    note(tx, host, fact)?;
+    // One that is about to be taken apart is still served.
+    let seen = seen(&fact.phase).unwrap_or(Change::SeenReady);
     change(tx, host, &fact.id, seen, None, fact.error.as_ref())
+}
+
+fn note(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<(), Fault> {
+    let put = "UPDATE environments SET host_seq = ?3, incarnation = ?4, path = ?5, branch = ?6
+               WHERE host = ?1 AND id = ?2";
+    let path = Some(&fact.path).filter(|_| fact.phase != "tombstoned");
+    tx.execute(put, (host, &fact.id, fact.seq, fact.incarnation, path, &fact.branch))
+        .map_err(fault)?;
+    Ok(())
 }
 
 /// Takes in that a host does not have an environment.

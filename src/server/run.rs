@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use super::catalog::{self, Catalog};
-use super::environments::destroy_in;
+use super::environments::{How, destroy_in};
 use super::hub::Hub;
 use super::routes::{Pace, Shared, router};
-use super::using::{LEASE_SECONDS, claim};
+use super::using::claim;
 use super::{door, operations, rows, threads};
 use crate::api::door as socket;
 use crate::core::{Code, Fault};
@@ -185,29 +185,54 @@ async fn tend(shared: Arc<Shared>) {
         }
         round = round.wrapping_add(1);
         let prune = round.is_multiple_of(PRUNE_EVERY);
-        let worked = shared.catalog.with(move |tx| {
-            let mut hosts = Vec::new();
-            for (host, id) in rows::due(tx)? {
-                // One that cannot go now is looked at again the next time.
-                match destroy_in(tx, &host, &id, &random_name(), true) {
-                    Ok(_) => hosts.push(host),
-                    Err(fault) => tracing::debug!(%fault, "not retired yet"),
-                }
-            }
-            let half = i64::try_from(LEASE_SECONDS * 500).unwrap_or(i64::MAX);
-            for thread in threads::to_renew(tx, catalog::now() - half)? {
-                operations::add(tx, &claim(&thread), &thread.host)?;
-                hosts.push(thread.host);
-            }
-            if prune {
+        // One by one: what one host cannot have holds up no other.
+        if let Err(fault) = retire_due(&shared).await {
+            tracing::warn!(%fault, "what is due cannot be looked for");
+        }
+        if let Err(fault) = renew(&shared).await {
+            tracing::warn!(%fault, "leases cannot be renewed now");
+        }
+        if prune {
+            let pruned = shared.catalog.with(|tx| {
                 operations::lose(tx, catalog::now() - LOST_AFTER_MS)?;
-                catalog::prune(tx)?;
+                catalog::prune(tx)
+            });
+            if let Err(fault) = pruned.await {
+                tracing::warn!(%fault, "what is over cannot be dropped now");
             }
-            Ok(hosts)
-        });
-        match worked.await {
-            Ok(hosts) => hosts.iter().for_each(|host| shared.hub.wake(host)),
-            Err(fault) => tracing::warn!(%fault, "what time brings cannot be done now"),
         }
     }
+}
+
+async fn retire_due(shared: &Shared) -> Result<(), Fault> {
+    for (host, id) in shared.catalog.with(rows::due).await? {
+        let place = host.clone();
+        let destroyed = shared
+            .catalog
+            .with(move |tx| destroy_in(tx, &place, &id, &random_name(), How::Unused))
+            .await;
+        match destroyed {
+            Ok(_) => shared.hub.wake(&host),
+            // One that cannot go now is looked at again the next time.
+            Err(fault) => tracing::debug!(%fault, "not retired yet"),
+        }
+    }
+    Ok(())
+}
+
+async fn renew(shared: &Shared) -> Result<(), Fault> {
+    for thread in shared.catalog.with(threads::to_renew).await? {
+        let host = thread.host.clone();
+        let renewed = shared.catalog.with(move |tx| {
+            if operations::claims(tx, &thread.host, &thread.lease)? {
+                return Ok(());
+            }
+            operations::add(tx, &claim(&thread), &thread.host)
+        });
+        match renewed.await {
+            Ok(()) => shared.hub.wake(&host),
+            Err(fault) => tracing::warn!(%fault, host, "a lease cannot be renewed now"),
+        }
+    }
+    Ok(())
 }

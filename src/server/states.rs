@@ -47,10 +47,11 @@ impl Status {
         Self::ALL.into_iter().find(|s| s.as_str() == name)
     }
 
-    /// Whether the host is told that it lives: what is being destroyed is not wanted any more.
+    /// Whether the host is told that it lives. One that is being destroyed does until the host says
+    /// that it is over: how it goes is for that order to say, not for the live set.
     #[must_use]
     pub fn is_live(self) -> bool {
-        !matches!(self, Self::Destroying | Self::Destroyed)
+        self != Self::Destroyed
     }
 }
 
@@ -71,8 +72,10 @@ pub enum Change {
     DestroyStarted,
     /// The attempt destroyed it.
     DestroyDone,
-    /// The attempt was refused or failed.
+    /// The attempt failed.
     DestroyFailed,
+    /// The host refused it and serves it as before.
+    DestroyRefused,
     /// Nothing was heard of the attempt for too long.
     DestroyLost,
     /// The host says that it is being made there.
@@ -89,7 +92,7 @@ pub enum Change {
 
 impl Change {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Wanted,
         Self::Made,
         Self::NotMade,
@@ -98,6 +101,7 @@ impl Change {
         Self::DestroyStarted,
         Self::DestroyDone,
         Self::DestroyFailed,
+        Self::DestroyRefused,
         Self::DestroyLost,
         Self::SeenMaking,
         Self::SeenReady,
@@ -109,7 +113,8 @@ impl Change {
     /// Whether it is the end of an attempt, which must be the one that is under way.
     #[must_use]
     pub fn ends_attempt(self) -> bool {
-        matches!(self, Self::Made | Self::NotMade | Self::DestroyDone | Self::DestroyFailed)
+        use Change::{DestroyDone, DestroyFailed, DestroyLost, DestroyRefused, Made, NotMade};
+        matches!(self, Made | NotMade | DestroyDone | DestroyFailed | DestroyRefused | DestroyLost)
     }
 }
 
@@ -127,9 +132,11 @@ pub fn next(from: Status, change: Change) -> Option<Status> {
         // A late success counts: the attempt is the last one.
         (Destroying | Error, Change::DestroyDone) => Destroyed,
         (Destroying, Change::DestroyFailed | Change::DestroyLost) => Error,
+        (Destroying, Change::DestroyRefused) => Ready,
         (Provisioning | Error, Change::SeenReady) => Ready,
         (Destroyed, Change::SeenReady) => Ready,
-        (Destroyed | Error, Change::SeenMaking) => Provisioning,
+        // A life that is newer than the one that was to be destroyed.
+        (Destroyed | Destroying | Error, Change::SeenMaking) => Provisioning,
         (Provisioning | Ready | Retiring | Error | Destroying, Change::SeenOver) => Destroyed,
         (Ready | Retiring, Change::SeenMissing) => Error,
         (Destroying, Change::SeenMissing) => Destroyed,

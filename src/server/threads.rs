@@ -2,15 +2,19 @@
 //! destroyed, which the same transaction sees to.
 
 use rusqlite::{OptionalExtension as _, Row, Transaction};
-use serde_json::Value;
 
 use super::catalog::{fault, now};
 use super::rows;
 use super::states::{Change, Status};
 use crate::core::{Code, Fault};
+use crate::session::protocol::Answer;
 
 /// Active threads of one environment.
 const ACTIVE_MAX: usize = 48;
+/// Age at which a lease is renewed.
+const RENEW_AFTER_MS: i64 = 12 * 3_600 * 1_000;
+/// When a lease that was refused is asked for again.
+const AGAIN_MS: i64 = 30_000;
 
 /// A thread or terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,22 +141,30 @@ pub(super) fn end_all(tx: &Transaction<'_>, host: &str, environment: &str) -> Re
     Ok(())
 }
 
-/// The host did not grant a thread's lease: the thread never came to be.
+/// The host did not grant a thread's lease. Where there is nothing to lease any more the thread is
+/// over; otherwise the lease is asked for again soon.
 pub(super) fn refused(
     tx: &Transaction<'_>,
     host: &str,
     lease: &str,
-    why: &Value,
+    answer: &Answer,
 ) -> Result<(), Fault> {
-    let code = why["code"].as_str().unwrap_or("refused");
+    if !matches!(answer.status, 404 | 410) {
+        let put = "UPDATE threads SET renewed_at = ?3 WHERE host = ?1 AND lease = ?2";
+        let at = now() - RENEW_AFTER_MS + AGAIN_MS;
+        tx.execute(put, (host, lease, at)).map_err(fault)?;
+        return Ok(());
+    }
+    let code = answer.body["code"].as_str().unwrap_or("refused");
     let put = "UPDATE threads SET active = 0, error = ?3, renewed_at = ?4
                WHERE host = ?1 AND lease = ?2 AND active = 1";
     tx.execute(put, (host, lease, code, now())).map_err(fault)?;
     Ok(())
 }
 
-/// Threads whose leases were last renewed before a time; they count as renewed now.
-pub(super) fn to_renew(tx: &Transaction<'_>, before: i64) -> Result<Vec<Thread>, Fault> {
+/// Threads whose leases are to be renewed; they count as renewed now.
+pub(super) fn to_renew(tx: &Transaction<'_>) -> Result<Vec<Thread>, Fault> {
+    let before = now() - RENEW_AFTER_MS;
     let found = {
         let find = format!("{COLUMNS} WHERE active = 1 AND renewed_at < ?1");
         let mut find = tx.prepare_cached(&find).map_err(fault)?;

@@ -105,7 +105,9 @@ pub(super) async fn exec(
                 }
                 body["lease"] = json!(thread.lease);
             }
-            operations::add(tx, &order(&name, "exec", &id, body), &place)
+            let order = order(&name, "exec", &id, body);
+            operations::is_known(tx, &order, &place)?;
+            operations::add(tx, &order, &place)
         })
         .await?;
     under_way(&shared, &host, &request, patience).await

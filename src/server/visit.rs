@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -88,7 +88,7 @@ struct Visit {
     session: String,
     say: mpsc::Receiver<FromServer>,
     wake: Arc<Notify>,
-    confirmed: Arc<AtomicBool>,
+    confirmed: Arc<AtomicU64>,
     /// Operations that were sent in this session.
     sent: BTreeSet<String>,
     epoch: Option<u64>,
@@ -102,7 +102,7 @@ impl Visit {
     /// Takes the host's place; whoever had it is told.
     fn enter(shared: Arc<Shared>, host: String, open: &Open) -> Self {
         let (tell, say) = mpsc::channel(QUEUE_MAX);
-        let (wake, confirmed) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let (wake, confirmed) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
         let session = random_name();
         let live = Live {
             session: session.clone(),
@@ -259,7 +259,8 @@ impl Visit {
                 wire.send(&FromServer::Command(operation.order())).await?;
             }
         }
-        let confirmed = self.confirmed.swap(false, Ordering::AcqRel);
+        // What has changed since somebody looked is not what was confirmed.
+        let confirmed = self.confirmed.swap(0, Ordering::AcqRel) == epoch && epoch != 0;
         if self.epoch != Some(epoch) || confirmed {
             self.epoch = Some(epoch);
             let live = LiveSet { epoch, known: self.known, live, confirmed };
@@ -328,6 +329,8 @@ impl Visit {
                     "environment": operation.environment,
                     "command": operation.command,
                 }));
+                // What the end says may be overtaken by now: the host looks at the live set again.
+                self.epoch = None;
                 self.shared.hub.wake(&self.host);
             }
             Ok(None) => {}

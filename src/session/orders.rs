@@ -5,7 +5,6 @@
 //! same records in the log and so to the same answer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
-use super::lanes::{Access, Lanes};
+use super::lanes::{Access, Lanes, Place};
 use super::protocol::{Answer, Order};
 use crate::api::App;
 use crate::api::door::BY_SESSION;
@@ -23,7 +22,6 @@ use crate::api::problem::{invalid, status};
 use crate::api::types::Problem;
 use crate::core::event::Actor;
 use crate::core::{Code, EnvironmentId, Fault, LeaseId, Phase, RequestId, destroyed, not_found};
-use crate::world::paths;
 
 /// Longest wait for an operation, in seconds.
 const WAIT_SECONDS: u64 = 24 * 3_600;
@@ -45,9 +43,19 @@ struct Call {
 #[derive(Default)]
 struct Known {
     running: BTreeSet<String>,
+    /// Provisions that have not begun, by environment.
+    queued: BTreeMap<String, String>,
     answers: BTreeMap<String, (Answer, usize)>,
     order: VecDeque<String>,
     bytes: usize,
+}
+
+/// An answer that is ready.
+pub(super) enum Done {
+    /// It is kept under its name.
+    Kept(String),
+    /// It is about the moment only, and is not kept: the order may come again.
+    Passing(Answer),
 }
 
 /// The orders of one daemon, across its sessions.
@@ -56,8 +64,8 @@ pub(super) struct Orders {
     lanes: Lanes,
     known: Arc<Mutex<Known>>,
     /// Orders that have an answer now.
-    pub(super) done: mpsc::Receiver<String>,
-    tell: mpsc::Sender<String>,
+    pub(super) done: mpsc::Receiver<Done>,
+    tell: mpsc::Sender<Done>,
 }
 
 fn locked(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
@@ -65,18 +73,23 @@ fn locked(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 }
 
 impl Known {
-    fn keep(&mut self, answer: Answer) {
-        let bytes = answer.body.to_string().len();
+    fn keep(&mut self, answer: Answer) -> Done {
         self.running.remove(&answer.request);
-        self.order.push_back(answer.request.clone());
+        // Too busy, or ending: that says nothing about the order.
+        if matches!(answer.status, 429 | 503) {
+            return Done::Passing(answer);
+        }
+        let (bytes, request) = (answer.body.to_string().len(), answer.request.clone());
+        self.order.push_back(request.clone());
         self.bytes += bytes;
-        self.answers.insert(answer.request.clone(), (answer, bytes));
+        self.answers.insert(request.clone(), (answer, bytes));
         while self.order.len() > ANSWERS_MAX || self.bytes > ANSWERS_BYTES_MAX {
-            let Some(oldest) = self.order.pop_front() else { return };
+            let Some(oldest) = self.order.pop_front() else { break };
             if let Some((_, bytes)) = self.answers.remove(&oldest) {
                 self.bytes -= bytes;
             }
         }
+        Done::Kept(request)
     }
 }
 
@@ -87,24 +100,37 @@ impl Orders {
     }
 
     /// The answer of an order that is done.
-    pub(super) fn answer(&self, request: &str) -> Option<Answer> {
-        locked(&self.known).answers.get(request).map(|(answer, _)| answer.clone())
+    pub(super) fn answer(&self, done: Done) -> Option<Answer> {
+        match done {
+            Done::Passing(answer) => Some(answer),
+            Done::Kept(request) => {
+                locked(&self.known).answers.get(&request).map(|(answer, _)| answer.clone())
+            }
+        }
     }
 
     /// Takes an order in. What can be answered at once is; the rest is told of in `done`.
-    pub(super) fn take(&self, app: &App, order: &Order) -> Option<Answer> {
+    pub(super) fn take(&self, app: &Arc<App>, order: Order) -> Option<Answer> {
+        let request = order.request.clone();
         {
             let mut known = locked(&self.known);
-            if let Some((answer, _)) = known.answers.get(&order.request) {
+            if let Some((answer, _)) = known.answers.get(&request) {
                 return Some(answer.clone());
             }
-            if !known.running.insert(order.request.clone()) {
+            if !known.running.insert(request.clone()) {
                 return None;
             }
+            match order.command.as_str() {
+                "environment.provision" => {
+                    known.queued.insert(order.environment.clone(), request.clone());
+                }
+                // One that has not begun never does.
+                "environment.cancel" => drop(known.queued.remove(&order.environment)),
+                _ => {}
+            }
         }
-        let request = order.request.clone();
-        let ready = check(app, order).and_then(|()| {
-            let call = call(order)?;
+        let ready = check(app, &order).and_then(|()| {
+            let call = call(&order)?;
             let place = self.lanes.enter(&order.environment, call.access)?;
             Ok((call, place))
         });
@@ -112,23 +138,62 @@ impl Orders {
             Ok(ready) => ready,
             Err(fault) => {
                 // A refusal is no deed: the same order may be decided otherwise later.
-                locked(&self.known).running.remove(&request);
+                let mut known = locked(&self.known);
+                known.running.remove(&request);
+                known.queued.retain(|_, of| *of != request);
                 return Some(refusal(request, &fault));
             }
         };
-        let (router, known, tell) =
-            (self.router.clone(), Arc::clone(&self.known), self.tell.clone());
-        let mut place = place;
-        tokio::spawn(async move {
-            place.turn().await;
-            let answer = perform(router, request.clone(), call).await;
-            drop(place);
-            locked(&known).keep(answer);
-            // The daemon may be ending.
-            drop(tell.send(request).await);
-        });
+        let work = Work {
+            router: self.router.clone(),
+            known: Arc::clone(&self.known),
+            app: Arc::clone(app),
+            tell: self.tell.clone(),
+        };
+        tokio::spawn(work.carry_out(order, call, place));
         None
     }
+}
+
+/// What an order is carried out with.
+struct Work {
+    router: Router,
+    known: Arc<Mutex<Known>>,
+    app: Arc<App>,
+    tell: mpsc::Sender<Done>,
+}
+
+impl Work {
+    async fn carry_out(self, order: Order, call: Call, mut place: Place) {
+        place.turn().await;
+        let request = order.request.clone();
+        let held = match order.command.as_str() {
+            "environment.provision" => {
+                let begins = |of: &String| *of == request;
+                let mut known = locked(&self.known);
+                let queued = known.queued.get(&order.environment).is_some_and(begins);
+                known.queued.retain(|_, of| *of != request);
+                queued.then_some(()).ok_or_else(cancelled)
+            }
+            // In their turn: what was ordered before may be what makes it so.
+            "lease.release" | "exec" => named_lease(&self.app, &order),
+            _ => Ok(()),
+        };
+        // A command may run for hours; whoever comes after it does not wait for its end.
+        let place = (order.command != "exec").then_some(place);
+        let answer = match held {
+            Ok(()) => perform(self.router, request, call).await,
+            Err(fault) => refusal(request, &fault),
+        };
+        drop(place);
+        let done = locked(&self.known).keep(answer);
+        // The daemon may be ending.
+        drop(self.tell.send(done).await);
+    }
+}
+
+fn cancelled() -> Fault {
+    Fault::new(Code::Cancelled, "it was cancelled before it began", "ask for it again")
 }
 
 pub(super) fn refusal(request: String, fault: &Fault) -> Answer {
@@ -141,9 +206,7 @@ pub(super) fn refusal(request: String, fault: &Fault) -> Answer {
 fn check(app: &App, order: &Order) -> Result<(), Fault> {
     RequestId::parse(&order.request)
         .map_err(|e| invalid(format!("the name of the order cannot be used: {e}")))?;
-    if order.command == "environment.provision" {
-        own_repository(app, order.body.get("repo").and_then(Value::as_str).unwrap_or_default())?;
-    } else if !order.environment.is_empty() {
+    if order.command != "environment.provision" && !order.environment.is_empty() {
         let id = EnvironmentId::parse(&order.environment).map_err(|e| {
             invalid(format!("{:?} cannot name an environment: {e}", order.environment))
         })?;
@@ -157,31 +220,20 @@ fn check(app: &App, order: &Order) -> Result<(), Fault> {
             })?;
         }
     }
-    let names_lease = matches!(order.command.as_str(), "lease.release" | "exec");
-    match order.body.get("lease").and_then(Value::as_str).filter(|_| names_lease) {
+    // A name that can be none is refused at once; whether there is one is looked at in its turn.
+    order.body.get("lease").and_then(Value::as_str).map_or(Ok(()), |name| lease_id(name).map(drop))
+}
+
+fn lease_id(name: &str) -> Result<LeaseId, Fault> {
+    LeaseId::parse(name).map_err(|e| invalid(format!("lease: {e}")))
+}
+
+/// The lease that an order names must be in force.
+fn named_lease(app: &App, order: &Order) -> Result<(), Fault> {
+    match order.body.get("lease").and_then(Value::as_str) {
         Some(lease) => known_lease(app, lease),
         None => Ok(()),
     }
-}
-
-/// A server may use repositories of this user only, and only where the user lets it.
-fn own_repository(app: &App, repo: &str) -> Result<(), Fault> {
-    use std::os::unix::fs::MetadataExt as _;
-    let path = Path::new(repo);
-    if !path.is_absolute() {
-        return Err(invalid(format!("repo must be an absolute path, not {repo:?}")));
-    }
-    let real = path.canonicalize().map_err(paths::failed("find the repository", path))?;
-    let owner = real.metadata().map_err(paths::failed("look at", &real))?.uid();
-    let allowed = &app.config.server_repositories;
-    let is_inside = allowed.is_empty() || allowed.iter().any(|dir| real.starts_with(dir));
-    if owner == rustix::process::geteuid().as_raw() && is_inside {
-        return Ok(());
-    }
-    let message = format!("a control server may not use {}", real.display());
-    let hint = "`server_repositories` in the configuration of this host says what it may use; \
-                others' directories it may never";
-    Err(Fault::new(Code::PermissionDenied, message, hint))
 }
 
 /// The server may say where it thinks that an environment is. It is not believed, but a server that
@@ -199,7 +251,7 @@ fn own_path(app: &App, order: &Order, id: &EnvironmentId) -> Result<(), Fault> {
 }
 
 fn known_lease(app: &App, name: &str) -> Result<(), Fault> {
-    let id = LeaseId::parse(name).map_err(|e| invalid(format!("lease: {e}")))?;
+    let id = lease_id(name)?;
     let now = crate::api::routes::now();
     app.handle.view(|state| {
         let hint = "acquire a lease first";
@@ -234,7 +286,10 @@ fn call(order: &Order) -> Result<Call, Fault> {
         }
         "environment.cancel" => (Access::Overtake, Method::POST, of("/cancel"), json!({})),
         "environment.destroy" => {
-            let path = of(&format!("?wait={WAIT_SECONDS}&force={}", flag("force")));
+            let life = order.body.get("incarnation").and_then(Value::as_u64);
+            let life = life.map(|n| format!("&incarnation={n}")).unwrap_or_default();
+            let (force, retire) = (flag("force"), flag("retire"));
+            let path = of(&format!("?wait={WAIT_SECONDS}&force={force}&retire={retire}{life}"));
             (Access::Write, Method::DELETE, path, Value::Null)
         }
         "environment.restore" => {
@@ -247,11 +302,11 @@ fn call(order: &Order) -> Result<Call, Fault> {
             let query = format!("/diff?head={head}&max_bytes={}", bytes.min(1 << 20));
             (Access::Read, Method::GET, of(&query), Value::Null)
         }
-        "lease.acquire" => (Access::Read, Method::POST, of("/leases"), body()),
+        "lease.acquire" => (Access::Write, Method::POST, of("/leases"), body()),
         "lease.release" => {
             let lease = order.body.get("lease").and_then(Value::as_str).unwrap_or_default();
             let path = format!("/v1/leases/{lease}");
-            (Access::Read, Method::DELETE, path, Value::Null)
+            (Access::Write, Method::DELETE, path, Value::Null)
         }
         "exec" => (Access::Read, Method::POST, of("/run"), body()),
         other => {
@@ -329,11 +384,16 @@ mod tests {
         let mut known = Known::default();
         for n in 0..2 * ANSWERS_MAX {
             let body = json!("x".repeat(10));
-            known.keep(Answer { request: n.to_string(), status: 200, body });
+            drop(known.keep(Answer { request: n.to_string(), status: 200, body }));
         }
         assert_eq!((known.answers.len(), known.order.len()), (ANSWERS_MAX, ANSWERS_MAX));
         let body = json!("x".repeat(ANSWERS_BYTES_MAX));
-        known.keep(Answer { request: "large".to_owned(), status: 200, body });
+        drop(known.keep(Answer { request: "large".to_owned(), status: 200, body }));
         assert_eq!((known.answers.len(), known.bytes), (0, 0), "larger than all room");
+        known.running.insert("busy".to_owned());
+        let body = json!({ "code": "limit_reached" });
+        let passing = known.keep(Answer { request: "busy".to_owned(), status: 429, body });
+        assert!(matches!(passing, Done::Passing(_)));
+        assert!(known.answers.is_empty() && known.running.is_empty(), "it may come again");
     }
 }

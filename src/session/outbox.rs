@@ -52,10 +52,10 @@ impl Outbox {
         let Some((first, last)) = self.next(head) else { return Ok(None) };
         let reader = app.handle.reader().clone();
         let count = usize::try_from(last - first + 1).unwrap_or(usize::MAX);
-        let read = blocking(move || reader.read(Seq(first), count).map_err(|e| unread(&e)));
+        let read = blocking(move || reader.read(Seq(first - 1), count).map_err(|e| unread(&e)));
         let mut records = Vec::new();
         let mut touched: BTreeSet<EnvironmentId> = BTreeSet::new();
-        for record in read.await? {
+        for record in read.await?.into_iter().filter(|r| r.seq.0 <= last) {
             let Some(environment) = record.event.environment() else { continue };
             touched.insert(environment.clone());
             records.push(RecordLine {
@@ -95,6 +95,19 @@ impl Outbox {
     }
 }
 
+/// A fault in a few words: thousands of them go into one message.
+fn brief(fault: &Fault) -> Problem {
+    let short = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+    let full = Problem::of(fault);
+    Problem {
+        message: short(&full.message, 300),
+        hint: short(&full.hint, 200),
+        causes: full.causes.iter().take(2).map(|text| short(text, 200)).collect(),
+        evidence: full.evidence.iter().take(3).map(|text| short(text, 200)).collect(),
+        ..full
+    }
+}
+
 fn unread(error: &crate::journal::Error) -> Fault {
     Fault::new(Code::JournalFailed, error.to_string(), error.hint()).caused_by(error)
 }
@@ -113,7 +126,7 @@ pub(super) fn fact(env: &Environment) -> Fact {
         seq: env.seq.0,
         path: env.plan.path.to_string(),
         branch: env.plan.branch.clone(),
-        error: fault.map(Problem::of),
+        error: fault.map(brief),
     }
 }
 

@@ -21,7 +21,7 @@ use super::process::scope::Scope;
 use super::status::OPERATIONS;
 use super::teardown::own_commits;
 use super::{Task, World, add, glance, merged, paths};
-use crate::core::{Code, Environment, Fault, Inspection, Outcome};
+use crate::core::{Code, Environment, Fault, Inspection, Outcome, reconcile};
 
 /// Ignored directories that tools rebuild: their loss costs time, not work.
 pub const REBUILDABLE: [&str; 18] = [
@@ -114,7 +114,8 @@ fn look_for_missing(
             seen.rescue("staged, and its files are gone".to_owned());
         }
     }
-    Ok(Outcome::Inspected(seen.finish(false)))
+    let quiet = spares(task.env()) && is_quiet(task);
+    Ok(Outcome::Inspected(Inspection { quiet, ..seen.finish(false) }))
 }
 
 /// What lies beside the worktree in its folder is not ours and will not be moved.
@@ -127,6 +128,11 @@ fn beside(task: &Task<'_>, target: &Path, seen: &mut Seen) {
     }
 }
 
+/// Whether it goes only if nobody lives there.
+fn spares(env: &Environment) -> bool {
+    env.teardown.as_ref().is_some_and(|t| t.options.reason == reconcile::REASON)
+}
+
 /// One whole look at a worktree that is where it belongs.
 pub(super) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
     let env = task.env();
@@ -135,7 +141,7 @@ pub(super) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
     let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(git::LONG);
     let hook = env.teardown.as_ref().map_or("", |t| t.options.hook_path.as_str());
     let has_hook = !hook.is_empty() && target.join(hook).symlink_metadata().is_ok();
-    let wanted = env.teardown.as_ref().is_some_and(|t| !t.quiet) && !has_hook;
+    let wanted = env.teardown.as_ref().is_some_and(|t| !t.quiet) && !has_hook || spares(env);
     let mut seen = Seen::default();
     // The two do not need each other.
     let (looked, quiet) = std::thread::scope(|scope| {

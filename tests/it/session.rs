@@ -67,7 +67,9 @@ fn an_environment_lives_its_life_by_way_of_the_server() {
     // Unsaved work is refused by the host, and the row says so; with force it is rescued.
     let refused = control.ok("DELETE", &format!("{of}?wait=30"), &NOTHING);
     assert_eq!(refused["answer"]["code"], "unsafe_to_remove", "{refused:#}");
-    assert_eq!(control.row("box", "demo"), "error");
+    let row = control.ok("GET", of, &NOTHING);
+    let said = (row["status"].as_str(), row["error"]["code"].as_str());
+    assert_eq!(said, (Some("ready"), Some("unsafe_to_remove")), "served as before, and says why");
     let gone = control.ok("DELETE", &format!("{of}?wait=30&force=true"), &NOTHING);
     assert_eq!(gone["status"], 200, "{gone:#}");
     assert_eq!(control.call("DELETE", of, &NOTHING).0, 204, "again is a success");
@@ -237,4 +239,65 @@ fn only_those_with_a_key_get_in_and_the_port_needs_the_token() {
         let found = bytes.windows(key.trim().len()).any(|part| part == key.trim().as_bytes());
         assert!(!found, "the key is stored in the clear");
     }
+}
+
+/// What a single record says must be told as well: the first of a batch is not lost.
+#[test]
+fn every_record_is_told_and_a_new_life_is_not_taken_for_the_old_one() {
+    let Scene { bench, mut control, config, repo } = scene();
+    let host = daemon(&bench, &config);
+    control.await_session("box");
+    // One record, by itself: an adoption.
+    let clone = bench.repo("clone", 1);
+    bench.ok(&["adopt", clone.to_str().expect("text"), "--id", "mine"]);
+    wait_for("the row", || control.row("box", "mine") == "ready");
+    control.make("box", "demo", &repo);
+    drop(host);
+    wait_for("the end of the session", || {
+        control.ok("GET", "/v1/hosts/box", &NOTHING)["connected"] == false
+    });
+    // Destroyed there and, unknown to the server, made anew here: two lives of one name.
+    let (code, _) = control.call("DELETE", "/v1/hosts/box/environments/demo?force=true", &NOTHING);
+    assert_eq!(code, 202);
+    let local = crate::support::Daemon::start(&bench);
+    bench.ok(&["rm", "demo"]);
+    let place = bench.new_env("demo", &repo, &[]);
+    bench.write(&place.join("work"), "of this life\n");
+    drop(local);
+    let _host = daemon(&bench, &config);
+    control.await_session("box");
+    wait_for("the new life to count", || {
+        let row = control.ok("GET", "/v1/hosts/box/environments/demo", &NOTHING);
+        row["status"] == "ready" && row["incarnation"] == 2
+    });
+    wait_for("the old order to be over", || {
+        let db = rusqlite::Connection::open(bench.path("control/catalog.db")).expect("opened");
+        let sql = "SELECT count(*) FROM operations WHERE status IS NULL";
+        db.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("counted") == 0
+    });
+    assert!(place.join("work").exists(), "nobody wanted this one gone");
+    assert_eq!(phase(&bench, "demo"), "ready");
+    control.kill();
+}
+
+#[test]
+fn a_key_is_used_for_one_request_only() {
+    let Scene { bench, control, config, repo } = scene();
+    let _daemon = daemon(&bench, &config);
+    control.await_session("box");
+    control.make("box", "demo", &repo);
+    let of = "/v1/hosts/box/environments/demo";
+    let place = bench.data().join("worktrees/demo/project");
+    bench.write(&place.join("new"), "work\n");
+    let key = "idempotency-key: K\r\n";
+    let delete = format!("{of}?wait=30");
+    let (_, refused) = control.call_as("DELETE", &delete, &NOTHING, key);
+    assert_eq!(refused["answer"]["code"], "unsafe_to_remove", "{refused:#}");
+    let (_, again) = control.call_as("DELETE", &delete, &NOTHING, key);
+    assert_eq!((&again["id"], control.row("box", "demo")), (&refused["id"], "ready".to_owned()));
+    let exec = json!({ "argv": ["true"] });
+    let (code, other) = control.call_as("POST", &format!("{of}/exec"), &exec, key);
+    assert_eq!((code, other["code"].as_str()), (409, Some("idempotency_conflict")));
+    assert!(place.join("new").exists());
+    assert_eq!(phase(&bench, "demo"), "ready");
 }
