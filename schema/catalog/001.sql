@@ -28,6 +28,8 @@ CREATE TABLE environments (
     incarnation INTEGER NOT NULL DEFAULT 0,
     -- The host's record that was heard of last.
     host_seq    INTEGER NOT NULL DEFAULT 0,
+    -- The phase that the host said it was in then.
+    host_phase  TEXT NOT NULL DEFAULT '',
     path        TEXT,
     branch      TEXT,
     error       TEXT,

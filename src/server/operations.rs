@@ -128,7 +128,12 @@ pub(super) fn answered(
             let error = serde_json::from_value(answer.body["error"].clone()).ok();
             let change = if made { Change::Made } else { Change::NotMade };
             let error: Option<Problem> = problem.or(error);
-            rows::change(tx, host, id, change, attempt, error.as_ref())?;
+            let applied = rows::change(tx, host, id, change, attempt, error.as_ref())?;
+            if matches!(applied, Applied::Now(_)) {
+                let life = answer.body["incarnation"].as_u64().filter(|_| made);
+                let life = life.and_then(|n| u32::try_from(n).ok());
+                rows::catch_up(tx, host, id, life)?;
+            }
         }
         "environment.destroy" => {
             // An id that the host never had is as good as destroyed.
@@ -140,6 +145,9 @@ pub(super) fn answered(
                 _ => Change::DestroyFailed,
             };
             let applied = rows::change(tx, host, id, change, attempt, problem.as_ref())?;
+            if applied == Applied::Now(Status::Error) {
+                rows::catch_up(tx, host, id, None)?;
+            }
             // One that nobody wants any more is looked at again when whoever uses it may be gone.
             if applied == Applied::Now(Status::Ready) && operation.body["retire"] == true {
                 rows::change(tx, host, id, Change::Retire, None, None)?;

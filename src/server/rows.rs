@@ -273,11 +273,46 @@ fn anew(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<Applied, Fault>
 }
 
 fn note(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<(), Fault> {
-    let put = "UPDATE environments SET host_seq = ?3, incarnation = ?4, path = ?5, branch = ?6
-               WHERE host = ?1 AND id = ?2";
+    let put = "UPDATE environments SET host_seq = ?3, incarnation = ?4, path = ?5, branch = ?6,
+               host_phase = ?7 WHERE host = ?1 AND id = ?2";
     let path = Some(&fact.path).filter(|_| fact.phase != "tombstoned");
-    tx.execute(put, (host, &fact.id, fact.seq, fact.incarnation, path, &fact.branch))
+    let of = (host, &fact.id, fact.seq, fact.incarnation, path, &fact.branch, &fact.phase);
+    tx.execute(put, of).map_err(fault)?;
+    Ok(())
+}
+
+/// After the end of an attempt, what the host has said meanwhile counts: it may have been made or
+/// taken away there by somebody else. `life` is the one that the attempt made, if it made one.
+pub(super) fn catch_up(
+    tx: &Transaction<'_>,
+    host: &str,
+    id: &str,
+    life: Option<u32>,
+) -> Result<(), Fault> {
+    let find =
+        "SELECT host_phase, incarnation, error FROM environments WHERE host = ?1 AND id = ?2";
+    let found: Option<(String, u32, Option<String>)> = tx
+        .query_row(find, [host, id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()
         .map_err(fault)?;
+    let Some((phase, known, error)) = found else { return Ok(()) };
+    // What was said of an earlier life says nothing about this one.
+    let fresh = life.is_none_or(|life| known >= life);
+    let counts = match phase.as_str() {
+        "ready" => life.is_none(),
+        "tombstoned" => life.is_some(),
+        _ => false,
+    };
+    if let Some(seen) = seen(&phase).filter(|_| fresh && counts) {
+        change(tx, host, id, seen, None, None)?;
+        // It is as it was, and why the attempt failed is still worth knowing.
+        let put = "UPDATE environments SET error = ?3 WHERE host = ?1 AND id = ?2
+                   AND status = 'ready'";
+        tx.execute(put, (host, id, error)).map_err(fault)?;
+    }
+    let put = "UPDATE environments SET incarnation = max(incarnation, ?3)
+               WHERE host = ?1 AND id = ?2";
+    tx.execute(put, (host, id, life.unwrap_or(0))).map_err(fault)?;
     Ok(())
 }
 

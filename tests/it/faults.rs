@@ -185,7 +185,11 @@ impl World {
         let events = self.bench.command(&["events", "--json"]).output().expect("asked").stdout;
         let events = String::from_utf8_lossy(&events).into_owned();
         let short = events.lines().map(|l| l.chars().take(260).collect::<String>() + "\n");
-        format!("{}\n{}", operations.join("\n"), short.collect::<String>())
+        let shown = self.bench.ok(&["ls", "--all"]);
+        let said = std::fs::read_to_string(self.bench.path("daemon.err")).unwrap_or_default();
+        let said: Vec<&str> = said.lines().rev().take(40).collect();
+        let (operations, events) = (operations.join("\n"), short.collect::<String>());
+        format!("{operations}\n{events}\n{shown:#}\n{}", said.join("\n"))
     }
 
     fn open_operations(&self) -> i64 {
