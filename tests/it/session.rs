@@ -301,3 +301,22 @@ fn a_key_is_used_for_one_request_only() {
     assert!(place.join("new").exists());
     assert_eq!(phase(&bench, "demo"), "ready");
 }
+
+/// Somebody else's program, in another language, knows both APIs by their documents alone.
+#[test]
+fn a_client_in_another_language_drives_both_apis_by_their_documents() {
+    let Scene { bench, control, config, repo } = scene();
+    let _daemon = daemon(&bench, &config);
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let info = std::fs::read(bench.data().join("daemon.json")).expect("a daemon");
+    let info: Value = serde_json::from_slice(&info).expect("json");
+    let mut client = std::process::Command::new("python3");
+    client.arg(root.join("tests/client/drive.py")).arg(root.join("schema")).arg(&control.socket);
+    client.arg(info["socket"].as_str().expect("a path")).arg(&repo);
+    let output = client.output().expect("python3 is installed");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("operations of the server"), "{text}");
+    bench.check(&[&repo]);
+}
