@@ -59,6 +59,16 @@
 //! worktree as `core::watch` says; then an answer holds until something is seen to change. Any
 //! step of a teardown lets go of the watch first.
 //!
+//! # A session, and its end
+//!
+//! `session::client` connects to a control server (`server`), says what lives here and takes the
+//! live set in, which is one command to the core (`core::reconcile`). What the server wants done
+//! comes as orders; `session::orders` puts them into lanes and hands them to the API like anybody's
+//! request, with an idempotency key. What happens is told from the log (`session::outbox`) up to a
+//! position that the server acknowledges. At the server one writer (`server::rows`) compares and
+//! sets; operations are told again until they are answered. A connection that breaks loses nothing:
+//! the next one begins with what lives, what is under way and how far the log was told.
+//!
 //! # Invariants
 //!
 //! * Acknowledged means durable; a failed commit ends the process.

@@ -6,6 +6,7 @@
 //! [`door`] the socket: who may connect, how many, for how long. The `OpenAPI` document in `schema/`
 //! is made from the types and a test keeps the two equal.
 
+pub mod document;
 pub mod door;
 pub mod events;
 pub mod inside;

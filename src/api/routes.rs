@@ -23,7 +23,7 @@ use super::types::{
     DaemonView, EnvironmentView, ListQuery, NewEnvironment, Problem, RemoveQuery, RemovedView,
     SessionView, SummaryView, WaitQuery,
 };
-use super::{inside, kept, leases, live, status};
+use super::{document, inside, kept, leases, live, status};
 use crate::config::Config;
 use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
 use crate::core::policy::BranchPolicy;
@@ -137,9 +137,7 @@ struct Document;
 /// The `OpenAPI` document, as it is committed in `schema/openapi.json`.
 #[must_use]
 pub fn openapi() -> String {
-    let mut text = Document::openapi().to_pretty_json().unwrap_or_default();
-    text.push('\n');
-    text
+    document::text(Document::openapi())
 }
 
 /// All routes.

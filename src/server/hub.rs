@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
@@ -33,6 +34,8 @@ pub(super) struct Live {
     /// The live set that was confirmed by a person; 0 for none.
     pub(super) confirmed: Arc<AtomicU64>,
     pub(super) reconciled: Option<ReconciledView>,
+    /// From the first message to the first report, in microseconds.
+    pub(super) settled_us: Option<u64>,
 }
 
 /// All of them.
@@ -80,9 +83,11 @@ impl Hub {
         locked(&self.sessions).get(host).is_some_and(|live| live.session == session)
     }
 
-    pub(super) fn reconciled(&self, host: &str, report: ReconciledView) {
+    pub(super) fn reconciled(&self, host: &str, report: ReconciledView, took: Duration) {
         if let Some(live) = locked(&self.sessions).get_mut(host) {
             live.reconciled = Some(report);
+            let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            live.settled_us = live.settled_us.or(Some(took));
         }
     }
 

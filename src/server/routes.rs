@@ -17,6 +17,7 @@ use super::catalog::{self, Catalog};
 use super::hub::Hub;
 use super::types::{HostKey, HostView, NewHost, OperationView, Patience};
 use super::{environments, operations, using, visitors};
+use crate::api::document;
 use crate::api::live::ConfirmView;
 use crate::api::problem::{Refusal, invalid};
 use crate::api::routes::Body;
@@ -99,9 +100,7 @@ struct Document;
 /// The `OpenAPI` document, as it is committed in `schema/openapi-server.json`.
 #[must_use]
 pub fn openapi() -> String {
-    let mut text = Document::openapi().to_pretty_json().unwrap_or_default();
-    text.push('\n');
-    text
+    document::text(Document::openapi())
 }
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {

@@ -38,10 +38,13 @@ pub struct HostView {
     pub seen_at: Option<String>,
     /// What the last live set came to.
     pub reconciled: Option<ReconciledView>,
+    /// How long it took both sides to agree when the session was opened, in microseconds.
+    pub settled_us: Option<u64>,
 }
 
 impl HostView {
     pub(super) fn of(host: &Host, live: Option<Live>) -> Self {
+        let settled_us = live.as_ref().and_then(|live| live.settled_us);
         let (version, instance, reconciled) = match live {
             Some(live) => (Some(live.version), Some(live.instance), live.reconciled),
             None => (None, None, None),
@@ -55,6 +58,7 @@ impl HostView {
             acked: host.acked,
             seen_at: host.seen_at.map(time),
             reconciled,
+            settled_us,
         }
     }
 }

@@ -96,6 +96,7 @@ struct Visit {
     known: u64,
     watched: bool,
     heard: Instant,
+    began: Instant,
 }
 
 impl Visit {
@@ -112,6 +113,7 @@ impl Visit {
             wake: Arc::clone(&wake),
             confirmed: Arc::clone(&confirmed),
             reconciled: None,
+            settled_us: None,
         };
         if let Some(before) = shared.hub.enter(&host, live) {
             let same = before.instance == open.instance;
@@ -130,6 +132,7 @@ impl Visit {
             known: open.head,
             watched: false,
             heard: Instant::now(),
+            began: Instant::now(),
         }
     }
 
@@ -288,7 +291,7 @@ impl Visit {
             FromHost::Events(events) => return self.events(wire, events).await,
             FromHost::Reconciled(report) => {
                 let (id, missing) = (self.host.clone(), report.missing.clone());
-                self.shared.hub.reconciled(&self.host, report);
+                self.shared.hub.reconciled(&self.host, report, self.began.elapsed());
                 let noted = self.shared.catalog.with(move |tx| {
                     missing.iter().try_for_each(|env| rows::missing(tx, &id, env).map(drop))
                 });

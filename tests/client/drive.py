@@ -41,6 +41,8 @@ class Api:
         for template, item in self.document["paths"].items():
             pattern = re.sub(r"\{[^}]+\}", "[^/]+", template)
             if re.fullmatch(pattern, bare) and method.lower() in item:
+                described = {p["name"] for p in item.get("parameters", []) if p["in"] == "path"}
+                assert described == set(re.findall(r"\{([^}]+)\}", template)), template
                 self.called.add((method, template))
                 return item[method.lower()]
         raise AssertionError(f"{method} {bare} is in no document")

@@ -29,10 +29,15 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    pub(crate) fn start_with(data: &Path, env: &[(&str, &std::ffi::OsStr)]) -> Self {
         let mut child = Command::new(program())
             .arg("--data-dir")
             .arg(data)
             .arg("daemon")
+            .envs(env.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -45,7 +50,7 @@ impl Daemon {
     }
 
     pub(crate) fn connect(&self) -> Connection {
-        Connection(BufReader::new(UnixStream::connect(&self.socket).expect("connected")))
+        Connection::to(&self.socket)
     }
 
     pub(crate) fn socket(&self) -> &Path {
@@ -68,6 +73,10 @@ impl Drop for Daemon {
 pub(crate) struct Connection(BufReader<UnixStream>);
 
 impl Connection {
+    pub(crate) fn to(socket: &Path) -> Self {
+        Self(BufReader::new(UnixStream::connect(socket).expect("connected")))
+    }
+
     /// Sends a request; returns status and body.
     pub(crate) fn call(&mut self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let length = body.len();

@@ -10,6 +10,7 @@ mod daemon;
 mod logs;
 mod provision;
 mod removal;
+mod session;
 mod table;
 mod watching;
 
@@ -22,7 +23,7 @@ use clap::Parser;
 #[command(version)]
 struct Arguments {
     /// Which parts: provision, parallel, removal, sweep, unlink, journal, clients, fold, ls, idle,
-    /// watching, memory, large;
+    /// session, watching, memory, large;
     /// all when left out
     parts: Vec<String>,
     /// Rounds of 32 provisions at once
@@ -56,6 +57,9 @@ fn main() -> ExitCode {
     }
     if wanted("sweep") {
         removal::sweep(dir.path(), &mut table);
+    }
+    if wanted("session") {
+        session::all(dir.path(), &mut table);
     }
     if wanted("watching") {
         watching::watched(dir.path(), &mut table);
