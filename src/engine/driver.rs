@@ -11,9 +11,11 @@ use std::sync::mpsc::SyncSender;
 use tokio::sync::broadcast;
 
 use super::handle::{Message, Progress, Receipt, Reply};
+use super::priority;
 use crate::core::effect::Effect;
 use crate::core::{
     Code, Command, EffectId, Fault, Note, Outcome, OwedEffect, State, Step, Subject, Time,
+    reconcile,
 };
 use crate::killpoint::point;
 use crate::world::cancel::Cancel;
@@ -37,12 +39,15 @@ pub(super) struct Driver {
     /// Checkouts keep the processors busy; one more than cores fills the gaps between two, and
     /// with more they only get slower.
     checkouts_max: usize,
+    cores: usize,
     stuck: bool,
 }
 
 struct Running {
     id: EffectId,
     step: Step,
+    /// Nobody waits for it.
+    in_background: bool,
     cancel: Arc<Cancel>,
 }
 
@@ -54,7 +59,8 @@ impl Driver {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let checkouts_max = cores + 1;
-        Self { world, mailbox, progress, running: BTreeMap::new(), checkouts_max, stuck: false }
+        let running = BTreeMap::new();
+        Self { world, mailbox, progress, running, checkouts_max, cores, stuck: false }
     }
 
     /// Starts what is owed and has room; asks what is not owed any more to stop.
@@ -66,15 +72,21 @@ impl Driver {
         }
         self.stuck = false;
         for owed in state.owed(now) {
-            if self.has_room(&owed)
+            let in_background = is_retired(state, &owed.id.subject);
+            if self.has_room(&owed, in_background)
                 && let Some(effect) = state.effect(&owed.id)
             {
-                self.start(effect);
+                self.start(effect, in_background);
             }
         }
     }
 
-    fn has_room(&self, owed: &OwedEffect) -> bool {
+    fn has_room(&self, owed: &OwedEffect, in_background: bool) -> bool {
+        // Hundreds may be retired at once; what somebody waits for goes on beside them.
+        let retired = self.running.values().filter(|r| r.in_background).count();
+        if in_background && retired >= self.cores {
+            return false;
+        }
         let most = match owed.step {
             Step::AddWorktree | Step::ApplyRescue => self.checkouts_max,
             Step::RunSetup | Step::RunTeardown => HOOKS_MAX,
@@ -92,7 +104,7 @@ impl Driver {
         self.stuck
     }
 
-    fn start(&mut self, effect: Effect) {
+    fn start(&mut self, effect: Effect, in_background: bool) {
         let id = effect.id.clone();
         let started = Cancel::new().map(Arc::new).and_then(|cancel| {
             let job = Job {
@@ -103,8 +115,13 @@ impl Driver {
             };
             let step = effect.step;
             let name = format!("gk-{}", step.as_str());
-            std::thread::Builder::new().name(name).spawn(move || job.run(&effect))?;
-            Ok(Running { id: id.clone(), step, cancel })
+            std::thread::Builder::new().name(name).spawn(move || {
+                if in_background {
+                    priority::lower();
+                }
+                job.run(&effect);
+            })?;
+            Ok(Running { id: id.clone(), step, in_background, cancel })
         });
         match started {
             Ok(running) => {
@@ -135,6 +152,13 @@ impl Driver {
     pub(super) fn is_idle(&self) -> bool {
         self.running.is_empty()
     }
+}
+
+/// Whether it goes because a live set does not list it.
+fn is_retired(state: &State, subject: &Subject) -> bool {
+    let Subject::Environment(id) = subject else { return false };
+    let teardown = state.environment(id).and_then(|env| env.teardown.as_ref());
+    teardown.is_some_and(|teardown| teardown.options.reason == reconcile::REASON)
 }
 
 /// Steps that share a bound: hooks that hang must leave room, whichever they are.

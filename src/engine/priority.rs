@@ -40,6 +40,16 @@ pub fn raise() -> Priority {
     }
 }
 
+/// Puts the calling thread behind all others: somebody waits for them, and nobody for it. What it
+/// starts inherits that.
+pub fn lower() {
+    // Without it the work is done all the same.
+    let _lowered = rustix::process::setpriority_process(None, NICE);
+}
+
+/// What `nice` means for work in the background.
+const NICE: i32 = 15;
+
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "no safe wrapper offers these two scheduler calls")]
 mod system {
