@@ -84,7 +84,7 @@ impl Driver {
     fn has_room(&self, owed: &OwedEffect, in_background: bool) -> bool {
         // Hundreds may be retired at once; what somebody waits for goes on beside them.
         let retired = self.running.values().filter(|r| r.in_background).count();
-        if in_background && retired >= self.cores {
+        if in_background && retired >= (self.cores / 2).max(1) {
             return false;
         }
         let most = match owed.step {

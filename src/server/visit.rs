@@ -19,7 +19,8 @@ use crate::api::types::Problem;
 use crate::core::{Code, EnvironmentId, Fault};
 use crate::session::client::random_name;
 use crate::session::protocol::{
-    Ack, Answer, Close, Events, FromHost, FromServer, LiveSet, Nack, Open, Opened, Protocols, Watch,
+    Ack, Answer, Close, Events, FromHost, FromServer, LiveSet, Nack, Open, Opened, Protocols,
+    Refused, Watch,
 };
 use crate::session::wire::{Broken, Wire};
 
@@ -63,7 +64,7 @@ pub(super) async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut wire: HostWire<S>, fault: Fault) {
     tracing::warn!(%fault, "a session is refused");
-    drop(wire.send(&FromServer::Refused(Problem::of(&fault))).await);
+    drop(wire.send(&FromServer::Refused(Refused { problem: Problem::of(&fault) })).await);
     wire.close().await;
 }
 
@@ -170,7 +171,9 @@ impl Visit {
         let (epoch, live, acked) = match taken.await {
             Ok(taken) => taken,
             Err(fault) => {
-                drop(wire.send(&FromServer::Refused(Problem::of(&fault))).await);
+                drop(
+                    wire.send(&FromServer::Refused(Refused { problem: Problem::of(&fault) })).await,
+                );
                 return Err(Broken::Closed);
             }
         };

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::live::{KeptView, ReconciledView};
+use crate::api::live::ReconciledView;
 use crate::api::types::Problem;
 
 /// The oldest protocol that is spoken here.
@@ -84,7 +84,7 @@ pub enum FromServer {
     /// The answer to `open`.
     Opened(Opened),
     /// There will be no session.
-    Refused(Problem),
+    Refused(Refused),
     /// Something to do.
     Command(Order),
     /// The live set has changed.
@@ -153,6 +153,13 @@ pub struct Fact {
     /// Why it is not as it should be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
+}
+
+/// Why there is no session. (A problem has a `type` of its own, so it stands by itself.)
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The reason, and what to do.
+    pub problem: Problem,
 }
 
 /// A session.
@@ -292,12 +299,6 @@ pub struct Watch {
 pub struct Close {
     /// `replaced`, `expired`, `shutdown`, `protocol`.
     pub reason: String,
-}
-
-/// What was kept, in words.
-#[must_use]
-pub fn kept_words(kept: &[KeptView]) -> String {
-    kept.iter().map(|k| format!("{} ({})", k.id, k.why)).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -101,7 +101,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
         let answer = tokio::time::timeout(OPEN_LIMIT, self.wire.receive()).await;
         let opened = match answer.map_err(|_| Broken::Stuck)?? {
             FromServer::Opened(opened) => opened,
-            FromServer::Refused(problem) => return Err(Ended::Refused(Box::new(problem))),
+            FromServer::Refused(refused) => {
+                return Err(Ended::Refused(Box::new(refused.problem)));
+            }
             other => return Err(Broken::Malformed(format!("{other:?} before a session")).into()),
         };
         if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&opened.protocol) {
@@ -215,7 +217,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
                 return Err(Broken::Closed.into());
             }
             FromServer::Ping => self.wire.send(&FromHost::Pong).await?,
-            FromServer::Refused(problem) => return Err(Ended::Refused(Box::new(problem))),
+            FromServer::Refused(refused) => {
+                return Err(Ended::Refused(Box::new(refused.problem)));
+            }
             FromServer::Pong | FromServer::Opened(_) | FromServer::Unknown => {}
         }
         Ok(())

@@ -24,6 +24,7 @@ mod rescue;
 mod restore;
 mod schema;
 mod session;
+mod strangers;
 mod sweep;
 mod teardown;
 mod tidy;

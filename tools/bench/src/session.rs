@@ -86,7 +86,7 @@ fn one_host(dir: &Path, table: &mut Table) {
     assert!(git(&repo, &["add", "-A"]) && git(&repo, &["commit", "-q", "-m", "all"]));
     let server = Server::start(dir);
     let key_file = dir.join("key");
-    let open = std::fs::File::options().create(true).write(true).mode(0o600).open(&key_file);
+    let open = std::fs::File::options().create_new(true).write(true).mode(0o600).open(&key_file);
     std::io::Write::write_all(&mut open.expect("a file"), server.key("box").as_bytes())
         .expect("put");
     let config = dir.join("config.toml");

@@ -1,0 +1,182 @@
+//! Whoever else comes to a server's door: other versions, other hosts, broken messages, a second
+//! daemon with the same key. Each is told why, and nobody's session suffers.
+
+use std::path::Path;
+use std::sync::Barrier;
+
+use groundskeeper::session::protocol::{FromHost, FromServer, Open, PATH, Protocols};
+use groundskeeper::session::wire::Wire;
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+
+use crate::api::call;
+use crate::control::{Control, daemon, linked};
+use crate::support::{Bench, Daemon, wait_for};
+
+const NOTHING: Value = Value::Null;
+
+type Host = Wire<UnixStream, FromServer, FromHost>;
+
+fn open() -> Open {
+    Open {
+        host: None,
+        instance: "stranger".to_owned(),
+        boot: 1,
+        version: "0".to_owned(),
+        protocol: Protocols::OURS,
+        log: "a log".to_owned(),
+        head: 0,
+        loaded: Vec::new(),
+        leases: Vec::new(),
+    }
+}
+
+async fn connect(control: &Control, key: &Path) -> Host {
+    let key = std::fs::read_to_string(key).expect("a key");
+    let stream = UnixStream::connect(&control.socket).await.expect("connected");
+    Wire::ask(stream, "x", PATH, key.trim()).await.expect("let in")
+}
+
+/// The code with which an `open` is refused.
+async fn refused(control: &Control, key: &Path, open: Open) -> String {
+    let mut wire = connect(control, key).await;
+    wire.send(&FromHost::Open(Box::new(open))).await.expect("sent");
+    match wire.receive().await.expect("answered") {
+        FromServer::Refused(refused) => refused.problem.code,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+struct Scene {
+    bench: Bench,
+    control: Control,
+    config: std::path::PathBuf,
+    other: std::path::PathBuf,
+    _daemon: Daemon,
+}
+
+/// A server with a session that must not suffer, and the key of another host.
+fn scene() -> Scene {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 1);
+    let control = Control::start(&bench);
+    let key = control.key(&bench, "box");
+    let other = control.key(&bench, "other");
+    let config = linked(&bench, "config", &format!("unix:{}", control.socket.display()), &key);
+    let daemon = daemon(&bench, &config);
+    control.await_session("box");
+    control.make("box", "demo", &repo);
+    Scene { bench, control, config, other, _daemon: daemon }
+}
+
+fn is_well(control: &Control) {
+    let status = control.ok("GET", "/v1/hosts/box/environments/demo/status", &NOTHING);
+    assert_eq!(status["id"], "demo");
+}
+
+#[test]
+fn what_cannot_be_a_session_is_refused_with_a_reason() {
+    let scene = scene();
+    let (control, key) = (&scene.control, &scene.other);
+    runtime().block_on(async {
+        let newer = Open { protocol: Protocols { min: 7, max: 9 }, ..open() };
+        assert_eq!(refused(control, key, newer).await, "protocol_mismatch");
+        let stranger = Open { host: Some("box".to_owned()), ..open() };
+        assert_eq!(refused(control, key, stranger).await, "unauthorized");
+        let mut early = connect(control, key).await;
+        early.send(&FromHost::Ping).await.expect("sent");
+        let answer = early.receive().await.expect("answered");
+        assert!(matches!(answer, FromServer::Refused(r) if r.problem.code == "invalid_request"));
+
+        // A session that carries another one's name is over; its own goes on elsewhere.
+        let mut replayed = connect(control, key).await;
+        replayed.send(&FromHost::Open(Box::new(open()))).await.expect("sent");
+        let FromServer::Opened(opened) = replayed.receive().await.expect("answered") else {
+            panic!("not opened");
+        };
+        assert!(opened.live.is_some_and(|live| live.live.is_empty()), "nothing of another host");
+        replayed.belongs_to("the name of another session");
+        replayed.send(&FromHost::Ping).await.expect("sent");
+        while let Ok(message) = replayed.receive().await {
+            assert!(!matches!(message, FromServer::Pong), "it was answered");
+        }
+    });
+    is_well(control);
+}
+
+#[test]
+fn another_daemon_with_the_same_key_takes_the_place_and_the_first_one_stops() {
+    let scene = scene();
+    let second = Bench::new();
+    let config = second.path("config.toml");
+    std::fs::copy(&scene.config, &config).expect("copied");
+    let _second = daemon(&second, &config);
+    let stage = |bench: &Bench| {
+        let (_, info) = call(bench, "GET", "/v1/daemon", "", "");
+        info["session"]["stage"].as_str().unwrap_or_default().to_owned()
+    };
+    wait_for("the second session", || stage(&second) == "open");
+    wait_for("the end of the first", || stage(&scene.bench) == "ended");
+    // It goes on for those who are there, and nothing of it is lost.
+    assert_eq!(scene.bench.ok(&["show", "demo"])["phase"], "ready");
+    // What the second one does not have is said to be missing, and not made again.
+    wait_for("the row to say so", || scene.control.row("box", "demo") == "error");
+    assert_eq!(second.ok(&["ls", "--all"]), json!([]));
+}
+
+#[test]
+fn a_session_that_breaks_leaves_running_work_alone() {
+    let scene = scene();
+    let flag = scene.bench.path("flag");
+    let script = format!("until [ -e {} ]; do sleep 0.02; done; echo done", flag.display());
+    let body = json!({ "argv": ["sh", "-c", script] });
+    let path = "/v1/hosts/box/environments/demo/exec";
+    let started = scene.control.ok("POST", path, &body);
+    wait_for("the start", || {
+        scene.bench.ok(&["show", "demo"])["id"] == "demo" && {
+            let found = scene.bench.ok(&["ps", "demo"]);
+            found.as_array().is_some_and(|all| !all.is_empty())
+        }
+    });
+    let mut control = scene.control;
+    control.kill();
+    let control = Control::listen(&scene.bench, &control.port.clone());
+    control.await_session("box");
+    scene.bench.write(&flag, "");
+    let id = started["id"].as_str().expect("an id");
+    wait_for("the answer", || {
+        let found = control.ok("GET", &format!("/v1/operations/{id}"), &NOTHING);
+        found["answer"]["stdout"] == "done\n"
+    });
+}
+
+#[test]
+fn of_a_thread_that_starts_and_a_destroy_one_wins() {
+    let scene = scene();
+    let repo = scene.bench.path("project");
+    for n in 0..12 {
+        let id = format!("race{n}");
+        scene.control.make("box", &id, &repo);
+        let of = format!("/v1/hosts/box/environments/{id}");
+        let (gate, control) = (Barrier::new(2), &scene.control);
+        let (thread, destroy) = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                gate.wait();
+                let body = json!({ "id": format!("t{n}"), "holder": "test" });
+                control.call("POST", &format!("{of}/threads"), &body)
+            });
+            gate.wait();
+            let destroy = control.call("DELETE", &format!("{of}?wait=30"), &NOTHING);
+            (thread.join().expect("asked"), destroy)
+        });
+        match (thread.0, destroy.0) {
+            (201, 409) => assert_eq!(control.row("box", &id), "ready"),
+            (410, 200) => assert_eq!(control.row("box", &id), "destroyed"),
+            other => panic!("{other:?}: {thread:?} {destroy:?}"),
+        }
+    }
+}
