@@ -304,7 +304,7 @@ pub(crate) fn large(dir: &Path, table: &mut Table) {
         &show(median(&mut changed)),
         &show(theirs),
         ratio(median(&mut changed), theirs),
-        0.5,
+        0.7,
         false,
     );
 }
