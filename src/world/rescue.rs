@@ -46,7 +46,12 @@ pub(super) fn rescue(task: &Task<'_>) -> Result<Outcome, Fault> {
     let args = ["-c", "core.fsync=all", "update-ref", "--create-reflog", "-m", "rescued"];
     saver.git.output(args.into_iter().chain([rescue.reference.as_str(), &rescue.commit]))?;
     point("rescue.referenced");
-    saver.verify(&rescue)?;
+    if let Err(fault) = saver.verify(&rescue) {
+        // A `git gc` took away what it names; its log must not name that for ever. The worktree is
+        // where it was, and is saved anew.
+        drop(saver.git.output(["update-ref", "-d", &rescue.reference, &rescue.commit]));
+        return Err(fault);
+    }
     Ok(Outcome::Rescued(Some(rescue)))
 }
 
