@@ -17,7 +17,8 @@
 //!
 //! ```text
 //!  cli, api                faces: the outside into commands and back; no decisions of their own
-//!     |
+//!  session                 a face as well: the orders of a control server, and the news for it
+//!     |                    (server: that control server; it touches nothing on a host)
 //!  daemon                  own the data directory, open the log, serve, drain
 //!     |
 //!  engine                  the one loop: decide, append, apply, publish, reply, start what is owed

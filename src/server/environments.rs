@@ -121,8 +121,10 @@ pub(super) fn destroy_in(
     how: How,
 ) -> Result<Option<String>, Fault> {
     let known = rows::get(tx, host, id)?;
-    // The host is told which life is meant: another one is not touched.
-    let life = Some(known.incarnation).filter(|life| *life > 0);
+    // The host is told which life is meant: another one is not touched. Which one is being made is
+    // not known here before it is.
+    let is_known = known.incarnation > 0 && known.status != Status::Provisioning;
+    let life = is_known.then_some(known.incarnation);
     let body = json!({
         "force": how != How::Safely, "retire": how == How::Unused, "incarnation": life,
     });
