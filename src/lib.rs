@@ -95,6 +95,8 @@ pub mod engine;
 #[cfg(feature = "daemon")]
 pub mod killpoint;
 #[cfg(feature = "daemon")]
+pub mod migrate;
+#[cfg(feature = "daemon")]
 pub mod server;
 #[cfg(feature = "daemon")]
 pub mod session;

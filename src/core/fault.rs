@@ -146,6 +146,24 @@ codes! {
     JournalFailed = "journal_failed", Class::Fault;
     /// The daemon is shutting down.
     ShuttingDown = "shutting_down", Class::Busy;
+    /// A database could not be read or written.
+    SqliteFailed = "sqlite_failed", Class::Fault;
+    /// The file is not a database.
+    NotADatabase = "not_a_database", Class::Refused;
+    /// A database of another application.
+    DatabaseForeign = "database_foreign", Class::Refused;
+    /// A database of a later generation than this program knows.
+    DatabaseNewer = "database_newer", Class::Refused;
+    /// Another process uses the database, or is its owner.
+    DatabaseInUse = "database_in_use", Class::Busy;
+    /// A database could not be carried to its next generation.
+    MigrationFailed = "migration_failed", Class::Fault;
+    /// Rows that cannot both be kept as they are.
+    MigrationConflict = "migration_conflict", Class::Refused;
+    /// No such migration.
+    MigrationNotFound = "migration_not_found", Class::NotFound;
+    /// The system's keychain does not answer.
+    KeychainFailed = "keychain_failed", Class::Fault;
     /// A defect of the program; the message says where.
     Defect = "defect", Class::Fault;
 }

@@ -1,0 +1,4 @@
+//! Staged migration of SQLite databases: copy, build beside, verify, flip.
+
+pub mod recipe;
+pub mod recipes;

@@ -1,0 +1,3 @@
+//! The recipes, one folder each.
+
+pub mod executor;
