@@ -23,6 +23,12 @@ impl State {
                 self.decide_begin_run(now, run, lease.as_ref())
             }
             Command::EndRun { request, code, why } => Ok(self.decide_end_run(request, code, why)),
+            Command::Migrate { migration, plan, actor } => {
+                self.decide_migrate(migration, plan, actor)
+            }
+            Command::UndoMigration { migration, actor } => {
+                self.decide_undo_migration(&migration, actor)
+            }
             other => {
                 let message = format!("{other:?} is decided elsewhere");
                 Err(Fault::new(Code::Defect, message, "please report this"))

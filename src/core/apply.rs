@@ -27,6 +27,10 @@ impl State {
             self.apply_to_remains(at, subject, &record.event);
             return;
         }
+        if let Some(migration) = record.event.migration() {
+            self.apply_to_migration(at, migration, &record.event);
+            return;
+        }
         match &record.event {
             Event::DaemonStarted(_) => {
                 self.disturb();
@@ -140,7 +144,9 @@ impl State {
         let remains = self.remains.values_mut().flat_map(BTreeMap::values_mut);
         let remains = remains.filter_map(|r| r.owed.as_mut());
         let sweep = self.sweep.as_mut().map(|s| &mut s.owed);
-        for owed in environments.chain(remains).chain(sweep).filter(|o| o.not_before <= at.time) {
+        let migrations = self.migrations.values_mut().filter_map(|m| m.owed.as_mut());
+        let all = environments.chain(remains).chain(migrations).chain(sweep);
+        for owed in all.filter(|o| o.not_before <= at.time) {
             owed.interruptions = owed.interruptions.saturating_add(1);
             if owed.interruptions > policy::INTERRUPTIONS_FREE {
                 let extra = owed.interruptions - policy::INTERRUPTIONS_FREE;

@@ -4,9 +4,9 @@
 //! hashes, byte counts. Commands are not stored; the events they lead to are.
 
 use super::effect::{Note, Outcome};
-use super::event::{Actor, Plan, Retention, TeardownOptions, Worktree};
+use super::event::{Actor, MigrationPlan, Plan, Retention, TeardownOptions, Worktree};
 use super::fault::Fault;
-use super::id::{EffectId, EnvironmentId, HostPath, LeaseId, RequestId, Time};
+use super::id::{EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Time};
 use super::reconcile::LiveSet;
 
 /// One request to the core.
@@ -205,6 +205,22 @@ pub enum Command {
         code: Option<i32>,
         /// Why it has none.
         why: String,
+    },
+    /// Carry a database to its next generation.
+    Migrate {
+        /// A new name for it.
+        migration: MigrationId,
+        /// How.
+        plan: MigrationPlan,
+        /// Who asks.
+        actor: Actor,
+    },
+    /// Put the old database back.
+    UndoMigration {
+        /// Which migration.
+        migration: MigrationId,
+        /// Who asks.
+        actor: Actor,
     },
     /// Give a lease back; an unknown one is a success.
     Release {

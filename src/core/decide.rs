@@ -139,6 +139,11 @@ impl State {
                 let step = remains.owed.as_ref().map(|o| o.step);
                 step.map(|step| remains.settle(now, step, outcome)).unwrap_or_default()
             }
+            Subject::Migration(id) => {
+                let Some(migration) = self.migration(id) else { return Vec::new() };
+                let step = migration.owed.as_ref().map(|o| o.step);
+                step.map(|step| migration.settle(now, step, outcome)).unwrap_or_default()
+            }
             Subject::Host => vec![match outcome {
                 Ok(Outcome::Swept(finished)) => finished.into(),
                 Ok(other) => held(format!("sweep came home with {other:?}")),
@@ -169,6 +174,12 @@ impl State {
         for remains in self.remains() {
             if let Some((owed, fault)) = remains.owed.as_ref().and_then(|o| Some((o, fatal(o)?))) {
                 events.extend(remains.give_up(owed.step, &fault));
+            }
+        }
+        for migration in self.migrations() {
+            if let Some((owed, fault)) = migration.owed.as_ref().and_then(|o| Some((o, fatal(o)?)))
+            {
+                events.extend(migration.give_up(owed.step, fault));
             }
         }
         if let Some(fault) = self.sweep().and_then(|s| fatal(&s.owed)) {

@@ -4,9 +4,11 @@
 //! is to recovery. Effects are described here as data; `world` performs them.
 
 use super::event::{
-    Base, Included, ProcessesEnded, Rescue, SetupReport, Size, SweepFinished, Worktree,
+    Base, Included, ProcessesEnded, Rescue, SetupReport, Size, SourceCopy, SourceState, Staging,
+    SweepFinished, Worktree,
 };
 use super::id::{EffectId, HostPath, Subject, Time};
+use super::migration::Migration;
 use super::remains::Remains;
 use super::state::{Environment, Owed, Phase, State, Step};
 
@@ -37,6 +39,8 @@ pub enum Target {
     Environment(Box<Environment>, Vec<String>),
     /// What is left of one that is over.
     Remains(Box<Remains>),
+    /// A database on its way.
+    Migration(Box<Migration>),
     /// The data directory, with all that the log explains in it.
     Host(Box<State>),
 }
@@ -88,6 +92,24 @@ pub enum Outcome {
     RescueDropped,
     /// [`Step::Sweep`]: what was found and settled.
     Swept(SweepFinished),
+    /// [`Step::InspectSource`]: what the database is.
+    SourceInspected(SourceState),
+    /// [`Step::CopySource`]: what was copied.
+    SourceCopied(SourceCopy),
+    /// [`Step::NormaliseSource`]: done, with what a person should know.
+    SourceNormalised(Vec<String>),
+    /// [`Step::BuildStaging`]: what was built.
+    StagingBuilt(Staging),
+    /// [`Step::WriteSecrets`]: how many entries.
+    SecretsWritten(u64),
+    /// [`Step::VerifyStaging`]: whole, with so many bytes.
+    StagingVerified(u64),
+    /// [`Step::Flip`]: where the old database is, and the installed one's size and time.
+    Flipped(HostPath, String),
+    /// [`Step::CleanUp`], [`Step::DropStaging`]: done; what could not be removed.
+    CleanedUp(Vec<String>),
+    /// [`Step::ReturnBackup`]: the old database is back; where the new one is.
+    Returned(HostPath),
 }
 
 /// What a look at a worktree led to.
@@ -140,7 +162,11 @@ impl State {
             id: EffectId { subject: Subject::Host, entered: owed.entered },
             step: owed.step,
         });
-        environments.chain(remains).chain(sweep)
+        let migrations = self.migrations().filter_map(move |migration| {
+            let owed = migration.owed.as_ref().filter(due)?;
+            Some(OwedEffect { id: migration.effect_id()?, step: owed.step })
+        });
+        environments.chain(remains).chain(migrations).chain(sweep)
     }
 
     /// Identity of the effect that a subject is owed now, whether it is due or not.
@@ -149,6 +175,7 @@ impl State {
         match subject {
             Subject::Environment(id) => self.environment(id)?.effect_id(),
             Subject::Remains(id, incarnation) => self.remains_of(id, *incarnation)?.effect_id(),
+            Subject::Migration(id) => self.migration(id)?.effect_id(),
             Subject::Host => {
                 let entered = self.sweep()?.owed.entered;
                 Some(EffectId { subject: Subject::Host, entered })
@@ -172,6 +199,10 @@ impl State {
                 let remains = self.remains_of(name, *incarnation)?;
                 (remains.owed.as_ref()?.step, Target::Remains(Box::new(remains.clone())))
             }
+            Subject::Migration(name) => {
+                let migration = self.migration(name)?;
+                (migration.owed.as_ref()?.step, Target::Migration(Box::new(migration.clone())))
+            }
             Subject::Host => (self.sweep()?.owed.step, Target::Host(Box::new(self.clone()))),
         };
         Some(Effect { id: id.clone(), step, target })
@@ -183,6 +214,7 @@ impl State {
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
         let waits = self.environments().filter_map(|e| e.owed.as_ref());
         let waits = waits.chain(self.remains().filter_map(|r| r.owed.as_ref()));
+        let waits = waits.chain(self.migrations().filter_map(|m| m.owed.as_ref()));
         let waits = waits.chain(self.sweep().map(|s| &s.owed)).map(|o| o.not_before);
         let waits = waits.filter(|t| *t > now);
         let leases = self.leases().map(|(_, lease)| lease.until);
@@ -197,6 +229,7 @@ impl State {
     pub fn is_quiet(&self) -> bool {
         self.environments().all(|e| e.owed.is_none() && e.phase != Phase::Provisioning)
             && self.remains().all(|r| r.owed.is_none())
+            && self.migrations().all(|m| m.owed.is_none())
             && self.sweep().is_none()
     }
 }

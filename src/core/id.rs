@@ -71,6 +71,11 @@ text_id!(
     LeaseId
 );
 text_id!(
+    /// The name of a migration: eight hex digits, made at the edge. The files of a migration carry
+    /// it, so that they can be told from anybody else's.
+    MigrationId
+);
+text_id!(
     /// An idempotency key that a client chose for one request.
     RequestId
 );
@@ -103,6 +108,21 @@ impl LeaseId {
     pub fn parse(text: &str) -> Result<Self, IdError> {
         check(text, ENVIRONMENT_ID_BYTES_MAX)?;
         Ok(Self(text.to_owned()))
+    }
+}
+
+impl MigrationId {
+    /// Checks that `text` can be a migration's name.
+    ///
+    /// # Errors
+    /// [`IdError`] says that it cannot.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        let fits = text.len() == 8 && text.bytes().all(|b| b"0123456789abcdef".contains(&b));
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(IdError::BadShape("it must be eight hex digits"))
+        }
     }
 }
 
@@ -184,6 +204,8 @@ pub enum Subject {
     Environment(EnvironmentId),
     /// What is left of an incarnation that is over.
     Remains(EnvironmentId, u32),
+    /// A database on its way to the next generation.
+    Migration(MigrationId),
     /// The whole data directory.
     Host,
 }
@@ -193,6 +215,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Environment(id) => id.fmt(f),
             Self::Remains(id, incarnation) => write!(f, "{id}.{incarnation}"),
+            Self::Migration(id) => write!(f, "migration {id}"),
             Self::Host => f.write_str("host"),
         }
     }

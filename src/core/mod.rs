@@ -20,6 +20,7 @@ pub mod effect;
 pub mod event;
 pub mod fault;
 pub mod id;
+pub mod migration;
 pub mod policy;
 pub mod reconcile;
 pub mod remains;
@@ -44,6 +45,9 @@ pub use decide::{Decision, destroyed, not_found};
 pub use effect::{Effect, Inspection, Note, Outcome, OwedEffect, Target};
 pub use event::{Event, Record};
 pub use fault::{Class, Code, Fault};
-pub use id::{EffectId, EnvironmentId, HostPath, LeaseId, RequestId, Seq, Subject, Time};
+pub use id::{
+    EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Subject, Time,
+};
+pub use migration::{Migration, MigrationPhase};
 pub use remains::Remains;
 pub use state::{Environment, Phase, State, Step};

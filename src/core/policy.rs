@@ -81,6 +81,10 @@ pub fn is_too_much(retired: usize, all: usize) -> bool {
 pub const ENDED_LEASES_REMEMBERED: usize = 1_024;
 /// Runs whose answer is remembered; older ones are forgotten.
 pub const RUNS_REMEMBERED: usize = 1_024;
+/// Migrations that are remembered; the oldest that are over are forgotten.
+pub const MIGRATIONS_REMEMBERED: usize = 256;
+/// Most migrations that are under way at once.
+pub const MIGRATIONS_AT_ONCE: usize = 16;
 /// Most environments that are not tombstoned.
 pub const ENVIRONMENTS_MAX: usize = 10_000;
 /// Most leases on one environment.
@@ -150,6 +154,11 @@ pub fn attempts_max(step: Step) -> u32 {
         Step::RollBack | Step::Unregister | Step::SettleBranch | Step::DropRescue => 20,
         // With an hour between them at last: some weeks of a survivor or a mount in the way.
         Step::Purge => 500,
+        // What fails before the flip fails again; nothing is changed yet, and somebody waits.
+        Step::InspectSource | Step::CopySource | Step::NormaliseSource | Step::BuildStaging => 1,
+        Step::VerifyStaging | Step::ReturnBackup => 1,
+        Step::WriteSecrets | Step::Flip => 3,
+        Step::CleanUp | Step::DropStaging => 10,
     }
 }
 

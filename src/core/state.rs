@@ -12,7 +12,10 @@ use super::event::{
     SweepFinished, TeardownOptions, Worktree,
 };
 use super::fault::Fault;
-use super::id::{EffectId, EnvironmentId, HostPath, LeaseId, RequestId, Seq, Subject, Time};
+use super::id::{
+    EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Subject, Time,
+};
+use super::migration::Migration;
 use super::reconcile::Live;
 use super::remains::Remains;
 
@@ -108,6 +111,26 @@ steps! {
     DropRescue = "drop_rescue";
     /// Look for what no record explains.
     Sweep = "sweep";
+    /// Settle what an interrupted migration left, and see what a database is.
+    InspectSource = "inspect_source";
+    /// Make a private copy of the old database.
+    CopySource = "copy_source";
+    /// Bring the copy to the shape that the recipe reads.
+    NormaliseSource = "normalise_source";
+    /// Build the new database beside the old one.
+    BuildStaging = "build_staging";
+    /// Write the secrets that the new database refers to.
+    WriteSecrets = "write_secrets";
+    /// Stamp the new database and prove that it is whole.
+    VerifyStaging = "verify_staging";
+    /// Install the new database.
+    Flip = "flip";
+    /// Drop copies and secrets' backups.
+    CleanUp = "clean_up";
+    /// Drop all that was made; the old database stays.
+    DropStaging = "drop_staging";
+    /// Put the old database back.
+    ReturnBackup = "return_backup";
 }
 
 /// One incarnation of an environment id.
@@ -280,6 +303,7 @@ pub struct State {
     /// Leases that have ended lately, oldest first.
     pub(super) ended_leases: Vec<LeaseId>,
     pub(super) runs: BTreeMap<RequestId, Run>,
+    pub(super) migrations: BTreeMap<MigrationId, Migration>,
 }
 
 /// A command that was run for a request, and is not run twice.
@@ -432,6 +456,9 @@ impl State {
                 return Err(format!("{}: remains of an incarnation that lives", remains.id));
             }
             remains.check()?;
+        }
+        for migration in self.migrations() {
+            migration.check()?;
         }
         if self.requests.len() != self.request_order.len() {
             return Err("remembered requests and their order differ".into());

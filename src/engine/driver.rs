@@ -14,10 +14,11 @@ use super::handle::{Message, Progress, Receipt, Reply};
 use super::priority;
 use crate::core::effect::Effect;
 use crate::core::{
-    Code, Command, EffectId, Fault, Note, Outcome, OwedEffect, State, Step, Subject, Time,
+    Code, Command, EffectId, Fault, Note, Outcome, OwedEffect, State, Step, Subject, Target, Time,
     reconcile,
 };
 use crate::killpoint::point;
+use crate::migrate::Desk;
 use crate::world::cancel::Cancel;
 use crate::world::{Reporter, World};
 
@@ -27,12 +28,15 @@ pub const EFFECTS_MAX: usize = 64;
 pub const HOOKS_MAX: usize = 32;
 /// Most bases that are resolved, or file sets that are copied, at once.
 const OTHERS_MAX: usize = 8;
+/// Most databases that are copied, or built, at once.
+const MIGRATIONS_MAX: usize = 2;
 /// Most walks through large trees at once, of each kind: nobody waits for them.
 const BACKGROUND_MAX: usize = 1;
 
 /// Starts and stops effects.
 pub(super) struct Driver {
     world: Arc<World>,
+    desk: Option<Arc<Desk>>,
     mailbox: SyncSender<Message>,
     progress: broadcast::Sender<Progress>,
     running: BTreeMap<Subject, Running>,
@@ -60,7 +64,12 @@ impl Driver {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let checkouts_max = cores + 1;
         let running = BTreeMap::new();
-        Self { world, mailbox, progress, running, checkouts_max, cores, stuck: false }
+        let desk = None;
+        Self { world, desk, mailbox, progress, running, checkouts_max, cores, stuck: false }
+    }
+
+    pub(super) fn set_desk(&mut self, desk: Arc<Desk>) {
+        self.desk = Some(desk);
     }
 
     /// Starts what is owed and has room; asks what is not owed any more to stop.
@@ -92,6 +101,7 @@ impl Driver {
             Step::RunSetup | Step::RunTeardown => HOOKS_MAX,
             Step::ResolveBase | Step::CopyIncluded | Step::Rescue => OTHERS_MAX,
             Step::Measure | Step::Purge | Step::Clean => BACKGROUND_MAX,
+            Step::CopySource | Step::NormaliseSource | Step::BuildStaging => MIGRATIONS_MAX,
             _ => EFFECTS_MAX,
         };
         !self.running.contains_key(&owed.id.subject)
@@ -109,6 +119,7 @@ impl Driver {
         let started = Cancel::new().map(Arc::new).and_then(|cancel| {
             let job = Job {
                 world: Arc::clone(&self.world),
+                desk: self.desk.clone(),
                 mailbox: self.mailbox.clone(),
                 progress: self.progress.clone(),
                 cancel: Arc::clone(&cancel),
@@ -172,6 +183,7 @@ fn kind(step: Step) -> Step {
 /// What one effect's thread holds.
 struct Job {
     world: Arc<World>,
+    desk: Option<Arc<Desk>>,
     mailbox: SyncSender<Message>,
     progress: broadcast::Sender<Progress>,
     cancel: Arc<Cancel>,
@@ -183,7 +195,12 @@ impl Job {
         let span = tracing::debug_span!("effect", id = %effect.id, step = effect.step.as_str());
         let _inside = span.enter();
         let reporter = Voice { job: self, id: &effect.id };
-        let outcome = self.world.perform(effect, &self.cancel, &reporter);
+        let outcome = match (&effect.target, &self.desk) {
+            (Target::Migration(migration), Some(desk)) => {
+                desk.perform(migration, effect.step, &|| self.cancel.is_cancelled())
+            }
+            _ => self.world.perform(effect, &self.cancel, &reporter),
+        };
         point("effect.performed");
         match &outcome {
             Ok(_) => tracing::debug!("done"),

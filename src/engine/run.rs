@@ -13,6 +13,7 @@ use crate::core::event::Record;
 use crate::core::{Command, Event, Fault, Seq, State, Time};
 use crate::journal::{self, Journal};
 use crate::killpoint::point;
+use crate::migrate::Desk;
 use crate::world::World;
 
 /// Most commands that wait in the mailbox; more are refused.
@@ -79,6 +80,13 @@ impl Engine {
         let stopping = None;
         let engine = Self { journal, state, view, head, mailbox, driver, space, stopping, anchor };
         (engine, handle)
+    }
+
+    /// Lets migrations be worked on at this desk.
+    #[must_use]
+    pub fn with_desk(mut self, desk: Arc<Desk>) -> Self {
+        self.driver.set_desk(desk);
+        self
     }
 
     /// Sets the free bytes below which the trash is emptied early, the oldest first.

@@ -1,4 +1,37 @@
 //! Staged migration of SQLite databases: copy, build beside, verify, flip.
+//!
+//! | file | what |
+//! |---|---|
+//! | `recipe.rs`, `recipes/` | what one kind of database needs; rows and schemas |
+//! | `desk.rs` | performs the effects that the core owes a migration |
+//! | `inspect.rs`, `takeover.rs` | the first look, and what an earlier attempt left |
+//! | `copy.rs`, `stage.rs`, `secrets.rs` | the private copy, the new database, secrets beside it |
+//! | `flip.rs`, `undo.rs` | the one rename, the end either way, and the way back |
+//! | `names.rs`, `mark.rs`, `owner.rs` | file names, the mark beside the database, the foreign lock |
+//! | `files.rs`, `sqlite.rs` | durable, patient primitives |
+//! | `alone.rs` | the same without a daemon and its log |
+//!
+//! Which phase comes next is decided by `core::migration`. Nothing here appends to a log.
 
+pub mod alone;
+pub mod desk;
+pub mod files;
+pub mod inspect;
+pub mod mark;
+pub mod names;
+pub mod owner;
 pub mod recipe;
 pub mod recipes;
+pub mod secrets;
+pub mod sqlite;
+
+mod copy;
+mod flip;
+mod stage;
+mod takeover;
+mod undo;
+
+#[cfg(test)]
+mod power;
+
+pub use desk::{Desk, Progress};

@@ -207,6 +207,7 @@ impl World {
                 let lost = remains::Task { world: self, remains, lock: &lock, cancel };
                 lost.perform(effect.step)
             }
+            Target::Migration(_) => Err(misdirected(effect.step, "the file system of worktrees")),
             Target::Host(state) => sweep::Task { world: self, state, cancel }.perform(),
         };
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
@@ -229,7 +230,7 @@ impl World {
         let path = match subject {
             Subject::Environment(id) => self.layout.lock_of(id),
             Subject::Remains(id, incarnation) => self.layout.lock_of_remains(id, *incarnation),
-            Subject::Host => self.layout.lock_of_host(),
+            Subject::Host | Subject::Migration(_) => self.layout.lock_of_host(),
         };
         let mut file = reopen(&path)?;
         let until = Instant::now() + LOCK_LIMIT;
@@ -266,6 +267,11 @@ fn reopen(path: &Path) -> Result<File, Fault> {
     open.map_err(paths::failed("open", path))
 }
 
+fn misdirected(step: Step, what: &str) -> Fault {
+    let message = format!("{} is not for {what}", step.as_str());
+    Fault::new(Code::Defect, message, "please report this")
+}
+
 impl Task<'_> {
     fn perform(&self, step: Step) -> Result<Outcome, Fault> {
         match step {
@@ -285,10 +291,7 @@ impl Task<'_> {
             Step::MoveToTrash => teardown::move_to_trash(self),
             Step::Unregister => teardown::unregister(self),
             Step::SettleBranch => teardown::settle_branch(self),
-            Step::Measure | Step::Purge | Step::DropRescue | Step::Sweep => {
-                let message = format!("{} is not for an environment", step.as_str());
-                Err(Fault::new(Code::Defect, message, "please report this"))
-            }
+            other => Err(misdirected(other, "an environment")),
         }
     }
 

@@ -15,8 +15,8 @@ const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("record", &["core"]),
     ("killpoint", &[]),
     ("world", &["core", "world", "record", "killpoint"]),
-    ("migrate", &["core", "migrate", "killpoint"]),
-    ("engine", &["core", "journal", "world", "engine", "killpoint"]),
+    ("migrate", &["core", "world", "record", "migrate", "killpoint"]),
+    ("engine", &["core", "journal", "world", "migrate", "engine", "killpoint"]),
     ("config", &["core", "world"]),
     ("api", &["core", "engine", "world", "config", "record", "api", "VERSION"]),
     ("session", &["core", "journal", "engine", "world", "record", "api", "session", "VERSION"]),
@@ -65,6 +65,7 @@ const CRATES: [(&str, &[&str]); 27] = [
             "src/world/marker.rs",
             "src/session/",
             "src/server/",
+            "src/migrate/",
         ],
     ),
 ];

@@ -10,6 +10,7 @@
 mod after;
 mod host;
 mod live;
+mod migration;
 mod provision;
 mod teardown;
 mod watch;
@@ -19,11 +20,12 @@ use serde::{Deserialize, Serialize};
 pub use after::*;
 pub use host::*;
 pub use live::*;
+pub use migration::*;
 pub use provision::*;
 pub use teardown::*;
 pub use watch::*;
 
-use super::id::{EnvironmentId, HostPath, Seq, Time};
+use super::id::{EnvironmentId, HostPath, MigrationId, Seq, Time};
 
 /// One event as it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +127,12 @@ macro_rules! for_each_event {
             SweepRequested = 90, 1; SweepFinished = 91, 1;
             WatcherGaveUp = 100, 1; WatcherResumed = 101, 1;
             LiveSetTaken = 110, 1; LiveSetHeld = 111, 1; RunRequested = 112, 1; RunFinished = 113, 1;
+            MigrationRequested = 120, 1; SourceInspected = 121, 1; SourceCopied = 122, 1;
+            SourceNormalised = 123, 1; StagingBuilt = 124, 1; SecretsWritten = 125, 1;
+            StagingVerified = 126, 1; FlipBegun = 127, 1; Flipped = 128, 1;
+            MigrationFinished = 129, 1; MigrationFailed = 130, 1; MigrationRolledBack = 131, 1;
+            MigrationAttemptFailed = 132, 1; MigrationUndoRequested = 133, 1;
+            MigrationUndone = 134, 1; MigrationUndoRefused = 135, 1;
         }
     };
 }
@@ -228,7 +236,47 @@ impl Event {
             | Self::RepositoryDistrusted(_)
             | Self::LiveSetTaken(_)
             | Self::LiveSetHeld(_)
+            | Self::MigrationRequested(_)
+            | Self::SourceInspected(_)
+            | Self::SourceCopied(_)
+            | Self::SourceNormalised(_)
+            | Self::StagingBuilt(_)
+            | Self::SecretsWritten(_)
+            | Self::StagingVerified(_)
+            | Self::FlipBegun(_)
+            | Self::Flipped(_)
+            | Self::MigrationFinished(_)
+            | Self::MigrationFailed(_)
+            | Self::MigrationRolledBack(_)
+            | Self::MigrationAttemptFailed(_)
+            | Self::MigrationUndoRequested(_)
+            | Self::MigrationUndone(_)
+            | Self::MigrationUndoRefused(_)
             | Self::Opaque(_) => return None,
+        })
+    }
+
+    /// The migration that the event is about, if it is about one.
+    #[must_use]
+    pub fn migration(&self) -> Option<&MigrationId> {
+        Some(match self {
+            Self::MigrationRequested(e) => &e.migration,
+            Self::SourceInspected(e) => &e.migration,
+            Self::SourceCopied(e) => &e.migration,
+            Self::SourceNormalised(e) => &e.migration,
+            Self::StagingBuilt(e) => &e.migration,
+            Self::SecretsWritten(e) => &e.migration,
+            Self::StagingVerified(e) => &e.migration,
+            Self::FlipBegun(e) => &e.migration,
+            Self::Flipped(e) => &e.migration,
+            Self::MigrationFinished(e) => &e.migration,
+            Self::MigrationFailed(e) => &e.migration,
+            Self::MigrationRolledBack(e) => &e.migration,
+            Self::MigrationAttemptFailed(e) => &e.migration,
+            Self::MigrationUndoRequested(e) => &e.migration,
+            Self::MigrationUndone(e) => &e.migration,
+            Self::MigrationUndoRefused(e) => &e.migration,
+            _ => return None,
         })
     }
 

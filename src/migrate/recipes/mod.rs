@@ -1,3 +1,44 @@
-//! The recipes, one folder each.
+//! The recipes, one folder each, and the way from a plan to its recipe.
 
 pub mod executor;
+pub mod folder;
+
+use super::recipe::Recipe;
+use crate::core::event::MigrationPlan;
+use crate::core::{Code, Fault};
+use crate::world::paths;
+
+/// Names of the recipes that are built in.
+pub const NAMES: &[&str] = &["executor"];
+
+/// The recipe of a plan.
+///
+/// # Errors
+/// `invalid_request` when there is none of that name; `migration_failed` when a folder of SQL files
+/// is not the one that the plan was made with.
+pub fn find(plan: &MigrationPlan) -> Result<Box<dyn Recipe>, Fault> {
+    if plan.folder.as_bytes().is_empty() {
+        return named(&plan.recipe);
+    }
+    let folder = folder::Folder::open(paths::borrowed(&plan.folder))?;
+    if folder.hash() == plan.folder_hash {
+        return Ok(Box::new(folder));
+    }
+    let message = format!("the recipe in {} was changed meanwhile", plan.folder);
+    Err(Fault::new(Code::MigrationFailed, message, "migrate again; nothing was changed"))
+}
+
+/// A recipe that is built in.
+///
+/// # Errors
+/// `invalid_request` when there is none of that name.
+pub fn named(name: &str) -> Result<Box<dyn Recipe>, Fault> {
+    match name {
+        "executor" => Ok(Box::new(executor::Executor)),
+        _ => {
+            let message = format!("there is no recipe {name:?}");
+            let hint = format!("there are {}; or name a folder of SQL files", NAMES.join(", "));
+            Err(Fault::new(Code::InvalidRequest, message, hint))
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Performs the effects of migrations: look, act, prove, and report the evidence.
+//!
+//! Each effect may begin again after a kill at any instant, in another process, and ends in the
+//! same place. It decides nothing: what comes next is the core's. Between two effects a desk holds
+//! the locks that keep others out; they go with the process, and are taken again by the next one,
+//! which then makes sure that nothing changed meanwhile.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::Connection;
+
+use super::files::Files;
+use super::names::Names;
+use super::recipe::{Keychain, Network, OnConflict, Recipe, Work};
+use super::{copy, flip, inspect, owner, recipes, secrets, sqlite, stage, undo};
+use crate::core::{Code, Fault, Migration, MigrationId, Outcome, Step};
+use crate::killpoint::point;
+use crate::world::paths;
+
+/// What is being done for a migration, for whoever waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// What is being done.
+    pub what: String,
+    /// How much of it: bytes of a copy, rows of a table.
+    pub done: u64,
+    /// Of how much; 0 when that is not known.
+    pub of: u64,
+}
+
+/// Locks of one migration.
+#[derive(Default)]
+pub(super) struct Held {
+    /// The application's own lock file.
+    pub(super) owner: Option<owner::Owner>,
+    /// The database, closed to writers.
+    pub(super) source: Option<Connection>,
+    /// The copy was made by this process and not touched since.
+    pub(super) fresh_copy: bool,
+}
+
+/// The place where migrations are worked on.
+pub struct Desk {
+    /// Where old secrets are kept for an undo.
+    home: PathBuf,
+    pub(super) files: Files,
+    network: Box<dyn Network + Send + Sync>,
+    pub(super) keychain: Box<dyn Keychain + Send + Sync>,
+    held: Mutex<BTreeMap<MigrationId, Held>>,
+    seen: Mutex<BTreeMap<MigrationId, Progress>>,
+}
+
+impl Desk {
+    /// A desk that keeps old secrets below `home`.
+    #[must_use]
+    pub fn new(
+        home: &Path,
+        network: Box<dyn Network + Send + Sync>,
+        keychain: Box<dyn Keychain + Send + Sync>,
+    ) -> Self {
+        Self {
+            home: home.to_owned(),
+            files: Files::default(),
+            network,
+            keychain,
+            held: Mutex::default(),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// The same with another way to files.
+    #[must_use]
+    pub fn with_files(mut self, files: Files) -> Self {
+        self.files = files;
+        self
+    }
+
+    /// What is being done for a migration right now.
+    #[must_use]
+    pub fn progress(&self, id: &MigrationId) -> Option<Progress> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Performs one effect. A panic is a fault of this effect and of nothing else.
+    ///
+    /// # Errors
+    /// The fault that it ended with; what that leads to is for the core to decide.
+    pub fn perform(
+        &self,
+        migration: &Migration,
+        step: Step,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Outcome, Fault> {
+        let work = || {
+            let _alone = self.lock(&migration.id)?;
+            let recipe = recipes::find(&migration.plan)?;
+            let names = Names::of(migration, &*recipe);
+            let task = Task { desk: self, migration, recipe: &*recipe, names, cancelled };
+            task.perform(step)
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+            let message = format!("{} panicked: {text}", step.as_str());
+            Err(Fault::new(Code::Defect, message, "please report this"))
+        });
+        if matches!(step, Step::CleanUp | Step::DropStaging | Step::ReturnBackup) {
+            self.let_go(&migration.id);
+        }
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&migration.id);
+        outcome
+    }
+
+    /// Where a migration's old secrets are kept.
+    pub(super) fn folder_of(&self, id: &MigrationId) -> PathBuf {
+        self.home.join(id.as_str())
+    }
+
+    /// A thread of a daemon that is being replaced may still be at it.
+    fn lock(&self, id: &MigrationId) -> Result<File, Fault> {
+        self.files.make_dir(&self.home).map_err(paths::failed("create", &self.home))?;
+        let path = self.home.join(format!("{id}.lock"));
+        let open = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = open.map_err(paths::failed("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(_) => {
+                let message = format!("another process works on migration {id}");
+                let hint = format!("`fuser {}` names it", path.display());
+                Err(Fault::new(Code::DatabaseInUse, message, hint).transient())
+            }
+        }
+    }
+
+    pub(super) fn with_held<T>(&self, id: &MigrationId, change: impl FnOnce(&mut Held) -> T) -> T {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        change(held.entry(id.clone()).or_default())
+    }
+
+    fn let_go(&self, id: &MigrationId) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        // Its owner is this desk, and nobody else looks at a migration that is over.
+        drop(std::fs::remove_file(self.home.join(format!("{id}.lock"))));
+    }
+}
+
+/// One effect being performed.
+pub(super) struct Task<'a> {
+    pub(super) desk: &'a Desk,
+    pub(super) migration: &'a Migration,
+    pub(super) recipe: &'a dyn Recipe,
+    pub(super) names: Names,
+    pub(super) cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Task<'_> {
+    fn perform(&self, step: Step) -> Result<Outcome, Fault> {
+        let outcome = match step {
+            Step::InspectSource => inspect::inspect(self),
+            Step::CopySource => copy::copy(self),
+            Step::NormaliseSource => copy::normalise(self),
+            Step::BuildStaging => stage::build(self),
+            Step::WriteSecrets => secrets::write(self),
+            Step::VerifyStaging => stage::verify(self),
+            Step::Flip => flip::flip(self),
+            Step::CleanUp => flip::clean_up(self),
+            Step::DropStaging => flip::drop_staging(self),
+            Step::ReturnBackup => undo::undo(self),
+            other => {
+                let message = format!("{} is not for a migration", other.as_str());
+                Err(Fault::new(Code::Defect, message, "please report this"))
+            }
+        };
+        point("migrate.performed");
+        outcome
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.desk.files
+    }
+
+    pub(super) fn id(&self) -> &MigrationId {
+        &self.migration.id
+    }
+
+    pub(super) fn progress(&self, what: &str, done: u64, of: u64) {
+        let mut seen = self.desk.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(self.id().clone(), Progress { what: what.to_owned(), done, of });
+    }
+
+    /// What the recipe works with, for the time of one call.
+    pub(super) fn with_work<T>(&self, call: impl FnOnce(&Work<'_>) -> T) -> T {
+        let secrets = self.old_secrets();
+        call(&Work {
+            tenant: &self.migration.plan.tenant,
+            conflicts: match self.migration.plan.on_conflict.as_str() {
+                "keep-first" => OnConflict::KeepFirst,
+                "rename" => OnConflict::Rename,
+                _ => OnConflict::Refuse,
+            },
+            secrets: secrets.as_deref(),
+            now_ms: i64::try_from(self.migration.plan.at_ms).unwrap_or(i64::MAX),
+            network: &*self.desk.network,
+            keychain: &*self.desk.keychain,
+            progress: &|what, rows| self.progress(what, rows, 0),
+            cancelled: self.cancelled,
+        })
+    }
+
+    /// The secrets as the old database knows them.
+    fn old_secrets(&self) -> Option<PathBuf> {
+        let had = self.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
+        if self.migration.plan.dry_run {
+            return self.names.secrets.clone().filter(|path| path.exists());
+        }
+        self.names.secrets_backup.clone().filter(|_| had)
+    }
+
+    /// Sees to it that nobody else works with the database; after a restart also to it that nobody
+    /// did meanwhile.
+    pub(super) fn hold(&self) -> Result<(), Fault> {
+        let rehearsal = self.migration.plan.dry_run;
+        self.desk.with_held(self.id(), |held| {
+            if held.owner.is_none() {
+                held.owner = owner::take(self.recipe, &self.names.database, rehearsal)?;
+            }
+            if held.source.is_none() && self.names.database.exists() {
+                let known = self.migration.copy.as_ref().map(|copy| copy.fingerprint.as_str());
+                // Taken before the database is opened, which may move its log into it.
+                let now = sqlite::fingerprint(&self.names.database);
+                if known.is_some_and(|known| known != now) {
+                    return Err(changed(&self.names.database));
+                }
+                held.source = Some(sqlite::hold(&self.names.database)?);
+            }
+            Ok(())
+        })
+    }
+}
+
+fn changed(database: &Path) -> Fault {
+    let message = format!("{} was changed while it was being migrated", database.display());
+    let hint = "nothing is lost; end the program that uses it, then migrate again";
+    Fault::new(Code::DatabaseInUse, message, hint)
+}

@@ -1,0 +1,184 @@
+//! The flip, and what comes after it either way.
+//!
+//! The old database gets the backup as its second name, then one rename puts the new one in its
+//! place: at no instant is there no database, or half of one. For as long as the staging file
+//! exists, the new database is not installed; that one fact tells every later look how far it came.
+
+use std::path::Path;
+
+use super::desk::Task;
+use super::files::{Files, with_suffix};
+use super::mark::{self, Found, Mark};
+use super::recipe::Recipe;
+use super::{inspect, secrets, sqlite};
+use crate::core::{Code, Fault, Outcome};
+use crate::killpoint::point;
+use crate::world::paths;
+
+/// Installs the new database.
+pub(super) fn flip(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let names = &task.names;
+    if names.staging.exists() {
+        task.hold()?;
+        // The lock that keeps writers out would be in its own way.
+        task.desk.with_held(task.id(), |held| held.source = None);
+        install(task.files(), &names.database, &names.staging, &names.backup)?;
+    } else if !is_installed(task)? {
+        let message = format!("{} is gone, and so is the database", names.staging.display());
+        let hint = format!("the old database may be {}", names.backup.display());
+        return Err(Fault::new(Code::PathNotFound, message, hint));
+    }
+    Ok(flipped(task))
+}
+
+fn flipped(task: &Task<'_>) -> Outcome {
+    let backup = paths::to_host(&task.names.backup);
+    Outcome::Flipped(backup, sqlite::fingerprint(&task.names.database))
+}
+
+/// Whether the new database is in its place.
+fn is_installed(task: &Task<'_>) -> Result<bool, Fault> {
+    let names = &task.names;
+    if names.staging.exists() || !names.database.exists() || !names.backup.exists() {
+        return Ok(false);
+    }
+    inspect::is_old(&names.database, task.recipe).map(|old| !old)
+}
+
+/// Puts a whole new database into the place of an old one, which keeps the name of the backup.
+/// Done again after any interruption it ends in the same place.
+pub(super) fn install(
+    files: &Files,
+    database: &Path,
+    staging: &Path,
+    backup: &Path,
+) -> Result<(), Fault> {
+    if database.exists() {
+        // Held until the rename is done; closing it touches nothing but the old file.
+        let alone = sqlite::hold_alone(database)?;
+        drop_sidecars(files, database)?;
+        files.sync(database).map_err(paths::failed("sync", database))?;
+        if !backup.exists() {
+            second_name(files, database, backup)?;
+        }
+        point("flip.backed_up");
+        put(files, staging, database)?;
+        drop(alone);
+    } else {
+        put(files, staging, database)?;
+    }
+    point("flip.installed");
+    Ok(())
+}
+
+fn put(files: &Files, staging: &Path, database: &Path) -> Result<(), Fault> {
+    drop_sidecars(files, database)?;
+    files.rename(staging, database).map_err(paths::failed("install", database))
+}
+
+/// Where a file system has no second names, the first one is changed: then there is no database for
+/// the moment between two renames, and the staging file says which one is next.
+fn second_name(files: &Files, database: &Path, backup: &Path) -> Result<(), Fault> {
+    if let Err(e) = files.link(database, backup) {
+        tracing::info!(error = %e, "no second names here; the old database is renamed");
+        return files.rename(database, backup).map_err(paths::failed("keep", backup));
+    }
+    files.sync_dir_of(backup).map_err(paths::failed("sync", backup))
+}
+
+/// What belongs to a database that has just been settled into its one file.
+fn drop_sidecars(files: &Files, database: &Path) -> Result<(), Fault> {
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let path = with_suffix(database, suffix);
+        files.remove(&path).map_err(paths::failed("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// Drops copies and backups of secrets; database and backup stay.
+pub(super) fn clean_up(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let mark = own_mark(task);
+    clean(task.files(), &mark, task)?;
+    Ok(Outcome::CleanedUp(Vec::new()))
+}
+
+fn clean(files: &Files, mark: &Mark, task: &Task<'_>) -> Result<(), Fault> {
+    drop_copies(files, mark)?;
+    point("migrate.copies_gone");
+    secrets::clean(files, &*task.desk.keychain, mark)?;
+    point("migrate.secrets_settled");
+    mark::remove(files, &task.names.mark, &mark.nonce)
+}
+
+/// Removes the private copy and what is left of the new database beside it.
+pub(super) fn drop_copies(files: &Files, mark: &Mark) -> Result<(), Fault> {
+    for set in [&mark.normalized_source, &mark.staging] {
+        files.remove_set(set).map_err(paths::failed("remove", set))?;
+    }
+    files.sync_dir_of(&mark.source).map_err(paths::failed("sync", &mark.source))
+}
+
+/// The mark on disk if it is this migration's, otherwise one that names the same files.
+fn own_mark(task: &Task<'_>) -> Mark {
+    match mark::read(&task.names.mark) {
+        Found::Mark(mark) if mark.nonce == task.id().as_str() => *mark,
+        _ => {
+            let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
+            super::copy::mark_of(task, had, mark::Stage::Building)
+        }
+    }
+}
+
+/// Removes all that was made; the old database stays. When it finds the new one installed, it has
+/// come too late, and says so.
+pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let on_disk = mark::read(&task.names.mark);
+    let ours = matches!(&on_disk, Found::Mark(mark) if mark.nonce == task.id().as_str());
+    if ours && is_installed(task)? {
+        return Ok(flipped(task));
+    }
+    let files = task.files();
+    let mark = own_mark(task);
+    if ours {
+        secrets::restore(files, &*task.desk.keychain, &mark)?;
+        point("migrate.secrets_restored");
+        clean(files, &mark, task)?;
+    } else {
+        // Nothing but private copies was made, if anything was.
+        drop_copies(files, &mark)?;
+    }
+    unlink_backup(task)?;
+    Ok(Outcome::CleanedUp(Vec::new()))
+}
+
+/// A flip that did not come to its rename may have given the old database its second name.
+fn unlink_backup(task: &Task<'_>) -> Result<(), Fault> {
+    use std::os::unix::fs::MetadataExt as _;
+    let (database, backup) = (&task.names.database, &task.names.backup);
+    let same =
+        |a: &std::fs::Metadata, b: &std::fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    match (database.metadata(), backup.metadata()) {
+        (Ok(a), Ok(b)) if same(&a, &b) => {
+            task.files().remove(backup).map_err(paths::failed("remove", backup))
+        }
+        // The first of two renames was done: the old database goes back to its place.
+        (Err(_), Ok(_)) => {
+            task.files().rename(backup, database).map_err(paths::failed("put back", database))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A whole database of the new generation stands at this path.
+pub(super) fn is_whole(path: &Path, recipe: &dyn Recipe) -> bool {
+    let whole = || {
+        if inspect::is_old(path, recipe)? {
+            let message = format!("{} is of the old generation", path.display());
+            return Err(Fault::new(Code::MigrationFailed, message, "migrate again"));
+        }
+        let database = sqlite::open(path)?;
+        sqlite::check(&database, path)?;
+        recipe.verify(&database)
+    };
+    whole().inspect_err(|fault| tracing::info!(%fault, "not a whole new database")).is_ok()
+}

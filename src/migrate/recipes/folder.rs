@@ -1,0 +1,223 @@
+//! A recipe that is a folder of SQL files, for databases that SQL alone can carry.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `recognise.sql` | one query with one row: `old`, `current`, `newer` or `foreign`, and a reason if there is a second column |
+//! | `normalise.sql` | optional; a script that is run on the private copy |
+//! | `build.sql` | a script that is run in the new, empty database; the copy is attached as `old` |
+//! | `stamp.sql` | a script that marks the new database as being of the new generation |
+//! | `verify.sql` | optional; a query whose rows are what is wrong with the new database |
+//! | `warnings.sql` | optional; a query whose rows a person should know of; `old` is attached |
+//! | `ready.sql` | optional; a script that is run at every start |
+//!
+//! The files are read once and their content is part of the migration's plan. A script cannot reach
+//! any other file: nothing more can be attached, and nothing can be loaded.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use rusqlite::limits::Limit;
+use sha2::{Digest as _, Sha256};
+
+use crate::core::{Code, Fault};
+use crate::migrate::recipe::{Built, Recipe, Recognised, Secrets, Work};
+use crate::migrate::sqlite;
+use crate::record::hex;
+use crate::world::paths;
+
+/// Largest script in bytes.
+const SCRIPT_BYTES_MAX: u64 = 4 << 20;
+/// Names of the files, in the order of their use.
+const FILES: [&str; 7] =
+    ["recognise", "normalise", "build", "stamp", "verify", "warnings", "ready"];
+/// Most rows that a query for people may give.
+const LINES_MAX: usize = 200;
+
+/// A folder of SQL files.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    path: PathBuf,
+    name: String,
+    scripts: [Option<String>; FILES.len()],
+    hash: String,
+}
+
+impl Folder {
+    /// Reads a folder.
+    ///
+    /// # Errors
+    /// `invalid_request` naming a file that is missing; what the system says.
+    pub fn open(path: &Path) -> Result<Self, Fault> {
+        let mut scripts = [const { None }; FILES.len()];
+        let mut hash = Sha256::new();
+        for (slot, file) in scripts.iter_mut().zip(FILES) {
+            *slot = read(&path.join(format!("{file}.sql")))?;
+            hash.update(format!("{file} {}\n", slot.as_ref().map_or(0, String::len)));
+            hash.update(slot.as_deref().unwrap_or_default());
+        }
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let folder = Self { path: path.to_owned(), name, scripts, hash: hex(&hash.finalize()) };
+        folder.with_all(["recognise", "build", "stamp"])
+    }
+
+    /// The same over scripts that are built in, in the order of the table above.
+    #[must_use]
+    pub fn built_in(name: &str, scripts: [Option<&str>; 7]) -> Self {
+        let scripts = scripts.map(|text| text.map(str::to_owned));
+        Self { path: PathBuf::from(name), name: name.to_owned(), scripts, hash: String::new() }
+    }
+
+    fn with_all(self, wanted: [&str; 3]) -> Result<Self, Fault> {
+        let missing = wanted.into_iter().find(|file| self.script(file).is_none());
+        let Some(file) = missing else { return Ok(self) };
+        let message = format!("there is no {file}.sql in {}", self.path.display());
+        let hint = "a recipe has at least recognise.sql, build.sql and stamp.sql";
+        Err(Fault::new(Code::InvalidRequest, message, hint))
+    }
+
+    /// SHA-256 over its files, in hex.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    fn script(&self, file: &str) -> Option<&str> {
+        let at = FILES.iter().position(|name| *name == file)?;
+        self.scripts[at].as_deref()
+    }
+
+    fn run(&self, file: &str, database: &Connection) -> Result<(), Fault> {
+        let Some(script) = self.script(file) else { return Ok(()) };
+        let whole = format!("BEGIN;\n{script}\n;COMMIT;");
+        database.execute_batch(&whole).map_err(|e| self.fault(file, &e))
+    }
+
+    fn lines(&self, file: &str, database: &Connection) -> Result<Vec<String>, Fault> {
+        let Some(query) = self.script(file) else { return Ok(Vec::new()) };
+        let ask = || -> rusqlite::Result<Vec<String>> {
+            let mut find = database.prepare(query)?;
+            let rows = find.query_map([], |row| row.get::<_, String>(0))?;
+            rows.take(LINES_MAX).collect()
+        };
+        ask().map_err(|e| self.fault(file, &e))
+    }
+
+    fn fault(&self, file: &str, error: &rusqlite::Error) -> Fault {
+        let message = format!("{file}.sql of recipe {} failed", self.name);
+        let hint = format!("correct it in {}; nothing was changed", self.path.display());
+        Fault::new(Code::MigrationFailed, message, hint).caused_by(error)
+    }
+
+    /// Keeps scripts away from all other files.
+    fn confine(&self, database: &Connection, attached: i32) -> Result<(), Fault> {
+        database
+            .set_limit(Limit::SQLITE_LIMIT_ATTACHED, attached)
+            .map(drop)
+            .map_err(|e| self.fault("build", &e))
+    }
+
+    fn attach(&self, copy: &Connection, to: &Connection) -> Result<(), Fault> {
+        let path = copy.path().unwrap_or_default();
+        to.execute("ATTACH DATABASE ?1 AS old", [path]).map_err(|e| self.fault("build", &e))?;
+        self.confine(to, 1)
+    }
+
+    fn detach(&self, from: &Connection) -> Result<(), Fault> {
+        from.execute_batch("DETACH DATABASE old").map_err(|e| self.fault("build", &e))
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, Fault> {
+    match path.metadata() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(paths::fault("read", path, &e)),
+        Ok(meta) if meta.len() > SCRIPT_BYTES_MAX => {
+            let message = format!("{} has {} bytes", path.display(), meta.len());
+            let hint = format!("at most {SCRIPT_BYTES_MAX} are read");
+            return Err(Fault::new(Code::RequestTooLarge, message, hint));
+        }
+        Ok(_) => {}
+    }
+    std::fs::read_to_string(path).map(Some).map_err(paths::failed("read", path))
+}
+
+impl Recipe for Folder {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn label(&self) -> &'static str {
+        "old"
+    }
+
+    fn recognise(&self, database: &Connection) -> Result<Recognised, Fault> {
+        self.confine(database, 0)?;
+        let query = self.script("recognise").unwrap_or_default();
+        let answer = |row: &rusqlite::Row<'_>| {
+            let reason = if row.as_ref().column_count() > 1 { row.get(1)? } else { None };
+            Ok((row.get::<_, String>(0)?, reason))
+        };
+        let (what, why): (String, Option<String>) =
+            database.query_row(query, [], answer).map_err(|e| self.fault("recognise", &e))?;
+        let why = why.unwrap_or_else(|| format!("recognise.sql says {what}"));
+        match what.as_str() {
+            "old" => Ok(Recognised::Old),
+            "current" => Ok(Recognised::Current),
+            "newer" => Ok(Recognised::Newer(why)),
+            "foreign" => Ok(Recognised::Foreign(why)),
+            _ => {
+                let message = format!("recognise.sql of recipe {} says {what:?}", self.name);
+                let hint = "it must say old, current, newer or foreign";
+                Err(Fault::new(Code::InvalidRequest, message, hint))
+            }
+        }
+    }
+
+    fn normalise(&self, copy: &Connection, _: &Work<'_>) -> Result<Vec<String>, Fault> {
+        self.confine(copy, 0)?;
+        self.run("normalise", copy)?;
+        Ok(Vec::new())
+    }
+
+    fn build(&self, copy: &Connection, staging: &Connection, _: &Work<'_>) -> Result<Built, Fault> {
+        self.attach(copy, staging)?;
+        self.run("build", staging)?;
+        let warnings = self.lines("warnings", staging)?;
+        self.detach(staging)?;
+        let path = PathBuf::from(staging.path().unwrap_or_default());
+        let rows = sqlite::count_all(staging, &path)?;
+        Ok(Built { rows, warnings, report: "{}".to_owned() })
+    }
+
+    fn secrets(&self, _: &Connection, _: &Work<'_>) -> Result<Secrets, Fault> {
+        Ok(Secrets::default())
+    }
+
+    fn stamp(&self, staging: &Connection, _: &Work<'_>) -> Result<(), Fault> {
+        self.confine(staging, 0)?;
+        self.run("stamp", staging)
+    }
+
+    fn verify(&self, staging: &Connection) -> Result<(), Fault> {
+        let wrong = self.lines("verify", staging)?;
+        if !wrong.is_empty() {
+            let message = format!("verify.sql of recipe {} found something", self.name);
+            let hint = "nothing was changed; see the evidence";
+            return Err(Fault::new(Code::MigrationFailed, message, hint).with_evidence(wrong));
+        }
+        match self.recognise(staging)? {
+            Recognised::Current => Ok(()),
+            other => {
+                let message = format!("after stamp.sql, recognise.sql says {other:?}");
+                let hint = "it must say current; nothing was changed";
+                Err(Fault::new(Code::MigrationFailed, message, hint))
+            }
+        }
+    }
+
+    fn ready(&self, database: &Connection, _: &Work<'_>) -> Result<Vec<String>, Fault> {
+        self.confine(database, 0)?;
+        self.run("ready", database)?;
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,225 @@
+//! Secrets beside a database: kept before they are touched, written once the new database refers
+//! to them, put back when it does not come to be. Their values are never logged, shown or named.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::copy::mark_of;
+use super::desk::Task;
+use super::files::{Files, with_suffix};
+use super::mark::{self, Found, KeychainBackup, Mark, Stage};
+use super::recipe::{Keychain, Secrets};
+use super::sqlite;
+use crate::core::{Code, Fault, MigrationId, Outcome};
+use crate::killpoint::point;
+use crate::record::hex;
+use crate::world::paths;
+
+/// Name of the kept file in a migration's folder.
+const KEPT: &str = "secrets";
+/// Name of the file beside it that tells whether the new secrets were changed since.
+const WRITTEN: &str = "written";
+
+/// Copies the file with secrets before anything happens to it: beside it, for whoever puts it back,
+/// and into the migration's own folder, for an undo.
+pub(super) fn back_up(task: &Task<'_>) -> Result<(), Fault> {
+    let (Some(secrets), Some(backup)) = (&task.names.secrets, &task.names.secrets_backup) else {
+        return Ok(());
+    };
+    // After a kill the first copy is the right one: the file itself may be a new one already.
+    if backup.exists() || !secrets.exists() {
+        return Ok(());
+    }
+    let bytes = std::fs::read(secrets).map_err(paths::failed("read", secrets))?;
+    let files = task.files();
+    let folder = task.desk.folder_of(task.id());
+    files.make_dir(&folder).map_err(paths::failed("create", &folder))?;
+    for place in [folder.join(KEPT), backup.clone()] {
+        let temporary = with_suffix(&place, ".tmp");
+        files.write(&place, &temporary, &bytes).map_err(paths::failed("write", &place))?;
+    }
+    Ok(())
+}
+
+/// Writes what the new database refers to. Again after a kill, it writes the same.
+pub(super) fn write(task: &Task<'_>) -> Result<Outcome, Fault> {
+    task.hold()?;
+    let copy = sqlite::open_private(&task.names.copy)?;
+    let secrets = task.with_work(|work| task.recipe.secrets(&copy, work))?;
+    drop(copy);
+    if !secrets.keychain.is_empty() {
+        back_up_keychain(task, &secrets)?;
+        point("migrate.keychain_kept");
+        for (service, account, value) in &secrets.keychain {
+            task.desk.keychain.set(service, account, value)?;
+        }
+        point("migrate.keychain_written");
+    }
+    let entries = secrets.keychain.len() + usize::from(secrets.file.is_some());
+    if let (Some(bytes), Some(path)) = (&secrets.file, &task.names.secrets) {
+        write_file(task, path, bytes)?;
+    }
+    point("migrate.secrets_written");
+    Ok(Outcome::SecretsWritten(entries as u64))
+}
+
+fn write_file(task: &Task<'_>, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    let files = task.files();
+    let folder = task.desk.folder_of(task.id());
+    files.make_dir(&folder).map_err(paths::failed("create", &folder))?;
+    let note = folder.join(WRITTEN);
+    let digest = hex(&Sha256::digest(bytes));
+    files
+        .write(&note, &with_suffix(&note, ".tmp"), digest.as_bytes())
+        .map_err(paths::failed("write", &note))?;
+    if let Some(dir) = path.parent() {
+        files.make_dir(dir).map_err(paths::failed("create", dir))?;
+    }
+    files.write(path, &with_suffix(path, ".tmp"), bytes).map_err(paths::failed("write", path))
+}
+
+/// Keeps what is overwritten in the keychain under names of its own, and notes it in the mark.
+fn back_up_keychain(task: &Task<'_>, secrets: &Secrets) -> Result<(), Fault> {
+    let keychain = &*task.desk.keychain;
+    let mut known = known_backups(task)?;
+    let mut wanted: Vec<(&str, &str)> =
+        secrets.keychain.iter().map(|(s, a, _)| (s.as_str(), a.as_str())).collect();
+    wanted.sort_unstable_by(|a, b| a.1.encode_utf16().cmp(b.1.encode_utf16()));
+    wanted.dedup();
+    for (service, account) in wanted {
+        // What was noted before a kill is right: the entry itself may be a new one already.
+        if known.iter().any(|k| k.id == account) {
+            continue;
+        }
+        let old = keychain.get(service, account)?;
+        let existed = old.is_some();
+        let backup_id = existed.then(|| backup_account(task.id(), account));
+        if let (Some(value), Some(name)) = (old, &backup_id) {
+            keychain.set(service, name, &value)?;
+        }
+        known.push(KeychainBackup { id: account.to_owned(), backup_id, existed });
+    }
+    let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
+    let mut mark = mark_of(task, had, Stage::Building);
+    mark.keychain_backups = known;
+    mark::write(task.files(), &task.names.mark, &mark)
+}
+
+fn backup_account(id: &MigrationId, account: &str) -> String {
+    format!("v1-v2-migration-backup:{id}:{}", hex(&Sha256::digest(account.as_bytes())))
+}
+
+/// The keychain entries that this migration noted.
+pub(super) fn known_backups(task: &Task<'_>) -> Result<Vec<KeychainBackup>, Fault> {
+    match mark::read(&task.names.mark) {
+        Found::Mark(mark) if mark.nonce == task.id().as_str() => Ok(mark.keychain_backups),
+        Found::Unreadable(why) => {
+            let message = format!("{} cannot be read", task.names.mark.display());
+            let hint = "it was whole before; check the disk";
+            Err(Fault::new(Code::MigrationFailed, message, hint).because(why))
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Puts the old secrets back: keychain first, then the file.
+pub(super) fn restore(files: &Files, keychain: &dyn Keychain, mark: &Mark) -> Result<(), Fault> {
+    let service = service();
+    for entry in &mark.keychain_backups {
+        restore_entry(keychain, &service, entry)?;
+    }
+    if mark.auth_path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let path = &mark.auth_path;
+    match mark.auth_backup.as_deref().filter(|backup| backup.exists()) {
+        Some(backup) => {
+            let bytes = std::fs::read(backup).map_err(paths::failed("read", backup))?;
+            let temporary = with_suffix(path, &format!(".restore-{}.tmp", mark.nonce));
+            if let Some(dir) = path.parent() {
+                files.make_dir(dir).map_err(paths::failed("create", dir))?;
+            }
+            files.write(path, &temporary, &bytes).map_err(paths::failed("restore", path))
+        }
+        // There was none, so this one is the migration's own.
+        None if !mark.auth_existed => {
+            files.remove(path).map_err(paths::failed("remove", path))?;
+            files.sync_dir_of(path).map_err(paths::failed("sync", path))
+        }
+        // It was not copied yet, and so not touched.
+        None => Ok(()),
+    }
+}
+
+fn restore_entry(
+    keychain: &dyn Keychain,
+    service: &str,
+    entry: &KeychainBackup,
+) -> Result<(), Fault> {
+    if !entry.existed {
+        return keychain.delete(service, &entry.id);
+    }
+    let old = match &entry.backup_id {
+        Some(name) => keychain.get(service, name)?,
+        None => None,
+    };
+    let Some(old) = old else {
+        let message = format!("the keychain has no backup of {}", entry.id);
+        let hint = "put its old value back by hand, then migrate again";
+        return Err(Fault::new(Code::KeychainFailed, message, hint));
+    };
+    keychain.set(service, &entry.id, &old)
+}
+
+/// The keychain service that entries are kept under.
+#[must_use]
+pub fn service() -> String {
+    std::env::var("EXECUTOR_KEYCHAIN_SERVICE_NAME")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "executor".to_owned())
+}
+
+/// Drops the backups beside the secrets. What is written must be durable before: it is synced again
+/// here, because after this nothing else has the old values but the migration's own folder.
+pub(super) fn clean(files: &Files, keychain: &dyn Keychain, mark: &Mark) -> Result<(), Fault> {
+    let service = service();
+    for name in mark.keychain_backups.iter().filter_map(|entry| entry.backup_id.as_deref()) {
+        keychain.delete(&service, name)?;
+    }
+    let path = &mark.auth_path;
+    if path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    files.sync(path).and_then(|()| files.sync_dir_of(path)).map_err(paths::failed("sync", path))?;
+    let restore = with_suffix(path, &format!(".restore-{}.tmp", mark.nonce));
+    let mut gone = vec![restore];
+    gone.extend(mark.auth_backup.clone());
+    // Temporary files of the backup itself, when a kill fell into its writing.
+    gone.extend(mark.auth_backup.as_deref().map(|backup| with_suffix(backup, ".tmp")));
+    for path in gone {
+        files.remove(&path).map_err(paths::failed("remove", &path))?;
+    }
+    files.sync_dir_of(path).map_err(paths::failed("sync", path))
+}
+
+/// The old file with secrets that is kept for an undo, and whether the new one is as it was written.
+pub(super) struct Kept {
+    /// The old content; none when there was no such file.
+    pub(super) old: Option<PathBuf>,
+    /// Whether the new file was changed since.
+    pub(super) changed: bool,
+}
+
+/// What an undo would put back.
+pub(super) fn kept(task: &Task<'_>) -> Result<Kept, Fault> {
+    let folder = task.desk.folder_of(task.id());
+    let old = Some(folder.join(KEPT)).filter(|path| path.exists());
+    let Ok(written) = std::fs::read_to_string(folder.join(WRITTEN)) else {
+        return Ok(Kept { old: None, changed: false });
+    };
+    let Some(path) = &task.names.secrets else { return Ok(Kept { old, changed: false }) };
+    let bytes = std::fs::read(path).map_err(paths::failed("read", path))?;
+    Ok(Kept { old, changed: hex(&Sha256::digest(&bytes)) != written })
+}

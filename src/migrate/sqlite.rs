@@ -1,0 +1,240 @@
+//! SQLite for the engine: open without side effects, lock, copy, count, settle into one file.
+//!
+//! Nothing here knows a table by name.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::backup::Backup;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::files::with_suffix;
+use crate::core::{Code, Fault};
+
+/// How long a lock of somebody else is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Pages that are copied between two looks at whether to stop.
+const PAGES_AT_ONCE: i32 = 4_096;
+
+/// What SQLite said about a database, with a code and the next step.
+pub fn fault(what: &str, path: &Path, error: &rusqlite::Error) -> Fault {
+    let message = format!("cannot {what} {}", path.display());
+    let (code, hint) = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            (Code::DatabaseInUse, "end the program that has it open, then try again")
+        }
+        Some(ErrorCode::NotADatabase) => (Code::NotADatabase, "name a SQLite database"),
+        Some(ErrorCode::DatabaseCorrupt) => {
+            (Code::NotADatabase, "the file is damaged; `sqlite3 FILE .recover` may save its rows")
+        }
+        Some(ErrorCode::DiskFull) => (Code::DiskFull, "free some space, then try again"),
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            (Code::PermissionDenied, "it must be writable, and so must its directory")
+        }
+        Some(ErrorCode::SystemIoFailure) => (Code::Io, "see the cause; check the disk"),
+        _ => (Code::SqliteFailed, "see the cause; nothing was changed"),
+    };
+    Fault::new(code, message, hint).caused_by(error)
+}
+
+/// Like [`fault`], as an adapter for `map_err`.
+pub fn failed<'a>(what: &'a str, path: &'a Path) -> impl Fn(rusqlite::Error) -> Fault + 'a {
+    move |error| fault(what, path, &error)
+}
+
+/// Opens a database that must be there. What lies in its log stays there when it is closed again:
+/// looking at a database does not change its files.
+///
+/// # Errors
+/// `permission_denied`, `not_a_database`, `database_in_use`.
+pub fn open(path: &Path) -> Result<Connection, Fault> {
+    let has_log = with_suffix(path, "-wal").metadata().is_ok_and(|m| m.len() > 0);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let database = Connection::open_with_flags(path, flags).map_err(failed("open", path))?;
+    database.busy_timeout(PATIENCE).map_err(failed("open", path))?;
+    if has_log {
+        keep_log(&database, path)?;
+    }
+    // The first read is what tells a database from another file.
+    database
+        .query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))
+        .map_err(failed("read", path))?;
+    Ok(database)
+}
+
+fn keep_log(database: &Connection, path: &Path) -> Result<(), Fault> {
+    let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    database.set_db_config(keep, true).map_err(failed("open", path))?;
+    Ok(())
+}
+
+/// Opens a private file of this migration; it is made if need be.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_private(path: &Path) -> Result<Connection, Fault> {
+    let database = Connection::open(path).map_err(failed("open", path))?;
+    // It is thrown away and made again when the power goes before it is synced as a whole.
+    let quick = "PRAGMA page_size = 4096; PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;
+                 PRAGMA foreign_keys = OFF; PRAGMA temp_store = FILE; PRAGMA cache_size = -16384;";
+    database.execute_batch(quick).map_err(failed("open", path))?;
+    Ok(database)
+}
+
+/// Keeps everybody from writing to a database for as long as the connection lives.
+///
+/// # Errors
+/// `database_in_use` when somebody writes.
+pub fn hold(path: &Path) -> Result<Connection, Fault> {
+    let database = open(path)?;
+    keep_log(&database, path)?;
+    database.execute_batch("BEGIN IMMEDIATE").map_err(failed("lock", path))?;
+    Ok(database)
+}
+
+/// Keeps everybody out of a database whose log is moved into it first: then the one file is all.
+///
+/// # Errors
+/// `database_in_use` when anybody has it open.
+pub fn hold_alone(path: &Path) -> Result<Connection, Fault> {
+    let database = open(path)?;
+    keep_log(&database, path)?;
+    let alone = "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT;";
+    database.execute_batch(alone).map_err(failed("lock", path))?;
+    checkpoint(&database, path)?;
+    Ok(database)
+}
+
+/// Moves the log of a database into it.
+///
+/// # Errors
+/// `database_in_use` when that cannot be done to the end.
+pub fn checkpoint(database: &Connection, path: &Path) -> Result<(), Fault> {
+    let numbers = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let (busy, log, done): (i64, i64, i64) = database
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], numbers)
+        .map_err(failed("checkpoint", path))?;
+    if busy == 0 && log == done {
+        return Ok(());
+    }
+    let message = format!("could not fully checkpoint the log of {}", path.display());
+    let hint = "end the program that has it open, then try again";
+    Err(Fault::new(Code::DatabaseInUse, message, hint))
+}
+
+/// Copies a database, with what is in its log, page by page.
+///
+/// # Errors
+/// As [`open`]; `cancelled` when asked to stop.
+pub fn copy(
+    from: &Path,
+    to: &Path,
+    progress: &dyn Fn(u64, u64),
+    cancelled: &dyn Fn() -> bool,
+) -> Result<(), Fault> {
+    use rusqlite::backup::StepResult;
+    let source = open(from)?;
+    let mut target = open_private(to)?;
+    let size: i64 =
+        source.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(failed("read", from))?;
+    let backup = Backup::new(&source, &mut target).map_err(failed("copy", from))?;
+    loop {
+        let step = backup.step(PAGES_AT_ONCE).map_err(failed("copy", from))?;
+        let at = backup.progress();
+        let bytes = |pages: i32| u64::try_from(i64::from(pages) * size).unwrap_or(0);
+        progress(bytes(at.pagecount - at.remaining), bytes(at.pagecount));
+        match step {
+            StepResult::Done => return Ok(()),
+            StepResult::Busy | StepResult::Locked => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            _ => {}
+        }
+        if cancelled() {
+            return Err(stopped());
+        }
+    }
+}
+
+/// What an effect answers that was asked to stop.
+#[must_use]
+pub fn stopped() -> Fault {
+    Fault::new(Code::Cancelled, "the migration was stopped", "nothing to do").transient()
+}
+
+/// Rows of every table, by name.
+///
+/// # Errors
+/// What SQLite says.
+pub fn count_all(database: &Connection, path: &Path) -> Result<Vec<(String, u64)>, Fault> {
+    let names = "SELECT name FROM sqlite_master
+                 WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
+    let mut find = database.prepare(names).map_err(failed("read", path))?;
+    let rows = find.query_map([], |row| row.get::<_, String>(0)).map_err(failed("read", path))?;
+    let mut counts = Vec::new();
+    for name in rows {
+        let name = name.map_err(failed("read", path))?;
+        let count = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
+        let rows: i64 = database
+            .query_row(&count, [], |row| row.get(0))
+            .map_err(failed("count the rows of", path))?;
+        counts.push((name, u64::try_from(rows).unwrap_or(0)));
+    }
+    Ok(counts)
+}
+
+/// Proves that a database is whole.
+///
+/// # Errors
+/// `migration_failed` with what SQLite found.
+pub fn check(database: &Connection, path: &Path) -> Result<(), Fault> {
+    for question in ["PRAGMA integrity_check", "PRAGMA foreign_key_check"] {
+        let mut ask = database.prepare(question).map_err(failed("check", path))?;
+        let answers = ask
+            .query_map([], |row| row.get::<_, rusqlite::types::Value>(0))
+            .map_err(failed("check", path))?;
+        let text = |value| match value {
+            rusqlite::types::Value::Text(text) => text,
+            other => format!("{other:?}"),
+        };
+        let found: Vec<String> =
+            answers.take(20).filter_map(Result::ok).map(text).filter(|t| t != "ok").collect();
+        if !found.is_empty() {
+            let message = format!("{} is not whole", path.display());
+            let hint = "nothing was changed; please report this with the evidence";
+            return Err(Fault::new(Code::MigrationFailed, message, hint).with_evidence(found));
+        }
+    }
+    Ok(())
+}
+
+/// Gives a private database the log mode that its users expect, and leaves it as one file.
+///
+/// # Errors
+/// What SQLite says.
+pub fn settle(database: Connection, path: &Path) -> Result<(), Fault> {
+    let mode: String = database
+        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+        .map_err(failed("settle", path))?;
+    if mode != "wal" {
+        let message = format!("{} has no write-ahead log, but {mode}", path.display());
+        return Err(Fault::new(Code::SqliteFailed, message, "keep it on a local file system"));
+    }
+    checkpoint(&database, path)?;
+    database.close().map_err(|(_, e)| fault("close", path, &e))
+}
+
+/// Size and time of a database's files: equal for as long as nobody writes to it.
+#[must_use]
+pub fn fingerprint(path: &Path) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let one = |path: &Path| match path.metadata() {
+        Ok(m) => format!("{}@{}.{:09}", m.len(), m.mtime(), m.mtime_nsec()),
+        Err(_) => "-".to_owned(),
+    };
+    let log = with_suffix(path, "-wal");
+    // An empty log and none say the same.
+    let log = if log.metadata().is_ok_and(|m| m.len() > 0) { one(&log) } else { "-".to_owned() };
+    format!("{} {log}", one(path))
+}

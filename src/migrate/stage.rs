@@ -1,0 +1,101 @@
+//! The new database: built beside the old one, stamped, proven whole.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::copy::{mark_of, sync};
+use super::desk::Task;
+use super::files::with_suffix;
+use super::mark::{self, Stage};
+use super::{secrets, sqlite};
+use crate::core::event::Staging;
+use crate::core::{Code, Fault, Outcome};
+use crate::killpoint::point;
+use crate::world::paths;
+
+/// Builds it, from nothing.
+pub(super) fn build(task: &Task<'_>) -> Result<Outcome, Fault> {
+    task.hold()?;
+    let (files, path) = (task.files(), &task.names.staging);
+    files.remove_set(path).map_err(paths::failed("remove", path))?;
+    let copy = sqlite::open_private(&task.names.copy)?;
+    let staging = sqlite::open_private(path)?;
+    files.same_mode(&task.names.database, path).map_err(paths::failed("set the mode of", path))?;
+    let built = task.with_work(|work| task.recipe.build(&copy, &staging, work))?;
+    point("migrate.built");
+    let rows = sqlite::count_all(&staging, path)?;
+    compare(&built.rows, &rows)?;
+    drop(staging);
+    sync(task, path)?;
+    let (warnings, report) = (built.warnings, built.report);
+    Ok(Outcome::StagingBuilt(Staging { rows, warnings, report }))
+}
+
+/// Every table holds what the recipe says that it wrote, and no table holds anything else.
+fn compare(planned: &[(String, u64)], found: &[(String, u64)]) -> Result<(), Fault> {
+    let planned: BTreeMap<&str, u64> = planned.iter().map(|(t, n)| (t.as_str(), *n)).collect();
+    let found: BTreeMap<&str, u64> = found.iter().map(|(t, n)| (t.as_str(), *n)).collect();
+    let tables = planned.keys().chain(found.keys());
+    let mut wrong: Vec<String> = tables
+        .filter_map(|table| {
+            let (a, b) = (planned.get(table).copied(), found.get(table).copied());
+            let differs = a.unwrap_or(0) != b.unwrap_or(0);
+            let number = |n: Option<u64>| n.map_or("none".to_owned(), |n| n.to_string());
+            differs.then(|| format!("{table}: {} rows planned, {} found", number(a), number(b)))
+        })
+        .collect();
+    wrong.dedup();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let hint = "nothing was changed; please report this with the evidence";
+    let fault = Fault::new(Code::MigrationFailed, "the new database lacks rows", hint);
+    Err(fault.with_evidence(wrong))
+}
+
+/// Stamps it, proves it, and leaves it as one durable file.
+pub(super) fn verify(task: &Task<'_>) -> Result<Outcome, Fault> {
+    task.hold()?;
+    let path = &task.names.staging;
+    let staging = sqlite::open_private(path)?;
+    task.progress("verify", 0, 0);
+    // Read back from the disk: after a restart the file may not be the one that was counted.
+    let built = task.migration.staging.as_ref().map(|s| s.rows.clone()).unwrap_or_default();
+    still_there(&built, &sqlite::count_all(&staging, path)?)?;
+    task.with_work(|work| task.recipe.stamp(&staging, work))?;
+    point("migrate.stamped");
+    sqlite::check(&staging, path)?;
+    task.recipe.verify(&staging)?;
+    sqlite::settle(staging, path)?;
+    point("migrate.settled");
+    leave_one_file(task, path)?;
+    let bytes = path.metadata().map_err(paths::failed("read", path))?.len();
+    if !task.migration.plan.dry_run {
+        let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
+        let mut mark = mark_of(task, had, Stage::Built);
+        mark.keychain_backups = secrets::known_backups(task)?;
+        mark::write(task.files(), &task.names.mark, &mark)?;
+        point("migrate.verified");
+    }
+    Ok(Outcome::StagingVerified(bytes))
+}
+
+/// The stamp is allowed to be more; nothing is allowed to be less.
+fn still_there(built: &[(String, u64)], found: &[(String, u64)]) -> Result<(), Fault> {
+    let found: BTreeMap<&str, u64> = found.iter().map(|(t, n)| (t.as_str(), *n)).collect();
+    let less = built.iter().filter(|(t, n)| found.get(t.as_str()).is_none_or(|f| f < n));
+    let less: Vec<String> = less.map(|(t, n)| format!("{t}: {n} rows were built")).collect();
+    if less.is_empty() {
+        return Ok(());
+    }
+    let hint = "nothing was changed; migrate again";
+    Err(Fault::new(Code::MigrationFailed, "the new database lost rows", hint).with_evidence(less))
+}
+
+fn leave_one_file(task: &Task<'_>, path: &Path) -> Result<(), Fault> {
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let sidecar = with_suffix(path, suffix);
+        task.files().remove(&sidecar).map_err(paths::failed("remove", &sidecar))?;
+    }
+    sync(task, path)
+}

@@ -1,0 +1,263 @@
+//! Takes over what somebody else's interrupted migration left: the application's own, or one of
+//! this program whose log is lost.
+//!
+//! The mark beside the database says how far it came, in paths that were right when it was
+//! written. A directory may have been moved since, so only file names are believed, and only those
+//! that carry the mark's own name; the files are looked for beside the database. What cannot be
+//! settled for sure is refused, and the backup is named: an empty database is never started with
+//! while an old one lies beside it.
+
+use std::path::{Path, PathBuf};
+
+use super::desk::Task;
+use super::files::with_suffix;
+use super::flip;
+use super::mark::{self, Found, Mark, Stage};
+use super::secrets;
+use crate::core::{Code, Fault};
+use crate::killpoint::point;
+use crate::world::paths;
+
+/// What was settled.
+#[derive(Debug, Default)]
+pub(super) struct TakenOver {
+    /// How far the other migration had come; empty when there was none.
+    pub(super) stage: String,
+    /// The backup that it made.
+    pub(super) backup: Option<PathBuf>,
+    /// What a person should know.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Settles what lies beside a database.
+pub(super) fn take_over(task: &Task<'_>) -> Result<TakenOver, Fault> {
+    let names = &task.names;
+    let found = mark::read(&names.mark);
+    if found != Found::Nothing && task.migration.plan.dry_run {
+        let message = format!("an earlier migration of {} was cut short", names.database.display());
+        let hint = "migrate without --dry-run first: that settles it";
+        return Err(Fault::new(Code::MigrationFailed, message, hint));
+    }
+    match found {
+        Found::Nothing => stranded(task),
+        Found::Mark(mark) => match relocated(task, &mark) {
+            Some(here) => settle(task, &here, here.source != mark.source),
+            None => unreadable(task, "its names are not those of a migration of this database"),
+        },
+        Found::Unreadable(why) => unreadable(task, &why),
+    }
+}
+
+/// The mark with the paths that its files have now; none when it is not about this database.
+fn relocated(task: &Task<'_>, mark: &Mark) -> Option<Mark> {
+    let database = &task.names.database;
+    let nonce = mark.nonce.as_str();
+    let fits = nonce.len() == 8 && nonce.bytes().all(|b| b.is_ascii_hexdigit());
+    if !fits || mark.source.file_name() != database.file_name() {
+        return None;
+    }
+    let backup = mark.backup.file_name()?.to_str()?;
+    let prefix = format!("{}.{}-", database.file_name()?.to_str()?, task.recipe.label());
+    let stamp = backup.strip_prefix(&prefix)?.strip_suffix(&format!("-{nonce}"))?;
+    if stamp.is_empty() || !stamp.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let (auth_path, auth_backup) = secrets_of(task, mark);
+    Some(Mark {
+        source: database.clone(),
+        normalized_source: with_suffix(database, &format!(".source-{nonce}")),
+        staging: with_suffix(database, &format!(".building-{nonce}")),
+        backup: database.with_file_name(backup),
+        auth_path,
+        auth_backup,
+        ..mark.clone()
+    })
+}
+
+/// Where the secrets are now: where the mark says, where they are when everything was moved
+/// together, or where the request says; wherever their backup lies.
+fn secrets_of(task: &Task<'_>, mark: &Mark) -> (PathBuf, Option<PathBuf>) {
+    if mark.auth_path.as_os_str().is_empty() {
+        return (PathBuf::new(), None);
+    }
+    let moved = moved_with(&mark.source, &task.names.database, &mark.auth_path);
+    let asked = task.names.secrets.clone();
+    let places = [Some(mark.auth_path.clone()), moved, asked.clone()];
+    let backup_of = |path: &Path| with_suffix(path, &format!(".v1-v2-{}", mark.nonce));
+    let found = places.into_iter().flatten().find(|path| backup_of(path).exists());
+    let path = found.or(asked).unwrap_or_else(|| mark.auth_path.clone());
+    let backup = mark.auth_backup.as_ref().map(|_| backup_of(&path));
+    (path, backup)
+}
+
+/// Where a neighbour is when a file and its neighbour were moved together.
+fn moved_with(from: &Path, to: &Path, neighbour: &Path) -> Option<PathBuf> {
+    for (ups, ancestor) in from.ancestors().enumerate() {
+        if let Ok(rest) = neighbour.strip_prefix(ancestor) {
+            return Some(to.ancestors().nth(ups)?.join(rest));
+        }
+    }
+    None
+}
+
+fn settle(task: &Task<'_>, mark: &Mark, moved: bool) -> Result<TakenOver, Fault> {
+    tracing::info!(stage = mark.phase.as_str(), nonce = %mark.nonce, "settling what was left");
+    let mut taken = TakenOver { stage: mark.phase.as_str().to_owned(), ..TakenOver::default() };
+    if moved {
+        taken.warnings.push(format!(
+            "An interrupted migration was taken over from another directory; it is settled in {}.",
+            mark.source.parent().unwrap_or(&mark.source).display()
+        ));
+    }
+    match mark.phase {
+        Stage::Building => roll_back(task, mark)?,
+        Stage::Built | Stage::CanonicalMoved => finish(task, mark, &mut taken)?,
+        Stage::Committed => {
+            taken.backup = Some(mark.backup.clone()).filter(|path| path.exists());
+            clean(task, mark)?;
+        }
+    }
+    Ok(taken)
+}
+
+/// Nothing of the new database counts yet.
+fn roll_back(task: &Task<'_>, mark: &Mark) -> Result<(), Fault> {
+    flip::drop_copies(task.files(), mark)?;
+    point("takeover.dropped");
+    secrets::restore(task.files(), &*task.desk.keychain, mark)?;
+    secrets::clean(task.files(), &*task.desk.keychain, mark)?;
+    mark::remove(task.files(), &task.names.mark, &mark.nonce)
+}
+
+fn clean(task: &Task<'_>, mark: &Mark) -> Result<(), Fault> {
+    flip::drop_copies(task.files(), mark)?;
+    secrets::clean(task.files(), &*task.desk.keychain, mark)?;
+    mark::remove(task.files(), &task.names.mark, &mark.nonce)
+}
+
+/// The new database was whole; what is left is to install it, if it is not installed yet.
+fn finish(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fault> {
+    let (database, staging, backup) = (&mark.source, &mark.staging, &mark.backup);
+    if staging.exists() {
+        if flip::is_whole(staging, task.recipe) {
+            task.desk.with_held(task.id(), |held| held.source = None);
+            flip::install(task.files(), database, staging, backup)?;
+        } else {
+            return fall_back(task, mark, taken);
+        }
+    } else if !database.exists() || !flip::is_whole(database, task.recipe) {
+        return fall_back(task, mark, taken);
+    }
+    taken.backup = Some(backup.clone()).filter(|path| path.exists());
+    point("takeover.installed");
+    clean(task, mark)
+}
+
+/// The new database is not there or not whole: back to the old one.
+fn fall_back(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fault> {
+    let (database, backup) = (&mark.source, &mark.backup);
+    if !database.exists() {
+        if !backup.exists() {
+            return Err(refused(task, "neither the old nor the new database is there"));
+        }
+        task.files().rename(backup, database).map_err(paths::failed("put back", backup))?;
+    }
+    taken.warnings.push(format!(
+        "The new database of an interrupted migration was not whole; it was dropped, and {} is the old one.",
+        database.display()
+    ));
+    roll_back(task, mark)
+}
+
+/// No mark. When there is no database either, something may lie beside its place.
+fn stranded(task: &Task<'_>) -> Result<TakenOver, Fault> {
+    let database = &task.names.database;
+    if database.exists() {
+        return Ok(TakenOver::default());
+    }
+    let (staged, backups) = beside(task);
+    if backups.is_empty() {
+        return Ok(TakenOver::default());
+    }
+    let whole: Vec<&PathBuf> =
+        staged.iter().filter(|path| flip::is_whole(path, task.recipe)).collect();
+    let [staging] = whole[..] else {
+        return Err(refused(task, "it is gone, and only backups of it are there"));
+    };
+    let nonce = staging.to_string_lossy().rsplit('-').next().unwrap_or_default().to_owned();
+    let backup = backups.iter().find(|path| path.to_string_lossy().ends_with(&nonce));
+    let Some(backup) = backup else {
+        return Err(refused(task, "it is gone, and only backups of it are there"));
+    };
+    flip::install(task.files(), database, staging, backup)?;
+    let copy = with_suffix(database, &format!(".source-{nonce}"));
+    task.files().remove_set(&copy).map_err(paths::failed("remove", &copy))?;
+    let warning = format!(
+        "{} was gone; the new database that an interrupted migration had built beside it was installed.",
+        database.display()
+    );
+    Ok(TakenOver {
+        stage: "stranded".to_owned(),
+        backup: Some(backup.clone()),
+        warnings: vec![warning],
+    })
+}
+
+/// New databases and backups that lie beside a database, by name.
+fn beside(task: &Task<'_>) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let database = &task.names.database;
+    let base = database.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let entries = database.parent().and_then(|dir| std::fs::read_dir(dir).ok());
+    let is_side = |name: &str| ["-wal", "-shm", "-journal"].iter().any(|s| name.ends_with(s));
+    let (mut staged, mut backups) = (Vec::new(), Vec::new());
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_side(&name) {
+            continue;
+        }
+        if name.starts_with(&format!("{base}.building-")) {
+            staged.push(entry.path());
+        } else if name.starts_with(&format!("{base}.{}-", task.recipe.label())) {
+            backups.push(entry.path());
+        }
+    }
+    staged.sort();
+    backups.sort();
+    backups.retain(|path| Some(path.as_path()) != Some(task.names.mark.as_path()));
+    (staged, backups)
+}
+
+fn unreadable(task: &Task<'_>, why: &str) -> Result<TakenOver, Fault> {
+    if !task.names.database.exists() {
+        return Err(refused(task, "its mark cannot be read").because(why));
+    }
+    Ok(TakenOver { stage: "unreadable".to_owned(), ..TakenOver::default() })
+}
+
+/// A mark that says nothing goes once nothing is left to settle.
+pub(super) fn drop_unreadable(task: &Task<'_>) -> Result<(), Fault> {
+    let path = &task.names.mark;
+    if matches!(mark::read(path), Found::Unreadable(_)) && !task.migration.plan.dry_run {
+        task.files().remove(path).map_err(paths::failed("remove", path))?;
+    }
+    Ok(())
+}
+
+fn refused(task: &Task<'_>, why: &str) -> Fault {
+    let database = &task.names.database;
+    let message =
+        format!("an interrupted migration of {} cannot be settled: {why}", database.display());
+    let (staged, backups) = beside(task);
+    let newest = backups.iter().max_by_key(|path| path.metadata().and_then(|m| m.modified()).ok());
+    let hint = match newest {
+        Some(backup) => format!(
+            "the old database is {}; rename it to {} and migrate again",
+            backup.display(),
+            database.display()
+        ),
+        None => "put a copy of the database back into its place; nothing was changed".to_owned(),
+    };
+    let lies = |path: &PathBuf| format!("there is {}", path.display());
+    Fault::new(Code::MigrationFailed, message, hint)
+        .with_evidence(backups.iter().chain(&staged).map(lies))
+}

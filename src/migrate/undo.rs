@@ -1,0 +1,67 @@
+//! Back to the old database, while the new one is as it was installed.
+
+use super::desk::Task;
+use super::files::with_suffix;
+use super::{owner, secrets, sqlite};
+use crate::core::{Code, Fault, Outcome};
+use crate::killpoint::point;
+use crate::world::paths;
+
+/// Puts the backup into the place of the new database, which is kept under another name.
+pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let names = &task.names;
+    let kept = Outcome::Returned(paths::to_host(&names.undone));
+    if !names.backup.exists() && names.undone.exists() && names.database.exists() {
+        return Ok(kept);
+    }
+    let _owner = owner::take(task.recipe, &names.database, false)?;
+    refuse_if_changed(task)?;
+    let alone = sqlite::hold_alone(&names.database)?;
+    let secrets = secrets::kept(task)?;
+    if secrets.changed {
+        return Err(refused("the secrets beside it were changed since"));
+    }
+    let files = task.files();
+    if let (Some(old), Some(path)) = (&secrets.old, &names.secrets) {
+        let bytes = std::fs::read(old).map_err(paths::failed("read", old))?;
+        let temporary = with_suffix(path, ".tmp");
+        files.write(path, &temporary, &bytes).map_err(paths::failed("restore", path))?;
+    }
+    point("undo.secrets");
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let path = with_suffix(&names.database, suffix);
+        files.remove(&path).map_err(paths::failed("remove", &path))?;
+    }
+    if !names.undone.exists() {
+        files.link(&names.database, &names.undone).map_err(paths::failed("keep", &names.undone))?;
+        files.sync_dir_of(&names.undone).map_err(paths::failed("sync", &names.undone))?;
+    }
+    point("undo.kept");
+    files
+        .rename(&names.backup, &names.database)
+        .map_err(paths::failed("put back", &names.backup))?;
+    drop(alone);
+    Ok(kept)
+}
+
+/// Rows that were written since would be lost.
+fn refuse_if_changed(task: &Task<'_>) -> Result<(), Fault> {
+    let names = &task.names;
+    if !names.backup.exists() {
+        return Err(refused(&format!("there is no {}", names.backup.display())));
+    }
+    if !names.database.exists() {
+        return Err(refused(&format!("there is no {}", names.database.display())));
+    }
+    let (then, now) = (&task.migration.installed, sqlite::fingerprint(&names.database));
+    if *then != now && !names.undone.exists() {
+        return Err(refused("it was written to since it was installed"));
+    }
+    Ok(())
+}
+
+fn refused(why: &str) -> Fault {
+    let message = format!("the old database was not put back: {why}");
+    let hint = "the backup is as it was; take from it what you need";
+    Fault::new(Code::MigrationConflict, message, hint)
+}
