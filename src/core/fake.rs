@@ -76,7 +76,7 @@ pub(super) fn outcome(
 ) -> Outcome {
     let environment = match subject {
         Subject::Environment(who) | Subject::Remains(who, _) => who.clone(),
-        Subject::Host => return Outcome::Swept(SweepFinished::default()),
+        Subject::Host | Subject::Migration(_) => return Outcome::Swept(SweepFinished::default()),
     };
     let traces = disk.get(&environment).cloned().unwrap_or_default();
     let life = state.environment(&environment).map_or(0, |e| e.incarnation);
@@ -128,6 +128,7 @@ pub(super) fn outcome(
         Step::Measure => Outcome::Measured(Size { entries: 1, apparent: 1, allocated: 1 }),
         Step::Purge => Outcome::Purged(1),
         Step::DropRescue => Outcome::RescueDropped,
-        Step::Sweep => Outcome::Swept(SweepFinished::default()),
+        // A sweep; migrations have laws of their own.
+        _ => Outcome::Swept(SweepFinished::default()),
     }
 }

@@ -39,6 +39,8 @@ mod acts;
 mod fake;
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod migration_laws;
 
 pub use command::Command;
 pub use decide::{Decision, destroyed, not_found};

@@ -27,6 +27,8 @@ mod crash;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod sample_migrations;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod simdisk;

@@ -25,7 +25,7 @@ pub(super) fn actor() -> Actor {
     Actor { door: "api".into(), uid: 1000, pid: 4242 }
 }
 
-fn fault() -> Fault {
+pub(super) fn fault() -> Fault {
     Fault::new(Code::HookFailed, "the setup hook ended with exit code 3", "read the transcript")
         .because("exit status: 3")
         .with_evidence(["npm ERR!".to_owned()])
@@ -76,6 +76,7 @@ pub(super) fn samples() -> Vec<Event> {
     all.extend(restore_and_adoption());
     all.extend(processes_and_sweep());
     all.extend(live_sets_and_runs());
+    all.extend(super::sample_migrations::migrations());
     all
 }
 
