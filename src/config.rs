@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::core::event::Retention;
 use crate::core::policy::BranchPolicy;
 use crate::core::{Code, Fault};
+use crate::migrate::request::Wanted;
 use crate::world::hook;
 
 /// All settings.
@@ -51,6 +52,8 @@ pub struct Config {
     pub server_key_file: Option<PathBuf>,
     /// Directories whose repositories the server may use; empty means all of this user's.
     pub server_repositories: Vec<PathBuf>,
+    /// Databases that the daemon brings up before it is ready.
+    pub databases: Vec<Wanted>,
     /// Free gigabytes below which the trash is emptied early, the oldest first.
     pub low_disk_gigabytes: u64,
 }
@@ -90,6 +93,7 @@ impl Default for Config {
             trash_gigabytes: 50,
             rebuildable: Vec::new(),
             low_disk_gigabytes: 2,
+            databases: Vec::new(),
             server: None,
             server_key_file: None,
             server_repositories: Vec::new(),

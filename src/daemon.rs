@@ -6,23 +6,28 @@
 
 use std::fs::{File, TryLockError};
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use axum::Extension;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::api::kept::sweep_at_start;
 use crate::api::routes::{About, now};
 use crate::api::run::RUNS_MAX;
-use crate::api::{App, door, events, router};
+use crate::api::{App, door, events, port, router};
 use crate::config::{self, Config};
-use crate::core::event::Retention;
+use crate::core::event::{Actor, Retention};
 use crate::core::{Code, Command, Fault, Seq};
+use crate::databases::bring_up;
 use crate::engine::{self, Ended, Engine, Handle, Watching, make_room, priority};
 use crate::journal::{self, Journal};
+use crate::migrate::request::Wanted;
+use crate::migrate::{Desk, keychain, network};
 use crate::session::{self, Link};
 use crate::world::cancel::Cancel;
 use crate::world::layout::Layout;
@@ -46,23 +51,53 @@ const ORPHANS_EVERY: Duration = Duration::from_secs(1);
 
 /// The start of the line that tells a parent process where the door is.
 pub const READY: &str = "GROUNDSKEEPER_READY:";
+/// The same in the form that parents of the Executor application wait for.
+const EXECUTOR_READY: &str = "EXECUTOR_READY:";
 
 /// What a daemon is told besides its configuration.
 #[derive(Debug, Default)]
 pub struct Extra {
     /// The control server, instead of the configured one.
     pub link: Option<Link>,
+    /// Databases to bring up before it is ready, besides the configured ones.
+    pub databases: Vec<Wanted>,
+    /// How readiness is told.
+    pub ready: ReadyFormat,
+    /// A port for those who have the token.
+    pub listen: Option<SocketAddr>,
+}
+
+/// The line on stdout that tells a parent process that the daemon is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadyFormat {
+    /// `GROUNDSKEEPER_READY:<socket>`, and the port after a space where there is one.
+    #[default]
+    Groundskeeper,
+    /// `EXECUTOR_READY:<port>`, or the socket where there is no port.
+    Executor,
+}
+
+impl std::str::FromStr for ReadyFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "groundskeeper" => Ok(Self::Groundskeeper),
+            "executor" => Ok(Self::Executor),
+            _ => Err("there are groundskeeper and executor".to_owned()),
+        }
+    }
 }
 
 /// Runs a daemon on a data directory until it is told to stop.
 ///
 /// # Errors
 /// When it cannot start, or the log fails while it runs.
-pub fn run(data_dir: &Path, extra: Extra) -> Result<(), Fault> {
+pub fn run(data_dir: &Path, mut extra: Extra) -> Result<(), Fault> {
     let layout = Layout::new(own_directory(data_dir)?);
     let _lock = take_lock(&layout)?;
     let config = Config::load()?;
-    let link = match (extra.link, &config.server, &config.server_key_file) {
+    let link = match (extra.link.take(), &config.server, &config.server_key_file) {
         (Some(link), ..) => Some(link),
         (None, Some(server), Some(key)) => Some(Link::new(server, key)?),
         _ => None,
@@ -83,6 +118,8 @@ pub fn run(data_dir: &Path, extra: Extra) -> Result<(), Fault> {
     orphans::adopt_all();
     let (engine, handle) = Engine::new(journal, found.state, Arc::clone(&world));
     let groups = world.cgroups().clone();
+    let desk = Arc::new(desk(&layout));
+    let engine = engine.with_desk(Arc::clone(&desk));
     let engine = engine.with_low_disk(config.low_disk_gigabytes.saturating_mul(1 << 30));
     let (thread, ended, priority) = start(engine, config.retention())?;
     let about = About { git, log_id, started: now(), priority };
@@ -100,7 +137,18 @@ pub fn run(data_dir: &Path, extra: Extra) -> Result<(), Fault> {
         .map_err(|e| {
             Fault::new(Code::Io, "cannot start the runtime", "see the cause").because(e)
         })?;
-    let parts = Parts { world, config, handle: handle.clone(), about, link };
+    let Extra { databases, ready, listen, .. } = extra;
+    let parts = Parts {
+        world,
+        config,
+        handle: handle.clone(),
+        about,
+        link,
+        desk,
+        databases,
+        ready,
+        listen,
+    };
     let served = runtime.block_on(serve(parts, ended, &watching));
     watching.stop();
     handle.shutdown("stopped");
@@ -208,6 +256,15 @@ struct Parts {
     handle: Handle,
     about: About,
     link: Option<Link>,
+    desk: Arc<Desk>,
+    databases: Vec<Wanted>,
+    ready: ReadyFormat,
+    listen: Option<SocketAddr>,
+}
+
+/// Where migrations are worked on.
+fn desk(layout: &Layout) -> Desk {
+    Desk::new(&layout.migrations(), Box::new(network::Http), keychain::of_this_system())
 }
 
 async fn serve(
@@ -215,7 +272,11 @@ async fn serve(
     engine_ended: oneshot::Receiver<()>,
     watching: &Arc<Watching>,
 ) -> Result<(), Fault> {
-    let Parts { world, config, handle, about, link } = parts;
+    let Parts { world, config, handle, about, link, desk, databases, ready, listen } = parts;
+    // Nobody is let in before its databases are what the daemon says that they are.
+    let mut wanted = config.databases.clone();
+    wanted.extend(databases);
+    let _owned = bring_up(&handle, &desk, &wanted).await?;
     let layout = world.layout().clone();
     let address = door::address(&layout);
     let listener = door::bind(&address)?;
@@ -224,8 +285,9 @@ async fn serve(
     let head = handle.head();
     let app = App {
         handle,
-        layout,
+        layout: layout.clone(),
         world,
+        desk,
         watching: Arc::clone(watching),
         repositories: Arc::default(),
         config,
@@ -239,6 +301,10 @@ async fn serve(
     let app = Arc::new(app);
     let router = router(Arc::clone(&app));
     let door = tokio::spawn(door::serve(listener, router.clone(), stop.clone()));
+    let port = match listen {
+        Some(address) => Some(open_port(address, &layout, &router, stop.clone()).await?),
+        None => None,
+    };
     if let Some(link) = link {
         let standing = session::start(Arc::clone(&app), router, link);
         drop(app.session.set(standing));
@@ -246,7 +312,7 @@ async fn serve(
     tokio::spawn(sweep_at_start(app));
     tokio::spawn(collect_orphans());
     tokio::spawn(ring(head, Arc::clone(watching)));
-    announce(&address);
+    announce(ready, &address, port);
     let why = wait_for_end(stop, engine_ended).await;
     tracing::info!(why, "stopping");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
@@ -275,11 +341,37 @@ async fn collect_orphans() {
     }
 }
 
+/// Opens a port for those who have the token.
+async fn open_port(
+    address: SocketAddr,
+    layout: &Layout,
+    router: &axum::Router,
+    stop: watch::Receiver<bool>,
+) -> Result<SocketAddr, Fault> {
+    let token = port::token(&layout.root().join("token"))?;
+    let listener = port::bind(address).await?;
+    let bound = listener.local_addr();
+    let bound = bound.map_err(|e| Fault::new(Code::Io, "no port", "see the cause").because(e))?;
+    // Whoever has the token could read this user's files.
+    let uid = rustix::process::geteuid().as_raw();
+    let actor = Actor { door: "port".to_owned(), uid, pid: 0 };
+    let router = port::guarded(router.clone().layer(Extension(actor)), &token);
+    tokio::spawn(port::serve(listener, router, stop));
+    Ok(bound)
+}
+
 /// Tells parent and service manager that the door is open.
-fn announce(address: &Path) {
+fn announce(format: ReadyFormat, address: &Path, port: Option<SocketAddr>) {
     let mut out = std::io::stdout().lock();
+    let socket = address.display();
+    let line = match (format, port) {
+        (ReadyFormat::Groundskeeper, None) => format!("{READY}{socket}"),
+        (ReadyFormat::Groundskeeper, Some(port)) => format!("{READY}{socket} {port}"),
+        (ReadyFormat::Executor, Some(port)) => format!("{EXECUTOR_READY}{}", port.port()),
+        (ReadyFormat::Executor, None) => format!("{EXECUTOR_READY}{socket}"),
+    };
     // Nobody may be listening on stdout; that is fine.
-    drop(writeln!(out, "{READY}{}", address.display()).and_then(|()| out.flush()));
+    drop(writeln!(out, "{line}").and_then(|()| out.flush()));
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
     tracing::info!(socket = %address.display(), "ready");
 }

@@ -2,8 +2,8 @@
 //!
 //! It translates requests into commands and the published state into answers. It decides nothing.
 //! [`types`] is what goes over the wire, [`routes`] are the resources, [`inside`] what goes
-//! on in an environment, [`kept`] what is left of those that are over, [`live`] what a control server says that lives, [`run`] commands for those who are not there, [`events`] the stream,
-//! [`door`] the socket: who may connect, how many, for how long. The `OpenAPI` document in `schema/`
+//! on in an environment, [`kept`] what is left of those that are over, [`live`] what a control server says that lives, [`migrations`] databases on their way, [`run`] commands for those who are not there, [`events`] the stream,
+//! [`port`] the port and [`door`] the socket: who may connect, how many, for how long. The `OpenAPI` document in `schema/`
 //! is made from the types and a test keeps the two equal.
 
 pub mod document;
@@ -12,6 +12,8 @@ pub mod events;
 pub mod inside;
 pub mod kept;
 pub mod live;
+pub mod migrations;
+pub mod port;
 pub mod problem;
 pub mod routes;
 pub mod run;

@@ -23,7 +23,7 @@ use super::types::{
     DaemonView, EnvironmentView, ListQuery, NewEnvironment, Problem, RemoveQuery, RemovedView,
     SessionView, SummaryView, WaitQuery,
 };
-use super::{document, inside, kept, leases, live, status};
+use super::{document, inside, kept, leases, live, migrations, status};
 use crate::config::Config;
 use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
 use crate::core::policy::BranchPolicy;
@@ -33,6 +33,7 @@ use crate::core::{
     not_found,
 };
 use crate::engine::{Handle, Watching};
+use crate::migrate::Desk;
 use crate::record::rfc3339;
 use crate::world::cancel::Cancel;
 use crate::world::discover::Known;
@@ -54,6 +55,8 @@ pub struct App {
     pub layout: Layout,
     /// The outside, for questions that change nothing in it.
     pub world: Arc<World>,
+    /// Where migrations are worked on.
+    pub desk: Arc<Desk>,
     /// What sees changes of the worktrees.
     pub watching: Arc<Watching>,
     /// Repositories that were asked about before.
@@ -128,6 +131,10 @@ pub(super) type Shared = State<Arc<App>>;
         status::diff,
         live::reconcile,
         live::confirm,
+        migrations::create,
+        migrations::list,
+        migrations::show,
+        migrations::undo,
         super::run::run
     ),
     components(schemas(Problem))
@@ -163,6 +170,9 @@ pub fn router(app: Arc<App>) -> Router {
             post(live::reconcile).layer(DefaultBodyLimit::max(live::LIVE_BYTES_MAX)),
         )
         .route("/v1/reconcile/confirm", post(live::confirm))
+        .route("/v1/migrations", get(migrations::list).post(migrations::create))
+        .route("/v1/migrations/{id}", get(migrations::show))
+        .route("/v1/migrations/{id}/undo", post(migrations::undo))
         .route("/v1/trash", get(kept::trash).delete(kept::empty))
         .route("/v1/rescues", get(kept::rescues))
         .route("/v1/rescues/{id}/{incarnation}", delete(kept::drop_rescue))

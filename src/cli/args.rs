@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::daemon::ReadyFormat;
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 refused by a rule, 2 fault, 3 not found, 4 busy, 64 usage.
 
@@ -177,6 +179,8 @@ pub enum Verb {
         #[arg(long, value_name = "EPOCH", conflicts_with_all = ["live", "epoch"])]
         confirm: Option<u64>,
     },
+    /// Carry a local SQLite database to its next generation; the old one is kept
+    Migrate(Migrate),
     /// Drop what tools rebuild, such as build output and packages, and keep the rest
     Clean {
         /// Its name
@@ -238,6 +242,9 @@ pub enum Verb {
         /// Leave the terminal's session (used when the daemon is started by itself)
         #[arg(long, hide = true)]
         detach: bool,
+        /// What is to be done before it is ready
+        #[command(flatten)]
+        how: Start,
     },
     /// Run a control server in the foreground
     Server(Server),
@@ -411,4 +418,72 @@ mod tests {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }
+}
+
+/// Carry a local SQLite database to its next generation.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Migrate {
+    /// Look, or go back
+    #[command(subcommand)]
+    pub what: Option<Migrations>,
+    /// The database
+    #[arg(value_name = "DB", required = true)]
+    pub database: Option<PathBuf>,
+    /// How: `executor`, or a folder of SQL files
+    #[arg(long, value_name = "NAME|DIR", required = true)]
+    pub recipe: Option<String>,
+    /// The file with the secrets beside it; where the application keeps it when left out
+    #[arg(long, value_name = "FILE")]
+    pub auth: Option<PathBuf>,
+    /// Who owns rows where the old database does not say
+    #[arg(long, value_name = "ID")]
+    pub tenant: Option<String>,
+    /// Build and verify everything, show it, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Rows that cannot both be kept: refuse, keep the first, or rename the others
+    #[arg(long, value_name = "HOW", value_parser = ["refuse", "keep-first", "rename"])]
+    pub on_conflict: Option<String>,
+}
+
+/// How migrations stand, and the way back.
+#[derive(Debug, Subcommand)]
+pub enum Migrations {
+    /// List the migrations that are remembered
+    Status {
+        /// Only those of this database
+        database: Option<PathBuf>,
+    },
+    /// Put the old database back, while the new one is as it was installed
+    Undo {
+        /// The database
+        database: PathBuf,
+    },
+}
+
+/// What a daemon does before it is ready, and how it says so.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// Bring this database up first: own it, migrate it, make it ready
+    #[arg(long, value_name = "DB", requires = "recipe")]
+    pub migrate: Option<PathBuf>,
+    /// How: `executor`, or a folder of SQL files
+    #[arg(long, value_name = "NAME|DIR", requires = "migrate")]
+    pub recipe: Option<String>,
+    /// The file with the secrets beside it; where the application keeps it when left out
+    #[arg(long, value_name = "FILE", requires = "migrate")]
+    pub auth: Option<PathBuf>,
+    /// Who owns rows where the old database does not say
+    #[arg(long, value_name = "ID", requires = "migrate")]
+    pub tenant: Option<String>,
+    /// Rows that cannot both be kept: refuse, keep the first, or rename the others
+    #[arg(long, value_name = "HOW", value_parser = ["refuse", "keep-first", "rename"])]
+    pub on_conflict: Option<String>,
+    /// The line on stdout that says that it is ready
+    #[arg(long, value_name = "FORM", default_value = "groundskeeper")]
+    pub ready_format: ReadyFormat,
+    /// A port as well, for those who have the token in the data directory's file `token`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<std::net::SocketAddr>,
 }

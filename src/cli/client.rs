@@ -34,6 +34,12 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 #[derive(Debug)]
 pub struct Failed(pub Box<Problem>);
 
+impl From<Problem> for Failed {
+    fn from(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
+
 impl From<Fault> for Failed {
     fn from(fault: Fault) -> Self {
         Self(Box::new(Problem::of(&fault)))

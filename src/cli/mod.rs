@@ -15,6 +15,7 @@ mod gc;
 mod inside;
 mod kept;
 mod live;
+mod migrate;
 mod server;
 mod status;
 

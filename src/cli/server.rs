@@ -79,7 +79,7 @@ pub(super) fn up(global: &Global, wanted: &Server) -> Done {
     let gone = || Fault::new(Code::Defect, "the server ended at once", "please report this");
     told.recv().unwrap_or_else(|_| Err(gone()))?;
     let link = Link::new(&format!("unix:{}", address(&dir).display()), &key_file)?;
-    let ran = crate::daemon::run(layout.root(), Extra { link: Some(link) });
+    let ran = crate::daemon::run(layout.root(), Extra { link: Some(link), ..Extra::default() });
     let _told = stop.send(());
     drop(thread.join());
     ran?;

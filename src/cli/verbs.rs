@@ -10,9 +10,9 @@ use hyper::Method;
 use serde::Serialize;
 use serde_json::json;
 
-use super::args::{Arguments, Global, New, Verb};
+use super::args::{Arguments, Global, New, Start, Verb};
 use super::client::{self, Client, Failed};
-use super::{doctor, exec, gc, inside, kept, live, render, server, status};
+use super::{doctor, exec, gc, inside, kept, live, migrate, render, server, status};
 use crate::api::types::{
     EnvironmentView, LeaseView, NewEnvironment, NewLease, Problem, RemoveQuery, RemovedView,
     TrustRequest, TrustView,
@@ -65,14 +65,14 @@ fn exit_code(code: &str) -> u8 {
     known.map_or(Class::Fault, |c| c.class()).exit_code()
 }
 
-fn print_json(value: &impl Serialize) {
+pub(super) fn print_json(value: &impl Serialize) {
     render::out(&format!("{}\n", serde_json::to_string(value).unwrap_or_default()));
 }
 
 fn run(arguments: Arguments) -> Done {
     let global = &arguments.global;
     match arguments.verb {
-        Verb::Daemon { detach } => return daemon(global, detach),
+        Verb::Daemon { detach, how } => return daemon(global, detach, &how),
         Verb::Server(wanted) => return server::server(global, &wanted),
         Verb::Up(wanted) => return server::up(global, &wanted),
         Verb::Completions { shell } => {
@@ -132,6 +132,7 @@ async fn ask(global: &Global, verb: Verb) -> Done {
         Verb::Reconcile { live, epoch, .. } => {
             live::reconcile(global, live, epoch.unwrap_or(0)).await
         }
+        Verb::Migrate(what) => migrate::run(global, what).await,
         Verb::Clean { id } => inside::clean(global, &id).await,
         Verb::Cancel { id } => {
             let mut client = Client::connect(global).await?;
@@ -175,13 +176,19 @@ pub(super) fn show_one(global: &Global, value: &impl Serialize, text: &str) -> D
     Ok(ExitCode::SUCCESS)
 }
 
-fn daemon(global: &Global, detach: bool) -> Done {
+fn daemon(global: &Global, detach: bool, how: &Start) -> Done {
     if detach {
         // Fails only for the leader of a process group, which needs no new session.
         let _led = rustix::process::setsid();
     }
     log_to_stderr(global);
-    crate::daemon::run(client::layout(global)?.root(), Extra::default())?;
+    let extra = Extra {
+        databases: migrate::at_start(how)?,
+        ready: how.ready_format,
+        listen: how.listen,
+        ..Extra::default()
+    };
+    crate::daemon::run(client::layout(global)?.root(), extra)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -42,6 +42,7 @@ pub(super) fn migrations() -> Vec<Event> {
     let copy = SourceCopy {
         bytes: 39_500_000,
         fingerprint: "39500000@1795168144.000000001 -".into(),
+        checksum: 0xdead_beef,
         rows: rows(),
         has_secrets: true,
     };

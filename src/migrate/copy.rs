@@ -23,13 +23,14 @@ pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
     // Before anything of it is read: a log that is moved into the database would change it.
     let fingerprint = sqlite::fingerprint(&names.database);
     fresh_copy(task)?;
+    let checksum = sqlite::checksum(&names.copy)?;
     let copy = sqlite::open_private(&names.copy)?;
     let rows = sqlite::count_all(&copy, &names.copy)?;
     drop(copy);
     sync(task, &names.copy)?;
     let bytes = names.copy.metadata().map_err(paths::failed("read", &names.copy))?.len();
     task.desk.with_held(task.id(), |held| held.fresh_copy = true);
-    Ok(Outcome::SourceCopied(SourceCopy { bytes, fingerprint, rows, has_secrets }))
+    Ok(Outcome::SourceCopied(SourceCopy { bytes, fingerprint, checksum, rows, has_secrets }))
 }
 
 /// What the mark says of a migration.

@@ -17,6 +17,7 @@ use super::files::Files;
 use super::names::Names;
 use super::recipe::{Keychain, Network, OnConflict, Recipe, Work};
 use super::{copy, flip, inspect, owner, recipes, secrets, sqlite, stage, undo};
+use crate::core::event::MigrationPlan;
 use crate::core::{Code, Fault, Migration, MigrationId, Outcome, Step};
 use crate::killpoint::point;
 use crate::world::paths;
@@ -113,6 +114,30 @@ impl Desk {
         }
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&migration.id);
         outcome
+    }
+
+    /// Does what an installed database still gets at every start; the names of what was done now.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn make_ready(
+        &self,
+        plan: &MigrationPlan,
+        recipe: &dyn Recipe,
+    ) -> Result<Vec<String>, Fault> {
+        let path = paths::from_host(&plan.database);
+        let database = sqlite::open(&path)?;
+        let work = Work {
+            tenant: &plan.tenant,
+            conflicts: OnConflict::Refuse,
+            secrets: None,
+            now_ms: i64::try_from(plan.at_ms).unwrap_or(i64::MAX),
+            network: &*self.network,
+            keychain: &*self.keychain,
+            progress: &|_, _| (),
+            cancelled: &|| false,
+        };
+        recipe.ready(&database, &work)
     }
 
     /// Where a migration's old secrets are kept.
@@ -229,16 +254,31 @@ impl Task<'_> {
                 held.owner = owner::take(self.recipe, &self.names.database, rehearsal)?;
             }
             if held.source.is_none() && self.names.database.exists() {
-                let known = self.migration.copy.as_ref().map(|copy| copy.fingerprint.as_str());
                 // Taken before the database is opened, which may move its log into it.
                 let now = sqlite::fingerprint(&self.names.database);
-                if known.is_some_and(|known| known != now) {
-                    return Err(changed(&self.names.database));
-                }
                 held.source = Some(sqlite::hold(&self.names.database)?);
+                self.compare(&now)?;
             }
             Ok(())
         })
+    }
+}
+
+impl Task<'_> {
+    /// Files that were touched may say what they said: their log was moved into the database, by
+    /// whoever looked at it or by a flip that was cut short.
+    fn compare(&self, fingerprint: &str) -> Result<(), Fault> {
+        let Some(copied) = &self.migration.copy else { return Ok(()) };
+        if copied.fingerprint == fingerprint {
+            return Ok(());
+        }
+        let again = self.desk.home.join(format!("{}.again", self.id()));
+        let fail = paths::failed("remove", &again);
+        self.files().remove_set(&again).map_err(&fail)?;
+        sqlite::copy(&self.names.database, &again, &|_, _| (), self.cancelled)?;
+        let checksum = sqlite::checksum(&again)?;
+        self.files().remove_set(&again).map_err(&fail)?;
+        if checksum == copied.checksum { Ok(()) } else { Err(changed(&self.names.database)) }
     }
 }
 

@@ -56,8 +56,9 @@ pub(super) fn install(
     if database.exists() {
         // Held until the rename is done; closing it touches nothing but the old file.
         let alone = sqlite::hold_alone(database)?;
-        drop_sidecars(files, database)?;
+        // What was moved into it must be on the disk before its log is gone.
         files.sync(database).map_err(paths::failed("sync", database))?;
+        drop_sidecars(files, database)?;
         if !backup.exists() {
             second_name(files, database, backup)?;
         }
@@ -140,15 +141,26 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
     let files = task.files();
     let mark = own_mark(task);
     if ours {
+        call_off(files, &task.names.mark, &mark)?;
         secrets::restore(files, &*task.desk.keychain, &mark)?;
         point("migrate.secrets_restored");
         clean(files, &mark, task)?;
     } else {
         // Nothing but private copies was made, if anything was.
         drop_copies(files, &mark)?;
+        mark::drop_temporary(files, &task.names.mark)?;
     }
     unlink_backup(task)?;
     Ok(Outcome::CleanedUp(Vec::new()))
+}
+
+/// Says beside the database that the new one is not wanted any more, before anything of it is taken
+/// back: whoever goes on from here must not install it with old secrets.
+pub(super) fn call_off(files: &Files, path: &Path, mark: &Mark) -> Result<(), Fault> {
+    if mark.phase == mark::Stage::Building {
+        return Ok(());
+    }
+    mark::write(files, path, &Mark { phase: mark::Stage::Building, ..mark.clone() })
 }
 
 /// A flip that did not come to its rename may have given the old database its second name.

@@ -124,6 +124,29 @@ pub fn write(files: &Files, path: &Path, mark: &Mark) -> Result<(), Fault> {
     files.write(path, &temporary, &text).map_err(paths::failed("write", path))
 }
 
+/// Removes what a kill left of the writing of a mark, whoever's it was. The caller holds the
+/// database, so nobody writes one now.
+///
+/// # Errors
+/// What the system says.
+pub fn drop_temporary(files: &Files, path: &Path) -> Result<(), Fault> {
+    let prefix = path.file_name().map(|n| format!("{}.tmp-", n.to_string_lossy()));
+    let entries = path.parent().and_then(|dir| std::fs::read_dir(dir).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if prefix.as_deref().and_then(|p| name.strip_prefix(p)).is_some_and(is_nonce) {
+            files.remove(&entry.path()).map_err(paths::failed("remove", &entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a part of a file's name can be a migration's.
+#[must_use]
+pub fn is_nonce(text: &str) -> bool {
+    text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// Removes the mark of a database, durably.
 ///
 /// # Errors

@@ -9,6 +9,7 @@
 //! | `flip.rs`, `undo.rs` | the one rename, the end either way, and the way back |
 //! | `names.rs`, `mark.rs`, `owner.rs` | file names, the mark beside the database, the foreign lock |
 //! | `files.rs`, `sqlite.rs` | durable, patient primitives |
+//! | `request.rs` | from what somebody typed to a plan |
 //! | `alone.rs` | the same without a daemon and its log |
 //!
 //! Which phase comes next is decided by `core::migration`. Nothing here appends to a log.
@@ -17,11 +18,14 @@ pub mod alone;
 pub mod desk;
 pub mod files;
 pub mod inspect;
+pub mod keychain;
 pub mod mark;
 pub mod names;
+pub mod network;
 pub mod owner;
 pub mod recipe;
 pub mod recipes;
+pub mod request;
 pub mod secrets;
 pub mod sqlite;
 
@@ -33,5 +37,7 @@ mod undo;
 
 #[cfg(test)]
 mod power;
+#[cfg(test)]
+mod sample;
 
 pub use desk::{Desk, Progress};

@@ -1,1 +1,263 @@
-//! x
+//! The power goes, and calls fail, at every single call that a migration makes to the file system.
+//!
+//! The simulated disk keeps what was synced: a file's content as of its last sync, a directory's
+//! entries as of the directory's. When the power goes, everything is put back to that; or, as file
+//! systems also do, names are as they were last and only contents are lost.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use rustix::io::Errno;
+
+use super::files::{Call, Files, Probe};
+use super::sample::{Bench, listing, speaks};
+use crate::core::{Command, MigrationPhase, event::Actor};
+
+/// What is on the disk for sure.
+#[derive(Default)]
+struct Durable {
+    contents: HashMap<u64, (Vec<u8>, Option<SystemTime>)>,
+    entries: HashMap<PathBuf, BTreeMap<OsString, u64>>,
+}
+
+impl Durable {
+    fn of(root: &Path) -> Self {
+        let mut durable = Self::default();
+        for dir in ["data", "secrets", "home"].map(|name| root.join(name)) {
+            durable.sync_dir(&dir);
+            for (name, inode) in durable.entries[&dir].clone() {
+                assert!(inode > 0);
+                durable.sync(&dir.join(name));
+            }
+        }
+        durable
+    }
+
+    fn sync(&mut self, path: &Path) {
+        if let (Ok(meta), Ok(bytes)) = (path.metadata(), std::fs::read(path)) {
+            self.contents.insert(meta.ino(), (bytes, meta.modified().ok()));
+        }
+    }
+
+    fn sync_dir(&mut self, dir: &Path) {
+        self.entries.insert(dir.to_owned(), names(dir));
+    }
+
+    /// Puts everything back to what is durable; with `names_too` the names stay as they are.
+    fn lose_the_rest(&self, root: &Path, names_kept: bool) {
+        for dir in ["data", "secrets", "home"].map(|name| root.join(name)) {
+            let there = names(&dir);
+            let wanted = if names_kept { &there } else { &self.entries[&dir] };
+            let wanted = wanted.clone();
+            for name in there.keys() {
+                std::fs::remove_file(dir.join(name)).expect("removed");
+            }
+            let mut first: HashMap<u64, PathBuf> = HashMap::new();
+            for (name, inode) in wanted {
+                let path = dir.join(name);
+                match first.get(&inode) {
+                    Some(other) => std::fs::hard_link(other, &path).expect("linked"),
+                    None => self.put(&path, inode),
+                }
+                first.entry(inode).or_insert(path);
+            }
+        }
+    }
+
+    /// What was never synced is empty.
+    fn put(&self, path: &Path, inode: u64) {
+        let (bytes, modified) = self.contents.get(&inode).cloned().unwrap_or_default();
+        std::fs::write(path, bytes).expect("written");
+        if let Some(modified) = modified {
+            let file = std::fs::File::options().append(true).open(path).expect("opened");
+            file.set_modified(modified).expect("set");
+        }
+    }
+}
+
+/// Files of a directory by name; what SQLite shares in memory only, and locks, are not data.
+fn names(dir: &Path) -> BTreeMap<OsString, u64> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return BTreeMap::new() };
+    let files = entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_file()));
+    let data = files.filter(|e| !e.file_name().to_string_lossy().ends_with("-shm"));
+    data.filter_map(|e| Some((e.file_name(), e.metadata().ok()?.ino()))).collect()
+}
+
+/// Counts calls, and lets one of them be the last, or fail.
+struct Switch {
+    count: Mutex<u32>,
+    at: u32,
+    how: How,
+    durable: Mutex<Durable>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum How {
+    /// The power goes before the call.
+    Off,
+    /// That call fails, once.
+    Fails(Errno),
+    /// From that call on, every call of its kind fails.
+    KeepsFailing(Errno),
+}
+
+impl Switch {
+    fn new(root: &Path, at: u32, how: How) -> Arc<Self> {
+        let durable = Mutex::new(Durable::of(root));
+        Arc::new(Self { count: Mutex::new(0), at, how, durable })
+    }
+
+    fn reached(&self) -> bool {
+        *self.count.lock().expect("alone") >= self.at
+    }
+}
+
+impl Probe for Switch {
+    fn before(&self, call: Call, _: &Path) -> io::Result<()> {
+        let mut count = self.count.lock().expect("alone");
+        *count += 1;
+        let hit = match self.how {
+            How::Off => *count >= self.at,
+            How::Fails(_) => *count == self.at,
+            // Directories and second names do not keep failing; a disk does.
+            How::KeepsFailing(_) => *count >= self.at && call != Call::MakeDir,
+        };
+        match self.how {
+            How::Off if hit => Err(io::Error::other("the power is gone")),
+            How::Fails(errno) | How::KeepsFailing(errno) if hit => Err(errno.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn after(&self, call: Call, path: &Path) {
+        let mut durable = self.durable.lock().expect("alone");
+        match call {
+            Call::Sync => durable.sync(path),
+            Call::SyncDir => durable.sync_dir(path),
+            _ => {}
+        }
+    }
+}
+
+/// One migration until the `at`th call; false when there is no such call.
+fn until(at: u32, how: How) -> Option<(Bench, Arc<Switch>)> {
+    let mut bench = Bench::new();
+    let switch = Switch::new(&bench.dir, at, how);
+    let desk = bench.desk(Files::probed(Arc::clone(&switch) as Arc<dyn Probe>));
+    let id = bench.ask("0123abcd");
+    let off = how == How::Off;
+    bench.run(&desk, &id, &|| off && switch.reached());
+    drop(desk);
+    switch.reached().then_some((bench, switch))
+}
+
+fn after_power_loss(names_kept: bool, log_lost: bool) -> u32 {
+    for at in 1.. {
+        let Some((mut bench, switch)) = until(at, How::Off) else { return at - 1 };
+        let context = format!("call {at}, names kept: {names_kept}, log lost: {log_lost}");
+        switch.durable.lock().expect("alone").lose_the_rest(&bench.dir, names_kept);
+        let id = if log_lost {
+            bench.lose_log();
+            bench.ask("89abcdef")
+        } else {
+            bench.ask("0123abcd")
+        };
+        let desk = bench.desk(Files::default());
+        bench.run(&desk, &id, &|| false);
+        drop(desk);
+        let migration = bench.migration(&id);
+        assert_eq!(migration.phase, MigrationPhase::Finished, "{context}: {:?}", migration.fault);
+        assert!(bench.is_new(), "{context}: it goes on to the end");
+        bench.check_end(&context);
+    }
+    0
+}
+
+#[test]
+fn a_power_loss_at_any_call_is_survived() {
+    let calls = after_power_loss(false, false);
+    assert!(calls > 40, "only {calls} calls were seen");
+    assert_eq!(after_power_loss(true, false), calls);
+    println!("{calls} calls, each the last one twice");
+}
+
+#[test]
+fn a_power_loss_at_any_call_is_survived_without_the_log() {
+    let calls = after_power_loss(false, true);
+    assert!(calls > 40, "only {calls} calls were seen");
+    assert_eq!(after_power_loss(true, true), calls);
+}
+
+#[test]
+fn any_call_may_fail_once() {
+    for errno in [Errno::IO, Errno::NOSPC, Errno::ACCESS] {
+        for at in 1.. {
+            let Some((bench, _)) = until(at, How::Fails(errno)) else { break };
+            let id = crate::core::MigrationId::parse("0123abcd").expect("a name");
+            let context = format!("call {at} fails with {errno:?}");
+            bench.assert_over(&id, &context);
+            bench.check_end(&context);
+            let fault = bench.migration(&id).fault;
+            assert!(fault.as_ref().is_none_or(speaks), "{context}: {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn calls_may_keep_failing() {
+    for errno in [Errno::IO, Errno::NOSPC, Errno::BUSY] {
+        for at in 1.. {
+            let Some((mut bench, _)) = until(at, How::KeepsFailing(errno)) else { break };
+            let id = crate::core::MigrationId::parse("0123abcd").expect("a name");
+            let context = format!("calls from {at} on fail with {errno:?}");
+            // The disk that fails holds a whole database; what could not be removed is named.
+            bench.assert_over(&id, &context);
+            let migration = bench.migration(&id);
+            let left = !migration.leftovers.is_empty();
+            assert!(left || migration.phase == MigrationPhase::Finished, "{context}");
+            // Once it works again, the next migration settles what was left.
+            let again = bench.ask("89abcdef");
+            let desk = bench.desk(Files::default());
+            bench.run(&desk, &again, &|| false);
+            drop(desk);
+            assert!(bench.is_new(), "{context}");
+            bench.check_end(&context);
+        }
+    }
+}
+
+#[test]
+fn it_can_be_undone_until_something_is_written() {
+    for written in [false, true] {
+        let mut bench = Bench::new();
+        let desk = bench.desk(Files::default());
+        let id = bench.ask("0123abcd");
+        bench.run(&desk, &id, &|| false);
+        let done = bench.migration(&id);
+        assert!(done.has_migrated(), "{:?}", done.fault);
+        if written {
+            let database = rusqlite::Connection::open(bench.database()).expect("opened");
+            database.execute_batch("INSERT INTO stamp VALUES (1)").expect("written");
+        }
+        bench.command(Command::UndoMigration { migration: id.clone(), actor: Actor::default() });
+        bench.run(&desk, &id, &|| false);
+        let migration = bench.migration(&id);
+        if written {
+            assert_eq!(migration.phase, MigrationPhase::Finished);
+            assert!(migration.fault.as_ref().is_some_and(|f| f.message.contains("written to")));
+            assert!(bench.is_new());
+        } else {
+            assert_eq!(migration.phase, MigrationPhase::Undone, "{:?}", migration.fault);
+            assert!(!bench.is_new(), "the old one is back");
+            let secret = std::fs::read_to_string(bench.auth()).expect("secrets");
+            assert_eq!(secret, "secret", "and its secrets");
+            let there = listing(&bench.dir.join("data"));
+            assert!(there.iter().any(|name| name.contains(".undone-")), "{there:?}");
+        }
+    }
+}

@@ -89,20 +89,40 @@ fn back_up_keychain(task: &Task<'_>, secrets: &Secrets) -> Result<(), Fault> {
     wanted.dedup();
     for (service, account) in wanted {
         // What was noted before a kill is right: the entry itself may be a new one already.
-        if known.iter().any(|k| k.id == account) {
-            continue;
-        }
-        let old = keychain.get(service, account)?;
-        let existed = old.is_some();
-        let backup_id = existed.then(|| backup_account(task.id(), account));
-        if let (Some(value), Some(name)) = (old, &backup_id) {
-            keychain.set(service, name, &value)?;
-        }
-        known.push(KeychainBackup { id: account.to_owned(), backup_id, existed });
+        let noted = known.iter().find(|k| k.id == account).cloned();
+        let entry = match noted {
+            Some(entry) => entry,
+            None => {
+                let existed = keychain.get(service, account)?.is_some();
+                let backup_id = existed.then(|| backup_account(task.id(), account));
+                let entry = KeychainBackup { id: account.to_owned(), backup_id, existed };
+                // Noted before it is made: what is noted is dropped in the end.
+                known.push(entry.clone());
+                note_backups(task, &known)?;
+                entry
+            }
+        };
+        keep_entry(keychain, service, &entry)?;
     }
+    Ok(())
+}
+
+/// No entry is overwritten before all are kept, so one that is not kept yet is still the old one.
+fn keep_entry(keychain: &dyn Keychain, service: &str, entry: &KeychainBackup) -> Result<(), Fault> {
+    let Some(name) = &entry.backup_id else { return Ok(()) };
+    if keychain.get(service, name)?.is_some() {
+        return Ok(());
+    }
+    match keychain.get(service, &entry.id)? {
+        Some(old) => keychain.set(service, name, &old),
+        None => Ok(()),
+    }
+}
+
+fn note_backups(task: &Task<'_>, known: &[KeychainBackup]) -> Result<(), Fault> {
     let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
     let mut mark = mark_of(task, had, Stage::Building);
-    mark.keychain_backups = known;
+    mark.keychain_backups = known.to_vec();
     mark::write(task.files(), &task.names.mark, &mark)
 }
 
@@ -164,11 +184,8 @@ fn restore_entry(
         Some(name) => keychain.get(service, name)?,
         None => None,
     };
-    let Some(old) = old else {
-        let message = format!("the keychain has no backup of {}", entry.id);
-        let hint = "put its old value back by hand, then migrate again";
-        return Err(Fault::new(Code::KeychainFailed, message, hint));
-    };
+    // It was noted and not made, so the entry itself was not touched yet.
+    let Some(old) = old else { return Ok(()) };
     keychain.set(service, &entry.id, &old)
 }
 
@@ -194,7 +211,7 @@ pub(super) fn clean(files: &Files, keychain: &dyn Keychain, mark: &Mark) -> Resu
     }
     files.sync(path).and_then(|()| files.sync_dir_of(path)).map_err(paths::failed("sync", path))?;
     let restore = with_suffix(path, &format!(".restore-{}.tmp", mark.nonce));
-    let mut gone = vec![restore];
+    let mut gone = vec![restore, with_suffix(path, ".tmp")];
     gone.extend(mark.auth_backup.clone());
     // Temporary files of the backup itself, when a kill fell into its writing.
     gone.extend(mark.auth_backup.as_deref().map(|backup| with_suffix(backup, ".tmp")));

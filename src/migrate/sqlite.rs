@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::files::with_suffix;
 use crate::core::{Code, Fault};
+use crate::world::paths;
 
 /// How long a lock of somebody else is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -112,8 +113,9 @@ pub fn hold_alone(path: &Path) -> Result<Connection, Fault> {
 /// `database_in_use` when that cannot be done to the end.
 pub fn checkpoint(database: &Connection, path: &Path) -> Result<(), Fault> {
     let numbers = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    // Only the database itself: a temporary one beside it may have a transaction of its own.
     let (busy, log, done): (i64, i64, i64) = database
-        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], numbers)
+        .query_row("PRAGMA main.wal_checkpoint(TRUNCATE)", [], numbers)
         .map_err(failed("checkpoint", path))?;
     if busy == 0 && log == done {
         return Ok(());
@@ -189,7 +191,7 @@ pub fn count_all(database: &Connection, path: &Path) -> Result<Vec<(String, u64)
 /// # Errors
 /// `migration_failed` with what SQLite found.
 pub fn check(database: &Connection, path: &Path) -> Result<(), Fault> {
-    for question in ["PRAGMA integrity_check", "PRAGMA foreign_key_check"] {
+    for question in ["PRAGMA main.integrity_check", "PRAGMA main.foreign_key_check"] {
         let mut ask = database.prepare(question).map_err(failed("check", path))?;
         let answers = ask
             .query_map([], |row| row.get::<_, rusqlite::types::Value>(0))
@@ -214,15 +216,34 @@ pub fn check(database: &Connection, path: &Path) -> Result<(), Fault> {
 /// # Errors
 /// What SQLite says.
 pub fn settle(database: Connection, path: &Path) -> Result<(), Fault> {
-    let mode: String = database
-        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-        .map_err(failed("settle", path))?;
+    // To the end of its rows: the change of mode is committed only there.
+    let change = || -> rusqlite::Result<Vec<String>> {
+        let mut change = database.prepare("PRAGMA journal_mode = WAL")?;
+        change.query_map([], |row| row.get(0))?.collect()
+    };
+    let mode = change().map_err(failed("settle", path))?.pop().unwrap_or_default();
     if mode != "wal" {
         let message = format!("{} has no write-ahead log, but {mode}", path.display());
         return Err(Fault::new(Code::SqliteFailed, message, "keep it on a local file system"));
     }
     checkpoint(&database, path)?;
     database.close().map_err(|(_, e)| fault("close", path, &e))
+}
+
+/// CRC-32C of a file.
+///
+/// # Errors
+/// What the system says.
+pub fn checksum(path: &Path) -> Result<u32, Fault> {
+    use std::io::Read as _;
+    let mut file = std::fs::File::open(path).map_err(paths::failed("read", path))?;
+    let (mut sum, mut part) = (0, vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut part).map_err(paths::failed("read", path))? {
+            0 => return Ok(sum),
+            n => sum = crc32c::crc32c_append(sum, &part[..n]),
+        }
+    }
 }
 
 /// Size and time of a database's files: equal for as long as nobody writes to it.
@@ -237,4 +258,37 @@ pub fn fingerprint(path: &Path) -> String {
     // An empty log and none say the same.
     let log = if log.metadata().is_ok_and(|m| m.len() > 0) { one(&log) } else { "-".to_owned() };
     format!("{} {log}", one(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_database_becomes_one_whole_file() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for n in 0..5 {
+            let path = dir.path().join(format!("{n}.db"));
+            let database = open_private(&path).expect("made");
+            database.execute_batch("BEGIN; CREATE TABLE t (a); COMMIT;").expect("written");
+            if n > 2 {
+                drop(database);
+                let database = open_private(&path).expect("opened");
+                if n == 3 {
+                    count_all(&database, &path).expect("counted");
+                    check(&database, &path).expect("checked");
+                }
+                settle(database, &path).expect("settled later");
+                continue;
+            }
+            if n == 1 {
+                count_all(&database, &path).expect("counted");
+            }
+            if n == 2 {
+                check(&database, &path).expect("checked");
+            }
+            let settled = settle(database, &path);
+            assert!(settled.is_ok(), "{n}: {settled:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::desk::Task;
 use super::files::with_suffix;
 use super::flip;
-use super::mark::{self, Found, Mark, Stage};
+use super::mark::{self, Found, Mark, Stage, is_nonce};
 use super::secrets;
 use crate::core::{Code, Fault};
 use crate::killpoint::point;
@@ -38,6 +38,9 @@ pub(super) fn take_over(task: &Task<'_>) -> Result<TakenOver, Fault> {
         let hint = "migrate without --dry-run first: that settles it";
         return Err(Fault::new(Code::MigrationFailed, message, hint));
     }
+    if !task.migration.plan.dry_run {
+        mark::drop_temporary(task.files(), &names.mark)?;
+    }
     match found {
         Found::Nothing => stranded(task),
         Found::Mark(mark) => match relocated(task, &mark) {
@@ -52,8 +55,7 @@ pub(super) fn take_over(task: &Task<'_>) -> Result<TakenOver, Fault> {
 fn relocated(task: &Task<'_>, mark: &Mark) -> Option<Mark> {
     let database = &task.names.database;
     let nonce = mark.nonce.as_str();
-    let fits = nonce.len() == 8 && nonce.bytes().all(|b| b.is_ascii_hexdigit());
-    if !fits || mark.source.file_name() != database.file_name() {
+    if !is_nonce(nonce) || mark.source.file_name() != database.file_name() {
         return None;
     }
     let backup = mark.backup.file_name()?.to_str()?;
@@ -122,6 +124,7 @@ fn settle(task: &Task<'_>, mark: &Mark, moved: bool) -> Result<TakenOver, Fault>
 
 /// Nothing of the new database counts yet.
 fn roll_back(task: &Task<'_>, mark: &Mark) -> Result<(), Fault> {
+    flip::call_off(task.files(), &task.names.mark, mark)?;
     flip::drop_copies(task.files(), mark)?;
     point("takeover.dropped");
     secrets::restore(task.files(), &*task.desk.keychain, mark)?;
@@ -175,7 +178,7 @@ fn stranded(task: &Task<'_>) -> Result<TakenOver, Fault> {
     if database.exists() {
         return Ok(TakenOver::default());
     }
-    let (staged, backups) = beside(task);
+    let (staged, backups) = beside(database, task.recipe.label());
     if backups.is_empty() {
         return Ok(TakenOver::default());
     }
@@ -204,26 +207,25 @@ fn stranded(task: &Task<'_>) -> Result<TakenOver, Fault> {
 }
 
 /// New databases and backups that lie beside a database, by name.
-fn beside(task: &Task<'_>) -> (Vec<PathBuf>, Vec<PathBuf>) {
-    let database = &task.names.database;
+pub(super) fn beside(database: &Path, label: &str) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let base = database.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let entries = database.parent().and_then(|dir| std::fs::read_dir(dir).ok());
-    let is_side = |name: &str| ["-wal", "-shm", "-journal"].iter().any(|s| name.ends_with(s));
+    let (staging, backup) = (format!("{base}.building-"), format!("{base}.{label}-"));
     let (mut staged, mut backups) = (Vec::new(), Vec::new());
     for entry in entries.into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if is_side(&name) {
-            continue;
-        }
-        if name.starts_with(&format!("{base}.building-")) {
+        if name.strip_prefix(&staging).is_some_and(is_nonce) {
             staged.push(entry.path());
-        } else if name.starts_with(&format!("{base}.{}-", task.recipe.label())) {
+        } else if let Some((at, nonce)) =
+            name.strip_prefix(&backup).and_then(|rest| rest.split_once('-'))
+            && at.bytes().all(|b| b.is_ascii_digit())
+            && is_nonce(nonce)
+        {
             backups.push(entry.path());
         }
     }
     staged.sort();
     backups.sort();
-    backups.retain(|path| Some(path.as_path()) != Some(task.names.mark.as_path()));
     (staged, backups)
 }
 
@@ -247,7 +249,7 @@ fn refused(task: &Task<'_>, why: &str) -> Fault {
     let database = &task.names.database;
     let message =
         format!("an interrupted migration of {} cannot be settled: {why}", database.display());
-    let (staged, backups) = beside(task);
+    let (staged, backups) = beside(database, task.recipe.label());
     let newest = backups.iter().max_by_key(|path| path.metadata().and_then(|m| m.modified()).ok());
     let hint = match newest {
         Some(backup) => format!(

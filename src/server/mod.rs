@@ -14,7 +14,6 @@ pub mod states;
 pub mod types;
 
 mod catalog;
-mod door;
 mod environments;
 mod hub;
 mod operations;

@@ -14,8 +14,9 @@ use super::environments::{How, destroy_in};
 use super::hub::Hub;
 use super::routes::{Pace, Shared, router};
 use super::using::claim;
-use super::{door, operations, rows, threads};
+use super::{operations, rows, threads};
 use crate::api::door as socket;
+use crate::api::port::{self, put_secret};
 use crate::core::{Code, Fault};
 use crate::session::client::random_name;
 use crate::world::paths;
@@ -75,20 +76,6 @@ pub fn address(dir: &Path) -> PathBuf {
     socket::address_in(dir, "server.sock")
 }
 
-/// Writes a secret that only its owner can read, whole or not at all.
-///
-/// # Errors
-/// What the system says.
-pub fn put_secret(path: &Path, text: &str) -> Result<(), Fault> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let fresh = path.with_extension(format!("{}.new", random_name()));
-    let open = File::options().create_new(true).write(true).mode(0o600).open(&fresh);
-    let mut file = open.map_err(paths::failed("write", &fresh))?;
-    let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
-    written.map_err(paths::failed("write", &fresh))?;
-    std::fs::rename(&fresh, path).map_err(paths::failed("publish", path))
-}
-
 /// Starts a server.
 ///
 /// # Errors
@@ -117,11 +104,11 @@ pub async fn start(options: Options) -> Result<Running, Fault> {
         vec![tokio::spawn(socket::serve(listener, router(Arc::clone(&shared)), stop.clone()))];
     let mut port = None;
     if let Some(address) = options.listen {
-        let token = door::token(&dir.join("admin-token"))?;
-        let listener = door::bind(address).await?;
+        let token = port::token(&dir.join("admin-token"))?;
+        let listener = port::bind(address).await?;
         port = listener.local_addr().ok();
-        let router = door::guarded(router(Arc::clone(&shared)), &token);
-        tasks.push(tokio::spawn(door::serve(listener, router, stop.clone())));
+        let router = port::guarded(router(Arc::clone(&shared)), &token);
+        tasks.push(tokio::spawn(port::serve(listener, router, stop.clone())));
     }
     tasks.push(tokio::spawn(tend(Arc::clone(&shared))));
     Ok(Running { socket, port, shared, stopper, tasks, _lock: lock })

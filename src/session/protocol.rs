@@ -17,7 +17,7 @@ pub const PROTOCOL_MAX: u32 = 1;
 /// Largest message in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
 /// Path of the session at a server.
-pub const PATH: &str = "/v1/session";
+pub const PATH: &str = crate::api::port::SESSION_PATH;
 
 /// The protocols that a side speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -81,6 +81,12 @@ impl Layout {
         self.root.join("worktrees")
     }
 
+    /// Locks of migrations, and old secrets that an undo would put back.
+    #[must_use]
+    pub fn migrations(&self) -> PathBuf {
+        self.root.join("migrations")
+    }
+
     /// The trash, on the same file system as the managed root.
     #[must_use]
     pub fn trash(&self) -> PathBuf {

@@ -50,8 +50,10 @@ pub struct SourceState {
 pub struct SourceCopy {
     /// Size of the copy in bytes.
     pub bytes: u64,
-    /// Size and time of the source's files: whether it changed since.
+    /// Size and time of the source's files: whether they were touched since.
     pub fingerprint: String,
+    /// CRC-32C of the copy as it was made: whether what they say was changed since.
+    pub checksum: u32,
     /// Rows by table.
     pub rows: Vec<(String, u64)>,
     /// Whether there was a file with secrets.

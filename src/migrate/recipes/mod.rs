@@ -35,6 +35,8 @@ pub fn find(plan: &MigrationPlan) -> Result<Box<dyn Recipe>, Fault> {
 pub fn named(name: &str) -> Result<Box<dyn Recipe>, Fault> {
     match name {
         "executor" => Ok(Box::new(executor::Executor)),
+        #[cfg(test)]
+        "sample" => Ok(Box::new(super::sample::Sample::new())),
         _ => {
             let message = format!("there is no recipe {name:?}");
             let hint = format!("there are {}; or name a folder of SQL files", NAMES.join(", "));

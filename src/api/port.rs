@@ -1,8 +1,10 @@
-//! The server's doors: a socket for this user, and a port for those who have a key.
+//! A port, where one is asked for: for those who have a token.
 //!
-//! By the port every request but that for a session carries the token of the server, which stands
-//! in a file that only its owner can read. A session carries the key of its host.
+//! Every request carries the token, which stands in a file that only its owner can read; but for a
+//! host's session with a control server, which carries the key of its host.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,37 +18,60 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-use crate::api::door::{CONNECTIONS_MAX, converse};
-use crate::api::problem::Refusal;
+use super::door::{CONNECTIONS_MAX, converse};
+use super::problem::Refusal;
 use crate::core::{Code, Fault};
-use crate::session::client::random_name;
+use crate::record::hex;
+use crate::world::paths;
+
+/// Where sessions of hosts begin; they are let in by their own keys.
+pub const SESSION_PATH: &str = "/v1/session";
 
 /// The token for the port, made once.
 ///
 /// # Errors
 /// When its file cannot be used.
-pub(super) fn token(path: &Path) -> Result<String, Fault> {
+pub fn token(path: &Path) -> Result<String, Fault> {
     if let Ok(text) = std::fs::read_to_string(path) {
         let text = text.trim().to_owned();
         if !text.is_empty() {
             return Ok(text);
         }
     }
-    let token = format!("gks_{}{}", random_name(), random_name());
-    super::run::put_secret(path, &token)?;
+    let mut random = [0; 24];
+    getrandom::fill(&mut random).map_err(|e| {
+        Fault::new(Code::Io, "the system has no random numbers", "see the cause").because(e)
+    })?;
+    let token = format!("gks_{}", hex(&random));
+    put_secret(path, &token)?;
     Ok(token)
 }
 
+/// Writes a file that only its owner can read, whole or not at all.
+///
+/// # Errors
+/// What the system says.
+pub fn put_secret(path: &Path, text: &str) -> Result<(), Fault> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let fresh = path.with_extension(format!("{}.new", std::process::id()));
+    paths::remove_file_if_any(&fresh).map_err(paths::failed("write", &fresh))?;
+    let open = File::options().create_new(true).write(true).mode(0o600).open(&fresh);
+    let mut file = open.map_err(paths::failed("write", &fresh))?;
+    let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
+    written.map_err(paths::failed("write", &fresh))?;
+    std::fs::rename(&fresh, path).map_err(paths::failed("publish", path))
+}
+
 /// Lets in who has the token, and hosts, whose key is looked at later.
-pub(super) async fn guard(State(token): State<Arc<str>>, request: Request, next: Next) -> Response {
+async fn guard(State(token): State<Arc<str>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let bearer = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     let given = bearer.and_then(|v| v.strip_prefix("Bearer ")).unwrap_or_default();
-    let open = matches!(path, "/healthz" | "/v1/openapi.json" | crate::session::protocol::PATH);
+    let open = matches!(path, "/healthz" | "/v1/openapi.json" | SESSION_PATH);
     if open || same(given, &token) {
         return next.run(request).await;
     }
-    let hint = "send `Authorization: Bearer TOKEN` with the token in the server's admin-token file";
+    let hint = "send `Authorization: Bearer TOKEN` with the token in the file that the daemon or server made";
     Refusal(Fault::new(Code::Unauthorized, "the token is missing or wrong", hint)).into_response()
 }
 
@@ -60,7 +85,7 @@ fn same(a: &str, b: &str) -> bool {
 ///
 /// # Errors
 /// When it is taken or not ours.
-pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
     TcpListener::bind(address).await.map_err(|e| {
         let message = format!("cannot listen on {address}");
         Fault::new(Code::Io, message, "choose another address with --listen").because(e)
@@ -68,7 +93,7 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
 }
 
 /// Serves until `stop` says so.
-pub(super) async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
@@ -94,7 +119,8 @@ pub(super) async fn serve(listener: TcpListener, router: Router, mut stop: watch
     }
 }
 
-pub(super) fn guarded(router: Router, token: &str) -> Router {
+/// Lets in only who has the token.
+pub fn guarded(router: Router, token: &str) -> Router {
     let token: Arc<str> = token.into();
     router.layer(axum::middleware::from_fn_with_state(token, guard))
 }

@@ -1,0 +1,149 @@
+//! From what somebody typed or configured to a plan: real paths, a known recipe, defaults that the
+//! application itself would take. Nothing is opened here.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::alone::now_ms;
+use super::{recipes, takeover};
+use crate::core::event::MigrationPlan;
+use crate::core::{Code, Fault, HostPath};
+use crate::record::hex;
+use crate::world::paths;
+
+/// Longest tenant in bytes.
+const TENANT_BYTES_MAX: usize = 512;
+
+/// A database that is to be carried to its next generation.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// The database.
+    pub database: PathBuf,
+    /// Name of a recipe, or path of a folder of SQL files.
+    pub recipe: String,
+    /// The file with its secrets; where the application keeps it when left out.
+    #[serde(default)]
+    pub auth: Option<PathBuf>,
+    /// Who owns rows where the old database does not say; as the application finds it when left
+    /// out.
+    #[serde(default)]
+    pub tenant: Option<String>,
+    /// `refuse`, `keep-first` or `rename`.
+    #[serde(default)]
+    pub on_conflict: Option<String>,
+    /// Whether all is built and verified, and then dropped.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+impl Wanted {
+    /// Fills in what the application would take: it depends on environment and directory of
+    /// whoever asks.
+    #[must_use]
+    pub fn with_defaults(mut self, cwd: &Path) -> Self {
+        if self.recipe == "executor" {
+            self.auth = self.auth.or_else(executor_secrets);
+            self.tenant = self.tenant.or_else(|| Some(executor_tenant(cwd)));
+        }
+        self
+    }
+
+    /// The plan of it.
+    ///
+    /// # Errors
+    /// `invalid_request`, or `path_not_found` when the directory is not there.
+    pub fn plan(&self) -> Result<MigrationPlan, Fault> {
+        let mut plan = MigrationPlan {
+            database: real(&self.database)?,
+            tenant: self.tenant.clone().unwrap_or_default(),
+            on_conflict: self.on_conflict.clone().unwrap_or_else(|| "refuse".to_owned()),
+            dry_run: self.dry_run,
+            at_ms: now_ms(),
+            ..MigrationPlan::default()
+        };
+        if let Some(auth) = &self.auth {
+            plan.secrets = absolute(auth)?;
+        }
+        if plan.tenant.len() > TENANT_BYTES_MAX {
+            return Err(bad(format!("a tenant has at most {TENANT_BYTES_MAX} bytes")));
+        }
+        if !["refuse", "keep-first", "rename"].contains(&plan.on_conflict.as_str()) {
+            let text = &plan.on_conflict;
+            return Err(bad(format!("{text:?} is none of refuse, keep-first, rename")));
+        }
+        let folder = Path::new(&self.recipe);
+        if folder.components().count() > 1
+            || folder.is_dir() && recipes::named(&self.recipe).is_err()
+        {
+            let folder = folder.canonicalize().map_err(paths::failed("find the recipe", folder))?;
+            plan.folder_hash = recipes::folder::Folder::open(&folder)?.hash().to_owned();
+            plan.folder = paths::to_host(&folder);
+        } else {
+            recipes::named(&self.recipe)?;
+            plan.recipe.clone_from(&self.recipe);
+        }
+        Ok(plan)
+    }
+}
+
+fn bad(message: String) -> Fault {
+    Fault::new(
+        Code::InvalidRequest,
+        message,
+        "`groundskeeper migrate --help` shows what can be said",
+    )
+}
+
+/// A file's path with its directory's real one. The file itself may be missing, or be a link: what
+/// that means is for those who look at it.
+fn real(path: &Path) -> Result<HostPath, Fault> {
+    let Some(name) = path.file_name() else {
+        return Err(bad(format!("{} does not name a file", path.display())));
+    };
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = dir.canonicalize().map_err(paths::failed("find", dir))?;
+    Ok(paths::to_host(&dir.join(name)))
+}
+
+/// A path that means the same for everybody; links in it are followed where it exists.
+fn absolute(path: &Path) -> Result<HostPath, Fault> {
+    let path = std::path::absolute(path).map_err(paths::failed("find", path))?;
+    let found = path.canonicalize().unwrap_or(path);
+    if found.is_dir() {
+        return Err(bad(format!("{} is a directory", found.display())));
+    }
+    Ok(paths::to_host(&found))
+}
+
+/// Where the Executor application keeps its secrets.
+fn executor_secrets() -> Option<PathBuf> {
+    let named = |name: &str| {
+        let text = std::env::var(name).ok()?;
+        let text = text.trim();
+        (!text.is_empty()).then(|| PathBuf::from(text))
+    };
+    let home = || Some(etcetera::home_dir().ok()?.join(".local/share"));
+    Some(named("XDG_DATA_HOME").or_else(home)?.join("executor/auth.json"))
+}
+
+/// The tenant of a directory, as the Executor application makes it: its name and the beginning of
+/// its hash.
+fn executor_tenant(cwd: &Path) -> String {
+    let scope = std::env::var_os("EXECUTOR_SCOPE_DIR").filter(|dir| !dir.is_empty());
+    let dir = scope.map_or_else(|| cwd.to_owned(), PathBuf::from);
+    let text = dir.to_string_lossy();
+    let name = dir.file_name().map_or(text.clone(), |name| name.to_string_lossy());
+    format!("{name}-{}", &hex(&Sha256::digest(text.as_bytes()))[..8])
+}
+
+/// Whether something lies beside a database that has to be settled before it is looked at.
+#[must_use]
+pub fn is_cut_short(plan: &MigrationPlan) -> bool {
+    let Ok(recipe) = recipes::find(plan) else { return false };
+    let database = paths::from_host(&plan.database);
+    super::names::mark_of(&database, &*recipe).exists()
+        || !database.exists() && !takeover::beside(&database, recipe.label()).1.is_empty()
+}

@@ -1,0 +1,294 @@
+//! A small recipe with everything that a recipe can have, and a bench to run it on: for tests of
+//! the engine.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::files::Files;
+use super::recipe::{Built, Keychain, Network, Recipe, Recognised, Secrets, Work};
+use super::recipes::folder::Folder;
+use super::{Desk, sqlite};
+use crate::core::event::{Actor, MigrationPlan};
+use crate::core::{
+    Code, Command, Fault, Migration, MigrationId, MigrationPhase, Record, State, Time,
+};
+use crate::world::paths;
+
+const RECOGNISE: &str = "SELECT CASE
+    WHEN (SELECT count(*) FROM sqlite_master WHERE name = 'item') = 0 THEN 'foreign'
+    WHEN (SELECT count(*) FROM sqlite_master WHERE name = 'stamp') = 1 THEN 'current'
+    ELSE 'old' END";
+const BUILD: &str = "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL, more TEXT);
+    INSERT INTO item SELECT id, upper(name), 'more' FROM old.item ORDER BY id;";
+
+/// Items get longer names, and one secret becomes another.
+pub(super) struct Sample(Folder);
+
+impl Sample {
+    pub(super) fn new() -> Self {
+        let stamp = "CREATE TABLE IF NOT EXISTS stamp (done INTEGER)";
+        let normalise = "UPDATE item SET name = name || '!'";
+        let scripts =
+            [Some(RECOGNISE), Some(normalise), Some(BUILD), Some(stamp), None, None, None];
+        Self(Folder::built_in("sample", scripts))
+    }
+}
+
+impl Recipe for Sample {
+    fn name(&self) -> &'static str {
+        "sample"
+    }
+    fn label(&self) -> &'static str {
+        "v1-v2"
+    }
+    fn recognise(&self, database: &Connection) -> Result<Recognised, Fault> {
+        self.0.recognise(database)
+    }
+    fn normalise(&self, copy: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault> {
+        self.0.normalise(copy, work)
+    }
+    fn build(&self, copy: &Connection, to: &Connection, work: &Work<'_>) -> Result<Built, Fault> {
+        self.0.build(copy, to, work)
+    }
+    fn secrets(&self, _: &Connection, work: &Work<'_>) -> Result<Secrets, Fault> {
+        let Some(path) = work.secrets else { return Ok(Secrets::default()) };
+        let old = std::fs::read_to_string(path).map_err(paths::failed("read", path))?;
+        let entry = |id: &str| ("executor".to_owned(), id.to_owned(), format!("new {old}"));
+        let keychain = vec![entry("kept"), entry("made")];
+        Ok(Secrets { file: Some(format!("v2 {old}").into_bytes()), keychain })
+    }
+    fn stamp(&self, staging: &Connection, work: &Work<'_>) -> Result<(), Fault> {
+        self.0.stamp(staging, work)
+    }
+    fn verify(&self, staging: &Connection) -> Result<(), Fault> {
+        self.0.verify(staging)
+    }
+    fn ready(&self, database: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault> {
+        self.0.ready(database, work)
+    }
+    fn owner_lock(&self) -> Option<&str> {
+        Some("data.db.owner-lock")
+    }
+    fn journal(&self) -> Option<&str> {
+        Some("data.db.v1-v2-migration.json")
+    }
+}
+
+struct Offline;
+
+impl Network for Offline {
+    fn get(&self, _: &str, _: Duration) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// A keychain that outlives desks, as the system's outlives processes.
+#[derive(Default)]
+pub(super) struct Entries(Mutex<BTreeMap<String, String>>);
+
+impl Keychain for &'static Entries {
+    fn get(&self, service: &str, account: &str) -> Result<Option<String>, Fault> {
+        assert_eq!(service, "executor");
+        Ok(self.0.lock().expect("alone").get(account).cloned())
+    }
+    fn set(&self, _: &str, account: &str, value: &str) -> Result<(), Fault> {
+        self.0.lock().expect("alone").insert(account.to_owned(), value.to_owned());
+        Ok(())
+    }
+    fn delete(&self, _: &str, account: &str) -> Result<(), Fault> {
+        self.0.lock().expect("alone").remove(account);
+        Ok(())
+    }
+}
+
+const ROWS: u32 = 300;
+
+/// One directory with an old database, and a log in memory that outlives desks.
+pub(super) struct Bench {
+    _root: tempfile::TempDir,
+    pub(super) dir: PathBuf,
+    state: State,
+    now: Time,
+    keychain: &'static Entries,
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        let root = tempfile::tempdir().expect("a folder");
+        let dir = root.path().canonicalize().expect("real");
+        for folder in ["data", "secrets", "home"] {
+            std::fs::create_dir(dir.join(folder)).expect("a folder");
+        }
+        let keychain: &'static Entries = Box::leak(Box::default());
+        let bench = Self { _root: root, dir, state: State::default(), now: Time(1), keychain };
+        bench.fill();
+        bench
+    }
+
+    /// An old database with a log that holds half of its rows, as after a crash.
+    fn fill(&self) {
+        let made = self.dir.join("made.db");
+        let database = Connection::open(&made).expect("made");
+        let sql = format!(
+            "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
+             CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT);
+             INSERT INTO item SELECT value, 'n' || value FROM
+                (WITH RECURSIVE c(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM c
+                 WHERE value < {ROWS}) SELECT value FROM c);"
+        );
+        database.execute_batch(&sql).expect("filled");
+        for suffix in ["", "-wal"] {
+            let from = super::files::with_suffix(&made, suffix);
+            let to = super::files::with_suffix(&self.database(), suffix);
+            std::fs::copy(from, to).expect("copied");
+        }
+        drop(database);
+        for suffix in ["", "-wal", "-shm"] {
+            drop(std::fs::remove_file(super::files::with_suffix(&made, suffix)));
+        }
+        std::fs::write(self.auth(), "secret").expect("written");
+        (&self.keychain).set("executor", "kept", "old value").expect("set");
+    }
+
+    pub(super) fn database(&self) -> PathBuf {
+        self.dir.join("data/data.db")
+    }
+
+    pub(super) fn auth(&self) -> PathBuf {
+        self.dir.join("secrets/auth.json")
+    }
+
+    pub(super) fn desk(&self, files: Files) -> Desk {
+        let home = self.dir.join("home");
+        Desk::new(&home, Box::new(Offline), Box::new(self.keychain)).with_files(files)
+    }
+
+    /// Asks for a migration, in a log that may have been lost before.
+    pub(super) fn ask(&mut self, id: &str) -> MigrationId {
+        let id = MigrationId::parse(id).expect("a name");
+        let plan = MigrationPlan {
+            recipe: "sample".into(),
+            database: paths::to_host(&self.database()),
+            secrets: paths::to_host(&self.auth()),
+            at_ms: 1_795_168_144_950,
+            on_conflict: "refuse".into(),
+            ..MigrationPlan::default()
+        };
+        let (migration, actor) = (id.clone(), Actor::default());
+        self.command(Command::Migrate { migration, plan, actor });
+        id
+    }
+
+    pub(super) fn lose_log(&mut self) {
+        self.state = State::default();
+    }
+
+    pub(super) fn command(&mut self, command: Command) {
+        let events = self.state.decide(self.now, command).expect("granted");
+        for event in events {
+            let seq = self.state.seq().next();
+            self.state.apply(&Record { seq, at: self.now, boot: 1, event });
+        }
+    }
+
+    pub(super) fn migration(&self, id: &MigrationId) -> Migration {
+        self.state.migration(id).cloned().expect("known")
+    }
+
+    /// Performs what is owed until nothing is, or `gone` says that the machine is.
+    pub(super) fn run(&mut self, desk: &Desk, id: &MigrationId, gone: &dyn Fn() -> bool) {
+        loop {
+            let migration = self.migration(id);
+            let Some(owed) = migration.owed.clone() else { return };
+            self.now = self.now.max(owed.not_before);
+            let effect = migration.effect_id().expect("owed");
+            let outcome = desk.perform(&migration, owed.step, &|| false);
+            if gone() {
+                return;
+            }
+            self.command(Command::Settle { effect, outcome });
+        }
+    }
+
+    /// Whether the database is the new one; it is whole in either case, or this panics.
+    pub(super) fn is_new(&self) -> bool {
+        let database = sqlite::open(&self.database()).expect("there is a database");
+        sqlite::check(&database, &self.database()).expect("whole");
+        let sum = "SELECT count(*), sum(id), sum(length(name)) FROM item";
+        let numbers = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let (rows, ids, letters): (u32, u32, u32) =
+            database.query_row(sum, [], numbers).expect("read");
+        assert_eq!((rows, ids), (ROWS, ROWS * (ROWS + 1) / 2), "every row");
+        let first: String =
+            database.query_row("SELECT name FROM item WHERE id = 7", [], |r| r.get(0)).expect("7");
+        match first.as_str() {
+            "n7" => false,
+            "N7!" => {
+                assert!(letters > ROWS);
+                true
+            }
+            other => panic!("{other} is half a migration"),
+        }
+    }
+
+    /// After the end: database, secrets and keychain are of one generation, nothing else is left.
+    pub(super) fn check_end(&self, context: &str) {
+        let new = self.is_new();
+        let secret = std::fs::read_to_string(self.auth()).expect("secrets");
+        assert_eq!(secret, if new { "v2 secret" } else { "secret" }, "{context}");
+        let entries = self.keychain.0.lock().expect("alone").clone();
+        let wanted: Vec<(&str, &str)> = if new {
+            vec![("kept", "new secret"), ("made", "new secret")]
+        } else {
+            vec![("kept", "old value")]
+        };
+        let found: Vec<(&str, &str)> =
+            entries.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(found, wanted, "{context}");
+        let allowed = |name: &str| {
+            name.starts_with("data.db.v1-v2-1") && new
+                || ["data.db", "data.db-wal", "data.db-shm", "data.db.owner-lock", "auth.json"]
+                    .contains(&name)
+        };
+        let mut backups = 0;
+        for folder in ["data", "secrets"] {
+            for entry in std::fs::read_dir(self.dir.join(folder)).expect("read").flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                assert!(allowed(&name), "{context}: {name} is left");
+                backups += u32::from(name.starts_with("data.db.v1-v2-"));
+            }
+        }
+        assert_eq!(backups, u32::from(new), "{context}: backups");
+    }
+
+    pub(super) fn assert_over(&self, id: &MigrationId, context: &str) {
+        let migration = self.migration(id);
+        let new = self.is_new();
+        let phase = migration.phase;
+        let fits = match phase {
+            MigrationPhase::Finished => new,
+            MigrationPhase::Failed => !new,
+            _ => false,
+        };
+        assert!(fits, "{context}: {phase:?}, new: {new}, {:?}", migration.fault);
+    }
+}
+
+/// A fault that says nothing helpful is a defect of its own.
+pub(super) fn speaks(fault: &Fault) -> bool {
+    let text = format!("{fault} {}", fault.hint).to_lowercase();
+    fault.code != Code::Defect && !text.contains("unknown error") && !fault.hint.is_empty()
+}
+
+/// What lies in a directory, by name.
+pub(super) fn listing(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("read").flatten();
+    let mut names: Vec<String> =
+        entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
