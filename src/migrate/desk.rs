@@ -245,6 +245,17 @@ impl Task<'_> {
         self.names.secrets_backup.clone().filter(|_| had)
     }
 
+    /// Takes the application's lock where it is free: what a killed process left of it goes with
+    /// the next one who takes it.
+    pub(super) fn own_if_free(&self) {
+        self.desk.with_held(self.id(), |held| {
+            if held.owner.is_none() {
+                let taken = owner::take(self.recipe, &self.names.database, true);
+                held.owner = taken.unwrap_or_default();
+            }
+        });
+    }
+
     /// Sees to it that nobody else works with the database; after a restart also to it that nobody
     /// did meanwhile.
     pub(super) fn hold(&self) -> Result<(), Fault> {

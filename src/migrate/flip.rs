@@ -98,6 +98,7 @@ fn drop_sidecars(files: &Files, database: &Path) -> Result<(), Fault> {
 
 /// Drops copies and backups of secrets; database and backup stay.
 pub(super) fn clean_up(task: &Task<'_>) -> Result<Outcome, Fault> {
+    task.own_if_free();
     let mark = own_mark(task);
     clean(task.files(), &mark, task)?;
     Ok(Outcome::CleanedUp(Vec::new()))
@@ -133,6 +134,7 @@ fn own_mark(task: &Task<'_>) -> Mark {
 /// Removes all that was made; the old database stays. When it finds the new one installed, it has
 /// come too late, and says so.
 pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
+    task.own_if_free();
     let on_disk = mark::read(&task.names.mark);
     let ours = matches!(&on_disk, Found::Mark(mark) if mark.nonce == task.id().as_str());
     if ours && is_installed(task)? {
