@@ -1,4 +1,5 @@
 //! Staged migration of SQLite databases: copy, build beside, verify, flip.
 
+pub mod keychain;
 pub mod recipe;
 pub mod recipes;
