@@ -200,11 +200,6 @@ impl Losses {
         }
     }
 
-    /// Whether nothing was noted of a cause.
-    pub(crate) fn none(&self, cause: Cause) -> bool {
-        !self.found.borrow().contains_key(&cause)
-    }
-
     /// One sentence per cause.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let found = self.found.borrow();

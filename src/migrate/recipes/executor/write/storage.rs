@@ -72,6 +72,10 @@ impl Writer<'_> {
             None if collection == "binding" => key.split_once('.').map(|(s, _)| s.to_owned()),
             None => None,
         };
+        let times = ["created_at", "updated_at"].map(|column| cells.time(column, self.work.now_ms));
+        let [created, updated] = times;
+        let (created, updated) = (created?, updated?);
+        let data = if operation.is_some() { Emitted::Null } else { cells.emitted("data")? };
         if source.as_deref().is_some_and(|source| self.plan.fates.left(&scope, source)) {
             self.losses.note(Cause::FollowsLeft, || cells.name());
             return Ok(());
@@ -89,8 +93,8 @@ impl Writer<'_> {
         insert.bind(2, &*collection)?;
         insert.bind(KEY, &*key)?;
         insert.bind(4, data.required())?;
-        insert.bind(5, cells.time("created_at", self.work.now_ms)?)?;
-        insert.bind(6, cells.time("updated_at", self.work.now_ms)?)?;
+        insert.bind(5, created)?;
+        insert.bind(6, updated)?;
         insert.bind(7, self.ids.next()?)?;
         insert.bind(8, &owner.tenant)?;
         insert.bind(9, owner.kind)?;
@@ -155,6 +159,7 @@ impl Writer<'_> {
 
     fn blob(&mut self, insert: &mut Insert<'_>, cells: &Cells<'_>) -> Result<(), Fault> {
         let (old, key) = (cells.text("namespace")?, cells.text("key")?);
+        let text = cells.text("value")?;
         let parts = old.split_once('/').filter(|(s, p)| !s.is_empty() && !p.is_empty());
         let Some((scope, plugin)) = parts else {
             self.losses.note(Cause::BlobNamespace, || cells.name());
@@ -170,7 +175,7 @@ impl Writer<'_> {
         };
         insert.bind(1, &namespace)?;
         insert.bind(BLOB_KEY, &*key)?;
-        insert.bind(3, &*cells.text("value")?)?;
+        insert.bind(3, &*text)?;
         insert.bind(4, self.ids.next()?)?;
         insert.bind(BLOB_ID, blob_id(&namespace, &key))?;
         if insert.try_run()? {

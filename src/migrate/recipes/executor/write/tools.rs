@@ -46,9 +46,6 @@ impl Writer<'_> {
         let (copy, losses) = (self.copy, self.losses);
         snapshot::each(copy, &sql, &tables::TOOL, losses, |cells| {
             self.tick("tool", &mut seen)?;
-            let Some(targets) = self.targets(&fan, cells, Cause::ToolWithoutConnection)? else {
-                return Ok(());
-            };
             let (name, description) = (cells.text("name")?, cells.text("description")?);
             let stored = cells.text("plugin_id")?;
             let plugin = plugin(&stored);
@@ -57,6 +54,10 @@ impl Writer<'_> {
             let annotations = self.annotations(cells, plugin, &name)?;
             let (created, updated) =
                 (cells.time("created_at", now)?, cells.time("updated_at", now)?);
+            // Only now: a row that cannot be read stops the migration even if nobody needs it.
+            let Some(targets) = self.targets(&fan, cells, Cause::ToolWithoutConnection)? else {
+                return Ok(());
+            };
             insert.bind(3, plugin)?;
             insert.bind(5, &*description)?;
             insert.bind(6, input.text())?;
@@ -92,13 +93,14 @@ impl Writer<'_> {
             let (fan, mut seen) = (fan(&self.plan.targets), 0);
             snapshot::each(copy, &sql, &tables::DEFINITION, losses, |cells| {
                 self.tick("definition", &mut seen)?;
+                let (name, plugin) = (cells.text("name")?, cells.text("plugin_id")?);
+                let schema = cells.emitted("schema")?;
+                let created = cells.time("created_at", now)?;
                 let without = Cause::DefinitionWithoutConnection;
                 let Some(targets) = self.targets(&fan, cells, without)? else { return Ok(()) };
-                let name = cells.text("name")?;
-                let schema = cells.emitted("schema")?;
-                insert.bind(3, &*cells.text("plugin_id")?)?;
+                insert.bind(3, &*plugin)?;
                 insert.bind(5, schema.required())?;
-                insert.bind(6, cells.time("created_at", now)?)?;
+                insert.bind(6, created)?;
                 self.fan_out(&mut insert, 7, cells, targets, &name)
             })?;
         }
