@@ -26,6 +26,7 @@ use crate::core::{Code, Command, Fault, Seq};
 use crate::databases::bring_up;
 use crate::engine::{self, Ended, Engine, Handle, Watching, make_room, priority};
 use crate::journal::{self, Journal};
+use crate::migrate::recipe::Keychain;
 use crate::migrate::request::Wanted;
 use crate::migrate::{Desk, keychain, network};
 use crate::session::{self, Link};
@@ -262,9 +263,16 @@ struct Parts {
     listen: Option<SocketAddr>,
 }
 
+/// Names a file that takes the place of the system's keychain.
+const KEYCHAIN_FILE: &str = "GROUNDSKEEPER_KEYCHAIN_FILE";
+
 /// Where migrations are worked on.
 fn desk(layout: &Layout) -> Desk {
-    Desk::new(&layout.migrations(), Box::new(network::Http), keychain::of_this_system())
+    let keychain: Box<dyn Keychain + Send + Sync> = match std::env::var_os(KEYCHAIN_FILE) {
+        Some(path) => Box::new(keychain::FileKeychain::new(path)),
+        None => Box::new(keychain::NoKeychain),
+    };
+    Desk::new(&layout.migrations(), Box::new(network::Http), keychain)
 }
 
 async fn serve(

@@ -147,6 +147,8 @@ pub struct Secrets {
     pub file: Option<Vec<u8>>,
     /// Keychain entries to be written: service, account, value.
     pub keychain: Vec<(String, String, String)>,
+    /// Whether the old file holds what the new content does not: a copy of it has to be kept.
+    pub keep_file: bool,
 }
 
 impl fmt::Debug for Secrets {

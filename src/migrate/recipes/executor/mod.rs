@@ -1,37 +1,42 @@
 //! Executor: its local database from v1 (scopes, sources, bindings) to v2 (tenants, integrations,
 //! connections).
+//!
+//! The rows come out as the original's own migration writes them, to the byte; what it drops
+//! without a word is named here. In reading order:
+//!
+//! ```text
+//!  recipe      the steps, in the engine's order          gate       what a database is
+//!  legacy      an early v1 schema to the last one        tables, cells  rows as JavaScript sees them
+//!  snapshot    what the plan needs, in memory            config, oauth  JSON of sources, connections
+//!  plan        pure: what the new database will hold     secrets    values under their new ids
+//!  discovery   what servers say of themselves            write      the rows, streamed
+//!  ledger      small steps at every start                losses     what has no place any more
+//! ```
+//!
+//! Nothing here names a file, renames, locks or writes a secret; that is the engine's.
 
-use crate::core::Fault;
-use crate::migrate::recipe::{Built, Recipe, Recognised, Secrets, Work};
-use rusqlite::Connection;
-/// stand-in
-pub struct Executor;
-impl Recipe for Executor {
-    fn name(&self) -> &str {
-        "executor"
-    }
-    fn label(&self) -> &str {
-        "v1-v2"
-    }
-    fn recognise(&self, _: &Connection) -> Result<Recognised, Fault> {
-        Ok(Recognised::Foreign("stand-in".into()))
-    }
-    fn normalise(&self, _: &Connection, _: &Work<'_>) -> Result<Vec<String>, Fault> {
-        Ok(Vec::new())
-    }
-    fn build(&self, _: &Connection, _: &Connection, _: &Work<'_>) -> Result<Built, Fault> {
-        Ok(Built::default())
-    }
-    fn secrets(&self, _: &Connection, _: &Work<'_>) -> Result<Secrets, Fault> {
-        Ok(Secrets::default())
-    }
-    fn stamp(&self, _: &Connection, _: &Work<'_>) -> Result<(), Fault> {
-        Ok(())
-    }
-    fn verify(&self, _: &Connection) -> Result<(), Fault> {
-        Ok(())
-    }
-    fn ready(&self, _: &Connection, _: &Work<'_>) -> Result<Vec<String>, Fault> {
-        Ok(Vec::new())
-    }
-}
+mod cells;
+mod config;
+mod discovery;
+mod fail;
+mod gate;
+mod ids;
+mod js;
+mod ledger;
+mod legacy;
+mod losses;
+mod oauth;
+mod plan;
+mod recipe;
+mod scope;
+mod secrets;
+mod slug;
+mod snapshot;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod unread;
+mod url;
+mod write;
+
+pub use recipe::Executor;

@@ -1,0 +1,1 @@
+-- A table of sessions that the next step drops; there is nothing to do.

@@ -1,0 +1,133 @@
+//! What servers say of themselves: the resource that a token is for, and where users are sent to.
+//!
+//! Best effort. Nothing here fails; without an answer the stored values stay. All requests of one
+//! migration share one budget of time, so that a network that swallows packets cannot hold up a
+//! start for minutes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::config::Auth;
+use super::js::{self, Value};
+use super::plan::Client;
+use super::snapshot::{Snapshot, key};
+use super::url::Url;
+use crate::migrate::recipe::Network;
+
+/// All requests of one migration together.
+const BUDGET: Duration = Duration::from_secs(10);
+/// One request for the description of a resource.
+const RESOURCE_LIMIT: Duration = Duration::from_secs(5);
+/// One request for the description of an authorization server.
+const SERVER_LIMIT: Duration = Duration::from_secs(20);
+const RESOURCE: &str = "oauth-protected-resource";
+const SERVER: &str = "oauth-authorization-server";
+const OPENID: &str = "openid-configuration";
+
+/// The network, for as long as the budget lasts.
+pub(crate) struct Servers<'a> {
+    network: &'a dyn Network,
+    until: Instant,
+}
+
+impl<'a> Servers<'a> {
+    /// Starts the clock.
+    pub(crate) fn new(network: &'a dyn Network) -> Self {
+        Self { network, until: Instant::now() + BUDGET }
+    }
+
+    /// The resources that servers name for the endpoints that tokens are used at, by scope and
+    /// source. Each endpoint is asked for once.
+    pub(crate) fn resources(&self, snapshot: &Snapshot) -> BTreeMap<String, String> {
+        let mut known: BTreeMap<&str, Option<String>> = BTreeMap::new();
+        let mut resources = BTreeMap::new();
+        for binding in snapshot.bindings.iter().filter(|b| b.kind == "connection") {
+            let scope = binding.source_scope.as_deref().unwrap_or(&binding.scope);
+            let key = key(scope, &binding.source);
+            let Some(config) = snapshot.configs.get(&key) else { continue };
+            let Some(endpoint) = config.endpoint.as_deref() else { continue };
+            if config.auth != Auth::OAuth {
+                continue;
+            }
+            let resource = known.entry(endpoint).or_insert_with(|| self.resource(endpoint));
+            if let Some(resource) = resource {
+                resources.insert(key, resource.clone());
+            }
+        }
+        resources
+    }
+
+    /// Where the users of a client are sent to, when a server says so.
+    pub(crate) fn authorization_url(&self, client: &Client) -> Option<String> {
+        let input = &client.input;
+        let described = input.metadata_url.as_deref().and_then(|url| self.server_at(url));
+        if described.is_some() || input.grant == "client_credentials" {
+            return described;
+        }
+        let filled = |text: &str| !js::trim(text).is_empty();
+        let resource = input.resource.as_deref().filter(|text| filled(text));
+        let mut issuers = resource.map(|r| self.issuers(r)).unwrap_or_default();
+        if filled(&input.authorization_url) {
+            issuers.push(input.authorization_url.clone());
+        }
+        let mut asked: Vec<String> = Vec::new();
+        for issuer in issuers {
+            if asked.contains(&issuer) {
+                continue;
+            }
+            let found = Url::parse(&issuer).filter(Url::is_safe).and_then(|url| {
+                [SERVER, OPENID].iter().find_map(|what| self.server_at(&url.well_known(what)))
+            });
+            if found.is_some() {
+                return found;
+            }
+            asked.push(issuer);
+        }
+        None
+    }
+
+    fn resource(&self, endpoint: &str) -> Option<String> {
+        let url = Url::parse(endpoint)?;
+        self.descriptions(&url).find_map(|described| {
+            let resource = described.text("resource")?.lossy().into_owned();
+            url.is_within(&Url::parse(&resource)?).then_some(resource)
+        })
+    }
+
+    /// The authorization servers of a resource.
+    fn issuers(&self, resource: &str) -> Vec<String> {
+        let Some(url) = Url::parse(resource) else { return Vec::new() };
+        let servers = self.descriptions(&url).find_map(|described| {
+            let servers = described.get("authorization_servers")?.as_array()?;
+            let texts = servers.iter().filter_map(Value::as_text);
+            Some(texts.map(|text| text.lossy().into_owned()).collect())
+        });
+        servers.unwrap_or_default()
+    }
+
+    /// What a server says of a resource: at the resource's own path, then at its root.
+    fn descriptions<'s>(&'s self, url: &Url) -> impl Iterator<Item = Value> + use<'s, 'a> {
+        let own = url.has_path().then(|| url.well_known(RESOURCE));
+        let addresses = own.into_iter().chain([url.root_well_known(RESOURCE)]);
+        addresses.filter_map(|address| self.get(&address, RESOURCE_LIMIT))
+    }
+
+    fn server_at(&self, address: &str) -> Option<String> {
+        if !Url::parse(address)?.is_safe() {
+            return None;
+        }
+        let described = self.get(address, SERVER_LIMIT)?;
+        let url = described.text("authorization_endpoint")?.lossy().into_owned();
+        Url::parse(&url).filter(Url::is_safe).map(|_| url)
+    }
+
+    fn get(&self, address: &str, limit: Duration) -> Option<Value> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        let body = self.network.get(address, limit.min(left))?;
+        let parsed = js::parse(&String::from_utf8_lossy(&body)).ok()?;
+        Some(parsed.value).filter(|value| value.as_object().is_some())
+    }
+}

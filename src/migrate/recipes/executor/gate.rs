@@ -1,0 +1,102 @@
+//! What a database is, and whether a built one is whole. Reads only.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Connection;
+
+use super::{fail, ledger, tables};
+use crate::core::Fault;
+use crate::migrate::recipe::Recognised;
+
+/// The tables of the new generation by which it is known.
+const CURRENT: [&str; 4] = ["integration", "connection", "oauth_client", "tool_policy"];
+
+/// What a database is. A stamped one is never looked at any further.
+pub(super) fn recognise(db: &Connection) -> Result<Recognised, Fault> {
+    if ledger::is_stamped(db, ledger::MIGRATED)? {
+        return current(db);
+    }
+    let source = tables::columns(db, "source")?;
+    let integration = tables::exists(db, "integration")?;
+    if source.contains("scope_id") {
+        let connection = tables::columns(db, "connection")?;
+        let carried = connection.contains("tenant") && !connection.contains("scope_id");
+        return if integration && carried { current(db) } else { Ok(Recognised::Old) };
+    }
+    let tenants = tables::columns(db, "integration")?.contains("tenant");
+    if integration && tenants {
+        return current(db);
+    }
+    Ok(Recognised::Foreign(foreign(db, !source.is_empty())?))
+}
+
+/// The new generation, or one after it: its ledger has a later step, and its tables have columns
+/// that this program has never seen.
+fn current(db: &Connection) -> Result<Recognised, Fault> {
+    let Some(step) = ledger::later_step(db)? else { return Ok(Recognised::Current) };
+    let known = known_columns()?;
+    for (table, columns) in &known {
+        let there = tables::columns(db, table)?;
+        if let Some(column) = there.difference(columns).next() {
+            return Ok(Recognised::Newer(format!(
+                "its ledger has the step `{step}` and its table `{table}` the column `{column}`, \
+                 which this program does not know"
+            )));
+        }
+    }
+    Ok(Recognised::Current)
+}
+
+/// The columns of the schema that this program builds.
+fn known_columns() -> Result<Vec<(&'static str, BTreeSet<String>)>, Fault> {
+    let failed = fail::during("reading the new schema");
+    let db = Connection::open_in_memory().map_err(&failed)?;
+    db.execute_batch(super::write::SCHEMA).map_err(&failed)?;
+    CURRENT.iter().map(|table| Ok((*table, tables::columns(&db, table)?))).collect()
+}
+
+fn foreign(db: &Connection, has_source: bool) -> Result<String, Fault> {
+    let all = tables::all(db)?;
+    if all.is_empty() {
+        return Ok("it has no tables".to_owned());
+    }
+    if has_source {
+        return Ok("its table `source` has no column `scope_id`".to_owned());
+    }
+    let shown: Vec<&str> = all.iter().take(5).map(String::as_str).collect();
+    Ok(format!("it has neither `source` nor `integration`, but {}", shown.join(", ")))
+}
+
+/// What has to hold of a built database beyond what SQLite itself holds.
+pub(super) fn verify(db: &Connection) -> Result<(), Fault> {
+    if !ledger::is_stamped(db, ledger::MIGRATED)? {
+        return Err(fail::shape("the new database has no stamp"));
+    }
+    let owned = "SELECT 1 FROM connection c WHERE c.tenant = t.tenant AND c.owner = t.owner \
+                 AND c.subject = t.subject AND c.integration = t.integration \
+                 AND c.name = t.connection";
+    let client = "SELECT 1 FROM oauth_client o WHERE o.tenant = t.tenant \
+                  AND o.owner = t.oauth_client_owner AND o.subject = t.subject \
+                  AND o.slug = t.oauth_client";
+    let laws = [
+        ("a tool without its connection", "tool", owned, "1"),
+        ("a definition without its connection", "definition", owned, "1"),
+        (
+            "a connection without its OAuth client",
+            "connection",
+            client,
+            "t.oauth_client IS NOT NULL",
+        ),
+    ];
+    for (what, table, law, concerned) in laws {
+        let sql =
+            format!("SELECT count(*) FROM {table} t WHERE {concerned} AND NOT EXISTS ({law})");
+        let broken: u64 = db
+            .query_row(&sql, [], |row| row.get(0))
+            .map_err(fail::during("checking the new database"))?;
+        if broken > 0 {
+            return Err(fail::shape(format!("the new database has {what}, {broken} time(s)")));
+        }
+    }
+    Ok(())
+}

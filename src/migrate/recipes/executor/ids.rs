@@ -1,0 +1,69 @@
+//! Ids of rows: 24 characters by chance, the first a letter. Fast, since every row needs one.
+
+use crate::core::{Code, Fault};
+
+/// Characters of an id.
+const LENGTH: usize = 24;
+/// Random bytes that are fetched at once.
+const POOL_BYTES: usize = 8_192;
+const LETTERS: &[u8; 26] = b"abcdefghijklmnopqrstuvwxyz";
+const DIGITS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+
+/// A source of ids.
+pub(crate) struct RowIds {
+    pool: Vec<u8>,
+    id: String,
+}
+
+impl RowIds {
+    /// One that has not fetched any chance yet.
+    pub(crate) fn new() -> Self {
+        Self { pool: Vec::new(), id: String::with_capacity(LENGTH) }
+    }
+
+    /// The next id.
+    ///
+    /// # Errors
+    /// When the system has no random bytes.
+    pub(crate) fn next(&mut self) -> Result<&str, Fault> {
+        self.id.clear();
+        while self.id.len() < LENGTH {
+            let byte = self.byte()?;
+            let alphabet: &[u8] = if self.id.is_empty() { LETTERS } else { DIGITS };
+            // Bytes past the last whole run of the alphabet would favour its start.
+            let fair = 256 / alphabet.len() * alphabet.len();
+            if usize::from(byte) < fair {
+                self.id.push(char::from(alphabet[usize::from(byte) % alphabet.len()]));
+            }
+        }
+        Ok(&self.id)
+    }
+
+    fn byte(&mut self) -> Result<u8, Fault> {
+        if self.pool.is_empty() {
+            self.pool.resize(POOL_BYTES, 0);
+            getrandom::fill(&mut self.pool).map_err(|error| {
+                Fault::new(Code::Io, "the system has no random bytes", "try again").because(error)
+            })?;
+        }
+        Ok(self.pool.pop().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_the_form_and_differ() {
+        let mut ids = RowIds::new();
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..5_000 {
+            let id = ids.next().expect("chance").to_owned();
+            assert_eq!(id.len(), LENGTH);
+            assert!(id.starts_with(|c: char| c.is_ascii_lowercase()));
+            assert!(id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
+            assert!(seen.insert(id));
+        }
+    }
+}

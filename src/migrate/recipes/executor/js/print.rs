@@ -1,0 +1,125 @@
+//! Prints JSON as `JSON.stringify` does.
+
+use super::number::print_number;
+use super::text::Text;
+use super::value::Value;
+
+/// A container that is being printed: what is still to come of it.
+enum Rest<'a> {
+    Array(std::slice::Iter<'a, Value>),
+    Object(std::slice::Iter<'a, (Text, Value)>),
+}
+
+/// Without white space.
+pub(crate) fn compact(value: &Value) -> String {
+    print(value, None)
+}
+
+/// In lines, two spaces a level.
+pub(crate) fn pretty(value: &Value) -> String {
+    print(value, Some(2))
+}
+
+fn print(value: &Value, indent: Option<usize>) -> String {
+    let mut out = Vec::new();
+    let mut open = Vec::new();
+    put(&mut out, value, &mut open);
+    while let Some(rest) = open.last_mut() {
+        let first = matches!(out.last(), Some(b'[' | b'{'));
+        let next = match rest {
+            Rest::Array(items) => items.next().map(|item| (None, item)),
+            Rest::Object(members) => members.next().map(|(name, item)| (Some(name), item)),
+        };
+        let close = if matches!(rest, Rest::Array(_)) { b']' } else { b'}' };
+        let Some((name, item)) = next else {
+            open.pop();
+            line(&mut out, indent, open.len());
+            out.push(close);
+            continue;
+        };
+        if !first {
+            out.push(b',');
+        }
+        line(&mut out, indent, open.len());
+        if let Some(name) = name {
+            string(&mut out, name);
+            out.extend_from_slice(if indent.is_some() { b": " } else { b":" });
+        }
+        put(&mut out, item, &mut open);
+    }
+    // Every byte came from text or is ASCII; a replacement character would be a defect.
+    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
+
+/// A scalar or an empty container whole; of a container its opening.
+fn put<'a>(out: &mut Vec<u8>, value: &'a Value, open: &mut Vec<Rest<'a>>) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Number(n) if n.is_finite() => out.extend_from_slice(print_number(*n).as_bytes()),
+        Value::Number(_) => out.extend_from_slice(b"null"),
+        Value::String(text) => string(out, text),
+        Value::Array(array) if array.items().is_empty() => out.extend_from_slice(b"[]"),
+        Value::Object(object) if object.members().is_empty() => out.extend_from_slice(b"{}"),
+        Value::Array(array) => {
+            out.push(b'[');
+            open.push(Rest::Array(array.items().iter()));
+        }
+        Value::Object(object) => {
+            out.push(b'{');
+            open.push(Rest::Object(object.members().iter()));
+        }
+    }
+}
+
+fn line(out: &mut Vec<u8>, indent: Option<usize>, depth: usize) {
+    if let Some(width) = indent {
+        out.push(b'\n');
+        out.resize(out.len() + width * depth, b' ');
+    }
+}
+
+fn string(out: &mut Vec<u8>, text: &Text) {
+    let bytes = text.as_bytes();
+    out.push(b'"');
+    let mut from = 0;
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let lone = *byte == 0xed && bytes.get(at + 1).is_some_and(|next| *next >= 0xa0);
+        if *byte >= 0x20 && !matches!(byte, b'"' | b'\\') && !lone {
+            at += 1;
+            continue;
+        }
+        out.extend_from_slice(&bytes[from..at]);
+        at += if lone { half(out, &bytes[at..]) } else { escape(out, *byte) };
+        from = at;
+    }
+    out.extend_from_slice(&bytes[from..]);
+    out.push(b'"');
+}
+
+fn escape(out: &mut Vec<u8>, byte: u8) -> usize {
+    let short = match byte {
+        8 => b'b',
+        9 => b't',
+        10 => b'n',
+        12 => b'f',
+        13 => b'r',
+        b'"' | b'\\' => byte,
+        _ => {
+            out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+            return 1;
+        }
+    };
+    out.extend_from_slice(&[b'\\', short]);
+    1
+}
+
+/// Half of a pair, as an escape: the only form that text has for it.
+fn half(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
+    let low = |at: usize| u32::from(bytes.get(at).copied().unwrap_or_default() & 0x3f);
+    let unit = 0xd000 | low(1) << 6 | low(2);
+    out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+    3
+}

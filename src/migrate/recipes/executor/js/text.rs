@@ -1,0 +1,134 @@
+//! A string as JavaScript has it: Unicode text in which half of a surrogate pair may stand alone.
+//!
+//! Kept as UTF-8 in which such a half is written as if it were a character (three bytes that start
+//! with `ED A0` to `ED BF`), so that almost every string is plain UTF-8 and is compared as bytes.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::rc::Rc;
+
+/// A string; cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Text(Rc<[u8]>);
+
+impl Text {
+    /// From bytes in the form above; the parser alone makes those.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes, lone halves as three bytes each.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The text, when no half of a pair stands alone.
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+
+    /// The text as it leaves JavaScript: a lone half becomes U+FFFD.
+    pub(crate) fn lossy(&self) -> Cow<'_, str> {
+        match self.as_str() {
+            Some(text) => Cow::Borrowed(text),
+            None => {
+                Cow::Owned(self.points().map(|p| char::from_u32(p).unwrap_or('\u{fffd}')).collect())
+            }
+        }
+    }
+
+    /// Whether nothing is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The code units that JavaScript counts and iterates, each as a string of its own.
+    pub(crate) fn units(&self) -> Vec<Self> {
+        let mut units = Vec::new();
+        for point in self.points() {
+            match point.checked_sub(0x1_0000) {
+                None => units.push(Self::from_point(point)),
+                Some(rest) => {
+                    units.push(Self::from_point(0xd800 + (rest >> 10)));
+                    units.push(Self::from_point(0xdc00 + (rest & 0x3ff)));
+                }
+            }
+        }
+        units
+    }
+
+    fn from_point(point: u32) -> Self {
+        let mut bytes = Vec::with_capacity(4);
+        push_point(&mut bytes, point);
+        Self::from_bytes(&bytes)
+    }
+
+    fn points(&self) -> impl Iterator<Item = u32> + '_ {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let (point, length) = point_at(self.0.get(at..)?)?;
+            at += length;
+            Some(point)
+        })
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().into())
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(text.into_bytes().into())
+    }
+}
+
+impl PartialEq<str> for Text {
+    fn eq(&self, other: &str) -> bool {
+        *self.0 == *other.as_bytes()
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.lossy(), f)
+    }
+}
+
+/// Appends a code point, which may be half of a pair.
+pub(super) fn push_point(bytes: &mut Vec<u8>, point: u32) {
+    if let Some(c) = char::from_u32(point) {
+        bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    } else {
+        let low = |shift: u32| 0x80 | ((point >> shift) & 0x3f) as u8;
+        bytes.extend_from_slice(&[0xed, low(6), low(0)]);
+    }
+}
+
+/// The code point at the start of bytes, and how many bytes it takes.
+fn point_at(bytes: &[u8]) -> Option<(u32, usize)> {
+    let first = *bytes.first()?;
+    let length = match first {
+        0..0x80 => return Some((u32::from(first), 1)),
+        0x80..0xe0 => 2,
+        0xe0..0xf0 => 3,
+        _ => 4,
+    };
+    let mut point = u32::from(first) & (0x7f >> length);
+    for byte in bytes.get(1..length)? {
+        point = point << 6 | u32::from(byte & 0x3f);
+    }
+    Some((point, length))
+}
+
+/// Whether JavaScript takes a character for white space.
+pub(crate) fn is_space(c: char) -> bool {
+    c == '\u{feff}' || (c != '\u{85}' && c.is_whitespace())
+}
+
+/// Without white space at both ends, as `trim` of JavaScript does it.
+pub(crate) fn trim(text: &str) -> &str {
+    text.trim_matches(is_space)
+}

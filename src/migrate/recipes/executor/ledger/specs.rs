@@ -1,0 +1,57 @@
+//! Large texts out of configurations into blobs; the configuration keeps their hash.
+
+use rusqlite::{Connection, params};
+
+use super::configs::{self, Configured, without};
+use crate::core::Fault;
+use crate::migrate::recipe::Work;
+use crate::migrate::recipes::executor::fail;
+use crate::migrate::recipes::executor::ids::RowIds;
+use crate::migrate::recipes::executor::js::Value;
+use crate::migrate::recipes::executor::slug::sha256_hex;
+use crate::migrate::recipes::executor::write::blob_id;
+
+/// The specifications of `OpenAPI` sources.
+pub(super) fn openapi(db: &Connection, _work: &Work<'_>) -> Result<(), Fault> {
+    move_out(db, "openapi", "spec", "specHash", "spec")
+}
+
+/// The introspections of GraphQL sources.
+pub(super) fn graphql(db: &Connection, _work: &Work<'_>) -> Result<(), Fault> {
+    move_out(db, "graphql", "introspectionJson", "introspectionHash", "introspection")
+}
+
+fn move_out(
+    db: &Connection,
+    plugin: &str,
+    member: &str,
+    hashed: &str,
+    folder: &str,
+) -> Result<(), Fault> {
+    let mut ids = RowIds::new();
+    configs::each(db, plugin, |Configured { row, tenant, config, .. }| {
+        let Some(text) = config.text(member) else { return Ok(()) };
+        let text = text.lossy();
+        let hash = sha256_hex(&text);
+        let namespace = format!("o:{tenant}/{plugin}");
+        put(db, &mut ids, &namespace, &format!("{folder}/{hash}"), &text)?;
+        let mut members = without(&config, &[member]);
+        members.push((hashed.into(), Value::from(hash.as_str())));
+        configs::replace(db, row, &Value::object(members))
+    })
+}
+
+/// Makes or replaces a blob.
+pub(super) fn put(
+    db: &Connection,
+    ids: &mut RowIds,
+    namespace: &str,
+    key: &str,
+    value: &str,
+) -> Result<(), Fault> {
+    let sql = "INSERT INTO blob (namespace, key, value, row_id, id) VALUES (?1, ?2, ?3, ?4, ?5) \
+               ON CONFLICT (id) DO UPDATE SET value = excluded.value";
+    let id = blob_id(namespace, key);
+    let written = db.execute(sql, params![namespace, key, value, ids.next()?, id]);
+    written.map(drop).map_err(fail::during("writing a blob"))
+}

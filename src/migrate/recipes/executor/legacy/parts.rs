@@ -1,0 +1,87 @@
+//! The pieces of a step: SQL with a line or two on when it has something to do.
+
+use rusqlite::Connection;
+
+use crate::core::Fault;
+use crate::migrate::recipes::executor::tables;
+
+/// A piece of a step.
+#[derive(Debug, Default)]
+pub(super) struct Part<'a> {
+    pub(super) name: &'a str,
+    needs: Vec<&'a str>,
+    lacks: Option<&'a str>,
+    pub(super) work: Work,
+    pub(super) sql: &'a str,
+}
+
+/// What its SQL is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Work {
+    /// Statements that change something.
+    #[default]
+    Change,
+    /// A query; each row of it is a reason not to go on.
+    Refusal,
+}
+
+/// The parts of a file.
+pub(super) fn read(file: &str) -> Vec<Part<'_>> {
+    file.split("\n-- part: ").skip(1).map(part).collect()
+}
+
+fn part(text: &str) -> Part<'_> {
+    let (name, mut sql) = text.split_once('\n').unwrap_or((text, ""));
+    let mut part = Part { name, ..Part::default() };
+    while let Some(line) = sql.strip_prefix("-- ") {
+        let (line, rest) = line.split_once('\n').unwrap_or((line, ""));
+        match line.split_once(": ") {
+            Some(("needs", list)) => part.needs = list.split(", ").collect(),
+            Some(("lacks", what)) => part.lacks = Some(what),
+            Some(("refuses", _)) => part.work = Work::Refusal,
+            _ => {}
+        }
+        sql = rest;
+    }
+    part.sql = sql;
+    part
+}
+
+impl Part<'_> {
+    /// Whether it has something to do.
+    pub(super) fn applies(&self, db: &Connection) -> Result<bool, Fault> {
+        for need in &self.needs {
+            if !there(db, need)? {
+                return Ok(false);
+            }
+        }
+        match self.lacks {
+            Some(what) => Ok(!there(db, what)?),
+            None => Ok(true),
+        }
+    }
+}
+
+/// Whether a table, or a column of a table, is there.
+fn there(db: &Connection, what: &str) -> Result<bool, Fault> {
+    match what.split_once('.') {
+        Some((table, column)) => Ok(tables::columns(db, table)?.contains(column)),
+        None => tables::exists(db, what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_falls_into_parts() {
+        let parts = read(
+            "-- About.\n\n-- part: one\n-- needs: a.b, c\n-- lacks: d\nX;\n\n-- part: two\n-- refuses: rows\nY;\n",
+        );
+        assert_eq!(parts.len(), 2);
+        assert_eq!((parts[0].name, parts[0].lacks, parts[0].sql), ("one", Some("d"), "X;\n"));
+        assert_eq!(parts[0].needs, ["a.b", "c"]);
+        assert_eq!((parts[1].work, parts[1].sql), (Work::Refusal, "Y;\n"));
+    }
+}

@@ -1,0 +1,219 @@
+//! The state that the old generation kept for an OAuth connection, taken apart.
+//!
+//! Pure. What is text for JavaScript is text here, whatever JSON it was.
+
+use super::js::{self, Value};
+
+/// Members whose content goes on in some form.
+const CARRIED: [&str; 12] = [
+    "kind",
+    "clientId",
+    "clientIdSecretId",
+    "clientIdSecretScopeId",
+    "clientSecretSecretId",
+    "clientSecretSecretScopeId",
+    "tokenEndpoint",
+    "authorizationEndpoint",
+    "authorizationServerMetadataUrl",
+    "scopes",
+    "scope",
+    "resource",
+];
+
+/// What is needed of a connection's state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    /// The grant without a user.
+    pub(crate) machine: bool,
+    pub(crate) client_id: Option<String>,
+    /// Secret and scope, when the client's id is kept as a secret.
+    pub(crate) client_id_secret: Option<(String, Option<String>)>,
+    /// Secret and scope of the client's secret.
+    pub(crate) client_secret: Option<(String, Option<String>)>,
+    pub(crate) token_url: String,
+    pub(crate) authorization_url: String,
+    pub(crate) metadata_url: Option<String>,
+    pub(crate) resource: Option<String>,
+    /// The scopes as the new generation writes them.
+    pub(crate) scopes: Option<String>,
+    /// The scopes as one text, as they were.
+    pub(crate) scope: Option<String>,
+    /// Members that are not carried.
+    pub(crate) lost: Vec<String>,
+}
+
+impl State {
+    /// Takes a state apart; anything but an object is a state without members.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub(crate) fn read(state: &Value) -> Result<Self, String> {
+        let machine = state.has("kind", "client-credentials");
+        Ok(Self {
+            machine,
+            client_id: truthy(state, "clientId"),
+            client_id_secret: state
+                .present("clientIdSecretId")
+                .map(|id| (plain(id), truthy(state, "clientIdSecretScopeId"))),
+            client_secret: truthy(state, "clientSecretSecretId")
+                .map(|id| (id, truthy(state, "clientSecretSecretScopeId"))),
+            token_url: truthy(state, "tokenEndpoint").unwrap_or_default(),
+            authorization_url: authorization_url(state, machine),
+            metadata_url: trimmed(state, "authorizationServerMetadataUrl"),
+            resource: state.present("resource").map(plain),
+            scopes: scopes(state)?,
+            scope: state.text("scope").map(|scope| scope.lossy().into_owned()),
+            lost: lost(state),
+        })
+    }
+
+    /// The grant's name.
+    pub(crate) fn grant(&self) -> &'static str {
+        if self.machine { "client_credentials" } else { "authorization_code" }
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.to_text().lossy().into_owned()
+}
+
+fn truthy(state: &Value, member: &str) -> Option<String> {
+    state.get(member).filter(|value| value.truthy()).map(plain)
+}
+
+fn trimmed(value: &Value, member: &str) -> Option<String> {
+    let text = value.text(member)?.lossy();
+    Some(js::trim(&text)).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// Where a user is sent to, as far as the state itself says it.
+fn authorization_url(state: &Value, machine: bool) -> String {
+    let described = state.get("authorizationServerMetadata");
+    let said = trimmed(state, "authorizationEndpoint")
+        .or_else(|| trimmed(described?, "authorization_endpoint"));
+    if let Some(url) = said {
+        return url;
+    }
+    let issuer = trimmed(state, "authorizationServerUrl").or_else(|| trimmed(state, "issuerUrl"));
+    let issuer = issuer.unwrap_or_default();
+    let token_url = trimmed(state, "tokenEndpoint").unwrap_or_default();
+    if machine || !(issuer.is_empty() || is_bare(&issuer)) {
+        return issuer;
+    }
+    let below = format!("{}/", issuer.trim_end_matches('/'));
+    match token_url.strip_suffix("/token") {
+        Some(base) if issuer.is_empty() || token_url.starts_with(&below) => {
+            format!("{base}/authorize")
+        }
+        _ => issuer,
+    }
+}
+
+/// Whether an address is a server and nothing else.
+fn is_bare(url: &str) -> bool {
+    let rest = ["https://", "http://"].iter().find_map(|scheme| {
+        let (head, rest) = url.split_at_checked(scheme.len())?;
+        head.eq_ignore_ascii_case(scheme).then_some(rest)
+    });
+    rest.is_some_and(|rest| {
+        let host = rest.strip_suffix('/').unwrap_or(rest);
+        !host.is_empty() && !host.contains('/')
+    })
+}
+
+fn scopes(state: &Value) -> Result<Option<String>, String> {
+    let listed: Vec<String> = match state.get("scopes") {
+        Some(Value::Array(array)) if !array.items().is_empty() => {
+            array.items().iter().filter(|scope| scope.truthy()).map(plain).collect()
+        }
+        Some(Value::String(text)) if !text.is_empty() => {
+            return Err("`scopes` is a text where a list is due".to_owned());
+        }
+        _ => {
+            let scope = state.text("scope").map(|scope| scope.lossy().into_owned());
+            let Some(scope) = scope else { return Ok(None) };
+            let words: Vec<String> = scope
+                .split(js::is_space)
+                .filter(|word| !word.is_empty())
+                .map(str::to_owned)
+                .collect();
+            if words.is_empty() {
+                return Ok(None);
+            }
+            words
+        }
+    };
+    let mut once: Vec<String> = Vec::new();
+    for scope in listed {
+        if !once.contains(&scope) {
+            once.push(scope);
+        }
+    }
+    Ok(Some(once.join(" ")))
+}
+
+fn lost(state: &Value) -> Vec<String> {
+    let Some(object) = state.as_object() else {
+        return if state.truthy() { vec!["all of it".to_owned()] } else { Vec::new() };
+    };
+    let empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(array) => array.items().is_empty(),
+        _ => false,
+    };
+    let gone = object
+        .members()
+        .iter()
+        .filter(|(name, value)| !empty(value) && !CARRIED.iter().any(|carried| name == *carried));
+    gone.map(|(name, _)| name.lossy().into_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(text: &str) -> State {
+        State::read(&js::parse(text).expect("JSON").value).expect("a state")
+    }
+
+    #[test]
+    fn the_authorization_url_is_derived_as_the_original_does() {
+        for (text, expected) in [
+            (r#"{"authorizationEndpoint":" https://a/x "}"#, "https://a/x"),
+            (
+                r#"{"authorizationServerMetadata":{"authorization_endpoint":"https://b"}}"#,
+                "https://b",
+            ),
+            (r#"{"tokenEndpoint":"https://l/o/token"}"#, "https://l/o/authorize"),
+            (
+                r#"{"issuerUrl":"https://l","tokenEndpoint":"https://l/o/token"}"#,
+                "https://l/o/authorize",
+            ),
+            (
+                r#"{"issuerUrl":"https://l/","tokenEndpoint":"https://l/o/token"}"#,
+                "https://l/o/authorize",
+            ),
+            (r#"{"issuerUrl":"https://l/x","tokenEndpoint":"https://l/x/token"}"#, "https://l/x"),
+            (r#"{"issuerUrl":"https://l","tokenEndpoint":"https://m/token"}"#, "https://l"),
+            (r#"{"kind":"client-credentials","tokenEndpoint":"https://l/token"}"#, ""),
+            (r#""text""#, ""),
+        ] {
+            assert_eq!(state(text).authorization_url, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn scopes_are_joined_once_each() {
+        for (text, expected) in [
+            (r#"{"scopes":["read","write","read",""]}"#, Some("read write")),
+            (r#"{"scopes":[],"scope":" openid\temail \n profile "}"#, Some("openid email profile")),
+            (r#"{"scopes":[""]}"#, Some("")),
+            (r#"{"scope":"  "}"#, None),
+            (r#"{"scopes":{"a":1}}"#, None),
+        ] {
+            assert_eq!(state(text).scopes.as_deref(), expected, "{text}");
+        }
+        assert!(State::read(&js::parse(r#"{"scopes":"a b"}"#).expect("JSON").value).is_err());
+    }
+}

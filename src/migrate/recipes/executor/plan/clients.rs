@@ -1,0 +1,67 @@
+//! OAuth clients: connections with the same client at the same address share one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{SecretRef, Target};
+use crate::migrate::recipes::executor::losses::{Cause, Losses};
+use crate::migrate::recipes::executor::scope::Owner;
+use crate::migrate::recipes::executor::slug;
+
+/// What a connection says of its client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Input {
+    pub(crate) client_id: String,
+    /// The secret that holds the client's id.
+    pub(crate) reference: Option<SecretRef>,
+    pub(crate) token_url: String,
+    pub(crate) authorization_url: String,
+    pub(crate) metadata_url: Option<String>,
+    pub(crate) grant: &'static str,
+    pub(crate) resource: Option<String>,
+    /// The client's secret, under its new id.
+    pub(crate) secret: Option<String>,
+}
+
+/// An OAuth client of the new generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Client {
+    pub(crate) slug: String,
+    pub(crate) owner: Owner,
+    pub(crate) input: Input,
+}
+
+/// Makes the clients of all connections, and gives each connection the slug of its own.
+pub(super) fn share(targets: &mut [Target], losses: &Losses) -> Vec<Client> {
+    let mut clients: Vec<Client> = Vec::new();
+    let mut known: BTreeMap<String, usize> = BTreeMap::new();
+    let mut taken: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for target in targets {
+        let Some(input) = target.oauth.take() else { continue };
+        let partition = target.owner.partition();
+        let key = format!("{partition} {} {}", identity(&input), input.token_url);
+        let at = *known.entry(key).or_insert_with(|| {
+            let names = taken.entry(partition).or_default();
+            let slug = slug::unique(&slug::host(&input.token_url), names);
+            clients.push(Client { slug, owner: target.owner.clone(), input: input.clone() });
+            clients.len() - 1
+        });
+        let client = &mut clients[at];
+        if client.input != input {
+            losses.note(Cause::ClientShared, || target.describe());
+        }
+        // The first connection decides everything but this.
+        client.input.secret = input.secret;
+        target.client = Some(client.slug.clone());
+    }
+    clients
+}
+
+fn identity(input: &Input) -> String {
+    if !input.client_id.is_empty() {
+        return format!("literal:{}", input.client_id);
+    }
+    match &input.reference {
+        Some(SecretRef { scope, id, provider }) => format!("secret:{provider}:{scope}:{id}"),
+        None => "missing:".to_owned(),
+    }
+}

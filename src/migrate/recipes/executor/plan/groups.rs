@@ -1,0 +1,421 @@
+//! Credential bindings to connections: one connection per scope and source that has bindings.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::clients::Input;
+use super::{SecretOp, SecretRef, Target};
+use crate::migrate::recipes::executor::config::{Auth, Slot};
+use crate::migrate::recipes::executor::js;
+use crate::migrate::recipes::executor::losses::{Cause, Losses};
+use crate::migrate::recipes::executor::scope::Owner;
+use crate::migrate::recipes::executor::slug;
+use crate::migrate::recipes::executor::snapshot::{Binding, Connection, Secret, Snapshot, key};
+
+/// Who keeps a secret that has no row.
+const PROVIDER_UNKNOWN: &str = "workos-vault";
+/// How long a token of a machine is taken to hold when nobody said.
+const MACHINE_TOKEN_MS: f64 = 3_600_000.0;
+
+/// What has been planned so far.
+pub(super) struct Groups<'a> {
+    snapshot: &'a Snapshot,
+    tenant: &'a str,
+    now_ms: i64,
+    /// Resources that servers named for themselves, by [`key`] of scope and source.
+    resources: &'a BTreeMap<String, String>,
+    losses: &'a Losses,
+    secrets: BTreeMap<(&'a str, &'a str), &'a Secret>,
+    connections: BTreeMap<String, &'a Connection>,
+    sources: BTreeSet<String>,
+    pub(super) targets: Vec<Target>,
+    pub(super) ops: Vec<SecretOp>,
+    pub(super) warnings: Vec<String>,
+    pub(super) consumed: BTreeSet<(String, String)>,
+    bound: BTreeSet<String>,
+}
+
+/// The bindings of one scope and source.
+struct Group<'a> {
+    scope: &'a str,
+    source: &'a str,
+    source_scope: &'a str,
+    owner: Owner,
+    slots: Option<&'a BTreeMap<String, Slot>>,
+    bindings: &'a [&'a Binding],
+}
+
+impl<'a> Groups<'a> {
+    pub(super) fn new(
+        snapshot: &'a Snapshot,
+        tenant: &'a str,
+        now_ms: i64,
+        resources: &'a BTreeMap<String, String>,
+        losses: &'a Losses,
+    ) -> Self {
+        let secrets = snapshot.secrets.iter().map(|s| ((s.scope.as_str(), s.id.as_str()), s));
+        let connections = snapshot.connections.iter().map(|c| (key(&c.scope, &c.id), c));
+        Self {
+            snapshot,
+            tenant,
+            now_ms,
+            resources,
+            losses,
+            secrets: secrets.collect(),
+            connections: connections.collect(),
+            sources: snapshot.sources.iter().map(|s| key(&s.scope, &s.id)).collect(),
+            targets: Vec::new(),
+            ops: Vec::new(),
+            warnings: Vec::new(),
+            consumed: BTreeSet::new(),
+            bound: BTreeSet::new(),
+        }
+    }
+
+    /// Plans all connections: those with credentials, then those that need none.
+    pub(super) fn plan(&mut self) {
+        let mut order: Vec<String> = Vec::new();
+        let mut groups: BTreeMap<String, Vec<&Binding>> = BTreeMap::new();
+        for binding in &self.snapshot.bindings {
+            let key = key(&binding.scope, &binding.source);
+            let group = groups.entry(key.clone()).or_default();
+            if group.is_empty() {
+                order.push(key);
+            }
+            group.push(binding);
+        }
+        for key in &order {
+            self.group(key, &groups[key]);
+        }
+        self.open(&groups);
+    }
+
+    /// Connections that no binding used; the original counts them.
+    pub(super) fn stale(&self) -> Vec<&'a Connection> {
+        let unbound = |c: &&Connection| !self.bound.contains(&key(&c.scope, &c.id));
+        self.snapshot.connections.iter().filter(unbound).collect()
+    }
+
+    fn group(&mut self, joined: &str, bindings: &[&Binding]) {
+        // The original takes a group's name apart again where it has spaces.
+        let mut parts = joined.split(' ');
+        let (scope, source) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        if scope != bindings[0].scope || source != bindings[0].source {
+            let (scope, source) = (&bindings[0].scope, &bindings[0].source);
+            self.losses.note(Cause::GroupMisread, || format!("scope {scope:?} source {source:?}"));
+        }
+        if scope.is_empty() || source.is_empty() {
+            return self.leave(bindings.iter().copied());
+        }
+        let source_scope = bindings[0].source_scope.as_deref().unwrap_or(scope);
+        let group = Group {
+            scope,
+            source,
+            source_scope,
+            owner: Owner::of(scope, self.tenant),
+            slots: self.snapshot.configs.get(&key(source_scope, source)).map(|c| &c.slots),
+            bindings,
+        };
+        if !self.sources.contains(&key(source_scope, source)) {
+            self.losses
+                .note(Cause::BindingWithoutSource, || format!("scope {scope:?} source {source:?}"));
+        }
+        let of_kind = |kind: &str| bindings.iter().copied().filter(|b| b.kind == kind).collect();
+        let connected: Vec<&Binding> = of_kind("connection");
+        let secrets: Vec<&Binding> = of_kind("secret");
+        let (client, secrets): (Vec<_>, Vec<_>) = secrets.into_iter().partition(|b| is_client(b));
+        let texts: Vec<&Binding> = of_kind("text");
+        let connection = connected.first().and_then(|c| Some((*c, filled(&c.connection)?)));
+        let mut used: Vec<&Binding> = Vec::new();
+        if let Some((binding, id)) = connection {
+            used = self.connect(&group, binding, id);
+        } else if !secrets.is_empty() {
+            used = self.with_secrets(&group, &secrets);
+        } else if !texts.is_empty() {
+            used = self.with_texts(&group, &texts);
+        } else {
+            self.warnings.push(format!(
+                "Skipped binding group \"{source}\" in scope \"{scope}\": no migratable \
+                 credential binding (its secrets fall to the orphan re-key)."
+            ));
+        }
+        let _ = client;
+        let unused =
+            bindings.iter().copied().filter(|b| !used.iter().any(|u| std::ptr::eq(*u, *b)));
+        self.leave(unused);
+    }
+
+    fn leave<'b>(&self, bindings: impl Iterator<Item = &'b Binding>) {
+        for Binding { scope, source, slot, kind, .. } in bindings {
+            let name = || format!("scope {scope:?} source {source:?} slot {slot:?} ({kind})");
+            self.losses.note(Cause::BindingUnused, name);
+        }
+    }
+
+    /// An OAuth connection; returns the bindings that went into it.
+    fn connect<'b>(
+        &mut self,
+        group: &Group<'b>,
+        binding: &'b Binding,
+        id: &str,
+    ) -> Vec<&'b Binding> {
+        let Some(connection) = self.connections.get(&key(group.scope, id)).copied() else {
+            self.warnings.push(format!("Connection \"{id}\" referenced by a binding is missing."));
+            return vec![];
+        };
+        self.bound.insert(key(group.scope, id));
+        let state = &connection.state;
+        let provider =
+            if connection.provider == "oauth2" { "file" } else { &connection.provider }.to_owned();
+        let take = |groups: &mut Self, id: &Option<String>| {
+            let id = filled(id)?;
+            Some(groups.keep(group, &provider, group.scope, id))
+        };
+        let access = take(self, &connection.access);
+        let refresh = take(self, &connection.refresh);
+        let client_secret = state.client_secret.as_ref().map(|(id, scope)| {
+            let scope = self.scope_of(group, id, scope.as_deref());
+            self.keep(group, &provider, &scope, id)
+        });
+        let reference = state.client_id_secret.as_ref().map(|(id, scope)| {
+            let scope = self.scope_of(group, id, scope.as_deref());
+            self.refer(group, &scope, id)
+        });
+        if state.client_id.is_none() && reference.is_none() {
+            self.warnings.push(format!(
+                "OAuth connection \"{id}\" has no client id or client-id secret reference; \
+                 migrated oauth_client will need repair."
+            ));
+        }
+        let used = used_by_state(group, binding, state);
+        let label = connection.label.clone();
+        let resource = self.resources.get(&key(group.source_scope, group.source)).cloned();
+        let oauth = Input {
+            client_id: state.client_id.clone().unwrap_or_default(),
+            reference,
+            token_url: state.token_url.clone(),
+            authorization_url: state.authorization_url.clone(),
+            metadata_url: state.metadata_url.clone(),
+            grant: state.grant(),
+            resource: resource.or_else(|| state.resource.clone()),
+            secret: client_secret,
+        };
+        self.targets.push(Target {
+            name: slug::identifier(label.as_deref().unwrap_or("account"), "account"),
+            template: self.slot(group, &binding.slot).method,
+            provider,
+            items: access.into_iter().map(|item| ("token".to_owned(), item)).collect(),
+            label,
+            refresh,
+            expires: self.expiry(connection),
+            oauth_scope: state.scopes.clone(),
+            oauth: Some(oauth),
+            ..group.target()
+        });
+        used
+    }
+
+    /// A connection with secrets; returns the bindings that went into it.
+    fn with_secrets<'b>(&mut self, group: &Group<'b>, secrets: &[&'b Binding]) -> Vec<&'b Binding> {
+        let named: Vec<(&Binding, &str, &str)> = secrets
+            .iter()
+            .filter_map(|b| {
+                Some((*b, b.secret_scope.as_deref().unwrap_or(&b.scope), filled(&b.secret)?))
+            })
+            .collect();
+        let (scope, source) = (group.scope, group.source);
+        let Some(provider) = named.first().map(|(_, scope, id)| self.provider(scope, id)) else {
+            self.warnings.push(format!(
+                "Skipped binding group \"{source}\" in scope \"{scope}\": its secret bindings \
+                 reference no secrets."
+            ));
+            return vec![];
+        };
+        let providers: BTreeSet<String> =
+            named.iter().map(|(_, s, id)| self.provider(s, id)).collect();
+        if providers.len() > 1 {
+            self.warnings.push(format!(
+                "Connection \"{source}\" in scope \"{scope}\" uses multiple secret providers; v2 \
+                 supports one provider per connection and will use \"{provider}\"."
+            ));
+        }
+        let mut target = Target { provider: provider.clone(), ..group.target() };
+        for (binding, scope, id) in &named {
+            let item = self.keep(group, &provider, scope, id);
+            self.fill(group, &mut target, binding, item);
+        }
+        let distinct: BTreeSet<(&str, &str)> = named.iter().map(|(_, s, id)| (*s, *id)).collect();
+        target.name = match distinct.first() {
+            Some((scope, id)) if distinct.len() == 1 => self.secret_name(scope, id),
+            _ => "api-key".to_owned(),
+        };
+        self.targets.push(target);
+        named.iter().map(|(binding, ..)| *binding).collect()
+    }
+
+    /// A connection with text; returns the bindings that went into it.
+    fn with_texts<'b>(&mut self, group: &Group<'b>, texts: &[&'b Binding]) -> Vec<&'b Binding> {
+        let name = "inline".to_owned();
+        let mut target = Target { name, provider: "file".to_owned(), ..group.target() };
+        for binding in texts {
+            let item =
+                slug::item_id(group.scope, &format!("text:{}:{}", group.source, binding.slot));
+            self.ops.push(SecretOp {
+                provider: "file".to_owned(),
+                owner: group.owner.clone(),
+                item: item.clone(),
+                from: None,
+                literal: Some(binding.text.clone().unwrap_or_default()),
+            });
+            self.fill(group, &mut target, binding, item);
+        }
+        self.targets.push(target);
+        texts.to_vec()
+    }
+
+    /// Connections of sources that need no credentials and have no bindings.
+    fn open(&mut self, groups: &BTreeMap<String, Vec<&Binding>>) {
+        for source in &self.snapshot.sources {
+            let key = key(&source.scope, &source.id);
+            let auth = self.snapshot.configs.get(&key).map(|config| config.auth);
+            if groups.contains_key(&key) || auth != Some(Auth::Nobody) {
+                continue;
+            }
+            let group = Group {
+                scope: &source.scope,
+                source: &source.id,
+                source_scope: &source.scope,
+                owner: Owner::of(&source.scope, self.tenant),
+                slots: None,
+                bindings: &[],
+            };
+            self.targets.push(Target {
+                name: "workspace".to_owned(),
+                template: "none".to_owned(),
+                provider: "file".to_owned(),
+                ..group.target()
+            });
+        }
+    }
+
+    /// Gives a variable its secret; the last one decides the template too.
+    fn fill(&self, group: &Group<'_>, target: &mut Target, binding: &Binding, item: String) {
+        let Binding { scope, source, slot, .. } = binding;
+        let stands = self.slot(group, slot);
+        let earlier =
+            target.items.iter().any(|(variable, i)| *variable == stands.variable && *i != item);
+        if earlier {
+            let name =
+                || format!("scope {scope:?} source {source:?} variable {:?}", stands.variable);
+            self.losses.note(Cause::VariableTaken, name);
+        }
+        target.template = stands.method;
+        target.items.push((stands.variable, item));
+    }
+
+    fn slot(&self, group: &Group<'_>, slot: &str) -> Slot {
+        if let Some(slot) = group.slots.and_then(|slots| slots.get(slot)) {
+            return slot.clone();
+        }
+        if group.slots.is_some() {
+            let name =
+                || format!("scope {:?} source {:?} slot {slot:?}", group.scope, group.source);
+            self.losses.note(Cause::SlotUnknown, name);
+        }
+        Slot { method: "apiKey".to_owned(), variable: "token".to_owned() }
+    }
+
+    /// Plans to keep a secret under its new id, which is returned.
+    fn keep(&mut self, group: &Group<'_>, provider: &str, scope: &str, id: &str) -> String {
+        let item = slug::item_id(scope, id);
+        let from = self.refer(group, scope, id);
+        self.ops.push(SecretOp {
+            provider: provider.to_owned(),
+            owner: group.owner.clone(),
+            item: item.clone(),
+            from: Some(from),
+            literal: None,
+        });
+        item
+    }
+
+    /// Refers to a secret, which is no orphan then.
+    fn refer(&mut self, group: &Group<'_>, scope: &str, id: &str) -> SecretRef {
+        self.consumed.insert((scope.to_owned(), id.to_owned()));
+        if !self.secrets.contains_key(&(scope, id)) {
+            let name = || format!("secret {id:?} of scope {scope:?} for source {:?}", group.source);
+            self.losses.note(Cause::SecretDangling, name);
+        }
+        SecretRef { scope: scope.to_owned(), id: id.to_owned(), provider: self.provider(scope, id) }
+    }
+
+    fn provider(&self, scope: &str, id: &str) -> String {
+        let known = self.secrets.get(&(scope, id)).map(|secret| secret.provider.clone());
+        known.unwrap_or_else(|| PROVIDER_UNKNOWN.to_owned())
+    }
+
+    /// The scope of a client's secret.
+    fn scope_of(&self, group: &Group<'_>, id: &str, said: Option<&str>) -> String {
+        let at_source = self.secrets.contains_key(&(group.source_scope, id));
+        let guess = if at_source { group.source_scope } else { group.scope };
+        said.unwrap_or(guess).to_owned()
+    }
+
+    fn secret_name(&self, scope: &str, id: &str) -> String {
+        let name = self.secrets.get(&(scope, id)).map_or("", |secret| js::trim(&secret.name));
+        let name = if name.is_empty() { String::new() } else { slug::identifier(name, "") };
+        if name.is_empty() { slug::identifier(id, "api-key") } else { name }
+    }
+
+    fn expiry(&self, connection: &Connection) -> Option<String> {
+        let made_up = connection.state.machine.then_some(self.now_ms as f64 + MACHINE_TOKEN_MS);
+        connection.expires.or(made_up).map(js::truncate)
+    }
+}
+
+impl Group<'_> {
+    /// A connection of this group that has nothing yet.
+    fn target(&self) -> Target {
+        Target {
+            scope: self.scope.to_owned(),
+            source_scope: self.source_scope.to_owned(),
+            source: self.source.to_owned(),
+            integration: self.source.to_owned(),
+            owner: self.owner.clone(),
+            name: String::new(),
+            template: String::new(),
+            provider: String::new(),
+            items: Vec::new(),
+            label: None,
+            refresh: None,
+            expires: None,
+            oauth_scope: None,
+            oauth: None,
+            client: None,
+        }
+    }
+}
+
+/// Whether a binding is for the client of an OAuth connection.
+fn is_client(binding: &Binding) -> bool {
+    let slot = &binding.slot;
+    slot.starts_with("oauth2:")
+        && (slot.ends_with(":client-id") || slot.ends_with(":client-secret"))
+}
+
+/// The bindings that say nothing but what a connection's state says too.
+fn used_by_state<'b>(
+    group: &Group<'b>,
+    binding: &'b Binding,
+    state: &crate::migrate::recipes::executor::oauth::State,
+) -> Vec<&'b Binding> {
+    let ids = [&state.client_id_secret, &state.client_secret];
+    let ids: Vec<&str> = ids.into_iter().flatten().map(|(id, _)| id.as_str()).collect();
+    let same = |b: &&Binding| {
+        std::ptr::eq(*b, binding) || b.secret.as_deref().is_some_and(|id| ids.contains(&id))
+    };
+    group.bindings.iter().copied().filter(same).collect()
+}
+
+fn filled(text: &Option<String>) -> Option<&str> {
+    text.as_deref().filter(|text| !text.is_empty())
+}

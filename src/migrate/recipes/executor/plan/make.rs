@@ -1,0 +1,247 @@
+//! The plan as a whole: its parts in the order in which the original makes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::clashes::{Clashes, Fate, Fates, Verdict};
+use super::clients::{self, Client};
+use super::groups::Groups;
+use super::policies::{self, Carried, Counts};
+use super::{SecretOp, SecretRef, Target};
+use crate::core::Fault;
+use crate::migrate::recipe::OnConflict;
+use crate::migrate::recipes::executor::losses::{Cause, Losses};
+use crate::migrate::recipes::executor::scope::Owner;
+use crate::migrate::recipes::executor::slug;
+use crate::migrate::recipes::executor::snapshot::{Secret, Snapshot, Source};
+
+/// What a plan depends on besides the snapshot.
+pub(crate) struct Context<'a> {
+    pub(crate) tenant: &'a str,
+    pub(crate) now_ms: i64,
+    pub(crate) conflicts: OnConflict,
+    /// Resources that servers named for themselves, by scope and source.
+    pub(crate) resources: &'a BTreeMap<String, String>,
+    pub(crate) losses: &'a Losses,
+}
+
+/// The plan.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What became of sources that clashed.
+    pub(crate) fates: Fates,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) ops: Vec<SecretOp>,
+    pub(crate) policies: Vec<Carried>,
+    pub(crate) counts: Counts,
+    pub(crate) stale: usize,
+    /// The original's warnings, in its order.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Makes it.
+///
+/// # Errors
+/// `migration_conflict` when rows cannot both be kept and nothing else was asked for.
+pub(crate) fn make(snapshot: &Snapshot, context: &Context<'_>) -> Result<Plan, Fault> {
+    let Context { tenant, now_ms, losses, .. } = *context;
+    let mut clashes = Clashes::new(context.conflicts, losses);
+    let fates = fates(&snapshot.sources, tenant, losses, &mut clashes);
+    let mut groups = Groups::new(snapshot, tenant, now_ms, context.resources, losses);
+    groups.plan();
+    let stale: Vec<String> =
+        groups.stale().iter().map(|c| format!("{:?} of scope {:?}", c.id, c.scope)).collect();
+    let Groups { targets, mut ops, mut warnings, consumed, .. } = groups;
+    let mut targets = placed(targets, &fates, losses, &mut clashes);
+    let clients = clients::share(&mut targets, losses);
+    ops.extend(orphans(&snapshot.secrets, &consumed, tenant, losses));
+    let (carried, counts) = policies::carry(snapshot, tenant, &fates, losses, &mut warnings);
+    if !stale.is_empty() {
+        warnings.push(format!(
+            "{} unbound v1 connection row(s) were not migrated (no source binding); their tokens \
+             migrate as orphan secrets.",
+            stale.len()
+        ));
+    }
+    for name in &stale {
+        losses.note(Cause::ConnectionUnbound, || name.clone());
+    }
+    let policies = apart(carried, &mut clashes);
+    clashes.settle()?;
+    let (ops, stale) = (once(ops), stale.len());
+    Ok(Plan { fates, targets, clients, ops, policies, counts, stale, warnings })
+}
+
+impl Plan {
+    /// The original's numbers about it, as JSON.
+    pub(crate) fn report(&self, integrations: u64) -> String {
+        let Counts { ok, fixed, dead } = self.counts;
+        format!(
+            "{{\"integrations\":{integrations},\"connections\":{},\"oauthClients\":{},\
+             \"secretOps\":{},\"staleConnections\":{},\
+             \"policies\":{{\"ok\":{ok},\"static\":{fixed},\"deadInert\":{dead}}}}}",
+            self.targets.len(),
+            self.clients.len(),
+            self.ops.len(),
+            self.stale,
+        )
+    }
+}
+
+/// Sources of different scopes that would be the same integration.
+fn fates(sources: &[Source], tenant: &str, losses: &Losses, clashes: &mut Clashes<'_>) -> Fates {
+    let mut taken: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let home = |source: &Source| Owner::of(&source.scope, tenant).tenant;
+    for source in sources {
+        taken.entry(home(source)).or_default().insert(source.id.clone());
+    }
+    let describe = |s: &Source| format!("source {:?} of scope {:?} ({:?})", s.id, s.scope, s.name);
+    let mut first: BTreeMap<(String, &str), &Source> = BTreeMap::new();
+    let mut fates = Fates::default();
+    for source in sources {
+        let key = (home(source), source.id.as_str());
+        let Some(earlier) = first.get(&key) else {
+            first.insert(key, source);
+            continue;
+        };
+        let row = describe(source);
+        if earlier.scope == source.scope {
+            // No slug can tell these apart: all that refers to one refers to the other as well.
+            if clashes.meet("integration", &source.id, || vec![describe(earlier)], &row)
+                == Verdict::Rename
+            {
+                losses.note(Cause::ConflictLeft, || format!("integration {:?}: {row}", source.id));
+            }
+            continue;
+        }
+        let fate = match clashes.meet("integration", &source.id, || vec![describe(earlier)], &row) {
+            Verdict::Leave => Fate::Left,
+            Verdict::Rename => {
+                let names = taken.entry(key.0).or_default();
+                let to = slug::unique(&source.id, names);
+                clashes.renamed("integration", &source.id, &to, &row);
+                Fate::Renamed(to)
+            }
+        };
+        fates.0.insert((source.scope.clone(), source.id.clone()), fate);
+    }
+    fates
+}
+
+/// Connections under the slugs that their sources have now, each with a name of its own.
+fn placed(
+    targets: Vec<Target>,
+    fates: &Fates,
+    losses: &Losses,
+    clashes: &mut Clashes<'_>,
+) -> Vec<Target> {
+    let key = |t: &Target, name: &str| (t.owner.clone(), t.integration.clone(), name.to_owned());
+    let mut kept: Vec<Target> = Vec::new();
+    let mut names = BTreeMap::new();
+    let mut all: BTreeMap<(Owner, String), BTreeSet<String>> = BTreeMap::new();
+    let mut moved = Vec::new();
+    for mut target in targets {
+        if fates.left(&target.source_scope, &target.source) {
+            losses.note(Cause::FollowsLeft, || target.describe());
+            continue;
+        }
+        target.integration = fates.slug(&target.source_scope, &target.source).to_owned();
+        let place = (target.owner.clone(), target.integration.clone());
+        all.entry(place).or_default().insert(target.name.clone());
+        moved.push(target);
+    }
+    for mut target in moved {
+        if let Some(at) = names.get(&key(&target, &target.name)) {
+            let earlier: &Target = &kept[*at];
+            let row = target.describe();
+            let value = format!("{}.{}", target.integration, target.name);
+            if clashes.meet("connection", &value, || vec![earlier.describe()], &row)
+                == Verdict::Leave
+            {
+                continue;
+            }
+            let place = (target.owner.clone(), target.integration.clone());
+            let name = slug::unique(&target.name, all.entry(place).or_default());
+            clashes.renamed("connection", &value, &name, &row);
+            target.name = name;
+        }
+        names.insert(key(&target, &target.name), kept.len());
+        kept.push(target);
+    }
+    kept
+}
+
+/// Policies, each with an id of its own.
+fn apart(carried: Vec<Carried>, clashes: &mut Clashes<'_>) -> Vec<Carried> {
+    let describe =
+        |c: &Carried| format!("policy {:?} of scope {:?} ({:?})", c.id, c.scope, c.pattern);
+    let mut ids: BTreeMap<Owner, BTreeSet<String>> = BTreeMap::new();
+    for policy in &carried {
+        ids.entry(policy.owner.clone()).or_default().insert(policy.id.clone());
+    }
+    let mut first: BTreeMap<(Owner, String), String> = BTreeMap::new();
+    let mut kept = Vec::new();
+    for mut policy in carried {
+        let key = (policy.owner.clone(), policy.id.clone());
+        if let Some(earlier) = first.get(&key) {
+            let row = describe(&policy);
+            if clashes.meet("tool_policy", &policy.id, || vec![earlier.clone()], &row)
+                == Verdict::Leave
+            {
+                continue;
+            }
+            let id = slug::unique(&policy.id, ids.entry(policy.owner.clone()).or_default());
+            clashes.renamed("tool_policy", &policy.id, &id, &row);
+            policy.id = id;
+        } else {
+            first.insert(key, describe(&policy));
+        }
+        kept.push(policy);
+    }
+    kept
+}
+
+/// Secrets that nothing refers to; they are kept under new ids all the same.
+fn orphans(
+    secrets: &[Secret],
+    consumed: &BTreeSet<(String, String)>,
+    tenant: &str,
+    losses: &Losses,
+) -> Vec<SecretOp> {
+    let mut ops = Vec::new();
+    for Secret { scope, id, name, provider } in secrets {
+        if consumed.contains(&(scope.clone(), id.clone())) {
+            continue;
+        }
+        losses.note(Cause::SecretOrphan, || format!("{id:?} ({name:?}) of scope {scope:?}"));
+        ops.push(SecretOp {
+            provider: provider.clone(),
+            owner: Owner::of(scope, tenant),
+            item: slug::item_id(scope, id),
+            from: Some(SecretRef {
+                scope: scope.clone(),
+                id: id.clone(),
+                provider: provider.clone(),
+            }),
+            literal: None,
+        });
+    }
+    ops
+}
+
+/// Each secret once: at the place of the first, with the content of the last.
+fn once(ops: Vec<SecretOp>) -> Vec<SecretOp> {
+    let mut places: BTreeMap<(String, Owner, String), usize> = BTreeMap::new();
+    let mut kept: Vec<SecretOp> = Vec::new();
+    for op in ops {
+        let key = (op.provider.clone(), op.owner.clone(), op.item.clone());
+        match places.get(&key) {
+            Some(at) => kept[*at] = op,
+            None => {
+                places.insert(key, kept.len());
+                kept.push(op);
+            }
+        }
+    }
+    kept
+}

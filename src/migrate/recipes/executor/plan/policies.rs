@@ -1,0 +1,116 @@
+//! Policies: patterns over tool names get the two segments that names gained.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Fate, Fates};
+use crate::migrate::recipes::executor::losses::{Cause, Losses};
+use crate::migrate::recipes::executor::scope::Owner;
+use crate::migrate::recipes::executor::snapshot::{Policy, Snapshot};
+
+/// The source that a curated one stands in for.
+const GRAPH: &str = "microsoft_graph";
+const GRAPH_CURATED: &str = "microsoft_graph_v1_0_sharepoint_files_excel_outlook_combined_curated";
+
+/// A policy of the new generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Carried {
+    pub(crate) scope: String,
+    pub(crate) owner: Owner,
+    pub(crate) id: String,
+    pub(crate) pattern: String,
+    pub(crate) action: String,
+    pub(crate) position: String,
+}
+
+/// How many went which way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) ok: u64,
+    pub(crate) fixed: u64,
+    pub(crate) dead: u64,
+}
+
+/// Carries all policies.
+pub(super) fn carry(
+    snapshot: &Snapshot,
+    tenant: &str,
+    fates: &Fates,
+    losses: &Losses,
+    warnings: &mut Vec<String>,
+) -> (Vec<Carried>, Counts) {
+    let mut pool: BTreeSet<&str> = snapshot.tool_sources.iter().map(String::as_str).collect();
+    pool.extend(snapshot.sources.iter().map(|source| source.id.as_str()));
+    let curated = curated(snapshot, tenant);
+    let mut counts = Counts::default();
+    let mut carried = Vec::new();
+    for policy in &snapshot.policies {
+        let owner = Owner::of(&policy.scope, tenant);
+        let (slug, rest) = split(&policy.pattern);
+        let known = pool.contains(slug);
+        let to = match fates.of(&policy.scope, slug) {
+            Some(Fate::Renamed(name)) => Some(name.as_str()),
+            _ if slug == GRAPH && curated.contains(&owner.tenant) => Some(GRAPH_CURATED),
+            _ => known.then_some(slug),
+        };
+        let fixed = matches!(slug, "executor" | "openapi");
+        let pattern = if policy.pattern == "*" {
+            counts.ok += 1;
+            policy.pattern.clone()
+        } else if fixed {
+            counts.fixed += 1;
+            if known {
+                losses.note(Cause::PolicyStatic, || describe(policy));
+            }
+            policy.pattern.clone()
+        } else if let Some(to) = to {
+            counts.ok += 1;
+            rewritten(to, rest)
+        } else {
+            counts.dead += 1;
+            let pattern = &policy.pattern;
+            warnings.push(format!(
+                "Dead-source policy kept inert: \"{pattern}\" (slug \"{slug}\" removed)."
+            ));
+            pattern.clone()
+        };
+        carried.push(to_row(policy, owner, pattern));
+    }
+    (carried, counts)
+}
+
+/// What people call a policy.
+pub(crate) fn describe(policy: &Policy) -> String {
+    format!("policy {:?} of scope {:?} ({:?})", policy.id, policy.scope, policy.pattern)
+}
+
+fn to_row(policy: &Policy, owner: Owner, pattern: String) -> Carried {
+    let Policy { scope, id, action, position, .. } = policy.clone();
+    Carried { scope, owner, id, pattern, action, position }
+}
+
+/// The first segment of a pattern, and what follows its point.
+fn split(pattern: &str) -> (&str, Option<&str>) {
+    match pattern.split_once('.') {
+        Some((slug, rest)) => (slug, Some(rest)),
+        None => (pattern, None),
+    }
+}
+
+fn rewritten(slug: &str, rest: Option<&str>) -> String {
+    match rest {
+        None | Some("") => slug.to_owned(),
+        Some("*") => format!("{slug}.*"),
+        Some(rest) => format!("{slug}.*.*.{rest}"),
+    }
+}
+
+/// Tenants that have the curated source and not the one that it stands in for.
+fn curated(snapshot: &Snapshot, tenant: &str) -> BTreeSet<String> {
+    let mut slugs: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for source in &snapshot.sources {
+        let owner = Owner::of(&source.scope, tenant);
+        slugs.entry(owner.tenant).or_default().insert(&source.id);
+    }
+    slugs.retain(|_, ids| ids.contains(GRAPH_CURATED) && !ids.contains(GRAPH));
+    slugs.into_keys().collect()
+}

@@ -1,0 +1,132 @@
+//! The recipe: its steps in the order in which the engine takes them.
+
+use rusqlite::Connection;
+
+use super::discovery::Servers;
+use super::ids::RowIds;
+use super::losses::{Cause, Losses};
+use super::plan::{Clashes, Context, Plan};
+use super::snapshot::Snapshot;
+use super::write::Writer;
+use super::{gate, ledger, legacy, plan, secrets, snapshot, unread};
+use crate::core::Fault;
+use crate::migrate::recipe::{Built, Recipe, Recognised, Secrets, Work};
+
+/// The way of the Executor's local database from its first generation to its second.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Executor;
+
+impl Recipe for Executor {
+    fn name(&self) -> &'static str {
+        "executor"
+    }
+
+    fn label(&self) -> &'static str {
+        "v1-v2"
+    }
+
+    fn recognise(&self, database: &Connection) -> Result<Recognised, Fault> {
+        gate::recognise(database)
+    }
+
+    fn normalise(&self, copy: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault> {
+        legacy::bring_up(copy, work)
+    }
+
+    fn build(
+        &self,
+        copy: &Connection,
+        staging: &Connection,
+        work: &Work<'_>,
+    ) -> Result<Built, Fault> {
+        let losses = Losses::default();
+        legacy::losses(copy, &losses)?;
+        unread::note(copy, &losses)?;
+        (work.progress)("reading", 0);
+        let snapshot = snapshot::read(copy, &losses)?;
+        let servers = Servers::new(work.network);
+        let plan = planned(&snapshot, work, &servers, &losses)?;
+        let collected = secrets::collect(&plan, work, &losses)?;
+        let asked = plan.clients.iter().map(|client| servers.authorization_url(client));
+        let urls: Vec<Option<String>> = asked.collect();
+        for client in &plan.clients {
+            let secret = client.input.secret.as_deref();
+            if secret.is_some_and(|item| collected.is_overridden(item)) {
+                losses.note(Cause::OverrideLeak, || format!("OAuth client {:?}", client.slug));
+            }
+        }
+        let writer = Writer {
+            copy,
+            staging,
+            work,
+            snapshot: &snapshot,
+            plan: &plan,
+            collected: &collected,
+            urls: &urls,
+            losses: &losses,
+            clashes: Clashes::new(work.conflicts, &losses),
+            ids: RowIds::new(),
+            rows: Vec::new(),
+        };
+        let rows = writer.write()?;
+        let integrations = rows.iter().find(|(table, _)| table == "integration");
+        let report = plan.report(integrations.map_or(0, |(_, rows)| *rows));
+        let mut warnings = plan.warnings;
+        warnings.extend(collected.warnings);
+        warnings.extend(losses.warnings());
+        Ok(Built { rows, warnings, report })
+    }
+
+    fn secrets(&self, copy: &Connection, work: &Work<'_>) -> Result<Secrets, Fault> {
+        // What is lost was said when the database was built; servers have no say in secrets.
+        let losses = Losses::default();
+        let snapshot = snapshot::read(copy, &losses)?;
+        let plan = plan::make(&snapshot, &context(work, &Default::default(), &losses))?;
+        Ok(secrets::collect(&plan, work, &losses)?.into_secrets())
+    }
+
+    fn stamp(&self, staging: &Connection, work: &Work<'_>) -> Result<(), Fault> {
+        ledger::stamp(staging, ledger::MIGRATED, work.now_ms)
+    }
+
+    fn verify(&self, staging: &Connection) -> Result<(), Fault> {
+        gate::verify(staging)
+    }
+
+    fn ready(&self, database: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault> {
+        ledger::run(database, work)
+    }
+
+    fn owner_lock(&self) -> Option<&str> {
+        Some("data.db.owner-lock")
+    }
+
+    fn journal(&self) -> Option<&str> {
+        Some("data.db.v1-v2-migration.json")
+    }
+}
+
+fn planned(
+    snapshot: &Snapshot,
+    work: &Work<'_>,
+    servers: &Servers<'_>,
+    losses: &Losses,
+) -> Result<Plan, Fault> {
+    (work.progress)("planning", 0);
+    let resources = servers.resources(snapshot);
+    plan::make(snapshot, &context(work, &resources, losses))
+}
+
+fn context<'a>(
+    work: &Work<'a>,
+    resources: &'a std::collections::BTreeMap<String, String>,
+    losses: &'a Losses,
+) -> Context<'a> {
+    Context {
+        tenant: work.tenant,
+        now_ms: work.now_ms,
+        conflicts: work.conflicts,
+        resources,
+        losses,
+    }
+}

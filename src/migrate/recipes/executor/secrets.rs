@@ -1,0 +1,260 @@
+//! The secrets: read where the old generation keeps them, collected under their new ids.
+//!
+//! No value is ever printed, logged or put into a message.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::js::{self, Text, Value};
+use super::losses::{Cause, Losses};
+use super::plan::{Client, Plan, SecretOp, SecretRef};
+use crate::core::{Code, Fault};
+use crate::migrate::recipe::{Keychain, Secrets, Work};
+
+/// The original's own setting for the name of its keychain entries.
+const SERVICE_SETTING: &str = "EXECUTOR_KEYCHAIN_SERVICE_NAME";
+const SERVICE: &str = "executor";
+
+/// What was collected.
+pub(crate) struct Collected {
+    /// The new secrets file, as members; what was flat before is there unchanged.
+    flat: Vec<(Text, Value)>,
+    /// Keychain entries by item id.
+    keychain: Vec<(String, String)>,
+    /// Item ids that keep their old name, because their provider keeps the secret.
+    overrides: BTreeMap<String, String>,
+    /// Ids of OAuth clients that were kept as secrets, in the order of the clients.
+    pub(crate) client_ids: Vec<Option<String>>,
+    pub(crate) warnings: Vec<String>,
+    /// Whether the old file holds what the new one does not.
+    keep_file: bool,
+}
+
+/// Collects all secrets of a plan.
+///
+/// # Errors
+/// When the secrets file is no JSON, or the keychain does not answer.
+pub(crate) fn collect(plan: &Plan, work: &Work<'_>, losses: &Losses) -> Result<Collected, Fault> {
+    let file = File::read(work.secrets)?;
+    let mut reader = Reader { file: &file, keychain: work.keychain, read: BTreeSet::new() };
+    let mut collected = Collected {
+        flat: file.flat(),
+        keychain: Vec::new(),
+        overrides: BTreeMap::new(),
+        client_ids: Vec::new(),
+        warnings: Vec::new(),
+        keep_file: false,
+    };
+    for op in &plan.ops {
+        collected.op(op, &mut reader)?;
+    }
+    for client in &plan.clients {
+        let id = collected.client_id(client, &mut reader)?;
+        collected.client_ids.push(id);
+    }
+    if !collected.flat.is_empty() {
+        let read = reader.read;
+        collected.keep_file = file.lose(&read, losses);
+    }
+    Ok(collected)
+}
+
+impl Collected {
+    /// The id under which a secret is found from now on.
+    pub(crate) fn item<'a>(&'a self, item: &'a str) -> &'a str {
+        self.overrides.get(item).map_or(item, String::as_str)
+    }
+
+    /// Whether an item is found under its old id.
+    pub(crate) fn is_overridden(&self, item: &str) -> bool {
+        self.overrides.contains_key(item)
+    }
+
+    /// What is to be written beside the database.
+    pub(crate) fn into_secrets(self) -> Secrets {
+        let service = service();
+        let entries = self.keychain.into_iter();
+        let file = (!self.flat.is_empty()).then(|| {
+            let mut text = js::pretty(&Value::object(self.flat));
+            text.push('\n');
+            text.into_bytes()
+        });
+        Secrets {
+            keep_file: self.keep_file && file.is_some(),
+            file,
+            keychain: entries.map(|(item, value)| (service.clone(), item, value)).collect(),
+        }
+    }
+
+    fn op(&mut self, op: &SecretOp, reader: &mut Reader<'_>) -> Result<(), Fault> {
+        if !matches!(op.provider.as_str(), "file" | "keychain") {
+            if let Some(from) = &op.from {
+                self.overrides.insert(op.item.clone(), from.id.clone());
+            }
+            return Ok(());
+        }
+        let value = match (&op.literal, &op.from) {
+            (Some(literal), _) => Some(Text::from(literal.as_str())),
+            (None, Some(from)) => reader.value(from)?,
+            (None, None) => None,
+        };
+        let Some(value) = value else {
+            let from = op.from.as_ref();
+            let id = from.map_or(&op.item, |from| &from.id);
+            let provider = from.map_or(&op.provider, |from| &from.provider);
+            self.warnings.push(format!(
+                "Could not resolve local secret \"{id}\" from provider \"{provider}\"."
+            ));
+            return Ok(());
+        };
+        if op.provider == "file" {
+            self.flat.push((op.item.as_str().into(), Value::String(value)));
+        } else {
+            self.keychain.push((op.item.clone(), value.lossy().into_owned()));
+        }
+        Ok(())
+    }
+
+    fn client_id(
+        &mut self,
+        client: &Client,
+        reader: &mut Reader<'_>,
+    ) -> Result<Option<String>, Fault> {
+        let input = &client.input;
+        let Some(from) = input.reference.as_ref().filter(|_| input.client_id.is_empty()) else {
+            return Ok(None);
+        };
+        let value = reader.value(from)?;
+        if value.is_none() {
+            let SecretRef { id, provider, .. } = from;
+            self.warnings.push(format!(
+                "Could not resolve OAuth client id \"{id}\" from provider \"{provider}\"."
+            ));
+        }
+        Ok(value.map(|value| value.lossy().into_owned()))
+    }
+}
+
+/// Reads values, and remembers which ones.
+struct Reader<'a> {
+    file: &'a File,
+    keychain: &'a dyn Keychain,
+    read: BTreeSet<(String, String)>,
+}
+
+impl Reader<'_> {
+    fn value(&mut self, from: &SecretRef) -> Result<Option<Text>, Fault> {
+        let SecretRef { scope, id, provider } = from;
+        match provider.as_str() {
+            "file" => {
+                self.read.insert((scope.clone(), id.clone()));
+                Ok(self.file.get(scope, id))
+            }
+            "keychain" => {
+                let value = self.keychain.get(&format!("{}/{scope}", service()), id)?;
+                Ok(value.map(Text::from))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The old secrets file: values by name, and by scope and name.
+struct File {
+    members: BTreeMap<String, Member>,
+    /// Names in the file's order.
+    order: Vec<Text>,
+}
+
+enum Member {
+    Flat(Text),
+    Scope(BTreeMap<String, Value>),
+    Other,
+}
+
+impl File {
+    fn read(path: Option<&Path>) -> Result<Self, Fault> {
+        let mut file = Self { members: BTreeMap::new(), order: Vec::new() };
+        let Some(bytes) = path.map(std::fs::read) else { return Ok(file) };
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(file),
+            Err(error) => return Err(unreadable("cannot be read").because(error)),
+        };
+        let parsed = js::parse(&String::from_utf8_lossy(&bytes));
+        let value = parsed.map_err(|e| unreadable("is not JSON").because(e))?.value;
+        let Value::Object(object) = &value else {
+            return Err(unreadable("is not a JSON object"));
+        };
+        for (name, value) in object.members() {
+            let member = match value {
+                Value::String(text) => Member::Flat(text.clone()),
+                Value::Object(scope) => Member::Scope(
+                    scope
+                        .members()
+                        .iter()
+                        .map(|(n, v)| (n.lossy().into_owned(), v.clone()))
+                        .collect(),
+                ),
+                Value::Array(_) => Member::Scope(BTreeMap::new()),
+                _ => Member::Other,
+            };
+            file.members.insert(name.lossy().into_owned(), member);
+            file.order.push(name.clone());
+        }
+        Ok(file)
+    }
+
+    /// A value. A scope with an object of its own is not looked for among the flat ones.
+    fn get(&self, scope: &str, id: &str) -> Option<Text> {
+        if let Some(Member::Scope(values)) = self.members.get(scope) {
+            return values.get(id)?.as_text().cloned();
+        }
+        match self.members.get(id)? {
+            Member::Flat(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    fn flat(&self) -> Vec<(Text, Value)> {
+        let flat = self.order.iter().filter_map(|name| match self.members.get(&*name.lossy())? {
+            Member::Flat(text) => Some((name.clone(), Value::String(text.clone()))),
+            _ => None,
+        });
+        flat.collect()
+    }
+
+    /// Notes what nobody read and the new file does not hold; whether there was any.
+    fn lose(&self, read: &BTreeSet<(String, String)>, losses: &Losses) -> bool {
+        let mut lost = false;
+        for (name, member) in &self.members {
+            match member {
+                Member::Flat(_) => {}
+                Member::Other => {
+                    losses.note(Cause::SecretLost, || format!("{name:?} (not text)"));
+                    lost = true;
+                }
+                Member::Scope(values) => {
+                    for id in values.keys() {
+                        if !read.contains(&(name.clone(), id.clone())) {
+                            losses.note(Cause::SecretLost, || format!("{id:?} of scope {name:?}"));
+                            lost = true;
+                        }
+                    }
+                }
+            }
+        }
+        lost
+    }
+}
+
+fn unreadable(why: &str) -> Fault {
+    let hint = "mend the secrets file, or move it away to start without it; nothing was changed";
+    Fault::new(Code::MigrationFailed, format!("the secrets file auth.json {why}"), hint)
+}
+
+/// The name under which the original keeps its keychain entries.
+fn service() -> String {
+    let set = std::env::var(SERVICE_SETTING).ok().filter(|name| !name.is_empty());
+    set.unwrap_or_else(|| SERVICE.to_owned())
+}

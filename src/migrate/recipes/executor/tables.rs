@@ -1,0 +1,197 @@
+//! The tables of the old generation: what is read of each, and what a database has of it.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Connection;
+
+use super::fail;
+use crate::core::Fault;
+
+/// A table, and the columns that are read of it, in the order in which they are read.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) name: &'static str,
+    pub(crate) columns: &'static [&'static str],
+    /// Those that may be missing; they read as NULL then.
+    pub(crate) optional: &'static [&'static str],
+    /// Those that name a row for people.
+    pub(crate) naming: &'static [&'static str],
+}
+
+pub(crate) const SOURCE: Table = Table {
+    name: "source",
+    columns: &["scope_id", "id", "plugin_id", "kind", "name"],
+    optional: &[],
+    naming: &["scope_id", "id"],
+};
+pub(crate) const SECRET: Table = Table {
+    name: "secret",
+    columns: &["id", "scope_id", "name", "provider", "owned_by_connection_id"],
+    optional: &[],
+    naming: &["scope_id", "id"],
+};
+pub(crate) const BINDING: Table = Table {
+    name: "credential_binding",
+    columns: &[
+        "scope_id",
+        "source_scope_id",
+        "source_id",
+        "slot_key",
+        "kind",
+        "secret_id",
+        "secret_scope_id",
+        "connection_id",
+        "text_value",
+    ],
+    optional: &["source_scope_id", "secret_scope_id"],
+    naming: &["scope_id", "source_id", "slot_key"],
+};
+pub(crate) const CONNECTION: Table = Table {
+    name: "connection",
+    columns: &[
+        "id",
+        "scope_id",
+        "provider",
+        "identity_label",
+        "access_token_secret_id",
+        "refresh_token_secret_id",
+        "expires_at",
+        "provider_state",
+        "scope",
+        "identity_override",
+    ],
+    // The last two are not carried; they are read only to say so.
+    optional: &["scope", "identity_override"],
+    naming: &["scope_id", "id"],
+};
+pub(crate) const POLICY: Table = Table {
+    name: "tool_policy",
+    columns: &["id", "scope_id", "pattern", "action", "position"],
+    optional: &[],
+    naming: &["scope_id", "id"],
+};
+pub(crate) const STORAGE: Table = Table {
+    name: "plugin_storage",
+    columns: &[
+        "scope_id",
+        "plugin_id",
+        "collection",
+        "key",
+        "data",
+        "created_at",
+        "updated_at",
+        "id",
+    ],
+    optional: &["id"],
+    naming: &["scope_id", "plugin_id", "collection", "key", "id"],
+};
+pub(crate) const TOOL: Table = Table {
+    name: "tool",
+    columns: &[
+        "scope_id",
+        "source_id",
+        "plugin_id",
+        "name",
+        "description",
+        "input_schema",
+        "output_schema",
+        "annotations",
+        "created_at",
+        "updated_at",
+        "id",
+    ],
+    optional: &["input_schema", "output_schema", "annotations", "id"],
+    naming: &["scope_id", "source_id", "name", "id"],
+};
+pub(crate) const DEFINITION: Table = Table {
+    name: "definition",
+    columns: &["scope_id", "source_id", "plugin_id", "name", "schema", "created_at", "id"],
+    optional: &["schema", "id"],
+    naming: &["scope_id", "source_id", "name", "id"],
+};
+pub(crate) const BLOB: Table = Table {
+    name: "blob",
+    columns: &["namespace", "key", "value"],
+    optional: &[],
+    naming: &["namespace", "key"],
+};
+
+/// Whether a database has a table.
+pub(crate) fn exists(db: &Connection, table: &str) -> Result<bool, Fault> {
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND lower(name) = lower(?1)";
+    let count: i64 = db
+        .prepare_cached(sql)
+        .and_then(|mut found| found.query_row([table], |row| row.get(0)))
+        .map_err(fail::during("reading the schema"))?;
+    Ok(count > 0)
+}
+
+/// The columns of a table; none when there is no such table.
+pub(crate) fn columns(db: &Connection, table: &str) -> Result<BTreeSet<String>, Fault> {
+    let mut found = db
+        .prepare_cached("SELECT name FROM pragma_table_info(?1)")
+        .map_err(fail::during("reading the schema"))?;
+    let names =
+        found.query_map([table], |row| row.get(0)).map_err(fail::during("reading the schema"))?;
+    names.collect::<Result<_, _>>().map_err(fail::during("reading the schema"))
+}
+
+/// All tables that hold rows of somebody.
+pub(crate) fn all(db: &Connection) -> Result<Vec<String>, Fault> {
+    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' \
+               AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid";
+    let mut found = db.prepare(sql).map_err(fail::during("reading the schema"))?;
+    let names =
+        found.query_map([], |row| row.get(0)).map_err(fail::during("reading the schema"))?;
+    names.collect::<Result<_, _>>().map_err(fail::during("reading the schema"))
+}
+
+/// How many rows a table has.
+pub(crate) fn count(db: &Connection, table: &str) -> Result<u64, Fault> {
+    let sql = format!("SELECT count(*) FROM {}", quoted(table));
+    db.query_row(&sql, [], |row| row.get(0)).map_err(fail::during("counting rows"))
+}
+
+/// A name as SQL has it, whatever is in it.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+impl Table {
+    /// The query that reads it, in the order of its rows; none when there is no such table.
+    ///
+    /// # Errors
+    /// When a column is missing that has to be there.
+    pub(crate) fn select(&self, db: &Connection) -> Result<Option<String>, Fault> {
+        let there = columns(db, self.name)?;
+        if there.is_empty() {
+            return Ok(None);
+        }
+        let mut list = Vec::new();
+        for column in self.columns {
+            if there.contains(*column) {
+                list.push(quoted(column));
+            } else if self.optional.contains(column) {
+                list.push("NULL".to_owned());
+            } else {
+                let message = format!("table `{}` lacks the column `{column}`", self.name);
+                return Err(fail::shape(message));
+            }
+        }
+        Ok(Some(format!("SELECT {} FROM {}", list.join(", "), quoted(self.name))))
+    }
+
+    /// The same for a table that has to be there.
+    ///
+    /// # Errors
+    /// When the table is missing, or a column of it.
+    pub(crate) fn require(&self, db: &Connection) -> Result<String, Fault> {
+        let missing = || fail::shape(format!("the old database lacks the table `{}`", self.name));
+        self.select(db)?.ok_or_else(missing)
+    }
+
+    /// Where a column stands in a row.
+    pub(crate) fn at(&self, column: &str) -> Option<usize> {
+        self.columns.iter().position(|c| *c == column)
+    }
+}

@@ -1,0 +1,286 @@
+//! A small engine: enough of one to drive the recipe over a database and look at the result.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, types::ValueRef};
+
+use super::super::js::{self, Value};
+use super::super::recipe::Executor;
+use crate::core::Fault;
+use crate::migrate::keychain::{FileKeychain, NoKeychain};
+use crate::migrate::recipe::{Built, Keychain, Network, OnConflict, Recipe as _, Secrets, Work};
+
+/// The time of every migration here.
+pub(super) const NOW_MS: i64 = 1_790_000_000_123;
+
+/// A network that never answers and remembers what it was asked.
+#[derive(Default)]
+pub(super) struct Offline(pub(super) RefCell<Vec<String>>);
+
+impl Network for Offline {
+    fn get(&self, url: &str, _limit: Duration) -> Option<Vec<u8>> {
+        self.0.borrow_mut().push(url.to_owned());
+        None
+    }
+}
+
+/// A migration that was done.
+pub(super) struct Done {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) copy: Connection,
+    pub(super) staging: Connection,
+    pub(super) replayed: Vec<String>,
+    pub(super) built: Built,
+    pub(super) secrets: Secrets,
+    pub(super) asked: Vec<String>,
+}
+
+impl Done {
+    /// All warnings, in order.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.replayed.iter().chain(&self.built.warnings).cloned().collect()
+    }
+
+    /// The rows of a table.
+    pub(super) fn dump(&self, table: &str) -> Vec<Value> {
+        dump(&self.staging, table)
+    }
+
+    /// One column of a table as text, in the order of the rows.
+    pub(super) fn column(&self, table: &str, column: &str) -> Vec<String> {
+        let rows = self.dump(table);
+        let cell = |row: &Value| row.get(column).map_or_else(String::new, js::compact);
+        rows.iter().map(|row| cell(row).trim_matches('"').to_owned()).collect()
+    }
+}
+
+/// What a migration is given besides the database.
+#[derive(Default)]
+pub(super) struct Given<'a> {
+    pub(super) tenant: &'a str,
+    pub(super) auth: Option<PathBuf>,
+    pub(super) keyring: Option<PathBuf>,
+    pub(super) conflicts: OnConflict,
+    pub(super) network: Option<&'a dyn Network>,
+}
+
+/// Where the recorded databases are.
+pub(super) fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/executor")
+}
+
+/// A recorded file as JSON.
+pub(super) fn json(path: &Path) -> Option<Value> {
+    let text = std::fs::read_to_string(path).ok()?;
+    Some(js::parse(&text).expect("a recorded file is JSON").value)
+}
+
+/// Migrates a copy of a database.
+pub(super) fn migrate(v1: &Connection, given: &Given<'_>) -> Result<Done, Fault> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut copy = Connection::open(dir.path().join("source.db")).expect("a copy");
+    rusqlite::backup::Backup::new(v1, &mut copy)
+        .and_then(|backup| backup.run_to_completion(1_000, Duration::ZERO, None))
+        .expect("a copy");
+    let staging = Connection::open(dir.path().join("building.db")).expect("a staging database");
+    staging.execute_batch("PRAGMA page_size = 4096; PRAGMA journal_mode = WAL;").expect("set up");
+    let keychain: Box<dyn Keychain> = match &given.keyring {
+        Some(path) => Box::new(FileKeychain::new(path)),
+        None => Box::new(NoKeychain),
+    };
+    let offline = Offline::default();
+    let work = Work {
+        tenant: given.tenant,
+        conflicts: given.conflicts,
+        secrets: given.auth.as_deref(),
+        now_ms: NOW_MS,
+        network: given.network.unwrap_or(&offline),
+        keychain: &*keychain,
+        progress: &|_, _| {},
+        cancelled: &|| false,
+    };
+    let replayed = Executor.normalise(&copy, &work)?;
+    let built = Executor.build(&copy, &staging, &work)?;
+    let secrets = Executor.secrets(&copy, &work)?;
+    for (service, account, value) in &secrets.keychain {
+        keychain.set(service, account, value)?;
+    }
+    Executor.stamp(&staging, &work)?;
+    Executor.verify(&staging)?;
+    let asked = offline.0.take();
+    Ok(Done { dir, copy, staging, replayed, built, secrets, asked })
+}
+
+/// Does the small steps of a start.
+pub(super) fn boot(db: &Connection) -> Result<Vec<String>, Fault> {
+    let offline = Offline::default();
+    let work = Work {
+        tenant: "",
+        conflicts: OnConflict::Refuse,
+        secrets: None,
+        now_ms: NOW_MS,
+        network: &offline,
+        keychain: &NoKeychain,
+        progress: &|_, _| {},
+        cancelled: &|| false,
+    };
+    Executor.ready(db, &work)
+}
+
+/// A recorded case.
+pub(super) struct Case {
+    pub(super) name: String,
+    pub(super) dir: PathBuf,
+    pub(super) result: Value,
+}
+
+impl Case {
+    /// All of them, by name.
+    pub(super) fn all() -> Vec<Self> {
+        let folder = std::fs::read_dir(fixtures().join("cases")).expect("recorded cases");
+        let mut dirs: Vec<PathBuf> = folder.map(|entry| entry.expect("an entry").path()).collect();
+        dirs.sort();
+        dirs.into_iter().map(Self::at).collect()
+    }
+
+    /// One, by the start of its name.
+    pub(super) fn named(name: &str) -> Self {
+        let found = Self::all().into_iter().find(|case| case.name.starts_with(name));
+        found.expect("a recorded case")
+    }
+
+    fn at(dir: PathBuf) -> Self {
+        let name = dir.file_name().expect("a name").to_string_lossy().into_owned();
+        let result = json(&dir.join("result.json")).expect("a result");
+        Self { name, dir, result }
+    }
+
+    /// A recorded file of it as JSON.
+    pub(super) fn json(&self, name: &str) -> Option<Value> {
+        json(&self.dir.join(name))
+    }
+
+    /// A recorded file of it as it is.
+    pub(super) fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.dir.join(name)).ok()
+    }
+
+    /// Its database, in memory, so that the recorded file is never touched.
+    pub(super) fn database(&self) -> Connection {
+        in_memory(&self.dir.join("v1/data.db"))
+    }
+
+    /// Migrates it; the keychain is a copy of its own.
+    pub(super) fn migrate(
+        &self,
+        conflicts: OnConflict,
+    ) -> (tempfile::TempDir, Result<Done, Fault>) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let taken = |name: &str| {
+            let to = dir.path().join(name);
+            std::fs::copy(self.dir.join("v1").join(name), &to).is_ok().then_some(to)
+        };
+        let tenant = self.result.text("tenant").expect("a tenant").lossy().into_owned();
+        let given = Given {
+            tenant: &tenant,
+            auth: taken("auth.json"),
+            keyring: taken("keyring.json"),
+            conflicts,
+            network: None,
+        };
+        let done = migrate(&self.database(), &given);
+        (dir, done)
+    }
+}
+
+/// A database file, read into memory.
+pub(super) fn in_memory(path: &Path) -> Connection {
+    let mut memory = Connection::open_in_memory().expect("memory");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let uri = format!("file:{}?immutable=1", path.display());
+    let file = Connection::open_with_flags(uri, flags).expect("a recorded database");
+    rusqlite::backup::Backup::new(&file, &mut memory)
+        .and_then(|backup| backup.run_to_completion(1_000, Duration::ZERO, None))
+        .expect("a copy in memory");
+    memory
+}
+
+/// The rows of a table, as the records have them.
+pub(super) fn dump(db: &Connection, table: &str) -> Vec<Value> {
+    let mut query =
+        db.prepare(&format!("SELECT * FROM \"{table}\" ORDER BY rowid")).expect("a table");
+    let names: Vec<String> = query.column_names().into_iter().map(str::to_owned).collect();
+    let mut rows = query.query([]).expect("rows");
+    let mut all = Vec::new();
+    while let Some(row) = rows.next().expect("a row") {
+        let cell = |(at, name): (usize, &String)| {
+            (name.as_str().into(), value(row.get_ref(at).expect("a cell")))
+        };
+        all.push(Value::object(names.iter().enumerate().map(cell).collect()));
+    }
+    all
+}
+
+fn value(cell: ValueRef<'_>) -> Value {
+    let tagged =
+        |name: &str, text: String| Value::object(vec![(name.into(), text.as_str().into())]);
+    match cell {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(n) => Value::Number(n as f64),
+        ValueRef::Real(n) => tagged("$real", python(n)),
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes).expect("UTF-8").into(),
+        ValueRef::Blob(bytes) => {
+            tagged("$blob", bytes.iter().map(|b| format!("{b:02x}")).collect())
+        }
+    }
+}
+
+/// A number as the records have it.
+fn python(n: f64) -> String {
+    if n.fract() == 0.0 && n.abs() < 1e16 { format!("{n:.1}") } else { js::print_number(n) }
+}
+
+/// What differs between recorded rows and those of a database.
+pub(super) fn differences(expected: &Value, db: &Connection) -> Vec<String> {
+    let mut all = Vec::new();
+    for (table, recorded) in expected.as_object().expect("tables").members() {
+        let table = table.lossy();
+        let rows = dump(db, &table);
+        let recorded = recorded.get("rows").and_then(Value::as_array).expect("rows");
+        if rows.len() != recorded.len() {
+            all.push(format!("{table}: {} rows, not {}", rows.len(), recorded.len()));
+        }
+        for (at, (is, was)) in rows.iter().zip(recorded).enumerate() {
+            let (is, was) = (is.as_object().expect("a row"), was.as_object().expect("a row"));
+            let names =
+                |o: &[(js::Text, Value)]| o.iter().map(|(n, _)| n.clone()).collect::<Vec<_>>();
+            if names(is.members()) != names(was.members()) {
+                all.push(format!("{table}[{at}]: other columns"));
+                continue;
+            }
+            for ((name, is), (_, was)) in is.members().iter().zip(was.members()) {
+                if !same(is, was) {
+                    let (name, is, was) = (name.lossy(), js::compact(is), js::compact(was));
+                    all.push(format!("{table}[{at}].{name}: {is}, not {was}"));
+                }
+            }
+        }
+    }
+    all
+}
+
+fn same(is: &Value, was: &Value) -> bool {
+    match was.as_text().and_then(js::Text::as_str) {
+        Some("<NOW>") => matches!(is, Value::Number(_)),
+        Some("<NOW+3600000>") => {
+            is.as_text().is_some_and(|t| t.as_bytes().iter().all(u8::is_ascii_digit))
+        }
+        Some("<ROWID>") => is.as_text().is_some_and(|t| !t.is_empty()),
+        _ => {
+            std::mem::discriminant(is) == std::mem::discriminant(was)
+                && js::compact(is) == js::compact(was)
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Addresses, as far as asking a server to describe itself needs them. Pure.
+
+/// An address of HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Url {
+    scheme: String,
+    /// With the port, unless it is the usual one.
+    host: String,
+    /// Without slashes at its end.
+    path: String,
+}
+
+impl Url {
+    /// Takes an address apart; none when it is not one of HTTP.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.trim().split_once("://")?;
+        let scheme = scheme.to_ascii_lowercase();
+        let port = match scheme.as_str() {
+            "https" => ":443",
+            "http" => ":80",
+            _ => return None,
+        };
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let host = authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
+        let host = host.strip_suffix(port).unwrap_or(&host).to_owned();
+        let odd = |c: char| c.is_whitespace() || c.is_control();
+        if host.is_empty() || host.contains(odd) || path.contains(odd) {
+            return None;
+        }
+        Some(Self { scheme, host, path: path.trim_end_matches('/').to_owned() })
+    }
+
+    /// Whether a secret may be sent there: encrypted, or to this machine.
+    pub(crate) fn is_safe(&self) -> bool {
+        let port = |c: char| c.is_ascii_digit();
+        let bare = match self.host.rsplit_once(':') {
+            Some((host, digits)) if !digits.is_empty() && digits.chars().all(port) => host,
+            _ => &self.host,
+        };
+        self.scheme == "https" || matches!(bare, "localhost" | "127.0.0.1" | "[::1]")
+    }
+
+    /// Where a server keeps a description of what is at this address.
+    pub(crate) fn well_known(&self, what: &str) -> String {
+        let Self { scheme, host, path } = self;
+        format!("{scheme}://{host}/.well-known/{what}{path}")
+    }
+
+    /// Where a server keeps a description of itself.
+    pub(crate) fn root_well_known(&self, what: &str) -> String {
+        let Self { scheme, host, .. } = self;
+        format!("{scheme}://{host}/.well-known/{what}")
+    }
+
+    /// Whether there is a path.
+    pub(crate) fn has_path(&self) -> bool {
+        !self.path.is_empty()
+    }
+
+    /// Whether this address is a resource, or lies below it.
+    pub(crate) fn is_within(&self, resource: &Self) -> bool {
+        let below = self.path.strip_prefix(&resource.path);
+        let below = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.scheme == resource.scheme && self.host == resource.host && below
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_apart() {
+        let url = Url::parse("HTTPS://user@Example.com:443/a/b//?q#f").expect("an address");
+        assert_eq!(url.well_known("x"), "https://example.com/.well-known/x/a/b");
+        assert_eq!(url.root_well_known("x"), "https://example.com/.well-known/x");
+        for bad in ["", "ftp://a/b", "https://", "a b", "https://a b/c"] {
+            assert_eq!(Url::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_this_machine_may_be_asked_in_the_clear() {
+        for (text, safe) in [
+            ("https://a.test/x", true),
+            ("http://localhost:9999/x", true),
+            ("http://127.0.0.1", true),
+            ("http://[::1]:8/x", true),
+            ("http://localhost.evil.test", false),
+            ("http://a.test", false),
+        ] {
+            assert_eq!(Url::parse(text).expect("an address").is_safe(), safe, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_resource_covers_what_is_below_it() {
+        let url = |text| Url::parse(text).expect("an address");
+        assert!(url("https://a/mcp").is_within(&url("https://A/mcp/")));
+        assert!(url("https://a/mcp/x").is_within(&url("https://a/mcp")));
+        assert!(url("https://a/mcp").is_within(&url("https://a")));
+        assert!(!url("https://a/mcpx").is_within(&url("https://a/mcp")));
+        assert!(!url("http://a/mcp").is_within(&url("https://a/mcp")));
+    }
+}

@@ -1,0 +1,68 @@
+//! One prepared statement that fills a table, and knows when a row cannot be there twice.
+
+use rusqlite::{Connection, Statement, ToSql};
+
+use crate::core::Fault;
+use crate::migrate::recipes::executor::fail;
+
+/// SQLite's extended code for a row that an index does not take twice.
+const TWICE: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
+
+/// A statement that writes rows of one table.
+pub(super) struct Insert<'s> {
+    statement: Statement<'s>,
+    table: &'static str,
+    pub(super) written: u64,
+}
+
+impl<'s> Insert<'s> {
+    /// Prepares it; the values are bound in the order of the columns.
+    pub(super) fn new(
+        db: &'s Connection,
+        table: &'static str,
+        columns: &[&str],
+    ) -> Result<Self, Fault> {
+        let names: Vec<String> = columns.iter().map(|c| format!("\"{c}\"")).collect();
+        let marks = vec!["?"; columns.len()].join(", ");
+        let sql = format!("INSERT INTO \"{table}\" ({}) VALUES ({marks})", names.join(", "));
+        let statement = db.prepare(&sql).map_err(fail::during("preparing to write"))?;
+        Ok(Self { statement, table, written: 0 })
+    }
+
+    /// Binds one value, counted from one.
+    pub(super) fn bind(&mut self, at: usize, value: impl ToSql) -> Result<(), Fault> {
+        self.statement.raw_bind_parameter(at, value).map_err(fail::during("binding a value"))
+    }
+
+    /// Binds values from the first on.
+    pub(super) fn bind_all(&mut self, values: &[&dyn ToSql]) -> Result<(), Fault> {
+        values.iter().enumerate().try_for_each(|(at, value)| self.bind(at + 1, value))
+    }
+
+    /// Writes the row that is bound; false when such a row is there already.
+    pub(super) fn try_run(&mut self) -> Result<bool, Fault> {
+        match self.statement.raw_execute() {
+            Ok(_) => {
+                self.written += 1;
+                Ok(true)
+            }
+            Err(rusqlite::Error::SqliteFailure(error, _)) if error.extended_code == TWICE => {
+                Ok(false)
+            }
+            Err(error) => Err(fail::sqlite(&format!("writing the table `{}`", self.table), &error)),
+        }
+    }
+
+    /// Writes the row that is bound under the first free name: the value at `at` with a number.
+    /// Returns that name.
+    pub(super) fn run_renamed(&mut self, at: usize, name: &str) -> Result<String, Fault> {
+        for n in 2_u64.. {
+            let free = format!("{name}_{n}");
+            self.bind(at, &free)?;
+            if self.try_run()? {
+                return Ok(free);
+            }
+        }
+        Err(fail::shape("there is no free name"))
+    }
+}

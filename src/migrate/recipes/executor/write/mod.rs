@@ -1,0 +1,89 @@
+//! Writes the new database: every table in the original's order, in one transaction.
+//!
+//! The small tables come from the plan. The big ones are read row by row and written row by row,
+//! so that their size does not matter.
+
+mod annotations;
+mod insert;
+mod small;
+mod storage;
+mod tools;
+
+pub(crate) use storage::blob_id;
+
+use rusqlite::Connection;
+
+use super::losses::Losses;
+use super::plan::{Clashes, Plan};
+use super::secrets::Collected;
+use super::snapshot::Snapshot;
+use super::{fail, ids::RowIds};
+use crate::core::Fault;
+use crate::migrate::recipe::Work;
+
+/// The new schema.
+pub(crate) const SCHEMA: &str = include_str!("../../../../../schema/executor/v2.sql");
+/// Memory for pages that are being filled, in KiB: every row goes to two indexes at random.
+const CACHE_KIB: i64 = 24 * 1_024;
+/// Rows after which somebody is told, and may stop it.
+const STRIDE: u64 = 1_024;
+
+/// What the new rows come from, and where they go.
+pub(crate) struct Writer<'a> {
+    pub(crate) copy: &'a Connection,
+    pub(crate) staging: &'a Connection,
+    pub(crate) work: &'a Work<'a>,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) plan: &'a Plan,
+    pub(crate) collected: &'a Collected,
+    /// Where the users of each OAuth client are sent to, as its server says.
+    pub(crate) urls: &'a [Option<String>],
+    pub(crate) losses: &'a Losses,
+    pub(crate) clashes: Clashes<'a>,
+    pub(crate) ids: RowIds,
+    pub(crate) rows: Vec<(String, u64)>,
+}
+
+impl Writer<'_> {
+    /// Writes everything, or nothing. Returns the rows by table.
+    ///
+    /// # Errors
+    /// `migration_failed` or `migration_conflict`.
+    pub(crate) fn write(mut self) -> Result<Vec<(String, u64)>, Fault> {
+        let failed = fail::during("writing the new database");
+        self.staging.pragma_update(None, "cache_size", -CACHE_KIB).map_err(&failed)?;
+        let transaction = self.staging.unchecked_transaction().map_err(&failed)?;
+        transaction.execute_batch(SCHEMA).map_err(fail::during("making the new schema"))?;
+        self.integrations()?;
+        self.clients()?;
+        self.connections()?;
+        self.tools()?;
+        self.definitions()?;
+        self.storage()?;
+        self.blobs()?;
+        self.policies()?;
+        self.clashes.settle()?;
+        transaction.commit().map_err(&failed)?;
+        for table in ["oauth_session", "private_executor_local_settings"] {
+            self.rows.push((table.to_owned(), 0));
+        }
+        Ok(self.rows)
+    }
+
+    /// Counts a row of a big table; now and then somebody is told.
+    fn tick(&self, table: &str, seen: &mut u64) -> Result<(), Fault> {
+        *seen += 1;
+        if *seen % STRIDE == 0 {
+            (self.work.progress)(table, *seen);
+            if (self.work.cancelled)() {
+                return Err(fail::cancelled());
+            }
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, table: &str, rows: u64) {
+        (self.work.progress)(table, rows);
+        self.rows.push((table.to_owned(), rows));
+    }
+}

@@ -1,0 +1,254 @@
+//! The tables that come from the plan: integrations, OAuth clients, connections, policies.
+
+use std::collections::BTreeSet;
+
+use super::Writer;
+use super::insert::Insert;
+use crate::core::Fault;
+use crate::migrate::recipes::executor::cells::emit;
+use crate::migrate::recipes::executor::config;
+use crate::migrate::recipes::executor::fail;
+use crate::migrate::recipes::executor::js::{self, Value};
+use crate::migrate::recipes::executor::losses::Cause;
+use crate::migrate::recipes::executor::scope::Owner;
+use crate::migrate::recipes::executor::snapshot::{self, Source, key};
+use crate::migrate::recipes::executor::{cells::Cells, plan::Target};
+
+impl Writer<'_> {
+    /// One integration per source.
+    pub(super) fn integrations(&mut self) -> Result<(), Fault> {
+        let columns = [
+            "slug",
+            "plugin_id",
+            "description",
+            "config",
+            "can_remove",
+            "can_refresh",
+            "created_at",
+            "updated_at",
+            "row_id",
+            "tenant",
+        ];
+        let mut insert = Insert::new(self.staging, "integration", &columns)?;
+        let now = self.work.now_ms;
+        let mut seen = BTreeSet::new();
+        for source in &self.snapshot.sources {
+            // The same source twice in one scope is a clash that no new slug can tell apart.
+            let twin = !seen.insert((&source.scope, &source.id));
+            if twin || self.plan.fates.left(&source.scope, &source.id) {
+                continue;
+            }
+            let slug = self.plan.fates.slug(&source.scope, &source.id);
+            let config = self.config(source)?;
+            let config = emit(&config);
+            let tenant = Owner::of(&source.scope, self.work.tenant).tenant;
+            insert.bind_all(&[
+                &slug,
+                &source.plugin,
+                &source.name,
+                &config.text(),
+                &1,
+                &0,
+                &now,
+                &now,
+                &self.ids.next()?,
+                &tenant,
+            ])?;
+            if !insert.try_run()? {
+                return Err(fail::shape(format!("integration {slug:?} is there twice")));
+            }
+        }
+        let written = insert.written;
+        self.done("integration", written);
+        Ok(())
+    }
+
+    /// A source's configuration, read again: it may be large, so it was not kept.
+    fn config(&self, source: &Source) -> Result<Value, Fault> {
+        let name = || format!("{:?} of scope {:?}", source.id, source.scope);
+        let Some(known) = self.snapshot.configs.get(&key(&source.scope, &source.id)) else {
+            self.losses.note(Cause::SourceShell, name);
+            return Ok(Value::object(Vec::new()));
+        };
+        let mut value = None;
+        let sql = snapshot::config_at(known.row);
+        snapshot::each(self.copy, &sql, &snapshot::CONFIG, self.losses, |cells: &Cells<'_>| {
+            let data = cells.json("data")?;
+            let mut config =
+                config::migrate(&source.kind, &data).map_err(|why| cells.fault("data", why))?;
+            let called = data.text("name").is_some_and(|n| n != source.name.as_str());
+            if called && source.kind != "graphql" {
+                config.lost.push("name".to_owned());
+            }
+            if !config.lost.is_empty() {
+                self.losses.note(Cause::ConfigMembers, || {
+                    format!("{} ({})", name(), config.lost.join(", "))
+                });
+            }
+            value = Some(config.value);
+            Ok(())
+        })?;
+        value.ok_or_else(|| fail::shape(format!("the configuration of source {} is gone", name())))
+    }
+
+    /// The OAuth clients.
+    pub(super) fn clients(&mut self) -> Result<(), Fault> {
+        let columns = [
+            "slug",
+            "authorization_url",
+            "token_url",
+            "grant",
+            "client_id",
+            "client_secret_item_id",
+            "resource",
+            "created_at",
+            "row_id",
+            "tenant",
+            "owner",
+            "subject",
+        ];
+        let mut insert = Insert::new(self.staging, "oauth_client", &columns)?;
+        for (at, client) in self.plan.clients.iter().enumerate() {
+            let input = &client.input;
+            let found = self.urls.get(at).and_then(Option::as_ref);
+            let url = found.unwrap_or(&input.authorization_url);
+            let resolved = self.collected.client_ids.get(at).cloned().flatten();
+            let id = if input.client_id.is_empty() {
+                resolved.unwrap_or_default()
+            } else {
+                input.client_id.clone()
+            };
+            let secret = input.secret.as_deref().map(|item| self.collected.item(item));
+            let Owner { tenant, kind, subject } = &client.owner;
+            insert.bind_all(&[
+                &client.slug,
+                url,
+                &input.token_url,
+                &input.grant,
+                &id,
+                &secret,
+                &input.resource,
+                &self.work.now_ms,
+                &self.ids.next()?,
+                tenant,
+                kind,
+                subject,
+            ])?;
+            if !insert.try_run()? {
+                return Err(fail::shape(format!("OAuth client {:?} is there twice", client.slug)));
+            }
+        }
+        let written = insert.written;
+        self.done("oauth_client", written);
+        Ok(())
+    }
+
+    /// The connections.
+    pub(super) fn connections(&mut self) -> Result<(), Fault> {
+        let columns = [
+            "integration",
+            "name",
+            "template",
+            "provider",
+            "item_ids",
+            "identity_label",
+            "oauth_client",
+            "oauth_client_owner",
+            "refresh_item_id",
+            "expires_at",
+            "oauth_scope",
+            "created_at",
+            "updated_at",
+            "row_id",
+            "tenant",
+            "owner",
+            "subject",
+        ];
+        let mut insert = Insert::new(self.staging, "connection", &columns)?;
+        let now = self.work.now_ms;
+        for target in &self.plan.targets {
+            let items = self.items(target);
+            let refresh = target.refresh.as_deref().map(|item| self.collected.item(item));
+            let Owner { tenant, kind, subject } = &target.owner;
+            let client_owner = target.client.as_ref().map(|_| *kind);
+            insert.bind_all(&[
+                &target.integration,
+                &target.name,
+                &target.template,
+                &target.provider,
+                &items,
+                &target.label,
+                &target.client,
+                &client_owner,
+                &refresh,
+                &target.expires,
+                &target.oauth_scope,
+                &now,
+                &now,
+                &self.ids.next()?,
+                tenant,
+                kind,
+                subject,
+            ])?;
+            if !insert.try_run()? {
+                return Err(fail::shape(format!("{} is there twice", target.describe())));
+            }
+        }
+        let written = insert.written;
+        self.done("connection", written);
+        Ok(())
+    }
+
+    /// The secrets of a connection, as JSON.
+    fn items(&self, target: &Target) -> String {
+        let all = target.items.iter().map(|(_, item)| item).chain(&target.refresh);
+        let local = matches!(target.provider.as_str(), "file" | "keychain");
+        if local && all.into_iter().any(|item| self.collected.is_overridden(item)) {
+            self.losses.note(Cause::OverrideLeak, || target.describe());
+        }
+        let items = target.items.iter();
+        let member = |(variable, item): &(String, String)| {
+            (variable.as_str().into(), Value::from(self.collected.item(item)))
+        };
+        js::compact(&Value::object(items.map(member).collect()))
+    }
+
+    /// The policies.
+    pub(super) fn policies(&mut self) -> Result<(), Fault> {
+        let columns = [
+            "id",
+            "pattern",
+            "action",
+            "position",
+            "created_at",
+            "updated_at",
+            "row_id",
+            "tenant",
+            "owner",
+            "subject",
+        ];
+        let mut insert = Insert::new(self.staging, "tool_policy", &columns)?;
+        let now = self.work.now_ms;
+        for policy in &self.plan.policies {
+            let Owner { tenant, kind, subject } = &policy.owner;
+            insert.bind_all(&[
+                &policy.id,
+                &policy.pattern,
+                &policy.action,
+                &policy.position,
+                &now,
+                &now,
+                &self.ids.next()?,
+                tenant,
+                kind,
+                subject,
+            ])?;
+            if !insert.try_run()? {
+                return Err(fail::shape(format!("policy {:?} is there twice", policy.id)));
+            }
+        }
+        let written = insert.written;
+        self.done("tool_policy", written);
+        Ok(())
+    }
+}

@@ -1,0 +1,252 @@
+//! Plugin storage and blobs: carried row by row, operations in a new form.
+
+use std::borrow::Cow;
+
+use rusqlite::Connection;
+
+use super::Writer;
+use super::insert::Insert;
+use crate::core::Fault;
+use crate::migrate::recipes::executor::cells::{Cells, Emitted, emit};
+use crate::migrate::recipes::executor::config::object;
+use crate::migrate::recipes::executor::js::{self, Value};
+use crate::migrate::recipes::executor::losses::{Cause, Losses};
+use crate::migrate::recipes::executor::plan::{Fates, Verdict};
+use crate::migrate::recipes::executor::scope::Owner;
+use crate::migrate::recipes::executor::snapshot::{self, plugin};
+use crate::migrate::recipes::executor::tables::{self, Table};
+
+/// Where the key stands among the columns of each of the two.
+const KEY: usize = 3;
+const BLOB_KEY: usize = 2;
+const BLOB_ID: usize = 5;
+
+/// An operation in its new form.
+struct Operation {
+    source: String,
+    tool: String,
+    binding: Value,
+    /// Members that it does not have any more.
+    lost: Vec<String>,
+}
+
+impl Writer<'_> {
+    /// Everything that plugins stored, except the configurations of sources.
+    pub(super) fn storage(&mut self) -> Result<(), Fault> {
+        let columns = [
+            "plugin_id",
+            "collection",
+            "key",
+            "data",
+            "created_at",
+            "updated_at",
+            "row_id",
+            "tenant",
+            "owner",
+            "subject",
+        ];
+        let mut insert = Insert::new(self.staging, "plugin_storage", &columns)?;
+        let sql =
+            format!("{} WHERE collection IS NOT 'source'", tables::STORAGE.require(self.copy)?);
+        let (copy, losses) = (self.copy, self.losses);
+        let mut seen = 0;
+        snapshot::each(copy, &sql, &tables::STORAGE, losses, |cells| {
+            self.tick("plugin_storage", &mut seen)?;
+            self.stored(&mut insert, cells)
+        })?;
+        let written = insert.written;
+        self.done("plugin_storage", written);
+        Ok(())
+    }
+
+    fn stored(&mut self, insert: &mut Insert<'_>, cells: &Cells<'_>) -> Result<(), Fault> {
+        let (scope, collection) = (cells.text("scope_id")?, cells.text("collection")?);
+        let (stored, key) = (cells.text("plugin_id")?, cells.text("key")?);
+        let plugin = plugin(&stored);
+        let mut owner = Owner::of(&scope, self.work.tenant);
+        let rewritten = matches!((&*collection, plugin), ("operation", "openapi" | "graphql"));
+        let operation = if rewritten { operation(&cells.json("data")?) } else { None };
+        let source = match &operation {
+            Some(operation) => Some(operation.source.clone()),
+            // The one other collection whose keys are known to start with a source.
+            None if collection == "binding" => key.split_once('.').map(|(s, _)| s.to_owned()),
+            None => None,
+        };
+        let times = ["created_at", "updated_at"].map(|column| cells.time(column, self.work.now_ms));
+        let [created, updated] = times;
+        let (created, updated) = (created?, updated?);
+        let data = if operation.is_some() { Emitted::Null } else { cells.emitted("data")? };
+        if source.as_deref().is_some_and(|source| self.plan.fates.left(&scope, source)) {
+            self.losses.note(Cause::FollowsLeft, || cells.name());
+            return Ok(());
+        }
+        let (key, data) = match operation {
+            Some(operation) => {
+                owner = Owner::org(&owner.tenant);
+                self.operation(cells, &scope, operation)
+            }
+            None => {
+                (moved(&self.plan.fates, &scope, source.as_deref(), key), cells.emitted("data")?)
+            }
+        };
+        insert.bind(1, plugin)?;
+        insert.bind(2, &*collection)?;
+        insert.bind(KEY, &*key)?;
+        insert.bind(4, data.required())?;
+        insert.bind(5, created)?;
+        insert.bind(6, updated)?;
+        insert.bind(7, self.ids.next()?)?;
+        insert.bind(8, &owner.tenant)?;
+        insert.bind(9, owner.kind)?;
+        insert.bind(10, &owner.subject)?;
+        if insert.try_run()? {
+            return Ok(());
+        }
+        let (copy, row) = (self.copy, cells.name());
+        let value = format!("{plugin}.{collection}.{key}");
+        let earlier = || {
+            twins(
+                copy,
+                &tables::STORAGE,
+                "collection",
+                &collection,
+                &cells.text("key").unwrap_or_default(),
+            )
+        };
+        if self.clashes.meet("plugin_storage", &value, earlier, &row) == Verdict::Rename {
+            let to = insert.run_renamed(KEY, &key)?;
+            self.clashes.renamed("plugin_storage", &value, &to, &row);
+        }
+        Ok(())
+    }
+
+    fn operation(
+        &self,
+        cells: &Cells<'_>,
+        scope: &str,
+        operation: Operation,
+    ) -> (Cow<'static, str>, Emitted<'static>) {
+        let Operation { source, tool, binding, lost } = operation;
+        if !lost.is_empty() {
+            let name = || format!("{} ({})", cells.name(), lost.join(", "));
+            self.losses.note(Cause::OperationMembers, name);
+        }
+        let slug = self.plan.fates.slug(scope, &source);
+        let data = object(vec![
+            ("integration", slug.into()),
+            ("toolName", tool.as_str().into()),
+            ("binding", binding),
+        ]);
+        (Cow::Owned(format!("{slug}.{tool}")), emit(&data))
+    }
+
+    /// The blobs that belong to a scope and a plugin.
+    pub(super) fn blobs(&mut self) -> Result<(), Fault> {
+        let mut insert =
+            Insert::new(self.staging, "blob", &["namespace", "key", "value", "row_id", "id"])?;
+        let (copy, losses) = (self.copy, self.losses);
+        if let Some(sql) = tables::BLOB.select(copy)? {
+            let mut seen = 0;
+            snapshot::each(copy, &sql, &tables::BLOB, losses, |cells| {
+                self.tick("blob", &mut seen)?;
+                self.blob(&mut insert, cells)
+            })?;
+        }
+        let written = insert.written;
+        self.done("blob", written);
+        Ok(())
+    }
+
+    fn blob(&mut self, insert: &mut Insert<'_>, cells: &Cells<'_>) -> Result<(), Fault> {
+        let (old, key) = (cells.text("namespace")?, cells.text("key")?);
+        let text = cells.text("value")?;
+        let parts = old.split_once('/').filter(|(s, p)| !s.is_empty() && !p.is_empty());
+        let Some((scope, plugin)) = parts else {
+            self.losses.note(Cause::BlobNamespace, || cells.name());
+            return Ok(());
+        };
+        if plugin == "graphql-greenfield" {
+            self.losses.note(Cause::BlobPlugin, || cells.name());
+        }
+        let Owner { tenant, kind, subject } = Owner::of(scope, self.work.tenant);
+        let namespace = match kind {
+            "user" => format!("u:{tenant}:{subject}/{plugin}"),
+            _ => format!("o:{tenant}/{plugin}"),
+        };
+        insert.bind(1, &namespace)?;
+        insert.bind(BLOB_KEY, &*key)?;
+        insert.bind(3, &*text)?;
+        insert.bind(4, self.ids.next()?)?;
+        insert.bind(BLOB_ID, blob_id(&namespace, &key))?;
+        if insert.try_run()? {
+            return Ok(());
+        }
+        let (copy, row) = (self.copy, cells.name());
+        let value = blob_id(&namespace, &key);
+        let earlier = || twins(copy, &tables::BLOB, "key", &key, &key);
+        if self.clashes.meet("blob", &value, earlier, &row) == Verdict::Leave {
+            return Ok(());
+        }
+        for n in 2_u64.. {
+            let free = format!("{key}_{n}");
+            insert.bind(BLOB_KEY, &free)?;
+            insert.bind(BLOB_ID, blob_id(&namespace, &free))?;
+            if insert.try_run()? {
+                self.clashes.renamed("blob", &value, &free, &row);
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A blob's id: its two names as JSON.
+pub(crate) fn blob_id(namespace: &str, key: &str) -> String {
+    js::compact(&Value::array(vec![namespace.into(), key.into()]))
+}
+
+/// An operation, when a row is one: it names a source and a tool and has a binding.
+fn operation(data: &Value) -> Option<Operation> {
+    let binding = data.get("binding")?.clone();
+    let text = |name: &str| data.text(name).map(|text| text.lossy().into_owned());
+    let (names, source, tool) = match (text("integration"), text("toolName")) {
+        (Some(source), Some(tool)) => (["integration", "toolName"], source, tool),
+        _ => (["sourceId", "toolId"], text("sourceId")?, text("toolId")?),
+    };
+    let prefix = format!("{source}.");
+    let tool = match tool.strip_prefix(&prefix) {
+        Some(rest) if names[0] == "sourceId" => rest.to_owned(),
+        _ => tool,
+    };
+    let known = |name: &str| name == "binding" || names.contains(&name);
+    let members = data.as_object().map_or(&[][..], |object| object.members());
+    let lost = members.iter().map(|(name, _)| name.lossy().into_owned());
+    Some(Operation { source, tool, binding, lost: lost.filter(|name| !known(name)).collect() })
+}
+
+/// A key whose source has another slug now.
+fn moved<'k>(fates: &Fates, scope: &str, source: Option<&str>, key: Cow<'k, str>) -> Cow<'k, str> {
+    let Some(source) = source else { return key };
+    let slug = fates.slug(scope, source);
+    if slug == source { key } else { Cow::Owned(format!("{slug}{}", &key[source.len()..])) }
+}
+
+/// The names of rows that share a column's value and a key.
+fn twins(
+    copy: &Connection,
+    table: &'static Table,
+    column: &str,
+    value: &str,
+    key: &str,
+) -> Vec<String> {
+    let unheard = Losses::default();
+    let Ok(Some(sql)) = table.select(copy) else { return Vec::new() };
+    let sql = format!("{sql} WHERE {} = ?1 AND `key` = ?2 LIMIT 20", tables::quoted(column));
+    let Ok(mut query) = copy.prepare(&sql) else { return Vec::new() };
+    let Ok(mut rows) = query.query([value, key]) else { return Vec::new() };
+    let mut names = Vec::new();
+    while let Ok(Some(row)) = rows.next() {
+        names.push(Cells::new(row, table, &unheard).name());
+    }
+    names
+}
