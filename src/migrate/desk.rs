@@ -109,7 +109,11 @@ impl Desk {
             let message = format!("{} panicked: {text}", step.as_str());
             Err(Fault::new(Code::Defect, message, "please report this"))
         });
-        if matches!(step, Step::CleanUp | Step::DropStaging | Step::ReturnBackup) {
+        let over = match &outcome {
+            Ok(Outcome::SourceInspected(found)) => !found.old,
+            _ => matches!(step, Step::CleanUp | Step::DropStaging | Step::ReturnBackup),
+        };
+        if over {
             self.let_go(&migration.id);
         }
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&migration.id);

@@ -89,7 +89,6 @@ pub fn open_private(path: &Path) -> Result<Connection, Fault> {
 /// `database_in_use` when somebody writes.
 pub fn hold(path: &Path) -> Result<Connection, Fault> {
     let database = open(path)?;
-    keep_log(&database, path)?;
     database.execute_batch("BEGIN IMMEDIATE").map_err(failed("lock", path))?;
     Ok(database)
 }

@@ -8,10 +8,14 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use sha2::Digest as _;
 
 use crate::core::{Code, Fault};
+use crate::migrate::recipes::catalog::catalog;
+use crate::migrate::request::{Wanted, is_cut_short};
+use crate::migrate::{Desk, alone, inspect, keychain, network};
 use crate::session::client::random_name;
 
-/// The generations, oldest first; each is the whole step from the one before.
-const GENERATIONS: [&str; 1] = [include_str!("../../schema/catalog/001.sql")];
+/// The newest generation; an older one is carried to it by a staged migration.
+const GENERATION: i64 = 2;
+const SCHEMA: &str = include_str!("../../schema/catalog/002.sql");
 /// Days that the row of a destroyed environment is kept; its id is kept for ever.
 const DESTROYED_KEPT_DAYS: i64 = 7;
 /// Days that an operation that is over is kept.
@@ -61,13 +65,14 @@ impl Catalog {
     /// # Errors
     /// When it cannot be used, or is of a newer generation.
     pub(super) fn open(path: &Path) -> Result<Self, Fault> {
+        carry(path)?;
         let mut connection = Connection::open(path).map_err(fault)?;
         connection.pragma_update(None, "journal_mode", "wal").map_err(fault)?;
         // What is acknowledged must be there after a power loss, too.
         connection.pragma_update(None, "synchronous", "full").map_err(fault)?;
         connection.pragma_update(None, "foreign_keys", true).map_err(fault)?;
         connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(fault)?;
-        bring_up(&mut connection)?;
+        fill(&mut connection)?;
         let name = "SELECT value FROM meta WHERE name = 'server'";
         let known: Option<String> =
             connection.query_row(name, [], |row| row.get(0)).optional().map_err(fault)?;
@@ -98,21 +103,39 @@ impl Catalog {
     }
 }
 
-fn bring_up(connection: &mut Connection) -> Result<(), Fault> {
-    let is = "SELECT user_version FROM pragma_user_version";
-    let generation: usize = connection.query_row(is, [], |row| row.get(0)).map_err(fault)?;
-    if generation > GENERATIONS.len() {
-        let message = format!("the catalogue is of generation {generation}, which is newer");
-        let hint = "run the version that made it, or a newer one";
-        return Err(Fault::new(Code::InvalidConfig, message, hint));
+/// Carries a catalogue of an older generation to the newest one, before anybody opens it. What a
+/// kill left of that is settled first.
+fn carry(path: &Path) -> Result<(), Fault> {
+    let database = path.to_owned();
+    let wanted = Wanted { database, recipe: "catalog".to_owned(), ..Wanted::default() };
+    let plan = wanted.plan()?;
+    let has_content = path.metadata().is_ok_and(|found| found.len() > 0);
+    let due = is_cut_short(&plan) || has_content && inspect::is_old(path, &catalog())?;
+    if !due {
+        return Ok(());
     }
-    for (n, sql) in GENERATIONS.iter().enumerate().skip(generation) {
-        let step = connection.transaction().map_err(fault)?;
-        step.execute_batch(sql).map_err(fault)?;
-        step.pragma_update(None, "user_version", n + 1).map_err(fault)?;
-        step.commit().map_err(fault)?;
+    let home = path.with_file_name("migrations");
+    let desk = Desk::new(&home, Box::new(network::Http), Box::new(keychain::NoKeychain));
+    let done = alone::migrate(&desk, plan)?;
+    for warning in done.warnings() {
+        tracing::warn!("{warning}");
     }
+    let backup = done.backup.map(|path| path.to_string()).unwrap_or_default();
+    tracing::info!(backup, "the catalogue is of generation {GENERATION} now");
     Ok(())
+}
+
+/// Fills an empty database.
+fn fill(connection: &mut Connection) -> Result<(), Fault> {
+    let is = "SELECT user_version FROM pragma_user_version";
+    let generation: i64 = connection.query_row(is, [], |row| row.get(0)).map_err(fault)?;
+    if generation == GENERATION {
+        return Ok(());
+    }
+    let step = connection.transaction().map_err(fault)?;
+    step.execute_batch(SCHEMA).map_err(fault)?;
+    step.pragma_update(None, "user_version", GENERATION).map_err(fault)?;
+    step.commit().map_err(fault)
 }
 
 /// Adds a host, or gives it a new key. The key is shown this once.
@@ -143,9 +166,6 @@ pub(super) fn add_host(tx: &Transaction<'_>, id: &str, replace: bool) -> Result<
 
 /// Removes a host with all that is known of it. Nothing happens on the host itself.
 pub(super) fn remove_host(tx: &Transaction<'_>, id: &str) -> Result<bool, Fault> {
-    for table in ["threads", "spent"] {
-        tx.execute(&format!("DELETE FROM {table} WHERE host = ?1"), [id]).map_err(fault)?;
-    }
     let gone = tx.execute("DELETE FROM hosts WHERE id = ?1", [id]).map_err(fault)?;
     Ok(gone > 0)
 }
@@ -241,4 +261,90 @@ pub(super) fn prune(tx: &Transaction<'_>) -> Result<(), Fault> {
     let drop_operations = "DELETE FROM operations WHERE status IS NOT NULL AND ended_at < ?1";
     tx.execute(drop_operations, [before]).map_err(fault)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn old(path: &Path) {
+        let db = Connection::open(path).expect("made");
+        db.execute_batch(include_str!("../../schema/catalog/001.sql")).expect("filled");
+        db.execute_batch(
+            "PRAGMA user_version = 1;
+             INSERT INTO meta VALUES ('server', 's1');
+             INSERT INTO hosts (id, key_hash, created_at) VALUES ('box', x'00', 1);
+             INSERT INTO environments (host, id, status, created_at, changed_at)
+                VALUES ('box', 'a', 'ready', 1, 2), ('box', 'b', 'destroyed', 1, 3);
+             INSERT INTO spent VALUES ('box', 'c', 1, 4), ('gone', 'd', 1, 4);
+             INSERT INTO threads VALUES ('box', 't', 'a', 'agent', NULL, 'l', 1, NULL, 1, 1);
+             INSERT INTO operations VALUES ('o', 'box', 'a', 'c', '{}', NULL, NULL, 1, NULL, 1);",
+        )
+        .expect("filled");
+    }
+
+    fn count(db: &Connection, table: &str) -> i64 {
+        db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("read")
+    }
+
+    #[test]
+    fn an_older_catalogue_is_carried_whole_and_its_backup_kept() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().canonicalize().expect("real").join("catalog.db");
+        old(&path);
+        let catalog = Catalog::open(&path).expect("opened");
+        assert_eq!(&*catalog.server, "s1", "it is the same server");
+        let db = catalog.connection.lock().expect("alone");
+        let rows = ["hosts", "environments", "spent", "threads", "operations"];
+        assert_eq!(rows.map(|table| count(&db, table)), [1, 2, 1, 1, 1]);
+        db.execute("DELETE FROM hosts", []).expect("deleted");
+        assert_eq!(rows.map(|table| count(&db, table)), [0; 5], "all goes with its host");
+        drop(db);
+        drop(catalog);
+        let names: Vec<String> = std::fs::read_dir(dir.path())
+            .expect("read")
+            .flatten()
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+            .filter(|n| !n.ends_with("-wal") && !n.ends_with("-shm") && n != "migrations")
+            .collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        assert!(names.iter().any(|name| name.starts_with("catalog.db.old-")), "{names:?}");
+        drop(Catalog::open(&path).expect("opened again"));
+    }
+
+    #[test]
+    fn a_fresh_catalogue_and_a_carried_one_have_one_schema() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let dir = dir.path().canonicalize().expect("real");
+        old(&dir.join("carried.db"));
+        let schema = |name: &str| {
+            let catalog = Catalog::open(&dir.join(name)).expect("opened");
+            let db = catalog.connection.lock().expect("alone");
+            let mut find = db
+                .prepare("SELECT name, sql FROM sqlite_master WHERE sql NOT NULL ORDER BY name")
+                .expect("prepared");
+            let rows = find.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("asked");
+            rows.flatten().collect::<Vec<(String, String)>>()
+        };
+        let fresh = schema("fresh.db");
+        assert!(fresh.len() > 6);
+        assert_eq!(schema("carried.db"), fresh);
+    }
+
+    #[test]
+    fn a_newer_or_a_foreign_catalogue_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let dir = dir.path().canonicalize().expect("real");
+        for (sql, code) in [
+            ("PRAGMA user_version = 9", Code::DatabaseNewer),
+            ("DROP TABLE operations", Code::DatabaseForeign),
+        ] {
+            let path = dir.join(code.as_str());
+            old(&path);
+            Connection::open(&path).expect("opened").execute_batch(sql).expect("changed");
+            let before = std::fs::read(&path).expect("read");
+            assert_eq!(Catalog::open(&path).err().map(|fault| fault.code), Some(code));
+            assert_eq!(std::fs::read(&path).expect("read"), before);
+        }
+    }
 }

@@ -114,8 +114,9 @@ fn rest_and_check(bench: &Bench, repo: &Path, acknowledged: &BTreeMap<&str, &str
 #[test]
 fn every_kill_point_of_the_main_job_is_survived() {
     let (next, reached) = (Mutex::new(0), Mutex::new(BTreeSet::new()));
+    let points: Vec<&str> = POINTS.iter().copied().filter(|p| !is_of_migrations(p)).collect();
     let work: Vec<(&str, u32)> =
-        POINTS.iter().flat_map(|p| (1..=3).map(move |times| (*p, times))).collect();
+        points.iter().flat_map(|p| (1..=3).map(move |times| (*p, times))).collect();
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
@@ -134,9 +135,14 @@ fn every_kill_point_of_the_main_job_is_survived() {
         }
     });
     let reached = reached.into_inner().expect("not poisoned");
-    let missed: Vec<_> = POINTS.iter().filter(|p| !reached.contains(**p)).collect();
+    let missed: Vec<_> = points.iter().filter(|p| !reached.contains(**p)).collect();
     assert!(missed.is_empty(), "the main job never gets to {missed:?}");
-    eprintln!("{} kill points, {} kills", POINTS.len(), work.len());
+    eprintln!("{} kill points, {} kills", points.len(), work.len());
+}
+
+/// Points that another job gets to.
+pub(crate) fn is_of_migrations(point: &str) -> bool {
+    ["migrate.", "flip.", "takeover.", "undo."].iter().any(|family| point.starts_with(family))
 }
 
 /// Kills the daemon when it reaches a point for the nth time; says whether it got there.

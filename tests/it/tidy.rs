@@ -21,7 +21,7 @@ const DIRECTIONS: [(&str, &[&str]); 13] = [
     ("databases", &["core", "engine", "world", "migrate"]),
     ("api", &["core", "engine", "world", "migrate", "config", "record", "api", "VERSION"]),
     ("session", &["core", "journal", "engine", "world", "record", "api", "session", "VERSION"]),
-    ("server", &["core", "record", "world", "api", "session", "server"]),
+    ("server", &["core", "record", "world", "migrate", "api", "session", "server"]),
     (
         "daemon",
         &[

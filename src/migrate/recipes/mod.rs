@@ -1,5 +1,6 @@
 //! The recipes, one folder each, and the way from a plan to its recipe.
 
+pub mod catalog;
 pub mod executor;
 pub mod folder;
 
@@ -9,7 +10,7 @@ use crate::core::{Code, Fault};
 use crate::world::paths;
 
 /// Names of the recipes that are built in.
-pub const NAMES: &[&str] = &["executor"];
+pub const NAMES: &[&str] = &["executor", "catalog"];
 
 /// The recipe of a plan.
 ///
@@ -35,6 +36,7 @@ pub fn find(plan: &MigrationPlan) -> Result<Box<dyn Recipe>, Fault> {
 pub fn named(name: &str) -> Result<Box<dyn Recipe>, Fault> {
     match name {
         "executor" => Ok(Box::new(executor::Executor)),
+        "catalog" => Ok(Box::new(catalog::catalog())),
         #[cfg(test)]
         "sample" => Ok(Box::new(super::sample::Sample::new())),
         _ => {

@@ -1,0 +1,189 @@
+//! SIGKILL at every named point of a migration and at random instants: the next daemon comes to the
+//! old database or the new one, whole, with the secrets of the same generation, and the next
+//! migration ends where one that was never disturbed ends.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use groundskeeper::killpoint::POINTS;
+use serde_json::Value;
+
+use crate::kill::is_of_migrations;
+use crate::migrate::{Place, TENANT, lay_out, migrate};
+use crate::rows::{differences, fixtures, recorded};
+use crate::support::{Bench, Daemon, pass, wait_for};
+
+/// Runs a verb that may find the daemon dead.
+fn quiet(bench: &Bench, args: &[String]) -> bool {
+    let args: Vec<&str> =
+        ["--json", "--no-autostart"].into_iter().chain(args.iter().map(String::as_str)).collect();
+    let mut command = bench.command(&args);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().expect("runs").success()
+}
+
+/// Databases that together make every step happen.
+struct Scene {
+    keychain: Place,
+    clash: Place,
+    left: Vec<Place>,
+}
+
+impl Scene {
+    fn new(bench: &Bench) -> Self {
+        let left = ["built", "staging-built"].map(|point| crashed(bench, point));
+        Self {
+            keychain: lay_out(bench, "25-keychain-fake", "keychain"),
+            clash: lay_out(bench, "90-fail-two-folders", "clash"),
+            left: left.into(),
+        }
+    }
+
+    fn daemon(&self, bench: &Bench, point: Option<&str>) -> Daemon {
+        let ring = self.keychain.data.join("keyring.json");
+        let ring = ring.to_str().expect("text");
+        let mut env = vec![("GROUNDSKEEPER_KEYCHAIN_FILE", ring)];
+        env.extend(point.map(|point| ("GROUNDSKEEPER_KILL_AT", point)));
+        Daemon::start_with(bench, &env)
+    }
+
+    fn job(&self, bench: &Bench) {
+        quiet(bench, &migrate(&self.clash, TENANT));
+        for place in &self.left {
+            quiet(bench, &migrate(place, TENANT));
+        }
+        quiet(bench, &migrate(&self.keychain, TENANT));
+        let database = self.keychain.database().to_str().expect("text").to_owned();
+        quiet(bench, &["migrate".into(), "undo".into(), database]);
+        quiet(bench, &migrate(&self.keychain, TENANT));
+    }
+
+    /// With a daemon that nobody kills everything ends as if nothing had happened.
+    fn check(&self, bench: &Bench, context: &str) {
+        wait_for("the end of all migrations", || {
+            let all = bench.ok(&["migrate", "status"]);
+            all.as_array().expect("a list").iter().all(|m| m["over"] == true)
+        });
+        self.clash.check_clean(context);
+        let (code, out) = gk(bench, &migrate(&self.clash, TENANT));
+        assert_eq!((code, &out["error"]["code"]), (1, &Value::from("migration_conflict")));
+        self.clash.check_clean(context);
+        let crash = recorded(&fixtures().join("crash/uninterrupted.v2.json"));
+        for place in &self.left {
+            check_new(bench, place, &crash, context);
+        }
+        let case = fixtures().join("cases/25-keychain-fake");
+        check_new(bench, &self.keychain, &recorded(&case.join("v2.json")), context);
+        let ring = recorded(&self.keychain.data.join("keyring.json"));
+        assert_eq!(ring, recorded(&case.join("v2/keyring.json")), "{context}");
+        let auth = std::fs::read(&self.keychain.auth).expect("secrets");
+        assert_eq!(auth, std::fs::read(case.join("v2/auth.json")).expect("recorded"), "{context}");
+    }
+}
+
+fn gk(bench: &Bench, args: &[String]) -> (i32, Value) {
+    bench.gk(&args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn check_new(bench: &Bench, place: &Place, wanted: &Value, context: &str) {
+    let (code, out) = gk(bench, &migrate(place, TENANT));
+    assert_eq!(code, 0, "{context}: {out:#}");
+    let wrong = differences(&place.database(), wanted);
+    assert!(wrong.is_empty(), "{context}: {wrong:#?}");
+    place.check_clean(context);
+}
+
+fn crashed(bench: &Bench, point: &str) -> Place {
+    let root = bench.path(point);
+    std::fs::create_dir_all(&root).expect("a folder");
+    let mut tar = std::process::Command::new("tar");
+    let archive = fixtures().join(format!("crash/{point}.state.tar.gz"));
+    assert!(tar.arg("-xzf").arg(archive).arg("-C").arg(&root).status().expect("tar").success());
+    let mark = root.join("data/data.db.v1-v2-migration.json");
+    let text = std::fs::read_to_string(&mark).expect("a mark");
+    let text = text.replace("@ROOT@", root.to_str().expect("text"));
+    std::fs::write(&mark, text).expect("written");
+    Place { data: root.join("data"), auth: root.join("xdg/executor/auth.json") }
+}
+
+fn kill_at(point: &str, times: u32) -> bool {
+    let bench = Bench::new();
+    let scene = Scene::new(&bench);
+    let armed = format!("{point}:{times}");
+    let mut daemon = scene.daemon(&bench, Some(&armed));
+    scene.job(&bench);
+    let died = !quiet(&bench, &["ls".to_owned()]);
+    if died {
+        wait_for("the end of a killed daemon", || daemon.is_dead());
+    }
+    daemon.kill();
+    let _daemon = scene.daemon(&bench, None);
+    scene.check(&bench, &armed);
+    died
+}
+
+#[test]
+fn every_kill_point_of_a_migration_is_survived() {
+    let points: Vec<&str> = POINTS.iter().copied().filter(|p| is_of_migrations(p)).collect();
+    let mut missed: BTreeSet<&str> = points.iter().copied().collect();
+    for point in &points {
+        for times in 1..=2 {
+            if kill_at(point, times) {
+                missed.remove(point);
+            }
+        }
+    }
+    assert!(missed.is_empty(), "the job never gets to {missed:?}");
+    eprintln!("{} kill points of migrations", points.len());
+}
+
+#[test]
+fn kills_at_random_instants_of_a_large_migration_are_survived() {
+    let archive = fixtures().join("large-v1.tar.xz");
+    let source = tempfile::tempdir().expect("a folder");
+    let mut tar = std::process::Command::new("tar");
+    let unpacked = tar.arg("-xJf").arg(archive).arg("-C").arg(source.path()).status();
+    assert!(unpacked.expect("tar").success(), "xz is needed for this test");
+    let v1 = find(source.path(), "data.db").expect("a database");
+    let mut random = u64::from(std::process::id()) | 1;
+    let mut killed = 0;
+    for round in 0..8 {
+        let bench = Bench::new();
+        let data = bench.path("large");
+        std::fs::create_dir_all(&data).expect("a folder");
+        std::fs::copy(&v1, data.join("data.db")).expect("copied");
+        let place = Place { auth: bench.path("large-secrets/auth.json"), data };
+        let mut daemon = Daemon::start(&bench);
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let after = Duration::from_millis(20 + random % 2_000);
+        let args = migrate(&place, "bigws-0badcafe");
+        let done = std::thread::scope(|scope| {
+            let client = scope.spawn(|| quiet(&bench, &args));
+            pass(after);
+            daemon.kill();
+            client.join().expect("joined")
+        });
+        killed += u32::from(!done);
+        let _daemon = Daemon::start(&bench);
+        let (code, out) = gk(&bench, &args);
+        assert_eq!(code, 0, "round {round} after {after:?}: {out:#}");
+        let db = rusqlite::Connection::open(place.database()).expect("opened");
+        let count = |table: &str| -> i64 {
+            let query = format!("SELECT count(*) FROM {table}");
+            db.query_row(&query, [], |row| row.get(0)).expect("counted")
+        };
+        assert_eq!((count("tool"), count("definition")), (20_000, 5_000), "round {round}");
+        place.check_clean(&format!("round {round} after {after:?}"));
+    }
+    eprintln!("{killed} of 8 kills fell into the migration");
+}
+
+fn find(dir: &Path, name: &str) -> Option<std::path::PathBuf> {
+    let entries: Vec<_> = std::fs::read_dir(dir).ok()?.flatten().map(|e| e.path()).collect();
+    let here = entries.iter().find(|p| p.file_name().is_some_and(|n| n == name)).cloned();
+    here.or_else(|| entries.iter().filter(|p| p.is_dir()).find_map(|p| find(p, name)))
+}
