@@ -86,7 +86,7 @@ impl Writer<'_> {
                 self.operation(cells, &scope, operation)
             }
             None => {
-                (moved(&self.plan.fates, &scope, source.as_deref(), key), cells.emitted("data")?)
+                (moved(&self.plan.fates, &scope, source.as_deref(), key), data)
             }
         };
         insert.bind(1, plugin)?;
