@@ -26,7 +26,7 @@ use crate::core::{Code, Command, Fault, Seq};
 use crate::databases::bring_up;
 use crate::engine::{self, Ended, Engine, Handle, Watching, make_room, priority};
 use crate::journal::{self, Journal};
-use crate::migrate::recipe::Keychain;
+use crate::migrate::recipe::{Keychain, Network};
 use crate::migrate::request::Wanted;
 use crate::migrate::{Desk, keychain, network};
 use crate::session::{self, Link};
@@ -266,13 +266,19 @@ struct Parts {
 /// Names a file that takes the place of the system's keychain.
 const KEYCHAIN_FILE: &str = "GROUNDSKEEPER_KEYCHAIN_FILE";
 
+/// When set, migrations ask no server what it says of itself.
+const OFFLINE: &str = "GROUNDSKEEPER_OFFLINE";
+
 /// Where migrations are worked on.
 fn desk(layout: &Layout) -> Desk {
     let keychain: Box<dyn Keychain + Send + Sync> = match std::env::var_os(KEYCHAIN_FILE) {
         Some(path) => Box::new(keychain::FileKeychain::new(path)),
-        None => Box::new(keychain::NoKeychain),
+        None => Box::new(keychain::SystemKeychain),
     };
-    Desk::new(&layout.migrations(), Box::new(network::Http), keychain)
+    let offline = std::env::var_os(OFFLINE).is_some_and(|value| !value.is_empty());
+    let network: Box<dyn Network + Send + Sync> =
+        if offline { Box::new(network::NoNetwork) } else { Box::new(network::Http) };
+    Desk::new(&layout.migrations(), network, keychain)
 }
 
 async fn serve(

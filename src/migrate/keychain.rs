@@ -1,6 +1,12 @@
-//! Keychains: a file for tests and for machines without one, and none at all.
+//! Keychains: the system's own, a file for tests and for machines without one, and none at all.
 //!
 //! A value is never printed, logged or put into a fault.
+//!
+//! The system's is reached by `keyring` 3, because the original reaches it by the same library: what
+//! the one writes the other finds. On Linux it speaks to the Secret Service by `libdbus`, compiled
+//! from its own source without a C library at hand and without optimisation, which takes some ten
+//! seconds; the pure way (`zbus`) would bring over a hundred crates and an async runtime of its own.
+//! The session is the plain one: secrets cross a socket that is the user's own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,6 +29,68 @@ pub struct FileKeychain {
 /// No keychain: nothing is found, and nothing can be kept.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoKeychain;
+
+/// The keychain of the system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemKeychain;
+
+impl Keychain for SystemKeychain {
+    fn get(&self, service: &str, account: &str) -> Result<Option<String>, Fault> {
+        match entry(service, account).and_then(|entry| entry.get_password()) {
+            Ok(value) => Ok(Some(value)),
+            Err(keyring::Error::NoEntry) => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(unanswered("read", &error)),
+        }
+    }
+
+    fn set(&self, service: &str, account: &str, value: &str) -> Result<(), Fault> {
+        let set = entry(service, account).and_then(|entry| entry.set_password(value));
+        set.map_err(|error| unanswered("written to", &error))
+    }
+
+    fn delete(&self, service: &str, account: &str) -> Result<(), Fault> {
+        match entry(service, account).and_then(|entry| entry.delete_credential()) {
+            Ok(()) | Err(keyring::Error::NoEntry) => Ok(()),
+            // What could not be written there is not there.
+            Err(error) if is_absent(&error) => Ok(()),
+            Err(error) => Err(unanswered("changed", &error)),
+        }
+    }
+}
+
+fn entry(service: &str, account: &str) -> keyring::Result<keyring::Entry> {
+    keyring::Entry::new(service, account)
+}
+
+/// Whether this machine has no keychain at all, as opposed to one that does not answer: on Linux
+/// nobody is there to be asked, which is how the original reads it.
+fn is_absent(error: &keyring::Error) -> bool {
+    let platform =
+        matches!(error, keyring::Error::PlatformFailure(_) | keyring::Error::NoStorageAccess(_));
+    let absent = [
+        "org.freedesktop.DBus.Error.NotSupported",
+        "org.freedesktop.DBus.Error.ServiceUnknown",
+        "org.freedesktop.DBus.Error.FileNotFound",
+        "org.freedesktop.DBus.Error.NoServer",
+        "org.freedesktop.DBus.Error.Spawn.",
+    ];
+    let said = error.to_string();
+    cfg!(target_os = "linux") && platform && absent.iter().any(|name| said.contains(name))
+}
+
+/// The keychain said no. Its words name services and accounts at most, except for a value that
+/// could not be read as text: of that only the kind is told.
+fn unanswered(what: &str, error: &keyring::Error) -> Fault {
+    let why = match error {
+        keyring::Error::BadEncoding(_) => "the entry is not text".to_owned(),
+        keyring::Error::Ambiguous(_) => "there is more than one such entry".to_owned(),
+        other => other.to_string(),
+    };
+    let hint = "unlock or start the system's keychain (on Linux a Secret Service), then try again";
+    let message = format!("the system's keychain cannot be {what}");
+    Fault::new(Code::KeychainFailed, message, hint).because(why)
+}
 
 impl FileKeychain {
     /// The keychain in a file; a file that is not there holds nothing.

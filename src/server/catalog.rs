@@ -115,7 +115,7 @@ fn carry(path: &Path) -> Result<(), Fault> {
         return Ok(());
     }
     let home = path.with_file_name("migrations");
-    let desk = Desk::new(&home, Box::new(network::Http), Box::new(keychain::NoKeychain));
+    let desk = Desk::new(&home, Box::new(network::NoNetwork), Box::new(keychain::NoKeychain));
     let done = alone::migrate(&desk, plan)?;
     for warning in done.warnings() {
         tracing::warn!("{warning}");

@@ -85,9 +85,7 @@ impl Writer<'_> {
                 owner = Owner::org(&owner.tenant);
                 self.operation(cells, &scope, operation)
             }
-            None => {
-                (moved(&self.plan.fates, &scope, source.as_deref(), key), cells.emitted("data")?)
-            }
+            None => (moved(&self.plan.fates, &scope, source.as_deref(), key), data),
         };
         insert.bind(1, plugin)?;
         insert.bind(2, &*collection)?;

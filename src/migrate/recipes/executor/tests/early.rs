@@ -1,0 +1,126 @@
+//! The old schema's early forms.
+
+use super::old::{HOME, Old, warned};
+use crate::migrate::recipe::OnConflict;
+
+/// One source of every kind, as the sixth step left them.
+fn zoo() -> Old {
+    let old = Old::early();
+    let headers = r#"{"X-Zeta":"z","10":"ten","DD-API-KEY":{"secretId":"dd1"},"DD_Application Key":{"secretId":"dd2","prefix":"K "},"Accept":"application/json","Num":5}"#;
+    let query = r#"{"site":"eu","tok en":{"secretId":"tok","prefix":"p:"}}"#;
+    let fetch = r#"{"specFetchCredentials":{"headers":{"X-Spec":{"secretId":"tok"}}}}"#;
+    old.source(HOME, "dd", "openapi");
+    old.db
+        .execute(
+            "INSERT INTO openapi_source (id, scope_id, name, spec, headers, invocation_config, \
+             query_params) VALUES ('dd', ?1, 'DD', '{}', ?2, ?3, ?4)",
+            [HOME, headers, fetch, query],
+        )
+        .expect("a row");
+    old.sql(&format!(
+        "INSERT INTO openapi_source_binding VALUES ('b', 'dd', '{HOME}', '{HOME}', 'header:extra', \
+         '{{\"kind\":\"text\",\"text\":\"t\"}}', 1, 1);"
+    ));
+    for secret in ["dd1", "dd2", "tok"] {
+        old.sql(&format!(
+            "INSERT INTO secret VALUES ('{secret}', '{HOME}', '{secret}', 'file', 1, NULL)"
+        ));
+    }
+    old
+}
+
+#[test]
+fn a_sixth_step_source_comes_out_as_the_original_makes_it() {
+    let old = zoo();
+    let done = old.migrated();
+    assert!(done.replayed.is_empty());
+    let slots: Vec<String> = super::harness::dump(&done.copy, "credential_binding")
+        .iter()
+        .map(|row| row.text("slot_key").expect("a slot").lossy().into_owned())
+        .collect();
+    assert_eq!(
+        slots,
+        [
+            "header:extra",
+            "header:dd-api-key",
+            "header:dd-application-key",
+            "query_param:tok-en",
+            "spec_fetch_header:x-spec"
+        ]
+    );
+    let config = &done.column("integration", "config")[0];
+    let expected =
+        r#"\"headers\":{\"10\":\"ten\",\"X-Zeta\":\"z\",\"Accept\":\"application/json\"}"#;
+    assert!(config.contains(expected), "{config}");
+    let items = &done.column("connection", "item_ids")[0];
+    for variable in ["dd_api_key", "dd_application_key", "tok_en", "token"] {
+        assert!(items.contains(&format!("\\\"{variable}\\\":")), "{items}");
+    }
+    assert!(warned(&done, &["neither text nor secret", "header \"Num\" of source \"dd\""]));
+    assert!(warned(&done, &["credential binding(s) were not carried", "header:extra"]));
+}
+
+#[test]
+fn every_kind_of_history_leads_to_the_same_rows() {
+    let expected = zoo().migrated();
+    for history in [
+        "DELETE FROM __drizzle_migrations",
+        "DROP TABLE __drizzle_migrations",
+        "UPDATE __drizzle_migrations SET hash = 'foreign' WHERE rowid = 3",
+    ] {
+        let old = zoo();
+        old.sql(history);
+        let done = old.migrated();
+        assert!(done.replayed[0].starts_with("v1 database had unusable drizzle migration history"));
+        for table in ["integration", "connection", "plugin_storage"] {
+            for column in ["config", "item_ids", "name", "key", "data"] {
+                assert_eq!(done.column(table, column), expected.column(table, column), "{history}");
+            }
+        }
+    }
+}
+
+#[test]
+fn plugins_of_an_early_schema_are_carried() {
+    let old = Old::early();
+    old.source(HOME, "g", "graphql").source(HOME, "m", "mcp").source(HOME, "s", "mcp");
+    old.sql(&format!(
+        "INSERT INTO graphql_source (id, scope_id, name, endpoint, headers, query_params, auth) VALUES
+            ('g', '{HOME}', 'G', 'https://g.test/graphql', '{{\"A\":\"a\"}}', NULL,
+             '{{\"kind\":\"oauth2\",\"connectionId\":\"gc\"}}');
+         INSERT INTO graphql_operation VALUES ('g.query.me', '{HOME}', 'g', '{{\"kind\":\"query\"}}');
+         INSERT INTO mcp_source VALUES
+            ('m', '{HOME}', 'M', '{{\"transport\":\"remote\",\"endpoint\":\"https://m.test\",\"remoteTransport\":null,\"headers\":{{\"H\":{{\"secretId\":\"k\"}}}},\"auth\":{{\"kind\":\"header\",\"headerName\":\"X-Key\",\"secretId\":\"k\",\"prefix\":\"P \"}}}}', 1),
+            ('s', '{HOME}', 'S', '{{\"transport\":\"stdio\",\"command\":\"x\"}}', 1);
+         INSERT INTO mcp_binding VALUES ('m.t', '{HOME}', 'm', '{{\"toolName\":\"T\"}}', 7);
+         INSERT INTO secret VALUES ('k', '{HOME}', 'K', 'file', 1, NULL);
+         INSERT INTO connection VALUES ('gc', '{HOME}', 'mcp:oauth2', 'me', '', NULL, NULL, 'read',
+            '{{\"endpoint\":\"https://g.test\",\"tokenEndpoint\":\"https://g.test/token\",\"clientInformation\":{{\"client_id\":\"C\"}},\"authorizationServerMetadata\":{{\"issuer\":\"https://g.test\"}}}}', 1, 1);"
+    ));
+    let done = old.migrated();
+    let stored: Vec<String> = super::harness::dump(&done.copy, "plugin_storage")
+        .iter()
+        .map(|row| row.text("data").expect("data").lossy().into_owned())
+        .collect();
+    let graphql = r#"{"namespace":"g","scope":"workspace-1a2b3c4d","name":"G","endpoint":"https://g.test/graphql","headers":{"A":"a"},"queryParams":{},"auth":{"kind":"oauth2","connectionSlot":"auth:oauth2:connection"}}"#;
+    let mcp = r#"{"namespace":"m","scope":"workspace-1a2b3c4d","name":"M","config":{"transport":"remote","endpoint":"https://m.test","remoteTransport":null,"headers":{"H":{"kind":"binding","slot":"header:h"}},"auth":{"kind":"header","headerName":"X-Key","secretSlot":"auth:header","prefix":"P "}}}"#;
+    assert_eq!(stored[0], graphql);
+    assert_eq!(stored[2], mcp);
+    assert_eq!(done.column("oauth_client", "client_id"), ["C"]);
+    assert_eq!(done.column("oauth_client", "resource"), ["https://g.test"]);
+    assert_eq!(done.column("connection", "oauth_scope"), ["read", "null", "null"]);
+    assert_eq!(done.column("connection", "name"), ["me", "k", "workspace"]);
+    assert!(warned(&done, &["description of their authorization server", "gc"]));
+    assert!(warned(&done, &["lose members of their configuration", "command"]));
+}
+
+#[test]
+fn early_json_that_is_none_is_refused_by_name() {
+    let old = zoo();
+    old.sql("UPDATE openapi_source SET invocation_config = '{x'");
+    let fault = old.try_migrate(OnConflict::Refuse).err().expect("refused");
+    assert!(
+        fault.message.contains("`openapi_source`, scope \"workspace-1a2b3c4d\" id \"dd\""),
+        "{fault}"
+    );
+}

@@ -1,0 +1,309 @@
+//! Laws over generated databases: no row is lost without a word, and nothing makes it panic.
+
+use proptest::prelude::*;
+use rusqlite::Connection;
+
+use super::super::recipe::Executor;
+use super::super::slug::item_id;
+use super::harness::{Case, Done, Given, boot, dump, migrate};
+use super::old::{HOME, Old};
+use crate::migrate::recipe::{OnConflict, Recipe as _};
+
+/// Numbers that look like chance and come from a seed.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % end
+    }
+
+    fn of<'a>(&mut self, items: &[&'a str]) -> &'a str {
+        items[self.below(items.len())]
+    }
+}
+
+const SCOPES: [&str; 5] =
+    [HOME, "other-2b3c4d5e", "org_acme", "user-org:user_u1:org_acme", "My Folder-0a0b0c0d"];
+const KINDS: [&str; 4] = ["openapi", "mcp", "graphql", "custom"];
+const CONFIGS: [&str; 6] = [
+    r#"{"config":{"spec":"MARK","headers":{"X":{"kind":"binding","slot":"header:x"},"S":"s"}}}"#,
+    r#"{"config":{"endpoint":"https://MARK","transport":"remote","auth":{"kind":"none"}}}"#,
+    r#"{"endpoint":"https://MARK","name":"n","auth":{"kind":"oauth2","connectionSlot":"c"}}"#,
+    r#"{"config":{"transport":"stdio","command":"MARK"}}"#,
+    r#"{"config":{"spec":"MARK","oauth2":{"securitySchemeName":"A_b","flow":"x"}}}"#,
+    r#"{"config":{"extra":"MARK"}}"#,
+];
+const SLOTS: [&str; 6] = [
+    "header:x",
+    "c",
+    "oauth2:a_b:connection",
+    "oauth2:a-b:client-id",
+    "spec_fetch_header:y",
+    "odd",
+];
+const PROVIDERS: [&str; 4] = ["file", "keychain", "onepassword", "env"];
+
+/// A database in which every row bears a mark of its own.
+fn generated(seed: u64) -> (Old, Vec<String>) {
+    let mut chance = Chance(seed);
+    let mut old = Old::new();
+    let mut auth = Vec::new();
+    for n in 0..chance.below(6) {
+        let (scope, kind) = (chance.of(&SCOPES), chance.of(&KINDS));
+        old.source(scope, &format!("src{n}"), kind);
+        if chance.below(4) > 0 {
+            let config = chance.of(&CONFIGS).replace("MARK", &format!("cfg{n}x"));
+            old.stored(scope, kind, "source", &format!("src{n}"), &config);
+        }
+    }
+    for n in 0..chance.below(8) {
+        let (scope, provider) = (chance.of(&SCOPES), chance.of(&PROVIDERS));
+        old.secret(scope, &format!("sec{n}"), &format!("Secret {n}"), provider);
+        auth.push(format!("\"sec{n}\":\"value{n}\""));
+    }
+    for n in 0..chance.below(5) {
+        let state =
+            [r#"{"clientId":"i","tokenEndpoint":"https://t.test/token"}"#, "null", r#"{"x":[1]}"#];
+        old.connection(
+            chance.of(&SCOPES),
+            &format!("con{n}"),
+            &format!("label{n}"),
+            chance.of(&state),
+        );
+    }
+    for n in 0..chance.below(9) {
+        let (scope, source) = (chance.of(&SCOPES), format!("src{}", chance.below(6)));
+        let slot = format!("{}{}", chance.of(&SLOTS), ["", "~"][chance.below(2)].repeat(n));
+        let kind = chance.of(&["secret", "secret", "connection", "text", "odd"]);
+        let (secret, connection) =
+            (format!("sec{}", chance.below(8)), format!("con{}", chance.below(5)));
+        old.binding(scope, &source, &slot, kind, Some(&secret), Some(&connection), Some("t"));
+    }
+    for n in 0..chance.below(9) {
+        let (scope, source) = (chance.of(&SCOPES), format!("src{}", chance.below(6)));
+        old.tool(scope, &source, &format!("tool{n}")).definition(
+            scope,
+            &source,
+            &format!("def{n}"),
+        );
+        old.policy(scope, &format!("pol{n}"), &format!("{source}.tool{n}"));
+        let plugin = chance.of(&["openapi", "graphql-greenfield", "mcp", "x"]);
+        let collection = chance.of(&["operation", "binding", "misc"]);
+        let key = format!("{source}.key{n}");
+        let data = format!(
+            r#"{{"toolId":"{key}","sourceId":"{source}","binding":{{"toolName":"T"}},"extra":1}}"#
+        );
+        old.stored(scope, plugin, collection, &key, &data);
+        old.blob(
+            chance.of(&["a/openapi", "nowhere", "/x", "b/graphql-greenfield"]),
+            &format!("blob{n}"),
+            "v",
+        );
+    }
+    if chance.below(3) == 0 {
+        old.sql("CREATE TABLE mine (a); INSERT INTO mine VALUES (1)");
+    }
+    old.auth(&format!("{{{}}}", auth.join(",")));
+    let marks = marks(&old.db);
+    (old, marks)
+}
+
+/// The mark of every row, as it has to turn up somewhere.
+fn marks(db: &Connection) -> Vec<String> {
+    let mut marks = Vec::new();
+    for sql in [
+        "SELECT id FROM source",
+        "SELECT name FROM tool",
+        "SELECT name FROM definition",
+        "SELECT id FROM tool_policy",
+        "SELECT \"key\" FROM blob",
+        "SELECT id FROM connection",
+        "SELECT \"key\" FROM plugin_storage WHERE collection <> 'source'",
+        "SELECT 'cfg' || substr(\"key\", 4) || 'x' FROM plugin_storage WHERE collection = 'source'",
+        "SELECT name FROM sqlite_master WHERE name = 'mine'",
+    ] {
+        let mut query = db.prepare(sql).expect("SQL");
+        let rows = query.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+        marks.extend(rows.map(|row| row.expect("text")));
+    }
+    marks
+}
+
+/// Everything that came out: rows, secrets, warnings.
+fn result(done: &Done) -> String {
+    let tables = [
+        "integration",
+        "oauth_client",
+        "connection",
+        "tool",
+        "definition",
+        "plugin_storage",
+        "blob",
+        "tool_policy",
+    ];
+    let rows = tables.iter().flat_map(|table| dump(&done.staging, table));
+    let mut text: String = rows.map(|row| super::super::js::compact(&row)).collect();
+    text.push_str(&done.warnings().join("\n"));
+    text.push_str(&String::from_utf8_lossy(done.secrets.file.as_deref().unwrap_or_default()));
+    for (_, account, _) in &done.secrets.keychain {
+        text.push_str(account);
+    }
+    text
+}
+
+/// The rows that turn up nowhere.
+fn unaccounted(old: &Old, marks: &[String], done: &Done) -> Vec<String> {
+    let text = result(done);
+    let mut lost: Vec<String> =
+        marks.iter().filter(|mark| !turns_up(&text, mark)).cloned().collect();
+    let two = |sql: &str| -> Vec<(String, String)> {
+        let mut query = old.db.prepare(sql).expect("SQL");
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+        rows.map(|row| row.expect("text")).collect()
+    };
+    for (scope, id) in two("SELECT scope_id, id FROM secret") {
+        if !text.contains(&item_id(&scope, &id)) && !text.contains(&id) {
+            lost.push(id);
+        }
+    }
+    for (scope, secret) in
+        two("SELECT scope_id, secret_id FROM credential_binding WHERE kind = 'secret'")
+    {
+        if !text.contains(&item_id(&scope, &secret)) && !text.contains(&secret) {
+            lost.push(format!("binding of {secret}"));
+        }
+    }
+    for (slot, kind) in
+        two("SELECT slot_key, kind FROM credential_binding WHERE kind IN ('odd', 'text')")
+    {
+        let carried =
+            kind == "text" && done.column("connection", "name").iter().any(|n| n == "inline");
+        if !carried && !text.contains(&format!("{slot:?}")) && !text.contains(&slot) {
+            lost.push(format!("binding {slot}"));
+        }
+    }
+    lost
+}
+
+/// A connection that was carried is known by its label.
+fn turns_up(text: &str, mark: &str) -> bool {
+    let label = mark.strip_prefix("con").map(|n| format!("label{n}"));
+    text.contains(mark) || label.is_some_and(|label| text.contains(&label))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn no_row_is_lost_without_a_word(seed in any::<u64>()) {
+        let (old, marks) = generated(seed);
+        for conflicts in [OnConflict::KeepFirst, OnConflict::Rename] {
+            let done = old.try_migrate(conflicts).map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
+            let lost = unaccounted(&old, &marks, &done);
+            prop_assert!(lost.is_empty(), "{:?}: {:?}\n{}", conflicts, lost, done.warnings().join("\n"));
+            prop_assert!(boot(&done.staging).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_same_database_gives_the_same_rows(seed in any::<u64>()) {
+        let (old, _) = generated(seed);
+        let (Ok(a), Ok(b)) = (old.try_migrate(OnConflict::Rename), old.try_migrate(OnConflict::Rename)) else {
+            return Ok(());
+        };
+        prop_assert_eq!(&a.built.rows, &b.built.rows);
+        prop_assert_eq!(&a.built.warnings, &b.built.warnings);
+        prop_assert_eq!(&a.secrets.file, &b.secrets.file);
+        for (table, rows) in &a.built.rows {
+            prop_assert_eq!(a.dump(table).len() as u64, *rows);
+        }
+    }
+
+    #[test]
+    fn no_cell_makes_it_panic(seed in any::<u64>()) {
+        let mut chance = Chance(seed);
+        let cases = Case::all();
+        let case = &cases[chance.below(cases.len())];
+        let db = case.database();
+        for _ in 0..=chance.below(4) {
+            spoil(&db, &mut chance);
+        }
+        let _ = Executor.recognise(&db);
+        let given = Given { tenant: HOME, conflicts: OnConflict::Rename, ..Given::default() };
+        if let Ok(done) = migrate(&db, &given) {
+            let _ = boot(&done.staging);
+        }
+    }
+
+    #[test]
+    fn no_damaged_file_makes_it_panic(seed in any::<u64>()) {
+        let mut chance = Chance(seed);
+        let cases = Case::all();
+        let case = &cases[chance.below(cases.len())];
+        let mut bytes = case.bytes("v1/data.db").expect("a database");
+        for _ in 0..=chance.below(40) {
+            let at = 100 + chance.below(bytes.len() - 100);
+            bytes[at] = chance.below(256) as u8;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("data.db");
+        std::fs::write(&path, bytes).expect("written");
+        let db = Connection::open(&path).expect("opened");
+        let _ = Executor.recognise(&db);
+        let given = Given { tenant: HOME, conflicts: OnConflict::KeepFirst, ..Given::default() };
+        let _ = migrate(&db, &given);
+    }
+}
+
+/// Puts something odd into a cell, or takes a column or a table away.
+fn spoil(db: &Connection, chance: &mut Chance) {
+    let list = |sql: &str| -> Vec<String> {
+        let mut query = db.prepare(sql).expect("SQL");
+        let rows = query.query_map([], |row| row.get(0)).expect("rows");
+        rows.map(|row| row.expect("text")).collect()
+    };
+    let tables =
+        list("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'");
+    let table = &tables[chance.below(tables.len())];
+    let columns = list(&format!("SELECT name FROM pragma_table_info('{table}')"));
+    let column = &columns[chance.below(columns.len())];
+    let odd = [
+        "NULL",
+        "''",
+        "'null'",
+        "'[]'",
+        "'{}'",
+        "'\"x\"'",
+        "5",
+        "-1.5",
+        "1e300",
+        "9223372036854775807",
+        "x'ff00fe'",
+        "CAST(x'c3280061' AS TEXT)",
+        "'{\"config\":5}'",
+        "'{\"config\":{\"headers\":[null]}}'",
+        "'{\"config\":{\"headers\":\"\u{1f600}\",\"oauth2\":true}}'",
+        "'{\"scopes\":[1,null,{}],\"clientId\":7}'",
+        "replace(hex(zeroblob(400)), '0', '[')",
+        "'a b'",
+        "'/'",
+        "'a/b/c'",
+        "' '",
+        "'user-org:user_:org_'",
+    ];
+    let sql = match chance.below(12) {
+        0 => format!("DROP TABLE \"{table}\""),
+        1 => format!("ALTER TABLE \"{table}\" DROP COLUMN \"{column}\""),
+        _ => {
+            let value = odd[chance.below(odd.len())];
+            format!(
+                "UPDATE OR IGNORE \"{table}\" SET \"{column}\" = {value} WHERE rowid % 2 = {}",
+                chance.below(2)
+            )
+        }
+    };
+    // A column with a constraint keeps what it has; that is no concern here.
+    let _ = db.execute_batch(&sql);
+}

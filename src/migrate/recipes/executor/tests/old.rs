@@ -1,0 +1,168 @@
+//! Old databases made for a test: a recorded empty one, with the rows that the test is about.
+
+use std::path::PathBuf;
+
+use rusqlite::{Connection, ToSql};
+
+use super::harness::{Case, Done, Given, migrate};
+use crate::core::Fault;
+use crate::migrate::recipe::OnConflict;
+
+/// The tenant and the scope of most tests.
+pub(super) const HOME: &str = "workspace-1a2b3c4d";
+
+/// An old database under construction.
+pub(super) struct Old {
+    pub(super) db: Connection,
+    dir: tempfile::TempDir,
+    auth: Option<PathBuf>,
+}
+
+impl Old {
+    /// One without rows, of the last old schema.
+    pub(super) fn new() -> Self {
+        let db = Case::named("10-").database();
+        let dir = tempfile::tempdir().expect("a directory");
+        Self { db, dir, auth: None }
+    }
+
+    /// One without rows, of an early schema that has a sound history.
+    pub(super) fn early() -> Self {
+        let db = Case::named("93-").database();
+        let old = Self { db, ..Self::new() };
+        old.sql("DELETE FROM source; DELETE FROM openapi_source;");
+        old
+    }
+
+    /// Any SQL.
+    pub(super) fn sql(&self, sql: &str) -> &Self {
+        self.db.execute_batch(sql).expect("SQL");
+        self
+    }
+
+    fn insert(&self, sql: &str, values: &[&dyn ToSql]) -> &Self {
+        self.db.execute(sql, values).expect("a row");
+        self
+    }
+
+    /// The secrets file.
+    pub(super) fn auth(&mut self, json: &str) -> &mut Self {
+        let path = self.dir.path().join("auth.json");
+        std::fs::write(&path, json).expect("written");
+        self.auth = Some(path);
+        self
+    }
+
+    /// A source; its name is its id.
+    pub(super) fn source(&self, scope: &str, id: &str, kind: &str) -> &Self {
+        self.insert(
+            "INSERT INTO source (id, scope_id, plugin_id, kind, name, created_at, updated_at) \
+             VALUES (?1, ?2, ?3, ?3, ?1, 1, 1)",
+            &[&id, &scope, &kind],
+        )
+    }
+
+    /// A row of plugin storage.
+    pub(super) fn stored(
+        &self,
+        scope: &str,
+        plugin: &str,
+        collection: &str,
+        key: &str,
+        data: &str,
+    ) -> &Self {
+        self.insert(
+            "INSERT INTO plugin_storage VALUES (json_array(?2, ?3, ?4, random()), ?1, ?2, ?3, ?4, ?5, 1, 2)",
+            &[&scope, &plugin, &collection, &key, &data],
+        )
+    }
+
+    /// A source with a configuration.
+    pub(super) fn configured(&self, scope: &str, id: &str, kind: &str, data: &str) -> &Self {
+        self.source(scope, id, kind).stored(scope, kind, "source", id, data)
+    }
+
+    /// A binding of a secret.
+    pub(super) fn bound(&self, scope: &str, source: &str, slot: &str, secret: &str) -> &Self {
+        self.binding(scope, source, slot, "secret", Some(secret), None, None)
+    }
+
+    /// A binding.
+    pub(super) fn binding(
+        &self,
+        scope: &str,
+        source: &str,
+        slot: &str,
+        kind: &str,
+        secret: Option<&str>,
+        connection: Option<&str>,
+        text: Option<&str>,
+    ) -> &Self {
+        self.insert(
+            "INSERT INTO credential_binding VALUES (json_array(?2, ?3, random()), ?1, 'p', ?2, ?1, ?3, ?4, \
+             ?7, ?5, ?6, 1, 1, NULL)",
+            &[&scope, &source, &slot, &kind, &secret, &connection, &text],
+        )
+    }
+
+    /// A secret in the secrets file.
+    pub(super) fn secret(&self, scope: &str, id: &str, name: &str, provider: &str) -> &Self {
+        self.insert(
+            "INSERT INTO secret VALUES (?2, ?1, ?3, ?4, 1, NULL)",
+            &[&scope, &id, &name, &provider],
+        )
+    }
+
+    /// An OAuth connection.
+    pub(super) fn connection(&self, scope: &str, id: &str, label: &str, state: &str) -> &Self {
+        self.insert(
+            "INSERT INTO connection VALUES (?2, ?1, 'oauth2', ?3, '', NULL, NULL, NULL, ?4, 1, 1, NULL)",
+            &[&scope, &id, &label, &state],
+        )
+    }
+
+    /// A tool; its id is made by chance.
+    pub(super) fn tool(&self, scope: &str, source: &str, name: &str) -> &Self {
+        self.insert(
+            "INSERT INTO tool VALUES (hex(randomblob(8)), ?1, ?2, 'openapi', ?3, 'd', NULL, NULL, 1, 2)",
+            &[&scope, &source, &name],
+        )
+    }
+
+    /// A definition.
+    pub(super) fn definition(&self, scope: &str, source: &str, name: &str) -> &Self {
+        self.insert(
+            "INSERT INTO definition VALUES (hex(randomblob(8)), ?1, ?2, 'openapi', ?3, '{}', 1)",
+            &[&scope, &source, &name],
+        )
+    }
+
+    /// A policy.
+    pub(super) fn policy(&self, scope: &str, id: &str, pattern: &str) -> &Self {
+        self.insert(
+            "INSERT INTO tool_policy VALUES (?2, ?1, ?3, 'allow', 'a0', 1, 1)",
+            &[&scope, &id, &pattern],
+        )
+    }
+
+    /// A blob.
+    pub(super) fn blob(&self, namespace: &str, key: &str, value: &str) -> &Self {
+        self.insert("INSERT INTO blob VALUES (?1, ?2, ?3)", &[&namespace, &key, &value])
+    }
+
+    /// Migrates it.
+    pub(super) fn migrated(&self) -> Done {
+        self.try_migrate(OnConflict::Refuse).expect("migrated")
+    }
+
+    /// Migrates it, or says why not.
+    pub(super) fn try_migrate(&self, conflicts: OnConflict) -> Result<Done, Fault> {
+        let given = Given { tenant: HOME, auth: self.auth.clone(), conflicts, ..Given::default() };
+        migrate(&self.db, &given)
+    }
+}
+
+/// Whether some warning has all of these words.
+pub(super) fn warned(done: &Done, words: &[&str]) -> bool {
+    done.warnings().iter().any(|warning| words.iter().all(|word| warning.contains(word)))
+}
