@@ -23,8 +23,8 @@
 //!     |
 //!  engine                  the one loop: decide, append, apply, publish, reply, start what is owed
 //!    / \
-//! journal  world           journal: the log, on redb. world: git, files, processes
-//!    \ /
+//! journal  world, migrate  journal: the log, on redb. world: git, files, processes.
+//!    \ /                   migrate: SQLite databases on their way to the next generation
 //!   core                   pure: ids, commands, events, state, owed effects, policy
 //! ```
 //!
@@ -52,6 +52,15 @@
 //! the trash, rescue ref) is a subject of its own, `core::remains`, with its own effects: it is
 //! measured, kept for a while and unlinked slowly (`world::remains`), or restored as a new
 //! incarnation (`world::restore`). A sweep (`world::sweep`) names what no record explains.
+//!
+//! # A database, from one generation to the next
+//!
+//! `groundskeeper migrate` is one command to the core (`core::migration`), whose phases are events
+//! and whose steps are owed like those of a teardown. `migrate::desk` performs them: the source is
+//! looked at and what was left beside it is settled, a private copy is made and brought to one
+//! shape, a recipe builds the new database beside it, secrets are written, it is proven whole, and
+//! one rename installs it. Until then every failure leads back to the untouched old database.
+//! `migrate::alone` folds the same facts in memory, for the control server's own catalogue.
 //!
 //! # A look, and a change
 //!

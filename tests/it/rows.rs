@@ -67,7 +67,7 @@ pub(crate) fn differences(database: &Path, wanted: &Value) -> Vec<String> {
 fn compare(db: &Connection, table: &str, wanted: &Value, wrong: &mut Vec<String>) {
     let query = format!("SELECT * FROM \"{table}\" ORDER BY rowid");
     let mut find = db.prepare(&query).expect("prepared");
-    let columns: Vec<String> = find.column_names().iter().map(ToString::to_string).collect();
+    let columns: Vec<String> = find.column_names().map(ToString::to_string).collect();
     if json!(columns) != wanted["columns"] {
         wrong.push(format!("{table} has the columns {columns:?}"));
         return;

@@ -65,6 +65,9 @@ impl Bench {
             }
         }
         command.env("HOME", self.path("home")).env("LC_ALL", "C").stdin(Stdio::null());
+        // Nobody's keychain, and nobody on the network, has to do with a test.
+        command.env("GROUNDSKEEPER_KEYCHAIN_FILE", self.path("keyring.json"));
+        command.env("GROUNDSKEEPER_OFFLINE", "1");
     }
 
     /// Runs git and returns what it printed; it must succeed.

@@ -287,6 +287,16 @@ fn nothing_is_unfinished_and_every_exception_has_a_reason() {
 }
 
 #[test]
+fn no_message_is_an_unknown_error() {
+    let said = ["unknown", " error"].concat();
+    for source in sources("src").iter().filter(|s| !is_test_only(&s.name)) {
+        for line in source.code() {
+            assert!(!line.to_lowercase().contains(&said), "{}: {line}", source.name);
+        }
+    }
+}
+
+#[test]
 fn every_test_file_is_listed() {
     let main =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/main.rs"))

@@ -8,6 +8,7 @@
 
 mod daemon;
 mod logs;
+mod migration;
 mod provision;
 mod removal;
 mod session;
@@ -23,7 +24,7 @@ use clap::Parser;
 #[command(version)]
 struct Arguments {
     /// Which parts: provision, parallel, removal, sweep, unlink, journal, clients, fold, ls, idle,
-    /// session, watching, memory, large;
+    /// session, watching, memory, large, migration;
     /// all when left out
     parts: Vec<String>,
     /// Rounds of 32 provisions at once
@@ -69,6 +70,9 @@ fn main() -> ExitCode {
     }
     if wanted("large") {
         watching::large(dir.path(), &mut table);
+    }
+    if wanted("migration") {
+        migration::all(dir.path(), &mut table);
     }
     if wanted("unlink") {
         removal::unlink(dir.path(), &mut table);
