@@ -24,6 +24,7 @@ pub mod policy;
 pub mod reconcile;
 pub mod remains;
 pub mod state;
+pub mod waking;
 pub mod watch;
 
 mod afar;

@@ -24,13 +24,11 @@ pub(super) struct Outbox {
     under_way: Option<(u64, u64)>,
     /// Records in the next batch.
     size: u64,
-    /// Records that were passed over.
-    pub(super) skipped: u64,
 }
 
 impl Outbox {
     pub(super) fn new(acked: u64) -> Self {
-        Self { acked, under_way: None, size: BATCH_MAX, skipped: 0 }
+        Self { acked, under_way: None, size: BATCH_MAX }
     }
 
     pub(super) fn acked(&self) -> u64 {
@@ -80,18 +78,16 @@ impl Outbox {
         self.size = (self.size * 2).min(BATCH_MAX);
     }
 
-    /// The server cannot take this in: told in halves, or passed over when it is one record.
-    pub(super) fn nack(&mut self, first: u64, last: u64) {
-        if self.under_way != Some((first, last)) {
-            return;
-        }
-        self.under_way = None;
+    /// The server cannot take this in: told in halves, or, when it is one record, passed over;
+    /// that one is returned.
+    pub(super) fn nack(&mut self, first: u64, last: u64) -> Option<u64> {
+        self.under_way.take_if(|under_way| *under_way == (first, last))?;
         if first == last {
             self.acked = last;
-            self.skipped += 1;
-        } else {
-            self.size = (last - first).div_ceil(2);
+            return Some(last);
         }
+        self.size = (last - first).div_ceil(2);
+        None
     }
 }
 
@@ -135,28 +131,28 @@ mod tests {
     use super::*;
 
     /// A server that cannot take in some records: what it got, and what was passed over.
-    fn told(head: u64, poison: &[u64]) -> (Vec<u64>, u64, u32) {
+    fn told(head: u64, poison: &[u64]) -> (Vec<u64>, Vec<u64>, u32) {
         let mut outbox = Outbox::new(0);
-        let (mut got, mut rounds) = (Vec::new(), 0);
+        let (mut got, mut aside, mut rounds) = (Vec::new(), Vec::new(), 0);
         while let Some((first, last)) = outbox.next(head) {
             rounds += 1;
             outbox.under_way = Some((first, last));
             if (first..=last).any(|seq| poison.contains(&seq)) {
-                outbox.nack(first, last);
+                aside.extend(outbox.nack(first, last));
             } else {
                 got.extend(first..=last);
                 outbox.ack(last);
             }
         }
-        (got, outbox.skipped, rounds)
+        (got, aside, rounds)
     }
 
     #[test]
     fn one_record_that_cannot_be_taken_in_holds_up_no_other() {
         for poison in [vec![], vec![1], vec![700], vec![255, 256, 257], vec![1_000]] {
-            let (got, skipped, rounds) = told(1_000, &poison);
+            let (got, aside, rounds) = told(1_000, &poison);
             let wanted: Vec<u64> = (1..=1_000).filter(|seq| !poison.contains(seq)).collect();
-            assert_eq!((got, skipped), (wanted, poison.len() as u64), "{poison:?}");
+            assert_eq!((got, aside), (wanted, poison.clone()));
             assert!(rounds < 60, "{rounds} rounds for {poison:?}");
         }
     }
@@ -166,7 +162,7 @@ mod tests {
         let mut outbox = Outbox::new(10);
         outbox.under_way = Some((11, 20));
         outbox.ack(19);
-        outbox.nack(11, 19);
-        assert_eq!((outbox.acked, outbox.under_way, outbox.skipped), (10, Some((11, 20)), 0));
+        assert_eq!(outbox.nack(11, 19), None);
+        assert_eq!((outbox.acked, outbox.under_way), (10, Some((11, 20))));
     }
 }

@@ -38,6 +38,9 @@ pub enum Broken {
     /// The other side does not take what is sent.
     #[error("the other side has taken nothing for {} s", SEND_LIMIT.as_secs())]
     Stuck,
+    /// The other side says nothing.
+    #[error("the other side has said nothing for {0} s")]
+    Silent(u64),
     /// The other side did not want a session.
     #[error("the server answered {0}")]
     Status(u16),

@@ -17,6 +17,7 @@ mod lifecycle;
 mod live;
 mod logs;
 mod parallel;
+mod poison;
 mod processes;
 mod proxy;
 mod repos;
