@@ -23,6 +23,7 @@ mod proxy;
 mod repos;
 mod rescue;
 mod restore;
+mod runs;
 mod schema;
 mod session;
 mod strangers;
