@@ -31,6 +31,10 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 const ANSWERS_MAX: usize = 1_024;
 /// The same in bytes.
 const ANSWERS_BYTES_MAX: usize = 32 << 20;
+/// Provisions of one environment that have not begun.
+const QUEUED_MAX: usize = 16;
+/// Orders that are being carried out, also those that overtake.
+const RUNNING_MAX: usize = 2_048;
 
 /// An order as a request to the API.
 struct Call {
@@ -44,7 +48,7 @@ struct Call {
 struct Known {
     running: BTreeSet<String>,
     /// Provisions that have not begun, by environment.
-    queued: BTreeMap<String, String>,
+    queued: BTreeMap<String, BTreeSet<String>>,
     answers: BTreeMap<String, (Answer, usize)>,
     order: VecDeque<String>,
     bytes: usize,
@@ -73,6 +77,40 @@ fn locked(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 }
 
 impl Known {
+    /// Notes that an order is being carried out.
+    fn begin(&mut self, order: &Order) -> Result<(), Fault> {
+        let full = |message: String| {
+            Err(Fault::new(Code::LimitReached, message, "try again later").transient())
+        };
+        if self.running.len() >= RUNNING_MAX {
+            return full(format!("{RUNNING_MAX} orders are being carried out"));
+        }
+        match order.command.as_str() {
+            "environment.provision" => {
+                let queue = self.queued.entry(order.environment.clone()).or_default();
+                if queue.len() >= QUEUED_MAX {
+                    return full(format!("{QUEUED_MAX} provisions of {} wait", order.environment));
+                }
+                queue.insert(order.request.clone());
+            }
+            // Those that have not begun never do.
+            "environment.cancel" => drop(self.queued.remove(&order.environment)),
+            _ => {}
+        }
+        self.running.insert(order.request.clone());
+        Ok(())
+    }
+
+    /// Takes a provision off the list of those that have not begun; false when it was cancelled.
+    fn unqueue(&mut self, environment: &str, request: &str) -> bool {
+        let Some(queue) = self.queued.get_mut(environment) else { return false };
+        let was_there = queue.remove(request);
+        if queue.is_empty() {
+            self.queued.remove(environment);
+        }
+        was_there
+    }
+
     fn keep(&mut self, answer: Answer) -> Done {
         self.running.remove(&answer.request);
         // Too busy, or ending: that says nothing about the order.
@@ -117,16 +155,11 @@ impl Orders {
             if let Some((answer, _)) = known.answers.get(&request) {
                 return Some(answer.clone());
             }
-            if !known.running.insert(request.clone()) {
+            if known.running.contains(&request) {
                 return None;
             }
-            match order.command.as_str() {
-                "environment.provision" => {
-                    known.queued.insert(order.environment.clone(), request.clone());
-                }
-                // One that has not begun never does.
-                "environment.cancel" => drop(known.queued.remove(&order.environment)),
-                _ => {}
+            if let Err(fault) = known.begin(&order) {
+                return Some(refusal(request, &fault));
             }
         }
         let ready = check(app, &order).and_then(|()| {
@@ -140,7 +173,7 @@ impl Orders {
                 // A refusal is no deed: the same order may be decided otherwise later.
                 let mut known = locked(&self.known);
                 known.running.remove(&request);
-                known.queued.retain(|_, of| *of != request);
+                known.unqueue(&order.environment, &request);
                 return Some(refusal(request, &fault));
             }
         };
@@ -169,10 +202,7 @@ impl Work {
         let request = order.request.clone();
         let held = match order.command.as_str() {
             "environment.provision" => {
-                let begins = |of: &String| *of == request;
-                let mut known = locked(&self.known);
-                let queued = known.queued.get(&order.environment).is_some_and(begins);
-                known.queued.retain(|_, of| *of != request);
+                let queued = locked(&self.known).unqueue(&order.environment, &request);
                 queued.then_some(()).ok_or_else(cancelled)
             }
             // In their turn: what was ordered before may be what makes it so.
@@ -377,6 +407,30 @@ mod tests {
         assert_eq!(unknown.map(|c| c.path).expect_err("unknown").code, Code::UnsupportedCommand);
         let nameless = call(&order("workspace.status", "", Value::Null));
         assert_eq!(nameless.map(|c| c.path).expect_err("nameless").code, Code::InvalidRequest);
+    }
+
+    #[test]
+    fn a_cancel_is_for_all_that_have_not_begun_and_their_number_is_bounded() {
+        let mut known = Known::default();
+        let named = |request: String, command: &str| Order {
+            request,
+            ..order(command, "demo", Value::Null)
+        };
+        let provision = |n: usize| named(format!("p{n}"), "environment.provision");
+        for n in 0..QUEUED_MAX {
+            known.begin(&provision(n)).expect("room");
+        }
+        let full = known.begin(&provision(QUEUED_MAX)).expect_err("full");
+        assert_eq!(full.code, Code::LimitReached);
+        assert!(known.unqueue("demo", "p0") && !known.unqueue("demo", "p0"), "it begins once");
+        known.begin(&named("c".to_owned(), "environment.cancel")).expect("it overtakes");
+        assert!((1..QUEUED_MAX).all(|n| !known.unqueue("demo", &format!("p{n}"))));
+        assert!(known.queued.is_empty());
+        for n in known.running.len()..RUNNING_MAX {
+            known.begin(&named(format!("s{n}"), "workspace.status")).expect("room");
+        }
+        let full = known.begin(&named("more".to_owned(), "environment.cancel"));
+        assert_eq!(full.expect_err("full").code, Code::LimitReached);
     }
 
     #[test]
