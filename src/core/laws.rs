@@ -119,9 +119,7 @@ impl Bench {
                 self.command(Command::Provision { environment: name(who), plan, actor, request });
             }
             Act::Destroy { who, force, key } => {
-                let (environment, actor) = (name(who), super::event::Actor::default());
-                let (request, options) = (request(key), TeardownOptions::default());
-                self.command(Command::Destroy { environment, force, options, actor, request });
+                self.command(destroy(who, force, key));
             }
             Act::Cancel { who } => {
                 let actor = super::event::Actor::default();
@@ -416,6 +414,17 @@ impl Bench {
         }
         let lost: Vec<u32> = (1..=self.made).filter(|n| !there.contains(n)).collect();
         assert!(lost.is_empty(), "lost: {lost:?}");
+    }
+}
+
+fn destroy(who: usize, force: bool, key: Option<u8>) -> Command {
+    Command::Destroy {
+        environment: name(who),
+        incarnation: None,
+        force,
+        options: TeardownOptions::default(),
+        actor: super::event::Actor::default(),
+        request: request(key),
     }
 }
 

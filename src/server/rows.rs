@@ -4,6 +4,7 @@
 use rusqlite::{OptionalExtension as _, Row, Transaction};
 
 use super::catalog::{self, fault, now};
+use super::operations;
 use super::states::{Change, Status, next};
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
@@ -142,6 +143,7 @@ pub(super) fn want(tx: &Transaction<'_>, host: &str, id: &str, attempt: &str) ->
         return Err(Fault::new(Code::LimitReached, message, "remove some first"));
     }
     insert(tx, host, id, Status::Destroyed)?;
+    operations::overtake(tx, host, id)?;
     match change(tx, host, id, Change::Wanted, Some(attempt), None)? {
         Applied::Now(_) => Ok(()),
         other => Err(Fault::new(Code::Defect, format!("{id}: {other:?}"), "please report this")),
@@ -236,6 +238,10 @@ pub(super) fn take_in(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<A
         return Ok(Applied::Superseded);
     }
     let newer = fact.incarnation > known.incarnation;
+    if newer && known.incarnation > 0 {
+        // Whoever used the life before was not seen to leave it.
+        super::threads::end_all(tx, host, &fact.id)?;
+    }
     if newer && !over && matches!(known.status, Status::Destroyed | Status::Destroying) {
         return anew(tx, host, fact);
     }

@@ -12,9 +12,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::catalog::{self, Host};
 use super::hub::{Live, QUEUE_MAX};
-use super::operations;
 use super::routes::Shared;
-use super::rows;
+use super::using::claim;
+use super::{operations, rows, threads};
 use crate::api::types::Problem;
 use crate::core::{Code, EnvironmentId, Fault};
 use crate::session::client::random_name;
@@ -164,6 +164,10 @@ impl Visit {
             let host = catalog::host_seen(tx, &id, &open.log, open.head)?;
             for fact in open.loaded.iter().filter(|f| EnvironmentId::parse(&f.id).is_ok()) {
                 rows::take_in(tx, &id, fact)?;
+            }
+            let there = open.leases.iter().map(|(lease, _)| lease.as_str()).collect();
+            for thread in threads::unclaimed(tx, &id, &there)? {
+                operations::add(tx, &claim(&thread), &id)?;
             }
             let live = rows::live(tx, &id)?;
             Ok((catalog::host(tx, &id)?.epoch, live, host.acked))
