@@ -6,6 +6,7 @@ mod api;
 mod checkout;
 mod control;
 mod differential;
+mod expected;
 mod faults;
 mod glance;
 mod hard;
