@@ -38,7 +38,7 @@ mod acts;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
-mod laws;
+pub(crate) mod laws;
 
 pub use command::Command;
 pub use decide::{Decision, destroyed, not_found};

@@ -98,6 +98,15 @@ impl Catalog {
     }
 }
 
+/// A database that is gone with its connection.
+#[cfg(test)]
+pub(super) fn in_memory() -> Connection {
+    let mut connection = Connection::open_in_memory().expect("memory");
+    connection.pragma_update(None, "foreign_keys", true).expect("set");
+    bring_up(&mut connection).expect("made");
+    connection
+}
+
 fn bring_up(connection: &mut Connection) -> Result<(), Fault> {
     let is = "SELECT user_version FROM pragma_user_version";
     let generation: usize = connection.query_row(is, [], |row| row.get(0)).map_err(fault)?;

@@ -15,8 +15,8 @@ pub mod protocol;
 pub mod wire;
 
 mod liveness;
-mod orders;
-mod outbox;
-mod talk;
+pub(crate) mod orders;
+pub(crate) mod outbox;
+pub(crate) mod talk;
 
 pub use client::{Link, start};

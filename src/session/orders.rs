@@ -44,8 +44,9 @@ struct Call {
     body: Value,
 }
 
+/// What is known of orders: those that run, and the answers of those that ran.
 #[derive(Default)]
-struct Known {
+pub(crate) struct Known {
     running: BTreeSet<String>,
     /// Provisions that have not begun, by environment.
     queued: BTreeMap<String, BTreeSet<String>>,
@@ -54,8 +55,18 @@ struct Known {
     bytes: usize,
 }
 
+/// What an order that comes is met with.
+pub(crate) enum Met {
+    /// It has an answer already, or is refused.
+    Answered(Answer),
+    /// It is being carried out.
+    UnderWay,
+    /// It is to be carried out.
+    Begins,
+}
+
 /// An answer that is ready.
-pub(super) enum Done {
+pub(crate) enum Done {
     /// It is kept under its name.
     Kept(String),
     /// It is about the moment only, and is not kept: the order may come again.
@@ -63,12 +74,12 @@ pub(super) enum Done {
 }
 
 /// The orders of one daemon, across its sessions.
-pub(super) struct Orders {
+pub(crate) struct Orders {
     router: Router,
     lanes: Lanes,
     known: Arc<Mutex<Known>>,
     /// Orders that have an answer now.
-    pub(super) done: mpsc::Receiver<Done>,
+    pub(crate) done: mpsc::Receiver<Done>,
     tell: mpsc::Sender<Done>,
 }
 
@@ -77,6 +88,34 @@ fn locked(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 }
 
 impl Known {
+    /// What is to be made of an order that comes.
+    pub(crate) fn meet(&mut self, order: &Order) -> Met {
+        if let Some((answer, _)) = self.answers.get(&order.request) {
+            return Met::Answered(answer.clone());
+        }
+        if self.running.contains(&order.request) {
+            return Met::UnderWay;
+        }
+        match self.begin(order) {
+            Ok(()) => Met::Begins,
+            Err(fault) => Met::Answered(refusal(order.request.clone(), &fault)),
+        }
+    }
+
+    /// The answer of an order that is done.
+    pub(crate) fn answer(&self, done: Done) -> Option<Answer> {
+        match done {
+            Done::Passing(answer) => Some(answer),
+            Done::Kept(request) => self.answers.get(&request).map(|(answer, _)| answer.clone()),
+        }
+    }
+
+    /// An order was refused at once. That is no deed: the same order may be decided otherwise later.
+    pub(crate) fn refused(&mut self, order: &Order) {
+        self.running.remove(&order.request);
+        self.unqueue(&order.environment, &order.request);
+    }
+
     /// Notes that an order is being carried out.
     fn begin(&mut self, order: &Order) -> Result<(), Fault> {
         let full = |message: String| {
@@ -102,7 +141,7 @@ impl Known {
     }
 
     /// Takes a provision off the list of those that have not begun; false when it was cancelled.
-    fn unqueue(&mut self, environment: &str, request: &str) -> bool {
+    pub(crate) fn unqueue(&mut self, environment: &str, request: &str) -> bool {
         let Some(queue) = self.queued.get_mut(environment) else { return false };
         let was_there = queue.remove(request);
         if queue.is_empty() {
@@ -111,7 +150,7 @@ impl Known {
         was_there
     }
 
-    fn keep(&mut self, answer: Answer) -> Done {
+    pub(crate) fn keep(&mut self, answer: Answer) -> Done {
         self.running.remove(&answer.request);
         // Too busy, or ending: that says nothing about the order.
         if matches!(answer.status, 429 | 503) {
@@ -132,35 +171,23 @@ impl Known {
 }
 
 impl Orders {
-    pub(super) fn new(router: Router) -> Self {
+    pub(crate) fn new(router: Router) -> Self {
         let (tell, done) = mpsc::channel(ANSWERS_MAX);
         Self { router, lanes: Lanes::default(), known: Arc::default(), done, tell }
     }
 
     /// The answer of an order that is done.
-    pub(super) fn answer(&self, done: Done) -> Option<Answer> {
-        match done {
-            Done::Passing(answer) => Some(answer),
-            Done::Kept(request) => {
-                locked(&self.known).answers.get(&request).map(|(answer, _)| answer.clone())
-            }
-        }
+    pub(crate) fn answer(&self, done: Done) -> Option<Answer> {
+        locked(&self.known).answer(done)
     }
 
     /// Takes an order in. What can be answered at once is; the rest is told of in `done`.
-    pub(super) fn take(&self, app: &Arc<App>, order: Order) -> Option<Answer> {
+    pub(crate) fn take(&self, app: &Arc<App>, order: Order) -> Option<Answer> {
         let request = order.request.clone();
-        {
-            let mut known = locked(&self.known);
-            if let Some((answer, _)) = known.answers.get(&request) {
-                return Some(answer.clone());
-            }
-            if known.running.contains(&request) {
-                return None;
-            }
-            if let Err(fault) = known.begin(&order) {
-                return Some(refusal(request, &fault));
-            }
+        match locked(&self.known).meet(&order) {
+            Met::Answered(answer) => return Some(answer),
+            Met::UnderWay => return None,
+            Met::Begins => {}
         }
         let ready = check(app, &order).and_then(|()| {
             let call = call(&order)?;
@@ -170,10 +197,7 @@ impl Orders {
         let (call, place) = match ready {
             Ok(ready) => ready,
             Err(fault) => {
-                // A refusal is no deed: the same order may be decided otherwise later.
-                let mut known = locked(&self.known);
-                known.running.remove(&request);
-                known.unqueue(&order.environment, &request);
+                locked(&self.known).refused(&order);
                 return Some(refusal(request, &fault));
             }
         };
@@ -222,11 +246,11 @@ impl Work {
     }
 }
 
-fn cancelled() -> Fault {
+pub(crate) fn cancelled() -> Fault {
     Fault::new(Code::Cancelled, "it was cancelled before it began", "ask for it again")
 }
 
-pub(super) fn refusal(request: String, fault: &Fault) -> Answer {
+pub(crate) fn refusal(request: String, fault: &Fault) -> Answer {
     let status = status(fault.code).as_u16();
     let problem = Problem { status, ..Problem::of(fault) };
     Answer { request, status, body: serde_json::to_value(problem).unwrap_or_default() }

@@ -10,14 +10,14 @@ use super::protocol::{Events, Fact, RecordLine};
 use crate::api::App;
 use crate::api::routes::blocking;
 use crate::api::types::Problem;
-use crate::core::{Code, Environment, EnvironmentId, Fault, Phase, Seq};
+use crate::core::{Code, Environment, EnvironmentId, Fault, Phase, Record, Seq, State};
 
 /// Most records in one batch.
 const BATCH_MAX: u64 = 256;
 
 /// How far the server has been told.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     /// The last record that it has taken in.
     acked: u64,
     /// The batch that is on its way.
@@ -27,16 +27,16 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(acked: u64) -> Self {
+    pub(crate) fn new(acked: u64) -> Self {
         Self { acked, under_way: None, size: BATCH_MAX }
     }
 
-    pub(super) fn acked(&self) -> u64 {
+    pub(crate) fn acked(&self) -> u64 {
         self.acked
     }
 
     /// The range of the next batch, when there is something to tell and nothing on its way.
-    fn next(&self, head: u64) -> Option<(u64, u64)> {
+    pub(crate) fn next(&self, head: u64) -> Option<(u64, u64)> {
         let is_due = self.under_way.is_none() && head > self.acked;
         is_due.then(|| (self.acked + 1, head.min(self.acked + self.size)))
     }
@@ -45,17 +45,28 @@ impl Outbox {
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub(super) async fn batch(&mut self, app: &App) -> Result<Option<Events>, Fault> {
-        let Seq(head) = app.handle.view(crate::core::State::seq);
+    pub(crate) async fn batch(&mut self, app: &App) -> Result<Option<Events>, Fault> {
+        let Seq(head) = app.handle.view(State::seq);
         let Some((first, last)) = self.next(head) else { return Ok(None) };
         let reader = app.handle.reader().clone();
         let count = usize::try_from(last - first + 1).unwrap_or(usize::MAX);
         let read = blocking(move || reader.read(Seq(first - 1), count).map_err(|e| unread(&e)));
+        let records = read.await?;
+        Ok(Some(app.handle.view(|state| self.tell((first, last), &records, state))))
+    }
+
+    /// A batch: what happened, and what has come of it by now.
+    pub(crate) fn tell(
+        &mut self,
+        (first, last): (u64, u64),
+        log: &[Record],
+        state: &State,
+    ) -> Events {
         let mut records = Vec::new();
-        let mut touched: BTreeSet<EnvironmentId> = BTreeSet::new();
-        for record in read.await?.into_iter().filter(|r| r.seq.0 <= last) {
+        let mut touched: BTreeSet<&EnvironmentId> = BTreeSet::new();
+        for record in log.iter().filter(|r| (first..=last).contains(&r.seq.0)) {
             let Some(environment) = record.event.environment() else { continue };
-            touched.insert(environment.clone());
+            touched.insert(environment);
             records.push(RecordLine {
                 seq: record.seq.0,
                 at: record.at.0,
@@ -63,15 +74,14 @@ impl Outbox {
                 environment: environment.to_string(),
             });
         }
-        let facts = app.handle.view(|state| {
-            touched.iter().filter_map(|id| state.environment(id)).map(fact).collect()
-        });
+        let known = touched.into_iter().filter_map(|id| state.environment(id));
+        let facts = known.map(fact).collect();
         self.under_way = Some((first, last));
-        Ok(Some(Events { first, last, records, facts }))
+        Events { first, last, records, facts }
     }
 
     /// The server has taken in what there was up to here.
-    pub(super) fn ack(&mut self, seq: u64) {
+    pub(crate) fn ack(&mut self, seq: u64) {
         let Some((_, last)) = self.under_way.filter(|(_, last)| *last == seq) else { return };
         self.acked = last;
         self.under_way = None;
@@ -80,7 +90,7 @@ impl Outbox {
 
     /// The server cannot take this in: told in halves, or, when it is one record, passed over;
     /// that one is returned.
-    pub(super) fn nack(&mut self, first: u64, last: u64) -> Option<u64> {
+    pub(crate) fn nack(&mut self, first: u64, last: u64) -> Option<u64> {
         self.under_way.take_if(|under_way| *under_way == (first, last))?;
         if first == last {
             self.acked = last;
@@ -109,7 +119,7 @@ fn unread(error: &crate::journal::Error) -> Fault {
 }
 
 /// What is known of an environment.
-pub(super) fn fact(env: &Environment) -> Fact {
+pub(crate) fn fact(env: &Environment) -> Fact {
     let fault = match env.phase {
         Phase::Failed => env.fault.as_ref(),
         Phase::Ready | Phase::Retiring => env.refusal.as_ref(),

@@ -20,7 +20,7 @@ use crate::api::door::BY_SESSION;
 use crate::api::live::{LiveView, take};
 use crate::api::types::Problem;
 use crate::core::event::Actor;
-use crate::core::{EnvironmentId, Phase, Seq};
+use crate::core::{EnvironmentId, Phase, Seq, State};
 use crate::engine::watching::{Change, Interest};
 
 /// Longest wait for the answer to `open`.
@@ -127,24 +127,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
     }
 
     fn about(&self) -> Open {
-        let app = &self.client.app;
-        app.handle.view(|state| {
-            let alive = state.environments().filter(|e| e.phase != Phase::Tombstoned);
-            let leases = state.leases();
-            let Seq(head) = state.seq();
-            Open {
-                host: None,
-                instance: self.client.instance.clone(),
-                boot: state.boot(),
-                version: crate::VERSION.to_owned(),
-                protocol: Protocols::OURS,
-                log: app.about.log_id.clone(),
-                head,
-                // Why one is not as it should be is told with its next record.
-                loaded: alive.map(|env| Fact { error: None, ..fact(env) }).collect(),
-                leases: leases.map(|(id, l)| (id.to_string(), l.environment.to_string())).collect(),
-            }
-        })
+        let (app, instance) = (&self.client.app, &self.client.instance);
+        app.handle.view(|state| about(state, instance, &app.about.log_id))
     }
 
     async fn converse(&mut self, opened: Opened) -> Result<std::convert::Infallible, Ended> {
@@ -304,6 +288,25 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
             self.wire.send(&FromHost::Changed(Changed { environment, kinds })).await?;
         }
         Ok(())
+    }
+}
+
+/// What a session begins with.
+pub(crate) fn about(state: &State, instance: &str, log: &str) -> Open {
+    let alive = state.environments().filter(|e| e.phase != Phase::Tombstoned);
+    let leases = state.leases();
+    let Seq(head) = state.seq();
+    Open {
+        host: None,
+        instance: instance.to_owned(),
+        boot: state.boot(),
+        version: crate::VERSION.to_owned(),
+        protocol: Protocols::OURS,
+        log: log.to_owned(),
+        head,
+        // Why one is not as it should be is told with its next record.
+        loaded: alive.map(|env| Fact { error: None, ..fact(env) }).collect(),
+        leases: leases.map(|(id, l)| (id.to_string(), l.environment.to_string())).collect(),
     }
 }
 

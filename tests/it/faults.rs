@@ -204,7 +204,8 @@ impl World {
             let row = rows.get(id).map(|(status, life)| (status.as_str(), *life));
             let agrees = match phase.as_str() {
                 "ready" => matches!(row, Some(("ready" | "retiring", n)) if n == *life),
-                "tombstoned" => matches!(row, Some(("destroyed" | "error", _))),
+                // One that came and went unheard of is no business of the server.
+                "tombstoned" => matches!(row, None | Some(("destroyed" | "error", _))),
                 "failed" => matches!(row, Some(("error" | "destroyed", _))),
                 _ => false,
             };

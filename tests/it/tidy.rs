@@ -112,6 +112,8 @@ fn is_test_only(name: &str) -> bool {
         "src/journal/golden.rs",
         "src/journal/samples.rs",
         "src/journal/simdisk.rs",
+        "src/server/model.rs",
+        "src/server/model_host.rs",
         "src/world/watch/conformance.rs",
         "src/world/watch/injected.rs",
     ];
