@@ -23,8 +23,9 @@ use crate::session::talk::about;
 /// An order in its lane.
 struct Job {
     order: Order,
-    /// The life that it is about, once it has begun.
-    began: Option<Option<u32>>,
+    has_begun: bool,
+    /// The life that it is about, if there was one when it began.
+    life: Option<u32>,
 }
 
 /// A host; what is not in its log is lost with a kill.
@@ -121,10 +122,10 @@ impl Host {
             FromServer::Opened(opened) => {
                 self.outbox = Some(Outbox::new(opened.acked));
                 if let Some(live) = opened.live {
-                    self.reconcile(live);
+                    self.reconcile(&live);
                 }
             }
-            FromServer::Live(live) => self.reconcile(live),
+            FromServer::Live(live) => self.reconcile(&live),
             FromServer::Ack(ack) => {
                 if let Some(outbox) = self.outbox.as_mut() {
                     outbox.ack(ack.seq);
@@ -151,7 +152,7 @@ impl Host {
 
     /// A live set takes away nothing that it lists or that is in use, and heals nothing that is
     /// over.
-    fn reconcile(&mut self, live: LiveSet) {
+    fn reconcile(&mut self, live: &LiveSet) {
         let listed: BTreeSet<EnvironmentId> = live.live.iter().map(|name| id(name)).collect();
         let set = Set {
             server: "srv".to_owned(),
@@ -187,7 +188,7 @@ impl Host {
             }
             Met::Begins => {
                 let lane = self.lanes.entry(order.environment.clone()).or_default();
-                lane.push_back(Job { order, began: None });
+                lane.push_back(Job { order, has_begun: false, life: None });
             }
         }
     }
@@ -225,10 +226,10 @@ impl Host {
     /// Begins a job, or looks whether it is over; none while it goes on.
     fn go_on(&mut self, job: &mut Job) -> Option<Result<(u16, Value), Fault>> {
         let name = id(&job.order.environment);
-        if job.began.is_none() {
+        if !job.has_begun {
             let life = self.state().environment(&name).map(|e| e.incarnation);
             let begun = self.begin(&job.order);
-            job.began = Some(life);
+            (job.has_begun, job.life) = (true, life);
             match begun {
                 Ok(None) => {}
                 Ok(Some(ended)) => return Some(Ok(ended)),
@@ -241,7 +242,7 @@ impl Host {
                 let over = found.is_none_or(|e| e.phase != Phase::Provisioning);
                 over.then(|| found.map(|e| (200, self.view(e))).ok_or_else(|| not_found(&name)))
             }
-            "environment.destroy" => self.removed(&name, job.began.flatten()),
+            "environment.destroy" => self.removed(&name, job.life),
             _ => None,
         }
     }
@@ -423,7 +424,7 @@ impl Host {
 
     pub(super) fn story(&self) -> Vec<String> {
         let short = |record: &crate::core::Record| {
-            format!("{:?}", record).chars().take(300).collect::<String>()
+            format!("{record:?}").chars().take(300).collect::<String>()
         };
         self.bench.log.iter().map(short).collect()
     }
