@@ -23,7 +23,7 @@ use crate::session::protocol::{Ack, Answer, Events, FromHost, FromServer, Open, 
 use crate::session::wire::Received;
 
 const HISTORIES: u64 = 2_000;
-const STEPS: u64 = 70;
+const STEPS: u64 = 60;
 pub(super) const HOST: &str = "box";
 pub(super) const NAMES: [&str; 2] = ["a", "b"];
 
