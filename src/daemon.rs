@@ -117,12 +117,17 @@ pub fn run(data_dir: &Path, mut extra: Extra) -> Result<(), Fault> {
     );
     let log_id = world.log_id().to_owned();
     orphans::adopt_all();
+    // No child of a dead daemon acts beside this one.
+    let over = world.end_runs(&found.state, &cancel);
     let (engine, handle) = Engine::new(journal, found.state, Arc::clone(&world));
     let groups = world.cgroups().clone();
     let desk = Arc::new(desk(&layout));
     let engine = engine.with_desk(Arc::clone(&desk));
     let engine = engine.with_low_disk(config.low_disk_gigabytes.saturating_mul(1 << 30));
     let (thread, ended, priority) = start(engine, config.retention())?;
+    for (environment, pid) in over {
+        handle.submit_blocking(Command::Exited { environment, pid })?;
+    }
     let about = About { git, log_id, started: now(), priority };
     let always = config.watch == config::Watching::Always;
     let portable = config.watch_backend == config::WatchBackend::Portable;

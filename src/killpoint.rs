@@ -66,8 +66,8 @@ pub const POINTS: &[&str] = &[
     "migrate.secrets_restored",
     "takeover.dropped",
     "takeover.installed",
-    "undo.secrets",
     "undo.kept",
+    "undo.returned",
 ];
 
 /// A place where the process may be killed by a test.

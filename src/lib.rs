@@ -77,7 +77,9 @@
 //! request, with an idempotency key. What happens is told from the log (`session::outbox`) up to a
 //! position that the server acknowledges. At the server one writer (`server::rows`) compares and
 //! sets; operations are told again until they are answered. A connection that breaks loses nothing:
-//! the next one begins with what lives, what is under way and how far the log was told.
+//! the next one begins with what lives, what is under way and how far the log was told. A sleep of
+//! the machine (`core::waking`) is nobody's silence. `server::model` puts both sides against each
+//! other over a network that is made up.
 //!
 //! # Invariants
 //!

@@ -294,7 +294,7 @@ pub(super) async fn sweep(
 
 /// Used by the daemon when it starts: what was found before and is proven ours is settled.
 pub async fn sweep_at_start(app: Arc<App>) {
-    let actor = Actor { door: "daemon".to_owned(), uid: 0, pid: std::process::id() };
+    let actor = Actor { pid: std::process::id(), ..Actor::daemon() };
     let command = Command::Sweep { apply: true, limit: SWEEP_LIMIT, actor };
     if let Err(fault) = app.handle.submit(command).await {
         tracing::debug!(%fault, "no sweep at the start");

@@ -80,7 +80,7 @@ pub struct ReconciledView {
 }
 
 impl ReconciledView {
-    fn of(epoch: u64, report: Report) -> Self {
+    pub(crate) fn of(epoch: u64, report: Report) -> Self {
         let names = |ids: Vec<EnvironmentId>| ids.iter().map(ToString::to_string).collect();
         let kept = report.kept.into_iter();
         let kept = kept.map(|k| KeptView { id: k.environment.to_string(), why: k.why });

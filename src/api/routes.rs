@@ -481,24 +481,28 @@ async fn remove(
         (false, true) => reconcile::REASON_SERVER,
         (false, false) => "request",
     };
-    let other = |e: &Environment| query.incarnation.is_some_and(|life| life != e.incarnation);
-    if app.handle.view(|state| state.environment(&id).is_some_and(other)) {
-        return Err(destroyed(&id).into());
-    }
     let options = teardown_options(&app.config, &query, reason)?;
     let force = query.force;
-    let command = Command::Destroy { environment: id.clone(), force, options, actor, request };
+    let (environment, incarnation) = (id.clone(), query.incarnation);
+    let command = Command::Destroy { environment, incarnation, force, options, actor, request };
+    let now = app.handle.view(|state| state.environment(&id).map(|e| e.incarnation));
     let receipt = app.handle.submit(command).await?;
+    // A life that began meanwhile, by somebody else's wish, says nothing of the one that was meant.
+    let meant = |e: &Environment| now.is_none_or(|life| life == e.incarnation);
     if let Some(seconds) = query.wait {
         let served = |e: &Environment| matches!(e.phase, Phase::Ready | Phase::Retiring);
-        let over = |e: &Environment| e.owed.is_none() || served(e);
+        let over = |e: &Environment| e.owed.is_none() || served(e) || !meant(e);
         wait_until(&app, seconds, |s| s.environment(&id).is_none_or(over)).await?;
     }
     let (found, refused) = app.handle.view(|state| {
-        let env = state.environment(&id);
+        let env = state.environment(&id).filter(|e| meant(e));
         let alive = env.filter(|e| !matches!(e.phase, Phase::Tombstoned | Phase::TearingDown));
         let back = alive.filter(|_| query.wait.is_some());
-        (RemovedView::of(id.as_str(), env, receipt.seq), back.and_then(|e| e.refusal.clone()))
+        let mut view = RemovedView::of(id.as_str(), env, receipt.seq);
+        if env.is_none() {
+            view.incarnation = now.unwrap_or_default();
+        }
+        (view, back.and_then(|e| e.refusal.clone()))
     });
     if let Some(fault) = refused {
         return Err(fault.into());

@@ -4,6 +4,7 @@
 //! the log says of each request that it began and how it ended, so that it is never done twice.
 //! What the command prints is told once and kept nowhere: it may hold secrets.
 
+use std::io::Write as _;
 use std::process::{Command as Process, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -23,8 +23,9 @@ use crate::core::event::Actor;
 use crate::core::state::Run;
 use crate::core::{Code, Command, Environment, Fault, LeaseId, RequestId};
 use crate::world::cancel::Cancel;
-use crate::world::exec::{Bounds, Running, Stream};
+use crate::world::exec::{Bounds, Running, Stream, gate};
 use crate::world::paths;
+use crate::world::process::scope::RUN;
 
 /// Bytes of each stream that are told.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
@@ -34,8 +35,9 @@ pub const RUNS_MAX: usize = 64;
 const LIMIT_SECONDS: u64 = 600;
 /// Most time that may be asked for.
 const LIMIT_SECONDS_MAX: u64 = 24 * 3_600;
-/// Stops itself; goes on as the command when it is told to. The text is constant.
-const GATE: &str = r#"kill -STOP $$; exec "$@""#;
+/// Goes on as the command when it is told to, and ends when whoever would tell it is gone. The text
+/// is constant.
+const GATE: &str = r#"read -r go && [ "$go" = go ] && exec "$@" </dev/null"#;
 
 /// A command to be run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -110,19 +112,20 @@ pub(super) async fn run(
         request: request.clone(),
         lease,
         name: name.clone(),
-        actor: actor.clone(),
+        actor,
     };
     if !app.handle.submit(begin).await?.changed {
         return Ok(Json(known(&app, &request)?));
     }
     let env = living(&app, &environment)?;
-    let (argv, key) = (wanted.argv, request.clone());
-    let wanted = Wanted { env, argv, name, limit: Duration::from_secs(limit), actor };
+    let (argv, key) = (wanted.argv, request.to_string());
+    let limit = Duration::from_secs(limit);
+    let wanted = Wanted { env, request: request.clone(), argv, name, limit };
     let mut view = on_its_own_thread(&app, wanted)
         .await
         .unwrap_or_else(|fault| RunView { why: fault.to_string(), ..RunView::default() });
     drop(slot);
-    view.request = key.to_string();
+    view.request = key;
     let (code, why) = (view.code, view.why.clone());
     app.handle.submit(Command::EndRun { request, code, why }).await?;
     Ok(Json(view))
@@ -131,27 +134,36 @@ pub(super) async fn run(
 /// What is to be run.
 struct Wanted {
     env: Environment,
+    request: RequestId,
     argv: Vec<String>,
     name: String,
     limit: Duration,
-    actor: Actor,
 }
 
 /// Commands run for hours: not on the threads that short questions share.
 async fn on_its_own_thread(app: &Arc<App>, wanted: Wanted) -> Result<RunView, Fault> {
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let app = Arc::clone(app);
+    let (tell, mut told) = tokio::sync::oneshot::channel();
+    let cancel = Cancel::new().map_err(paths::failed("watch a process in", app.layout.root()))?;
+    let cancel = Arc::new(cancel);
+    let (here, stopper) = (Arc::clone(app), Arc::clone(&cancel));
     let run = move || {
-        let cancel = Cancel::new().map_err(paths::failed("watch a process in", app.layout.root()));
         // Whoever asked may be gone.
-        drop(tell.send(cancel.and_then(|cancel| carry_out(&app, wanted, &cancel))));
+        drop(tell.send(carry_out(&here, wanted, &cancel)));
     };
     let started = std::thread::Builder::new().name("gk-run".to_owned()).spawn(run);
     started.map_err(|e| {
         Fault::new(Code::Io, "cannot start a thread", "free some memory").because(e)
     })?;
-    told.await
-        .unwrap_or_else(|_| Err(Fault::new(Code::Defect, "a run panicked", "please report this")))
+    let mut stop = app.stop.clone();
+    let ended = tokio::select! {
+        ended = &mut told => ended,
+        () = async { drop(stop.wait_for(|stop| *stop).await) } => {
+            // A daemon takes what it runs with it.
+            stopper.cancel();
+            told.await
+        }
+    };
+    ended.unwrap_or_else(|_| Err(Fault::new(Code::Defect, "a run panicked", "please report this")))
 }
 
 /// How a request that came before ended.
@@ -167,7 +179,8 @@ fn known(app: &App, request: &RequestId) -> Result<RunView, Fault> {
 
 /// Holds the command at its start until it is on record, and lets it run to its end.
 fn carry_out(app: &App, wanted: Wanted, cancel: &Cancel) -> Result<RunView, Fault> {
-    let Wanted { env, argv, name, limit, actor } = wanted;
+    let Wanted { env, request, argv, name, limit } = wanted;
+    let (mut gate, theirs) = gate().map_err(paths::failed("open a gate in", app.layout.root()))?;
     let place = paths::from_host(&env.plan.path);
     let mut held = Process::new("/bin/sh");
     held.arg("-c").arg(GATE).arg("groundskeeper-gate").args(argv);
@@ -177,18 +190,12 @@ fn carry_out(app: &App, wanted: Wanted, cancel: &Cancel) -> Result<RunView, Faul
         .env("GROUNDSKEEPER_PATH", &place)
         .env("GROUNDSKEEPER_BRANCH", &env.plan.branch)
         .env("PWD", &place)
-        .stdin(Stdio::null())
+        .env(RUN, request.as_str())
+        .stdin(Stdio::from(theirs))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut running = Running::spawn(held, &name)?;
     let pid = running.pid();
-    let child = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let how = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    let stopped = child.and_then(|child| waitid(WaitId::Pid(child), how).ok().flatten());
-    let Some(child) = child.filter(|_| stopped.is_some_and(|s| s.stopped())) else {
-        let message = "the command could not be held at its start";
-        return Err(Fault::new(Code::Io, message, "is /bin/sh a POSIX shell?"));
-    };
     let seen = app.world.take_in(&env, pid, std::process::id())?;
     let environment = env.id.clone();
     let started = seen.started;
@@ -197,9 +204,10 @@ fn carry_out(app: &App, wanted: Wanted, cancel: &Cancel) -> Result<RunView, Faul
         pid,
         started,
         name,
-        actor,
+        actor: Actor::daemon(),
     })?;
-    let _woken = kill_process(child, Signal::CONT);
+    gate.write_all(b"go\n").map_err(paths::failed("open the gate of a command in", &place))?;
+    drop(gate);
     let (mut out, mut err) = (Tail::default(), Tail::default());
     let bounds = Bounds { time: limit, output_bytes: OUTPUT_BYTES_MAX, cancel };
     let ended = running.wait(bounds, &mut |stream, bytes| {
@@ -227,6 +235,7 @@ fn outcome(ended: Result<std::process::ExitStatus, Fault>) -> Result<(Option<i32
             Ok((status.code(), why))
         }
         Err(fault) if fault.code == Code::Timeout => Ok((None, "timeout".to_owned())),
+        Err(fault) if fault.code == Code::Cancelled => Ok((None, "interrupted".to_owned())),
         Err(fault) => Err(fault),
     }
 }

@@ -123,6 +123,9 @@ pub struct RemovedView {
     pub id: String,
     /// Its phase now; `tombstoned` also for one that never was.
     pub phase: String,
+    /// Which life of it that is; 0 for one that never was.
+    #[serde(default)]
+    pub incarnation: u32,
     /// Refs that hold what the worktree had and no branch has.
     pub rescue: Vec<String>,
     /// Where its directory is; null when there was none.
@@ -529,6 +532,7 @@ impl RemovedView {
         Self {
             id: id.to_owned(),
             phase: found.map_or(Phase::Tombstoned, |e| e.phase).as_str().to_owned(),
+            incarnation: found.map_or(0, |e| e.incarnation),
             rescue: teardown.map(refs).unwrap_or_default(),
             branch_deleted: teardown.is_some_and(|t| t.branch_deleted),
             branch_reason: teardown.map(|t| t.branch_reason.clone()).unwrap_or_default(),

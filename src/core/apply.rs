@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::event::{
-    AttemptFailed, Base, EnvironmentAdopted, Event, LeaseGranted, Plan, ProvisionFailed,
+    AttemptFailed, BY_DAEMON, Base, EnvironmentAdopted, Event, LeaseGranted, Plan, ProvisionFailed,
     ProvisionRequested, Record, RepositoryTrusted, RestoreFrom, RestoreRequested, Restored,
     RolledBack, Tombstoned,
 };
@@ -59,7 +59,7 @@ impl State {
             Event::EnvironmentAdopted(e) => self.adopted(at, e),
             Event::SweepRequested(e) => {
                 let owed = Owed::new(Step::Sweep, at);
-                let seen_only = e.actor.door == "daemon";
+                let seen_only = e.actor.door == BY_DAEMON;
                 self.sweep = Some(Sweep { owed, apply: e.apply, limit: e.limit, seen_only });
             }
             Event::SweepFinished(e) => {
@@ -329,7 +329,8 @@ impl Environment {
                 }
             }
             Event::ProcessStarted(e) => {
-                let process = Process { started: e.started, name: e.name.clone() };
+                let of_daemon = e.actor.door == BY_DAEMON;
+                let process = Process { started: e.started, name: e.name.clone(), of_daemon };
                 self.processes.insert(e.pid, process);
             }
             Event::ProcessExited(e) => drop(self.processes.remove(&e.pid)),

@@ -48,6 +48,8 @@ pub enum Command {
     Destroy {
         /// Which.
         environment: EnvironmentId,
+        /// Which life of it; another one is not touched. None means the present one.
+        incarnation: Option<u32>,
         /// Whether unsaved work may go to the trash, and leases may be broken.
         force: bool,
         /// How it is to be done.

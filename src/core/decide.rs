@@ -36,11 +36,10 @@ impl State {
                 self.decide_provision(environment, plan, actor, request)
             }
             Command::Cancel { environment, actor } => self.decide_cancel(environment, actor),
-            Command::Destroy { environment, force, options, actor, request } => self
-                .decide_destroy(
-                    now,
-                    DestroyRequested { environment, force, actor, request, options },
-                ),
+            Command::Destroy { environment, incarnation, force, options, actor, request } => {
+                let wanted = DestroyRequested { environment, force, actor, request, options };
+                self.decide_destroy(now, incarnation, wanted)
+            }
             Command::Restore { environment, incarnation, actor, request } => {
                 self.decide_restore(environment, incarnation, actor, request)
             }
@@ -340,8 +339,12 @@ impl State {
         leases.map(|(id, lease)| format!("lease {id}: {}", lease.purpose)).collect()
     }
 
-    fn decide_destroy(&self, now: Time, wanted: DestroyRequested) -> Decision {
+    fn decide_destroy(&self, now: Time, life: Option<u32>, wanted: DestroyRequested) -> Decision {
         let environment = &wanted.environment;
+        let other = |env: &Environment| life.is_some_and(|life| life != env.incarnation);
+        if self.environment(environment).is_some_and(other) {
+            return Err(destroyed(environment));
+        }
         if self.remembers(wanted.request.as_ref(), "destroy", Some(environment))? {
             return Ok(Vec::new());
         }

@@ -28,10 +28,10 @@ struct InFlight {
 }
 
 /// A daemon with a fake world. `guards` can be taken out to see the laws fail.
-struct Bench {
-    log: Vec<Record>,
-    state: State,
-    now: Time,
+pub(crate) struct Bench {
+    pub(crate) log: Vec<Record>,
+    pub(crate) state: State,
+    pub(crate) now: Time,
     disk: BTreeMap<EnvironmentId, Traces>,
     running: BTreeMap<Subject, InFlight>,
     settled: BTreeMap<Subject, EffectId>,
@@ -58,7 +58,7 @@ fn name(who: usize) -> EnvironmentId {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut bench = Self {
             log: Vec::new(),
             state: State::default(),
@@ -81,7 +81,7 @@ impl Bench {
         self.command(Command::Start { pid: 1, version: "test".into(), retention });
     }
 
-    fn command(&mut self, command: Command) -> bool {
+    pub(crate) fn command(&mut self, command: Command) -> bool {
         let Ok(events) = self.state.decide(self.now, command) else { return false };
         let accepted = !events.is_empty();
         for event in events {
@@ -119,9 +119,7 @@ impl Bench {
                 self.command(Command::Provision { environment: name(who), plan, actor, request });
             }
             Act::Destroy { who, force, key } => {
-                let (environment, actor) = (name(who), super::event::Actor::default());
-                let (request, options) = (request(key), TeardownOptions::default());
-                self.command(Command::Destroy { environment, force, options, actor, request });
+                self.command(destroy(who, force, key));
             }
             Act::Cancel { who } => {
                 let actor = super::event::Actor::default();
@@ -335,7 +333,7 @@ impl Bench {
     }
 
     /// SIGKILL: running effects get as far as they get, memory is gone, the log is folded again.
-    fn crash(&mut self, how_far: u8) {
+    pub(crate) fn crash(&mut self, how_far: u8) {
         let running: Vec<_> = self.running.keys().cloned().collect();
         for who in running {
             let hook = |r: &InFlight| matches!(r.step, Step::RunSetup | Step::RunTeardown);
@@ -354,7 +352,7 @@ impl Bench {
         self.start();
     }
 
-    fn flow(&mut self) {
+    pub(crate) fn flow(&mut self) {
         self.start_owed();
         let running: Vec<_> = self.running.keys().cloned().collect();
         for who in &running {
@@ -384,7 +382,7 @@ impl Bench {
         }
     }
 
-    fn disk_agrees(&self) {
+    pub(crate) fn disk_agrees(&self) {
         for env in self.state.environments().filter(|e| !e.adopted) {
             let traces = self.disk.get(&env.id).cloned().unwrap_or_default();
             let kept = env.phase == Phase::Failed && env.worktree.is_some();
@@ -416,6 +414,17 @@ impl Bench {
         }
         let lost: Vec<u32> = (1..=self.made).filter(|n| !there.contains(n)).collect();
         assert!(lost.is_empty(), "lost: {lost:?}");
+    }
+}
+
+fn destroy(who: usize, force: bool, key: Option<u8>) -> Command {
+    Command::Destroy {
+        environment: name(who),
+        incarnation: None,
+        force,
+        options: TeardownOptions::default(),
+        actor: super::event::Actor::default(),
+        request: request(key),
     }
 }
 

@@ -54,10 +54,10 @@ impl Disk {
             (Step::DropStaging, 0) if self.kept_secrets => self.secrets = 1,
             (Step::DropStaging, 1) => (self.staging, self.copy) = (0, false),
             (Step::DropStaging, 2) => (self.kept_secrets, self.backup) = (false, false),
-            (Step::ReturnBackup, 0) => self.secrets = 1,
-            (Step::ReturnBackup, 1) if self.backup => {
+            (Step::ReturnBackup, 0) if self.backup => {
                 (self.database, self.backup, self.undone) = (1, false, true);
             }
+            (Step::ReturnBackup, 1) => self.secrets = 1,
             _ => {}
         }
     }

@@ -25,6 +25,7 @@ pub mod policy;
 pub mod reconcile;
 pub mod remains;
 pub mod state;
+pub mod waking;
 pub mod watch;
 
 mod afar;
@@ -38,7 +39,7 @@ mod acts;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
-mod laws;
+pub(crate) mod laws;
 #[cfg(test)]
 mod migration_laws;
 

@@ -156,9 +156,9 @@ pub fn attempts_max(step: Step) -> u32 {
         Step::Purge => 500,
         // What fails before the flip fails again; nothing is changed yet, and somebody waits.
         Step::InspectSource | Step::CopySource | Step::NormaliseSource | Step::BuildStaging => 1,
-        Step::VerifyStaging | Step::ReturnBackup => 1,
+        Step::VerifyStaging => 1,
         Step::WriteSecrets | Step::Flip => 3,
-        Step::CleanUp | Step::DropStaging => 10,
+        Step::CleanUp | Step::DropStaging | Step::ReturnBackup => 10,
     }
 }
 

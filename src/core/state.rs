@@ -195,6 +195,8 @@ pub struct Process {
     pub started: u64,
     /// Name of its program.
     pub name: String,
+    /// The daemon itself started it, for a request: it ends with that daemon.
+    pub of_daemon: bool,
 }
 
 /// A step that is owed, and since when.
@@ -419,6 +421,14 @@ impl State {
     #[must_use]
     pub fn run(&self, request: &RequestId) -> Option<&Run> {
         self.runs.get(request)
+    }
+
+    /// Requests whose commands were begun in an environment and have not ended.
+    #[must_use]
+    pub fn unfinished_runs(&self, environment: &EnvironmentId) -> Vec<RequestId> {
+        let open = self.runs.iter().filter(|(_, run)| run.ended.is_none());
+        let here = open.filter(|(_, run)| run.environment == *environment);
+        here.map(|(request, _)| request.clone()).collect()
     }
 
     /// The sweep in progress.

@@ -10,6 +10,7 @@ use super::driver::{self, Driver};
 use super::handle::{Handle, Message, Progress, Receipt, Reply};
 use super::space::Space;
 use crate::core::event::Record;
+use crate::core::waking::{Clocks, Waking};
 use crate::core::{Command, Event, Fault, Seq, State, Time};
 use crate::journal::{self, Journal};
 use crate::killpoint::point;
@@ -50,6 +51,7 @@ pub struct Engine {
     stopping: Option<(String, Instant)>,
     /// A time that is not behind the log, and when it was taken on the clock that only goes on.
     anchor: (Time, Instant),
+    waking: Waking,
 }
 
 /// A batch that is decided and not yet durable.
@@ -77,8 +79,9 @@ impl Engine {
         let space = Space::new(world.layout().root());
         let driver = Driver::new(world, sender, progress);
         let anchor = (wall_clock().max(state.at()), Instant::now());
-        let stopping = None;
-        let engine = Self { journal, state, view, head, mailbox, driver, space, stopping, anchor };
+        let (stopping, waking) = (None, Waking::new(clocks(anchor.1)));
+        let engine =
+            Self { journal, state, view, head, mailbox, driver, space, stopping, anchor, waking };
         (engine, handle)
     }
 
@@ -112,7 +115,9 @@ impl Engine {
         let mut last_work = Instant::now();
         while !self.is_over() {
             let mut batch = Batch::default();
-            match self.mailbox.recv_timeout(self.patience(last_work)) {
+            let message = self.mailbox.recv_timeout(self.patience(last_work));
+            self.wake(&mut batch);
+            match message {
                 Ok(message) => {
                     self.take(&mut batch, message);
                     while batch.replies.len() < BATCH_MAX
@@ -137,6 +142,15 @@ impl Engine {
             }
         }
         self.end()
+    }
+
+    /// After a sleep, and before anything else is decided: what was in use still is.
+    fn wake(&mut self, batch: &mut Batch) {
+        let Some(slept) = self.waking.look(clocks(self.anchor.1)) else { return };
+        tracing::info!(?slept, "the machine has slept; leases are renewed");
+        for renewal in self.state.renewals(slept) {
+            self.decide(batch, renewal, None);
+        }
     }
 
     /// How long there is nothing to do but wait for the mailbox.
@@ -255,6 +269,10 @@ impl Engine {
 fn wall_clock() -> Time {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn clocks(began: Instant) -> Clocks {
+    Clocks { awake: began.elapsed(), wall: Duration::from_nanos(wall_clock().0) }
 }
 
 fn is_new_work(command: &Command) -> bool {

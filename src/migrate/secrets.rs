@@ -238,5 +238,6 @@ pub(super) fn kept(task: &Task<'_>) -> Result<Kept, Fault> {
     };
     let Some(path) = &task.names.secrets else { return Ok(Kept { old, changed: false }) };
     let bytes = std::fs::read(path).map_err(paths::failed("read", path))?;
-    Ok(Kept { old, changed: hex(&Sha256::digest(&bytes)) != written })
+    let changed = hex(&Sha256::digest(&bytes)) != written;
+    Ok(Kept { old, changed })
 }

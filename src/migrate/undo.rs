@@ -7,27 +7,34 @@ use crate::core::{Code, Fault, Outcome};
 use crate::killpoint::point;
 use crate::world::paths;
 
-/// Puts the backup into the place of the new database, which is kept under another name.
+/// Puts the backup into the place of the new database, which is kept under another name; then the
+/// old secrets. What was begun goes on after a kill.
 pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
     let names = &task.names;
-    let kept = Outcome::Returned(paths::to_host(&names.undone));
-    if !names.backup.exists() && names.undone.exists() && names.database.exists() {
-        return Ok(kept);
-    }
     let _owner = owner::take(task.recipe, &names.database, false)?;
-    refuse_if_changed(task)?;
-    let alone = sqlite::hold_alone(&names.database)?;
     let secrets = secrets::kept(task)?;
-    if secrets.changed {
-        return Err(refused("the secrets beside it were changed since"));
+    let returned = !names.backup.exists() && names.undone.exists() && names.database.exists();
+    if !returned {
+        refuse_if_changed(task)?;
+        if secrets.changed {
+            return Err(refused("the secrets beside it were changed since"));
+        }
+        put_back(task)?;
     }
-    let files = task.files();
+    point("undo.returned");
     if let (Some(old), Some(path)) = (&secrets.old, &names.secrets) {
         let bytes = std::fs::read(old).map_err(paths::failed("read", old))?;
         let temporary = with_suffix(path, ".tmp");
-        files.write(path, &temporary, &bytes).map_err(paths::failed("restore", path))?;
+        // The database is the old one already, so this has to come to its end.
+        let written = task.files().write(path, &temporary, &bytes);
+        written.map_err(|e| paths::fault("restore", path, &e).transient())?;
     }
-    point("undo.secrets");
+    Ok(Outcome::Returned(paths::to_host(&names.undone)))
+}
+
+fn put_back(task: &Task<'_>) -> Result<(), Fault> {
+    let (names, files) = (&task.names, task.files());
+    let alone = sqlite::hold_alone(&names.database)?;
     for suffix in ["-wal", "-shm", "-journal"] {
         let path = with_suffix(&names.database, suffix);
         files.remove(&path).map_err(paths::failed("remove", &path))?;
@@ -37,11 +44,10 @@ pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
         files.sync_dir_of(&names.undone).map_err(paths::failed("sync", &names.undone))?;
     }
     point("undo.kept");
-    files
-        .rename(&names.backup, &names.database)
-        .map_err(paths::failed("put back", &names.backup))?;
+    let put = files.rename(&names.backup, &names.database);
+    put.map_err(paths::failed("put back", &names.backup))?;
     drop(alone);
-    Ok(kept)
+    Ok(())
 }
 
 /// Rows that were written since would be lost.

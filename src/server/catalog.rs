@@ -103,6 +103,15 @@ impl Catalog {
     }
 }
 
+/// A database that is gone with its connection.
+#[cfg(test)]
+pub(super) fn in_memory() -> Connection {
+    let mut connection = Connection::open_in_memory().expect("memory");
+    connection.pragma_update(None, "foreign_keys", true).expect("set");
+    fill(&mut connection).expect("made");
+    connection
+}
+
 /// Carries a catalogue of an older generation to the newest one, before anybody opens it. What a
 /// kill left of that is settled first.
 fn carry(path: &Path) -> Result<(), Fault> {

@@ -14,6 +14,7 @@ use super::{catalog, operations, threads};
 use crate::api::routes::{Body, Params, environment_id};
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
+use crate::session::protocol::Order;
 
 /// The environments of a host.
 #[utoipa::path(get, path = "/v1/hosts/{host}/environments", params(Which), responses(
@@ -68,13 +69,22 @@ pub(super) async fn create(
         .catalog
         .with(move |tx| {
             catalog::host(tx, &place)?;
-            if !operations::is_known(tx, &order, &place)? {
-                rows::want(tx, &place, &order.environment, &order.request)?;
-            }
-            operations::add(tx, &order, &place)
+            make_in(tx, &place, &order)
         })
         .await?;
     under_way(&shared, &host, &request, patience).await
+}
+
+/// Starts to make an environment, or to bring one back.
+pub(super) fn make_in(
+    tx: &rusqlite::Transaction<'_>,
+    host: &str,
+    order: &Order,
+) -> Result<(), Fault> {
+    if !operations::is_known(tx, order, host)? {
+        rows::want(tx, host, &order.environment, &order.request)?;
+    }
+    operations::add(tx, order, host)
 }
 
 /// Has an environment destroyed. One that is over is a success.
@@ -200,10 +210,7 @@ pub(super) async fn restore(
         .catalog
         .with(move |tx| {
             rows::get(tx, &place, &id)?;
-            if !operations::is_known(tx, &order, &place)? {
-                rows::want(tx, &place, &id, &order.request)?;
-            }
-            operations::add(tx, &order, &place)
+            make_in(tx, &place, &order)
         })
         .await?;
     under_way(&shared, &host, &request, patience).await

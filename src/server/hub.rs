@@ -26,6 +26,9 @@ const QUESTIONS_MAX: usize = 1_024;
 pub(super) struct Live {
     pub(super) session: String,
     pub(super) instance: String,
+    /// Identity of the host's log, and how many daemons have started on it.
+    pub(super) log: String,
+    pub(super) boot: u32,
     pub(super) version: String,
     /// What is to be said besides what stands in the catalogue.
     pub(super) say: mpsc::Sender<FromServer>,
@@ -58,9 +61,17 @@ impl Hub {
         Arc::new(Self { sessions, questions, news, readers: AtomicUsize::new(0) })
     }
 
-    /// A session is open; returns the one whose place it takes.
-    pub(super) fn enter(&self, host: &str, live: Live) -> Option<Live> {
-        locked(&self.sessions).insert(host.to_owned(), live)
+    /// A session is open; returns the one whose place it takes. What a dead daemon sent before its
+    /// successor started on the same log, and what comes only now, takes nobody's place.
+    pub(super) fn enter(&self, host: &str, live: Live) -> Result<Option<Live>, Fault> {
+        let mut sessions = locked(&self.sessions);
+        let later = |there: &&Live| there.log == live.log && there.boot > live.boot;
+        if let Some(there) = sessions.get(host).filter(later) {
+            let message = format!("start {} of this host's daemon has the session", there.boot);
+            let hint = "a daemon that has ended need not care";
+            return Err(Fault::new(Code::AlreadyRunning, message, hint));
+        }
+        Ok(sessions.insert(host.to_owned(), live))
     }
 
     /// A session is over, unless another one has taken its place.

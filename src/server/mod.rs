@@ -6,7 +6,7 @@
 //!
 //! `states` says what a row may become (pure), `catalog` opens the database, `rows` is the one
 //! writer of environments, `threads` and `operations` keep their own tables, `hub` knows the open
-//! sessions, `visit` is one of them, `routes` is the HTTP API with `environments`, `using` and
+//! sessions, `visit` is one of them, `intake` what is said in it to the catalogue and by it, `routes` is the HTTP API with `environments`, `using` and
 //! `visitors`, `door` lets connections in, and `run` puts them together.
 
 pub mod run;
@@ -16,6 +16,7 @@ pub mod types;
 mod catalog;
 mod environments;
 mod hub;
+mod intake;
 mod operations;
 mod routes;
 mod rows;
@@ -23,5 +24,10 @@ mod threads;
 mod using;
 mod visit;
 mod visitors;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod model_host;
 
 pub use routes::{Pace, openapi};

@@ -1,7 +1,7 @@
 //! What hosts are told to do: kept until it is answered, sent again after every interruption.
 
 use rusqlite::{OptionalExtension as _, Row, Transaction};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::catalog::{fault, now};
 use super::rows::{self, Applied};
@@ -9,6 +9,7 @@ use super::states::{Change, Status};
 use super::threads;
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
+use crate::session::client::random_name;
 use crate::session::protocol::{Answer, Order};
 
 /// Operations of one host that are under way.
@@ -154,9 +155,14 @@ pub(super) fn answered(
                 rows::retire_at(tx, host, id, now() + RETIRE_AGAIN_MS)?;
             }
         }
-        "lease.acquire" if !ok => {
+        "lease.acquire" => {
             let lease = operation.body["id"].as_str().unwrap_or_default();
-            threads::refused(tx, host, lease, answer)?;
+            if !ok {
+                threads::refused(tx, host, lease, answer)?;
+            } else if !threads::holds(tx, host, lease)? {
+                // Its thread ended while it was on its way.
+                let_go(tx, host, id, lease)?;
+            }
         }
         _ => {}
     }
@@ -168,6 +174,39 @@ pub(super) fn claims(tx: &Transaction<'_>, host: &str, lease: &str) -> Result<bo
     let find = "SELECT EXISTS (SELECT 1 FROM operations WHERE host = ?1 AND status IS NULL
                 AND command = 'lease.acquire' AND json_extract(body, '$.id') = ?2)";
     tx.query_row(find, [host, lease], |row| row.get(0)).map_err(fault)
+}
+
+/// Has a host let go of a lease that nobody holds any more. Without room for it the lease ends by
+/// itself, later.
+pub(super) fn let_go(
+    tx: &Transaction<'_>,
+    host: &str,
+    environment: &str,
+    lease: &str,
+) -> Result<(), Fault> {
+    let find = "SELECT EXISTS (SELECT 1 FROM operations WHERE host = ?1 AND status IS NULL
+                AND command = 'lease.release' AND json_extract(body, '$.lease') = ?2)";
+    let known: bool = tx.query_row(find, [host, lease], |row| row.get(0)).map_err(fault)?;
+    if known {
+        return Ok(());
+    }
+    let (request, command) = (random_name(), "lease.release".to_owned());
+    let (environment, body) = (environment.to_owned(), json!({ "lease": lease }));
+    match add(tx, &Order { request, command, environment, body }, host) {
+        Err(fault) if fault.code == Code::LimitReached => Ok(()),
+        added => added,
+    }
+}
+
+/// A new life is wanted: what is left of the wish to destroy the one before has come true by now,
+/// and told again after this it would be about the new one.
+pub(super) fn overtake(tx: &Transaction<'_>, host: &str, environment: &str) -> Result<(), Fault> {
+    let answer = json!({ "id": environment, "phase": "tombstoned" }).to_string();
+    let put = "UPDATE operations SET status = 200, answer = ?3, ended_at = ?4
+               WHERE host = ?1 AND environment = ?2 AND status IS NULL
+               AND command = 'environment.destroy'";
+    tx.execute(put, (host, environment, answer, now())).map_err(fault)?;
+    Ok(())
 }
 
 /// Gives up destroys of which nothing was heard for too long: they are over, and not told again.

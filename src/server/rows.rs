@@ -4,6 +4,7 @@
 use rusqlite::{OptionalExtension as _, Row, Transaction};
 
 use super::catalog::{self, fault, now};
+use super::operations;
 use super::states::{Change, Status, next};
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
@@ -135,17 +136,22 @@ pub(super) fn want(tx: &Transaction<'_>, host: &str, id: &str, attempt: &str) ->
         let message = format!("there is an environment {id} on {host}, {}", known.status.as_str());
         return Err(Fault::new(Code::EnvironmentExists, message, "choose another id"));
     }
-    let count = "SELECT count(*) FROM environments WHERE host = ?1 AND status <> 'destroyed'";
-    let count: i64 = tx.query_row(count, [host], |row| row.get(0)).map_err(fault)?;
-    if count >= ENVIRONMENTS_MAX {
+    if count(tx, host)? >= ENVIRONMENTS_MAX {
         let message = format!("{ENVIRONMENTS_MAX} environments are allowed on {host}");
         return Err(Fault::new(Code::LimitReached, message, "remove some first"));
     }
     insert(tx, host, id, Status::Destroyed)?;
+    operations::overtake(tx, host, id)?;
     match change(tx, host, id, Change::Wanted, Some(attempt), None)? {
         Applied::Now(_) => Ok(()),
         other => Err(Fault::new(Code::Defect, format!("{id}: {other:?}"), "please report this")),
     }
+}
+
+/// How many environments of a host are not over.
+fn count(tx: &Transaction<'_>, host: &str) -> Result<i64, Fault> {
+    let count = "SELECT count(*) FROM environments WHERE host = ?1 AND status <> 'destroyed'";
+    tx.query_row(count, [host], |row| row.get(0)).map_err(fault)
 }
 
 /// A row in a status that means nothing yet, if there is none; an old id keeps its count of lives.
@@ -227,7 +233,8 @@ pub(super) fn due(tx: &Transaction<'_>) -> Result<Vec<(String, String)>, Fault> 
 pub(super) fn take_in(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<Applied, Fault> {
     let over = fact.phase == "tombstoned";
     let Some(known) = find(tx, host, &fact.id)? else {
-        if over {
+        // A host that makes up names without end gets no more rows than one that does not.
+        if over || count(tx, host)? >= ENVIRONMENTS_MAX {
             return Ok(Applied::NotFound);
         }
         return anew(tx, host, fact);
@@ -236,6 +243,10 @@ pub(super) fn take_in(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<A
         return Ok(Applied::Superseded);
     }
     let newer = fact.incarnation > known.incarnation;
+    if newer && known.incarnation > 0 {
+        // Whoever used the life before was not seen to leave it.
+        super::threads::end_all(tx, host, &fact.id)?;
+    }
     if newer && !over && matches!(known.status, Status::Destroyed | Status::Destroying) {
         return anew(tx, host, fact);
     }
@@ -322,4 +333,54 @@ pub(super) fn missing(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Appl
     let message = format!("{host} does not have {id} any more");
     let problem = Problem::of(&Fault::new(Code::EnvironmentNotFound, message, hint));
     change(tx, host, id, Change::SeenMissing, None, Some(&problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fact(id: &str, incarnation: u32, phase: &str, seq: u64) -> Fact {
+        Fact {
+            id: id.to_owned(),
+            incarnation,
+            phase: phase.to_owned(),
+            seq,
+            path: "/p".to_owned(),
+            branch: "b".to_owned(),
+            error: None,
+        }
+    }
+
+    #[test]
+    fn a_host_that_makes_up_names_fills_its_own_share_and_no_more() {
+        let mut catalogue = catalog::in_memory();
+        let tx = catalogue.transaction().expect("begun");
+        catalog::add_host(&tx, "box", false).expect("a host");
+        for n in 0..ENVIRONMENTS_MAX {
+            let known = take_in(&tx, "box", &fact(&format!("e{n}"), 1, "ready", 5)).expect("in");
+            assert_eq!(known, Applied::Now(Status::Ready));
+        }
+        let more = take_in(&tx, "box", &fact("more", 1, "ready", 6)).expect("passed over");
+        assert_eq!(more, Applied::NotFound);
+        let gone = take_in(&tx, "box", &fact("e0", 1, "tombstoned", 7)).expect("taken in");
+        assert_eq!(gone, Applied::Now(Status::Destroyed), "what is known goes on");
+        let room = take_in(&tx, "box", &fact("more", 1, "ready", 8)).expect("taken in");
+        assert_eq!(room, Applied::Now(Status::Ready));
+    }
+
+    #[test]
+    fn what_is_older_than_what_is_known_changes_nothing() {
+        let mut catalogue = catalog::in_memory();
+        let tx = catalogue.transaction().expect("begun");
+        catalog::add_host(&tx, "box", false).expect("a host");
+        take_in(&tx, "box", &fact("a", 2, "ready", 9)).expect("taken in");
+        for old in [fact("a", 2, "tombstoned", 8), fact("a", 1, "tombstoned", 12)] {
+            assert_eq!(take_in(&tx, "box", &old).expect("passed over"), Applied::Superseded);
+        }
+        take_in(&tx, "box", &fact("a", 2, "tombstoned", 10)).expect("taken in");
+        let late = take_in(&tx, "box", &fact("a", 2, "ready", 11)).expect("passed over");
+        assert_eq!(late, Applied::Superseded, "the same life does not come back");
+        let next = take_in(&tx, "box", &fact("a", 3, "ready", 12)).expect("taken in");
+        assert_eq!(next, Applied::Now(Status::Ready));
+    }
 }

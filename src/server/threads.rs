@@ -1,11 +1,13 @@
 //! Threads and terminals: who uses an environment. An environment with an active one is not
 //! destroyed, which the same transaction sees to.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension as _, Row, Transaction};
 
 use super::catalog::{fault, now};
-use super::rows;
 use super::states::{Change, Status};
+use super::{operations, rows};
 use crate::core::{Code, Fault};
 use crate::session::protocol::Answer;
 
@@ -133,8 +135,12 @@ pub(super) fn end(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Option<T
     Ok(Some(thread))
 }
 
-/// Ends all threads of an environment that is over.
+/// Ends all threads of a life that is over. Their leases ended with it on the host; one that was
+/// granted there on the next life, because it came late, is let go of.
 pub(super) fn end_all(tx: &Transaction<'_>, host: &str, environment: &str) -> Result<(), Fault> {
+    for thread in active(tx, host, environment)? {
+        operations::let_go(tx, host, environment, &thread.lease)?;
+    }
     let put = "UPDATE threads SET active = 0, error = 'environment_destroyed', renewed_at = ?3
                WHERE host = ?1 AND environment = ?2 AND active = 1";
     tx.execute(put, (host, environment, now())).map_err(fault)?;
@@ -160,6 +166,34 @@ pub(super) fn refused(
                WHERE host = ?1 AND lease = ?2 AND active = 1";
     tx.execute(put, (host, lease, code, now())).map_err(fault)?;
     Ok(())
+}
+
+/// Whether a lease is of a thread that is not over.
+pub(super) fn holds(tx: &Transaction<'_>, host: &str, lease: &str) -> Result<bool, Fault> {
+    let find = "SELECT EXISTS (SELECT 1 FROM threads WHERE host = ?1 AND lease = ?2
+                AND active = 1)";
+    tx.query_row(find, [host, lease], |row| row.get(0)).map_err(fault)
+}
+
+/// Active threads whose leases a host does not have, though nothing is under way about them: they
+/// ended there unheard of, as when the host was away for longer than they last.
+pub(super) fn unclaimed(
+    tx: &Transaction<'_>,
+    host: &str,
+    there: &BTreeSet<&str>,
+) -> Result<Vec<Thread>, Fault> {
+    let find = format!("{COLUMNS} WHERE host = ?1 AND active = 1 ORDER BY id");
+    let mut find = tx.prepare_cached(&find).map_err(fault)?;
+    let rows = find.query_map([host], of_row).map_err(fault)?;
+    let mut found = Vec::new();
+    for thread in rows {
+        let thread = thread.map_err(fault)?;
+        let is_there = there.contains(thread.lease.as_str());
+        if !is_there && !operations::claims(tx, host, &thread.lease)? {
+            found.push(thread);
+        }
+    }
+    Ok(found)
 }
 
 /// Threads whose leases are to be renewed; they count as renewed now.

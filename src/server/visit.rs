@@ -1,6 +1,5 @@
 //! One session with a host, from its first message to its end.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,17 +9,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::catalog::{self, Host};
+use super::catalog::Host;
 use super::hub::{Live, QUEUE_MAX};
-use super::operations;
+use super::intake::{self, Told};
 use super::routes::Shared;
-use super::rows;
+use super::{operations, rows};
 use crate::api::types::Problem;
-use crate::core::{Code, EnvironmentId, Fault};
+use crate::core::{Code, Fault};
 use crate::session::client::random_name;
 use crate::session::protocol::{
-    Ack, Answer, Close, Events, FromHost, FromServer, LiveSet, Nack, Open, Opened, Protocols,
-    Refused, Watch,
+    Ack, Answer, Close, Events, FromHost, FromServer, Nack, Open, Opened, Protocols, Refused, Watch,
 };
 use crate::session::wire::{Broken, Wire};
 
@@ -54,7 +52,10 @@ pub(super) async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
         Err(fault) => return refuse(wire, fault).await,
     };
     let id = host.id.clone();
-    let mut visit = Visit::enter(shared, id, &open);
+    let mut visit = match Visit::enter(shared, id, &open) {
+        Ok(visit) => visit,
+        Err(fault) => return refuse(wire, fault).await,
+    };
     let ended = visit.run(&mut wire, *open, protocol).await;
     tracing::info!(host = %visit.host, reason = %ended, "session ended");
     visit.shared.hub.leave(&visit.host, &visit.session);
@@ -90,11 +91,7 @@ struct Visit {
     say: mpsc::Receiver<FromServer>,
     wake: Arc<Notify>,
     confirmed: Arc<AtomicU64>,
-    /// Operations that were sent in this session.
-    sent: BTreeSet<String>,
-    epoch: Option<u64>,
-    /// The last record of the host that was heard of.
-    known: u64,
+    told: Told,
     watched: bool,
     heard: Instant,
     began: Instant,
@@ -102,13 +99,15 @@ struct Visit {
 
 impl Visit {
     /// Takes the host's place; whoever had it is told.
-    fn enter(shared: Arc<Shared>, host: String, open: &Open) -> Self {
+    fn enter(shared: Arc<Shared>, host: String, open: &Open) -> Result<Self, Fault> {
         let (tell, say) = mpsc::channel(QUEUE_MAX);
         let (wake, confirmed) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
         let session = random_name();
         let live = Live {
             session: session.clone(),
             instance: open.instance.clone(),
+            log: open.log.clone(),
+            boot: open.boot,
             version: open.version.clone(),
             say: tell,
             wake: Arc::clone(&wake),
@@ -116,25 +115,23 @@ impl Visit {
             reconciled: None,
             settled_us: None,
         };
-        if let Some(before) = shared.hub.enter(&host, live) {
+        if let Some(before) = shared.hub.enter(&host, live)? {
             let same = before.instance == open.instance;
             let reason = if same { "reconnected" } else { "replaced" }.to_owned();
             drop(before.say.try_send(FromServer::Close(Close { reason })));
         }
-        Self {
+        Ok(Self {
             shared,
             host,
             session,
             say,
             wake,
             confirmed,
-            sent: BTreeSet::new(),
-            epoch: None,
-            known: open.head,
+            told: Told::new(open.head),
             watched: false,
             heard: Instant::now(),
             began: Instant::now(),
-        }
+        })
     }
 
     async fn run<S: AsyncRead + AsyncWrite + Unpin>(
@@ -160,15 +157,8 @@ impl Visit {
         protocol: u32,
     ) -> Result<(), Broken> {
         let id = self.host.clone();
-        let taken = self.shared.catalog.with(move |tx| {
-            let host = catalog::host_seen(tx, &id, &open.log, open.head)?;
-            for fact in open.loaded.iter().filter(|f| EnvironmentId::parse(&f.id).is_ok()) {
-                rows::take_in(tx, &id, fact)?;
-            }
-            let live = rows::live(tx, &id)?;
-            Ok((catalog::host(tx, &id)?.epoch, live, host.acked))
-        });
-        let (epoch, live, acked) = match taken.await {
+        let taken = self.shared.catalog.with(move |tx| intake::welcome(tx, &id, &open)).await;
+        let (live, acked) = match taken {
             Ok(taken) => taken,
             Err(fault) => {
                 drop(
@@ -177,8 +167,7 @@ impl Visit {
                 return Err(Broken::Closed);
             }
         };
-        self.epoch = Some(epoch);
-        let live = LiveSet { epoch, known: self.known, live, confirmed: false };
+        self.told.opened(&live);
         self.watched = self.shared.hub.has_readers();
         let opened = Opened {
             session: self.session.clone(),
@@ -225,8 +214,7 @@ impl Visit {
                 _ = again.tick() => {
                     // What was too much for the host may not be any more, and what is in use may be
                     // idle by now.
-                    self.sent.clear();
-                    self.epoch = None;
+                    self.told.all_again();
                     self.look(wire).await?;
                 }
                 _ = heartbeat.tick() => {
@@ -251,26 +239,15 @@ impl Visit {
         wire: &mut HostWire<S>,
     ) -> Result<(), Broken> {
         let id = self.host.clone();
-        let found = self.shared.catalog.with(move |tx| {
-            let epoch = catalog::host(tx, &id)?.epoch;
-            Ok((epoch, rows::live(tx, &id)?, operations::under_way(tx, &id)?))
-        });
+        let found = self.shared.catalog.with(move |tx| intake::look(tx, &id)).await;
         // A host that was removed has no session any more.
-        let (epoch, live, under_way) = found.await.map_err(|fault| {
+        let seen = found.map_err(|fault| {
             tracing::warn!(%fault, host = %self.host, "the session cannot go on");
             Broken::Closed
         })?;
-        for operation in under_way {
-            if self.sent.insert(operation.id.clone()) {
-                wire.send(&FromServer::Command(operation.order())).await?;
-            }
-        }
-        // What has changed since somebody looked is not what was confirmed.
-        let confirmed = self.confirmed.swap(0, Ordering::AcqRel) == epoch && epoch != 0;
-        if self.epoch != Some(epoch) || confirmed {
-            self.epoch = Some(epoch);
-            let live = LiveSet { epoch, known: self.known, live, confirmed };
-            wire.send(&FromServer::Live(live)).await?;
+        let confirmed = self.confirmed.swap(0, Ordering::AcqRel);
+        for message in self.told.news(seen, confirmed) {
+            wire.send(&message).await?;
         }
         let watched = self.shared.hub.has_readers();
         if std::mem::replace(&mut self.watched, watched) != watched {
@@ -336,7 +313,7 @@ impl Visit {
                     "command": operation.command,
                 }));
                 // What the end says may be overtaken by now: the host looks at the live set again.
-                self.epoch = None;
+                self.told.live_again();
                 self.shared.hub.wake(&self.host);
             }
             Ok(None) => {}
@@ -353,17 +330,10 @@ impl Visit {
     ) -> Result<(), Broken> {
         let (id, first, last) = (self.host.clone(), events.first, events.last);
         let records = events.records.clone();
-        let taken = self.shared.catalog.with(move |tx| {
-            for fact in &events.facts {
-                let bad = |e| Fault::new(Code::InvalidRequest, format!("{:?}: {e}", fact.id), "");
-                EnvironmentId::parse(&fact.id).map_err(bad)?;
-                rows::take_in(tx, &id, fact)?;
-            }
-            catalog::host_acked(tx, &id, events.last)
-        });
-        match taken.await {
+        let taken = self.shared.catalog.with(move |tx| intake::take_events(tx, &id, &events)).await;
+        match taken {
             Ok(()) => {
-                self.known = self.known.max(last);
+                self.told.heard(last);
                 wire.send(&FromServer::Ack(Ack { seq: last })).await?;
                 for record in records {
                     self.shared.hub.tell(json!({

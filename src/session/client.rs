@@ -9,13 +9,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 
+use super::liveness::Clock;
 use super::orders::Orders;
 use super::protocol::PATH;
-use super::talk::{Ended, Talk};
+use super::talk::{Ended, LOOK_EVERY, Talk};
 use super::wire::{Broken, Wire};
 use crate::api::App;
 use crate::api::types::SessionView;
-use crate::core::{Code, Fault};
+use crate::core::waking::Waking;
+use crate::core::{Code, Command, Fault, Seq};
 use crate::world::paths;
 
 /// First wait before another attempt.
@@ -126,7 +128,7 @@ pub fn start(app: Arc<App>, router: Router, link: Link) -> watch::Receiver<Sessi
     let (tell, standing) = watch::channel(first);
     let orders = Orders::new(router);
     let instance = random_name();
-    tokio::spawn(Client { app, link, tell, orders, instance }.run());
+    tokio::spawn(Client { app, link, tell, orders, instance, set_aside: 0 }.run());
     standing
 }
 
@@ -147,6 +149,8 @@ pub(super) struct Client {
     pub(super) tell: watch::Sender<SessionView>,
     pub(super) orders: Orders,
     pub(super) instance: String,
+    /// The last record that a server could not take in.
+    pub(super) set_aside: u64,
 }
 
 impl Client {
@@ -160,12 +164,13 @@ impl Client {
                 ended = self.visit() => ended,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
-            let (error, is_over) = match ended {
-                Ended::Broken(broken) => (chain(&broken), false),
-                Ended::Refused(problem) => {
-                    (format!("{} ({})", problem.message, problem.code), false)
-                }
-                Ended::Replaced => ("another daemon took this host's place".to_owned(), true),
+            let slept = matches!(ended, Ended::Slept);
+            let is_over = matches!(ended, Ended::Replaced);
+            let error = match ended {
+                Ended::Broken(broken) => chain(&broken),
+                Ended::Refused(problem) => format!("{} ({})", problem.message, problem.code),
+                Ended::Replaced => "another daemon took this host's place".to_owned(),
+                Ended::Slept => "the machine has slept".to_owned(),
             };
             self.tell.send_modify(|standing| {
                 if is_over { "ended" } else { "waiting" }.clone_into(&mut standing.stage);
@@ -179,13 +184,34 @@ impl Client {
                 wait = first;
             }
             tracing::info!(error, "no session with the control server");
-            tokio::select! {
-                () = tokio::time::sleep(jittered(wait)) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+            let slept = slept
+                || tokio::select! {
+                    slept = pause(jittered(wait)) => slept,
+                    _ = stop.wait_for(|stop| *stop) => return,
+                };
+            wait = if slept { first } else { (wait * 2).min(most) };
+            if slept {
+                self.woken().await;
             }
-            wait = (wait * 2).min(most);
             self.tell.send_modify(|standing| "connecting".clone_into(&mut standing.stage));
         }
+    }
+
+    /// After a sleep leases are renewed first, which the engine sees to before whatever it is
+    /// told: only then may a live set say what is in use.
+    async fn woken(&self) {
+        if let Err(fault) = self.app.handle.submit(Command::Tick).await {
+            tracing::warn!(%fault, "leases cannot be renewed after a sleep");
+        }
+    }
+
+    /// What kind of event a record is, for whoever reads of it.
+    pub(super) async fn kind_of(&self, seq: u64) -> String {
+        let reader = self.app.handle.reader().clone();
+        let before = Seq(seq.saturating_sub(1));
+        let read = tokio::task::spawn_blocking(move || reader.read(before, 1)).await;
+        let record = read.ok().and_then(Result::ok).and_then(|mut found| found.pop());
+        record.map(|record| record.event.kind().to_owned()).unwrap_or_default()
     }
 
     async fn visit(&mut self) -> Ended {
@@ -218,6 +244,22 @@ impl Client {
         match Wire::ask(stream, host, PATH, &self.link.key).await {
             Ok(wire) => Talk::new(self, wire).run().await,
             Err(broken) => Ended::Broken(broken),
+        }
+    }
+}
+
+/// Waits before another attempt. A machine that has slept has waited long enough, which is told.
+async fn pause(wait: Duration) -> bool {
+    let (clock, until) = (Clock::new(), Instant::now() + wait);
+    let mut waking = Waking::new(clock.read());
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        tokio::time::sleep(left.min(LOOK_EVERY)).await;
+        if waking.look(clock.read()).is_some() {
+            return true;
         }
     }
 }

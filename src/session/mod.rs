@@ -5,7 +5,7 @@
 //! not have: a session that breaks is opened anew and both sides agree again.
 //!
 //! [`protocol`] is what is said, [`wire`] how it is sent, [`client`] keeps a session open, `talk`
-//! is one of them, `orders` turns commands into requests to the API and remembers the answers,
+//! is one of them, `liveness` says whether the other side is there, `orders` turns commands into requests to the API and remembers the answers,
 //! [`lanes`] puts them in order, `outbox` tells what happened. Commands go through the same API
 //! as everybody's: a server may do nothing here that a local user could not.
 
@@ -14,8 +14,9 @@ pub mod lanes;
 pub mod protocol;
 pub mod wire;
 
-mod orders;
-mod outbox;
-mod talk;
+mod liveness;
+pub(crate) mod orders;
+pub(crate) mod outbox;
+pub(crate) mod talk;
 
 pub use client::{Link, start};

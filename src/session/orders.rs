@@ -31,6 +31,10 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 const ANSWERS_MAX: usize = 1_024;
 /// The same in bytes.
 const ANSWERS_BYTES_MAX: usize = 32 << 20;
+/// Provisions of one environment that have not begun.
+const QUEUED_MAX: usize = 16;
+/// Orders that are being carried out, also those that overtake.
+const RUNNING_MAX: usize = 2_048;
 
 /// An order as a request to the API.
 struct Call {
@@ -40,18 +44,29 @@ struct Call {
     body: Value,
 }
 
+/// What is known of orders: those that run, and the answers of those that ran.
 #[derive(Default)]
-struct Known {
+pub(crate) struct Known {
     running: BTreeSet<String>,
     /// Provisions that have not begun, by environment.
-    queued: BTreeMap<String, String>,
+    queued: BTreeMap<String, BTreeSet<String>>,
     answers: BTreeMap<String, (Answer, usize)>,
     order: VecDeque<String>,
     bytes: usize,
 }
 
+/// What an order that comes is met with.
+pub(crate) enum Met {
+    /// It has an answer already, or is refused.
+    Answered(Answer),
+    /// It is being carried out.
+    UnderWay,
+    /// It is to be carried out.
+    Begins,
+}
+
 /// An answer that is ready.
-pub(super) enum Done {
+pub(crate) enum Done {
     /// It is kept under its name.
     Kept(String),
     /// It is about the moment only, and is not kept: the order may come again.
@@ -59,12 +74,12 @@ pub(super) enum Done {
 }
 
 /// The orders of one daemon, across its sessions.
-pub(super) struct Orders {
+pub(crate) struct Orders {
     router: Router,
     lanes: Lanes,
     known: Arc<Mutex<Known>>,
     /// Orders that have an answer now.
-    pub(super) done: mpsc::Receiver<Done>,
+    pub(crate) done: mpsc::Receiver<Done>,
     tell: mpsc::Sender<Done>,
 }
 
@@ -73,7 +88,69 @@ fn locked(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 }
 
 impl Known {
-    fn keep(&mut self, answer: Answer) -> Done {
+    /// What is to be made of an order that comes.
+    pub(crate) fn meet(&mut self, order: &Order) -> Met {
+        if let Some((answer, _)) = self.answers.get(&order.request) {
+            return Met::Answered(answer.clone());
+        }
+        if self.running.contains(&order.request) {
+            return Met::UnderWay;
+        }
+        match self.begin(order) {
+            Ok(()) => Met::Begins,
+            Err(fault) => Met::Answered(refusal(order.request.clone(), &fault)),
+        }
+    }
+
+    /// The answer of an order that is done.
+    pub(crate) fn answer(&self, done: Done) -> Option<Answer> {
+        match done {
+            Done::Passing(answer) => Some(answer),
+            Done::Kept(request) => self.answers.get(&request).map(|(answer, _)| answer.clone()),
+        }
+    }
+
+    /// An order was refused at once. That is no deed: the same order may be decided otherwise later.
+    pub(crate) fn refused(&mut self, order: &Order) {
+        self.running.remove(&order.request);
+        self.unqueue(&order.environment, &order.request);
+    }
+
+    /// Notes that an order is being carried out.
+    fn begin(&mut self, order: &Order) -> Result<(), Fault> {
+        let full = |message: String| {
+            Err(Fault::new(Code::LimitReached, message, "try again later").transient())
+        };
+        if self.running.len() >= RUNNING_MAX {
+            return full(format!("{RUNNING_MAX} orders are being carried out"));
+        }
+        match order.command.as_str() {
+            "environment.provision" => {
+                let queue = self.queued.entry(order.environment.clone()).or_default();
+                if queue.len() >= QUEUED_MAX {
+                    return full(format!("{QUEUED_MAX} provisions of {} wait", order.environment));
+                }
+                queue.insert(order.request.clone());
+            }
+            // Those that have not begun never do.
+            "environment.cancel" => drop(self.queued.remove(&order.environment)),
+            _ => {}
+        }
+        self.running.insert(order.request.clone());
+        Ok(())
+    }
+
+    /// Takes a provision off the list of those that have not begun; false when it was cancelled.
+    pub(crate) fn unqueue(&mut self, environment: &str, request: &str) -> bool {
+        let Some(queue) = self.queued.get_mut(environment) else { return false };
+        let was_there = queue.remove(request);
+        if queue.is_empty() {
+            self.queued.remove(environment);
+        }
+        was_there
+    }
+
+    pub(crate) fn keep(&mut self, answer: Answer) -> Done {
         self.running.remove(&answer.request);
         // Too busy, or ending: that says nothing about the order.
         if matches!(answer.status, 429 | 503) {
@@ -94,40 +171,23 @@ impl Known {
 }
 
 impl Orders {
-    pub(super) fn new(router: Router) -> Self {
+    pub(crate) fn new(router: Router) -> Self {
         let (tell, done) = mpsc::channel(ANSWERS_MAX);
         Self { router, lanes: Lanes::default(), known: Arc::default(), done, tell }
     }
 
     /// The answer of an order that is done.
-    pub(super) fn answer(&self, done: Done) -> Option<Answer> {
-        match done {
-            Done::Passing(answer) => Some(answer),
-            Done::Kept(request) => {
-                locked(&self.known).answers.get(&request).map(|(answer, _)| answer.clone())
-            }
-        }
+    pub(crate) fn answer(&self, done: Done) -> Option<Answer> {
+        locked(&self.known).answer(done)
     }
 
     /// Takes an order in. What can be answered at once is; the rest is told of in `done`.
-    pub(super) fn take(&self, app: &Arc<App>, order: Order) -> Option<Answer> {
+    pub(crate) fn take(&self, app: &Arc<App>, order: Order) -> Option<Answer> {
         let request = order.request.clone();
-        {
-            let mut known = locked(&self.known);
-            if let Some((answer, _)) = known.answers.get(&request) {
-                return Some(answer.clone());
-            }
-            if !known.running.insert(request.clone()) {
-                return None;
-            }
-            match order.command.as_str() {
-                "environment.provision" => {
-                    known.queued.insert(order.environment.clone(), request.clone());
-                }
-                // One that has not begun never does.
-                "environment.cancel" => drop(known.queued.remove(&order.environment)),
-                _ => {}
-            }
+        match locked(&self.known).meet(&order) {
+            Met::Answered(answer) => return Some(answer),
+            Met::UnderWay => return None,
+            Met::Begins => {}
         }
         let ready = check(app, &order).and_then(|()| {
             let call = call(&order)?;
@@ -137,10 +197,7 @@ impl Orders {
         let (call, place) = match ready {
             Ok(ready) => ready,
             Err(fault) => {
-                // A refusal is no deed: the same order may be decided otherwise later.
-                let mut known = locked(&self.known);
-                known.running.remove(&request);
-                known.queued.retain(|_, of| *of != request);
+                locked(&self.known).refused(&order);
                 return Some(refusal(request, &fault));
             }
         };
@@ -169,10 +226,7 @@ impl Work {
         let request = order.request.clone();
         let held = match order.command.as_str() {
             "environment.provision" => {
-                let begins = |of: &String| *of == request;
-                let mut known = locked(&self.known);
-                let queued = known.queued.get(&order.environment).is_some_and(begins);
-                known.queued.retain(|_, of| *of != request);
+                let queued = locked(&self.known).unqueue(&order.environment, &request);
                 queued.then_some(()).ok_or_else(cancelled)
             }
             // In their turn: what was ordered before may be what makes it so.
@@ -192,11 +246,11 @@ impl Work {
     }
 }
 
-fn cancelled() -> Fault {
+pub(crate) fn cancelled() -> Fault {
     Fault::new(Code::Cancelled, "it was cancelled before it began", "ask for it again")
 }
 
-pub(super) fn refusal(request: String, fault: &Fault) -> Answer {
+pub(crate) fn refusal(request: String, fault: &Fault) -> Answer {
     let status = status(fault.code).as_u16();
     let problem = Problem { status, ..Problem::of(fault) };
     Answer { request, status, body: serde_json::to_value(problem).unwrap_or_default() }
@@ -377,6 +431,30 @@ mod tests {
         assert_eq!(unknown.map(|c| c.path).expect_err("unknown").code, Code::UnsupportedCommand);
         let nameless = call(&order("workspace.status", "", Value::Null));
         assert_eq!(nameless.map(|c| c.path).expect_err("nameless").code, Code::InvalidRequest);
+    }
+
+    #[test]
+    fn a_cancel_is_for_all_that_have_not_begun_and_their_number_is_bounded() {
+        let mut known = Known::default();
+        let named = |request: String, command: &str| Order {
+            request,
+            ..order(command, "demo", Value::Null)
+        };
+        let provision = |n: usize| named(format!("p{n}"), "environment.provision");
+        for n in 0..QUEUED_MAX {
+            known.begin(&provision(n)).expect("room");
+        }
+        let full = known.begin(&provision(QUEUED_MAX)).expect_err("full");
+        assert_eq!(full.code, Code::LimitReached);
+        assert!(known.unqueue("demo", "p0") && !known.unqueue("demo", "p0"), "it begins once");
+        known.begin(&named("c".to_owned(), "environment.cancel")).expect("it overtakes");
+        assert!((1..QUEUED_MAX).all(|n| !known.unqueue("demo", &format!("p{n}"))));
+        assert!(known.queued.is_empty());
+        for n in known.running.len()..RUNNING_MAX {
+            known.begin(&named(format!("s{n}"), "workspace.status")).expect("room");
+        }
+        let full = known.begin(&named("more".to_owned(), "environment.cancel"));
+        assert_eq!(full.expect_err("full").code, Code::LimitReached);
     }
 
     #[test]

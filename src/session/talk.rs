@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::client::Client;
+use super::liveness::{Clock, Liveness, Verdict};
 use super::outbox::{Outbox, fact};
 use super::protocol::{
     Changed, Fact, FromHost, FromServer, LiveSet, Open, Opened, PROTOCOL_MAX, PROTOCOL_MIN,
@@ -19,7 +20,7 @@ use crate::api::door::BY_SESSION;
 use crate::api::live::{LiveView, take};
 use crate::api::types::Problem;
 use crate::core::event::Actor;
-use crate::core::{EnvironmentId, Phase, Seq};
+use crate::core::{EnvironmentId, Phase, Seq, State};
 use crate::engine::watching::{Change, Interest};
 
 /// Longest wait for the answer to `open`.
@@ -28,8 +29,8 @@ const OPEN_LIMIT: Duration = Duration::from_secs(10);
 const AGAIN_EVERY: Duration = Duration::from_secs(60);
 /// What a server may ask for between two signs of life.
 const HEARTBEAT_BOUNDS: (u64, u64) = (50, 60_000);
-/// A clock that has moved on by so much more than the time that has passed: the machine slept.
-const SLEPT: Duration = Duration::from_secs(60);
+/// How often it is looked whether the machine has slept: a session is opened anew at once then.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// How a session ended.
 pub(super) enum Ended {
@@ -39,6 +40,8 @@ pub(super) enum Ended {
     Refused(Box<Problem>),
     /// Another daemon has taken its place.
     Replaced,
+    /// The machine has slept; nobody is to blame.
+    Slept,
 }
 
 impl From<Broken> for Ended {
@@ -57,7 +60,6 @@ pub(super) struct Talk<'a, S> {
     live: Option<LiveSet>,
     kept: bool,
     watched: Watched,
-    heard: Instant,
 }
 
 /// What the server has an interest in.
@@ -78,7 +80,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
             live: None,
             kept: false,
             watched: Watched::default(),
-            heard: Instant::now(),
         }
     }
 
@@ -126,24 +127,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
     }
 
     fn about(&self) -> Open {
-        let app = &self.client.app;
-        app.handle.view(|state| {
-            let alive = state.environments().filter(|e| e.phase != Phase::Tombstoned);
-            let leases = state.leases();
-            let Seq(head) = state.seq();
-            Open {
-                host: None,
-                instance: self.client.instance.clone(),
-                boot: state.boot(),
-                version: crate::VERSION.to_owned(),
-                protocol: Protocols::OURS,
-                log: app.about.log_id.clone(),
-                head,
-                // Why one is not as it should be is told with its next record.
-                loaded: alive.map(|env| Fact { error: None, ..fact(env) }).collect(),
-                leases: leases.map(|(id, l)| (id.to_string(), l.environment.to_string())).collect(),
-            }
-        })
+        let (app, instance) = (&self.client.app, &self.client.instance);
+        app.handle.view(|state| about(state, instance, &app.about.log_id))
     }
 
     async fn converse(&mut self, opened: Opened) -> Result<std::convert::Infallible, Ended> {
@@ -154,8 +139,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
         let mut again = ticks(AGAIN_EVERY);
         let app = Arc::clone(&self.client.app);
         let (mut head, mut changes) = (app.handle.head(), app.watching.changes());
-        let mut clocks = (Instant::now(), SystemTime::now());
-        self.heard = Instant::now();
+        let (clock, mut look) = (Clock::new(), ticks(LOOK_EVERY.min(every)));
+        let mut liveness = Liveness::new(clock.read(), lease);
         self.watch(&opened.watch);
         if let Some(live) = opened.live {
             self.reconcile(live).await?;
@@ -164,7 +149,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
         loop {
             tokio::select! {
                 message = self.wire.receive() => {
-                    self.heard = Instant::now();
+                    liveness.heard(clock.read());
                     self.hear(message?).await?;
                 }
                 done = self.client.orders.done.recv() => {
@@ -175,13 +160,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
                 }
                 _ = head.changed() => self.deliver().await?,
                 change = changes.recv() => self.changed(change).await?,
-                _ = heartbeat.tick() => {
-                    let slept = slept(&mut clocks);
-                    if slept || self.heard.elapsed() > lease {
-                        return Err(Broken::Stuck.into());
-                    }
-                    self.wire.send(&FromHost::Ping).await?;
-                }
+                _ = look.tick() => match liveness.look(clock.read()) {
+                    Verdict::There => {}
+                    Verdict::Slept => return Err(Ended::Slept),
+                    Verdict::Silent => return Err(Broken::Silent(lease.as_secs()).into()),
+                },
+                _ = heartbeat.tick() => self.wire.send(&FromHost::Ping).await?,
                 _ = again.tick() => {
                     self.deliver().await?;
                     if let Some(live) = self.live.clone().filter(|_| self.kept) {
@@ -207,7 +191,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
             }
             FromServer::Nack(nack) => {
                 tracing::warn!(nack.first, nack.last, nack.why, "the server refuses events");
-                self.outbox.nack(nack.first, nack.last);
+                if let Some(seq) = self.outbox.nack(nack.first, nack.last) {
+                    self.set_aside(seq, &nack.why).await;
+                }
                 self.delivered().await?;
             }
             FromServer::Watch(watch) => self.watch(&watch),
@@ -252,12 +238,19 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
     }
 
     async fn delivered(&mut self) -> Result<(), Ended> {
-        let (acked, skipped) = (self.outbox.acked(), self.outbox.skipped);
-        self.client.tell.send_modify(|standing| {
-            standing.acked = acked;
-            standing.skipped = skipped;
-        });
+        let acked = self.outbox.acked();
+        self.client.tell.send_modify(|standing| standing.acked = acked);
         self.deliver().await
+    }
+
+    /// One record that the server cannot take in: passed over, said so, and counted once.
+    async fn set_aside(&mut self, seq: u64, why: &str) {
+        let kind = self.client.kind_of(seq).await;
+        tracing::error!(seq, kind, why, "the server cannot take a record in; it is passed over");
+        if seq > self.client.set_aside {
+            self.client.set_aside = seq;
+            self.client.tell.send_modify(|standing| standing.skipped += 1);
+        }
     }
 
     async fn deliver(&mut self) -> Result<(), Ended> {
@@ -298,16 +291,28 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
     }
 }
 
+/// What a session begins with.
+pub(crate) fn about(state: &State, instance: &str, log: &str) -> Open {
+    let alive = state.environments().filter(|e| e.phase != Phase::Tombstoned);
+    let leases = state.leases();
+    let Seq(head) = state.seq();
+    Open {
+        host: None,
+        instance: instance.to_owned(),
+        boot: state.boot(),
+        version: crate::VERSION.to_owned(),
+        protocol: Protocols::OURS,
+        log: log.to_owned(),
+        head,
+        // Why one is not as it should be is told with its next record.
+        loaded: alive.map(|env| Fact { error: None, ..fact(env) }).collect(),
+        leases: leases.map(|(id, l)| (id.to_string(), l.environment.to_string())).collect(),
+    }
+}
+
 fn ticks(every: Duration) -> Interval {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
     ticks
-}
-
-/// Whether the machine has slept since the last call: time has passed that no timer has seen.
-fn slept(clocks: &mut (Instant, SystemTime)) -> bool {
-    let (before, wall) = std::mem::replace(clocks, (Instant::now(), SystemTime::now()));
-    let passed = clocks.1.duration_since(wall).unwrap_or_default();
-    passed > clocks.0.duration_since(before) + SLEPT
 }

@@ -38,6 +38,9 @@ pub enum Broken {
     /// The other side does not take what is sent.
     #[error("the other side has taken nothing for {} s", SEND_LIMIT.as_secs())]
     Stuck,
+    /// The other side says nothing.
+    #[error("the other side has said nothing for {0} s")]
+    Silent(u64),
     /// The other side did not want a session.
     #[error("the server answered {0}")]
     Status(u16),
@@ -59,12 +62,33 @@ impl From<Error> for Broken {
     }
 }
 
+/// The numbers of what has come: each once, none left out.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Received(u64);
+
+impl Received {
+    /// Whether a message of this number is new; one that came before is passed over.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub(crate) fn take(&mut self, n: u64) -> Result<bool, Broken> {
+        if n <= self.0 {
+            return Ok(false);
+        }
+        if n != self.0 + 1 {
+            return Err(Broken::Gap(n, self.0 + 1));
+        }
+        self.0 = n;
+        Ok(true)
+    }
+}
+
 /// One end of a connection that reads `In` and sends `Out`.
 pub struct Wire<S, In, Out> {
     socket: WebSocketStream<S>,
     session: String,
     sent: u64,
-    received: u64,
+    received: Received,
     types: PhantomData<(In, Out)>,
 }
 
@@ -80,7 +104,13 @@ where
     Out: Serialize,
 {
     fn over(socket: WebSocketStream<S>) -> Self {
-        Self { socket, session: String::new(), sent: 0, received: 0, types: PhantomData }
+        Self {
+            socket,
+            session: String::new(),
+            sent: 0,
+            received: Received::default(),
+            types: PhantomData,
+        }
     }
 
     /// Asks the other side of a stream for a session, with a key.
@@ -148,16 +178,12 @@ where
             };
             let read: Result<Envelope<In>, _> = serde_json::from_str(text.as_str());
             let envelope = read.map_err(|e| Broken::Malformed(e.to_string()))?;
-            if envelope.n <= self.received {
+            if !self.received.take(envelope.n)? {
                 continue;
-            }
-            if envelope.n != self.received + 1 {
-                return Err(Broken::Gap(envelope.n, self.received + 1));
             }
             if !self.session.is_empty() && envelope.session != self.session {
                 return Err(Broken::Stranger);
             }
-            self.received = envelope.n;
             return Ok(envelope.message);
         }
     }

@@ -128,8 +128,18 @@ impl<'a> Git<'a> {
     /// # Errors
     /// As for [`Git::run`].
     pub fn run_command(&self, command: Command) -> Result<Finished, Fault> {
-        let bounds =
+        let mut bounds =
             Bounds { time: self.limit, output_bytes: OUTPUT_BYTES_MAX, cancel: self.cancel };
+        // A git that is stopped between making the lock of a ref and noting that it did leaves the
+        // lock for good, and the name with it. It takes a moment only: it is not stopped.
+        if command.get_args().any(|arg| arg == "update-ref") {
+            self.cancel.check()?;
+            let never = Cancel::new().map_err(|e| {
+                Fault::new(Code::Io, "cannot start git", "close some files").because(e).transient()
+            })?;
+            bounds.cancel = &never;
+            return exec::run(command, self.lock, bounds);
+        }
         exec::run(command, self.lock, bounds)
     }
 
@@ -241,4 +251,41 @@ pub fn check_version(cancel: &Cancel) -> Result<String, Fault> {
         return Err(Fault::new(Code::GitMissing, message, "install a newer git"));
     }
     Ok(version.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_a_ref_is_not_stopped_half_way() {
+        use std::io::Write as _;
+        let dir = tempfile::tempdir().expect("a directory");
+        let (cancel, stop) = (Cancel::new().expect("a cancel"), Cancel::new().expect("a cancel"));
+        let here = Git::at(dir.path(), None, &cancel);
+        here.output(["init", "-q"]).expect("made");
+        let tree = here.line(["write-tree"]).expect("a tree");
+        let who = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+        let commit = who.into_iter().chain(["commit-tree", "-m", "first", &tree]);
+        let commit = here.line(commit).expect("a commit");
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let gate = File::from(std::os::fd::OwnedFd::from(reader));
+        let changed = std::thread::scope(|scope| {
+            let git = Git::at(dir.path(), Some(&gate), &stop);
+            let change = scope.spawn(move || git.run(["update-ref", "--stdin"]));
+            writer.write_all(b"start\n").expect("taken");
+            stop.cancel();
+            let rest = format!("create refs/heads/new {commit}\ncommit\n");
+            writer.write_all(rest.as_bytes()).expect("taken");
+            drop(writer);
+            change.join().expect("it ends")
+        });
+        // Asked to stop before it began, it does not begin.
+        let made = changed.is_ok_and(|ended| ended.status.success());
+        let there = here.run(["rev-parse", "--verify", "-q", "refs/heads/new"]).expect("asked");
+        assert_eq!(there.status.success(), made, "all of it or nothing");
+        let late = Git::at(dir.path(), None, &stop).run(["update-ref", "refs/heads/late", &commit]);
+        assert!(late.is_err());
+        assert!(!dir.path().join(".git/refs/heads/new.lock").exists());
+    }
 }

@@ -38,6 +38,7 @@ mod removal;
 mod rescue;
 mod restore;
 mod rollback;
+mod runs;
 mod size;
 mod sweep;
 mod teardown;

@@ -123,6 +123,7 @@ impl Task<'_> {
             asker: 0,
             with_bystanders: false,
             ties: Ties::All,
+            requests: Vec::new(),
             cgroups: &self.world.cgroups,
         };
         let found = scope.look();

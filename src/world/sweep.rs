@@ -376,6 +376,7 @@ impl Task<'_> {
             asker: 0,
             with_bystanders: false,
             ties: Ties::Started,
+            requests: Vec::new(),
             cgroups: &Cgroups::default(),
         };
         let ended = end::end(&scope, exec::TERM_GRACE, self.cancel)?;

@@ -126,6 +126,14 @@ pub(crate) fn http(
          {headers}\r\n{body}",
         body.len()
     );
+    exchange(&mut stream, &request)
+}
+
+/// Sends a request as it is: status and body of the answer.
+pub(crate) fn exchange(
+    stream: &mut (impl std::io::Read + std::io::Write),
+    request: &str,
+) -> (u16, Value) {
     drop(stream.write_all(request.as_bytes()));
     let mut answer = Vec::new();
     drop(stream.read_to_end(&mut answer));

@@ -289,7 +289,8 @@ fn what_cannot_be_migrated_is_refused_by_name() {
         let (code, out) = run(&bench, &migrate(place, TENANT), &[]);
         let text = out.to_string().to_lowercase();
         assert!(!text.contains("unknown error"), "{text}");
-        let names = text.contains("data.db") || text.contains(&place.data.to_str().expect("text").to_lowercase());
+        let names = text.contains("data.db")
+            || text.contains(&place.data.to_str().expect("text").to_lowercase());
         assert!(names, "{text}");
         (code, out["error"]["code"].as_str().unwrap_or_default().to_owned())
     };
@@ -354,7 +355,9 @@ fn a_daemon_is_ready_when_its_database_is() {
     let case = fixtures().join("cases/01-openapi-file-basic");
     let (daemon, _) = start_with(&bench, &place, &[]);
     // It is ready, so the rows are there, and so is what every start does.
-    let wrong = differences(&place.database(), &recorded(&case.join("v2-booted.json")));
+    // Only the tables that a start may change are recorded.
+    let mut wrong = differences(&place.database(), &recorded(&case.join("v2-booted.json")));
+    wrong.retain(|line| !line.starts_with("there is a table"));
     assert!(wrong.is_empty(), "{wrong:#?}");
     let lock = Connection::open(place.data.join("data.db.owner-lock")).expect("opened");
     lock.busy_timeout(std::time::Duration::ZERO).expect("set");

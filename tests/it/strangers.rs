@@ -108,6 +108,25 @@ fn what_cannot_be_a_session_is_refused_with_a_reason() {
     is_well(control);
 }
 
+/// The first message of a daemon that was killed may come after its successor's.
+#[test]
+fn what_a_dead_daemon_sent_late_does_not_take_its_successors_place() {
+    let scene = scene();
+    let (control, key) = (&scene.control, scene.bench.path("box.key"));
+    let (_, about) = call(&scene.bench, "GET", "/v1/daemon", "", "");
+    let log = about["log_id"].as_str().expect("an id").to_owned();
+    assert_eq!(about["boot"], 1);
+    let late = Open { instance: "dead".to_owned(), boot: 0, log, ..open() };
+    runtime().block_on(async {
+        assert_eq!(refused(control, &key, late).await, "already_running");
+    });
+    is_well(control);
+    let (_, about) = call(&scene.bench, "GET", "/v1/daemon", "", "");
+    let session = &about["session"];
+    let stood = (session["stage"].as_str(), session["opened"].as_u64());
+    assert_eq!(stood, (Some("open"), Some(1)), "{session:#}");
+}
+
 #[test]
 fn another_daemon_with_the_same_key_takes_the_place_and_the_first_one_stops() {
     let scene = scene();

@@ -132,6 +132,8 @@ fn is_test_only(name: &str) -> bool {
         "src/migrate/power.rs",
         "src/migrate/sample.rs",
         "src/journal/simdisk.rs",
+        "src/server/model.rs",
+        "src/server/model_host.rs",
         "src/world/watch/conformance.rs",
         "src/world/watch/injected.rs",
     ];

@@ -51,6 +51,17 @@ pub struct Actor {
     pub pid: u32,
 }
 
+/// The door of what the daemon does by itself.
+pub const BY_DAEMON: &str = "daemon";
+
+impl Actor {
+    /// The daemon itself.
+    #[must_use]
+    pub fn daemon() -> Self {
+        Self { door: BY_DAEMON.to_owned(), uid: 0, pid: 0 }
+    }
+}
+
 /// A git repository, as found when it was named.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Repository {

@@ -46,7 +46,8 @@ pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<Proces
         if !rest.is_empty() {
             // All at once, unless somebody who is spared is in there, too.
             let members = scope.cgroups.members(scope.id, scope.incarnation);
-            if !found.bystanders.iter().any(|p| members.contains(&p.pid)) {
+            let spared = found.bystanders.iter().any(|p| members.contains(&p.pid));
+            if scope.has_whole_group() && !spared {
                 scope.cgroups.kill(scope.id, scope.incarnation);
             }
             signal(&rest, Signal::KILL);
@@ -55,7 +56,9 @@ pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<Proces
         super::orphans::collect();
         found = scope.look();
     }
-    scope.cgroups.remove(scope.id, scope.incarnation);
+    if scope.has_whole_group() {
+        scope.cgroups.remove(scope.id, scope.incarnation);
+    }
     let bounded = |list: Vec<ProcessSeen>| list.into_iter().take(NAMED_MAX).collect();
     Ok(ProcessesEnded {
         environment: scope.id.clone(),

@@ -7,7 +7,7 @@ use super::cgroup::Cgroups;
 use super::orphans::{self, Identity};
 use super::table::{self, Process};
 use crate::core::event::ProcessSeen;
-use crate::core::{Environment, EnvironmentId};
+use crate::core::{Environment, EnvironmentId, RequestId};
 use crate::world::paths;
 
 /// Programs that hold a folder open for a person: they are no part of what runs in it.
@@ -64,6 +64,8 @@ pub struct Scope<'a> {
     pub with_bystanders: bool,
     /// What counts.
     pub ties: Ties,
+    /// Requests whose commands count, for [`Ties::Runs`].
+    pub requests: Vec<RequestId>,
     /// Groups of environments.
     pub cgroups: &'a Cgroups,
 }
@@ -77,6 +79,8 @@ pub enum Ties {
     Started,
     /// Only that it uses the directory.
     Place,
+    /// Only that it was started for a request that a daemon was killed in the middle of.
+    Runs,
 }
 
 /// What was found.
@@ -111,9 +115,23 @@ impl<'a> Scope<'a> {
             recorded: started.chain(env.hook).collect(),
             asker: env.teardown.as_ref().map_or(0, |t| t.asker),
             ties: Ties::All,
+            requests: Vec::new(),
             with_bystanders: env.teardown.as_ref().is_some_and(|t| t.options.end_bystanders),
             cgroups,
         }
+    }
+
+    /// The commands that a dead daemon was running for requests, and what they started.
+    #[must_use]
+    pub fn of_runs(env: &'a Environment, requests: Vec<RequestId>, cgroups: &'a Cgroups) -> Self {
+        let of_daemon = env.processes.iter().filter(|(_, p)| p.of_daemon);
+        let recorded = of_daemon.map(|(pid, p)| (*pid, p.started)).collect();
+        Self { recorded, requests, ties: Ties::Runs, asker: 0, ..Self::of(env, cgroups) }
+    }
+
+    /// Whether all that shares the environment's group is meant.
+    pub(super) fn has_whole_group(&self) -> bool {
+        self.ties != Ties::Runs
     }
 
     /// Looks at every process once.
@@ -151,12 +169,14 @@ impl<'a> Scope<'a> {
 
     fn ties(&self, all: &BTreeMap<u32, Process>, never: &BTreeSet<u32>) -> BTreeMap<u32, Tie> {
         let me = std::process::id();
+        let members = self.cgroups.members(self.id, self.incarnation);
         let grouped: BTreeSet<u32> =
-            self.cgroups.members(self.id, self.incarnation).into_iter().collect();
+            members.into_iter().filter(|_| self.has_whole_group()).collect();
         let alive = |id: &&Identity| all.get(&id.0).is_some_and(|p| p.started == id.1);
         let leaders: BTreeSet<u32> = self.recorded.iter().filter(alive).map(|id| id.0).collect();
-        let marker = marker(&self.roots);
-        let left: BTreeSet<Identity> = self.roots.first().map_or_else(BTreeSet::new, |root| {
+        let markers = self.markers();
+        let root = self.roots.first().filter(|_| self.has_whole_group());
+        let left: BTreeSet<Identity> = root.map_or_else(BTreeSet::new, |root| {
             orphans::left_by(paths::to_host(root).as_bytes()).into_iter().collect()
         });
         let mut ties = BTreeMap::new();
@@ -173,9 +193,9 @@ impl<'a> Scope<'a> {
                 Some(Tie::Started("group"))
             } else if left.contains(&(*pid, p.started)) {
                 Some(Tie::Started("left by a hook"))
-            } else if table::has_variable(*pid, &marker) {
+            } else if markers.iter().any(|marker| table::has_variable(*pid, marker)) {
                 Some(Tie::Started("marker"))
-            } else if self.ties == Ties::Started {
+            } else if matches!(self.ties, Ties::Started | Ties::Runs) {
                 None
             } else {
                 self.place(*pid)
@@ -186,6 +206,13 @@ impl<'a> Scope<'a> {
             add_children(all, never, &mut ties);
         }
         ties
+    }
+
+    fn markers(&self) -> Vec<Vec<u8>> {
+        match self.ties {
+            Ties::Runs => self.requests.iter().map(run_marker).collect(),
+            _ => vec![marker(&self.roots)],
+        }
     }
 
     /// Whether a process is in the directory, by the paths that it uses.
@@ -213,6 +240,14 @@ pub fn marker(roots: &[PathBuf]) -> Vec<u8> {
     let mut marker = b"GROUNDSKEEPER_PATH=".to_vec();
     marker.extend(roots.first().map(|root| paths::to_host(root).0).unwrap_or_default());
     marker
+}
+
+/// The variable that names the request that a command is run for.
+pub const RUN: &str = "GROUNDSKEEPER_RUN";
+
+/// What a command that is run for a request has in its environment, and all that it starts.
+fn run_marker(request: &RequestId) -> Vec<u8> {
+    format!("{RUN}={request}").into_bytes()
 }
 
 /// What was started by something that was started through us, also when it hides it.
@@ -259,6 +294,7 @@ mod tests {
                 asker: 0,
                 with_bystanders: false,
                 ties: Ties::All,
+                requests: Vec::new(),
                 cgroups: &cgroups,
             };
             scope.look().inside.iter().any(|seen| seen.pid == child.id())

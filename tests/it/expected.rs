@@ -1,0 +1,204 @@
+//! What the wishes that were granted allow: a small model of one host, compared at every rest.
+//!
+//! It knows no more than whoever asked: what was granted, in which order, and how each wish was
+//! answered. Wishes that were on their way together may have come true in any order, so the model
+//! says only what holds for all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is wanted of an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A new life: made, or brought back.
+    Make,
+    /// The end of its life.
+    Remove,
+}
+
+/// How a wish ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// This life was ready.
+    Made(u64),
+    /// This life is over; 0 when there was none.
+    Gone(u64),
+    /// Nothing was done.
+    Refused,
+    /// It began, and may have come to anything.
+    Unknown,
+}
+
+/// One wish that was granted.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) name: String,
+    pub(crate) what: What,
+    /// Somebody did it on the host, and waited for its end.
+    pub(crate) by_hand: bool,
+    pub(crate) end: End,
+}
+
+impl Wish {
+    /// Whether it was over before `later` began. The server's wishes for one environment are done
+    /// in their order; who does something by hand has seen its end before anything else is asked.
+    fn is_before(&self, later: &Self) -> bool {
+        let removed = self.by_hand && self.what == What::Remove && self.end != End::Unknown;
+        self.by_hand == later.by_hand || (removed && !later.by_hand)
+    }
+
+    fn may(&self, what: What) -> bool {
+        self.what == what && self.end != End::Refused
+    }
+}
+
+/// Where an environment stands on its host: its phase and which life it is.
+pub(crate) type Fact = (String, u64);
+
+/// What is known of one environment.
+#[derive(Debug, Default)]
+struct Known {
+    /// At the last rest.
+    at_rest: Option<Fact>,
+    /// What was wanted since.
+    since: Vec<Wish>,
+    /// Lives that were answered to be over.
+    gone: BTreeSet<u64>,
+}
+
+/// The model.
+#[derive(Debug, Default)]
+pub(crate) struct Expected {
+    environments: BTreeMap<String, Known>,
+}
+
+impl Expected {
+    /// A wish was granted.
+    pub(crate) fn granted(&mut self, environment: &str, wish: Wish) {
+        self.environments.entry(environment.to_owned()).or_default().since.push(wish);
+    }
+
+    /// Everything has come to rest: how the server's wishes ended, and what there is. Returns what
+    /// must not be, and begins anew.
+    pub(crate) fn rest(
+        &mut self,
+        ends: &dyn Fn(&str) -> End,
+        facts: &BTreeMap<String, Fact>,
+    ) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for id in facts.keys() {
+            self.environments.entry(id.clone()).or_default();
+        }
+        for (id, known) in &mut self.environments {
+            for wish in known.since.iter_mut().filter(|wish| !wish.by_hand) {
+                wish.end = ends(&wish.name);
+            }
+            let fact = facts.get(id);
+            if let Err(why) = known.allows(fact) {
+                let (before, since) = (&known.at_rest, &known.since);
+                wrong.push(format!("{id} is {fact:?}, was {before:?}: {why}; {since:#?}"));
+            }
+            known.since.clear();
+            known.at_rest = fact.cloned();
+        }
+        wrong
+    }
+}
+
+impl Known {
+    fn allows(&mut self, fact: Option<&Fact>) -> Result<(), String> {
+        let none = ("none".to_owned(), 0);
+        let (before, lived) = self.at_rest.as_ref().unwrap_or(&none);
+        let (phase, life) = fact.unwrap_or(&none);
+        for wish in &self.since {
+            if let End::Gone(gone) = wish.end {
+                self.gone.insert(gone);
+            }
+        }
+        let makes = self.since.iter().filter(|wish| wish.may(What::Make)).count() as u64;
+        let wanted = self.since.iter().filter(|wish| wish.what == What::Make).count() as u64;
+        let removes = self.since.iter().filter(|wish| wish.may(What::Remove)).count();
+        if life < lived {
+            return Err("a life was forgotten".to_owned());
+        }
+        if life - lived > wanted {
+            return Err(format!("{} lives were begun, {wanted} were wanted", life - lived));
+        }
+        if self.gone.contains(life) && *life > 0 && phase != "tombstoned" {
+            return Err("what was destroyed is there".to_owned());
+        }
+        if before == "ready" && removes == 0 && (phase, life) != (before, lived) {
+            return Err("nobody wanted it gone".to_owned());
+        }
+        if before != "ready" && makes == 0 && phase == "ready" {
+            return Err("nobody wanted it made".to_owned());
+        }
+        self.ends_count(phase, *life)
+    }
+
+    /// An answer holds until somebody may have wanted something else.
+    fn ends_count(&self, phase: &str, life: u64) -> Result<(), String> {
+        for (n, wish) in self.since.iter().enumerate() {
+            let undone = |by: What| {
+                let others = self.since.iter().enumerate().filter(|(m, _)| *m != n);
+                others.filter(|(_, o)| o.may(by)).any(|(m, o)| m > n || !o.is_before(wish))
+            };
+            match wish.end {
+                End::Made(made) if !undone(What::Remove) && ("ready", made) != (phase, life) => {
+                    return Err(format!("{} was answered as ready", wish.name));
+                }
+                End::Gone(_) if !undone(What::Make) && !matches!(phase, "tombstoned" | "none") => {
+                    return Err(format!("{} was answered as over", wish.name));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(what: What, by_hand: bool, end: End) -> Wish {
+        Wish { name: "w".to_owned(), what, by_hand, end }
+    }
+
+    /// Whether a model that saw `first` allows `then` after these wishes.
+    fn allows(first: Option<(&str, u64)>, wishes: &[Wish], then: Option<(&str, u64)>) -> bool {
+        let facts = |fact: Option<(&str, u64)>| {
+            fact.map(|(phase, life)| ("a".to_owned(), (phase.to_owned(), life)))
+                .into_iter()
+                .collect::<BTreeMap<_, _>>()
+        };
+        let mut known = Known { at_rest: facts(first).remove("a"), ..Known::default() };
+        known.since.extend(wishes.iter().cloned());
+        known.allows(facts(then).get("a")).is_ok()
+    }
+
+    #[test]
+    fn what_nobody_wanted_is_wrong() {
+        assert!(allows(Some(("ready", 1)), &[], Some(("ready", 1))));
+        assert!(!allows(Some(("ready", 1)), &[], Some(("tombstoned", 1))));
+        assert!(!allows(Some(("ready", 1)), &[], None));
+        assert!(!allows(Some(("tombstoned", 1)), &[], Some(("ready", 2))));
+        let refused = wish(What::Remove, false, End::Refused);
+        assert!(!allows(Some(("ready", 1)), &[refused], Some(("tombstoned", 1))));
+        let made = wish(What::Make, false, End::Made(2));
+        assert!(!allows(Some(("tombstoned", 1)), &[made], Some(("ready", 3))), "made twice");
+    }
+
+    #[test]
+    fn an_answer_holds_until_something_else_may_have_been_wanted() {
+        let make = |by_hand| wish(What::Make, by_hand, End::Made(2));
+        let remove = |by_hand| wish(What::Remove, by_hand, End::Gone(1));
+        let was = Some(("ready", 1));
+        let (ready, gone) = (Some(("ready", 2)), Some(("tombstoned", 2)));
+        assert!(allows(was, &[remove(false), make(false)], ready));
+        assert!(!allows(was, &[remove(false), make(false)], gone), "in their order");
+        assert!(allows(was, &[remove(false), make(true)], gone), "nobody knows in which order");
+        assert!(!allows(was, &[remove(true), make(false)], gone), "it was over before");
+        let again = wish(What::Remove, false, End::Gone(2));
+        assert!(!allows(was, &[remove(false), make(false), again], ready), "what is destroyed");
+    }
+}

@@ -1,0 +1,231 @@
+//! A server that cannot take one record in: the daemon tells it all others, passes over that one,
+//! says so, and goes on.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use groundskeeper::session::protocol::{
+    Ack, Close, Events, FromHost, FromServer, Nack, Opened, Watch,
+};
+use groundskeeper::session::wire::{Wire, accept};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::api::call;
+use crate::control::{daemon, linked};
+use crate::support::{Bench, wait_for};
+
+/// What the made-up server was told, and what it made of it.
+#[derive(Debug, Default)]
+struct Book {
+    /// Records that it took in, in the order in which they came.
+    taken: Vec<u64>,
+    /// Batches that it refused.
+    refused: Vec<(u64, u64)>,
+    acked: u64,
+    sessions: u32,
+}
+
+/// A server that refuses every batch with this record in it.
+struct Fussy {
+    address: String,
+    book: Arc<Mutex<Book>>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// Whether a record cannot be taken in.
+type Poison = fn(kind: &str, environment: &str) -> bool;
+
+impl Fussy {
+    fn start(poison: Poison) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let book = Arc::new(Mutex::new(Book::default()));
+        let shared = Arc::clone(&book);
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                attend(stream, &shared, poison).await;
+            }
+        });
+        Self { address, book, _runtime: runtime }
+    }
+
+    fn book<T>(&self, read: impl FnOnce(&Book) -> T) -> T {
+        read(&self.book.lock().expect("not poisoned"))
+    }
+}
+
+/// One session; it ends when the connection does, or when the server has had enough of it.
+async fn attend(mut stream: TcpStream, book: &Mutex<Book>, poison: Poison) {
+    let Some(key) = upgrade(&mut stream).await else { return };
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-accept: {}\r\n\r\n",
+        accept(&key)
+    );
+    if stream.write_all(answer.as_bytes()).await.is_err() {
+        return;
+    }
+    let mut wire: Wire<TcpStream, FromHost, FromServer> = Wire::answered(stream).await;
+    let Ok(FromHost::Open(_)) = wire.receive().await else { return };
+    let (session, acked) = {
+        let mut book = book.lock().expect("not poisoned");
+        book.sessions += 1;
+        (format!("s{}", book.sessions), book.acked)
+    };
+    let opened = Opened {
+        session: session.clone(),
+        server: "fussy".to_owned(),
+        host: "box".to_owned(),
+        protocol: 1,
+        heartbeat_ms: 1_000,
+        lease_ms: 30_000,
+        live: None,
+        acked,
+        watch: Watch::default(),
+    };
+    if wire.send(&FromServer::Opened(opened)).await.is_err() {
+        return;
+    }
+    wire.belongs_to(&session);
+    while let Ok(message) = wire.receive().await {
+        let FromHost::Events(events) = message else { continue };
+        let answer = judge(&events, &mut book.lock().expect("not poisoned"), poison);
+        if wire.send(&answer).await.is_err() {
+            return;
+        }
+    }
+    drop(wire.send(&FromServer::Close(Close { reason: "shutdown".to_owned() })).await);
+}
+
+/// The key of a request for a WebSocket.
+async fn upgrade(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let key = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("sec-websocket-key").then(|| value.trim().to_owned())
+    };
+    head.lines().find_map(key)
+}
+
+fn judge(events: &Events, book: &mut Book, poison: Poison) -> FromServer {
+    let (first, last) = (events.first, events.last);
+    assert_eq!(first, book.acked.max(first), "what was taken in is not told again");
+    if events.records.iter().any(|record| poison(&record.kind, &record.environment)) {
+        book.refused.push((first, last));
+        return FromServer::Nack(Nack { first, last, why: "it cannot be stored".to_owned() });
+    }
+    book.taken.extend(events.records.iter().map(|record| record.seq));
+    book.acked = last;
+    FromServer::Ack(Ack { seq: last })
+}
+
+fn session(bench: &Bench) -> Value {
+    call(bench, "GET", "/v1/daemon", "", "").1["session"].clone()
+}
+
+/// The records about environments, as the log has them: position, kind, environment.
+fn records(bench: &Bench) -> Vec<(u64, String, String)> {
+    let events = bench.command(&["events", "--json"]).output().expect("asked").stdout;
+    let events = String::from_utf8_lossy(&events).into_owned();
+    let all = events.lines().map(|line| serde_json::from_str::<Value>(line).expect("json"));
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    let all = all
+        .map(|e| (e["seq"].as_u64().expect("a number"), text(&e["kind"]), text(&e["environment"])));
+    all.filter(|(_, _, environment)| !environment.is_empty()).collect()
+}
+
+fn key(bench: &Bench) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let key = bench.path("key");
+    bench.write(&key, "any\n");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("mode");
+    key
+}
+
+/// Waits until everything was told, and compares what came with what there is.
+fn all_but_the_poison(bench: &Bench, server: &Fussy, poison: Poison) -> usize {
+    let head = || call(bench, "GET", "/v1/daemon", "", "").1["seq"].as_u64().expect("a number");
+    wait_for("everything to be told", || session(bench)["acked"].as_u64() == Some(head()));
+    let all = records(bench);
+    let (bad, good): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|(_, kind, env)| poison(kind, env));
+    let good: Vec<u64> = good.into_iter().map(|(seq, ..)| seq).collect();
+    assert_eq!(server.book(|book| book.taken.clone()), good, "all others came, once, in order");
+    bad.len()
+}
+
+#[test]
+fn one_record_that_cannot_be_taken_in_is_passed_over_and_the_rest_is_told() {
+    let poison: Poison = |kind, environment| kind == "EnvironmentReady" && environment == "env3";
+    let server = Fussy::start(poison);
+    let bench = Bench::new();
+    let repo = bench.repo("project", 1);
+    // A log that is longer than a batch, before there is any session.
+    {
+        let _alone = crate::support::Daemon::start(&bench);
+        for n in 0..6 {
+            bench.new_env(&format!("env{n}"), &repo, &[]);
+        }
+    }
+    let key = key(&bench);
+    let config = linked(&bench, "config", &format!("ws://{}", server.address), &key);
+    let host = daemon(&bench, &config);
+    assert_eq!(all_but_the_poison(&bench, &server, poison), 1);
+    let refused = server.book(|book| book.refused.clone());
+    let (first, last) = *refused.last().expect("refused");
+    assert_eq!(first, last, "down to the one: {refused:?}");
+    // Halving 256 takes eight rounds; each was smaller than the one before.
+    assert!(refused.len() <= 9, "{refused:?}");
+    assert!(refused.windows(2).all(|w| w[1].1 - w[1].0 < w[0].1 - w[0].0), "{refused:?}");
+    assert_eq!(session(&bench)["skipped"], 1);
+    let said = std::fs::read_to_string(bench.path("daemon.err")).expect("a log");
+    assert!(
+        said.contains("cannot take a record in") && said.contains("EnvironmentReady"),
+        "{said}"
+    );
+
+    // It goes on, and what was passed over does not come again.
+    bench.new_env("later", &repo, &[]);
+    bench.ok(&["rm", "env3"]);
+    assert_eq!(all_but_the_poison(&bench, &server, poison), 1);
+    assert_eq!(server.book(|book| book.refused.len()), refused.len());
+    drop(host);
+    let _again = daemon(&bench, &config);
+    wait_for("another session", || server.book(|book| book.sessions >= 2));
+    assert_eq!(all_but_the_poison(&bench, &server, poison), 1);
+    assert_eq!(
+        server.book(|book| book.refused.len()),
+        refused.len(),
+        "not in a new session either"
+    );
+    bench.check(&[Path::new(&repo)]);
+}
+
+#[test]
+fn a_server_that_refuses_everything_is_told_everything_once() {
+    let poison: Poison = |_, _| true;
+    let server = Fussy::start(poison);
+    let bench = Bench::new();
+    let repo = bench.repo("project", 1);
+    let key = key(&bench);
+    let config = linked(&bench, "config", &format!("ws://{}", server.address), &key);
+    let _host = daemon(&bench, &config);
+    wait_for("a session", || session(&bench)["stage"] == "open");
+    bench.new_env("demo", &repo, &[]);
+    let bad = all_but_the_poison(&bench, &server, poison);
+    assert_eq!(session(&bench)["skipped"].as_u64(), Some(bad as u64));
+    let refused = server.book(|book| book.refused.len());
+    assert!(refused <= 2 * bad + 8, "{refused} refusals for {bad} records");
+    assert_eq!(bench.ok(&["show", "demo"])["phase"], "ready");
+}

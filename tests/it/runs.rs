@@ -1,0 +1,120 @@
+//! Commands that are run for a request end with the daemon that runs them: its successor sees to
+//! that before it does anything else.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use groundskeeper::world::process::table;
+use serde_json::{Value, json};
+
+use crate::api::call;
+use crate::support::{Bench, Daemon, wait_for};
+
+fn pid_in(path: &Path) -> Option<u32> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn started(path: &Path) -> u32 {
+    wait_for("a process", || pid_in(path).is_some());
+    pid_in(path).expect("a pid")
+}
+
+fn lives(pid: u32) -> bool {
+    table::start_time(pid).is_some()
+}
+
+/// Asks for a command and does not wait for its end.
+fn run(bench: &Bench, request: &str, script: &str) -> std::thread::JoinHandle<(u16, Value)> {
+    let body = json!({ "argv": ["sh", "-c", script] }).to_string();
+    let headers = format!("content-type: application/json\r\nidempotency-key: {request}\r\n");
+    let mut stream = crate::api::connect(bench);
+    std::thread::spawn(move || {
+        let request = format!(
+            "POST /v1/environments/demo/run HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+             content-length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        );
+        crate::control::exchange(&mut stream, &request)
+    })
+}
+
+/// What the log says of a kind of event.
+fn told(bench: &Bench, kind: &str) -> Vec<Value> {
+    let events = bench.command(&["events", "--json"]).output().expect("asked").stdout;
+    let events = String::from_utf8_lossy(&events).into_owned();
+    let all = events.lines().map(|line| serde_json::from_str::<Value>(line).expect("json"));
+    all.filter(|event| event["kind"] == kind).collect()
+}
+
+#[test]
+fn what_a_killed_daemon_was_running_has_ended_before_its_successor_is_ready() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 1);
+    let mut first = Daemon::start(&bench);
+    bench.new_env("demo", &repo, &[]);
+    // One that ignores the request to end, with a helper that leaves its group, and one that
+    // forgets its environment.
+    let folder = bench.path("pids");
+    std::fs::create_dir(&folder).expect("a folder");
+    let at = folder.display();
+    let script = format!(
+        "trap '' TERM; setsid sh -c 'echo $$ > {at}/helper; exec sleep 1101' & \
+         echo $$ > {at}/leader; while :; do echo tick >> {at}/ticks; sleep 0.02; done"
+    );
+    let asked = run(&bench, "K1", &script);
+    let forgetful = format!("echo $$ > {at}/forgetful; exec env -i sleep 1102");
+    let other = run(&bench, "K2", &forgetful);
+    // And one that somebody runs by themselves.
+    let mine = format!("echo $$ > {at}/mine; exec sleep 1103");
+    let mut exec = bench.command(&["exec", "demo", "--", "sh", "-c", &mine]);
+    let mut exec = exec.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let pids = ["leader", "helper", "forgetful"].map(|name| started(&folder.join(name)));
+    let mine = started(&folder.join("mine"));
+
+    first.kill();
+    drop((asked.join(), other.join()));
+    assert!(pids.iter().all(|pid| lives(*pid)), "a kill takes nobody along");
+    let second = Daemon::start(&bench);
+    for (pid, name) in pids.iter().zip(["leader", "helper", "forgetful"]) {
+        assert!(!lives(*pid), "{name} acts beside the next daemon");
+    }
+    assert!(lives(mine), "what somebody runs by themselves goes on");
+    let ended = told(&bench, "RunFinished");
+    let whys: Vec<&Value> = ended.iter().map(|event| &event["why"]).collect();
+    assert_eq!(whys, ["interrupted", "interrupted"], "{ended:#?}");
+    wait_for("their ends on record", || told(&bench, "ProcessExited").len() >= 2);
+    let processes = bench.ok(&["ps", "demo"]);
+    let processes = processes.as_array().expect("a list").len();
+    assert!(processes >= 1, "the one that goes on is listed");
+
+    // The same request again is answered with that, and runs nothing.
+    let ticks = std::fs::read(folder.join("ticks")).expect("ticks");
+    let headers = "content-type: application/json\r\nidempotency-key: K1\r\n";
+    let body = json!({ "argv": ["sh", "-c", script] }).to_string();
+    let (status, answer) = call(&bench, "POST", "/v1/environments/demo/run", headers, &body);
+    assert_eq!((status, answer["why"].as_str()), (200, Some("interrupted")), "{answer:#}");
+    assert_eq!(std::fs::read(folder.join("ticks")).expect("ticks"), ticks, "it ticks no more");
+    drop(exec.kill());
+    drop(exec.wait());
+    bench.ok(&["rm", "demo", "--force"]);
+    assert!(!lives(mine));
+    drop(second);
+}
+
+#[test]
+fn a_daemon_that_ends_takes_what_it_runs_with_it() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 1);
+    let first = Daemon::start(&bench);
+    bench.new_env("demo", &repo, &[]);
+    let file = bench.path("pid");
+    let asked = run(&bench, "K", &format!("echo $$ > {}; exec sleep 1104", file.display()));
+    let pid = started(&file);
+    assert!(first.terminate().success());
+    drop(asked.join());
+    assert!(!lives(pid), "it went with its daemon");
+    let _second = Daemon::start(&bench);
+    let ended = told(&bench, "RunFinished");
+    assert_eq!(ended.len(), 1, "{ended:#?}");
+    assert_eq!(ended[0]["why"], "interrupted");
+}
