@@ -12,7 +12,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::Extension;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -21,7 +20,7 @@ use crate::api::routes::{About, now};
 use crate::api::run::RUNS_MAX;
 use crate::api::{App, door, events, port, router};
 use crate::config::{self, Config};
-use crate::core::event::{Actor, Retention};
+use crate::core::event::Retention;
 use crate::core::{Code, Command, Fault, Seq};
 use crate::databases::bring_up;
 use crate::engine::{self, Ended, Engine, Handle, Watching, make_room, priority};
@@ -98,11 +97,7 @@ pub fn run(data_dir: &Path, mut extra: Extra) -> Result<(), Fault> {
     let layout = Layout::new(own_directory(data_dir)?);
     let _lock = take_lock(&layout)?;
     let config = Config::load()?;
-    let link = match (extra.link.take(), &config.server, &config.server_key_file) {
-        (Some(link), ..) => Some(link),
-        (None, Some(server), Some(key)) => Some(Link::new(server, key)?),
-        _ => None,
-    };
+    let link = link(extra.link.take(), &config)?;
     let cancel = Cancel::new().map_err(paths::failed("watch a process in", layout.root()))?;
     let git = git::check_version(&cancel)?;
     World::prepare(&layout)?;
@@ -135,14 +130,7 @@ pub fn run(data_dir: &Path, mut extra: Extra) -> Result<(), Fault> {
     let make = |sink| backend(portable, sink);
     let watching = Watching::start(&world, handle.clone(), options, make)
         .map_err(|e| Fault::new(Code::Io, "cannot watch files", "free some memory").because(e))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(64)
-        .enable_all()
-        .build()
-        .map_err(|e| {
-            Fault::new(Code::Io, "cannot start the runtime", "see the cause").because(e)
-        })?;
+    let runtime = runtime()?;
     let Extra { databases, ready, listen, .. } = extra;
     let parts = Parts {
         world,
@@ -169,6 +157,21 @@ pub fn run(data_dir: &Path, mut extra: Extra) -> Result<(), Fault> {
         Ok(Ended::Journal(e)) => Err(log_fault(&e)),
         Err(_) => Err(Fault::new(Code::Defect, "the engine panicked", "please report this")),
     }
+}
+
+/// The control server: the one that was named, or the configured one.
+fn link(named: Option<Link>, config: &Config) -> Result<Option<Link>, Fault> {
+    match (named, &config.server, &config.server_key_file) {
+        (Some(link), ..) => Ok(Some(link)),
+        (None, Some(server), Some(key)) => Link::new(server, key).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let built = builder.worker_threads(2).max_blocking_threads(64).enable_all().build();
+    built.map_err(|e| Fault::new(Code::Io, "cannot start the runtime", "see the cause").because(e))
 }
 
 /// The data directory, made if need be, as a real path, for its owner only.
@@ -321,7 +324,7 @@ async fn serve(
     let router = router(Arc::clone(&app));
     let door = tokio::spawn(door::serve(listener, router.clone(), stop.clone()));
     let port = match listen {
-        Some(address) => Some(open_port(address, &layout, &router, stop.clone()).await?),
+        Some(address) => Some(port::open(address, layout.root(), &router, stop.clone()).await?),
         None => None,
     };
     if let Some(link) = link {
@@ -358,25 +361,6 @@ async fn collect_orphans() {
             return;
         }
     }
-}
-
-/// Opens a port for those who have the token.
-async fn open_port(
-    address: SocketAddr,
-    layout: &Layout,
-    router: &axum::Router,
-    stop: watch::Receiver<bool>,
-) -> Result<SocketAddr, Fault> {
-    let token = port::token(&layout.root().join("token"))?;
-    let listener = port::bind(address).await?;
-    let bound = listener.local_addr();
-    let bound = bound.map_err(|e| Fault::new(Code::Io, "no port", "see the cause").because(e))?;
-    // Whoever has the token could read this user's files.
-    let uid = rustix::process::geteuid().as_raw();
-    let actor = Actor { door: "port".to_owned(), uid, pid: 0 };
-    let router = port::guarded(router.clone().layer(Extension(actor)), &token);
-    tokio::spawn(port::serve(listener, router, stop));
-    Ok(bound)
 }
 
 /// Tells parent and service manager that the door is open.

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use crate::core::event::Actor;
-use crate::core::{Command, Fault, Migration, MigrationId, MigrationPhase};
+use crate::core::{Code, Command, Fault, Migration, MigrationId, MigrationPhase};
 use crate::engine::Handle;
 use crate::migrate::owner::{self, Owner};
 use crate::migrate::request::{Wanted, is_cut_short};
@@ -24,6 +24,11 @@ pub async fn bring_up(handle: &Handle, desk: &Desk, wanted: &[Wanted]) -> Result
     let mut owned = Vec::new();
     for one in wanted {
         let plan = one.plan()?;
+        if plan.dry_run {
+            let message = format!("{} is to be brought up, and only for show", plan.database);
+            let hint = "take dry_run out of the configuration; `migrate --dry-run` is for that";
+            return Err(Fault::new(Code::InvalidConfig, message, hint));
+        }
         let recipe = recipes::find(&plan)?;
         let database = paths::from_host(&plan.database);
         if !database.exists() && !is_cut_short(&plan) {
@@ -39,8 +44,7 @@ pub async fn bring_up(handle: &Handle, desk: &Desk, wanted: &[Wanted]) -> Result
         if is_cut_short(&plan) || inspect::is_old(&database, &*recipe)? {
             let id = alone::new_id()?;
             let actor = Actor { door: "daemon".to_owned(), uid: 0, pid: std::process::id() };
-            let tenant_and_all = plan.clone();
-            let command = Command::Migrate { migration: id.clone(), plan: tenant_and_all, actor };
+            let command = Command::Migrate { migration: id.clone(), plan: plan.clone(), actor };
             handle.submit(command).await?;
             let done = settled(handle, &id).await?;
             tell(&done, &database)?;
@@ -63,7 +67,7 @@ async fn settled(handle: &Handle, id: &MigrationId) -> Result<Migration, Fault> 
         }
         if head.changed().await.is_err() {
             let hint = "see its log; what was begun goes on with the next start";
-            return Err(Fault::new(crate::core::Code::ShuttingDown, "the engine ended", hint));
+            return Err(Fault::new(Code::ShuttingDown, "the engine ended", hint));
         }
     }
 }

@@ -189,7 +189,10 @@ pub(super) async fn create(
     // The same one that was asked for before is joined.
     let joined = app.handle.view(|state| {
         let own = state.migration(&migration).map(|m| m.id.clone());
-        own.or_else(|| state.migrating(&database).map(|m| m.id.clone()))
+        own.or_else(|| {
+            let same = state.migrations().filter(|m| m.plan.database == database);
+            same.max_by_key(|m| m.seq).map(|m| m.id.clone())
+        })
     });
     let id = joined.unwrap_or(migration);
     settled(&app, &id, query.wait).await

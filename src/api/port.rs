@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::door::{CONNECTIONS_MAX, converse};
 use super::problem::Refusal;
+use crate::core::event::Actor;
 use crate::core::{Code, Fault};
 use crate::record::hex;
 use crate::world::paths;
@@ -117,6 +118,28 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
             drop(slot);
         });
     }
+}
+
+/// Opens a port of a daemon: for whoever has the token that stands in a file in `dir`.
+///
+/// # Errors
+/// When the port is taken, or the file cannot be used.
+pub async fn open(
+    address: SocketAddr,
+    dir: &Path,
+    router: &Router,
+    stop: watch::Receiver<bool>,
+) -> Result<SocketAddr, Fault> {
+    let token = token(&dir.join("token"))?;
+    let listener = bind(address).await?;
+    let bound = listener.local_addr();
+    let bound = bound.map_err(|e| Fault::new(Code::Io, "no port", "see the cause").because(e))?;
+    // Whoever has the token could read this user's files.
+    let uid = rustix::process::geteuid().as_raw();
+    let actor = Actor { door: "port".to_owned(), uid, pid: 0 };
+    let router = guarded(router.clone().layer(Extension(actor)), &token);
+    tokio::spawn(serve(listener, router, stop));
+    Ok(bound)
 }
 
 /// Lets in only who has the token.

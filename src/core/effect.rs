@@ -102,10 +102,10 @@ pub enum Outcome {
     StagingBuilt(Staging),
     /// [`Step::WriteSecrets`]: how many entries.
     SecretsWritten(u64),
-    /// [`Step::VerifyStaging`]: whole, with so many bytes.
-    StagingVerified(u64),
-    /// [`Step::Flip`]: where the old database is, and the installed one's size and time.
-    Flipped(HostPath, String),
+    /// [`Step::VerifyStaging`]: whole, with so many bytes, and the file's size and time.
+    StagingVerified(u64, String),
+    /// [`Step::Flip`]: where the old database is.
+    Flipped(HostPath),
     /// [`Step::CleanUp`], [`Step::DropStaging`]: done; what could not be removed.
     CleanedUp(Vec<String>),
     /// [`Step::ReturnBackup`]: the old database is back; where the new one is.

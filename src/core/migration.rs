@@ -189,11 +189,15 @@ impl Migration {
                 self.secrets = e.entries;
                 self.go(Phase::SecretsWritten, at);
             }
-            Event::StagingVerified(_) if self.plan.dry_run => self.go(Phase::RollingBack, at),
+            Event::StagingVerified(e) => {
+                self.installed.clone_from(&e.fingerprint);
+                if self.plan.dry_run {
+                    self.go(Phase::RollingBack, at);
+                }
+            }
             Event::FlipBegun(_) => self.go(Phase::FlipBegun, at),
             Event::Flipped(e) => {
                 self.backup = Some(e.backup.clone());
-                self.installed.clone_from(&e.installed);
                 self.fault = None;
                 self.go(Phase::Flipped, at);
             }
@@ -273,8 +277,8 @@ impl Migration {
             (Step::WriteSecrets, Outcome::SecretsWritten(entries)) => {
                 vec![SecretsWritten { migration, entries }.into()]
             }
-            (Step::VerifyStaging, Outcome::StagingVerified(bytes)) => {
-                let verified = StagingVerified { migration: migration.clone(), bytes };
+            (Step::VerifyStaging, Outcome::StagingVerified(bytes, fingerprint)) => {
+                let verified = StagingVerified { migration: migration.clone(), bytes, fingerprint };
                 let mut events = vec![verified.into()];
                 if !self.plan.dry_run {
                     events.push(FlipBegun { migration }.into());
@@ -282,8 +286,8 @@ impl Migration {
                 events
             }
             // A roll-back that finds the new database installed has come too late; it stays.
-            (Step::Flip | Step::DropStaging, Outcome::Flipped(backup, installed)) => {
-                vec![Flipped { migration, backup, installed }.into()]
+            (Step::Flip | Step::DropStaging, Outcome::Flipped(backup)) => {
+                vec![Flipped { migration, backup }.into()]
             }
             (Step::CleanUp, Outcome::CleanedUp(leftovers)) => {
                 vec![MigrationFinished { migration, leftovers }.into()]

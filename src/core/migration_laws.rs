@@ -75,8 +75,8 @@ impl Disk {
             Step::NormaliseSource => Outcome::SourceNormalised(vec!["replayed".into()]),
             Step::BuildStaging => Outcome::StagingBuilt(Staging { rows, ..Staging::default() }),
             Step::WriteSecrets => Outcome::SecretsWritten(1),
-            Step::VerifyStaging => Outcome::StagingVerified(1),
-            Step::Flip => Outcome::Flipped("/backup".into(), "f".into()),
+            Step::VerifyStaging => Outcome::StagingVerified(1, "f".into()),
+            Step::Flip => Outcome::Flipped("/backup".into()),
             Step::ReturnBackup => Outcome::Returned("/undone".into()),
             _ => Outcome::CleanedUp(Vec::new()),
         }

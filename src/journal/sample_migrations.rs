@@ -56,9 +56,14 @@ pub(super) fn migrations() -> Vec<Event> {
         SourceNormalised { migration: m(), warnings }.into(),
         StagingBuilt { migration: m(), staging }.into(),
         SecretsWritten { migration: m(), entries: 3 }.into(),
-        StagingVerified { migration: m(), bytes: 38_400_000 }.into(),
+        StagingVerified {
+            migration: m(),
+            bytes: 38_400_000,
+            fingerprint: "38400000@1795168145.000000005 -".into(),
+        }
+        .into(),
         FlipBegun { migration: m() }.into(),
-        Flipped { migration: m(), backup, installed: "38400000@1795168145.5 -".into() }.into(),
+        Flipped { migration: m(), backup }.into(),
         MigrationFinished { migration: m(), leftovers: leftovers.clone() }.into(),
         MigrationFailed { migration: m(), step: "flip".into(), fault: fault() }.into(),
         MigrationRolledBack { migration: m(), leftovers }.into(),

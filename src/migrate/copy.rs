@@ -11,7 +11,7 @@ use crate::world::paths;
 
 /// Copies the database, with what is in its log; its secrets as well.
 pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
-    task.hold()?;
+    task.hold_on()?;
     let names = &task.names;
     let has_secrets = names.secrets.as_deref().is_some_and(|path| path.exists());
     if !task.migration.plan.dry_run {
@@ -54,6 +54,8 @@ pub(super) fn mark_of(task: &Task<'_>, auth_existed: bool, phase: Stage) -> Mark
 fn fresh_copy(task: &Task<'_>) -> Result<(), Fault> {
     let names = &task.names;
     task.files().remove_set(&names.copy).map_err(paths::failed("remove", &names.copy))?;
+    // What its owner alone could read stays so.
+    sqlite::create_private(&names.copy)?;
     let progress = |done, of| task.progress("copy", done, of);
     sqlite::copy(&names.database, &names.copy, &progress, task.cancelled)?;
     point("migrate.copied");
@@ -69,7 +71,7 @@ pub(super) fn sync(task: &Task<'_>, path: &std::path::Path) -> Result<(), Fault>
 /// Brings the copy to the shape that the recipe reads. One that may have been touched is made
 /// again: half a replay is nothing to go on from.
 pub(super) fn normalise(task: &Task<'_>) -> Result<Outcome, Fault> {
-    task.hold()?;
+    task.hold_on()?;
     let fresh = task.desk.with_held(task.id(), |held| std::mem::take(&mut held.fresh_copy));
     if !fresh || !task.names.copy.exists() {
         fresh_copy(task)?;

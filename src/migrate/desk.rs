@@ -13,7 +13,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rusqlite::Connection;
 
-use super::files::Files;
+use super::files::{self, Files};
+use super::mark::{self, Found};
 use super::names::Names;
 use super::recipe::{Keychain, Network, OnConflict, Recipe, Work};
 use super::{copy, flip, inspect, owner, recipes, secrets, sqlite, stage, undo};
@@ -111,7 +112,8 @@ impl Desk {
         });
         let over = match &outcome {
             Ok(Outcome::SourceInspected(found)) => !found.old,
-            _ => matches!(step, Step::CleanUp | Step::DropStaging | Step::ReturnBackup),
+            Ok(_) => matches!(step, Step::CleanUp | Step::DropStaging | Step::ReturnBackup),
+            Err(_) => step == Step::ReturnBackup,
         };
         if over {
             self.let_go(&migration.id);
@@ -172,6 +174,9 @@ impl Desk {
 
     fn let_go(&self, id: &MigrationId) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        for suffix in files::SUFFIXES {
+            drop(std::fs::remove_file(self.home.join(format!("{id}.again{suffix}"))));
+        }
         // Its owner is this desk, and nobody else looks at a migration that is over.
         drop(std::fs::remove_file(self.home.join(format!("{id}.lock"))));
     }
@@ -251,13 +256,46 @@ impl Task<'_> {
 
     /// Takes the application's lock where it is free: what a killed process left of it goes with
     /// the next one who takes it.
-    pub(super) fn own_if_free(&self) {
+    ///
+    /// # Errors
+    /// `database_in_use`, worth another try, when somebody else has it.
+    pub(super) fn own_if_free(&self) -> Result<(), Fault> {
         self.desk.with_held(self.id(), |held| {
             if held.owner.is_none() {
                 let taken = owner::take(self.recipe, &self.names.database, true);
-                held.owner = taken.unwrap_or_default();
+                held.owner = taken.map_err(Fault::transient)?;
             }
-        });
+            Ok(())
+        })
+    }
+
+    /// What the mark says has to be what this migration wrote: whoever found it without a daemon may
+    /// have settled it in the meantime, and then nothing of what was made is as it was.
+    fn still_ours(&self) -> Result<(), Fault> {
+        let found = mark::read(&self.names.mark);
+        let ours = matches!(&found, Found::Mark(mark) if mark.nonce == self.id().as_str());
+        let fine = match &self.migration.copy {
+            _ if self.migration.plan.dry_run => true,
+            // Nothing is made yet; what cannot be read was looked at and is written over.
+            None => !matches!(&found, Found::Mark(_)) || ours,
+            Some(copy) => {
+                let kept = self.names.secrets_backup.as_deref().is_some_and(Path::exists);
+                ours && (kept || !copy.has_secrets)
+            }
+        };
+        if fine {
+            return Ok(());
+        }
+        let message =
+            format!("somebody else settled what was begun for {}", self.names.database.display());
+        let hint = "nothing is lost; migrate again";
+        Err(Fault::new(Code::DatabaseInUse, message, hint))
+    }
+
+    /// As [`Self::hold`], for all steps but the first look.
+    pub(super) fn hold_on(&self) -> Result<(), Fault> {
+        self.hold()?;
+        self.still_ours()
     }
 
     /// Sees to it that nobody else works with the database; after a restart also to it that nobody
@@ -293,12 +331,10 @@ impl Task<'_> {
         sqlite::copy(&self.names.database, &again, &|_, _| (), self.cancelled)?;
         let checksum = sqlite::checksum(&again)?;
         self.files().remove_set(&again).map_err(&fail)?;
-        if checksum == copied.checksum { Ok(()) } else { Err(changed(&self.names.database)) }
+        if checksum == copied.checksum {
+            Ok(())
+        } else {
+            Err(sqlite::changed(&self.names.database))
+        }
     }
-}
-
-fn changed(database: &Path) -> Fault {
-    let message = format!("{} was changed while it was being migrated", database.display());
-    let hint = "nothing is lost; end the program that uses it, then migrate again";
-    Fault::new(Code::DatabaseInUse, message, hint)
 }

@@ -19,10 +19,11 @@ use crate::world::paths;
 pub(super) fn flip(task: &Task<'_>) -> Result<Outcome, Fault> {
     let names = &task.names;
     if names.staging.exists() {
-        task.hold()?;
+        task.hold_on()?;
+        let since = sqlite::fingerprint(&names.database);
         // The lock that keeps writers out would be in its own way.
         task.desk.with_held(task.id(), |held| held.source = None);
-        install(task.files(), &names.database, &names.staging, &names.backup)?;
+        install(task.files(), &names.database, &names.staging, &names.backup, Some(&since))?;
     } else if !is_installed(task)? {
         let message = format!("{} is gone, and so is the database", names.staging.display());
         let hint = format!("the old database may be {}", names.backup.display());
@@ -33,7 +34,7 @@ pub(super) fn flip(task: &Task<'_>) -> Result<Outcome, Fault> {
 
 fn flipped(task: &Task<'_>) -> Outcome {
     let backup = paths::to_host(&task.names.backup);
-    Outcome::Flipped(backup, sqlite::fingerprint(&task.names.database))
+    Outcome::Flipped(backup)
 }
 
 /// Whether the new database is in its place.
@@ -52,10 +53,11 @@ pub(super) fn install(
     database: &Path,
     staging: &Path,
     backup: &Path,
+    since: Option<&str>,
 ) -> Result<(), Fault> {
     if database.exists() {
         // Held until the rename is done; closing it touches nothing but the old file.
-        let alone = sqlite::hold_alone(database)?;
+        let alone = sqlite::hold_alone(database, since)?;
         // What was moved into it must be on the disk before its log is gone.
         files.sync(database).map_err(paths::failed("sync", database))?;
         drop_sidecars(files, database)?;
@@ -98,7 +100,7 @@ fn drop_sidecars(files: &Files, database: &Path) -> Result<(), Fault> {
 
 /// Drops copies and backups of secrets; database and backup stay.
 pub(super) fn clean_up(task: &Task<'_>) -> Result<Outcome, Fault> {
-    task.own_if_free();
+    task.own_if_free()?;
     let mark = own_mark(task);
     clean(task.files(), &mark, task)?;
     Ok(Outcome::CleanedUp(Vec::new()))
@@ -109,7 +111,11 @@ fn clean(files: &Files, mark: &Mark, task: &Task<'_>) -> Result<(), Fault> {
     point("migrate.copies_gone");
     secrets::clean(files, &*task.desk.keychain, mark)?;
     point("migrate.secrets_settled");
-    mark::remove(files, &task.names.mark, &mark.nonce)
+    // Somebody else's, who began anew meanwhile, is not ours to remove.
+    match mark::read(&task.names.mark) {
+        Found::Mark(other) if other.nonce != mark.nonce => Ok(()),
+        _ => mark::remove(files, &task.names.mark, &mark.nonce),
+    }
 }
 
 /// Removes the private copy and what is left of the new database beside it.
@@ -134,9 +140,11 @@ fn own_mark(task: &Task<'_>) -> Mark {
 /// Removes all that was made; the old database stays. When it finds the new one installed, it has
 /// come too late, and says so.
 pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
-    task.own_if_free();
     let on_disk = mark::read(&task.names.mark);
     let ours = matches!(&on_disk, Found::Mark(mark) if mark.nonce == task.id().as_str());
+    if ours {
+        task.own_if_free()?;
+    }
     if ours && is_installed(task)? {
         return Ok(flipped(task));
     }
@@ -144,15 +152,18 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
     let mark = own_mark(task);
     if ours {
         call_off(files, &task.names.mark, &mark)?;
+        // First of all there is a database in its place.
+        unlink_backup(task)?;
         secrets::restore(files, &*task.desk.keychain, &mark)?;
         point("migrate.secrets_restored");
         clean(files, &mark, task)?;
     } else {
         // Nothing but private copies was made, if anything was.
         drop_copies(files, &mark)?;
-        mark::drop_temporary(files, &task.names.mark)?;
+        let temporary = with_suffix(&task.names.mark, &format!(".tmp-{}", task.id()));
+        files.remove(&temporary).map_err(paths::failed("remove", &temporary))?;
     }
-    unlink_backup(task)?;
+    secrets::forget(task)?;
     Ok(Outcome::CleanedUp(Vec::new()))
 }
 

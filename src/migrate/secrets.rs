@@ -20,6 +20,8 @@ use crate::world::paths;
 const KEPT: &str = "secrets";
 /// Name of the file beside it that tells whether the new secrets were changed since.
 const WRITTEN: &str = "written";
+/// Name of the file that is there when the keychain was written to.
+const KEYCHAIN: &str = "keychain";
 
 /// Copies the file with secrets before anything happens to it: beside it, for whoever puts it back,
 /// and into the migration's own folder, for an undo.
@@ -44,13 +46,14 @@ pub(super) fn back_up(task: &Task<'_>) -> Result<(), Fault> {
 
 /// Writes what the new database refers to. Again after a kill, it writes the same.
 pub(super) fn write(task: &Task<'_>) -> Result<Outcome, Fault> {
-    task.hold()?;
+    task.hold_on()?;
     let copy = sqlite::open_private(&task.names.copy)?;
     let secrets = task.with_work(|work| task.recipe.secrets(&copy, work))?;
     drop(copy);
     if !secrets.keychain.is_empty() {
         back_up_keychain(task, &secrets)?;
         point("migrate.keychain_kept");
+        note_keychain(task)?;
         for (service, account, value) in &secrets.keychain {
             task.desk.keychain.set(service, account, value)?;
         }
@@ -70,6 +73,7 @@ fn write_file(task: &Task<'_>, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     files.make_dir(&folder).map_err(paths::failed("create", &folder))?;
     let note = folder.join(WRITTEN);
     let digest = hex(&Sha256::digest(bytes));
+    check_untouched(task, path, bytes)?;
     files
         .write(&note, &with_suffix(&note, ".tmp"), digest.as_bytes())
         .map_err(paths::failed("write", &note))?;
@@ -77,6 +81,39 @@ fn write_file(task: &Task<'_>, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
         files.make_dir(dir).map_err(paths::failed("create", dir))?;
     }
     files.write(path, &with_suffix(path, ".tmp"), bytes).map_err(paths::failed("write", path))
+}
+
+/// The file may belong to more than one database: what somebody else wrote into it meanwhile is not
+/// overwritten.
+fn check_untouched(task: &Task<'_>, path: &Path, new: &[u8]) -> Result<(), Fault> {
+    let now = std::fs::read(path).ok();
+    let old = task.names.secrets_backup.as_deref().and_then(|backup| std::fs::read(backup).ok());
+    if now.is_none() || now == old || now.as_deref() == Some(new) {
+        return Ok(());
+    }
+    let message = format!("{} was changed while its database was being migrated", path.display());
+    let hint = "nothing is lost; end the program that uses it, then migrate again";
+    Err(Fault::new(Code::DatabaseInUse, message, hint))
+}
+
+/// Notes that the keychain was written to, which an undo cannot take back.
+fn note_keychain(task: &Task<'_>) -> Result<(), Fault> {
+    let folder = task.desk.folder_of(task.id());
+    task.files().make_dir(&folder).map_err(paths::failed("create", &folder))?;
+    let note = folder.join(KEYCHAIN);
+    let temporary = with_suffix(&note, ".tmp");
+    task.files().write(&note, &temporary, b"").map_err(paths::failed("write", &note))
+}
+
+/// Drops what was kept for an undo that will never be asked for.
+pub(super) fn forget(task: &Task<'_>) -> Result<(), Fault> {
+    let folder = task.desk.folder_of(task.id());
+    for name in [KEPT, WRITTEN, KEYCHAIN] {
+        for path in [folder.join(name), folder.join(format!("{name}.tmp"))] {
+            task.files().remove(&path).map_err(paths::failed("remove", &path))?;
+        }
+    }
+    paths::remove_dir_if_empty(&folder).map_err(paths::failed("remove", &folder))
 }
 
 /// Keeps what is overwritten in the keychain under names of its own, and notes it in the mark.
@@ -124,6 +161,12 @@ fn note_backups(task: &Task<'_>, known: &[KeychainBackup]) -> Result<(), Fault> 
     let mut mark = mark_of(task, had, Stage::Building);
     mark.keychain_backups = known.to_vec();
     mark::write(task.files(), &task.names.mark, &mark)
+}
+
+/// Whether a noted backup can be one of the migration of this name.
+pub(super) fn is_own_backup(nonce: &str, entry: &KeychainBackup) -> bool {
+    let own = MigrationId::parse(nonce).map(|id| backup_account(&id, &entry.id));
+    entry.backup_id.as_ref().is_none_or(|name| own.is_ok_and(|own| own == *name))
 }
 
 fn backup_account(id: &MigrationId, account: &str) -> String {
@@ -225,19 +268,26 @@ pub(super) fn clean(files: &Files, keychain: &dyn Keychain, mark: &Mark) -> Resu
 pub(super) struct Kept {
     /// The old content; none when there was no such file.
     pub(super) old: Option<PathBuf>,
+    /// There was none, and this file is the migration's own.
+    pub(super) made: bool,
     /// Whether the new file was changed since.
     pub(super) changed: bool,
+    /// Whether the keychain was written to.
+    pub(super) keychain: bool,
 }
 
 /// What an undo would put back.
-pub(super) fn kept(task: &Task<'_>) -> Result<Kept, Fault> {
+pub(super) fn kept(task: &Task<'_>) -> Kept {
     let folder = task.desk.folder_of(task.id());
-    let old = Some(folder.join(KEPT)).filter(|path| path.exists());
-    let Ok(written) = std::fs::read_to_string(folder.join(WRITTEN)) else {
-        return Ok(Kept { old: None, changed: false });
+    let keychain = folder.join(KEYCHAIN).exists();
+    let nothing = Kept { old: None, made: false, changed: false, keychain };
+    let (Ok(written), Some(path)) =
+        (std::fs::read_to_string(folder.join(WRITTEN)), &task.names.secrets)
+    else {
+        return nothing;
     };
-    let Some(path) = &task.names.secrets else { return Ok(Kept { old, changed: false }) };
-    let bytes = std::fs::read(path).map_err(paths::failed("read", path))?;
-    let changed = hex(&Sha256::digest(&bytes)) != written;
-    Ok(Kept { old, changed })
+    let old = Some(folder.join(KEPT)).filter(|path| path.exists());
+    let now = std::fs::read(path).ok().map(|bytes| hex(&Sha256::digest(&bytes)));
+    let changed = now != Some(written);
+    Kept { made: old.is_none() && !changed, old, changed, keychain }
 }

@@ -95,15 +95,38 @@ pub fn hold(path: &Path) -> Result<Connection, Fault> {
 
 /// Keeps everybody out of a database whose log is moved into it first: then the one file is all.
 ///
+/// With a fingerprint it is made sure first that nobody wrote to it since that was taken.
+///
 /// # Errors
-/// `database_in_use` when anybody has it open.
-pub fn hold_alone(path: &Path) -> Result<Connection, Fault> {
+/// `database_in_use` when anybody has it open, or wrote to it.
+pub fn hold_alone(path: &Path, since: Option<&str>) -> Result<Connection, Fault> {
     let database = open(path)?;
     keep_log(&database, path)?;
     let alone = "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT;";
     database.execute_batch(alone).map_err(failed("lock", path))?;
+    if since.is_some_and(|since| since != fingerprint(path)) {
+        return Err(changed(path));
+    }
     checkpoint(&database, path)?;
     Ok(database)
+}
+
+/// Somebody wrote to a database that was being migrated.
+#[must_use]
+pub fn changed(database: &Path) -> Fault {
+    let message = format!("{} was changed while it was being migrated", database.display());
+    let hint = "nothing is lost; end the program that uses it, then migrate again";
+    Fault::new(Code::DatabaseInUse, message, hint)
+}
+
+/// Makes an empty file that only its owner can read.
+///
+/// # Errors
+/// When there is one already, or what the system says.
+pub fn create_private(path: &Path) -> Result<(), Fault> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let made = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path);
+    made.map(drop).map_err(paths::failed("create", path))
 }
 
 /// Moves the log of a database into it.

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::copy::{mark_of, sync};
 use super::desk::Task;
 use super::files::with_suffix;
-use super::mark::{self, Stage};
-use super::{secrets, sqlite};
+use super::mark::{self, Found, Stage};
+use super::{flip, secrets, sqlite};
 use crate::core::event::Staging;
 use crate::core::{Code, Fault, Outcome};
 use crate::killpoint::point;
@@ -15,10 +15,12 @@ use crate::world::paths;
 
 /// Builds it, from nothing.
 pub(super) fn build(task: &Task<'_>) -> Result<Outcome, Fault> {
-    task.hold()?;
+    task.hold_on()?;
+    call_off(task)?;
     let (files, path) = (task.files(), &task.names.staging);
     files.remove_set(path).map_err(paths::failed("remove", path))?;
     let copy = sqlite::open_private(&task.names.copy)?;
+    sqlite::create_private(path)?;
     let staging = sqlite::open_private(path)?;
     files.same_mode(&task.names.database, path).map_err(paths::failed("set the mode of", path))?;
     let built = task.with_work(|work| task.recipe.build(&copy, &staging, work))?;
@@ -29,6 +31,16 @@ pub(super) fn build(task: &Task<'_>) -> Result<Outcome, Fault> {
     sync(task, path)?;
     let (warnings, report) = (built.warnings, built.report);
     Ok(Outcome::StagingBuilt(Staging { rows, warnings, report }))
+}
+
+/// While it is written to, nobody may take it for whole, also not after a kill.
+fn call_off(task: &Task<'_>) -> Result<(), Fault> {
+    match mark::read(&task.names.mark) {
+        Found::Mark(mark) if mark.nonce == task.id().as_str() => {
+            flip::call_off(task.files(), &task.names.mark, &mark)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Every table holds what the recipe says that it wrote, and no table holds anything else.
@@ -55,7 +67,8 @@ fn compare(planned: &[(String, u64)], found: &[(String, u64)]) -> Result<(), Fau
 
 /// Stamps it, proves it, and leaves it as one durable file.
 pub(super) fn verify(task: &Task<'_>) -> Result<Outcome, Fault> {
-    task.hold()?;
+    task.hold_on()?;
+    call_off(task)?;
     let path = &task.names.staging;
     let staging = sqlite::open_private(path)?;
     task.progress("verify", 0, 0);
@@ -77,7 +90,7 @@ pub(super) fn verify(task: &Task<'_>) -> Result<Outcome, Fault> {
         mark::write(task.files(), &task.names.mark, &mark)?;
         point("migrate.verified");
     }
-    Ok(Outcome::StagingVerified(bytes))
+    Ok(Outcome::StagingVerified(bytes, sqlite::fingerprint(path)))
 }
 
 /// The stamp is allowed to be more; nothing is allowed to be less.

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::desk::Task;
 use super::files::with_suffix;
-use super::flip;
 use super::mark::{self, Found, Mark, Stage, is_nonce};
 use super::secrets;
+use super::{flip, inspect};
 use crate::core::{Code, Fault};
 use crate::killpoint::point;
 use crate::world::paths;
@@ -33,7 +33,9 @@ pub(super) struct TakenOver {
 pub(super) fn take_over(task: &Task<'_>) -> Result<TakenOver, Fault> {
     let names = &task.names;
     let found = mark::read(&names.mark);
-    if found != Found::Nothing && task.migration.plan.dry_run {
+    let gone =
+        !names.database.exists() && !beside(&names.database, task.recipe.label()).1.is_empty();
+    if (found != Found::Nothing || gone) && task.migration.plan.dry_run {
         let message = format!("an earlier migration of {} was cut short", names.database.display());
         let hint = "migrate without --dry-run first: that settles it";
         return Err(Fault::new(Code::MigrationFailed, message, hint));
@@ -43,6 +45,14 @@ pub(super) fn take_over(task: &Task<'_>) -> Result<TakenOver, Fault> {
     }
     match found {
         Found::Nothing => stranded(task),
+        Found::Mark(mark) if mark.source.file_name() != names.database.file_name() => {
+            let message = format!(
+                "a migration of {} was cut short in the same directory",
+                mark.source.file_name().unwrap_or_default().display()
+            );
+            let hint = "migrate that one first: its mark would be lost";
+            Err(Fault::new(Code::MigrationFailed, message, hint))
+        }
         Found::Mark(mark) => match relocated(task, &mark) {
             Some(here) => settle(task, &here, here.source != mark.source),
             None => unreadable(task, "its names are not those of a migration of this database"),
@@ -51,45 +61,51 @@ pub(super) fn take_over(task: &Task<'_>) -> Result<TakenOver, Fault> {
     }
 }
 
-/// The mark with the paths that its files have now; none when it is not about this database.
+/// The mark with the paths that its files have now; none when it is not a migration's of this
+/// database.
 fn relocated(task: &Task<'_>, mark: &Mark) -> Option<Mark> {
     let database = &task.names.database;
     let nonce = mark.nonce.as_str();
-    if !is_nonce(nonce) || mark.source.file_name() != database.file_name() {
-        return None;
-    }
     let backup = mark.backup.file_name()?.to_str()?;
     let prefix = format!("{}.{}-", database.file_name()?.to_str()?, task.recipe.label());
     let stamp = backup.strip_prefix(&prefix)?.strip_suffix(&format!("-{nonce}"))?;
-    if stamp.is_empty() || !stamp.bytes().all(|b| b.is_ascii_digit()) {
+    let is_stamp = !stamp.is_empty() && stamp.bytes().all(|b| b.is_ascii_digit());
+    if !is_nonce(nonce) || !is_stamp {
         return None;
     }
-    let (auth_path, auth_backup) = secrets_of(task, mark);
-    Some(Mark {
+    let mut here = Mark {
         source: database.clone(),
         normalized_source: with_suffix(database, &format!(".source-{nonce}")),
         staging: with_suffix(database, &format!(".building-{nonce}")),
         backup: database.with_file_name(backup),
-        auth_path,
-        auth_backup,
         ..mark.clone()
-    })
+    };
+    // Only backups that carry the mark's own name are its own.
+    here.keychain_backups.retain(|entry| secrets::is_own_backup(nonce, entry));
+    locate_secrets(task, mark, &mut here);
+    Some(here)
 }
 
-/// Where the secrets are now: where the mark says, where they are when everything was moved
-/// together, or where the request says; wherever their backup lies.
-fn secrets_of(task: &Task<'_>, mark: &Mark) -> (PathBuf, Option<PathBuf>) {
-    if mark.auth_path.as_os_str().is_empty() {
-        return (PathBuf::new(), None);
-    }
-    let moved = moved_with(&mark.source, &task.names.database, &mark.auth_path);
+/// Where the secrets are now: where the request says, where they are when everything was moved
+/// together, or, unless this is a copy of a directory that is still there, where the mark says. What
+/// cannot be told for sure is left alone: then there is neither a backup nor anything to remove.
+fn locate_secrets(task: &Task<'_>, mark: &Mark, here: &mut Mark) {
+    let recorded = mark.auth_path.clone();
+    let moved = moved_with(&mark.source, &here.source, &recorded);
     let asked = task.names.secrets.clone();
-    let places = [Some(mark.auth_path.clone()), moved, asked.clone()];
+    let is_copy = mark.source != here.source && mark.source.exists();
+    let last = (!is_copy).then(|| recorded.clone());
+    let named = |path: &PathBuf| {
+        !recorded.as_os_str().is_empty() && path.file_name() == recorded.file_name()
+    };
     let backup_of = |path: &Path| with_suffix(path, &format!(".v1-v2-{}", mark.nonce));
-    let found = places.into_iter().flatten().find(|path| backup_of(path).exists());
-    let path = found.or(asked).unwrap_or_else(|| mark.auth_path.clone());
-    let backup = mark.auth_backup.as_ref().map(|_| backup_of(&path));
-    (path, backup)
+    let places = [asked.clone(), moved.clone(), last.clone()];
+    let kept = places.into_iter().flatten().filter(&named).find(|path| backup_of(path).exists());
+    // One that did not exist before is the migration's own only where both say that it is.
+    let sure = asked.filter(|path| Some(path) == last.as_ref() || Some(path) == moved.as_ref());
+    here.auth_existed = mark.auth_existed || kept.is_some() || sure.is_none();
+    here.auth_backup = kept.as_deref().map(backup_of);
+    here.auth_path = kept.or(sure).unwrap_or_default();
 }
 
 /// Where a neighbour is when a file and its neighbour were moved together.
@@ -114,6 +130,8 @@ fn settle(task: &Task<'_>, mark: &Mark, moved: bool) -> Result<TakenOver, Fault>
     match mark.phase {
         Stage::Building => roll_back(task, mark)?,
         Stage::Built | Stage::CanonicalMoved => finish(task, mark, &mut taken)?,
+        // Whatever it says: without a database nothing was installed here.
+        Stage::Committed if !mark.source.exists() => finish(task, mark, &mut taken)?,
         Stage::Committed => {
             taken.backup = Some(mark.backup.clone()).filter(|path| path.exists());
             clean(task, mark)?;
@@ -125,6 +143,10 @@ fn settle(task: &Task<'_>, mark: &Mark, moved: bool) -> Result<TakenOver, Fault>
 /// Nothing of the new database counts yet.
 fn roll_back(task: &Task<'_>, mark: &Mark) -> Result<(), Fault> {
     flip::call_off(task.files(), &task.names.mark, mark)?;
+    if !mark.source.exists() && mark.backup.exists() {
+        let put = task.files().rename(&mark.backup, &mark.source);
+        put.map_err(paths::failed("put back", &mark.backup))?;
+    }
     flip::drop_copies(task.files(), mark)?;
     point("takeover.dropped");
     secrets::restore(task.files(), &*task.desk.keychain, mark)?;
@@ -144,11 +166,11 @@ fn finish(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fau
     if staging.exists() {
         if flip::is_whole(staging, task.recipe) {
             task.desk.with_held(task.id(), |held| held.source = None);
-            flip::install(task.files(), database, staging, backup)?;
+            flip::install(task.files(), database, staging, backup, None)?;
         } else {
             return fall_back(task, mark, taken);
         }
-    } else if !database.exists() || !flip::is_whole(database, task.recipe) {
+    } else if !database.exists() || inspect::is_old(database, task.recipe)? {
         return fall_back(task, mark, taken);
     }
     taken.backup = Some(backup.clone()).filter(|path| path.exists());
@@ -159,11 +181,8 @@ fn finish(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fau
 /// The new database is not there or not whole: back to the old one.
 fn fall_back(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fault> {
     let (database, backup) = (&mark.source, &mark.backup);
-    if !database.exists() {
-        if !backup.exists() {
-            return Err(refused(task, "neither the old nor the new database is there"));
-        }
-        task.files().rename(backup, database).map_err(paths::failed("put back", backup))?;
+    if !database.exists() && !backup.exists() {
+        return Err(refused(task, "neither the old nor the new database is there"));
     }
     taken.warnings.push(format!(
         "The new database of an interrupted migration was not whole; it was dropped, and {} is the old one.",
@@ -192,7 +211,7 @@ fn stranded(task: &Task<'_>) -> Result<TakenOver, Fault> {
     let Some(backup) = backup else {
         return Err(refused(task, "it is gone, and only backups of it are there"));
     };
-    flip::install(task.files(), database, staging, backup)?;
+    flip::install(task.files(), database, staging, backup, None)?;
     let copy = with_suffix(database, &format!(".source-{nonce}"));
     task.files().remove_set(&copy).map_err(paths::failed("remove", &copy))?;
     let warning = format!(

@@ -11,11 +11,16 @@ use crate::world::paths;
 /// old secrets. What was begun goes on after a kill.
 pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
     let names = &task.names;
-    let _owner = owner::take(task.recipe, &names.database, false)?;
-    let secrets = secrets::kept(task)?;
+    let secrets = secrets::kept(task);
     let returned = !names.backup.exists() && names.undone.exists() && names.database.exists();
+    // Once the database is the old one, this has to come to its end.
+    let owner = owner::take(task.recipe, &names.database, false);
+    let _owner = if returned { owner.map_err(Fault::transient)? } else { owner? };
     if !returned {
         refuse_if_changed(task)?;
+        if secrets.keychain {
+            return Err(refused("secrets in the system's keychain were replaced"));
+        }
         if secrets.changed {
             return Err(refused("the secrets beside it were changed since"));
         }
@@ -25,16 +30,18 @@ pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
     if let (Some(old), Some(path)) = (&secrets.old, &names.secrets) {
         let bytes = std::fs::read(old).map_err(paths::failed("read", old))?;
         let temporary = with_suffix(path, ".tmp");
-        // The database is the old one already, so this has to come to its end.
         let written = task.files().write(path, &temporary, &bytes);
         written.map_err(|e| paths::fault("restore", path, &e).transient())?;
+    }
+    if let (true, Some(path)) = (secrets.made, &names.secrets) {
+        task.files().remove(path).map_err(|e| paths::fault("remove", path, &e).transient())?;
     }
     Ok(Outcome::Returned(paths::to_host(&names.undone)))
 }
 
 fn put_back(task: &Task<'_>) -> Result<(), Fault> {
     let (names, files) = (&task.names, task.files());
-    let alone = sqlite::hold_alone(&names.database)?;
+    let alone = sqlite::hold_alone(&names.database, None)?;
     for suffix in ["-wal", "-shm", "-journal"] {
         let path = with_suffix(&names.database, suffix);
         files.remove(&path).map_err(paths::failed("remove", &path))?;
@@ -60,7 +67,7 @@ fn refuse_if_changed(task: &Task<'_>) -> Result<(), Fault> {
         return Err(refused(&format!("there is no {}", names.database.display())));
     }
     let (then, now) = (&task.migration.installed, sqlite::fingerprint(&names.database));
-    if *then != now && !names.undone.exists() {
+    if *then != now {
         return Err(refused("it was written to since it was installed"));
     }
     Ok(())

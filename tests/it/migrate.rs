@@ -109,7 +109,7 @@ fn every_recorded_case_comes_out_as_recorded() {
             std::fs::write(place.data.join("keyring.json"), "locked").expect("written");
         }
         let (code, out) = run(&bench, &migrate(&place, tenant), &[]);
-        drop(daemon.terminate());
+        daemon.terminate();
         let context = format!("{case}: {out:#}");
         place.check_clean(&context);
         if result["ok"] == true {
@@ -427,5 +427,11 @@ fn a_folder_of_sql_files_is_a_recipe() {
     let sly = sly.to_str().expect("text");
     let (code, error) = bench.refused(&["migrate", "--recipe", recipe, sly]);
     assert_eq!((code, &error["code"]), (2, &Value::from("migration_failed")));
+    let build = format!(
+        "COMMIT; DETACH old; ATTACH '{}' AS old; CREATE TABLE old.x (a); BEGIN",
+        bench.path("out.db").display()
+    );
+    bench.write(Path::new(recipe).join("build.sql").as_path(), &build);
+    assert_eq!(bench.refused(&["migrate", "--recipe", recipe, sly]).0, 2);
     assert!(!bench.path("out.db").exists());
 }

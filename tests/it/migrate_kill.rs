@@ -28,6 +28,7 @@ fn quiet(bench: &Bench, args: &[String]) -> bool {
 struct Scene {
     keychain: Place,
     clash: Place,
+    undone: Place,
     left: Vec<Place>,
 }
 
@@ -36,6 +37,7 @@ impl Scene {
         let left = ["built", "staging-built"].map(|point| crashed(bench, point));
         Self {
             keychain: lay_out(bench, "25-keychain-fake", "keychain"),
+            undone: lay_out(bench, "01-openapi-file-basic", "undone"),
             clash: lay_out(bench, "90-fail-two-folders", "clash"),
             left: left.into(),
         }
@@ -55,9 +57,20 @@ impl Scene {
             quiet(bench, &migrate(place, TENANT));
         }
         quiet(bench, &migrate(&self.keychain, TENANT));
-        let database = self.keychain.database().to_str().expect("text").to_owned();
+        quiet(bench, &migrate(&self.undone, TENANT));
+        let database = self.undone.database().to_str().expect("text").to_owned();
         quiet(bench, &["migrate".into(), "undo".into(), database]);
-        quiet(bench, &migrate(&self.keychain, TENANT));
+    }
+
+    /// Database and secrets are of one generation, whichever it is, before anything is asked for.
+    fn check_one_generation(&self, context: &str) {
+        let old = fixtures().join("cases/01-openapi-file-basic/v1/auth.json");
+        let is_old = std::fs::read(&self.undone.auth).expect("secrets")
+            == std::fs::read(old).expect("recorded");
+        let db = rusqlite::Connection::open(self.undone.database()).expect("a database");
+        let query = "SELECT count(*) FROM sqlite_master WHERE name = 'integration'";
+        let new: i64 = db.query_row(query, [], |row| row.get(0)).expect("read");
+        assert_eq!(new == 0, is_old, "{context}: database and secrets differ");
     }
 
     /// With a daemon that nobody kills everything ends as if nothing had happened.
@@ -66,6 +79,7 @@ impl Scene {
             let all = bench.ok(&["migrate", "status"]);
             all.as_array().expect("a list").iter().all(|m| m["over"] == true)
         });
+        self.check_one_generation(context);
         self.clash.check_clean(context);
         let (code, out) = gk(bench, &migrate(&self.clash, TENANT));
         assert_eq!((code, &out["error"]["code"]), (1, &Value::from("migration_conflict")));
@@ -74,6 +88,8 @@ impl Scene {
         for place in &self.left {
             check_new(bench, place, &crash, context);
         }
+        let case = fixtures().join("cases/01-openapi-file-basic");
+        check_new(bench, &self.undone, &recorded(&case.join("v2.json")), context);
         let case = fixtures().join("cases/25-keychain-fake");
         check_new(bench, &self.keychain, &recorded(&case.join("v2.json")), context);
         let ring = recorded(&self.keychain.data.join("keyring.json"));

@@ -122,6 +122,8 @@ migration_events! {
     StagingVerified {
         /// Its size in bytes.
         bytes: u64,
+        /// Size and time of the file: once it is installed, whether it changed since.
+        fingerprint: String,
     }
     /// Kind 127: from here on the new database may be installed.
     FlipBegun {}
@@ -129,8 +131,6 @@ migration_events! {
     Flipped {
         /// Where the old one is.
         backup: HostPath,
-        /// Size and time of the installed file: whether it changed since.
-        installed: String,
     }
     /// Kind 129: it is over, and nothing but database and backup is left.
     MigrationFinished {

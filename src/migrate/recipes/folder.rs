@@ -11,12 +11,13 @@
 //! | `ready.sql` | optional; a script that is run at every start |
 //!
 //! The files are read once and their content is part of the migration's plan. A script cannot reach
-//! any other file: nothing more can be attached, and nothing can be loaded.
+//! any other file: it can attach and detach nothing, and nothing can be loaded; none runs for ever.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use rusqlite::limits::Limit;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use sha2::{Digest as _, Sha256};
 
 use crate::core::{Code, Fault};
@@ -30,6 +31,10 @@ const SCRIPT_BYTES_MAX: u64 = 4 << 20;
 /// Names of the files, in the order of their use.
 const FILES: [&str; 7] =
     ["recognise", "normalise", "build", "stamp", "verify", "warnings", "ready"];
+/// Longest time that a look at a database may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// Longest time that a script may run.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(3_600);
 /// Most rows that a query for people may give.
 const LINES_MAX: usize = 200;
 
@@ -108,22 +113,45 @@ impl Folder {
         Fault::new(Code::MigrationFailed, message, hint).caused_by(error)
     }
 
-    /// Keeps scripts away from all other files.
-    fn confine(&self, database: &Connection, attached: i32) -> Result<(), Fault> {
-        database
-            .set_limit(Limit::SQLITE_LIMIT_ATTACHED, attached)
-            .map(drop)
-            .map_err(|e| self.fault("build", &e))
+    /// A connection of the scripts' own to a database: it reaches no other file but the one that is
+    /// attached as `old`, and nothing on it runs for ever.
+    fn confined(
+        &self,
+        database: &Connection,
+        old: Option<&Connection>,
+        limit: Duration,
+    ) -> Result<Connection, Fault> {
+        let fail = |e: rusqlite::Error| self.fault("recognise", &e);
+        let path = Path::new(database.path().unwrap_or_default());
+        let mut own = if old.is_some() || limit > LOOK_LIMIT {
+            sqlite::open_private(path)?
+        } else {
+            sqlite::open(path)?
+        };
+        if let Some(old) = old {
+            let path = old.path().unwrap_or_default();
+            own.execute("ATTACH DATABASE ?1 AS old", [path]).map_err(fail)?;
+        }
+        let guard = |context: AuthContext<'_>| match context.action {
+            AuthAction::Attach { .. } | AuthAction::Detach { .. } => Authorization::Deny,
+            _ => Authorization::Allow,
+        };
+        let until = Instant::now() + limit;
+        own.authorizer(Some(guard)).map_err(fail)?;
+        own.progress_handler(100_000, Some(move || Instant::now() > until)).map_err(fail)?;
+        Ok(own)
     }
 
-    fn attach(&self, copy: &Connection, to: &Connection) -> Result<(), Fault> {
-        let path = copy.path().unwrap_or_default();
-        to.execute("ATTACH DATABASE ?1 AS old", [path]).map_err(|e| self.fault("build", &e))?;
-        self.confine(to, 1)
-    }
-
-    fn detach(&self, from: &Connection) -> Result<(), Fault> {
-        from.execute_batch("DETACH DATABASE old").map_err(|e| self.fault("build", &e))
+    /// Which generation; the question cannot change anything.
+    fn ask(&self, database: &Connection) -> Result<(String, Option<String>), Fault> {
+        let query = self.script("recognise").unwrap_or_default();
+        let answer = |row: &rusqlite::Row<'_>| {
+            let reason = if row.as_ref().column_count() > 1 { row.get(1)? } else { None };
+            Ok((row.get::<_, String>(0)?, reason))
+        };
+        let only = database.pragma_update(None, "query_only", true);
+        let found = only.and_then(|()| database.query_row(query, [], answer));
+        found.map_err(|e| self.fault("recognise", &e))
     }
 }
 
@@ -151,14 +179,7 @@ impl Recipe for Folder {
     }
 
     fn recognise(&self, database: &Connection) -> Result<Recognised, Fault> {
-        self.confine(database, 0)?;
-        let query = self.script("recognise").unwrap_or_default();
-        let answer = |row: &rusqlite::Row<'_>| {
-            let reason = if row.as_ref().column_count() > 1 { row.get(1)? } else { None };
-            Ok((row.get::<_, String>(0)?, reason))
-        };
-        let (what, why): (String, Option<String>) =
-            database.query_row(query, [], answer).map_err(|e| self.fault("recognise", &e))?;
+        let (what, why) = self.ask(&self.confined(database, None, LOOK_LIMIT)?)?;
         let why = why.unwrap_or_else(|| format!("recognise.sql says {what}"));
         match what.as_str() {
             "old" => Ok(Recognised::Old),
@@ -174,16 +195,15 @@ impl Recipe for Folder {
     }
 
     fn normalise(&self, copy: &Connection, _: &Work<'_>) -> Result<Vec<String>, Fault> {
-        self.confine(copy, 0)?;
-        self.run("normalise", copy)?;
+        self.run("normalise", &self.confined(copy, None, SCRIPT_LIMIT)?)?;
         Ok(Vec::new())
     }
 
     fn build(&self, copy: &Connection, staging: &Connection, _: &Work<'_>) -> Result<Built, Fault> {
-        self.attach(copy, staging)?;
-        self.run("build", staging)?;
-        let warnings = self.lines("warnings", staging)?;
-        self.detach(staging)?;
+        let own = self.confined(staging, Some(copy), SCRIPT_LIMIT)?;
+        self.run("build", &own)?;
+        let warnings = self.lines("warnings", &own)?;
+        drop(own);
         let path = PathBuf::from(staging.path().unwrap_or_default());
         let rows = sqlite::count_all(staging, &path)?;
         Ok(Built { rows, warnings, report: "{}".to_owned() })
@@ -194,12 +214,11 @@ impl Recipe for Folder {
     }
 
     fn stamp(&self, staging: &Connection, _: &Work<'_>) -> Result<(), Fault> {
-        self.confine(staging, 0)?;
-        self.run("stamp", staging)
+        self.run("stamp", &self.confined(staging, None, SCRIPT_LIMIT)?)
     }
 
     fn verify(&self, staging: &Connection) -> Result<(), Fault> {
-        let wrong = self.lines("verify", staging)?;
+        let wrong = self.lines("verify", &self.confined(staging, None, SCRIPT_LIMIT)?)?;
         if !wrong.is_empty() {
             let message = format!("verify.sql of recipe {} found something", self.name);
             let hint = "nothing was changed; see the evidence";
@@ -216,8 +235,7 @@ impl Recipe for Folder {
     }
 
     fn ready(&self, database: &Connection, _: &Work<'_>) -> Result<Vec<String>, Fault> {
-        self.confine(database, 0)?;
-        self.run("ready", database)?;
+        self.run("ready", &self.confined(database, None, LOOK_LIMIT)?)?;
         Ok(Vec::new())
     }
 }
