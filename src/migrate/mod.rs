@@ -1,4 +1,4 @@
-//! Staged migration of SQLite databases: copy, build beside, verify, flip.
+//! Staged migration of `SQLite` databases: copy, build beside, verify, flip.
 
 pub mod keychain;
 pub mod network;

@@ -79,7 +79,7 @@ fn generated(seed: u64) -> (Old, Vec<String>) {
         let kind = chance.of(&["secret", "secret", "connection", "text", "odd"]);
         let (secret, connection) =
             (format!("sec{}", chance.below(8)), format!("con{}", chance.below(5)));
-        old.binding(scope, &source, &slot, kind, Some(&secret), Some(&connection), Some("t"));
+        old.binding(scope, &source, &slot, kind, [Some(&secret), Some(&connection), Some("t")]);
     }
     for n in 0..chance.below(9) {
         let (scope, source) = (chance.of(&SCOPES), format!("src{}", chance.below(6)));
@@ -187,10 +187,13 @@ fn unaccounted(old: &Old, marks: &[String], done: &Done) -> Vec<String> {
     lost
 }
 
-/// A connection that was carried is known by its label.
+/// A connection that was carried is known by its label; a configuration by its content, or by the
+/// name of the source that is said to lose it.
 fn turns_up(text: &str, mark: &str) -> bool {
     let label = mark.strip_prefix("con").map(|n| format!("label{n}"));
-    text.contains(mark) || label.is_some_and(|label| text.contains(&label))
+    let number = mark.strip_prefix("cfg").and_then(|rest| rest.strip_suffix('x'));
+    let named = number.map(|n| format!("\"src{n}\" of scope"));
+    [Some(mark.to_owned()), label, named].into_iter().flatten().any(|form| text.contains(&form))
 }
 
 proptest! {

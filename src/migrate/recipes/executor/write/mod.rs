@@ -73,7 +73,7 @@ impl Writer<'_> {
     /// Counts a row of a big table; now and then somebody is told.
     fn tick(&self, table: &str, seen: &mut u64) -> Result<(), Fault> {
         *seen += 1;
-        if *seen % STRIDE == 0 {
+        if seen.is_multiple_of(STRIDE) {
             (self.work.progress)(table, *seen);
             if (self.work.cancelled)() {
                 return Err(fail::cancelled());
