@@ -167,11 +167,14 @@ impl<'r> Cells<'r> {
             kept = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
             self.losses.note(Cause::TextCut, || self.cell(column));
         }
-        let text = String::from_utf8_lossy(kept);
-        if matches!(text, Cow::Owned(_)) {
-            self.losses.note(Cause::TextMended, || self.cell(column));
-        }
-        text
+        // The strict check first: it is much faster, and almost always right.
+        std::str::from_utf8(kept).map_or_else(
+            |_| {
+                self.losses.note(Cause::TextMended, || self.cell(column));
+                String::from_utf8_lossy(kept)
+            },
+            Cow::Borrowed,
+        )
     }
 
     fn cell(&self, column: &str) -> String {

@@ -115,10 +115,6 @@ impl<'a> Groups<'a> {
             slots: self.snapshot.configs.get(&key(source_scope, source)).map(|c| &c.slots),
             bindings,
         };
-        if !self.sources.contains(&key(source_scope, source)) {
-            self.losses
-                .note(Cause::BindingWithoutSource, || format!("scope {scope:?} source {source:?}"));
-        }
         let of_kind = |kind: &str| bindings.iter().copied().filter(|b| b.kind == kind).collect();
         let connected: Vec<&Binding> = of_kind("connection");
         let mut secrets: Vec<&Binding> = of_kind("secret");
@@ -126,6 +122,7 @@ impl<'a> Groups<'a> {
         let texts: Vec<&Binding> = of_kind("text");
         let connection = connected.first().and_then(|c| Some((*c, filled(c.connection.as_ref())?)));
         let mut used: Vec<&Binding> = Vec::new();
+        let before = self.targets.len();
         if let Some((binding, id)) = connection {
             used = self.connect(&group, binding, id);
         } else if !secrets.is_empty() {
@@ -137,6 +134,10 @@ impl<'a> Groups<'a> {
                 "Skipped binding group \"{source}\" in scope \"{scope}\": no migratable \
                  credential binding (its secrets fall to the orphan re-key)."
             ));
+        }
+        if self.targets.len() > before && !self.sources.contains(&key(source_scope, source)) {
+            let name = || format!("scope {scope:?} source {source:?}");
+            self.losses.note(Cause::BindingWithoutSource, name);
         }
         let unused =
             bindings.iter().copied().filter(|b| !used.iter().any(|u| std::ptr::eq(*u, *b)));
@@ -307,8 +308,9 @@ impl<'a> Groups<'a> {
         let earlier =
             target.items.iter().any(|(variable, i)| *variable == stands.variable && *i != item);
         if earlier {
-            let name =
-                || format!("scope {scope:?} source {source:?} variable {:?}", stands.variable);
+            let name = || {
+                format!("scope {scope:?} source {source:?} slot {slot:?} for {:?}", stands.variable)
+            };
             self.losses.note(Cause::VariableTaken, name);
         }
         target.template = stands.method;

@@ -168,11 +168,9 @@ fn unaccounted(old: &Old, marks: &[String], done: &Done) -> Vec<String> {
             lost.push(id);
         }
     }
-    for (scope, secret) in
-        two("SELECT scope_id, secret_id FROM credential_binding WHERE kind = 'secret'")
-    {
-        if !text.contains(&item_id(&scope, &secret)) && !text.contains(&secret) {
-            lost.push(format!("binding of {secret}"));
+    for forms in bound(&old.db) {
+        if !forms.iter().any(|form| text.contains(form)) {
+            lost.push(format!("binding: {forms:?}"));
         }
     }
     for (slot, kind) in
@@ -185,6 +183,19 @@ fn unaccounted(old: &Old, marks: &[String], done: &Done) -> Vec<String> {
         }
     }
     lost
+}
+
+/// The forms in which each binding of a secret may turn up: the secret under its new id, the slot
+/// that was not carried, or the secret that does not exist.
+fn bound(db: &Connection) -> Vec<[String; 3]> {
+    let sql = "SELECT scope_id, secret_id, slot_key FROM credential_binding WHERE kind = 'secret'";
+    let mut query = db.prepare(sql).expect("SQL");
+    let rows = query.query_map([], |row| {
+        let [scope, secret, slot]: [String; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
+        let dangling = format!("secret {secret:?} of scope {scope:?}");
+        Ok([item_id(&scope, &secret), format!("slot {slot:?}"), dangling])
+    });
+    rows.expect("rows").map(|row| row.expect("text")).collect()
 }
 
 /// A connection that was carried is known by its label; a configuration by its content, or by the

@@ -37,7 +37,7 @@ pub(super) struct Done {
     pub(super) secrets: Secrets,
     pub(super) asked: Vec<String>,
     /// How long each step took.
-    pub(super) took: Vec<(&'static str, Duration)>,
+    pub(super) took: Vec<Lap>,
 }
 
 impl Done {
@@ -122,23 +122,35 @@ pub(super) fn migrate(v1: &Connection, given: &Given<'_>) -> Result<Done, Fault>
     Ok(Done { _dir: dir, copy, staging, replayed, built, secrets, asked, took: clock.laps })
 }
 
+/// A step, how long it took, and how long it had a processor.
+pub(super) type Lap = (&'static str, Duration, Duration);
+
 /// What steps take.
 struct Clock {
-    since: std::time::Instant,
-    laps: Vec<(&'static str, Duration)>,
+    since: (std::time::Instant, Duration),
+    laps: Vec<Lap>,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { since: std::time::Instant::now(), laps: Vec::new() }
+        Self { since: (std::time::Instant::now(), processor()), laps: Vec::new() }
     }
 }
 
 impl Clock {
     fn lap(&mut self, what: &'static str) {
-        self.laps.push((what, self.since.elapsed()));
-        self.since = std::time::Instant::now();
+        let (begun, used) = self.since;
+        self.laps.push((what, begun.elapsed(), processor().saturating_sub(used)));
+        self.since = (std::time::Instant::now(), processor());
     }
+}
+
+/// Time on a processor that this process has had, where the system tells.
+fn processor() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = fields.get(11..13).unwrap_or_default().iter().filter_map(|n| n.parse::<u64>().ok());
+    Duration::from_millis(ticks.sum::<u64>() * 10)
 }
 
 /// Does the small steps of a start.
