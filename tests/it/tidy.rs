@@ -40,7 +40,10 @@ const DIRECTIONS: [(&str, &[&str]); 13] = [
 ];
 
 /// Outside crates, and the one place that may name each.
-const CRATES: [(&str, &[&str]); 27] = [
+const CRATES: [(&str, &[&str]); 30] = [
+    ("ryu_js", &["src/migrate/recipes/executor/js/number.rs"]),
+    ("ureq", &["src/migrate/network.rs"]),
+    ("keyring", &["src/migrate/keychain.rs"]),
     ("rusqlite", &["src/server/", "src/migrate/"]),
     ("tokio_tungstenite", &["src/session/wire.rs"]),
     ("tower", &["src/session/orders.rs"]),

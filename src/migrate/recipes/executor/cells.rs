@@ -88,7 +88,7 @@ impl<'r> Cells<'r> {
     pub(crate) fn number(&self, column: &str) -> Result<Option<f64>, Fault> {
         let number = match self.value(column)? {
             ValueRef::Null => return Ok(None),
-            ValueRef::Integer(n) => n as f64,
+            ValueRef::Integer(n) => js::from_whole(n),
             ValueRef::Real(n) => n,
             ValueRef::Text(bytes) => js::to_number(&self.decode(column, bytes)),
             ValueRef::Blob(bytes) => js::to_number(&String::from_utf8_lossy(bytes)),
@@ -102,14 +102,14 @@ impl<'r> Cells<'r> {
             return Ok(time);
         }
         self.losses.note(Cause::TimeReplaced, || self.cell(column));
-        Ok(now_ms as f64)
+        Ok(js::from_whole(now_ms))
     }
 
     /// A JSON cell, read.
     pub(crate) fn json(&self, column: &str) -> Result<Value, Fault> {
         match self.value(column)? {
             ValueRef::Null => Ok(Value::Null),
-            ValueRef::Integer(n) => Ok(Value::Number(n as f64)),
+            ValueRef::Integer(n) => Ok(Value::Number(js::from_whole(n))),
             ValueRef::Real(n) => Ok(Value::Number(n)),
             ValueRef::Text(bytes) => self.parse(column, &self.decode(column, bytes)),
             ValueRef::Blob(bytes) => self.parse(column, &decode_blob(bytes)),
@@ -167,11 +167,14 @@ impl<'r> Cells<'r> {
             kept = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
             self.losses.note(Cause::TextCut, || self.cell(column));
         }
-        let text = String::from_utf8_lossy(kept);
-        if matches!(text, Cow::Owned(_)) {
-            self.losses.note(Cause::TextMended, || self.cell(column));
-        }
-        text
+        // The strict check first: it is much faster, and almost always right.
+        std::str::from_utf8(kept).map_or_else(
+            |_| {
+                self.losses.note(Cause::TextMended, || self.cell(column));
+                String::from_utf8_lossy(kept)
+            },
+            Cow::Borrowed,
+        )
     }
 
     fn cell(&self, column: &str) -> String {

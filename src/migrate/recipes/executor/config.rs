@@ -15,8 +15,8 @@ pub(crate) enum Auth {
     Unsaid,
     /// No credentials.
     Nobody,
-    /// OAuth.
-    OAuth,
+    /// A token, by OAuth.
+    Delegated,
 }
 
 /// What a credential slot stands for.
@@ -186,7 +186,7 @@ impl Template {
             let stands = Slot { method: "oauth2".to_owned(), variable: "token".to_owned() };
             self.slots.insert(slot.lossy().into_owned(), stands);
         }
-        Auth::OAuth
+        Auth::Delegated
     }
 
     fn lose(&mut self, value: &Value, path: &str, members: &[&str]) {
@@ -222,7 +222,7 @@ impl Template {
         let kind = match auth {
             Auth::Unsaid => None,
             Auth::Nobody => Some("none"),
-            Auth::OAuth => Some("oauth2"),
+            Auth::Delegated => Some("oauth2"),
         };
         if let Some(kind) = kind {
             members.push(("auth".into(), object(vec![("kind", kind.into())])));

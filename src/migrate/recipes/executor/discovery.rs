@@ -46,7 +46,7 @@ impl<'a> Servers<'a> {
             let key = key(scope, &binding.source);
             let Some(config) = snapshot.configs.get(&key) else { continue };
             let Some(endpoint) = config.endpoint.as_deref() else { continue };
-            if config.auth != Auth::OAuth {
+            if config.auth != Auth::Delegated {
                 continue;
             }
             let resource = known.entry(endpoint).or_insert_with(|| self.resource(endpoint));

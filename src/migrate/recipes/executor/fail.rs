@@ -22,7 +22,7 @@ pub(crate) fn shape(message: impl Into<String>) -> Fault {
     Fault::new(Code::MigrationFailed, message, hint)
 }
 
-/// SQLite said no while something was done.
+/// `SQLite` said no while something was done.
 pub(crate) fn sqlite(what: &str, error: &rusqlite::Error) -> Fault {
     use rusqlite::ErrorCode as Sqlite;
     let code = match error.sqlite_error_code() {
@@ -34,7 +34,7 @@ pub(crate) fn sqlite(what: &str, error: &rusqlite::Error) -> Fault {
     Fault::new(code, format!("{what} failed"), DATABASE).because(error)
 }
 
-/// For `map_err`: SQLite said no while something was done.
+/// For `map_err`: `SQLite` said no while something was done.
 pub(crate) fn during(what: &'static str) -> impl Fn(rusqlite::Error) -> Fault {
     move |error| sqlite(what, &error)
 }

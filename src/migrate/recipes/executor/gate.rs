@@ -67,7 +67,7 @@ fn foreign(db: &Connection, has_source: bool) -> Result<String, Fault> {
     Ok(format!("it has neither `source` nor `integration`, but {}", shown.join(", ")))
 }
 
-/// What has to hold of a built database beyond what SQLite itself holds.
+/// What has to hold of a built database beyond what `SQLite` itself holds.
 pub(super) fn verify(db: &Connection) -> Result<(), Fault> {
     if !ledger::is_stamped(db, ledger::MIGRATED)? {
         return Err(fail::shape("the new database has no stamp"));

@@ -69,7 +69,7 @@ causes! {
         "look at the connection's template";
     /// Two secrets for one variable.
     VariableTaken = "variable-taken",
-        "credential binding(s) were replaced by a later one for the same variable",
+        "credential binding(s) took the variable of an earlier one of the same connection",
         "the backup of the old database keeps them";
     /// A reference to a secret that has no row.
     SecretDangling = "secret-dangling",

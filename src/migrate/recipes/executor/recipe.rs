@@ -1,5 +1,7 @@
 //! The recipe: its steps in the order in which the engine takes them.
 
+use std::collections::BTreeMap;
+
 use rusqlite::Connection;
 
 use super::discovery::Servers;
@@ -81,7 +83,7 @@ impl Recipe for Executor {
         // What is lost was said when the database was built; servers have no say in secrets.
         let losses = Losses::default();
         let snapshot = snapshot::read(copy, &losses)?;
-        let plan = plan::make(&snapshot, &context(work, &Default::default(), &losses))?;
+        let plan = plan::make(&snapshot, &context(work, &BTreeMap::new(), &losses))?;
         Ok(secrets::collect(&plan, work, &losses)?.into_secrets())
     }
 
@@ -119,7 +121,7 @@ fn planned(
 
 fn context<'a>(
     work: &Work<'a>,
-    resources: &'a std::collections::BTreeMap<String, String>,
+    resources: &'a BTreeMap<String, String>,
     losses: &'a Losses,
 ) -> Context<'a> {
     Context {

@@ -53,7 +53,10 @@ pub(crate) fn item_id(scope: &str, id: &str) -> String {
 
 /// A digest as lower-case hexadecimal digits.
 pub(crate) fn sha256_hex(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = |byte: &u8| {
+        [byte >> 4, byte & 15].map(|half| char::from(b"0123456789abcdef"[usize::from(half)]))
+    };
+    Sha256::digest(text.as_bytes()).iter().flat_map(digits).collect()
 }
 
 /// The longest runs of `a-z0-9` in a text in lower case.

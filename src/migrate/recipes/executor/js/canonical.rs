@@ -104,11 +104,13 @@ impl<'a> Scan<'a> {
     fn string(&mut self) -> Option<&'a [u8]> {
         let from = self.at;
         loop {
+            let plain = |byte: &u8| *byte >= 0x20 && !matches!(byte, b'"' | b'\\');
+            let rest = self.text.get(self.at..)?;
+            self.at += rest.iter().take_while(|byte| plain(byte)).count();
             match self.next()? {
                 b'"' => return Some(&self.text[from..self.at - 1]),
                 b'\\' => self.escape()?,
-                0..0x20 => return None,
-                _ => {}
+                _ => return None,
             }
         }
     }

@@ -14,7 +14,7 @@ mod text;
 mod value;
 
 pub(crate) use canonical::is_canonical;
-pub(crate) use number::{print_number, to_number, truncate};
+pub(crate) use number::{from_whole, print_number, to_number, truncate};
 pub(crate) use parse::parse;
 pub(crate) use print::{compact, pretty};
 pub(crate) use text::{Text, is_space, trim};

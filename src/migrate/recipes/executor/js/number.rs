@@ -16,6 +16,12 @@ pub(crate) fn print_number(n: f64) -> String {
     ryu_js::Buffer::new().format(n).to_owned()
 }
 
+/// A whole number as a double. Beyond 2^53 it is rounded, as JavaScript rounds it.
+#[expect(clippy::cast_precision_loss, reason = "doubles are all that JavaScript has")]
+pub(crate) fn from_whole(n: i64) -> f64 {
+    n as f64
+}
+
 /// What `Number(text)` is; not a number when the text is none.
 pub(crate) fn to_number(text: &str) -> f64 {
     let text = trim(text);

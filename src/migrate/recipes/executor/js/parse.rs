@@ -217,12 +217,12 @@ impl Reader<'_> {
     fn unicode(&mut self) -> Result<(), SyntaxError> {
         let high = self.unit(self.at)?;
         self.at += 6;
-        if (0xd800..0xdc00).contains(&high) {
-            if let Ok(low @ 0xdc00..=0xdfff) = self.unit(self.at) {
-                self.at += 6;
-                push_point(&mut self.scratch, 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00));
-                return Ok(());
-            }
+        if (0xd800..0xdc00).contains(&high)
+            && let Ok(low @ 0xdc00..=0xdfff) = self.unit(self.at)
+        {
+            self.at += 6;
+            push_point(&mut self.scratch, 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00));
+            return Ok(());
         }
         push_point(&mut self.scratch, high);
         Ok(())

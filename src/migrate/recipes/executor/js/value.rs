@@ -131,9 +131,9 @@ impl Object {
     pub(super) fn from_members(mut members: Vec<(Text, Value)>) -> (Self, bool) {
         let before = members.len();
         if before <= COMPARED_MAX {
-            few_once(&mut members)
+            few_once(&mut members);
         } else {
-            members = many_once(members)
+            members = many_once(members);
         }
         let twice = members.len() < before;
         if members.iter().any(|(name, _)| index_key(name).is_some()) {

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use super::chain::{ALL, Step};
 use crate::core::Fault;
+use crate::migrate::recipes::executor::js::from_whole;
 use crate::migrate::recipes::executor::{fail, tables};
 
 const TABLE: &str = "__drizzle_migrations";
@@ -33,5 +34,5 @@ pub(super) fn pending(db: &Connection) -> Result<Option<Vec<Step>>, Fault> {
     if count == 0 || count >= ALL.len() {
         return Ok(None);
     }
-    Ok(Some(ALL.iter().filter(|step| step.when as f64 > last).copied().collect()))
+    Ok(Some(ALL.iter().filter(|step| from_whole(step.when) > last).copied().collect()))
 }

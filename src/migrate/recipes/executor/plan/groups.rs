@@ -115,17 +115,14 @@ impl<'a> Groups<'a> {
             slots: self.snapshot.configs.get(&key(source_scope, source)).map(|c| &c.slots),
             bindings,
         };
-        if !self.sources.contains(&key(source_scope, source)) {
-            self.losses
-                .note(Cause::BindingWithoutSource, || format!("scope {scope:?} source {source:?}"));
-        }
         let of_kind = |kind: &str| bindings.iter().copied().filter(|b| b.kind == kind).collect();
         let connected: Vec<&Binding> = of_kind("connection");
-        let secrets: Vec<&Binding> = of_kind("secret");
-        let (client, secrets): (Vec<_>, Vec<_>) = secrets.into_iter().partition(|b| is_client(b));
+        let mut secrets: Vec<&Binding> = of_kind("secret");
+        secrets.retain(|binding| !is_client(binding));
         let texts: Vec<&Binding> = of_kind("text");
-        let connection = connected.first().and_then(|c| Some((*c, filled(&c.connection)?)));
+        let connection = connected.first().and_then(|c| Some((*c, filled(c.connection.as_ref())?)));
         let mut used: Vec<&Binding> = Vec::new();
+        let before = self.targets.len();
         if let Some((binding, id)) = connection {
             used = self.connect(&group, binding, id);
         } else if !secrets.is_empty() {
@@ -138,7 +135,10 @@ impl<'a> Groups<'a> {
                  credential binding (its secrets fall to the orphan re-key)."
             ));
         }
-        let _ = client;
+        if self.targets.len() > before && !self.sources.contains(&key(source_scope, source)) {
+            let name = || format!("scope {scope:?} source {source:?}");
+            self.losses.note(Cause::BindingWithoutSource, name);
+        }
         let unused =
             bindings.iter().copied().filter(|b| !used.iter().any(|u| std::ptr::eq(*u, *b)));
         self.leave(unused);
@@ -166,12 +166,12 @@ impl<'a> Groups<'a> {
         let state = &connection.state;
         let provider =
             if connection.provider == "oauth2" { "file" } else { &connection.provider }.to_owned();
-        let take = |groups: &mut Self, id: &Option<String>| {
+        let take = |groups: &mut Self, id: Option<&String>| {
             let id = filled(id)?;
             Some(groups.keep(group, &provider, group.scope, id))
         };
-        let access = take(self, &connection.access);
-        let refresh = take(self, &connection.refresh);
+        let access = take(self, connection.access.as_ref());
+        let refresh = take(self, connection.refresh.as_ref());
         let client_secret = state.client_secret.as_ref().map(|(id, scope)| {
             let scope = self.scope_of(group, id, scope.as_deref());
             self.keep(group, &provider, &scope, id)
@@ -219,7 +219,11 @@ impl<'a> Groups<'a> {
         let named: Vec<(&Binding, &str, &str)> = secrets
             .iter()
             .filter_map(|b| {
-                Some((*b, b.secret_scope.as_deref().unwrap_or(&b.scope), filled(&b.secret)?))
+                Some((
+                    *b,
+                    b.secret_scope.as_deref().unwrap_or(&b.scope),
+                    filled(b.secret.as_ref())?,
+                ))
             })
             .collect();
         let (scope, source) = (group.scope, group.source);
@@ -304,8 +308,9 @@ impl<'a> Groups<'a> {
         let earlier =
             target.items.iter().any(|(variable, i)| *variable == stands.variable && *i != item);
         if earlier {
-            let name =
-                || format!("scope {scope:?} source {source:?} variable {:?}", stands.variable);
+            let name = || {
+                format!("scope {scope:?} source {source:?} slot {slot:?} for {:?}", stands.variable)
+            };
             self.losses.note(Cause::VariableTaken, name);
         }
         target.template = stands.method;
@@ -367,7 +372,8 @@ impl<'a> Groups<'a> {
     }
 
     fn expiry(&self, connection: &Connection) -> Option<String> {
-        let made_up = connection.state.machine.then_some(self.now_ms as f64 + MACHINE_TOKEN_MS);
+        let made_up =
+            connection.state.machine.then_some(js::from_whole(self.now_ms) + MACHINE_TOKEN_MS);
         connection.expires.or(made_up).map(js::truncate)
     }
 }
@@ -416,6 +422,6 @@ fn used_by_state<'b>(
     group.bindings.iter().copied().filter(same).collect()
 }
 
-fn filled(text: &Option<String>) -> Option<&str> {
-    text.as_deref().filter(|text| !text.is_empty())
+fn filled(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
 }

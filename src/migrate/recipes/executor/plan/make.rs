@@ -145,7 +145,8 @@ fn placed(
             losses.note(Cause::FollowsLeft, || target.describe());
             continue;
         }
-        target.integration = fates.slug(&target.source_scope, &target.source).to_owned();
+        let slug = fates.slug(&target.source_scope, &target.source).to_owned();
+        target.integration = slug;
         let place = (target.owner.clone(), target.integration.clone());
         all.entry(place).or_default().insert(target.name.clone());
         moved.push(target);
@@ -235,12 +236,11 @@ fn once(ops: Vec<SecretOp>) -> Vec<SecretOp> {
     let mut kept: Vec<SecretOp> = Vec::new();
     for op in ops {
         let key = (op.provider.clone(), op.owner.clone(), op.item.clone());
-        match places.get(&key) {
-            Some(at) => kept[*at] = op,
-            None => {
-                places.insert(key, kept.len());
-                kept.push(op);
-            }
+        if let Some(at) = places.get(&key) {
+            kept[*at] = op;
+        } else {
+            places.insert(key, kept.len());
+            kept.push(op);
         }
     }
     kept

@@ -79,7 +79,7 @@ fn generated(seed: u64) -> (Old, Vec<String>) {
         let kind = chance.of(&["secret", "secret", "connection", "text", "odd"]);
         let (secret, connection) =
             (format!("sec{}", chance.below(8)), format!("con{}", chance.below(5)));
-        old.binding(scope, &source, &slot, kind, Some(&secret), Some(&connection), Some("t"));
+        old.binding(scope, &source, &slot, kind, [Some(&secret), Some(&connection), Some("t")]);
     }
     for n in 0..chance.below(9) {
         let (scope, source) = (chance.of(&SCOPES), format!("src{}", chance.below(6)));
@@ -168,11 +168,9 @@ fn unaccounted(old: &Old, marks: &[String], done: &Done) -> Vec<String> {
             lost.push(id);
         }
     }
-    for (scope, secret) in
-        two("SELECT scope_id, secret_id FROM credential_binding WHERE kind = 'secret'")
-    {
-        if !text.contains(&item_id(&scope, &secret)) && !text.contains(&secret) {
-            lost.push(format!("binding of {secret}"));
+    for forms in bound(&old.db) {
+        if !forms.iter().any(|form| text.contains(form)) {
+            lost.push(format!("binding: {forms:?}"));
         }
     }
     for (slot, kind) in
@@ -187,10 +185,26 @@ fn unaccounted(old: &Old, marks: &[String], done: &Done) -> Vec<String> {
     lost
 }
 
-/// A connection that was carried is known by its label.
+/// The forms in which each binding of a secret may turn up: the secret under its new id, the slot
+/// that was not carried, or the secret that does not exist.
+fn bound(db: &Connection) -> Vec<[String; 3]> {
+    let sql = "SELECT scope_id, secret_id, slot_key FROM credential_binding WHERE kind = 'secret'";
+    let mut query = db.prepare(sql).expect("SQL");
+    let rows = query.query_map([], |row| {
+        let [scope, secret, slot]: [String; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
+        let dangling = format!("secret {secret:?} of scope {scope:?}");
+        Ok([item_id(&scope, &secret), format!("slot {slot:?}"), dangling])
+    });
+    rows.expect("rows").map(|row| row.expect("text")).collect()
+}
+
+/// A connection that was carried is known by its label; a configuration by its content, or by the
+/// name of the source that is said to lose it.
 fn turns_up(text: &str, mark: &str) -> bool {
     let label = mark.strip_prefix("con").map(|n| format!("label{n}"));
-    text.contains(mark) || label.is_some_and(|label| text.contains(&label))
+    let number = mark.strip_prefix("cfg").and_then(|rest| rest.strip_suffix('x'));
+    let named = number.map(|n| format!("\"src{n}\" of scope"));
+    [Some(mark.to_owned()), label, named].into_iter().flatten().any(|form| text.contains(&form))
 }
 
 proptest! {

@@ -28,13 +28,16 @@ impl Network for Offline {
 
 /// A migration that was done.
 pub(super) struct Done {
-    pub(super) dir: tempfile::TempDir,
+    /// Where both databases are, for as long as they are looked at.
+    _dir: tempfile::TempDir,
     pub(super) copy: Connection,
     pub(super) staging: Connection,
     pub(super) replayed: Vec<String>,
     pub(super) built: Built,
     pub(super) secrets: Secrets,
     pub(super) asked: Vec<String>,
+    /// How long each step took.
+    pub(super) took: Vec<Lap>,
 }
 
 impl Done {
@@ -101,16 +104,53 @@ pub(super) fn migrate(v1: &Connection, given: &Given<'_>) -> Result<Done, Fault>
         progress: &|_, _| {},
         cancelled: &|| false,
     };
+    let mut clock = Clock::default();
     let replayed = Executor.normalise(&copy, &work)?;
+    clock.lap("normalise");
     let built = Executor.build(&copy, &staging, &work)?;
+    clock.lap("build");
     let secrets = Executor.secrets(&copy, &work)?;
+    clock.lap("secrets");
     for (service, account, value) in &secrets.keychain {
         keychain.set(service, account, value)?;
     }
     Executor.stamp(&staging, &work)?;
+    clock.lap("stamp");
     Executor.verify(&staging)?;
+    clock.lap("verify");
     let asked = offline.0.take();
-    Ok(Done { dir, copy, staging, replayed, built, secrets, asked })
+    Ok(Done { _dir: dir, copy, staging, replayed, built, secrets, asked, took: clock.laps })
+}
+
+/// A step, how long it took, and how long it had a processor.
+pub(super) type Lap = (&'static str, Duration, Duration);
+
+/// What steps take.
+struct Clock {
+    since: (std::time::Instant, Duration),
+    laps: Vec<Lap>,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { since: (std::time::Instant::now(), processor()), laps: Vec::new() }
+    }
+}
+
+impl Clock {
+    fn lap(&mut self, what: &'static str) {
+        let (begun, used) = self.since;
+        self.laps.push((what, begun.elapsed(), processor().saturating_sub(used)));
+        self.since = (std::time::Instant::now(), processor());
+    }
+}
+
+/// Time on a processor that this process has had, where the system tells.
+fn processor() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = fields.get(11..13).unwrap_or_default().iter().filter_map(|n| n.parse::<u64>().ok());
+    Duration::from_millis(ticks.sum::<u64>() * 10)
 }
 
 /// Does the small steps of a start.
@@ -211,7 +251,7 @@ pub(super) fn in_memory(path: &Path) -> Connection {
 pub(super) fn dump(db: &Connection, table: &str) -> Vec<Value> {
     let mut query =
         db.prepare(&format!("SELECT * FROM \"{table}\" ORDER BY rowid")).expect("a table");
-    let names: Vec<String> = query.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = query.column_names().map(str::to_owned).collect();
     let mut rows = query.query([]).expect("rows");
     let mut all = Vec::new();
     while let Some(row) = rows.next().expect("a row") {
@@ -228,12 +268,10 @@ fn value(cell: ValueRef<'_>) -> Value {
         |name: &str, text: String| Value::object(vec![(name.into(), text.as_str().into())]);
     match cell {
         ValueRef::Null => Value::Null,
-        ValueRef::Integer(n) => Value::Number(n as f64),
+        ValueRef::Integer(n) => Value::Number(js::from_whole(n)),
         ValueRef::Real(n) => tagged("$real", python(n)),
         ValueRef::Text(bytes) => std::str::from_utf8(bytes).expect("UTF-8").into(),
-        ValueRef::Blob(bytes) => {
-            tagged("$blob", bytes.iter().map(|b| format!("{b:02x}")).collect())
-        }
+        ValueRef::Blob(bytes) => tagged("$blob", format!("{bytes:02x?}")),
     }
 }
 

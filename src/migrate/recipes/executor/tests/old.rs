@@ -84,19 +84,17 @@ impl Old {
 
     /// A binding of a secret.
     pub(super) fn bound(&self, scope: &str, source: &str, slot: &str, secret: &str) -> &Self {
-        self.binding(scope, source, slot, "secret", Some(secret), None, None)
+        self.binding(scope, source, slot, "secret", [Some(secret), None, None])
     }
 
-    /// A binding.
+    /// A binding: its secret, its connection, its text.
     pub(super) fn binding(
         &self,
         scope: &str,
         source: &str,
         slot: &str,
         kind: &str,
-        secret: Option<&str>,
-        connection: Option<&str>,
-        text: Option<&str>,
+        [secret, connection, text]: [Option<&str>; 3],
     ) -> &Self {
         self.insert(
             "INSERT INTO credential_binding VALUES (json_array(?2, ?3, random()), ?1, 'p', ?2, ?1, ?3, ?4, \

@@ -66,12 +66,12 @@ fn bindings_choose_what_a_connection_is() {
     );
     old.secret(HOME, "one", "  ", "file").secret(HOME, "9lives", "日本", "file");
     old.bound(HOME, "both", "header:x", "one");
-    old.binding(HOME, "both", "header:y", "text", None, None, Some("v"));
-    old.binding(HOME, "texts", "header:x", "text", None, None, Some("plain"));
-    old.binding(HOME, "texts", "other", "text", None, None, None);
-    old.binding(HOME, "none", "header:x", "strange", None, None, None);
-    old.binding(HOME, "empty", "header:x", "secret", Some(""), None, None);
-    old.binding(HOME, "ghost", "c", "connection", None, Some("gone"), None);
+    old.binding(HOME, "both", "header:y", "text", [None, None, Some("v")]);
+    old.binding(HOME, "texts", "header:x", "text", [None, None, Some("plain")]);
+    old.binding(HOME, "texts", "other", "text", [None, None, None]);
+    old.binding(HOME, "none", "header:x", "strange", [None, None, None]);
+    old.binding(HOME, "empty", "header:x", "secret", [Some(""), None, None]);
+    old.binding(HOME, "ghost", "c", "connection", [None, Some("gone"), None]);
     old.bound(HOME, "nine", "header:x", "9lives");
     let done = old.migrated();
     let names = ["one", "inline", "api-key9lives", "workspace"];
@@ -148,7 +148,10 @@ fn what_is_missing_or_cannot_be_read_is_refused_by_name() {
     let old = Old::new();
     refused(old.sql("DROP TABLE tool_policy"), &["lacks the table `tool_policy`"]);
     let old = Old::new();
-    refused(old.sql("ALTER TABLE secret DROP COLUMN provider"), &["`secret`", "column `provider`"]);
+    refused(
+        old.sql("DROP INDEX secret_provider_idx; ALTER TABLE secret DROP COLUMN provider"),
+        &["`secret`", "column `provider`"],
+    );
     let old = Old::new();
     old.configured(HOME, "n", "openapi", r#"{"config":{"headers":{"A":null}}}"#);
     refused(&old, &["`plugin_storage`", "key \"n\"", "`data`", "`A` of `headers` is null"]);

@@ -10,7 +10,7 @@ use crate::migrate::recipe::Network;
 
 /// A network with a few pages, which remembers how long it was given.
 struct Pages {
-    pages: BTreeMap<&'static str, &'static str>,
+    by_url: BTreeMap<&'static str, &'static str>,
     limits: RefCell<Vec<Duration>>,
     asked: RefCell<Vec<String>>,
 }
@@ -19,13 +19,13 @@ impl Network for Pages {
     fn get(&self, url: &str, limit: Duration) -> Option<Vec<u8>> {
         self.limits.borrow_mut().push(limit);
         self.asked.borrow_mut().push(url.to_owned());
-        self.pages.get(url).map(|page| page.as_bytes().to_vec())
+        self.by_url.get(url).map(|page| page.as_bytes().to_vec())
     }
 }
 
 fn asked(old: &Old, pages: &[(&'static str, &'static str)]) -> (Done, Pages) {
     let network = Pages {
-        pages: pages.iter().copied().collect(),
+        by_url: pages.iter().copied().collect(),
         limits: RefCell::default(),
         asked: RefCell::default(),
     };
@@ -38,7 +38,7 @@ fn connected(state: &str) -> Old {
     let old = Old::new();
     let config = r#"{"config":{"transport":"remote","endpoint":"https://m.test/mcp","auth":{"kind":"oauth2","connectionSlot":"auth:oauth2:connection"}}}"#;
     old.configured(HOME, "m", "mcp", config).connection(HOME, "c", "me", state);
-    old.binding(HOME, "m", "auth:oauth2:connection", "connection", None, Some("c"), None);
+    old.binding(HOME, "m", "auth:oauth2:connection", "connection", [None, Some("c"), None]);
     old
 }
 

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Statement, ToSql};
 use crate::core::Fault;
 use crate::migrate::recipes::executor::fail;
 
-/// SQLite's extended code for a row that an index does not take twice.
+/// The extended code for a row that an index does not take twice.
 const TWICE: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
 
 /// A statement that writes rows of one table.

@@ -52,6 +52,9 @@ impl Writer<'_> {
     pub(crate) fn write(mut self) -> Result<Vec<(String, u64)>, Fault> {
         let failed = fail::during("writing the new database");
         self.staging.pragma_update(None, "cache_size", -CACHE_KIB).map_err(&failed)?;
+        // Into an empty file nothing has to be logged: a rollback is one to nothing. So the rows are
+        // written once instead of twice; whatever mode the file was in, it is in again afterwards.
+        let mode = journal_mode(self.staging, "memory")?;
         let transaction = self.staging.unchecked_transaction().map_err(&failed)?;
         transaction.execute_batch(SCHEMA).map_err(fail::during("making the new schema"))?;
         self.integrations()?;
@@ -64,6 +67,7 @@ impl Writer<'_> {
         self.policies()?;
         self.clashes.settle()?;
         transaction.commit().map_err(&failed)?;
+        journal_mode(self.staging, &mode)?;
         for table in ["oauth_session", "private_executor_local_settings"] {
             self.rows.push((table.to_owned(), 0));
         }
@@ -73,7 +77,7 @@ impl Writer<'_> {
     /// Counts a row of a big table; now and then somebody is told.
     fn tick(&self, table: &str, seen: &mut u64) -> Result<(), Fault> {
         *seen += 1;
-        if *seen % STRIDE == 0 {
+        if seen.is_multiple_of(STRIDE) {
             (self.work.progress)(table, *seen);
             if (self.work.cancelled)() {
                 return Err(fail::cancelled());
@@ -86,4 +90,13 @@ impl Writer<'_> {
         (self.work.progress)(table, rows);
         self.rows.push((table.to_owned(), rows));
     }
+}
+
+/// Changes how a database guards its transactions, and returns how it did before.
+fn journal_mode(db: &Connection, mode: &str) -> Result<String, Fault> {
+    let failed = fail::during("setting up the new database");
+    let before: String =
+        db.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(&failed)?;
+    db.query_row(&format!("PRAGMA journal_mode = {mode}"), [], |_| Ok(())).map_err(&failed)?;
+    Ok(before)
 }

@@ -1,6 +1,5 @@
 //! Tools and definitions: each once per connection of its source.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::Writer;
@@ -132,13 +131,13 @@ impl Writer<'_> {
         whose: usize,
         cells: &Cells<'_>,
         targets: &[&Target],
-        name: &Cow<'_, str>,
+        name: &str,
     ) -> Result<(), Fault> {
         for target in targets {
             let Owner { tenant, kind, subject } = &target.owner;
             insert.bind(1, &target.integration)?;
             insert.bind(2, &target.name)?;
-            insert.bind(NAME, &**name)?;
+            insert.bind(NAME, name)?;
             insert.bind(whose, self.ids.next()?)?;
             insert.bind(whose + 1, tenant)?;
             insert.bind(whose + 2, *kind)?;
