@@ -23,7 +23,7 @@ use crate::session::protocol::{Ack, Answer, Events, FromHost, FromServer, Open, 
 use crate::session::wire::Received;
 
 const HISTORIES: u64 = 2_000;
-const STEPS: u64 = 60;
+const STEPS: u64 = 75;
 pub(super) const HOST: &str = "box";
 pub(super) const NAMES: [&str; 2] = ["a", "b"];
 
@@ -148,13 +148,13 @@ impl Model {
     }
 
     fn step(&mut self) {
-        match self.random.below(20) {
+        match self.random.below(24) {
             0..=3 => self.wish(),
             4 => self.by_hand(),
             5..=7 => self.host.work(),
             8 => self.trouble(),
             9 => self.tend(),
-            10 => self.connect(),
+            10..=12 => self.connect(),
             _ => self.pass_on(true),
         }
         self.look_on();
@@ -173,7 +173,7 @@ impl Model {
         };
         let thread = format!("t{}", self.random.below(n) + 1);
         let force = self.random.below(2) == 0;
-        let kind = self.random.below(12);
+        let kind = self.random.below(14);
         let _granted = self.with(|tx| match kind {
             0..=3 => make_in(tx, HOST, &order("environment.provision", json!({}))),
             4 | 5 => {
@@ -214,15 +214,15 @@ impl Model {
     /// Kills, cuts, and the end of a patience.
     fn trouble(&mut self) {
         self.faults += 1;
-        match self.random.below(5) {
-            0 => {
+        match self.random.below(7) {
+            0..=2 => {
                 let how_far = self.random.below(5) as u8;
                 self.host.crash(how_far);
                 self.session = None;
             }
             // What a server has not committed it has not said either.
-            1 | 2 => self.hang_up(),
-            3 => {
+            3 | 4 => self.hang_up(),
+            5 => {
                 let dead = |session: &Session| session.to_host.is_dead || session.to_server.is_dead;
                 if self.session.as_ref().is_some_and(dead) {
                     self.hang_up();
@@ -459,17 +459,35 @@ fn end_thread(tx: &Transaction<'_>, id: &str, n: u64) -> Result<(), Fault> {
     operations::add(tx, &Order { request, command, environment, body }, HOST)
 }
 
-/// Runs a share of the histories; returns how many met faults.
-fn histories(seeds: impl Iterator<Item = u64>) -> u64 {
-    let mut faults = 0;
-    for seed in seeds {
-        let ran = std::panic::catch_unwind(|| history(seed, false));
-        faults += ran.unwrap_or_else(|_| panic!("seed {seed}"));
-    }
-    faults
+/// How much happened, so that a model in which nothing happens proves nothing.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    faults: u64,
+    kills: u64,
+    lives: u64,
+    commands: u64,
 }
 
-fn history(seed: u64, is_forgetful: bool) -> u64 {
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.faults += other.faults;
+        self.kills += other.kills;
+        self.lives += other.lives;
+        self.commands += other.commands;
+    }
+}
+
+/// Runs a share of the histories.
+fn histories(seeds: impl Iterator<Item = u64>) -> Tally {
+    let mut all = Tally::default();
+    for seed in seeds {
+        let ran = std::panic::catch_unwind(|| history(seed, false));
+        all += ran.unwrap_or_else(|_| panic!("seed {seed}"));
+    }
+    all
+}
+
+fn history(seed: u64, is_forgetful: bool) -> Tally {
     let mut model = Model::new(seed);
     model.host.is_forgetful = is_forgetful;
     for _ in 0..STEPS {
@@ -477,7 +495,9 @@ fn history(seed: u64, is_forgetful: bool) -> u64 {
     }
     model.settle();
     model.host.disk_agrees();
-    model.faults
+    let lives = model.host.state().environments().map(|env| u64::from(env.incarnation)).sum();
+    let kills = u64::from(model.host.state().boot()) - 1;
+    Tally { faults: model.faults, kills, lives, commands: model.host.commands() }
 }
 
 /// The red control: where requests are not known by name, something is done twice, and is noticed.
@@ -492,11 +512,17 @@ fn both_sides_agree_after_every_history() {
     let named = |variable: &str| std::env::var(variable).ok().and_then(|text| text.parse().ok());
     let first = named("GROUNDSKEEPER_MODEL_SEED").unwrap_or(1);
     let many = named("GROUNDSKEEPER_MODEL_RUNS").unwrap_or(HISTORIES);
-    let faults: u64 = std::thread::scope(|scope| {
+    let mut all = Tally::default();
+    std::thread::scope(|scope| {
         let shares: Vec<_> = (0..2)
             .map(|share| scope.spawn(move || histories((first + share..first + many).step_by(2))))
             .collect();
-        shares.into_iter().map(|share| share.join().expect("every history agrees")).sum()
+        for share in shares {
+            all += share.join().expect("every history agrees");
+        }
     });
-    assert!(many < 100 || faults > many * 2, "only {faults} kills and cuts");
+    println!("{many} histories from {first}: {all:?}");
+    let Tally { faults, kills, lives, commands } = all;
+    let enough = faults > many && kills > many / 2 && lives > many && commands > many / 4;
+    assert!(many < 100 || enough, "{many} histories and only {all:?}");
 }

@@ -382,6 +382,11 @@ impl Host {
         self.bench.command(restore);
     }
 
+    /// Commands that were really started.
+    pub(super) fn commands(&self) -> u64 {
+        self.ran.len() as u64
+    }
+
     /// Whether this very life is served.
     pub(super) fn lives(&self, name: &str, life: u64) -> bool {
         let env = self.state().environment(&id(name));
