@@ -140,6 +140,9 @@ pub struct Built {
     pub report: String,
 }
 
+/// Stands in a recipe's warnings for the place where the engine keeps the old file with secrets.
+pub const KEPT_SECRETS: &str = "<the old secrets file>";
+
 /// Secrets that stand beside a new database.
 #[derive(Default)]
 pub struct Secrets {
@@ -147,8 +150,6 @@ pub struct Secrets {
     pub file: Option<Vec<u8>>,
     /// Keychain entries to be written: service, account, value.
     pub keychain: Vec<(String, String, String)>,
-    /// Whether the old file holds what the new content does not: a copy of it has to be kept.
-    pub keep_file: bool,
 }
 
 impl fmt::Debug for Secrets {

@@ -59,7 +59,7 @@ impl Recipe for Sample {
         let old = std::fs::read_to_string(path).map_err(paths::failed("read", path))?;
         let entry = |id: &str| ("executor".to_owned(), id.to_owned(), format!("new {old}"));
         let keychain = vec![entry("kept"), entry("made")];
-        Ok(Secrets { file: Some(format!("v2 {old}").into_bytes()), keychain, keep_file: false })
+        Ok(Secrets { file: Some(format!("v2 {old}").into_bytes()), keychain })
     }
     fn stamp(&self, staging: &Connection, work: &Work<'_>) -> Result<(), Fault> {
         self.0.stamp(staging, work)

@@ -17,7 +17,7 @@ use crate::record::hex;
 use crate::world::paths;
 
 /// Name of the kept file in a migration's folder.
-const KEPT: &str = "secrets";
+pub(super) const KEPT: &str = "secrets";
 /// Name of the file beside it that tells whether the new secrets were changed since.
 const WRITTEN: &str = "written";
 /// Name of the file that is there when the keychain was written to.

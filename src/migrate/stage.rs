@@ -7,6 +7,7 @@ use super::copy::{mark_of, sync};
 use super::desk::Task;
 use super::files::with_suffix;
 use super::mark::{self, Found, Stage};
+use super::recipe::KEPT_SECRETS;
 use super::{flip, secrets, sqlite};
 use crate::core::event::Staging;
 use crate::core::{Code, Fault, Outcome};
@@ -29,7 +30,10 @@ pub(super) fn build(task: &Task<'_>) -> Result<Outcome, Fault> {
     compare(&built.rows, &rows)?;
     drop(staging);
     sync(task, path)?;
-    let (warnings, report) = (built.warnings, built.report);
+    // A recipe does not know where the engine keeps things.
+    let kept = task.desk.folder_of(task.id()).join(secrets::KEPT).display().to_string();
+    let warnings = built.warnings.iter().map(|text| text.replace(KEPT_SECRETS, &kept)).collect();
+    let report = built.report;
     Ok(Outcome::StagingBuilt(Staging { rows, warnings, report }))
 }
 

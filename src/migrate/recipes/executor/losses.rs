@@ -154,7 +154,7 @@ causes! {
         "the backup of the old database keeps them";
     /// Values of the secrets file that no row names.
     SecretLost = "secret-lost", "value(s) of the old secrets file belong to no secret and left it",
-        "the old secrets file is kept as `auth.json.v1-v2-kept-<nonce>`";
+        "the old secrets file is kept as `<the old secrets file>`";
     /// Secrets that nothing refers to.
     SecretOrphan = "secret-orphan",
         "secret(s) are used by no connection; their values were kept under new ids, without their names",

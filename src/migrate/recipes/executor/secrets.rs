@@ -26,8 +26,6 @@ pub(crate) struct Collected {
     /// Ids of OAuth clients that were kept as secrets, in the order of the clients.
     pub(crate) client_ids: Vec<Option<String>>,
     pub(crate) warnings: Vec<String>,
-    /// Whether the old file holds what the new one does not.
-    keep_file: bool,
 }
 
 /// Collects all secrets of a plan.
@@ -43,7 +41,6 @@ pub(crate) fn collect(plan: &Plan, work: &Work<'_>, losses: &Losses) -> Result<C
         overrides: BTreeMap::new(),
         client_ids: Vec::new(),
         warnings: Vec::new(),
-        keep_file: false,
     };
     for op in &plan.ops {
         collected.op(op, &mut reader)?;
@@ -54,7 +51,7 @@ pub(crate) fn collect(plan: &Plan, work: &Work<'_>, losses: &Losses) -> Result<C
     }
     if !collected.flat.is_empty() {
         let read = reader.read;
-        collected.keep_file = file.lose(&read, losses);
+        file.lose(&read, losses);
     }
     Ok(collected)
 }
@@ -80,7 +77,6 @@ impl Collected {
             text.into_bytes()
         });
         Secrets {
-            keep_file: self.keep_file && file.is_some(),
             file,
             keychain: entries.map(|(item, value)| (service.clone(), item, value)).collect(),
         }
@@ -225,26 +221,22 @@ impl File {
     }
 
     /// Notes what nobody read and the new file does not hold; whether there was any.
-    fn lose(&self, read: &BTreeSet<(String, String)>, losses: &Losses) -> bool {
-        let mut lost = false;
+    fn lose(&self, read: &BTreeSet<(String, String)>, losses: &Losses) {
         for (name, member) in &self.members {
             match member {
                 Member::Flat(_) => {}
                 Member::Other => {
                     losses.note(Cause::SecretLost, || format!("{name:?} (not text)"));
-                    lost = true;
                 }
                 Member::Scope(values) => {
                     for id in values.keys() {
                         if !read.contains(&(name.clone(), id.clone())) {
                             losses.note(Cause::SecretLost, || format!("{id:?} of scope {name:?}"));
-                            lost = true;
                         }
                     }
                 }
             }
         }
-        lost
     }
 }
 
