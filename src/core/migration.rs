@@ -201,13 +201,6 @@ impl Migration {
                 self.fault = None;
                 self.go(Phase::Flipped, at);
             }
-            Event::MigrationFinished(e) => {
-                self.leftovers.clone_from(&e.leftovers);
-                if self.backup.is_none() && !self.found.backup.as_bytes().is_empty() {
-                    self.backup = Some(self.found.backup.clone());
-                }
-                self.go(Phase::Finished, at);
-            }
             Event::MigrationFailed(e) => {
                 self.fault = Some(e.fault.clone());
                 self.go(Phase::RollingBack, at);
@@ -227,6 +220,21 @@ impl Migration {
                 if self.phase != Phase::RollingBack {
                     self.fault = Some(e.fault.clone());
                 }
+            }
+            _ => self.apply_end(at, event),
+        }
+    }
+
+    /// The end, and the way back from it.
+    fn apply_end(&mut self, at: At, event: &Event) {
+        use MigrationPhase as Phase;
+        match event {
+            Event::MigrationFinished(e) => {
+                self.leftovers.clone_from(&e.leftovers);
+                if self.backup.is_none() && !self.found.backup.as_bytes().is_empty() {
+                    self.backup = Some(self.found.backup.clone());
+                }
+                self.go(Phase::Finished, at);
             }
             Event::MigrationUndoRequested(_) => self.go(Phase::Undoing, at),
             Event::MigrationUndone(_) => {

@@ -153,7 +153,7 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
     if ours {
         call_off(files, &task.names.mark, &mark)?;
         // First of all there is a database in its place.
-        unlink_backup(task)?;
+        unlink_backup(files, &mark.source, &mark.backup)?;
         secrets::restore(files, &*task.desk.keychain, &mark)?;
         point("migrate.secrets_restored");
         clean(files, &mark, task)?;
@@ -176,19 +176,19 @@ pub(super) fn call_off(files: &Files, path: &Path, mark: &Mark) -> Result<(), Fa
     mark::write(files, path, &Mark { phase: mark::Stage::Building, ..mark.clone() })
 }
 
-/// A flip that did not come to its rename may have given the old database its second name.
-fn unlink_backup(task: &Task<'_>) -> Result<(), Fault> {
+/// A flip that did not come to its rename may have given the old database its second name, or have
+/// taken its first.
+pub(super) fn unlink_backup(files: &Files, database: &Path, backup: &Path) -> Result<(), Fault> {
     use std::os::unix::fs::MetadataExt as _;
-    let (database, backup) = (&task.names.database, &task.names.backup);
     let same =
         |a: &std::fs::Metadata, b: &std::fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
     match (database.metadata(), backup.metadata()) {
         (Ok(a), Ok(b)) if same(&a, &b) => {
-            task.files().remove(backup).map_err(paths::failed("remove", backup))
+            files.remove(backup).map_err(paths::failed("remove", backup))?;
+            files.sync_dir_of(backup).map_err(paths::failed("sync", backup))
         }
-        // The first of two renames was done: the old database goes back to its place.
         (Err(_), Ok(_)) => {
-            task.files().rename(backup, database).map_err(paths::failed("put back", database))
+            files.rename(backup, database).map_err(paths::failed("put back", database))
         }
         _ => Ok(()),
     }

@@ -235,6 +235,7 @@ fn calls_may_keep_failing() {
 fn it_can_be_undone_until_something_is_written() {
     for written in [false, true] {
         let mut bench = Bench::new();
+        bench.without_keychain();
         let desk = bench.desk(Files::default());
         let id = bench.ask("0123abcd");
         bench.run(&desk, &id, &|| false);

@@ -104,8 +104,9 @@ fn locate_secrets(task: &Task<'_>, mark: &Mark, here: &mut Mark) {
     // One that did not exist before is the migration's own only where both say that it is.
     let sure = asked.filter(|path| Some(path) == last.as_ref() || Some(path) == moved.as_ref());
     here.auth_existed = mark.auth_existed || kept.is_some() || sure.is_none();
-    here.auth_backup = kept.as_deref().map(backup_of);
     here.auth_path = kept.or(sure).unwrap_or_default();
+    let known = mark.auth_backup.is_some() && !here.auth_path.as_os_str().is_empty();
+    here.auth_backup = known.then(|| backup_of(&here.auth_path));
 }
 
 /// Where a neighbour is when a file and its neighbour were moved together.
@@ -143,10 +144,7 @@ fn settle(task: &Task<'_>, mark: &Mark, moved: bool) -> Result<TakenOver, Fault>
 /// Nothing of the new database counts yet.
 fn roll_back(task: &Task<'_>, mark: &Mark) -> Result<(), Fault> {
     flip::call_off(task.files(), &task.names.mark, mark)?;
-    if !mark.source.exists() && mark.backup.exists() {
-        let put = task.files().rename(&mark.backup, &mark.source);
-        put.map_err(paths::failed("put back", &mark.backup))?;
-    }
+    flip::unlink_backup(task.files(), &mark.source, &mark.backup)?;
     flip::drop_copies(task.files(), mark)?;
     point("takeover.dropped");
     secrets::restore(task.files(), &*task.desk.keychain, mark)?;

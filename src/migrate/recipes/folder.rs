@@ -123,11 +123,8 @@ impl Folder {
     ) -> Result<Connection, Fault> {
         let fail = |e: rusqlite::Error| self.fault("recognise", &e);
         let path = Path::new(database.path().unwrap_or_default());
-        let mut own = if old.is_some() || limit > LOOK_LIMIT {
-            sqlite::open_private(path)?
-        } else {
-            sqlite::open(path)?
-        };
+        // Only what is being built may be written in a hurry: it is synced as a whole.
+        let mut own = if old.is_some() { sqlite::open_private(path)? } else { sqlite::open(path)? };
         if let Some(old) = old {
             let path = old.path().unwrap_or_default();
             own.execute("ATTACH DATABASE ?1 AS old", [path]).map_err(fail)?;
