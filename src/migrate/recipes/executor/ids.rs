@@ -12,13 +12,14 @@ const DIGITS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 /// A source of ids.
 pub(crate) struct RowIds {
     pool: Vec<u8>,
+    used: usize,
     id: String,
 }
 
 impl RowIds {
     /// One that has not fetched any chance yet.
     pub(crate) fn new() -> Self {
-        Self { pool: Vec::new(), id: String::with_capacity(LENGTH) }
+        Self { pool: vec![0; POOL_BYTES], used: POOL_BYTES, id: String::with_capacity(LENGTH) }
     }
 
     /// The next id.
@@ -27,26 +28,36 @@ impl RowIds {
     /// When the system has no random bytes.
     pub(crate) fn next(&mut self) -> Result<&str, Fault> {
         self.id.clear();
+        let first = self.pick(LETTERS)?;
+        self.id.push(first);
         while self.id.len() < LENGTH {
-            let byte = self.byte()?;
-            let alphabet: &[u8] = if self.id.is_empty() { LETTERS } else { DIGITS };
-            // Bytes past the last whole run of the alphabet would favour its start.
-            let fair = 256 / alphabet.len() * alphabet.len();
-            if usize::from(byte) < fair {
-                self.id.push(char::from(alphabet[usize::from(byte) % alphabet.len()]));
-            }
+            let next = self.pick(DIGITS)?;
+            self.id.push(next);
         }
         Ok(&self.id)
     }
 
+    /// One character of an alphabet, each as likely as the others.
+    fn pick<const N: usize>(&mut self, alphabet: &[u8; N]) -> Result<char, Fault> {
+        // Bytes past the last whole run of the alphabet would favour its start.
+        let fair = 256 / N * N;
+        loop {
+            let byte = usize::from(self.byte()?);
+            if byte < fair {
+                return Ok(char::from(alphabet[byte % N]));
+            }
+        }
+    }
+
     fn byte(&mut self) -> Result<u8, Fault> {
-        if self.pool.is_empty() {
-            self.pool.resize(POOL_BYTES, 0);
+        if self.used >= self.pool.len() {
             getrandom::fill(&mut self.pool).map_err(|error| {
                 Fault::new(Code::Io, "the system has no random bytes", "try again").because(error)
             })?;
+            self.used = 0;
         }
-        Ok(self.pool.pop().unwrap_or_default())
+        self.used += 1;
+        Ok(self.pool[self.used - 1])
     }
 }
 

@@ -1,8 +1,11 @@
 //! Whether a text is JSON that prints as itself, so that it need not be read and printed.
 //!
 //! It says yes only to what it can prove in one pass over the bytes: a container without white
-//! space, with short whole numbers, escapes as they are printed, no index keys and no name twice.
+//! space, with short whole numbers, escapes as they are printed, index keys first and ascending,
+//! and no name twice.
 //! Everything else goes the long way; a test holds every yes against that way.
+
+use super::text::plain_run;
 
 /// Most members of one object whose names are compared; a larger object goes the long way.
 const NAMES_MAX: usize = 64;
@@ -93,8 +96,8 @@ impl<'a> Scan<'a> {
         let name = self.string()?;
         let start = self.open.last().copied().flatten()?;
         let earlier = &self.names[start..];
-        let index = !name.is_empty() && name.iter().all(u8::is_ascii_digit);
-        if index || earlier.len() >= NAMES_MAX || earlier.contains(&name) {
+        if earlier.len() >= NAMES_MAX || earlier.contains(&name) || !in_place(earlier.last(), name)
+        {
             return None;
         }
         self.names.push(name);
@@ -104,9 +107,7 @@ impl<'a> Scan<'a> {
     fn string(&mut self) -> Option<&'a [u8]> {
         let from = self.at;
         loop {
-            let plain = |byte: &u8| *byte >= 0x20 && !matches!(byte, b'"' | b'\\');
-            let rest = self.text.get(self.at..)?;
-            self.at += rest.iter().take_while(|byte| plain(byte)).count();
+            self.at += plain_run(self.text.get(self.at..)?);
             match self.next()? {
                 b'"' => return Some(&self.text[from..self.at - 1]),
                 b'\\' => self.escape()?,
@@ -154,4 +155,15 @@ impl<'a> Scan<'a> {
         self.at += 1;
         Some(byte)
     }
+}
+
+/// Whether a name may follow another one: index keys come first, the smaller before the larger.
+/// What only looks like one (leading zeros, too many digits) is not known to be in place.
+fn in_place(last: Option<&&[u8]>, name: &[u8]) -> bool {
+    let digits = |name: &[u8]| !name.is_empty() && name.iter().all(u8::is_ascii_digit);
+    if !digits(name) {
+        return true;
+    }
+    let plain = name.len() < 10 && (name == b"0" || !name.starts_with(b"0"));
+    plain && last.is_none_or(|last| digits(last) && (last.len(), *last) < (name.len(), name))
 }

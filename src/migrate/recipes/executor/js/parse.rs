@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::number::is_exact;
-use super::text::{Text, push_point};
+use super::text::{Text, plain_run, push_point};
 use super::value::{Object, Value};
 use std::rc::Rc;
 
@@ -173,9 +173,7 @@ impl Reader<'_> {
         self.scratch.clear();
         loop {
             let from = self.at;
-            while bytes.get(self.at).is_some_and(|b| *b >= 0x20 && !matches!(b, b'"' | b'\\')) {
-                self.at += 1;
-            }
+            self.at += plain_run(&bytes[from..]);
             let run = &bytes[from..self.at];
             match bytes.get(self.at) {
                 Some(b'"') => {

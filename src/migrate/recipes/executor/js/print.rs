@@ -1,7 +1,7 @@
 //! Prints JSON as `JSON.stringify` does.
 
 use super::number::print_number;
-use super::text::Text;
+use super::text::{Text, plain_run};
 use super::value::Value;
 
 /// A container that is being printed: what is still to come of it.
@@ -21,7 +21,7 @@ pub(crate) fn pretty(value: &Value) -> String {
 }
 
 fn print(value: &Value, indent: Option<usize>) -> String {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(512);
     let mut open = Vec::new();
     put(&mut out, value, &mut open);
     while let Some(rest) = open.last_mut() {
@@ -83,20 +83,33 @@ fn line(out: &mut Vec<u8>, indent: Option<usize>, depth: usize) {
 fn string(out: &mut Vec<u8>, text: &Text) {
     let bytes = text.as_bytes();
     out.push(b'"');
-    let mut from = 0;
     let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let lone = *byte == 0xed && bytes.get(at + 1).is_some_and(|next| *next >= 0xa0);
-        if *byte >= 0x20 && !matches!(byte, b'"' | b'\\') && !lone {
-            at += 1;
-            continue;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let run = printed_run(rest);
+        out.extend_from_slice(&rest[..run]);
+        at += run;
+        match rest.get(run) {
+            Some(0xed) => at += half(out, &rest[run..]),
+            Some(byte) => at += escape(out, *byte),
+            None => {}
         }
-        out.extend_from_slice(&bytes[from..at]);
-        at += if lone { half(out, &bytes[at..]) } else { escape(out, *byte) };
-        from = at;
     }
-    out.extend_from_slice(&bytes[from..]);
     out.push(b'"');
+}
+
+/// How many bytes from the start are printed as they are: up to the next escape or lone half.
+fn printed_run(bytes: &[u8]) -> usize {
+    let mut run = plain_run(bytes);
+    // Only a byte that starts a lone half ends a run early; there is hardly ever one.
+    let mut from = 0;
+    while let Some(at) = bytes[from..run].iter().position(|byte| *byte == 0xed) {
+        if bytes.get(from + at + 1).is_some_and(|next| *next >= 0xa0) {
+            run = from + at;
+            break;
+        }
+        from += at + 1;
+    }
+    run
 }
 
 fn escape(out: &mut Vec<u8>, byte: u8) -> usize {

@@ -4,27 +4,47 @@
 //! with `ED A0` to `ED BF`), so that almost every string is plain UTF-8 and is compared as bytes.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::rc::Rc;
 
+/// Bytes of a string that is kept in place; most names and many values are this short.
+const SHORT_MAX: usize = 22;
+
 /// A string; cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Text(Rc<[u8]>);
+#[derive(Clone)]
+pub(crate) struct Text(Kept);
+
+#[derive(Clone)]
+enum Kept {
+    Short(u8, [u8; SHORT_MAX]),
+    Long(Rc<[u8]>),
+}
 
 impl Text {
     /// From bytes in the form above; the parser alone makes those.
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
-        Self(bytes.into())
+        let mut short = [0; SHORT_MAX];
+        match (short.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
+            (Some(place), Ok(length)) => {
+                place.copy_from_slice(bytes);
+                Self(Kept::Short(length, short))
+            }
+            _ => Self(Kept::Long(bytes.into())),
+        }
     }
 
     /// The bytes, lone halves as three bytes each.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Kept::Short(length, bytes) => &bytes[..usize::from(*length)],
+            Kept::Long(bytes) => bytes,
+        }
     }
 
     /// The text, when no half of a pair stands alone.
     pub(crate) fn as_str(&self) -> Option<&str> {
-        std::str::from_utf8(&self.0).ok()
+        std::str::from_utf8(self.as_bytes()).ok()
     }
 
     /// The text as it leaves JavaScript: a lone half becomes U+FFFD.
@@ -39,7 +59,7 @@ impl Text {
 
     /// Whether nothing is in it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.as_bytes().is_empty()
     }
 
     /// The code units that JavaScript counts and iterates, each as a string of its own.
@@ -66,28 +86,48 @@ impl Text {
     fn points(&self) -> impl Iterator<Item = u32> + '_ {
         let mut at = 0;
         std::iter::from_fn(move || {
-            let (point, length) = point_at(self.0.get(at..)?)?;
+            let (point, length) = point_at(self.as_bytes().get(at..)?)?;
             at += length;
             Some(point)
         })
     }
 }
 
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self(text.as_bytes().into())
+        Self::from_bytes(text.as_bytes())
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self(text.into_bytes().into())
+        Self::from_bytes(text.as_bytes())
     }
 }
 
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
-        *self.0 == *other.as_bytes()
+        self.as_bytes() == other.as_bytes()
     }
 }
 
@@ -95,6 +135,26 @@ impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.lossy(), f)
     }
+}
+
+/// Which bytes stand for themselves inside a string that is read.
+const PLAIN: [bool; 256] = plain();
+
+const fn plain() -> [bool; 256] {
+    let mut plain = [true; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        plain[byte] = false;
+        byte += 1;
+    }
+    plain[b'"' as usize] = false;
+    plain[b'\\' as usize] = false;
+    plain
+}
+
+/// How many bytes from the start stand for themselves.
+pub(super) fn plain_run(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| PLAIN[usize::from(**byte)]).count()
 }
 
 /// Appends a code point, which may be half of a pair.

@@ -185,17 +185,17 @@ fn unaccounted(old: &Old, marks: &[String], done: &Done) -> Vec<String> {
     lost
 }
 
-/// The forms in which each binding of a secret may turn up: the secret under its new id, or under
-/// the old one where its provider keeps it, the slot that was not carried, or the secret that does
-/// not exist.
+/// The forms in which each binding of a secret may turn up: the secret under its new id, the slot
+/// that was not carried, or the secret that does not exist.
 fn bound(db: &Connection) -> Vec<[String; 4]> {
     let sql = "SELECT scope_id, secret_id, slot_key FROM credential_binding WHERE kind = 'secret'";
     let mut query = db.prepare(sql).expect("SQL");
     let rows = query.query_map([], |row| {
         let [scope, secret, slot]: [String; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
         let dangling = format!("secret {secret:?} of scope {scope:?}");
-        let elsewhere = format!(r#"\":\"{secret}\""#);
-        Ok([item_id(&scope, &secret), elsewhere, format!("slot {slot:?}"), dangling])
+        // A provider of its own keeps the secret under its old id.
+        let kept = format!("\\\"{secret}\\\"");
+        Ok([item_id(&scope, &secret), format!("slot {slot:?}"), dangling, kept])
     });
     rows.expect("rows").map(|row| row.expect("text")).collect()
 }

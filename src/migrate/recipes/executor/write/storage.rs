@@ -126,7 +126,7 @@ impl Writer<'_> {
     ) -> (Cow<'static, str>, Emitted<'static>) {
         let Operation { source, tool, binding, lost } = operation;
         if !lost.is_empty() {
-            let name = || format!("{} ({})", cells.name(), lost.join(", "));
+            let name = || format!("{} of {}", lost.join(", "), cells.name());
             self.losses.note(Cause::OperationMembers, name);
         }
         let slug = self.plan.fates.slug(scope, &source);
