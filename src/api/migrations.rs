@@ -226,7 +226,7 @@ fn wanted(new: NewMigration) -> Result<Wanted, Fault> {
 async fn settled(app: &App, id: &MigrationId, wait: Option<u64>) -> Answer<Json<MigrationView>> {
     if let Some(seconds) = wait {
         let over = |state: &crate::core::State| {
-            state.migration(id).is_none_or(|migration| migration.is_over())
+            state.migration(id).is_none_or(crate::core::Migration::is_over)
         };
         match wait_until(app, seconds, over).await {
             // Where it stands is an answer as well.

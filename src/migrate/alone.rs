@@ -7,6 +7,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::desk::Desk;
+use super::files;
 use crate::core::event::{Actor, MigrationPlan};
 use crate::core::{Code, Command, Decision, Fault, Migration, MigrationId, Record, State, Time};
 
@@ -67,7 +68,7 @@ impl Alone {
                 Fault::new(Code::Defect, "owed without an identity", "please report this")
             })?;
             // Attempts are bounded, and so is what lies between them.
-            std::thread::sleep(owed.not_before.since(now()));
+            files::pause(owed.not_before.since(now()));
             let outcome = desk.perform(&migration, owed.step, &|| false);
             self.take(Command::Settle { effect, outcome })?;
         }

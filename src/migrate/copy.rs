@@ -13,7 +13,7 @@ use crate::world::paths;
 pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.hold_on()?;
     let names = &task.names;
-    let has_secrets = names.secrets.as_deref().is_some_and(|path| path.exists());
+    let has_secrets = names.secrets.as_deref().is_some_and(std::path::Path::exists);
     if !task.migration.plan.dry_run {
         mark::write(task.files(), &names.mark, &mark_of(task, has_secrets, Stage::Building))?;
         point("migrate.marked");

@@ -157,14 +157,12 @@ impl Desk {
         let path = self.home.join(format!("{id}.lock"));
         let open = File::options().create(true).truncate(false).write(true).open(&path);
         let file = open.map_err(paths::failed("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(_) => {
-                let message = format!("another process works on migration {id}");
-                let hint = format!("`fuser {}` names it", path.display());
-                Err(Fault::new(Code::DatabaseInUse, message, hint).transient())
-            }
+        if file.try_lock().is_ok() {
+            return Ok(file);
         }
+        let message = format!("another process works on migration {id}");
+        let hint = format!("`fuser {}` names it", path.display());
+        Err(Fault::new(Code::DatabaseInUse, message, hint).transient())
     }
 
     pub(super) fn with_held<T>(&self, id: &MigrationId, change: impl FnOnce(&mut Held) -> T) -> T {

@@ -19,9 +19,9 @@ pub const WAITS: [Duration; 7] = [
     Duration::from_millis(100),
     Duration::from_millis(250),
     Duration::from_millis(500),
-    Duration::from_millis(1_000),
-    Duration::from_millis(2_000),
-    Duration::from_millis(4_000),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
 ];
 
 /// Names of the files that belong to a SQLite database, as suffixes; the database is the first.
@@ -67,8 +67,14 @@ pub struct Files {
 
 impl Default for Files {
     fn default() -> Self {
-        Self { probe: None, wait: std::thread::sleep }
+        Self { probe: None, wait: pause }
     }
+}
+
+/// Whatever is in the way tells nobody when it is gone.
+#[expect(clippy::disallowed_methods, reason = "nothing but time can be waited for")]
+pub(super) fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 impl Files {

@@ -4,7 +4,7 @@
 //! entries as of the directory's. When the power goes, everything is put back to that; or, as file
 //! systems also do, names are as they were last and only contents are lost.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -21,8 +21,8 @@ use crate::core::{Command, MigrationPhase, event::Actor};
 /// What is on the disk for sure.
 #[derive(Default)]
 struct Durable {
-    contents: HashMap<u64, (Vec<u8>, Option<SystemTime>)>,
-    entries: HashMap<PathBuf, BTreeMap<OsString, u64>>,
+    contents: BTreeMap<u64, (Vec<u8>, Option<SystemTime>)>,
+    entries: BTreeMap<PathBuf, BTreeMap<OsString, u64>>,
 }
 
 impl Durable {
@@ -57,7 +57,7 @@ impl Durable {
             for name in there.keys() {
                 std::fs::remove_file(dir.join(name)).expect("removed");
             }
-            let mut first: HashMap<u64, PathBuf> = HashMap::new();
+            let mut first: BTreeMap<u64, PathBuf> = BTreeMap::new();
             for (name, inode) in wanted {
                 let path = dir.join(name);
                 match first.get(&inode) {

@@ -79,7 +79,7 @@ impl Wanted {
             || folder.is_dir() && recipes::named(&self.recipe).is_err()
         {
             let folder = folder.canonicalize().map_err(paths::failed("find the recipe", folder))?;
-            plan.folder_hash = recipes::folder::Folder::open(&folder)?.hash().to_owned();
+            recipes::folder::Folder::open(&folder)?.hash().clone_into(&mut plan.folder_hash);
             plan.folder = paths::to_host(&folder);
         } else {
             recipes::named(&self.recipe)?;

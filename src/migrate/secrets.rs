@@ -127,17 +127,16 @@ fn back_up_keychain(task: &Task<'_>, secrets: &Secrets) -> Result<(), Fault> {
     for (service, account) in wanted {
         // What was noted before a kill is right: the entry itself may be a new one already.
         let noted = known.iter().find(|k| k.id == account).cloned();
-        let entry = match noted {
-            Some(entry) => entry,
-            None => {
-                let existed = keychain.get(service, account)?.is_some();
-                let backup_id = existed.then(|| backup_account(task.id(), account));
-                let entry = KeychainBackup { id: account.to_owned(), backup_id, existed };
-                // Noted before it is made: what is noted is dropped in the end.
-                known.push(entry.clone());
-                note_backups(task, &known)?;
-                entry
-            }
+        let entry = if let Some(entry) = noted {
+            entry
+        } else {
+            let existed = keychain.get(service, account)?.is_some();
+            let backup_id = existed.then(|| backup_account(task.id(), account));
+            let entry = KeychainBackup { id: account.to_owned(), backup_id, existed };
+            // Noted before it is made: what is noted is dropped in the end.
+            known.push(entry.clone());
+            note_backups(task, &known)?;
+            entry
         };
         keep_entry(keychain, service, &entry)?;
     }

@@ -171,7 +171,7 @@ pub fn copy(
         match step {
             StepResult::Done => return Ok(()),
             StepResult::Busy | StepResult::Locked => {
-                std::thread::sleep(Duration::from_millis(20));
+                super::files::pause(Duration::from_millis(20));
             }
             _ => {}
         }

@@ -266,7 +266,7 @@ fn it_can_be_undone_and_done_again() {
     assert_eq!(bench.refused(&["migrate", "undo", database]).0, 3);
     // And forward again; what the application writes then makes it final.
     assert_eq!(run(&bench, &migrate(&place, TENANT), &[]).1["migrated"], true);
-    let db = Connection::open(&place.database()).expect("opened");
+    let db = Connection::open(place.database()).expect("opened");
     db.execute_batch("UPDATE integration SET name = 'mine'").expect("written");
     drop(db);
     let (code, error) = bench.refused(&["migrate", "undo", database]);

@@ -24,7 +24,7 @@ fn cell(value: ValueRef<'_>) -> Value {
         ValueRef::Real(n) => json!({ "$real": format!("{n:?}") }),
         ValueRef::Text(text) => json!(String::from_utf8_lossy(text)),
         ValueRef::Blob(bytes) => {
-            json!({ "$blob": bytes.iter().map(|b| format!("{b:02x}")).collect::<String>() })
+            json!({ "$blob": groundskeeper::record::hex(bytes) })
         }
     }
 }

@@ -247,23 +247,9 @@ impl Event {
             | Self::RepositoryDistrusted(_)
             | Self::LiveSetTaken(_)
             | Self::LiveSetHeld(_)
-            | Self::MigrationRequested(_)
-            | Self::SourceInspected(_)
-            | Self::SourceCopied(_)
-            | Self::SourceNormalised(_)
-            | Self::StagingBuilt(_)
-            | Self::SecretsWritten(_)
-            | Self::StagingVerified(_)
-            | Self::FlipBegun(_)
-            | Self::Flipped(_)
-            | Self::MigrationFinished(_)
-            | Self::MigrationFailed(_)
-            | Self::MigrationRolledBack(_)
-            | Self::MigrationAttemptFailed(_)
-            | Self::MigrationUndoRequested(_)
-            | Self::MigrationUndone(_)
-            | Self::MigrationUndoRefused(_)
             | Self::Opaque(_) => return None,
+            // Those are about a migration.
+            _ => return None,
         })
     }
 

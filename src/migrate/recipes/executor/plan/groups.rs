@@ -305,14 +305,18 @@ impl<'a> Groups<'a> {
     fn fill(&self, group: &Group<'_>, target: &mut Target, binding: &Binding, item: String) {
         let Binding { scope, source, slot, .. } = binding;
         let stands = self.slot(group, slot);
-        let earlier =
-            target.items.iter().any(|(variable, i)| *variable == stands.variable && *i != item);
-        if earlier {
+        let filled = target.items.iter().zip(&target.slots);
+        let earlier = filled.filter(|((v, i), _)| *v == stands.variable && *i != item);
+        for (_, lost) in earlier {
             let name = || {
-                format!("scope {scope:?} source {source:?} slot {slot:?} for {:?}", stands.variable)
+                let variable = &stands.variable;
+                format!(
+                    "scope {scope:?} source {source:?} slot {slot:?} for {variable:?} from slot {lost:?}"
+                )
             };
             self.losses.note(Cause::VariableTaken, name);
         }
+        target.slots.push(slot.clone());
         target.template = stands.method;
         target.items.push((stands.variable, item));
     }
@@ -391,6 +395,7 @@ impl Group<'_> {
             template: String::new(),
             provider: String::new(),
             items: Vec::new(),
+            slots: Vec::new(),
             label: None,
             refresh: None,
             expires: None,

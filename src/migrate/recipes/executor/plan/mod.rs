@@ -50,6 +50,8 @@ pub(crate) struct Target {
     pub(crate) provider: String,
     /// Variables and the secrets that they stand for; a later one replaces an earlier one.
     pub(crate) items: Vec<(String, String)>,
+    /// The slots that they came from, in the same order; none for those of OAuth.
+    pub(crate) slots: Vec<String>,
     pub(crate) label: Option<String>,
     pub(crate) refresh: Option<String>,
     pub(crate) expires: Option<String>,
