@@ -92,11 +92,17 @@ impl Writer<'_> {
     }
 }
 
-/// Changes how a database guards its transactions, and returns how it did before.
+/// Changes how a database guards its transactions, and returns how it did before. While somebody
+/// else has it open it stays as it is, which is slower and no less right.
 fn journal_mode(db: &Connection, mode: &str) -> Result<String, Fault> {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
     let failed = fail::during("setting up the new database");
     let before: String =
         db.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(&failed)?;
-    db.query_row(&format!("PRAGMA journal_mode = {mode}"), [], |_| Ok(())).map_err(&failed)?;
-    Ok(before)
+    match db.query_row(&format!("PRAGMA journal_mode = {mode}"), [], |_| Ok(())) {
+        Err(error) if !matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked)) => {
+            Err(failed(error))
+        }
+        _ => Ok(before),
+    }
 }
