@@ -1,8 +1,16 @@
 //! The private copy of the old database, and its way to the one shape that the recipe reads.
+//!
+//! The copy is scratch: it is never synced, and no process trusts one that another has made. After a
+//! restart it is made again from the old database, which nobody may have changed meanwhile.
 
-use super::desk::Task;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::desk::{Scratch, Task};
 use super::mark::{self, Mark, Stage};
 use super::names::Names;
+use super::source::{self, Course, Source};
 use super::{secrets, sqlite};
 use crate::core::event::SourceCopy;
 use crate::core::{Fault, Outcome};
@@ -13,7 +21,7 @@ use crate::world::paths;
 pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.hold_on()?;
     let names = &task.names;
-    let has_secrets = names.secrets.as_deref().is_some_and(std::path::Path::exists);
+    let has_secrets = names.secrets.as_deref().is_some_and(Path::exists);
     if !task.migration.plan.dry_run {
         mark::write(task.files(), &names.mark, &mark_of(task, has_secrets, Stage::Building))?;
         point("migrate.marked");
@@ -22,14 +30,10 @@ pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
     }
     // Before anything of it is read: a log that is moved into the database would change it.
     let fingerprint = sqlite::fingerprint(&names.database);
-    fresh_copy(task)?;
-    let checksum = sqlite::checksum(&names.copy)?;
-    let copy = sqlite::open_private(&names.copy)?;
-    let rows = sqlite::count_all(&copy, &names.copy)?;
-    drop(copy);
-    sync(task, &names.copy)?;
+    let checksum = fresh_copy(task)?;
+    let rows = sqlite::count_all(&sqlite::open_private(&names.copy)?, &names.copy)?;
     let bytes = names.copy.metadata().map_err(paths::failed("read", &names.copy))?.len();
-    task.desk.with_held(task.id(), |held| held.fresh_copy = true);
+    task.desk.with_held(task.id(), |held| held.copy = Scratch::Fresh);
     Ok(Outcome::SourceCopied(SourceCopy { bytes, fingerprint, checksum, rows, has_secrets }))
 }
 
@@ -51,36 +55,60 @@ pub(super) fn mark_of(task: &Task<'_>, auth_existed: bool, phase: Stage) -> Mark
     }
 }
 
-fn fresh_copy(task: &Task<'_>) -> Result<(), Fault> {
+/// Returns the checksum of what it holds.
+fn fresh_copy(task: &Task<'_>) -> Result<u32, Fault> {
     let names = &task.names;
     task.files().remove_set(&names.copy).map_err(paths::failed("remove", &names.copy))?;
     // What its owner alone could read stays so.
     sqlite::create_private(&names.copy)?;
-    let progress = |done, of| task.progress("copy", done, of);
-    sqlite::copy(&names.database, &names.copy, &progress, task.cancelled)?;
+    let checksum = copy_of_source(task, &names.copy, &|done, of| task.progress("copy", done, of))?;
     point("migrate.copied");
-    Ok(())
+    Ok(checksum)
+}
+
+/// Copies the old database, which is held, into an empty file.
+pub(super) fn copy_of_source(
+    task: &Task<'_>,
+    to: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<u32, Fault> {
+    let plain = task.desk.with_held(task.id(), |held| held.source.as_ref().map(Source::lend));
+    let course = Course { progress, cancelled: task.cancelled };
+    source::copy(plain.as_deref(), &task.names.database, to, &course)
 }
 
 /// Makes a private file and its name durable.
-pub(super) fn sync(task: &Task<'_>, path: &std::path::Path) -> Result<(), Fault> {
+pub(super) fn sync(task: &Task<'_>, path: &Path) -> Result<(), Fault> {
     let files = task.files();
     files.sync(path).and_then(|()| files.sync_dir_of(path)).map_err(paths::failed("sync", path))
 }
 
-/// Brings the copy to the shape that the recipe reads. One that may have been touched is made
-/// again: half a replay is nothing to go on from.
+/// Brings the copy to the shape that the recipe reads.
 pub(super) fn normalise(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.hold_on()?;
-    let fresh = task.desk.with_held(task.id(), |held| std::mem::take(&mut held.fresh_copy));
-    if !fresh || !task.names.copy.exists() {
+    let warnings = reshape(task)?;
+    Ok(Outcome::SourceNormalised(warnings))
+}
+
+/// One that may have been touched is made again: half a replay is nothing to go on from.
+fn reshape(task: &Task<'_>) -> Result<Vec<String>, Fault> {
+    let path = &task.names.copy;
+    let was = task.desk.with_held(task.id(), |held| std::mem::take(&mut held.copy));
+    if was != Scratch::Fresh || !path.exists() {
         fresh_copy(task)?;
     }
-    let path = &task.names.copy;
     let copy = sqlite::open_private(path)?;
     let warnings = task.with_work(|work| task.recipe.normalise(&copy, work))?;
     point("migrate.normalised");
-    drop(copy);
-    sync(task, path)?;
-    Ok(Outcome::SourceNormalised(warnings))
+    task.desk.with_held(task.id(), |held| held.copy = Scratch::Ready);
+    Ok(warnings)
+}
+
+/// Opens the copy in the shape that the recipe reads.
+pub(super) fn open(task: &Task<'_>) -> Result<Connection, Fault> {
+    let ready = task.desk.with_held(task.id(), |held| held.copy == Scratch::Ready);
+    if !ready || !task.names.copy.exists() {
+        reshape(task)?;
+    }
+    sqlite::open_private(&task.names.copy)
 }

@@ -11,12 +11,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rusqlite::Connection;
-
 use super::files::{self, Files};
 use super::mark::{self, Found};
 use super::names::Names;
 use super::recipe::{Keychain, Network, OnConflict, Recipe, Work};
+use super::source::{self, Course, Source};
 use super::{copy, flip, inspect, owner, recipes, secrets, sqlite, stage, undo};
 use crate::core::event::MigrationPlan;
 use crate::core::{Code, Fault, Migration, MigrationId, Outcome, Step};
@@ -40,9 +39,23 @@ pub(super) struct Held {
     /// The application's own lock file.
     pub(super) owner: Option<owner::Owner>,
     /// The database, closed to writers.
-    pub(super) source: Option<Connection>,
-    /// The copy was made by this process and not touched since.
-    pub(super) fresh_copy: bool,
+    pub(super) source: Option<Source>,
+    /// How far this process came with the private copy.
+    pub(super) copy: Scratch,
+    /// This process has built the new database, and nothing of it is lost.
+    pub(super) is_built: bool,
+}
+
+/// How far a process came with a file that is never synced, and so is worth nothing to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Scratch {
+    /// Not made, or made by another process, or being changed.
+    #[default]
+    Unknown,
+    /// As it was copied.
+    Fresh,
+    /// In the shape that the recipe reads.
+    Ready,
 }
 
 /// The place where migrations are worked on.
@@ -307,8 +320,8 @@ impl Task<'_> {
             if held.source.is_none() && self.names.database.exists() {
                 // Taken before the database is opened, which may move its log into it.
                 let now = sqlite::fingerprint(&self.names.database);
-                held.source = Some(sqlite::hold(&self.names.database)?);
-                self.compare(&now)?;
+                let source = held.source.insert(Source::hold(&self.names.database)?);
+                self.compare(source, &now)?;
             }
             Ok(())
         })
@@ -318,7 +331,7 @@ impl Task<'_> {
 impl Task<'_> {
     /// Files that were touched may say what they said: their log was moved into the database, by
     /// whoever looked at it or by a flip that was cut short.
-    fn compare(&self, fingerprint: &str) -> Result<(), Fault> {
+    fn compare(&self, source: &Source, fingerprint: &str) -> Result<(), Fault> {
         let Some(copied) = &self.migration.copy else { return Ok(()) };
         if copied.fingerprint == fingerprint {
             return Ok(());
@@ -326,8 +339,10 @@ impl Task<'_> {
         let again = self.desk.home.join(format!("{}.again", self.id()));
         let fail = paths::failed("remove", &again);
         self.files().remove_set(&again).map_err(&fail)?;
-        sqlite::copy(&self.names.database, &again, &|_, _| (), self.cancelled)?;
-        let checksum = sqlite::checksum(&again)?;
+        sqlite::create_private(&again)?;
+        let course = Course { progress: &|_, _| (), cancelled: self.cancelled };
+        let plain = source.lend();
+        let checksum = source::copy(Some(&plain), &self.names.database, &again, &course)?;
         self.files().remove_set(&again).map_err(&fail)?;
         if checksum == copied.checksum {
             Ok(())

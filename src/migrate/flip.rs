@@ -150,11 +150,12 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
     }
     let files = task.files();
     let mark = own_mark(task);
+    let mut left = None;
     if ours {
         call_off(files, &task.names.mark, &mark)?;
         // First of all there is a database in its place.
         unlink_backup(files, &mark.source, &mark.backup)?;
-        secrets::restore(files, &*task.desk.keychain, &mark)?;
+        left = secrets::take_back(task, &mark)?;
         point("migrate.secrets_restored");
         clean(files, &mark, task)?;
     } else {
@@ -163,8 +164,10 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
         let temporary = with_suffix(&task.names.mark, &format!(".tmp-{}", task.id()));
         files.remove(&temporary).map_err(paths::failed("remove", &temporary))?;
     }
-    secrets::forget(task)?;
-    Ok(Outcome::CleanedUp(Vec::new()))
+    if left.is_none() {
+        secrets::forget(task)?;
+    }
+    Ok(Outcome::CleanedUp(left.into_iter().collect()))
 }
 
 /// Says beside the database that the new one is not wanted any more, before anything of it is taken

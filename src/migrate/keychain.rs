@@ -123,10 +123,12 @@ impl FileKeychain {
         std::fs::rename(&temp, &self.path).map_err(failed)
     }
 
+    /// What stays as it is need not be written, and may not be writable.
     fn change(&self, with: impl FnOnce(&mut Entries)) -> Result<(), Fault> {
-        let mut entries = self.load()?;
+        let before = self.load()?;
+        let mut entries = before.clone();
         with(&mut entries);
-        self.store(&entries)
+        if entries == before { Ok(()) } else { self.store(&entries) }
     }
 
     fn fault(&self, why: &str) -> Fault {

@@ -31,6 +31,7 @@ pub mod sqlite;
 
 mod copy;
 mod flip;
+mod source;
 mod stage;
 mod takeover;
 mod undo;

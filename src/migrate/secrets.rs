@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::copy::mark_of;
+use super::copy::{self, mark_of};
 use super::desk::Task;
 use super::files::{Files, with_suffix};
 use super::mark::{self, Found, KeychainBackup, Mark, Stage};
 use super::recipe::{Keychain, Secrets};
-use super::sqlite;
 use crate::core::{Code, Fault, MigrationId, Outcome};
 use crate::killpoint::point;
 use crate::record::hex;
@@ -47,7 +46,7 @@ pub(super) fn back_up(task: &Task<'_>) -> Result<(), Fault> {
 /// Writes what the new database refers to. Again after a kill, it writes the same.
 pub(super) fn write(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.hold_on()?;
-    let copy = sqlite::open_private(&task.names.copy)?;
+    let copy = copy::open(task)?;
     let secrets = task.with_work(|work| task.recipe.secrets(&copy, work))?;
     drop(copy);
     if !secrets.keychain.is_empty() {
@@ -187,10 +186,36 @@ pub(super) fn known_backups(task: &Task<'_>) -> Result<Vec<KeychainBackup>, Faul
 
 /// Puts the old secrets back: keychain first, then the file.
 pub(super) fn restore(files: &Files, keychain: &dyn Keychain, mark: &Mark) -> Result<(), Fault> {
-    let service = service();
-    for entry in &mark.keychain_backups {
-        restore_entry(keychain, &service, entry)?;
+    restore_keychain(keychain, mark)?;
+    restore_file(files, mark)
+}
+
+/// Puts back what this migration wrote. The file may belong to
+/// more than one database: what somebody else wrote into it meanwhile stays, the old one is kept,
+/// and the answer says where.
+pub(super) fn take_back(task: &Task<'_>, mark: &Mark) -> Result<Option<String>, Fault> {
+    restore_keychain(&*task.desk.keychain, mark)?;
+    let folder = task.desk.folder_of(task.id());
+    let written = std::fs::read_to_string(folder.join(WRITTEN)).ok();
+    let now = std::fs::read(&mark.auth_path).ok();
+    let digest = now.as_deref().map(|bytes| hex(&Sha256::digest(bytes)));
+    let old = std::fs::read(folder.join(KEPT)).ok();
+    if now.is_none() || digest == written {
+        restore_file(task.files(), mark)?;
+    } else if now != old && written.is_some() {
+        let (path, kept) = (mark.auth_path.display(), folder.join(KEPT));
+        let kept = if old.is_some() { kept.display().to_string() } else { "none".to_owned() };
+        return Ok(Some(format!("{path} was changed meanwhile and stays; the old one is {kept}")));
     }
+    Ok(None)
+}
+
+fn restore_keychain(keychain: &dyn Keychain, mark: &Mark) -> Result<(), Fault> {
+    let service = service();
+    mark.keychain_backups.iter().try_for_each(|entry| restore_entry(keychain, &service, entry))
+}
+
+fn restore_file(files: &Files, mark: &Mark) -> Result<(), Fault> {
     if mark.auth_path.as_os_str().is_empty() {
         return Ok(());
     }
@@ -228,6 +253,10 @@ fn restore_entry(
     };
     // It was noted and not made, so the entry itself was not touched yet.
     let Some(old) = old else { return Ok(()) };
+    // One that was never overwritten, perhaps because nothing can be, is fine as it is.
+    if keychain.get(service, &entry.id)?.as_ref() == Some(&old) {
+        return Ok(());
+    }
     keychain.set(service, &entry.id, &old)
 }
 

@@ -1,11 +1,10 @@
-//! SQLite for the engine: open without side effects, lock, copy, count, settle into one file.
+//! SQLite for the engine: open without side effects, lock, count, prove, settle into one file.
 //!
 //! Nothing here knows a table by name.
 
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -15,8 +14,8 @@ use crate::world::paths;
 
 /// How long a lock of somebody else is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Pages that are copied between two looks at whether to stop.
-const PAGES_AT_ONCE: i32 = 4_096;
+/// Memory for pages while a database is proven whole, in KiB.
+const CHECK_KIB: i64 = 48 * 1_024;
 
 /// What SQLite said about a database, with a code and the next step.
 pub fn fault(what: &str, path: &Path, error: &rusqlite::Error) -> Fault {
@@ -77,19 +76,10 @@ fn keep_log(database: &Connection, path: &Path) -> Result<(), Fault> {
 pub fn open_private(path: &Path) -> Result<Connection, Fault> {
     let database = Connection::open(path).map_err(failed("open", path))?;
     // It is thrown away and made again when the power goes before it is synced as a whole.
-    let quick = "PRAGMA page_size = 4096; PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;
+    // First of all no syncs: to leave the log mode that a copy comes with would be one.
+    let quick = "PRAGMA synchronous = OFF; PRAGMA page_size = 4096; PRAGMA journal_mode = MEMORY;
                  PRAGMA foreign_keys = OFF; PRAGMA temp_store = FILE; PRAGMA cache_size = -16384;";
     database.execute_batch(quick).map_err(failed("open", path))?;
-    Ok(database)
-}
-
-/// Keeps everybody from writing to a database for as long as the connection lives.
-///
-/// # Errors
-/// `database_in_use` when somebody writes.
-pub fn hold(path: &Path) -> Result<Connection, Fault> {
-    let database = open(path)?;
-    database.execute_batch("BEGIN IMMEDIATE").map_err(failed("lock", path))?;
     Ok(database)
 }
 
@@ -147,40 +137,6 @@ pub fn checkpoint(database: &Connection, path: &Path) -> Result<(), Fault> {
     Err(Fault::new(Code::DatabaseInUse, message, hint))
 }
 
-/// Copies a database, with what is in its log, page by page.
-///
-/// # Errors
-/// As [`open`]; `cancelled` when asked to stop.
-pub fn copy(
-    from: &Path,
-    to: &Path,
-    progress: &dyn Fn(u64, u64),
-    cancelled: &dyn Fn() -> bool,
-) -> Result<(), Fault> {
-    use rusqlite::backup::StepResult;
-    let source = open(from)?;
-    let mut target = open_private(to)?;
-    let size: i64 =
-        source.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(failed("read", from))?;
-    let backup = Backup::new(&source, &mut target).map_err(failed("copy", from))?;
-    loop {
-        let step = backup.step(PAGES_AT_ONCE).map_err(failed("copy", from))?;
-        let at = backup.progress();
-        let bytes = |pages: i32| u64::try_from(i64::from(pages) * size).unwrap_or(0);
-        progress(bytes(at.pagecount - at.remaining), bytes(at.pagecount));
-        match step {
-            StepResult::Done => return Ok(()),
-            StepResult::Busy | StepResult::Locked => {
-                super::files::pause(Duration::from_millis(20));
-            }
-            _ => {}
-        }
-        if cancelled() {
-            return Err(stopped());
-        }
-    }
-}
-
 /// What an effect answers that was asked to stop.
 #[must_use]
 pub fn stopped() -> Fault {
@@ -213,6 +169,8 @@ pub fn count_all(database: &Connection, path: &Path) -> Result<Vec<(String, u64)
 /// # Errors
 /// `migration_failed` with what SQLite found.
 pub fn check(database: &Connection, path: &Path) -> Result<(), Fault> {
+    // Every row is looked up in every index, in the order of the table.
+    database.pragma_update(None, "cache_size", -CHECK_KIB).map_err(failed("check", path))?;
     for question in ["PRAGMA main.integrity_check", "PRAGMA main.foreign_key_check"] {
         let mut ask = database.prepare(question).map_err(failed("check", path))?;
         let answers = ask
@@ -250,22 +208,6 @@ pub fn settle(database: Connection, path: &Path) -> Result<(), Fault> {
     }
     checkpoint(&database, path)?;
     database.close().map_err(|(_, e)| fault("close", path, &e))
-}
-
-/// CRC-32C of a file.
-///
-/// # Errors
-/// What the system says.
-pub fn checksum(path: &Path) -> Result<u32, Fault> {
-    use std::io::Read as _;
-    let mut file = std::fs::File::open(path).map_err(paths::failed("read", path))?;
-    let (mut sum, mut part) = (0, vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut part).map_err(paths::failed("read", path))? {
-            0 => return Ok(sum),
-            n => sum = crc32c::crc32c_append(sum, &part[..n]),
-        }
-    }
 }
 
 /// Size and time of a database's files: equal for as long as nobody writes to it.

@@ -1,9 +1,14 @@
 //! The new database: built beside the old one, stamped, proven whole.
+//!
+//! It is synced once, when it is whole. Until then it is worth something only to the process that
+//! builds it: after a restart it is built again.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::copy::{mark_of, sync};
+use rusqlite::Connection;
+
+use super::copy::{self, mark_of, sync};
 use super::desk::Task;
 use super::files::with_suffix;
 use super::mark::{self, Found, Stage};
@@ -18,9 +23,14 @@ use crate::world::paths;
 pub(super) fn build(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.hold_on()?;
     call_off(task)?;
+    Ok(Outcome::StagingBuilt(rows(task)?))
+}
+
+fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
+    task.desk.with_held(task.id(), |held| held.is_built = false);
     let (files, path) = (task.files(), &task.names.staging);
     files.remove_set(path).map_err(paths::failed("remove", path))?;
-    let copy = sqlite::open_private(&task.names.copy)?;
+    let copy = copy::open(task)?;
     sqlite::create_private(path)?;
     let staging = sqlite::open_private(path)?;
     files.same_mode(&task.names.database, path).map_err(paths::failed("set the mode of", path))?;
@@ -29,12 +39,12 @@ pub(super) fn build(task: &Task<'_>) -> Result<Outcome, Fault> {
     let rows = sqlite::count_all(&staging, path)?;
     compare(&built.rows, &rows)?;
     drop(staging);
-    sync(task, path)?;
+    task.desk.with_held(task.id(), |held| held.is_built = true);
     // A recipe does not know where the engine keeps things.
     let kept = task.desk.folder_of(task.id()).join(secrets::KEPT).display().to_string();
     let warnings = built.warnings.iter().map(|text| text.replace(KEPT_SECRETS, &kept)).collect();
     let report = built.report;
-    Ok(Outcome::StagingBuilt(Staging { rows, warnings, report }))
+    Ok(Staging { rows, warnings, report })
 }
 
 /// While it is written to, nobody may take it for whole, also not after a kill.
@@ -74,15 +84,17 @@ pub(super) fn verify(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.hold_on()?;
     call_off(task)?;
     let path = &task.names.staging;
+    let is_built = task.desk.with_held(task.id(), |held| std::mem::take(&mut held.is_built));
+    if !is_built || !path.exists() {
+        rows(task)?;
+    }
     let staging = sqlite::open_private(path)?;
     task.progress("verify", 0, 0);
-    // Read back from the disk: after a restart the file may not be the one that was counted.
     let built = task.migration.staging.as_ref().map(|s| s.rows.clone()).unwrap_or_default();
     still_there(&built, &sqlite::count_all(&staging, path)?)?;
     task.with_work(|work| task.recipe.stamp(&staging, work))?;
     point("migrate.stamped");
-    sqlite::check(&staging, path)?;
-    task.recipe.verify(&staging)?;
+    prove(task, &staging, path)?;
     sqlite::settle(staging, path)?;
     point("migrate.settled");
     leave_one_file(task, path)?;
@@ -95,6 +107,24 @@ pub(super) fn verify(task: &Task<'_>) -> Result<Outcome, Fault> {
         point("migrate.verified");
     }
     Ok(Outcome::StagingVerified(bytes, sqlite::fingerprint(path)))
+}
+
+/// Proves it whole while it goes to the disk: the one needs the processor, the other does not. What
+/// the recipe wants of it is looked at beside that.
+fn prove(task: &Task<'_>, staging: &Connection, path: &Path) -> Result<(), Fault> {
+    let files = task.files();
+    let beside = || {
+        files.sync(path).map_err(paths::failed("sync", path))?;
+        task.recipe.verify(&sqlite::open_private(path)?)
+    };
+    let (whole, beside) = std::thread::scope(|scope| {
+        let beside = scope.spawn(beside);
+        (sqlite::check(staging, path), beside.join())
+    });
+    whole?;
+    beside.unwrap_or_else(|_| {
+        Err(Fault::new(Code::Defect, "verifying panicked", "please report this"))
+    })
 }
 
 /// The stamp is allowed to be more; nothing is allowed to be less.

@@ -52,7 +52,7 @@ const CRATES: [(&str, &[&str]); 30] = [
     ("ignore", &["src/world/watch/rules.rs"]),
     ("redb", &["src/journal/"]),
     ("bincode", &["src/journal/codec.rs"]),
-    ("crc32c", &["src/journal/", "src/migrate/sqlite.rs"]),
+    ("crc32c", &["src/journal/", "src/migrate/source.rs"]),
     (
         "tokio",
         &["src/engine/", "src/api/", "src/daemon.rs", "src/cli/", "src/session/", "src/server/"],

@@ -1,6 +1,7 @@
 //! What carrying a database to its next generation costs: time and memory for a large one, the gate
 //! of every start, and the engine's share.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -105,9 +106,10 @@ fn high_water(pid: u32) -> f64 {
 fn shares(dir: &Path, from: &Path, table: &mut Table) -> Place {
     let (mut engine, mut rows, mut plain) = (Vec::new(), Vec::new(), Vec::new());
     let mut last = None;
+    let mut steps: BTreeMap<&'static str, Vec<Duration>> = BTreeMap::new();
     for n in 0..ROUNDS {
         let place = place(dir, from, 100 + n);
-        let (ours, building) = migrate(dir, &place);
+        let (ours, building) = migrate(dir, &place, &mut steps);
         engine.push(ours);
         rows.push(building);
         plain.push(copy(dir, &from.join("data.db"), &place.database));
@@ -116,11 +118,18 @@ fn shares(dir: &Path, from: &Path, table: &mut Table) -> Place {
     let (ours, theirs) = (median(&mut engine), median(&mut plain));
     let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
     table.note("building the rows alone", &show(median(&mut rows)));
+    for (step, times) in &mut steps {
+        table.note(&format!("  {step}"), &show(median(times)));
+    }
     table.row("the engine / copy and sync", &show(ours), &show(theirs), ratio, 1.5, false);
     last.expect("a round")
 }
 
-fn migrate(dir: &Path, place: &Place) -> (Duration, Duration) {
+fn migrate(
+    dir: &Path,
+    place: &Place,
+    steps: &mut BTreeMap<&'static str, Vec<Duration>>,
+) -> (Duration, Duration) {
     let desk = Desk::new(&dir.join("desk"), Box::new(NoNetwork), Box::new(NoKeychain));
     let (mut alone, id) = (Alone::default(), new_id().expect("a name"));
     let plan = wanted(place).plan().expect("a plan");
@@ -133,7 +142,9 @@ fn migrate(dir: &Path, place: &Place) -> (Duration, Duration) {
         let began = Instant::now();
         let outcome = desk.perform(&migration, owed.step, &|| false);
         let builds = matches!(owed.step, Step::BuildStaging | Step::NormaliseSource);
-        *(if builds { &mut rows } else { &mut engine }) += began.elapsed();
+        let took = began.elapsed();
+        *(if builds { &mut rows } else { &mut engine }) += took;
+        steps.entry(owed.step.as_str()).or_default().push(took);
         alone.take(Ask::Settle { effect, outcome }).expect("settled");
     }
     let done = alone.state().migration(&id).cloned().expect("known");
