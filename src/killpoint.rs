@@ -33,6 +33,7 @@ pub const POINTS: &[&str] = &[
     "unregister.hidden",
     "unregister.moved",
     "branch.held",
+    "late.looked",
     "branch.deleted",
     "restore.staged",
     "restore.branched",

@@ -45,13 +45,13 @@ impl State {
             Event::RestoreRequested(e) => self.restore(at, e),
             Event::Restored(e) => {
                 if let Some(from) = self.restored_from(&e.environment) {
-                    self.restore_changed(&e.environment, &from, None, true);
+                    self.restore_changed(at, &e.environment, &from, None, true);
                 }
                 self.with(at, &e.environment, |env| env.restored(e));
             }
             Event::EnvironmentReady(e) => {
                 if let Some(from) = self.restored_from(&e.environment) {
-                    self.restore_changed(&e.environment, &from, None, false);
+                    self.restore_changed(at, &e.environment, &from, None, false);
                 }
                 self.with(at, &e.environment, |env| env.apply(at, &record.event));
             }
@@ -171,7 +171,7 @@ impl State {
         let remains = self.remains_of(&e.environment, e.from.incarnation);
         env.base = remains.and_then(|r| r.base.clone());
         self.environments.insert(e.environment.clone(), env);
-        self.restore_changed(&e.environment, &e.from, Some(e.incarnation), false);
+        self.restore_changed(at, &e.environment, &e.from, Some(e.incarnation), false);
     }
 
     fn restored_from(&self, id: &EnvironmentId) -> Option<RestoreFrom> {
@@ -180,7 +180,7 @@ impl State {
 
     fn rolled_back(&mut self, at: At, e: &RolledBack) {
         if let Some(from) = self.restored_from(&e.environment) {
-            self.restore_changed(&e.environment, &from, None, false);
+            self.restore_changed(at, &e.environment, &from, None, false);
         }
         let env = self.environments.get(&e.environment);
         let remains = env.and_then(|env| Remains::of(env, at, e.trash.clone()));
@@ -363,6 +363,9 @@ impl Environment {
     }
 
     pub(super) fn enter(&mut self, step: Step, at: At) {
+        if let Some(teardown) = self.teardown.as_mut().filter(|_| step == Step::Inspect) {
+            teardown.looked_at = at.time;
+        }
         self.owed = Some(Owed::new(step, at));
     }
 

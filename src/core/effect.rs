@@ -84,8 +84,8 @@ pub enum Outcome {
     Unregistered,
     /// [`Step::SettleBranch`]: whether it was deleted, why or why not, and what was rescued.
     BranchSettled(bool, String, Vec<String>),
-    /// [`Step::Measure`]: how large it is.
-    Measured(Size),
+    /// [`Step::Measure`]: how large it is; and a new rescue, when it holds what the old one lacks.
+    Measured(Size, Option<Rescue>),
     /// [`Step::Purge`]: gone, with so many entries.
     Purged(u64),
     /// [`Step::DropRescue`]: gone.

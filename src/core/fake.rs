@@ -125,7 +125,7 @@ pub(super) fn outcome(
         Step::MoveToTrash => Outcome::Trashed(in_trash, settled),
         Step::Unregister => Outcome::Unregistered,
         Step::SettleBranch => Outcome::BranchSettled(true, String::new(), Vec::new()),
-        Step::Measure => Outcome::Measured(Size { entries: 1, apparent: 1, allocated: 1 }),
+        Step::Measure => Outcome::Measured(Size { entries: 1, apparent: 1, allocated: 1 }, None),
         Step::Purge => Outcome::Purged(1),
         Step::DropRescue => Outcome::RescueDropped,
         // A sweep; migrations have laws of their own.

@@ -9,8 +9,9 @@ use super::apply::At;
 use super::decide::Decision;
 use super::effect::Outcome;
 use super::event::{
-    Actor, Base, Event, Plan, ProcessSeen, PurgeDecided, RemainsAttemptFailed, Rescue,
-    RescueDropRequested, RescueDropped, RestoreFrom, Size, TrashMeasured, TrashPurged, Worktree,
+    Actor, Base, Event, LateWorkRescued, Plan, ProcessSeen, PurgeDecided, RemainsAttemptFailed,
+    Rescue, RescueDropRequested, RescueDropped, RestoreFrom, Size, TrashMeasured, TrashPurged,
+    Worktree,
 };
 use super::fault::{Code, Fault};
 use super::id::{EffectId, EnvironmentId, HostPath, Subject, Time};
@@ -40,6 +41,9 @@ pub struct Remains {
     pub worktree: Option<Worktree>,
     /// The ref that holds what no branch has.
     pub rescue: Option<Rescue>,
+    /// When the last look at it before its rescue began: what was written since may be in no rescue.
+    /// None once that was seen to, and where no rescue is wanted.
+    pub looked_at: Option<Time>,
     /// Whether its branch was deleted.
     pub branch_deleted: bool,
     /// Processes that did not end; the unlink waits for them.
@@ -73,6 +77,11 @@ impl Remains {
         }
     }
 
+    /// Whether its directory lies in the trash and nobody has looked at it there.
+    fn is_unmeasured(&self) -> bool {
+        self.trash.is_some() && self.size.is_none()
+    }
+
     /// Whether its directory lies in the trash and nothing is happening to it.
     pub(super) fn is_kept(&self) -> bool {
         let dropping = self.owed.as_ref().is_some_and(|o| o.step == Step::DropRescue);
@@ -83,7 +92,8 @@ impl Remains {
         let step = self.owed.as_ref().map(|o| o.step);
         let fits = match step {
             None => true,
-            Some(Step::Measure) => self.trash.is_some() && self.purge.is_empty(),
+            // Also before it is unlinked: the measuring is what finds late work.
+            Some(Step::Measure) => self.trash.is_some(),
             Some(Step::Purge) => self.trash.is_some() && !self.purge.is_empty(),
             Some(Step::DropRescue) => self.rescue.is_some(),
             Some(_) => false,
@@ -113,6 +123,7 @@ impl Remains {
             base: env.base.clone(),
             worktree: env.worktree.clone(),
             rescue: teardown.rescue,
+            looked_at: (!teardown.options.no_rescue).then_some(teardown.looked_at),
             branch_deleted: teardown.branch_deleted,
             survivors: teardown.survivors,
             restoring: None,
@@ -123,13 +134,20 @@ impl Remains {
 
     fn apply(&mut self, at: At, event: &Event) {
         match event {
+            Event::LateWorkRescued(e) => self.rescue = Some(e.rescue.clone()),
             Event::TrashMeasured(e) => {
                 self.size = Some(e.size);
-                self.owed = None;
+                self.looked_at = None;
+                let purge = !self.purge.is_empty();
+                self.owed = purge.then(|| Owed::new(Step::Purge, at));
             }
             Event::PurgeDecided(e) => {
                 self.purge.clone_from(&e.reason);
-                self.owed = Some(Owed::new(Step::Purge, at));
+                let measures = self.owed.as_ref().is_some_and(|o| o.step == Step::Measure);
+                let step = if self.is_unmeasured() { Step::Measure } else { Step::Purge };
+                if !(measures && step == Step::Measure) {
+                    self.owed = Some(Owed::new(step, at));
+                }
             }
             Event::TrashPurged(_) => {
                 self.trash = None;
@@ -140,8 +158,9 @@ impl Remains {
             Event::RescueDropRequested(_) => self.owed = Some(Owed::new(Step::DropRescue, at)),
             Event::RescueDropped(_) => {
                 self.rescue = None;
-                let unmeasured = self.trash.is_some() && self.size.is_none();
-                self.owed = unmeasured.then(|| Owed::new(Step::Measure, at));
+                // Nobody wants it, so nobody wants it again.
+                self.looked_at = None;
+                self.owed = self.is_unmeasured().then(|| Owed::new(Step::Measure, at));
             }
             Event::RemainsAttemptFailed(e) => {
                 self.fault = Some(e.fault.clone());
@@ -164,8 +183,11 @@ impl Remains {
     ) -> Vec<Event> {
         let (environment, incarnation) = (self.id.clone(), self.incarnation);
         let fault = match (step, outcome) {
-            (Step::Measure, Ok(Outcome::Measured(size))) => {
-                return vec![TrashMeasured { environment, incarnation, size }.into()];
+            (Step::Measure, Ok(Outcome::Measured(size, late))) => {
+                let measured =
+                    TrashMeasured { environment: environment.clone(), incarnation, size };
+                let late = late.map(|rescue| LateWorkRescued { environment, incarnation, rescue });
+                return late.into_iter().map(Event::from).chain([measured.into()]).collect();
             }
             (Step::Purge, Ok(Outcome::Purged(entries))) => {
                 let leftovers = Vec::new();
@@ -248,6 +270,7 @@ impl State {
     /// A restore begins, has taken the directory, or has put it back.
     pub(super) fn restore_changed(
         &mut self,
+        at: At,
         id: &EnvironmentId,
         from: &RestoreFrom,
         restoring: Option<u32>,
@@ -262,6 +285,9 @@ impl State {
             }
             if taken {
                 remains.trash = None;
+            }
+            if restoring.is_none() && remains.owed.is_none() {
+                remains.owed = remains.is_unmeasured().then(|| Owed::new(Step::Measure, at));
             }
         }
         self.forget_empty(id, from.incarnation);
@@ -353,8 +379,9 @@ impl State {
         };
         match remains.owed.as_ref().map(|o| o.step) {
             Some(Step::DropRescue) => return Ok(Vec::new()),
-            Some(Step::Purge) => return Err(busy(remains)),
-            _ if remains.restoring.is_some() => return Err(busy(remains)),
+            _ if remains.restoring.is_some() || !remains.purge.is_empty() => {
+                return Err(busy(remains));
+            }
             _ => {}
         }
         let environment = id.clone();

@@ -227,6 +227,8 @@ pub struct Teardown {
     pub asker: u32,
     /// Work that goes to the trash by consent.
     pub unsaved: Vec<String>,
+    /// When the last look at the tree began.
+    pub looked_at: Time,
     /// What the consent is about; empty before the first look.
     pub fingerprint: String,
     /// The commit that HEAD was at.

@@ -4,15 +4,16 @@ use crate::core::event::{
     Actor, AttemptFailed, Base, BaseResolved, BranchSettled, CancelRequested, CleanRequested,
     Cleaned, DaemonStarted, DaemonStopped, DestroyRefused, DestroyRequested, DirectoryTrashed,
     EnvironmentAdopted, EnvironmentReady, FilesIncluded, Finding, Included, IndexRefreshed,
-    InspectionOutdated, Kept, LeaseExpired, LeaseGranted, LeaseReleased, LiveSetHeld, LiveSetTaken,
-    Plan, ProcessExited, ProcessSeen, ProcessStarted, ProcessesEnded, ProvisionFailed,
-    ProvisionRequested, PurgeDecided, RegistrationRemoved, RemainsAttemptFailed, Repository,
-    RepositoryDistrusted, RepositoryTrusted, Rescue, RescueApplied, RescueDropRequested,
-    RescueDropped, RestoreFrom, RestoreRequested, Restored, Retention, RetentionChanged,
-    RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport, SetupStarted, Size,
-    SweepFinished, SweepRequested, TeardownGaveUp, TeardownHookFinished, TeardownHookStarted,
-    TeardownInspected, TeardownOptions, TeardownPostponed, Tombstoned, TrashMeasured, TrashPurged,
-    WatcherGaveUp, WatcherResumed, WorkRescued, Worktree, WorktreeAdded,
+    InspectionOutdated, Kept, LateWorkRescued, LeaseExpired, LeaseGranted, LeaseReleased,
+    LiveSetHeld, LiveSetTaken, Plan, ProcessExited, ProcessSeen, ProcessStarted, ProcessesEnded,
+    ProvisionFailed, ProvisionRequested, PurgeDecided, RegistrationRemoved, RemainsAttemptFailed,
+    Repository, RepositoryDistrusted, RepositoryTrusted, Rescue, RescueApplied,
+    RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested, Restored, Retention,
+    RetentionChanged, RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport,
+    SetupStarted, Size, SweepFinished, SweepRequested, TeardownGaveUp, TeardownHookFinished,
+    TeardownHookStarted, TeardownInspected, TeardownOptions, TeardownPostponed, Tombstoned,
+    TrashMeasured, TrashPurged, WatcherGaveUp, WatcherResumed, WorkRescued, Worktree,
+    WorktreeAdded,
 };
 use crate::core::policy::BranchPolicy;
 use crate::core::{Code, EnvironmentId, Event, Fault, HostPath, LeaseId, RequestId, Time};
@@ -294,6 +295,7 @@ fn remains() -> Vec<Event> {
     let size = Size { entries: 20_000, apparent: 1_000_000, allocated: 2_000_000 };
     vec![
         TrashMeasured { environment: environment.clone(), incarnation, size }.into(),
+        LateWorkRescued { environment: environment.clone(), incarnation, rescue: rescue() }.into(),
         PurgeDecided {
             environment: environment.clone(),
             incarnation,

@@ -42,7 +42,7 @@ pub(super) fn clean(task: &Task<'_>) -> Result<Outcome, Fault> {
         not_in_use(task, &whole)?;
         removal::no_mounts(&whole)?;
         let mut pace = Pace::new(task.cancel);
-        let size = size::of(&whole, &|_| false, &mut |_| pace.breathe())?;
+        let size = size::of(&whole, &mut |_| pace.breathe())?;
         // Looked at again at the last moment: the list is as old as what was done since.
         if !rebuildable(task.world, &git)?.contains(&path) {
             continue;

@@ -21,6 +21,7 @@ use super::process::scope::Scope;
 use super::status::OPERATIONS;
 use super::teardown::own_commits;
 use super::{Task, World, add, glance, merged, paths};
+use crate::core::event::Plan;
 use crate::core::{Code, Environment, Fault, Inspection, Outcome, reconcile};
 
 /// Ignored directories that tools rebuild: their loss costs time, not work.
@@ -371,7 +372,7 @@ pub(super) fn hidden<'a>(listed: &'a [u8], target: &'a Path) -> impl Iterator<It
 /// Stashes belong to the whole repository and outlive the worktree; those that were made on its
 /// branch are held by the rescue as well, for nobody else will know what they are.
 fn stashes(env: &Environment, seen: &mut Seen) {
-    let found = stashes_of(env);
+    let found = stashes_of(&env.plan);
     seen.rescue |= !found.is_empty();
     for commit in found {
         seen.sum.update(commit.as_bytes());
@@ -379,11 +380,11 @@ fn stashes(env: &Environment, seen: &mut Seen) {
 }
 
 /// The commits of the stashes that were made on the branch of an environment, newest last.
-pub(super) fn stashes_of(env: &Environment) -> Vec<String> {
-    let common = paths::from_host(&env.plan.repository.common_dir);
+pub(super) fn stashes_of(plan: &Plan) -> Vec<String> {
+    let common = paths::from_host(&plan.repository.common_dir);
     let log = std::fs::read(common.join("logs/refs/stash")).unwrap_or_default();
     let log = String::from_utf8_lossy(&log).into_owned();
-    let on = format!("n {}: ", env.plan.branch);
+    let on = format!("n {}: ", plan.branch);
     let ours = log.lines().filter_map(|line| {
         let (place, message) = line.split_once('\t')?;
         let ours = message.split_once(&on).is_some_and(|(head, _)| ["O", "WIP o"].contains(&head));

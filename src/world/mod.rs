@@ -27,6 +27,7 @@ mod checkout;
 mod clean;
 mod glance;
 mod index;
+mod late;
 mod link;
 mod merged;
 mod modules;

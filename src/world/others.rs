@@ -157,7 +157,7 @@ fn describe(path: &Path, tool: Option<&str>, used: &[PathBuf], cancel: &Cancel) 
 fn size_of(path: &Path) -> String {
     let too_many = || Fault::new(Code::LimitReached, "", "");
     let mut bounded = |n| if n > ENTRIES_MAX { Err(too_many()) } else { Ok(()) };
-    match size::of(path, &|_| false, &mut bounded) {
+    match size::of(path, &mut bounded) {
         Ok(size) => record::bytes(size.allocated),
         Err(fault) if fault.code == Code::LimitReached => format!("> {ENTRIES_MAX} files"),
         Err(_) => "of unknown size".to_owned(),

@@ -130,11 +130,11 @@ impl World {
     pub fn usage(&self, env: &Environment, cancel: &Cancel) -> Result<Usage, Fault> {
         let target = paths::from_host(&env.plan.path);
         let mut each = |count: u64| if count.is_multiple_of(256) { cancel.check() } else { Ok(()) };
-        let total = size::of(&target, &|_| false, &mut each)?;
+        let total = size::of(&target, &mut each)?;
         let mut rebuildable = Size::default();
         let git = Git::at(&target, None, cancel).within(git::LONG);
         for path in clean::rebuildable(self, &git)? {
-            let part = size::of(&target.join(path), &|_| false, &mut each)?;
+            let part = size::of(&target.join(path), &mut each)?;
             rebuildable.entries += part.entries;
             rebuildable.apparent += part.apparent;
             rebuildable.allocated += part.allocated;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use super::cancel::Cancel;
 use super::git::Git;
 use super::process::scope::{Scope, Ties};
-use super::{World, exec, marker, paths, refs, registration, rescue, size, unlink};
+use super::{World, exec, late, marker, paths, refs, registration, rescue, size, unlink};
+use crate::core::event::Size;
 use crate::core::{Code, Fault, Outcome, Remains, Step};
 use crate::killpoint::point;
 
@@ -41,15 +42,22 @@ impl Task<'_> {
     }
 
     fn measure(&self) -> Result<Outcome, Fault> {
-        let Some(trash) = &self.remains.trash else { return Ok(Outcome::Measured(size_zero())) };
+        let nothing = || Ok(Outcome::Measured(Size::default(), None));
+        let Some(trash) = &self.remains.trash else { return nothing() };
         self.hold_head()?;
         registration::put_away_hidden(&self.admin())?;
         let path = paths::from_host(trash);
         if !paths::exists(&path).map_err(paths::failed("look at", &path))? {
-            return Ok(Outcome::Measured(size_zero()));
+            return nothing();
         }
         let mut pace = Pace::new(self.cancel);
-        size::of(&path, &|_| false, &mut |_| pace.breathe()).map(Outcome::Measured)
+        let measured = size::measure(&path, &mut |_| pace.breathe())?;
+        let late = if late::is_possible(self.remains, &measured) {
+            late::rescue(self, &path)?
+        } else {
+            None
+        };
+        Ok(Outcome::Measured(measured.size, late))
     }
 
     /// Holds the commit that a restore will need, whatever became of the branch: who deleted it may
@@ -166,7 +174,7 @@ impl Task<'_> {
         git.output(["update-ref", "-m", "groundskeeper: rescued", &name, held]).map(drop)
     }
 
-    fn admin(&self) -> marker::Admin {
+    pub(super) fn admin(&self) -> marker::Admin {
         let (remains, world) = (self.remains, self.world);
         let common = &remains.plan.repository.common_dir;
         marker::Admin::at(&world.log_id, common, &remains.id, remains.incarnation)
@@ -194,10 +202,6 @@ impl Task<'_> {
 /// The ref that holds the HEAD of a worktree while it is in the trash.
 pub(super) fn trash_reference(id: &crate::core::EnvironmentId, incarnation: u32) -> String {
     format!("refs/groundskeeper/trash/{id}/{incarnation}")
-}
-
-fn size_zero() -> crate::core::event::Size {
-    crate::core::event::Size::default()
 }
 
 /// The pace of long work in the background: it takes no more than a third of the time, so that the

@@ -15,8 +15,8 @@ use super::git::{self, Git};
 use super::inspect;
 use super::marker::Admin;
 use super::{Task, merged, paths};
-use crate::core::event::Rescue;
-use crate::core::{Code, Fault, Outcome};
+use crate::core::event::{Plan, Rescue};
+use crate::core::{Code, EnvironmentId, Fault, Outcome};
 use crate::killpoint::point;
 
 /// Reasons why something is not in a rescue that are kept.
@@ -39,45 +39,85 @@ pub(super) fn rescue(task: &Task<'_>) -> Result<Outcome, Fault> {
     }
     let there = target.is_dir();
     let git = Git::exact(&admin, there.then_some(target.as_path()), Some(task.lock), task.cancel);
-    let saver = Saver { task, git: git.within(git::LONG), admin, target };
+    let life = Life { id: &env.id, incarnation: env.incarnation, plan: &env.plan };
+    let index = task.layout().scratch_index_of(&env.id, env.incarnation);
+    let git = git.within(git::LONG);
+    let head = head(&git)?;
+    let saver = Saver { life, index, head, before: None, git, admin, target };
     let rescue = if there { saver.save()? } else { saver.commits_only()? };
     point("rescue.committed");
     let Some(rescue) = rescue else { return Ok(Outcome::Rescued(None)) };
-    let args = ["-c", "core.fsync=all", "update-ref", "--create-reflog", "-m", "rescued"];
-    saver.git.output(args.into_iter().chain([rescue.reference.as_str(), &rescue.commit]))?;
-    point("rescue.referenced");
-    if let Err(fault) = saver.verify(&rescue) {
-        // A `git gc` took away what it names; its log must not name that for ever. The worktree is
-        // where it was, and is saved anew.
-        drop(saver.git.output(["update-ref", "-d", &rescue.reference, &rescue.commit]));
-        return Err(fault);
-    }
+    saver.refer(&rescue)?;
     Ok(Outcome::Rescued(Some(rescue)))
 }
 
 /// The name of the ref of one incarnation.
-pub(super) fn reference(id: &crate::core::EnvironmentId, incarnation: u32) -> String {
+pub(super) fn reference(id: &EnvironmentId, incarnation: u32) -> String {
     format!("refs/groundskeeper/rescue/{id}/{incarnation}")
 }
 
-struct Saver<'a> {
-    task: &'a Task<'a>,
-    git: Git<'a>,
-    admin: PathBuf,
-    target: PathBuf,
+/// The commit that HEAD is at; none when its branch is not there.
+pub(super) fn head(git: &Git<'_>) -> Result<Option<String>, Fault> {
+    commit_of(git, "HEAD^{commit}")
+}
+
+/// The commit that a name is at; none when there is no such name.
+pub(super) fn commit_of(git: &Git<'_>, name: &str) -> Result<Option<String>, Fault> {
+    let found = git.run(["rev-parse", "--verify", "--quiet", name])?;
+    let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
+    Ok(found.status.success().then_some(text))
+}
+
+/// Whose work it is.
+#[derive(Clone, Copy)]
+pub(super) struct Life<'a> {
+    pub(super) id: &'a EnvironmentId,
+    pub(super) incarnation: u32,
+    pub(super) plan: &'a Plan,
+}
+
+/// What saves the work of one worktree.
+pub(super) struct Saver<'a> {
+    pub(super) life: Life<'a>,
+    /// A private index, made and dropped here.
+    pub(super) index: PathBuf,
+    /// The commit that HEAD is at, if it is at any.
+    pub(super) head: Option<String>,
+    /// An earlier rescue that the new one takes the place of, and so has to hold.
+    pub(super) before: Option<String>,
+    pub(super) git: Git<'a>,
+    pub(super) admin: PathBuf,
+    pub(super) target: PathBuf,
 }
 
 impl Saver<'_> {
-    fn save(&self) -> Result<Option<Rescue>, Fault> {
-        let env = self.task.env();
-        let head = self.head()?;
-        let index = self.task.layout().scratch_index_of(&env.id, env.incarnation);
-        let saved = self.save_with(&index, head.as_deref());
+    /// Makes a rescue of all that is there; none when there is nothing. No ref is on it yet.
+    pub(super) fn save(&self) -> Result<Option<Rescue>, Fault> {
+        let saved = self.save_with(&self.index, self.head.as_deref());
         for name in ["index", "index.lock", "staged", "staged.lock"] {
-            let file = index.with_extension(name);
+            let file = self.index.with_extension(name);
             drop(paths::remove_file_if_any(&file));
         }
         saved
+    }
+
+    /// Puts its ref on a rescue, and makes sure that all of it is there.
+    pub(super) fn refer(&self, rescue: &Rescue) -> Result<(), Fault> {
+        let args = ["-c", "core.fsync=all", "update-ref", "--create-reflog", "-m", "rescued"];
+        self.git.output(args.into_iter().chain([rescue.reference.as_str(), &rescue.commit]))?;
+        point("rescue.referenced");
+        if let Err(fault) = self.verify(rescue) {
+            // A `git gc` took away what it names; its log must not name that for ever. The worktree
+            // is where it was, and is saved anew.
+            let back = self.before.as_deref();
+            let args = match back {
+                Some(before) => ["update-ref", &rescue.reference, before],
+                None => ["update-ref", "-d", &rescue.reference],
+            };
+            drop(self.git.output(args));
+            return Err(fault);
+        }
+        Ok(())
     }
 
     fn save_with(&self, index: &Path, head: Option<&str>) -> Result<Option<Rescue>, Fault> {
@@ -100,7 +140,7 @@ impl Saver<'_> {
         }
         let mut parents: Vec<String> = head.map(str::to_owned).into_iter().collect();
         if let Some(staged) = staged.filter(|s| *s != working && Some(s) != clean.as_ref()) {
-            let message = format!("index of {}", self.task.env().id);
+            let message = format!("index of {}", self.life.id);
             parents.push(self.commit(index, &staged, &parents, &message)?);
             holds.push("the index".to_owned());
         }
@@ -135,7 +175,7 @@ impl Saver<'_> {
 
     /// The directory is gone, but there may be commits, and what was staged.
     fn commits_only(&self) -> Result<Option<Rescue>, Fault> {
-        let Some(head) = self.head()? else { return Ok(None) };
+        let Some(head) = self.head.clone() else { return Ok(None) };
         let own = self.admin.join("index");
         let (mut parents, mut holds) = (vec![head.clone()], Vec::new());
         let clean = self.tree_of(&head)?;
@@ -156,9 +196,9 @@ impl Saver<'_> {
         mut holds: Vec<String>,
         lacks: Vec<String>,
     ) -> Result<Option<Rescue>, Fault> {
-        let env = self.task.env();
+        let life = self.life;
         if let Some(head) = parents.first() {
-            let own = super::teardown::own_commits(&self.git, head, &env.plan.branch)?;
+            let own = super::teardown::own_commits(&self.git, head, &life.plan.branch)?;
             if own > 0 {
                 holds.push(format!("{own} commits"));
             }
@@ -166,9 +206,12 @@ impl Saver<'_> {
         if holds.is_empty() && lacks.is_empty() {
             return Ok(None);
         }
-        let message = message(env, &holds);
-        let commit = self.commit(index, tree, parents, &message)?;
-        let reference = reference(&env.id, env.incarnation);
+        let message = message(life, &holds);
+        let before = self.before.iter().filter(|before| !parents.contains(before));
+        let room = PARENTS_MAX - usize::from(self.before.is_some());
+        let parents: Vec<String> = parents.iter().take(room).chain(before).cloned().collect();
+        let commit = self.commit(index, tree, &parents, &message)?;
+        let reference = reference(life.id, life.incarnation);
         Ok(Some(Rescue { reference, commit, holds, lacks }))
     }
 
@@ -183,13 +226,7 @@ impl Saver<'_> {
         self.git.output(args).map(drop)
     }
 
-    fn head(&self) -> Result<Option<String>, Fault> {
-        let found = self.git.run(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?;
-        let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
-        Ok(found.status.success().then_some(text))
-    }
-
-    fn tree_of(&self, commit: &str) -> Result<String, Fault> {
+    pub(super) fn tree_of(&self, commit: &str) -> Result<String, Fault> {
         self.git.line(["rev-parse", "--verify", &format!("{commit}^{{tree}}")])
     }
 
@@ -328,8 +365,7 @@ impl Saver<'_> {
         ] {
             add(self.commits_in(name), what);
         }
-        let env = self.task.env();
-        add(inspect::stashes_of(env), "stashes");
+        add(inspect::stashes_of(self.life.plan), "stashes");
         add(self.own_refs(), "refs of the worktree");
         add(self.earlier_heads(), "where HEAD was before");
     }
@@ -379,13 +415,13 @@ fn as_old_as(copy: &Path, original: &Path) -> Result<(), Fault> {
     file.and_then(|file| file.set_times(times)).map_err(paths::failed("date", copy))
 }
 
-fn message(env: &crate::core::Environment, holds: &[String]) -> String {
-    let head = format!("rescue of {}, incarnation {}", env.id, env.incarnation);
+fn message(life: Life<'_>, holds: &[String]) -> String {
+    let head = format!("rescue of {}, incarnation {}", life.id, life.incarnation);
     let list = holds.iter().fold(String::new(), |list, h| list + &format!("holds: {h}\n"));
     format!(
         "{head}\n\n{list}branch: {}\npath: {}\n\nThe first parent is HEAD. The tree is the working \
          tree, without what git ignores.\n",
-        env.plan.branch, env.plan.path
+        life.plan.branch, life.plan.path
     )
 }
 

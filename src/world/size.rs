@@ -11,23 +11,45 @@ use crate::core::event::Size;
 /// Bytes in one of the kernel's blocks, whatever the file system's own are.
 const BLOCK: u64 = 512;
 
-/// Measures a tree. `each` is called now and then, and can stop it. `skip` leaves a directory out.
+/// What was found of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Measured {
+    pub(super) size: Size,
+    /// When anything in it was last changed, in nanoseconds since 1970; the tree's own directory
+    /// does not count, whose move is a change.
+    pub(super) last_change: u64,
+}
+
+/// How much space a tree takes.
+///
+/// # Errors
+/// As [`measure`].
+pub(super) fn of(
+    path: &Path,
+    each: &mut dyn FnMut(u64) -> Result<(), Fault>,
+) -> Result<Size, Fault> {
+    measure(path, each).map(|measured| measured.size)
+}
+
+/// Measures a tree. `each` is called with the count of entries so far, and can stop it.
 ///
 /// # Errors
 /// When the tree itself cannot be looked at, or `each` says stop. What vanishes meanwhile, or may
 /// not be read, does not count.
-pub(super) fn of(
+pub(super) fn measure(
     path: &Path,
-    skip: &dyn Fn(&Path) -> bool,
     each: &mut dyn FnMut(u64) -> Result<(), Fault>,
-) -> Result<Size, Fault> {
+) -> Result<Measured, Fault> {
     let top = path.symlink_metadata().map_err(paths::failed("look at", path))?;
-    let (mut size, mut seen) = (Size::default(), BTreeSet::new());
+    let (mut size, mut seen, mut last_change) = (Size::default(), BTreeSet::new(), 0);
     let mut todo: Vec<PathBuf> = vec![path.to_owned()];
     while let Some(path) = todo.pop() {
         let Ok(found) = path.symlink_metadata() else { continue };
-        if found.dev() != top.dev() || found.is_dir() && skip(&path) {
+        if found.dev() != top.dev() {
             continue;
+        }
+        if found.ino() != top.ino() {
+            last_change = last_change.max(changed(&found));
         }
         size.entries += 1;
         each(size.entries)?;
@@ -39,5 +61,11 @@ pub(super) fn of(
             todo.extend(std::fs::read_dir(&path).into_iter().flatten().flatten().map(|e| e.path()));
         }
     }
-    Ok(size)
+    Ok(Measured { size, last_change })
+}
+
+/// When a file, or what is known of it, was changed. No program can set it back.
+fn changed(found: &std::fs::Metadata) -> u64 {
+    let nanos = i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec());
+    u64::try_from(nanos).unwrap_or(0)
 }

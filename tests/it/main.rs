@@ -8,6 +8,7 @@ mod control;
 mod differential;
 mod expected;
 mod faults;
+mod full_disk;
 mod glance;
 mod hard;
 mod hooks;

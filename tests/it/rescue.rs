@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::Bench;
+use crate::support::{Bench, Daemon, wait_for};
 
 const REF: &str = "refs/groundskeeper/rescue/demo/1";
 
@@ -168,5 +168,36 @@ fn content_that_is_merged_in_another_form_is_no_loss() {
     assert_eq!(gone["branch_deleted"], true, "{gone:#}");
     let rescue = gone["rescue"][0].as_str().expect("a ref");
     assert_eq!(bench.git(&repo, &["show", &format!("{rescue}^1:b")]), "b");
+    bench.check(&[&repo]);
+}
+
+/// What somebody writes by path in the last moment, when rescue and move are a moment apart.
+#[test]
+fn what_is_written_after_the_rescue_is_rescued_from_the_trash() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", "trash.moved:2")]);
+    let (clean, dirty) = (bench.new_env("clean", &repo, &[]), bench.new_env("demo", &repo, &[]));
+    bench.ok(&["new", "kept", "--repo", repo.to_str().expect("text")]);
+    bench.write(&dirty.join("early"), "early\n");
+    bench.ok(&["rm", "clean"]);
+    bench.refused(&["--no-autostart", "rm", "demo", "--force"]);
+    wait_for("the end of a killed daemon", || daemon.is_dead());
+    assert!(!clean.exists() && !dirty.exists(), "both are in the trash");
+    let trashed = |id: &str| bench.data().join(format!("trash/{id}.1/project"));
+    bench.write(&trashed("demo").join("late"), "late\n");
+    let _daemon = Daemon::start(&bench);
+    wait_for("the end of the removal", || bench.phase("demo") == "tombstoned");
+    bench.ok(&["trash", "empty"]);
+    wait_for("the unlink", || !trashed("demo").exists() && !trashed("clean").exists());
+    let rescues = bench.ok(&["rescue", "ls"]);
+    let all = rescues.as_array().expect("a list");
+    assert_eq!(all.len(), 1, "a clean tree leaves no rescue: {rescues:#}");
+    bench.git(&repo, &["gc", "-q", "--prune=now"]);
+    let show = |what: &str| bench.git(&repo, &["show", &format!("{REF}:{what}")]);
+    assert_eq!((show("early"), show("late")), ("early".into(), "late".into()));
+    let back = bench.ok(&["restore", "demo"]);
+    let path = Path::new(back["path"].as_str().expect("a path"));
+    assert_eq!(std::fs::read_to_string(path.join("late")).expect("read"), "late\n");
     bench.check(&[&repo]);
 }

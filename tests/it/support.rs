@@ -210,6 +210,13 @@ impl Bench {
             let all = self.ok(&["ls", "--all"]);
             all.as_array().is_some_and(|list| list.iter().all(|e| e["step"].is_null()))
         });
+        // What lies in the trash is looked at once more, in the background.
+        wait_for("a look at the trash", || {
+            let all = self.ok(&["trash", "ls"]);
+            let seen =
+                |e: &Value| e["trash"].is_null() || !e["bytes"].is_null() || !e["purge"].is_null();
+            all.as_array().is_some_and(|list| list.iter().all(seen))
+        });
     }
 
     /// Everything that is promised and can be seen from outside, for a daemon at rest.
@@ -236,7 +243,7 @@ impl Bench {
             entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
         };
         assert_eq!(names("worktrees"), places, "the managed root holds exactly what lives");
-        assert!(names("scratch").is_empty(), "temporary files are left: {:?}", names("scratch"));
+        wait_for("no temporary files", || names("scratch").is_empty());
         for name in names("trash") {
             assert!(!name.starts_with('.'), "a rollback was left in the trash: {name}");
         }

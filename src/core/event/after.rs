@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Actor;
+use super::{Actor, Rescue};
 use crate::core::fault::Fault;
 use crate::core::id::{EnvironmentId, Time};
 
@@ -27,6 +27,18 @@ pub struct TrashMeasured {
     pub incarnation: u32,
     /// How large it is.
     pub size: Size,
+}
+
+/// Kind 76: a directory in the trash held work that was written after its rescue was made, in the
+/// last moment before it was moved; a new rescue holds it, and what the old one held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateWorkRescued {
+    /// Whose.
+    pub environment: EnvironmentId,
+    /// Which life of it.
+    pub incarnation: u32,
+    /// The ref that holds it now.
+    pub rescue: Rescue,
 }
 
 /// Kind 71: a directory in the trash is to be unlinked; it cannot be restored any more.
