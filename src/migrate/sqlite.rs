@@ -20,7 +20,15 @@ const CHECK_KIB: i64 = 48 * 1_024;
 /// What SQLite said about a database, with a code and the next step.
 pub fn fault(what: &str, path: &Path, error: &rusqlite::Error) -> Fault {
     let message = format!("cannot {what} {}", path.display());
-    let (code, hint) = match error.sqlite_error_code() {
+    let (code, hint) =
+        reason(error).unwrap_or((Code::SqliteFailed, "see the cause; nothing was changed"));
+    Fault::new(code, message, hint).caused_by(error)
+}
+
+/// What in the world around a database is the reason, and what to do about it; none when the
+/// database or the statement itself is.
+pub fn reason(error: &rusqlite::Error) -> Option<(Code, &'static str)> {
+    Some(match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             (Code::DatabaseInUse, "end the program that has it open, then try again")
         }
@@ -33,9 +41,8 @@ pub fn fault(what: &str, path: &Path, error: &rusqlite::Error) -> Fault {
             (Code::PermissionDenied, "it must be writable, and so must its directory")
         }
         Some(ErrorCode::SystemIoFailure) => (Code::Io, "see the cause; check the disk"),
-        _ => (Code::SqliteFailed, "see the cause; nothing was changed"),
-    };
-    Fault::new(code, message, hint).caused_by(error)
+        _ => return None,
+    })
 }
 
 /// Like [`fault`], as an adapter for `map_err`.

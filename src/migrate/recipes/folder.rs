@@ -109,6 +109,9 @@ impl Folder {
 
     fn fault(&self, file: &str, error: &rusqlite::Error) -> Fault {
         let message = format!("{file}.sql of recipe {} failed", self.name);
+        if let Some((code, hint)) = sqlite::reason(error) {
+            return Fault::new(code, message, hint).caused_by(error);
+        }
         let hint = format!("correct it in {}; nothing was changed", self.path.display());
         Fault::new(Code::MigrationFailed, message, hint).caused_by(error)
     }

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::core::{Code, Fault};
+use crate::migrate::sqlite;
 
 const ROW: &str = "mend or remove that row in the old database, then migrate again; nothing was \
                    changed";
@@ -24,14 +25,8 @@ pub(crate) fn shape(message: impl Into<String>) -> Fault {
 
 /// `SQLite` said no while something was done.
 pub(crate) fn sqlite(what: &str, error: &rusqlite::Error) -> Fault {
-    use rusqlite::ErrorCode as Sqlite;
-    let code = match error.sqlite_error_code() {
-        Some(Sqlite::DiskFull) => Code::DiskFull,
-        Some(Sqlite::DatabaseBusy | Sqlite::DatabaseLocked) => Code::DatabaseInUse,
-        Some(Sqlite::NotADatabase) => Code::NotADatabase,
-        _ => Code::MigrationFailed,
-    };
-    Fault::new(code, format!("{what} failed"), DATABASE).because(error)
+    let (code, hint) = sqlite::reason(error).unwrap_or((Code::MigrationFailed, DATABASE));
+    Fault::new(code, format!("{what} failed"), hint).because(error)
 }
 
 /// For `map_err`: `SQLite` said no while something was done.

@@ -1,0 +1,171 @@
+//! Migrations on a disk that becomes full at every moment: inside SQLite's own writes and our own.
+//!
+//! The disk is a small one of its own, seen by one process tree only. The new database is many times
+//! as large as the old one, so no look at the free space can know beforehand that it will not do.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rusqlite::Connection;
+use serde_json::Value;
+
+use crate::support::Bench;
+
+/// Rows of the old database; each becomes many.
+const ROWS: u32 = 2_500;
+const KIB: u64 = 1_024;
+
+/// Mounts the disk, lays the files out, migrates, and copies out what is there afterwards.
+const SCRIPT: &str = r#"
+set -e
+mount -t tmpfs -o "size=${SIZE}k" none "$DISK"
+cp "$FROM"/* "$DISK"
+set +e
+if [ "$READ_ONLY" = yes ]; then mount -o remount,ro "$DISK"; fi
+"$PROGRAM" --data-dir "$HOME_DIR" --json migrate --recipe "$RECIPE" "$DISK/notes.db" > "$OUT/answer"
+echo $? > "$OUT/code"
+"$PROGRAM" --data-dir "$HOME_DIR" --json stop > /dev/null
+cp -a "$DISK/." "$OUT/disk"
+"#;
+
+struct Scene {
+    bench: Bench,
+    recipe: PathBuf,
+    from: PathBuf,
+}
+
+/// What came of one migration.
+struct Came {
+    code: i32,
+    answer: Value,
+    disk: PathBuf,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let (recipe, from) = (bench.path("recipe"), bench.path("from"));
+        let file = |name: &str, text: &str| bench.write(&recipe.join(name), text);
+        file(
+            "recognise.sql",
+            "SELECT CASE user_version WHEN 0 THEN 'old' ELSE 'current' END FROM pragma_user_version",
+        );
+        file(
+            "build.sql",
+            "CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
+             INSERT INTO note SELECT NULL, a || i FROM old.notes, n;
+             CREATE INDEX by_text ON note (text);",
+        );
+        file("stamp.sql", "PRAGMA user_version = 1");
+        std::fs::create_dir_all(&from).expect("a folder");
+        let db = Connection::open(from.join("notes.db")).expect("made");
+        let fill = format!(
+            "CREATE TABLE notes (a);
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})
+             INSERT INTO notes SELECT hex(randomblob(100)) FROM n;"
+        );
+        db.execute_batch(&fill).expect("filled");
+        drop(db);
+        Self { bench, recipe, from }
+    }
+
+    fn old(&self) -> Vec<u8> {
+        std::fs::read(self.from.join("notes.db")).expect("read")
+    }
+
+    fn migrate(&self, kib: u64, read_only: bool) -> Came {
+        let name = |what: &str| self.bench.path(format!("{what}-{kib}-{read_only}"));
+        let (disk, home, out) = (name("disk"), name("home"), name("out"));
+        for dir in [&disk, &out] {
+            std::fs::create_dir_all(dir).expect("a folder");
+        }
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--map-root-user", "sh", "-c", SCRIPT]);
+        command.env("PROGRAM", env!("CARGO_BIN_EXE_groundskeeper")).env("SIZE", kib.to_string());
+        command.env("READ_ONLY", if read_only { "yes" } else { "no" });
+        let places = [("DISK", &disk), ("FROM", &self.from), ("HOME_DIR", &home), ("OUT", &out)];
+        command.envs(places).env("RECIPE", &self.recipe);
+        let ran = command.output().expect("unshare runs");
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap_or_default();
+        let code = read("code").trim().parse().unwrap_or_else(|_| panic!("{kib} KiB: {said}"));
+        let answer =
+            serde_json::from_str(&read("answer")).unwrap_or_else(|e| panic!("{e}: {said}"));
+        Came { code, answer, disk: out.join("disk") }
+    }
+
+    /// Migrates, and makes sure that there is one whole database and nothing else to be seen.
+    fn attempt(&self, kib: u64) -> bool {
+        let came = self.migrate(kib, false);
+        let context = format!("{kib} KiB: {:#}", came.answer);
+        let database = came.disk.join("notes.db");
+        if came.code == 0 {
+            assert_eq!(count(&database, "note"), u64::from(ROWS) * 40, "{context}");
+            return true;
+        }
+        assert_eq!(
+            (came.code, &came.answer["error"]["code"]),
+            (2, &Value::from("disk_full")),
+            "{context}"
+        );
+        assert!(
+            came.answer["error"]["hint"].as_str().is_some_and(|h| h.contains("space")),
+            "{context}"
+        );
+        assert!(std::fs::read(&database).expect("read") == self.old(), "{context}");
+        assert_eq!(names(&came.disk), ["notes.db"], "{context}");
+        false
+    }
+}
+
+fn count(database: &Path, table: &str) -> u64 {
+    let db = Connection::open(database).expect("opened");
+    db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("counted")
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("a folder").flatten();
+    let mut names: Vec<String> =
+        entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    // What SQLite leaves of a lock is not a file of anybody's.
+    names.retain(|name| !name.ends_with("-shm") && !name.ends_with("-wal"));
+    names.sort();
+    names
+}
+
+#[test]
+fn a_disk_that_fills_up_at_any_moment_costs_nothing_but_the_attempt() {
+    let scene = Scene::new();
+    let old = scene.old().len() as u64 / KIB;
+    // The least disk that does: below it, each step fails at another write.
+    let (mut low, mut high) = (old * 2, old * 300);
+    assert!(scene.attempt(high), "{high} KiB are enough");
+    let mut failed = 0;
+    while high - low > 64 {
+        let middle = (low + high) / 2;
+        if scene.attempt(middle) {
+            high = middle;
+        } else {
+            (low, failed) = (middle, failed + 1);
+        }
+    }
+    for less in [64, 72, 80, 96, 128, 200, 400, 800, 1_600, 3_200, 6_400, 12_800] {
+        failed += u32::from(!scene.attempt(high - less));
+    }
+    eprintln!("{failed} attempts on a disk with less than {high} KiB");
+    assert!(failed > 14, "the disk was never full");
+}
+
+#[test]
+fn a_directory_that_nobody_may_write_to_is_named() {
+    let scene = Scene::new();
+    let came = scene.migrate(64 * KIB, true);
+    assert_eq!(came.code, 2, "{:#}", came.answer);
+    assert_eq!(came.answer["error"]["code"], "io_error", "{:#}", came.answer);
+    assert!(came.answer["error"].to_string().contains("read-only"), "{:#}", came.answer);
+    let mode = came.disk.join("notes.db").metadata().expect("there").permissions().mode();
+    assert_eq!(mode & 0o200, 0o200, "it is the directory that is read-only, not the file");
+    assert!(std::fs::read(came.disk.join("notes.db")).expect("read") == scene.old());
+}
