@@ -12,6 +12,27 @@ pub fn rfc3339(time: Time) -> String {
         .map_or_else(|_| time.0.to_string(), |t| format!("{t:.3}"))
 }
 
+/// A time as people type it: RFC 3339, a date, a date and a time (UTC), or how long ago (`2h`,
+/// `30 min`, `1d ago`). None when it is none of these.
+#[must_use]
+pub fn parse_time(text: &str) -> Option<Time> {
+    let text = text.trim();
+    let nanos = |t: jiff::Timestamp| u64::try_from(t.as_nanosecond()).ok().map(Time);
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return nanos(time);
+    }
+    if let Ok(time) = text.parse::<jiff::civil::DateTime>() {
+        return nanos(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp());
+    }
+    let span = text.strip_suffix("ago").unwrap_or(text).trim();
+    let span =
+        jiff::SignedDuration::try_from(span.parse::<jiff::Span>().ok()?).ok().or_else(|| {
+            let days = span.strip_suffix('d')?.trim().parse::<i64>().ok()?;
+            Some(jiff::SignedDuration::from_hours(days.checked_mul(24)?))
+        })?;
+    nanos(jiff::Timestamp::now().checked_sub(span.abs()).ok()?)
+}
+
 /// How many seconds ago a time in RFC 3339 was; none at all when it cannot be read.
 #[must_use]
 pub fn seconds_since(time: &str) -> u64 {
@@ -85,6 +106,22 @@ mod tests {
     use super::*;
     use crate::core::event::EnvironmentReady;
     use crate::core::{EnvironmentId, Seq};
+
+    #[test]
+    fn times_are_read_as_people_type_them() {
+        let time = Time(1_700_000_000_000_000_000);
+        for text in ["2023-11-14T22:13:20Z", "2023-11-14 22:13:20", "2023-11-14T23:13:20+01:00"] {
+            assert_eq!(parse_time(text), Some(time), "{text}");
+        }
+        assert_eq!(parse_time("2023-11-14"), Some(Time(1_699_920_000_000_000_000)));
+        for text in ["2h", "30 min", "1d", "1d ago", "90s ago"] {
+            let found = parse_time(text).expect(text);
+            assert!(found > time && found < Time(u64::MAX / 2), "{text}");
+        }
+        for text in ["", "soon", "12", "-"] {
+            assert_eq!(parse_time(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_record_is_one_flat_object() {

@@ -106,6 +106,8 @@ pub(super) type Shared = State<Arc<App>>;
         show,
         remove,
         cancel,
+        super::log::records,
+        super::log::state,
         leases::lease,
         leases::release,
         super::trust::show,
@@ -113,12 +115,7 @@ pub(super) type Shared = State<Arc<App>>;
         daemon,
         shutdown,
         super::events::events,
-        kept::restore,
-        kept::trash,
-        kept::empty,
-        kept::rescues,
-        kept::drop_rescue,
-        kept::sweep,
+        kept::restore, kept::trash, kept::empty, kept::rescues, kept::drop_rescue, kept::sweep,
         inside::processes,
         inside::launch,
         inside::exited,
@@ -180,6 +177,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/leases/{id}", delete(leases::release))
         .route("/v1/trust", get(super::trust::show).put(super::trust::set))
         .route("/v1/events", get(super::events::events))
+        .merge(super::log::routes())
         .route("/v1/daemon", get(daemon))
         .route("/v1/shutdown", post(shutdown))
         .route("/v1/openapi.json", get(|| async { json_text(openapi()) }))

@@ -12,6 +12,7 @@
 //! The order is the promise: what a reply says is durable, and what the world is asked to do was
 //! durable before. A failed commit ends the loop, and with it the process.
 
+pub mod copy;
 pub mod driver;
 pub mod handle;
 pub mod priority;

@@ -76,6 +76,15 @@ pub fn encode(record: &Record, previous: u32) -> Result<(Vec<u8>, u32), Error> {
     }))
 }
 
+/// The checksum of a record's bytes, which the next one continues.
+///
+/// # Errors
+/// [`Error::Damaged`] when they do not begin like a record.
+pub fn checksum(seq: u64, bytes: &[u8]) -> Result<u32, Error> {
+    let opened = envelope::open_unchecked(seq, bytes);
+    opened.map(|e| e.crc).map_err(|damage| Error::Damaged { path: "log".into(), damage })
+}
+
 /// Decodes the record in an opened envelope.
 ///
 /// # Errors
@@ -154,6 +163,17 @@ pub fn encode_snapshot(state: &State, crc: u32) -> Result<Vec<u8>, Error> {
     out.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
     out.extend_from_slice(&body);
     Ok(out)
+}
+
+/// The SHA-256 of a state: of the shape's version and the state's bytes. Two folds of one log have
+/// the same, on every machine.
+///
+/// # Errors
+/// [`Error::Encode`] when the state is larger than any sensible one.
+pub fn state_digest(state: &State) -> Result<[u8; 32], Error> {
+    use sha2::Digest as _;
+    let framed = encode_snapshot(state, 0)?;
+    Ok(sha2::Sha256::digest(framed).into())
 }
 
 /// The state in a snapshot and the checksum of the record it follows; none when it does not

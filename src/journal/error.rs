@@ -55,6 +55,9 @@ pub enum Damage {
     /// redb refuses or fails to read the file.
     #[error("the database file cannot be read: {0}")]
     Unreadable(String),
+    /// A flat log stops without its end.
+    #[error("it is cut short: it stops after record {0} without its end")]
+    Cut(u64),
     /// The file has no bytes.
     #[error("the file is empty")]
     Empty,
@@ -78,6 +81,14 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is not understood.
+        what: String,
+    },
+    /// The file is something else.
+    #[error("{path} is not a log of groundskeeper: {what}")]
+    NotALog {
+        /// The file.
+        path: PathBuf,
+        /// What it is not.
         what: String,
     },
     /// Another process has the file open.
@@ -127,10 +138,15 @@ impl Error {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Damaged { .. } => {
-                "keep the file; `replay verify FILE` says what is readable. The daemon does not \
-                 start on a damaged log and never replaces it"
+                "keep the file; `replay verify FILE` says what is wrong, and `replay salvage FILE NEW` \
+                 saves what is readable into a new one. The daemon does not start on a damaged log \
+                 and never replaces it"
             }
             Self::Newer { .. } => "use the newer groundskeeper, or another --data-dir",
+            Self::NotALog { .. } => {
+                "name a log.redb, a data directory or a flat export; if it was a log once, `replay \
+                 salvage FILE NEW` looks for records in it"
+            }
             Self::Busy { .. } => "stop the process that holds it, or use another --data-dir",
             Self::Io { .. } => "check that the path exists, is writable, and has space left",
             Self::Storage { .. } | Self::Poisoned => {

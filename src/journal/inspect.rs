@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableError};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableError};
 
 use super::codec::{self, Decoded};
 use super::envelope;
@@ -65,15 +65,15 @@ pub fn inspect(
         let db = builder().create_with_backend(overlay).map_err(|e| unreadable(&e))?;
         Walk { db: &db, depth }.run(each)
     }));
-    let result = result.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
-        Err(Trouble::Damage(Damage::Unreadable(text.to_owned())))
-    });
-    result.map_err(|trouble| match trouble {
-        Trouble::Damage(damage) => Error::Damaged { path: path.to_owned(), damage },
-        Trouble::Newer(what) => Error::Newer { path: path.to_owned(), what },
-    })
+    let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
+    result.map_err(|trouble| trouble.at(path))
+}
+
+/// The words of a panic, as damage.
+pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Trouble {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
+    Trouble::Damage(Damage::Unreadable(text.to_owned()))
 }
 
 /// The settings that every open of a log uses: a small cache, because the log is read in order.
@@ -83,9 +83,19 @@ pub(super) fn builder() -> redb::Builder {
     builder
 }
 
-enum Trouble {
+pub(super) enum Trouble {
     Damage(Damage),
     Newer(String),
+}
+
+impl Trouble {
+    pub(super) fn at(self, path: &Path) -> Error {
+        let path = path.to_owned();
+        match self {
+            Self::Damage(damage) => Error::Damaged { path, damage },
+            Self::Newer(what) => Error::Newer { path, what },
+        }
+    }
 }
 
 impl From<Damage> for Trouble {
@@ -94,8 +104,34 @@ impl From<Damage> for Trouble {
     }
 }
 
-fn unreadable(e: &dyn std::error::Error) -> Trouble {
+pub(super) fn unreadable(e: &dyn std::error::Error) -> Trouble {
     Trouble::Damage(Damage::Unreadable(e.to_string()))
+}
+
+/// What a log says of itself.
+pub(super) struct Facts {
+    pub(super) log_id: [u8; 16],
+    pub(super) head: Head,
+}
+
+pub(super) fn facts(txn: &ReadTransaction) -> Result<Facts, Trouble> {
+    let meta = txn.open_table(META).map_err(|e| missing(&e))?;
+    let word = |name: &str| -> Result<Vec<u8>, Trouble> {
+        let value = meta.get(name).map_err(|e| unreadable(&e))?;
+        let value = value.ok_or_else(|| Damage::Unreadable(format!("it has no {name}")))?;
+        Ok(value.value().to_vec())
+    };
+    let format = word(META_FORMAT)?;
+    match format.as_slice().try_into().map(u32::from_le_bytes) {
+        Ok(FORMAT) => {}
+        Ok(newer) => return Err(Trouble::Newer(format!("its format is {newer}"))),
+        Err(_) => return Err(Damage::Unreadable("its format is not a number".into()).into()),
+    }
+    let log_id = word(META_LOG_ID)?.try_into();
+    let log_id = log_id.map_err(|_| Damage::Unreadable("its id is not 16 bytes".into()))?;
+    let head = Head::from_bytes(&word(META_HEAD)?)
+        .ok_or_else(|| Damage::Unreadable("its head is not a position".into()))?;
+    Ok(Facts { log_id, head })
 }
 
 struct Walk<'a> {
@@ -106,23 +142,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn run(&self, each: &mut dyn FnMut(&Record, &State)) -> Result<Inspection, Trouble> {
         let txn = self.db.begin_read().map_err(|e| unreadable(&e))?;
-        let meta = txn.open_table(META).map_err(|e| missing(&e))?;
-        let word = |name: &str| -> Result<Vec<u8>, Trouble> {
-            let value = meta.get(name).map_err(|e| unreadable(&e))?;
-            let value = value.ok_or_else(|| Damage::Unreadable(format!("it has no {name}")))?;
-            Ok(value.value().to_vec())
-        };
-        let format = word(META_FORMAT)?;
-        match format.as_slice().try_into().map(u32::from_le_bytes) {
-            Ok(FORMAT) => {}
-            Ok(newer) => return Err(Trouble::Newer(format!("its format is {newer}"))),
-            Err(_) => return Err(Damage::Unreadable("its format is not a number".into()).into()),
-        }
-        let log_id = word(META_LOG_ID)?.try_into();
-        let log_id = log_id.map_err(|_| Damage::Unreadable("its id is not 16 bytes".into()))?;
-        let head = Head::from_bytes(&word(META_HEAD)?)
-            .ok_or_else(|| Damage::Unreadable("its head is not a position".into()))?;
-
+        let Facts { log_id, head } = facts(&txn)?;
         let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
         let first = records.first().map_err(|e| unreadable(&e))?;
         let first = first.map_or(head.seq + 1, |(key, _)| key.value());
@@ -207,7 +227,7 @@ fn compare_snapshot(
     }
 }
 
-fn missing(e: &TableError) -> Trouble {
+pub(super) fn missing(e: &TableError) -> Trouble {
     match e {
         TableError::TableDoesNotExist(name) => {
             Trouble::Damage(Damage::Unreadable(format!("it is not a groundskeeper log: no {name}")))

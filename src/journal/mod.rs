@@ -4,6 +4,9 @@
 //! * [`codec`] turns payloads into bytes and back, per kind and version;
 //! * [`overlay`] opens a file as evidence: nothing is ever written to it;
 //! * [`mod@inspect`] verifies a whole log through the overlay and folds it;
+//! * [`evidence`] reads a log that is not to be changed, record by record; [`peek`] says what a
+//!   record is about without decoding it; [`flat`] is the form that is streamed and mailed;
+//! * [`salvage`] finds records by their bytes alone; [`rewrite`] makes a new log of them;
 //! * [`store`] appends; [`reader`] reads and follows what is committed.
 //!
 //! What it promises: a record whose append returned is on disk; the records of one append are all
@@ -13,9 +16,14 @@
 
 pub mod codec;
 pub mod envelope;
+pub mod evidence;
+pub mod flat;
 pub mod inspect;
 pub mod overlay;
+pub mod peek;
 pub mod reader;
+pub mod rewrite;
+pub mod salvage;
 pub mod store;
 
 mod error;
@@ -34,6 +42,8 @@ mod samples;
 mod simdisk;
 
 pub use error::{Damage, Error};
+pub use evidence::Evidence;
 pub use inspect::{Inspection, inspect};
 pub use reader::Reader;
 pub use store::{Journal, Options};
+pub use tables::Head;

@@ -35,11 +35,18 @@ impl Watch {
 pub struct Reader {
     db: Arc<Database>,
     watch: Arc<Watch>,
+    log_id: [u8; 16],
 }
 
 impl Reader {
-    pub(super) fn new(db: Arc<Database>, watch: Arc<Watch>) -> Self {
-        Self { db, watch }
+    pub(super) fn new(db: Arc<Database>, watch: Arc<Watch>, log_id: [u8; 16]) -> Self {
+        Self { db, watch, log_id }
+    }
+
+    /// The identity of the log.
+    #[must_use]
+    pub fn log_id(&self) -> [u8; 16] {
+        self.log_id
     }
 
     /// The last committed record.
@@ -63,6 +70,23 @@ impl Reader {
             }
             let (key, value) = entry.map_err(|e| failed(e.into()))?;
             out.push(decode(key.value(), value.value())?);
+        }
+        Ok(out)
+    }
+
+    /// As [`Reader::read`], without taking the records apart: their positions and bytes.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn raw(&self, after: Seq, max: usize) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+        let failed = |e: redb::Error| Error::Storage { what: "be read", source: e };
+        let txn = self.db.begin_read().map_err(|e| failed(e.into()))?;
+        let table = txn.open_table(RECORDS).map_err(|e| failed(e.into()))?;
+        let entries = table.range(after.0.saturating_add(1)..).map_err(|e| failed(e.into()))?;
+        let mut out = Vec::new();
+        for entry in entries.take(max) {
+            let (key, value) = entry.map_err(|e| failed(e.into()))?;
+            out.push((key.value(), value.value().to_vec()));
         }
         Ok(out)
     }

@@ -99,7 +99,7 @@ impl Journal {
     /// A reader of what is committed; cheap to make and to clone.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader::new(Arc::clone(&self.db), Arc::clone(&self.watch))
+        Reader::new(Arc::clone(&self.db), Arc::clone(&self.watch), self.log_id)
     }
 
     /// The last record.
@@ -209,12 +209,18 @@ fn create(path: &Path) -> Result<(), Error> {
 }
 
 fn initialise(db: &Database) -> Result<(), Error> {
-    let mut log_id = [0; 16];
-    getrandom::fill(&mut log_id).map_err(|e| Error::Io {
+    initialise_as(db, None)
+}
+
+/// Makes the tables; without an identity it is a random one.
+pub(super) fn initialise_as(db: &Database, log_id: Option<[u8; 16]>) -> Result<(), Error> {
+    let mut fresh = [0; 16];
+    getrandom::fill(&mut fresh).map_err(|e| Error::Io {
         what: "draw random bytes for",
         path: PathBuf::new(),
         source: std::io::Error::other(e.to_string()),
     })?;
+    let log_id = log_id.unwrap_or(fresh);
     let failed = |e: redb::Error| Error::Storage { what: "make a new log", source: e };
     let txn = db.begin_write().map_err(|e| failed(e.into()))?;
     {
@@ -251,7 +257,7 @@ fn last_snapshot(db: &Database) -> Result<u64, Error> {
     Ok(last.map_or(0, |(key, _)| key.value()))
 }
 
-fn put_head(txn: &WriteTransaction, head: Head) -> Result<(), Error> {
+pub(super) fn put_head(txn: &WriteTransaction, head: Head) -> Result<(), Error> {
     let failed = |e: redb::Error| Error::Storage { what: "write its head", source: e };
     let mut meta = txn.open_table(META).map_err(|e| failed(e.into()))?;
     let bytes = head.to_bytes();
@@ -277,7 +283,7 @@ fn io(what: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Error {
     move |source| Error::Io { what, path: path.to_owned(), source }
 }
 
-fn open_error(path: &Path, e: DatabaseError) -> Error {
+pub(super) fn open_error(path: &Path, e: DatabaseError) -> Error {
     match e {
         DatabaseError::DatabaseAlreadyOpen => Error::Busy { path: path.to_owned() },
         DatabaseError::Storage(redb::StorageError::Io(source)) => {

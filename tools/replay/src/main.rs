@@ -1,127 +1,90 @@
-//! `replay`: reads the log of a daemon after the fact. Works on any copy, also that of a killed
-//! daemon; never writes to it, and needs no daemon.
+//! `replay`: the post-mortem tool. It reads a log, live or from a copied, damaged or locked file,
+//! and answers: what happened, who asked, what is owed, is it whole, where is the work.
 //!
-//! Exit codes: 0 intact, 1 damage found, 2 usage, 3 cannot be read.
+//! It works without a daemon and never changes what it reads; only `fork`, `salvage`, `redact` and
+//! `export` write, and only new files.
+//!
+//! Exit codes: 0 intact or done, 1 damage or a broken invariant, 2 usage, 3 cannot be read.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+mod args;
+mod filter;
+mod fold;
+mod list;
+mod live;
+mod out;
+mod problem;
+mod salvage;
+mod source;
+mod state;
+mod stats;
+mod tell;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use groundskeeper::core::Seq;
-use groundskeeper::journal::inspect::Depth;
-use groundskeeper::journal::{Error, Inspection, inspect};
-use groundskeeper::record;
+use clap::Parser as _;
+use clap::error::ErrorKind;
 
-/// Reads the log of a groundskeeper daemon, without changing it.
-#[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
-struct Arguments {
-    /// One JSON object a line
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    verb: Verb,
-}
+use args::{Arguments, ListArgs, Verb};
+use out::{Out, note};
+use problem::Problem;
 
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Print records
-    Show {
-        /// The log, for example ~/.local/share/groundskeeper/log.redb
-        file: PathBuf,
-        /// Only this record
-        seq: Option<u64>,
-    },
-    /// Check every record, the chain, the head, the snapshots and the state they add up to
-    Verify {
-        /// The log
-        file: PathBuf,
-    },
-}
+/// A defect of this program.
+const DEFECT: u8 = 3;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = match &arguments.verb {
-        Verb::Show { file, seq } => show(file, *seq, arguments.json),
-        Verb::Verify { file } => verify(file, arguments.json),
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(e) => {
+            let fine = matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            drop(e.print());
+            return ExitCode::from(if fine { 0 } else { 2 });
+        }
     };
-    match result {
-        Ok(code) => code,
-        Err(e) => explain(&e, arguments.json),
+    // What redb says of a damaged page by panicking comes back as an error; nobody wants it twice.
+    std::panic::set_hook(Box::new(|_| {}));
+    let json = arguments.json;
+    let done = catch_unwind(AssertUnwindSafe(|| run(arguments)));
+    match done {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(problem)) => explain(&problem, json),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
+            note(&format!("error: a defect of replay: {text}\nhint: please report this"));
+            ExitCode::from(DEFECT)
+        }
     }
 }
 
-fn print(text: &str) {
-    // A reader that has gone away (`| head`) is not an error.
-    drop(std::io::stdout().lock().write_all(text.as_bytes()));
-}
-
-fn show(file: &Path, only: Option<u64>, json: bool) -> Result<ExitCode, Error> {
-    let mut found = only.is_none();
-    inspect(file, Depth::Everything, &mut |r, _| {
-        if only.is_some_and(|seq| Seq(seq) != r.seq) {
-            return;
-        }
-        found = true;
-        let value = record::json(r);
-        if json || only.is_some() {
-            let text = if json { value.to_string() } else { format!("{value:#}") };
-            print(&format!("{text}\n"));
-        } else {
-            let about = r.event.environment().map_or("-", |e| e.as_str());
-            let at = record::rfc3339(r.at);
-            print(&format!("{:>8}  {at}  {:<22} {about}\n", r.seq, r.event.kind()));
-        }
-    })?;
-    if !found {
-        eprintln!("error: there is no such record\nhint: `replay show FILE` lists all");
-        return Ok(ExitCode::from(1));
+fn run(arguments: Arguments) -> Result<u8, Problem> {
+    let follows = matches!(&arguments.verb, Verb::List(list) if list.follow);
+    let mut out = Out::new(arguments.json, !arguments.no_pager && !follows);
+    let out = &mut out;
+    match arguments.verb {
+        Verb::List(args) => list::list(&args, out),
+        Verb::Show { file, seq: Some(seq) } => list::show(&file, &seq, out),
+        Verb::Show { file, seq: None } => list::list(&ListArgs::all(file), out),
+        Verb::At(args) => state::at(&args, out),
+        Verb::Diff(args) => state::diff(&args, out),
+        Verb::Owed(args) => state::owed(&args, out),
+        Verb::Stats(args) => stats::stats(&args, out),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
-fn verify(file: &Path, json: bool) -> Result<ExitCode, Error> {
-    let Inspection { log_id, head, state, first, folded } =
-        inspect(file, Depth::Everything, &mut |_, _| {})?;
-    let contradiction = state.check().err();
-    let id = record::hex(&log_id);
+fn explain(problem: &Problem, json: bool) -> ExitCode {
+    let (causes, hint) = (problem.causes(), problem.hint());
     if json {
         let value = serde_json::json!({
-            "ok": contradiction.is_none(), "log_id": id, "records": folded, "first": first.0,
-            "last": head.seq, "contradiction": contradiction,
+            "ok": false, "error": problem.to_string(), "causes": causes, "hint": hint,
         });
-        print(&format!("{value}\n"));
-    } else {
-        let last = head.seq;
-        print(&format!("{folded} records, {first} to {last}, of log {id}\n"));
-        print("checksums, chain, head and snapshots agree\n");
-        match &contradiction {
-            None => print("the state they add up to is consistent\n"),
-            Some(what) => print(&format!("the state they add up to is NOT consistent: {what}\n")),
-        }
+        let mut out = Out::new(true, false);
+        out.object(&value);
     }
-    Ok(ExitCode::from(u8::from(contradiction.is_some())))
-}
-
-fn explain(error: &Error, json: bool) -> ExitCode {
-    let mut causes = Vec::new();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
+    let mut text = format!("error: {problem}\n");
+    for cause in causes {
+        text.push_str(&format!("  caused by: {cause}\n"));
     }
-    if json {
-        let value = serde_json::json!({
-            "ok": false, "error": error.to_string(), "causes": causes, "hint": error.hint(),
-        });
-        print(&format!("{value}\n"));
-    } else {
-        eprintln!("error: {error}");
-        for cause in causes {
-            eprintln!("  caused by: {cause}");
-        }
-        eprintln!("hint: {}", error.hint());
-    }
-    ExitCode::from(if matches!(error, Error::Damaged { .. }) { 1 } else { 3 })
+    note(&format!("{text}hint: {hint}"));
+    ExitCode::from(problem.code())
 }

@@ -1,0 +1,164 @@
+//! The log itself, for those who read along: its records as they stand there, and the hash of the
+//! state that they add up to.
+//!
+//! The flat form is described in `journal::flat`. A copy ends at the record that was the last one
+//! when it was asked for; it is consistent, however long it takes. Nothing is decoded or decided.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio_stream::{Stream, StreamExt as _};
+use utoipa::{IntoParams, ToSchema};
+
+use super::events::STREAMS_MAX;
+use super::routes::{Answer, App, Params, Shared};
+use super::types::Problem;
+use crate::core::{Code, Fault, Seq};
+use crate::engine::Handle;
+use crate::engine::copy::Part;
+use crate::record::hex;
+
+/// Records read from the log at once.
+const BATCH: usize = 512;
+/// Parts that wait for a reader.
+const PARTS: usize = 4;
+/// How long a reader may take nothing before its stream is closed.
+const READER_LIMIT: Duration = Duration::from_secs(60);
+
+/// Which part of the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct LogQuery {
+    /// Only records after this one.
+    #[serde(default)]
+    pub since: u64,
+    /// Go on with what comes; the stream has no end then.
+    #[serde(default)]
+    pub follow: bool,
+}
+
+/// The state that the log adds up to, as one number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StateView {
+    /// The record that it is the state after.
+    pub seq: u64,
+    /// SHA-256 of the state, in hex; the same as that of a fold of the log up to there.
+    pub sha256: String,
+    /// The identity of the log, in hex.
+    pub log_id: String,
+}
+
+/// The routes.
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new().route("/v1/log", get(records)).route("/v1/log/state", get(state))
+}
+
+/// The records of the log as they stand there: a flat log, which `replay` reads.
+#[utoipa::path(get, path = "/v1/log", params(LogQuery), responses(
+    (status = 200, description = "a flat log", content_type = "application/octet-stream"),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn records(
+    State(app): State<Arc<App>>,
+    Params(query): Params<LogQuery>,
+) -> Answer<Response> {
+    let permit = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| {
+        let message = format!("{STREAMS_MAX} event streams are open");
+        Fault::new(Code::LimitReached, message, "close one of them first")
+    })?;
+    let (sender, receiver) = mpsc::channel(PARTS);
+    let copying = Copying {
+        reader: app.handle.clone(),
+        head: app.handle.head(),
+        stop: app.stop.clone(),
+        sender,
+        _permit: permit,
+    };
+    tokio::spawn(copying.run(Seq(query.since), query.follow));
+    let parts = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut response = Body::from_stream(fallible(parts)).into_response();
+    let kind = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+fn fallible(parts: impl Stream<Item = Bytes>) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    parts.map(Ok)
+}
+
+/// The hash of the state. Whoever folds the log up to the same record has the same.
+#[utoipa::path(get, path = "/v1/log/state", responses(
+    (status = 200, body = StateView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn state(State(app): Shared) -> Answer<Json<StateView>> {
+    let (Seq(seq), sha256) = app.handle.digest()?;
+    let log_id = app.about.log_id.clone();
+    Ok(Json(StateView { seq, sha256: hex(&sha256), log_id }))
+}
+
+struct Copying {
+    reader: Handle,
+    head: watch::Receiver<Seq>,
+    stop: watch::Receiver<bool>,
+    sender: mpsc::Sender<Bytes>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Copying {
+    /// A copy that breaks off has no end, and its reader sees that.
+    async fn run(mut self, since: Seq, follow: bool) {
+        let goal = if follow { Seq(u64::MAX) } else { *self.head.borrow_and_update() };
+        let mut part = Part::default();
+        part.last.seq = since.0;
+        if !self.pass_on(self.reader.flat_head(part.last)).await {
+            return;
+        }
+        loop {
+            let (reader, after) = (self.reader.clone(), part.last);
+            let read = tokio::task::spawn_blocking(move || reader.flat_part(after, goal, BATCH));
+            part = match read.await {
+                Ok(Ok(part)) => part,
+                Ok(Err(e)) => return tracing::error!(error = %e, "a copy of the log ended"),
+                Err(_) => return,
+            };
+            let (records, last) = (part.records, part.last);
+            if records > 0 && !self.pass_on(std::mem::take(&mut part.bytes)).await {
+                return;
+            }
+            if records == BATCH {
+                continue;
+            }
+            if !follow {
+                self.pass_on(Handle::flat_end(last)).await;
+                return;
+            }
+            if !self.wait(Seq(last.seq)).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a record after `after`. False: the stream is over.
+    async fn wait(&mut self, after: Seq) -> bool {
+        tokio::select! {
+            moved = self.head.wait_for(|head| *head > after) => moved.is_ok(),
+            _ = self.stop.wait_for(|stop| *stop) => false,
+            () = self.sender.closed() => false,
+        }
+    }
+
+    /// False when the reader is gone, or has not read for so long that it may as well be.
+    async fn pass_on(&self, bytes: Vec<u8>) -> bool {
+        let sent = tokio::time::timeout(READER_LIMIT, self.sender.send(bytes.into())).await;
+        sent.is_ok_and(|sent| sent.is_ok())
+    }
+}

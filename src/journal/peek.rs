@@ -1,0 +1,78 @@
+//! What can be said of a record without decoding it: the name of its kind, and whose it is.
+//!
+//! Statistics and filters look at a million records and want two fields of each. The envelope has
+//! the kind; the environment is the first field of every payload that has one, in every version,
+//! and a test holds that for each kind. Nothing here checks a checksum.
+
+use super::envelope::Envelope;
+use crate::core::id::ENVIRONMENT_ID_BYTES_MAX;
+use crate::for_each_event;
+
+macro_rules! names {
+    ($($kind:ident = $number:literal, $version:literal;)*) => {
+        /// The name of a kind; none when this program does not know it.
+        #[must_use]
+        pub fn kind_name(number: u32) -> Option<&'static str> {
+            match number { $($number => Some(stringify!($kind)),)* _ => None }
+        }
+
+        /// The number of a kind, by its name in any case.
+        #[must_use]
+        pub fn kind_number(name: &str) -> Option<u32> {
+            $(if name.eq_ignore_ascii_case(stringify!($kind)) { return Some($number); })*
+            None
+        }
+
+        /// The names of all kinds, in the order of their numbers.
+        pub const KINDS: &[&str] = &[$(stringify!($kind)),*];
+    };
+}
+for_each_event!(names);
+
+/// Whether payloads of this kind begin with the name of an environment.
+#[must_use]
+pub fn has_environment(kind: u32) -> bool {
+    matches!(
+        kind,
+        10..=25 | 30..=37 | 40..=42 | 60..=65 | 70..=75 | 80 | 81 | 85 | 86 | 100 | 101 | 112 | 113
+    )
+}
+
+/// The environment that a record is about, read from its first field; none when it is about none
+/// or the bytes do not fit.
+#[must_use]
+pub fn environment<'a>(e: &Envelope<'a>) -> Option<&'a str> {
+    if !has_environment(e.kind) {
+        return None;
+    }
+    let length = usize::try_from(u64::from_le_bytes(*e.payload.first_chunk()?)).ok()?;
+    if length > ENVIRONMENT_ID_BYTES_MAX {
+        return None;
+    }
+    std::str::from_utf8(e.payload.get(8..8 + length)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::Record;
+    use crate::core::{Seq, Time};
+    use crate::journal::samples::samples;
+    use crate::journal::{codec, envelope};
+
+    #[test]
+    fn a_glance_says_what_decoding_says_for_every_kind() {
+        for event in samples() {
+            let name = event.kind();
+            let expected = event.environment().map(|e| e.as_str().to_owned());
+            let number = event.kind_number();
+            let record = Record { seq: Seq(1), at: Time(1), boot: 1, event };
+            let (bytes, _) = codec::encode(&record, 0).expect("encoded");
+            let sealed = envelope::open(1, &bytes).expect("whole");
+            assert_eq!(environment(&sealed).map(str::to_owned), expected, "{name}");
+            assert_eq!(kind_name(number), Some(name));
+            assert_eq!(kind_number(&name.to_lowercase()), Some(number));
+        }
+        assert_eq!(kind_name(9_999), None);
+    }
+}

@@ -1,0 +1,264 @@
+//! Records found by their bytes alone, in a file that redb may not be able to read.
+//!
+//! Every record begins with a magic number and carries its length and checksum, so a scan finds
+//! each one that is whole, wherever it lies: also those of pages that are not in use any more. Of
+//! several with one position, the chain decides. What is not found is named. Only positions are
+//! held in memory, about 40 bytes a record. Nothing is ever written to the file.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use super::envelope::{self, Envelope, HEADER_BYTES, MAGIC, PAYLOAD_BYTES_MAX};
+use super::error::Error;
+use super::flat;
+use super::tables::{FORMAT, Head};
+
+/// How much of the file is looked at at once; more than the longest record.
+const WINDOW: usize = 4 << 20;
+const RECORD_MAX: usize = HEADER_BYTES + PAYLOAD_BYTES_MAX;
+/// How the three words of a log stand in one page: their names, then their values.
+const WORDS: &[u8; 16] = b"formatheadlog_id";
+const WORDS_BYTES: usize = 16 + 4 + 12 + 16;
+
+/// Where a whole record lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Its position in the log.
+    pub seq: u64,
+    /// Its checksum.
+    pub crc: u32,
+    previous: u32,
+    offset: u64,
+    length: u32,
+}
+
+/// What a scan came to.
+#[derive(Debug)]
+pub struct Salvage {
+    path: PathBuf,
+    file: File,
+    /// The records, by position; one for each.
+    pub records: Vec<Found>,
+    /// Positions that are missing: first and last of each gap, from 1 on.
+    pub lost: Vec<(u64, u64)>,
+    /// Records that do not continue the one before them, though that one is there.
+    pub unchained: Vec<u64>,
+    /// Places that begin like a record and are none any more.
+    pub damaged: u64,
+    /// The identity of the log, when it was found.
+    pub log_id: Option<[u8; 16]>,
+    /// The last record as the newest readable head names it.
+    pub head: Option<Head>,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+impl Salvage {
+    /// Looks through a file of any kind.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn scan(path: &Path) -> Result<Self, Error> {
+        let io = |source| Error::Io { what: "read", path: path.to_owned(), source };
+        let file = File::open(path).map_err(io)?;
+        let about = file.metadata().map_err(io)?;
+        if !about.is_file() {
+            return Err(io(io::Error::other("it is not a file")));
+        }
+        let mut scan = Scan::default();
+        scan.run(&file).map_err(io)?;
+        let Scan { mut found, damaged, words, .. } = scan;
+        found.sort_by_key(|f| (f.seq, f.offset));
+        found.dedup_by_key(|f| (f.seq, f.crc));
+        let head = words.iter().filter_map(|(_, head)| *head);
+        let there = |head: &Head| found.iter().any(|f| (f.seq, f.crc) == (head.seq, head.crc));
+        let head = head.filter(there).max_by_key(|head| head.seq);
+        let log_id = words.iter().find(|(_, h)| head.is_none() || *h == head).map(|(id, _)| *id);
+        let records = choose(&found);
+        let (lost, unchained) = gaps(&records, head);
+        let bytes = about.len();
+        let path = path.to_owned();
+        Ok(Self { path, file, records, lost, unchained, damaged, log_id, head, bytes })
+    }
+
+    /// Reads one of the records again into `buffer`.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Damaged`] when the file has changed meanwhile.
+    pub fn read<'a>(&self, found: &Found, buffer: &'a mut Vec<u8>) -> Result<Envelope<'a>, Error> {
+        let io = |source| Error::Io { what: "read", path: self.path.clone(), source };
+        buffer.resize(found.length as usize, 0);
+        self.file.read_exact_at(buffer, found.offset).map_err(io)?;
+        envelope::open(found.seq, buffer)
+            .map_err(|damage| Error::Damaged { path: self.path.clone(), damage })
+    }
+}
+
+#[derive(Default)]
+struct Scan {
+    found: Vec<Found>,
+    damaged: u64,
+    /// Identities and heads, as often as they stand in the file.
+    words: Vec<([u8; 16], Option<Head>)>,
+}
+
+impl Scan {
+    fn run(&mut self, file: &File) -> io::Result<()> {
+        let mut window = vec![0; WINDOW];
+        let mut start = 0;
+        loop {
+            let have = fill(file, start, &mut window)?;
+            let last = have < window.len();
+            let bytes = &window[..have];
+            // What begins near the end of the window is looked at in the next one.
+            let until = if last { have } else { have - RECORD_MAX };
+            let mut at = 0;
+            while at < until {
+                // All that is looked for begins with one of these two.
+                let Some(next) = bytes[at..until].iter().position(|b| matches!(b, b'G' | b'f'))
+                else {
+                    at = until;
+                    break;
+                };
+                at += next;
+                at += self.look(&bytes[at..], start + at as u64);
+            }
+            if last {
+                return Ok(());
+            }
+            start += at as u64;
+        }
+    }
+
+    /// What begins here: says how many bytes it takes.
+    fn look(&mut self, bytes: &[u8], offset: u64) -> usize {
+        if bytes.starts_with(WORDS) {
+            self.words(bytes);
+            return 1;
+        }
+        if bytes.starts_with(&flat::HEAD_MAGIC) {
+            self.words.extend(flat::parse_head(bytes).ok().map(|start| (start.log_id, None)));
+            return 1;
+        }
+        if bytes.starts_with(&flat::END_MAGIC) {
+            let end = bytes.get(..flat::END_BYTES).and_then(flat::parse_end);
+            if let (Some(end), Some(word)) = (end, self.words.first_mut()) {
+                word.1 = Some(end);
+            }
+            return 1;
+        }
+        if !bytes.starts_with(&MAGIC) {
+            return 1;
+        }
+        let length = bytes.get(4..8).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
+        let length = length.map_or(usize::MAX, |l| HEADER_BYTES.saturating_add(l as usize));
+        let record = bytes.get(..length).filter(|_| length <= RECORD_MAX);
+        let Some(sealed) = record.and_then(|r| envelope::open(0, r).ok()) else {
+            self.damaged += 1;
+            return 1;
+        };
+        self.found.push(Found {
+            seq: sealed.seq,
+            crc: sealed.crc,
+            previous: sealed.previous,
+            offset,
+            length: length as u32,
+        });
+        length
+    }
+
+    fn words(&mut self, bytes: &[u8]) {
+        let Some(words) = bytes.get(WORDS.len()..WORDS_BYTES) else { return };
+        let Ok(log_id) = words[16..].try_into() else { return };
+        let word = (log_id, Head::from_bytes(&words[4..16]));
+        if words[..4] == FORMAT.to_le_bytes() && !self.words.contains(&word) {
+            self.words.push(word);
+        }
+    }
+}
+
+fn fill(file: &File, at: u64, out: &mut [u8]) -> io::Result<usize> {
+    let mut have = 0;
+    while have < out.len() {
+        match file.read_at(&mut out[have..], at + have as u64) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(have)
+}
+
+/// One record for each position. From the end backwards, the one that the next one continues; a
+/// commit that did not come about may have left others.
+fn choose(found: &[Found]) -> Vec<Found> {
+    let mut chosen: Vec<Found> = Vec::new();
+    let mut end = found.len();
+    while let Some(last) = end.checked_sub(1).and_then(|n| found.get(n)) {
+        let start = found[..end].partition_point(|f| f.seq < last.seq);
+        let same = &found[start..end];
+        let next = chosen.last().filter(|next| next.seq == last.seq + 1);
+        let linked = next.and_then(|next| same.iter().rfind(|f| f.crc == next.previous));
+        // Else one that continues something which is there.
+        let before = &found[..start];
+        let goes_on = |f: &&Found| {
+            let from = before.partition_point(|b| b.seq + 1 < f.seq);
+            before[from..].iter().any(|b| b.crc == f.previous)
+        };
+        let best = linked.or_else(|| same.iter().rfind(goes_on)).unwrap_or(last);
+        chosen.push(*best);
+        end = start;
+    }
+    chosen.reverse();
+    chosen
+}
+
+fn gaps(records: &[Found], head: Option<Head>) -> (Vec<(u64, u64)>, Vec<u64>) {
+    let (mut lost, mut unchained) = (Vec::new(), Vec::new());
+    let mut before = Head::default();
+    for record in records {
+        if record.seq > before.seq + 1 {
+            lost.push((before.seq + 1, record.seq - 1));
+        } else if record.previous != before.crc {
+            unchained.push(record.seq);
+        }
+        before = Head { seq: record.seq, crc: record.crc };
+    }
+    if let Some(head) = head.filter(|head| head.seq > before.seq) {
+        lost.push((before.seq + 1, head.seq));
+    }
+    (lost, unchained)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(seq: u64, crc: u32, previous: u32, offset: u64) -> Found {
+        Found { seq, crc, previous, offset, length: 48 }
+    }
+
+    #[test]
+    fn the_chain_decides_between_records_of_one_position() {
+        // Two were written for position 2; the third continues the first of them.
+        let all =
+            [found(1, 10, 0, 0), found(2, 20, 10, 100), found(2, 21, 10, 900), found(3, 30, 20, 5)];
+        let chosen: Vec<u32> = choose(&all).iter().map(|f| f.crc).collect();
+        assert_eq!(chosen, [10, 20, 30]);
+        // At the end, one that continues something is better than one that continues nothing.
+        let all = [found(1, 10, 0, 0), found(2, 20, 10, 100), found(2, 21, 99, 900)];
+        let chosen: Vec<u32> = choose(&all).iter().map(|f| f.crc).collect();
+        assert_eq!(chosen, [10, 20]);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let all = [found(2, 20, 10, 0), found(3, 30, 77, 0), found(7, 70, 60, 0)];
+        let head = Some(Head { seq: 9, crc: 90 });
+        assert_eq!(gaps(&all, head), (vec![(1, 1), (4, 6), (8, 9)], vec![3]));
+        assert_eq!(gaps(&[], None), (Vec::new(), Vec::new()));
+    }
+}

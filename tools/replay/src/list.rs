@@ -1,0 +1,283 @@
+//! `list` and `show`: records as lines, as JSON, one in full, or as they come.
+
+use std::io::BufReader;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use groundskeeper::core::event::Record;
+use groundskeeper::journal::codec::{self, Decoded};
+use groundskeeper::journal::envelope::{self, Envelope};
+use groundskeeper::journal::evidence::Range;
+use groundskeeper::journal::flat::{self, Next};
+use groundskeeper::journal::{Damage, Error};
+use groundskeeper::record;
+
+use crate::args::ListArgs;
+use crate::filter::Wanted;
+use crate::live::Live;
+use crate::out::{Out, Tone, count, note, safe};
+use crate::problem::{DAMAGED, INTACT, Problem};
+use crate::source::{Source, resolve};
+use crate::tell;
+
+/// Most records that `--last` holds to turn them around.
+const LAST_MAX: usize = 100_000;
+
+/// Lists records.
+pub(crate) fn list(args: &ListArgs, out: &mut Out) -> Result<u8, Problem> {
+    let wanted = Wanted::new(&args.filter)?;
+    if args.follow {
+        return follow(args, &wanted, out);
+    }
+    let source = Source::open(&args.file)?;
+    let mut listing = Listing { out, wanted: &wanted, damaged: 0, shown: 0 };
+    match args.last {
+        Some(last) => listing.last(&source, last, args.reverse)?,
+        None => {
+            let range = Range { from: wanted.from(), to: wanted.to(), backwards: args.reverse };
+            listing.walk(&source, range, u64::MAX, &mut |listing, record| listing.print(record))?;
+        }
+    }
+    let (damaged, shown) = (listing.damaged, listing.shown);
+    if damaged > 0 {
+        let records = count(damaged, "record", "records");
+        note(&format!(
+            "warning: partial: {records} could not be read\nhint: `replay verify FILE` says more"
+        ));
+        return Ok(DAMAGED);
+    }
+    if shown == 0 && !listing.out.json {
+        note("no record fits");
+    }
+    Ok(INTACT)
+}
+
+struct Listing<'a> {
+    out: &'a mut Out,
+    wanted: &'a Wanted,
+    damaged: u64,
+    shown: u64,
+}
+
+impl Listing<'_> {
+    /// Hands on up to `max` of the wanted records of a range.
+    fn walk(
+        &mut self,
+        source: &Source,
+        range: Range,
+        max: u64,
+        each: &mut dyn FnMut(&mut Self, &Record),
+    ) -> Result<(), Problem> {
+        let mut left = max;
+        let walked = source.log.walk(range, &mut |key, bytes| {
+            let sealed = match envelope::open(key, bytes) {
+                Ok(sealed) => sealed,
+                Err(damage) => return self.bad(&damage),
+            };
+            let over = if range.backwards {
+                self.wanted.is_before(&sealed)
+            } else {
+                self.wanted.is_past(&sealed)
+            };
+            if over || self.out.closed || left == 0 {
+                return ControlFlow::Break(());
+            }
+            if !self.wanted.takes(&sealed) {
+                return ControlFlow::Continue(());
+            }
+            match readable(&sealed) {
+                Ok(record) => {
+                    if self.wanted.wants(&record, &record::json(&record)) {
+                        each(self, &record);
+                        left -= 1;
+                    }
+                    ControlFlow::Continue(())
+                }
+                Err(damage) => self.bad(&damage),
+            }
+        });
+        match walked {
+            Err(Error::Damaged { damage, .. }) => {
+                let _goes_on = self.bad(&damage);
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn last(&mut self, source: &Source, last: usize, reverse: bool) -> Result<(), Problem> {
+        if last > LAST_MAX {
+            let what = format!("--last takes up to {LAST_MAX}");
+            return Err(Problem::usage(what, "use --from or --since instead"));
+        }
+        let range = Range { from: self.wanted.from(), to: self.wanted.to(), backwards: true };
+        let mut found = Vec::new();
+        self.walk(source, range, last as u64, &mut |_, record| found.push(record.clone()))?;
+        if !reverse {
+            found.reverse();
+        }
+        found.iter().for_each(|record| self.print(record));
+        Ok(())
+    }
+
+    fn bad(&mut self, damage: &Damage) -> ControlFlow<()> {
+        self.damaged += 1;
+        // A file in ruins is not worth a line for each of its records.
+        if self.damaged <= 20 {
+            note(&format!("warning: {damage}"));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn print(&mut self, record: &Record) {
+        self.shown += 1;
+        if self.out.json {
+            self.out.object(&record::json(record));
+            return;
+        }
+        let line = line(self.out, record);
+        self.out.line(&line);
+    }
+}
+
+/// A record, also one that a newer program wrote: then it is opaque.
+fn readable(sealed: &Envelope<'_>) -> Result<Record, Damage> {
+    match codec::decode(sealed)? {
+        Decoded::Record(record) => Ok(record),
+        Decoded::Newer(_) => {
+            let unflagged = Envelope { flags: 0, ..*sealed };
+            match codec::decode(&unflagged)? {
+                Decoded::Record(record) => Ok(record),
+                Decoded::Newer(what) => Err(Damage::Unreadable(what)),
+            }
+        }
+    }
+}
+
+/// One record on one line.
+pub(crate) fn line(out: &Out, record: &Record) -> String {
+    let event = &record.event;
+    let about = event.environment().map(groundskeeper::core::EnvironmentId::as_str);
+    let about = about.or(event.migration().map(groundskeeper::core::MigrationId::as_str));
+    let kind = format!("{:<22}", event.kind());
+    format!(
+        "{:>8}  {}  {} {} {}",
+        record.seq.0,
+        out.paint(Tone::Faint, &record::rfc3339(record.at)),
+        out.paint(tone(event.kind()), &kind),
+        out.paint(Tone::Name, &format!("{:<16}", about.unwrap_or("-"))),
+        safe(&tell::words(event))
+    )
+}
+
+/// What a kind is, at a glance.
+pub(crate) fn tone(kind: &str) -> Tone {
+    match kind {
+        "EnvironmentReady" | "Restored" | "Flipped" | "MigrationFinished" | "WorkRescued" => {
+            Tone::Good
+        }
+        "Tombstoned" | "DestroyRequested" | "DirectoryTrashed" | "PurgeDecided" | "TrashPurged" => {
+            Tone::Warn
+        }
+        _ if kind.contains("Failed") || kind.contains("GaveUp") || kind.contains("Refused") => {
+            Tone::Bad
+        }
+        _ => Tone::Plain,
+    }
+}
+
+/// Prints what there is, and then what comes, until the daemon or the reader ends it.
+fn follow(args: &ListArgs, wanted: &Wanted, out: &mut Out) -> Result<u8, Problem> {
+    let (_, dir) = resolve(&args.file);
+    let live = dir.as_deref().and_then(Live::find);
+    let live = live.ok_or_else(|| {
+        Problem::usage(
+            format!("no daemon answers for {}, so nothing will follow", args.file.display()),
+            "start the daemon, or leave --follow out",
+        )
+    })?;
+    let failed = |source| Problem::Daemon { dir: live.dir.clone(), source };
+    let mut after = wanted.from().saturating_sub(1);
+    if let Some(last) = args.last {
+        let head = live.digest().map_err(failed)?.seq;
+        after = after.max(head.saturating_sub(last as u64));
+    }
+    let mut input = BufReader::new(live.records(after, true).map_err(failed)?);
+    let mut head = [0; flat::HEAD_BYTES];
+    std::io::Read::read_exact(&mut input, &mut head).map_err(failed)?;
+    let mut listing = Listing { out, wanted, damaged: 0, shown: 0 };
+    let mut buffer = Vec::new();
+    loop {
+        after += 1;
+        let next = flat::next(&mut input, after, &mut buffer).map_err(failed)?;
+        let next = next.map_err(|damage| damaged(&args.file, damage))?;
+        if next != Next::Record {
+            return Ok(INTACT);
+        }
+        let sealed = envelope::open(after, &buffer).map_err(|d| damaged(&args.file, d))?;
+        if wanted.takes(&sealed) {
+            let record = readable(&sealed).map_err(|d| damaged(&args.file, d))?;
+            if wanted.wants(&record, &record::json(&record)) {
+                listing.print(&record);
+                listing.out.flush();
+            }
+        }
+        if listing.out.closed || wanted.is_past(&sealed) {
+            return Ok(INTACT);
+        }
+    }
+}
+
+fn damaged(path: &Path, damage: Damage) -> Problem {
+    Error::Damaged { path: path.to_owned(), damage }.into()
+}
+
+/// Shows one record in full.
+pub(crate) fn show(file: &Path, seq: &str, out: &mut Out) -> Result<u8, Problem> {
+    let source = Source::open(file)?;
+    let seq = crate::fold::position(&source.log, seq)?;
+    let range = Range { from: if seq == u64::MAX { 0 } else { seq }, to: seq, backwards: true };
+    let mut found: Option<Result<(), Damage>> = None;
+    source.log.walk(range, &mut |key, bytes| {
+        let shown = envelope::open(key, bytes).and_then(|sealed| {
+            let record = readable(&sealed)?;
+            full(out, &sealed, &record);
+            Ok(())
+        });
+        found = Some(shown);
+        ControlFlow::Break(())
+    })?;
+    match found {
+        Some(Ok(())) => Ok(INTACT),
+        Some(Err(damage)) => Err(damaged(&source.path, damage)),
+        None => {
+            let what = format!("there is no record {seq}");
+            Err(Problem::missing(what, "`replay list FILE` lists all"))
+        }
+    }
+}
+
+fn full(out: &mut Out, sealed: &Envelope<'_>, record: &Record) {
+    let value = record::json(record);
+    if out.json {
+        out.object(&value);
+        return;
+    }
+    let title = format!("record {}: {}", record.seq, record.event.kind());
+    let title = out.paint(Tone::Head, &title);
+    out.line(&title);
+    let words = tell::words(&record.event);
+    if !words.is_empty() {
+        out.line(&safe(&words));
+    }
+    let size = sealed.payload.len() + envelope::HEADER_BYTES;
+    let facts = format!(
+        "kind {} version {}, {size} bytes, crc {:08x}, continues {:08x}\n",
+        sealed.kind, sealed.kind_version, sealed.crc, sealed.previous
+    );
+    let facts = out.paint(Tone::Faint, &facts);
+    out.line(&facts);
+    // JSON text has no control characters; what turns lines around is taken out as well.
+    let text: Vec<String> = format!("{value:#}").lines().map(safe).collect();
+    out.line(&text.join("\n"));
+}

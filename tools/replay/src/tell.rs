@@ -1,0 +1,287 @@
+//! What a record says, in a few words for one line.
+//!
+//! The words say what a person asks a log for: who wanted it, what was decided, where things went.
+//! They are for reading; scripts take `--json`.
+
+use groundskeeper::core::Event;
+use groundskeeper::core::event::{Actor, ProcessSeen};
+use groundskeeper::record::{bytes, rfc3339};
+
+use crate::out::{count, span};
+
+/// Who asked, in words.
+pub(crate) fn actor(actor: &Actor) -> String {
+    if actor.door == groundskeeper::core::event::BY_DAEMON {
+        return "the daemon".to_owned();
+    }
+    let pid = if actor.pid == 0 { String::new() } else { format!(", pid {}", actor.pid) };
+    format!("{} (uid {}{pid})", actor.door, actor.uid)
+}
+
+/// What a record says, on one line.
+pub(crate) fn words(event: &Event) -> String {
+    let text = daemon(event).or_else(|| provision(event)).or_else(|| teardown(event));
+    let text = text.or_else(|| remains(event)).or_else(|| others(event));
+    text.or_else(|| migration(event)).unwrap_or_default()
+}
+
+fn short(commit: &str) -> &str {
+    commit.get(..10).unwrap_or(commit)
+}
+
+fn daemon(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::DaemonStarted(e) => format!("daemon {} started, pid {}", e.version, e.pid),
+        Event::DaemonStopped(e) => format!("daemon stopped: {}", e.reason),
+        Event::RetentionChanged(e) => {
+            let days = span(e.retention.trash_seconds.saturating_mul(1_000_000_000));
+            format!("the trash keeps {days}, at most {}", bytes(e.retention.trash_bytes))
+        }
+        Event::SweepRequested(e) => format!("asked by {}, apply {}", actor(&e.actor), e.apply),
+        Event::SweepFinished(e) => {
+            let held = if e.held.is_empty() { String::new() } else { format!("; {}", e.held) };
+            format!("{} found, {} settled{held}", e.found, e.settled)
+        }
+        Event::RepositoryTrusted(e) => format!("{} by {}", e.repository, actor(&e.actor)),
+        Event::RepositoryDistrusted(e) => format!("{} by {}", e.repository, actor(&e.actor)),
+        _ => return None,
+    })
+}
+
+fn provision(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::ProvisionRequested(e) => {
+            let base = e.plan.base.as_deref().unwrap_or("the default branch");
+            let repo = &e.plan.repository.name;
+            format!(
+                "incarnation {} of {repo} from {base}, asked by {}",
+                e.incarnation,
+                actor(&e.actor)
+            )
+        }
+        Event::RestoreRequested(e) => {
+            let place = if e.from.trash.is_some() { "the trash" } else { "its rescue" };
+            let (from, who) = (e.from.incarnation, actor(&e.actor));
+            format!("incarnation {} from {from} in {place}, asked by {who}", e.incarnation)
+        }
+        Event::EnvironmentAdopted(e) => format!("{} by {}", e.plan.path, actor(&e.actor)),
+        Event::BaseResolved(e) => {
+            let behind = if e.base.behind > 0 {
+                format!(", {} behind its upstream", e.base.behind)
+            } else {
+                String::new()
+            };
+            format!("{} of {}{behind}", short(&e.base.commit), e.base.reference)
+        }
+        Event::WorktreeAdded(e) => {
+            format!("{} by {}", count(e.worktree.files, "file", "files"), e.worktree.checkout)
+        }
+        Event::FilesIncluded(e) => {
+            let skipped = e.included.skipped.len();
+            format!("{} files, {}, {skipped} skipped", e.included.files, bytes(e.included.bytes))
+        }
+        Event::SetupStarted(e) => format!("pid {}, hook {}", e.pid, short(&e.hash)),
+        Event::SetupFinished(e) => {
+            let took = span(e.report.millis.saturating_mul(1_000_000));
+            let printed = bytes(e.report.output_bytes);
+            format!("took {took}, printed {printed}: {}", e.report.transcript)
+        }
+        Event::EnvironmentReady(_) => "may be used".to_owned(),
+        Event::ProvisionFailed(e) => {
+            let kept = if e.kept { ", its worktree is kept" } else { "" };
+            format!("in {}: {}{kept}", e.step, e.fault)
+        }
+        Event::CancelRequested(e) => format!("asked by {}", actor(&e.actor)),
+        Event::RolledBack(e) => match &e.trash {
+            Some(trash) => format!("what was in it is in {trash}{}", left(&e.leftovers)),
+            None => format!("nothing of it is left{}", left(&e.leftovers)),
+        },
+        Event::AttemptFailed(e) => {
+            let (n, step, again) = (e.attempts, &e.step, rfc3339(e.retry_at));
+            format!("attempt {n} at {step}: {}; again at {again}", e.fault)
+        }
+        Event::IndexRefreshed(e) if e.done => "status is cheap now".to_owned(),
+        Event::IndexRefreshed(_) => "left to whoever holds the index".to_owned(),
+        Event::Restored(e) => format!("back, on {}", e.branch),
+        Event::RescueApplied(_) => "the rescued files are in it".to_owned(),
+        _ => return None,
+    })
+}
+
+fn left(leftovers: &[String]) -> String {
+    if leftovers.is_empty() {
+        String::new()
+    } else {
+        format!("; left behind: {}", leftovers.join("; "))
+    }
+}
+
+fn teardown(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::DestroyRequested(e) => {
+            let force = if e.force { ", forced" } else { "" };
+            let (why, who) = (&e.options.reason, actor(&e.actor));
+            let branch = e.options.branch.as_str();
+            format!("asked by {who}, reason {why}{force}, branch: {branch}")
+        }
+        Event::DestroyRefused(e) => format!("{}", e.fault),
+        Event::TeardownInspected(e) if e.unsaved.is_empty() => {
+            format!("nothing would be lost, HEAD {}", short(&e.head))
+        }
+        Event::TeardownInspected(e) => {
+            format!("goes by consent, HEAD {}: {}", short(&e.head), e.unsaved.join("; "))
+        }
+        Event::InspectionOutdated(_) => "the tree changed; it is looked at again".to_owned(),
+        Event::TeardownHookStarted(e) => format!("pid {}, hook {}", e.pid, short(&e.hash)),
+        Event::TeardownHookFinished(e) => {
+            let took = span(e.millis.saturating_mul(1_000_000));
+            let fault = e.fault.as_ref().map(|f| format!("; {f}")).unwrap_or_default();
+            format!("took {took}{fault}")
+        }
+        Event::ProcessesEnded(e) => {
+            let all = [("ended", &e.ended), ("spared", &e.spared), ("survived", &e.survivors)];
+            let said = all.into_iter().filter(|(_, list)| !list.is_empty());
+            let said: Vec<String> = said.map(|(w, list)| format!("{w}: {}", names(list))).collect();
+            if said.is_empty() { "none lived in it".to_owned() } else { said.join("; ") }
+        }
+        Event::WorkRescued(e) => match &e.rescue {
+            None => "nothing was left to save".to_owned(),
+            Some(r) => format!("{} at {}: {}", r.reference, short(&r.commit), r.holds.join(", ")),
+        },
+        Event::DirectoryTrashed(e) => match &e.trash {
+            Some(trash) => format!("moved to {trash}"),
+            None => "the directory was gone already".to_owned(),
+        },
+        Event::RegistrationRemoved(_) => "git does not know it any more".to_owned(),
+        Event::BranchSettled(e) => {
+            let what = if e.deleted { "branch deleted" } else { "branch kept" };
+            format!("{what}: {}", e.reason)
+        }
+        Event::Tombstoned(e) => format!("over{}", left(&e.leftovers)),
+        Event::TeardownGaveUp(e) => format!("in {}: {}; it is served again", e.step, e.fault),
+        Event::TeardownPostponed(e) => {
+            format!("in {}: {}; again at {}", e.step, e.fault, rfc3339(e.retry_at))
+        }
+        _ => return None,
+    })
+}
+
+fn names(list: &[ProcessSeen]) -> String {
+    let some = list.iter().take(5).map(|p| format!("{} ({}, {})", p.name, p.pid, p.why));
+    let some: Vec<String> = some.collect();
+    let more = list.len().saturating_sub(5);
+    if more > 0 { format!("{} and {more} more", some.join(", ")) } else { some.join(", ") }
+}
+
+fn remains(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::TrashMeasured(e) => {
+            let (n, size) = (e.size.entries, bytes(e.size.allocated));
+            format!("incarnation {}: {n} entries, {size}", e.incarnation)
+        }
+        Event::PurgeDecided(e) => {
+            let who = e.actor.as_ref().map(|a| format!(", asked by {}", actor(a)));
+            format!("incarnation {}: {}{}", e.incarnation, e.reason, who.unwrap_or_default())
+        }
+        Event::TrashPurged(e) => {
+            let (n, left) = (e.entries, left(&e.leftovers));
+            format!("incarnation {}: {n} entries unlinked{left}", e.incarnation)
+        }
+        Event::RemainsAttemptFailed(e) => {
+            let (life, step, again) = (e.incarnation, &e.step, rfc3339(e.retry_at));
+            format!("incarnation {life}, {step}: {}; again at {again}", e.fault)
+        }
+        Event::RescueDropRequested(e) => {
+            format!("incarnation {}, asked by {}", e.incarnation, actor(&e.actor))
+        }
+        Event::RescueDropped(e) if e.leftover.is_empty() => {
+            format!("incarnation {}: its ref is gone", e.incarnation)
+        }
+        Event::RescueDropped(e) => format!("incarnation {}: {}", e.incarnation, e.leftover),
+        _ => return None,
+    })
+}
+
+fn others(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::LeaseGranted(e) => {
+            let (until, who) = (rfc3339(e.until), actor(&e.actor));
+            format!("{} until {until} for {:?}, asked by {who}", e.lease, e.purpose)
+        }
+        Event::LeaseReleased(e) => format!("{}", e.lease),
+        Event::LeaseExpired(e) => format!("{}", e.lease),
+        Event::ProcessStarted(e) => format!("{} ({}) by {}", e.name, e.pid, actor(&e.actor)),
+        Event::ProcessExited(e) => format!("pid {}", e.pid),
+        Event::CleanRequested(e) => format!("asked by {}", actor(&e.actor)),
+        Event::Cleaned(e) => match &e.fault {
+            Some(fault) => fault.to_string(),
+            None => format!("{} from {} places", bytes(e.size.allocated), e.paths.len()),
+        },
+        Event::WatcherGaveUp(e) => format!("after {} failures: {}", e.attempts, e.reason),
+        Event::WatcherResumed(_) => "watching is tried again".to_owned(),
+        Event::LiveSetTaken(e) => format!(
+            "epoch {} of {}: {} retired, {} kept, {} missing, {} healed",
+            e.epoch,
+            e.server,
+            e.retired.len(),
+            e.kept.len(),
+            e.missing.len(),
+            e.healed.len()
+        ),
+        Event::LiveSetHeld(e) => {
+            let (n, of) = (e.would_retire.len(), e.of);
+            format!("epoch {} of {} would retire {n} of {of}", e.epoch, e.server)
+        }
+        Event::RunRequested(e) => format!("{} for {} by {}", e.name, e.request, actor(&e.actor)),
+        Event::RunFinished(e) => match e.code {
+            Some(code) => format!("{} ended with {code}", e.request),
+            None => format!("{}: {}", e.request, e.why),
+        },
+        Event::Opaque(e) if e.kind == crate::salvage::LOST_KIND => {
+            "this record was lost; it stands for what was here".to_owned()
+        }
+        Event::Opaque(e) => {
+            format!("kind {} version {}, {} bytes", e.kind, e.version, e.payload.len())
+        }
+        _ => return None,
+    })
+}
+
+fn migration(event: &Event) -> Option<String> {
+    let id = event.migration()?;
+    let rest = match event {
+        Event::MigrationRequested(e) => {
+            let how = if e.plan.recipe.is_empty() { "a folder" } else { &e.plan.recipe };
+            let dry = if e.plan.dry_run { ", a rehearsal" } else { "" };
+            format!("{} by {how}{dry}, asked by {}", e.plan.database, actor(&e.actor))
+        }
+        Event::SourceInspected(e) if e.found.old => "an old database".to_owned(),
+        Event::SourceInspected(_) => "there is nothing to migrate".to_owned(),
+        Event::SourceCopied(e) => format!("{} copied", bytes(e.copy.bytes)),
+        Event::SourceNormalised(e) => count(e.warnings.len() as u64, "warning", "warnings"),
+        Event::StagingBuilt(e) => {
+            let rows: u64 = e.staging.rows.iter().map(|(_, n)| n).sum();
+            format!(
+                "{rows} rows, {}",
+                count(e.staging.warnings.len() as u64, "warning", "warnings")
+            )
+        }
+        Event::SecretsWritten(e) => count(e.entries, "secret", "secrets"),
+        Event::StagingVerified(e) => format!("{} verified", bytes(e.bytes)),
+        Event::FlipBegun(_) => "the new database may be installed".to_owned(),
+        Event::Flipped(e) => format!("installed; the old one is {}", e.backup),
+        Event::MigrationFinished(e) => format!("over{}", left(&e.leftovers)),
+        Event::MigrationFailed(e) => format!("in {}: {}", e.step, e.fault),
+        Event::MigrationRolledBack(e) => {
+            format!("the old database is as it was{}", left(&e.leftovers))
+        }
+        Event::MigrationAttemptFailed(e) => {
+            format!("attempt {} at {}: {}", e.attempts, e.step, e.fault)
+        }
+        Event::MigrationUndoRequested(e) => format!("asked by {}", actor(&e.actor)),
+        Event::MigrationUndone(e) => format!("the old one is back; the new one is {}", e.kept),
+        Event::MigrationUndoRefused(e) => e.fault.to_string(),
+        _ => String::new(),
+    };
+    Some(format!("{id}: {rest}"))
+}
