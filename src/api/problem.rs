@@ -54,3 +54,8 @@ pub fn invalid(what: impl Into<String>) -> Fault {
     let hint = "see the API description at /v1/openapi.json";
     Fault::new(Code::InvalidRequest, what, hint)
 }
+
+/// The answer where there is nothing.
+pub(super) fn nowhere() -> Fault {
+    Fault::new(Code::NotFound, "there is nothing at this address", "see /v1/openapi.json")
+}

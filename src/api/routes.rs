@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi;
 
-use super::problem::{Refusal, invalid};
+use super::problem::{Refusal, invalid, nowhere};
 use super::types::{
     DaemonView, EnvironmentView, ListQuery, NewEnvironment, Problem, RemoveQuery, RemovedView,
     SessionView, SummaryView, WaitQuery,
@@ -115,7 +115,12 @@ pub(super) type Shared = State<Arc<App>>;
         daemon,
         shutdown,
         super::events::events,
-        kept::restore, kept::trash, kept::empty, kept::rescues, kept::drop_rescue, kept::sweep,
+        kept::restore,
+        kept::trash,
+        kept::empty,
+        kept::rescues,
+        kept::drop_rescue,
+        kept::sweep,
         inside::processes,
         inside::launch,
         inside::exited,
@@ -186,10 +191,6 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async { Refusal(invalid("no such method here")) })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
-}
-
-fn nowhere() -> Fault {
-    Fault::new(Code::NotFound, "there is nothing at this address", "see /v1/openapi.json")
 }
 
 fn json_text(text: String) -> Response {

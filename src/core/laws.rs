@@ -11,6 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::acts::{Act, How, NAMES, act};
+use super::audit::Audit;
 use super::event::{Plan, Retention, TeardownOptions, Worktree};
 use super::fake::{Traces, outcome, small_step};
 use super::reconcile::LiveSet;
@@ -41,6 +42,7 @@ pub(crate) struct Bench {
     over: BTreeSet<(EnvironmentId, u32)>,
     broken: Broken,
     ghosts: Vec<(Subject, InFlight)>,
+    audit: Audit,
 }
 
 /// Which guard is taken out.
@@ -71,6 +73,7 @@ impl Bench {
             over: BTreeSet::new(),
             broken: Broken::Nothing,
             ghosts: Vec::new(),
+            audit: Audit::default(),
         };
         bench.start();
         bench
@@ -88,10 +91,12 @@ impl Bench {
             let start = matches!(event, Event::DaemonStarted(_));
             let boot = self.state.boot() + u32::from(start);
             let record = Record { seq: self.state.seq().next(), at: self.now, boot, event };
-            self.state.apply(&record);
+            let breaches = self.audit.fold(&mut self.state, &record);
+            assert_eq!(breaches, [], "{record:?}");
             self.no_resurrection(&record);
             self.log.push(record);
         }
+        assert_eq!(self.audit.finish(&self.state), None);
         self.state.check().expect("the state is consistent after every decision");
         accepted
     }

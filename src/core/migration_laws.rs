@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::audit::Audit;
 use super::event::{Actor, MigrationPlan, Retention, SourceCopy, SourceState, Staging};
 use super::{
-    Code, Command, EffectId, Fault, HostPath, Migration, MigrationId, MigrationPhase, Outcome,
-    Record, State, Step, Time,
+    Code, Command, EffectId, Event, Fault, HostPath, Migration, MigrationId, MigrationPhase,
+    Outcome, Record, State, Step, Time,
 };
 
 /// What lies on the fake disk: generations, and what is private.
@@ -110,6 +111,7 @@ struct Bench {
     now: Time,
     disk: Disk,
     last: Option<EffectId>,
+    audit: Audit,
 }
 
 fn id() -> MigrationId {
@@ -119,7 +121,8 @@ fn id() -> MigrationId {
 impl Bench {
     fn new() -> Self {
         let (state, log) = (State::default(), Vec::new());
-        let mut bench = Self { state, log, now: Time(1), disk: OLD, last: None };
+        let audit = Audit::default();
+        let mut bench = Self { state, log, now: Time(1), disk: OLD, last: None, audit };
         bench.boot();
         bench
     }
@@ -133,10 +136,14 @@ impl Bench {
         let Ok(events) = self.state.decide(self.now, command) else { return false };
         let changed = !events.is_empty();
         for event in events {
-            let record = Record { seq: self.state.seq().next(), at: self.now, boot: 1, event };
-            self.state.apply(&record);
+            let start = matches!(event, Event::DaemonStarted(_));
+            let boot = self.state.boot() + u32::from(start);
+            let record = Record { seq: self.state.seq().next(), at: self.now, boot, event };
+            let breaches = self.audit.fold(&mut self.state, &record);
+            assert_eq!(breaches, [], "{record:?}");
             self.log.push(record);
         }
+        assert_eq!(self.audit.finish(&self.state), None);
         self.state.check().expect("no contradiction");
         assert!([1, 2].contains(&self.disk.database), "there is always one database");
         changed

@@ -15,6 +15,7 @@
 //! Nothing in here does I/O, reads a clock, waits, spawns or draws a random number, and there is
 //! no hash map: two folds of one log must be equal to the last byte on every machine.
 
+pub mod audit;
 pub mod command;
 pub mod effect;
 pub mod event;

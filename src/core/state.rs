@@ -499,7 +499,7 @@ impl Environment {
         self.phase != Phase::Tombstoned && !(self.phase == Phase::Failed && self.worktree.is_none())
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let step = self.owed.as_ref().map(|o| o.step);
         let fits = match self.phase {
             Phase::Provisioning => matches!(

@@ -124,6 +124,7 @@ fn sources(folder: &str) -> Vec<Source> {
 fn is_test_only(name: &str) -> bool {
     let files = [
         "src/core/acts.rs",
+        "src/core/audit/forged.rs",
         "src/core/fake.rs",
         "src/core/laws.rs",
         "src/core/migration_laws.rs",

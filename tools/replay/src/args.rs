@@ -66,6 +66,69 @@ pub(crate) enum Verb {
   replay owed log.redb
   replay owed log.redb 42 --now 2026-11-22T02:00:00Z")]
     Owed(OwedArgs),
+    /// The fate of an environment: who asked, what was decided, why it ended, where its work is
+    #[command(after_help = "Examples:
+  replay explain log.redb demo
+  replay explain ~/.local/share/groundskeeper demo --life 2 --json | jq '.incarnations[0].work'")]
+    Explain(ExplainArgs),
+    /// Lives beside each other on one line of time
+    #[command(after_help = "Examples:
+  replay timeline log.redb --since 1d
+  replay timeline log.redb --html timeline.html
+  replay timeline log.redb --env demo --json")]
+    Timeline(TimelineArgs),
+    /// Is it whole, does it add up, was every rule kept
+    #[command(after_help = "Examples:
+  replay verify log.redb
+  replay verify log.redb --json | jq .breaches")]
+    Verify {
+        /// The log
+        file: PathBuf,
+    },
+    /// The first record that breaks an invariant
+    #[command(after_help = "Examples:
+  replay bisect --list
+  replay bisect log.redb tombstone-final
+  replay bisect log.redb any --to 500")]
+    Bisect(BisectArgs),
+    /// The log for other tools: NDJSON, a SQLite database, or the flat form
+    #[command(after_help = "Examples:
+  replay export log.redb --env demo | jq .kind
+  replay export log.redb --format sqlite -O log.db && sqlite3 log.db 'select kind, count(*) from records group by 1'
+  replay export ~/.local/share/groundskeeper --format flat -O log.flat     a copy of a live log")]
+    Export(ExportArgs),
+    /// A new log of the records up to a point
+    #[command(after_help = "Examples:
+  replay fork log.redb --at 500 before.redb
+  replay fork log.redb --at '2026-11-22 01:30' before.redb")]
+    Fork(ForkArgs),
+    /// The fold has one outcome: twice, against snapshots, against the daemon's state
+    #[command(after_help = "Examples:
+  replay check-replay log.redb
+  replay check-replay ~/.local/share/groundskeeper --json")]
+    CheckReplay {
+        /// The log
+        file: PathBuf,
+    },
+    /// What a byte scan still finds of a damaged log, as a new one
+    #[command(after_help = "Examples:
+  replay salvage broken.redb salvaged.redb
+  replay salvage broken.redb salvaged.redb --json | jq .lost_ranges")]
+    Salvage(SalvageArgs),
+    /// A log to show to others: names, paths, messages and output hashed
+    #[command(after_help = "Examples:
+  replay redact log.redb shared.redb
+  replay redact log.redb | less                      as NDJSON")]
+    Redact(RedactArgs),
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
     /// How much of what is in a log
     #[command(after_help = "Examples:
   replay stats log.redb
@@ -126,6 +189,113 @@ pub(crate) struct OwedArgs {
     /// As if it were this time; the time of the record when left out
     #[arg(long, value_name = "TIME")]
     pub(crate) now: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The log
+    pub(crate) file: PathBuf,
+    /// Which environment
+    #[arg(value_name = "ENV")]
+    pub(crate) environment: String,
+    /// Only this incarnation of it
+    #[arg(long, value_name = "N")]
+    pub(crate) life: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TimelineArgs {
+    /// The log
+    pub(crate) file: PathBuf,
+    /// Only this environment
+    #[arg(long = "env", short = 'e', value_name = "ENV")]
+    pub(crate) environment: Option<String>,
+    /// Not before: a time (UTC), a date, or how long ago (2h, 3d)
+    #[arg(long, short = 'S', value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Not after
+    #[arg(long, short = 'U', value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// At most so many environments, those that something happened to last
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    pub(crate) limit: usize,
+    /// Write one self-contained page to this file (`-` for stdout)
+    #[arg(long, value_name = "PAGE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BisectArgs {
+    /// The log
+    #[arg(required_unless_present = "list")]
+    pub(crate) file: Option<PathBuf>,
+    /// Which invariant; `any` for any of them
+    #[arg(required_unless_present = "list")]
+    pub(crate) invariant: Option<String>,
+    /// Name the invariants
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Look no further than this record (or time)
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) to: Option<String>,
+}
+
+/// Forms of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Form {
+    /// One JSON object a line
+    Ndjson,
+    /// A database with one row a record
+    Sqlite,
+    /// Records as they stand in the log, one after another
+    Flat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The log
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// Which form
+    #[arg(long, value_enum, default_value_t = Form::Ndjson)]
+    pub(crate) format: Form,
+    /// Where to; NDJSON goes to stdout when left out
+    #[arg(long, short = 'O', value_name = "OUT")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForkArgs {
+    /// The log
+    pub(crate) file: PathBuf,
+    /// The new log
+    pub(crate) new: PathBuf,
+    /// The last record to take: a number, `last`, a time or how long ago
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) at: String,
+    /// Keep the identity of the log: only for a daemon that is to take its place
+    #[arg(long)]
+    pub(crate) same_id: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SalvageArgs {
+    /// The damaged file
+    pub(crate) file: PathBuf,
+    /// The new log
+    pub(crate) new: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RedactArgs {
+    /// The log
+    pub(crate) file: PathBuf,
+    /// The new log; NDJSON on stdout when left out
+    pub(crate) new: Option<PathBuf>,
+    /// Salt of the hashes; drawn at random when left out
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) salt: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -7,23 +7,32 @@
 //! Exit codes: 0 intact or done, 1 damage or a broken invariant, 2 usage, 3 cannot be read.
 
 mod args;
+mod check;
+mod explain;
+mod export;
 mod filter;
 mod fold;
+mod fork;
+mod html;
 mod list;
 mod live;
 mod out;
 mod problem;
+mod redact;
 mod salvage;
 mod source;
+mod spans;
 mod state;
 mod stats;
 mod tell;
+mod timeline;
+mod verify;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 
 use args::{Arguments, ListArgs, Verb};
 use out::{Out, note};
@@ -47,7 +56,7 @@ fn main() -> ExitCode {
     let done = catch_unwind(AssertUnwindSafe(|| run(arguments)));
     match done {
         Ok(Ok(code)) => ExitCode::from(code),
-        Ok(Err(problem)) => explain(&problem, json),
+        Ok(Err(problem)) => complain(&problem, json),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
@@ -68,11 +77,32 @@ fn run(arguments: Arguments) -> Result<u8, Problem> {
         Verb::At(args) => state::at(&args, out),
         Verb::Diff(args) => state::diff(&args, out),
         Verb::Owed(args) => state::owed(&args, out),
+        Verb::Explain(args) => explain::explain(&args, out),
+        Verb::Timeline(args) => timeline::timeline(&args, out),
+        Verb::Verify { file } => verify::verify(&file, out),
+        Verb::Bisect(args) => verify::bisect(&args, out),
+        Verb::Export(args) => export::export(&args, out),
+        Verb::Fork(args) => fork::fork(&args, out),
+        Verb::CheckReplay { file } => check::check(&file, out),
+        Verb::Salvage(args) => salvage::salvage(&args, out),
+        Verb::Redact(args) => redact::redact(&args, out),
+        Verb::Man => {
+            let mut page = Vec::new();
+            drop(clap_mangen::Man::new(Arguments::command()).render(&mut page));
+            out.text(&String::from_utf8_lossy(&page));
+            Ok(0)
+        }
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "replay", &mut script);
+            out.text(&String::from_utf8_lossy(&script));
+            Ok(0)
+        }
         Verb::Stats(args) => stats::stats(&args, out),
     }
 }
 
-fn explain(problem: &Problem, json: bool) -> ExitCode {
+fn complain(problem: &Problem, json: bool) -> ExitCode {
     let (causes, hint) = (problem.causes(), problem.hint());
     if json {
         let value = serde_json::json!({

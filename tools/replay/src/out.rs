@@ -3,7 +3,6 @@
 //! Text from a log is made harmless before it reaches a terminal. A reader that has gone away
 //! (`| head`) ends the work quietly. Nothing here knows what is printed.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
 use std::process::{Child, Command, Stdio};
 
@@ -181,9 +180,7 @@ pub(crate) fn span(nanos: u64) -> String {
 
 /// A number with its noun.
 pub(crate) fn count(n: u64, one: &str, many: &str) -> String {
-    let mut text = String::new();
-    drop(write!(text, "{n} {}", if n == 1 { one } else { many }));
-    text
+    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 #[cfg(test)]

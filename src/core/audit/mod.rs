@@ -1,0 +1,19 @@
+//! What must never happen, as far as a log can show it: a fold beside the fold.
+//!
+//! [`Audit::fold`] takes a record into a state like [`State::apply`](super::State::apply) and says
+//! which [`Invariant`] it breaks. The core's own laws, the torture runs and `replay verify` and
+//! `replay bisect` all ask here. It decides nothing, and a breach changes nothing about the fold.
+//! What it holds grows with the environments that live, not with the records.
+
+mod invariant;
+mod life;
+mod look;
+mod order;
+mod settles;
+mod work;
+
+#[cfg(test)]
+mod forged;
+
+pub use invariant::{Breach, INVARIANTS, Invariant, invariant};
+pub use look::Audit;

@@ -1,0 +1,101 @@
+//! `check-replay`: the fold has one outcome. It is done twice, compared with the snapshots in the
+//! file, and, when a daemon has the log, with the state in its memory.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use groundskeeper::journal::codec::state_digest;
+use groundskeeper::record::hex;
+use serde_json::json;
+
+use crate::fold::{fold, fold_with};
+use crate::out::{Out, Tone};
+use crate::problem::{DAMAGED, Problem};
+use crate::source::Source;
+
+/// How often the daemon is asked until its state is one that the copy has.
+const TRIES: usize = 5;
+
+/// Checks.
+pub(crate) fn check(file: &Path, out: &mut Out) -> Result<u8, Problem> {
+    let mut source = Source::open(file)?;
+    let live = ask(file, &mut source)?;
+    let first = fold(&source.log, u64::MAX)?;
+    let at_live = live.as_ref().map(|d| d.seq);
+    let (mut live_fold, mut snapshots) = (None, std::collections::BTreeMap::new());
+    source.log.snapshots(&mut |state, _| {
+        snapshots.insert(state.seq().0, state_digest(&state).ok());
+    })?;
+    let mut diverged: Vec<String> = Vec::new();
+    let mut compared = 0_u64;
+    let second = fold_with(&source.log, u64::MAX, &mut |state, record| {
+        state.apply(record);
+        let seq = state.seq().0;
+        if at_live == Some(seq) {
+            live_fold = state_digest(state).ok();
+        }
+        if let Some(snapshot) = snapshots.get(&seq) {
+            compared += 1;
+            if *snapshot != state_digest(state).ok() {
+                diverged.push(format!("the snapshot at {seq} is another state than the fold"));
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    let (one, two) = (state_digest(&first.state)?, state_digest(&second.state)?);
+    if one != two {
+        diverged.push("two folds of the same records are two states".to_owned());
+    }
+    if let Some(live) = &live {
+        let folded = live_fold.map(|digest| hex(&digest));
+        if folded.as_deref() != Some(live.sha256.as_str()) {
+            diverged.push(format!("the daemon's state after record {} is another one", live.seq));
+        }
+    }
+    let seq = first.state.seq();
+    if out.json {
+        out.object(&json!({
+            "ok": diverged.is_empty() && first.damage.is_none(), "seq": seq, "sha256": hex(&one),
+            "folded": first.records, "snapshots": compared, "partial": first.partial(),
+            "live": live.as_ref().map(|d| json!({ "seq": d.seq, "sha256": d.sha256 })),
+            "diverged": diverged,
+        }));
+    } else {
+        out.line(&format!("state after record {seq}: {}", hex(&one)));
+        let what = format!("two folds of {} records, {compared} snapshots", first.records);
+        let live = live.map_or_else(
+            || "no daemon has the log".to_owned(),
+            |d| format!("the daemon's state after record {}", d.seq),
+        );
+        if diverged.is_empty() {
+            let mark = out.paint(Tone::Good, "agree");
+            out.line(&format!("{mark}: {what}; {live}"));
+        }
+        for text in &diverged {
+            let mark = out.paint(Tone::Bad, "DIVERGED");
+            out.line(&format!("{mark}: {text}"));
+        }
+    }
+    let verdict = first.verdict();
+    Ok(if diverged.is_empty() { verdict } else { DAMAGED })
+}
+
+/// The daemon's hash, of a state that the copy of its log reaches.
+fn ask(file: &Path, source: &mut Source) -> Result<Option<crate::live::Digest>, Problem> {
+    let Some(live) = source.live.clone() else { return Ok(None) };
+    let failed = |source| Problem::Daemon { dir: live.dir.clone(), source };
+    for _ in 0..TRIES {
+        let digest = live.digest().map_err(failed)?;
+        if digest.log_id != hex(&source.log.log_id()) {
+            let other = std::io::Error::other("it has another log meanwhile");
+            return Err(failed(other));
+        }
+        if source.log.head().is_some_and(|head| head.seq >= digest.seq) {
+            return Ok(Some(digest));
+        }
+        // It has gone on since the copy was made.
+        *source = Source::open(file)?;
+    }
+    let busy = std::io::Error::other("it writes faster than it can be read");
+    Err(failed(busy))
+}

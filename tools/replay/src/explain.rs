@@ -1,0 +1,375 @@
+//! `explain`: the fate of one environment, as a chain of causes: who asked, what was decided, each
+//! step with how long it took, why it ended, and where its work is now.
+//!
+//! Only records of that environment (and of what concerns all) are decoded and folded, so that a
+//! million others cost a glance each.
+
+use std::ops::ControlFlow;
+
+use groundskeeper::core::event::{DestroyRequested, Record};
+use groundskeeper::core::{EnvironmentId, Event, Fault, Phase, Remains, State, Time};
+use groundskeeper::journal::codec::{self, Decoded};
+use groundskeeper::journal::evidence::Range;
+use groundskeeper::journal::{Error, envelope, peek};
+use groundskeeper::record::{self, bytes, rfc3339};
+use serde_json::{Value, json};
+
+use crate::args::ExplainArgs;
+use crate::out::{Out, Tone, note, safe, span};
+use crate::problem::{DAMAGED, INTACT, Problem};
+use crate::source::Source;
+use crate::tell;
+
+/// Most records of one environment that are told one by one; the oldest are left out.
+const RECORDS_MAX: usize = 5_000;
+
+/// What was found of an environment.
+struct Fate {
+    id: EnvironmentId,
+    records: Vec<Record>,
+    left_out: u64,
+    state: State,
+    damaged: u64,
+}
+
+/// Explains.
+pub(crate) fn explain(args: &ExplainArgs, out: &mut Out) -> Result<u8, Problem> {
+    let id = EnvironmentId::parse(&args.environment).map_err(|e| {
+        let what = format!("{:?} cannot name an environment: {e}", args.environment);
+        Problem::usage(what, "`replay stats FILE` lists those of a log")
+    })?;
+    let source = Source::open(&args.file)?;
+    let fate = collect(&source, id)?;
+    if fate.state.environment(&fate.id).is_none() && fate.records.is_empty() {
+        let what = format!("the log says nothing of an environment {}", fate.id);
+        return Err(Problem::missing(what, "`replay stats FILE` lists those it knows"));
+    }
+    let lives = lives(&fate);
+    let lives = lives.iter().filter(|life| args.life.is_none_or(|n| n == life.number));
+    let lives: Vec<&Life<'_>> = lives.collect();
+    if out.json {
+        let lives: Vec<Value> = lives.iter().map(|life| life.json(&fate)).collect();
+        out.object(&json!({
+            "environment": fate.id, "answer": answer(&fate), "incarnations": lives,
+            "records": fate.records.len() as u64 + fate.left_out, "left_out": fate.left_out,
+            "damaged": fate.damaged,
+        }));
+    } else {
+        print(&fate, &lives, out);
+    }
+    if fate.damaged > 0 {
+        note("warning: partial: some records cannot be read; `replay verify FILE` lists them");
+        return Ok(DAMAGED);
+    }
+    Ok(INTACT)
+}
+
+fn collect(source: &Source, id: EnvironmentId) -> Result<Fate, Problem> {
+    let (records, state) = (Vec::new(), State::default());
+    let mut fate = Fate { id, records, left_out: 0, state, damaged: 0 };
+    if source.log.first() > 1 {
+        source.log.snapshots(&mut |state, _| {
+            if fate.state.seq().0 == 0 {
+                fate.state = state;
+            }
+        })?;
+    }
+    let from = fate.state.seq().0 + 1;
+    let range = Range { from, ..Range::ALL };
+    let walked = source.log.walk(range, &mut |key, bytes| {
+        let Ok(glance) = envelope::open_unchecked(key, bytes) else {
+            fate.damaged += 1;
+            return ControlFlow::Continue(());
+        };
+        let about = peek::environment(&glance) == Some(fate.id.as_str());
+        // Starts and ends of daemons, how long the trash is kept, live sets: these concern all.
+        if !about && !matches!(glance.kind, 1..=3 | 110 | 111) {
+            return ControlFlow::Continue(());
+        }
+        let decoded = envelope::open(key, bytes).and_then(|sealed| codec::decode(&sealed));
+        match decoded {
+            Ok(Decoded::Record(record)) => fate.take(record, about),
+            Ok(Decoded::Newer(_)) | Err(_) => fate.damaged += 1,
+        }
+        ControlFlow::Continue(())
+    });
+    match walked {
+        Err(Error::Damaged { .. }) => fate.damaged += 1,
+        other => other?,
+    }
+    Ok(fate)
+}
+
+impl Fate {
+    fn take(&mut self, record: Record, about: bool) {
+        self.state.apply(&record);
+        let told = about
+            || match &record.event {
+                Event::LiveSetTaken(e) => {
+                    e.retired.contains(&self.id)
+                        || e.healed.contains(&self.id)
+                        || e.kept.iter().any(|kept| kept.environment == self.id)
+                }
+                Event::LiveSetHeld(e) => e.would_retire.contains(&self.id),
+                // A daemon that comes while something is under way is part of the story.
+                Event::DaemonStarted(_) => {
+                    self.state.environment(&self.id).is_some_and(|e| e.owed.is_some())
+                }
+                _ => false,
+            };
+        if !told {
+            return;
+        }
+        if self.records.len() >= RECORDS_MAX {
+            self.records.remove(0);
+            self.left_out += 1;
+        }
+        self.records.push(record);
+    }
+}
+
+/// One incarnation, with its records.
+struct Life<'a> {
+    number: u32,
+    records: Vec<&'a Record>,
+    /// What was recorded about its remains.
+    later: Vec<&'a Record>,
+}
+
+fn lives(fate: &Fate) -> Vec<Life<'_>> {
+    let mut lives: Vec<Life<'_>> = Vec::new();
+    for record in &fate.records {
+        let begins = match &record.event {
+            Event::ProvisionRequested(e) => Some(e.incarnation),
+            Event::RestoreRequested(e) => Some(e.incarnation),
+            Event::EnvironmentAdopted(e) => Some(e.incarnation),
+            _ => None,
+        };
+        if let Some((_, number)) = record.event.remains() {
+            if let Some(life) = lives.iter_mut().find(|life| life.number == number) {
+                life.later.push(record);
+            }
+            continue;
+        }
+        if begins.is_some() || lives.is_empty() {
+            let number = begins.unwrap_or(0);
+            lives.push(Life { number, records: Vec::new(), later: Vec::new() });
+        }
+        if let Some(life) = lives.last_mut() {
+            life.records.push(record);
+        }
+    }
+    lives
+}
+
+impl<'a> Life<'a> {
+    /// The request that led to its end, and the record that was its end.
+    fn end(&self) -> (Option<(&'a Record, &'a DestroyRequested)>, Option<&'a Record>) {
+        let asked = self.records.iter().rev().find_map(|r| match &r.event {
+            Event::DestroyRequested(e) => Some((*r, e)),
+            _ => None,
+        });
+        let over = |r: &&&Record| matches!(r.event, Event::Tombstoned(_) | Event::RolledBack(_));
+        (asked, self.records.iter().rev().find(over).copied())
+    }
+
+    fn json(&self, fate: &Fate) -> Value {
+        let mut before = None;
+        let steps = self.records.iter().chain(&self.later).map(|r| {
+            let took = before.map(|t| r.at.since(t).as_millis() as u64);
+            before = Some(r.at);
+            let says = tell::words(&r.event);
+            json!({
+                "seq": r.seq, "at": rfc3339(r.at), "kind": r.event.kind(), "after_ms": took,
+                "says": says, "record": record::json(r),
+            })
+        });
+        let steps: Vec<Value> = steps.collect();
+        let (asked, over) = self.end();
+        let asked = asked.map(|(r, e)| {
+            json!({
+                "seq": r.seq, "at": rfc3339(r.at), "actor": e.actor, "reason": e.options.reason,
+                "forced": e.force,
+            })
+        });
+        let over =
+            over.map(|r| json!({ "seq": r.seq, "at": rfc3339(r.at), "kind": r.event.kind() }));
+        json!({
+            "incarnation": self.number, "steps": steps, "removal_asked": asked, "ended": over,
+            "work": self.work(fate),
+        })
+    }
+
+    /// Where its work is now.
+    fn work(&self, fate: &Fate) -> Value {
+        let remains = fate.state.remains_of(&fate.id, self.number);
+        let branch = self.records.iter().rev().find_map(|r| match &r.event {
+            Event::BranchSettled(e) => Some(json!({ "deleted": e.deleted, "reason": e.reason })),
+            _ => None,
+        });
+        let lost = self
+            .later
+            .iter()
+            .filter(|r| matches!(r.event, Event::TrashPurged(_) | Event::RescueDropped(_)));
+        let gone: Vec<Value> = lost
+            .map(|r| json!({ "seq": r.seq, "at": rfc3339(r.at), "kind": r.event.kind() }))
+            .collect();
+        let until = remains.filter(|r| r.trash.is_some()).map(|r| rfc3339(kept_until(fate, r)));
+        json!({
+            "branch": branch, "branch_name": self.branch(),
+            "rescue": remains.and_then(|r| r.rescue.clone()),
+            "trash": remains.and_then(|r| r.trash.clone()), "trash_until": until,
+            "size": remains.and_then(|r| r.size), "gone": gone,
+        })
+    }
+
+    fn branch(&self) -> Option<String> {
+        self.records.iter().find_map(|r| match &r.event {
+            Event::ProvisionRequested(e) => Some(e.plan.branch.clone()),
+            Event::RestoreRequested(e) => Some(e.plan.branch.clone()),
+            Event::EnvironmentAdopted(e) => Some(e.plan.branch.clone()),
+            _ => None,
+        })
+    }
+}
+
+fn kept_until(fate: &Fate, remains: &Remains) -> Time {
+    let keep = std::time::Duration::from_secs(fate.state.retention().trash_seconds);
+    remains.at.after(keep)
+}
+
+/// The short answer: where it stands, and why.
+fn answer(fate: &Fate) -> String {
+    let Some(env) = fate.state.environment(&fate.id) else {
+        return "the log names it, and has begun none of its lives".to_owned();
+    };
+    let since = rfc3339(env.changed_at);
+    let standing = match env.phase {
+        Phase::Tombstoned => format!("incarnation {} is over since {since}", env.incarnation),
+        Phase::Failed => format!("incarnation {} failed at {since}", env.incarnation),
+        phase => format!("incarnation {} is {} since {since}", env.incarnation, phase.as_str()),
+    };
+    let lives = lives(fate);
+    let asked = lives
+        .last()
+        .and_then(|life| life.end().0)
+        .filter(|_| matches!(env.phase, Phase::Tombstoned | Phase::TearingDown | Phase::Retiring));
+    let why = asked.map(|(record, e)| {
+        let force = if e.force { ", by force" } else { "" };
+        let reason = if e.options.reason.is_empty() { "request" } else { &e.options.reason };
+        format!(
+            "; its removal was asked for by {}{force}, reason {reason} (record {})",
+            tell::actor(&e.actor),
+            record.seq
+        )
+    });
+    let fault = env.fault.as_ref().or(env.refusal.as_ref()).map(|f| format!("; {f}"));
+    let owed = env.owed.as_ref().map(|o| format!("; it owes {}", o.step.as_str()));
+    let parts = [why, fault, owed];
+    format!("{standing}{}", parts.into_iter().flatten().collect::<String>())
+}
+
+fn print(fate: &Fate, lives: &[&Life<'_>], out: &mut Out) {
+    let name = out.paint(Tone::Head, fate.id.as_str());
+    out.line(&format!("{name}: {}", safe(&answer(fate))));
+    if fate.left_out > 0 {
+        out.line(&format!("({} older records are left out)", fate.left_out));
+    }
+    for life in lives {
+        let title = format!("\nincarnation {}", life.number);
+        let title = out.paint(Tone::Head, &title);
+        out.line(&title);
+        let mut before = None;
+        for record in &life.records {
+            step(record, before, out);
+            before = Some(record.at);
+        }
+        if !life.later.is_empty() {
+            let text = out.paint(Tone::Faint, "  what was left of it:");
+            out.line(&text);
+        }
+        for record in &life.later {
+            step(record, before, out);
+            before = Some(record.at);
+        }
+        work(fate, life, out);
+    }
+}
+
+fn step(record: &Record, before: Option<Time>, out: &mut Out) {
+    let took = before.map(|t| u64::try_from(record.at.since(t).as_nanos()).unwrap_or(u64::MAX));
+    let took = took.map_or_else(String::new, |nanos| format!("+{}", span(nanos)));
+    let kind = format!("{:<22}", record.event.kind());
+    let line = format!(
+        "  {:>7}  {}  {took:>13}  {} {}",
+        record.seq.0,
+        out.paint(Tone::Faint, &rfc3339(record.at)),
+        out.paint(crate::list::tone(record.event.kind()), &kind),
+        safe(&tell::words(&record.event)),
+    );
+    out.line(&line);
+    if let Some(fault) = fault(&record.event) {
+        let causes = fault.causes.iter().map(|c| format!("caused by: {c}"));
+        let evidence = fault.evidence.iter().map(|e| format!("| {e}"));
+        let hint = Some(format!("hint: {}", fault.hint)).filter(|_| !fault.hint.is_empty());
+        for text in causes.chain(evidence).chain(hint) {
+            let text = out.paint(Tone::Faint, &safe(&text));
+            out.line(&format!("{:>53}{text}", ""));
+        }
+    }
+}
+
+fn fault(event: &Event) -> Option<&Fault> {
+    match event {
+        Event::ProvisionFailed(e) => Some(&e.fault),
+        Event::AttemptFailed(e) => Some(&e.fault),
+        Event::DestroyRefused(e) => Some(&e.fault),
+        Event::TeardownGaveUp(e) => Some(&e.fault),
+        Event::TeardownPostponed(e) => Some(&e.fault),
+        Event::TeardownHookFinished(e) => e.fault.as_ref(),
+        Event::RemainsAttemptFailed(e) => Some(&e.fault),
+        Event::Cleaned(e) => e.fault.as_ref(),
+        _ => None,
+    }
+}
+
+fn work(fate: &Fate, life: &Life<'_>, out: &mut Out) {
+    let current = fate.state.environment(&fate.id);
+    let is_current = current.is_some_and(|e| e.incarnation == life.number && e.is_live());
+    let title = out.paint(Tone::Head, "  its work now");
+    out.line(&title);
+    let mut row = |label: &str, text: &str| out.line(&format!("    {label:<8} {}", safe(text)));
+    if let Some(env) = current.filter(|_| is_current) {
+        row("place", &env.plan.path.to_string());
+        row("branch", &env.plan.branch);
+        return;
+    }
+    let branch = life.branch().unwrap_or_default();
+    let settled = life.records.iter().rev().find_map(|r| match &r.event {
+        Event::BranchSettled(e) => Some(e),
+        _ => None,
+    });
+    match settled {
+        Some(e) if e.deleted => row("branch", &format!("{branch} was deleted: {}", e.reason)),
+        Some(e) => row("branch", &format!("{branch} is there: {}", e.reason)),
+        None if branch.is_empty() => {}
+        None => row("branch", &format!("{branch}: nothing was recorded about its end")),
+    }
+    let Some(remains) = fate.state.remains_of(&fate.id, life.number) else {
+        row("remains", "none: nothing was left, or it was restored, purged or dropped since");
+        return;
+    };
+    if let Some(rescue) = &remains.rescue {
+        let holds = rescue.holds.join(", ");
+        row("rescue", &format!("{} at {}: {holds}", rescue.reference, rescue.commit));
+        for lack in &rescue.lacks {
+            row("", &format!("not in it: {lack}"));
+        }
+    }
+    if let Some(trash) = &remains.trash {
+        let size = remains.size.map_or_else(|| "not measured".to_owned(), |s| bytes(s.allocated));
+        row("trash", &format!("{trash} ({size}), until {}", rfc3339(kept_until(fate, remains))));
+    }
+    let (id, n) = (&fate.id, life.number);
+    row("back by", &format!("groundskeeper restore {id} --incarnation {n}"));
+}

@@ -1,0 +1,68 @@
+//! `fork`: a new log of the records up to a point, which a daemon or this tool can open.
+
+use std::ops::ControlFlow;
+
+use groundskeeper::journal::Error;
+use groundskeeper::journal::evidence::{Chain, Range};
+use groundskeeper::journal::rewrite::Rewrite;
+use groundskeeper::record::hex;
+use serde_json::json;
+
+use crate::args::ForkArgs;
+use crate::fold::position;
+use crate::out::Out;
+use crate::problem::{INTACT, Problem};
+use crate::source::Source;
+
+/// Forks.
+pub(crate) fn fork(args: &ForkArgs, out: &mut Out) -> Result<u8, Problem> {
+    let source = Source::open(&args.file)?;
+    if source.log.first() > 1 {
+        return Err(Problem::missing(
+            format!("the log begins with record {}", source.log.first()),
+            "a trimmed log cannot be forked: nothing could be folded from its first record on",
+        ));
+    }
+    let to = position(&source.log, &args.at)?;
+    let log_id = args.same_id.then(|| source.log.log_id());
+    let mut new = Rewrite::create(&args.new, log_id)?;
+    let mut chain = Chain::of(&source.log);
+    let mut failed: Option<Problem> = None;
+    source.log.walk(Range::up_to(to), &mut |key, bytes| {
+        let put = match chain.next(key, bytes) {
+            Ok(sealed) => new.put(&sealed).map_err(Problem::from),
+            Err(damage) => Err(Error::Damaged { path: source.path.clone(), damage }.into()),
+        };
+        match put {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(problem) => {
+                failed = Some(problem);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    if let Some(problem) = failed {
+        return Err(problem);
+    }
+    if to != u64::MAX && new.head().seq < to {
+        let last = new.head().seq;
+        let what = format!("there is no record {to}: the log ends at {last}");
+        return Err(Problem::missing(what, "say `--at last` for all of it"));
+    }
+    let head = new.finish()?;
+    if out.json {
+        let new = args.new.display().to_string();
+        out.object(&json!({ "ok": true, "new": new, "last": head.seq, "same_id": args.same_id }));
+        return Ok(INTACT);
+    }
+    out.line(&format!("records 1 to {} are in {}", head.seq, args.new.display()));
+    if args.same_id {
+        let id = hex(&source.log.log_id());
+        out.line(&format!(
+            "it says that it is log {id}: a daemon takes what that one made for its own"
+        ));
+    } else {
+        out.line("it has an identity of its own: a daemon takes nothing for its own that it did not make");
+    }
+    Ok(INTACT)
+}
