@@ -125,7 +125,7 @@ impl Evidence {
         let mut head = None;
         if length >= (flat::HEAD_BYTES + flat::END_BYTES) as u64 {
             let mut end = [0; flat::END_BYTES];
-            file.seek(SeekFrom::End(-(flat::END_BYTES as i64))).map_err(io)?;
+            file.seek(SeekFrom::Start(length - flat::END_BYTES as u64)).map_err(io)?;
             file.read_exact(&mut end).map_err(io)?;
             head = flat::parse_end(&end);
         }

@@ -60,10 +60,10 @@ pub(super) fn look_at_bounds(state: &State, record: &Record, found: &mut Found) 
                 bad(LIMITS, "a fetch without a limit".to_owned());
             }
         }
-        Event::DestroyRequested(e) => {
-            if !e.options.hook_path.is_empty() && e.options.hook_limit_ms == 0 {
-                bad(LIMITS, "a teardown hook without a limit".to_owned());
-            }
+        Event::DestroyRequested(e)
+            if !e.options.hook_path.is_empty() && e.options.hook_limit_ms == 0 =>
+        {
+            bad(LIMITS, "a teardown hook without a limit".to_owned());
         }
         Event::LeaseGranted(e) => {
             let span = e.until.since(record.at);

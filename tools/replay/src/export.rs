@@ -8,6 +8,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use groundskeeper::core::event::Record;
+#[cfg(feature = "sqlite")]
+use groundskeeper::core::{EnvironmentId, MigrationId};
 use groundskeeper::journal::codec::{self, Decoded};
 use groundskeeper::journal::envelope::{self, Envelope};
 use groundskeeper::journal::evidence::{Chain, Range};
@@ -188,8 +190,8 @@ fn sqlite(args: &ExportArgs, source: &Source, path: &Path) -> Result<u8, Problem
     }
     let id = record::hex(&source.log.log_id());
     let by = concat!("replay ", env!("CARGO_PKG_VERSION"));
-    let first = first.unwrap_or(0) as i64;
-    txn.execute("INSERT INTO log VALUES (?1,?2,?3,?4)", (id, first, last as i64, by))
+    let first = first.unwrap_or(0).cast_signed();
+    txn.execute("INSERT INTO log VALUES (?1,?2,?3,?4)", (id, first, last.cast_signed(), by))
         .map_err(failed)?;
     txn.execute_batch(INDEXES).map_err(failed)?;
     txn.commit().map_err(failed)?;
@@ -208,16 +210,16 @@ fn insert_one(
     let actor = json.get("actor").filter(|a| a.is_object()).map(ToString::to_string);
     let event = &record.event;
     insert.execute(rusqlite::params![
-        record.seq.0 as i64,
+        record.seq.0.cast_signed(),
         record::rfc3339(record.at),
-        record.at.0 as i64,
+        record.at.0.cast_signed(),
         record.boot,
         event.kind(),
         crate::filter::operation_of(event.kind_number()),
-        event.environment().map(|e| e.as_str()),
-        event.migration().map(|m| m.as_str()),
+        event.environment().map(EnvironmentId::as_str),
+        event.migration().map(MigrationId::as_str),
         actor,
-        (sealed.payload.len() + envelope::HEADER_BYTES) as i64,
+        ((sealed.payload.len() + envelope::HEADER_BYTES) as u64).cast_signed(),
         format!("{:08x}", sealed.crc),
         crate::tell::words(event),
         json.to_string(),

@@ -31,12 +31,11 @@ pub(crate) fn list(args: &ListArgs, out: &mut Out) -> Result<u8, Problem> {
     }
     let source = Source::open(&args.file)?;
     let mut listing = Listing { out, wanted: &wanted, damaged: 0, shown: 0 };
-    match args.last {
-        Some(last) => listing.last(&source, last, args.reverse)?,
-        None => {
-            let range = Range { from: wanted.from(), to: wanted.to(), backwards: args.reverse };
-            listing.walk(&source, range, u64::MAX, &mut |listing, record| listing.print(record))?;
-        }
+    if let Some(last) = args.last {
+        listing.last(&source, last, args.reverse)?;
+    } else {
+        let range = Range { from: wanted.from(), to: wanted.to(), backwards: args.reverse };
+        listing.walk(&source, range, u64::MAX, &mut |listing, record| listing.print(record))?;
     }
     let (damaged, shown) = (listing.damaged, listing.shown);
     if damaged > 0 {
@@ -116,7 +115,9 @@ impl Listing<'_> {
         if !reverse {
             found.reverse();
         }
-        found.iter().for_each(|record| self.print(record));
+        for record in &found {
+            self.print(record);
+        }
         Ok(())
     }
 

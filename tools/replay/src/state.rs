@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::args::{AtArgs, DiffArgs, OwedArgs};
 use crate::fold::{Folded, fold, headline, position};
 use crate::out::{Out, Tone, count, safe, span};
-use crate::problem::{INTACT, Problem};
+use crate::problem::Problem;
 use crate::source::Source;
 
 /// Shows the state after a record.
@@ -248,7 +248,7 @@ pub(crate) fn owed(args: &OwedArgs, out: &mut Out) -> Result<u8, Problem> {
         let head = ["EFFECT", "STEP", "WHEN", "FAILED", "DIED", "LAST ERROR"];
         out.table("", &head, rows.into_iter().map(|r| r.cells).collect());
     }
-    Ok(folded.verdict().max(INTACT))
+    Ok(folded.verdict())
 }
 
 struct OwedRow {

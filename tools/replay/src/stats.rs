@@ -261,10 +261,9 @@ fn print(stats: &Stats, source: &Source, file: u64, checked: bool, top: usize, o
         rfc3339(Time(stats.last.1)),
     ));
     let found = format!("{} damaged, {} gaps", stats.damaged, stats.gaps);
-    out.line(&match checked {
-        true => format!("{found}; the checksum of each was checked"),
-        false => format!("{found}; checksums were NOT checked"),
-    });
+    let how =
+        if checked { "the checksum of each was checked" } else { "checksums were NOT checked" };
+    out.line(&format!("{found}; {how}"));
     let (seq, size) = stats.largest;
     out.line(&format!("the largest is record {seq} with {}", bytes(size as u64)));
     let row = |name: String, sum: &Sum| vec![name, sum.records.to_string(), bytes(sum.bytes)];

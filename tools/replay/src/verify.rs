@@ -9,6 +9,7 @@ use std::path::Path;
 
 use groundskeeper::core::State;
 use groundskeeper::core::audit::{Audit, Breach, INVARIANTS, invariant};
+use groundskeeper::core::event::{Event, Record};
 use groundskeeper::journal::codec::{self, Decoded};
 use groundskeeper::journal::evidence::{Chain, Range};
 use groundskeeper::journal::{Damage, Error, Head, envelope};
@@ -124,6 +125,9 @@ impl Look {
             Ok(decoded)
         });
         match decoded {
+            Ok(Decoded::Record(record)) if is_lost(&record) => {
+                self.bad_text(format!("record {key} was lost before this log was salvaged"));
+            }
             Ok(Decoded::Record(record)) => {
                 // What a snapshot has folded in already is not folded again.
                 if !self.sound || record.seq <= self.state.seq() {
@@ -149,10 +153,14 @@ impl Look {
     }
 
     fn bad(&mut self, damage: &Damage) {
+        self.bad_text(damage.to_string());
+    }
+
+    fn bad_text(&mut self, text: String) {
         self.sound = false;
         self.report.damaged += 1;
         if self.report.damage.len() < LISTED {
-            self.report.damage.push(damage.to_string());
+            self.report.damage.push(text);
         }
     }
 
@@ -162,8 +170,7 @@ impl Look {
         self.report.snapshots += 1;
         let folded = codec::state_digest(&self.state).ok();
         if folded != Some(digest) || crc != self.chain.last().crc {
-            let text = format!("the snapshot at {key} is not what the records add up to");
-            self.bad(&Damage::Unreadable(text));
+            self.bad_text(format!("the snapshot at {key} is not what the records add up to"));
             self.sound = true;
         }
     }
@@ -181,6 +188,11 @@ impl Look {
     }
 }
 
+/// Whether a record only stands for one that was lost.
+fn is_lost(record: &Record) -> bool {
+    matches!(&record.event, Event::Opaque(e) if e.kind == crate::salvage::LOST_KIND)
+}
+
 /// A payload that decodes must be what encoding it gives: a kind that was read as another one
 /// would not be.
 fn canonical(decoded: &Decoded, bytes: &[u8], previous: u32) -> Result<(), Damage> {
@@ -189,7 +201,7 @@ fn canonical(decoded: &Decoded, bytes: &[u8], previous: u32) -> Result<(), Damag
     let newest = sealed.kind_version == record.event.kind_version();
     let same = !newest || codec::encode(record, previous).is_ok_and(|(again, _)| again == bytes);
     // What is opaque is not ours to judge, flags included.
-    if same || matches!(record.event, groundskeeper::core::Event::Opaque(_)) {
+    if same || matches!(record.event, Event::Opaque(_)) {
         return Ok(());
     }
     Err(Damage::Payload {
