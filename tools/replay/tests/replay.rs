@@ -1,69 +1,298 @@
-//! The program on logs as it will meet them: intact, damaged, missing; and it changes none.
+//! Every verb, through the program, on an intact log: what it says, and that it changes nothing.
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod story;
 
-use groundskeeper::core::event::{DaemonStarted, Record};
-use groundskeeper::core::{Event, Seq, State, Time};
-use groundskeeper::journal::{Journal, Options};
+use groundskeeper::core::Seq;
+use groundskeeper::journal::inspect::Depth;
+use groundskeeper::journal::{Journal, Options, inspect};
+use serde_json::Value;
 
-fn log(path: &Path, records: u64) {
-    let (mut journal, _) = Journal::open(path, Options::default()).expect("a new log");
-    let mut state = State::default();
-    for seq in 1..=records {
-        let event: Event = DaemonStarted { pid: 7, version: format!("v{seq}") }.into();
-        let record = Record { seq: Seq(seq), at: Time(seq), boot: 1, event };
-        state.apply(&record);
-        journal.append(&[record], &state).expect("appended");
+use story::{Scene, ok, replay, story, sum};
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("json")).collect()
+}
+
+#[test]
+fn records_are_listed_filtered_and_shown() {
+    let scene = Scene::new(&story());
+    let (file, before) = (scene.file(), sum(&scene.log));
+    assert_eq!(ok(&["list", file]).out.lines().count(), 24);
+    let seqs = |args: &[&str]| -> Vec<u64> {
+        let mut all = vec!["list", file, "--json"];
+        all.extend(args);
+        lines(&ok(&all).out).iter().map(|r| r["seq"].as_u64().expect("seq")).collect()
+    };
+    assert_eq!(seqs(&["--env", "fails"]), [22, 23, 24]);
+    assert_eq!(seqs(&["--kind", "tombstoned"]), [20]);
+    assert_eq!(seqs(&["-o", "daemon", "-o", "trash"]), [1, 2, 21]);
+    assert_eq!(seqs(&["--from", "3", "--to", "5"]), [3, 4, 5]);
+    assert_eq!(seqs(&["--last", "2"]), [23, 24]);
+    assert_eq!(seqs(&["--last", "2", "--reverse"]), [24, 23]);
+    assert_eq!(seqs(&["--reverse", "--env", "other", "--kind", "BaseResolved"]), [8]);
+    assert_eq!(seqs(&["--since", "2026-11-22T00:00:23Z"]), [23, 24]);
+    assert_eq!(seqs(&["--until", "2026-11-22 00:00:02"]), [1, 2]);
+    assert_eq!(seqs(&["--actor", "pid:4242", "--env", "demo"]), [3, 11, 13]);
+    assert_eq!(seqs(&["--grep", "secret-notes"]), [12, 14]);
+    assert_eq!(seqs(&["--boot", "2"]), Vec::<u64>::new());
+    let shown = ok(&["show", file, "12"]).out;
+    assert!(shown.contains("record 12: DestroyRefused") && shown.contains("crc "), "{shown}");
+    assert_eq!(ok(&["show", file, "last", "--json"]).json()["kind"], "RolledBack");
+    assert_eq!(ok(&["show", file]).out.lines().count(), 24);
+    assert_eq!(replay(&["show", file, "25"]).code, 1);
+    assert!(sum(&scene.log) == before, "the evidence was changed");
+}
+
+#[test]
+fn the_state_at_a_point_and_between_two() {
+    let scene = Scene::new(&story());
+    let file = scene.file();
+    let at = ok(&["at", file, "6", "--json"]).json();
+    assert_eq!(at["state"]["environments"]["demo"]["phase"], "Ready");
+    assert_eq!(at["state"]["environments"]["demo"]["created_at"], "2026-11-22T00:00:03.000Z");
+    // A time is as good as a number.
+    let timed = ok(&["at", file, "2026-11-22T00:00:06Z", "--json"]).json();
+    assert_eq!(timed, at);
+    let one = ok(&["at", file, "--env", "demo", "--json"]).json();
+    assert_eq!(one["environment"]["phase"], "Tombstoned");
+    assert_eq!(one["remains"][0]["trash"], "/data/trash/demo.1/project");
+    let text = ok(&["at", file]).out;
+    assert!(text.contains("other") && text.contains("1 tombstone"), "{text}");
+    let changes = ok(&["diff", file, "10", "last", "--env", "demo", "--json"]).json();
+    let phase = changes["changes"].as_array().expect("changes").iter();
+    let phase = phase.filter(|c| c["path"] == "environment.phase").collect::<Vec<_>>();
+    assert_eq!((&phase[0]["from"], &phase[0]["to"]), (&"Ready".into(), &"Tombstoned".into()));
+    let none = ok(&["diff", file, "10", "10"]).out;
+    assert!(none.contains("nothing changed"), "{none}");
+    for beyond in [["at", file, "99"], ["owed", file, "99"]] {
+        let said = replay(&beyond);
+        assert!(said.code == 1 && said.err.contains("the log ends at 24"), "{}", said.err);
     }
 }
 
-fn replay(args: &[&str]) -> (Option<i32>, String) {
-    let output: Output =
-        Command::new(env!("CARGO_BIN_EXE_replay")).args(args).output().expect("it runs");
-    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.push_str(&String::from_utf8_lossy(&output.stderr));
-    (output.status.code(), text)
+#[test]
+fn what_is_owed_is_what_a_daemon_would_start() {
+    let scene = Scene::new(&story());
+    let file = scene.file();
+    let steps: Vec<Value> = ["3", "4", "6", "15", "16", "20"]
+        .map(|seq| ok(&["owed", file, seq, "--json"]).json()["owed"][0]["step"].clone())
+        .to_vec();
+    let expected = ["resolve_base", "add_worktree", "", "rescue", "move_to_trash", "measure"];
+    for (step, expected) in steps.iter().zip(expected) {
+        assert_eq!(step.as_str().unwrap_or_default(), expected);
+    }
+    let owed = ok(&["owed", file, "3", "--json"]).json();
+    assert_eq!(owed["owed"][0]["effect"], "demo@3");
+    assert!(ok(&["owed", file]).out.contains("nothing is owed"));
 }
 
 #[test]
-fn an_intact_log_is_shown_and_verified() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join("log.redb");
-    log(&path, 5);
-    let before = std::fs::read(&path).expect("read");
-    let file = path.to_str().expect("text");
-    let (code, text) = replay(&["verify", file]);
-    assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("5 records, 1 to 5"), "{text}");
-    let (code, text) = replay(&["--json", "show", file]);
-    assert_eq!((code, text.lines().count()), (Some(0), 5));
-    let (code, text) = replay(&["show", file, "3"]);
-    assert!(code == Some(0) && text.contains("\"v3\""), "{text}");
-    assert_eq!(replay(&["show", file, "6"]).0, Some(1));
-    assert!(std::fs::read(&path).expect("read") == before, "the evidence was changed");
+fn an_environment_is_explained() {
+    let scene = Scene::new(&story());
+    let file = scene.file();
+    let text = ok(&["explain", file, "demo"]).out;
+    for said in [
+        "incarnation 1 is over",
+        "asked for by api (uid 1000, pid 4242), by force, reason request (record 13)",
+        "untracked: secret-notes.txt",
+        "was deleted: all its commits are reachable elsewhere",
+        "refs/groundskeeper/rescue/demo/1",
+        "/data/trash/demo.1/project (8.0 KiB), until 2026-11-29T00:00:20.000Z",
+        "groundskeeper restore demo --incarnation 1",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    let json = ok(&["explain", file, "demo", "--json"]).json();
+    let life = &json["incarnations"][0];
+    assert_eq!(life["removal_asked"]["actor"]["pid"], 4242);
+    assert_eq!(life["ended"]["seq"], 20);
+    assert_eq!(life["work"]["rescue"]["reference"], "refs/groundskeeper/rescue/demo/1");
+    assert_eq!(life["steps"][1]["after_ms"], 1_000);
+    let failed = ok(&["explain", file, "fails"]).out;
+    assert!(failed.contains("no such commit") && failed.contains("hint: fetch"), "{failed}");
+    assert_eq!(replay(&["explain", file, "nobody"]).code, 1);
+    assert_eq!(replay(&["explain", file, "../x"]).code, 2);
 }
 
 #[test]
-fn damage_is_reported_and_left_as_it_is() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join("log.redb");
-    log(&path, 5);
-    let mut bytes = std::fs::read(&path).expect("read");
-    let at = bytes.windows(2).position(|w| w == b"v3").expect("the third record");
-    bytes[at] ^= 1;
-    std::fs::write(&path, &bytes).expect("written");
-    let (code, text) = replay(&["verify", path.to_str().expect("text")]);
-    assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("record 3 has a wrong checksum") && text.contains("hint:"), "{text}");
-    assert!(std::fs::read(&path).expect("read") == bytes, "the evidence was changed");
+fn lives_are_drawn_and_the_page_is_harmless() {
+    let mut records = story();
+    let hostile = "<script>alert(1)</script>\u{202e}\u{1b}[2J";
+    if let groundskeeper::core::Event::DestroyRefused(e) = &mut records[11].event {
+        e.fault.message = hostile.into();
+    }
+    let scene = Scene::new(&records);
+    let file = scene.file();
+    let text = ok(&["timeline", file]).out;
+    assert!(text.contains("demo") && text.contains("====") && !text.contains('\u{1b}'), "{text}");
+    let page = scene.path("page.html");
+    ok(&["timeline", file, "--html", page.to_str().expect("text")]);
+    let page = std::fs::read_to_string(page).expect("a page");
+    assert!(page.contains("&lt;script&gt;") && page.contains("class=\"tearing_down\""));
+    for bad in ["<script", "http://", "https://", "\u{202e}", "\u{1b}", "<link", "@import"] {
+        assert!(!page.contains(bad), "{bad}");
+    }
+    assert!(page.contains("default-src 'none'") && page.contains("prefers-color-scheme: dark"));
+    let bars = lines(&ok(&["timeline", file, "--env", "demo", "--json"]).out);
+    let phases: Vec<&str> = bars.iter().map(|b| b["phase"].as_str().expect("phase")).collect();
+    assert_eq!(phases, ["provisioning", "ready", "tearing_down", "ready", "tearing_down"]);
 }
 
 #[test]
-fn what_is_no_log_is_said_to_be_none() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let missing = dir.path().join("missing");
-    assert_eq!(replay(&["verify", missing.to_str().expect("text")]).0, Some(3));
-    assert_eq!(replay(&["verify", dir.path().to_str().expect("text")]).0, Some(3));
-    assert_eq!(replay(&["verify"]).0, Some(2));
+fn a_whole_log_is_verified_and_a_broken_rule_is_found() {
+    let scene = Scene::with(&story(), Options { snapshot_every: 10 });
+    let file = scene.file();
+    let text = ok(&["verify", file]).out;
+    assert!(text.contains("24 records, 1 to 24") && text.contains("2 snapshots"), "{text}");
+    assert!(ok(&["bisect", file, "any"]).out.contains("no record up to 24"));
+    // Two lives end; then something is recorded about the first, which is over.
+    let mut events: Vec<_> = story().into_iter().map(|r| r.event).collect();
+    let ready = groundskeeper::core::event::EnvironmentReady { environment: story::env("demo") };
+    events.push(ready.into());
+    let forged = Scene::new(&story::records(events));
+    let said = replay(&["verify", forged.file(), "--json"]);
+    assert_eq!(said.code, 1);
+    assert_eq!(said.json()["breaches"][0]["invariant"], "tombstone-final");
+    let said = replay(&["bisect", forged.file(), "tombstone-final"]);
+    assert!(said.code == 1 && said.out.contains("record 25 is the first"), "{}", said.all());
+    assert_eq!(ok(&["bisect", forged.file(), "tombstone-final", "--to", "24"]).code, 0);
+    assert_eq!(replay(&["bisect", file, "no-such-rule"]).code, 2);
+    let list = lines(&ok(&["bisect", "--list", "--json"]).out);
+    assert!(list.len() >= 25 && list.iter().all(|i| i["says"].is_string()));
+}
+
+#[test]
+fn counts_are_right() {
+    let scene = Scene::new(&story());
+    for more in [&[][..], &["--no-checksums"]] {
+        let mut args = vec!["stats", scene.file(), "--json"];
+        args.extend(more);
+        let stats = ok(&args).json();
+        assert_eq!((&stats["records"], &stats["environments"]), (&24.into(), &3.into()));
+        assert_eq!(stats["checksums_checked"], more.is_empty());
+        let kinds = stats["kinds"].as_array().expect("kinds");
+        let sum: u64 = kinds.iter().map(|k| k["records"].as_u64().expect("a number")).sum();
+        assert_eq!(sum, 24);
+        let demo = stats["top_environments"][0].clone();
+        assert_eq!((&demo["name"], &demo["records"]), (&"demo".into(), &15.into()));
+        assert_eq!(stats["days"][0]["name"], "2026-11-22");
+    }
+    assert!(ok(&["stats", scene.file()]).out.contains("the checksum of each was checked"));
+}
+
+#[test]
+fn a_log_is_exported_in_three_forms() {
+    let scene = Scene::new(&story());
+    let file = scene.file();
+    let rows = lines(&ok(&["export", file, "--env", "demo"]).out);
+    assert_eq!((rows.len(), &rows[0]["seq"]), (15, &3.into()));
+    let flat = scene.path("log.flat");
+    let flat = flat.to_str().expect("text");
+    ok(&["export", file, "--format", "flat", "-O", flat]);
+    for verb in ["verify", "stats", "list", "at", "owed", "check-replay"] {
+        assert_eq!(ok(&[verb, flat, "--json"]).code, 0, "{verb}");
+    }
+    assert_eq!(ok(&["list", flat]).out, ok(&["list", file]).out);
+    assert_eq!(ok(&["list", flat, "--reverse"]).out, ok(&["list", file, "--reverse"]).out);
+    let said = replay(&["export", file, "--format", "flat", "-O", flat]);
+    assert!(said.code == 3 && said.err.contains("exists"), "{}", said.err);
+    let db = scene.path("log.db");
+    ok(&["export", file, "--format", "sqlite", "-O", db.to_str().expect("text")]);
+    let db = rusqlite::Connection::open(db).expect("a database");
+    let count =
+        "SELECT count(*) FROM records WHERE environment = 'demo' AND operation = 'teardown'";
+    let count: i64 = db.query_row(count, [], |row| row.get(0)).expect("counted");
+    assert_eq!(count, 10);
+    assert_eq!(replay(&["export", file, "--format", "sqlite"]).code, 2);
+}
+
+#[test]
+fn a_fork_is_a_log_like_any_other() {
+    let scene = Scene::new(&story());
+    let new = scene.path("fork.redb");
+    let new = new.to_str().expect("text");
+    ok(&["fork", scene.file(), "--at", "15", new]);
+    assert_eq!(ok(&["owed", new, "--json"]).json()["owed"][0]["step"], "rescue");
+    ok(&["verify", new]);
+    let at = |file: &str| ok(&["at", file, "15", "--json"]).json()["sha256"].clone();
+    assert_eq!(at(new), at(scene.file()));
+    // A daemon's journal opens it and goes on.
+    let (mut journal, found) =
+        Journal::open(std::path::Path::new(new), Options::default()).expect("opened");
+    let next = story().remove(15);
+    let mut state = found.state;
+    state.apply(&next);
+    journal.append(&[next], &state).expect("appended");
+    drop(journal);
+    assert!(ok(&["verify", new]).out.contains("16 records"));
+    assert_eq!(replay(&["fork", scene.file(), "--at", "15", new]).code, 3, "it is there already");
+    let other = scene.path("other.redb");
+    assert_eq!(
+        replay(&["fork", scene.file(), "--at", "99", other.to_str().expect("text")]).code,
+        1
+    );
+    assert!(!other.exists(), "nothing is left of what failed");
+}
+
+#[test]
+fn a_redacted_log_tells_no_names_and_adds_up() {
+    let scene = Scene::new(&story());
+    let new = scene.path("shared.redb");
+    ok(&["redact", scene.file(), new.to_str().expect("text")]);
+    let bytes = std::fs::read(&new).expect("read");
+    for name in ["alice", "demo", "secret-notes", "no such commit", "other"] {
+        let found = bytes.windows(name.len()).any(|w| w == name.as_bytes());
+        assert!(!found, "{name} is in it");
+    }
+    let file = new.to_str().expect("text");
+    ok(&["verify", file]);
+    let kinds = |file: &str| -> Vec<Value> {
+        lines(&ok(&["list", file, "--json"]).out).iter().map(|r| r["kind"].clone()).collect()
+    };
+    assert_eq!(kinds(file), kinds(scene.file()));
+    let stats = ok(&["stats", file, "--json"]).json();
+    assert_eq!(stats["environments"], 3);
+    // The same salt gives the same names.
+    let salted = || ok(&["redact", scene.file(), "--salt", "s"]).out;
+    assert_eq!(salted(), salted());
+}
+
+#[test]
+fn the_fold_has_one_outcome() {
+    let scene = Scene::with(&story(), Options { snapshot_every: 10 });
+    let checked = ok(&["check-replay", scene.file(), "--json"]).json();
+    assert_eq!((&checked["snapshots"], &checked["folded"]), (&2.into(), &24.into()));
+    let found = inspect(&scene.log, Depth::Everything, &mut |_, _| {}).expect("intact");
+    assert_eq!(found.state.seq(), Seq(24));
+    let digest = groundskeeper::journal::codec::state_digest(&found.state).expect("hashed");
+    assert_eq!(checked["sha256"], groundskeeper::record::hex(&digest));
+}
+
+#[test]
+fn help_and_pages_are_there() {
+    let help = ok(&["--help"]).out;
+    for verb in [
+        "list",
+        "show",
+        "at",
+        "diff",
+        "owed",
+        "explain",
+        "timeline",
+        "verify",
+        "bisect",
+        "stats",
+        "export",
+        "fork",
+        "check-replay",
+        "salvage",
+        "redact",
+    ] {
+        assert!(help.contains(&format!("  {verb}")), "{verb}");
+        assert!(ok(&[verb, "--help"]).out.contains("Examples:"), "{verb}");
+    }
+    assert!(ok(&["man"]).out.contains(".TH replay"));
+    assert!(ok(&["completions", "bash"]).out.contains("check-replay"));
+    assert_eq!(replay(&["no-such-verb"]).code, 2);
+    assert_eq!(replay(&["list", "x", "--since", "soon"]).code, 2);
 }
