@@ -24,6 +24,7 @@ mod parallel;
 mod poison;
 mod processes;
 mod proxy;
+mod replay;
 mod repos;
 mod rescue;
 mod restore;

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use groundskeeper::core::State;
+use groundskeeper::core::audit::Audit;
+use groundskeeper::core::event::Record;
 use groundskeeper::journal::inspect;
 use groundskeeper::journal::inspect::Depth;
 use serde_json::Value;
@@ -252,7 +255,12 @@ impl Bench {
         }
         self.no_processes();
         let log = self.data().join("log.redb");
-        let state = inspect(&log, Depth::Everything, &mut |_, _| {}).expect("an intact log").state;
+        let (mut audit, mut folded) = (Audit::default(), State::default());
+        let mut breaches = Vec::new();
+        let mut each = |r: &Record, _: &State| breaches.extend(audit.fold(&mut folded, r));
+        let state = inspect(&log, Depth::Everything, &mut each).expect("an intact log").state;
+        breaches.extend(audit.finish(&state));
+        assert_eq!(breaches, [], "no invariant is broken");
         state.check().expect("a consistent state");
     }
 

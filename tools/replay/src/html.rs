@@ -152,16 +152,19 @@ fn percent(share: u64) -> String {
 fn details(spans: &Spans, bar: &Bar, page: &mut String) {
     let took = span(bar.nanos(spans.to));
     let took = if bar.to.is_some() { took } else { format!("{took} so far") };
+    let ended = bar.notes.last().filter(|_| bar.to.is_some());
+    let ended = ended.map(|n| format!("{}: {}", n.kind, n.words)).unwrap_or_default();
     add(
         page,
         format_args!(
             "<details><summary><i class=\"{}\"></i><span>{} <small>incarnation {}</small></span>\
-         <span>{}</span><small>{}</small><small>{took}</small></summary>\n<table>\n",
+         <span>{}</span><small>{}</small><small>{took}</small><small>{}</small></summary>\n<table>\n",
             class(bar),
             escape(&bar.id),
             bar.life,
             bar.phase.replace('_', " "),
-            rfc3339(bar.from)
+            rfc3339(bar.from),
+            escape(&ended)
         ),
     );
     for note in &bar.notes {

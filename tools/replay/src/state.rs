@@ -174,6 +174,7 @@ impl Change {
 fn brief(value: &Value) -> String {
     const WIDTH: usize = 160;
     let text = match value {
+        Value::String(text) if text.is_empty() => "\"\"".to_owned(),
         Value::String(text) => safe(text),
         other => safe(&other.to_string()),
     };
@@ -203,7 +204,19 @@ fn compare(path: &str, old: &Value, new: &Value, out: &mut Vec<Change>) {
     }
 }
 
-/// Times as people read them: the state counts nanoseconds.
+/// A phase or a step by the name that it has everywhere else: `TearingDown` is `tearing_down`.
+fn snake(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+/// Times and names as people read them: the state counts nanoseconds.
 pub(crate) fn readable(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -212,9 +225,14 @@ pub(crate) fn readable(value: &mut Value) {
                     || key == "until"
                     || key == "not_before"
                     || (key.ends_with("_at") && key != "held_at");
-                match value.as_u64() {
-                    Some(nanos) if is_time && nanos > 0 => *value = rfc3339(Time(nanos)).into(),
-                    _ => readable(value),
+                match value {
+                    Value::String(name) if key == "phase" || key == "step" => *name = snake(name),
+                    _ => match value.as_u64() {
+                        Some(nanos) if is_time && nanos > 0 => {
+                            *value = rfc3339(Time(nanos)).into();
+                        }
+                        _ => readable(value),
+                    },
                 }
             }
         }
@@ -320,5 +338,8 @@ mod tests {
         readable(&mut value);
         assert_eq!(value["created_at"], "2023-11-14T22:13:20.000Z");
         assert_eq!((&value["held_at"], &value["at"]), (&json!(7), &json!(0)));
+        let mut value = json!({ "phase": "TearingDown", "owed": { "step": "MoveToTrash" } });
+        readable(&mut value);
+        assert_eq!(value, json!({ "phase": "tearing_down", "owed": { "step": "move_to_trash" } }));
     }
 }

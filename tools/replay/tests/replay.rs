@@ -48,20 +48,20 @@ fn the_state_at_a_point_and_between_two() {
     let scene = Scene::new(&story());
     let file = scene.file();
     let at = ok(&["at", file, "6", "--json"]).json();
-    assert_eq!(at["state"]["environments"]["demo"]["phase"], "Ready");
+    assert_eq!(at["state"]["environments"]["demo"]["phase"], "ready");
     assert_eq!(at["state"]["environments"]["demo"]["created_at"], "2026-11-22T00:00:03.000Z");
     // A time is as good as a number.
     let timed = ok(&["at", file, "2026-11-22T00:00:06Z", "--json"]).json();
     assert_eq!(timed, at);
     let one = ok(&["at", file, "--env", "demo", "--json"]).json();
-    assert_eq!(one["environment"]["phase"], "Tombstoned");
+    assert_eq!(one["environment"]["phase"], "tombstoned");
     assert_eq!(one["remains"][0]["trash"], "/data/trash/demo.1/project");
     let text = ok(&["at", file]).out;
     assert!(text.contains("other") && text.contains("1 tombstone"), "{text}");
     let changes = ok(&["diff", file, "10", "last", "--env", "demo", "--json"]).json();
     let phase = changes["changes"].as_array().expect("changes").iter();
     let phase = phase.filter(|c| c["path"] == "environment.phase").collect::<Vec<_>>();
-    assert_eq!((&phase[0]["from"], &phase[0]["to"]), (&"Ready".into(), &"Tombstoned".into()));
+    assert_eq!((&phase[0]["from"], &phase[0]["to"]), (&"ready".into(), &"tombstoned".into()));
     let none = ok(&["diff", file, "10", "10"]).out;
     assert!(none.contains("nothing changed"), "{none}");
     for beyond in [["at", file, "99"], ["owed", file, "99"]] {

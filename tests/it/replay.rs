@@ -1,0 +1,179 @@
+//! The post-mortem tool on logs of real daemons: running, killed, forked, salvaged.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use sha2::Digest as _;
+
+use crate::support::{Bench, Daemon, PROGRAM, wait_for};
+
+/// The program beside the daemon's; built when only the daemon's tests were asked for.
+fn program() -> &'static Path {
+    static PROGRAM_PATH: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM_PATH.get_or_init(|| {
+        let path = Path::new(PROGRAM).with_file_name("replay");
+        if !path.exists() {
+            let mut build = Command::new(env!("CARGO"));
+            build.args(["build", "--locked", "--quiet", "-p", "replay", "--target-dir"]);
+            build.arg(path.parent().and_then(Path::parent).expect("a target directory"));
+            let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+            assert!(built.expect("cargo runs").success() && path.exists(), "replay is not built");
+        }
+        path
+    })
+}
+
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn replay(args: &[&str]) -> Said {
+    let output = Command::new(program()).args(args).stdin(Stdio::null()).output().expect("runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let code = output.status.code().unwrap_or(-1);
+    Said { code, out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+fn json(args: &[&str]) -> Value {
+    let mut all = args.to_vec();
+    all.push("--json");
+    let said = replay(&all);
+    assert_eq!(said.code, 0, "{args:?}: {} {}", said.out, said.err);
+    serde_json::from_str(&said.out).expect("one object")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+fn sum(path: &Path) -> Vec<u8> {
+    sha2::Sha256::digest(std::fs::read(path).expect("read")).to_vec()
+}
+
+/// Killed wherever it likes: every verb reads the file, every rule was kept, not a byte changes,
+/// and what is owed is what the next daemon finishes.
+#[test]
+fn the_log_of_a_daemon_that_was_killed_anywhere_is_read_without_a_change() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let file = bench.data().join("log.redb");
+    for commit in [3, 4, 6] {
+        let point = format!("engine.committed:{commit}");
+        let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", &point)]);
+        let id = format!("e{commit}");
+        bench.gk(&["--no-autostart", "new", &id, "--repo", text(&repo)]);
+        daemon.kill();
+        let before = sum(&file);
+        for verb in ["list", "at", "owed", "stats", "verify", "timeline", "check-replay"] {
+            let said = replay(&[verb, text(&bench.data())]);
+            assert_eq!(said.code, 0, "{verb}: {} {}", said.out, said.err);
+            assert_eq!(said.err, "", "{verb} has nothing to warn of");
+        }
+        let owed = json(&["owed", text(&file)]);
+        assert!(owed["partial"].is_null(), "{owed:#}");
+        assert!(sum(&file) == before, "the evidence was changed");
+        let daemon = Daemon::start(&bench);
+        wait_for("the environment", || {
+            let (_, shown) = bench.gk(&["--no-autostart", "show", &id]);
+            shown["phase"] == "ready" || shown["error"]["code"] == "environment_not_found"
+        });
+        daemon.terminate();
+    }
+    for shown in bench.ok(&["ls"]).as_array().expect("a list") {
+        bench.ok(&["rm", shown["id"].as_str().expect("an id"), "--force"]);
+    }
+    bench.check(&[&repo]);
+    bench.ok(&["stop"]);
+}
+
+#[test]
+fn a_daemon_that_runs_is_read_through_its_socket() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let _daemon = Daemon::start(&bench);
+    bench.new_env("demo", &repo, &[]);
+    bench.ok(&["rm", "demo", "--force"]);
+    let (data, file) = (bench.data(), bench.data().join("log.redb"));
+    for path in [&data, &file] {
+        let said = replay(&["verify", text(path)]);
+        assert!(said.code == 0 && said.err.contains("through its socket"), "{}", said.err);
+    }
+    let checked = json(&["check-replay", text(&data)]);
+    assert_eq!(checked["live"]["sha256"].as_str().map(str::len), Some(64), "{checked:#}");
+    assert_eq!(checked["diverged"], serde_json::json!([]));
+    let answer = replay(&["explain", text(&data), "demo"]);
+    assert!(answer.out.contains("its removal was asked for by api"), "{}", answer.out);
+    let flat = bench.path("copy.flat");
+    assert_eq!(replay(&["export", text(&data), "--format", "flat", "-O", text(&flat)]).code, 0);
+    let copied = json(&["stats", text(&flat)])["records"].as_u64().expect("a number");
+
+    // Followed from its end: what comes is told as it comes.
+    let mut follow = Command::new(program())
+        .args(["list", text(&data), "--follow", "--last", "0", "--env", "next", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("runs");
+    let mut lines = BufReader::new(follow.stdout.take().expect("piped")).lines();
+    bench.new_env("next", &repo, &[]);
+    let first = lines.next().expect("a line").expect("read");
+    let first: Value = serde_json::from_str(&first).expect("json");
+    assert_eq!(first["kind"], "ProvisionRequested");
+    assert!(first["seq"].as_u64() > Some(copied), "{first}");
+    bench.ok(&["stop"]);
+    // It ends with the daemon.
+    assert!(follow.wait().expect("ended").success());
+    let said = replay(&["list", text(&data), "--follow"]);
+    assert!(said.code == 2 && said.err.contains("no daemon answers"), "{}", said.err);
+    let after = json(&["verify", text(&data)]);
+    assert!(after["ok"] == true && after["records"].as_u64() > Some(copied), "{after}");
+}
+
+/// A log that was forked, or salvaged, is one that a daemon starts on.
+#[test]
+fn a_daemon_starts_on_a_fork_and_on_what_was_salvaged() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.new_env("kept", &repo, &[]);
+    bench.new_env("demo", &repo, &[]);
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.ok(&["stop"]);
+    let log = bench.data().join("log.redb");
+    let ready = replay(&["list", text(&log), "-k", "EnvironmentReady", "-e", "demo", "--json"]);
+    let ready: Value = serde_json::from_str(ready.out.trim()).expect("json");
+    let seq = ready["seq"].to_string();
+
+    let fork = bench.path("fork.redb");
+    assert_eq!(replay(&["fork", text(&log), "--at", &seq, text(&fork)]).code, 0);
+    assert_eq!(json(&["verify", text(&fork)])["last"].to_string(), seq);
+
+    // The page that every open of the file begins with is gone.
+    let mut bytes = std::fs::read(&log).expect("read");
+    bytes[..4_096].fill(0);
+    let broken = bench.path("broken.redb");
+    std::fs::write(&broken, &bytes).expect("written");
+    let saved = bench.path("saved.redb");
+    let report = json(&["salvage", text(&broken), text(&saved)]);
+    assert_eq!(report["lost"], 0, "{report:#}");
+    std::fs::rename(&saved, &log).expect("installed");
+    // It is the same log: what is in it is still ours.
+    assert_eq!(bench.phase("kept"), "ready");
+    bench.ok(&["restore", "demo"]);
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.ok(&["rm", "kept"]);
+    bench.check(&[&repo]);
+    bench.ok(&["stop"]);
+
+    let other = Bench::new();
+    std::fs::create_dir(other.data()).expect("a folder");
+    std::fs::copy(&fork, other.data().join("log.redb")).expect("installed");
+    let listed = other.ok(&["ls"]);
+    let ids: Vec<&str> =
+        listed.as_array().expect("a list").iter().filter_map(|e| e["id"].as_str()).collect();
+    assert_eq!(ids, ["demo", "kept"]);
+    other.ok(&["stop"]);
+}
