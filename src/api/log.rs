@@ -134,7 +134,8 @@ impl Copying {
             if records > 0 && !self.pass_on(std::mem::take(&mut part.bytes)).await {
                 return;
             }
-            if records == BATCH {
+            // Only a look that finds nothing has found the end.
+            if records > 0 {
                 continue;
             }
             if !follow {

@@ -12,6 +12,9 @@ use super::tables::RECORDS;
 use crate::core::Seq;
 use crate::core::event::Record;
 
+/// Bytes of records after which [`Reader::raw`] ends.
+pub const RAW_BYTES: usize = 4 << 20;
+
 /// Tells readers how far the log is committed.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -74,7 +77,8 @@ impl Reader {
         Ok(out)
     }
 
-    /// As [`Reader::read`], without taking the records apart: their positions and bytes.
+    /// As [`Reader::read`], without taking the records apart: their positions and bytes. Ends
+    /// early when they come to [`RAW_BYTES`].
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -83,10 +87,14 @@ impl Reader {
         let txn = self.db.begin_read().map_err(|e| failed(e.into()))?;
         let table = txn.open_table(RECORDS).map_err(|e| failed(e.into()))?;
         let entries = table.range(after.0.saturating_add(1)..).map_err(|e| failed(e.into()))?;
-        let mut out = Vec::new();
+        let (mut out, mut bytes) = (Vec::new(), 0);
         for entry in entries.take(max) {
             let (key, value) = entry.map_err(|e| failed(e.into()))?;
+            bytes += value.value().len();
             out.push((key.value(), value.value().to_vec()));
+            if bytes >= RAW_BYTES {
+                break;
+            }
         }
         Ok(out)
     }

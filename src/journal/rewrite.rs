@@ -123,8 +123,14 @@ impl Rewrite {
         drop(self.db.take());
         let path = self.path.as_path();
         let io = |what| move |source| Error::Io { what, path: path.to_owned(), source };
-        // A link refuses what a rename would replace.
-        std::fs::hard_link(&self.fresh, &self.path).map_err(io("make the new log"))?;
+        // A link refuses what a rename would replace; where there are no links, a look must do.
+        if let Err(e) = std::fs::hard_link(&self.fresh, &self.path) {
+            let taken = e.kind() == std::io::ErrorKind::AlreadyExists;
+            if taken || path.try_exists().map_err(io("look for"))? {
+                return Err(io("make the new log")(e));
+            }
+            std::fs::rename(&self.fresh, &self.path).map_err(io("make the new log"))?;
+        }
         let parent = self.path.parent().filter(|p| !p.as_os_str().is_empty());
         let parent = File::open(parent.unwrap_or(Path::new(".")));
         parent.and_then(|dir| dir.sync_all()).map_err(io("sync the directory of"))?;

@@ -4,6 +4,7 @@
 //! Only records of that environment (and of what concerns all) are decoded and folded, so that a
 //! million others cost a glance each.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use groundskeeper::core::event::{DestroyRequested, Record};
@@ -26,7 +27,7 @@ const RECORDS_MAX: usize = 5_000;
 /// What was found of an environment.
 struct Fate {
     id: EnvironmentId,
-    records: Vec<Record>,
+    records: VecDeque<Record>,
     left_out: u64,
     state: State,
     damaged: u64,
@@ -65,7 +66,7 @@ pub(crate) fn explain(args: &ExplainArgs, out: &mut Out) -> Result<u8, Problem> 
 }
 
 fn collect(source: &Source, id: EnvironmentId) -> Result<Fate, Problem> {
-    let (records, state) = (Vec::new(), State::default());
+    let (records, state) = (VecDeque::new(), State::default());
     let mut fate = Fate { id, records, left_out: 0, state, damaged: 0 };
     if source.log.first() > 1 {
         source.log.snapshots(&mut |state, _| {
@@ -77,7 +78,8 @@ fn collect(source: &Source, id: EnvironmentId) -> Result<Fate, Problem> {
     let from = fate.state.seq().0 + 1;
     let range = Range { from, ..Range::ALL };
     let walked = source.log.walk(range, &mut |key, bytes| {
-        let Ok(glance) = envelope::open_unchecked(key, bytes) else {
+        // Checked, also what is passed over: a damaged name must not pass for somebody else's.
+        let Ok(glance) = envelope::open(key, bytes) else {
             fate.damaged += 1;
             return ControlFlow::Continue(());
         };
@@ -86,8 +88,7 @@ fn collect(source: &Source, id: EnvironmentId) -> Result<Fate, Problem> {
         if !about && !matches!(glance.kind, 1..=3 | 110 | 111) {
             return ControlFlow::Continue(());
         }
-        let decoded = envelope::open(key, bytes).and_then(|sealed| codec::decode(&sealed));
-        match decoded {
+        match codec::decode(&glance) {
             Ok(Decoded::Record(record)) => fate.take(record, about),
             Ok(Decoded::Newer(_)) | Err(_) => fate.damaged += 1,
         }
@@ -121,10 +122,10 @@ impl Fate {
             return;
         }
         if self.records.len() >= RECORDS_MAX {
-            self.records.remove(0);
+            self.records.pop_front();
             self.left_out += 1;
         }
-        self.records.push(record);
+        self.records.push_back(record);
     }
 }
 

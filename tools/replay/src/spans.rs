@@ -17,7 +17,9 @@ use crate::source::Source;
 use crate::tell;
 
 /// Most bars that are held; the oldest are dropped.
-const BARS_MAX: usize = 50_000;
+const BARS_MAX: usize = 20_000;
+/// Most notes on all of them.
+const ALL_NOTES_MAX: usize = 200_000;
 /// Most notes on one bar.
 const NOTES_MAX: usize = 200;
 
@@ -102,6 +104,7 @@ struct Maker {
     open: BTreeMap<String, u64>,
     made: u64,
     dropped: u64,
+    notes: usize,
     starts: Vec<(Time, bool)>,
     first: Option<Time>,
     orderly: bool,
@@ -115,6 +118,7 @@ impl Maker {
             open: BTreeMap::new(),
             made: 0,
             dropped: 0,
+            notes: 0,
             starts: Vec::new(),
             first: None,
             orderly: true,
@@ -167,13 +171,13 @@ impl Maker {
         };
         if let Some(bar) = open {
             if bar.life == life && bar.phase == phase {
-                bar.note(note);
+                self.notes += bar.note(note);
                 return;
             }
             bar.to = Some(record.at);
             // The record that ends a phase says how it ended.
             if bar.life == life {
-                bar.note(Note { words: note.words.clone(), ..note });
+                self.notes += bar.note(note);
             }
         }
         self.open.remove(id);
@@ -195,7 +199,7 @@ impl Maker {
             notes: Vec::new(),
             more: 0,
         };
-        bar.note(Note {
+        let _one = bar.note(Note {
             seq: record.seq.0,
             at: record.at,
             kind: record.event.kind(),
@@ -206,20 +210,24 @@ impl Maker {
         }
         self.bars.push_back(bar);
         self.made += 1;
-        if self.bars.len() > BARS_MAX {
-            self.bars.pop_front();
+        self.notes += 1;
+        while self.bars.len() > BARS_MAX || self.notes > ALL_NOTES_MAX {
+            let Some(oldest) = self.bars.pop_front() else { break };
+            self.notes -= oldest.notes.len();
             self.dropped += 1;
         }
     }
 }
 
 impl Bar {
-    fn note(&mut self, note: Note) {
-        if self.notes.len() < NOTES_MAX {
-            self.notes.push(note);
-        } else {
+    /// Says how many notes it has more now.
+    fn note(&mut self, note: Note) -> usize {
+        if self.notes.len() >= NOTES_MAX {
             self.more += 1;
+            return 0;
         }
+        self.notes.push(note);
+        1
     }
 
     /// How long it took, or has taken by `now`.
