@@ -88,6 +88,8 @@
 //!   nothing. Children of a dead daemon hold the environment's lock until they end.
 //! * Every wait, retry, queue and buffer has a bound, named where it is used.
 //! * What is stored or sent is a contract in `schema/`.
+//! * What must never happen, as far as a log can show it, is [`core::audit`]: the laws of the core, the
+//!   tests of the whole daemon and `replay verify` ask there.
 
 pub mod core;
 pub mod journal;

@@ -12,6 +12,8 @@
 //! begun; a settlement that is not owed changes nothing; a snapshot plus the records after it is
 //! the whole fold.
 //!
+//! What must never happen is [`audit`], a fold beside the fold.
+//!
 //! Nothing in here does I/O, reads a clock, waits, spawns or draws a random number, and there is
 //! no hash map: two folds of one log must be equal to the last byte on every machine.
 

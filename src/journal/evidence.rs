@@ -86,10 +86,11 @@ impl Evidence {
     /// was.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let io = |source| Error::Io { what: "read the log", path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(io)?;
-        if !file.metadata().map_err(io)?.is_file() {
+        // Looked at before it is opened: a pipe would wait for somebody to write to it.
+        if !path.metadata().map_err(io)?.is_file() {
             return Err(io(io::Error::other("it is not a file")));
         }
+        let mut file = File::open(path).map_err(io)?;
         let mut magic = Vec::new();
         (&mut file).take(4).read_to_end(&mut magic).map_err(io)?;
         file.rewind().map_err(io)?;
@@ -295,11 +296,18 @@ fn walk_database(db: &Database, range: Range, each: Each<'_>) -> Result<(), Trou
         return Ok(());
     }
     let mut entries = records.range(range.from..=range.to).map_err(|e| unreadable(&e))?;
+    let mut before = None;
     loop {
         let entry = if range.backwards { entries.next_back() } else { entries.next() };
         let Some(entry) = entry else { return Ok(()) };
         let (key, value) = entry.map_err(|e| unreadable(&e))?;
-        if each(key.value(), value.value()).is_break() {
+        // Damaged pages can lead in a circle; a walk that does not get on is over.
+        let found = key.value();
+        let got_on = |b: u64| if range.backwards { found < b } else { found > b };
+        if let Some(expected) = before.replace(found).filter(|b| !got_on(*b)) {
+            return Err(Damage::OutOfOrder { expected, found }.into());
+        }
+        if each(found, value.value()).is_break() {
             return Ok(());
         }
     }

@@ -62,11 +62,12 @@ impl Salvage {
     /// [`Error::Io`].
     pub fn scan(path: &Path) -> Result<Self, Error> {
         let io = |source| Error::Io { what: "read", path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        let about = file.metadata().map_err(io)?;
+        // Looked at before it is opened: a pipe would wait for somebody to write to it.
+        let about = path.metadata().map_err(io)?;
         if !about.is_file() {
             return Err(io(io::Error::other("it is not a file")));
         }
+        let file = File::open(path).map_err(io)?;
         let mut scan = Scan::default();
         scan.run(&file).map_err(io)?;
         let Scan { mut found, damaged, words, .. } = scan;

@@ -8,10 +8,10 @@ use crate::core::event::{
     FlipBegun, Flipped, LeaseGranted, LeaseReleased, LiveSetTaken, MigrationFailed,
     MigrationFinished, MigrationPlan, MigrationRequested, Plan, ProvisionRequested, PurgeDecided,
     Record, RegistrationRemoved, Rescue, RestoreFrom, RestoreRequested, Retention,
-    RetentionChanged, SecretsWritten, SourceCopied, SourceCopy, SourceInspected, SourceNormalised,
-    SourceState, Staging, StagingBuilt, StagingVerified, SweepFinished, SweepRequested,
-    TeardownInspected, TeardownOptions, Tombstoned, TrashMeasured, WorkRescued, Worktree,
-    WorktreeAdded,
+    RetentionChanged, SecretsWritten, Size, SourceCopied, SourceCopy, SourceInspected,
+    SourceNormalised, SourceState, Staging, StagingBuilt, StagingVerified, SweepFinished,
+    SweepRequested, TeardownInspected, TeardownOptions, Tombstoned, TrashMeasured, WorkRescued,
+    Worktree, WorktreeAdded,
 };
 use crate::core::policy::BranchPolicy;
 use crate::core::{
@@ -199,7 +199,9 @@ fn order_and_lives() -> Vec<(&'static str, Vec<Record>)> {
     .into();
     // A minute apart, so that no wait hides one.
     let mut deaths = with(begun.clone(), (0..60).map(|_| started()).collect());
-    deaths.iter_mut().for_each(|r| r.at = Time(r.seq.0 * 60 * SECOND));
+    for record in &mut deaths {
+        record.at = Time(record.seq.0 * 60 * SECOND);
+    }
     vec![
         ("seq-gapless", gap),
         ("time-forward", back),
@@ -246,7 +248,7 @@ fn work_and_migrations() -> Vec<(&'static str, Vec<Record>)> {
     let failed =
         MigrationFailed { migration: migration_id(1), step: "flip".into(), fault: fault() };
     let plain = TeardownOptions::default;
-    let measured = TrashMeasured { environment: demo(), incarnation: 1, size: Default::default() };
+    let measured = TrashMeasured { environment: demo(), incarnation: 1, size: Size::default() };
     vec![
         ("look-before-removal", with(ready(), vec![destroy(plain()), trashed.clone()])),
         ("rescue-before-removal", with(ready(), vec![destroy(plain()), inspected(), trashed])),

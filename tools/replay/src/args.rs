@@ -201,6 +201,9 @@ pub(crate) struct ExplainArgs {
     /// Only this incarnation of it
     #[arg(long, value_name = "N")]
     pub(crate) life: Option<u32>,
+    /// Show the end of what hooks printed, where their transcripts are on this machine
+    #[arg(long)]
+    pub(crate) output: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use groundskeeper::core::event::{DestroyRequested, Record};
-use groundskeeper::core::{EnvironmentId, Event, Fault, Phase, Remains, State, Time};
+use groundskeeper::core::{EnvironmentId, Event, Fault, HostPath, Phase, Remains, State, Time};
 use groundskeeper::journal::codec::{self, Decoded};
 use groundskeeper::journal::evidence::Range;
 use groundskeeper::journal::{Error, envelope, peek};
@@ -23,6 +23,9 @@ use crate::tell;
 
 /// Most records of one environment that are told one by one; the oldest are left out.
 const RECORDS_MAX: usize = 5_000;
+/// How much of a transcript is read, and how many of its last lines are shown.
+const OUTPUT_BYTES: u64 = 16 << 10;
+const OUTPUT_LINES: usize = 20;
 
 /// What was found of an environment.
 struct Fate {
@@ -56,7 +59,7 @@ pub(crate) fn explain(args: &ExplainArgs, out: &mut Out) -> Result<u8, Problem> 
             "damaged": fate.damaged,
         }));
     } else {
-        print(&fate, &lives, out);
+        print(&fate, &lives, args.output, out);
     }
     if fate.damaged > 0 {
         note("warning: partial: some records cannot be read; `replay verify FILE` lists them");
@@ -270,7 +273,7 @@ fn answer(fate: &Fate) -> String {
     format!("{standing}{}", parts.into_iter().flatten().collect::<String>())
 }
 
-fn print(fate: &Fate, lives: &[&Life<'_>], out: &mut Out) {
+fn print(fate: &Fate, lives: &[&Life<'_>], output: bool, out: &mut Out) {
     let name = out.paint(Tone::Head, fate.id.as_str());
     out.line(&format!("{name}: {}", safe(&answer(fate))));
     if fate.left_out > 0 {
@@ -284,6 +287,11 @@ fn print(fate: &Fate, lives: &[&Life<'_>], out: &mut Out) {
         for record in &life.records {
             step(record, before, out);
             before = Some(record.at);
+            if let Event::SetupFinished(e) = &record.event
+                && output
+            {
+                transcript(&e.report.transcript, out);
+            }
         }
         if !life.later.is_empty() {
             let text = out.paint(Tone::Faint, "  what was left of it:");
@@ -318,6 +326,32 @@ fn step(record: &Record, before: Option<Time>, out: &mut Out) {
             out.line(&format!("{:>53}{text}", ""));
         }
     }
+}
+
+/// The last lines of a transcript. It is read because somebody asked for it: the path is what the
+/// log says, and may be another machine's.
+fn transcript(path: &HostPath, out: &mut Out) {
+    use std::os::unix::ffi::OsStrExt as _;
+    let file = std::path::Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
+    let text = tail(file).unwrap_or_else(|e| format!("(its output cannot be read: {e})"));
+    let lines: Vec<&str> = text.lines().collect();
+    for line in &lines[lines.len().saturating_sub(OUTPUT_LINES)..] {
+        let line = out.paint(Tone::Faint, &safe(line));
+        out.line(&format!("{:>53}| {line}", ""));
+    }
+}
+
+fn tail(file: &std::path::Path) -> std::io::Result<String> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is not a file"));
+    }
+    let mut file = std::fs::File::open(file)?;
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(OUTPUT_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(OUTPUT_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn fault(event: &Event) -> Option<&Fault> {

@@ -33,6 +33,10 @@ fn what_is_no_log_is_said_to_be_none() {
     let path = |name: &str| dir.path().join(name);
     all_verbs_refuse(&path("missing"), &[3], "No such file");
     all_verbs_refuse(dir.path(), &[3], "log.redb");
+    // Nobody will ever write to this pipe.
+    let made = std::process::Command::new("mkfifo").arg(path("pipe")).status();
+    assert!(made.expect("mkfifo runs").success());
+    all_verbs_refuse(&path("pipe"), &[3], "it is not a file");
     std::fs::write(path("empty"), "").expect("written");
     all_verbs_refuse(&path("empty"), &[1], "the file is empty");
     std::fs::write(path("text"), "once upon a time\n".repeat(1_000)).expect("written");

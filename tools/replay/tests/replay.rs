@@ -115,6 +115,38 @@ fn an_environment_is_explained() {
 }
 
 #[test]
+fn what_a_hook_printed_is_shown_when_it_is_asked_for() {
+    use groundskeeper::core::event::{
+        Base, BaseResolved, EnvironmentReady, SetupFinished, SetupReport, Worktree, WorktreeAdded,
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let transcript = dir.path().join("demo.1");
+    std::fs::write(&transcript, "building\n\u{1b}[31mdone\n").expect("written");
+    let environment = || story::env("demo");
+    let report = SetupReport {
+        millis: 1_500,
+        output_bytes: 14,
+        transcript: transcript.to_str().expect("text").into(),
+    };
+    let worktree = Worktree { has_setup: true, ..Worktree::default() };
+    let scene = Scene::new(&story::records(vec![
+        story::started(),
+        story::provision("demo", 1),
+        BaseResolved { environment: environment(), base: Base::default() }.into(),
+        WorktreeAdded { environment: environment(), worktree }.into(),
+        SetupFinished { environment: environment(), report }.into(),
+        EnvironmentReady { environment: environment() }.into(),
+    ]));
+    let plain = ok(&["explain", scene.file(), "demo"]).out;
+    assert!(plain.contains("took 1.5 s, printed 14 B") && !plain.contains("building"), "{plain}");
+    let shown = ok(&["explain", scene.file(), "demo", "--output"]).out;
+    assert!(shown.contains("| building") && shown.contains("| \\u{1b}[31mdone"), "{shown}");
+    std::fs::remove_file(&transcript).expect("removed");
+    let gone = ok(&["explain", scene.file(), "demo", "--output"]).out;
+    assert!(gone.contains("its output cannot be read"), "{gone}");
+}
+
+#[test]
 fn lives_are_drawn_and_the_page_is_harmless() {
     let mut records = story();
     let hostile = "<script>alert(1)</script>\u{202e}\u{1b}[2J";
