@@ -194,6 +194,10 @@ fn remains(event: &Event) -> Option<String> {
         Event::RescueDropRequested(e) => {
             format!("incarnation {}, asked by {}", e.incarnation, actor(&e.actor))
         }
+        Event::LateWorkRescued(e) => {
+            let (life, holds) = (e.incarnation, e.rescue.holds.join(", "));
+            format!("incarnation {life}: {} holds {holds}", e.rescue.reference)
+        }
         Event::RescueDropped(e) if e.leftover.is_empty() => {
             format!("incarnation {}: its ref is gone", e.incarnation)
         }
