@@ -1,8 +1,8 @@
 //! Named points at which a test can kill the daemon, as a power switch would.
 //!
 //! `GROUNDSKEEPER_KILL_AT=name` (or `name:3` for the third time) makes the process end itself with
-//! SIGKILL there. The points exist in builds with debug assertions only; a release does not have
-//! them. `GROUNDSKEEPER_KILL_LOG=file` appends the name of every point that is reached, so that a
+//! SIGKILL there. The points exist in builds with debug assertions or the feature `faults`; a
+//! release does not have them. `GROUNDSKEEPER_KILL_LOG=file` appends the name of every point that is reached, so that a
 //! test can tell that it forgot none.
 
 /// Every point, in the order of a life. `point` refuses a name that is not here.
@@ -74,13 +74,13 @@ pub const POINTS: &[&str] = &[
 /// A place where the process may be killed by a test.
 #[inline]
 pub fn point(name: &'static str) {
-    #[cfg(debug_assertions)]
+    #[cfg(any(debug_assertions, feature = "faults"))]
     armed::hit(name);
-    #[cfg(not(debug_assertions))]
+    #[cfg(not(any(debug_assertions, feature = "faults")))]
     let _ = name;
 }
 
-#[cfg(debug_assertions)]
+#[cfg(any(debug_assertions, feature = "faults"))]
 mod armed {
     use std::io::Write as _;
     use std::sync::OnceLock;

@@ -108,6 +108,8 @@ pub mod databases;
 #[cfg(feature = "daemon")]
 pub mod engine;
 #[cfg(feature = "daemon")]
+pub mod faultpoint;
+#[cfg(feature = "daemon")]
 pub mod killpoint;
 #[cfg(feature = "daemon")]
 pub mod migrate;

@@ -12,6 +12,7 @@ use super::space::Space;
 use crate::core::event::Record;
 use crate::core::waking::{Clocks, Waking};
 use crate::core::{Command, Event, Fault, Seq, State, Time};
+use crate::faultpoint;
 use crate::journal::{self, Journal};
 use crate::killpoint::point;
 use crate::migrate::Desk;
@@ -229,6 +230,7 @@ impl Engine {
         point("engine.decided");
         if !batch.records.is_empty() {
             self.space.before_commit();
+            faultpoint::call("append").map_err(unwritten)?;
             self.journal.append(&batch.records, &self.state)?;
             point("engine.committed");
             let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
@@ -268,7 +270,14 @@ impl Engine {
 
 fn wall_clock() -> Time {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    let set = i128::from(faultpoint::clock_offset_ns());
+    let nanos = i128::try_from(since.as_nanos()).unwrap_or(i128::MAX).saturating_add(set);
+    Time(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
+}
+
+/// A storage failure that a test ordered.
+fn unwritten(source: std::io::Error) -> journal::Error {
+    journal::Error::Io { what: "write the log", path: std::path::PathBuf::new(), source }
 }
 
 fn clocks(began: Instant) -> Clocks {

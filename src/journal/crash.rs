@@ -2,19 +2,17 @@
 //!
 //! After each crash image: every acknowledged record is there and equal, there is no gap, at most
 //! the group in flight is there besides (whole or not at all), the log takes another record, and a
-//! second open reads the same. The red controls run the same check on disks that lie.
+//! second open reads the same. The red controls run the same check on disks that lie. For tests and
+//! for `tools/torture`; it never touches a file.
 
-use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::simdisk::{Durable, Honesty, Image, Random, SimDisk};
+pub use super::simdisk::Honesty;
+use super::simdisk::{Durable, Image, Random, SimDisk};
 use super::{Journal, Options};
 use crate::core::event::{EnvironmentReady, Record, SetupFinished, SetupReport};
 use crate::core::{EnvironmentId, Event, HostPath, Seq, State, Time};
-
-const IMAGES: usize = 100_000;
-const CONTROL_IMAGES: usize = 4_000;
 
 /// One append: the records it made, and where on the disk's time line it began and was answered.
 struct Group {
@@ -127,9 +125,18 @@ impl Workload {
     }
 }
 
-/// Runs `images` crash images on all cores; returns how many violated an invariant and one of them.
-fn crash_many(images: usize, honesty: Honesty) -> (usize, Option<String>) {
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+/// Runs `images` crash images, on so many threads, of histories that `first` seeds; returns how many
+/// of them violated an invariant, and one of those in words.
+///
+/// # Panics
+/// When a log cannot be made on a disk in memory.
+pub fn power_losses(
+    images: usize,
+    threads: usize,
+    first: u64,
+    honesty: Honesty,
+) -> (usize, Option<String>) {
+    let threads = threads.max(1);
     let violations = AtomicUsize::new(0);
     let example = std::sync::Mutex::new(None);
     std::thread::scope(|scope| {
@@ -139,7 +146,7 @@ fn crash_many(images: usize, honesty: Honesty) -> (usize, Option<String>) {
                 let per_workload = 1_000;
                 let share = images.div_ceil(threads);
                 for batch in 0..share.div_ceil(per_workload) {
-                    let seed = (thread * 1_000_003 + batch) as u64 + 1;
+                    let seed = first.wrapping_add((thread * 1_000_003 + batch) as u64 + 1);
                     let work = workload(seed, honesty);
                     let mut random = Random::new(seed ^ 0x5eed);
                     for n in 0..per_workload.min(share - batch * per_workload) {
@@ -161,18 +168,32 @@ fn crash_many(images: usize, honesty: Honesty) -> (usize, Option<String>) {
     (violations.into_inner(), example.into_inner().expect("not poisoned"))
 }
 
-#[test]
-fn no_power_loss_loses_an_acknowledged_record() {
-    let started = std::time::Instant::now();
-    let (violations, example) = crash_many(IMAGES, Honesty::Honest);
-    eprintln!("{IMAGES} crash images in {:.1?}: {violations} violations", started.elapsed());
-    assert_eq!(violations, 0, "{}", example.unwrap_or_default());
-}
+#[cfg(test)]
+mod tests {
+    use std::num::NonZero;
 
-#[test]
-fn a_disk_that_lies_about_sync_is_caught() {
-    for honesty in [Honesty::LiesOneIn(20), Honesty::LiesOneIn(1)] {
-        let (violations, _) = crash_many(CONTROL_IMAGES, honesty);
-        assert!(violations > 0, "{honesty:?} was not noticed: the check proves nothing");
+    use super::*;
+
+    const IMAGES: usize = 100_000;
+    const CONTROL_IMAGES: usize = 4_000;
+
+    fn threads() -> usize {
+        std::thread::available_parallelism().map_or(1, NonZero::get)
+    }
+
+    #[test]
+    fn no_power_loss_loses_an_acknowledged_record() {
+        let started = std::time::Instant::now();
+        let (violations, example) = power_losses(IMAGES, threads(), 0, Honesty::Honest);
+        eprintln!("{IMAGES} crash images in {:.1?}: {violations} violations", started.elapsed());
+        assert_eq!(violations, 0, "{}", example.unwrap_or_default());
+    }
+
+    #[test]
+    fn a_disk_that_lies_about_sync_is_caught() {
+        for honesty in [Honesty::LiesOneIn(20), Honesty::LiesOneIn(1)] {
+            let (violations, _) = power_losses(CONTROL_IMAGES, threads(), 0, honesty);
+            assert!(violations > 0, "{honesty:?} was not noticed: the check proves nothing");
+        }
     }
 }

@@ -30,15 +30,15 @@ mod error;
 mod past;
 mod tables;
 
-#[cfg(test)]
-mod crash;
+#[cfg(any(test, feature = "faults"))]
+pub mod crash;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod sample_migrations;
 #[cfg(test)]
 mod samples;
-#[cfg(test)]
+#[cfg(any(test, feature = "faults"))]
 mod simdisk;
 
 pub use error::{Damage, Error};

@@ -95,7 +95,8 @@ pub(super) enum Op {
 
 /// How honest a disk is about syncs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Honesty {
+pub enum Honesty {
+    /// A sync that returns is done.
     Honest,
     /// One sync in so many does nothing.
     LiesOneIn(usize),

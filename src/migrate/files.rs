@@ -46,6 +46,20 @@ pub enum Call {
     MakeDir,
 }
 
+impl Call {
+    /// Its name among the fault points.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sync | Self::SyncDir => "sync",
+            Self::Rename => "rename",
+            Self::Link => "link",
+            Self::Remove => "remove",
+            Self::Write => "write",
+            Self::MakeDir => "make",
+        }
+    }
+}
+
 /// Stands beside every call; tests only.
 pub trait Probe: Send + Sync {
     /// Before a try; an error takes the place of the call's own.
@@ -93,6 +107,7 @@ impl Files {
         if let Some(probe) = &self.probe {
             probe.before(call, path)?;
         }
+        crate::faultpoint::call(call.name())?;
         let done = act()?;
         if let Some(probe) = &self.probe {
             probe.after(call, path);

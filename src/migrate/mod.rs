@@ -36,9 +36,10 @@ mod stage;
 mod takeover;
 mod undo;
 
-#[cfg(test)]
-mod power;
-#[cfg(test)]
+#[cfg(any(test, feature = "faults"))]
+pub mod power;
+#[cfg(any(test, feature = "faults"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "some of it is for tests alone"))]
 mod sample;
 
 pub use desk::{Desk, Progress};

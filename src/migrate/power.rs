@@ -2,7 +2,8 @@
 //!
 //! The simulated disk keeps what was synced: a file's content as of its last sync, a directory's
 //! entries as of the directory's. When the power goes, everything is put back to that; or, as file
-//! systems also do, names are as they were last and only contents are lost.
+//! systems also do, names are as they were last and only contents are lost. For tests and for
+//! `tools/torture`; everything happens in a directory of its own.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,8 +16,8 @@ use std::time::SystemTime;
 use rustix::io::Errno;
 
 use super::files::{Call, Files, Probe};
-use super::sample::{Bench, listing, speaks};
-use crate::core::{Command, MigrationPhase, event::Actor};
+use super::sample::Bench;
+use crate::core::MigrationPhase;
 
 /// What is on the disk for sure.
 #[derive(Default)]
@@ -97,6 +98,7 @@ struct Switch {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "failing calls are for tests alone"))]
 enum How {
     /// The power goes before the call.
     Off,
@@ -178,87 +180,115 @@ fn after_power_loss(names_kept: bool, log_lost: bool) -> u32 {
     0
 }
 
-#[test]
-fn a_power_loss_at_any_call_is_survived() {
-    let calls = after_power_loss(false, false);
-    assert!(calls > 40, "only {calls} calls were seen");
-    assert_eq!(after_power_loss(true, false), calls);
-    println!("{calls} calls, each the last one twice");
+/// Lets the power go at every call of a migration, with the log and without it, and with names kept
+/// or lost; returns how many losses were survived.
+///
+/// # Errors
+/// The first that was not, in words.
+pub fn power_losses() -> Result<u32, String> {
+    let mut survived = 0;
+    for (names_kept, log_lost) in [(false, false), (true, false), (false, true), (true, true)] {
+        let run = std::panic::catch_unwind(|| after_power_loss(names_kept, log_lost));
+        survived += run.map_err(|what| said(what.as_ref()))?;
+    }
+    Ok(survived)
 }
 
-#[test]
-fn a_power_loss_at_any_call_is_survived_without_the_log() {
-    let calls = after_power_loss(false, true);
-    assert!(calls > 40, "only {calls} calls were seen");
-    assert_eq!(after_power_loss(true, true), calls);
+/// What a check that failed had to say.
+fn said(what: &(dyn std::any::Any + Send)) -> String {
+    let text = what.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| what.downcast_ref::<&str>().copied()).unwrap_or("a check failed").to_owned()
 }
 
-#[test]
-fn any_call_may_fail_once() {
-    for errno in [Errno::IO, Errno::NOSPC, Errno::ACCESS] {
-        for at in 1.. {
-            let Some((bench, _)) = until(at, How::Fails(errno)) else { break };
-            let id = crate::core::MigrationId::parse("0123abcd").expect("a name");
-            let context = format!("call {at} fails with {errno:?}");
-            bench.assert_over(&id, &context);
-            bench.check_end(&context);
-            let fault = bench.migration(&id).fault;
-            assert!(fault.as_ref().is_none_or(speaks), "{context}: {fault:?}");
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{listing, speaks};
+    use super::*;
+    use crate::core::Command;
+    use crate::core::event::Actor;
+
+    #[test]
+    fn a_power_loss_at_any_call_is_survived() {
+        let calls = after_power_loss(false, false);
+        assert!(calls > 40, "only {calls} calls were seen");
+        assert_eq!(after_power_loss(true, false), calls);
+        println!("{calls} calls, each the last one twice");
+    }
+
+    #[test]
+    fn a_power_loss_at_any_call_is_survived_without_the_log() {
+        let calls = after_power_loss(false, true);
+        assert!(calls > 40, "only {calls} calls were seen");
+        assert_eq!(after_power_loss(true, true), calls);
+    }
+
+    #[test]
+    fn any_call_may_fail_once() {
+        for errno in [Errno::IO, Errno::NOSPC, Errno::ACCESS] {
+            for at in 1.. {
+                let Some((bench, _)) = until(at, How::Fails(errno)) else { break };
+                let id = crate::core::MigrationId::parse("0123abcd").expect("a name");
+                let context = format!("call {at} fails with {errno:?}");
+                bench.assert_over(&id, &context);
+                bench.check_end(&context);
+                let fault = bench.migration(&id).fault;
+                assert!(fault.as_ref().is_none_or(speaks), "{context}: {fault:?}");
+            }
         }
     }
-}
 
-#[test]
-fn calls_may_keep_failing() {
-    for errno in [Errno::IO, Errno::NOSPC, Errno::BUSY] {
-        for at in 1.. {
-            let Some((mut bench, _)) = until(at, How::KeepsFailing(errno)) else { break };
-            let id = crate::core::MigrationId::parse("0123abcd").expect("a name");
-            let context = format!("calls from {at} on fail with {errno:?}");
-            // The disk that fails holds a whole database; what could not be removed is named.
-            bench.assert_over(&id, &context);
-            let migration = bench.migration(&id);
-            let left = !migration.leftovers.is_empty();
-            assert!(left || migration.phase == MigrationPhase::Finished, "{context}");
-            // Once it works again, the next migration settles what was left.
-            let again = bench.ask("89abcdef");
+    #[test]
+    fn calls_may_keep_failing() {
+        for errno in [Errno::IO, Errno::NOSPC, Errno::BUSY] {
+            for at in 1.. {
+                let Some((mut bench, _)) = until(at, How::KeepsFailing(errno)) else { break };
+                let id = crate::core::MigrationId::parse("0123abcd").expect("a name");
+                let context = format!("calls from {at} on fail with {errno:?}");
+                // The disk that fails holds a whole database; what could not be removed is named.
+                bench.assert_over(&id, &context);
+                let migration = bench.migration(&id);
+                let left = !migration.leftovers.is_empty();
+                assert!(left || migration.phase == MigrationPhase::Finished, "{context}");
+                // Once it works again, the next migration settles what was left.
+                let again = bench.ask("89abcdef");
+                let desk = bench.desk(Files::default());
+                bench.run(&desk, &again, &|| false);
+                drop(desk);
+                assert!(bench.is_new(), "{context}");
+                bench.check_end(&context);
+            }
+        }
+    }
+
+    #[test]
+    fn it_can_be_undone_until_something_is_written() {
+        for written in [false, true] {
+            let mut bench = Bench::new();
+            bench.without_keychain();
             let desk = bench.desk(Files::default());
-            bench.run(&desk, &again, &|| false);
-            drop(desk);
-            assert!(bench.is_new(), "{context}");
-            bench.check_end(&context);
-        }
-    }
-}
-
-#[test]
-fn it_can_be_undone_until_something_is_written() {
-    for written in [false, true] {
-        let mut bench = Bench::new();
-        bench.without_keychain();
-        let desk = bench.desk(Files::default());
-        let id = bench.ask("0123abcd");
-        bench.run(&desk, &id, &|| false);
-        let done = bench.migration(&id);
-        assert!(done.has_migrated(), "{:?}", done.fault);
-        if written {
-            let database = rusqlite::Connection::open(bench.database()).expect("opened");
-            database.execute_batch("INSERT INTO stamp VALUES (1)").expect("written");
-        }
-        bench.command(Command::UndoMigration { migration: id.clone(), actor: Actor::default() });
-        bench.run(&desk, &id, &|| false);
-        let migration = bench.migration(&id);
-        if written {
-            assert_eq!(migration.phase, MigrationPhase::Finished);
-            assert!(migration.fault.as_ref().is_some_and(|f| f.message.contains("written to")));
-            assert!(bench.is_new());
-        } else {
-            assert_eq!(migration.phase, MigrationPhase::Undone, "{:?}", migration.fault);
-            assert!(!bench.is_new(), "the old one is back");
-            let secret = std::fs::read_to_string(bench.auth()).expect("secrets");
-            assert_eq!(secret, "secret", "and its secrets");
-            let there = listing(&bench.dir.join("data"));
-            assert!(there.iter().any(|name| name.contains(".undone-")), "{there:?}");
+            let id = bench.ask("0123abcd");
+            bench.run(&desk, &id, &|| false);
+            let done = bench.migration(&id);
+            assert!(done.has_migrated(), "{:?}", done.fault);
+            if written {
+                let database = rusqlite::Connection::open(bench.database()).expect("opened");
+                database.execute_batch("INSERT INTO stamp VALUES (1)").expect("written");
+            }
+            bench.command(Command::UndoMigration { migration: id.clone(), actor: Actor::default() });
+            bench.run(&desk, &id, &|| false);
+            let migration = bench.migration(&id);
+            if written {
+                assert_eq!(migration.phase, MigrationPhase::Finished);
+                assert!(migration.fault.as_ref().is_some_and(|f| f.message.contains("written to")));
+                assert!(bench.is_new());
+            } else {
+                assert_eq!(migration.phase, MigrationPhase::Undone, "{:?}", migration.fault);
+                assert!(!bench.is_new(), "the old one is back");
+                let secret = std::fs::read_to_string(bench.auth()).expect("secrets");
+                assert_eq!(secret, "secret", "and its secrets");
+                let there = listing(&bench.dir.join("data"));
+                assert!(there.iter().any(|name| name.contains(".undone-")), "{there:?}");
+            }
         }
     }
 }

@@ -217,7 +217,7 @@ impl Checkout<'_> {
             .map_err(paths::failed("create", &lock))?;
         file.write_all(bytes).map_err(paths::failed("write", &lock))?;
         let index = self.admin_dir.join("index");
-        std::fs::rename(&lock, &index).map_err(paths::failed("install", &index))
+        paths::rename(&lock, &index).map_err(paths::failed("install", &index))
     }
 
     fn write_files(&self, entries: &mut [Entry], when: SystemTime) -> Result<(), Trouble> {

@@ -59,7 +59,7 @@ fn below(
         if let Some(new) = &new {
             let fresh = module.join(".git.gk-new");
             std::fs::write(&fresh, new).map_err(paths::failed("write", &fresh))?;
-            std::fs::rename(&fresh, &pointer).map_err(paths::failed("write", &pointer))?;
+            paths::rename(&fresh, &pointer).map_err(paths::failed("write", &pointer))?;
         }
         let text = new.unwrap_or(text);
         if let Some(path) = text.strip_prefix(b"gitdir: ") {

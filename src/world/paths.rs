@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::core::{Code, Fault, HostPath};
+use crate::faultpoint;
 
 /// The bytes of a path, for the log.
 #[must_use]
@@ -59,12 +60,21 @@ pub fn failed<'a>(what: &'a str, path: &'a Path) -> impl Fn(io::Error) -> Fault 
     move |error| fault(what, path, &error)
 }
 
+/// Renames as the system does: onto what has the name.
+///
+/// # Errors
+/// What the system says.
+pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+    faultpoint::call("rename")?;
+    std::fs::rename(from, to)
+}
+
 /// Removes a file; one that is not there is fine.
 ///
 /// # Errors
 /// Any other failure.
 pub fn remove_file_if_any(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
+    match faultpoint::call("remove").and_then(|()| std::fs::remove_file(path)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
@@ -75,7 +85,7 @@ pub fn remove_file_if_any(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Any other failure.
 pub fn remove_dir_if_empty(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir(path) {
+    match faultpoint::call("remove").and_then(|()| std::fs::remove_dir(path)) {
         Err(e)
             if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) =>
         {

@@ -28,7 +28,7 @@ pub(super) fn publish(admin: &Admin) -> Result<(), Fault> {
             }
             _ => {}
         }
-        match std::fs::rename(&admin.staged, &admin.published) {
+        match paths::rename(&admin.staged, &admin.published) {
             Ok(()) => {
                 // Gone unless another environment is being staged right now; either is fine.
                 drop(paths::remove_dir_if_empty(&admin.folder));
@@ -55,7 +55,7 @@ pub(super) fn hide(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
         return Ok(());
     }
     let (from, to) = (admin.published.join(POINTER), admin.published.join(HIDDEN));
-    match std::fs::rename(&from, &to) {
+    match paths::rename(&from, &to) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         hidden => hidden.map_err(paths::failed("hide", &from)),
     }
@@ -73,7 +73,7 @@ pub(super) fn put_away_hidden(admin: &Admin) -> Result<(), Fault> {
     }
     std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
     let from = &admin.published;
-    match std::fs::rename(from, &admin.removed) {
+    match paths::rename(from, &admin.removed) {
         // A restore or a purge of the same remains was quicker.
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         moved => moved.map_err(paths::failed("move", from))?,
@@ -89,7 +89,7 @@ pub(super) fn remove(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
     if is_ours(task, admin) {
         let (published, gone) = (&admin.published, &admin.gone);
         std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
-        std::fs::rename(published, gone).map_err(paths::failed("move", published))?;
+        paths::rename(published, gone).map_err(paths::failed("move", published))?;
     }
     removal::remove_ours(&admin.gone)?;
     removal::remove_ours(&admin.staged)?;
@@ -100,7 +100,7 @@ pub(super) fn remove(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
 /// Takes a registration out of git's folder whose incarnation is over, hidden first.
 pub(super) fn put_away_stranded(published: &Path) -> Result<(), Fault> {
     let pointer = published.join(POINTER);
-    match std::fs::rename(&pointer, published.join(HIDDEN)) {
+    match paths::rename(&pointer, published.join(HIDDEN)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             return Err(paths::fault("hide", &pointer, &e));
         }

@@ -9,10 +9,11 @@ use std::path::Path;
 
 use super::{paths, unlink};
 use crate::core::{Code, Fault};
+use crate::faultpoint;
 
 /// Removes a directory of ours in the repository; one that is not there is fine.
 pub(super) fn remove_ours(path: &Path) -> Result<(), Fault> {
-    match std::fs::remove_dir_all(path) {
+    match faultpoint::call("remove").and_then(|()| std::fs::remove_dir_all(path)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed.map_err(paths::failed("remove", path)),
     }
@@ -77,14 +78,16 @@ pub(super) fn move_into(worktree: &Path, folder: &Path) -> Result<(), Fault> {
 /// Renames, but never onto anything: what is there may be work.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
-    let renamed = match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+    let no_replace = || Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?);
+    let renamed: io::Result<()> = faultpoint::call("rename").and_then(|()| no_replace());
+    let renamed = match renamed.map_err(|e| (rustix::io::Errno::from_io_error(&e), e)) {
         // Not every file system knows the flag; then it is looked at first.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match paths::exists(to) {
+        Err((Some(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS), _)) => match paths::exists(to) {
             Ok(true) => Err(io::ErrorKind::AlreadyExists.into()),
             Ok(false) => std::fs::rename(from, to),
             Err(e) => Err(e),
         },
-        renamed => renamed.map_err(io::Error::from),
+        renamed => renamed.map_err(|(_, e)| e),
     };
     renamed.map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => {

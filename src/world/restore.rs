@@ -130,7 +130,7 @@ impl Restore<'_> {
             let path = staged.join(name);
             std::fs::write(&path, text).map_err(paths::failed("write", &path))?;
         }
-        std::fs::rename(staged.join("HEAD.new"), staged.join("HEAD"))
+        paths::rename(staged.join("HEAD.new"), staged.join("HEAD"))
             .map_err(paths::failed("write", staged))
     }
 
@@ -152,7 +152,7 @@ impl Restore<'_> {
         let fresh = self.new.staged.join("HEAD.new");
         std::fs::write(&fresh, format!("ref: {other}\n"))
             .map_err(paths::failed("write", &fresh))?;
-        std::fs::rename(&fresh, &head).map_err(paths::failed("write", &head))
+        paths::rename(&fresh, &head).map_err(paths::failed("write", &head))
     }
 
     /// Whether a branch is, or could be made to be, at the commit that HEAD was at.
@@ -200,7 +200,7 @@ impl Restore<'_> {
         let mut text = b"gitdir: ".to_vec();
         text.extend(add::with_newline(admin));
         std::fs::write(&fresh, text).map_err(paths::failed("write", &fresh))?;
-        std::fs::rename(&fresh, &pointer).map_err(paths::failed("write", &pointer))
+        paths::rename(&fresh, &pointer).map_err(paths::failed("write", &pointer))
     }
 
     fn finish(&self, identity: (u64, u64)) -> Result<Outcome, Fault> {

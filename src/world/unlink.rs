@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::paths;
 use crate::core::{Code, Fault};
+use crate::faultpoint;
 
 /// Levels that are descended; each costs a descriptor and a piece of stack. What lies deeper is
 /// first moved up to the top.
@@ -115,6 +116,9 @@ impl Unlinker<'_> {
             }
             _ => false,
         };
+        if let Err(e) = faultpoint::call("unlink") {
+            return Err(Stop::System(Errno::from_io_error(&e).unwrap_or(Errno::IO)));
+        }
         let removed = if !is_directory {
             rustix::fs::unlinkat(parent, name, AtFlags::empty())
         } else if depth >= DEPTH_MAX {

@@ -9,14 +9,15 @@ const FILE_LINES_MEDIAN_MAX: usize = 300;
 const FUNCTION_LINES_MEDIAN_MAX: usize = 12;
 
 /// Which of our modules each module may name. An arrow only goes down.
-const DIRECTIONS: [(&str, &[&str]); 13] = [
+const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("core", &["core"]),
     ("journal", &["core", "journal"]),
     ("record", &["core"]),
     ("killpoint", &[]),
-    ("world", &["core", "world", "record", "killpoint"]),
-    ("migrate", &["core", "world", "record", "migrate", "killpoint"]),
-    ("engine", &["core", "journal", "world", "migrate", "engine", "killpoint"]),
+    ("faultpoint", &[]),
+    ("world", &["core", "world", "record", "killpoint", "faultpoint"]),
+    ("migrate", &["core", "world", "record", "migrate", "killpoint", "faultpoint"]),
+    ("engine", &["core", "journal", "world", "migrate", "engine", "killpoint", "faultpoint"]),
     ("config", &["core", "world", "migrate"]),
     ("databases", &["core", "engine", "world", "migrate"]),
     ("api", &["core", "engine", "world", "migrate", "config", "record", "api", "VERSION"]),

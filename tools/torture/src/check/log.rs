@@ -1,0 +1,131 @@
+//! The log only grows: what was published, answered or read once is there for ever, unchanged, with
+//! no gap; and what is over is begun again only because somebody asked.
+
+use std::collections::BTreeMap;
+
+use groundskeeper::journal::inspect;
+use groundskeeper::journal::inspect::Depth;
+use groundskeeper::record;
+use serde_json::Value;
+
+use super::Findings;
+use crate::ground::Ground;
+use crate::model::{Answer, Model};
+use crate::trouble::Trouble;
+
+/// Records as the API told them, one a line.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    lines: Vec<String>,
+}
+
+/// Facts that only a life can have.
+const OF_THE_LIVING: [&str; 9] = [
+    "BaseResolved", "WorktreeAdded", "FilesIncluded", "SetupStarted", "EnvironmentReady",
+    "Restored", "LeaseGranted", "ProcessStarted", "DirectoryTrashed",
+];
+const BEGINNINGS: [&str; 3] = ["ProvisionRequested", "RestoreRequested", "EnvironmentAdopted"];
+
+impl History {
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Reads the log through the API and holds it against all that was seen before.
+    pub(crate) fn read(
+        &mut self,
+        ground: &Ground,
+        published: &[String],
+        findings: &mut Findings<'_>,
+    ) -> Result<(), Trouble> {
+        let told = ground.gk(&["events"])?;
+        if !told.ok() {
+            return Err(Trouble::new(format!("events: {}", told.err.trim())));
+        }
+        let lines: Vec<String> = told.out.lines().map(str::to_owned).collect();
+        for (n, line) in lines.iter().enumerate() {
+            let seq = value(line)["seq"].as_u64();
+            findings.unless(seq == Some(n as u64 + 1), || format!("record {} is {seq:?}", n + 1));
+        }
+        findings.unless(lines.len() >= self.lines.len(), || {
+            format!("{} records are left of {}", lines.len(), self.lines.len())
+        });
+        if let Some(n) = self.lines.iter().zip(&lines).position(|(was, is)| was != is) {
+            findings.add(format!("record {} was {} and is {}", n + 1, self.lines[n], lines[n]));
+        }
+        for line in published {
+            let at = value(line)["seq"].as_u64().and_then(|seq| usize::try_from(seq).ok());
+            let there = at.and_then(|seq| lines.get(seq.checked_sub(1)?));
+            findings.unless(there == Some(line), || {
+                format!("it was published and is not in the log: {line}")
+            });
+        }
+        resurrections(&lines, findings);
+        self.lines = lines;
+        Ok(())
+    }
+
+    /// Holds the file of a daemon that has ended against what the API told, and against answers.
+    pub(crate) fn check_file(&self, ground: &Ground, model: &Model, findings: &mut Findings<'_>) {
+        let mut answers: BTreeMap<u64, Vec<Answer>> = BTreeMap::new();
+        for answer in model.answers() {
+            answers.entry(answer.seq).or_default().push(answer);
+        }
+        let (mut wrong, mut head) = (Vec::new(), 0);
+        let read = inspect(&ground.log(), Depth::Everything, &mut |found, state| {
+            head = found.seq.0;
+            let told = usize::try_from(head - 1).ok().and_then(|n| self.lines.get(n));
+            let line = record::json(found);
+            if told.is_some_and(|told| value(told) != line) {
+                wrong.push(format!("record {head} is {line} and was told otherwise"));
+            }
+            for answer in answers.get(&head).into_iter().flatten() {
+                let env = state.environments().find(|e| e.id.as_str() == answer.id);
+                let is = env.map(|e| (u64::from(e.incarnation), e.phase.as_str()));
+                if is != Some((answer.incarnation, answer.phase.as_str())) {
+                    wrong.push(format!("{answer} was acknowledged, and the log says {is:?}"));
+                }
+            }
+        });
+        if let Err(e) = read {
+            findings.add(format!("the log cannot be read: {e}"));
+            return;
+        }
+        wrong.into_iter().for_each(|what| findings.add(what));
+        findings.unless(head >= self.lines.len() as u64, || {
+            format!("the file ends at {head}, and {} were told", self.lines.len())
+        });
+        for answer in answers.range(head + 1..).flat_map(|(_, all)| all) {
+            findings.add(format!("{answer} was acknowledged, and the log ends at {head}"));
+        }
+    }
+}
+
+fn value(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or(Value::Null)
+}
+
+/// After a tombstone only a request by somebody begins another life.
+pub(crate) fn resurrections(lines: &[String], findings: &mut Findings<'_>) {
+    let mut over: BTreeMap<String, u64> = BTreeMap::new();
+    for line in lines {
+        let record = value(line);
+        let (Some(id), Some(kind)) = (record["environment"].as_str(), record["kind"].as_str())
+        else {
+            continue;
+        };
+        if kind == "Tombstoned" {
+            over.insert(id.to_owned(), record["seq"].as_u64().unwrap_or_default());
+        } else if BEGINNINGS.contains(&kind) {
+            let door = record["actor"]["door"].as_str().unwrap_or_default();
+            findings.unless(matches!(door, "api" | "session"), || {
+                format!("nobody asked for another life of {id}: {line}")
+            });
+            over.remove(id);
+        } else if OF_THE_LIVING.contains(&kind)
+            && let Some(seq) = over.get(id)
+        {
+            findings.add(format!("{id} ended with record {seq}, and then: {line}"));
+        }
+    }
+}

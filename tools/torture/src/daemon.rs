@@ -1,0 +1,81 @@
+//! One life of a daemon: begun, killed, told to end. It is never left running.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use crate::ground::Ground;
+use crate::time;
+use crate::trouble::{Trouble, failed};
+
+/// Most time until a daemon is ready or has said why not.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Most time for an orderly end.
+const END_LIMIT: Duration = Duration::from_secs(30);
+
+/// One that was started.
+pub(crate) struct Daemon {
+    child: Child,
+    /// It said that it can be used.
+    pub(crate) ready: bool,
+}
+
+impl Daemon {
+    /// Starts one and waits until it is ready or gone.
+    pub(crate) fn start(ground: &Ground, env: &[(String, String)]) -> Result<Self, Trouble> {
+        let mut command = ground.command(&["daemon"]);
+        command.envs(env.iter().map(|(name, value)| (name, value)));
+        let said = ground.path("daemon.err");
+        let log = std::fs::File::options().create(true).append(true).open(&said);
+        let log = log.map_err(failed("open", &said))?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().map_err(failed("run", &ground.programs.groundskeeper))?;
+        let (sender, receiver) = channel();
+        if let Some(stdout) = child.stdout.take() {
+            std::thread::spawn(move || {
+                let mut line = String::new();
+                drop(BufReader::new(stdout).read_line(&mut line));
+                drop(sender.send(line));
+            });
+        }
+        let line = receiver.recv_timeout(START_LIMIT).unwrap_or_default();
+        let ready = line.starts_with("GROUNDSKEEPER_READY:");
+        Ok(Self { child, ready })
+    }
+
+    pub(crate) fn is_dead(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// As a power switch would; true when it still lived.
+    pub(crate) fn kill(&mut self) -> bool {
+        let lived = !self.is_dead();
+        drop(self.child.kill());
+        drop(self.child.wait());
+        lived
+    }
+
+    /// Tells it to end; says so when it does not, or not well.
+    pub(crate) fn end(mut self) -> Result<(), String> {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw)
+        {
+            // One that has ended meanwhile is fine.
+            let _sent = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        if !time::until(END_LIMIT, || self.is_dead()) {
+            return Err(format!("it does not end within {END_LIMIT:?} of SIGTERM"));
+        }
+        match self.child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("it was told to end and ended with {status}")),
+            Err(e) => Err(format!("its end cannot be known: {e}")),
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

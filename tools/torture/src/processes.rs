@@ -1,0 +1,53 @@
+//! The processes of one history, found through `/proc` by the home directory that all of them
+//! inherit. Nobody else's process is ever ended.
+
+use std::path::PathBuf;
+
+use groundskeeper::world::process::table;
+
+use crate::ground::Ground;
+
+/// A process that belongs to a history.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) pid: u32,
+    pub(crate) command: String,
+    /// The place of the environment that it lives in.
+    pub(crate) place: Option<PathBuf>,
+}
+
+/// All that run; what has ended and is not yet collected is not running.
+pub(crate) fn of(ground: &Ground) -> Vec<Found> {
+    let home = format!("HOME={}", ground.path("home").display());
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let mut vars = environ.split(|b| *b == 0).map(String::from_utf8_lossy);
+        let mut place = None;
+        let mut ours = false;
+        for var in vars.by_ref() {
+            ours |= var == home;
+            if let Some(path) = var.strip_prefix("GROUNDSKEEPER_PATH=") {
+                place = Some(PathBuf::from(path));
+            }
+        }
+        let alive = ours && pid != std::process::id() && table::start_time(pid).is_some();
+        alive.then(|| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let command = String::from_utf8_lossy(&line).replace('\0', " ");
+            Found { pid, command, place }
+        })
+    })
+    .collect()
+}
+
+/// Ends what a history has left running: the torture leaves nothing behind either.
+pub(crate) fn end_all(ground: &Ground) {
+    for found in of(ground) {
+        let pid = i32::try_from(found.pid).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            let _sent = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Histories after another, several at a time, until time is up or somebody interrupts; then the
+//! table of what was survived.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::args::Arguments;
+use crate::fault::Fault;
+use crate::job::{self, Job, Setting};
+use crate::points::{self, Coverage};
+use crate::programs;
+use crate::report::Report;
+use crate::time;
+use crate::trouble::Trouble;
+
+/// How often a line is printed.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+/// The simulated power losses of migrations are always the same: once is enough.
+const ONCE: Fault = Fault::PowerMigration;
+
+/// Prints the kinds of faults and the points.
+pub(crate) fn list() {
+    println!("faults:");
+    for (_, name, what) in Fault::ALL {
+        println!("  {name:<16} {what}");
+    }
+    println!("calls that can be made to fail or slow:");
+    for (name, what) in groundskeeper::faultpoint::CALLS {
+        println!("  {name:<16} {what}");
+    }
+    for (fault, words) in [(Fault::Point, "kill-point"), (Fault::MigrationPoint, "migration-point")] {
+        println!("points of {words}:\n  {}", points::of(fault).join("\n  "));
+    }
+}
+
+struct Shared {
+    setting: Setting,
+    faults: Vec<Fault>,
+    point: Option<String>,
+    seed: u64,
+    next: AtomicU64,
+    histories: u64,
+    end: Instant,
+    report: Mutex<Report>,
+    trouble: Mutex<Option<Trouble>>,
+    stop: Arc<AtomicBool>,
+}
+
+/// Runs; true when everything was survived.
+pub(crate) fn run(arguments: &Arguments) -> Result<bool, Trouble> {
+    let began = Instant::now();
+    let place = job::place(arguments.place.as_deref())?;
+    let shared = prepare(arguments, &place, began)?;
+    let jobs = arguments.jobs.unwrap_or_else(cores).max(1);
+    eprintln!("seed {}, {jobs} at a time, in {}", shared.seed, place.display());
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| work(&shared))).collect();
+        let mut last = Instant::now();
+        loop {
+            let all = || workers.iter().all(std::thread::ScopedJoinHandle::is_finished);
+            if time::until(LINE_EVERY.saturating_sub(last.elapsed()), all) {
+                return;
+            }
+            eprintln!("{}", lock(&shared.report).line(shared.seed, began.elapsed()));
+            last = Instant::now();
+        }
+    });
+    programs::forget(&place);
+    let (report, coverage) = (lock(&shared.report), lock(&shared.setting.coverage));
+    if arguments.json {
+        println!("{}", report.json(&coverage, shared.seed, began.elapsed()));
+    } else {
+        print!("{}", report.table(&coverage, shared.seed, began.elapsed()));
+    }
+    match lock(&shared.trouble).take() {
+        Some(trouble) => Err(trouble),
+        None => Ok(report.violations() == 0),
+    }
+}
+
+fn prepare(
+    arguments: &Arguments,
+    place: &std::path::Path,
+    began: Instant,
+) -> Result<Shared, Trouble> {
+    let seconds = arguments.seconds.or_else(|| arguments.minutes.map(|m| m.saturating_mul(60)));
+    // A count of histories is a bound by itself.
+    let most = if arguments.histories.is_some() { 86_400 } else { 60 };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The second time it ends at once, whatever is under way.
+        let again = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));
+        let registered = again.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
+        registered.map_err(|e| Trouble::new("cannot take signals").because(&e))?;
+    }
+    Ok(Shared {
+        faults: faults(arguments)?,
+        setting: Setting {
+            programs: programs::find(arguments, place)?,
+            below: place.to_owned(),
+            coverage: Mutex::new(Coverage::default()),
+            keep: arguments.keep,
+        },
+        point: arguments.point.clone(),
+        seed: arguments.seed.unwrap_or_else(made_up),
+        next: AtomicU64::new(0),
+        histories: arguments.histories.unwrap_or(u64::MAX),
+        end: began + Duration::from_secs(seconds.unwrap_or(most)),
+        report: Mutex::new(Report::default()),
+        trouble: Mutex::new(None),
+        stop,
+    })
+}
+
+fn faults(arguments: &Arguments) -> Result<Vec<Fault>, Trouble> {
+    let named = arguments.only.iter().map(|name| {
+        Fault::parse(name)
+            .ok_or_else(|| Trouble::new(format!("{name} is no kind of fault; `--list` names them")))
+    });
+    let named = named.collect::<Result<Vec<Fault>, Trouble>>()?;
+    let known = groundskeeper::killpoint::POINTS;
+    if let Some(point) = arguments.point.as_deref().filter(|point| !known.contains(point)) {
+        return Err(Trouble::new(format!("{point} is no point; `--list` names them")));
+    }
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let all = Fault::ALL.into_iter().map(|(fault, _, _)| fault);
+    // Another program may be one that is shipped, which has no points.
+    Ok(all.filter(|fault| arguments.program.is_none() || !fault.needs_points()).collect())
+}
+
+fn work(shared: &Shared) {
+    let over = || shared.stop.load(Ordering::Relaxed) || Instant::now() >= shared.end;
+    while !over() && lock(&shared.trouble).is_none() {
+        let number = shared.next.fetch_add(1, Ordering::Relaxed);
+        if number >= shared.histories {
+            return;
+        }
+        let count = shared.faults.len() as u64;
+        let at = usize::try_from(number % count.max(1)).unwrap_or(0);
+        let fault = shared.faults.get(at).copied().unwrap_or(Fault::Instant);
+        if fault == ONCE && number >= count {
+            continue;
+        }
+        let seed = shared.seed.wrapping_add(number);
+        let job = Job { seed, fault, point: shared.point.clone() };
+        match job::run(&shared.setting, &job) {
+            Ok(done) => lock(&shared.report).add(&job, done),
+            Err(trouble) => *lock(&shared.trouble) = Some(trouble),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn made_up() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() % 1_000_000 * 1_000
+}
