@@ -6,9 +6,13 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::paths;
 use crate::core::EnvironmentId;
+
+/// Where no refs but ours are.
+const OURS: &str = "refs/groundskeeper/";
 
 /// A lock of git's on one file: nobody else may replace that while it is there.
 struct Lock(PathBuf);
@@ -26,6 +30,25 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         drop(std::fs::remove_file(&self.0));
+    }
+}
+
+/// Age at which the lock of a ref that is there is nobody's: git holds one for an instant.
+const STALE: Duration = Duration::from_secs(60);
+
+/// Takes away the lock that a killed git left on a ref of ours, which would be in the way for ever.
+/// Whoever calls holds the environment's lock, which every git of ours that works on it inherits. A
+/// ref that is not there yet is of interest to nobody else; one that is may just be being packed.
+pub(super) fn break_stale(common: &Path, reference: &str) {
+    let file = common.join(reference);
+    let lock = common.join(format!("{reference}.lock"));
+    let is_stale = || {
+        let age = lock.metadata().and_then(|m| m.modified()).ok()?.elapsed().ok()?;
+        Some(!file.exists() || age >= STALE)
+    };
+    if reference.starts_with(OURS) && is_stale() == Some(true) {
+        tracing::warn!(lock = %lock.display(), "a killed git has left a lock; it is taken away");
+        drop(std::fs::remove_file(&lock));
     }
 }
 
@@ -114,4 +137,32 @@ pub(super) fn exists(common: &Path, reference: &str) -> bool {
     common.join(reference).exists()
         || std::fs::read_to_string(common.join("packed-refs"))
             .is_ok_and(|text| text.lines().any(|l| l.split(' ').nth(1) == Some(reference)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_a_killed_git_left_on_a_ref_of_ours_is_taken_away() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (ours, theirs) = ("refs/groundskeeper/rescue/a/1", "refs/heads/main");
+        let lock = |reference: &str| dir.path().join(format!("{reference}.lock"));
+        for reference in [ours, theirs] {
+            std::fs::create_dir_all(lock(reference).parent().expect("a folder")).expect("made");
+            std::fs::write(lock(reference), "").expect("written");
+            break_stale(dir.path(), reference);
+        }
+        assert!(!lock(ours).exists(), "nobody else makes this ref");
+        assert!(lock(theirs).exists(), "that is none of ours");
+        std::fs::write(dir.path().join(ours), "").expect("written");
+        std::fs::write(lock(ours), "").expect("written");
+        break_stale(dir.path(), ours);
+        assert!(lock(ours).exists(), "a ref that is there may be being packed");
+        let lock = std::fs::File::options().write(true).open(lock(ours)).expect("opened");
+        let then = std::time::SystemTime::now() - 2 * STALE;
+        lock.set_modified(then).expect("set");
+        break_stale(dir.path(), ours);
+        assert!(!dir.path().join(format!("{ours}.lock")).exists(), "but not for a minute");
+    }
 }

@@ -14,7 +14,7 @@ use super::exec::Finished;
 use super::git::{self, Git};
 use super::inspect;
 use super::marker::Admin;
-use super::{Task, merged, paths};
+use super::{Task, merged, paths, refs};
 use crate::core::event::{Plan, Rescue};
 use crate::core::{Code, EnvironmentId, Fault, Outcome};
 use crate::killpoint::point;
@@ -103,6 +103,8 @@ impl Saver<'_> {
 
     /// Puts its ref on a rescue, and makes sure that all of it is there.
     pub(super) fn refer(&self, rescue: &Rescue) -> Result<(), Fault> {
+        let common = paths::from_host(&self.life.plan.repository.common_dir);
+        refs::break_stale(&common, &rescue.reference);
         let args = ["-c", "core.fsync=all", "update-ref", "--create-reflog", "-m", "rescued"];
         self.git.output(args.into_iter().chain([rescue.reference.as_str(), &rescue.commit]))?;
         point("rescue.referenced");

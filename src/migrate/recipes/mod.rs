@@ -37,7 +37,7 @@ pub fn named(name: &str) -> Result<Box<dyn Recipe>, Fault> {
     match name {
         "executor" => Ok(Box::new(executor::Executor)),
         "catalog" => Ok(Box::new(catalog::catalog())),
-        #[cfg(test)]
+        #[cfg(any(test, feature = "faults"))]
         "sample" => Ok(Box::new(super::sample::Sample::new())),
         _ => {
             let message = format!("there is no recipe {name:?}");

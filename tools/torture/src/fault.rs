@@ -42,7 +42,7 @@ impl Fault {
         (Self::Stop, "stop", "SIGTERM in the middle of work"),
         (Self::Clients, "kill-clients", "SIGKILL of clients while they wait"),
         (Self::GitKilled, "git-killed", "git dies at random, also in the middle"),
-        (Self::GitHangs, "git-hangs", "git hangs at random"),
+        (Self::GitHangs, "git-hangs", "git hangs at random, for 20 s"),
         (Self::GitMissing, "git-missing", "git is taken away"),
         (Self::Calls, "busy-files", "renames and removals fail: EBUSY, EPERM, ENOTEMPTY"),
         (Self::LogFails, "log-fails", "a write of the log fails: EIO"),
@@ -97,6 +97,12 @@ impl Fault {
                 | Self::GitKilled
                 | Self::GitHangs
         )
+    }
+
+    /// Whether it makes the daemon's own clean-up fail, so that some is left for its sweeps: the first
+    /// one names, the next one settles.
+    pub(crate) fn leaves_for_sweeps(self) -> bool {
+        matches!(self, Self::Calls | Self::ReadOnly | Self::DiskFull | Self::GitKilled)
     }
 
     /// Gives the next daemon this trouble; returns its environment.
@@ -181,6 +187,7 @@ impl Fault {
         match self {
             Self::HookHangs => write(&ground.path("mood"), "fine\n"),
             Self::DiskFull => drop_filler(ground),
+            Self::GitKilled => unlock(&ground.repo().join(".git")),
             Self::ReadOnly => {
                 // Bound once, and made read-only: one or two layers, by how far it came.
                 let place = ground.data().join("worktrees");
@@ -190,6 +197,22 @@ impl Fault {
             _ => Ok(()),
         }
     }
+}
+
+/// What git asks people to do after it was killed. What lies where only the daemon works, it has to
+/// see to itself.
+fn unlock(folder: &Path) -> Result<(), Trouble> {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if entry.file_name() != "groundskeeper" {
+                unlock(&path)?;
+            }
+        } else if path.extension().is_some_and(|e| e == "lock") {
+            std::fs::remove_file(&path).map_err(failed("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 fn set(name: &str, path: &Path) -> (String, String) {
@@ -236,7 +259,7 @@ fn git(ground: &Ground, mood: &str) -> Result<(), Trouble> {
             "case $((n % 12)) in 0) kill -KILL $$;; \
              1) timeout -s KILL 0.00$((n % 10)) {real} \"$@\"; kill -KILL $$;; esac"
         ),
-        "hangs" => "case $((n % 40)) in 0) exec sleep 1000;; esac".to_owned(),
+        "hangs" => "case $((n % 40)) in 0) exec sleep 20;; esac".to_owned(),
         _ => ":".to_owned(),
     };
     let script = format!(

@@ -198,7 +198,7 @@ fn finish(past: &mut Past<'_>, lived: &mut Lived) -> Result<(), Trouble> {
     if let Err(what) = daemon.end() {
         lived.findings.push(Finding { check: "stop", what });
     }
-    life::rest(past, &[], None, lived)?;
+    life::rest(past, &[], None, false, lived)?;
     let mut findings = Findings { check: "processes", all: &mut lived.findings };
     running::processes(ground, &[], false, &mut findings);
     Ok(())

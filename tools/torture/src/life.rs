@@ -69,7 +69,8 @@ pub(crate) fn live(
         again(past, random, &mut lived)?;
     }
     plan.fault.cure(past.ground)?;
-    rest(past, &published, databases.as_ref(), &mut lived)?;
+    let sweeps = plan.fault.leaves_for_sweeps();
+    rest(past, &published, databases.as_ref(), sweeps, &mut lived)?;
     Ok(lived)
 }
 
@@ -193,6 +194,7 @@ pub(crate) fn rest(
     past: &mut Past<'_>,
     published: &[String],
     databases: Option<&Databases>,
+    sweeps: bool,
     lived: &mut Lived,
 ) -> Result<(), Trouble> {
     let ground = past.ground;
@@ -211,6 +213,10 @@ pub(crate) fn rest(
     check::drain(ground, all);
     if let Some(databases) = databases {
         databases.check(ground, &mut Findings { check: "databases", all })?;
+        check::drain(ground, all);
+    }
+    for _ in 0..2 * u32::from(sweeps) {
+        ground.gk(&["sweep", "--apply"])?;
         check::drain(ground, all);
     }
     lived.pieces = look(past, published, all)?;

@@ -127,6 +127,10 @@ impl Model {
         if let (Some(id), Some(phase), Some(incarnation), Some(seq)) =
             (text("id"), text("phase"), number("incarnation"), number("seq"))
         {
+            // Nothing has ever been of that name: its removal is a success without a life.
+            if incarnation == 0 {
+                return;
+            }
             let verb = verb.to_owned();
             self.seen().answers.push(Answer { verb, id, incarnation, phase, seq });
         }

@@ -12,6 +12,8 @@ use crate::points::Coverage;
 
 /// Most findings of one history that are printed; all are in the JSON.
 const SHOWN_MAX: usize = 5;
+/// Most points that the table names; more are counted.
+const POINTS_NAMED_MAX: usize = 10;
 
 #[derive(Debug, Default, Clone)]
 struct Row {
@@ -119,7 +121,11 @@ impl Report {
         let all = Coverage::len();
         let mut text = format!("{table}\n\n");
         let named = |points: &[&str]| {
-            if points.is_empty() { String::new() } else { format!(" (not {})", points.join(", ")) }
+            match points.len() {
+                0 => String::new(),
+                1..=POINTS_NAMED_MAX => format!(" (not {})", points.join(", ")),
+                many => format!(" ({many} not; --json names them)"),
+            }
         };
         let (tried, survived) = self.sums();
         text += &format!(

@@ -47,6 +47,24 @@ struct Shared {
     stop: Arc<AtomicBool>,
 }
 
+impl Shared {
+    /// Every second history ends at a named point, because there are so many of them; the others
+    /// take the kinds in turn. None for one that would say nothing new.
+    fn fault_of(&self, number: u64) -> Option<Fault> {
+        let points = [Fault::Point, Fault::MigrationPoint];
+        let mixed = self.faults.len() > 2 && points.iter().all(|p| self.faults.contains(p));
+        if mixed && number % 2 == 1 {
+            return points.get(usize::from(number % 6 == 5)).copied();
+        }
+        let turn = if mixed { number / 2 } else { number };
+        let others = self.faults.iter().filter(|fault| !(mixed && points.contains(fault)));
+        let others: Vec<Fault> = others.copied().collect();
+        let count = others.len() as u64;
+        let fault = others.get(usize::try_from(turn % count.max(1)).ok()?).copied()?;
+        (fault != ONCE || turn < count).then_some(fault)
+    }
+}
+
 /// Runs; true when everything was survived.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool, Trouble> {
     let began = Instant::now();
@@ -138,12 +156,7 @@ fn work(shared: &Shared) {
         if number >= shared.histories {
             return;
         }
-        let count = shared.faults.len() as u64;
-        let at = usize::try_from(number % count.max(1)).unwrap_or(0);
-        let fault = shared.faults.get(at).copied().unwrap_or(Fault::Instant);
-        if fault == ONCE && number >= count {
-            continue;
-        }
+        let Some(fault) = shared.fault_of(number) else { continue };
         let seed = shared.seed.wrapping_add(number);
         let job = Job { seed, fault, point: shared.point.clone() };
         match job::run(&shared.setting, &job) {
