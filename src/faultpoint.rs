@@ -112,7 +112,8 @@ mod armed {
 
     pub(super) fn clock_offset_ns() -> i64 {
         static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
-        let file = FILE.get_or_init(|| std::env::var_os("GROUNDSKEEPER_CLOCK_FILE").map(Into::into));
+        let file =
+            FILE.get_or_init(|| std::env::var_os("GROUNDSKEEPER_CLOCK_FILE").map(Into::into));
         let Some(file) = file else { return 0 };
         let text = std::fs::read_to_string(file).unwrap_or_default();
         text.trim().parse::<i64>().unwrap_or(0).saturating_mul(1_000_000_000)

@@ -274,7 +274,8 @@ mod tests {
                 let database = rusqlite::Connection::open(bench.database()).expect("opened");
                 database.execute_batch("INSERT INTO stamp VALUES (1)").expect("written");
             }
-            bench.command(Command::UndoMigration { migration: id.clone(), actor: Actor::default() });
+            bench
+                .command(Command::UndoMigration { migration: id.clone(), actor: Actor::default() });
             bench.run(&desk, &id, &|| false);
             let migration = bench.migration(&id);
             if written {

@@ -73,12 +73,27 @@ pub(super) fn put_away_hidden(admin: &Admin) -> Result<(), Fault> {
     }
     std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
     let from = &admin.published;
+    drop_locks(from)?;
     match paths::rename(from, &admin.removed) {
         // A restore or a purge of the same remains was quicker.
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         moved => moved.map_err(paths::failed("move", from))?,
     }
     point("unregister.moved");
+    Ok(())
+}
+
+/// Takes away the locks of gits that were ended in a worktree that is over: a restore would bring back
+/// one in which no git can work.
+fn drop_locks(admin: &Path) -> Result<(), Fault> {
+    let entries = match std::fs::read_dir(admin) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(paths::failed("read", admin))?,
+    };
+    let files = entries.flatten().map(|entry| entry.path());
+    for lock in files.filter(|path| path.extension().is_some_and(|e| e == "lock")) {
+        paths::remove_file_if_any(&lock).map_err(paths::failed("remove", &lock))?;
+    }
     Ok(())
 }
 
@@ -140,4 +155,24 @@ pub(super) fn checked_out(common: &Path, reference: &str) -> Option<String> {
         std::fs::read(dir.join("HEAD")).is_ok_and(|text| text.trim_ascii_end() == head.as_bytes())
     })?;
     Some(place.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::EnvironmentId;
+
+    #[test]
+    fn what_is_put_away_holds_no_lock_of_a_git_that_was_ended() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let id = EnvironmentId::parse("a").expect("an id");
+        let admin = Admin::at("0123456789abcdef", &paths::to_host(dir.path()), &id, 1);
+        std::fs::create_dir_all(&admin.published).expect("made");
+        for name in ["index", "index.lock", "locked"] {
+            std::fs::write(admin.published.join(name), "").expect("written");
+        }
+        put_away_hidden(&admin).expect("put away");
+        let there = |name: &str| admin.removed.join(name).exists();
+        assert!(there("index") && there("locked") && !there("index.lock"));
+    }
 }

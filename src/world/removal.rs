@@ -82,11 +82,13 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
     let renamed: io::Result<()> = faultpoint::call("rename").and_then(|()| no_replace());
     let renamed = match renamed.map_err(|e| (rustix::io::Errno::from_io_error(&e), e)) {
         // Not every file system knows the flag; then it is looked at first.
-        Err((Some(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS), _)) => match paths::exists(to) {
-            Ok(true) => Err(io::ErrorKind::AlreadyExists.into()),
-            Ok(false) => std::fs::rename(from, to),
-            Err(e) => Err(e),
-        },
+        Err((Some(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS), _)) => {
+            match paths::exists(to) {
+                Ok(true) => Err(io::ErrorKind::AlreadyExists.into()),
+                Ok(false) => std::fs::rename(from, to),
+                Err(e) => Err(e),
+            }
+        }
         renamed => renamed.map_err(|(_, e)| e),
     };
     renamed.map_err(|e| match e.kind() {

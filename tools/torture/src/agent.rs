@@ -10,7 +10,15 @@ use crate::random::Random;
 use crate::trouble::Trouble;
 
 const FORMS: [&str; 9] = [
-    "plain", "plain", "staged", "committed", "stashed", "detached", "rebasing", "ignored", "edited",
+    "plain",
+    "plain",
+    "staged",
+    "committed",
+    "stashed",
+    "detached",
+    "rebasing",
+    "ignored",
+    "edited",
 ];
 
 /// Works in an environment that is at rest, while nobody who could take it away is asked to. `cut`

@@ -51,6 +51,9 @@ pub(crate) struct Arguments {
     /// Break each promise on purpose, and show that each check goes red
     #[arg(long)]
     pub(crate) self_test: bool,
+    /// Let the power go in simulated migrations, and print how often that was survived
+    #[arg(long, hide = true)]
+    pub(crate) simulate: bool,
     /// List the kinds of faults and the named points
     #[arg(long)]
     pub(crate) list: bool,

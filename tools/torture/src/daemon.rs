@@ -58,7 +58,8 @@ impl Daemon {
 
     /// Tells it to end; says so when it does not, or not well.
     pub(crate) fn end(mut self) -> Result<(), String> {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw)
+        if let Some(pid) =
+            i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw)
         {
             // One that has ended meanwhile is fine.
             let _sent = rustix::process::kill_process(pid, rustix::process::Signal::TERM);

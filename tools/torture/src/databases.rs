@@ -88,7 +88,7 @@ impl Databases {
             if stage.is_over() {
                 return Ok(());
             }
-            stage.verb(&recorded.arguments(&[&text(&recorded.database), &text(&recorded.auth)]))?;
+            stage.verb(&arguments(&text(&recorded.database), &text(&recorded.auth)))?;
         }
         if let Some(last) = self.recorded.last() {
             stage.verb(&["migrate", "undo", &text(&last.database)])?;
@@ -131,14 +131,9 @@ impl Databases {
 }
 
 impl Recorded {
-    fn arguments<'a>(&self, paths: &[&'a str; 2]) -> Vec<&'a str> {
-        let [database, auth] = *paths;
-        vec!["migrate", "--recipe", "executor", "--tenant", TENANT, "--auth", auth, database]
-    }
-
     fn check(&self, ground: &Ground, findings: &mut Findings<'_>) -> Result<(), Trouble> {
         let (database, auth) = (text(&self.database), text(&self.auth));
-        let done = ground.gk(&self.arguments(&[&database, &auth]))?;
+        let done = ground.gk(&arguments(&database, &auth))?;
         let said = done.json();
         match &self.wanted {
             Some(wanted) => {
@@ -154,6 +149,10 @@ impl Recorded {
         nothing_left(&self.database, findings);
         Ok(())
     }
+}
+
+fn arguments<'a>(database: &'a str, auth: &'a str) -> [&'a str; 8] {
+    ["migrate", "--recipe", "executor", "--tenant", TENANT, "--auth", auth, database]
 }
 
 fn text(path: &Path) -> String {
@@ -201,7 +200,8 @@ fn nothing_left(database: &Path, findings: &mut Findings<'_>) {
             || base.starts_with("data.db.")
                 && base.split('.').any(|part| part.starts_with("undone-"))
             || is_backup(base);
-        findings.unless(known, || format!("{} is left beside its database", entry.path().display()));
+        findings
+            .unless(known, || format!("{} is left beside its database", entry.path().display()));
     }
 }
 

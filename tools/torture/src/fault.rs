@@ -54,7 +54,11 @@ impl Fault {
         (Self::Migration, "migration", "SIGKILL at a random instant of database migrations"),
         (Self::MigrationPoint, "migration-point", "SIGKILL at a named point of a migration"),
         (Self::PowerLog, "power-log", "power loss at a write of the log (simulated disk)"),
-        (Self::PowerMigration, "power-migration", "power loss at a call of a migration (simulated)"),
+        (
+            Self::PowerMigration,
+            "power-migration",
+            "power loss at a call of a migration (simulated)",
+        ),
     ];
 
     pub(crate) fn name(self) -> &'static str {

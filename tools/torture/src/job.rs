@@ -3,13 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use groundskeeper::journal::crash::{Honesty, power_losses};
 use groundskeeper::migrate::power;
 
 use crate::check::{Finding, Findings, canary, log, running};
+use crate::child;
 use crate::client::NAMES;
 use crate::daemon::Daemon;
 use crate::fault::Fault;
@@ -18,12 +21,15 @@ use crate::life::{self, Lived, Past, Plan};
 use crate::model::Model;
 use crate::points::{self, Coverage};
 use crate::random::Random;
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, failed};
 
 /// Lives in one place.
 const LIVES: u64 = 3;
 /// Simulated power losses of one history.
 const IMAGES: usize = 1_500;
+
+/// Most time for the simulated migrations.
+const SIMULATION_LIMIT: Duration = Duration::from_secs(600);
 
 /// What all histories share.
 pub(crate) struct Setting {
@@ -80,7 +86,7 @@ impl Done {
 pub(crate) fn run(setting: &Setting, job: &Job) -> Result<Done, Trouble> {
     match job.fault {
         Fault::PowerLog => return Ok(power_of_log(job.seed)),
-        Fault::PowerMigration => return Ok(power_of_migration()),
+        Fault::PowerMigration => return power_of_migration(),
         _ => {}
     }
     let name = format!("{}-{}", job.fault.name(), job.seed);
@@ -100,7 +106,9 @@ pub(crate) fn run(setting: &Setting, job: &Job) -> Result<Done, Trouble> {
         ground.keep();
         done.place = Some(ground.root().to_owned());
     }
-    result.map(|()| done).map_err(|e| Trouble::new(format!("{name} in {}: {e}", ground.root().display())))
+    result
+        .map(|()| done)
+        .map_err(|e| Trouble::new(format!("{name} in {}: {e}", ground.root().display())))
 }
 
 fn may_freeze(ground: &Ground) -> Result<bool, Trouble> {
@@ -213,22 +221,31 @@ fn power_of_log(seed: u64) -> Done {
     Done { tried, survived, findings: findings.into_iter().collect(), ..Done::default() }
 }
 
-fn power_of_migration() -> Done {
-    match power::power_losses() {
-        Ok(survived) => {
-            let count = u64::from(survived);
-            Done { tried: count, survived: count, ..Done::default() }
-        }
-        Err(what) => {
-            let findings = vec![Finding { check: "power", what }];
-            Done { tried: 1, findings, ..Done::default() }
-        }
+/// In a process of its own: the locks that a migration takes must not be inherited by the children
+/// that other histories are just starting.
+fn power_of_migration() -> Result<Done, Trouble> {
+    let this = std::env::current_exe();
+    let this = this.map_err(failed("find", Path::new("this program")))?;
+    let done = child::run_within(Command::new(this).arg("--simulate"), SIMULATION_LIMIT)?;
+    if let (true, Ok(count)) = (done.ok(), done.out.trim().parse()) {
+        return Ok(Done { tried: count, survived: count, ..Done::default() });
     }
+    let findings = vec![Finding { check: "power", what: done.err }];
+    Ok(Done { tried: 1, findings, ..Done::default() })
+}
+
+/// Lets the power go at every call of a migration; prints how often that was survived.
+pub(crate) fn simulate() -> Result<bool, Trouble> {
+    match power::power_losses() {
+        Ok(survived) => println!("{survived}"),
+        Err(what) => return Err(Trouble::new(what)),
+    }
+    Ok(true)
 }
 
 /// Where histories take place, made if it is not there.
 pub(crate) fn place(wanted: Option<&Path>) -> Result<PathBuf, Trouble> {
     let below = wanted.map_or_else(|| std::env::temp_dir().join("torture"), Path::to_owned);
     crate::ground::make_dir(&below)?;
-    below.canonicalize().map_err(crate::trouble::failed("find", &below))
+    below.canonicalize().map_err(failed("find", &below))
 }

@@ -59,11 +59,8 @@ pub(crate) fn live(
     random: &mut Random,
 ) -> Result<Lived, Trouble> {
     let mut lived = Lived::default();
-    let databases = plan
-        .fault
-        .migrates()
-        .then(|| Databases::lay_out(past.ground, plan.number))
-        .transpose()?;
+    let databases =
+        plan.fault.migrates().then(|| Databases::lay_out(past.ground, plan.number)).transpose()?;
     let published = trouble(past, plan, random, databases.as_ref(), &mut lived)?;
     if plan.fault == Fault::Recovery {
         again(past, random, &mut lived)?;
@@ -92,7 +89,8 @@ fn trouble(
         lived.findings.push(Finding { check: "start", what: "it did not start".into() });
     }
     let since = past.log.len().to_string();
-    let mut follower = Started::new(&mut ground.command(&["events", "--follow", "--since", &since]))?;
+    let mut follower =
+        Started::new(&mut ground.command(&["events", "--follow", "--since", &since]))?;
     let stage = Stage {
         ground,
         model: past.model,

@@ -47,6 +47,8 @@ fn main() -> ExitCode {
     let done = if arguments.list {
         run::list();
         Ok(true)
+    } else if arguments.simulate {
+        job::simulate()
     } else if arguments.self_test {
         selftest::run(&arguments)
     } else {
@@ -57,7 +59,9 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(e) => {
             eprintln!("error: {e}");
-            eprintln!("hint: `torture --help` says what is needed; --place DIR chooses another disk");
+            eprintln!(
+                "hint: `torture --help` says what is needed; --place DIR chooses another disk"
+            );
             ExitCode::from(CANNOT)
         }
     }

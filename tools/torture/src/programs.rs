@@ -21,14 +21,13 @@ pub(crate) fn is_asked_for() -> bool {
 /// Finds the programs, and makes a name for this one below `place`.
 pub(crate) fn find(arguments: &Arguments, place: &Path) -> Result<Programs, Trouble> {
     let this = std::env::current_exe().map_err(failed("find", Path::new("this program")))?;
-    let groundskeeper = match &arguments.program {
-        Some(program) => program.canonicalize().map_err(failed("find", program))?,
-        None => {
-            let name = place.join(format!("bin-{}", std::process::id())).join(NAME);
-            crate::ground::make_dir(name.parent().unwrap_or(place))?;
-            std::os::unix::fs::symlink(&this, &name).map_err(failed("make", &name))?;
-            name
-        }
+    let groundskeeper = if let Some(program) = &arguments.program {
+        program.canonicalize().map_err(failed("find", program))?
+    } else {
+        let name = place.join(format!("bin-{}", std::process::id())).join(NAME);
+        crate::ground::make_dir(name.parent().unwrap_or(place))?;
+        std::os::unix::fs::symlink(&this, &name).map_err(failed("make", &name))?;
+        name
     };
     let replay = this.with_file_name("replay");
     // Under cargo it may be older than this program, or not be there yet.

@@ -46,7 +46,7 @@ fn command(job: &Job, point: Option<&str>) -> String {
 }
 
 impl Report {
-    pub(crate) fn add(&mut self, job: &Job, done: Done) {
+    pub(crate) fn add(&mut self, job: &Job, done: &Done) {
         let row = self.rows.entry(job.fault).or_default();
         row.tried += done.tried;
         row.survived += done.survived;
@@ -120,19 +120,22 @@ impl Report {
         let (unused, unreached) = coverage.holes();
         let all = Coverage::len();
         let mut text = format!("{table}\n\n");
-        let named = |points: &[&str]| {
-            match points.len() {
-                0 => String::new(),
-                1..=POINTS_NAMED_MAX => format!(" (not {})", points.join(", ")),
-                many => format!(" ({many} not; --json names them)"),
-            }
+        let named = |points: &[&str]| match points.len() {
+            0 => String::new(),
+            1..=POINTS_NAMED_MAX => format!(" (not {})", points.join(", ")),
+            many => format!(" ({many} not; --json names them)"),
         };
         let (tried, survived) = self.sums();
         text += &format!(
             "{survived} of {tried} faults survived in {} histories, {}s, seed {seed}: {} kills, {} \
              operations, {} records, {} answers and {} pieces of work held\n",
-            self.histories, since.as_secs(), self.kills, self.operations, self.records,
-            self.answers, self.pieces
+            self.histories,
+            since.as_secs(),
+            self.kills,
+            self.operations,
+            self.records,
+            self.answers,
+            self.pieces
         );
         text += &format!(
             "points: killed at {} of {all}{}, reached {}{}\n",

@@ -29,7 +29,8 @@ pub(crate) fn list() {
     for (name, what) in groundskeeper::faultpoint::CALLS {
         println!("  {name:<16} {what}");
     }
-    for (fault, words) in [(Fault::Point, "kill-point"), (Fault::MigrationPoint, "migration-point")] {
+    for (fault, words) in [(Fault::Point, "kill-point"), (Fault::MigrationPoint, "migration-point")]
+    {
         println!("points of {words}:\n  {}", points::of(fault).join("\n  "));
     }
 }
@@ -108,7 +109,8 @@ fn prepare(
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // The second time it ends at once, whatever is under way.
-        let again = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));
+        let again =
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));
         let registered = again.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
         registered.map_err(|e| Trouble::new("cannot take signals").because(&e))?;
     }
@@ -160,7 +162,7 @@ fn work(shared: &Shared) {
         let seed = shared.seed.wrapping_add(number);
         let job = Job { seed, fault, point: shared.point.clone() };
         match job::run(&shared.setting, &job) {
-            Ok(done) => lock(&shared.report).add(&job, done),
+            Ok(done) => lock(&shared.report).add(&job, &done),
             Err(trouble) => *lock(&shared.trouble) = Some(trouble),
         }
     }

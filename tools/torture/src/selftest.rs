@@ -46,7 +46,11 @@ const CONTROLS: [Control; 17] = [
     Control { check: "disk", what: "a registration is stranded", breaks: register },
     Control { check: "disk", what: "a lock of git is left", breaks: leave_lock },
     Control { check: "disk", what: "a temporary file is left", breaks: leave_file },
-    Control { check: "processes", what: "a process of a destroyed environment runs", breaks: stray },
+    Control {
+        check: "processes",
+        what: "a process of a destroyed environment runs",
+        breaks: stray,
+    },
     Control { check: "tombstones", what: "a destroyed environment is served", breaks: serve },
     Control { check: "canary", what: "a file that is not ours is changed", breaks: touch },
     Control { check: "canary", what: "a file of an adopted worktree is gone", breaks: take_theirs },
@@ -234,7 +238,9 @@ fn drop_records(scene: &mut Scene<'_>) -> Result<(), Trouble> {
 
 fn publish(scene: &mut Scene<'_>) -> Result<(), Trouble> {
     let at = scene.past.log.len();
-    scene.published.push(json!({ "seq": at, "kind": "Tombstoned" }).to_string());
+    let line = json!({ "seq": at, "kind": "Tombstoned" }).to_string();
+    write(&scene.past.ground.path("told"), &line)?;
+    scene.published.push(line);
     Ok(())
 }
 

@@ -12,8 +12,20 @@ use crate::trouble::Trouble;
 
 /// What a data directory consists of.
 const KNOWN: [&str; 14] = [
-    "ballast", "daemon.json", "daemon.lock", "daemon.log", "daemon.sock", "locks", "log.redb",
-    "migrations", "scratch", "token", "transcripts", "trash", "worktrees", "server",
+    "ballast",
+    "daemon.json",
+    "daemon.lock",
+    "daemon.log",
+    "daemon.sock",
+    "locks",
+    "log.redb",
+    "migrations",
+    "scratch",
+    "token",
+    "transcripts",
+    "trash",
+    "worktrees",
+    "server",
 ];
 
 pub(crate) fn check(

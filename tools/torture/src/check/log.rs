@@ -21,8 +21,15 @@ pub(crate) struct History {
 
 /// Facts that only a life can have.
 const OF_THE_LIVING: [&str; 9] = [
-    "BaseResolved", "WorktreeAdded", "FilesIncluded", "SetupStarted", "EnvironmentReady",
-    "Restored", "LeaseGranted", "ProcessStarted", "DirectoryTrashed",
+    "BaseResolved",
+    "WorktreeAdded",
+    "FilesIncluded",
+    "SetupStarted",
+    "EnvironmentReady",
+    "Restored",
+    "LeaseGranted",
+    "ProcessStarted",
+    "DirectoryTrashed",
 ];
 const BEGINNINGS: [&str; 3] = ["ProvisionRequested", "RestoreRequested", "EnvironmentAdopted"];
 
@@ -98,7 +105,9 @@ impl History {
             findings.add(format!("the log cannot be read: {e}"));
             return;
         }
-        wrong.into_iter().for_each(|what| findings.add(what));
+        for what in wrong {
+            findings.add(what);
+        }
         findings.unless(head >= self.lines.len() as u64, || {
             format!("the file ends at {head}, and {} were told", self.lines.len())
         });

@@ -71,7 +71,8 @@ pub(crate) fn drain(ground: &Ground, findings: &mut Vec<Finding>) {
             |e| format!("the log cannot be read: {e}"),
             |found| {
                 let never = groundskeeper::core::Time(u64::MAX);
-                let all = found.state.owed(never).map(|o| format!("{} of {:?}", o.step.as_str(), o.id));
+                let all =
+                    found.state.owed(never).map(|o| format!("{} of {:?}", o.step.as_str(), o.id));
                 all.collect::<Vec<_>>().join(", ")
             },
         );

@@ -52,8 +52,12 @@ pub(crate) fn tombstones(
 ) -> Result<(), Trouble> {
     let over = environments.iter().filter(|e| e["phase"] == "tombstoned");
     for id in over.filter_map(|e| e["id"].as_str()).take(2) {
-        let verbs: [&[&str]; 4] =
-            [&["status", id], &["lease", id, "--for", "1s"], &["exec", id, "--", "true"], &["clean", id]];
+        let verbs: [&[&str]; 4] = [
+            &["status", id],
+            &["lease", id, "--for", "1s"],
+            &["exec", id, "--", "true"],
+            &["clean", id],
+        ];
         for verb in verbs {
             let answer = ground.gk(verb)?.json();
             findings.unless(answer["error"]["code"] == "environment_destroyed", || {

@@ -32,7 +32,8 @@ pub(crate) fn check(
     for piece in missing {
         // What was rescued has a second place; what git ignores has not.
         if !has(&objects, piece) {
-            let place = if piece.kind == Kind::Work { "anywhere" } else { "in place or in the trash" };
+            let place =
+                if piece.kind == Kind::Work { "anywhere" } else { "in place or in the trash" };
             findings.add(format!(
                 "{} ({}) of {} is not to be found {place}",
                 piece.name, piece.form, piece.environment
@@ -89,7 +90,11 @@ fn contents(ground: &Ground, named: &[(&str, &str)]) -> Result<Vec<(String, Stri
     command.arg("-C").arg(ground.repo()).args(["cat-file", "--batch"]);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(trouble)?;
-    let asked: String = named.iter().map(|(object, _)| format!("{object}\n")).collect();
+    let mut asked = String::new();
+    for (object, _) in named {
+        asked.push_str(object);
+        asked.push('\n');
+    }
     let stdin = child.stdin.take();
     let writer = std::thread::spawn(move || stdin.map(|mut pipe| pipe.write_all(asked.as_bytes())));
     let output = child.wait_with_output().map_err(trouble)?.stdout;
