@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -31,7 +31,7 @@ use crate::migrate::{Desk, keychain, network};
 use crate::session::{self, Link};
 use crate::world::cancel::Cancel;
 use crate::world::layout::Layout;
-use crate::world::process::orphans;
+use crate::world::process::{orphans, table};
 use crate::world::watch::backend;
 use crate::world::{World, git, paths};
 
@@ -48,6 +48,9 @@ pub struct Info {
 
 /// Longest time that an orphan which has ended stays uncollected.
 const ORPHANS_EVERY: Duration = Duration::from_secs(1);
+
+/// Most time that a child of a killed daemon takes until it runs its own program.
+const HALF_STARTED: Duration = Duration::from_secs(2);
 
 /// The start of the line that tells a parent process where the door is.
 pub const READY: &str = "GROUNDSKEEPER_READY:";
@@ -189,7 +192,7 @@ fn take_lock(layout: &Layout) -> Result<File, Fault> {
     let path = layout.daemon_lock();
     let open = File::options().create(true).truncate(false).write(true).open(&path);
     let file = open.map_err(paths::failed("open", &path))?;
-    match file.try_lock() {
+    match lock_of_a_killed_one(&file, layout) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             let holder = read_info(layout).map_or_else(
@@ -201,6 +204,21 @@ fn take_lock(layout: &Layout) -> Result<File, Fault> {
             Err(Fault::new(Code::AlreadyRunning, message, hint))
         }
         Err(TryLockError::Error(e)) => Err(paths::fault("lock", &path, &e)),
+    }
+}
+
+/// Takes the lock. When whoever wrote down that they hold it is gone, it is waited for a little: a child
+/// that a killed daemon was just starting has its lock until it runs its program.
+#[expect(clippy::disallowed_methods, reason = "a file lock cannot be awaited with a bound")]
+fn lock_of_a_killed_one(file: &File, layout: &Layout) -> Result<(), TryLockError> {
+    let until = Instant::now() + HALF_STARTED;
+    loop {
+        let taken = file.try_lock();
+        let lives = || read_info(layout).is_some_and(|info| table::start_time(info.pid).is_some());
+        if !matches!(taken, Err(TryLockError::WouldBlock)) || Instant::now() >= until || lives() {
+            return taken;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -4,13 +4,20 @@
 //! A removal would otherwise wait for three processes that each look at one line.
 
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
 use super::paths;
+use super::process::table;
 use crate::core::EnvironmentId;
 
+/// The beginning of what a lock of ours holds.
+const HOLDER: &str = "held by groundskeeper ";
 /// Where no refs but ours are.
 const OURS: &str = "refs/groundskeeper/";
 
@@ -22,8 +29,44 @@ impl Lock {
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
         let lock = PathBuf::from(name);
-        OpenOptions::new().write(true).create_new(true).open(&lock)?;
+        drop_if_dead(&lock);
+        let folder = lock.parent().unwrap_or(path);
+        // It says whose it is from the first moment on, so that a successor can tell.
+        match rustix::fs::openat(CWD, folder, OFlags::TMPFILE | OFlags::WRONLY, Mode::from(0o644)) {
+            Ok(open) => {
+                rustix::io::write(&open, holder().as_bytes())?;
+                let open = format!("/proc/self/fd/{}", open.as_raw_fd());
+                rustix::fs::linkat(CWD, open, CWD, &lock, AtFlags::SYMLINK_FOLLOW)?;
+            }
+            Err(Errno::NOENT) => return Err(io::ErrorKind::NotFound.into()),
+            // Not every file system has files without a name.
+            Err(_) => {
+                let mut file = OpenOptions::new().write(true).create_new(true).open(&lock)?;
+                file.write_all(holder().as_bytes())?;
+            }
+        }
         Ok(Self(lock))
+    }
+}
+
+/// How a lock of ours names its holder: a process is known by its id and its start.
+fn holder() -> String {
+    let pid = std::process::id();
+    format!("{HOLDER}{pid} {}\n", table::start_time(pid).unwrap_or_default())
+}
+
+/// Takes a lock away that a daemon held when it was killed; anybody else's is left alone.
+fn drop_if_dead(lock: &Path) {
+    let Ok(text) = std::fs::read_to_string(lock) else { return };
+    let Some((pid, start)) = text.strip_prefix(HOLDER).and_then(|t| t.trim_end().split_once(' '))
+    else {
+        return;
+    };
+    if let (Ok(pid), Ok(start)) = (pid.parse::<u32>(), start.parse::<u64>())
+        && table::start_time(pid) != Some(start)
+    {
+        tracing::warn!(lock = %lock.display(), "a killed daemon has left a lock; it is taken away");
+        drop(std::fs::remove_file(lock));
     }
 }
 
@@ -40,6 +83,7 @@ const STALE: Duration = Duration::from_secs(60);
 /// Whoever calls holds the environment's lock, which every git of ours that works on it inherits. A
 /// ref that is not there yet is of interest to nobody else; one that is may just be being packed.
 pub(super) fn break_stale(common: &Path, reference: &str) {
+    drop_if_dead(&common.join("packed-refs.lock"));
     let file = common.join(reference);
     let lock = common.join(format!("{reference}.lock"));
     let is_stale = || {
@@ -142,6 +186,24 @@ pub(super) fn exists(common: &Path, reference: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_of_a_killed_daemon_is_taken_away_and_nobody_elses() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("packed-refs");
+        let lock = dir.path().join("packed-refs.lock");
+        let held = Lock::take(&file).expect("taken");
+        assert_eq!(std::fs::read_to_string(&lock).expect("read"), holder());
+        let again = Lock::take(&file).map(drop).expect_err("it is held");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        drop(held);
+        assert!(!lock.exists());
+        for (text, goes) in [("", false), ("theirs", false), ("held by groundskeeper 1 1\n", true)]
+        {
+            std::fs::write(&lock, text).expect("written");
+            assert_eq!(Lock::take(&file).is_ok(), goes, "{text:?}");
+        }
+    }
 
     #[test]
     fn a_lock_that_a_killed_git_left_on_a_ref_of_ours_is_taken_away() {

@@ -70,6 +70,7 @@ impl Task<'_> {
         }
         let reference = trash_reference(&remains.id, remains.incarnation);
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
+        refs::break_stale(&common, &reference);
         // A commit that somebody has pruned already cannot be held; that is not worth a retry.
         let _held = git.run(["update-ref", &reference, &remains.head])?;
         point("branch.held");
@@ -171,6 +172,7 @@ impl Task<'_> {
         }
         let name = rescue::reference(&self.remains.id, self.remains.incarnation);
         let name = format!("{name}-head");
+        refs::break_stale(common, &name);
         git.output(["update-ref", "-m", "groundskeeper: rescued", &name, held]).map(drop)
     }
 
@@ -195,6 +197,7 @@ impl Task<'_> {
             return Ok(());
         }
         let git = Git::exact(common, None, Some(self.lock), self.cancel);
+        refs::break_stale(common, reference);
         git.output(["update-ref", "-d", reference]).map(drop)
     }
 }

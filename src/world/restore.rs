@@ -210,6 +210,7 @@ impl Restore<'_> {
         }
         let held = remains::trash_reference(&env.id, self.from.incarnation);
         if refs::exists(&self.common, &held) {
+            refs::break_stale(&self.common, &held);
             self.git().output(["update-ref", "-d", &held])?;
         }
         let hash = Hash::named(&env.plan.repository.object_format);

@@ -5,7 +5,7 @@
 
 use super::git::Git;
 use super::marker::{self, Admin, Marker};
-use super::{Task, add, hook, paths, registration, remains, removal, restore, teardown};
+use super::{Task, add, hook, paths, refs, registration, remains, removal, restore, teardown};
 use crate::core::{Fault, Outcome};
 use crate::killpoint::point;
 
@@ -98,6 +98,7 @@ fn remove_branch(task: &Task<'_>) -> Result<(), Fault> {
     if registration::checked_out(&common, &reference).is_some() {
         return Ok(());
     }
+    refs::break_stale(&common, &reference);
     // With the old value: if somebody commits to it this very moment, it stays.
     git.output(["update-ref", "-d", &reference, &base.commit]).map(drop)
 }

@@ -201,6 +201,7 @@ pub(super) fn rescue_head(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
         return Ok(());
     }
     let name = rescue::reference(&env.id, env.incarnation);
+    refs::break_stale(&common, &name);
     git.output(["update-ref", "-m", "groundskeeper: rescued", &name, head]).map(drop)
 }
 

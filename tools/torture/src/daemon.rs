@@ -19,6 +19,8 @@ pub(crate) struct Daemon {
     child: Child,
     /// It said that it can be used.
     pub(crate) ready: bool,
+    /// Its first line: the door, or why there is none.
+    pub(crate) said: String,
 }
 
 impl Daemon {
@@ -41,7 +43,7 @@ impl Daemon {
         }
         let line = receiver.recv_timeout(START_LIMIT).unwrap_or_default();
         let ready = line.starts_with("GROUNDSKEEPER_READY:");
-        Ok(Self { child, ready })
+        Ok(Self { child, ready, said: line })
     }
 
     pub(crate) fn is_dead(&mut self) -> bool {

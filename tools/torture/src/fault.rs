@@ -191,7 +191,7 @@ impl Fault {
         match self {
             Self::HookHangs => write(&ground.path("mood"), "fine\n"),
             Self::DiskFull => drop_filler(ground),
-            Self::GitKilled => unlock(&ground.repo().join(".git")),
+            Self::GitKilled => unlock(&ground.repo().join(".git"), false),
             Self::ReadOnly => {
                 // Bound once, and made read-only: one or two layers, by how far it came.
                 let place = ground.data().join("worktrees");
@@ -203,14 +203,14 @@ impl Fault {
     }
 }
 
-/// What git asks people to do after it was killed. What lies where only the daemon works, it has to
-/// see to itself.
-fn unlock(folder: &Path) -> Result<(), Trouble> {
+/// What git asks people to do after it was killed. A lock on a ref of the daemon's own must not be in
+/// its way; only after it came to rest is it taken away by `too`.
+pub(crate) fn unlock(folder: &Path, too: bool) -> Result<(), Trouble> {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if entry.file_name() != "groundskeeper" {
-                unlock(&path)?;
+            if too || entry.file_name() != "groundskeeper" {
+                unlock(&path, too)?;
             }
         } else if path.extension().is_some_and(|e| e == "lock") {
             std::fs::remove_file(&path).map_err(failed("remove", &path))?;

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use groundskeeper::journal::crash::{Honesty, power_losses};
 use groundskeeper::migrate::power;
@@ -40,6 +40,15 @@ pub(crate) struct Setting {
     pub(crate) coverage: Mutex<Coverage>,
     /// What was found is left where it is.
     pub(crate) keep: bool,
+    /// Somebody interrupts.
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) end: Instant,
+}
+
+impl Setting {
+    pub(crate) fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || Instant::now() >= self.end
+    }
 }
 
 /// One history to be.
@@ -144,6 +153,9 @@ fn lives(
     let mut past = begin(ground, model)?;
     let random = Random::new(job.seed);
     for number in 0..LIVES {
+        if number > 0 && setting.is_over() {
+            break;
+        }
         let mut part = random.part(number);
         let point = done.point.as_deref().map(|point| (point, number + 1));
         let plan = Plan { fault: job.fault, point, number };
@@ -208,7 +220,7 @@ fn finish(past: &mut Past<'_>, lived: &mut Lived) -> Result<(), Trouble> {
     if let Err(what) = daemon.end() {
         lived.findings.push(Finding { check: "stop", what });
     }
-    life::rest(past, &[], None, false, lived)?;
+    life::rest(past, &[], None, None, lived)?;
     let mut findings = Findings { check: "processes", all: &mut lived.findings };
     running::processes(ground, &[], false, &mut findings);
     Ok(())

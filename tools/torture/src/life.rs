@@ -12,6 +12,7 @@ use crate::databases::Databases;
 use crate::fault::Fault;
 use crate::ground::Ground;
 use crate::model::Model;
+use crate::processes;
 use crate::random::Random;
 use crate::time;
 use crate::tour;
@@ -23,6 +24,9 @@ const CLIENTS: u64 = 3;
 const POINT_LIMIT: Duration = Duration::from_secs(25);
 /// Most time for a follower of the log to notice that its daemon is gone.
 const FOLLOWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Most time that a git which hangs goes on.
+const HANG_LIMIT: Duration = Duration::from_secs(25);
 
 /// One history: what there is, and what was seen.
 pub(crate) struct Past<'a> {
@@ -66,8 +70,7 @@ pub(crate) fn live(
         again(past, random, &mut lived)?;
     }
     plan.fault.cure(past.ground)?;
-    let sweeps = plan.fault.leaves_for_sweeps();
-    rest(past, &published, databases.as_ref(), sweeps, &mut lived)?;
+    rest(past, &published, databases.as_ref(), Some(plan.fault), &mut lived)?;
     Ok(lived)
 }
 
@@ -192,7 +195,7 @@ pub(crate) fn rest(
     past: &mut Past<'_>,
     published: &[String],
     databases: Option<&Databases>,
-    sweeps: bool,
+    fault: Option<Fault>,
     lived: &mut Lived,
 ) -> Result<(), Trouble> {
     let ground = past.ground;
@@ -202,16 +205,24 @@ pub(crate) fn rest(
     }
     let daemon = Daemon::start(ground, &[])?;
     if !daemon.ready {
-        let said = std::fs::read_to_string(ground.path("daemon.err")).unwrap_or_default();
-        let last: Vec<&str> = said.lines().rev().take(5).collect();
-        let what = format!("the next daemon does not start: {}", last.join(" / "));
+        let what = format!("the next daemon does not start: {}", daemon.said.trim());
         all.push(Finding { check: "start", what });
         return Ok(());
     }
     check::drain(ground, all);
+    if fault == Some(Fault::GitHangs) {
+        // What only waits ends by itself; nothing is to depend on it.
+        let waits =
+            || processes::of(ground).iter().any(|found| found.command.starts_with("sleep "));
+        time::until(HANG_LIMIT, || !waits());
+    }
     if let Some(databases) = databases {
         databases.check(ground, &mut Findings { check: "databases", all })?;
         check::drain(ground, all);
+    }
+    let sweeps = fault.is_some_and(Fault::leaves_for_sweeps);
+    if sweeps {
+        crate::fault::unlock(&ground.repo().join(".git/refs"), true)?;
     }
     for _ in 0..2 * u32::from(sweeps) {
         ground.gk(&["sweep", "--apply"])?;

@@ -42,10 +42,8 @@ struct Shared {
     seed: u64,
     next: AtomicU64,
     histories: u64,
-    end: Instant,
     report: Mutex<Report>,
     trouble: Mutex<Option<Trouble>>,
-    stop: Arc<AtomicBool>,
 }
 
 impl Shared {
@@ -80,6 +78,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Trouble> {
             let all = || workers.iter().all(std::thread::ScopedJoinHandle::is_finished);
             if time::until(LINE_EVERY.saturating_sub(last.elapsed()), all) {
                 return;
+            }
+            if shared.setting.stop.load(Ordering::Relaxed) {
+                eprintln!("interrupted: what is under way comes to its end; again ends it at once");
             }
             eprintln!("{}", lock(&shared.report).line(shared.seed, began.elapsed()));
             last = Instant::now();
@@ -121,15 +122,15 @@ fn prepare(
             below: place.to_owned(),
             coverage: Mutex::new(Coverage::default()),
             keep: arguments.keep,
+            stop,
+            end: began + Duration::from_secs(seconds.unwrap_or(most)),
         },
         point: arguments.point.clone(),
         seed: arguments.seed.unwrap_or_else(made_up),
         next: AtomicU64::new(0),
         histories: arguments.histories.unwrap_or(u64::MAX),
-        end: began + Duration::from_secs(seconds.unwrap_or(most)),
         report: Mutex::new(Report::default()),
         trouble: Mutex::new(None),
-        stop,
     })
 }
 
@@ -152,8 +153,7 @@ fn faults(arguments: &Arguments) -> Result<Vec<Fault>, Trouble> {
 }
 
 fn work(shared: &Shared) {
-    let over = || shared.stop.load(Ordering::Relaxed) || Instant::now() >= shared.end;
-    while !over() && lock(&shared.trouble).is_none() {
+    while !shared.setting.is_over() && lock(&shared.trouble).is_none() {
         let number = shared.next.fetch_add(1, Ordering::Relaxed);
         if number >= shared.histories {
             return;
