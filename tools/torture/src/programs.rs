@@ -24,6 +24,8 @@ pub(crate) fn find(arguments: &Arguments, place: &Path) -> Result<Programs, Trou
     let groundskeeper = if let Some(program) = &arguments.program {
         program.canonicalize().map_err(failed("find", program))?
     } else {
+        // One with our number may have ended without a chance to clean up.
+        forget(place);
         let name = place.join(format!("bin-{}", std::process::id())).join(NAME);
         crate::ground::make_dir(name.parent().unwrap_or(place))?;
         std::os::unix::fs::symlink(&this, &name).map_err(failed("make", &name))?;
