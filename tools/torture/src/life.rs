@@ -210,7 +210,7 @@ pub(crate) fn rest(
         return Ok(());
     }
     check::drain(ground, all);
-    if fault == Some(Fault::GitHangs) {
+    if matches!(fault, Some(Fault::GitHangs | Fault::GitHangsLong)) {
         // What only waits ends by itself; nothing is to depend on it.
         let waits =
             || processes::of(ground).iter().any(|found| found.command.starts_with("sleep "));

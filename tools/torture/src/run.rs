@@ -149,6 +149,7 @@ fn faults(arguments: &Arguments) -> Result<Vec<Fault>, Trouble> {
     }
     let all = Fault::ALL.into_iter().map(|(fault, _, _)| fault);
     // Another program may be one that is shipped, which has no points.
+    let all = all.filter(|fault| fault.is_usual());
     Ok(all.filter(|fault| arguments.program.is_none() || !fault.needs_points()).collect())
 }
 
