@@ -108,6 +108,9 @@ impl Environment {
             asker: old.asker,
             unsaved: old.unsaved,
             fingerprint: old.fingerprint,
+            // Its directory may have gone to the trash; then these two are what is known of it.
+            head: old.head,
+            rescue: old.rescue,
             disturbed: true,
             ..Teardown::default()
         });

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::Digest as _;
 
@@ -93,6 +93,9 @@ fn look_for_missing(
         let hint = "move it back, or remove it yourself; nothing was touched";
         Err(Fault::new(Code::NotOurs, message, hint).with_evidence([place]))
     };
+    if let Some(inspection) = in_trash_already(task, target) {
+        return Ok(Outcome::Inspected(inspection));
+    }
     if !target.starts_with(task.layout().place_of(&task.env().id)) {
         return moved("the data directory has another place now".into());
     }
@@ -117,6 +120,25 @@ fn look_for_missing(
     }
     let quiet = spares(task.env()) && is_quiet(task);
     Ok(Outcome::Inspected(Inspection { quiet, ..seen.finish(false) }))
+}
+
+/// A daemon died right after it had moved the directory, and before it could say so: what was agreed
+/// to is done, and there is nothing new to agree to.
+fn in_trash_already(task: &Task<'_>, target: &Path) -> Option<Inspection> {
+    let env = task.env();
+    let (teardown, made) = (env.teardown.as_ref()?, env.worktree.as_ref()?);
+    let folder = task.layout().trash_of(&env.id, env.incarnation);
+    let place = Path::new(folder.file_name()?).join(target.file_name()?);
+    let mut places = task.layout().trashes().into_iter().map(|trash| trash.join(&place));
+    let is_it = |place: PathBuf| matches!(marker::identity(&place), Ok(Some((_, inode))) if inode == made.inode);
+    let agreed = !teardown.fingerprint.is_empty() && places.any(is_it);
+    agreed.then(|| Inspection {
+        unsaved: teardown.unsaved.clone(),
+        fingerprint: teardown.fingerprint.clone(),
+        head: teardown.head.clone(),
+        quiet: false,
+        ..Inspection::default()
+    })
 }
 
 /// What lies beside the worktree in its folder is not ours and will not be moved.

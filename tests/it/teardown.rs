@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::Bench;
+use crate::support::{Bench, Daemon, wait_for};
 
 type Change<'a> = &'a dyn Fn(&Path);
 
@@ -197,4 +197,36 @@ fn the_lock_of_git_is_held_while_it_lives() {
     );
     bench.ok(&["rm", "demo"]);
     assert!(!bench.git(&repo, &["worktree", "list", "--porcelain"]).contains("locked"));
+}
+
+/// A git of a killed daemon outlives it for longer than its successor waits, and the directory has
+/// gone to the trash already: the removal is put off, and then goes on from there.
+#[test]
+fn a_removal_that_was_put_off_after_its_move_goes_on() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", "trash.moved")]);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("work"), "work\n");
+    let lock = bench.data().join("locks");
+    bench.refused(&["--no-autostart", "rm", "demo", "--force"]);
+    wait_for("the end of a killed daemon", || daemon.is_dead());
+    assert!(!path.exists(), "it is in the trash");
+    let held: Vec<std::fs::File> = std::fs::read_dir(&lock)
+        .expect("locks")
+        .flatten()
+        .filter(|e| e.file_name().to_string_lossy().starts_with("demo"))
+        .map(|e| std::fs::File::open(e.path()).expect("opened"))
+        .collect();
+    assert!(!held.is_empty() && held.iter().all(|file| file.try_lock().is_ok()), "held");
+    let _daemon = Daemon::start(&bench);
+    wait_for("the removal to be put off", || bench.phase("demo") == "retiring");
+    drop(held);
+    wait_for("the end of the removal", || bench.phase("demo") == "tombstoned");
+    bench.drain();
+    let rescues = bench.ok(&["rescue", "ls"]);
+    assert_eq!(rescues[0]["id"], "demo", "{rescues:#}");
+    let back = bench.ok(&["restore", "demo"]);
+    let path = Path::new(back["path"].as_str().expect("a path"));
+    assert_eq!(std::fs::read_to_string(path.join("work")).expect("read"), "work\n");
 }
