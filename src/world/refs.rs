@@ -84,6 +84,7 @@ const STALE: Duration = Duration::from_secs(60);
 /// ref that is not there yet is of interest to nobody else; one that is may just be being packed.
 pub(super) fn break_stale(common: &Path, reference: &str) {
     drop_if_dead(&common.join("packed-refs.lock"));
+    drop_if_dead(&common.join(format!("{reference}.lock")));
     let file = common.join(reference);
     let lock = common.join(format!("{reference}.lock"));
     let is_stale = || {

@@ -123,6 +123,8 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     }
     let git = Git::exact(&common, None, Some(task.lock), task.cancel);
     let reference = format!("refs/heads/{}", plan.branch);
+    // Killed right after the branch went, a daemon leaves its locks on what is not there any more.
+    refs::break_stale(&common, &reference);
     let Some(tip) = tip_of(&git, &common, &reference)? else {
         return kept("it was gone already".into());
     };
