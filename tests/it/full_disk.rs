@@ -144,7 +144,7 @@ fn a_disk_that_fills_up_at_any_moment_costs_nothing_but_the_attempt() {
     assert!(scene.attempt(high), "{high} KiB are enough");
     let mut failed = 0;
     while high - low > 64 {
-        let middle = (low + high) / 2;
+        let middle = u64::midpoint(low, high);
         if scene.attempt(middle) {
             high = middle;
         } else {

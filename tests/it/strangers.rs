@@ -39,12 +39,16 @@ async fn connect(control: &Control, key: &Path) -> Host {
 
 /// The code with which an `open` is refused.
 async fn refused(control: &Control, key: &Path, open: Open) -> String {
-    let mut wire = connect(control, key).await;
-    wire.send(&FromHost::Open(Box::new(open))).await.expect("sent");
-    match wire.receive().await.expect("answered") {
+    match answer(control, key, open).await {
         FromServer::Refused(refused) => refused.problem.code,
         other => panic!("{other:?}"),
     }
+}
+
+async fn answer(control: &Control, key: &Path, open: Open) -> FromServer {
+    let mut wire = connect(control, key).await;
+    wire.send(&FromHost::Open(Box::new(open))).await.expect("sent");
+    wire.receive().await.expect("answered")
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -117,14 +121,23 @@ fn what_a_dead_daemon_sent_late_does_not_take_its_successors_place() {
     let log = about["log_id"].as_str().expect("an id").to_owned();
     assert_eq!(about["boot"], 1);
     let late = Open { instance: "dead".to_owned(), boot: 0, log, ..open() };
-    runtime().block_on(async {
-        assert_eq!(refused(control, &key, late).await, "already_running");
-    });
-    is_well(control);
-    let (_, about) = call(&scene.bench, "GET", "/v1/daemon", "", "");
-    let session = &about["session"];
-    let stood = (session["stage"].as_str(), session["opened"].as_u64());
-    assert_eq!(stood, (Some("open"), Some(1)), "{session:#}");
+    // A busy machine may cost the daemon its session; then there is no place to be taken from it.
+    for _ in 0..3 {
+        let opened = || call(&scene.bench, "GET", "/v1/daemon", "", "").1["session"].clone();
+        let before = opened();
+        let answer = runtime().block_on(answer(control, &key, late.clone()));
+        control.await_session("box");
+        is_well(control);
+        let after = opened();
+        assert_eq!(after["stage"], "open", "{after:#}");
+        if before["opened"] != after["opened"] {
+            continue;
+        }
+        let FromServer::Refused(refused) = answer else { panic!("{answer:?}") };
+        assert_eq!(refused.problem.code, "already_running");
+        return;
+    }
+    panic!("its session lapses all the time");
 }
 
 #[test]
