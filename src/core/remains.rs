@@ -123,7 +123,8 @@ impl Remains {
             base: env.base.clone(),
             worktree: env.worktree.clone(),
             rescue: teardown.rescue,
-            looked_at: (!teardown.options.no_rescue).then_some(teardown.looked_at),
+            // What a rollback leaves is the output of a set-up: the trash keeps it for its time.
+            looked_at: env.teardown.as_ref().filter(|t| !t.options.no_rescue).map(|t| t.looked_at),
             branch_deleted: teardown.branch_deleted,
             survivors: teardown.survivors,
             restoring: None,

@@ -14,16 +14,19 @@ use super::remains::Task;
 use super::rescue::{self, Life, Saver};
 use super::{paths, size};
 use crate::core::event::Rescue;
-use crate::core::{Fault, Remains, Time};
+use crate::core::{Fault, Time};
 use crate::killpoint::point;
 
 /// How much the clock of the file system may lie behind that of the log.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Whether anything in the tree was changed since it was last looked at.
-pub(super) fn is_possible(remains: &Remains, measured: &size::Measured) -> bool {
-    let changed = Time(measured.last_change).after(SLACK);
-    remains.looked_at.is_some_and(|looked_at| changed >= looked_at)
+/// Whether anything in the tree may have been changed since it was last looked at. It was moved after
+/// that: where the clock says otherwise, it says nothing of the rest either.
+pub(super) fn is_possible(looked_at: Option<Time>, measured: &size::Measured) -> bool {
+    let after = |time: u64, looked_at: Time| Time(time).after(SLACK) >= looked_at;
+    looked_at.is_some_and(|looked_at| {
+        after(measured.last_change, looked_at) || !after(measured.moved, looked_at)
+    })
 }
 
 /// A rescue of what lies in the trash and in no rescue; none when there is no such thing. After a
@@ -77,5 +80,27 @@ impl Held {
         let listed = saver.git.line(["rev-list", "--parents", "--max-count=1", commit])?;
         let trees = listed.split(' ').map(|commit| saver.tree_of(commit)).collect::<Result<_, _>>();
         Ok(Self { head: listed.split(' ').nth(1).map(str::to_owned), trees: trees? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::Size;
+
+    #[test]
+    fn only_what_was_surely_not_touched_is_not_looked_at() {
+        const SECOND: u64 = 1_000_000_000;
+        let possible = |looked_at: Option<u64>, last_change: u64, moved: u64| {
+            let size = Size::default();
+            let looked_at = looked_at.map(|s| Time(s * SECOND));
+            let (last_change, moved) = (last_change * SECOND, moved * SECOND);
+            is_possible(looked_at, &size::Measured { size, last_change, moved })
+        };
+        assert!(!possible(Some(100), 50, 101), "old, looked at, moved");
+        assert!(possible(Some(100), 101, 101), "written after the look");
+        assert!(possible(Some(100), 99, 101), "the clocks may differ a little");
+        assert!(possible(Some(100), 50, 60), "the clock went back in between");
+        assert!(!possible(None, 101, 101), "seen to, or not wanted");
     }
 }

@@ -52,7 +52,7 @@ impl Task<'_> {
         }
         let mut pace = Pace::new(self.cancel);
         let measured = size::measure(&path, &mut |_| pace.breathe())?;
-        let late = if late::is_possible(self.remains, &measured) {
+        let late = if late::is_possible(self.remains.looked_at, &measured) {
             late::rescue(self, &path)?
         } else {
             None

@@ -16,8 +16,10 @@ const BLOCK: u64 = 512;
 pub(super) struct Measured {
     pub(super) size: Size,
     /// When anything in it was last changed, in nanoseconds since 1970; the tree's own directory
-    /// does not count, whose move is a change.
+    /// does not count.
     pub(super) last_change: u64,
+    /// The same of the tree's own directory, which a move changes.
+    pub(super) moved: u64,
 }
 
 /// How much space a tree takes.
@@ -61,7 +63,7 @@ pub(super) fn measure(
             todo.extend(std::fs::read_dir(&path).into_iter().flatten().flatten().map(|e| e.path()));
         }
     }
-    Ok(Measured { size, last_change })
+    Ok(Measured { size, last_change, moved: changed(&top) })
 }
 
 /// When a file, or what is known of it, was changed. No program can set it back.
