@@ -10,10 +10,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use super::recipe::Keychain;
 use crate::core::{Code, Fault};
 
+/// How long the system's keychain may take, with a person who is asked for a password.
+const LIMIT: Duration = Duration::from_secs(120);
 /// Most bytes of a file that holds a keychain.
 const FILE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
 
@@ -36,7 +40,7 @@ pub struct SystemKeychain;
 
 impl Keychain for SystemKeychain {
     fn get(&self, service: &str, account: &str) -> Result<Option<String>, Fault> {
-        match entry(service, account).and_then(|entry| entry.get_password()) {
+        match ask(LIMIT, service, account, |entry| entry.get_password())? {
             Ok(value) => Ok(Some(value)),
             Err(keyring::Error::NoEntry) => Ok(None),
             Err(error) if is_absent(&error) => Ok(None),
@@ -45,12 +49,13 @@ impl Keychain for SystemKeychain {
     }
 
     fn set(&self, service: &str, account: &str, value: &str) -> Result<(), Fault> {
-        let set = entry(service, account).and_then(|entry| entry.set_password(value));
+        let value = value.to_owned();
+        let set = ask(LIMIT, service, account, move |entry| entry.set_password(&value))?;
         set.map_err(|error| unanswered("written to", &error))
     }
 
     fn delete(&self, service: &str, account: &str) -> Result<(), Fault> {
-        match entry(service, account).and_then(|entry| entry.delete_credential()) {
+        match ask(LIMIT, service, account, |entry| entry.delete_credential())? {
             Ok(()) | Err(keyring::Error::NoEntry) => Ok(()),
             // What could not be written there is not there.
             Err(error) if is_absent(&error) => Ok(()),
@@ -59,8 +64,26 @@ impl Keychain for SystemKeychain {
     }
 }
 
-fn entry(service: &str, account: &str) -> keyring::Result<keyring::Entry> {
-    keyring::Entry::new(service, account)
+/// Asks the keychain, which may in turn ask a person to unlock it, and waits no longer than `limit`.
+/// The outer error is that nobody answered.
+fn ask<T: Send + 'static>(
+    limit: Duration,
+    service: &str,
+    account: &str,
+    act: impl FnOnce(keyring::Entry) -> keyring::Result<T> + Send + 'static,
+) -> Result<keyring::Result<T>, Fault> {
+    let (service, account) = (service.to_owned(), account.to_owned());
+    let (tell, told) = mpsc::sync_channel(1);
+    let work = move || drop(tell.send(keyring::Entry::new(&service, &account).and_then(act)));
+    let asked = std::thread::Builder::new().name("gk-keychain".to_owned()).spawn(work);
+    asked.map_err(|e| silent(limit).because(e))?;
+    told.recv_timeout(limit).map_err(|e| silent(limit).because(e))
+}
+
+fn silent(limit: Duration) -> Fault {
+    let message = format!("the system's keychain did not answer within {} s", limit.as_secs());
+    let hint = "unlock it, or answer what it asks for, then try again";
+    Fault::new(Code::KeychainFailed, message, hint)
 }
 
 /// Whether this machine has no keychain at all, as opposed to one that does not answer: on Linux
@@ -191,6 +214,20 @@ fn write_private(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_keychain_that_does_not_answer_is_not_waited_for() {
+        let (go, wait) = mpsc::sync_channel::<()>(0);
+        let act = move |_: keyring::Entry| {
+            let _ended = wait.recv();
+            Ok(())
+        };
+        let fault = ask(Duration::from_millis(20), "service", "account", act);
+        let fault = fault.expect_err("nobody answered");
+        assert_eq!(fault.code, Code::KeychainFailed);
+        assert!(fault.message.contains("did not answer"), "{fault}");
+        drop(go);
+    }
 
     #[test]
     fn a_file_keeps_entries_and_shows_none() {
