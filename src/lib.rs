@@ -50,8 +50,9 @@
 //! of every process (`world::process`); a rescue ref for what no branch has (`world::rescue`); one
 //! rename to the trash, registration and branch; the tombstone. What is left then (directory in
 //! the trash, rescue ref) is a subject of its own, `core::remains`, with its own effects: it is
-//! measured, kept for a while and unlinked slowly (`world::remains`), or restored as a new
-//! incarnation (`world::restore`). A sweep (`world::sweep`) names what no record explains.
+//! measured and looked at once more for what was written in the last moment (`world::late`), kept
+//! for a while and unlinked slowly (`world::remains`), or restored as a new incarnation
+//! (`world::restore`). A sweep (`world::sweep`) names what no record explains.
 //!
 //! # A database, from one generation to the next
 //!
@@ -80,6 +81,13 @@
 //! the next one begins with what lives, what is under way and how far the log was told. A sleep of
 //! the machine (`core::waking`) is nobody's silence. `server::model` puts both sides against each
 //! other over a network that is made up.
+//!
+//! # After the fact, and the proof
+//!
+//! `core::audit` names what no log may show and folds it beside the state; the tests of the core,
+//! `replay verify` and, through it, `tools/torture` ask it. `journal::evidence` reads a log without
+//! changing it, `journal::salvage` one that does not open. `killpoint` and `faultpoint` are where
+//! tests and torture kill the daemon and make the world fail; a shipped build has neither.
 //!
 //! # Invariants
 //!

@@ -67,11 +67,7 @@ fn fresh_copy(task: &Task<'_>) -> Result<u32, Fault> {
 }
 
 /// Copies the old database, which is held, into an empty file.
-pub(super) fn copy_of_source(
-    task: &Task<'_>,
-    to: &Path,
-    progress: &dyn Fn(u64, u64),
-) -> Result<u32, Fault> {
+fn copy_of_source(task: &Task<'_>, to: &Path, progress: &dyn Fn(u64, u64)) -> Result<u32, Fault> {
     let plain = task.desk.with_held(task.id(), |held| held.source.as_ref().map(Source::lend));
     let course = Course { progress, cancelled: task.cancelled };
     source::copy(plain.as_deref(), &task.names.database, to, &course)
