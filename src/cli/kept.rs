@@ -39,6 +39,9 @@ pub(super) async fn trash(global: &Global, what: Trash) -> Done {
     if list.is_empty() && !global.json && !global.quiet {
         render::note("the trash is empty");
     }
+    if !global.json && !global.quiet {
+        list.iter().filter_map(render::stays).for_each(|why| render::note(&why));
+    }
     show_one(global, &list, &render::trash(&list))
 }
 

@@ -198,6 +198,25 @@ pub fn trash(list: &[RemainsView]) -> String {
     )
 }
 
+/// Why a directory is still in the trash although nobody wants to keep it there.
+#[must_use]
+pub fn stays(r: &RemainsView) -> Option<String> {
+    let (why, path) = (r.error.as_ref()?, r.trash.as_ref()?);
+    let causes: String = why.causes.iter().map(|cause| format!("; {cause}")).collect();
+    let (id, life) = (printable(&r.id), r.incarnation);
+    let again = if r.purge.is_some() {
+        "it is tried again, at once by `trash empty`"
+    } else {
+        "it is tried again by `trash empty`"
+    };
+    Some(format!(
+        "{id} (life {life}) stays in the trash: {}{causes}\n  {}; {again}\n  {}",
+        why.message,
+        why.hint,
+        printable(path)
+    ))
+}
+
 /// The table of `host ls`.
 #[must_use]
 pub fn hosts(list: &[HostView]) -> String {

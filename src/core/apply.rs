@@ -245,7 +245,7 @@ impl Owed {
 
 impl Environment {
     /// An incarnation that begins; it owes the first step of a provision.
-    fn begin(at: At, id: &EnvironmentId, incarnation: u32, plan: &Plan) -> Self {
+    pub(super) fn begin(at: At, id: &EnvironmentId, incarnation: u32, plan: &Plan) -> Self {
         Self {
             id: id.clone(),
             incarnation,

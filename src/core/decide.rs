@@ -172,7 +172,7 @@ impl State {
         }
         for remains in self.remains() {
             if let Some((owed, fault)) = remains.owed.as_ref().and_then(|o| Some((o, fatal(o)?))) {
-                events.extend(remains.give_up(owed.step, &fault));
+                events.extend(remains.give_up(owed.step, fault));
             }
         }
         for migration in self.migrations() {

@@ -138,6 +138,14 @@ pub fn teardown_delay(failed: u32) -> Duration {
     TEARDOWN_RETRY_FIRST.saturating_mul(1 << doublings).min(TEARDOWN_RETRY_LONGEST)
 }
 
+/// How long to wait after `failed` attempts at a directory in the trash: 250 ms doubling to 1 h. A
+/// git that was killed is soon over; a process that survived may be there for days.
+#[must_use]
+pub fn trash_delay(failed: u32) -> Duration {
+    let doublings = failed.saturating_sub(1).min(16);
+    RETRY_FIRST.saturating_mul(1 << doublings).min(TEARDOWN_RETRY_LONGEST)
+}
+
 /// How many attempts a step gets before it is given up.
 ///
 /// Steps that remove what we made get many: giving up leaves something for the sweep to find.
@@ -147,13 +155,13 @@ pub fn attempts_max(step: Step) -> u32 {
         Step::RefreshIndex | Step::Clean | Step::Sweep | Step::RunTeardown => 1,
         // A hook that fails is not run again; what is repeated here is waiting for its turn.
         Step::RunSetup | Step::ResolveBase | Step::CopyIncluded | Step::Inspect => 3,
-        Step::EndProcesses | Step::Measure => 3,
+        Step::EndProcesses => 3,
         Step::Restore | Step::ApplyRescue | Step::Rescue => 5,
         Step::AddWorktree => 10,
         Step::MoveToTrash => 8,
         Step::RollBack | Step::Unregister | Step::SettleBranch | Step::DropRescue => 20,
         // With an hour between them at last: some weeks of a survivor or a mount in the way.
-        Step::Purge => 500,
+        Step::Measure | Step::Purge => 500,
         // What fails before the flip fails again; nothing is changed yet, and somebody waits.
         Step::InspectSource | Step::CopySource | Step::NormaliseSource | Step::BuildStaging => 1,
         Step::VerifyStaging => 1,

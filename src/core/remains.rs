@@ -10,8 +10,8 @@ use super::decide::Decision;
 use super::effect::Outcome;
 use super::event::{
     Actor, Base, Event, LateWorkRescued, Plan, ProcessSeen, PurgeDecided, RemainsAttemptFailed,
-    Rescue, RescueDropRequested, RescueDropped, RestoreFrom, Size, TrashMeasured, TrashPurged,
-    Worktree,
+    Rescue, RescueDropRequested, RescueDropped, RestoreFrom, Size, TrashLookFailed, TrashMeasured,
+    TrashPurged, Worktree,
 };
 use super::fault::{Code, Fault};
 use super::id::{EffectId, EnvironmentId, HostPath, Subject, Time};
@@ -88,6 +88,11 @@ impl Remains {
         self.trash.is_some() && self.purge.is_empty() && self.restoring.is_none() && !dropping
     }
 
+    /// Whether it was to be unlinked and something was in the way, which may have gone since.
+    fn is_put_off(&self) -> bool {
+        !self.purge.is_empty() && self.fault.is_some()
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         let step = self.owed.as_ref().map(|o| o.step);
         let fits = match step {
@@ -139,15 +144,25 @@ impl Remains {
             Event::TrashMeasured(e) => {
                 self.size = Some(e.size);
                 self.looked_at = None;
+                self.fault = None;
                 let purge = !self.purge.is_empty();
                 self.owed = purge.then(|| Owed::new(Step::Purge, at));
             }
+            Event::TrashLookFailed(e) => {
+                self.fault = Some(e.fault.clone());
+                self.purge.clear();
+                self.owed = None;
+            }
             Event::PurgeDecided(e) => {
                 self.purge.clone_from(&e.reason);
-                let measures = self.owed.as_ref().is_some_and(|o| o.step == Step::Measure);
+                self.fault = None;
                 let step = if self.is_unmeasured() { Step::Measure } else { Step::Purge };
-                if !(measures && step == Step::Measure) {
-                    self.owed = Some(Owed::new(step, at));
+                match &mut self.owed {
+                    // What is under way goes on, what waits for another attempt waits no longer.
+                    Some(owed) if owed.step == step => {
+                        owed.not_before = owed.not_before.min(at.time);
+                    }
+                    owed => *owed = Some(Owed::new(step, at)),
                 }
             }
             Event::TrashPurged(_) => {
@@ -206,9 +221,9 @@ impl Remains {
         };
         let attempts = self.owed.as_ref().map_or(0, |o| o.attempts).saturating_add(1);
         if attempts < policy::attempts_max(step) && fault.code != Code::NotOurs {
-            // A survivor or a mount may be in the way for days.
+            // A survivor or a mount may be in the way for days, a broken repository as well.
             let delay = match step {
-                Step::Purge => policy::teardown_delay(attempts),
+                Step::Measure | Step::Purge => policy::trash_delay(attempts),
                 _ => policy::retry_delay(attempts),
             };
             let retry_at = now.after(delay);
@@ -217,11 +232,11 @@ impl Remains {
                 RemainsAttemptFailed { environment, incarnation, step, attempts, retry_at, fault };
             return vec![failed.into()];
         }
-        self.give_up(step, &fault)
+        self.give_up(step, fault)
     }
 
     /// The events that end a step without success; what is left is named.
-    pub(super) fn give_up(&self, step: Step, fault: &Fault) -> Vec<Event> {
+    pub(super) fn give_up(&self, step: Step, fault: Fault) -> Vec<Event> {
         let (environment, incarnation) = (self.id.clone(), self.incarnation);
         let leftover = format!("{}: {fault}", step.as_str());
         match step {
@@ -232,7 +247,8 @@ impl Remains {
             Step::DropRescue => {
                 vec![RescueDropped { environment, incarnation, leftover }.into()]
             }
-            _ => vec![TrashMeasured { environment, incarnation, size: Size::default() }.into()],
+            // Nobody knows what is in it, so it stays.
+            _ => vec![TrashLookFailed { environment, incarnation, fault }.into()],
         }
     }
 
@@ -359,7 +375,10 @@ impl State {
         actor: &Actor,
     ) -> Vec<Event> {
         let wanted = self.remains().filter(|r| only.is_none_or(|id| *id == r.id));
-        wanted.filter(|r| r.is_kept()).map(|r| r.purge("request", Some(actor.clone()))).collect()
+        wanted
+            .filter(|r| r.is_kept() || r.is_put_off())
+            .map(|r| r.purge("request", Some(actor.clone())))
+            .collect()
     }
 
     /// Lets go of a rescue's ref.
@@ -427,4 +446,57 @@ fn busy(remains: &Remains) -> Fault {
         (None, why) => format!("incarnation {life} of {id} is being unlinked ({why})"),
     };
     Fault::new(Code::EnvironmentBusy, message, "try again when that is done")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Seq;
+
+    fn in_the_trash() -> Remains {
+        let at = At { seq: Seq(1), time: Time(1) };
+        let id = EnvironmentId::parse("demo").expect("an id");
+        let env = Environment::begin(at, &id, 1, &Plan::default());
+        Remains::of(&env, at, Some("/trash/demo.1".into())).expect("something is left")
+    }
+
+    #[test]
+    fn what_nobody_could_look_at_is_never_unlinked() {
+        let mut remains = in_the_trash();
+        let mut seq = 1;
+        let mut happens = |remains: &mut Remains, event: &Event| {
+            seq += 1;
+            remains.apply(At { seq: Seq(seq), time: Time(seq) }, event);
+            remains.check().expect("consistent");
+        };
+        for round in 0..2 {
+            let purge = remains.purge("request", None);
+            happens(&mut remains, &purge);
+            let mut failed = 0;
+            while let Some(owed) = &remains.owed {
+                assert_eq!(owed.step, Step::Measure, "round {round}: nothing else is tried");
+                let fault = Fault::new(Code::GitFailed, "made up", "none");
+                for event in remains.settle(Time(1), Step::Measure, Err(fault)) {
+                    happens(&mut remains, &event);
+                }
+                failed += 1;
+            }
+            assert_eq!(failed, policy::attempts_max(Step::Measure));
+            assert!(remains.is_kept() && remains.fault.is_some(), "it stays, and says why");
+        }
+    }
+
+    #[test]
+    fn a_second_request_does_not_wait_for_the_next_attempt() {
+        let mut remains = in_the_trash();
+        let fault = Fault::new(Code::GitFailed, "made up", "none");
+        for event in remains.settle(Time(5), Step::Measure, Err(fault)) {
+            remains.apply(At { seq: Seq(2), time: Time(5) }, &event);
+        }
+        let before = remains.owed.clone().expect("another attempt");
+        assert!(before.not_before > Time(6), "later");
+        remains.apply(At { seq: Seq(3), time: Time(6) }, &remains.purge("request", None));
+        let after = remains.owed.expect("the same attempt");
+        assert_eq!((after.entered, after.not_before), (before.entered, Time(6)));
+    }
 }

@@ -12,8 +12,8 @@ use crate::core::event::{
     RetentionChanged, RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport,
     SetupStarted, Size, SweepFinished, SweepRequested, TeardownGaveUp, TeardownHookFinished,
     TeardownHookStarted, TeardownInspected, TeardownOptions, TeardownPostponed, Tombstoned,
-    TrashMeasured, TrashPurged, WatcherGaveUp, WatcherResumed, WorkRescued, Worktree,
-    WorktreeAdded,
+    TrashLookFailed, TrashMeasured, TrashPurged, WatcherGaveUp, WatcherResumed, WorkRescued,
+    Worktree, WorktreeAdded,
 };
 use crate::core::policy::BranchPolicy;
 use crate::core::{Code, EnvironmentId, Event, Fault, HostPath, LeaseId, RequestId, Time};
@@ -319,6 +319,7 @@ fn remains() -> Vec<Event> {
             fault: fault(),
         }
         .into(),
+        TrashLookFailed { environment: environment.clone(), incarnation, fault: fault() }.into(),
         RescueDropRequested { environment: environment.clone(), incarnation, actor }.into(),
         RescueDropped { environment, incarnation, leftover: "locked".into() }.into(),
     ]

@@ -143,6 +143,15 @@ impl Files {
         self.call(Call::Sync, path, || lenient(sync()))
     }
 
+    /// The same for a file that is open: to open and close it once more would give up every lock
+    /// that this process has on it.
+    ///
+    /// # Errors
+    /// When the device says that content was lost.
+    pub fn sync_open(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.call(Call::Sync, path, || lenient(file.sync_all()))
+    }
+
     /// Makes the entries of the directory that `path` lies in durable, as far as the platform does.
     ///
     /// # Errors

@@ -59,7 +59,7 @@ pub(super) fn install(
         // Held until the rename is done; closing it touches nothing but the old file.
         let alone = sqlite::hold_alone(database, since)?;
         // What was moved into it must be on the disk before its log is gone.
-        files.sync(database).map_err(paths::failed("sync", database))?;
+        files.sync_open(alone.file(), database).map_err(paths::failed("sync", database))?;
         drop_sidecars(files, database)?;
         if !backup.exists() {
             second_name(files, database, backup)?;
@@ -209,4 +209,55 @@ pub(super) fn is_whole(path: &Path, recipe: &dyn Recipe) -> bool {
         recipe.verify(&database)
     };
     whole().inspect_err(|fault| tracing::info!(%fault, "not a whole new database")).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::os::unix::fs::MetadataExt as _;
+    use std::sync::{Arc, Mutex};
+
+    use rusqlite::Connection;
+
+    use super::super::files::{Call, Probe};
+    use super::*;
+
+    /// Notes at which calls no process had a lock on a file.
+    struct Guard {
+        inode: u64,
+        open: Mutex<Vec<Call>>,
+    }
+
+    impl Probe for Guard {
+        fn before(&self, call: Call, _: &Path) -> io::Result<()> {
+            let locks = std::fs::read_to_string("/proc/locks")?;
+            if !locks.lines().any(|line| line.contains(&format!(":{} ", self.inode))) {
+                self.open.lock().expect("whole").push(call);
+            }
+            Ok(())
+        }
+
+        fn after(&self, _: Call, _: &Path) {}
+    }
+
+    #[test]
+    fn nobody_can_write_to_the_old_database_between_the_last_look_and_the_flip() {
+        for mode in ["DELETE", "WAL"] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let [old, new, backup] = ["old", "new", "backup"].map(|name| dir.path().join(name));
+            for path in [&old, &new] {
+                let text = format!("PRAGMA journal_mode = {mode}; CREATE TABLE t (a);");
+                Connection::open(path).expect("made").execute_batch(&text).expect("written");
+            }
+            let inode = old.metadata().expect("there").ino();
+            let guard = Arc::new(Guard { inode, open: Mutex::default() });
+            let files = Files::probed(guard.clone());
+            let since = sqlite::fingerprint(&old);
+            install(&files, &old, &new, &backup, Some(&since)).expect("installed");
+            assert_eq!(backup.metadata().expect("kept").ino(), inode);
+            // What comes after the rename is about a name that the old database has no more.
+            let open = std::mem::take(&mut *guard.open.lock().expect("whole"));
+            assert_eq!(open, [], "{mode}");
+        }
+    }
 }

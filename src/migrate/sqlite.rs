@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a table by name.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -96,7 +97,9 @@ pub fn open_private(path: &Path) -> Result<Connection, Fault> {
 ///
 /// # Errors
 /// `database_in_use` when anybody has it open, or wrote to it.
-pub fn hold_alone(path: &Path, since: Option<&str>) -> Result<Connection, Fault> {
+pub fn hold_alone(path: &Path, since: Option<&str>) -> Result<Alone, Fault> {
+    let plain = File::options().read(true).write(true).open(path);
+    let plain = plain.map_err(paths::failed("open", path))?;
     let database = open(path)?;
     keep_log(&database, path)?;
     let alone = "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT;";
@@ -105,7 +108,23 @@ pub fn hold_alone(path: &Path, since: Option<&str>) -> Result<Connection, Fault>
         return Err(changed(path));
     }
     checkpoint(&database, path)?;
-    Ok(database)
+    Ok(Alone { _database: database, plain })
+}
+
+/// A database that is all in one file and that nobody else can read or write.
+pub struct Alone {
+    _database: Connection,
+    /// A process loses its locks on a file when it closes any descriptor of it: so this one is
+    /// closed after the connection.
+    plain: File,
+}
+
+impl Alone {
+    /// Its file, to be synced without another descriptor.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.plain
+    }
 }
 
 /// Somebody wrote to a database that was being migrated.
@@ -122,7 +141,7 @@ pub fn changed(database: &Path) -> Fault {
 /// When there is one already, or what the system says.
 pub fn create_private(path: &Path) -> Result<(), Fault> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let made = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path);
+    let made = File::options().write(true).create_new(true).mode(0o600).open(path);
     made.map(drop).map_err(paths::failed("create", path))
 }
 

@@ -42,6 +42,8 @@ pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
 fn put_back(task: &Task<'_>) -> Result<(), Fault> {
     let (names, files) = (&task.names, task.files());
     let alone = sqlite::hold_alone(&names.database, None)?;
+    let synced = files.sync_open(alone.file(), &names.database);
+    synced.map_err(paths::failed("sync", &names.database))?;
     for suffix in ["-wal", "-shm", "-journal"] {
         let path = with_suffix(&names.database, suffix);
         files.remove(&path).map_err(paths::failed("remove", &path))?;

@@ -77,7 +77,7 @@ impl Drop for Lock {
 }
 
 /// Age at which the lock of a ref that is there is nobody's: git holds one for an instant.
-const STALE: Duration = Duration::from_secs(60);
+const STALE: Duration = Duration::from_secs(10);
 
 /// Takes away the lock that a killed git left on a ref of ours, which would be in the way for ever.
 /// Whoever calls holds the environment's lock, which every git of ours that works on it inherits. A

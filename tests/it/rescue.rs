@@ -1,6 +1,6 @@
 //! What a removal saves under a ref, and what never becomes a git object.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::support::{Bench, Daemon, wait_for};
 
@@ -172,20 +172,28 @@ fn content_that_is_merged_in_another_form_is_no_loss() {
 }
 
 /// What somebody writes by path in the last moment, when rescue and move are a moment apart.
-#[test]
-fn what_is_written_after_the_rescue_is_rescued_from_the_trash() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", "trash.moved:2")]);
-    let (clean, dirty) = (bench.new_env("clean", &repo, &[]), bench.new_env("demo", &repo, &[]));
+/// A killed removal of `demo` and of `clean`, which lie in the trash; a program wrote to one of them
+/// after its rescue was made.
+fn with_late_work(bench: &Bench, repo: &Path) -> impl Fn(&str) -> PathBuf + use<> {
+    let mut daemon = Daemon::start_with(bench, &[("GROUNDSKEEPER_KILL_AT", "trash.moved:2")]);
+    let (clean, dirty) = (bench.new_env("clean", repo, &[]), bench.new_env("demo", repo, &[]));
     bench.ok(&["new", "kept", "--repo", repo.to_str().expect("text")]);
     bench.write(&dirty.join("early"), "early\n");
     bench.ok(&["rm", "clean"]);
     bench.refused(&["--no-autostart", "rm", "demo", "--force"]);
     wait_for("the end of a killed daemon", || daemon.is_dead());
     assert!(!clean.exists() && !dirty.exists(), "both are in the trash");
-    let trashed = |id: &str| bench.data().join(format!("trash/{id}.1/project"));
+    let trash = bench.data().join("trash");
+    let trashed = move |id: &str| trash.join(format!("{id}.1/project"));
     bench.write(&trashed("demo").join("late"), "late\n");
+    trashed
+}
+
+#[test]
+fn what_is_written_after_the_rescue_is_rescued_from_the_trash() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let trashed = with_late_work(&bench, &repo);
     let _daemon = Daemon::start(&bench);
     wait_for("the end of the removal", || bench.phase("demo") == "tombstoned");
     bench.ok(&["trash", "empty"]);
@@ -199,5 +207,32 @@ fn what_is_written_after_the_rescue_is_rescued_from_the_trash() {
     let back = bench.ok(&["restore", "demo"]);
     let path = Path::new(back["path"].as_str().expect("a path"));
     assert_eq!(std::fs::read_to_string(path.join("late")).expect("read"), "late\n");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn what_nobody_can_look_at_stays_in_the_trash() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let trashed = with_late_work(&bench, &repo);
+    let (objects, away) = (repo.join(".git/objects"), repo.join(".git/objects.away"));
+    std::fs::rename(&objects, &away).expect("a repository whose disk is away");
+    let _daemon = Daemon::start(&bench);
+    wait_for("the end of the removal", || bench.phase("demo") == "tombstoned");
+    let emptied = || bench.ok(&["trash", "empty", "demo"]);
+    let left = emptied();
+    assert!(left[0]["error"]["message"].is_string(), "it says why: {left:#}");
+    // Every request is another attempt; these are more than a step gets that nothing depends on.
+    for _ in 0..5 {
+        emptied();
+    }
+    let told = bench.command(&["trash", "ls"]).output().expect("it runs");
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("demo (life 1) stays in the trash"), "{told}");
+    assert!(trashed("demo").join("late").exists());
+    std::fs::rename(&away, &objects).expect("it is back");
+    emptied();
+    wait_for("the unlink", || !trashed("demo").exists());
+    assert_eq!(bench.git(&repo, &["show", &format!("{REF}:late")]), "late");
     bench.check(&[&repo]);
 }

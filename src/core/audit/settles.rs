@@ -25,7 +25,9 @@ fn step_of(event: &Event) -> Option<Step> {
         Event::RegistrationRemoved(_) => Step::Unregister,
         Event::BranchSettled(_) => Step::SettleBranch,
         Event::Cleaned(_) => Step::Clean,
-        Event::TrashMeasured(_) | Event::LateWorkRescued(_) => Step::Measure,
+        Event::TrashMeasured(_) | Event::LateWorkRescued(_) | Event::TrashLookFailed(_) => {
+            Step::Measure
+        }
         Event::TrashPurged(_) => Step::Purge,
         Event::RescueDropped(_) => Step::DropRescue,
         Event::SweepFinished(_) => Step::Sweep,

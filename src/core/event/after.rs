@@ -41,6 +41,18 @@ pub struct LateWorkRescued {
     pub rescue: Rescue,
 }
 
+/// Kind 77: nobody could look at a directory in the trash, in all attempts. It stays there, since it
+/// may hold what no rescue has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashLookFailed {
+    /// Whose.
+    pub environment: EnvironmentId,
+    /// Which life of it.
+    pub incarnation: u32,
+    /// Why the last attempt failed.
+    pub fault: Fault,
+}
+
 /// Kind 71: a directory in the trash is to be unlinked; it cannot be restored any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PurgeDecided {

@@ -133,7 +133,7 @@ macro_rules! for_each_event {
             WorkRescued = 63, 1; InspectionOutdated = 64, 1; TeardownPostponed = 65, 1;
             TrashMeasured = 70, 1; PurgeDecided = 71, 1; TrashPurged = 72, 1;
             RemainsAttemptFailed = 73, 1; RescueDropRequested = 74, 1; RescueDropped = 75, 1;
-            LateWorkRescued = 76, 1;
+            LateWorkRescued = 76, 1; TrashLookFailed = 77, 1;
             ProcessStarted = 80, 1; ProcessExited = 81, 1;
             CleanRequested = 85, 1; Cleaned = 86, 1;
             SweepRequested = 90, 1; SweepFinished = 91, 1;
@@ -231,6 +231,7 @@ impl Event {
             Self::RescueDropRequested(e) => &e.environment,
             Self::RescueDropped(e) => &e.environment,
             Self::LateWorkRescued(e) => &e.environment,
+            Self::TrashLookFailed(e) => &e.environment,
             Self::ProcessStarted(e) => &e.environment,
             Self::ProcessExited(e) => &e.environment,
             Self::CleanRequested(e) => &e.environment,
@@ -290,6 +291,7 @@ impl Event {
             Self::RescueDropRequested(e) => (&e.environment, e.incarnation),
             Self::RescueDropped(e) => (&e.environment, e.incarnation),
             Self::LateWorkRescued(e) => (&e.environment, e.incarnation),
+            Self::TrashLookFailed(e) => (&e.environment, e.incarnation),
             _ => return None,
         })
     }

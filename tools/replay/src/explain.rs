@@ -363,6 +363,7 @@ fn fault(event: &Event) -> Option<&Fault> {
         Event::TeardownPostponed(e) => Some(&e.fault),
         Event::TeardownHookFinished(e) => e.fault.as_ref(),
         Event::RemainsAttemptFailed(e) => Some(&e.fault),
+        Event::TrashLookFailed(e) => Some(&e.fault),
         Event::Cleaned(e) => e.fault.as_ref(),
         _ => None,
     }

@@ -198,6 +198,9 @@ fn remains(event: &Event) -> Option<String> {
             let (life, holds) = (e.incarnation, e.rescue.holds.join(", "));
             format!("incarnation {life}: {} holds {holds}", e.rescue.reference)
         }
+        Event::TrashLookFailed(e) => {
+            format!("incarnation {} stays, it could not be looked at: {}", e.incarnation, e.fault)
+        }
         Event::RescueDropped(e) if e.leftover.is_empty() => {
             format!("incarnation {}: its ref is gone", e.incarnation)
         }
