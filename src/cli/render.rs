@@ -202,7 +202,7 @@ pub fn trash(list: &[RemainsView]) -> String {
 #[must_use]
 pub fn stays(r: &RemainsView) -> Option<String> {
     let (why, path) = (r.error.as_ref()?, r.trash.as_ref()?);
-    let causes: String = why.causes.iter().map(|cause| format!("; {cause}")).collect();
+    let said: Vec<&str> = std::iter::once(&why.message).chain(&why.causes).map(|s| &**s).collect();
     let (id, life) = (printable(&r.id), r.incarnation);
     let again = if r.purge.is_some() {
         "it is tried again, at once by `trash empty`"
@@ -210,8 +210,8 @@ pub fn stays(r: &RemainsView) -> Option<String> {
         "it is tried again by `trash empty`"
     };
     Some(format!(
-        "{id} (life {life}) stays in the trash: {}{causes}\n  {}; {again}\n  {}",
-        why.message,
+        "{id} (life {life}) stays in the trash: {}\n  {}; {again}\n  {}",
+        said.join("; "),
         why.hint,
         printable(path)
     ))

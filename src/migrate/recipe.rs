@@ -41,7 +41,7 @@ pub trait Recipe: Send + Sync {
     fn build(
         &self,
         copy: &Connection,
-        staging: &Connection,
+        staging: &mut Connection,
         work: &Work<'_>,
     ) -> Result<Built, Fault>;
 

@@ -51,7 +51,12 @@ impl Recipe for Sample {
     fn normalise(&self, copy: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault> {
         self.0.normalise(copy, work)
     }
-    fn build(&self, copy: &Connection, to: &Connection, work: &Work<'_>) -> Result<Built, Fault> {
+    fn build(
+        &self,
+        copy: &Connection,
+        to: &mut Connection,
+        work: &Work<'_>,
+    ) -> Result<Built, Fault> {
         self.0.build(copy, to, work)
     }
     fn secrets(&self, _: &Connection, work: &Work<'_>) -> Result<Secrets, Fault> {

@@ -32,9 +32,9 @@ fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
     files.remove_set(path).map_err(paths::failed("remove", path))?;
     let copy = copy::open(task)?;
     sqlite::create_private(path)?;
-    let staging = sqlite::open_private(path)?;
+    let mut staging = sqlite::open_private(path)?;
     files.same_mode(&task.names.database, path).map_err(paths::failed("set the mode of", path))?;
-    let built = task.with_work(|work| task.recipe.build(&copy, &staging, work))?;
+    let built = task.with_work(|work| task.recipe.build(&copy, &mut staging, work))?;
     point("migrate.built");
     let rows = sqlite::count_all(&staging, path)?;
     compare(&built.rows, &rows)?;

@@ -199,7 +199,12 @@ impl Recipe for Folder {
         Ok(Vec::new())
     }
 
-    fn build(&self, copy: &Connection, staging: &Connection, _: &Work<'_>) -> Result<Built, Fault> {
+    fn build(
+        &self,
+        copy: &Connection,
+        staging: &mut Connection,
+        _: &Work<'_>,
+    ) -> Result<Built, Fault> {
         let own = self.confined(staging, Some(copy), SCRIPT_LIMIT)?;
         self.run("build", &own)?;
         let warnings = self.lines("warnings", &own)?;

@@ -1,7 +1,7 @@
 //! What the new generation has no place for: one warning per cause, with the names of what is
 //! concerned. The original drops all of this without a word.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 /// Names that one warning shows.
@@ -174,6 +174,8 @@ causes! {
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     found: RefCell<BTreeMap<Cause, Names>>,
+    /// What is noted now was noted before.
+    heard: Cell<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -183,8 +185,23 @@ struct Names {
 }
 
 impl Losses {
+    /// Does something that may have been done before: then what it notes is known already.
+    pub(crate) fn hear<T>(&self, heard: bool, act: impl FnOnce() -> T) -> T {
+        let before = self.heard.replace(heard);
+        let done = act();
+        self.heard.set(before);
+        done
+    }
+
     /// Notes one thing; its name is made only while names are still shown.
     pub(crate) fn note(&self, cause: Cause, name: impl FnOnce() -> String) {
+        if !self.heard.get() {
+            self.note_once_more(cause, name);
+        }
+    }
+
+    /// The same, also while what was done before is done once more.
+    pub(crate) fn note_once_more(&self, cause: Cause, name: impl FnOnce() -> String) {
         let mut found = self.found.borrow_mut();
         let names = found.entry(cause).or_default();
         names.count += 1;

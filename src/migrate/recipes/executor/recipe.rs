@@ -38,7 +38,7 @@ impl Recipe for Executor {
     fn build(
         &self,
         copy: &Connection,
-        staging: &Connection,
+        staging: &mut Connection,
         work: &Work<'_>,
     ) -> Result<Built, Fault> {
         let losses = Losses::default();
@@ -59,7 +59,6 @@ impl Recipe for Executor {
         }
         let writer = Writer {
             copy,
-            staging,
             work,
             snapshot: &snapshot,
             plan: &plan,
@@ -70,7 +69,7 @@ impl Recipe for Executor {
             ids: RowIds::new(),
             rows: Vec::new(),
         };
-        let rows = writer.write()?;
+        let rows = writer.write(staging)?;
         let integrations = rows.iter().find(|(table, _)| table == "integration");
         let report = plan.report(integrations.map_or(0, |(_, rows)| *rows));
         let mut warnings = plan.warnings;

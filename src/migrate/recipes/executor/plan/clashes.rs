@@ -89,17 +89,38 @@ impl<'a> Clashes<'a> {
                 Verdict::Leave
             }
             OnConflict::KeepFirst => {
-                self.losses.note(Cause::ConflictLeft, || format!("{table} {value:?}: {row}"));
+                self.losses
+                    .note_once_more(Cause::ConflictLeft, || format!("{table} {value:?}: {row}"));
                 Verdict::Leave
             }
             OnConflict::Rename => Verdict::Rename,
         }
     }
 
+    /// A row has clashed with earlier ones over a value, and has got another name or was left out.
+    pub(crate) fn met(
+        &mut self,
+        table: &'static str,
+        value: &str,
+        earlier: impl FnOnce() -> Vec<String>,
+        row: &str,
+        to: Option<&str>,
+    ) {
+        match to {
+            Some(to) => self.renamed(table, value, to, row),
+            None => drop(self.meet(table, value, earlier, row)),
+        }
+    }
+
+    /// Whether a row that clashes gets another name.
+    pub(crate) fn renames(&self) -> bool {
+        self.policy == OnConflict::Rename
+    }
+
     /// A row got another name.
     pub(crate) fn renamed(&self, table: &str, value: &str, to: &str, row: &str) {
         let name = || format!("{table} {value:?} is now {to:?}: {row}");
-        self.losses.note(Cause::ConflictRenamed, name);
+        self.losses.note_once_more(Cause::ConflictRenamed, name);
     }
 
     /// The refusal, when there was something to refuse.

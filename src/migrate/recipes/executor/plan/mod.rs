@@ -9,7 +9,7 @@ mod groups;
 mod make;
 mod policies;
 
-pub(crate) use clashes::{Clashes, Fate, Fates, Verdict};
+pub(crate) use clashes::{Clashes, Fate, Fates};
 pub(crate) use clients::Client;
 pub(crate) use make::{Context, Plan, make};
 

@@ -87,7 +87,7 @@ pub(super) fn migrate(v1: &Connection, given: &Given<'_>) -> Result<Done, Fault>
     rusqlite::backup::Backup::new(v1, &mut copy)
         .and_then(|backup| backup.run_to_completion(1_000, Duration::ZERO, None))
         .expect("a copy");
-    let staging = Connection::open(dir.path().join("building.db")).expect("a staging database");
+    let mut staging = Connection::open(dir.path().join("building.db")).expect("a staging database");
     staging.execute_batch("PRAGMA page_size = 4096; PRAGMA journal_mode = WAL;").expect("set up");
     let keychain: Box<dyn Keychain> = match &given.keyring {
         Some(path) => Box::new(FileKeychain::new(path)),
@@ -107,7 +107,7 @@ pub(super) fn migrate(v1: &Connection, given: &Given<'_>) -> Result<Done, Fault>
     let mut clock = Clock::default();
     let replayed = Executor.normalise(&copy, &work)?;
     clock.lap("normalise");
-    let built = Executor.build(&copy, &staging, &work)?;
+    let built = Executor.build(&copy, &mut staging, &work)?;
     clock.lap("build");
     let secrets = Executor.secrets(&copy, &work)?;
     clock.lap("secrets");

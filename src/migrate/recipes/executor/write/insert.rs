@@ -52,17 +52,4 @@ impl<'s> Insert<'s> {
             Err(error) => Err(fail::sqlite(&format!("writing the table `{}`", self.table), &error)),
         }
     }
-
-    /// Writes the row that is bound under the first free name: the value at `at` with a number.
-    /// Returns that name.
-    pub(super) fn run_renamed(&mut self, at: usize, name: &str) -> Result<String, Fault> {
-        for n in 2_u64.. {
-            let free = format!("{name}_{n}");
-            self.bind(at, &free)?;
-            if self.try_run()? {
-                return Ok(free);
-            }
-        }
-        Err(fail::shape("there is no free name"))
-    }
 }

@@ -1,17 +1,19 @@
 //! Writes the new database: every table in the original's order, in one transaction.
 //!
-//! The small tables come from the plan. The big ones are read row by row and written row by row,
-//! so that their size does not matter.
+//! The small tables come from the plan. The big ones are read row by row and written row by row, so
+//! that their size does not matter, by two threads.
 
 mod annotations;
 mod insert;
 mod small;
 mod storage;
+mod stream;
 mod tools;
 
 pub(crate) use storage::blob_id;
 
 use rusqlite::Connection;
+use stream::{Filled, Rows};
 
 use super::losses::Losses;
 use super::plan::{Clashes, Plan};
@@ -31,7 +33,6 @@ const STRIDE: u64 = 1_024;
 /// What the new rows come from, and where they go.
 pub(crate) struct Writer<'a> {
     pub(crate) copy: &'a Connection,
-    pub(crate) staging: &'a Connection,
     pub(crate) work: &'a Work<'a>,
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) plan: &'a Plan,
@@ -49,29 +50,54 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// `migration_failed` or `migration_conflict`.
-    pub(crate) fn write(mut self) -> Result<Vec<(String, u64)>, Fault> {
+    pub(crate) fn write(mut self, staging: &mut Connection) -> Result<Vec<(String, u64)>, Fault> {
         let failed = fail::during("writing the new database");
-        self.staging.pragma_update(None, "cache_size", -CACHE_KIB).map_err(&failed)?;
+        staging.pragma_update(None, "cache_size", -CACHE_KIB).map_err(&failed)?;
         // Into an empty file nothing has to be logged: a rollback is one to nothing. So the rows are
         // written once instead of twice; whatever mode the file was in, it is in again afterwards.
-        let mode = journal_mode(self.staging, "memory")?;
-        let transaction = self.staging.unchecked_transaction().map_err(&failed)?;
-        transaction.execute_batch(SCHEMA).map_err(fail::during("making the new schema"))?;
-        self.integrations()?;
-        self.clients()?;
-        self.connections()?;
-        self.tools()?;
-        self.definitions()?;
-        self.storage()?;
-        self.blobs()?;
-        self.policies()?;
-        self.clashes.settle()?;
-        transaction.commit().map_err(&failed)?;
-        journal_mode(self.staging, &mode)?;
+        let mode = journal_mode(staging, "memory")?;
+        staging.execute_batch("BEGIN").map_err(&failed)?;
+        if let Err(fault) = self.tables(staging) {
+            // What is left of it goes with the file.
+            drop(staging.execute_batch("ROLLBACK"));
+            return Err(fault);
+        }
+        staging.execute_batch("COMMIT").map_err(&failed)?;
+        journal_mode(staging, &mode)?;
         for table in ["oauth_session", "private_executor_local_settings"] {
             self.rows.push((table.to_owned(), 0));
         }
         Ok(self.rows)
+    }
+
+    fn tables(&mut self, staging: &mut Connection) -> Result<(), Fault> {
+        staging.execute_batch(SCHEMA).map_err(fail::during("making the new schema"))?;
+        self.integrations(staging)?;
+        self.clients(staging)?;
+        self.connections(staging)?;
+        self.tools(staging)?;
+        self.definitions(staging)?;
+        self.storage(staging)?;
+        self.blobs(staging)?;
+        self.policies(staging)?;
+        self.clashes.settle()
+    }
+
+    /// Fills a big table. When rows are gone through once more, their losses are known.
+    fn fill(
+        &mut self,
+        staging: &mut Connection,
+        table: &Filled,
+        mut make: impl FnMut(&mut Self, &mut Rows) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut again = false;
+        let losses = self.losses;
+        let written = stream::fill(staging, table, |rows| {
+            let heard = std::mem::replace(&mut again, true);
+            losses.hear(heard, || make(self, rows))
+        })?;
+        self.done(table.table, written);
+        Ok(())
     }
 
     /// Counts a row of a big table; now and then somebody is told.

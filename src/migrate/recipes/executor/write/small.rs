@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use rusqlite::Connection;
+
 use super::Writer;
 use super::insert::Insert;
 use crate::core::Fault;
@@ -16,7 +18,7 @@ use crate::migrate::recipes::executor::{cells::Cells, plan::Target};
 
 impl Writer<'_> {
     /// One integration per source.
-    pub(super) fn integrations(&mut self) -> Result<(), Fault> {
+    pub(super) fn integrations(&mut self, staging: &Connection) -> Result<(), Fault> {
         let columns = [
             "slug",
             "plugin_id",
@@ -29,7 +31,7 @@ impl Writer<'_> {
             "row_id",
             "tenant",
         ];
-        let mut insert = Insert::new(self.staging, "integration", &columns)?;
+        let mut insert = Insert::new(staging, "integration", &columns)?;
         let now = self.work.now_ms;
         let mut seen = BTreeSet::new();
         for source in &self.snapshot.sources {
@@ -92,7 +94,7 @@ impl Writer<'_> {
     }
 
     /// The OAuth clients.
-    pub(super) fn clients(&mut self) -> Result<(), Fault> {
+    pub(super) fn clients(&mut self, staging: &Connection) -> Result<(), Fault> {
         let columns = [
             "slug",
             "authorization_url",
@@ -107,7 +109,7 @@ impl Writer<'_> {
             "owner",
             "subject",
         ];
-        let mut insert = Insert::new(self.staging, "oauth_client", &columns)?;
+        let mut insert = Insert::new(staging, "oauth_client", &columns)?;
         for (at, client) in self.plan.clients.iter().enumerate() {
             let input = &client.input;
             let found = self.urls.get(at).and_then(Option::as_ref);
@@ -144,7 +146,7 @@ impl Writer<'_> {
     }
 
     /// The connections.
-    pub(super) fn connections(&mut self) -> Result<(), Fault> {
+    pub(super) fn connections(&mut self, staging: &Connection) -> Result<(), Fault> {
         let columns = [
             "integration",
             "name",
@@ -164,7 +166,7 @@ impl Writer<'_> {
             "owner",
             "subject",
         ];
-        let mut insert = Insert::new(self.staging, "connection", &columns)?;
+        let mut insert = Insert::new(staging, "connection", &columns)?;
         let now = self.work.now_ms;
         for target in &self.plan.targets {
             let items = self.items(target);
@@ -214,7 +216,7 @@ impl Writer<'_> {
     }
 
     /// The policies.
-    pub(super) fn policies(&mut self) -> Result<(), Fault> {
+    pub(super) fn policies(&mut self, staging: &Connection) -> Result<(), Fault> {
         let columns = [
             "id",
             "pattern",
@@ -227,7 +229,7 @@ impl Writer<'_> {
             "owner",
             "subject",
         ];
-        let mut insert = Insert::new(self.staging, "tool_policy", &columns)?;
+        let mut insert = Insert::new(staging, "tool_policy", &columns)?;
         let now = self.work.now_ms;
         for policy in &self.plan.policies {
             let Owner { tenant, kind, subject } = &policy.owner;

@@ -5,17 +5,30 @@ use std::borrow::Cow;
 use rusqlite::Connection;
 
 use super::Writer;
-use super::insert::Insert;
+use super::stream::{Filled, Rows};
 use crate::core::Fault;
 use crate::migrate::recipes::executor::cells::{Cells, Emitted, emit};
 use crate::migrate::recipes::executor::config::object;
 use crate::migrate::recipes::executor::js::{self, Value};
 use crate::migrate::recipes::executor::losses::{Cause, Losses};
-use crate::migrate::recipes::executor::plan::{Fates, Verdict};
+use crate::migrate::recipes::executor::plan::Fates;
 use crate::migrate::recipes::executor::scope::Owner;
 use crate::migrate::recipes::executor::snapshot::{self, plugin};
 use crate::migrate::recipes::executor::tables::{self, Table};
 
+/// The columns of what plugins stored, in the order in which they are bound.
+const STORAGE: &[&str] = &[
+    "plugin_id",
+    "collection",
+    "key",
+    "data",
+    "created_at",
+    "updated_at",
+    "row_id",
+    "tenant",
+    "owner",
+    "subject",
+];
 /// Where the key stands among the columns of each of the two.
 const KEY: usize = 3;
 const BLOB_KEY: usize = 2;
@@ -32,34 +45,26 @@ struct Operation {
 
 impl Writer<'_> {
     /// Everything that plugins stored, except the configurations of sources.
-    pub(super) fn storage(&mut self) -> Result<(), Fault> {
-        let columns = [
-            "plugin_id",
-            "collection",
-            "key",
-            "data",
-            "created_at",
-            "updated_at",
-            "row_id",
-            "tenant",
-            "owner",
-            "subject",
-        ];
-        let mut insert = Insert::new(self.staging, "plugin_storage", &columns)?;
+    pub(super) fn storage(&mut self, staging: &mut Connection) -> Result<(), Fault> {
+        let table = Filled {
+            table: "plugin_storage",
+            columns: STORAGE,
+            name: KEY,
+            rename: |insert, _, free| insert.bind(KEY, free),
+            renames: self.clashes.renames(),
+        };
         let sql =
             format!("{} WHERE collection IS NOT 'source'", tables::STORAGE.require(self.copy)?);
-        let (copy, losses) = (self.copy, self.losses);
-        let mut seen = 0;
-        snapshot::each(copy, &sql, &tables::STORAGE, losses, |cells| {
-            self.tick("plugin_storage", &mut seen)?;
-            self.stored(&mut insert, cells)
-        })?;
-        let written = insert.written;
-        self.done("plugin_storage", written);
-        Ok(())
+        self.fill(staging, &table, |writer, rows| {
+            let (copy, losses, mut seen) = (writer.copy, writer.losses, 0);
+            snapshot::each(copy, &sql, &tables::STORAGE, losses, |cells| {
+                writer.tick("plugin_storage", &mut seen)?;
+                writer.stored(rows, cells)
+            })
+        })
     }
 
-    fn stored(&mut self, insert: &mut Insert<'_>, cells: &Cells<'_>) -> Result<(), Fault> {
+    fn stored(&mut self, rows: &mut Rows, cells: &Cells<'_>) -> Result<(), Fault> {
         let (scope, collection) = (cells.text("scope_id")?, cells.text("collection")?);
         let (stored, key) = (cells.text("plugin_id")?, cells.text("key")?);
         let plugin = plugin(&stored);
@@ -87,34 +92,22 @@ impl Writer<'_> {
             }
             None => (moved(&self.plan.fates, &scope, source.as_deref(), key), data),
         };
-        insert.bind(1, plugin)?;
-        insert.bind(2, &*collection)?;
-        insert.bind(KEY, &*key)?;
-        insert.bind(4, data.required())?;
-        insert.bind(5, created)?;
-        insert.bind(6, updated)?;
-        insert.bind(7, self.ids.next()?)?;
-        insert.bind(8, &owner.tenant)?;
-        insert.bind(9, owner.kind)?;
-        insert.bind(10, &owner.subject)?;
-        if insert.try_run()? {
-            return Ok(());
-        }
+        rows.bind(1, plugin);
+        rows.bind(2, &*collection);
+        rows.bind(KEY, &*key);
+        rows.bind(4, data.required());
+        rows.bind(5, created);
+        rows.bind(6, updated);
+        rows.bind(7, self.ids.next()?);
+        rows.bind(8, &*owner.tenant);
+        rows.bind(9, owner.kind);
+        rows.bind(10, &*owner.subject);
+        let Some(clash) = rows.put()? else { return Ok(()) };
         let (copy, row) = (self.copy, cells.name());
         let value = format!("{plugin}.{collection}.{key}");
-        let earlier = || {
-            twins(
-                copy,
-                &tables::STORAGE,
-                "collection",
-                &collection,
-                &cells.text("key").unwrap_or_default(),
-            )
-        };
-        if self.clashes.meet("plugin_storage", &value, earlier, &row) == Verdict::Rename {
-            let to = insert.run_renamed(KEY, &key)?;
-            self.clashes.renamed("plugin_storage", &value, &to, &row);
-        }
+        let old = cells.text("key")?;
+        let earlier = || twins(copy, &tables::STORAGE, "collection", &collection, &old);
+        self.clashes.met("plugin_storage", &value, earlier, &row, clash.renamed.as_deref());
         Ok(())
     }
 
@@ -139,23 +132,31 @@ impl Writer<'_> {
     }
 
     /// The blobs that belong to a scope and a plugin.
-    pub(super) fn blobs(&mut self) -> Result<(), Fault> {
-        let mut insert =
-            Insert::new(self.staging, "blob", &["namespace", "key", "value", "row_id", "id"])?;
-        let (copy, losses) = (self.copy, self.losses);
-        if let Some(sql) = tables::BLOB.select(copy)? {
-            let mut seen = 0;
+    pub(super) fn blobs(&mut self, staging: &mut Connection) -> Result<(), Fault> {
+        let table = Filled {
+            table: "blob",
+            columns: &["namespace", "key", "value", "row_id", "id"],
+            name: BLOB_KEY,
+            rename: |insert, row, free| {
+                insert.bind(BLOB_KEY, free)?;
+                insert.bind(BLOB_ID, blob_id(row.text(1), free))
+            },
+            renames: self.clashes.renames(),
+        };
+        let Some(sql) = tables::BLOB.select(self.copy)? else {
+            self.done("blob", 0);
+            return Ok(());
+        };
+        self.fill(staging, &table, |writer, rows| {
+            let (copy, losses, mut seen) = (writer.copy, writer.losses, 0);
             snapshot::each(copy, &sql, &tables::BLOB, losses, |cells| {
-                self.tick("blob", &mut seen)?;
-                self.blob(&mut insert, cells)
-            })?;
-        }
-        let written = insert.written;
-        self.done("blob", written);
-        Ok(())
+                writer.tick("blob", &mut seen)?;
+                writer.blob(rows, cells)
+            })
+        })
     }
 
-    fn blob(&mut self, insert: &mut Insert<'_>, cells: &Cells<'_>) -> Result<(), Fault> {
+    fn blob(&mut self, rows: &mut Rows, cells: &Cells<'_>) -> Result<(), Fault> {
         let (old, key) = (cells.text("namespace")?, cells.text("key")?);
         let text = cells.text("value")?;
         let parts = old.split_once('/').filter(|(s, p)| !s.is_empty() && !p.is_empty());
@@ -171,29 +172,16 @@ impl Writer<'_> {
             "user" => format!("u:{tenant}:{subject}/{plugin}"),
             _ => format!("o:{tenant}/{plugin}"),
         };
-        insert.bind(1, &namespace)?;
-        insert.bind(BLOB_KEY, &*key)?;
-        insert.bind(3, &*text)?;
-        insert.bind(4, self.ids.next()?)?;
-        insert.bind(BLOB_ID, blob_id(&namespace, &key))?;
-        if insert.try_run()? {
-            return Ok(());
-        }
+        let id = blob_id(&namespace, &key);
+        rows.bind(1, &*namespace);
+        rows.bind(BLOB_KEY, &*key);
+        rows.bind(3, &*text);
+        rows.bind(4, self.ids.next()?);
+        rows.bind(BLOB_ID, &*id);
+        let Some(clash) = rows.put()? else { return Ok(()) };
         let (copy, row) = (self.copy, cells.name());
-        let value = blob_id(&namespace, &key);
         let earlier = || twins(copy, &tables::BLOB, "key", &key, &key);
-        if self.clashes.meet("blob", &value, earlier, &row) == Verdict::Leave {
-            return Ok(());
-        }
-        for n in 2_u64.. {
-            let free = format!("{key}_{n}");
-            insert.bind(BLOB_KEY, &free)?;
-            insert.bind(BLOB_ID, blob_id(&namespace, &free))?;
-            if insert.try_run()? {
-                self.clashes.renamed("blob", &value, &free, &row);
-                break;
-            }
-        }
+        self.clashes.met("blob", &id, earlier, &row, clash.renamed.as_deref());
         Ok(())
     }
 }

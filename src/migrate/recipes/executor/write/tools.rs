@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use rusqlite::Connection;
+
 use super::Writer;
 use super::annotations::stamped;
 use super::insert::Insert;
+use super::stream::{Clash, Filled, Row, Rows};
 use crate::core::Fault;
 use crate::migrate::recipes::executor::cells::{Cells, Emitted};
 use crate::migrate::recipes::executor::losses::Cause;
-use crate::migrate::recipes::executor::plan::{Target, Verdict};
+use crate::migrate::recipes::executor::plan::Target;
 use crate::migrate::recipes::executor::scope::Owner;
 use crate::migrate::recipes::executor::snapshot::{self, plugin};
 use crate::migrate::recipes::executor::tables::{self, Table};
@@ -16,96 +19,104 @@ use crate::migrate::recipes::executor::tables::{self, Table};
 /// The connections of every source, by scope and source.
 type Fan<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Vec<&'a Target>>>;
 
+/// The columns of a tool, in the order in which they are bound.
+const TOOL: &[&str] = &[
+    "integration",
+    "connection",
+    "plugin_id",
+    "name",
+    "description",
+    "input_schema",
+    "output_schema",
+    "annotations",
+    "created_at",
+    "updated_at",
+    "row_id",
+    "tenant",
+    "owner",
+    "subject",
+];
+/// The columns of a definition, in the order in which they are bound.
+const DEFINITION: &[&str] = &[
+    "integration",
+    "connection",
+    "plugin_id",
+    "name",
+    "schema",
+    "created_at",
+    "row_id",
+    "tenant",
+    "owner",
+    "subject",
+];
 /// Where the name of a tool or definition stands among its columns.
 const NAME: usize = 4;
 
 impl Writer<'_> {
     /// The tools.
-    pub(super) fn tools(&mut self) -> Result<(), Fault> {
-        let columns = [
-            "integration",
-            "connection",
-            "plugin_id",
-            "name",
-            "description",
-            "input_schema",
-            "output_schema",
-            "annotations",
-            "created_at",
-            "updated_at",
-            "row_id",
-            "tenant",
-            "owner",
-            "subject",
-        ];
-        let mut insert = Insert::new(self.staging, "tool", &columns)?;
+    pub(super) fn tools(&mut self, staging: &mut Connection) -> Result<(), Fault> {
+        let table = self.named("tool", TOOL);
         let sql = tables::TOOL.require(self.copy)?;
-        let (fan, mut seen) = (fan(&self.plan.targets), 0);
+        let fan = fan(&self.plan.targets);
         let now = self.work.now_ms;
-        let (copy, losses) = (self.copy, self.losses);
-        snapshot::each(copy, &sql, &tables::TOOL, losses, |cells| {
-            self.tick("tool", &mut seen)?;
-            let (name, description) = (cells.text("name")?, cells.text("description")?);
-            let stored = cells.text("plugin_id")?;
-            let plugin = plugin(&stored);
-            let input = cells.emitted("input_schema")?;
-            let output = cells.emitted("output_schema")?;
-            let annotations = self.annotations(cells, plugin, &name)?;
-            let (created, updated) =
-                (cells.time("created_at", now)?, cells.time("updated_at", now)?);
-            // Only now: a row that cannot be read stops the migration even if nobody needs it.
-            let Some(targets) = self.targets(&fan, cells, Cause::ToolWithoutConnection)? else {
-                return Ok(());
-            };
-            insert.bind(3, plugin)?;
-            insert.bind(5, &*description)?;
-            insert.bind(6, input.text())?;
-            insert.bind(7, output.text())?;
-            insert.bind(8, annotations.text())?;
-            insert.bind(9, created)?;
-            insert.bind(10, updated)?;
-            self.fan_out(&mut insert, 11, cells, targets, &name)
-        })?;
-        let written = insert.written;
-        self.done("tool", written);
-        Ok(())
+        self.fill(staging, &table, |writer, rows| {
+            let (copy, losses, mut seen) = (writer.copy, writer.losses, 0);
+            snapshot::each(copy, &sql, &tables::TOOL, losses, |cells| {
+                writer.tick("tool", &mut seen)?;
+                let (name, description) = (cells.text("name")?, cells.text("description")?);
+                let stored = cells.text("plugin_id")?;
+                let plugin = plugin(&stored);
+                let input = cells.emitted("input_schema")?;
+                let output = cells.emitted("output_schema")?;
+                let annotations = writer.annotations(cells, plugin, &name)?;
+                let (created, updated) =
+                    (cells.time("created_at", now)?, cells.time("updated_at", now)?);
+                // Only now: a row that cannot be read stops the migration even if nobody needs it.
+                let Some(targets) = writer.targets(&fan, cells, Cause::ToolWithoutConnection)?
+                else {
+                    return Ok(());
+                };
+                rows.bind(3, plugin);
+                rows.bind(5, &*description);
+                rows.bind(6, input.text());
+                rows.bind(7, output.text());
+                rows.bind(8, annotations.text());
+                rows.bind(9, created);
+                rows.bind(10, updated);
+                writer.fan_out(rows, 11, cells, targets, &name)
+            })
+        })
     }
 
     /// The definitions.
-    pub(super) fn definitions(&mut self) -> Result<(), Fault> {
-        let columns = [
-            "integration",
-            "connection",
-            "plugin_id",
-            "name",
-            "schema",
-            "created_at",
-            "row_id",
-            "tenant",
-            "owner",
-            "subject",
-        ];
-        let mut insert = Insert::new(self.staging, "definition", &columns)?;
+    pub(super) fn definitions(&mut self, staging: &mut Connection) -> Result<(), Fault> {
+        let table = self.named("definition", DEFINITION);
+        let Some(sql) = tables::DEFINITION.select(self.copy)? else {
+            self.done("definition", 0);
+            return Ok(());
+        };
+        let fan = fan(&self.plan.targets);
         let now = self.work.now_ms;
-        let (copy, losses) = (self.copy, self.losses);
-        if let Some(sql) = tables::DEFINITION.select(copy)? {
-            let (fan, mut seen) = (fan(&self.plan.targets), 0);
+        self.fill(staging, &table, |writer, rows| {
+            let (copy, losses, mut seen) = (writer.copy, writer.losses, 0);
             snapshot::each(copy, &sql, &tables::DEFINITION, losses, |cells| {
-                self.tick("definition", &mut seen)?;
+                writer.tick("definition", &mut seen)?;
                 let (name, plugin) = (cells.text("name")?, cells.text("plugin_id")?);
                 let schema = cells.emitted("schema")?;
                 let created = cells.time("created_at", now)?;
                 let without = Cause::DefinitionWithoutConnection;
-                let Some(targets) = self.targets(&fan, cells, without)? else { return Ok(()) };
-                insert.bind(3, &*plugin)?;
-                insert.bind(5, schema.required())?;
-                insert.bind(6, created)?;
-                self.fan_out(&mut insert, 7, cells, targets, &name)
-            })?;
-        }
-        let written = insert.written;
-        self.done("definition", written);
-        Ok(())
+                let Some(targets) = writer.targets(&fan, cells, without)? else { return Ok(()) };
+                rows.bind(3, &*plugin);
+                rows.bind(5, schema.required());
+                rows.bind(6, created);
+                writer.fan_out(rows, 7, cells, targets, &name)
+            })
+        })
+    }
+
+    fn named(&self, table: &'static str, columns: &'static [&'static str]) -> Filled {
+        let rename = |insert: &mut Insert<'_>, _: &Row<'_>, free: &str| insert.bind(NAME, free);
+        Filled { table, columns, name: NAME, rename, renames: self.clashes.renames() }
     }
 
     /// The connections of a row's source; none, noted, when there are none.
@@ -127,7 +138,7 @@ impl Writer<'_> {
     /// Writes the row that is bound once per connection; the last columns say whose it is.
     fn fan_out(
         &mut self,
-        insert: &mut Insert<'_>,
+        rows: &mut Rows,
         whose: usize,
         cells: &Cells<'_>,
         targets: &[&Target],
@@ -135,24 +146,24 @@ impl Writer<'_> {
     ) -> Result<(), Fault> {
         for target in targets {
             let Owner { tenant, kind, subject } = &target.owner;
-            insert.bind(1, &target.integration)?;
-            insert.bind(2, &target.name)?;
-            insert.bind(NAME, name)?;
-            insert.bind(whose, self.ids.next()?)?;
-            insert.bind(whose + 1, tenant)?;
-            insert.bind(whose + 2, *kind)?;
-            insert.bind(whose + 3, subject)?;
-            if !insert.try_run()? {
-                self.clash(insert, cells, target, name)?;
+            rows.bind(1, &*target.integration);
+            rows.bind(2, &*target.name);
+            rows.bind(NAME, name);
+            rows.bind(whose, self.ids.next()?);
+            rows.bind(whose + 1, &**tenant);
+            rows.bind(whose + 2, *kind);
+            rows.bind(whose + 3, &**subject);
+            if let Some(clash) = rows.put()? {
+                self.clash(&clash, cells, target, name)?;
             }
         }
         Ok(())
     }
 
-    /// Such a row is there already.
+    /// Such a row was there already.
     fn clash(
         &mut self,
-        insert: &mut Insert<'_>,
+        clash: &Clash,
         cells: &Cells<'_>,
         target: &Target,
         name: &str,
@@ -162,10 +173,7 @@ impl Writer<'_> {
         let copy = self.copy;
         let source = cells.text("source_id")?;
         let twins = || twins(copy, table, &source, name);
-        if self.clashes.meet(table.name, &value, twins, &row) == Verdict::Rename {
-            let to = insert.run_renamed(NAME, name)?;
-            self.clashes.renamed(table.name, &value, &to, &row);
-        }
+        self.clashes.met(table.name, &value, twins, &row, clash.renamed.as_deref());
         Ok(())
     }
 
