@@ -18,6 +18,8 @@ use crate::session::protocol::{Answer, FromServer, Order};
 const NEWS_MAX: usize = 1_024;
 /// Messages that wait to be sent to one host.
 pub(super) const QUEUE_MAX: usize = 256;
+/// Daemons that are remembered to have lost a host's place.
+const DISPLACED_MAX: usize = 16;
 /// Questions that wait for answers.
 const QUESTIONS_MAX: usize = 1_024;
 
@@ -39,6 +41,8 @@ pub(super) struct Live {
     pub(super) reconciled: Option<ReconciledView>,
     /// From the first message to the first report, in microseconds.
     pub(super) settled_us: Option<u64>,
+    /// The daemons whose place this one has taken.
+    pub(super) displaced: Vec<String>,
 }
 
 /// All of them.
@@ -63,7 +67,7 @@ impl Hub {
 
     /// A session is open; returns the one whose place it takes. What a dead daemon sent before its
     /// successor started on the same log, and what comes only now, takes nobody's place.
-    pub(super) fn enter(&self, host: &str, live: Live) -> Result<Option<Live>, Fault> {
+    pub(super) fn enter(&self, host: &str, mut live: Live) -> Result<Option<Live>, Fault> {
         let mut sessions = locked(&self.sessions);
         let later = |there: &&Live| there.log == live.log && there.boot > live.boot;
         if let Some(there) = sessions.get(host).filter(later) {
@@ -71,7 +75,20 @@ impl Hub {
             let hint = "a daemon that has ended need not care";
             return Err(Fault::new(Code::AlreadyRunning, message, hint));
         }
+        if let Some(there) = sessions.get(host) {
+            let before = there.displaced.iter().chain([&there.instance]);
+            live.displaced = before.filter(|one| **one != live.instance).cloned().collect();
+            let excess = live.displaced.len().saturating_sub(DISPLACED_MAX);
+            live.displaced.drain(..excess);
+        }
         Ok(sessions.insert(host.to_owned(), live))
+    }
+
+    /// Whether the daemon that has the host's place took it from this one, which may have lost its
+    /// connection before it could be told so.
+    pub(super) fn is_displaced(&self, host: &str, instance: &str) -> bool {
+        let sessions = locked(&self.sessions);
+        sessions.get(host).is_some_and(|live| live.displaced.iter().any(|one| one == instance))
     }
 
     /// A session is over, unless another one has taken its place.
@@ -186,4 +203,44 @@ pub(super) fn away(host: &str) -> Fault {
     let message = format!("{host} has no session with this server");
     let hint = "start its daemon; what was asked for durably is done when it comes back";
     Fault::new(Code::HostUnavailable, message, hint).transient()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live(instance: &str) -> Live {
+        let (say, _) = mpsc::channel(1);
+        Live {
+            session: format!("session of {instance}"),
+            instance: instance.to_owned(),
+            log: format!("log of {instance}"),
+            boot: 1,
+            version: String::new(),
+            say,
+            wake: Arc::default(),
+            confirmed: Arc::default(),
+            reconciled: None,
+            settled_us: None,
+            displaced: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn who_has_lost_the_place_to_another_does_not_take_it_back_by_connecting_again() {
+        let hub = Hub::new();
+        let enter = |instance: &str| hub.enter("box", live(instance)).expect("let in");
+        enter("first");
+        assert!(!hub.is_displaced("box", "first"), "it has the place");
+        assert_eq!(enter("second").map(|before| before.instance), Some("first".to_owned()));
+        enter("second");
+        assert!(hub.is_displaced("box", "first") && !hub.is_displaced("box", "second"));
+        assert!(!hub.is_displaced("other", "first"), "of this host alone");
+        for n in 0..2 * DISPLACED_MAX {
+            enter(&format!("n{n}"));
+        }
+        assert!(hub.is_displaced("box", "n30") && !hub.is_displaced("box", "first"), "bounded");
+        hub.leave("box", "session of n31");
+        assert!(!hub.is_displaced("box", "n30"), "the place is free");
+    }
 }

@@ -52,6 +52,11 @@ pub(super) async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
         Err(fault) => return refuse(wire, fault).await,
     };
     let id = host.id.clone();
+    if shared.hub.is_displaced(&id, &open.instance) {
+        let reason = "replaced".to_owned();
+        drop(wire.send(&FromServer::Close(Close { reason })).await);
+        return wire.close().await;
+    }
     let mut visit = match Visit::enter(shared, id, &open) {
         Ok(visit) => visit,
         Err(fault) => return refuse(wire, fault).await,
@@ -114,6 +119,7 @@ impl Visit {
             confirmed: Arc::clone(&confirmed),
             reconciled: None,
             settled_us: None,
+            displaced: Vec::new(),
         };
         if let Some(before) = shared.hub.enter(&host, live)? {
             let same = before.instance == open.instance;

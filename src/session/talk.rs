@@ -105,6 +105,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
             FromServer::Refused(refused) => {
                 return Err(Ended::Refused(Box::new(refused.problem)));
             }
+            FromServer::Close(close) if close.reason == "replaced" => return Err(Ended::Replaced),
             other => return Err(Broken::Malformed(format!("{other:?} before a session")).into()),
         };
         if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&opened.protocol) {
