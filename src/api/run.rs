@@ -209,7 +209,8 @@ fn carry_out(app: &App, wanted: Wanted, cancel: &Cancel) -> Result<RunView, Faul
     gate.write_all(b"go\n").map_err(paths::failed("open the gate of a command in", &place))?;
     drop(gate);
     let (mut out, mut err) = (Tail::default(), Tail::default());
-    let bounds = Bounds { time: limit, output_bytes: OUTPUT_BYTES_MAX, cancel };
+    let bounds =
+        Bounds { time: limit, output_bytes: OUTPUT_BYTES_MAX, cancel, patience: Duration::ZERO };
     let ended = running.wait(bounds, &mut |stream, bytes| {
         let tail = if stream == Stream::Out { &mut out } else { &mut err };
         tail.take(bytes);

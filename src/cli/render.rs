@@ -203,17 +203,10 @@ pub fn trash(list: &[RemainsView]) -> String {
 pub fn stays(r: &RemainsView) -> Option<String> {
     let (why, path) = (r.error.as_ref()?, r.trash.as_ref()?);
     let said: Vec<&str> = std::iter::once(&why.message).chain(&why.causes).map(|s| &**s).collect();
+    let (said, hint, path) = (printable(&said.join("; ")), &why.hint, printable(path));
     let (id, life) = (printable(&r.id), r.incarnation);
-    let again = if r.purge.is_some() {
-        "it is tried again, at once by `trash empty`"
-    } else {
-        "it is tried again by `trash empty`"
-    };
     Some(format!(
-        "{id} (life {life}) stays in the trash: {}\n  {}; {again}\n  {}",
-        said.join("; "),
-        why.hint,
-        printable(path)
+        "{id} (life {life}) stays in the trash: {said}\n  {path}\n  {hint}; `trash empty` tries again"
     ))
 }
 

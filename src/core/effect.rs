@@ -219,7 +219,7 @@ impl State {
         let waits = waits.filter(|t| *t > now);
         let leases = self.leases().map(|(_, lease)| lease.until);
         let seconds = self.retention().trash_seconds;
-        let trash = self.remains().filter(|r| r.is_kept()).map(|r| r.expires(seconds));
+        let trash = self.remains().filter_map(|r| r.due(seconds));
         let full = self.trash_is_over().then(|| self.at());
         waits.chain(leases).chain(trash).chain(full).min()
     }

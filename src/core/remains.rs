@@ -88,6 +88,16 @@ impl Remains {
         self.trash.is_some() && self.purge.is_empty() && self.restoring.is_none() && !dropping
     }
 
+    /// Whether nobody could look at it there, in all attempts: only a request begins anew.
+    fn is_given_up(&self) -> bool {
+        self.is_unmeasured() && self.owed.is_none() && self.fault.is_some()
+    }
+
+    /// When it is unlinked because of its age.
+    pub(super) fn due(&self, seconds: u64) -> Option<Time> {
+        (self.is_kept() && !self.is_given_up()).then(|| self.expires(seconds))
+    }
+
     /// Whether it was to be unlinked and something was in the way, which may have gone since.
     fn is_put_off(&self) -> bool {
         !self.purge.is_empty() && self.fault.is_some()
@@ -129,7 +139,7 @@ impl Remains {
             worktree: env.worktree.clone(),
             rescue: teardown.rescue,
             // What a rollback leaves is the output of a set-up: the trash keeps it for its time.
-            looked_at: env.teardown.as_ref().filter(|t| !t.options.no_rescue).map(|t| t.looked_at),
+            looked_at: env.teardown.as_ref().filter(|t| t.may_lack_work()).map(|t| t.looked_at),
             branch_deleted: teardown.branch_deleted,
             survivors: teardown.survivors,
             restoring: None,
@@ -173,9 +183,9 @@ impl Remains {
             }
             Event::RescueDropRequested(_) => self.owed = Some(Owed::new(Step::DropRescue, at)),
             Event::RescueDropped(_) => {
+                // What was written after it was made is in it no more than before.
                 self.rescue = None;
-                // Nobody wants it, so nobody wants it again.
-                self.looked_at = None;
+                self.fault = None;
                 self.owed = self.is_unmeasured().then(|| Owed::new(Step::Measure, at));
             }
             Event::RemainsAttemptFailed(e) => {
@@ -336,7 +346,8 @@ impl State {
     /// What is due by age, or because the trash holds more than it may: the oldest first.
     pub(super) fn purges_due(&self, now: Time) -> Vec<Event> {
         let limits = self.retention();
-        let mut kept: Vec<&Remains> = self.remains().filter(|r| r.is_kept()).collect();
+        let may_go = |r: &&Remains| r.is_kept() && !r.is_given_up();
+        let mut kept: Vec<&Remains> = self.remains().filter(may_go).collect();
         kept.sort_by_key(|r| r.at);
         let bytes = |r: &Remains| r.size.map_or(0, |s| s.allocated);
         let mut total: u64 = kept.iter().map(|r| bytes(r)).fold(0, u64::saturating_add);
@@ -364,7 +375,8 @@ impl State {
         if self.remains().any(|r| !r.purge.is_empty() && r.fault.is_none()) {
             return Vec::new();
         }
-        let oldest = self.remains().filter(|r| r.is_kept()).min_by_key(|r| r.at);
+        let may_go = |r: &&Remains| r.is_kept() && !r.is_given_up();
+        let oldest = self.remains().filter(may_go).min_by_key(|r| r.at);
         oldest.map(|r| r.purge("disk", None)).into_iter().collect()
     }
 
@@ -483,7 +495,19 @@ mod tests {
             }
             assert_eq!(failed, policy::attempts_max(Step::Measure));
             assert!(remains.is_kept() && remains.fault.is_some(), "it stays, and says why");
+            assert_eq!(remains.due(0), None, "until somebody asks");
         }
+    }
+
+    #[test]
+    fn who_drops_a_rescue_has_not_seen_what_came_after_it() {
+        let mut remains = in_the_trash();
+        remains.looked_at = Some(Time(1));
+        let (environment, incarnation, leftover) = (remains.id.clone(), 1, String::new());
+        let dropped = RescueDropped { environment, incarnation, leftover }.into();
+        remains.apply(At { seq: Seq(2), time: Time(2) }, &dropped);
+        assert_eq!(remains.looked_at, Some(Time(1)));
+        assert_eq!(remains.owed.map(|o| o.step), Some(Step::Measure));
     }
 
     #[test]

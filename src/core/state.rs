@@ -479,6 +479,16 @@ impl State {
     }
 }
 
+impl Teardown {
+    /// Whether what is written after the last look may be in no rescue although somebody wants it.
+    /// Where nothing could be looked at and nothing be rescued, since the repository is gone, all of
+    /// it went to the trash by consent.
+    #[must_use]
+    pub fn may_lack_work(&self) -> bool {
+        !self.options.no_rescue && !(self.head.is_empty() && self.rescue.is_none())
+    }
+}
+
 impl Environment {
     /// Identity of the effect that is owed now.
     #[must_use]

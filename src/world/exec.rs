@@ -34,6 +34,8 @@ pub struct Bounds<'a> {
     pub output_bytes: usize,
     /// Who may stop it early.
     pub cancel: &'a Cancel,
+    /// How long it still gets when somebody does, to end by itself.
+    pub patience: Duration,
 }
 
 /// How a child ended.
@@ -174,7 +176,7 @@ impl Running {
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| failed(&e.into()))?;
         let mut out = self.child.stdout.take();
         let mut err = self.child.stderr.take();
-        let mut alive = true;
+        let (mut alive, mut cancelled) = (true, false);
         let mut buffer = vec![0; 64 * 1024];
         while alive || out.is_some() || err.is_some() {
             let ready = Ready::poll(
@@ -182,19 +184,24 @@ impl Running {
                     out.as_ref().map(AsFd::as_fd),
                     err.as_ref().map(AsFd::as_fd),
                     alive.then(|| pidfd.as_fd()),
-                    alive.then(|| bounds.cancel.as_fd()),
+                    (alive && !cancelled).then(|| bounds.cancel.as_fd()),
                 ],
                 until.saturating_duration_since(Instant::now()),
             );
             let ready = ready.map_err(|e| failed(&e))?;
             if ready.0 == [false; 4] {
                 if alive {
-                    return Err(self.too_slow(bounds.time));
+                    let slow = || self.too_slow(bounds.time);
+                    return Err(if cancelled { Cancel::fault() } else { slow() });
                 }
                 break;
             }
             if ready.0[3] {
-                return Err(Cancel::fault());
+                if bounds.patience.is_zero() {
+                    return Err(Cancel::fault());
+                }
+                cancelled = true;
+                until = until.min(Instant::now() + bounds.patience);
             }
             if ready.0[0] && pump(&mut out, &mut buffer, &mut |b| each(Stream::Out, b))? {
                 out = None;

@@ -22,6 +22,8 @@ pub const SHORT: Duration = Duration::from_secs(60);
 /// Most time for a git call that writes a working tree.
 pub const LONG: Duration = Duration::from_secs(1_800);
 const OUTPUT_BYTES_MAX: usize = 256 << 20;
+/// How long a change of refs still gets when somebody wants to stop it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Variables that would make git look at another repository or configuration than the named one.
 const CLEARED: [&str; 15] = [
@@ -128,19 +130,10 @@ impl<'a> Git<'a> {
     /// # Errors
     /// As for [`Git::run`].
     pub fn run_command(&self, command: Command) -> Result<Finished, Fault> {
-        let mut bounds =
-            Bounds { time: self.limit, output_bytes: OUTPUT_BYTES_MAX, cancel: self.cancel };
-        // A git that is stopped between making the lock of a ref and noting that it did leaves the
-        // lock for good, and the name with it. It takes a moment only: it is not stopped.
-        if command.get_args().any(|arg| arg == "update-ref") {
-            self.cancel.check()?;
-            let never = Cancel::new().map_err(|e| {
-                Fault::new(Code::Io, "cannot start git", "close some files").because(e).transient()
-            })?;
-            bounds.cancel = &never;
-            return exec::run(command, self.lock, bounds);
-        }
-        exec::run(command, self.lock, bounds)
+        self.cancel.check()?;
+        let patience = patience(&command);
+        let (time, output_bytes, cancel) = (self.limit, OUTPUT_BYTES_MAX, self.cancel);
+        exec::run(command, self.lock, Bounds { time, output_bytes, cancel, patience })
     }
 
     /// Runs git and returns its output; any exit status but success is a fault.
@@ -174,6 +167,14 @@ impl<'a> Git<'a> {
     pub fn cancel(&self) -> &'a Cancel {
         self.cancel
     }
+}
+
+/// How long git goes on after somebody asked to stop. When it is stopped between making the lock of a
+/// ref and noting that it did, the lock stays for good, and is in everybody's way: a change of refs
+/// takes a moment only, and so does a checkout that makes a branch, which is used for few files.
+fn patience(command: &Command) -> Duration {
+    let changes_refs = command.get_args().any(|arg| arg == "update-ref" || arg == "-b");
+    if changes_refs { PATIENCE } else { Duration::ZERO }
 }
 
 /// Where git is, looked up once: a PATH with many folders costs every start of a process.
@@ -239,7 +240,7 @@ pub fn said(what: &str, finished: &Finished) -> Fault {
 pub fn check_version(cancel: &Cancel) -> Result<String, Fault> {
     let mut command = base_command();
     command.arg("--version");
-    let bounds = Bounds { time: SHORT, output_bytes: 4_096, cancel };
+    let bounds = Bounds { time: SHORT, output_bytes: 4_096, cancel, patience: Duration::ZERO };
     let finished = exec::run(command, None, bounds)?;
     let text = String::from_utf8_lossy(&finished.stdout).trim().to_owned();
     let version = text.strip_prefix("git version ").unwrap_or_default();
@@ -256,6 +257,43 @@ pub fn check_version(cancel: &Cancel) -> Result<String, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_checkout_that_makes_a_branch_is_not_stopped_half_way() {
+        use std::io::Write as _;
+        let dir = tempfile::tempdir().expect("a directory");
+        let stop = Cancel::new().expect("a cancel");
+        let git = Git::at(dir.path(), None, &stop);
+        let path = |name: &str| dir.path().join(name);
+        let set = |name: &str, text: &str| std::fs::write(path(name), text).expect("written");
+        let who = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+        git.output(["init", "-q"]).expect("made");
+        set(".gitattributes", "slow filter=slow\n");
+        set("slow", "text\n");
+        git.output(["add", "."]).expect("added");
+        git.output(who.into_iter().chain(["commit", "-q", "-m", "first"])).expect("committed");
+        std::fs::remove_file(path("slow")).expect("removed");
+        git.output(["rm", "-q", "--cached", "slow"]).expect("removed");
+        git.output(who.into_iter().chain(["commit", "-q", "-m", "second"])).expect("committed");
+        // A file that says that it is being written, and is when it is let.
+        let made = Command::new("mkfifo").arg(path("begun")).arg(path("gate")).status();
+        assert!(made.expect("it runs").success());
+        let filter = "filter.slow.smudge=echo > begun; head -c 1 gate";
+        let checkout = ["-c", filter, "checkout", "-q", "-b", "new", "HEAD~1"];
+        let both = |name: &str| File::options().read(true).write(true).open(path(name));
+        let mut gate = both("gate").expect("open");
+        let done = std::thread::scope(|scope| {
+            let change = scope.spawn(|| git.run(checkout));
+            drop(std::fs::read(path("begun")).expect("it has begun"));
+            stop.cancel();
+            gate.write_all(b"x").expect("let");
+            change.join().expect("it ends")
+        });
+        assert!(done.expect("not stopped").status.success());
+        let free = Cancel::new().expect("a cancel");
+        let git = Git::at(dir.path(), None, &free);
+        git.output(["rev-parse", "--verify", "-q", "refs/heads/new"]).expect("the branch is there");
+    }
 
     #[test]
     fn a_change_of_a_ref_is_not_stopped_half_way() {

@@ -123,7 +123,12 @@ impl Hook {
         drop(gate);
         point("hook.released");
 
-        let bounds = Bounds { time: self.limit, output_bytes: usize::MAX, cancel: task.cancel };
+        let bounds = Bounds {
+            time: self.limit,
+            output_bytes: usize::MAX,
+            cancel: task.cancel,
+            patience: Duration::ZERO,
+        };
         let ended = running.wait(bounds, &mut |_, bytes| {
             output.take(bytes, &mut |line| task.reporter.output(line));
             Ok(())

@@ -14,7 +14,7 @@ use super::remains::Task;
 use super::rescue::{self, Life, Saver};
 use super::{paths, size};
 use crate::core::event::Rescue;
-use crate::core::{Fault, Time};
+use crate::core::{Code, Fault, Time};
 use crate::killpoint::point;
 
 /// How much the clock of the file system may lie behind that of the log.
@@ -31,11 +31,17 @@ pub(super) fn is_possible(looked_at: Option<Time>, measured: &size::Measured) ->
 
 /// A rescue of what lies in the trash and in no rescue; none when there is no such thing. After a
 /// kill it is the one that was made before.
+///
+/// # Errors
+/// Also when its repository is not there: nobody can tell then what no rescue has.
 pub(super) fn rescue(task: &Task<'_>, trash: &Path) -> Result<Option<Rescue>, Fault> {
     let admin = task.admin().removed;
-    // Without its repository there is nothing to save it in; the trash is what is left of it.
     if !paths::exists(&admin).map_err(paths::failed("look at", &admin))? {
-        return Ok(None);
+        let (trash, admin) = (trash.display(), admin.display());
+        let message =
+            format!("what was written to {trash} last may be in no rescue: {admin} is gone");
+        let hint = "bring the repository back; or remove that directory by hand, if it may go";
+        return Err(Fault::new(Code::PathNotFound, message, hint).transient());
     }
     let remains = task.remains;
     let life = Life { id: &remains.id, incarnation: remains.incarnation, plan: &remains.plan };

@@ -12,9 +12,10 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::paths;
+use super::git::Git;
 use super::process::table;
-use crate::core::EnvironmentId;
+use super::{exec, paths};
+use crate::core::{EnvironmentId, Fault};
 
 /// The beginning of what a lock of ours holds.
 const HOLDER: &str = "held by groundskeeper ";
@@ -77,7 +78,7 @@ impl Drop for Lock {
 }
 
 /// Age at which the lock of a ref that is there is nobody's: git holds one for an instant.
-const STALE: Duration = Duration::from_secs(10);
+const STALE: Duration = Duration::from_secs(60);
 
 /// Takes away the lock that a killed git left on a ref of ours, which would be in the way for ever.
 /// Whoever calls holds the environment's lock, which every git of ours that works on it inherits. A
@@ -148,33 +149,84 @@ pub(super) fn is_made_by(common: &Path, reference: &str, id: &EnvironmentId, log
     life.is_some_and(|(name, n)| name == id.as_str() && n.parse::<u32>().is_ok())
 }
 
-/// Deletes a branch that is a plain file at this commit, as git does: under the lock of the packed
-/// refs and its own, with its history. False when git has to do it.
+/// How often a lock that somebody holds is tried for, and how long it is waited in between: it is
+/// held for an instant.
+const TRIES_MAX: u32 = 20;
+const TURN: Duration = Duration::from_millis(10);
+
+/// Deletes a ref with its history, if it is at `expected` where that is given. git does it only where
+/// we cannot: nobody could tell whose the locks are that a killed git leaves, one of which is in the
+/// way of every other deletion in the repository.
 ///
 /// # Errors
-/// What the system says; the branch is there then.
-pub(super) fn delete_loose(common: &Path, reference: &str, commit: &str) -> io::Result<bool> {
+/// What git says; what the system says; the ref is there then.
+pub(super) fn delete(
+    git: &Git<'_>,
+    common: &Path,
+    reference: &str,
+    expected: Option<&str>,
+) -> Result<(), Fault> {
+    break_stale(common, reference);
+    let at = expected.map(str::to_owned).or_else(|| loose(common, reference));
+    for _ in 0..if at.is_some() { TRIES_MAX } else { 0 } {
+        let done = delete_loose(common, reference, at.as_deref().unwrap_or_default());
+        match done.map_err(paths::failed("delete", &common.join(reference)))? {
+            Deleted::Yes => return Ok(()),
+            Deleted::No => break,
+            Deleted::Held => {
+                drop(exec::poll_all(&[git.cancel().as_fd()], TURN));
+                git.cancel().check()?;
+            }
+        }
+    }
+    git.output(["update-ref", "-d", reference].into_iter().chain(expected)).map(drop)
+}
+
+/// Whether a ref was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deleted {
+    Yes,
+    /// Somebody holds a lock.
+    Held,
+    /// Only git can tell.
+    No,
+}
+
+/// Deletes a ref that is a plain file at this commit, as git does: under the lock of the packed refs
+/// and its own, with its history.
+fn delete_loose(common: &Path, reference: &str, commit: &str) -> io::Result<Deleted> {
     let file = common.join(reference);
     let packed = common.join("packed-refs");
-    let taken = |lock: io::Result<Lock>| match lock {
-        // Somebody holds it, or the ref was packed and its folder went with it.
-        Err(e) if matches!(e.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
-            Ok(None)
+    let mut locks = Vec::new();
+    for path in [&packed, &file] {
+        match Lock::take(path) {
+            Ok(lock) => locks.push(lock),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(Deleted::Held),
+            // The ref was packed and its folder went with it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Deleted::No),
+            Err(e) => return Err(e),
         }
-        lock => lock.map(Some),
-    };
-    let Some(_packed) = taken(Lock::take(&packed))? else { return Ok(false) };
-    let Some(_own) = taken(Lock::take(&file))? else { return Ok(false) };
+    }
     let is_packed = match std::fs::read_to_string(&packed) {
         Ok(text) => text.lines().any(|l| l.split(' ').nth(1) == Some(reference)),
         Err(e) => e.kind() != io::ErrorKind::NotFound,
     };
     if is_packed || loose(common, reference).as_deref() != Some(commit) {
-        return Ok(false);
+        return Ok(Deleted::No);
     }
     paths::remove_file_if_any(&common.join("logs").join(reference))?;
     std::fs::remove_file(&file)?;
-    Ok(true)
+    drop(locks);
+    if reference.starts_with(OURS) {
+        // Nobody else would ever do it; somebody who needs it makes it again.
+        let folders = Path::new(reference).ancestors().skip(1);
+        for folder in folders.take_while(|folder| *folder != Path::new(OURS.trim_end_matches('/')))
+        {
+            drop(std::fs::remove_dir(common.join("logs").join(folder)));
+            drop(std::fs::remove_dir(common.join(folder)));
+        }
+    }
+    Ok(Deleted::Yes)
 }
 
 /// Whether there is a ref of this name, packed or not.
@@ -204,6 +256,32 @@ mod tests {
             std::fs::write(&lock, text).expect("written");
             assert_eq!(Lock::take(&file).is_ok(), goes, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_ref_is_deleted_with_its_history_and_folders_where_no_lock_is_in_the_way() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let name = "refs/groundskeeper/trash/a/1";
+        let commit = "1".repeat(40);
+        let set = |text: &str, path: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, text).expect("written");
+        };
+        set(&format!("{commit}\n"), name);
+        set("history", &format!("logs/{name}"));
+        let delete = |at: &str| delete_loose(dir.path(), name, at).expect("tried");
+        set("", "packed-refs.lock");
+        assert_eq!(delete(&commit), Deleted::Held, "somebody packs");
+        std::fs::remove_file(dir.path().join("packed-refs.lock")).expect("removed");
+        assert_eq!(delete(&"2".repeat(40)), Deleted::No, "it was moved");
+        set(&format!("{commit} {name}\n"), "packed-refs");
+        assert_eq!(delete(&commit), Deleted::No, "it is packed as well");
+        std::fs::remove_file(dir.path().join("packed-refs")).expect("removed");
+        assert_eq!(delete(&commit), Deleted::Yes);
+        let left = |path: &str| dir.path().join(path).exists();
+        assert!(left("refs/groundskeeper") && !left("refs/groundskeeper/trash"));
+        assert!(!left("logs/refs/groundskeeper/trash") && !left("packed-refs.lock"));
     }
 
     #[test]

@@ -50,6 +50,10 @@ impl Task<'_> {
         if !paths::exists(&path).map_err(paths::failed("look at", &path))? {
             return nothing();
         }
+        if self.remains.owed.as_ref().is_some_and(|owed| owed.attempts > 0) {
+            // What was in the way is there still, more often than not: the tree can wait.
+            self.repository_answers()?;
+        }
         let mut pace = Pace::new(self.cancel);
         let measured = size::measure(&path, &mut |_| pace.breathe())?;
         let late = if late::is_possible(self.remains.looked_at, &measured) {
@@ -58,6 +62,15 @@ impl Task<'_> {
             None
         };
         Ok(Outcome::Measured(measured.size, late))
+    }
+
+    fn repository_answers(&self) -> Result<(), Fault> {
+        let common = paths::from_host(&self.remains.plan.repository.common_dir);
+        if self.remains.looked_at.is_none() {
+            return Ok(());
+        }
+        let git = Git::exact(&common, None, Some(self.lock), self.cancel);
+        git.line(["rev-parse", "--git-dir"]).map(drop)
     }
 
     /// Holds the commit that a restore will need, whatever became of the branch: who deleted it may
@@ -197,8 +210,7 @@ impl Task<'_> {
             return Ok(());
         }
         let git = Git::exact(common, None, Some(self.lock), self.cancel);
-        refs::break_stale(common, reference);
-        git.output(["update-ref", "-d", reference]).map(drop)
+        refs::delete(&git, common, reference, None)
     }
 }
 

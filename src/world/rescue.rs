@@ -112,11 +112,12 @@ impl Saver<'_> {
             // A `git gc` took away what it names; its log must not name that for ever. The worktree
             // is where it was, and is saved anew.
             let back = self.before.as_deref();
-            let args = match back {
-                Some(before) => ["update-ref", &rescue.reference, before],
-                None => ["update-ref", "-d", &rescue.reference],
-            };
-            drop(self.git.output(args));
+            drop(match back {
+                Some(before) => {
+                    self.git.output(["update-ref", &rescue.reference, before]).map(drop)
+                }
+                None => refs::delete(&self.git, &common, &rescue.reference, None),
+            });
             return Err(fault);
         }
         Ok(())

@@ -210,8 +210,7 @@ impl Restore<'_> {
         }
         let held = remains::trash_reference(&env.id, self.from.incarnation);
         if refs::exists(&self.common, &held) {
-            refs::break_stale(&self.common, &held);
-            self.git().output(["update-ref", "-d", &held])?;
+            refs::delete(&self.git(), &self.common, &held, None)?;
         }
         let hash = Hash::named(&env.plan.repository.object_format);
         modules::repoint(&self.target, &self.new.published, hash, &env.id)?;

@@ -98,7 +98,6 @@ fn remove_branch(task: &Task<'_>) -> Result<(), Fault> {
     if registration::checked_out(&common, &reference).is_some() {
         return Ok(());
     }
-    refs::break_stale(&common, &reference);
     // With the old value: if somebody commits to it this very moment, it stays.
-    git.output(["update-ref", "-d", &reference, &base.commit]).map(drop)
+    refs::delete(&git, &common, &reference, Some(&base.commit))
 }

@@ -60,7 +60,12 @@ pub(super) fn measure(
             size.allocated += found.blocks() * BLOCK;
         }
         if found.is_dir() {
-            todo.extend(std::fs::read_dir(&path).into_iter().flatten().flatten().map(|e| e.path()));
+            match std::fs::read_dir(&path) {
+                Ok(entries) => todo.extend(entries.flatten().map(|e| e.path())),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                // Whatever is in there, it may have been changed just now.
+                Err(_) => last_change = u64::MAX,
+            }
         }
     }
     Ok(Measured { size, last_change, moved: changed(&top) })

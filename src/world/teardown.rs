@@ -150,10 +150,7 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
             }
         },
     };
-    let deleted = refs::delete_loose(&common, &reference, &tip);
-    if !deleted.map_err(paths::failed("delete branch", &common.join(&reference)))? {
-        git.output(["update-ref", "-d", &reference, &tip])?;
-    }
+    refs::delete(&git, &common, &reference, Some(&tip))?;
     point("branch.deleted");
     Ok((true, why))
 }

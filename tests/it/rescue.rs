@@ -171,7 +171,6 @@ fn content_that_is_merged_in_another_form_is_no_loss() {
     bench.check(&[&repo]);
 }
 
-/// What somebody writes by path in the last moment, when rescue and move are a moment apart.
 /// A killed removal of `demo` and of `clean`, which lie in the trash; a program wrote to one of them
 /// after its rescue was made.
 fn with_late_work(bench: &Bench, repo: &Path) -> impl Fn(&str) -> PathBuf + use<> {
@@ -189,6 +188,7 @@ fn with_late_work(bench: &Bench, repo: &Path) -> impl Fn(&str) -> PathBuf + use<
     trashed
 }
 
+/// What somebody writes by path in the last moment, when rescue and move are a moment apart.
 #[test]
 fn what_is_written_after_the_rescue_is_rescued_from_the_trash() {
     let bench = Bench::new();

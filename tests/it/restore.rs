@@ -129,7 +129,8 @@ fn what_cannot_be_restored_stays_where_it_is() {
     assert_eq!(error["code"], "path_exists", "{error:#}");
     assert!(path.join("foreign").exists());
     std::fs::remove_dir_all(path.parent().expect("a place")).expect("removed");
-    // Or the repository is gone, and comes back.
+    // Or the repository is gone, and comes back; no git of ours is at work in it when it is moved.
+    bench.drain();
     let aside = bench.path("aside");
     std::fs::rename(&repo, &aside).expect("moved");
     let (_, error) = bench.refused(&["restore", "demo"]);

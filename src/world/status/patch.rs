@@ -55,7 +55,12 @@ pub(in crate::world) fn patch(
     let mut running = Running::spawn(command, "git diff")?;
     let mut patch = Patch { from: from.clone(), ..Patch::default() };
     let mut errors = Vec::new();
-    let bounds = Bounds { time: LIMIT, output_bytes: usize::MAX, cancel };
+    let bounds = Bounds {
+        time: LIMIT,
+        output_bytes: usize::MAX,
+        cancel,
+        patience: std::time::Duration::ZERO,
+    };
     let ended = running.wait(bounds, &mut |stream, part| {
         if stream == Stream::Err {
             let room = ERROR_BYTES_MAX.saturating_sub(errors.len());

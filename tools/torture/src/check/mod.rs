@@ -18,8 +18,9 @@ use crate::ground::Ground;
 use crate::time;
 use crate::trouble::Trouble;
 
-/// Most time until a daemon that nobody disturbs owes nothing.
-pub(crate) const REST_LIMIT: Duration = Duration::from_secs(60);
+/// Most time until a daemon that nobody disturbs owes nothing: the lock that a killed git leaves on a
+/// ref is somebody's for a minute, and what is repeated has doubled its waits by then.
+pub(crate) const REST_LIMIT: Duration = Duration::from_secs(150);
 
 /// A broken promise.
 #[derive(Debug, Clone)]
