@@ -317,6 +317,7 @@ async fn serve(
     let mut wanted = config.databases.clone();
     wanted.extend(databases);
     let _owned = bring_up(&handle, &desk, &wanted).await?;
+    desk.tidy(|id| handle.view(|state| state.wants_recipe(id)));
     let layout = world.layout().clone();
     let address = door::address(&layout);
     let listener = door::bind(&address)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Extension, Path as UrlPath, State};
@@ -57,10 +58,13 @@ pub struct TableView {
 pub struct ProgressView {
     /// In a word.
     pub what: String,
-    /// Bytes of a copy, rows of a table.
+    /// How much of it.
     pub done: u64,
-    /// Of how much; 0 when that is not known.
+    /// Of how much, as the old database has it; 0 when that is not known.
     pub of: u64,
+    /// Of what: `bytes` of a copy, `rows` of a table.
+    #[serde(default)]
+    pub unit: String,
 }
 
 /// A migration.
@@ -124,7 +128,12 @@ impl MigrationView {
             taken_over: m.found.taken_over.clone(),
             leftovers: m.leftovers.clone(),
             error: m.fault.as_ref().map(Problem::of),
-            progress: seen.map(|p| ProgressView { what: p.what, done: p.done, of: p.of }),
+            progress: seen.map(|p| ProgressView {
+                what: p.what,
+                done: p.done,
+                of: p.of,
+                unit: p.unit.to_owned(),
+            }),
             created_at: rfc3339(m.created_at),
             over: m.is_over(),
             seq: m.seq.0,
@@ -236,6 +245,14 @@ async fn settled(app: &App, id: &MigrationId, wait: Option<u64>) -> Answer<Json<
     }
     let found = app.handle.view(|state| state.migration(id).cloned());
     let found = found.ok_or_else(|| not_found(id.as_str()))?;
+    if found.is_over() {
+        let (desk, handle) = (Arc::clone(&app.desk), app.handle.clone());
+        blocking(move || {
+            desk.tidy(|id| handle.view(|state| state.wants_recipe(id)));
+            Ok(())
+        })
+        .await?;
+    }
     Ok(Json(MigrationView::of(app, &found)))
 }
 

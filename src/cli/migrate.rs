@@ -115,8 +115,11 @@ async fn follow(
 
 fn step(view: &MigrationView) -> String {
     match &view.progress {
-        Some(p) if p.of > 0 => {
+        Some(p) if p.of > 0 && p.unit == "bytes" => {
             format!("{}: {} MiB of {}", p.what, p.done >> 20, p.of.div_ceil(1 << 20))
+        }
+        Some(p) if p.of >= p.done && p.done > 0 => {
+            format!("{}: {} rows of {}", p.what, p.done, p.of)
         }
         Some(p) if p.done > 0 => format!("{}: {} rows", p.what, p.done),
         Some(p) => p.what.clone(),

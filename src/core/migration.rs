@@ -117,6 +117,12 @@ impl Migration {
         Some(EffectId { subject, entered: self.owed.as_ref()?.entered })
     }
 
+    /// Whether its recipe may be needed again: to go on, or to undo it.
+    #[must_use]
+    pub fn wants_recipe(&self) -> bool {
+        !self.is_over() || self.has_migrated()
+    }
+
     /// Whether it is over, one way or the other.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -358,6 +364,12 @@ impl State {
     #[must_use]
     pub fn migration(&self, id: &MigrationId) -> Option<&Migration> {
         self.migrations.get(id)
+    }
+
+    /// Whether the recipe of a migration may be needed again.
+    #[must_use]
+    pub fn wants_recipe(&self, id: &MigrationId) -> bool {
+        self.migration(id).is_some_and(Migration::wants_recipe)
     }
 
     /// All migrations that are remembered, by name.

@@ -61,7 +61,9 @@ fn fresh_copy(task: &Task<'_>) -> Result<u32, Fault> {
     task.files().remove_set(&names.copy).map_err(paths::failed("remove", &names.copy))?;
     // What its owner alone could read stays so.
     sqlite::create_private(&names.copy)?;
-    let checksum = copy_of_source(task, &names.copy, &|done, of| task.progress("copy", done, of))?;
+    let checksum = copy_of_source(task, &names.copy, &|done, of| {
+        task.progress("copy", (done, of), "bytes");
+    })?;
     point("migrate.copied");
     Ok(checksum)
 }

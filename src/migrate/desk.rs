@@ -22,15 +22,20 @@ use crate::core::{Code, Fault, Migration, MigrationId, Outcome, Step};
 use crate::killpoint::point;
 use crate::world::paths;
 
+/// End of the name of a folder with a kept recipe.
+const RECIPE: &str = ".recipe";
+
 /// What is being done for a migration, for whoever waits for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Progress {
     /// What is being done.
     pub what: String,
-    /// How much of it: bytes of a copy, rows of a table.
+    /// How much of it.
     pub done: u64,
     /// Of how much; 0 when that is not known.
     pub of: u64,
+    /// Of what: `bytes` or `rows`.
+    pub unit: &'static str,
 }
 
 /// Locks of one migration.
@@ -60,7 +65,7 @@ pub(super) enum Scratch {
 
 /// The place where migrations are worked on.
 pub struct Desk {
-    /// Where old secrets are kept for an undo.
+    /// Where old secrets and recipes are kept for an undo.
     home: PathBuf,
     pub(super) files: Files,
     network: Box<dyn Network + Send + Sync>,
@@ -112,7 +117,7 @@ impl Desk {
     ) -> Result<Outcome, Fault> {
         let work = || {
             let _alone = self.lock(&migration.id)?;
-            let recipe = recipes::find(&migration.plan)?;
+            let recipe = self.recipe(migration, step)?;
             let names = Names::of(migration, &*recipe);
             let task = Task { desk: self, migration, recipe: &*recipe, names, cancelled };
             task.perform(step)
@@ -125,7 +130,7 @@ impl Desk {
         });
         let over = match &outcome {
             Ok(Outcome::SourceInspected(found)) => !found.old,
-            Ok(_) => matches!(step, Step::CleanUp | Step::DropStaging | Step::ReturnBackup),
+            Ok(outcome) => matches!(outcome, Outcome::CleanedUp(_) | Outcome::Returned(_)),
             Err(_) => step == Step::ReturnBackup,
         };
         if over {
@@ -162,6 +167,47 @@ impl Desk {
     /// Where a migration's old secrets are kept.
     pub(super) fn folder_of(&self, id: &MigrationId) -> PathBuf {
         self.home.join(id.as_str())
+    }
+
+    /// The recipe of a migration. A folder of SQL files is kept as it was when the migration began, so
+    /// that what becomes of it later changes nothing about how it ends, or is undone.
+    fn recipe(&self, migration: &Migration, step: Step) -> Result<Box<dyn Recipe>, Fault> {
+        let kept = self.home.join(format!("{}{RECIPE}", migration.id));
+        if let Some(recipe) = recipes::kept(&migration.plan, &kept)? {
+            return Ok(recipe);
+        }
+        let recipe = recipes::find(&migration.plan)?;
+        if step == Step::InspectSource {
+            self.keep(&*recipe, &kept)?;
+        }
+        Ok(recipe)
+    }
+
+    fn keep(&self, recipe: &dyn Recipe, folder: &Path) -> Result<(), Fault> {
+        let (all, files) = (recipe.files(), &self.files);
+        if all.is_empty() {
+            return Ok(());
+        }
+        files.make_dir(folder).map_err(paths::failed("create", folder))?;
+        files.sync_dir_of(folder).map_err(paths::failed("sync", folder))?;
+        all.into_iter().try_for_each(|(name, text)| {
+            let path = folder.join(name);
+            let written = files.write(&path, &files::with_suffix(&path, ".tmp"), text.as_bytes());
+            written.map_err(paths::failed("write", &path))
+        })
+    }
+
+    /// Drops the recipes that were kept for migrations of which nothing is wanted any more.
+    pub fn tidy(&self, is_wanted: impl Fn(&MigrationId) -> bool) {
+        // Listed before anybody is asked: whatever is there is known by then.
+        let entries = std::fs::read_dir(&self.home).into_iter().flatten().flatten();
+        for (path, name) in entries.map(|e| (e.path(), e.file_name())).collect::<Vec<_>>() {
+            let id = name.to_str().and_then(|name| name.strip_suffix(RECIPE));
+            let id = id.and_then(|id| MigrationId::parse(id).ok());
+            if id.is_some_and(|id| !is_wanted(&id)) {
+                drop(std::fs::remove_dir_all(path));
+            }
+        }
     }
 
     /// A thread of a daemon that is being replaced may still be at it.
@@ -232,9 +278,16 @@ impl Task<'_> {
         &self.migration.id
     }
 
-    pub(super) fn progress(&self, what: &str, done: u64, of: u64) {
+    pub(super) fn progress(&self, what: &str, (done, of): (u64, u64), unit: &'static str) {
         let mut seen = self.desk.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.insert(self.id().clone(), Progress { what: what.to_owned(), done, of });
+        seen.insert(self.id().clone(), Progress { what: what.to_owned(), done, of, unit });
+    }
+
+    /// Rows that the old database has in a table; 0 when there is no such table, or nobody has
+    /// counted yet.
+    fn rows_of(&self, table: &str) -> u64 {
+        let rows = self.migration.copy.iter().flat_map(|copy| &copy.rows);
+        rows.filter(|(name, _)| name == table).map(|(_, rows)| *rows).sum()
     }
 
     /// What the recipe works with, for the time of one call.
@@ -251,7 +304,11 @@ impl Task<'_> {
             now_ms: i64::try_from(self.migration.plan.at_ms).unwrap_or(i64::MAX),
             network: &*self.desk.network,
             keychain: &*self.desk.keychain,
-            progress: &|what, rows| self.progress(what, rows, 0),
+            progress: &|what, rows| {
+                // A row of the old database may become several.
+                let of = Some(self.rows_of(what)).filter(|of| *of >= rows).unwrap_or(0);
+                self.progress(what, (rows, of), "rows");
+            },
             cancelled: self.cancelled,
         })
     }

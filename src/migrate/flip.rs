@@ -231,7 +231,8 @@ mod tests {
     impl Probe for Guard {
         fn before(&self, call: Call, _: &Path) -> io::Result<()> {
             let locks = std::fs::read_to_string("/proc/locks")?;
-            if !locks.lines().any(|line| line.contains(&format!(":{} ", self.inode))) {
+            let file = format!(":{} ", self.inode);
+            if !locks.lines().any(|line| line.contains(" WRITE ") && line.contains(&file)) {
                 self.open.lock().expect("whole").push(call);
             }
             Ok(())

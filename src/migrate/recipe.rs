@@ -57,6 +57,12 @@ pub trait Recipe: Send + Sync {
     /// `migration_failed` when it cannot be written.
     fn stamp(&self, staging: &Connection, work: &Work<'_>) -> Result<(), Fault>;
 
+    /// What of it is not built in, as files: names and content. The engine keeps them for as long as
+    /// the migration may go on or be undone.
+    fn files(&self) -> Vec<(String, &str)> {
+        Vec::new()
+    }
+
     /// What else has to hold of a stamped database; counts and integrity are the engine's.
     ///
     /// # Errors

@@ -277,6 +277,12 @@ impl Bench {
             }
         }
         assert_eq!(backups, u32::from(new), "{context}: backups");
+        // What an undo needs is all that is kept at home; a lock that nobody holds says nothing.
+        for entry in std::fs::read_dir(self.dir.join("home")).expect("read").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let fine = new && entry.path().is_dir() || name.ends_with(".lock");
+            assert!(fine, "{context}: {name} is left");
+        }
     }
 
     pub(super) fn assert_over(&self, id: &MigrationId, context: &str) {

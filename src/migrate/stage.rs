@@ -89,7 +89,7 @@ pub(super) fn verify(task: &Task<'_>) -> Result<Outcome, Fault> {
         rows(task)?;
     }
     let staging = sqlite::open_private(path)?;
-    task.progress("verify", 0, 0);
+    task.progress("verify", (0, 0), "bytes");
     let built = task.migration.staging.as_ref().map(|s| s.rows.clone()).unwrap_or_default();
     still_there(&built, &sqlite::count_all(&staging, path)?)?;
     task.with_work(|work| task.recipe.stamp(&staging, work))?;

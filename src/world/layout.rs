@@ -81,7 +81,8 @@ impl Layout {
         self.root.join("worktrees")
     }
 
-    /// Locks of migrations, and old secrets that an undo would put back.
+    /// Locks of migrations, the recipes that they began with, and old secrets that an undo would put
+    /// back.
     #[must_use]
     pub fn migrations(&self) -> PathBuf {
         self.root.join("migrations")

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::rows::{differences, fixtures, recorded};
-use crate::support::{Bench, Daemon};
+use crate::support::{Bench, Daemon, wait_for};
 
 pub(crate) const TENANT: &str = "workspace-1a2b3c4d";
 
@@ -30,7 +30,13 @@ impl Place {
             let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
             names.extend(entries.map(|e| e.file_name().to_string_lossy().into_owned()));
         }
-        names.retain(|n| !n.ends_with("-shm") && !n.ends_with("-wal") && !n.contains("owner-lock"));
+        // What outlived its database is not what SQLite keeps there.
+        let of_database = |n: &str| {
+            let base = ["-shm", "-wal"].iter().find_map(|suffix| n.strip_suffix(suffix));
+            base.is_some_and(|base| names.iter().any(|name| name == base))
+        };
+        let kept = names.iter().filter(|n| !of_database(n) && !n.contains("owner-lock"));
+        let mut names: Vec<String> = kept.cloned().collect();
         names.sort();
         names
     }
@@ -387,10 +393,8 @@ fn a_daemon_whose_database_fails_says_why_and_ends() {
     place.check_clean("after a start that failed");
 }
 
-#[test]
-fn a_folder_of_sql_files_is_a_recipe() {
-    let bench = Bench::new();
-    let _daemon = Daemon::start(&bench);
+/// A folder of SQL files, and a database that it is for.
+fn notes(bench: &Bench) -> (PathBuf, PathBuf) {
     let recipe = bench.path("recipe");
     let file = |name: &str, text: &str| bench.write(&recipe.join(name), text);
     file(
@@ -408,7 +412,39 @@ fn a_folder_of_sql_files_is_a_recipe() {
     let db = Connection::open(&database).expect("made");
     db.execute_batch("CREATE TABLE notes (a); INSERT INTO notes VALUES ('x'), ('y');")
         .expect("filled");
-    drop(db);
+    (recipe, database)
+}
+
+#[test]
+fn a_migration_ends_and_is_undone_by_the_recipe_that_it_began_with() {
+    let bench = Bench::new();
+    let (recipe, database) = notes(&bench);
+    let kept = || {
+        let entries = std::fs::read_dir(bench.data().join("migrations")).into_iter().flatten();
+        entries.flatten().map(|e| e.file_name()).collect::<Vec<_>>()
+    };
+    let (folder, file) = (recipe.to_str().expect("text"), database.to_str().expect("text"));
+    let mut killed = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", "flip.installed")]);
+    bench.refused(&["--no-autostart", "migrate", "--recipe", folder, file]);
+    wait_for("the end of a killed daemon", || killed.is_dead());
+    bench.write(&recipe.join("recognise.sql"), "SELECT 'foreign'");
+    let _daemon = Daemon::start(&bench);
+    let status = || bench.ok(&["migrate", "status"])[0].clone();
+    wait_for("the end of the migration", || status()["over"] == true);
+    assert_eq!(status()["phase"], "finished", "{:#}", status());
+    assert_eq!(kept().len(), 1, "what it may be undone by: {:?}", kept());
+    let undone = bench.ok(&["migrate", "undo", file]);
+    assert_eq!(undone["phase"], "undone", "{undone:#}");
+    let db = Connection::open(&database).expect("opened");
+    let rows: i64 = db.query_row("SELECT count(*) FROM notes", [], |r| r.get(0)).expect("read");
+    assert_eq!((rows, kept()), (2, Vec::new()));
+}
+
+#[test]
+fn a_folder_of_sql_files_is_a_recipe() {
+    let bench = Bench::new();
+    let _daemon = Daemon::start(&bench);
+    let (recipe, database) = notes(&bench);
     let (recipe, database) = (recipe.to_str().expect("text"), database.to_str().expect("text"));
     let done = bench.ok(&["migrate", "--recipe", recipe, database]);
     assert_eq!(done["migrated"], true, "{done:#}");

@@ -10,7 +10,8 @@
 //! | `warnings.sql` | optional; a query whose rows a person should know of; `old` is attached |
 //! | `ready.sql` | optional; a script that is run at every start |
 //!
-//! The files are read once and their content is part of the migration's plan. A script cannot reach
+//! Their content is part of the migration's plan, by its hash, and is kept beside what else belongs to
+//! the migration: it is the recipe until the end, whatever becomes of the folder. A script cannot reach
 //! any other file: it can attach and detach nothing, and nothing can be loaded; none runs for ever.
 
 use std::path::{Path, PathBuf};
@@ -60,9 +61,16 @@ impl Folder {
             hash.update(format!("{file} {}\n", slot.as_ref().map_or(0, String::len)));
             hash.update(slot.as_deref().unwrap_or_default());
         }
+        let hash = hex(&hash.finalize());
+        let folder = Self { path: PathBuf::new(), name: String::new(), scripts, hash };
+        folder.as_from(path).with_all(["recognise", "build", "stamp"])
+    }
+
+    /// The same recipe under the name of the folder that it came from.
+    #[must_use]
+    pub fn as_from(self, path: &Path) -> Self {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let folder = Self { path: path.to_owned(), name, scripts, hash: hex(&hash.finalize()) };
-        folder.with_all(["recognise", "build", "stamp"])
+        Self { path: path.to_owned(), name, ..self }
     }
 
     /// The same over scripts that are built in, in the order of the table above.
@@ -170,6 +178,11 @@ fn read(path: &Path) -> Result<Option<String>, Fault> {
 }
 
 impl Recipe for Folder {
+    fn files(&self) -> Vec<(String, &str)> {
+        let scripts = FILES.iter().zip(&self.scripts);
+        scripts.filter_map(|(file, text)| Some((format!("{file}.sql"), text.as_deref()?))).collect()
+    }
+
     fn name(&self) -> &str {
         &self.name
     }

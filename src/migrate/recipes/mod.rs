@@ -4,6 +4,8 @@ pub mod catalog;
 pub mod executor;
 pub mod folder;
 
+use std::path::Path;
+
 use super::recipe::Recipe;
 use crate::core::event::MigrationPlan;
 use crate::core::{Code, Fault};
@@ -26,7 +28,27 @@ pub fn find(plan: &MigrationPlan) -> Result<Box<dyn Recipe>, Fault> {
         return Ok(Box::new(folder));
     }
     let message = format!("the recipe in {} was changed meanwhile", plan.folder);
-    Err(Fault::new(Code::MigrationFailed, message, "migrate again; nothing was changed"))
+    let hint = "migrate again, or put the recipe back as it was";
+    Err(Fault::new(Code::MigrationFailed, message, hint))
+}
+
+/// The recipe of a plan as its [`Recipe::files`] were kept; none when it was not, or not as a whole.
+///
+/// # Errors
+/// When what was kept cannot be read now.
+pub fn kept(plan: &MigrationPlan, kept: &Path) -> Result<Option<Box<dyn Recipe>>, Fault> {
+    if !paths::exists(kept).map_err(paths::failed("look at", kept))? {
+        return Ok(None);
+    }
+    match folder::Folder::open(kept) {
+        Ok(folder) if folder.hash() == plan.folder_hash => {
+            Ok(Some(Box::new(folder.as_from(paths::borrowed(&plan.folder)))))
+        }
+        // Keeping it was cut short.
+        Ok(_) => Ok(None),
+        Err(fault) if fault.code == Code::InvalidRequest => Ok(None),
+        Err(fault) => Err(fault.transient()),
+    }
 }
 
 /// A recipe that is built in.

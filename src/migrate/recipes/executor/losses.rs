@@ -193,6 +193,11 @@ impl Losses {
         done
     }
 
+    /// Whether what is being done was done before.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.heard.get()
+    }
+
     /// Notes one thing; its name is made only while names are still shown.
     pub(crate) fn note(&self, cause: Cause, name: impl FnOnce() -> String) {
         if !self.heard.get() {

@@ -25,7 +25,7 @@ use crate::migrate::recipe::Work;
 
 /// The new schema.
 pub(crate) const SCHEMA: &str = include_str!("../../../../../schema/executor/v2.sql");
-/// Memory for pages that are being filled, in KiB: every row goes to two indexes at random.
+/// Memory for pages that are being filled, in KiB: every row goes to an index at random.
 const CACHE_KIB: i64 = 24 * 1_024;
 /// Rows after which somebody is told, and may stop it.
 const STRIDE: u64 = 1_024;
@@ -104,7 +104,9 @@ impl Writer<'_> {
     fn tick(&self, table: &str, seen: &mut u64) -> Result<(), Fault> {
         *seen += 1;
         if seen.is_multiple_of(STRIDE) {
-            (self.work.progress)(table, *seen);
+            if !self.losses.is_heard() {
+                (self.work.progress)(table, *seen);
+            }
             if (self.work.cancelled)() {
                 return Err(fail::cancelled());
             }

@@ -50,6 +50,7 @@ impl Writer<'_> {
             table: "plugin_storage",
             columns: STORAGE,
             name: KEY,
+            unique: &[1, 2, KEY, 8, 9, 10],
             rename: |insert, _, free| insert.bind(KEY, free),
             renames: self.clashes.renames(),
         };
@@ -137,6 +138,7 @@ impl Writer<'_> {
             table: "blob",
             columns: &["namespace", "key", "value", "row_id", "id"],
             name: BLOB_KEY,
+            unique: &[BLOB_ID],
             rename: |insert, row, free| {
                 insert.bind(BLOB_KEY, free)?;
                 insert.bind(BLOB_ID, blob_id(row.text(1), free))

@@ -14,10 +14,9 @@ use super::insert::Insert;
 use crate::core::{Code, Fault};
 use crate::migrate::recipes::executor::fail;
 
-/// Bytes of text after which rows are handed over.
+/// Bytes of text after which rows are handed over. Nothing else waits between the two: a batch is made
+/// while the one before it is written, so that one huge value is there three times and no more.
 const BATCH_BYTES: usize = 256 * 1_024;
-/// Batches that wait for the thread that writes, at most.
-const WAITING_MAX: usize = 2;
 
 /// A table that is filled.
 pub(super) struct Filled {
@@ -25,6 +24,8 @@ pub(super) struct Filled {
     pub(super) columns: &'static [&'static str],
     /// Where the value stands that another one takes the place of when the row is there already.
     pub(super) name: usize,
+    /// The columns that cannot be the same in two rows, the name among them.
+    pub(super) unique: &'static [usize],
     /// Binds that other value; it gets the row as it was.
     pub(super) rename: fn(&mut Insert<'_>, &Row<'_>, &str) -> Result<(), Fault>,
     /// Whether a row that is there already gets another name; otherwise it is left out.
@@ -157,6 +158,7 @@ impl Rows {
             Bound::Number(number) => Cell::Number(number),
             Bound::Text(text) => {
                 own.clear();
+                own.shrink_to(BATCH_BYTES);
                 own.push_str(text);
                 Cell::Text(text.len())
             }
@@ -207,7 +209,7 @@ pub(super) fn fill(
     mut make: impl FnMut(&mut Rows) -> Result<(), Fault>,
 ) -> Result<u64, Fault> {
     let columns = table.columns.len();
-    let (way, coming) = sync_channel(WAITING_MAX);
+    let (way, coming) = sync_channel(0);
     let (made, written) = std::thread::scope(|scope| {
         let writer = std::thread::Builder::new().name("gk-rows".to_owned());
         let writer = writer.spawn_scoped(scope, move || write(staging, table, &coming));
@@ -238,12 +240,12 @@ fn write(
     coming: &Receiver<Batch>,
 ) -> Result<(u64, Met), Fault> {
     let mut insert = Insert::new(staging, table.table, table.columns)?;
-    let (mut number, mut met) = (0, Met::new());
+    let (mut number, mut met, mut names) = (0, Met::new(), Names::new());
     for batch in coming {
         batch.each(table.columns.len(), |row| {
             row.bind(&mut insert)?;
             if !insert.try_run()? {
-                let renamed = table.renames.then(|| renamed(&mut insert, table, row));
+                let renamed = table.renames.then(|| renamed(&mut insert, table, row, &mut names));
                 met.insert(number, renamed.transpose()?);
             }
             number += 1;
@@ -253,15 +255,107 @@ fn write(
     Ok((insert.written, met))
 }
 
+/// Up to which number the names are taken that a row could have: none of them is free again.
+type Names = BTreeMap<Vec<String>, u64>;
+
 /// Writes the row that is bound under the first free name: its own with a number.
-fn renamed(insert: &mut Insert<'_>, table: &Filled, row: &Row<'_>) -> Result<String, Fault> {
+fn renamed(
+    insert: &mut Insert<'_>,
+    table: &Filled,
+    row: &Row<'_>,
+    names: &mut Names,
+) -> Result<String, Fault> {
     let name = row.text(table.name);
-    for n in 2_u64.. {
-        let free = format!("{name}_{n}");
+    let key = table.unique.iter().map(|at| row.text(*at).to_owned()).collect();
+    let taken = names.entry(key).or_insert(1);
+    loop {
+        *taken += 1;
+        let free = format!("{name}_{taken}");
         (table.rename)(insert, row, &free)?;
         if insert.try_run()? {
             return Ok(free);
         }
     }
-    Err(fail::shape("there is no free name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: &[&str] = &["owner", "name", "text", "number"];
+
+    fn table(renames: bool) -> Filled {
+        let rename = |insert: &mut Insert<'_>, _: &Row<'_>, free: &str| insert.bind(2, free);
+        Filled { table: "t", columns: COLUMNS, name: 2, unique: &[1, 2], rename, renames }
+    }
+
+    fn staging() -> Connection {
+        let staging = Connection::open_in_memory().expect("opened");
+        let schema = "CREATE TABLE t (owner, name, text, number, UNIQUE (owner, name))";
+        staging.execute_batch(schema).expect("made");
+        staging
+    }
+
+    /// Rows of two owners, every one of them with a name of its own but for some that are far apart.
+    fn make(rows: &mut Rows, told: &mut Vec<(u64, Option<String>)>) -> Result<(), Fault> {
+        let long = "x".repeat(1_000);
+        for n in 0..2_000_u64 {
+            rows.bind(1, if n % 2 == 0 { "a" } else { "b" });
+            rows.bind(2, &*format!("n{}", if n % 500 == 0 { 0 } else { n }));
+            rows.bind(3, Some(&*long).filter(|_| n % 3 > 0));
+            rows.bind(4, js(n));
+            if let Some(clash) = rows.put()? {
+                told.push((n, clash.renamed));
+            }
+        }
+        Ok(())
+    }
+
+    fn js(n: u64) -> f64 {
+        f64::from(u32::try_from(n).expect("small"))
+    }
+
+    #[test]
+    fn rows_of_many_batches_arrive_as_they_were_bound() {
+        let (mut staging, mut told) = (staging(), Vec::new());
+        let written = fill(&mut staging, &table(false), |rows| make(rows, &mut told));
+        assert_eq!(written.expect("written"), 1_997);
+        assert_eq!(told, [(500, None), (1_000, None), (1_500, None)], "left out, and named");
+        let wrong =
+            "SELECT count(*) FROM t WHERE number <> 0 AND name <> 'n' || CAST(number AS INT)
+                     OR owner <> iif(CAST(number AS INT) % 2, 'b', 'a')
+                     OR (text IS NULL) <> (CAST(number AS INT) % 3 = 0) OR length(text) <> 1000";
+        let wrong: i64 = staging.query_row(wrong, [], |row| row.get(0)).expect("asked");
+        assert_eq!(wrong, 0);
+    }
+
+    #[test]
+    fn rows_that_are_there_already_get_the_first_free_name() {
+        let (mut staging, mut told) = (staging(), Vec::new());
+        staging.execute_batch("INSERT INTO t (owner, name) VALUES ('a', 'n0_3')").expect("taken");
+        fill(&mut staging, &table(true), |rows| make(rows, &mut told)).expect("written");
+        let named = |n, name: &str| (n, Some(name.to_owned()));
+        assert_eq!(told, [named(500, "n0_2"), named(1_000, "n0_4"), named(1_500, "n0_5")]);
+        let all: i64 = staging.query_row("SELECT count(*) FROM t", [], |r| r.get(0)).expect("read");
+        assert_eq!(all, 2_001);
+    }
+
+    #[test]
+    fn whoever_fails_is_heard() {
+        let mut told = Vec::new();
+        let mut failing = staging();
+        let refuse = "CREATE TRIGGER no BEFORE INSERT ON t WHEN new.number > 700
+                      BEGIN SELECT RAISE(ABORT, 'no more'); END";
+        failing.execute_batch(refuse).expect("made");
+        let writer = fill(&mut failing, &table(false), |rows| make(rows, &mut told));
+        let writer = writer.expect_err("the writer fails");
+        assert!(writer.to_string().contains("no more"), "{writer}");
+        let maker = fill(&mut staging(), &table(false), |rows| {
+            make(rows, &mut told)?;
+            Err(fail::shape("a row cannot be read"))
+        });
+        let maker = maker.expect_err("the maker fails");
+        assert!(maker.to_string().contains("cannot be read"), "{maker}");
+        assert_eq!(told, [], "nothing is gone through again");
+    }
 }

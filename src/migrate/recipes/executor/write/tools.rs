@@ -55,7 +55,7 @@ const NAME: usize = 4;
 impl Writer<'_> {
     /// The tools.
     pub(super) fn tools(&mut self, staging: &mut Connection) -> Result<(), Fault> {
-        let table = self.named("tool", TOOL);
+        let table = self.named("tool", TOOL, &[1, 2, NAME, 12, 13, 14]);
         let sql = tables::TOOL.require(self.copy)?;
         let fan = fan(&self.plan.targets);
         let now = self.work.now_ms;
@@ -90,7 +90,7 @@ impl Writer<'_> {
 
     /// The definitions.
     pub(super) fn definitions(&mut self, staging: &mut Connection) -> Result<(), Fault> {
-        let table = self.named("definition", DEFINITION);
+        let table = self.named("definition", DEFINITION, &[1, 2, NAME, 8, 9, 10]);
         let Some(sql) = tables::DEFINITION.select(self.copy)? else {
             self.done("definition", 0);
             return Ok(());
@@ -114,9 +114,14 @@ impl Writer<'_> {
         })
     }
 
-    fn named(&self, table: &'static str, columns: &'static [&'static str]) -> Filled {
+    fn named(
+        &self,
+        table: &'static str,
+        columns: &'static [&'static str],
+        unique: &'static [usize],
+    ) -> Filled {
         let rename = |insert: &mut Insert<'_>, _: &Row<'_>, free: &str| insert.bind(NAME, free);
-        Filled { table, columns, name: NAME, rename, renames: self.clashes.renames() }
+        Filled { table, columns, name: NAME, unique, rename, renames: self.clashes.renames() }
     }
 
     /// The connections of a row's source; none, noted, when there are none.
