@@ -485,7 +485,8 @@ impl Teardown {
     /// it went to the trash by consent.
     #[must_use]
     pub fn may_lack_work(&self) -> bool {
-        !self.options.no_rescue && !(self.head.is_empty() && self.rescue.is_none())
+        let was_seen = !self.head.is_empty() || self.rescue.is_some();
+        was_seen && !self.options.no_rescue
     }
 }
 

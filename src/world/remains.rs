@@ -66,7 +66,8 @@ impl Task<'_> {
 
     fn repository_answers(&self) -> Result<(), Fault> {
         let common = paths::from_host(&self.remains.plan.repository.common_dir);
-        if self.remains.looked_at.is_none() {
+        // One that is gone is no obstacle where nothing was written last, which only a look tells.
+        if self.remains.looked_at.is_none() || !common.exists() {
             return Ok(());
         }
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
