@@ -100,7 +100,7 @@ impl Remains {
 
     /// Whether it was to be unlinked and something was in the way, which may have gone since.
     fn is_put_off(&self) -> bool {
-        !self.purge.is_empty() && self.fault.is_some()
+        !self.purge.is_empty() && self.fault.is_some() && self.restoring.is_none()
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
@@ -497,6 +497,21 @@ mod tests {
             assert!(remains.is_kept() && remains.fault.is_some(), "it stays, and says why");
             assert_eq!(remains.due(0), None, "until somebody asks");
         }
+    }
+
+    #[test]
+    fn what_is_being_restored_from_its_rescue_is_left_alone_by_a_second_request() {
+        let mut remains = in_the_trash();
+        remains.apply(At { seq: Seq(2), time: Time(2) }, &remains.purge("request", None));
+        remains.fault = Some(Fault::new(Code::Io, "made up", "none"));
+        let asked = |remains: &Remains| {
+            let mut state = State::default();
+            state.keep_remains(Some(remains.clone()));
+            state.decide_empty_trash(None, &Actor::default()).len()
+        };
+        assert_eq!(asked(&remains), 1, "what was in the way may have gone");
+        remains.restoring = Some(2);
+        assert_eq!(asked(&remains), 0);
     }
 
     #[test]
