@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::support::{Bench, wait_for};
 
 /// Everything there is to know of a tree, but for git's pointer: content, modes, links, ages.
-fn snapshot(root: &Path) -> BTreeMap<PathBuf, (u32, i64, Vec<u8>)> {
+pub(crate) fn snapshot(root: &Path) -> BTreeMap<PathBuf, (u32, i64, Vec<u8>)> {
     let (mut seen, mut todo) = (BTreeMap::new(), vec![root.to_owned()]);
     while let Some(path) = todo.pop() {
         let found = path.symlink_metadata().expect("there");
@@ -29,7 +29,7 @@ fn snapshot(root: &Path) -> BTreeMap<PathBuf, (u32, i64, Vec<u8>)> {
     seen
 }
 
-fn index_of(bench: &Bench, path: &Path) -> Vec<u8> {
+pub(crate) fn index_of(bench: &Bench, path: &Path) -> Vec<u8> {
     let dir = PathBuf::from(bench.git(path, &["rev-parse", "--absolute-git-dir"]));
     std::fs::read(dir.join("index")).expect("an index")
 }

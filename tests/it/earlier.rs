@@ -1,0 +1,442 @@
+//! A data directory that an earlier release made is opened, gone on with, and undone where that can
+//! be. `tests/fixtures/data-dir-1.made.sh` tells what is in it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use groundskeeper::core::State;
+use groundskeeper::core::audit::Audit;
+use groundskeeper::core::event::Record;
+use groundskeeper::journal::inspect;
+use groundskeeper::journal::inspect::Depth;
+use serde_json::{Value, json};
+
+use crate::relocate;
+use crate::restore::{index_of, snapshot};
+use crate::rows::recorded;
+use crate::support::{Bench, Daemon};
+
+struct Scene {
+    bench: Bench,
+    repo: PathBuf,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let bench = relocate::lay_out("data-dir-1.tar.xz");
+        let repo = bench.path("project");
+        Self { bench, repo }
+    }
+
+    /// What the earlier release said.
+    fn fact(&self, name: &str) -> Value {
+        recorded(&self.bench.path(format!("facts/{name}.json")))
+    }
+
+    fn path_of(&self, id: &str) -> PathBuf {
+        self.bench.data().join("worktrees").join(id).join("project")
+    }
+
+    /// What a worktree held when the earlier release had it.
+    fn copy_of(&self, id: &str) -> PathBuf {
+        self.bench.path("copies").join(id)
+    }
+
+    fn is_as_it_was(&self, id: &str) {
+        let (then, now) = (self.copy_of(id), self.path_of(id));
+        assert_eq!(snapshot(&now), snapshot(&then), "every byte, mode and age of {id}");
+    }
+
+    fn refs(&self, below: &str) -> String {
+        self.bench.git(&self.repo, &["for-each-ref", "--format=%(objectname) %(refname)", below])
+    }
+
+    /// The commit that a ref is at; none when there is no such ref.
+    fn commit_of(&self, reference: &str) -> Option<String> {
+        let found = self.bench.git_raw(&self.repo, &["rev-parse", "-q", "--verify", reference]);
+        let text = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+        found.status.success().then_some(text)
+    }
+
+    fn changes(&self, id: &str) -> String {
+        self.bench.git(&self.path_of(id), &["status", "--porcelain", "--ignored"])
+    }
+
+    fn restore(&self, id: &str, incarnation: u32) -> Value {
+        let restored = self.bench.ok(&["restore", id]);
+        let wanted = json!(["ready", incarnation, self.path_of(id).to_str()]);
+        let found = json!([restored["phase"], restored["incarnation"], restored["path"]]);
+        assert_eq!(found, wanted, "{restored:#}");
+        restored
+    }
+
+    fn verify(&self) -> u64 {
+        let (mut audit, mut folded, mut breaches) =
+            (Audit::default(), State::default(), Vec::new());
+        let mut each = |r: &Record, _: &State| breaches.extend(audit.fold(&mut folded, r));
+        let log = self.bench.data().join("log.redb");
+        let found = inspect(&log, Depth::Everything, &mut each).expect("an intact log");
+        breaches.extend(audit.finish(&found.state));
+        assert_eq!(breaches, [], "no invariant is broken");
+        found.state.check().expect("a consistent state");
+        assert_eq!(found.folded, found.head.seq, "from the first record on");
+        found.head.seq
+    }
+}
+
+/// Some fields of each element of a list, or of one object.
+fn only(value: &Value, keys: &[&str]) -> Value {
+    match value.as_array() {
+        Some(list) => list.iter().map(|one| only(one, keys)).collect(),
+        None => keys.iter().map(|key| value[*key].clone()).collect(),
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("text")
+}
+
+fn ids(list: &Value) -> BTreeSet<&str> {
+    list.as_array().expect("a list").iter().map(|one| text(&one["id"])).collect()
+}
+
+const DIRTY: &str = " M README\n D folder/3.txt\nA  staged\n?? \"new folder/\"\n?? script\n\
+                     !! local.env\n!! rows.db";
+
+#[test]
+fn the_log_is_whole_before_and_after() {
+    let scene = Scene::new();
+    let before = scene.verify();
+    assert!(before > 100, "only {before} records");
+    scene.bench.ok(&["ls"]);
+    scene.bench.ok(&["stop"]);
+    assert!(scene.verify() > before, "it was gone on with");
+}
+
+#[test]
+fn everything_is_shown_as_it_was() {
+    let scene = Scene::new();
+    let bench = &scene.bench;
+    let keys = [
+        "id",
+        "incarnation",
+        "phase",
+        "path",
+        "branch",
+        "base",
+        "base_ref",
+        "repo",
+        "created_at",
+        "adopted",
+        "checkout",
+        "trash",
+        "leftovers",
+        "error",
+        "step",
+        "transcript",
+    ];
+    let (then, now) = (scene.fact("ls"), bench.ok(&["ls", "--all"]));
+    assert_eq!(only(&now, &keys), only(&then, &keys));
+    let phases: Vec<&str> = ["clean", "failed", "rescued", "theirs", "tidied", "twice", "undone"]
+        .iter()
+        .map(|id| {
+            let of = |e: &&Value| e["id"] == **id;
+            text(&now.as_array().expect("a list").iter().find(of).expect("listed")["phase"])
+        })
+        .collect();
+    let wanted = ["ready", "failed", "tombstoned", "ready", "tombstoned", "ready", "failed"];
+    assert_eq!(phases, wanted);
+    assert_eq!(bench.ok(&["show", "clean"])["leases"], json!([]), "its lease had ended");
+
+    let keys = [
+        "id",
+        "incarnation",
+        "removed_at",
+        "trash",
+        "expires_at",
+        "bytes",
+        "entries",
+        "purge",
+        "error",
+        "rescue",
+        "commit",
+        "holds",
+        "lacks",
+        "repo",
+        "branch",
+    ];
+    assert_eq!(only(&bench.ok(&["trash", "ls"]), &keys), only(&scene.fact("trash"), &keys));
+    assert_eq!(only(&bench.ok(&["rescue", "ls"]), &keys), only(&scene.fact("rescues"), &keys));
+    let keys = ["id", "incarnation", "branch", "head", "base", "clean", "changes", "files"];
+    let then = scene.fact("status");
+    let of = |list: &Value| {
+        let list = list.as_array().expect("a list").iter();
+        list.map(|one| only(&one["status"], &keys)).collect::<Value>()
+    };
+    assert_eq!(of(&bench.ok(&["status"])), of(&then));
+    let refs = std::fs::read_to_string(bench.path("facts/refs")).expect("read");
+    assert_eq!(scene.refs("refs/"), refs.trim_end(), "no ref was touched");
+    for id in ["dirty", "twice"] {
+        scene.is_as_it_was(id);
+    }
+}
+
+#[test]
+fn what_lives_is_removed_and_lives_again() {
+    let scene = Scene::new();
+    let bench = &scene.bench;
+    // One that is clean: nothing to save, and its name begins another life.
+    let base = scene.commit_of("refs/heads/gk/clean").expect("a branch");
+    let removed = bench.ok(&["rm", "clean"]);
+    assert_eq!(only(&removed, &["phase", "incarnation", "rescue"]), json!(["tombstoned", 1, []]));
+    assert!(Path::new(text(&removed["trash"])).join("README").exists(), "{removed:#}");
+    assert!(!scene.path_of("clean").exists());
+    assert_eq!(scene.commit_of("refs/heads/gk/clean"), None, "it held nothing of its own");
+    let made = bench.new_env("clean", &scene.repo, &[]);
+    assert_eq!(bench.ok(&["show", "clean"])["incarnation"], 2);
+    assert_eq!(bench.git(&made, &["rev-parse", "HEAD"]), base);
+    assert_eq!(scene.changes("clean"), "!! local.env", "the setup hook is trusted as before");
+
+    // One with work: refused for the same reasons, and nothing is touched by that.
+    assert_eq!(scene.changes("dirty"), DIRTY);
+    let index = index_of(bench, &scene.path_of("dirty"));
+    let (code, error) = bench.refused(&["rm", "dirty"]);
+    let then = scene.fact("refused");
+    assert_eq!((code, &error["code"]), (1, &json!("unsafe_to_remove")));
+    assert_eq!(error["evidence"], then["error"]["evidence"]);
+    scene.is_as_it_was("dirty");
+    let removed = bench.ok(&["rm", "dirty", "--force"]);
+    let reference = text(&removed["rescue"][0]);
+    assert!(scene.commit_of(reference).is_some(), "{removed:#}");
+    let staged = bench.git(&scene.repo, &["show", &format!("{reference}:staged")]);
+    assert_eq!(staged, "staged in dirty");
+    assert!(!scene.path_of("dirty").exists());
+    scene.restore("dirty", 2);
+    scene.is_as_it_was("dirty");
+    assert_eq!(index_of(bench, &scene.path_of("dirty")), index);
+    assert_eq!(scene.changes("dirty"), DIRTY);
+    assert_eq!(bench.git(&scene.path_of("dirty"), &["branch", "--show-current"]), "gk/dirty");
+
+    // The second life of a name is followed by a third.
+    let removed = bench.ok(&["rm", "twice", "--force"]);
+    assert_eq!(removed["incarnation"], 2, "{removed:#}");
+    let first = scene.fact("rm-twice");
+    let (first, second) = (text(&first["rescue"][0]), text(&removed["rescue"][0]));
+    assert_ne!(first, second, "each life has a rescue of its own");
+    assert!(scene.commit_of(first).is_some() && scene.commit_of(second).is_some());
+    scene.restore("twice", 3);
+    scene.is_as_it_was("twice");
+}
+
+#[test]
+fn what_was_removed_comes_back() {
+    let scene = Scene::new();
+    let bench = &scene.bench;
+    let (code, error) = bench.refused(&["show", "trashed"]);
+    assert_eq!((code, &error["code"]), (3, &json!("environment_destroyed")));
+    // From the trash, where everything still is.
+    let tip = scene.commit_of("refs/heads/gk/trashed");
+    let put_away = bench.path("project/.git/groundskeeper").read_dir().expect("a folder");
+    let mut put_away = put_away.map(|entry| entry.expect("an entry").path());
+    let of = |path: &PathBuf| path.to_string_lossy().contains("/gk-trashed-1-");
+    let index = put_away.find(of).expect("a registration").join("index");
+    let index = std::fs::read(index).expect("an index");
+    let restored = scene.restore("trashed", 2);
+    assert_eq!(restored["branch"], "gk/trashed");
+    scene.is_as_it_was("trashed");
+    assert_eq!(index_of(bench, &scene.path_of("trashed")), index);
+    assert_eq!(scene.changes("trashed"), DIRTY);
+    assert_eq!(scene.commit_of("refs/heads/gk/trashed"), tip);
+    // The same, whose branch went with it.
+    assert_eq!(scene.commit_of("refs/heads/gk/tidied"), None);
+    scene.restore("tidied", 2);
+    scene.is_as_it_was("tidied");
+    assert_eq!(scene.commit_of("refs/heads/gk/tidied"), scene.commit_of("refs/heads/main"));
+    assert_eq!(scene.changes("tidied"), "!! local.env");
+    // From its rescue alone: what git ignored is gone, as was said when it was removed.
+    let reference = scene.fact("rm-rescued")["rescue"][0].clone();
+    let held = scene.commit_of(text(&reference));
+    scene.restore("rescued", 2);
+    let content = |root: &Path| {
+        let mut found = snapshot(root);
+        found.retain(|path, _| !path.extension().is_some_and(|e| e == "db" || e == "env"));
+        let kept = |(path, (mode, _, bytes))| (path, (mode, bytes));
+        found.into_iter().map(kept).collect::<Vec<(PathBuf, (u32, Vec<u8>))>>()
+    };
+    let (then, now) = (scene.copy_of("rescued"), scene.path_of("rescued"));
+    assert_eq!(content(&now), content(&then));
+    assert!(!now.join("rows.db").exists());
+    assert!(scene.changes("rescued").starts_with(&DIRTY[..DIRTY.find("\n!!").expect("ignored")]));
+    assert_eq!(scene.commit_of(text(&reference)), held, "a rescue stays until it is dropped");
+}
+
+#[test]
+fn rescues_and_trash_are_dropped_on_request_only() {
+    let scene = Scene::new();
+    let bench = &scene.bench;
+    for id in ["rescued", "trashed", "twice"] {
+        let shown = bench.ok(&["rescue", "show", id]);
+        let reference = text(&shown["rescue"]);
+        assert_eq!(scene.fact(&format!("rm-{id}"))["rescue"], json!([reference]), "{shown:#}");
+        assert_eq!(scene.commit_of(reference).as_deref(), shown["commit"].as_str());
+        let show = |what: &str| bench.git(&scene.repo, &["show", &format!("{reference}{what}")]);
+        assert_eq!(show(":staged"), format!("staged in {id}"));
+        assert_eq!(show("^1:committed"), format!("commit of {id}"));
+        assert_eq!(show(":new folder/file"), format!("untracked in {id}"));
+    }
+    let reference = scene.fact("rm-twice")["rescue"][0].clone();
+    bench.ok(&["rescue", "drop", "twice"]);
+    assert_eq!(scene.commit_of(text(&reference)), None);
+    assert_eq!(bench.refused(&["rescue", "drop", "twice"]).0, 3);
+    assert_eq!(ids(&bench.ok(&["rescue", "ls"])), BTreeSet::from(["rescued", "trashed"]));
+    scene.is_as_it_was("twice");
+
+    let trash = |id: &str| bench.data().join(format!("trash/{id}.1/project"));
+    bench.ok(&["trash", "empty", "tidied"]);
+    assert!(!trash("tidied").exists() && trash("trashed").exists() && trash("undone").exists());
+    assert_eq!(snapshot(&trash("trashed")), snapshot(&scene.copy_of("trashed")));
+    assert_eq!(ids(&bench.ok(&["trash", "ls"])), BTreeSet::from(["trashed", "undone"]));
+    bench.ok(&["trash", "empty"]);
+    assert!(!trash("trashed").exists() && !trash("undone").exists());
+    assert_eq!(bench.ok(&["trash", "ls"]), json!([]));
+    // Nothing is lost by that which was rescued.
+    scene.restore("trashed", 2);
+    let staged = std::fs::read(scene.path_of("trashed").join("staged")).expect("back");
+    assert_eq!(staged, b"staged in trashed\n");
+}
+
+#[test]
+fn failed_and_adopted_ones_end_as_they_should() {
+    let scene = Scene::new();
+    let bench = &scene.bench;
+    assert!(scene.path_of("failed").join("README").exists());
+    assert_eq!(bench.ok(&["rm", "failed"])["phase"], "tombstoned");
+    assert!(!scene.path_of("failed").exists());
+    let repo = scene.repo.to_str().expect("text");
+    for id in ["failed", "undone"] {
+        let (code, error) = bench.refused(&["new", id, "--repo", repo]);
+        assert_eq!((code, &error["code"]), (2, &json!("hook_failed")), "{error:#}");
+        assert_eq!(error["evidence"][0], "setting up", "trusted as before");
+        assert_eq!(bench.ok(&["show", id])["incarnation"], 2);
+    }
+    // What others made is let go and not touched.
+    let path = bench.path("theirs");
+    let before = (snapshot(&path), std::fs::read(path.join(".git")).expect("read"));
+    assert_eq!(bench.refused(&["clean", "theirs"]).1["code"], "not_ours");
+    assert_eq!(bench.ok(&["rm", "theirs", "--force"])["phase"], "tombstoned");
+    assert_eq!((snapshot(&path), std::fs::read(path.join(".git")).expect("read")), before);
+    assert!(scene.commit_of("refs/heads/theirs").is_some());
+    let listed = bench.git(&scene.repo, &["worktree", "list", "--porcelain"]);
+    assert!(listed.lines().any(|l| l.strip_prefix("worktree ") == path.to_str()), "{listed}");
+    // Names that lived before begin their next life.
+    for id in ["tidied", "rescued"] {
+        let branch = format!("other/{id}");
+        bench.git(&scene.repo, &["branch", &branch, "main"]);
+        bench.new_env(id, &scene.repo, &["--branch", &branch]);
+        assert_eq!(bench.ok(&["show", id])["incarnation"], 2);
+    }
+    assert!(ids(&bench.ok(&["trash", "ls"])).contains("tidied"), "the first one stays");
+}
+
+#[test]
+fn a_migration_is_undone() {
+    let scene = Scene::new();
+    let bench = &scene.bench;
+    let database = bench.path("app/data/data.db");
+    let read = |path: &str| std::fs::read(bench.path(path)).expect("read");
+    let text_of = database.to_str().expect("text");
+    let status = bench.ok(&["migrate", "status", text_of]);
+    let keys = ["phase", "migrated", "backup", "warnings", "report"];
+    assert_eq!(only(&status, &keys), only(&scene.fact("migrations"), &keys));
+    assert_ne!(read("app/data/data.db"), read("copies/data.db"));
+    let undone = bench.ok(&["migrate", "undo", text_of]);
+    assert_eq!(undone["phase"], "undone", "{undone:#}");
+    assert_eq!(read("app/data/data.db"), read("copies/data.db"));
+    assert_eq!(read("app/xdg/auth.json"), read("copies/auth.json"));
+    assert!(!Path::new(text(&status[0]["backup"])).exists(), "it is the database again");
+    assert_eq!(bench.refused(&["migrate", "undo", text_of]).0, 3);
+}
+
+#[test]
+fn a_killed_daemon_is_followed_by_one_that_goes_on() {
+    let scene = Scene::new();
+    let bench = &scene.bench;
+    let mut daemon = Daemon::start(bench);
+    bench.ok(&["rm", "clean"]);
+    bench.ok(&["rm", "dirty", "--force"]);
+    let before = bench.ok(&["ls", "--all"]);
+    daemon.kill();
+    scene.verify();
+    let daemon = Daemon::start(bench);
+    let keys = ["id", "incarnation", "phase", "path", "branch", "base", "trash", "created_at"];
+    assert_eq!(only(&bench.ok(&["ls", "--all"]), &keys), only(&before, &keys));
+    scene.restore("dirty", 2);
+    scene.is_as_it_was("dirty");
+    assert!(daemon.terminate().success());
+    scene.verify();
+}
+
+#[test]
+fn everything_is_ours_and_can_go() {
+    let scene = Scene::new();
+    let bench = &scene.bench;
+    let report = bench.ok(&["sweep"]);
+    assert_eq!(report["found"], 0, "nothing is foreign or left: {report:#}");
+    let all = bench.ok(&["ls", "--all"]);
+    for id in ids(&all) {
+        bench.ok(&["rm", id, "--force"]);
+    }
+    bench.drain();
+    // What was adopted is a worktree of others again.
+    let report = bench.ok(&["sweep"]);
+    let theirs = json!([[bench.path("theirs"), false]]);
+    assert_eq!(only(&report["findings"], &["path", "ours"]), theirs, "{report:#}");
+    assert_eq!(std::fs::read(bench.path("theirs/work")).expect("kept"), b"not ours\n");
+    bench.git(&scene.repo, &["worktree", "remove", "--force", "../theirs"]);
+    bench.check(&[&scene.repo]);
+    bench.ok(&["trash", "empty"]);
+    for kept in bench.ok(&["rescue", "ls"]).as_array().expect("a list") {
+        let incarnation = kept["incarnation"].to_string();
+        bench.ok(&["rescue", "drop", text(&kept["id"]), "--incarnation", &incarnation]);
+    }
+    bench.drain();
+    assert_eq!(scene.refs("refs/groundskeeper"), "", "no ref of ours is left");
+    for folder in ["worktrees", "trash"] {
+        let left = bench.data().join(folder).read_dir().expect("a folder").count();
+        assert_eq!(left, 0, "{folder}");
+    }
+    bench.check(&[&scene.repo]);
+}
+
+#[test]
+fn its_age_is_no_obstacle() {
+    const DAYS: i64 = 24 * 3600;
+    // More than a year later, and where the clock is behind that of the earlier release.
+    for seconds in [400 * DAYS, -4_000 * DAYS] {
+        let scene = Scene::new();
+        let bench = &scene.bench;
+        let clock = bench.path("clock");
+        std::fs::write(&clock, seconds.to_string()).expect("written");
+        let clock = clock.to_str().expect("text");
+        let daemon = Daemon::start_with(bench, &[("GROUNDSKEEPER_CLOCK_FILE", clock)]);
+        let lease = scene.fact("lease");
+        let held = only(&bench.ok(&["show", "leased"])["leases"], &["id"]);
+        if seconds > 0 {
+            assert_eq!(held, json!([]), "it was for seven days");
+        } else {
+            assert_eq!(held, json!([[lease["id"]]]));
+            let (code, error) = bench.refused(&["rm", "leased"]);
+            assert_eq!((code, &error["code"]), (4, &json!("environment_busy")));
+            bench.ok(&["release", text(&lease["id"])]);
+        }
+        assert_eq!(bench.ok(&["rm", "leased"])["phase"], "tombstoned");
+        scene.restore("leased", 2);
+        // Nothing went by itself in all that time.
+        scene.restore("trashed", 2);
+        scene.is_as_it_was("trashed");
+        scene.restore("rescued", 2);
+        bench.ok(&["migrate", "undo", bench.path("app/data/data.db").to_str().expect("text")]);
+        assert!(daemon.terminate().success());
+        scene.verify();
+    }
+}
