@@ -17,6 +17,8 @@ pub const POINTS: &[&str] = &[
     "add.branched",
     "add.published",
     "add.checked_out",
+    "refresh.locked",
+    "refresh.installed",
     "include.inside_one",
     "include.copied_one",
     "hook.spawned",

@@ -37,7 +37,7 @@ pub(super) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
         // Published means complete: an earlier daemon did all of it and died before it could say so.
         let files = checkout::entry_count(&admin.published.join("index")).unwrap_or(0).into();
         let reason = "finished by an earlier daemon".to_owned();
-        return Ok(added(task, &admin, identity, Done { by_us: false, reason, files, racy: true }));
+        return Ok(added(task, &admin, identity, Done { by_us: false, reason, files }));
     }
     let extensions = Extensions::read(task, &common)?;
     let hash = supported(env, &extensions)?;
@@ -132,7 +132,8 @@ fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> Ou
         checkout: if done.by_us { "parallel" } else { "git" }.to_owned(),
         checkout_reason: done.reason,
         files: done.files,
-        racy: done.racy,
+        // Its entries are as young as their files, whoever wrote them.
+        racy: true,
         has_include: !source.as_os_str().is_empty() && has(&source, super::include::LIST),
         has_setup: has(&target, &plan.setup_path),
     })

@@ -16,7 +16,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::fs::{OFlags, openat};
 
@@ -35,7 +35,6 @@ const THREADS_MAX: usize = 4;
 const BLOB_BYTES_MAX: u64 = 64 << 20;
 /// Longest time that git may take for one object.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-const AGE: Duration = Duration::from_secs(2);
 
 /// Where a checkout goes and what it is of.
 pub(super) struct Checkout<'a> {
@@ -54,8 +53,6 @@ pub(super) struct Done {
     pub(super) by_us: bool,
     pub(super) reason: String,
     pub(super) files: u64,
-    /// Whether later looks will read files again, because the index is as young as they are.
-    pub(super) racy: bool,
 }
 
 /// The directory that files are written to at the moment.
@@ -81,7 +78,7 @@ impl Checkout<'_> {
     pub(super) fn run(&self) -> Result<Done, Fault> {
         let reason = match self.parallel() {
             Ok(files) => {
-                return Ok(Done { by_us: true, reason: String::new(), files, racy: false });
+                return Ok(Done { by_us: true, reason: String::new(), files });
             }
             Err(Trouble::NotForUs(reason)) => reason,
             Err(Trouble::Fault(fault)) if fault.code == Code::GitFailed => fault.to_string(),
@@ -94,9 +91,7 @@ impl Checkout<'_> {
 
     pub(super) fn done_by_git(&self, reason: String) -> Done {
         let files = entry_count(&self.admin_dir.join("index")).unwrap_or(0);
-        let settled =
-            index::age::settle(self.admin_dir, self.target, self.hash, SystemTime::now() - AGE);
-        Done { by_us: false, reason, files: files.into(), racy: !settled.unwrap_or(false) }
+        Done { by_us: false, reason, files: files.into() }
     }
 
     /// Whether the main worktree has so few files that git's own checkout is as fast.
@@ -180,7 +175,6 @@ impl Checkout<'_> {
     }
 
     fn write(&self, tree: Listing) -> Result<u64, Trouble> {
-        let when = SystemTime::now() - AGE;
         let mut entries = tree.entries;
         let count = entries.len() as u64;
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -188,7 +182,7 @@ impl Checkout<'_> {
         std::thread::scope(|scope| {
             let workers: Vec<_> = entries
                 .chunks_mut(share)
-                .map(|chunk| scope.spawn(|| self.write_files(chunk, when)))
+                .map(|chunk| scope.spawn(|| self.write_files(chunk)))
                 .collect();
             workers.into_iter().try_for_each(|worker| {
                 if let Ok(done) = worker.join() {
@@ -200,7 +194,7 @@ impl Checkout<'_> {
             })
         })?;
         // Links last: while files are written there is none that a path could lead through.
-        self.write_links(&mut entries, when)?;
+        self.write_links(&mut entries)?;
         let bytes = index::build(self.hash, &entries, &tree.trees)
             .ok_or_else(|| Trouble::NotForUs("an odd tree".into()))?;
         self.install_index(&bytes)?;
@@ -220,7 +214,7 @@ impl Checkout<'_> {
         paths::rename(&lock, &index).map_err(paths::failed("install", &index))
     }
 
-    fn write_files(&self, entries: &mut [Entry], when: SystemTime) -> Result<(), Trouble> {
+    fn write_files(&self, entries: &mut [Entry]) -> Result<(), Trouble> {
         let mut place = None;
         for entry in entries.iter().filter(|e| e.mode == 0o160_000) {
             let path = self.target.join(paths::from_bytes(&entry.path));
@@ -233,7 +227,7 @@ impl Checkout<'_> {
                 self.git.cancel().check()?;
             }
             match template.read(entry) {
-                Some(bytes) => entry.stat = self.write_file(&mut place, entry, bytes, when)?,
+                Some(bytes) => entry.stat = self.write_file(&mut place, entry, bytes)?,
                 None => rest.push(n),
             }
         }
@@ -241,7 +235,7 @@ impl Checkout<'_> {
         let wanted: Vec<&Entry> = wanted.iter().collect();
         self.each_blob(&wanted, &mut |n, blob| {
             let entry = &mut entries[rest[n]];
-            entry.stat = self.write_file(&mut place, entry, blob, when)?;
+            entry.stat = self.write_file(&mut place, entry, blob)?;
             Ok(())
         })
     }
@@ -251,7 +245,6 @@ impl Checkout<'_> {
         place: &mut Option<Place>,
         entry: &Entry,
         blob: &[u8],
-        when: SystemTime,
     ) -> Result<Stat, Fault> {
         let path = paths::from_bytes(&entry.path);
         let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
@@ -266,7 +259,6 @@ impl Checkout<'_> {
         let write = || -> io::Result<Stat> {
             let mut file = File::from(openat(&place.handle, name, flags, mode.into())?);
             file.write_all(blob)?;
-            file.set_times(std::fs::FileTimes::new().set_modified(when))?;
             Ok(Stat::of(&file.metadata()?))
         };
         write().map_err(|e| paths::fault("write", &self.target.join(path), &e))
@@ -281,7 +273,7 @@ impl Checkout<'_> {
         Ok(Place { path: parent.to_owned(), handle })
     }
 
-    fn write_links(&self, entries: &mut [Entry], when: SystemTime) -> Result<(), Trouble> {
+    fn write_links(&self, entries: &mut [Entry]) -> Result<(), Trouble> {
         let links: Vec<usize> =
             (0..entries.len()).filter(|n| entries[*n].mode == 0o120_000).collect();
         let list: Vec<Entry> = links.iter().map(|n| entries[*n].clone()).collect();
@@ -293,7 +285,6 @@ impl Checkout<'_> {
                 std::fs::create_dir_all(parent).map_err(paths::failed("create", parent))?;
             }
             let made = std::os::unix::fs::symlink(paths::from_bytes(target), &path)
-                .and_then(|()| paths::set_modified(&path, when))
                 .and_then(|()| path.symlink_metadata());
             entry.stat = Stat::of(&made.map_err(paths::failed("write", &path))?);
             Ok(())

@@ -1,17 +1,17 @@
 //! Proving that a working tree is exactly the commit it was made from, without a process.
 //!
 //! A glance says yes only where git's status could not say anything else: the index is the tree of
-//! the commit, every file has the very stat data that the index remembers (and is not so young
-//! that a change could hide), and what else lies there is plainly ignored and can be rebuilt.
+//! the commit, every file has the very stat data that the index remembers (or the very bytes, where
+//! it is so young that a change could hide), and what else lies there is plainly ignored and can be rebuilt.
 //! Anything out of the ordinary is not judged: the answer is then "not known", and git is asked.
 
 use std::fs::DirEntry;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::index::{Hash, Stat, read};
+use super::index::age::{Judge, Wanted};
+use super::index::{Entry, Hash, read};
 use super::inspect::is_copy;
 use super::marker::Marker;
 use super::{Task, paths, refs};
@@ -35,23 +35,22 @@ pub(super) fn untouched(task: &Task<'_>, admin: &Path, target: &Path) -> Option<
     if super::checkout::entry_count(&index)? > ENTRIES_MAX {
         return None;
     }
-    // Its age is taken first: were it replaced in between, its entries would seem too young.
-    let written = Stat::of(&index.metadata().ok()?).mtime;
+    let hash = Hash::named(&repository.object_format)?;
+    let judge = Judge::of(&index, hash).ok()?;
     let bytes = std::fs::read(&index).ok()?;
     let mut files = Vec::new();
     let mut plain = true;
-    let hash = Hash::named(&repository.object_format)?;
     let tree = read::each(&bytes, hash, |entry| {
-        // As git has it: a change in the second that the index was written in could hide.
-        let racy = entry.stat.mtime.0 >= written.0;
-        plain &= !(entry.hidden || entry.unsettled || racy);
-        files.push(File { path: entry.path.to_vec(), mode: entry.mode, stat: entry.stat });
+        plain &= !(entry.hidden || entry.unsettled);
+        let (path, oid) = (entry.path.to_vec(), entry.oid.to_vec());
+        files.push(Entry { path, mode: entry.mode, oid, stat: entry.stat });
     })?;
     if !plain || crate::record::hex(&tree) != marker.tree {
         return None;
     }
     let source = paths::from_host(&repository.source);
-    let walk = Walk { files: &files, target, source: &source, names: &task.world.rebuildable };
+    let names = &task.world.rebuildable;
+    let walk = Walk { files: &files, judge: &judge, target, source: &source, names };
     let exclude = Ignore::read(&common.join("info/exclude"))?;
     walk.folder(&mut vec![exclude], b"", 0..files.len(), 0).then_some(head)
 }
@@ -59,12 +58,6 @@ pub(super) fn untouched(task: &Task<'_>, admin: &Path, target: &Path) -> Option<
 fn head(admin: &Path, common: &Path) -> Option<String> {
     let text = std::fs::read_to_string(admin.join("HEAD")).ok()?;
     refs::loose(common, text.strip_prefix("ref: ")?.trim_end())
-}
-
-struct File {
-    path: Vec<u8>,
-    mode: u32,
-    stat: Stat,
 }
 
 /// What is tracked under one name of a folder.
@@ -75,7 +68,8 @@ struct Known {
 }
 
 struct Walk<'a> {
-    files: &'a [File],
+    files: &'a [Entry],
+    judge: &'a Judge,
     target: &'a Path,
     source: &'a Path,
     names: &'a [String],
@@ -106,7 +100,9 @@ impl Walk<'_> {
             met += 1;
             let known = &known[at];
             if !known.is_folder {
-                return self.files[known.files.start].is_at(&entry.path());
+                let file = &self.files[known.files.start];
+                let wanted = Wanted { mode: file.mode, stat: file.stat, oid: &file.oid };
+                return self.judge.proves(&entry.path(), &wanted);
             }
             let below = [prefix, name.as_bytes(), b"/"].concat();
             let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
@@ -149,20 +145,6 @@ impl Walk<'_> {
         }
         let path = [prefix, name.as_bytes()].concat();
         kind.is_file() && is_copy(self.source, self.target, &path)
-    }
-}
-
-impl File {
-    fn is_at(&self, path: &Path) -> bool {
-        let Ok(found) = path.symlink_metadata() else { return false };
-        let mode = match self.mode {
-            0o120_000 => found.is_symlink(),
-            0o100_644 => found.is_file() && found.mode() & 0o100 == 0,
-            0o100_755 => found.is_file() && found.mode() & 0o100 != 0,
-            // A submodule: who knows what is inside.
-            _ => false,
-        };
-        mode && Stat::of(&found).is(&self.stat)
     }
 }
 

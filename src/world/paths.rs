@@ -4,7 +4,6 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use crate::core::{Code, Fault, HostPath};
 use crate::faultpoint;
@@ -115,16 +114,4 @@ pub fn exists(path: &Path) -> io::Result<bool> {
         }
         Err(e) => Err(e),
     }
-}
-
-/// Sets when a file, or a link itself, was modified.
-pub(super) fn set_modified(path: &Path, when: SystemTime) -> io::Result<()> {
-    use rustix::fs::{AtFlags, CWD, Timestamps, utimensat};
-    let since = when.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let time = rustix::fs::Timespec {
-        tv_sec: i64::try_from(since.as_secs()).unwrap_or(0),
-        tv_nsec: since.subsec_nanos().into(),
-    };
-    let times = Timestamps { last_access: time, last_modification: time };
-    Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }

@@ -223,6 +223,8 @@ impl Restore<'_> {
             inode: identity.1,
             checkout: "restored".to_owned(),
             checkout_reason: format!("from the trash of incarnation {}", self.from.incarnation),
+            // It may have gone to the trash before its index was settled.
+            racy: true,
             ..Worktree::default()
         };
         Ok(Outcome::Restored(worktree, branch))

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 use super::git::{self, Git};
+use super::index::Hash;
+use super::index::age::{self, Settled};
 use super::marker::{self, Admin, Marker};
 use super::{Task, inspect, merged, paths, refs, registration, remains, removal, rescue};
 use crate::core::policy::BranchPolicy;
@@ -215,12 +217,21 @@ pub(super) fn own_commits(git: &Git<'_>, tip: &str, branch: &str) -> Result<u64,
     })
 }
 
-/// Performs [`Step::RefreshIndex`](crate::core::Step::RefreshIndex): one status that may write the
-/// index, so that later ones need not read the files. An index that somebody holds is left alone.
+/// Performs [`Step::RefreshIndex`](crate::core::Step::RefreshIndex): makes the index such that later
+/// looks need not read the files. An index that somebody holds is left alone; one that cannot be
+/// settled here is left to a status that may write it.
 pub(super) fn refresh_index(task: &Task<'_>) -> Result<Outcome, Fault> {
     let env = task.env();
     let admin = Admin::of(task.log_id(), env).published;
     let target = paths::from_host(&env.plan.path);
+    if let Some(hash) = Hash::named(&env.plan.repository.object_format) {
+        match age::settle(&admin, &target, hash, task.cancel) {
+            Ok(Settled::Done) => return Ok(Outcome::Refreshed(true)),
+            Ok(Settled::Held) => return Ok(Outcome::Refreshed(false)),
+            Ok(Settled::Unproven) => {}
+            Err(e) => tracing::debug!(error = %e, env = %env.id, "the index is left to git"),
+        }
+    }
     if admin.join("index.lock").exists() {
         return Ok(Outcome::Refreshed(false));
     }

@@ -1,7 +1,7 @@
 //! Writing a git index (version 2) for a working tree that was just written by us, and reading
-//! what is in one (`read`); `age` is for those that git wrote.
+//! what is in one (`read`); `age` decides what its entries prove.
 //!
-//! Entries carry the stat data of the files, so the first `git status` reads no file. The tree
+//! Entries carry the stat data of the files, so a `git status` reads no file that is older. The tree
 //! extension saves it from walking the commit's trees. Format: gitformat-index(5).
 
 use std::fs::Metadata;
@@ -62,8 +62,15 @@ impl Stat {
         Self { dev: other.dev, ..*self } == *other
     }
 
+    /// Whether it is older than a moment by more than a tick of the clock: a change after that
+    /// moment then has another ctime. A file system without nanoseconds never proves that.
+    pub(super) fn is_before(&self, moment: (u32, u32)) -> bool {
+        let nanos = |(second, nanos)| u64::from(second) * 1_000_000_000 + u64::from(nanos);
+        self.ctime.1 != 0 && nanos(self.ctime) + TICK_NANOS < nanos(moment)
+    }
+
     /// Replaces the stat data of the entry that starts here; its mode stays.
-    fn put(&self, index: &mut [u8], at: usize) {
+    pub(super) fn put(&self, index: &mut [u8], at: usize) {
         let before = [self.ctime.0, self.ctime.1, self.mtime.0, self.mtime.1, self.dev, self.ino];
         let after = [self.uid, self.gid, self.size];
         let numbered = before.into_iter().enumerate();
@@ -133,6 +140,8 @@ impl Hash {
     }
 }
 
+/// Longest tick of the clock that files get their times from: 10 ms at 100 Hz, and as much again.
+const TICK_NANOS: u64 = 20_000_000;
 const NAME_BYTES_MAX: usize = 0xfff;
 
 /// The bytes of an index. `entries` and `trees` must be sorted by path; `trees` starts with the

@@ -22,6 +22,8 @@ pub(in crate::world) struct Listed<'a> {
     pub path: &'a [u8],
     /// Mode as in the tree, for example `0o100644`.
     pub mode: u32,
+    /// Object id.
+    pub oid: &'a [u8],
     /// What `lstat` said when git last looked.
     pub stat: Stat,
     /// Status is told not to look at it: skip-worktree or assume-unchanged.
@@ -71,7 +73,8 @@ pub(in crate::world) fn each(
         let (mode, stat) = stat_at(index, start)?;
         let hidden = flags & ASSUME_VALID != 0 || more & SKIP_WORKTREE != 0;
         let unsettled = flags & STAGE != 0 || more & INTENT_TO_ADD != 0;
-        each(Listed { at: start, path: &path, mode, stat, hidden, unsettled });
+        let oid = index.get(start + STAT_BYTES..start + STAT_BYTES + id_bytes)?;
+        each(Listed { at: start, path: &path, mode, oid, stat, hidden, unsettled });
     }
     extensions(index, at, id_bytes)
 }
