@@ -10,9 +10,9 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use super::included::Ours;
 use super::index::age::{Judge, Wanted};
 use super::index::{Entry, Hash, read};
-use super::inspect::is_copy;
 use super::marker::Marker;
 use super::{Task, paths, refs};
 
@@ -50,7 +50,8 @@ pub(super) fn untouched(task: &Task<'_>, admin: &Path, target: &Path) -> Option<
     }
     let source = paths::from_host(&repository.source);
     let names = &task.world.rebuildable;
-    let walk = Walk { files: &files, judge: &judge, target, source: &source, names };
+    let ours = Ours::new(&source, target, admin);
+    let walk = Walk { files: &files, judge: &judge, target, ours: &ours, names };
     let exclude = Ignore::read(&common.join("info/exclude"))?;
     walk.folder(&mut vec![exclude], b"", 0..files.len(), 0).then_some(head)
 }
@@ -71,7 +72,7 @@ struct Walk<'a> {
     files: &'a [Entry],
     judge: &'a Judge,
     target: &'a Path,
-    source: &'a Path,
+    ours: &'a Ours,
     names: &'a [String],
 }
 
@@ -140,11 +141,11 @@ impl Walk<'_> {
         if !ignored(ignores, name.as_bytes(), kind.is_dir()) {
             return false;
         }
-        if kind.is_dir() {
-            return self.names.iter().any(|n| n.as_bytes() == name.as_bytes());
+        if kind.is_dir() && self.names.iter().any(|n| n.as_bytes() == name.as_bytes()) {
+            return true;
         }
-        let path = [prefix, name.as_bytes()].concat();
-        kind.is_file() && is_copy(self.source, self.target, &path)
+        let end: &[u8] = if kind.is_dir() { b"/" } else { b"" };
+        self.ours.holds(&[prefix, name.as_bytes(), end].concat())
     }
 }
 

@@ -10,6 +10,8 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use super::git::Git;
+use super::included::{self, Recorder};
+use super::marker::Admin;
 use super::{Task, paths};
 use crate::core::event::Included;
 use crate::core::{Code, Fault, Outcome};
@@ -34,12 +36,15 @@ pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
         reflink: true,
         done: Included::default(),
         more: 0,
+        made: Recorder::default(),
     };
     for path in wanted(&git, &source)? {
         task.cancel.check()?;
         copier.copy(&path)?;
         point("include.copied_one");
     }
+    // Before it is ready: what is changed from then on is work.
+    copier.made.write(&Admin::of(task.log_id(), env).published, &copier.target)?;
     if copier.more > 0 {
         copier.done.skipped.push(format!("... and {} more", copier.more));
     }
@@ -92,6 +97,7 @@ struct Copier<'a> {
     reflink: bool,
     done: Included,
     more: usize,
+    made: Recorder,
 }
 
 impl Copier<'_> {
@@ -154,12 +160,20 @@ impl Copier<'_> {
             self.skip(path, "is neither file, directory nor link");
             return Ok(());
         };
-        match copied {
-            Ok(true) => self.done.files += 1,
-            Ok(false) => {}
-            Err(e) => return self.trouble(path, &e),
+        match copied.and_then(|made| self.note(path, made)) {
+            Ok(()) => Ok(()),
+            Err(e) => self.trouble(path, &e),
         }
-        Ok(())
+    }
+
+    /// Notes what was made. An attempt that was interrupted made what is there already and equal.
+    fn note(&mut self, path: &Path, made: bool) -> io::Result<()> {
+        self.done.files += u64::from(made);
+        let there = |copier: &Self| {
+            let (from, to) = (copier.source.join(path), copier.target.join(path));
+            included::is_same(&from, &to).unwrap_or(false)
+        };
+        if made || there(self) { self.made.note(&self.target, path) } else { Ok(()) }
     }
 
     fn directory(&mut self, path: &Path, depth: usize) -> Result<(), Fault> {

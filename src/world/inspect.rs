@@ -7,20 +7,18 @@
 //! still the same tree.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{BufReader, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::Digest as _;
 
 use super::git::{self, Git};
-use super::index::{Hash, read};
+use super::included::Ours;
 use super::marker::{self, Admin, Marker};
 use super::process::scope::Scope;
 use super::status::OPERATIONS;
 use super::teardown::own_commits;
-use super::{Task, World, add, glance, merged, paths};
+use super::{Task, World, add, glance, hidden, merged, paths};
 use crate::core::event::Plan;
 use crate::core::{Code, Environment, Fault, Inspection, Outcome, reconcile};
 
@@ -216,13 +214,17 @@ fn by_git(
     for line in String::from_utf8_lossy(&status.stderr).lines() {
         seen.push(format!("unknown: {line}"));
     }
-    let source = paths::from_host(&env.plan.repository.source);
+    let ours = Ours::new(&paths::from_host(&env.plan.repository.source), target, admin);
     let entries = status.stdout.split(|b| *b == 0).filter(|e| !e.is_empty());
     let folders = Folders::of(task.world, git, entries.clone())?;
     for entry in entries {
-        seen.take(&folders, &source, target, entry);
+        seen.take(&folders, &ours, target, entry);
     }
-    hidden_edits(git, admin, env, target, seen)
+    for path in hidden::edits(task, git, admin, target)? {
+        seen.rescue(format!("hidden from status: {}", String::from_utf8_lossy(&path)));
+        seen.stat(&target.join(paths::from_bytes(&path)), 0);
+    }
+    Ok(())
 }
 
 /// Whether no process has anything to do with the worktree: then none has to be ended.
@@ -281,7 +283,7 @@ impl Seen {
     }
 
     /// One entry of git's status.
-    fn take(&mut self, folders: &Folders, source: &Path, target: &Path, entry: &[u8]) {
+    fn take(&mut self, folders: &Folders, ours: &Ours, target: &Path, entry: &[u8]) {
         if let Some(oid) = entry.strip_prefix(b"# branch.oid ") {
             return self.at(&String::from_utf8_lossy(oid));
         }
@@ -296,7 +298,7 @@ impl Seen {
         match kind {
             b'?' if path.ends_with(b"/") => self.push(format!("nested repository: {shown}")),
             b'?' => self.rescue(format!("untracked: {shown}")),
-            b'!' if folders.hold(path) || is_copy(source, target, path) => return,
+            b'!' if folders.hold(path) || ours.holds(path) => return,
             b'!' => self.push(format!("ignored: {shown}")),
             b'u' => self.rescue(format!("conflict: {shown}")),
             _ if entry.get(5) == Some(&b'S') => self.push(format!("submodule changed: {shown}")),
@@ -358,27 +360,6 @@ fn foreign_lock(env: &Environment, admin: &Path, seen: &mut Seen) {
     if reason != add::lock_reason(env) {
         seen.push(format!("locked: {}", reason.trim_end()));
     }
-}
-
-/// Edits that status is told not to show: skip-worktree and assume-unchanged.
-fn hidden_edits(
-    git: &Git<'_>,
-    admin: &Path,
-    env: &Environment,
-    target: &Path,
-    seen: &mut Seen,
-) -> Result<(), Fault> {
-    let hash = Hash::named(&env.plan.repository.object_format);
-    let index = std::fs::read(admin.join("index")).unwrap_or_default();
-    if hash.and_then(|hash| read::hidden(&index, hash)).is_some_and(|marked| marked.is_empty()) {
-        return Ok(());
-    }
-    let listed = git.output(["ls-files", "-v", "-z"])?;
-    for path in hidden(&listed, target) {
-        seen.rescue(format!("hidden from status: {}", String::from_utf8_lossy(path)));
-        seen.stat(&target.join(paths::from_bytes(path)), 0);
-    }
-    Ok(())
 }
 
 /// The files in `git ls-files -v -z` that status is told not to show and that are there. A sparse
@@ -488,30 +469,4 @@ fn listed_part(world: &World, path: &[u8]) -> Option<Vec<u8>> {
         start = at + 1;
     }
     None
-}
-
-/// Whether an ignored file is the same as the one at its place in the source, so that nothing is
-/// lost with it. A directory never counts: looking through it could take long.
-pub(super) fn is_copy(source: &Path, target: &Path, path: &[u8]) -> bool {
-    if source.as_os_str().is_empty() || path.ends_with(b"/") {
-        return false;
-    }
-    let relative = paths::from_bytes(path);
-    same_file(&source.join(relative), &target.join(relative)).unwrap_or(false)
-}
-
-fn same_file(a: &Path, b: &Path) -> std::io::Result<bool> {
-    let (left, right) = (a.symlink_metadata()?, b.symlink_metadata()?);
-    if !left.is_file() || !right.is_file() || left.len() != right.len() {
-        return Ok(false);
-    }
-    let (mut a, mut b) = (BufReader::new(File::open(a)?), BufReader::new(File::open(b)?));
-    let (mut left, mut right) = ([0; 8192], [0; 8192]);
-    loop {
-        let n = a.read(&mut left)?;
-        b.read_exact(&mut right[..n])?;
-        if n == 0 || left[..n] != right[..n] {
-            return Ok(n == 0);
-        }
-    }
 }

@@ -26,6 +26,8 @@ mod base;
 mod checkout;
 mod clean;
 mod glance;
+mod hidden;
+mod included;
 mod index;
 mod late;
 mod link;

@@ -1,4 +1,5 @@
-//! Reading an index: its paths with what git knows of them, without a process.
+//! Reading an index: its paths with what git knows of them, without a process; and changing the
+//! marks of a copy.
 //!
 //! An index of a kind that is not understood here (split, sparse, of an unknown version) is none,
 //! and git is asked instead. Nothing is verified by hash: git does not do that either.
@@ -79,12 +80,27 @@ pub(in crate::world) fn each(
     extensions(index, at, id_bytes)
 }
 
-/// The paths that are marked skip-worktree or assume-unchanged; none when the index is of a kind
-/// that is not understood.
-pub(in crate::world) fn hidden(index: &[u8], hash: Hash) -> Option<Vec<Vec<u8>>> {
-    let mut found = Vec::new();
-    each(index, hash, |entry| found.extend(entry.hidden.then(|| entry.path.to_vec())))?;
-    Some(found)
+/// Takes the marks skip-worktree and assume-unchanged from the entry whose stat data starts at `at`.
+pub(in crate::world) fn unmark(index: &mut [u8], at: usize, hash: Hash) {
+    let place = at + STAT_BYTES + hash.bytes();
+    let Some(flags) = half(index, place) else { return };
+    put_half(index, place, flags & !ASSUME_VALID);
+    if let Some(more) = half(index, place + 2).filter(|_| flags & EXTENDED != 0) {
+        put_half(index, place + 2, more & !SKIP_WORKTREE);
+    }
+}
+
+/// Puts the sum under an index that was changed. Some repositories have git leave it out.
+pub(in crate::world) fn seal(index: &mut [u8], hash: Hash) {
+    let body = index.len().saturating_sub(hash.bytes());
+    let (body, sum) = index.split_at_mut(body);
+    if sum.iter().any(|b| *b != 0) {
+        sum.copy_from_slice(&hash.of(&[body]));
+    }
+}
+
+fn put_half(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -164,6 +180,20 @@ mod tests {
         assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
+    /// The paths that are marked; none when the index is not understood.
+    fn hidden(index: &[u8], hash: Hash) -> Option<Vec<Vec<u8>>> {
+        let mut found = Vec::new();
+        each(index, hash, |entry| found.extend(entry.hidden.then(|| entry.path.to_vec())))?;
+        Some(found)
+    }
+
+    /// Where the marked entries are.
+    fn places(index: &[u8], hash: Hash) -> Vec<usize> {
+        let mut found = Vec::new();
+        each(index, hash, |entry| found.extend(entry.hidden.then_some(entry.at)));
+        found
+    }
+
     #[test]
     fn flags_are_read_as_git_writes_them() {
         let dir = tempfile::tempdir().expect("a directory");
@@ -182,6 +212,18 @@ mod tests {
         for version in ["2", "3", "4"] {
             git(at, &["update-index", "--index-version", version]);
             assert_eq!(read().as_ref(), Some(&wanted), "version {version}");
+            let mut bytes = std::fs::read(at.join(".git/index")).expect("read");
+            for place in places(&bytes, Hash::Sha1) {
+                unmark(&mut bytes, place, Hash::Sha1);
+            }
+            seal(&mut bytes, Hash::Sha1);
+            assert_eq!(hidden(&bytes, Hash::Sha1).map(|all| all.len()), Some(0));
+            std::fs::write(at.join(".git/copy"), &bytes).expect("written");
+            let mut git = Command::new("git");
+            git.env("GIT_INDEX_FILE", at.join(".git/copy")).arg("-C").arg(at);
+            let listed = git.args(["ls-files", "-v"]).output().expect("git runs");
+            let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+            assert_eq!(text.lines().filter(|l| l.starts_with("H ")).count(), 40, "{text}");
         }
         let mut bytes = std::fs::read(at.join(".git/index")).expect("read");
         for cut in 0..bytes.len() {
