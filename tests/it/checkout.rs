@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::support::Bench;
+use crate::glance::started;
+use crate::support::{Bench, Daemon, wait_for};
 
 /// Path to (mode, contents or link target) of everything but `.git`.
 fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
@@ -94,20 +95,81 @@ fn files_of_a_dirty_source_are_never_taken_for_the_commit() {
     assert_eq!(bench.git(&path, &["diff", "--stat", "HEAD"]), "");
 }
 
+/// Other bytes of the same size, with the old time put back: the hardest edit to notice.
+fn edit_and_date_back(path: &Path) {
+    let time = path.metadata().and_then(|m| m.modified()).expect("a time");
+    std::fs::write(path, "HELLO\n").expect("written");
+    std::fs::File::options()
+        .write(true)
+        .open(path)
+        .and_then(|f| f.set_modified(time))
+        .expect("dated");
+}
+
+/// The file of a fresh worktree, edited in the very second that it was checked out in. Where that
+/// second is over too soon, another worktree is made.
+fn edited_in_its_second(bench: &Bench, mut make: impl FnMut(u32) -> PathBuf) -> PathBuf {
+    let clock = || {
+        bench.write(&bench.path("clock"), "");
+        bench.path("clock").metadata().expect("there").ctime()
+    };
+    let (mut tries, mut made) = (0, PathBuf::new());
+    wait_for("an edit in the second of its checkout", || {
+        let second = clock();
+        wait_for("the next second", || clock() > second);
+        tries += 1;
+        made = make(tries);
+        let readme = made.join("README");
+        let before = readme.metadata().expect("there").ctime();
+        edit_and_date_back(&readme);
+        readme.metadata().expect("there").ctime() == before
+    });
+    made
+}
+
+/// How many entries every status would have to read the file of.
+fn young_entries(bench: &Bench, path: &Path) -> usize {
+    let git_dir = PathBuf::from(bench.git(path, &["rev-parse", "--absolute-git-dir"]));
+    let index = git_dir.join("index").metadata().expect("an index").mtime();
+    let listed = bench.git(path, &["ls-files", "--debug"]);
+    let times = listed.lines().filter_map(|line| line.trim().strip_prefix("mtime: "));
+    let seconds = times.map(|time| time.split(':').next().and_then(|s| s.parse::<i64>().ok()));
+    seconds.filter(|second| second.expect("a number") >= index).count()
+}
+
 #[test]
-fn no_index_entry_is_racy_and_a_quick_edit_is_seen() {
-    let bench = Bench::new();
-    let repo = rich_repo(&bench);
-    let path = bench.new_env("demo", &repo, &[]);
-    let git_dir = PathBuf::from(bench.git(&path, &["rev-parse", "--absolute-git-dir"]));
-    let index = git_dir.join("index").metadata().expect("an index");
-    for file in ["README", "script.sh", "dir0/file7.txt"] {
-        let meta = path.join(file).metadata().expect("a file");
-        assert!(meta.mtime() < index.mtime(), "{file} is as young as the index");
+fn quick_edit_shows_as_in_a_worktree_of_git() {
+    for files in [10, 450] {
+        let bench = Bench::new();
+        let repo = bench.repo("project", files);
+        let _daemon = Daemon::start(&bench);
+        let reference = edited_in_its_second(&bench, |n| {
+            let path = bench.path(format!("reference{n}"));
+            bench.git(&repo, &["worktree", "add", "-q", "--detach", path.to_str().expect("text")]);
+            path
+        });
+        let expected = bench.git(&reference, &["status", "--porcelain"]);
+        assert_eq!(expected, " M README");
+        for moment in ["at once", "after the refresh"] {
+            let make = |n| bench.new_env(&format!("{}{n}", moment.replace(' ', "-")), &repo, &[]);
+            let path = edited_in_its_second(&bench, make);
+            let by = if files < 400 { "git" } else { "parallel" };
+            let id = path.iter().rev().nth(1).and_then(|n| n.to_str()).expect("an id");
+            assert_eq!(bench.ok(&["show", id])["checkout"]["by"], by);
+            if moment != "at once" {
+                bench.drain();
+                assert_eq!(young_entries(&bench, &path), 0, "{files} files");
+            }
+            assert_eq!(
+                bench.ok(&["rm", id, "--dry-run"])["safe"],
+                false,
+                "{files} files, {moment}"
+            );
+            let seen = bench.git(&path, &["status", "--porcelain"]);
+            assert_eq!(seen, expected, "{files} files, {moment}");
+            assert_eq!(bench.refused(&["rm", id]).1["code"], "unsafe_to_remove");
+        }
     }
-    // Same size, the very next moment: the hardest edit to notice.
-    bench.write(&path.join("README"), "HELLO\n");
-    assert_eq!(bench.git(&path, &["status", "--porcelain"]), " M README");
 }
 
 #[test]
@@ -135,23 +197,70 @@ fn git_does_it_where_contents_change_on_the_way() {
 }
 
 #[test]
-fn the_index_of_gits_own_checkout_is_settled_or_refreshed_once() {
+fn index_of_a_checkout_is_settled_once_and_without_git() {
     let bench = Bench::new();
-    let repo = bench.repo("small", 10);
+    let (small, large) = (bench.repo("small", 10), bench.repo("large", 450));
+    let _daemon = Daemon::start(&bench);
     let events = |id: &str| {
         bench.drain();
         let events = bench.command(&["--json", "events", "--env", id]).output().expect("runs");
         String::from_utf8_lossy(&events.stdout).into_owned()
     };
-    bench.new_env("demo", &repo, &[]);
-    let text = events("demo");
-    assert!(text.contains(r#""racy":false"#) && !text.contains("IndexRefreshed"), "{text}");
+    for (id, repo) in [("small", &small), ("large", &large)] {
+        let path = bench.new_env(id, repo, &[]);
+        let before = started(&bench);
+        let text = events(id);
+        assert!(text.contains("IndexRefreshed") && text.contains(r#""done":true"#), "{text}");
+        assert_eq!(started(&bench), before, "git was asked");
+        assert_eq!(young_entries(&bench, &path), 0, "{id}");
+        let index = || bench.git(&path, &["ls-files", "--debug"]);
+        let settled = index();
+        assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
+        assert_eq!(index(), settled, "a status has nothing to write");
+    }
     // One that is kept in two files is left to git.
-    bench.git(&repo, &["config", "core.splitIndex", "true"]);
-    bench.new_env("split", &repo, &[]);
+    bench.git(&small, &["config", "core.splitIndex", "true"]);
+    bench.new_env("split", &small, &[]);
     let text = events("split");
     assert!(text.contains(r#""done":true"#) && text.contains("IndexRefreshed"), "{text}");
+    bench.check(&[&small, &large]);
+}
+
+#[test]
+fn lock_of_a_git_keeps_the_index_from_being_settled() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 10);
+    let _daemon = Daemon::start(&bench);
+    let path = bench.new_env("demo", &repo, &[]);
+    let git_dir = PathBuf::from(bench.git(&path, &["rev-parse", "--absolute-git-dir"]));
+    bench.write(&git_dir.join("index.lock"), "theirs");
+    bench.drain();
+    assert_eq!(std::fs::read_to_string(git_dir.join("index.lock")).expect("there"), "theirs");
+    let events = bench.command(&["--json", "events", "--env", "demo"]).output().expect("runs");
+    let text = String::from_utf8_lossy(&events.stdout).into_owned();
+    assert!(text.contains(r#""done":false"#), "{text}");
+    std::fs::remove_file(git_dir.join("index.lock")).expect("removed");
     bench.check(&[&repo]);
+}
+
+#[test]
+fn lock_of_a_killed_daemon_is_taken_away_by_the_next() {
+    for point in ["refresh.locked", "refresh.installed"] {
+        let bench = Bench::new();
+        let repo = bench.repo("project", 10);
+        let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", point)]);
+        let path = bench.new_env("demo", &repo, &[]);
+        wait_for("the kill", || daemon.is_dead());
+        let git_dir = PathBuf::from(bench.git(&path, &["rev-parse", "--absolute-git-dir"]));
+        assert_eq!(git_dir.join("index.lock").exists(), point == "refresh.locked");
+        let _daemon = Daemon::start(&bench);
+        bench.drain();
+        for left in ["index.lock", "groundskeeper.index"] {
+            assert!(!git_dir.join(left).exists(), "{point}: {left}");
+        }
+        assert_eq!(young_entries(&bench, &path), 0, "{point}");
+        bench.check(&[&repo]);
+    }
 }
 
 #[test]

@@ -17,8 +17,14 @@ pub(crate) fn started(bench: &Bench) -> u64 {
 type Change = (&'static str, fn(&Bench, &Path));
 
 /// Ways to have work in a worktree. Each must be seen.
-const WORK: [Change; 19] = [
+const WORK: [Change; 20] = [
     ("changed, same size", |b, at| b.write(&at.join("file1"), "ONE 2\n")),
+    ("changed, same size, old time", |b, at| {
+        let time = at.join("file1").metadata().and_then(|m| m.modified()).expect("a time");
+        b.write(&at.join("file1"), "ONE 1\n");
+        let file = std::fs::File::options().write(true).open(at.join("file1")).expect("open");
+        file.set_modified(time).expect("dated");
+    }),
     ("mode", |_, at| {
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(at.join("file1"), mode).expect("set");

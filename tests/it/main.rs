@@ -13,6 +13,7 @@ mod full_disk;
 mod glance;
 mod hard;
 mod hooks;
+mod included;
 mod interleave;
 mod keep;
 mod kill;
