@@ -166,7 +166,7 @@ fn young(index: &[u8], hash: Hash, written: u32) -> Option<Vec<super::Entry>> {
 /// The lock of an index, held as git holds it. Dropped, it is free again.
 struct Lock {
     own: PathBuf,
-    lock: PathBuf,
+    name: PathBuf,
     file: File,
     /// The second that it was taken in, by the clock of the file system.
     second: u32,
@@ -180,8 +180,8 @@ impl Lock {
         break_stale(&own, &lock)?;
         let file = OpenOptions::new().write(true).create_new(true).open(&own)?;
         let second = Stat::of(&file.metadata()?).mtime.0;
-        let mut taken = Self { own, lock, file, second, is_held: false };
-        match std::fs::hard_link(&taken.own, &taken.lock) {
+        let mut taken = Self { own, name: lock, file, second, is_held: false };
+        match std::fs::hard_link(&taken.own, &taken.name) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
             linked => linked?,
         }
@@ -194,7 +194,7 @@ impl Lock {
         // In a shared repository others may write it, too.
         self.file.set_permissions(index.metadata()?.permissions())?;
         self.file.write_all(bytes)?;
-        paths::rename(&self.lock, index)?;
+        paths::rename(&self.name, index)?;
         // From here on the name is anybody's.
         self.is_held = false;
         Ok(())
@@ -205,7 +205,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Left behind, it would stand in the way of every later git.
         if self.is_held {
-            drop(std::fs::remove_file(&self.lock));
+            drop(std::fs::remove_file(&self.name));
         }
         drop(std::fs::remove_file(&self.own));
     }
