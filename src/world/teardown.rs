@@ -227,7 +227,7 @@ pub(super) fn refresh_index(task: &Task<'_>) -> Result<Outcome, Fault> {
     if let Some(hash) = Hash::named(&env.plan.repository.object_format) {
         match age::settle(&admin, &target, hash, task.cancel) {
             Ok(Settled::Done) => return Ok(Outcome::Refreshed(true)),
-            Ok(Settled::Held) => return Ok(Outcome::Refreshed(false)),
+            Ok(Settled::LeftAlone) => return Ok(Outcome::Refreshed(false)),
             Ok(Settled::Unproven) => {}
             Err(e) => tracing::debug!(error = %e, env = %env.id, "the index is left to git"),
         }

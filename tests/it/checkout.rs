@@ -244,26 +244,6 @@ fn lock_of_a_git_keeps_the_index_from_being_settled() {
 }
 
 #[test]
-fn lock_of_a_killed_daemon_is_taken_away_by_the_next() {
-    for point in ["refresh.locked", "refresh.installed"] {
-        let bench = Bench::new();
-        let repo = bench.repo("project", 10);
-        let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", point)]);
-        let path = bench.new_env("demo", &repo, &[]);
-        wait_for("the kill", || daemon.is_dead());
-        let git_dir = PathBuf::from(bench.git(&path, &["rev-parse", "--absolute-git-dir"]));
-        assert_eq!(git_dir.join("index.lock").exists(), point == "refresh.locked");
-        let _daemon = Daemon::start(&bench);
-        bench.drain();
-        for left in ["index.lock", "groundskeeper.index"] {
-            assert!(!git_dir.join(left).exists(), "{point}: {left}");
-        }
-        assert_eq!(young_entries(&bench, &path), 0, "{point}");
-        bench.check(&[&repo]);
-    }
-}
-
-#[test]
 fn worktree_settings_and_sparse_patterns_are_taken_along() {
     let bench = Bench::new();
     let repo = bench.repo("project", 450);

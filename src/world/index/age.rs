@@ -4,14 +4,15 @@
 //! reads it again ("racy git"). A fresh checkout is all such files. [`settle`] proves once, by
 //! nanoseconds and where those cannot tell by content, that none has changed, and gives the index
 //! a new age. It never changes an entry, a file or its times, and never declares anything clean
-//! that it has not proven; the rest is left to git.
+//! that it has not proven; the rest is left to git. It takes none of git's locks.
 
 use std::cell::Cell;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use super::{Hash, Stat, read};
 use crate::killpoint::point;
@@ -23,9 +24,6 @@ const GITLINK: u32 = 0o160_000;
 /// a disk can have been given within a tick.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const BYTES_MAX: u64 = 64 << 20;
-/// The index under its own name while it is being settled. `index.lock` is a second name of it, so
-/// that after a kill a lock of ours is told from that of a living git.
-const OWN: &str = "groundskeeper.index";
 
 /// What an index of a certain age can prove about files.
 #[derive(Debug)]
@@ -42,8 +40,11 @@ impl Judge {
     /// # Errors
     /// What the system says.
     pub(in crate::world) fn of(index: &Path, hash: Hash) -> io::Result<Self> {
-        let written = Stat::of(&index.symlink_metadata()?).mtime;
-        Ok(Self { written, hash, bytes_left: Cell::new(BYTES_MAX) })
+        Ok(Self::at(Stat::of(&index.metadata()?).mtime, hash))
+    }
+
+    fn at(written: (u32, u32), hash: Hash) -> Self {
+        Self { written, hash, bytes_left: Cell::new(BYTES_MAX) }
     }
 
     /// Whether the file at `path` is proven to be what the entry says.
@@ -101,15 +102,19 @@ pub(in crate::world) fn content(path: &Path, found: &Metadata) -> io::Result<Vec
 /// What became of an attempt to settle an index.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::world) enum Settled {
-    /// No later status has to read a file.
+    /// No later status has to read a file that has not changed.
     Done,
-    /// Somebody else is about to write the index.
-    Held,
-    /// Something differs, or is not understood: git has to look.
+    /// Somebody else is writing the index, or just has.
+    LeftAlone,
+    /// Something may have changed unseen, or is not understood: git has to look.
     Unproven,
 }
 
 /// Proves every entry that is as young as the index, and gives the index a new age.
+///
+/// No lock is taken, so that no git of the user's is ever in the way: all that is done to the index
+/// is to date it, and only the file that was read. Where git puts a new one in its place meanwhile,
+/// the old one is dated, which nobody sees.
 ///
 /// # Errors
 /// What the system says; the index is whole all the same.
@@ -119,29 +124,48 @@ pub(in crate::world) fn settle(
     hash: Hash,
     cancel: &Cancel,
 ) -> io::Result<Settled> {
-    let path = admin_dir.join("index");
-    let Some(mut lock) = Lock::take(admin_dir)? else { return Ok(Settled::Held) };
-    point("refresh.locked");
-    let judge = Judge::of(&path, hash)?;
-    let bytes = std::fs::read(&path)?;
+    if admin_dir.join("index.lock").symlink_metadata().is_ok() {
+        return Ok(Settled::LeftAlone);
+    }
+    // What is changed from here on is not of an earlier second: the clock of the file system is at
+    // most a tick behind.
+    let now = SystemTime::now() - Duration::from_nanos(super::TICK_NANOS);
+    let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut file = File::options().read(true).write(true).open(admin_dir.join("index"))?;
+    let judge = Judge::at(Stat::of(&file.metadata()?).mtime, hash);
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
     let Some(young) = young(&bytes, hash, judge.written.0) else { return Ok(Settled::Unproven) };
     if young.is_empty() {
         return Ok(Settled::Done);
     }
+    // Added in this second: whoever did that is at work.
+    if young.iter().any(|e| u64::from(e.stat.mtime.0.max(e.stat.ctime.0)) >= second) {
+        return Ok(Settled::LeftAlone);
+    }
     for (n, entry) in young.iter().enumerate() {
-        if n % 256 == 0 && cancel.is_cancelled() {
-            return Ok(Settled::Unproven);
-        }
-        // An edit from now on shows by whole seconds only if the file is of an earlier one.
-        let early = entry.stat.mtime.0 < lock.second && entry.stat.ctime.0 < lock.second;
+        let path = target.join(paths::from_bytes(&entry.path));
         let wanted = Wanted { mode: entry.mode, stat: entry.stat, oid: &entry.oid };
-        if !early || !judge.proves(&target.join(paths::from_bytes(&entry.path)), &wanted) {
+        let stopped = n % 256 == 0 && cancel.is_cancelled();
+        if stopped || !(shows(&path, &entry.stat) || judge.proves(&path, &wanted)) {
             return Ok(Settled::Unproven);
         }
     }
-    lock.install(&bytes, &path)?;
-    point("refresh.installed");
+    point("refresh.proven");
+    file.set_modified(now)?;
     Ok(Settled::Done)
+}
+
+/// Whether git sees that a file has changed, or is gone, whatever the age of its index and its
+/// settings.
+fn shows(path: &Path, stat: &Stat) -> bool {
+    match path.symlink_metadata() {
+        Ok(found) => {
+            let found = Stat::of(&found);
+            found.size != stat.size || found.mtime.0 != stat.mtime.0
+        }
+        Err(e) => matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+    }
 }
 
 /// The entries that git would read again, as it tells them; none when the index is not one to
@@ -163,69 +187,9 @@ fn young(index: &[u8], hash: Hash, written: u32) -> Option<Vec<super::Entry>> {
     plain.then_some(young)
 }
 
-/// The lock of an index, held as git holds it. Dropped, it is free again.
-struct Lock {
-    own: PathBuf,
-    name: PathBuf,
-    file: File,
-    /// The second that it was taken in, by the clock of the file system.
-    second: u32,
-    is_held: bool,
-}
-
-impl Lock {
-    /// None when somebody else holds it.
-    fn take(admin_dir: &Path) -> io::Result<Option<Self>> {
-        let (own, lock) = (admin_dir.join(OWN), admin_dir.join("index.lock"));
-        break_stale(&own, &lock)?;
-        let file = OpenOptions::new().write(true).create_new(true).open(&own)?;
-        let second = Stat::of(&file.metadata()?).mtime.0;
-        let mut taken = Self { own, name: lock, file, second, is_held: false };
-        match std::fs::hard_link(&taken.own, &taken.name) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-            linked => linked?,
-        }
-        taken.is_held = true;
-        Ok(Some(taken))
-    }
-
-    /// The same bytes as a new index: what makes a difference is its age.
-    fn install(&mut self, bytes: &[u8], index: &Path) -> io::Result<()> {
-        // In a shared repository others may write it, too.
-        self.file.set_permissions(index.metadata()?.permissions())?;
-        self.file.write_all(bytes)?;
-        paths::rename(&self.name, index)?;
-        // From here on the name is anybody's.
-        self.is_held = false;
-        Ok(())
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Left behind, it would stand in the way of every later git.
-        if self.is_held {
-            drop(std::fs::remove_file(&self.name));
-        }
-        drop(std::fs::remove_file(&self.own));
-    }
-}
-
-/// Removes what a killed daemon left: only one works on an environment at a time, so our own name
-/// there is a dead one's, and so is the lock that is the same file.
-fn break_stale(own: &Path, lock: &Path) -> io::Result<()> {
-    let identity = |path: &Path| path.symlink_metadata().map(|m| (m.dev(), m.ino()));
-    let Ok(left) = identity(own) else { return Ok(()) };
-    if identity(lock).is_ok_and(|held| held == left) {
-        paths::remove_file_if_any(lock)?;
-    }
-    paths::remove_file_if_any(own)
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::Command;
-    use std::time::{Duration, SystemTime};
 
     use super::*;
 
@@ -261,10 +225,11 @@ mod tests {
         let second = || {
             let file = dir.path().join("clock");
             std::fs::write(&file, "").expect("written");
-            Stat::of(&file.metadata().expect("there")).mtime.0
+            Stat::of(&file.metadata().expect("there")).mtime
         };
-        let now = second();
-        while second() == now {
+        let (now, _) = second();
+        // And a tick, by which the clock of the file system may be late.
+        while second() < (now + 1, 2 * super::super::TICK_NANOS as u32) {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -278,10 +243,6 @@ mod tests {
         let bytes = std::fs::read(at.join(".git/index")).expect("read");
         let written = Stat::of(&at.join(".git/index").metadata().expect("there")).mtime.0;
         young(&bytes, Hash::Sha1, written).expect("understood").len()
-    }
-
-    fn leaves_nothing(at: &Path) {
-        assert!(!at.join(".git/index.lock").exists() && !at.join(".git").join(OWN).exists());
     }
 
     /// Other bytes of the same size, with the old time put back.
@@ -302,7 +263,6 @@ mod tests {
             assert_eq!(settle_now(at), Settled::Done, "version {version}");
             assert_eq!(young_entries(at), 0, "version {version}");
             assert_eq!(before, std::fs::read(at.join(".git/index")).expect("read"));
-            leaves_nothing(at);
             git(at, &["fsck"]);
             assert_eq!(git(at, &["status", "--porcelain"]), b"");
             edit(&at.join("a"));
@@ -319,7 +279,6 @@ mod tests {
         edit(&at.join("folder/b"));
         pass_the_second();
         assert_eq!(settle_now(at), Settled::Unproven);
-        leaves_nothing(at);
         assert_eq!(git(at, &["status", "--porcelain"]), b" M folder/b\n");
     }
 
@@ -333,7 +292,7 @@ mod tests {
         opened.and_then(|f| f.set_modified(ahead)).expect("dated");
         git(at, &["update-index", "--refresh"]);
         pass_the_second();
-        assert_eq!(settle_now(at), Settled::Unproven, "a file of a later second");
+        assert_eq!(settle_now(at), Settled::LeftAlone, "a file of a later second");
         let dir = fresh("2", "false");
         let at = dir.path();
         git(at, &["update-index", "--untracked-cache"]);
@@ -341,25 +300,30 @@ mod tests {
         assert_eq!(settle_now(at), Settled::Unproven, "an untracked cache");
         git(at, &["update-index", "--no-untracked-cache", "--split-index"]);
         assert_eq!(settle_now(at), Settled::Unproven, "a split index");
-        leaves_nothing(at);
     }
 
     #[test]
-    fn lock_of_another_is_left_alone_and_one_of_a_dead_daemon_is_not() {
+    fn edit_that_shows_anyway_does_not_keep_the_rest_from_being_settled() {
+        let dir = fresh("2", "false");
+        let at = dir.path();
+        std::fs::write(at.join("a"), "longer").expect("written");
+        std::fs::remove_file(at.join("folder/b")).expect("removed");
+        pass_the_second();
+        assert_eq!(settle_now(at), Settled::Done);
+        assert_eq!(young_entries(at), 0);
+        assert_eq!(git(at, &["status", "--porcelain"]), b" M a\n D folder/b\n");
+    }
+
+    #[test]
+    fn index_is_left_alone_while_another_holds_its_lock() {
         let dir = fresh("2", "false");
         let (at, lock) = (dir.path(), dir.path().join(".git/index.lock"));
         pass_the_second();
         std::fs::write(&lock, "theirs").expect("written");
-        assert_eq!(settle_now(at), Settled::Held);
+        assert_eq!(settle_now(at), Settled::LeftAlone);
         assert_eq!(std::fs::read(&lock).expect("there"), b"theirs");
-        std::fs::write(at.join(".git").join(OWN), "").expect("written");
-        assert_eq!(settle_now(at), Settled::Held, "a lock that is another file");
         std::fs::remove_file(&lock).expect("removed");
-        let left = at.join(".git").join(OWN);
-        std::fs::write(&left, "half").expect("written");
-        std::fs::hard_link(&left, &lock).expect("linked");
         assert_eq!(settle_now(at), Settled::Done);
-        leaves_nothing(at);
     }
 
     #[test]
@@ -368,7 +332,7 @@ mod tests {
         let file = dir.path().join("a");
         let found = file.symlink_metadata().expect("there");
         let stat = Stat::of(&found);
-        let judge = |written| Judge { written, hash: Hash::Sha1, bytes_left: Cell::new(BYTES_MAX) };
+        let judge = |written| Judge::at(written, Hash::Sha1);
         let oid = |bytes: &[u8]| Hash::Sha1.of_blob(bytes);
         let proves = |written, oid: &[u8]| {
             judge(written).proves(&file, &Wanted { mode: 0o100_644, stat, oid })
