@@ -33,6 +33,7 @@ mod late;
 mod link;
 mod merged;
 mod modules;
+mod nested;
 mod others;
 mod refs;
 mod registration;

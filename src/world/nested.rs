@@ -1,0 +1,337 @@
+//! Finds the repositories inside a directory: worktrees with a `.git` of whatever kind, and bare
+//! repositories.
+//!
+//! Reads only. One open and one listing per directory, on the types that the listing itself gives;
+//! no link is followed and no other file system entered. A directory that cannot be read is
+//! reported as unknown, never as one without a repository.
+
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::core::Fault;
+
+/// Entries of one directory after which the caller is asked again.
+const ASK_EVERY: u64 = 1_024;
+
+/// How far a search goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Repositories after which it ends.
+    pub(super) repositories: usize,
+    /// Levels below the root; what lies deeper is unknown.
+    pub(super) depth: usize,
+    /// Entries in all; what comes after them is unknown.
+    pub(super) entries: u64,
+}
+
+impl Limits {
+    /// The search that lists what there is.
+    pub(super) const ALL: Self = Self { repositories: 1_000, depth: 256, entries: 20_000_000 };
+    /// The search that only asks whether there is any.
+    pub(super) const ANY: Self = Self { repositories: 1, ..Self::ALL };
+}
+
+/// What a search found, each in order. The paths begin with the root's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Found {
+    /// Directories that are repositories; at most [`Limits::repositories`].
+    pub(super) repositories: Vec<PathBuf>,
+    /// What could not be read, and why: there may be repositories in it.
+    pub(super) unknown: Vec<(PathBuf, String)>,
+}
+
+impl Found {
+    /// Whether it is certain that there is no repository.
+    pub(super) fn is_none(&self) -> bool {
+        self.repositories.is_empty() && self.unknown.is_empty()
+    }
+}
+
+/// The repositories in a directory, which may be one itself. A worktree is searched for others
+/// inside it; a bare repository and the insides of `.git` are not. `each` is called with the number
+/// of entries so far, at least once per directory, and can stop it.
+///
+/// # Errors
+/// What `each` says.
+pub(super) fn find(
+    root: &Path,
+    limits: Limits,
+    each: &mut dyn FnMut(u64) -> Result<(), Fault>,
+) -> Result<Found, Fault> {
+    search(root, limits, each, true)
+}
+
+/// As [`find`], of what lies below the root: whether that is a repository itself does not count.
+///
+/// # Errors
+/// What `each` says.
+pub(super) fn below(
+    root: &Path,
+    limits: Limits,
+    each: &mut dyn FnMut(u64) -> Result<(), Fault>,
+) -> Result<Found, Fault> {
+    search(root, limits, each, false)
+}
+
+fn search(
+    root: &Path,
+    limits: Limits,
+    each: &mut dyn FnMut(u64) -> Result<(), Fault>,
+    with_root: bool,
+) -> Result<Found, Fault> {
+    let mut found = Found::default();
+    let top = match open_top(root) {
+        Ok(top) => top,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(found),
+        Err(e) => {
+            found.unknown.push((root.to_owned(), words(e)));
+            return Ok(found);
+        }
+    };
+    // The root's descriptor stays open; one more is, while a directory is read.
+    let mut walk = Walk { root, top, limits, each, entries: 0, found, todo: Vec::new() };
+    walk.todo.push((PathBuf::new(), 0));
+    while let Some((path, depth)) = walk.todo.pop() {
+        if walk.found.repositories.len() >= limits.repositories {
+            break;
+        }
+        walk.directory(&path, depth, with_root || depth > 0)?;
+        if walk.entries > limits.entries {
+            let why = format!("it has more than {} entries", limits.entries);
+            walk.found.unknown.push((root.to_owned(), why));
+            break;
+        }
+    }
+    let mut found = walk.found;
+    found.repositories.sort();
+    found.unknown.sort();
+    Ok(found)
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    top: OwnedFd,
+    limits: Limits,
+    each: &'a mut dyn FnMut(u64) -> Result<(), Fault>,
+    entries: u64,
+    found: Found,
+    /// Directories to read, relative to the root, with their depth.
+    todo: Vec<(PathBuf, usize)>,
+}
+
+/// What the names in a directory say of it.
+#[derive(Default)]
+struct Names {
+    git: bool,
+    head: bool,
+    objects: bool,
+    refs: bool,
+}
+
+impl Walk<'_> {
+    fn directory(&mut self, path: &Path, depth: usize, counts: bool) -> Result<(), Fault> {
+        (self.each)(self.entries)?;
+        let before = self.todo.len();
+        let names = match self.read(path, depth) {
+            Ok(names) => names,
+            // Gone, or replaced by something that is not entered.
+            Err(Stop::System(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => return Ok(()),
+            Err(Stop::System(e)) => {
+                self.unknown(path, words(e));
+                return Ok(());
+            }
+            Err(Stop::Told(fault)) => return Err(fault),
+        };
+        let bare = names.head && names.objects && names.refs;
+        if bare {
+            self.todo.truncate(before);
+        }
+        if counts && (bare || names.git) {
+            self.found.repositories.push(self.whole(path));
+        }
+        Ok(())
+    }
+
+    /// Reads a directory; the directories in it are remembered for later.
+    fn read(&mut self, path: &Path, depth: usize) -> Result<Names, Stop> {
+        let mut names = Names::default();
+        let mut too_deep = false;
+        let open = self.open(path)?;
+        for entry in Dir::new(open)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            self.entries += 1;
+            if self.entries.is_multiple_of(ASK_EVERY) {
+                (self.each)(self.entries).map_err(Stop::Told)?;
+            }
+            match name.to_bytes() {
+                b".git" => {
+                    names.git = true;
+                    continue;
+                }
+                b"HEAD" => names.head = true,
+                b"objects" => names.objects = true,
+                b"refs" => names.refs = true,
+                _ => {}
+            }
+            if self.is_directory(path, name, entry.file_type()) {
+                if depth < self.limits.depth {
+                    self.todo.push((path.join(OsStr::from_bytes(name.to_bytes())), depth + 1));
+                } else {
+                    too_deep = true;
+                }
+            }
+        }
+        if too_deep {
+            let levels = self.limits.depth;
+            self.unknown(path, format!("it lies {levels} levels deep and has directories"));
+        }
+        Ok(names)
+    }
+
+    /// Opens a directory below the root: through no link and into no mount.
+    fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        rustix::fs::openat2(self.top.as_fd(), path, flags(), Mode::empty(), how)
+    }
+
+    fn is_directory(&self, path: &Path, name: &CStr, kind: FileType) -> bool {
+        if kind != FileType::Unknown {
+            return kind == FileType::Directory;
+        }
+        // Some file systems do not tell in the listing.
+        let path = path.join(OsStr::from_bytes(name.to_bytes()));
+        let found = rustix::fs::statat(self.top.as_fd(), &path, AtFlags::SYMLINK_NOFOLLOW);
+        // Where it cannot be told it is tried, and found out then.
+        found.map_or(true, |s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
+    }
+
+    fn unknown(&mut self, path: &Path, why: String) {
+        let path = self.whole(path);
+        self.found.unknown.push((path, why));
+    }
+
+    fn whole(&self, path: &Path) -> PathBuf {
+        if path.as_os_str().is_empty() { self.root.to_owned() } else { self.root.join(path) }
+    }
+}
+
+enum Stop {
+    System(Errno),
+    Told(Fault),
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Self {
+        Self::System(errno)
+    }
+}
+
+fn open_top(root: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(CWD, root, flags(), Mode::empty())
+}
+
+fn flags() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+}
+
+fn words(errno: Errno) -> String {
+    match errno {
+        Errno::XDEV => "another file system is mounted there".to_owned(),
+        errno => format!("it cannot be read: {}", std::io::Error::from(errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn tree(dirs: &[&str], files: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a directory");
+        for dir in dirs {
+            std::fs::create_dir_all(root.path().join(dir)).expect("made");
+        }
+        for file in files {
+            std::fs::write(root.path().join(file), "").expect("written");
+        }
+        root
+    }
+
+    fn names(root: &Path, found: &[PathBuf]) -> Vec<String> {
+        let name = |p: &PathBuf| p.strip_prefix(root).expect("inside").display().to_string();
+        found.iter().map(name).collect()
+    }
+
+    #[test]
+    fn worktrees_submodules_and_bare_repositories_are_found_at_any_depth() {
+        let bare = ["deps/cache/x.git/objects", "deps/cache/x.git/refs"];
+        let dirs = ["plain/HEAD/objects", "tool/.git/modules/m/objects", "tool/sub", "linked"];
+        let files = ["deps/cache/x.git/HEAD", "tool/sub/.git"];
+        let root = tree(&[&bare[..], &dirs].concat(), &files);
+        std::os::unix::fs::symlink("/nowhere", root.path().join("linked/.git")).expect("linked");
+        // One that only a link leads to is not inside.
+        let outside = tree(&["repo/.git"], &[]);
+        std::os::unix::fs::symlink(outside.path(), root.path().join("plain/out")).expect("linked");
+        let found = find(root.path(), Limits::ALL, &mut |_| Ok(())).expect("searched");
+        let there = names(root.path(), &found.repositories);
+        assert_eq!(there, ["deps/cache/x.git", "linked", "tool", "tool/sub"]);
+        assert_eq!(found.unknown, []);
+    }
+
+    #[test]
+    fn the_root_counts_only_when_it_is_asked_for() {
+        let root = tree(&[".git", "inside/.git"], &[]);
+        let look = |f: fn(&Path, Limits, &mut dyn FnMut(u64) -> Result<(), Fault>) -> _| {
+            let found: Found = f(root.path(), Limits::ALL, &mut |_| Ok(())).expect("searched");
+            names(root.path(), &found.repositories)
+        };
+        assert_eq!(look(find), ["", "inside"]);
+        assert_eq!(look(below), ["inside"]);
+        let any = find(root.path(), Limits::ANY, &mut |_| Ok(())).expect("searched");
+        assert_eq!(any.repositories, [root.path()]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_lies_too_deep_is_unknown() {
+        let root = tree(&["a/b/c/.git", "locked"], &[]);
+        let limits = Limits { depth: 1, ..Limits::ALL };
+        let found = find(root.path(), limits, &mut |_| Ok(())).expect("searched");
+        assert_eq!(found.repositories, [] as [PathBuf; 0]);
+        assert_eq!(found.unknown.len(), 1, "{found:?}");
+        assert!(!found.is_none());
+        let locked = root.path().join("locked");
+        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0)).expect("locked");
+        if std::fs::read_dir(&locked).is_err() {
+            let found = find(root.path(), Limits::ALL, &mut |_| Ok(())).expect("searched");
+            assert_eq!(found.unknown.len(), 1, "{found:?}");
+        }
+        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o700)).expect("opened");
+        let few = Limits { entries: 2, ..Limits::ALL };
+        let found = find(root.path(), few, &mut |_| Ok(())).expect("searched");
+        assert!(!found.is_none(), "more than it may look at: {found:?}");
+        let missing = find(&root.path().join("missing"), Limits::ALL, &mut |_| Ok(()));
+        assert!(missing.expect("searched").is_none(), "nothing is there");
+    }
+
+    #[test]
+    fn it_stops_when_it_is_told() {
+        let root = tree(&["a/b/c"], &[]);
+        let mut left = 2;
+        let stopped = find(root.path(), Limits::ALL, &mut |_| {
+            left -= 1;
+            if left == 0 { Err(super::super::cancel::Cancel::fault()) } else { Ok(()) }
+        });
+        assert!(stopped.is_err());
+    }
+}
