@@ -10,7 +10,7 @@ use etcetera::BaseStrategy as _;
 use serde::Deserialize;
 
 use crate::core::event::Retention;
-use crate::core::policy::BranchPolicy;
+use crate::core::policy::{BranchPolicy, CLEAN_RETENTION};
 use crate::core::{Code, Fault};
 use crate::migrate::request::Wanted;
 use crate::world::hook;
@@ -37,6 +37,8 @@ pub struct Config {
     pub grace_milliseconds: u64,
     /// Days until what was removed is unlinked.
     pub trash_days: u64,
+    /// Hours until what `clean` took is unlinked.
+    pub clean_hours: u64,
     /// Gigabytes that the trash may hold.
     pub trash_gigabytes: u64,
     /// More names of directories that tools rebuild, besides those that are built in.
@@ -90,6 +92,7 @@ impl Default for Config {
             branch_policy: BranchPolicy::DeleteIfMerged,
             grace_milliseconds: 3_000,
             trash_days: 7,
+            clean_hours: CLEAN_RETENTION.as_secs() / 3_600,
             trash_gigabytes: 50,
             rebuildable: Vec::new(),
             low_disk_gigabytes: 2,
@@ -110,6 +113,7 @@ impl Config {
         Retention {
             trash_seconds: self.trash_days.saturating_mul(86_400),
             trash_bytes: self.trash_gigabytes.saturating_mul(1 << 30),
+            clean_seconds: self.clean_hours.saturating_mul(3_600),
         }
     }
 
@@ -172,6 +176,9 @@ impl Config {
         }
         if self.trash_days > 3_650 || self.trash_gigabytes > 1 << 20 {
             return Err("trash_days must be at most 3650, trash_gigabytes at most 1048576".into());
+        }
+        if self.clean_hours > 3_650 * 24 {
+            return Err("clean_hours must be at most 87600".to_owned());
         }
         if self.setup_limit_seconds == 0 || self.setup_limit_seconds > 24 * 3600 {
             return Err("setup_limit_seconds must be between 1 and 86400".to_owned());

@@ -1,4 +1,4 @@
-//! What goes on inside environments: processes, evidence, sizes, cleaning, adoption.
+//! What goes on inside environments: processes, evidence, sizes, adoption.
 
 use std::sync::Arc;
 
@@ -11,15 +11,12 @@ use utoipa::ToSchema;
 
 use super::problem::invalid;
 use super::routes::{
-    Answer, App, Body, Named, Params, Shared, blocking, environment_id, made_up_id, view_of,
-    wait_until,
+    Answer, App, Body, Named, Shared, blocking, environment_id, made_up_id, view_of,
 };
-use super::types::{EnvironmentView, Problem, ProcessView, WaitQuery};
-use crate::core::event::{Actor, Cleaned, Size};
+use super::types::{EnvironmentView, Problem, ProcessView};
+use crate::core::event::{Actor, Size};
 use crate::core::state::Process;
-use crate::core::{
-    Command, Environment, EnvironmentId, Fault, Phase, Step, Time, destroyed, not_found,
-};
+use crate::core::{Command, Environment, EnvironmentId, Fault, Phase, Time, destroyed, not_found};
 use crate::record::rfc3339;
 use crate::world::cancel::Cancel;
 use crate::world::paths;
@@ -211,43 +208,6 @@ pub(super) async fn usage(State(app): Shared, Named(id): Named) -> Answer<Json<U
     let usage = ask(&app, move |app, cancel| app.world.usage(&env, cancel)).await?;
     let (total, rebuildable) = (usage.total.into(), usage.rebuildable.into());
     Ok(Json(UsageView { id, total, rebuildable }))
-}
-
-/// What was dropped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct CleanedView {
-    /// The environment.
-    pub id: String,
-    /// What was taken, relative to the worktree.
-    pub paths: Vec<String>,
-    /// How much that was.
-    pub size: SizeView,
-}
-
-/// Drops the rebuildable output of an environment, and nothing else.
-#[utoipa::path(post, path = "/v1/environments/{id}/clean", params(WaitQuery), responses(
-    (status = 200, body = CleanedView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn clean(
-    State(app): Shared,
-    Extension(actor): Extension<Actor>,
-    Named(id): Named,
-    Params(query): Params<WaitQuery>,
-) -> Answer<Json<CleanedView>> {
-    const PATIENCE: u64 = 3_600;
-    let environment = environment_id(&id)?;
-    let name = environment.clone();
-    app.handle.submit(Command::Clean { environment: name.clone(), actor }).await?;
-    let busy = |e: &Environment| e.owed.as_ref().is_some_and(|o| o.step == Step::Clean);
-    let seconds = query.wait.unwrap_or(PATIENCE);
-    wait_until(&app, seconds, |s| !s.environment(&environment).is_some_and(busy)).await?;
-    let cleaned: Option<Cleaned> =
-        app.handle.view(|s| s.environment(&name).and_then(|e| e.cleaned.clone()));
-    match cleaned {
-        Some(Cleaned { fault: Some(fault), .. }) => Err(fault.into()),
-        Some(Cleaned { paths, size, .. }) => Ok(Json(CleanedView { id, paths, size: size.into() })),
-        None => Err(not_found(&name).into()),
-    }
 }
 
 /// A request to adopt.

@@ -16,17 +16,19 @@ use super::routes::{
 use super::types::{EnvironmentView, Problem, WaitQuery};
 use crate::core::event::{Actor, Finding, SweepFinished};
 use crate::core::policy::SWEEP_LIMIT;
-use crate::core::{Code, Command, Fault, Phase, Remains, not_found};
+use crate::core::{CleanedOutput, Code, Command, EnvironmentId, Fault, Phase, Remains, not_found};
 use crate::record::rfc3339;
 
-/// What is kept of one incarnation.
+/// What is kept of one incarnation that is over, or what a clean took from one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RemainsView {
+    /// `removed`, or `clean` for what a clean took.
+    pub kind: String,
     /// Its name.
     pub id: String,
     /// Which life of it.
     pub incarnation: u32,
-    /// When it was over, RFC 3339.
+    /// When it was over, or the clean was asked for, RFC 3339.
     pub removed_at: String,
     /// Its directory in the trash.
     pub trash: Option<String>,
@@ -52,6 +54,8 @@ pub struct RemainsView {
     pub repo: String,
     /// The branch it was on.
     pub branch: String,
+    /// What a clean took, relative to the worktree.
+    pub paths: Vec<String>,
 }
 
 impl RemainsView {
@@ -59,6 +63,7 @@ impl RemainsView {
         let kept = r.trash.is_some() && r.purge.is_empty();
         let expires = r.at.after(std::time::Duration::from_secs(trash_seconds));
         Self {
+            kind: "removed".to_owned(),
             id: r.id.to_string(),
             incarnation: r.incarnation,
             removed_at: rfc3339(r.at),
@@ -74,6 +79,30 @@ impl RemainsView {
             lacks: r.rescue.as_ref().map(|r| r.lacks.clone()).unwrap_or_default(),
             repo: r.plan.repository.common_dir.to_string(),
             branch: r.plan.branch.clone(),
+            paths: Vec::new(),
+        }
+    }
+
+    fn of_clean(o: &CleanedOutput, seconds: u64) -> Self {
+        let kept = o.purge.is_empty() && o.fault.is_none();
+        Self {
+            kind: "clean".to_owned(),
+            id: o.id.to_string(),
+            incarnation: o.incarnation,
+            removed_at: rfc3339(o.at),
+            trash: o.trash.as_ref().map(ToString::to_string),
+            expires_at: kept.then(|| rfc3339(o.expires(seconds))),
+            bytes: o.size.map(|s| s.allocated),
+            entries: o.size.map(|s| s.entries),
+            purge: (!o.purge.is_empty()).then(|| o.purge.clone()),
+            error: o.fault.as_ref().map(Problem::of),
+            rescue: None,
+            commit: None,
+            holds: Vec::new(),
+            lacks: Vec::new(),
+            repo: o.repository.to_string(),
+            branch: o.branch.clone(),
+            paths: o.paths.clone(),
         }
     }
 }
@@ -125,10 +154,22 @@ fn remains(app: &App, wanted: impl Fn(&Remains) -> bool) -> Vec<RemainsView> {
     })
 }
 
+/// What is in the trash: of all, or of one environment.
+fn in_trash(app: &App, only: Option<&EnvironmentId>) -> Vec<RemainsView> {
+    let wanted = |id: &EnvironmentId| only.is_none_or(|only| only == id);
+    let mut list = remains(app, |r| wanted(&r.id) && r.trash.is_some());
+    list.extend(app.handle.view(|state| {
+        let seconds = state.retention().clean_seconds;
+        let kept = state.outputs().filter(|o| wanted(&o.id) && o.is_listed());
+        kept.map(|o| RemainsView::of_clean(o, seconds)).collect::<Vec<_>>()
+    }));
+    list
+}
+
 /// What is in the trash.
 #[utoipa::path(get, path = "/v1/trash", responses((status = 200, body = Vec<RemainsView>)))]
 pub(super) async fn trash(State(app): Shared) -> Json<Vec<RemainsView>> {
-    Json(remains(&app, |r| r.trash.is_some()))
+    Json(in_trash(&app, None))
 }
 
 /// Whose trash to empty.
@@ -160,9 +201,12 @@ pub(super) async fn empty(
     if let Some(seconds) = query.wait {
         // One that cannot be unlinked now is tried again, but not waited for.
         let going = |r: &Remains| wanted(r) && !r.purge.is_empty() && r.fault.is_none();
-        wait_until(&app, seconds, |s| !s.remains().any(going)).await?;
+        let leaving =
+            |o: &CleanedOutput| only.as_ref().is_none_or(|id| *id == o.id) && o.is_going();
+        let gone = |s: &crate::core::State| !s.remains().any(going) && !s.outputs().any(leaving);
+        wait_until(&app, seconds, gone).await?;
     }
-    Ok(Json(remains(&app, |r| wanted(r) && r.trash.is_some())))
+    Ok(Json(in_trash(&app, only.as_ref())))
 }
 
 /// The refs that hold what no branch has.

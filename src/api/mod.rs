@@ -1,11 +1,12 @@
 //! The API: HTTP and JSON over a Unix socket, `/v1`.
 //!
 //! It translates requests into commands and the published state into answers. It decides nothing.
-//! [`types`] is what goes over the wire, [`routes`] are the resources, [`inside`] what goes
+//! [`types`] is what goes over the wire, [`routes`] are the resources, [`clean`] what tools rebuild, [`inside`] what goes
 //! on in an environment, [`kept`] what is left of those that are over, [`live`] what a control server says that lives, [`migrations`] databases on their way, [`run`] commands for those who are not there, [`events`] the stream, [`log`] the records as they stand,
 //! [`port`] the port and [`door`] the socket: who may connect, how many, for how long. The `OpenAPI` document in `schema/`
 //! is made from the types and a test keeps the two equal.
 
+pub mod clean;
 pub mod document;
 pub mod door;
 pub mod events;

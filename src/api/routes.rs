@@ -126,7 +126,8 @@ pub(super) type Shared = State<Arc<App>>;
         inside::exited,
         inside::evidence,
         inside::usage,
-        inside::clean,
+        super::clean::clean,
+        super::clean::undo,
         inside::adopt,
         status::one,
         status::all,
@@ -161,7 +162,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/environments/{id}/processes/{pid}", delete(inside::exited))
         .route("/v1/environments/{id}/evidence", get(inside::evidence))
         .route("/v1/environments/{id}/usage", get(inside::usage))
-        .route("/v1/environments/{id}/clean", post(inside::clean))
+        .merge(super::clean::routes())
         .route("/v1/environments/{id}/run", post(super::run::run))
         .route("/v1/environments/{id}/status", get(status::one))
         .route("/v1/environments/{id}/diff", get(status::diff))

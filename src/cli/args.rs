@@ -181,10 +181,18 @@ pub enum Verb {
     },
     /// Carry a local SQLite database to its next generation; the old one is kept
     Migrate(Migrate),
-    /// Drop what tools rebuild, such as build output and packages, and keep the rest
+    /// Move what tools rebuild, such as build output and packages, to the trash for a day
+    ///
+    /// What holds a repository, or is in use, is left where it is.
     Clean {
         /// Its name
         id: String,
+        /// Put back what the last clean took, where its place is free
+        #[arg(long)]
+        undo: bool,
+        /// Unlink it at once: it cannot be put back
+        #[arg(long, conflicts_with = "undo")]
+        now: bool,
     },
     /// Stop making an environment, or call off a removal that was put off
     Cancel {
@@ -306,7 +314,7 @@ pub enum Hosts {
 /// What to do with the trash.
 #[derive(Debug, Subcommand)]
 pub enum Trash {
-    /// List it
+    /// List it: removed environments, and what `clean` took
     Ls,
     /// Unlink what is in it, for good
     Empty {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::api::clean::NotMovedView;
 use crate::api::inside::{EvidenceView, UsageView};
 use crate::api::kept::{RemainsView, SweepView};
 use crate::api::types::{EnvironmentView, Problem, ProcessView, RemovedView, SummaryView};
@@ -175,19 +176,27 @@ pub fn removed(r: &RemovedView) {
     }
 }
 
+/// Names what a clean, or its undo, did not move.
+pub fn left_in_place(left: &[NotMovedView]) {
+    for n in left {
+        note(&format!("{} stays: {}", printable(&n.path), printable(&n.why)));
+    }
+}
+
 /// The table of `trash ls`.
 #[must_use]
 pub fn trash(list: &[RemainsView]) -> String {
     table(
-        ["ID", "LIFE", "REMOVED", "UNLINKED", "SIZE", "FILES", "PATH"],
+        ["ID", "LIFE", "KIND", "REMOVED", "UNLINKED", "SIZE", "FILES", "PATH"],
         list.iter().map(|r| {
             let until = r.expires_at.as_deref().map_or_else(
-                || format!("now ({})", r.purge.clone().unwrap_or_default()),
+                || r.purge.as_ref().map_or("-".to_owned(), |why| format!("now ({why})")),
                 |time| time.get(..10).unwrap_or(time).to_owned(),
             );
             [
                 r.id.clone(),
                 r.incarnation.to_string(),
+                r.kind.clone(),
                 format!("{} ago", age(&r.removed_at)),
                 until,
                 r.bytes.map_or_else(|| "-".to_owned(), bytes),

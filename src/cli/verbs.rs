@@ -133,7 +133,8 @@ async fn ask(global: &Global, verb: Verb) -> Done {
             live::reconcile(global, live, epoch.unwrap_or(0)).await
         }
         Verb::Migrate(what) => migrate::run(global, what).await,
-        Verb::Clean { id } => inside::clean(global, &id).await,
+        Verb::Clean { id, undo: true, .. } => inside::undo_clean(global, &id).await,
+        Verb::Clean { id, now, .. } => inside::clean(global, &id, now).await,
         Verb::Cancel { id } => {
             let mut client = Client::connect(global).await?;
             let path = format!("/v1/environments/{}/cancel", encode(&id));

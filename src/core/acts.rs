@@ -2,6 +2,9 @@
 
 use proptest::prelude::*;
 
+use super::event::{Actor, TeardownOptions};
+use super::{Command, EnvironmentId, RequestId};
+
 /// The environments of a history.
 pub(super) const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -57,7 +60,15 @@ pub(super) enum Act {
     Adopt {
         who: usize,
     },
+    /// A tool writes its output.
+    Build {
+        who: usize,
+    },
     Clean {
+        who: usize,
+        now: bool,
+    },
+    UndoClean {
         who: usize,
     },
     EmptyTrash {
@@ -139,7 +150,8 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
             .prop_map(|(who, life)| Act::Restore { who, life }),
         1 => prop_oneof![
             who.clone().prop_map(|who| Act::Adopt { who }),
-            who.clone().prop_map(|who| Act::Clean { who }),
+            (who.clone(), proptest::bool::weighted(0.2))
+                .prop_map(|(who, now)| Act::Clean { who, now }),
             proptest::option::of(who.clone()).prop_map(|who| Act::EmptyTrash { who }),
             Just(Act::DiskLow),
             (who.clone(), life.clone()).prop_map(|(who, life)| Act::DropRescue { who, life }),
@@ -147,13 +159,37 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
             (who.clone(), life).prop_map(|(who, life)| Act::GiveUp { who, life }),
             who.clone().prop_map(|who| Act::WatchAgain { who }),
             (0..3_u64).prop_map(|epoch| Act::Confirm { epoch }),
-            (who, 0..3_u8, proptest::option::of(0..3_u8))
+            (who.clone(), 0..3_u8, proptest::option::of(0..3_u8))
                 .prop_map(|(who, key, lease)| Act::Run { who, key, lease }),
             (0..3_u8).prop_map(|key| Act::EndRun { key }),
+        ],
+        2 => prop_oneof![
+            who.clone().prop_map(|who| Act::Build { who }),
+            who.clone().prop_map(|who| Act::Clean { who, now: false }),
+            who.clone().prop_map(|who| Act::UndoClean { who }),
         ],
         1 => (0..8_u8, 0..4_u64, any::<bool>())
             .prop_map(|(mask, epoch, confirmed)| Act::Reconcile { mask, epoch, confirmed }),
         2 => (0..4_u8).prop_map(|how_far| Act::Crash { how_far }),
         5 => (1..8_u8).prop_map(|rounds| Act::Flow { rounds }),
     ]
+}
+
+pub(super) fn name(who: usize) -> EnvironmentId {
+    EnvironmentId::parse(NAMES[who]).expect("a valid name")
+}
+
+pub(super) fn destroy(who: usize, force: bool, key: Option<u8>) -> Command {
+    Command::Destroy {
+        environment: name(who),
+        incarnation: None,
+        force,
+        options: TeardownOptions::default(),
+        actor: Actor::default(),
+        request: request(key),
+    }
+}
+
+pub(super) fn request(key: Option<u8>) -> Option<RequestId> {
+    key.map(|k| RequestId::parse(&format!("key{k}")).expect("a valid key"))
 }

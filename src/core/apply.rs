@@ -23,12 +23,7 @@ impl State {
         self.at = record.at;
         self.boot = record.boot;
         let at = At { seq: record.seq, time: record.at };
-        if let Some(subject) = record.event.remains() {
-            self.apply_to_remains(at, subject, &record.event);
-            return;
-        }
-        if let Some(migration) = record.event.migration() {
-            self.apply_to_migration(at, migration, &record.event);
+        if self.apply_beside(at, &record.event) {
             return;
         }
         match &record.event {
@@ -86,6 +81,21 @@ impl State {
                 }
             }
         }
+        self.follow_cleans(at, &record.event);
+    }
+
+    /// Folds in what is about no environment that lives; false when it is.
+    fn apply_beside(&mut self, at: At, event: &Event) -> bool {
+        if let Some(subject) = event.remains() {
+            self.apply_to_remains(at, subject, event);
+        } else if let Some(subject) = event.output() {
+            self.apply_to_output(at, subject, event);
+        } else if let Some(migration) = event.migration() {
+            self.apply_to_migration(at, migration, event);
+        } else {
+            return false;
+        }
+        true
     }
 
     fn lease_ended(&mut self, lease: &LeaseId) {
@@ -143,9 +153,11 @@ impl State {
         let environments = self.environments.values_mut().filter_map(|e| e.owed.as_mut());
         let remains = self.remains.values_mut().flat_map(BTreeMap::values_mut);
         let remains = remains.filter_map(|r| r.owed.as_mut());
+        let outputs = self.outputs.values_mut().flat_map(BTreeMap::values_mut);
+        let outputs = outputs.filter_map(|o| o.owed.as_mut());
         let sweep = self.sweep.as_mut().map(|s| &mut s.owed);
         let migrations = self.migrations.values_mut().filter_map(|m| m.owed.as_mut());
-        let all = environments.chain(remains).chain(migrations).chain(sweep);
+        let all = environments.chain(remains).chain(outputs).chain(migrations).chain(sweep);
         for owed in all.filter(|o| o.not_before <= at.time) {
             owed.interruptions = owed.interruptions.saturating_add(1);
             if owed.interruptions > policy::INTERRUPTIONS_FREE {
@@ -271,6 +283,8 @@ impl Environment {
             processes: BTreeMap::new(),
             failed_teardowns: 0,
             cleaned: None,
+            undoing: None,
+            undone: None,
             unwatched: None,
         }
     }
@@ -336,11 +350,7 @@ impl Environment {
             Event::ProcessExited(e) => drop(self.processes.remove(&e.pid)),
             Event::WatcherGaveUp(e) => self.unwatched = Some(e.reason.clone()),
             Event::WatcherResumed(_) => self.unwatched = None,
-            Event::CleanRequested(_) => self.enter(Step::Clean, at),
-            Event::Cleaned(e) => {
-                self.owed = None;
-                self.cleaned = Some(e.clone());
-            }
+            _ if self.apply_clean(at, event) => {}
             _ => self.apply_teardown(at, event),
         }
     }

@@ -119,8 +119,17 @@ pub enum Command {
         /// Which.
         environment: EnvironmentId,
     },
-    /// Drop the rebuildable output of an environment.
+    /// Move the rebuildable output of an environment to the trash.
     Clean {
+        /// Which.
+        environment: EnvironmentId,
+        /// Whether it is unlinked at once.
+        now: bool,
+        /// Who asks.
+        actor: Actor,
+    },
+    /// Put back what the last clean of an environment took.
+    UndoClean {
         /// Which.
         environment: EnvironmentId,
         /// Who asks.

@@ -6,10 +6,10 @@
 use super::command::Command;
 use super::effect::{Note, Outcome};
 use super::event::{
-    Actor, CancelRequested, CleanRequested, DaemonStarted, DaemonStopped, DestroyRequested,
-    EnvironmentAdopted, Event, LeaseExpired, LeaseGranted, LeaseReleased, Plan, ProcessExited,
-    ProcessStarted, ProvisionRequested, RepositoryDistrusted, RepositoryTrusted, RestoreRequested,
-    Retention, RetentionChanged, SetupStarted, SweepFinished, SweepRequested, TeardownHookStarted,
+    Actor, CancelRequested, DaemonStarted, DaemonStopped, DestroyRequested, EnvironmentAdopted,
+    Event, LeaseExpired, LeaseGranted, LeaseReleased, Plan, ProcessExited, ProcessStarted,
+    ProvisionRequested, RepositoryDistrusted, RepositoryTrusted, RestoreRequested, Retention,
+    RetentionChanged, SetupStarted, SweepFinished, SweepRequested, TeardownHookStarted,
     WatcherGaveUp, WatcherResumed, Worktree,
 };
 use super::fault::{Code, Fault};
@@ -59,7 +59,10 @@ impl State {
                 Ok(self.decide_watch_gave_up(gave_up))
             }
             Command::WatchAgain { environment } => Ok(self.decide_watch_again(environment)),
-            Command::Clean { environment, actor } => self.decide_clean(environment, actor),
+            Command::Clean { environment, now, actor } => {
+                self.decide_clean(environment, now, actor)
+            }
+            Command::UndoClean { environment, actor } => self.decide_undo_clean(environment, actor),
             Command::EmptyTrash { environment, actor } => {
                 Ok(self.decide_empty_trash(environment.as_ref(), &actor))
             }
@@ -138,6 +141,11 @@ impl State {
                 let step = remains.owed.as_ref().map(|o| o.step);
                 step.map(|step| remains.settle(now, step, outcome)).unwrap_or_default()
             }
+            Subject::Output(id, clean) => {
+                let Some(output) = self.output(id, *clean) else { return Vec::new() };
+                let step = output.owed.as_ref().map(|o| o.step);
+                step.map(|step| output.settle(now, step, outcome)).unwrap_or_default()
+            }
             Subject::Migration(id) => {
                 let Some(migration) = self.migration(id) else { return Vec::new() };
                 let step = migration.owed.as_ref().map(|o| o.step);
@@ -173,6 +181,11 @@ impl State {
         for remains in self.remains() {
             if let Some((owed, fault)) = remains.owed.as_ref().and_then(|o| Some((o, fatal(o)?))) {
                 events.extend(remains.give_up(owed.step, fault));
+            }
+        }
+        for output in self.outputs() {
+            if let Some(fault) = output.owed.as_ref().and_then(fatal) {
+                events.extend(output.give_up(fault));
             }
         }
         for migration in self.migrations() {
@@ -299,19 +312,6 @@ impl State {
             return Err(limit("commands in one environment", policy::PROCESSES_MAX));
         }
         Ok(vec![launch.into()])
-    }
-
-    fn decide_clean(&self, environment: EnvironmentId, actor: Actor) -> Decision {
-        let env = self.served(&environment)?;
-        if env.adopted {
-            let message = format!("{environment} was not made here; nothing in it is deleted");
-            return Err(Fault::new(Code::NotOurs, message, "clean it with its own tools"));
-        }
-        match env.owed.as_ref().map(|o| o.step) {
-            Some(Step::Clean) => Ok(Vec::new()),
-            Some(Step::Inspect) => Err(not_ready(env)),
-            _ => Ok(vec![CleanRequested { environment, actor }.into()]),
-        }
     }
 
     /// An environment that is in use as it should be.
@@ -485,7 +485,7 @@ impl Environment {
     }
 }
 
-fn not_ready(env: &Environment) -> Fault {
+pub(super) fn not_ready(env: &Environment) -> Fault {
     let message = format!("environment {} is {}", env.id, env.phase.as_str());
     Fault::new(Code::EnvironmentBusy, message, "wait until it is ready")
 }

@@ -4,11 +4,12 @@
 //! is to recovery. Effects are described here as data; `world` performs them.
 
 use super::event::{
-    Base, Included, ProcessesEnded, Rescue, SetupReport, Size, SourceCopy, SourceState, Staging,
-    SweepFinished, Worktree,
+    Base, Included, NotMoved, ProcessesEnded, Rescue, SetupReport, Size, SourceCopy, SourceState,
+    Staging, SweepFinished, Worktree,
 };
 use super::id::{EffectId, HostPath, Subject, Time};
 use super::migration::Migration;
+use super::output::CleanedOutput;
 use super::remains::Remains;
 use super::state::{Environment, Owed, Phase, State, Step};
 
@@ -39,6 +40,8 @@ pub enum Target {
     Environment(Box<Environment>, Vec<String>),
     /// What is left of one that is over.
     Remains(Box<Remains>),
+    /// What one clean took.
+    Output(Box<CleanedOutput>),
     /// A database on its way.
     Migration(Box<Migration>),
     /// The data directory, with all that the log explains in it.
@@ -66,7 +69,9 @@ pub enum Outcome {
     /// [`Step::Restore`]: back in its place, with the branch that is checked out.
     Restored(Worktree, String),
     /// [`Step::Clean`]: what was taken.
-    Cleaned(Vec<String>, Size),
+    Cleaned(Taken),
+    /// [`Step::UndoClean`]: what was put back.
+    CleanUndone(Returned),
     /// [`Step::Inspect`]: what a removal would take away.
     Inspected(Inspection),
     /// [`Step::RunTeardown`]: ran and succeeded, after so many milliseconds.
@@ -110,6 +115,30 @@ pub enum Outcome {
     CleanedUp(Vec<String>),
     /// [`Step::ReturnBackup`]: the old database is back; where the new one is.
     Returned(HostPath),
+}
+
+/// What a clean took out of a worktree.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Taken {
+    /// Relative to the worktree; bounded.
+    pub paths: Vec<String>,
+    /// How much that is.
+    pub size: Size,
+    /// What was left, and why; bounded.
+    pub left: Vec<NotMoved>,
+    /// Where it is now; none when nothing was taken.
+    pub trash: Option<HostPath>,
+}
+
+/// What an undo put back into a worktree.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Returned {
+    /// Relative to the worktree; bounded.
+    pub paths: Vec<String>,
+    /// What stays in the trash, and why; bounded.
+    pub left: Vec<NotMoved>,
+    /// How much of it stays.
+    pub size: Size,
 }
 
 /// What a look at a worktree led to.
@@ -158,6 +187,10 @@ impl State {
             let owed = remains.owed.as_ref().filter(due)?;
             Some(OwedEffect { id: remains.effect_id()?, step: owed.step })
         });
+        let outputs = self.outputs().filter_map(move |output| {
+            let owed = output.owed.as_ref().filter(due)?;
+            Some(OwedEffect { id: output.effect_id()?, step: owed.step })
+        });
         let sweep = self.sweep().map(|s| &s.owed).filter(due).map(|owed| OwedEffect {
             id: EffectId { subject: Subject::Host, entered: owed.entered },
             step: owed.step,
@@ -166,7 +199,7 @@ impl State {
             let owed = migration.owed.as_ref().filter(due)?;
             Some(OwedEffect { id: migration.effect_id()?, step: owed.step })
         });
-        environments.chain(remains).chain(migrations).chain(sweep)
+        environments.chain(remains).chain(outputs).chain(migrations).chain(sweep)
     }
 
     /// Identity of the effect that a subject is owed now, whether it is due or not.
@@ -175,6 +208,7 @@ impl State {
         match subject {
             Subject::Environment(id) => self.environment(id)?.effect_id(),
             Subject::Remains(id, incarnation) => self.remains_of(id, *incarnation)?.effect_id(),
+            Subject::Output(id, clean) => self.output(id, *clean)?.effect_id(),
             Subject::Migration(id) => self.migration(id)?.effect_id(),
             Subject::Host => {
                 let entered = self.sweep()?.owed.entered;
@@ -199,6 +233,10 @@ impl State {
                 let remains = self.remains_of(name, *incarnation)?;
                 (remains.owed.as_ref()?.step, Target::Remains(Box::new(remains.clone())))
             }
+            Subject::Output(name, clean) => {
+                let output = self.output(name, *clean)?;
+                (output.owed.as_ref()?.step, Target::Output(Box::new(output.clone())))
+            }
             Subject::Migration(name) => {
                 let migration = self.migration(name)?;
                 (migration.owed.as_ref()?.step, Target::Migration(Box::new(migration.clone())))
@@ -214,6 +252,7 @@ impl State {
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
         let waits = self.environments().filter_map(|e| e.owed.as_ref());
         let waits = waits.chain(self.remains().filter_map(|r| r.owed.as_ref()));
+        let waits = waits.chain(self.outputs().filter_map(|o| o.owed.as_ref()));
         let waits = waits.chain(self.migrations().filter_map(|m| m.owed.as_ref()));
         let waits = waits.chain(self.sweep().map(|s| &s.owed)).map(|o| o.not_before);
         let waits = waits.filter(|t| *t > now);
@@ -221,7 +260,7 @@ impl State {
         let seconds = self.retention().trash_seconds;
         let trash = self.remains().filter_map(|r| r.due(seconds));
         let full = self.trash_is_over().then(|| self.at());
-        waits.chain(leases).chain(trash).chain(full).min()
+        waits.chain(leases).chain(trash).chain(self.output_due()).chain(full).min()
     }
 
     /// Whether anything but waiting for an agent is left to do.
@@ -229,6 +268,7 @@ impl State {
     pub fn is_quiet(&self) -> bool {
         self.environments().all(|e| e.owed.is_none() && e.phase != Phase::Provisioning)
             && self.remains().all(|r| r.owed.is_none())
+            && self.outputs().all(|o| o.owed.is_none())
             && self.migrations().all(|m| m.owed.is_none())
             && self.sweep().is_none()
     }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::effect::{Returned, Taken};
 use super::event::{
-    Base, Included, ProcessSeen, ProcessesEnded, Rescue, SetupReport, Size, SweepFinished, Worktree,
+    Base, Included, NotMoved, ProcessSeen, ProcessesEnded, Rescue, SetupReport, Size,
+    SweepFinished, Worktree,
 };
-use super::{Environment, EnvironmentId, HostPath, Inspection, Outcome, State, Step, Subject};
+use super::{Environment, EnvironmentId, HostPath, Inspection, Outcome, Seq, State, Step, Subject};
 
 /// What one environment has on the fake disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,17 +20,26 @@ pub(super) struct Traces {
     /// The same of earlier incarnations, in the trash and under rescue refs.
     pub(super) trash: BTreeMap<u32, BTreeSet<u32>>,
     pub(super) rescued: BTreeMap<u32, BTreeSet<u32>>,
+    /// Output of tools in the directory, and what cleans took of it, by the record that asked.
+    pub(super) built: bool,
+    pub(super) cleaned: BTreeSet<Seq>,
 }
 
 impl Traces {
     fn take(&mut self) -> BTreeSet<u32> {
         self.directory = false;
+        self.built = false;
         std::mem::take(&mut self.work)
     }
 }
 
 /// The small steps of which effects on an environment are made; a crash can fall between any two.
-pub(super) fn small_step(traces: &mut Traces, env: Option<&Environment>, step: Step, small: u8) {
+pub(super) fn small_step(
+    traces: &mut Traces,
+    env: Option<&Environment>,
+    (step, entered): (Step, Seq),
+    small: u8,
+) {
     let life = env.map_or(0, |e| e.incarnation);
     let from = env.and_then(|e| e.restore.clone()).unwrap_or_default();
     match (step, small) {
@@ -43,6 +54,14 @@ pub(super) fn small_step(traces: &mut Traces, env: Option<&Environment>, step: S
                 traces.work.extend(work);
                 traces.directory = true;
             }
+        }
+        (Step::Clean, 1) if traces.directory && traces.built => {
+            traces.built = false;
+            traces.cleaned.insert(entered);
+        }
+        (Step::UndoClean, 1) if traces.directory && !traces.built => {
+            let clean = env.and_then(|e| e.undoing).unwrap_or_default();
+            traces.built = traces.cleaned.remove(&clean);
         }
         (Step::Restore, 1) => traces.registration = true,
         (Step::Restore, 2) => traces.branch = true,
@@ -75,11 +94,14 @@ pub(super) fn outcome(
     step: Step,
 ) -> Outcome {
     let environment = match subject {
-        Subject::Environment(who) | Subject::Remains(who, _) => who.clone(),
+        Subject::Environment(who) | Subject::Remains(who, _) | Subject::Output(who, _) => {
+            who.clone()
+        }
         Subject::Host | Subject::Migration(_) => return Outcome::Swept(SweepFinished::default()),
     };
     let traces = disk.get(&environment).cloned().unwrap_or_default();
-    let life = state.environment(&environment).map_or(0, |e| e.incarnation);
+    let env = state.environment(&environment);
+    let life = env.map_or(0, |e| e.incarnation);
     let worktree = Worktree {
         racy: environment.as_str() == "a",
         has_include: environment.as_str() != "c",
@@ -99,7 +121,8 @@ pub(super) fn outcome(
         Step::RunSetup => Outcome::SetUp(SetupReport::default()),
         Step::RollBack => Outcome::RolledBack(in_trash),
         Step::RefreshIndex => Outcome::Refreshed(true),
-        Step::Clean => Outcome::Cleaned(Vec::new(), Size::default()),
+        Step::Clean => cleaned(env, &traces),
+        Step::UndoClean => undone(env, &traces),
         Step::Inspect => Outcome::Inspected(Inspection {
             unsaved: traces.work.iter().map(|w| format!("untracked: {w}")).collect(),
             fingerprint: format!("{:?}", traces.work),
@@ -131,4 +154,21 @@ pub(super) fn outcome(
         // A sweep; migrations have laws of their own.
         _ => Outcome::Swept(SweepFinished::default()),
     }
+}
+
+fn cleaned(env: Option<&Environment>, traces: &Traces) -> Outcome {
+    let entered = env.and_then(|e| e.owed.as_ref()).map(|o| o.entered);
+    if !entered.is_some_and(|clean| traces.cleaned.contains(&clean)) {
+        return Outcome::Cleaned(Taken::default());
+    }
+    let size = Size { entries: 1, apparent: 1, allocated: 1 };
+    let (paths, trash) = (vec!["target".into()], Some("/trash".into()));
+    Outcome::Cleaned(Taken { paths, size, left: Vec::new(), trash })
+}
+
+fn undone(env: Option<&Environment>, traces: &Traces) -> Outcome {
+    let clean = env.and_then(|e| e.undoing).unwrap_or_default();
+    let left = NotMoved { path: "target".into(), why: "there again".into() };
+    let left = if traces.cleaned.contains(&clean) { vec![left] } else { Vec::new() };
+    Outcome::CleanUndone(Returned { left, ..Returned::default() })
 }

@@ -204,6 +204,8 @@ pub enum Subject {
     Environment(EnvironmentId),
     /// What is left of an incarnation that is over.
     Remains(EnvironmentId, u32),
+    /// What one clean took: the environment, and the record that asked for it.
+    Output(EnvironmentId, Seq),
     /// A database on its way to the next generation.
     Migration(MigrationId),
     /// The whole data directory.
@@ -215,6 +217,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Environment(id) => id.fmt(f),
             Self::Remains(id, incarnation) => write!(f, "{id}.{incarnation}"),
+            Self::Output(id, clean) => write!(f, "{id} clean {clean}"),
             Self::Migration(id) => write!(f, "migration {id}"),
             Self::Host => f.write_str("host"),
         }

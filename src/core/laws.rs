@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::acts::{Act, How, NAMES, act};
+use super::acts::{Act, How, NAMES, act, destroy, name, request};
 use super::audit::Audit;
 use super::event::{Plan, Retention, TeardownOptions, Worktree};
 use super::fake::{Traces, outcome, small_step};
@@ -33,7 +33,7 @@ pub(crate) struct Bench {
     pub(crate) log: Vec<Record>,
     pub(crate) state: State,
     pub(crate) now: Time,
-    disk: BTreeMap<EnvironmentId, Traces>,
+    pub(super) disk: BTreeMap<EnvironmentId, Traces>,
     running: BTreeMap<Subject, InFlight>,
     settled: BTreeMap<Subject, EffectId>,
     /// Pieces of work made so far, and those that went with a trash or rescue that was let go of.
@@ -53,10 +53,6 @@ enum Broken {
     Fence,
     /// Children of a dead daemon go on, and finish when they like.
     Children,
-}
-
-fn name(who: usize) -> EnvironmentId {
-    EnvironmentId::parse(NAMES[who]).expect("a valid name")
 }
 
 impl Bench {
@@ -80,7 +76,7 @@ impl Bench {
     }
 
     fn start(&mut self) {
-        let retention = Retention { trash_seconds: 30, trash_bytes: 3 };
+        let retention = Retention { trash_seconds: 30, trash_bytes: 3, clean_seconds: 10 };
         self.command(Command::Start { pid: 1, version: "test".into(), retention });
     }
 
@@ -102,8 +98,8 @@ impl Bench {
     }
 
     fn no_resurrection(&mut self, record: &Record) {
-        let of_remains = (70..80).contains(&record.event.kind_number());
-        let Some(id) = record.event.environment().filter(|_| !of_remains) else { return };
+        let after = record.event.remains().is_some() || record.event.output().is_some();
+        let Some(id) = record.event.environment().filter(|_| !after) else { return };
         let env = self.state.environment(id).expect("an event is about a known environment");
         let life = (id.clone(), env.incarnation);
         assert!(!self.over.contains(&life), "{record:?} about {life:?}, which is over");
@@ -112,7 +108,7 @@ impl Bench {
         }
     }
 
-    fn act(&mut self, act: &Act) {
+    pub(super) fn act(&mut self, act: &Act) {
         match *act {
             Act::Provision { who, keep, key } => {
                 let plan = Plan {
@@ -171,6 +167,10 @@ impl Bench {
                     traces.work.insert(self.made);
                 }
             }
+            Act::Build { who } => {
+                let traces = self.disk.entry(name(who)).or_default();
+                traces.built = traces.directory;
+            }
             Act::Reconcile { mask, epoch, confirmed } => self.reconcile(mask, epoch, confirmed),
             Act::Crash { how_far } => self.crash(how_far),
             Act::Flow { rounds } => (0..rounds).for_each(|_| self.flow()),
@@ -214,7 +214,8 @@ impl Bench {
                 worktree: Worktree::default(),
                 actor,
             },
-            Act::Clean { who } => Command::Clean { environment: name(who), actor },
+            Act::Clean { who, now } => Command::Clean { environment: name(who), now, actor },
+            Act::UndoClean { who } => Command::UndoClean { environment: name(who), actor },
             Act::EmptyTrash { who } => Command::EmptyTrash { environment: who.map(name), actor },
             Act::DiskLow => Command::DiskLow,
             Act::DropRescue { who, life } => {
@@ -254,12 +255,12 @@ impl Bench {
         self.running.keys().nth(turn).cloned()
     }
 
-    fn wait(&mut self, span: Duration) {
+    pub(super) fn wait(&mut self, span: Duration) {
         self.now = self.now.after(span);
         self.command(Command::Tick);
     }
 
-    fn start_owed(&mut self) {
+    pub(super) fn start_owed(&mut self) {
         let owed: Vec<_> = self.state.owed(self.now).collect();
         for effect in owed {
             let who = effect.id.subject.clone();
@@ -271,7 +272,8 @@ impl Bench {
     }
 
     /// Performs up to `steps` of the small steps of what is running.
-    fn work(&mut self, subject: &Subject, steps: u8) {
+    pub(super) fn work(&mut self, subject: &Subject, steps: u8) {
+        let waits = self.waits_for_a_clean(subject);
         let Some(running) = self.running.get_mut(subject) else { return };
         match subject {
             Subject::Environment(who) => {
@@ -279,7 +281,7 @@ impl Bench {
                 let env = self.state.environment(who).cloned();
                 let traces = self.disk.entry(who.clone()).or_default();
                 for small in 0..steps {
-                    small_step(traces, env.as_ref(), running.step, small);
+                    small_step(traces, env.as_ref(), (running.step, running.id.entered), small);
                 }
             }
             Subject::Remains(who, life) if steps > 0 => {
@@ -290,6 +292,9 @@ impl Bench {
                     _ => None,
                 };
                 self.let_go.extend(gone.unwrap_or_default());
+            }
+            Subject::Output(who, clean) if steps > 0 && !waits => {
+                self.disk.entry(who.clone()).or_default().cleaned.remove(clean);
             }
             _ => {}
         }
@@ -302,7 +307,8 @@ impl Bench {
         }
     }
 
-    fn finish(&mut self, subject: &Subject, how: How) {
+    pub(super) fn finish(&mut self, subject: &Subject, how: How) {
+        let waits = self.waits_for_a_clean(subject);
         let stale = self.disturbed_and_changed(subject);
         if how == How::Well && !stale {
             self.work(subject, 4);
@@ -317,6 +323,7 @@ impl Bench {
         }
         let fault = Fault::new(Code::Io, "made up", "none");
         let outcome = match how {
+            How::Well if waits => Err(fault.transient()),
             How::Well if stale => Ok(Outcome::Outdated),
             How::Well => Ok(outcome(&self.state, &self.disk, subject, running.step)),
             How::Transient => Err(fault.transient()),
@@ -326,6 +333,13 @@ impl Bench {
         };
         self.command(Command::Settle { effect: running.id.clone(), outcome });
         self.settled.insert(subject.clone(), running.id);
+    }
+
+    /// An unlink of what a clean took waits for a clean, or an undo, that was told to stop.
+    fn waits_for_a_clean(&self, subject: &Subject) -> bool {
+        let Subject::Output(who, _) = subject else { return false };
+        let running = self.running.get(&Subject::Environment(who.clone()));
+        running.is_some_and(|r| matches!(r.step, Step::Clean | Step::UndoClean))
     }
 
     /// Whether a move to the trash would find another tree than the one that was agreed to.
@@ -366,7 +380,7 @@ impl Bench {
     }
 
     /// Lets everything come to rest, with every effect working.
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         for _ in 0..400 {
             self.flow();
             if self.state.is_quiet() && self.running.is_empty() {
@@ -381,7 +395,7 @@ impl Bench {
     }
 
     /// As [`Bench::drain`], but no time passes in which a retention could end.
-    fn drain_but_keep_the_trash(&mut self) {
+    pub(super) fn drain_but_keep_the_trash(&mut self) {
         for _ in 0..20 {
             self.flow();
         }
@@ -404,6 +418,9 @@ impl Bench {
             );
         }
         for (id, traces) in &self.disk {
+            for clean in &traces.cleaned {
+                assert!(self.state.output(id, *clean).is_some(), "{id}: {clean} is stranded");
+            }
             let explained = self.state.environment(id).is_some();
             assert!(explained || *traces == Traces::default(), "{id}: nothing explains {traces:?}");
         }
@@ -420,21 +437,6 @@ impl Bench {
         let lost: Vec<u32> = (1..=self.made).filter(|n| !there.contains(n)).collect();
         assert!(lost.is_empty(), "lost: {lost:?}");
     }
-}
-
-fn destroy(who: usize, force: bool, key: Option<u8>) -> Command {
-    Command::Destroy {
-        environment: name(who),
-        incarnation: None,
-        force,
-        options: TeardownOptions::default(),
-        actor: super::event::Actor::default(),
-        request: request(key),
-    }
-}
-
-fn request(key: Option<u8>) -> Option<super::RequestId> {
-    key.map(|k| super::RequestId::parse(&format!("key{k}")).expect("a valid key"))
 }
 
 fn fold(log: &[Record]) -> State {

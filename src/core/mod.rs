@@ -24,6 +24,7 @@ pub mod event;
 pub mod fault;
 pub mod id;
 pub mod migration;
+pub mod output;
 pub mod policy;
 pub mod reconcile;
 pub mod remains;
@@ -45,6 +46,8 @@ mod fake;
 pub(crate) mod laws;
 #[cfg(test)]
 mod migration_laws;
+#[cfg(test)]
+mod output_laws;
 
 pub use command::Command;
 pub use decide::{Decision, destroyed, not_found};
@@ -55,5 +58,6 @@ pub use id::{
     EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Subject, Time,
 };
 pub use migration::{Migration, MigrationPhase};
+pub use output::CleanedOutput;
 pub use remains::Remains;
 pub use state::{Environment, Phase, State, Step};

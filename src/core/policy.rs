@@ -118,6 +118,11 @@ pub const SWEEP_LIMIT: u64 = 50;
 /// Most remains (directories in the trash, rescues) that are remembered.
 pub const REMAINS_MAX: usize = 20_000;
 
+/// How long what a clean took is kept, unless the settings say otherwise.
+pub const CLEAN_RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// Most cleans whose output is kept; the oldest is unlinked for a new one.
+pub const CLEANS_MAX: usize = 1_000;
+
 const TEARDOWN_RETRY_FIRST: Duration = Duration::from_secs(5);
 const TEARDOWN_RETRY_LONGEST: Duration = Duration::from_secs(3_600);
 
@@ -153,6 +158,7 @@ pub fn trash_delay(failed: u32) -> Duration {
 pub fn attempts_max(step: Step) -> u32 {
     match step {
         Step::RefreshIndex | Step::Clean | Step::Sweep | Step::RunTeardown => 1,
+        Step::UndoClean => 3,
         // A hook that fails is not run again; what is repeated here is waiting for its turn.
         Step::RunSetup | Step::ResolveBase | Step::CopyIncluded | Step::Inspect => 3,
         Step::EndProcesses => 3,

@@ -333,13 +333,14 @@ impl State {
     /// Whether there is something in the trash that could make room.
     #[must_use]
     pub fn has_trash(&self) -> bool {
-        self.remains().any(Remains::is_kept)
+        self.remains().any(Remains::is_kept) || self.has_outputs()
     }
 
     /// Whether the trash holds more bytes than it may.
     pub(super) fn trash_is_over(&self) -> bool {
         let sizes = self.remains().filter(|r| r.is_kept()).filter_map(|r| r.size);
         let total = sizes.map(|s| s.allocated).fold(0, u64::saturating_add);
+        let total = total.saturating_add(self.output_bytes());
         total > self.retention().trash_bytes && total > 0
     }
 
@@ -351,7 +352,9 @@ impl State {
         kept.sort_by_key(|r| r.at);
         let bytes = |r: &Remains| r.size.map_or(0, |s| s.allocated);
         let mut total: u64 = kept.iter().map(|r| bytes(r)).fold(0, u64::saturating_add);
-        let mut events = Vec::new();
+        // What a build makes again goes before anything else.
+        let (mut events, outputs) = self.outputs_due(now, total);
+        total = total.saturating_add(outputs);
         let too_many = kept.len().saturating_sub(policy::REMAINS_MAX);
         for (n, remains) in kept.into_iter().enumerate() {
             if n < too_many {
@@ -368,9 +371,12 @@ impl State {
         events
     }
 
-    /// The oldest directory in the trash goes to make room on a disk that is nearly full; one at a
-    /// time, so that no more goes than must.
+    /// What cleans took, then the oldest directory in the trash, goes to make room on a disk that is
+    /// nearly full; one at a time, so that no more goes than must.
     pub(super) fn decide_disk_low(&self) -> Vec<Event> {
+        if let Some(first) = self.output_for_space() {
+            return first;
+        }
         // One that something is in the way of makes no room.
         if self.remains().any(|r| !r.purge.is_empty() && r.fault.is_none()) {
             return Vec::new();
@@ -390,6 +396,7 @@ impl State {
         wanted
             .filter(|r| r.is_kept() || r.is_put_off())
             .map(|r| r.purge("request", Some(actor.clone())))
+            .chain(self.outputs_to_empty(only, actor))
             .collect()
     }
 

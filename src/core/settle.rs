@@ -3,11 +3,11 @@
 //! Called only for the effect that is owed; stale settlements never get here.
 
 use super::decide::Decision;
-use super::effect::Outcome;
+use super::effect::{Outcome, Returned, Taken};
 use super::event::{
-    AttemptFailed, BaseResolved, BranchSettled, Cleaned, EnvironmentReady, Event, FilesIncluded,
-    IndexRefreshed, ProvisionFailed, RegistrationRemoved, RescueApplied, Restored, RolledBack,
-    SetupFinished, Size, TeardownHookFinished, Tombstoned, WorktreeAdded,
+    AttemptFailed, BaseResolved, BranchSettled, CleanUndone, Cleaned, EnvironmentReady, Event,
+    FilesIncluded, IndexRefreshed, ProvisionFailed, RegistrationRemoved, RescueApplied, Restored,
+    RolledBack, SetupFinished, Size, TeardownHookFinished, Tombstoned, WorktreeAdded,
 };
 use super::fault::{Code, Fault};
 use super::id::{EnvironmentId, HostPath, Time};
@@ -63,8 +63,12 @@ fn succeeded(env: &Environment, step: Step, outcome: Outcome) -> Decision {
         (Step::RefreshIndex, Outcome::Refreshed(done)) => {
             vec![IndexRefreshed { environment, done }.into()]
         }
-        (Step::Clean, Outcome::Cleaned(paths, size)) => {
-            vec![Cleaned { environment, paths, size, fault: None }.into()]
+        (Step::Clean, Outcome::Cleaned(Taken { paths, size, left, trash })) => {
+            vec![Cleaned { environment, paths, size, fault: None, left, trash }.into()]
+        }
+        (Step::UndoClean, Outcome::CleanUndone(Returned { paths, left, size })) => {
+            let (clean, returned) = (env.undoing.unwrap_or_default(), paths);
+            vec![CleanUndone { environment, clean, returned, left, size, fault: None }.into()]
         }
         (Step::Unregister, Outcome::Unregistered) => {
             vec![RegistrationRemoved { environment }.into()]
@@ -143,7 +147,13 @@ pub(super) fn give_up(now: Time, env: &Environment, step: Step, fault: Fault) ->
         Step::RefreshIndex => vec![IndexRefreshed { environment, done: false }.into()],
         Step::Clean => {
             let (paths, size) = (Vec::new(), Size::default());
-            vec![Cleaned { environment, paths, size, fault: Some(fault) }.into()]
+            let (fault, left, trash) = (Some(fault), Vec::new(), None);
+            vec![Cleaned { environment, paths, size, fault, left, trash }.into()]
+        }
+        Step::UndoClean => {
+            let (clean, returned) = (env.undoing.unwrap_or_default(), Vec::new());
+            let (left, size, fault) = (Vec::new(), Size::default(), Some(fault));
+            vec![CleanUndone { environment, clean, returned, left, size, fault }.into()]
         }
         // It never holds a teardown up: what it left undone is in its transcript and in the log.
         Step::RunTeardown => {

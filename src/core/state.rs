@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    Base, Cleaned, Included, Plan, ProcessSeen, Rescue, RestoreFrom, Retention, SetupReport,
-    SweepFinished, TeardownOptions, Worktree,
+    Base, CleanUndone, Cleaned, Included, Plan, ProcessSeen, Rescue, RestoreFrom, Retention,
+    SetupReport, SweepFinished, TeardownOptions, Worktree,
 };
 use super::fault::Fault;
 use super::id::{
     EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Subject, Time,
 };
 use super::migration::Migration;
+use super::output::CleanedOutput;
 use super::reconcile::Live;
 use super::remains::Remains;
 
@@ -87,8 +88,10 @@ steps! {
     RollBack = "roll_back";
     /// Make later status calls cheap.
     RefreshIndex = "refresh_index";
-    /// Drop rebuildable output.
+    /// Move rebuildable output to the trash.
     Clean = "clean";
+    /// Put back what a clean took.
+    UndoClean = "undo_clean";
     /// Look for work that a teardown would take away.
     Inspect = "inspect";
     /// Run the repository's teardown hook.
@@ -105,7 +108,7 @@ steps! {
     SettleBranch = "settle_branch";
     /// Find out how large a directory in the trash is.
     Measure = "measure";
-    /// Unlink a directory in the trash.
+    /// Unlink a directory, or what a clean took, in the trash.
     Purge = "purge";
     /// Remove a rescue's ref.
     DropRescue = "drop_rescue";
@@ -182,8 +185,12 @@ pub struct Environment {
     pub processes: BTreeMap<u32, Process>,
     /// Teardowns of it that failed in a row.
     pub failed_teardowns: u32,
-    /// When its rebuildable output was last dropped, and what that led to.
+    /// What the last clean led to; none while one is under way.
     pub cleaned: Option<Cleaned>,
+    /// The clean that is being undone, or was last.
+    pub undoing: Option<Seq>,
+    /// What the last undo of a clean led to.
+    pub undone: Option<CleanUndone>,
     /// Why its changes are not watched any more; nobody tries again until somebody asks.
     pub unwatched: Option<String>,
 }
@@ -301,6 +308,7 @@ pub struct State {
     pub(super) request_order: BTreeMap<Seq, RequestId>,
     pub(super) retention: Retention,
     pub(super) remains: BTreeMap<EnvironmentId, BTreeMap<u32, Remains>>,
+    pub(super) outputs: BTreeMap<EnvironmentId, BTreeMap<Seq, CleanedOutput>>,
     pub(super) sweep: Option<Sweep>,
     pub(super) last_sweep: Option<(Time, SweepFinished)>,
     pub(super) live: Live,
@@ -469,6 +477,7 @@ impl State {
             }
             remains.check()?;
         }
+        self.check_outputs()?;
         for migration in self.migrations() {
             migration.check()?;
         }
@@ -525,7 +534,9 @@ impl Environment {
                         | Step::RollBack
                 )
             ),
-            Phase::Ready => matches!(step, None | Some(Step::RefreshIndex | Step::Clean)),
+            Phase::Ready => {
+                matches!(step, None | Some(Step::RefreshIndex | Step::Clean | Step::UndoClean))
+            }
             Phase::Retiring => matches!(step, Some(Step::Inspect)),
             Phase::TearingDown => matches!(
                 step,

@@ -8,9 +8,12 @@ use std::path::PathBuf;
 
 use super::codec::{self, Decoded};
 use super::envelope::{self, Envelope};
-use super::past::{DestroyRequestedV1, RolledBackV1, TeardownInspectedV1};
-use super::samples::{actor, env, samples};
-use crate::core::event::{EnvironmentReady, Record};
+use super::past::{
+    CleanRequestedV1, CleanedV1, DestroyRequestedV1, RetentionChangedV1, RolledBackV1,
+    TeardownInspectedV1,
+};
+use super::samples::{actor, env, fault, samples};
+use crate::core::event::{EnvironmentReady, Record, Size};
 use crate::core::{Event, RequestId, Seq, State, Time};
 use crate::for_each_event;
 
@@ -72,7 +75,18 @@ fn past_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     };
     let looked =
         || TeardownInspectedV1 { environment: environment.clone(), unsaved: unsaved.clone() };
+    let keeps = || RetentionChangedV1 { trash_seconds: 604_800, trash_bytes: 1 << 34 };
+    let clean = || CleanRequestedV1 { environment: environment.clone(), actor: actor() };
+    let cleaned = || CleanedV1 {
+        environment: environment.clone(),
+        paths: vec!["target".into()],
+        size: Size { entries: 7, apparent: 70, allocated: 700 },
+        fault: Some(fault()),
+    };
     vec![
+        ("003-RetentionChanged.v1.bin", codec::bytes(&keeps()), 3, keeps().into()),
+        ("085-CleanRequested.v1.bin", codec::bytes(&clean()), 85, clean().into()),
+        ("086-Cleaned.v1.bin", codec::bytes(&cleaned()), 86, cleaned().into()),
         ("019-RolledBack.v1.bin", codec::bytes(&rolled()), 19, rolled().into()),
         ("030-DestroyRequested.v1.bin", codec::bytes(&destroy()), 30, destroy().into()),
         ("032-TeardownInspected.v1.bin", codec::bytes(&looked()), 32, looked().into()),

@@ -1,22 +1,23 @@
 //! One event of every kind, with every field set: what the golden files are made from.
 
 use crate::core::event::{
-    Actor, AttemptFailed, Base, BaseResolved, BranchSettled, CancelRequested, CleanRequested,
-    Cleaned, DaemonStarted, DaemonStopped, DestroyRefused, DestroyRequested, DirectoryTrashed,
+    Actor, AttemptFailed, Base, BaseResolved, BranchSettled, CancelRequested, CleanAttemptFailed,
+    CleanPurgeDecided, CleanPurged, CleanRequested, CleanUndoRequested, CleanUndone, Cleaned,
+    DaemonStarted, DaemonStopped, DestroyRefused, DestroyRequested, DirectoryTrashed,
     EnvironmentAdopted, EnvironmentReady, FilesIncluded, Finding, Included, IndexRefreshed,
     InspectionOutdated, Kept, LateWorkRescued, LeaseExpired, LeaseGranted, LeaseReleased,
-    LiveSetHeld, LiveSetTaken, Plan, ProcessExited, ProcessSeen, ProcessStarted, ProcessesEnded,
-    ProvisionFailed, ProvisionRequested, PurgeDecided, RegistrationRemoved, RemainsAttemptFailed,
-    Repository, RepositoryDistrusted, RepositoryTrusted, Rescue, RescueApplied,
-    RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested, Restored, Retention,
-    RetentionChanged, RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport,
+    LiveSetHeld, LiveSetTaken, NotMoved, Plan, ProcessExited, ProcessSeen, ProcessStarted,
+    ProcessesEnded, ProvisionFailed, ProvisionRequested, PurgeDecided, RegistrationRemoved,
+    RemainsAttemptFailed, Repository, RepositoryDistrusted, RepositoryTrusted, Rescue,
+    RescueApplied, RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested, Restored,
+    Retention, RetentionChanged, RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport,
     SetupStarted, Size, SweepFinished, SweepRequested, TeardownGaveUp, TeardownHookFinished,
     TeardownHookStarted, TeardownInspected, TeardownOptions, TeardownPostponed, Tombstoned,
     TrashLookFailed, TrashMeasured, TrashPurged, WatcherGaveUp, WatcherResumed, WorkRescued,
     Worktree, WorktreeAdded,
 };
 use crate::core::policy::BranchPolicy;
-use crate::core::{Code, EnvironmentId, Event, Fault, HostPath, LeaseId, RequestId, Time};
+use crate::core::{Code, EnvironmentId, Event, Fault, HostPath, LeaseId, RequestId, Seq, Time};
 
 pub(super) fn env() -> EnvironmentId {
     EnvironmentId::parse("demo").expect("an id")
@@ -75,6 +76,7 @@ pub(super) fn samples() -> Vec<Event> {
     all.extend(steps_of_teardown());
     all.extend(remains());
     all.extend(restore_and_adoption());
+    all.extend(cleans());
     all.extend(processes_and_sweep());
     all.extend(live_sets_and_runs());
     all.extend(super::sample_migrations::migrations());
@@ -354,12 +356,50 @@ fn restore_and_adoption() -> Vec<Event> {
             actor: actor.clone(),
         }
         .into(),
-        CleanRequested { environment: environment.clone(), actor }.into(),
+    ]
+}
+
+fn cleans() -> Vec<Event> {
+    let (environment, actor, clean) = (env(), actor(), Seq(41));
+    let size = Size { entries: 7, apparent: 70, allocated: 700 };
+    let left = || vec![NotMoved { path: "vendor/target".into(), why: "holds a repository".into() }];
+    vec![
+        CleanRequested { environment: environment.clone(), actor: actor.clone(), now: true }.into(),
         Cleaned {
-            environment,
+            environment: environment.clone(),
             paths: vec!["target".into()],
-            size: Size { entries: 7, apparent: 70, allocated: 700 },
+            size,
             fault: Some(fault()),
+            left: left(),
+            trash: Some("/trash/.cleaned-demo.41/project".into()),
+        }
+        .into(),
+        CleanUndoRequested { environment: environment.clone(), clean, actor: actor.clone() }.into(),
+        CleanUndone {
+            environment: environment.clone(),
+            clean,
+            returned: vec!["target".into()],
+            left: left(),
+            size,
+            fault: Some(fault()),
+        }
+        .into(),
+        CleanPurgeDecided {
+            environment: environment.clone(),
+            clean,
+            reason: "request".into(),
+            actor: Some(actor),
+        }
+        .into(),
+        CleanPurged { environment: environment.clone(), clean, entries: 9, fault: Some(fault()) }
+            .into(),
+        CleanAttemptFailed {
+            environment,
+            clean,
+            step: "purge".into(),
+            attempts: 4,
+            retry_at: Time(1_700_000_002_000_000_000),
+            fault: fault(),
         }
         .into(),
     ]
@@ -402,8 +442,14 @@ fn live_sets_and_runs() -> Vec<Event> {
 fn processes_and_sweep() -> Vec<Event> {
     let (environment, actor) = (env(), actor());
     vec![
-        RetentionChanged { retention: Retention { trash_seconds: 604_800, trash_bytes: 1 << 34 } }
-            .into(),
+        RetentionChanged {
+            retention: Retention {
+                trash_seconds: 604_800,
+                trash_bytes: 1 << 34,
+                clean_seconds: 86_400,
+            },
+        }
+        .into(),
         ProcessStarted {
             environment: environment.clone(),
             pid: 91,

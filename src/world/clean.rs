@@ -1,62 +1,76 @@
-//! Dropping what tools rebuild, while the worktree stays: build output is nearly all of the space.
+//! Moving what tools rebuild out of a worktree, while the worktree stays: build output is nearly all
+//! of the space.
 //!
-//! Only directories and files that git ignores, that a list names, and that hold nothing tracked.
-//! They are renamed out of the worktree at once and unlinked then. Nothing is dropped while
-//! something runs from it or writes there.
+//! Only directories that git ignores, that a list names, that hold nothing tracked and no
+//! repository at any depth. Each is renamed into a folder of this clean in the trash, where it keeps
+//! its path; `outputs.rs` puts it back or unlinks it. Nothing is moved while something runs from it
+//! or writes there, and nothing is unlinked here. Done again after an interruption, what was moved
+//! before is told of as well: the folder is the record of it.
 
 use std::path::{Path, PathBuf};
 
 use super::git::{self, Git};
 use super::marker::{self, Admin, Marker};
-use super::process::scope::{Scope, Ties};
+use super::nested::{self, Limits};
+use super::outputs;
 use super::remains::Pace;
-use super::{Task, World, inspect, paths, removal, size, unlink};
-use crate::core::event::Size;
+use super::{Task, World, inspect, paths, removal, size};
+use crate::core::effect::Taken;
+use crate::core::event::{NotMoved, Size};
 use crate::core::{Code, Fault, Outcome};
 use crate::killpoint::point;
 
 /// Paths that the log names.
-const NAMED_MAX: usize = 64;
+pub(super) const NAMED_MAX: usize = 64;
 
 /// Performs [`Step::Clean`](crate::core::Step::Clean).
 pub(super) fn clean(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let target = proven(task)?;
+    let admin = Admin::of(task.log_id(), task.env()).published;
+    let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(git::LONG);
+    let (mut movable, mut left) = (Vec::new(), Vec::new());
+    for path in rebuildable(task.world, &git)? {
+        let whole = target.join(&path);
+        if let Some(why) = holds_repository(&whole, task)? {
+            name(&mut left, &path, why);
+            continue;
+        }
+        let (id, life) = (&task.env().id, task.env().incarnation);
+        let hint = format!("end what uses it, then `groundskeeper clean {id}` again");
+        outputs::not_in_use(task.world, (id, life), &whole, &hint)?;
+        removal::no_mounts(&whole)?;
+        movable.push(path);
+    }
+    point("clean.looked");
+    for path in movable {
+        task.cancel.check()?;
+        // Looked at again at the last moment: the list is as old as what was done since.
+        if !rebuildable(task.world, &git)?.contains(&path) {
+            continue;
+        }
+        if let Some(why) = move_one(task, &target, &path)? {
+            name(&mut left, &path, why);
+        }
+        point("clean.moved_one");
+    }
+    taken(task, &target, left).map(Outcome::Cleaned)
+}
+
+/// The worktree of an environment, once it is proven to be that.
+pub(super) fn proven(task: &Task<'_>) -> Result<PathBuf, Fault> {
+    task.cancel.check()?;
     let env = task.env();
     let target = paths::from_host(&env.plan.path);
     let admin = Admin::of(task.log_id(), env).published;
     let Some(found) = marker::identity(&target)? else {
         let message = format!("{} is not there", target.display());
-        return Err(Fault::new(Code::PathNotFound, message, "`groundskeeper rm` forgets it"));
+        let hint = format!("`groundskeeper rm {}` forgets it", env.id);
+        return Err(Fault::new(Code::PathNotFound, message, hint));
     };
     let marker = Marker::read(&admin)?;
     let root = task.layout().worktrees();
     marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
-    let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(git::LONG);
-    // What an interrupted attempt had moved away already.
-    let mut pace = Pace::new(task.cancel);
-    for aside in asides(task) {
-        unlink::tree(&aside, &mut |_| pace.breathe())?;
-    }
-    let (mut names, mut total) = (Vec::new(), Size::default());
-    for path in rebuildable(task.world, &git)? {
-        let whole = target.join(&path);
-        not_in_use(task, &whole)?;
-        removal::no_mounts(&whole)?;
-        let mut pace = Pace::new(task.cancel);
-        let size = size::of(&whole, &mut |_| pace.breathe())?;
-        // Looked at again at the last moment: the list is as old as what was done since.
-        if !rebuildable(task.world, &git)?.contains(&path) {
-            continue;
-        }
-        drop_one(task, &whole)?;
-        total.entries += size.entries;
-        total.apparent += size.apparent;
-        total.allocated += size.allocated;
-        if names.len() < NAMED_MAX {
-            names.push(path.display().to_string());
-        }
-        point("clean.dropped_one");
-    }
-    Ok(Outcome::Cleaned(names, total))
+    Ok(target)
 }
 
 /// The directories of a worktree that tools rebuild, relative to it.
@@ -69,44 +83,81 @@ pub(super) fn rebuildable(world: &World, git: &Git<'_>) -> Result<Vec<PathBuf>, 
     Ok(names.map(|name| PathBuf::from(paths::from_bytes(name))).collect())
 }
 
-/// Whoever runs from it or writes there needs it, whoever started them.
-fn not_in_use(task: &Task<'_>, path: &Path) -> Result<(), Fault> {
-    let scope = Scope {
-        roots: vec![path.to_owned()],
-        with_bystanders: true,
-        ties: Ties::Place,
-        ..Scope::of(task.env(), &task.world.cgroups)
-    };
-    let users = scope.look().inside;
-    if users.is_empty() {
-        return Ok(());
+/// Why a directory is not rebuildable whatever its name: there is a repository in it, or nobody can
+/// tell.
+fn holds_repository(path: &Path, task: &Task<'_>) -> Result<Option<String>, Fault> {
+    let found = nested::find(path, Limits::ANY, &mut |_| task.cancel.check())?;
+    Ok(outputs::repository(&found, path))
+}
+
+/// Moves one directory to the trash. Returns why it was left, when it was.
+fn move_one(task: &Task<'_>, target: &Path, path: &Path) -> Result<Option<String>, Fault> {
+    let whole = target.join(path);
+    let mut to = None;
+    for folder in outputs::places(task, target) {
+        let place = folder.join(path);
+        let parent = place.parent().unwrap_or(&folder);
+        let made = std::fs::create_dir_all(parent).map_err(paths::failed("create", parent));
+        match made.and_then(|()| removal::rename(&whole, &place)) {
+            Ok(()) => to = Some(place),
+            // The trash may be on another file system; there is one beside the worktrees.
+            Err(fault) if removal::is_elsewhere(&fault) => {
+                outputs::prune(&folder);
+                continue;
+            }
+            Err(fault) if fault.code == Code::PathExists => {
+                let id = &task.env().id;
+                let again = format!("`groundskeeper clean {id}` again takes it");
+                return Ok(Some(format!("it was built anew meanwhile; {again}")));
+            }
+            Err(fault) => return Ok(Some(fault.to_string())),
+        }
+        break;
     }
-    let message = format!("{} is in use", path.display());
-    let lines = users.iter().map(|p| format!("{} {} ({})", p.pid, p.name, p.why));
-    Err(Fault::new(Code::EnvironmentBusy, message, "end what uses it, then try again")
-        .with_evidence(lines))
+    let Some(place) = to else {
+        return Ok(Some("no trash is on its file system".to_owned()));
+    };
+    point("clean.renamed");
+    // By its old path nothing can be put into it any more: what it holds now it holds.
+    let Some(why) = holds_repository(&place, task)? else { return Ok(None) };
+    match removal::rename(&place, &whole) {
+        Ok(()) => Ok(Some(why)),
+        Err(fault) => Ok(Some(format!("{why}; it is in {} now: {fault}", place.display()))),
+    }
 }
 
-/// Out of the worktree first, at once: a build that starts now must not find half of it.
-fn drop_one(task: &Task<'_>, path: &Path) -> Result<(), Fault> {
-    let mut pace = Pace::new(task.cancel);
-    let mut asides = asides(task).into_iter();
-    let moved = asides.find_map(|aside| match removal::rename(path, &aside) {
-        // The trash may be on another file system; there is one beside the worktrees.
-        Err(fault) if removal::is_elsewhere(&fault) => None,
-        moved => Some(moved.map(|()| aside)),
-    });
-    let aside = moved.unwrap_or_else(|| {
-        let message = format!("{} can be moved nowhere", path.display());
-        Err(Fault::new(Code::Io, message, "keep the data directory on one file system"))
-    })?;
-    point("clean.moved_one");
-    unlink::tree(&aside, &mut |_| pace.breathe()).map(drop)
+/// What lies in the folder of this clean, however many attempts have put it there.
+fn taken(task: &Task<'_>, target: &Path, left: Vec<NotMoved>) -> Result<Taken, Fault> {
+    let mut taken = Taken { left, ..Taken::default() };
+    for place in outputs::places(task, target) {
+        let units = outputs::units(task.world, &place);
+        if units.is_empty() {
+            outputs::prune(&place);
+            continue;
+        }
+        for unit in units {
+            let mut pace = Pace::new(task.cancel);
+            let size = size::of(&place.join(&unit), &mut |_| pace.breathe());
+            task.cancel.check()?;
+            add(&mut taken.size, size.unwrap_or_default());
+            if taken.paths.len() < NAMED_MAX {
+                taken.paths.push(unit.display().to_string());
+            }
+        }
+        taken.trash.get_or_insert_with(|| paths::to_host(&place));
+    }
+    Ok(taken)
 }
 
-/// Where something is between the worktree and its end.
-fn asides(task: &Task<'_>) -> Vec<PathBuf> {
-    let env = task.env();
-    let name = format!(".clean-{}.{}", env.id, env.incarnation);
-    task.layout().trashes().into_iter().map(|trash| trash.join(&name)).collect()
+pub(super) fn add(total: &mut Size, size: Size) {
+    total.entries += size.entries;
+    total.apparent += size.apparent;
+    total.allocated += size.allocated;
+}
+
+/// Names a directory that stays where it is.
+pub(super) fn name(left: &mut Vec<NotMoved>, path: &Path, why: String) {
+    if left.len() < NAMED_MAX {
+        left.push(NotMoved { path: path.display().to_string(), why });
+    }
 }

@@ -8,17 +8,22 @@
 //! <data>/daemon.log               what a daemon started by the command line has to say
 //! <data>/daemon.sock              the door (or in the runtime directory, when the path is long)
 //! <data>/locks/<id>               held while an effect runs, inherited by its children; also
-//!                                 .<id>.<n> for what is left of incarnation n, and .host
+//!                                 .<id>.<n> for what is left of incarnation n, .cleaned for
+//!                                 what cleans took, and .host
 //! <data>/transcripts/<id>.<n>     bounded output of the setup hook of incarnation n
 //! <data>/transcripts/<id>.<n>.teardown  the same of its teardown hook
 //! <data>/scratch/                 temporary files of running effects
 //! <data>/worktrees/<id>/<repo>    the managed root
 //! <data>/trash/<id>.<n>/<repo>    what was removed
+//! <data>/trash/.cleaned-<id>.<seq>/<repo>  what one clean took, with its paths
 //! ```
 
 use std::path::{Path, PathBuf};
 
-use crate::core::EnvironmentId;
+use crate::core::{EnvironmentId, Seq};
+
+/// How the names of folders begin that hold what a clean took.
+pub(super) const CLEANED_PREFIX: &str = ".cleaned-";
 
 /// The data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +130,12 @@ impl Layout {
         self.locks().join(format!(".{id}.{incarnation}"))
     }
 
+    /// The lock of what cleans took: one is unlinked at a time.
+    #[must_use]
+    pub fn lock_of_outputs(&self) -> PathBuf {
+        self.locks().join(".cleaned")
+    }
+
     /// The lock of a sweep.
     #[must_use]
     pub fn lock_of_host(&self) -> PathBuf {
@@ -153,6 +164,14 @@ impl Layout {
     #[must_use]
     pub fn trash_of(&self, id: &EnvironmentId, incarnation: u32) -> PathBuf {
         self.trash().join(format!("{id}.{incarnation}"))
+    }
+
+    /// Where what one clean took can be: a folder of its own in every trash. Ids cannot start with a
+    /// dot, so it is never mistaken for something that can be restored.
+    #[must_use]
+    pub fn cleaned_of(&self, id: &EnvironmentId, clean: Seq) -> Vec<PathBuf> {
+        let name = format!("{CLEANED_PREFIX}{id}.{clean}");
+        self.trashes().into_iter().map(|trash| trash.join(&name)).collect()
     }
 
     /// Where the folder of a rolled-back incarnation goes before it is deleted. Ids cannot start

@@ -35,6 +35,7 @@ mod merged;
 mod modules;
 mod nested;
 mod others;
+mod outputs;
 mod refs;
 mod registration;
 mod remains;
@@ -212,6 +213,9 @@ impl World {
                 let lost = remains::Task { world: self, remains, lock: &lock, cancel };
                 lost.perform(effect.step)
             }
+            Target::Output(output) => {
+                outputs::Task { world: self, output, cancel }.perform(effect.step)
+            }
             Target::Migration(_) => Err(misdirected(effect.step, "the file system of worktrees")),
             Target::Host(state) => sweep::Task { world: self, state, cancel }.perform(),
         };
@@ -235,6 +239,7 @@ impl World {
         let path = match subject {
             Subject::Environment(id) => self.layout.lock_of(id),
             Subject::Remains(id, incarnation) => self.layout.lock_of_remains(id, *incarnation),
+            Subject::Output(..) => self.layout.lock_of_outputs(),
             Subject::Host | Subject::Migration(_) => self.layout.lock_of_host(),
         };
         let mut file = reopen(&path)?;
@@ -289,6 +294,7 @@ impl Task<'_> {
             Step::RollBack => rollback::roll_back(self),
             Step::RefreshIndex => teardown::refresh_index(self),
             Step::Clean => clean::clean(self),
+            Step::UndoClean => outputs::undo(self),
             Step::Inspect => inspect::inspect(self),
             Step::RunTeardown => hook::run_teardown(self),
             Step::EndProcesses => self.end_processes(),

@@ -45,13 +45,6 @@ pub(super) struct Found {
     pub(super) unknown: Vec<(PathBuf, String)>,
 }
 
-impl Found {
-    /// Whether it is certain that there is no repository.
-    pub(super) fn is_none(&self) -> bool {
-        self.repositories.is_empty() && self.unknown.is_empty()
-    }
-}
-
 /// The repositories in a directory, which may be one itself. A worktree is searched for others
 /// inside it; a bare repository and the insides of `.git` are not. `each` is called with the number
 /// of entries so far, at least once per directory, and can stop it.
@@ -66,6 +59,7 @@ pub(super) fn find(
     search(root, limits, each, true)
 }
 
+#[allow(dead_code, reason = "the search of a removal, whose root is a repository")]
 /// As [`find`], of what lies below the root: whether that is a repository itself does not count.
 ///
 /// # Errors
@@ -292,12 +286,10 @@ mod tests {
     #[test]
     fn the_root_counts_only_when_it_is_asked_for() {
         let root = tree(&[".git", "inside/.git"], &[]);
-        let look = |f: fn(&Path, Limits, &mut dyn FnMut(u64) -> Result<(), Fault>) -> _| {
-            let found: Found = f(root.path(), Limits::ALL, &mut |_| Ok(())).expect("searched");
-            names(root.path(), &found.repositories)
-        };
-        assert_eq!(look(find), ["", "inside"]);
-        assert_eq!(look(below), ["inside"]);
+        let found = find(root.path(), Limits::ALL, &mut |_| Ok(())).expect("searched");
+        assert_eq!(names(root.path(), &found.repositories), ["", "inside"]);
+        let found = below(root.path(), Limits::ALL, &mut |_| Ok(())).expect("searched");
+        assert_eq!(names(root.path(), &found.repositories), ["inside"]);
         let any = find(root.path(), Limits::ANY, &mut |_| Ok(())).expect("searched");
         assert_eq!(any.repositories, [root.path()]);
     }
@@ -309,9 +301,8 @@ mod tests {
         let found = find(root.path(), limits, &mut |_| Ok(())).expect("searched");
         assert_eq!(found.repositories, [] as [PathBuf; 0]);
         assert_eq!(found.unknown.len(), 1, "{found:?}");
-        assert!(!found.is_none());
         let locked = root.path().join("locked");
-        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0)).expect("locked");
+        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).expect("locked");
         if std::fs::read_dir(&locked).is_err() {
             let found = find(root.path(), Limits::ALL, &mut |_| Ok(())).expect("searched");
             assert_eq!(found.unknown.len(), 1, "{found:?}");
@@ -319,9 +310,9 @@ mod tests {
         std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o700)).expect("opened");
         let few = Limits { entries: 2, ..Limits::ALL };
         let found = find(root.path(), few, &mut |_| Ok(())).expect("searched");
-        assert!(!found.is_none(), "more than it may look at: {found:?}");
+        assert!(!found.unknown.is_empty(), "more than it may look at: {found:?}");
         let missing = find(&root.path().join("missing"), Limits::ALL, &mut |_| Ok(()));
-        assert!(missing.expect("searched").is_none(), "nothing is there");
+        assert_eq!(missing.expect("searched"), Found::default(), "nothing is there");
     }
 
     #[test]

@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::cancel::Cancel;
+use super::layout::CLEANED_PREFIX;
 use super::marker::{Admin, Marker};
+use super::nested::{self, Limits};
 use super::process::cgroup::Cgroups;
 use super::process::scope::{Scope, Ties};
 use super::process::{end, table};
-use super::{World, exec, others, paths, registration, removal, unlink};
+use super::{World, exec, others, outputs, paths, registration, removal, unlink};
 use crate::core::event::{Finding, SweepFinished};
 use crate::core::{Code, Environment, EnvironmentId, Fault, Outcome, State};
 use crate::killpoint::point;
@@ -24,6 +26,8 @@ const FINDINGS_MAX: usize = 256;
 /// Settled in one sweep whatever there is, and the percentage of what there is beyond that.
 const SHARE_FREE: u64 = 10;
 const SHARE_MAX: u64 = 50;
+/// How names of folders began in which an earlier version put what it cleaned.
+const CLEANED_BEFORE: &str = ".clean-";
 /// How long a half-made administrative directory is left alone.
 const STAGING_AGE: Duration = Duration::from_secs(3_600);
 
@@ -111,6 +115,11 @@ impl Task<'_> {
                 match path.symlink_metadata() {
                     Ok(found) if found.is_dir() => {
                         removal::no_mounts(path)?;
+                        let keep = is_of_clean(path).then(|| self.repository_in(path)).flatten();
+                        if let Some(why) = keep {
+                            let message = format!("{} {why}", path.display());
+                            return Err(Fault::new(Code::NotOurs, message, "look at it"));
+                        }
                         unlink::tree(path, &mut |_| self.cancel.check()).map(drop)
                     }
                     Ok(_) => removal::remove_ours_file(path),
@@ -211,21 +220,27 @@ impl Task<'_> {
                 let working = self.state.environments().any(|e| {
                     e.owed.is_some()
                         && (name == format!("{}.{}", e.id, e.incarnation)
-                            || name == format!(".rollback-{}.{}", e.id, e.incarnation)
-                            || name == format!(".clean-{}.{}", e.id, e.incarnation))
+                            || name == format!(".rollback-{}.{}", e.id, e.incarnation))
                 });
-                if explained.contains(&path) || working {
+                let mut outputs = self.state.outputs();
+                let cleaned = outputs.any(|o| layout.cleaned_of(&o.id, o.clean).contains(&path));
+                if explained.contains(&path) || working || cleaned {
                     continue;
                 }
-                let temporary = name.starts_with(".rollback-") || name.starts_with(".clean-");
+                let cleaned = is_of_clean(&path);
+                let keep = cleaned.then(|| self.keeps(&name, &path)).flatten();
+                let temporary = name.starts_with(".rollback-") || cleaned && keep.is_none();
                 let empty = std::fs::read_dir(&path).is_ok_and(|mut d| d.next().is_none());
                 let ours = temporary || empty;
-                let detail = if ours {
+                let detail = if let Some(why) = keep {
+                    format!("taken by a clean, but {why}: look, and remove it by hand")
+                } else if ours {
                     "left by an interrupted removal".to_owned()
                 } else {
                     "no record of it; it may be work: look, and remove it by hand".to_owned()
                 };
-                let owner = name.trim_start_matches(".rollback-").trim_start_matches(".clean-");
+                let marks = [CLEANED_PREFIX, CLEANED_BEFORE, ".rollback-"];
+                let owner = marks.iter().find_map(|mark| name.strip_prefix(mark)).unwrap_or(&name);
                 let owner = owner.rsplit_once('.').map_or(owner, |(id, _)| id).to_owned();
                 let settle = match (temporary, empty) {
                     (_, true) => Settle::RemoveEmpty(path.clone()),
@@ -237,6 +252,26 @@ impl Task<'_> {
         }
     }
 
+    /// Why a folder of a clean that no record explains is not unlinked.
+    fn keeps(&self, name: &str, path: &Path) -> Option<String> {
+        if let Some(named) = name.strip_prefix(CLEANED_PREFIX) {
+            let (id, clean) = named.rsplit_once('.')?;
+            let id = EnvironmentId::parse(id).ok();
+            let known = id.is_some_and(|id| self.state.environment(&id).is_some());
+            // A log that was put back from a copy knows nothing of what came after it.
+            let past = clean.parse().is_ok_and(|clean: u64| clean <= self.state.seq().0);
+            if !known || !past {
+                return Some("this log does not know that clean".to_owned());
+            }
+        }
+        self.repository_in(path)
+    }
+
+    fn repository_in(&self, path: &Path) -> Option<String> {
+        let found = nested::find(path, Limits::ANY, &mut |_| self.cancel.check());
+        found.map_or_else(|fault| Some(fault.to_string()), |f| outputs::repository(&f, path))
+    }
+
     /// Locks that nobody holds, and transcripts, of what is over and has left nothing.
     fn locks_and_transcripts(&self, found: &mut Vec<(Finding, Settle)>) {
         let layout = &self.world.layout;
@@ -244,13 +279,15 @@ impl Task<'_> {
             EnvironmentId::parse(id).ok().is_some_and(|id| {
                 self.state.environment(&id).is_some_and(Environment::is_live)
                     || self.state.remains().any(|r| r.id == id)
+                    || self.state.outputs_of(&id).next().is_some()
             })
         };
         for (name, path) in entries(&layout.locks()) {
             let id = name.strip_prefix('.').and_then(|n| Some(n.rsplit_once('.')?.0));
             let id = id.unwrap_or(&name);
             let free = || File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
-            if name != ".host" && !needed(id) && free() {
+            let shared = [".host", ".cleaned"].contains(&name.as_str());
+            if !shared && !needed(id) && free() {
                 let detail = "nobody holds it".to_owned();
                 found.push((finding("lock", &path, true, detail), Settle::Unlink(path, name)));
             }
@@ -402,6 +439,12 @@ impl Task<'_> {
             }
         }
     }
+}
+
+/// Whether a folder in the trash is one of a clean, of this version or of an earlier one.
+fn is_of_clean(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    [CLEANED_PREFIX, CLEANED_BEFORE].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Whether something has not been touched for so long that no effect can be in the middle of it.

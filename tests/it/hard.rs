@@ -57,13 +57,22 @@ fn a_trash_on_another_file_system_is_no_obstacle() {
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
     bench.write(&path.join("new"), "work\n");
+    bench.write(&repo.join(".git/info/exclude"), "target/\n");
+    bench.write(&path.join("target/object"), "built\n");
     let trash = bench.data().join("trash");
     if !mount(&["-t", "tmpfs", "none", trash.to_str().expect("text")]) {
         return;
     }
+    let beside = bench.data().join("worktrees/.trash");
+    let cleaned = bench.ok(&["clean", "demo"]);
+    let place = PathBuf::from(cleaned["trash"].as_str().expect("a place"));
+    assert!(place.starts_with(&beside) && place.join("target/object").exists(), "{cleaned:#}");
+    bench.ok(&["clean", "demo", "--undo"]);
+    assert!(path.join("target/object").exists() && !place.exists());
+    bench.ok(&["clean", "demo", "--now"]);
     let removed = bench.ok(&["rm", "demo", "--force"]);
     let place = PathBuf::from(removed["trash"].as_str().expect("a place"));
-    assert!(place.starts_with(bench.data().join("worktrees/.trash")), "{removed:#}");
+    assert!(place.starts_with(&beside), "{removed:#}");
     bench.ok(&["restore", "demo"]);
     assert_eq!(std::fs::read_to_string(path.join("new")).expect("back"), "work\n");
     bench.ok(&["rm", "demo", "--force"]);

@@ -1,8 +1,8 @@
 //! Adoption, cleaning, sizes and gc: using less without losing anything.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::support::Bench;
+use crate::support::{Bench, Daemon, wait_for};
 
 fn fill(bench: &Bench, path: &Path) {
     for n in 0..50 {
@@ -15,7 +15,7 @@ fn fill(bench: &Bench, path: &Path) {
 }
 
 #[test]
-fn clean_drops_what_tools_rebuild_and_nothing_else() {
+fn clean_takes_what_tools_rebuild_and_nothing_else() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.write(&repo.join(".gitignore"), "target/\nnode_modules/\nbuild/\n*.db\n");
@@ -52,6 +52,180 @@ fn clean_drops_what_tools_rebuild_and_nothing_else() {
     assert_eq!(usage["environments"][0]["rebuildable"]["entries"], 0, "{usage:#}");
     bench.ok(&["rm", "demo", "--force"]);
     bench.check(&[&repo]);
+}
+
+/// An environment with two directories that tools rebuild.
+fn built(bench: &Bench) -> (PathBuf, PathBuf) {
+    let repo = bench.repo("project", 3);
+    bench.write(&repo.join(".gitignore"), "target/\nnode_modules/\n");
+    bench.write(&repo.join("web/index.js"), "js\n");
+    bench.commit(&repo, "what is ignored");
+    let path = bench.new_env("demo", &repo, &[]);
+    for file in BUILT {
+        bench.write(&path.join(file), file);
+    }
+    (repo, path)
+}
+
+const BUILT: [&str; 2] = ["target/debug/object", "web/node_modules/p/index.js"];
+
+fn all_there(place: &Path) -> bool {
+    BUILT.iter().all(|file| std::fs::read_to_string(place.join(file)).is_ok_and(|t| t == *file))
+}
+
+#[test]
+fn what_clean_took_lies_in_the_trash_and_comes_back() {
+    let bench = Bench::new();
+    let (repo, path) = built(&bench);
+    let cleaned = bench.ok(&["clean", "demo"]);
+    let place = PathBuf::from(cleaned["trash"].as_str().expect("a place"));
+    assert!(place.starts_with(bench.data().join("trash")) && all_there(&place), "{cleaned:#}");
+    assert!(!path.join("target").exists() && path.join("web/index.js").exists());
+    let listed = bench.ok(&["trash", "ls"]);
+    assert_eq!((&listed[0]["kind"], &listed[0]["id"]), (&"clean".into(), &"demo".into()));
+    assert_eq!(listed[0]["expires_at"], cleaned["expires_at"], "{listed:#}");
+    let usage = bench.ok(&["df"]);
+    assert_eq!(usage["trash_bytes"], cleaned["size"]["allocated"], "{usage:#}");
+
+    let undone = bench.ok(&["clean", "demo", "--undo"]);
+    assert_eq!(undone["returned"].as_array().map(Vec::len), Some(2), "{undone:#}");
+    assert!(all_there(&path) && !place.exists());
+    assert_eq!(bench.ok(&["trash", "ls"]).as_array().map(Vec::len), Some(0));
+    let (code, error) = bench.refused(&["clean", "demo", "--undo"]);
+    assert_eq!((code, error["code"].as_str()), (3, Some("not_found")), "{error:#}");
+
+    // What was built again is not overwritten.
+    bench.ok(&["clean", "demo"]);
+    bench.write(&path.join("target/debug/object"), "built again");
+    let undone = bench.ok(&["clean", "demo", "--undo"]);
+    assert_eq!(undone["returned"][0], "web/node_modules", "{undone:#}");
+    assert_eq!(undone["left"][0]["path"], "target", "{undone:#}");
+    let text = std::fs::read_to_string(path.join("target/debug/object"));
+    assert_eq!(text.expect("read"), "built again");
+    let kept = PathBuf::from(undone["trash"].as_str().expect("a place"));
+    assert!(kept.join("target/debug/object").exists());
+    let (code, error) = bench.refused(&["clean", "demo", "--undo"]);
+    assert_eq!((code, error["code"].as_str()), (1, Some("path_exists")), "{error:#}");
+    bench.ok(&["trash", "empty", "demo"]);
+    assert!(!kept.exists());
+    assert_eq!(bench.ok(&["trash", "ls"]).as_array().map(Vec::len), Some(0));
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn clean_never_takes_a_repository() {
+    let bench = Bench::new();
+    let (repo, path) = built(&bench);
+    bench.write(&path.join("target/checkout/.git/HEAD"), "ref: refs/heads/main\n");
+    bench.write(&path.join("web/node_modules/p/lib/.git"), "gitdir: /elsewhere\n");
+    for name in ["build/cache/HEAD", "build/cache/objects/x", "build/cache/refs/y"] {
+        bench.write(&path.join(name), "");
+    }
+    bench.write(&repo.join(".git/info/exclude"), "build/\ndist/\n");
+    bench.write(&path.join("dist/out.js"), "built\n");
+    for how in [None, Some("--now")] {
+        let args: Vec<&str> = ["clean", "demo"].into_iter().chain(how).collect();
+        let cleaned = bench.ok(&args);
+        let left = cleaned["left"].as_array().expect("a list");
+        let paths: Vec<&str> = left.iter().filter_map(|l| l["path"].as_str()).collect();
+        assert_eq!(paths, ["build", "target", "web/node_modules"], "{cleaned:#}");
+        let why = |l: &serde_json::Value| l["why"].to_string();
+        assert!(left.iter().all(|l| why(l).contains("holds a repository")), "{cleaned:#}");
+        assert!(all_there(&path) && path.join("build/cache/HEAD").exists());
+        assert!(!path.join("dist").exists() || how.is_some(), "the rest goes");
+    }
+    assert!(bench.data().join("trash").exists());
+    bench.ok(&["clean", "demo", "--undo"]);
+    assert!(path.join("dist/out.js").exists());
+}
+
+#[test]
+fn what_becomes_a_repository_in_the_trash_is_not_unlinked() {
+    let bench = Bench::new();
+    let (_, path) = built(&bench);
+    let cleaned = bench.ok(&["clean", "demo"]);
+    let place = PathBuf::from(cleaned["trash"].as_str().expect("a place"));
+    bench.write(&place.join("target/late/.git"), "gitdir: /elsewhere\n");
+    let left = bench.ok(&["trash", "empty"]);
+    assert!(left[0]["error"].to_string().contains("holds a repository"), "{left:#}");
+    assert!(all_there(&place));
+    bench.ok(&["clean", "demo", "--undo"]);
+    assert!(all_there(&path) && path.join("target/late/.git").exists());
+}
+
+#[test]
+fn clean_now_leaves_nothing_to_undo() {
+    let bench = Bench::new();
+    let (repo, path) = built(&bench);
+    let cleaned = bench.ok(&["clean", "demo", "--now"]);
+    assert_eq!(
+        (&cleaned["trash"], cleaned["paths"].as_array().map(Vec::len)),
+        (&().into(), Some(2))
+    );
+    assert!(!path.join("target").exists());
+    assert_eq!(std::fs::read_dir(bench.data().join("trash")).expect("read").count(), 0);
+    assert_eq!(bench.refused(&["clean", "demo", "--undo"]).0, 3);
+    assert_eq!(bench.gk(&["clean", "demo", "--undo", "--now"]).0, 64);
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_clean_of_what_is_destroyed_is_undone_after_a_restore() {
+    let bench = Bench::new();
+    let (repo, path) = built(&bench);
+    bench.ok(&["clean", "demo"]);
+    bench.ok(&["rm", "demo"]);
+    let (code, error) = bench.refused(&["clean", "demo", "--undo"]);
+    assert_eq!((code, error["code"].as_str()), (3, Some("environment_destroyed")), "{error:#}");
+    assert!(error["hint"].to_string().contains("groundskeeper restore demo"), "{error:#}");
+    bench.check(&[&repo]);
+    bench.ok(&["restore", "demo"]);
+    bench.ok(&["clean", "demo", "--undo"]);
+    assert!(all_there(&path));
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_clean_that_is_killed_anywhere_can_still_be_undone() {
+    let undo = ["clean.returned_one", "clean.returned_one:2"];
+    let clean = ["clean.looked", "clean.renamed", "clean.moved_one", "clean.renamed:2"];
+    let both = ["effect.performed", "engine.committed:2"];
+    for point in clean.iter().chain(&undo).chain(&both) {
+        let bench = Bench::new();
+        let (repo, path) = built(&bench);
+        bench.ok(&["stop"]);
+        let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", point)]);
+        bench.gk(&["--no-autostart", "clean", "demo"]);
+        bench.gk(&["--no-autostart", "clean", "demo", "--undo"]);
+        wait_for("the end of the daemon", || daemon.is_dead());
+        let _next = Daemon::start(&bench);
+        bench.drain();
+        bench.check(&[&repo]);
+        if !all_there(&path) {
+            bench.ok(&["clean", "demo", "--undo"]);
+        }
+        assert!(all_there(&path), "{point}");
+        bench.ok(&["clean", "demo"]);
+        bench.ok(&["trash", "empty"]);
+        bench.check(&[&repo]);
+    }
+}
+
+#[test]
+fn what_clean_took_is_unlinked_by_the_next_daemon_too() {
+    for point in ["clean.proven", "clean.unlinked_one", "clean.unlinked_one:4", "clean.unlinked"] {
+        let bench = Bench::new();
+        let (repo, path) = built(&bench);
+        bench.ok(&["stop"]);
+        let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", point)]);
+        bench.gk(&["--no-autostart", "clean", "demo", "--now"]);
+        wait_for("the end of the daemon", || daemon.is_dead());
+        let _next = Daemon::start(&bench);
+        bench.check(&[&repo]);
+        wait_for("the unlink", || bench.ok(&["trash", "ls"]).as_array().is_some_and(Vec::is_empty));
+        assert_eq!(std::fs::read_dir(bench.data().join("trash")).expect("read").count(), 0);
+        assert!(!path.join("target").exists(), "{point}");
+    }
 }
 
 #[test]

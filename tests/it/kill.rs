@@ -72,6 +72,8 @@ fn removal_and_back(
         bench.write(&place.join("target/debug/object"), "built\n");
     }
     quiet(bench, &["clean", "three"]);
+    quiet(bench, &["clean", "three", "--undo"]);
+    quiet(bench, &["clean", "three"]);
     if place.exists() {
         bench.write(&place.join("notes/work"), WORK);
     }

@@ -174,3 +174,25 @@ fn a_process_that_outlived_its_environment_is_ended() {
     assert!(!lives(ours.id()) && lives(unknown.id()));
     drop((unknown.kill(), unknown.wait(), ours.wait()));
 }
+
+#[test]
+fn what_cleans_left_in_the_trash_goes_only_when_the_log_knows_of_it() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.new_env("demo", &repo, &[]);
+    let trash = bench.data().join("trash");
+    let known = trash.join(".cleaned-demo.3");
+    // One from a later time than this log, one of nobody, and one with a repository in it.
+    let kept = [".cleaned-demo.99999", ".cleaned-other.3", ".cleaned-demo.4"];
+    for name in [".cleaned-demo.3"].into_iter().chain(kept) {
+        bench.write(&trash.join(name).join("project/target/object"), "built\n");
+    }
+    bench.write(&trash.join(".cleaned-demo.4/project/target/x/.git"), "gitdir: /elsewhere\n");
+    let report = bench.ok(&["sweep", "--apply"]);
+    assert_eq!((&report["found"], &report["settled"]), (&4.into(), &1.into()), "{report:#}");
+    assert!(report.to_string().contains("holds a repository (project/target/x)"), "{report:#}");
+    assert!(!known.exists());
+    for name in kept {
+        assert!(trash.join(name).join("project/target/object").exists(), "{name}");
+    }
+}

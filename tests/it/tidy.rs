@@ -129,6 +129,7 @@ fn is_test_only(name: &str) -> bool {
         "src/core/fake.rs",
         "src/core/laws.rs",
         "src/core/migration_laws.rs",
+        "src/core/output_laws.rs",
         "src/engine/gives_up.rs",
         "src/journal/crash.rs",
         "src/journal/golden.rs",

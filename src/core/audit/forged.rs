@@ -65,7 +65,8 @@ fn inspected() -> Event {
 }
 
 fn ready() -> Vec<Event> {
-    let retention = Retention { trash_seconds: 7 * 86_400, trash_bytes: 1 << 40 };
+    let retention =
+        Retention { trash_seconds: 7 * 86_400, trash_bytes: 1 << 40, clean_seconds: 86_400 };
     vec![
         started(),
         RetentionChanged { retention }.into(),
@@ -260,7 +261,7 @@ fn work_and_migrations() -> Vec<(&'static str, Vec<Record>)> {
         ("trash-kept", with(torn(), vec![measured.into(), purge.into()])),
         ("leases-respected", with(ready(), vec![lease(99 * SECOND), destroy(by_server)])),
         ("adopted-untouched", {
-            let clean = CleanRequested { environment: demo(), actor: who() };
+            let clean = CleanRequested { environment: demo(), actor: who(), now: false };
             records(vec![started(), adopted.into(), clean.into()])
         }),
         ("sweep-settles-ours", {

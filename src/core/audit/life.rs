@@ -31,7 +31,7 @@ impl Audit {
                     found.push((EPOCHS, format!("epoch {} after {}", e.epoch, last.epoch)));
                 }
             }
-            event if event.remains().is_some() => {}
+            event if event.remains().is_some() || event.output().is_some() => {}
             event => {
                 self.goes_on(state, event, found);
                 self.migrates(state, event, found);
@@ -141,6 +141,8 @@ fn touches(event: &Event) -> bool {
             | Event::BranchSettled(_)
             | Event::CleanRequested(_)
             | Event::Cleaned(_)
+            | Event::CleanUndoRequested(_)
+            | Event::CleanUndone(_)
             | Event::RolledBack(_)
     )
 }
@@ -152,7 +154,7 @@ fn unserved(env: &Environment, event: &Event) -> Option<&'static str> {
         Event::LeaseGranted(_) => "a lease on",
         Event::ProcessStarted(_) => "a command in",
         Event::RunRequested(_) => "a run in",
-        Event::CleanRequested(_) => "cleaning of",
+        Event::CleanRequested(_) | Event::CleanUndoRequested(_) => "cleaning of",
         Event::WatcherGaveUp(e) if other_life(e.incarnation) => {
             return Some("a watch of another life of");
         }

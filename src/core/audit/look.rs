@@ -6,6 +6,7 @@ use super::invariant::{Breach, SOUND};
 use crate::core::event::{Event, Record};
 use crate::core::id::{EnvironmentId, HostPath, MigrationId, Seq};
 use crate::core::migration::Migration;
+use crate::core::output::CleanedOutput;
 use crate::core::remains::Remains;
 use crate::core::state::{Environment, Phase, State};
 
@@ -99,6 +100,7 @@ impl Audit {
 enum About {
     Environment(EnvironmentId),
     Remains(EnvironmentId, u32),
+    Output(EnvironmentId, Seq),
     Migration(MigrationId),
 }
 
@@ -106,6 +108,9 @@ impl About {
     fn of(event: &Event) -> Option<Self> {
         if let Some((id, life)) = event.remains() {
             return Some(Self::Remains(id.clone(), life));
+        }
+        if let Some((id, clean)) = event.output() {
+            return Some(Self::Output(id.clone(), clean));
         }
         let environment = event.environment().cloned().map(Self::Environment);
         environment.or_else(|| event.migration().cloned().map(Self::Migration))
@@ -115,6 +120,9 @@ impl About {
         match self {
             Self::Environment(id) => state.environment(id).map_or(Ok(()), Environment::check),
             Self::Remains(id, life) => state.remains_of(id, *life).map_or(Ok(()), Remains::check),
+            Self::Output(id, clean) => {
+                state.output(id, *clean).map_or(Ok(()), CleanedOutput::check)
+            }
             Self::Migration(id) => state.migration(id).map_or(Ok(()), Migration::check),
         }
     }

@@ -38,6 +38,10 @@ pub(super) fn look_at_bounds(state: &State, record: &Record, found: &mut Found) 
             let owed = owed.and_then(|r| r.owed.as_ref());
             attempt(record.at, &e.step, e.attempts, e.retry_at, owed, found);
         }
+        Event::CleanAttemptFailed(e) => {
+            let owed = state.output(&e.environment, e.clean).and_then(|o| o.owed.as_ref());
+            attempt(record.at, &e.step, e.attempts, e.retry_at, owed, found);
+        }
         Event::MigrationAttemptFailed(e) => {
             let owed = state.migration(&e.migration).and_then(|m| m.owed.as_ref());
             attempt(record.at, &e.step, e.attempts, e.retry_at, owed, found);
@@ -107,7 +111,8 @@ fn attempt(
 fn deaths(state: &State, found: &mut Found) {
     let environments = state.environments().filter_map(|e| e.owed.as_ref().map(|o| (&e.id, o)));
     let remains = state.remains().filter_map(|r| r.owed.as_ref().map(|o| (&r.id, o)));
-    for (id, owed) in environments.chain(remains) {
+    let outputs = state.outputs().filter_map(|o| o.owed.as_ref().map(|owed| (&o.id, owed)));
+    for (id, owed) in environments.chain(remains).chain(outputs) {
         if owed.interruptions > policy::INTERRUPTIONS_MAX {
             let (step, times) = (owed.step.as_str(), owed.interruptions);
             found.push((DEATHS, format!("{times} daemons died at {step} of {id}")));

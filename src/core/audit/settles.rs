@@ -25,10 +25,11 @@ fn step_of(event: &Event) -> Option<Step> {
         Event::RegistrationRemoved(_) => Step::Unregister,
         Event::BranchSettled(_) => Step::SettleBranch,
         Event::Cleaned(_) => Step::Clean,
+        Event::CleanUndone(_) => Step::UndoClean,
         Event::TrashMeasured(_) | Event::LateWorkRescued(_) | Event::TrashLookFailed(_) => {
             Step::Measure
         }
-        Event::TrashPurged(_) => Step::Purge,
+        Event::TrashPurged(_) | Event::CleanPurged(_) => Step::Purge,
         Event::RescueDropped(_) => Step::DropRescue,
         Event::SweepFinished(_) => Step::Sweep,
         _ => return None,
@@ -41,6 +42,13 @@ pub(super) fn look(state: &State, event: &Event, found: &mut Found) {
         match state.remains_of(id, life) {
             None => found.push((KNOWN, format!("nothing is left of incarnation {life} of {id}"))),
             Some(remains) => compare(event, remains.owed.as_ref().map(|o| o.step), found),
+        }
+        return;
+    }
+    if let Some((id, clean)) = event.output() {
+        match state.output(id, clean) {
+            None => found.push((KNOWN, format!("nothing is left of clean {clean} of {id}"))),
+            Some(output) => compare(event, output.owed.as_ref().map(|o| o.step), found),
         }
         return;
     }

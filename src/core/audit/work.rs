@@ -3,8 +3,11 @@
 use super::invariant::{BRANCH, KEPT, LEASED, LOOKED, MOVED, OURS, RESCUED};
 use super::look::{Audit, Found};
 use crate::core::event::SweepFinished;
-use crate::core::event::{BranchSettled, DestroyRequested, Event, PurgeDecided, Record};
+use crate::core::event::{
+    BranchSettled, CleanPurgeDecided, DestroyRequested, Event, PurgeDecided, Record,
+};
 use crate::core::id::{EnvironmentId, Time};
+use crate::core::output::Standing;
 use crate::core::policy::BranchPolicy;
 use crate::core::reconcile;
 use crate::core::state::{Environment, Phase, State, Step};
@@ -28,6 +31,7 @@ impl Audit {
             }
             Event::BranchSettled(e) => branch(state, e, found),
             Event::PurgeDecided(e) => purge(state, record.at, e, found),
+            Event::CleanPurgeDecided(e) => purge_of_clean(state, record.at, e, found),
             Event::DestroyRequested(e) => leased(state, record.at, e, found),
             Event::SweepFinished(e) => sweep(state, e, found),
             _ => {}
@@ -93,6 +97,23 @@ fn purge(state: &State, at: Time, e: &PurgeDecided, found: &mut Found) {
     }
     if remains.restoring.is_some() || remains.trash.is_none() {
         found.push((KEPT, format!("{} is not in the trash, or is being restored", who())));
+    }
+}
+
+fn purge_of_clean(state: &State, at: Time, e: &CleanPurgeDecided, found: &mut Found) {
+    let Some(output) = state.output(&e.environment, e.clean) else { return };
+    let who = || format!("what clean {} took from {}", e.clean, e.environment);
+    if !REASONS.contains(&e.reason.as_str()) {
+        found.push((KEPT, format!("{} goes for {:?}, which is no reason", who(), e.reason)));
+    }
+    if e.reason == "request" && e.actor.is_none() {
+        found.push((KEPT, format!("{} goes by a request of nobody", who())));
+    }
+    if e.reason == "age" && at < output.expires(state.retention().clean_seconds) {
+        found.push((KEPT, format!("{} goes before its time", who())));
+    }
+    if output.standing != Standing::Kept {
+        found.push((KEPT, format!("{} is not in the trash, or is being put back", who())));
     }
 }
 

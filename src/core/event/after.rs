@@ -1,5 +1,4 @@
-//! What happens to the remains of incarnations that are over, and to the rebuildable parts of
-//! those that live.
+//! What happens to the remains of incarnations that are over.
 
 use serde::{Deserialize, Serialize};
 
@@ -116,26 +115,4 @@ pub struct RescueDropped {
     pub incarnation: u32,
     /// Why it is still there, when it could not be removed; empty in the ordinary case.
     pub leftover: String,
-}
-
-/// Kind 85: somebody wants the rebuildable output of an environment to go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CleanRequested {
-    /// Whose.
-    pub environment: EnvironmentId,
-    /// Who asked.
-    pub actor: Actor,
-}
-
-/// Kind 86: the rebuildable output of an environment is gone, or why it stays.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cleaned {
-    /// Whose.
-    pub environment: EnvironmentId,
-    /// What was taken, relative to the worktree; bounded.
-    pub paths: Vec<String>,
-    /// How much it took.
-    pub size: Size,
-    /// Why nothing (more) was taken; none when all went well.
-    pub fault: Option<Fault>,
 }

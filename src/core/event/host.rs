@@ -33,8 +33,10 @@ pub struct RetentionChanged {
 pub struct Retention {
     /// Seconds until a directory in the trash is unlinked.
     pub trash_seconds: u64,
-    /// Bytes that the trash may hold; past that the oldest goes first.
+    /// Bytes that the trash may hold; past that what can be rebuilt goes first, then the oldest.
     pub trash_bytes: u64,
+    /// Seconds until what a clean took is unlinked.
+    pub clean_seconds: u64,
 }
 
 /// Kind 40: an environment is in use until a time.

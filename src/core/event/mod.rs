@@ -8,6 +8,7 @@
 //! a word. Secrets are never put into an event.
 
 mod after;
+mod clean;
 mod host;
 mod live;
 mod migration;
@@ -18,6 +19,7 @@ mod watch;
 use serde::{Deserialize, Serialize};
 
 pub use after::*;
+pub use clean::*;
 pub use host::*;
 pub use live::*;
 pub use migration::*;
@@ -117,7 +119,7 @@ pub struct Opaque {
 macro_rules! for_each_event {
     ($then:ident) => {
         $then! {
-            DaemonStarted = 1, 1; DaemonStopped = 2, 1; RetentionChanged = 3, 1;
+            DaemonStarted = 1, 1; DaemonStopped = 2, 1; RetentionChanged = 3, 2;
             ProvisionRequested = 10, 1; BaseResolved = 11, 1; WorktreeAdded = 12, 1;
             FilesIncluded = 13, 1; SetupStarted = 14, 1; SetupFinished = 15, 1;
             EnvironmentReady = 16, 1; ProvisionFailed = 17, 1; CancelRequested = 18, 1;
@@ -135,7 +137,9 @@ macro_rules! for_each_event {
             RemainsAttemptFailed = 73, 1; RescueDropRequested = 74, 1; RescueDropped = 75, 1;
             LateWorkRescued = 76, 1; TrashLookFailed = 77, 1;
             ProcessStarted = 80, 1; ProcessExited = 81, 1;
-            CleanRequested = 85, 1; Cleaned = 86, 1;
+            CleanPurgeDecided = 82, 1; CleanPurged = 83, 1; CleanAttemptFailed = 84, 1;
+            CleanRequested = 85, 2; Cleaned = 86, 2; CleanUndoRequested = 87, 1;
+            CleanUndone = 88, 1;
             SweepRequested = 90, 1; SweepFinished = 91, 1;
             WatcherGaveUp = 100, 1; WatcherResumed = 101, 1;
             LiveSetTaken = 110, 1; LiveSetHeld = 111, 1; RunRequested = 112, 1; RunFinished = 113, 1;
@@ -236,6 +240,11 @@ impl Event {
             Self::ProcessExited(e) => &e.environment,
             Self::CleanRequested(e) => &e.environment,
             Self::Cleaned(e) => &e.environment,
+            Self::CleanUndoRequested(e) => &e.environment,
+            Self::CleanUndone(e) => &e.environment,
+            Self::CleanPurgeDecided(e) => &e.environment,
+            Self::CleanPurged(e) => &e.environment,
+            Self::CleanAttemptFailed(e) => &e.environment,
             Self::LeaseGranted(e) => &e.environment,
             Self::LeaseReleased(e) => &e.environment,
             Self::LeaseExpired(e) => &e.environment,
@@ -292,6 +301,17 @@ impl Event {
             Self::RescueDropped(e) => (&e.environment, e.incarnation),
             Self::LateWorkRescued(e) => (&e.environment, e.incarnation),
             Self::TrashLookFailed(e) => (&e.environment, e.incarnation),
+            _ => return None,
+        })
+    }
+
+    /// The clean whose output in the trash the event is about, if it is about that.
+    #[must_use]
+    pub fn output(&self) -> Option<(&EnvironmentId, Seq)> {
+        Some(match self {
+            Self::CleanPurgeDecided(e) => (&e.environment, e.clean),
+            Self::CleanPurged(e) => (&e.environment, e.clean),
+            Self::CleanAttemptFailed(e) => (&e.environment, e.clean),
             _ => return None,
         })
     }

@@ -155,6 +155,10 @@ fn lives(fate: &Fate) -> Vec<Life<'_>> {
             }
             continue;
         }
+        if record.event.output().is_some() {
+            lives.iter_mut().last().into_iter().for_each(|life| life.later.push(record));
+            continue;
+        }
         if begins.is_some() || lives.is_empty() {
             let number = begins.unwrap_or(0);
             lives.push(Life { number, records: Vec::new(), later: Vec::new() });
@@ -365,6 +369,9 @@ fn fault(event: &Event) -> Option<&Fault> {
         Event::RemainsAttemptFailed(e) => Some(&e.fault),
         Event::TrashLookFailed(e) => Some(&e.fault),
         Event::Cleaned(e) => e.fault.as_ref(),
+        Event::CleanUndone(e) => e.fault.as_ref(),
+        Event::CleanPurged(e) => e.fault.as_ref(),
+        Event::CleanAttemptFailed(e) => Some(&e.fault),
         _ => None,
     }
 }

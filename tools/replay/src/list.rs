@@ -177,9 +177,8 @@ pub(crate) fn tone(kind: &str) -> Tone {
         "EnvironmentReady" | "Restored" | "Flipped" | "MigrationFinished" | "WorkRescued" => {
             Tone::Good
         }
-        "Tombstoned" | "DestroyRequested" | "DirectoryTrashed" | "PurgeDecided" | "TrashPurged" => {
-            Tone::Warn
-        }
+        "Tombstoned" | "DestroyRequested" | "DirectoryTrashed" | "PurgeDecided" | "TrashPurged"
+        | "CleanPurgeDecided" | "CleanPurged" => Tone::Warn,
         _ if kind.contains("Failed") || kind.contains("GaveUp") || kind.contains("Refused") => {
             Tone::Bad
         }

@@ -25,7 +25,8 @@ pub(crate) fn at(args: &AtArgs, out: &mut Out) -> Result<u8, Problem> {
             let what = format!("there is no environment {id} after record {}", state.seq());
             return Err(Problem::missing(what, "leave --env out to see which there are"));
         }
-        let mut value = json!({ "environment": found, "remains": remains });
+        let cleans: Vec<_> = state.outputs().filter(|o| o.id.as_str() == id).collect();
+        let mut value = json!({ "environment": found, "remains": remains, "cleans": cleans });
         readable(&mut value);
         out.line(&if out.json { value.to_string() } else { pretty(&value) });
         return Ok(folded.verdict());
@@ -67,6 +68,12 @@ fn tables(out: &mut Out, state: &State, all: bool) -> Result<(), Problem> {
         vec![r.id.to_string(), r.incarnation.to_string(), size, safe(&trash), safe(rescue)]
     });
     out.table("remains", &["ID", "LIFE", "SIZE", "TRASH", "RESCUE"], rows.collect());
+    let rows = state.outputs().map(|o| {
+        let size = o.size.map_or_else(|| "-".to_owned(), |s| bytes(s.allocated));
+        let trash = o.trash.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        vec![o.id.to_string(), o.clean.to_string(), size, safe(&trash)]
+    });
+    out.table("cleans", &["ID", "CLEAN", "SIZE", "TRASH"], rows.collect());
     let rows = state.leases().map(|(id, l)| {
         vec![id.to_string(), l.environment.to_string(), rfc3339(l.until), safe(&l.purpose)]
     });
@@ -285,6 +292,7 @@ fn describe(
     let (owed, fault) = match &target {
         Some(Target::Environment(e, _)) => (e.owed.as_ref(), e.fault.as_ref()),
         Some(Target::Remains(r)) => (r.owed.as_ref(), r.fault.as_ref()),
+        Some(Target::Output(o)) => (o.owed.as_ref(), o.fault.as_ref()),
         Some(Target::Migration(m)) => (m.owed.as_ref(), m.fault.as_ref()),
         Some(Target::Host(_)) => (state.sweep().map(|s| &s.owed), None),
         None => (None, None),

@@ -4,7 +4,7 @@
 //! They are for reading; scripts take `--json`.
 
 use groundskeeper::core::Event;
-use groundskeeper::core::event::{Actor, ProcessSeen};
+use groundskeeper::core::event::{Actor, NotMoved, ProcessSeen};
 use groundskeeper::record::{bytes, rfc3339};
 
 use crate::out::{count, span};
@@ -21,7 +21,8 @@ pub(crate) fn actor(actor: &Actor) -> String {
 /// What a record says, on one line.
 pub(crate) fn words(event: &Event) -> String {
     let text = daemon(event).or_else(|| provision(event)).or_else(|| teardown(event));
-    let text = text.or_else(|| remains(event)).or_else(|| others(event));
+    let text = text.or_else(|| remains(event)).or_else(|| cleans(event));
+    let text = text.or_else(|| others(event));
     text.or_else(|| migration(event)).unwrap_or_default()
 }
 
@@ -35,7 +36,9 @@ fn daemon(event: &Event) -> Option<String> {
         Event::DaemonStopped(e) => format!("daemon stopped: {}", e.reason),
         Event::RetentionChanged(e) => {
             let days = span(e.retention.trash_seconds.saturating_mul(1_000_000_000));
-            format!("the trash keeps {days}, at most {}", bytes(e.retention.trash_bytes))
+            let clean = span(e.retention.clean_seconds.saturating_mul(1_000_000_000));
+            let most = bytes(e.retention.trash_bytes);
+            format!("the trash keeps {days}, at most {most}; what was cleaned {clean}")
         }
         Event::SweepRequested(e) => format!("asked by {}, apply {}", actor(&e.actor), e.apply),
         Event::SweepFinished(e) => {
@@ -209,6 +212,45 @@ fn remains(event: &Event) -> Option<String> {
     })
 }
 
+fn cleans(event: &Event) -> Option<String> {
+    let stays = |left: &[NotMoved]| match left {
+        [] => String::new(),
+        [first, ..] => format!("; {} left: {} {}", left.len(), first.path, first.why),
+    };
+    Some(match event {
+        Event::CleanRequested(e) => {
+            format!("asked by {}{}", actor(&e.actor), if e.now { ", at once" } else { "" })
+        }
+        Event::Cleaned(e) => {
+            let (size, n) = (bytes(e.size.allocated), e.paths.len());
+            let done = || format!("{size} from {n} places{}", stays(&e.left));
+            e.fault.as_ref().map_or_else(done, ToString::to_string)
+        }
+        Event::CleanUndoRequested(e) => format!("clean {}, asked by {}", e.clean, actor(&e.actor)),
+        Event::CleanUndone(e) => {
+            let done = || format!("{} put back{}", e.returned.len(), stays(&e.left));
+            format!(
+                "clean {}: {}",
+                e.clean,
+                e.fault.as_ref().map_or_else(done, ToString::to_string)
+            )
+        }
+        Event::CleanPurgeDecided(e) => {
+            let who = e.actor.as_ref().map(|a| format!(", asked by {}", actor(a)));
+            format!("clean {}: {}{}", e.clean, e.reason, who.unwrap_or_default())
+        }
+        Event::CleanPurged(e) => match &e.fault {
+            Some(fault) => format!("clean {} stays: {fault}", e.clean),
+            None => format!("clean {}: {} entries unlinked", e.clean, e.entries),
+        },
+        Event::CleanAttemptFailed(e) => {
+            let (clean, step, again) = (e.clean, &e.step, rfc3339(e.retry_at));
+            format!("clean {clean}, {step}: {}; again at {again}", e.fault)
+        }
+        _ => return None,
+    })
+}
+
 fn others(event: &Event) -> Option<String> {
     Some(match event {
         Event::LeaseGranted(e) => {
@@ -219,11 +261,6 @@ fn others(event: &Event) -> Option<String> {
         Event::LeaseExpired(e) => format!("{}", e.lease),
         Event::ProcessStarted(e) => format!("{} ({}) by {}", e.name, e.pid, actor(&e.actor)),
         Event::ProcessExited(e) => format!("pid {}", e.pid),
-        Event::CleanRequested(e) => format!("asked by {}", actor(&e.actor)),
-        Event::Cleaned(e) => match &e.fault {
-            Some(fault) => fault.to_string(),
-            None => format!("{} from {} places", bytes(e.size.allocated), e.paths.len()),
-        },
         Event::WatcherGaveUp(e) => format!("after {} failures: {}", e.attempts, e.reason),
         Event::WatcherResumed(_) => "watching is tried again".to_owned(),
         Event::LiveSetTaken(e) => format!(

@@ -38,6 +38,8 @@ fn removal_and_back(stage: &Stage<'_>, id: &str, repo: &str) -> Result<(), Troub
     if go(stage, &["new", id, "--repo", repo])? {
         write(&place.join("target/debug/object"), "built\n")?;
         go(stage, &["clean", id])?;
+        go(stage, &["clean", id, "--undo"])?;
+        go(stage, &["clean", id])?;
         drop(std::fs::write(place.join("notes"), "work that nothing else has\n"));
     }
     if go(stage, &["rm", id, "--force"])? {
