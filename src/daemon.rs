@@ -21,9 +21,10 @@ use crate::api::run::RUNS_MAX;
 use crate::api::{App, door, events, port, router};
 use crate::config::{self, Config};
 use crate::core::event::Retention;
-use crate::core::{Code, Command, Fault, Seq};
+use crate::core::{Code, Command, Fault, Ground, Seq};
 use crate::databases::bring_up;
 use crate::engine::{self, Ended, Engine, Handle, Watching, make_room, priority};
+use crate::ground;
 use crate::journal::{self, Journal};
 use crate::migrate::recipe::{Keychain, Network};
 use crate::migrate::request::Wanted;
@@ -107,8 +108,9 @@ pub fn run(data_dir: &Path, mut extra: Extra) -> Result<(), Fault> {
     raise_file_limit();
     make_room(layout.root());
     let options = journal::Options::default();
-    let (journal, found) = Journal::open(&layout.log(), options).map_err(|e| log_fault(&e))?;
+    let (mut journal, found) = Journal::open(&layout.log(), options).map_err(|e| log_fault(&e))?;
     tracing::info!(head = %found.head.seq, folded = found.folded, "log opened");
+    let (ground, high_water) = ground::find(&layout, &mut journal, &found.state)?;
 
     let world = Arc::new(
         World::new(layout.clone(), journal.log_id()).with_rebuildable(&config.rebuildable),
@@ -116,13 +118,17 @@ pub fn run(data_dir: &Path, mut extra: Extra) -> Result<(), Fault> {
     let log_id = world.log_id().to_owned();
     orphans::adopt_all();
     // No child of a dead daemon acts beside this one.
-    let over = world.end_runs(&found.state, &cancel);
+    // Those in the log of a copy are the original's.
+    let is_copy = ground.copy_of.is_some();
+    let over = if is_copy { Vec::new() } else { world.end_runs(&found.state, &cancel) };
     let (engine, handle) = Engine::new(journal, found.state, Arc::clone(&world));
     let groups = world.cgroups().clone();
     let desk = Arc::new(desk(&layout));
     let engine = engine.with_desk(Arc::clone(&desk));
     let engine = engine.with_low_disk(config.low_disk_gigabytes.saturating_mul(1 << 30));
-    let (thread, ended, priority) = start(engine, config.retention())?;
+    let engine = engine.with_high_water(high_water);
+    let (thread, ended, priority) = start(engine, config.retention(), ground)?;
+    ground::settle(&handle, &world)?;
     for (environment, pid) in over {
         handle.submit_blocking(Command::Exited { environment, pid })?;
     }
@@ -258,11 +264,11 @@ pub fn log_fault(error: &journal::Error) -> Fault {
 
 type Started = (JoinHandle<Ended>, oneshot::Receiver<()>, String);
 
-fn start(engine: Engine, retention: Retention) -> Result<Started, Fault> {
+fn start(engine: Engine, retention: Retention, ground: Ground) -> Result<Started, Fault> {
     let (over, ended) = oneshot::channel::<()>();
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let version = crate::VERSION.to_owned();
-    let begin = Command::Start { pid: std::process::id(), version, retention };
+    let begin = Command::Start { pid: std::process::id(), version, retention, ground };
     let thread = std::thread::Builder::new().name("gk-engine".to_owned()).spawn(move || {
         let _told = tell.send(priority::raise());
         let outcome = engine.run(begin);

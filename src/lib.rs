@@ -118,6 +118,8 @@ pub mod engine;
 #[cfg(feature = "daemon")]
 pub mod faultpoint;
 #[cfg(feature = "daemon")]
+pub mod ground;
+#[cfg(feature = "daemon")]
 pub mod killpoint;
 #[cfg(feature = "daemon")]
 pub mod migrate;

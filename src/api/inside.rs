@@ -9,16 +9,16 @@ use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::moved;
 use super::problem::invalid;
-use super::routes::{
-    Answer, App, Body, Named, Shared, blocking, environment_id, made_up_id, view_of,
-};
+use super::routes::{Answer, App, Body, Named, Shared, blocking, environment_id, view_of};
 use super::types::{EnvironmentView, Problem, ProcessView};
 use crate::core::event::{Actor, Size};
 use crate::core::state::Process;
 use crate::core::{Command, Environment, EnvironmentId, Fault, Phase, Time, destroyed, not_found};
 use crate::record::rfc3339;
 use crate::world::cancel::Cancel;
+use crate::world::marker::Marker;
 use crate::world::paths;
 use crate::world::process::table::start_time;
 
@@ -146,6 +146,7 @@ pub(super) async fn evidence(
     Named(id): Named,
 ) -> Answer<Json<EvidenceView>> {
     let environment = environment_id(&id)?;
+    moved::follow_of(&app, &environment).await?;
     let env = living(&app, &environment)?;
     let leases: Vec<String> = app.handle.view(|state| {
         let leases = state.leases().filter(|(_, l)| l.environment == environment);
@@ -204,10 +205,12 @@ pub struct UsageView {
     (status = 200, body = UsageView),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn usage(State(app): Shared, Named(id): Named) -> Answer<Json<UsageView>> {
-    let env = living(&app, &environment_id(&id)?)?;
+    let id = environment_id(&id)?;
+    moved::follow_of(&app, &id).await?;
+    let env = living(&app, &id)?;
     let usage = ask(&app, move |app, cancel| app.world.usage(&env, cancel)).await?;
     let (total, rebuildable) = (usage.total.into(), usage.rebuildable.into());
-    Ok(Json(UsageView { id, total, rebuildable }))
+    Ok(Json(UsageView { id: id.to_string(), total, rebuildable }))
 }
 
 /// A request to adopt.
@@ -236,11 +239,21 @@ pub(super) async fn adopt(
     }
     let environment = match &wanted.id {
         Some(id) => environment_id(id)?,
-        None => made_up_id()?,
+        None => moved::made_up_id()?,
     };
-    let foreign = ask(&app, move |app, cancel| app.world.foreign(&path, cancel)).await?;
+    let foreign = ask(&app, move |app, cancel| {
+        let knows = |marker: &Marker| {
+            let id = EnvironmentId::parse(&marker.environment).ok();
+            let (life, nonce) = (marker.incarnation, marker.nonce.as_str());
+            id.is_some_and(|id| app.handle.view(|state| state.knows(&id, life, nonce)))
+        };
+        app.world.foreign(&path, &knows, cancel)
+    })
+    .await?;
     let (plan, head, worktree) = (foreign.plan, foreign.head, foreign.worktree);
     let id = environment.clone();
-    app.handle.submit(Command::Adopt { environment, plan, head, worktree, actor }).await?;
+    let nonce = moved::new_nonce()?;
+    let command = Command::Adopt { environment, plan, head, worktree, actor, nonce };
+    app.handle.submit(command).await?;
     Ok((StatusCode::CREATED, Json(view_of(&app, &id)?)).into_response())
 }

@@ -9,15 +9,19 @@ use axum::{Json, http::HeaderMap};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::moved;
 use super::problem::Refusal;
 use super::routes::{
     Answer, App, Body, Named, Params, Shared, environment_id, request_id, wait_until,
 };
 use super::types::{EnvironmentView, Problem, WaitQuery};
-use crate::core::event::{Actor, Finding, SweepFinished};
+use crate::core::event::{Actor, Finding, NestedRescue, SweepFinished};
 use crate::core::policy::SWEEP_LIMIT;
-use crate::core::{CleanedOutput, Code, Command, EnvironmentId, Fault, Phase, Remains, not_found};
+use crate::core::{
+    CleanedOutput, Code, Command, EnvironmentId, Fault, Phase, Remains, Restore, not_found,
+};
 use crate::record::rfc3339;
+use crate::world::copies_in;
 
 /// What is kept of one incarnation that is over, or what a clean took from one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -50,6 +54,19 @@ pub struct RemainsView {
     pub holds: Vec<String>,
     /// What could not be put into it.
     pub lacks: Vec<String>,
+    /// Why the directory in the trash is the only place of something; it goes only when it is named
+    /// with `lose`.
+    #[serde(default)]
+    pub only_copy_of: Vec<String>,
+    /// Bytes on disk that are pinned by that; 0 while nothing is.
+    #[serde(default)]
+    pub pinned_bytes: u64,
+    /// Files that git would not have given back as they were, as far as they are named here.
+    #[serde(default)]
+    pub raw: Vec<String>,
+    /// Repositories that were inside, and the refs that hold them; empty where only copies do.
+    #[serde(default)]
+    pub nested: Vec<NestedView>,
     /// Its repository: the common git directory.
     pub repo: String,
     /// The branch it was on.
@@ -58,9 +75,24 @@ pub struct RemainsView {
     pub paths: Vec<String>,
 }
 
+/// A repository that was inside a worktree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NestedView {
+    /// Where it was, relative to the worktree.
+    pub path: String,
+    /// The ref that holds its commits and files; null where they are copies alone.
+    pub reference: Option<String>,
+}
+
+/// Files that are named of the copies of one rescue.
+const NAMED_MAX: usize = 40;
+
 impl RemainsView {
     fn of(r: &Remains, trash_seconds: u64) -> Self {
-        let kept = r.trash.is_some() && r.purge.is_empty();
+        let last = r.is_last_copy_of();
+        let kept = r.trash.is_some() && r.purge.is_empty() && last.is_empty();
+        let raw = r.rescue.as_ref().and_then(|rescue| rescue.raw.as_ref());
+        let nested = r.rescue.iter().flat_map(|rescue| &rescue.nested);
         let expires = r.at.after(std::time::Duration::from_secs(trash_seconds));
         Self {
             kind: "removed".to_owned(),
@@ -73,10 +105,14 @@ impl RemainsView {
             entries: r.size.map(|s| s.entries),
             purge: (!r.purge.is_empty()).then(|| r.purge.clone()),
             error: r.fault.as_ref().map(Problem::of),
-            rescue: r.rescue.as_ref().map(|r| r.reference.clone()),
-            commit: r.rescue.as_ref().map(|r| r.commit.clone()),
+            rescue: r.rescue.as_ref().map(|r| r.reference.clone()).filter(|r| !r.is_empty()),
+            commit: r.rescue.as_ref().map(|r| r.commit.clone()).filter(|c| !c.is_empty()),
             holds: r.rescue.as_ref().map(|r| r.holds.clone()).unwrap_or_default(),
             lacks: r.rescue.as_ref().map(|r| r.lacks.clone()).unwrap_or_default(),
+            pinned_bytes: if last.is_empty() { 0 } else { r.size.map_or(0, |s| s.allocated) },
+            only_copy_of: last,
+            raw: raw.map(|raw| copies_in(raw, NAMED_MAX)).unwrap_or_default(),
+            nested: nested.map(NestedView::of).collect(),
             repo: r.plan.repository.common_dir.to_string(),
             branch: r.plan.branch.clone(),
             paths: Vec::new(),
@@ -100,10 +136,21 @@ impl RemainsView {
             commit: None,
             holds: Vec::new(),
             lacks: Vec::new(),
+            only_copy_of: Vec::new(),
+            pinned_bytes: 0,
+            raw: Vec::new(),
+            nested: Vec::new(),
             repo: o.repository.to_string(),
             branch: o.branch.clone(),
             paths: o.paths.clone(),
         }
+    }
+}
+
+impl NestedView {
+    fn of(nested: &NestedRescue) -> Self {
+        let reference = Some(nested.reference.clone()).filter(|r| !r.is_empty());
+        Self { path: nested.path.to_string(), reference }
     }
 }
 
@@ -134,7 +181,11 @@ pub(super) async fn restore(
     let request = request_id(&headers)?;
     let incarnation = wanted.incarnation;
     let id = environment.clone();
-    app.handle.submit(Command::Restore { environment, incarnation, actor, request }).await?;
+    moved::follow_of(&app, &environment).await?;
+    let (branch, reuse_branch) = moved::branch_for(&app, &environment, incarnation).await?;
+    let nonce = moved::new_nonce()?;
+    let wanted = Restore { environment, incarnation, branch, reuse_branch, actor, request, nonce };
+    app.handle.submit(Command::Restore(wanted)).await?;
     if let Some(seconds) = query.wait {
         let over = |e: &crate::core::Environment| e.phase != Phase::Provisioning;
         wait_until(&app, seconds, |s| s.environment(&id).is_none_or(over)).await?;
@@ -180,6 +231,9 @@ pub struct EmptyQuery {
     /// Only that of this environment.
     #[serde(default)]
     pub environment: Option<String>,
+    /// Also what is nowhere else; only with `environment`.
+    #[serde(default)]
+    pub lose: bool,
     /// Seconds to wait for the end; without it the answer comes at once.
     #[serde(default)]
     pub wait: Option<u64>,
@@ -196,7 +250,11 @@ pub(super) async fn empty(
 ) -> Answer<Json<Vec<RemainsView>>> {
     let environment = query.environment.as_deref().map(environment_id).transpose()?;
     let only = environment.clone();
-    app.handle.submit(Command::EmptyTrash { environment, actor }).await?;
+    if let Some(id) = &environment {
+        moved::follow_of(&app, id).await?;
+    }
+    let lose = query.lose;
+    app.handle.submit(Command::EmptyTrash { environment, lose, actor }).await?;
     let wanted = |r: &Remains| only.as_ref().is_none_or(|id| *id == r.id);
     if let Some(seconds) = query.wait {
         // One that cannot be unlinked now is tried again, but not waited for.
@@ -227,6 +285,7 @@ pub(super) async fn drop_rescue(
 ) -> Answer<Json<Vec<RemainsView>>> {
     let environment = environment_id(&id)?;
     let id = environment.clone();
+    moved::follow_of(&app, &id).await?;
     app.handle.submit(Command::DropRescue { environment, incarnation, actor }).await?;
     if let Some(seconds) = query.wait {
         let gone = |r: &Remains| r.rescue.is_none();
@@ -313,6 +372,7 @@ pub(super) async fn sweep(
     const PATIENCE: u64 = 600;
     const TRIES: usize = 5;
     let SweepRequest { apply, limit } = wanted;
+    moved::follow_each(&app).await?;
     let patience = query.wait.unwrap_or(PATIENCE);
     let mut begun = false;
     // One that is under way, such as that of a start, is waited for first.

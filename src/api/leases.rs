@@ -8,8 +8,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use sha2::Digest as _;
 
+use super::moved;
 use super::problem::invalid;
-use super::routes::{Answer, Body, Named, Shared, environment_id, made_up_id, now, request_id};
+use super::routes::{Answer, Body, Named, Shared, environment_id, now, request_id};
 use super::types::{LeaseView, NewLease, Problem};
 use crate::core::event::Actor;
 use crate::core::{Code, Command, Fault, LeaseId};
@@ -50,7 +51,7 @@ pub(super) async fn lease(
 fn made_up_lease(headers: &HeaderMap) -> Result<LeaseId, Fault> {
     let name = match headers.get("idempotency-key") {
         Some(key) => crate::record::hex(&sha2::Sha256::digest(key.as_bytes())[..8]),
-        None => made_up_id()?.as_str().replace("env-", ""),
+        None => moved::made_up_id()?.as_str().replace("env-", ""),
     };
     LeaseId::parse(&format!("lease-{name}")).map_err(|e| invalid(e.to_string()))
 }

@@ -15,6 +15,7 @@ pub mod kept;
 pub mod live;
 pub mod log;
 pub mod migrations;
+mod moved;
 pub mod port;
 pub mod problem;
 pub mod routes;

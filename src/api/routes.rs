@@ -23,7 +23,7 @@ use super::types::{
     DaemonView, EnvironmentView, ListQuery, NewEnvironment, Problem, RemoveQuery, RemovedView,
     SessionView, SummaryView, WaitQuery,
 };
-use super::{document, inside, kept, leases, live, migrations, status};
+use super::{document, inside, kept, leases, live, migrations, moved, status};
 use crate::config::Config;
 use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
 use crate::core::policy::BranchPolicy;
@@ -312,17 +312,19 @@ async fn create(
     let request = request_id(&headers)?;
     let environment = match &wanted.id {
         Some(id) => environment_id(id)?,
-        None => made_up_id()?,
+        None => moved::made_up_id()?,
     };
     let plan = plan(&app, &environment, &wanted).await?;
     if actor.door == super::door::BY_SESSION {
         for_servers(&app, &plan.repository).await?;
     }
+    moved::follow_all(&app, &plan.repository.common_dir).await?;
     let command = Command::Provision {
         environment: environment.clone(),
         plan,
         actor,
         request: request.clone(),
+        nonce: moved::new_nonce()?,
     };
     app.handle.submit(command).await?;
     // A repeated request is about the environment that the first one made.
@@ -342,16 +344,6 @@ async fn create(
     let status = if underway { StatusCode::ACCEPTED } else { StatusCode::OK };
     let location = format!("/v1/environments/{id}");
     Ok((status, [(header::LOCATION, location)], Json(found)).into_response())
-}
-
-pub(super) fn made_up_id() -> Result<EnvironmentId, Fault> {
-    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let mut random = [0; 8];
-    getrandom::fill(&mut random)
-        .map_err(|e| Fault::new(Code::Io, "no random bytes", "give an id").because(e))?;
-    let text: String =
-        random.iter().map(|b| char::from(LETTERS[usize::from(*b) % LETTERS.len()])).collect();
-    environment_id(&format!("env-{text}"))
 }
 
 async fn plan(app: &Arc<App>, id: &EnvironmentId, wanted: &NewEnvironment) -> Result<Plan, Fault> {
@@ -482,6 +474,7 @@ async fn remove(
         (false, false) => "request",
     };
     let options = teardown_options(&app.config, &query, reason)?;
+    moved::follow_of(&app, &id).await?;
     let force = query.force;
     let (environment, incarnation) = (id.clone(), query.incarnation);
     let command = Command::Destroy { environment, incarnation, force, options, actor, request };
@@ -562,6 +555,7 @@ async fn daemon(State(app): Shared) -> Json<DaemonView> {
         }
         let Seq(seq) = state.seq();
         DaemonView {
+            log_had: state.found_older().map(|seq| seq.0),
             version: crate::VERSION.to_owned(),
             pid: std::process::id(),
             boot: state.boot(),

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::inside::living;
+use super::moved;
 use super::problem::invalid;
-use super::routes::{Answer, App, Body, Named, Shared, environment_id, made_up_id, request_id};
+use super::routes::{Answer, App, Body, Named, Shared, environment_id, request_id};
 use super::types::Problem;
 use crate::core::event::Actor;
 use crate::core::state::Run;
@@ -91,7 +92,9 @@ pub(super) async fn run(
     let environment = environment_id(&id)?;
     let request = match request_id(&headers)? {
         Some(request) => request,
-        None => RequestId::parse(made_up_id()?.as_str()).map_err(|e| invalid(e.to_string()))?,
+        None => {
+            RequestId::parse(moved::made_up_id()?.as_str()).map_err(|e| invalid(e.to_string()))?
+        }
     };
     let limit = wanted.timeout_seconds.unwrap_or(LIMIT_SECONDS);
     let Some(program) = wanted.argv.first().filter(|p| !p.is_empty()) else {

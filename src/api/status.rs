@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::inside::{ask, living};
+use super::moved;
 use super::routes::{Answer, App, Named, Params, Shared, environment_id};
 use super::types::{Problem, SummaryView, WatchingView};
 use crate::core::{Environment, Fault, Phase, Time};
@@ -175,7 +176,9 @@ impl StatusView {
     (status = 200, body = StatusView),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn one(State(app): Shared, Named(id): Named) -> Answer<Json<StatusView>> {
-    let env = living(&app, &environment_id(&id)?)?;
+    let id = environment_id(&id)?;
+    moved::follow_of(&app, &id).await?;
+    let env = living(&app, &id)?;
     let found = ask(&app, move |app, cancel| {
         app.world.catch_up();
         view(app, &env, cancel)
@@ -192,6 +195,7 @@ fn view(app: &App, env: &Environment, cancel: &Cancel) -> Result<StatusView, Fau
     (status = 200, body = Vec<StatusEntry>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn all(State(app): Shared) -> Answer<Json<Vec<StatusEntry>>> {
+    moved::follow_each(&app).await?;
     let living: Vec<Environment> = app.handle.view(|state| {
         let all = state.environments().filter(|e| e.phase != Phase::Tombstoned);
         // A failed provision without a worktree has nothing to look at.
@@ -282,7 +286,9 @@ pub(super) async fn diff(
     Named(id): Named,
     Params(query): Params<DiffQuery>,
 ) -> Answer<Json<DiffView>> {
-    let env = living(&app, &environment_id(&id)?)?;
+    let id = environment_id(&id)?;
+    moved::follow_of(&app, &id).await?;
+    let env = living(&app, &id)?;
     let against = if query.head { Against::Head } else { Against::Base };
     let most = query.max_bytes.unwrap_or(PATCH_BYTES).min(PATCH_BYTES_MAX);
     let found = ask(&app, move |app, cancel| {

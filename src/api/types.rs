@@ -128,6 +128,12 @@ pub struct RemovedView {
     pub incarnation: u32,
     /// Refs that hold what the worktree had and no branch has.
     pub rescue: Vec<String>,
+    /// What the rescue could not hold: it is in the trash alone, which stays until it is named.
+    #[serde(default)]
+    pub lacks: Vec<String>,
+    /// What went with it and was no work, and yet is worth a word.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Where its directory is; null when there was none.
     pub trash: Option<String>,
     /// Whether its branch was deleted.
@@ -162,8 +168,18 @@ fn processes(list: &[ProcessSeen]) -> Vec<ProcessView> {
 }
 
 fn refs(teardown: &Teardown) -> Vec<String> {
-    let rescue = teardown.rescue.iter().map(|r| r.reference.clone());
-    rescue.chain(teardown.other_refs.iter().cloned()).collect()
+    let rescue = teardown.rescue.iter();
+    let nested = rescue.clone().flat_map(|r| &r.nested).map(|nested| nested.reference.clone());
+    let own = rescue.map(|r| r.reference.clone());
+    let all = own.chain(nested).chain(teardown.other_refs.iter().cloned());
+    all.filter(|reference| !reference.is_empty()).collect()
+}
+
+fn lacks(teardown: &Teardown) -> Vec<String> {
+    let unseen = "its repository was not there: nothing is saved but in the trash";
+    let unseen = teardown.unseen.then(|| unseen.to_owned());
+    let lacks = teardown.rescue.iter().flat_map(|rescue| rescue.lacks.iter().cloned());
+    unseen.into_iter().chain(lacks).collect()
 }
 
 impl ProcessView {
@@ -262,6 +278,10 @@ pub struct TrustView {
 /// What the daemon says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DaemonView {
+    /// The last record that the data directory is known to have had, when its log was put back from
+    /// a backup that had fewer; null in the ordinary case.
+    #[serde(default)]
+    pub log_had: Option<u64>,
     /// Its version.
     pub version: String,
     /// Its process id.
@@ -534,6 +554,8 @@ impl RemovedView {
             phase: found.map_or(Phase::Tombstoned, |e| e.phase).as_str().to_owned(),
             incarnation: found.map_or(0, |e| e.incarnation),
             rescue: teardown.map(refs).unwrap_or_default(),
+            lacks: teardown.map(lacks).unwrap_or_default(),
+            notes: teardown.map(|t| t.noted.clone()).unwrap_or_default(),
             branch_deleted: teardown.is_some_and(|t| t.branch_deleted),
             branch_reason: teardown.map(|t| t.branch_reason.clone()).unwrap_or_default(),
             spared: teardown.map(|t| processes(&t.spared)).unwrap_or_default(),

@@ -320,6 +320,9 @@ pub enum Trash {
     Empty {
         /// Only that of this environment
         id: Option<String>,
+        /// Also what is nowhere else: it is listed, and lost
+        #[arg(long, requires = "id")]
+        lose: bool,
     },
 }
 

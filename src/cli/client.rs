@@ -64,6 +64,18 @@ pub struct Client {
     sender: SendRequest<Full<Bytes>>,
 }
 
+/// Where the daemon of this data directory listens. What a daemon wrote down counts only where the
+/// address is in another folder (the runtime directory of that daemon may be another one), and only
+/// if it is an address of this data directory: in a copy stands where the original's daemon is.
+fn address_of(layout: &Layout) -> PathBuf {
+    let own = door::address(layout);
+    if own.starts_with(layout.root()) {
+        return own;
+    }
+    let noted = read_info(layout).map(|info| info.socket);
+    noted.filter(|noted| noted.file_name() == own.file_name()).unwrap_or(own)
+}
+
 impl Client {
     /// Connects; starts a daemon when none runs and the flags allow it.
     ///
@@ -100,8 +112,7 @@ impl Client {
     /// # Errors
     /// What the system says.
     pub async fn try_connect(layout: &Layout) -> std::io::Result<Self> {
-        let address = read_info(layout).map_or_else(|| door::address(layout), |info| info.socket);
-        Self::at(&address).await
+        Self::at(&address_of(layout)).await
     }
 
     /// Connects to whatever of this user's listens at a socket.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::args::Global;
 use super::client::{self, Client};
 use super::render;
+use crate::api::kept::RemainsView;
 use crate::api::types::{DaemonView, WatchingView};
 use crate::config::Config;
 use crate::core::{Class, Fault};
@@ -139,7 +140,13 @@ async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
             } else {
                 Check::warn("daemon", detail, "it is of another version: `groundskeeper stop`")
             });
+            if let Some(had) = d.log_had {
+                let detail = format!("the log was put back: it has had {had} records");
+                let hint = "`groundskeeper sweep` names what it does not know any more";
+                checks.push(Check::warn("log", detail, hint));
+            }
             checks.push(watching_check(&d.watching));
+            checks.push(trash_check(&mut client).await);
             checks.push(if d.priority == "ordinary" {
                 let hint = "allow real-time priority (RLIMIT_RTPRIO) for quick commits under load";
                 Check::warn("log writer", "ordinary scheduling", hint)
@@ -155,6 +162,26 @@ async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
             metrics: None,
         }),
     }
+}
+
+async fn trash_check(client: &mut Client) -> Check {
+    let name = "trash";
+    let list: Result<Vec<RemainsView>, _> =
+        client.call(Method::GET, "/v1/trash", None::<&()>).await;
+    let list = list.unwrap_or_default();
+    let pinned: Vec<&RemainsView> = list.iter().filter(|r| !r.only_copy_of.is_empty()).collect();
+    if pinned.is_empty() {
+        return Check::ok(name, format!("{} directories, all of them saved elsewhere", list.len()));
+    }
+    let bytes: u64 = pinned.iter().map(|r| r.pinned_bytes).sum();
+    let names: Vec<&str> = pinned.iter().map(|r| r.id.as_str()).collect();
+    let detail = format!(
+        "{} directories ({}) are the only place of something: {}",
+        pinned.len(),
+        crate::record::bytes(bytes),
+        names.join(", ")
+    );
+    Check::warn(name, detail, "`groundskeeper trash ls` says of what")
 }
 
 fn watching_check(w: &WatchingView) -> Check {

@@ -51,7 +51,14 @@ pub(super) async fn df(global: &Global) -> Done {
     steps.finish();
     let trash: Vec<RemainsView> = client.call(Method::GET, "/v1/trash", NOTHING).await?;
     let bytes: u64 = trash.iter().filter_map(|r| r.bytes).sum();
-    let all = json!({ "environments": usages, "trash": trash, "trash_bytes": bytes });
+    let pinned: u64 = trash.iter().map(|r| r.pinned_bytes).sum();
+    if pinned > 0 && !global.json && !global.quiet {
+        let size = crate::record::bytes(pinned);
+        render::note(&format!("{size} of the trash are the only place of something"));
+    }
+    let all = json!({
+        "environments": usages, "trash": trash, "trash_bytes": bytes, "pinned_bytes": pinned,
+    });
     show_one(global, &all, &render::usage(&usages, bytes))
 }
 

@@ -30,8 +30,12 @@ pub(super) async fn trash(global: &Global, what: Trash) -> Done {
     let mut client = Client::connect(global).await?;
     let list: Vec<RemainsView> = match what {
         Trash::Ls => client.call(Method::GET, "/v1/trash", NOTHING).await?,
-        Trash::Empty { id } => {
+        Trash::Empty { id, lose } => {
+            if lose {
+                tell_what_is_lost(global, &mut client, id.as_deref()).await?;
+            }
             let only = id.map(|id| format!("&environment={}", encode(&id))).unwrap_or_default();
+            let only = if lose { format!("{only}&lose=true") } else { only };
             let path = format!("/v1/trash?wait={WAIT_SECONDS}{only}");
             emptied(global, &mut client, &path).await?
         }
@@ -43,6 +47,22 @@ pub(super) async fn trash(global: &Global, what: Trash) -> Done {
         list.iter().filter_map(render::stays).for_each(|why| render::note(&why));
     }
     show_one(global, &list, &render::trash(&list))
+}
+
+/// Names what goes for good, before it does.
+async fn tell_what_is_lost(
+    global: &Global,
+    client: &mut Client,
+    id: Option<&str>,
+) -> Result<(), Failed> {
+    let list: Vec<RemainsView> = client.call(Method::GET, "/v1/trash", NOTHING).await?;
+    for remains in list.iter().filter(|r| id.is_none_or(|id| r.id == id)) {
+        for what in remains.only_copy_of.iter().filter(|_| !global.quiet) {
+            let (id, life) = (&remains.id, remains.incarnation);
+            render::note(&format!("lost with {id} (life {life}): {}", render::printable(what)));
+        }
+    }
+    Ok(())
 }
 
 /// Empties the trash, showing meanwhile what is left of it.

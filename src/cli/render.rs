@@ -159,6 +159,12 @@ pub fn removed(r: &RemovedView) {
     for rescue in &r.rescue {
         note(&format!("work that no branch has is held by {}", printable(rescue)));
     }
+    for lack in &r.lacks {
+        note(&format!("in the trash alone, which stays for that: {}", printable(lack)));
+    }
+    for what in &r.notes {
+        note(&printable(what));
+    }
     if !r.branch_reason.is_empty() {
         let what = if r.branch_deleted { "deleted" } else { "kept" };
         note(&format!("its branch is {what}: {}", printable(&r.branch_reason)));
@@ -189,10 +195,12 @@ pub fn trash(list: &[RemainsView]) -> String {
     table(
         ["ID", "LIFE", "KIND", "REMOVED", "UNLINKED", "SIZE", "FILES", "PATH"],
         list.iter().map(|r| {
-            let until = r.expires_at.as_deref().map_or_else(
-                || r.purge.as_ref().map_or("-".to_owned(), |why| format!("now ({why})")),
-                |time| time.get(..10).unwrap_or(time).to_owned(),
-            );
+            let until = match (&r.expires_at, &r.purge) {
+                (Some(time), _) => time.get(..10).unwrap_or(time).to_owned(),
+                (None, Some(why)) => format!("now ({why})"),
+                (None, None) if r.only_copy_of.is_empty() => "-".to_owned(),
+                (None, None) => "never (only copy)".to_owned(),
+            };
             [
                 r.id.clone(),
                 r.incarnation.to_string(),
@@ -210,6 +218,15 @@ pub fn trash(list: &[RemainsView]) -> String {
 /// Why a directory is still in the trash although nobody wants to keep it there.
 #[must_use]
 pub fn stays(r: &RemainsView) -> Option<String> {
+    if !r.only_copy_of.is_empty() && r.error.is_none() {
+        let (id, what) = (printable(&r.id), printable(&r.only_copy_of.join("; ")));
+        let size = r.bytes.map_or_else(String::new, |n| format!(", {}", bytes(n)));
+        return Some(format!(
+            "{id} (life {}{size}) stays in the trash, the only place of: {what}\n  `groundskeeper \
+             restore {id}` brings it back; `groundskeeper trash empty {id} --lose` unlinks it for good",
+            r.incarnation
+        ));
+    }
     let (why, path) = (r.error.as_ref()?, r.trash.as_ref()?);
     let said: Vec<&str> = std::iter::once(&why.message).chain(&why.causes).map(|s| &**s).collect();
     let (said, hint, path) = (printable(&said.join("; ")), &why.hint, printable(path));
@@ -240,7 +257,7 @@ pub fn hosts(list: &[HostView]) -> String {
 #[must_use]
 pub fn rescues(list: &[RemainsView]) -> String {
     table(
-        ["ID", "LIFE", "REMOVED", "COMMIT", "HOLDS", "REF"],
+        ["ID", "LIFE", "REMOVED", "COMMIT", "HOLDS", "LACKS", "REF"],
         list.iter().map(|r| {
             let commit = r.commit.clone().unwrap_or_default();
             [
@@ -249,6 +266,7 @@ pub fn rescues(list: &[RemainsView]) -> String {
                 format!("{} ago", age(&r.removed_at)),
                 commit.get(..10).unwrap_or_default().to_owned(),
                 r.holds.join(", "),
+                if r.lacks.is_empty() { "-".to_owned() } else { r.lacks.join(", ") },
                 r.rescue.clone().unwrap_or_default(),
             ]
         }),
@@ -269,7 +287,14 @@ pub fn rescue(r: &RemainsView) -> String {
     ];
     rows.extend(r.holds.iter().map(|h| ("holds", printable(h))));
     rows.extend(r.lacks.iter().map(|l| ("lacks", printable(l))));
-    rows.push(("look", format!("git diff {reference}^1 {reference}")));
+    rows.extend(r.raw.iter().map(|path| ("copied", printable(path))));
+    rows.extend(r.nested.iter().map(|nested| {
+        let held = nested.reference.clone().unwrap_or_else(|| "copies".to_owned());
+        ("repository", format!("{} is held by {held}", printable(&nested.path)))
+    }));
+    if !reference.is_empty() {
+        rows.push(("look", format!("git diff {reference}^1 {reference}")));
+    }
     rows.push(("restore", format!("groundskeeper restore {}", r.id)));
     rows.iter().fold(String::new(), |text, (label, value)| text + &format!("{label:<12} {value}\n"))
 }

@@ -73,6 +73,7 @@ pub(super) enum Act {
     },
     EmptyTrash {
         who: Option<usize>,
+        lose: bool,
     },
     DiskLow,
     DropRescue {
@@ -152,7 +153,8 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
             who.clone().prop_map(|who| Act::Adopt { who }),
             (who.clone(), proptest::bool::weighted(0.2))
                 .prop_map(|(who, now)| Act::Clean { who, now }),
-            proptest::option::of(who.clone()).prop_map(|who| Act::EmptyTrash { who }),
+            (proptest::option::of(who.clone()), any::<bool>())
+                .prop_map(|(who, lose)| Act::EmptyTrash { who, lose }),
             Just(Act::DiskLow),
             (who.clone(), life.clone()).prop_map(|(who, life)| Act::DropRescue { who, life }),
             Just(Act::Sweep),

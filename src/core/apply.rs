@@ -27,15 +27,14 @@ impl State {
             return;
         }
         match &record.event {
-            Event::DaemonStarted(_) => {
-                self.disturb();
-                if !std::mem::take(&mut self.orderly) {
-                    self.count_interruptions(at);
-                }
-            }
+            Event::DaemonStarted(_) => self.started(at),
             Event::DaemonStopped(_) => self.orderly = true,
             Event::Opaque(_) => {}
             Event::RetentionChanged(e) => self.retention = e.retention.clone(),
+            Event::DataDirectoryMoved(_)
+            | Event::DataDirectoryCopied(_)
+            | Event::LogFoundOlder(_)
+            | Event::RepositoryMoved(_) => self.ground_moved(at, &record.event),
             Event::ProvisionRequested(e) => self.provision(at, e),
             Event::RestoreRequested(e) => self.restore(at, e),
             Event::Restored(e) => {
@@ -54,6 +53,7 @@ impl State {
             Event::EnvironmentAdopted(e) => self.adopted(at, e),
             Event::SweepRequested(e) => {
                 let owed = Owed::new(Step::Sweep, at);
+                self.hurry(at);
                 let seen_only = e.actor.door == BY_DAEMON;
                 self.sweep = Some(Sweep { owed, apply: e.apply, limit: e.limit, seen_only });
             }
@@ -96,6 +96,14 @@ impl State {
             return false;
         }
         true
+    }
+
+    fn started(&mut self, at: At) {
+        self.disturb();
+        self.hurry(at);
+        if !std::mem::take(&mut self.orderly) {
+            self.count_interruptions(at);
+        }
     }
 
     fn lease_ended(&mut self, lease: &LeaseId) {
@@ -169,7 +177,8 @@ impl State {
 
     fn provision(&mut self, at: At, e: &ProvisionRequested) {
         self.remember(e.request.as_ref(), &e.environment, "provision", at.seq);
-        let env = Environment::begin(at, &e.environment, e.incarnation, &e.plan);
+        let mut env = Environment::begin(at, &e.environment, e.incarnation, &e.plan);
+        env.nonce.clone_from(&e.nonce);
         self.environments.insert(e.environment.clone(), env);
     }
 
@@ -182,6 +191,8 @@ impl State {
         env.restore = Some(e.from.clone());
         let remains = self.remains_of(&e.environment, e.from.incarnation);
         env.base = remains.and_then(|r| r.base.clone());
+        env.nonce.clone_from(&e.nonce);
+        env.lineage = remains.map(Remains::lineage).unwrap_or_default();
         self.environments.insert(e.environment.clone(), env);
         self.restore_changed(at, &e.environment, &e.from, Some(e.incarnation), false);
     }
@@ -195,7 +206,7 @@ impl State {
             self.restore_changed(at, &e.environment, &from, None, false);
         }
         let env = self.environments.get(&e.environment);
-        let remains = env.and_then(|env| Remains::of(env, at, e.trash.clone()));
+        let remains = env.and_then(|env| Remains::rolled_back(env, at, e));
         self.keep_remains(remains);
         self.with(at, &e.environment, |env| {
             env.worktree = None;
@@ -210,6 +221,7 @@ impl State {
         let mut env = Environment::begin(at, &e.environment, e.incarnation, &e.plan);
         env.base = Some(Base { commit: e.head.clone(), ..Base::default() });
         env.worktree = Some(e.worktree.clone());
+        env.nonce.clone_from(&e.nonce);
         env.adopted = true;
         env.owed = None;
         env.go(Phase::Ready, at);
@@ -286,13 +298,18 @@ impl Environment {
             undoing: None,
             undone: None,
             unwatched: None,
+            nonce: None,
+            lineage: Vec::new(),
         }
     }
 
     pub(super) fn apply(&mut self, at: At, event: &Event) {
         match event {
             Event::BaseResolved(e) => {
-                self.base = Some(e.base.clone());
+                // What is restored starts where it was, and was based on what it was based on.
+                if self.restore.is_none() || self.base.is_none() {
+                    self.base = Some(e.base.clone());
+                }
                 self.enter(Step::AddWorktree, at);
             }
             Event::WorktreeAdded(e) => {
@@ -412,7 +429,7 @@ impl Environment {
         }
     }
 
-    fn tombstoned(&mut self, at: At, leftovers: &[String]) {
+    pub(super) fn tombstoned(&mut self, at: At, leftovers: &[String]) {
         self.worktree = None;
         self.included = None;
         self.hook = None;

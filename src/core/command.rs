@@ -6,7 +6,9 @@
 use super::effect::{Note, Outcome};
 use super::event::{Actor, MigrationPlan, Plan, Retention, TeardownOptions, Worktree};
 use super::fault::Fault;
-use super::id::{EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Time};
+use super::id::{
+    EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, Nonce, RequestId, Seq, Time,
+};
 use super::reconcile::LiveSet;
 
 /// One request to the core.
@@ -20,6 +22,8 @@ pub enum Command {
         version: String,
         /// How long what is removed is kept.
         retention: Retention,
+        /// What is found of the ground that it stands on.
+        ground: Ground,
     },
     /// The daemon is about to close the log.
     Stop {
@@ -36,6 +40,8 @@ pub enum Command {
         actor: Actor,
         /// Idempotency key.
         request: Option<RequestId>,
+        /// What will tell this life from all others.
+        nonce: Nonce,
     },
     /// Stop making an environment; nothing to cancel is a success.
     Cancel {
@@ -60,16 +66,7 @@ pub enum Command {
         request: Option<RequestId>,
     },
     /// Bring an incarnation back that is over, as a new one.
-    Restore {
-        /// Its name.
-        environment: EnvironmentId,
-        /// Which life of it; the last one when left out.
-        incarnation: Option<u32>,
-        /// Who asks.
-        actor: Actor,
-        /// Idempotency key.
-        request: Option<RequestId>,
-    },
+    Restore(Restore),
     /// Watch and lease a worktree that somebody else made; the same one again is a success.
     Adopt {
         /// Its name.
@@ -82,6 +79,8 @@ pub enum Command {
         worktree: Worktree,
         /// Who asks.
         actor: Actor,
+        /// What will tell this life from all others.
+        nonce: Nonce,
     },
     /// A command waits to be started for an environment.
     Launch {
@@ -139,6 +138,8 @@ pub enum Command {
     EmptyTrash {
         /// Only that of this environment.
         environment: Option<EnvironmentId>,
+        /// Also what is nowhere else; only for an environment that is named.
+        lose: bool,
         /// Who asks.
         actor: Actor,
     },
@@ -238,6 +239,13 @@ pub enum Command {
         /// Which.
         lease: LeaseId,
     },
+    /// A repository was found at another place; its marker proves that it is the same.
+    MoveRepository {
+        /// Its common directory, as the log has it.
+        from: HostPath,
+        /// Its common directory, as it is.
+        to: HostPath,
+    },
     /// Allow hooks of this content in this repository.
     Trust {
         /// Common directory of the repository.
@@ -270,4 +278,34 @@ pub enum Command {
     },
     /// A deadline has passed.
     Tick,
+}
+
+/// What a daemon finds of its data directory when it opens the log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ground {
+    /// Where the data directory was and where it is, when that is not the same.
+    pub moved: Option<(HostPath, HostPath)>,
+    /// Where the original is, when this is a copy.
+    pub copy_of: Option<HostPath>,
+    /// The last record that it is known to have had, when the log has fewer.
+    pub had: Option<Seq>,
+}
+
+/// What a restore is asked for with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restore {
+    /// Its name.
+    pub environment: EnvironmentId,
+    /// Which life of it; the last one when left out.
+    pub incarnation: Option<u32>,
+    /// The branch to come back on, when its directory is not in the trash any more.
+    pub branch: Option<String>,
+    /// Whether that branch is there already, at the commit that is restored.
+    pub reuse_branch: bool,
+    /// Who asks.
+    pub actor: Actor,
+    /// Idempotency key.
+    pub request: Option<RequestId>,
+    /// What will tell this life from all others.
+    pub nonce: Nonce,
 }

@@ -3,17 +3,17 @@
 //! The events of one decision are committed together or not at all. A settlement whose effect is
 //! no longer owed is absorbed: it leads to no event.
 
-use super::command::Command;
+use super::command::{Command, Ground, Restore};
 use super::effect::{Note, Outcome};
 use super::event::{
     Actor, CancelRequested, DaemonStarted, DaemonStopped, DestroyRequested, EnvironmentAdopted,
     Event, LeaseExpired, LeaseGranted, LeaseReleased, Plan, ProcessExited, ProcessStarted,
     ProvisionRequested, RepositoryDistrusted, RepositoryTrusted, RestoreRequested, Retention,
     RetentionChanged, SetupStarted, SweepFinished, SweepRequested, TeardownHookStarted,
-    WatcherGaveUp, WatcherResumed, Worktree,
+    WatcherGaveUp, WatcherResumed,
 };
 use super::fault::{Code, Fault};
-use super::id::{EffectId, EnvironmentId, LeaseId, RequestId, Subject, Time};
+use super::id::{EffectId, EnvironmentId, LeaseId, Nonce, RequestId, Subject, Time};
 use super::policy;
 use super::settle;
 use super::state::{Environment, Owed, Phase, State, Step};
@@ -28,23 +28,30 @@ impl State {
     /// A [`Fault`] when a rule forbids it; nothing has changed then.
     pub fn decide(&self, now: Time, command: Command) -> Decision {
         match command {
-            Command::Start { pid, version, retention } => {
-                Ok(self.decide_start(now, pid, version, retention))
+            Command::Start { pid, version, retention, ground } => {
+                Ok(self.decide_start(now, DaemonStarted { pid, version }, retention, ground))
             }
             Command::Stop { reason } => Ok(vec![DaemonStopped { reason }.into()]),
-            Command::Provision { environment, plan, actor, request } => {
-                self.decide_provision(environment, plan, actor, request)
+            Command::Provision { environment, plan, actor, request, nonce } => {
+                self.decide_provision(environment, plan, actor, request, nonce)
             }
             Command::Cancel { environment, actor } => self.decide_cancel(environment, actor),
             Command::Destroy { environment, incarnation, force, options, actor, request } => {
                 let wanted = DestroyRequested { environment, force, actor, request, options };
                 self.decide_destroy(now, incarnation, wanted)
             }
-            Command::Restore { environment, incarnation, actor, request } => {
-                self.decide_restore(environment, incarnation, actor, request)
-            }
-            Command::Adopt { environment, plan, head, worktree, actor } => {
-                self.decide_adopt(environment, plan, head, worktree, actor)
+            Command::Restore(wanted) => self.decide_restore(wanted),
+            Command::Adopt { environment, plan, head, worktree, actor, nonce } => {
+                let (incarnation, nonce) = (self.next_incarnation(&environment), Some(nonce));
+                self.decide_adopt(EnvironmentAdopted {
+                    environment,
+                    incarnation,
+                    plan,
+                    head,
+                    worktree,
+                    actor,
+                    nonce,
+                })
             }
             Command::Launch { environment, pid, started, name, actor } => {
                 self.decide_launch(ProcessStarted { environment, pid, started, name, actor })
@@ -63,8 +70,8 @@ impl State {
                 self.decide_clean(environment, now, actor)
             }
             Command::UndoClean { environment, actor } => self.decide_undo_clean(environment, actor),
-            Command::EmptyTrash { environment, actor } => {
-                Ok(self.decide_empty_trash(environment.as_ref(), &actor))
+            Command::EmptyTrash { environment, lose, actor } => {
+                self.decide_empty_trash(environment.as_ref(), lose, &actor)
             }
             Command::DiskLow => Ok(self.decide_disk_low()),
             Command::DropRescue { environment, incarnation, actor } => {
@@ -75,11 +82,22 @@ impl State {
                 let sweep = (!busy).then(|| SweepRequested { apply, limit, actor }.into());
                 Ok(sweep.into_iter().collect())
             }
+            Command::Note { effect, note } => Ok(self.decide_note(&effect, note)),
+            Command::Settle { effect, outcome } => Ok(self.decide_settle(now, &effect, outcome)),
+            Command::Tick => Ok(self.decide_tick(now)),
+            other => self.decide_claim(now, other),
+        }
+    }
+
+    /// Claims on environments, and what is known of repositories.
+    fn decide_claim(&self, now: Time, command: Command) -> Decision {
+        match command {
             Command::Lease { environment, lease, until, purpose, actor, request } => {
                 let grant = LeaseGranted { environment, lease, until, purpose, actor, request };
                 self.decide_lease(now, grant)
             }
             Command::Release { lease } => Ok(self.decide_release(lease)),
+            Command::MoveRepository { from, to } => Ok(self.decide_move_repository(from, to)),
             Command::Trust { repository, hash, actor } => {
                 self.decide_trust(RepositoryTrusted { repository, hash, actor })
             }
@@ -89,9 +107,6 @@ impl State {
                 }
                 Ok(vec![RepositoryDistrusted { repository, actor }.into()])
             }
-            Command::Note { effect, note } => Ok(self.decide_note(&effect, note)),
-            Command::Settle { effect, outcome } => Ok(self.decide_settle(now, &effect, outcome)),
-            Command::Tick => Ok(self.decide_tick(now)),
             other => self.decide_from_afar(now, other),
         }
     }
@@ -163,11 +178,17 @@ impl State {
     fn decide_start(
         &self,
         now: Time,
-        pid: u32,
-        version: String,
+        started: DaemonStarted,
         retention: Retention,
+        ground: Ground,
     ) -> Vec<Event> {
-        let mut events = vec![DaemonStarted { pid, version }.into()];
+        let is_copy = ground.copy_of.is_some();
+        let mut events = vec![started.into()];
+        events.extend(self.decide_ground(ground));
+        if is_copy {
+            // It owes nothing: all that is under way is the original's.
+            return events;
+        }
         let fatal = |owed: &Owed| {
             let message = format!("the daemon ended {} times at this", owed.interruptions + 1);
             let too_often = !self.orderly && owed.interruptions + 1 >= policy::INTERRUPTIONS_MAX;
@@ -213,6 +234,7 @@ impl State {
         plan: Plan,
         actor: Actor,
         request: Option<RequestId>,
+        nonce: Nonce,
     ) -> Decision {
         if self.remembers(request.as_ref(), "provision", None)? {
             return Ok(Vec::new());
@@ -225,7 +247,9 @@ impl State {
             return Err(limit("environments", policy::ENVIRONMENTS_MAX));
         }
         self.branch_is_free(&plan)?;
-        Ok(vec![ProvisionRequested { environment, incarnation, plan, actor, request }.into()])
+        let nonce = Some(nonce);
+        let begun = ProvisionRequested { environment, incarnation, plan, actor, request, nonce };
+        Ok(vec![begun.into()])
     }
 
     fn next_incarnation(&self, id: &EnvironmentId) -> u32 {
@@ -247,13 +271,9 @@ impl State {
         ))
     }
 
-    fn decide_restore(
-        &self,
-        environment: EnvironmentId,
-        incarnation: Option<u32>,
-        actor: Actor,
-        request: Option<RequestId>,
-    ) -> Decision {
+    fn decide_restore(&self, wanted: Restore) -> Decision {
+        let Restore { environment, incarnation, branch, reuse_branch, .. } = wanted;
+        let Restore { actor, request, nonce, .. } = wanted;
         if self.remembers(request.as_ref(), "restore", Some(&environment))? {
             return Ok(Vec::new());
         }
@@ -269,41 +289,33 @@ impl State {
         let from = remains.restore_from();
         if from.trash.is_none() {
             plan.base = Some(from.head.clone());
-            plan.reuse_branch = false;
-            if !remains.branch_deleted {
-                plan.branch = format!("{}-restored-{incarnation}", plan.branch);
-            }
+            plan.reuse_branch = reuse_branch;
+            plan.branch = branch.unwrap_or(plan.branch);
         }
         self.branch_is_free(&plan)?;
-        Ok(vec![RestoreRequested { environment, incarnation, from, plan, actor, request }.into()])
+        let nonce = Some(nonce);
+        let begun =
+            RestoreRequested { environment, incarnation, from, plan, actor, request, nonce };
+        Ok(vec![begun.into()])
     }
 
-    fn decide_adopt(
-        &self,
-        environment: EnvironmentId,
-        plan: Plan,
-        head: String,
-        worktree: Worktree,
-        actor: Actor,
-    ) -> Decision {
+    fn decide_adopt(&self, adopted: EnvironmentAdopted) -> Decision {
+        let (environment, plan) = (&adopted.environment, &adopted.plan);
         if let Some(other) = self.environments().find(|e| e.is_live() && e.plan.path == plan.path) {
-            if other.adopted && other.id == environment {
+            if other.adopted && other.id == *environment {
                 return Ok(Vec::new());
             }
             let message = format!("{} is environment {} already", plan.path, other.id);
             return Err(Fault::new(Code::EnvironmentExists, message, "use it under that name"));
         }
-        if self.environment(&environment).is_some_and(Environment::is_live) {
+        if self.environment(environment).is_some_and(Environment::is_live) {
             let message = format!("there is another environment {environment}");
             return Err(Fault::new(Code::EnvironmentExists, message, "choose another id"));
         }
         if self.environments().filter(|e| e.is_live()).count() >= policy::ENVIRONMENTS_MAX {
             return Err(limit("environments", policy::ENVIRONMENTS_MAX));
         }
-        let incarnation = self.next_incarnation(&environment);
-        Ok(vec![
-            EnvironmentAdopted { environment, incarnation, plan, head, worktree, actor }.into(),
-        ])
+        Ok(vec![adopted.into()])
     }
 
     fn decide_launch(&self, launch: ProcessStarted) -> Decision {

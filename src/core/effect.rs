@@ -59,9 +59,9 @@ pub enum Outcome {
     Included(Included),
     /// [`Step::RunSetup`]: ran and succeeded.
     SetUp(SetupReport),
-    /// [`Step::RollBack`]: nothing of it is left in its place; where its directory is, when
-    /// somebody may have worked in it.
-    RolledBack(Option<HostPath>),
+    /// [`Step::RollBack`]: nothing of it is left in its place; what is kept, when somebody may have
+    /// worked in it.
+    RolledBack(RolledBackTo),
     /// [`Step::RefreshIndex`]: done, or left alone because somebody else held the index.
     Refreshed(bool),
     /// [`Step::ApplyRescue`]: working tree and index are as they were.
@@ -93,6 +93,8 @@ pub enum Outcome {
     Measured(Size, Option<Rescue>),
     /// [`Step::Purge`]: gone, with so many entries.
     Purged(u64),
+    /// [`Step::Purge`]: the rescue had gone and was made anew; nothing is unlinked yet.
+    RescuedAgain(Rescue),
     /// [`Step::DropRescue`]: gone.
     RescueDropped,
     /// [`Step::Sweep`]: what was found and settled.
@@ -115,6 +117,17 @@ pub enum Outcome {
     CleanedUp(Vec<String>),
     /// [`Step::ReturnBackup`]: the old database is back; where the new one is.
     Returned(HostPath),
+}
+
+/// What a roll-back has kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RolledBackTo {
+    /// Where its directory is now.
+    pub trash: Option<HostPath>,
+    /// The commit that its HEAD was at; empty when there is none.
+    pub head: String,
+    /// What was saved of the work in it.
+    pub rescue: Option<Rescue>,
 }
 
 /// What a clean took out of a worktree.
@@ -158,6 +171,14 @@ pub struct Inspection {
     pub quiet: bool,
     /// Seconds since 1970 at which something last changed, as far as the look saw it.
     pub last_change: u64,
+    /// The branch that is checked out; empty when there is none.
+    pub branch: String,
+    /// What goes with it and is no work, and yet worth a word.
+    pub noted: Vec<String>,
+    /// Whether the repository could not be looked into, so that nobody knows what is saved.
+    pub unseen: bool,
+    /// Whether there is a repository inside that is work.
+    pub nested: bool,
 }
 
 /// A fact that an effect tells before it goes on.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::effect::{Returned, Taken};
+use super::effect::{Returned, RolledBackTo, Taken};
 use super::event::{
     Base, Included, NotMoved, ProcessSeen, ProcessesEnded, Rescue, SetupReport, Size,
     SweepFinished, Worktree,
@@ -31,6 +31,25 @@ impl Traces {
         self.built = false;
         std::mem::take(&mut self.work)
     }
+}
+
+/// Whether a piece of work is one that no rescue can hold.
+pub(super) fn is_lacking(piece: u32) -> bool {
+    piece.is_multiple_of(5)
+}
+
+fn rescue_of(work: &BTreeSet<u32>) -> Rescue {
+    let lacks = work.iter().filter(|n| is_lacking(**n)).map(|n| format!("work {n}")).collect();
+    Rescue { commit: "r".into(), lacks, ..Rescue::default() }
+}
+
+fn measured(traces: &Traces, subject: &Subject) -> Outcome {
+    let work = match subject {
+        Subject::Remains(_, life) => traces.trash.get(life),
+        _ => None,
+    };
+    let late = work.filter(|work| !work.is_empty()).map(rescue_of);
+    Outcome::Measured(Size { entries: 1, apparent: 1, allocated: 1 }, late)
 }
 
 /// The small steps of which effects on an environment are made; a crash can fall between any two.
@@ -71,7 +90,8 @@ pub(super) fn small_step(
             traces.trash.insert(from.incarnation, work);
         }
         (Step::Rescue, 0) if !traces.work.is_empty() => {
-            traces.rescued.insert(life, traces.work.clone());
+            let saved = traces.work.iter().copied().filter(|n| !is_lacking(*n)).collect();
+            traces.rescued.insert(life, saved);
         }
         (Step::RollBack | Step::MoveToTrash, 0) => {
             let work = traces.take();
@@ -119,7 +139,9 @@ pub(super) fn outcome(
         Step::Restore => Outcome::Restored(worktree, format!("gk/{environment}")),
         Step::CopyIncluded => Outcome::Included(Included::default()),
         Step::RunSetup => Outcome::SetUp(SetupReport::default()),
-        Step::RollBack => Outcome::RolledBack(in_trash),
+        Step::RollBack => {
+            Outcome::RolledBack(RolledBackTo { trash: in_trash, ..RolledBackTo::default() })
+        }
         Step::RefreshIndex => Outcome::Refreshed(true),
         Step::Clean => cleaned(env, &traces),
         Step::UndoClean => undone(env, &traces),
@@ -130,7 +152,7 @@ pub(super) fn outcome(
             rescue: !traces.work.is_empty(),
             has_hook: environment.as_str() == "b",
             quiet: environment.as_str() == "a",
-            last_change: 0,
+            ..Inspection::default()
         }),
         Step::RunTeardown => Outcome::TornDown(1),
         Step::EndProcesses => Outcome::Ended(ProcessesEnded {
@@ -139,16 +161,13 @@ pub(super) fn outcome(
             spared: Vec::new(),
             survivors: Vec::new(),
         }),
-        Step::Rescue => Outcome::Rescued(
-            traces
-                .rescued
-                .contains_key(&life)
-                .then(|| Rescue { commit: "r".into(), ..Rescue::default() }),
-        ),
+        Step::Rescue => {
+            Outcome::Rescued(traces.rescued.contains_key(&life).then(|| rescue_of(&traces.work)))
+        }
         Step::MoveToTrash => Outcome::Trashed(in_trash, settled),
         Step::Unregister => Outcome::Unregistered,
         Step::SettleBranch => Outcome::BranchSettled(true, String::new(), Vec::new()),
-        Step::Measure => Outcome::Measured(Size { entries: 1, apparent: 1, allocated: 1 }, None),
+        Step::Measure => measured(&traces, subject),
         Step::Purge => Outcome::Purged(1),
         Step::DropRescue => Outcome::RescueDropped,
         // A sweep; migrations have laws of their own.

@@ -76,6 +76,11 @@ text_id!(
     MigrationId
 );
 text_id!(
+    /// What tells one life from every other, on any log: 128 random bits in hex, made at the edge. A
+    /// name and a number can come again, when a log is put back or started over; this cannot.
+    Nonce
+);
+text_id!(
     /// An idempotency key that a client chose for one request.
     RequestId
 );
@@ -123,6 +128,27 @@ impl MigrationId {
         } else {
             Err(IdError::BadShape("it must be eight hex digits"))
         }
+    }
+}
+
+impl Nonce {
+    /// Checks that `text` can be a nonce.
+    ///
+    /// # Errors
+    /// [`IdError`] says that it cannot.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        let fits = text.len() == 32 && text.bytes().all(|b| b"0123456789abcdef".contains(&b));
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(IdError::BadShape("it must be 32 hex digits"))
+        }
+    }
+
+    /// The first 32 bits, where a name has to be short and other facts decide.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.0.get(..8).unwrap_or(&self.0)
     }
 }
 
@@ -248,7 +274,33 @@ impl fmt::Display for EffectId {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct HostPath(pub Vec<u8>);
 
+/// One life of an environment: what the names of its traces outside are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life<'a> {
+    /// Its name.
+    pub id: &'a EnvironmentId,
+    /// Which life of the name, counted from 1.
+    pub incarnation: u32,
+    /// What tells it from all others; none for one that an earlier version began.
+    pub nonce: Option<&'a Nonce>,
+}
+
 impl HostPath {
+    /// The same path below another folder, if it lies in `from` or is `from` itself.
+    #[must_use]
+    pub fn rebased(&self, from: &Self, to: &Self) -> Option<Self> {
+        let rest = self.0.strip_prefix(from.0.as_slice())?;
+        let inside = rest.is_empty() || rest.starts_with(b"/");
+        (inside && !from.0.is_empty()).then(|| Self([to.0.as_slice(), rest].concat()))
+    }
+
+    /// The folder that it lies in; none for a path without a slash.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        let end = self.0.iter().rposition(|b| *b == b'/')?;
+        Some(Self(self.0[..end].to_vec()))
+    }
+
     /// The bytes of the path.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -13,11 +13,12 @@ use proptest::prelude::*;
 use super::acts::{Act, How, NAMES, act, destroy, name, request};
 use super::audit::Audit;
 use super::event::{Plan, Retention, TeardownOptions, Worktree};
-use super::fake::{Traces, outcome, small_step};
+use super::fake::{Traces, is_lacking, outcome, small_step};
 use super::reconcile::LiveSet;
+use super::remains::LOSE;
 use super::{
-    Code, Command, EffectId, EnvironmentId, Event, Fault, LeaseId, Note, Outcome, Phase, Record,
-    Seq, State, Step, Subject, Time,
+    Code, Command, EffectId, EnvironmentId, Event, Fault, Ground, LeaseId, Nonce, Note, Outcome,
+    Phase, Record, RolledBackTo, Seq, State, Step, Subject, Time,
 };
 
 const HISTORIES: u32 = 10_000;
@@ -37,8 +38,8 @@ pub(crate) struct Bench {
     running: BTreeMap<Subject, InFlight>,
     settled: BTreeMap<Subject, EffectId>,
     /// Pieces of work made so far, and those that went with a trash or rescue that was let go of.
-    made: u32,
-    let_go: BTreeSet<u32>,
+    pub(super) made: u32,
+    pub(super) let_go: BTreeSet<u32>,
     over: BTreeSet<(EnvironmentId, u32)>,
     broken: Broken,
     ghosts: Vec<(Subject, InFlight)>,
@@ -77,7 +78,8 @@ impl Bench {
 
     fn start(&mut self) {
         let retention = Retention { trash_seconds: 30, trash_bytes: 3, clean_seconds: 10 };
-        self.command(Command::Start { pid: 1, version: "test".into(), retention });
+        let ground = Ground::default();
+        self.command(Command::Start { pid: 1, version: "test".into(), retention, ground });
     }
 
     pub(crate) fn command(&mut self, command: Command) -> bool {
@@ -108,6 +110,11 @@ impl Bench {
         }
     }
 
+    /// One that no life had before.
+    fn nonce(&self) -> Nonce {
+        Nonce::parse(&format!("{:032x}", self.log.len())).expect("a nonce")
+    }
+
     pub(super) fn act(&mut self, act: &Act) {
         match *act {
             Act::Provision { who, keep, key } => {
@@ -117,7 +124,8 @@ impl Bench {
                     ..Plan::default()
                 };
                 let (actor, request) = (super::event::Actor::default(), request(key));
-                self.command(Command::Provision { environment: name(who), plan, actor, request });
+                let (environment, nonce) = (name(who), self.nonce());
+                self.command(Command::Provision { environment, plan, actor, request, nonce });
             }
             Act::Destroy { who, force, key } => {
                 self.command(destroy(who, force, key));
@@ -155,7 +163,7 @@ impl Bench {
             Act::Repeat { who } => {
                 let settled = self.settled.values().nth(who).cloned();
                 if let Some(effect) = settled {
-                    let outcome = Ok(Outcome::RolledBack(None));
+                    let outcome = Ok(Outcome::RolledBack(RolledBackTo::default()));
                     let accepted = self.command(Command::Settle { effect, outcome });
                     assert!(!accepted, "a stale settlement must be absorbed");
                 }
@@ -205,7 +213,17 @@ impl Bench {
         let actor = super::event::Actor::default();
         let command = match *act {
             Act::Restore { who, life } => {
-                Command::Restore { environment: name(who), incarnation: life, actor, request: None }
+                let (environment, nonce) = (name(who), self.nonce());
+                let (incarnation, branch, reuse_branch, request) = (life, None, false, None);
+                Command::Restore(super::Restore {
+                    environment,
+                    incarnation,
+                    branch,
+                    reuse_branch,
+                    actor,
+                    request,
+                    nonce,
+                })
             }
             Act::Adopt { who } => Command::Adopt {
                 environment: name(who),
@@ -213,10 +231,13 @@ impl Bench {
                 head: "h".into(),
                 worktree: Worktree::default(),
                 actor,
+                nonce: self.nonce(),
             },
             Act::Clean { who, now } => Command::Clean { environment: name(who), now, actor },
             Act::UndoClean { who } => Command::UndoClean { environment: name(who), actor },
-            Act::EmptyTrash { who } => Command::EmptyTrash { environment: who.map(name), actor },
+            Act::EmptyTrash { who, lose } => {
+                Command::EmptyTrash { environment: who.map(name), lose, actor }
+            }
             Act::DiskLow => Command::DiskLow,
             Act::DropRescue { who, life } => {
                 Command::DropRescue { environment: name(who), incarnation: life, actor }
@@ -285,13 +306,23 @@ impl Bench {
                 }
             }
             Subject::Remains(who, life) if steps > 0 => {
+                let purge = self.state.remains_of(who, *life).map(|r| r.purge.clone());
+                let named = purge.as_deref() == Some(LOSE);
                 let traces = self.disk.entry(who.clone()).or_default();
                 let gone = match running.step {
+                    Step::Measure => {
+                        let work = traces.trash.get(life).cloned().unwrap_or_default();
+                        let saved = work.into_iter().filter(|n| !is_lacking(*n));
+                        traces.rescued.entry(*life).or_default().extend(saved);
+                        None
+                    }
                     Step::Purge => traces.trash.remove(life),
                     Step::DropRescue => traces.rescued.remove(life),
                     _ => None,
                 };
-                self.let_go.extend(gone.unwrap_or_default());
+                // What no rescue can hold goes only where somebody named it.
+                let gone = gone.unwrap_or_default();
+                self.let_go.extend(gone.into_iter().filter(|n| named || !is_lacking(*n)));
             }
             Subject::Output(who, clean) if steps > 0 && !waits => {
                 self.disk.entry(who.clone()).or_default().cleaned.remove(clean);
@@ -328,7 +359,9 @@ impl Bench {
             How::Well => Ok(outcome(&self.state, &self.disk, subject, running.step)),
             How::Transient => Err(fault.transient()),
             How::Permanent => Err(fault),
-            How::WrongOutcome if running.step == Step::Inspect => Ok(Outcome::RolledBack(None)),
+            How::WrongOutcome if running.step == Step::Inspect => {
+                Ok(Outcome::RolledBack(RolledBackTo::default()))
+            }
             How::WrongOutcome => Err(fault.transient()),
         };
         self.command(Command::Settle { effect: running.id.clone(), outcome });
@@ -399,43 +432,6 @@ impl Bench {
         for _ in 0..20 {
             self.flow();
         }
-    }
-
-    pub(crate) fn disk_agrees(&self) {
-        for env in self.state.environments().filter(|e| !e.adopted) {
-            let traces = self.disk.get(&env.id).cloned().unwrap_or_default();
-            let kept = env.phase == Phase::Failed && env.worktree.is_some();
-            let expected = env.phase == Phase::Ready || kept;
-            let whole = traces.branch && traces.registration && traces.directory;
-            let gone = !traces.branch && !traces.registration && !traces.directory;
-            // A removal that was given up says so; the sweep takes it from there.
-            let excused = !env.leftovers.is_empty();
-            assert!(
-                if expected { whole } else { gone || excused },
-                "{}: {} but {traces:?}",
-                env.id,
-                env.phase.as_str()
-            );
-        }
-        for (id, traces) in &self.disk {
-            for clean in &traces.cleaned {
-                assert!(self.state.output(id, *clean).is_some(), "{id}: {clean} is stranded");
-            }
-            let explained = self.state.environment(id).is_some();
-            assert!(explained || *traces == Traces::default(), "{id}: nothing explains {traces:?}");
-        }
-    }
-
-    /// Every piece of work is in a directory, in the trash, under a rescue ref, or was let go of
-    /// by a retention or a request that the log names.
-    fn no_work_is_lost(&self) {
-        let mut there = self.let_go.clone();
-        for traces in self.disk.values() {
-            let kept = traces.trash.values().chain(traces.rescued.values());
-            there.extend(kept.flatten().chain(&traces.work));
-        }
-        let lost: Vec<u32> = (1..=self.made).filter(|n| !there.contains(n)).collect();
-        assert!(lost.is_empty(), "lost: {lost:?}");
     }
 }
 

@@ -129,7 +129,8 @@ impl Bench {
 
     fn boot(&mut self) {
         let retention = Retention::default();
-        self.command(Command::Start { pid: 1, version: "t".into(), retention });
+        let ground = crate::core::Ground::default();
+        self.command(Command::Start { pid: 1, version: "t".into(), retention, ground });
     }
 
     fn command(&mut self, command: Command) -> bool {

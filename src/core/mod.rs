@@ -35,6 +35,8 @@ pub mod watch;
 mod afar;
 mod apply;
 mod decide;
+mod ground;
+mod retention;
 mod settle;
 mod teardown;
 
@@ -43,19 +45,22 @@ mod acts;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod law_checks;
+#[cfg(test)]
 pub(crate) mod laws;
 #[cfg(test)]
 mod migration_laws;
 #[cfg(test)]
 mod output_laws;
 
-pub use command::Command;
+pub use command::{Command, Ground, Restore};
 pub use decide::{Decision, destroyed, not_found};
-pub use effect::{Effect, Inspection, Note, Outcome, OwedEffect, Target};
+pub use effect::{Effect, Inspection, Note, Outcome, OwedEffect, RolledBackTo, Target};
 pub use event::{Event, Record};
 pub use fault::{Class, Code, Fault};
 pub use id::{
-    EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Subject, Time,
+    EffectId, EnvironmentId, HostPath, LeaseId, Life, MigrationId, Nonce, RequestId, Seq, Subject,
+    Time,
 };
 pub use migration::{Migration, MigrationPhase};
 pub use output::CleanedOutput;

@@ -6,7 +6,7 @@ use super::acts::{Act, How, name};
 use super::event::{Actor, Retention};
 use super::laws::Bench;
 use super::output::{CleanedOutput, Standing};
-use super::{Code, Command, Event, Fault, Outcome, Phase, Step, Subject};
+use super::{Code, Command, Event, Fault, Ground, Outcome, Phase, Step, Subject};
 
 const CLEAN: Act = Act::Clean { who: 0, now: false };
 
@@ -14,7 +14,12 @@ const CLEAN: Act = Act::Clean { who: 0, now: false };
 fn built() -> Bench {
     let mut bench = Bench::new();
     let retention = Retention { trash_seconds: 1_000, trash_bytes: 100, clean_seconds: 100 };
-    bench.command(Command::Start { pid: 2, version: "test".into(), retention });
+    bench.command(Command::Start {
+        pid: 2,
+        version: "test".into(),
+        retention,
+        ground: Ground::default(),
+    });
     for act in [Act::Provision { who: 0, keep: false, key: None }, Act::Flow { rounds: 12 }] {
         bench.act(&act);
     }
@@ -82,7 +87,12 @@ fn what_a_build_makes_again_goes_first_when_the_trash_holds_too_much() {
     bench.flow();
     remove(&mut bench, 0);
     let retention = Retention { trash_seconds: 1_000, trash_bytes: 2, clean_seconds: 100 };
-    bench.command(Command::Start { pid: 3, version: "test".into(), retention });
+    bench.command(Command::Start {
+        pid: 3,
+        version: "test".into(),
+        retention,
+        ground: Ground::default(),
+    });
     let (from, now) = (bench.log.len(), bench.now);
     assert!(bench.state.next_deadline(now).is_some_and(|t| t <= now), "at once");
     bench.wait(Duration::ZERO);
@@ -181,7 +191,8 @@ fn what_must_go_at_once_is_owed_at_once() {
 #[test]
 fn what_holds_a_repository_stays_until_somebody_asks() {
     let mut bench = cleaned();
-    let empty = Command::EmptyTrash { environment: Some(name(0)), actor: Actor::default() };
+    let empty =
+        Command::EmptyTrash { environment: Some(name(0)), lose: false, actor: Actor::default() };
     for _ in 0..2 {
         assert!(bench.command(empty.clone()), "asked for");
         let effect = bench.state.owed(bench.now).next().expect("an unlink").id;

@@ -95,6 +95,8 @@ pub const LEASE_SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const REQUESTS_REMEMBERED: usize = 1_024;
 /// Most repositories with trusted hooks.
 pub const TRUSTED_REPOSITORIES_MAX: usize = 1_024;
+/// Lives that one goes on with, whose branch is its own; older ones are forgotten.
+pub const LINEAGE_MAX: usize = 32;
 /// Most trusted hook contents per repository; the oldest is dropped for a new one.
 pub const TRUSTED_HASHES_MAX: usize = 64;
 /// How long after a checkout by git the index is refreshed. Index entries carry whole seconds, so

@@ -279,7 +279,8 @@ mod tests {
     fn ready(state: &mut State, name: &str) {
         let (plan, actor) = (Plan { branch: name.to_owned(), ..Plan::default() }, Actor::default());
         let environment = id(name);
-        put(state, ProvisionRequested { environment, incarnation: 1, plan, actor, request: None });
+        let (incarnation, request, nonce) = (1, None, None);
+        put(state, ProvisionRequested { environment, incarnation, plan, actor, request, nonce });
         put(state, WorktreeAdded { environment: id(name), worktree: Worktree::default() });
         put(state, EnvironmentReady { environment: id(name) });
     }
@@ -341,7 +342,15 @@ mod tests {
         let (environment, incarnation) = (id("adopted"), 1);
         put(
             &mut state,
-            EnvironmentAdopted { environment, incarnation, plan, head, worktree, actor },
+            EnvironmentAdopted {
+                environment,
+                incarnation,
+                plan,
+                head,
+                worktree,
+                actor,
+                nonce: None,
+            },
         );
         let mut taken = set(&state, &["listed", "never"], 1);
         ready(&mut state, "newer");

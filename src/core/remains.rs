@@ -10,11 +10,11 @@ use super::decide::Decision;
 use super::effect::Outcome;
 use super::event::{
     Actor, Base, Event, LateWorkRescued, Plan, ProcessSeen, PurgeDecided, RemainsAttemptFailed,
-    Rescue, RescueDropRequested, RescueDropped, RestoreFrom, Size, TrashLookFailed, TrashMeasured,
-    TrashPurged, Worktree,
+    Rescue, RescueDropRequested, RescueDropped, RestoreFrom, RolledBack, Size, TrashLookFailed,
+    TrashMeasured, TrashPurged, Worktree,
 };
 use super::fault::{Code, Fault};
-use super::id::{EffectId, EnvironmentId, HostPath, Subject, Time};
+use super::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Subject, Time};
 use super::policy;
 use super::state::{Environment, Owed, State, Step};
 
@@ -56,7 +56,18 @@ pub struct Remains {
     pub purge: String,
     /// Why the last attempt at what is owed failed.
     pub fault: Option<Fault>,
+    /// What tells the life that is over from all others; none where an earlier version began it.
+    pub nonce: Option<Nonce>,
+    /// The lives that it went on with, the latest last.
+    pub lineage: Vec<Nonce>,
+    /// Whether its repository could not be looked into: nobody knows yet what is saved.
+    pub unseen: bool,
+    /// The branch that was checked out at the end; empty when that is not known.
+    pub on_branch: String,
 }
+
+/// The reason of a purge that whoever asked for it named, knowing what goes.
+pub const LOSE: &str = "lose";
 
 impl Remains {
     /// Identity of the effect that is owed now.
@@ -74,6 +85,54 @@ impl Remains {
             trash: self.trash.clone().filter(|_| self.purge.is_empty()),
             head: self.head.clone(),
             rescue: self.rescue.as_ref().map(|r| r.commit.clone()).unwrap_or_default(),
+            nonce: self.nonce.clone(),
+            saved: self.rescue.clone(),
+        }
+    }
+
+    /// What the names of its traces outside are made of.
+    #[must_use]
+    pub fn life(&self) -> Life<'_> {
+        Life { id: &self.id, incarnation: self.incarnation, nonce: self.nonce.as_ref() }
+    }
+
+    /// The lives that one goes on with which is restored from this one.
+    pub(super) fn lineage(&self) -> Vec<Nonce> {
+        let all: Vec<&Nonce> = self.lineage.iter().chain(&self.nonce).collect();
+        let old = all.len().saturating_sub(policy::LINEAGE_MAX);
+        all[old..].iter().map(|nonce| (*nonce).clone()).collect()
+    }
+
+    /// Why the directory in the trash is the only place of something, one line each; empty when it
+    /// is not. Such a directory goes only when somebody names it and says so.
+    #[must_use]
+    pub fn is_last_copy_of(&self) -> Vec<String> {
+        if self.trash.is_none() {
+            return Vec::new();
+        }
+        let unseen = self.unseen.then(|| "its repository could not be looked into".to_owned());
+        let given_up = self.is_given_up().then(|| "nobody could look at it".to_owned());
+        let lacks = self.rescue.iter().flat_map(|rescue| rescue.lacks.iter().cloned());
+        unseen.into_iter().chain(given_up).chain(lacks).collect()
+    }
+
+    /// Whether the directory in the trash is the only place of something.
+    pub(super) fn is_last_copy(&self) -> bool {
+        self.unseen
+            || self.is_given_up()
+            || self.rescue.as_ref().is_some_and(|r| !r.lacks.is_empty())
+    }
+
+    /// Whether it is to go although it is the last copy.
+    fn is_to_be_lost(&self) -> bool {
+        self.purge == LOSE
+    }
+
+    /// What failed for want of something that may be there now is tried at once.
+    pub(super) fn hurry(&mut self, now: Time) {
+        let waits = self.fault.is_some();
+        if let Some(owed) = self.owed.as_mut().filter(|o| waits && o.step == Step::Measure) {
+            owed.not_before = owed.not_before.min(now);
         }
     }
 
@@ -89,17 +148,17 @@ impl Remains {
     }
 
     /// Whether nobody could look at it there, in all attempts: only a request begins anew.
-    fn is_given_up(&self) -> bool {
+    pub(super) fn is_given_up(&self) -> bool {
         self.is_unmeasured() && self.owed.is_none() && self.fault.is_some()
     }
 
     /// When it is unlinked because of its age.
     pub(super) fn due(&self, seconds: u64) -> Option<Time> {
-        (self.is_kept() && !self.is_given_up()).then(|| self.expires(seconds))
+        (self.is_kept() && !self.is_last_copy()).then(|| self.expires(seconds))
     }
 
     /// Whether it was to be unlinked and something was in the way, which may have gone since.
-    fn is_put_off(&self) -> bool {
+    pub(super) fn is_put_off(&self) -> bool {
         !self.purge.is_empty() && self.fault.is_some() && self.restoring.is_none()
     }
 
@@ -145,16 +204,39 @@ impl Remains {
             restoring: None,
             purge: String::new(),
             fault: None,
+            nonce: env.nonce.clone(),
+            lineage: env.lineage.clone(),
+            unseen: teardown.unseen,
+            on_branch: teardown.on_branch,
         })
+    }
+
+    /// What is left of a provision that was rolled back; none when nothing is.
+    pub(super) fn rolled_back(env: &Environment, at: At, e: &RolledBack) -> Option<Self> {
+        let mut env = env.clone();
+        let teardown = env.teardown.get_or_insert_default();
+        teardown.rescue.clone_from(&e.rescue);
+        teardown.head.clone_from(&e.head);
+        // It is looked at no more, but for the first time where nobody could.
+        teardown.options.no_rescue = true;
+        Self::of(&env, at, e.trash.clone())
     }
 
     fn apply(&mut self, at: At, event: &Event) {
         match event {
-            Event::LateWorkRescued(e) => self.rescue = Some(e.rescue.clone()),
+            Event::LateWorkRescued(e) => {
+                self.rescue = Some(e.rescue.clone());
+                if self.owed.as_ref().is_some_and(|o| o.step == Step::Purge) {
+                    self.owed = Some(Owed::new(Step::Purge, at));
+                    self.stay_if_last_copy();
+                }
+            }
             Event::TrashMeasured(e) => {
                 self.size = Some(e.size);
                 self.looked_at = None;
                 self.fault = None;
+                self.unseen = false;
+                self.stay_if_last_copy();
                 let purge = !self.purge.is_empty();
                 self.owed = purge.then(|| Owed::new(Step::Purge, at));
             }
@@ -166,7 +248,8 @@ impl Remains {
             Event::PurgeDecided(e) => {
                 self.purge.clone_from(&e.reason);
                 self.fault = None;
-                let step = if self.is_unmeasured() { Step::Measure } else { Step::Purge };
+                let look = self.is_unmeasured() && !self.is_to_be_lost();
+                let step = if look { Step::Measure } else { Step::Purge };
                 match &mut self.owed {
                     // What is under way goes on, what waits for another attempt waits no longer.
                     Some(owed) if owed.step == step => {
@@ -200,6 +283,14 @@ impl Remains {
         }
     }
 
+    /// What turned out to be the only place of something does not go because of its age.
+    fn stay_if_last_copy(&mut self) {
+        if self.is_last_copy() && !self.is_to_be_lost() {
+            self.purge.clear();
+            self.owed = None;
+        }
+    }
+
     /// The events that the end of an effect for these remains leads to.
     pub(super) fn settle(
         &self,
@@ -218,6 +309,9 @@ impl Remains {
             (Step::Purge, Ok(Outcome::Purged(entries))) => {
                 let leftovers = Vec::new();
                 return vec![TrashPurged { environment, incarnation, entries, leftovers }.into()];
+            }
+            (Step::Purge, Ok(Outcome::RescuedAgain(rescue))) => {
+                return vec![LateWorkRescued { environment, incarnation, rescue }.into()];
             }
             (Step::DropRescue, Ok(Outcome::RescueDropped)) => {
                 let leftover = String::new();
@@ -262,7 +356,7 @@ impl Remains {
         }
     }
 
-    fn purge(&self, reason: &str, actor: Option<Actor>) -> Event {
+    pub(super) fn purge(&self, reason: &str, actor: Option<Actor>) -> Event {
         PurgeDecided {
             environment: self.id.clone(),
             incarnation: self.incarnation,
@@ -320,6 +414,13 @@ impl State {
         self.forget_empty(id, from.incarnation);
     }
 
+    /// What failed for want of something that may be there now is tried at once.
+    pub(super) fn hurry(&mut self, at: At) {
+        self.remains.values_mut().flat_map(|lives| lives.values_mut()).for_each(|remains| {
+            remains.hurry(at.time);
+        });
+    }
+
     fn forget_empty(&mut self, id: &EnvironmentId, incarnation: u32) {
         let Some(lives) = self.remains.get_mut(id) else { return };
         if lives.get(&incarnation).is_some_and(|r| r.trash.is_none() && r.rescue.is_none()) {
@@ -328,76 +429,6 @@ impl State {
         if lives.is_empty() {
             self.remains.remove(id);
         }
-    }
-
-    /// Whether there is something in the trash that could make room.
-    #[must_use]
-    pub fn has_trash(&self) -> bool {
-        self.remains().any(Remains::is_kept) || self.has_outputs()
-    }
-
-    /// Whether the trash holds more bytes than it may.
-    pub(super) fn trash_is_over(&self) -> bool {
-        let sizes = self.remains().filter(|r| r.is_kept()).filter_map(|r| r.size);
-        let total = sizes.map(|s| s.allocated).fold(0, u64::saturating_add);
-        let total = total.saturating_add(self.output_bytes());
-        total > self.retention().trash_bytes && total > 0
-    }
-
-    /// What is due by age, or because the trash holds more than it may: the oldest first.
-    pub(super) fn purges_due(&self, now: Time) -> Vec<Event> {
-        let limits = self.retention();
-        let may_go = |r: &&Remains| r.is_kept() && !r.is_given_up();
-        let mut kept: Vec<&Remains> = self.remains().filter(may_go).collect();
-        kept.sort_by_key(|r| r.at);
-        let bytes = |r: &Remains| r.size.map_or(0, |s| s.allocated);
-        let mut total: u64 = kept.iter().map(|r| bytes(r)).fold(0, u64::saturating_add);
-        // What a build makes again goes before anything else.
-        let (mut events, outputs) = self.outputs_due(now, total);
-        total = total.saturating_add(outputs);
-        let too_many = kept.len().saturating_sub(policy::REMAINS_MAX);
-        for (n, remains) in kept.into_iter().enumerate() {
-            if n < too_many {
-                events.push(remains.purge("count", None));
-            } else if remains.expires(limits.trash_seconds) <= now {
-                events.push(remains.purge("age", None));
-            } else if total > limits.trash_bytes && remains.size.is_some() {
-                events.push(remains.purge("bytes", None));
-            } else {
-                continue;
-            }
-            total = total.saturating_sub(bytes(remains));
-        }
-        events
-    }
-
-    /// What cleans took, then the oldest directory in the trash, goes to make room on a disk that is
-    /// nearly full; one at a time, so that no more goes than must.
-    pub(super) fn decide_disk_low(&self) -> Vec<Event> {
-        if let Some(first) = self.output_for_space() {
-            return first;
-        }
-        // One that something is in the way of makes no room.
-        if self.remains().any(|r| !r.purge.is_empty() && r.fault.is_none()) {
-            return Vec::new();
-        }
-        let may_go = |r: &&Remains| r.is_kept() && !r.is_given_up();
-        let oldest = self.remains().filter(may_go).min_by_key(|r| r.at);
-        oldest.map(|r| r.purge("disk", None)).into_iter().collect()
-    }
-
-    /// Unlinks the directories of one environment (all its lives), or of all.
-    pub(super) fn decide_empty_trash(
-        &self,
-        only: Option<&EnvironmentId>,
-        actor: &Actor,
-    ) -> Vec<Event> {
-        let wanted = self.remains().filter(|r| only.is_none_or(|id| *id == r.id));
-        wanted
-            .filter(|r| r.is_kept() || r.is_put_off())
-            .map(|r| r.purge("request", Some(actor.clone())))
-            .chain(self.outputs_to_empty(only, actor))
-            .collect()
     }
 
     /// Lets go of a rescue's ref.
@@ -514,7 +545,7 @@ mod tests {
         let asked = |remains: &Remains| {
             let mut state = State::default();
             state.keep_remains(Some(remains.clone()));
-            state.decide_empty_trash(None, &Actor::default()).len()
+            state.decide_empty_trash(None, false, &Actor::default()).map_or(0, |e| e.len())
         };
         assert_eq!(asked(&remains), 1, "what was in the way may have gone");
         remains.restoring = Some(2);

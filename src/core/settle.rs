@@ -3,14 +3,14 @@
 //! Called only for the effect that is owed; stale settlements never get here.
 
 use super::decide::Decision;
-use super::effect::{Outcome, Returned, Taken};
+use super::effect::{Outcome, Returned, RolledBackTo, Taken};
 use super::event::{
     AttemptFailed, BaseResolved, BranchSettled, CleanUndone, Cleaned, EnvironmentReady, Event,
     FilesIncluded, IndexRefreshed, ProvisionFailed, RegistrationRemoved, RescueApplied, Restored,
     RolledBack, SetupFinished, Size, TeardownHookFinished, Tombstoned, WorktreeAdded,
 };
 use super::fault::{Code, Fault};
-use super::id::{EnvironmentId, HostPath, Time};
+use super::id::{EnvironmentId, Time};
 use super::policy;
 use super::state::{Environment, Step};
 
@@ -59,7 +59,7 @@ fn succeeded(env: &Environment, step: Step, outcome: Outcome) -> Decision {
         (Step::RunSetup, Outcome::SetUp(report)) => {
             ready_unless(false, environment.clone(), SetupFinished { environment, report })
         }
-        (Step::RollBack, Outcome::RolledBack(trash)) => rolled_back(env, Vec::new(), trash),
+        (Step::RollBack, Outcome::RolledBack(kept)) => rolled_back(env, Vec::new(), kept),
         (Step::RefreshIndex, Outcome::Refreshed(done)) => {
             vec![IndexRefreshed { environment, done }.into()]
         }
@@ -92,10 +92,11 @@ fn ready_unless(more: bool, environment: EnvironmentId, event: impl Into<Event>)
     events
 }
 
-fn rolled_back(env: &Environment, leftovers: Vec<String>, trash: Option<HostPath>) -> Vec<Event> {
+fn rolled_back(env: &Environment, leftovers: Vec<String>, kept: RolledBackTo) -> Vec<Event> {
     let environment = env.id.clone();
-    let rolled =
-        RolledBack { environment: environment.clone(), leftovers: leftovers.clone(), trash };
+    let RolledBackTo { trash, head, rescue } = kept;
+    let (id, left) = (environment.clone(), leftovers.clone());
+    let rolled = RolledBack { environment: id, leftovers: left, trash, head, rescue };
     let mut events = vec![rolled.into()];
     if env.destroy_wanted {
         events.push(Tombstoned { environment, leftovers }.into());
@@ -143,7 +144,7 @@ pub(super) fn give_up(now: Time, env: &Environment, step: Step, fault: Fault) ->
             let kept = env.plan.keep_failed && step == Step::RunSetup;
             vec![ProvisionFailed { environment, step: name, fault, kept }.into()]
         }
-        Step::RollBack => rolled_back(env, vec![leftover], None),
+        Step::RollBack => rolled_back(env, vec![leftover], RolledBackTo::default()),
         Step::RefreshIndex => vec![IndexRefreshed { environment, done: false }.into()],
         Step::Clean => {
             let (paths, size) = (Vec::new(), Size::default());

@@ -13,7 +13,8 @@ use super::event::{
 };
 use super::fault::Fault;
 use super::id::{
-    EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Subject, Time,
+    EffectId, EnvironmentId, HostPath, LeaseId, Life, MigrationId, Nonce, RequestId, Seq, Subject,
+    Time,
 };
 use super::migration::Migration;
 use super::output::CleanedOutput;
@@ -193,6 +194,10 @@ pub struct Environment {
     pub undone: Option<CleanUndone>,
     /// Why its changes are not watched any more; nobody tries again until somebody asks.
     pub unwatched: Option<String>,
+    /// What tells this life from all others; none for one that an earlier version began.
+    pub nonce: Option<Nonce>,
+    /// The lives that it goes on with, the latest last: their branch is its branch.
+    pub lineage: Vec<Nonce>,
 }
 
 /// A command that was started for an environment.
@@ -269,6 +274,12 @@ pub struct Teardown {
     pub survivors: Vec<ProcessSeen>,
     /// Why the teardown hook did not end well.
     pub hook_fault: Option<Fault>,
+    /// What goes with it and is no work, and yet worth a word.
+    pub noted: Vec<String>,
+    /// Whether its repository could not be looked into.
+    pub unseen: bool,
+    /// The branch that was checked out; empty when there was none.
+    pub on_branch: String,
 }
 
 /// A claim that an environment is in use.
@@ -316,6 +327,8 @@ pub struct State {
     pub(super) ended_leases: Vec<LeaseId>,
     pub(super) runs: BTreeMap<RequestId, Run>,
     pub(super) migrations: BTreeMap<MigrationId, Migration>,
+    /// The last record that the data directory is known to have had, where the log has fewer.
+    pub(super) found_older: Option<Seq>,
 }
 
 /// A command that was run for a request, and is not run twice.
@@ -495,7 +508,7 @@ impl Teardown {
     #[must_use]
     pub fn may_lack_work(&self) -> bool {
         let was_seen = !self.head.is_empty() || self.rescue.is_some();
-        was_seen && !self.options.no_rescue
+        self.unseen || was_seen && !self.options.no_rescue
     }
 }
 
@@ -505,6 +518,19 @@ impl Environment {
     pub fn effect_id(&self) -> Option<EffectId> {
         let entered = self.owed.as_ref()?.entered;
         Some(EffectId { subject: Subject::Environment(self.id.clone()), entered })
+    }
+
+    /// What the names of its traces outside are made of.
+    #[must_use]
+    pub fn life(&self) -> Life<'_> {
+        Life { id: &self.id, incarnation: self.incarnation, nonce: self.nonce.as_ref() }
+    }
+
+    /// The commit that its worktree was made with: its base, or what it was restored at.
+    #[must_use]
+    pub fn start(&self) -> Option<&str> {
+        let restored = self.restore.as_ref().map(|from| from.head.as_str());
+        restored.filter(|head| !head.is_empty()).or(self.base.as_ref().map(|b| b.commit.as_str()))
     }
 
     /// Whether it may be used, looked at and watched: nobody is making it or taking it apart.

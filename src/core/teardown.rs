@@ -111,6 +111,8 @@ impl Environment {
             // Its directory may have gone to the trash; then these two are what is known of it.
             head: old.head,
             rescue: old.rescue,
+            unseen: old.unseen,
+            on_branch: old.on_branch,
             disturbed: true,
             ..Teardown::default()
         });
@@ -134,6 +136,12 @@ impl Environment {
         if spares && !seen.quiet && teardown.inspections == 0 {
             return refuse(lived_in(self));
         }
+        if spares && seen.nested && teardown.inspections == 0 {
+            return refuse(unsafe_to_remove(self, seen.unsaved));
+        }
+        if seen.unseen && teardown.force && !teardown.options.no_rescue {
+            return refuse(nothing_can_be_saved(self, seen.unsaved));
+        }
         let safe = seen.unsaved.is_empty();
         // What the hook, or a process on its way out, wrote after a look that found all safe is
         // rescued like anything else; it is no reason to stop half-way.
@@ -154,9 +162,21 @@ impl Environment {
         let mut bounded = Fault::new(Code::UnsafeToRemove, "", "").with_evidence(seen.unsaved);
         let unsaved = std::mem::take(&mut bounded.evidence);
         let Inspection { fingerprint, head, rescue, has_hook, quiet, .. } = seen;
+        let (noted, unseen, branch) = (seen.noted, seen.unseen, seen.branch);
         vec![
-            TeardownInspected { environment, unsaved, fingerprint, head, rescue, has_hook, quiet }
-                .into(),
+            TeardownInspected {
+                environment,
+                unsaved,
+                fingerprint,
+                head,
+                rescue,
+                has_hook,
+                quiet,
+                noted,
+                unseen,
+                branch,
+            }
+            .into(),
         ]
     }
 
@@ -238,7 +258,10 @@ impl Teardown {
                 self.unsaved.clone_from(&e.unsaved);
                 self.fingerprint.clone_from(&e.fingerprint);
                 self.head.clone_from(&e.head);
-                self.rescue_wanted = e.rescue && !self.options.no_rescue;
+                self.rescue_wanted = e.rescue && !self.options.no_rescue && !e.unseen;
+                self.noted.clone_from(&e.noted);
+                self.unseen = e.unseen;
+                self.on_branch.clone_from(&e.branch);
                 self.has_hook = e.has_hook;
                 // What a hook will start is not known yet.
                 self.quiet |= e.quiet && (!e.has_hook || self.hooked);
@@ -320,6 +343,16 @@ fn unsafe_to_remove(env: &Environment, unsaved: Vec<String>) -> Fault {
     let hint = format!(
         "commit and push it, or run `groundskeeper rm {} --force`: it goes to the trash, and what \
          git does not ignore under a rescue ref",
+        env.id
+    );
+    Fault::new(Code::UnsafeToRemove, message, hint).with_evidence(unsaved)
+}
+
+fn nothing_can_be_saved(env: &Environment, unsaved: Vec<String>) -> Fault {
+    let message = format!("nothing of {} can be saved under a ref now", env.id);
+    let hint = format!(
+        "bring its repository back, or run `groundskeeper rm {} --force --no-rescue`: all of it goes \
+         to the trash, and stays there until it can be looked at",
         env.id
     );
     Fault::new(Code::UnsafeToRemove, message, hint).with_evidence(unsaved)

@@ -93,6 +93,7 @@ mod tests {
                 plan: Plan::default(),
                 actor: actor.clone(),
                 request: None,
+                nonce: None,
             }
             .into(),
             WorktreeAdded { environment: id.clone(), worktree: Worktree::default() }.into(),

@@ -73,7 +73,8 @@ fn scene() -> Scene {
     let world = Arc::new(World::new(layout.clone(), log_id));
     let (engine, handle) = Engine::new(journal, found.state, world);
     let (pid, version, retention) = (std::process::id(), String::new(), Retention::default());
-    let start = Command::Start { pid, version, retention };
+    let ground = crate::core::Ground::default();
+    let start = Command::Start { pid, version, retention, ground };
     std::thread::spawn(move || engine.run(start));
     let id = EnvironmentId::parse("demo").expect("a name");
     handle.submit_blocking(adopt(&id, &clone)).expect("adopted");
@@ -92,7 +93,8 @@ fn adopt(id: &EnvironmentId, at: &Path) -> Command {
     let worktree = Worktree { admin_dir: git, device, inode, ..Worktree::default() };
     let plan = Plan { repository, path: paths::to_host(at), ..Plan::default() };
     let (environment, head, actor) = (id.clone(), "h".to_owned(), Actor::default());
-    Command::Adopt { environment, plan, head, worktree, actor }
+    let nonce = crate::core::Nonce::parse(&"0".repeat(32)).expect("a nonce");
+    Command::Adopt { environment, plan, head, worktree, actor, nonce }
 }
 
 impl Scene {

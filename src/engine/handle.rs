@@ -22,7 +22,6 @@ pub struct Receipt {
 pub type Reply = Box<dyn FnOnce(Result<Receipt, Fault>) + Send>;
 
 /// What the engine finds in its mailbox.
-#[expect(clippy::large_enum_variant, reason = "nearly every message is a command")]
 pub(super) enum Message {
     /// Something to decide.
     Command(Command, Reply),

@@ -17,6 +17,7 @@ use crate::journal::{self, Journal};
 use crate::killpoint::point;
 use crate::migrate::Desk;
 use crate::world::World;
+use crate::world::ground::HighWater;
 
 /// Most commands that wait in the mailbox; more are refused.
 pub const MAILBOX_MAX: usize = 1_024;
@@ -49,6 +50,8 @@ pub struct Engine {
     mailbox: Receiver<Message>,
     driver: Driver,
     space: Space,
+    /// Kept outside the log, so that one that was put back from a backup is told from this one.
+    high_water: Option<HighWater>,
     stopping: Option<(String, Instant)>,
     /// A time that is not behind the log, and when it was taken on the clock that only goes on.
     anchor: (Time, Instant),
@@ -81,8 +84,20 @@ impl Engine {
         let driver = Driver::new(world, sender, progress);
         let anchor = (wall_clock().max(state.at()), Instant::now());
         let (stopping, waking) = (None, Waking::new(clocks(anchor.1)));
-        let engine =
-            Self { journal, state, view, head, mailbox, driver, space, stopping, anchor, waking };
+        let high_water = None;
+        let engine = Self {
+            journal,
+            state,
+            view,
+            head,
+            mailbox,
+            driver,
+            space,
+            high_water,
+            stopping,
+            anchor,
+            waking,
+        };
         (engine, handle)
     }
 
@@ -90,6 +105,13 @@ impl Engine {
     #[must_use]
     pub fn with_desk(mut self, desk: Arc<Desk>) -> Self {
         self.driver.set_desk(desk);
+        self
+    }
+
+    /// Notes after each commit how far the log goes.
+    #[must_use]
+    pub fn with_high_water(mut self, mark: HighWater) -> Self {
+        self.high_water = Some(mark);
         self
     }
 
@@ -233,6 +255,9 @@ impl Engine {
             faultpoint::call("append").map_err(unwritten)?;
             self.journal.append(&batch.records, &self.state)?;
             point("engine.committed");
+            if let Some(mark) = &self.high_water {
+                mark.note(self.state.seq());
+            }
             let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
             for record in &batch.records {
                 view.apply(record);

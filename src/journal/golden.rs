@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use super::codec::{self, Decoded};
 use super::envelope::{self, Envelope};
 use super::past::{
-    CleanRequestedV1, CleanedV1, DestroyRequestedV1, RetentionChangedV1, RolledBackV1,
-    TeardownInspectedV1,
+    CleanRequestedV1, CleanedV1, DestroyRequestedV1, EnvironmentAdoptedV1, LateWorkRescuedV1,
+    ProvisionRequestedV1, RescueV1, RestoreFromV1, RestoreRequestedV1, RetentionChangedV1,
+    RolledBackV1, RolledBackV2, TeardownInspectedV1, TeardownInspectedV2, WorkRescuedV1,
 };
-use super::samples::{actor, env, fault, samples};
+use super::samples::{actor, commit, env, fault, plan, samples, worktree};
 use crate::core::event::{EnvironmentReady, Record, Size};
 use crate::core::{Event, RequestId, Seq, State, Time};
 use crate::for_each_event;
@@ -91,6 +92,82 @@ fn past_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
         ("030-DestroyRequested.v1.bin", codec::bytes(&destroy()), 30, destroy().into()),
         ("032-TeardownInspected.v1.bin", codec::bytes(&looked()), 32, looked().into()),
     ]
+    .into_iter()
+    .chain(past_lives())
+    .chain(past_rescues())
+    .collect()
+}
+
+/// Payloads from before lives had a nonce.
+fn past_lives() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
+    let (environment, key) = (env(), |key| Some(RequestId::parse(key).expect("a key")));
+    let provision = || ProvisionRequestedV1 {
+        environment: environment.clone(),
+        incarnation: 2,
+        plan: plan(),
+        actor: actor(),
+        request: key("key-1"),
+    };
+    let restore = || RestoreRequestedV1 {
+        environment: environment.clone(),
+        incarnation: 3,
+        from: RestoreFromV1 {
+            incarnation: 2,
+            trash: Some("/trash/demo.2/project".into()),
+            head: commit(),
+            rescue: commit(),
+        },
+        plan: plan(),
+        actor: actor(),
+        request: key("key-3"),
+    };
+    let adopt = || EnvironmentAdoptedV1 {
+        environment: environment.clone(),
+        incarnation: 4,
+        plan: plan(),
+        head: commit(),
+        worktree: worktree(),
+        actor: actor(),
+    };
+    vec![
+        ("010-ProvisionRequested.v1.bin", codec::bytes(&provision()), 10, provision().into()),
+        ("022-RestoreRequested.v1.bin", codec::bytes(&restore()), 22, restore().into()),
+        ("025-EnvironmentAdopted.v1.bin", codec::bytes(&adopt()), 25, adopt().into()),
+    ]
+}
+
+/// Payloads from before a rescue was more than one commit.
+fn past_rescues() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
+    let environment = env();
+    let rescue = || RescueV1 {
+        reference: "refs/groundskeeper/rescue/demo/2".into(),
+        commit: commit(),
+        holds: vec!["3 untracked files".into()],
+        lacks: vec!["nested: a repository of its own".into()],
+    };
+    let rolled = || RolledBackV2 {
+        environment: environment.clone(),
+        leftovers: vec!["branch".into()],
+        trash: Some("/trash/demo.1".into()),
+    };
+    let looked = || TeardownInspectedV2 {
+        environment: environment.clone(),
+        unsaved: vec!["a.txt".into()],
+        fingerprint: "ef".repeat(32),
+        head: "0123456789012345678901234567890123456789".into(),
+        rescue: true,
+        has_hook: true,
+        quiet: true,
+    };
+    let saved = || WorkRescuedV1 { environment: environment.clone(), rescue: Some(rescue()) };
+    let late =
+        || LateWorkRescuedV1 { environment: environment.clone(), incarnation: 2, rescue: rescue() };
+    vec![
+        ("019-RolledBack.v2.bin", codec::bytes(&rolled()), 19, rolled().into()),
+        ("032-TeardownInspected.v2.bin", codec::bytes(&looked()), 32, looked().into()),
+        ("063-WorkRescued.v1.bin", codec::bytes(&saved()), 63, saved().into()),
+        ("076-LateWorkRescued.v1.bin", codec::bytes(&late()), 76, late().into()),
+    ]
 }
 
 #[test]
@@ -98,7 +175,9 @@ fn payloads_of_earlier_versions_become_todays() {
     for (name, written, kind, today) in past_payloads() {
         let golden = std::fs::read(folder().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(written, golden, "{name}: the frozen struct has changed");
-        let sealed = Envelope { kind, kind_version: 1, ..envelope(&today, &golden) };
+        let version = name.rsplit(".v").next().and_then(|v| v.strip_suffix(".bin"));
+        let kind_version = version.and_then(|v| v.parse().ok()).expect("a version");
+        let sealed = Envelope { kind, kind_version, ..envelope(&today, &golden) };
         match codec::decode(&sealed).expect("decoded") {
             Decoded::Record(record) => assert_eq!(record.event, today, "{name}"),
             Decoded::Newer(what) => panic!("{name}: {what}"),

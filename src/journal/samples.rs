@@ -3,21 +3,24 @@
 use crate::core::event::{
     Actor, AttemptFailed, Base, BaseResolved, BranchSettled, CancelRequested, CleanAttemptFailed,
     CleanPurgeDecided, CleanPurged, CleanRequested, CleanUndoRequested, CleanUndone, Cleaned,
-    DaemonStarted, DaemonStopped, DestroyRefused, DestroyRequested, DirectoryTrashed,
-    EnvironmentAdopted, EnvironmentReady, FilesIncluded, Finding, Included, IndexRefreshed,
-    InspectionOutdated, Kept, LateWorkRescued, LeaseExpired, LeaseGranted, LeaseReleased,
-    LiveSetHeld, LiveSetTaken, NotMoved, Plan, ProcessExited, ProcessSeen, ProcessStarted,
-    ProcessesEnded, ProvisionFailed, ProvisionRequested, PurgeDecided, RegistrationRemoved,
-    RemainsAttemptFailed, Repository, RepositoryDistrusted, RepositoryTrusted, Rescue,
-    RescueApplied, RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested, Restored,
-    Retention, RetentionChanged, RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport,
+    DaemonStarted, DaemonStopped, DataDirectoryCopied, DataDirectoryMoved, DestroyRefused,
+    DestroyRequested, DirectoryTrashed, EnvironmentAdopted, EnvironmentReady, FilesIncluded,
+    Finding, Included, IndexRefreshed, InspectionOutdated, Kept, LateWorkRescued, LeaseExpired,
+    LeaseGranted, LeaseReleased, LiveSetHeld, LiveSetTaken, LogFoundOlder, NestedRescue, NotMoved,
+    Plan, ProcessExited, ProcessSeen, ProcessStarted, ProcessesEnded, ProvisionFailed,
+    ProvisionRequested, PurgeDecided, RawCopies, RegistrationRemoved, RemainsAttemptFailed,
+    Repository, RepositoryDistrusted, RepositoryMoved, RepositoryTrusted, Rescue, RescueApplied,
+    RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested, Restored, Retention,
+    RetentionChanged, RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport,
     SetupStarted, Size, SweepFinished, SweepRequested, TeardownGaveUp, TeardownHookFinished,
     TeardownHookStarted, TeardownInspected, TeardownOptions, TeardownPostponed, Tombstoned,
     TrashLookFailed, TrashMeasured, TrashPurged, WatcherGaveUp, WatcherResumed, WorkRescued,
     Worktree, WorktreeAdded,
 };
 use crate::core::policy::BranchPolicy;
-use crate::core::{Code, EnvironmentId, Event, Fault, HostPath, LeaseId, RequestId, Seq, Time};
+use crate::core::{
+    Code, EnvironmentId, Event, Fault, HostPath, LeaseId, Nonce, RequestId, Seq, Time,
+};
 
 pub(super) fn env() -> EnvironmentId {
     EnvironmentId::parse("demo").expect("an id")
@@ -34,7 +37,7 @@ pub(super) fn fault() -> Fault {
         .transient()
 }
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     Plan {
         repository: Repository {
             common_dir: HostPath(b"/home/u/project/.git".to_vec()),
@@ -54,7 +57,7 @@ fn plan() -> Plan {
     }
 }
 
-fn worktree() -> Worktree {
+pub(super) fn worktree() -> Worktree {
     Worktree {
         admin_dir: "/home/u/project/.git/worktrees/gk-demo-1".into(),
         device: 64_769,
@@ -95,8 +98,13 @@ fn daemon_and_provision() -> Vec<Event> {
             plan: plan(),
             actor: actor.clone(),
             request,
+            nonce: Some(nonce()),
         }
         .into(),
+        DataDirectoryMoved { from: "/data/a".into(), to: "/data/b".into() }.into(),
+        DataDirectoryCopied { original: "/data/a".into() }.into(),
+        LogFoundOlder { had: Seq(4_711) }.into(),
+        RepositoryMoved { from: "/p/a/.git".into(), to: "/p/b/.git".into() }.into(),
         BaseResolved {
             environment: environment.clone(),
             base: Base {
@@ -151,6 +159,8 @@ fn ends_of_provision() -> Vec<Event> {
             environment: environment.clone(),
             leftovers: vec!["branch".into()],
             trash: Some("/trash/demo.1".into()),
+            head: commit(),
+            rescue: Some(rescue()),
         }
         .into(),
         AttemptFailed {
@@ -187,6 +197,9 @@ fn teardown_and_rest() -> Vec<Event> {
             rescue: true,
             has_hook: true,
             quiet: true,
+            noted: vec!["clone without work: dep".into()],
+            unseen: true,
+            branch: "side".into(),
         }
         .into(),
         DirectoryTrashed { environment: environment.clone(), trash: Some("/trash/demo.1".into()) }
@@ -227,7 +240,7 @@ fn teardown_and_rest() -> Vec<Event> {
     ]
 }
 
-fn commit() -> String {
+pub(super) fn commit() -> String {
     "0123456789012345678901234567890123456789".into()
 }
 
@@ -253,7 +266,23 @@ fn rescue() -> Rescue {
         commit: commit(),
         holds: vec!["3 untracked files".into()],
         lacks: vec!["nested: a repository of its own".into()],
+        raw: Some(RawCopies {
+            folder: "/data/rescue/demo.2".into(),
+            files: 3,
+            bytes: 4_096,
+            digest: "cd".repeat(32),
+        }),
+        nested: vec![NestedRescue {
+            path: HostPath(b"vendor/\xffdep".to_vec()),
+            reference: "refs/groundskeeper/rescue/demo/2.nested.1".into(),
+            commit: commit(),
+            head: commit(),
+        }],
     }
+}
+
+fn nonce() -> Nonce {
+    Nonce::parse("0123456789abcdef0123456789abcdef").expect("a nonce")
 }
 
 fn steps_of_teardown() -> Vec<Event> {
@@ -338,10 +367,13 @@ fn restore_and_adoption() -> Vec<Event> {
                 trash: Some("/trash/demo.2/project".into()),
                 head: commit(),
                 rescue: commit(),
+                nonce: Some(nonce()),
+                saved: Some(rescue()),
             },
             plan: plan(),
             actor: actor.clone(),
             request: Some(RequestId::parse("key-3").expect("a key")),
+            nonce: Some(nonce()),
         }
         .into(),
         Restored { environment: environment.clone(), worktree: worktree(), branch: "gk/x".into() }
@@ -354,6 +386,7 @@ fn restore_and_adoption() -> Vec<Event> {
             head: commit(),
             worktree: worktree(),
             actor: actor.clone(),
+            nonce: Some(nonce()),
         }
         .into(),
     ]

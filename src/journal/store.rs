@@ -114,6 +114,27 @@ impl Journal {
         self.log_id
     }
 
+    /// Gives this log another identity: it is a copy, and the original keeps its own.
+    ///
+    /// # Errors
+    /// As for [`Journal::append`].
+    pub fn take_new_identity(&mut self) -> Result<[u8; 16], Error> {
+        let storage = |e: redb::Error| Error::storage("take a new identity")(e);
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|e| {
+            let source = std::io::Error::other(e.to_string());
+            Error::Io { what: "make a random id for", path: PathBuf::new(), source }
+        })?;
+        let txn = self.db.begin_write().map_err(|e| storage(e.into()))?;
+        {
+            let mut meta = txn.open_table(META).map_err(|e| storage(e.into()))?;
+            meta.insert(META_LOG_ID, id.as_slice()).map_err(|e| storage(e.into()))?;
+        }
+        txn.commit().map_err(|e| storage(e.into()))?;
+        self.log_id = id;
+        Ok(id)
+    }
+
     /// Whether the last commit left the file such that an open after a kill is instant.
     #[must_use]
     pub fn is_checkpointed(&self) -> bool {

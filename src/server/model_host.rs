@@ -12,8 +12,8 @@ use crate::core::event::{Actor, Plan, TeardownOptions};
 use crate::core::laws::Bench;
 use crate::core::reconcile::LiveSet as Set;
 use crate::core::{
-    Code, Command, Environment, EnvironmentId, Event, Fault, LeaseId, Phase, RequestId, Seq, State,
-    destroyed, not_found,
+    Code, Command, Environment, EnvironmentId, Event, Fault, LeaseId, Nonce, Phase, RequestId, Seq,
+    State, destroyed, not_found,
 };
 use crate::session::orders::{Done, Known, Met, cancelled, refusal};
 use crate::session::outbox::Outbox;
@@ -285,11 +285,9 @@ impl Host {
                     return Err(cancelled());
                 }
                 let plan = plan(&order.environment);
-                Command::Provision { environment, plan, actor, request }
+                Command::Provision { environment, plan, actor, request, nonce: nonce() }
             }
-            "environment.restore" => {
-                Command::Restore { environment, incarnation: None, actor, request }
-            }
+            "environment.restore" => restore(environment, actor, request),
             "environment.destroy" => {
                 let life = order.body["incarnation"].as_u64();
                 Command::Destroy {
@@ -373,13 +371,13 @@ impl Host {
 
     pub(super) fn make_by_hand(&mut self, name: &str) {
         let (environment, plan, actor) = (id(name), plan(name), Actor::default());
-        self.bench.command(Command::Provision { environment, plan, actor, request: None });
+        let (request, nonce) = (None, nonce());
+        self.bench.command(Command::Provision { environment, plan, actor, request, nonce });
     }
 
     pub(super) fn restore_by_hand(&mut self, name: &str) {
         let (environment, actor) = (id(name), Actor::default());
-        let restore = Command::Restore { environment, incarnation: None, actor, request: None };
-        self.bench.command(restore);
+        self.bench.command(restore(environment, actor, None));
     }
 
     /// Commands that were really started.
@@ -433,4 +431,23 @@ impl Host {
         };
         self.bench.log.iter().map(short).collect()
     }
+}
+
+/// The histories tell lives apart by name and number; any nonce does.
+fn nonce() -> Nonce {
+    Nonce::parse(&"0".repeat(32)).expect("a nonce")
+}
+
+fn restore(environment: EnvironmentId, actor: Actor, request: Option<RequestId>) -> Command {
+    let (incarnation, branch, reuse_branch, nonce) = (None, None, false, nonce());
+    let wanted = crate::core::Restore {
+        environment,
+        incarnation,
+        branch,
+        reuse_branch,
+        actor,
+        request,
+        nonce,
+    };
+    Command::Restore(wanted)
 }

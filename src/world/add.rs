@@ -19,6 +19,7 @@ use super::exec::Finished;
 use super::git::{self, Git};
 use super::index::{Hash, read};
 use super::marker::{self, Admin, Marker};
+use super::names::Names;
 use super::{Task, paths, registration, removal};
 use crate::core::event::Worktree;
 use crate::core::{Code, Environment, Fault, Outcome};
@@ -209,7 +210,7 @@ fn claim(task: &Task<'_>, target: &Path, admin: &Admin) -> Result<(u64, u64), Fa
 /// The identity of the worktree, if an interrupted attempt has published it already.
 fn published(task: &Task<'_>, admin: &Admin, target: &Path) -> Result<Option<(u64, u64)>, Fault> {
     let Some(marker) = Marker::read(&admin.published)? else { return Ok(None) };
-    if !marker.is_of(task.log_id(), task.env()) {
+    if !marker.is_of(task.log_id(), task.env().life()) {
         return Ok(None);
     }
     let found = marker::identity(target)?;
@@ -277,7 +278,9 @@ pub(super) fn with_newline(path: &Path) -> Vec<u8> {
 /// but for those that only make sense there.
 fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
     let common = paths::from_host(&task.env().plan.repository.common_dir);
-    let (from, to) = (common.join("config.worktree"), staged.join("config.worktree"));
+    let source = git_dir_of(&paths::from_host(&task.env().plan.repository.source));
+    let source = source.unwrap_or_else(|| common.clone());
+    let (from, to) = (source.join("config.worktree"), staged.join("config.worktree"));
     match std::fs::copy(&from, &to) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         copied => copied.map_err(paths::failed("copy", &from))?,
@@ -292,7 +295,7 @@ fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
             return Err(git::said("git config", &finished));
         }
     }
-    let sparse = common.join("info/sparse-checkout");
+    let sparse = source.join("info/sparse-checkout");
     if sparse.exists() {
         let info = staged.join("info");
         std::fs::create_dir_all(&info).map_err(paths::failed("create", &info))?;
@@ -302,11 +305,19 @@ fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The git directory of a working tree: of the main one, or of a linked one.
+fn git_dir_of(source: &Path) -> Option<std::path::PathBuf> {
+    let pointer = source.join(".git");
+    if source.as_os_str().is_empty() || pointer.is_dir() {
+        return Some(pointer).filter(|pointer| pointer.is_dir());
+    }
+    let text = std::fs::read(&pointer).ok()?;
+    Some(source.join(paths::from_bytes(text.strip_prefix(b"gitdir: ")?.trim_ascii_end())))
+}
+
 /// Who made a branch, as its reflog says; it is the proof that it was us, for this incarnation.
 pub(super) fn signature(task: &Task<'_>) -> String {
-    let env = task.env();
-    let log = task.log_id().get(..8).unwrap_or_default();
-    format!("{}.{}.{log}@groundskeeper", env.id, env.incarnation)
+    Names::of(task.log_id(), task.env().life()).signature()
 }
 
 /// Makes git sign its reflog lines with [`signature`].
@@ -317,12 +328,12 @@ pub(super) fn sign(command: &mut std::process::Command, signature: &str) {
 fn make_branch(task: &Task<'_>, common: &Path) -> Result<(), Fault> {
     let plan = &task.env().plan;
     let reference = format!("refs/heads/{}", plan.branch);
-    let base = task.base()?;
-    let zeros = "0".repeat(base.commit.len());
+    let start = start(task)?;
+    let zeros = "0".repeat(start.len());
     let git = Git::exact(common, None, Some(task.lock), task.cancel);
     let signature = signature(task);
     let args = ["update-ref", "--create-reflog", "-m", "groundskeeper: created", &reference];
-    let mut command = git.command(args.into_iter().chain([base.commit.as_str(), &zeros]));
+    let mut command = git.command(args.into_iter().chain([start, &zeros]));
     sign(&mut command, &signature);
     let made = git.run_command(command)?;
     if made.status.success() || is_ours(&git, &reference, &signature)? {
@@ -367,11 +378,17 @@ fn not_checked_out(common: &Path, reference: &str) -> Result<(), Fault> {
     Err(Fault::new(Code::BranchExists, message, hint).with_evidence([place]))
 }
 
+/// The commit that a branch of ours begins at: the base, or what is restored.
+fn start<'a>(task: &'a Task<'_>) -> Result<&'a str, Fault> {
+    let start = task.env().start();
+    start.ok_or_else(|| Fault::new(Code::Defect, "the base is not resolved", "please report this"))
+}
+
 /// The commit to check out: the base, or the tip of a branch that is reused.
 fn commit_of(task: &Task<'_>, common: &Path) -> Result<String, Fault> {
     let plan = &task.env().plan;
     if !plan.reuse_branch {
-        return Ok(task.base()?.commit.clone());
+        return Ok(start(task)?.to_owned());
     }
     let git = Git::exact(common, None, Some(task.lock), task.cancel);
     git.line(["rev-parse", "--verify", &format!("refs/heads/{}^{{commit}}", plan.branch)])

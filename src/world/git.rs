@@ -51,6 +51,8 @@ pub struct Git<'a> {
     lock: Option<&'a File>,
     cancel: &'a Cancel,
     limit: Duration,
+    /// Where objects are written, and where else they are read from.
+    objects: Option<(PathBuf, PathBuf)>,
 }
 
 #[derive(Debug, Clone)]
@@ -65,7 +67,8 @@ impl<'a> Git<'a> {
     /// git as a user would run it in `directory`.
     #[must_use]
     pub fn at(directory: &Path, lock: Option<&'a File>, cancel: &'a Cancel) -> Self {
-        Self { place: Place::Directory(directory.to_owned()), lock, cancel, limit: SHORT }
+        let place = Place::Directory(directory.to_owned());
+        Self { place, lock, cancel, limit: SHORT, objects: None }
     }
 
     /// git on exactly this git directory. It never climbs to a repository further up, as it would
@@ -79,7 +82,14 @@ impl<'a> Git<'a> {
     ) -> Self {
         let place =
             Place::Exact { git_dir: git_dir.to_owned(), work_tree: work_tree.map(Path::to_owned) };
-        Self { place, lock, cancel, limit: SHORT }
+        Self { place, lock, cancel, limit: SHORT, objects: None }
+    }
+
+    /// The same, writing objects to one folder and reading them from another one as well.
+    #[must_use]
+    pub fn with_objects(mut self, made_in: &Path, read_from: &Path) -> Self {
+        self.objects = Some((made_in.to_owned(), read_from.to_owned()));
+        self
     }
 
     /// The same, with another time limit.
@@ -105,6 +115,10 @@ impl<'a> Git<'a> {
                     command.env("GIT_WORK_TREE", tree);
                 }
             }
+        }
+        if let Some((made_in, read_from)) = &self.objects {
+            command.env("GIT_OBJECT_DIRECTORY", made_in);
+            command.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", read_from);
         }
         // No hook of a repository runs unless the user trusted it (`hook.rs`), and a status must
         // not start a monitor process that outlives the worktree.

@@ -13,7 +13,7 @@ use std::path::Path;
 use super::included::Ours;
 use super::index::age::{Judge, Wanted};
 use super::index::{Entry, Hash, read};
-use super::marker::Marker;
+use super::marker::{self, Marker};
 use super::{Task, paths, refs};
 
 /// Above this, git's own threads are as fast.
@@ -38,10 +38,14 @@ pub(super) fn untouched(task: &Task<'_>, admin: &Path, target: &Path) -> Option<
     let hash = Hash::named(&repository.object_format)?;
     let judge = Judge::of(&index, hash).ok()?;
     let bytes = std::fs::read(&index).ok()?;
+    let made_at = marker::made_at(admin);
     let mut files = Vec::new();
     let mut plain = true;
     let tree = read::each(&bytes, hash, |entry| {
-        plain &= !(entry.hidden || entry.unsettled);
+        // Touched since it was made, a file may have bytes that its filter does not show to git.
+        let (seconds, nanos) = entry.stat.ctime;
+        let changed = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        plain &= !(entry.hidden || entry.unsettled || changed > made_at);
         let (path, oid) = (entry.path.to_vec(), entry.oid.to_vec());
         files.push(Entry { path, mode: entry.mode, oid, stat: entry.stat });
     })?;

@@ -12,13 +12,15 @@ use std::path::{Path, PathBuf};
 
 use sha2::Digest as _;
 
+use super::collect::Collector;
 use super::git::{self, Git};
+use super::heads::Heads;
 use super::included::Ours;
+use super::index::Hash;
 use super::marker::{self, Admin, Marker};
 use super::process::scope::Scope;
 use super::status::OPERATIONS;
-use super::teardown::own_commits;
-use super::{Task, World, add, glance, hidden, merged, paths};
+use super::{Task, World, add, glance, hidden, inner, merged, paths};
 use crate::core::event::Plan;
 use crate::core::{Code, Environment, Fault, Inspection, Outcome, reconcile};
 
@@ -61,12 +63,28 @@ pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     };
     let common = paths::from_host(&env.plan.repository.common_dir);
     let force = env.teardown.as_ref().is_some_and(|t| t.force);
-    if !force && !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+    let root = task.layout().worktrees();
+    if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+        if force {
+            marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
+        }
         let line =
             format!("the repository {} is gone: its commits cannot be seen", common.display());
-        return Ok(Outcome::Inspected(Inspection { unsaved: vec![line], ..Inspection::default() }));
+        let (unsaved, unseen) = (vec![line], true);
+        return Ok(Outcome::Inspected(Inspection { unsaved, unseen, ..Inspection::default() }));
     }
-    let root = task.layout().worktrees();
+    if marker.is_none() && marker::is_forgotten(task.log_id(), env, &target, found) {
+        let line = format!(
+            "{} does not know it any more: its index and the history of its HEAD cannot be seen",
+            common.display()
+        );
+        return Ok(Outcome::Inspected(Inspection {
+            unsaved: vec![line],
+            rescue: true,
+            nested: true,
+            ..Inspection::default()
+        }));
+    }
     marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
     match look(task) {
         Ok(seen) => Ok(Outcome::Inspected(seen)),
@@ -109,7 +127,7 @@ fn look_for_missing(
         let git = Git::exact(admin, None, Some(task.lock), task.cancel);
         let head = git.run(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?;
         String::from_utf8_lossy(&head.stdout).trim_end().clone_into(&mut seen.head);
-        unpushed(task, &git, &mut seen)?;
+        commits(task, admin, &mut seen)?;
         // Exit status 1: something is staged that no commit has.
         let staged = git.run(["diff-index", "--cached", "--quiet", "HEAD"])?;
         if staged.status.code() == Some(1) {
@@ -125,7 +143,7 @@ fn look_for_missing(
 fn in_trash_already(task: &Task<'_>, target: &Path) -> Option<Inspection> {
     let env = task.env();
     let (teardown, made) = (env.teardown.as_ref()?, env.worktree.as_ref()?);
-    let folder = task.layout().trash_of(&env.id, env.incarnation);
+    let folder = task.layout().trash_of(env.life());
     let place = Path::new(folder.file_name()?).join(target.file_name()?);
     let mut places = task.layout().trashes().into_iter().map(|trash| trash.join(&place));
     let is_it = |place: PathBuf| matches!(marker::identity(&place), Ok(Some((_, inode))) if inode == made.inode);
@@ -164,9 +182,10 @@ pub(super) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
     let has_hook = !hook.is_empty() && target.join(hook).symlink_metadata().is_ok();
     let wanted = env.teardown.as_ref().is_some_and(|t| !t.quiet) && !has_hook || spares(env);
     let mut seen = Seen::default();
-    // The two do not need each other.
-    let (looked, quiet) = std::thread::scope(|scope| {
+    // The three do not need each other.
+    let (looked, quiet, inner) = std::thread::scope(|scope| {
         let quiet = wanted.then(|| scope.spawn(|| is_quiet(task)));
+        let inner = scope.spawn(|| inner::search(&target, &admin, &target, task.cancel));
         let looked = match glance::untouched(task, &admin, &target) {
             Some(head) => {
                 seen.at(&head);
@@ -174,9 +193,13 @@ pub(super) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
             }
             None => by_git(task, &git, &admin, &target, &mut seen),
         };
-        (looked, quiet.is_some_and(|quiet| quiet.join().unwrap_or(false)))
+        let inner = inner.join().unwrap_or_else(|_| {
+            Err(Fault::new(Code::Defect, "the search for repositories panicked", "report this"))
+        });
+        (looked, quiet.is_some_and(|quiet| quiet.join().unwrap_or(false)), inner)
     });
     looked?;
+    seen.inner(&inner?, &target);
     for name in ["index", "HEAD", "logs/HEAD", "COMMIT_EDITMSG"] {
         let age = admin.join(name).metadata().map_or(0, |found| found.mtime());
         seen.last_change = seen.last_change.max(age);
@@ -185,7 +208,7 @@ pub(super) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
     foreign_lock(env, &admin, &mut seen);
     beside(task, &target, &mut seen);
     stashes(env, &mut seen);
-    unpushed(task, &git, &mut seen)?;
+    commits(task, &admin, &mut seen)?;
     Ok(Inspection { quiet, ..seen.finish(has_hook) })
 }
 
@@ -220,6 +243,18 @@ fn by_git(
     for entry in entries {
         seen.take(&folders, &ours, target, entry);
     }
+    let collector = Collector {
+        git,
+        index: &admin.join("index"),
+        target,
+        own_index: std::fs::read(admin.join("index")).unwrap_or_default(),
+        hash: Hash::named(&env.plan.repository.object_format),
+        made_at: marker::made_at(admin),
+        nested: &[],
+        scratch: PathBuf::new(),
+        careful: false,
+    };
+    seen.rescue |= collector.may_hide_bytes()?;
     for path in hidden::edits(task, git, admin, target)? {
         seen.rescue(format!("hidden from status: {}", String::from_utf8_lossy(&path)));
         seen.stat(&target.join(paths::from_bytes(&path)), 0);
@@ -242,6 +277,13 @@ struct Seen {
     sum: sha2::Sha256,
     budget: u32,
     last_change: i64,
+    noted: Vec<String>,
+    branch: String,
+    /// Whether there is a repository inside that is work.
+    nested: bool,
+    /// Untracked and ignored directories, with what git's status says of each: repositories inside
+    /// among them.
+    folders: Vec<(Vec<u8>, String)>,
 }
 
 impl Default for Seen {
@@ -254,11 +296,38 @@ impl Default for Seen {
             sum: sha2::Sha256::new(),
             budget: FINGERPRINT_ENTRIES_MAX,
             last_change: 0,
+            noted: Vec::new(),
+            branch: String::new(),
+            nested: false,
+            folders: Vec::new(),
         }
     }
 }
 
 impl Seen {
+    /// The repositories inside. A directory that is nothing but one that may go is no work either.
+    fn inner(&mut self, search: &inner::Search, target: &Path) {
+        for why in &search.unknown {
+            self.push(format!("unknown: {why}"));
+        }
+        let mut folders = std::mem::take(&mut self.folders);
+        for inner in &search.found {
+            let mut path = paths::to_host(&inner.path).0;
+            path.push(b'/');
+            folders.retain(|(folder, _)| *folder != path);
+            if inner.work.is_some() {
+                self.nested = true;
+                self.rescue(inner::line(inner));
+                self.stat(&target.join(&inner.path), 0);
+            } else if self.noted.len() < LINES_MAX {
+                self.noted.push(inner::line(inner));
+            }
+        }
+        for (_, line) in folders {
+            self.push(line);
+        }
+    }
+
     /// The commit that HEAD is at, or `(initial)`.
     fn at(&mut self, oid: &str) {
         self.sum.update(oid.as_bytes());
@@ -296,9 +365,15 @@ impl Seen {
         let path = entry.splitn(fields + 1, |b| *b == b' ').nth(fields).unwrap_or_default();
         let shown = String::from_utf8_lossy(path).into_owned();
         match kind {
-            b'?' if path.ends_with(b"/") => self.push(format!("nested repository: {shown}")),
+            // A repository; what it holds is seen to with the others.
+            b'?' if path.ends_with(b"/") => {
+                self.folders.push((path.to_owned(), format!("nested repository: {shown}")));
+            }
             b'?' => self.rescue(format!("untracked: {shown}")),
             b'!' if folders.hold(path) || ours.holds(path) => return,
+            b'!' if path.ends_with(b"/") => {
+                self.folders.push((path.to_owned(), format!("ignored: {shown}")));
+            }
             b'!' => self.push(format!("ignored: {shown}")),
             b'u' => self.rescue(format!("conflict: {shown}")),
             _ if entry.get(5) == Some(&b'S') => self.push(format!("submodule changed: {shown}")),
@@ -340,6 +415,10 @@ impl Seen {
             has_hook,
             quiet: false,
             last_change: u64::try_from(self.last_change).unwrap_or(0),
+            branch: self.branch,
+            noted: self.noted,
+            unseen: false,
+            nested: self.nested,
         }
     }
 }
@@ -348,9 +427,6 @@ fn in_progress(admin: &Path, seen: &mut Seen) {
     let there = |name: &str| admin.join(name).symlink_metadata().is_ok();
     if let Some((_, _, what)) = OPERATIONS.iter().find(|(name, ..)| there(name)) {
         seen.rescue(format!("in progress: {what}"));
-    }
-    if admin.join("modules").symlink_metadata().is_ok() {
-        seen.push("submodule repositories that live in the worktree".to_owned());
     }
 }
 
@@ -397,22 +473,39 @@ pub(super) fn stashes_of(plan: &Plan) -> Vec<String> {
 }
 
 /// Commits that nothing else has. Those whose content is merged somewhere are no loss, but a
-/// rescue holds them all the same.
-fn unpushed(task: &Task<'_>, git: &Git<'_>, seen: &mut Seen) -> Result<(), Fault> {
+/// rescue holds them all the same, as it does those that only the history of HEAD holds.
+fn commits(task: &Task<'_>, admin: &Path, seen: &mut Seen) -> Result<(), Fault> {
     let env = task.env();
-    let tip = seen.head.clone();
+    let common = paths::from_host(&env.plan.repository.common_dir);
+    let mut heads = Heads::read(admin);
+    seen.branch = heads.branch.clone().unwrap_or_default();
+    heads.branches.insert(env.plan.branch.clone());
     let base = env.base.as_ref().map(|b| b.commit.as_str());
-    if tip.is_empty() || base == Some(tip.as_str()) {
-        return Ok(());
+    let mut tips = heads.tips(&common);
+    tips.insert(seen.head.clone());
+    tips.retain(|tip| !tip.is_empty() && Some(tip.as_str()) != base);
+    let git = Git::exact(&common, None, Some(task.lock), task.cancel);
+    for tip in &tips {
+        let own = heads.unpushed(&git, std::slice::from_ref(tip))?;
+        if own == 0 {
+            continue;
+        }
+        seen.rescue = true;
+        if merged::by_content(task, tip)?.is_none() {
+            let branch = heads.branch.as_deref().unwrap_or(&env.plan.branch);
+            seen.push(format!("unpushed: {own} commits that only {branch} has (at {tip})"));
+        }
     }
-    let own = own_commits(git, &tip, &env.plan.branch)?;
-    if own == 0 {
-        return Ok(());
-    }
-    seen.rescue = true;
-    if merged::by_content(task, &tip)?.is_none() {
-        let branch = &env.plan.branch;
-        seen.push(format!("unpushed: {own} commits that only {branch} has (at {tip})"));
+    let known: BTreeSet<&str> =
+        tips.iter().map(String::as_str).chain(base).chain(env.start()).collect();
+    let alone = heads.held_here_alone(&git, &known)?;
+    if !alone.is_empty() {
+        seen.rescue = true;
+        let count = alone.len();
+        seen.noted.push(format!("{count} commits that only its own history has are rescued"));
+        for commit in &alone {
+            seen.sum.update(commit.as_bytes());
+        }
     }
     Ok(())
 }

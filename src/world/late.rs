@@ -9,10 +9,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::git::{self, Git};
 use super::remains::Task;
-use super::rescue::{self, Life, Saver};
-use super::{paths, size};
+use super::rescuer::{Rescuer, commit_of};
+use super::{paths, raw, size};
 use crate::core::event::Rescue;
 use crate::core::{Code, Fault, Time};
 use crate::killpoint::point;
@@ -35,44 +34,95 @@ pub(super) fn is_possible(looked_at: Option<Time>, measured: &size::Measured) ->
 /// # Errors
 /// Also when its repository is not there: nobody can tell then what no rescue has.
 pub(super) fn rescue(task: &Task<'_>, trash: &Path) -> Result<Option<Rescue>, Fault> {
-    let admin = task.admin().removed;
-    if !paths::exists(&admin).map_err(paths::failed("look at", &admin))? {
-        let (trash, admin) = (trash.display(), admin.display());
-        let message =
-            format!("what was written to {trash} last may be in no rescue: {admin} is gone");
-        let hint = "bring the repository back; or remove that directory by hand, if it may go";
-        return Err(Fault::new(Code::PathNotFound, message, hint).transient());
-    }
-    let remains = task.remains;
-    let life = Life { id: &remains.id, incarnation: remains.incarnation, plan: &remains.plan };
-    let git = Git::exact(&admin, Some(trash), Some(task.lock), task.cancel).within(git::LONG);
-    let index = task.world.layout.scratch_index_of(life.id, life.incarnation);
-    let reference = rescue::reference(life.id, life.incarnation);
-    let before = rescue::commit_of(&git, &reference)?;
-    // The branch may be gone, which says nothing about the tree.
-    let head = rescue::head(&git)?.or_else(|| Some(remains.head.clone()).filter(|h| !h.is_empty()));
-    let saver = Saver { life, index, head, before, git, admin, target: trash.to_owned() };
-    let Some(found) = saver.save()? else { return Ok(None) };
+    let rescuer = rescuer(task, trash)?;
+    let known = task.remains.rescue.as_ref();
+    let own = commit_of(&rescuer.repository(), &rescuer.names().rescue())?;
+    let before = own.or_else(|| known.map(|r| r.commit.clone())).filter(|c| !c.is_empty());
+    let Some(found) = rescuer.save()? else { return Ok(None) };
     point("late.looked");
-    let known = remains.rescue.as_ref().map(|rescue| rescue.commit.as_str());
-    if !is_late(&saver, &found, &remains.head)? {
-        let unheard = saver.before.clone().filter(|before| Some(before.as_str()) != known);
-        return Ok(unheard.map(|commit| Rescue { commit, ..found }));
+    if is_late(&rescuer, &found, known, before.as_deref(), &task.remains.head)? {
+        rescuer.refer(&found)?;
+        return Ok(Some(found));
     }
-    saver.refer(&found)?;
+    if let Some(raw) = &found.raw {
+        raw::forget(&paths::from_host(&raw.folder), task.cancel)?;
+    }
+    let said = known.map(|rescue| rescue.commit.as_str());
+    let unheard = before.filter(|before| Some(before.as_str()) != said);
+    let raw = known.and_then(|rescue| rescue.raw.clone());
+    Ok(unheard.map(|commit| Rescue { commit, raw, ..found }))
+}
+
+/// A rescue of all that lies in the trash, made anew because the one before it has gone.
+///
+/// # Errors
+/// As for [`rescue`].
+pub(super) fn rescue_again(task: &Task<'_>, trash: &Path) -> Result<Option<Rescue>, Fault> {
+    let mut rescuer = rescuer(task, trash)?;
+    // What it held beside this is gone with its ref; its objects may not be there any more.
+    rescuer.before = None;
+    let Some(found) = rescuer.save()? else { return Ok(None) };
+    point("late.looked");
+    rescuer.refer(&found)?;
     Ok(Some(found))
 }
 
-/// Whether a rescue holds anything that the one before it does not: other files, another index, or
-/// another HEAD. Without one before it, the commit that was known is what it is compared with.
-fn is_late(saver: &Saver<'_>, found: &Rescue, head: &str) -> Result<bool, Fault> {
-    let Some(before) = &saver.before else {
-        let files = ["the working tree", "the index"];
-        let dirty = found.holds.iter().any(|what| files.contains(&what.as_str()));
-        return Ok(dirty || saver.head.as_deref().is_some_and(|now| now != head));
+/// What saves from the trash. Where the administrative directory is gone, the files are saved against
+/// the recorded commit.
+fn rescuer<'a>(task: &'a Task<'_>, trash: &Path) -> Result<Rescuer<'a>, Fault> {
+    let remains = task.remains;
+    let common = paths::from_host(&remains.plan.repository.common_dir);
+    if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+        let (trash, id) = (trash.display(), &remains.id);
+        let message = format!(
+            "what is in {trash} may be nowhere else: its repository {} is gone",
+            common.display()
+        );
+        let hint = format!(
+            "bring the repository back; `groundskeeper trash empty {id} --lose` unlinks it without"
+        );
+        return Err(Fault::new(Code::PathNotFound, message, hint).transient());
+    }
+    let base = remains.base.as_ref().map(|b| b.commit.clone()).unwrap_or_default();
+    Ok(Rescuer {
+        log: task.world.log_id(),
+        life: remains.life(),
+        plan: &remains.plan,
+        layout: &task.world.layout,
+        lock: task.lock,
+        cancel: task.cancel,
+        admin: task.admin().removed,
+        target: trash.to_owned(),
+        fallback: vec![remains.head.clone(), base],
+        before: remains.rescue.clone(),
+    })
+}
+
+/// Whether a rescue holds anything that the one before it does not: other files, another index,
+/// another HEAD, other copies. Without one before it, the commit that was known is what it is
+/// compared with.
+fn is_late(
+    rescuer: &Rescuer<'_>,
+    found: &Rescue,
+    known: Option<&Rescue>,
+    before: Option<&str>,
+    head: &str,
+) -> Result<bool, Fault> {
+    let raw = |rescue: &Rescue| rescue.raw.clone();
+    if found.commit.is_empty() {
+        return Ok(known.is_none_or(|known| !raw::same(raw(known).as_ref(), raw(found).as_ref())));
+    }
+    let Some(before) = before else {
+        let commits = |what: &String| what.ends_with(" commits");
+        let work = found.holds.iter().any(|what| !commits(what)) || !found.lacks.is_empty();
+        let now = rescuer.git_head(&found.commit)?;
+        return Ok(work || now.is_some_and(|now| now != head));
     };
-    let (then, now) = (Held::by(saver, before)?, Held::by(saver, &found.commit)?);
-    Ok(now.head != then.head || now.trees.iter().any(|tree| !then.trees.contains(tree)))
+    let (then, now) = (Held::by(rescuer, before)?, Held::by(rescuer, &found.commit)?);
+    let trees = now.trees.iter().any(|tree| !then.trees.contains(tree));
+    let copies = !raw::same(known.and_then(raw).as_ref(), raw(found).as_ref());
+    let nested = known.map(|known| known.nested.as_slice()).unwrap_or_default();
+    Ok(now.head != then.head || trees || copies || *nested != *found.nested)
 }
 
 /// What a rescue holds: the commit that HEAD was at, and the trees of all its parts.
@@ -82,10 +132,19 @@ struct Held {
 }
 
 impl Held {
-    fn by(saver: &Saver<'_>, commit: &str) -> Result<Self, Fault> {
-        let listed = saver.git.line(["rev-list", "--parents", "--max-count=1", commit])?;
-        let trees = listed.split(' ').map(|commit| saver.tree_of(commit)).collect::<Result<_, _>>();
+    fn by(rescuer: &Rescuer<'_>, commit: &str) -> Result<Self, Fault> {
+        let git = rescuer.repository();
+        let listed = git.line(["rev-list", "--parents", "--max-count=1", commit])?;
+        let trees =
+            listed.split(' ').map(|commit| rescuer.tree_of(commit)).collect::<Result<_, _>>();
         Ok(Self { head: listed.split(' ').nth(1).map(str::to_owned), trees: trees? })
+    }
+}
+
+impl Rescuer<'_> {
+    /// The commit that HEAD was at when a rescue was made.
+    fn git_head(&self, rescue: &str) -> Result<Option<String>, Fault> {
+        commit_of(&self.repository(), &format!("{rescue}^1"))
     }
 }
 

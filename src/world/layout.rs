@@ -14,13 +14,17 @@
 //! <data>/transcripts/<id>.<n>.teardown  the same of its teardown hook
 //! <data>/scratch/                 temporary files of running effects
 //! <data>/worktrees/<id>/<repo>    the managed root
-//! <data>/trash/<id>.<n>/<repo>    what was removed
+//! <data>/trash/<id>.<n>-<nonce>/<repo>  what was removed
 //! <data>/trash/.cleaned-<id>.<seq>/<repo>  what one clean took, with its paths
+//! <data>/rescue/<id>.<n>-<nonce>/  files of a rescue that git would not give back as they are
+//! <data>/identity                 which log is here, and where "here" was
+//! <data>/high-water               the last record that the log is known to have had
 //! ```
 
 use std::path::{Path, PathBuf};
 
-use crate::core::{EnvironmentId, Seq};
+use super::names;
+use crate::core::{EnvironmentId, Life, Seq};
 
 /// How the names of folders begin that hold what a clean took.
 pub(super) const CLEANED_PREFIX: &str = ".cleaned-";
@@ -48,6 +52,18 @@ impl Layout {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.root.join("log.redb")
+    }
+
+    /// Which log is here, and where "here" was.
+    #[must_use]
+    pub fn identity(&self) -> PathBuf {
+        self.root.join("identity")
+    }
+
+    /// The last record that the log is known to have had.
+    #[must_use]
+    pub fn high_water(&self) -> PathBuf {
+        self.root.join("high-water")
     }
 
     /// The lock of the daemon that owns the directory.
@@ -162,8 +178,20 @@ impl Layout {
 
     /// Where the folder of one incarnation goes when it is removed.
     #[must_use]
-    pub fn trash_of(&self, id: &EnvironmentId, incarnation: u32) -> PathBuf {
-        self.trash().join(format!("{id}.{incarnation}"))
+    pub fn trash_of(&self, life: Life<'_>) -> PathBuf {
+        self.trash().join(names::folder(life))
+    }
+
+    /// The folder of copies of files that git would not give back as they are.
+    #[must_use]
+    pub fn rescues(&self) -> PathBuf {
+        self.root.join("rescue")
+    }
+
+    /// Where those of one incarnation are.
+    #[must_use]
+    pub fn copies_of(&self, life: Life<'_>) -> PathBuf {
+        self.rescues().join(names::folder(life))
     }
 
     /// Where what one clean took can be: a folder of its own in every trash. Ids cannot start with a

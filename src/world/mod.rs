@@ -6,9 +6,11 @@
 //! `marker.rs` has not proven ours.
 
 pub mod cancel;
+mod conflicts;
 pub mod discover;
 pub mod exec;
 pub mod git;
+pub mod ground;
 pub mod hook;
 pub mod include;
 pub mod inspect;
@@ -25,25 +27,33 @@ mod attributes;
 mod base;
 mod checkout;
 mod clean;
+mod collect;
 mod glance;
+mod heads;
 mod hidden;
 mod included;
 mod index;
+mod inner;
+mod inner_rescue;
 mod late;
 mod link;
 mod merged;
 mod modules;
+mod names;
 mod nested;
 mod others;
 mod outputs;
+mod raw;
 mod refs;
 mod registration;
 mod remains;
 mod removal;
 mod rescue;
+mod rescuer;
 mod restore;
 mod rollback;
 mod runs;
+mod side;
 mod size;
 mod sweep;
 mod teardown;
@@ -57,12 +67,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::core::effect::Effect;
-use crate::core::event::Base;
 use crate::core::{Code, Environment, EnvironmentId, Fault, Note, Outcome, Step, Subject, Target};
 use cancel::Cancel;
 use layout::Layout;
 use process::cgroup::Cgroups;
 use process::scope::Scope;
+pub use raw::names as copies_in;
 use watch::Hub;
 
 /// How long an effect waits for children of an earlier daemon to end.
@@ -180,6 +190,7 @@ impl World {
             layout.worktrees(),
             layout.trash(),
             layout.scratch(),
+            layout.rescues(),
         ];
         for folder in folders {
             builder.create(&folder).map_err(paths::failed("create", &folder))?;
@@ -325,11 +336,5 @@ impl Task<'_> {
 
     fn log_id(&self) -> &str {
         &self.world.log_id
-    }
-
-    fn base(&self) -> Result<&Base, Fault> {
-        self.env().base.as_ref().ok_or_else(|| {
-            Fault::new(Code::Defect, "the base is not resolved", "please report this")
-        })
     }
 }

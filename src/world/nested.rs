@@ -5,16 +5,21 @@
 //! no link is followed and no other file system entered. A directory that cannot be read is
 //! reported as unknown, never as one without a repository.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::core::Fault;
 
+/// Levels that one path leads down; then a directory on the way is opened for the next ones.
+const LEVELS_AT_ONCE: usize = 64;
+/// A longer path most programs cannot name, git among them.
+const PATH_BYTES_MAX: usize = 3_800;
 /// Entries of one directory after which the caller is asked again.
 const ASK_EVERY: u64 = 1_024;
 
@@ -31,7 +36,7 @@ pub(super) struct Limits {
 
 impl Limits {
     /// The search that lists what there is.
-    pub(super) const ALL: Self = Self { repositories: 1_000, depth: 256, entries: 20_000_000 };
+    pub(super) const ALL: Self = Self { repositories: 1_000, depth: 100_000, entries: 20_000_000 };
     /// The search that only asks whether there is any.
     pub(super) const ANY: Self = Self { repositories: 1, ..Self::ALL };
 }
@@ -87,14 +92,14 @@ fn search(
             return Ok(found);
         }
     };
-    // The root's descriptor stays open; one more is, while a directory is read.
-    let mut walk = Walk { root, top, limits, each, entries: 0, found, todo: Vec::new() };
-    walk.todo.push((PathBuf::new(), 0));
-    while let Some((path, depth)) = walk.todo.pop() {
+    let mut walk = Walk { root, limits, each, entries: 0, found, todo: Vec::new() };
+    walk.todo.push(Place { base: Rc::new(top), below: PathBuf::new(), path: PathBuf::new() });
+    while let Some(place) = walk.todo.pop() {
         if walk.found.repositories.len() >= limits.repositories {
             break;
         }
-        walk.directory(&path, depth, with_root || depth > 0)?;
+        let counts = with_root || !place.path.as_os_str().is_empty();
+        walk.directory(&place, counts)?;
         if walk.entries > limits.entries {
             let why = format!("it has more than {} entries", limits.entries);
             walk.found.unknown.push((root.to_owned(), why));
@@ -107,15 +112,24 @@ fn search(
     Ok(found)
 }
 
+/// A directory that is still to be read.
+struct Place {
+    /// An open directory on the way to it: a path from the root may be longer than any that can be
+    /// named.
+    base: Rc<OwnedFd>,
+    /// The way from there.
+    below: PathBuf,
+    /// The way from the root.
+    path: PathBuf,
+}
+
 struct Walk<'a> {
     root: &'a Path,
-    top: OwnedFd,
     limits: Limits,
     each: &'a mut dyn FnMut(u64) -> Result<(), Fault>,
     entries: u64,
     found: Found,
-    /// Directories to read, relative to the root, with their depth.
-    todo: Vec<(PathBuf, usize)>,
+    todo: Vec<Place>,
 }
 
 /// What the names in a directory say of it.
@@ -128,13 +142,16 @@ struct Names {
 }
 
 impl Walk<'_> {
-    fn directory(&mut self, path: &Path, depth: usize, counts: bool) -> Result<(), Fault> {
+    fn directory(&mut self, place: &Place, counts: bool) -> Result<(), Fault> {
         (self.each)(self.entries)?;
         let before = self.todo.len();
-        let names = match self.read(path, depth) {
+        let path = place.path.as_path();
+        let names = match self.read(place) {
             Ok(names) => names,
-            // Gone, or replaced by something that is not entered.
-            Err(Stop::System(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => return Ok(()),
+            // Gone, or replaced by something that is not entered; a mount is not part of the tree.
+            Err(Stop::System(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV)) => {
+                return Ok(());
+            }
             Err(Stop::System(e)) => {
                 self.unknown(path, words(e));
                 return Ok(());
@@ -152,10 +169,23 @@ impl Walk<'_> {
     }
 
     /// Reads a directory; the directories in it are remembered for later.
-    fn read(&mut self, path: &Path, depth: usize) -> Result<Names, Stop> {
+    fn read(&mut self, place: &Place) -> Result<Names, Stop> {
         let mut names = Names::default();
-        let mut too_deep = false;
-        let open = self.open(path)?;
+        let depth = place.path.components().count();
+        let (mut too_deep, mut files) = (false, false);
+        let open = open_below(&place.base, &place.below)?;
+        // The way that one call is given stays short.
+        let rebase = place.below.components().count() >= LEVELS_AT_ONCE;
+        let (base, below) = if rebase {
+            (
+                Rc::new(
+                    open.try_clone().map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?,
+                ),
+                PathBuf::new(),
+            )
+        } else {
+            (Rc::clone(&place.base), place.below.clone())
+        };
         for entry in Dir::new(open)? {
             let entry = entry?;
             let name = entry.file_name();
@@ -176,37 +206,26 @@ impl Walk<'_> {
                 b"refs" => names.refs = true,
                 _ => {}
             }
-            if self.is_directory(path, name, entry.file_type()) {
-                if depth < self.limits.depth {
-                    self.todo.push((path.join(OsStr::from_bytes(name.to_bytes())), depth + 1));
-                } else {
-                    too_deep = true;
-                }
+            let name = OsStr::from_bytes(name.to_bytes());
+            let inside = below.join(name);
+            if !is_directory(&base, &inside, entry.file_type()) {
+                files = true;
+            } else if depth < self.limits.depth {
+                let (base, path) = (Rc::clone(&base), place.path.join(name));
+                self.todo.push(Place { base, below: inside, path });
+            } else {
+                too_deep = true;
             }
+        }
+        let path = place.path.as_path();
+        if files && self.whole(path).as_os_str().len() > PATH_BYTES_MAX {
+            self.unknown(path, "its path is longer than other programs can name".to_owned());
         }
         if too_deep {
             let levels = self.limits.depth;
             self.unknown(path, format!("it lies {levels} levels deep and has directories"));
         }
         Ok(names)
-    }
-
-    /// Opens a directory below the root: through no link and into no mount.
-    fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        rustix::fs::openat2(self.top.as_fd(), path, flags(), Mode::empty(), how)
-    }
-
-    fn is_directory(&self, path: &Path, name: &CStr, kind: FileType) -> bool {
-        if kind != FileType::Unknown {
-            return kind == FileType::Directory;
-        }
-        // Some file systems do not tell in the listing.
-        let path = path.join(OsStr::from_bytes(name.to_bytes()));
-        let found = rustix::fs::statat(self.top.as_fd(), &path, AtFlags::SYMLINK_NOFOLLOW);
-        // Where it cannot be told it is tried, and found out then.
-        found.map_or(true, |s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
     }
 
     fn unknown(&mut self, path: &Path, why: String) {
@@ -217,6 +236,23 @@ impl Walk<'_> {
     fn whole(&self, path: &Path) -> PathBuf {
         if path.as_os_str().is_empty() { self.root.to_owned() } else { self.root.join(path) }
     }
+}
+
+/// Opens a directory below another one: through no link and into no mount.
+fn open_below(base: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    rustix::fs::openat2(base.as_fd(), path, flags(), Mode::empty(), how)
+}
+
+fn is_directory(base: &OwnedFd, path: &Path, kind: FileType) -> bool {
+    if kind != FileType::Unknown {
+        return kind == FileType::Directory;
+    }
+    // Some file systems do not tell in the listing. Where it cannot be told it is tried, and found
+    // out then.
+    let found = rustix::fs::statat(base.as_fd(), path, AtFlags::SYMLINK_NOFOLLOW);
+    found.map_or(true, |s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
 }
 
 enum Stop {

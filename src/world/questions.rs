@@ -11,7 +11,9 @@ use super::marker::{self, Marker};
 use super::process::scope::{Found, Scope};
 use super::process::table;
 use super::status::Status;
-use super::{Reporter, Task, World, clean, discover, inspect, paths, size, status};
+use super::{
+    Reporter, Task, World, clean, discover, inspect, paths, refs, registration, size, status,
+};
 use crate::core::event::{Plan, ProcessSeen, Size, Worktree};
 use crate::core::{Code, Environment, Fault, Inspection, Note, Phase, destroyed};
 
@@ -92,6 +94,21 @@ impl World {
         status::patch(env, against, bytes_max, cancel)
     }
 
+    /// Whether a branch can be checked out at a commit, and whether it is there already; none when it
+    /// means something else, or is in use.
+    #[must_use]
+    pub fn is_free(&self, plan: &Plan, branch: &str, commit: &str) -> Option<bool> {
+        let common = paths::from_host(&plan.repository.common_dir);
+        let reference = format!("refs/heads/{branch}");
+        if registration::checked_out(&common, &reference).is_some() {
+            return None;
+        }
+        if !refs::exists(&common, &reference) {
+            return Some(false);
+        }
+        (refs::tip(&common, &reference).as_deref() == Some(commit)).then_some(true)
+    }
+
     /// The processes that live in an environment, and those that merely have to do with it.
     #[must_use]
     pub fn processes(&self, env: &Environment, asker: u32) -> Found {
@@ -144,24 +161,34 @@ impl World {
 
     /// Looks at a worktree (or a main clone) that somebody else made.
     ///
+    /// `knows` says whether the log knows the life of a marker.
+    ///
     /// # Errors
     /// When it is none, or is one of ours.
-    pub fn foreign(&self, path: &Path, cancel: &Cancel) -> Result<Foreign, Fault> {
+    pub fn foreign(
+        &self,
+        path: &Path,
+        knows: &dyn Fn(&Marker) -> bool,
+        cancel: &Cancel,
+    ) -> Result<Foreign, Fault> {
         let repository = discover::discover(path, cancel)?;
         let top = paths::from_host(&repository.source);
         if top.as_os_str().is_empty() {
             let message = format!("{} has no working tree", path.display());
             return Err(Fault::new(Code::NotGitRepo, message, "name a worktree"));
         }
+        let git = Git::at(&top, None, cancel);
+        let admin = git.line(["rev-parse", "--absolute-git-dir"])?;
+        let marker = Marker::read(Path::new(&admin))?;
         let root = self.layout.root();
-        if top.starts_with(root) || root.starts_with(&top) {
+        // One of ours that the log does not know any more may be taken in where it is.
+        let lost = marker.as_ref().is_some_and(|m| m.log == self.log_id && !knows(m));
+        if !lost && (top.starts_with(root) || root.starts_with(&top)) {
             let message = format!("{} lies in the data directory, or holds it", top.display());
             let hint = "move it out with `git worktree move`, then adopt it";
             return Err(Fault::new(Code::InvalidRequest, message, hint));
         }
-        let git = Git::at(&top, None, cancel);
-        let admin = git.line(["rev-parse", "--absolute-git-dir"])?;
-        if Marker::read(Path::new(&admin))?.is_some() {
+        if marker.is_some() && !lost {
             let message = format!("{} was made by a groundskeeper", top.display());
             return Err(Fault::new(Code::NotOurs, message, "use it there"));
         }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::git::Git;
 use super::process::table;
 use super::{exec, paths};
-use crate::core::{EnvironmentId, Fault};
+use crate::core::{Environment, Fault};
 
 /// The beginning of what a lock of ours holds.
 const HOLDER: &str = "held by groundskeeper ";
@@ -137,16 +137,24 @@ pub(super) fn is_held(common: &Path, commit: &str, first: &str, but: &str) -> bo
     })
 }
 
-/// Whether the first line of a branch's history says that this environment, in any of its lives,
-/// made it.
-pub(super) fn is_made_by(common: &Path, reference: &str, id: &EnvironmentId, log: &str) -> bool {
+/// Whether the first line of a branch's history says that this life made it, or one that it goes on
+/// with. Before lives had a nonce, name and log were all that told.
+pub(super) fn is_made_by(common: &Path, reference: &str, env: &Environment, log: &str) -> bool {
     let history = std::fs::read_to_string(common.join("logs").join(reference));
     let history = history.unwrap_or_default();
     let first = history.lines().next().and_then(|line| line.split('\t').next());
     let signed = first.and_then(|line| line.split_once('<')?.1.split_once('>')).map(|(s, _)| s);
-    let end = format!(".{}@groundskeeper", log.get(..8).unwrap_or(log));
-    let life = signed.and_then(|s| s.strip_suffix(&end)).and_then(|s| s.rsplit_once('.'));
-    life.is_some_and(|(name, n)| name == id.as_str() && n.parse::<u32>().is_ok())
+    let Some(life) = signed.and_then(|s| s.strip_suffix("@groundskeeper")) else { return false };
+    let short = log.get(..8).unwrap_or(log);
+    let Some(rest) = life.strip_prefix(&format!("{}.", env.id)) else { return false };
+    let mut parts = rest.split('.');
+    let number = parts.next().is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n <= env.incarnation));
+    let known =
+        |nonce: &str| env.nonce.iter().chain(&env.lineage).any(|known| known.as_str() == nonce);
+    number
+        && parts.next() == Some(short)
+        && parts.next().is_none_or(known)
+        && parts.next().is_none()
 }
 
 /// How often a lock that somebody holds is tried for, and how long it is waited in between: it is
@@ -180,6 +188,63 @@ pub(super) fn delete(
         }
     }
     git.output(["update-ref", "-d", reference].into_iter().chain(expected)).map(drop)
+}
+
+/// Makes a ref that is not there yet, without a process where that is as safe: when it is certain that
+/// the commit exists. True when it is at that commit now.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn create(
+    git: &Git<'_>,
+    common: &Path,
+    reference: &str,
+    commit: &str,
+) -> Result<bool, Fault> {
+    break_stale(common, reference);
+    if tip(common, reference).as_deref() == Some(commit) {
+        return Ok(true);
+    }
+    if is_object_id(commit) && is_there(common, commit) && !exists(common, reference) {
+        match create_loose(common, reference, commit) {
+            Ok(()) => return Ok(true),
+            // Somebody was quicker, or only git can: it is asked.
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => {
+                return Err(paths::fault("write", &common.join(reference), &e));
+            }
+            Err(_) => {}
+        }
+    }
+    let zeros = "0".repeat(commit.len());
+    let made = git.run(["update-ref", "-m", "groundskeeper", reference, commit, &zeros])?;
+    Ok(made.status.success() || tip(common, reference).as_deref() == Some(commit))
+}
+
+/// Whether a commit exists for sure: as a loose object, or because some ref is at it.
+fn is_there(common: &Path, commit: &str) -> bool {
+    let (folder, name) = commit.split_at(2);
+    common.join("objects").join(folder).join(name).exists() || is_held(common, commit, "", "")
+}
+
+/// A link to a file without a name: all of it at once, and never in the place of another one.
+fn create_loose(common: &Path, reference: &str, commit: &str) -> io::Result<()> {
+    let path = common.join(reference);
+    let folder = path.parent().unwrap_or(common);
+    for _ in 0..TRIES_MAX {
+        std::fs::create_dir_all(folder)?;
+        let _lock = match Lock::take(&path) {
+            // The folder went again with another ref in it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            lock => lock?,
+        };
+        let mode = Mode::from(0o644);
+        let open = rustix::fs::openat(CWD, folder, OFlags::TMPFILE | OFlags::WRONLY, mode)?;
+        rustix::io::write(&open, format!("{commit}\n").as_bytes())?;
+        rustix::fs::fdatasync(&open)?;
+        let open = format!("/proc/self/fd/{}", open.as_raw_fd());
+        return Ok(rustix::fs::linkat(CWD, open, CWD, &path, AtFlags::SYMLINK_FOLLOW)?);
+    }
+    Err(io::ErrorKind::NotFound.into())
 }
 
 /// Whether a ref was deleted.

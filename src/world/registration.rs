@@ -46,7 +46,7 @@ pub(super) fn publish(admin: &Admin) -> Result<(), Fault> {
 /// Whether the published directory is that of this environment.
 fn is_ours(task: &Task<'_>, admin: &Admin) -> bool {
     let marker = Marker::read(&admin.published).ok().flatten();
-    marker.is_some_and(|m| m.is_of(task.log_id(), task.env()))
+    marker.is_some_and(|m| m.is_of(task.log_id(), task.env().life()))
 }
 
 /// From here on git does not know the worktree any more.
@@ -160,13 +160,14 @@ pub(super) fn checked_out(common: &Path, reference: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::EnvironmentId;
+    use crate::core::{EnvironmentId, Life};
 
     #[test]
     fn what_is_put_away_holds_no_lock_of_a_git_that_was_ended() {
         let dir = tempfile::tempdir().expect("a directory");
         let id = EnvironmentId::parse("a").expect("an id");
-        let admin = Admin::at("0123456789abcdef", &paths::to_host(dir.path()), &id, 1);
+        let life = Life { id: &id, incarnation: 1, nonce: None };
+        let admin = Admin::at("0123456789abcdef", &paths::to_host(dir.path()), life);
         std::fs::create_dir_all(&admin.published).expect("made");
         for name in ["index", "index.lock", "locked"] {
             std::fs::write(admin.published.join(name), "").expect("written");

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
-use super::git::Git;
+use super::git::{self, Git};
+use super::names::Names;
 use super::process::scope::{Scope, Ties};
-use super::{World, exec, late, marker, paths, refs, registration, rescue, size, unlink};
-use crate::core::event::Size;
+use super::{World, exec, late, marker, paths, raw, refs, registration, rescuer, size, unlink};
+use crate::core::event::{Rescue, Size};
+use crate::core::remains::LOSE;
 use crate::core::{Code, Fault, Outcome, Remains, Step};
 use crate::killpoint::point;
 
@@ -56,7 +58,7 @@ impl Task<'_> {
         }
         let mut pace = Pace::new(self.cancel);
         let measured = size::measure(&path, &mut |_| pace.breathe())?;
-        let late = if late::is_possible(self.remains.looked_at, &measured) {
+        let late = if self.remains.unseen || late::is_possible(self.remains.looked_at, &measured) {
             late::rescue(self, &path)?
         } else {
             None
@@ -67,7 +69,7 @@ impl Task<'_> {
     fn repository_answers(&self) -> Result<(), Fault> {
         let common = paths::from_host(&self.remains.plan.repository.common_dir);
         // One that is gone is no obstacle where nothing was written last, which only a look tells.
-        if self.remains.looked_at.is_none() || !common.exists() {
+        if self.remains.looked_at.is_none() || !self.remains.unseen && !common.exists() {
             return Ok(());
         }
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
@@ -82,11 +84,9 @@ impl Task<'_> {
         if remains.head.is_empty() || !common.exists() {
             return Ok(());
         }
-        let reference = trash_reference(&remains.id, remains.incarnation);
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
-        refs::break_stale(&common, &reference);
         // A commit that somebody has pruned already cannot be held; that is not worth a retry.
-        let _held = git.run(["update-ref", &reference, &remains.head])?;
+        let _held = refs::create(&git, &common, &self.names().trash(), &remains.head)?;
         point("branch.held");
         Ok(())
     }
@@ -99,6 +99,11 @@ impl Task<'_> {
             self.prove(&path, found)?;
             self.nobody_is_inside(&path)?;
             super::removal::no_mounts(&path)?;
+            if self.remains.purge != LOSE
+                && let Some(again) = self.saved_elsewhere(&path)?
+            {
+                return Ok(Outcome::RescuedAgain(again));
+            }
             point("purge.proven");
             let mut pace = Pace::new(self.cancel);
             count = unlink::tree(&path, &mut |_| {
@@ -112,6 +117,48 @@ impl Task<'_> {
         point("purge.unlinked");
         self.forget_registration()?;
         Ok(Outcome::Purged(count))
+    }
+
+    /// Makes sure that what was saved of it is there before the last copy goes: the refs at their
+    /// commits, with all objects, and the copies. What is not there any more is saved anew from the
+    /// trash; then that is told first.
+    ///
+    /// # Errors
+    /// When the repository is not there: nobody can tell then what is saved.
+    fn saved_elsewhere(&self, trash: &Path) -> Result<Option<Rescue>, Fault> {
+        let remains = self.remains;
+        let common = paths::from_host(&remains.plan.repository.common_dir);
+        let there = paths::exists(&common).map_err(paths::failed("look at", &common))?;
+        let git = Git::exact(&common, None, Some(self.lock), self.cancel).within(git::LONG);
+        let holds = |reference: &str, commit: &str| -> Result<bool, Fault> {
+            let at = rescuer::commit_of(&git, reference)?;
+            Ok(at.as_deref() == Some(commit) && rescuer::is_whole(&git, commit).is_ok())
+        };
+        let mut saved = there;
+        if let Some(rescue) = remains.rescue.as_ref().filter(|_| there) {
+            saved &= rescue.commit.is_empty() || holds(&rescue.reference, &rescue.commit)?;
+            saved &= rescue.raw.as_ref().is_none_or(raw::is_whole);
+            for nested in rescue.nested.iter().filter(|n| !n.commit.is_empty()) {
+                saved &= holds(&nested.reference, &nested.commit)?;
+            }
+        }
+        if saved && self.rests_on_head(&git)? {
+            let name = format!("{}^{{tree}}", remains.head);
+            saved &= rescuer::commit_of(&git, &name)?.is_some();
+        }
+        if saved { Ok(None) } else { late::rescue_again(self, trash) }
+    }
+
+    /// Whether what was saved is not whole without the commit that HEAD was at. Where that one is gone
+    /// for good (its repository is another one now), a rescue holds all files without it.
+    fn rests_on_head(&self, git: &Git<'_>) -> Result<bool, Fault> {
+        let head = &self.remains.head;
+        let Some(rescue) = &self.remains.rescue else { return Ok(!head.is_empty()) };
+        if rescue.commit.is_empty() {
+            return Ok(false);
+        }
+        let first = rescuer::commit_of(git, &format!("{}^1", rescue.commit))?;
+        Ok(first.as_deref() == Some(head.as_str()))
     }
 
     /// The path is in the trash, by its real name, and is the very directory that was moved there.
@@ -130,8 +177,10 @@ impl Task<'_> {
         if real != path || !inside {
             return refuse("its real path is not in the trash");
         }
+        let (log, life) = (&self.world.log_id, self.remains.life());
+        let is_it = |inode| marker::is_worktree_of(path, log, life, found.1, inode);
         match &self.remains.worktree {
-            Some(w) if w.inode != found.1 => refuse("another directory stands in its place"),
+            Some(w) if !is_it(w.inode) => refuse("another directory stands in its place"),
             _ => Ok(()),
         }
     }
@@ -167,9 +216,15 @@ impl Task<'_> {
         }
         registration::put_away_hidden(&self.admin())?;
         registration::forget(&self.admin())?;
-        let reference = trash_reference(&self.remains.id, self.remains.incarnation);
-        self.keep_commits(&common, &reference)?;
-        self.delete(&common, &reference)
+        let home = self.world.layout.copies_of(self.remains.life());
+        match self.remains.rescue.as_ref().and_then(|rescue| rescue.raw.as_ref()) {
+            Some(raw) => raw::forget_earlier(&home, &raw.folder, self.cancel)?,
+            // What an attempt left that was never told of.
+            None => raw::forget(&home, self.cancel)?,
+        }
+        self.keep_commits(&common, &self.names().trash())?;
+        let git = Git::exact(&common, None, Some(self.lock), self.cancel);
+        let_go_of_head(&git, &common, self.names(), &self.remains.head)
     }
 
     /// What was reachable elsewhere when the branch went may not be any more: then it is held by
@@ -184,40 +239,68 @@ impl Task<'_> {
         if only == "0" {
             return Ok(());
         }
-        let name = rescue::reference(&self.remains.id, self.remains.incarnation);
-        let name = format!("{name}-head");
-        refs::break_stale(common, &name);
-        git.output(["update-ref", "-m", "groundskeeper: rescued", &name, held]).map(drop)
+        let made = refs::create(&git, common, &self.names().rescued_head(), &self.remains.head)?;
+        if made {
+            return Ok(());
+        }
+        let message = format!("the commit {} cannot be held", self.remains.head);
+        Err(Fault::new(Code::GitFailed, message, "run `git fsck` in the repository").transient())
+    }
+
+    fn names(&self) -> Names<'_> {
+        Names::of(&self.world.log_id, self.remains.life())
     }
 
     pub(super) fn admin(&self) -> marker::Admin {
         let (remains, world) = (self.remains, self.world);
-        let common = &remains.plan.repository.common_dir;
-        marker::Admin::at(&world.log_id, common, &remains.id, remains.incarnation)
+        marker::Admin::at(&world.log_id, &remains.plan.repository.common_dir, remains.life())
     }
 
     fn drop_rescue(&self) -> Result<Outcome, Fault> {
         let common = paths::from_host(&self.remains.plan.repository.common_dir);
-        if paths::exists(&common).map_err(paths::failed("look at", &common))? {
-            let name = rescue::reference(&self.remains.id, self.remains.incarnation);
-            self.delete(&common, &name)?;
+        let there = paths::exists(&common).map_err(paths::failed("look at", &common))?;
+        if let Some(rescue) = self.remains.rescue.as_ref().filter(|_| there) {
+            self.drop_ref(&common, &rescue.reference, &rescue.commit)?;
+            for nested in &rescue.nested {
+                self.drop_ref(&common, &nested.reference, &nested.commit)?;
+            }
         }
         point("rescue.dropped");
+        raw::forget(&self.world.layout.copies_of(self.remains.life()), self.cancel)?;
         Ok(Outcome::RescueDropped)
     }
 
-    fn delete(&self, common: &Path, reference: &str) -> Result<(), Fault> {
-        if !refs::exists(common, reference) {
-            return Ok(());
-        }
+    /// A ref goes at the commit that it was made at; where the name is of this life and no other, it
+    /// goes with what a later look has put there.
+    fn drop_ref(&self, common: &Path, reference: &str, commit: &str) -> Result<(), Fault> {
         let git = Git::exact(common, None, Some(self.lock), self.cancel);
-        refs::delete(&git, common, reference, None)
+        let found = if reference.is_empty() { None } else { rescuer::commit_of(&git, reference)? };
+        let Some(at) = found else { return Ok(()) };
+        let own = self.remains.nonce.is_some() && reference.starts_with(&self.names().rescue());
+        if at != commit && !own {
+            let message = format!("{reference} is not what was rescued here");
+            let hint = format!("look at it; `git update-ref -d {reference}` deletes it");
+            return Err(Fault::new(Code::NotOurs, message, hint));
+        }
+        refs::delete(&git, common, reference, Some(&at))
     }
 }
 
-/// The ref that holds the HEAD of a worktree while it is in the trash.
-pub(super) fn trash_reference(id: &crate::core::EnvironmentId, incarnation: u32) -> String {
-    format!("refs/groundskeeper/trash/{id}/{incarnation}")
+/// Deletes the ref that holds the HEAD of what was in the trash. By the name that earlier versions
+/// gave, which another log may give as well, only where it is at that commit.
+pub(super) fn let_go_of_head(
+    git: &Git<'_>,
+    common: &Path,
+    names: Names<'_>,
+    head: &str,
+) -> Result<(), Fault> {
+    for reference in std::iter::once(names.trash()).chain(names.earlier_trash()) {
+        let at = refs::tip(common, &reference);
+        if let Some(at) = at.filter(|at| *at == head || reference == names.trash()) {
+            refs::delete(git, common, &reference, Some(&at))?;
+        }
+    }
+    Ok(())
 }
 
 /// The pace of long work in the background: it takes no more than a third of the time, so that the

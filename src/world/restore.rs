@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use super::git::Git;
 use super::index::Hash;
 use super::marker::{self, Admin, Marker};
+use super::names::Names;
 use super::{Task, add, modules, paths, refs, registration, remains, removal};
 use crate::core::event::{RestoreFrom, Worktree};
-use crate::core::{Code, Fault, Outcome};
+use crate::core::{Code, Environment, Fault, Life, Outcome, RolledBackTo};
 use crate::killpoint::point;
 
 struct Restore<'a> {
@@ -34,7 +35,7 @@ impl<'a> Restore<'a> {
             task,
             trash: paths::from_host(&from.trash.clone().unwrap_or_default()),
             target: paths::from_host(&env.plan.path),
-            old: Admin::at(task.log_id(), common, &env.id, from.incarnation),
+            old: Admin::at(task.log_id(), common, life_of(env, &from)),
             new: Admin::of(task.log_id(), env),
             common: paths::from_host(common),
             from,
@@ -44,6 +45,11 @@ impl<'a> Restore<'a> {
     fn git(&self) -> Git<'_> {
         Git::exact(&self.common, None, Some(self.task.lock), self.task.cancel)
     }
+}
+
+/// The life that is restored.
+fn life_of<'a>(env: &'a Environment, from: &'a RestoreFrom) -> Life<'a> {
+    Life { id: &env.id, incarnation: from.incarnation, nonce: from.nonce.as_ref() }
 }
 
 /// Performs [`Step::Restore`](crate::core::Step::Restore).
@@ -88,8 +94,9 @@ impl Restore<'_> {
 
     fn is_published(&self, identity: (u64, u64)) -> Result<bool, Fault> {
         let marker = Marker::read(&self.new.published)?;
-        Ok(marker
-            .is_some_and(|m| m.is_of(self.task.log_id(), self.task.env()) && m.inode == identity.1))
+        Ok(marker.is_some_and(|m| {
+            m.is_of(self.task.log_id(), self.task.env().life()) && m.inode == identity.1
+        }))
     }
 
     /// The administrative directory, aside, ready but for the branch.
@@ -177,13 +184,28 @@ impl Restore<'_> {
         Err(super::git::said("git update-ref", &made))
     }
 
+    /// Deletes the branch that this restore has made, if nobody has moved it since.
+    fn take_branch_back(&self) -> Result<(), Fault> {
+        let mut places = [&self.new.published, &self.new.staged].into_iter();
+        let text = places.find_map(|dir| std::fs::read_to_string(dir.join("HEAD")).ok());
+        let text = text.unwrap_or_default();
+        let Some(reference) = text.trim_end().strip_prefix("ref: ") else { return Ok(()) };
+        let (git, common) = (self.git(), &self.common);
+        let ours = add::is_ours(&git, reference, &add::signature(self.task))?;
+        let same = refs::tip(common, reference).as_deref() == Some(self.from.head.as_str());
+        if ours && same && registration::checked_out(common, reference).is_none() {
+            refs::delete(&git, common, reference, Some(&self.from.head))?;
+        }
+        Ok(())
+    }
+
     /// The directory back to its place, pointing to where the registration will be.
     fn bring_back(&self, identity: (u64, u64)) -> Result<(), Fault> {
         // What was checked out first is as true as it was.
         let before = Marker::read(&self.new.staged).ok().flatten();
         let (commit, tree) = before.map(|m| (m.commit, m.tree)).unwrap_or_default();
         let marker = Marker::new(self.task.log_id(), self.task.env(), identity);
-        Marker { commit, tree, ..marker }.write(&self.new.staged)?;
+        Marker { commit, tree, ..marker }.replace(&self.new.staged)?;
         if paths::exists(&self.trash).map_err(paths::failed("look at", &self.trash))? {
             let place = self.target.parent().unwrap_or(&self.target);
             std::fs::create_dir_all(place).map_err(paths::failed("create", place))?;
@@ -193,10 +215,23 @@ impl Restore<'_> {
         self.point_to(&self.new.published)
     }
 
-    /// Replaces the worktree's pointer, whole or not at all.
+    /// What lies in the trash points to the life that it belongs to, whatever a restore of it did.
+    fn point_back(&self) -> Result<(), Fault> {
+        let text = std::fs::read(self.trash.join(".git")).unwrap_or_default();
+        let mut new = b"gitdir: ".to_vec();
+        new.extend(add::with_newline(&self.new.published));
+        if text == new { self.point(&self.trash, &self.old.published) } else { Ok(()) }
+    }
+
     fn point_to(&self, admin: &Path) -> Result<(), Fault> {
-        let pointer = self.target.join(".git");
-        let fresh = self.target.join(".git.gk-new");
+        self.point(&self.target, admin)
+    }
+
+    /// Replaces a worktree's pointer, whole or not at all.
+    #[expect(clippy::unused_self, reason = "reads like the other steps")]
+    fn point(&self, worktree: &Path, admin: &Path) -> Result<(), Fault> {
+        let pointer = worktree.join(".git");
+        let fresh = worktree.join(".git.gk-new");
         let mut text = b"gitdir: ".to_vec();
         text.extend(add::with_newline(admin));
         std::fs::write(&fresh, text).map_err(paths::failed("write", &fresh))?;
@@ -208,10 +243,8 @@ impl Restore<'_> {
         if let Some(folder) = self.trash.parent() {
             paths::remove_dir_if_empty(folder).map_err(paths::failed("remove", folder))?;
         }
-        let held = remains::trash_reference(&env.id, self.from.incarnation);
-        if refs::exists(&self.common, &held) {
-            refs::delete(&self.git(), &self.common, &held, None)?;
-        }
+        let names = Names::of(self.task.log_id(), life_of(env, &self.from));
+        remains::let_go_of_head(&self.git(), &self.common, names, &self.from.head)?;
         let hash = Hash::named(&env.plan.repository.object_format);
         modules::repoint(&self.target, &self.new.published, hash, &env.id)?;
         let head = std::fs::read_to_string(self.new.published.join("HEAD")).unwrap_or_default();
@@ -241,16 +274,21 @@ pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
         let mut markers = [&new.published, &new.staged].into_iter();
         let marker = markers.find_map(|dir| Marker::read(dir).ok().flatten());
         let root = task.layout().worktrees();
-        marker::prove(&root, &restore.target, found, marker.as_ref(), task.log_id(), task.env())?;
+        // Killed in between, it still points to where it was before.
+        let before = life_of(task.env(), &restore.from);
+        let proof = marker::Proof { root: &root, log: task.log_id(), env: task.env() };
+        proof.admits(&restore.target, found, marker.as_ref(), Some(before))?;
         removal::no_mounts(&restore.target)?;
         let folder = restore.trash.parent().unwrap_or(&restore.trash);
         std::fs::create_dir_all(folder).map_err(paths::failed("create", folder))?;
         removal::rename(&restore.target, &restore.trash)?;
     }
     point("restore.put_back");
+    restore.point_back()?;
     let place = task.layout().place_of(&task.env().id);
     paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
     registration::hide(task, new)?;
+    restore.take_branch_back()?;
     for taken in [&new.published, &new.staged] {
         if paths::exists(taken).map_err(paths::failed("look at", taken))?
             && !paths::exists(&old.removed).map_err(paths::failed("look at", &old.removed))?
@@ -259,10 +297,12 @@ pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
             // It is the old incarnation's again, and must say so.
             if let Some(marker) = Marker::read(taken)? {
                 let incarnation = restore.from.incarnation;
-                Marker { incarnation, ..marker }.write(taken)?;
+                let nonce = restore.from.nonce.as_ref().map(ToString::to_string);
+                let nonce = nonce.unwrap_or_default();
+                Marker { incarnation, nonce, ..marker }.replace(taken)?;
             }
             removal::rename(taken, &old.removed)?;
         }
     }
-    Ok(Outcome::RolledBack(None))
+    Ok(Outcome::RolledBack(RolledBackTo::default()))
 }

@@ -3,10 +3,15 @@
 //! It looks for each trace by itself, because the attempt that made it may have died at any point.
 //! What is not proven ours is not its business, and stays.
 
+use std::collections::BTreeSet;
+
 use super::git::Git;
+use super::heads::Heads;
 use super::marker::{self, Admin, Marker};
-use super::{Task, add, hook, paths, refs, registration, remains, removal, restore, teardown};
-use crate::core::{Fault, Outcome};
+use super::rescuer::Rescuer;
+use super::{Task, add, hook, names, paths, refs, registration, remains, removal, restore};
+use crate::core::event::Rescue;
+use crate::core::{Fault, Outcome, RolledBackTo};
 use crate::killpoint::point;
 
 /// Performs [`Step::RollBack`](crate::core::Step::RollBack).
@@ -17,22 +22,58 @@ pub(super) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
         return restore::undo(task);
     }
     let admin = Admin::of(task.log_id(), env);
+    let (head, rescue) = rescue(task, &admin)?;
     remove_directory(task, &admin)?;
     point("rollback.directory_gone");
     registration::hide(task, &admin)?;
     point("rollback.hidden");
-    // Whoever worked in it may have left commits that only its HEAD holds; and as its files go to
-    // the trash, its registration is kept beside them.
-    teardown::rescue_head(task, &admin)?;
     remove_branch(task)?;
     registration::put_away(task, &admin)?;
     registration::remove(task, &admin)?;
     let name = paths::from_host(&env.plan.path);
-    let folder = format!("{}.{}", env.id, env.incarnation);
+    let folder = names::folder(env.life());
     let name = name.file_name().unwrap_or_default();
     let mut places = task.layout().trashes().into_iter().map(|t| t.join(&folder).join(name));
     let trashed = places.find(|place| paths::exists(place).unwrap_or(false));
-    Ok(Outcome::RolledBack(trashed.as_deref().map(paths::to_host)))
+    let trash = trashed.as_deref().map(paths::to_host);
+    Ok(Outcome::RolledBack(RolledBackTo { trash, head, rescue }))
+}
+
+/// Where HEAD is, and a rescue when somebody has committed there. What a set-up has written is kept
+/// in the trash for its time, like the set-up's transcript; commits are work.
+fn rescue(task: &Task<'_>, admin: &Admin) -> Result<(String, Option<Rescue>), Fault> {
+    let env = task.env();
+    let common = paths::from_host(&env.plan.repository.common_dir);
+    let ours = marker_of(task, admin).is_some_and(|(_, used)| used);
+    if !ours || !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+        return Ok((String::new(), None));
+    }
+    let rescuer = Rescuer::of(task);
+    let heads = Heads::read(&admin.published);
+    let head = rescuer.head(&heads)?;
+    let known: BTreeSet<&str> = env.start().into_iter().chain(head.as_deref()).collect();
+    let moved = head.as_deref() != env.start();
+    let work = moved || !heads.held_here_alone(&rescuer.repository(), &known)?.is_empty();
+    let head = head.unwrap_or_default();
+    if !work {
+        return Ok((head, None));
+    }
+    let rescue = match rescuer.save() {
+        Ok(Some(rescue)) => {
+            point("rescue.committed");
+            rescuer.refer(&rescue).map(|()| Some(rescue))
+        }
+        saved => saved,
+    };
+    match rescue {
+        Err(fault) if task.cancel.is_cancelled() => Err(fault),
+        // It has to be taken back all the same; the trash holds it, and stays.
+        Err(fault) => {
+            let lacks = vec![format!("nothing could be saved: {fault}")];
+            Ok((head, Some(Rescue { lacks, ..Rescue::default() })))
+        }
+        Ok(rescue) => Ok((head, rescue)),
+    }
 }
 
 /// Renames the worktree away. One that was published may have been worked in: it goes to the trash
@@ -50,7 +91,7 @@ fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
             marker::prove(&root, &target, found, Some(&marker), task.log_id(), env)?;
             removal::no_mounts(&target)?;
             if used {
-                let to = layout.trash_of(&env.id, env.incarnation);
+                let to = layout.trash_of(env.life());
                 remains::move_to_trash(task.world, &target, &to)?;
             } else {
                 match removal::move_into(&target, &doomed) {
@@ -73,14 +114,14 @@ fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
 fn marker_of(task: &Task<'_>, admin: &Admin) -> Option<(Marker, bool)> {
     [(&admin.published, true), (&admin.staged, false)].into_iter().find_map(|(dir, used)| {
         let marker = Marker::read(dir).ok().flatten()?;
-        marker.is_of(task.log_id(), task.env()).then_some((marker, used))
+        marker.is_of(task.log_id(), task.env().life()).then_some((marker, used))
     })
 }
 
 /// Deletes the branch if our line is in its reflog and it still is where we put it.
 fn remove_branch(task: &Task<'_>) -> Result<(), Fault> {
     let env = task.env();
-    let Some(base) = &env.base else { return Ok(()) };
+    let Some(start) = env.start() else { return Ok(()) };
     if env.plan.reuse_branch {
         return Ok(());
     }
@@ -91,7 +132,7 @@ fn remove_branch(task: &Task<'_>) -> Result<(), Fault> {
     let git = Git::exact(&common, None, Some(task.lock), task.cancel);
     let reference = format!("refs/heads/{}", env.plan.branch);
     let tip = git.run(["rev-parse", "--verify", "--quiet", &reference])?;
-    let at_base = tip.stdout.trim_ascii_end() == base.commit.as_bytes();
+    let at_base = tip.stdout.trim_ascii_end() == start.as_bytes();
     if !at_base || !add::is_ours(&git, &reference, &add::signature(task))? {
         return Ok(());
     }
@@ -99,5 +140,5 @@ fn remove_branch(task: &Task<'_>) -> Result<(), Fault> {
         return Ok(());
     }
     // With the old value: if somebody commits to it this very moment, it stays.
-    refs::delete(&git, &common, &reference, Some(&base.commit))
+    refs::delete(&git, &common, &reference, Some(start))
 }

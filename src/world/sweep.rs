@@ -16,7 +16,7 @@ use super::nested::{self, Limits};
 use super::process::cgroup::Cgroups;
 use super::process::scope::{Scope, Ties};
 use super::process::{end, table};
-use super::{World, exec, others, outputs, paths, registration, removal, unlink};
+use super::{World, exec, names, others, outputs, paths, registration, removal, unlink};
 use crate::core::event::{Finding, SweepFinished};
 use crate::core::{Code, Environment, EnvironmentId, Fault, Outcome, State};
 use crate::killpoint::point;
@@ -159,6 +159,7 @@ impl Task<'_> {
         self.managed_root(&mut found);
         self.cancel.check()?;
         self.trash(&mut found);
+        self.copies(&mut found);
         self.locks_and_transcripts(&mut found);
         for common in self.repositories() {
             self.cancel.check()?;
@@ -182,8 +183,12 @@ impl Task<'_> {
     /// Directories below the managed root that no living environment has.
     fn managed_root(&self, found: &mut Vec<(Finding, Settle)>) {
         let layout = &self.world.layout;
+        let adopted = |path: &Path| {
+            let mut adopted = self.state.environments().filter(|e| e.adopted && e.is_live());
+            adopted.any(|e| paths::borrowed(&e.plan.path).starts_with(path))
+        };
         for (name, path) in entries(&layout.worktrees()) {
-            if name == ".trash" {
+            if name == ".trash" || adopted(&path) {
                 continue;
             }
             let env = EnvironmentId::parse(&name).ok().and_then(|id| self.state.environment(&id));
@@ -198,7 +203,9 @@ impl Task<'_> {
                     "beside a worktree that is gone; not made by groundskeeper".to_owned()
                 }
                 (false, _) => {
-                    "no record of it; `groundskeeper adopt` takes a worktree in".to_owned()
+                    "no record of it; `groundskeeper adopt` takes the worktree in it in; \
+                               `git worktree remove` removes it"
+                        .to_owned()
                 }
             };
             let settle =
@@ -219,7 +226,7 @@ impl Task<'_> {
             for (name, path) in entries(&folder) {
                 let working = self.state.environments().any(|e| {
                     e.owed.is_some()
-                        && (name == format!("{}.{}", e.id, e.incarnation)
+                        && (name == names::folder(e.life())
                             || name == format!(".rollback-{}.{}", e.id, e.incarnation))
                 });
                 let mut outputs = self.state.outputs();
@@ -249,6 +256,27 @@ impl Task<'_> {
                 };
                 found.push((finding("trash", &path, ours, detail), settle));
             }
+        }
+    }
+
+    /// Copies of a rescue that no record explains: they may be the last of somebody's work.
+    fn copies(&self, found: &mut Vec<(Finding, Settle)>) {
+        let layout = &self.world.layout;
+        let remains = self.state.remains().map(|r| names::folder(r.life()));
+        let live = self.state.environments().filter(|e| e.is_live());
+        let explained: BTreeSet<String> =
+            live.map(|e| names::folder(e.life())).chain(remains).collect();
+        for (name, path) in entries(&layout.rescues()) {
+            if explained.contains(&name) {
+                continue;
+            }
+            let empty = std::fs::read_dir(&path).is_ok_and(|mut d| d.next().is_none());
+            let (settle, detail) = if empty {
+                (Settle::RemoveEmpty(path.clone()), "left by an interrupted rescue")
+            } else {
+                (Settle::No, "no record of it; it may be work: look, and remove it by hand")
+            };
+            found.push((finding("copies", &path, empty, detail.to_owned()), settle));
         }
     }
 
@@ -323,7 +351,7 @@ impl Task<'_> {
                 continue;
             }
             if env.is_none() {
-                let detail = format!("of {}, which the log does not know", marker.environment);
+                let detail = unknown_life(&path, &marker);
                 found.push((finding("registration", &path, false, detail), Settle::No));
             } else if over {
                 let detail = format!("of {}.{}, over", marker.environment, marker.incarnation);
@@ -356,7 +384,7 @@ impl Task<'_> {
         let kept = self.state.remains().filter(|r| r.trash.is_some() || r.restoring.is_some());
         let admin = |r: &crate::core::Remains| {
             let common = &r.plan.repository.common_dir;
-            Admin::at(&self.world.log_id, common, &r.id, r.incarnation).removed
+            Admin::at(&self.world.log_id, common, r.life()).removed
         };
         kept.map(admin).collect()
     }
@@ -370,7 +398,8 @@ impl Task<'_> {
     /// The environment that a marker names, and whether the marker's incarnation is over.
     fn incarnation(&self, marker: &Marker) -> (Option<&Environment>, bool) {
         let id = EnvironmentId::parse(&marker.environment).ok();
-        let env = id.and_then(|id| self.state.environment(&id));
+        let knows = |id: &EnvironmentId| self.state.knows(id, marker.incarnation, &marker.nonce);
+        let env = id.filter(knows).and_then(|id| self.state.environment(&id));
         let over = env.is_some_and(|e| {
             e.incarnation > marker.incarnation
                 || (e.incarnation == marker.incarnation && !e.is_live())
@@ -439,6 +468,19 @@ impl Task<'_> {
             }
         }
     }
+}
+
+/// What to do with a worktree of a life that the log does not know, though it bears its id: the log
+/// was put back from a backup, or is not the one that made it.
+fn unknown_life(admin: &Path, marker: &Marker) -> String {
+    let pointer = std::fs::read(admin.join("gitdir")).unwrap_or_default();
+    let place = paths::from_bytes(pointer.trim_ascii_end());
+    let place = place.parent().filter(|place| place.exists());
+    let what = match place {
+        Some(place) => format!("`groundskeeper adopt {}` takes it in", place.display()),
+        None => "its directory is not there".to_owned(),
+    };
+    format!("of {}.{}, which the log does not know; {what}", marker.environment, marker.incarnation)
 }
 
 /// Whether a folder in the trash is one of a clean, of this version or of an earlier one.

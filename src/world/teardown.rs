@@ -11,7 +11,7 @@ use super::git::{self, Git};
 use super::index::Hash;
 use super::index::age::{self, Settled};
 use super::marker::{self, Admin, Marker};
-use super::{Task, inspect, merged, paths, refs, registration, remains, removal, rescue};
+use super::{Task, inspect, merged, paths, refs, registration, remains, removal};
 use crate::core::policy::BranchPolicy;
 use crate::core::state::Teardown;
 use crate::core::{Code, Fault, Outcome};
@@ -24,7 +24,7 @@ pub(super) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault> {
     let target = paths::from_host(&env.plan.path);
     let name = target.file_name().unwrap_or_default();
     let place = layout.place_of(&env.id);
-    let folder = layout.trash_of(&env.id, env.incarnation);
+    let folder = layout.trash_of(env.life());
     if let Some(found) = marker::identity(&target)? {
         let admin = Admin::of(task.log_id(), env);
         let marker = Marker::read(&admin.published)?;
@@ -133,7 +133,7 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     if let Some(place) = registration::checked_out(&common, &reference) {
         return kept(format!("it is checked out in {place}"));
     }
-    if !refs::is_made_by(&common, &reference, &env.id, task.log_id()) {
+    if !refs::is_made_by(&common, &reference, env, task.log_id()) {
         return kept("its history does not say that it was made here".into());
     }
     let _alone = task.world.branches.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,7 +141,15 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     let own = if refs::is_held(&common, &tip, base, &reference) {
         0
     } else {
-        own_commits(&git, &tip, &plan.branch)?
+        match own_commits(&git, &tip, &plan.branch) {
+            Err(fault) if task.cancel.is_cancelled() => return Err(fault),
+            // A bad ref anywhere stops git from telling; what is unknown stays.
+            Err(fault) => {
+                let cause = fault.causes.first().cloned().unwrap_or(fault.message);
+                return kept(format!("git cannot tell whether others have its commits: {cause}"));
+            }
+            Ok(own) => own,
+        }
     };
     let why = match own {
         0 => "all its commits are reachable elsewhere".to_owned(),
@@ -165,7 +173,8 @@ fn no_loss(
     teardown: &Teardown,
     tip: &str,
 ) -> Result<Option<String>, Fault> {
-    let Some(rescue) = &teardown.rescue else { return Ok(None) };
+    let rescue = teardown.rescue.as_ref().filter(|rescue| !rescue.commit.is_empty());
+    let Some(rescue) = rescue else { return Ok(None) };
     let held = git.run(["merge-base", "--is-ancestor", tip, &rescue.commit])?;
     if !held.status.success() {
         return Ok(None);
@@ -184,26 +193,6 @@ fn tip_of(git: &Git<'_>, common: &Path, reference: &str) -> Result<Option<String
     let found = git.run(["rev-parse", "--verify", "--quiet", reference])?;
     let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
     Ok(found.status.success().then_some(text))
-}
-
-/// A ref on the commit of a detached HEAD that nothing else holds, for a rollback: a teardown has
-/// its rescue.
-pub(super) fn rescue_head(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
-    let env = task.env();
-    let head = std::fs::read_to_string(admin.published.join("HEAD")).unwrap_or_default();
-    let head = head.trim_end();
-    if head.is_empty() || head.starts_with("ref: ") {
-        return Ok(());
-    }
-    let common = paths::from_host(&env.plan.repository.common_dir);
-    let git = Git::exact(&common, None, Some(task.lock), task.cancel);
-    let args = ["rev-list", "--count", head, "--not", "--branches", "--tags", "--remotes"];
-    if git.line(args)? == "0" {
-        return Ok(());
-    }
-    let name = rescue::reference(&env.id, env.incarnation);
-    refs::break_stale(&common, &name);
-    git.output(["update-ref", "-m", "groundskeeper: rescued", &name, head]).map(drop)
 }
 
 /// How many commits of `tip` no branch but `branch`, no tag and no remote has.

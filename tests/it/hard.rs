@@ -15,6 +15,11 @@ fn unmount(at: &Path) {
     assert!(done.success(), "{} cannot be unmounted", at.display());
 }
 
+/// The ref that holds what a removal saved.
+fn reference(removed: &serde_json::Value) -> String {
+    removed["rescue"][0].as_str().expect("a ref").to_owned()
+}
+
 #[test]
 fn a_mount_inside_is_not_deleted_behind() {
     let bench = Bench::new();
@@ -113,7 +118,7 @@ fn links_and_nested_repositories_and_deep_trees() {
     wait_for("the unlink", || !trash.exists());
     assert_eq!(std::fs::read_to_string(outside.join("file")).expect("kept"), "kept\n");
     let shown = bench.ok(&["rescue", "show", "demo"]);
-    assert!(shown["lacks"].to_string().contains("vendor/nested"), "{shown:#}");
+    assert_eq!(shown["nested"][0]["path"], "vendor/nested", "{shown:#}");
     bench.check(&[&repo]);
 }
 
@@ -180,8 +185,8 @@ fn edits_of_the_second_in_which_they_were_added_and_what_a_rebase_put_aside() {
     bench.write(&path.join("f"), "one\n");
     bench.git(&path, &["add", "f"]);
     bench.write(&path.join("f"), "two\n");
-    bench.ok(&["rm", "demo", "--force"]);
-    assert_eq!(bench.git(&repo, &["show", "refs/groundskeeper/rescue/demo/1:f"]), "two");
+    let reference = reference(&bench.ok(&["rm", "demo", "--force"]));
+    assert_eq!(bench.git(&repo, &["show", &format!("{reference}:f")]), "two");
 
     let path = bench.new_env("rebase", &repo, &[]);
     bench.write(&path.join("README"), "ours\n");
@@ -190,10 +195,9 @@ fn edits_of_the_second_in_which_they_were_added_and_what_a_rebase_put_aside() {
     bench.commit(&repo, "theirs");
     bench.write(&path.join("dir0/file1.txt"), "not committed\n");
     assert!(!bench.git_raw(&path, &["rebase", "-q", "--autostash", "main"]).status.success());
-    bench.ok(&["rm", "rebase", "--force"]);
+    let reference = self::reference(&bench.ok(&["rm", "rebase", "--force"]));
     bench.git(&repo, &["gc", "-q", "--prune=now"]);
-    let parents =
-        bench.git(&repo, &["log", "-1", "--format=%P", "refs/groundskeeper/rescue/rebase/1"]);
+    let parents = bench.git(&repo, &["log", "-1", "--format=%P", &reference]);
     let holds = |commit: &str| {
         let shown = bench.git_raw(&repo, &["show", &format!("{commit}:dir0/file1.txt")]);
         String::from_utf8_lossy(&shown.stdout) == "not committed\n"
@@ -211,11 +215,15 @@ fn a_repository_that_is_gone_makes_nothing_undeletable() {
     let (code, error) = bench.refused(&["rm", "demo"]);
     assert_eq!((code, error["code"].as_str()), (1, Some("unsafe_to_remove")), "{error:#}");
     assert!(error["hint"].as_str().is_some_and(|h| h.contains("--force")), "{error:#}");
-    let removed = bench.ok(&["rm", "demo", "--force"]);
+    let (_, error) = bench.refused(&["rm", "demo", "--force"]);
+    assert!(error["hint"].as_str().is_some_and(|h| h.contains("--no-rescue")), "{error:#}");
+    let removed = bench.ok(&["rm", "demo", "--force", "--no-rescue"]);
     let trash = PathBuf::from(removed["trash"].as_str().expect("a trash"));
     assert_eq!(std::fs::read_to_string(trash.join("new")).expect("kept"), "work\n");
     assert_eq!(bench.phase("demo"), "tombstoned");
     bench.ok(&["trash", "empty"]);
+    assert!(trash.exists(), "it is the last copy");
+    bench.ok(&["trash", "empty", "demo", "--lose"]);
     assert!(!trash.exists());
 }
 
@@ -324,20 +332,20 @@ fn removals_beside_git_gc_and_two_daemons() {
     let mut second = bench.command(&["daemon"]);
     let second = second.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("runs");
     assert_eq!(second.code(), Some(4), "the data directory has an owner");
-    std::thread::scope(|scope| {
+    let held: Vec<String> = std::thread::scope(|scope| {
         let gc = scope.spawn(|| {
             for _ in 0..5 {
                 bench.git(&repo, &["gc", "-q", "--prune=now"]);
             }
         });
-        for n in 0..8 {
-            bench.ok(&["rm", &format!("env{n}"), "--force"]);
-        }
+        let rm = |n| reference(&bench.ok(&["rm", &format!("env{n}"), "--force"]));
+        let held = (0..8).map(rm).collect();
         drop(gc.join());
+        held
     });
     bench.git(&repo, &["gc", "-q", "--prune=now"]);
-    for n in 0..8 {
-        let name = format!("refs/groundskeeper/rescue/env{n}/1:work");
+    for (n, reference) in held.iter().enumerate() {
+        let name = format!("{reference}:work");
         assert_eq!(bench.git(&repo, &["show", &name]), format!("work {n}"));
     }
     bench.check(&[&repo]);

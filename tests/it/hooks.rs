@@ -1,7 +1,7 @@
 //! Included files and the setup hook: trusted, gated, bounded, taken back when they fail.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::support::{Bench, Daemon, wait_for};
 
@@ -134,9 +134,11 @@ fn commits_of_a_failed_setup_are_not_lost() {
     );
     bench.ok(&["trust", "--repo", text(&repo)]);
     bench.refused(&["new", "demo", "--repo", text(&repo)]);
-    let rescued = ["log", "-1", "--format=%s", "refs/groundskeeper/rescue/demo/1"];
-    assert_eq!(bench.git(&repo, &rescued), "work");
-    assert!(bench.data().join("trash/demo.1/project/README").exists(), "nor its files");
+    let kept = bench.ok(&["rescue", "show", "demo"]);
+    let rescued = format!("{}^1", kept["rescue"].as_str().expect("a ref"));
+    assert_eq!(bench.git(&repo, &["log", "-1", "--format=%s", &rescued]), "work");
+    let trash = PathBuf::from(kept["trash"].as_str().expect("a path"));
+    assert!(trash.join("README").exists(), "nor its files");
     bench.check(&[&repo]);
 }
 

@@ -92,7 +92,7 @@ fn work_on_an_inclusion_is_seen_and_named() {
             std::fs::remove_file(at.join("certs/link")).expect("removed");
             symlink("deep/b.pem", at.join("certs/link")).expect("linked");
         }),
-        ("repository", "ignored: part/", |b, at| {
+        ("repository", "repository: part", |b, at| {
             b.git(&at.join("part"), &["init", "-q"]);
         }),
     ];

@@ -4,6 +4,7 @@
 //! was acknowledged before the kill must hold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -76,6 +77,15 @@ fn removal_and_back(
     quiet(bench, &["clean", "three"]);
     if place.exists() {
         bench.write(&place.join("notes/work"), WORK);
+        // What git would not give back as it is, and what is a repository of its own.
+        let key = place.join("notes/key");
+        bench.write(&key, WORK);
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&key, private).expect("set");
+        let inner = place.join("target/inner");
+        bench.write(&inner.join("work"), WORK);
+        bench.git(&inner, &["init", "-q"]);
+        bench.commit(&inner, "inner work");
     }
     acknowledged.remove("three");
     let removed = quiet(bench, &["rm", "three", "--force"]);

@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::support::{Bench, Daemon, wait_for};
 
-const REF: &str = "refs/groundskeeper/rescue/demo/1";
+/// The ref that holds what was saved of `demo`.
+fn reference(bench: &Bench) -> String {
+    let shown = bench.ok(&["rescue", "show", "demo"]);
+    shown["rescue"].as_str().expect("a ref").to_owned()
+}
 
 /// All blobs of a repository that hold a text.
 fn blobs_with(bench: &Bench, repo: &Path, text: &str) -> Vec<String> {
@@ -47,17 +51,19 @@ fn every_kind_of_work_is_held_and_secrets_are_not() {
     let index = index.expect("an index");
 
     let removed = bench.ok(&["rm", "demo", "--force"]);
-    assert_eq!(removed["rescue"][0], REF, "{removed:#}");
+    let reference = reference(&bench);
+    assert!(reference.starts_with("refs/groundskeeper/rescue/demo/1-"), "{reference}");
+    assert_eq!(removed["rescue"], serde_json::json!([reference]), "{removed:#}");
     bench.git(&repo, &["gc", "-q", "--prune=now"]);
     bench.git(&repo, &["fsck", "--strict"]);
-    let show = |what: &str| bench.git(&repo, &["show", &format!("{REF}{what}")]);
+    let show = |what: &str| bench.git(&repo, &["show", &format!("{reference}{what}")]);
     assert_eq!(show(":README"), "changed");
     assert_eq!(show(":staged"), "as edited");
     assert_eq!(show(":deep/new file"), "untracked");
     assert_eq!(show(":dir0/file2.txt"), "hidden edit");
     assert_eq!(show("^2:staged"), "as staged", "the index is a commit of its own");
-    assert_eq!(bench.git(&repo, &["rev-parse", &format!("{REF}^1")]), commit);
-    let tree = bench.git(&repo, &["ls-tree", "-r", "--name-only", REF]);
+    assert_eq!(bench.git(&repo, &["rev-parse", &format!("{reference}^1")]), commit);
+    let tree = bench.git(&repo, &["ls-tree", "-r", "--name-only", &reference]);
     assert!(!tree.contains("dir0/file1.txt") && !tree.contains("key.secret"), "{tree}");
     assert_eq!(blobs_with(&bench, &repo, "TOP-SECRET-VALUE"), Vec::<String>::new());
     // The worktree's own index went to the trash as it was.
@@ -88,10 +94,11 @@ fn operations_in_progress_and_stashes_are_held() {
     bench.git(&repo, &["stash", "drop", "-q"]);
     bench.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
     bench.git(&repo, &["gc", "-q", "--prune=now"]);
+    let reference = reference(&bench);
     for held in [&stash, &side, &ours] {
-        bench.git(&repo, &["merge-base", "--is-ancestor", held, REF]);
+        bench.git(&repo, &["merge-base", "--is-ancestor", held, &reference]);
     }
-    let text = bench.git(&repo, &["show", &format!("{REF}:README")]);
+    let text = bench.git(&repo, &["show", &format!("{reference}:README")]);
     assert!(text.contains("<<<<<<<") && text.contains("side"), "{text}");
     bench.check(&[&repo]);
 }
@@ -110,8 +117,9 @@ fn a_rescue_is_kept_until_it_is_dropped() {
         bench.path("").join(bench.ok(&["restore", "demo"])["path"].as_str().expect("a path"));
     assert_eq!(std::fs::read_to_string(path.join("new")).expect("back"), "work\n");
     assert_eq!(bench.git(&path, &["status", "--porcelain"]), "?? new", "as it was: untracked");
+    let reference = reference(&bench);
     bench.ok(&["rescue", "drop", "demo"]);
-    assert!(!bench.git_raw(&repo, &["rev-parse", "--verify", "-q", REF]).status.success());
+    assert!(!bench.git_raw(&repo, &["rev-parse", "--verify", "-q", &reference]).status.success());
     let (code, error) = bench.refused(&["rescue", "drop", "demo"]);
     assert_eq!((code, error["code"].as_str()), (3, Some("not_found")));
     bench.check(&[&repo]);
@@ -183,7 +191,13 @@ fn with_late_work(bench: &Bench, repo: &Path) -> impl Fn(&str) -> PathBuf + use<
     wait_for("the end of a killed daemon", || daemon.is_dead());
     assert!(!clean.exists() && !dirty.exists(), "both are in the trash");
     let trash = bench.data().join("trash");
-    let trashed = move |id: &str| trash.join(format!("{id}.1/project"));
+    let places: Vec<PathBuf> =
+        std::fs::read_dir(trash).expect("a folder").flatten().map(|e| e.path()).collect();
+    let trashed = move |id: &str| {
+        let name = |p: &&PathBuf| p.file_name().expect("a name").to_string_lossy().into_owned();
+        let place = places.iter().find(|p| name(p).starts_with(&format!("{id}.1-")));
+        place.expect("it is in the trash").join("project")
+    };
     bench.write(&trashed("demo").join("late"), "late\n");
     trashed
 }
@@ -202,7 +216,8 @@ fn what_is_written_after_the_rescue_is_rescued_from_the_trash() {
     let all = rescues.as_array().expect("a list");
     assert_eq!(all.len(), 1, "a clean tree leaves no rescue: {rescues:#}");
     bench.git(&repo, &["gc", "-q", "--prune=now"]);
-    let show = |what: &str| bench.git(&repo, &["show", &format!("{REF}:{what}")]);
+    let reference = reference(&bench);
+    let show = |what: &str| bench.git(&repo, &["show", &format!("{reference}:{what}")]);
     assert_eq!((show("early"), show("late")), ("early".into(), "late".into()));
     let back = bench.ok(&["restore", "demo"]);
     let path = Path::new(back["path"].as_str().expect("a path"));
@@ -233,6 +248,6 @@ fn what_nobody_can_look_at_stays_in_the_trash() {
     std::fs::rename(&away, &objects).expect("it is back");
     emptied();
     wait_for("the unlink", || !trashed("demo").exists());
-    assert_eq!(bench.git(&repo, &["show", &format!("{REF}:late")]), "late");
+    assert_eq!(bench.git(&repo, &["show", &format!("{}:late", reference(&bench))]), "late");
     bench.check(&[&repo]);
 }

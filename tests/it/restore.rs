@@ -131,7 +131,8 @@ fn what_cannot_be_restored_stays_where_it_is() {
     std::fs::remove_dir_all(path.parent().expect("a place")).expect("removed");
     // Or the repository is gone, and comes back; no git of ours is at work in it when it is moved.
     bench.drain();
-    let aside = bench.path("aside");
+    let aside = bench.path("far/away/aside");
+    std::fs::create_dir_all(aside.parent().expect("a folder")).expect("made");
     std::fs::rename(&repo, &aside).expect("moved");
     let (_, error) = bench.refused(&["restore", "demo"]);
     assert_eq!(error["code"], "path_not_found", "{error:#}");

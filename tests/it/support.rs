@@ -256,6 +256,11 @@ impl Bench {
             self.check_repo(repo, &expected);
         }
         self.no_processes();
+        self.check_log();
+    }
+
+    /// The log is whole and breaks no invariant.
+    pub(crate) fn check_log(&self) {
         let log = self.data().join("log.redb");
         let (mut audit, mut folded) = (Audit::default(), State::default());
         let mut breaches = Vec::new();

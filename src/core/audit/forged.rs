@@ -43,7 +43,8 @@ fn started() -> Event {
 fn provision(name: &str, incarnation: u32, path: &str) -> Event {
     let plan = Plan { path: path.into(), branch: format!("gk/{name}"), ..Plan::default() };
     let (environment, actor) = (env(name), who());
-    ProvisionRequested { environment, incarnation, plan, actor, request: None }.into()
+    let (request, nonce) = (None, None);
+    ProvisionRequested { environment, incarnation, plan, actor, request, nonce }.into()
 }
 
 fn destroy(options: TeardownOptions) -> Event {
@@ -60,6 +61,9 @@ fn inspected() -> Event {
         rescue: true,
         has_hook: false,
         quiet: true,
+        noted: Vec::new(),
+        unseen: false,
+        branch: String::new(),
     }
     .into()
 }
@@ -79,12 +83,7 @@ fn ready() -> Vec<Event> {
 
 fn torn_with(options: TeardownOptions) -> Vec<Event> {
     let environment = demo;
-    let rescue = Rescue {
-        reference: "refs/r".into(),
-        commit: "c".into(),
-        holds: Vec::new(),
-        lacks: Vec::new(),
-    };
+    let rescue = Rescue { reference: "refs/r".into(), commit: "c".into(), ..Rescue::default() };
     let mut events = ready();
     events.extend::<[Event; 7]>([
         destroy(options),
@@ -187,6 +186,7 @@ fn order_and_lives() -> Vec<(&'static str, Vec<Record>)> {
         plan: Plan::default(),
         actor: Actor::daemon(),
         request: None,
+        nonce: None,
     };
     let begun = vec![started(), provision("demo", 1, "/w/demo")];
     let unknown = LeaseReleased { environment: demo(), lease: LeaseId::parse("l").expect("an id") };
@@ -242,6 +242,7 @@ fn work_and_migrations() -> Vec<(&'static str, Vec<Record>)> {
         head: String::new(),
         worktree: Worktree::default(),
         actor: who(),
+        nonce: None,
     };
     let finding = Finding { settled: true, ours: false, ..Finding::default() };
     let swept =

@@ -77,6 +77,12 @@ impl Audit {
             Event::TeardownInspected(e) => drop(self.rescued.remove(&e.environment)),
             Event::StagingVerified(e) => drop(self.verified.insert(e.migration.clone())),
             Event::MigrationRequested(e) => drop(self.verified.remove(&e.migration)),
+            Event::DataDirectoryMoved(_) | Event::DataDirectoryCopied(_) => {
+                self.places.clear();
+                for env in state.environments().filter(|env| env.is_live()) {
+                    self.places.insert(env.plan.path.clone(), env.id.clone());
+                }
+            }
             _ => {}
         }
         let Some(env) = record.event.environment().and_then(|id| state.environment(id)) else {

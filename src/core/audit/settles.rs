@@ -36,6 +36,11 @@ fn step_of(event: &Event) -> Option<Step> {
     })
 }
 
+/// A rescue that had gone was made anew before the last copy goes.
+fn is_rescued_again(event: &Event, owed: Option<Step>) -> bool {
+    matches!(event, Event::LateWorkRescued(_)) && owed == Some(Step::Purge)
+}
+
 /// Compares what is recorded with what was owed.
 pub(super) fn look(state: &State, event: &Event, found: &mut Found) {
     if let Some((id, life)) = event.remains() {
@@ -63,7 +68,7 @@ pub(super) fn look(state: &State, event: &Event, found: &mut Found) {
 
 fn compare(event: &Event, owed: Option<Step>, found: &mut Found) {
     let Some(step) = step_of(event) else { return };
-    if owed != Some(step) {
+    if owed != Some(step) && !is_rescued_again(event, owed) {
         let owed = owed.map_or("nothing", Step::as_str);
         let (kind, step) = (event.kind(), step.as_str());
         found.push((OWED, format!("{kind} is an outcome of {step}, and {owed} was owed")));

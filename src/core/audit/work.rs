@@ -10,10 +10,11 @@ use crate::core::id::{EnvironmentId, Time};
 use crate::core::output::Standing;
 use crate::core::policy::BranchPolicy;
 use crate::core::reconcile;
+use crate::core::remains::LOSE;
 use crate::core::state::{Environment, Phase, State, Step};
 
 /// Why a directory in the trash may go.
-const REASONS: [&str; 5] = ["age", "bytes", "count", "disk", "request"];
+const REASONS: [&str; 6] = ["age", "bytes", "count", "disk", "request", LOSE];
 
 impl Audit {
     pub(super) fn look_at_work(&self, state: &State, record: &Record, found: &mut Found) {
@@ -87,7 +88,13 @@ fn purge(state: &State, at: Time, e: &PurgeDecided, found: &mut Found) {
     if !REASONS.contains(&e.reason.as_str()) {
         found.push((KEPT, format!("{} goes for {:?}, which is no reason", who(), e.reason)));
     }
-    if e.reason == "request" && e.actor.is_none() {
+    let last = remains.is_last_copy_of();
+    // A request may have it looked at once more; what that finds keeps it.
+    if e.reason != LOSE && e.reason != "request" && !last.is_empty() {
+        let last = last.join(", ");
+        found.push((KEPT, format!("{} goes for its {}: {last}", who(), e.reason)));
+    }
+    if ["request", LOSE].contains(&e.reason.as_str()) && e.actor.is_none() {
         found.push((KEPT, format!("{} goes by a request of nobody", who())));
     }
     let expires = remains.expires(state.retention().trash_seconds);

@@ -59,7 +59,8 @@ pub struct PurgeDecided {
     pub environment: EnvironmentId,
     /// Which life of it.
     pub incarnation: u32,
-    /// Why: `age`, `bytes`, `count`, `disk` (it is nearly full) or `request`.
+    /// Why: `age`, `bytes`, `count`, `disk` (it is nearly full), `request`, or `lose`: who asks names
+    /// it and knows that it holds what is nowhere else.
     pub reason: String,
     /// Who asked, when somebody did.
     pub actor: Option<Actor>,

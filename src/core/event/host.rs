@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Actor;
-use crate::core::id::{EnvironmentId, HostPath, LeaseId, RequestId, Time};
+use crate::core::id::{EnvironmentId, HostPath, LeaseId, RequestId, Seq, Time};
 
 /// Kind 1: a daemon opened the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,40 @@ pub struct DaemonStopped {
 pub struct RetentionChanged {
     /// The new limits.
     pub retention: Retention,
+}
+
+/// Kind 4: the data directory has another place than before; every path in it moved along.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataDirectoryMoved {
+    /// Where it was.
+    pub from: HostPath,
+    /// Where it is.
+    pub to: HostPath,
+}
+
+/// Kind 5: this data directory is a copy; what its log knows of is the original's. The copy has
+/// nothing but history, and an identity of its own from here on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataDirectoryCopied {
+    /// Where the original is.
+    pub original: HostPath,
+}
+
+/// Kind 6: the log is older than what was done by it: it was put back from a backup. Lives that
+/// began since are unknown to it, and are touched by nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFoundOlder {
+    /// The last record that the directory is known to have had.
+    pub had: Seq,
+}
+
+/// Kind 52: a repository has another place than before; marker and log tell that it is the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepositoryMoved {
+    /// Its common directory, as it was.
+    pub from: HostPath,
+    /// Its common directory, as it is.
+    pub to: HostPath,
 }
 
 /// How long what was removed is kept in the trash.

@@ -120,22 +120,23 @@ macro_rules! for_each_event {
     ($then:ident) => {
         $then! {
             DaemonStarted = 1, 1; DaemonStopped = 2, 1; RetentionChanged = 3, 2;
-            ProvisionRequested = 10, 1; BaseResolved = 11, 1; WorktreeAdded = 12, 1;
+            DataDirectoryMoved = 4, 1; DataDirectoryCopied = 5, 1; LogFoundOlder = 6, 1;
+            ProvisionRequested = 10, 2; BaseResolved = 11, 1; WorktreeAdded = 12, 1;
             FilesIncluded = 13, 1; SetupStarted = 14, 1; SetupFinished = 15, 1;
             EnvironmentReady = 16, 1; ProvisionFailed = 17, 1; CancelRequested = 18, 1;
-            RolledBack = 19, 2; AttemptFailed = 20, 1; IndexRefreshed = 21, 1;
-            RestoreRequested = 22, 1; Restored = 23, 1; RescueApplied = 24, 1;
-            EnvironmentAdopted = 25, 1;
-            DestroyRequested = 30, 2; DestroyRefused = 31, 1; TeardownInspected = 32, 2;
+            RolledBack = 19, 3; AttemptFailed = 20, 1; IndexRefreshed = 21, 1;
+            RestoreRequested = 22, 2; Restored = 23, 1; RescueApplied = 24, 1;
+            EnvironmentAdopted = 25, 2;
+            DestroyRequested = 30, 2; DestroyRefused = 31, 1; TeardownInspected = 32, 3;
             DirectoryTrashed = 33, 1; RegistrationRemoved = 34, 1; BranchSettled = 35, 1;
             Tombstoned = 36, 1; TeardownGaveUp = 37, 1;
             LeaseGranted = 40, 1; LeaseReleased = 41, 1; LeaseExpired = 42, 1;
-            RepositoryTrusted = 50, 1; RepositoryDistrusted = 51, 1;
+            RepositoryTrusted = 50, 1; RepositoryDistrusted = 51, 1; RepositoryMoved = 52, 1;
             TeardownHookStarted = 60, 1; TeardownHookFinished = 61, 1; ProcessesEnded = 62, 1;
-            WorkRescued = 63, 1; InspectionOutdated = 64, 1; TeardownPostponed = 65, 1;
+            WorkRescued = 63, 2; InspectionOutdated = 64, 1; TeardownPostponed = 65, 1;
             TrashMeasured = 70, 1; PurgeDecided = 71, 1; TrashPurged = 72, 1;
             RemainsAttemptFailed = 73, 1; RescueDropRequested = 74, 1; RescueDropped = 75, 1;
-            LateWorkRescued = 76, 1; TrashLookFailed = 77, 1;
+            LateWorkRescued = 76, 2; TrashLookFailed = 77, 1;
             ProcessStarted = 80, 1; ProcessExited = 81, 1;
             CleanPurgeDecided = 82, 1; CleanPurged = 83, 1; CleanAttemptFailed = 84, 1;
             CleanRequested = 85, 2; Cleaned = 86, 2; CleanUndoRequested = 87, 1;
@@ -250,17 +251,7 @@ impl Event {
             Self::LeaseExpired(e) => &e.environment,
             Self::RunRequested(e) => &e.environment,
             Self::RunFinished(e) => &e.environment,
-            Self::DaemonStarted(_)
-            | Self::DaemonStopped(_)
-            | Self::RetentionChanged(_)
-            | Self::SweepRequested(_)
-            | Self::SweepFinished(_)
-            | Self::RepositoryTrusted(_)
-            | Self::RepositoryDistrusted(_)
-            | Self::LiveSetTaken(_)
-            | Self::LiveSetHeld(_)
-            | Self::Opaque(_) => return None,
-            // Those are about a migration.
+            // Those are about the host, a repository or a migration.
             _ => return None,
         })
     }

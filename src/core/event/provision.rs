@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, Plan};
+use super::{Actor, Plan, Rescue};
 use crate::core::fault::Fault;
-use crate::core::id::{EnvironmentId, HostPath, RequestId, Time};
+use crate::core::id::{EnvironmentId, HostPath, Nonce, RequestId, Time};
 
 /// Kind 10: somebody asked for an environment; a new incarnation begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct ProvisionRequested {
     pub actor: Actor,
     /// Idempotency key, when one was given.
     pub request: Option<RequestId>,
+    /// What tells this life from all others; none for one that an earlier version began (since
+    /// version 2).
+    pub nonce: Option<Nonce>,
 }
 
 /// Kind 11: the base is known and the branch is free (or present, when it is to be reused).
@@ -173,6 +176,10 @@ pub struct RolledBack {
     pub leftovers: Vec<String>,
     /// Where its directory is, when somebody may have worked in it (since version 2).
     pub trash: Option<HostPath>,
+    /// The commit that its HEAD was at; empty when that is not known (since version 3).
+    pub head: String,
+    /// What was saved of the work in it (since version 3).
+    pub rescue: Option<Rescue>,
 }
 
 /// Kind 20: an attempt at a step failed and will be repeated.
@@ -214,6 +221,8 @@ pub struct RestoreRequested {
     pub actor: Actor,
     /// Idempotency key, when one was given.
     pub request: Option<RequestId>,
+    /// What tells this life from all others (since version 2).
+    pub nonce: Option<Nonce>,
 }
 
 /// What an incarnation is restored from.
@@ -227,6 +236,10 @@ pub struct RestoreFrom {
     pub head: String,
     /// The commit that holds its working tree; empty when there was nothing to rescue.
     pub rescue: String,
+    /// What told the life that is over from all others (since version 2 of kind 22).
+    pub nonce: Option<Nonce>,
+    /// All that was saved of it (since version 2 of kind 22).
+    pub saved: Option<Rescue>,
 }
 
 /// Kind 23: the directory is back from the trash, registered and locked as before.
@@ -263,4 +276,6 @@ pub struct EnvironmentAdopted {
     pub worktree: Worktree,
     /// Who asked.
     pub actor: Actor,
+    /// What tells this life from all others (since version 2).
+    pub nonce: Option<Nonce>,
 }

@@ -68,6 +68,13 @@ pub struct TeardownInspected {
     pub has_hook: bool,
     /// Whether no process had anything to do with it.
     pub quiet: bool,
+    /// What goes with it and is no work, and yet worth a word: a clone that has nothing of its own
+    /// (since version 3, as all that follows).
+    pub noted: Vec<String>,
+    /// Whether its repository could not be looked into, so that nobody knows what is saved.
+    pub unseen: bool,
+    /// The branch that is checked out; empty when there is none.
+    pub branch: String,
 }
 
 /// Kind 33: the directory has left its place.
@@ -169,7 +176,7 @@ pub struct ProcessesEnded {
     pub survivors: Vec<ProcessSeen>,
 }
 
-/// Kind 63: what no branch has is held by a ref.
+/// Kind 63: what no branch has is held by a ref (since version 2: and by copies).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkRescued {
     /// Whose.
@@ -189,6 +196,39 @@ pub struct Rescue {
     pub holds: Vec<String>,
     /// What could not be put into it; it is in the trash only.
     pub lacks: Vec<String>,
+    /// Copies of files that git would not give back as they are; none where there are no such files
+    /// (since version 2 of kinds 63 and 76, as all that follows).
+    pub raw: Option<RawCopies>,
+    /// Repositories that were inside the worktree.
+    pub nested: Vec<NestedRescue>,
+}
+
+/// Files as they were, byte for byte, beside the log: what a filter changes, or git does not take.
+/// They never become objects, for a filter may be there to keep a secret out of git.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RawCopies {
+    /// The folder that holds them and the list of them.
+    pub folder: HostPath,
+    /// How many files, links and modes are listed.
+    pub files: u64,
+    /// Bytes of their contents.
+    pub bytes: u64,
+    /// SHA-256 of the list in hex; the list has those of the contents.
+    pub digest: String,
+}
+
+/// What was saved of a repository inside a worktree.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NestedRescue {
+    /// Where it was, relative to the worktree.
+    pub path: HostPath,
+    /// The ref in the outer repository that holds its commits and its files; empty when they could
+    /// not be brought there, and are among the raw copies alone.
+    pub reference: String,
+    /// The commit that ref is at.
+    pub commit: String,
+    /// The commit that its HEAD was at; empty when there was none.
+    pub head: String,
 }
 
 /// Kind 64: the tree is not the one that was consented to; it is looked at again.

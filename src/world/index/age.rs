@@ -82,6 +82,11 @@ pub(in crate::world) struct Wanted<'a> {
     pub oid: &'a [u8],
 }
 
+/// When a file last changed in any way, in nanoseconds since 1970: nobody but the clock sets it.
+pub(in crate::world) fn changed_at(found: &Metadata) -> i128 {
+    i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec())
+}
+
 /// The bytes that git stores for a small file or a link.
 ///
 /// # Errors

@@ -126,7 +126,8 @@ fn adopted(at: &Path) -> Environment {
     let plan = Plan { repository, path, branch: "main".to_owned(), ..Plan::default() };
     let (head, actor, environment) = ("h".to_owned(), Actor::default(), id.clone());
     let mut state = State::default();
-    let adopt = Command::Adopt { environment, plan, head, worktree, actor };
+    let nonce = crate::core::Nonce::parse(&"0".repeat(32)).expect("a nonce");
+    let adopt = Command::Adopt { environment, plan, head, worktree, actor, nonce };
     for event in state.decide(Time(1), adopt).expect("adopted") {
         let record = Record { seq: state.seq().next(), at: Time(1), boot: 1, event };
         state.apply(&record);

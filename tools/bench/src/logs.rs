@@ -47,6 +47,7 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
             plan,
             actor: Actor::default(),
             request: None,
+            nonce: None,
         }
         .into(),
         BaseResolved { environment: id(), base }.into(),
@@ -55,36 +56,7 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
         EnvironmentReady { environment: id() }.into(),
     ];
     if whole {
-        events.extend::<[Event; 6]>([
-            DestroyRequested {
-                environment: id(),
-                force: false,
-                actor: Actor::default(),
-                request: None,
-                options: TeardownOptions::default(),
-            }
-            .into(),
-            TeardownInspected {
-                environment: id(),
-                unsaved: Vec::new(),
-                fingerprint: "ab".repeat(32),
-                head: "0".repeat(40),
-                quiet: true,
-                rescue: false,
-                has_hook: false,
-            }
-            .into(),
-            DirectoryTrashed { environment: id(), trash: Some(path) }.into(),
-            RegistrationRemoved { environment: id() }.into(),
-            BranchSettled {
-                environment: id(),
-                deleted: true,
-                reason: String::new(),
-                rescue: Vec::new(),
-            }
-            .into(),
-            Tombstoned { environment: id(), leftovers: Vec::new() }.into(),
-        ]);
+        events.extend(ends(&environment, path));
     }
     let record = |event| {
         let record = Record { seq: state.seq().next(), at: Time(1), boot: 1, event };
@@ -92,6 +64,44 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
         record
     };
     events.into_iter().map(record).collect()
+}
+
+/// The records of a removal.
+fn ends(environment: &EnvironmentId, path: HostPath) -> [Event; 6] {
+    let id = || environment.clone();
+    [
+        DestroyRequested {
+            environment: id(),
+            force: false,
+            actor: Actor::default(),
+            request: None,
+            options: TeardownOptions::default(),
+        }
+        .into(),
+        TeardownInspected {
+            environment: id(),
+            unsaved: Vec::new(),
+            fingerprint: "ab".repeat(32),
+            head: "0".repeat(40),
+            quiet: true,
+            rescue: false,
+            has_hook: false,
+            noted: Vec::new(),
+            unseen: false,
+            branch: String::new(),
+        }
+        .into(),
+        DirectoryTrashed { environment: id(), trash: Some(path) }.into(),
+        RegistrationRemoved { environment: id() }.into(),
+        BranchSettled {
+            environment: id(),
+            deleted: true,
+            reason: String::new(),
+            rescue: Vec::new(),
+        }
+        .into(),
+        Tombstoned { environment: id(), leftovers: Vec::new() }.into(),
+    ]
 }
 
 /// One event and a group of 64, against the same bytes appended to a file and synced.
@@ -156,7 +166,8 @@ fn engine(dir: &Path) -> (Handle, std::thread::JoinHandle<()>) {
         let _got = priority::raise();
         let retention =
             Retention { trash_seconds: 1 << 30, trash_bytes: 1 << 50, clean_seconds: 1 << 30 };
-        drop(engine.run(Command::Start { pid: 1, version: "bench".into(), retention }));
+        let ground = groundskeeper::core::Ground::default();
+        drop(engine.run(Command::Start { pid: 1, version: "bench".into(), retention, ground }));
     });
     (handle, thread)
 }

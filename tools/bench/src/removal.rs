@@ -75,6 +75,7 @@ pub(crate) fn remove_and_restore(dir: &Path, table: &mut Table) {
         assert!(git(&repo, &["worktree", "add", "-q", "-b", &branch, text]));
         fill(&there, IGNORED);
         let start = Instant::now();
+        assert!(!holds_repository(&there, true));
         std::fs::rename(&there, &aside).expect("renamed");
         assert!(git(&repo, &["worktree", "remove", "--force", text]));
         bare.push(start.elapsed());
@@ -86,7 +87,7 @@ pub(crate) fn remove_and_restore(dir: &Path, table: &mut Table) {
         bare_back.push(start.elapsed());
     }
     let (ours, bare) = (median(&mut ours), median(&mut bare));
-    let what = format!("rm, {IGNORED} ignored files / rename + unregister");
+    let what = format!("rm, {IGNORED} ignored files / walk + rename + unregister");
     table.row(&what, &show(ours), &show(bare), ratio(ours, bare), 1.5, false);
     let slow = forced(&dir, &repo);
     let what = "the same / git worktree remove --force";
@@ -94,6 +95,15 @@ pub(crate) fn remove_and_restore(dir: &Path, table: &mut Table) {
     let (back, bare) = (median(&mut back), median(&mut bare_back));
     let what = "restore from trash / rename + register";
     table.row(what, &show(back), &show(bare), ratio(back, bare), 2.0, false);
+}
+
+/// Whether a `.git` lies anywhere in a tree: the least that has to be known before it goes.
+fn holds_repository(folder: &Path, is_top: bool) -> bool {
+    std::fs::read_dir(folder).expect("a folder").flatten().any(|entry| {
+        let is_git = entry.file_name() == ".git";
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        (is_git && !is_top) || (is_folder && holds_repository(&entry.path(), false))
+    })
 }
 
 /// How long git itself takes to remove such a tree.

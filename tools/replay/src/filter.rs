@@ -57,13 +57,13 @@ pub(crate) struct Wanted {
 
 /// The operations, and the kinds that belong to each.
 const OPERATIONS: [(&str, &[(u32, u32)]); 14] = [
-    ("daemon", &[(1, 3)]),
+    ("daemon", &[(1, 6)]),
     ("provision", &[(10, 21)]),
     ("restore", &[(22, 24)]),
     ("adopt", &[(25, 25)]),
     ("teardown", &[(30, 37), (60, 65)]),
     ("lease", &[(40, 42)]),
-    ("trust", &[(50, 51)]),
+    ("trust", &[(50, 52)]),
     ("trash", &[(70, 77)]),
     ("process", &[(80, 81), (112, 113)]),
     ("clean", &[(82, 88)]),

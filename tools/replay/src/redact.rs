@@ -38,6 +38,7 @@ const WORDS: &[&str] = &[
     "bytes",
     "count",
     "disk",
+    "lose",
     "sha1",
     "sha256",
     "parallel",
@@ -205,7 +206,9 @@ impl Redactor {
     fn text(&self, key: &str, text: &str) -> String {
         // Words for people are one piece, whatever is in them.
         let prose = ["message", "causes", "evidence", "hint", "unsaved", "leftovers", "detail"];
-        let prose = prose.contains(&key) || text.contains(char::is_whitespace);
+        let named = ["noted", "lacks", "holds"];
+        let prose = prose.contains(&key) || named.contains(&key);
+        let prose = prose || text.contains(char::is_whitespace);
         // The codes of faults, and the versions of daemons, are nobody's.
         if key == "version" || key == "code" || self.kept.contains(text) {
             return text.to_owned();
@@ -213,7 +216,8 @@ impl Redactor {
         if key == "migration" {
             return self.hash(text, 8);
         }
-        let is_hash = text.len() >= 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_hash =
+            matches!(text.len(), 32 | 40..) && text.bytes().all(|b| b.is_ascii_hexdigit());
         if is_hash {
             return self.hash(text, text.len());
         }

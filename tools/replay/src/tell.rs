@@ -40,6 +40,16 @@ fn daemon(event: &Event) -> Option<String> {
             let most = bytes(e.retention.trash_bytes);
             format!("the trash keeps {days}, at most {most}; what was cleaned {clean}")
         }
+        Event::DataDirectoryMoved(e) => {
+            format!("the data directory moved from {} to {}", e.from, e.to)
+        }
+        Event::DataDirectoryCopied(e) => {
+            format!("this is a copy of {}, and has nothing of what is there", e.original)
+        }
+        Event::LogFoundOlder(e) => {
+            format!("the log was put back: the data directory has had record {}", e.had)
+        }
+        Event::RepositoryMoved(e) => format!("{} is now {}", e.from, e.to),
         Event::SweepRequested(e) => format!("asked by {}, apply {}", actor(&e.actor), e.apply),
         Event::SweepFinished(e) => {
             let held = if e.held.is_empty() { String::new() } else { format!("; {}", e.held) };

@@ -9,7 +9,7 @@ use crate::model::{Kind, Model, Piece};
 use crate::random::Random;
 use crate::trouble::Trouble;
 
-const FORMS: [&str; 9] = [
+const FORMS: [&str; 12] = [
     "plain",
     "plain",
     "staged",
@@ -19,6 +19,9 @@ const FORMS: [&str; 9] = [
     "rebasing",
     "ignored",
     "edited",
+    "refused by git",
+    "in a repository",
+    "left behind",
 ];
 
 /// Works in an environment that is at rest, while nobody who could take it away is asked to. `cut`
@@ -44,12 +47,19 @@ pub(crate) fn work(
         _ => format!("work-{number}"),
     };
     let content = format!("{name} of {id}: {}\n", random.below(u64::MAX));
-    if std::fs::write(place.join(&name), &content).is_err() {
+    let folder = match form {
+        // A name that git takes for its own.
+        "refused by git" => place.join(format!("odd-{number}/.GIT")),
+        "in a repository" => place.join(format!("node_modules/inner-{number}")),
+        _ => place.clone(),
+    };
+    drop(std::fs::create_dir_all(&folder));
+    if std::fs::write(folder.join(&name), &content).is_err() {
         return Ok(());
     }
     let kind = if form == "ignored" || cut { Kind::InPlace } else { Kind::Work };
     let environment = id.to_owned();
-    leave(ground, &place, form, &name)?;
+    leave(ground, if form == "in a repository" { &folder } else { &place }, form, &name)?;
     model.made(Piece { name, content, environment, kind, form, released: false });
     model.used(&format!("work: {form}"), true);
     Ok(())
@@ -61,6 +71,17 @@ fn leave(ground: &Ground, place: &Path, form: &str, name: &str) -> Result<(), Tr
     let git = |args: &[&str]| ground.git(place, args).map(drop);
     match form {
         "staged" => git(&["add", name]),
+        "in a repository" => {
+            git(&["init", "-q"])?;
+            git(&["add", name])?;
+            git(&["commit", "-q", "-m", name])
+        }
+        "left behind" => {
+            git(&["add", name])?;
+            git(&["commit", "-q", "-m", name])?;
+            // Only the history of HEAD holds it now.
+            git(&["reset", "-q", "--hard", "HEAD~1"])
+        }
         "stashed" => git(&["stash", "push", "-q", "-u", "--", name]),
         "committed" | "detached" | "rebasing" | "edited" => {
             git(&["add", name])?;

@@ -162,7 +162,9 @@ fn end(scene: &mut Scene<'_>) -> Result<(), Trouble> {
 
 fn lose_rescue(scene: &mut Scene<'_>) -> Result<(), Trouble> {
     let ground = scene.past.ground;
-    let reference = "refs/groundskeeper/rescue/gone/1";
+    let list = ["for-each-ref", "--format=%(refname)", "refs/groundskeeper/rescue/gone"];
+    let found = ground.must_git(&ground.repo(), &list)?;
+    let reference = found.lines().next().unwrap_or_default();
     ground.must_git(&ground.repo(), &["update-ref", "-d", reference]).map(drop)
 }
 

@@ -135,7 +135,8 @@ pub(crate) fn provision(name: &str, incarnation: u32) -> Event {
         ..Plan::default()
     };
     let (environment, actor) = (env(name), who());
-    ProvisionRequested { environment, incarnation, plan, actor, request: None }.into()
+    let (request, nonce) = (None, None);
+    ProvisionRequested { environment, incarnation, plan, actor, request, nonce }.into()
 }
 
 pub(crate) fn made(name: &str, incarnation: u32) -> Vec<Event> {
@@ -169,6 +170,7 @@ pub(crate) fn removed(name: &str) -> Vec<Event> {
         commit: "1234567890123456789012345678901234567890".into(),
         holds: vec!["the working tree".into()],
         lacks: Vec::new(),
+        ..Rescue::default()
     };
     let trash = Some(HostPath::from(format!("/data/trash/{name}.1/project").as_str()));
     vec![
@@ -183,6 +185,9 @@ pub(crate) fn removed(name: &str) -> Vec<Event> {
             rescue: true,
             has_hook: false,
             quiet: false,
+            noted: Vec::new(),
+            unseen: false,
+            branch: String::new(),
         }
         .into(),
         ProcessesEnded {
@@ -230,7 +235,14 @@ pub(crate) fn story() -> Vec<Record> {
             kept: false,
         }
         .into(),
-        RolledBack { environment: env("fails"), leftovers: Vec::new(), trash: None }.into(),
+        RolledBack {
+            environment: env("fails"),
+            leftovers: Vec::new(),
+            trash: None,
+            head: String::new(),
+            rescue: None,
+        }
+        .into(),
     ]);
     records(events)
 }

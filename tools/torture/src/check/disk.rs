@@ -11,15 +11,18 @@ use crate::ground::{FOREIGN, Ground};
 use crate::trouble::Trouble;
 
 /// What a data directory consists of.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 17] = [
     "ballast",
     "daemon.json",
     "daemon.lock",
     "daemon.log",
     "daemon.sock",
+    "high-water",
+    "identity",
     "locks",
     "log.redb",
     "migrations",
+    "rescue",
     "scratch",
     "token",
     "transcripts",
@@ -95,8 +98,25 @@ fn folders(
             });
         }
     }
+    copies(ground, findings)?;
     for path in &kept {
         findings.unless(path.exists(), || format!("{} is listed and not there", path.display()));
+    }
+    Ok(())
+}
+
+/// Copies of files are those of a life that is there, or that has left something.
+fn copies(ground: &Ground, findings: &mut Findings<'_>) -> Result<(), Trouble> {
+    let mut lives = BTreeSet::new();
+    for verb in [&["ls"][..], &["trash", "ls"], &["rescue", "ls"]] {
+        let listed = ground.gk(verb)?.json();
+        lives.extend(listed.as_array().into_iter().flatten().map(|entry| {
+            format!("{}.{}", entry["id"].as_str().unwrap_or_default(), entry["incarnation"])
+        }));
+    }
+    for name in names(&ground.data().join("rescue")) {
+        let life = name.rsplit_once('-').map_or(name.as_str(), |(life, _)| life);
+        findings.unless(lives.contains(life), || format!("rescue/{name} is stranded"));
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Every piece of work is in a worktree, in the trash, or in an object that a ref reaches.
+//! Every piece of work is in a worktree, in the trash, among the copies of a rescue, or in an object
+//! that a ref reaches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -23,6 +24,7 @@ pub(crate) fn check(
     for folder in ["worktrees", "trash", "worktrees/.trash"] {
         files_below(&ground.data().join(folder), &mut files);
     }
+    copies(&ground.data().join("rescue"), &mut files);
     let has = |there: &Contents, piece: &Piece| {
         there.get(&piece.name).is_some_and(|all| all.contains(&piece.content))
     };
@@ -56,6 +58,24 @@ fn files_below(folder: &Path, found: &mut Contents) {
     }
 }
 
+/// What is beside the log of files that git would not have given back: numbered contents, and a list
+/// that says whose they are.
+fn copies(folder: &Path, found: &mut Contents) {
+    let below = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for rescue in below(folder).flat_map(|life| below(&life.path()).map(|entry| entry.path())) {
+        let list = std::fs::read(rescue.join("list")).unwrap_or_default();
+        for (number, line) in list.split(|b| *b == 0).enumerate() {
+            let line = String::from_utf8_lossy(line).into_owned();
+            let path = line.splitn(5, ' ').nth(4).unwrap_or_default();
+            let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+            if line.starts_with("file ") && is_work(&name) {
+                let content = std::fs::read_to_string(rescue.join(number.to_string()));
+                found.entry(name).or_default().insert(content.unwrap_or_default());
+            }
+        }
+    }
+}
+
 fn is_work(name: &str) -> bool {
     name.starts_with("work-") || name.starts_with("edit-")
 }
@@ -68,7 +88,8 @@ fn objects(ground: &Ground, names: &BTreeSet<&str>) -> Result<Contents, Trouble>
     }
     let repo = ground.repo();
     let stashes = ground.git(&repo, &["reflog", "show", "--format=%H", "refs/stash", "--"])?.out;
-    let mut args = vec!["rev-list", "--objects", "--all"];
+    // What only the history of a living worktree holds is rescued when that goes.
+    let mut args = vec!["rev-list", "--objects", "--all", "--reflog"];
     args.extend(stashes.lines());
     let listed = ground.must_git(&repo, &args)?;
     let named: Vec<(&str, &str)> = listed

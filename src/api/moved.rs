@@ -1,0 +1,130 @@
+//! What arrives with a command that begins a life or touches one: its nonce, and where its repository
+//! is by now.
+//!
+//! A repository that is not where the log has it is looked for before a verb needs it; what is found
+//! is told to the log first. Nothing is looked for where it is in its place.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::problem::invalid;
+use super::routes::{App, blocking, environment_id};
+use crate::core::{
+    Code, Command, Environment, EnvironmentId, Fault, HostPath, Nonce, Remains, State,
+};
+use crate::world::paths;
+
+/// What will tell a new life from all others.
+pub(super) fn new_nonce() -> Result<Nonce, Fault> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)
+        .map_err(|e| Fault::new(Code::Io, "no random bytes", "try again").because(e))?;
+    Nonce::parse(&crate::record::hex(&random)).map_err(|e| invalid(e.to_string()))
+}
+
+pub(super) fn made_up_id() -> Result<EnvironmentId, Fault> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)
+        .map_err(|e| Fault::new(Code::Io, "no random bytes", "give an id").because(e))?;
+    let text: String =
+        random.iter().map(|b| char::from(LETTERS[usize::from(*b) % LETTERS.len()])).collect();
+    environment_id(&format!("env-{text}"))
+}
+
+/// Finds a repository that is not where the log has it, and tells the log. `hint` is one that
+/// somebody named.
+pub(super) async fn follow(
+    app: &Arc<App>,
+    from: HostPath,
+    hint: Option<HostPath>,
+) -> Result<(), Fault> {
+    let there = Arc::clone(app);
+    let (place, named) = (from.clone(), hint);
+    let found = blocking(move || {
+        let state = || there.handle.view(State::clone);
+        let real = paths::from_host(&place);
+        if real.canonicalize().is_ok_and(|found| found == real) {
+            return Ok(None);
+        }
+        Ok(there.world.moved_repository(&state(), &place, named.as_ref()))
+    })
+    .await?;
+    let Some(to) = found else { return Ok(()) };
+    tracing::warn!(%from, %to, "a repository has moved");
+    app.handle.submit(Command::MoveRepository { from, to: to.clone() }).await?;
+    let there = Arc::clone(app);
+    blocking(move || {
+        let in_it = |e: &&Environment| e.is_live() && e.plan.repository.common_dir == to;
+        let all = |s: &State| s.environments().filter(in_it).cloned().collect::<Vec<_>>();
+        there.handle.view(all).iter().try_for_each(|env| there.world.repair(env))
+    })
+    .await
+}
+
+/// Every repository that is not where the log has it may be the one that somebody names now.
+pub(super) async fn follow_all(app: &Arc<App>, named: &HostPath) -> Result<(), Fault> {
+    let known = app.handle.view(|state| {
+        let live = state.environments().filter(|e| e.is_live()).map(|e| &e.plan);
+        let plans = live.chain(state.remains().map(|r| &r.plan));
+        let all = plans.map(|plan| plan.repository.common_dir.clone());
+        all.filter(|dir| dir != named).collect::<BTreeSet<_>>()
+    });
+    let hint = Some(named).filter(|named| !named.0.is_empty());
+    for from in known {
+        follow(app, from, hint.cloned()).await?;
+    }
+    Ok(())
+}
+
+/// The repository of an environment, or of what is left of one, followed to where it is.
+pub(super) async fn follow_of(app: &Arc<App>, id: &EnvironmentId) -> Result<(), Fault> {
+    let known = app.handle.view(|state| {
+        let live = state.environment(id).filter(|e| e.is_live()).map(|e| &e.plan);
+        let left = state.remains().filter(|r| r.id == *id).map(|r| &r.plan);
+        let all = live.into_iter().chain(left).map(|plan| plan.repository.common_dir.clone());
+        all.collect::<BTreeSet<_>>()
+    });
+    for from in known {
+        follow(app, from, None).await?;
+    }
+    Ok(())
+}
+
+/// Every repository of every record, followed to where it is.
+pub(super) async fn follow_each(app: &Arc<App>) -> Result<(), Fault> {
+    follow_all(app, &HostPath::default()).await
+}
+
+/// The branch that a restore from a rescue comes back on, and whether it is there already: the one
+/// that was checked out, if that name is free or still means what it did; else one named after it.
+pub(super) async fn branch_for(
+    app: &Arc<App>,
+    id: &EnvironmentId,
+    incarnation: Option<u32>,
+) -> Result<(Option<String>, bool), Fault> {
+    let (found, next) = app.handle.view(|state| {
+        let mut left = state.remains().filter(|r| r.id == *id);
+        let found: Option<Remains> = match incarnation {
+            Some(n) => left.find(|r| r.incarnation == n).cloned(),
+            None => left.last().cloned(),
+        };
+        (found, state.environment(id).map_or(0, |e| e.incarnation).saturating_add(1))
+    });
+    let Some(remains) = found else { return Ok((None, false)) };
+    let app = Arc::clone(app);
+    blocking(move || {
+        let plan = &remains.plan;
+        let name = Some(&remains.on_branch).filter(|name| !name.is_empty());
+        let name = name.unwrap_or(&plan.branch).clone();
+        let others = std::iter::once(next).chain(next + 1..next + 100);
+        let others = others.map(|n| format!("{name}-restored-{n}"));
+        for name in std::iter::once(name.clone()).chain(others) {
+            if let Some(is_there) = app.world.is_free(plan, &name, &remains.head) {
+                return Ok((Some(name), is_there));
+            }
+        }
+        Ok((Some(name), false))
+    })
+    .await
+}

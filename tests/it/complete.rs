@@ -1,0 +1,327 @@
+//! A rescue is complete, or says what it lacks, and then nothing is unlinked.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::support::Bench;
+
+/// A repository whose files git converts, and an environment on it.
+fn environment(bench: &Bench, attributes: &str, files: &[(&str, &str)]) -> (PathBuf, PathBuf) {
+    let repo = bench.repo("project", 6);
+    bench.write(&repo.join(".gitattributes"), attributes);
+    for (name, text) in files {
+        bench.write(&repo.join(name), text);
+    }
+    bench.commit(&repo, "files");
+    let path = bench.new_env("demo", &repo, &[]);
+    (repo, path)
+}
+
+/// Removes by force, empties the trash, and brings back what the rescue holds.
+fn through_the_rescue(bench: &Bench) -> serde_json::Value {
+    let removed = bench.ok(&["rm", "demo", "--force"]);
+    assert_eq!(bench.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{removed:#}");
+    bench.ok(&["restore", "demo"]);
+    removed
+}
+
+#[test]
+fn one_bad_file_takes_nothing_else_along() {
+    type Break = fn(&Bench, &Path, &Path);
+    let cases: [(&str, &str, Break); 8] = [
+        ("filter", "*.bin filter=crypt\n", |bench, repo, path| {
+            bench.git(repo, &["config", "filter.crypt.required", "true"]);
+            bench.git(repo, &["config", "filter.crypt.smudge", "cat"]);
+            bench.git(repo, &["config", "filter.crypt.clean", "no-such-program"]);
+            std::fs::write(path.join("m.bin"), "edited").expect("written");
+        }),
+        ("encoding", "*.bin working-tree-encoding=no-such-encoding\n", |_, _, path| {
+            std::fs::write(path.join("m.bin"), "edited").expect("written");
+        }),
+        ("bytes", "*.bin working-tree-encoding=UTF-16\n", |_, _, path| {
+            std::fs::write(path.join("m.bin"), "edited").expect("written");
+        }),
+        ("name", "", |bench, _, path| bench.write(&path.join("sub/.GIT/m.bin"), "edited")),
+        ("short name", "", |bench, _, path| bench.write(&path.join("git~1/m.bin"), "edited")),
+        ("unborn", "", |bench, _, path| {
+            bench.write(&path.join("inner/m.bin"), "edited");
+            bench.git(&path.join("inner"), &["init", "-q"]);
+        }),
+        ("broken", "", |bench, _, path| {
+            bench.write(&path.join("inner/.git"), "gitdir: /nowhere\n");
+            bench.write(&path.join("inner/m.bin"), "edited");
+        }),
+        ("object store", "", |_, repo, path| {
+            std::fs::write(path.join("m.bin"), "edited").expect("written");
+            // The blob of this content begins with this byte.
+            let folder = repo.join(".git/objects/de");
+            drop(std::fs::remove_dir_all(&folder));
+            std::fs::write(folder, "in the way").expect("written");
+        }),
+    ];
+    for (name, attributes, breaks) in cases {
+        let bench = Bench::new();
+        let files: &[(&str, &str)] = if name == "filter" { &[("m.bin", "data\n")] } else { &[] };
+        let (repo, path) = environment(&bench, attributes, files);
+        for note in ["a-note", "z-note"] {
+            bench.write(&path.join(note), "work\n");
+        }
+        bench.write(&path.join("README"), "changed\n");
+        breaks(&bench, &repo, &path);
+        let bad = ["m.bin", "sub/.GIT/m.bin", "git~1/m.bin", "inner/m.bin"];
+        let bad = bad.iter().map(|bad| path.join(bad)).find(|bad| bad.exists()).expect("one");
+        if name == "filter" {
+            // The program is there again when it is brought back.
+            bench.ok(&["rm", "demo", "--force"]);
+            bench.git(&repo, &["config", "filter.crypt.clean", "cat"]);
+            bench.ok(&["trash", "empty", "demo"]);
+            bench.ok(&["restore", "demo"]);
+        } else {
+            let removed = through_the_rescue(&bench);
+            assert_eq!(removed["lacks"], serde_json::json!([]), "{name}: {removed:#}");
+        }
+        for (file, text) in [("a-note", "work\n"), ("z-note", "work\n"), ("README", "changed\n")] {
+            let found = std::fs::read_to_string(path.join(file)).unwrap_or_default();
+            assert_eq!(found, text, "{name}: {file}");
+        }
+        assert_eq!(std::fs::read_to_string(&bad).unwrap_or_default(), "edited", "{name}");
+    }
+}
+
+#[test]
+fn what_comes_back_has_the_same_bytes() {
+    let strips =
+        "[filter \"nb\"]\n clean = grep -v OUTPUT || true\n smudge = cat\n required = true\n";
+    let crlf = "[core]\n autocrlf = input\n";
+    let both = "[core]\n autocrlf = true\n";
+    let cases: [(&str, &str, &str, Option<&str>, &[u8]); 9] = [
+        ("stripped", strips, "n filter=nb\n", Some("code\n"), b"new\nOUTPUT of hours\n"),
+        ("clean to git", strips, "n filter=nb\n", Some("code\n"), b"code\nOUTPUT of hours\n"),
+        ("line ends", crlf, "", None, b"a\r\nb\r\n"),
+        ("mixed line ends", both, "", Some("a\nb\n"), b"a\r\nb\nc\r\n"),
+        ("unix line ends", both, "", None, b"a\nb\n"),
+        ("eol", "", "n text eol=crlf\n", Some("a\nb\n"), b"a\nb\nc\n"),
+        ("ident", "", "n ident\n", Some("$Id$\n"), b"$Id: mine $\nmore\n"),
+        ("utf-16", "", "n working-tree-encoding=UTF-16\n", None, b"\xfe\xff\0h\0\n"),
+        ("plain", "", "", None, b"\0\xff\r\n"),
+    ];
+    for (name, config, attributes, before, after) in cases {
+        let bench = Bench::new();
+        let global = bench.path("home/.gitconfig");
+        let text = std::fs::read_to_string(&global).expect("read") + config;
+        std::fs::write(&global, text).expect("written");
+        let files: Vec<(&str, &str)> = before.iter().map(|text| ("n", *text)).collect();
+        let (repo, path) = environment(&bench, attributes, &files);
+        std::fs::write(path.join("n"), after).expect("written");
+        std::fs::set_permissions(path.join("n"), std::fs::Permissions::from_mode(0o640))
+            .expect("set");
+        bench.write(&path.join("other"), "so that there is work for sure\n");
+        through_the_rescue(&bench);
+        assert_eq!(std::fs::read(path.join("n")).unwrap_or_default(), after, "{name}");
+        let mode = path.join("n").metadata().expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640, "{name}");
+        // What a filter takes away may be a secret: it is in no object.
+        let all = bench.git(&repo, &["cat-file", "--batch-all-objects", "--batch-check"]);
+        for oid in all.lines().filter(|l| l.contains(" blob ")).filter_map(|l| l.get(..40)) {
+            let blob = bench.git_raw(&repo, &["cat-file", "blob", oid]).stdout;
+            assert!(!blob.windows(6).any(|part| part == b"OUTPUT"), "{name}: {oid}");
+        }
+    }
+}
+
+/// A file deeper than any program can name: nobody can save it.
+fn dig(path: &Path) {
+    let script = "mkdir node_modules; cd node_modules; n=0; while [ $n -lt 2500 ]; do mkdir d && \
+                  cd -P d || exit 1; n=$((n+1)); done; echo deep > file";
+    let made = std::process::Command::new("sh").args(["-c", script]).current_dir(path).status();
+    assert!(made.expect("sh runs").success());
+}
+
+#[test]
+fn the_last_copy_goes_only_when_it_is_named() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.write(&repo.join(".gitignore"), "node_modules/\n");
+    bench.commit(&repo, "ignore");
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("work"), "work\n");
+    dig(&path);
+    let (_, error) = bench.refused(&["rm", "demo"]);
+    assert!(error["evidence"].to_string().contains("node_modules"), "{error:#}");
+    let removed = bench.ok(&["rm", "demo", "--force"]);
+    assert!(removed["lacks"].to_string().contains("node_modules"), "{removed:#}");
+    bench.drain();
+    let trash = PathBuf::from(removed["trash"].as_str().expect("a path"));
+    bench.ok(&["trash", "empty"]);
+    assert!(trash.exists(), "nobody named it");
+    let (code, error) = bench.refused(&["trash", "empty", "demo"]);
+    assert_eq!((code, error["code"].as_str()), (1, Some("unsafe_to_remove")), "{error:#}");
+    assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("--lose")), "{error:#}");
+    assert_eq!(bench.gk(&["trash", "empty", "--lose"]).0, 64, "it takes a name");
+    for (verb, field) in [("trash", "only_copy_of"), ("rescue", "lacks")] {
+        let list = bench.ok(&[verb, "ls"]);
+        assert!(list[0][field].to_string().contains("node_modules"), "{verb}: {list:#}");
+    }
+    let (usage, doctor) = (bench.ok(&["df"]), bench.ok(&["doctor"]));
+    assert!(usage["pinned_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{usage:#}");
+    assert!(doctor.to_string().contains("only place"), "{doctor:#}");
+    let left = bench.ok(&["trash", "empty", "demo", "--lose"]);
+    assert_eq!(left, serde_json::json!([]));
+    assert!(!trash.exists());
+    bench.ok(&["restore", "demo"]);
+    assert_eq!(std::fs::read_to_string(path.join("work")).expect("back"), "work\n");
+}
+
+#[test]
+fn a_rescue_that_is_gone_is_made_anew_before_the_trash_goes() {
+    for how in ["deleted", "pruned by a mirror", "copies cut"] {
+        let bench = Bench::new();
+        let filter = "[filter \"nb\"]\n clean = grep -v OUTPUT || true\n smudge = cat\n";
+        let global = bench.path("home/.gitconfig");
+        let text = std::fs::read_to_string(&global).expect("read") + filter;
+        std::fs::write(&global, text).expect("written");
+        let (repo, path) = environment(&bench, "n filter=nb\n", &[("n", "code\n")]);
+        bench.write(&path.join("work"), "work\n");
+        bench.write(&path.join("n"), "code\nOUTPUT\n");
+        let removed = bench.ok(&["rm", "demo", "--force"]);
+        bench.drain();
+        let reference = removed["rescue"][0].as_str().expect("a ref");
+        match how {
+            "deleted" => drop(bench.git(&repo, &["update-ref", "-d", reference])),
+            "pruned by a mirror" => {
+                let mirror = bench.path("mirror.git");
+                let place = mirror.to_str().expect("text");
+                bench.git(&repo, &["clone", "-q", "--mirror", ".", place]);
+                bench.git(&mirror, &["update-ref", "-d", reference]);
+                bench.git(&repo, &["remote", "add", "--mirror=fetch", "m", place]);
+                drop(bench.git_raw(&repo, &["fetch", "-q", "--prune", "m"]));
+            }
+            _ => {
+                let home = bench.data().join("rescue").read_dir().expect("a folder").next();
+                let home = home.expect("one").expect("read").path();
+                std::fs::write(home.join("1/0"), "").expect("cut");
+            }
+        }
+        bench.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
+        bench.git(&repo, &["gc", "-q", "--prune=now"]);
+        assert_eq!(bench.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{how}");
+        bench.ok(&["restore", "demo"]);
+        let text = |name: &str| std::fs::read_to_string(path.join(name)).unwrap_or_default();
+        assert_eq!((text("work"), text("n")), ("work\n".into(), "code\nOUTPUT\n".into()), "{how}");
+        bench.check_log();
+    }
+}
+
+#[test]
+fn damage_of_git_is_in_nobodys_way() {
+    type Damage = fn(&Bench, &Path, &Path);
+    let cases: [(&str, Damage); 8] = [
+        ("index", |_, admin, _| std::fs::write(admin.join("index"), "garbage").expect("written")),
+        ("cut index", |_, admin, _| {
+            let index = std::fs::read(admin.join("index")).expect("read");
+            std::fs::write(admin.join("index"), &index[..100]).expect("written");
+        }),
+        ("no index", |_, admin, _| std::fs::remove_file(admin.join("index")).expect("removed")),
+        ("HEAD", |_, admin, _| std::fs::write(admin.join("HEAD"), "\0\0").expect("written")),
+        ("no HEAD", |_, admin, _| std::fs::remove_file(admin.join("HEAD")).expect("removed")),
+        ("commondir", |_, admin, _| {
+            std::fs::write(admin.join("commondir"), "/nowhere\n").expect("written");
+        }),
+        ("settings", |bench, admin, path| {
+            bench.git(path, &["config", "extensions.worktreeConfig", "true"]);
+            std::fs::write(admin.join("config.worktree"), "[[[\n").expect("written");
+        }),
+        ("no commit", |bench, _, path| {
+            let commit = bench.commit(path, "mine");
+            let repo = bench.path("project/.git/objects");
+            let object = repo.join(&commit[..2]).join(&commit[2..]);
+            std::fs::remove_file(object).expect("removed");
+        }),
+    ];
+    for (name, damage) in cases {
+        let bench = Bench::new();
+        let repo = bench.repo("project", 6);
+        let path = bench.new_env("demo", &repo, &[]);
+        bench.write(&path.join("work"), "work\n");
+        bench.write(&path.join("README"), "changed\n");
+        let admin = PathBuf::from(bench.git(&path, &["rev-parse", "--absolute-git-dir"]));
+        damage(&bench, &admin, &path);
+        let begun = std::time::Instant::now();
+        let removed = bench.ok(&["rm", "demo", "--force"]);
+        assert!(begun.elapsed().as_secs() < 20, "{name}: {:?}", begun.elapsed());
+        let reference = removed["rescue"][0].as_str().unwrap_or_else(|| panic!("{name}: none"));
+        let show = |file: &str| bench.git(&repo, &["show", &format!("{reference}:{file}")]);
+        assert_eq!((show("work"), show("README")), ("work".into(), "changed".into()), "{name}");
+        assert_eq!(show("dir0/file0.txt"), "0", "{name}: what was not touched is there, too");
+    }
+}
+
+/// `git add` makes git call a file unchanged whose filter takes the change away.
+#[test]
+fn bytes_that_git_does_not_see_are_kept_by_every_removal() {
+    let strips =
+        "[filter \"nb\"]\n clean = grep -v OUTPUT || true\n smudge = cat\n required = true\n";
+    for (name, force, split) in
+        [("plain", false, false), ("forced", true, false), ("split index", false, true)]
+    {
+        let bench = Bench::new();
+        let global = bench.path("home/.gitconfig");
+        let text = std::fs::read_to_string(&global).expect("read") + strips;
+        std::fs::write(&global, text).expect("written");
+        let (_, path) = environment(&bench, "n filter=nb\n", &[("n", "code\n")]);
+        if split {
+            bench.git(&path, &["update-index", "--split-index"]);
+        }
+        std::fs::write(path.join("n"), "code\nOUTPUT of hours\n").expect("written");
+        bench.git(&path, &["add", "n"]);
+        assert_eq!(bench.git(&path, &["status", "--porcelain"]), "", "{name}");
+        bench.ok(if force { &["rm", "demo", "--force"][..] } else { &["rm", "demo"] });
+        assert_eq!(bench.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{name}");
+        bench.ok(&["restore", "demo"]);
+        let found = std::fs::read_to_string(path.join("n")).expect("read");
+        assert_eq!(found, "code\nOUTPUT of hours\n", "{name}");
+        // Brought back from the trash, it is as visible as it was.
+        bench.git(&path, &["add", "n"]);
+        bench.ok(&["rm", "demo"]);
+        bench.ok(&["restore", "demo"]);
+        assert_eq!(bench.git(&path, &["status", "--porcelain"]), "", "{name}, through the trash");
+        bench.ok(&["rm", "demo"]);
+        assert_eq!(bench.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{name}");
+        bench.ok(&["restore", "demo"]);
+        let found = std::fs::read_to_string(path.join("n")).expect("read");
+        assert_eq!(found, "code\nOUTPUT of hours\n", "{name}, through the trash");
+    }
+}
+
+/// The index of a stopped merge or cherry-pick names blobs and commits that nothing else has.
+#[test]
+fn what_an_operation_in_progress_needs_is_kept() {
+    let bench = Bench::new();
+    let (repo, path) = environment(&bench, "", &[("n", "one\n")]);
+    bench.git(&repo, &["switch", "-q", "-c", "picked"]);
+    let picked: Vec<String> = (0..3)
+        .map(|n| {
+            bench.write(&repo.join("n"), &format!("picked {n}\n"));
+            bench.commit(&repo, "pick me")
+        })
+        .collect();
+    bench.write(&path.join("n"), "mine\n");
+    bench.commit(&path, "mine");
+    let mut pick = vec!["cherry-pick"];
+    pick.extend(picked.iter().map(String::as_str));
+    assert!(!bench.git_raw(&path, &pick).status.success(), "it stops at a conflict");
+    let side = bench.git(&path, &["rev-parse", ":3:n"]);
+    bench.git(&repo, &["switch", "-q", "-"]);
+    bench.git(&repo, &["branch", "-q", "-D", "picked"]);
+    bench.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
+    through_the_rescue(&bench);
+    bench.git(&repo, &["gc", "-q", "--prune=now"]);
+    for object in picked.iter().chain([&side]) {
+        bench.git(&repo, &["cat-file", "-e", object]);
+    }
+    let shown = bench.ok(&["rescue", "show", "demo"]).to_string();
+    assert!(
+        shown.contains("sides of its conflicts") && shown.contains("sequencer/todo"),
+        "{shown}"
+    );
+}

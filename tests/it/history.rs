@@ -1,0 +1,163 @@
+//! Commits: those of every branch that was checked out in a worktree, and those that only its own
+//! history holds.
+
+use std::path::Path;
+
+use crate::support::Bench;
+
+#[test]
+fn commits_that_only_the_history_holds_are_rescued_and_told() {
+    type Make = fn(&Bench, &Path) -> String;
+    let cases: [(&str, Make); 4] = [
+        ("left detached", |bench, path| {
+            bench.git(path, &["checkout", "-q", "--detach"]);
+            bench.write(&path.join("lost"), "lost\n");
+            let commit = bench.commit(path, "lost");
+            bench.git(path, &["checkout", "-q", "gk/demo"]);
+            commit
+        }),
+        ("reset away", |bench, path| {
+            bench.write(&path.join("lost"), "lost\n");
+            let commit = bench.commit(path, "lost");
+            bench.git(path, &["reset", "-q", "--hard", "HEAD~1"]);
+            commit
+        }),
+        ("private ref", |bench, path| {
+            bench.write(&path.join("lost"), "lost\n");
+            let commit = bench.commit(path, "lost");
+            bench.git(path, &["update-ref", "refs/worktree/mine", &commit]);
+            bench.git(path, &["reset", "-q", "--hard", "HEAD~1"]);
+            bench.git(path, &["reflog", "expire", "--expire=now", "HEAD"]);
+            commit
+        }),
+        ("bisected", |bench, path| {
+            bench.git(path, &["checkout", "-q", "--detach"]);
+            bench.write(&path.join("lost"), "lost\n");
+            let commit = bench.commit(path, "lost");
+            bench.git(path, &["bisect", "start", "-q", "HEAD", "HEAD~1"]);
+            commit
+        }),
+    ];
+    for (name, make) in cases {
+        let bench = Bench::new();
+        let repo = bench.repo("project", 3);
+        let path = bench.new_env("demo", &repo, &[]);
+        let commit = make(&bench, &path);
+        let removed = if name == "bisected" {
+            bench.refused(&["rm", "demo"]);
+            bench.ok(&["rm", "demo", "--force"])
+        } else {
+            // It is no reason to refuse: nothing is lost by it.
+            let removed = bench.ok(&["rm", "demo"]);
+            assert!(removed["notes"].to_string().contains("history"), "{name}: {removed:#}");
+            removed
+        };
+        assert_eq!(removed["rescue"].as_array().map(Vec::len), Some(1), "{name}: {removed:#}");
+        bench.ok(&["trash", "empty", "demo"]);
+        bench.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
+        bench.git(&repo, &["gc", "-q", "--prune=now"]);
+        bench.git(&repo, &["cat-file", "-e", &commit]);
+        bench.check_log();
+    }
+}
+
+#[test]
+fn more_commits_than_one_can_have_as_parents_are_all_held() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    let mut commits = Vec::new();
+    for n in 0..70 {
+        bench.git(&path, &["commit", "-q", "--allow-empty", "-m", &format!("lost {n}")]);
+        commits.push(bench.git(&path, &["rev-parse", "HEAD"]));
+        bench.git(&path, &["reset", "-q", "--hard", "HEAD~1"]);
+    }
+    bench.ok(&["rm", "demo"]);
+    bench.ok(&["trash", "empty"]);
+    bench.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
+    bench.git(&repo, &["gc", "-q", "--prune=now"]);
+    for commit in commits {
+        bench.git(&repo, &["cat-file", "-e", &commit]);
+    }
+}
+
+#[test]
+fn unpushed_is_unpushed_on_every_branch_before_and_after_a_restore() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    let base = bench.ok(&["show", "demo"])["base"]["commit"].clone();
+    bench.git(&path, &["switch", "-q", "-c", "other"]);
+    bench.write(&path.join("mine"), "mine\n");
+    bench.commit(&path, "mine");
+    let refused = |when: &str| {
+        let (_, error) = bench.refused(&["rm", "demo"]);
+        assert!(error["evidence"].to_string().contains("unpushed"), "{when}: {error:#}");
+        let shown = bench.ok(&["show", "demo"]);
+        assert_eq!(shown["base"]["commit"], base, "{when}");
+        assert_eq!(bench.git(&path, &["branch", "--show-current"]), "other", "{when}");
+        bench.ok(&["rm", "demo", "--force"]);
+    };
+    refused("at first");
+    bench.ok(&["restore", "demo"]);
+    refused("back from the trash");
+    bench.ok(&["trash", "empty"]);
+    bench.ok(&["restore", "demo"]);
+    refused("back from the rescue");
+}
+
+#[test]
+fn a_restore_from_a_rescue_takes_another_name_only_where_it_must() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("mine"), "mine\n");
+    bench.commit(&path, "mine");
+    bench.write(&path.join("more"), "more\n");
+    for (taken, branch) in [(false, "gk/demo"), (true, "gk/demo-restored-3")] {
+        bench.ok(&["rm", "demo", "--force"]);
+        bench.ok(&["trash", "empty"]);
+        if taken {
+            bench.git(&repo, &["branch", "-f", "gk/demo", "main"]);
+        }
+        assert_eq!(bench.ok(&["restore", "demo"])["branch"], branch);
+        assert_eq!(bench.git(&path, &["status", "--porcelain"]), "?? more");
+    }
+}
+
+#[test]
+fn a_set_up_that_fails_after_a_commit_loses_nothing() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.hook(&repo, "#!/bin/sh\necho made > made\ngit add made\ngit commit -q -m made\nexit 3\n");
+    bench.ok(&["trust", "--repo", repo.to_str().expect("text")]);
+    let (code, _) = bench.refused(&["new", "demo", "--repo", repo.to_str().expect("text")]);
+    assert_ne!(code, 0);
+    let restored = bench.ok(&["restore", "demo"]);
+    assert_eq!(restored["branch"], "gk/demo");
+    let path = std::path::PathBuf::from(restored["path"].as_str().expect("a path"));
+    assert_eq!(bench.git(&path, &["log", "-1", "--format=%s"]), "made");
+    bench.check(&[&repo]);
+}
+
+#[test]
+fn a_restore_that_fails_leaves_no_branch() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("work"), "work\n");
+    for from in ["trash", "rescue"] {
+        bench.ok(&["rm", "demo", "--force"]);
+        if from == "rescue" {
+            bench.ok(&["trash", "empty"]);
+        }
+        let before = bench.git(&repo, &["branch", "--list"]);
+        bench.write(&path.join("foreign"), "somebody else's\n");
+        bench.refused(&["restore", "demo"]);
+        assert_eq!(bench.git(&repo, &["branch", "--list"]), before, "{from}");
+        assert!(path.join("foreign").exists(), "{from}");
+        std::fs::remove_dir_all(&path).expect("removed");
+        bench.ok(&["restore", "demo"]);
+        assert_eq!(std::fs::read_to_string(path.join("work")).expect("back"), "work\n", "{from}");
+    }
+}

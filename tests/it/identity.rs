@@ -1,0 +1,331 @@
+//! Lives, logs and data directories that could be taken for each other, and are not; and what
+//! follows when a data directory or a repository has another place.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::support::{Bench, wait_for};
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+/// All refs of a repository and its worktrees: what nobody may touch.
+fn ground(bench: &Bench, repo: &Path) -> (String, String) {
+    (bench.git(repo, &["for-each-ref"]), bench.git(repo, &["worktree", "list"]))
+}
+
+#[test]
+fn two_data_directories_on_one_repository_never_meet_in_a_name() {
+    let (one, two) = (Bench::new(), Bench::new());
+    let repo = one.repo("project", 3);
+    let first = one.new_env("demo", &repo, &[]);
+    one.git(&repo, &["branch", "gk/two"]);
+    let second = two.new_env("demo", &repo, &["--branch", "gk/two"]);
+    one.write(&first.join("one"), "one\n");
+    two.write(&second.join("two"), "two\n");
+    let held = |bench: &Bench| {
+        let removed = bench.ok(&["rm", "demo", "--force"]);
+        bench.ok(&["trash", "empty"]);
+        removed["rescue"][0].as_str().expect("a ref").to_owned()
+    };
+    let refs = (held(&one), held(&two));
+    assert_ne!(refs.0, refs.1);
+    one.ok(&["rescue", "drop", "demo"]);
+    two.ok(&["restore", "demo"]);
+    assert_eq!(std::fs::read_to_string(second.join("two")).expect("back"), "two\n");
+    let (code, _) = one.refused(&["restore", "demo"]);
+    assert_eq!(code, 3);
+}
+
+#[test]
+fn a_data_directory_that_was_wiped_and_started_over_leaves_what_was() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let life = |work: &str| {
+        let path = bench.new_env("demo", &repo, &[]);
+        bench.write(&path.join("work"), work);
+        bench.ok(&["rm", "demo", "--force"])["rescue"][0].as_str().expect("a ref").to_owned()
+    };
+    let before = life("before\n");
+    bench.ok(&["stop"]);
+    std::fs::remove_dir_all(bench.data()).expect("wiped");
+    let after = life("after\n");
+    bench.ok(&["trash", "empty"]);
+    bench.ok(&["rescue", "drop", "demo"]);
+    assert_eq!(bench.git(&repo, &["show", &format!("{before}:work")]), "before");
+    assert!(!bench.git_raw(&repo, &["rev-parse", "-q", "--verify", &after]).status.success());
+}
+
+#[test]
+fn what_began_after_a_backup_of_the_log_is_foreign_to_it() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let known = bench.new_env("known", &repo, &[]);
+    bench.ok(&["stop"]);
+    let (log, backup) = (bench.data().join("log.redb"), bench.path("backup"));
+    std::fs::copy(&log, &backup).expect("copied");
+    let live = bench.new_env("live", &repo, &[]);
+    bench.write(&live.join("work"), "work\n");
+    let gone = bench.new_env("gone", &repo, &[]);
+    bench.write(&gone.join("work"), "work\n");
+    let trash = bench.ok(&["rm", "gone", "--force"])["trash"].as_str().expect("a path").to_owned();
+    bench.drain();
+    bench.ok(&["stop"]);
+    std::fs::copy(&backup, &log).expect("put back");
+    let before = ground(&bench, &repo);
+
+    // The place is taken by a life that the log does not know: it is no other's to roll back.
+    let (_, error) = bench.refused(&["new", "live", "--repo", text(&repo)]);
+    assert!(["path_exists", "branch_exists"].contains(&error["code"].as_str().unwrap_or_default()));
+    drop(bench.gk(&["rm", "live", "--force"]));
+    let found = bench.ok(&["sweep"]);
+    let named = found.to_string();
+    assert!(named.contains("adopt") && named.contains(text(&live)), "{found:#}");
+    bench.ok(&["sweep", "--dry-run"]);
+    assert_eq!(ground(&bench, &repo), before, "nothing was touched");
+    assert_eq!(std::fs::read_to_string(live.join("work")).expect("there"), "work\n");
+    assert!(Path::new(&trash).join("work").exists());
+    let doctor = bench.ok(&["doctor"]);
+    assert!(doctor.to_string().contains("put back"), "{doctor:#}");
+
+    // What it knows goes on, and so does a new life of a name that it has forgotten.
+    bench.write(&known.join("more"), "more\n");
+    bench.refused(&["rm", "known"]);
+    bench.ok(&["rm", "known", "--force"]);
+    bench.git(&repo, &["branch", "again"]);
+    let again = bench.new_env("gone", &repo, &["--branch", "again"]);
+    bench.write(&again.join("work"), "second\n");
+    let second = bench.ok(&["rm", "gone", "--force"]);
+    assert_ne!(second["trash"].as_str(), Some(trash.as_str()));
+    assert_eq!(std::fs::read_to_string(Path::new(&trash).join("work")).expect("there"), "work\n");
+    bench.ok(&["adopt", text(&live)]);
+}
+
+#[test]
+fn a_later_life_in_the_same_directory_is_not_touched_by_an_older_log() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.ok(&["stop"]);
+    let (log, backup) = (bench.data().join("log.redb"), bench.path("backup"));
+    std::fs::copy(&log, &backup).expect("copied");
+    bench.write(&path.join("work"), "work\n");
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.ok(&["restore", "demo"]);
+    bench.ok(&["stop"]);
+    std::fs::copy(&backup, &log).expect("put back");
+    bench.refused(&["rm", "demo", "--force"]);
+    assert!(path.join("work").exists());
+    // Not even where there is no marker to ask: the pointer tells.
+    std::fs::rename(&repo, bench.path("away")).expect("moved");
+    std::fs::create_dir(bench.path("elsewhere")).expect("made");
+    std::fs::rename(bench.path("away"), bench.path("elsewhere/away")).expect("moved");
+    bench.refused(&["rm", "demo", "--force", "--no-rescue"]);
+    assert!(path.join("work").exists());
+}
+
+#[test]
+fn a_copy_of_a_data_directory_touches_nothing_of_the_originals() {
+    copied(false);
+}
+
+/// What the original's daemon wrote down about itself is in the copy, too.
+#[test]
+fn a_copy_made_while_the_daemon_runs_has_a_daemon_of_its_own() {
+    copied(true);
+}
+
+fn copied(while_it_runs: bool) {
+    let (original, copy) = (Bench::new(), Bench::new());
+    let repo = original.repo("project", 3);
+    let path = original.new_env("demo", &repo, &[]);
+    original.write(&path.join("work"), "work\n");
+    let gone = original.new_env("gone", &repo, &[]);
+    original.write(&gone.join("work"), "work\n");
+    original.ok(&["rm", "gone", "--force"]);
+    original.drain();
+    if !while_it_runs {
+        original.ok(&["stop"]);
+    }
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([original.data(), copy.data()])
+        .status()
+        .expect("cp runs");
+    assert!(copied.success());
+    let before = ground(&original, &repo);
+    for _ in 0..2 {
+        for args in [
+            &["rm", "demo", "--force"][..],
+            &["restore", "gone"],
+            &["trash", "empty"],
+            &["rescue", "drop", "gone"],
+            &["sweep"],
+            &["gc", "--age", "0s"],
+        ] {
+            drop(copy.gk(args));
+        }
+        copy.ok(&["stop"]);
+    }
+    assert_eq!(ground(&original, &repo), before);
+    let made = copy.new_env("own", &repo, &[]);
+    assert!(made.starts_with(copy.data()), "{}", made.display());
+    original.refused(&["rm", "demo"]);
+    original.ok(&["rm", "demo", "--force"]);
+    original.ok(&["restore", "gone"]);
+    assert_eq!(std::fs::read_to_string(gone.join("work")).expect("there"), "work\n");
+    copy.ok(&["rm", "own"]);
+    copy.check_log();
+}
+
+#[test]
+fn a_data_directory_that_moved_is_known_by_its_log() {
+    for link in [false, true] {
+        let (old, new) = (Bench::new(), Bench::new());
+        let repo = old.repo("project", 3);
+        let path = old.new_env("live", &repo, &[]);
+        old.write(&path.join("work"), "work\n");
+        for id in ["gone", "rescued"] {
+            let path = old.new_env(id, &repo, &[]);
+            old.write(&path.join("work"), "work\n");
+            old.ok(&["rm", id, "--force"]);
+        }
+        old.ok(&["trash", "empty", "rescued"]);
+        old.ok(&["stop"]);
+        std::fs::rename(old.data(), new.data()).expect("moved");
+        let bench = if link {
+            std::os::unix::fs::symlink(new.data(), old.data()).expect("linked");
+            &old
+        } else {
+            &new
+        };
+        bench.ok(&["status", "live"]);
+        let (_, error) = bench.refused(&["rm", "live"]);
+        assert!(error["evidence"].to_string().contains("work"), "{error:#}");
+        let removed = bench.ok(&["rm", "live", "--force"]);
+        assert_eq!(removed["rescue"].as_array().map(Vec::len), Some(1));
+        for id in ["live", "gone", "rescued"] {
+            let restored = bench.ok(&["restore", id]);
+            let path = PathBuf::from(restored["path"].as_str().expect("a path"));
+            assert!(path.starts_with(new.data()), "{}", path.display());
+            assert_eq!(std::fs::read_to_string(path.join("work")).expect("back"), "work\n");
+            bench.git(&path, &["status"]);
+        }
+        bench.new_env("more", &repo, &[]);
+        let found = bench.ok(&["sweep"]);
+        assert_eq!(found["findings"], json!([]), "{found:#}");
+        assert_eq!(bench.git(&repo, &["worktree", "prune", "-n", "-v"]), "");
+        bench.ok(&["stop"]);
+    }
+}
+
+#[test]
+fn a_repository_that_moved_is_known_by_its_markers() {
+    for how in ["renamed", "repaired", "linked", "named", "while stopped"] {
+        let bench = Bench::new();
+        let repo = bench.repo("folder/project", 3);
+        let path = bench.new_env("live", &repo, &[]);
+        bench.write(&path.join("work"), "work\n");
+        for id in ["gone", "rescued"] {
+            let path = bench.new_env(id, &repo, &[]);
+            bench.write(&path.join("work"), "work\n");
+            bench.ok(&["rm", id, "--force"]);
+        }
+        bench.ok(&["trash", "empty", "rescued"]);
+        let far = how == "named";
+        let new = bench.path(if far { "far/away/project" } else { "folder/renamed" });
+        if how == "while stopped" {
+            bench.ok(&["stop"]);
+        }
+        std::fs::create_dir_all(new.parent().expect("a folder")).expect("made");
+        std::fs::rename(&repo, &new).expect("moved");
+        match how {
+            "repaired" => drop(bench.git(&new, &["worktree", "repair", text(&path)])),
+            "linked" => std::os::unix::fs::symlink(&new, &repo).expect("linked"),
+            "named" => drop(bench.new_env("more", &new, &[])),
+            _ => {}
+        }
+        bench.ok(&["status", "live"]);
+        let (_, error) = bench.refused(&["rm", "live"]);
+        assert!(error["evidence"].to_string().contains("work"), "{how}: {error:#}");
+        let removed = bench.ok(&["rm", "live", "--force"]);
+        assert_eq!(removed["rescue"].as_array().map(Vec::len), Some(1), "{how}: {removed:#}");
+        for id in ["live", "gone", "rescued"] {
+            let restored = bench.ok(&["restore", id]);
+            let path = PathBuf::from(restored["path"].as_str().expect("a path"));
+            assert_eq!(
+                std::fs::read_to_string(path.join("work")).expect("back"),
+                "work\n",
+                "{how}"
+            );
+            bench.git(&path, &["status"]);
+        }
+        assert_eq!(bench.git(&new, &["worktree", "prune", "-n", "-v"]), "", "{how}");
+        let found = bench.ok(&["sweep"]);
+        assert_eq!(found["settled"], 0, "{how}: {found:#}");
+        if how != "linked" {
+            std::fs::rename(&new, &repo).expect("moved back");
+            if far {
+                bench.new_env("again", &repo, &[]);
+            }
+            bench.ok(&["status", "live"]);
+            bench.ok(&["rm", "live", "--force"]);
+        }
+    }
+}
+
+#[test]
+fn a_repository_that_is_away_keeps_the_trash_until_it_is_back() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("work"), "work\n");
+    let away = bench.path("some/where/else");
+    std::fs::create_dir_all(away.parent().expect("a folder")).expect("made");
+    std::fs::rename(&repo, &away).expect("moved");
+    let (_, error) = bench.refused(&["rm", "demo", "--force"]);
+    assert!(error["hint"].as_str().is_some_and(|h| h.contains("--no-rescue")), "{error:#}");
+    let removed = bench.ok(&["rm", "demo", "--force", "--no-rescue"]);
+    let trash = PathBuf::from(removed["trash"].as_str().expect("a path"));
+    assert_ne!(removed["lacks"], json!([]), "{removed:#}");
+    bench.ok(&["trash", "empty"]);
+    let (_, error) = bench.refused(&["trash", "empty", "demo"]);
+    assert!(error["hint"].as_str().is_some_and(|h| h.contains("--lose")), "{error:#}");
+    assert!(trash.join("work").exists());
+    std::fs::rename(&away, &repo).expect("moved back");
+    bench.ok(&["sweep"]);
+    wait_for("a rescue", || bench.ok(&["rescue", "ls"]) != json!([]));
+    assert_eq!(bench.ok(&["trash", "empty", "demo"]), json!([]));
+    bench.ok(&["restore", "demo"]);
+    assert_eq!(std::fs::read_to_string(path.join("work")).expect("back"), "work\n");
+}
+
+#[test]
+fn a_registration_that_somebody_pruned_does_not_keep_the_worktree_for_ever() {
+    for replaced in [false, true] {
+        let bench = Bench::new();
+        let repo = bench.repo("project", 3);
+        let path = bench.new_env("demo", &repo, &[]);
+        bench.write(&path.join("work"), "work\n");
+        let admin = PathBuf::from(bench.git(&path, &["rev-parse", "--absolute-git-dir"]));
+        if replaced {
+            std::fs::rename(&repo, bench.path("before")).expect("moved");
+            bench.repo("project", 1);
+            // So that nothing is found of the one that was there.
+            std::fs::remove_dir_all(bench.path("before")).expect("removed");
+        } else {
+            std::fs::remove_dir_all(&admin).expect("removed");
+        }
+        let (code, error) = bench.refused(&["rm", "demo"]);
+        assert_eq!((code, error["code"].as_str()), (1, Some("unsafe_to_remove")), "{error:#}");
+        let removed = bench.ok(&["rm", "demo", "--force"]);
+        let reference = removed["rescue"][0].as_str().unwrap_or_else(|| panic!("{removed:#}"));
+        assert_eq!(bench.git(&repo, &["show", &format!("{reference}:work")]), "work");
+        assert!(!path.exists());
+        bench.drain();
+        bench.ok(&["trash", "empty", "demo"]);
+        bench.ok(&["new", "demo", "--repo", text(&repo)]);
+    }
+}
