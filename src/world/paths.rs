@@ -85,13 +85,15 @@ pub fn remove_file_if_any(path: &Path) -> io::Result<()> {
 /// Any other failure.
 pub fn remove_dir_if_empty(path: &Path) -> io::Result<()> {
     match faultpoint::call("remove").and_then(|()| std::fs::remove_dir(path)) {
-        Err(e)
-            if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) =>
-        {
-            Err(e)
-        }
-        _ => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Where the system is wrong, or the last entry has just gone, it is tried again.
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty && has_entries(path) => Ok(()),
+        removed => removed,
     }
+}
+
+fn has_entries(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// Makes the entries of a directory durable.
