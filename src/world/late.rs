@@ -60,7 +60,8 @@ pub(super) fn rescue(task: &Task<'_>, trash: &Path) -> Result<Option<Rescue>, Fa
 pub(super) fn rescue_again(task: &Task<'_>, trash: &Path) -> Result<Option<Rescue>, Fault> {
     let mut rescuer = rescuer(task, trash)?;
     // What it held beside this is gone with its ref; its objects may not be there any more.
-    rescuer.before = None;
+    let forget = |before| Rescue { commit: String::new(), nested: Vec::new(), ..before };
+    rescuer.before = rescuer.before.take().map(forget);
     let Some(found) = rescuer.save()? else { return Ok(None) };
     point("late.looked");
     rescuer.refer(&found)?;

@@ -26,7 +26,7 @@ use super::names::Names;
 use super::raw::Copies;
 use super::side::Side;
 use super::status::OPERATIONS;
-use super::{conflicts, inspect, paths, refs};
+use super::{conflicts, inspect, paths, raw, refs};
 use crate::core::event::{Plan, Rescue};
 use crate::core::{Code, Fault, Life};
 use crate::killpoint::point;
@@ -132,7 +132,12 @@ impl<'a> Rescuer<'a> {
         } else {
             inner::Search::default()
         };
-        let mut copies = Copies::new(self.layout.copies_of(self.life), self.cancel);
+        let home = self.layout.copies_of(self.life);
+        if self.before.as_ref().is_none_or(|before| before.raw.is_none()) {
+            // Those of an attempt that came to no end: nobody knows of them.
+            raw::forget(&home, self.cancel)?;
+        }
+        let mut copies = Copies::new(home, self.cancel);
         let mut parts = Parts::default();
         parts.parents.extend(head.clone());
         parts.lacks.extend(inner.unknown.iter().cloned());
