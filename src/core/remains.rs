@@ -251,9 +251,11 @@ impl Remains {
                 let look = self.is_unmeasured() && !self.is_to_be_lost();
                 let step = if look { Step::Measure } else { Step::Purge };
                 match &mut self.owed {
-                    // What is under way goes on, what waits for another attempt waits no longer.
+                    // What is under way goes on, what waits for another attempt waits no longer. Who asks
+                    // again and again does not make the wait after the next failure longer by it.
                     Some(owed) if owed.step == step => {
                         owed.not_before = owed.not_before.min(at.time);
+                        owed.attempts = 0;
                     }
                     owed => *owed = Some(Owed::new(step, at)),
                 }
@@ -534,6 +536,23 @@ mod tests {
             assert_eq!(failed, policy::attempts_max(Step::Measure));
             assert!(remains.is_kept() && remains.fault.is_some(), "it stays, and says why");
             assert_eq!(remains.due(0), None, "until somebody asks");
+        }
+    }
+
+    #[test]
+    fn who_asks_again_and_again_does_not_put_the_next_attempt_off() {
+        let mut remains = in_the_trash();
+        remains.size = Some(Size::default());
+        for seq in 2..60 {
+            let at = At { seq: Seq(seq), time: Time(seq) };
+            let purge = remains.purge("request", None);
+            remains.apply(at, &purge);
+            let fault = Fault::new(Code::GitMissing, "made up", "none");
+            for event in remains.settle(at.time, Step::Purge, Err(fault)) {
+                remains.apply(at, &event);
+            }
+            let owed = remains.owed.as_ref().expect("it is tried again");
+            assert_eq!(owed.not_before, at.time.after(policy::trash_delay(1)), "request {seq}");
         }
     }
 
