@@ -176,6 +176,18 @@ impl<'a> Git<'a> {
         Ok(String::from_utf8_lossy(&out).trim_end_matches('\n').to_owned())
     }
 
+    /// The line that a command of [`Git::command`] prints; `what` names it where it fails.
+    ///
+    /// # Errors
+    /// As for [`Git::output`].
+    pub fn line_of(&self, what: &str, command: Command) -> Result<String, Fault> {
+        let finished = self.run_command(command)?;
+        if !finished.status.success() {
+            return Err(said(what, &finished));
+        }
+        Ok(String::from_utf8_lossy(&finished.stdout).trim_end_matches('\n').to_owned())
+    }
+
     /// Who may stop the calls.
     #[must_use]
     pub fn cancel(&self) -> &'a Cancel {

@@ -205,7 +205,7 @@ impl Saver<'_> {
             };
             return Ok(Files { tree, indexes: Vec::new() });
         };
-        let collector = Collector {
+        let mut collector = Collector {
             git: &git,
             index: &side.index(),
             target: files,
@@ -217,13 +217,10 @@ impl Saver<'_> {
             scratch: side.dir.join("look"),
             careful: true,
         };
-        if !side.take_index(self.dir, collector.hash)
-            && let Some(head) = head
-        {
-            let read = git.run_command(collector.command(&["read-tree", head]))?;
-            if !read.status.success() {
-                return Err(git::said("git read-tree", &read));
-            }
+        if side.take_index(self.dir, collector.hash) {
+            collector.flatten();
+        } else if let Some(head) = head {
+            git.line_of("git read-tree", collector.command(&["read-tree", head]))?;
         }
         let mut indexes: Vec<String> = conflicts::tree(&collector)?.into_iter().collect();
         let staged = git.run_command(collector.command(&["write-tree"]))?;
@@ -235,11 +232,7 @@ impl Saver<'_> {
         let copied = collector.copy_the_rest(head, copies);
         copies.within(Path::new(""));
         copied?;
-        let written = git.run_command(collector.command(&["write-tree"]))?;
-        if !written.status.success() {
-            return Err(git::said("git write-tree", &written));
-        }
-        let tree = String::from_utf8_lossy(&written.stdout).trim_end().to_owned();
+        let tree = git.line_of("git write-tree", collector.command(&["write-tree"]))?;
         indexes.retain(|index| *index != tree);
         Ok(Files { tree, indexes })
     }
@@ -261,11 +254,7 @@ impl Saver<'_> {
             let mut command = git.command(&args);
             rescuer::sign(&mut command);
             command.env("GIT_AUTHOR_DATE", &date).env("GIT_COMMITTER_DATE", &date);
-            let finished = git.run_command(command)?;
-            if !finished.status.success() {
-                return Err(git::said("git commit-tree", &finished));
-            }
-            Ok(String::from_utf8_lossy(&finished.stdout).trim_end().to_owned())
+            git.line_of("git commit-tree", command)
         };
         let mut parents = parents;
         while parents.len() > PARENTS_MAX {
@@ -289,10 +278,7 @@ impl Saver<'_> {
         let git = git.within(git::LONG).with_objects(both.made_in, both.read_from);
         let mut command = git.command(["bundle", "create", "--quiet"]);
         command.arg(&bundle).arg(BUNDLED);
-        let made = git.run_command(command)?;
-        if !made.status.success() {
-            return Err(git::said("git bundle create", &made));
-        }
+        git.line_of("git bundle create", command)?;
         unbundle(&rescuer.repository(), &bundle)?;
         removal::remove_ours_file(&bundle)?;
         // Without the other repository: all of it has to be here now.
@@ -313,8 +299,7 @@ fn unbundle(git: &Git<'_>, bundle: &Path) -> Result<(), Fault> {
     let settings = ["-c", "core.fsync=all", "-c", "core.fsyncMethod=batch"];
     let mut command = git.command(settings.into_iter().chain(["bundle", "unbundle"]));
     command.arg(bundle);
-    let brought = git.run_command(command)?;
-    if brought.status.success() { Ok(()) } else { Err(git::said("git bundle unbundle", &brought)) }
+    git.line_of("git bundle unbundle", command).map(drop)
 }
 
 /// Brings the objects and files of the repositories inside back into a restored worktree. What was
@@ -371,10 +356,7 @@ fn put_one_back(
     let bundle = dir.join("gk-bundle");
     let mut command = outer.command(["bundle", "create", "--quiet"]);
     command.arg(&bundle).arg(&nested.reference);
-    let made = outer.run_command(command)?;
-    if !made.status.success() {
-        return Err(git::said("git bundle create", &made));
-    }
+    outer.line_of("git bundle create", command)?;
     let git = Git::exact(&dir, Some(place), None, outer.cancel());
     let git = git.within(git::LONG);
     unbundle(&git, &bundle)?;

@@ -6,7 +6,6 @@
 //! `marker.rs` has not proven ours.
 
 pub mod cancel;
-mod conflicts;
 pub mod discover;
 pub mod exec;
 pub mod git;
@@ -28,6 +27,7 @@ mod base;
 mod checkout;
 mod clean;
 mod collect;
+mod conflicts;
 mod glance;
 mod heads;
 mod hidden;

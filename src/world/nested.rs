@@ -14,6 +14,7 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::unlink::Stop;
 use crate::core::Fault;
 
 /// Levels that one path leads down; then a directory on the way is opened for the next ones.
@@ -253,17 +254,6 @@ fn is_directory(base: &OwnedFd, path: &Path, kind: FileType) -> bool {
     // out then.
     let found = rustix::fs::statat(base.as_fd(), path, AtFlags::SYMLINK_NOFOLLOW);
     found.map_or(true, |s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
-}
-
-enum Stop {
-    System(Errno),
-    Told(Fault),
-}
-
-impl From<Errno> for Stop {
-    fn from(errno: Errno) -> Self {
-        Self::System(errno)
-    }
 }
 
 fn open_top(root: &Path) -> Result<OwnedFd, Errno> {

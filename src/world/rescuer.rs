@@ -40,6 +40,8 @@ const ARGUMENTS_MAX: usize = 200;
 
 /// Lines of such a file that are read.
 const NAMED_MAX: usize = 256;
+/// Words of a line among which the name of a commit is: `fixup -C NAME`.
+const WORDS_MAX: usize = 3;
 /// Fewest digits that git shortens the name of a commit to.
 const ABBREVIATION: usize = 7;
 /// Files of a git directory that name commits which nothing else may hold.
@@ -510,7 +512,7 @@ pub(super) fn commits_in(git: &Git<'_>, dir: &Path, name: &str) -> Vec<String> {
     let text = std::fs::read_to_string(dir.join(name)).unwrap_or_default();
     let is_name = |w: &&str| w.len() >= ABBREVIATION && w.bytes().all(|b| b.is_ascii_hexdigit());
     let named = text.lines().take(NAMED_MAX).filter_map(|line| {
-        let mut words = line.split_whitespace().take(2);
+        let mut words = line.split_whitespace().take(WORDS_MAX);
         words.find(is_name)
     });
     let commit = |name: &str| commit_of(git, &format!("{name}^{{commit}}")).ok().flatten();

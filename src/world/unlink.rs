@@ -43,7 +43,8 @@ pub(super) fn tree(
     }
 }
 
-enum Stop {
+/// Why a walk over a tree ends early: what the system says, or what whoever asked for it says.
+pub(super) enum Stop {
     System(Errno),
     Told(Fault),
 }
