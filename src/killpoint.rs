@@ -39,6 +39,8 @@ pub const POINTS: &[&str] = &[
     "branch.held",
     "late.looked",
     "branch.deleted",
+    "branch.history",
+    "ref.unpacked",
     "restore.staged",
     "restore.branched",
     "restore.moved",

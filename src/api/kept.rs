@@ -289,7 +289,17 @@ pub(super) async fn drop_rescue(
     app.handle.submit(Command::DropRescue { environment, incarnation, actor }).await?;
     if let Some(seconds) = query.wait {
         let gone = |r: &Remains| r.rescue.is_none();
-        wait_until(&app, seconds, |s| s.remains_of(&id, incarnation).is_none_or(gone)).await?;
+        // What is in the way may stay for days: it is tried again, but not waited for.
+        let stuck = |r: &Remains| r.fault.as_ref().is_some_and(|fault| !fault.transient);
+        let over = |r: &Remains| gone(r) || stuck(r);
+        wait_until(&app, seconds, |s| s.remains_of(&id, incarnation).is_none_or(over)).await?;
+        let kept = app.handle.view(|s| {
+            let remains = s.remains_of(&id, incarnation).filter(|r| !gone(r))?;
+            remains.fault.clone().filter(|fault| !fault.transient)
+        });
+        if let Some(fault) = kept {
+            return Err(fault.into());
+        }
     }
     Ok(Json(remains(&app, |r| r.rescue.is_some())))
 }

@@ -2,7 +2,7 @@
 //!
 //! It translates requests into commands and the published state into answers. It decides nothing.
 //! [`types`] is what goes over the wire, [`routes`] are the resources, [`clean`] what tools rebuild, [`inside`] what goes
-//! on in an environment, [`kept`] what is left of those that are over, [`live`] what a control server says that lives, [`migrations`] databases on their way, [`run`] commands for those who are not there, [`events`] the stream, [`log`] the records as they stand,
+//! on in an environment, [`kept`] what is left of those that are over, [`live`] what a control server says that lives, [`locks`] git's lock files, [`migrations`] databases on their way, [`run`] commands for those who are not there, [`events`] the stream, [`log`] the records as they stand,
 //! [`port`] the port and [`door`] the socket: who may connect, how many, for how long. The `OpenAPI` document in `schema/`
 //! is made from the types and a test keeps the two equal.
 
@@ -13,6 +13,7 @@ pub mod events;
 pub mod inside;
 pub mod kept;
 pub mod live;
+pub mod locks;
 pub mod log;
 pub mod migrations;
 mod moved;

@@ -23,7 +23,7 @@ use super::types::{
     DaemonView, EnvironmentView, ListQuery, NewEnvironment, Problem, RemoveQuery, RemovedView,
     SessionView, SummaryView, WaitQuery,
 };
-use super::{document, inside, kept, leases, live, migrations, moved, status};
+use super::{document, inside, kept, leases, live, locks, migrations, moved, status};
 use crate::config::Config;
 use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
 use crate::core::policy::BranchPolicy;
@@ -117,6 +117,7 @@ pub(super) type Shared = State<Arc<App>>;
         super::events::events,
         kept::restore,
         kept::trash,
+        locks::locks,
         kept::empty,
         kept::rescues,
         kept::drop_rescue,
@@ -176,6 +177,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/migrations", get(migrations::list).post(migrations::create))
         .route("/v1/migrations/{id}", get(migrations::show))
         .route("/v1/migrations/{id}/undo", post(migrations::undo))
+        .route("/v1/locks", get(locks::locks))
         .route("/v1/trash", get(kept::trash).delete(kept::empty))
         .route("/v1/rescues", get(kept::rescues))
         .route("/v1/rescues/{id}/{incarnation}", delete(kept::drop_rescue))

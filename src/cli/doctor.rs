@@ -10,12 +10,16 @@ use super::args::Global;
 use super::client::{self, Client};
 use super::render;
 use crate::api::kept::RemainsView;
+use crate::api::locks::LockView;
 use crate::api::types::{DaemonView, WatchingView};
 use crate::config::Config;
 use crate::core::{Class, Fault};
 use crate::world::cancel::Cancel;
 use crate::world::layout::Layout;
 use crate::world::{git, paths};
+
+/// Age at which a lock of git's is worth a word.
+const LOCK_SECONDS: u64 = 10;
 
 /// One check.
 #[derive(Debug, Serialize)]
@@ -147,6 +151,7 @@ async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
             }
             checks.push(watching_check(&d.watching));
             checks.push(trash_check(&mut client).await);
+            checks.push(locks_check(&mut client).await);
             checks.push(if d.priority == "ordinary" {
                 let hint = "allow real-time priority (RLIMIT_RTPRIO) for quick commits under load";
                 Check::warn("log writer", "ordinary scheduling", hint)
@@ -182,6 +187,31 @@ async fn trash_check(client: &mut Client) -> Check {
         names.join(", ")
     );
     Check::warn(name, detail, "`groundskeeper trash ls` says of what")
+}
+
+/// Locks of git that have been there longer than git holds one.
+async fn locks_check(client: &mut Client) -> Check {
+    let name = "locks of git";
+    let list: Result<Vec<LockView>, _> = client.call(Method::GET, "/v1/locks", None::<&()>).await;
+    let list = match list {
+        Ok(list) => list,
+        // A daemon of an earlier version does not know of them.
+        Err(client::Failed(p)) => return Check::warn(name, p.message, p.hint),
+    };
+    let standing = list.iter().filter(|lock| lock.age_seconds >= LOCK_SECONDS);
+    let Some(oldest) = standing.clone().next() else {
+        return Check::ok(name, "none is left behind");
+    };
+    let lines: Vec<String> = standing.map(lock_line).collect();
+    Check::warn(name, lines.join("; "), oldest.hint.clone())
+}
+
+fn lock_line(lock: &LockView) -> String {
+    let holder = match (&lock.process, lock.pid) {
+        (Some(process), Some(pid)) => format!("held by {process} (pid {pid})"),
+        _ => "no process is known to hold it".to_owned(),
+    };
+    format!("{} for {} s, {holder}", lock.path, lock.age_seconds)
 }
 
 fn watching_check(w: &WatchingView) -> Check {

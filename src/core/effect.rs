@@ -7,6 +7,7 @@ use super::event::{
     Base, Included, NotMoved, ProcessesEnded, Rescue, SetupReport, Size, SourceCopy, SourceState,
     Staging, SweepFinished, Worktree,
 };
+use super::fault::Fault;
 use super::id::{EffectId, HostPath, Subject, Time};
 use super::migration::Migration;
 use super::output::CleanedOutput;
@@ -128,6 +129,8 @@ pub struct RolledBackTo {
     pub head: String,
     /// What was saved of the work in it.
     pub rescue: Option<Rescue>,
+    /// What could not be taken back, and why.
+    pub left: Vec<String>,
 }
 
 /// What a clean took out of a worktree.
@@ -179,6 +182,8 @@ pub struct Inspection {
     pub unseen: bool,
     /// Whether there is a repository inside that is work.
     pub nested: bool,
+    /// Why the directory cannot be moved at all, as things are.
+    pub immovable: Option<Fault>,
 }
 
 /// A fact that an effect tells before it goes on.

@@ -96,6 +96,8 @@ codes! {
     Cancelled = "cancelled", Class::Refused;
     /// git is missing, too old, or ended with an error.
     GitFailed = "git_failed", Class::Fault;
+    /// A lock file of git's is in the way.
+    RepositoryLocked = "repository_locked", Class::Busy;
     /// git is not installed or too old.
     GitMissing = "git_missing", Class::Fault;
     /// The repository uses a feature that is not supported.

@@ -329,7 +329,7 @@ impl Remains {
         if attempts < policy::attempts_max(step) && fault.code != Code::NotOurs {
             // A survivor or a mount may be in the way for days, a broken repository as well.
             let delay = match step {
-                Step::Measure | Step::Purge => policy::trash_delay(attempts),
+                Step::Measure | Step::Purge | Step::DropRescue => policy::trash_delay(attempts),
                 _ => policy::retry_delay(attempts),
             };
             let retry_at = now.after(delay);

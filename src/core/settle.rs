@@ -59,7 +59,10 @@ fn succeeded(env: &Environment, step: Step, outcome: Outcome) -> Decision {
         (Step::RunSetup, Outcome::SetUp(report)) => {
             ready_unless(false, environment.clone(), SetupFinished { environment, report })
         }
-        (Step::RollBack, Outcome::RolledBack(kept)) => rolled_back(env, Vec::new(), kept),
+        (Step::RollBack, Outcome::RolledBack(mut kept)) => {
+            let left = std::mem::take(&mut kept.left);
+            rolled_back(env, left, kept)
+        }
         (Step::RefreshIndex, Outcome::Refreshed(done)) => {
             vec![IndexRefreshed { environment, done }.into()]
         }
@@ -94,7 +97,7 @@ fn ready_unless(more: bool, environment: EnvironmentId, event: impl Into<Event>)
 
 fn rolled_back(env: &Environment, leftovers: Vec<String>, kept: RolledBackTo) -> Vec<Event> {
     let environment = env.id.clone();
-    let RolledBackTo { trash, head, rescue } = kept;
+    let RolledBackTo { trash, head, rescue, .. } = kept;
     let (id, left) = (environment.clone(), leftovers.clone());
     let rolled = RolledBack { environment: id, leftovers: left, trash, head, rescue };
     let mut events = vec![rolled.into()];

@@ -133,6 +133,9 @@ impl Environment {
         if !leased.is_empty() && (!teardown.force || spares || self.phase == Phase::Retiring) {
             return refuse(in_use(self, leased));
         }
+        if let Some(fault) = seen.immovable {
+            return refuse(fault);
+        }
         if spares && !seen.quiet && teardown.inspections == 0 {
             return refuse(lived_in(self));
         }

@@ -11,15 +11,14 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use super::attributes::Config;
 use super::checkout::{self, Checkout, Done};
-use super::exec::Finished;
 use super::git::{self, Git};
 use super::index::{Hash, read};
 use super::marker::{self, Admin, Marker};
 use super::names::Names;
+use super::ref_changes::{Change, Made};
 use super::{Task, paths, registration, removal};
 use crate::core::event::Worktree;
 use crate::core::{Code, Environment, Fault, Outcome};
@@ -81,43 +80,8 @@ fn fill(task: &Task<'_>, common: &Path, checkout: &Checkout<'_>) -> Result<Done,
         not_checked_out(common, &format!("refs/heads/{}", plan.branch))?;
         return checkout.run();
     }
-    let others = task.world.adding.fetch_add(1, Ordering::Relaxed);
-    let filled = fill_new(task, common, checkout, others > 0);
-    task.world.adding.fetch_sub(1, Ordering::Relaxed);
-    filled
-}
-
-fn fill_new(
-    task: &Task<'_>,
-    common: &Path,
-    checkout: &Checkout<'_>,
-    busy: bool,
-) -> Result<Done, Fault> {
-    let plan = &task.env().plan;
-    if busy && checkout.is_small() {
-        // One process for both costs less; two at once are sooner done where there is a core free.
-        let made = checkout.with_new_branch(&plan.branch, &signature(task))?;
-        if !made.status.success() {
-            let git = Git::exact(common, None, Some(task.lock), task.cancel);
-            if is_ours(&git, &format!("refs/heads/{}", plan.branch), &signature(task))? {
-                // Made by an attempt that was interrupted; only the files are missing.
-                return checkout.run();
-            }
-            return Err(branch_fault(&git, &plan.branch, "git checkout -b", &made)?);
-        }
-        point("add.branched");
-        return Ok(checkout.done_by_git("few files".to_owned()));
-    }
-    // The branch and the files do not need each other.
-    let (branch, done) = std::thread::scope(|scope| {
-        let branch = scope.spawn(|| make_branch(task, common));
-        let done = checkout.run();
-        (branch.join(), done)
-    });
-    branch.unwrap_or_else(|_| {
-        Err(Fault::new(Code::Defect, "making the branch panicked", "please report this"))
-    })?;
-    done
+    make_branch(task, common)?;
+    checkout.run()
 }
 
 fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> Outcome {
@@ -255,6 +219,7 @@ fn stage(
     if extensions.worktree_config {
         copy_worktree_config(task, staged)?;
     }
+    copy_sparse_patterns(task, staged)?;
     let mut text = b"gitdir: ".to_vec();
     text.extend(with_newline(&admin.published));
     std::fs::write(&pointer, text).map_err(paths::failed("write", &pointer))
@@ -281,28 +246,66 @@ fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
     let source = git_dir_of(&paths::from_host(&task.env().plan.repository.source));
     let source = source.unwrap_or_else(|| common.clone());
     let (from, to) = (source.join("config.worktree"), staged.join("config.worktree"));
-    match std::fs::copy(&from, &to) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        copied => copied.map_err(paths::failed("copy", &from))?,
+    let copied = match std::fs::copy(&from, &to) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+        copied => copied.map_err(paths::failed("copy", &from)).map(|_| true)?,
     };
     let git = Git::exact(&common, None, Some(task.lock), task.cancel);
-    for key in ["core.bare", "core.worktree"] {
+    let on = |file: &Path, args: &[&str]| {
         let mut command = git.command(["config", "--file"]);
-        command.arg(&to).args(["--unset-all", key]);
+        command.arg(file).args(args);
+        git.run_command(command)
+    };
+    for key in ["core.bare", "core.worktree"].iter().filter(|_| copied) {
         // Exit status 5: there was no such key.
-        let finished = git.run_command(command)?;
+        let finished = on(&to, &["--unset-all", key])?;
         if !finished.status.success() && finished.status.code() != Some(5) {
             return Err(git::said("git config", &finished));
         }
     }
-    let sparse = source.join("info/sparse-checkout");
-    if sparse.exists() {
-        let info = staged.join("info");
-        std::fs::create_dir_all(&info).map_err(paths::failed("create", &info))?;
-        let copy = info.join("sparse-checkout");
-        std::fs::copy(&sparse, &copy).map_err(paths::failed("copy", &sparse))?;
+    // With this extension git believes of every worktree what the shared file says of one.
+    let shared = common.join("config");
+    let place = on(&shared, &["--includes", "--get", "core.worktree"])?;
+    if place.status.success() {
+        return Err(one_working_tree(&shared));
+    }
+    let bare = on(&shared, &["--includes", "--type=bool", "--get", "core.bare"])?;
+    if bare.stdout.trim_ascii_end() == b"true" {
+        let finished = on(&to, &["core.bare", "false"])?;
+        if !finished.status.success() {
+            return Err(git::said("git config", &finished));
+        }
     }
     Ok(())
+}
+
+fn one_working_tree(shared: &Path) -> Fault {
+    let shared = shared.display();
+    let message = format!("{shared} names one working tree for all worktrees (core.worktree)");
+    let hint = format!(
+        "with extensions.worktreeConfig it belongs to the main worktree alone: `git config --worktree \
+         core.worktree PATH` there, then `git config --file '{shared}' --unset core.worktree`"
+    );
+    Fault::new(Code::UnsupportedRepository, message, hint)
+}
+
+/// As `git worktree add` does: what a sparse worktree leaves out, one that comes from it leaves out.
+fn copy_sparse_patterns(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
+    let source = paths::from_host(&task.env().plan.repository.source);
+    let Some(from) = git_dir_of(&source) else { return Ok(()) };
+    let patterns = from.join("info/sparse-checkout");
+    if !patterns.exists() {
+        return Ok(());
+    }
+    let git = Git::exact(&from, Some(&source), Some(task.lock), task.cancel);
+    let sparse = git.run(["config", "--type=bool", "--get", "core.sparseCheckout"])?;
+    if sparse.stdout.trim_ascii_end() != b"true" {
+        return Ok(());
+    }
+    let info = staged.join("info");
+    std::fs::create_dir_all(&info).map_err(paths::failed("create", &info))?;
+    let copy = info.join("sparse-checkout");
+    std::fs::copy(&patterns, &copy).map_err(paths::failed("copy", &patterns)).map(drop)
 }
 
 /// The git directory of a working tree: of the main one, or of a linked one.
@@ -320,55 +323,37 @@ pub(super) fn signature(task: &Task<'_>) -> String {
     Names::of(task.log_id(), task.env().life()).signature()
 }
 
-/// Makes git sign its reflog lines with [`signature`].
-pub(super) fn sign(command: &mut std::process::Command, signature: &str) {
-    command.env("GIT_COMMITTER_NAME", "groundskeeper").env("GIT_COMMITTER_EMAIL", signature);
-}
-
 fn make_branch(task: &Task<'_>, common: &Path) -> Result<(), Fault> {
-    let plan = &task.env().plan;
-    let reference = format!("refs/heads/{}", plan.branch);
-    let start = start(task)?;
-    let zeros = "0".repeat(start.len());
-    let git = Git::exact(common, None, Some(task.lock), task.cancel);
-    let signature = signature(task);
-    let args = ["update-ref", "--create-reflog", "-m", "groundskeeper: created", &reference];
-    let mut command = git.command(args.into_iter().chain([start, &zeros]));
-    sign(&mut command, &signature);
-    let made = git.run_command(command)?;
-    if made.status.success() || is_ours(&git, &reference, &signature)? {
-        point("add.branched");
-        return Ok(());
-    }
-    Err(branch_fault(&git, &plan.branch, "git update-ref", &made)?)
-}
-
-/// Whether the first line of a branch's reflog is signed by us.
-pub(super) fn is_ours(git: &Git<'_>, reference: &str, signature: &str) -> Result<bool, Fault> {
-    let log = git.run(["reflog", "show", "--format=%ge", reference, "--"])?;
-    let text = String::from_utf8_lossy(&log.stdout);
-    Ok(log.status.success() && text.lines().last() == Some(signature))
-}
-
-fn branch_fault(git: &Git<'_>, branch: &str, what: &str, made: &Finished) -> Result<Fault, Fault> {
-    let said = git::said(what, made);
-    let text = String::from_utf8_lossy(&made.stderr).into_owned();
+    let branch = &task.env().plan.branch;
     let reference = format!("refs/heads/{branch}");
+    let git = Git::exact(common, None, Some(task.lock), task.cancel);
+    let change = Change { attempts: task.attempts(), ..Change::of(&git, common, &reference) };
+    match change.create_branch(start(task)?, &signature(task), "groundskeeper: created") {
+        Ok(Made::Yes) => {
+            point("add.branched");
+            Ok(())
+        }
+        Ok(Made::Exists) => {
+            let hint = format!("use it with `--branch {branch}`, or choose another name");
+            Err(Fault::new(Code::BranchExists, format!("branch {branch} exists"), hint))
+        }
+        Err(fault) => Err(branch_fault(branch, fault)),
+    }
+}
+
+/// A name that git does not allow, or not beside another one.
+fn branch_fault(branch: &str, said: Fault) -> Fault {
+    let text = said.evidence.join("\n");
     if text.contains("' exists; cannot create") {
         let message = format!("branch {branch} cannot be made beside another branch");
         let hint = "a branch cannot lie below one of the same name; choose another --branch";
-        return Ok(Fault::new(Code::BranchExists, message, hint).with_evidence(said.evidence));
+        return Fault::new(Code::BranchExists, message, hint).with_evidence(said.evidence);
     }
     if text.contains("with bad name") || text.contains("is not a valid branch name") {
         let message = format!("{branch:?} is not a name that git allows for a branch");
-        return Ok(Fault::new(Code::InvalidRequest, message, "choose another --branch"));
+        return Fault::new(Code::InvalidRequest, message, "choose another --branch");
     }
-    let exists = || git.run(["rev-parse", "--verify", "--quiet", &reference]);
-    if text.contains("already exists") || exists()?.status.success() {
-        let hint = format!("use it with `--branch {branch}`, or choose another name");
-        return Ok(Fault::new(Code::BranchExists, format!("branch {branch} exists"), hint));
-    }
-    Ok(said)
+    said
 }
 
 fn not_checked_out(common: &Path, reference: &str) -> Result<(), Fault> {

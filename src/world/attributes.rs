@@ -61,6 +61,8 @@ impl Config {
             ("index.version", self.get("index.version").is_some_and(|v| v != "2")),
             ("index.sparse", self.is_true("index.sparse")),
             ("feature.manyfiles", self.is_true("feature.manyfiles")),
+            ("attr.tree", self.get("attr.tree").is_some()),
+            ("core.attributesfile", self.get("core.attributesfile").is_some_and(is_relative)),
             ("extensions.partialclone", self.get("extensions.partialclone").is_some()),
         ];
         wrong.iter().find(|(_, bad)| *bad).map(|(key, _)| format!("setting {key}"))
@@ -69,20 +71,26 @@ impl Config {
     /// The attribute files outside the tree that git would read.
     #[must_use]
     pub(super) fn attribute_files(&self, common_dir: &Path) -> Vec<PathBuf> {
-        let home = std::env::var_os("HOME").map(PathBuf::from);
+        // As git has it, a variable without a value is none.
+        let folder = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let home = folder("HOME");
         let global = match self.get("core.attributesfile") {
             Some(path) => match (path.strip_prefix("~/"), &home) {
                 (Some(rest), Some(home)) => Some(home.join(rest)),
                 _ => Some(PathBuf::from(path)),
             },
-            None => std::env::var_os("XDG_CONFIG_HOME")
-                .map(PathBuf::from)
+            None => folder("XDG_CONFIG_HOME")
                 .or_else(|| home.map(|h| h.join(".config")))
                 .map(|c| c.join("git/attributes")),
         };
         let fixed = [common_dir.join("info/attributes"), PathBuf::from("/etc/gitattributes")];
         fixed.into_iter().chain(global).collect()
     }
+}
+
+/// Neither absolute nor below the home directory: only git knows what it is relative to.
+fn is_relative(path: &str) -> bool {
+    !path.starts_with('/') && !path.starts_with("~/")
 }
 
 /// The first attribute in the text of an attributes file that changes contents on checkout.
@@ -147,7 +155,13 @@ mod tests {
     fn settings_that_change_the_index_or_the_files_are_obstacles() {
         let of = |text: &str| Config::parse(text.replace(';', "\0").as_bytes());
         assert_eq!(of("core.filemode\ntrue;core.bare\nfalse;").checkout_obstacle(), None);
-        for bad in ["core.autocrlf\ninput", "core.sparsecheckout", "index.version\n4"] {
+        for bad in [
+            "core.autocrlf\ninput",
+            "core.sparsecheckout",
+            "index.version\n4",
+            "attr.tree\nattrs",
+            "core.attributesfile\nattrs",
+        ] {
             assert!(of(bad).checkout_obstacle().is_some(), "{bad:?}");
         }
     }

@@ -4,10 +4,12 @@
 //! not fail the provision: what is known locally is used, and the record says so. Changes nothing
 //! but remote-tracking refs.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::git::Git;
-use super::{Task, paths};
+use super::names::Names;
+use super::{Task, fetch, paths};
 use crate::core::event::Base;
 use crate::core::{Code, Fault, Outcome};
 
@@ -30,10 +32,11 @@ pub(super) fn resolve(task: &Task<'_>) -> Result<Outcome, Fault> {
     let source = paths::from_host(&plan.repository.source);
     let common = paths::from_host(&plan.repository.common_dir);
     // In a bare repository there is no worktree to stand in.
-    let at = if source.as_os_str().is_empty() { common } else { source };
-    let git = Git::at(&at, Some(task.lock), task.cancel);
+    let at = if source.as_os_str().is_empty() { &common } else { &source };
+    let git = Git::at(at, Some(task.lock), task.cancel);
 
-    let mut finder = Finder { git: &git, refs: Vec::new() };
+    let remotes = slashed_remotes(&common);
+    let mut finder = Finder { git: &git, remotes, refs: Vec::new() };
     finder.load(plan.base.as_deref(), &plan.branch)?;
     let own = format!("refs/heads/{}", plan.branch);
     let exists = finder.refs.iter().any(|r| r.name == own);
@@ -44,14 +47,18 @@ pub(super) fn resolve(task: &Task<'_>) -> Result<Outcome, Fault> {
     let mut fetch = String::new();
     if plan.fetch {
         let limit = Duration::from_millis(plan.fetch_limit_ms);
-        fetch = match finder.fetch(&reference, limit) {
+        let is_tracking = reference.name.starts_with("refs/remotes/");
+        let tracking = if is_tracking { &reference.name } else { &reference.upstream }.clone();
+        let names = Names::of(task.log_id(), task.env().life());
+        fetch = match fetch::fetch(&git, &common, names, &tracking, limit) {
             Ok(fetched) => {
                 // What was read before the fetch says nothing about the remote any more.
                 finder.refs.clear();
                 if !plan.reuse_branch {
-                    reference = fetched;
+                    let (name, commit) = (tracking, fetched.commit);
+                    reference = Ref { name, commit, ..Ref::default() };
                 }
-                "done".to_owned()
+                fetched.not_moved.map_or("done".to_owned(), |why| format!("done, but {why}"))
             }
             Err(fault) if fault.code == Code::Cancelled => return Err(fault),
             Err(fault) => format!("not done: {fault}"),
@@ -88,8 +95,20 @@ fn branch_fits(branch: &str, exists: bool, reuse: bool) -> Result<(), Fault> {
     }
 }
 
+/// The remotes whose names hold a slash, as far as the repository's own settings tell: what follows
+/// theirs in a ref is not to be taken for a part of the branch.
+fn slashed_remotes(common: &Path) -> Vec<String> {
+    let text = std::fs::read(common.join("config")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let names = text.lines().filter_map(|line| {
+        line.trim_start().strip_prefix("[remote \"")?.split_once("\"]").map(|(name, _)| name)
+    });
+    names.filter(|name| name.contains('/')).map(str::to_owned).collect()
+}
+
 struct Finder<'a> {
     git: &'a Git<'a>,
+    remotes: Vec<String>,
     refs: Vec<Ref>,
 }
 
@@ -104,10 +123,12 @@ impl Finder<'_> {
                 patterns.push(format!("refs/tags/{base}"));
                 patterns.push(format!("refs/remotes/{base}"));
                 patterns.push(format!("refs/remotes/*/{base}"));
+                patterns.extend(self.remotes.iter().map(|r| format!("refs/remotes/{r}/{base}")));
             }
             Some(_) => {}
             None => {
                 patterns.push("refs/remotes/*/HEAD".to_owned());
+                patterns.extend(self.remotes.iter().map(|r| format!("refs/remotes/{r}/HEAD")));
                 patterns.push("refs/heads/main".to_owned());
                 patterns.push("refs/heads/master".to_owned());
                 // Their upstreams, as they are usually called: saves counting when nothing differs.
@@ -198,36 +219,6 @@ impl Finder<'_> {
         }
         let found = self.list(std::slice::from_ref(&name))?;
         Ok(found.into_iter().find(|r| r.name == name).unwrap_or_default())
-    }
-
-    /// Fetches the branch behind a ref, and returns the remote-tracking ref.
-    fn fetch(&mut self, reference: &Ref, limit: Duration) -> Result<Ref, Fault> {
-        let tracking = if reference.name.starts_with("refs/remotes/") {
-            &reference.name
-        } else {
-            &reference.upstream
-        };
-        let rest = tracking.strip_prefix("refs/remotes/").unwrap_or_default();
-        let Some((remote, branch)) = rest.split_once('/') else {
-            let message = "the base has no upstream to fetch from";
-            return Err(Fault::new(Code::BaseNotFound, message, "name a remote branch as --base"));
-        };
-        let refspec = format!("+refs/heads/{branch}:{tracking}");
-        self.git.clone().within(limit).output([
-            "-c",
-            "gc.auto=0",
-            "-c",
-            "maintenance.auto=false",
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-recurse-submodules",
-            "--no-write-fetch-head",
-            "--",
-            remote,
-            &refspec,
-        ])?;
-        Ok(Ref { name: tracking.clone(), ..Ref::default() })
     }
 
     fn commit(&self, wanted: Option<&str>, reference: &Ref) -> Result<String, Fault> {

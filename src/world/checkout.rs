@@ -21,10 +21,10 @@ use std::time::Duration;
 use rustix::fs::{OFlags, openat};
 
 use super::attributes::{self, Config};
-use super::exec::{Finished, Patient, Running};
+use super::exec::{Patient, Running};
 use super::git::{Git, LONG};
 use super::index::{self, Entry, Hash, Stat, Tree};
-use super::{paths, removal};
+use super::{paths, refs, removal};
 use crate::core::{Code, Fault};
 
 /// Below this number of files git's own checkout is as fast, for it needs fewer processes.
@@ -99,17 +99,6 @@ impl Checkout<'_> {
         entry_count(&self.common_dir.join("index")).is_some_and(|n| n < FILES_MIN)
     }
 
-    /// git's own checkout, which also makes the branch; fails if there is one of that name.
-    pub(super) fn with_new_branch(&self, branch: &str, signature: &str) -> Result<Finished, Fault> {
-        // The reflog is the proof that the branch is ours, whatever the settings say.
-        let log = ["-c", "core.logAllRefUpdates=always"];
-        let args = ["checkout", "--quiet", "--no-track", "--no-guess", "--no-recurse-submodules"];
-        let branch = ["-b", branch, self.commit];
-        let mut command = self.git.command(log.into_iter().chain(args).chain(branch));
-        super::add::sign(&mut command, signature);
-        self.git.clone().within(LONG).run_command(command)
-    }
-
     /// git's own: right for everything.
     fn by_git(&self) -> Result<(), Fault> {
         removal::remove_ours_file(&self.admin_dir.join("index.lock"))?;
@@ -122,6 +111,9 @@ impl Checkout<'_> {
         let few = || Trouble::NotForUs("few files".to_owned());
         if self.is_small() {
             return Err(few());
+        }
+        if refs::any_below(self.common_dir, "refs/replace/") {
+            return Err(Trouble::NotForUs("replaced objects".to_owned()));
         }
         let (config, top, listed) = self.ask_git();
         let config = config?;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::git::Git;
-use super::refs;
+use super::{reach, refs};
 use crate::core::Fault;
 
 /// Bytes of a history that are read, from its end.
@@ -105,16 +105,9 @@ impl Heads {
     /// Commits of `tips` that no branch, tag or remote has, but for the branches that were checked
     /// out here: all of those follow one rule.
     pub(super) fn unpushed(&self, git: &Git<'_>, tips: &[String]) -> Result<u64, Fault> {
-        let mut args = vec!["rev-list".to_owned(), "--count".to_owned()];
-        args.extend(tips.iter().cloned());
-        args.push("--not".to_owned());
-        args.extend(self.branches.iter().map(|name| format!("--exclude={name}")));
-        args.extend(["--branches", "--tags", "--remotes"].map(str::to_owned));
-        let text = git.line(args)?;
-        text.parse().map_err(|_| {
-            let message = format!("git rev-list --count printed {text:?}");
-            Fault::new(crate::core::Code::GitFailed, message, "run `git fsck` in the repository")
-        })
+        let tips: Vec<&str> = tips.iter().map(String::as_str).collect();
+        let but: Vec<&str> = self.branches.iter().map(String::as_str).collect();
+        reach::count_alone(git, &tips, &but)
     }
 
     /// Commits that only the history of HEAD or private refs hold: made detached and left, reset or
@@ -131,19 +124,9 @@ impl Heads {
         let asked: Vec<&String> = all.into_iter().filter(|c| !known.contains(c.as_str())).collect();
         let mut found = Vec::new();
         for some in asked.chunks(ARGUMENTS_MAX) {
-            let mut args = vec!["rev-list", "--no-walk=unsorted", "--ignore-missing"];
-            args.extend(some.iter().map(|commit| commit.as_str()));
-            let named = args.len();
-            args.push("--not");
-            args.extend(known.iter().filter(|commit| !commit.is_empty()));
-            args.extend(["--branches", "--tags", "--remotes"]);
-            let listed = match git.output(&args) {
-                Err(fault) if git.cancel().is_cancelled() => return Err(fault),
-                // A bad ref anywhere stops git from telling: all that are there count.
-                Err(_) => git.output(&args[..named])?,
-                Ok(listed) => listed,
-            };
-            found.extend(String::from_utf8_lossy(&listed).lines().map(str::to_owned));
+            let some: Vec<&str> = some.iter().map(|commit| commit.as_str()).collect();
+            let known: Vec<&str> = known.iter().copied().filter(|c| !c.is_empty()).collect();
+            found.extend(reach::list_alone(git, &some, &known)?);
         }
         found.sort();
         found.dedup();

@@ -28,6 +28,7 @@ mod checkout;
 mod clean;
 mod collect;
 mod conflicts;
+mod fetch;
 mod glance;
 mod heads;
 mod hidden;
@@ -37,6 +38,7 @@ mod inner;
 mod inner_rescue;
 mod late;
 mod link;
+mod locks;
 mod merged;
 mod modules;
 mod names;
@@ -44,6 +46,9 @@ mod nested;
 mod others;
 mod outputs;
 mod raw;
+mod reach;
+mod ref_changes;
+mod ref_files;
 mod refs;
 mod registration;
 mod remains;
@@ -62,7 +67,6 @@ mod unlink;
 use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -70,6 +74,7 @@ use crate::core::effect::Effect;
 use crate::core::{Code, Environment, EnvironmentId, Fault, Note, Outcome, Step, Subject, Target};
 use cancel::Cancel;
 use layout::Layout;
+pub use locks::Standing;
 use process::cgroup::Cgroups;
 use process::scope::Scope;
 pub use raw::names as copies_in;
@@ -93,8 +98,6 @@ pub struct World {
     log_id: String,
     /// Groups of processes, where the system has them.
     cgroups: Cgroups,
-    /// How many worktrees are being filled right now.
-    adding: AtomicUsize,
     /// Held from counting what only one branch has to deleting it: two removals at once must not
     /// each rely on the other's branch.
     branches: Mutex<()>,
@@ -123,9 +126,9 @@ impl World {
         let log_id = crate::record::hex(&log_id);
         let cgroups = Cgroups::find(&log_id);
         let rebuildable = inspect::REBUILDABLE.map(str::to_owned).to_vec();
-        let (adding, branches) = (AtomicUsize::new(0), Mutex::new(()));
+        let branches = Mutex::new(());
         let book = status::Book::default();
-        Self { layout, log_id, cgroups, adding, branches, rebuildable, book, hub: OnceLock::new() }
+        Self { layout, log_id, cgroups, branches, rebuildable, book, hub: OnceLock::new() }
     }
 
     /// Adds names to the list of directories that tools rebuild.
@@ -328,6 +331,11 @@ impl Task<'_> {
 
     fn env(&self) -> &Environment {
         self.env
+    }
+
+    /// How often this step has failed before.
+    fn attempts(&self) -> u32 {
+        self.env.owed.as_ref().map_or(0, |owed| owed.attempts)
     }
 
     fn layout(&self) -> &Layout {

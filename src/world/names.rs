@@ -11,8 +11,13 @@ use crate::core::Life;
 
 /// Where the refs are that hold what no branch has.
 pub(super) const RESCUES: &str = "refs/groundskeeper/rescue/";
+/// Where git puts what it fetches, for a moment.
+const FETCHES: &str = "refs/groundskeeper/fetch/";
 /// Where the refs are that hold the HEAD of what lies in the trash.
 pub(super) const TRASHES: &str = "refs/groundskeeper/trash/";
+
+/// Folders of refs that are there for a while only.
+pub(super) const PASSING: [&str; 2] = [FETCHES, TRASHES];
 
 /// The names of one life's traces.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +54,11 @@ impl<'a> Names<'a> {
     pub(super) fn nested(self, path: &[u8]) -> String {
         let digest = crate::record::hex(&sha2::Sha256::digest(path)[..8]);
         format!("{}-nested-{digest}", self.rescue())
+    }
+
+    /// The ref that git puts on what it fetches, for the moment until the tracking ref is moved.
+    pub(super) fn fetch(self) -> String {
+        format!("{FETCHES}{}/{}", self.life.id, self.tag())
     }
 
     /// The ref that holds the HEAD of a worktree while it is in the trash.
@@ -104,6 +114,7 @@ mod tests {
                         names.rescued_head(),
                         names.nested(b"a"),
                         names.trash(),
+                        names.fetch(),
                         names.admin(),
                         names.signature(),
                     ];

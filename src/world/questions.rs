@@ -1,12 +1,14 @@
 //! What is asked about an environment outside of any effect: evidence, processes, sizes, and what
 //! there is to adopt. Reads only; takes no lock, neither git's nor ours.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::cancel::Cancel;
 use super::git::{self, Git};
+use super::locks::{self, Standing};
 use super::marker::{self, Marker};
 use super::process::scope::{Found, Scope};
 use super::process::table;
@@ -15,7 +17,7 @@ use super::{
     Reporter, Task, World, clean, discover, inspect, paths, refs, registration, size, status,
 };
 use crate::core::event::{Plan, ProcessSeen, Size, Worktree};
-use crate::core::{Code, Environment, Fault, Inspection, Note, Phase, destroyed};
+use crate::core::{Code, Environment, Fault, HostPath, Inspection, Note, Phase, destroyed};
 
 /// How much an environment's directory takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,6 +94,16 @@ impl World {
         cancel: &Cancel,
     ) -> Result<status::Patch, Fault> {
         status::patch(env, against, bytes_max, cancel)
+    }
+
+    /// The locks of git that are in some repositories, the oldest first.
+    #[must_use]
+    pub fn locks_of_git(&self, repositories: &BTreeSet<HostPath>) -> Vec<Standing> {
+        let all =
+            repositories.iter().flat_map(|common| locks::in_repository(paths::borrowed(common)));
+        let mut all: Vec<Standing> = all.collect();
+        all.sort_by_key(|standing| std::cmp::Reverse(standing.age));
+        all
     }
 
     /// Whether a branch can be checked out at a commit, and whether it is there already; none when it

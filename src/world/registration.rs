@@ -143,24 +143,66 @@ pub(super) fn forget(admin: &Admin) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Where a branch is checked out, if it is: a branch may be in one worktree only, as git insists.
+/// Where a branch is in use, if it is: a branch may be in one worktree only, as git insists. One that
+/// is being rebased or bisected there is, though HEAD is detached meanwhile.
 pub(super) fn checked_out(common: &Path, reference: &str) -> Option<String> {
-    let head = format!("ref: {reference}");
     let linked = std::fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
     let linked = linked.map(|e| e.path()).filter(|dir| dir.join(POINTER).exists());
     // A bare repository has a HEAD, but nothing is checked out there.
     let main = Some(common.to_owned()).filter(|dir| dir.join("index").exists());
     let mut places = main.into_iter().chain(linked);
-    let place = places.find(|dir| {
-        std::fs::read(dir.join("HEAD")).is_ok_and(|text| text.trim_ascii_end() == head.as_bytes())
-    })?;
-    Some(place.display().to_string())
+    places.find_map(|dir| Some(format!("{} ({})", dir.display(), use_of(&dir, reference)?)))
+}
+
+/// What a branch is used for in the worktree with this administrative directory.
+fn use_of(admin: &Path, reference: &str) -> Option<&'static str> {
+    let holds = |name: &str, wanted: &str| {
+        let text = std::fs::read(admin.join(name)).unwrap_or_default();
+        text.split(|b| *b == b'\n').any(|line| line.trim_ascii_end() == wanted.as_bytes())
+    };
+    let branch = reference.strip_prefix("refs/heads/").unwrap_or(reference);
+    if holds("HEAD", &format!("ref: {reference}")) {
+        return Some("checked out");
+    }
+    let rebased = ["rebase-merge/head-name", "rebase-apply/head-name", "rebase-merge/update-refs"];
+    if rebased.iter().any(|name| holds(name, reference)) {
+        return Some("being rebased");
+    }
+    // Where a bisect began, and returns to.
+    let bisected = holds("BISECT_START", branch) || holds("BISECT_START", reference);
+    bisected.then_some("being bisected")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::core::{EnvironmentId, Life};
+
+    #[test]
+    fn branch_that_is_rebased_or_bisected_elsewhere_is_in_use() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let other = dir.path().join("worktrees/other");
+        let put = |name: &str, text: &str| {
+            let path = other.join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, text).expect("written");
+        };
+        let used = || checked_out(dir.path(), "refs/heads/gk/a");
+        put("gitdir", "/somewhere/.git\n");
+        for (name, text) in [
+            ("HEAD", "ref: refs/heads/gk/a\n"),
+            ("rebase-merge/head-name", "refs/heads/gk/a\n"),
+            ("rebase-apply/head-name", "refs/heads/gk/a\n"),
+            ("rebase-merge/update-refs", "refs/heads/gk/a\n0000\n1111\n"),
+            ("BISECT_START", "gk/a\n"),
+        ] {
+            assert_eq!(used(), None, "before {name}");
+            put(name, text);
+            assert!(used().is_some_and(|place| place.contains("worktrees/other")), "{name}");
+            put(name, "refs/heads/gk/ab\n");
+        }
+        assert_eq!(used(), None);
+    }
 
     #[test]
     fn what_is_put_away_holds_no_lock_of_a_git_that_was_ended() {

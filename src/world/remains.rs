@@ -11,6 +11,7 @@ use super::cancel::Cancel;
 use super::git::{self, Git};
 use super::names::Names;
 use super::process::scope::{Scope, Ties};
+use super::ref_changes::Change;
 use super::{World, exec, late, marker, paths, raw, refs, registration, rescuer, size, unlink};
 use crate::core::event::{Rescue, Size};
 use crate::core::remains::LOSE;
@@ -86,7 +87,7 @@ impl Task<'_> {
         }
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
         // A commit that somebody has pruned already cannot be held; that is not worth a retry.
-        let _held = refs::create(&git, &common, &self.names().trash(), &remains.head)?;
+        let _held = Change::of(&git, &common, &self.names().trash()).create(&remains.head)?;
         point("branch.held");
         Ok(())
     }
@@ -235,11 +236,14 @@ impl Task<'_> {
         }
         let git = Git::exact(common, None, Some(self.lock), self.cancel);
         let exclude = format!("--exclude={held}");
-        let only = git.line(["rev-list", "--count", held, "--not", &exclude, "--all"])?;
-        if only == "0" {
-            return Ok(());
+        match git.line(["rev-list", "--count", held, "--not", &exclude, "--all"]) {
+            Ok(only) if only == "0" => return Ok(()),
+            Err(fault) if self.cancel.is_cancelled() => return Err(fault),
+            // A bad ref anywhere stops git from telling: then it is held.
+            Ok(_) | Err(_) => {}
         }
-        let made = refs::create(&git, common, &self.names().rescued_head(), &self.remains.head)?;
+        let reference = self.names().rescued_head();
+        let made = Change::of(&git, common, &reference).create(&self.remains.head)?;
         if made {
             return Ok(());
         }
@@ -282,7 +286,7 @@ impl Task<'_> {
             let hint = format!("look at it; `git update-ref -d {reference}` deletes it");
             return Err(Fault::new(Code::NotOurs, message, hint));
         }
-        refs::delete(&git, common, reference, Some(&at))
+        Change::of(&git, common, reference).delete(Some(&at))
     }
 }
 
@@ -297,7 +301,7 @@ pub(super) fn let_go_of_head(
     for reference in std::iter::once(names.trash()).chain(names.earlier_trash()) {
         let at = refs::tip(common, &reference);
         if let Some(at) = at.filter(|at| *at == head || reference == names.trash()) {
-            refs::delete(git, common, &reference, Some(&at))?;
+            Change::of(git, common, &reference).delete(Some(&at))?;
         }
     }
     Ok(())

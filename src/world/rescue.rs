@@ -9,7 +9,7 @@ use std::path::Path;
 use super::git::{self, Git};
 use super::marker::Admin;
 use super::rescuer::Rescuer;
-use super::{Task, inner_rescue, merged, paths, raw};
+use super::{Task, inner_rescue, merged, paths, raw, removal};
 use crate::core::event::{Rescue, RestoreFrom};
 use crate::core::{Fault, Outcome};
 use crate::killpoint::point;
@@ -62,7 +62,10 @@ pub(super) fn apply(task: &Task<'_>) -> Result<Outcome, Fault> {
     let target = paths::from_host(&env.plan.path);
     let admin = Admin::of(task.log_id(), env).published;
     let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(git::LONG);
-    // Done again it ends in the same place: nobody has worked here yet.
+    // Done again it ends in the same place: nobody has worked here yet. So the lock of its index is
+    // that of a git of ours which was killed.
+    let unlock = || removal::remove_ours_file(&admin.join("index.lock"));
+    unlock()?;
     if !from.rescue.is_empty() {
         apply_commit(&git, &from)?;
     }
@@ -70,6 +73,7 @@ pub(super) fn apply(task: &Task<'_>) -> Result<Outcome, Fault> {
     if let Some(saved) = &from.saved {
         apply_copies(task, &git, saved, &target)?;
     }
+    unlock()?;
     Ok(Outcome::Applied)
 }
 

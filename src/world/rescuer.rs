@@ -24,9 +24,10 @@ use super::layout::Layout;
 use super::marker;
 use super::names::Names;
 use super::raw::Copies;
+use super::ref_changes::{self, Change};
 use super::side::Side;
 use super::status::OPERATIONS;
-use super::{conflicts, inspect, paths, raw, refs};
+use super::{conflicts, inspect, paths, raw};
 use crate::core::event::{Plan, Rescue};
 use crate::core::{Code, Fault, Life};
 use crate::killpoint::point;
@@ -417,7 +418,7 @@ impl<'a> Rescuer<'a> {
     /// Puts a ref of this life on a commit: a new one, or in place of what this life had there.
     pub(super) fn hold(&self, reference: &str, commit: &str) -> Result<(), Fault> {
         let (common, git) = (self.common(), self.repository());
-        refs::break_stale(&common, reference);
+        ref_changes::break_stale(&common, reference);
         // A `git gc` that runs meanwhile must not find a ref to what it has just taken away.
         is_whole(&git, commit)?;
         let before = commit_of(&git, reference)?;
@@ -429,7 +430,7 @@ impl<'a> Rescuer<'a> {
             // is where it was, and is saved anew.
             drop(match before {
                 Some(before) => git.output(["update-ref", reference, &before]).map(drop),
-                None => refs::delete(&git, &common, reference, Some(commit)),
+                None => Change::of(&git, &common, reference).delete(Some(commit)),
             });
             return Err(fault);
         }

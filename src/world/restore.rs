@@ -11,6 +11,7 @@ use super::git::Git;
 use super::index::Hash;
 use super::marker::{self, Admin, Marker};
 use super::names::Names;
+use super::ref_changes::{Change, Made};
 use super::{Task, add, modules, paths, refs, registration, remains, removal};
 use crate::core::event::{RestoreFrom, Worktree};
 use crate::core::{Code, Environment, Fault, Life, Outcome, RolledBackTo};
@@ -173,30 +174,30 @@ impl Restore<'_> {
             let at = git.run(["rev-parse", "--verify", "--quiet", reference])?;
             return Ok(at.stdout.trim_ascii_end() == head.as_bytes());
         }
-        let zeros = "0".repeat(head.len());
-        let args = ["update-ref", "--create-reflog", "-m", "groundskeeper: restored", reference];
-        let mut command = git.command(args.into_iter().chain([head.as_str(), &zeros]));
-        add::sign(&mut command, &add::signature(self.task));
-        let made = git.run_command(command)?;
-        if made.status.success() {
-            return Ok(true);
-        }
-        Err(super::git::said("git update-ref", &made))
+        let attempts = self.task.attempts();
+        let change = Change { attempts, ..Change::of(&git, &self.common, reference) };
+        let signature = add::signature(self.task);
+        let made = change.create_branch(head, &signature, "groundskeeper: restored")?;
+        Ok(made == Made::Yes)
     }
 
     /// Deletes the branch that this restore has made, if nobody has moved it since.
-    fn take_branch_back(&self) -> Result<(), Fault> {
+    /// Returns what is left of it where a lock is in the way that nobody will release.
+    fn take_branch_back(&self) -> Result<Option<String>, Fault> {
         let mut places = [&self.new.published, &self.new.staged].into_iter();
         let text = places.find_map(|dir| std::fs::read_to_string(dir.join("HEAD")).ok());
         let text = text.unwrap_or_default();
-        let Some(reference) = text.trim_end().strip_prefix("ref: ") else { return Ok(()) };
+        let Some(reference) = text.trim_end().strip_prefix("ref: ") else { return Ok(None) };
         let (git, common) = (self.git(), &self.common);
-        let ours = add::is_ours(&git, reference, &add::signature(self.task))?;
+        let attempts = self.task.attempts();
+        let change = Change { attempts, ..Change::of(&git, common, reference) };
+        change.forget_unmade(&add::signature(self.task))?;
+        let ours = refs::signed_by(common, reference) == Some(add::signature(self.task));
         let same = refs::tip(common, reference).as_deref() == Some(self.from.head.as_str());
         if ours && same && registration::checked_out(common, reference).is_none() {
-            refs::delete(&git, common, reference, Some(&self.from.head))?;
+            return change.delete_unless_locked(&self.from.head);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The directory back to its place, pointing to where the registration will be.
@@ -244,7 +245,13 @@ impl Restore<'_> {
             paths::remove_dir_if_empty(folder).map_err(paths::failed("remove", folder))?;
         }
         let names = Names::of(self.task.log_id(), life_of(env, &self.from));
-        remains::let_go_of_head(&self.git(), &self.common, names, &self.from.head)?;
+        match remains::let_go_of_head(&self.git(), &self.common, names, &self.from.head) {
+            // It is in nobody's way; a sweep removes it when the lock is gone.
+            Err(fault) if fault.code == Code::RepositoryLocked && !fault.transient => {
+                tracing::warn!(%fault, environment = %env.id, "a ref of ours is left behind");
+            }
+            let_go => let_go?,
+        }
         let hash = Hash::named(&env.plan.repository.object_format);
         modules::repoint(&self.target, &self.new.published, hash, &env.id)?;
         let head = std::fs::read_to_string(self.new.published.join("HEAD")).unwrap_or_default();
@@ -288,7 +295,7 @@ pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
     let place = task.layout().place_of(&task.env().id);
     paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
     registration::hide(task, new)?;
-    restore.take_branch_back()?;
+    let left: Vec<String> = restore.take_branch_back()?.into_iter().collect();
     for taken in [&new.published, &new.staged] {
         if paths::exists(taken).map_err(paths::failed("look at", taken))?
             && !paths::exists(&old.removed).map_err(paths::failed("look at", &old.removed))?
@@ -304,5 +311,5 @@ pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
             removal::rename(taken, &old.removed)?;
         }
     }
-    Ok(Outcome::RolledBack(RolledBackTo::default()))
+    Ok(Outcome::RolledBack(RolledBackTo { left, ..RolledBackTo::default() }))
 }

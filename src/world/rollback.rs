@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::git::Git;
 use super::heads::Heads;
 use super::marker::{self, Admin, Marker};
+use super::ref_changes::Change;
 use super::rescuer::Rescuer;
 use super::{Task, add, hook, names, paths, refs, registration, remains, removal, restore};
 use crate::core::event::Rescue;
@@ -27,7 +28,7 @@ pub(super) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
     point("rollback.directory_gone");
     registration::hide(task, &admin)?;
     point("rollback.hidden");
-    remove_branch(task)?;
+    let left: Vec<String> = remove_branch(task)?.into_iter().collect();
     registration::put_away(task, &admin)?;
     registration::remove(task, &admin)?;
     let name = paths::from_host(&env.plan.path);
@@ -36,7 +37,7 @@ pub(super) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
     let mut places = task.layout().trashes().into_iter().map(|t| t.join(&folder).join(name));
     let trashed = places.find(|place| paths::exists(place).unwrap_or(false));
     let trash = trashed.as_deref().map(paths::to_host);
-    Ok(Outcome::RolledBack(RolledBackTo { trash, head, rescue }))
+    Ok(Outcome::RolledBack(RolledBackTo { trash, head, rescue, left }))
 }
 
 /// Where HEAD is, and a rescue when somebody has committed there. What a set-up has written is kept
@@ -118,27 +119,30 @@ fn marker_of(task: &Task<'_>, admin: &Admin) -> Option<(Marker, bool)> {
     })
 }
 
-/// Deletes the branch if our line is in its reflog and it still is where we put it.
-fn remove_branch(task: &Task<'_>) -> Result<(), Fault> {
+/// Deletes the branch if our line is in its reflog and it still is where we put it. Returns what is
+/// left of it where a lock is in the way that nobody will release.
+fn remove_branch(task: &Task<'_>) -> Result<Option<String>, Fault> {
     let env = task.env();
-    let Some(start) = env.start() else { return Ok(()) };
+    let Some(start) = env.start() else { return Ok(None) };
     if env.plan.reuse_branch {
-        return Ok(());
+        return Ok(None);
     }
     let common = paths::from_host(&env.plan.repository.common_dir);
     if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
-        return Ok(());
+        return Ok(None);
     }
     let git = Git::exact(&common, None, Some(task.lock), task.cancel);
     let reference = format!("refs/heads/{}", env.plan.branch);
-    let tip = git.run(["rev-parse", "--verify", "--quiet", &reference])?;
-    let at_base = tip.stdout.trim_ascii_end() == start.as_bytes();
-    if !at_base || !add::is_ours(&git, &reference, &add::signature(task))? {
-        return Ok(());
+    let attempts = task.attempts();
+    let change = Change { attempts, ..Change::of(&git, &common, &reference) };
+    change.forget_unmade(&add::signature(task))?;
+    let at_base = refs::tip(&common, &reference).as_deref() == Some(start);
+    if !at_base || refs::signed_by(&common, &reference) != Some(add::signature(task)) {
+        return Ok(None);
     }
     if registration::checked_out(&common, &reference).is_some() {
-        return Ok(());
+        return Ok(None);
     }
     // With the old value: if somebody commits to it this very moment, it stays.
-    refs::delete(&git, &common, &reference, Some(start))
+    change.delete_unless_locked(start)
 }

@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::cancel::Cancel;
+use super::git::Git;
 use super::layout::CLEANED_PREFIX;
 use super::marker::{Admin, Marker};
 use super::nested::{self, Limits};
 use super::process::cgroup::Cgroups;
 use super::process::scope::{Scope, Ties};
 use super::process::{end, table};
-use super::{World, exec, names, others, outputs, paths, registration, removal, unlink};
+use super::ref_changes::Change;
+use super::{World, exec, locks, names, others, outputs, paths, registration, removal, unlink};
 use crate::core::event::{Finding, SweepFinished};
 use crate::core::{Code, Environment, EnvironmentId, Fault, Outcome, State};
 use crate::killpoint::point;
@@ -28,6 +30,10 @@ const SHARE_FREE: u64 = 10;
 const SHARE_MAX: u64 = 50;
 /// How names of folders began in which an earlier version put what it cleaned.
 const CLEANED_BEFORE: &str = ".clean-";
+/// Age at which a lock of git's is worth a word.
+const LOCK_AGE: Duration = Duration::from_secs(10);
+/// Kind of the finding that is a lock which names a dead daemon.
+const DEAD_LOCK: &str = "lock of a killed daemon";
 /// How long a half-made administrative directory is left alone.
 const STAGING_AGE: Duration = Duration::from_secs(3_600);
 
@@ -48,6 +54,10 @@ enum Settle {
     Unlink(PathBuf, String),
     /// End a process that outlived its environment.
     End(EnvironmentId, (u32, u64)),
+    /// Delete a ref of ours, the second, in a repository, the first.
+    DropRef(PathBuf, PathBuf),
+    /// Remove a lock that names a daemon which is dead.
+    DropLock(PathBuf),
     /// Take git's knowledge of a worktree away whose incarnation is over.
     Unregister(PathBuf),
 }
@@ -58,7 +68,8 @@ impl Task<'_> {
         let sweep = self.state.sweep();
         let (apply, limit) = sweep.map_or((false, 0), |s| (s.apply, s.limit));
         let found = self.look()?;
-        let may = |f: &Finding| f.ours && self.was_named(f);
+        // Whose a lock is that names a dead daemon needs no second look.
+        let may = |f: &Finding| f.ours && (f.kind == DEAD_LOCK || self.was_named(f));
         let ours = found.iter().filter(|(f, _)| may(f)).count() as u64;
         let mut finished = SweepFinished { found: found.len() as u64, ..SweepFinished::default() };
         // Many at once, measured by what there is, are a sign that the log is wrong, not the world.
@@ -127,6 +138,15 @@ impl Task<'_> {
                 }
             }
             Settle::End(id, process) => self.end(id, *process),
+            Settle::DropRef(common, path) => {
+                let name = path.strip_prefix(common).unwrap_or(path).to_string_lossy();
+                let git = Git::exact(common, None, None, self.cancel);
+                Change::of(&git, common, &name).delete(None)
+            }
+            Settle::DropLock(lock) => {
+                locks::drop_if_dead(lock);
+                Ok(())
+            }
             Settle::Unregister(admin) => {
                 let marker = Marker::read(admin)?.map(|m| m.environment).unwrap_or_default();
                 let _held = self.hold(&marker)?;
@@ -164,9 +184,10 @@ impl Task<'_> {
         for common in self.repositories() {
             self.cancel.check()?;
             self.repository(&common, &mut found);
+            locks_of_git(&common, &mut found);
+            self.refs(&common, &mut found);
         }
         self.processes(&mut found);
-        self.stale_locks(&mut found);
         // Looking into the worktrees of others takes long; a start does not wait for it.
         if !self.state.sweep().is_some_and(|s| s.seen_only) {
             let root = self.world.layout.root();
@@ -379,6 +400,36 @@ impl Task<'_> {
         }
     }
 
+    /// Refs of ours that hold something for a while, of lives that nothing is kept of.
+    fn refs(&self, common: &Path, found: &mut Vec<(Finding, Settle)>) {
+        for folder in names::PASSING {
+            for (id, folder) in entries(&common.join(folder)) {
+                for (tag, path) in entries(&folder) {
+                    if self.is_left(&id, &tag) {
+                        let detail = format!("left behind for {id}");
+                        let settle = Settle::DropRef(common.to_owned(), path.clone());
+                        found.push((finding("ref", &path, true, detail), settle));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the life that a ref is named for is one of this log's, and nothing of it needs the ref.
+    fn is_left(&self, id: &str, tag: &str) -> bool {
+        let mut parts = tag.splitn(3, '-');
+        let number = parts.next().and_then(|n| n.parse::<u32>().ok());
+        let log = parts.next().unwrap_or_default();
+        let (Some(incarnation), Some(nonce)) = (number, parts.next()) else { return false };
+        let Ok(id) = EnvironmentId::parse(id) else { return false };
+        let busy = |e: &Environment| e.incarnation == incarnation && e.owed.is_some();
+        !log.is_empty()
+            && self.world.log_id.starts_with(log)
+            && self.state.knows(&id, incarnation, nonce)
+            && self.state.remains_of(&id, incarnation).is_none()
+            && !self.state.environment(&id).is_some_and(busy)
+    }
+
     /// Where the registrations are that a restore will need.
     fn kept_for_restores(&self) -> BTreeSet<PathBuf> {
         let kept = self.state.remains().filter(|r| r.trash.is_some() || r.restoring.is_some());
@@ -452,20 +503,19 @@ impl Task<'_> {
         let message = format!("process {} does not end", process.0);
         Err(Fault::new(Code::EnvironmentBusy, message, "end it by hand"))
     }
+}
 
-    /// git's own locks in the worktrees that live, left by a git that died.
-    fn stale_locks(&self, found: &mut Vec<(Finding, Settle)>) {
-        for env in self.state.environments().filter(|e| e.is_live()) {
-            let Some(worktree) = &env.worktree else { continue };
-            let admin = paths::from_host(&worktree.admin_dir);
-            for name in ["index.lock", "HEAD.lock"] {
-                let lock = admin.join(name);
-                if lock.exists() && is_old(&lock) {
-                    let detail =
-                        format!("a git in {} died with it; remove it if none runs there", env.id);
-                    found.push((finding("lock of git", &lock, false, detail), Settle::No));
-                }
-            }
+/// git's own locks that have been there for a while, with their holder where one lives. Only one
+/// that names a daemon which is dead is ours to remove.
+fn locks_of_git(common: &Path, found: &mut Vec<(Finding, Settle)>) {
+    for standing in locks::in_repository(common) {
+        if standing.is_ours_and_dead {
+            let detail = "left by a daemon that was killed".to_owned();
+            let settle = Settle::DropLock(standing.path.clone());
+            found.push((finding(DEAD_LOCK, &standing.path, true, detail), settle));
+        } else if standing.age >= LOCK_AGE {
+            let detail = format!("{}; {}", standing.line(), standing.hint());
+            found.push((finding("lock of git", &standing.path, false, detail), Settle::No));
         }
     }
 }

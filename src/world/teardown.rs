@@ -4,14 +4,19 @@
 //! directory to a place in the repository that git does not look at, and the branch is deleted
 //! only if every commit of it is reachable from somewhere else.
 
+use std::fs::{File, FileTimes, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::PoisonError;
 
 use super::git::{self, Git};
 use super::index::Hash;
 use super::index::age::{self, Settled};
+use super::locks::Lock;
 use super::marker::{self, Admin, Marker};
-use super::{Task, inspect, merged, paths, refs, registration, remains, removal};
+use super::ref_changes::{self, Change};
+use super::{Task, inspect, merged, paths, reach, refs, registration, remains, removal};
 use crate::core::policy::BranchPolicy;
 use crate::core::state::Teardown;
 use crate::core::{Code, Fault, Outcome};
@@ -126,7 +131,7 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     let git = Git::exact(&common, None, Some(task.lock), task.cancel);
     let reference = format!("refs/heads/{}", plan.branch);
     // Killed right after the branch went, a daemon leaves its locks on what is not there any more.
-    refs::break_stale(&common, &reference);
+    ref_changes::break_stale(&common, &reference);
     let Some(tip) = tip_of(&git, &common, &reference)? else {
         return kept("it was gone already".into());
     };
@@ -141,7 +146,7 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     let own = if refs::is_held(&common, &tip, base, &reference) {
         0
     } else {
-        match own_commits(&git, &tip, &plan.branch) {
+        match reach::count_alone(&git, &[&tip], &[&plan.branch]) {
             Err(fault) if task.cancel.is_cancelled() => return Err(fault),
             // A bad ref anywhere stops git from telling; what is unknown stays.
             Err(fault) => {
@@ -160,7 +165,12 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
             }
         },
     };
-    refs::delete(&git, &common, &reference, Some(&tip))?;
+    let attempts = task.attempts();
+    let change = Change { attempts, ..Change::of(&git, &common, &reference) };
+    // A lock that nobody will ever release does not hold the removal up.
+    if let Some(left) = change.delete_unless_locked(&tip)? {
+        return kept(left);
+    }
     point("branch.deleted");
     Ok((true, why))
 }
@@ -195,17 +205,6 @@ fn tip_of(git: &Git<'_>, common: &Path, reference: &str) -> Result<Option<String
     Ok(found.status.success().then_some(text))
 }
 
-/// How many commits of `tip` no branch but `branch`, no tag and no remote has.
-pub(super) fn own_commits(git: &Git<'_>, tip: &str, branch: &str) -> Result<u64, Fault> {
-    let exclude = format!("--exclude={branch}");
-    let args = ["rev-list", "--count", tip, "--not", &exclude, "--branches", "--tags", "--remotes"];
-    let text = git.line(args)?;
-    text.parse().map_err(|_| {
-        let message = format!("git rev-list --count printed {text:?}");
-        Fault::new(Code::GitFailed, message, "see the cause")
-    })
-}
-
 /// Performs [`Step::RefreshIndex`](crate::core::Step::RefreshIndex): makes the index such that later
 /// looks need not read the files. An index that somebody holds is left alone; one that cannot be
 /// settled here is left to a status that may write it.
@@ -221,12 +220,47 @@ pub(super) fn refresh_index(task: &Task<'_>) -> Result<Outcome, Fault> {
             Err(e) => tracing::debug!(error = %e, env = %env.id, "the index is left to git"),
         }
     }
-    if admin.join("index.lock").exists() {
-        return Ok(Outcome::Refreshed(false));
-    }
-    let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(git::LONG);
+    refresh_by_git(task, &admin, &target).map(Outcome::Refreshed)
+}
+
+/// Lets git settle a copy of the index and puts that in its place, so that no git of ours holds the
+/// lock of an index that agents write. False when somebody else wrote it meanwhile.
+fn refresh_by_git(task: &Task<'_>, admin: &Path, target: &Path) -> Result<bool, Fault> {
+    let env = task.env();
+    let index = admin.join("index");
+    let copy = task.layout().scratch().join(format!("{}.{}.index", env.id, env.incarnation));
+    let before = index.metadata().map_err(paths::failed("look at", &index))?;
+    copy_dated(&index, &copy).map_err(paths::failed("copy", &index))?;
+    let git = Git::exact(admin, Some(target), Some(task.lock), task.cancel).within(git::LONG);
     let mut command = git.command(["status", "--porcelain", "--untracked-files=no"]);
-    command.env("GIT_OPTIONAL_LOCKS", "1");
-    let finished = git.run_command(command)?;
-    Ok(Outcome::Refreshed(finished.status.success()))
+    command.env("GIT_OPTIONAL_LOCKS", "1").env("GIT_INDEX_FILE", &copy);
+    let refreshed = git.run_command(command).map(|finished| finished.status.success());
+    let install = || -> io::Result<bool> {
+        let Ok(_lock) = Lock::take(&index) else { return Ok(false) };
+        if !is_same_file(&before, &index.metadata()?) {
+            return Ok(false);
+        }
+        let fresh = admin.join("index.groundskeeper");
+        copy_dated(&copy, &fresh)?;
+        paths::rename(&fresh, &index).map(|()| true)
+    };
+    let installed = match refreshed {
+        Ok(true) => install().map_err(paths::failed("write", &index)),
+        refreshed => refreshed,
+    };
+    paths::remove_file_if_any(&copy).map_err(paths::failed("remove", &copy))?;
+    installed
+}
+
+/// With its time, by which git tells which files may have changed since.
+fn copy_dated(from: &Path, to: &Path) -> io::Result<()> {
+    let time = from.metadata()?.modified()?;
+    std::fs::copy(from, to)?;
+    let file = File::options().write(true).open(to)?;
+    file.set_times(FileTimes::new().set_modified(time))
+}
+
+fn is_same_file(a: &Metadata, b: &Metadata) -> bool {
+    let of = |m: &Metadata| (m.dev(), m.ino(), m.size(), m.ctime(), m.ctime_nsec());
+    of(a) == of(b)
 }

@@ -23,6 +23,7 @@ mod keep;
 mod kill;
 mod lifecycle;
 mod live;
+mod locks;
 mod logs;
 mod migrate;
 mod migrate_kill;

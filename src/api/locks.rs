@@ -1,0 +1,56 @@
+//! The locks of git that stand in the repositories of environments. Reads only; nothing is removed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::routes::{Answer, Shared, blocking};
+use super::types::Problem;
+use crate::world::Standing;
+
+/// A lock file of git's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LockView {
+    /// Where it is.
+    pub path: String,
+    /// How long it has been there, in seconds.
+    pub age_seconds: u64,
+    /// The process that holds it; null when none is known.
+    pub pid: Option<u32>,
+    /// The name of that process.
+    pub process: Option<String>,
+    /// What to do about it.
+    pub hint: String,
+}
+
+impl LockView {
+    fn of(standing: &Standing) -> Self {
+        let (pid, process) = standing.holder.clone().unzip();
+        Self {
+            path: standing.path.display().to_string(),
+            age_seconds: standing.age.as_secs(),
+            pid,
+            process,
+            hint: standing.hint(),
+        }
+    }
+}
+
+/// Lists the locks of git in every repository that has an environment, or something kept of one.
+#[utoipa::path(get, path = "/v1/locks", responses(
+    (status = 200, body = Vec<LockView>),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn locks(State(app): Shared) -> Answer<Json<Vec<LockView>>> {
+    let repositories: BTreeSet<_> = app.handle.view(|state| {
+        let live = state.environments().map(|env| &env.plan);
+        let plans = live.chain(state.remains().map(|remains| &remains.plan));
+        plans.map(|plan| plan.repository.common_dir.clone()).collect()
+    });
+    let world = Arc::clone(&app.world);
+    let found = blocking(move || Ok(world.locks_of_git(&repositories))).await?;
+    Ok(Json(found.iter().map(LockView::of).collect()))
+}

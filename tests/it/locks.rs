@@ -1,0 +1,130 @@
+//! Locks that git leaves: no verb waits for one for long, ours are removed, all others are named.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::support::{Bench, wait_for};
+
+/// Longest time that a verb takes when a lock is in its way that nobody releases.
+const BOUND: Duration = Duration::from_secs(10);
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+fn timed<T>(what: &str, call: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let done = call();
+    assert!(began.elapsed() < BOUND, "{what} took {:.1?}", began.elapsed());
+    done
+}
+
+fn merged(bench: &Bench, repo: &Path, id: &str) {
+    let path = bench.new_env(id, repo, &[]);
+    bench.write(&path.join(id), "work\n");
+    bench.commit(&path, id);
+    bench.git(repo, &["merge", "-q", &format!("gk/{id}")]);
+}
+
+#[test]
+fn removal_leaves_a_locked_branch_and_names_the_lock() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    for (id, lock, packed) in [
+        ("a", "packed-refs.lock", false),
+        ("b", "refs/heads/gk/b.lock", false),
+        ("c", "packed-refs.lock", true),
+    ] {
+        merged(&bench, &repo, id);
+        if packed {
+            bench.git(&repo, &["pack-refs", "--all"]);
+        }
+        let lock = repo.join(".git").join(lock);
+        bench.write(&lock, "");
+        let removed = timed("rm", || bench.ok(&["rm", id]));
+        assert_eq!(
+            (removed["phase"].as_str(), &removed["branch_deleted"]),
+            (Some("tombstoned"), &false.into())
+        );
+        let why = removed["branch_reason"].as_str().expect("a reason");
+        assert!(why.contains(text(&lock)) && why.contains("no process"), "{why}");
+        assert!(lock.exists(), "it is not ours");
+        std::fs::remove_file(&lock).expect("removed");
+        assert_eq!(
+            bench.git(&repo, &["branch", "--list", &format!("gk/{id}")]).trim(),
+            format!("gk/{id}")
+        );
+    }
+    // Without a lock the same goes with its branch.
+    merged(&bench, &repo, "d");
+    assert_eq!(bench.ok(&["rm", "d"])["branch_deleted"], true);
+}
+
+#[test]
+fn provision_fails_soon_and_names_the_lock() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let lock = repo.join(".git/refs/heads/gk/a.lock");
+    bench.write(&lock, "");
+    let (code, error) = timed("new", || bench.refused(&["new", "a", "--repo", text(&repo)]));
+    assert_eq!((code, error["code"].as_str()), (4, Some("repository_locked")), "{error:#}");
+    assert!(error.to_string().contains(text(&lock)), "{error:#}");
+    assert!(error["hint"].as_str().is_some_and(|h| h.contains("rm '")), "{error:#}");
+    // A lock that somebody else holds on the packed refs is in the way of no new branch.
+    bench.write(&repo.join(".git/packed-refs.lock"), "");
+    bench.new_env("b", &repo, &[]);
+    std::fs::remove_file(repo.join(".git/packed-refs.lock")).expect("removed");
+    std::fs::remove_file(&lock).expect("removed");
+    bench.new_env("a", &repo, &[]);
+    bench.check(&[&repo]);
+}
+
+/// What is kept of a removed environment goes and comes back while the repository is locked.
+#[test]
+fn restore_and_trash_answer_in_spite_of_locks() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    for id in ["a", "b"] {
+        let path = bench.new_env(id, &repo, &[]);
+        bench.write(&path.join("note"), id);
+        bench.ok(&["rm", id, "--force"]);
+    }
+    let lock = repo.join(".git/packed-refs.lock");
+    bench.write(&lock, "");
+    timed("trash empty", || bench.gk(&["trash", "empty", "a"]));
+    timed("restore", || bench.gk(&["restore", "b"]));
+    timed("rescue drop", || bench.gk(&["rescue", "drop", "a"]));
+    std::fs::remove_file(&lock).expect("removed");
+    bench.gk(&["restore", "b"]);
+    assert_eq!(bench.phase("b"), "ready");
+}
+
+#[test]
+fn locks_are_named_with_age_and_holder_and_ours_of_the_dead_removed() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("a", &repo, &[]);
+    let admin = PathBuf::from(bench.git(&path, &["rev-parse", "--absolute-git-dir"]));
+    let common = repo.join(".git");
+    let (theirs, held) = (admin.join("index.lock"), common.join("config.lock"));
+    let dead = common.join("refs/heads/gk/b.lock");
+    bench.write(&theirs, "");
+    bench.write(&held, "");
+    bench.write(&dead, "held by groundskeeper 1 1\n");
+    let holder = std::fs::File::open(&held).expect("open");
+    let listed = bench.ok(&["doctor"]).to_string();
+    assert!(listed.contains("none is left behind"), "they are young: {listed}");
+    let is_old = || {
+        let changed = held.metadata().and_then(|m| m.modified()).expect("there");
+        changed.elapsed().is_ok_and(|age| age >= Duration::from_secs(11))
+    };
+    wait_for("the locks to be old", is_old);
+    let listed = bench.ok(&["doctor"]).to_string();
+    assert!(listed.contains(text(&theirs)) && listed.contains("no process"), "{listed}");
+    assert!(listed.contains(&format!("pid {}", std::process::id())), "{listed}");
+    let swept = bench.ok(&["sweep", "--apply"]);
+    let text_of = swept.to_string();
+    assert!(text_of.contains(text(&theirs)) && text_of.contains(text(&held)), "{swept:#}");
+    assert!(theirs.exists() && held.exists() && !dead.exists(), "{swept:#}");
+    drop(holder);
+}
