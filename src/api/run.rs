@@ -23,6 +23,7 @@ use super::types::Problem;
 use crate::core::event::Actor;
 use crate::core::state::Run;
 use crate::core::{Code, Command, Environment, Fault, LeaseId, RequestId};
+use crate::world::caller;
 use crate::world::cancel::Cancel;
 use crate::world::exec::{Bounds, Running, Stream, gate};
 use crate::world::paths;
@@ -186,6 +187,7 @@ fn carry_out(app: &App, wanted: Wanted, cancel: &Cancel) -> Result<RunView, Faul
     let (mut gate, theirs) = gate().map_err(paths::failed("open a gate in", app.layout.root()))?;
     let place = paths::from_host(&env.plan.path);
     let mut held = Process::new("/bin/sh");
+    caller::isolate(&mut held);
     held.arg("-c").arg(GATE).arg("groundskeeper-gate").args(argv);
     held.current_dir(&place)
         .env("GROUNDSKEEPER_ENV", env.id.as_str())

@@ -21,7 +21,7 @@ use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::daemon::{READY, read_info};
 use crate::world::layout::Layout;
-use crate::world::paths;
+use crate::world::{caller, paths};
 
 /// How long a daemon that is starting gets to open its door.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -239,6 +239,7 @@ impl Starter {
         let program =
             std::env::current_exe().map_err(paths::failed("find", Path::new("itself")))?;
         let mut command = Command::new(&program);
+        caller::isolate(&mut command);
         command.arg("--data-dir").arg(root).args(["daemon", "--detach"]).current_dir("/");
         // Started from inside an environment, it is no part of that.
         for name in ["ENV", "INCARNATION", "PATH", "BRANCH", "SOURCE"] {

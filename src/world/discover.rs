@@ -25,7 +25,7 @@ pub struct Known(Mutex<BTreeMap<PathBuf, (Repository, Witness)>>);
 
 /// What must look the same for an answer to be still true.
 type Witness = Vec<(PathBuf, Option<Stamp>)>;
-type Stamp = (u64, u64, i64, i64, u64);
+type Stamp = (u64, u64, i64, i64, u64, u32);
 
 impl Known {
     /// Finds the repository that `path` lies in.
@@ -76,7 +76,8 @@ fn look(path: &Path) -> Option<Stamp> {
     // A directory changes with every entry that is made in it; that it is the same one is enough.
     let (time, nanos, size) =
         if found.is_dir() { (0, 0, 0) } else { (found.mtime(), found.mtime_nsec(), found.size()) };
-    Some((found.dev(), found.ino(), time, nanos, size))
+    // Whether git trusts it depends on whose it is.
+    Some((found.dev(), found.ino(), time, nanos, size, found.uid()))
 }
 
 /// Finds the repository that `path` lies in.
@@ -138,10 +139,7 @@ fn not_a_repository(path: &Path, finished: &Finished) -> Fault {
         return Fault::new(Code::NotGitRepo, message, "run `git init`, or name another --repo");
     }
     if text.contains("dubious ownership") {
-        let message = format!("git does not trust the owner of {}", path.display());
-        let hint = "run the `git config` command that git names in the cause";
-        return Fault::new(Code::PermissionDenied, message, hint)
-            .with_evidence(text.lines().map(str::to_owned));
+        return git::not_trusted(path, &text);
     }
     git::said("git rev-parse", finished)
 }

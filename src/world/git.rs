@@ -11,8 +11,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::caller;
 use super::cancel::Cancel;
 use super::exec::{self, Bounds, Finished};
+use super::redact;
 use crate::core::{Code, Fault};
 
 /// The oldest git that the program works with.
@@ -24,25 +26,6 @@ pub const LONG: Duration = Duration::from_secs(1_800);
 const OUTPUT_BYTES_MAX: usize = 256 << 20;
 /// How long a change of refs still gets when somebody wants to stop it.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Variables that would make git look at another repository or configuration than the named one.
-const CLEARED: [&str; 15] = [
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_COMMON_DIR",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-    "GIT_CEILING_DIRECTORIES",
-    "GIT_CONFIG_PARAMETERS",
-    "GIT_CONFIG_COUNT",
-    "GIT_QUARANTINE_PATH",
-    "GIT_REPLACE_REF_BASE",
-    "GIT_EXTERNAL_DIFF",
-    "GIT_TRACE",
-];
 
 /// A place to run git in, with its bounds.
 #[derive(Debug, Clone)]
@@ -145,6 +128,11 @@ impl<'a> Git<'a> {
     /// As for [`Git::run`].
     pub fn run_command(&self, command: Command) -> Result<Finished, Fault> {
         self.cancel.check()?;
+        self.check_owner()?;
+        self.run_unchecked(command)
+    }
+
+    fn run_unchecked(&self, command: Command) -> Result<Finished, Fault> {
         let patience = patience(&command);
         let (time, output_bytes, cancel) = (self.limit, OUTPUT_BYTES_MAX, self.cancel);
         exec::run(command, self.lock, Bounds { time, output_bytes, cancel, patience })
@@ -188,6 +176,30 @@ impl<'a> Git<'a> {
         Ok(String::from_utf8_lossy(&finished.stdout).trim_end_matches('\n').to_owned())
     }
 
+    /// Refuses a repository that somebody else owns now, as git does: its settings name programs,
+    /// which would run as us. git does not look at the owner when it is told which directory to use.
+    ///
+    /// # Errors
+    /// [`Code::PermissionDenied`] with what to do.
+    pub fn check_owner(&self) -> Result<(), Fault> {
+        use std::os::unix::fs::MetadataExt as _;
+        let Place::Exact { git_dir, work_tree } = &self.place else { return Ok(()) };
+        let own = rustix::process::geteuid().as_raw();
+        let is_foreign = |path: &Path| path.symlink_metadata().is_ok_and(|m| m.uid() != own);
+        if !is_foreign(git_dir) && !work_tree.as_deref().is_some_and(is_foreign) {
+            return Ok(());
+        }
+        for place in [Some(git_dir), work_tree.as_ref()].into_iter().flatten() {
+            let git = Self { place: Place::Directory(place.clone()), ..self.clone() };
+            let found = git.run_unchecked(git.command(["rev-parse", "--git-dir"]))?;
+            let text = String::from_utf8_lossy(&found.stderr);
+            if !found.status.success() && text.contains("dubious ownership") {
+                return Err(not_trusted(place, &text));
+            }
+        }
+        Ok(())
+    }
+
     /// Who may stop the calls.
     #[must_use]
     pub fn cancel(&self) -> &'a Cancel {
@@ -197,9 +209,9 @@ impl<'a> Git<'a> {
 
 /// How long git goes on after somebody asked to stop. When it is stopped between making the lock of a
 /// ref and noting that it did, the lock stays for good, and is in everybody's way: a change of refs
-/// takes a moment only, and so does a checkout that makes a branch, which is used for few files.
+/// takes a moment only.
 fn patience(command: &Command) -> Duration {
-    let changes_refs = command.get_args().any(|arg| arg == "update-ref" || arg == "-b");
+    let changes_refs = command.get_args().any(|arg| arg == "update-ref");
     if changes_refs { PATIENCE } else { Duration::ZERO }
 }
 
@@ -221,9 +233,7 @@ fn is_executable(path: &Path) -> bool {
 
 fn base_command() -> Command {
     let mut command = Command::new(git_program());
-    for name in CLEARED {
-        command.env_remove(name);
-    }
+    caller::isolate(&mut command);
     command
         .env("LC_ALL", "C")
         .env("GIT_TERMINAL_PROMPT", "0")
@@ -247,7 +257,8 @@ fn describe(command: &Command) -> String {
 /// The fault for a git call that ended badly, with its last lines.
 #[must_use]
 pub fn said(what: &str, finished: &Finished) -> Fault {
-    let text = String::from_utf8_lossy(&finished.stderr);
+    // An address may hold a password, and this goes into the log.
+    let text = redact::text(&String::from_utf8_lossy(&finished.stderr));
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let first = lines.first().cloned().unwrap_or_else(|| finished.status.to_string());
     let full = text.contains("No space left on device");
@@ -257,6 +268,15 @@ pub fn said(what: &str, finished: &Finished) -> Fault {
     let busy = text.contains(".lock'") || text.contains("unable to create directory");
     let fault = fault.because(first).with_evidence(lines);
     if busy { fault.transient() } else { fault }
+}
+
+/// The fault for a repository that belongs to somebody whom git was not told to trust.
+#[must_use]
+pub fn not_trusted(place: &Path, said: &str) -> Fault {
+    let message = format!("git does not trust the owner of {}", place.display());
+    let hint = "give it back to its owner, or run the `git config` command that git names below";
+    let lines = said.lines().map(str::to_owned);
+    Fault::new(Code::PermissionDenied, message, hint).with_evidence(lines)
 }
 
 /// Checks that git is there and new enough; returns its version.
@@ -283,43 +303,6 @@ pub fn check_version(cancel: &Cancel) -> Result<String, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_checkout_that_makes_a_branch_is_not_stopped_half_way() {
-        use std::io::Write as _;
-        let dir = tempfile::tempdir().expect("a directory");
-        let stop = Cancel::new().expect("a cancel");
-        let git = Git::at(dir.path(), None, &stop);
-        let path = |name: &str| dir.path().join(name);
-        let set = |name: &str, text: &str| std::fs::write(path(name), text).expect("written");
-        let who = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
-        git.output(["init", "-q"]).expect("made");
-        set(".gitattributes", "slow filter=slow\n");
-        set("slow", "text\n");
-        git.output(["add", "."]).expect("added");
-        git.output(who.into_iter().chain(["commit", "-q", "-m", "first"])).expect("committed");
-        std::fs::remove_file(path("slow")).expect("removed");
-        git.output(["rm", "-q", "--cached", "slow"]).expect("removed");
-        git.output(who.into_iter().chain(["commit", "-q", "-m", "second"])).expect("committed");
-        // A file that says that it is being written, and is when it is let.
-        let made = Command::new("mkfifo").arg(path("begun")).arg(path("gate")).status();
-        assert!(made.expect("it runs").success());
-        let filter = "filter.slow.smudge=echo > begun; head -c 1 gate";
-        let checkout = ["-c", filter, "checkout", "-q", "-b", "new", "HEAD~1"];
-        let both = |name: &str| File::options().read(true).write(true).open(path(name));
-        let mut gate = both("gate").expect("open");
-        let done = std::thread::scope(|scope| {
-            let change = scope.spawn(|| git.run(checkout));
-            drop(std::fs::read(path("begun")).expect("it has begun"));
-            stop.cancel();
-            gate.write_all(b"x").expect("let");
-            change.join().expect("it ends")
-        });
-        assert!(done.expect("not stopped").status.success());
-        let free = Cancel::new().expect("a cancel");
-        let git = Git::at(dir.path(), None, &free);
-        git.output(["rev-parse", "--verify", "-q", "refs/heads/new"]).expect("the branch is there");
-    }
 
     #[test]
     fn a_change_of_a_ref_is_not_stopped_half_way() {

@@ -10,7 +10,7 @@
 //! last lines of a failure, with the values of secret-looking variables taken out.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,9 +19,11 @@ use std::time::{Duration, Instant};
 use sha2::Digest as _;
 
 use super::exec::{self, Bounds, Running};
+use super::marker::Admin;
 use super::process::scope::{Scope, Ties};
 use super::process::{end, orphans, table};
-use super::{Task, paths};
+use super::redact::{Redactor, Secrets};
+use super::{Task, caller, paths};
 use crate::core::event::SetupReport;
 use crate::core::{Code, Environment, Fault, Note, Outcome};
 use crate::killpoint::point;
@@ -46,14 +48,81 @@ const GATE: &str = r#"read -r go <&2 && [ "$go" = go ] && exec "$@" </dev/null 2
 /// # Errors
 /// When it is no regular file, too large, or cannot be read.
 pub fn hash(path: &Path) -> Result<String, Fault> {
-    let found = path.symlink_metadata().map_err(paths::failed("look at", path))?;
-    if !found.is_file() || found.len() > HOOK_BYTES_MAX {
-        let message = format!("{} is not a file of a sensible size", path.display());
-        return Err(Fault::new(Code::HookFailed, message, "a hook is an executable file"));
+    Content::read(path).map(|content| content.hash)
+}
+
+/// A hook as it was read once: what was hashed is what runs.
+struct Content {
+    bytes: Vec<u8>,
+    hash: String,
+    executable: bool,
+}
+
+impl Content {
+    fn read(path: &Path) -> Result<Self, Fault> {
+        // Not blocking: something else may have taken the place of a file, a pipe for example.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let open =
+            OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+        let strange = || {
+            let message = format!("{} is not a file of a sensible size", path.display());
+            Fault::new(Code::HookFailed, message, "a hook is an executable file")
+        };
+        let file = match open {
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                return Err(strange());
+            }
+            open => open.map_err(paths::failed("look at", path))?,
+        };
+        let found = file.metadata().map_err(paths::failed("look at", path))?;
+        let mut bytes = Vec::new();
+        if !found.is_file() {
+            return Err(strange());
+        }
+        let mut limited = file.take(HOOK_BYTES_MAX + 1);
+        limited.read_to_end(&mut bytes).map_err(paths::failed("read", path))?;
+        if bytes.len() as u64 > HOOK_BYTES_MAX {
+            return Err(strange());
+        }
+        let hash = crate::record::hex(&sha2::Sha256::digest(&bytes));
+        Ok(Self { bytes, hash, executable: found.permissions().mode() & 0o111 != 0 })
     }
-    let bytes = std::fs::read(path).map_err(paths::failed("read", path))?;
-    let sum = sha2::Sha256::digest(bytes);
-    Ok(crate::record::hex(&sum))
+}
+
+/// A copy of a hook that nobody else can change, removed when it is dropped.
+struct Private(PathBuf);
+
+impl Private {
+    /// Writes one where programs may run: beside our log, else in the repository.
+    fn write(task: &Task<'_>, name: &str, content: &Content) -> Result<Self, Fault> {
+        let env = task.env();
+        let admin = Admin::of(task.log_id(), env).published;
+        let folders = [task.layout().scratch(), admin];
+        let runs = |folder: &&PathBuf| {
+            use rustix::fs::StatVfsMountFlags;
+            let found = rustix::fs::statvfs(folder.as_path());
+            found.is_ok_and(|found| !found.f_flag.contains(StatVfsMountFlags::NOEXEC))
+        };
+        let folder = folders.iter().find(runs).ok_or_else(|| {
+            let message =
+                format!("the {name} hook cannot be run: its file system allows no programs");
+            let hint = "keep the data directory on a file system that is mounted without noexec";
+            Fault::new(Code::HookFailed, message, hint)
+        })?;
+        let copy = Self(folder.join(format!("{}.{}.{name}-hook", env.id, env.incarnation)));
+        let path = &copy.0;
+        paths::remove_file_if_any(path).map_err(paths::failed("remove", path))?;
+        let open = OpenOptions::new().write(true).create_new(true).mode(0o700).open(path);
+        let mut file = open.map_err(paths::failed("create", path))?;
+        file.write_all(&content.bytes).map_err(paths::failed("write", path))?;
+        Ok(copy)
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
 }
 
 /// One run of a hook.
@@ -101,7 +170,9 @@ impl Hook {
         end_earlier(task)?;
         let target = paths::from_host(&env.plan.path);
         let hook = target.join(&self.path);
-        let hash = self.trusted(task, &hook)?;
+        let content = self.trusted(task, &hook)?;
+        let copy = Private::write(task, self.name, &content)?;
+        let hash = content.hash;
         let transcript = &self.transcript;
         let mut output = Output::create(transcript)?;
         let started = Instant::now();
@@ -109,7 +180,7 @@ impl Hook {
 
         let (mut gate, theirs) = exec::gate().map_err(paths::failed("open a gate for", &hook))?;
         let name = format!("the {} hook", self.name);
-        let mut running = Running::spawn(command(task, &hook, &target, theirs), &name)?;
+        let mut running = Running::spawn(command(task, (&hook, &copy.0), &target, theirs), &name)?;
         point("hook.spawned");
         let pid = running.pid();
         // Where there are no groups, the marker and the process group have to do.
@@ -181,10 +252,11 @@ pub(super) fn end_earlier(task: &Task<'_>) -> Result<(), Fault> {
 }
 
 impl Hook {
-    fn trusted(&self, task: &Task<'_>, hook: &Path) -> Result<String, Fault> {
+    fn trusted(&self, task: &Task<'_>, hook: &Path) -> Result<Content, Fault> {
         let plan = &task.env().plan;
-        let hash = hash(hook)?;
-        if !task.trusted.contains(&hash) {
+        let content = Content::read(hook)?;
+        let hash = &content.hash;
+        if !task.trusted.contains(hash) {
             let name = &self.path;
             let place = if plan.repository.source.0.is_empty() {
                 &plan.repository.common_dir
@@ -200,30 +272,34 @@ impl Hook {
             let fault = Fault::new(Code::NotTrusted, message, hint);
             return Err(fault.with_evidence([format!("sha256 {hash}")]));
         }
-        let mode = hook.metadata().map_err(paths::failed("look at", hook))?.permissions().mode();
-        if mode & 0o111 == 0 {
+        if !content.executable {
             let message = format!("the {} hook {} is not executable", self.name, self.path);
             let hint = "run `git update-index --chmod=+x` on it and commit";
             return Err(Fault::new(Code::HookFailed, message, hint));
         }
-        Ok(hash)
+        Ok(content)
     }
 }
 
-fn command(task: &Task<'_>, hook: &Path, target: &Path, gate: std::os::fd::OwnedFd) -> Command {
+/// Runs the copy of a hook as if it were the hook in its place.
+fn command(
+    task: &Task<'_>,
+    (hook, copy): (&Path, &Path),
+    target: &Path,
+    gate: std::os::fd::OwnedFd,
+) -> Command {
     let env = task.env();
     let mut command = Command::new("/bin/sh");
-    command.arg("-c").arg(GATE).arg("groundskeeper-gate").arg(hook);
+    caller::isolate(&mut command);
+    command.arg("-c").arg(GATE).arg("groundskeeper-gate").arg(copy);
     command
         .current_dir(target)
         .env("GROUNDSKEEPER_ENV", env.id.as_str())
         .env("GROUNDSKEEPER_INCARNATION", env.incarnation.to_string())
         .env("GROUNDSKEEPER_PATH", target)
         .env("GROUNDSKEEPER_BRANCH", &env.plan.branch)
+        .env("GROUNDSKEEPER_HOOK_DIR", hook.parent().unwrap_or(target))
         .env("GROUNDSKEEPER_SOURCE", paths::from_host(&env.plan.repository.source));
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"] {
-        command.env_remove(name);
-    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::from(gate));
     command
 }
@@ -237,7 +313,7 @@ struct Output {
     line: Vec<u8>,
     last_lines: std::collections::VecDeque<String>,
     bytes: u64,
-    secrets: Vec<String>,
+    redactor: Redactor,
 }
 
 const LINE_BYTES_MAX: usize = 4_096;
@@ -258,11 +334,17 @@ impl Output {
             line: Vec::new(),
             last_lines: std::collections::VecDeque::new(),
             bytes: 0,
-            secrets: secrets(),
+            redactor: Redactor::new(Secrets::of_environment()),
         })
     }
 
+    /// What a hook has written. No secret of ours gets any further.
     fn take(&mut self, bytes: &[u8], each_line: &mut dyn FnMut(&str)) {
+        let bytes = self.redactor.take(bytes);
+        self.keep(&bytes, each_line);
+    }
+
+    fn keep(&mut self, bytes: &[u8], each_line: &mut dyn FnMut(&str)) {
         self.bytes += bytes.len() as u64;
         let room = TRANSCRIPT_HALF.saturating_sub(self.written).min(bytes.len());
         // A transcript that cannot be written must not fail the hook.
@@ -284,7 +366,6 @@ impl Output {
     fn end_line(&mut self, each_line: &mut dyn FnMut(&str)) {
         let text = String::from_utf8_lossy(&self.line).into_owned();
         self.line.clear();
-        let text = redact(&text, &self.secrets);
         each_line(&text);
         self.last_lines.push_back(text);
         if self.last_lines.len() > TAIL_LINES {
@@ -293,6 +374,8 @@ impl Output {
     }
 
     fn finish(&mut self, each_line: &mut dyn FnMut(&str)) {
+        let rest = self.redactor.finish();
+        self.keep(&rest, each_line);
         if !self.line.is_empty() {
             self.end_line(each_line);
         }
@@ -308,22 +391,6 @@ impl Output {
         let lines = self.last_lines.iter().cloned();
         fault.with_evidence(lines.chain([format!("transcript: {}", transcript.display())]))
     }
-}
-
-/// The values of variables that look like secrets, so that they can be taken out of what is shown.
-fn secrets() -> Vec<String> {
-    const WORDS: [&str; 6] = ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "PRIVATE_KEY"];
-    std::env::vars_os()
-        .filter_map(|(name, value)| {
-            let name = name.to_string_lossy().to_ascii_uppercase();
-            let value = value.into_string().ok()?;
-            (value.len() >= 6 && WORDS.iter().any(|w| name.contains(w))).then_some(value)
-        })
-        .collect()
-}
-
-fn redact(text: &str, secrets: &[String]) -> String {
-    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "[secret]"))
 }
 
 /// Reads the kept part of a transcript.
@@ -357,11 +424,5 @@ mod tests {
         assert!(text.starts_with("line 0\n") && text.ends_with("line 99999\n"));
         assert!(text.contains("bytes are left out"));
         assert_eq!(output.last_lines.len(), TAIL_LINES);
-    }
-
-    #[test]
-    fn values_of_secrets_are_taken_out() {
-        let secrets = vec!["hunter2hunter2".to_owned()];
-        assert_eq!(redact("key=hunter2hunter2!", &secrets), "key=[secret]!");
     }
 }

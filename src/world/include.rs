@@ -4,11 +4,21 @@
 //! link, never out of the worktree. Copies share their blocks with the source where the file
 //! system can. What is not copied is reported; it does not fail the provision.
 
-use std::fs::{File, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, fstat, linkat, openat, readlinkat, statat, symlinkat,
+    unlinkat,
+};
+use rustix::io::Errno;
+
+use super::beneath::{self, Mounts};
 use super::git::Git;
 use super::included::{self, Recorder};
 use super::marker::Admin;
@@ -31,8 +41,8 @@ pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
     let git = Git::at(&source, Some(task.lock), task.cancel);
     let mut copier = Copier {
         task,
-        source: source.canonicalize().map_err(paths::failed("find", &source))?,
-        target: target.canonicalize().map_err(paths::failed("find", &target))?,
+        source: Tree::open(&source)?,
+        target: Tree::open(&target)?,
         reflink: true,
         done: Included::default(),
         more: 0,
@@ -44,7 +54,7 @@ pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
         point("include.copied_one");
     }
     // Before it is ready: what is changed from then on is work.
-    copier.made.write(&Admin::of(task.log_id(), env).published, &copier.target)?;
+    copier.made.write(&Admin::of(task.log_id(), env).published, &copier.target.path)?;
     if copier.more > 0 {
         copier.done.skipped.push(format!("... and {} more", copier.more));
     }
@@ -52,12 +62,12 @@ pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
 }
 
 /// The paths that the list names and git ignores; a directory that is both as a whole is one.
-fn wanted(git: &Git<'_>, source: &Path) -> Result<Vec<PathBuf>, Fault> {
+fn wanted(git: &Git<'_>, source: &Path) -> Result<Vec<Vec<u8>>, Fault> {
     let mut named = std::ffi::OsString::from("--exclude-from=");
     named.push(source.join(LIST));
     let named = list(git, &named)?;
     let ignored = list(git, "--exclude-standard".as_ref())?;
-    Ok(both(&named, &ignored).into_iter().map(|p| paths::from_bytes(p).to_owned()).collect())
+    Ok(both(&named, &ignored).into_iter().map(<[u8]>::to_vec).collect())
 }
 
 /// Untracked paths that match some patterns, sorted; whole directories end in a slash.
@@ -91,13 +101,34 @@ fn both<'a>(a: &'a [Vec<u8>], b: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
 
 struct Copier<'a> {
     task: &'a Task<'a>,
-    source: PathBuf,
-    target: PathBuf,
+    source: Tree,
+    target: Tree,
     /// Cleared by the first refusal, so that not every file pays for trying.
     reflink: bool,
     done: Included,
     more: usize,
     made: Recorder,
+}
+
+/// A working tree, by its path and held open: what is done in it is done relative to this.
+struct Tree {
+    path: PathBuf,
+    open: OwnedFd,
+}
+
+impl Tree {
+    fn open(path: &Path) -> Result<Self, Fault> {
+        let path = path.canonicalize().map_err(paths::failed("find", path))?;
+        let open = beneath::top(&path).map_err(|e| paths::fault("open", &path, &e.into()))?;
+        Ok(Self { path, open })
+    }
+}
+
+/// One entry on its way: the directories that it is in, on both sides, and its name there.
+struct Pair<'a> {
+    from: OwnedFd,
+    to: OwnedFd,
+    name: &'a OsStr,
 }
 
 impl Copier<'_> {
@@ -109,56 +140,46 @@ impl Copier<'_> {
         }
     }
 
-    fn copy(&mut self, path: &Path) -> Result<(), Fault> {
-        if !path.components().all(|c| matches!(c, Component::Normal(_))) {
+    fn copy(&mut self, path: &[u8]) -> Result<(), Fault> {
+        // git ends a directory with a slash; with it, a link of that name would be followed.
+        let path = paths::from_bytes(path.strip_suffix(b"/").unwrap_or(path));
+        let plain = |c: Component<'_>| matches!(c, Component::Normal(n) if !is_git(n));
+        if path.as_os_str().is_empty() || !path.components().all(plain) {
             self.skip(path, "is not a plain path");
             return Ok(());
         }
-        match self.parents_are_real(path) {
-            Ok(true) => self.entry(path, 0),
-            Ok(false) => {
-                self.skip(path, "lies behind a link");
-                Ok(())
-            }
-            Err(e) => self.trouble(path, &e),
-        }
+        self.entry(path, 0)
     }
 
-    /// Whether no directory on the way is a link, on either side; makes those of the target.
-    fn parents_are_real(&self, path: &Path) -> io::Result<bool> {
+    /// Opens the directories of an entry on both sides, making those of the target.
+    fn pair<'p>(&self, path: &'p Path) -> io::Result<Pair<'p>> {
         let parent = path.parent().unwrap_or(Path::new(""));
-        let from = self.source.join(parent);
-        let to = self.target.join(parent);
-        let mut step = self.target.clone();
-        for part in parent.components() {
-            step.push(part);
-            match std::fs::create_dir(&step) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                made => made?,
-            }
-            if !step.symlink_metadata()?.is_dir() {
-                return Ok(false);
-            }
-        }
-        Ok(from.canonicalize()? == from && to.canonicalize()? == to)
+        let from = beneath::directory_in(self.source.open.as_fd(), parent, Mounts::Entered)?;
+        let to = beneath::make_directory(self.target.open.as_fd(), parent)?;
+        Ok(Pair { from, to, name: path.file_name().unwrap_or_default() })
     }
 
     fn entry(&mut self, path: &Path, depth: usize) -> Result<(), Fault> {
-        let from = self.source.join(path);
-        let found = match from.symlink_metadata() {
-            Ok(found) => found,
+        let pair = match self.pair(path) {
+            Err(e) if beneath::is_link(&e) => {
+                self.skip(path, "lies behind a link");
+                return Ok(());
+            }
             Err(e) => return self.trouble(path, &e),
+            Ok(pair) => pair,
         };
-        let kind = found.file_type();
-        let copied = if kind.is_dir() {
-            return self.directory(path, depth);
-        } else if kind.is_symlink() {
-            self.link(path)
-        } else if kind.is_file() {
-            self.file(path, &found)
-        } else {
-            self.skip(path, "is neither file, directory nor link");
-            return Ok(());
+        let found = match statat(&pair.from, pair.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => found,
+            Err(e) => return self.trouble(path, &e.into()),
+        };
+        let copied = match FileType::from_raw_mode(found.st_mode) {
+            FileType::Directory => return self.directory(path, &pair, depth),
+            FileType::Symlink => self.link(path, &pair),
+            FileType::RegularFile => self.file(path, &pair),
+            _ => {
+                self.skip(path, "is neither file, directory nor link");
+                return Ok(());
+            }
         };
         match copied.and_then(|made| self.note(path, made)) {
             Ok(()) => Ok(()),
@@ -170,37 +191,37 @@ impl Copier<'_> {
     fn note(&mut self, path: &Path, made: bool) -> io::Result<()> {
         self.done.files += u64::from(made);
         let there = |copier: &Self| {
-            let (from, to) = (copier.source.join(path), copier.target.join(path));
+            let (from, to) = (copier.source.path.join(path), copier.target.path.join(path));
             included::is_same(&from, &to).unwrap_or(false)
         };
-        if made || there(self) { self.made.note(&self.target, path) } else { Ok(()) }
+        if made || there(self) { self.made.note(&self.target.path, path) } else { Ok(()) }
     }
 
-    fn directory(&mut self, path: &Path, depth: usize) -> Result<(), Fault> {
+    fn directory(&mut self, path: &Path, pair: &Pair<'_>, depth: usize) -> Result<(), Fault> {
         self.task.cancel.check()?;
         if depth > DEPTH_MAX {
             self.skip(path, "is nested too deeply");
             return Ok(());
         }
-        let to = self.target.join(path);
-        match std::fs::create_dir(&to) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                if !to.symlink_metadata().is_ok_and(|m| m.is_dir()) {
-                    self.skip(path, "something else is there");
-                    return Ok(());
-                }
+        let name = Path::new(pair.name);
+        match beneath::make_directory(pair.to.as_fd(), name) {
+            Err(e) if beneath::is_link(&e.into()) => {
+                self.skip(path, "something else is there");
+                return Ok(());
             }
-            Err(e) => return self.trouble(path, &e),
-            Ok(()) => {}
+            Err(e) => return self.trouble(path, &e.into()),
+            Ok(_) => {}
         }
-        let entries = match std::fs::read_dir(self.source.join(path)) {
+        let listed = beneath::directory_in(pair.from.as_fd(), name, Mounts::Entered)
+            .and_then(|open| Dir::new(open)?.collect::<Result<Vec<_>, _>>());
+        let entries = match listed {
             Ok(entries) => entries,
-            Err(e) => return self.trouble(path, &e),
+            Err(e) => return self.trouble(path, &e.into()),
         };
         for entry in entries {
-            match entry {
-                Ok(entry) => self.entry(&path.join(entry.file_name()), depth + 1)?,
-                Err(e) => self.trouble(path, &e)?,
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                self.entry(&path.join(name), depth + 1)?;
             }
         }
         Ok(())
@@ -208,81 +229,109 @@ impl Copier<'_> {
 
     /// Under another name first, and given its own only when it is whole: a copy that was
     /// interrupted must never be taken for the file.
-    fn file(&mut self, path: &Path, found: &std::fs::Metadata) -> io::Result<bool> {
-        let (from, to) = (self.source.join(path), self.target.join(path));
-        let mut part = std::ffi::OsString::from(".");
-        part.push(path.file_name().unwrap_or_default());
+    fn file(&mut self, path: &Path, pair: &Pair<'_>) -> io::Result<bool> {
+        let mut part = OsString::from(".");
+        part.push(pair.name);
         part.push(".gk-part");
-        let part = to.with_file_name(part);
-        paths::remove_file_if_any(&part)?;
-        let filled = self.fill(&from, &part, found);
-        let named = filled.and_then(|()| std::fs::hard_link(&part, &to));
-        paths::remove_file_if_any(&part)?;
+        unlink_if_any(&pair.to, &part)?;
+        let filled = self.fill(pair, &part);
+        let named = filled.and_then(|bytes| {
+            linkat(&pair.to, &part, &pair.to, pair.name, AtFlags::empty())?;
+            Ok(bytes)
+        });
+        unlink_if_any(&pair.to, &part)?;
         match named {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 self.skip(path, "exists in the worktree");
                 Ok(false)
             }
-            named => {
-                named?;
-                self.done.bytes += found.len();
+            Err(e) => Err(e),
+            Ok(bytes) => {
+                self.is_inside(path, pair)?;
+                self.done.bytes += bytes;
                 Ok(true)
             }
         }
     }
 
-    fn fill(&mut self, from: &Path, to: &Path, found: &std::fs::Metadata) -> io::Result<()> {
-        if self.reflink {
-            match reflink_copy::reflink(from, to) {
-                Ok(()) => {
-                    self.done.reflinked += 1;
-                    return keep_time(to, found);
-                }
-                Err(_) => self.reflink = false,
-            }
+    /// Copies into a new file of this name; how many bytes it has.
+    fn fill(&mut self, pair: &Pair<'_>, part: &OsStr) -> io::Result<u64> {
+        // Not blocking: something else may have taken the place of a file, a pipe for example.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&pair.from, pair.name, flags, Mode::empty())?);
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::other("something else took its place"));
         }
-        let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
-        let flags = flags.cast_signed();
-        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(from)?;
-        let mode = found.permissions().mode() & 0o777;
-        let mut out = OpenOptions::new().write(true).create_new(true).mode(mode).open(to)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(found.permissions().mode() & 0o777);
+        let mut out = File::from(openat(&pair.to, part, flags | OFlags::CLOEXEC, mode)?);
+        if self.reflink && found.len() > 0 {
+            if rustix::fs::ioctl_ficlone(&out, &file).is_ok() {
+                self.done.reflinked += 1;
+                return keep_time(&out, &found).map(|()| found.len());
+            }
+            self.reflink = false;
+        }
         let mut buffer = vec![0; 1 << 20];
+        let mut bytes = 0;
         loop {
             if self.task.cancel.is_cancelled() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             let count = file.read(&mut buffer)?;
             if count == 0 {
-                return keep_time(to, found);
+                return keep_time(&out, &found).map(|()| bytes);
             }
             out.write_all(&buffer[..count])?;
+            bytes += count as u64;
             point("include.inside_one");
         }
     }
 
     /// A link is copied as a link if it stays inside; one that leads out is not.
-    fn link(&mut self, path: &Path) -> io::Result<bool> {
-        let from = self.source.join(path);
-        let points_to = std::fs::read_link(&from)?;
-        let inside = !points_to.is_absolute()
-            && from.canonicalize().is_ok_and(|real| real.starts_with(&self.source));
+    fn link(&mut self, path: &Path, pair: &Pair<'_>) -> io::Result<bool> {
+        let points_to = readlinkat(&pair.from, pair.name, Vec::new())?;
+        let points_to = paths::from_bytes(points_to.to_bytes());
+        let real = self.source.path.join(path).canonicalize();
+        let inside =
+            !points_to.is_absolute() && real.is_ok_and(|real| real.starts_with(&self.source.path));
         if !inside {
             self.skip(path, "is a link that leaves the repository");
             return Ok(false);
         }
-        match std::os::unix::fs::symlink(&points_to, self.target.join(path)) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+        match symlinkat(points_to, &pair.to, pair.name) {
+            Err(Errno::EXIST) => {
                 self.skip(path, "exists in the worktree");
                 Ok(false)
             }
-            made => made.map(|()| true),
+            made => {
+                made?;
+                self.is_inside(path, pair).map(|()| true)
+            }
         }
+    }
+
+    /// The directory that was written to may have been moved out of the worktree meanwhile: then what
+    /// was written there is removed again.
+    fn is_inside(&self, path: &Path, pair: &Pair<'_>) -> io::Result<()> {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let same = || -> io::Result<bool> {
+            let there = beneath::directory_in(self.target.open.as_fd(), parent, Mounts::Entered)?;
+            let (there, to) = (fstat(&there)?, fstat(&pair.to)?);
+            Ok((there.st_dev, there.st_ino) == (to.st_dev, to.st_ino))
+        };
+        if same().unwrap_or(false) {
+            return Ok(());
+        }
+        unlink_if_any(&pair.to, pair.name)?;
+        Err(io::Error::other("its directory was moved away meanwhile"))
     }
 
     /// A full disk ends the copy; anything else is about one path.
     fn trouble(&mut self, path: &Path, error: &io::Error) -> Result<(), Fault> {
         self.task.cancel.check()?;
-        let fault = paths::fault("copy", &self.source.join(path), error);
+        let fault = paths::fault("copy", &self.source.path.join(path), error);
         if fault.code == Code::DiskFull {
             return Err(fault);
         }
@@ -292,9 +341,20 @@ impl Copier<'_> {
 }
 
 /// Build tools decide by modification times; a copy is as old as its source.
-fn keep_time(to: &Path, source: &std::fs::Metadata) -> io::Result<()> {
-    let time = std::fs::FileTimes::new().set_modified(source.modified()?);
-    File::open(to)?.set_times(time)
+fn keep_time(to: &File, source: &std::fs::Metadata) -> io::Result<()> {
+    to.set_times(std::fs::FileTimes::new().set_modified(source.modified()?))
+}
+
+fn unlink_if_any(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    match unlinkat(folder, name, AtFlags::empty()) {
+        Err(Errno::NOENT) | Ok(()) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// In any spelling that a file system may fold.
+fn is_git(name: &OsStr) -> bool {
+    name.eq_ignore_ascii_case(".git")
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::index::Hash;
 use super::marker::{self, Admin, Marker};
 use super::process::scope::Scope;
 use super::status::OPERATIONS;
-use super::{Task, World, add, glance, hidden, inner, merged, paths};
+use super::{Task, World, add, glance, hidden, inner, merged, paths, removal};
 use crate::core::event::Plan;
 use crate::core::{Code, Environment, Fault, Inspection, Outcome, reconcile};
 
@@ -86,6 +86,19 @@ pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
         }));
     }
     marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
+    if let Some(fault) = removal::obstacle(&target) {
+        let immovable = Some(fault);
+        return Ok(Outcome::Inspected(Inspection { immovable, ..Inspection::default() }));
+    }
+    let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel);
+    match git.check_owner() {
+        // It belongs to somebody else now: neither looked at nor saved before that is settled.
+        Err(fault) if force && !task.cancel.is_cancelled() => {
+            let (unsaved, unseen) = (vec![fault.to_string()], true);
+            return Ok(Outcome::Inspected(Inspection { unsaved, unseen, ..Inspection::default() }));
+        }
+        checked => checked?,
+    }
     match look(task) {
         Ok(seen) => Ok(Outcome::Inspected(seen)),
         // Who forces agrees to lose what cannot be seen, too; the directory goes to the trash.
@@ -233,10 +246,8 @@ fn by_git(
     if !status.status.success() {
         return Err(git::said("git status", &status));
     }
-    // What git could not read it only warns of; that is not clean, it is unknown.
-    for line in String::from_utf8_lossy(&status.stderr).lines() {
-        seen.push(format!("unknown: {line}"));
-    }
+    // What it says on stderr is no evidence: a trace, an ambiguous name, settings that it cannot read.
+    // A directory that cannot be listed is found by the search for repositories inside.
     let ours = Ours::new(&paths::from_host(&env.plan.repository.source), target, admin);
     let entries = status.stdout.split(|b| *b == 0).filter(|e| !e.is_empty());
     let folders = Folders::of(task.world, git, entries.clone())?;
@@ -419,6 +430,7 @@ impl Seen {
             noted: self.noted,
             unseen: false,
             nested: self.nested,
+            immovable: None,
         }
     }
 }

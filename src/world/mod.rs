@@ -5,6 +5,7 @@
 //! It never decides what should happen, never appends to the log, and removes nothing that
 //! `marker.rs` has not proven ours.
 
+pub mod caller;
 pub mod cancel;
 pub mod discover;
 pub mod exec;
@@ -24,6 +25,7 @@ pub mod watch;
 mod add;
 mod attributes;
 mod base;
+mod beneath;
 mod checkout;
 mod clean;
 mod collect;
@@ -47,6 +49,7 @@ mod others;
 mod outputs;
 mod raw;
 mod reach;
+mod redact;
 mod ref_changes;
 mod ref_files;
 mod refs;

@@ -11,9 +11,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::beneath::{self, Mounts};
 use super::unlink::Stop;
 use crate::core::Fault;
 
@@ -241,9 +242,7 @@ impl Walk<'_> {
 
 /// Opens a directory below another one: through no link and into no mount.
 fn open_below(base: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    rustix::fs::openat2(base.as_fd(), path, flags(), Mode::empty(), how)
+    beneath::directory_in(base.as_fd(), path, Mounts::Refused)
 }
 
 fn is_directory(base: &OwnedFd, path: &Path, kind: FileType) -> bool {

@@ -8,14 +8,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use sha2::Digest as _;
 
 use super::cancel::Cancel;
-use super::{paths, unlink};
+use super::{beneath, paths, unlink};
 use crate::core::event::RawCopies;
 use crate::core::{Code, Fault, HostPath};
 use crate::killpoint::point;
@@ -499,18 +500,8 @@ fn put_one(entry: &Entry, content: &Path, target: &Path) -> io::Result<()> {
 
 /// Opens a folder in a worktree step by step, never through a link, making what is missing.
 fn enter(target: &Path, path: &Path) -> io::Result<std::os::fd::OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut open = rustix::fs::openat(CWD, target, flags, Mode::empty())?;
-    for part in path.components() {
-        let name = part.as_os_str();
-        match rustix::fs::mkdirat(&open, name, Mode::from_raw_mode(0o777)) {
-            Err(rustix::io::Errno::EXIST) | Ok(()) => {}
-            Err(e) => return Err(e.into()),
-        }
-        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        open = rustix::fs::openat2(&open, name, flags | OFlags::NOFOLLOW, Mode::empty(), how)?;
-    }
-    Ok(open)
+    let top = beneath::top(target)?;
+    Ok(beneath::make_directory(top.as_fd(), path)?)
 }
 
 /// Unlinks all copies of a life.

@@ -41,6 +41,28 @@ pub(super) fn no_mounts(path: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Why a directory cannot be moved, before anything is done for its removal: a mount inside, or a mark
+/// that keeps even its owner from renaming it.
+pub(super) fn obstacle(path: &Path) -> Option<Fault> {
+    if let Err(fault) = no_mounts(path) {
+        return Some(Fault { transient: false, ..fault });
+    }
+    // A rename changes the directory and the one that it is in.
+    let marked = [Some(path), path.parent()].into_iter().flatten().find(|dir| is_immutable(dir))?;
+    let message = format!("{} is marked immutable or append-only", marked.display());
+    let hint = format!("`chattr -i -a '{}'` as root, then try again", marked.display());
+    Some(Fault::new(Code::PermissionDenied, message, hint))
+}
+
+fn is_immutable(path: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
+    let marks = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+    found.is_ok_and(|found| {
+        found.stx_attributes_mask.intersects(marks) && found.stx_attributes.intersects(marks)
+    })
+}
+
 /// mountinfo writes blanks, tabs, newlines and backslashes as three octal digits.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());

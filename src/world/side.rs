@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::cancel::Cancel;
 use super::git::Git;
-use super::index::Hash;
+use super::index::{Hash, Stat, read};
 use super::{paths, removal};
 use crate::core::Fault;
 
@@ -83,6 +83,10 @@ impl Side {
         let taken = self.copy(admin, "index")
             && is_summed(&self.index(), hash)
             && as_old_as(&self.index(), &admin.join("index"));
+        if taken && let Some(hash) = hash {
+            // An index that cannot be written is left to git as it is.
+            drop(doubt_young_entries(&self.index(), hash));
+        }
         // A split index has its larger part in a file beside it.
         for entry in std::fs::read_dir(admin).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -111,6 +115,29 @@ fn is_summed(index: &Path, hash: Option<Hash>) -> bool {
     let Some(hash) = hash.filter(|hash| bytes.len() > hash.bytes()) else { return false };
     let (body, sum) = bytes.split_at(bytes.len() - hash.bytes());
     body.starts_with(b"DIRC") && (sum.iter().all(|b| *b == 0) || hash.of(&[body]) == sum)
+}
+
+/// Takes the stat data from entries that are as young as their index. git would read those files,
+/// filters and all, each time that it writes the index, so that one whose filter is broken would keep
+/// every other file out; without it, git reads a file only when it is asked to look at that one.
+fn doubt_young_entries(index: &Path, hash: Hash) -> std::io::Result<()> {
+    let written = Stat::of(&index.metadata()?).mtime.0;
+    let mut bytes = std::fs::read(index)?;
+    let mut young = Vec::new();
+    let read = read::each(&bytes, hash, |entry| {
+        young.extend((entry.stat.mtime.0 >= written).then_some(entry.at));
+    });
+    if read.is_none() || young.is_empty() {
+        return Ok(());
+    }
+    for at in young {
+        Stat::default().put(&mut bytes, at);
+    }
+    read::seal(&mut bytes, hash);
+    let time = index.metadata()?.modified()?;
+    std::fs::write(index, bytes)?;
+    let file = std::fs::File::options().write(true).open(index)?;
+    file.set_times(std::fs::FileTimes::new().set_modified(time))
 }
 
 /// git compares times to see whether a file may have changed since it was added; a copy that is

@@ -9,9 +9,10 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::beneath::{self, Mounts};
 use super::paths;
 use crate::core::{Code, Fault};
 use crate::faultpoint;
@@ -169,8 +170,8 @@ fn open_inside(parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> Result<Owne
         if depth == 0 {
             return rustix::fs::openat(parent, name, flags, Mode::empty());
         }
-        let how = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-        rustix::fs::openat2(parent, name, flags, Mode::empty(), how)
+        let name = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        beneath::open(parent, name, flags, Mode::empty(), Mounts::Refused)
     };
     let opened = match open() {
         Err(Errno::ACCESS) => {

@@ -25,6 +25,28 @@ fn through_the_rescue(bench: &Bench) -> serde_json::Value {
     removed
 }
 
+/// git reads a file that is as young as its index each time that it writes an index, filters and all.
+#[test]
+fn young_file_with_a_broken_filter_keeps_no_other_file_out() {
+    let bench = Bench::new();
+    let set = |repo: &Path, clean: &str| {
+        bench.git(repo, &["config", "filter.crypt.required", "true"]);
+        bench.git(repo, &["config", "filter.crypt.smudge", "cat"]);
+        bench.git(repo, &["config", "filter.crypt.clean", clean]);
+    };
+    let (repo, path) = environment(&bench, "*.bin filter=crypt\n", &[("m.bin", "data\n")]);
+    set(&repo, "cat");
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3_600);
+    let file = std::fs::File::options().write(true).open(path.join("m.bin")).expect("opened");
+    file.set_modified(later).expect("dated");
+    bench.git(&path, &["update-index", "--refresh"]);
+    bench.write(&path.join("note"), "work\n");
+    set(&repo, "no-such-program");
+    let removed = bench.ok(&["rm", "demo", "--force"]);
+    let rescue = removed["rescue"][0].as_str().expect("a ref");
+    assert_eq!(bench.git(&repo, &["show", &format!("{rescue}:note")]), "work", "{removed:#}");
+}
+
 #[test]
 fn one_bad_file_takes_nothing_else_along() {
     type Break = fn(&Bench, &Path, &Path);

@@ -3,6 +3,7 @@
 mod support;
 
 mod api;
+mod caller;
 mod checkout;
 mod complete;
 mod control;
@@ -44,4 +45,5 @@ mod strangers;
 mod sweep;
 mod teardown;
 mod tidy;
+mod traps;
 mod watching;

@@ -10,6 +10,11 @@ use crate::core::event::ProcessSeen;
 use crate::core::{Environment, EnvironmentId, RequestId};
 use crate::world::paths;
 
+/// Shells, by the names of their processes.
+const SHELLS: [&str; 13] = [
+    "ash", "bash", "csh", "dash", "elvish", "fish", "ksh", "mksh", "nu", "pwsh", "sh", "tcsh",
+    "zsh",
+];
 /// Programs that hold a folder open for a person: they are no part of what runs in it.
 const PERSONS_PROGRAMS: [&str; 33] = [
     "code",
@@ -149,7 +154,10 @@ impl<'a> Scope<'a> {
             let Some(process) = all.get(&pid) else { continue };
             let (why, inside) = match tie {
                 Tie::Started(why) => (why, true),
-                Tie::Lives(why) => (why, self.with_bystanders || !is_a_persons(process)),
+                Tie::Lives(why) => {
+                    let spared = is_a_persons(process) || why == "cwd" && is_a_shell(process);
+                    (why, self.with_bystanders || !spared)
+                }
                 Tie::Looks(why) => (why, self.with_bystanders),
             };
             let seen = ProcessSeen {
@@ -273,6 +281,18 @@ fn add_children(
 /// Whether somebody sits in front of it: a shell, an editor, a multiplexer.
 fn is_a_persons(process: &Process) -> bool {
     process.has_terminal || PERSONS_PROGRAMS.contains(&process.name.as_str())
+}
+
+/// A shell that takes its commands from somebody: a person, or an agent at the other end of a pipe.
+/// One that was given a command or a script is a program like any other.
+fn is_a_shell(process: &Process) -> bool {
+    let arguments = table::arguments(process.pid);
+    let takes_none = |argument: &Vec<u8>| {
+        argument.starts_with(b"--") || argument.starts_with(b"-") && !argument.contains(&b'c')
+    };
+    SHELLS.contains(&process.name.as_str())
+        && !arguments.is_empty()
+        && arguments.iter().skip(1).all(takes_none)
 }
 
 #[cfg(test)]

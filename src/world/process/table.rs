@@ -86,6 +86,18 @@ pub fn start_time(pid: u32) -> Option<u64> {
     read(pid).map(|p| p.started)
 }
 
+/// The arguments that a process was started with, its own name first; none when it has ended or is
+/// somebody else's.
+#[must_use]
+pub fn arguments(pid: u32) -> Vec<Vec<u8>> {
+    let text = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let text = text.strip_suffix(b"\0").unwrap_or(&text);
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split(|b| *b == 0).map(<[u8]>::to_vec).collect()
+}
+
 /// Whether a process has exactly this `NAME=value` in the environment that it was started with.
 #[must_use]
 pub fn has_variable(pid: u32, variable: &[u8]) -> bool {

@@ -205,7 +205,14 @@ fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
     let args = ["diff", "--numstat", "-z", "--find-renames", "--no-ext-diff", "--no-textconv"];
     let args = ["--literal-pathspecs"].into_iter().chain(args);
     let args = args.chain(["--ignore-submodules=all", against, "--"]).map(OsStr::new);
-    let said = git.output(args.chain(changed_paths(changes)))?;
+    let said = match git.output(args.chain(changed_paths(changes))) {
+        Err(fault) if fault.code == Code::GitFailed => {
+            // One file that cannot be read, or something else in its place: the rest is told.
+            tracing::debug!(%fault, "lines are not counted");
+            return Ok((0, 0, false));
+        }
+        said => said?,
+    };
     let (mut insertions, mut deletions, mut complete) = (0, 0, plain);
     let mut parts = said.split(|b| *b == 0);
     while let Some(line) = parts.next() {

@@ -1,0 +1,134 @@
+//! The environment of whoever calls: a tool that is started inside somebody's git hook finds variables
+//! there that lead every git to another repository.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::Bench;
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+/// What git gives its hooks, and more of the kind, all of another repository.
+fn leaks(other: &Path) -> Vec<(&'static str, String)> {
+    let below = |name: &str| other.join(".git").join(name).display().to_string();
+    vec![
+        ("GIT_DIR", below("")),
+        ("GIT_INDEX_FILE", below("index")),
+        ("GIT_WORK_TREE", other.display().to_string()),
+        ("GIT_COMMON_DIR", below("")),
+        ("GIT_OBJECT_DIRECTORY", below("objects")),
+        ("GIT_ALTERNATE_OBJECT_DIRECTORIES", below("objects")),
+        ("GIT_PREFIX", "dir0/".to_owned()),
+        ("GIT_NAMESPACE", "elsewhere".to_owned()),
+        ("GIT_QUARANTINE_PATH", below("objects/incoming")),
+        ("GIT_ATTR_SOURCE", "refs/heads/nowhere".to_owned()),
+        ("GIT_SHALLOW_FILE", "/nowhere".to_owned()),
+        ("GIT_GRAFT_FILE", "/nowhere".to_owned()),
+        ("GIT_TRACE", "1".to_owned()),
+        ("GIT_TRACE2_EVENT", other.join("trace").display().to_string()),
+        ("GIT_DEFAULT_HASH", "sha256".to_owned()),
+        ("GIT_REPLACE_REF_BASE", "refs/elsewhere/".to_owned()),
+    ]
+}
+
+/// Settings and names of one command, which its caller means for that command alone.
+fn personal() -> Vec<(&'static str, String)> {
+    [
+        ("GIT_AUTHOR_NAME", "Leaked"),
+        ("GIT_COMMITTER_NAME", "Leaked"),
+        ("GIT_COMMITTER_DATE", "2001-01-01T00:00:00Z"),
+        ("GIT_CONFIG_COUNT", "1"),
+        ("GIT_CONFIG_KEY_0", "user.email"),
+        ("GIT_CONFIG_VALUE_0", "leaked@example.org"),
+    ]
+    .map(|(name, value)| (name, value.to_owned()))
+    .to_vec()
+}
+
+struct Place {
+    bench: Bench,
+    repo: PathBuf,
+    other: PathBuf,
+    before: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let (repo, other) = (bench.repo("project", 3), bench.repo("other", 3));
+        let before = Self::look(&bench, &other);
+        Self { bench, repo, other, before }
+    }
+
+    fn look(bench: &Bench, other: &Path) -> String {
+        let files = bench.git(other, &["status", "--porcelain"]);
+        files + &bench.git(other, &["for-each-ref"]) + &bench.git(other, &["ls-files", "-s"])
+    }
+
+    /// Runs the program with variables that lead elsewhere.
+    fn leaking(&self, args: &[&str], more: &[(&'static str, String)]) -> (i32, String) {
+        let mut command = self.bench.command(args);
+        command.envs(leaks(&self.other)).envs(more.iter().cloned());
+        let done = command.output().expect("it runs");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        let out = String::from_utf8_lossy(&done.stdout).into_owned();
+        (done.status.code().unwrap_or(-1), out + &said)
+    }
+
+    fn other_is_untouched(&self) {
+        assert_eq!(Self::look(&self.bench, &self.other), self.before);
+        assert!(!self.other.join("trace").exists(), "nothing was traced");
+    }
+}
+
+#[test]
+fn command_works_in_its_environment_and_keeps_its_authors_settings() {
+    let place = Place::new();
+    let path = place.bench.new_env("a", &place.repo, &[]);
+    let commit =
+        "echo work > w && git add -A && git commit -qm work && git rev-parse --show-toplevel";
+    let args = ["exec", "a", "--", "sh", "-c", commit];
+    let (code, said) = place.leaking(&args, &personal());
+    assert_eq!((code, said.trim()), (0, text(&path)));
+    let who = place.bench.git(&path, &["log", "-1", "--format=%an %cn %ce %s"]);
+    assert_eq!(who, "Leaked Leaked leaked@example.org work", "these are the caller's to give");
+    place.other_is_untouched();
+}
+
+#[test]
+fn daemon_hooks_and_git_of_a_caller_inside_a_hook_are_our_own() {
+    let place = Place::new();
+    let script = "#!/bin/sh\nset -e\nenv | grep ^GIT_ > seen || true\necho made > made\n\
+                  git add made\ngit commit -q --allow-empty -m from-setup\n";
+    place.bench.hook(&place.repo, script);
+    let repo = text(&place.repo).to_owned();
+    let (code, said) = place.leaking(&["trust", "--repo", &repo], &personal());
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = place.leaking(&["new", "a", "--repo", &repo], &personal());
+    assert_eq!(code, 0, "{said}");
+    let path = PathBuf::from(place.bench.ok(&["show", "a"])["path"].as_str().expect("a path"));
+    assert_eq!(std::fs::read_to_string(path.join("seen")).expect("read"), "");
+    let who = place.bench.git(&path, &["log", "-1", "--format=%an %s"]);
+    assert_eq!(who, "Test from-setup");
+    place.bench.git(&path, &["fsck", "--no-dangling"]);
+    place.bench.write(&path.join("more"), "work\n");
+    let (code, said) = place.leaking(&["rm", "a", "--force"], &personal());
+    assert_eq!(code, 0, "{said}");
+    place.bench.ok(&["trash", "empty"]);
+    place.bench.ok(&["restore", "a"]);
+    assert_eq!(std::fs::read_to_string(path.join("more")).expect("back"), "work\n");
+    place.other_is_untouched();
+}
+
+#[test]
+fn directory_one_stands_in_is_the_repository() {
+    let place = Place::new();
+    let mut command = place.bench.command(&["new", "a"]);
+    command.envs(leaks(&place.other)).current_dir(&place.repo);
+    assert!(command.output().expect("it runs").status.success());
+    let path = place.bench.ok(&["show", "a"])["path"].as_str().expect("a path").to_owned();
+    let common = place.bench.git(Path::new(&path), &["rev-parse", "--git-common-dir"]);
+    assert_eq!(common, text(&place.repo.join(".git")));
+    place.other_is_untouched();
+}

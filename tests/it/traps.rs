@@ -1,0 +1,390 @@
+//! git's own traps: refs that nothing can read, settings that decide what is seen, noise, files that
+//! are none, links that lead out, hooks that change, and owners that change.
+
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use crate::support::{Bench, Daemon, wait_for};
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+/// What git itself would make of the same request.
+fn by_git(bench: &Bench, repo: &Path) -> PathBuf {
+    let path = bench.path("plain");
+    bench.git(repo, &["worktree", "add", "-q", "--no-track", "-b", "plain", text(&path)]);
+    path
+}
+
+#[test]
+fn bad_ref_stops_nothing() {
+    let bad: [(&str, &str); 5] = [
+        ("refs/heads/empty", ""),
+        ("refs/heads/garbage", "no object id\n"),
+        ("refs/heads/main 2", "copied by a synchroniser\n"),
+        ("refs/tags/missing", "1234567890123456789012345678901234567890\n"),
+        ("refs/remotes/origin/cut", "12345678\n"),
+    ];
+    for (name, content) in bad {
+        let bench = Bench::new();
+        let repo = bench.repo("project", 3);
+        let clean = bench.new_env("clean", &repo, &[]);
+        let own = bench.new_env("own", &repo, &[]);
+        let merged = bench.new_env("merged", &repo, &[]);
+        for path in [&own, &merged] {
+            bench.write(&path.join("work"), text(path));
+            bench.commit(path, "work");
+        }
+        bench.git(&repo, &["merge", "-q", "gk/merged"]);
+        bench.write(&repo.join(".git").join(name), content);
+        // Touched, so that git has to be asked.
+        bench.write(&clean.join("README"), "hello\n");
+        for id in ["clean", "merged"] {
+            let removed = bench.ok(&["rm", id]);
+            assert_eq!(removed["branch_deleted"], true, "{name}: {removed:#}");
+        }
+        let (_, error) = bench.refused(&["rm", "own"]);
+        assert!(error.to_string().contains("unpushed: 1 commits"), "{name}: {error:#}");
+        let removed = bench.ok(&["rm", "own", "--force"]);
+        let rescue = removed["rescue"][0].as_str().expect("a ref");
+        assert_eq!(bench.git(&repo, &["show", &format!("{rescue}:work")]), text(&own));
+        bench.ok(&["trash", "empty"]);
+        bench.ok(&["restore", "own"]);
+        assert_eq!(std::fs::read_to_string(own.join("work")).expect("back"), text(&own));
+        bench.new_env("more", &repo, &[]);
+    }
+}
+
+#[test]
+fn branch_that_is_rebased_or_bisected_elsewhere_is_in_use() {
+    for how in ["merge", "apply", "bisect"] {
+        let bench = Bench::new();
+        let repo = bench.repo("project", 3);
+        let path = bench.new_env("a", &repo, &[]);
+        for n in 0..3 {
+            bench.write(&path.join("same"), &n.to_string());
+            bench.commit(&path, "work");
+        }
+        bench.write(&repo.join("same"), "other");
+        bench.commit(&repo, "conflict");
+        bench.git(&path, &["switch", "-q", "--detach"]);
+        let other = bench.path("other");
+        bench.git(&repo, &["worktree", "add", "-q", text(&other), "gk/a"]);
+        if how == "bisect" {
+            bench.git(&other, &["bisect", "start", "HEAD", "HEAD~3"]);
+        } else {
+            let rebased = bench.git_raw(&other, &["rebase", &format!("--{how}"), "main"]);
+            assert!(!rebased.status.success(), "it stops at a conflict");
+        }
+        let listed = bench.git(&repo, &["worktree", "list", "--porcelain"]);
+        assert!(!listed.contains("branch refs/heads/gk/a"), "{how}: HEAD is detached there");
+        let removed = bench.ok(&["rm", "a", "--force", "--branch", "delete"]);
+        assert_eq!(removed["branch_deleted"], false, "{how}: {removed:#}");
+        assert!(removed["branch_reason"].to_string().contains("being"), "{how}: {removed:#}");
+        let (_, error) = bench.refused(&["new", "b", "--repo", text(&repo), "--branch", "gk/a"]);
+        assert_eq!(error["code"], "branch_exists", "{how}: {error:#}");
+    }
+}
+
+/// What git says on stderr is no evidence, and one strange file does not end a status.
+#[test]
+fn noise_and_strange_files_are_no_obstacle() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.write(&repo.join(".gitattributes"), "!bad text\n");
+    bench.commit(&repo, "attributes");
+    bench.git(&repo, &["update-ref", "refs/heads/HEAD", "main"]);
+    bench.git(&repo, &["tag", "gk/a"]);
+    bench.write(&repo.join(".git/objects/info/alternates"), "/nowhere/objects\n");
+    let path = bench.new_env("a", &repo, &[]);
+    bench.write(&path.join("README"), "hello\n");
+    let said = bench.git_raw(&path, &["status"]);
+    assert!(!said.stderr.is_empty(), "git has something to say");
+    bench.ok(&["rm", "a"]);
+
+    let path = bench.new_env("b", &repo, &[]);
+    let fifo = path.join("dir0/file0.txt");
+    std::fs::remove_file(&fifo).expect("removed");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("it runs").success());
+    bench.write(&path.join("dir0/file1.txt"), "changed\n");
+    bench.write(&path.join("dir0/file2.txt"), "changed\n");
+    let closed = std::fs::Permissions::from_mode(0o0);
+    std::fs::set_permissions(path.join("dir0/file2.txt"), closed).expect("mode");
+    let status = bench.ok(&["status", "b"]);
+    assert!(status.to_string().contains("file1.txt"), "{status:#}");
+    let removed = bench.ok(&["rm", "b", "--force"]);
+    let rescue = removed["rescue"][0].as_str().expect("a ref");
+    assert_eq!(bench.git(&repo, &["show", &format!("{rescue}:dir0/file1.txt")]), "changed");
+}
+
+/// A worktree that is ready is one in which git works.
+#[test]
+fn shared_settings_of_one_worktree_do_not_break_another() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let bare = bench.path("bare.git");
+    bench.git(&repo, &["clone", "-q", "--bare", text(&repo), text(&bare)]);
+    bench.git(&bare, &["config", "core.repositoryFormatVersion", "1"]);
+    bench.git(&bare, &["config", "extensions.worktreeConfig", "true"]);
+    let path = bench.new_env("a", &bare, &[]);
+    assert_eq!(bench.git(&path, &["rev-parse", "--show-toplevel"]), text(&path));
+    bench.write(&path.join("work"), "work\n");
+    bench.commit(&path, "work");
+    assert_eq!(bench.git(&bare, &["config", "--get", "core.bare"]), "true", "untouched");
+    bench.ok(&["rm", "a", "--force"]);
+    bench.ok(&["trash", "empty"]);
+    let path = PathBuf::from(bench.ok(&["restore", "a"])["path"].as_str().expect("a path"));
+    assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
+
+    bench.git(&repo, &["config", "core.worktree", text(&repo)]);
+    bench.git(&repo, &["config", "extensions.worktreeConfig", "true"]);
+    let (code, error) = bench.refused(&["new", "b", "--repo", text(&repo)]);
+    assert_eq!((code, error["code"].as_str()), (1, Some("unsupported_repository")), "{error:#}");
+    bench.git(&repo, &["config", "--worktree", "core.worktree", text(&repo)]);
+    bench.git(
+        &repo,
+        &["config", "--file", text(&repo.join(".git/config")), "--unset", "core.worktree"],
+    );
+    let path = bench.new_env("b", &repo, &[]);
+    assert_eq!(
+        bench.git(&path, &["rev-parse", "--show-toplevel"]),
+        text(&path),
+        "as the hint says"
+    );
+}
+
+#[test]
+fn sparse_linked_worktree_is_a_source_like_any_other() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 120);
+    let source = bench.path("source");
+    bench.git(&repo, &["worktree", "add", "-q", "--detach", text(&source)]);
+    bench.git(&source, &["sparse-checkout", "set", "dir1"]);
+    let plain = bench.path("plain");
+    bench.git(&source, &["worktree", "add", "-q", "-b", "plain", text(&plain)]);
+    let path = bench.new_env("a", &source, &[]);
+    let listed = |at: &Path| {
+        let mut names: Vec<_> =
+            std::fs::read_dir(at).expect("read").flatten().map(|e| e.file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(listed(&path), listed(&plain));
+    assert!(path.join("dir1").exists() && !path.join("dir0").exists());
+    assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
+}
+
+/// The same bytes as git's own checkout, also where replacements and attributes from elsewhere count.
+#[test]
+fn replaced_objects_and_attributes_from_a_tree_count() {
+    for case in ["replace", "packed replace", "attr.tree", "home attributes"] {
+        let bench = Bench::new();
+        let repo = bench.repo("project", 450);
+        match case {
+            "attr.tree" => {
+                bench.git(&repo, &["switch", "-q", "-c", "attributes"]);
+                bench.write(&repo.join(".gitattributes"), "*.txt text eol=crlf\n");
+                bench.commit(&repo, "attributes");
+                bench.git(&repo, &["switch", "-q", "main"]);
+                bench.git(&repo, &["config", "attr.tree", "attributes"]);
+            }
+            "home attributes" => {
+                bench.write(&bench.path("home/.config/git/attributes"), "*.txt text eol=crlf\n");
+            }
+            _ => {
+                let object = |path: &str| bench.git(&repo, &["rev-parse", &format!("HEAD:{path}")]);
+                let (old, new) = (object("dir0/file1.txt"), object("dir0/file2.txt"));
+                bench.git(&repo, &["replace", &old, &new]);
+                if case == "packed replace" {
+                    bench.git(&repo, &["pack-refs", "--all"]);
+                }
+            }
+        }
+        let plain = by_git(&bench, &repo);
+        // As git has it, an empty variable is none.
+        let mut command = bench.command(&["new", "a", "--repo", text(&repo)]);
+        assert!(command.env("XDG_CONFIG_HOME", "").status().expect("it runs").success());
+        let path = PathBuf::from(bench.ok(&["show", "a"])["path"].as_str().expect("a path"));
+        for n in 0..450 {
+            let file = format!("dir{}/file{n}.txt", n / 50);
+            let read = |at: &Path| std::fs::read(at.join(&file)).expect("read");
+            assert_eq!(read(&path), read(&plain), "{case}: {file}");
+        }
+        assert_ne!(bench.ok(&["show", "a"])["checkout"]["by"], "parallel", "{case}");
+    }
+}
+
+#[test]
+fn remotes_with_slashes_and_other_refspecs_are_fetched_from() {
+    let bench = Bench::new();
+    let upstream = bench.repo("upstream", 3);
+    let repo = bench.path("project");
+    bench.git(&upstream, &["clone", "-q", "-o", "team/up", text(&upstream), text(&repo)]);
+    bench.write(&upstream.join("new"), "1\n");
+    let first = bench.commit(&upstream, "one");
+    let path = bench.new_env("a", &repo, &["--fetch"]);
+    assert_eq!(bench.git(&path, &["rev-parse", "HEAD"]), first);
+    assert_eq!(bench.git(&repo, &["rev-parse", "refs/remotes/team/up/main"]), first);
+    bench.git(&repo, &["config", "remote.team/up.fetch", "+refs/heads/*:refs/remotes/x/mine-*"]);
+    bench.git(&repo, &["fetch", "-q"]);
+    bench.write(&upstream.join("new"), "2\n");
+    let second = bench.commit(&upstream, "two");
+    let path = bench.new_env("b", &repo, &["--fetch", "--base", "x/mine-main"]);
+    assert_eq!(bench.git(&path, &["rev-parse", "HEAD"]), second);
+    let left = bench.git(&repo, &["for-each-ref", "refs/groundskeeper"]);
+    assert_eq!(left, "", "what it was fetched to is gone");
+    assert_eq!(bench.ok(&["show", "b"])["fetch"], "done");
+}
+
+/// A branch may have a link where the source has a directory of ignored files.
+#[test]
+fn included_files_are_never_written_through_a_link() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let outside = bench.path("outside");
+    std::fs::create_dir(&outside).expect("made");
+    bench.write(&repo.join(".gitignore"), "secrets\ndeep/\n");
+    bench.write(&repo.join(".worktreeinclude"), "secrets/\ndeep/\n");
+    bench.commit(&repo, "lists");
+    bench.git(&repo, &["switch", "-q", "-c", "evil"]);
+    symlink(&outside, repo.join("secrets")).expect("linked");
+    std::fs::create_dir(repo.join("deep")).expect("made");
+    symlink(&outside, repo.join("deep/in")).expect("linked");
+    bench.git(&repo, &["add", "-f", "secrets", "deep/in"]);
+    bench.git(&repo, &["commit", "-q", "-m", "links"]);
+    bench.git(&repo, &["switch", "-q", "main"]);
+    for file in ["secrets/key", "deep/in/key", "deep/in/more/key", "deep/ok"] {
+        bench.write(&repo.join(file), "a secret\n");
+    }
+    let path = bench.new_env("a", &repo, &["--base", "evil"]);
+    assert_eq!(std::fs::read_dir(&outside).expect("read").count(), 0);
+    assert_eq!(std::fs::read_to_string(path.join("deep/ok")).expect("copied"), "a secret\n");
+    let skipped = bench.ok(&["show", "a"])["included"]["skipped"].to_string();
+    assert!(skipped.contains("secrets") && skipped.contains("deep/in"), "{skipped}");
+}
+
+/// What runs is what was hashed, though the file changes meanwhile.
+#[test]
+fn hook_runs_from_the_bytes_that_are_trusted() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.write(&repo.join(".groundskeeper/lib"), "echo sourced > sourced\n");
+    let script = "#!/bin/sh\necho changed > \"$GROUNDSKEEPER_HOOK_DIR/setup\"\n\
+                  . \"$GROUNDSKEEPER_HOOK_DIR/lib\"\npwd > where\necho \"$0\" > me\n";
+    bench.hook(&repo, script);
+    bench.ok(&["trust", "--repo", text(&repo)]);
+    let path = bench.new_env("a", &repo, &[]);
+    let read = |name: &str| std::fs::read_to_string(path.join(name)).expect("read");
+    assert_eq!((read("sourced").as_str(), read("where").trim()), ("sourced\n", text(&path)));
+    let me = PathBuf::from(read("me").trim());
+    assert!(!me.starts_with(&path) && !me.exists(), "a copy that is gone: {}", me.display());
+    assert_eq!(read(".groundskeeper/setup"), "changed\n");
+}
+
+#[test]
+fn secrets_in_the_output_of_hooks_are_kept_nowhere() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let script = "#!/bin/sh\nprintf 'token abcd'; printf 'efgh1234 end\\n'\n\
+                  echo cloning https://me:password@example.org/x?access_token=zyxwvuts\nexit 1\n";
+    bench.hook(&repo, script);
+    let mut daemon = Daemon::start_with(&bench, &[("DEPLOY_TOKEN", "abcdefgh1234")]);
+    bench.ok(&["trust", "--repo", text(&repo)]);
+    let (_, error) = bench.refused(&["new", "a", "--repo", text(&repo)]);
+    let said = error.to_string();
+    assert!(said.contains("token [secret] end"), "{said}");
+    let shown = bench.ok(&["show", "a"]).to_string() + &bench.ok(&["events"]).to_string();
+    let transcript = error["evidence"].as_array().expect("lines").iter().find_map(|line| {
+        Some(std::fs::read_to_string(line.as_str()?.strip_prefix("transcript: ")?).expect("read"))
+    });
+    let transcript = transcript.expect("a transcript");
+    assert!(transcript.contains("token [secret] end") && transcript.contains("example.org"));
+    daemon.kill();
+    let log = std::fs::read(bench.data().join("log.redb")).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log).into_owned();
+    for secret in ["abcdefgh1234", "password", "zyxwvuts"] {
+        for place in [&said, &shown, &transcript, &log] {
+            assert!(!place.contains(secret), "{secret} is in {place}");
+        }
+    }
+}
+
+#[test]
+fn immutable_worktree_is_refused_before_anything_is_made() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("a", &repo, &[]);
+    bench.write(&path.join("work"), "work\n");
+    let chattr = |mark: &str| {
+        let done = std::process::Command::new("chattr").arg(mark).arg(&path).output();
+        done.is_ok_and(|done| done.status.success())
+    };
+    if !chattr("+i") {
+        eprintln!("chattr is not allowed here: NOT TESTED");
+        return;
+    }
+    let (code, error) = bench.refused(&["rm", "a", "--force"]);
+    assert!(chattr("-i"));
+    assert_eq!(code, 2, "{error:#}");
+    assert!(error.to_string().contains("immutable"), "{error:#}");
+    assert_eq!(bench.phase("a"), "ready");
+    assert_eq!(bench.git(&repo, &["for-each-ref", "refs/groundskeeper"]), "");
+    bench.ok(&["rm", "a", "--force"]);
+}
+
+/// A shell that stands there, without a terminal and not started here, is named and spared; what was
+/// started in an environment is ended, shell or not.
+#[test]
+fn shells_of_others_are_spared() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("a", &repo, &[]);
+    let mut shell = std::process::Command::new("sh");
+    let shell = shell.current_dir(&path).stdin(std::process::Stdio::piped());
+    let mut shell = shell.spawn().expect("started");
+    let mut other = std::process::Command::new("sleep");
+    let mut other = other.arg("1009").current_dir(&path).spawn().expect("started");
+    wait_for("the shell to be one", || {
+        std::fs::read_to_string(format!("/proc/{}/comm", shell.id())).is_ok_and(|c| c == "sh\n")
+    });
+    let removed = bench.ok(&["rm", "a"]);
+    let spared = removed["spared"].to_string();
+    assert!(spared.contains(&format!("\"pid\":{}", shell.id())), "{removed:#}");
+    assert!(shell.try_wait().expect("asked").is_none(), "it lives");
+    assert!(other.wait().expect("ended").code().is_none(), "by a signal");
+    drop(shell.stdin.take());
+    drop(shell.wait());
+}
+
+/// git does not read a repository that belongs to somebody else; neither do we, at any time.
+#[test]
+fn repository_that_was_given_away_is_not_read_as_us() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("a", &repo, &[]);
+    bench.write(&path.join("work"), "work\n");
+    let ran = bench.path("ran");
+    bench.git(&repo, &["config", "filter.x.clean", &format!("touch '{}'; cat", ran.display())]);
+    bench.write(&repo.join(".git/info/attributes"), "* filter=x\n");
+    let give = |owner: &str| {
+        let done = std::process::Command::new("chown").args(["-R", owner]).arg(&repo).output();
+        done.is_ok_and(|done| done.status.success())
+    };
+    if !give("65534") {
+        eprintln!("files cannot be given away here: NOT TESTED");
+        return;
+    }
+    bench.write(&path.join("README"), "changed\n");
+    let (_, error) = bench.refused(&["rm", "a"]);
+    assert!(error.to_string().contains("does not trust the owner"), "{error:#}");
+    let (_, error) = bench.refused(&["rm", "a", "--force"]);
+    assert!(error["hint"].to_string().contains("--no-rescue"), "{error:#}");
+    bench.gk(&["status", "a"]);
+    bench.gk(&["clean", "a"]);
+    bench.refused(&["new", "b", "--repo", text(&repo)]);
+    assert!(!ran.exists(), "its filter did not run");
+    assert!(give("0"));
+    bench.ok(&["rm", "a", "--force"]);
+    assert!(ran.exists(), "and does where it is trusted");
+}
