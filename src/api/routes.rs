@@ -327,6 +327,7 @@ async fn create(
         actor,
         request: request.clone(),
         nonce: moved::new_nonce()?,
+        attributes: wanted.attributes.filter(|tree| !tree.is_empty()),
     };
     app.handle.submit(command).await?;
     // A repeated request is about the environment that the first one made.

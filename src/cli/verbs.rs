@@ -219,6 +219,8 @@ async fn new(global: &Global, wanted: New) -> Done {
         fetch: wanted.fetch,
         keep_failed: wanted.keep_failed,
         no_setup: wanted.no_setup,
+        // git's own `worktree add` would heed it, here and now.
+        attributes: std::env::var("GIT_ATTR_SOURCE").ok().filter(|tree| !tree.is_empty()),
     };
     let mut client = Client::connect(global).await?;
     let mut found: EnvironmentView =

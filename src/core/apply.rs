@@ -179,6 +179,7 @@ impl State {
         self.remember(e.request.as_ref(), &e.environment, "provision", at.seq);
         let mut env = Environment::begin(at, &e.environment, e.incarnation, &e.plan);
         env.nonce.clone_from(&e.nonce);
+        env.attributes.clone_from(&e.attributes);
         self.environments.insert(e.environment.clone(), env);
     }
 
@@ -299,6 +300,7 @@ impl Environment {
             undone: None,
             unwatched: None,
             nonce: None,
+            attributes: None,
             lineage: Vec::new(),
         }
     }

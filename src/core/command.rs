@@ -42,6 +42,8 @@ pub enum Command {
         request: Option<RequestId>,
         /// What will tell this life from all others.
         nonce: Nonce,
+        /// The tree from which whoever asks has git read attributes, if any.
+        attributes: Option<String>,
     },
     /// Stop making an environment; nothing to cancel is a success.
     Cancel {

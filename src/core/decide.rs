@@ -13,7 +13,7 @@ use super::event::{
     WatcherGaveUp, WatcherResumed,
 };
 use super::fault::{Code, Fault};
-use super::id::{EffectId, EnvironmentId, LeaseId, Nonce, RequestId, Subject, Time};
+use super::id::{EffectId, EnvironmentId, LeaseId, RequestId, Subject, Time};
 use super::policy;
 use super::settle;
 use super::state::{Environment, Owed, Phase, State, Step};
@@ -32,9 +32,16 @@ impl State {
                 Ok(self.decide_start(now, DaemonStarted { pid, version }, retention, ground))
             }
             Command::Stop { reason } => Ok(vec![DaemonStopped { reason }.into()]),
-            Command::Provision { environment, plan, actor, request, nonce } => {
-                self.decide_provision(environment, plan, actor, request, nonce)
-            }
+            Command::Provision { environment, plan, actor, request, nonce, attributes } => self
+                .decide_provision(ProvisionRequested {
+                    incarnation: self.next_incarnation(&environment),
+                    environment,
+                    plan,
+                    actor,
+                    request,
+                    nonce: Some(nonce),
+                    attributes,
+                }),
             Command::Cancel { environment, actor } => self.decide_cancel(environment, actor),
             Command::Destroy { environment, incarnation, force, options, actor, request } => {
                 let wanted = DestroyRequested { environment, force, actor, request, options };
@@ -228,27 +235,17 @@ impl State {
         events
     }
 
-    fn decide_provision(
-        &self,
-        environment: EnvironmentId,
-        plan: Plan,
-        actor: Actor,
-        request: Option<RequestId>,
-        nonce: Nonce,
-    ) -> Decision {
-        if self.remembers(request.as_ref(), "provision", None)? {
+    fn decide_provision(&self, begun: ProvisionRequested) -> Decision {
+        if self.remembers(begun.request.as_ref(), "provision", None)? {
             return Ok(Vec::new());
         }
-        if let Some(env) = self.environment(&environment).filter(|e| e.is_live()) {
-            return env.joins(&plan);
+        if let Some(env) = self.environment(&begun.environment).filter(|e| e.is_live()) {
+            return env.joins(&begun.plan);
         }
-        let incarnation = self.next_incarnation(&environment);
         if self.environments().filter(|e| e.is_live()).count() >= policy::ENVIRONMENTS_MAX {
             return Err(limit("environments", policy::ENVIRONMENTS_MAX));
         }
-        self.branch_is_free(&plan)?;
-        let nonce = Some(nonce);
-        let begun = ProvisionRequested { environment, incarnation, plan, actor, request, nonce };
+        self.branch_is_free(&begun.plan)?;
         Ok(vec![begun.into()])
     }
 

@@ -124,8 +124,10 @@ impl Bench {
                     ..Plan::default()
                 };
                 let (actor, request) = (super::event::Actor::default(), request(key));
-                let (environment, nonce) = (name(who), self.nonce());
-                self.command(Command::Provision { environment, plan, actor, request, nonce });
+                let (environment, nonce, attributes) = (name(who), self.nonce(), None);
+                let made =
+                    Command::Provision { environment, plan, actor, request, nonce, attributes };
+                self.command(made);
             }
             Act::Destroy { who, force, key } => {
                 self.command(destroy(who, force, key));

@@ -279,8 +279,19 @@ mod tests {
     fn ready(state: &mut State, name: &str) {
         let (plan, actor) = (Plan { branch: name.to_owned(), ..Plan::default() }, Actor::default());
         let environment = id(name);
-        let (incarnation, request, nonce) = (1, None, None);
-        put(state, ProvisionRequested { environment, incarnation, plan, actor, request, nonce });
+        let (incarnation, request, nonce, attributes) = (1, None, None, None);
+        put(
+            state,
+            ProvisionRequested {
+                environment,
+                incarnation,
+                plan,
+                actor,
+                request,
+                nonce,
+                attributes,
+            },
+        );
         put(state, WorktreeAdded { environment: id(name), worktree: Worktree::default() });
         put(state, EnvironmentReady { environment: id(name) });
     }

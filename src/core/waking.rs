@@ -94,6 +94,7 @@ mod tests {
                 actor: actor.clone(),
                 request: None,
                 nonce: None,
+                attributes: None,
             }
             .into(),
             WorktreeAdded { environment: id.clone(), worktree: Worktree::default() }.into(),

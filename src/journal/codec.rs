@@ -21,7 +21,7 @@ use crate::for_each_event;
 /// bincode 1.3 with fixed-width little-endian integers.
 pub const CODEC_BINCODE1: u8 = 1;
 /// Raised whenever the shape of [`State`] changes; older snapshots are then ignored.
-pub const SNAPSHOT_VERSION: u32 = 8;
+pub const SNAPSHOT_VERSION: u32 = 9;
 
 const SNAPSHOT_MAGIC: [u8; 4] = *b"GKS1";
 const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;

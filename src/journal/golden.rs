@@ -10,10 +10,11 @@ use super::codec::{self, Decoded};
 use super::envelope::{self, Envelope};
 use super::past::{
     CleanRequestedV1, CleanedV1, DestroyRequestedV1, EnvironmentAdoptedV1, LateWorkRescuedV1,
-    ProvisionRequestedV1, RescueV1, RestoreFromV1, RestoreRequestedV1, RetentionChangedV1,
-    RolledBackV1, RolledBackV2, TeardownInspectedV1, TeardownInspectedV2, WorkRescuedV1,
+    ProvisionRequestedV1, ProvisionRequestedV2, RescueV1, RestoreFromV1, RestoreRequestedV1,
+    RetentionChangedV1, RolledBackV1, RolledBackV2, TeardownInspectedV1, TeardownInspectedV2,
+    WorkRescuedV1,
 };
-use super::samples::{actor, commit, env, fault, plan, samples, worktree};
+use super::samples::{actor, commit, env, fault, nonce, plan, samples, worktree};
 use crate::core::event::{EnvironmentReady, Record, Size};
 use crate::core::{Event, RequestId, Seq, State, Time};
 use crate::for_each_event;
@@ -108,6 +109,14 @@ fn past_lives() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
         actor: actor(),
         request: key("key-1"),
     };
+    let second = || ProvisionRequestedV2 {
+        environment: environment.clone(),
+        incarnation: 2,
+        plan: plan(),
+        actor: actor(),
+        request: key("key-1"),
+        nonce: Some(nonce()),
+    };
     let restore = || RestoreRequestedV1 {
         environment: environment.clone(),
         incarnation: 3,
@@ -131,6 +140,7 @@ fn past_lives() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     };
     vec![
         ("010-ProvisionRequested.v1.bin", codec::bytes(&provision()), 10, provision().into()),
+        ("010-ProvisionRequested.v2.bin", codec::bytes(&second()), 10, second().into()),
         ("022-RestoreRequested.v1.bin", codec::bytes(&restore()), 22, restore().into()),
         ("025-EnvironmentAdopted.v1.bin", codec::bytes(&adopt()), 25, adopt().into()),
     ]

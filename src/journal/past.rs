@@ -10,13 +10,14 @@ use super::envelope::Envelope;
 use super::error::Damage;
 use crate::core::event::{self, Actor, Plan, TeardownOptions, Worktree};
 use crate::core::policy::{BranchPolicy, CLEAN_RETENTION};
-use crate::core::{EnvironmentId, Event, Fault, HostPath, RequestId};
+use crate::core::{EnvironmentId, Event, Fault, HostPath, Nonce, RequestId};
 
 /// The event of an envelope in an earlier version of its kind; none when there is no such.
 pub(super) fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {
     Ok(match (e.kind, e.kind_version) {
         (3, 1) => Some(read::<RetentionChangedV1>(e)?.into()),
         (10, 1) => Some(read::<ProvisionRequestedV1>(e)?.into()),
+        (10, 2) => Some(read::<ProvisionRequestedV2>(e)?.into()),
         (19, 1) => Some(read::<RolledBackV1>(e)?.into()),
         (19, 2) => Some(read::<RolledBackV2>(e)?.into()),
         (22, 1) => Some(read::<RestoreRequestedV1>(e)?.into()),
@@ -123,7 +124,35 @@ impl From<ProvisionRequestedV1> for Event {
     fn from(old: ProvisionRequestedV1) -> Self {
         let ProvisionRequestedV1 { environment, incarnation, plan, actor, request } = old;
         let nonce = None;
-        event::ProvisionRequested { environment, incarnation, plan, actor, request, nonce }.into()
+        ProvisionRequestedV2 { environment, incarnation, plan, actor, request, nonce }.into()
+    }
+}
+
+/// Version 2 knew no attributes from elsewhere.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ProvisionRequestedV2 {
+    pub(super) environment: EnvironmentId,
+    pub(super) incarnation: u32,
+    pub(super) plan: Plan,
+    pub(super) actor: Actor,
+    pub(super) request: Option<RequestId>,
+    pub(super) nonce: Option<Nonce>,
+}
+
+impl From<ProvisionRequestedV2> for Event {
+    fn from(old: ProvisionRequestedV2) -> Self {
+        let ProvisionRequestedV2 { environment, incarnation, plan, actor, request, nonce } = old;
+        let attributes = None;
+        event::ProvisionRequested {
+            environment,
+            incarnation,
+            plan,
+            actor,
+            request,
+            nonce,
+            attributes,
+        }
+        .into()
     }
 }
 

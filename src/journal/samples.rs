@@ -99,6 +99,7 @@ fn daemon_and_provision() -> Vec<Event> {
             actor: actor.clone(),
             request,
             nonce: Some(nonce()),
+            attributes: Some("refs/heads/attributes".into()),
         }
         .into(),
         DataDirectoryMoved { from: "/data/a".into(), to: "/data/b".into() }.into(),
@@ -281,7 +282,7 @@ fn rescue() -> Rescue {
     }
 }
 
-fn nonce() -> Nonce {
+pub(super) fn nonce() -> Nonce {
     Nonce::parse("0123456789abcdef0123456789abcdef").expect("a nonce")
 }
 

@@ -285,7 +285,8 @@ impl Host {
                     return Err(cancelled());
                 }
                 let plan = plan(&order.environment);
-                Command::Provision { environment, plan, actor, request, nonce: nonce() }
+                let (nonce, attributes) = (nonce(), None);
+                Command::Provision { environment, plan, actor, request, nonce, attributes }
             }
             "environment.restore" => restore(environment, actor, request),
             "environment.destroy" => {
@@ -371,8 +372,9 @@ impl Host {
 
     pub(super) fn make_by_hand(&mut self, name: &str) {
         let (environment, plan, actor) = (id(name), plan(name), Actor::default());
-        let (request, nonce) = (None, nonce());
-        self.bench.command(Command::Provision { environment, plan, actor, request, nonce });
+        let (request, nonce, attributes) = (None, nonce(), None);
+        let made = Command::Provision { environment, plan, actor, request, nonce, attributes };
+        self.bench.command(made);
     }
 
     pub(super) fn restore_by_hand(&mut self, name: &str) {

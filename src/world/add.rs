@@ -56,6 +56,7 @@ pub(super) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
         source: &source,
         commit: &commit,
         hash,
+        attributes: attribute_source(task, &common)?,
     };
     let done = fill(task, &common, &checkout)?;
     remember_tree(&admin, &commit, hash, marker)?;
@@ -63,6 +64,15 @@ pub(super) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
     registration::publish(&admin)?;
     point("add.published");
     Ok(added(task, &admin, identity, done))
+}
+
+/// Where whoever asked has git read attributes from, if there is such a tree.
+fn attribute_source(task: &Task<'_>, common: &Path) -> Result<Option<String>, Fault> {
+    let Some(wanted) = &task.env().attributes else { return Ok(None) };
+    let git = Git::exact(common, None, Some(task.lock), task.cancel);
+    let tree = format!("{wanted}^{{tree}}");
+    let found = git.run(["rev-parse", "--verify", "--quiet", "--end-of-options", &tree])?;
+    Ok(found.status.success().then(|| wanted.clone()))
 }
 
 /// Notes which tree was checked out, so that a later look can tell that nothing has changed.

@@ -46,6 +46,8 @@ pub(super) struct Checkout<'a> {
     pub(super) source: &'a Path,
     pub(super) commit: &'a str,
     pub(super) hash: Hash,
+    /// A tree from which git reads attributes instead of the files.
+    pub(super) attributes: Option<String>,
 }
 
 /// How the files were written.
@@ -104,13 +106,21 @@ impl Checkout<'_> {
         removal::remove_ours_file(&self.admin_dir.join("index.lock"))?;
         let reset = ["-c", "checkout.workers=0", "read-tree", "--reset", "-u"];
         let args = reset.into_iter().chain(["--no-recurse-submodules", self.commit]);
-        self.git.clone().within(LONG).output(args).map(drop)
+        let git = self.git.clone().within(LONG);
+        let mut command = git.command(args);
+        if let Some(tree) = &self.attributes {
+            command.env("GIT_ATTR_SOURCE", tree);
+        }
+        git.line_of("git read-tree", command).map(drop)
     }
 
     fn parallel(&self) -> Result<u64, Trouble> {
         let few = || Trouble::NotForUs("few files".to_owned());
         if self.is_small() {
             return Err(few());
+        }
+        if self.attributes.is_some() {
+            return Err(Trouble::NotForUs("attributes from a tree".to_owned()));
         }
         if refs::any_below(self.common_dir, "refs/replace/") {
             return Err(Trouble::NotForUs("replaced objects".to_owned()));

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use super::beneath::{self, Mounts};
@@ -24,6 +24,8 @@ const LEVELS_AT_ONCE: usize = 64;
 const PATH_BYTES_MAX: usize = 3_800;
 /// Entries of one directory after which the caller is asked again.
 const ASK_EVERY: u64 = 1_024;
+/// What one call of a listing can give.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// How far a search goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +96,8 @@ fn search(
             return Ok(found);
         }
     };
-    let mut walk = Walk { root, limits, each, entries: 0, found, todo: Vec::new() };
+    let (todo, buffer) = (Vec::new(), Vec::new());
+    let mut walk = Walk { root, limits, each, entries: 0, found, todo, buffer };
     walk.todo.push(Place { base: Rc::new(top), below: PathBuf::new(), path: PathBuf::new() });
     while let Some(place) = walk.todo.pop() {
         if walk.found.repositories.len() >= limits.repositories {
@@ -132,6 +135,8 @@ struct Walk<'a> {
     entries: u64,
     found: Found,
     todo: Vec<Place>,
+    /// For listings.
+    buffer: Vec<u8>,
 }
 
 /// What the names in a directory say of it.
@@ -188,7 +193,11 @@ impl Walk<'_> {
         } else {
             (Rc::clone(&place.base), place.below.clone())
         };
-        for entry in Dir::new(open)? {
+        // Lent to each listing, as tens of thousands of names are not to be copied one by one.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.reserve(BUFFER_BYTES);
+        let mut listing = RawDir::new(&open, buffer.spare_capacity_mut());
+        while let Some(entry) = listing.next() {
             let entry = entry?;
             let name = entry.file_name();
             if name == c"." || name == c".." {
@@ -209,8 +218,13 @@ impl Walk<'_> {
                 _ => {}
             }
             let name = OsStr::from_bytes(name.to_bytes());
+            let kind = entry.file_type();
+            if kind != FileType::Directory && kind != FileType::Unknown {
+                files = true;
+                continue;
+            }
             let inside = below.join(name);
-            if !is_directory(&base, &inside, entry.file_type()) {
+            if !is_directory(&base, &inside, kind) {
                 files = true;
             } else if depth < self.limits.depth {
                 let (base, path) = (Rc::clone(&base), place.path.join(name));
@@ -219,6 +233,7 @@ impl Walk<'_> {
                 too_deep = true;
             }
         }
+        self.buffer = buffer;
         let path = place.path.as_path();
         if files && self.whole(path).as_os_str().len() > PATH_BYTES_MAX {
             self.unknown(path, "its path is longer than other programs can name".to_owned());

@@ -388,3 +388,40 @@ fn repository_that_was_given_away_is_not_read_as_us() {
     bench.ok(&["rm", "a", "--force"]);
     assert!(ran.exists(), "and does where it is trusted");
 }
+
+/// Somebody swaps a directory for a link again and again while files are copied into it.
+#[test]
+fn directory_that_is_swapped_during_the_copy_leads_nowhere() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let outside = bench.path("outside");
+    std::fs::create_dir(&outside).expect("made");
+    bench.write(&repo.join(".gitignore"), "deep/\n");
+    bench.write(&repo.join(".worktreeinclude"), "deep/\n");
+    bench.commit(&repo, "lists");
+    for n in 0..400 {
+        bench.write(&repo.join(format!("deep/in/{n}")), "a secret\n");
+    }
+    bench.ok(&["ls"]);
+    for round in 0..5 {
+        let id = format!("e{round}");
+        let deep = bench.data().join("worktrees").join(&id).join("project/deep");
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let moved = deep.with_extension("moved");
+                while !done.load(Ordering::Relaxed) {
+                    if std::fs::rename(&deep, &moved).is_ok() {
+                        drop(symlink(&outside, &deep));
+                        drop(std::fs::remove_file(&deep));
+                        drop(std::fs::rename(&moved, &deep));
+                    }
+                }
+            });
+            bench.gk(&["new", &id, "--repo", text(&repo)]);
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(std::fs::read_dir(&outside).expect("read").count(), 0, "round {round}");
+    }
+}

@@ -43,8 +43,8 @@ fn started() -> Event {
 fn provision(name: &str, incarnation: u32, path: &str) -> Event {
     let plan = Plan { path: path.into(), branch: format!("gk/{name}"), ..Plan::default() };
     let (environment, actor) = (env(name), who());
-    let (request, nonce) = (None, None);
-    ProvisionRequested { environment, incarnation, plan, actor, request, nonce }.into()
+    let (request, nonce, attributes) = (None, None, None);
+    ProvisionRequested { environment, incarnation, plan, actor, request, nonce, attributes }.into()
 }
 
 fn destroy(options: TeardownOptions) -> Event {

@@ -121,7 +121,7 @@ macro_rules! for_each_event {
         $then! {
             DaemonStarted = 1, 1; DaemonStopped = 2, 1; RetentionChanged = 3, 2;
             DataDirectoryMoved = 4, 1; DataDirectoryCopied = 5, 1; LogFoundOlder = 6, 1;
-            ProvisionRequested = 10, 2; BaseResolved = 11, 1; WorktreeAdded = 12, 1;
+            ProvisionRequested = 10, 3; BaseResolved = 11, 1; WorktreeAdded = 12, 1;
             FilesIncluded = 13, 1; SetupStarted = 14, 1; SetupFinished = 15, 1;
             EnvironmentReady = 16, 1; ProvisionFailed = 17, 1; CancelRequested = 18, 1;
             RolledBack = 19, 3; AttemptFailed = 20, 1; IndexRefreshed = 21, 1;

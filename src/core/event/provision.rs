@@ -22,6 +22,8 @@ pub struct ProvisionRequested {
     /// What tells this life from all others; none for one that an earlier version began (since
     /// version 2).
     pub nonce: Option<Nonce>,
+    /// The tree from which whoever asked has git read attributes, if any (since version 3).
+    pub attributes: Option<String>,
 }
 
 /// Kind 11: the base is known and the branch is free (or present, when it is to be reused).

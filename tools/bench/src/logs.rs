@@ -48,6 +48,7 @@ pub(crate) fn life(state: &mut State, n: u64, whole: bool) -> Vec<Record> {
             actor: Actor::default(),
             request: None,
             nonce: None,
+            attributes: None,
         }
         .into(),
         BaseResolved { environment: id(), base }.into(),

@@ -135,8 +135,8 @@ pub(crate) fn provision(name: &str, incarnation: u32) -> Event {
         ..Plan::default()
     };
     let (environment, actor) = (env(name), who());
-    let (request, nonce) = (None, None);
-    ProvisionRequested { environment, incarnation, plan, actor, request, nonce }.into()
+    let (request, nonce, attributes) = (None, None, None);
+    ProvisionRequested { environment, incarnation, plan, actor, request, nonce, attributes }.into()
 }
 
 pub(crate) fn made(name: &str, incarnation: u32) -> Vec<Event> {
