@@ -196,7 +196,7 @@ pub struct Environment {
     pub unwatched: Option<String>,
     /// What tells this life from all others; none for one that an earlier version began.
     pub nonce: Option<Nonce>,
-    /// The tree from which whoever asked for it has git read attributes, for the checkout.
+    /// The tree from which git reads attributes for the checkout, where one was named.
     pub attributes: Option<String>,
     /// The lives that it goes on with, the latest last: their branch is its branch.
     pub lineage: Vec<Nonce>,

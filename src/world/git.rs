@@ -185,17 +185,19 @@ impl<'a> Git<'a> {
         use std::os::unix::fs::MetadataExt as _;
         let Place::Exact { git_dir, work_tree } = &self.place else { return Ok(()) };
         let own = rustix::process::geteuid().as_raw();
-        let is_foreign = |path: &Path| path.symlink_metadata().is_ok_and(|m| m.uid() != own);
-        if !is_foreign(git_dir) && !work_tree.as_deref().is_some_and(is_foreign) {
-            return Ok(());
-        }
+        let owner = |path: &Path| path.symlink_metadata().map_or(own, |found| found.uid());
         for place in [Some(git_dir), work_tree.as_ref()].into_iter().flatten() {
+            let owner = owner(place);
+            if owner == own || trusted::is_known(place, owner) {
+                continue;
+            }
             let git = Self { place: Place::Directory(place.clone()), ..self.clone() };
             let found = git.run_unchecked(git.command(["rev-parse", "--git-dir"]))?;
             let text = String::from_utf8_lossy(&found.stderr);
             if !found.status.success() && text.contains("dubious ownership") {
                 return Err(not_trusted(place, &text));
             }
+            trusted::remember(place, owner);
         }
         Ok(())
     }
@@ -204,6 +206,32 @@ impl<'a> Git<'a> {
     #[must_use]
     pub fn cancel(&self) -> &'a Cancel {
         self.cancel
+    }
+}
+
+/// Repositories of others that git trusts by its settings (`safe.directory`), for a minute: where all of
+/// them are others', as in a container, each call would cost two.
+mod trusted {
+    use std::path::{Path, PathBuf};
+    use std::sync::{Mutex, PoisonError};
+    use std::time::{Duration, Instant};
+
+    const KNOWN_MAX: usize = 256;
+    const HOLDS: Duration = Duration::from_secs(60);
+
+    static KNOWN: Mutex<Vec<(PathBuf, u32, Instant)>> = Mutex::new(Vec::new());
+
+    pub(super) fn is_known(place: &Path, owner: u32) -> bool {
+        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().any(|(p, o, since)| p == place && *o == owner && since.elapsed() < HOLDS)
+    }
+
+    pub(super) fn remember(place: &Path, owner: u32) {
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(p, _, since)| p != place && since.elapsed() < HOLDS);
+        if known.len() < KNOWN_MAX {
+            known.push((place.to_owned(), owner, Instant::now()));
+        }
     }
 }
 

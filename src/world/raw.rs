@@ -18,7 +18,7 @@ use sha2::Digest as _;
 use super::cancel::Cancel;
 use super::{beneath, paths, unlink};
 use crate::core::event::RawCopies;
-use crate::core::{Code, Fault, HostPath};
+use crate::core::{Code, Fault};
 use crate::killpoint::point;
 use crate::record;
 
@@ -512,16 +512,29 @@ pub(super) fn forget(home: &Path, cancel: &Cancel) -> Result<(), Fault> {
     unlink::tree(home, &mut |_| cancel.check()).map(drop)
 }
 
-/// Unlinks the copies of earlier rescues of a life: `kept` holds all that they held.
+/// Unlinks all copies of a life but those that are known.
 ///
 /// # Errors
 /// What the system says.
-pub(super) fn forget_earlier(home: &Path, kept: &HostPath, cancel: &Cancel) -> Result<(), Fault> {
-    let kept = paths::from_host(kept);
+pub(super) fn forget_unknown(
+    home: &Path,
+    known: Option<&RawCopies>,
+    cancel: &Cancel,
+) -> Result<(), Fault> {
+    let Some(known) = known else { return forget(home, cancel) };
+    let kept = paths::from_host(&known.folder);
     for (_, folder) in generations(home).into_iter().filter(|(_, folder)| *folder != kept) {
         unlink::tree(&folder, &mut |_| cancel.check())?;
     }
     Ok(())
+}
+
+/// The same, where somebody has asked to stop already: what an attempt has just made goes with it.
+pub(super) fn forget_attempt(home: &Path, known: Option<&RawCopies>) {
+    let forgotten = Cancel::new().map_err(paths::failed("forget", home));
+    if let Err(fault) = forgotten.and_then(|free| forget_unknown(home, known, &free)) {
+        tracing::warn!(%fault, "copies of an attempt are left behind; a sweep names them");
+    }
 }
 
 #[cfg(test)]

@@ -218,11 +218,9 @@ impl Task<'_> {
         registration::put_away_hidden(&self.admin())?;
         registration::forget(&self.admin())?;
         let home = self.world.layout.copies_of(self.remains.life());
-        match self.remains.rescue.as_ref().and_then(|rescue| rescue.raw.as_ref()) {
-            Some(raw) => raw::forget_earlier(&home, &raw.folder, self.cancel)?,
-            // What an attempt left that was never told of.
-            None => raw::forget(&home, self.cancel)?,
-        }
+        let known = self.remains.rescue.as_ref().and_then(|rescue| rescue.raw.as_ref());
+        // What an attempt left that was never told of.
+        raw::forget_unknown(&home, known, self.cancel)?;
         self.keep_commits(&common, &self.names().trash())?;
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
         let_go_of_head(&git, &common, self.names(), &self.remains.head)

@@ -120,6 +120,15 @@ impl<'a> Rescuer<'a> {
     /// # Errors
     /// When there is no room, somebody wants to stop, or the repository cannot be written at all.
     pub(super) fn save(&self) -> Result<Option<Rescue>, Fault> {
+        let saved = self.save_once();
+        if saved.is_err() {
+            let known = self.before.as_ref().and_then(|before| before.raw.as_ref());
+            raw::forget_attempt(&self.layout.copies_of(self.life), known);
+        }
+        saved
+    }
+
+    fn save_once(&self) -> Result<Option<Rescue>, Fault> {
         let heads = Heads::read(&self.admin);
         let head = self.head(&heads)?;
         let folder = format!("{}.{}.side", self.life.id, self.life.incarnation);

@@ -12,7 +12,7 @@ use super::index::Hash;
 use super::marker::{self, Admin, Marker};
 use super::names::Names;
 use super::ref_changes::{Change, Made};
-use super::{Task, add, modules, paths, refs, registration, remains, removal};
+use super::{Task, add, modules, paths, raw, refs, registration, remains, removal};
 use crate::core::event::{RestoreFrom, Worktree};
 use crate::core::{Code, Environment, Fault, Life, Outcome, RolledBackTo};
 use crate::killpoint::point;
@@ -252,6 +252,10 @@ impl Restore<'_> {
             }
             let_go => let_go?,
         }
+        // What an attempt to rescue it once more left that came to no end: nobody knows of it.
+        let home = self.task.layout().copies_of(life_of(env, &self.from));
+        let known = self.from.saved.as_ref().and_then(|saved| saved.raw.as_ref());
+        raw::forget_unknown(&home, known, self.task.cancel)?;
         let hash = Hash::named(&env.plan.repository.object_format);
         modules::repoint(&self.target, &self.new.published, hash, &env.id)?;
         let head = std::fs::read_to_string(self.new.published.join("HEAD")).unwrap_or_default();

@@ -347,3 +347,17 @@ fn what_an_operation_in_progress_needs_is_kept() {
         "{shown}"
     );
 }
+
+/// An attempt to rescue what lies in the trash once more may come to no end before a restore.
+#[test]
+fn copies_that_no_rescue_knows_go_with_the_restore() {
+    let bench = Bench::new();
+    let (_, path) = environment(&bench, "", &[]);
+    let removed = bench.ok(&["rm", "demo"]);
+    let trash = PathBuf::from(removed["trash"].as_str().expect("a place"));
+    let folder = trash.parent().and_then(Path::file_name).expect("a folder");
+    let copies = bench.data().join("rescue").join(folder);
+    bench.write(&copies.join("1/0"), "a copy\n");
+    bench.ok(&["restore", "demo"]);
+    assert!(path.exists() && !copies.exists());
+}
