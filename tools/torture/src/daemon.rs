@@ -1,7 +1,8 @@
 //! One life of a daemon: begun, killed, told to end. It is never left running.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -28,11 +29,16 @@ impl Daemon {
     pub(crate) fn start(ground: &Ground, env: &[(String, String)]) -> Result<Self, Trouble> {
         let mut command = ground.command(&["daemon"]);
         command.envs(env.iter().map(|(name, value)| (name, value)));
-        let said = ground.path("daemon.err");
-        let log = std::fs::File::options().create(true).append(true).open(&said);
-        let log = log.map_err(failed("open", &said))?;
+        Self::begin(command, &ground.path("daemon.err"))
+    }
+
+    /// Starts one by a command; what it has to say is added to a file.
+    pub(crate) fn begin(mut command: Command, said: &Path) -> Result<Self, Trouble> {
+        let log = std::fs::File::options().create(true).append(true).open(said);
+        let log = log.map_err(failed("open", said))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().map_err(failed("run", &ground.programs.groundskeeper))?;
+        let program = PathBuf::from(command.get_program());
+        let mut child = command.spawn().map_err(failed("run", &program))?;
         let (sender, receiver) = channel();
         if let Some(stdout) = child.stdout.take() {
             std::thread::spawn(move || {

@@ -14,6 +14,7 @@ use crate::trouble::{Trouble, failed};
 pub(crate) enum Fault {
     Instant,
     Point,
+    GitWorld,
     Recovery,
     Stop,
     Clients,
@@ -36,9 +37,14 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All, in the order in which they are listed, with what each means.
-    pub(crate) const ALL: [(Self, &'static str, &'static str); 20] = [
+    pub(crate) const ALL: [(Self, &'static str, &'static str); 21] = [
         (Self::Instant, "kill", "SIGKILL of the daemon at a random instant"),
         (Self::Point, "kill-point", "SIGKILL at a named point of an operation"),
+        (
+            Self::GitWorld,
+            "git-world",
+            "repositories of every kind; users act between and during verbs",
+        ),
         (Self::Recovery, "kill-recovery", "SIGKILL, and again while its successor recovers"),
         (Self::Stop, "stop", "SIGTERM in the middle of work"),
         (Self::Clients, "kill-clients", "SIGKILL of clients while they wait"),

@@ -191,7 +191,7 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        crate::processes::end_all(self);
+        crate::processes::end_all(&self.path("home"));
         crate::mounts::undo(self);
         if !self.keep.load(std::sync::atomic::Ordering::Relaxed) {
             drop(std::fs::remove_dir_all(&self.root));

@@ -98,6 +98,7 @@ pub(crate) fn run(setting: &Setting, job: &Job) -> Result<Done, Trouble> {
     match job.fault {
         Fault::PowerLog => return Ok(power_of_log(job.seed)),
         Fault::PowerMigration => return power_of_migration(),
+        Fault::GitWorld => return crate::world::run(setting, job),
         _ => {}
     }
     let name = format!("{}-{}", job.fault.name(), job.seed);

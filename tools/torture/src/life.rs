@@ -212,8 +212,11 @@ pub(crate) fn rest(
     check::drain(ground, all);
     if matches!(fault, Some(Fault::GitHangs | Fault::GitHangsLong)) {
         // What only waits ends by itself; nothing is to depend on it.
-        let waits =
-            || processes::of(ground).iter().any(|found| found.command.starts_with("sleep "));
+        let waits = || {
+            processes::of(&ground.path("home"))
+                .iter()
+                .any(|found| found.command.starts_with("sleep "))
+        };
         time::until(HANG_LIMIT, || !waits());
     }
     if let Some(databases) = databases {

@@ -3,9 +3,10 @@
 //!
 //! A *history* is one place with a repository and a data directory; it has a seed and a kind of
 //! fault. In it the daemon lives several times: clients and agents do as chance has it (`client`,
-//! `agent`), trouble comes (`fault`), the daemon dies (`life`), the next one has to come to rest, and
-//! everything that must never happen is looked for (`check`). `model` holds what the outside was
-//! promised. `selftest` shows that each check can fail.
+//! `agent`), trouble comes (`fault`), the daemon dies (`life`), the next one has to come to rest,
+//! and everything that must never happen is looked for (`check`). `model` holds what the outside
+//! was promised. `world` has histories of another kind: git worlds, in which the world does the
+//! unexpected and no daemon is killed. `selftest` shows that each check can fail.
 
 mod agent;
 mod args;
@@ -31,6 +32,7 @@ mod selftest;
 mod time;
 mod tour;
 mod trouble;
+mod world;
 
 use std::process::ExitCode;
 
@@ -42,6 +44,9 @@ const CANNOT: u8 = 3;
 fn main() -> ExitCode {
     if programs::is_asked_for() {
         return groundskeeper::cli::main();
+    }
+    if world::shim::is_asked_for() {
+        return world::shim::main();
     }
     let arguments = args::Arguments::parse();
     let done = if arguments.list {

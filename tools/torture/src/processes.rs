@@ -1,11 +1,9 @@
 //! The processes of one history, found through `/proc` by the home directory that all of them
 //! inherit. Nobody else's process is ever ended.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use groundskeeper::world::process::table;
-
-use crate::ground::Ground;
 
 /// A process that belongs to a history.
 #[derive(Debug, Clone)]
@@ -16,9 +14,9 @@ pub(crate) struct Found {
     pub(crate) place: Option<PathBuf>,
 }
 
-/// All that run; what has ended and is not yet collected is not running.
-pub(crate) fn of(ground: &Ground) -> Vec<Found> {
-    let home = format!("HOME={}", ground.path("home").display());
+/// All that run with this home; what has ended and is not yet collected is not running.
+pub(crate) fn of(home: &Path) -> Vec<Found> {
+    let home = format!("HOME={}", home.display());
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
     pids.filter_map(|pid| {
@@ -43,8 +41,8 @@ pub(crate) fn of(ground: &Ground) -> Vec<Found> {
 }
 
 /// Ends what a history has left running: the torture leaves nothing behind either.
-pub(crate) fn end_all(ground: &Ground) {
-    for found in of(ground) {
+pub(crate) fn end_all(home: &Path) {
+    for found in of(home) {
         let pid = i32::try_from(found.pid).ok().and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
             let _sent = rustix::process::kill_process(pid, rustix::process::Signal::KILL);

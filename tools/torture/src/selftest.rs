@@ -91,6 +91,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Trouble> {
         let why = before.clone().unwrap_or_default();
         tell(control.check, control.what, sound && before.is_some(), &why);
     }
+    for shown in crate::world::controls(&programs, &place)? {
+        let why = shown.seen.unwrap_or_default();
+        let red = !why.is_empty() && !why.starts_with("RED BEFORE");
+        tell(shown.check, shown.what, red, &why);
+    }
     let why = databases(&programs, &place)?;
     tell("databases", "a row of a database is lost", why.is_some(), &why.unwrap_or_default());
     let mut found = Vec::new();

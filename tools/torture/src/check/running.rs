@@ -29,7 +29,7 @@ pub(crate) fn processes(
         .filter_map(|e| e["path"].as_str().map(Path::new))
         .collect();
     let strays = || {
-        let mut all = processes::of(ground);
+        let mut all = processes::of(&ground.path("home"));
         all.retain(|found| match &found.place {
             Some(place) => !lives.contains(place.as_path()),
             None => !(daemon && found.command.contains(" daemon ")),

@@ -1,0 +1,375 @@
+//! What users and agents do besides work: to our worktrees, and in the repository. Each act says
+//! what it may destroy and whether it changes what is not ours; the program has no part in it.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use super::scene::Scene;
+use super::script::{Act, Deed, Lock};
+use super::tokens::{Form, Harm};
+use super::{search, work};
+use crate::ground::write;
+use crate::trouble::Trouble;
+
+/// What an act came to.
+#[derive(Debug)]
+pub(crate) struct Effect {
+    pub(crate) harm: Harm,
+    /// It may have changed what is not ours.
+    pub(crate) foreign: bool,
+}
+
+/// Does it; what does not apply now is passed over.
+pub(crate) fn act(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble> {
+    let key = (deed.data, deed.name);
+    let worktree = scene.worktree(key);
+    match (&deed.act, worktree) {
+        (Act::Work(form), Some(at)) => {
+            let harm = work::work(scene, &at, *form)?;
+            // A submodule is noted in the settings of the repository; an agent that moves HEAD may
+            // move branches of its own.
+            let foreign = *form == Form::Submodule || harm != Harm::Nothing;
+            Ok(Effect { harm, foreign })
+        }
+        (Act::RenameBack, _) => rename_back(scene, key),
+        (act, _) if is_about_the_repository(act) => in_repository(scene, deed),
+        (Act::DeleteBranch | Act::MoveBranch | Act::RenameBranch, _) => branch(scene, deed),
+        (_, Some(at)) => on_worktree(scene, deed, &at),
+        _ => Ok(Effect { harm: Harm::Nothing, foreign: false }),
+    }
+}
+
+fn is_about_the_repository(act: &Act) -> bool {
+    matches!(
+        act,
+        Act::Prune
+            | Act::Repair
+            | Act::Gc
+            | Act::GcHard
+            | Act::Repack
+            | Act::PackRefs
+            | Act::Fetch
+            | Act::CommitInMain
+            | Act::StashInMain
+            | Act::AddForeign
+            | Act::BreakFilter
+            | Act::MendFilter
+            | Act::SetSetting(..)
+            | Act::LeaveLock(_)
+            | Act::RemoveLocks
+            | Act::RepositoryAway
+            | Act::RepositoryBack
+    )
+}
+
+fn on_worktree(scene: &mut Scene<'_>, deed: &Deed, at: &Path) -> Result<Effect, Trouble> {
+    let mut harm = Harm::Worktree(at.to_owned());
+    let path = at.to_string_lossy().into_owned();
+    let common = scene.common();
+    let place = scene.place;
+    let git = |args: &[&str]| place.git(at, args).map(drop);
+    match deed.act {
+        Act::RemoveTree | Act::RemoveFolder | Act::RemoveFile | Act::FolderToLink => {
+            harm = remove(scene, at, &deed.act);
+        }
+        Act::RemovePointer => {
+            drop(std::fs::remove_file(at.join(".git")));
+            damage(scene, deed);
+        }
+        Act::RemoveAdmin | Act::DamageIndex | Act::DamageHead => {
+            if let Some(admin) = Scene::admin(at) {
+                match deed.act {
+                    Act::RemoveAdmin => drop(std::fs::remove_dir_all(&admin)),
+                    Act::DamageIndex => drop(std::fs::write(admin.join("index"), "garbage")),
+                    _ => drop(std::fs::write(admin.join("HEAD"), "\0\0\0")),
+                }
+                damage(scene, deed);
+            }
+        }
+        Act::RemoveByGit => {
+            let args = ["worktree", "remove", "--force", "--force", &path];
+            drop(place.git(&common, &args)?);
+        }
+        Act::MoveByGit | Act::Rename => {
+            rename(scene, deed, at)?;
+            harm = Harm::Nothing;
+        }
+        Act::Unreadable => {
+            let mode = std::fs::Permissions::from_mode(0o0);
+            drop(std::fs::set_permissions(at.join("dir2"), mode));
+            harm = Harm::Nothing;
+        }
+        Act::CheckoutDetach => git(&["checkout", "-q", "--detach"])?,
+        Act::SwitchMain => git(&["switch", "-q", "--ignore-other-worktrees", "main"])?,
+        Act::ResetHard => git(&["reset", "-q", "--hard"])?,
+        Act::CleanFiles => git(&["clean", "-fdq"])?,
+        Act::LockWorktree => drop(place.git(&common, &["worktree", "lock", &path])?),
+        Act::UnlockWorktree => drop(place.git(&common, &["worktree", "unlock", &path])?),
+        Act::SubmoduleUpdate => git(&["submodule", "--quiet", "update", "--init"])?,
+        Act::SubmoduleDeinit => git(&["submodule", "--quiet", "deinit", "-f", "--all"])?,
+        Act::AbortOperation => {
+            for args in [["rebase", "--abort"], ["merge", "--abort"], ["bisect", "reset"]] {
+                git(&args)?;
+            }
+        }
+        Act::StashDrop => {
+            git(&["stash", "drop", "-q"])?;
+            let owed = scene.ledger.owed().filter(|token| token.form == Form::Stashed);
+            harm = Harm::Tokens(owed.map(|token| token.text.clone()).collect());
+        }
+        _ => harm = Harm::Nothing,
+    }
+    // A switch to a branch of the user's may be followed by commits there; a submodule is noted in
+    // the settings of the repository.
+    let foreign = matches!(deed.act, Act::SwitchMain | Act::SubmoduleUpdate | Act::SubmoduleDeinit);
+    Ok(Effect { harm, foreign })
+}
+
+/// Gives a worktree another place, with git or behind its back.
+fn rename(scene: &mut Scene<'_>, deed: &Deed, at: &Path) -> Result<(), Trouble> {
+    let number = scene.next();
+    let (place, common) = (scene.place, scene.common());
+    let (to, moved) = if deed.act == Act::MoveByGit {
+        let to = place.path("outside").join(format!("moved-{number}"));
+        let (from, text) = (at.to_string_lossy(), to.to_string_lossy());
+        let args = ["worktree", "move", "--force", "--force", &from, &text];
+        let moved = place.git(&common, &args)?.ok();
+        (to, moved)
+    } else {
+        let to = place.path("renamed").join(number.to_string());
+        drop(to.parent().map(std::fs::create_dir_all));
+        let moved = std::fs::rename(at, &to).is_ok();
+        (to, moved)
+    };
+    if moved && let Some(env) = scene.envs.get_mut(&(deed.data, deed.name)) {
+        env.renamed = Some(to);
+    }
+    Ok(())
+}
+
+fn damage(scene: &mut Scene<'_>, deed: &Deed) {
+    if let Some(env) = scene.envs.get_mut(&(deed.data, deed.name)) {
+        env.damaged = true;
+    }
+}
+
+fn remove(scene: &mut Scene<'_>, at: &Path, act: &Act) -> Harm {
+    let target = match act {
+        Act::RemoveTree => at.to_owned(),
+        Act::RemoveFile => {
+            let first = scene.ledger.of(at).map(|token| at.join(&token.path)).next();
+            first.unwrap_or_else(|| at.join("dir0/file0.txt"))
+        }
+        _ => at.join("dir1"),
+    };
+    drop(if target.is_dir() && !target.is_symlink() {
+        std::fs::remove_dir_all(&target)
+    } else {
+        std::fs::remove_file(&target)
+    });
+    match act {
+        Act::RemoveTree => return Harm::Worktree(at.to_owned()),
+        Act::FolderToLink => drop(symlink(scene.place.path("outside/canary"), &target)),
+        _ => {}
+    }
+    Harm::Below(target)
+}
+
+fn rename_back(scene: &mut Scene<'_>, key: (usize, usize)) -> Result<Effect, Trouble> {
+    let effect = Effect { harm: Harm::Nothing, foreign: false };
+    let Some(env) = scene.envs.get(&key) else { return Ok(effect) };
+    let (Some(from), to) = (env.renamed.clone(), env.path.clone()) else { return Ok(effect) };
+    // Only to where it was, and only where that is free.
+    if !to.exists() && to.parent().is_some_and(Path::is_dir) {
+        if from.starts_with(scene.place.path("outside")) {
+            let (from, to) =
+                (from.to_string_lossy().into_owned(), to.to_string_lossy().into_owned());
+            let args = ["worktree", "move", "--force", "--force", &from, &to];
+            drop(scene.place.git(&scene.common(), &args)?);
+        } else {
+            drop(std::fs::rename(&from, &to));
+        }
+    }
+    if to.exists()
+        && let Some(env) = scene.envs.get_mut(&key)
+    {
+        env.renamed = None;
+    }
+    Ok(effect)
+}
+
+fn branch(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble> {
+    let key = (deed.data, deed.name);
+    let Some(reference) = scene.branch_of(key) else {
+        return Ok(Effect { harm: Harm::Nothing, foreign: false });
+    };
+    let (place, common) = (scene.place, scene.common());
+    let name = reference.trim_start_matches("refs/heads/").to_owned();
+    let made = scene.envs.get(&key).is_some_and(|env| env.made_branch);
+    let number = scene.next();
+    let mut harm = Harm::Nothing;
+    match deed.act {
+        Act::RenameBranch if made => {
+            let to = format!("renamed-{number}");
+            drop(place.git(&common, &["branch", "-m", &name, &to])?);
+        }
+        Act::DeleteBranch | Act::MoveBranch if made => {
+            let at = place.git(&common, &["rev-parse", "--verify", "-q", &reference])?.out;
+            let at = vec![at.trim().to_owned()];
+            let held = search::in_refs(place, &common, &at, &scene.ledger, &mut scene.objects)?;
+            harm = Harm::Tokens(held);
+            let args: &[&str] = match deed.act {
+                Act::DeleteBranch => &["branch", "-q", "-D", &name],
+                _ => &["branch", "-q", "-f", &name, "main"],
+            };
+            drop(place.git(&common, args)?);
+        }
+        _ => {}
+    }
+    Ok(Effect { harm, foreign: true })
+}
+
+fn in_repository(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble> {
+    let (place, common) = (scene.place, scene.common());
+    let git = |args: &[&str]| place.git(&common, args).map(drop);
+    let mut harm = Harm::Nothing;
+    match &deed.act {
+        Act::Prune => {
+            harm = scene.harm_of_gone();
+            git(&["worktree", "prune"])?;
+        }
+        Act::Repair => git(&["worktree", "repair"])?,
+        Act::Gc => {
+            harm = unreferenced(scene)?;
+            git(&["gc", "-q"])?;
+        }
+        Act::GcHard => {
+            harm = unreferenced(scene)?;
+            let now = "gc.reflogExpireUnreachable=now";
+            git(&["-c", "gc.reflogExpire=now", "-c", now, "gc", "-q", "--prune=now"])?;
+        }
+        Act::Repack => git(&["repack", "-a", "-d", "-q"])?,
+        Act::PackRefs => git(&["pack-refs", "--all"])?,
+        Act::Fetch => git(&["fetch", "-q", "--all"])?,
+        Act::CommitInMain | Act::StashInMain | Act::AddForeign => users_own(scene, &deed.act)?,
+        Act::BreakFilter | Act::MendFilter => {
+            let program = if deed.act == Act::BreakFilter { "no-such-program" } else { "cat" };
+            git(&["config", "filter.locked.clean", program])?;
+            git(&["config", "filter.locked.smudge", program])?;
+            scene.filter_broken = deed.act == Act::BreakFilter;
+        }
+        Act::SetSetting(name, value) => git(&["config", name, value])?,
+        Act::LeaveLock(lock) => leave_lock(scene, deed, *lock)?,
+        Act::RemoveLocks => remove_locks(scene),
+        Act::RepositoryAway => away(scene),
+        _ => back(scene),
+    }
+    Ok(Effect { harm, foreign: true })
+}
+
+/// What no ref reaches and no file has: what git collects is the user's doing.
+fn unreferenced(scene: &mut Scene<'_>) -> Result<Harm, Trouble> {
+    let (place, common) = (scene.place, scene.common());
+    let refs = place.git(&common, &["for-each-ref", "--format=%(objectname)"])?.out;
+    let refs: Vec<String> = refs.lines().map(str::to_owned).collect();
+    let held = search::in_refs(place, &common, &refs, &scene.ledger, &mut scene.objects)?;
+    let free =
+        scene.ledger.owed().filter(|token| !token.is_in_place() && !held.contains(&token.text));
+    Ok(Harm::Tokens(free.map(|token| token.text.clone()).collect::<BTreeSet<_>>()))
+}
+
+/// The user works in worktrees of their own.
+fn users_own(scene: &mut Scene<'_>, act: &Act) -> Result<(), Trouble> {
+    let number = scene.next();
+    if *act == Act::AddForeign {
+        let path = scene.place.path("outside").join(format!("more-{number}"));
+        let text = path.to_string_lossy().into_owned();
+        let name = format!("more-{number}");
+        let common = scene.common();
+        let args = ["worktree", "add", "-q", "-b", &name, &text, "main"];
+        if scene.place.git(&common, &args)?.ok() {
+            scene.built.foreign.push(path.clone());
+            work::work(scene, &path, Form::Foreign)?;
+        }
+        return Ok(());
+    }
+    let own = scene.built.main.clone().or_else(|| scene.built.foreign.first().cloned());
+    let Some(at) = own.filter(|at| at.is_dir()) else { return Ok(()) };
+    let form = if *act == Act::StashInMain { Form::Stashed } else { Form::Committed };
+    work::work(scene, &at, form).map(drop)
+}
+
+fn leave_lock(scene: &mut Scene<'_>, deed: &Deed, lock: Lock) -> Result<(), Trouble> {
+    let key = (deed.data, deed.name);
+    let common = scene.common();
+    let admin = scene.worktree(key).and_then(|at| Scene::admin(&at));
+    let path = match lock {
+        Lock::Index => admin.map(|admin| admin.join("index.lock")),
+        Lock::Head => admin.map(|admin| admin.join("HEAD.lock")),
+        Lock::PackedRefs if scene.world.reftable => Some(common.join("reftable/tables.list.lock")),
+        Lock::PackedRefs => Some(common.join("packed-refs.lock")),
+        Lock::Branch => scene.branch_of(key).map(|name| common.join(format!("{name}.lock"))),
+        Lock::Config => Some(common.join("config.lock")),
+        Lock::MainIndex => Some(common.join("index.lock")),
+        Lock::Shallow => Some(common.join("shallow.lock")),
+        Lock::Stash => Some(common.join("refs/stash.lock")),
+    };
+    let Some(path) = path.filter(|path| !path.exists()) else { return Ok(()) };
+    // Somebody's who is long gone.
+    if path.parent().is_some_and(Path::is_dir) {
+        write(&path, "")?;
+        let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        let file = std::fs::File::options().write(true).open(&path);
+        drop(file.and_then(|file| file.set_modified(long_ago)));
+        scene.planted.insert(path);
+    }
+    Ok(())
+}
+
+/// The user takes away the locks that they left.
+pub(crate) fn remove_locks(scene: &mut Scene<'_>) {
+    for path in std::mem::take(&mut scene.planted) {
+        drop(std::fs::remove_file(path));
+    }
+}
+
+/// What is renamed when the repository goes away.
+fn top(scene: &Scene<'_>) -> PathBuf {
+    match &scene.built.main {
+        Some(main) if scene.built.common.starts_with(main) => main.clone(),
+        _ => scene.built.common.clone(),
+    }
+}
+
+fn away(scene: &mut Scene<'_>) {
+    let from = top(scene);
+    let to = scene.place.path("away");
+    // Locks that were planted would have another name then.
+    if scene.away.is_none() && scene.planted.is_empty() && std::fs::rename(&from, &to).is_ok() {
+        scene.away = Some((from, to));
+    }
+}
+
+/// The user brings the repository back.
+pub(crate) fn back(scene: &mut Scene<'_>) {
+    if let Some((from, to)) = scene.away.take() {
+        drop(std::fs::rename(to, from));
+    }
+}
+
+/// The user takes back what stands in the way: locks, a repository elsewhere, a filter that is
+/// gone.
+pub(crate) fn mend(scene: &mut Scene<'_>) -> Result<(), Trouble> {
+    remove_locks(scene);
+    back(scene);
+    for key in scene.envs.keys().copied().collect::<Vec<_>>() {
+        rename_back(scene, key)?;
+    }
+    let common = scene.common();
+    for name in ["filter.locked.clean", "filter.locked.smudge"] {
+        drop(scene.place.git(&common, &["config", name, "cat"])?);
+    }
+    scene.filter_broken = false;
+    Ok(())
+}
