@@ -10,7 +10,7 @@ use crate::core::{Code, Command, Environment, Fault, Ground, HostPath, State};
 use crate::engine::Handle;
 use crate::journal::{self, Journal};
 use crate::record;
-use crate::world::ground::{HighWater, Identity, root_of};
+use crate::world::ground::{HighWater, Identity, left_root, root_of};
 use crate::world::layout::Layout;
 use crate::world::{World, paths};
 
@@ -28,6 +28,8 @@ pub fn find(
     let mut ground = Ground::default();
     let root = layout.root();
     let remembered = identity.as_ref().map(|i| i.path.clone()).or_else(|| root_of(state));
+    // A log from before a move that was put back after it: the identity file knows of the move.
+    let remembered = remembered.filter(|path| path != root).or_else(|| left_root(state, root));
     let pending = identity.as_ref().and_then(|i| i.copy_of.clone());
     if let Some(original) = pending {
         begin_as_copy(journal, identity.as_ref().is_some_and(|i| i.log == log))?;

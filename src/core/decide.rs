@@ -478,6 +478,11 @@ impl Environment {
         let same = self.plan.repository.common_dir == plan.repository.common_dir
             && self.plan.branch == plan.branch
             && self.plan.base == plan.base;
+        if same && self.phase == Phase::Retiring {
+            let message = format!("the removal of environment {} was put off", self.id);
+            let hint = format!("`groundskeeper cancel {}` calls it off and keeps it", self.id);
+            return Err(Fault::new(Code::EnvironmentBusy, message, hint));
+        }
         if same && self.phase != Phase::Failed {
             return Ok(Vec::new());
         }
@@ -523,4 +528,49 @@ pub fn destroyed(id: &EnvironmentId) -> Fault {
 
 fn limit(what: &str, max: usize) -> Fault {
     Fault::new(Code::LimitReached, format!("{max} {what} are allowed"), "remove some first")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Nonce;
+    use crate::core::event::{
+        DestroyRequested, EnvironmentReady, Record, TeardownOptions, TeardownPostponed,
+    };
+
+    /// What is on its way out is not what somebody asks for who makes a new one.
+    #[test]
+    fn environment_whose_removal_was_put_off_is_not_said_to_be_made() {
+        let mut state = State::default();
+        let id = EnvironmentId::parse("a").expect("an id");
+        let nonce = Nonce::parse(&"0".repeat(32)).expect("a nonce");
+        let wanted = || Command::Provision {
+            environment: id.clone(),
+            plan: Plan::default(),
+            actor: Actor::default(),
+            request: None,
+            nonce: nonce.clone(),
+            attributes: None,
+        };
+        let put = |state: &mut State, event: Event| {
+            let seq = state.seq().next();
+            state.apply(&Record { seq, at: Time(1), boot: 1, event });
+        };
+        for event in state.decide(Time(1), wanted()).expect("decided") {
+            put(&mut state, event);
+        }
+        put(&mut state, EnvironmentReady { environment: id.clone() }.into());
+        assert_eq!(state.decide(Time(1), wanted()).expect("there is one"), Vec::new());
+        let (environment, actor) = (id.clone(), Actor::default());
+        let (force, request, options) = (false, None, TeardownOptions::default());
+        put(&mut state, DestroyRequested { environment, force, actor, request, options }.into());
+        let fault = Fault::new(Code::Io, "made up", "none");
+        let (environment, step) = (id.clone(), "inspect".to_owned());
+        let (failures, retry_at) = (1, Time(9));
+        let put_off = TeardownPostponed { environment, step, fault, failures, retry_at };
+        put(&mut state, put_off.into());
+        assert_eq!(state.environment(&id).map(|e| e.phase), Some(Phase::Retiring));
+        let fault = state.decide(Time(1), wanted()).expect_err("it is on its way out");
+        assert_eq!(fault.code, Code::EnvironmentBusy);
+    }
 }

@@ -115,6 +115,13 @@ impl Bench {
         Nonce::parse(&format!("{:032x}", self.log.len())).expect("a nonce")
     }
 
+    fn provision(&mut self, who: usize, plan: Plan, key: Option<u8>) {
+        let (actor, request) = (super::event::Actor::default(), request(key));
+        let (environment, nonce, attributes) = (name(who), self.nonce(), None);
+        let made = Command::Provision { environment, plan, actor, request, nonce, attributes };
+        self.command(made);
+    }
+
     pub(super) fn act(&mut self, act: &Act) {
         match *act {
             Act::Provision { who, keep, key } => {
@@ -123,11 +130,7 @@ impl Bench {
                     keep_failed: keep,
                     ..Plan::default()
                 };
-                let (actor, request) = (super::event::Actor::default(), request(key));
-                let (environment, nonce, attributes) = (name(who), self.nonce(), None);
-                let made =
-                    Command::Provision { environment, plan, actor, request, nonce, attributes };
-                self.command(made);
+                self.provision(who, plan, key);
             }
             Act::Destroy { who, force, key } => {
                 self.command(destroy(who, force, key));

@@ -505,8 +505,7 @@ impl State {
 
 impl Teardown {
     /// Whether what is written after the last look may be in no rescue although somebody wants it.
-    /// Where nothing could be looked at and nothing be rescued, since the repository is gone, all of
-    /// it went to the trash by consent.
+    /// Where the repository was gone, all of it went to the trash unseen, by consent.
     #[must_use]
     pub fn may_lack_work(&self) -> bool {
         let was_seen = !self.head.is_empty() || self.rescue.is_some();

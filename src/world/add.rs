@@ -109,7 +109,7 @@ fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> Ou
         files: done.files,
         // Its entries are as young as their files, whoever wrote them.
         racy: true,
-        has_include: !source.as_os_str().is_empty() && has(&source, super::include::LIST),
+        has_include: !source.as_os_str().is_empty() && super::include::has_list(&source),
         has_setup: has(&target, &plan.setup_path),
     })
 }

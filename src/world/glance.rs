@@ -61,7 +61,7 @@ pub(super) fn untouched(task: &Task<'_>, admin: &Path, target: &Path) -> Option<
 }
 
 fn head(admin: &Path, common: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(admin.join("HEAD")).ok()?;
+    let text = String::from_utf8(refs::head_text(admin).ok()?).ok()?;
     refs::loose(common, text.strip_prefix("ref: ")?.trim_end())
 }
 

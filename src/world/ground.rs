@@ -11,9 +11,10 @@ use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::index::Hash;
 use super::layout::Layout;
 use super::marker::{self, Admin, Marker};
-use super::{World, add, paths};
+use super::{World, add, modules, paths};
 use crate::core::{Environment, Fault, HostPath, Life, Seq, State};
 
 /// Folders beside a repository's old place that are looked into for it.
@@ -124,6 +125,23 @@ pub fn root_of(state: &State) -> Option<PathBuf> {
     roots.next()
 }
 
+/// Where the data directory was when the log was last written, if a worktree that lives is not there any
+/// more but at the same place below `root`.
+#[must_use]
+pub fn left_root(state: &State, root: &Path) -> Option<PathBuf> {
+    let live = state.environments().filter(|e| !e.adopted && e.is_live());
+    let mut found = live.filter_map(|env| {
+        let path = paths::borrowed(&env.plan.path);
+        let before = path.parent()?.parent()?.parent()?;
+        let here = root.join(path.strip_prefix(before).ok()?);
+        // By a link that was left behind it is there, and is not where it was.
+        let is_there = path.canonicalize().is_ok_and(|real| real == path);
+        let moved = before != root && !is_there && here.exists();
+        moved.then(|| before.to_owned())
+    });
+    found.next()
+}
+
 /// A life whose repository may have moved.
 struct Lost<'a> {
     life: Life<'a>,
@@ -192,7 +210,11 @@ impl World {
             replace(&pointer, &text)?;
         }
         let back = admin.published.join("gitdir");
-        if back.exists() { replace(&back, &add::with_newline(&pointer)) } else { Ok(()) }
+        if back.exists() {
+            replace(&back, &add::with_newline(&pointer))?;
+        }
+        let hash = Hash::named(&env.plan.repository.object_format);
+        modules::reconnect(&target, &admin.published, hash)
     }
 }
 

@@ -39,7 +39,8 @@ impl Heads {
     /// Reads an administrative directory; what is missing or damaged there says nothing.
     pub(super) fn read(admin: &Path) -> Self {
         let mut heads = Self::default();
-        let text = std::fs::read_to_string(admin.join("HEAD")).unwrap_or_default();
+        let text = refs::head_text(admin).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
         match text.trim_end().strip_prefix("ref: ") {
             Some(name) => {
                 heads.branch = name.trim().strip_prefix("refs/heads/").map(str::to_owned);
@@ -54,6 +55,13 @@ impl Heads {
             heads.histories(&admin.join("logs").join(name), 0);
         }
         heads
+    }
+
+    /// The same, with the history of a branch that goes with the worktree: where HEAD has none
+    /// (`core.logAllRefUpdates=false`), it alone knows what was taken back.
+    pub(super) fn with_history_of(mut self, common: &Path, branch: &str) -> Self {
+        self.history(&history(&common.join("logs/refs/heads").join(branch)));
+        self
     }
 
     fn history(&mut self, text: &str) {

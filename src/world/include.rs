@@ -48,7 +48,8 @@ pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
         more: 0,
         made: Recorder::default(),
     };
-    for path in wanted(&git, &source)? {
+    let paths = if has_list(&source) { wanted(&git, &source)? } else { Vec::new() };
+    for path in paths {
         task.cancel.check()?;
         copier.copy(&path)?;
         point("include.copied_one");
@@ -59,6 +60,12 @@ pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
         copier.done.skipped.push(format!("... and {} more", copier.more));
     }
     Ok(Outcome::Included(copier.done))
+}
+
+/// Whether there is a list that git can read. A pipe would be read for ever, anything else ends git.
+pub(super) fn has_list(source: &Path) -> bool {
+    let list = source.join(LIST);
+    list.metadata().is_ok_and(|found| found.is_file()) && File::open(list).is_ok()
 }
 
 /// The paths that the list names and git ignores; a directory that is both as a whole is one.

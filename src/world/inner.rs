@@ -122,7 +122,7 @@ fn git_dir(place: &Path, admin: &Path, (was, target): (&Path, &Path)) -> Option<
             let module = module_of(path).map(|below| admin.join("modules").join(below));
             // Where it was, something else may stand by now.
             let mut places = [moved, Some(dir), module].into_iter().flatten();
-            places.find(|dir| dir.join("HEAD").exists())
+            places.find(|dir| dir.join("HEAD").symlink_metadata().is_ok())
         }
         Ok(_) => None,
         Err(_) => Some(place.to_owned()),

@@ -244,7 +244,8 @@ impl Saver<'_> {
         parents: Vec<String>,
         date: u64,
     ) -> Result<String, Fault> {
-        let date = format!("{date} +0000");
+        // A small number is a year to git, unless it is marked.
+        let date = format!("@{date} +0000");
         let path = self.inner.path.display();
         let message = format!("rescue of the repository {path}, inside {}", self.rescuer.life.id);
         let made = |parents: &[String]| -> Result<String, Fault> {

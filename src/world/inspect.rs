@@ -489,7 +489,7 @@ pub(super) fn stashes_of(plan: &Plan) -> Vec<String> {
 fn commits(task: &Task<'_>, admin: &Path, seen: &mut Seen) -> Result<(), Fault> {
     let env = task.env();
     let common = paths::from_host(&env.plan.repository.common_dir);
-    let mut heads = Heads::read(admin);
+    let mut heads = Heads::read(admin).with_history_of(&common, &env.plan.branch);
     seen.branch = heads.branch.clone().unwrap_or_default();
     heads.branches.insert(env.plan.branch.clone());
     let base = env.base.as_ref().map(|b| b.commit.as_str());

@@ -17,7 +17,7 @@ pub(super) fn repository(worktree: &Path, admin: &Path) -> Option<(u64, u64)> {
     let link = worktree.join(".git");
     let found = link.metadata().ok()?;
     let leads_to = if found.is_dir() { link } else { target(worktree, &link)? };
-    let recorded = identity(admin).filter(|_| admin.join("HEAD").exists())?;
+    let recorded = identity(admin).filter(|_| admin.join("HEAD").symlink_metadata().is_ok())?;
     (identity(&leads_to)? == recorded).then_some(recorded)
 }
 

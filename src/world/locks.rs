@@ -8,9 +8,9 @@
 //! with its age and what is known of its holder.
 
 use std::fs::OpenOptions;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +22,7 @@ use crate::core::{Code, Fault};
 
 /// The beginning of what a lock of ours holds.
 const HOLDER: &str = "held by groundskeeper ";
+const HOLDER_BYTES_MAX: u64 = 128;
 /// Age at which a lock is not waited for any more: git holds one for an instant.
 const STANDING: Duration = Duration::from_secs(3);
 /// Attempts of one step after which a lock is not waited for, however young it is.
@@ -83,7 +84,12 @@ fn holder() -> String {
 
 /// The process that a lock of ours names, and its start; none for a lock of anybody else.
 fn named_holder(lock: &Path) -> Option<(u32, u64)> {
-    let text = std::fs::read_to_string(lock).ok()?;
+    // Anything may have this name; no more of it is read than a lock of ours holds.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(lock).ok()?;
+    file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mut text = String::new();
+    file.take(HOLDER_BYTES_MAX).read_to_string(&mut text).ok()?;
     let (pid, start) = text.strip_prefix(HOLDER)?.trim_end().split_once(' ')?;
     Some((pid.parse().ok()?, start.parse().ok()?))
 }

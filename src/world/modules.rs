@@ -4,12 +4,16 @@
 //! Touches nothing but pointers into a directory of ours, and those only where the index says that
 //! a submodule is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::cancel::Cancel;
+use super::git::Git;
 use super::index::{Hash, read};
 use super::paths;
 use crate::core::{EnvironmentId, Fault};
 
+/// Where the repositories of submodules lie in a git directory.
+const MODULES: &[u8] = b"/modules/";
 /// Submodules within each other that are followed.
 const DEPTH_MAX: usize = 16;
 
@@ -40,18 +44,7 @@ fn below(
     depth: usize,
 ) -> Result<(), Fault> {
     let Some(hash) = hash.filter(|_| depth < DEPTH_MAX) else { return Ok(()) };
-    let index = std::fs::read(git_dir.join("index")).unwrap_or_default();
-    let mut modules = Vec::new();
-    let _tree = read::each(&index, hash, |entry| {
-        if entry.mode == 0o160_000 {
-            modules.push(tree.join(paths::from_bytes(entry.path)));
-        }
-    });
-    for module in modules {
-        // A link in its place, or on the way there, leads to something that is not ours.
-        if module.canonicalize().ok().as_ref() != Some(&module) {
-            continue;
-        }
+    for module in gitlinks(tree, git_dir, hash) {
         let pointer = module.join(".git");
         // One that was never fetched has none.
         let Ok(text) = std::fs::read(&pointer) else { continue };
@@ -68,6 +61,90 @@ fn below(
         }
     }
     Ok(())
+}
+
+/// Lets the submodules of a working tree and their repositories below `git_dir` find each other again,
+/// after one of the two has moved: their pointers are relative. What finds its way is left alone.
+///
+/// # Errors
+/// What the system or git says.
+pub(super) fn reconnect(tree: &Path, git_dir: &Path, hash: Option<Hash>) -> Result<(), Fault> {
+    if !git_dir.join("modules").exists() {
+        return Ok(());
+    }
+    let cancel = Cancel::new().map_err(paths::failed("watch a process in", git_dir))?;
+    reconnect_below(tree, git_dir, hash, &cancel, 0)
+}
+
+fn reconnect_below(
+    tree: &Path,
+    git_dir: &Path,
+    hash: Option<Hash>,
+    cancel: &Cancel,
+    depth: usize,
+) -> Result<(), Fault> {
+    let Some(hash) = hash.filter(|_| depth < DEPTH_MAX) else { return Ok(()) };
+    for module in gitlinks(tree, git_dir, hash) {
+        let pointer = module.join(".git");
+        let Ok(text) = std::fs::read(&pointer) else { continue };
+        let Some(named) = text.strip_prefix(b"gitdir: ").map(<[u8]>::trim_ascii_end) else {
+            continue;
+        };
+        let Some(at) = named.windows(MODULES.len()).rposition(|part| part == MODULES) else {
+            continue;
+        };
+        let repository =
+            git_dir.join("modules").join(paths::from_bytes(&named[at + MODULES.len()..]));
+        let Ok(real) = repository.canonicalize() else { continue };
+        if !real.starts_with(git_dir) || !real.join("HEAD").exists() {
+            continue;
+        }
+        if module.join(paths::from_bytes(named)).canonicalize().ok().as_ref() != Some(&real) {
+            let mut new = b"gitdir: ".to_vec();
+            new.extend(super::add::with_newline(&real));
+            let fresh = module.join(".git.gk-new");
+            std::fs::write(&fresh, new).map_err(paths::failed("write", &fresh))?;
+            paths::rename(&fresh, &pointer).map_err(paths::failed("write", &pointer))?;
+        }
+        place_again(&module, &real, cancel)?;
+        reconnect_below(&module, &real, Some(hash), cancel, depth + 1)?;
+    }
+    Ok(())
+}
+
+/// Lets the repository of a submodule name its working tree.
+fn place_again(module: &Path, repository: &Path, cancel: &Cancel) -> Result<(), Fault> {
+    // From elsewhere: no git starts in it while it names a working tree that is gone.
+    let git = Git::at(Path::new("/"), None, cancel);
+    let config = repository.join("config");
+    let on = |args: &[&std::ffi::OsStr]| {
+        let mut command = git.command(["config", "--file"]);
+        command.arg(&config).args(args);
+        git.run_command(command)
+    };
+    let key = std::ffi::OsStr::new("core.worktree");
+    let found = on(&[std::ffi::OsStr::new("--get"), key])?;
+    let named = repository.join(paths::from_bytes(found.stdout.trim_ascii_end()));
+    let is_there = named.canonicalize().ok().as_deref() == Some(module);
+    if !found.status.success() || is_there {
+        return Ok(());
+    }
+    let set = on(&[key, module.as_os_str()])?;
+    if set.status.success() { Ok(()) } else { Err(super::git::said("git config", &set)) }
+}
+
+/// Where the index says that submodules are, but for those that a link leads to.
+fn gitlinks(tree: &Path, git_dir: &Path, hash: Hash) -> Vec<PathBuf> {
+    let index = std::fs::read(git_dir.join("index")).unwrap_or_default();
+    let mut modules = Vec::new();
+    let _tree = read::each(&index, hash, |entry| {
+        if entry.mode == 0o160_000 {
+            modules.push(tree.join(paths::from_bytes(entry.path)));
+        }
+    });
+    // A link in its place, or on the way there, leads to something that is not ours.
+    modules.retain(|module| module.canonicalize().ok().as_ref() == Some(module));
+    modules
 }
 
 /// The pointer with the directory of this name, where it names one of the same environment.

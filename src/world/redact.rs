@@ -13,7 +13,7 @@ const VALUE_BYTES_MIN: usize = 8;
 const LINE_BYTES_MAX: usize = 64 << 10;
 const REMOVED: &[u8] = b"[secret]";
 /// What the name of a variable with a secret holds, as a part.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 10] = [
     "TOKEN",
     "SECRET",
     "PASSWORD",
@@ -24,9 +24,10 @@ const NAMES: [&str; 12] = [
     "PRIVATE_KEY",
     "ACCESS_KEY",
     "CREDENTIAL",
-    "_AUTH",
-    "_PAT",
 ];
+/// What such a name may have as one of its words, and words at its end that make it something else.
+const WORDS: [&str; 8] = ["AUTH", "COOKIE", "COOKIES", "KEY", "PASS", "PAT", "PWD", "SIGNATURE"];
+const HARMLESS: [&str; 6] = ["SOCK", "FILE", "PATH", "DIR", "ID", "COMMAND"];
 /// What the name of a parameter in a URL holds whose value is a secret, and what it may be.
 const PARAMETERS: [&[u8]; 8] = [
     b"token",
@@ -34,11 +35,11 @@ const PARAMETERS: [&[u8]; 8] = [
     b"password",
     b"passwd",
     b"apikey",
-    b"api_key",
+    b"accesskey",
     b"signature",
     b"credential",
 ];
-const WHOLE_PARAMETERS: [&[u8]; 4] = [b"auth", b"key", b"sig", b"pwd"];
+const WHOLE_PARAMETERS: [&[u8]; 6] = [b"auth", b"key", b"pass", b"passphrase", b"pwd", b"sig"];
 
 /// What is to be taken out.
 #[derive(Debug, Clone, Default)]
@@ -55,10 +56,7 @@ impl Secrets {
     }
 
     fn of(variables: impl Iterator<Item = (String, Vec<u8>)>) -> Self {
-        let secret = variables.filter(|(name, _)| {
-            let name = name.to_ascii_uppercase();
-            NAMES.iter().any(|part| name.contains(part) || name == part.trim_start_matches('_'))
-        });
+        let secret = variables.filter(|(name, _)| is_secret_name(&name.to_ascii_uppercase()));
         let mut values = Vec::new();
         for (_, value) in secret {
             // A key of many lines is told line by line.
@@ -106,6 +104,15 @@ impl Secrets {
     }
 }
 
+fn is_secret_name(name: &str) -> bool {
+    let last = name.rsplit('_').next().unwrap_or_default();
+    if ["PWD", "OLDPWD"].contains(&name) || HARMLESS.contains(&last) {
+        return false;
+    }
+    NAMES.iter().any(|part| name.contains(part))
+        || name.split('_').any(|word| WORDS.contains(&word))
+}
+
 /// User information, and the values of parameters that are secret by name, of the URLs in a text.
 pub(super) fn in_urls(text: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
@@ -115,7 +122,7 @@ pub(super) fn in_urls(text: &[u8]) -> Vec<Range<usize>> {
             |b: &u8| !(b.is_ascii_whitespace() || b.is_ascii_control() || b"'\"<>`".contains(b));
         let length = text[start..].iter().position(|b| !is_part(b)).unwrap_or(text.len() - start);
         let url = &text[start..start + length];
-        let authority = url.iter().position(|b| b"/?#".contains(b)).unwrap_or(url.len());
+        let authority = authority(url);
         if let Some(end) = url[..authority].iter().rposition(|b| *b == b'@') {
             found.push(start..start + end);
         }
@@ -125,13 +132,28 @@ pub(super) fn in_urls(text: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
+/// How long the part of a URL is that names the host. A password may hold what else ends it: then what
+/// follows a colon there is no port.
+fn authority(url: &[u8]) -> usize {
+    let end = url.iter().position(|b| b"/?#".contains(b)).unwrap_or(url.len());
+    let host = &url[..end];
+    let port = host.iter().position(|b| *b == b':').map(|colon| &host[colon + 1..]);
+    let is_port = |port: &[u8]| port.iter().all(u8::is_ascii_digit);
+    let is_cut = !host.contains(&b'@') && !host.starts_with(b"[");
+    match (port.filter(|port| is_cut && !is_port(port)), url.iter().rposition(|b| *b == b'@')) {
+        (Some(_), Some(at)) => at + 1,
+        _ => end,
+    }
+}
+
 fn parameters(url: &[u8], authority: usize) -> impl Iterator<Item = Range<usize>> {
     let begins = |b: &u8| b"?#&;".contains(b);
     let starts = (authority..url.len()).filter(move |n| begins(&url[*n])).map(|n| n + 1);
     starts.filter_map(move |start| {
         let end = url[start..].iter().position(begins).map_or(url.len(), |n| n + start);
         let equals = url[start..end].iter().position(|b| *b == b'=')? + start;
-        let name = url[start..equals].to_ascii_lowercase();
+        let mut name = url[start..equals].to_ascii_lowercase();
+        name.retain(|b| !b"-_".contains(b));
         let secret = PARAMETERS.iter().any(|part| position(&name, part).is_some())
             || WHOLE_PARAMETERS.contains(&name.as_slice());
         (secret && equals + 1 < end).then_some(equals + 1..end)
@@ -225,10 +247,25 @@ mod tests {
             ("https://h/?a=1&access_token=abc&b=2#t", "https://h/?a=1&access_token=[secret]&b=2#t"),
             ("https://h/?X-Amz-Signature=abc", "https://h/?X-Amz-Signature=[secret]"),
             ("https://h/?sig=abc&design=x&author=y", "https://h/?sig=[secret]&design=x&author=y"),
+            (
+                "https://h/?api-key=abc&access_key=d",
+                "https://h/?api-key=[secret]&access_key=[secret]",
+            ),
+            ("https://me:a/b@host/x http://h:80/a@b", "https://[secret]@host/x http://h:80/a@b"),
             ("ssh://git@host/x and a://b", "ssh://[secret]@host/x and a://b"),
             ("://", "://"),
         ] {
             assert_eq!(out(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_secrets_are_told_from_others() {
+        for secret in ["DB_PASS", "MYSQL_PWD", "OPENAI_KEY", "GITHUB_TOKEN", "PAT", "X_COOKIE"] {
+            assert!(is_secret_name(secret), "{secret}");
+        }
+        for other in ["PWD", "OLDPWD", "PATH", "SSH_AUTH_SOCK", "KEYBOARD", "MODE", "TOKEN_FILE"] {
+            assert!(!is_secret_name(other), "{other}");
         }
     }
 

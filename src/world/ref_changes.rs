@@ -84,7 +84,9 @@ impl<'a> Change<'a> {
                 Attempt::Held | Attempt::Exists | Attempt::LeftToGit => {}
             }
         }
-        let args = ["update-ref", "-d", self.reference].into_iter().chain(expected.as_deref());
+        // Never what it points to: that is another ref.
+        let args = ["update-ref", "--no-deref", "-d", self.reference];
+        let args = args.into_iter().chain(expected.as_deref());
         self.by_git("delete", args)
     }
 
@@ -119,7 +121,8 @@ impl<'a> Change<'a> {
             return Ok(true);
         }
         let zeros = "0".repeat(commit.len());
-        let args = ["update-ref", "-m", "groundskeeper", self.reference, commit, &zeros];
+        let args = ["update-ref", "--no-deref", "-m", "groundskeeper"];
+        let args = args.into_iter().chain([self.reference, commit, &zeros]);
         let made = self.git.run(args)?;
         Ok(made.status.success() || is_at())
     }

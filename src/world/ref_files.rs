@@ -89,12 +89,8 @@ impl RefFiles<'_> {
     /// Whether another ref has the name of a folder on the way, or a name below this one.
     fn is_beside_another(&self) -> io::Result<bool> {
         let below = format!("{}/", self.reference);
-        let packed = match std::fs::read(self.common.join("packed-refs")) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-            packed => packed?,
-        };
-        let names =
-            packed.split(|b| *b == b'\n').filter_map(|l| l.splitn(2, |b| *b == b' ').nth(1));
+        let packed = refs::packed(self.common)?;
+        let names = refs::entries(&packed).map(|(_, name)| name);
         let above = |name: &[u8]| {
             let rest = self.reference.as_bytes().strip_prefix(name);
             rest.is_some_and(|rest| rest.starts_with(b"/"))

@@ -3,6 +3,7 @@
 //!
 //! A removal would otherwise wait for three processes that each look at one line.
 
+use std::io;
 use std::path::Path;
 
 use crate::core::Environment;
@@ -12,19 +13,56 @@ pub(super) const OURS: &str = "refs/groundskeeper/";
 
 /// The commit that a ref is at, if it is a plain file; none when only git can tell.
 pub(super) fn loose(common: &Path, reference: &str) -> Option<String> {
-    let text = std::fs::read_to_string(common.join(reference)).ok()?;
+    let path = common.join(reference);
+    // A link is another name of some other ref.
+    path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let text = std::fs::read_to_string(path).ok()?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     is_object_id(text).then(|| text.to_owned())
 }
 
 /// The commit that a ref is at, loose or packed; none when it is neither, or only git can tell.
 pub(super) fn tip(common: &Path, reference: &str) -> Option<String> {
-    if common.join(reference).exists() {
+    if common.join(reference).symlink_metadata().is_ok_and(|found| !found.is_dir()) {
         return loose(common, reference);
     }
-    let packed = std::fs::read_to_string(common.join("packed-refs")).ok()?;
-    let found = packed.lines().find_map(|line| line.strip_suffix(reference)?.strip_suffix(' '));
-    found.filter(|commit| is_object_id(commit)).map(str::to_owned)
+    let packed = packed(common).ok()?;
+    let (commit, _) = entries(&packed).find(|(_, name)| *name == reference.as_bytes())?;
+    let commit = std::str::from_utf8(commit).ok()?;
+    is_object_id(commit).then(|| commit.to_owned())
+}
+
+/// The list of packed refs, whose names are bytes; empty when there is none.
+///
+/// # Errors
+/// What the system says: then nobody knows what is packed.
+pub(super) fn packed(common: &Path) -> io::Result<Vec<u8>> {
+    match std::fs::read(common.join("packed-refs")) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
+}
+
+/// Object id and name of each packed ref.
+pub(super) fn entries(packed: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let lines = packed.split(|b| *b == b'\n').filter(|line| !line.starts_with(b"#"));
+    lines.filter_map(|line| {
+        let blank = line.iter().position(|b| *b == b' ')?;
+        Some((&line[..blank], line[blank + 1..].trim_ascii_end()))
+    })
+}
+
+/// The text of a HEAD, of whatever form: some write a link to the branch.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn head_text(git_dir: &Path) -> io::Result<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let head = git_dir.join("HEAD");
+    match std::fs::read_link(&head) {
+        Ok(to) if to.starts_with("refs") => Ok([b"ref: ", to.as_os_str().as_bytes()].concat()),
+        _ => std::fs::read(&head),
+    }
 }
 
 pub(super) fn is_object_id(text: &str) -> bool {
@@ -53,11 +91,12 @@ pub(super) fn is_held(common: &Path, commit: &str, first: &str, but: &str) -> bo
     if holds(first) && loose(common, first).as_deref() == Some(commit) {
         return true;
     }
-    let packed = std::fs::read_to_string(common.join("packed-refs")).unwrap_or_default();
-    packed.lines().any(|line| {
+    let packed = packed(common).unwrap_or_default();
+    entries(&packed).any(|(at, name)| {
         // A loose file of the same name would be what counts.
-        let named = line.strip_prefix(commit).and_then(|rest| rest.strip_prefix(' '));
-        named.is_some_and(|name| holds(name) && !common.join(name).exists())
+        let is_loose = |name: &str| common.join(name).symlink_metadata().is_ok();
+        let name = std::str::from_utf8(name).unwrap_or_default();
+        at == commit.as_bytes() && holds(name) && !is_loose(name)
     })
 }
 
@@ -93,14 +132,17 @@ pub(super) fn is_made_by(common: &Path, reference: &str, env: &Environment, log:
 /// Whether there is any ref below a folder of refs, whose name ends in a slash.
 pub(super) fn any_below(common: &Path, folder: &str) -> bool {
     let has_entry = |dir: &Path| std::fs::read_dir(dir).is_ok_and(|mut all| all.next().is_some());
-    let packed = std::fs::read_to_string(common.join("packed-refs")).unwrap_or_default();
     has_entry(&common.join(folder))
-        || packed.lines().any(|l| l.split(' ').nth(1).is_some_and(|name| name.starts_with(folder)))
+        || packed(common).is_ok_and(|packed| {
+            entries(&packed).any(|(_, name)| name.starts_with(folder.as_bytes()))
+        })
 }
 
 /// Whether there is a ref of this name, packed or not.
 pub(super) fn exists(common: &Path, reference: &str) -> bool {
-    common.join(reference).symlink_metadata().is_ok_and(|found| !found.is_dir())
-        || std::fs::read_to_string(common.join("packed-refs"))
-            .is_ok_and(|text| text.lines().any(|l| l.split(' ').nth(1) == Some(reference)))
+    let loose = common.join(reference).symlink_metadata().is_ok_and(|found| !found.is_dir());
+    // Where nobody can tell it may be.
+    loose
+        || packed(common)
+            .map_or(true, |packed| entries(&packed).any(|(_, name)| name == reference.as_bytes()))
 }

@@ -9,8 +9,8 @@ use std::io;
 use std::path::Path;
 
 use super::marker::{Admin, Marker};
-use super::{Task, paths, removal};
-use crate::core::{Code, Fault};
+use super::{Task, paths, refs, removal};
+use crate::core::{Code, Fault, Life};
 use crate::killpoint::point;
 
 /// Attempts to put an entry into a directory that others may remove while it is empty.
@@ -66,7 +66,21 @@ pub(super) fn put_away(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
     if is_ours(task, admin) { put_away_hidden(admin) } else { Ok(()) }
 }
 
-/// The same for one whose incarnation is over; one that is not hidden or not there is left alone.
+/// The same for one whose incarnation is over, hidden or not: its repository may have been away when
+/// its worktree went.
+pub(super) fn put_away_over(admin: &Admin, log: &str, life: Life<'_>) -> Result<(), Fault> {
+    let (from, to) = (admin.published.join(POINTER), admin.published.join(HIDDEN));
+    let is_its = |marker: Marker| marker.is_of(log, life);
+    if from.exists() && Marker::read(&admin.published)?.is_some_and(is_its) {
+        match paths::rename(&from, &to) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            hidden => hidden.map_err(paths::failed("hide", &from))?,
+        }
+    }
+    put_away_hidden(admin)
+}
+
+/// The same for one that is hidden; one that is not hidden or not there is left alone.
 pub(super) fn put_away_hidden(admin: &Admin) -> Result<(), Fault> {
     if !admin.published.exists() || admin.published.join(POINTER).exists() {
         return Ok(());
@@ -157,7 +171,9 @@ pub(super) fn checked_out(common: &Path, reference: &str) -> Option<String> {
 /// What a branch is used for in the worktree with this administrative directory.
 fn use_of(admin: &Path, reference: &str) -> Option<&'static str> {
     let holds = |name: &str, wanted: &str| {
-        let text = std::fs::read(admin.join(name)).unwrap_or_default();
+        let read =
+            if name == "HEAD" { refs::head_text(admin) } else { std::fs::read(admin.join(name)) };
+        let text = read.unwrap_or_default();
         text.split(|b| *b == b'\n').any(|line| line.trim_ascii_end() == wanted.as_bytes())
     };
     let branch = reference.strip_prefix("refs/heads/").unwrap_or(reference);
@@ -176,7 +192,7 @@ fn use_of(admin: &Path, reference: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{EnvironmentId, Life};
+    use crate::core::EnvironmentId;
 
     #[test]
     fn branch_that_is_rebased_or_bisected_elsewhere_is_in_use() {

@@ -48,7 +48,7 @@ impl Task<'_> {
         let nothing = || Ok(Outcome::Measured(Size::default(), None));
         let Some(trash) = &self.remains.trash else { return nothing() };
         self.hold_head()?;
-        registration::put_away_hidden(&self.admin())?;
+        registration::put_away_over(&self.admin(), &self.world.log_id, self.remains.life())?;
         let path = paths::from_host(trash);
         if !paths::exists(&path).map_err(paths::failed("look at", &path))? {
             return nothing();
@@ -215,7 +215,7 @@ impl Task<'_> {
         if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
             return Ok(());
         }
-        registration::put_away_hidden(&self.admin())?;
+        registration::put_away_over(&self.admin(), &self.world.log_id, self.remains.life())?;
         registration::forget(&self.admin())?;
         let home = self.world.layout.copies_of(self.remains.life());
         let known = self.remains.rescue.as_ref().and_then(|rescue| rescue.raw.as_ref());

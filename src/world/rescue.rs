@@ -11,7 +11,7 @@ use super::marker::Admin;
 use super::rescuer::Rescuer;
 use super::{Task, inner_rescue, merged, paths, raw, removal};
 use crate::core::event::{Rescue, RestoreFrom};
-use crate::core::{Fault, Outcome};
+use crate::core::{Code, Fault, Outcome};
 use crate::killpoint::point;
 
 /// Paths that one git call gets.
@@ -47,11 +47,25 @@ pub(super) fn rescue(task: &Task<'_>) -> Result<Outcome, Fault> {
     if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
         return Err(merged::repository_is_gone(task));
     }
-    let rescue = rescuer.save()?;
-    point("rescue.committed");
-    let Some(rescue) = rescue else { return Ok(Outcome::Rescued(None)) };
-    rescuer.refer(&rescue)?;
-    Ok(Outcome::Rescued(Some(rescue)))
+    let saved = rescuer.save().and_then(|rescue| {
+        point("rescue.committed");
+        rescue.as_ref().map_or(Ok(()), |rescue| rescuer.refer(rescue)).map(|()| rescue)
+    });
+    saved.map(Outcome::Rescued).map_err(|fault| with_way_out(task, fault))
+}
+
+/// What to do when git cannot save anything here: nobody has to keep a worktree because of that.
+fn with_way_out(task: &Task<'_>, fault: Fault) -> Fault {
+    let unreadable = [Code::GitFailed, Code::PathNotFound, Code::Io, Code::PermissionDenied];
+    if !unreadable.contains(&fault.code) || task.cancel.is_cancelled() {
+        return fault;
+    }
+    let hint = format!(
+        "mend the repository (`git fsck` there says more), or run `groundskeeper rm {} --force \
+         --no-rescue`: all of it goes to the trash, and stays there until it can be looked at",
+        task.env().id
+    );
+    Fault { hint, ..fault }
 }
 
 /// Performs [`Step::ApplyRescue`](crate::core::Step::ApplyRescue): files and index of a fresh

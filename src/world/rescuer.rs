@@ -130,6 +130,7 @@ impl<'a> Rescuer<'a> {
 
     fn save_once(&self) -> Result<Option<Rescue>, Fault> {
         let heads = Heads::read(&self.admin);
+        let heads = heads.with_history_of(&self.common(), &self.plan.branch);
         let head = self.head(&heads)?;
         let folder = format!("{}.{}.side", self.life.id, self.life.incarnation);
         let place = self.layout.scratch().join(folder);

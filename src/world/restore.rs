@@ -103,13 +103,17 @@ impl Restore<'_> {
     /// The administrative directory, aside, ready but for the branch.
     fn stage(&self) -> Result<(), Fault> {
         let staged = &self.new.staged;
-        registration::put_away_hidden(&self.old)?;
+        registration::put_away_over(
+            &self.old,
+            self.task.log_id(),
+            life_of(self.task.env(), &self.from),
+        )?;
         let removed = &self.old.removed;
         if !paths::exists(staged).map_err(paths::failed("look at", staged))?
             && paths::exists(removed).map_err(paths::failed("look at", removed))?
         {
             removal::rename(removed, staged)?;
-        } else if !staged.join("HEAD").exists() {
+        } else if staged.join("HEAD").symlink_metadata().is_err() {
             self.stage_anew()?;
         }
         let put = |name: &str, text: &[u8]| {
@@ -146,7 +150,23 @@ impl Restore<'_> {
     /// to mean something else.
     fn branch(&self) -> Result<(), Fault> {
         let head = self.new.staged.join("HEAD");
-        let text = std::fs::read_to_string(&head).map_err(paths::failed("read", &head))?;
+        let text = refs::head_text(&self.new.staged).map_err(paths::failed("read", &head))?;
+        let Ok(text) = String::from_utf8(text.clone()) else {
+            if text.starts_with(b"ref: refs/") {
+                // A branch of the user's, whose name is bytes: it was there, and nobody here removes it.
+                return Ok(());
+            }
+            self.put_head(&format!("ref: refs/heads/{}\n", self.task.env().plan.branch))?;
+            return self.branch();
+        };
+        let own = format!("ref: refs/heads/{}\n", self.task.env().plan.branch);
+        let text = if is_head(&text) {
+            text
+        } else {
+            // Damaged before it was removed: git would not work there.
+            self.put_head(&own)?;
+            own
+        };
         let Some(reference) = text.trim_end().strip_prefix("ref: ") else { return Ok(()) };
         if self.from.head.is_empty() || self.make_branch(reference)? {
             return Ok(());
@@ -157,9 +177,13 @@ impl Restore<'_> {
             let message = format!("neither {reference} nor {other} can be checked out");
             return Err(Fault::new(Code::BranchExists, message, "delete or rename one of them"));
         }
+        self.put_head(&format!("ref: {other}\n"))
+    }
+
+    fn put_head(&self, text: &str) -> Result<(), Fault> {
+        let head = self.new.staged.join("HEAD");
         let fresh = self.new.staged.join("HEAD.new");
-        std::fs::write(&fresh, format!("ref: {other}\n"))
-            .map_err(paths::failed("write", &fresh))?;
+        std::fs::write(&fresh, text).map_err(paths::failed("write", &fresh))?;
         paths::rename(&fresh, &head).map_err(paths::failed("write", &head))
     }
 
@@ -185,8 +209,8 @@ impl Restore<'_> {
     /// Returns what is left of it where a lock is in the way that nobody will release.
     fn take_branch_back(&self) -> Result<Option<String>, Fault> {
         let mut places = [&self.new.published, &self.new.staged].into_iter();
-        let text = places.find_map(|dir| std::fs::read_to_string(dir.join("HEAD")).ok());
-        let text = text.unwrap_or_default();
+        let text = places.find_map(|dir| refs::head_text(dir).ok()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
         let Some(reference) = text.trim_end().strip_prefix("ref: ") else { return Ok(None) };
         let (git, common) = (self.git(), &self.common);
         let attempts = self.task.attempts();
@@ -258,7 +282,8 @@ impl Restore<'_> {
         raw::forget_unknown(&home, known, self.task.cancel)?;
         let hash = Hash::named(&env.plan.repository.object_format);
         modules::repoint(&self.target, &self.new.published, hash, &env.id)?;
-        let head = std::fs::read_to_string(self.new.published.join("HEAD")).unwrap_or_default();
+        let head = refs::head_text(&self.new.published).unwrap_or_default();
+        let head = String::from_utf8_lossy(&head).into_owned();
         let branch = head.trim_end().strip_prefix("ref: refs/heads/").unwrap_or_default();
         let branch = if branch.is_empty() { &env.plan.branch } else { branch }.to_owned();
         let worktree = Worktree {
@@ -273,6 +298,13 @@ impl Restore<'_> {
         };
         Ok(Outcome::Restored(worktree, branch))
     }
+}
+
+/// Whether git takes this for the HEAD of a worktree.
+fn is_head(text: &str) -> bool {
+    let text = text.trim_end();
+    text.strip_prefix("ref: ")
+        .map_or_else(|| refs::is_object_id(text), |name| name.starts_with("refs/"))
 }
 
 /// Puts back what a restore took, so that it can be had another time.

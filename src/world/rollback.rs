@@ -50,7 +50,7 @@ fn rescue(task: &Task<'_>, admin: &Admin) -> Result<(String, Option<Rescue>), Fa
         return Ok((String::new(), None));
     }
     let rescuer = Rescuer::of(task);
-    let heads = Heads::read(&admin.published);
+    let heads = Heads::read(&admin.published).with_history_of(&common, &env.plan.branch);
     let head = rescuer.head(&heads)?;
     let known: BTreeSet<&str> = env.start().into_iter().chain(head.as_deref()).collect();
     let moved = head.as_deref() != env.start();

@@ -132,9 +132,15 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     let reference = format!("refs/heads/{}", plan.branch);
     // Killed right after the branch went, a daemon leaves its locks on what is not there any more.
     ref_changes::break_stale(&common, &reference);
-    let Some(tip) = tip_of(&git, &common, &reference)? else {
-        return kept("it was gone already".into());
+    let tip = match tip_of(&git, &common, &reference) {
+        Err(fault) if task.cancel.is_cancelled() => return Err(fault),
+        Err(fault) => return kept(format!("git cannot tell where it is: {fault}")),
+        Ok(None) => return kept("it was gone already".into()),
+        Ok(Some(tip)) => tip,
     };
+    if refs::tip(&common, &reference).as_deref() != Some(tip.as_str()) {
+        return kept("it is another name of some other ref".into());
+    }
     if let Some(place) = registration::checked_out(&common, &reference) {
         return kept(format!("it is checked out in {place}"));
     }
@@ -156,6 +162,9 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
             Ok(own) => own,
         }
     };
+    if let Some(other) = names_of(&git, &reference)?.first() {
+        return kept(format!("{other} is another name of it"));
+    }
     let why = match own {
         0 => "all its commits are reachable elsewhere".to_owned(),
         own => match no_loss(task, &git, &teardown, &tip)? {
@@ -195,12 +204,24 @@ fn no_loss(
     merged::by_content(task, tip)
 }
 
+/// The refs that point to this one: with it, what they hold would be gone.
+fn names_of(git: &Git<'_>, reference: &str) -> Result<Vec<String>, Fault> {
+    let listed = git.run(["for-each-ref", "--format=%(symref) %(refname)"])?;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let named = listed.lines().filter_map(|line| line.split_once(' '));
+    Ok(named.filter(|(to, _)| *to == reference).map(|(_, name)| name.to_owned()).collect())
+}
+
 /// The commit a branch is at. A loose ref is read as it is; anything else is asked of git.
 fn tip_of(git: &Git<'_>, common: &Path, reference: &str) -> Result<Option<String>, Fault> {
     if let Some(commit) = refs::loose(common, reference) {
         return Ok(Some(commit));
     }
     let found = git.run(["rev-parse", "--verify", "--quiet", reference])?;
+    // Exit status 1: there is none. Anything else is no answer.
+    if !found.status.success() && found.status.code() != Some(1) {
+        return Err(git::said("git rev-parse", &found));
+    }
     let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
     Ok(found.status.success().then_some(text))
 }

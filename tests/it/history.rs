@@ -1,7 +1,7 @@
 //! Commits: those of every branch that was checked out in a worktree, and those that only its own
 //! history holds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::support::Bench;
 
@@ -160,4 +160,34 @@ fn a_restore_that_fails_leaves_no_branch() {
         bench.ok(&["restore", "demo"]);
         assert_eq!(std::fs::read_to_string(path.join("work")).expect("back"), "work\n", "{from}");
     }
+}
+
+/// Where HEAD has no history, that of the branch knows what was taken back, and goes with it.
+#[test]
+fn commit_that_only_the_history_of_the_branch_holds_is_rescued() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    bench.git(&repo, &["config", "core.logAllRefUpdates", "false"]);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("work"), "work\n");
+    let commit = bench.commit(&path, "work");
+    bench.git(&path, &["reset", "-q", "--hard", "HEAD~1"]);
+    let removed = bench.ok(&["rm", "demo"]);
+    let rescue = removed["rescue"][0].as_str().expect("a ref");
+    bench.git(&repo, &["merge-base", "--is-ancestor", &commit, rescue]);
+    assert_eq!(removed["branch_deleted"], true, "{removed:#}");
+}
+
+#[test]
+fn damaged_head_is_mended_by_a_restore() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("demo", &repo, &[]);
+    bench.write(&path.join("work"), "work\n");
+    let admin = PathBuf::from(bench.git(&path, &["rev-parse", "--absolute-git-dir"]));
+    std::fs::write(admin.join("HEAD"), b"\xff garbage").expect("written");
+    bench.ok(&["rm", "demo", "--force"]);
+    let restored = bench.ok(&["restore", "demo"]);
+    assert_eq!(bench.git(&path, &["status", "--porcelain"]), "?? work", "{restored:#}");
+    assert_eq!(bench.git(&path, &["symbolic-ref", "HEAD"]), "refs/heads/gk/demo");
 }

@@ -329,3 +329,54 @@ fn a_registration_that_somebody_pruned_does_not_keep_the_worktree_for_ever() {
         bench.ok(&["new", "demo", "--repo", text(&repo)]);
     }
 }
+
+/// The log is older than the move of its data directory, and says where things were before it.
+#[test]
+fn log_from_before_a_move_that_is_put_back_after_it_finds_its_worktrees() {
+    for link in [false, true] {
+        let (old, new) = (Bench::new(), Bench::new());
+        let repo = old.repo("project", 3);
+        let path = old.new_env("live", &repo, &[]);
+        old.write(&path.join("work"), "work\n");
+        old.ok(&["stop"]);
+        let backup = new.path("backup");
+        std::fs::copy(old.data().join("log.redb"), &backup).expect("copied");
+        std::fs::rename(old.data(), new.data()).expect("moved");
+        if link {
+            std::os::unix::fs::symlink(new.data(), old.data()).expect("linked");
+        }
+        new.ok(&["status", "live"]);
+        new.ok(&["stop"]);
+        std::fs::copy(&backup, new.data().join("log.redb")).expect("put back");
+        let status = new.ok(&["status", "live"]);
+        assert!(status.to_string().contains("work"), "{status:#}");
+        let removed = new.ok(&["rm", "live", "--force"]);
+        assert_eq!(removed["rescue"].as_array().map(Vec::len), Some(1), "{removed:#}");
+        new.ok(&["restore", "live"]);
+        new.ok(&["stop"]);
+    }
+}
+
+/// git names the repository of a submodule, and that its working tree, by relative paths.
+#[test]
+fn submodules_work_after_a_move_of_the_data_directory() {
+    let (old, new) = (Bench::new(), Bench::new());
+    let (inner, outer) = (old.repo("inner", 2), old.repo("outer", 2));
+    let repo = old.repo("project", 3);
+    old.git(&outer, &["submodule", "add", "-q", text(&inner), "deep/inner"]);
+    old.commit(&outer, "inner");
+    old.git(&repo, &["submodule", "add", "-q", text(&outer), "outer"]);
+    old.commit(&repo, "outer");
+    let path = old.new_env("live", &repo, &[]);
+    old.git(&path, &["submodule", "update", "-q", "--init", "--recursive"]);
+    old.ok(&["stop"]);
+    std::fs::rename(old.data(), new.data()).expect("moved");
+    new.ok(&["status", "live"]);
+    let path = new.data().join("worktrees/live/project");
+    for module in ["outer", "outer/deep/inner"] {
+        let top = new.git(&path.join(module), &["rev-parse", "--show-toplevel"]);
+        assert_eq!(top, text(&path.join(module)));
+        assert_eq!(new.git(&path.join(module), &["status", "--porcelain"]), "");
+    }
+    assert_eq!(new.git(&path, &["status", "--porcelain"]), "");
+}

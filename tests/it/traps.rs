@@ -425,3 +425,114 @@ fn directory_that_is_swapped_during_the_copy_leads_nowhere() {
         assert_eq!(std::fs::read_dir(&outside).expect("read").count(), 0, "round {round}");
     }
 }
+
+/// A branch that is another name of one, or that has another name, is not deleted as if it were alone.
+#[test]
+fn branch_with_two_names_keeps_its_commits() {
+    for how in ["symref", "link", "alias", "packed symref"] {
+        let bench = Bench::new();
+        let repo = bench.repo("project", 3);
+        let path = bench.new_env("a", &repo, &[]);
+        let heads = repo.join(".git/refs/heads");
+        let commit = if how == "alias" {
+            bench.write(&path.join("work"), "work\n");
+            let commit = bench.commit(&path, "work");
+            bench.git(&repo, &["symbolic-ref", "refs/heads/alias", "refs/heads/gk/a"]);
+            commit
+        } else {
+            bench.git(&repo, &["switch", "-q", "-c", "theirs"]);
+            bench.write(&repo.join("work"), "work\n");
+            let commit = bench.commit(&repo, "work");
+            bench.git(&repo, &["switch", "-q", "main"]);
+            if how == "packed symref" {
+                bench.git(&repo, &["pack-refs", "--all"]);
+            }
+            bench.git(&path, &["switch", "-q", "--detach"]);
+            if how == "link" {
+                std::fs::remove_file(heads.join("gk/a")).expect("removed");
+                symlink("../theirs", heads.join("gk/a")).expect("linked");
+            } else {
+                bench.git(&repo, &["symbolic-ref", "refs/heads/gk/a", "refs/heads/theirs"]);
+            }
+            commit
+        };
+        bench.gk(&["rm", "a"]);
+        bench.gk(&["rm", "a", "--force", "--branch", "delete"]);
+        let held = bench.git(&repo, &["for-each-ref", "--contains", &commit, "refs/heads"]);
+        assert!(!held.is_empty(), "{how}");
+        assert_eq!(bench.ok(&["ls"]), serde_json::json!([]), "{how}");
+    }
+}
+
+/// Names of refs are bytes; one that is no text hides none of the others.
+#[test]
+fn packed_refs_with_a_name_that_is_no_text_are_read() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("a", &repo, &[]);
+    bench.write(&path.join("work"), "work\n");
+    bench.commit(&path, "work");
+    let tag = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    std::fs::copy(repo.join(".git/refs/heads/main"), repo.join(".git/refs/tags").join(tag))
+        .expect("copied");
+    bench.ok(&["rm", "a", "--force", "--branch", "keep"]);
+    bench.git(&repo, &["switch", "-q", "gk/a"]);
+    bench.write(&repo.join("more"), "more\n");
+    let moved = bench.commit(&repo, "more");
+    bench.git(&repo, &["switch", "-q", "main"]);
+    bench.git(&repo, &["pack-refs", "--all"]);
+    let restored = bench.ok(&["restore", "a"]);
+    assert_eq!(restored["branch"], "gk/a-restored-2", "{restored:#}");
+    assert_eq!(bench.git(&repo, &["rev-parse", "gk/a"]), moved, "nobody moved it");
+    bench.ok(&["rm", "a", "--force", "--branch", "keep"]);
+    bench.ok(&["trash", "empty"]);
+    let left = bench.git(&repo, &["for-each-ref", "refs/groundskeeper/trash"]);
+    assert_eq!(left, "");
+}
+
+/// Some write HEAD as a link to the branch.
+#[test]
+fn head_that_is_a_link_is_a_head() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let path = bench.new_env("a", &repo, &[]);
+    let other = bench.path("other");
+    bench.git(&path, &["switch", "-q", "-c", "mine"]);
+    bench.git(&repo, &["worktree", "add", "-q", text(&other), "gk/a"]);
+    for at in [&path, &other] {
+        let branch = bench.git(at, &["symbolic-ref", "HEAD"]);
+        let head = PathBuf::from(bench.git(at, &["rev-parse", "--absolute-git-dir"])).join("HEAD");
+        std::fs::remove_file(&head).expect("removed");
+        symlink(&branch, &head).expect("linked");
+    }
+    bench.ok(&["status", "a"]);
+    bench.write(&path.join("work"), "work\n");
+    let removed = bench.ok(&["rm", "a", "--force"]);
+    assert_eq!(removed["branch_deleted"], false, "it is checked out elsewhere: {removed:#}");
+    assert_eq!(bench.git(&other, &["status", "--porcelain"]), "");
+    let restored = bench.ok(&["restore", "a"]);
+    assert_eq!(restored["branch"], "mine", "{restored:#}");
+    assert_eq!(bench.git(&path, &["status", "--porcelain"]), "?? work");
+}
+
+/// What has the name of a lock or of a list may be anything; nothing waits for it.
+#[test]
+fn pipes_in_odd_places_are_not_read() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 3);
+    let pipe = |path: &Path| {
+        assert!(std::process::Command::new("mkfifo").arg(path).status().expect("runs").success());
+    };
+    bench.new_env("a", &repo, &[]);
+    pipe(&repo.join(".git/packed-refs.lock"));
+    pipe(&repo.join(".worktreeinclude"));
+    bench.ok(&["rm", "a"]);
+    bench.new_env("b", &repo, &[]);
+    bench.ok(&["doctor"]);
+    bench.ok(&["sweep"]);
+    bench.ok(&["rm", "b"]);
+    std::fs::remove_file(repo.join(".worktreeinclude")).expect("removed");
+    symlink("nowhere", repo.join(".worktreeinclude")).expect("linked");
+    bench.new_env("c", &repo, &[]);
+}

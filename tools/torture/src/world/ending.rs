@@ -38,7 +38,9 @@ pub(crate) fn end(scene: &mut Scene<'_>) -> Result<(), Trouble> {
     }
     settle(scene, &Harm::Nothing, "the removals at the end", false)?;
     for (data, id) in living(scene)? {
-        scene.found("removal", format!("{id} of {data} lives after it was removed"));
+        if !scene.put_back[data] {
+            scene.found("removal", format!("{id} of {data} lives after it was removed"));
+        }
     }
     registrations(scene)
 }
@@ -59,7 +61,9 @@ fn living(scene: &mut Scene<'_>) -> Result<Vec<(usize, String)>, Trouble> {
 fn remove(scene: &mut Scene<'_>, data: usize, id: &str) -> Result<(bool, String), Trouble> {
     let forced = scene.place.gk(data, &["rm", id, "--force"])?;
     verbs::bound_and_words(scene, &forced);
-    if forced.ok() {
+    // A life that a log which was put back does not know is not its own to remove.
+    let foreign = scene.put_back[data] && forced.json["error"]["code"] == "not_ours";
+    if forced.ok() || foreign {
         return Ok((true, String::new()));
     }
     let without = scene.place.gk(data, &["rm", id, "--force", "--no-rescue"])?;
