@@ -494,7 +494,9 @@ async fn remove(
         let env = state.environment(&id).filter(|e| meant(e));
         let alive = env.filter(|e| !matches!(e.phase, Phase::Tombstoned | Phase::TearingDown));
         let back = alive.filter(|_| query.wait.is_some());
-        let mut view = RemovedView::of(id.as_str(), env, receipt.seq);
+        // Another life has begun: this one was over by now, and not yet when it was asked for.
+        let at = if env.is_none() { state.seq() } else { receipt.seq };
+        let mut view = RemovedView::of(id.as_str(), env, at);
         if env.is_none() {
             view.incarnation = now.unwrap_or_default();
         }
