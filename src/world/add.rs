@@ -90,8 +90,16 @@ fn fill(task: &Task<'_>, common: &Path, checkout: &Checkout<'_>) -> Result<Done,
         not_checked_out(common, &format!("refs/heads/{}", plan.branch))?;
         return checkout.run();
     }
-    make_branch(task, common)?;
-    checkout.run()
+    // The branch, which waits for the disk, and the files do not need each other.
+    let (branch, done) = std::thread::scope(|scope| {
+        let branch = scope.spawn(|| make_branch(task, common));
+        let done = checkout.run();
+        (branch.join(), done)
+    });
+    branch.unwrap_or_else(|_| {
+        Err(Fault::new(Code::Defect, "making the branch panicked", "please report this"))
+    })?;
+    done
 }
 
 fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> Outcome {
