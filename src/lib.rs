@@ -54,6 +54,13 @@
 //! for a while and unlinked slowly (`world::remains`), or restored as a new incarnation
 //! (`world::restore`). A sweep (`world::sweep`) names what no record explains.
 //!
+//! # What is git's, and what is somebody else's
+//!
+//! git brings objects, and looks. Refs are made and deleted in `world::ref_changes`, file by file in
+//! `world::ref_files`, under locks (`world::locks`) that name their process; `world::reach` asks what
+//! nothing else holds. `world::caller` is what a process inherits, `world::beneath` how a path is opened
+//! that somebody else may change, and `world::redact` what is taken out of a text before it is kept.
+//!
 //! # A database, from one generation to the next
 //!
 //! `groundskeeper migrate` is one command to the core (`core::migration`), whose phases are events

@@ -46,7 +46,13 @@ pub(super) fn fetch(
     let args = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"];
     let args = args.into_iter().chain(["--no-write-fetch-head", "--refmap=", "--no-prune"]);
     let args = settings.chain(args).chain(["--", remote.as_str(), refspec.as_str()]);
-    git.clone().within(limit).output(args)?;
+    if let Err(fault) = git.clone().within(limit).output(args) {
+        // Stopped after it had made the ref: nobody else would ever delete it.
+        if refs::exists(common, &own) && !git.cancel().is_cancelled() {
+            change.delete(None)?;
+        }
+        return Err(fault);
+    }
     let object = git.line(["rev-parse", "--verify", &own])?;
     let commit = git.line(["rev-parse", "--verify", &format!("{own}^{{commit}}")])?;
     let moved = Change::of(git, common, tracking).advance(&object);

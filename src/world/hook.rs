@@ -7,7 +7,7 @@
 //! over; a hook must therefore be safe to run again.
 //!
 //! Output goes to a transcript file (bounded, 0600) and to whoever watches; the log gets only the
-//! last lines of a failure, with the values of secret-looking variables taken out.
+//! last lines of a failure. Secrets are taken out before any of it is kept (`redact.rs`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};

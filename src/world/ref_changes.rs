@@ -169,11 +169,16 @@ impl<'a> Change<'a> {
     /// As [`Change::delete`].
     pub(super) fn advance(&self, commit: &str) -> Result<(), Fault> {
         break_stale(self.common, self.reference);
+        if refs::is_another_name(self.common, self.reference) {
+            let message = format!("{} is another name of some other ref", self.reference);
+            let hint = "make it a ref of its own with `git symbolic-ref --delete`, then fetch";
+            return Err(Fault::new(Code::GitFailed, message, hint));
+        }
         let moved = self.repeated("move", || self.files().advance(commit))?;
         if moved == Attempt::Done {
             return Ok(());
         }
-        self.by_git("move", ["update-ref", "-m", "fetch", self.reference, commit])
+        self.by_git("move", ["update-ref", "--no-deref", "-m", "fetch", self.reference, commit])
     }
 
     fn made_before(&self, signature: &str) -> Made {
@@ -395,6 +400,24 @@ mod tests {
             place.git().output(["update-ref", "-d", "refs/heads/gk/ab"]).expect("deleted");
             place.git().output(["fsck"]).expect("whole");
         }
+    }
+
+    #[test]
+    fn tracking_ref_is_moved_and_what_another_name_points_to_is_not() {
+        let place = Place::new();
+        let (tracking, alias) = ("refs/remotes/o/main", "refs/remotes/o/alias");
+        let who = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+        let tree = place.git().line(["write-tree"]).expect("a tree");
+        let args = ["commit-tree", "-m", "second", "-p", &place.commit, tree.as_str()];
+        let second = place.git().line(who.into_iter().chain(args)).expect("a commit");
+        for commit in [&place.commit, &second] {
+            place.change(tracking, |c| c.advance(commit)).expect("moved");
+            assert_eq!(place.at(tracking).as_ref(), Some(commit));
+        }
+        place.git().output(["symbolic-ref", alias, "refs/heads/main"]).expect("made");
+        place.change(alias, |c| c.advance(&second)).expect_err("it is main");
+        assert_eq!(place.at("refs/heads/main"), Some(place.commit.clone()));
+        assert_eq!(place.lock_files(), Vec::<PathBuf>::new());
     }
 
     #[test]

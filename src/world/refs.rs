@@ -21,6 +21,13 @@ pub(super) fn loose(common: &Path, reference: &str) -> Option<String> {
     is_object_id(text).then(|| text.to_owned())
 }
 
+/// Whether a ref is a link, or points to another one by name.
+pub(super) fn is_another_name(common: &Path, reference: &str) -> bool {
+    let path = common.join(reference);
+    let link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    link || path.is_file() && std::fs::read(path).is_ok_and(|text| text.starts_with(b"ref:"))
+}
+
 /// The commit that a ref is at, loose or packed; none when it is neither, or only git can tell.
 pub(super) fn tip(common: &Path, reference: &str) -> Option<String> {
     if common.join(reference).symlink_metadata().is_ok_and(|found| !found.is_dir()) {

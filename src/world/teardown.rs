@@ -152,19 +152,11 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     let own = if refs::is_held(&common, &tip, base, &reference) {
         0
     } else {
-        match reach::count_alone(&git, &[&tip], &[&plan.branch]) {
-            Err(fault) if task.cancel.is_cancelled() => return Err(fault),
-            // A bad ref anywhere stops git from telling; what is unknown stays.
-            Err(fault) => {
-                let cause = fault.causes.first().cloned().unwrap_or(fault.message);
-                return kept(format!("git cannot tell whether others have its commits: {cause}"));
-            }
+        match alone(task, &git, &tip, &reference)? {
             Ok(own) => own,
+            Err(why) => return kept(why),
         }
     };
-    if let Some(other) = names_of(&git, &reference)?.first() {
-        return kept(format!("{other} is another name of it"));
-    }
     let why = match own {
         0 => "all its commits are reachable elsewhere".to_owned(),
         own => match no_loss(task, &git, &teardown, &tip)? {
@@ -182,6 +174,28 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     }
     point("branch.deleted");
     Ok((true, why))
+}
+
+/// How many commits of a branch nothing else has; or why nobody can tell, which keeps it.
+fn alone(
+    task: &Task<'_>,
+    git: &Git<'_>,
+    tip: &str,
+    reference: &str,
+) -> Result<Result<u64, String>, Fault> {
+    let branch = &task.env().plan.branch;
+    let asked = reach::count_alone(git, &[tip], &[branch])
+        // Another name of it holds nothing: it would be gone with it.
+        .and_then(|own| Ok((own, if own == 0 { names_of(git, reference)? } else { Vec::new() })));
+    match asked {
+        Err(fault) if task.cancel.is_cancelled() => Err(fault),
+        Err(fault) => {
+            let cause = fault.causes.first().cloned().unwrap_or(fault.message);
+            Ok(Err(format!("git cannot tell whether others have its commits: {cause}")))
+        }
+        Ok((own, names)) if names.is_empty() => Ok(Ok(own)),
+        Ok((_, names)) => Ok(Err(format!("{} is another name of it", names.join(", ")))),
+    }
 }
 
 /// Why a branch with commits of its own may go, if it may: they are merged by content, or the
@@ -206,8 +220,8 @@ fn no_loss(
 
 /// The refs that point to this one: with it, what they hold would be gone.
 fn names_of(git: &Git<'_>, reference: &str) -> Result<Vec<String>, Fault> {
-    let listed = git.run(["for-each-ref", "--format=%(symref) %(refname)"])?;
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let listed = git.output(["for-each-ref", "--format=%(symref) %(refname)"])?;
+    let listed = String::from_utf8_lossy(&listed).into_owned();
     let named = listed.lines().filter_map(|line| line.split_once(' '));
     Ok(named.filter(|(to, _)| *to == reference).map(|(_, name)| name.to_owned()).collect())
 }
