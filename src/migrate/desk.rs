@@ -211,13 +211,13 @@ impl Desk {
     }
 
     /// A thread of a daemon that is being replaced may still be at it.
-    fn lock(&self, id: &MigrationId) -> Result<File, Fault> {
+    fn lock(&self, id: &MigrationId) -> Result<AtWork, Fault> {
         self.files.make_dir(&self.home).map_err(paths::failed("create", &self.home))?;
         let path = self.home.join(format!("{id}.lock"));
         let open = File::options().create(true).truncate(false).write(true).open(&path);
         let file = open.map_err(paths::failed("open", &path))?;
         if file.try_lock().is_ok() {
-            return Ok(file);
+            return Ok(AtWork(file));
         }
         let message = format!("another process works on migration {id}");
         let hint = format!("`fuser {}` names it", path.display());
@@ -236,6 +236,17 @@ impl Desk {
         }
         // Its owner is this desk, and nobody else looks at a migration that is over.
         drop(std::fs::remove_file(self.home.join(format!("{id}.lock"))));
+    }
+}
+
+/// The lock of a migration, for the time of one effect.
+struct AtWork(File);
+
+impl Drop for AtWork {
+    /// To close it is not enough: a child that another thread is just starting has it open as well,
+    /// until it runs its program.
+    fn drop(&mut self) {
+        drop(self.0.unlock());
     }
 }
 
@@ -406,5 +417,24 @@ impl Task<'_> {
         } else {
             Err(sqlite::changed(&self.names.database))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::Bench;
+    use super::*;
+
+    #[test]
+    fn a_child_that_is_just_being_started_keeps_nobody_out() {
+        let bench = Bench::new();
+        let desk = bench.desk(Files::default());
+        let id = MigrationId::parse("0123abcd").expect("a name");
+        let held = desk.lock(&id).expect("free");
+        let of_the_child = held.0.try_clone().expect("as fork does");
+        assert!(desk.lock(&id).is_err(), "it is held");
+        drop(held);
+        drop(desk.lock(&id).expect("free again"));
+        drop(of_the_child);
     }
 }

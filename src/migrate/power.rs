@@ -254,7 +254,8 @@ mod tests {
                 let desk = bench.desk(Files::default());
                 bench.run(&desk, &again, &|| false);
                 drop(desk);
-                assert!(bench.is_new(), "{context}");
+                let fault = bench.migration(&again).fault;
+                assert!(bench.is_new(), "{context}: {fault:?}");
                 bench.check_end(&context);
             }
         }
