@@ -35,7 +35,7 @@ pub fn find(
         begin_as_copy(journal, identity.as_ref().is_some_and(|i| i.log == log))?;
         ground.copy_of = Some(paths::to_host(&original));
     } else if let Some(before) = remembered.filter(|before| before != root) {
-        if holds_log(&before, root, &log) {
+        if holds_log(&before, root, &log) && crate::guard::stands("copy") {
             let copy_of = Some(before.clone());
             Identity { log: log.clone(), copy_of, path: root.to_owned() }.write(layout)?;
             begin_as_copy(journal, true)?;

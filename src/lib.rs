@@ -127,6 +127,8 @@ pub mod faultpoint;
 #[cfg(feature = "daemon")]
 pub mod ground;
 #[cfg(feature = "daemon")]
+pub mod guard;
+#[cfg(feature = "daemon")]
 pub mod killpoint;
 #[cfg(feature = "daemon")]
 pub mod migrate;

@@ -14,6 +14,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::Command;
 
+use crate::guard;
+
 /// Names, and with a star beginnings of names, that say where a repository, an index or an object
 /// store is: what `git rev-parse --local-env-vars` prints, and what it lacks.
 const LOCATING: [&str; 21] = [
@@ -61,16 +63,21 @@ const KEPT: [&str; 14] = [
 
 /// For our git, for hooks and for the daemon.
 pub fn isolate(command: &mut Command) {
-    for name in names().filter(|name| is_git(name) && !is_among(&KEPT, name)) {
+    for name in taken().filter(|name| is_git(name) && !is_among(&KEPT, name)) {
         command.env_remove(name);
     }
 }
 
 /// For a command that somebody runs in an environment.
 pub fn relocate(command: &mut Command) {
-    for name in names().filter(|name| is_among(&LOCATING, name)) {
+    for name in taken().filter(|name| is_among(&LOCATING, name)) {
         command.env_remove(name);
     }
+}
+
+/// All names, as long as anything is taken away at all.
+fn taken() -> impl Iterator<Item = OsString> {
+    names().filter(|_| guard::stands("caller"))
 }
 
 fn names() -> impl Iterator<Item = OsString> {

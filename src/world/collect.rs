@@ -18,6 +18,7 @@ use super::index::{Hash, Stat, age, read};
 use super::raw::Copies;
 use super::{included, inspect, paths, removal};
 use crate::core::{Code, Fault};
+use crate::guard;
 
 /// Paths that one git call gets.
 const ARGUMENTS_MAX: usize = 200;
@@ -195,6 +196,9 @@ impl Collector<'_> {
     /// # Errors
     /// When git cannot tell, or somebody wants to stop.
     pub(super) fn may_hide_bytes(&self) -> Result<bool, Fault> {
+        if !guard::stands("bytes") {
+            return Ok(false);
+        }
         let mut touched = Vec::new();
         let read = self.hash.and_then(|hash| {
             read::each(&self.own_index, hash, |entry| {
@@ -250,6 +254,9 @@ impl Collector<'_> {
         head: Option<&str>,
         copies: &mut Copies<'_>,
     ) -> Result<(), Fault> {
+        if !guard::stands("raw") {
+            return Ok(());
+        }
         let index = std::fs::read(self.index).unwrap_or_default();
         let mut held = BTreeMap::new();
         let understood = self.hash.and_then(|hash| {

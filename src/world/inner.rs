@@ -14,6 +14,7 @@ use super::nested::{self, Limits};
 use super::paths;
 use super::status::OPERATIONS;
 use crate::core::Fault;
+use crate::guard;
 
 /// Entries after which a walk asks whether it shall go on.
 const ASK_EVERY: u64 = 1_024;
@@ -39,6 +40,8 @@ pub(super) struct Search {
     pub(super) found: Vec<Inner>,
     /// Directories that could not be read: there may be some in them.
     pub(super) unknown: Vec<String>,
+    /// Files and directories that git takes for its own and passes over, relative to the worktree.
+    pub(super) passed_over: Vec<PathBuf>,
 }
 
 /// Looks for repositories in a worktree, and into each. `was` is where the worktree belongs: a pointer
@@ -52,6 +55,9 @@ pub(super) fn search(
     was: &Path,
     cancel: &Cancel,
 ) -> Result<Search, Fault> {
+    if !guard::stands("nested") {
+        return Ok(Search::default());
+    }
     let mut ask = |n: u64| if n.is_multiple_of(ASK_EVERY) { cancel.check() } else { Ok(()) };
     let walked = nested::below(target, Limits::ALL, &mut ask)?;
     let mut search = Search::default();
@@ -66,7 +72,17 @@ pub(super) fn search(
         search.found.push(judged(path, git_dir, has_files, &place, cancel));
     }
     modules(admin, &mut search, cancel)?;
+    if !walked.disguised.is_empty() && ignores_case(target, admin, cancel)? {
+        search.passed_over = walked.disguised.iter().map(|path| relative(path)).collect();
+    }
     Ok(search)
+}
+
+/// Whether git takes `.GIT` for its own directory: then no status shows it, and no add takes it.
+fn ignores_case(target: &Path, admin: &Path, cancel: &Cancel) -> Result<bool, Fault> {
+    let git = Git::exact(admin, Some(target), None, cancel);
+    let said = git.run(["config", "--type=bool", "--get", "core.ignoreCase"])?;
+    Ok(said.stdout.trim_ascii() == b"true")
 }
 
 /// Submodules that are checked out nowhere in the worktree have their repository all the same.

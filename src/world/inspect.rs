@@ -23,6 +23,7 @@ use super::status::OPERATIONS;
 use super::{Task, World, add, glance, hidden, inner, merged, paths, removal};
 use crate::core::event::Plan;
 use crate::core::{Code, Environment, Fault, Inspection, Outcome, reconcile};
+use crate::guard;
 
 /// Ignored directories that tools rebuild: their loss costs time, not work.
 pub const REBUILDABLE: [&str; 18] = [
@@ -321,6 +322,13 @@ impl Seen {
         for why in &search.unknown {
             self.push(format!("unknown: {why}"));
         }
+        for path in &search.passed_over {
+            self.rescue(format!(
+                "{}: git takes it for its own and does not show it",
+                path.display()
+            ));
+            self.stat(&target.join(path), 0);
+        }
         let mut folders = std::mem::take(&mut self.folders);
         for inner in &search.found {
             let mut path = paths::to_host(&inner.path).0;
@@ -456,7 +464,7 @@ pub(super) fn hidden<'a>(listed: &'a [u8], target: &'a Path) -> impl Iterator<It
     listed.split(|b| *b == 0).filter(|e| e.len() > 2).filter_map(move |entry| {
         let marked = entry[0] == b'S' || entry[0].is_ascii_lowercase();
         let there = || target.join(paths::from_bytes(&entry[2..])).symlink_metadata().is_ok();
-        (marked && there()).then_some(&entry[2..])
+        (marked && there() && guard::stands("hidden")).then_some(&entry[2..])
     })
 }
 

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 
 use super::process::table;
 use crate::core::{Code, Fault};
+use crate::guard;
 
 /// The beginning of what a lock of ours holds.
 const HOLDER: &str = "held by groundskeeper ";
@@ -131,7 +132,7 @@ impl Standing {
 
     /// Whether it is no use to wait for it.
     pub(super) fn is_lasting(&self, attempts: u32) -> bool {
-        self.age >= STANDING || attempts >= ATTEMPTS_MAX
+        (self.age >= STANDING || attempts >= ATTEMPTS_MAX) && guard::stands("standing")
     }
 
     /// One line for people: which, since when, whose.

@@ -52,6 +52,8 @@ pub(super) struct Found {
     pub(super) repositories: Vec<PathBuf>,
     /// What could not be read, and why: there may be repositories in it.
     pub(super) unknown: Vec<(PathBuf, String)>,
+    /// What has the name `.git` in other letters: where git ignores case it passes over it.
+    pub(super) disguised: Vec<PathBuf>,
 }
 
 /// The repositories in a directory, which may be one itself. A worktree is searched for others
@@ -68,7 +70,6 @@ pub(super) fn find(
     search(root, limits, each, true)
 }
 
-#[allow(dead_code, reason = "the search of a removal, whose root is a repository")]
 /// As [`find`], of what lies below the root: whether that is a repository itself does not count.
 ///
 /// # Errors
@@ -114,6 +115,7 @@ fn search(
     let mut found = walk.found;
     found.repositories.sort();
     found.unknown.sort();
+    found.disguised.sort();
     Ok(found)
 }
 
@@ -212,6 +214,7 @@ impl Walk<'_> {
                     names.git = true;
                     continue;
                 }
+                name if name.eq_ignore_ascii_case(b".git") => self.disguised(place, name),
                 b"HEAD" => names.head = true,
                 b"objects" => names.objects = true,
                 b"refs" => names.refs = true,
@@ -243,6 +246,11 @@ impl Walk<'_> {
             self.unknown(path, format!("it lies {levels} levels deep and has directories"));
         }
         Ok(names)
+    }
+
+    fn disguised(&mut self, place: &Place, name: &[u8]) {
+        let path = self.whole(&place.path).join(OsStr::from_bytes(name));
+        self.found.disguised.push(path);
     }
 
     fn unknown(&mut self, path: &Path, why: String) {

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::git::Git;
 use crate::core::{Code, Fault};
+use crate::guard;
 
 /// Objects that are named in one call when git does not take all refs.
 const NAMED_MAX: usize = 20_000;
@@ -55,6 +56,7 @@ fn ask(
     let kinds = ["--branches", "--tags", "--remotes"];
     match git.output(all.clone().chain(exclude.iter().map(String::as_str)).chain(kinds)) {
         Err(fault) if git.cancel().is_cancelled() || fault.code != Code::GitFailed => Err(fault),
+        Err(fault) if !guard::stands("bad-refs") => Err(fault),
         Err(fault) => {
             let others = readable(git, but)?;
             if others.len() > NAMED_MAX {

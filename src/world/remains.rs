@@ -16,6 +16,7 @@ use super::{World, exec, late, marker, paths, raw, refs, registration, rescuer, 
 use crate::core::event::{Rescue, Size};
 use crate::core::remains::LOSE;
 use crate::core::{Code, Fault, Outcome, Remains, Step};
+use crate::guard;
 use crate::killpoint::point;
 
 /// Entries after which a long walk lets others have their turn.
@@ -101,6 +102,7 @@ impl Task<'_> {
             self.nobody_is_inside(&path)?;
             super::removal::no_mounts(&path)?;
             if self.remains.purge != LOSE
+                && guard::stands("purge")
                 && let Some(again) = self.saved_elsewhere(&path)?
             {
                 return Ok(Outcome::RescuedAgain(again));

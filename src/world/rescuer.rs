@@ -156,6 +156,7 @@ impl<'a> Rescuer<'a> {
         parts.lacks.extend(inner.unknown.iter().cloned());
         if there {
             self.files(&side, head.as_deref(), &inner.found, &mut parts, &mut copies)?;
+            self.passed_over(&inner.passed_over, &mut parts, &mut copies)?;
         } else {
             self.index_alone(&side, head.as_deref(), &mut parts)?;
         }
@@ -163,6 +164,24 @@ impl<'a> Rescuer<'a> {
         self.in_progress(&mut copies)?;
         let nested = self.inner(&inner.found, &mut parts, &mut copies)?;
         self.finish(&heads, parts, nested, copies)
+    }
+
+    /// What git takes for its own, though nothing but its name says so.
+    fn passed_over(
+        &self,
+        paths: &[PathBuf],
+        parts: &mut Parts,
+        copies: &mut Copies<'_>,
+    ) -> Result<(), Fault> {
+        for path in paths {
+            if self.target.join(path).symlink_metadata().is_ok_and(|found| found.is_dir()) {
+                copies.tree(&self.target, path, &|_| false)?;
+            } else {
+                copies.add(&self.target, path)?;
+            }
+            parts.holds.push(format!("{}, which git passes over", path.display()));
+        }
+        Ok(())
     }
 
     /// The files of the worktree, by git as far as it takes them.

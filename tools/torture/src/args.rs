@@ -51,6 +51,12 @@ pub(crate) struct Arguments {
     /// Break each promise on purpose, and show that each check goes red
     #[arg(long)]
     pub(crate) self_test: bool,
+    /// Take each guard of the program away, and show that git worlds find what it guards against
+    #[arg(long)]
+    pub(crate) guards: bool,
+    /// Only this guard, with --guards; may be given more than once
+    #[arg(long, value_name = "GUARD", requires = "guards")]
+    pub(crate) guard: Vec<String>,
     /// Let the power go in simulated migrations, and print how often that was survived
     #[arg(long, hide = true)]
     pub(crate) simulate: bool,

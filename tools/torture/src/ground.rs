@@ -28,6 +28,8 @@ pub(crate) const FOREIGN: &str = "not-ours";
 pub(crate) struct Programs {
     pub(crate) groundskeeper: PathBuf,
     pub(crate) replay: PathBuf,
+    /// A guard of the program that is taken away.
+    pub(crate) without: Option<&'static str>,
 }
 
 /// One history's place.

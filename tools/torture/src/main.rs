@@ -17,6 +17,7 @@ mod daemon;
 mod databases;
 mod fault;
 mod ground;
+mod guards;
 mod job;
 mod life;
 mod model;
@@ -54,6 +55,8 @@ fn main() -> ExitCode {
         Ok(true)
     } else if arguments.simulate {
         job::simulate()
+    } else if arguments.guards {
+        guards::run(&arguments)
     } else if arguments.self_test {
         selftest::run(&arguments)
     } else {

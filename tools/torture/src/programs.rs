@@ -49,7 +49,7 @@ pub(crate) fn find(arguments: &Arguments, place: &Path) -> Result<Programs, Trou
         let what = format!("{} is not there; `cargo build -p replay` makes it", replay.display());
         return Err(Trouble::new(what));
     }
-    Ok(Programs { groundskeeper, replay })
+    Ok(Programs { groundskeeper, replay, without: None })
 }
 
 /// Takes away what `find` made.

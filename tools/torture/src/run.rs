@@ -29,6 +29,10 @@ pub(crate) fn list() {
     for (name, what) in groundskeeper::faultpoint::CALLS {
         println!("  {name:<16} {what}");
     }
+    println!("guards that can be taken away:");
+    for (name, what) in groundskeeper::guard::GUARDS {
+        println!("  {name:<16} without it: {what}");
+    }
     for (fault, words) in [(Fault::Point, "kill-point"), (Fault::MigrationPoint, "migration-point")]
     {
         println!("points of {words}:\n  {}", points::of(fault).join("\n  "));

@@ -55,6 +55,7 @@ fn is_about_the_repository(act: &Act) -> bool {
             | Act::AddForeign
             | Act::BreakFilter
             | Act::MendFilter
+            | Act::DropRescueRefs
             | Act::SetSetting(..)
             | Act::LeaveLock(_)
             | Act::RemoveLocks
@@ -121,8 +122,9 @@ fn on_worktree(scene: &mut Scene<'_>, deed: &Deed, at: &Path) -> Result<Effect, 
         _ => harm = Harm::Nothing,
     }
     // A switch to a branch of the user's may be followed by commits there; a submodule is noted in
-    // the settings of the repository.
-    let foreign = matches!(deed.act, Act::SwitchMain | Act::SubmoduleUpdate | Act::SubmoduleDeinit);
+    // the settings of the repository; with its last stash the ref of all goes.
+    let repository = [Act::SubmoduleUpdate, Act::SubmoduleDeinit, Act::StashDrop];
+    let foreign = deed.act == Act::SwitchMain || repository.contains(&deed.act);
     Ok(Effect { harm, foreign })
 }
 
@@ -259,6 +261,7 @@ fn in_repository(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble> 
             git(&["config", "filter.locked.smudge", program])?;
             scene.filter_broken = deed.act == Act::BreakFilter;
         }
+        Act::DropRescueRefs => harm = drop_rescue_refs(scene)?,
         Act::SetSetting(name, value) => git(&["config", name, value])?,
         Act::LeaveLock(lock) => leave_lock(scene, deed, *lock)?,
         Act::RemoveLocks => remove_locks(scene),
@@ -277,6 +280,23 @@ fn unreferenced(scene: &mut Scene<'_>) -> Result<Harm, Trouble> {
     let free =
         scene.ledger.owed().filter(|token| !token.is_in_place() && !held.contains(&token.text));
     Ok(Harm::Tokens(free.map(|token| token.text.clone()).collect::<BTreeSet<_>>()))
+}
+
+/// A mirror fetches with a prune: what it does not have goes. What lies in the trash is saved anew
+/// before that is emptied; what does not is gone by that command.
+fn drop_rescue_refs(scene: &mut Scene<'_>) -> Result<Harm, Trouble> {
+    let (place, common) = (scene.place, scene.common());
+    let format = "--format=%(objectname) delete %(refname)";
+    let found = place.git(&common, &["for-each-ref", format, "refs/groundskeeper/rescue"])?.out;
+    let lines: Vec<(&str, &str)> = found.lines().filter_map(|l| l.split_once(' ')).collect();
+    let commits: Vec<String> = lines.iter().map(|(commit, _)| (*commit).to_owned()).collect();
+    let held = search::in_refs(place, &common, &commits, &scene.ledger, &mut scene.objects)?;
+    let orders: Vec<&str> = lines.iter().map(|(_, order)| *order).collect();
+    let orders = format!("{}\n", orders.join("\n"));
+    if !commits.is_empty() {
+        place.pipe_git(&common, &["update-ref", "--stdin"], orders.into_bytes())?;
+    }
+    Ok(Harm::Tokens(held))
 }
 
 /// The user works in worktrees of their own.

@@ -91,9 +91,9 @@ fn fill(place: &Place, world: &World, at: &Path) -> Result<(), Trouble> {
         let text = format!("line {n}\n").repeat(usize::try_from(n % 12 + 1).unwrap_or(1));
         write(&at.join(format!("dir{}/file{n}.txt", n % 4)), &text)?;
     }
-    write(&at.join(".gitignore"), "*.env\ntarget/\nnode_modules/\n")?;
+    write(&at.join(".gitignore"), "*.env\ntarget/\nnode_modules/\nlinked/\n")?;
     if world.include {
-        write(&at.join(".worktreeinclude"), "*.env\n")?;
+        write(&at.join(".worktreeinclude"), "*.env\nlinked/\n")?;
     }
     let mut attributes = String::new();
     for conversion in &world.conversions {
@@ -123,7 +123,18 @@ fn fill(place: &Place, world: &World, at: &Path) -> Result<(), Trouble> {
         submodule(place, world, at)?;
     }
     place.must_git(at, &["branch", "topic", "HEAD~1"])?;
-    Ok(())
+    if world.include { linked(place, at) } else { Ok(()) }
+}
+
+/// A branch that leads what is included out of the worktree.
+fn linked(place: &Place, at: &Path) -> Result<(), Trouble> {
+    place.must_git(at, &["switch", "-q", "-c", "linked"])?;
+    let link = at.join("linked");
+    std::os::unix::fs::symlink(place.path("outside/canary"), &link)
+        .map_err(failed("make", &link))?;
+    place.must_git(at, &["add", "-f", "linked"])?;
+    place.must_git(at, &["commit", "-q", "-m", "a way out"])?;
+    place.must_git(at, &["switch", "-q", "-"]).map(drop)
 }
 
 fn submodule(place: &Place, world: &World, at: &Path) -> Result<(), Trouble> {
@@ -195,6 +206,7 @@ fn lay_out(place: &Place, world: &World, seed: &Path) -> Result<Built, Trouble> 
 
 fn local_files(place: &Place, world: &World, main: &Path) -> Result<(), Trouble> {
     write(&main.join("a.env"), "A=1\n")?;
+    write(&main.join("linked/secret"), "a secret\n")?;
     if world.submodule {
         // Without it the world has one submodule that is not there, which is one as well.
         place.git(main, &["submodule", "--quiet", "update", "--init"])?;

@@ -187,7 +187,7 @@ impl World {
             submodule: random.one_in(6),
             nested: random.one_in(6) && !bare,
             include: random.one_in(4) && !bare,
-            settings: some_of(random, &SETTINGS, 5),
+            settings: settings(random),
             conversions: some_of(random, &Conversion::ALL, 3),
             odd_refs: some_of(random, &OddRef::ALL, 4),
             foreign: some_of(random, &Foreign::ALL, 4),
@@ -273,6 +273,14 @@ impl OddRef {
 impl Foreign {
     const ALL: [Self; 5] =
         [Self::OnBranch, Self::Detached, Self::Locked, Self::Gone, Self::OddName];
+}
+
+fn settings(random: &mut Random) -> Vec<(&'static str, &'static str)> {
+    let mut settings = some_of(random, &SETTINGS, 5);
+    // git itself loses a split index whose checksum is left out, and aborts.
+    let split = settings.iter().any(|(name, _)| *name == "core.splitIndex");
+    settings.retain(|(name, _)| !split || *name != "feature.manyFiles");
+    settings
 }
 
 /// Up to `most` of these, in their order; often none.

@@ -143,6 +143,10 @@ pub(crate) fn foreign(
             Some(_) => {}
         }
     }
+    let canary = scene.place.path("outside/canary");
+    let fresh = after.files.keys().filter(|path| !before.files.contains_key(*path));
+    let fresh = fresh.filter(|path| path.starts_with(&canary));
+    wrong.extend(fresh.map(|path| format!("{} was written", path.display())));
     wrong
 }
 

@@ -235,6 +235,13 @@ impl Place {
     fn verb(&self, data: usize, args: &[&str]) -> Command {
         let mut command = Command::new(&self.programs.groundskeeper);
         self.isolate(&mut command);
+        // Every caller may be a hook of some other repository.
+        command.env("GIT_DIR", self.path("outside/canary/one"));
+        command.env("GIT_INDEX_FILE", self.path("outside/canary/deep/two"));
+        command.env("GIT_WORK_TREE", self.path("outside/canary"));
+        if let Some(guard) = self.programs.without {
+            command.env("GROUNDSKEEPER_GUARDS_OFF", guard);
+        }
         command.arg("--data-dir").arg(self.data(data)).args(["--json", "--no-autostart"]);
         command.args(args);
         command

@@ -101,6 +101,8 @@ pub(crate) enum Act {
     AddForeign,
     BreakFilter,
     MendFilter,
+    /// As a mirror's prune does it.
+    DropRescueRefs,
     SetSetting(&'static str, &'static str),
     LeaveLock(Lock),
     RemoveLocks,
@@ -277,12 +279,13 @@ fn call(data: usize, random: &mut Random) -> Call {
 
 fn new(random: &mut Random) -> Verb {
     let (mut base, mut branch) = (None, None);
-    match random.below(8) {
+    match random.below(9) {
         0 => base = Some("v1"),
         1 => base = Some("HEAD"),
         2 => base = Some("main"),
         3 => branch = Some("topic"),
         4 => branch = Some("main"),
+        5 => base = Some("linked"),
         _ => {}
     }
     Verb::New { base, branch }
@@ -339,7 +342,7 @@ fn in_repository(random: &mut Random) -> Act {
         Lock::Shallow,
         Lock::Stash,
     ];
-    match random.below(34) {
+    match random.below(36) {
         0..=3 => Act::Prune,
         4 | 5 => Act::Repair,
         6 | 7 => Act::Gc,
@@ -359,6 +362,7 @@ fn in_repository(random: &mut Random) -> Act {
         29 => Act::RepositoryAway,
         30 | 31 => Act::RepositoryBack,
         32 => Act::SubmoduleUpdate,
+        33 | 34 => Act::DropRescueRefs,
         _ => Act::SubmoduleDeinit,
     }
 }

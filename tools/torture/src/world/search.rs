@@ -248,8 +248,9 @@ fn staged(place: &Place, at: &Path, before: &[&str]) -> Result<String, Trouble> 
 /// What the heads of worktrees were whose directory is away, from git's own files.
 fn histories(common: &Path) -> String {
     let mut text = String::new();
-    let admin = std::fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
-    for entry in admin {
+    // What is in the trash has its registration beside it.
+    let folders = ["worktrees", "groundskeeper"].map(|name| std::fs::read_dir(common.join(name)));
+    for entry in folders.into_iter().flatten().flatten().flatten() {
         let log = std::fs::read_to_string(entry.path().join("logs/HEAD")).unwrap_or_default();
         for id in log.lines().filter_map(|line| line.split(' ').nth(1)) {
             text += id;

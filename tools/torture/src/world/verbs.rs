@@ -292,6 +292,8 @@ fn restored(
     let branch = answer.json["branch"].as_str().unwrap_or_default().to_owned();
     let Some(env) = scene.envs.get_mut(&key) else { return Ok(()) };
     let was_live = env.live;
+    // What a user has carried away before the removal is where they put it.
+    let carried_away = env.renamed.is_some();
     env.live = true;
     env.path.clone_from(&path);
     env.branch = branch;
@@ -299,7 +301,7 @@ fn restored(
     if !was_live {
         scene.ledger.unsaved(&path, false);
     }
-    if was_live || disturbed || scene.put_back.iter().any(|back| *back) {
+    if was_live || disturbed || carried_away || scene.put_back.iter().any(|back| *back) {
         return Ok(());
     }
     let owed: BTreeSet<&Path> = scene.ledger.of(&path).map(|t| t.path.as_path()).collect();
