@@ -21,7 +21,7 @@ const DIRECTIONS: [(&str, &[&str]); 16] = [
     ("engine", &["core", "journal", "world", "migrate", "engine", "killpoint", "faultpoint"]),
     ("config", &["core", "world", "migrate"]),
     ("databases", &["core", "engine", "world", "migrate"]),
-    ("ground", &["core", "journal", "engine", "world", "record"]),
+    ("ground", &["core", "journal", "engine", "world", "record", "guard"]),
     ("api", &["core", "engine", "world", "migrate", "config", "record", "api", "VERSION"]),
     ("session", &["core", "journal", "engine", "world", "record", "api", "session", "VERSION"]),
     ("server", &["core", "record", "world", "migrate", "api", "session", "server"]),

@@ -226,7 +226,9 @@ fn reachable(
     }
     if outer {
         take(histories(at));
-        let admins = std::fs::read_dir(at.join("worktrees")).into_iter().flatten().flatten();
+        // What is in the trash has its registration, with its index, beside it.
+        let folders = ["worktrees", "groundskeeper"].map(|name| std::fs::read_dir(at.join(name)));
+        let admins = folders.into_iter().flatten().flatten().flatten();
         for admin in admins.map(|entry| entry.path()) {
             let git_dir = format!("--git-dir={}", admin.display());
             take(staged(place, at, &[&git_dir])?);
