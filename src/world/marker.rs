@@ -109,14 +109,16 @@ impl Marker {
         write().map_err(paths::failed("write", &path))
     }
 
-    /// Writes it into an administrative directory that nobody sees yet.
+    /// Writes it into an administrative directory that nobody sees yet, whole or not at all: after a
+    /// kill in between, an empty one would be a stranger's, and in the way for ever.
     ///
     /// # Errors
     /// What the system says.
     pub fn write(&self, admin_dir: &Path) -> Result<(), Fault> {
-        let path = admin_dir.join(MARKER);
+        let (path, fresh) = (admin_dir.join(MARKER), admin_dir.join(FRESH));
         let text = serde_json::to_vec(self).unwrap_or_default();
-        std::fs::write(&path, text).map_err(paths::failed("write", &path))
+        let written = std::fs::write(&fresh, text);
+        written.and_then(|()| std::fs::rename(&fresh, &path)).map_err(paths::failed("write", &path))
     }
 }
 
