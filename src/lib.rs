@@ -94,7 +94,8 @@
 //! `core::audit` names what no log may show and folds it beside the state; the tests of the core,
 //! `replay verify` and, through it, `tools/torture` ask it. `journal::evidence` reads a log without
 //! changing it, `journal::salvage` one that does not open. `killpoint` and `faultpoint` are where
-//! tests and torture kill the daemon and make the world fail; a shipped build has neither.
+//! tests and torture kill the daemon and make the world fail, and `guard` is what they take away to
+//! show that it is missed; a shipped build has none of them.
 //!
 //! # Invariants
 //!

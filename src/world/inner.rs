@@ -74,6 +74,8 @@ pub(super) fn search(
     modules(admin, &mut search, cancel)?;
     if !walked.disguised.is_empty() && ignores_case(target, admin, cancel)? {
         search.passed_over = walked.disguised.iter().map(|path| relative(path)).collect();
+        // In order, so that what lies inside of one follows it, and is part of it.
+        search.passed_over.dedup_by(|inside, outer| inside.starts_with(&*outer));
     }
     Ok(search)
 }

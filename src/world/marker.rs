@@ -344,3 +344,31 @@ impl Proof<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marker_that_cannot_be_written_leaves_the_one_before_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let marker = |incarnation| Marker {
+            log: "ab".repeat(16),
+            environment: "demo".to_owned(),
+            incarnation,
+            device: 1,
+            inode: 2,
+            commit: String::new(),
+            tree: String::new(),
+            nonce: String::new(),
+        };
+        // What a kill in the middle of a write has left.
+        std::fs::write(dir.path().join(FRESH), "").expect("written");
+        marker(1).write(dir.path()).expect("written");
+        assert!(!dir.path().join(FRESH).exists());
+        std::fs::create_dir(dir.path().join(FRESH)).expect("made");
+        marker(2).write(dir.path()).expect_err("nothing can be written beside it");
+        let read = Marker::read(dir.path()).expect("read").expect("there");
+        assert_eq!(read.incarnation, 1, "and it is whole");
+    }
+}

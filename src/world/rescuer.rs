@@ -179,8 +179,11 @@ impl<'a> Rescuer<'a> {
             } else {
                 copies.add(&self.target, path)?;
             }
-            parts.holds.push(format!("{}, which git passes over", path.display()));
         }
+        let line = |first: &PathBuf| {
+            format!("{} and {} more that git passes over", first.display(), paths.len() - 1)
+        };
+        parts.holds.extend(paths.first().map(line));
         Ok(())
     }
 

@@ -71,6 +71,10 @@ pub(crate) fn missing(
         rebuilt(place, places, objects, &mut found)?;
         owed.retain(|token| !has(&found, token));
     }
+    if owed.iter().any(|token| token.unsaved) {
+        let beside = beside_the_trash(place, &places.common, objects)?;
+        owed.retain(|token| !(token.unsaved && has(&beside, token)));
+    }
     Ok(owed.into_iter().map(|token| token.text.clone()).collect())
 }
 
@@ -225,14 +229,7 @@ fn reachable(
         }
     }
     if outer {
-        take(histories(at));
-        // What is in the trash has its registration, with its index, beside it.
-        let folders = ["worktrees", "groundskeeper"].map(|name| std::fs::read_dir(at.join(name)));
-        let admins = folders.into_iter().flatten().flatten().flatten();
-        for admin in admins.map(|entry| entry.path()) {
-            let git_dir = format!("--git-dir={}", admin.display());
-            take(staged(place, at, &[&git_dir])?);
-        }
+        take(histories_and_indexes(place, at, "worktrees")?);
     }
     objects_of(place, at, &revisions, objects, found)
 }
@@ -247,19 +244,33 @@ fn staged(place: &Place, at: &Path, before: &[&str]) -> Result<String, Trouble> 
     Ok(ids.collect::<Vec<_>>().join("\n"))
 }
 
-/// What the heads of worktrees were whose directory is away, from git's own files.
-fn histories(common: &Path) -> String {
+/// What the heads of worktrees were, whether their directories are there or not, and what their
+/// indexes hold, from the registrations in a folder of the repository.
+fn histories_and_indexes(place: &Place, common: &Path, folder: &str) -> Result<String, Trouble> {
     let mut text = String::new();
-    // What is in the trash has its registration beside it.
-    let folders = ["worktrees", "groundskeeper"].map(|name| std::fs::read_dir(common.join(name)));
-    for entry in folders.into_iter().flatten().flatten().flatten() {
-        let log = std::fs::read_to_string(entry.path().join("logs/HEAD")).unwrap_or_default();
+    let admins = std::fs::read_dir(common.join(folder)).into_iter().flatten().flatten();
+    for admin in admins.map(|entry| entry.path()) {
+        let log = std::fs::read_to_string(admin.join("logs/HEAD")).unwrap_or_default();
         for id in log.lines().filter_map(|line| line.split(' ').nth(1)) {
             text += id;
             text.push('\n');
         }
+        let git_dir = format!("--git-dir={}", admin.display());
+        text += &staged(place, common, &[&git_dir])?;
+        text.push('\n');
     }
-    text
+    Ok(text)
+}
+
+/// What lies beside the trash: the registrations of what was removed, which a restore needs. It is
+/// promised for what was removed without a rescue, and for nothing else.
+fn beside_the_trash(place: &Place, common: &Path, objects: &mut Objects) -> Result<Found, Trouble> {
+    let mut found = Found::default();
+    let text = histories_and_indexes(place, common, "groundskeeper")?;
+    let revisions: Vec<String> =
+        text.lines().map(str::to_owned).filter(|l| !l.is_empty()).collect();
+    objects_of(place, common, &revisions, objects, &mut found)?;
+    Ok(found)
 }
 
 fn objects_of(
