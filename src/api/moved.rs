@@ -5,12 +5,14 @@
 //! is told to the log first. Nothing is looked for where it is in its place.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::problem::invalid;
 use super::routes::{App, blocking, environment_id};
+use super::types::EnvironmentView;
 use crate::core::{
-    Code, Command, Environment, EnvironmentId, Fault, HostPath, Nonce, Remains, State,
+    Code, Command, Environment, EnvironmentId, Fault, HostPath, Nonce, Phase, Remains, State,
 };
 use crate::world::paths;
 
@@ -30,6 +32,27 @@ pub(super) fn made_up_id() -> Result<EnvironmentId, Fault> {
     let text: String =
         random.iter().map(|b| char::from(LETTERS[usize::from(*b) % LETTERS.len()])).collect();
     environment_id(&format!("env-{text}"))
+}
+
+/// An environment that is asked for again while it lives is the same one: as long as it is there.
+pub(super) async fn present(view: EnvironmentView) -> Result<EnvironmentView, Fault> {
+    if view.phase != Phase::Ready.as_str() {
+        return Ok(view);
+    }
+    blocking(move || {
+        let path = Path::new(&view.path);
+        if paths::exists(path).map_err(paths::failed("look at", path))? {
+            return Ok(view);
+        }
+        let message = format!("environment {} lives, but {} is gone", view.id, view.path);
+        let hint = format!(
+            "`groundskeeper rm {0} --force` takes note of that, then `groundskeeper new {0}` makes it \
+             anew, or `groundskeeper restore {0}` brings back what was saved",
+            view.id
+        );
+        Err(Fault::new(Code::PathNotFound, message, hint))
+    })
+    .await
 }
 
 /// Finds a repository that is not where the log has it, and tells the log. `hint` is one that

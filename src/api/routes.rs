@@ -342,7 +342,7 @@ async fn create(
         .await?;
     }
     let found = app.handle.view(|s| s.environment(&id).map(|e| EnvironmentView::of(s, e)));
-    let found = found.ok_or_else(|| not_found(&id))?;
+    let found = moved::present(found.ok_or_else(|| not_found(&id))?).await?;
     let underway = found.phase == Phase::Provisioning.as_str();
     let status = if underway { StatusCode::ACCEPTED } else { StatusCode::OK };
     let location = format!("/v1/environments/{id}");

@@ -12,8 +12,6 @@ use std::path::{Component, Path};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::guard;
-
 /// Whether other file systems may be entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mounts {
@@ -54,9 +52,6 @@ pub(super) fn open(
 ) -> Result<OwnedFd, Errno> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let mut how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    if !guard::stands("include") {
-        how = ResolveFlags::empty();
-    }
     if mounts == Mounts::Refused {
         how |= ResolveFlags::NO_XDEV;
     }

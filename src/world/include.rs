@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -25,6 +25,7 @@ use super::marker::Admin;
 use super::{Task, paths};
 use crate::core::event::Included;
 use crate::core::{Code, Fault, Outcome};
+use crate::guard;
 use crate::killpoint::point;
 
 /// The file that names what to include, in gitignore syntax.
@@ -162,8 +163,18 @@ impl Copier<'_> {
     fn pair<'p>(&self, path: &'p Path) -> io::Result<Pair<'p>> {
         let parent = path.parent().unwrap_or(Path::new(""));
         let from = beneath::directory_in(self.source.open.as_fd(), parent, Mounts::Entered)?;
-        let to = beneath::make_directory(self.target.open.as_fd(), parent)?;
+        let to = self.folder(self.target.open.as_fd(), parent)?;
         Ok(Pair { from, to, name: path.file_name().unwrap_or_default() })
+    }
+
+    /// A folder of the worktree, made where it is missing: never through a link.
+    fn folder(&self, base: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+        if guard::stands("include") {
+            return Ok(beneath::make_directory(base, path)?);
+        }
+        let below = std::fs::read_link(format!("/proc/self/fd/{}", base.as_raw_fd()))?;
+        std::fs::create_dir_all(below.join(path))?;
+        Ok(beneath::top(&below.join(path))?)
     }
 
     fn entry(&mut self, path: &Path, depth: usize) -> Result<(), Fault> {
@@ -211,12 +222,12 @@ impl Copier<'_> {
             return Ok(());
         }
         let name = Path::new(pair.name);
-        match beneath::make_directory(pair.to.as_fd(), name) {
-            Err(e) if beneath::is_link(&e.into()) => {
+        match self.folder(pair.to.as_fd(), name) {
+            Err(e) if beneath::is_link(&e) => {
                 self.skip(path, "something else is there");
                 return Ok(());
             }
-            Err(e) => return self.trouble(path, &e.into()),
+            Err(e) => return self.trouble(path, &e),
             Ok(_) => {}
         }
         let listed = beneath::directory_in(pair.from.as_fd(), name, Mounts::Entered)

@@ -3,8 +3,8 @@
 //! Its commits (of every ref, stash and past HEAD) and its files become one commit in the outer
 //! repository, under a ref of the rescue; what else is in its git directory (settings, refs,
 //! histories) is copied raw. Where its objects cannot be brought over (another hash, a shallow or
-//! partial clone, damage, a pointer that leads nowhere) all of it is copied raw. The repository
-//! itself is only read.
+//! partial clone, damage, a pointer that leads nowhere) all of it is copied raw. Those of another
+//! worktree of the outer repository are there already. The repository itself is only read.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,9 @@ fn copy_git_dir(
 /// Whether the objects of a repository can become those of the outer one.
 fn can_be_brought(rescuer: &Rescuer<'_>, dir: &Path) -> bool {
     let common = common_of(dir);
+    if is_outer(rescuer, &common) {
+        return true;
+    }
     let config = std::fs::read_to_string(common.join("config")).unwrap_or_default();
     let config = config.to_ascii_lowercase();
     let format = if config.contains("objectformat") && config.contains("sha256") {
@@ -102,6 +105,13 @@ fn can_be_brought(rescuer: &Rescuer<'_>, dir: &Path) -> bool {
         && !partial
         && !reftable
         && !common.join("shallow").exists()
+}
+
+/// Whether it is a worktree of the outer repository itself: then its objects are there already.
+fn is_outer(rescuer: &Rescuer<'_>, common: &Path) -> bool {
+    let outer = paths::from_host(&rescuer.plan.repository.common_dir);
+    let real = |path: &Path| path.canonicalize().ok();
+    real(common).is_some_and(|common| real(&outer) == Some(common))
 }
 
 /// The directory that the worktrees of a repository share.
@@ -166,7 +176,9 @@ impl Saver<'_> {
             parents.push(before);
             commit = self.commit(&both, &tree, parents, date)?;
         }
-        self.bring(&side, &both, &commit)?;
+        if !is_outer(rescuer, &common) {
+            self.bring(&side, &both, &commit)?;
+        }
         point("inner.brought");
         let reference = rescuer.names().nested(paths::to_host(&self.inner.path).as_bytes());
         rescuer.hold(&reference, &commit)?;

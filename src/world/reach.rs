@@ -20,6 +20,9 @@ const KINDS: [&str; 3] = ["refs/heads", "refs/tags", "refs/remotes"];
 /// # Errors
 /// When git cannot tell: nobody knows then what would be lost.
 pub(super) fn count_alone(git: &Git<'_>, tips: &[&str], but: &[&str]) -> Result<u64, Fault> {
+    if !guard::stands("unpushed") {
+        return Ok(0);
+    }
     let args = ["rev-list", "--count"];
     let text = ask(git, &args, tips, &[], but)?;
     let text = String::from_utf8_lossy(&text).trim_end().to_owned();

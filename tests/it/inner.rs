@@ -117,6 +117,40 @@ fn what_cannot_be_brought_over_is_copied_whole() {
     }
 }
 
+/// A worktree of the outer repository itself needs nothing brought over, whatever that repository
+/// lacks: what was committed in it without a branch is held by the rescue.
+#[test]
+fn another_worktree_of_a_repository_without_its_history_is_saved() {
+    for how in [&["--depth", "1"][..], &["--filter=blob:none"]] {
+        let bench = Bench::new();
+        let source = bench.repo("source", 3);
+        bench.write(&source.join(".gitignore"), "build/\n");
+        bench.commit(&source, "ignore");
+        bench.git(&source, &["config", "uploadpack.allowFilter", "true"]);
+        let (url, repo) = (format!("file://{}", source.display()), bench.path("project"));
+        let place = repo.to_str().expect("text");
+        bench.git(&source, &[&["clone", "-q"], how, &[&url, place]].concat());
+        let path = bench.new_env("demo", &repo, &[]);
+        let inner = path.join("build/inner");
+        let at = inner.to_str().expect("text");
+        bench.git(&path, &["worktree", "add", "-q", "--detach", at]);
+        bench.write(&inner.join("own"), "own\n");
+        bench.commit(&inner, "made without a branch");
+        let commit = bench.git(&inner, &["rev-parse", "HEAD"]);
+        bench.write(&inner.join("new"), "new\n");
+        let removed = bench.ok(&["rm", "demo", "--force"]);
+        assert_eq!(removed["lacks"], serde_json::json!([]), "{how:?}: {removed:#}");
+        assert_eq!(bench.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{how:?}");
+        bench.git(&repo, &["worktree", "prune", "--expire=now"]);
+        bench.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
+        bench.git(&repo, &["gc", "-q", "--prune=now"]);
+        assert_eq!(bench.git(&repo, &["cat-file", "-t", &commit]), "commit", "{how:?}");
+        bench.ok(&["restore", "demo"]);
+        assert_eq!(bench.git(&inner, &["rev-parse", "HEAD"]), commit, "{how:?}");
+        assert_eq!(bench.git(&inner, &["status", "--porcelain"]), "?? new", "{how:?}");
+    }
+}
+
 #[test]
 fn a_clone_that_has_nothing_of_its_own_is_named_and_goes() {
     let bench = Bench::new();

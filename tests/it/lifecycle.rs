@@ -136,3 +136,20 @@ fn a_lease_ends_by_itself() {
     let (code, _) = bench.refused(&["lease", "demo", "--for", "30d"]);
     assert_ne!(code, 0);
 }
+
+/// What is asked for again while it lives is the same one, and never said to be ready when it is gone.
+#[test]
+fn an_environment_whose_directory_is_gone_is_not_ready() {
+    let bench = Bench::new();
+    let repo = bench.repo("project", 2);
+    let path = bench.new_env("demo", &repo, &[]);
+    let from = repo.to_str().expect("text");
+    bench.ok(&["new", "demo", "--repo", from]);
+    std::fs::remove_dir_all(&path).expect("removed");
+    let (code, error) = bench.refused(&["new", "demo", "--repo", from]);
+    assert_eq!((code, error["code"].as_str()), (3, Some("path_not_found")), "{error:#}");
+    // What the answer says to do works.
+    bench.ok(&["rm", "demo", "--force"]);
+    bench.ok(&["new", "demo", "--repo", from]);
+    assert!(path.join("README").exists());
+}

@@ -353,6 +353,13 @@ fn outside(place: &Place) -> Result<(), Trouble> {
     for name in ["one", "deep/two"] {
         write(&canary.join(name), &format!("{name} is not yours\n"))?;
     }
+    let caller = canary.join("caller.git");
+    place.must_git(&canary, &["init", "-q", "--bare", &text(&caller)])?;
+    // As the repository of a hook is: with files somewhere, and an index.
+    place.must_git(&caller, &["config", "core.bare", "false"])?;
+    let tree = place.must_git(&caller, &["write-tree"])?;
+    let commit = place.must_git(&caller, &["commit-tree", "-m", "theirs", tree.trim()])?;
+    place.must_git(&caller, &["update-ref", "refs/heads/main", commit.trim()])?;
     let link = canary.join("link");
     std::os::unix::fs::symlink("deep", &link).map_err(failed("make", &link))
 }

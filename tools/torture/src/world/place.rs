@@ -236,9 +236,11 @@ impl Place {
         let mut command = Command::new(&self.programs.groundskeeper);
         self.isolate(&mut command);
         // Every caller may be a hook of some other repository.
-        command.env("GIT_DIR", self.path("outside/canary/one"));
-        command.env("GIT_INDEX_FILE", self.path("outside/canary/deep/two"));
-        command.env("GIT_WORK_TREE", self.path("outside/canary"));
+        command.env("GIT_DIR", self.path("outside/canary/caller.git"));
+        command.env("GIT_INDEX_FILE", self.path("outside/canary/caller.git/index"));
+        if data == 1 {
+            command.env("GIT_WORK_TREE", self.path("outside/canary"));
+        }
         if let Some(guard) = self.programs.without {
             command.env("GROUNDSKEEPER_GUARDS_OFF", guard);
         }

@@ -304,9 +304,13 @@ fn restored(
     if was_live || disturbed || carried_away || scene.put_back.iter().any(|back| *back) {
         return Ok(());
     }
-    let owed: BTreeSet<&Path> = scene.ledger.of(&path).map(|t| t.path.as_path()).collect();
+    // What was written anew while it was removed is not what was there before.
+    let is_owed = |file: &Path, content: &Vec<u8>| {
+        let mut of = scene.ledger.of(&path).filter(|token| token.path == file);
+        of.any(|token| token.accepted.contains(content))
+    };
     let mut wrong = Vec::new();
-    for (file, content) in files.iter().filter(|(file, _)| owed.contains(file.as_path())) {
+    for (file, content) in files.iter().filter(|(file, content)| is_owed(file, content)) {
         let is = std::fs::read(path.join(file)).ok();
         if is.as_ref() != Some(content) {
             let is = is.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
