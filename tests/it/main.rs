@@ -6,6 +6,7 @@ mod api;
 mod caller;
 mod checkout;
 mod complete;
+mod contracts;
 mod control;
 mod differential;
 mod earlier;

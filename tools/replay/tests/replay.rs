@@ -2,6 +2,8 @@
 
 mod story;
 
+use std::path::Path;
+
 use groundskeeper::core::Seq;
 use groundskeeper::journal::inspect::Depth;
 use groundskeeper::journal::{Journal, Options, inspect};
@@ -327,4 +329,39 @@ fn help_and_pages_are_there() {
     assert!(ok(&["completions", "bash"]).out.contains("check-replay"));
     assert_eq!(replay(&["no-such-verb"]).code, 2);
     assert_eq!(replay(&["list", "x", "--since", "soon"]).code, 2);
+}
+
+/// The JSON of every verb is a contract: a difference breaks somebody's script.
+#[test]
+fn json_is_as_it_was() {
+    let scene = Scene::new(&story());
+    let file = scene.file();
+    let mut text = String::new();
+    for args in [
+        &["list", file][..],
+        &["show", file, "3"],
+        &["at", file, "6"],
+        &["at", file],
+        &["at", file, "--env", "demo"],
+        &["diff", file, "10", "last"],
+        &["owed", file, "9"],
+        &["explain", file, "demo"],
+        &["stats", file],
+        &["spans", file],
+        &["verify", file],
+    ] {
+        let said = replay(&[args, &["--json"]].concat());
+        let command = args.join(" ").replace(file, "LOG");
+        text += &format!("$ replay {command} --json  [{}]\n{}\n", said.code, said.out);
+    }
+    let text = text.replace(file, "LOG");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/json.txt");
+    if std::env::var_os("GROUNDSKEEPER_BLESS").is_some() {
+        std::fs::write(&path, &text).expect("written");
+    }
+    let committed = std::fs::read_to_string(&path).expect("the contract");
+    for (number, (was, is)) in committed.lines().zip(text.lines()).enumerate() {
+        assert_eq!(is, was, "line {}", number + 1);
+    }
+    assert_eq!(text.len(), committed.len());
 }

@@ -1,0 +1,515 @@
+//! What programs and people read of the tool: help, JSON and the text of every verb, as it is now.
+//!
+//! Help and JSON are contracts: a difference here breaks somebody's script. The text for people may
+//! change, and is looked at here when it does. Values that differ from run to run (paths, ids, times,
+//! sizes) are replaced by their kind.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Bench, PROGRAM, wait_for};
+
+fn is_current(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/contracts").join(name);
+    if std::env::var_os("GROUNDSKEEPER_BLESS").is_some() {
+        std::fs::write(&path, text).expect("written");
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    for (number, (was, is)) in committed.lines().zip(text.lines()).enumerate() {
+        assert_eq!(is, was, "{name}, line {}: a contract has changed", number + 1);
+    }
+    assert_eq!(text.lines().count(), committed.lines().count(), "{name}: lines came or went");
+}
+
+/// Numbers, ids and times as their kind; columns of tables one after another.
+fn redacted(text: &str, bench: &Bench) -> String {
+    let text = text.replace(bench.dir.path().to_str().expect("text"), "DIR");
+    let mut out = String::new();
+    for line in text.lines() {
+        let words: Vec<String> = line.trim_end().split(' ').map(word).collect();
+        let mut line = words.join(" ");
+        while line.trim_start().contains("   ") {
+            let indent = line.len() - line.trim_start().len();
+            let rest = line[indent..].replace("   ", "  ");
+            line = format!("{}{rest}", " ".repeat(indent));
+        }
+        out += line.trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+/// One word between spaces: the ids, times and numbers in it replaced.
+fn word(text: &str) -> String {
+    if let Some((before, rest)) = text.split_once("lease-") {
+        let id = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        return format!("{}lease-ID{}", word(before), word(&rest[id..]));
+    }
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let run = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        let (token, after) = rest.split_at(run.max(first.len_utf8()));
+        let digits = token.bytes().filter(u8::is_ascii_digit).count();
+        let hex = token.bytes().all(|b| b.is_ascii_hexdigit()) && token.len() >= 7;
+        if time(rest) > 0 {
+            out += "TIME";
+            rest = &rest[time(rest)..];
+            continue;
+        }
+        if hex && digits > 0 {
+            out += "HEX";
+        } else if digits > 0 && is_measure(token, after) {
+            out += "N";
+            out += token.trim_start_matches(|c: char| c.is_ascii_digit());
+        } else {
+            out += token;
+        }
+        rest = after;
+    }
+    while out.contains("N.N") {
+        out = out.replace("N.N", "N");
+    }
+    out
+}
+
+/// Whether a run that holds digits counts or measures, and is no part of a name.
+fn is_measure(token: &str, after: &str) -> bool {
+    let unit = token.trim_start_matches(|c: char| c.is_ascii_digit());
+    let starts = unit.len() < token.len();
+    starts && matches!(unit, "" | "s" | "ms" | "m" | "h" | "d") && !after.starts_with('-')
+}
+
+/// Length of the date or time that a text begins with.
+fn time(text: &str) -> usize {
+    let is_date = |b: &[u8]| {
+        let digit = |at: usize| b[at].is_ascii_digit();
+        [0, 1, 2, 3, 5, 6, 8, 9].into_iter().all(digit) && b[4] == b'-' && b[7] == b'-'
+    };
+    let bytes = text.as_bytes();
+    if bytes.len() < 10 || !is_date(bytes) {
+        return 0;
+    }
+    let more = bytes[10..].iter().take_while(|b| b"0123456789T:.+Z".contains(b)).count();
+    10 + more
+}
+
+#[test]
+fn what_differs_from_run_to_run_is_replaced() {
+    for (was, is) in [
+        ("2026-11-28T10:00:00.123Z", "TIME"),
+        ("(2026-12-05)", "(TIME)"),
+        ("3de5f1a9c2", "HEX"),
+        ("x1", "x1"),
+        ("v1.2", "v1.N"),
+        ("12.5", "N"),
+        ("17ms,", "Nms,"),
+        ("file7.txt", "file7.txt"),
+        ("lease-z8hwtwjc:", "lease-ID:"),
+    ] {
+        assert_eq!(word(was), is, "{was}");
+    }
+}
+
+/// A repository and what a day in it leaves.
+struct Day {
+    bench: Bench,
+    repo: PathBuf,
+}
+
+impl Day {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let repo = bench.repo("project", 3);
+        bench.write(&repo.join(".gitignore"), "target/\n");
+        bench.commit(&repo, "ignore");
+        Self { bench, repo }
+    }
+
+    /// What a verb prints and how it ends, for people.
+    fn says(&self, args: &[&str]) -> String {
+        let output = self.bench.command(args).current_dir(&self.repo).output().expect("it runs");
+        let text = |bytes: &[u8]| redacted(&String::from_utf8_lossy(bytes), &self.bench);
+        let code = output.status.code().unwrap_or(-1);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        let err: String = err.lines().map(|line| format!("! {line}\n")).collect();
+        format!("{out}{err}[{code}]")
+    }
+
+    fn json(&self, args: &[&str]) -> String {
+        let args = [&["--json"], args].concat();
+        let output = self.bench.command(&args).current_dir(&self.repo).output().expect("it runs");
+        let code = output.status.code().unwrap_or(-1);
+        let mut text = format!("$ groundskeeper {}  [{code}]\n", args.join(" "));
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let value = serde_json::from_str::<Value>(line).expect("JSON");
+            let shown = serde_json::to_string_pretty(&shape(value)).expect("text");
+            text += &redacted(&shown, &self.bench);
+        }
+        // Owed for a second, or done already.
+        text.replace("\"step\": \"refresh_index\"", "\"step\": null")
+    }
+}
+
+/// Numbers as their kind.
+fn shape(value: Value) -> Value {
+    match value {
+        Value::Number(_) => Value::String("NUMBER".to_owned()),
+        Value::Array(list) => list.into_iter().map(shape).collect(),
+        Value::Object(map) => map.into_iter().map(|(name, value)| (name, shape(value))).collect(),
+        other => other,
+    }
+}
+
+#[test]
+fn help_is_as_it_was() {
+    let mut text = String::new();
+    let mut todo = vec![Vec::new()];
+    while let Some(path) = todo.pop() {
+        let help = help(&path);
+        let listed = help.split("Commands:\n").nth(1).unwrap_or_default();
+        let lines = listed.lines().take_while(|line| line.starts_with("  "));
+        let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+        for name in names.filter(|name| !name.is_empty() && *name != "help") {
+            todo.push([path.clone(), vec![name.to_owned()]].concat());
+        }
+        text += &format!("$ groundskeeper {} --help\n{help}\n", path.join(" "));
+    }
+    assert!(text.matches("--help\n").count() > 35, "{text}");
+    is_current("help.txt", &text);
+}
+
+fn help(path: &[String]) -> String {
+    let mut command = Command::new(PROGRAM);
+    command.args(path).arg("--help").env("COLUMNS", "100").env_remove("GROUNDSKEEPER_HOME");
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{path:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The JSON of one verb after another. What a background look adds at its own time is waited for.
+#[test]
+fn json_is_as_it_was() {
+    let day = Day::new();
+    let mut text = String::new();
+    let mut verb = |args: &[&str]| text += &day.json(args);
+    verb(&["new", "one"]);
+    verb(&["new", "two", "--base", "HEAD~1"]);
+    verb(&["new", "one"]);
+    verb(&["new", "bad name"]);
+    day.bench.drain();
+    let at = day.bench.data().join("worktrees/one/project");
+    day.bench.write(&at.join("README"), "edited\n");
+    day.bench.write(&at.join("new"), "new\n");
+    day.bench.write(&at.join("target/out"), "built\n");
+    for args in [
+        &["show", "one"][..],
+        &["show", "none"],
+        &["status", "one"],
+        &["diff", "one"],
+        &["ps", "one"],
+        &["rm", "one"],
+        &["rm", "one", "--dry-run"],
+        &["clean", "one"],
+        &["clean", "one", "--undo"],
+        &["lease", "two", "--for", "2h", "--purpose", "test"],
+        &["rm", "two"],
+        &["release", "none"],
+        &["rm", "one", "--force"],
+    ] {
+        verb(args);
+    }
+    day.bench.drain();
+    for args in [
+        &["trash", "ls"][..],
+        &["rescue", "ls"],
+        &["rescue", "show", "one"],
+        &["restore", "one"],
+        &["rescue", "drop", "one", "--incarnation", "1"],
+        &["gc", "--age", "0s", "--dry-run"],
+        &["sweep"],
+        &["trust", "--show"],
+        &["cancel", "two"],
+        &["reconcile", "--live", "one", "--epoch", "1"],
+        &["migrate", "status"],
+        &["trash", "empty"],
+        &["stop"],
+    ] {
+        verb(args);
+    }
+    is_current("json.txt", &text);
+}
+
+/// What people see. `cargo insta` shows and takes over what has changed.
+#[test]
+fn text_is_as_it_was() {
+    let day = Day::new();
+    insta::assert_snapshot!(day.says(&["new", "one"]), @"
+    DIR/data/worktrees/one/project
+    !   base refs/heads/main HEX
+    !   N files checked out
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["new", "one"]), @"
+    DIR/data/worktrees/one/project
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["new", "two", "--base", "nothing"]), @r#"
+    !   failed: "nothing" names no commit in this repository
+    ! error: "nothing" names no commit in this repository [base_not_found]
+    ! hint: give a branch, tag, commit or remote branch; --fetch asks the remote first
+    [1]
+    "#);
+    insta::assert_snapshot!(day.says(&["new", "bad name"]), @r#"
+    ! error: "bad name" cannot name an environment: ' ' is not allowed in it [invalid_request]
+    ! hint: see the API description at /v1/openapi.json
+    [64]
+    "#);
+    day.bench.drain();
+    insta::assert_snapshot!(day.says(&["ls"]), @"
+     ID  PHASE  BRANCH  CHANGES  BASE  AGE  PATH
+     one  ready  gk/one  -  HEX  Ns  DIR/data/worktrees/one/project
+     two  failed  gk/two  -  -  Ns  DIR/data/worktrees/two/project
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["show", "one"]), @"
+    id  one
+    phase  ready
+    incarnation  N
+    path  DIR/data/worktrees/one/project
+    branch  gk/one
+    base  HEX
+    from  refs/heads/main
+    repository  DIR/project/.git
+    created  TIME (Ns ago)
+    checkout  N files by git (few files)
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["show", "none"]), @"
+    ! error: there is no environment none [environment_not_found]
+    ! hint: `groundskeeper ls` lists those that exist
+    [3]
+    ");
+    let at = day.bench.data().join("worktrees/one/project");
+    day.bench.write(&at.join("README"), "edited\n");
+    day.bench.write(&at.join("new"), "new\n");
+    day.bench.write(&at.join("target/out"), "built\n");
+    insta::assert_snapshot!(day.says(&["status"]), @"
+     ID  BRANCH  CHANGES  LINES  BASE  UPSTREAM  DOING  CHANGED
+     one  gk/one  ~N ?N  +N -N ...  even  -  -  Ns ago
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["status", "one"]), @"
+    DIR/data/worktrees/one/project on gk/one
+    base  HEX, even
+    changes  ~N ?N
+    lines  +N -N ...
+    changed  Ns ago
+      .M README
+      ?? new
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["diff", "one"]), @"
+    diff --git a/README b/README
+    index HEX..HEX N
+    --- a/README
+    +++ b/README
+    @@ -N +N @@
+    -hello
+    +edited
+    ! untracked, and no part of this: new
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["exec", "one", "--", "cat", "README"]), @"
+    edited
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["exec", "one", "--", "no-such-program"]), @"
+    ! error: there is no program no-such-program [path_not_found]
+    ! hint: check its name, or install it
+    [3]
+    ");
+    insta::assert_snapshot!(day.says(&["ps", "one"]), @"
+    ! nothing runs in one
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["lease", "one", "--for", "2h"]), @"
+    lease-ID
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["lease", "one", "--for", "9d"]), @"
+    ! error: a lease lasts longer than nothing and at most N days [invalid_request]
+    ! hint: give another duration
+    [64]
+    ");
+    insta::assert_snapshot!(day.says(&["release", "none"]), @"[0]");
+    insta::assert_snapshot!(day.says(&["rm", "one", "--dry-run"]), @"
+    changed: README
+    untracked: new
+    in use: lease lease-ID:
+    remove it with `groundskeeper rm one --force`
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["rm", "one"]), @"
+    ! error: environment one is in use [environment_busy]
+    !   | lease lease-ID:
+    ! hint: release the lease, wait for its end, or use --force
+    [4]
+    ");
+    insta::assert_snapshot!(day.says(&["clean", "one"]), @"
+    N KiB in N places: target
+    !   moving away what tools rebuild
+    ! `groundskeeper clean one --undo` puts it back until TIME
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["clean", "one", "--undo"]), @"
+    put back: target
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["cancel", "one"]), @"
+    one is being cancelled
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["gc", "--age", "0s"]), @"
+     ID  OUTCOME  WHY
+     one  kept  it is leased
+    !   looking at one
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["rm", "one", "--force"]), @"
+    ! one is removed; its directory is in the trash: DIR/data/trash/one.1-HEX/project
+    ! `groundskeeper restore one` brings it back
+    ! work that no branch has is held by refs/groundskeeper/rescue/one/1-HEX-HEX
+    ! its branch is deleted: all its commits are reachable elsewhere
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["rm", "one"]), @"
+    ! one is removed; its directory is in the trash: DIR/data/trash/one.1-HEX/project
+    ! `groundskeeper restore one` brings it back
+    ! work that no branch has is held by refs/groundskeeper/rescue/one/1-HEX-HEX
+    ! its branch is deleted: all its commits are reachable elsewhere
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["rm", "none"]), @"
+    ! none is gone; there was no directory to move
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["restore", "none"]), @"
+    ! error: nothing is left of none to restore [environment_not_found]
+    ! hint: `groundskeeper trash ls` and `groundskeeper rescue ls` list what is kept
+    [3]
+    ");
+}
+
+#[test]
+fn text_of_what_is_left_is_as_it_was() {
+    let day = Day::new();
+    day.says(&["new", "one"]);
+    let at = day.bench.data().join("worktrees/one/project");
+    day.bench.write(&at.join("new"), "new\n");
+    day.says(&["rm", "one", "--force"]);
+    day.bench.drain();
+    insta::assert_snapshot!(day.says(&["trash", "ls"]), @"
+     ID  LIFE  KIND  REMOVED  UNLINKED  SIZE  FILES  PATH
+     one  N  removed  Ns ago  TIME  N KiB  N  DIR/data/trash/one.1-HEX/project
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["rescue", "ls"]), @"
+     ID  LIFE  REMOVED  COMMIT  HOLDS  LACKS  REF
+     one  N  Ns ago  HEX  the working tree  -  refs/groundskeeper/rescue/one/1-HEX-HEX
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["rescue", "show", "one"]), @"
+    id  one, incarnation N
+    removed  TIME (Ns ago)
+    repository  DIR/project/.git
+    branch  gk/one
+    ref  refs/groundskeeper/rescue/one/1-HEX-HEX
+    commit  HEX
+    holds  the working tree
+    look  git diff refs/groundskeeper/rescue/one/1-HEX-HEX^N refs/groundskeeper/rescue/one/1-HEX-HEX
+    restore  groundskeeper restore one
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["ls", "--all"]), @"
+     ID  PHASE  BRANCH  CHANGES  BASE  AGE  PATH
+     one  tombstoned  gk/one  -  HEX  Ns  DIR/data/worktrees/one/project
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["restore", "one"]), @"
+    DIR/data/worktrees/one/project
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["trash", "empty"]), @"
+    !   unlinking what is in the trash
+    ! the trash is empty
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["rescue", "drop", "one", "--incarnation", "1"]), @"
+    let go of one, incarnation N
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["rescue", "ls"]), @"
+    ! no rescue is held
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["sweep"]), @"
+    ! everything is explained
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["trust"]), @"
+    this repository has no setup hook
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["trust", "--show"]), @"
+    this repository has no setup hook
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["reconcile", "--live", "one", "--epoch", "1"]), @"
+    nothing to do
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["reconcile", "--live", "other", "--epoch", "2"]), @"
+    retired: one
+    missing: other
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["migrate", "status"]), @"
+    no migration is remembered
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["host", "ls"]), @"
+    ! error: no control server answers for DIR/data/server [daemon_unreachable]
+    !   caused by: No such file or directory (os error N)
+    ! hint: start one with `groundskeeper server` or `groundskeeper up`
+    [4]
+    ");
+    let theirs = day.bench.path("theirs");
+    let text = theirs.to_str().expect("text");
+    day.bench.git(&day.repo, &["worktree", "add", "-q", "-b", "theirs", text]);
+    insta::assert_snapshot!(day.says(&["adopt", text, "--id", "theirs"]), @"
+    theirs
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["rm", "theirs"]), @"
+    ! theirs is gone; there was no directory to move
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["stop"]), @"
+    stopped
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["stop"]), @"
+    no daemon runs
+    [0]
+    ");
+    insta::assert_snapshot!(day.says(&["--no-autostart", "ls"]), @"
+    ! error: no daemon answers for DIR/data [daemon_unreachable]
+    !   caused by: No such file or directory (os error N)
+    ! hint: start one with `groundskeeper daemon`, or leave --no-autostart out
+    [4]
+    ");
+    wait_for("the daemon is gone", || !day.bench.data().join("daemon.sock").exists());
+}
