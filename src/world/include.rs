@@ -339,7 +339,7 @@ impl Copier<'_> {
             let (there, to) = (fstat(&there)?, fstat(&pair.to)?);
             Ok((there.st_dev, there.st_ino) == (to.st_dev, to.st_ino))
         };
-        if same().unwrap_or(false) {
+        if same().unwrap_or(false) || !guard::stands("include") {
             return Ok(());
         }
         unlink_if_any(&pair.to, pair.name)?;

@@ -347,7 +347,7 @@ fn json_is_as_it_was() {
         &["owed", file, "9"],
         &["explain", file, "demo"],
         &["stats", file],
-        &["spans", file],
+        &["timeline", file],
         &["verify", file],
     ] {
         let said = replay(&[args, &["--json"]].concat());
