@@ -346,7 +346,6 @@ fn json_is_as_it_was() {
         &["diff", file, "10", "last"],
         &["owed", file, "9"],
         &["explain", file, "demo"],
-        &["stats", file],
         &["timeline", file],
         &["verify", file],
     ] {
