@@ -13,7 +13,7 @@ use crate::core::event::Retention;
 use crate::core::policy::{BranchPolicy, CLEAN_RETENTION};
 use crate::core::{Code, Fault};
 use crate::migrate::request::Wanted;
-use crate::world::hook;
+use crate::world::effects::hook;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -47,52 +47,52 @@
 //!
 //! `groundskeeper rm demo` is one decision (`core::teardown`) and a chain of owed effects: a look
 //! for work that would be lost, with a fingerprint that is the consent; the teardown hook; the end
-//! of every process (`world::process`); a rescue ref for what no branch has (`world::rescue`); one
+//! of every process (`world::process`); a rescue ref for what no branch has (`crate::world::effects::rescue`); one
 //! rename to the trash, registration and branch; the tombstone. What is left then (directory in
 //! the trash, rescue ref) is a subject of its own, `core::remains`, with its own effects: it is
-//! measured and looked at once more for what was written in the last moment (`world::late`), kept
-//! for a while and unlinked slowly (`world::remains`), or restored as a new incarnation
-//! (`world::restore`). A sweep (`world::sweep`) names what no record explains.
+//! measured and looked at once more for what was written in the last moment (`crate::world::effects::late_writes`), kept
+//! for a while and unlinked slowly (`crate::world::effects::archive`), or restored as a new incarnation
+//! (`crate::world::effects::restore`). A sweep (`crate::world::effects::sweep`) names what no record explains.
 //!
 //! # What is git's, and what is somebody else's
 //!
-//! git brings objects, and looks. Refs are made and deleted in `world::ref_changes`, file by file in
-//! `world::ref_files`, under locks (`world::locks`) that name their process; `world::reach` asks what
-//! nothing else holds. `world::caller` is what a process inherits, `world::beneath` how a path is opened
-//! that somebody else may change, and `world::redact` what is taken out of a text before it is kept.
+//! git brings objects, and looks. Refs are made and deleted in `crate::world::git::ref_changes`, file by file in
+//! `crate::world::git::ref_files`, under locks (`crate::world::git::locks`) that name their process; `crate::world::git::reachability` asks what
+//! nothing else holds. `crate::world::process::git_env` is what a process inherits, `crate::world::fs::beneath` how a path is opened
+//! that somebody else may change, and `crate::world::process::redact` what is taken out of a text before it is kept.
 //!
 //! # A database, from one generation to the next
 //!
 //! `groundskeeper migrate` is one command to the core (`core::migration`), whose phases are events
-//! and whose steps are owed like those of a teardown. `migrate::desk` performs them: the source is
+//! and whose steps are owed like those of a teardown. `crate::migrate::runner` performs them: the source is
 //! looked at and what was left beside it is settled, a private copy is made and brought to one
 //! shape, a recipe builds the new database beside it, secrets are written, it is proven whole, and
 //! one rename installs it. Until then every failure leads back to the untouched old database.
-//! `migrate::alone` folds the same facts in memory, for the control server's own catalogue.
+//! `crate::migrate::standalone` folds the same facts in memory, for the control server's own catalogue.
 //!
 //! # A look, and a change
 //!
-//! `groundskeeper status demo` asks `world::status`, whose book keeps and shares answers. While
-//! somebody follows changes (a stream, a lease), `engine::watching` has `world::watch` see to the
-//! worktree as `core::watch` says; then an answer holds until something is seen to change. Any
+//! `groundskeeper status demo` asks `crate::world::status::query`, whose book keeps and shares answers. While
+//! somebody follows changes (a stream, a lease), `crate::engine::watcher` has `crate::world::watch::backend` see to the
+//! worktree as `crate::core::watch_machine` says; then an answer holds until something is seen to change. Any
 //! step of a teardown lets go of the watch first.
 //!
 //! # A session, and its end
 //!
-//! `session::client` connects to a control server (`server`), says what lives here and takes the
+//! `crate::session::connector` connects to a control server (`server`), says what lives here and takes the
 //! live set in, which is one command to the core (`core::reconcile`). What the server wants done
-//! comes as orders; `session::orders` puts them into lanes and hands them to the API like anybody's
+//! comes as orders; `crate::session::commands` puts them into lanes and hands them to the API like anybody's
 //! request, with an idempotency key. What happens is told from the log (`session::outbox`) up to a
-//! position that the server acknowledges. At the server one writer (`server::rows`) compares and
+//! position that the server acknowledges. At the server one writer (`crate::server::store`) compares and
 //! sets; operations are told again until they are answered. A connection that breaks loses nothing:
 //! the next one begins with what lives, what is under way and how far the log was told. A sleep of
-//! the machine (`core::waking`) is nobody's silence. `server::model` puts both sides against each
+//! the machine (`crate::core::suspend`) is nobody's silence. `crate::server::sim::network` puts both sides against each
 //! other over a network that is made up.
 //!
 //! # After the fact, and the proof
 //!
-//! `core::audit` names what no log may show and folds it beside the state; the tests of the core,
-//! `replay verify` and, through it, `tools/torture` ask it. `journal::evidence` reads a log without
+//! `crate::core::invariants` names what no log may show and folds it beside the state; the tests of the core,
+//! `replay verify` and, through it, `tools/torture` ask it. `crate::journal::forensic` reads a log without
 //! changing it, `journal::salvage` one that does not open. `killpoint` and `faultpoint` are where
 //! tests and torture kill the daemon and make the world fail, and `guard` is what they take away to
 //! show that it is missed; a shipped build has none of them.
@@ -104,12 +104,11 @@
 //!   nothing. Children of a dead daemon hold the environment's lock until they end.
 //! * Every wait, retry, queue and buffer has a bound, named where it is used.
 //! * What is stored or sent is a contract in `schema/`.
-//! * What must never happen, as far as a log can show it, is [`core::audit`]: the laws of the core, the
+//! * What must never happen, as far as a log can show it, is [`crate::core::invariants`]: the laws of the core, the
 //!   tests of the whole daemon and `replay verify` ask there.
 
 pub mod core;
 pub mod journal;
-pub mod record;
 
 #[cfg(feature = "daemon")]
 pub mod api;
@@ -120,17 +119,10 @@ pub mod config;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 #[cfg(feature = "daemon")]
-pub mod databases;
-#[cfg(feature = "daemon")]
 pub mod engine;
 #[cfg(feature = "daemon")]
-pub mod faultpoint;
-#[cfg(feature = "daemon")]
-pub mod ground;
-#[cfg(feature = "daemon")]
-pub mod guard;
-#[cfg(feature = "daemon")]
-pub mod killpoint;
+pub mod failpoint;
+pub mod format;
 #[cfg(feature = "daemon")]
 pub mod migrate;
 #[cfg(feature = "daemon")]

@@ -15,7 +15,7 @@ use crate::core::event::{Actor, CleanUndone, Cleaned, NotMoved};
 use crate::core::{
     CleanedOutput, Code, Command, Environment, EnvironmentId, Fault, Step, not_found,
 };
-use crate::record::rfc3339;
+use crate::format::rfc3339;
 
 /// Longest wait for the end of a clean, where none is asked for.
 const PATIENCE: u64 = 3_600;

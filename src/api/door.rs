@@ -18,9 +18,9 @@ use tokio::sync::{Semaphore, watch};
 use super::problem::Refusal;
 use crate::core::event::Actor;
 use crate::core::{Code, Fault};
-use crate::record::hex;
-use crate::world::layout::Layout;
-use crate::world::paths;
+use crate::format::hex;
+use crate::world::fs::data_dir::Layout;
+use crate::world::fs::paths;
 
 /// The door by which a control server's commands come in, as records name it.
 pub const BY_SESSION: &str = "session";

@@ -24,7 +24,7 @@ use super::routes::{App, Params};
 use super::types::EventsQuery;
 use crate::core::event::Record;
 use crate::core::{Code, EnvironmentId, Fault, Seq};
-use crate::engine::watching::{Change, Interest};
+use crate::engine::watcher::{Change, Interest};
 use crate::engine::{Handle, Progress, Watching};
 
 /// Name of the news that a worktree has changed.
@@ -179,7 +179,7 @@ impl Feed {
             if self.only.is_some() && about != self.only.as_ref() {
                 continue;
             }
-            let json = crate::record::json(record);
+            let json = crate::format::json(record);
             let text = match self.format {
                 Format::Lines => format!("{json}\n"),
                 Format::ServerSent => {
@@ -284,6 +284,6 @@ fn json(change: &Change) -> serde_json::Value {
         "environment": change.environment,
         "incarnation": change.incarnation,
         "changes": change.kinds.names(),
-        "at": crate::record::rfc3339(change.at),
+        "at": crate::format::rfc3339(change.at),
     })
 }

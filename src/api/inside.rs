@@ -16,10 +16,10 @@ use super::types::{EnvironmentView, Problem, ProcessView};
 use crate::core::event::{Actor, Size};
 use crate::core::state::Process;
 use crate::core::{Command, Environment, EnvironmentId, Fault, Phase, Time, destroyed, not_found};
-use crate::record::rfc3339;
-use crate::world::cancel::Cancel;
-use crate::world::marker::Marker;
-use crate::world::paths;
+use crate::format::rfc3339;
+use crate::world::fs::paths;
+use crate::world::git::marker::Marker;
+use crate::world::process::cancel::Cancel;
 use crate::world::process::table::start_time;
 
 /// A copy of a living environment, for a question to the world.

@@ -20,7 +20,7 @@ use crate::core::policy::SWEEP_LIMIT;
 use crate::core::{
     CleanedOutput, Code, Command, EnvironmentId, Fault, Phase, Remains, Restore, not_found,
 };
-use crate::record::rfc3339;
+use crate::format::rfc3339;
 use crate::world::copies_in;
 
 /// What is kept of one incarnation that is over, or what a clean took from one.

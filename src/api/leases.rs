@@ -50,7 +50,7 @@ pub(super) async fn lease(
 /// A new name for a lease; the same one for the same idempotency key.
 fn made_up_lease(headers: &HeaderMap) -> Result<LeaseId, Fault> {
     let name = match headers.get("idempotency-key") {
-        Some(key) => crate::record::hex(&sha2::Sha256::digest(key.as_bytes())[..8]),
+        Some(key) => crate::format::hex(&sha2::Sha256::digest(key.as_bytes())[..8]),
         None => moved::made_up_id()?.as_str().replace("env-", ""),
     };
     LeaseId::parse(&format!("lease-{name}")).map_err(|e| invalid(e.to_string()))

@@ -24,8 +24,8 @@ use super::routes::{Answer, App, Params, Shared};
 use super::types::Problem;
 use crate::core::{Code, Fault, Seq};
 use crate::engine::Handle;
-use crate::engine::copy::Part;
-use crate::record::hex;
+use crate::engine::log_stream::Part;
+use crate::format::hex;
 
 /// Records read from the log at once.
 const BATCH: usize = 512;

@@ -15,10 +15,10 @@ use super::routes::{Answer, App, Body, Params, Shared, blocking, wait_until};
 use super::types::{Problem, WaitQuery};
 use crate::core::event::{Actor, MigrationPlan};
 use crate::core::{Code, Command, Fault, Migration, MigrationId};
+use crate::format::rfc3339;
 use crate::migrate::request::{Wanted, is_cut_short};
-use crate::migrate::{alone, inspect, recipes};
-use crate::record::rfc3339;
-use crate::world::paths;
+use crate::migrate::{inspect, recipes, standalone};
+use crate::world::fs::paths;
 
 /// A request for a migration. Paths are absolute.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -192,7 +192,7 @@ pub(super) async fn create(
     if !blocking(move || has_work(&look)).await? {
         return Ok(Json(MigrationView::current(&plan)));
     }
-    let (migration, database) = (alone::new_id()?, plan.database.clone());
+    let (migration, database) = (standalone::new_id()?, plan.database.clone());
     let command = Command::Migrate { migration: migration.clone(), plan, actor };
     app.handle.submit(command).await?;
     // The same one that was asked for before is joined.

@@ -14,14 +14,14 @@ use super::types::EnvironmentView;
 use crate::core::{
     Code, Command, Environment, EnvironmentId, Fault, HostPath, Nonce, Phase, Remains, State,
 };
-use crate::world::paths;
+use crate::world::fs::paths;
 
 /// What will tell a new life from all others.
 pub(super) fn new_nonce() -> Result<Nonce, Fault> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)
         .map_err(|e| Fault::new(Code::Io, "no random bytes", "try again").because(e))?;
-    Nonce::parse(&crate::record::hex(&random)).map_err(|e| invalid(e.to_string()))
+    Nonce::parse(&crate::format::hex(&random)).map_err(|e| invalid(e.to_string()))
 }
 
 pub(super) fn made_up_id() -> Result<EnvironmentId, Fault> {

@@ -22,8 +22,8 @@ use super::door::{CONNECTIONS_MAX, converse};
 use super::problem::Refusal;
 use crate::core::event::Actor;
 use crate::core::{Code, Fault};
-use crate::record::hex;
-use crate::world::paths;
+use crate::format::hex;
+use crate::world::fs::paths;
 
 /// Where sessions of hosts begin; they are let in by their own keys.
 pub const SESSION_PATH: &str = "/v1/session";

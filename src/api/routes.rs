@@ -33,12 +33,13 @@ use crate::core::{
     not_found,
 };
 use crate::engine::{Handle, Watching};
+use crate::format::rfc3339;
 use crate::migrate::Desk;
-use crate::record::rfc3339;
-use crate::world::cancel::Cancel;
-use crate::world::discover::Known;
-use crate::world::layout::Layout;
-use crate::world::{World, paths};
+use crate::world::World;
+use crate::world::fs::data_dir::Layout;
+use crate::world::fs::paths;
+use crate::world::git::discover::Known;
+use crate::world::process::cancel::Cancel;
 
 /// Largest request body in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -572,7 +573,7 @@ async fn daemon(State(app): Shared) -> Json<DaemonView> {
             environments,
             owed: state.environments().filter(|e| e.owed.is_some()).count(),
             priority: app.about.priority.clone(),
-            processes_started: crate::world::exec::started(),
+            processes_started: crate::world::process::subprocess::started(),
             watching: watching.clone(),
             session: session.clone(),
         }

@@ -23,11 +23,11 @@ use super::types::Problem;
 use crate::core::event::Actor;
 use crate::core::state::Run;
 use crate::core::{Code, Command, Environment, Fault, LeaseId, RequestId};
-use crate::world::caller;
-use crate::world::cancel::Cancel;
-use crate::world::exec::{Bounds, Running, Stream, gate};
-use crate::world::paths;
+use crate::world::fs::paths;
+use crate::world::process::cancel::Cancel;
+use crate::world::process::git_env;
 use crate::world::process::scope::RUN;
+use crate::world::process::subprocess::{Bounds, Running, Stream, gate};
 
 /// Bytes of each stream that are told.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
@@ -187,7 +187,7 @@ fn carry_out(app: &App, wanted: Wanted, cancel: &Cancel) -> Result<RunView, Faul
     let (mut gate, theirs) = gate().map_err(paths::failed("open a gate in", app.layout.root()))?;
     let place = paths::from_host(&env.plan.path);
     let mut held = Process::new("/bin/sh");
-    caller::isolate(&mut held);
+    git_env::isolate(&mut held);
     held.arg("-c").arg(GATE).arg("groundskeeper-gate").args(argv);
     held.current_dir(&place)
         .env("GROUNDSKEEPER_ENV", env.id.as_str())

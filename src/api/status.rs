@@ -10,9 +10,11 @@ use super::moved;
 use super::routes::{Answer, App, Named, Params, Shared, environment_id};
 use super::types::{Problem, SummaryView, WatchingView};
 use crate::core::{Environment, Fault, Phase, Time};
-use crate::record::rfc3339;
-use crate::world::cancel::Cancel;
-use crate::world::status::{Against, Entry, Status};
+use crate::format::rfc3339;
+use crate::world::process::cancel::Cancel;
+use crate::world::status::parse::Entry;
+use crate::world::status::patch::Against;
+use crate::world::status::query::Status;
 
 /// Bytes of a patch, unless asked otherwise.
 const PATCH_BYTES: u32 = 256 * 1024;

@@ -10,7 +10,8 @@ use super::routes::{Answer, App, Body, Params, Shared, blocking, discover};
 use super::types::{Problem, TrustRequest, TrustView};
 use crate::core::event::Actor;
 use crate::core::{Command, Fault, HostPath};
-use crate::world::{hook, paths};
+use crate::world::effects::hook;
+use crate::world::fs::paths;
 
 /// What is trusted in a repository, and the hook it has now.
 #[utoipa::path(get, path = "/v1/trust", params(("repo" = String, Query, description = "a directory in it")),

@@ -6,8 +6,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::core::event::ProcessSeen;
 use crate::core::state::{Lease, Teardown};
 use crate::core::{Environment, Fault, LeaseId, Phase, Seq, State};
-use crate::record::rfc3339;
-use crate::world::status::Status;
+use crate::format::rfc3339;
+use crate::world::status::query::Status;
 
 /// One environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::daemon::ReadyFormat;
+use crate::daemon::run::ReadyFormat;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 refused by a rule, 2 fault, 3 not found, 4 busy, 64 usage.

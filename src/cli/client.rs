@@ -19,9 +19,10 @@ use super::args::Global;
 use crate::api::door;
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
-use crate::daemon::{READY, read_info};
-use crate::world::layout::Layout;
-use crate::world::{caller, paths};
+use crate::daemon::run::{READY, read_info};
+use crate::world::fs::data_dir::Layout;
+use crate::world::fs::paths;
+use crate::world::process::git_env;
 
 /// How long a daemon that is starting gets to open its door.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -239,7 +240,7 @@ impl Starter {
         let program =
             std::env::current_exe().map_err(paths::failed("find", Path::new("itself")))?;
         let mut command = Command::new(&program);
-        caller::isolate(&mut command);
+        git_env::isolate(&mut command);
         command.arg("--data-dir").arg(root).args(["daemon", "--detach"]).current_dir("/");
         // Started from inside an environment, it is no part of that.
         for name in ["ENV", "INCARNATION", "PATH", "BRANCH", "SOURCE"] {

@@ -14,9 +14,10 @@ use crate::api::locks::LockView;
 use crate::api::types::{DaemonView, WatchingView};
 use crate::config::Config;
 use crate::core::{Class, Fault};
-use crate::world::cancel::Cancel;
-use crate::world::layout::Layout;
-use crate::world::{git, paths};
+use crate::world::fs::data_dir::Layout;
+use crate::world::fs::paths;
+use crate::world::git::command;
+use crate::world::process::cancel::Cancel;
 
 /// Age at which a lock of git's is worth a word.
 const LOCK_SECONDS: u64 = 10;
@@ -82,7 +83,7 @@ pub async fn run(global: &Global) -> ExitCode {
 fn git_check() -> Check {
     let checked = Cancel::new()
         .map_err(|e| paths::fault("watch", std::path::Path::new("git"), &e))
-        .and_then(|cancel| git::check_version(&cancel));
+        .and_then(|cancel| command::check_version(&cancel));
     match checked {
         Ok(version) => Check::ok("git", version),
         Err(fault) => Check::fail("git", &fault),
@@ -183,7 +184,7 @@ async fn trash_check(client: &mut Client) -> Check {
     let detail = format!(
         "{} directories ({}) are the only place of something: {}",
         pinned.len(),
-        crate::record::bytes(bytes),
+        crate::format::bytes(bytes),
         names.join(", ")
     );
     Check::warn(name, detail, "`groundskeeper trash ls` says of what")

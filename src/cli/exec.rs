@@ -24,7 +24,8 @@ use super::verbs::{Done, NOTHING, encode};
 use crate::api::inside::Launch;
 use crate::api::types::{EnvironmentView, LeaseView, NewLease, ProcessView};
 use crate::core::{Code, Fault};
-use crate::world::{caller, paths};
+use crate::world::fs::paths;
+use crate::world::process::git_env;
 
 /// How long the lease holds without a word from us.
 const LEASE_SECONDS: u64 = 60;
@@ -93,7 +94,7 @@ fn hold(env: &EnvironmentView, command: &[OsString], at_terminal: bool) -> Resul
     let program = command.first().map(OsString::as_os_str).unwrap_or_default();
     found(program, Path::new(&env.path))?;
     let mut held = Command::new("/bin/sh");
-    caller::relocate(&mut held);
+    git_env::relocate(&mut held);
     held.arg("-c").arg(GATE).arg("groundskeeper-gate").args(command);
     held.current_dir(&env.path)
         .env("GROUNDSKEEPER_ENV", &env.id)

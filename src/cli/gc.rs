@@ -14,7 +14,7 @@ use super::verbs::{Done, NOTHING, WAIT_SECONDS, encode, remove, show_one};
 use crate::api::inside::EvidenceView;
 use crate::api::kept::RemainsView;
 use crate::api::types::{EnvironmentView, RemoveQuery};
-use crate::record::seconds_since;
+use crate::format::seconds_since;
 
 /// What became of one environment.
 #[derive(Debug, Serialize)]
@@ -66,7 +66,7 @@ fn unwanted(which: &Gc, env: &EnvironmentView) -> Result<String, String> {
 }
 
 fn old_enough(limit: Option<u64>, what: &str, time: &str) -> Result<String, String> {
-    let said = format!("{what} {} ago", crate::record::age(time));
+    let said = format!("{what} {} ago", crate::format::age(time));
     match limit {
         Some(limit) if seconds_since(time) < limit => Err(said),
         Some(_) => Ok(said),

@@ -14,7 +14,7 @@ use crate::api::inside::{Adoption, EvidenceView, UsageView};
 use crate::api::kept::RemainsView;
 use crate::api::types::{EnvironmentView, ProcessView};
 use crate::core::{Code, Fault};
-use crate::world::paths;
+use crate::world::fs::paths;
 
 pub(super) async fn ps(global: &Global, id: &str) -> Done {
     let mut client = Client::connect(global).await?;
@@ -53,7 +53,7 @@ pub(super) async fn df(global: &Global) -> Done {
     let bytes: u64 = trash.iter().filter_map(|r| r.bytes).sum();
     let pinned: u64 = trash.iter().map(|r| r.pinned_bytes).sum();
     if pinned > 0 && !global.json && !global.quiet {
-        let size = crate::record::bytes(pinned);
+        let size = crate::format::bytes(pinned);
         render::note(&format!("{size} of the trash are the only place of something"));
     }
     let all = json!({
@@ -80,7 +80,7 @@ pub(super) async fn clean(global: &Global, id: &str, now: bool) -> Done {
             render::note(&format!("`groundskeeper clean {id} --undo` puts it back until {until}"));
         }
     }
-    let bytes = crate::record::bytes(done.size.allocated);
+    let bytes = crate::format::bytes(done.size.allocated);
     let text = match done.paths.len() {
         0 if done.left.is_empty() => format!("{id} holds nothing that tools rebuild\n"),
         0 => format!("nothing was taken from {id}\n"),

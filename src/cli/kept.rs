@@ -86,7 +86,7 @@ async fn emptied(
         if list.len() < left {
             left = list.len();
             let bytes = list.iter().filter_map(|r| r.bytes).sum();
-            steps.step(&format!("{left} left, {}", crate::record::bytes(bytes)));
+            steps.step(&format!("{left} left, {}", crate::format::bytes(bytes)));
         }
     };
     steps.finish();

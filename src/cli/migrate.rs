@@ -13,7 +13,7 @@ use super::verbs::{Done, NOTHING, encode, print_json, show_one};
 use crate::api::migrations::{MigrationView, NewMigration};
 use crate::core::{Code, Fault};
 use crate::migrate::request::Wanted;
-use crate::world::paths;
+use crate::world::fs::paths;
 
 pub(super) async fn run(global: &Global, what: Migrate) -> Done {
     match what.what {

@@ -11,7 +11,7 @@ use crate::api::inside::{EvidenceView, UsageView};
 use crate::api::kept::{RemainsView, SweepView};
 use crate::api::types::{EnvironmentView, Problem, ProcessView, RemovedView, SummaryView};
 
-use crate::record::{age, bytes};
+use crate::format::{age, bytes};
 use crate::server::types::HostView;
 
 /// Writes to stdout; a reader that has gone away is not an error.

@@ -12,7 +12,7 @@ use super::client::{self, Client, Failed};
 use super::render;
 use super::verbs::{Done, NOTHING, encode, log_to_stderr, show_one};
 use crate::core::{Code, Fault};
-use crate::daemon::{Extra, on_signal};
+use crate::daemon::run::{Extra, on_signal};
 use crate::server::run::{Options, address, start};
 use crate::server::types::{HostKey, HostView, NewHost};
 use crate::session::Link;
@@ -79,7 +79,8 @@ pub(super) fn up(global: &Global, wanted: &Server) -> Done {
     let gone = || Fault::new(Code::Defect, "the server ended at once", "please report this");
     told.recv().unwrap_or_else(|_| Err(gone()))?;
     let link = Link::new(&format!("unix:{}", address(&dir).display()), &key_file)?;
-    let ran = crate::daemon::run(layout.root(), Extra { link: Some(link), ..Extra::default() });
+    let ran =
+        crate::daemon::run::run(layout.root(), Extra { link: Some(link), ..Extra::default() });
     let _told = stop.send(());
     drop(thread.join());
     ran?;

@@ -133,7 +133,7 @@ fn table(list: &[StatusEntry]) -> String {
             distance(s.ahead_of_base, s.behind_base),
             distance(s.ahead, s.behind),
             s.operation.clone().unwrap_or_else(|| "-".to_owned()),
-            format!("{} ago", crate::record::age(&s.last_change)),
+            format!("{} ago", crate::format::age(&s.last_change)),
         ],
         (None, error) => {
             let code = error.as_ref().map_or("-", |e| e.code.as_str());
@@ -165,7 +165,7 @@ fn full(s: &StatusView) -> String {
     if s.stashes > 0 {
         line("stashes", &s.stashes.to_string());
     }
-    line("changed", &format!("{} ago", crate::record::age(&s.last_change)));
+    line("changed", &format!("{} ago", crate::format::age(&s.last_change)));
     for file in &s.files {
         let from = file.from.as_ref().map(|f| format!(" (was {f})")).unwrap_or_default();
         text.push_str(&format!("  {} {}{from}\n", file.code, file.path));

@@ -18,8 +18,8 @@ use crate::api::types::{
     TrustRequest, TrustView,
 };
 use crate::core::{Class, Code, Fault};
-use crate::daemon::Extra;
-use crate::world::paths;
+use crate::daemon::run::Extra;
+use crate::world::fs::paths;
 
 pub(super) type Done = Result<ExitCode, Failed>;
 pub(super) const NOTHING: Option<&()> = None;
@@ -189,7 +189,7 @@ fn daemon(global: &Global, detach: bool, how: &Start) -> Done {
         listen: how.listen,
         ..Extra::default()
     };
-    crate::daemon::run(client::layout(global)?.root(), extra)?;
+    crate::daemon::run::run(client::layout(global)?.root(), extra)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -456,7 +456,7 @@ async fn trust(
 
 async fn stop(global: &Global) -> Done {
     let layout = client::layout(global)?;
-    let pid = crate::daemon::read_info(&layout).map(|info| info.pid);
+    let pid = crate::daemon::run::read_info(&layout).map(|info| info.pid);
     let Ok(mut client) = Client::try_connect(&layout).await else {
         return show_one(global, &json!({ "stopped": false }), "no daemon runs\n");
     };

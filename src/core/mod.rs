@@ -17,7 +17,6 @@
 //! Nothing in here does I/O, reads a clock, waits, spawns or draws a random number, and there is
 //! no hash map: two folds of one log must be equal to the last byte on every machine.
 
-pub mod audit;
 pub mod command;
 pub mod effect;
 pub mod event;
@@ -29,29 +28,19 @@ pub mod policy;
 pub mod reconcile;
 pub mod remains;
 pub mod state;
-pub mod waking;
-pub mod watch;
 
-mod afar;
 mod apply;
 mod decide;
-mod ground;
+pub mod invariants;
+mod relocation;
+mod remote_requests;
 mod retention;
 mod settle;
+#[cfg(test)]
+pub(crate) mod sim;
+pub mod suspend;
 mod teardown;
-
-#[cfg(test)]
-mod acts;
-#[cfg(test)]
-mod fake;
-#[cfg(test)]
-mod law_checks;
-#[cfg(test)]
-pub(crate) mod laws;
-#[cfg(test)]
-mod migration_laws;
-#[cfg(test)]
-mod output_laws;
+pub mod watch_machine;
 
 pub use command::{Command, Ground, Restore};
 pub use decide::{Decision, destroyed, not_found};

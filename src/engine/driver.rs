@@ -11,15 +11,15 @@ use std::sync::mpsc::SyncSender;
 use tokio::sync::broadcast;
 
 use super::handle::{Message, Progress, Receipt, Reply};
-use super::priority;
 use crate::core::effect::Effect;
 use crate::core::{
     Code, Command, EffectId, Fault, Note, Outcome, OwedEffect, State, Step, Subject, Target, Time,
     reconcile,
 };
-use crate::killpoint::point;
+use crate::engine::scheduling;
+use crate::failpoint::kill::point;
 use crate::migrate::Desk;
-use crate::world::cancel::Cancel;
+use crate::world::process::cancel::Cancel;
 use crate::world::{Reporter, World};
 
 /// Most effects that run at once. Hooks mostly wait, so this is more than there are cores.
@@ -128,7 +128,7 @@ impl Driver {
             let name = format!("gk-{}", step.as_str());
             std::thread::Builder::new().name(name).spawn(move || {
                 if in_background {
-                    priority::lower();
+                    scheduling::lower();
                 }
                 job.run(&effect);
             })?;

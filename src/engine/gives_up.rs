@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::watching::Options;
 use super::{Engine, Handle, Watching};
 use crate::core::event::{Actor, Event, Plan, Repository, Retention, Worktree};
-use crate::core::watch::ATTEMPTS_MAX;
+use crate::core::watch_machine::ATTEMPTS_MAX;
 use crate::core::{Command, EnvironmentId, LeaseId, Seq, Time};
+use crate::engine::watcher::Options;
 use crate::journal::{self, Journal};
-use crate::world::layout::Layout;
-use crate::world::watch::{Backend, Failure, TreeId};
-use crate::world::{World, marker, paths};
+use crate::world::World;
+use crate::world::fs::data_dir::Layout;
+use crate::world::fs::paths;
+use crate::world::git::marker;
+use crate::world::watch::backend::{Backend, Failure, TreeId};
 
 /// Half an hour of failures in less than a second.
 const SPEED: u32 = 5_000;

@@ -12,18 +12,18 @@
 //! The order is the promise: what a reply says is durable, and what the world is asked to do was
 //! durable before. A failed commit ends the loop, and with it the process.
 
-pub mod copy;
 pub mod driver;
 pub mod handle;
-pub mod priority;
-pub mod run;
-pub mod watching;
 
+mod disk_guard;
 #[cfg(test)]
 mod gives_up;
-mod space;
+pub mod log_stream;
+pub mod main_loop;
+pub mod scheduling;
+pub mod watcher;
 
+pub use crate::engine::disk_guard::make_room;
+pub use crate::engine::main_loop::{Ended, Engine, MAILBOX_MAX};
+pub use crate::engine::watcher::Watching;
 pub use handle::{Handle, Progress, Receipt};
-pub use run::{Ended, Engine, MAILBOX_MAX};
-pub use space::make_room;
-pub use watching::Watching;

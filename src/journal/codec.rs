@@ -13,10 +13,10 @@ use serde::de::DeserializeOwned;
 
 use super::envelope::{self, Envelope, FLAG_MUST_UNDERSTAND, PAYLOAD_BYTES_MAX};
 use super::error::{Damage, Error};
-use super::past;
 use crate::core::event::{self, Event, Opaque, Record};
 use crate::core::{Seq, State, Time};
 use crate::for_each_event;
+use crate::journal::upcast;
 
 /// bincode 1.3 with fixed-width little-endian integers.
 pub const CODEC_BINCODE1: u8 = 1;
@@ -124,7 +124,7 @@ macro_rules! by_kind {
         fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {
             Ok(match (e.kind, e.kind_version) {
                 $(($number, $version) => Some(Event::$kind(read::<event::$kind>(e)?)),)*
-                _ => past::event(e)?,
+                _ => upcast::event(e)?,
             })
         }
     };

@@ -16,34 +16,25 @@
 
 pub mod codec;
 pub mod envelope;
-pub mod evidence;
-pub mod flat;
 pub mod inspect;
 pub mod overlay;
 pub mod peek;
 pub mod reader;
-pub mod rewrite;
 pub mod salvage;
-pub mod store;
 
 mod error;
-mod past;
+pub mod forensic;
+pub mod rebuild;
+pub mod stream_format;
 mod tables;
-
 #[cfg(any(test, feature = "faults"))]
-pub mod crash;
-#[cfg(test)]
-mod golden;
-#[cfg(test)]
-mod sample_migrations;
-#[cfg(test)]
-mod samples;
-#[cfg(any(test, feature = "faults"))]
-mod simdisk;
+pub mod testing;
+mod upcast;
+pub mod writer;
 
+pub use crate::journal::forensic::Evidence;
+pub use crate::journal::writer::{Journal, Options};
 pub use error::{Damage, Error};
-pub use evidence::Evidence;
 pub use inspect::{Inspection, inspect};
 pub use reader::Reader;
-pub use store::{Journal, Options};
 pub use tables::Head;

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
     use crate::core::event::Record;
     use crate::core::{Seq, Time};
-    use crate::journal::samples::samples;
+    use crate::journal::testing::samples::samples;
     use crate::journal::{codec, envelope};
 
     #[test]

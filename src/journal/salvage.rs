@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use super::envelope::{self, Envelope, HEADER_BYTES, MAGIC, PAYLOAD_BYTES_MAX};
 use super::error::Error;
-use super::flat;
 use super::tables::{FORMAT, Head};
+use crate::journal::stream_format;
 
 /// How much of the file is looked at at once; more than the longest record.
 const WINDOW: usize = 4 << 20;
@@ -139,12 +139,13 @@ impl Scan {
             self.words(bytes);
             return 1;
         }
-        if bytes.starts_with(&flat::HEAD_MAGIC) {
-            self.words.extend(flat::parse_head(bytes).ok().map(|start| (start.log_id, None)));
+        if bytes.starts_with(&stream_format::HEAD_MAGIC) {
+            self.words
+                .extend(stream_format::parse_head(bytes).ok().map(|start| (start.log_id, None)));
             return 1;
         }
-        if bytes.starts_with(&flat::END_MAGIC) {
-            let end = bytes.get(..flat::END_BYTES).and_then(flat::parse_end);
+        if bytes.starts_with(&stream_format::END_MAGIC) {
+            let end = bytes.get(..stream_format::END_BYTES).and_then(stream_format::parse_end);
             if let (Some(end), Some(word)) = (end, self.words.first_mut()) {
                 word.1 = Some(end);
             }

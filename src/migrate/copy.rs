@@ -7,15 +7,16 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::desk::{Scratch, Task};
-use super::mark::{self, Mark, Stage};
-use super::names::Names;
 use super::source::{self, Course, Source};
 use super::{secrets, sqlite};
 use crate::core::event::SourceCopy;
 use crate::core::{Fault, Outcome};
-use crate::killpoint::point;
-use crate::world::paths;
+use crate::failpoint::kill::point;
+use crate::migrate::file_names::Names;
+use crate::migrate::manifest;
+use crate::migrate::manifest::{Mark, Stage};
+use crate::migrate::runner::{Scratch, Task};
+use crate::world::fs::paths;
 
 /// Copies the database, with what is in its log; its secrets as well.
 pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
@@ -23,7 +24,7 @@ pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
     let names = &task.names;
     let has_secrets = names.secrets.as_deref().is_some_and(Path::exists);
     if !task.migration.plan.dry_run {
-        mark::write(task.files(), &names.mark, &mark_of(task, has_secrets, Stage::Building))?;
+        manifest::write(task.files(), &names.mark, &mark_of(task, has_secrets, Stage::Building))?;
         point("migrate.marked");
         secrets::back_up(task)?;
         point("migrate.secrets_kept");

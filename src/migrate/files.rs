@@ -107,7 +107,7 @@ impl Files {
         if let Some(probe) = &self.probe {
             probe.before(call, path)?;
         }
-        crate::faultpoint::call(call.name())?;
+        crate::failpoint::fault::call(call.name())?;
         let done = act()?;
         if let Some(probe) = &self.probe {
             probe.after(call, path);

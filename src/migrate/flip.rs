@@ -6,14 +6,15 @@
 
 use std::path::Path;
 
-use super::desk::Task;
 use super::files::{Files, with_suffix};
-use super::mark::{self, Found, Mark};
 use super::recipe::Recipe;
 use super::{inspect, secrets, sqlite};
 use crate::core::{Code, Fault, Outcome};
-use crate::killpoint::point;
-use crate::world::paths;
+use crate::failpoint::kill::point;
+use crate::migrate::manifest;
+use crate::migrate::manifest::{Found, Mark};
+use crate::migrate::runner::Task;
+use crate::world::fs::paths;
 
 /// Installs the new database.
 pub(super) fn flip(task: &Task<'_>) -> Result<Outcome, Fault> {
@@ -112,9 +113,9 @@ fn clean(files: &Files, mark: &Mark, task: &Task<'_>) -> Result<(), Fault> {
     secrets::clean(files, &*task.desk.keychain, mark)?;
     point("migrate.secrets_settled");
     // Somebody else's, who began anew meanwhile, is not ours to remove.
-    match mark::read(&task.names.mark) {
+    match manifest::read(&task.names.mark) {
         Found::Mark(other) if other.nonce != mark.nonce => Ok(()),
-        _ => mark::remove(files, &task.names.mark, &mark.nonce),
+        _ => manifest::remove(files, &task.names.mark, &mark.nonce),
     }
 }
 
@@ -128,11 +129,11 @@ pub(super) fn drop_copies(files: &Files, mark: &Mark) -> Result<(), Fault> {
 
 /// The mark on disk if it is this migration's, otherwise one that names the same files.
 fn own_mark(task: &Task<'_>) -> Mark {
-    match mark::read(&task.names.mark) {
+    match manifest::read(&task.names.mark) {
         Found::Mark(mark) if mark.nonce == task.id().as_str() => *mark,
         _ => {
             let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
-            super::copy::mark_of(task, had, mark::Stage::Building)
+            super::copy::mark_of(task, had, manifest::Stage::Building)
         }
     }
 }
@@ -140,7 +141,7 @@ fn own_mark(task: &Task<'_>) -> Mark {
 /// Removes all that was made; the old database stays. When it finds the new one installed, it has
 /// come too late, and says so.
 pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
-    let on_disk = mark::read(&task.names.mark);
+    let on_disk = manifest::read(&task.names.mark);
     let ours = matches!(&on_disk, Found::Mark(mark) if mark.nonce == task.id().as_str());
     if ours {
         task.own_if_free()?;
@@ -173,10 +174,10 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
 /// Says beside the database that the new one is not wanted any more, before anything of it is taken
 /// back: whoever goes on from here must not install it with old secrets.
 pub(super) fn call_off(files: &Files, path: &Path, mark: &Mark) -> Result<(), Fault> {
-    if mark.phase == mark::Stage::Building {
+    if mark.phase == manifest::Stage::Building {
         return Ok(());
     }
-    mark::write(files, path, &Mark { phase: mark::Stage::Building, ..mark.clone() })
+    manifest::write(files, path, &Mark { phase: manifest::Stage::Building, ..mark.clone() })
 }
 
 /// A flip that did not come to its rename may have given the old database its second name, or have

@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
-use super::desk::Task;
 use super::recipe::{Recipe, Recognised};
-use super::{sqlite, takeover};
+use super::sqlite;
 use crate::core::event::SourceState;
 use crate::core::{Code, Fault, Outcome};
-use crate::world::paths;
+use crate::migrate::recovery;
+use crate::migrate::runner::Task;
+use crate::world::fs::paths;
 
 /// Room that is left over on the disk beyond what is going to be written.
 const SPARE_BYTES: u64 = 16 << 20;
@@ -18,7 +19,7 @@ pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     let path = &task.names.database;
     check_place(path)?;
     task.hold()?;
-    let taken = takeover::take_over(task)?;
+    let taken = recovery::take_over(task)?;
     if !path.exists() {
         let message = format!("there is no {}", path.display());
         return Err(Fault::new(Code::PathNotFound, message, "check the path"));
@@ -29,7 +30,7 @@ pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     if old {
         check_space(path)?;
     } else {
-        takeover::drop_unreadable(task)?;
+        recovery::drop_unreadable(task)?;
     }
     let backup = taken.backup.as_deref().map(paths::to_host).unwrap_or_default();
     let found = SourceState { old, taken_over: taken.stage, backup, warnings: taken.warnings };

@@ -14,15 +14,9 @@
 //!
 //! Which phase comes next is decided by `core::migration`. Nothing here appends to a log.
 
-pub mod alone;
-pub mod desk;
 pub mod files;
 pub mod inspect;
 pub mod keychain;
-pub mod mark;
-pub mod names;
-pub mod network;
-pub mod owner;
 pub mod recipe;
 pub mod recipes;
 pub mod request;
@@ -32,14 +26,20 @@ pub mod sqlite;
 mod copy;
 mod flip;
 mod source;
-mod stage;
-mod takeover;
 mod undo;
 
+pub mod app_lock;
+mod build;
+pub mod file_names;
+pub mod http;
+pub mod manifest;
 #[cfg(any(test, feature = "faults"))]
 pub mod power;
+mod recovery;
+pub mod runner;
 #[cfg(any(test, feature = "faults"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "some of it is for tests alone"))]
 mod sample;
+pub mod standalone;
 
-pub use desk::{Desk, Progress};
+pub use crate::migrate::runner::{Desk, Progress};

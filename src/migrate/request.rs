@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::alone::now_ms;
-use super::{recipes, takeover};
+use super::recipes;
 use crate::core::event::MigrationPlan;
 use crate::core::{Code, Fault, HostPath};
-use crate::record::hex;
-use crate::world::paths;
+use crate::format::hex;
+use crate::migrate::recovery;
+use crate::migrate::standalone::now_ms;
+use crate::world::fs::paths;
 
 /// Longest tenant in bytes.
 const TENANT_BYTES_MAX: usize = 512;
@@ -79,7 +80,9 @@ impl Wanted {
             || folder.is_dir() && recipes::named(&self.recipe).is_err()
         {
             let folder = folder.canonicalize().map_err(paths::failed("find the recipe", folder))?;
-            recipes::folder::Folder::open(&folder)?.hash().clone_into(&mut plan.folder_hash);
+            crate::migrate::recipes::folder::Folder::open(&folder)?
+                .hash()
+                .clone_into(&mut plan.folder_hash);
             plan.folder = paths::to_host(&folder);
         } else {
             recipes::named(&self.recipe)?;
@@ -144,6 +147,6 @@ fn executor_tenant(cwd: &Path) -> String {
 pub fn is_cut_short(plan: &MigrationPlan) -> bool {
     let Ok(recipe) = recipes::find(plan) else { return false };
     let database = paths::from_host(&plan.database);
-    super::names::mark_of(&database, &*recipe).exists()
-        || !database.exists() && !takeover::beside(&database, recipe.label()).1.is_empty()
+    crate::migrate::file_names::mark_of(&database, &*recipe).exists()
+        || !database.exists() && !recovery::beside(&database, recipe.label()).1.is_empty()
 }

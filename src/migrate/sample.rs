@@ -16,7 +16,7 @@ use crate::core::event::{Actor, MigrationPlan};
 use crate::core::{
     Code, Command, Fault, Migration, MigrationId, MigrationPhase, Record, State, Time,
 };
-use crate::world::paths;
+use crate::world::fs::paths;
 
 const RECOGNISE: &str = "SELECT CASE
     WHEN (SELECT count(*) FROM sqlite_master WHERE name = 'item') = 0 THEN 'foreign'

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::copy::{self, mark_of};
-use super::desk::Task;
 use super::files::{Files, with_suffix};
-use super::mark::{self, Found, KeychainBackup, Mark, Stage};
 use super::recipe::{Keychain, Secrets};
 use crate::core::{Code, Fault, MigrationId, Outcome};
-use crate::killpoint::point;
-use crate::record::hex;
-use crate::world::paths;
+use crate::failpoint::kill::point;
+use crate::format::hex;
+use crate::migrate::manifest;
+use crate::migrate::manifest::{Found, KeychainBackup, Mark, Stage};
+use crate::migrate::runner::Task;
+use crate::world::fs::paths;
 
 /// Name of the kept file in a migration's folder.
 pub(super) const KEPT: &str = "secrets";
@@ -158,7 +159,7 @@ fn note_backups(task: &Task<'_>, known: &[KeychainBackup]) -> Result<(), Fault> 
     let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
     let mut mark = mark_of(task, had, Stage::Building);
     mark.keychain_backups = known.to_vec();
-    mark::write(task.files(), &task.names.mark, &mark)
+    manifest::write(task.files(), &task.names.mark, &mark)
 }
 
 /// Whether a noted backup can be one of the migration of this name.
@@ -173,7 +174,7 @@ fn backup_account(id: &MigrationId, account: &str) -> String {
 
 /// The keychain entries that this migration noted.
 pub(super) fn known_backups(task: &Task<'_>) -> Result<Vec<KeychainBackup>, Fault> {
-    match mark::read(&task.names.mark) {
+    match manifest::read(&task.names.mark) {
         Found::Mark(mark) if mark.nonce == task.id().as_str() => Ok(mark.keychain_backups),
         Found::Unreadable(why) => {
             let message = format!("{} cannot be read", task.names.mark.display());

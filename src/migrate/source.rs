@@ -17,7 +17,7 @@ use rusqlite::backup::{Backup, StepResult};
 use super::files::{pause, with_suffix};
 use super::sqlite::{self, failed};
 use crate::core::Fault;
-use crate::world::paths;
+use crate::world::fs::paths;
 
 /// Bytes that are copied between two looks at whether to stop.
 const BYTES_AT_ONCE: usize = 1 << 20;

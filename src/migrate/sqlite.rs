@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::files::with_suffix;
 use crate::core::{Code, Fault};
-use crate::world::paths;
+use crate::world::fs::paths;
 
 /// How long a lock of somebody else is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);

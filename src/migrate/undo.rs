@@ -1,11 +1,12 @@
 //! Back to the old database, while the new one is as it was installed.
 
-use super::desk::Task;
 use super::files::with_suffix;
-use super::{owner, secrets, sqlite};
+use super::{secrets, sqlite};
 use crate::core::{Code, Fault, Outcome};
-use crate::killpoint::point;
-use crate::world::paths;
+use crate::failpoint::kill::point;
+use crate::migrate::app_lock;
+use crate::migrate::runner::Task;
+use crate::world::fs::paths;
 
 /// Puts the backup into the place of the new database, which is kept under another name; then the
 /// old secrets. What was begun goes on after a kill.
@@ -14,7 +15,7 @@ pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
     let secrets = secrets::kept(task);
     let returned = !names.backup.exists() && names.undone.exists() && names.database.exists();
     // Once the database is the old one, this has to come to its end.
-    let owner = owner::take(task.recipe, &names.database, false);
+    let owner = app_lock::take(task.recipe, &names.database, false);
     let _owner = if returned { owner.map_err(Fault::transient)? } else { owner? };
     if !returned {
         refuse_if_changed(task)?;

@@ -10,8 +10,8 @@ use sha2::Digest as _;
 use crate::core::{Code, Fault};
 use crate::migrate::recipes::catalog::catalog;
 use crate::migrate::request::{Wanted, is_cut_short};
-use crate::migrate::{Desk, alone, inspect, keychain, network};
-use crate::session::client::random_name;
+use crate::migrate::{Desk, http, inspect, keychain, standalone};
+use crate::session::connector::random_name;
 
 /// The newest generation; an older one is carried to it by a staged migration.
 const GENERATION: i64 = 2;
@@ -124,8 +124,8 @@ fn carry(path: &Path) -> Result<(), Fault> {
         return Ok(());
     }
     let home = path.with_file_name("migrations");
-    let desk = Desk::new(&home, Box::new(network::NoNetwork), Box::new(keychain::NoKeychain));
-    let done = alone::migrate(&desk, plan)?;
+    let desk = Desk::new(&home, Box::new(http::NoNetwork), Box::new(keychain::NoKeychain));
+    let done = standalone::migrate(&desk, plan)?;
     for warning in done.warnings() {
         tracing::warn!("{warning}");
     }
@@ -152,7 +152,7 @@ pub(super) fn add_host(tx: &Transaction<'_>, id: &str, replace: bool) -> Result<
     let mut random = [0; 32];
     getrandom::fill(&mut random)
         .map_err(|e| Fault::new(Code::Io, "no random bytes", "try again").because(e))?;
-    let key = format!("gkh_{}", crate::record::hex(&random));
+    let key = format!("gkh_{}", crate::format::hex(&random));
     let known: bool = tx
         .query_row("SELECT EXISTS (SELECT 1 FROM hosts WHERE id = ?1)", [id], |row| row.get(0))
         .map_err(fault)?;

@@ -7,13 +7,14 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use super::routes::{Done, Server, key, order, under_way};
-use super::rows::{self, Applied};
-use super::states::{Change, Status};
 use super::types::{Destroy, Grace, OperationView, Patience, RowView, Wanted, Which};
 use super::{catalog, operations, threads};
 use crate::api::routes::{Body, Params, environment_id};
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
+use crate::server::store;
+use crate::server::store::Applied;
+use crate::server::transitions::{Change, Status};
 use crate::session::protocol::Order;
 
 /// The environments of a host.
@@ -27,7 +28,7 @@ pub(super) async fn list(
 ) -> Done<Json<Vec<RowView>>> {
     let found = shared.catalog.with(move |tx| {
         catalog::host(tx, &id)?;
-        rows::list(tx, &id, which.all)
+        store::list(tx, &id, which.all)
     });
     Ok(Json(found.await?.into_iter().map(RowView::of).collect()))
 }
@@ -40,7 +41,7 @@ pub(super) async fn show(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
 ) -> Done<Json<RowView>> {
-    let found = shared.catalog.with(move |tx| rows::get(tx, &host, &id)).await?;
+    let found = shared.catalog.with(move |tx| store::get(tx, &host, &id)).await?;
     Ok(Json(RowView::of(found)))
 }
 
@@ -82,7 +83,7 @@ pub(super) fn make_in(
     order: &Order,
 ) -> Result<(), Fault> {
     if !operations::is_known(tx, order, host)? {
-        rows::want(tx, host, &order.environment, &order.request)?;
+        store::want(tx, host, &order.environment, &order.request)?;
     }
     operations::add(tx, order, host)
 }
@@ -130,7 +131,7 @@ pub(super) fn destroy_in(
     request: &str,
     how: How,
 ) -> Result<Option<String>, Fault> {
-    let known = rows::get(tx, host, id)?;
+    let known = store::get(tx, host, id)?;
     // The host is told which life is meant: another one is not touched. Which one is being made is
     // not known here before it is.
     let is_known = known.incarnation > 0 && known.status != Status::Provisioning;
@@ -156,7 +157,7 @@ pub(super) fn destroy_in(
         return Err(fault.with_evidence(names));
     }
     operations::add(tx, &order, host)?;
-    match rows::change(tx, host, id, Change::DestroyStarted, Some(request), None)? {
+    match store::change(tx, host, id, Change::DestroyStarted, Some(request), None)? {
         Applied::Now(_) => Ok(Some(request.to_owned())),
         other => {
             let message = format!("environment {id} cannot be destroyed now: {other:?}");
@@ -183,7 +184,7 @@ pub(super) async fn cancel(
     shared
         .catalog
         .with(move |tx| {
-            rows::get(tx, &place, &id)?;
+            store::get(tx, &place, &id)?;
             operations::is_known(tx, &order, &place)?;
             operations::add(tx, &order, &place)
         })
@@ -209,7 +210,7 @@ pub(super) async fn restore(
     shared
         .catalog
         .with(move |tx| {
-            rows::get(tx, &place, &id)?;
+            store::get(tx, &place, &id)?;
             make_in(tx, &place, &order)
         })
         .await?;
@@ -228,7 +229,7 @@ pub(super) async fn retire(
 ) -> Done<Json<RowView>> {
     let at = catalog::now() + i64::from(grace.seconds) * 1_000;
     let found = shared.catalog.with(move |tx| {
-        let known = rows::get(tx, &host, &id)?;
+        let known = store::get(tx, &host, &id)?;
         if !threads::active(tx, &host, &id)?.is_empty() {
             let message = format!("environment {id} is in use");
             return Err(Fault::new(Code::EnvironmentBusy, message, "end its threads first"));
@@ -241,9 +242,9 @@ pub(super) async fn retire(
                 "only one that is ready retires",
             ));
         }
-        rows::change(tx, &host, &id, Change::Retire, None, None)?;
-        rows::retire_at(tx, &host, &id, at)?;
-        rows::get(tx, &host, &id)
+        store::change(tx, &host, &id, Change::Retire, None, None)?;
+        store::retire_at(tx, &host, &id, at)?;
+        store::get(tx, &host, &id)
     });
     Ok(Json(RowView::of(found.await?)))
 }
@@ -257,9 +258,9 @@ pub(super) async fn revive(
     UrlPath((host, id)): UrlPath<(String, String)>,
 ) -> Done<Json<RowView>> {
     let found = shared.catalog.with(move |tx| {
-        rows::get(tx, &host, &id)?;
-        rows::change(tx, &host, &id, Change::Revive, None, None)?;
-        rows::get(tx, &host, &id)
+        store::get(tx, &host, &id)?;
+        store::change(tx, &host, &id, Change::Revive, None, None)?;
+        store::get(tx, &host, &id)
     });
     Ok(Json(RowView::of(found.await?)))
 }

@@ -10,24 +10,21 @@
 //! `visitors`, `door` lets connections in, and `run` puts them together.
 
 pub mod run;
-pub mod states;
 pub mod types;
 
 mod catalog;
+mod connections;
 mod environments;
-mod hub;
-mod intake;
+mod host_session;
 mod operations;
+mod registry;
 mod routes;
-mod rows;
+#[cfg(test)]
+mod sim;
+mod store;
+mod sync;
 mod threads;
-mod using;
-mod visit;
-mod visitors;
-
-#[cfg(test)]
-mod model;
-#[cfg(test)]
-mod model_host;
+pub mod transitions;
+mod workspace;
 
 pub use routes::{Pace, openapi};

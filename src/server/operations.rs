@@ -4,12 +4,13 @@ use rusqlite::{OptionalExtension as _, Row, Transaction};
 use serde_json::{Value, json};
 
 use super::catalog::{fault, now};
-use super::rows::{self, Applied};
-use super::states::{Change, Status};
 use super::threads;
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
-use crate::session::client::random_name;
+use crate::server::store;
+use crate::server::store::Applied;
+use crate::server::transitions::{Change, Status};
+use crate::session::connector::random_name;
 use crate::session::protocol::{Answer, Order};
 
 /// Operations of one host that are under way.
@@ -129,11 +130,11 @@ pub(super) fn answered(
             let error = serde_json::from_value(answer.body["error"].clone()).ok();
             let change = if made { Change::Made } else { Change::NotMade };
             let error: Option<Problem> = problem.or(error);
-            let applied = rows::change(tx, host, id, change, attempt, error.as_ref())?;
+            let applied = store::change(tx, host, id, change, attempt, error.as_ref())?;
             if matches!(applied, Applied::Now(_)) {
                 let life = answer.body["incarnation"].as_u64().filter(|_| made);
                 let life = life.and_then(|n| u32::try_from(n).ok());
-                rows::catch_up(tx, host, id, life)?;
+                store::catch_up(tx, host, id, life)?;
             }
         }
         "environment.destroy" => {
@@ -145,14 +146,14 @@ pub(super) fn answered(
                 409 => Change::DestroyRefused,
                 _ => Change::DestroyFailed,
             };
-            let applied = rows::change(tx, host, id, change, attempt, problem.as_ref())?;
+            let applied = store::change(tx, host, id, change, attempt, problem.as_ref())?;
             if applied == Applied::Now(Status::Error) {
-                rows::catch_up(tx, host, id, None)?;
+                store::catch_up(tx, host, id, None)?;
             }
             // One that nobody wants any more is looked at again when whoever uses it may be gone.
             if applied == Applied::Now(Status::Ready) && operation.body["retire"] == true {
-                rows::change(tx, host, id, Change::Retire, None, None)?;
-                rows::retire_at(tx, host, id, now() + RETIRE_AGAIN_MS)?;
+                store::change(tx, host, id, Change::Retire, None, None)?;
+                store::retire_at(tx, host, id, now() + RETIRE_AGAIN_MS)?;
             }
         }
         "lease.acquire" => {
@@ -226,7 +227,7 @@ pub(super) fn lose(tx: &Transaction<'_>, before: i64) -> Result<usize, Fault> {
         tx.execute(put, (&operation.id, answer, now())).map_err(fault)?;
         let (host, id) = (&operation.host, &operation.environment);
         let attempt = Some(operation.id.as_str());
-        rows::change(tx, host, id, Change::DestroyLost, attempt, Some(&problem))?;
+        store::change(tx, host, id, Change::DestroyLost, attempt, Some(&problem))?;
     }
     Ok(rows.len())
 }

@@ -14,16 +14,17 @@ use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi;
 
 use super::catalog::{self, Catalog};
-use super::hub::Hub;
 use super::types::{HostKey, HostView, NewHost, OperationView, Patience};
-use super::{environments, operations, using, visitors};
+use super::{environments, operations};
 use crate::api::document;
 use crate::api::live::ConfirmView;
 use crate::api::problem::{Refusal, invalid};
 use crate::api::routes::Body;
 use crate::api::types::Problem;
 use crate::core::{Code, EnvironmentId, Fault, RequestId};
-use crate::session::client::random_name;
+use crate::server::registry::Hub;
+use crate::server::{connections, workspace};
+use crate::session::connector::random_name;
 use crate::session::protocol::Order;
 
 pub(super) type Done<T> = Result<T, Refusal>;
@@ -84,14 +85,14 @@ pub(super) struct Shared {
         environments::restore,
         environments::retire,
         environments::revive,
-        using::status,
-        using::diff,
-        using::exec,
-        using::start_thread,
-        using::list_threads,
-        using::end_thread,
+        workspace::status,
+        workspace::diff,
+        workspace::exec,
+        workspace::start_thread,
+        workspace::list_threads,
+        workspace::end_thread,
         operation,
-        visitors::news
+        connections::news
     ),
     components(schemas(Problem))
 )]
@@ -119,17 +120,17 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
             "/v1/hosts/{host}/environments/{id}/retire",
             post(environments::retire).delete(environments::revive),
         )
-        .route("/v1/hosts/{host}/environments/{id}/status", get(using::status))
-        .route("/v1/hosts/{host}/environments/{id}/diff", get(using::diff))
-        .route("/v1/hosts/{host}/environments/{id}/exec", post(using::exec))
+        .route("/v1/hosts/{host}/environments/{id}/status", get(workspace::status))
+        .route("/v1/hosts/{host}/environments/{id}/diff", get(workspace::diff))
+        .route("/v1/hosts/{host}/environments/{id}/exec", post(workspace::exec))
         .route(
             "/v1/hosts/{host}/environments/{id}/threads",
-            get(using::list_threads).post(using::start_thread),
+            get(workspace::list_threads).post(workspace::start_thread),
         )
-        .route("/v1/hosts/{host}/threads/{id}", delete(using::end_thread))
+        .route("/v1/hosts/{host}/threads/{id}", delete(workspace::end_thread))
         .route("/v1/operations/{id}", get(operation))
-        .route("/v1/events", get(visitors::news))
-        .route("/v1/session", get(visitors::session))
+        .route("/v1/events", get(connections::news))
+        .route("/v1/session", get(connections::session))
         .route("/v1/openapi.json", get(|| async { openapi() }))
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback(|| async { Refusal(nowhere()) })

@@ -11,15 +11,16 @@ use tokio::sync::{Semaphore, watch};
 
 use super::catalog::{self, Catalog};
 use super::environments::{How, destroy_in};
-use super::hub::Hub;
 use super::routes::{Pace, Shared, router};
-use super::using::claim;
-use super::{operations, rows, threads};
+use super::{operations, threads};
 use crate::api::door as socket;
 use crate::api::port::{self, put_secret};
 use crate::core::{Code, Fault};
-use crate::session::client::random_name;
-use crate::world::paths;
+use crate::server::registry::Hub;
+use crate::server::store;
+use crate::server::workspace::claim;
+use crate::session::connector::random_name;
+use crate::world::fs::paths;
 
 /// The start of the line that tells a parent process where the door is.
 pub const READY: &str = "GROUNDSKEEPER_SERVER_READY:";
@@ -192,7 +193,7 @@ async fn tend(shared: Arc<Shared>) {
 }
 
 async fn retire_due(shared: &Shared) -> Result<(), Fault> {
-    for (host, id) in shared.catalog.with(rows::due).await? {
+    for (host, id) in shared.catalog.with(store::due).await? {
         let place = host.clone();
         let destroyed = shared
             .catalog

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use rusqlite::{OptionalExtension as _, Row, Transaction};
 
 use super::catalog::{fault, now};
-use super::states::{Change, Status};
-use super::{operations, rows};
+use super::operations;
 use crate::core::{Code, Fault};
+use crate::server::store;
+use crate::server::transitions::{Change, Status};
 use crate::session::protocol::Answer;
 
 /// Active threads of one environment.
@@ -51,11 +52,11 @@ fn of_row(row: &Row<'_>) -> rusqlite::Result<Thread> {
 /// stays.
 pub(super) fn start(tx: &Transaction<'_>, thread: &Thread) -> Result<Thread, Fault> {
     let (host, environment) = (&thread.host, &thread.environment);
-    let known = rows::get(tx, host, environment)?;
+    let known = store::get(tx, host, environment)?;
     match known.status {
         Status::Ready => {}
         Status::Retiring => {
-            rows::change(tx, host, environment, Change::Revive, None, None)?;
+            store::change(tx, host, environment, Change::Revive, None, None)?;
         }
         Status::Destroying | Status::Destroyed => {
             let message = format!("environment {environment} is {}", known.status.as_str());
@@ -99,7 +100,7 @@ pub(super) fn in_use(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Threa
         return Err(Fault::new(Code::ThreadNotFound, message, "start it first"));
     };
     let environment = &thread.environment;
-    let known = rows::get(tx, host, environment)?;
+    let known = store::get(tx, host, environment)?;
     if !known.status.is_live() {
         let message = format!("thread {id} is in {environment}, which is destroyed");
         return Err(Fault::new(Code::EnvironmentDestroyed, message, "start another thread"));

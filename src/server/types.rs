@@ -5,14 +5,14 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::catalog::Host;
-use super::hub::Live;
 use super::operations::Operation;
-use super::rows::EnvironmentRow;
 use super::threads::Thread;
 use crate::api::live::ReconciledView;
 use crate::api::types::Problem;
 use crate::core::Time;
-use crate::record::rfc3339;
+use crate::format::rfc3339;
+use crate::server::registry::Live;
+use crate::server::store::EnvironmentRow;
 
 fn time(ms: i64) -> String {
     let nanos = u64::try_from(ms).unwrap_or_default().saturating_mul(1_000_000);

@@ -9,14 +9,14 @@
 //! [`lanes`] puts them in order, `outbox` tells what happened. Commands go through the same API
 //! as everybody's: a server may do nothing here that a local user could not.
 
-pub mod client;
-pub mod lanes;
 pub mod protocol;
-pub mod wire;
 
-mod liveness;
-pub(crate) mod orders;
+pub(crate) mod commands;
+pub mod connector;
+pub(crate) mod exchange;
+mod heartbeat;
 pub(crate) mod outbox;
-pub(crate) mod talk;
+pub mod scheduler;
+pub mod transport;
 
-pub use client::{Link, start};
+pub use crate::session::connector::{Link, start};

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use groundskeeper::core::State;
-use groundskeeper::core::audit::Audit;
 use groundskeeper::core::event::Record;
+use groundskeeper::core::invariants::Audit;
 use groundskeeper::journal::inspect;
 use groundskeeper::journal::inspect::Depth;
 use serde_json::{Value, json};

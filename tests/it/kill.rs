@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use groundskeeper::killpoint::POINTS;
+use groundskeeper::failpoint::kill::POINTS;
 
 use crate::support::{Bench, Daemon, pass, wait_for};
 

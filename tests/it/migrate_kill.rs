@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use groundskeeper::killpoint::POINTS;
+use groundskeeper::failpoint::kill::POINTS;
 use serde_json::Value;
 
 use crate::kill::is_of_migrations;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use groundskeeper::session::protocol::{
     Ack, Close, Events, FromHost, FromServer, Nack, Opened, Watch,
 };
-use groundskeeper::session::wire::{Wire, accept};
+use groundskeeper::session::transport::{Wire, accept};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

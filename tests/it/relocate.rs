@@ -10,8 +10,8 @@ use std::process::Command;
 
 use groundskeeper::journal::Evidence;
 use groundskeeper::journal::envelope::Envelope;
-use groundskeeper::journal::evidence::{Chain, Range};
-use groundskeeper::journal::rewrite::Rewrite;
+use groundskeeper::journal::forensic::{Chain, Range};
+use groundskeeper::journal::rebuild::Rewrite;
 
 use crate::support::Bench;
 

@@ -24,7 +24,7 @@ fn cell(value: ValueRef<'_>) -> Value {
         ValueRef::Real(n) => json!({ "$real": format!("{n:?}") }),
         ValueRef::Text(text) => json!(String::from_utf8_lossy(text)),
         ValueRef::Blob(bytes) => {
-            json!({ "$blob": groundskeeper::record::hex(bytes) })
+            json!({ "$blob": groundskeeper::format::hex(bytes) })
         }
     }
 }

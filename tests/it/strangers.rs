@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Barrier;
 
 use groundskeeper::session::protocol::{FromHost, FromServer, Open, PATH, Protocols};
-use groundskeeper::session::wire::Wire;
+use groundskeeper::session::transport::Wire;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 

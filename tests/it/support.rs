@@ -7,8 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use groundskeeper::core::State;
-use groundskeeper::core::audit::Audit;
 use groundskeeper::core::event::Record;
+use groundskeeper::core::invariants::Audit;
 use groundskeeper::journal::inspect;
 use groundskeeper::journal::inspect::Depth;
 use serde_json::Value;
@@ -147,7 +147,7 @@ impl Bench {
     #[expect(clippy::unused_self, reason = "reads like the other questions")]
     pub(crate) fn teardown_hash(&self, repo: &Path) -> String {
         let hook = repo.join(".groundskeeper/teardown");
-        groundskeeper::world::hook::hash(&hook).expect("a hook")
+        groundskeeper::world::effects::hook::hash(&hook).expect("a hook")
     }
 
     /// The command line, against this bench's data directory.

@@ -7,10 +7,10 @@
 //! name or as plain booleans, because the codec would decode a reordered enum wrongly and without
 //! a word. Secrets are never put into an event.
 
-mod after;
+mod archive;
 mod clean;
 mod host;
-mod live;
+mod live_set;
 mod migration;
 mod provision;
 mod teardown;
@@ -18,10 +18,10 @@ mod watch;
 
 use serde::{Deserialize, Serialize};
 
-pub use after::*;
+pub use crate::core::event::archive::*;
+pub use crate::core::event::live_set::*;
 pub use clean::*;
 pub use host::*;
-pub use live::*;
 pub use migration::*;
 pub use provision::*;
 pub use teardown::*;

@@ -22,10 +22,10 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use sha2::{Digest as _, Sha256};
 
 use crate::core::{Code, Fault};
+use crate::format::hex;
 use crate::migrate::recipe::{Built, Recipe, Recognised, Secrets, Work};
 use crate::migrate::sqlite;
-use crate::record::hex;
-use crate::world::paths;
+use crate::world::fs::paths;
 
 /// Largest script in bytes.
 const SCRIPT_BYTES_MAX: u64 = 4 << 20;

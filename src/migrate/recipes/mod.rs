@@ -9,7 +9,7 @@ use std::path::Path;
 use super::recipe::Recipe;
 use crate::core::event::MigrationPlan;
 use crate::core::{Code, Fault};
-use crate::world::paths;
+use crate::world::fs::paths;
 
 /// Names of the recipes that are built in.
 pub const NAMES: &[&str] = &["executor", "catalog"];

@@ -9,8 +9,13 @@
 //! A process is known by pid and start time, never by pid alone and never by port. What merely has
 //! the folder open (an editor, a shell) is a bystander: named, and left alone.
 
+pub mod cancel;
 pub mod cgroup;
-pub mod end;
+pub mod git_env;
 pub mod orphans;
+pub(crate) mod redact;
+pub(crate) mod runs;
 pub mod scope;
+pub mod subprocess;
 pub mod table;
+pub mod terminate;

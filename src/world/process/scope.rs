@@ -8,7 +8,7 @@ use super::orphans::{self, Identity};
 use super::table::{self, Process};
 use crate::core::event::ProcessSeen;
 use crate::core::{Environment, EnvironmentId, RequestId};
-use crate::world::paths;
+use crate::world::fs::paths;
 
 /// Shells, by the names of their processes.
 const SHELLS: [&str; 13] = [

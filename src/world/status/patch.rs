@@ -2,11 +2,11 @@
 
 use std::process::Stdio;
 
-use super::{LIMIT, place};
 use crate::core::{Code, Environment, Fault};
-use crate::world::cancel::Cancel;
-use crate::world::exec::{Bounds, Running, Stream};
-use crate::world::git::Git;
+use crate::world::git::command::Git;
+use crate::world::process::cancel::Cancel;
+use crate::world::process::subprocess::{Bounds, Running, Stream};
+use crate::world::status::query::{LIMIT, place};
 
 const ERROR_BYTES_MAX: usize = 16 * 1024;
 

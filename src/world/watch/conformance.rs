@@ -1,10 +1,11 @@
 //! What every backend must do, and the hub above it; the same tests for all of them.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::*;
+use crate::world::watch::backend::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -6,10 +6,13 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use super::*;
 use crate::core::event::{Actor, Plan, Record, Repository, Worktree};
 use crate::core::{Command, Environment, EnvironmentId, State, Time};
-use crate::world::{marker, paths};
+use crate::world::fs::paths;
+use crate::world::git::marker;
+use crate::world::watch::backend::*;
+use crate::world::watch::limits::Budget;
+use crate::world::watch::tracker::{Hub, Signal};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -20,7 +20,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
-use super::{Backend, Failure, Happened, Sink, TreeId, What};
+use crate::world::watch::backend::{Backend, Failure, Happened, Sink, TreeId, What};
 
 /// Instances that trees are spread over.
 const SHARDS: usize = 4;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use notify::event::{EventKind, ModifyKind, RenameMode};
 use notify::{Config, ErrorKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use super::{Backend, Failure, Happened, Sink, TreeId, What};
+use crate::world::watch::backend::{Backend, Failure, Happened, Sink, TreeId, What};
 
 #[derive(Debug)]
 struct Tree {

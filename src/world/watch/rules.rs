@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use super::{Failure, Kinds};
-use crate::world::index::{Hash, read};
-use crate::world::paths;
+use crate::world::fs::paths;
+use crate::world::git::index::format::Hash;
+use crate::world::git::index::read;
+use crate::world::watch::backend::{Failure, Kinds};
 
 /// Name of an ignore file.
 pub(super) const IGNORE: &str = ".gitignore";

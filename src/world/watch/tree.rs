@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::hub::Signal;
 use super::rules::{IGNORE, Rules, kind_of_admin};
-use super::{Happened, Key, Kinds, What};
+use crate::world::watch::backend::{Happened, Key, Kinds, What};
+use crate::world::watch::tracker::Signal;
 
 /// Quiet after which a change is told.
 const QUIET: Duration = Duration::from_millis(75);

@@ -13,11 +13,11 @@ use groundskeeper::core::event::{
     SetupReport, TeardownInspected, TeardownOptions, Tombstoned, Worktree, WorktreeAdded,
 };
 use groundskeeper::core::{Command, EnvironmentId, Event, HostPath, Seq, State, Time};
-use groundskeeper::engine::{Engine, Handle, priority};
+use groundskeeper::engine::{Engine, Handle, scheduling};
 use groundskeeper::journal::inspect::Depth;
 use groundskeeper::journal::{Journal, Options, codec, inspect};
 use groundskeeper::world::World;
-use groundskeeper::world::layout::Layout;
+use groundskeeper::world::fs::data_dir::Layout;
 
 use crate::daemon::Daemon;
 use crate::table::{Table, median, quantile, ratio, show};
@@ -164,7 +164,7 @@ fn engine(dir: &Path) -> (Handle, std::thread::JoinHandle<()>) {
     let world = Arc::new(World::new(layout, journal.log_id()));
     let (engine, handle) = Engine::new(journal, found.state, world);
     let thread = std::thread::spawn(move || {
-        let _got = priority::raise();
+        let _got = scheduling::raise();
         let retention =
             Retention { trash_seconds: 1 << 30, trash_bytes: 1 << 50, clean_seconds: 1 << 30 };
         let ground = groundskeeper::core::Ground::default();

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use groundskeeper::core::event::Actor;
 use groundskeeper::core::{Command as Ask, Step};
-use groundskeeper::migrate::alone::{Alone, new_id};
+use groundskeeper::migrate::http::NoNetwork;
 use groundskeeper::migrate::keychain::NoKeychain;
-use groundskeeper::migrate::network::NoNetwork;
 use groundskeeper::migrate::request::{Wanted, is_cut_short};
+use groundskeeper::migrate::standalone::{Alone, new_id};
 use groundskeeper::migrate::{Desk, inspect, recipes};
 use serde_json::json;
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use groundskeeper::session::protocol::{Fact, FromHost, FromServer, Open, PATH, Protocols};
-use groundskeeper::session::wire::Wire;
+use groundskeeper::session::transport::Wire;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use groundskeeper::core::event::Record;
 use groundskeeper::core::{Event, Seq, State, Time};
-use groundskeeper::journal::evidence::Range;
+use groundskeeper::journal::forensic::Range;
 use groundskeeper::journal::{Evidence, Journal, Options};
 
 const EVENTS: u64 = 1_000_000;

@@ -9,10 +9,11 @@ use std::ops::ControlFlow;
 
 use groundskeeper::core::event::{DestroyRequested, Record};
 use groundskeeper::core::{EnvironmentId, Event, Fault, HostPath, Phase, Remains, State, Time};
+use groundskeeper::format;
+use groundskeeper::format::{bytes, rfc3339};
 use groundskeeper::journal::codec::{self, Decoded};
-use groundskeeper::journal::evidence::Range;
+use groundskeeper::journal::forensic::Range;
 use groundskeeper::journal::{Error, envelope, peek};
-use groundskeeper::record::{self, bytes, rfc3339};
 use serde_json::{Value, json};
 
 use crate::args::ExplainArgs;
@@ -189,7 +190,7 @@ impl<'a> Life<'a> {
             let says = tell::words(&r.event);
             json!({
                 "seq": r.seq, "at": rfc3339(r.at), "kind": r.event.kind(), "after_ms": took,
-                "says": says, "record": record::json(r),
+                "says": says, "record": format::json(r),
             })
         });
         let steps: Vec<Value> = steps.collect();

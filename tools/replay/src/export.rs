@@ -10,11 +10,11 @@ use std::path::Path;
 use groundskeeper::core::event::Record;
 #[cfg(feature = "sqlite")]
 use groundskeeper::core::{EnvironmentId, MigrationId};
+use groundskeeper::format;
 use groundskeeper::journal::codec::{self, Decoded};
 use groundskeeper::journal::envelope::{self, Envelope};
-use groundskeeper::journal::evidence::{Chain, Range};
-use groundskeeper::journal::{Error, flat};
-use groundskeeper::record;
+use groundskeeper::journal::forensic::{Chain, Range};
+use groundskeeper::journal::{Error, stream_format};
 use tempfile::NamedTempFile;
 
 use crate::args::{ExportArgs, Form};
@@ -84,7 +84,7 @@ fn each(
         });
         match decoded {
             Ok((sealed, Some(Decoded::Record(record)))) => {
-                let wants = wanted.wants(&record, &record::json(&record));
+                let wants = wanted.wants(&record, &format::json(&record));
                 if wants && !take(&sealed, &record) {
                     return ControlFlow::Break(());
                 }
@@ -119,15 +119,15 @@ fn ndjson(
     source: &Source,
     line: &mut dyn FnMut(&str) -> bool,
 ) -> Result<u8, Problem> {
-    each(args, source, &mut |_, record| line(&record::json(record).to_string()))
+    each(args, source, &mut |_, record| line(&format::json(record).to_string()))
 }
 
 /// A whole copy in the flat form; what is damaged is not copied as if it were whole.
 fn flat_file(source: &Source, path: &Path) -> Result<u8, Problem> {
     let log = &source.log;
     let mut file = std::io::BufWriter::new(fresh(path)?);
-    let start = flat::Start { log_id: log.log_id(), after: log.before() };
-    file.write_all(&flat::head(&start)).map_err(write("write", path))?;
+    let start = stream_format::Start { log_id: log.log_id(), after: log.before() };
+    file.write_all(&stream_format::head(&start)).map_err(write("write", path))?;
     let (mut chain, mut failed) = (Chain::of(log), None);
     log.walk(Range::ALL, &mut |key, bytes| {
         let copied: Result<(), Problem> = match chain.next(key, bytes) {
@@ -140,7 +140,7 @@ fn flat_file(source: &Source, path: &Path) -> Result<u8, Problem> {
     if let Some(problem) = failed {
         return Err(problem);
     }
-    file.write_all(&flat::end(chain.last())).map_err(write("write", path))?;
+    file.write_all(&stream_format::end(chain.last())).map_err(write("write", path))?;
     let file = file.into_inner().map_err(|e| write("write", path)(e.into_error()))?;
     keep(file, path)?;
     Ok(INTACT)
@@ -188,7 +188,7 @@ fn sqlite(args: &ExportArgs, source: &Source, path: &Path) -> Result<u8, Problem
     if let Some(e) = trouble {
         return Err(failed(e));
     }
-    let id = record::hex(&source.log.log_id());
+    let id = format::hex(&source.log.log_id());
     let by = concat!("replay ", env!("CARGO_PKG_VERSION"));
     let first = first.unwrap_or(0).cast_signed();
     txn.execute("INSERT INTO log VALUES (?1,?2,?3,?4)", (id, first, last.cast_signed(), by))
@@ -206,12 +206,12 @@ fn insert_one(
     sealed: &Envelope<'_>,
     record: &Record,
 ) -> rusqlite::Result<()> {
-    let json = record::json(record);
+    let json = format::json(record);
     let actor = json.get("actor").filter(|a| a.is_object()).map(ToString::to_string);
     let event = &record.event;
     insert.execute(rusqlite::params![
         record.seq.0.cast_signed(),
-        record::rfc3339(record.at),
+        format::rfc3339(record.at),
         record.at.0.cast_signed(),
         record.boot,
         event.kind(),

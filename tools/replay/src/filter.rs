@@ -82,7 +82,7 @@ pub(crate) fn operation_of(kind: u32) -> &'static str {
 
 /// A time as people type it.
 pub(crate) fn time(text: &str) -> Result<Time, Problem> {
-    groundskeeper::record::parse_time(text).ok_or_else(|| {
+    groundskeeper::format::parse_time(text).ok_or_else(|| {
         Problem::usage(
             format!("{text:?} is neither a time nor a position"),
             "write 2026-11-22T01:30:00Z, 2026-11-22 01:30, 2026-11-22, or how long ago: 2h, 3d",

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use groundskeeper::core::event::Record;
 use groundskeeper::core::{Seq, State, Time};
 use groundskeeper::journal::codec::{self, Decoded};
-use groundskeeper::journal::evidence::{Chain, Range};
+use groundskeeper::journal::forensic::{Chain, Range};
 use groundskeeper::journal::{Damage, Error, Evidence};
 
 use crate::out::{Out, note};
@@ -146,6 +146,6 @@ pub(crate) fn position(log: &Evidence, text: &str) -> Result<u64, Problem> {
 
 /// The line above a state.
 pub(crate) fn headline(out: &mut Out, state: &State) {
-    let at = groundskeeper::record::rfc3339(state.at());
+    let at = groundskeeper::format::rfc3339(state.at());
     out.line(&format!("after record {} of {at}, daemon start {}", state.seq(), state.boot()));
 }

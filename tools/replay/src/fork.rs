@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
+use groundskeeper::format::hex;
 use groundskeeper::journal::Error;
-use groundskeeper::journal::evidence::{Chain, Range};
-use groundskeeper::journal::rewrite::Rewrite;
-use groundskeeper::record::hex;
+use groundskeeper::journal::forensic::{Chain, Range};
+use groundskeeper::journal::rebuild::Rewrite;
 use serde_json::json;
 
 use crate::args::ForkArgs;

@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use groundskeeper::core::event::Record;
+use groundskeeper::format;
 use groundskeeper::journal::codec::{self, Decoded};
 use groundskeeper::journal::envelope::{self, Envelope};
-use groundskeeper::journal::evidence::Range;
-use groundskeeper::journal::flat::{self, Next};
+use groundskeeper::journal::forensic::Range;
+use groundskeeper::journal::stream_format;
+use groundskeeper::journal::stream_format::Next;
 use groundskeeper::journal::{Damage, Error};
-use groundskeeper::record;
 
 use crate::args::ListArgs;
 use crate::filter::Wanted;
@@ -86,7 +87,7 @@ impl Listing<'_> {
             }
             match readable(&sealed) {
                 Ok(record) => {
-                    if self.wanted.wants(&record, &record::json(&record)) {
+                    if self.wanted.wants(&record, &format::json(&record)) {
                         each(self, &record);
                         left -= 1;
                     }
@@ -133,7 +134,7 @@ impl Listing<'_> {
     fn print(&mut self, record: &Record) {
         self.shown += 1;
         if self.out.json {
-            self.out.object(&record::json(record));
+            self.out.object(&format::json(record));
             return;
         }
         let line = line(self.out, record);
@@ -164,7 +165,7 @@ pub(crate) fn line(out: &Out, record: &Record) -> String {
     format!(
         "{:>8}  {}  {} {} {}",
         record.seq.0,
-        out.paint(Tone::Faint, &record::rfc3339(record.at)),
+        out.paint(Tone::Faint, &format::rfc3339(record.at)),
         out.paint(tone(event.kind()), &kind),
         out.paint(Tone::Name, &format!("{:<16}", about.unwrap_or("-"))),
         safe(&tell::words(event))
@@ -203,13 +204,13 @@ fn follow(args: &ListArgs, wanted: &Wanted, out: &mut Out) -> Result<u8, Problem
         after = after.max(head.saturating_sub(last as u64));
     }
     let mut input = BufReader::new(live.records(after, true).map_err(failed)?);
-    let mut head = [0; flat::HEAD_BYTES];
+    let mut head = [0; stream_format::HEAD_BYTES];
     std::io::Read::read_exact(&mut input, &mut head).map_err(failed)?;
     let mut listing = Listing { out, wanted, damaged: 0, shown: 0 };
     let mut buffer = Vec::new();
     loop {
         after += 1;
-        let next = flat::next(&mut input, after, &mut buffer).map_err(failed)?;
+        let next = stream_format::next(&mut input, after, &mut buffer).map_err(failed)?;
         let next = next.map_err(|damage| damaged(&args.file, damage))?;
         if next != Next::Record {
             return Ok(INTACT);
@@ -217,7 +218,7 @@ fn follow(args: &ListArgs, wanted: &Wanted, out: &mut Out) -> Result<u8, Problem
         let sealed = envelope::open(after, &buffer).map_err(|d| damaged(&args.file, d))?;
         if wanted.takes(&sealed) {
             let record = readable(&sealed).map_err(|d| damaged(&args.file, d))?;
-            if wanted.wants(&record, &record::json(&record)) {
+            if wanted.wants(&record, &format::json(&record)) {
                 listing.print(&record);
                 listing.out.flush();
             }
@@ -258,7 +259,7 @@ pub(crate) fn show(file: &Path, seq: &str, out: &mut Out) -> Result<u8, Problem>
 }
 
 fn full(out: &mut Out, sealed: &Envelope<'_>, record: &Record) {
-    let value = record::json(record);
+    let value = format::json(record);
     if out.json {
         out.object(&value);
         return;

@@ -10,11 +10,12 @@ use groundskeeper::core::event::{self, Event, Opaque, Record};
 use groundskeeper::core::policy::BranchPolicy;
 use groundskeeper::core::{Code, Step};
 use groundskeeper::for_each_event;
+use groundskeeper::format;
+use groundskeeper::format::hex;
 use groundskeeper::journal::codec::{self, Decoded};
-use groundskeeper::journal::evidence::{Chain, Range};
-use groundskeeper::journal::rewrite::Rewrite;
+use groundskeeper::journal::forensic::{Chain, Range};
+use groundskeeper::journal::rebuild::Rewrite;
 use groundskeeper::journal::{Error, envelope};
-use groundskeeper::record::{self, hex};
 use serde_json::Value;
 use sha2::Digest as _;
 
@@ -136,7 +137,7 @@ pub(crate) fn redact(args: &RedactArgs, out: &mut Out) -> Result<u8, Problem> {
 
 fn put(record: &Record, new: Option<&mut Rewrite>, out: &mut Out) -> Result<(), Problem> {
     let Some(new) = new else {
-        out.object(&record::json(record));
+        out.object(&format::json(record));
         return Ok(());
     };
     let (bytes, _) = codec::encode(record, new.head().crc)?;
@@ -308,7 +309,7 @@ mod tests {
             assert_eq!(hidden.event.kind(), record.event.kind());
             let (bytes, _) = codec::encode(&hidden, 0).expect("encoded");
             assert!(envelope::open(1, &bytes).is_ok(), "{name}");
-            let text = record::json(&hidden).to_string();
+            let text = format::json(&hidden).to_string();
             for word in ["demo", "project", "/u/", "key-1", "npm"] {
                 assert!(!text.contains(word), "{name}: {word} in {text}");
             }

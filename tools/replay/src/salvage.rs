@@ -5,13 +5,13 @@
 
 use std::path::Path;
 
+use groundskeeper::format::{bytes, hex};
 use groundskeeper::journal::codec::CODEC_BINCODE1;
 use groundskeeper::journal::envelope::{self, Envelope};
 use groundskeeper::journal::inspect::Depth;
-use groundskeeper::journal::rewrite::Rewrite;
+use groundskeeper::journal::rebuild::Rewrite;
 use groundskeeper::journal::salvage::Salvage;
 use groundskeeper::journal::{Error, inspect};
-use groundskeeper::record::{bytes, hex};
 use serde_json::json;
 
 use crate::args::SalvageArgs;

@@ -1,8 +1,8 @@
 //! `at`, `diff` and `owed`: the state at a point, between two points, and what it asks for.
 
 use groundskeeper::core::{Environment, MigrationPhase, Phase, Remains, State, Time};
+use groundskeeper::format::{bytes, hex, rfc3339};
 use groundskeeper::journal::codec::state_digest;
-use groundskeeper::record::{bytes, hex, rfc3339};
 use serde_json::{Map, Value, json};
 
 use crate::args::{AtArgs, DiffArgs, OwedArgs};

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use groundskeeper::core::Time;
+use groundskeeper::format::{bytes, hex, rfc3339};
 use groundskeeper::journal::envelope::{self, HEADER_BYTES};
-use groundskeeper::journal::evidence::Range;
+use groundskeeper::journal::forensic::Range;
 use groundskeeper::journal::{Error, peek};
-use groundskeeper::record::{bytes, hex, rfc3339};
 use serde_json::{Value, json};
 
 use crate::args::StatsArgs;

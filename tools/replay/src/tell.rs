@@ -5,7 +5,7 @@
 
 use groundskeeper::core::Event;
 use groundskeeper::core::event::{Actor, NotMoved, ProcessSeen};
-use groundskeeper::record::{bytes, rfc3339};
+use groundskeeper::format::{bytes, rfc3339};
 
 use crate::out::{count, span};
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use groundskeeper::core::Time;
-use groundskeeper::record::rfc3339;
+use groundskeeper::format::rfc3339;
 use serde_json::{Value, json};
 
 use crate::args::TimelineArgs;

@@ -8,12 +8,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use groundskeeper::core::State;
-use groundskeeper::core::audit::{Audit, Breach, INVARIANTS, invariant};
 use groundskeeper::core::event::{Event, Record};
+use groundskeeper::core::invariants::{Audit, Breach, INVARIANTS, invariant};
+use groundskeeper::format::hex;
 use groundskeeper::journal::codec::{self, Decoded};
-use groundskeeper::journal::evidence::{Chain, Range};
+use groundskeeper::journal::forensic::{Chain, Range};
 use groundskeeper::journal::{Damage, Error, Head, envelope};
-use groundskeeper::record::hex;
 use serde_json::{Value, json};
 
 use crate::args::BisectArgs;

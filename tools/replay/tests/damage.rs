@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use groundskeeper::journal::codec::{self, Decoded};
-use groundskeeper::journal::evidence::Range;
+use groundskeeper::journal::forensic::Range;
 use groundskeeper::journal::salvage::Salvage;
 use groundskeeper::journal::{Evidence, envelope};
 use proptest::prelude::*;

@@ -299,7 +299,7 @@ fn the_fold_has_one_outcome() {
     let found = inspect(&scene.log, Depth::Everything, &mut |_, _| {}).expect("intact");
     assert_eq!(found.state.seq(), Seq(24));
     let digest = groundskeeper::journal::codec::state_digest(&found.state).expect("hashed");
-    assert_eq!(checked["sha256"], groundskeeper::record::hex(&digest));
+    assert_eq!(checked["sha256"], groundskeeper::format::hex(&digest));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use groundskeeper::guard::GUARDS;
+use groundskeeper::failpoint::guard::GUARDS;
 
 use crate::args::Arguments;
 use crate::fault::Fault;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use groundskeeper::journal::crash::{Honesty, power_losses};
+use groundskeeper::journal::testing::power_loss::{Honesty, power_losses};
 use groundskeeper::migrate::power;
 
 use crate::check::{Finding, Findings, canary, log, running};
@@ -186,7 +186,7 @@ pub(crate) fn begin<'a>(ground: &'a Ground, model: &'a Model) -> Result<Past<'a>
     let repo = ground.repo();
     let text = repo.to_string_lossy();
     let teardown = repo.join(".groundskeeper/teardown");
-    let hash = groundskeeper::world::hook::hash(&teardown);
+    let hash = groundskeeper::world::effects::hook::hash(&teardown);
     let hash = hash.map_err(|e| Trouble::new("cannot read the hook").because(&e))?;
     let adopted = ground.adopted(ADOPTED[0]);
     let adopted = adopted.to_string_lossy();

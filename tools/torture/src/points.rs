@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use groundskeeper::killpoint::POINTS;
+use groundskeeper::failpoint::kill::POINTS;
 
 use crate::fault::Fault;
 use crate::ground::Ground;

@@ -71,7 +71,7 @@ fn cell(value: ValueRef<'_>) -> Value {
         ValueRef::Integer(n) => json!(n),
         ValueRef::Real(n) => json!({ "$real": format!("{n:?}") }),
         ValueRef::Text(text) => json!(String::from_utf8_lossy(text)),
-        ValueRef::Blob(bytes) => json!({ "$blob": groundskeeper::record::hex(bytes) }),
+        ValueRef::Blob(bytes) => json!({ "$blob": groundskeeper::format::hex(bytes) }),
     }
 }
 

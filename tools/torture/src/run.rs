@@ -26,11 +26,11 @@ pub(crate) fn list() {
         println!("  {name:<16} {what}");
     }
     println!("calls that can be made to fail or slow:");
-    for (name, what) in groundskeeper::faultpoint::CALLS {
+    for (name, what) in groundskeeper::failpoint::fault::CALLS {
         println!("  {name:<16} {what}");
     }
     println!("guards that can be taken away:");
-    for (name, what) in groundskeeper::guard::GUARDS {
+    for (name, what) in groundskeeper::failpoint::guard::GUARDS {
         println!("  {name:<16} without it: {what}");
     }
     for (fault, words) in [(Fault::Point, "kill-point"), (Fault::MigrationPoint, "migration-point")]
@@ -144,7 +144,7 @@ fn faults(arguments: &Arguments) -> Result<Vec<Fault>, Trouble> {
             .ok_or_else(|| Trouble::new(format!("{name} is no kind of fault; `--list` names them")))
     });
     let named = named.collect::<Result<Vec<Fault>, Trouble>>()?;
-    let known = groundskeeper::killpoint::POINTS;
+    let known = groundskeeper::failpoint::kill::POINTS;
     if let Some(point) = arguments.point.as_deref().filter(|point| !known.contains(point)) {
         return Err(Trouble::new(format!("{point} is no point; `--list` names them")));
     }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use groundskeeper::journal::crash::{Honesty, power_losses};
+use groundskeeper::journal::testing::power_loss::{Honesty, power_losses};
 use serde_json::json;
 
 use crate::args::Arguments;

@@ -140,7 +140,8 @@ impl<'r> Cells<'r> {
         if js::trim(text).is_empty() {
             return Ok(Value::Null);
         }
-        let parsed = js::parse(text).map_err(|error| self.fault(column, error))?;
+        let parsed = crate::migrate::recipes::executor::js::parse(text)
+            .map_err(|error| self.fault(column, error))?;
         if parsed.repeated {
             self.losses.note(Cause::NameRepeated, || self.cell(column));
         }

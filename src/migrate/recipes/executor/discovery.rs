@@ -127,7 +127,8 @@ impl<'a> Servers<'a> {
             return None;
         }
         let body = self.network.get(address, limit.min(left))?;
-        let parsed = js::parse(&String::from_utf8_lossy(&body)).ok()?;
+        let parsed =
+            crate::migrate::recipes::executor::js::parse(&String::from_utf8_lossy(&body)).ok()?;
         Some(parsed.value).filter(|value| value.as_object().is_some())
     }
 }

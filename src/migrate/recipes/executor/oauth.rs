@@ -174,7 +174,8 @@ mod tests {
     use super::*;
 
     fn state(text: &str) -> State {
-        State::read(&js::parse(text).expect("JSON").value).expect("a state")
+        State::read(&crate::migrate::recipes::executor::js::parse(text).expect("JSON").value)
+            .expect("a state")
     }
 
     #[test]
@@ -214,6 +215,13 @@ mod tests {
         ] {
             assert_eq!(state(text).scopes.as_deref(), expected, "{text}");
         }
-        assert!(State::read(&js::parse(r#"{"scopes":"a b"}"#).expect("JSON").value).is_err());
+        assert!(
+            State::read(
+                &crate::migrate::recipes::executor::js::parse(r#"{"scopes":"a b"}"#)
+                    .expect("JSON")
+                    .value
+            )
+            .is_err()
+        );
     }
 }

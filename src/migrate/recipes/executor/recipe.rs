@@ -10,7 +10,7 @@ use super::losses::{Cause, Losses};
 use super::plan::{Clashes, Context, Plan};
 use super::snapshot::Snapshot;
 use super::write::Writer;
-use super::{gate, ledger, legacy, plan, secrets, snapshot, unread};
+use super::{gate, ledger, legacy, secrets, snapshot, unread};
 use crate::core::Fault;
 use crate::migrate::recipe::{Built, Recipe, Recognised, Secrets, Work};
 
@@ -82,7 +82,10 @@ impl Recipe for Executor {
         // What is lost was said when the database was built; servers have no say in secrets.
         let losses = Losses::default();
         let snapshot = snapshot::read(copy, &losses)?;
-        let plan = plan::make(&snapshot, &context(work, &BTreeMap::new(), &losses))?;
+        let plan = crate::migrate::recipes::executor::plan::make(
+            &snapshot,
+            &context(work, &BTreeMap::new(), &losses),
+        )?;
         Ok(secrets::collect(&plan, work, &losses)?.into_secrets())
     }
 
@@ -95,7 +98,7 @@ impl Recipe for Executor {
     }
 
     fn ready(&self, database: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault> {
-        ledger::run(database, work)
+        crate::migrate::recipes::executor::ledger::run(database, work)
     }
 
     fn owner_lock(&self) -> Option<&str> {
@@ -115,7 +118,7 @@ fn planned(
 ) -> Result<Plan, Fault> {
     (work.progress)("planning", 0);
     let resources = servers.resources(snapshot);
-    plan::make(snapshot, &context(work, &resources, losses))
+    crate::migrate::recipes::executor::plan::make(snapshot, &context(work, &resources, losses))
 }
 
 fn context<'a>(

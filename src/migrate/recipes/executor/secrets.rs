@@ -177,7 +177,7 @@ impl File {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(file),
             Err(error) => return Err(unreadable("cannot be read").because(error)),
         };
-        let parsed = js::parse(&String::from_utf8_lossy(&bytes));
+        let parsed = crate::migrate::recipes::executor::js::parse(&String::from_utf8_lossy(&bytes));
         let value = parsed.map_err(|e| unreadable("is not JSON").because(e))?.value;
         let Value::Object(object) = &value else {
             return Err(unreadable("is not a JSON object"));

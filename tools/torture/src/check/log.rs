@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use groundskeeper::format;
 use groundskeeper::journal::inspect;
 use groundskeeper::journal::inspect::Depth;
-use groundskeeper::record;
 use serde_json::Value;
 
 use super::Findings;
@@ -84,7 +84,7 @@ impl History {
         let read = inspect(&ground.log(), Depth::Everything, &mut |found, state| {
             head = found.seq.0;
             let told = usize::try_from(head - 1).ok().and_then(|n| self.lines.get(n));
-            let line = record::json(found);
+            let line = format::json(found);
             if told.is_some_and(|told| value(told) != line) {
                 wrong.push(format!("record {head} is {line} and was told otherwise"));
             }

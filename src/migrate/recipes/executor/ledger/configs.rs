@@ -30,7 +30,7 @@ pub(super) fn each(
             .optional()
             .map_err(fail::during(FAILED))?;
         let Some((tenant, slug, config)) = found else { continue };
-        let Ok(parsed) = js::parse(&config) else { continue };
+        let Ok(parsed) = crate::migrate::recipes::executor::js::parse(&config) else { continue };
         with(Configured { row, tenant, slug, config: parsed.value })?;
     }
     Ok(())

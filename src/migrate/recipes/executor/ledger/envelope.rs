@@ -6,7 +6,7 @@ use crate::core::Fault;
 use crate::migrate::recipe::Work;
 use crate::migrate::recipes::executor::cells::emit;
 use crate::migrate::recipes::executor::fail;
-use crate::migrate::recipes::executor::js::{self, Value};
+use crate::migrate::recipes::executor::js::Value;
 
 /// Rows that are read at once.
 const PAGE: i64 = 256;
@@ -26,7 +26,9 @@ pub(super) fn unwrap_all(db: &Connection, work: &Work<'_>) -> Result<(), Fault> 
             return Err(fail::cancelled());
         }
         for (row, schema) in page {
-            let Ok(parsed) = js::parse(&schema) else { continue };
+            let Ok(parsed) = crate::migrate::recipes::executor::js::parse(&schema) else {
+                continue;
+            };
             let Some(data) = enveloped(&parsed.value) else { continue };
             let empty = data.as_object().is_some_and(|object| object.members().is_empty());
             let schema = emit(data);
@@ -93,8 +95,8 @@ mod tests {
     #[test]
     fn only_the_envelope_itself_is_unwrapped() {
         let data = |text: &str| {
-            let value = js::parse(text).expect("JSON").value;
-            enveloped(&value).map(js::compact)
+            let value = crate::migrate::recipes::executor::js::parse(text).expect("JSON").value;
+            enveloped(&value).map(crate::migrate::recipes::executor::js::compact)
         };
         let envelope = r#"{"type":"object","additionalProperties":false,"required":["data","headers","status"],"properties":{"status":{"type":"integer"},"headers":{"type":"object","additionalProperties":{"type":"string"}},"data":{"a":1}}}"#;
         assert_eq!(data(envelope).as_deref(), Some("{\"a\":1}"));

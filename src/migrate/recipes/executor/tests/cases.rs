@@ -70,7 +70,7 @@ fn the_secrets_are_those_of_the_original() {
         if let Some(recorded) = case.json("v2/keyring.json") {
             let ours =
                 std::fs::read_to_string(files.path().join("keyring.json")).expect("a keyring");
-            let ours = js::parse(&ours).expect("JSON").value;
+            let ours = crate::migrate::recipes::executor::js::parse(&ours).expect("JSON").value;
             assert_eq!(sorted(&ours), sorted(&recorded), "{}", case.name);
         }
     }
@@ -92,7 +92,9 @@ fn sorted(keyring: &Value) -> Vec<String> {
 #[test]
 fn the_numbers_are_those_of_the_original() {
     each(|case, done| {
-        let report = js::parse(&done.built.report).expect("a report is JSON").value;
+        let report = crate::migrate::recipes::executor::js::parse(&done.built.report)
+            .expect("a report is JSON")
+            .value;
         let recorded = case.result.get("report").and_then(Value::as_object).expect("a report");
         let members = recorded.members().iter().filter(|(name, _)| name != "warnings");
         let recorded = js::compact(&Value::object(members.cloned().collect()));

@@ -77,7 +77,9 @@ pub(super) fn fixtures() -> PathBuf {
 /// A recorded file as JSON.
 pub(super) fn json(path: &Path) -> Option<Value> {
     let text = std::fs::read_to_string(path).ok()?;
-    Some(js::parse(&text).expect("a recorded file is JSON").value)
+    Some(
+        crate::migrate::recipes::executor::js::parse(&text).expect("a recorded file is JSON").value,
+    )
 }
 
 /// Migrates a copy of a database.

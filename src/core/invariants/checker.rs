@@ -1,0 +1,135 @@
+//! The audit's fold: what it looks at before a record is applied, and after.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::core::event::{Event, Record};
+use crate::core::id::{EnvironmentId, HostPath, MigrationId, Seq};
+use crate::core::invariants::list::{Breach, SOUND};
+use crate::core::migration::Migration;
+use crate::core::output::CleanedOutput;
+use crate::core::remains::Remains;
+use crate::core::state::{Environment, Phase, State};
+
+/// Breaches found in one record, as they are collected.
+pub(super) type Found = Vec<(&'static str, String)>;
+
+/// What the audit remembers that the state does not say.
+#[derive(Debug, Clone, Default)]
+pub struct Audit {
+    /// Living environments by their directory.
+    pub(super) places: BTreeMap<HostPath, EnvironmentId>,
+    /// Environments whose rescue was seen to since they were last looked at.
+    pub(super) rescued: BTreeSet<EnvironmentId>,
+    /// Migrations whose new database is verified.
+    pub(super) verified: BTreeSet<MigrationId>,
+    /// What the last record was about, and its position.
+    open: Option<(About, Seq)>,
+}
+
+impl Audit {
+    /// An audit that begins with a state: the empty one, or that of a snapshot.
+    #[must_use]
+    pub fn of(state: &State) -> Self {
+        let mut audit = Self::default();
+        for env in state.environments().filter(|e| e.is_live()) {
+            audit.places.insert(env.plan.path.clone(), env.id.clone());
+            // Who steps in at this point was seen to before, for all that can be known.
+            audit.rescued.insert(env.id.clone());
+        }
+        audit.verified.extend(state.migrations().map(|m| m.id.clone()));
+        audit
+    }
+
+    /// Folds a record in and says what it breaks.
+    pub fn fold(&mut self, state: &mut State, record: &Record) -> Vec<Breach> {
+        let mut found = Found::new();
+        crate::core::invariants::ordering::look(state, record, &mut found);
+        crate::core::invariants::settlement::look(state, &record.event, &mut found);
+        self.look_at_life(state, record, &mut found);
+        self.look_at_work(state, record, &mut found);
+        crate::core::invariants::ordering::look_at_bounds(state, record, &mut found);
+        let seq = record.seq;
+        let breach = |(invariant, what)| Breach { invariant, seq, what };
+        let mut breaches: Vec<Breach> = found.into_iter().map(breach).collect();
+        // The records of one decision stand together, and make sense together.
+        let about = About::of(&record.event);
+        if self.open.as_ref().is_some_and(|(open, _)| Some(open) != about.as_ref()) {
+            breaches.extend(self.finish(state));
+        }
+        self.open = about.map(|about| (about, seq));
+        state.apply(record);
+        self.remember(state, record);
+        breaches
+    }
+
+    /// Says whether what the last record was about makes sense, once no more records follow it.
+    #[must_use]
+    pub fn finish(&self, state: &State) -> Option<Breach> {
+        let (about, seq) = self.open.as_ref()?;
+        let what = about.check(state).err()?;
+        Some(Breach { invariant: SOUND, seq: *seq, what })
+    }
+
+    /// Takes down what later records are compared with.
+    fn remember(&mut self, state: &State, record: &Record) {
+        match &record.event {
+            Event::WorkRescued(e) => drop(self.rescued.insert(e.environment.clone())),
+            Event::TeardownInspected(e) => drop(self.rescued.remove(&e.environment)),
+            Event::StagingVerified(e) => drop(self.verified.insert(e.migration.clone())),
+            Event::MigrationRequested(e) => drop(self.verified.remove(&e.migration)),
+            Event::DataDirectoryMoved(_) | Event::DataDirectoryCopied(_) => {
+                self.places.clear();
+                for env in state.environments().filter(|env| env.is_live()) {
+                    self.places.insert(env.plan.path.clone(), env.id.clone());
+                }
+            }
+            _ => {}
+        }
+        let Some(env) = record.event.environment().and_then(|id| state.environment(id)) else {
+            return;
+        };
+        if env.is_live() {
+            self.places.entry(env.plan.path.clone()).or_insert_with(|| env.id.clone());
+            return;
+        }
+        if self.places.get(&env.plan.path) == Some(&env.id) {
+            self.places.remove(&env.plan.path);
+        }
+        if env.phase == Phase::Tombstoned {
+            self.rescued.remove(&env.id);
+        }
+    }
+}
+
+/// What a record is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum About {
+    Environment(EnvironmentId),
+    Remains(EnvironmentId, u32),
+    Output(EnvironmentId, Seq),
+    Migration(MigrationId),
+}
+
+impl About {
+    fn of(event: &Event) -> Option<Self> {
+        if let Some((id, life)) = event.remains() {
+            return Some(Self::Remains(id.clone(), life));
+        }
+        if let Some((id, clean)) = event.output() {
+            return Some(Self::Output(id.clone(), clean));
+        }
+        let environment = event.environment().cloned().map(Self::Environment);
+        environment.or_else(|| event.migration().cloned().map(Self::Migration))
+    }
+
+    fn check(&self, state: &State) -> Result<(), String> {
+        match self {
+            Self::Environment(id) => state.environment(id).map_or(Ok(()), Environment::check),
+            Self::Remains(id, life) => state.remains_of(id, *life).map_or(Ok(()), Remains::check),
+            Self::Output(id, clean) => {
+                state.output(id, *clean).map_or(Ok(()), CleanedOutput::check)
+            }
+            Self::Migration(id) => state.migration(id).map_or(Ok(()), Migration::check),
+        }
+    }
+}

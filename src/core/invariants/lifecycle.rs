@@ -1,0 +1,194 @@
+//! Lives: how an incarnation begins, that it stays over, that only what is in service is used.
+
+use crate::core::event::{Actor, BY_DAEMON, Event, Plan, Record};
+use crate::core::id::EnvironmentId;
+use crate::core::invariants::checker::{Audit, Found};
+use crate::core::invariants::list::{
+    ADOPTED, ALONE, ASKED, EPOCHS, FINAL, FLIPPED, FOLLOWS, KNOWN, MIGRATES, PLACES, REHEARSED,
+    SERVED,
+};
+use crate::core::migration::{Migration, MigrationPhase};
+use crate::core::state::{Environment, Phase, State, Step};
+
+impl Audit {
+    pub(super) fn look_at_life(&self, state: &State, record: &Record, found: &mut Found) {
+        match &record.event {
+            Event::ProvisionRequested(e) => {
+                begins(state, (&e.environment, e.incarnation), &e.actor, found);
+                self.has_a_place_of_its_own(&e.environment, &e.plan, found);
+            }
+            Event::RestoreRequested(e) => {
+                begins(state, (&e.environment, e.incarnation), &e.actor, found);
+                self.has_a_place_of_its_own(&e.environment, &e.plan, found);
+            }
+            Event::EnvironmentAdopted(e) => {
+                begins(state, (&e.environment, e.incarnation), &e.actor, found);
+                self.has_a_place_of_its_own(&e.environment, &e.plan, found);
+            }
+            Event::LiveSetTaken(e) => {
+                let last = state.live().taken.as_ref().filter(|last| last.server == e.server);
+                if let Some(last) = last.filter(|last| last.epoch > e.epoch) {
+                    found.push((EPOCHS, format!("epoch {} after {}", e.epoch, last.epoch)));
+                }
+            }
+            event if event.remains().is_some() || event.output().is_some() => {}
+            event => {
+                self.goes_on(state, event, found);
+                self.migrates(state, event, found);
+            }
+        }
+    }
+
+    fn has_a_place_of_its_own(&self, id: &EnvironmentId, plan: &Plan, found: &mut Found) {
+        let path = plan.path.as_bytes();
+        if path.split(|b| *b == b'/').any(|part| part == b"..") {
+            found.push((PLACES, format!("{} leads upwards", plan.path)));
+        }
+        let other = self.places.get(&plan.path).filter(|other| *other != id);
+        // No path at all is no place to share.
+        if let Some(other) = other.filter(|_| !path.is_empty()) {
+            found.push((PLACES, format!("{} is the place of {other}", plan.path)));
+        }
+    }
+
+    /// A fact about a life that has begun.
+    #[expect(clippy::unused_self, reason = "reads like the other questions")]
+    fn goes_on(&self, state: &State, event: &Event, found: &mut Found) {
+        let Some(id) = event.environment() else { return };
+        let Some(env) = state.environment(id) else {
+            found.push((KNOWN, format!("the log has begun no environment {id}")));
+            return;
+        };
+        // How a command ended that was cut short is noted whenever that is known.
+        if env.phase == Phase::Tombstoned && !matches!(event, Event::RunFinished(_)) {
+            let life = env.incarnation;
+            found.push((FINAL, format!("incarnation {life} of {id} was over")));
+            return;
+        }
+        if env.adopted && touches(event) {
+            found.push((ADOPTED, format!("{} of {id}, which was adopted", event.kind())));
+        }
+        if let Some(what) = unserved(env, event) {
+            found.push((SERVED, format!("{what} {id}, which is {}", env.phase.as_str())));
+        }
+    }
+
+    fn migrates(&self, state: &State, event: &Event, found: &mut Found) {
+        let Some(id) = event.migration() else { return };
+        if let Event::MigrationRequested(e) = event {
+            if let Some(other) = state.migrating(&e.plan.database) {
+                found.push((
+                    ALONE,
+                    format!("{} is being migrated by {}", e.plan.database, other.id),
+                ));
+            }
+            return;
+        }
+        let Some(migration) = state.migration(id) else {
+            found.push((KNOWN, format!("the log has begun no migration {id}")));
+            return;
+        };
+        let owed = migration.owed.as_ref().map(|o| o.step);
+        if !fits(migration, owed, event) {
+            let owed = owed.map_or("nothing", Step::as_str);
+            let (kind, phase) = (event.kind(), migration.phase.as_str());
+            found.push((MIGRATES, format!("{kind} in {phase}, which owes {owed}")));
+        }
+        let verified = self.verified.contains(id);
+        if matches!(event, Event::FlipBegun(_) | Event::Flipped(_)) && !verified {
+            found.push((MIGRATES, format!("{} before it was verified", event.kind())));
+        }
+        let back = matches!(event, Event::MigrationFailed(_) | Event::MigrationRolledBack(_));
+        let installed =
+            matches!(migration.phase, MigrationPhase::Flipped | MigrationPhase::Finished);
+        if back && installed && migration.backup.is_some() {
+            found.push((FLIPPED, format!("{} after it was installed", event.kind())));
+        }
+        let acts =
+            matches!(event, Event::SecretsWritten(_) | Event::FlipBegun(_) | Event::Flipped(_));
+        if acts && migration.plan.dry_run {
+            found.push((REHEARSED, format!("{} in a rehearsal", event.kind())));
+        }
+    }
+}
+
+fn begins(state: &State, life: (&EnvironmentId, u32), actor: &Actor, found: &mut Found) {
+    let (id, incarnation) = life;
+    let before = state.environment(id);
+    let expected = before.map_or(0, |env| env.incarnation).saturating_add(1);
+    if incarnation != expected {
+        found.push((FOLLOWS, format!("incarnation {incarnation} where {expected} belongs")));
+    }
+    if let Some(env) = before.filter(|env| env.is_live()) {
+        let (life, phase) = (env.incarnation, env.phase.as_str());
+        found.push((FOLLOWS, format!("incarnation {life} is {phase}, not over")));
+    }
+    if before.is_some() && actor.door == BY_DAEMON {
+        found.push((ASKED, format!("incarnation {incarnation} of {id} was begun by the daemon")));
+    }
+}
+
+/// What is done to a worktree in a teardown.
+fn touches(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::TeardownInspected(_)
+            | Event::TeardownHookStarted(_)
+            | Event::ProcessesEnded(_)
+            | Event::WorkRescued(_)
+            | Event::DirectoryTrashed(_)
+            | Event::RegistrationRemoved(_)
+            | Event::BranchSettled(_)
+            | Event::CleanRequested(_)
+            | Event::Cleaned(_)
+            | Event::CleanUndoRequested(_)
+            | Event::CleanUndone(_)
+            | Event::RolledBack(_)
+    )
+}
+
+/// Use of what is not in service, in words.
+fn unserved(env: &Environment, event: &Event) -> Option<&'static str> {
+    let other_life = |life: u32| life != env.incarnation;
+    let what = match event {
+        Event::LeaseGranted(_) => "a lease on",
+        Event::ProcessStarted(_) => "a command in",
+        Event::RunRequested(_) => "a run in",
+        Event::CleanRequested(_) | Event::CleanUndoRequested(_) => "cleaning of",
+        Event::WatcherGaveUp(e) if other_life(e.incarnation) => {
+            return Some("a watch of another life of");
+        }
+        Event::WatcherResumed(e) if other_life(e.incarnation) => {
+            return Some("a watch of another life of");
+        }
+        Event::WatcherGaveUp(_) | Event::WatcherResumed(_) => "a watch of",
+        _ => return None,
+    };
+    (!env.is_served()).then_some(what)
+}
+
+/// Whether a fact fits where a migration stands.
+fn fits(migration: &Migration, owed: Option<Step>, event: &Event) -> bool {
+    use MigrationPhase as Is;
+    let phase = migration.phase;
+    match event {
+        Event::SourceInspected(_) => owed == Some(Step::InspectSource),
+        Event::SourceCopied(_) => owed == Some(Step::CopySource),
+        Event::SourceNormalised(_) => owed == Some(Step::NormaliseSource),
+        Event::StagingBuilt(_) => owed == Some(Step::BuildStaging),
+        Event::SecretsWritten(_) => owed == Some(Step::WriteSecrets),
+        Event::StagingVerified(_) | Event::FlipBegun(_) => owed == Some(Step::VerifyStaging),
+        // One that comes too late for a roll-back stays.
+        Event::Flipped(_) => matches!(owed, Some(Step::Flip | Step::DropStaging)),
+        Event::MigrationFinished(_) => {
+            owed == Some(Step::CleanUp) || (phase == Is::Inspected && !migration.found.old)
+        }
+        Event::MigrationRolledBack(_) => owed == Some(Step::DropStaging),
+        Event::MigrationFailed(_) | Event::MigrationAttemptFailed(_) => owed.is_some(),
+        Event::MigrationUndoRequested(_) => phase == Is::Finished,
+        Event::MigrationUndone(_) | Event::MigrationUndoRefused(_) => {
+            owed == Some(Step::ReturnBackup)
+        }
+        _ => true,
+    }
+}

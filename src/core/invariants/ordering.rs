@@ -1,0 +1,121 @@
+//! The order of records, and the bounds on what is repeated or waited for.
+
+use crate::core::Event;
+use crate::core::event::Record;
+use crate::core::id::{Seq, Time};
+use crate::core::invariants::checker::Found;
+use crate::core::invariants::list::{ATTEMPTS, BOOT, DEATHS, LIMITS, SEQ, TIME};
+use crate::core::policy;
+use crate::core::state::{Owed, State, Step};
+
+/// Position, time and start.
+pub(super) fn look(state: &State, record: &Record, found: &mut Found) {
+    let expected = state.seq().next();
+    if record.seq != expected {
+        found.push((SEQ, format!("record {} stands where {expected} belongs", record.seq)));
+    }
+    if record.at < state.at() && state.seq() > Seq(0) {
+        let back = state.at().since(record.at);
+        found.push((TIME, format!("it is {} ms before the one before it", back.as_millis())));
+    }
+    let start = matches!(record.event, Event::DaemonStarted(_));
+    let expected = state.boot().saturating_add(u32::from(start));
+    if record.boot != expected {
+        found.push((BOOT, format!("it says start {}, and this is start {expected}", record.boot)));
+    }
+}
+
+/// Attempts, deaths, limits.
+pub(super) fn look_at_bounds(state: &State, record: &Record, found: &mut Found) {
+    let mut bad = |name: &'static str, what: String| found.push((name, what));
+    match &record.event {
+        Event::AttemptFailed(e) => {
+            let owed = state.environment(&e.environment).and_then(|env| env.owed.as_ref());
+            attempt(record.at, &e.step, e.attempts, e.retry_at, owed, found);
+        }
+        Event::RemainsAttemptFailed(e) => {
+            let owed = state.remains_of(&e.environment, e.incarnation);
+            let owed = owed.and_then(|r| r.owed.as_ref());
+            attempt(record.at, &e.step, e.attempts, e.retry_at, owed, found);
+        }
+        Event::CleanAttemptFailed(e) => {
+            let owed = state.output(&e.environment, e.clean).and_then(|o| o.owed.as_ref());
+            attempt(record.at, &e.step, e.attempts, e.retry_at, owed, found);
+        }
+        Event::MigrationAttemptFailed(e) => {
+            let owed = state.migration(&e.migration).and_then(|m| m.owed.as_ref());
+            attempt(record.at, &e.step, e.attempts, e.retry_at, owed, found);
+        }
+        Event::TeardownPostponed(e) => {
+            let before = state.environment(&e.environment).map_or(0, |env| env.failed_teardowns);
+            if e.failures != before + 1 || e.failures > policy::TEARDOWNS_MAX {
+                bad(ATTEMPTS, format!("failure {} of a teardown after {before}", e.failures));
+            }
+            if e.retry_at <= record.at {
+                bad(ATTEMPTS, "a teardown is put off to the past".to_owned());
+            }
+        }
+        Event::DaemonStarted(_) => deaths(state, found),
+        Event::ProvisionRequested(e) => {
+            if !e.plan.setup_path.is_empty() && e.plan.setup_limit_ms == 0 {
+                bad(LIMITS, "a setup hook without a limit".to_owned());
+            }
+            if e.plan.fetch && e.plan.fetch_limit_ms == 0 {
+                bad(LIMITS, "a fetch without a limit".to_owned());
+            }
+        }
+        Event::DestroyRequested(e)
+            if !e.options.hook_path.is_empty() && e.options.hook_limit_ms == 0 =>
+        {
+            bad(LIMITS, "a teardown hook without a limit".to_owned());
+        }
+        Event::LeaseGranted(e) => {
+            let span = e.until.since(record.at);
+            if span > policy::LEASE_SPAN_MAX {
+                bad(LIMITS, format!("lease {} lasts {} s", e.lease, span.as_secs()));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn attempt(
+    at: Time,
+    name: &str,
+    attempts: u32,
+    retry_at: Time,
+    owed: Option<&Owed>,
+    found: &mut Found,
+) {
+    let Some(step) = Step::ALL.iter().copied().find(|step| step.as_str() == name) else {
+        found.push((ATTEMPTS, format!("there is no step {name:?}")));
+        return;
+    };
+    let before = owed.map_or(0, |o| o.attempts);
+    if attempts != before.saturating_add(1) {
+        found.push((ATTEMPTS, format!("attempt {attempts} at {name} after {before}")));
+    }
+    if attempts >= policy::attempts_max(step) {
+        let max = policy::attempts_max(step);
+        found.push((
+            ATTEMPTS,
+            format!("attempt {attempts} at {name} is repeated; {max} are allowed"),
+        ));
+    }
+    if retry_at <= at {
+        found.push((ATTEMPTS, format!("{name} is repeated without a wait")));
+    }
+}
+
+/// A step that daemons died in for the last time that is allowed is given up by the next start.
+fn deaths(state: &State, found: &mut Found) {
+    let environments = state.environments().filter_map(|e| e.owed.as_ref().map(|o| (&e.id, o)));
+    let remains = state.remains().filter_map(|r| r.owed.as_ref().map(|o| (&r.id, o)));
+    let outputs = state.outputs().filter_map(|o| o.owed.as_ref().map(|owed| (&o.id, owed)));
+    for (id, owed) in environments.chain(remains).chain(outputs) {
+        if owed.interruptions > policy::INTERRUPTIONS_MAX {
+            let (step, times) = (owed.step.as_str(), owed.interruptions);
+            found.push((DEATHS, format!("{times} daemons died at {step} of {id}")));
+        }
+    }
+}

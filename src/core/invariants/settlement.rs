@@ -1,0 +1,76 @@
+//! Outcomes belong to what is owed: a fact that ends a step is recorded while that step is owed.
+
+use crate::core::Event;
+use crate::core::invariants::checker::Found;
+use crate::core::invariants::list::{KNOWN, OWED};
+use crate::core::state::{State, Step};
+
+/// The step whose outcome a fact about an environment is.
+fn step_of(event: &Event) -> Option<Step> {
+    Some(match event {
+        Event::BaseResolved(_) => Step::ResolveBase,
+        Event::WorktreeAdded(_) => Step::AddWorktree,
+        Event::FilesIncluded(_) => Step::CopyIncluded,
+        Event::SetupStarted(_) | Event::SetupFinished(_) => Step::RunSetup,
+        Event::RolledBack(_) => Step::RollBack,
+        Event::IndexRefreshed(_) => Step::RefreshIndex,
+        Event::Restored(_) => Step::Restore,
+        Event::RescueApplied(_) => Step::ApplyRescue,
+        Event::DestroyRefused(_) | Event::TeardownInspected(_) => Step::Inspect,
+        Event::TeardownHookStarted(_) | Event::TeardownHookFinished(_) => Step::RunTeardown,
+        Event::ProcessesEnded(_) => Step::EndProcesses,
+        Event::WorkRescued(_) => Step::Rescue,
+        // A move before anything was looked at has a name of its own: `look-before-removal`.
+        Event::InspectionOutdated(_) => Step::MoveToTrash,
+        Event::RegistrationRemoved(_) => Step::Unregister,
+        Event::BranchSettled(_) => Step::SettleBranch,
+        Event::Cleaned(_) => Step::Clean,
+        Event::CleanUndone(_) => Step::UndoClean,
+        Event::TrashMeasured(_) | Event::LateWorkRescued(_) | Event::TrashLookFailed(_) => {
+            Step::Measure
+        }
+        Event::TrashPurged(_) | Event::CleanPurged(_) => Step::Purge,
+        Event::RescueDropped(_) => Step::DropRescue,
+        Event::SweepFinished(_) => Step::Sweep,
+        _ => return None,
+    })
+}
+
+/// A rescue that had gone was made anew before the last copy goes.
+fn is_rescued_again(event: &Event, owed: Option<Step>) -> bool {
+    matches!(event, Event::LateWorkRescued(_)) && owed == Some(Step::Purge)
+}
+
+/// Compares what is recorded with what was owed.
+pub(super) fn look(state: &State, event: &Event, found: &mut Found) {
+    if let Some((id, life)) = event.remains() {
+        match state.remains_of(id, life) {
+            None => found.push((KNOWN, format!("nothing is left of incarnation {life} of {id}"))),
+            Some(remains) => compare(event, remains.owed.as_ref().map(|o| o.step), found),
+        }
+        return;
+    }
+    if let Some((id, clean)) = event.output() {
+        match state.output(id, clean) {
+            None => found.push((KNOWN, format!("nothing is left of clean {clean} of {id}"))),
+            Some(output) => compare(event, output.owed.as_ref().map(|o| o.step), found),
+        }
+        return;
+    }
+    if matches!(event, Event::SweepFinished(_)) {
+        compare(event, state.sweep().map(|s| s.owed.step), found);
+        return;
+    }
+    if let Some(env) = event.environment().and_then(|id| state.environment(id)) {
+        compare(event, env.owed.as_ref().map(|o| o.step), found);
+    }
+}
+
+fn compare(event: &Event, owed: Option<Step>, found: &mut Found) {
+    let Some(step) = step_of(event) else { return };
+    if owed != Some(step) && !is_rescued_again(event, owed) {
+        let owed = owed.map_or("nothing", Step::as_str);
+        let (kind, step) = (event.kind(), step.as_str());
+        found.push((OWED, format!("{kind} is an outcome of {step}, and {owed} was owed")));
+    }
+}

@@ -1,0 +1,147 @@
+//! The user's work: looked at, agreed to, rescued, moved, kept; in this order and no other.
+
+use crate::core::event::SweepFinished;
+use crate::core::event::{
+    BranchSettled, CleanPurgeDecided, DestroyRequested, Event, PurgeDecided, Record,
+};
+use crate::core::id::{EnvironmentId, Time};
+use crate::core::invariants::checker::{Audit, Found};
+use crate::core::invariants::list::{BRANCH, KEPT, LEASED, LOOKED, MOVED, OURS, RESCUED};
+use crate::core::output::Standing;
+use crate::core::policy::BranchPolicy;
+use crate::core::reconcile;
+use crate::core::remains::LOSE;
+use crate::core::state::{Environment, Phase, State, Step};
+
+/// Why a directory in the trash may go.
+const REASONS: [&str; 6] = ["age", "bytes", "count", "disk", "request", LOSE];
+
+impl Audit {
+    pub(super) fn look_at_work(&self, state: &State, record: &Record, found: &mut Found) {
+        match &record.event {
+            Event::DirectoryTrashed(e) => {
+                if let Some(env) = state.environment(&e.environment) {
+                    self.moves(env, found);
+                }
+            }
+            Event::Tombstoned(e) => {
+                if let Some(env) = state.environment(&e.environment).filter(|env| too_early(env)) {
+                    let what = env.owed.as_ref().map_or("is served", |o| o.step.as_str());
+                    found.push((MOVED, format!("{} is {}: {what}", env.id, env.phase.as_str())));
+                }
+            }
+            Event::BranchSettled(e) => branch(state, e, found),
+            Event::PurgeDecided(e) => purge(state, record.at, e, found),
+            Event::CleanPurgeDecided(e) => purge_of_clean(state, record.at, e, found),
+            Event::DestroyRequested(e) => leased(state, record.at, e, found),
+            Event::SweepFinished(e) => sweep(state, e, found),
+            _ => {}
+        }
+    }
+
+    fn moves(&self, env: &Environment, found: &mut Found) {
+        let step = env.owed.as_ref().map(|o| o.step);
+        let torn = env.phase == Phase::TearingDown && !env.adopted;
+        if !torn || step != Some(Step::MoveToTrash) {
+            let owed = step.map_or("nothing", Step::as_str);
+            let phase = env.phase.as_str();
+            found.push((
+                LOOKED,
+                format!("{} was moved while it was {phase} and owed {owed}", env.id),
+            ));
+        }
+        let wanted = env.teardown.as_ref().is_some_and(|t| t.rescue_wanted && t.rescue.is_none());
+        if wanted && !self.rescued.contains(&env.id) {
+            let id: &EnvironmentId = &env.id;
+            found.push((RESCUED, format!("{id} had work that no branch has, and no rescue")));
+        }
+    }
+}
+
+/// Whether a tombstone comes before the directory has left its place.
+fn too_early(env: &Environment) -> bool {
+    if env.adopted {
+        return false;
+    }
+    match env.phase {
+        Phase::TearingDown => env.owed.is_some() && env.worktree.is_some(),
+        Phase::Failed => env.worktree.is_some(),
+        Phase::Tombstoned => false,
+        Phase::Provisioning | Phase::Ready | Phase::Retiring => true,
+    }
+}
+
+fn branch(state: &State, e: &BranchSettled, found: &mut Found) {
+    let Some(env) = state.environment(&e.environment).filter(|_| e.deleted) else { return };
+    let keep = env.teardown.as_ref().is_some_and(|t| t.options.branch == BranchPolicy::Keep);
+    if keep {
+        found.push((BRANCH, format!("{} was to be kept", env.plan.branch)));
+    }
+    if env.plan.reuse_branch {
+        found.push((BRANCH, format!("{} was there before the environment", env.plan.branch)));
+    }
+}
+
+fn purge(state: &State, at: Time, e: &PurgeDecided, found: &mut Found) {
+    let Some(remains) = state.remains_of(&e.environment, e.incarnation) else { return };
+    let who = || format!("incarnation {} of {}", e.incarnation, e.environment);
+    if !REASONS.contains(&e.reason.as_str()) {
+        found.push((KEPT, format!("{} goes for {:?}, which is no reason", who(), e.reason)));
+    }
+    let last = remains.is_last_copy_of();
+    // A request may have it looked at once more; what that finds keeps it.
+    if e.reason != LOSE && e.reason != "request" && !last.is_empty() {
+        let last = last.join(", ");
+        found.push((KEPT, format!("{} goes for its {}: {last}", who(), e.reason)));
+    }
+    if ["request", LOSE].contains(&e.reason.as_str()) && e.actor.is_none() {
+        found.push((KEPT, format!("{} goes by a request of nobody", who())));
+    }
+    let expires = remains.expires(state.retention().trash_seconds);
+    if e.reason == "age" && at < expires {
+        let early = expires.since(at).as_secs();
+        found.push((KEPT, format!("{} goes {early} s before its time", who())));
+    }
+    if remains.restoring.is_some() || remains.trash.is_none() {
+        found.push((KEPT, format!("{} is not in the trash, or is being restored", who())));
+    }
+}
+
+fn purge_of_clean(state: &State, at: Time, e: &CleanPurgeDecided, found: &mut Found) {
+    let Some(output) = state.output(&e.environment, e.clean) else { return };
+    let who = || format!("what clean {} took from {}", e.clean, e.environment);
+    if !REASONS.contains(&e.reason.as_str()) {
+        found.push((KEPT, format!("{} goes for {:?}, which is no reason", who(), e.reason)));
+    }
+    if e.reason == "request" && e.actor.is_none() {
+        found.push((KEPT, format!("{} goes by a request of nobody", who())));
+    }
+    if e.reason == "age" && at < output.expires(state.retention().clean_seconds) {
+        found.push((KEPT, format!("{} goes before its time", who())));
+    }
+    if output.standing != Standing::Kept {
+        found.push((KEPT, format!("{} is not in the trash, or is being put back", who())));
+    }
+}
+
+fn leased(state: &State, at: Time, e: &DestroyRequested, found: &mut Found) {
+    if e.options.reason != reconcile::REASON {
+        return;
+    }
+    if let Some((lease, _)) = state.leases_of(&e.environment, at).next() {
+        found.push((LEASED, format!("{} is held by lease {lease}", e.environment)));
+    }
+}
+
+fn sweep(state: &State, e: &SweepFinished, found: &mut Found) {
+    if let Some(finding) = e.findings.iter().find(|f| f.settled && !f.ours) {
+        found.push((OURS, format!("{} was settled and is not proven ours", finding.path)));
+    }
+    let Some(sweep) = state.sweep() else { return };
+    if e.settled > 0 && !sweep.apply {
+        found.push((OURS, format!("{} were settled by a look", e.settled)));
+    }
+    if e.settled > sweep.limit {
+        found.push((OURS, format!("{} were settled, {} were allowed", e.settled, sweep.limit)));
+    }
+}

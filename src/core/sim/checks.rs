@@ -1,0 +1,44 @@
+//! What the laws hold of a fake disk at rest: it is as the state says, and no work is lost.
+
+use crate::core::Phase;
+use crate::core::sim::disk::Traces;
+use crate::core::sim::laws::Bench;
+
+impl Bench {
+    pub(crate) fn disk_agrees(&self) {
+        for env in self.state.environments().filter(|e| !e.adopted) {
+            let traces = self.disk.get(&env.id).cloned().unwrap_or_default();
+            let kept = env.phase == Phase::Failed && env.worktree.is_some();
+            let expected = env.phase == Phase::Ready || kept;
+            let whole = traces.branch && traces.registration && traces.directory;
+            let gone = !traces.branch && !traces.registration && !traces.directory;
+            // A removal that was given up says so; the sweep takes it from there.
+            let excused = !env.leftovers.is_empty();
+            assert!(
+                if expected { whole } else { gone || excused },
+                "{}: {} but {traces:?}",
+                env.id,
+                env.phase.as_str()
+            );
+        }
+        for (id, traces) in &self.disk {
+            for clean in &traces.cleaned {
+                assert!(self.state.output(id, *clean).is_some(), "{id}: {clean} is stranded");
+            }
+            let explained = self.state.environment(id).is_some();
+            assert!(explained || *traces == Traces::default(), "{id}: nothing explains {traces:?}");
+        }
+    }
+
+    /// Every piece of work is in a directory, in the trash, under a rescue ref, or was let go of
+    /// by a retention or a request that the log names.
+    pub(in crate::core) fn no_work_is_lost(&self) {
+        let mut there = self.let_go.clone();
+        for traces in self.disk.values() {
+            let kept = traces.trash.values().chain(traces.rescued.values());
+            there.extend(kept.flatten().chain(&traces.work));
+        }
+        let lost: Vec<u32> = (1..=self.made).filter(|n| !there.contains(n)).collect();
+        assert!(lost.is_empty(), "lost: {lost:?}");
+    }
+}

@@ -1,0 +1,278 @@
+//! The laws of migrations over random histories: whatever fails and whenever a daemon dies, in the
+//! end there is the old database with the old secrets or the new one with the new ones, and nothing
+//! else; and there always is an end.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use crate::core::event::{Actor, MigrationPlan, Retention, SourceCopy, SourceState, Staging};
+use crate::core::invariants::Audit;
+use crate::core::{
+    Code, Command, EffectId, Event, Fault, HostPath, Migration, MigrationId, MigrationPhase,
+    Outcome, Record, State, Step, Time,
+};
+
+/// What lies on the fake disk: generations, and what is private.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Disk {
+    database: u8,
+    backup: bool,
+    copy: bool,
+    /// 1: half of it, 2: whole.
+    staging: u8,
+    secrets: u8,
+    kept_secrets: bool,
+    undone: bool,
+}
+
+const OLD: Disk = Disk {
+    database: 1,
+    backup: false,
+    copy: false,
+    staging: 0,
+    secrets: 1,
+    kept_secrets: false,
+    undone: false,
+};
+
+impl Disk {
+    /// The small steps that effects are made of; a crash can fall between any two.
+    fn act(&mut self, step: Step, small: u8) {
+        match (step, small) {
+            (Step::CopySource, 0) => self.kept_secrets = true,
+            (Step::CopySource, 1) | (Step::NormaliseSource, 0) => self.copy = true,
+            (Step::BuildStaging, 0) => self.staging = 1,
+            (Step::BuildStaging, 1) => self.staging = 2,
+            (Step::WriteSecrets, 0) => self.secrets = 2,
+            (Step::Flip, 0) if self.staging > 0 => self.backup = true,
+            (Step::Flip, 1) if self.staging > 0 => {
+                assert_eq!(self.staging, 2, "half a database was installed");
+                (self.database, self.staging) = (2, 0);
+            }
+            (Step::CleanUp, 0) => self.copy = false,
+            (Step::CleanUp, 1) => self.kept_secrets = false,
+            (Step::DropStaging, 0) if self.kept_secrets => self.secrets = 1,
+            (Step::DropStaging, 1) => (self.staging, self.copy) = (0, false),
+            (Step::DropStaging, 2) => (self.kept_secrets, self.backup) = (false, false),
+            (Step::ReturnBackup, 0) if self.backup => {
+                (self.database, self.backup, self.undone) = (1, false, true);
+            }
+            (Step::ReturnBackup, 1) => self.secrets = 1,
+            _ => {}
+        }
+    }
+
+    fn outcome(self, step: Step) -> Outcome {
+        let rows = vec![("t".to_owned(), 1)];
+        match step {
+            Step::InspectSource => {
+                let old = self.database == 1;
+                Outcome::SourceInspected(SourceState { old, ..SourceState::default() })
+            }
+            Step::CopySource => {
+                Outcome::SourceCopied(SourceCopy { has_secrets: true, ..SourceCopy::default() })
+            }
+            Step::NormaliseSource => Outcome::SourceNormalised(vec!["replayed".into()]),
+            Step::BuildStaging => Outcome::StagingBuilt(Staging { rows, ..Staging::default() }),
+            Step::WriteSecrets => Outcome::SecretsWritten(1),
+            Step::VerifyStaging => Outcome::StagingVerified(1, "f".into()),
+            Step::Flip => Outcome::Flipped("/backup".into()),
+            Step::ReturnBackup => Outcome::Returned("/undone".into()),
+            _ => Outcome::CleanedUp(Vec::new()),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum How {
+    Well,
+    Transient(u8),
+    Permanent(u8),
+    Wrong,
+    Crash(u8),
+    Stale,
+}
+
+fn how() -> impl Strategy<Value = How> {
+    prop_oneof![
+        6 => Just(How::Well),
+        1 => (0..3_u8).prop_map(How::Transient),
+        1 => (0..3_u8).prop_map(How::Permanent),
+        1 => Just(How::Wrong),
+        2 => (0..4_u8).prop_map(How::Crash),
+        1 => Just(How::Stale),
+    ]
+}
+
+struct Bench {
+    state: State,
+    log: Vec<Record>,
+    now: Time,
+    disk: Disk,
+    last: Option<EffectId>,
+    audit: Audit,
+}
+
+fn id() -> MigrationId {
+    MigrationId::parse("0123abcd").expect("a name")
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (state, log) = (State::default(), Vec::new());
+        let audit = Audit::default();
+        let mut bench = Self { state, log, now: Time(1), disk: OLD, last: None, audit };
+        bench.boot();
+        bench
+    }
+
+    fn boot(&mut self) {
+        let retention = Retention::default();
+        let ground = crate::core::Ground::default();
+        self.command(Command::Start { pid: 1, version: "t".into(), retention, ground });
+    }
+
+    fn command(&mut self, command: Command) -> bool {
+        let Ok(events) = self.state.decide(self.now, command) else { return false };
+        let changed = !events.is_empty();
+        for event in events {
+            let start = matches!(event, Event::DaemonStarted(_));
+            let boot = self.state.boot() + u32::from(start);
+            let record = Record { seq: self.state.seq().next(), at: self.now, boot, event };
+            let breaches = self.audit.fold(&mut self.state, &record);
+            assert_eq!(breaches, [], "{record:?}");
+            self.log.push(record);
+        }
+        assert_eq!(self.audit.finish(&self.state), None);
+        self.state.check().expect("no contradiction");
+        assert!([1, 2].contains(&self.disk.database), "there is always one database");
+        changed
+    }
+
+    fn request(&mut self, dry_run: bool) {
+        let plan = MigrationPlan {
+            recipe: "t".into(),
+            database: HostPath::from("/db"),
+            dry_run,
+            ..MigrationPlan::default()
+        };
+        let again = Command::Migrate { migration: id(), plan, actor: Actor::default() };
+        assert!(self.command(again.clone()), "it begins");
+        assert!(!self.command(again), "the same once more is joined");
+    }
+
+    fn migration(&self) -> Migration {
+        self.state.migration(&id()).cloned().expect("known")
+    }
+
+    fn step(&mut self, how: &How) {
+        let migration = self.migration();
+        let Some(owed) = migration.owed.clone() else { return };
+        self.now = self.now.max(owed.not_before);
+        let effect = migration.effect_id().expect("owed");
+        let fault = Fault::new(Code::Io, "made up", "none");
+        let (done, outcome) = match how {
+            How::Well => (4, Some(Ok(self.disk.outcome(owed.step)))),
+            How::Transient(n) => (*n, Some(Err(fault.transient()))),
+            How::Permanent(n) => (*n, Some(Err(fault))),
+            How::Wrong => (0, Some(Ok(Outcome::Applied))),
+            How::Crash(n) => (*n, None),
+            How::Stale => (0, None),
+        };
+        // A roll-back looks first whether the new database is installed, and then leaves it.
+        let too_late = owed.step == Step::DropStaging && self.disk.database == 2;
+        for small in 0..done {
+            if !too_late {
+                self.disk.act(owed.step, small);
+            }
+        }
+        if matches!(how, How::Crash(_)) {
+            self.now = self.now.after(Duration::from_secs(60));
+            self.boot();
+        }
+        if let (How::Stale, Some(effect)) = (how, self.last.clone()) {
+            let outcome = Err(Fault::new(Code::Io, "late", "none"));
+            assert!(!self.command(Command::Settle { effect, outcome }), "absorbed");
+        }
+        let Some(mut outcome) = outcome else { return };
+        if too_late && outcome.is_ok() && !matches!(how, How::Wrong) {
+            outcome = Ok(self.disk.outcome(Step::Flip));
+        }
+        self.last = Some(effect.clone());
+        self.command(Command::Settle { effect, outcome });
+    }
+
+    fn check_end(&self) {
+        let migration = self.migration();
+        let disk = self.disk;
+        let clean = migration.leftovers.is_empty();
+        match migration.phase {
+            MigrationPhase::Finished => {
+                assert_eq!((disk.database, disk.secrets, disk.backup), (2, 2, true));
+                assert!(migration.has_migrated());
+            }
+            MigrationPhase::Failed | MigrationPhase::Rehearsed => {
+                assert_eq!(disk.database, 1);
+                assert!(disk.secrets == 1 || !clean, "old secrets with the old database");
+                assert!(disk.staging == 0 || !clean, "nothing is left, or it is named");
+            }
+            MigrationPhase::Undone => {
+                assert_eq!((disk.database, disk.secrets, disk.undone), (1, 1, true));
+            }
+            other => panic!("{other:?} is no end"),
+        }
+        assert!(!disk.copy || !clean);
+        let mut folded = State::default();
+        self.log.iter().for_each(|record| folded.apply(record));
+        assert!(folded == self.state, "the fold of the log is the state");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_old_or_the_new_and_nothing_else(
+        hows in prop::collection::vec(how(), 0..60),
+        dry_run in prop::bool::weighted(0.2),
+        undo in any::<bool>(),
+    ) {
+        let mut bench = Bench::new();
+        bench.request(dry_run);
+        for how in &hows {
+            bench.step(how);
+        }
+        // Once nothing fails any more it comes to its end in a bounded number of steps.
+        for _ in 0..20 {
+            bench.step(&How::Well);
+        }
+        bench.check_end();
+        let undo = undo && bench.migration().has_migrated();
+        let migration = id();
+        let asked = bench.command(Command::UndoMigration { migration, actor: Actor::default() });
+        prop_assert_eq!(asked, bench.migration().phase == MigrationPhase::Undoing);
+        if undo {
+            for how in hows.iter().filter(|how| matches!(how, How::Crash(_) | How::Well)) {
+                bench.step(how);
+            }
+        }
+        for _ in 0..20 {
+            bench.step(&How::Well);
+        }
+        bench.check_end();
+    }
+
+    #[test]
+    fn what_always_fails_comes_to_an_end(step in 0..8_usize, installed in any::<bool>()) {
+        let mut bench = Bench::new();
+        bench.request(false);
+        for _ in 0..step + usize::from(installed) {
+            bench.step(&How::Well);
+        }
+        for _ in 0..40 {
+            bench.step(&How::Transient(0));
+        }
+        prop_assert!(bench.migration().is_over());
+    }
+}

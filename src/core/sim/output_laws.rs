@@ -1,0 +1,210 @@
+//! What becomes of the output that cleans take: its order, its time, its way back.
+
+use std::time::Duration;
+
+use crate::core::event::{Actor, Retention};
+use crate::core::output::{CleanedOutput, Standing};
+use crate::core::sim::actions::{Act, How, name};
+use crate::core::sim::laws::Bench;
+use crate::core::{Code, Command, Event, Fault, Ground, Outcome, Phase, Step, Subject};
+
+const CLEAN: Act = Act::Clean { who: 0, now: false };
+
+/// A living environment with output of tools in it, and nothing owed.
+fn built() -> Bench {
+    let mut bench = Bench::new();
+    let retention = Retention { trash_seconds: 1_000, trash_bytes: 100, clean_seconds: 100 };
+    bench.command(Command::Start {
+        pid: 2,
+        version: "test".into(),
+        retention,
+        ground: Ground::default(),
+    });
+    for act in [Act::Provision { who: 0, keep: false, key: None }, Act::Flow { rounds: 12 }] {
+        bench.act(&act);
+    }
+    bench.wait(Duration::from_secs(2));
+    for act in [Act::Flow { rounds: 2 }, Act::Build { who: 0 }] {
+        bench.act(&act);
+    }
+    assert_eq!(bench.state.environment(&name(0)).map(|e| e.phase), Some(Phase::Ready));
+    bench
+}
+
+fn cleaned() -> Bench {
+    let mut bench = built();
+    bench.act(&CLEAN);
+    bench.flow();
+    assert_eq!(outputs(&bench), [Standing::Kept]);
+    assert!(!bench.disk[&name(0)].built);
+    bench
+}
+
+fn outputs(bench: &Bench) -> Vec<Standing> {
+    bench.state.outputs().map(|o| o.standing).collect()
+}
+
+fn remove(bench: &mut Bench, who: usize) {
+    bench.act(&Act::Destroy { who, force: true, key: None });
+    bench.drain_but_keep_the_trash();
+    assert_eq!(bench.state.environment(&name(who)).map(|e| e.phase), Some(Phase::Tombstoned));
+}
+
+fn kinds(bench: &Bench, since: usize) -> Vec<&'static str> {
+    bench.log[since..].iter().map(|record| record.event.kind()).collect()
+}
+
+fn undo(bench: &Bench) -> Result<Vec<Event>, Fault> {
+    let (environment, actor) = (name(0), Actor::default());
+    bench.state.decide(bench.now, Command::UndoClean { environment, actor })
+}
+
+#[test]
+fn what_a_build_makes_again_goes_first_on_a_full_disk() {
+    let mut bench = cleaned();
+    bench.act(&Act::Provision { who: 1, keep: false, key: None });
+    bench.drain_but_keep_the_trash();
+    remove(&mut bench, 1);
+    assert!(bench.state.has_trash());
+    let (from, low) = (bench.log.len(), Command::DiskLow);
+    assert!(bench.command(low.clone()));
+    assert!(!bench.command(low.clone()), "one at a time");
+    bench.flow();
+    assert_eq!(kinds(&bench, from), ["CleanPurgeDecided", "CleanPurged"]);
+    let from = bench.log.len();
+    assert!(bench.command(low.clone()), "and then the oldest that was removed");
+    assert_eq!(kinds(&bench, from), ["PurgeDecided"]);
+    bench.flow();
+    assert!(!bench.command(low) && !bench.state.has_trash(), "nothing is left");
+    assert!(bench.disk[&name(0)].cleaned.is_empty());
+}
+
+#[test]
+fn what_a_build_makes_again_goes_first_when_the_trash_holds_too_much() {
+    let mut bench = cleaned();
+    bench.act(&Act::Build { who: 0 });
+    bench.act(&CLEAN);
+    bench.flow();
+    remove(&mut bench, 0);
+    let retention = Retention { trash_seconds: 1_000, trash_bytes: 2, clean_seconds: 100 };
+    bench.command(Command::Start {
+        pid: 3,
+        version: "test".into(),
+        retention,
+        ground: Ground::default(),
+    });
+    let (from, now) = (bench.log.len(), bench.now);
+    assert!(bench.state.next_deadline(now).is_some_and(|t| t <= now), "at once");
+    bench.wait(Duration::ZERO);
+    assert_eq!(kinds(&bench, from), ["CleanPurgeDecided"], "the oldest, and no more than must");
+    bench.flow();
+    assert_eq!((bench.state.outputs().count(), bench.state.remains().count()), (1, 1));
+}
+
+#[test]
+fn it_is_kept_for_its_time_and_no_longer() {
+    let mut bench = cleaned();
+    bench.wait(Duration::from_secs(99));
+    assert_eq!(outputs(&bench), [Standing::Kept]);
+    let due = bench.state.next_deadline(bench.now).expect("its end");
+    bench.wait(due.since(bench.now));
+    bench.flow();
+    assert_eq!((outputs(&bench), &bench.disk[&name(0)].cleaned.len()), (vec![], &0));
+    assert_eq!(undo(&bench).map_err(|f| f.code), Err(Code::NotFound));
+}
+
+#[test]
+fn an_undo_puts_back_the_last_clean_whose_place_is_free() {
+    let mut bench = cleaned();
+    bench.act(&Act::Build { who: 0 });
+    bench.act(&Act::UndoClean { who: 0 });
+    assert_eq!(outputs(&bench), [Standing::Returning]);
+    let low = bench.command(Command::DiskLow);
+    assert!(!low, "what is being put back is not unlinked");
+    bench.flow();
+    assert_eq!(outputs(&bench), [Standing::Kept], "it was built again: it stays");
+    bench.act(&CLEAN);
+    bench.flow();
+    assert_eq!(bench.state.outputs().count(), 2);
+    for left in [1, 0] {
+        bench.disk.get_mut(&name(0)).expect("traces").built = false;
+        bench.act(&Act::UndoClean { who: 0 });
+        bench.flow();
+        assert!(bench.disk[&name(0)].built);
+        assert_eq!(bench.state.outputs().count(), left);
+    }
+}
+
+#[test]
+fn a_clean_of_what_is_destroyed_is_undone_after_a_restore() {
+    let mut bench = cleaned();
+    remove(&mut bench, 0);
+    assert_eq!(outputs(&bench), [Standing::Kept], "it stays until its time");
+    let refused = undo(&bench).expect_err("there is no place for it");
+    assert_eq!(refused.code, Code::EnvironmentDestroyed);
+    assert!(refused.hint.contains("restore a"), "{refused}");
+    bench.act(&Act::Restore { who: 0, life: None });
+    bench.drain_but_keep_the_trash();
+    bench.act(&Act::UndoClean { who: 0 });
+    bench.flow();
+    assert!(bench.disk[&name(0)].built && outputs(&bench).is_empty());
+    // Another life that is made from scratch has nothing to do with it.
+    bench.act(&CLEAN);
+    bench.flow();
+    remove(&mut bench, 0);
+    bench.act(&Act::Provision { who: 0, keep: false, key: None });
+    bench.drain_but_keep_the_trash();
+    assert_eq!(undo(&bench).map_err(|f| f.code), Err(Code::NotFound));
+}
+
+#[test]
+fn a_clean_that_gives_way_to_a_removal_leaves_nothing_behind() {
+    for steps in 0..3 {
+        let mut bench = built();
+        bench.act(&CLEAN);
+        bench.start_owed();
+        bench.work(&Subject::Environment(name(0)), steps);
+        bench.act(&Act::Destroy { who: 0, force: true, key: None });
+        let going = bench.state.outputs().all(CleanedOutput::is_going);
+        assert!(going && bench.state.outputs().count() == 1, "nobody was told of it");
+        bench.start_owed();
+        bench.finish(&Subject::Environment(name(0)), How::Well);
+        bench.drain();
+        bench.disk_agrees();
+        assert_eq!(bench.state.outputs().count(), 0);
+    }
+}
+
+#[test]
+fn what_must_go_at_once_is_owed_at_once() {
+    let mut bench = built();
+    bench.act(&Act::Clean { who: 0, now: true });
+    bench.flow();
+    assert_eq!(undo(&bench).map_err(|f| f.code), Err(Code::EnvironmentBusy));
+    let owed: Vec<Step> = bench.state.owed(bench.now).map(|o| o.step).collect();
+    assert_eq!(owed, [Step::Purge]);
+    bench.crash(0);
+    bench.flow();
+    assert!(bench.disk[&name(0)].cleaned.is_empty() && outputs(&bench).is_empty());
+}
+
+#[test]
+fn what_holds_a_repository_stays_until_somebody_asks() {
+    let mut bench = cleaned();
+    let empty =
+        Command::EmptyTrash { environment: Some(name(0)), lose: false, actor: Actor::default() };
+    for _ in 0..2 {
+        assert!(bench.command(empty.clone()), "asked for");
+        let effect = bench.state.owed(bench.now).next().expect("an unlink").id;
+        let outcome = Err(Fault::new(Code::NotOurs, "holds a repository", "look at it"));
+        bench.command(Command::Settle { effect, outcome });
+        assert_eq!(bench.state.outputs().filter(|o| o.fault.is_some()).count(), 1);
+        bench.wait(Duration::from_secs(1_000));
+        assert_eq!(bench.state.owed(bench.now).count(), 0, "not by itself");
+        assert!(!bench.command(Command::DiskLow));
+    }
+    assert!(bench.command(empty));
+    let effect = bench.state.owed(bench.now).next().expect("an unlink").id;
+    bench.command(Command::Settle { effect, outcome: Ok(Outcome::Purged(1)) });
+    assert_eq!(bench.state.outputs().count(), 0);
+}

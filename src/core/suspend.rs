@@ -1,0 +1,123 @@
+//! Whether the machine has slept: told from two clocks, one of which stood still meanwhile.
+//!
+//! Time that nobody was awake for is nobody's silence, and ends nobody's lease. Pure: whoever has
+//! clocks hands in what they show.
+
+use std::time::Duration;
+
+use crate::core::command::Command;
+use crate::core::event::Actor;
+use crate::core::state::State;
+
+/// A difference between the clocks that is no drift, and no setting right by a little.
+pub const SLEPT_MIN: Duration = Duration::from_secs(10);
+
+/// What two clocks show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clocks {
+    /// One that stands still while the machine sleeps.
+    pub awake: Duration,
+    /// One that goes on.
+    pub wall: Duration,
+}
+
+/// Whoever compares them from time to time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waking {
+    last: Clocks,
+}
+
+impl Waking {
+    /// Begins to compare.
+    #[must_use]
+    pub fn new(at: Clocks) -> Self {
+        Self { last: at }
+    }
+
+    /// How long the machine has slept since the last look; none when it has not.
+    pub fn look(&mut self, at: Clocks) -> Option<Duration> {
+        let before = std::mem::replace(&mut self.last, at);
+        // A clock that was set back has not slept.
+        let passed = at.wall.saturating_sub(before.wall);
+        let asleep = passed.saturating_sub(at.awake.saturating_sub(before.awake));
+        (asleep >= SLEPT_MIN).then_some(asleep)
+    }
+}
+
+impl State {
+    /// What renews the leases after a sleep: whoever held one could not renew it meanwhile.
+    #[must_use]
+    pub fn renewals(&self, slept: Duration) -> Vec<Command> {
+        let renewed = self.leases().map(|(lease, held)| Command::Lease {
+            environment: held.environment.clone(),
+            lease: lease.clone(),
+            until: held.until.after(slept),
+            purpose: held.purpose.clone(),
+            actor: Actor::daemon(),
+            request: None,
+        });
+        renewed.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::{EnvironmentReady, Worktree, WorktreeAdded};
+    use crate::core::event::{Event, LeaseGranted, Plan, ProvisionRequested, Record};
+    use crate::core::{EnvironmentId, LeaseId, Time};
+
+    fn at(awake: u64, wall: u64) -> Clocks {
+        Clocks { awake: Duration::from_secs(awake), wall: Duration::from_secs(wall) }
+    }
+
+    #[test]
+    fn a_sleep_is_told_once_and_with_its_length() {
+        let mut waking = Waking::new(at(5, 1_000));
+        assert_eq!(waking.look(at(3_605, 4_601)), None, "an hour awake, and a second of drift");
+        assert_eq!(waking.look(at(3_606, 8_202)), Some(Duration::from_secs(3_600)));
+        assert_eq!(waking.look(at(3_607, 8_203)), None, "once");
+        assert_eq!(waking.look(at(3_608, 100)), None, "the clock was set back");
+        assert_eq!(waking.look(at(3_609, 105)), None, "and a little forward");
+    }
+
+    #[test]
+    fn what_was_leased_when_the_machine_fell_asleep_is_leased_when_it_wakes() {
+        let (mut state, id) = (State::default(), EnvironmentId::parse("demo").expect("an id"));
+        let lease = LeaseId::parse("l").expect("an id");
+        let (environment, actor, until) = (id.clone(), Actor::default(), Time(60_000_000_000));
+        let events: [Event; 4] = [
+            ProvisionRequested {
+                environment: id.clone(),
+                incarnation: 1,
+                plan: Plan::default(),
+                actor: actor.clone(),
+                request: None,
+                nonce: None,
+                attributes: None,
+            }
+            .into(),
+            WorktreeAdded { environment: id.clone(), worktree: Worktree::default() }.into(),
+            EnvironmentReady { environment: id.clone() }.into(),
+            LeaseGranted { environment, lease, until, purpose: "p".into(), actor, request: None }
+                .into(),
+        ];
+        for event in events {
+            let seq = state.seq().next();
+            state.apply(&Record { seq, at: Time(1), boot: 1, event });
+        }
+        let slept = Duration::from_secs(3_600);
+        let now = Time(10_000_000_000).after(slept);
+        assert_eq!(state.leases_of(&id, now).count(), 0, "it has ended while nobody was awake");
+        for command in state.renewals(slept) {
+            for event in state.decide(now, command).expect("granted again") {
+                let seq = state.seq().next();
+                state.apply(&Record { seq, at: now, boot: 1, event });
+            }
+        }
+        assert_eq!(state.leases_of(&id, now).count(), 1);
+        assert!(state.decide(now, Command::Tick).is_ok_and(|events| events.is_empty()));
+        let later = until.after(slept);
+        assert_eq!(state.leases_of(&id, later).count(), 0, "no longer than it was to be");
+    }
+}

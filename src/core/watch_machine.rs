@@ -1,0 +1,243 @@
+//! Whether a worktree is watched, and when to try again: a state machine without a clock.
+//!
+//! A watch can neither run away nor come back from the dead: failures wait 250 ms, doubling to
+//! 30 s, 60 times at most, and only a watch that has stood for a while counts them anew; then it
+//! is given up, once, until somebody asks again. What is not there is not tried again. A limit of
+//! the system is no failure: the worktree is polled instead, slowly.
+
+use std::time::Duration;
+
+use crate::core::id::Time;
+
+/// First wait after a failure.
+pub const RETRY_FIRST: Duration = Duration::from_millis(250);
+/// Longest wait after a failure.
+pub const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Failures in a row before a watch is given up.
+pub const ATTEMPTS_MAX: u32 = 60;
+/// How long a watch must have stood for its failures to be forgotten.
+pub const CONFIRMED_AFTER: Duration = Duration::from_secs(30);
+/// How often a worktree is polled that cannot be watched.
+pub const POLL_EVERY: Duration = Duration::from_secs(30);
+/// How often a watch is tried again for one that is polled.
+pub const UNPOLL_EVERY: Duration = Duration::from_secs(300);
+
+/// How a worktree is watched at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stage {
+    /// Not at all: nobody is interested.
+    #[default]
+    Off,
+    /// It is being set up.
+    Arming,
+    /// It stands, since then.
+    On(Time),
+    /// It failed and is tried again then.
+    Waiting(Time),
+    /// The system has no room: looked at again at the first time, tried again at the second.
+    Polling(Time, Time),
+    /// There is nothing to watch.
+    Absent,
+    /// It failed too often.
+    GaveUp,
+}
+
+/// The watch of one worktree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Watch {
+    /// How it stands.
+    pub stage: Stage,
+    /// Failures in a row.
+    pub attempts: u32,
+    /// It was said that it is polled, and it has not stood since.
+    pub degraded: bool,
+}
+
+/// What happens to a watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// Somebody is interested, maybe again.
+    Wanted,
+    /// Somebody is newly interested: what was given up is tried once more.
+    WantedAgain,
+    /// Nobody is interested any more, or it may not be watched any more.
+    Unwanted,
+    /// It stands.
+    Confirmed,
+    /// It could not be set up, or broke.
+    Failed,
+    /// The worktree is not there.
+    Absent,
+    /// A limit of the system or a budget is reached.
+    Limited,
+    /// Time has passed.
+    Tick,
+}
+
+/// What to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Set it up, from scratch.
+    Arm,
+    /// Let go of all of it.
+    Drop,
+    /// Look at the worktree once.
+    Poll,
+    /// Record that it was given up.
+    GiveUp,
+    /// Say that it is polled from now on.
+    Degrade,
+}
+
+impl Watch {
+    /// What an input leads to.
+    #[must_use]
+    pub fn step(self, now: Time, input: Input) -> (Self, Vec<Action>) {
+        use Stage::{Absent, Arming, GaveUp, Off, On, Polling, Waiting};
+        let stay = (self, Vec::new());
+        match (input, self.stage) {
+            (Input::Unwanted, Off) => stay,
+            (Input::Unwanted, _) => (Self::default(), vec![Action::Drop]),
+            (Input::Wanted | Input::WantedAgain, Off) => self.arm(),
+            (Input::WantedAgain, Absent | GaveUp) => Self::default().arm(),
+            (Input::Confirmed, Arming) => {
+                (Self { stage: On(now), degraded: false, ..self }, Vec::new())
+            }
+            (Input::Failed, Arming | On(_)) => self.failed(now),
+            (Input::Absent, Arming | On(_) | Waiting(_) | Polling(..)) => {
+                (Self { stage: Absent, ..Self::default() }, vec![Action::Drop])
+            }
+            (Input::Limited, Arming | On(_)) => {
+                let stage = Polling(now.after(POLL_EVERY), now.after(UNPOLL_EVERY));
+                let said = (!self.degraded).then_some(Action::Degrade);
+                let actions = [Action::Drop].into_iter().chain(said).collect();
+                (Self { stage, degraded: true, ..self }, actions)
+            }
+            (Input::Tick, Waiting(until)) if until <= now => self.arm(),
+            (Input::Tick, Polling(_, again)) if again <= now => self.arm(),
+            (Input::Tick, Polling(next, again)) if next <= now => {
+                let stage = Polling(now.after(POLL_EVERY), again);
+                (Self { stage, ..self }, vec![Action::Poll])
+            }
+            // Late news about a watch that is gone, and wishes that are granted already.
+            _ => stay,
+        }
+    }
+
+    fn arm(self) -> (Self, Vec<Action>) {
+        (Self { stage: Stage::Arming, ..self }, vec![Action::Arm])
+    }
+
+    fn failed(self, now: Time) -> (Self, Vec<Action>) {
+        let stood = matches!(self.stage, Stage::On(since) if now.since(since) >= CONFIRMED_AFTER);
+        let attempts = if stood { 1 } else { self.attempts + 1 };
+        if attempts >= ATTEMPTS_MAX {
+            let given_up = Self { stage: Stage::GaveUp, attempts, ..Self::default() };
+            return (given_up, vec![Action::Drop, Action::GiveUp]);
+        }
+        let wait = RETRY_FIRST.saturating_mul(1 << (attempts - 1).min(10)).min(RETRY_MAX);
+        (Self { stage: Stage::Waiting(now.after(wait)), attempts, ..self }, vec![Action::Drop])
+    }
+
+    /// When time alone changes something.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        match self.stage {
+            Stage::Waiting(until) => Some(until),
+            Stage::Polling(next, again) => Some(next.min(again)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const INPUTS: [Input; 8] = [
+        Input::Wanted,
+        Input::WantedAgain,
+        Input::Unwanted,
+        Input::Confirmed,
+        Input::Failed,
+        Input::Absent,
+        Input::Limited,
+        Input::Tick,
+    ];
+
+    /// Fails every time, with time passing to each deadline: how often it is armed, and how long
+    /// that takes.
+    fn all_failures(mut watch: Watch) -> (u32, Duration, u32) {
+        let (mut now, mut armed, mut given_up) = (Time(0), 0, 0);
+        let (next, mut actions) = watch.step(now, Input::Wanted);
+        watch = next;
+        loop {
+            armed += actions.iter().filter(|a| **a == Action::Arm).count() as u32;
+            given_up += actions.iter().filter(|a| **a == Action::GiveUp).count() as u32;
+            let input = if watch.stage == Stage::Arming {
+                Input::Failed
+            } else if let Some(deadline) = watch.deadline() {
+                now = deadline;
+                Input::Tick
+            } else {
+                return (armed, now.since(Time(0)), given_up);
+            };
+            (watch, actions) = watch.step(now, input);
+        }
+    }
+
+    #[test]
+    fn failures_end() {
+        let (armed, took, given_up) = all_failures(Watch::default());
+        assert_eq!((armed, given_up), (ATTEMPTS_MAX, 1));
+        assert!(took > Duration::from_secs(25 * 60) && took < Duration::from_secs(30 * 60));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_watch_never_runs_away(steps in prop::collection::vec((0_usize..8, 0_u64..40_000), 1..400)) {
+            let (mut watch, mut now) = (Watch::default(), Time(0));
+            let (mut wanted, mut up) = (false, false);
+            for (n, millis) in steps {
+                now = now.after(Duration::from_millis(millis));
+                let input = INPUTS[n];
+                let before = watch;
+                let (next, actions) = watch.step(now, input);
+                watch = next;
+                match input {
+                    Input::Wanted | Input::WantedAgain => wanted = true,
+                    Input::Unwanted => wanted = false,
+                    _ => {}
+                }
+                for action in &actions {
+                    match action {
+                        Action::Arm => {
+                            // Nobody arms what stands, what is not wanted, or before its time.
+                            prop_assert!(wanted && !up);
+                            if let Stage::Waiting(until) = before.stage {
+                                prop_assert!(until <= now);
+                            }
+                            up = true;
+                        }
+                        Action::Drop => up = false,
+                        Action::GiveUp => prop_assert_eq!(input, Input::Failed),
+                        Action::Poll | Action::Degrade => {}
+                    }
+                }
+                let one_more = u32::from(input == Input::Failed);
+                prop_assert!(watch.attempts <= before.attempts + one_more);
+                prop_assert!(watch.attempts <= ATTEMPTS_MAX);
+                let stands = matches!(watch.stage, Stage::Arming | Stage::On(_));
+                prop_assert_eq!(stands, up, "what is set up is what it thinks is set up");
+                prop_assert!(wanted || watch.stage == Stage::Off, "unwanted is off");
+                if matches!(watch.stage, Stage::GaveUp | Stage::Absent) {
+                    prop_assert_eq!(watch.deadline(), None, "silence");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Databases that a daemon brings up before it says that it is ready: own, migrate, make ready.
+//!
+//! The application's own lock is held for as long as the daemon lives, so that both never run on
+//! one database. What fails here ends the start, with the whole reason; nothing is half done.
+
+use std::path::Path;
+
+use crate::core::event::Actor;
+use crate::core::{Code, Command, Fault, Migration, MigrationId, MigrationPhase};
+use crate::engine::Handle;
+use crate::migrate::app_lock;
+use crate::migrate::app_lock::Owner;
+use crate::migrate::request::{Wanted, is_cut_short};
+use crate::migrate::{Desk, inspect, recipes, standalone};
+use crate::world::fs::paths;
+
+/// Locks that are held while the daemon runs.
+pub type Owned = Vec<Owner>;
+
+/// Brings databases to their newest generation, one after the other.
+///
+/// # Errors
+/// Why one of them is not ready.
+pub async fn bring_up(handle: &Handle, desk: &Desk, wanted: &[Wanted]) -> Result<Owned, Fault> {
+    let mut owned = Vec::new();
+    for one in wanted {
+        let plan = one.plan()?;
+        if plan.dry_run {
+            let message = format!("{} is to be brought up, and only for show", plan.database);
+            let hint = "take dry_run out of the configuration; `migrate --dry-run` is for that";
+            return Err(Fault::new(Code::InvalidConfig, message, hint));
+        }
+        let recipe = recipes::find(&plan)?;
+        let database = paths::from_host(&plan.database);
+        if !database.exists() && !is_cut_short(&plan) {
+            tracing::info!(database = %database.display(), "there is none yet");
+            owned.extend(app_lock::take(&*recipe, &database, false)?);
+            continue;
+        }
+        // A migration that a daemon before this one began is owed, and goes on by itself.
+        let underway = handle.view(|s| s.migrating(&plan.database).map(|m| m.id.clone()));
+        if let Some(id) = underway {
+            drop(settled(handle, &id).await?);
+        }
+        if is_cut_short(&plan) || inspect::is_old(&database, &*recipe)? {
+            let id = standalone::new_id()?;
+            let actor = Actor { door: "daemon".to_owned(), uid: 0, pid: std::process::id() };
+            let command = Command::Migrate { migration: id.clone(), plan: plan.clone(), actor };
+            handle.submit(command).await?;
+            let done = settled(handle, &id).await?;
+            tell(&done, &database)?;
+        }
+        owned.extend(app_lock::take(&*recipe, &database, false)?);
+        for step in desk.make_ready(&plan, &*recipe)? {
+            tracing::info!(database = %database.display(), step, "done once");
+        }
+    }
+    Ok(owned)
+}
+
+async fn settled(handle: &Handle, id: &MigrationId) -> Result<Migration, Fault> {
+    let mut head = handle.head();
+    loop {
+        head.borrow_and_update();
+        let found = handle.view(|state| state.migration(id).filter(|m| m.is_over()).cloned());
+        if let Some(done) = found {
+            return Ok(done);
+        }
+        if head.changed().await.is_err() {
+            let hint = "see its log; what was begun goes on with the next start";
+            return Err(Fault::new(Code::ShuttingDown, "the engine ended", hint));
+        }
+    }
+}
+
+/// Says what was done, or why not, to whoever started the daemon.
+fn tell(done: &Migration, database: &Path) -> Result<(), Fault> {
+    if done.phase == MigrationPhase::Failed
+        && let Some(fault) = &done.fault
+    {
+        return Err(fault.clone());
+    }
+    for warning in done.warnings() {
+        tracing::warn!(database = %database.display(), "{warning}");
+    }
+    if let Some(backup) = &done.backup {
+        tracing::info!(database = %database.display(), %backup, "migrated; the old one is kept");
+    }
+    Ok(())
+}

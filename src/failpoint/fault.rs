@@ -1,0 +1,137 @@
+//! Named calls to the outside that a test can make fail or slow, and a clock that it can set.
+//!
+//! `GROUNDSKEEPER_FAULT=rename:EBUSY:3,append:20ms:1` makes every third rename fail with EBUSY and
+//! every append take 20 ms longer. `GROUNDSKEEPER_CLOCK_FILE=file` adds the seconds that the file
+//! holds, which may be negative and may change, to the wall clock of the log. Both exist in builds
+//! with debug assertions or the feature `faults`; a release has neither, and pays nothing. Nothing
+//! here knows what a call is for.
+
+use std::io;
+
+/// Every call that can be made to fail, with what it stands for.
+pub const CALLS: &[(&str, &str)] = &[
+    ("rename", "a worktree, a registration or a database gets another name"),
+    ("remove", "a file or a directory of ours is removed"),
+    ("unlink", "one entry of a tree in the trash is unlinked"),
+    ("append", "the log is written"),
+    ("sync", "a file or a directory of a migration is made durable"),
+    ("link", "a database gets a second name"),
+    ("write", "a small file of a migration is written"),
+    ("make", "a directory of a migration is made"),
+];
+
+/// Stands before a call: returns at once when nothing was ordered.
+///
+/// # Errors
+/// What was ordered, in place of the call's own.
+#[inline]
+pub fn call(name: &'static str) -> io::Result<()> {
+    #[cfg(any(debug_assertions, feature = "faults"))]
+    return armed::call(name);
+    #[cfg(not(any(debug_assertions, feature = "faults")))]
+    {
+        let _ = name;
+        Ok(())
+    }
+}
+
+/// Nanoseconds by which the wall clock of the log is wrong.
+#[inline]
+pub fn clock_offset_ns() -> i64 {
+    #[cfg(any(debug_assertions, feature = "faults"))]
+    return armed::clock_offset_ns();
+    #[cfg(not(any(debug_assertions, feature = "faults")))]
+    0
+}
+
+#[cfg(any(debug_assertions, feature = "faults"))]
+mod armed {
+    use std::io;
+    use std::path::PathBuf;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    enum How {
+        Fails(i32),
+        Takes(Duration),
+    }
+
+    struct Rule {
+        call: String,
+        how: How,
+        every: u64,
+        count: AtomicU64,
+    }
+
+    const ERRORS: [(&str, i32); 7] = [
+        ("EPERM", 1),
+        ("EIO", 5),
+        ("EACCES", 13),
+        ("EBUSY", 16),
+        ("ENOSPC", 28),
+        ("EROFS", 30),
+        ("ENOTEMPTY", 39),
+    ];
+
+    fn rule(text: &str) -> Option<Rule> {
+        let mut parts = text.split(':');
+        let (call, how, every) = (parts.next()?, parts.next()?, parts.next()?);
+        let how = match how.strip_suffix("ms").and_then(|n| n.parse().ok()) {
+            Some(ms) => How::Takes(Duration::from_millis(ms)),
+            None => How::Fails(ERRORS.iter().find(|(name, _)| *name == how)?.1),
+        };
+        let every = every.parse().ok().filter(|n| *n > 0)?;
+        Some(Rule { call: call.to_owned(), how, every, count: AtomicU64::new(0) })
+    }
+
+    fn rules() -> &'static [Rule] {
+        static RULES: OnceLock<Vec<Rule>> = OnceLock::new();
+        RULES.get_or_init(|| {
+            let text = std::env::var("GROUNDSKEEPER_FAULT").unwrap_or_default();
+            let parts = text.split(',').filter(|part| !part.is_empty());
+            parts
+                .map(|part| rule(part).unwrap_or_else(|| panic!("{part} is not call:how:every")))
+                .collect()
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a slow disk is nothing but time")]
+    pub(crate) fn call(name: &'static str) -> io::Result<()> {
+        assert!(super::CALLS.iter().any(|(known, _)| *known == name), "{name} is not in the list");
+        for rule in rules().iter().filter(|rule| rule.call == name) {
+            if (rule.count.fetch_add(1, Ordering::Relaxed) + 1) % rule.every == 0 {
+                match rule.how {
+                    How::Fails(errno) => return Err(io::Error::from_raw_os_error(errno)),
+                    How::Takes(time) => std::thread::sleep(time),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn clock_offset_ns() -> i64 {
+        static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+        let file =
+            FILE.get_or_init(|| std::env::var_os("GROUNDSKEEPER_CLOCK_FILE").map(Into::into));
+        let Some(file) = file else { return 0 };
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.trim().parse::<i64>().unwrap_or(0).saturating_mul(1_000_000_000)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn rules_say_which_call_how_and_how_often() {
+            let found = rule("rename:EBUSY:3").expect("a rule");
+            assert!(matches!(found.how, How::Fails(16)) && found.every == 3);
+            let found = rule("append:20ms:1").expect("a rule");
+            assert!(matches!(found.how, How::Takes(t) if t == Duration::from_millis(20)));
+            for bad in ["", "rename", "rename:EBUSY", "rename:EWHAT:1", "rename:EBUSY:0"] {
+                assert!(rule(bad).is_none(), "{bad}");
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Guards that a test can take away, to show that what they guard against would be seen.
+//!
+//! `GROUNDSKEEPER_GUARDS_OFF=nested,raw` lets the program go on as if those guards had never been
+//! written. It exists in builds with debug assertions or the feature `faults`; in a release every
+//! guard stands, and asking costs nothing. Nothing here knows what a guard is for.
+
+/// Every guard that can be taken away, with what it keeps from happening.
+pub const GUARDS: &[(&str, &str)] = &[
+    ("bad-refs", "one ref that git cannot read stops a removal"),
+    ("bytes", "an edit that a clean filter hides goes with a plain removal"),
+    ("caller", "the caller's GIT_* variables decide where git works"),
+    ("copy", "a copied data directory works on what belongs to the original"),
+    ("damage", "a damaged index is in the way of a rescue"),
+    ("hidden", "edits that status is told not to show are lost"),
+    ("history", "commits that only the history of HEAD holds are lost"),
+    ("include", "included files are written through a link that a branch commits"),
+    ("late", "what is written between the last look and the move to the trash is lost"),
+    ("life", "a log that was put back takes away what it does not know"),
+    ("log", "the worktrees and registrations of another log are taken for ours"),
+    ("nested", "repositories inside a worktree are not seen"),
+    ("purge", "the last copy is unlinked although its rescue is gone"),
+    ("raw", "what git does not take, or not byte for byte, is not copied"),
+    ("standing", "a lock that nobody holds is waited for"),
+    ("unpushed", "commits on no other branch count as pushed"),
+];
+
+/// Whether a guard stands.
+#[inline]
+#[must_use]
+pub fn stands(name: &'static str) -> bool {
+    #[cfg(any(debug_assertions, feature = "faults"))]
+    return armed::stands(name);
+    #[cfg(not(any(debug_assertions, feature = "faults")))]
+    {
+        let _ = name;
+        true
+    }
+}
+
+#[cfg(any(debug_assertions, feature = "faults"))]
+mod armed {
+    use std::sync::OnceLock;
+
+    fn off() -> &'static [String] {
+        static OFF: OnceLock<Vec<String>> = OnceLock::new();
+        OFF.get_or_init(|| {
+            let text = std::env::var("GROUNDSKEEPER_GUARDS_OFF").unwrap_or_default();
+            text.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        })
+    }
+
+    pub(crate) fn stands(name: &'static str) -> bool {
+        assert!(super::GUARDS.iter().any(|(known, _)| *known == name), "{name} is not in the list");
+        !off().iter().any(|taken| taken == name)
+    }
+}

@@ -1,0 +1,137 @@
+//! Named points at which a test can kill the daemon, as a power switch would.
+//!
+//! `GROUNDSKEEPER_KILL_AT=name` (or `name:3` for the third time) makes the process end itself with
+//! SIGKILL there. The points exist in builds with debug assertions or the feature `faults`; a
+//! release does not have them. `GROUNDSKEEPER_KILL_LOG=file` appends the name of every point that is reached, so that a
+//! test can tell that it forgot none.
+
+/// Every point, in the order of a life. `point` refuses a name that is not here.
+pub const POINTS: &[&str] = &[
+    "engine.decided",
+    "engine.committed",
+    "engine.replied",
+    "effect.started",
+    "effect.performed",
+    "add.claimed",
+    "add.staged",
+    "add.branched",
+    "add.published",
+    "add.checked_out",
+    "refresh.proven",
+    "include.inside_one",
+    "include.copied_one",
+    "hook.spawned",
+    "hook.noted",
+    "hook.released",
+    "hook.ended",
+    "rollback.directory_moved",
+    "rollback.directory_gone",
+    "rollback.hidden",
+    "inner.brought",
+    "raw.copied",
+    "raw.listed",
+    "rescue.committed",
+    "rescue.referenced",
+    "trash.proven",
+    "trash.moved",
+    "unregister.hidden",
+    "unregister.moved",
+    "branch.held",
+    "late.looked",
+    "branch.deleted",
+    "branch.history",
+    "ref.unpacked",
+    "restore.staged",
+    "restore.branched",
+    "restore.moved",
+    "restore.published",
+    "restore.put_back",
+    "rescue.applied",
+    "rescue.copies_applied",
+    "rescue.dropped",
+    "purge.proven",
+    "purge.unlinked_one",
+    "purge.unlinked",
+    "clean.looked",
+    "clean.renamed",
+    "clean.moved_one",
+    "clean.returned_one",
+    "clean.proven",
+    "clean.unlinked_one",
+    "clean.unlinked",
+    "sweep.settled_one",
+    "migrate.performed",
+    "migrate.marked",
+    "migrate.secrets_kept",
+    "migrate.copied",
+    "migrate.normalised",
+    "migrate.built",
+    "migrate.keychain_kept",
+    "migrate.keychain_written",
+    "migrate.secrets_written",
+    "migrate.stamped",
+    "migrate.settled",
+    "migrate.verified",
+    "flip.backed_up",
+    "flip.installed",
+    "migrate.copies_gone",
+    "migrate.secrets_settled",
+    "migrate.secrets_restored",
+    "takeover.dropped",
+    "takeover.installed",
+    "undo.kept",
+    "undo.returned",
+];
+
+/// A place where the process may be killed by a test.
+#[inline]
+pub fn point(name: &'static str) {
+    #[cfg(any(debug_assertions, feature = "faults"))]
+    armed::hit(name);
+    #[cfg(not(any(debug_assertions, feature = "faults")))]
+    let _ = name;
+}
+
+#[cfg(any(debug_assertions, feature = "faults"))]
+mod armed {
+    use std::io::Write as _;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    struct Plan {
+        name: Option<String>,
+        left: AtomicU32,
+        log: Option<std::path::PathBuf>,
+    }
+
+    fn plan() -> &'static Plan {
+        static PLAN: OnceLock<Plan> = OnceLock::new();
+        PLAN.get_or_init(|| {
+            let text = std::env::var("GROUNDSKEEPER_KILL_AT").ok();
+            let parts = text.as_deref().map(|t| t.split_once(':').unwrap_or((t, "1")));
+            Plan {
+                name: parts.map(|(name, _)| name.to_owned()),
+                left: AtomicU32::new(parts.and_then(|(_, n)| n.parse().ok()).unwrap_or(1)),
+                log: std::env::var_os("GROUNDSKEEPER_KILL_LOG").map(Into::into),
+            }
+        })
+    }
+
+    pub(crate) fn hit(name: &'static str) {
+        assert!(super::POINTS.contains(&name), "{name} is not in the list of kill points");
+        let plan = plan();
+        if let Some(path) = &plan.log
+            && let Ok(mut file) = std::fs::OpenOptions::new().append(true).create(true).open(path)
+        {
+            // One short write, so that lines of several threads do not mix.
+            drop(file.write_all(format!("{name}\n").as_bytes()));
+        }
+        if plan.name.as_deref() == Some(name) && plan.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let me = rustix::process::getpid();
+            let _never = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}

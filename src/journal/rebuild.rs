@@ -1,0 +1,148 @@
+//! A new log made of records that were read somewhere else: a fork, what was salvaged, a copy.
+//!
+//! Records keep their position, time, kind and payload; the chain is sealed anew where it has to
+//! be. The new file stands under another name until it is whole, and never replaces one that is
+//! there. Nothing here decodes a payload.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use redb::Database;
+
+use crate::journal::envelope;
+use crate::journal::envelope::Envelope;
+use crate::journal::error::{Damage, Error};
+use crate::journal::inspect::builder;
+use crate::journal::tables::{Head, RECORDS};
+use crate::journal::writer::{initialise_as, open_error, put_head};
+
+/// Records in one commit.
+const BATCH: usize = 10_000;
+/// Bytes in one commit.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// A log that is being made.
+#[derive(Debug)]
+pub struct Rewrite {
+    db: Option<Database>,
+    path: PathBuf,
+    fresh: PathBuf,
+    head: Head,
+    batch: Vec<(u64, Vec<u8>)>,
+    batch_bytes: usize,
+    resealed: u64,
+}
+
+impl Rewrite {
+    /// Begins a new log that will be at `path`. Without an identity it gets one of its own.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when there is something at that path already, and what redb says.
+    pub fn create(path: &Path, log_id: Option<[u8; 16]>) -> Result<Self, Error> {
+        let io = |what| move |source| Error::Io { what, path: path.to_owned(), source };
+        if path.try_exists().map_err(io("look for"))? {
+            let there = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+            return Err(io("make the new log")(there));
+        }
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.new", std::process::id()));
+        let fresh = path.with_file_name(name);
+        let file = File::options().read(true).write(true).create_new(true).open(&fresh);
+        let file = file.map_err(io("make the new log"))?;
+        let db = builder().create_file(file).map_err(|e| open_error(&fresh, e))?;
+        let rewrite = Self {
+            db: Some(db),
+            path: path.to_owned(),
+            fresh,
+            head: Head::default(),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            resealed: 0,
+        };
+        if let Some(db) = &rewrite.db {
+            initialise_as(db, log_id)?;
+        }
+        Ok(rewrite)
+    }
+
+    /// Adds the next record: as it is when it continues the one before, else sealed anew.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when it is not the next one, and what redb says.
+    pub fn put(&mut self, record: &Envelope<'_>) -> Result<(), Error> {
+        let expected = self.head.seq + 1;
+        if record.seq != expected {
+            let damage = Damage::OutOfOrder { expected, found: record.seq };
+            return Err(Error::Damaged { path: self.path.clone(), damage });
+        }
+        let (bytes, crc) = envelope::seal(&Envelope { previous: self.head.crc, ..*record });
+        self.resealed += u64::from(crc != record.crc);
+        self.head = Head { seq: record.seq, crc };
+        self.batch_bytes += bytes.len();
+        self.batch.push((record.seq, bytes));
+        if self.batch.len() >= BATCH || self.batch_bytes >= BATCH_BYTES {
+            self.commit(false)?;
+        }
+        Ok(())
+    }
+
+    /// The last record that was added.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// How many records have another checksum than they had.
+    #[must_use]
+    pub fn resealed(&self) -> u64 {
+        self.resealed
+    }
+
+    fn commit(&mut self, last: bool) -> Result<(), Error> {
+        let Some(db) = &self.db else { return Err(Error::Poisoned) };
+        let failed = |e: redb::Error| Error::Storage { what: "write the new log", source: e };
+        let mut txn = db.begin_write().map_err(|e| failed(e.into()))?;
+        {
+            let mut table = txn.open_table(RECORDS).map_err(|e| failed(e.into()))?;
+            for (seq, bytes) in self.batch.drain(..) {
+                table.insert(seq, bytes.as_slice()).map_err(|e| failed(e.into()))?;
+            }
+        }
+        self.batch_bytes = 0;
+        put_head(&txn, self.head)?;
+        // A file that opens at once, whoever opens it next.
+        txn.set_quick_repair(last);
+        txn.commit().map_err(|e| failed(e.into()))
+    }
+
+    /// Puts the new log in its place.
+    ///
+    /// # Errors
+    /// What redb and the system say; nothing is at the path then.
+    pub fn finish(mut self) -> Result<Head, Error> {
+        self.commit(true)?;
+        drop(self.db.take());
+        let path = self.path.as_path();
+        let io = |what| move |source| Error::Io { what, path: path.to_owned(), source };
+        // A link refuses what a rename would replace; where there are no links, a look must do.
+        if let Err(e) = std::fs::hard_link(&self.fresh, &self.path) {
+            let taken = e.kind() == std::io::ErrorKind::AlreadyExists;
+            if taken || path.try_exists().map_err(io("look for"))? {
+                return Err(io("make the new log")(e));
+            }
+            std::fs::rename(&self.fresh, &self.path).map_err(io("make the new log"))?;
+        }
+        let parent = self.path.parent().filter(|p| !p.as_os_str().is_empty());
+        let parent = File::open(parent.unwrap_or(Path::new(".")));
+        parent.and_then(|dir| dir.sync_all()).map_err(io("sync the directory of"))?;
+        Ok(self.head)
+    }
+}
+
+impl Drop for Rewrite {
+    fn drop(&mut self) {
+        drop(self.db.take());
+        // The name under which it was made; when it is whole, it has its own by now.
+        drop(std::fs::remove_file(&self.fresh));
+    }
+}

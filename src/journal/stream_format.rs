@@ -1,0 +1,190 @@
+//! The flat form of a log: what a daemon streams and `replay export` writes.
+//!
+//! ```text
+//! head   "GKF1", format u32 = 1, log id 16 bytes, the seq before the first record u64,
+//!        that record's crc u32, crc32c of the 36 bytes before
+//! then   envelopes, one after another, as they stand in the log
+//! end    "GKE1", seq of the last record u64, its crc u32, crc32c of the 16 bytes before
+//! ```
+//!
+//! All numbers are little-endian. It is read from front to back, needs no redb, and a file without
+//! its end is known to be cut short. Nothing here opens a socket or writes a file.
+
+use std::io::{self, Read};
+
+use crate::journal::envelope::{HEADER_BYTES, MAGIC, PAYLOAD_BYTES_MAX};
+use crate::journal::error::Damage;
+use crate::journal::tables::Head;
+
+/// First bytes of a flat log.
+pub const HEAD_MAGIC: [u8; 4] = *b"GKF1";
+/// First bytes of its end.
+pub const END_MAGIC: [u8; 4] = *b"GKE1";
+/// Bytes of the head.
+pub const HEAD_BYTES: usize = 40;
+/// Bytes of the end.
+pub const END_BYTES: usize = 20;
+const FORMAT: u32 = 1;
+
+/// What the head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// The identity of the log.
+    pub log_id: [u8; 16],
+    /// The record before the first one; seq 0 when it is whole.
+    pub after: Head,
+}
+
+/// The bytes of a head.
+#[must_use]
+pub fn head(start: &Start) -> [u8; HEAD_BYTES] {
+    let mut out = [0; HEAD_BYTES];
+    out[..4].copy_from_slice(&HEAD_MAGIC);
+    out[4..8].copy_from_slice(&FORMAT.to_le_bytes());
+    out[8..24].copy_from_slice(&start.log_id);
+    out[24..36].copy_from_slice(&start.after.to_bytes());
+    let crc = crc32c::crc32c(&out[..36]);
+    out[36..].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// Reads a head.
+///
+/// # Errors
+/// A sentence that says why it is none.
+pub fn parse_head(bytes: &[u8]) -> Result<Start, &'static str> {
+    let bytes: &[u8; HEAD_BYTES] = bytes.first_chunk().ok_or("it is shorter than its head")?;
+    if bytes[..4] != HEAD_MAGIC {
+        return Err("it does not begin like a flat log");
+    }
+    if crc32c::crc32c(&bytes[..36]).to_le_bytes() != bytes[36..] {
+        return Err("its head has a wrong checksum");
+    }
+    if bytes[4..8] != FORMAT.to_le_bytes() {
+        return Err("its format is newer than this program");
+    }
+    let mut log_id = [0; 16];
+    log_id.copy_from_slice(&bytes[8..24]);
+    let after = Head::from_bytes(&bytes[24..36]).unwrap_or_default();
+    Ok(Start { log_id, after })
+}
+
+/// The bytes of an end.
+#[must_use]
+pub fn end(last: Head) -> [u8; END_BYTES] {
+    let mut out = [0; END_BYTES];
+    out[..4].copy_from_slice(&END_MAGIC);
+    out[4..16].copy_from_slice(&last.to_bytes());
+    let crc = crc32c::crc32c(&out[..16]);
+    out[16..].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// Reads an end; none when it is not one.
+#[must_use]
+pub fn parse_end(bytes: &[u8]) -> Option<Head> {
+    let bytes: &[u8; END_BYTES] = bytes.try_into().ok()?;
+    let whole =
+        bytes[..4] == END_MAGIC && crc32c::crc32c(&bytes[..16]).to_le_bytes() == bytes[16..];
+    whole.then(|| Head::from_bytes(&bytes[4..16])).flatten()
+}
+
+/// What comes next in a flat log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A record; its bytes are in the buffer.
+    Record,
+    /// The end, and what it says is the last record.
+    End(Head),
+    /// The bytes stop here, without an end.
+    Cut,
+}
+
+/// Reads the next record into `buffer`, which holds exactly its bytes then. `seq` is the one that
+/// should come, for the message.
+///
+/// # Errors
+/// What the system says, or the [`Damage`] of bytes that begin no record.
+pub fn next(
+    input: &mut impl Read,
+    seq: u64,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Result<Next, Damage>> {
+    buffer.resize(HEADER_BYTES, 0);
+    let have = fill(input, &mut buffer[..END_BYTES])?;
+    if have == 0 {
+        return Ok(Ok(Next::Cut));
+    }
+    if have == END_BYTES && buffer[..4] == END_MAGIC {
+        let end = parse_end(&buffer[..END_BYTES]);
+        return Ok(end.map(Next::End).ok_or(Damage::Checksum(seq)));
+    }
+    let have = have + fill(input, &mut buffer[have..])?;
+    if have < HEADER_BYTES {
+        return Ok(Err(Damage::Truncated { seq, have, want: HEADER_BYTES }));
+    }
+    if buffer[..4] != MAGIC {
+        return Ok(Err(Damage::Magic(seq)));
+    }
+    let length = u32::from_le_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]) as usize;
+    let want = HEADER_BYTES + length;
+    if length > PAYLOAD_BYTES_MAX {
+        return Ok(Err(Damage::Truncated { seq, have, want }));
+    }
+    buffer.resize(want, 0);
+    let have = have + fill(input, &mut buffer[HEADER_BYTES..])?;
+    if have < want {
+        return Ok(Err(Damage::Truncated { seq, have, want }));
+    }
+    Ok(Ok(Next::Record))
+}
+
+/// Reads until `out` is full or nothing is left; says how much there was.
+fn fill(input: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
+    let mut have = 0;
+    while have < out.len() {
+        match input.read(&mut out[have..]) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(have)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_and_end_are_read_as_written_and_every_flipped_bit_is_noticed() {
+        let start = Start { log_id: *b"0123456789abcdef", after: Head { seq: 7, crc: 9 } };
+        let bytes = head(&start);
+        assert_eq!(parse_head(&bytes), Ok(start));
+        for bit in 0..bytes.len() * 8 {
+            let mut broken = bytes;
+            broken[bit / 8] ^= 1 << (bit % 8);
+            assert!(parse_head(&broken).is_err(), "bit {bit}");
+        }
+        let bytes = end(start.after);
+        assert_eq!(parse_end(&bytes), Some(start.after));
+        for bit in 0..bytes.len() * 8 {
+            let mut broken = bytes;
+            broken[bit / 8] ^= 1 << (bit % 8);
+            assert!(parse_end(&broken).is_none(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_is_known_to_be_cut() {
+        let mut buffer = Vec::new();
+        let mut nothing: &[u8] = &[];
+        assert_eq!(next(&mut nothing, 1, &mut buffer).expect("read"), Ok(Next::Cut));
+        let bytes = end(Head { seq: 1, crc: 2 });
+        for length in 1..bytes.len() {
+            let mut part = &bytes[..length];
+            assert!(next(&mut part, 1, &mut buffer).expect("read").is_err(), "{length}");
+        }
+    }
+}

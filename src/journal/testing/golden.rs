@@ -1,0 +1,258 @@
+//! The golden files of `schema/events/`: one payload per kind and version, read for ever.
+//!
+//! A file that exists is never rewritten. A missing one is written when the tests run with
+//! `GROUNDSKEEPER_BLESS=1`, and committed with the change that adds the kind.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::core::event::{EnvironmentReady, Record, Size};
+use crate::core::{Event, RequestId, Seq, State, Time};
+use crate::for_each_event;
+use crate::journal::codec;
+use crate::journal::codec::Decoded;
+use crate::journal::envelope;
+use crate::journal::envelope::Envelope;
+use crate::journal::testing::samples::{actor, commit, env, fault, nonce, plan, samples, worktree};
+use crate::journal::upcast::{
+    CleanRequestedV1, CleanedV1, DestroyRequestedV1, EnvironmentAdoptedV1, LateWorkRescuedV1,
+    ProvisionRequestedV1, ProvisionRequestedV2, RescueV1, RestoreFromV1, RestoreRequestedV1,
+    RetentionChangedV1, RolledBackV1, RolledBackV2, TeardownInspectedV1, TeardownInspectedV2,
+    WorkRescuedV1,
+};
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schema/events")
+}
+
+macro_rules! kind_numbers {
+    ($($kind:ident = $number:literal, $version:literal;)*) => { [$($number as u32),*] };
+}
+
+#[test]
+fn there_is_a_sample_of_every_kind() {
+    let all: BTreeSet<u32> = for_each_event!(kind_numbers).into_iter().collect();
+    let sampled: BTreeSet<u32> = samples().iter().map(Event::kind_number).collect();
+    assert_eq!(all, sampled);
+}
+
+#[test]
+fn golden_payloads_are_read_and_written_as_ever() {
+    let mut files = BTreeSet::new();
+    for event in samples() {
+        let (number, version) = (event.kind_number(), event.kind_version());
+        let name = format!("{number:03}-{}.v{version}.bin", event.kind());
+        let path = folder().join(&name);
+        let written = codec::payload(&event).expect("encoded");
+        if !path.exists() && std::env::var_os("GROUNDSKEEPER_BLESS").is_some() {
+            std::fs::create_dir_all(folder()).expect("a folder");
+            std::fs::write(&path, &written).expect("written");
+        }
+        let golden = std::fs::read(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(written, golden, "{name}: the encoding of a stored kind has changed");
+        let sealed = envelope(&event, &golden);
+        match codec::decode(&sealed).expect("decoded") {
+            Decoded::Record(record) => assert_eq!(record.event, event, "{name}"),
+            Decoded::Newer(what) => panic!("{name}: {what}"),
+        }
+        files.insert(name);
+    }
+    files.extend(past_payloads().into_iter().map(|(name, ..)| name.to_owned()));
+    for entry in std::fs::read_dir(folder()).expect("a folder") {
+        let name = entry.expect("an entry").file_name().into_string().expect("text");
+        let stray = name.ends_with(".bin") && !files.contains(&name);
+        assert!(!stray, "{name}: no test decodes it");
+    }
+}
+
+/// Payloads of earlier versions: name of the golden file, its bytes, kind, and what they mean now.
+fn past_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
+    let (environment, leftovers) = (env(), vec!["branch".to_owned()]);
+    let unsaved = vec!["a.txt".to_owned()];
+    let request = Some(RequestId::parse("key-2").expect("a key"));
+    let rolled = || RolledBackV1 { environment: environment.clone(), leftovers: leftovers.clone() };
+    let destroy = || DestroyRequestedV1 {
+        environment: environment.clone(),
+        force: true,
+        actor: actor(),
+        request: request.clone(),
+    };
+    let looked =
+        || TeardownInspectedV1 { environment: environment.clone(), unsaved: unsaved.clone() };
+    let keeps = || RetentionChangedV1 { trash_seconds: 604_800, trash_bytes: 1 << 34 };
+    let clean = || CleanRequestedV1 { environment: environment.clone(), actor: actor() };
+    let cleaned = || CleanedV1 {
+        environment: environment.clone(),
+        paths: vec!["target".into()],
+        size: Size { entries: 7, apparent: 70, allocated: 700 },
+        fault: Some(fault()),
+    };
+    vec![
+        ("003-RetentionChanged.v1.bin", codec::bytes(&keeps()), 3, keeps().into()),
+        ("085-CleanRequested.v1.bin", codec::bytes(&clean()), 85, clean().into()),
+        ("086-Cleaned.v1.bin", codec::bytes(&cleaned()), 86, cleaned().into()),
+        ("019-RolledBack.v1.bin", codec::bytes(&rolled()), 19, rolled().into()),
+        ("030-DestroyRequested.v1.bin", codec::bytes(&destroy()), 30, destroy().into()),
+        ("032-TeardownInspected.v1.bin", codec::bytes(&looked()), 32, looked().into()),
+    ]
+    .into_iter()
+    .chain(past_lives())
+    .chain(past_rescues())
+    .collect()
+}
+
+/// Payloads from before lives had a nonce.
+fn past_lives() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
+    let (environment, key) = (env(), |key| Some(RequestId::parse(key).expect("a key")));
+    let provision = || ProvisionRequestedV1 {
+        environment: environment.clone(),
+        incarnation: 2,
+        plan: plan(),
+        actor: actor(),
+        request: key("key-1"),
+    };
+    let second = || ProvisionRequestedV2 {
+        environment: environment.clone(),
+        incarnation: 2,
+        plan: plan(),
+        actor: actor(),
+        request: key("key-1"),
+        nonce: Some(nonce()),
+    };
+    let restore = || RestoreRequestedV1 {
+        environment: environment.clone(),
+        incarnation: 3,
+        from: RestoreFromV1 {
+            incarnation: 2,
+            trash: Some("/trash/demo.2/project".into()),
+            head: commit(),
+            rescue: commit(),
+        },
+        plan: plan(),
+        actor: actor(),
+        request: key("key-3"),
+    };
+    let adopt = || EnvironmentAdoptedV1 {
+        environment: environment.clone(),
+        incarnation: 4,
+        plan: plan(),
+        head: commit(),
+        worktree: worktree(),
+        actor: actor(),
+    };
+    vec![
+        ("010-ProvisionRequested.v1.bin", codec::bytes(&provision()), 10, provision().into()),
+        ("010-ProvisionRequested.v2.bin", codec::bytes(&second()), 10, second().into()),
+        ("022-RestoreRequested.v1.bin", codec::bytes(&restore()), 22, restore().into()),
+        ("025-EnvironmentAdopted.v1.bin", codec::bytes(&adopt()), 25, adopt().into()),
+    ]
+}
+
+/// Payloads from before a rescue was more than one commit.
+fn past_rescues() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
+    let environment = env();
+    let rescue = || RescueV1 {
+        reference: "refs/groundskeeper/rescue/demo/2".into(),
+        commit: commit(),
+        holds: vec!["3 untracked files".into()],
+        lacks: vec!["nested: a repository of its own".into()],
+    };
+    let rolled = || RolledBackV2 {
+        environment: environment.clone(),
+        leftovers: vec!["branch".into()],
+        trash: Some("/trash/demo.1".into()),
+    };
+    let looked = || TeardownInspectedV2 {
+        environment: environment.clone(),
+        unsaved: vec!["a.txt".into()],
+        fingerprint: "ef".repeat(32),
+        head: "0123456789012345678901234567890123456789".into(),
+        rescue: true,
+        has_hook: true,
+        quiet: true,
+    };
+    let saved = || WorkRescuedV1 { environment: environment.clone(), rescue: Some(rescue()) };
+    let late =
+        || LateWorkRescuedV1 { environment: environment.clone(), incarnation: 2, rescue: rescue() };
+    vec![
+        ("019-RolledBack.v2.bin", codec::bytes(&rolled()), 19, rolled().into()),
+        ("032-TeardownInspected.v2.bin", codec::bytes(&looked()), 32, looked().into()),
+        ("063-WorkRescued.v1.bin", codec::bytes(&saved()), 63, saved().into()),
+        ("076-LateWorkRescued.v1.bin", codec::bytes(&late()), 76, late().into()),
+    ]
+}
+
+#[test]
+fn payloads_of_earlier_versions_become_todays() {
+    for (name, written, kind, today) in past_payloads() {
+        let golden = std::fs::read(folder().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(written, golden, "{name}: the frozen struct has changed");
+        let version = name.rsplit(".v").next().and_then(|v| v.strip_suffix(".bin"));
+        let kind_version = version.and_then(|v| v.parse().ok()).expect("a version");
+        let sealed = Envelope { kind, kind_version, ..envelope(&today, &golden) };
+        match codec::decode(&sealed).expect("decoded") {
+            Decoded::Record(record) => assert_eq!(record.event, today, "{name}"),
+            Decoded::Newer(what) => panic!("{name}: {what}"),
+        }
+    }
+}
+
+fn envelope<'a>(event: &Event, payload: &'a [u8]) -> Envelope<'a> {
+    Envelope {
+        crc: 0,
+        version: envelope::VERSION,
+        codec: codec::CODEC_BINCODE1,
+        flags: envelope::FLAG_MUST_UNDERSTAND,
+        seq: 1,
+        at: 1,
+        boot: 1,
+        kind: event.kind_number(),
+        kind_version: event.kind_version(),
+        previous: 0,
+        payload,
+    }
+}
+
+#[test]
+fn unknown_kinds_are_kept_or_refused_by_their_flag() {
+    let event = Event::from(EnvironmentReady { environment: env() });
+    let bytes = codec::payload(&event).expect("encoded");
+    let unknown =
+        |flags, version| Envelope { kind: 9_999, flags, version, ..envelope(&event, &bytes) };
+    let newer = codec::decode(&unknown(envelope::FLAG_MUST_UNDERSTAND, 1)).expect("decoded");
+    assert!(matches!(newer, Decoded::Newer(what) if what.contains("9999")));
+    for version in [1, 2] {
+        match codec::decode(&unknown(0, version)).expect("decoded") {
+            Decoded::Record(Record { event: Event::Opaque(o), seq: Seq(1), .. }) => {
+                assert_eq!((o.kind, o.payload), (9_999, bytes.clone()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn trailing_and_missing_payload_bytes_are_damage() {
+    let event = Event::from(EnvironmentReady { environment: env() });
+    let mut bytes = codec::payload(&event).expect("encoded");
+    bytes.push(0);
+    assert!(codec::decode(&envelope(&event, &bytes)).is_err());
+    bytes.truncate(bytes.len() - 2);
+    assert!(codec::decode(&envelope(&event, &bytes)).is_err());
+}
+
+#[test]
+fn a_snapshot_is_read_back_or_ignored() {
+    let mut state = State::default();
+    for (n, event) in samples().into_iter().enumerate() {
+        let record = Record { seq: Seq(n as u64 + 1), at: Time(n as u64), boot: 1, event };
+        state.apply(&record);
+    }
+    let bytes = codec::encode_snapshot(&state, 7).expect("encoded");
+    assert_eq!(codec::decode_snapshot(&bytes), Some((state, 7)));
+    for at in [0, 5, 12, 20, bytes.len() - 1] {
+        let mut broken = bytes.clone();
+        broken[at] ^= 1;
+        assert_eq!(codec::decode_snapshot(&broken), None, "byte {at}");
+    }
+}

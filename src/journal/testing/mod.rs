@@ -1,0 +1,12 @@
+//! Sample events, golden files, a simulated disk and power losses: what tests of the log need.
+
+#[cfg(test)]
+pub(crate) mod golden;
+#[cfg(any(test, feature = "faults"))]
+pub mod power_loss;
+#[cfg(test)]
+pub(crate) mod sample_migrations;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(any(test, feature = "faults"))]
+pub(crate) mod simdisk;

@@ -1,0 +1,519 @@
+//! One event of every kind, with every field set: what the golden files are made from.
+
+use crate::core::event::{
+    Actor, AttemptFailed, Base, BaseResolved, BranchSettled, CancelRequested, CleanAttemptFailed,
+    CleanPurgeDecided, CleanPurged, CleanRequested, CleanUndoRequested, CleanUndone, Cleaned,
+    DaemonStarted, DaemonStopped, DataDirectoryCopied, DataDirectoryMoved, DestroyRefused,
+    DestroyRequested, DirectoryTrashed, EnvironmentAdopted, EnvironmentReady, FilesIncluded,
+    Finding, Included, IndexRefreshed, InspectionOutdated, Kept, LateWorkRescued, LeaseExpired,
+    LeaseGranted, LeaseReleased, LiveSetHeld, LiveSetTaken, LogFoundOlder, NestedRescue, NotMoved,
+    Plan, ProcessExited, ProcessSeen, ProcessStarted, ProcessesEnded, ProvisionFailed,
+    ProvisionRequested, PurgeDecided, RawCopies, RegistrationRemoved, RemainsAttemptFailed,
+    Repository, RepositoryDistrusted, RepositoryMoved, RepositoryTrusted, Rescue, RescueApplied,
+    RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested, Restored, Retention,
+    RetentionChanged, RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport,
+    SetupStarted, Size, SweepFinished, SweepRequested, TeardownGaveUp, TeardownHookFinished,
+    TeardownHookStarted, TeardownInspected, TeardownOptions, TeardownPostponed, Tombstoned,
+    TrashLookFailed, TrashMeasured, TrashPurged, WatcherGaveUp, WatcherResumed, WorkRescued,
+    Worktree, WorktreeAdded,
+};
+use crate::core::policy::BranchPolicy;
+use crate::core::{
+    Code, EnvironmentId, Event, Fault, HostPath, LeaseId, Nonce, RequestId, Seq, Time,
+};
+
+pub(in crate::journal) fn env() -> EnvironmentId {
+    EnvironmentId::parse("demo").expect("an id")
+}
+
+pub(in crate::journal) fn actor() -> Actor {
+    Actor { door: "api".into(), uid: 1000, pid: 4242 }
+}
+
+pub(in crate::journal) fn fault() -> Fault {
+    Fault::new(Code::HookFailed, "the setup hook ended with exit code 3", "read the transcript")
+        .because("exit status: 3")
+        .with_evidence(["npm ERR!".to_owned()])
+        .transient()
+}
+
+pub(in crate::journal) fn plan() -> Plan {
+    Plan {
+        repository: Repository {
+            common_dir: HostPath(b"/home/u/project/.git".to_vec()),
+            source: HostPath(b"/home/u/pro\xffject".to_vec()),
+            name: "project".into(),
+            object_format: "sha1".into(),
+        },
+        path: "/home/u/.local/share/groundskeeper/worktrees/demo/project".into(),
+        base: Some("v1.0".into()),
+        branch: "gk/demo".into(),
+        reuse_branch: false,
+        fetch: true,
+        fetch_limit_ms: 30_000,
+        keep_failed: true,
+        setup_path: ".groundskeeper/setup".into(),
+        setup_limit_ms: 900_000,
+    }
+}
+
+pub(in crate::journal) fn worktree() -> Worktree {
+    Worktree {
+        admin_dir: "/home/u/project/.git/worktrees/gk-demo-1".into(),
+        device: 64_769,
+        inode: 1_234_567,
+        checkout: "git".into(),
+        checkout_reason: "attribute filter".into(),
+        files: 60,
+        racy: true,
+        has_include: true,
+        has_setup: true,
+    }
+}
+
+/// One event of every kind, with every field set to something that is not its default.
+pub(in crate::journal) fn samples() -> Vec<Event> {
+    let mut all = daemon_and_provision();
+    all.extend(ends_of_provision());
+    all.extend(teardown_and_rest());
+    all.extend(steps_of_teardown());
+    all.extend(remains());
+    all.extend(restore_and_adoption());
+    all.extend(cleans());
+    all.extend(processes_and_sweep());
+    all.extend(live_sets_and_runs());
+    all.extend(crate::journal::testing::sample_migrations::migrations());
+    all
+}
+
+fn daemon_and_provision() -> Vec<Event> {
+    let (environment, actor) = (env(), actor());
+    let request = Some(RequestId::parse("key-1").expect("a key"));
+    vec![
+        DaemonStarted { pid: 4242, version: "0.1.0".into() }.into(),
+        DaemonStopped { reason: "signal".into() }.into(),
+        ProvisionRequested {
+            environment: environment.clone(),
+            incarnation: 2,
+            plan: plan(),
+            actor: actor.clone(),
+            request,
+            nonce: Some(nonce()),
+            attributes: Some("refs/heads/attributes".into()),
+        }
+        .into(),
+        DataDirectoryMoved { from: "/data/a".into(), to: "/data/b".into() }.into(),
+        DataDirectoryCopied { original: "/data/a".into() }.into(),
+        LogFoundOlder { had: Seq(4_711) }.into(),
+        RepositoryMoved { from: "/p/a/.git".into(), to: "/p/b/.git".into() }.into(),
+        BaseResolved {
+            environment: environment.clone(),
+            base: Base {
+                commit: "9fceb02d0ae598e95dc970b74767f19372d61af8".into(),
+                reference: "refs/heads/main".into(),
+                upstream: "refs/remotes/origin/main".into(),
+                behind: 3,
+                ahead: 1,
+                fetch: "done".into(),
+            },
+        }
+        .into(),
+        WorktreeAdded { environment: environment.clone(), worktree: worktree() }.into(),
+        FilesIncluded {
+            environment: environment.clone(),
+            included: Included {
+                files: 7,
+                bytes: 8_192,
+                reflinked: 5,
+                skipped: vec!["link: leaves the repository".into()],
+            },
+        }
+        .into(),
+        SetupStarted {
+            environment: environment.clone(),
+            pid: 77,
+            started: 123_456,
+            hash: "ab".repeat(32),
+        }
+        .into(),
+        SetupFinished {
+            environment: environment.clone(),
+            report: SetupReport { millis: 1_500, output_bytes: 42, transcript: "/t/demo.1".into() },
+        }
+        .into(),
+    ]
+}
+
+fn ends_of_provision() -> Vec<Event> {
+    let (environment, actor) = (env(), actor());
+    vec![
+        EnvironmentReady { environment: environment.clone() }.into(),
+        ProvisionFailed {
+            environment: environment.clone(),
+            step: "run_setup".into(),
+            fault: fault(),
+            kept: true,
+        }
+        .into(),
+        CancelRequested { environment: environment.clone(), actor }.into(),
+        RolledBack {
+            environment: environment.clone(),
+            leftovers: vec!["branch".into()],
+            trash: Some("/trash/demo.1".into()),
+            head: commit(),
+            rescue: Some(rescue()),
+        }
+        .into(),
+        AttemptFailed {
+            environment: environment.clone(),
+            step: "add_worktree".into(),
+            attempts: 2,
+            retry_at: Time(1_700_000_000_500_000_000),
+            fault: fault(),
+        }
+        .into(),
+        IndexRefreshed { environment, done: true }.into(),
+    ]
+}
+
+fn teardown_and_rest() -> Vec<Event> {
+    let (environment, actor) = (env(), actor());
+    let lease = LeaseId::parse("lease-1").expect("a lease");
+    let request = Some(RequestId::parse("key-2").expect("a key"));
+    vec![
+        DestroyRequested {
+            environment: environment.clone(),
+            force: true,
+            actor: actor.clone(),
+            request: request.clone(),
+            options: options(),
+        }
+        .into(),
+        DestroyRefused { environment: environment.clone(), fault: fault() }.into(),
+        TeardownInspected {
+            environment: environment.clone(),
+            unsaved: vec!["a.txt".into()],
+            fingerprint: "ef".repeat(32),
+            head: "0123456789012345678901234567890123456789".into(),
+            rescue: true,
+            has_hook: true,
+            quiet: true,
+            noted: vec!["clone without work: dep".into()],
+            unseen: true,
+            branch: "side".into(),
+        }
+        .into(),
+        DirectoryTrashed { environment: environment.clone(), trash: Some("/trash/demo.1".into()) }
+            .into(),
+        RegistrationRemoved { environment: environment.clone() }.into(),
+        BranchSettled {
+            environment: environment.clone(),
+            deleted: true,
+            reason: "merged".into(),
+            rescue: vec!["refs/groundskeeper/rescue/demo/1".into()],
+        }
+        .into(),
+        Tombstoned { environment: environment.clone(), leftovers: vec!["x".into()] }.into(),
+        TeardownGaveUp {
+            environment: environment.clone(),
+            step: "move_to_trash".into(),
+            fault: fault(),
+        }
+        .into(),
+        LeaseGranted {
+            environment: environment.clone(),
+            lease: lease.clone(),
+            until: Time(1_700_000_000_000_000_000),
+            purpose: "terminal".into(),
+            actor: actor.clone(),
+            request,
+        }
+        .into(),
+        LeaseReleased { environment: environment.clone(), lease: lease.clone() }.into(),
+        LeaseExpired { environment, lease }.into(),
+        RepositoryTrusted {
+            repository: "/home/u/project/.git".into(),
+            hash: "cd".repeat(32),
+            actor: actor.clone(),
+        }
+        .into(),
+        RepositoryDistrusted { repository: "/home/u/project/.git".into(), actor }.into(),
+    ]
+}
+
+pub(in crate::journal) fn commit() -> String {
+    "0123456789012345678901234567890123456789".into()
+}
+
+fn options() -> TeardownOptions {
+    TeardownOptions {
+        branch: BranchPolicy::Delete,
+        hook_path: ".groundskeeper/teardown".into(),
+        hook_limit_ms: 60_000,
+        grace_ms: 2_000,
+        end_bystanders: true,
+        no_rescue: true,
+        reason: "gc".into(),
+    }
+}
+
+fn process() -> ProcessSeen {
+    ProcessSeen { pid: 91, started: 5_555, name: "node".into(), why: "cgroup".into() }
+}
+
+fn rescue() -> Rescue {
+    Rescue {
+        reference: "refs/groundskeeper/rescue/demo/2".into(),
+        commit: commit(),
+        holds: vec!["3 untracked files".into()],
+        lacks: vec!["nested: a repository of its own".into()],
+        raw: Some(RawCopies {
+            folder: "/data/rescue/demo.2".into(),
+            files: 3,
+            bytes: 4_096,
+            digest: "cd".repeat(32),
+        }),
+        nested: vec![NestedRescue {
+            path: HostPath(b"vendor/\xffdep".to_vec()),
+            reference: "refs/groundskeeper/rescue/demo/2.nested.1".into(),
+            commit: commit(),
+            head: commit(),
+        }],
+    }
+}
+
+pub(in crate::journal) fn nonce() -> Nonce {
+    Nonce::parse("0123456789abcdef0123456789abcdef").expect("a nonce")
+}
+
+fn steps_of_teardown() -> Vec<Event> {
+    let environment = env();
+    vec![
+        TeardownHookStarted {
+            environment: environment.clone(),
+            pid: 78,
+            started: 654_321,
+            hash: "12".repeat(32),
+        }
+        .into(),
+        TeardownHookFinished {
+            environment: environment.clone(),
+            millis: 250,
+            fault: Some(fault()),
+        }
+        .into(),
+        ProcessesEnded {
+            environment: environment.clone(),
+            ended: vec![process()],
+            spared: vec![ProcessSeen { pid: 92, why: "cwd".into(), ..process() }],
+            survivors: vec![ProcessSeen { pid: 93, ..process() }],
+        }
+        .into(),
+        WorkRescued { environment: environment.clone(), rescue: Some(rescue()) }.into(),
+        InspectionOutdated { environment: environment.clone() }.into(),
+        TeardownPostponed {
+            environment,
+            step: "rescue".into(),
+            fault: fault(),
+            failures: 3,
+            retry_at: Time(1_700_000_001_000_000_000),
+        }
+        .into(),
+    ]
+}
+
+fn remains() -> Vec<Event> {
+    let (environment, incarnation, actor) = (env(), 2, actor());
+    let size = Size { entries: 20_000, apparent: 1_000_000, allocated: 2_000_000 };
+    vec![
+        TrashMeasured { environment: environment.clone(), incarnation, size }.into(),
+        LateWorkRescued { environment: environment.clone(), incarnation, rescue: rescue() }.into(),
+        PurgeDecided {
+            environment: environment.clone(),
+            incarnation,
+            reason: "request".into(),
+            actor: Some(actor.clone()),
+        }
+        .into(),
+        TrashPurged {
+            environment: environment.clone(),
+            incarnation,
+            entries: 20_000,
+            leftovers: vec!["x".into()],
+        }
+        .into(),
+        RemainsAttemptFailed {
+            environment: environment.clone(),
+            incarnation,
+            step: "purge".into(),
+            attempts: 4,
+            retry_at: Time(1_700_000_002_000_000_000),
+            fault: fault(),
+        }
+        .into(),
+        TrashLookFailed { environment: environment.clone(), incarnation, fault: fault() }.into(),
+        RescueDropRequested { environment: environment.clone(), incarnation, actor }.into(),
+        RescueDropped { environment, incarnation, leftover: "locked".into() }.into(),
+    ]
+}
+
+fn restore_and_adoption() -> Vec<Event> {
+    let (environment, actor) = (env(), actor());
+    vec![
+        RestoreRequested {
+            environment: environment.clone(),
+            incarnation: 3,
+            from: RestoreFrom {
+                incarnation: 2,
+                trash: Some("/trash/demo.2/project".into()),
+                head: commit(),
+                rescue: commit(),
+                nonce: Some(nonce()),
+                saved: Some(rescue()),
+            },
+            plan: plan(),
+            actor: actor.clone(),
+            request: Some(RequestId::parse("key-3").expect("a key")),
+            nonce: Some(nonce()),
+        }
+        .into(),
+        Restored { environment: environment.clone(), worktree: worktree(), branch: "gk/x".into() }
+            .into(),
+        RescueApplied { environment: environment.clone() }.into(),
+        EnvironmentAdopted {
+            environment: environment.clone(),
+            incarnation: 4,
+            plan: plan(),
+            head: commit(),
+            worktree: worktree(),
+            actor: actor.clone(),
+            nonce: Some(nonce()),
+        }
+        .into(),
+    ]
+}
+
+fn cleans() -> Vec<Event> {
+    let (environment, actor, clean) = (env(), actor(), Seq(41));
+    let size = Size { entries: 7, apparent: 70, allocated: 700 };
+    let left = || vec![NotMoved { path: "vendor/target".into(), why: "holds a repository".into() }];
+    vec![
+        CleanRequested { environment: environment.clone(), actor: actor.clone(), now: true }.into(),
+        Cleaned {
+            environment: environment.clone(),
+            paths: vec!["target".into()],
+            size,
+            fault: Some(fault()),
+            left: left(),
+            trash: Some("/trash/.cleaned-demo.41/project".into()),
+        }
+        .into(),
+        CleanUndoRequested { environment: environment.clone(), clean, actor: actor.clone() }.into(),
+        CleanUndone {
+            environment: environment.clone(),
+            clean,
+            returned: vec!["target".into()],
+            left: left(),
+            size,
+            fault: Some(fault()),
+        }
+        .into(),
+        CleanPurgeDecided {
+            environment: environment.clone(),
+            clean,
+            reason: "request".into(),
+            actor: Some(actor),
+        }
+        .into(),
+        CleanPurged { environment: environment.clone(), clean, entries: 9, fault: Some(fault()) }
+            .into(),
+        CleanAttemptFailed {
+            environment,
+            clean,
+            step: "purge".into(),
+            attempts: 4,
+            retry_at: Time(1_700_000_002_000_000_000),
+            fault: fault(),
+        }
+        .into(),
+    ]
+}
+
+fn live_sets_and_runs() -> Vec<Event> {
+    let (environment, actor) = (env(), actor());
+    let other = EnvironmentId::parse("other").expect("an id");
+    let request = RequestId::parse("req-7").expect("a key");
+    vec![
+        LiveSetTaken {
+            server: "srv-1".into(),
+            epoch: 17,
+            retired: vec![environment.clone()],
+            kept: vec![Kept { environment: other.clone(), why: "leased".into() }],
+            missing: vec![other.clone()],
+            healed: vec![other.clone()],
+            actor: actor.clone(),
+        }
+        .into(),
+        LiveSetHeld {
+            server: "srv-1".into(),
+            epoch: 18,
+            would_retire: vec![environment.clone(), other],
+            of: 30,
+            actor: actor.clone(),
+        }
+        .into(),
+        RunRequested {
+            environment: environment.clone(),
+            request: request.clone(),
+            name: "make".into(),
+            actor,
+        }
+        .into(),
+        RunFinished { environment, request, code: Some(3), why: "timeout".into() }.into(),
+    ]
+}
+
+fn processes_and_sweep() -> Vec<Event> {
+    let (environment, actor) = (env(), actor());
+    vec![
+        RetentionChanged {
+            retention: Retention {
+                trash_seconds: 604_800,
+                trash_bytes: 1 << 34,
+                clean_seconds: 86_400,
+            },
+        }
+        .into(),
+        ProcessStarted {
+            environment: environment.clone(),
+            pid: 91,
+            started: 5_555,
+            name: "node".into(),
+            actor: actor.clone(),
+        }
+        .into(),
+        ProcessExited { environment: environment.clone(), pid: 91 }.into(),
+        WatcherGaveUp {
+            environment: environment.clone(),
+            incarnation: 2,
+            attempts: 60,
+            reason: "permission denied".into(),
+        }
+        .into(),
+        WatcherResumed { environment, incarnation: 2 }.into(),
+        SweepRequested { apply: true, limit: 20, actor }.into(),
+        SweepFinished {
+            findings: vec![Finding {
+                kind: "directory".into(),
+                path: "/worktrees/demo".into(),
+                ours: true,
+                settled: true,
+                detail: "12 MB".into(),
+            }],
+            found: 3,
+            settled: 1,
+            held: "more than 20".into(),
+        }
+        .into(),
+    ]
+}

@@ -1,0 +1,335 @@
+//! Payloads as earlier versions wrote them, and how they become today's.
+//!
+//! The structs are frozen; a golden file of each is read for ever. The upcasters are pure: what an
+//! earlier version did not know is filled in with what it did then.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::event::{self, Actor, Plan, TeardownOptions, Worktree};
+use crate::core::policy::{BranchPolicy, CLEAN_RETENTION};
+use crate::core::{EnvironmentId, Event, Fault, HostPath, Nonce, RequestId};
+use crate::journal::codec::read;
+use crate::journal::envelope::Envelope;
+use crate::journal::error::Damage;
+
+/// The event of an envelope in an earlier version of its kind; none when there is no such.
+pub(super) fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {
+    Ok(match (e.kind, e.kind_version) {
+        (3, 1) => Some(read::<RetentionChangedV1>(e)?.into()),
+        (10, 1) => Some(read::<ProvisionRequestedV1>(e)?.into()),
+        (10, 2) => Some(read::<ProvisionRequestedV2>(e)?.into()),
+        (19, 1) => Some(read::<RolledBackV1>(e)?.into()),
+        (19, 2) => Some(read::<RolledBackV2>(e)?.into()),
+        (22, 1) => Some(read::<RestoreRequestedV1>(e)?.into()),
+        (25, 1) => Some(read::<EnvironmentAdoptedV1>(e)?.into()),
+        (30, 1) => Some(read::<DestroyRequestedV1>(e)?.into()),
+        (32, 1) => Some(read::<TeardownInspectedV1>(e)?.into()),
+        (32, 2) => Some(read::<TeardownInspectedV2>(e)?.into()),
+        (63, 1) => Some(read::<WorkRescuedV1>(e)?.into()),
+        (76, 1) => Some(read::<LateWorkRescuedV1>(e)?.into()),
+        (85, 1) => Some(read::<CleanRequestedV1>(e)?.into()),
+        (86, 1) => Some(read::<CleanedV1>(e)?.into()),
+        _ => None,
+    })
+}
+
+/// Version 1 knew no clean that could be undone.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RetentionChangedV1 {
+    pub(super) trash_seconds: u64,
+    pub(super) trash_bytes: u64,
+}
+
+impl From<RetentionChangedV1> for Event {
+    fn from(old: RetentionChangedV1) -> Self {
+        let RetentionChangedV1 { trash_seconds, trash_bytes } = old;
+        let clean_seconds = CLEAN_RETENTION.as_secs();
+        let retention = event::Retention { trash_seconds, trash_bytes, clean_seconds };
+        event::RetentionChanged { retention }.into()
+    }
+}
+
+/// Version 1 unlinked what it took.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct CleanRequestedV1 {
+    pub(super) environment: EnvironmentId,
+    pub(super) actor: Actor,
+}
+
+impl From<CleanRequestedV1> for Event {
+    fn from(old: CleanRequestedV1) -> Self {
+        let CleanRequestedV1 { environment, actor } = old;
+        event::CleanRequested { environment, actor, now: true }.into()
+    }
+}
+
+/// Version 1 left nothing in the trash.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct CleanedV1 {
+    pub(super) environment: EnvironmentId,
+    pub(super) paths: Vec<String>,
+    pub(super) size: event::Size,
+    pub(super) fault: Option<Fault>,
+}
+
+impl From<CleanedV1> for Event {
+    fn from(old: CleanedV1) -> Self {
+        let CleanedV1 { environment, paths, size, fault } = old;
+        let (left, trash) = (Vec::new(), None);
+        event::Cleaned { environment, paths, size, fault, left, trash }.into()
+    }
+}
+
+/// Version 1 did not say where the directory went.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RolledBackV1 {
+    pub(super) environment: EnvironmentId,
+    pub(super) leftovers: Vec<String>,
+}
+
+impl From<RolledBackV1> for Event {
+    fn from(old: RolledBackV1) -> Self {
+        let RolledBackV1 { environment, leftovers } = old;
+        RolledBackV2 { environment, leftovers, trash: None }.into()
+    }
+}
+
+/// Version 2 said nothing of the work that somebody did in what was rolled back.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RolledBackV2 {
+    pub(super) environment: EnvironmentId,
+    pub(super) leftovers: Vec<String>,
+    pub(super) trash: Option<HostPath>,
+}
+
+impl From<RolledBackV2> for Event {
+    fn from(old: RolledBackV2) -> Self {
+        let RolledBackV2 { environment, leftovers, trash } = old;
+        let (head, rescue) = (String::new(), None);
+        event::RolledBack { environment, leftovers, trash, head, rescue }.into()
+    }
+}
+
+/// Version 1 told lives apart by name and number.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ProvisionRequestedV1 {
+    pub(super) environment: EnvironmentId,
+    pub(super) incarnation: u32,
+    pub(super) plan: Plan,
+    pub(super) actor: Actor,
+    pub(super) request: Option<RequestId>,
+}
+
+impl From<ProvisionRequestedV1> for Event {
+    fn from(old: ProvisionRequestedV1) -> Self {
+        let ProvisionRequestedV1 { environment, incarnation, plan, actor, request } = old;
+        let nonce = None;
+        ProvisionRequestedV2 { environment, incarnation, plan, actor, request, nonce }.into()
+    }
+}
+
+/// Version 2 knew no attributes from elsewhere.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ProvisionRequestedV2 {
+    pub(super) environment: EnvironmentId,
+    pub(super) incarnation: u32,
+    pub(super) plan: Plan,
+    pub(super) actor: Actor,
+    pub(super) request: Option<RequestId>,
+    pub(super) nonce: Option<Nonce>,
+}
+
+impl From<ProvisionRequestedV2> for Event {
+    fn from(old: ProvisionRequestedV2) -> Self {
+        let ProvisionRequestedV2 { environment, incarnation, plan, actor, request, nonce } = old;
+        let attributes = None;
+        event::ProvisionRequested {
+            environment,
+            incarnation,
+            plan,
+            actor,
+            request,
+            nonce,
+            attributes,
+        }
+        .into()
+    }
+}
+
+/// Version 1 told lives apart by name and number, and knew one commit as a rescue.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RestoreRequestedV1 {
+    pub(super) environment: EnvironmentId,
+    pub(super) incarnation: u32,
+    pub(super) from: RestoreFromV1,
+    pub(super) plan: Plan,
+    pub(super) actor: Actor,
+    pub(super) request: Option<RequestId>,
+}
+
+/// See [`RestoreRequestedV1`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RestoreFromV1 {
+    pub(super) incarnation: u32,
+    pub(super) trash: Option<HostPath>,
+    pub(super) head: String,
+    pub(super) rescue: String,
+}
+
+impl From<RestoreRequestedV1> for Event {
+    fn from(old: RestoreRequestedV1) -> Self {
+        let RestoreRequestedV1 { environment, incarnation, from, plan, actor, request } = old;
+        let RestoreFromV1 { incarnation: life, trash, head, rescue } = from;
+        let (nonce, saved) = (None, None);
+        let from = event::RestoreFrom { incarnation: life, trash, head, rescue, nonce, saved };
+        let nonce = None;
+        event::RestoreRequested { environment, incarnation, from, plan, actor, request, nonce }
+            .into()
+    }
+}
+
+/// Version 1 told lives apart by name and number.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct EnvironmentAdoptedV1 {
+    pub(super) environment: EnvironmentId,
+    pub(super) incarnation: u32,
+    pub(super) plan: Plan,
+    pub(super) head: String,
+    pub(super) worktree: Worktree,
+    pub(super) actor: Actor,
+}
+
+impl From<EnvironmentAdoptedV1> for Event {
+    fn from(old: EnvironmentAdoptedV1) -> Self {
+        let EnvironmentAdoptedV1 { environment, incarnation, plan, head, worktree, actor } = old;
+        let nonce = None;
+        event::EnvironmentAdopted { environment, incarnation, plan, head, worktree, actor, nonce }
+            .into()
+    }
+}
+
+/// A rescue as version 1 of kinds 63 and 76 had it: what git took, and nothing beside it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RescueV1 {
+    pub(super) reference: String,
+    pub(super) commit: String,
+    pub(super) holds: Vec<String>,
+    pub(super) lacks: Vec<String>,
+}
+
+impl From<RescueV1> for event::Rescue {
+    fn from(old: RescueV1) -> Self {
+        let RescueV1 { reference, commit, holds, lacks } = old;
+        Self { reference, commit, holds, lacks, raw: None, nested: Vec::new() }
+    }
+}
+
+/// See [`RescueV1`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct WorkRescuedV1 {
+    pub(super) environment: EnvironmentId,
+    pub(super) rescue: Option<RescueV1>,
+}
+
+impl From<WorkRescuedV1> for Event {
+    fn from(old: WorkRescuedV1) -> Self {
+        let rescue = old.rescue.map(event::Rescue::from);
+        event::WorkRescued { environment: old.environment, rescue }.into()
+    }
+}
+
+/// See [`RescueV1`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LateWorkRescuedV1 {
+    pub(super) environment: EnvironmentId,
+    pub(super) incarnation: u32,
+    pub(super) rescue: RescueV1,
+}
+
+impl From<LateWorkRescuedV1> for Event {
+    fn from(old: LateWorkRescuedV1) -> Self {
+        let LateWorkRescuedV1 { environment, incarnation, rescue } = old;
+        event::LateWorkRescued { environment, incarnation, rescue: rescue.into() }.into()
+    }
+}
+
+/// Version 1 had one way of doing it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DestroyRequestedV1 {
+    pub(super) environment: EnvironmentId,
+    pub(super) force: bool,
+    pub(super) actor: Actor,
+    pub(super) request: Option<RequestId>,
+}
+
+impl From<DestroyRequestedV1> for Event {
+    fn from(old: DestroyRequestedV1) -> Self {
+        let DestroyRequestedV1 { environment, force, actor, request } = old;
+        let options = TeardownOptions {
+            branch: BranchPolicy::DeleteIfMerged,
+            reason: "request".to_owned(),
+            ..TeardownOptions::default()
+        };
+        event::DestroyRequested { environment, force, actor, request, options }.into()
+    }
+}
+
+/// Version 1 remembered lines for people, and nothing to compare the tree with.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TeardownInspectedV1 {
+    pub(super) environment: EnvironmentId,
+    pub(super) unsaved: Vec<String>,
+}
+
+impl From<TeardownInspectedV1> for Event {
+    fn from(old: TeardownInspectedV1) -> Self {
+        let TeardownInspectedV1 { environment, unsaved } = old;
+        event::TeardownInspected {
+            environment,
+            unsaved,
+            fingerprint: String::new(),
+            head: String::new(),
+            // Nobody looked for it; a rescue that finds nothing says so.
+            rescue: true,
+            has_hook: false,
+            quiet: false,
+            noted: Vec::new(),
+            unseen: false,
+            branch: String::new(),
+        }
+        .into()
+    }
+}
+
+/// Version 2 named nothing but work.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TeardownInspectedV2 {
+    pub(super) environment: EnvironmentId,
+    pub(super) unsaved: Vec<String>,
+    pub(super) fingerprint: String,
+    pub(super) head: String,
+    pub(super) rescue: bool,
+    pub(super) has_hook: bool,
+    pub(super) quiet: bool,
+}
+
+impl From<TeardownInspectedV2> for Event {
+    fn from(old: TeardownInspectedV2) -> Self {
+        let TeardownInspectedV2 { environment, unsaved, fingerprint, head, rescue, .. } = old;
+        let TeardownInspectedV2 { has_hook, quiet, .. } = old;
+        let (noted, unseen, branch) = (Vec::new(), false, String::new());
+        event::TeardownInspected {
+            environment,
+            unsaved,
+            fingerprint,
+            head,
+            rescue,
+            has_hook,
+            quiet,
+            noted,
+            unseen,
+            branch,
+        }
+        .into()
+    }
+}

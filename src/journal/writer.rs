@@ -1,0 +1,317 @@
+//! The writer's end of the log. One handle per file, used by one thread.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Database, DatabaseError, ReadableTable, StorageBackend, WriteTransaction};
+
+use crate::core::event::Record;
+use crate::core::{Seq, State};
+use crate::journal::codec;
+use crate::journal::error::{Damage, Error};
+use crate::journal::inspect::{Depth, Inspection, builder, inspect};
+use crate::journal::reader::{Reader, Watch};
+use crate::journal::tables::{
+    FORMAT, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS,
+};
+
+/// Snapshots kept; older ones are dropped when a new one is taken.
+pub const SNAPSHOTS_KEPT: usize = 3;
+/// Records between two snapshots.
+pub const SNAPSHOT_EVERY: u64 = 50_000;
+
+/// Settings of a log, for tests; [`Options::default`] is what the daemon uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Records between two snapshots.
+    pub snapshot_every: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { snapshot_every: SNAPSHOT_EVERY }
+    }
+}
+
+/// The log, open for appending.
+#[derive(Debug)]
+pub struct Journal {
+    db: Arc<Database>,
+    watch: Arc<Watch>,
+    head: Head,
+    log_id: [u8; 16],
+    snapshot_due: u64,
+    options: Options,
+    poisoned: bool,
+    clean: bool,
+}
+
+impl Journal {
+    /// Opens the log in `path`, or makes one when there is no file of that name, and returns what
+    /// it holds. An existing file is first verified without being touched.
+    ///
+    /// # Errors
+    /// Any [`Error`]. After [`Error::Damaged`] and [`Error::Newer`] the file is as it was.
+    pub fn open(path: &Path, options: Options) -> Result<(Self, Inspection), Error> {
+        if !path.try_exists().map_err(io("look for", path))? {
+            create(path)?;
+        }
+        let found = inspect(path, Depth::FromSnapshot, &mut |_, _| {})?;
+        let db = builder().open(path).map_err(|e| open_error(path, e))?;
+        let journal = Self::over(db, options, &found)?;
+        Ok((journal, found))
+    }
+
+    /// A log over any storage, made if it is empty: for tests on simulated disks.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] and [`Error::Damaged`].
+    pub fn open_backend(backend: impl StorageBackend, options: Options) -> Result<Self, Error> {
+        let db = builder().create_with_backend(backend);
+        let db = db.map_err(|e| Error::Storage { what: "open", source: e.into() })?;
+        if head_of(&db)?.is_none() {
+            initialise(&db)?;
+        }
+        let head = head_of(&db)?.unwrap_or_default();
+        let found =
+            Inspection { log_id: [0; 16], head, state: State::default(), first: Seq(1), folded: 0 };
+        Self::over(db, options, &found)
+    }
+
+    fn over(db: Database, options: Options, found: &Inspection) -> Result<Self, Error> {
+        let head = head_of(&db)?.unwrap_or_default();
+        if head != found.head {
+            let damage = Damage::Head { expected: found.head.seq, found: head.seq };
+            return Err(Error::Damaged { path: PathBuf::new(), damage });
+        }
+        let last_snapshot = last_snapshot(&db)?;
+        Ok(Self {
+            db: Arc::new(db),
+            watch: Arc::new(Watch::new(Seq(head.seq))),
+            head,
+            log_id: found.log_id,
+            snapshot_due: last_snapshot + options.snapshot_every,
+            options,
+            poisoned: false,
+            clean: false,
+        })
+    }
+
+    /// A reader of what is committed; cheap to make and to clone.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.db), Arc::clone(&self.watch), self.log_id)
+    }
+
+    /// The last record.
+    #[must_use]
+    pub fn head(&self) -> Seq {
+        Seq(self.head.seq)
+    }
+
+    /// The identity of this log, random, made with it.
+    #[must_use]
+    pub fn log_id(&self) -> [u8; 16] {
+        self.log_id
+    }
+
+    /// Gives this log another identity: it is a copy, and the original keeps its own.
+    ///
+    /// # Errors
+    /// As for [`Journal::append`].
+    pub fn take_new_identity(&mut self) -> Result<[u8; 16], Error> {
+        let storage = |e: redb::Error| Error::storage("take a new identity")(e);
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|e| {
+            let source = std::io::Error::other(e.to_string());
+            Error::Io { what: "make a random id for", path: PathBuf::new(), source }
+        })?;
+        let txn = self.db.begin_write().map_err(|e| storage(e.into()))?;
+        {
+            let mut meta = txn.open_table(META).map_err(|e| storage(e.into()))?;
+            meta.insert(META_LOG_ID, id.as_slice()).map_err(|e| storage(e.into()))?;
+        }
+        txn.commit().map_err(|e| storage(e.into()))?;
+        self.log_id = id;
+        Ok(id)
+    }
+
+    /// Whether the last commit left the file such that an open after a kill is instant.
+    #[must_use]
+    pub fn is_checkpointed(&self) -> bool {
+        self.clean
+    }
+
+    /// Appends records in one durable commit: all or none. `state` is the state after them; it is
+    /// asked for only when a snapshot is due.
+    ///
+    /// # Errors
+    /// Any error closes this handle for good: memory may be ahead of the disk, and a failed sync
+    /// must not be repeated. The process is expected to end.
+    pub fn append(&mut self, records: &[Record], state: &State) -> Result<(), Error> {
+        if self.poisoned {
+            return Err(Error::Poisoned);
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.poisoned = true;
+        let head = self.commit(records, state)?;
+        self.poisoned = false;
+        self.head = head;
+        self.clean = false;
+        self.watch.advance(Seq(head.seq));
+        Ok(())
+    }
+
+    fn commit(&mut self, records: &[Record], state: &State) -> Result<Head, Error> {
+        let storage = Error::storage;
+        let txn = self.db.begin_write().map_err(|e| storage("begin")(e.into()))?;
+        let mut head = self.head;
+        {
+            let mut table =
+                txn.open_table(RECORDS).map_err(|e| storage("open records")(e.into()))?;
+            for record in records {
+                assert_eq!(record.seq.0, head.seq + 1, "records are consecutive");
+                let (bytes, crc) = codec::encode(record, head.crc)?;
+                table
+                    .insert(record.seq.0, bytes.as_slice())
+                    .map_err(|e| storage("append")(e.into()))?;
+                head = Head { seq: record.seq.0, crc };
+            }
+        }
+        put_head(&txn, head)?;
+        if head.seq >= self.snapshot_due {
+            put_snapshot(&txn, state, head)?;
+            self.snapshot_due = head.seq + self.options.snapshot_every;
+        }
+        txn.commit().map_err(|e| storage("commit")(e.into()))?;
+        Ok(head)
+    }
+
+    /// An empty commit that saves redb's allocator state, so that the next open after a kill takes
+    /// a millisecond instead of a walk over the file. Does nothing when the last one still holds.
+    ///
+    /// # Errors
+    /// As for [`Journal::append`].
+    pub fn checkpoint(&mut self) -> Result<(), Error> {
+        if self.poisoned {
+            return Err(Error::Poisoned);
+        }
+        if self.clean {
+            return Ok(());
+        }
+        self.poisoned = true;
+        let mut txn =
+            self.db.begin_write().map_err(|e| Error::storage("begin a checkpoint")(e.into()))?;
+        txn.set_quick_repair(true);
+        txn.commit().map_err(|e| Error::storage("commit a checkpoint")(e.into()))?;
+        self.poisoned = false;
+        self.clean = true;
+        Ok(())
+    }
+}
+
+/// Makes a new log under another name and renames it into place, so that a crash in between
+/// leaves no half-made file under the real name.
+fn create(path: &Path) -> Result<(), Error> {
+    let fresh = path.with_extension("new");
+    match std::fs::remove_file(&fresh) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(io("remove", &fresh)(e));
+        }
+        _ => {}
+    }
+    let db = builder().create(&fresh).map_err(|e| open_error(&fresh, e))?;
+    initialise(&db)?;
+    drop(db);
+    std::fs::rename(&fresh, path).map_err(io("rename the new log to", path))?;
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|dir| dir.sync_all()).map_err(io("sync", parent))
+}
+
+fn initialise(db: &Database) -> Result<(), Error> {
+    initialise_as(db, None)
+}
+
+/// Makes the tables; without an identity it is a random one.
+pub(super) fn initialise_as(db: &Database, log_id: Option<[u8; 16]>) -> Result<(), Error> {
+    let mut fresh = [0; 16];
+    getrandom::fill(&mut fresh).map_err(|e| Error::Io {
+        what: "draw random bytes for",
+        path: PathBuf::new(),
+        source: std::io::Error::other(e.to_string()),
+    })?;
+    let log_id = log_id.unwrap_or(fresh);
+    let failed = |e: redb::Error| Error::Storage { what: "make a new log", source: e };
+    let txn = db.begin_write().map_err(|e| failed(e.into()))?;
+    {
+        let mut meta = txn.open_table(META).map_err(|e| failed(e.into()))?;
+        let format = FORMAT.to_le_bytes();
+        meta.insert(META_FORMAT, format.as_slice()).map_err(|e| failed(e.into()))?;
+        meta.insert(META_LOG_ID, log_id.as_slice()).map_err(|e| failed(e.into()))?;
+        txn.open_table(RECORDS).map_err(|e| failed(e.into()))?;
+        txn.open_table(SNAPSHOTS).map_err(|e| failed(e.into()))?;
+    }
+    put_head(&txn, Head::default())?;
+    txn.commit().map_err(|e| failed(e.into()))
+}
+
+fn head_of(db: &Database) -> Result<Option<Head>, Error> {
+    use redb::ReadableDatabase as _;
+    let failed = |e: redb::Error| Error::Storage { what: "read its head", source: e };
+    let txn = db.begin_read().map_err(|e| failed(e.into()))?;
+    let meta = match txn.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(e) => return Err(failed(e.into())),
+    };
+    let value = meta.get(META_HEAD).map_err(|e| failed(e.into()))?;
+    Ok(value.and_then(|v| Head::from_bytes(v.value())))
+}
+
+fn last_snapshot(db: &Database) -> Result<u64, Error> {
+    use redb::ReadableDatabase as _;
+    let failed = |e: redb::Error| Error::Storage { what: "read its snapshots", source: e };
+    let txn = db.begin_read().map_err(|e| failed(e.into()))?;
+    let table = txn.open_table(SNAPSHOTS).map_err(|e| failed(e.into()))?;
+    let last = table.last().map_err(|e| failed(e.into()))?;
+    Ok(last.map_or(0, |(key, _)| key.value()))
+}
+
+pub(super) fn put_head(txn: &WriteTransaction, head: Head) -> Result<(), Error> {
+    let failed = |e: redb::Error| Error::Storage { what: "write its head", source: e };
+    let mut meta = txn.open_table(META).map_err(|e| failed(e.into()))?;
+    let bytes = head.to_bytes();
+    meta.insert(META_HEAD, bytes.as_slice()).map_err(|e| failed(e.into()))?;
+    Ok(())
+}
+
+fn put_snapshot(txn: &WriteTransaction, state: &State, head: Head) -> Result<(), Error> {
+    let failed = |e: redb::Error| Error::Storage { what: "write a snapshot", source: e };
+    assert_eq!(state.seq().0, head.seq, "a snapshot is of the state after the last record");
+    let bytes = codec::encode_snapshot(state, head.crc)?;
+    let mut table = txn.open_table(SNAPSHOTS).map_err(|e| failed(e.into()))?;
+    table.insert(head.seq, bytes.as_slice()).map_err(|e| failed(e.into()))?;
+    while redb::ReadableTableMetadata::len(&table).map_err(|e| failed(e.into()))?
+        > SNAPSHOTS_KEPT as u64
+    {
+        table.pop_first().map_err(|e| failed(e.into()))?;
+    }
+    Ok(())
+}
+
+fn io(what: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Error {
+    move |source| Error::Io { what, path: path.to_owned(), source }
+}
+
+pub(super) fn open_error(path: &Path, e: DatabaseError) -> Error {
+    match e {
+        DatabaseError::DatabaseAlreadyOpen => Error::Busy { path: path.to_owned() },
+        DatabaseError::Storage(redb::StorageError::Io(source)) => {
+            Error::Io { what: "open the log", path: path.to_owned(), source }
+        }
+        other => Error::Storage { what: "open", source: other.into() },
+    }
+}

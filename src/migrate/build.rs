@@ -1,0 +1,150 @@
+//! The new database: built beside the old one, stamped, proven whole.
+//!
+//! It is synced once, when it is whole. Until then it is worth something only to the process that
+//! builds it: after a restart it is built again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::core::event::Staging;
+use crate::core::{Code, Fault, Outcome};
+use crate::failpoint::kill::point;
+use crate::migrate::copy;
+use crate::migrate::copy::{mark_of, sync};
+use crate::migrate::files::with_suffix;
+use crate::migrate::manifest;
+use crate::migrate::manifest::{Found, Stage};
+use crate::migrate::recipe::KEPT_SECRETS;
+use crate::migrate::runner::Task;
+use crate::migrate::{flip, secrets, sqlite};
+use crate::world::fs::paths;
+
+/// Builds it, from nothing.
+pub(super) fn build(task: &Task<'_>) -> Result<Outcome, Fault> {
+    task.hold_on()?;
+    call_off(task)?;
+    Ok(Outcome::StagingBuilt(rows(task)?))
+}
+
+fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
+    task.desk.with_held(task.id(), |held| held.is_built = false);
+    let (files, path) = (task.files(), &task.names.staging);
+    files.remove_set(path).map_err(paths::failed("remove", path))?;
+    let copy = copy::open(task)?;
+    sqlite::create_private(path)?;
+    let mut staging = sqlite::open_private(path)?;
+    files.same_mode(&task.names.database, path).map_err(paths::failed("set the mode of", path))?;
+    let built = task.with_work(|work| task.recipe.build(&copy, &mut staging, work))?;
+    point("migrate.built");
+    let rows = sqlite::count_all(&staging, path)?;
+    compare(&built.rows, &rows)?;
+    drop(staging);
+    task.desk.with_held(task.id(), |held| held.is_built = true);
+    // A recipe does not know where the engine keeps things.
+    let kept = task.desk.folder_of(task.id()).join(secrets::KEPT).display().to_string();
+    let warnings = built.warnings.iter().map(|text| text.replace(KEPT_SECRETS, &kept)).collect();
+    let report = built.report;
+    Ok(Staging { rows, warnings, report })
+}
+
+/// While it is written to, nobody may take it for whole, also not after a kill.
+fn call_off(task: &Task<'_>) -> Result<(), Fault> {
+    match manifest::read(&task.names.mark) {
+        Found::Mark(mark) if mark.nonce == task.id().as_str() => {
+            flip::call_off(task.files(), &task.names.mark, &mark)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Every table holds what the recipe says that it wrote, and no table holds anything else.
+fn compare(planned: &[(String, u64)], found: &[(String, u64)]) -> Result<(), Fault> {
+    let planned: BTreeMap<&str, u64> = planned.iter().map(|(t, n)| (t.as_str(), *n)).collect();
+    let found: BTreeMap<&str, u64> = found.iter().map(|(t, n)| (t.as_str(), *n)).collect();
+    let tables = planned.keys().chain(found.keys());
+    let mut wrong: Vec<String> = tables
+        .filter_map(|table| {
+            let (a, b) = (planned.get(table).copied(), found.get(table).copied());
+            let differs = a.unwrap_or(0) != b.unwrap_or(0);
+            let number = |n: Option<u64>| n.map_or("none".to_owned(), |n| n.to_string());
+            differs.then(|| format!("{table}: {} rows planned, {} found", number(a), number(b)))
+        })
+        .collect();
+    wrong.dedup();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let hint = "nothing was changed; please report this with the evidence";
+    let fault = Fault::new(Code::MigrationFailed, "the new database lacks rows", hint);
+    Err(fault.with_evidence(wrong))
+}
+
+/// Stamps it, proves it, and leaves it as one durable file.
+pub(super) fn verify(task: &Task<'_>) -> Result<Outcome, Fault> {
+    task.hold_on()?;
+    call_off(task)?;
+    let path = &task.names.staging;
+    let is_built = task.desk.with_held(task.id(), |held| std::mem::take(&mut held.is_built));
+    if !is_built || !path.exists() {
+        rows(task)?;
+    }
+    let staging = sqlite::open_private(path)?;
+    task.progress("verify", (0, 0), "bytes");
+    let built = task.migration.staging.as_ref().map(|s| s.rows.clone()).unwrap_or_default();
+    still_there(&built, &sqlite::count_all(&staging, path)?)?;
+    task.with_work(|work| task.recipe.stamp(&staging, work))?;
+    point("migrate.stamped");
+    prove(task, &staging, path)?;
+    sqlite::settle(staging, path)?;
+    point("migrate.settled");
+    leave_one_file(task, path)?;
+    let bytes = path.metadata().map_err(paths::failed("read", path))?.len();
+    if !task.migration.plan.dry_run {
+        let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
+        let mut mark = mark_of(task, had, Stage::Built);
+        mark.keychain_backups = secrets::known_backups(task)?;
+        manifest::write(task.files(), &task.names.mark, &mark)?;
+        point("migrate.verified");
+    }
+    Ok(Outcome::StagingVerified(bytes, sqlite::fingerprint(path)))
+}
+
+/// Proves it whole while it goes to the disk: the one needs the processor, the other does not. What
+/// the recipe wants of it is looked at beside that.
+fn prove(task: &Task<'_>, staging: &Connection, path: &Path) -> Result<(), Fault> {
+    let files = task.files();
+    let beside = || {
+        files.sync(path).map_err(paths::failed("sync", path))?;
+        task.recipe.verify(&sqlite::open_private(path)?)
+    };
+    let (whole, beside) = std::thread::scope(|scope| {
+        let beside = scope.spawn(beside);
+        (sqlite::check(staging, path), beside.join())
+    });
+    whole?;
+    beside.unwrap_or_else(|_| {
+        Err(Fault::new(Code::Defect, "verifying panicked", "please report this"))
+    })
+}
+
+/// The stamp is allowed to be more; nothing is allowed to be less.
+fn still_there(built: &[(String, u64)], found: &[(String, u64)]) -> Result<(), Fault> {
+    let found: BTreeMap<&str, u64> = found.iter().map(|(t, n)| (t.as_str(), *n)).collect();
+    let less = built.iter().filter(|(t, n)| found.get(t.as_str()).is_none_or(|f| f < n));
+    let less: Vec<String> = less.map(|(t, n)| format!("{t}: {n} rows were built")).collect();
+    if less.is_empty() {
+        return Ok(());
+    }
+    let hint = "nothing was changed; migrate again";
+    Err(Fault::new(Code::MigrationFailed, "the new database lost rows", hint).with_evidence(less))
+}
+
+fn leave_one_file(task: &Task<'_>, path: &Path) -> Result<(), Fault> {
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let sidecar = with_suffix(path, suffix);
+        task.files().remove(&sidecar).map_err(paths::failed("remove", &sidecar))?;
+    }
+    sync(task, path)
+}

@@ -1,0 +1,283 @@
+//! Takes over what somebody else's interrupted migration left: the application's own, or one of
+//! this program whose log is lost.
+//!
+//! The mark beside the database says how far it came, in paths that were right when it was
+//! written. A directory may have been moved since, so only file names are believed, and only those
+//! that carry the mark's own name; the files are looked for beside the database. What cannot be
+//! settled for sure is refused, and the backup is named: an empty database is never started with
+//! while an old one lies beside it.
+
+use std::path::{Path, PathBuf};
+
+use crate::core::{Code, Fault};
+use crate::failpoint::kill::point;
+use crate::migrate::files::with_suffix;
+use crate::migrate::manifest;
+use crate::migrate::manifest::{Found, Mark, Stage, is_nonce};
+use crate::migrate::runner::Task;
+use crate::migrate::secrets;
+use crate::migrate::{flip, inspect};
+use crate::world::fs::paths;
+
+/// What was settled.
+#[derive(Debug, Default)]
+pub(super) struct TakenOver {
+    /// How far the other migration had come; empty when there was none.
+    pub(super) stage: String,
+    /// The backup that it made.
+    pub(super) backup: Option<PathBuf>,
+    /// What a person should know.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Settles what lies beside a database.
+pub(super) fn take_over(task: &Task<'_>) -> Result<TakenOver, Fault> {
+    let names = &task.names;
+    let found = manifest::read(&names.mark);
+    let gone =
+        !names.database.exists() && !beside(&names.database, task.recipe.label()).1.is_empty();
+    if (found != Found::Nothing || gone) && task.migration.plan.dry_run {
+        let message = format!("an earlier migration of {} was cut short", names.database.display());
+        let hint = "migrate without --dry-run first: that settles it";
+        return Err(Fault::new(Code::MigrationFailed, message, hint));
+    }
+    if !task.migration.plan.dry_run {
+        manifest::drop_temporary(task.files(), &names.mark)?;
+    }
+    match found {
+        Found::Nothing => stranded(task),
+        Found::Mark(mark) if mark.source.file_name() != names.database.file_name() => {
+            let message = format!(
+                "a migration of {} was cut short in the same directory",
+                mark.source.file_name().unwrap_or_default().display()
+            );
+            let hint = "migrate that one first: its mark would be lost";
+            Err(Fault::new(Code::MigrationFailed, message, hint))
+        }
+        Found::Mark(mark) => match relocated(task, &mark) {
+            Some(here) => settle(task, &here, here.source != mark.source),
+            None => unreadable(task, "its names are not those of a migration of this database"),
+        },
+        Found::Unreadable(why) => unreadable(task, &why),
+    }
+}
+
+/// The mark with the paths that its files have now; none when it is not a migration's of this
+/// database.
+fn relocated(task: &Task<'_>, mark: &Mark) -> Option<Mark> {
+    let database = &task.names.database;
+    let nonce = mark.nonce.as_str();
+    let backup = mark.backup.file_name()?.to_str()?;
+    let prefix = format!("{}.{}-", database.file_name()?.to_str()?, task.recipe.label());
+    let stamp = backup.strip_prefix(&prefix)?.strip_suffix(&format!("-{nonce}"))?;
+    let is_stamp = !stamp.is_empty() && stamp.bytes().all(|b| b.is_ascii_digit());
+    if !is_nonce(nonce) || !is_stamp {
+        return None;
+    }
+    let mut here = Mark {
+        source: database.clone(),
+        normalized_source: with_suffix(database, &format!(".source-{nonce}")),
+        staging: with_suffix(database, &format!(".building-{nonce}")),
+        backup: database.with_file_name(backup),
+        ..mark.clone()
+    };
+    // Only backups that carry the mark's own name are its own.
+    here.keychain_backups.retain(|entry| secrets::is_own_backup(nonce, entry));
+    locate_secrets(task, mark, &mut here);
+    Some(here)
+}
+
+/// Where the secrets are now: where the request says, where they are when everything was moved
+/// together, or, unless this is a copy of a directory that is still there, where the mark says. What
+/// cannot be told for sure is left alone: then there is neither a backup nor anything to remove.
+fn locate_secrets(task: &Task<'_>, mark: &Mark, here: &mut Mark) {
+    let recorded = mark.auth_path.clone();
+    let moved = moved_with(&mark.source, &here.source, &recorded);
+    let asked = task.names.secrets.clone();
+    let is_copy = mark.source != here.source && mark.source.exists();
+    let last = (!is_copy).then(|| recorded.clone());
+    let named = |path: &PathBuf| {
+        !recorded.as_os_str().is_empty() && path.file_name() == recorded.file_name()
+    };
+    let backup_of = |path: &Path| with_suffix(path, &format!(".v1-v2-{}", mark.nonce));
+    let places = [asked.clone(), moved.clone(), last.clone()];
+    let kept = places.into_iter().flatten().filter(&named).find(|path| backup_of(path).exists());
+    // One that did not exist before is the migration's own only where both say that it is.
+    let sure = asked.filter(|path| Some(path) == last.as_ref() || Some(path) == moved.as_ref());
+    here.auth_existed = mark.auth_existed || kept.is_some() || sure.is_none();
+    here.auth_path = kept.or(sure).unwrap_or_default();
+    let known = mark.auth_backup.is_some() && !here.auth_path.as_os_str().is_empty();
+    here.auth_backup = known.then(|| backup_of(&here.auth_path));
+}
+
+/// Where a neighbour is when a file and its neighbour were moved together.
+fn moved_with(from: &Path, to: &Path, neighbour: &Path) -> Option<PathBuf> {
+    for (ups, ancestor) in from.ancestors().enumerate() {
+        if let Ok(rest) = neighbour.strip_prefix(ancestor) {
+            return Some(to.ancestors().nth(ups)?.join(rest));
+        }
+    }
+    None
+}
+
+fn settle(task: &Task<'_>, mark: &Mark, moved: bool) -> Result<TakenOver, Fault> {
+    tracing::info!(stage = mark.phase.as_str(), nonce = %mark.nonce, "settling what was left");
+    let mut taken = TakenOver { stage: mark.phase.as_str().to_owned(), ..TakenOver::default() };
+    if moved {
+        taken.warnings.push(format!(
+            "An interrupted migration was taken over from another directory; it is settled in {}.",
+            mark.source.parent().unwrap_or(&mark.source).display()
+        ));
+    }
+    match mark.phase {
+        Stage::Building => roll_back(task, mark)?,
+        Stage::Built | Stage::CanonicalMoved => finish(task, mark, &mut taken)?,
+        // Whatever it says: without a database nothing was installed here.
+        Stage::Committed if !mark.source.exists() => finish(task, mark, &mut taken)?,
+        Stage::Committed => {
+            taken.backup = Some(mark.backup.clone()).filter(|path| path.exists());
+            clean(task, mark)?;
+        }
+    }
+    Ok(taken)
+}
+
+/// Nothing of the new database counts yet.
+fn roll_back(task: &Task<'_>, mark: &Mark) -> Result<(), Fault> {
+    flip::call_off(task.files(), &task.names.mark, mark)?;
+    flip::unlink_backup(task.files(), &mark.source, &mark.backup)?;
+    flip::drop_copies(task.files(), mark)?;
+    point("takeover.dropped");
+    secrets::restore(task.files(), &*task.desk.keychain, mark)?;
+    secrets::clean(task.files(), &*task.desk.keychain, mark)?;
+    manifest::remove(task.files(), &task.names.mark, &mark.nonce)
+}
+
+fn clean(task: &Task<'_>, mark: &Mark) -> Result<(), Fault> {
+    flip::drop_copies(task.files(), mark)?;
+    secrets::clean(task.files(), &*task.desk.keychain, mark)?;
+    manifest::remove(task.files(), &task.names.mark, &mark.nonce)
+}
+
+/// The new database was whole; what is left is to install it, if it is not installed yet.
+fn finish(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fault> {
+    let (database, staging, backup) = (&mark.source, &mark.staging, &mark.backup);
+    if staging.exists() {
+        if flip::is_whole(staging, task.recipe) {
+            task.desk.with_held(task.id(), |held| held.source = None);
+            flip::install(task.files(), database, staging, backup, None)?;
+        } else {
+            return fall_back(task, mark, taken);
+        }
+    } else if !database.exists() || inspect::is_old(database, task.recipe)? {
+        return fall_back(task, mark, taken);
+    }
+    taken.backup = Some(backup.clone()).filter(|path| path.exists());
+    point("takeover.installed");
+    clean(task, mark)
+}
+
+/// The new database is not there or not whole: back to the old one.
+fn fall_back(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fault> {
+    let (database, backup) = (&mark.source, &mark.backup);
+    if !database.exists() && !backup.exists() {
+        return Err(refused(task, "neither the old nor the new database is there"));
+    }
+    taken.warnings.push(format!(
+        "The new database of an interrupted migration was not whole; it was dropped, and {} is the old one.",
+        database.display()
+    ));
+    roll_back(task, mark)
+}
+
+/// No mark. When there is no database either, something may lie beside its place.
+fn stranded(task: &Task<'_>) -> Result<TakenOver, Fault> {
+    let database = &task.names.database;
+    if database.exists() {
+        return Ok(TakenOver::default());
+    }
+    let (staged, backups) = beside(database, task.recipe.label());
+    if backups.is_empty() {
+        return Ok(TakenOver::default());
+    }
+    let whole: Vec<&PathBuf> =
+        staged.iter().filter(|path| flip::is_whole(path, task.recipe)).collect();
+    let [staging] = whole[..] else {
+        return Err(refused(task, "it is gone, and only backups of it are there"));
+    };
+    let nonce = staging.to_string_lossy().rsplit('-').next().unwrap_or_default().to_owned();
+    let backup = backups.iter().find(|path| path.to_string_lossy().ends_with(&nonce));
+    let Some(backup) = backup else {
+        return Err(refused(task, "it is gone, and only backups of it are there"));
+    };
+    flip::install(task.files(), database, staging, backup, None)?;
+    let copy = with_suffix(database, &format!(".source-{nonce}"));
+    task.files().remove_set(&copy).map_err(paths::failed("remove", &copy))?;
+    let warning = format!(
+        "{} was gone; the new database that an interrupted migration had built beside it was installed.",
+        database.display()
+    );
+    Ok(TakenOver {
+        stage: "stranded".to_owned(),
+        backup: Some(backup.clone()),
+        warnings: vec![warning],
+    })
+}
+
+/// New databases and backups that lie beside a database, by name.
+pub(super) fn beside(database: &Path, label: &str) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let base = database.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let entries = database.parent().and_then(|dir| std::fs::read_dir(dir).ok());
+    let (staging, backup) = (format!("{base}.building-"), format!("{base}.{label}-"));
+    let (mut staged, mut backups) = (Vec::new(), Vec::new());
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.strip_prefix(&staging).is_some_and(is_nonce) {
+            staged.push(entry.path());
+        } else if let Some((at, nonce)) =
+            name.strip_prefix(&backup).and_then(|rest| rest.split_once('-'))
+            && at.bytes().all(|b| b.is_ascii_digit())
+            && is_nonce(nonce)
+        {
+            backups.push(entry.path());
+        }
+    }
+    staged.sort();
+    backups.sort();
+    (staged, backups)
+}
+
+fn unreadable(task: &Task<'_>, why: &str) -> Result<TakenOver, Fault> {
+    if !task.names.database.exists() {
+        return Err(refused(task, "its mark cannot be read").because(why));
+    }
+    Ok(TakenOver { stage: "unreadable".to_owned(), ..TakenOver::default() })
+}
+
+/// A mark that says nothing goes once nothing is left to settle.
+pub(super) fn drop_unreadable(task: &Task<'_>) -> Result<(), Fault> {
+    let path = &task.names.mark;
+    if matches!(manifest::read(path), Found::Unreadable(_)) && !task.migration.plan.dry_run {
+        task.files().remove(path).map_err(paths::failed("remove", path))?;
+    }
+    Ok(())
+}
+
+fn refused(task: &Task<'_>, why: &str) -> Fault {
+    let database = &task.names.database;
+    let message =
+        format!("an interrupted migration of {} cannot be settled: {why}", database.display());
+    let (staged, backups) = beside(database, task.recipe.label());
+    let newest = backups.iter().max_by_key(|path| path.metadata().and_then(|m| m.modified()).ok());
+    let hint = match newest {
+        Some(backup) => format!(
+            "the old database is {}; rename it to {} and migrate again",
+            backup.display(),
+            database.display()
+        ),
+        None => "put a copy of the database back into its place; nothing was changed".to_owned(),
+    };
+    let lies = |path: &PathBuf| format!("there is {}", path.display());
+    Fault::new(Code::MigrationFailed, message, hint)
+        .with_evidence(backups.iter().chain(&staged).map(lies))
+}

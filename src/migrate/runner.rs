@@ -1,0 +1,443 @@
+//! Performs the effects of migrations: look, act, prove, and report the evidence.
+//!
+//! Each effect may begin again after a kill at any instant, in another process, and ends in the
+//! same place. It decides nothing: what comes next is the core's. Between two effects a desk holds
+//! the locks that keep others out; they go with the process, and are taken again by the next one,
+//! which then makes sure that nothing changed meanwhile.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::core::event::MigrationPlan;
+use crate::core::{Code, Fault, Migration, MigrationId, Outcome, Step};
+use crate::failpoint::kill::point;
+use crate::migrate::file_names::Names;
+use crate::migrate::files;
+use crate::migrate::files::Files;
+use crate::migrate::manifest;
+use crate::migrate::manifest::Found;
+use crate::migrate::recipe::{Keychain, Network, OnConflict, Recipe, Work};
+use crate::migrate::source;
+use crate::migrate::source::{Course, Source};
+use crate::migrate::{app_lock, build, copy, flip, inspect, recipes, secrets, sqlite, undo};
+use crate::world::fs::paths;
+
+/// End of the name of a folder with a kept recipe.
+const RECIPE: &str = ".recipe";
+
+/// What is being done for a migration, for whoever waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// What is being done.
+    pub what: String,
+    /// How much of it.
+    pub done: u64,
+    /// Of how much; 0 when that is not known.
+    pub of: u64,
+    /// Of what: `bytes` or `rows`.
+    pub unit: &'static str,
+}
+
+/// Locks of one migration.
+#[derive(Default)]
+pub(super) struct Held {
+    /// The application's own lock file.
+    pub(super) owner: Option<app_lock::Owner>,
+    /// The database, closed to writers.
+    pub(super) source: Option<Source>,
+    /// How far this process came with the private copy.
+    pub(super) copy: Scratch,
+    /// This process has built the new database, and nothing of it is lost.
+    pub(super) is_built: bool,
+}
+
+/// How far a process came with a file that is never synced, and so is worth nothing to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Scratch {
+    /// Not made, or made by another process, or being changed.
+    #[default]
+    Unknown,
+    /// As it was copied.
+    Fresh,
+    /// In the shape that the recipe reads.
+    Ready,
+}
+
+/// The place where migrations are worked on.
+pub struct Desk {
+    /// Where old secrets and recipes are kept for an undo.
+    home: PathBuf,
+    pub(super) files: Files,
+    network: Box<dyn Network + Send + Sync>,
+    pub(super) keychain: Box<dyn Keychain + Send + Sync>,
+    held: Mutex<BTreeMap<MigrationId, Held>>,
+    seen: Mutex<BTreeMap<MigrationId, Progress>>,
+}
+
+impl Desk {
+    /// A desk that keeps old secrets below `home`.
+    #[must_use]
+    pub fn new(
+        home: &Path,
+        network: Box<dyn Network + Send + Sync>,
+        keychain: Box<dyn Keychain + Send + Sync>,
+    ) -> Self {
+        Self {
+            home: home.to_owned(),
+            files: Files::default(),
+            network,
+            keychain,
+            held: Mutex::default(),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// The same with another way to files.
+    #[must_use]
+    pub fn with_files(mut self, files: Files) -> Self {
+        self.files = files;
+        self
+    }
+
+    /// What is being done for a migration right now.
+    #[must_use]
+    pub fn progress(&self, id: &MigrationId) -> Option<Progress> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Performs one effect. A panic is a fault of this effect and of nothing else.
+    ///
+    /// # Errors
+    /// The fault that it ended with; what that leads to is for the core to decide.
+    pub fn perform(
+        &self,
+        migration: &Migration,
+        step: Step,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Outcome, Fault> {
+        let work = || {
+            let _alone = self.lock(&migration.id)?;
+            let recipe = self.recipe(migration, step)?;
+            let names = Names::of(migration, &*recipe);
+            let task = Task { desk: self, migration, recipe: &*recipe, names, cancelled };
+            task.perform(step)
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+            let message = format!("{} panicked: {text}", step.as_str());
+            Err(Fault::new(Code::Defect, message, "please report this"))
+        });
+        let over = match &outcome {
+            Ok(Outcome::SourceInspected(found)) => !found.old,
+            Ok(outcome) => matches!(outcome, Outcome::CleanedUp(_) | Outcome::Returned(_)),
+            Err(_) => step == Step::ReturnBackup,
+        };
+        if over {
+            self.let_go(&migration.id);
+        }
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&migration.id);
+        outcome
+    }
+
+    /// Does what an installed database still gets at every start; the names of what was done now.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn make_ready(
+        &self,
+        plan: &MigrationPlan,
+        recipe: &dyn Recipe,
+    ) -> Result<Vec<String>, Fault> {
+        let path = paths::from_host(&plan.database);
+        let database = sqlite::open(&path)?;
+        let work = Work {
+            tenant: &plan.tenant,
+            conflicts: OnConflict::Refuse,
+            secrets: None,
+            now_ms: i64::try_from(plan.at_ms).unwrap_or(i64::MAX),
+            network: &*self.network,
+            keychain: &*self.keychain,
+            progress: &|_, _| (),
+            cancelled: &|| false,
+        };
+        recipe.ready(&database, &work)
+    }
+
+    /// Where a migration's old secrets are kept.
+    pub(super) fn folder_of(&self, id: &MigrationId) -> PathBuf {
+        self.home.join(id.as_str())
+    }
+
+    /// The recipe of a migration. A folder of SQL files is kept as it was when the migration began, so
+    /// that what becomes of it later changes nothing about how it ends, or is undone.
+    fn recipe(&self, migration: &Migration, step: Step) -> Result<Box<dyn Recipe>, Fault> {
+        let kept = self.home.join(format!("{}{RECIPE}", migration.id));
+        if let Some(recipe) = recipes::kept(&migration.plan, &kept)? {
+            return Ok(recipe);
+        }
+        let recipe = recipes::find(&migration.plan)?;
+        if step == Step::InspectSource {
+            self.keep(&*recipe, &kept)?;
+        }
+        Ok(recipe)
+    }
+
+    fn keep(&self, recipe: &dyn Recipe, folder: &Path) -> Result<(), Fault> {
+        let (all, files) = (recipe.files(), &self.files);
+        if all.is_empty() {
+            return Ok(());
+        }
+        files.make_dir(folder).map_err(paths::failed("create", folder))?;
+        files.sync_dir_of(folder).map_err(paths::failed("sync", folder))?;
+        all.into_iter().try_for_each(|(name, text)| {
+            let path = folder.join(name);
+            let written = files.write(&path, &files::with_suffix(&path, ".tmp"), text.as_bytes());
+            written.map_err(paths::failed("write", &path))
+        })
+    }
+
+    /// Drops the recipes that were kept for migrations of which nothing is wanted any more.
+    pub fn tidy(&self, is_wanted: impl Fn(&MigrationId) -> bool) {
+        // Listed before anybody is asked: whatever is there is known by then.
+        let entries = std::fs::read_dir(&self.home).into_iter().flatten().flatten();
+        for (path, name) in entries.map(|e| (e.path(), e.file_name())).collect::<Vec<_>>() {
+            let id = name.to_str().and_then(|name| name.strip_suffix(RECIPE));
+            let id = id.and_then(|id| MigrationId::parse(id).ok());
+            if id.is_some_and(|id| !is_wanted(&id)) {
+                drop(std::fs::remove_dir_all(path));
+            }
+        }
+    }
+
+    /// A thread of a daemon that is being replaced may still be at it.
+    fn lock(&self, id: &MigrationId) -> Result<AtWork, Fault> {
+        self.files.make_dir(&self.home).map_err(paths::failed("create", &self.home))?;
+        let path = self.home.join(format!("{id}.lock"));
+        let open = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = open.map_err(paths::failed("open", &path))?;
+        if file.try_lock().is_ok() {
+            return Ok(AtWork(file));
+        }
+        let message = format!("another process works on migration {id}");
+        let hint = format!("`fuser {}` names it", path.display());
+        Err(Fault::new(Code::DatabaseInUse, message, hint).transient())
+    }
+
+    pub(super) fn with_held<T>(&self, id: &MigrationId, change: impl FnOnce(&mut Held) -> T) -> T {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        change(held.entry(id.clone()).or_default())
+    }
+
+    fn let_go(&self, id: &MigrationId) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        for suffix in files::SUFFIXES {
+            drop(std::fs::remove_file(self.home.join(format!("{id}.again{suffix}"))));
+        }
+        // Its owner is this desk, and nobody else looks at a migration that is over.
+        drop(std::fs::remove_file(self.home.join(format!("{id}.lock"))));
+    }
+}
+
+/// The lock of a migration, for the time of one effect.
+struct AtWork(File);
+
+impl Drop for AtWork {
+    /// To close it is not enough: a child that another thread is just starting has it open as well,
+    /// until it runs its program.
+    fn drop(&mut self) {
+        drop(self.0.unlock());
+    }
+}
+
+/// One effect being performed.
+pub(super) struct Task<'a> {
+    pub(super) desk: &'a Desk,
+    pub(super) migration: &'a Migration,
+    pub(super) recipe: &'a dyn Recipe,
+    pub(super) names: Names,
+    pub(super) cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Task<'_> {
+    fn perform(&self, step: Step) -> Result<Outcome, Fault> {
+        let outcome = match step {
+            Step::InspectSource => inspect::inspect(self),
+            Step::CopySource => copy::copy(self),
+            Step::NormaliseSource => copy::normalise(self),
+            Step::BuildStaging => build::build(self),
+            Step::WriteSecrets => secrets::write(self),
+            Step::VerifyStaging => build::verify(self),
+            Step::Flip => flip::flip(self),
+            Step::CleanUp => flip::clean_up(self),
+            Step::DropStaging => flip::drop_staging(self),
+            Step::ReturnBackup => undo::undo(self),
+            other => {
+                let message = format!("{} is not for a migration", other.as_str());
+                Err(Fault::new(Code::Defect, message, "please report this"))
+            }
+        };
+        point("migrate.performed");
+        outcome
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.desk.files
+    }
+
+    pub(super) fn id(&self) -> &MigrationId {
+        &self.migration.id
+    }
+
+    pub(super) fn progress(&self, what: &str, (done, of): (u64, u64), unit: &'static str) {
+        let mut seen = self.desk.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(self.id().clone(), Progress { what: what.to_owned(), done, of, unit });
+    }
+
+    /// Rows that the old database has in a table; 0 when there is no such table, or nobody has
+    /// counted yet.
+    fn rows_of(&self, table: &str) -> u64 {
+        let rows = self.migration.copy.iter().flat_map(|copy| &copy.rows);
+        rows.filter(|(name, _)| name == table).map(|(_, rows)| *rows).sum()
+    }
+
+    /// What the recipe works with, for the time of one call.
+    pub(super) fn with_work<T>(&self, call: impl FnOnce(&Work<'_>) -> T) -> T {
+        let secrets = self.old_secrets();
+        call(&Work {
+            tenant: &self.migration.plan.tenant,
+            conflicts: match self.migration.plan.on_conflict.as_str() {
+                "keep-first" => OnConflict::KeepFirst,
+                "rename" => OnConflict::Rename,
+                _ => OnConflict::Refuse,
+            },
+            secrets: secrets.as_deref(),
+            now_ms: i64::try_from(self.migration.plan.at_ms).unwrap_or(i64::MAX),
+            network: &*self.desk.network,
+            keychain: &*self.desk.keychain,
+            progress: &|what, rows| {
+                // A row of the old database may become several.
+                let of = Some(self.rows_of(what)).filter(|of| *of >= rows).unwrap_or(0);
+                self.progress(what, (rows, of), "rows");
+            },
+            cancelled: self.cancelled,
+        })
+    }
+
+    /// The secrets as the old database knows them.
+    fn old_secrets(&self) -> Option<PathBuf> {
+        let had = self.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
+        if self.migration.plan.dry_run {
+            return self.names.secrets.clone().filter(|path| path.exists());
+        }
+        self.names.secrets_backup.clone().filter(|_| had)
+    }
+
+    /// Takes the application's lock where it is free: what a killed process left of it goes with
+    /// the next one who takes it.
+    ///
+    /// # Errors
+    /// `database_in_use`, worth another try, when somebody else has it.
+    pub(super) fn own_if_free(&self) -> Result<(), Fault> {
+        self.desk.with_held(self.id(), |held| {
+            if held.owner.is_none() {
+                let taken = app_lock::take(self.recipe, &self.names.database, true);
+                held.owner = taken.map_err(Fault::transient)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What the mark says has to be what this migration wrote: whoever found it without a daemon may
+    /// have settled it in the meantime, and then nothing of what was made is as it was.
+    fn still_ours(&self) -> Result<(), Fault> {
+        let found = manifest::read(&self.names.mark);
+        let ours = matches!(&found, Found::Mark(mark) if mark.nonce == self.id().as_str());
+        let fine = match &self.migration.copy {
+            _ if self.migration.plan.dry_run => true,
+            // Nothing is made yet; what cannot be read was looked at and is written over.
+            None => !matches!(&found, Found::Mark(_)) || ours,
+            Some(copy) => {
+                let kept = self.names.secrets_backup.as_deref().is_some_and(Path::exists);
+                ours && (kept || !copy.has_secrets)
+            }
+        };
+        if fine {
+            return Ok(());
+        }
+        let message =
+            format!("somebody else settled what was begun for {}", self.names.database.display());
+        let hint = "nothing is lost; migrate again";
+        Err(Fault::new(Code::DatabaseInUse, message, hint))
+    }
+
+    /// As [`Self::hold`], for all steps but the first look.
+    pub(super) fn hold_on(&self) -> Result<(), Fault> {
+        self.hold()?;
+        self.still_ours()
+    }
+
+    /// Sees to it that nobody else works with the database; after a restart also to it that nobody
+    /// did meanwhile.
+    pub(super) fn hold(&self) -> Result<(), Fault> {
+        let rehearsal = self.migration.plan.dry_run;
+        self.desk.with_held(self.id(), |held| {
+            if held.owner.is_none() {
+                held.owner = app_lock::take(self.recipe, &self.names.database, rehearsal)?;
+            }
+            if held.source.is_none() && self.names.database.exists() {
+                // Taken before the database is opened, which may move its log into it.
+                let now = sqlite::fingerprint(&self.names.database);
+                let source = held.source.insert(Source::hold(&self.names.database)?);
+                self.compare(source, &now)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Task<'_> {
+    /// Files that were touched may say what they said: their log was moved into the database, by
+    /// whoever looked at it or by a flip that was cut short.
+    fn compare(&self, source: &Source, fingerprint: &str) -> Result<(), Fault> {
+        let Some(copied) = &self.migration.copy else { return Ok(()) };
+        if copied.fingerprint == fingerprint {
+            return Ok(());
+        }
+        let again = self.desk.home.join(format!("{}.again", self.id()));
+        let fail = paths::failed("remove", &again);
+        self.files().remove_set(&again).map_err(&fail)?;
+        sqlite::create_private(&again)?;
+        let course = Course { progress: &|_, _| (), cancelled: self.cancelled };
+        let plain = source.lend();
+        let checksum = source::copy(Some(&plain), &self.names.database, &again, &course)?;
+        self.files().remove_set(&again).map_err(&fail)?;
+        if checksum == copied.checksum {
+            Ok(())
+        } else {
+            Err(sqlite::changed(&self.names.database))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::migrate::sample::Bench;
+
+    #[test]
+    fn a_child_that_is_just_being_started_keeps_nobody_out() {
+        let bench = Bench::new();
+        let desk = bench.desk(Files::default());
+        let id = MigrationId::parse("0123abcd").expect("a name");
+        let held = desk.lock(&id).expect("free");
+        let of_the_child = held.0.try_clone().expect("as fork does");
+        assert!(desk.lock(&id).is_err(), "it is held");
+        drop(held);
+        drop(desk.lock(&id).expect("free again"));
+        drop(of_the_child);
+    }
+}

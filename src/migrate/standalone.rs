@@ -1,0 +1,99 @@
+//! A migration from start to end in one call, without a daemon: for programs that bring their own
+//! database up before anything else runs.
+//!
+//! The very same core decides; its facts are folded in memory and not kept. What survives a kill is
+//! the mark beside the database, which the next call settles first.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::core::event::{Actor, MigrationPlan};
+use crate::core::{Code, Command, Decision, Fault, Migration, MigrationId, Record, State, Time};
+use crate::migrate::files;
+use crate::migrate::runner::Desk;
+
+/// A new name for a migration.
+///
+/// # Errors
+/// When the system has no random numbers.
+pub fn new_id() -> Result<MigrationId, Fault> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(|e| {
+        Fault::new(Code::Io, "the system has no random numbers", "see the cause").because(e)
+    })?;
+    let parsed = MigrationId::parse(&crate::format::hex(&bytes));
+    parsed.map_err(|e| Fault::new(Code::Defect, "a bad name", "please report this").because(e))
+}
+
+/// Milliseconds since 1970.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The facts of one migration, in memory.
+#[derive(Debug, Default)]
+pub struct Alone {
+    state: State,
+}
+
+impl Alone {
+    /// What was folded so far.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Decides a command and folds what it leads to.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn take(&mut self, command: Command) -> Result<(), Fault> {
+        let decision: Decision = self.state.decide(now(), command);
+        for event in decision? {
+            let seq = self.state.seq().next();
+            self.state.apply(&Record { seq, at: now(), boot: 1, event });
+        }
+        Ok(())
+    }
+
+    /// Performs what is owed until nothing is.
+    ///
+    /// # Errors
+    /// Only what the core refuses; a migration that failed is an answer.
+    pub fn run(&mut self, desk: &Desk, id: &MigrationId) -> Result<(), Fault> {
+        while let Some(migration) = self.state.migration(id).cloned() {
+            let Some(owed) = &migration.owed else { break };
+            let effect = migration.effect_id().ok_or_else(|| {
+                Fault::new(Code::Defect, "owed without an identity", "please report this")
+            })?;
+            // Attempts are bounded, and so is what lies between them.
+            files::pause(owed.not_before.since(now()));
+            let outcome = desk.perform(&migration, owed.step, &|| false);
+            self.take(Command::Settle { effect, outcome })?;
+        }
+        Ok(())
+    }
+}
+
+/// Carries a database to its next generation.
+///
+/// # Errors
+/// Why it was not; the database is as it was then.
+pub fn migrate(desk: &Desk, plan: MigrationPlan) -> Result<Migration, Fault> {
+    let (mut alone, id) = (Alone::default(), new_id()?);
+    let actor = Actor { door: "daemon".to_owned(), uid: 0, pid: std::process::id() };
+    alone.take(Command::Migrate { migration: id.clone(), plan, actor })?;
+    alone.run(desk, &id)?;
+    let migration = alone.state.migration(&id).cloned().ok_or_else(|| {
+        Fault::new(Code::Defect, "the migration is not known", "please report this")
+    })?;
+    match (&migration.phase, &migration.fault) {
+        (crate::core::MigrationPhase::Failed, Some(fault)) => Err(fault.clone()),
+        _ => Ok(migration),
+    }
+}
+
+fn now() -> Time {
+    Time(now_ms().saturating_mul(1_000_000))
+}

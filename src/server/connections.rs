@@ -1,0 +1,80 @@
+//! The sessions of hosts, let in by their keys; and news, for whoever reads them.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::BroadcastStream;
+
+use crate::api::problem::invalid;
+use crate::api::types::Problem;
+use crate::core::{Code, Fault};
+use crate::server::routes::{Done, Server};
+use crate::server::{catalog, host_session};
+use crate::session::transport::{Wire, accept};
+
+/// What happens, as it happens. While somebody reads this, hosts tell of changes in worktrees.
+#[utoipa::path(get, path = "/v1/events", responses(
+    (status = 200, description = "server-sent events", content_type = "text/event-stream"),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn news(State(shared): Server) -> Done<Response> {
+    let slot = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| {
+        Fault::new(Code::LimitReached, "too many read the events", "close some first")
+    })?;
+    let (news, reader) = shared.hub.news();
+    let mut stop = shared.stop.clone();
+    let stream = BroadcastStream::new(news).map(move |news| {
+        let _held = (&slot, &reader);
+        // What was missed is found by asking.
+        let news = news.unwrap_or_else(|_| json!({ "type": "missed" }));
+        Ok::<_, std::convert::Infallible>(Event::default().data(news.to_string()))
+    });
+    let over = async move { drop(stop.wait_for(|stop| *stop).await) };
+    let stream = futures_util::StreamExt::take_until(stream, over);
+    Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
+}
+
+/// A host's session: a WebSocket, opened with the host's key.
+pub(super) async fn session(State(shared): Server, mut request: Request) -> Done<Response> {
+    let headers = request.headers();
+    let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
+    let bearer = text(header::AUTHORIZATION).and_then(|v| v.strip_prefix("Bearer "));
+    let unknown = || {
+        let hint = "`groundskeeper host add NAME` at the server makes a key";
+        Fault::new(Code::Unauthorized, "the key of the host is not known", hint)
+    };
+    let key = bearer.ok_or_else(unknown)?.to_owned();
+    let websocket = text(header::UPGRADE).is_some_and(|v| v.eq_ignore_ascii_case("websocket"));
+    let nonce = text(header::SEC_WEBSOCKET_KEY).map(accept);
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+    let (Some(nonce), Some(upgrade), true) = (nonce, upgrade, websocket) else {
+        return Err(invalid("a session is a WebSocket").into());
+    };
+    let host = shared.catalog.with(move |tx| catalog::host_of_key(tx, &key)).await?;
+    let host = host.ok_or_else(unknown)?;
+    let slot = Arc::clone(&shared.sessions).try_acquire_owned().map_err(|_| {
+        Fault::new(Code::LimitReached, "too many sessions are open", "try again later")
+    })?;
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(stream) => {
+                let wire = Wire::answered(TokioIo::new(stream)).await;
+                host_session::attend(shared, host, wire).await;
+            }
+            Err(e) => tracing::debug!(error = %e, "a session was not opened"),
+        }
+        drop(slot);
+    });
+    let headers = [
+        (header::CONNECTION, "Upgrade".to_owned()),
+        (header::UPGRADE, "websocket".to_owned()),
+        (header::SEC_WEBSOCKET_ACCEPT, nonce),
+    ];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}

@@ -1,0 +1,363 @@
+//! One session with a host, from its first message to its end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::api::types::Problem;
+use crate::core::{Code, Fault};
+use crate::server::catalog::Host;
+use crate::server::registry::{Live, QUEUE_MAX};
+use crate::server::routes::Shared;
+use crate::server::sync;
+use crate::server::sync::Told;
+use crate::server::{operations, store};
+use crate::session::connector::random_name;
+use crate::session::protocol::{
+    Ack, Answer, Close, Events, FromHost, FromServer, Nack, Open, Opened, Protocols, Refused, Watch,
+};
+use crate::session::transport::{Broken, Wire};
+
+/// Longest wait for the first message.
+const OPEN_LIMIT: Duration = Duration::from_secs(10);
+
+type HostWire<S> = Wire<S, FromHost, FromServer>;
+
+/// Attends to a host's connection until it ends.
+pub(super) async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
+    shared: Arc<Shared>,
+    host: Host,
+    mut wire: HostWire<S>,
+) {
+    let opened = tokio::time::timeout(OPEN_LIMIT, wire.receive()).await;
+    let open = match opened {
+        Ok(Ok(FromHost::Open(open))) => open,
+        Ok(Ok(other)) => {
+            let message = format!("{other:?} before `open`");
+            return refuse(wire, Fault::new(Code::InvalidRequest, message, "open first")).await;
+        }
+        Ok(Err(Broken::Malformed(why))) => {
+            let message = format!("the first message cannot be read: {why}");
+            let hint = "the daemon and the server may be too far apart; update the older one";
+            return refuse(wire, Fault::new(Code::InvalidRequest, message, hint)).await;
+        }
+        Ok(Err(_)) | Err(_) => return,
+    };
+    let protocol = match agree(&host, &open) {
+        Ok(protocol) => protocol,
+        Err(fault) => return refuse(wire, fault).await,
+    };
+    let id = host.id.clone();
+    if shared.hub.is_displaced(&id, &open.instance) {
+        let reason = "replaced".to_owned();
+        drop(wire.send(&FromServer::Close(Close { reason })).await);
+        return wire.close().await;
+    }
+    let mut visit = match Visit::enter(shared, id, &open) {
+        Ok(visit) => visit,
+        Err(fault) => return refuse(wire, fault).await,
+    };
+    let ended = visit.run(&mut wire, *open, protocol).await;
+    tracing::info!(host = %visit.host, reason = %ended, "session ended");
+    visit.shared.hub.leave(&visit.host, &visit.session);
+    visit.shared.hub.tell(json!({ "type": "host.away", "host": visit.host }));
+    wire.close().await;
+}
+
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut wire: HostWire<S>, fault: Fault) {
+    tracing::warn!(%fault, "a session is refused");
+    drop(wire.send(&FromServer::Refused(Refused { problem: Problem::of(&fault) })).await);
+    wire.close().await;
+}
+
+fn agree(host: &Host, open: &Open) -> Result<u32, Fault> {
+    if open.host.as_ref().is_some_and(|named| *named != host.id) {
+        let message = "the key was given to another host";
+        return Err(Fault::new(Code::Unauthorized, message, "use this host's own key"));
+    }
+    let (ours, theirs) = (Protocols::OURS, open.protocol);
+    ours.common(theirs).ok_or_else(|| {
+        let message = format!(
+            "the daemon speaks protocols {} to {}, this server {} to {}",
+            theirs.min, theirs.max, ours.min, ours.max
+        );
+        Fault::new(Code::ProtocolMismatch, message, "update the older of the two")
+    })
+}
+
+struct Visit {
+    shared: Arc<Shared>,
+    host: String,
+    session: String,
+    say: mpsc::Receiver<FromServer>,
+    wake: Arc<Notify>,
+    confirmed: Arc<AtomicU64>,
+    told: Told,
+    watched: bool,
+    heard: Instant,
+    began: Instant,
+}
+
+impl Visit {
+    /// Takes the host's place; whoever had it is told.
+    fn enter(shared: Arc<Shared>, host: String, open: &Open) -> Result<Self, Fault> {
+        let (tell, say) = mpsc::channel(QUEUE_MAX);
+        let (wake, confirmed) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
+        let session = random_name();
+        let live = Live {
+            session: session.clone(),
+            instance: open.instance.clone(),
+            log: open.log.clone(),
+            boot: open.boot,
+            version: open.version.clone(),
+            say: tell,
+            wake: Arc::clone(&wake),
+            confirmed: Arc::clone(&confirmed),
+            reconciled: None,
+            settled_us: None,
+            displaced: Vec::new(),
+        };
+        if let Some(before) = shared.hub.enter(&host, live)? {
+            let same = before.instance == open.instance;
+            let reason = if same { "reconnected" } else { "replaced" }.to_owned();
+            drop(before.say.try_send(FromServer::Close(Close { reason })));
+        }
+        Ok(Self {
+            shared,
+            host,
+            session,
+            say,
+            wake,
+            confirmed,
+            told: Told::new(open.head),
+            watched: false,
+            heard: Instant::now(),
+            began: Instant::now(),
+        })
+    }
+
+    async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        wire: &mut HostWire<S>,
+        open: Open,
+        protocol: u32,
+    ) -> String {
+        let ended = async {
+            self.open(wire, open, protocol).await?;
+            self.converse(wire).await
+        };
+        match ended.await {
+            Ok(never) => match never {},
+            Err(ended) => ended.to_string(),
+        }
+    }
+
+    async fn open<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        wire: &mut HostWire<S>,
+        open: Open,
+        protocol: u32,
+    ) -> Result<(), Broken> {
+        let id = self.host.clone();
+        let taken = self.shared.catalog.with(move |tx| sync::welcome(tx, &id, &open)).await;
+        let (live, acked) = match taken {
+            Ok(taken) => taken,
+            Err(fault) => {
+                drop(
+                    wire.send(&FromServer::Refused(Refused { problem: Problem::of(&fault) })).await,
+                );
+                return Err(Broken::Closed);
+            }
+        };
+        self.told.opened(&live);
+        self.watched = self.shared.hub.has_readers();
+        let opened = Opened {
+            session: self.session.clone(),
+            server: self.shared.catalog.server.to_string(),
+            host: self.host.clone(),
+            protocol,
+            heartbeat_ms: self.shared.pace.heartbeat.as_millis() as u64,
+            lease_ms: self.shared.pace.lease.as_millis() as u64,
+            live: Some(live),
+            acked,
+            watch: Watch { all: self.watched, environments: Vec::new() },
+        };
+        wire.send(&FromServer::Opened(opened)).await?;
+        wire.belongs_to(&self.session);
+        self.shared.hub.tell(json!({ "type": "host.there", "host": self.host }));
+        self.look(wire).await
+    }
+
+    async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        wire: &mut HostWire<S>,
+    ) -> Result<std::convert::Infallible, Broken> {
+        let mut heartbeat = interval(self.shared.pace.heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut again = interval(self.shared.pace.again);
+        again.reset();
+        let mut stop = self.shared.stop.clone();
+        let wake = Arc::clone(&self.wake);
+        self.heard = Instant::now();
+        loop {
+            tokio::select! {
+                message = wire.receive() => {
+                    self.heard = Instant::now();
+                    self.hear(wire, message?).await?;
+                }
+                Some(message) = self.say.recv() => {
+                    let is_end = matches!(message, FromServer::Close(_));
+                    wire.send(&message).await?;
+                    if is_end {
+                        return Err(Broken::Closed);
+                    }
+                }
+                () = wake.notified() => self.look(wire).await?,
+                _ = again.tick() => {
+                    // What was too much for the host may not be any more, and what is in use may be
+                    // idle by now.
+                    self.told.all_again();
+                    self.look(wire).await?;
+                }
+                _ = heartbeat.tick() => {
+                    if self.heard.elapsed() > self.shared.pace.lease {
+                        return Err(Broken::Stuck);
+                    }
+                    wire.send(&FromServer::Ping).await?;
+                }
+                () = async { drop(stop.wait_for(|stop| *stop).await) } => {
+                    let reason = "shutdown".to_owned();
+                    drop(wire.send(&FromServer::Close(Close { reason })).await);
+                    return Err(Broken::Closed);
+                }
+            }
+        }
+    }
+
+    /// Says what stands in the catalogue and was not said yet: first what is to be done, then what
+    /// lives.
+    async fn look<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        wire: &mut HostWire<S>,
+    ) -> Result<(), Broken> {
+        let id = self.host.clone();
+        let found = self.shared.catalog.with(move |tx| sync::look(tx, &id)).await;
+        // A host that was removed has no session any more.
+        let seen = found.map_err(|fault| {
+            tracing::warn!(%fault, host = %self.host, "the session cannot go on");
+            Broken::Closed
+        })?;
+        let confirmed = self.confirmed.swap(0, Ordering::AcqRel);
+        for message in self.told.news(seen, confirmed) {
+            wire.send(&message).await?;
+        }
+        let watched = self.shared.hub.has_readers();
+        if std::mem::replace(&mut self.watched, watched) != watched {
+            let watch = Watch { all: watched, environments: Vec::new() };
+            wire.send(&FromServer::Watch(watch)).await?;
+        }
+        Ok(())
+    }
+
+    async fn hear<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        wire: &mut HostWire<S>,
+        message: FromHost,
+    ) -> Result<(), Broken> {
+        if !self.shared.hub.is_current(&self.host, &self.session) {
+            // What an old session still says may be older than what the new one said.
+            return Err(Broken::Stranger);
+        }
+        match message {
+            FromHost::Answer(answer) => self.answered(answer).await,
+            FromHost::Events(events) => return self.events(wire, events).await,
+            FromHost::Reconciled(report) => {
+                let (id, missing) = (self.host.clone(), report.missing.clone());
+                self.shared.hub.reconciled(&self.host, report, self.began.elapsed());
+                let noted = self.shared.catalog.with(move |tx| {
+                    missing.iter().try_for_each(|env| store::missing(tx, &id, env).map(drop))
+                });
+                if let Err(fault) = noted.await {
+                    tracing::warn!(%fault, "what is missing cannot be noted");
+                }
+                self.shared.hub.wake(&self.host);
+            }
+            FromHost::Changed(changed) => self.shared.hub.tell(json!({
+                "type": "environment.changed",
+                "host": self.host,
+                "environment": changed.environment,
+                "kinds": changed.kinds,
+            })),
+            FromHost::Ping => wire.send(&FromServer::Pong).await?,
+            FromHost::Pong | FromHost::Open(_) | FromHost::Unknown => {}
+        }
+        Ok(())
+    }
+
+    async fn answered(&mut self, answer: Answer) {
+        if self.shared.hub.answer(&self.host, &answer) {
+            return;
+        }
+        // It is told again: the host is only ending, or has too much to do.
+        if matches!(answer.status, 429 | 503) {
+            return;
+        }
+        let id = self.host.clone();
+        let noted =
+            self.shared.catalog.with(move |tx| operations::answered(tx, &id, &answer)).await;
+        match noted {
+            Ok(Some(operation)) => {
+                self.shared.hub.tell(json!({
+                    "type": "operation.ended",
+                    "host": self.host,
+                    "operation": operation.id,
+                    "environment": operation.environment,
+                    "command": operation.command,
+                }));
+                // What the end says may be overtaken by now: the host looks at the live set again.
+                self.told.live_again();
+                self.shared.hub.wake(&self.host);
+            }
+            Ok(None) => {}
+            Err(fault) => {
+                tracing::warn!(%fault, "an answer cannot be noted; it is asked for again");
+            }
+        }
+    }
+
+    async fn events<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        wire: &mut HostWire<S>,
+        events: Events,
+    ) -> Result<(), Broken> {
+        let (id, first, last) = (self.host.clone(), events.first, events.last);
+        let records = events.records.clone();
+        let taken = self.shared.catalog.with(move |tx| sync::take_events(tx, &id, &events)).await;
+        match taken {
+            Ok(()) => {
+                self.told.heard(last);
+                wire.send(&FromServer::Ack(Ack { seq: last })).await?;
+                for record in records {
+                    self.shared.hub.tell(json!({
+                        "type": "event", "host": self.host, "seq": record.seq,
+                        "kind": record.kind, "environment": record.environment,
+                    }));
+                }
+                self.look(wire).await
+            }
+            Err(fault) if fault.code == Code::InvalidRequest => {
+                let why = fault.message;
+                wire.send(&FromServer::Nack(Nack { first, last, why })).await
+            }
+            Err(fault) => {
+                tracing::warn!(%fault, "events cannot be taken in now");
+                Err(Broken::Closed)
+            }
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! The host's side of the model: the core over its fake disk, the outbox and the book of orders,
+//! and what stands between them and the API, made up.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::api::live::ReconciledView;
+use crate::api::types::{EnvironmentView, RemovedView};
+use crate::core::event::{Actor, Plan, TeardownOptions};
+use crate::core::reconcile::LiveSet as Set;
+use crate::core::sim::laws::Bench;
+use crate::core::{
+    Code, Command, Environment, EnvironmentId, Event, Fault, LeaseId, Nonce, Phase, RequestId, Seq,
+    State, destroyed, not_found,
+};
+use crate::session::commands::{Done, Known, Met, cancelled, refusal};
+use crate::session::exchange::about;
+use crate::session::outbox::Outbox;
+use crate::session::protocol::{Answer, FromHost, FromServer, LiveSet, Open, Opened, Order, Watch};
+
+/// An order in its lane.
+struct Job {
+    order: Order,
+    has_begun: bool,
+    /// The life that it is about, if there was one when it began.
+    life: Option<u32>,
+}
+
+/// A host; what is not in its log is lost with a kill.
+pub(in crate::server) struct Host {
+    bench: Bench,
+    known: Known,
+    lanes: BTreeMap<String, VecDeque<Job>>,
+    /// Commands that run now.
+    runs: Vec<Order>,
+    done: VecDeque<Done>,
+    /// What is to be said in this session, and where its log is told up to.
+    out: Vec<FromHost>,
+    outbox: Option<Outbox>,
+    /// Requests whose commands were really started.
+    ran: Vec<String>,
+    /// What was seen to be done, and in how much of the log.
+    seen: (BTreeSet<RequestId>, usize),
+    /// A guard that is taken out: the core is not told the names of requests.
+    pub(in crate::server) is_forgetful: bool,
+}
+
+fn id(text: &str) -> EnvironmentId {
+    EnvironmentId::parse(text).expect("an id")
+}
+
+fn lease_id(order: &Order, field: &str) -> LeaseId {
+    LeaseId::parse(order.body[field].as_str().unwrap_or("none")).expect("a lease")
+}
+
+fn plan(name: &str) -> Plan {
+    Plan { branch: format!("gk/{name}"), ..Plan::default() }
+}
+
+impl Host {
+    pub(in crate::server) fn new() -> Self {
+        Self {
+            bench: Bench::new(),
+            known: Known::default(),
+            lanes: BTreeMap::new(),
+            runs: Vec::new(),
+            done: VecDeque::new(),
+            out: Vec::new(),
+            outbox: None,
+            ran: Vec::new(),
+            seen: (BTreeSet::new(), 0),
+            is_forgetful: false,
+        }
+    }
+
+    pub(in crate::server) fn state(&self) -> &State {
+        &self.bench.state
+    }
+
+    pub(in crate::server) fn disk_agrees(&self) {
+        self.bench.disk_agrees();
+    }
+
+    /// SIGKILL, and the next start.
+    pub(in crate::server) fn crash(&mut self, how_far: u8) {
+        self.bench.crash(how_far);
+        let bench = std::mem::replace(&mut self.bench, Bench::new());
+        let (ran, seen) = (std::mem::take(&mut self.ran), std::mem::take(&mut self.seen));
+        *self = Self { bench, ran, seen, is_forgetful: self.is_forgetful, ..Self::new() };
+    }
+
+    /// The session is over.
+    pub(in crate::server) fn hang_up(&mut self) {
+        self.outbox = None;
+        self.out.clear();
+    }
+
+    pub(in crate::server) fn open(&mut self) -> Open {
+        self.hang_up();
+        about(self.state(), "instance", "log")
+    }
+
+    /// What a server answers to that.
+    pub(in crate::server) fn opened(live: LiveSet, acked: u64) -> FromServer {
+        FromServer::Opened(Opened {
+            session: "s".to_owned(),
+            server: "srv".to_owned(),
+            host: "box".to_owned(),
+            protocol: 1,
+            heartbeat_ms: 1,
+            lease_ms: 1,
+            live: Some(live),
+            acked,
+            watch: Watch::default(),
+        })
+    }
+
+    pub(in crate::server) fn hears(&mut self, message: FromServer) {
+        match message {
+            FromServer::Opened(opened) => {
+                self.outbox = Some(Outbox::new(opened.acked));
+                if let Some(live) = opened.live {
+                    self.reconcile(&live);
+                }
+            }
+            FromServer::Live(live) => self.reconcile(&live),
+            FromServer::Ack(ack) => {
+                if let Some(outbox) = self.outbox.as_mut() {
+                    outbox.ack(ack.seq);
+                }
+            }
+            FromServer::Command(order) => self.take(order),
+            _ => {}
+        }
+    }
+
+    /// What is to be said now: answers, reports, and what happened.
+    pub(in crate::server) fn say(&mut self) -> Vec<FromHost> {
+        let Some(outbox) = self.outbox.as_mut() else { return Vec::new() };
+        while let Some(done) = self.done.pop_front() {
+            self.out.extend(self.known.answer(done).map(FromHost::Answer));
+        }
+        let Seq(head) = self.bench.state.seq();
+        if let Some(range) = outbox.next(head) {
+            let events = outbox.tell(range, &self.bench.log, &self.bench.state);
+            self.out.push(FromHost::Events(events));
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// A live set takes away nothing that it lists or that is in use, and heals nothing that is
+    /// over.
+    fn reconcile(&mut self, live: &LiveSet) {
+        let listed: BTreeSet<EnvironmentId> = live.live.iter().map(|name| id(name)).collect();
+        let set = Set {
+            server: "srv".to_owned(),
+            epoch: live.epoch,
+            live: listed,
+            known: Seq(live.known),
+            confirmed: live.confirmed,
+            by_hand: false,
+        };
+        let (now, before) = (self.bench.now, self.bench.log.len());
+        let report = self.state().reconcile(now, &set);
+        let leased = |id: &EnvironmentId| self.state().leases_of(id, now).next().is_some();
+        assert!(!report.retired.iter().any(|id| set.live.contains(id) || leased(id)));
+        let served =
+            |id: &EnvironmentId| self.state().environment(id).is_some_and(Environment::is_served);
+        assert!(report.healed.iter().all(served), "what is over is not healed");
+        let (options, actor) = (TeardownOptions::default(), Actor::default());
+        self.bench.command(Command::Reconcile { set, options, actor });
+        let made = |event: &Event| {
+            matches!(event, Event::ProvisionRequested(_) | Event::RestoreRequested(_))
+        };
+        assert!(!self.bench.log[before..].iter().any(|r| made(&r.event)), "nothing is made by it");
+        self.out.push(FromHost::Reconciled(ReconciledView::of(live.epoch, report)));
+    }
+
+    fn take(&mut self, order: Order) {
+        match self.known.meet(&order) {
+            Met::Answered(answer) => self.out.push(FromHost::Answer(answer)),
+            Met::UnderWay => {}
+            Met::Begins if order.command == "environment.cancel" => {
+                let begun = self.cancel(&order);
+                self.end(order.request, begun);
+            }
+            Met::Begins => {
+                let lane = self.lanes.entry(order.environment.clone()).or_default();
+                lane.push_back(Job { order, has_begun: false, life: None });
+            }
+        }
+    }
+
+    /// One round: effects go on, the first of each lane begins or ends, commands end.
+    pub(in crate::server) fn work(&mut self) {
+        self.bench.flow();
+        for name in self.lanes.keys().cloned().collect::<Vec<_>>() {
+            let Some(mut job) = self.lanes.get_mut(&name).and_then(VecDeque::pop_front) else {
+                continue;
+            };
+            match self.go_on(&mut job) {
+                Some(ended) => self.end(job.order.request, ended),
+                None if job.order.command == "exec" => {}
+                None => self.lanes.entry(name).or_default().push_front(job),
+            }
+        }
+        for order in std::mem::take(&mut self.runs) {
+            let request = RequestId::parse(&order.request).expect("a request");
+            self.bench.command(Command::EndRun { request, code: Some(0), why: String::new() });
+            self.end(order.request, Ok((200, json!({ "code": 0 }))));
+        }
+        self.lanes.retain(|_, lane| !lane.is_empty());
+    }
+
+    fn end(&mut self, request: String, ended: Result<(u16, Value), Fault>) {
+        let answer = match ended {
+            Ok((status, body)) => Answer { request, status, body },
+            Err(fault) => refusal(request, &fault),
+        };
+        let done = self.known.keep(answer);
+        self.done.push_back(done);
+    }
+
+    /// Begins a job, or looks whether it is over; none while it goes on.
+    fn go_on(&mut self, job: &mut Job) -> Option<Result<(u16, Value), Fault>> {
+        let name = id(&job.order.environment);
+        if !job.has_begun {
+            let life = self.state().environment(&name).map(|e| e.incarnation);
+            let begun = self.begin(&job.order);
+            (job.has_begun, job.life) = (true, life);
+            match begun {
+                Ok(None) => {}
+                Ok(Some(ended)) => return Some(Ok(ended)),
+                Err(fault) => return Some(Err(fault)),
+            }
+        }
+        let found = self.state().environment(&name);
+        match job.order.command.as_str() {
+            "environment.provision" | "environment.restore" => {
+                let over = found.is_none_or(|e| e.phase != Phase::Provisioning);
+                over.then(|| found.map(|e| (200, self.view(e))).ok_or_else(|| not_found(&name)))
+            }
+            "environment.destroy" => self.removed(&name, job.life),
+            _ => None,
+        }
+    }
+
+    fn view(&self, env: &Environment) -> Value {
+        serde_json::to_value(EnvironmentView::of(self.state(), env)).expect("json")
+    }
+
+    /// As the API answers a removal, once it is over.
+    fn removed(
+        &self,
+        name: &EnvironmentId,
+        life: Option<u32>,
+    ) -> Option<Result<(u16, Value), Fault>> {
+        let meant = |e: &&Environment| life.is_none_or(|life| life == e.incarnation);
+        let env = self.state().environment(name).filter(meant);
+        let served = |e: &Environment| matches!(e.phase, Phase::Ready | Phase::Retiring);
+        if env.is_some_and(|e| e.owed.is_some() && !served(e)) {
+            return None;
+        }
+        let alive = env.filter(|e| !matches!(e.phase, Phase::Tombstoned | Phase::TearingDown));
+        if let Some(fault) = alive.and_then(|e| e.refusal.clone()) {
+            return Some(Err(fault));
+        }
+        let mut view = RemovedView::of(name.as_str(), env, self.state().seq());
+        if env.is_none() {
+            view.incarnation = life.unwrap_or_default();
+        }
+        let status = if view.phase == "tombstoned" { 200 } else { 202 };
+        Some(Ok((status, serde_json::to_value(view).expect("json"))))
+    }
+
+    /// Begins what an order wants; what is over at once is returned.
+    fn begin(&mut self, order: &Order) -> Result<Option<(u16, Value)>, Fault> {
+        let (environment, actor) = (id(&order.environment), Actor::default());
+        let request = RequestId::parse(&order.request).ok();
+        let command = match order.command.as_str() {
+            "environment.provision" => {
+                if !self.known.unqueue(&order.environment, &order.request) {
+                    return Err(cancelled());
+                }
+                let plan = plan(&order.environment);
+                let (nonce, attributes) = (nonce(), None);
+                Command::Provision { environment, plan, actor, request, nonce, attributes }
+            }
+            "environment.restore" => restore(environment, actor, request),
+            "environment.destroy" => {
+                let life = order.body["incarnation"].as_u64();
+                Command::Destroy {
+                    environment,
+                    incarnation: life.and_then(|n| u32::try_from(n).ok()),
+                    force: order.body["force"] == true,
+                    options: TeardownOptions::default(),
+                    actor,
+                    request,
+                }
+            }
+            "lease.acquire" => {
+                let lease = lease_id(order, "id");
+                let until = self.bench.now.after(Duration::from_secs(86_400));
+                let purpose = "thread".to_owned();
+                Command::Lease { environment, lease, until, purpose, actor, request }
+            }
+            "lease.release" => return self.release(order).map(Some),
+            _ => return self.run(order),
+        };
+        self.decide(command)?;
+        Ok((order.command == "lease.acquire").then(|| (201, json!({}))))
+    }
+
+    /// A command through the core's door: refused, or done.
+    fn decide(&mut self, command: Command) -> Result<bool, Fault> {
+        self.state().decide(self.bench.now, command.clone())?;
+        Ok(self.bench.command(command))
+    }
+
+    fn cancel(&mut self, order: &Order) -> Result<(u16, Value), Fault> {
+        let environment = id(&order.environment);
+        self.decide(Command::Cancel { environment: environment.clone(), actor: Actor::default() })?;
+        match self.state().environment(&environment) {
+            Some(env) if env.phase == Phase::Tombstoned => Err(destroyed(&environment)),
+            Some(env) => Ok((202, self.view(env))),
+            None => Err(not_found(&environment)),
+        }
+    }
+
+    fn release(&mut self, order: &Order) -> Result<(u16, Value), Fault> {
+        let lease = lease_id(order, "lease");
+        if self.state().lease(&lease).is_none() {
+            return Err(Fault::new(Code::LeaseEnded, "it has ended", "acquire one"));
+        }
+        self.decide(Command::Release { lease })?;
+        Ok((204, Value::Null))
+    }
+
+    fn run(&mut self, order: &Order) -> Result<Option<(u16, Value)>, Fault> {
+        let (environment, actor) = (id(&order.environment), Actor::default());
+        let mut request = RequestId::parse(&order.request).expect("a request");
+        if self.is_forgetful {
+            let name = format!("{}-{}", order.request, self.state().seq());
+            request = RequestId::parse(&name).expect("a request");
+        }
+        let name = "test".to_owned();
+        let begin =
+            Command::BeginRun { environment, request: request.clone(), lease: None, name, actor };
+        if self.decide(begin)? {
+            self.ran.push(order.request.clone());
+            self.runs.push(order.clone());
+            return Ok(None);
+        }
+        match self.state().run(&request).and_then(|run| run.ended.clone()) {
+            Some((code, why)) => Ok(Some((200, json!({ "code": code, "why": why })))),
+            None => Err(Fault::new(Code::LimitReached, "it is being carried out", "ask again")),
+        }
+    }
+
+    pub(in crate::server) fn remove_by_hand(&mut self, name: &str) {
+        self.bench.command(Command::Destroy {
+            environment: id(name),
+            incarnation: None,
+            force: true,
+            options: TeardownOptions::default(),
+            actor: Actor::default(),
+            request: None,
+        });
+    }
+
+    pub(in crate::server) fn make_by_hand(&mut self, name: &str) {
+        let (environment, plan, actor) = (id(name), plan(name), Actor::default());
+        let (request, nonce, attributes) = (None, nonce(), None);
+        let made = Command::Provision { environment, plan, actor, request, nonce, attributes };
+        self.bench.command(made);
+    }
+
+    pub(in crate::server) fn restore_by_hand(&mut self, name: &str) {
+        let (environment, actor) = (id(name), Actor::default());
+        self.bench.command(restore(environment, actor, None));
+    }
+
+    /// Commands that were really started.
+    pub(in crate::server) fn commands(&self) -> u64 {
+        self.ran.len() as u64
+    }
+
+    /// Whether this very life is served.
+    pub(in crate::server) fn lives(&self, name: &str, life: u64) -> bool {
+        let env = self.state().environment(&id(name));
+        env.is_some_and(|e| u64::from(e.incarnation) == life && e.phase != Phase::Tombstoned)
+    }
+
+    /// The leases in force on what is ready.
+    pub(in crate::server) fn leases(&self) -> BTreeSet<String> {
+        self.state().leases().map(|(lease, _)| lease.to_string()).collect()
+    }
+
+    /// Nothing is owed but what waits for its time, nothing runs, everything was told.
+    pub(in crate::server) fn is_quiet(&self) -> bool {
+        let Seq(head) = self.state().seq();
+        let owes = self.state().owed(self.bench.now).next().is_some();
+        let told = self.outbox.as_ref().is_some_and(|outbox| outbox.acked() == head);
+        !owes && told && self.lanes.is_empty() && self.runs.is_empty() && self.done.is_empty()
+    }
+
+    /// One request leads to one record at most, and its command is run once at most.
+    pub(in crate::server) fn did_nothing_twice(&mut self) {
+        let (seen, known) = &mut self.seen;
+        for record in &self.bench.log[*known..] {
+            let request = match &record.event {
+                Event::ProvisionRequested(e) => e.request.as_ref(),
+                Event::RestoreRequested(e) => e.request.as_ref(),
+                Event::DestroyRequested(e) => e.request.as_ref(),
+                Event::LeaseGranted(e) => e.request.as_ref(),
+                Event::RunRequested(e) => Some(&e.request),
+                _ => None,
+            };
+            if let Some(request) = request {
+                assert!(seen.insert(request.clone()), "{request} was done twice");
+            }
+        }
+        *known = self.bench.log.len();
+        let once: BTreeSet<&String> = self.ran.iter().collect();
+        assert_eq!(once.len(), self.ran.len(), "a command was run twice");
+    }
+
+    pub(in crate::server) fn story(&self) -> Vec<String> {
+        let short = |record: &crate::core::Record| {
+            format!("{record:?}").chars().take(300).collect::<String>()
+        };
+        self.bench.log.iter().map(short).collect()
+    }
+}
+
+/// The histories tell lives apart by name and number; any nonce does.
+fn nonce() -> Nonce {
+    Nonce::parse(&"0".repeat(32)).expect("a nonce")
+}
+
+fn restore(environment: EnvironmentId, actor: Actor, request: Option<RequestId>) -> Command {
+    let (incarnation, branch, reuse_branch, nonce) = (None, None, false, nonce());
+    let wanted = crate::core::Restore {
+        environment,
+        incarnation,
+        branch,
+        reuse_branch,
+        actor,
+        request,
+        nonce,
+    };
+    Command::Restore(wanted)
+}

@@ -1,0 +1,387 @@
+//! The one writer of environments: every change goes through [`change`], which compares before it
+//! sets. What does not fit changes nothing, and says which of four reasons it was.
+
+use rusqlite::{OptionalExtension as _, Row, Transaction};
+
+use crate::api::types::Problem;
+use crate::core::{Code, Fault};
+use crate::server::catalog;
+use crate::server::catalog::{fault, now};
+use crate::server::operations;
+use crate::server::transitions::{Change, Status, next};
+use crate::session::protocol::Fact;
+
+/// Most environments of one host.
+const ENVIRONMENTS_MAX: i64 = 10_000;
+
+/// An environment's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EnvironmentRow {
+    pub(super) host: String,
+    pub(super) id: String,
+    pub(super) status: Status,
+    pub(super) attempt: Option<String>,
+    pub(super) incarnation: u32,
+    pub(super) host_seq: u64,
+    pub(super) path: Option<String>,
+    pub(super) branch: Option<String>,
+    pub(super) error: Option<Problem>,
+    pub(super) retire_at: Option<i64>,
+    pub(super) created_at: i64,
+    pub(super) changed_at: i64,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Applied {
+    /// The row is in this status now.
+    Now(Status),
+    /// Nothing leads from the row's status to where it would be.
+    Illegal(Status),
+    /// It is the end of another attempt, or older than what is known.
+    Superseded,
+    /// There is no such row.
+    NotFound,
+}
+
+const COLUMNS: &str = "SELECT host, id, status, attempt, incarnation, host_seq, path, branch, \
+                       error, retire_at, created_at, changed_at FROM environments";
+
+fn row_of(row: &Row<'_>) -> rusqlite::Result<EnvironmentRow> {
+    let status: String = row.get(2)?;
+    let error: Option<String> = row.get(8)?;
+    Ok(EnvironmentRow {
+        host: row.get(0)?,
+        id: row.get(1)?,
+        status: Status::parse(&status).unwrap_or(Status::Error),
+        attempt: row.get(3)?,
+        incarnation: row.get(4)?,
+        host_seq: row.get(5)?,
+        path: row.get(6)?,
+        branch: row.get(7)?,
+        error: error.and_then(|text| serde_json::from_str(&text).ok()),
+        retire_at: row.get(9)?,
+        created_at: row.get(10)?,
+        changed_at: row.get(11)?,
+    })
+}
+
+/// One environment; what was destroyed long ago is answered from its id alone.
+pub(super) fn find(
+    tx: &Transaction<'_>,
+    host: &str,
+    id: &str,
+) -> Result<Option<EnvironmentRow>, Fault> {
+    let find = format!("{COLUMNS} WHERE host = ?1 AND id = ?2");
+    let found = tx.query_row(&find, [host, id], row_of).optional().map_err(fault)?;
+    if found.is_some() {
+        return Ok(found);
+    }
+    let spent = "SELECT incarnation, destroyed_at FROM spent WHERE host = ?1 AND id = ?2";
+    let spent: Option<(u32, i64)> = tx
+        .query_row(spent, [host, id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+        .map_err(fault)?;
+    Ok(spent.map(|(incarnation, at)| EnvironmentRow {
+        host: host.to_owned(),
+        id: id.to_owned(),
+        status: Status::Destroyed,
+        attempt: None,
+        incarnation,
+        host_seq: 0,
+        path: None,
+        branch: None,
+        error: None,
+        retire_at: None,
+        created_at: at,
+        changed_at: at,
+    }))
+}
+
+/// One environment that must be there.
+pub(super) fn get(tx: &Transaction<'_>, host: &str, id: &str) -> Result<EnvironmentRow, Fault> {
+    catalog::host(tx, host)?;
+    find(tx, host, id)?.ok_or_else(|| {
+        let message = format!("there is no environment {id} on {host}");
+        Fault::new(Code::EnvironmentNotFound, message, "list those that exist")
+    })
+}
+
+/// The environments of a host, by name.
+pub(super) fn list(
+    tx: &Transaction<'_>,
+    host: &str,
+    all: bool,
+) -> Result<Vec<EnvironmentRow>, Fault> {
+    let which = if all { "" } else { "AND status <> 'destroyed'" };
+    let mut find = tx
+        .prepare_cached(&format!("{COLUMNS} WHERE host = ?1 {which} ORDER BY id"))
+        .map_err(fault)?;
+    let rows = find.query_map([host], row_of).map_err(fault)?;
+    rows.collect::<Result<_, _>>().map_err(fault)
+}
+
+/// The ids that the host is told to keep.
+pub(super) fn live(tx: &Transaction<'_>, host: &str) -> Result<Vec<String>, Fault> {
+    let find = "SELECT id FROM environments WHERE host = ?1 \
+                AND status <> 'destroyed' ORDER BY id";
+    let mut find = tx.prepare_cached(find).map_err(fault)?;
+    let rows = find.query_map([host], |row| row.get(0)).map_err(fault)?;
+    rows.collect::<Result<_, _>>().map_err(fault)
+}
+
+/// Makes a row for an environment that is to be made, or takes an old one up again.
+pub(super) fn want(tx: &Transaction<'_>, host: &str, id: &str, attempt: &str) -> Result<(), Fault> {
+    let free = |known: &EnvironmentRow| matches!(known.status, Status::Destroyed | Status::Error);
+    if let Some(known) = find(tx, host, id)?.filter(|known| !free(known)) {
+        let message = format!("there is an environment {id} on {host}, {}", known.status.as_str());
+        return Err(Fault::new(Code::EnvironmentExists, message, "choose another id"));
+    }
+    if count(tx, host)? >= ENVIRONMENTS_MAX {
+        let message = format!("{ENVIRONMENTS_MAX} environments are allowed on {host}");
+        return Err(Fault::new(Code::LimitReached, message, "remove some first"));
+    }
+    insert(tx, host, id, Status::Destroyed)?;
+    operations::overtake(tx, host, id)?;
+    match change(tx, host, id, Change::Wanted, Some(attempt), None)? {
+        Applied::Now(_) => Ok(()),
+        other => Err(Fault::new(Code::Defect, format!("{id}: {other:?}"), "please report this")),
+    }
+}
+
+/// How many environments of a host are not over.
+fn count(tx: &Transaction<'_>, host: &str) -> Result<i64, Fault> {
+    let count = "SELECT count(*) FROM environments WHERE host = ?1 AND status <> 'destroyed'";
+    tx.query_row(count, [host], |row| row.get(0)).map_err(fault)
+}
+
+/// A row in a status that means nothing yet, if there is none; an old id keeps its count of lives.
+fn insert(tx: &Transaction<'_>, host: &str, id: &str, status: Status) -> Result<(), Fault> {
+    let put = "INSERT INTO environments (host, id, status, incarnation, created_at, changed_at)
+               VALUES (?1, ?2, ?3, coalesce(
+                   (SELECT incarnation FROM spent WHERE host = ?1 AND id = ?2), 0), ?4, ?4)
+               ON CONFLICT (host, id) DO NOTHING";
+    tx.execute(put, (host, id, status.as_str(), now())).map_err(fault)?;
+    tx.execute("DELETE FROM spent WHERE host = ?1 AND id = ?2", [host, id]).map_err(fault)?;
+    Ok(())
+}
+
+/// Applies a change. `attempt` is the one that it begins or ends.
+pub(super) fn change(
+    tx: &Transaction<'_>,
+    host: &str,
+    id: &str,
+    change: Change,
+    attempt: Option<&str>,
+    error: Option<&Problem>,
+) -> Result<Applied, Fault> {
+    let find = format!("{COLUMNS} WHERE host = ?1 AND id = ?2");
+    let known = tx.query_row(&find, [host, id], row_of).optional().map_err(fault)?;
+    let Some(known) = known else { return Ok(Applied::NotFound) };
+    if change.ends_attempt() && known.attempt.as_deref() != attempt {
+        return Ok(noted(&known, change, Applied::Superseded));
+    }
+    let Some(to) = next(known.status, change) else {
+        return Ok(noted(&known, change, Applied::Illegal(known.status)));
+    };
+    let begins = matches!(change, Change::Wanted | Change::DestroyStarted);
+    let attempt = match to {
+        _ if begins => attempt.map(str::to_owned),
+        Status::Error => known.attempt.clone(),
+        _ => None,
+    };
+    let told = to == Status::Error || change == Change::DestroyRefused;
+    let error = error.and_then(|e| serde_json::to_string(e).ok()).filter(|_| told);
+    let put = "UPDATE environments SET status = ?4, attempt = ?5, error = ?6, changed_at = ?7,
+               retire_at = CASE WHEN ?4 = 'retiring' THEN coalesce(retire_at, ?7) END
+               WHERE host = ?1 AND id = ?2 AND status = ?3";
+    let (from, at) = (known.status.as_str(), now());
+    tx.execute(put, (host, id, from, to.as_str(), attempt, error, at)).map_err(fault)?;
+    if known.status.is_live() != to.is_live() {
+        catalog::next_epoch(tx, host)?;
+    }
+    if to == Status::Destroyed {
+        crate::server::threads::end_all(tx, host, id)?;
+    }
+    Ok(Applied::Now(to))
+}
+
+fn noted(known: &EnvironmentRow, change: Change, applied: Applied) -> Applied {
+    let (host, id) = (&known.host, &known.id);
+    tracing::debug!(%host, %id, ?change, ?applied, "a change that changes nothing");
+    applied
+}
+
+/// When an environment that nobody uses is to go.
+pub(super) fn retire_at(tx: &Transaction<'_>, host: &str, id: &str, at: i64) -> Result<(), Fault> {
+    let put = "UPDATE environments SET retire_at = ?3 WHERE host = ?1 AND id = ?2
+               AND status = 'retiring'";
+    tx.execute(put, (host, id, at)).map_err(fault)?;
+    Ok(())
+}
+
+/// Environments whose grace is over.
+pub(super) fn due(tx: &Transaction<'_>) -> Result<Vec<(String, String)>, Fault> {
+    let find = "SELECT host, id FROM environments WHERE status = 'retiring' AND retire_at <= ?1";
+    let mut find = tx.prepare_cached(find).map_err(fault)?;
+    let rows = find.query_map([now()], |row| Ok((row.get(0)?, row.get(1)?))).map_err(fault)?;
+    rows.collect::<Result<_, _>>().map_err(fault)
+}
+
+/// Takes in what a host says of one environment. What is not known and not over is taken up: it
+/// was made there without us. A life that is newer than what is known counts whatever was wanted
+/// with the one before.
+pub(super) fn take_in(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<Applied, Fault> {
+    let over = fact.phase == "tombstoned";
+    let Some(known) = find(tx, host, &fact.id)? else {
+        // A host that makes up names without end gets no more rows than one that does not.
+        if over || count(tx, host)? >= ENVIRONMENTS_MAX {
+            return Ok(Applied::NotFound);
+        }
+        return anew(tx, host, fact);
+    };
+    if fact.seq < known.host_seq || fact.incarnation < known.incarnation {
+        return Ok(Applied::Superseded);
+    }
+    let newer = fact.incarnation > known.incarnation;
+    if newer && known.incarnation > 0 {
+        // Whoever used the life before was not seen to leave it.
+        crate::server::threads::end_all(tx, host, &fact.id)?;
+    }
+    if newer && !over && matches!(known.status, Status::Destroyed | Status::Destroying) {
+        return anew(tx, host, fact);
+    }
+    // What an attempt is about to make is told of by its end.
+    let attempted = known.status == Status::Provisioning && known.attempt.is_some();
+    if known.status == Status::Destroyed || (attempted && over) {
+        return Ok(Applied::Superseded);
+    }
+    note(tx, host, fact)?;
+    match seen(&fact.phase).filter(|_| !attempted) {
+        Some(seen) => change(tx, host, &fact.id, seen, None, fact.error.as_ref()),
+        None => Ok(Applied::Superseded),
+    }
+}
+
+/// What a phase on the host is to the row; none when it is on its way from one to another.
+fn seen(phase: &str) -> Option<Change> {
+    match phase {
+        "provisioning" => Some(Change::SeenMaking),
+        "ready" => Some(Change::SeenReady),
+        "failed" => Some(Change::SeenFailed),
+        "tombstoned" => Some(Change::SeenOver),
+        _ => None,
+    }
+}
+
+/// A life that was not asked for here.
+fn anew(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<Applied, Fault> {
+    insert(tx, host, &fact.id, Status::Destroyed)?;
+    change(tx, host, &fact.id, Change::SeenMaking, None, None)?;
+    note(tx, host, fact)?;
+    // One that is about to be taken apart is still served.
+    let seen = seen(&fact.phase).unwrap_or(Change::SeenReady);
+    change(tx, host, &fact.id, seen, None, fact.error.as_ref())
+}
+
+fn note(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<(), Fault> {
+    let put = "UPDATE environments SET host_seq = ?3, incarnation = ?4, path = ?5, branch = ?6,
+               host_phase = ?7 WHERE host = ?1 AND id = ?2";
+    let path = Some(&fact.path).filter(|_| fact.phase != "tombstoned");
+    let of = (host, &fact.id, fact.seq, fact.incarnation, path, &fact.branch, &fact.phase);
+    tx.execute(put, of).map_err(fault)?;
+    Ok(())
+}
+
+/// After the end of an attempt, what the host has said meanwhile counts: it may have been made or
+/// taken away there by somebody else. `life` is the one that the attempt made, if it made one.
+pub(super) fn catch_up(
+    tx: &Transaction<'_>,
+    host: &str,
+    id: &str,
+    life: Option<u32>,
+) -> Result<(), Fault> {
+    let find =
+        "SELECT host_phase, incarnation, error FROM environments WHERE host = ?1 AND id = ?2";
+    let found: Option<(String, u32, Option<String>)> = tx
+        .query_row(find, [host, id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()
+        .map_err(fault)?;
+    let Some((phase, known, error)) = found else { return Ok(()) };
+    // What was said of an earlier life says nothing about this one.
+    let fresh = life.is_none_or(|life| known >= life);
+    let counts = match phase.as_str() {
+        "ready" => life.is_none(),
+        "tombstoned" => life.is_some(),
+        _ => false,
+    };
+    if let Some(seen) = seen(&phase).filter(|_| fresh && counts) {
+        change(tx, host, id, seen, None, None)?;
+        // It is as it was, and why the attempt failed is still worth knowing.
+        let put = "UPDATE environments SET error = ?3 WHERE host = ?1 AND id = ?2
+                   AND status = 'ready'";
+        tx.execute(put, (host, id, error)).map_err(fault)?;
+    }
+    let put = "UPDATE environments SET incarnation = max(incarnation, ?3)
+               WHERE host = ?1 AND id = ?2";
+    tx.execute(put, (host, id, life.unwrap_or(0))).map_err(fault)?;
+    Ok(())
+}
+
+/// Takes in that a host does not have an environment.
+pub(super) fn missing(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Applied, Fault> {
+    let hint = "restore it, or destroy it here as well";
+    let message = format!("{host} does not have {id} any more");
+    let problem = Problem::of(&Fault::new(Code::EnvironmentNotFound, message, hint));
+    change(tx, host, id, Change::SeenMissing, None, Some(&problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fact(id: &str, incarnation: u32, phase: &str, seq: u64) -> Fact {
+        Fact {
+            id: id.to_owned(),
+            incarnation,
+            phase: phase.to_owned(),
+            seq,
+            path: "/p".to_owned(),
+            branch: "b".to_owned(),
+            error: None,
+        }
+    }
+
+    #[test]
+    fn a_host_that_makes_up_names_fills_its_own_share_and_no_more() {
+        let mut catalogue = catalog::in_memory();
+        let tx = catalogue.transaction().expect("begun");
+        catalog::add_host(&tx, "box", false).expect("a host");
+        for n in 0..ENVIRONMENTS_MAX {
+            let known = take_in(&tx, "box", &fact(&format!("e{n}"), 1, "ready", 5)).expect("in");
+            assert_eq!(known, Applied::Now(Status::Ready));
+        }
+        let more = take_in(&tx, "box", &fact("more", 1, "ready", 6)).expect("passed over");
+        assert_eq!(more, Applied::NotFound);
+        let gone = take_in(&tx, "box", &fact("e0", 1, "tombstoned", 7)).expect("taken in");
+        assert_eq!(gone, Applied::Now(Status::Destroyed), "what is known goes on");
+        let room = take_in(&tx, "box", &fact("more", 1, "ready", 8)).expect("taken in");
+        assert_eq!(room, Applied::Now(Status::Ready));
+    }
+
+    #[test]
+    fn what_is_older_than_what_is_known_changes_nothing() {
+        let mut catalogue = catalog::in_memory();
+        let tx = catalogue.transaction().expect("begun");
+        catalog::add_host(&tx, "box", false).expect("a host");
+        take_in(&tx, "box", &fact("a", 2, "ready", 9)).expect("taken in");
+        for old in [fact("a", 2, "tombstoned", 8), fact("a", 1, "tombstoned", 12)] {
+            assert_eq!(take_in(&tx, "box", &old).expect("passed over"), Applied::Superseded);
+        }
+        take_in(&tx, "box", &fact("a", 2, "tombstoned", 10)).expect("taken in");
+        let late = take_in(&tx, "box", &fact("a", 2, "ready", 11)).expect("passed over");
+        assert_eq!(late, Applied::Superseded, "the same life does not come back");
+        let next = take_in(&tx, "box", &fact("a", 3, "ready", 12)).expect("taken in");
+        assert_eq!(next, Applied::Now(Status::Ready));
+    }
+}

@@ -1,0 +1,200 @@
+//! What goes on in environments: their threads, looks at their worktrees, commands in them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+
+use crate::api::problem::invalid;
+use crate::api::routes::{Body, Params, environment_id};
+use crate::api::types::Problem;
+use crate::core::{Code, Fault};
+use crate::server::routes::{Done, Server, Shared, key, order, under_way};
+use crate::server::threads;
+use crate::server::threads::Thread;
+use crate::server::transitions::Status;
+use crate::server::types::{Diff, Exec, NewThread, OperationView, Patience, ThreadView};
+use crate::server::{operations, store};
+use crate::session::connector::random_name;
+use crate::session::protocol::{Answer, Order};
+
+/// Longest wait for the answer to a question.
+const QUESTION_LIMIT: Duration = Duration::from_secs(60);
+/// How long the lease of a thread holds; it is renewed long before.
+pub(super) const LEASE_SECONDS: u64 = 24 * 3_600;
+
+/// What the worktree of an environment looks like.
+#[utoipa::path(get, path = "/v1/hosts/{host}/environments/{id}/status", responses(
+    (status = 200, description = "as the daemon's API answers"),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn status(
+    State(shared): Server,
+    UrlPath((host, id)): UrlPath<(String, String)>,
+) -> Done<Response> {
+    ask(&shared, &host, "workspace.status", &id, json!({})).await
+}
+
+/// The changes in the worktree of an environment.
+#[utoipa::path(get, path = "/v1/hosts/{host}/environments/{id}/diff", params(Diff), responses(
+    (status = 200, description = "as the daemon's API answers"),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn diff(
+    State(shared): Server,
+    UrlPath((host, id)): UrlPath<(String, String)>,
+    Params(what): Params<Diff>,
+) -> Done<Response> {
+    let body = json!({ "head": what.head, "bytes": what.bytes });
+    ask(&shared, &host, "workspace.diff", &id, body).await
+}
+
+/// Asks the host something that changes nothing there, and hands the answer on.
+async fn ask(
+    shared: &Arc<Shared>,
+    host: &str,
+    command: &str,
+    id: &str,
+    body: Value,
+) -> Done<Response> {
+    let (place, name) = (host.to_owned(), id.to_owned());
+    let known = shared.catalog.with(move |tx| store::get(tx, &place, &name)).await?;
+    if known.status == Status::Destroyed {
+        return Err(crate::core::destroyed(&environment_id(id)?).into());
+    }
+    let answer = shared.hub.ask(host, order(&random_name(), command, id, body))?;
+    let answer = tokio::time::timeout(QUESTION_LIMIT, answer).await.map_err(|_| {
+        let message = format!("{host} has not answered in {} s", QUESTION_LIMIT.as_secs());
+        Fault::new(Code::Timeout, message, "try again").transient()
+    })?;
+    let Answer { status, body, .. } = answer.map_err(|_| crate::server::registry::away(host))?;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    Ok((status, Json(body)).into_response())
+}
+
+/// Runs a command in an environment, once however often it is asked for with the same key.
+#[utoipa::path(post, path = "/v1/hosts/{host}/environments/{id}/exec", params(Patience),
+    request_body = Exec, responses(
+    (status = 200, body = OperationView, description = "over"),
+    (status = 202, body = OperationView, description = "under way"),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn exec(
+    State(shared): Server,
+    UrlPath((host, id)): UrlPath<(String, String)>,
+    headers: HeaderMap,
+    Params(patience): Params<Patience>,
+    Body(wanted): Body<Exec>,
+) -> Done<Response> {
+    let request = key(&headers)?;
+    let (place, name) = (host.clone(), request.clone());
+    shared
+        .catalog
+        .with(move |tx| {
+            let known = store::get(tx, &place, &id)?;
+            if !known.status.is_live() {
+                return Err(crate::core::destroyed(&environment_id(&id)?));
+            }
+            let mut body =
+                json!({ "argv": wanted.argv, "timeout_seconds": wanted.timeout_seconds });
+            if let Some(thread) = &wanted.thread {
+                let thread = threads::in_use(tx, &place, thread)?;
+                if thread.environment != id {
+                    let message = format!("thread {} is in {}", thread.id, thread.environment);
+                    return Err(invalid(message));
+                }
+                body["lease"] = json!(thread.lease);
+            }
+            let order = order(&name, "exec", &id, body);
+            operations::is_known(tx, &order, &place)?;
+            operations::add(tx, &order, &place)
+        })
+        .await?;
+    under_way(&shared, &host, &request, patience).await
+}
+
+/// The active threads of an environment.
+#[utoipa::path(get, path = "/v1/hosts/{host}/environments/{id}/threads", responses(
+    (status = 200, body = Vec<ThreadView>),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn list_threads(
+    State(shared): Server,
+    UrlPath((host, id)): UrlPath<(String, String)>,
+) -> Done<Json<Vec<ThreadView>>> {
+    let found = shared.catalog.with(move |tx| {
+        store::get(tx, &host, &id)?;
+        threads::active(tx, &host, &id)
+    });
+    Ok(Json(found.await?.into_iter().map(ThreadView::of).collect()))
+}
+
+/// Starts a thread or terminal: from here on the environment is in use.
+#[utoipa::path(post, path = "/v1/hosts/{host}/environments/{id}/threads",
+    request_body = NewThread, responses(
+    (status = 201, body = ThreadView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn start_thread(
+    State(shared): Server,
+    UrlPath((host, id)): UrlPath<(String, String)>,
+    Body(wanted): Body<NewThread>,
+) -> Done<(StatusCode, Json<ThreadView>)> {
+    let name = environment_id(&wanted.id)?.to_string();
+    let kind: String = wanted.kind.chars().take(32).collect();
+    let holder = wanted.holder.map(|h| h.chars().take(200).collect());
+    let lease = format!("t-{}", &random_name()[..16]);
+    let place = host.clone();
+    let started = shared.catalog.with(move |tx| {
+        let thread = Thread {
+            host: place.clone(),
+            id: name,
+            environment: id,
+            kind,
+            holder,
+            lease,
+            active: true,
+            error: None,
+        };
+        let started = threads::start(tx, &thread)?;
+        operations::add(tx, &claim(&started), &place)?;
+        Ok(started)
+    });
+    let started = started.await?;
+    shared.hub.wake(&host);
+    Ok((StatusCode::CREATED, Json(ThreadView::of(started))))
+}
+
+/// The claim of a thread on its environment, as the host is to grant it.
+pub(super) fn claim(thread: &Thread) -> Order {
+    let purpose = format!("{} {}", thread.kind, thread.id);
+    let body = json!({ "id": thread.lease, "seconds": LEASE_SECONDS, "purpose": purpose });
+    order(&random_name(), "lease.acquire", &thread.environment, body)
+}
+
+/// Ends a thread or terminal. One that is unknown or has ended is refused.
+#[utoipa::path(delete, path = "/v1/hosts/{host}/threads/{id}", responses(
+    (status = 200, body = ThreadView),
+    (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn end_thread(
+    State(shared): Server,
+    UrlPath((host, id)): UrlPath<(String, String)>,
+) -> Done<Json<ThreadView>> {
+    let place = host.clone();
+    let ended = shared.catalog.with(move |tx| {
+        let known = threads::find(tx, &place, &id)?.ok_or_else(|| {
+            let message = format!("there is no thread {id} on {place}");
+            Fault::new(Code::ThreadNotFound, message, "see the threads of its environment")
+        })?;
+        if threads::end(tx, &place, &id)?.is_none() {
+            let message = format!("thread {id} has ended");
+            return Err(Fault::new(Code::ThreadEnded, message, "nothing is to be done"));
+        }
+        let body = json!({ "lease": known.lease });
+        let release = order(&random_name(), "lease.release", &known.environment, body);
+        operations::add(tx, &release, &place)?;
+        Ok(Thread { active: false, ..known })
+    });
+    let ended = ended.await?;
+    shared.hub.wake(&host);
+    Ok(Json(ThreadView::of(ended)))
+}

@@ -1,0 +1,477 @@
+//! What a server commands: checked, put into its lane, done through the API, and answered.
+//!
+//! An order is done once however often it comes: while it runs it is known by its name, its answer
+//! is kept for a while, and after that, or after a restart, the same idempotency key leads to the
+//! same records in the log and so to the same answer.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tower::ServiceExt as _;
+
+use crate::api::App;
+use crate::api::door::BY_SESSION;
+use crate::api::problem::{invalid, status};
+use crate::api::types::Problem;
+use crate::core::event::Actor;
+use crate::core::{Code, EnvironmentId, Fault, LeaseId, Phase, RequestId, destroyed, not_found};
+use crate::session::protocol::{Answer, Order};
+use crate::session::scheduler::{Access, Lanes, Place};
+
+/// Longest wait for an operation, in seconds.
+const WAIT_SECONDS: u64 = 24 * 3_600;
+/// Largest answer in bytes.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Answers that are kept for a server that asks again.
+const ANSWERS_MAX: usize = 1_024;
+/// The same in bytes.
+const ANSWERS_BYTES_MAX: usize = 32 << 20;
+/// Provisions of one environment that have not begun.
+const QUEUED_MAX: usize = 16;
+/// Orders that are being carried out, also those that overtake.
+const RUNNING_MAX: usize = 2_048;
+
+/// An order as a request to the API.
+struct Call {
+    access: Access,
+    method: Method,
+    path: String,
+    body: Value,
+}
+
+/// What is known of orders: those that run, and the answers of those that ran.
+#[derive(Default)]
+pub(crate) struct Known {
+    running: BTreeSet<String>,
+    /// Provisions that have not begun, by environment.
+    queued: BTreeMap<String, BTreeSet<String>>,
+    answers: BTreeMap<String, (Answer, usize)>,
+    order: VecDeque<String>,
+    bytes: usize,
+}
+
+/// What an order that comes is met with.
+pub(crate) enum Met {
+    /// It has an answer already, or is refused.
+    Answered(Answer),
+    /// It is being carried out.
+    UnderWay,
+    /// It is to be carried out.
+    Begins,
+}
+
+/// An answer that is ready.
+pub(crate) enum Done {
+    /// It is kept under its name.
+    Kept(String),
+    /// It is about the moment only, and is not kept: the order may come again.
+    Passing(Answer),
+}
+
+/// The orders of one daemon, across its sessions.
+pub(crate) struct Orders {
+    router: Router,
+    lanes: Lanes,
+    known: Arc<Mutex<Known>>,
+    /// Orders that have an answer now.
+    pub(crate) done: mpsc::Receiver<Done>,
+    tell: mpsc::Sender<Done>,
+}
+
+fn locked(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Known {
+    /// What is to be made of an order that comes.
+    pub(crate) fn meet(&mut self, order: &Order) -> Met {
+        if let Some((answer, _)) = self.answers.get(&order.request) {
+            return Met::Answered(answer.clone());
+        }
+        if self.running.contains(&order.request) {
+            return Met::UnderWay;
+        }
+        match self.begin(order) {
+            Ok(()) => Met::Begins,
+            Err(fault) => Met::Answered(refusal(order.request.clone(), &fault)),
+        }
+    }
+
+    /// The answer of an order that is done.
+    pub(crate) fn answer(&self, done: Done) -> Option<Answer> {
+        match done {
+            Done::Passing(answer) => Some(answer),
+            Done::Kept(request) => self.answers.get(&request).map(|(answer, _)| answer.clone()),
+        }
+    }
+
+    /// An order was refused at once. That is no deed: the same order may be decided otherwise later.
+    pub(crate) fn refused(&mut self, order: &Order) {
+        self.running.remove(&order.request);
+        self.unqueue(&order.environment, &order.request);
+    }
+
+    /// Notes that an order is being carried out.
+    fn begin(&mut self, order: &Order) -> Result<(), Fault> {
+        let full = |message: String| {
+            Err(Fault::new(Code::LimitReached, message, "try again later").transient())
+        };
+        if self.running.len() >= RUNNING_MAX {
+            return full(format!("{RUNNING_MAX} orders are being carried out"));
+        }
+        match order.command.as_str() {
+            "environment.provision" => {
+                let queue = self.queued.entry(order.environment.clone()).or_default();
+                if queue.len() >= QUEUED_MAX {
+                    return full(format!("{QUEUED_MAX} provisions of {} wait", order.environment));
+                }
+                queue.insert(order.request.clone());
+            }
+            // Those that have not begun never do.
+            "environment.cancel" => drop(self.queued.remove(&order.environment)),
+            _ => {}
+        }
+        self.running.insert(order.request.clone());
+        Ok(())
+    }
+
+    /// Takes a provision off the list of those that have not begun; false when it was cancelled.
+    pub(crate) fn unqueue(&mut self, environment: &str, request: &str) -> bool {
+        let Some(queue) = self.queued.get_mut(environment) else { return false };
+        let was_there = queue.remove(request);
+        if queue.is_empty() {
+            self.queued.remove(environment);
+        }
+        was_there
+    }
+
+    pub(crate) fn keep(&mut self, answer: Answer) -> Done {
+        self.running.remove(&answer.request);
+        // Too busy, or ending: that says nothing about the order.
+        if matches!(answer.status, 429 | 503) {
+            return Done::Passing(answer);
+        }
+        let (bytes, request) = (answer.body.to_string().len(), answer.request.clone());
+        self.order.push_back(request.clone());
+        self.bytes += bytes;
+        self.answers.insert(request.clone(), (answer, bytes));
+        while self.order.len() > ANSWERS_MAX || self.bytes > ANSWERS_BYTES_MAX {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if let Some((_, bytes)) = self.answers.remove(&oldest) {
+                self.bytes -= bytes;
+            }
+        }
+        Done::Kept(request)
+    }
+}
+
+impl Orders {
+    pub(crate) fn new(router: Router) -> Self {
+        let (tell, done) = mpsc::channel(ANSWERS_MAX);
+        Self { router, lanes: Lanes::default(), known: Arc::default(), done, tell }
+    }
+
+    /// The answer of an order that is done.
+    pub(crate) fn answer(&self, done: Done) -> Option<Answer> {
+        locked(&self.known).answer(done)
+    }
+
+    /// Takes an order in. What can be answered at once is; the rest is told of in `done`.
+    pub(crate) fn take(&self, app: &Arc<App>, order: Order) -> Option<Answer> {
+        let request = order.request.clone();
+        match locked(&self.known).meet(&order) {
+            Met::Answered(answer) => return Some(answer),
+            Met::UnderWay => return None,
+            Met::Begins => {}
+        }
+        let ready = check(app, &order).and_then(|()| {
+            let call = call(&order)?;
+            let place = self.lanes.enter(&order.environment, call.access)?;
+            Ok((call, place))
+        });
+        let (call, place) = match ready {
+            Ok(ready) => ready,
+            Err(fault) => {
+                locked(&self.known).refused(&order);
+                return Some(refusal(request, &fault));
+            }
+        };
+        let work = Work {
+            router: self.router.clone(),
+            known: Arc::clone(&self.known),
+            app: Arc::clone(app),
+            tell: self.tell.clone(),
+        };
+        tokio::spawn(work.carry_out(order, call, place));
+        None
+    }
+}
+
+/// What an order is carried out with.
+struct Work {
+    router: Router,
+    known: Arc<Mutex<Known>>,
+    app: Arc<App>,
+    tell: mpsc::Sender<Done>,
+}
+
+impl Work {
+    async fn carry_out(self, order: Order, call: Call, mut place: Place) {
+        place.turn().await;
+        let request = order.request.clone();
+        let held = match order.command.as_str() {
+            "environment.provision" => {
+                let queued = locked(&self.known).unqueue(&order.environment, &request);
+                queued.then_some(()).ok_or_else(cancelled)
+            }
+            // In their turn: what was ordered before may be what makes it so.
+            "lease.release" | "exec" => named_lease(&self.app, &order),
+            _ => Ok(()),
+        };
+        // A command may run for hours; whoever comes after it does not wait for its end.
+        let place = (order.command != "exec").then_some(place);
+        let answer = match held {
+            Ok(()) => perform(self.router, request, call).await,
+            Err(fault) => refusal(request, &fault),
+        };
+        drop(place);
+        let done = locked(&self.known).keep(answer);
+        // The daemon may be ending.
+        drop(self.tell.send(done).await);
+    }
+}
+
+pub(crate) fn cancelled() -> Fault {
+    Fault::new(Code::Cancelled, "it was cancelled before it began", "ask for it again")
+}
+
+pub(crate) fn refusal(request: String, fault: &Fault) -> Answer {
+    let status = status(fault.code).as_u16();
+    let problem = Problem { status, ..Problem::of(fault) };
+    Answer { request, status, body: serde_json::to_value(problem).unwrap_or_default() }
+}
+
+/// What can be known before it is queued: what it names must exist and be in use as it says.
+fn check(app: &App, order: &Order) -> Result<(), Fault> {
+    RequestId::parse(&order.request)
+        .map_err(|e| invalid(format!("the name of the order cannot be used: {e}")))?;
+    if order.command != "environment.provision" && !order.environment.is_empty() {
+        let id = EnvironmentId::parse(&order.environment).map_err(|e| {
+            invalid(format!("{:?} cannot name an environment: {e}", order.environment))
+        })?;
+        own_path(app, order, &id)?;
+        let serves = ["workspace.status", "workspace.diff", "lease.acquire", "exec"];
+        if serves.contains(&order.command.as_str()) {
+            app.handle.view(|state| match state.environment(&id) {
+                None => Err(not_found(&id)),
+                Some(e) if e.phase == Phase::Tombstoned => Err(destroyed(&id)),
+                Some(_) => Ok(()),
+            })?;
+        }
+    }
+    // A name that can be none is refused at once; whether there is one is looked at in its turn.
+    order.body.get("lease").and_then(Value::as_str).map_or(Ok(()), |name| lease_id(name).map(drop))
+}
+
+fn lease_id(name: &str) -> Result<LeaseId, Fault> {
+    LeaseId::parse(name).map_err(|e| invalid(format!("lease: {e}")))
+}
+
+/// The lease that an order names must be in force.
+fn named_lease(app: &App, order: &Order) -> Result<(), Fault> {
+    match order.body.get("lease").and_then(Value::as_str) {
+        Some(lease) => known_lease(app, lease),
+        None => Ok(()),
+    }
+}
+
+/// The server may say where it thinks that an environment is. It is not believed, but a server that
+/// is mistaken about it is not obeyed either.
+fn own_path(app: &App, order: &Order, id: &EnvironmentId) -> Result<(), Fault> {
+    let Some(path) = order.body.get("path").and_then(Value::as_str) else { return Ok(()) };
+    let ours = app.handle.view(|state| state.environment(id).map(|e| e.plan.path.to_string()));
+    match ours {
+        Some(ours) if ours != path => {
+            let message = format!("{id} is at {ours}, not at {path}");
+            Err(Fault::new(Code::NotOurs, message, "leave the path out"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn known_lease(app: &App, name: &str) -> Result<(), Fault> {
+    let id = lease_id(name)?;
+    let now = crate::api::routes::now();
+    app.handle.view(|state| {
+        let hint = "acquire a lease first";
+        match state.lease(&id) {
+            Some(lease) if lease.until > now => Ok(()),
+            None if !state.has_ended(&id) => {
+                Err(Fault::new(Code::LeaseNotFound, format!("there is no lease {id}"), hint))
+            }
+            _ => Err(Fault::new(Code::LeaseEnded, format!("lease {id} has ended"), hint)),
+        }
+    })
+}
+
+fn call(order: &Order) -> Result<Call, Fault> {
+    let id = &order.environment;
+    let of = |rest: &str| format!("/v1/environments/{id}{rest}");
+    let flag = |name: &str| order.body.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let body = || match &order.body {
+        Value::Object(fields) => {
+            let mut fields = fields.clone();
+            fields.remove("path");
+            Value::Object(fields)
+        }
+        _ => json!({}),
+    };
+    let (access, method, path, body) = match order.command.as_str() {
+        "environment.provision" => {
+            let mut body = body();
+            body["id"] = json!(id);
+            let path = format!("/v1/environments?wait={WAIT_SECONDS}");
+            (Access::Write, Method::POST, path, body)
+        }
+        "environment.cancel" => (Access::Overtake, Method::POST, of("/cancel"), json!({})),
+        "environment.destroy" => {
+            let life = order.body.get("incarnation").and_then(Value::as_u64);
+            let life = life.map(|n| format!("&incarnation={n}")).unwrap_or_default();
+            let (force, retire) = (flag("force"), flag("retire"));
+            let path = of(&format!("?wait={WAIT_SECONDS}&force={force}&retire={retire}{life}"));
+            (Access::Write, Method::DELETE, path, Value::Null)
+        }
+        "environment.restore" => {
+            (Access::Write, Method::POST, of(&format!("/restore?wait={WAIT_SECONDS}")), body())
+        }
+        "workspace.status" => (Access::Read, Method::GET, of("/status"), Value::Null),
+        "workspace.diff" => {
+            let bytes = order.body.get("bytes").and_then(Value::as_u64).unwrap_or(256 * 1024);
+            let head = flag("head");
+            let query = format!("/diff?head={head}&max_bytes={}", bytes.min(1 << 20));
+            (Access::Read, Method::GET, of(&query), Value::Null)
+        }
+        "lease.acquire" => (Access::Write, Method::POST, of("/leases"), body()),
+        "lease.release" => {
+            let lease = order.body.get("lease").and_then(Value::as_str).unwrap_or_default();
+            let path = format!("/v1/leases/{lease}");
+            (Access::Write, Method::DELETE, path, Value::Null)
+        }
+        "exec" => (Access::Read, Method::POST, of("/run"), body()),
+        other => {
+            let message = format!("there is no command {other:?}");
+            let hint = "the server may be newer than this daemon; update it";
+            return Err(Fault::new(Code::UnsupportedCommand, message, hint));
+        }
+    };
+    if id.is_empty() && order.command != "lease.release" {
+        return Err(invalid(format!("{} names no environment", order.command)));
+    }
+    Ok(Call { access, method, path, body })
+}
+
+async fn perform(router: Router, request: String, call: Call) -> Answer {
+    let actor =
+        Actor { door: BY_SESSION.to_owned(), uid: rustix::process::geteuid().as_raw(), pid: 0 };
+    let asked = Request::builder()
+        .method(call.method)
+        .uri(&call.path)
+        .header("content-type", "application/json")
+        .header("idempotency-key", &request)
+        .extension(actor)
+        .body(Body::from(call.body.to_string()));
+    let asked = match asked {
+        Ok(asked) => asked,
+        Err(e) => {
+            return refusal(request, &invalid(format!("the order cannot be carried out: {e}")));
+        }
+    };
+    let Ok(answer) = router.oneshot(asked).await;
+    let status = answer.status().as_u16();
+    match axum::body::to_bytes(answer.into_body(), ANSWER_BYTES_MAX).await {
+        Ok(bytes) => {
+            let body = serde_json::from_slice(&bytes).unwrap_or_default();
+            Answer { request, status, body }
+        }
+        Err(e) => {
+            let message = format!("the answer is larger than {ANSWER_BYTES_MAX} bytes");
+            let fault = Fault::new(Code::RequestTooLarge, message, "ask for less").because(e);
+            refusal(request, &fault)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(command: &str, environment: &str, body: Value) -> Order {
+        let (request, command) = ("r".to_owned(), command.to_owned());
+        Order { request, command, environment: environment.to_owned(), body }
+    }
+
+    #[test]
+    fn orders_are_requests_to_the_api() {
+        let made =
+            call(&order("environment.provision", "demo", json!({"repo": "/r", "path": "/x"})));
+        let made = made.expect("known");
+        assert_eq!((made.body["id"].as_str(), made.body.get("path")), (Some("demo"), None));
+        let gone = call(&order("environment.destroy", "demo", json!({"force": true})));
+        assert!(gone.expect("known").path.contains("force=true"));
+        assert_eq!(
+            call(&order("environment.cancel", "demo", Value::Null)).map(|c| c.access).ok(),
+            Some(Access::Overtake)
+        );
+        let unknown = call(&order("environment.dance", "demo", Value::Null));
+        assert_eq!(unknown.map(|c| c.path).expect_err("unknown").code, Code::UnsupportedCommand);
+        let nameless = call(&order("workspace.status", "", Value::Null));
+        assert_eq!(nameless.map(|c| c.path).expect_err("nameless").code, Code::InvalidRequest);
+    }
+
+    #[test]
+    fn a_cancel_is_for_all_that_have_not_begun_and_their_number_is_bounded() {
+        let mut known = Known::default();
+        let named = |request: String, command: &str| Order {
+            request,
+            ..order(command, "demo", Value::Null)
+        };
+        let provision = |n: usize| named(format!("p{n}"), "environment.provision");
+        for n in 0..QUEUED_MAX {
+            known.begin(&provision(n)).expect("room");
+        }
+        let full = known.begin(&provision(QUEUED_MAX)).expect_err("full");
+        assert_eq!(full.code, Code::LimitReached);
+        assert!(known.unqueue("demo", "p0") && !known.unqueue("demo", "p0"), "it begins once");
+        known.begin(&named("c".to_owned(), "environment.cancel")).expect("it overtakes");
+        assert!((1..QUEUED_MAX).all(|n| !known.unqueue("demo", &format!("p{n}"))));
+        assert!(known.queued.is_empty());
+        for n in known.running.len()..RUNNING_MAX {
+            known.begin(&named(format!("s{n}"), "workspace.status")).expect("room");
+        }
+        let full = known.begin(&named("more".to_owned(), "environment.cancel"));
+        assert_eq!(full.expect_err("full").code, Code::LimitReached);
+    }
+
+    #[test]
+    fn kept_answers_are_bounded() {
+        let mut known = Known::default();
+        for n in 0..2 * ANSWERS_MAX {
+            let body = json!("x".repeat(10));
+            drop(known.keep(Answer { request: n.to_string(), status: 200, body }));
+        }
+        assert_eq!((known.answers.len(), known.order.len()), (ANSWERS_MAX, ANSWERS_MAX));
+        let body = json!("x".repeat(ANSWERS_BYTES_MAX));
+        drop(known.keep(Answer { request: "large".to_owned(), status: 200, body }));
+        assert_eq!((known.answers.len(), known.bytes), (0, 0), "larger than all room");
+        known.running.insert("busy".to_owned());
+        let body = json!({ "code": "limit_reached" });
+        let passing = known.keep(Answer { request: "busy".to_owned(), status: 429, body });
+        assert!(matches!(passing, Done::Passing(_)));
+        assert!(known.answers.is_empty() && known.running.is_empty(), "it may come again");
+    }
+}

@@ -1,0 +1,322 @@
+//! Keeping a session open: connect, talk, wait, again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
+
+use crate::api::App;
+use crate::api::types::SessionView;
+use crate::core::suspend::Waking;
+use crate::core::{Code, Command, Fault, Seq};
+use crate::session::commands::Orders;
+use crate::session::exchange::{Ended, LOOK_EVERY, Talk};
+use crate::session::heartbeat::Clock;
+use crate::session::protocol::PATH;
+use crate::session::transport::{Broken, Wire};
+use crate::world::fs::paths;
+
+/// First wait before another attempt.
+const WAIT_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// Longest wait for a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Longest key in bytes.
+const KEY_BYTES_MAX: usize = 256;
+
+/// First and longest wait between attempts: as they are, or shorter where the environment says so,
+/// for those who cannot wait to see sessions come back.
+fn waits() -> (Duration, Duration) {
+    let named = std::env::var("GROUNDSKEEPER_SESSION_RETRY_MS").ok();
+    let named =
+        named.and_then(|text| text.parse::<u64>().ok()).filter(|ms| (10..1_000).contains(ms));
+    named.map_or((WAIT_FIRST, WAIT_MAX), |ms| {
+        (Duration::from_millis(ms), Duration::from_millis(ms * 4))
+    })
+}
+
+/// Where a control server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A socket on this machine.
+    Unix(PathBuf),
+    /// A host and a port.
+    Tcp(String),
+}
+
+impl Address {
+    /// Reads `unix:/path`, `ws://host:port` or `http://host:port`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|p| p.starts_with('/')) {
+            return Ok(Self::Unix(path.into()));
+        }
+        let place = text.strip_prefix("ws://").or_else(|| text.strip_prefix("http://"));
+        let place = place.map(|p| p.trim_end_matches('/'));
+        if let Some(place) = place.filter(|p| p.contains(':') && !p.contains('/')) {
+            return Ok(Self::Tcp(place.to_owned()));
+        }
+        let message = format!("{text:?} is not the address of a control server");
+        let hint = "write unix:/path/to/server.sock or ws://host:port; put a tunnel or a proxy in \
+                    between for anything but this machine";
+        Err(Fault::new(Code::InvalidConfig, message, hint))
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(place) => write!(f, "ws://{place}"),
+        }
+    }
+}
+
+/// A control server and the key to it.
+#[derive(Clone)]
+pub struct Link {
+    /// Where it is.
+    pub address: Address,
+    key: String,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Never the key.
+        write!(f, "Link({})", self.address)
+    }
+}
+
+impl Link {
+    /// The server at an address, with the key in a file that only its owner can read.
+    ///
+    /// # Errors
+    /// When the address or the file cannot be used.
+    pub fn new(address: &str, key_file: &Path) -> Result<Self, Fault> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let address = Address::parse(address)?;
+        let found = key_file.metadata().map_err(paths::failed("read the key", key_file))?;
+        if found.permissions().mode() & 0o077 != 0 {
+            let message = format!("others can read the key {}", key_file.display());
+            let hint = format!("`chmod 600 {}`", key_file.display());
+            return Err(Fault::new(Code::PermissionDenied, message, hint));
+        }
+        let text = std::fs::read_to_string(key_file);
+        let key = text.map_err(paths::failed("read the key", key_file))?.trim().to_owned();
+        if key.is_empty() || key.len() > KEY_BYTES_MAX || !key.chars().all(|c| c.is_ascii_graphic())
+        {
+            let message = format!("{} holds no key", key_file.display());
+            let hint = "`groundskeeper host add NAME` at the server makes one";
+            return Err(Fault::new(Code::InvalidConfig, message, hint));
+        }
+        Ok(Self { address, key })
+    }
+}
+
+/// Starts to keep a session open; returns how it stands with it.
+#[must_use]
+pub fn start(app: Arc<App>, router: Router, link: Link) -> watch::Receiver<SessionView> {
+    let address = link.address.to_string();
+    let first = SessionView { address, stage: "connecting".to_owned(), ..SessionView::default() };
+    let (tell, standing) = watch::channel(first);
+    let orders = Orders::new(router);
+    let instance = random_name();
+    tokio::spawn(Client { app, link, tell, orders, instance, set_aside: 0 }.run());
+    standing
+}
+
+/// A name that no other process has.
+#[must_use]
+pub fn random_name() -> String {
+    let mut random = [0; 12];
+    if getrandom::fill(&mut random).is_err() {
+        random[..4].copy_from_slice(&std::process::id().to_le_bytes());
+    }
+    crate::format::hex(&random)
+}
+
+/// What keeps a session open.
+pub(super) struct Client {
+    pub(super) app: Arc<App>,
+    link: Link,
+    pub(super) tell: watch::Sender<SessionView>,
+    pub(super) orders: Orders,
+    pub(super) instance: String,
+    /// The last record that a server could not take in.
+    pub(super) set_aside: u64,
+}
+
+impl Client {
+    async fn run(mut self) {
+        let (first, most) = waits();
+        let mut wait = first;
+        let mut stop = self.app.stop.clone();
+        loop {
+            let began = Instant::now();
+            let ended = tokio::select! {
+                ended = self.visit() => ended,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let slept = matches!(ended, Ended::Slept);
+            let is_over = matches!(ended, Ended::Replaced);
+            let error = match ended {
+                Ended::Broken(broken) => chain(&broken),
+                Ended::Refused(problem) => format!("{} ({})", problem.message, problem.code),
+                Ended::Replaced => "another daemon took this host's place".to_owned(),
+                Ended::Slept => "the machine has slept".to_owned(),
+            };
+            self.tell.send_modify(|standing| {
+                if is_over { "ended" } else { "waiting" }.clone_into(&mut standing.stage);
+                standing.error.clone_from(&error);
+            });
+            if is_over {
+                return tracing::error!(error, "the session with the control server has ended");
+            }
+            // Only a session that stood for a while makes up for the failures before.
+            if began.elapsed() > most {
+                wait = first;
+            }
+            tracing::info!(error, "no session with the control server");
+            let slept = slept
+                || tokio::select! {
+                    slept = pause(jittered(wait)) => slept,
+                    _ = stop.wait_for(|stop| *stop) => return,
+                };
+            wait = if slept { first } else { (wait * 2).min(most) };
+            if slept {
+                self.woken().await;
+            }
+            self.tell.send_modify(|standing| "connecting".clone_into(&mut standing.stage));
+        }
+    }
+
+    /// After a sleep leases are renewed first, which the engine sees to before whatever it is
+    /// told: only then may a live set say what is in use.
+    async fn woken(&self) {
+        if let Err(fault) = self.app.handle.submit(Command::Tick).await {
+            tracing::warn!(%fault, "leases cannot be renewed after a sleep");
+        }
+    }
+
+    /// What kind of event a record is, for whoever reads of it.
+    pub(super) async fn kind_of(&self, seq: u64) -> String {
+        let reader = self.app.handle.reader().clone();
+        let before = Seq(seq.saturating_sub(1));
+        let read = tokio::task::spawn_blocking(move || reader.read(before, 1)).await;
+        let record = read.ok().and_then(Result::ok).and_then(|mut found| found.pop());
+        record.map(|record| record.event.kind().to_owned()).unwrap_or_default()
+    }
+
+    async fn visit(&mut self) -> Ended {
+        let limit = CONNECT_LIMIT;
+        let late = || Ended::Broken(Broken::Stuck);
+        let lost = |e: std::io::Error| Ended::Broken(Broken::Unreachable(e));
+        match self.link.address.clone() {
+            Address::Unix(path) => {
+                match tokio::time::timeout(limit, UnixStream::connect(path)).await {
+                    Ok(Ok(stream)) => self.open(stream, "localhost").await,
+                    Ok(Err(e)) => lost(e),
+                    Err(_) => late(),
+                }
+            }
+            Address::Tcp(place) => {
+                match tokio::time::timeout(limit, TcpStream::connect(&place)).await {
+                    Ok(Ok(stream)) => {
+                        // Small messages are not to wait for more.
+                        drop(stream.set_nodelay(true));
+                        self.open(stream, &place).await
+                    }
+                    Ok(Err(e)) => lost(e),
+                    Err(_) => late(),
+                }
+            }
+        }
+    }
+
+    async fn open<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: S, host: &str) -> Ended {
+        match Wire::ask(stream, host, PATH, &self.link.key).await {
+            Ok(wire) => Talk::new(self, wire).run().await,
+            Err(broken) => Ended::Broken(broken),
+        }
+    }
+}
+
+/// Waits before another attempt. A machine that has slept has waited long enough, which is told.
+async fn pause(wait: Duration) -> bool {
+    let (clock, until) = (Clock::new(), Instant::now() + wait);
+    let mut waking = Waking::new(clock.read());
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        tokio::time::sleep(left.min(LOOK_EVERY)).await;
+        if waking.look(clock.read()).is_some() {
+            return true;
+        }
+    }
+}
+
+/// Between half of it and all of it, so that hosts do not come back in step.
+fn jittered(wait: Duration) -> Duration {
+    let mut random = [0; 4];
+    // Without random bytes they come back in step, which is no failure.
+    let _filled = getrandom::fill(&mut random);
+    let share = f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX);
+    wait.mul_f64(0.5 + share / 2.0)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_plain() {
+        let tcp = |place: &str| Address::Tcp(place.to_owned());
+        assert_eq!(Address::parse("ws://127.0.0.1:1/").ok(), Some(tcp("127.0.0.1:1")));
+        assert_eq!(Address::parse("http://h:80").ok(), Some(tcp("h:80")));
+        assert_eq!(Address::parse("unix:/a b").ok(), Some(Address::Unix("/a b".into())));
+        for bad in ["", "unix:a", "wss://h:1", "ws://h", "ws://h:1/path", "h:1"] {
+            let fault = Address::parse(bad).expect_err(bad);
+            assert_eq!(fault.code, Code::InvalidConfig);
+        }
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_not_used() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "secret\n").expect("written");
+        let link = Link::new("ws://h:1", file.path()).expect("0600");
+        assert!(!format!("{link:?}").contains("secret"));
+        let open = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(file.path(), open).expect("set");
+        let fault = Link::new("ws://h:1", file.path()).expect_err("open to others");
+        assert_eq!(fault.code, Code::PermissionDenied);
+    }
+
+    #[test]
+    fn waits_are_spread_and_bounded() {
+        for _ in 0..100 {
+            let wait = jittered(WAIT_MAX);
+            assert!(wait >= WAIT_MAX / 2 && wait <= WAIT_MAX);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! One session, from the first message to its end.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::broadcast;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::api::door::BY_SESSION;
+use crate::api::live::{LiveView, take};
+use crate::api::types::Problem;
+use crate::core::event::Actor;
+use crate::core::{EnvironmentId, Phase, Seq, State};
+use crate::engine::watcher::{Change, Interest};
+use crate::session::connector::Client;
+use crate::session::heartbeat::{Clock, Liveness, Verdict};
+use crate::session::outbox::{Outbox, fact};
+use crate::session::protocol::{
+    Changed, Fact, FromHost, FromServer, LiveSet, Open, Opened, PROTOCOL_MAX, PROTOCOL_MIN,
+    Protocols, Watch,
+};
+use crate::session::transport::{Broken, Wire};
+
+/// Longest wait for the answer to `open`.
+const OPEN_LIMIT: Duration = Duration::from_secs(10);
+/// How often what was kept is looked at again: it may be idle by now.
+const AGAIN_EVERY: Duration = Duration::from_secs(60);
+/// What a server may ask for between two signs of life.
+const HEARTBEAT_BOUNDS: (u64, u64) = (50, 60_000);
+/// How often it is looked whether the machine has slept: a session is opened anew at once then.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How a session ended.
+pub(super) enum Ended {
+    /// The connection is over.
+    Broken(Broken),
+    /// The server does not want it.
+    Refused(Box<Problem>),
+    /// Another daemon has taken its place.
+    Replaced,
+    /// The machine has slept; nobody is to blame.
+    Slept,
+}
+
+impl From<Broken> for Ended {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+/// A session.
+pub(super) struct Talk<'a, S> {
+    client: &'a mut Client,
+    wire: Wire<S, FromServer, FromHost>,
+    server: String,
+    outbox: Outbox,
+    /// The last live set, for another look at what was kept.
+    live: Option<LiveSet>,
+    kept: bool,
+    watched: Watched,
+}
+
+/// What the server has an interest in.
+#[derive(Default)]
+struct Watched {
+    all: bool,
+    which: BTreeSet<String>,
+    interests: Vec<Interest>,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
+    pub(super) fn new(client: &'a mut Client, wire: Wire<S, FromServer, FromHost>) -> Self {
+        Self {
+            client,
+            wire,
+            server: String::new(),
+            outbox: Outbox::new(0),
+            live: None,
+            kept: false,
+            watched: Watched::default(),
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Ended {
+        let opened = match self.open().await {
+            Ok(opened) => opened,
+            Err(ended) => return ended,
+        };
+        match self.converse(opened).await {
+            Ok(never) => match never {},
+            Err(ended) => {
+                self.wire.close().await;
+                ended
+            }
+        }
+    }
+
+    async fn open(&mut self) -> Result<Opened, Ended> {
+        self.wire.send(&FromHost::Open(Box::new(self.about()))).await?;
+        let answer = tokio::time::timeout(OPEN_LIMIT, self.wire.receive()).await;
+        let opened = match answer.map_err(|_| Broken::Stuck)?? {
+            FromServer::Opened(opened) => opened,
+            FromServer::Refused(refused) => {
+                return Err(Ended::Refused(Box::new(refused.problem)));
+            }
+            FromServer::Close(close) if close.reason == "replaced" => return Err(Ended::Replaced),
+            other => return Err(Broken::Malformed(format!("{other:?} before a session")).into()),
+        };
+        if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&opened.protocol) {
+            return Err(
+                Broken::Malformed(format!("protocol {} is unknown", opened.protocol)).into()
+            );
+        }
+        self.wire.belongs_to(&opened.session);
+        self.server.clone_from(&opened.server);
+        self.outbox = Outbox::new(opened.acked);
+        self.client.tell.send_modify(|standing| {
+            "open".clone_into(&mut standing.stage);
+            standing.host.clone_from(&opened.host);
+            standing.acked = opened.acked;
+            standing.opened += 1;
+            standing.error.clear();
+        });
+        tracing::info!(server = %opened.server, host = %opened.host, "session opened");
+        Ok(opened)
+    }
+
+    fn about(&self) -> Open {
+        let (app, instance) = (&self.client.app, &self.client.instance);
+        app.handle.view(|state| about(state, instance, &app.about.log_id))
+    }
+
+    async fn converse(&mut self, opened: Opened) -> Result<std::convert::Infallible, Ended> {
+        let (least, most) = HEARTBEAT_BOUNDS;
+        let every = Duration::from_millis(opened.heartbeat_ms.clamp(least, most));
+        let lease = Duration::from_millis(opened.lease_ms).max(every * 2);
+        let mut heartbeat = ticks(every);
+        let mut again = ticks(AGAIN_EVERY);
+        let app = Arc::clone(&self.client.app);
+        let (mut head, mut changes) = (app.handle.head(), app.watching.changes());
+        let (clock, mut look) = (Clock::new(), ticks(LOOK_EVERY.min(every)));
+        let mut liveness = Liveness::new(clock.read(), lease);
+        self.watch(&opened.watch);
+        if let Some(live) = opened.live {
+            self.reconcile(live).await?;
+        }
+        self.deliver().await?;
+        loop {
+            tokio::select! {
+                message = self.wire.receive() => {
+                    liveness.heard(clock.read());
+                    self.hear(message?).await?;
+                }
+                done = self.client.orders.done.recv() => {
+                    let answer = done.and_then(|done| self.client.orders.answer(done));
+                    if let Some(answer) = answer {
+                        self.wire.send(&FromHost::Answer(answer)).await?;
+                    }
+                }
+                _ = head.changed() => self.deliver().await?,
+                change = changes.recv() => self.changed(change).await?,
+                _ = look.tick() => match liveness.look(clock.read()) {
+                    Verdict::There => {}
+                    Verdict::Slept => return Err(Ended::Slept),
+                    Verdict::Silent => return Err(Broken::Silent(lease.as_secs()).into()),
+                },
+                _ = heartbeat.tick() => self.wire.send(&FromHost::Ping).await?,
+                _ = again.tick() => {
+                    self.deliver().await?;
+                    if let Some(live) = self.live.clone().filter(|_| self.kept) {
+                        self.reconcile(live).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn hear(&mut self, message: FromServer) -> Result<(), Ended> {
+        match message {
+            FromServer::Command(order) => {
+                let app = Arc::clone(&self.client.app);
+                if let Some(answer) = self.client.orders.take(&app, order) {
+                    self.wire.send(&FromHost::Answer(answer)).await?;
+                }
+            }
+            FromServer::Live(live) => self.reconcile(live).await?,
+            FromServer::Ack(ack) => {
+                self.outbox.ack(ack.seq);
+                self.delivered().await?;
+            }
+            FromServer::Nack(nack) => {
+                tracing::warn!(nack.first, nack.last, nack.why, "the server refuses events");
+                if let Some(seq) = self.outbox.nack(nack.first, nack.last) {
+                    self.set_aside(seq, &nack.why).await;
+                }
+                self.delivered().await?;
+            }
+            FromServer::Watch(watch) => self.watch(&watch),
+            FromServer::Close(close) if close.reason == "replaced" => return Err(Ended::Replaced),
+            FromServer::Close(close) => {
+                tracing::info!(close.reason, "the server ends the session");
+                return Err(Broken::Closed.into());
+            }
+            FromServer::Ping => self.wire.send(&FromHost::Pong).await?,
+            FromServer::Refused(refused) => {
+                return Err(Ended::Refused(Box::new(refused.problem)));
+            }
+            FromServer::Pong | FromServer::Opened(_) | FromServer::Unknown => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a live set in. What goes wrong with it ends nothing else.
+    async fn reconcile(&mut self, live: LiveSet) -> Result<(), Ended> {
+        let wanted = LiveView {
+            server: self.server.clone(),
+            epoch: live.epoch,
+            live: live.live.clone(),
+            known: Some(live.known),
+            confirmed: live.confirmed,
+        };
+        let uid = rustix::process::geteuid().as_raw();
+        let actor = Actor { door: BY_SESSION.to_owned(), uid, pid: 0 };
+        match take(&self.client.app, wanted, actor).await {
+            Ok(report) => {
+                self.kept = report.kept.iter().any(|k| k.why != "adopted");
+                // What is retired may come back when processes are found in it.
+                self.kept |= !report.retired.is_empty() && !report.held;
+                let epoch = live.epoch;
+                self.live = Some(live);
+                self.client.tell.send_modify(|standing| standing.epoch = epoch);
+                self.wire.send(&FromHost::Reconciled(report)).await?;
+            }
+            Err(fault) => tracing::warn!(%fault, "a live set cannot be taken in"),
+        }
+        Ok(())
+    }
+
+    async fn delivered(&mut self) -> Result<(), Ended> {
+        let acked = self.outbox.acked();
+        self.client.tell.send_modify(|standing| standing.acked = acked);
+        self.deliver().await
+    }
+
+    /// One record that the server cannot take in: passed over, said so, and counted once.
+    async fn set_aside(&mut self, seq: u64, why: &str) {
+        let kind = self.client.kind_of(seq).await;
+        tracing::error!(seq, kind, why, "the server cannot take a record in; it is passed over");
+        if seq > self.client.set_aside {
+            self.client.set_aside = seq;
+            self.client.tell.send_modify(|standing| standing.skipped += 1);
+        }
+    }
+
+    async fn deliver(&mut self) -> Result<(), Ended> {
+        match self.outbox.batch(&self.client.app).await {
+            Ok(Some(events)) => self.wire.send(&FromHost::Events(events)).await?,
+            Ok(None) => {}
+            Err(fault) => tracing::warn!(%fault, "events cannot be told"),
+        }
+        Ok(())
+    }
+
+    fn watch(&mut self, wanted: &Watch) {
+        let watching = &self.client.app.watching;
+        let ids = wanted.environments.iter().filter_map(|id| EnvironmentId::parse(id).ok());
+        let interests = if wanted.all {
+            vec![watching.follow(None)]
+        } else {
+            ids.map(|id| watching.follow(Some(id))).collect()
+        };
+        let which = wanted.environments.iter().cloned().collect();
+        // The old interests end only now, so that what is in both is watched throughout.
+        self.watched = Watched { all: wanted.all, which, interests };
+    }
+
+    async fn changed(
+        &mut self,
+        change: Result<Change, broadcast::error::RecvError>,
+    ) -> Result<(), Ended> {
+        // What was missed is told of as it is asked for.
+        let Ok(change) = change else { return Ok(()) };
+        let environment = change.environment.to_string();
+        let followed = self.watched.all || self.watched.which.contains(&environment);
+        if followed && !self.watched.interests.is_empty() {
+            let kinds = change.kinds.names().into_iter().map(str::to_owned).collect();
+            self.wire.send(&FromHost::Changed(Changed { environment, kinds })).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a session begins with.
+pub(crate) fn about(state: &State, instance: &str, log: &str) -> Open {
+    let alive = state.environments().filter(|e| e.phase != Phase::Tombstoned);
+    let leases = state.leases();
+    let Seq(head) = state.seq();
+    Open {
+        host: None,
+        instance: instance.to_owned(),
+        boot: state.boot(),
+        version: crate::VERSION.to_owned(),
+        protocol: Protocols::OURS,
+        log: log.to_owned(),
+        head,
+        // Why one is not as it should be is told with its next record.
+        loaded: alive.map(|env| Fact { error: None, ..fact(env) }).collect(),
+        leases: leases.map(|(id, l)| (id.to_string(), l.environment.to_string())).collect(),
+    }
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.reset();
+    ticks
+}

@@ -1,0 +1,100 @@
+//! Whether the other side is there: a deadline that counts only time in which it could be heard.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::core::suspend::{Clocks, Waking};
+
+/// The clocks of this machine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock(Instant);
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    /// What they show.
+    pub(super) fn read(self) -> Clocks {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Clocks { awake: self.0.elapsed(), wall }
+    }
+}
+
+/// What is known of the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It was heard of lately.
+    There,
+    /// This machine has slept: nobody could be heard, and connections may be over unseen.
+    Slept,
+    /// It has said nothing for too long.
+    Silent,
+}
+
+/// When the other side was last heard of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Liveness {
+    lease: Duration,
+    heard: Duration,
+    waking: Waking,
+}
+
+impl Liveness {
+    /// A silence of `lease` is too long.
+    pub(super) fn new(at: Clocks, lease: Duration) -> Self {
+        Self { lease, heard: at.awake, waking: Waking::new(at) }
+    }
+
+    /// It has said something.
+    pub(super) fn heard(&mut self, at: Clocks) {
+        self.heard = at.awake;
+    }
+
+    /// What is to be thought of it now. A sleep is told once.
+    pub(super) fn look(&mut self, at: Clocks) -> Verdict {
+        if self.waking.look(at).is_some() {
+            // From here on it can be heard again.
+            self.heard = at.awake;
+            return Verdict::Slept;
+        }
+        let silent = at.awake.saturating_sub(self.heard) > self.lease;
+        if silent { Verdict::Silent } else { Verdict::There }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(awake: u64, wall: u64) -> Clocks {
+        Clocks { awake: Duration::from_secs(awake), wall: Duration::from_secs(wall) }
+    }
+
+    #[test]
+    fn silence_is_counted_from_the_last_word() {
+        let mut liveness = Liveness::new(at(0, 100), Duration::from_secs(45));
+        assert_eq!(liveness.look(at(45, 145)), Verdict::There);
+        liveness.heard(at(45, 145));
+        assert_eq!(liveness.look(at(90, 190)), Verdict::There);
+        assert_eq!(liveness.look(at(91, 191)), Verdict::Silent);
+    }
+
+    #[test]
+    fn a_sleep_is_not_the_other_sides_silence() {
+        let mut liveness = Liveness::new(at(0, 100), Duration::from_secs(45));
+        assert_eq!(liveness.look(at(44, 3_744)), Verdict::Slept);
+        assert_eq!(liveness.look(at(60, 3_760)), Verdict::There, "its time begins anew");
+        assert_eq!(liveness.look(at(90, 3_790)), Verdict::Silent, "and ends");
+        // Also when the deadline had passed before anybody looked.
+        let mut late = Liveness::new(at(0, 100), Duration::from_secs(45));
+        assert_eq!(late.look(at(50, 3_750)), Verdict::Slept);
+    }
+
+    #[test]
+    fn the_clocks_of_this_machine_go_on() {
+        let clock = Clock::new();
+        let (first, second) = (clock.read(), clock.read());
+        assert!(second.awake >= first.awake);
+        assert!(first.wall > Duration::from_secs(1_000_000_000));
+    }
+}

@@ -1,0 +1,256 @@
+//! Messages over a WebSocket: numbered, bounded in size and time, on either side.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, http};
+
+use crate::session::protocol::{Envelope, MESSAGE_BYTES_MAX};
+
+/// Longest that one message may take to be handed to the system.
+const SEND_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for the answer to the handshake.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a connection is over, or could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The other side closed it.
+    #[error("the other side closed the connection")]
+    Closed,
+    /// Messages were lost or came in another order.
+    #[error("message {0} came where {1} was due")]
+    Gap(u64, u64),
+    /// A message that cannot be read.
+    #[error("a message cannot be read: {0}")]
+    Malformed(String),
+    /// A message of another session.
+    #[error("a message belongs to another session")]
+    Stranger,
+    /// The other side does not take what is sent.
+    #[error("the other side has taken nothing for {} s", SEND_LIMIT.as_secs())]
+    Stuck,
+    /// The other side says nothing.
+    #[error("the other side has said nothing for {0} s")]
+    Silent(u64),
+    /// The other side did not want a session.
+    #[error("the server answered {0}")]
+    Status(u16),
+    /// There is no connection.
+    #[error("the server cannot be reached")]
+    Unreachable(#[source] std::io::Error),
+    /// The transport.
+    #[error("the connection broke")]
+    Transport(#[source] Box<Error>),
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::ConnectionClosed | Error::AlreadyClosed => Self::Closed,
+            Error::Http(answer) => Self::Status(answer.status().as_u16()),
+            other => Self::Transport(Box::new(other)),
+        }
+    }
+}
+
+/// The numbers of what has come: each once, none left out.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Received(u64);
+
+impl Received {
+    /// Whether a message of this number is new; one that came before is passed over.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub(crate) fn take(&mut self, n: u64) -> Result<bool, Broken> {
+        if n <= self.0 {
+            return Ok(false);
+        }
+        if n != self.0 + 1 {
+            return Err(Broken::Gap(n, self.0 + 1));
+        }
+        self.0 = n;
+        Ok(true)
+    }
+}
+
+/// One end of a connection that reads `In` and sends `Out`.
+pub struct Wire<S, In, Out> {
+    socket: WebSocketStream<S>,
+    session: String,
+    sent: u64,
+    received: Received,
+    types: PhantomData<(In, Out)>,
+}
+
+fn config() -> WebSocketConfig {
+    let config = WebSocketConfig::default();
+    config.max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX))
+}
+
+impl<S, In, Out> Wire<S, In, Out>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    In: DeserializeOwned,
+    Out: Serialize,
+{
+    fn over(socket: WebSocketStream<S>) -> Self {
+        Self {
+            socket,
+            session: String::new(),
+            sent: 0,
+            received: Received::default(),
+            types: PhantomData,
+        }
+    }
+
+    /// Asks the other side of a stream for a session, with a key.
+    ///
+    /// # Errors
+    /// When it does not want one, or does not answer.
+    pub async fn ask(stream: S, host: &str, path: &str, key: &str) -> Result<Self, Broken> {
+        let request = http::Request::builder()
+            .uri(format!("ws://{host}{path}"))
+            .header("host", host)
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", generate_key())
+            .header("authorization", format!("Bearer {key}"))
+            .body(())
+            .map_err(|e| Broken::Malformed(e.to_string()))?;
+        let shake = tokio_tungstenite::client_async_with_config(request, stream, Some(config()));
+        let shaken = tokio::time::timeout(HANDSHAKE_LIMIT, shake).await;
+        let (socket, _) = shaken.map_err(|_| Broken::Stuck)??;
+        Ok(Self::over(socket))
+    }
+
+    /// The server's end, after the upgrade was answered.
+    pub async fn answered(stream: S) -> Self {
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await;
+        Self::over(socket)
+    }
+
+    /// From here on every message carries this session.
+    pub fn belongs_to(&mut self, session: &str) {
+        session.clone_into(&mut self.session);
+    }
+
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// When it is too large, or the connection is over.
+    pub async fn send(&mut self, message: &Out) -> Result<(), Broken> {
+        self.sent += 1;
+        let session = self.session.clone();
+        let text = serde_json::to_string(&Envelope { n: self.sent, session, message })
+            .map_err(|e| Broken::Malformed(e.to_string()))?;
+        if text.len() > MESSAGE_BYTES_MAX {
+            self.sent -= 1;
+            return Err(Broken::Malformed(format!("it has {} bytes", text.len())));
+        }
+        let send = self.socket.send(Message::text(text));
+        tokio::time::timeout(SEND_LIMIT, send).await.map_err(|_| Broken::Stuck)??;
+        Ok(())
+    }
+
+    /// Waits for the next message. Giving up the wait loses nothing.
+    ///
+    /// # Errors
+    /// When the connection is over, or not as it should be.
+    pub async fn receive(&mut self) -> Result<In, Broken> {
+        loop {
+            let message = self.socket.next().await.ok_or(Broken::Closed)??;
+            let text = match message {
+                Message::Text(text) => text,
+                Message::Close(_) => return Err(Broken::Closed),
+                Message::Binary(_) => return Err(Broken::Malformed("it is not text".to_owned())),
+                _ => continue,
+            };
+            let read: Result<Envelope<In>, _> = serde_json::from_str(text.as_str());
+            let envelope = read.map_err(|e| Broken::Malformed(e.to_string()))?;
+            if !self.received.take(envelope.n)? {
+                continue;
+            }
+            if !self.session.is_empty() && envelope.session != self.session {
+                return Err(Broken::Stranger);
+            }
+            return Ok(envelope.message);
+        }
+    }
+
+    /// Says goodbye; bounded in time.
+    pub async fn close(mut self) {
+        drop(tokio::time::timeout(Duration::from_secs(1), self.socket.close(None)).await);
+    }
+}
+
+/// The value of `sec-websocket-accept` for a key.
+#[must_use]
+pub fn accept(key: &str) -> String {
+    derive_accept_key(key.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::protocol::{FromHost, FromServer};
+
+    type Host = Wire<tokio::io::DuplexStream, FromServer, FromHost>;
+    type Server = Wire<tokio::io::DuplexStream, FromHost, FromServer>;
+
+    async fn pair() -> (Host, Server) {
+        let (a, b) = tokio::io::duplex(1 << 16);
+        let host = WebSocketStream::from_raw_socket(a, Role::Client, Some(config())).await;
+        (Wire::over(host), Wire::answered(b).await)
+    }
+
+    #[tokio::test]
+    async fn messages_come_once_and_in_order_or_not_at_all() {
+        let (mut host, mut server) = pair().await;
+        host.send(&FromHost::Ping).await.expect("sent");
+        assert!(matches!(server.receive().await, Ok(FromHost::Ping)));
+        host.sent = 0;
+        host.send(&FromHost::Ping).await.expect("sent again");
+        host.send(&FromHost::Pong).await.expect("sent");
+        assert!(matches!(server.receive().await, Ok(FromHost::Pong)), "the double is passed over");
+        host.sent = 7;
+        host.send(&FromHost::Ping).await.expect("sent");
+        assert!(matches!(server.receive().await, Err(Broken::Gap(8, 3))));
+    }
+
+    #[tokio::test]
+    async fn a_message_of_another_session_is_refused() {
+        let (mut host, mut server) = pair().await;
+        server.belongs_to("ours");
+        host.belongs_to("theirs");
+        host.send(&FromHost::Ping).await.expect("sent");
+        assert!(matches!(server.receive().await, Err(Broken::Stranger)));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_message_or_too_large_ends_the_connection() {
+        let (mut host, mut server) = pair().await;
+        host.socket.send(Message::text("{\"n\":")).await.expect("sent");
+        assert!(matches!(server.receive().await, Err(Broken::Malformed(_))));
+        let (mut host, mut server) = pair().await;
+        let large = Message::text("x".repeat(MESSAGE_BYTES_MAX + 1));
+        let receive = async move {
+            let received = server.receive().await;
+            // Nobody takes the rest.
+            drop(server);
+            received
+        };
+        let (sent, received) = tokio::join!(host.socket.send(large), receive);
+        assert!(matches!(received, Err(Broken::Transport(_))), "{sent:?}");
+    }
+}

@@ -1,0 +1,405 @@
+//! Making a worktree so that any number can be made at once, by us and by others.
+//!
+//! `git worktree add` writes its administrative directory file by file where every other git
+//! process sees it, and takes the lock of the shared configuration; at sixteen at once it fails
+//! 10-68 % of the time and leaves an orphan branch. Here the directory is built aside and published
+//! with one `rename`, the branch is made by compare-and-swap, and the files are written outside
+//! any lock. Nothing that others can see is ever incomplete.
+//!
+//! Every step can be repeated: what an interrupted attempt left is recognised by our marker (or,
+//! for the branch, by our line in its reflog) and used or replaced.
+
+use std::io;
+use std::path::Path;
+
+use crate::core::event::Worktree;
+use crate::core::{Code, Environment, Fault, Outcome};
+use crate::failpoint::kill::point;
+use crate::world::effects::context::Task;
+use crate::world::fs::names::Names;
+use crate::world::fs::{paths, removal};
+use crate::world::git::attributes::Config;
+use crate::world::git::checkout;
+use crate::world::git::checkout::{Checkout, Done};
+use crate::world::git::command;
+use crate::world::git::command::Git;
+use crate::world::git::index::format::Hash;
+use crate::world::git::index::read;
+use crate::world::git::marker;
+use crate::world::git::marker::{Admin, Marker};
+use crate::world::git::ref_changes::{Change, Made};
+use crate::world::git::registration;
+
+/// Attempts to put an entry into a directory that others may remove while it is empty.
+const RACES_MAX: usize = 16;
+
+/// Performs [`Step::AddWorktree`](crate::core::Step::AddWorktree).
+pub(in crate::world) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let target = paths::from_host(&env.plan.path);
+    let common = paths::from_host(&env.plan.repository.common_dir);
+    let admin = Admin::of(task.log_id(), env);
+    if let Some(identity) = published(task, &admin, &target)? {
+        // Published means complete: an earlier daemon did all of it and died before it could say so.
+        let files = checkout::entry_count(&admin.published.join("index")).unwrap_or(0).into();
+        let reason = "finished by an earlier daemon".to_owned();
+        return Ok(added(task, &admin, identity, Done { by_us: false, reason, files }));
+    }
+    let extensions = Extensions::read(task, &common)?;
+    let hash = supported(env, &extensions)?;
+    let identity = claim(task, &target, &admin)?;
+    point("add.claimed");
+    let marker = Marker::new(task.log_id(), env, identity);
+    stage(task, &admin, &marker, &target, &extensions)?;
+    point("add.staged");
+    let commit = commit_of(task, &common)?;
+    let source = paths::from_host(&env.plan.repository.source);
+    let checkout = Checkout {
+        git: Git::exact(&admin.staged, Some(&target), Some(task.lock), task.cancel),
+        admin_dir: &admin.staged,
+        target: &target,
+        common_dir: &common,
+        source: &source,
+        commit: &commit,
+        hash,
+        attributes: attribute_source(task, &common)?,
+    };
+    let done = fill(task, &common, &checkout)?;
+    remember_tree(&admin, &commit, hash, marker)?;
+    point("add.checked_out");
+    registration::publish(&admin)?;
+    point("add.published");
+    Ok(added(task, &admin, identity, done))
+}
+
+/// Where whoever asked has git read attributes from, if there is such a tree.
+fn attribute_source(task: &Task<'_>, common: &Path) -> Result<Option<String>, Fault> {
+    let Some(wanted) = &task.env().attributes else { return Ok(None) };
+    let git = Git::exact(common, None, Some(task.lock), task.cancel);
+    let tree = format!("{wanted}^{{tree}}");
+    let found = git.run(["rev-parse", "--verify", "--quiet", "--end-of-options", &tree])?;
+    Ok(found.status.success().then(|| wanted.clone()))
+}
+
+/// Notes which tree was checked out, so that a later look can tell that nothing has changed.
+fn remember_tree(admin: &Admin, commit: &str, hash: Hash, marker: Marker) -> Result<(), Fault> {
+    let index = std::fs::read(admin.staged.join("index")).unwrap_or_default();
+    let tree = read::each(&index, hash, |_| {}).unwrap_or_default();
+    let marker = Marker { commit: commit.to_owned(), tree: crate::format::hex(&tree), ..marker };
+    marker.write(&admin.staged)
+}
+
+/// Writes the files and makes the branch, which nobody sees as a worktree yet.
+fn fill(task: &Task<'_>, common: &Path, checkout: &Checkout<'_>) -> Result<Done, Fault> {
+    let plan = &task.env().plan;
+    if plan.reuse_branch {
+        not_checked_out(common, &format!("refs/heads/{}", plan.branch))?;
+        return checkout.run();
+    }
+    // The branch, which waits for the disk, and the files do not need each other.
+    let (branch, done) = std::thread::scope(|scope| {
+        let branch = scope.spawn(|| make_branch(task, common));
+        let done = checkout.run();
+        (branch.join(), done)
+    });
+    branch.unwrap_or_else(|_| {
+        Err(Fault::new(Code::Defect, "making the branch panicked", "please report this"))
+    })?;
+    done
+}
+
+fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> Outcome {
+    let plan = &task.env().plan;
+    let source = paths::from_host(&plan.repository.source);
+    let target = paths::from_host(&plan.path);
+    let has =
+        |dir: &Path, name: &str| !name.is_empty() && dir.join(name).symlink_metadata().is_ok();
+    Outcome::Added(Worktree {
+        admin_dir: paths::to_host(&admin.published),
+        device: identity.0,
+        inode: identity.1,
+        checkout: if done.by_us { "parallel" } else { "git" }.to_owned(),
+        checkout_reason: done.reason,
+        files: done.files,
+        // Its entries are as young as their files, whoever wrote them.
+        racy: true,
+        has_include: !source.as_os_str().is_empty()
+            && crate::world::effects::copy_included::has_list(&source),
+        has_setup: has(&target, &plan.setup_path),
+    })
+}
+
+/// What a repository says of its own format.
+#[derive(Default)]
+struct Extensions {
+    ref_storage: Option<String>,
+    worktree_config: bool,
+}
+
+impl Extensions {
+    /// git reads extensions from the repository's own configuration file alone, so a file without
+    /// the word has none, and most repositories cost no process here.
+    fn read(task: &Task<'_>, common: &Path) -> Result<Self, Fault> {
+        let path = common.join("config");
+        let text = std::fs::read(&path).map_err(paths::failed("read", &path))?;
+        let text = String::from_utf8_lossy(&text).to_ascii_lowercase();
+        if !text.contains("extensions") && !text.contains("include") {
+            return Ok(Self::default());
+        }
+        let git = Git::exact(common, None, Some(task.lock), task.cancel);
+        let config = Config::parse(&git.output(["config", "--list", "-z"])?);
+        Ok(Self {
+            ref_storage: config.ref_storage().map(str::to_owned),
+            worktree_config: config.has_worktree_config(),
+        })
+    }
+}
+
+fn supported(env: &Environment, extensions: &Extensions) -> Result<Hash, Fault> {
+    if let Some(storage) = &extensions.ref_storage {
+        let message = format!("repositories that store refs as {storage} are not supported yet");
+        let hint = "use `git refs migrate --ref-format=files`, or another clone";
+        return Err(Fault::new(Code::UnsupportedRepository, message, hint));
+    }
+    let format = &env.plan.repository.object_format;
+    Hash::named(format).ok_or_else(|| {
+        let message = format!("object format {format:?} is not supported");
+        Fault::new(Code::UnsupportedRepository, message, "use another clone")
+    })
+}
+
+/// Makes the directory, or takes over the one that an interrupted attempt made, emptied.
+fn claim(task: &Task<'_>, target: &Path, admin: &Admin) -> Result<(u64, u64), Fault> {
+    let parent = target.parent().unwrap_or(target);
+    std::fs::create_dir_all(parent).map_err(paths::failed("create", parent))?;
+    match std::fs::create_dir(target) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(paths::fault("create", target, &e));
+        }
+        _ => {}
+    }
+    let found = marker::identity(target)?.ok_or_else(|| {
+        Fault::new(Code::Io, "the new directory is gone again", "try again").transient()
+    })?;
+    let mut entries = std::fs::read_dir(target).map_err(paths::failed("read", target))?;
+    if entries.next().is_none() {
+        return Ok(found);
+    }
+    let marker = Marker::read(&admin.staged)?;
+    let root = task.layout().worktrees();
+    let mine = marker::prove(&root, target, found, marker.as_ref(), task.log_id(), task.env());
+    if mine.is_err() {
+        let message = format!("{} exists and is not ours", target.display());
+        return Err(Fault::new(Code::PathExists, message, "move it away, or choose another id"));
+    }
+    removal::empty(target)?;
+    Ok(found)
+}
+
+/// The identity of the worktree, if an interrupted attempt has published it already.
+fn published(task: &Task<'_>, admin: &Admin, target: &Path) -> Result<Option<(u64, u64)>, Fault> {
+    let Some(marker) = Marker::read(&admin.published)? else { return Ok(None) };
+    if !marker.is_of(task.log_id(), task.env().life()) {
+        return Ok(None);
+    }
+    let found = marker::identity(target)?;
+    if found.map(|(_, inode)| inode) != Some(marker.inode) {
+        // Ours, but of a directory that is no more: built anew.
+        registration::remove(task, admin)?;
+        return Ok(None);
+    }
+    Ok(found)
+}
+
+/// Builds the administrative directory where nobody looks, and the worktree's pointer to it.
+fn stage(
+    task: &Task<'_>,
+    admin: &Admin,
+    marker: &Marker,
+    target: &Path,
+    extensions: &Extensions,
+) -> Result<(), Fault> {
+    let env = task.env();
+    let staged = &admin.staged;
+    removal::remove_ours(staged)?;
+    for _ in 0..RACES_MAX {
+        match std::fs::create_dir_all(staged) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            made => {
+                made.map_err(paths::failed("create", staged))?;
+                break;
+            }
+        }
+    }
+    marker.write(staged)?;
+    let put = |name: &str, text: Vec<u8>| {
+        let path = staged.join(name);
+        std::fs::write(&path, text).map_err(paths::failed("write", &path))
+    };
+    let pointer = target.join(".git");
+    put("HEAD", format!("ref: refs/heads/{}\n", env.plan.branch).into_bytes())?;
+    put("commondir", b"../..\n".to_vec())?;
+    put("gitdir", with_newline(&pointer))?;
+    put("locked", lock_reason(env).into_bytes())?;
+    if extensions.worktree_config {
+        copy_worktree_config(task, staged)?;
+    }
+    copy_sparse_patterns(task, staged)?;
+    let mut text = b"gitdir: ".to_vec();
+    text.extend(with_newline(&admin.published));
+    std::fs::write(&pointer, text).map_err(paths::failed("write", &pointer))
+}
+
+/// The reason that `git worktree lock` shows while the environment lives.
+pub(in crate::world) fn lock_reason(env: &Environment) -> String {
+    format!(
+        "groundskeeper environment {} (incarnation {}); remove it with `groundskeeper rm {}`\n",
+        env.id, env.incarnation, env.id
+    )
+}
+
+pub(in crate::world) fn with_newline(path: &Path) -> Vec<u8> {
+    let mut bytes = paths::to_host(path).0;
+    bytes.push(b'\n');
+    bytes
+}
+
+/// As `git worktree add` does: the new worktree starts with the settings of the one it came from,
+/// but for those that only make sense there.
+fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
+    let common = paths::from_host(&task.env().plan.repository.common_dir);
+    let source = git_dir_of(&paths::from_host(&task.env().plan.repository.source));
+    let source = source.unwrap_or_else(|| common.clone());
+    let (from, to) = (source.join("config.worktree"), staged.join("config.worktree"));
+    let copied = match std::fs::copy(&from, &to) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+        copied => copied.map_err(paths::failed("copy", &from)).map(|_| true)?,
+    };
+    let git = Git::exact(&common, None, Some(task.lock), task.cancel);
+    let on = |file: &Path, args: &[&str]| {
+        let mut command = git.command(["config", "--file"]);
+        command.arg(file).args(args);
+        git.run_command(command)
+    };
+    for key in ["core.bare", "core.worktree"].iter().filter(|_| copied) {
+        // Exit status 5: there was no such key.
+        let finished = on(&to, &["--unset-all", key])?;
+        if !finished.status.success() && finished.status.code() != Some(5) {
+            return Err(command::said("git config", &finished));
+        }
+    }
+    // With this extension git believes of every worktree what the shared file says of one.
+    let shared = common.join("config");
+    let place = on(&shared, &["--includes", "--get", "core.worktree"])?;
+    if place.status.success() {
+        return Err(one_working_tree(&shared));
+    }
+    let bare = on(&shared, &["--includes", "--type=bool", "--get", "core.bare"])?;
+    if bare.stdout.trim_ascii_end() == b"true" {
+        let finished = on(&to, &["core.bare", "false"])?;
+        if !finished.status.success() {
+            return Err(command::said("git config", &finished));
+        }
+    }
+    Ok(())
+}
+
+fn one_working_tree(shared: &Path) -> Fault {
+    let shared = shared.display();
+    let message = format!("{shared} names one working tree for all worktrees (core.worktree)");
+    let hint = format!(
+        "with extensions.worktreeConfig it belongs to the main worktree alone: `git config --worktree \
+         core.worktree PATH` there, then `git config --file '{shared}' --unset core.worktree`"
+    );
+    Fault::new(Code::UnsupportedRepository, message, hint)
+}
+
+/// As `git worktree add` does: what a sparse worktree leaves out, one that comes from it leaves out.
+fn copy_sparse_patterns(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
+    let source = paths::from_host(&task.env().plan.repository.source);
+    let Some(from) = git_dir_of(&source) else { return Ok(()) };
+    let patterns = from.join("info/sparse-checkout");
+    if !patterns.exists() {
+        return Ok(());
+    }
+    let git = Git::exact(&from, Some(&source), Some(task.lock), task.cancel);
+    let sparse = git.run(["config", "--type=bool", "--get", "core.sparseCheckout"])?;
+    if sparse.stdout.trim_ascii_end() != b"true" {
+        return Ok(());
+    }
+    let info = staged.join("info");
+    std::fs::create_dir_all(&info).map_err(paths::failed("create", &info))?;
+    let copy = info.join("sparse-checkout");
+    std::fs::copy(&patterns, &copy).map_err(paths::failed("copy", &patterns)).map(drop)
+}
+
+/// The git directory of a working tree: of the main one, or of a linked one.
+fn git_dir_of(source: &Path) -> Option<std::path::PathBuf> {
+    let pointer = source.join(".git");
+    if source.as_os_str().is_empty() || pointer.is_dir() {
+        return Some(pointer).filter(|pointer| pointer.is_dir());
+    }
+    let text = std::fs::read(&pointer).ok()?;
+    Some(source.join(paths::from_bytes(text.strip_prefix(b"gitdir: ")?.trim_ascii_end())))
+}
+
+/// Who made a branch, as its reflog says; it is the proof that it was us, for this incarnation.
+pub(in crate::world) fn signature(task: &Task<'_>) -> String {
+    Names::of(task.log_id(), task.env().life()).signature()
+}
+
+fn make_branch(task: &Task<'_>, common: &Path) -> Result<(), Fault> {
+    let branch = &task.env().plan.branch;
+    let reference = format!("refs/heads/{branch}");
+    let git = Git::exact(common, None, Some(task.lock), task.cancel);
+    let change = Change { attempts: task.attempts(), ..Change::of(&git, common, &reference) };
+    match change.create_branch(start(task)?, &signature(task), "groundskeeper: created") {
+        Ok(Made::Yes) => {
+            point("add.branched");
+            Ok(())
+        }
+        Ok(Made::Exists) => {
+            let hint = format!("use it with `--branch {branch}`, or choose another name");
+            Err(Fault::new(Code::BranchExists, format!("branch {branch} exists"), hint))
+        }
+        Err(fault) => Err(branch_fault(branch, fault)),
+    }
+}
+
+/// A name that git does not allow, or not beside another one.
+fn branch_fault(branch: &str, said: Fault) -> Fault {
+    let text = said.evidence.join("\n");
+    if text.contains("' exists; cannot create") {
+        let message = format!("branch {branch} cannot be made beside another branch");
+        let hint = "a branch cannot lie below one of the same name; choose another --branch";
+        return Fault::new(Code::BranchExists, message, hint).with_evidence(said.evidence);
+    }
+    if text.contains("with bad name") || text.contains("is not a valid branch name") {
+        let message = format!("{branch:?} is not a name that git allows for a branch");
+        return Fault::new(Code::InvalidRequest, message, "choose another --branch");
+    }
+    said
+}
+
+fn not_checked_out(common: &Path, reference: &str) -> Result<(), Fault> {
+    let Some(place) = registration::checked_out(common, reference) else { return Ok(()) };
+    let message = format!("{reference} is checked out already");
+    let hint = "free it there, or leave --branch out to get a new branch";
+    Err(Fault::new(Code::BranchExists, message, hint).with_evidence([place]))
+}
+
+/// The commit that a branch of ours begins at: the base, or what is restored.
+fn start<'a>(task: &'a Task<'_>) -> Result<&'a str, Fault> {
+    let start = task.env().start();
+    start.ok_or_else(|| Fault::new(Code::Defect, "the base is not resolved", "please report this"))
+}
+
+/// The commit to check out: the base, or the tip of a branch that is reused.
+fn commit_of(task: &Task<'_>, common: &Path) -> Result<String, Fault> {
+    let plan = &task.env().plan;
+    if !plan.reuse_branch {
+        return Ok(start(task)?.to_owned());
+    }
+    let git = Git::exact(common, None, Some(task.lock), task.cancel);
+    git.line(["rev-parse", "--verify", &format!("refs/heads/{}^{{commit}}", plan.branch)])
+}

@@ -1,0 +1,168 @@
+//! Moving what tools rebuild out of a worktree, while the worktree stays: build output is nearly all
+//! of the space.
+//!
+//! Only directories that git ignores, that a list names, that hold nothing tracked and no
+//! repository at any depth. Each is renamed into a folder of this clean in the trash, where it keeps
+//! its path; `outputs.rs` puts it back or unlinks it. Nothing is moved while something runs from it
+//! or writes there, and nothing is unlinked here. Done again after an interruption, what was moved
+//! before is told of as well: the folder is the record of it.
+
+use std::path::{Path, PathBuf};
+
+use crate::core::effect::Taken;
+use crate::core::event::{NotMoved, Size};
+use crate::core::{Code, Fault, Outcome};
+use crate::failpoint::kill::point;
+use crate::world::effects::archive::Pace;
+use crate::world::effects::clean_output;
+use crate::world::effects::context::{Task, World};
+use crate::world::effects::inspect;
+use crate::world::fs::{disk_usage, paths, removal};
+use crate::world::git::command;
+use crate::world::git::command::Git;
+use crate::world::git::marker;
+use crate::world::git::marker::{Admin, Marker};
+use crate::world::git::nested;
+use crate::world::git::nested::Limits;
+
+/// Paths that the log names.
+pub(in crate::world) const NAMED_MAX: usize = 64;
+
+/// Performs [`Step::Clean`](crate::core::Step::Clean).
+pub(in crate::world) fn clean(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let target = proven(task)?;
+    let admin = Admin::of(task.log_id(), task.env()).published;
+    let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(command::LONG);
+    let (mut movable, mut left) = (Vec::new(), Vec::new());
+    for path in rebuildable(task.world, &git)? {
+        let whole = target.join(&path);
+        if let Some(why) = holds_repository(&whole, task)? {
+            name(&mut left, &path, why);
+            continue;
+        }
+        let (id, life) = (&task.env().id, task.env().incarnation);
+        let hint = format!("end what uses it, then `groundskeeper clean {id}` again");
+        clean_output::not_in_use(task.world, (id, life), &whole, &hint)?;
+        removal::no_mounts(&whole)?;
+        movable.push(path);
+    }
+    point("clean.looked");
+    for path in movable {
+        task.cancel.check()?;
+        // Looked at again at the last moment: the list is as old as what was done since.
+        if !rebuildable(task.world, &git)?.contains(&path) {
+            continue;
+        }
+        if let Some(why) = move_one(task, &target, &path)? {
+            name(&mut left, &path, why);
+        }
+        point("clean.moved_one");
+    }
+    taken(task, &target, left).map(Outcome::Cleaned)
+}
+
+/// The worktree of an environment, once it is proven to be that.
+pub(in crate::world) fn proven(task: &Task<'_>) -> Result<PathBuf, Fault> {
+    task.cancel.check()?;
+    let env = task.env();
+    let target = paths::from_host(&env.plan.path);
+    let admin = Admin::of(task.log_id(), env).published;
+    let Some(found) = marker::identity(&target)? else {
+        let message = format!("{} is not there", target.display());
+        let hint = format!("`groundskeeper rm {}` forgets it", env.id);
+        return Err(Fault::new(Code::PathNotFound, message, hint));
+    };
+    let marker = Marker::read(&admin)?;
+    let root = task.layout().worktrees();
+    marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
+    Ok(target)
+}
+
+/// The directories of a worktree that tools rebuild, relative to it.
+pub(in crate::world) fn rebuildable(world: &World, git: &Git<'_>) -> Result<Vec<PathBuf>, Fault> {
+    let args = ["--porcelain=v2", "-z", "--untracked-files=normal", "--ignored=matching"];
+    let listed = git.output(["status"].into_iter().chain(args))?;
+    let entries = listed.split(|b| *b == 0).filter(|e| !e.is_empty());
+    let folders = inspect::Folders::of(world, git, entries)?;
+    let names = folders.iter().map(|f| f.strip_suffix(b"/").unwrap_or(f));
+    Ok(names.map(|name| PathBuf::from(paths::from_bytes(name))).collect())
+}
+
+/// Why a directory is not rebuildable whatever its name: there is a repository in it, or nobody can
+/// tell.
+fn holds_repository(path: &Path, task: &Task<'_>) -> Result<Option<String>, Fault> {
+    let found = nested::find(path, Limits::ANY, &mut |_| task.cancel.check())?;
+    Ok(clean_output::repository(&found, path))
+}
+
+/// Moves one directory to the trash. Returns why it was left, when it was.
+fn move_one(task: &Task<'_>, target: &Path, path: &Path) -> Result<Option<String>, Fault> {
+    let whole = target.join(path);
+    let mut to = None;
+    for folder in clean_output::places(task, target) {
+        let place = folder.join(path);
+        let parent = place.parent().unwrap_or(&folder);
+        let made = std::fs::create_dir_all(parent).map_err(paths::failed("create", parent));
+        match made.and_then(|()| removal::rename(&whole, &place)) {
+            Ok(()) => to = Some(place),
+            // The trash may be on another file system; there is one beside the worktrees.
+            Err(fault) if removal::is_elsewhere(&fault) => {
+                clean_output::prune(&folder);
+                continue;
+            }
+            Err(fault) if fault.code == Code::PathExists => {
+                let id = &task.env().id;
+                let again = format!("`groundskeeper clean {id}` again takes it");
+                return Ok(Some(format!("it was built anew meanwhile; {again}")));
+            }
+            Err(fault) => return Ok(Some(fault.to_string())),
+        }
+        break;
+    }
+    let Some(place) = to else {
+        return Ok(Some("no trash is on its file system".to_owned()));
+    };
+    point("clean.renamed");
+    // By its old path nothing can be put into it any more: what it holds now it holds.
+    let Some(why) = holds_repository(&place, task)? else { return Ok(None) };
+    match removal::rename(&place, &whole) {
+        Ok(()) => Ok(Some(why)),
+        Err(fault) => Ok(Some(format!("{why}; it is in {} now: {fault}", place.display()))),
+    }
+}
+
+/// What lies in the folder of this clean, however many attempts have put it there.
+fn taken(task: &Task<'_>, target: &Path, left: Vec<NotMoved>) -> Result<Taken, Fault> {
+    let mut taken = Taken { left, ..Taken::default() };
+    for place in clean_output::places(task, target) {
+        let units = clean_output::units(task.world, &place);
+        if units.is_empty() {
+            clean_output::prune(&place);
+            continue;
+        }
+        for unit in units {
+            let mut pace = Pace::new(task.cancel);
+            let size = disk_usage::of(&place.join(&unit), &mut |_| pace.breathe());
+            task.cancel.check()?;
+            add(&mut taken.size, size.unwrap_or_default());
+            if taken.paths.len() < NAMED_MAX {
+                taken.paths.push(unit.display().to_string());
+            }
+        }
+        taken.trash.get_or_insert_with(|| paths::to_host(&place));
+    }
+    Ok(taken)
+}
+
+pub(in crate::world) fn add(total: &mut Size, size: Size) {
+    total.entries += size.entries;
+    total.apparent += size.apparent;
+    total.allocated += size.allocated;
+}
+
+/// Names a directory that stays where it is.
+pub(in crate::world) fn name(left: &mut Vec<NotMoved>, path: &Path, why: String) {
+    if left.len() < NAMED_MAX {
+        left.push(NotMoved { path: path.display().to_string(), why });
+    }
+}

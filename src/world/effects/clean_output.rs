@@ -1,0 +1,243 @@
+//! What cleans put into the trash: putting it back into its worktree, and unlinking it for good.
+//!
+//! Each clean has a folder of its own, named by the log: environment and record. Inside it the
+//! directories have the paths that they had in the worktree. Nothing is put onto anything that is
+//! there, and nothing that holds a repository is unlinked. Both can be interrupted anywhere.
+
+use std::path::{Path, PathBuf};
+
+use crate::core::effect::Returned;
+use crate::core::{CleanedOutput, Code, EnvironmentId, Fault, Outcome, Step, Subject};
+use crate::failpoint::kill::point;
+use crate::world::effects::archive::Pace;
+use crate::world::effects::clean;
+use crate::world::effects::context::World;
+use crate::world::fs::{disk_usage, paths, removal, remove_tree};
+use crate::world::git::marker;
+use crate::world::git::nested;
+use crate::world::git::nested::{Found, Limits};
+use crate::world::process::cancel::Cancel;
+use crate::world::process::scope::{Scope, Ties};
+
+/// Levels below the folder of a clean at which something that was moved can begin.
+const DEPTH_MAX: usize = 64;
+
+/// Work on what one clean took.
+pub(in crate::world) struct Task<'a> {
+    pub(in crate::world) world: &'a World,
+    pub(in crate::world) output: &'a CleanedOutput,
+    pub(in crate::world) cancel: &'a Cancel,
+}
+
+impl Task<'_> {
+    /// Performs [`Step::Purge`] for it.
+    pub(in crate::world) fn perform(&self, step: Step) -> Result<Outcome, Fault> {
+        if step != Step::Purge {
+            return Err(crate::world::effects::perform::misdirected(step, "what a clean took"));
+        }
+        self.clean_is_over()?;
+        let (id, life) = (&self.output.id, self.output.incarnation);
+        let mut count = 0;
+        for folder in self.world.layout.cleaned_of(id, self.output.clean) {
+            if marker::identity(&folder)?.is_none() {
+                continue;
+            }
+            prove(&folder)?;
+            not_in_use(self.world, (id, life), &folder, "end what uses it; it is tried again")?;
+            removal::no_mounts(&folder)?;
+            self.no_repository(&folder)?;
+            point("clean.proven");
+            let mut pace = Pace::new(self.cancel);
+            count += remove_tree::tree(&folder, &mut |_| {
+                point("clean.unlinked_one");
+                pace.breathe()
+            })?;
+        }
+        point("clean.unlinked");
+        Ok(Outcome::Purged(count))
+    }
+
+    /// A clean that was told to stop may still be at it: it holds the environment's lock while it is,
+    /// and looks before each move whether it was told.
+    fn clean_is_over(&self) -> Result<(), Fault> {
+        if !self.world.layout.lock_of(&self.output.id).exists() {
+            return Ok(());
+        }
+        let subject = Subject::Environment(self.output.id.clone());
+        self.world.lock(&subject, self.cancel).map(drop)
+    }
+
+    fn no_repository(&self, folder: &Path) -> Result<(), Fault> {
+        let found = nested::find(folder, Limits::ANY, &mut |_| self.cancel.check())?;
+        let Some(why) = repository(&found, folder) else { return Ok(()) };
+        let message = format!("{} is not unlinked: {why}", folder.display());
+        let id = &self.output.id;
+        let hint =
+            format!("look at it and move it away, then `groundskeeper trash empty {id}` again");
+        let code = if found.repositories.is_empty() { Code::Io } else { Code::NotOurs };
+        Err(Fault::new(code, message, hint))
+    }
+}
+
+/// The folder is where its name says, and no link leads there.
+fn prove(folder: &Path) -> Result<(), Fault> {
+    let real = folder.canonicalize().map_err(paths::failed("find", folder))?;
+    if real == folder {
+        return Ok(());
+    }
+    let message = format!("{} is not what was made there", folder.display());
+    let hint = "nothing was touched; remove it by hand if it may go";
+    Err(Fault::new(Code::NotOurs, message, hint).because("its real path is not in the trash"))
+}
+
+/// Why a directory is no output of a tool, from what was found in it.
+pub(in crate::world) fn repository(found: &Found, root: &Path) -> Option<String> {
+    let shown = |path: &Path| match path.strip_prefix(root) {
+        Ok(inside) if !inside.as_os_str().is_empty() => format!(" ({})", inside.display()),
+        _ => String::new(),
+    };
+    if let Some(path) = found.repositories.first() {
+        return Some(format!("holds a repository{}", shown(path)));
+    }
+    let (path, why) = found.unknown.first()?;
+    Some(format!("may hold a repository{}: {why}", shown(path)))
+}
+
+/// Whoever runs from it or writes there needs it, whoever started them.
+pub(in crate::world) fn not_in_use(
+    world: &World,
+    (id, incarnation): (&EnvironmentId, u32),
+    path: &Path,
+    hint: &str,
+) -> Result<(), Fault> {
+    let scope = Scope {
+        id,
+        incarnation,
+        roots: vec![path.to_owned()],
+        recorded: Vec::new(),
+        asker: 0,
+        with_bystanders: true,
+        ties: Ties::Place,
+        requests: Vec::new(),
+        cgroups: &world.cgroups,
+    };
+    let users = scope.look().inside;
+    if users.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{} is in use", path.display());
+    let lines = users.iter().map(|p| format!("{} {} ({})", p.pid, p.name, p.why));
+    Err(Fault::new(Code::EnvironmentBusy, message, hint).with_evidence(lines))
+}
+
+/// Where the directories of a clean are, or would be: in the trash, and beside the worktrees for
+/// when that is on another file system.
+pub(in crate::world) fn places(
+    task: &crate::world::effects::context::Task<'_>,
+    target: &Path,
+) -> Vec<PathBuf> {
+    let owed = task.env().owed.as_ref();
+    let begun = owed.filter(|o| o.step == Step::Clean).map(|o| o.entered);
+    let clean = begun.or(task.env().undoing).unwrap_or_default();
+    let folders = task.layout().cleaned_of(&task.env().id, clean);
+    let name = target.file_name().unwrap_or_default();
+    folders.into_iter().map(|folder| folder.join(name)).collect()
+}
+
+/// What was moved into a place, relative to it: directories with names that tools rebuild, and
+/// directories with files where the list has lost such a name. What lies above is only the way.
+pub(in crate::world) fn units(world: &World, place: &Path) -> Vec<PathBuf> {
+    let mut units = Vec::new();
+    below(world, place, Path::new(""), 0, &mut units);
+    units.sort();
+    units
+}
+
+fn below(world: &World, place: &Path, path: &Path, depth: usize, units: &mut Vec<PathBuf>) {
+    let listed = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| world.rebuildable.iter().any(|known| known == name))
+    };
+    let entries = std::fs::read_dir(place.join(path)).into_iter().flatten().flatten();
+    let (mut folders, mut files) = (Vec::new(), false);
+    for entry in entries {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => folders.push(path.join(entry.file_name())),
+            _ => files = true,
+        }
+    }
+    if depth > 0 && (files || depth >= DEPTH_MAX) {
+        return units.push(path.to_owned());
+    }
+    for folder in folders {
+        if listed(&folder) {
+            units.push(folder);
+        } else {
+            below(world, place, &folder, depth + 1, units);
+        }
+    }
+}
+
+/// Removes a place and the folder around it as far as nothing but empty directories is there.
+pub(in crate::world) fn prune(place: &Path) {
+    prune_below(place, 0);
+    if let Some(folder) = place.parent() {
+        drop(paths::remove_dir_if_empty(folder));
+    }
+}
+
+fn prune_below(path: &Path, depth: usize) {
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        if depth < DEPTH_MAX && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            prune_below(&entry.path(), depth + 1);
+        }
+    }
+    drop(paths::remove_dir_if_empty(path));
+}
+
+/// Performs [`Step::UndoClean`].
+pub(in crate::world) fn undo(
+    task: &crate::world::effects::context::Task<'_>,
+) -> Result<Outcome, Fault> {
+    let target = clean::proven(task)?;
+    let mut done = Returned::default();
+    for place in places(task, &target) {
+        for unit in units(task.world, &place) {
+            task.cancel.check()?;
+            match put_back(&target, &place, &unit) {
+                Ok(()) if done.paths.len() >= clean::NAMED_MAX => {}
+                Ok(()) => done.paths.push(unit.display().to_string()),
+                Err(why) => {
+                    let mut pace = Pace::new(task.cancel);
+                    let size = disk_usage::of(&place.join(&unit), &mut |_| pace.breathe());
+                    task.cancel.check()?;
+                    clean::add(&mut done.size, size.unwrap_or_default());
+                    clean::name(&mut done.left, &unit, why);
+                }
+            }
+            point("clean.returned_one");
+        }
+        if done.left.is_empty() {
+            prune(&place);
+        }
+    }
+    Ok(Outcome::CleanUndone(done))
+}
+
+/// Puts one directory back, or says why it stays.
+fn put_back(target: &Path, place: &Path, unit: &Path) -> Result<(), String> {
+    let (from, to) = (place.join(unit), target.join(unit));
+    let parent = to.parent().unwrap_or(target);
+    // A link on the way leads elsewhere; a folder that is gone was taken away by somebody.
+    if parent.canonicalize().ok().as_deref() != Some(parent) {
+        let shown = unit.parent().unwrap_or(unit).display().to_string();
+        return Err(format!("the folder {shown} is not there any more"));
+    }
+    match removal::rename(&from, &to) {
+        Ok(()) => Ok(()),
+        Err(fault) if fault.code == Code::PathExists => {
+            Err("it is there again: move it away first".to_owned())
+        }
+        Err(fault) => Err(fault.to_string()),
+    }
+}

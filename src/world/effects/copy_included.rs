@@ -1,0 +1,398 @@
+//! Copying the git-ignored files that a repository names in `.worktreeinclude`.
+//!
+//! Only files that git ignores and the list names; never over an existing file, never through a
+//! link, never out of the worktree. Copies share their blocks with the source where the file
+//! system can. What is not copied is reported; it does not fail the provision.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, fstat, linkat, openat, readlinkat, statat, symlinkat,
+    unlinkat,
+};
+use rustix::io::Errno;
+
+use crate::core::event::Included;
+use crate::core::{Code, Fault, Outcome};
+use crate::failpoint::guard;
+use crate::failpoint::kill::point;
+use crate::world::effects::context::Task;
+use crate::world::fs::beneath;
+use crate::world::fs::beneath::Mounts;
+use crate::world::fs::paths;
+use crate::world::git::command::Git;
+use crate::world::git::marker::Admin;
+use crate::world::status::included_files;
+use crate::world::status::included_files::Recorder;
+
+/// The file that names what to include, in gitignore syntax.
+pub const LIST: &str = ".worktreeinclude";
+/// Reasons that are kept; the rest is counted.
+const SKIPPED_MAX: usize = 50;
+const DEPTH_MAX: usize = 256;
+
+/// Performs [`Step::CopyIncluded`](crate::core::Step::CopyIncluded).
+pub(in crate::world) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let source = paths::from_host(&env.plan.repository.source);
+    let target = paths::from_host(&env.plan.path);
+    let git = Git::at(&source, Some(task.lock), task.cancel);
+    let mut copier = Copier {
+        task,
+        source: Tree::open(&source)?,
+        target: Tree::open(&target)?,
+        reflink: true,
+        done: Included::default(),
+        more: 0,
+        made: Recorder::default(),
+    };
+    let paths = if has_list(&source) { wanted(&git, &source)? } else { Vec::new() };
+    for path in paths {
+        task.cancel.check()?;
+        copier.copy(&path)?;
+        point("include.copied_one");
+    }
+    // Before it is ready: what is changed from then on is work.
+    copier.made.write(&Admin::of(task.log_id(), env).published, &copier.target.path)?;
+    if copier.more > 0 {
+        copier.done.skipped.push(format!("... and {} more", copier.more));
+    }
+    Ok(Outcome::Included(copier.done))
+}
+
+/// Whether there is a list that git can read. A pipe would be read for ever, anything else ends git.
+pub(in crate::world) fn has_list(source: &Path) -> bool {
+    let list = source.join(LIST);
+    list.metadata().is_ok_and(|found| found.is_file()) && File::open(list).is_ok()
+}
+
+/// The paths that the list names and git ignores; a directory that is both as a whole is one.
+fn wanted(git: &Git<'_>, source: &Path) -> Result<Vec<Vec<u8>>, Fault> {
+    let mut named = std::ffi::OsString::from("--exclude-from=");
+    named.push(source.join(LIST));
+    let named = list(git, &named)?;
+    let ignored = list(git, "--exclude-standard".as_ref())?;
+    Ok(both(&named, &ignored).into_iter().map(<[u8]>::to_vec).collect())
+}
+
+/// Untracked paths that match some patterns, sorted; whole directories end in a slash.
+fn list(git: &Git<'_>, patterns: &std::ffi::OsStr) -> Result<Vec<Vec<u8>>, Fault> {
+    let mut command = git.command(["ls-files", "--others", "--ignored", "--directory", "-z"]);
+    command.arg(patterns);
+    let finished = git.run_command(command)?;
+    if !finished.status.success() {
+        return Err(crate::world::git::command::said("git ls-files", &finished));
+    }
+    let paths = finished.stdout.split(|b| *b == 0).filter(|p| !p.is_empty());
+    let mut paths: Vec<Vec<u8>> = paths.map(<[u8]>::to_vec).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// What is in both of two sorted lists, where a directory stands for all below it.
+fn both<'a>(a: &'a [Vec<u8>], b: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
+    let covered = |path: &[u8], by: &[Vec<u8>]| {
+        by.binary_search_by(|p| p.as_slice().cmp(path)).is_ok()
+            || path.iter().enumerate().any(|(n, byte)| {
+                *byte == b'/' && by.binary_search_by(|p| p.as_slice().cmp(&path[..=n])).is_ok()
+            })
+    };
+    let mut found: Vec<&[u8]> = a.iter().map(Vec::as_slice).filter(|p| covered(p, b)).collect();
+    found.extend(b.iter().map(Vec::as_slice).filter(|p| covered(p, a)));
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+struct Copier<'a> {
+    task: &'a Task<'a>,
+    source: Tree,
+    target: Tree,
+    /// Cleared by the first refusal, so that not every file pays for trying.
+    reflink: bool,
+    done: Included,
+    more: usize,
+    made: Recorder,
+}
+
+/// A working tree, by its path and held open: what is done in it is done relative to this.
+struct Tree {
+    path: PathBuf,
+    open: OwnedFd,
+}
+
+impl Tree {
+    fn open(path: &Path) -> Result<Self, Fault> {
+        let path = path.canonicalize().map_err(paths::failed("find", path))?;
+        let open = beneath::top(&path).map_err(|e| paths::fault("open", &path, &e.into()))?;
+        Ok(Self { path, open })
+    }
+}
+
+/// One entry on its way: the directories that it is in, on both sides, and its name there.
+struct Pair<'a> {
+    from: OwnedFd,
+    to: OwnedFd,
+    name: &'a OsStr,
+}
+
+impl Copier<'_> {
+    fn skip(&mut self, path: &Path, why: &str) {
+        if self.done.skipped.len() < SKIPPED_MAX {
+            self.done.skipped.push(format!("{}: {why}", path.display()));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn copy(&mut self, path: &[u8]) -> Result<(), Fault> {
+        // git ends a directory with a slash; with it, a link of that name would be followed.
+        let path = paths::from_bytes(path.strip_suffix(b"/").unwrap_or(path));
+        let plain = |c: Component<'_>| matches!(c, Component::Normal(n) if !is_git(n));
+        if path.as_os_str().is_empty() || !path.components().all(plain) {
+            self.skip(path, "is not a plain path");
+            return Ok(());
+        }
+        self.entry(path, 0)
+    }
+
+    /// Opens the directories of an entry on both sides, making those of the target.
+    fn pair<'p>(&self, path: &'p Path) -> io::Result<Pair<'p>> {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let from = beneath::directory_in(self.source.open.as_fd(), parent, Mounts::Entered)?;
+        let to = self.folder(self.target.open.as_fd(), parent)?;
+        Ok(Pair { from, to, name: path.file_name().unwrap_or_default() })
+    }
+
+    /// A folder of the worktree, made where it is missing: never through a link.
+    fn folder(&self, base: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+        if guard::stands("include") {
+            return Ok(beneath::make_directory(base, path)?);
+        }
+        let below = std::fs::read_link(format!("/proc/self/fd/{}", base.as_raw_fd()))?;
+        std::fs::create_dir_all(below.join(path))?;
+        Ok(beneath::top(&below.join(path))?)
+    }
+
+    fn entry(&mut self, path: &Path, depth: usize) -> Result<(), Fault> {
+        let pair = match self.pair(path) {
+            Err(e) if beneath::is_link(&e) => {
+                self.skip(path, "lies behind a link");
+                return Ok(());
+            }
+            Err(e) => return self.trouble(path, &e),
+            Ok(pair) => pair,
+        };
+        let found = match statat(&pair.from, pair.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => found,
+            Err(e) => return self.trouble(path, &e.into()),
+        };
+        let copied = match FileType::from_raw_mode(found.st_mode) {
+            FileType::Directory => return self.directory(path, &pair, depth),
+            FileType::Symlink => self.link(path, &pair),
+            FileType::RegularFile => self.file(path, &pair),
+            _ => {
+                self.skip(path, "is neither file, directory nor link");
+                return Ok(());
+            }
+        };
+        match copied.and_then(|made| self.note(path, made)) {
+            Ok(()) => Ok(()),
+            Err(e) => self.trouble(path, &e),
+        }
+    }
+
+    /// Notes what was made. An attempt that was interrupted made what is there already and equal.
+    fn note(&mut self, path: &Path, made: bool) -> io::Result<()> {
+        self.done.files += u64::from(made);
+        let there = |copier: &Self| {
+            let (from, to) = (copier.source.path.join(path), copier.target.path.join(path));
+            included_files::is_same(&from, &to).unwrap_or(false)
+        };
+        if made || there(self) { self.made.note(&self.target.path, path) } else { Ok(()) }
+    }
+
+    fn directory(&mut self, path: &Path, pair: &Pair<'_>, depth: usize) -> Result<(), Fault> {
+        self.task.cancel.check()?;
+        if depth > DEPTH_MAX {
+            self.skip(path, "is nested too deeply");
+            return Ok(());
+        }
+        let name = Path::new(pair.name);
+        match self.folder(pair.to.as_fd(), name) {
+            Err(e) if beneath::is_link(&e) => {
+                self.skip(path, "something else is there");
+                return Ok(());
+            }
+            Err(e) => return self.trouble(path, &e),
+            Ok(_) => {}
+        }
+        let listed = beneath::directory_in(pair.from.as_fd(), name, Mounts::Entered)
+            .and_then(|open| Dir::new(open)?.collect::<Result<Vec<_>, _>>());
+        let entries = match listed {
+            Ok(entries) => entries,
+            Err(e) => return self.trouble(path, &e.into()),
+        };
+        for entry in entries {
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                self.entry(&path.join(name), depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Under another name first, and given its own only when it is whole: a copy that was
+    /// interrupted must never be taken for the file.
+    fn file(&mut self, path: &Path, pair: &Pair<'_>) -> io::Result<bool> {
+        let mut part = OsString::from(".");
+        part.push(pair.name);
+        part.push(".gk-part");
+        unlink_if_any(&pair.to, &part)?;
+        let filled = self.fill(pair, &part);
+        let named = filled.and_then(|bytes| {
+            linkat(&pair.to, &part, &pair.to, pair.name, AtFlags::empty())?;
+            Ok(bytes)
+        });
+        unlink_if_any(&pair.to, &part)?;
+        match named {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                self.skip(path, "exists in the worktree");
+                Ok(false)
+            }
+            Err(e) => Err(e),
+            Ok(bytes) => {
+                self.is_inside(path, pair)?;
+                self.done.bytes += bytes;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Copies into a new file of this name; how many bytes it has.
+    fn fill(&mut self, pair: &Pair<'_>, part: &OsStr) -> io::Result<u64> {
+        // Not blocking: something else may have taken the place of a file, a pipe for example.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&pair.from, pair.name, flags, Mode::empty())?);
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::other("something else took its place"));
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(found.permissions().mode() & 0o777);
+        let mut out = File::from(openat(&pair.to, part, flags | OFlags::CLOEXEC, mode)?);
+        if self.reflink && found.len() > 0 {
+            if rustix::fs::ioctl_ficlone(&out, &file).is_ok() {
+                self.done.reflinked += 1;
+                return keep_time(&out, &found).map(|()| found.len());
+            }
+            self.reflink = false;
+        }
+        let mut buffer = vec![0; 1 << 20];
+        let mut bytes = 0;
+        loop {
+            if self.task.cancel.is_cancelled() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let count = file.read(&mut buffer)?;
+            if count == 0 {
+                return keep_time(&out, &found).map(|()| bytes);
+            }
+            out.write_all(&buffer[..count])?;
+            bytes += count as u64;
+            point("include.inside_one");
+        }
+    }
+
+    /// A link is copied as a link if it stays inside; one that leads out is not.
+    fn link(&mut self, path: &Path, pair: &Pair<'_>) -> io::Result<bool> {
+        let points_to = readlinkat(&pair.from, pair.name, Vec::new())?;
+        let points_to = paths::from_bytes(points_to.to_bytes());
+        let real = self.source.path.join(path).canonicalize();
+        let inside =
+            !points_to.is_absolute() && real.is_ok_and(|real| real.starts_with(&self.source.path));
+        if !inside {
+            self.skip(path, "is a link that leaves the repository");
+            return Ok(false);
+        }
+        match symlinkat(points_to, &pair.to, pair.name) {
+            Err(Errno::EXIST) => {
+                self.skip(path, "exists in the worktree");
+                Ok(false)
+            }
+            made => {
+                made?;
+                self.is_inside(path, pair).map(|()| true)
+            }
+        }
+    }
+
+    /// The directory that was written to may have been moved out of the worktree meanwhile: then what
+    /// was written there is removed again.
+    fn is_inside(&self, path: &Path, pair: &Pair<'_>) -> io::Result<()> {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let same = || -> io::Result<bool> {
+            let there = beneath::directory_in(self.target.open.as_fd(), parent, Mounts::Entered)?;
+            let (there, to) = (fstat(&there)?, fstat(&pair.to)?);
+            Ok((there.st_dev, there.st_ino) == (to.st_dev, to.st_ino))
+        };
+        if same().unwrap_or(false) || !guard::stands("include") {
+            return Ok(());
+        }
+        unlink_if_any(&pair.to, pair.name)?;
+        Err(io::Error::other("its directory was moved away meanwhile"))
+    }
+
+    /// A full disk ends the copy; anything else is about one path.
+    fn trouble(&mut self, path: &Path, error: &io::Error) -> Result<(), Fault> {
+        self.task.cancel.check()?;
+        let fault = paths::fault("copy", &self.source.path.join(path), error);
+        if fault.code == Code::DiskFull {
+            return Err(fault);
+        }
+        self.skip(path, &error.to_string());
+        Ok(())
+    }
+}
+
+/// Build tools decide by modification times; a copy is as old as its source.
+fn keep_time(to: &File, source: &std::fs::Metadata) -> io::Result<()> {
+    to.set_times(std::fs::FileTimes::new().set_modified(source.modified()?))
+}
+
+fn unlink_if_any(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    match unlinkat(folder, name, AtFlags::empty()) {
+        Err(Errno::NOENT) | Ok(()) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// In any spelling that a file system may fold.
+fn is_git(name: &OsStr) -> bool {
+    name.eq_ignore_ascii_case(".git")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::both;
+
+    #[test]
+    fn a_directory_stands_for_what_is_below_it() {
+        let list = |text: &str| -> Vec<Vec<u8>> {
+            text.split(' ').map(|p| p.as_bytes().to_vec()).collect()
+        };
+        let named = list(".env cache/ deep/a.env logs/x.log modules/");
+        let ignored = list(".env cache/ deep/ logs/y.log modules/one modules/two/");
+        let found: Vec<String> = both(&named, &ignored)
+            .into_iter()
+            .map(|p| String::from_utf8_lossy(p).into_owned())
+            .collect();
+        assert_eq!(found, [".env", "cache/", "deep/a.env", "modules/one", "modules/two/"]);
+    }
+}

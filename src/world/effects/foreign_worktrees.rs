@@ -1,0 +1,176 @@
+//! Worktrees that other tools made: where they are, how large, how old, whether anybody works there
+//! or has work there. Reads only; nothing of others is ever settled, only named and adoptable.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::core::Code;
+use crate::core::Fault;
+use crate::core::event::Finding;
+use crate::format;
+use crate::world::fs::{disk_usage, paths};
+use crate::world::git::command::Git;
+use crate::world::process::cancel::Cancel;
+use crate::world::process::table;
+
+/// Worktrees that one sweep looks into; more are counted by the tools that made them.
+const WORKTREES_MAX: usize = 100;
+/// Entries after which a size is given as "more than".
+const ENTRIES_MAX: u64 = 50_000;
+/// Folders that are looked through below a tool's own.
+const FOLDERS_MAX: usize = 2_000;
+
+/// Where common tools keep worktrees: below the home directory, and how deep.
+const PLACES: [(&str, &str, usize); 12] = [
+    ("Codex", ".codex/worktrees", 2),
+    ("Cursor", ".cursor/worktrees", 2),
+    ("Claude Code", ".claude/worktrees", 2),
+    ("Conductor", "conductor/workspaces", 2),
+    ("Superset", ".superset/worktrees", 3),
+    ("emdash", ".emdash/worktrees", 2),
+    ("claude-squad", ".claude-squad/worktrees", 1),
+    ("container-use", ".config/container-use/worktrees", 1),
+    ("uzi", ".local/share/uzi/worktrees", 1),
+    ("opencode", ".local/share/opencode/worktree", 2),
+    ("Sculptor", ".sculptor/workspaces", 2),
+    ("vibe-kanban", ".cache/vibe-kanban/worktrees", 2),
+];
+
+/// Parts of a path that give away who made a worktree inside or beside its repository.
+const HINTS: [(&str, &str); 6] = [
+    ("/.claude/worktrees/", "Claude Code"),
+    ("/.worktrees/", "a tool that uses .worktrees"),
+    ("__worktrees/", "workmux"),
+    ("/vibe-kanban/", "vibe-kanban"),
+    ("/.agent-worktrees/", "an agent tool"),
+    ("/worktrees/", "a tool that uses worktrees/"),
+];
+
+/// Looks for worktrees of others: those that git knows in these repositories, and those in the
+/// places of common tools.
+///
+/// # Errors
+/// When it is cancelled.
+pub(in crate::world) fn find(
+    repositories: &BTreeSet<PathBuf>,
+    ours: &Path,
+    cancel: &Cancel,
+) -> Result<Vec<Finding>, Fault> {
+    let mut found = Vec::new();
+    let mut places = BTreeSet::new();
+    for common in repositories {
+        registered(common, ours, &mut places, &mut found);
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    for (tool, place, depth) in PLACES {
+        let folder = home.join(place);
+        if home.is_absolute() && folder.is_dir() {
+            below(&folder, depth, &mut |path| {
+                places.insert((path.to_owned(), Some(tool)));
+            });
+        }
+    }
+    let used: Vec<PathBuf> = table::pids().filter_map(|pid| table::link(pid, "cwd")).collect();
+    let mut seen = BTreeSet::new();
+    for (path, tool) in places.into_iter().rev().take(WORKTREES_MAX) {
+        cancel.check()?;
+        if seen.insert(path.clone()) {
+            found.push(describe(&path, tool, &used, cancel));
+        }
+    }
+    Ok(found)
+}
+
+type Places = BTreeSet<(PathBuf, Option<&'static str>)>;
+
+/// The worktrees that git knows and that are not ours; one whose directory is missing is named.
+fn registered(common: &Path, ours: &Path, places: &mut Places, found: &mut Vec<Finding>) {
+    for entry in std::fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten() {
+        let admin = entry.path();
+        if admin.join(crate::world::git::marker::MARKER).exists() {
+            continue;
+        }
+        let Ok(pointer) = std::fs::read(admin.join("gitdir")) else { continue };
+        let pointer = paths::from_bytes(pointer.trim_ascii_end());
+        let Some(path) = pointer.parent().filter(|p| !p.starts_with(ours)) else { continue };
+        if path.exists() {
+            places.insert((path.to_owned(), None));
+        } else {
+            let detail = format!(
+                "its directory {} is missing; `git worktree prune` forgets it, unless it is on a \
+                 disk that is not mounted",
+                path.display()
+            );
+            found.push(finding("registration of others", &admin, detail));
+        }
+    }
+}
+
+/// Calls `each` for every worktree (a folder with a `.git` file) at most so deep in a folder.
+fn below(folder: &Path, depth: usize, each: &mut dyn FnMut(&Path)) {
+    let mut todo = vec![(folder.to_owned(), 0)];
+    let mut looked = 0;
+    while let Some((folder, level)) = todo.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            looked += 1;
+            if looked > FOLDERS_MAX || !entry.file_type().is_ok_and(|t| t.is_dir()) {
+                continue;
+            }
+            if path.join(".git").is_file() {
+                each(&path);
+            } else if level + 1 < depth {
+                todo.push((path, level + 1));
+            }
+        }
+    }
+}
+
+fn describe(path: &Path, tool: Option<&str>, used: &[PathBuf], cancel: &Cancel) -> Finding {
+    let text = path.display().to_string();
+    let guess = HINTS.iter().find(|(part, _)| text.contains(part)).map(|(_, tool)| *tool);
+    let owner = tool.or(guess).unwrap_or("somebody");
+    let git = Git::at(path, None, cancel);
+    let dirt = match git.run(["status", "--porcelain", "--untracked-files=normal"]) {
+        Ok(status) if status.status.success() => {
+            match status.stdout.split(|b| *b == b'\n').filter(|l| !l.is_empty()).count() {
+                0 => "no changes".to_owned(),
+                n => format!("{n} changes"),
+            }
+        }
+        // Unknown is never clean.
+        _ => "cannot be looked at".to_owned(),
+    };
+    let live = used.iter().filter(|cwd| cwd.starts_with(path)).count();
+    let live = match live {
+        0 => "nobody in it".to_owned(),
+        n => format!("{n} processes in it"),
+    };
+    let detail = format!(
+        "of {owner}, {}, {}, {dirt}, {live}; `groundskeeper adopt` takes it in",
+        size_of(path),
+        age_of(path)
+    );
+    finding("worktree of others", path, detail)
+}
+
+fn size_of(path: &Path) -> String {
+    let too_many = || Fault::new(Code::LimitReached, "", "");
+    let mut bounded = |n| if n > ENTRIES_MAX { Err(too_many()) } else { Ok(()) };
+    match disk_usage::of(path, &mut bounded) {
+        Ok(size) => format::bytes(size.allocated),
+        Err(fault) if fault.code == Code::LimitReached => format!("> {ENTRIES_MAX} files"),
+        Err(_) => "of unknown size".to_owned(),
+    }
+}
+
+fn age_of(path: &Path) -> String {
+    let modified = path.metadata().and_then(|m| m.modified());
+    let days = modified.ok().and_then(|t| t.elapsed().ok()).map(|age| age.as_secs() / 86_400);
+    days.map_or_else(|| "of unknown age".to_owned(), |days| format!("{days} days old"))
+}
+
+fn finding(kind: &str, path: &Path, detail: String) -> Finding {
+    let path = paths::to_host(path);
+    Finding { kind: kind.to_owned(), path, ours: false, settled: false, detail }
+}

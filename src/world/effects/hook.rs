@@ -1,0 +1,432 @@
+//! Running the repository's hooks, setup and teardown: trusted, gated, bounded, on the record.
+//!
+//! A hook runs only if the user trusts its content. Its process is first held at a gate: only
+//! when pid and start time are in the log does it get the word to go, so that no hook ever runs
+//! that a later daemon does not know of. If the daemon dies before, the gate closes and the hook
+//! never runs. If it dies while the hook runs, the next daemon ends the recorded group and starts
+//! over; a hook must therefore be safe to run again.
+//!
+//! Output goes to a transcript file (bounded, 0600) and to whoever watches; the log gets only the
+//! last lines of a failure. Secrets are taken out before any of it is kept (`redact.rs`).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sha2::Digest as _;
+
+use crate::core::event::SetupReport;
+use crate::core::{Code, Environment, Fault, Note, Outcome};
+use crate::failpoint::kill::point;
+use crate::world::effects::context::Task;
+use crate::world::fs::paths;
+use crate::world::git::marker::Admin;
+use crate::world::process::git_env;
+use crate::world::process::redact::{Redactor, Secrets};
+use crate::world::process::scope::{Scope, Ties};
+use crate::world::process::subprocess;
+use crate::world::process::subprocess::{Bounds, Running};
+use crate::world::process::{orphans, table, terminate};
+
+/// Where the teardown hook is unless the configuration says otherwise.
+pub const TEARDOWN: &str = ".groundskeeper/teardown";
+/// Where the setup hook is unless the configuration says otherwise.
+pub const SETUP: &str = ".groundskeeper/setup";
+/// Longest run of a setup hook unless the configuration says otherwise.
+pub const SETUP_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// Bytes of output that a transcript keeps from the start; from the end it keeps as many.
+const TRANSCRIPT_HALF: usize = 256 * 1024;
+const TAIL_LINES: usize = 20;
+const HOOK_BYTES_MAX: u64 = 4 << 20;
+
+/// Holds a command back until it reads a line from the gate, which is its stderr for that long.
+/// The text is constant; the command comes as arguments.
+const GATE: &str = r#"read -r go <&2 && [ "$go" = go ] && exec "$@" </dev/null 2>&1"#;
+
+/// SHA-256 of a hook, in hex.
+///
+/// # Errors
+/// When it is no regular file, too large, or cannot be read.
+pub fn hash(path: &Path) -> Result<String, Fault> {
+    Content::read(path).map(|content| content.hash)
+}
+
+/// A hook as it was read once: what was hashed is what runs.
+struct Content {
+    bytes: Vec<u8>,
+    hash: String,
+    executable: bool,
+}
+
+impl Content {
+    fn read(path: &Path) -> Result<Self, Fault> {
+        // Not blocking: something else may have taken the place of a file, a pipe for example.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let open =
+            OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+        let strange = || {
+            let message = format!("{} is not a file of a sensible size", path.display());
+            Fault::new(Code::HookFailed, message, "a hook is an executable file")
+        };
+        let file = match open {
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                return Err(strange());
+            }
+            open => open.map_err(paths::failed("look at", path))?,
+        };
+        let found = file.metadata().map_err(paths::failed("look at", path))?;
+        let mut bytes = Vec::new();
+        if !found.is_file() {
+            return Err(strange());
+        }
+        let mut limited = file.take(HOOK_BYTES_MAX + 1);
+        limited.read_to_end(&mut bytes).map_err(paths::failed("read", path))?;
+        if bytes.len() as u64 > HOOK_BYTES_MAX {
+            return Err(strange());
+        }
+        let hash = crate::format::hex(&sha2::Sha256::digest(&bytes));
+        Ok(Self { bytes, hash, executable: found.permissions().mode() & 0o111 != 0 })
+    }
+}
+
+/// A copy of a hook that nobody else can change, removed when it is dropped.
+struct Private(PathBuf);
+
+impl Private {
+    /// Writes one where programs may run: beside our log, else in the repository.
+    fn write(task: &Task<'_>, name: &str, content: &Content) -> Result<Self, Fault> {
+        let env = task.env();
+        let admin = Admin::of(task.log_id(), env).published;
+        let folders = [task.layout().scratch(), admin];
+        let runs = |folder: &&PathBuf| {
+            use rustix::fs::StatVfsMountFlags;
+            let found = rustix::fs::statvfs(folder.as_path());
+            found.is_ok_and(|found| !found.f_flag.contains(StatVfsMountFlags::NOEXEC))
+        };
+        let folder = folders.iter().find(runs).ok_or_else(|| {
+            let message =
+                format!("the {name} hook cannot be run: its file system allows no programs");
+            let hint = "keep the data directory on a file system that is mounted without noexec";
+            Fault::new(Code::HookFailed, message, hint)
+        })?;
+        let copy = Self(folder.join(format!("{}.{}.{name}-hook", env.id, env.incarnation)));
+        let path = &copy.0;
+        paths::remove_file_if_any(path).map_err(paths::failed("remove", path))?;
+        let open = OpenOptions::new().write(true).create_new(true).mode(0o700).open(path);
+        let mut file = open.map_err(paths::failed("create", path))?;
+        file.write_all(&content.bytes).map_err(paths::failed("write", path))?;
+        Ok(copy)
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+/// One run of a hook.
+struct Hook {
+    /// `setup` or `teardown`, for people.
+    name: &'static str,
+    /// Where it is inside the worktree.
+    path: String,
+    limit: Duration,
+    transcript: PathBuf,
+    /// What to do when it fails.
+    hint: &'static str,
+}
+
+/// Performs [`Step::RunSetup`](crate::core::Step::RunSetup).
+pub(in crate::world) fn run(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let hook = Hook {
+        name: "setup",
+        path: env.plan.setup_path.clone(),
+        limit: Duration::from_millis(env.plan.setup_limit_ms),
+        transcript: task.layout().transcript_of(&env.id, env.incarnation),
+        hint: "fix the hook and try again; --keep-failed keeps the worktree",
+    };
+    Ok(Outcome::SetUp(hook.run(task)?))
+}
+
+/// Performs [`Step::RunTeardown`](crate::core::Step::RunTeardown).
+pub(in crate::world) fn run_teardown(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let options = env.teardown.as_ref().map(|t| t.options.clone()).unwrap_or_default();
+    let hook = Hook {
+        name: "teardown",
+        path: options.hook_path,
+        limit: Duration::from_millis(options.hook_limit_ms),
+        transcript: task.layout().teardown_transcript_of(&env.id, env.incarnation),
+        hint: "the removal goes on; what the hook left undone is for you to do",
+    };
+    Ok(Outcome::TornDown(hook.run(task)?.millis))
+}
+
+impl Hook {
+    fn run(&self, task: &Task<'_>) -> Result<SetupReport, Fault> {
+        let env = task.env();
+        end_earlier(task)?;
+        let target = paths::from_host(&env.plan.path);
+        let hook = target.join(&self.path);
+        let content = self.trusted(task, &hook)?;
+        let copy = Private::write(task, self.name, &content)?;
+        let hash = content.hash;
+        let transcript = &self.transcript;
+        let mut output = Output::create(transcript)?;
+        let started = Instant::now();
+        let left = LeftBehind::begin(env);
+
+        let (mut gate, theirs) =
+            subprocess::gate().map_err(paths::failed("open a gate for", &hook))?;
+        let name = format!("the {} hook", self.name);
+        let mut running = Running::spawn(command(task, (&hook, &copy.0), &target, theirs), &name)?;
+        point("hook.spawned");
+        let pid = running.pid();
+        // Where there are no groups, the marker and the process group have to do.
+        drop(task.world.cgroups.add(&env.id, env.incarnation, pid));
+        let start_time = table::start_time(pid).unwrap_or(0);
+        if !task.reporter.note(Note::HookSpawned { pid, started: start_time, hash }) {
+            return Err(crate::world::process::cancel::Cancel::fault());
+        }
+        point("hook.noted");
+        gate.write_all(b"go\n").map_err(paths::failed("open the gate of", &hook))?;
+        drop(gate);
+        point("hook.released");
+
+        let bounds = Bounds {
+            time: self.limit,
+            output_bytes: usize::MAX,
+            cancel: task.cancel,
+            patience: Duration::ZERO,
+        };
+        let ended = running.wait(bounds, &mut |_, bytes| {
+            output.take(bytes, &mut |line| task.reporter.output(line));
+            Ok(())
+        });
+        drop(left);
+        point("hook.ended");
+        output.finish(&mut |line| task.reporter.output(line));
+        let status = ended.map_err(|fault| output.explain(fault, transcript))?;
+        if !status.success() {
+            let message = format!("{name} ended with {status}");
+            let fault = Fault::new(Code::HookFailed, message, self.hint);
+            return Err(output.explain(fault, transcript));
+        }
+        Ok(SetupReport {
+            millis: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            output_bytes: output.bytes,
+            transcript: paths::to_host(transcript),
+        })
+    }
+}
+
+/// While it lives, what turns up as an orphan may be this environment's.
+struct LeftBehind(Vec<u8>);
+
+impl LeftBehind {
+    fn begin(env: &Environment) -> Self {
+        let path = env.plan.path.as_bytes().to_owned();
+        orphans::hook_begins(&path);
+        Self(path)
+    }
+}
+
+impl Drop for LeftBehind {
+    fn drop(&mut self) {
+        orphans::hook_ended(&self.0);
+    }
+}
+
+/// Ends what a hook of an earlier daemon started, before it is run again or its work taken back.
+pub(in crate::world) fn end_earlier(task: &Task<'_>) -> Result<(), Fault> {
+    let env = task.env();
+    if env.hook.is_none() {
+        return Ok(());
+    }
+    let scope = Scope { ties: Ties::Started, ..Scope::of(env, &task.world.cgroups) };
+    let ended = terminate::end(&scope, subprocess::TERM_GRACE, task.cancel)?;
+    let Some(survivor) = ended.survivors.first() else { return Ok(()) };
+    let message = format!("process {} of an earlier daemon does not end", survivor.pid);
+    Err(Fault::new(Code::EnvironmentBusy, message, "end it by hand").transient())
+}
+
+impl Hook {
+    fn trusted(&self, task: &Task<'_>, hook: &Path) -> Result<Content, Fault> {
+        let plan = &task.env().plan;
+        let content = Content::read(hook)?;
+        let hash = &content.hash;
+        if !task.trusted.contains(hash) {
+            let name = &self.path;
+            let place = if plan.repository.source.0.is_empty() {
+                &plan.repository.common_dir
+            } else {
+                &plan.repository.source
+            };
+            let message = format!("the {} hook {name} is not trusted", self.name);
+            let hint = format!(
+                "read it, then run `groundskeeper trust --repo {place} --hash {hash}`; or leave it out \
+             with --no-{}",
+                self.name
+            );
+            let fault = Fault::new(Code::NotTrusted, message, hint);
+            return Err(fault.with_evidence([format!("sha256 {hash}")]));
+        }
+        if !content.executable {
+            let message = format!("the {} hook {} is not executable", self.name, self.path);
+            let hint = "run `git update-index --chmod=+x` on it and commit";
+            return Err(Fault::new(Code::HookFailed, message, hint));
+        }
+        Ok(content)
+    }
+}
+
+/// Runs the copy of a hook as if it were the hook in its place.
+fn command(
+    task: &Task<'_>,
+    (hook, copy): (&Path, &Path),
+    target: &Path,
+    gate: std::os::fd::OwnedFd,
+) -> Command {
+    let env = task.env();
+    let mut command = Command::new("/bin/sh");
+    git_env::isolate(&mut command);
+    command.arg("-c").arg(GATE).arg("groundskeeper-gate").arg(copy);
+    command
+        .current_dir(target)
+        .env("GROUNDSKEEPER_ENV", env.id.as_str())
+        .env("GROUNDSKEEPER_INCARNATION", env.incarnation.to_string())
+        .env("GROUNDSKEEPER_PATH", target)
+        .env("GROUNDSKEEPER_BRANCH", &env.plan.branch)
+        .env("GROUNDSKEEPER_HOOK_DIR", hook.parent().unwrap_or(target))
+        .env("GROUNDSKEEPER_SOURCE", paths::from_host(&env.plan.repository.source));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::from(gate));
+    command
+}
+
+/// The bounded output of a hook.
+struct Output {
+    file: File,
+    written: usize,
+    /// The last bytes, once the first half is full.
+    tail: Vec<u8>,
+    line: Vec<u8>,
+    last_lines: std::collections::VecDeque<String>,
+    bytes: u64,
+    redactor: Redactor,
+}
+
+const LINE_BYTES_MAX: usize = 4_096;
+
+impl Output {
+    fn create(path: &Path) -> Result<Self, Fault> {
+        paths::remove_file_if_any(path).map_err(paths::failed("remove", path))?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(paths::failed("create", path))?;
+        Ok(Self {
+            file,
+            written: 0,
+            tail: Vec::new(),
+            line: Vec::new(),
+            last_lines: std::collections::VecDeque::new(),
+            bytes: 0,
+            redactor: Redactor::new(Secrets::of_environment()),
+        })
+    }
+
+    /// What a hook has written. No secret of ours gets any further.
+    fn take(&mut self, bytes: &[u8], each_line: &mut dyn FnMut(&str)) {
+        let bytes = self.redactor.take(bytes);
+        self.keep(&bytes, each_line);
+    }
+
+    fn keep(&mut self, bytes: &[u8], each_line: &mut dyn FnMut(&str)) {
+        self.bytes += bytes.len() as u64;
+        let room = TRANSCRIPT_HALF.saturating_sub(self.written).min(bytes.len());
+        // A transcript that cannot be written must not fail the hook.
+        drop(self.file.write_all(&bytes[..room]));
+        self.written += room;
+        self.tail.extend_from_slice(&bytes[room..]);
+        let excess = self.tail.len().saturating_sub(TRANSCRIPT_HALF);
+        self.tail.drain(..excess);
+        for byte in bytes {
+            if *byte == b'\n' || self.line.len() >= LINE_BYTES_MAX {
+                self.end_line(each_line);
+            }
+            if *byte != b'\n' {
+                self.line.push(*byte);
+            }
+        }
+    }
+
+    fn end_line(&mut self, each_line: &mut dyn FnMut(&str)) {
+        let text = String::from_utf8_lossy(&self.line).into_owned();
+        self.line.clear();
+        each_line(&text);
+        self.last_lines.push_back(text);
+        if self.last_lines.len() > TAIL_LINES {
+            self.last_lines.pop_front();
+        }
+    }
+
+    fn finish(&mut self, each_line: &mut dyn FnMut(&str)) {
+        let rest = self.redactor.finish();
+        self.keep(&rest, each_line);
+        if !self.line.is_empty() {
+            self.end_line(each_line);
+        }
+        let cut = self.bytes.saturating_sub((self.written + self.tail.len()) as u64);
+        if cut > 0 {
+            drop(writeln!(self.file, "\n[... {cut} bytes are left out ...]"));
+        }
+        drop(self.file.write_all(&self.tail));
+    }
+
+    fn explain(&self, mut fault: Fault, transcript: &Path) -> Fault {
+        fault.transient = false;
+        let lines = self.last_lines.iter().cloned();
+        fault.with_evidence(lines.chain([format!("transcript: {}", transcript.display())]))
+    }
+}
+
+/// Reads the kept part of a transcript.
+///
+/// # Errors
+/// What the system says, but for a file that does not exist.
+pub fn read_transcript(path: &PathBuf) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transcript_keeps_both_ends() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("t");
+        let mut output = Output::create(&path).expect("created");
+        let mut lines = 0;
+        for n in 0..100_000 {
+            output.take(format!("line {n}\n").as_bytes(), &mut |_| lines += 1);
+        }
+        output.finish(&mut |_| lines += 1);
+        assert_eq!(lines, 100_000);
+        let text = std::fs::read_to_string(&path).expect("read");
+        assert!(text.len() < 2 * TRANSCRIPT_HALF + 100);
+        assert!(text.starts_with("line 0\n") && text.ends_with("line 99999\n"));
+        assert!(text.contains("bytes are left out"));
+        assert_eq!(output.last_lines.len(), TAIL_LINES);
+    }
+}

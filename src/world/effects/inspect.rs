@@ -1,0 +1,594 @@
+//! The evidence on whether a worktree may go. Reads only, takes none of git's locks.
+//!
+//! One look says what a removal would take away: changed, staged, untracked and hidden files,
+//! ignored files that no tool rebuilds, commits that nothing else has and that are merged nowhere,
+//! operations in progress, locks of others, submodules. What cannot be found out counts as work:
+//! unknown is never safe. The look has a fingerprint, so that a later one can tell whether it is
+//! still the same tree.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use sha2::Digest as _;
+
+use crate::core::event::Plan;
+use crate::core::{Code, Environment, Fault, Inspection, Outcome, reconcile};
+use crate::failpoint::guard;
+use crate::world::effects::collect::Collector;
+use crate::world::effects::context::{Task, World};
+use crate::world::effects::{add_worktree, hidden_edits, nested_work};
+use crate::world::fs::{paths, removal};
+use crate::world::git::command;
+use crate::world::git::command::Git;
+use crate::world::git::heads::Heads;
+use crate::world::git::index::format::Hash;
+use crate::world::git::integration;
+use crate::world::git::marker;
+use crate::world::git::marker::{Admin, Marker};
+use crate::world::process::scope::Scope;
+use crate::world::status::clean_check;
+use crate::world::status::included_files::Ours;
+use crate::world::status::query::OPERATIONS;
+
+/// Ignored directories that tools rebuild: their loss costs time, not work.
+pub const REBUILDABLE: [&str; 18] = [
+    "target",
+    "node_modules",
+    ".venv",
+    "venv",
+    "__pycache__",
+    ".pytest_cache",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".tox",
+    ".gradle",
+    ".next",
+    ".nuxt",
+    ".turbo",
+    ".parcel-cache",
+    ".cache",
+    "dist",
+    "build",
+    "coverage",
+];
+/// Ignored files that tools write again.
+const REBUILDABLE_FILES: [&str; 2] = [".DS_Store", ".eslintcache"];
+/// Evidence lines that are kept; the rest is counted.
+const LINES_MAX: usize = 40;
+/// Entries of ignored directories that the fingerprint takes in.
+const FINGERPRINT_ENTRIES_MAX: u32 = 20_000;
+
+/// Performs [`Step::Inspect`](crate::core::Step::Inspect).
+pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let target = paths::from_host(&env.plan.path);
+    let admin = Admin::of(task.log_id(), env).published;
+    let marker = Marker::read(&admin)?;
+    let Some(found) = marker::identity(&target)? else {
+        return look_for_missing(task, &admin, marker.is_some(), &target);
+    };
+    let common = paths::from_host(&env.plan.repository.common_dir);
+    let force = env.teardown.as_ref().is_some_and(|t| t.force);
+    let root = task.layout().worktrees();
+    if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+        if force {
+            marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
+        }
+        let line =
+            format!("the repository {} is gone: its commits cannot be seen", common.display());
+        let (unsaved, unseen) = (vec![line], true);
+        return Ok(Outcome::Inspected(Inspection { unsaved, unseen, ..Inspection::default() }));
+    }
+    if marker.is_none() && marker::is_forgotten(task.log_id(), env, &target, found) {
+        let line = format!(
+            "{} does not know it any more: its index and the history of its HEAD cannot be seen",
+            common.display()
+        );
+        return Ok(Outcome::Inspected(Inspection {
+            unsaved: vec![line],
+            rescue: true,
+            nested: true,
+            ..Inspection::default()
+        }));
+    }
+    marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
+    if let Some(fault) = removal::obstacle(&target) {
+        let immovable = Some(fault);
+        return Ok(Outcome::Inspected(Inspection { immovable, ..Inspection::default() }));
+    }
+    let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel);
+    match git.check_owner() {
+        // It belongs to somebody else now: neither looked at nor saved before that is settled.
+        Err(fault) if force && !task.cancel.is_cancelled() => {
+            let (unsaved, unseen) = (vec![fault.to_string()], true);
+            return Ok(Outcome::Inspected(Inspection { unsaved, unseen, ..Inspection::default() }));
+        }
+        checked => checked?,
+    }
+    match look(task) {
+        Ok(seen) => Ok(Outcome::Inspected(seen)),
+        // Who forces agrees to lose what cannot be seen, too; the directory goes to the trash.
+        Err(fault) if force && !task.cancel.is_cancelled() => {
+            let unsaved = vec![format!("could not be inspected: {fault}")];
+            Ok(Outcome::Inspected(Inspection { unsaved, rescue: true, ..Inspection::default() }))
+        }
+        Err(fault) => Err(fault.transient()),
+    }
+}
+
+/// The directory is not where it belongs: gone is fine, elsewhere is not ours to forget.
+fn look_for_missing(
+    task: &Task<'_>,
+    admin: &Path,
+    registered: bool,
+    target: &Path,
+) -> Result<Outcome, Fault> {
+    let moved = |place: String| {
+        let message = format!("the worktree of {} is not at {}", task.env().id, target.display());
+        let hint = "move it back, or remove it yourself; nothing was touched";
+        Err(Fault::new(Code::NotOurs, message, hint).with_evidence([place]))
+    };
+    if let Some(inspection) = in_trash_already(task, target) {
+        return Ok(Outcome::Inspected(inspection));
+    }
+    if !target.starts_with(task.layout().place_of(&task.env().id)) {
+        return moved("the data directory has another place now".into());
+    }
+    let mut seen = Seen::default();
+    beside(task, target, &mut seen);
+    if registered {
+        let pointer = std::fs::read(admin.join("gitdir")).unwrap_or_default();
+        let pointer = paths::from_bytes(pointer.trim_ascii_end());
+        if !pointer.as_os_str().is_empty() && pointer.exists() {
+            return moved(format!("git knows it as {}", pointer.display()));
+        }
+        in_progress(admin, &mut seen);
+        let git = Git::exact(admin, None, Some(task.lock), task.cancel);
+        let head = git.run(["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?;
+        String::from_utf8_lossy(&head.stdout).trim_end().clone_into(&mut seen.head);
+        commits(task, admin, &mut seen)?;
+        // Exit status 1: something is staged that no commit has.
+        let staged = git.run(["diff-index", "--cached", "--quiet", "HEAD"])?;
+        if staged.status.code() == Some(1) {
+            seen.rescue("staged, and its files are gone".to_owned());
+        }
+    }
+    let quiet = spares(task.env()) && is_quiet(task);
+    Ok(Outcome::Inspected(Inspection { quiet, ..seen.finish(false) }))
+}
+
+/// A daemon died right after it had moved the directory, and before it could say so: what was agreed
+/// to is done, and there is nothing new to agree to.
+fn in_trash_already(task: &Task<'_>, target: &Path) -> Option<Inspection> {
+    let env = task.env();
+    let (teardown, made) = (env.teardown.as_ref()?, env.worktree.as_ref()?);
+    let folder = task.layout().trash_of(env.life());
+    let place = Path::new(folder.file_name()?).join(target.file_name()?);
+    let mut places = task.layout().trashes().into_iter().map(|trash| trash.join(&place));
+    let is_it = |place: PathBuf| matches!(marker::identity(&place), Ok(Some((_, inode))) if inode == made.inode);
+    let agreed = !teardown.fingerprint.is_empty() && places.any(is_it);
+    agreed.then(|| Inspection {
+        unsaved: teardown.unsaved.clone(),
+        fingerprint: teardown.fingerprint.clone(),
+        head: teardown.head.clone(),
+        quiet: false,
+        ..Inspection::default()
+    })
+}
+
+/// What lies beside the worktree in its folder is not ours and will not be moved.
+fn beside(task: &Task<'_>, target: &Path, seen: &mut Seen) {
+    let place = task.layout().place_of(&task.env().id);
+    for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+        if Some(entry.file_name().as_os_str()) != target.file_name() {
+            seen.push(format!("beside the worktree: {}", entry.path().display()));
+        }
+    }
+}
+
+/// Whether it goes only if nobody lives there.
+fn spares(env: &Environment) -> bool {
+    env.teardown.as_ref().is_some_and(|t| t.options.reason == reconcile::REASON)
+}
+
+/// One whole look at a worktree that is where it belongs.
+pub(in crate::world) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
+    let env = task.env();
+    let target = paths::from_host(&env.plan.path);
+    let admin = Admin::of(task.log_id(), env).published;
+    let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(command::LONG);
+    let hook = env.teardown.as_ref().map_or("", |t| t.options.hook_path.as_str());
+    let has_hook = !hook.is_empty() && target.join(hook).symlink_metadata().is_ok();
+    let wanted = env.teardown.as_ref().is_some_and(|t| !t.quiet) && !has_hook || spares(env);
+    let mut seen = Seen::default();
+    // The three do not need each other.
+    let (looked, quiet, inner) = std::thread::scope(|scope| {
+        let quiet = wanted.then(|| scope.spawn(|| is_quiet(task)));
+        let inner = scope.spawn(|| nested_work::search(&target, &admin, &target, task.cancel));
+        let looked = match clean_check::untouched(task, &admin, &target) {
+            Some(head) => {
+                seen.at(&head);
+                Ok(())
+            }
+            None => by_git(task, &git, &admin, &target, &mut seen),
+        };
+        let inner = inner.join().unwrap_or_else(|_| {
+            Err(Fault::new(Code::Defect, "the search for repositories panicked", "report this"))
+        });
+        (looked, quiet.is_some_and(|quiet| quiet.join().unwrap_or(false)), inner)
+    });
+    looked?;
+    seen.inner(&inner?, &target);
+    for name in ["index", "HEAD", "logs/HEAD", "COMMIT_EDITMSG"] {
+        let age = admin.join(name).metadata().map_or(0, |found| found.mtime());
+        seen.last_change = seen.last_change.max(age);
+    }
+    in_progress(&admin, &mut seen);
+    foreign_lock(env, &admin, &mut seen);
+    beside(task, &target, &mut seen);
+    stashes(env, &mut seen);
+    commits(task, &admin, &mut seen)?;
+    Ok(Inspection { quiet, ..seen.finish(has_hook) })
+}
+
+/// What git's status says of the working tree, and what it is told not to say.
+fn by_git(
+    task: &Task<'_>,
+    git: &Git<'_>,
+    admin: &Path,
+    target: &Path,
+    seen: &mut Seen,
+) -> Result<(), Fault> {
+    let env = task.env();
+    let status = git.run([
+        "status",
+        "--porcelain=v2",
+        "-z",
+        "--branch",
+        "--untracked-files=all",
+        "--ignored=matching",
+        "--no-renames",
+    ])?;
+    if !status.status.success() {
+        return Err(command::said("git status", &status));
+    }
+    // What it says on stderr is no evidence: a trace, an ambiguous name, settings that it cannot read.
+    // A directory that cannot be listed is found by the search for repositories inside.
+    let ours = Ours::new(&paths::from_host(&env.plan.repository.source), target, admin);
+    let entries = status.stdout.split(|b| *b == 0).filter(|e| !e.is_empty());
+    let folders = Folders::of(task.world, git, entries.clone())?;
+    for entry in entries {
+        seen.take(&folders, &ours, target, entry);
+    }
+    let collector = Collector {
+        git,
+        index: &admin.join("index"),
+        target,
+        own_index: std::fs::read(admin.join("index")).unwrap_or_default(),
+        hash: Hash::named(&env.plan.repository.object_format),
+        made_at: marker::made_at(admin),
+        nested: &[],
+        scratch: PathBuf::new(),
+        careful: false,
+    };
+    seen.rescue |= collector.may_hide_bytes()?;
+    for path in hidden_edits::edits(task, git, admin, target)? {
+        seen.rescue(format!("hidden from status: {}", String::from_utf8_lossy(&path)));
+        seen.stat(&target.join(paths::from_bytes(&path)), 0);
+    }
+    Ok(())
+}
+
+/// Whether no process has anything to do with the worktree: then none has to be ended.
+fn is_quiet(task: &Task<'_>) -> bool {
+    let found = Scope::of(task.env(), &task.world.cgroups).look();
+    found.inside.is_empty() && found.bystanders.is_empty()
+}
+
+/// What a look has seen so far.
+struct Seen {
+    kept: Vec<String>,
+    dropped: usize,
+    head: String,
+    rescue: bool,
+    sum: sha2::Sha256,
+    budget: u32,
+    last_change: i64,
+    noted: Vec<String>,
+    branch: String,
+    /// Whether there is a repository inside that is work.
+    nested: bool,
+    /// Untracked and ignored directories, with what git's status says of each: repositories inside
+    /// among them.
+    folders: Vec<(Vec<u8>, String)>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            kept: Vec::new(),
+            dropped: 0,
+            head: String::new(),
+            rescue: false,
+            sum: sha2::Sha256::new(),
+            budget: FINGERPRINT_ENTRIES_MAX,
+            last_change: 0,
+            noted: Vec::new(),
+            branch: String::new(),
+            nested: false,
+            folders: Vec::new(),
+        }
+    }
+}
+
+impl Seen {
+    /// The repositories inside. A directory that is nothing but one that may go is no work either.
+    fn inner(&mut self, search: &nested_work::Search, target: &Path) {
+        for why in &search.unknown {
+            self.push(format!("unknown: {why}"));
+        }
+        for path in &search.passed_over {
+            self.rescue(format!(
+                "{}: git takes it for its own and does not show it",
+                path.display()
+            ));
+            self.stat(&target.join(path), 0);
+        }
+        let mut folders = std::mem::take(&mut self.folders);
+        for inner in &search.found {
+            let mut path = paths::to_host(&inner.path).0;
+            path.push(b'/');
+            folders.retain(|(folder, _)| *folder != path);
+            if inner.work.is_some() {
+                self.nested = true;
+                self.rescue(nested_work::line(inner));
+                self.stat(&target.join(&inner.path), 0);
+            } else if self.noted.len() < LINES_MAX {
+                self.noted.push(nested_work::line(inner));
+            }
+        }
+        for (_, line) in folders {
+            self.push(line);
+        }
+    }
+
+    /// The commit that HEAD is at, or `(initial)`.
+    fn at(&mut self, oid: &str) {
+        self.sum.update(oid.as_bytes());
+        self.head = if oid.starts_with('(') { String::new() } else { oid.to_owned() };
+    }
+
+    /// Work that a removal would take away.
+    fn push(&mut self, line: String) {
+        self.sum.update(line.as_bytes());
+        self.sum.update([0]);
+        if self.kept.len() < LINES_MAX {
+            self.kept.push(line);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Work that a removal would take away and a rescue can save.
+    fn rescue(&mut self, line: String) {
+        self.rescue = true;
+        self.push(line);
+    }
+
+    /// One entry of git's status.
+    fn take(&mut self, folders: &Folders, ours: &Ours, target: &Path, entry: &[u8]) {
+        if let Some(oid) = entry.strip_prefix(b"# branch.oid ") {
+            return self.at(&String::from_utf8_lossy(oid));
+        }
+        let (kind, fields) = match entry {
+            [b'#', ..] => return,
+            [b'?' | b'!', b' ', ..] => (entry[0], 1),
+            [b'u', b' ', ..] => (b'u', 10),
+            _ => (b'1', 8),
+        };
+        let path = entry.splitn(fields + 1, |b| *b == b' ').nth(fields).unwrap_or_default();
+        let shown = String::from_utf8_lossy(path).into_owned();
+        match kind {
+            // A repository; what it holds is seen to with the others.
+            b'?' if path.ends_with(b"/") => {
+                self.folders.push((path.to_owned(), format!("nested repository: {shown}")));
+            }
+            b'?' => self.rescue(format!("untracked: {shown}")),
+            b'!' if folders.hold(path) || ours.holds(path) => return,
+            b'!' if path.ends_with(b"/") => {
+                self.folders.push((path.to_owned(), format!("ignored: {shown}")));
+            }
+            b'!' => self.push(format!("ignored: {shown}")),
+            b'u' => self.rescue(format!("conflict: {shown}")),
+            _ if entry.get(5) == Some(&b'S') => self.push(format!("submodule changed: {shown}")),
+            _ => self.rescue(format!("changed: {shown}")),
+        }
+        self.sum.update(&entry[..entry.len() - path.len()]);
+        self.stat(&target.join(paths::from_bytes(path)), 0);
+    }
+
+    /// Size, age and identity of a file, and of all that is in a directory.
+    fn stat(&mut self, path: &Path, depth: u32) {
+        self.budget = self.budget.saturating_sub(1);
+        let Ok(found) = path.symlink_metadata() else { return };
+        self.last_change = self.last_change.max(found.mtime());
+        for number in [found.ino(), found.size(), found.mtime().cast_unsigned()] {
+            self.sum.update(number.to_le_bytes());
+        }
+        self.sum.update(found.mtime_nsec().to_le_bytes());
+        if !found.is_dir() || self.budget == 0 || depth > 256 {
+            return;
+        }
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        let mut inside: Vec<_> = entries.map(|e| e.path()).collect();
+        inside.sort();
+        for path in inside {
+            self.stat(&path, depth + 1);
+        }
+    }
+
+    fn finish(mut self, has_hook: bool) -> Inspection {
+        if self.dropped > 0 {
+            self.kept.push(format!("... and {} more", self.dropped));
+        }
+        Inspection {
+            unsaved: self.kept,
+            fingerprint: crate::format::hex(&self.sum.finalize()),
+            head: self.head,
+            rescue: self.rescue,
+            has_hook,
+            quiet: false,
+            last_change: u64::try_from(self.last_change).unwrap_or(0),
+            branch: self.branch,
+            noted: self.noted,
+            unseen: false,
+            nested: self.nested,
+            immovable: None,
+        }
+    }
+}
+
+fn in_progress(admin: &Path, seen: &mut Seen) {
+    let there = |name: &str| admin.join(name).symlink_metadata().is_ok();
+    if let Some((_, _, what)) = OPERATIONS.iter().find(|(name, ..)| there(name)) {
+        seen.rescue(format!("in progress: {what}"));
+    }
+}
+
+/// Somebody else locked the worktree, and said why.
+fn foreign_lock(env: &Environment, admin: &Path, seen: &mut Seen) {
+    let Ok(reason) = std::fs::read_to_string(admin.join("locked")) else { return };
+    if reason != add_worktree::lock_reason(env) {
+        seen.push(format!("locked: {}", reason.trim_end()));
+    }
+}
+
+/// The files in `git ls-files -v -z` that status is told not to show and that are there. A sparse
+/// checkout leaves files out and marks them the same way; those hide nothing.
+pub(in crate::world) fn hidden<'a>(
+    listed: &'a [u8],
+    target: &'a Path,
+) -> impl Iterator<Item = &'a [u8]> {
+    listed.split(|b| *b == 0).filter(|e| e.len() > 2).filter_map(move |entry| {
+        let marked = entry[0] == b'S' || entry[0].is_ascii_lowercase();
+        let there = || target.join(paths::from_bytes(&entry[2..])).symlink_metadata().is_ok();
+        (marked && there() && guard::stands("hidden")).then_some(&entry[2..])
+    })
+}
+
+/// Stashes belong to the whole repository and outlive the worktree; those that were made on its
+/// branch are held by the rescue as well, for nobody else will know what they are.
+fn stashes(env: &Environment, seen: &mut Seen) {
+    let found = stashes_of(&env.plan);
+    seen.rescue |= !found.is_empty();
+    for commit in found {
+        seen.sum.update(commit.as_bytes());
+    }
+}
+
+/// The commits of the stashes that were made on the branch of an environment, newest last.
+pub(in crate::world) fn stashes_of(plan: &Plan) -> Vec<String> {
+    let common = paths::from_host(&plan.repository.common_dir);
+    let log = std::fs::read(common.join("logs/refs/stash")).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log).into_owned();
+    let on = format!("n {}: ", plan.branch);
+    let ours = log.lines().filter_map(|line| {
+        let (place, message) = line.split_once('\t')?;
+        let ours = message.split_once(&on).is_some_and(|(head, _)| ["O", "WIP o"].contains(&head));
+        ours.then(|| place.split(' ').nth(1).unwrap_or_default().to_owned())
+    });
+    ours.filter(|commit| !commit.is_empty()).collect()
+}
+
+/// Commits that nothing else has. Those whose content is merged somewhere are no loss, but a
+/// rescue holds them all the same, as it does those that only the history of HEAD holds.
+fn commits(task: &Task<'_>, admin: &Path, seen: &mut Seen) -> Result<(), Fault> {
+    let env = task.env();
+    let common = paths::from_host(&env.plan.repository.common_dir);
+    let mut heads = Heads::read(admin).with_history_of(&common, &env.plan.branch);
+    seen.branch = heads.branch.clone().unwrap_or_default();
+    heads.branches.insert(env.plan.branch.clone());
+    let base = env.base.as_ref().map(|b| b.commit.as_str());
+    let mut tips = heads.tips(&common);
+    tips.insert(seen.head.clone());
+    tips.retain(|tip| !tip.is_empty() && Some(tip.as_str()) != base);
+    let git = Git::exact(&common, None, Some(task.lock), task.cancel);
+    for tip in &tips {
+        let own = heads.unpushed(&git, std::slice::from_ref(tip))?;
+        if own == 0 {
+            continue;
+        }
+        seen.rescue = true;
+        if integration::by_content(task, tip)?.is_none() {
+            let branch = heads.branch.as_deref().unwrap_or(&env.plan.branch);
+            seen.push(format!("unpushed: {own} commits that only {branch} has (at {tip})"));
+        }
+    }
+    let known: BTreeSet<&str> =
+        tips.iter().map(String::as_str).chain(base).chain(env.start()).collect();
+    let alone = heads.held_here_alone(&git, &known)?;
+    if !alone.is_empty() {
+        seen.rescue = true;
+        let count = alone.len();
+        seen.noted.push(format!("{count} commits that only its own history has are rescued"));
+        for commit in &alone {
+            seen.sum.update(commit.as_bytes());
+        }
+    }
+    Ok(())
+}
+
+/// The directories of a worktree that tools rebuild: named in the list, ignored by git, and
+/// without a tracked file.
+pub(in crate::world) struct Folders(BTreeSet<Vec<u8>>);
+
+impl Folders {
+    /// Those that the entries of a status with `--ignored=matching` name.
+    pub(in crate::world) fn of<'a>(
+        world: &World,
+        git: &Git<'_>,
+        status: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Self, Fault> {
+        let (mut whole, mut inside) = (BTreeSet::new(), BTreeSet::new());
+        for path in status.filter_map(|entry| entry.strip_prefix(b"! ")) {
+            let Some(folder) = listed_part(world, path) else { continue };
+            // One that git ignores as a whole holds nothing tracked.
+            if folder.len() == path.len() { &mut whole } else { &mut inside }.insert(folder);
+        }
+        for folder in inside {
+            let mut command = git.command(["ls-files", "-z", "--"]);
+            command.arg(paths::from_bytes(&folder));
+            let tracked = git.run_command(command)?;
+            if tracked.status.success() && tracked.stdout.is_empty() {
+                whole.insert(folder);
+            }
+        }
+        Ok(Self(whole))
+    }
+
+    fn hold(&self, path: &[u8]) -> bool {
+        let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        REBUILDABLE_FILES.iter().any(|file| file.as_bytes() == name)
+            || self.0.iter().any(|folder| path.starts_with(folder))
+    }
+
+    /// Their names, each ending in a slash; none lies inside another.
+    pub(in crate::world) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let outer = |f: &Vec<u8>| !self.0.iter().any(|o| o.len() < f.len() && f.starts_with(o));
+        self.0.iter().filter(move |f| outer(f)).map(Vec::as_slice)
+    }
+}
+
+/// The first directory on a path that the list names, with the slash at its end.
+fn listed_part(world: &World, path: &[u8]) -> Option<Vec<u8>> {
+    let mut start = 0;
+    for (at, _) in path.iter().enumerate().filter(|(_, b)| **b == b'/') {
+        let part = &path[start..at];
+        if world.rebuildable.iter().any(|name| name.as_bytes() == part) {
+            return Some(path[..=at].to_vec());
+        }
+        start = at + 1;
+    }
+    None
+}

@@ -1,0 +1,398 @@
+//! Saving a repository that lies inside a worktree, and putting it back.
+//!
+//! Its commits (of every ref, stash and past HEAD) and its files become one commit in the outer
+//! repository, under a ref of the rescue; what else is in its git directory (settings, refs,
+//! histories) is copied raw. Where its objects cannot be brought over (another hash, a shallow or
+//! partial clone, damage, a pointer that leads nowhere) all of it is copied raw. Those of another
+//! worktree of the outer repository are there already. The repository itself is only read.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::core::event::{NestedRescue, Rescue};
+use crate::core::{Code, Fault};
+use crate::failpoint::kill::point;
+use crate::world::effects::collect::Collector;
+use crate::world::effects::conflicts;
+use crate::world::effects::nested_work::Inner;
+use crate::world::effects::raw_copies::Copies;
+use crate::world::effects::rescuer;
+use crate::world::effects::rescuer::{Rescuer, commit_of};
+use crate::world::fs::{paths, removal};
+use crate::world::git::command;
+use crate::world::git::command::Git;
+use crate::world::git::index::format::Hash;
+use crate::world::git::scratch_dir::Side;
+use crate::world::process::cancel::Cancel;
+
+/// The ref of a git directory beside a repository that a bundle is made from.
+const BUNDLED: &str = "refs/worktree/rescue";
+/// What of a git directory comes back from the outer repository, and is not copied.
+const NOT_COPIED: [&str; 3] = ["objects", "index", "lfs/tmp"];
+/// What ties a git directory to another one, or to a place: a copy stands for itself.
+const TIES: [&str; 4] = ["commondir", "gitdir", "locked", "worktrees"];
+
+/// Saves one.
+///
+/// # Errors
+/// When there is no room, or somebody wants to stop.
+pub(in crate::world) fn save(
+    rescuer: &Rescuer<'_>,
+    inner: &Inner,
+    copies: &mut Copies<'_>,
+) -> Result<NestedRescue, Fault> {
+    let path = paths::to_host(&inner.path);
+    let mut saved = NestedRescue { path, ..NestedRescue::default() };
+    if let Some(dir) = inner.git_dir.as_ref().filter(|dir| can_be_brought(rescuer, dir)) {
+        let saver = Saver { rescuer, inner, dir };
+        match saver.commits(copies) {
+            Ok((reference, commit, head)) => {
+                (saved.reference, saved.commit, saved.head) = (reference, commit, head);
+                let not = |path: &Path| NOT_COPIED.iter().any(|name| path.starts_with(name));
+                copy_git_dir(inner, dir, copies, &not)?;
+                return Ok(saved);
+            }
+            Err(fault) if fault.code == Code::DiskFull || rescuer.cancel.is_cancelled() => {
+                return Err(fault);
+            }
+            Err(fault) => tracing::warn!(%fault, "a repository inside a worktree is copied whole"),
+        }
+    }
+    if let Some(dir) = &inner.git_dir {
+        copy_git_dir(inner, dir, copies, &|_| false)?;
+    }
+    if inner.has_files {
+        copies.tree(&rescuer.target, &inner.path, &|path| path.starts_with(".git"))?;
+    }
+    Ok(saved)
+}
+
+/// Copies a git directory to where it will be a plain one, whatever it was.
+fn copy_git_dir(
+    inner: &Inner,
+    dir: &Path,
+    copies: &mut Copies<'_>,
+    skip: &dyn Fn(&Path) -> bool,
+) -> Result<(), Fault> {
+    let at = if inner.has_files { inner.path.join(".git") } else { inner.path.clone() };
+    let tied = |path: &Path| TIES.iter().any(|name| path == Path::new(name));
+    copies.tree_as(dir, &at, &|path| tied(path) || skip(path))?;
+    let common = common_of(dir);
+    if common == *dir {
+        return Ok(());
+    }
+    // A linked worktree: its refs and settings are with those of its repository.
+    let own = |path: &Path| dir.join(path).exists() || path.starts_with("objects");
+    let others = ["groundskeeper", "modules", "lfs"];
+    let own =
+        |path: &Path| own(path) || tied(path) || others.iter().any(|name| path.starts_with(name));
+    copies.tree_as(&common, &at, &own)
+}
+
+/// Whether the objects of a repository can become those of the outer one.
+fn can_be_brought(rescuer: &Rescuer<'_>, dir: &Path) -> bool {
+    let common = common_of(dir);
+    if is_outer(rescuer, &common) {
+        return true;
+    }
+    let config = std::fs::read_to_string(common.join("config")).unwrap_or_default();
+    let config = config.to_ascii_lowercase();
+    let format = if config.contains("objectformat") && config.contains("sha256") {
+        "sha256"
+    } else {
+        "sha1"
+    };
+    let partial = config.contains("promisor") || config.contains("partialclone");
+    let reftable = config.contains("refstorage");
+    format == rescuer.plan.repository.object_format
+        && !partial
+        && !reftable
+        && !common.join("shallow").exists()
+}
+
+/// Whether it is a worktree of the outer repository itself: then its objects are there already.
+fn is_outer(rescuer: &Rescuer<'_>, common: &Path) -> bool {
+    let outer = paths::from_host(&rescuer.plan.repository.common_dir);
+    let real = |path: &Path| path.canonicalize().ok();
+    real(common).is_some_and(|common| real(&outer) == Some(common))
+}
+
+/// The directory that the worktrees of a repository share.
+fn common_of(dir: &Path) -> PathBuf {
+    let Ok(text) = std::fs::read(dir.join("commondir")) else { return dir.to_owned() };
+    dir.join(paths::from_bytes(text.trim_ascii_end()))
+}
+
+/// The files of a repository.
+struct Files {
+    /// As they lie there.
+    tree: String,
+    /// As its index has them, where that is something else; the sides of conflicts.
+    indexes: Vec<String>,
+}
+
+struct Saver<'a> {
+    rescuer: &'a Rescuer<'a>,
+    inner: &'a Inner,
+    dir: &'a Path,
+}
+
+impl Saver<'_> {
+    /// Brings commits and files over: the ref, its commit, and where HEAD was.
+    fn commits(&self, copies: &mut Copies<'_>) -> Result<(String, String, String), Fault> {
+        let rescuer = self.rescuer;
+        // Its settings may name files that are elsewhere by now.
+        let own = Git::exact(self.dir, Some(self.dir), Some(rescuer.lock), rescuer.cancel);
+        let head = commit_of(&own, "HEAD^{commit}")?;
+        let common = common_of(self.dir);
+        let common = common.canonicalize().map_err(paths::failed("find", &common))?;
+        let folder = format!("{}.{}.inner", rescuer.life.id, rescuer.life.incarnation);
+        let place = rescuer.layout.scratch().join(folder);
+        let side = Side::make(place, self.dir, &common, head.as_deref(), rescuer.cancel)?;
+        let outer = paths::from_host(&rescuer.plan.repository.common_dir).join("objects");
+        // What is made here is made in the outer repository; what is read may be in both.
+        let both = Objects { made_in: &outer, read_from: &common.join("objects") };
+        let Files { tree, indexes } = self.files(&side, &both, head.as_deref(), copies)?;
+        let mut parents: Vec<String> = head.clone().into_iter().collect();
+        for (name, _) in rescuer::HELD {
+            parents.extend(rescuer::commits_in(&own, self.dir, name));
+        }
+        let args = ["rev-list", "--no-walk=unsorted", "--ignore-missing", "--all", "--reflog"];
+        for tip in String::from_utf8_lossy(&own.output(args)?).lines() {
+            if !parents.iter().any(|known| known == tip) {
+                parents.push(tip.to_owned());
+            }
+        }
+        // The same again has the same name: a second look tells by that whether anything is new.
+        let args = ["log", "-1", "--format=%ct", "HEAD", "--"];
+        let date = own.run(args).map(|found| found.stdout).unwrap_or_default();
+        let date = String::from_utf8_lossy(&date).trim().parse::<u64>().unwrap_or(0);
+        for index in indexes {
+            parents.push(self.commit(&both, &index, Vec::new(), date)?);
+        }
+        let rest = parents.split_off(usize::from(head.is_some()));
+        let rest: BTreeSet<String> =
+            rest.into_iter().filter(|c| Some(c) != head.as_ref()).collect();
+        parents.extend(rest);
+        let mut commit = self.commit(&both, &tree, parents.clone(), date)?;
+        if let Some(before) = self.before()?.filter(|before| *before != commit) {
+            parents.push(before);
+            commit = self.commit(&both, &tree, parents, date)?;
+        }
+        if !is_outer(rescuer, &common) {
+            self.bring(&side, &both, &commit)?;
+        }
+        point("inner.brought");
+        let reference = rescuer.names().nested(paths::to_host(&self.inner.path).as_bytes());
+        rescuer.hold(&reference, &commit)?;
+        Ok((reference, commit, head.unwrap_or_default()))
+    }
+
+    /// The commit that an earlier rescue of the same life has for it, as far as it is there.
+    fn before(&self) -> Result<Option<String>, Fault> {
+        let path = paths::to_host(&self.inner.path);
+        let known = self.rescuer.before.iter().flat_map(|before| &before.nested);
+        let Some(known) = known.filter(|nested| nested.path == path).map(|n| &n.commit).next()
+        else {
+            return Ok(None);
+        };
+        commit_of(&self.rescuer.repository(), &format!("{known}^{{commit}}"))
+    }
+
+    /// The files, as a tree; the tree of HEAD, or an empty one, where there are none.
+    fn files(
+        &self,
+        side: &Side,
+        both: &Objects<'_>,
+        head: Option<&str>,
+        copies: &mut Copies<'_>,
+    ) -> Result<Files, Fault> {
+        let rescuer = self.rescuer;
+        let files = rescuer.target.join(&self.inner.path);
+        let work_tree = self.inner.has_files.then_some(files.as_path());
+        let tree = Some(work_tree.unwrap_or(&side.dir));
+        let mut git = Git::exact(&side.dir, tree, Some(rescuer.lock), rescuer.cancel);
+        git = git.within(command::LONG).with_objects(both.made_in, both.read_from);
+        let Some(files) = work_tree else {
+            let tree = match head {
+                Some(head) => git.line(["rev-parse", "--verify", &format!("{head}^{{tree}}")])?,
+                None => git.line(["mktree"])?,
+            };
+            return Ok(Files { tree, indexes: Vec::new() });
+        };
+        let mut collector = Collector {
+            git: &git,
+            index: &side.index(),
+            target: files,
+            own_index: std::fs::read(self.dir.join("index")).unwrap_or_default(),
+            hash: Hash::named(&rescuer.plan.repository.object_format),
+            // Nobody knows when it was made: what git holds is compared with what is there.
+            made_at: 0,
+            nested: &[],
+            scratch: side.dir.join("look"),
+            careful: true,
+        };
+        if side.take_index(self.dir, collector.hash) {
+            collector.flatten();
+        } else if let Some(head) = head {
+            git.line_of("git read-tree", collector.command(&["read-tree", head]))?;
+        }
+        let mut indexes: Vec<String> = conflicts::tree(&collector)?.into_iter().collect();
+        let staged = git.run_command(collector.command(&["write-tree"]))?;
+        if staged.status.success() {
+            indexes.push(String::from_utf8_lossy(&staged.stdout).trim_end().to_owned());
+        }
+        collector.add()?;
+        copies.within(&self.inner.path);
+        let copied = collector.copy_the_rest(head, copies);
+        copies.within(Path::new(""));
+        copied?;
+        let tree = git.line_of("git write-tree", collector.command(&["write-tree"]))?;
+        indexes.retain(|index| *index != tree);
+        Ok(Files { tree, indexes })
+    }
+
+    fn commit(
+        &self,
+        both: &Objects<'_>,
+        tree: &str,
+        parents: Vec<String>,
+        date: u64,
+    ) -> Result<String, Fault> {
+        // A small number is a year to git, unless it is marked.
+        let date = format!("@{date} +0000");
+        let path = self.inner.path.display();
+        let message = format!("rescue of the repository {path}, inside {}", self.rescuer.life.id);
+        let made = |parents: &[String]| -> Result<String, Fault> {
+            let git = self.rescuer.repository().with_objects(both.made_in, both.read_from);
+            let mut args = vec!["commit-tree", tree, "-m", &message];
+            args.extend(parents.iter().flat_map(|parent| ["-p", parent.as_str()]));
+            let mut command = git.command(&args);
+            rescuer::sign(&mut command);
+            command.env("GIT_AUTHOR_DATE", &date).env("GIT_COMMITTER_DATE", &date);
+            git.line_of("git commit-tree", command)
+        };
+        let mut parents = parents;
+        while parents.len() > PARENTS_MAX {
+            let rest = parents.split_off(1);
+            for some in rest.chunks(PARENTS_MAX - 1) {
+                parents.push(made(some)?);
+            }
+        }
+        made(&parents)
+    }
+
+    /// Copies all objects of a commit into the outer repository.
+    fn bring(&self, side: &Side, both: &Objects<'_>, commit: &str) -> Result<(), Fault> {
+        let rescuer = self.rescuer;
+        let place = side.dir.join(BUNDLED);
+        let folder = place.parent().unwrap_or(&place);
+        std::fs::create_dir_all(folder).map_err(paths::failed("create", folder))?;
+        std::fs::write(&place, format!("{commit}\n")).map_err(paths::failed("write", &place))?;
+        let bundle = side.dir.join("bundle");
+        let git = Git::exact(&side.dir, Some(&side.dir), Some(rescuer.lock), rescuer.cancel);
+        let git = git.within(command::LONG).with_objects(both.made_in, both.read_from);
+        let mut command = git.command(["bundle", "create", "--quiet"]);
+        command.arg(&bundle).arg(BUNDLED);
+        git.line_of("git bundle create", command)?;
+        unbundle(&rescuer.repository(), &bundle)?;
+        removal::remove_ours_file(&bundle)?;
+        // Without the other repository: all of it has to be here now.
+        rescuer.repository().output(["rev-list", "--objects", "--quiet", commit]).map(drop)
+    }
+}
+
+/// More parents than this a commit does not get.
+const PARENTS_MAX: usize = 32;
+
+/// Where objects are written, and where else they are read from.
+struct Objects<'a> {
+    made_in: &'a Path,
+    read_from: &'a Path,
+}
+
+fn unbundle(git: &Git<'_>, bundle: &Path) -> Result<(), Fault> {
+    let settings = ["-c", "core.fsync=all", "-c", "core.fsyncMethod=batch"];
+    let mut command = git.command(settings.into_iter().chain(["bundle", "unbundle"]));
+    command.arg(bundle);
+    git.line_of("git bundle unbundle", command).map(drop)
+}
+
+/// Brings the objects and files of the repositories inside back into a restored worktree. What was
+/// copied raw, settings and refs among it, is there already.
+///
+/// # Errors
+/// What git says; with the path of the repository.
+pub(in crate::world) fn put_back(
+    outer: &Git<'_>,
+    saved: &Rescue,
+    target: &Path,
+) -> Result<(), Fault> {
+    for nested in saved.nested.iter().filter(|nested| !nested.commit.is_empty()) {
+        let path = paths::from_host(&nested.path);
+        let place = target.join(&path);
+        let put = put_one_back(outer, nested, &place, path.starts_with(".git"));
+        put.map_err(|fault| fault.with_evidence([format!("repository {}", path.display())]))?;
+    }
+    Ok(())
+}
+
+/// Once all copies are there: no repository inside says that its files are elsewhere.
+///
+/// # Errors
+/// When somebody wants to stop.
+pub(in crate::world) fn untie_all(
+    saved: &Rescue,
+    target: &Path,
+    cancel: &Cancel,
+) -> Result<(), Fault> {
+    for nested in &saved.nested {
+        let place = target.join(paths::from_host(&nested.path));
+        let dir = place.join(".git");
+        if dir.is_dir() {
+            untie(&Git::exact(&dir, Some(&place), None, cancel))?;
+        }
+    }
+    Ok(())
+}
+
+/// A submodule's settings may name the place of its files as it was.
+fn untie(git: &Git<'_>) -> Result<(), Fault> {
+    git.run(["config", "--unset-all", "core.worktree"]).map(drop)
+}
+
+fn put_one_back(
+    outer: &Git<'_>,
+    nested: &NestedRescue,
+    place: &Path,
+    elsewhere: bool,
+) -> Result<(), Fault> {
+    let inside = place.join(".git");
+    let dir = if inside.is_dir() { inside } else { place.to_owned() };
+    if elsewhere || !dir.join("HEAD").exists() {
+        // A submodule's repository without files has no place in a fresh worktree; its ref stays.
+        return Ok(());
+    }
+    for folder in ["objects", "refs"] {
+        let folder = dir.join(folder);
+        std::fs::create_dir_all(&folder).map_err(paths::failed("create", &folder))?;
+    }
+    let bundle = dir.join("gk-bundle");
+    let mut command = outer.command(["bundle", "create", "--quiet"]);
+    command.arg(&bundle).arg(&nested.reference);
+    outer.line_of("git bundle create", command)?;
+    let git = Git::exact(&dir, Some(place), None, outer.cancel());
+    let git = git.within(command::LONG);
+    unbundle(&git, &bundle)?;
+    removal::remove_ours_file(&bundle)?;
+    if dir == place {
+        return Ok(());
+    }
+    untie(&git)?;
+    git.output(["read-tree", "--reset", "-u", &nested.commit])?;
+    if !nested.head.is_empty() {
+        git.output(["read-tree", "--reset", &nested.head])?;
+        let _refreshed = git.run(["update-index", "-q", "--refresh"])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! Repositories inside a worktree: where they are, and whether they hold work of their own.
+//!
+//! Wherever one lies (a clone in `node_modules`, a submodule, a bare repository in `build`), it is
+//! work, with one exception: a clone that is clean and whose every ref, stash and past HEAD is
+//! reachable from its own remote-tracking refs. That one can be had again from where it came. What
+//! cannot be looked into counts as work. Reads only.
+
+use std::path::{Path, PathBuf};
+
+use crate::core::Fault;
+use crate::failpoint::guard;
+use crate::world::effects::inspect;
+use crate::world::fs::paths;
+use crate::world::git::command::Git;
+use crate::world::git::nested;
+use crate::world::git::nested::Limits;
+use crate::world::process::cancel::Cancel;
+use crate::world::status::query::OPERATIONS;
+
+/// Entries after which a walk asks whether it shall go on.
+const ASK_EVERY: u64 = 1_024;
+const POINTER_BYTES_MAX: u64 = 8_192;
+
+/// A repository inside a worktree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::world) struct Inner {
+    /// Where it is, relative to the worktree; for a submodule that is checked out nowhere, below
+    /// `.git/modules`.
+    pub(in crate::world) path: PathBuf,
+    /// Its git directory; none when its pointer leads nowhere.
+    pub(in crate::world) git_dir: Option<PathBuf>,
+    /// Whether it has a working tree at `path`.
+    pub(in crate::world) has_files: bool,
+    /// Why it is work; none when it holds nothing of its own.
+    pub(in crate::world) work: Option<String>,
+}
+
+/// What a search for them led to.
+#[derive(Debug, Default)]
+pub(in crate::world) struct Search {
+    pub(in crate::world) found: Vec<Inner>,
+    /// Directories that could not be read: there may be some in them.
+    pub(in crate::world) unknown: Vec<String>,
+    /// Files and directories that git takes for its own and passes over, relative to the worktree.
+    pub(in crate::world) passed_over: Vec<PathBuf>,
+}
+
+/// Looks for repositories in a worktree, and into each. `was` is where the worktree belongs: a pointer
+/// may name a place in it, wherever it lies by now.
+///
+/// # Errors
+/// When somebody wants to stop.
+pub(in crate::world) fn search(
+    target: &Path,
+    admin: &Path,
+    was: &Path,
+    cancel: &Cancel,
+) -> Result<Search, Fault> {
+    if !guard::stands("nested") {
+        return Ok(Search::default());
+    }
+    let mut ask = |n: u64| if n.is_multiple_of(ASK_EVERY) { cancel.check() } else { Ok(()) };
+    let walked = nested::below(target, Limits::ALL, &mut ask)?;
+    let mut search = Search::default();
+    let relative = |path: &Path| path.strip_prefix(target).unwrap_or(path).to_owned();
+    for (path, why) in &walked.unknown {
+        search.unknown.push(format!("{}: {why}", relative(path).display()));
+    }
+    for place in walked.repositories {
+        let path = relative(&place);
+        let git_dir = git_dir(&place, admin, (was, target));
+        let has_files = place.join(".git").symlink_metadata().is_ok();
+        search.found.push(judged(path, git_dir, has_files, &place, cancel));
+    }
+    modules(admin, &mut search, cancel)?;
+    if !walked.disguised.is_empty() && ignores_case(target, admin, cancel)? {
+        search.passed_over = walked.disguised.iter().map(|path| relative(path)).collect();
+        // In order, so that what lies inside of one follows it, and is part of it.
+        search.passed_over.dedup_by(|inside, outer| inside.starts_with(&*outer));
+    }
+    Ok(search)
+}
+
+/// Whether git takes `.GIT` for its own directory: then no status shows it, and no add takes it.
+fn ignores_case(target: &Path, admin: &Path, cancel: &Cancel) -> Result<bool, Fault> {
+    let git = Git::exact(admin, Some(target), None, cancel);
+    let said = git.run(["config", "--type=bool", "--get", "core.ignoreCase"])?;
+    Ok(said.stdout.trim_ascii() == b"true")
+}
+
+/// Submodules that are checked out nowhere in the worktree have their repository all the same.
+fn modules(admin: &Path, search: &mut Search, cancel: &Cancel) -> Result<(), Fault> {
+    let folder = admin.join("modules");
+    if !folder.exists() {
+        return Ok(());
+    }
+    let mut ask = |n: u64| if n.is_multiple_of(ASK_EVERY) { cancel.check() } else { Ok(()) };
+    let walked = nested::find(&folder, Limits::ALL, &mut ask)?;
+    search.unknown.extend(walked.unknown.iter().map(|(p, why)| format!("{}: {why}", p.display())));
+    for place in walked.repositories {
+        let real = place.canonicalize().unwrap_or_else(|_| place.clone());
+        let is_it = |inner: &Inner| {
+            inner.git_dir.as_ref().and_then(|dir| dir.canonicalize().ok()).as_ref() == Some(&real)
+        };
+        if !search.found.iter().any(is_it) {
+            let below = place.strip_prefix(admin).unwrap_or(&place);
+            let path = Path::new(".git").join(below);
+            search.found.push(judged(path, Some(place.clone()), false, &place, cancel));
+        }
+    }
+    Ok(())
+}
+
+fn judged(
+    path: PathBuf,
+    git_dir: Option<PathBuf>,
+    has_files: bool,
+    place: &Path,
+    cancel: &Cancel,
+) -> Inner {
+    let work = match &git_dir {
+        None => Some("its .git leads nowhere".to_owned()),
+        Some(dir) => work_in(dir, has_files.then_some(place), cancel)
+            .unwrap_or_else(|fault| Some(format!("cannot be looked into: {}", fault.message))),
+    };
+    Inner { path, git_dir, has_files, work }
+}
+
+/// The git directory of what lies at a path: its `.git`, what that points to, or itself. Those of
+/// submodules lie in the administrative directory, wherever that is by now: their pointers are
+/// relative, and lead nowhere when the worktree has moved.
+fn git_dir(place: &Path, admin: &Path, (was, target): (&Path, &Path)) -> Option<PathBuf> {
+    let pointer = place.join(".git");
+    match pointer.symlink_metadata() {
+        Ok(found) if found.is_dir() => Some(pointer),
+        Ok(found) if found.is_file() && found.len() < POINTER_BYTES_MAX => {
+            let text = std::fs::read(&pointer).ok()?;
+            let path = text.strip_prefix(b"gitdir: ")?.trim_ascii_end();
+            let dir = place.join(paths::from_bytes(path));
+            let moved = dir.strip_prefix(was).ok().map(|below| target.join(below));
+            let module = module_of(path).map(|below| admin.join("modules").join(below));
+            // Where it was, something else may stand by now.
+            let mut places = [moved, Some(dir), module].into_iter().flatten();
+            places.find(|dir| dir.join("HEAD").symlink_metadata().is_ok())
+        }
+        Ok(_) => None,
+        Err(_) => Some(place.to_owned()),
+    }
+}
+
+/// What follows `modules` in the pointer of a submodule of a worktree of ours.
+fn module_of(pointer: &[u8]) -> Option<&Path> {
+    const FOLDER: &[u8] = b"/worktrees/gk-";
+    let at = pointer.windows(FOLDER.len()).rposition(|part| part == FOLDER)? + FOLDER.len();
+    let rest = &pointer[at..];
+    let end = rest.iter().position(|b| *b == b'/')?;
+    rest[end..].strip_prefix(b"/modules/").map(paths::from_bytes)
+}
+
+/// Why a repository holds work of its own; none when it does not.
+fn work_in(dir: &Path, files: Option<&Path>, cancel: &Cancel) -> Result<Option<String>, Fault> {
+    // Its settings may name files that are elsewhere by now.
+    let git = Git::exact(dir, Some(files.unwrap_or(dir)), None, cancel);
+    if let Some((_, _, what)) = OPERATIONS.iter().find(|(name, ..)| dir.join(name).exists()) {
+        return Ok(Some(format!("in progress: {what}")));
+    }
+    if let Some(files) = files {
+        let args = ["status", "--porcelain", "-z", "--untracked-files=all"];
+        let status = git.output(args.into_iter().chain(["--ignore-submodules=none"]))?;
+        let changed = status.split(|b| *b == 0).filter(|e| !e.is_empty()).count();
+        if changed > 0 {
+            return Ok(Some(format!("{changed} changed files")));
+        }
+        let listed = git.output(["ls-files", "-v", "-z"])?;
+        if inspect::hidden(&listed, files).next().is_some() {
+            return Ok(Some("files that status is told not to show".to_owned()));
+        }
+    }
+    let args = ["rev-list", "--count", "--all", "--reflog", "HEAD", "--not", "--remotes"];
+    let own = git.line(args)?;
+    Ok((own != "0").then(|| format!("{own} commits that none of its remotes has")))
+}
+
+/// How it is named where a removal is refused or told.
+pub(in crate::world) fn line(inner: &Inner) -> String {
+    let path = inner.path.display();
+    match &inner.work {
+        Some(why) => format!("nested repository: {path} ({why})"),
+        None => format!("nested repository without work of its own: {path}"),
+    }
+}

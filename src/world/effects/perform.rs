@@ -1,0 +1,99 @@
+//! Performs an effect: takes its lock, hands it to the code of its step, and turns a panic into a
+//! fault. Dispatch only.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::core::effect::Effect;
+use crate::core::{Code, Fault, Outcome, Step, Target};
+use crate::world::effects::context::{Reporter, Task, World};
+use crate::world::process::cancel::Cancel;
+use crate::world::process::scope::Scope;
+
+impl World {
+    /// Performs one effect. Waits first for children that an earlier daemon left behind for the
+    /// same environment. A panic is a fault of this effect and of nothing else.
+    ///
+    /// # Errors
+    /// The fault that it ended with; whether to try again is for the core to decide.
+    pub fn perform(
+        &self,
+        effect: &Effect,
+        cancel: &Cancel,
+        reporter: &dyn Reporter,
+    ) -> Result<Outcome, Fault> {
+        let lock = self.lock(&effect.id.subject, cancel)?;
+        let work = || match &effect.target {
+            Target::Environment(env, trusted) => {
+                if !env.is_served() {
+                    // Before anything is done to it: the gate keeps it from being watched again.
+                    self.unwatch(&env.id);
+                }
+                let task = Task { world: self, env, trusted, lock: &lock, cancel, reporter };
+                task.perform(effect.step)
+            }
+            Target::Remains(remains) => {
+                let lost = crate::world::effects::archive::Task {
+                    world: self,
+                    remains,
+                    lock: &lock,
+                    cancel,
+                };
+                lost.perform(effect.step)
+            }
+            Target::Output(output) => {
+                crate::world::effects::clean_output::Task { world: self, output, cancel }
+                    .perform(effect.step)
+            }
+            Target::Migration(_) => Err(misdirected(effect.step, "the file system of worktrees")),
+            Target::Host(state) => {
+                crate::world::effects::sweep::Task { world: self, state, cancel }.perform()
+            }
+        };
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+            let message = format!("{} panicked: {text}", effect.step.as_str());
+            Err(Fault::new(Code::Defect, message, "please report this"))
+        })
+    }
+}
+
+pub(in crate::world) fn misdirected(step: Step, what: &str) -> Fault {
+    let message = format!("{} is not for {what}", step.as_str());
+    Fault::new(Code::Defect, message, "please report this")
+}
+
+impl Task<'_> {
+    fn perform(&self, step: Step) -> Result<Outcome, Fault> {
+        match step {
+            Step::ResolveBase => crate::world::effects::resolve_base::resolve(self),
+            Step::AddWorktree => crate::world::effects::add_worktree::add(self),
+            Step::ApplyRescue => crate::world::effects::rescue::apply(self),
+            Step::Restore => crate::world::effects::restore::restore(self),
+            Step::CopyIncluded => crate::world::effects::copy_included::copy(self),
+            Step::RunSetup => crate::world::effects::hook::run(self),
+            Step::RollBack => crate::world::effects::roll_back::roll_back(self),
+            Step::RefreshIndex => crate::world::effects::teardown::refresh_index(self),
+            Step::Clean => crate::world::effects::clean::clean(self),
+            Step::UndoClean => crate::world::effects::clean_output::undo(self),
+            Step::Inspect => crate::world::effects::inspect::inspect(self),
+            Step::RunTeardown => crate::world::effects::hook::run_teardown(self),
+            Step::EndProcesses => self.end_processes(),
+            Step::Rescue => crate::world::effects::rescue::rescue(self),
+            Step::MoveToTrash => crate::world::effects::teardown::move_to_trash(self),
+            Step::Unregister => crate::world::effects::teardown::unregister(self),
+            Step::SettleBranch => crate::world::effects::teardown::settle_branch(self),
+            other => Err(misdirected(other, "an environment")),
+        }
+    }
+
+    /// Ends what lives in the environment. What does not end is named, and holds up nothing.
+    fn end_processes(&self) -> Result<Outcome, Fault> {
+        let env = self.env();
+        let options = env.teardown.as_ref().map(|t| t.options.clone()).unwrap_or_default();
+        let grace = Duration::from_millis(options.grace_ms);
+        let scope = Scope::of(env, &self.world.cgroups);
+        crate::world::process::terminate::end(&scope, grace, self.cancel).map(Outcome::Ended)
+    }
+}

@@ -1,0 +1,606 @@
+//! Copies of files as they are, byte for byte, beside the log: what git would not give back, or does
+//! not take.
+//!
+//! A folder of one rescue holds numbered contents (0600) and a list of what they are: path, mode,
+//! size and SHA-256 of each. It is written once and synced; without its list it is nothing. The
+//! contents never become objects, for a filter may be there to keep a secret out of git. What is
+//! put back never goes through a link. Nothing here decides what is worth a copy.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use sha2::Digest as _;
+
+use crate::core::event::RawCopies;
+use crate::core::{Code, Fault};
+use crate::failpoint::kill::point;
+use crate::format;
+use crate::world::fs::{beneath, paths, remove_tree};
+use crate::world::process::cancel::Cancel;
+
+/// The list in a folder of copies.
+const LIST: &str = "list";
+/// Most things that one list names.
+const ENTRIES_MAX: usize = 1_000_000;
+/// Bytes of a list that are read.
+const LIST_BYTES_MAX: u64 = 1 << 30;
+const DEPTH_MAX: usize = 256;
+const BUFFER: usize = 1 << 20;
+
+/// What one line of a list is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Link,
+    Folder,
+    /// A mode that git does not keep; the content is git's.
+    Mode,
+}
+
+impl Kind {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::File, "file"),
+        (Self::Link, "link"),
+        (Self::Folder, "folder"),
+        (Self::Mode, "mode"),
+    ];
+
+    fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, word)| word)
+    }
+}
+
+/// One line of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    kind: Kind,
+    mode: u32,
+    size: u64,
+    /// SHA-256 of the content in hex; `-` where there is none.
+    digest: String,
+    /// Relative to the worktree.
+    path: PathBuf,
+}
+
+/// A folder of copies that is being filled.
+pub(in crate::world) struct Copies<'a> {
+    home: PathBuf,
+    /// Made with the first thing that is put there.
+    folder: Option<PathBuf>,
+    entries: Vec<Entry>,
+    bytes: u64,
+    cancel: &'a Cancel,
+    /// Where in the worktree the roots are that things are copied from.
+    prefix: PathBuf,
+    /// What could not be copied, and why.
+    pub(in crate::world) lacks: Vec<String>,
+}
+
+impl<'a> Copies<'a> {
+    /// Copies below the home of one life; nothing is made yet.
+    pub(in crate::world) fn new(home: PathBuf, cancel: &'a Cancel) -> Self {
+        let (entries, prefix, lacks) = (Vec::new(), PathBuf::new(), Vec::new());
+        Self { home, folder: None, entries, bytes: 0, cancel, prefix, lacks }
+    }
+
+    /// From here on, roots are those of a repository at this place in the worktree.
+    pub(in crate::world) fn within(&mut self, prefix: &Path) {
+        prefix.clone_into(&mut self.prefix);
+    }
+
+    /// Copies one file or link; what cannot be read is added to `lacks`, what is gone is nothing.
+    ///
+    /// # Errors
+    /// When there is no room, or somebody wants to stop.
+    pub(in crate::world) fn add(&mut self, root: &Path, path: &Path) -> Result<(), Fault> {
+        self.cancel.check()?;
+        let from = root.join(path);
+        let found = match from.symlink_metadata() {
+            Err(e) if is_gone(&e) => return Ok(()),
+            Err(e) => return self.lack(path, &e),
+            Ok(found) => found,
+        };
+        if self.entries.len() >= ENTRIES_MAX {
+            self.lacks.push(format!("{}: more than {ENTRIES_MAX} copies", path.display()));
+            return Ok(());
+        }
+        let kind = found.file_type();
+        let copied = if kind.is_symlink() {
+            std::fs::read_link(&from).map(|to| (Kind::Link, paths::to_host(&to).0))
+        } else if kind.is_file() {
+            return self.file(&from, path, found.mode());
+        } else {
+            // A pipe or a socket holds nothing; a device is not the user's work.
+            return Ok(());
+        };
+        match copied {
+            Ok((kind, content)) => {
+                let number = self.entries.len();
+                let to = self.folder()?.join(number.to_string());
+                let digest = format::hex(&sha2::Sha256::digest(&content));
+                create(&to).and_then(|mut file| file.write_all(&content)).map_err(full(&to))?;
+                let size = content.len() as u64;
+                self.push(Entry { kind, mode: 0, size, digest, path: path.to_owned() });
+                Ok(())
+            }
+            Err(e) => self.lack(path, &e),
+        }
+    }
+
+    fn file(&mut self, from: &Path, path: &Path, mode: u32) -> Result<(), Fault> {
+        let number = self.entries.len();
+        let to = self.folder()?.join(number.to_string());
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let mut source = match OpenOptions::new().read(true).custom_flags(flags).open(from) {
+            Err(e) if is_gone(&e) => return Ok(()),
+            Err(e) => return self.lack(path, &e),
+            Ok(source) => source,
+        };
+        let mut file = create(&to).map_err(full(&to))?;
+        let (mut sum, mut size, mut buffer) = (sha2::Sha256::new(), 0, vec![0; BUFFER]);
+        loop {
+            self.cancel.check()?;
+            let count = match source.read(&mut buffer) {
+                Ok(count) => count,
+                Err(e) => {
+                    drop(paths::remove_file_if_any(&to));
+                    return self.lack(path, &e);
+                }
+            };
+            if count == 0 {
+                break;
+            }
+            sum.update(&buffer[..count]);
+            file.write_all(&buffer[..count]).map_err(full(&to))?;
+            size += count as u64;
+        }
+        let digest = format::hex(&sum.finalize());
+        let path = path.to_owned();
+        self.push(Entry { kind: Kind::File, mode: mode & 0o7777, size, digest, path });
+        Ok(())
+    }
+
+    /// Copies all that is in a directory, but for what `skip` names (relative to it).
+    ///
+    /// # Errors
+    /// As for [`Copies::add`].
+    pub(in crate::world) fn tree(
+        &mut self,
+        root: &Path,
+        path: &Path,
+        skip: &dyn Fn(&Path) -> bool,
+    ) -> Result<(), Fault> {
+        let mut todo = vec![(PathBuf::new(), 0)];
+        while let Some((below, depth)) = todo.pop() {
+            let place = root.join(path).join(&below);
+            let entries = match std::fs::read_dir(&place) {
+                Err(e) if is_gone(&e) => continue,
+                Err(e) => {
+                    self.lack(&path.join(&below), &e)?;
+                    continue;
+                }
+                Ok(entries) => entries,
+            };
+            let mode = place.symlink_metadata().map_or(0o755, |found| found.mode()) & 0o7777;
+            self.note(Kind::Folder, &path.join(&below), mode)?;
+            let mut entries: Vec<_> = entries.flatten().collect();
+            // The same again makes the same list.
+            entries.sort_by_key(std::fs::DirEntry::file_name);
+            for entry in entries {
+                let inside = below.join(entry.file_name());
+                if skip(&inside) {
+                    continue;
+                }
+                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    self.add(root, &path.join(&inside))?;
+                } else if depth < DEPTH_MAX {
+                    todo.push((inside, depth + 1));
+                } else {
+                    self.lacks.push(format!("{}: nested too deeply", inside.display()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what an earlier rescue copied of files that are not there any more.
+    ///
+    /// # Errors
+    /// As for [`Copies::add`].
+    pub(in crate::world) fn carry(
+        &mut self,
+        earlier: &RawCopies,
+        target: &Path,
+    ) -> Result<(), Fault> {
+        let from = paths::from_host(&earlier.folder);
+        let known: std::collections::BTreeSet<PathBuf> =
+            self.entries.iter().map(|entry| entry.path.clone()).collect();
+        // A list that cannot be read holds nothing that could be taken over.
+        for (number, entry) in list_of(earlier).unwrap_or_default().into_iter().enumerate() {
+            self.cancel.check()?;
+            let content = matches!(entry.kind, Kind::File | Kind::Link);
+            let gone = || match target.join(&entry.path).symlink_metadata() {
+                Err(error) => is_gone(&error),
+                Ok(_) => false,
+            };
+            if !content || known.contains(&entry.path) || !gone() {
+                continue;
+            }
+            let to = self.folder()?.join(self.entries.len().to_string());
+            let from = from.join(number.to_string());
+            let linked = std::fs::hard_link(&from, &to);
+            linked.or_else(|_| std::fs::copy(&from, &to).map(drop)).map_err(full(&to))?;
+            self.bytes += entry.size;
+            self.entries.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Copies a directory that lies elsewhere, to come back at `at` in the worktree.
+    ///
+    /// # Errors
+    /// As for [`Copies::add`].
+    pub(in crate::world) fn tree_as(
+        &mut self,
+        from: &Path,
+        at: &Path,
+        skip: &dyn Fn(&Path) -> bool,
+    ) -> Result<(), Fault> {
+        let before = std::mem::replace(&mut self.prefix, at.to_owned());
+        let copied = self.tree(from, Path::new(""), skip);
+        self.prefix = before;
+        copied
+    }
+
+    /// Remembers the mode of a file whose content git holds.
+    ///
+    /// # Errors
+    /// As for [`Copies::add`].
+    pub(in crate::world) fn mode(&mut self, path: &Path, mode: u32) -> Result<(), Fault> {
+        self.note(Kind::Mode, path, mode & 0o7777)
+    }
+
+    fn note(&mut self, kind: Kind, path: &Path, mode: u32) -> Result<(), Fault> {
+        let _made = self.folder()?;
+        let (digest, path) = ("-".to_owned(), path.to_owned());
+        self.push(Entry { kind, mode, size: 0, digest, path });
+        Ok(())
+    }
+
+    fn push(&mut self, mut entry: Entry) {
+        entry.path = self.prefix.join(&entry.path);
+        self.bytes += entry.size;
+        self.entries.push(entry);
+    }
+
+    fn lack(&mut self, path: &Path, error: &io::Error) -> Result<(), Fault> {
+        self.cancel.check()?;
+        self.lacks.push(format!("{}: {error}", self.prefix.join(path).display()));
+        Ok(())
+    }
+
+    /// The folder, made when it is needed: a new one beside those of earlier rescues of this life.
+    fn folder(&mut self) -> Result<PathBuf, Fault> {
+        if let Some(folder) = &self.folder {
+            return Ok(folder.clone());
+        }
+        let made =
+            |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made(&self.home).map_err(full(&self.home))?;
+        let mut number = 1;
+        for (name, path) in generations(&self.home) {
+            if path.join(LIST).exists() {
+                number = number.max(name + 1);
+            } else {
+                // Killed before its list was written: nobody knows of it.
+                remove_tree::tree(&path, &mut |_| self.cancel.check())?;
+            }
+        }
+        let folder = self.home.join(number.to_string());
+        made(&folder).map_err(full(&folder))?;
+        self.folder = Some(folder.clone());
+        Ok(folder)
+    }
+
+    /// Writes the list and makes all of it durable; none when there is nothing in it.
+    ///
+    /// # Errors
+    /// When that does not work.
+    pub(in crate::world) fn finish(self) -> Result<(Option<RawCopies>, Vec<String>), Fault> {
+        let Some(folder) = self.folder else { return Ok((None, self.lacks)) };
+        if self.entries.is_empty() {
+            drop(remove_tree::tree(&folder, &mut |_| self.cancel.check()));
+            return Ok((None, self.lacks));
+        }
+        let text = write_list(&self.entries);
+        let digest = format::hex(&sha2::Sha256::digest(&text));
+        let fresh = folder.join("list.new");
+        let open = File::open(&folder).map_err(paths::failed("open", &folder))?;
+        // All contents are on disk before the list says that they are there.
+        rustix::fs::syncfs(&open).map_err(|e| paths::fault("sync", &folder, &e.into()))?;
+        point("raw.copied");
+        let write = || {
+            let mut file = create(&fresh)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            std::fs::rename(&fresh, folder.join(LIST))?;
+            open.sync_all()
+        };
+        write().map_err(full(&fresh))?;
+        for parent in folder.ancestors().skip(1).take(2) {
+            paths::sync_dir(parent).map_err(paths::failed("sync", parent))?;
+        }
+        point("raw.listed");
+        let (files, bytes) = (self.entries.len() as u64, self.bytes);
+        Ok((Some(RawCopies { folder: paths::to_host(&folder), files, bytes, digest }), self.lacks))
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn full(path: &Path) -> impl Fn(io::Error) -> Fault + '_ {
+    paths::failed("write", path)
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// The numbered folders in a home, in order.
+fn generations(home: &Path) -> Vec<(u64, PathBuf)> {
+    let entries = std::fs::read_dir(home).into_iter().flatten().flatten();
+    let numbered = entries.filter_map(|e| Some((e.file_name().to_str()?.parse().ok()?, e.path())));
+    let mut all: Vec<(u64, PathBuf)> = numbered.collect();
+    all.sort();
+    all
+}
+
+/// `kind mode size digest path` and a NUL, for each.
+fn write_list(entries: &[Entry]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for e in entries {
+        let facts = format!("{} {:o} {} {} ", e.kind.word(), e.mode, e.size, e.digest);
+        text.extend(facts.into_bytes());
+        text.extend(paths::to_host(&e.path).0);
+        text.push(0);
+    }
+    text
+}
+
+fn read_list(text: &[u8]) -> Option<Vec<Entry>> {
+    let lines = text.split(|b| *b == 0).filter(|line| !line.is_empty());
+    lines.map(read_line).collect()
+}
+
+fn read_line(line: &[u8]) -> Option<Entry> {
+    let mut fields = line.splitn(5, |b| *b == b' ');
+    let mut word = || std::str::from_utf8(fields.next()?).ok();
+    let name = word()?;
+    let kind = Kind::ALL.iter().find(|(_, word)| *word == name)?.0;
+    let mode = u32::from_str_radix(word()?, 8).ok()?;
+    let (size, digest) = (word()?.parse().ok()?, word()?.to_owned());
+    let path = paths::from_bytes(fields.next()?).to_owned();
+    let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+    plain.then_some(Entry { kind, mode, size, digest, path })
+}
+
+fn list_of(raw: &RawCopies) -> Result<Vec<Entry>, Fault> {
+    let path = paths::from_host(&raw.folder).join(LIST);
+    let damaged = || {
+        let message = format!("{} is not the list that was written", path.display());
+        Fault::new(Code::PathNotFound, message, "put the folder back from a backup")
+    };
+    let size = path.symlink_metadata().map_err(paths::failed("read", &path))?.len();
+    if size > LIST_BYTES_MAX {
+        return Err(damaged());
+    }
+    let text = std::fs::read(&path).map_err(paths::failed("read", &path))?;
+    if format::hex(&sha2::Sha256::digest(&text)) != raw.digest {
+        return Err(damaged());
+    }
+    read_list(&text).ok_or_else(damaged)
+}
+
+/// Whether all copies of a rescue are there, each of the size that the list says.
+pub(in crate::world) fn is_whole(raw: &RawCopies) -> bool {
+    let folder = paths::from_host(&raw.folder);
+    let Ok(entries) = list_of(raw) else { return false };
+    entries.iter().enumerate().all(|(number, entry)| {
+        let content = matches!(entry.kind, Kind::File | Kind::Link);
+        let there = || folder.join(number.to_string()).symlink_metadata();
+        !content || there().is_ok_and(|found| found.is_file() && found.len() == entry.size)
+    })
+}
+
+/// The paths in the copies of a rescue, for people; bounded.
+#[must_use]
+pub fn names(raw: &RawCopies, most: usize) -> Vec<String> {
+    let entries = list_of(raw).unwrap_or_default();
+    let shown = entries.iter().filter(|e| matches!(e.kind, Kind::File | Kind::Link));
+    shown.take(most).map(|e| e.path.display().to_string()).collect()
+}
+
+/// Whether two rescues have the same copies.
+pub(in crate::world) fn same(a: Option<&RawCopies>, b: Option<&RawCopies>) -> bool {
+    a.map(|raw| raw.digest.as_str()) == b.map(|raw| raw.digest.as_str())
+}
+
+/// Puts copies back into a worktree, over what git has written there. Done again it ends in the same
+/// place.
+///
+/// # Errors
+/// When a copy is damaged, or cannot be put where it was.
+pub(in crate::world) fn put_back(
+    raw: &RawCopies,
+    target: &Path,
+    cancel: &Cancel,
+) -> Result<(), Fault> {
+    let folder = paths::from_host(&raw.folder);
+    for (number, entry) in list_of(raw)?.iter().enumerate() {
+        cancel.check()?;
+        // What was saved of the worktree's own git directory is for a person to look into.
+        if entry.path.starts_with(".git") {
+            continue;
+        }
+        let place = target.join(&entry.path);
+        let put = put_one(entry, &folder.join(number.to_string()), target);
+        put.map_err(|e| paths::fault("put back", &place, &e))?;
+    }
+    Ok(())
+}
+
+fn put_one(entry: &Entry, content: &Path, target: &Path) -> io::Result<()> {
+    let parent = entry.path.parent().unwrap_or(Path::new(""));
+    let folder = enter(target, parent)?;
+    let name = entry.path.file_name().unwrap_or_default();
+    let mode = Mode::from_raw_mode(entry.mode);
+    if entry.kind == Kind::Folder {
+        drop(enter(target, &entry.path)?);
+        return Ok(());
+    }
+    if entry.kind == Kind::Mode {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&folder, name, flags, Mode::empty()) {
+            // That of a repository inside, whose files come later.
+            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            open => File::from(open?),
+        };
+        if file.metadata()?.is_file() {
+            rustix::fs::fchmod(&file, mode)?;
+        }
+        return Ok(());
+    }
+    let bytes = std::fs::read(content)?;
+    if format::hex(&sha2::Sha256::digest(&bytes)) != entry.digest {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the copy is damaged"));
+    }
+    let mut fresh = name.to_owned();
+    fresh.push(".gk-copy");
+    match rustix::fs::unlinkat(&folder, &fresh, AtFlags::empty()) {
+        Err(rustix::io::Errno::NOENT) | Ok(()) => {}
+        Err(e) => return Err(e.into()),
+    }
+    if entry.kind == Kind::Link {
+        rustix::fs::symlinkat(paths::from_bytes(&bytes), &folder, &fresh)?;
+    } else {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let private = Mode::from_raw_mode(0o600);
+        let open = rustix::fs::openat(&folder, &fresh, flags | OFlags::CLOEXEC, private)?;
+        let mut file = File::from(open);
+        file.write_all(&bytes)?;
+        rustix::fs::fchmod(&file, mode)?;
+    }
+    match rustix::fs::renameat(&folder, &fresh, &folder, name) {
+        // git has made a directory of it: that is empty unless there is more to put back in it.
+        Err(rustix::io::Errno::ISDIR) => {
+            rustix::fs::unlinkat(&folder, name, AtFlags::REMOVEDIR)?;
+            Ok(rustix::fs::renameat(&folder, &fresh, &folder, name)?)
+        }
+        renamed => Ok(renamed?),
+    }
+}
+
+/// Opens a folder in a worktree step by step, never through a link, making what is missing.
+fn enter(target: &Path, path: &Path) -> io::Result<std::os::fd::OwnedFd> {
+    let top = beneath::top(target)?;
+    Ok(beneath::make_directory(top.as_fd(), path)?)
+}
+
+/// Unlinks all copies of a life.
+///
+/// # Errors
+/// What the system says.
+pub(in crate::world) fn forget(home: &Path, cancel: &Cancel) -> Result<(), Fault> {
+    remove_tree::tree(home, &mut |_| cancel.check()).map(drop)
+}
+
+/// Unlinks all copies of a life but those that are known.
+///
+/// # Errors
+/// What the system says.
+pub(in crate::world) fn forget_unknown(
+    home: &Path,
+    known: Option<&RawCopies>,
+    cancel: &Cancel,
+) -> Result<(), Fault> {
+    let Some(known) = known else { return forget(home, cancel) };
+    let kept = paths::from_host(&known.folder);
+    for (_, folder) in generations(home).into_iter().filter(|(_, folder)| *folder != kept) {
+        remove_tree::tree(&folder, &mut |_| cancel.check())?;
+    }
+    Ok(())
+}
+
+/// The same, where somebody has asked to stop already: what an attempt has just made goes with it.
+pub(in crate::world) fn forget_attempt(home: &Path, known: Option<&RawCopies>) {
+    let forgotten = Cancel::new().map_err(paths::failed("forget", home));
+    if let Err(fault) = forgotten.and_then(|free| forget_unknown(home, known, &free)) {
+        tracing::warn!(%fault, "copies of an attempt are left behind; a sweep names them");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_copied_comes_back_byte_for_byte() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let cancel = Cancel::new().expect("a cancel");
+        let [from, to, home] = ["from", "to", "home"].map(|name| dir.path().join(name));
+        std::fs::create_dir_all(from.join("a/b")).expect("made");
+        std::fs::create_dir(&to).expect("made");
+        let odd = paths::from_bytes(b"a/b/\xff \n").to_owned();
+        std::fs::write(from.join(&odd), b"\r\n\0\xff").expect("written");
+        std::fs::set_permissions(from.join(&odd), std::fs::Permissions::from_mode(0o640))
+            .expect("set");
+        std::os::unix::fs::symlink("/nowhere", from.join("link")).expect("linked");
+        let mut copies = Copies::new(home.clone(), &cancel);
+        for path in [odd.as_path(), Path::new("link"), Path::new("gone")] {
+            copies.add(&from, path).expect("copied");
+        }
+        let (raw, lacks) = copies.finish().expect("finished");
+        let raw = raw.expect("something");
+        assert_eq!((raw.files, raw.bytes, lacks.len()), (2, 12, 0));
+        assert!(is_whole(&raw));
+        for _ in 0..2 {
+            put_back(&raw, &to, &cancel).expect("put back");
+        }
+        assert_eq!(std::fs::read(to.join(&odd)).expect("read"), b"\r\n\0\xff");
+        let mode = to.join(&odd).metadata().expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        assert_eq!(std::fs::read_link(to.join("link")).expect("a link"), Path::new("/nowhere"));
+        let private = paths::from_host(&raw.folder).join("0").metadata().expect("there");
+        assert_eq!(private.permissions().mode() & 0o777, 0o600);
+        std::fs::write(paths::from_host(&raw.folder).join("0"), "x").expect("written");
+        assert!(!is_whole(&raw), "a copy was cut");
+        forget(&home, &cancel).expect("gone");
+        assert!(!home.exists() && !is_whole(&raw));
+    }
+
+    #[test]
+    fn nothing_is_put_back_through_a_link() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let cancel = Cancel::new().expect("a cancel");
+        let [from, to, home] = ["from", "to", "home"].map(|name| dir.path().join(name));
+        let outside = dir.path().join("outside");
+        for dir in [&from.join("a"), &to, &outside] {
+            std::fs::create_dir_all(dir).expect("made");
+        }
+        std::fs::write(from.join("a/file"), "text").expect("written");
+        let mut copies = Copies::new(home, &cancel);
+        copies.add(&from, Path::new("a/file")).expect("copied");
+        let (raw, _) = copies.finish().expect("finished");
+        std::os::unix::fs::symlink(&outside, to.join("a")).expect("linked");
+        assert!(put_back(&raw.expect("something"), &to, &cancel).is_err());
+        assert_eq!(std::fs::read_dir(&outside).expect("a folder").count(), 0);
+    }
+}

@@ -1,0 +1,269 @@
+//! Finding where an environment starts: the base commit, and that its branch can be had.
+//!
+//! Reads refs and, when asked to, fetches one branch within a time budget. A fetch that fails does
+//! not fail the provision: what is known locally is used, and the record says so. Changes nothing
+//! but remote-tracking refs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::core::event::Base;
+use crate::core::{Code, Fault, Outcome};
+use crate::world::effects::context::Task;
+use crate::world::fs::names::Names;
+use crate::world::fs::paths;
+use crate::world::git::command::Git;
+use crate::world::git::fetch;
+
+/// One ref as `for-each-ref` shows it.
+#[derive(Debug, Clone, Default)]
+struct Ref {
+    name: String,
+    /// The commit that it is at; empty when it is none.
+    commit: String,
+    target: String,
+    upstream: String,
+}
+
+const FORMAT: &str = "--format=%(refname)%00%(objecttype)%00%(objectname)%00%(*objecttype)%00\
+                      %(*objectname)%00%(symref)%00%(upstream)";
+
+/// Performs [`Step::ResolveBase`](crate::core::Step::ResolveBase).
+pub(in crate::world) fn resolve(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let plan = &task.env().plan;
+    let source = paths::from_host(&plan.repository.source);
+    let common = paths::from_host(&plan.repository.common_dir);
+    // In a bare repository there is no worktree to stand in.
+    let at = if source.as_os_str().is_empty() { &common } else { &source };
+    let git = Git::at(at, Some(task.lock), task.cancel);
+
+    let remotes = slashed_remotes(&common);
+    let mut finder = Finder { git: &git, remotes, refs: Vec::new() };
+    finder.load(plan.base.as_deref(), &plan.branch)?;
+    let own = format!("refs/heads/{}", plan.branch);
+    let exists = finder.refs.iter().any(|r| r.name == own);
+    branch_fits(&plan.branch, exists, plan.reuse_branch)?;
+
+    let wanted = if plan.reuse_branch { Some(plan.branch.as_str()) } else { plan.base.as_deref() };
+    let mut reference = finder.reference(wanted)?;
+    let mut fetch = String::new();
+    if plan.fetch {
+        let limit = Duration::from_millis(plan.fetch_limit_ms);
+        let is_tracking = reference.name.starts_with("refs/remotes/");
+        let tracking = if is_tracking { &reference.name } else { &reference.upstream }.clone();
+        let names = Names::of(task.log_id(), task.env().life());
+        fetch = match fetch::fetch(&git, &common, names, &tracking, limit) {
+            Ok(fetched) => {
+                // What was read before the fetch says nothing about the remote any more.
+                finder.refs.clear();
+                if !plan.reuse_branch {
+                    let (name, commit) = (tracking, fetched.commit);
+                    reference = Ref { name, commit, ..Ref::default() };
+                }
+                fetched.not_moved.map_or("done".to_owned(), |why| format!("done, but {why}"))
+            }
+            Err(fault) if fault.code == Code::Cancelled => return Err(fault),
+            Err(fault) => format!("not done: {fault}"),
+        };
+    }
+    let commit = finder.commit(wanted, &reference)?;
+    let (ahead, behind) = finder.distance(&commit, &reference.upstream)?;
+    Ok(Outcome::Resolved(Base {
+        commit,
+        reference: reference.name,
+        upstream: reference.upstream,
+        behind,
+        ahead,
+        fetch,
+    }))
+}
+
+fn branch_fits(branch: &str, exists: bool, reuse: bool) -> Result<(), Fault> {
+    match (exists, reuse) {
+        (true, false) => Err(Fault::new(
+            Code::BranchExists,
+            format!("branch {branch} exists"),
+            format!(
+                "use it with `--branch {branch}` (it is checked out as it is), choose another \
+                 name, or delete it; an existing branch is never reset"
+            ),
+        )),
+        (false, true) => Err(Fault::new(
+            Code::BranchNotFound,
+            format!("there is no branch {branch} to check out"),
+            "leave --branch out to get a new branch, or create it first",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The remotes whose names hold a slash, as far as the repository's own settings tell: what follows
+/// theirs in a ref is not to be taken for a part of the branch.
+fn slashed_remotes(common: &Path) -> Vec<String> {
+    let text = std::fs::read(common.join("config")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let names = text.lines().filter_map(|line| {
+        line.trim_start().strip_prefix("[remote \"")?.split_once("\"]").map(|(name, _)| name)
+    });
+    names.filter(|name| name.contains('/')).map(str::to_owned).collect()
+}
+
+struct Finder<'a> {
+    git: &'a Git<'a>,
+    remotes: Vec<String>,
+    refs: Vec<Ref>,
+}
+
+impl Finder<'_> {
+    /// Reads, in one call, all refs that may matter.
+    fn load(&mut self, base: Option<&str>, branch: &str) -> Result<(), Fault> {
+        let mut patterns = vec![format!("refs/heads/{branch}")];
+        match base {
+            // A revision such as `HEAD~2` or `a^{commit}` is not a ref, nor is a pattern.
+            Some(base) if !base.contains(['*', '?', '[', '~', '^', ':', '@', '\\', ' ']) => {
+                patterns.push(format!("refs/heads/{base}"));
+                patterns.push(format!("refs/tags/{base}"));
+                patterns.push(format!("refs/remotes/{base}"));
+                patterns.push(format!("refs/remotes/*/{base}"));
+                patterns.extend(self.remotes.iter().map(|r| format!("refs/remotes/{r}/{base}")));
+            }
+            Some(_) => {}
+            None => {
+                patterns.push("refs/remotes/*/HEAD".to_owned());
+                patterns.extend(self.remotes.iter().map(|r| format!("refs/remotes/{r}/HEAD")));
+                patterns.push("refs/heads/main".to_owned());
+                patterns.push("refs/heads/master".to_owned());
+                // Their upstreams, as they are usually called: saves counting when nothing differs.
+                patterns.push("refs/remotes/*/main".to_owned());
+                patterns.push("refs/remotes/*/master".to_owned());
+            }
+        }
+        self.refs = self.list(&patterns)?;
+        Ok(())
+    }
+
+    fn list(&self, patterns: &[String]) -> Result<Vec<Ref>, Fault> {
+        let args = ["for-each-ref", FORMAT].into_iter().chain(patterns.iter().map(String::as_str));
+        let out = self.git.output(args)?;
+        let text = String::from_utf8_lossy(&out);
+        let refs = text.lines().map(|line| {
+            let mut fields = line.split('\0').map(str::to_owned);
+            let mut next = || fields.next().unwrap_or_default();
+            let (name, kind, object) = (next(), next(), next());
+            let (peeled_kind, peeled) = (next(), next());
+            let commit = match (kind.as_str(), peeled_kind.as_str()) {
+                ("commit", _) => object,
+                (_, "commit") => peeled,
+                _ => String::new(),
+            };
+            Ref { name, commit, target: next(), upstream: next() }
+        });
+        Ok(refs.collect())
+    }
+
+    fn find(&self, name: &str) -> Option<&Ref> {
+        self.refs.iter().find(|r| r.name == name)
+    }
+
+    /// The ref that `wanted` names, or that of the default branch. A ref without a name stands for
+    /// a revision that is no ref.
+    fn reference(&self, wanted: Option<&str>) -> Result<Ref, Fault> {
+        let Some(wanted) = wanted else { return self.default_branch() };
+        for name in [
+            format!("refs/heads/{wanted}"),
+            format!("refs/tags/{wanted}"),
+            format!("refs/remotes/{wanted}"),
+            format!("refs/remotes/origin/{wanted}"),
+        ] {
+            if let Some(found) = self.find(&name) {
+                return Ok(found.clone());
+            }
+        }
+        let suffix = format!("/{wanted}");
+        let mut remotes = self
+            .refs
+            .iter()
+            .filter(|r| r.name.starts_with("refs/remotes/") && r.name.ends_with(&suffix));
+        match (remotes.next(), remotes.next()) {
+            (Some(only), None) => Ok(only.clone()),
+            _ => Ok(Ref::default()),
+        }
+    }
+
+    /// As git users expect it: what the remote calls its default, else `main` or `master`, else
+    /// the branch that is checked out.
+    fn default_branch(&self) -> Result<Ref, Fault> {
+        let mut heads: Vec<&Ref> = self
+            .refs
+            .iter()
+            .filter(|r| r.name.starts_with("refs/remotes/") && r.name.ends_with("/HEAD"))
+            .collect();
+        heads.sort_by_key(|r| r.name != "refs/remotes/origin/HEAD");
+        if let Some(head) = heads.first() {
+            let remote = head.name.strip_suffix("HEAD").unwrap_or_default();
+            if let Some(short) = head.target.strip_prefix(remote) {
+                let local = format!("refs/heads/{short}");
+                let found = self.list(&[local.clone(), head.target.clone()])?;
+                if let Some(best) = found.iter().find(|r| r.name == local).or(found.first()) {
+                    return Ok(best.clone());
+                }
+            }
+        }
+        for name in ["refs/heads/main", "refs/heads/master"] {
+            if let Some(found) = self.find(name) {
+                return Ok(found.clone());
+            }
+        }
+        let head = self.git.run(["symbolic-ref", "--quiet", "HEAD"])?;
+        let name = String::from_utf8_lossy(&head.stdout).trim_end().to_owned();
+        if name.is_empty() {
+            return Ok(Ref::default());
+        }
+        let found = self.list(std::slice::from_ref(&name))?;
+        Ok(found.into_iter().find(|r| r.name == name).unwrap_or_default())
+    }
+
+    fn commit(&self, wanted: Option<&str>, reference: &Ref) -> Result<String, Fault> {
+        if !reference.commit.is_empty() {
+            return Ok(reference.commit.clone());
+        }
+        let named = if reference.name.is_empty() {
+            wanted.unwrap_or("HEAD").to_owned()
+        } else {
+            reference.name.clone()
+        };
+        let spec = format!("{named}^{{commit}}");
+        let found =
+            self.git.run(["rev-parse", "--verify", "--quiet", "--end-of-options", &spec])?;
+        if found.status.success() {
+            // `--end-of-options` itself is echoed by some versions of git.
+            let text = String::from_utf8_lossy(&found.stdout);
+            return Ok(text.lines().last().unwrap_or_default().to_owned());
+        }
+        match wanted {
+            Some(wanted) => Err(Fault::new(
+                Code::BaseNotFound,
+                format!("{wanted:?} names no commit in this repository"),
+                "give a branch, tag, commit or remote branch; --fetch asks the remote first",
+            )),
+            None => Err(Fault::new(
+                Code::NoCommits,
+                "the repository has no commit to start from",
+                "make a first commit",
+            )),
+        }
+    }
+
+    /// How far a commit and an upstream are apart: (ahead, behind).
+    fn distance(&self, commit: &str, upstream: &str) -> Result<(u64, u64), Fault> {
+        if upstream.is_empty() || self.find(upstream).is_some_and(|r| r.commit == commit) {
+            return Ok((0, 0));
+        }
+        let range = format!("{commit}...{upstream}");
+        let counted = self.git.run(["rev-list", "--count", "--left-right", &range, "--"])?;
+        // An upstream that is configured but gone is no reason to fail.
+        let text = String::from_utf8_lossy(&counted.stdout);
+        let mut counts = text.split_ascii_whitespace().map(|n| n.parse().unwrap_or(0));
+        Ok((counts.next().unwrap_or(0), counts.next().unwrap_or(0)))
+    }
+}

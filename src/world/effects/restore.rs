@@ -1,0 +1,355 @@
+//! Bringing a directory back from the trash as a new incarnation: files, index, registration,
+//! lock and branch as they were.
+//!
+//! The directory is renamed back, and the administrative directory, kept since the removal, is
+//! published again under the new incarnation's name. Nothing that others can see is ever
+//! incomplete. Every step can be repeated; [`undo`] puts back what was taken, however far it came.
+
+use std::path::{Path, PathBuf};
+
+use crate::core::event::{RestoreFrom, Worktree};
+use crate::core::{Code, Environment, Fault, Life, Outcome, RolledBackTo};
+use crate::failpoint::kill::point;
+use crate::world::effects::context::Task;
+use crate::world::effects::{add_worktree, archive, raw_copies};
+use crate::world::fs::names::Names;
+use crate::world::fs::{paths, removal};
+use crate::world::git::command::Git;
+use crate::world::git::index::format::Hash;
+use crate::world::git::marker;
+use crate::world::git::marker::{Admin, Marker};
+use crate::world::git::ref_changes::{Change, Made};
+use crate::world::git::{refs, registration, submodules};
+
+struct Restore<'a> {
+    task: &'a Task<'a>,
+    from: RestoreFrom,
+    trash: PathBuf,
+    target: PathBuf,
+    common: PathBuf,
+    old: Admin,
+    new: Admin,
+}
+
+impl<'a> Restore<'a> {
+    fn of(task: &'a Task<'a>) -> Self {
+        let env = task.env();
+        let from = env.restore.clone().unwrap_or_default();
+        let common = &env.plan.repository.common_dir;
+        Self {
+            task,
+            trash: paths::from_host(&from.trash.clone().unwrap_or_default()),
+            target: paths::from_host(&env.plan.path),
+            old: Admin::at(task.log_id(), common, life_of(env, &from)),
+            new: Admin::of(task.log_id(), env),
+            common: paths::from_host(common),
+            from,
+        }
+    }
+
+    fn git(&self) -> Git<'_> {
+        Git::exact(&self.common, None, Some(self.task.lock), self.task.cancel)
+    }
+}
+
+/// The life that is restored.
+fn life_of<'a>(env: &'a Environment, from: &'a RestoreFrom) -> Life<'a> {
+    Life { id: &env.id, incarnation: from.incarnation, nonce: from.nonce.as_ref() }
+}
+
+/// Performs [`Step::Restore`](crate::core::Step::Restore).
+pub(in crate::world) fn restore(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let restore = Restore::of(task);
+    if !paths::exists(&restore.common).map_err(paths::failed("look at", &restore.common))? {
+        let message = format!("the repository {} is gone", restore.common.display());
+        let hint = format!("bring it back first; the files are in {}", restore.trash.display());
+        return Err(Fault::new(Code::PathNotFound, message, hint));
+    }
+    let identity = restore.identity()?;
+    if !restore.is_published(identity)? {
+        restore.stage()?;
+        point("restore.staged");
+        restore.branch()?;
+        point("restore.branched");
+        restore.bring_back(identity)?;
+        point("restore.moved");
+        registration::publish(&restore.new)?;
+        point("restore.published");
+    }
+    restore.finish(identity)
+}
+
+impl Restore<'_> {
+    /// The directory, wherever an earlier attempt left it.
+    fn identity(&self) -> Result<(u64, u64), Fault> {
+        let (there, back) = (marker::identity(&self.trash)?, marker::identity(&self.target)?);
+        match (there, back) {
+            (Some(_), Some(_)) => {
+                let message = format!("{} exists and is not ours", self.target.display());
+                Err(Fault::new(Code::PathExists, message, "move it away"))
+            }
+            (Some(found), None) | (None, Some(found)) => Ok(found),
+            (None, None) => {
+                let message = format!("{} is not in the trash any more", self.trash.display());
+                let hint = "`groundskeeper rescue ls` says whether its work is held by a ref";
+                Err(Fault::new(Code::PathNotFound, message, hint))
+            }
+        }
+    }
+
+    fn is_published(&self, identity: (u64, u64)) -> Result<bool, Fault> {
+        let marker = Marker::read(&self.new.published)?;
+        Ok(marker.is_some_and(|m| {
+            m.is_of(self.task.log_id(), self.task.env().life()) && m.inode == identity.1
+        }))
+    }
+
+    /// The administrative directory, aside, ready but for the branch.
+    fn stage(&self) -> Result<(), Fault> {
+        let staged = &self.new.staged;
+        registration::put_away_over(
+            &self.old,
+            self.task.log_id(),
+            life_of(self.task.env(), &self.from),
+        )?;
+        let removed = &self.old.removed;
+        if !paths::exists(staged).map_err(paths::failed("look at", staged))?
+            && paths::exists(removed).map_err(paths::failed("look at", removed))?
+        {
+            removal::rename(removed, staged)?;
+        } else if staged.join("HEAD").symlink_metadata().is_err() {
+            self.stage_anew()?;
+        }
+        let put = |name: &str, text: &[u8]| {
+            let path = staged.join(name);
+            std::fs::write(&path, text).map_err(paths::failed("write", &path))
+        };
+        let pointer = self.target.join(".git");
+        put("gitdir", &add_worktree::with_newline(&pointer))?;
+        put("locked", add_worktree::lock_reason(self.task.env()).as_bytes())?;
+        removal::remove_ours_file(&staged.join("gitdir.removed"))
+    }
+
+    /// The one that was kept is gone: a fresh one, with the index of the commit that it was at.
+    fn stage_anew(&self) -> Result<(), Fault> {
+        let staged = &self.new.staged;
+        std::fs::create_dir_all(staged).map_err(paths::failed("create", staged))?;
+        let mut command = self.git().command(["read-tree", &self.from.head]);
+        command.env("GIT_INDEX_FILE", staged.join("index"));
+        let finished = self.git().run_command(command)?;
+        if !finished.status.success() {
+            return Err(crate::world::git::command::said("git read-tree", &finished));
+        }
+        // HEAD last: one that has it is whole.
+        let head = format!("ref: refs/heads/{}\n", self.task.env().plan.branch);
+        for (name, text) in [("commondir", "../..\n"), ("HEAD.new", head.as_str())] {
+            let path = staged.join(name);
+            std::fs::write(&path, text).map_err(paths::failed("write", &path))?;
+        }
+        paths::rename(staged.join("HEAD.new"), staged.join("HEAD"))
+            .map_err(paths::failed("write", staged))
+    }
+
+    /// The branch that HEAD names, at the commit where it was; another one when that name has come
+    /// to mean something else.
+    fn branch(&self) -> Result<(), Fault> {
+        let head = self.new.staged.join("HEAD");
+        let text = refs::head_text(&self.new.staged).map_err(paths::failed("read", &head))?;
+        let Ok(text) = String::from_utf8(text.clone()) else {
+            if text.starts_with(b"ref: refs/") {
+                // A branch of the user's, whose name is bytes: it was there, and nobody here removes it.
+                return Ok(());
+            }
+            self.put_head(&format!("ref: refs/heads/{}\n", self.task.env().plan.branch))?;
+            return self.branch();
+        };
+        let own = format!("ref: refs/heads/{}\n", self.task.env().plan.branch);
+        let text = if is_head(&text) {
+            text
+        } else {
+            // Damaged before it was removed: git would not work there.
+            self.put_head(&own)?;
+            own
+        };
+        let Some(reference) = text.trim_end().strip_prefix("ref: ") else { return Ok(()) };
+        if self.from.head.is_empty() || self.make_branch(reference)? {
+            return Ok(());
+        }
+        let env = self.task.env();
+        let other = format!("{reference}-restored-{}", env.incarnation);
+        if !self.make_branch(&other)? {
+            let message = format!("neither {reference} nor {other} can be checked out");
+            return Err(Fault::new(Code::BranchExists, message, "delete or rename one of them"));
+        }
+        self.put_head(&format!("ref: {other}\n"))
+    }
+
+    fn put_head(&self, text: &str) -> Result<(), Fault> {
+        let head = self.new.staged.join("HEAD");
+        let fresh = self.new.staged.join("HEAD.new");
+        std::fs::write(&fresh, text).map_err(paths::failed("write", &fresh))?;
+        paths::rename(&fresh, &head).map_err(paths::failed("write", &head))
+    }
+
+    /// Whether a branch is, or could be made to be, at the commit that HEAD was at.
+    fn make_branch(&self, reference: &str) -> Result<bool, Fault> {
+        if registration::checked_out(&self.common, reference).is_some() {
+            return Ok(false);
+        }
+        let git = self.git();
+        let head = &self.from.head;
+        if refs::exists(&self.common, reference) {
+            let at = git.run(["rev-parse", "--verify", "--quiet", reference])?;
+            return Ok(at.stdout.trim_ascii_end() == head.as_bytes());
+        }
+        let attempts = self.task.attempts();
+        let change = Change { attempts, ..Change::of(&git, &self.common, reference) };
+        let signature = add_worktree::signature(self.task);
+        let made = change.create_branch(head, &signature, "groundskeeper: restored")?;
+        Ok(made == Made::Yes)
+    }
+
+    /// Deletes the branch that this restore has made, if nobody has moved it since.
+    /// Returns what is left of it where a lock is in the way that nobody will release.
+    fn take_branch_back(&self) -> Result<Option<String>, Fault> {
+        let mut places = [&self.new.published, &self.new.staged].into_iter();
+        let text = places.find_map(|dir| refs::head_text(dir).ok()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let Some(reference) = text.trim_end().strip_prefix("ref: ") else { return Ok(None) };
+        let (git, common) = (self.git(), &self.common);
+        let attempts = self.task.attempts();
+        let change = Change { attempts, ..Change::of(&git, common, reference) };
+        change.forget_unmade(&add_worktree::signature(self.task))?;
+        let ours = refs::signed_by(common, reference) == Some(add_worktree::signature(self.task));
+        let same = refs::tip(common, reference).as_deref() == Some(self.from.head.as_str());
+        if ours && same && registration::checked_out(common, reference).is_none() {
+            return change.delete_unless_locked(&self.from.head);
+        }
+        Ok(None)
+    }
+
+    /// The directory back to its place, pointing to where the registration will be.
+    fn bring_back(&self, identity: (u64, u64)) -> Result<(), Fault> {
+        // What was checked out first is as true as it was.
+        let before = Marker::read(&self.new.staged).ok().flatten();
+        let (commit, tree) = before.map(|m| (m.commit, m.tree)).unwrap_or_default();
+        let marker = Marker::new(self.task.log_id(), self.task.env(), identity);
+        Marker { commit, tree, ..marker }.replace(&self.new.staged)?;
+        if paths::exists(&self.trash).map_err(paths::failed("look at", &self.trash))? {
+            let place = self.target.parent().unwrap_or(&self.target);
+            std::fs::create_dir_all(place).map_err(paths::failed("create", place))?;
+            removal::no_mounts(&self.trash)?;
+            removal::rename(&self.trash, &self.target)?;
+        }
+        self.point_to(&self.new.published)
+    }
+
+    /// What lies in the trash points to the life that it belongs to, whatever a restore of it did.
+    fn point_back(&self) -> Result<(), Fault> {
+        let text = std::fs::read(self.trash.join(".git")).unwrap_or_default();
+        let mut new = b"gitdir: ".to_vec();
+        new.extend(add_worktree::with_newline(&self.new.published));
+        if text == new { self.point(&self.trash, &self.old.published) } else { Ok(()) }
+    }
+
+    fn point_to(&self, admin: &Path) -> Result<(), Fault> {
+        self.point(&self.target, admin)
+    }
+
+    /// Replaces a worktree's pointer, whole or not at all.
+    #[expect(clippy::unused_self, reason = "reads like the other steps")]
+    fn point(&self, worktree: &Path, admin: &Path) -> Result<(), Fault> {
+        let pointer = worktree.join(".git");
+        let fresh = worktree.join(".git.gk-new");
+        let mut text = b"gitdir: ".to_vec();
+        text.extend(add_worktree::with_newline(admin));
+        std::fs::write(&fresh, text).map_err(paths::failed("write", &fresh))?;
+        paths::rename(&fresh, &pointer).map_err(paths::failed("write", &pointer))
+    }
+
+    fn finish(&self, identity: (u64, u64)) -> Result<Outcome, Fault> {
+        let env = self.task.env();
+        if let Some(folder) = self.trash.parent() {
+            paths::remove_dir_if_empty(folder).map_err(paths::failed("remove", folder))?;
+        }
+        let names = Names::of(self.task.log_id(), life_of(env, &self.from));
+        match archive::let_go_of_head(&self.git(), &self.common, names, &self.from.head) {
+            // It is in nobody's way; a sweep removes it when the lock is gone.
+            Err(fault) if fault.code == Code::RepositoryLocked && !fault.transient => {
+                tracing::warn!(%fault, environment = %env.id, "a ref of ours is left behind");
+            }
+            let_go => let_go?,
+        }
+        // What an attempt to rescue it once more left that came to no end: nobody knows of it.
+        let home = self.task.layout().copies_of(life_of(env, &self.from));
+        let known = self.from.saved.as_ref().and_then(|saved| saved.raw.as_ref());
+        raw_copies::forget_unknown(&home, known, self.task.cancel)?;
+        let hash = Hash::named(&env.plan.repository.object_format);
+        submodules::repoint(&self.target, &self.new.published, hash, &env.id)?;
+        let head = refs::head_text(&self.new.published).unwrap_or_default();
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let branch = head.trim_end().strip_prefix("ref: refs/heads/").unwrap_or_default();
+        let branch = if branch.is_empty() { &env.plan.branch } else { branch }.to_owned();
+        let worktree = Worktree {
+            admin_dir: paths::to_host(&self.new.published),
+            device: identity.0,
+            inode: identity.1,
+            checkout: "restored".to_owned(),
+            checkout_reason: format!("from the trash of incarnation {}", self.from.incarnation),
+            // It may have gone to the trash before its index was settled.
+            racy: true,
+            ..Worktree::default()
+        };
+        Ok(Outcome::Restored(worktree, branch))
+    }
+}
+
+/// Whether git takes this for the HEAD of a worktree.
+fn is_head(text: &str) -> bool {
+    let text = text.trim_end();
+    text.strip_prefix("ref: ")
+        .map_or_else(|| refs::is_object_id(text), |name| name.starts_with("refs/"))
+}
+
+/// Puts back what a restore took, so that it can be had another time.
+pub(in crate::world) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let restore = Restore::of(task);
+    let (old, new) = (&restore.old, &restore.new);
+    // Still in the trash: whatever stands in its place is not what was taken from there.
+    let taken = marker::identity(&restore.trash)?.is_none();
+    if taken && let Some(found) = marker::identity(&restore.target)? {
+        let mut markers = [&new.published, &new.staged].into_iter();
+        let marker = markers.find_map(|dir| Marker::read(dir).ok().flatten());
+        let root = task.layout().worktrees();
+        // Killed in between, it still points to where it was before.
+        let before = life_of(task.env(), &restore.from);
+        let proof = marker::Proof { root: &root, log: task.log_id(), env: task.env() };
+        proof.admits(&restore.target, found, marker.as_ref(), Some(before))?;
+        removal::no_mounts(&restore.target)?;
+        let folder = restore.trash.parent().unwrap_or(&restore.trash);
+        std::fs::create_dir_all(folder).map_err(paths::failed("create", folder))?;
+        removal::rename(&restore.target, &restore.trash)?;
+    }
+    point("restore.put_back");
+    restore.point_back()?;
+    let place = task.layout().place_of(&task.env().id);
+    paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
+    registration::hide(task, new)?;
+    let left: Vec<String> = restore.take_branch_back()?.into_iter().collect();
+    for taken in [&new.published, &new.staged] {
+        if paths::exists(taken).map_err(paths::failed("look at", taken))?
+            && !paths::exists(&old.removed).map_err(paths::failed("look at", &old.removed))?
+        {
+            std::fs::create_dir_all(&old.folder).map_err(paths::failed("create", &old.folder))?;
+            // It is the old incarnation's again, and must say so.
+            if let Some(marker) = Marker::read(taken)? {
+                let incarnation = restore.from.incarnation;
+                let nonce = restore.from.nonce.as_ref().map(ToString::to_string);
+                let nonce = nonce.unwrap_or_default();
+                Marker { incarnation, nonce, ..marker }.replace(taken)?;
+            }
+            removal::rename(taken, &old.removed)?;
+        }
+    }
+    Ok(Outcome::RolledBack(RolledBackTo { left, ..RolledBackTo::default() }))
+}

@@ -1,0 +1,152 @@
+//! Taking back what a failed or cancelled provision made, however far it came.
+//!
+//! It looks for each trace by itself, because the attempt that made it may have died at any point.
+//! What is not proven ours is not its business, and stays.
+
+use std::collections::BTreeSet;
+
+use crate::core::event::Rescue;
+use crate::core::{Fault, Outcome, RolledBackTo};
+use crate::failpoint::kill::point;
+use crate::world::effects::context::Task;
+use crate::world::effects::rescuer::Rescuer;
+use crate::world::effects::{add_worktree, archive, hook, restore};
+use crate::world::fs::{names, paths, removal};
+use crate::world::git::command::Git;
+use crate::world::git::heads::Heads;
+use crate::world::git::marker;
+use crate::world::git::marker::{Admin, Marker};
+use crate::world::git::ref_changes::Change;
+use crate::world::git::{refs, registration};
+
+/// Performs [`Step::RollBack`](crate::core::Step::RollBack).
+pub(in crate::world) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    hook::end_earlier(task)?;
+    if env.restore.as_ref().is_some_and(|r| r.trash.is_some()) {
+        return restore::undo(task);
+    }
+    let admin = Admin::of(task.log_id(), env);
+    let (head, rescue) = rescue(task, &admin)?;
+    remove_directory(task, &admin)?;
+    point("rollback.directory_gone");
+    registration::hide(task, &admin)?;
+    point("rollback.hidden");
+    let left: Vec<String> = remove_branch(task)?.into_iter().collect();
+    registration::put_away(task, &admin)?;
+    registration::remove(task, &admin)?;
+    let name = paths::from_host(&env.plan.path);
+    let folder = names::folder(env.life());
+    let name = name.file_name().unwrap_or_default();
+    let mut places = task.layout().trashes().into_iter().map(|t| t.join(&folder).join(name));
+    let trashed = places.find(|place| paths::exists(place).unwrap_or(false));
+    let trash = trashed.as_deref().map(paths::to_host);
+    Ok(Outcome::RolledBack(RolledBackTo { trash, head, rescue, left }))
+}
+
+/// Where HEAD is, and a rescue when somebody has committed there. What a set-up has written is kept
+/// in the trash for its time, like the set-up's transcript; commits are work.
+fn rescue(task: &Task<'_>, admin: &Admin) -> Result<(String, Option<Rescue>), Fault> {
+    let env = task.env();
+    let common = paths::from_host(&env.plan.repository.common_dir);
+    let ours = marker_of(task, admin).is_some_and(|(_, used)| used);
+    if !ours || !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+        return Ok((String::new(), None));
+    }
+    let rescuer = Rescuer::of(task);
+    let heads = Heads::read(&admin.published).with_history_of(&common, &env.plan.branch);
+    let head = rescuer.head(&heads)?;
+    let known: BTreeSet<&str> = env.start().into_iter().chain(head.as_deref()).collect();
+    let moved = head.as_deref() != env.start();
+    let work = moved || !heads.held_here_alone(&rescuer.repository(), &known)?.is_empty();
+    let head = head.unwrap_or_default();
+    if !work {
+        return Ok((head, None));
+    }
+    let rescue = match rescuer.save() {
+        Ok(Some(rescue)) => {
+            point("rescue.committed");
+            rescuer.refer(&rescue).map(|()| Some(rescue))
+        }
+        saved => saved,
+    };
+    match rescue {
+        Err(fault) if task.cancel.is_cancelled() => Err(fault),
+        // It has to be taken back all the same; the trash holds it, and stays.
+        Err(fault) => {
+            let lacks = vec![format!("nothing could be saved: {fault}")];
+            Ok((head, Some(Rescue { lacks, ..Rescue::default() })))
+        }
+        Ok(rescue) => Ok((head, rescue)),
+    }
+}
+
+/// Renames the worktree away. One that was published may have been worked in: it goes to the trash
+/// like any other. What never was anybody's is deleted; both can be repeated.
+fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
+    let env = task.env();
+    let layout = task.layout();
+    let doomed = layout.rollback_of(&env.id, env.incarnation);
+    let target = paths::from_host(&env.plan.path);
+    let place = layout.place_of(&env.id);
+    removal::delete_tree(&doomed)?;
+    if let Some(found) = marker::identity(&target).unwrap_or(None) {
+        if let Some((marker, used)) = marker_of(task, admin) {
+            let root = layout.worktrees();
+            marker::prove(&root, &target, found, Some(&marker), task.log_id(), env)?;
+            removal::no_mounts(&target)?;
+            if used {
+                let to = layout.trash_of(env.life());
+                archive::move_to_trash(task.world, &target, &to)?;
+            } else {
+                match removal::move_into(&target, &doomed) {
+                    // Nobody ever saw it: it can go where it is.
+                    Err(fault) if removal::is_elsewhere(&fault) => removal::delete_tree(&target)?,
+                    moved => moved?,
+                }
+            }
+            point("rollback.directory_moved");
+        } else {
+            // At most an empty directory of ours, made before there was a marker.
+            paths::remove_dir_if_empty(&target).map_err(paths::failed("remove", &target))?;
+        }
+    }
+    paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
+    removal::delete_tree(&doomed)
+}
+
+/// The marker of this provision, and whether git (and with it anybody) knew the worktree.
+fn marker_of(task: &Task<'_>, admin: &Admin) -> Option<(Marker, bool)> {
+    [(&admin.published, true), (&admin.staged, false)].into_iter().find_map(|(dir, used)| {
+        let marker = Marker::read(dir).ok().flatten()?;
+        marker.is_of(task.log_id(), task.env().life()).then_some((marker, used))
+    })
+}
+
+/// Deletes the branch if our line is in its reflog and it still is where we put it. Returns what is
+/// left of it where a lock is in the way that nobody will release.
+fn remove_branch(task: &Task<'_>) -> Result<Option<String>, Fault> {
+    let env = task.env();
+    let Some(start) = env.start() else { return Ok(None) };
+    if env.plan.reuse_branch {
+        return Ok(None);
+    }
+    let common = paths::from_host(&env.plan.repository.common_dir);
+    if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+        return Ok(None);
+    }
+    let git = Git::exact(&common, None, Some(task.lock), task.cancel);
+    let reference = format!("refs/heads/{}", env.plan.branch);
+    let attempts = task.attempts();
+    let change = Change { attempts, ..Change::of(&git, &common, &reference) };
+    change.forget_unmade(&add_worktree::signature(task))?;
+    let at_base = refs::tip(&common, &reference).as_deref() == Some(start);
+    if !at_base || refs::signed_by(&common, &reference) != Some(add_worktree::signature(task)) {
+        return Ok(None);
+    }
+    if registration::checked_out(&common, &reference).is_some() {
+        return Ok(None);
+    }
+    // With the old value: if somebody commits to it this very moment, it stays.
+    change.delete_unless_locked(start)
+}

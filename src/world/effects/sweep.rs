@@ -1,0 +1,567 @@
+//! Looking for what no record explains, and settling what is proven ours.
+//!
+//! Proven means: a marker with this log's identity, or a name that only this data directory gives,
+//! and a log that knows the incarnation and says that it is over. Everything else is named and left
+//! as it is. A log that lost its memory therefore deletes nothing.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::core::event::{Finding, SweepFinished};
+use crate::core::{Code, Environment, EnvironmentId, Fault, Outcome, State};
+use crate::failpoint::guard;
+use crate::failpoint::kill::point;
+use crate::world::effects::context::World;
+use crate::world::effects::{clean_output, foreign_worktrees};
+use crate::world::fs::data_dir::CLEANED_PREFIX;
+use crate::world::fs::{names, paths, removal, remove_tree};
+use crate::world::git::command::Git;
+use crate::world::git::marker::{Admin, Marker};
+use crate::world::git::nested;
+use crate::world::git::nested::Limits;
+use crate::world::git::ref_changes::Change;
+use crate::world::git::{locks, registration};
+use crate::world::process::cancel::Cancel;
+use crate::world::process::cgroup::Cgroups;
+use crate::world::process::scope::{Scope, Ties};
+use crate::world::process::subprocess;
+use crate::world::process::{table, terminate};
+
+/// Findings that the log names; the rest is counted.
+const FINDINGS_MAX: usize = 256;
+/// Settled in one sweep whatever there is, and the percentage of what there is beyond that.
+const SHARE_FREE: u64 = 10;
+const SHARE_MAX: u64 = 50;
+/// How names of folders began in which an earlier version put what it cleaned.
+const CLEANED_BEFORE: &str = ".clean-";
+/// Age at which a lock of git's is worth a word.
+const LOCK_AGE: Duration = Duration::from_secs(10);
+/// Kind of the finding that is a lock which names a dead daemon.
+const DEAD_LOCK: &str = "lock of a killed daemon";
+/// How long a half-made administrative directory is left alone.
+const STAGING_AGE: Duration = Duration::from_secs(3_600);
+
+/// One sweep.
+pub(in crate::world) struct Task<'a> {
+    pub(in crate::world) world: &'a World,
+    pub(in crate::world) state: &'a State,
+    pub(in crate::world) cancel: &'a Cancel,
+}
+
+/// What would settle a finding.
+enum Settle {
+    /// Nothing: it is somebody else's, or nobody knows.
+    No,
+    /// Remove a folder if it is still empty.
+    RemoveEmpty(PathBuf),
+    /// Unlink a file or folder of ours that no work is in, under the lock of this name.
+    Unlink(PathBuf, String),
+    /// End a process that outlived its environment.
+    End(EnvironmentId, (u32, u64)),
+    /// Delete a ref of ours, the second, in a repository, the first.
+    DropRef(PathBuf, PathBuf),
+    /// Remove a lock that names a daemon which is dead.
+    DropLock(PathBuf),
+    /// Take git's knowledge of a worktree away whose incarnation is over.
+    Unregister(PathBuf),
+}
+
+impl Task<'_> {
+    /// Performs [`Step::Sweep`](crate::core::Step::Sweep).
+    pub(in crate::world) fn perform(&self) -> Result<Outcome, Fault> {
+        let sweep = self.state.sweep();
+        let (apply, limit) = sweep.map_or((false, 0), |s| (s.apply, s.limit));
+        let found = self.look()?;
+        // Whose a lock is that names a dead daemon needs no second look.
+        let may = |f: &Finding| f.ours && (f.kind == DEAD_LOCK || self.was_named(f));
+        let ours = found.iter().filter(|(f, _)| may(f)).count() as u64;
+        let mut finished = SweepFinished { found: found.len() as u64, ..SweepFinished::default() };
+        // Many at once, measured by what there is, are a sign that the log is wrong, not the world.
+        let known = self.state.environments().count() as u64 + self.state.remains().count() as u64;
+        let share = ours > SHARE_FREE && ours * 100 > known * SHARE_MAX;
+        let held = apply && (ours > limit || share && limit == crate::core::policy::SWEEP_LIMIT);
+        if held && ours > limit {
+            finished.held = format!("{ours} things would be settled, and {limit} are allowed");
+        } else if held {
+            finished.held = format!(
+                "{ours} things would be settled, more than {SHARE_MAX} % of all {known} that there \
+                 are"
+            );
+        }
+        for (mut finding, settle) in found {
+            self.cancel.check()?;
+            if apply && !held && may(&finding) {
+                match self.settle(&settle) {
+                    Ok(()) => {
+                        finding.settled = true;
+                        finished.settled += 1;
+                    }
+                    Err(fault) => finding.detail = format!("{}: {fault}", finding.detail),
+                }
+                point("sweep.settled_one");
+            }
+            if finished.findings.len() < FINDINGS_MAX {
+                finished.findings.push(finding);
+            }
+        }
+        if apply {
+            self.world.cgroups.remove_empty();
+        }
+        Ok(Outcome::Swept(finished))
+    }
+
+    /// A sweep that nobody looks at settles only what the one before it named.
+    fn was_named(&self, finding: &Finding) -> bool {
+        let seen_only = self.state.sweep().is_some_and(|s| s.seen_only);
+        let before = self.state.last_sweep().map(|(_, s)| s.findings.as_slice());
+        let same = |f: &Finding| f.kind == finding.kind && f.path == finding.path;
+        !seen_only || before.unwrap_or_default().iter().any(same)
+    }
+
+    fn settle(&self, settle: &Settle) -> Result<(), Fault> {
+        match settle {
+            Settle::No => Ok(()),
+            // What was seen may be old by now: one that is in use again is not empty.
+            Settle::RemoveEmpty(path) => {
+                paths::remove_dir_if_empty(path).map_err(paths::failed("remove", path))
+            }
+            Settle::Unlink(path, lock) => {
+                let _held = self.hold(lock)?;
+                match path.symlink_metadata() {
+                    Ok(found) if found.is_dir() => {
+                        removal::no_mounts(path)?;
+                        let keep = is_of_clean(path).then(|| self.repository_in(path)).flatten();
+                        if let Some(why) = keep {
+                            let message = format!("{} {why}", path.display());
+                            return Err(Fault::new(Code::NotOurs, message, "look at it"));
+                        }
+                        remove_tree::tree(path, &mut |_| self.cancel.check()).map(drop)
+                    }
+                    Ok(_) => removal::remove_ours_file(path),
+                    Err(_) => Ok(()),
+                }
+            }
+            Settle::End(id, process) => self.end(id, *process),
+            Settle::DropRef(common, path) => {
+                let name = path.strip_prefix(common).unwrap_or(path).to_string_lossy();
+                let git = Git::exact(common, None, None, self.cancel);
+                Change::of(&git, common, &name).delete(None)
+            }
+            Settle::DropLock(lock) => {
+                locks::drop_if_dead(lock);
+                Ok(())
+            }
+            Settle::Unregister(admin) => {
+                let marker = Marker::read(admin)?.map(|m| m.environment).unwrap_or_default();
+                let _held = self.hold(&marker)?;
+                registration::put_away_stranded(admin)
+            }
+        }
+    }
+
+    /// Keeps effects of an environment out while something of it is settled.
+    fn hold(&self, lock: &str) -> Result<File, Fault> {
+        let path = self.world.layout.locks().join(lock);
+        let there = path.exists();
+        let open = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = open.map_err(paths::failed("open", &path))?;
+        let made_for_this = !there;
+        let locked = file.try_lock();
+        if made_for_this {
+            // Held, and gone by name: whoever comes next makes its own.
+            drop(paths::remove_file_if_any(&path));
+        }
+        locked.map(|()| file).map_err(|e| {
+            let message = format!("{lock} is being worked on");
+            Fault::new(Code::EnvironmentBusy, message, "sweep again when that is done").because(e)
+        })
+    }
+
+    /// Everything that is found, with what would settle it.
+    fn look(&self) -> Result<Vec<(Finding, Settle)>, Fault> {
+        let mut found = Vec::new();
+        self.managed_root(&mut found);
+        self.cancel.check()?;
+        self.trash(&mut found);
+        self.copies(&mut found);
+        self.locks_and_transcripts(&mut found);
+        for common in self.repositories() {
+            self.cancel.check()?;
+            self.repository(&common, &mut found);
+            locks_of_git(&common, &mut found);
+            self.refs(&common, &mut found);
+        }
+        self.processes(&mut found);
+        // Looking into the worktrees of others takes long; a start does not wait for it.
+        if !self.state.sweep().is_some_and(|s| s.seen_only) {
+            let root = self.world.layout.root();
+            let others = foreign_worktrees::find(&self.repositories(), root, self.cancel)?;
+            let adopted = |f: &Finding| {
+                let mut live = self.state.environments().filter(|e| e.is_live());
+                live.any(|e| e.plan.path == f.path)
+            };
+            found.extend(others.into_iter().filter(|f| !adopted(f)).map(|f| (f, Settle::No)));
+        }
+        Ok(found)
+    }
+
+    /// Directories below the managed root that no living environment has.
+    fn managed_root(&self, found: &mut Vec<(Finding, Settle)>) {
+        let layout = &self.world.layout;
+        let adopted = |path: &Path| {
+            let mut adopted = self.state.environments().filter(|e| e.adopted && e.is_live());
+            adopted.any(|e| paths::borrowed(&e.plan.path).starts_with(path))
+        };
+        for (name, path) in entries(&layout.worktrees()) {
+            if name == ".trash" || adopted(&path) {
+                continue;
+            }
+            let env = EnvironmentId::parse(&name).ok().and_then(|id| self.state.environment(&id));
+            if env.is_some_and(Environment::is_live) {
+                continue;
+            }
+            let empty = std::fs::read_dir(&path).is_ok_and(|mut d| d.next().is_none());
+            let known = env.is_some();
+            let detail = match (known, empty) {
+                (true, true) => "the empty folder of an environment that is over".to_owned(),
+                (true, false) => {
+                    "beside a worktree that is gone; not made by groundskeeper".to_owned()
+                }
+                (false, _) => {
+                    "no record of it; `groundskeeper adopt` takes the worktree in it in; \
+                               `git worktree remove` removes it"
+                        .to_owned()
+                }
+            };
+            let settle =
+                if known && empty { Settle::RemoveEmpty(path.clone()) } else { Settle::No };
+            found.push((finding("directory", &path, known && empty, detail), settle));
+        }
+    }
+
+    /// What lies in the trash and is in no remains.
+    fn trash(&self, found: &mut Vec<(Finding, Settle)>) {
+        let layout = &self.world.layout;
+        let explained: BTreeSet<PathBuf> = self
+            .state
+            .remains()
+            .filter_map(|r| paths::from_host(r.trash.as_ref()?).parent().map(Path::to_owned))
+            .collect();
+        for folder in layout.trashes() {
+            for (name, path) in entries(&folder) {
+                let working = self.state.environments().any(|e| {
+                    e.owed.is_some()
+                        && (name == names::folder(e.life())
+                            || name == format!(".rollback-{}.{}", e.id, e.incarnation))
+                });
+                let mut outputs = self.state.outputs();
+                let cleaned = outputs.any(|o| layout.cleaned_of(&o.id, o.clean).contains(&path));
+                if explained.contains(&path) || working || cleaned {
+                    continue;
+                }
+                let cleaned = is_of_clean(&path);
+                let keep = cleaned.then(|| self.keeps(&name, &path)).flatten();
+                let temporary = name.starts_with(".rollback-") || cleaned && keep.is_none();
+                let empty = std::fs::read_dir(&path).is_ok_and(|mut d| d.next().is_none());
+                let ours = temporary || empty;
+                let detail = if let Some(why) = keep {
+                    format!("taken by a clean, but {why}: look, and remove it by hand")
+                } else if ours {
+                    "left by an interrupted removal".to_owned()
+                } else {
+                    "no record of it; it may be work: look, and remove it by hand".to_owned()
+                };
+                let marks = [CLEANED_PREFIX, CLEANED_BEFORE, ".rollback-"];
+                let owner = marks.iter().find_map(|mark| name.strip_prefix(mark)).unwrap_or(&name);
+                let owner = owner.rsplit_once('.').map_or(owner, |(id, _)| id).to_owned();
+                let settle = match (temporary, empty) {
+                    (_, true) => Settle::RemoveEmpty(path.clone()),
+                    (true, _) => Settle::Unlink(path.clone(), owner),
+                    _ => Settle::No,
+                };
+                found.push((finding("trash", &path, ours, detail), settle));
+            }
+        }
+    }
+
+    /// Copies of a rescue that no record explains: they may be the last of somebody's work.
+    fn copies(&self, found: &mut Vec<(Finding, Settle)>) {
+        let layout = &self.world.layout;
+        let remains = self.state.remains().map(|r| names::folder(r.life()));
+        let live = self.state.environments().filter(|e| e.is_live());
+        let explained: BTreeSet<String> =
+            live.map(|e| names::folder(e.life())).chain(remains).collect();
+        for (name, path) in entries(&layout.rescues()) {
+            if explained.contains(&name) {
+                continue;
+            }
+            let empty = std::fs::read_dir(&path).is_ok_and(|mut d| d.next().is_none());
+            let (settle, detail) = if empty {
+                (Settle::RemoveEmpty(path.clone()), "left by an interrupted rescue")
+            } else {
+                (Settle::No, "no record of it; it may be work: look, and remove it by hand")
+            };
+            found.push((finding("copies", &path, empty, detail.to_owned()), settle));
+        }
+    }
+
+    /// Why a folder of a clean that no record explains is not unlinked.
+    fn keeps(&self, name: &str, path: &Path) -> Option<String> {
+        if let Some(named) = name.strip_prefix(CLEANED_PREFIX) {
+            let (id, clean) = named.rsplit_once('.')?;
+            let id = EnvironmentId::parse(id).ok();
+            let known = id.is_some_and(|id| self.state.environment(&id).is_some());
+            // A log that was put back from a copy knows nothing of what came after it.
+            let past = clean.parse().is_ok_and(|clean: u64| clean <= self.state.seq().0);
+            if !known || !past {
+                return Some("this log does not know that clean".to_owned());
+            }
+        }
+        self.repository_in(path)
+    }
+
+    fn repository_in(&self, path: &Path) -> Option<String> {
+        let found = nested::find(path, Limits::ANY, &mut |_| self.cancel.check());
+        found.map_or_else(|fault| Some(fault.to_string()), |f| clean_output::repository(&f, path))
+    }
+
+    /// Locks that nobody holds, and transcripts, of what is over and has left nothing.
+    fn locks_and_transcripts(&self, found: &mut Vec<(Finding, Settle)>) {
+        let layout = &self.world.layout;
+        let needed = |id: &str| {
+            EnvironmentId::parse(id).ok().is_some_and(|id| {
+                self.state.environment(&id).is_some_and(Environment::is_live)
+                    || self.state.remains().any(|r| r.id == id)
+                    || self.state.outputs_of(&id).next().is_some()
+            })
+        };
+        for (name, path) in entries(&layout.locks()) {
+            let id = name.strip_prefix('.').and_then(|n| Some(n.rsplit_once('.')?.0));
+            let id = id.unwrap_or(&name);
+            let free = || File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
+            let shared = [".host", ".cleaned"].contains(&name.as_str());
+            if !shared && !needed(id) && free() {
+                let detail = "nobody holds it".to_owned();
+                found.push((finding("lock", &path, true, detail), Settle::Unlink(path, name)));
+            }
+        }
+        for (name, path) in entries(&layout.transcripts()) {
+            let id = name.strip_suffix(".teardown").unwrap_or(&name);
+            let id = id.rsplit_once('.').map_or(id, |(id, _)| id);
+            let known = EnvironmentId::parse(id).ok();
+            let recent = known.is_some_and(|id| self.state.environment(&id).is_some());
+            if !recent {
+                let detail = "of an environment that is not known".to_owned();
+                found.push((finding("transcript", &path, false, detail), Settle::No));
+            }
+        }
+    }
+
+    /// Every repository that any record names.
+    fn repositories(&self) -> BTreeSet<PathBuf> {
+        let live = self.state.environments().map(|e| &e.plan);
+        let plans = live.chain(self.state.remains().map(|r| &r.plan));
+        plans.map(|plan| paths::from_host(&plan.repository.common_dir)).collect()
+    }
+
+    /// Registrations and half-made ones that carry our marker.
+    fn repository(&self, common: &Path, found: &mut Vec<(Finding, Settle)>) {
+        for (_, path) in entries(&common.join("worktrees")) {
+            let Some(marker) = self.marker(&path) else { continue };
+            let (env, over) = self.incarnation(&marker);
+            let id = EnvironmentId::parse(&marker.environment).ok();
+            let remains = id.and_then(|id| self.state.remains_of(&id, marker.incarnation));
+            if remains.is_some_and(|r| r.owed.is_some() || r.restoring.is_some()) {
+                // On its way out, or back.
+                continue;
+            }
+            if env.is_none() {
+                let detail = unknown_life(&path, &marker);
+                found.push((finding("registration", &path, false, detail), Settle::No));
+            } else if over {
+                let detail = format!("of {}.{}, over", marker.environment, marker.incarnation);
+                let settle = Settle::Unregister(path.clone());
+                found.push((finding("registration", &path, true, detail), settle));
+            }
+        }
+        let kept = self.kept_for_restores();
+        for (name, path) in entries(&common.join("groundskeeper")) {
+            let Some(marker) = self.marker(&path) else { continue };
+            let (env, over) = self.incarnation(&marker);
+            let half = name.ends_with(".new") || name.ends_with(".gone");
+            if name.ends_with(".removed") && over && is_old(&path) && !kept.contains(&path) {
+                let detail = format!("kept for a restore of {}, which is gone", marker.environment);
+                let settle = Settle::Unlink(path.clone(), marker.environment.clone());
+                found.push((finding("staging", &path, true, detail), settle));
+                continue;
+            }
+            let restored = self.state.remains().any(|r| r.restoring.is_some());
+            if half && env.is_some() && over && !restored && is_old(&path) {
+                let detail = format!("half-made, of {}", marker.environment);
+                let settle = Settle::Unlink(path.clone(), marker.environment.clone());
+                found.push((finding("staging", &path, true, detail), settle));
+            }
+        }
+    }
+
+    /// Refs of ours that hold something for a while, of lives that nothing is kept of.
+    fn refs(&self, common: &Path, found: &mut Vec<(Finding, Settle)>) {
+        for folder in names::PASSING {
+            for (id, folder) in entries(&common.join(folder)) {
+                for (tag, path) in entries(&folder) {
+                    if self.is_left(&id, &tag) {
+                        let detail = format!("left behind for {id}");
+                        let settle = Settle::DropRef(common.to_owned(), path.clone());
+                        found.push((finding("ref", &path, true, detail), settle));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the life that a ref is named for is one of this log's, and nothing of it needs the ref.
+    fn is_left(&self, id: &str, tag: &str) -> bool {
+        let mut parts = tag.splitn(3, '-');
+        let number = parts.next().and_then(|n| n.parse::<u32>().ok());
+        let log = parts.next().unwrap_or_default();
+        let (Some(incarnation), Some(nonce)) = (number, parts.next()) else { return false };
+        let Ok(id) = EnvironmentId::parse(id) else { return false };
+        let busy = |e: &Environment| e.incarnation == incarnation && e.owed.is_some();
+        !log.is_empty()
+            && self.world.log_id.starts_with(log)
+            && self.state.knows(&id, incarnation, nonce)
+            && self.state.remains_of(&id, incarnation).is_none()
+            && !self.state.environment(&id).is_some_and(busy)
+    }
+
+    /// Where the registrations are that a restore will need.
+    fn kept_for_restores(&self) -> BTreeSet<PathBuf> {
+        let kept = self.state.remains().filter(|r| r.trash.is_some() || r.restoring.is_some());
+        let admin = |r: &crate::core::Remains| {
+            let common = &r.plan.repository.common_dir;
+            Admin::at(&self.world.log_id, common, r.life()).removed
+        };
+        kept.map(admin).collect()
+    }
+
+    /// The marker of an administrative directory, if it is of this log.
+    fn marker(&self, admin: &Path) -> Option<Marker> {
+        let marker = Marker::read(admin).ok().flatten()?;
+        (marker.log == self.world.log_id || !guard::stands("log")).then_some(marker)
+    }
+
+    /// The environment that a marker names, and whether the marker's incarnation is over.
+    fn incarnation(&self, marker: &Marker) -> (Option<&Environment>, bool) {
+        let id = EnvironmentId::parse(&marker.environment).ok();
+        let knows = |id: &EnvironmentId| {
+            self.state.knows(id, marker.incarnation, &marker.nonce) || !guard::stands("life")
+        };
+        let env = id.filter(knows).and_then(|id| self.state.environment(&id));
+        let over = env.is_some_and(|e| {
+            e.incarnation > marker.incarnation
+                || (e.incarnation == marker.incarnation && !e.is_live())
+        });
+        (env, over)
+    }
+
+    /// Processes with our marker whose environment is over, or unknown.
+    fn processes(&self, found: &mut Vec<(Finding, Settle)>) {
+        let root = self.world.layout.worktrees();
+        let mut prefix = b"GROUNDSKEEPER_PATH=".to_vec();
+        prefix.extend(paths::to_host(&root).0);
+        for process in table::all().into_values() {
+            let Some(variable) = table::variable(process.pid, &prefix) else { continue };
+            let path = variable.splitn(2, |b| *b == b'=').nth(1).unwrap_or_default();
+            let of = self.state.environments().find(|e| e.plan.path.as_bytes() == path);
+            if of.is_some_and(Environment::is_live) || process.pid == std::process::id() {
+                continue;
+            }
+            let place = PathBuf::from(format!("/proc/{}", process.pid));
+            let (settle, what) = match of {
+                Some(env) => {
+                    let id = (process.pid, process.started);
+                    (Settle::End(env.id.clone(), id), "its environment is over")
+                }
+                None => (Settle::No, "of an environment that the log does not know"),
+            };
+            let detail = format!("{}: {what}", process.name);
+            found.push((finding("process", &place, of.is_some(), detail), settle));
+        }
+    }
+
+    /// Ends one process, known by pid and start time, and what it started.
+    fn end(&self, id: &EnvironmentId, process: (u32, u64)) -> Result<(), Fault> {
+        let scope = Scope {
+            id,
+            incarnation: 0,
+            roots: Vec::new(),
+            recorded: vec![process],
+            asker: 0,
+            with_bystanders: false,
+            ties: Ties::Started,
+            requests: Vec::new(),
+            cgroups: &Cgroups::default(),
+        };
+        let ended = terminate::end(&scope, subprocess::TERM_GRACE, self.cancel)?;
+        if ended.survivors.is_empty() {
+            return Ok(());
+        }
+        let message = format!("process {} does not end", process.0);
+        Err(Fault::new(Code::EnvironmentBusy, message, "end it by hand"))
+    }
+}
+
+/// git's own locks that have been there for a while, with their holder where one lives. Only one
+/// that names a daemon which is dead is ours to remove.
+fn locks_of_git(common: &Path, found: &mut Vec<(Finding, Settle)>) {
+    for standing in locks::in_repository(common) {
+        if standing.is_ours_and_dead {
+            let detail = "left by a daemon that was killed".to_owned();
+            let settle = Settle::DropLock(standing.path.clone());
+            found.push((finding(DEAD_LOCK, &standing.path, true, detail), settle));
+        } else if standing.age >= LOCK_AGE {
+            let detail = format!("{}; {}", standing.line(), standing.hint());
+            found.push((finding("lock of git", &standing.path, false, detail), Settle::No));
+        }
+    }
+}
+
+/// What to do with a worktree of a life that the log does not know, though it bears its id: the log
+/// was put back from a backup, or is not the one that made it.
+fn unknown_life(admin: &Path, marker: &Marker) -> String {
+    let pointer = std::fs::read(admin.join("gitdir")).unwrap_or_default();
+    let place = paths::from_bytes(pointer.trim_ascii_end());
+    let place = place.parent().filter(|place| place.exists());
+    let what = match place {
+        Some(place) => format!("`groundskeeper adopt {}` takes it in", place.display()),
+        None => "its directory is not there".to_owned(),
+    };
+    format!("of {}.{}, which the log does not know; {what}", marker.environment, marker.incarnation)
+}
+
+/// Whether a folder in the trash is one of a clean, of this version or of an earlier one.
+fn is_of_clean(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    [CLEANED_PREFIX, CLEANED_BEFORE].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether something has not been touched for so long that no effect can be in the middle of it.
+fn is_old(path: &Path) -> bool {
+    let age = path.symlink_metadata().and_then(|m| m.modified());
+    age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > STAGING_AGE))
+}
+
+fn finding(kind: &str, path: &Path, ours: bool, detail: String) -> Finding {
+    Finding { kind: kind.to_owned(), path: paths::to_host(path), ours, settled: false, detail }
+}
+
+/// Names and paths in a folder, in order; a folder that is not there has none.
+fn entries(folder: &Path) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut all: Vec<(String, PathBuf)> =
+        entries.map(|e| (e.file_name().to_string_lossy().into_owned(), e.path())).collect();
+    all.sort();
+    all
+}

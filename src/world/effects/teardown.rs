@@ -1,0 +1,308 @@
+//! Taking a worktree away: rename to the trash, unregister, settle the branch.
+//!
+//! Nothing is unlinked here. The directory goes to the trash with one rename, its administrative
+//! directory to a place in the repository that git does not look at, and the branch is deleted
+//! only if every commit of it is reachable from somewhere else.
+
+use std::fs::{File, FileTimes, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::PoisonError;
+
+use crate::core::policy::BranchPolicy;
+use crate::core::state::Teardown;
+use crate::core::{Code, Fault, Outcome};
+use crate::failpoint::kill::point;
+use crate::world::effects::context::Task;
+use crate::world::effects::{archive, inspect};
+use crate::world::fs::{paths, removal};
+use crate::world::git::command;
+use crate::world::git::command::Git;
+use crate::world::git::index::format::Hash;
+use crate::world::git::index::racy;
+use crate::world::git::index::racy::Settled;
+use crate::world::git::locks::Lock;
+use crate::world::git::marker;
+use crate::world::git::marker::{Admin, Marker};
+use crate::world::git::ref_changes;
+use crate::world::git::ref_changes::Change;
+use crate::world::git::{integration, reachability, refs, registration};
+
+/// Performs [`Step::MoveToTrash`](crate::core::Step::MoveToTrash).
+pub(in crate::world) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let layout = task.layout();
+    let target = paths::from_host(&env.plan.path);
+    let name = target.file_name().unwrap_or_default();
+    let place = layout.place_of(&env.id);
+    let folder = layout.trash_of(env.life());
+    if let Some(found) = marker::identity(&target)? {
+        let admin = Admin::of(task.log_id(), env);
+        let marker = Marker::read(&admin.published)?;
+        let root = layout.worktrees();
+        marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
+        if is_outdated(task)? {
+            return Ok(Outcome::Outdated);
+        }
+        removal::no_mounts(&target)?;
+        point("trash.proven");
+        archive::move_to_trash(task.world, &target, &folder)?;
+        point("trash.moved");
+    }
+    // What somebody put beside the worktree is not ours and keeps the folder where it is.
+    paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
+    let mut places = layout.trashes().into_iter();
+    let found = places.find_map(|trash| {
+        let place = trash.join(folder.file_name().unwrap_or_default()).join(name);
+        paths::exists(&place).unwrap_or(false).then_some(place)
+    });
+    // The rename is on disk before the log says so; what follows it need not wait for that.
+    let (synced, settled) = std::thread::scope(|scope| {
+        let synced = scope.spawn(|| found.as_deref().map_or(Ok(()), sync_parents));
+        let settled = settle_the_rest(task, found.is_some());
+        (synced.join(), settled)
+    });
+    synced.unwrap_or_else(|_| {
+        Err(Fault::new(Code::Defect, "syncing the trash panicked", "please report this"))
+    })?;
+    Ok(Outcome::Trashed(found.as_deref().map(paths::to_host), settled))
+}
+
+fn sync_parents(trashed: &Path) -> Result<(), Fault> {
+    for dir in trashed.ancestors().skip(1).take(2) {
+        paths::sync_dir(dir).map_err(paths::failed("sync", dir))?;
+    }
+    Ok(())
+}
+
+/// What follows, in one go. Whatever does not work has a step of its own, which is tried again.
+///
+/// The registration is hidden from here on. Taken out of git's folder it is a little later, with
+/// the first look at what lies in the trash: a git that was listing worktrees at this very moment
+/// may still be reading it.
+fn settle_the_rest(task: &Task<'_>, is_in_trash: bool) -> Option<(bool, String)> {
+    unregister(task).ok()?;
+    let settled = branch(task).ok()?;
+    if !is_in_trash {
+        registration::put_away(task, &Admin::of(task.log_id(), task.env())).ok()?;
+    }
+    Some(settled)
+}
+
+/// Whether a daemon died since the tree was looked at, and it is not the same any more.
+fn is_outdated(task: &Task<'_>) -> Result<bool, Fault> {
+    let teardown = task.env().teardown.as_ref();
+    let Some(teardown) = teardown.filter(|t| t.disturbed && !t.fingerprint.is_empty()) else {
+        return Ok(false);
+    };
+    match inspect::look(task) {
+        Ok(seen) => Ok(seen.fingerprint != teardown.fingerprint),
+        // Who forces agreed to lose what cannot be seen.
+        Err(_) if teardown.force && !task.cancel.is_cancelled() => Ok(false),
+        Err(fault) => Err(fault.transient()),
+    }
+}
+
+/// Performs [`Step::Unregister`](crate::core::Step::Unregister): git does not know it any more.
+pub(in crate::world) fn unregister(task: &Task<'_>) -> Result<Outcome, Fault> {
+    registration::hide(task, &Admin::of(task.log_id(), task.env()))?;
+    point("unregister.hidden");
+    Ok(Outcome::Unregistered)
+}
+
+/// Performs [`Step::SettleBranch`](crate::core::Step::SettleBranch), and puts the registration
+/// away, which by now nobody reads any more.
+pub(in crate::world) fn settle_branch(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let admin = Admin::of(task.log_id(), task.env());
+    let (deleted, reason) = branch(task)?;
+    registration::put_away(task, &admin)?;
+    Ok(Outcome::BranchSettled(deleted, reason, Vec::new()))
+}
+
+fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
+    let env = task.env();
+    let plan = &env.plan;
+    let teardown = env.teardown.clone().unwrap_or_default();
+    let kept = |why: String| Ok((false, why));
+    if plan.reuse_branch {
+        return kept("it was there before".into());
+    }
+    if teardown.options.branch == BranchPolicy::Keep {
+        return kept("as asked for".into());
+    }
+    let common = paths::from_host(&plan.repository.common_dir);
+    if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+        return kept("the repository is gone".into());
+    }
+    let git = Git::exact(&common, None, Some(task.lock), task.cancel);
+    let reference = format!("refs/heads/{}", plan.branch);
+    // Killed right after the branch went, a daemon leaves its locks on what is not there any more.
+    ref_changes::break_stale(&common, &reference);
+    let tip = match tip_of(&git, &common, &reference) {
+        Err(fault) if task.cancel.is_cancelled() => return Err(fault),
+        Err(fault) => return kept(format!("git cannot tell where it is: {fault}")),
+        Ok(None) => return kept("it was gone already".into()),
+        Ok(Some(tip)) => tip,
+    };
+    if refs::tip(&common, &reference).as_deref() != Some(tip.as_str()) {
+        return kept("it is another name of some other ref".into());
+    }
+    if let Some(place) = registration::checked_out(&common, &reference) {
+        return kept(format!("it is checked out in {place}"));
+    }
+    if !refs::is_made_by(&common, &reference, env, task.log_id()) {
+        return kept("its history does not say that it was made here".into());
+    }
+    let _alone = task.world.branches.lock().unwrap_or_else(PoisonError::into_inner);
+    let base = env.base.as_ref().map_or("", |b| b.reference.as_str());
+    let own = if refs::is_held(&common, &tip, base, &reference) {
+        0
+    } else {
+        match alone(task, &git, &tip, &reference)? {
+            Ok(own) => own,
+            Err(why) => return kept(why),
+        }
+    };
+    let why = match own {
+        0 => "all its commits are reachable elsewhere".to_owned(),
+        own => match no_loss(task, &git, &teardown, &tip)? {
+            Some(why) => why,
+            None => {
+                return kept(format!("{own} commits are on no other branch, tag or remote"));
+            }
+        },
+    };
+    let attempts = task.attempts();
+    let change = Change { attempts, ..Change::of(&git, &common, &reference) };
+    // A lock that nobody will ever release does not hold the removal up.
+    if let Some(left) = change.delete_unless_locked(&tip)? {
+        return kept(left);
+    }
+    point("branch.deleted");
+    Ok((true, why))
+}
+
+/// How many commits of a branch nothing else has; or why nobody can tell, which keeps it.
+fn alone(
+    task: &Task<'_>,
+    git: &Git<'_>,
+    tip: &str,
+    reference: &str,
+) -> Result<Result<u64, String>, Fault> {
+    let branch = &task.env().plan.branch;
+    let asked = reachability::count_alone(git, &[tip], &[branch])
+        // Another name of it holds nothing: it would be gone with it.
+        .and_then(|own| Ok((own, if own == 0 { names_of(git, reference)? } else { Vec::new() })));
+    match asked {
+        Err(fault) if task.cancel.is_cancelled() => Err(fault),
+        Err(fault) => {
+            let cause = fault.causes.first().cloned().unwrap_or(fault.message);
+            Ok(Err(format!("git cannot tell whether others have its commits: {cause}")))
+        }
+        Ok((own, names)) if names.is_empty() => Ok(Ok(own)),
+        Ok((_, names)) => Ok(Err(format!("{} is another name of it", names.join(", ")))),
+    }
+}
+
+/// Why a branch with commits of its own may go, if it may: they are merged by content, or the
+/// user wants it gone and the rescue holds them.
+fn no_loss(
+    task: &Task<'_>,
+    git: &Git<'_>,
+    teardown: &Teardown,
+    tip: &str,
+) -> Result<Option<String>, Fault> {
+    let rescue = teardown.rescue.as_ref().filter(|rescue| !rescue.commit.is_empty());
+    let Some(rescue) = rescue else { return Ok(None) };
+    let held = git.run(["merge-base", "--is-ancestor", tip, &rescue.commit])?;
+    if !held.status.success() {
+        return Ok(None);
+    }
+    if teardown.options.branch == BranchPolicy::Delete {
+        return Ok(Some(format!("its commits are held by {}", rescue.reference)));
+    }
+    integration::by_content(task, tip)
+}
+
+/// The refs that point to this one: with it, what they hold would be gone.
+fn names_of(git: &Git<'_>, reference: &str) -> Result<Vec<String>, Fault> {
+    let listed = git.output(["for-each-ref", "--format=%(symref) %(refname)"])?;
+    let listed = String::from_utf8_lossy(&listed).into_owned();
+    let named = listed.lines().filter_map(|line| line.split_once(' '));
+    Ok(named.filter(|(to, _)| *to == reference).map(|(_, name)| name.to_owned()).collect())
+}
+
+/// The commit a branch is at. A loose ref is read as it is; anything else is asked of git.
+fn tip_of(git: &Git<'_>, common: &Path, reference: &str) -> Result<Option<String>, Fault> {
+    if let Some(commit) = refs::loose(common, reference) {
+        return Ok(Some(commit));
+    }
+    let found = git.run(["rev-parse", "--verify", "--quiet", reference])?;
+    // Exit status 1: there is none. Anything else is no answer.
+    if !found.status.success() && found.status.code() != Some(1) {
+        return Err(command::said("git rev-parse", &found));
+    }
+    let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
+    Ok(found.status.success().then_some(text))
+}
+
+/// Performs [`Step::RefreshIndex`](crate::core::Step::RefreshIndex): makes the index such that later
+/// looks need not read the files. An index that somebody holds is left alone; one that cannot be
+/// settled here is left to a status that may write it.
+pub(in crate::world) fn refresh_index(task: &Task<'_>) -> Result<Outcome, Fault> {
+    let env = task.env();
+    let admin = Admin::of(task.log_id(), env).published;
+    let target = paths::from_host(&env.plan.path);
+    if let Some(hash) = Hash::named(&env.plan.repository.object_format) {
+        match racy::settle(&admin, &target, hash, task.cancel) {
+            Ok(Settled::Done) => return Ok(Outcome::Refreshed(true)),
+            Ok(Settled::LeftAlone) => return Ok(Outcome::Refreshed(false)),
+            Ok(Settled::Unproven) => {}
+            Err(e) => tracing::debug!(error = %e, env = %env.id, "the index is left to git"),
+        }
+    }
+    refresh_by_git(task, &admin, &target).map(Outcome::Refreshed)
+}
+
+/// Lets git settle a copy of the index and puts that in its place, so that no git of ours holds the
+/// lock of an index that agents write. False when somebody else wrote it meanwhile.
+fn refresh_by_git(task: &Task<'_>, admin: &Path, target: &Path) -> Result<bool, Fault> {
+    let env = task.env();
+    let index = admin.join("index");
+    let copy = task.layout().scratch().join(format!("{}.{}.index", env.id, env.incarnation));
+    let before = index.metadata().map_err(paths::failed("look at", &index))?;
+    copy_dated(&index, &copy).map_err(paths::failed("copy", &index))?;
+    let git = Git::exact(admin, Some(target), Some(task.lock), task.cancel).within(command::LONG);
+    let mut command = git.command(["status", "--porcelain", "--untracked-files=no"]);
+    command.env("GIT_OPTIONAL_LOCKS", "1").env("GIT_INDEX_FILE", &copy);
+    let refreshed = git.run_command(command).map(|finished| finished.status.success());
+    let install = || -> io::Result<bool> {
+        let Ok(_lock) = Lock::take(&index) else { return Ok(false) };
+        if !is_same_file(&before, &index.metadata()?) {
+            return Ok(false);
+        }
+        let fresh = admin.join("index.groundskeeper");
+        copy_dated(&copy, &fresh)?;
+        paths::rename(&fresh, &index).map(|()| true)
+    };
+    let installed = match refreshed {
+        Ok(true) => install().map_err(paths::failed("write", &index)),
+        refreshed => refreshed,
+    };
+    paths::remove_file_if_any(&copy).map_err(paths::failed("remove", &copy))?;
+    installed
+}
+
+/// With its time, by which git tells which files may have changed since.
+fn copy_dated(from: &Path, to: &Path) -> io::Result<()> {
+    let time = from.metadata()?.modified()?;
+    std::fs::copy(from, to)?;
+    let file = File::options().write(true).open(to)?;
+    file.set_times(FileTimes::new().set_modified(time))
+}
+
+fn is_same_file(a: &Metadata, b: &Metadata) -> bool {
+    let of = |m: &Metadata| (m.dev(), m.ino(), m.size(), m.ctime(), m.ctime_nsec());
+    of(a) == of(b)
+}

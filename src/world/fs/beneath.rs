@@ -1,0 +1,175 @@
+//! Opening what lies below an open directory, step by step: never through a link, never above it.
+//!
+//! A path that was looked at may lead elsewhere a moment later. What is opened here is below the
+//! directory that the caller holds, whatever happens to the names meanwhile; what is then made, read
+//! or removed relative to it is, too. One call where the system has it (`openat2`), else one for each
+//! step. Files are not changed here; the only thing that is ever made is a directory.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// Whether other file systems may be entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::world) enum Mounts {
+    Entered,
+    Refused,
+}
+
+/// Opens a directory by its own path, which may lead through links.
+///
+/// # Errors
+/// What the system says.
+pub(in crate::world) fn top(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(CWD, path, directory(), Mode::empty())
+}
+
+/// Opens a directory below another one; the empty path is that one itself.
+///
+/// # Errors
+/// `ELOOP` or `ENOTDIR` for a link, `EXDEV` for a mount that is refused or a way out.
+pub(in crate::world) fn directory_in(
+    base: BorrowedFd<'_>,
+    path: &Path,
+    mounts: Mounts,
+) -> Result<OwnedFd, Errno> {
+    open(base, path, directory(), Mode::empty(), mounts)
+}
+
+/// Opens what has this path below a directory, with these flags.
+///
+/// # Errors
+/// As [`directory_in`].
+pub(in crate::world) fn open(
+    base: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    mode: Mode,
+    mounts: Mounts,
+) -> Result<OwnedFd, Errno> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let mut how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    if mounts == Mounts::Refused {
+        how |= ResolveFlags::NO_XDEV;
+    }
+    match rustix::fs::openat2(base, path, flags, mode, how) {
+        // An old kernel, or one whose calls are filtered by somebody who does not know this one.
+        Err(Errno::NOSYS | Errno::PERM) => open_by_steps(base, path, flags, mode, mounts),
+        opened => opened,
+    }
+}
+
+/// Opens a directory below another one, making what is missing.
+///
+/// # Errors
+/// As [`directory_in`].
+pub(in crate::world) fn make_directory(
+    base: BorrowedFd<'_>,
+    path: &Path,
+) -> Result<OwnedFd, Errno> {
+    match directory_in(base, path, Mounts::Entered) {
+        Err(Errno::NOENT) => {}
+        opened => return opened,
+    }
+    let mut at = directory_in(base, Path::new(""), Mounts::Entered)?;
+    for part in path.components() {
+        let Component::Normal(name) = part else { return Err(Errno::XDEV) };
+        match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o777)) {
+            Err(Errno::EXIST) | Ok(()) => {}
+            Err(e) => return Err(e),
+        }
+        at = directory_in(at.as_fd(), Path::new(name), Mounts::Entered)?;
+    }
+    Ok(at)
+}
+
+fn directory() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC
+}
+
+fn open_by_steps(
+    base: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    mode: Mode,
+    mounts: Mounts,
+) -> Result<OwnedFd, Errno> {
+    let device = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|found| found.st_dev);
+    let home = device(base)?;
+    let mut at = rustix::fs::openat(base, ".", directory(), Mode::empty())?;
+    let mut parts = path.components().peekable();
+    while let Some(part) = parts.next() {
+        let name = match part {
+            Component::Normal(name) => name,
+            Component::CurDir => std::ffi::OsStr::new("."),
+            _ => return Err(Errno::XDEV),
+        };
+        let last = parts.peek().is_none();
+        let (flags, mode) = if last { (flags, mode) } else { (directory(), Mode::empty()) };
+        at = rustix::fs::openat(&at, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, mode)?;
+        if mounts == Mounts::Refused && device(at.as_fd())? != home {
+            return Err(Errno::XDEV);
+        }
+    }
+    Ok(at)
+}
+
+/// Whether an error says that a link, or something else that is no directory, is on the way.
+pub(in crate::world) fn is_link(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::LOOP | Errno::NOTDIR | Errno::XDEV))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Open = fn(BorrowedFd<'_>, &Path, OFlags, Mode, Mounts) -> Result<OwnedFd, Errno>;
+
+    #[test]
+    fn nothing_is_opened_through_a_link_or_above() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("top/a/b")).expect("made");
+        std::fs::create_dir(at("outside")).expect("made");
+        std::fs::write(at("outside/secret"), "x").expect("written");
+        std::fs::write(at("top/a/file"), "x").expect("written");
+        std::os::unix::fs::symlink("../outside", at("top/out")).expect("linked");
+        std::os::unix::fs::symlink("a", at("top/in")).expect("linked");
+        std::os::unix::fs::symlink("file", at("top/a/last")).expect("linked");
+        let base = top(&at("top")).expect("opened");
+        let ways: [(&str, Open); 2] = [("at once", open), ("by steps", open_by_steps)];
+        for (how, opens) in ways {
+            let open = |path: &str| {
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+                opens(base.as_fd(), Path::new(path), flags, Mode::empty(), Mounts::Refused)
+            };
+            for good in ["a/b", "a/file", ".", "a/./b"] {
+                assert!(open(good).is_ok(), "{how}: {good}");
+            }
+            for bad in ["out/secret", "in/file", "a/last", "../outside", "/etc", "a/../../outside"]
+            {
+                assert!(open(bad).is_err(), "{how}: {bad}");
+            }
+        }
+        assert!(make_directory(base.as_fd(), Path::new("a/new/one")).is_ok());
+        assert!(at("top/a/new/one").is_dir());
+        let error = make_directory(base.as_fd(), Path::new("out/new")).expect_err("a link");
+        assert!(is_link(&error.into()) && !at("outside/new").exists());
+    }
+
+    #[test]
+    fn other_file_systems_are_refused() {
+        let base = top(Path::new("/")).expect("opened");
+        let ways: [Open; 2] = [open, open_by_steps];
+        for opens in ways {
+            let open =
+                |mounts| opens(base.as_fd(), Path::new("proc"), directory(), Mode::empty(), mounts);
+            assert!(open(Mounts::Entered).is_ok());
+            assert_eq!(open(Mounts::Refused).map(drop), Err(Errno::XDEV));
+        }
+    }
+}

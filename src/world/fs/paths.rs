@@ -1,0 +1,119 @@
+//! Paths and file errors: between bytes and `Path`, and from `io::Error` to a fault that helps.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use crate::core::{Code, Fault, HostPath};
+use crate::failpoint::fault;
+
+/// The bytes of a path, for the log.
+#[must_use]
+pub fn to_host(path: &Path) -> HostPath {
+    HostPath(path.as_os_str().as_bytes().to_vec())
+}
+
+/// A logged path, for the file system, without a copy.
+#[must_use]
+pub fn borrowed(path: &HostPath) -> &Path {
+    Path::new(OsStr::from_bytes(&path.0))
+}
+
+/// A logged path, for the file system.
+#[must_use]
+pub fn from_host(path: &HostPath) -> PathBuf {
+    PathBuf::from(OsString::from_vec(path.0.clone()))
+}
+
+/// Bytes as git prints them, for the file system.
+#[must_use]
+pub fn from_bytes(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+/// What the system said about a path, with a code and the next step.
+#[must_use]
+pub fn fault(what: &str, path: &Path, error: &io::Error) -> Fault {
+    use io::ErrorKind as K;
+    let message = format!("cannot {what} {}", path.display());
+    let (code, hint, transient) = match error.kind() {
+        K::NotFound => (Code::PathNotFound, "check the path", false),
+        K::PermissionDenied => (Code::PermissionDenied, "check owner and mode of the path", false),
+        K::ReadOnlyFilesystem => (Code::Io, "the file system is read-only; remount it", false),
+        K::StorageFull | K::QuotaExceeded => {
+            (Code::DiskFull, "free some space, for example with `groundskeeper rm`", false)
+        }
+        K::ResourceBusy | K::DirectoryNotEmpty | K::Interrupted | K::WouldBlock => {
+            (Code::Io, "something uses the path; it is tried again", true)
+        }
+        K::CrossesDevices => (Code::Io, "keep the whole data directory on one file system", false),
+        _ => (Code::Io, "see the cause", false),
+    };
+    let fault = Fault::new(code, message, hint).because(error);
+    if transient { fault.transient() } else { fault }
+}
+
+/// Like [`fault`], as an adapter for `map_err`.
+pub fn failed<'a>(what: &'a str, path: &'a Path) -> impl Fn(io::Error) -> Fault + 'a {
+    move |error| fault(what, path, &error)
+}
+
+/// Renames as the system does: onto what has the name.
+///
+/// # Errors
+/// What the system says.
+pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+    fault::call("rename")?;
+    std::fs::rename(from, to)
+}
+
+/// Removes a file; one that is not there is fine.
+///
+/// # Errors
+/// Any other failure.
+pub fn remove_file_if_any(path: &Path) -> io::Result<()> {
+    match fault::call("remove").and_then(|()| std::fs::remove_file(path)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Removes an empty directory; one that is not there or not empty is left as it is.
+///
+/// # Errors
+/// Any other failure.
+pub fn remove_dir_if_empty(path: &Path) -> io::Result<()> {
+    match fault::call("remove").and_then(|()| std::fs::remove_dir(path)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Where the system is wrong, or the last entry has just gone, it is tried again.
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty && has_entries(path) => Ok(()),
+        removed => removed,
+    }
+}
+
+fn has_entries(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Makes the entries of a directory durable.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}
+
+/// Whether anything, also a dangling link, has this name.
+///
+/// # Errors
+/// When that cannot be found out.
+pub fn exists(path: &Path) -> io::Result<bool> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(e) => Err(e),
+    }
+}

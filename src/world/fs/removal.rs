@@ -1,0 +1,173 @@
+//! The few ways in which something is removed: by rename, and then perhaps for good.
+//!
+//! Nothing here decides *whether* something may go; callers have proven that (`marker.rs`). What is
+//! here keeps a removal from reaching further than it should: into a mounted file system, through
+//! a link, or onto another device.
+
+use std::io;
+use std::path::Path;
+
+use crate::core::{Code, Fault};
+use crate::failpoint::fault;
+use crate::world::fs::{paths, remove_tree};
+
+/// Removes a directory of ours in the repository; one that is not there is fine.
+pub(in crate::world) fn remove_ours(path: &Path) -> Result<(), Fault> {
+    match fault::call("remove").and_then(|()| std::fs::remove_dir_all(path)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(paths::failed("remove", path)),
+    }
+}
+
+/// Removes a file of ours in the repository; one that is not there is fine.
+pub(in crate::world) fn remove_ours_file(path: &Path) -> Result<(), Fault> {
+    paths::remove_file_if_any(path).map_err(paths::failed("remove", path))
+}
+
+/// Refuses when a file system is mounted at or below `path`: a rename would take it along, and a
+/// deletion would reach into it.
+pub(in crate::world) fn no_mounts(path: &Path) -> Result<(), Fault> {
+    let Ok(table) = std::fs::read("/proc/self/mountinfo") else { return Ok(()) };
+    for line in table.split(|b| *b == b'\n') {
+        let Some(field) = line.split(|b| *b == b' ').nth(4) else { continue };
+        let mounted = unescape(field);
+        if paths::from_bytes(&mounted).starts_with(path) {
+            let place = String::from_utf8_lossy(&mounted).into_owned();
+            let message = format!("a file system is mounted inside {}", path.display());
+            let fault = Fault::new(Code::EnvironmentBusy, message, "unmount it first");
+            return Err(fault.with_evidence([place]).transient());
+        }
+    }
+    Ok(())
+}
+
+/// Why a directory cannot be moved, before anything is done for its removal: a mount inside, or a mark
+/// that keeps even its owner from renaming it.
+pub(in crate::world) fn obstacle(path: &Path) -> Option<Fault> {
+    if let Err(fault) = no_mounts(path) {
+        return Some(Fault { transient: false, ..fault });
+    }
+    // A rename changes the directory and the one that it is in.
+    let marked = [Some(path), path.parent()].into_iter().flatten().find(|dir| is_immutable(dir))?;
+    let message = format!("{} is marked immutable or append-only", marked.display());
+    let hint = format!("`chattr -i -a '{}'` as root, then try again", marked.display());
+    Some(Fault::new(Code::PermissionDenied, message, hint))
+}
+
+fn is_immutable(path: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
+    let marks = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+    found.is_ok_and(|found| {
+        found.stx_attributes_mask.intersects(marks) && found.stx_attributes.intersects(marks)
+    })
+}
+
+/// mountinfo writes blanks, tabs, newlines and backslashes as three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, tail)) = rest.split_first() {
+        let octal = tail
+            .get(..3)
+            .filter(|_| *first == b'\\')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        if let Some(byte) = octal {
+            out.push(byte);
+            rest = &tail[3..];
+        } else {
+            out.push(*first);
+            rest = tail;
+        }
+    }
+    out
+}
+
+/// Deletes a tree for good. Links are removed, not followed; mounts are not entered; directories
+/// that deny writing to their owner (module caches make such) are opened up first.
+pub(in crate::world) fn delete_tree(path: &Path) -> Result<(), Fault> {
+    no_mounts(path)?;
+    remove_tree::tree(path, &mut |_| Ok(())).map(drop)
+}
+
+/// Renames a worktree into a folder of its own elsewhere; what lies beside it stays.
+pub(in crate::world) fn move_into(worktree: &Path, folder: &Path) -> Result<(), Fault> {
+    std::fs::create_dir_all(folder).map_err(paths::failed("create", folder))?;
+    let to = folder.join(worktree.file_name().unwrap_or_default());
+    rename(worktree, &to)
+}
+
+/// Renames, but never onto anything: what is there may be work.
+pub(in crate::world) fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let no_replace = || Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?);
+    let renamed: io::Result<()> = fault::call("rename").and_then(|()| no_replace());
+    let renamed = match renamed.map_err(|e| (rustix::io::Errno::from_io_error(&e), e)) {
+        // Not every file system knows the flag; then it is looked at first.
+        Err((Some(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS), _)) => {
+            match paths::exists(to) {
+                Ok(true) => Err(io::ErrorKind::AlreadyExists.into()),
+                Ok(false) => std::fs::rename(from, to),
+                Err(e) => Err(e),
+            }
+        }
+        renamed => renamed.map_err(|(_, e)| e),
+    };
+    renamed.map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => {
+            let message = format!("{} is in the way", to.display());
+            Fault::new(Code::PathExists, message, "look at it, and move it away").because(e)
+        }
+        _ => paths::fault("move", from, &e),
+    })
+}
+
+/// Whether a rename failed because its goal is on another file system.
+pub(in crate::world) fn is_elsewhere(fault: &Fault) -> bool {
+    let number = rustix::io::Errno::XDEV.raw_os_error();
+    fault.causes.iter().any(|cause| cause.ends_with(&format!("(os error {number})")))
+}
+
+/// Deletes what is in a directory, but not the directory.
+pub(in crate::world) fn empty(path: &Path) -> Result<(), Fault> {
+    no_mounts(path)?;
+    for entry in std::fs::read_dir(path).map_err(paths::failed("read", path))? {
+        let entry = entry.map_err(paths::failed("read", path))?;
+        let kind = entry.file_type().map_err(paths::failed("look at", path))?;
+        if kind.is_dir() {
+            delete_tree(&entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path()).map_err(paths::failed("delete", &entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read_as_the_kernel_writes_them() {
+        assert_eq!(unescape(b"/a\\040b\\134c\\012"), b"/a b\\c\n");
+        assert_eq!(unescape(b"/plain\\"), b"/plain\\");
+    }
+
+    #[test]
+    fn a_tree_that_denies_writing_is_deleted_and_links_are_not_followed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let outside = dir.path().join("outside");
+        let tree = dir.path().join("tree");
+        std::fs::create_dir_all(tree.join("locked")).expect("made");
+        std::fs::write(&outside, "kept").expect("written");
+        std::fs::write(tree.join("locked/file"), "").expect("written");
+        std::os::unix::fs::symlink(&outside, tree.join("link")).expect("linked");
+        let mode = std::fs::Permissions::from_mode(0o500);
+        std::fs::set_permissions(tree.join("locked"), mode).expect("locked");
+        delete_tree(&tree).expect("deleted");
+        assert!(!tree.exists());
+        assert_eq!(std::fs::read_to_string(outside).expect("read"), "kept");
+    }
+}

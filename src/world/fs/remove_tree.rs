@@ -1,0 +1,199 @@
+//! Unlinking a tree entry by entry, through descriptors: never through a link, never into another
+//! mount, not even one of the same file system.
+//!
+//! Whoever calls has proven that the tree may go. Interrupted at any point it can be started again
+//! on what is left.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::core::{Code, Fault};
+use crate::failpoint::fault;
+use crate::world::fs::beneath;
+use crate::world::fs::beneath::Mounts;
+use crate::world::fs::paths;
+
+/// Levels that are descended; each costs a descriptor and a piece of stack. What lies deeper is
+/// first moved up to the top.
+const DEPTH_MAX: usize = 128;
+
+/// Unlinks a directory and all that is in it; one that is not there is fine. `each` is called with
+/// the number of entries so far, now and then, and can stop it. Returns how many went.
+///
+/// # Errors
+/// What the system says, with the path; [`Code::EnvironmentBusy`] at a mount.
+pub(in crate::world) fn tree(
+    path: &Path,
+    each: &mut dyn FnMut(u64) -> Result<(), Fault>,
+) -> Result<u64, Fault> {
+    let mut unlinker = Unlinker { each, count: 0, path: path.to_owned(), moved: 0 };
+    let name = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+    match unlinker.top(&name) {
+        Ok(()) | Err(Stop::System(Errno::NOENT)) => Ok(unlinker.count),
+        Err(Stop::Told(fault)) => Err(fault),
+        Err(Stop::System(Errno::XDEV)) => {
+            let place = unlinker.path.display();
+            let message = format!("a file system is mounted at {place}");
+            Err(Fault::new(Code::EnvironmentBusy, message, "unmount it first").transient())
+        }
+        Err(Stop::System(e)) => Err(paths::fault("unlink", &unlinker.path, &e.into())),
+    }
+}
+
+/// Why a walk over a tree ends early: what the system says, or what whoever asked for it says.
+pub(in crate::world) enum Stop {
+    System(Errno),
+    Told(Fault),
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Self {
+        Self::System(errno)
+    }
+}
+
+struct Unlinker<'a> {
+    each: &'a mut dyn FnMut(u64) -> Result<(), Fault>,
+    count: u64,
+    /// Where it is, for a message.
+    path: PathBuf,
+    /// Directories that were moved up because they lay too deep.
+    moved: u64,
+}
+
+impl Unlinker<'_> {
+    fn top(&mut self, name: &CStr) -> Result<(), Stop> {
+        let top = open_inside(CWD, name, 0)?;
+        self.contents(top.as_fd(), top.as_fd(), 0)?;
+        rustix::fs::unlinkat(CWD, name, AtFlags::REMOVEDIR)?;
+        self.gone()
+    }
+
+    /// Empties an open directory.
+    fn contents(
+        &mut self,
+        top: BorrowedFd<'_>,
+        open: BorrowedFd<'_>,
+        depth: usize,
+    ) -> Result<(), Stop> {
+        loop {
+            // Read anew after each pass: unlinking while reading may skip entries.
+            let mut found = 0_u32;
+            for entry in Dir::read_from(open)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                if name == c"." || name == c".." {
+                    continue;
+                }
+                found += 1;
+                self.path.push(std::ffi::OsStr::from_bytes(name.to_bytes()));
+                self.entry(top, open, name, entry.file_type(), depth)?;
+                self.path.pop();
+            }
+            if found == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Removes one entry; one that somebody else has removed meanwhile is fine.
+    fn entry(
+        &mut self,
+        top: BorrowedFd<'_>,
+        parent: BorrowedFd<'_>,
+        name: &CStr,
+        kind: FileType,
+        depth: usize,
+    ) -> Result<(), Stop> {
+        let is_directory = match kind {
+            FileType::Directory => true,
+            // Some file systems do not tell.
+            FileType::Unknown => {
+                let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
+                found.is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
+            }
+            _ => false,
+        };
+        if let Err(e) = fault::call("unlink") {
+            return Err(Stop::System(Errno::from_io_error(&e).unwrap_or(Errno::IO)));
+        }
+        let removed = if !is_directory {
+            rustix::fs::unlinkat(parent, name, AtFlags::empty())
+        } else if depth >= DEPTH_MAX {
+            return self.move_up(top, parent, name);
+        } else {
+            let open = match open_inside(parent, name, depth + 1) {
+                Err(Errno::NOENT) => return Ok(()),
+                open => open?,
+            };
+            self.contents(top, open.as_fd(), depth + 1)?;
+            rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+        };
+        match removed {
+            Err(Errno::NOENT) => Ok(()),
+            removed => {
+                removed?;
+                self.gone()
+            }
+        }
+    }
+
+    fn move_up(
+        &mut self,
+        top: BorrowedFd<'_>,
+        parent: BorrowedFd<'_>,
+        name: &CStr,
+    ) -> Result<(), Stop> {
+        self.moved += 1;
+        // A name that nobody else gives; the pass over the top finds it there.
+        let new = format!(".gk-deep-{}-{}", std::process::id(), self.moved);
+        match rustix::fs::renameat(parent, name, top, new.as_str()) {
+            Err(Errno::NOENT) => Ok(()),
+            moved => Ok(moved?),
+        }
+    }
+
+    fn gone(&mut self) -> Result<(), Stop> {
+        self.count += 1;
+        (self.each)(self.count).map_err(Stop::Told)
+    }
+}
+
+/// A directory, opened where it is: not through a link and, below the first, not across a mount.
+fn open_inside(parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = || {
+        if depth == 0 {
+            return rustix::fs::openat(parent, name, flags, Mode::empty());
+        }
+        let name = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        beneath::open(parent, name, flags, Mode::empty(), Mounts::Refused)
+    };
+    let opened = match open() {
+        Err(Errno::ACCESS) => {
+            open_up(parent, name)?;
+            open()?
+        }
+        opened => opened?,
+    };
+    // Its owner must be able to remove what is in it.
+    let mode = rustix::fs::fstat(&opened)?.st_mode;
+    if mode & 0o700 != 0o700 {
+        rustix::fs::fchmod(&opened, Mode::from_raw_mode(mode | 0o700))?;
+    }
+    Ok(opened)
+}
+
+fn open_up(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
+        return Err(Errno::NOTDIR);
+    }
+    let mode = Mode::from_raw_mode(found.st_mode | 0o700);
+    rustix::fs::chmodat(parent, name, mode, AtFlags::empty())
+}

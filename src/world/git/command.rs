@@ -1,0 +1,367 @@
+//! git as a child process: clean environment, bounded, no prompts, errors with what git said.
+//!
+//! All reading of repositories and every change to refs goes through the git command line; what
+//! is written without it is only the administrative directory of our own worktrees (`add.rs`) and
+//! the index of a fresh checkout (`index/`).
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::core::{Code, Fault};
+use crate::world::process::cancel::Cancel;
+use crate::world::process::git_env;
+use crate::world::process::redact;
+use crate::world::process::subprocess;
+use crate::world::process::subprocess::{Bounds, Finished};
+
+/// The oldest git that the program works with.
+pub const VERSION_MIN: (u32, u32) = (2, 41);
+/// Most time for a git call that only reads or changes refs.
+pub const SHORT: Duration = Duration::from_secs(60);
+/// Most time for a git call that writes a working tree.
+pub const LONG: Duration = Duration::from_secs(1_800);
+const OUTPUT_BYTES_MAX: usize = 256 << 20;
+/// How long a change of refs still gets when somebody wants to stop it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A place to run git in, with its bounds.
+#[derive(Debug, Clone)]
+pub struct Git<'a> {
+    place: Place,
+    lock: Option<&'a File>,
+    cancel: &'a Cancel,
+    limit: Duration,
+    /// Where objects are written, and where else they are read from.
+    objects: Option<(PathBuf, PathBuf)>,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    /// Found from this directory, as a user's git would.
+    Directory(PathBuf),
+    /// Exactly this git directory and working tree; nothing is searched for.
+    Exact { git_dir: PathBuf, work_tree: Option<PathBuf> },
+}
+
+impl<'a> Git<'a> {
+    /// git as a user would run it in `directory`.
+    #[must_use]
+    pub fn at(directory: &Path, lock: Option<&'a File>, cancel: &'a Cancel) -> Self {
+        let place = Place::Directory(directory.to_owned());
+        Self { place, lock, cancel, limit: SHORT, objects: None }
+    }
+
+    /// git on exactly this git directory. It never climbs to a repository further up, as it would
+    /// when the `.git` of a worktree is gone.
+    #[must_use]
+    pub fn exact(
+        git_dir: &Path,
+        work_tree: Option<&Path>,
+        lock: Option<&'a File>,
+        cancel: &'a Cancel,
+    ) -> Self {
+        let place =
+            Place::Exact { git_dir: git_dir.to_owned(), work_tree: work_tree.map(Path::to_owned) };
+        Self { place, lock, cancel, limit: SHORT, objects: None }
+    }
+
+    /// The same, writing objects to one folder and reading them from another one as well.
+    #[must_use]
+    pub fn with_objects(mut self, made_in: &Path, read_from: &Path) -> Self {
+        self.objects = Some((made_in.to_owned(), read_from.to_owned()));
+        self
+    }
+
+    /// The same, with another time limit.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// A git command that is not yet started.
+    #[must_use]
+    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = base_command();
+        match &self.place {
+            Place::Directory(directory) => {
+                command.arg("-C").arg(directory);
+            }
+            Place::Exact { git_dir, work_tree } => {
+                command.env("GIT_DIR", git_dir);
+                let directory = work_tree.as_ref().unwrap_or(git_dir);
+                command.arg("-C").arg(directory);
+                if let Some(tree) = work_tree {
+                    command.env("GIT_WORK_TREE", tree);
+                }
+            }
+        }
+        if let Some((made_in, read_from)) = &self.objects {
+            command.env("GIT_OBJECT_DIRECTORY", made_in);
+            command.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", read_from);
+        }
+        // No hook of a repository runs unless the user trusted it (`hook.rs`), and a status must
+        // not start a monitor process that outlives the worktree.
+        // A diff would write the index to remember that a touched file is unchanged.
+        command.args(["-c", "diff.autoRefreshIndex=false"]);
+        command.args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"]).args(args);
+        command
+    }
+
+    /// Runs git to its end, whatever its exit status.
+    ///
+    /// # Errors
+    /// When it cannot run, takes too long, or is cancelled.
+    pub fn run<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Finished, Fault> {
+        self.run_command(self.command(args))
+    }
+
+    /// Runs a prepared command to its end, whatever its exit status.
+    ///
+    /// # Errors
+    /// As for [`Git::run`].
+    pub fn run_command(&self, command: Command) -> Result<Finished, Fault> {
+        self.cancel.check()?;
+        self.check_owner()?;
+        self.run_unchecked(command)
+    }
+
+    fn run_unchecked(&self, command: Command) -> Result<Finished, Fault> {
+        let patience = patience(&command);
+        let (time, output_bytes, cancel) = (self.limit, OUTPUT_BYTES_MAX, self.cancel);
+        subprocess::run(command, self.lock, Bounds { time, output_bytes, cancel, patience })
+    }
+
+    /// Runs git and returns its output; any exit status but success is a fault.
+    ///
+    /// # Errors
+    /// As for [`Git::run`], or what git said.
+    pub fn output<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Vec<u8>, Fault> {
+        let command = self.command(args);
+        let what = describe(&command);
+        let finished = self.run_command(command)?;
+        if finished.status.success() { Ok(finished.stdout) } else { Err(said(&what, &finished)) }
+    }
+
+    /// Like [`Git::output`], as one line of text.
+    ///
+    /// # Errors
+    /// As for [`Git::output`].
+    pub fn line<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<String, Fault> {
+        let out = self.output(args)?;
+        Ok(String::from_utf8_lossy(&out).trim_end_matches('\n').to_owned())
+    }
+
+    /// The line that a command of [`Git::command`] prints; `what` names it where it fails.
+    ///
+    /// # Errors
+    /// As for [`Git::output`].
+    pub fn line_of(&self, what: &str, command: Command) -> Result<String, Fault> {
+        let finished = self.run_command(command)?;
+        if !finished.status.success() {
+            return Err(said(what, &finished));
+        }
+        Ok(String::from_utf8_lossy(&finished.stdout).trim_end_matches('\n').to_owned())
+    }
+
+    /// Refuses a repository that somebody else owns now, as git does: its settings name programs,
+    /// which would run as us. git does not look at the owner when it is told which directory to use.
+    ///
+    /// # Errors
+    /// [`Code::PermissionDenied`] with what to do.
+    pub fn check_owner(&self) -> Result<(), Fault> {
+        use std::os::unix::fs::MetadataExt as _;
+        let Place::Exact { git_dir, work_tree } = &self.place else { return Ok(()) };
+        let own = rustix::process::geteuid().as_raw();
+        let owner = |path: &Path| path.symlink_metadata().map_or(own, |found| found.uid());
+        for place in [Some(git_dir), work_tree.as_ref()].into_iter().flatten() {
+            let owner = owner(place);
+            if owner == own || trusted::is_known(place, owner) {
+                continue;
+            }
+            let git = Self { place: Place::Directory(place.clone()), ..self.clone() };
+            let found = git.run_unchecked(git.command(["rev-parse", "--git-dir"]))?;
+            let text = String::from_utf8_lossy(&found.stderr);
+            if !found.status.success() && text.contains("dubious ownership") {
+                return Err(not_trusted(place, &text));
+            }
+            trusted::remember(place, owner);
+        }
+        Ok(())
+    }
+
+    /// Who may stop the calls.
+    #[must_use]
+    pub fn cancel(&self) -> &'a Cancel {
+        self.cancel
+    }
+}
+
+/// Repositories of others that git trusts by its settings (`safe.directory`), for a minute: where all of
+/// them are others', as in a container, each call would cost two.
+mod trusted {
+    use std::path::{Path, PathBuf};
+    use std::sync::{Mutex, PoisonError};
+    use std::time::{Duration, Instant};
+
+    const KNOWN_MAX: usize = 256;
+    const HOLDS: Duration = Duration::from_secs(60);
+
+    static KNOWN: Mutex<Vec<(PathBuf, u32, Instant)>> = Mutex::new(Vec::new());
+
+    pub(in crate::world) fn is_known(place: &Path, owner: u32) -> bool {
+        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().any(|(p, o, since)| p == place && *o == owner && since.elapsed() < HOLDS)
+    }
+
+    pub(in crate::world) fn remember(place: &Path, owner: u32) {
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(p, _, since)| p != place && since.elapsed() < HOLDS);
+        if known.len() < KNOWN_MAX {
+            known.push((place.to_owned(), owner, Instant::now()));
+        }
+    }
+}
+
+/// How long git goes on after somebody asked to stop. When it is stopped between making the lock of a
+/// ref and noting that it did, the lock stays for good, and is in everybody's way: a change of refs
+/// takes a moment only.
+fn patience(command: &Command) -> Duration {
+    let changes_refs = command.get_args().any(|arg| arg == "update-ref");
+    if changes_refs { PATIENCE } else { Duration::ZERO }
+}
+
+/// Where git is, looked up once: a PATH with many folders costs every start of a process.
+fn git_program() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let mut places = std::env::split_paths(&folders).map(|dir| dir.join("git"));
+        // Not found: the name alone, so that the error says what is missing.
+        places.find(|place| is_executable(place)).unwrap_or_else(|| PathBuf::from("git"))
+    })
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+fn base_command() -> Command {
+    let mut command = Command::new(git_program());
+    git_env::isolate(&mut command);
+    command
+        .env("LC_ALL", "C")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .env("GIT_PAGER", "cat");
+    command
+}
+
+fn describe(command: &Command) -> String {
+    // Options of ours come first; the verb and what follows is what a reader wants to see.
+    let args: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+    let verb = args.iter().position(|a| *a == "core.fsmonitor=false").map_or(0, |n| n + 1);
+    let mut text = format!("git {}", args[verb..].join(" "));
+    if text.len() > 200 {
+        text.truncate((0..=200).rev().find(|n| text.is_char_boundary(*n)).unwrap_or(0));
+        text.push_str(" ...");
+    }
+    text
+}
+
+/// The fault for a git call that ended badly, with its last lines.
+#[must_use]
+pub fn said(what: &str, finished: &Finished) -> Fault {
+    // An address may hold a password, and this goes into the log.
+    let text = redact::text(&String::from_utf8_lossy(&finished.stderr));
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let first = lines.first().cloned().unwrap_or_else(|| finished.status.to_string());
+    let full = text.contains("No space left on device");
+    let code = if full { Code::DiskFull } else { Code::GitFailed };
+    let hint = if full { "free some space" } else { "see what git said" };
+    let fault = Fault::new(code, format!("`{what}` failed ({})", finished.status), hint);
+    let busy = text.contains(".lock'") || text.contains("unable to create directory");
+    let fault = fault.because(first).with_evidence(lines);
+    if busy { fault.transient() } else { fault }
+}
+
+/// The fault for a repository that belongs to somebody whom git was not told to trust.
+#[must_use]
+pub fn not_trusted(place: &Path, said: &str) -> Fault {
+    let message = format!("git does not trust the owner of {}", place.display());
+    let hint = "give it back to its owner, or run the `git config` command that git names below";
+    let lines = said.lines().map(str::to_owned);
+    Fault::new(Code::PermissionDenied, message, hint).with_evidence(lines)
+}
+
+/// Checks that git is there and new enough; returns its version.
+///
+/// # Errors
+/// [`Code::GitMissing`] with what to install.
+pub fn check_version(cancel: &Cancel) -> Result<String, Fault> {
+    let mut command = base_command();
+    command.arg("--version");
+    let bounds = Bounds { time: SHORT, output_bytes: 4_096, cancel, patience: Duration::ZERO };
+    let finished = subprocess::run(command, None, bounds)?;
+    let text = String::from_utf8_lossy(&finished.stdout).trim().to_owned();
+    let version = text.strip_prefix("git version ").unwrap_or_default();
+    let mut parts = version.split('.').map(|p| p.parse::<u32>().unwrap_or(0));
+    let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    if found < VERSION_MIN {
+        let (major, minor) = VERSION_MIN;
+        let message = format!("git {major}.{minor} or newer is needed, found {text:?}");
+        return Err(Fault::new(Code::GitMissing, message, "install a newer git"));
+    }
+    Ok(version.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_a_ref_is_not_stopped_half_way() {
+        use std::io::Write as _;
+        let dir = tempfile::tempdir().expect("a directory");
+        let (cancel, stop) = (Cancel::new().expect("a cancel"), Cancel::new().expect("a cancel"));
+        let here = Git::at(dir.path(), None, &cancel);
+        here.output(["init", "-q"]).expect("made");
+        let tree = here.line(["write-tree"]).expect("a tree");
+        let who = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+        let commit = who.into_iter().chain(["commit-tree", "-m", "first", &tree]);
+        let commit = here.line(commit).expect("a commit");
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let gate = File::from(std::os::fd::OwnedFd::from(reader));
+        let changed = std::thread::scope(|scope| {
+            let git = Git::at(dir.path(), Some(&gate), &stop);
+            let change = scope.spawn(move || git.run(["update-ref", "--stdin"]));
+            writer.write_all(b"start\n").expect("taken");
+            stop.cancel();
+            let rest = format!("create refs/heads/new {commit}\ncommit\n");
+            writer.write_all(rest.as_bytes()).expect("taken");
+            drop(writer);
+            change.join().expect("it ends")
+        });
+        // Asked to stop before it began, it does not begin.
+        let made = changed.is_ok_and(|ended| ended.status.success());
+        let there = here.run(["rev-parse", "--verify", "-q", "refs/heads/new"]).expect("asked");
+        assert_eq!(there.status.success(), made, "all of it or nothing");
+        let late = Git::at(dir.path(), None, &stop).run(["update-ref", "refs/heads/late", &commit]);
+        assert!(late.is_err());
+        assert!(!dir.path().join(".git/refs/heads/new.lock").exists());
+    }
+}

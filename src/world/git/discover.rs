@@ -1,0 +1,184 @@
+//! Finding the repository that a path lies in, and remembering what was found.
+//!
+//! Asking git costs a process. The answer stays true as long as no `.git` appears between the path
+//! and the top, and neither the `.git` at the top nor the repository's configuration file changes;
+//! that costs a few looks at the file system instead.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::core::event::Repository;
+use crate::core::{Code, Fault};
+use crate::world::fs::paths;
+use crate::world::git::command;
+use crate::world::git::command::Git;
+use crate::world::process::cancel::Cancel;
+use crate::world::process::subprocess::Finished;
+
+/// Most repositories that are remembered; past it all are forgotten.
+const KNOWN_MAX: usize = 256;
+
+/// What was found out about repositories before.
+#[derive(Debug, Default)]
+pub struct Known(Mutex<BTreeMap<PathBuf, (Repository, Witness)>>);
+
+/// What must look the same for an answer to be still true.
+type Witness = Vec<(PathBuf, Option<Stamp>)>;
+type Stamp = (u64, u64, i64, i64, u64, u32);
+
+impl Known {
+    /// Finds the repository that `path` lies in.
+    ///
+    /// # Errors
+    /// As for [`discover`].
+    pub fn find(&self, path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
+        let real = path.canonicalize().map_err(paths::failed("find", path))?;
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&real).cloned();
+        if let Some((repository, witness)) = known
+            && witness.iter().all(|(path, stamp)| look(path) == *stamp)
+        {
+            return Ok(repository);
+        }
+        let repository = discover(path, cancel)?;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        if let Some(witness) = witness(&real, &repository) {
+            known.insert(real, (repository.clone(), witness));
+        }
+        Ok(repository)
+    }
+}
+
+/// Everything that the answer rests on; none for a bare repository, which is asked every time.
+fn witness(real: &Path, repository: &Repository) -> Option<Witness> {
+    let top = paths::from_host(&repository.source);
+    if top.as_os_str().is_empty() || !real.starts_with(&top) {
+        return None;
+    }
+    let below = real.ancestors().take_while(|dir| dir.starts_with(&top)).map(|d| d.join(".git"));
+    let config = paths::from_host(&repository.common_dir).join("config");
+    Some(
+        below
+            .chain([config])
+            .map(|path| {
+                let stamp = look(&path);
+                (path, stamp)
+            })
+            .collect(),
+    )
+}
+
+fn look(path: &Path) -> Option<Stamp> {
+    let found = path.symlink_metadata().ok()?;
+    // A directory changes with every entry that is made in it; that it is the same one is enough.
+    let (time, nanos, size) =
+        if found.is_dir() { (0, 0, 0) } else { (found.mtime(), found.mtime_nsec(), found.size()) };
+    // Whether git trusts it depends on whose it is.
+    Some((found.dev(), found.ino(), time, nanos, size, found.uid()))
+}
+
+/// Finds the repository that `path` lies in.
+///
+/// # Errors
+/// [`Code::PathNotFound`], [`Code::NotGitRepo`], [`Code::UnsupportedRepository`], or what git said.
+pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
+    let real = path.canonicalize().map_err(paths::failed("find", path))?;
+    if !real.is_dir() {
+        let message = format!("{} is not a directory", path.display());
+        return Err(Fault::new(Code::NotGitRepo, message, "name a directory in a repository"));
+    }
+    let git = Git::at(&real, None, cancel);
+    let finished = git.run([
+        "rev-parse",
+        "--show-object-format",
+        "--is-inside-work-tree",
+        "--show-cdup",
+        "--path-format=absolute",
+        "--git-common-dir",
+    ])?;
+    if !finished.status.success() {
+        return Err(not_a_repository(path, &finished));
+    }
+    // The way up to the top is only dots and slashes, so no newline in a directory name can be
+    // mistaken for the end of a line; the path that may hold one comes last.
+    let mut parts = finished.stdout.splitn(4, |b| *b == b'\n');
+    let mut part = || parts.next().unwrap_or_default();
+    let object_format = String::from_utf8_lossy(part()).into_owned();
+    let inside = part() == b"true";
+    let (up, common) =
+        if inside { (part(), part().to_vec()) } else { (&b""[..], common_dir(&git)?) };
+    let common = common.strip_suffix(b"\n").unwrap_or(&common);
+    let common = paths::from_bytes(common);
+    let common_dir = common.canonicalize().map_err(paths::failed("find", common))?;
+    let source = if inside {
+        let top = real.join(paths::from_bytes(up));
+        top.canonicalize().map_err(paths::failed("find", &top))?
+    } else {
+        PathBuf::new()
+    };
+    Ok(Repository {
+        name: name_of(&common_dir),
+        common_dir: paths::to_host(&common_dir),
+        source: paths::to_host(&source),
+        object_format,
+    })
+}
+
+/// In a bare repository, and inside `.git`, there is no way up to print.
+fn common_dir(git: &Git<'_>) -> Result<Vec<u8>, Fault> {
+    git.output(["rev-parse", "--path-format=absolute", "--git-common-dir"])
+}
+
+fn not_a_repository(path: &Path, finished: &Finished) -> Fault {
+    let text = String::from_utf8_lossy(&finished.stderr);
+    if text.contains("not a git repository") {
+        let message = format!("{} is not inside a git repository", path.display());
+        return Fault::new(Code::NotGitRepo, message, "run `git init`, or name another --repo");
+    }
+    if text.contains("dubious ownership") {
+        return command::not_trusted(path, &text);
+    }
+    command::said("git rev-parse", finished)
+}
+
+/// The name that the worktree's directory gets: that of the project, without what could be
+/// mistaken for an option, a hidden file or a line break.
+fn name_of(common_dir: &Path) -> String {
+    let last = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned());
+    let name = match last(common_dir) {
+        Some(name) if name == ".git" => common_dir.parent().and_then(last),
+        Some(name) => Some(name.strip_suffix(".git").unwrap_or(&name).to_owned()),
+        None => None,
+    };
+    let name: String = name
+        .unwrap_or_default()
+        .chars()
+        .map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '_' } else { c })
+        .collect();
+    let name = name.trim_start_matches(['.', '-']).to_owned();
+    if name.is_empty() { "repository".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worktrees_are_named_after_their_project() {
+        for (dir, name) in [
+            ("/a/project/.git", "project"),
+            ("/a/project.git", "project"),
+            ("/a/b c/.git", "b c"),
+            ("/a/-x/.git", "x"),
+            ("/a/new\nline/.git", "new_line"),
+            ("/.git", "repository"),
+            ("/a/super/.git/modules/sub", "sub"),
+        ] {
+            assert_eq!(name_of(Path::new(dir)), name, "{dir}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Fetching one branch, so that a killed git leaves no lock behind: git brings the objects and puts a
+//! ref of ours on them, and the remote-tracking ref is moved here.
+//!
+//! Which remote a tracking ref belongs to is what the configured refspecs say, not what its name looks
+//! like. Changes nothing but that one ref; nothing is pruned, and no tag is fetched.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::core::{Code, Fault};
+use crate::world::fs::names::Names;
+use crate::world::git::command::Git;
+use crate::world::git::ref_changes;
+use crate::world::git::ref_changes::Change;
+use crate::world::git::refs;
+
+/// What was fetched.
+pub(in crate::world) struct Fetched {
+    /// The commit that the branch is at.
+    pub(in crate::world) commit: String,
+    /// Why the remote-tracking ref could not be moved there, if it could not.
+    pub(in crate::world) not_moved: Option<String>,
+}
+
+/// Fetches the branch that a remote-tracking ref follows, and moves that ref.
+///
+/// # Errors
+/// When no remote has such a branch configured; what git says; a time limit.
+pub(in crate::world) fn fetch(
+    git: &Git<'_>,
+    common: &Path,
+    names: Names<'_>,
+    tracking: &str,
+    limit: Duration,
+) -> Result<Fetched, Fault> {
+    let (remote, branch) = source_of(git, tracking)?;
+    let own = names.fetch();
+    ref_changes::break_stale(common, &own);
+    // What an interrupted attempt fetched is as good as nothing.
+    let change = Change::of(git, common, &own);
+    if refs::exists(common, &own) {
+        change.delete(None)?;
+    }
+    let refspec = format!("+{branch}:{own}");
+    let settings = ["gc.auto=0", "maintenance.auto=false", "fetch.writeCommitGraph=false"];
+    let settings = settings.into_iter().flat_map(|setting| ["-c", setting]);
+    let args = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"];
+    let args = args.into_iter().chain(["--no-write-fetch-head", "--refmap=", "--no-prune"]);
+    let args = settings.chain(args).chain(["--", remote.as_str(), refspec.as_str()]);
+    if let Err(fault) = git.clone().within(limit).output(args) {
+        // Stopped after it had made the ref: nobody else would ever delete it.
+        if refs::exists(common, &own) && !git.cancel().is_cancelled() {
+            change.delete(None)?;
+        }
+        return Err(fault);
+    }
+    let object = git.line(["rev-parse", "--verify", &own])?;
+    let commit = git.line(["rev-parse", "--verify", &format!("{own}^{{commit}}")])?;
+    let moved = Change::of(git, common, tracking).advance(&object);
+    let not_moved = moved.err().map(|fault| format!("{tracking} stays where it was: {fault}"));
+    change.delete(Some(&object))?;
+    Ok(Fetched { commit, not_moved })
+}
+
+/// The remote that a tracking ref belongs to, and the branch there.
+fn source_of(git: &Git<'_>, tracking: &str) -> Result<(String, String), Fault> {
+    let unknown = || {
+        let message = "the base has no upstream to fetch from";
+        Fault::new(Code::BaseNotFound, message, "name a remote branch as --base")
+    };
+    if tracking.is_empty() {
+        return Err(unknown());
+    }
+    let listed = git.run(["config", "-z", "--get-regexp", r"^remote\..*\.fetch$"])?;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let found = listed.split('\0').filter_map(|entry| entry.split_once('\n'));
+    let mut found = found.filter_map(|(key, refspec)| {
+        let remote = key.strip_prefix("remote.")?.strip_suffix(".fetch")?;
+        Some((remote.to_owned(), source(refspec, tracking)?))
+    });
+    found.next().ok_or_else(unknown)
+}
+
+/// What a refspec maps to this ref; none when it maps nothing to it.
+fn source(refspec: &str, tracking: &str) -> Option<String> {
+    let (from, to) = refspec.strip_prefix('+').unwrap_or(refspec).split_once(':')?;
+    if !to.contains('*') {
+        return (to == tracking).then(|| from.to_owned());
+    }
+    let (before, after) = to.split_once('*')?;
+    let middle = tracking.strip_prefix(before)?.strip_suffix(after)?;
+    (!middle.is_empty()).then(|| from.replacen('*', middle, 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::source;
+
+    #[test]
+    fn refspec_tells_where_a_tracking_ref_comes_from() {
+        for (refspec, tracking, from) in [
+            ("+refs/heads/*:refs/remotes/up/stream/*", "refs/remotes/up/stream/a/b", "a/b"),
+            ("refs/heads/main:refs/remotes/o/main", "refs/remotes/o/main", "main"),
+            ("+refs/heads/x/*:refs/remotes/o/y-*", "refs/remotes/o/y-1", "x/1"),
+        ] {
+            assert_eq!(source(refspec, tracking), Some(format!("refs/heads/{from}")), "{refspec}");
+        }
+        for refspec in ["^refs/heads/x", "refs/heads/*", "+refs/heads/*:refs/remotes/p/*"] {
+            assert_eq!(source(refspec, "refs/remotes/o/main"), None, "{refspec}");
+        }
+        assert_eq!(
+            source("+refs/*:refs/*", "refs/remotes/o/main"),
+            Some("refs/remotes/o/main".into())
+        );
+    }
+}

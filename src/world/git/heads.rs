@@ -1,0 +1,193 @@
+//! Where HEAD of a worktree was: the branches that were checked out there, and the commits that only
+//! its own history or its private refs hold.
+//!
+//! Read from the files of its administrative directory, so that a worktree in which nothing was
+//! committed costs no process. What the files do not tell is asked of git, and what git cannot
+//! tell is not said to be safe.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::core::Fault;
+use crate::failpoint::guard;
+use crate::world::git::command::Git;
+use crate::world::git::{reachability, refs};
+
+/// Bytes of a history that are read, from its end.
+const HISTORY_BYTES_MAX: u64 = 16 << 20;
+/// Branches that one worktree is known to have been on.
+const BRANCHES_MAX: usize = 200;
+/// Names that one git call gets.
+const ARGUMENTS_MAX: usize = 200;
+const DEPTH_MAX: usize = 64;
+
+/// What the files of a worktree's administrative directory say of its HEAD.
+#[derive(Debug, Default)]
+pub(in crate::world) struct Heads {
+    /// The branch that is checked out, without `refs/heads/`.
+    pub(in crate::world) branch: Option<String>,
+    /// The commit of a detached HEAD.
+    pub(in crate::world) detached: Option<String>,
+    /// Branches that were checked out here, the present one among them.
+    pub(in crate::world) branches: BTreeSet<String>,
+    /// Commits that HEAD was at.
+    past: BTreeSet<String>,
+    /// Commits that private refs are at.
+    private: BTreeSet<String>,
+}
+
+impl Heads {
+    /// Reads an administrative directory; what is missing or damaged there says nothing.
+    pub(in crate::world) fn read(admin: &Path) -> Self {
+        let mut heads = Self::default();
+        let text = refs::head_text(admin).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        match text.trim_end().strip_prefix("ref: ") {
+            Some(name) => {
+                heads.branch = name.trim().strip_prefix("refs/heads/").map(str::to_owned);
+            }
+            None => heads.detached = object_id(text.trim_end()),
+        }
+        heads.branches.extend(heads.branch.clone());
+        heads.history(&history(&admin.join("logs/HEAD")));
+        for name in ["refs/worktree", "refs/bisect", "refs/rewritten"] {
+            heads.refs(&admin.join(name), 0);
+            // What such a ref was at before is held by its history alone.
+            heads.histories(&admin.join("logs").join(name), 0);
+        }
+        heads
+    }
+
+    /// The same, with the history of a branch that goes with the worktree: where HEAD has none
+    /// (`core.logAllRefUpdates=false`), it alone knows what was taken back.
+    pub(in crate::world) fn with_history_of(mut self, common: &Path, branch: &str) -> Self {
+        self.history(&history(&common.join("logs/refs/heads").join(branch)));
+        self
+    }
+
+    fn history(&mut self, text: &str) {
+        for line in text.lines() {
+            let (places, message) = line.split_once('\t').unwrap_or((line, ""));
+            let mut words = places.split(' ');
+            self.past.extend(words.next().and_then(object_id));
+            self.past.extend(words.next().and_then(object_id));
+            let Some(moved) = message.strip_prefix("checkout: moving from ") else { continue };
+            let names = moved.split_once(" to ").map_or([moved, ""], |(from, to)| [from, to]);
+            for name in names.into_iter().filter(|name| !name.is_empty()) {
+                if self.branches.len() < BRANCHES_MAX && object_id(name).is_none() {
+                    self.branches.insert(name.to_owned());
+                }
+            }
+        }
+    }
+
+    fn refs(&mut self, folder: &Path, depth: usize) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                if depth < DEPTH_MAX {
+                    self.refs(&path, depth + 1);
+                }
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            self.private.extend(object_id(text.trim_end()));
+        }
+    }
+
+    fn histories(&mut self, folder: &Path, depth: usize) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|t| t.is_dir()) {
+                self.history(&history(&entry.path()));
+            } else if depth < DEPTH_MAX {
+                self.histories(&entry.path(), depth + 1);
+            }
+        }
+    }
+
+    /// The commits that the branches are at which were checked out here, as far as they are there.
+    pub(in crate::world) fn tips(&self, common: &Path) -> BTreeSet<String> {
+        let tips = self.branches.iter();
+        tips.filter_map(|name| refs::tip(common, &format!("refs/heads/{name}"))).collect()
+    }
+
+    /// Commits of `tips` that no branch, tag or remote has, but for the branches that were checked
+    /// out here: all of those follow one rule.
+    pub(in crate::world) fn unpushed(&self, git: &Git<'_>, tips: &[String]) -> Result<u64, Fault> {
+        let tips: Vec<&str> = tips.iter().map(String::as_str).collect();
+        let but: Vec<&str> = self.branches.iter().map(String::as_str).collect();
+        reachability::count_alone(git, &tips, &but)
+    }
+
+    /// Commits that only the history of HEAD or private refs hold: made detached and left, reset or
+    /// amended away, half-way through a bisect. `known` are held elsewhere for sure.
+    ///
+    /// # Errors
+    /// When git cannot be asked: nobody knows then what is held.
+    pub(in crate::world) fn held_here_alone(
+        &self,
+        git: &Git<'_>,
+        known: &BTreeSet<&str>,
+    ) -> Result<Vec<String>, Fault> {
+        if !guard::stands("history") {
+            return Ok(Vec::new());
+        }
+        let all = self.past.iter().chain(&self.private).collect::<BTreeSet<_>>();
+        let asked: Vec<&String> = all.into_iter().filter(|c| !known.contains(c.as_str())).collect();
+        let mut found = Vec::new();
+        for some in asked.chunks(ARGUMENTS_MAX) {
+            let some: Vec<&str> = some.iter().map(|commit| commit.as_str()).collect();
+            let known: Vec<&str> = known.iter().copied().filter(|c| !c.is_empty()).collect();
+            found.extend(reachability::list_alone(git, &some, &known)?);
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+}
+
+/// The end of a history, as text; a missing one is empty.
+fn history(path: &Path) -> String {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(path)?;
+        let size = file.metadata()?.len();
+        file.seek(SeekFrom::Start(size.saturating_sub(HISTORY_BYTES_MAX)))?;
+        let mut bytes = Vec::new();
+        file.take(HISTORY_BYTES_MAX).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+/// An object id that is not the one that stands for nothing.
+fn object_id(text: &str) -> Option<String> {
+    let fits = matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    (fits && text.bytes().any(|b| b != b'0')).then(|| text.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_tells_branches_and_commits() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let put = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, text).expect("written");
+        };
+        let [a, b, c, none] = ["a", "b", "c", "0"].map(|d| d.repeat(40));
+        put("HEAD", "ref: refs/heads/side\n");
+        let line = |from: &str, to: &str, why: &str| format!("{from} {to} T <t@e> 1 +0\t{why}\n");
+        let log = line(&none, &a, "") + &line(&a, &b, "commit: x");
+        put("logs/HEAD", &(log + &line(&b, &a, "checkout: moving from gk/x to side")));
+        put("refs/bisect/bad", &format!("{c}\n"));
+        let heads = Heads::read(dir.path());
+        assert_eq!(heads.branch.as_deref(), Some("side"));
+        assert_eq!(heads.branches, ["gk/x", "side"].map(str::to_owned).into());
+        assert_eq!((heads.past, heads.private), ([a, b].into(), [c].into()));
+        assert!(Heads::read(&dir.path().join("gone")).past.is_empty());
+    }
+}

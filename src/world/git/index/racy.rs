@@ -1,0 +1,364 @@
+//! Deciding what an index proves about its files, and making a fresh index prove all of them.
+//!
+//! git compares whole seconds: a file as young as the index may have changed unseen, so each status
+//! reads it again ("racy git"). A fresh checkout is all such files. [`settle`] proves once, by
+//! nanoseconds and where those cannot tell by content, that none has changed, and gives the index
+//! a new age. It never changes an entry, a file or its times, and never declares anything clean
+//! that it has not proven; the rest is left to git. It takes none of git's locks.
+
+use std::cell::Cell;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::failpoint::kill::point;
+use crate::world::fs::paths;
+use crate::world::git::index::format::{Hash, Stat};
+use crate::world::git::index::read;
+use crate::world::process::cancel::Cancel;
+
+const GITLINK: u32 = 0o160_000;
+/// Largest file that is read to prove that it has not changed, and most bytes for one index: what
+/// a disk can have been given within a tick.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+const BYTES_MAX: u64 = 64 << 20;
+
+/// What an index of a certain age can prove about files.
+#[derive(Debug)]
+pub(in crate::world) struct Judge {
+    written: (u32, u32),
+    hash: Hash,
+    bytes_left: Cell<u64>,
+}
+
+impl Judge {
+    /// For the index at this path, which must be read afterwards: were it replaced in between, its
+    /// entries would only seem younger.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::world) fn of(index: &Path, hash: Hash) -> io::Result<Self> {
+        Ok(Self::at(Stat::of(&index.metadata()?).mtime, hash))
+    }
+
+    fn at(written: (u32, u32), hash: Hash) -> Self {
+        Self { written, hash, bytes_left: Cell::new(BYTES_MAX) }
+    }
+
+    /// Whether the file at `path` is proven to be what the entry says.
+    ///
+    /// Nobody can set a ctime, so an equal one proves the file, but for a change in the very tick
+    /// of the clock that it was written in. Such a file is read. Its bytes are compared as they
+    /// are stored: where git converts on the way they differ, and nothing is proven.
+    pub(in crate::world) fn proves(&self, path: &Path, entry: &Wanted<'_>) -> bool {
+        let Ok(found) = path.symlink_metadata() else { return false };
+        let mode = match entry.mode {
+            0o120_000 => found.is_symlink(),
+            0o100_644 => found.is_file() && found.mode() & 0o100 == 0,
+            0o100_755 => found.is_file() && found.mode() & 0o100 != 0,
+            // A submodule: who knows what is inside.
+            _ => false,
+        };
+        mode && Stat::of(&found).is(&entry.stat)
+            && (entry.stat.is_before(self.written) || self.has_bytes(path, &found, entry.oid))
+    }
+
+    fn has_bytes(&self, path: &Path, found: &Metadata, oid: &[u8]) -> bool {
+        let size = found.len();
+        let Some(left) = self.bytes_left.get().checked_sub(size) else { return false };
+        self.bytes_left.set(left);
+        size <= FILE_BYTES_MAX
+            && content(path, found).is_ok_and(|bytes| self.hash.of_blob(&bytes) == oid)
+    }
+}
+
+/// What the index says of one file.
+#[derive(Debug)]
+pub(in crate::world) struct Wanted<'a> {
+    pub mode: u32,
+    pub stat: Stat,
+    pub oid: &'a [u8],
+}
+
+/// When a file last changed in any way, in nanoseconds since 1970: nobody but the clock sets it.
+pub(in crate::world) fn changed_at(found: &Metadata) -> i128 {
+    i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec())
+}
+
+/// The bytes that git stores for a small file or a link.
+///
+/// # Errors
+/// What the system says.
+pub(in crate::world) fn content(path: &Path, found: &Metadata) -> io::Result<Vec<u8>> {
+    if found.is_symlink() {
+        return Ok(std::fs::read_link(path)?.as_os_str().as_bytes().to_vec());
+    }
+    // Not blocking: something else may have taken the place of a file, a pipe for example.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = flags.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What became of an attempt to settle an index.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::world) enum Settled {
+    /// No later status has to read a file that has not changed.
+    Done,
+    /// Somebody else is writing the index, or just has.
+    LeftAlone,
+    /// Something may have changed unseen, or is not understood: git has to look.
+    Unproven,
+}
+
+/// Proves every entry that is as young as the index, and gives the index a new age.
+///
+/// No lock is taken, so that no git of the user's is ever in the way: all that is done to the index
+/// is to date it, and only the file that was read. Where git puts a new one in its place meanwhile,
+/// the old one is dated, which nobody sees.
+///
+/// # Errors
+/// What the system says; the index is whole all the same.
+pub(in crate::world) fn settle(
+    admin_dir: &Path,
+    target: &Path,
+    hash: Hash,
+    cancel: &Cancel,
+) -> io::Result<Settled> {
+    if admin_dir.join("index.lock").symlink_metadata().is_ok() {
+        return Ok(Settled::LeftAlone);
+    }
+    // What is changed from here on is not of an earlier second: the clock of the file system is at
+    // most a tick behind.
+    let now =
+        SystemTime::now() - Duration::from_nanos(crate::world::git::index::format::TICK_NANOS);
+    let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut file = File::options().read(true).write(true).open(admin_dir.join("index"))?;
+    let judge = Judge::at(Stat::of(&file.metadata()?).mtime, hash);
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let Some(young) = young(&bytes, hash, judge.written.0) else { return Ok(Settled::Unproven) };
+    if young.is_empty() {
+        return Ok(Settled::Done);
+    }
+    // Added in this second: whoever did that is at work.
+    if young.iter().any(|e| u64::from(e.stat.mtime.0.max(e.stat.ctime.0)) >= second) {
+        return Ok(Settled::LeftAlone);
+    }
+    for (n, entry) in young.iter().enumerate() {
+        let path = target.join(paths::from_bytes(&entry.path));
+        let wanted = Wanted { mode: entry.mode, stat: entry.stat, oid: &entry.oid };
+        let stopped = n % 256 == 0 && cancel.is_cancelled();
+        if stopped || !(shows(&path, &entry.stat) || judge.proves(&path, &wanted)) {
+            return Ok(Settled::Unproven);
+        }
+    }
+    point("refresh.proven");
+    file.set_modified(now)?;
+    Ok(Settled::Done)
+}
+
+/// Whether git sees that a file has changed, or is gone, whatever the age of its index and its
+/// settings.
+fn shows(path: &Path, stat: &Stat) -> bool {
+    match path.symlink_metadata() {
+        Ok(found) => {
+            let found = Stat::of(&found);
+            found.size != stat.size || found.mtime.0 != stat.mtime.0
+        }
+        Err(e) => matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+    }
+}
+
+/// The entries that git would read again, as it tells them; none when the index is not one to
+/// judge here.
+fn young(
+    index: &[u8],
+    hash: Hash,
+    written: u32,
+) -> Option<Vec<crate::world::git::index::format::Entry>> {
+    // The untracked cache trusts folders by the age of the index, and those are not looked at here.
+    if index.windows(4).any(|w| w == b"UNTR") {
+        return None;
+    }
+    let (mut young, mut plain) = (Vec::new(), true);
+    read::each(index, hash, |entry| {
+        plain &= !entry.unsettled;
+        // A submodule has no stat data to compare.
+        if entry.stat.mtime.0 >= written && entry.mode != GITLINK {
+            let (path, oid) = (entry.path.to_vec(), entry.oid.to_vec());
+            young.push(crate::world::git::index::format::Entry {
+                path,
+                mode: entry.mode,
+                oid,
+                stat: entry.stat,
+            });
+        }
+    })?;
+    plain.then_some(young)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn git(at: &Path, args: &[&str]) -> Vec<u8> {
+        let done = Command::new("git").arg("-C").arg(at).args(args).output().expect("git runs");
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+        done.stdout
+    }
+
+    /// A repository whose index is as young as its files.
+    fn fresh(version: &str, skip: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = dir.path();
+        git(at, &["init", "-q"]);
+        // All that follows is done in one second.
+        pass_the_second();
+        git(at, &["config", "index.version", version]);
+        git(at, &["config", "index.skipHash", skip]);
+        std::fs::create_dir_all(at.join("folder")).expect("made");
+        for name in ["a", "folder/b", "folder/ü"] {
+            std::fs::write(at.join(name), name).expect("written");
+        }
+        std::os::unix::fs::symlink("nowhere", at.join("link")).expect("linked");
+        git(at, &["add", "-A"]);
+        git(at, &["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "all"]);
+        dir
+    }
+
+    /// Waits until files of now are of an earlier second.
+    #[expect(clippy::disallowed_methods, reason = "time that passes is the input")]
+    fn pass_the_second() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let second = || {
+            let file = dir.path().join("clock");
+            std::fs::write(&file, "").expect("written");
+            Stat::of(&file.metadata().expect("there")).mtime
+        };
+        let (now, _) = second();
+        // And a tick, by which the clock of the file system may be late.
+        while second() < (now + 1, 2 * crate::world::git::index::format::TICK_NANOS as u32) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn settle_now(at: &Path) -> Settled {
+        let cancel = Cancel::new().expect("a cancel");
+        settle(&at.join(".git"), at, Hash::Sha1, &cancel).expect("tried")
+    }
+
+    fn young_entries(at: &Path) -> usize {
+        let bytes = std::fs::read(at.join(".git/index")).expect("read");
+        let written = Stat::of(&at.join(".git/index").metadata().expect("there")).mtime.0;
+        young(&bytes, Hash::Sha1, written).expect("understood").len()
+    }
+
+    /// Other bytes of the same size, with the old time put back.
+    fn edit(path: &Path) {
+        let text = std::fs::read(path).expect("read");
+        let time = path.metadata().expect("there").modified().expect("a time");
+        std::fs::write(path, vec![b'#'; text.len()]).expect("written");
+        File::options().write(true).open(path).and_then(|f| f.set_modified(time)).expect("dated");
+    }
+
+    #[test]
+    fn settled_index_is_gits_own_and_reads_no_file() {
+        for (version, skip) in [("2", "false"), ("4", "false"), ("4", "true")] {
+            let dir = fresh(version, skip);
+            let at = dir.path();
+            let before = std::fs::read(at.join(".git/index")).expect("read");
+            pass_the_second();
+            assert_eq!(settle_now(at), Settled::Done, "version {version}");
+            assert_eq!(young_entries(at), 0, "version {version}");
+            assert_eq!(before, std::fs::read(at.join(".git/index")).expect("read"));
+            git(at, &["fsck"]);
+            assert_eq!(git(at, &["status", "--porcelain"]), b"");
+            edit(&at.join("a"));
+            assert_eq!(git(at, &["status", "--porcelain"]), b" M a\n", "an edit after it");
+            assert_eq!(settle_now(at), Settled::Done, "nothing is young, nothing is to do");
+            assert_eq!(git(at, &["status", "--porcelain"]), b" M a\n");
+        }
+    }
+
+    #[test]
+    fn edit_before_settling_is_never_declared_clean() {
+        let dir = fresh("2", "false");
+        let at = dir.path();
+        edit(&at.join("folder/b"));
+        pass_the_second();
+        assert_eq!(settle_now(at), Settled::Unproven);
+        assert_eq!(git(at, &["status", "--porcelain"]), b" M folder/b\n");
+    }
+
+    #[test]
+    fn index_of_this_second_or_with_odd_parts_is_left_to_git() {
+        let dir = fresh("2", "false");
+        let at = dir.path();
+        let file = at.join("a");
+        let ahead = SystemTime::now() + Duration::from_secs(3_600);
+        let opened = File::options().write(true).open(&file);
+        opened.and_then(|f| f.set_modified(ahead)).expect("dated");
+        git(at, &["update-index", "--refresh"]);
+        pass_the_second();
+        assert_eq!(settle_now(at), Settled::LeftAlone, "a file of a later second");
+        let dir = fresh("2", "false");
+        let at = dir.path();
+        git(at, &["update-index", "--untracked-cache"]);
+        pass_the_second();
+        assert_eq!(settle_now(at), Settled::Unproven, "an untracked cache");
+        git(at, &["update-index", "--no-untracked-cache", "--split-index"]);
+        assert_eq!(settle_now(at), Settled::Unproven, "a split index");
+    }
+
+    #[test]
+    fn edit_that_shows_anyway_does_not_keep_the_rest_from_being_settled() {
+        let dir = fresh("2", "false");
+        let at = dir.path();
+        std::fs::write(at.join("a"), "longer").expect("written");
+        std::fs::remove_file(at.join("folder/b")).expect("removed");
+        pass_the_second();
+        assert_eq!(settle_now(at), Settled::Done);
+        assert_eq!(young_entries(at), 0);
+        assert_eq!(git(at, &["status", "--porcelain"]), b" M a\n D folder/b\n");
+    }
+
+    #[test]
+    fn index_is_left_alone_while_another_holds_its_lock() {
+        let dir = fresh("2", "false");
+        let (at, lock) = (dir.path(), dir.path().join(".git/index.lock"));
+        pass_the_second();
+        std::fs::write(&lock, "theirs").expect("written");
+        assert_eq!(settle_now(at), Settled::LeftAlone);
+        assert_eq!(std::fs::read(&lock).expect("there"), b"theirs");
+        std::fs::remove_file(&lock).expect("removed");
+        assert_eq!(settle_now(at), Settled::Done);
+    }
+
+    #[test]
+    fn file_of_the_tick_of_the_index_is_proven_by_its_bytes() {
+        let dir = fresh("2", "false");
+        let file = dir.path().join("a");
+        let found = file.symlink_metadata().expect("there");
+        let stat = Stat::of(&found);
+        let judge = |written| Judge::at(written, Hash::Sha1);
+        let oid = |bytes: &[u8]| Hash::Sha1.of_blob(bytes);
+        let proves = |written, oid: &[u8]| {
+            judge(written).proves(&file, &Wanted { mode: 0o100_644, stat, oid })
+        };
+        let (second, nanos) = stat.ctime;
+        // The stat is equal in all cases: what an edit in the same tick would look like.
+        assert!(proves((second, nanos), &oid(b"a")), "same tick, same bytes");
+        assert!(!proves((second, nanos), &oid(b"b")), "same tick, other bytes");
+        assert!(proves((second + 1, nanos), &oid(b"b")), "a second later the ctime proves it");
+        let wanted = Wanted { mode: 0o100_755, stat, oid: &oid(b"a") };
+        assert!(!judge((second + 1, 0)).proves(&file, &wanted), "another mode");
+    }
+}

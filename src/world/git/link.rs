@@ -1,0 +1,64 @@
+//! Whether the `.git` of a worktree still leads to the git directory that is on record for it.
+//!
+//! It does not when it was removed, or when another repository was made in its place.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::world::fs::paths;
+
+/// Longest content of a `.git` file that is read.
+const POINTER_BYTES_MAX: u64 = 64 * 1024;
+
+/// Device and inode of the git directory `admin`, if `worktree` leads there; none also when there
+/// is no repository in it.
+pub(in crate::world) fn repository(worktree: &Path, admin: &Path) -> Option<(u64, u64)> {
+    let identity = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    let link = worktree.join(".git");
+    let found = link.metadata().ok()?;
+    let leads_to = if found.is_dir() { link } else { target(worktree, &link)? };
+    let recorded = identity(admin).filter(|_| admin.join("HEAD").symlink_metadata().is_ok())?;
+    (identity(&leads_to)? == recorded).then_some(recorded)
+}
+
+/// Where a `.git` file leads.
+fn target(worktree: &Path, link: &Path) -> Option<PathBuf> {
+    use std::io::Read as _;
+    let mut text = Vec::new();
+    std::fs::File::open(link).ok()?.take(POINTER_BYTES_MAX).read_to_end(&mut text).ok()?;
+    let path = text.strip_prefix(b"gitdir: ")?;
+    let end = path.iter().rposition(|b| !b"\r\n".contains(b))? + 1;
+    // A relative one is relative to the worktree.
+    Some(worktree.join(paths::from_bytes(&path[..end])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_repository_counts() {
+        let root = tempfile::tempdir().expect("a directory");
+        let (tree, admin) = (root.path().join("tree"), root.path().join("admin"));
+        for dir in [&tree, &admin] {
+            std::fs::create_dir(dir).expect("made");
+        }
+        let write = |path: PathBuf, text: &str| std::fs::write(path, text).expect("written");
+        assert_eq!(repository(&tree, &admin), None, "nothing there");
+        write(tree.join(".git"), "gitdir: ../admin\n");
+        assert_eq!(repository(&tree, &admin), None, "no repository there");
+        write(admin.join("HEAD"), "ref: refs/heads/main\n");
+        let found = repository(&tree, &admin);
+        assert!(found.is_some(), "by a relative path");
+        write(tree.join(".git"), &format!("gitdir: {}", admin.display()));
+        assert_eq!(repository(&tree, &admin), found, "by an absolute one without a line end");
+        for odd in ["", "gitdir: ", "gitdir: \n", "gitdir: elsewhere\n", "what?"] {
+            write(tree.join(".git"), odd);
+            assert_eq!(repository(&tree, &admin), None, "{odd:?}");
+        }
+        std::fs::remove_file(tree.join(".git")).expect("removed");
+        std::fs::create_dir(tree.join(".git")).expect("made");
+        assert_eq!(repository(&tree, &admin), None, "another repository");
+        assert!(repository(&tree, &tree.join(".git")).is_none(), "which has no HEAD yet");
+    }
+}

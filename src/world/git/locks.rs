@@ -1,0 +1,268 @@
+//! The lock files of git: taken with the name of their holder in them, and found where others left
+//! theirs.
+//!
+//! git makes `NAME.lock` before it replaces `NAME`, and whoever finds one gives up. A process that is
+//! killed leaves its lock for ever. Those that this program takes name their process, so that a
+//! successor can tell that it has died; no git of ours takes a lock in a repository of the user's
+//! where this program can do the change itself. A lock of anybody else is never removed: it is named,
+//! with its age and what is known of its holder.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::core::{Code, Fault};
+use crate::failpoint::guard;
+use crate::world::process::table;
+
+/// The beginning of what a lock of ours holds.
+const HOLDER: &str = "held by groundskeeper ";
+const HOLDER_BYTES_MAX: u64 = 128;
+/// Age at which a lock is not waited for any more: git holds one for an instant.
+const STANDING: Duration = Duration::from_secs(3);
+/// Attempts of one step after which a lock is not waited for, however young it is.
+const ATTEMPTS_MAX: u32 = 5;
+/// Locks that one search finds, directories that it lists, and how deep it goes.
+const FOUND_MAX: usize = 200;
+const LISTED_MAX: usize = 20_000;
+const DEPTH_MAX: usize = 64;
+
+/// A lock of git's on one file: nobody else may replace that while it is there.
+pub(in crate::world) struct Lock(PathBuf);
+
+impl Lock {
+    /// Takes the lock of a file; one that this program held when it was killed is replaced.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when somebody holds it, `NotFound` when the folder is not there.
+    pub(in crate::world) fn take(path: &Path) -> io::Result<Self> {
+        let lock = of(path);
+        drop_if_dead(&lock);
+        let folder = lock.parent().unwrap_or(path);
+        // It says whose it is from the first moment on, so that a successor can tell.
+        match rustix::fs::openat(CWD, folder, OFlags::TMPFILE | OFlags::WRONLY, Mode::from(0o644)) {
+            Ok(open) => {
+                rustix::io::write(&open, holder().as_bytes())?;
+                let open = format!("/proc/self/fd/{}", open.as_raw_fd());
+                rustix::fs::linkat(CWD, open, CWD, &lock, AtFlags::SYMLINK_FOLLOW)?;
+            }
+            Err(Errno::NOENT) => return Err(io::ErrorKind::NotFound.into()),
+            Err(Errno::NOTDIR) => return Err(io::ErrorKind::NotADirectory.into()),
+            // Not every file system has files without a name.
+            Err(_) => {
+                let mut file = OpenOptions::new().write(true).create_new(true).open(&lock)?;
+                file.write_all(holder().as_bytes())?;
+            }
+        }
+        Ok(Self(lock))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+/// Where the lock of a file is.
+pub(in crate::world) fn of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+/// How a lock of ours names its holder: a process is known by its id and its start.
+fn holder() -> String {
+    let pid = std::process::id();
+    format!("{HOLDER}{pid} {}\n", table::start_time(pid).unwrap_or_default())
+}
+
+/// The process that a lock of ours names, and its start; none for a lock of anybody else.
+fn named_holder(lock: &Path) -> Option<(u32, u64)> {
+    // Anything may have this name; no more of it is read than a lock of ours holds.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(lock).ok()?;
+    file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mut text = String::new();
+    file.take(HOLDER_BYTES_MAX).read_to_string(&mut text).ok()?;
+    let (pid, start) = text.strip_prefix(HOLDER)?.trim_end().split_once(' ')?;
+    Some((pid.parse().ok()?, start.parse().ok()?))
+}
+
+/// Removes a lock that this program held when it was killed; anybody else's is left alone.
+pub(in crate::world) fn drop_if_dead(lock: &Path) {
+    let Some((pid, start)) = named_holder(lock) else { return };
+    if table::start_time(pid) != Some(start) {
+        tracing::warn!(lock = %lock.display(), "removed the lock of a killed daemon");
+        drop(std::fs::remove_file(lock));
+    }
+}
+
+/// A lock file that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Time since it was made or last written, by the clock of the file system.
+    pub age: Duration,
+    /// The process that holds it, with its id; none when no process that can be seen does.
+    pub holder: Option<(u32, String)>,
+    /// Whether it names a daemon that is dead.
+    pub is_ours_and_dead: bool,
+}
+
+impl Standing {
+    /// The lock at this path, if there is one.
+    pub(in crate::world) fn at(lock: &Path) -> Option<Self> {
+        let found = lock.symlink_metadata().ok()?;
+        // Nobody but the clock sets a ctime.
+        let made = u64::try_from(found.ctime()).unwrap_or(0);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let age = now.saturating_sub(Duration::from_secs(made));
+        let dead = |(pid, start)| table::start_time(pid) != Some(start);
+        let is_ours_and_dead = named_holder(lock).is_some_and(dead);
+        Some(Self { path: lock.to_owned(), age, holder: holder_of(lock), is_ours_and_dead })
+    }
+
+    /// Whether it is no use to wait for it.
+    pub(in crate::world) fn is_lasting(&self, attempts: u32) -> bool {
+        (self.age >= STANDING || attempts >= ATTEMPTS_MAX) && guard::stands("standing")
+    }
+
+    /// One line for people: which, since when, whose.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let holder = match &self.holder {
+            Some((pid, name)) => format!("held by {name} (pid {pid})"),
+            None => "no process is known to hold it".to_owned(),
+        };
+        format!("{} is {} old, {holder}", self.path.display(), age_text(self.age))
+    }
+
+    /// What to do about it, as a command.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match &self.holder {
+            Some((pid, name)) => format!("wait until {name} (pid {pid}) has ended, then try again"),
+            None => format!(
+                "if no git works in that repository: `rm '{}'`, then try again",
+                self.path.display()
+            ),
+        }
+    }
+
+    /// The fault of something that it is in the way of; final once it has been there for a while.
+    pub(in crate::world) fn fault(&self, what: &str, attempts: u32) -> Fault {
+        let message = format!("cannot {what}: the repository is locked");
+        let fault = Fault::new(Code::RepositoryLocked, message, self.hint());
+        let fault = fault.because(self.line()).with_evidence([self.path.display().to_string()]);
+        if self.is_lasting(attempts) { fault } else { fault.transient() }
+    }
+}
+
+fn age_text(age: Duration) -> String {
+    let seconds = age.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// The living process that holds a lock: the one that it names, or one that has it open.
+fn holder_of(lock: &Path) -> Option<(u32, String)> {
+    let named = named_holder(lock).filter(|(pid, start)| table::start_time(*pid) == Some(*start));
+    let open = || {
+        let real = lock.parent()?.canonicalize().ok()?.join(lock.file_name()?);
+        table::pids().find(|pid| table::files(*pid).any(|(_, file)| file == real))
+    };
+    let pid = named.map(|(pid, _)| pid).or_else(open)?;
+    Some((pid, table::read(pid)?.name))
+}
+
+/// The locks in a repository: of its own files, its refs and its worktrees. At most some hundred.
+pub(in crate::world) fn in_repository(common: &Path) -> Vec<Standing> {
+    let mut search = Search { found: Vec::new(), listed: 0 };
+    search.folder(common, 1);
+    search.folder(&common.join("objects/info"), 1);
+    search.folder(&common.join("refs"), DEPTH_MAX);
+    search.folder(&common.join("worktrees"), 2);
+    search.found.iter().filter_map(|path| Standing::at(path)).collect()
+}
+
+struct Search {
+    found: Vec<PathBuf>,
+    listed: usize,
+}
+
+impl Search {
+    fn folder(&mut self, folder: &Path, depth: usize) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            self.listed += 1;
+            if self.listed > LISTED_MAX || self.found.len() >= FOUND_MAX {
+                return;
+            }
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_dir && depth > 1 {
+                self.folder(&entry.path(), depth - 1);
+            } else if !is_dir && entry.path().extension().is_some_and(|e| e == "lock") {
+                self.found.push(entry.path());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_of_a_killed_daemon_is_replaced_and_no_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("packed-refs");
+        let lock = dir.path().join("packed-refs.lock");
+        let held = Lock::take(&file).expect("taken");
+        assert_eq!(std::fs::read_to_string(&lock).expect("read"), holder());
+        let again = Lock::take(&file).map(drop).expect_err("it is held");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        drop(held);
+        assert!(!lock.exists());
+        for (text, goes) in [("", false), ("theirs", false), ("held by groundskeeper 1 1\n", true)]
+        {
+            std::fs::write(&lock, text).expect("written");
+            assert_eq!(Lock::take(&file).is_ok(), goes, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn locks_are_found_with_their_holder() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let common = dir.path();
+        for name in ["refs/heads/gk", "worktrees/a", "objects/info"] {
+            std::fs::create_dir_all(common.join(name)).expect("made");
+        }
+        let names = ["HEAD", "objects/info/x", "refs/heads/gk/a", "worktrees/a/index"];
+        for name in names {
+            std::fs::write(of(&common.join(name)), "").expect("written");
+        }
+        let mut found = in_repository(common);
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        let paths: Vec<PathBuf> = found.iter().map(|standing| standing.path.clone()).collect();
+        assert_eq!(paths, names.map(|name| of(&common.join(name))));
+        assert!(found.iter().all(|standing| standing.holder.is_none()));
+        let _open = std::fs::File::open(of(&common.join("HEAD"))).expect("open");
+        let held = Standing::at(&of(&common.join("HEAD"))).expect("there");
+        assert_eq!(held.holder.map(|(pid, _)| pid), Some(std::process::id()));
+        let ours = Lock::take(&common.join("config")).expect("taken");
+        let held = Standing::at(&ours.0).expect("there");
+        assert_eq!(held.holder.as_ref().map(|(pid, _)| *pid), Some(std::process::id()));
+        assert!(!held.is_lasting(1) && held.is_lasting(ATTEMPTS_MAX), "{held:?}");
+    }
+}

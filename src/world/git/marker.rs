@@ -1,0 +1,374 @@
+//! Proof of ownership: the marker in a worktree's administrative directory, and the checks that
+//! stand before every removal.
+//!
+//! A directory is ours only if three witnesses agree: the marker (log id, environment,
+//! incarnation, device and inode), the environment's record in the log, and the managed root that
+//! its real path lies in. Anything that cannot be proven is left alone.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::{Code, Environment, Fault, HostPath, Life, Nonce};
+use crate::world::fs::names::Names;
+use crate::world::fs::paths;
+
+/// Name of the marker inside the administrative directory.
+pub const MARKER: &str = "groundskeeper.json";
+/// One that is being written.
+const FRESH: &str = "groundskeeper.new";
+const MARKER_BYTES_MAX: u64 = 4_096;
+const POINTER_BYTES_MAX: u64 = 8_192;
+
+/// What the marker says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// The log that knows the environment, in hex.
+    pub log: String,
+    /// Its name.
+    pub environment: String,
+    /// Which life of the name.
+    pub incarnation: u32,
+    /// Device of the worktree's root directory.
+    pub device: u64,
+    /// Inode of the worktree's root directory.
+    pub inode: u64,
+    /// The commit that was checked out first, and its tree; empty when that is not known.
+    #[serde(default)]
+    pub commit: String,
+    /// See `commit`.
+    #[serde(default)]
+    pub tree: String,
+    /// What tells the life from all others; empty for one that an earlier version began.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub nonce: String,
+}
+
+impl Marker {
+    /// The marker for an environment whose worktree is the directory with these numbers.
+    #[must_use]
+    pub fn new(log: &str, env: &Environment, (device, inode): (u64, u64)) -> Self {
+        Self {
+            log: log.to_owned(),
+            environment: env.id.to_string(),
+            incarnation: env.incarnation,
+            device,
+            inode,
+            commit: String::new(),
+            tree: String::new(),
+            nonce: env.nonce.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
+    /// Whether it is about this life of this log, wherever its worktree is.
+    #[must_use]
+    pub fn is_of(&self, log: &str, life: Life<'_>) -> bool {
+        self.log == log
+            && self.environment == life.id.as_str()
+            && self.incarnation == life.incarnation
+            && self.nonce == life.nonce.map(Nonce::as_str).unwrap_or_default()
+    }
+
+    /// Reads the marker of an administrative directory; none when there is none.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read or understood.
+    pub fn read(admin_dir: &Path) -> Result<Option<Self>, Fault> {
+        let path = admin_dir.join(MARKER);
+        let size = match path.symlink_metadata() {
+            Ok(found) if found.is_file() => found.len(),
+            Ok(_) => return Err(strange(&path)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(paths::fault("look at", &path, &e)),
+        };
+        if size > MARKER_BYTES_MAX {
+            return Err(strange(&path));
+        }
+        let text = std::fs::read(&path).map_err(paths::failed("read", &path))?;
+        serde_json::from_slice(&text).map(Some).map_err(|e| strange(&path).because(e))
+    }
+
+    /// Writes it in place of the one that is there, as old as that one is: what was changed after
+    /// the worktree was made is told by its age.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn replace(&self, admin_dir: &Path) -> Result<(), Fault> {
+        let path = admin_dir.join(MARKER);
+        let fresh = admin_dir.join(FRESH);
+        let before = path.symlink_metadata().and_then(|found| found.modified());
+        let write = || {
+            std::fs::write(&fresh, serde_json::to_vec(self).unwrap_or_default())?;
+            if let Ok(before) = before {
+                std::fs::File::options().write(true).open(&fresh)?.set_modified(before)?;
+            }
+            std::fs::rename(&fresh, &path)
+        };
+        write().map_err(paths::failed("write", &path))
+    }
+
+    /// Writes it into an administrative directory that nobody sees yet, whole or not at all: after a
+    /// kill in between, an empty one would be a stranger's, and in the way for ever.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write(&self, admin_dir: &Path) -> Result<(), Fault> {
+        let (path, fresh) = (admin_dir.join(MARKER), admin_dir.join(FRESH));
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        let written = std::fs::write(&fresh, text);
+        written.and_then(|()| std::fs::rename(&fresh, &path)).map_err(paths::failed("write", &path))
+    }
+}
+
+/// When the worktree of an administrative directory was made, in nanoseconds since 1970, as the file
+/// system tells it: what was changed later, somebody has changed. 0 when nobody knows.
+#[must_use]
+pub fn made_at(admin_dir: &Path) -> i128 {
+    let marker = admin_dir.join(MARKER).symlink_metadata();
+    marker.map_or(0, |m| i128::from(m.mtime()) * 1_000_000_000 + i128::from(m.mtime_nsec()))
+}
+
+fn strange(path: &Path) -> Fault {
+    let message = format!("{} is not a marker of groundskeeper", path.display());
+    Fault::new(Code::NotOurs, message, "look at it; groundskeeper leaves it alone")
+}
+
+/// Device and inode of a directory; none when nothing has this name.
+///
+/// # Errors
+/// When something else has this name, or it cannot be looked at.
+pub fn identity(path: &Path) -> Result<Option<(u64, u64)>, Fault> {
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => Ok(Some((found.dev(), found.ino()))),
+        Ok(_) => {
+            let message = format!("{} is not a directory any more", path.display());
+            let hint = "move it away; groundskeeper removes only what it made";
+            Err(Fault::new(Code::NotOurs, message, hint))
+        }
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(e) => Err(paths::fault("look at", path, &e)),
+    }
+}
+
+/// Where the administrative directories of one environment are inside its repository.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Published: git sees it.
+    pub published: PathBuf,
+    /// Being built: nobody sees it.
+    pub staged: PathBuf,
+    /// After the worktree went to the trash: kept for a restore, unseen by git.
+    pub removed: PathBuf,
+    /// On its way to be deleted.
+    pub gone: PathBuf,
+    /// Our folder in the repository, parent of the last three.
+    pub folder: PathBuf,
+}
+
+impl Admin {
+    /// The places for an environment of the log with this id (hex).
+    #[must_use]
+    pub fn of(log: &str, env: &Environment) -> Self {
+        Self::at(log, &env.plan.repository.common_dir, env.life())
+    }
+
+    /// The places for one incarnation of an environment in a repository.
+    #[must_use]
+    pub fn at(log: &str, common_dir: &HostPath, life: Life<'_>) -> Self {
+        let common = paths::from_host(common_dir);
+        let name = Names::of(log, life).admin();
+        let folder = common.join("groundskeeper");
+        Self {
+            published: common.join("worktrees").join(&name),
+            staged: folder.join(format!("{name}.new")),
+            removed: folder.join(format!("{name}.removed")),
+            gone: folder.join(format!("{name}.gone")),
+            folder,
+        }
+    }
+}
+
+/// Whether a directory is the worktree of a life, whatever number it has on this disk: its pointer
+/// names the life's own administrative directory. A directory without a pointer is it if its inode
+/// is the recorded one; with the pointer of another life it is not.
+#[must_use]
+pub fn is_worktree_of(path: &Path, log: &str, life: Life<'_>, found: u64, recorded: u64) -> bool {
+    match pointed_to(path) {
+        Some(name) => name == Names::of(log, life).admin().as_bytes(),
+        None => found == recorded,
+    }
+}
+
+/// Whether the name of an administrative directory is one that a groundskeeper gives. A pointer to
+/// anything else is what somebody made of it, and says nothing.
+fn is_our_kind(name: &[u8]) -> bool {
+    name.starts_with(b"gk-")
+}
+
+/// Name of the administrative directory that the `.git` file of a worktree points to, if it is one of
+/// a groundskeeper's.
+fn pointed_to(worktree: &Path) -> Option<Vec<u8>> {
+    let pointer = worktree.join(".git");
+    let plain =
+        pointer.symlink_metadata().is_ok_and(|m| m.is_file() && m.len() < POINTER_BYTES_MAX);
+    let text = std::fs::read(&pointer).ok().filter(|_| plain)?;
+    let path = text.strip_prefix(b"gitdir: ")?.trim_ascii_end();
+    let name = paths::from_bytes(path).file_name()?;
+    Some(paths::to_host(Path::new(name)).0).filter(|name| is_our_kind(name))
+}
+
+/// Whether the repository itself is gone, or the registration in it, and with it the marker, and the
+/// user said that the worktree shall go all the same. Log, pointer or inode, and managed root are
+/// then the witnesses; what follows is a rename to the trash and no more.
+fn is_orphaned(log: &str, env: &Environment) -> bool {
+    let admin = Admin::of(log, env).published;
+    let gone = matches!(admin.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
+    gone && env.teardown.as_ref().is_some_and(|t| t.force)
+}
+
+/// Whether the registration of a worktree is gone from its repository (pruned, or the repository is
+/// another one now) while the directory is known to be the one that was made.
+#[must_use]
+pub fn is_forgotten(log: &str, env: &Environment, path: &Path, found: (u64, u64)) -> bool {
+    let admin = Admin::of(log, env).published;
+    let gone = matches!(admin.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
+    let is_it = |inode| is_worktree_of(path, log, env.life(), found.1, inode);
+    gone && env.worktree.as_ref().is_some_and(|made| is_it(made.inode))
+}
+
+/// What the proof of ownership rests on, besides the marker: the log, its environment, the managed
+/// root.
+#[derive(Debug, Clone, Copy)]
+pub struct Proof<'a> {
+    /// The managed root.
+    pub root: &'a Path,
+    /// The id of the log, in hex.
+    pub log: &'a str,
+    /// The environment as the log has it.
+    pub env: &'a Environment,
+}
+
+/// Proves that the directory at `path` is the worktree of `env`, or says why it may not be touched.
+///
+/// # Errors
+/// [`Code::NotOurs`] when a witness is missing or disagrees.
+pub fn prove(
+    managed_root: &Path,
+    path: &Path,
+    found: (u64, u64),
+    marker: Option<&Marker>,
+    log: &str,
+    env: &Environment,
+) -> Result<(), Fault> {
+    Proof { root: managed_root, log, env }.admits(path, found, marker, None)
+}
+
+impl Proof<'_> {
+    /// Whether the directory at `path` may be touched; `before` is a life that it may still point to.
+    ///
+    /// # Errors
+    /// [`Code::NotOurs`] when a witness is missing or disagrees.
+    pub fn admits(
+        &self,
+        path: &Path,
+        found: (u64, u64),
+        marker: Option<&Marker>,
+        before: Option<Life<'_>>,
+    ) -> Result<(), Fault> {
+        let refuse = |why: String| {
+            let message = format!("{} is not proven to be made by groundskeeper", path.display());
+            let hint = "nothing was touched; `groundskeeper sweep` says what is known of it";
+            Err(Fault::new(Code::NotOurs, message, hint).because(why))
+        };
+        let root = self.root.canonicalize().map_err(paths::failed("find", self.root))?;
+        let real = path.canonicalize().map_err(paths::failed("find", path))?;
+        if !real.starts_with(&root) || real == root || real != path {
+            return refuse(format!(
+                "its real path {} is not inside the managed root",
+                real.display()
+            ));
+        }
+        let (log, env) = (self.log, self.env);
+        let Some(marker) = marker else {
+            let recorded = env.worktree.as_ref().map(|w| w.inode);
+            let is_it = |inode| is_worktree_of(path, log, env.life(), found.1, inode);
+            if is_orphaned(log, env) && recorded.is_some_and(is_it) {
+                return Ok(());
+            }
+            return refuse("the marker in its git directory is gone".into());
+        };
+        if !marker.is_of(log, env.life()) {
+            let (name, life) = (&marker.environment, marker.incarnation);
+            let other = if marker.nonce.is_empty() { "" } else { ", of another beginning" };
+            return refuse(format!("its marker names {name}, incarnation {life}{other}"));
+        }
+        self.is_the_directory(path, found, marker, before).or_else(|why| refuse(why.into()))
+    }
+
+    /// A pointer to the life's own administrative directory says it, wherever the directory went;
+    /// without a pointer its numbers have to be those that were noted.
+    fn is_the_directory(
+        &self,
+        path: &Path,
+        found: (u64, u64),
+        marker: &Marker,
+        before: Option<Life<'_>>,
+    ) -> Result<(), &'static str> {
+        if let Some(name) = pointed_to(path) {
+            let lives = std::iter::once(self.env.life()).chain(before);
+            let mut names = lives.map(|life| Names::of(self.log, life).admin());
+            let known = names.any(|known| known.as_bytes() == name);
+            return if known {
+                Ok(())
+            } else {
+                Err("its pointer names the worktree of another life")
+            };
+        }
+        // Some file systems get another device number at each mount; then it is that of our root.
+        let current = identity(self.root).ok().flatten().map(|(device, _)| device);
+        let same = |device: u64, inode: u64| {
+            inode == found.1 && (device == found.0 || Some(found.0) == current)
+        };
+        if !same(marker.device, marker.inode) {
+            return Err("another directory stands in its place");
+        }
+        match &self.env.worktree {
+            Some(w) if !same(w.device, w.inode) => {
+                Err("the log knows another directory at its place")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marker_that_cannot_be_written_leaves_the_one_before_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let marker = |incarnation| Marker {
+            log: "ab".repeat(16),
+            environment: "demo".to_owned(),
+            incarnation,
+            device: 1,
+            inode: 2,
+            commit: String::new(),
+            tree: String::new(),
+            nonce: String::new(),
+        };
+        // What a kill in the middle of a write has left.
+        std::fs::write(dir.path().join(FRESH), "").expect("written");
+        marker(1).write(dir.path()).expect("written");
+        assert!(!dir.path().join(FRESH).exists());
+        std::fs::create_dir(dir.path().join(FRESH)).expect("made");
+        marker(2).write(dir.path()).expect_err("nothing can be written beside it");
+        let read = Marker::read(dir.path()).expect("read").expect("there");
+        assert_eq!(read.incarnation, 1, "and it is whole");
+    }
+}

@@ -1,0 +1,21 @@
+//! git: commands, refs, locks, indexes, worktree registrations. Knows no effect and no status.
+
+pub(crate) mod attributes;
+pub(crate) mod checkout;
+pub mod command;
+pub mod discover;
+pub(crate) mod fetch;
+pub(crate) mod heads;
+pub(crate) mod index;
+pub(crate) mod integration;
+pub(crate) mod link;
+pub mod locks;
+pub mod marker;
+pub(crate) mod nested;
+pub(crate) mod reachability;
+pub(crate) mod ref_changes;
+pub(crate) mod ref_files;
+pub(crate) mod refs;
+pub(crate) mod registration;
+pub(crate) mod scratch_dir;
+pub(crate) mod submodules;

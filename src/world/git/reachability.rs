@@ -1,0 +1,88 @@
+//! Which commits no branch, tag or remote-tracking ref has: asked of git, and asked again without the
+//! refs that stop it.
+//!
+//! One ref that git cannot read (empty, garbage, at an object that is not there) ends a `rev-list` over
+//! all of them. Then the refs that can be read are named one by one; that holds fewer commits than there
+//! may be, never more.
+
+use std::collections::BTreeSet;
+
+use crate::core::{Code, Fault};
+use crate::failpoint::guard;
+use crate::world::git::command::Git;
+
+/// Objects that are named in one call when git does not take all refs.
+const NAMED_MAX: usize = 20_000;
+const KINDS: [&str; 3] = ["refs/heads", "refs/tags", "refs/remotes"];
+
+/// How many commits of `tips` are on no branch but those in `but`, on no tag and on no remote.
+///
+/// # Errors
+/// When git cannot tell: nobody knows then what would be lost.
+pub(in crate::world) fn count_alone(
+    git: &Git<'_>,
+    tips: &[&str],
+    but: &[&str],
+) -> Result<u64, Fault> {
+    if !guard::stands("unpushed") {
+        return Ok(0);
+    }
+    let args = ["rev-list", "--count"];
+    let text = ask(git, &args, tips, &[], but)?;
+    let text = String::from_utf8_lossy(&text).trim_end().to_owned();
+    text.parse().map_err(|_| {
+        let message = format!("git rev-list --count printed {text:?}");
+        Fault::new(Code::GitFailed, message, "run `git fsck` in the repository")
+    })
+}
+
+/// Those of `commits` that are not reachable from any branch, tag, remote or from `known`; what is not
+/// there is left out.
+///
+/// # Errors
+/// As [`count_alone`].
+pub(in crate::world) fn list_alone(
+    git: &Git<'_>,
+    commits: &[&str],
+    known: &[&str],
+) -> Result<Vec<String>, Fault> {
+    let args = ["rev-list", "--no-walk=unsorted", "--ignore-missing"];
+    let listed = ask(git, &args, commits, known, &[])?;
+    Ok(String::from_utf8_lossy(&listed).lines().map(str::to_owned).collect())
+}
+
+fn ask(
+    git: &Git<'_>,
+    args: &[&str],
+    tips: &[&str],
+    known: &[&str],
+    but: &[&str],
+) -> Result<Vec<u8>, Fault> {
+    let exclude: Vec<String> = but.iter().map(|branch| format!("--exclude={branch}")).collect();
+    let all = args.iter().chain(tips).copied().chain(["--not"]).chain(known.iter().copied());
+    let kinds = ["--branches", "--tags", "--remotes"];
+    match git.output(all.clone().chain(exclude.iter().map(String::as_str)).chain(kinds)) {
+        Err(fault) if git.cancel().is_cancelled() || fault.code != Code::GitFailed => Err(fault),
+        Err(fault) if !guard::stands("bad-refs") => Err(fault),
+        Err(fault) => {
+            let others = readable(git, but)?;
+            if others.len() > NAMED_MAX {
+                return Err(fault);
+            }
+            let named =
+                args.iter().copied().chain(["--ignore-missing"]).chain(all.skip(args.len()));
+            git.output(named.chain(others.iter().map(String::as_str)))
+        }
+        Ok(listed) => Ok(listed),
+    }
+}
+
+/// What the branches (but for some), tags and remote-tracking refs are at that git can read.
+fn readable(git: &Git<'_>, but: &[&str]) -> Result<BTreeSet<String>, Fault> {
+    let listed =
+        git.output(["for-each-ref", "--format=%(objectname) %(refname)"].into_iter().chain(KINDS))?;
+    let listed = String::from_utf8_lossy(&listed).into_owned();
+    let is_other = |name: &str| name.strip_prefix("refs/heads/").is_none_or(|b| !but.contains(&b));
+    let others = listed.lines().filter_map(|line| line.split_once(' '));
+    Ok(others.filter(|(_, name)| is_other(name)).map(|(object, _)| object.to_owned()).collect())
+}

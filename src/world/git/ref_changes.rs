@@ -1,0 +1,476 @@
+//! Making and deleting refs without a process, under locks that name their holder.
+//!
+//! A git that is killed leaves its locks for ever, and nobody can tell whose they are: one lock on the
+//! packed refs is in the way of every other deletion in the repository. Here the files are changed as
+//! git changes them (`ref_files.rs`), and what is out of the ordinary is left to git. A ref is made
+//! where there is none, and deleted where it is at the commit that is expected; only what follows a
+//! remote is ever moved.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::core::{Code, Fault};
+use crate::world::fs::paths;
+use crate::world::git::command;
+use crate::world::git::command::Git;
+use crate::world::git::locks;
+use crate::world::git::locks::{Lock, Standing};
+use crate::world::git::ref_files::{Attempt, RefFiles};
+use crate::world::git::refs;
+use crate::world::git::refs::OURS;
+use crate::world::process::subprocess;
+
+/// How often a lock that somebody holds is tried for, and how long it is waited in between: it is
+/// held for an instant.
+const TRIES_MAX: u32 = 20;
+const TURN: Duration = Duration::from_millis(10);
+/// Age at which the lock of a ref that is there is nobody's: git holds one for an instant.
+const STALE: Duration = Duration::from_secs(60);
+
+/// One ref of a repository that is to be made or deleted.
+pub(in crate::world) struct Change<'a> {
+    pub(in crate::world) git: &'a Git<'a>,
+    pub(in crate::world) common: &'a Path,
+    pub(in crate::world) reference: &'a str,
+    /// Attempts before this one: a lock is not waited for without end.
+    pub(in crate::world) attempts: u32,
+}
+
+/// Whether a branch was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::world) enum Made {
+    Yes,
+    /// There is one of this name.
+    Exists,
+}
+
+/// Removes a lock that a killed git left on a ref of ours, which would be in the way for ever.
+/// Whoever calls holds the environment's lock, which every git of ours that works on it inherits. A
+/// ref that is not there yet is of interest to nobody else; one that is may just be being packed.
+pub(in crate::world) fn break_stale(common: &Path, reference: &str) {
+    locks::drop_if_dead(&locks::of(&common.join("packed-refs")));
+    let file = common.join(reference);
+    let lock = locks::of(&file);
+    locks::drop_if_dead(&lock);
+    let is_stale = || {
+        let age = lock.metadata().and_then(|m| m.modified()).ok()?.elapsed().ok()?;
+        Some(!file.exists() || age >= STALE)
+    };
+    if reference.starts_with(OURS) && is_stale() == Some(true) {
+        tracing::warn!(lock = %lock.display(), "removed the lock of a killed git");
+        drop(std::fs::remove_file(&lock));
+    }
+}
+
+impl<'a> Change<'a> {
+    fn files(&self) -> RefFiles<'a> {
+        RefFiles { common: self.common, reference: self.reference }
+    }
+
+    /// For the first attempt.
+    pub(in crate::world) fn of(git: &'a Git<'a>, common: &'a Path, reference: &'a str) -> Self {
+        Self { git, common, reference, attempts: 0 }
+    }
+
+    /// Deletes the ref with its history, if it is at `expected` where that is given.
+    ///
+    /// # Errors
+    /// [`Code::RepositoryLocked`] while a lock is in the way; what git or the system says. The ref is
+    /// there then.
+    pub(in crate::world) fn delete(&self, expected: Option<&str>) -> Result<(), Fault> {
+        break_stale(self.common, self.reference);
+        let at = || refs::tip(self.common, self.reference);
+        let expected = expected.map(str::to_owned).or_else(at);
+        if let Some(at) = &expected {
+            match self.repeated("delete", || self.files().delete(at))? {
+                Attempt::Done => return Ok(()),
+                Attempt::Held | Attempt::Exists | Attempt::LeftToGit => {}
+            }
+        }
+        // Never what it points to: that is another ref.
+        let args = ["update-ref", "--no-deref", "-d", self.reference];
+        let args = args.into_iter().chain(expected.as_deref());
+        self.by_git("delete", args)
+    }
+
+    /// As [`Change::delete`]; where a lock is in the way that nobody will release, the ref stays, and the
+    /// lock is named.
+    ///
+    /// # Errors
+    /// As [`Change::delete`].
+    pub(in crate::world) fn delete_unless_locked(
+        &self,
+        expected: &str,
+    ) -> Result<Option<String>, Fault> {
+        match self.delete(Some(expected)) {
+            Err(fault) if fault.code == Code::RepositoryLocked && !fault.transient => {
+                let cause = fault.causes.into_iter().next().unwrap_or(fault.message);
+                Ok(Some(format!("{} stays: {cause}", self.reference)))
+            }
+            deleted => deleted.map(|()| None),
+        }
+    }
+
+    /// Makes the ref, if it is certain that the commit exists. True when it is at that commit now.
+    ///
+    /// # Errors
+    /// As [`Change::delete`].
+    pub(in crate::world) fn create(&self, commit: &str) -> Result<bool, Fault> {
+        break_stale(self.common, self.reference);
+        let is_at = || refs::tip(self.common, self.reference).as_deref() == Some(commit);
+        if is_at() {
+            return Ok(true);
+        }
+        let made = self.is_there(commit)?
+            && self.repeated("make", || self.files().create(commit))? == Attempt::Done;
+        if made {
+            return Ok(true);
+        }
+        let zeros = "0".repeat(commit.len());
+        let args = ["update-ref", "--no-deref", "-m", "groundskeeper"];
+        let args = args.into_iter().chain([self.reference, commit, &zeros]);
+        let made = self.git.run(args)?;
+        Ok(made.status.success() || is_at())
+    }
+
+    /// Makes a branch at a commit that exists, whose history begins with a line that is signed: the
+    /// proof that it is ours. One that an interrupted attempt has made is taken for made.
+    ///
+    /// # Errors
+    /// As [`Change::delete`]; or a name that git does not allow, or not beside another one.
+    pub(in crate::world) fn create_branch(
+        &self,
+        commit: &str,
+        signature: &str,
+        why: &str,
+    ) -> Result<Made, Fault> {
+        break_stale(self.common, self.reference);
+        let zeros = "0".repeat(commit.len());
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let time = since.as_secs();
+        let line = format!("{zeros} {commit} groundskeeper <{signature}> {time} +0000\t{why}\n");
+        let files = || self.files().create_branch(commit, signature, &line);
+        match self.repeated("make", files)? {
+            Attempt::Done => return Ok(Made::Yes),
+            Attempt::Exists => return Ok(self.made_before(signature)),
+            Attempt::Held | Attempt::LeftToGit => {}
+        }
+        let args = ["update-ref", "--create-reflog", "-m", why, self.reference, commit, &zeros];
+        let mut command = self.git.command(args);
+        command.env("GIT_COMMITTER_NAME", "groundskeeper").env("GIT_COMMITTER_EMAIL", signature);
+        let made = self.git.run_command(command)?;
+        if made.status.success() {
+            return Ok(Made::Yes);
+        }
+        if refs::exists(self.common, self.reference) {
+            return Ok(self.made_before(signature));
+        }
+        Err(self.refused("make", &command::said("git update-ref", &made)))
+    }
+
+    /// Moves a ref to a commit that exists, or makes it, as a fetch does; its history, where it has
+    /// one, gets a line.
+    ///
+    /// # Errors
+    /// As [`Change::delete`].
+    pub(in crate::world) fn advance(&self, commit: &str) -> Result<(), Fault> {
+        break_stale(self.common, self.reference);
+        if refs::is_another_name(self.common, self.reference) {
+            let message = format!("{} is another name of some other ref", self.reference);
+            let hint = "make it a ref of its own with `git symbolic-ref --delete`, then fetch";
+            return Err(Fault::new(Code::GitFailed, message, hint));
+        }
+        let moved = self.repeated("move", || self.files().advance(commit))?;
+        if moved == Attempt::Done {
+            return Ok(());
+        }
+        self.by_git("move", ["update-ref", "--no-deref", "-m", "fetch", self.reference, commit])
+    }
+
+    fn made_before(&self, signature: &str) -> Made {
+        let by = refs::signed_by(self.common, self.reference);
+        if by.as_deref() == Some(signature) { Made::Yes } else { Made::Exists }
+    }
+
+    /// Removes the history that an interrupted attempt left of a branch which it never made.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::world) fn forget_unmade(&self, signature: &str) -> Result<(), Fault> {
+        let log = self.common.join("logs").join(self.reference);
+        let file = self.common.join(self.reference);
+        if refs::signed_by(self.common, self.reference).as_deref() != Some(signature) {
+            return Ok(());
+        }
+        let Ok(_lock) = Lock::take(&file) else { return Ok(()) };
+        if refs::exists(self.common, self.reference) {
+            return Ok(());
+        }
+        paths::remove_file_if_any(&log).map_err(paths::failed("remove", &log))
+    }
+
+    /// Tries until no lock is in the way, for a fraction of a second.
+    fn repeated(
+        &self,
+        what: &str,
+        mut attempt: impl FnMut() -> io::Result<Attempt>,
+    ) -> Result<Attempt, Fault> {
+        let path = self.common.join(self.reference);
+        for _ in 0..TRIES_MAX {
+            match attempt().map_err(paths::failed(what, &path))? {
+                Attempt::Held => {
+                    drop(subprocess::poll_all(&[self.git.cancel().as_fd()], TURN));
+                    self.git.cancel().check()?;
+                }
+                other => return Ok(other),
+            }
+        }
+        match self.locked(what) {
+            Some(fault) => Err(fault),
+            // It has just gone.
+            None => Ok(Attempt::Held),
+        }
+    }
+
+    fn by_git<'s>(&self, what: &str, args: impl IntoIterator<Item = &'s str>) -> Result<(), Fault> {
+        self.git.output(args).map(drop).map_err(|said| self.refused(what, &said))
+    }
+
+    /// What git says, or the lock that is in its way.
+    fn refused(&self, what: &str, said: &Fault) -> Fault {
+        let locked = if self.git.cancel().is_cancelled() { None } else { self.locked(what) };
+        locked.unwrap_or_else(|| said.clone())
+    }
+
+    fn locked(&self, what: &str) -> Option<Fault> {
+        let own = self.common.join(self.reference);
+        let packed = self.common.join("packed-refs");
+        // Nothing but a deletion touches the packed ones.
+        let places = [Some(own), Some(packed).filter(|_| what == "delete")];
+        let standing = places.iter().flatten().filter_map(|path| Standing::at(&locks::of(path)));
+        let oldest = standing.max_by_key(|standing| standing.age)?;
+        Some(oldest.fault(&format!("{what} {}", self.reference), self.attempts))
+    }
+
+    /// Whether a commit exists: as a loose object, because some ref is at it, or as git says.
+    fn is_there(&self, commit: &str) -> Result<bool, Fault> {
+        if !refs::is_object_id(commit) {
+            return Ok(false);
+        }
+        let (folder, name) = commit.split_at(2);
+        let loose = self.common.join("objects").join(folder).join(name);
+        if loose.exists() || refs::is_held(self.common, commit, "", "") {
+            return Ok(true);
+        }
+        Ok(self.git.run(["cat-file", "-e", &format!("{commit}^{{commit}}")])?.status.success())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// A repository with one commit, and whoever may stop its gits.
+    struct Place {
+        dir: tempfile::TempDir,
+        cancel: crate::world::process::cancel::Cancel,
+        commit: String,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().expect("a directory");
+            let cancel = crate::world::process::cancel::Cancel::new().expect("a cancel");
+            let git = Git::at(dir.path(), None, &cancel);
+            git.output(["init", "-q", "--initial-branch=main"]).expect("made");
+            let tree = git.line(["write-tree"]).expect("a tree");
+            let who = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+            let args = who.into_iter().chain(["commit-tree", "-m", "first", tree.as_str()]);
+            let commit = git.line(args).expect("a commit");
+            git.output(["update-ref", "refs/heads/main", &commit]).expect("made");
+            Self { dir, cancel, commit }
+        }
+
+        fn common(&self) -> PathBuf {
+            self.dir.path().join(".git")
+        }
+
+        fn git(&self) -> Git<'_> {
+            Git::at(self.dir.path(), None, &self.cancel)
+        }
+
+        fn change<T>(&self, reference: &str, change: impl FnOnce(&Change<'_>) -> T) -> T {
+            let (git, common) = (self.git(), self.common());
+            change(&Change::of(&git, &common, reference))
+        }
+
+        fn at(&self, reference: &str) -> Option<String> {
+            let found = self.git().run(["rev-parse", "--verify", "--quiet", reference]);
+            let found = found.expect("asked");
+            let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
+            found.status.success().then_some(text)
+        }
+
+        fn lock_files(&self) -> Vec<PathBuf> {
+            locks::in_repository(&self.common()).into_iter().map(|found| found.path).collect()
+        }
+    }
+
+    const WHO: &str = "a.1.0123.4567@groundskeeper";
+
+    #[test]
+    fn branch_is_made_as_git_makes_one_and_never_in_the_place_of_another() {
+        let place = Place::new();
+        let make = |name: &str, who: &str| {
+            place.change(name, |change| change.create_branch(&place.commit, who, "created"))
+        };
+        assert_eq!(make("refs/heads/gk/a", WHO).expect("made"), Made::Yes);
+        assert_eq!(place.at("refs/heads/gk/a"), Some(place.commit.clone()));
+        let signed = place.git().line(["reflog", "show", "--format=%ge %gs", "gk/a"]);
+        assert_eq!(signed.expect("a history"), format!("{WHO} created"));
+        assert_eq!(make("refs/heads/gk/a", WHO).expect("known"), Made::Yes, "an earlier attempt");
+        assert_eq!(make("refs/heads/gk/a", "b@e").expect("known"), Made::Exists);
+        assert_eq!(make("refs/heads/main", WHO).expect("known"), Made::Exists);
+        for packed in [false, true] {
+            if packed {
+                place.git().output(["pack-refs", "--all"]).expect("packed");
+            }
+            assert_eq!(make("refs/heads/gk/a", "b@e").expect("known"), Made::Exists);
+            for beside in ["refs/heads/gk", "refs/heads/gk/a/b", "refs/heads/main/x"] {
+                let fault = make(beside, WHO).expect_err("beside another");
+                assert!(fault.evidence[0].contains("cannot create"), "{fault:?}");
+            }
+        }
+        for bad in ["refs/heads/a..b", "refs/heads/a b", "refs/heads/../../x", "refs/heads/x.lock"]
+        {
+            make(bad, WHO).expect_err("a bad name");
+        }
+        assert!(!place.dir.path().join("x").exists());
+        assert_eq!(place.lock_files(), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn branch_of_an_interrupted_attempt_is_finished_or_forgotten() {
+        let place = Place::new();
+        let name = "refs/heads/gk/a";
+        let log = place.common().join("logs").join(name);
+        std::fs::create_dir_all(log.parent().expect("a folder")).expect("made");
+        let line = |who: &str| {
+            format!("{} {} groundskeeper <{who}> 1 +0000\tcreated\n", "0".repeat(40), place.commit)
+        };
+        // A branch of this name that is no more has left its history.
+        std::fs::write(&log, line("old@e") + &line(WHO)).expect("written");
+        let made = place.change(name, |change| change.create_branch(&place.commit, WHO, "created"));
+        assert_eq!(made.expect("made"), Made::Yes);
+        assert_eq!(std::fs::read_to_string(&log).expect("read"), line("old@e") + &line(WHO));
+        place.change(name, |change| change.forget_unmade(WHO)).expect("looked at");
+        assert!(log.exists(), "its branch is there");
+        place.change(name, |change| change.delete(Some(&place.commit))).expect("deleted");
+        assert!(!log.exists());
+        std::fs::write(&log, line(WHO)).expect("written");
+        place.change(name, |change| change.forget_unmade("b@e")).expect("looked at");
+        assert!(log.exists(), "somebody else's");
+        place.change(name, |change| change.forget_unmade(WHO)).expect("forgotten");
+        assert!(!log.exists());
+    }
+
+    #[test]
+    fn ref_is_deleted_packed_or_not_with_its_history_and_folders() {
+        let place = Place::new();
+        let name = "refs/groundskeeper/trash/a/1";
+        let other = "2".repeat(40);
+        for packed in [false, true] {
+            for reference in [name, "refs/heads/gk/a", "refs/heads/gk/ab"] {
+                place
+                    .change(reference, |c| c.create_branch(&place.commit, WHO, "x"))
+                    .expect("made");
+            }
+            let who = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+            let tag = ["tag", "--force", "-a", "-m", "x", "tag", place.commit.as_str()];
+            place.git().output(who.into_iter().chain(tag)).expect("tagged");
+            if packed {
+                place.git().output(["pack-refs", "--all"]).expect("packed");
+            }
+            place.change(name, |c| c.delete(Some(&other))).expect_err("it is elsewhere");
+            assert!(place.at(name).is_some());
+            place.change(name, |c| c.delete(Some(&place.commit))).expect("deleted");
+            place.change("refs/heads/gk/a", |c| c.delete(Some(&place.commit))).expect("deleted");
+            assert_eq!((place.at(name), place.at("refs/heads/gk/a")), (None, None));
+            assert!(place.at("refs/heads/gk/ab").is_some() && place.at("tag^{commit}").is_some());
+            let there = |path: &str| place.common().join(path).exists();
+            assert!(there("refs/groundskeeper") || packed);
+            assert!(!there("refs/groundskeeper/trash") && !there(&format!("logs/{name}")));
+            assert_eq!(place.lock_files(), Vec::<PathBuf>::new());
+            place.git().output(["update-ref", "-d", "refs/heads/gk/ab"]).expect("deleted");
+            place.git().output(["fsck"]).expect("whole");
+        }
+    }
+
+    #[test]
+    fn tracking_ref_is_moved_and_what_another_name_points_to_is_not() {
+        let place = Place::new();
+        let (tracking, alias) = ("refs/remotes/o/main", "refs/remotes/o/alias");
+        let who = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+        let tree = place.git().line(["write-tree"]).expect("a tree");
+        let args = ["commit-tree", "-m", "second", "-p", &place.commit, tree.as_str()];
+        let second = place.git().line(who.into_iter().chain(args)).expect("a commit");
+        for commit in [&place.commit, &second] {
+            place.change(tracking, |c| c.advance(commit)).expect("moved");
+            assert_eq!(place.at(tracking).as_ref(), Some(commit));
+        }
+        place.git().output(["symbolic-ref", alias, "refs/heads/main"]).expect("made");
+        place.change(alias, |c| c.advance(&second)).expect_err("it is main");
+        assert_eq!(place.at("refs/heads/main"), Some(place.commit.clone()));
+        assert_eq!(place.lock_files(), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn lock_of_somebody_else_is_named_and_left() {
+        let place = Place::new();
+        let branch = "refs/heads/gk/a";
+        place.change(branch, |c| c.create_branch(&place.commit, WHO, "x")).expect("made");
+        for lock in ["packed-refs.lock", "refs/heads/gk/a.lock"] {
+            let lock = place.common().join(lock);
+            std::fs::write(&lock, "").expect("written");
+            let fault = place.change(branch, |c| c.delete(None)).expect_err("locked");
+            assert_eq!(fault.code, Code::RepositoryLocked);
+            assert!(fault.transient && fault.evidence == [lock.display().to_string()], "{fault:?}");
+            let late = |c: &Change<'_>| Change { attempts: 9, ..*c }.delete(None);
+            assert!(!place.change(branch, late).expect_err("locked").transient, "not for ever");
+            assert!(lock.exists() && place.at(branch).is_some());
+            std::fs::remove_file(lock).expect("removed");
+        }
+        let lock = place.common().join("refs/heads/gk/b.lock");
+        std::fs::write(&lock, "").expect("written");
+        let make = |c: &Change<'_>| c.create_branch(&place.commit, WHO, "x");
+        let fault = place.change("refs/heads/gk/b", make).expect_err("locked");
+        assert_eq!((fault.code, lock.exists()), (Code::RepositoryLocked, true));
+        assert_eq!(place.at("refs/heads/gk/b"), None);
+    }
+
+    #[test]
+    fn a_lock_that_a_killed_git_left_on_a_ref_of_ours_is_taken_away() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (ours, theirs) = ("refs/groundskeeper/rescue/a/1", "refs/heads/main");
+        let lock = |reference: &str| dir.path().join(format!("{reference}.lock"));
+        for reference in [ours, theirs] {
+            std::fs::create_dir_all(lock(reference).parent().expect("a folder")).expect("made");
+            std::fs::write(lock(reference), "").expect("written");
+            break_stale(dir.path(), reference);
+        }
+        assert!(!lock(ours).exists(), "nobody else makes this ref");
+        assert!(lock(theirs).exists(), "that is none of ours");
+        std::fs::write(dir.path().join(ours), "").expect("written");
+        std::fs::write(lock(ours), "").expect("written");
+        break_stale(dir.path(), ours);
+        assert!(lock(ours).exists(), "a ref that is there may be being packed");
+        let lock = std::fs::File::options().write(true).open(lock(ours)).expect("opened");
+        let then = std::time::SystemTime::now() - 2 * STALE;
+        lock.set_modified(then).expect("set");
+        break_stale(dir.path(), ours);
+        assert!(!dir.path().join(format!("{ours}.lock")).exists(), "but not for a minute");
+    }
+}

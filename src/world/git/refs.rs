@@ -1,0 +1,160 @@
+//! Refs, read without a process where that is as safe as git itself: plain files, and the list of
+//! packed ones. Anything out of the ordinary is left to git, and said so. Changes nothing.
+//!
+//! A removal would otherwise wait for three processes that each look at one line.
+
+use std::io;
+use std::path::Path;
+
+use crate::core::Environment;
+
+/// Where no refs but ours are.
+pub(in crate::world) const OURS: &str = "refs/groundskeeper/";
+
+/// The commit that a ref is at, if it is a plain file; none when only git can tell.
+pub(in crate::world) fn loose(common: &Path, reference: &str) -> Option<String> {
+    let path = common.join(reference);
+    // A link is another name of some other ref.
+    path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let text = std::fs::read_to_string(path).ok()?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    is_object_id(text).then(|| text.to_owned())
+}
+
+/// Whether a ref is a link, or points to another one by name.
+pub(in crate::world) fn is_another_name(common: &Path, reference: &str) -> bool {
+    let path = common.join(reference);
+    let link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    link || path.is_file() && std::fs::read(path).is_ok_and(|text| text.starts_with(b"ref:"))
+}
+
+/// The commit that a ref is at, loose or packed; none when it is neither, or only git can tell.
+pub(in crate::world) fn tip(common: &Path, reference: &str) -> Option<String> {
+    if common.join(reference).symlink_metadata().is_ok_and(|found| !found.is_dir()) {
+        return loose(common, reference);
+    }
+    let packed = packed(common).ok()?;
+    let (commit, _) = entries(&packed).find(|(_, name)| *name == reference.as_bytes())?;
+    let commit = std::str::from_utf8(commit).ok()?;
+    is_object_id(commit).then(|| commit.to_owned())
+}
+
+/// The list of packed refs, whose names are bytes; empty when there is none.
+///
+/// # Errors
+/// What the system says: then nobody knows what is packed.
+pub(in crate::world) fn packed(common: &Path) -> io::Result<Vec<u8>> {
+    match std::fs::read(common.join("packed-refs")) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
+}
+
+/// Object id and name of each packed ref.
+pub(in crate::world) fn entries(packed: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let lines = packed.split(|b| *b == b'\n').filter(|line| !line.starts_with(b"#"));
+    lines.filter_map(|line| {
+        let blank = line.iter().position(|b| *b == b' ')?;
+        Some((&line[..blank], line[blank + 1..].trim_ascii_end()))
+    })
+}
+
+/// The text of a HEAD, of whatever form: some write a link to the branch.
+///
+/// # Errors
+/// What the system says.
+pub(in crate::world) fn head_text(git_dir: &Path) -> io::Result<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let head = git_dir.join("HEAD");
+    match std::fs::read_link(&head) {
+        Ok(to) if to.starts_with("refs") => Ok([b"ref: ", to.as_os_str().as_bytes()].concat()),
+        _ => std::fs::read(&head),
+    }
+}
+
+pub(in crate::world) fn is_object_id(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Whether a full name is one that git allows for sure (`git check-ref-format` allows some more).
+pub(in crate::world) fn is_plain_name(reference: &str) -> bool {
+    let parts = || reference.split('/');
+    let bad = |c: char| c.is_ascii_control() || " ~^:?*[\\".contains(c);
+    reference.starts_with("refs/")
+        && parts().all(|p| !p.is_empty() && !p.starts_with(['.', '-']) && !p.ends_with(".lock"))
+        && !reference.contains("..")
+        && !reference.contains("@{")
+        && !reference.ends_with('.')
+        && !reference.contains(bad)
+}
+
+/// Whether a branch, tag or remote branch other than `but` is at exactly this commit, as far as
+/// one look tells. False says nothing.
+pub(in crate::world) fn is_held(common: &Path, commit: &str, first: &str, but: &str) -> bool {
+    let holds = |name: &str| {
+        let kind = ["refs/heads/", "refs/tags/", "refs/remotes/"];
+        name != but && kind.iter().any(|k| name.starts_with(k))
+    };
+    if holds(first) && loose(common, first).as_deref() == Some(commit) {
+        return true;
+    }
+    let packed = packed(common).unwrap_or_default();
+    entries(&packed).any(|(at, name)| {
+        // A loose file of the same name would be what counts.
+        let is_loose = |name: &str| common.join(name).symlink_metadata().is_ok();
+        let name = std::str::from_utf8(name).unwrap_or_default();
+        at == commit.as_bytes() && holds(name) && !is_loose(name)
+    })
+}
+
+/// The address that signed the line with which a ref's history, as it is now, began: who made it. A
+/// line of an earlier ref of the same name may stand before it.
+pub(in crate::world) fn signed_by(common: &Path, reference: &str) -> Option<String> {
+    let history = std::fs::read(common.join("logs").join(reference)).ok()?;
+    let made = |line: &&[u8]| line.starts_with(b"0") && line.iter().take(40).all(|b| *b == b'0');
+    let line = history.split(|b| *b == b'\n').rfind(made)?;
+    let line = line.split(|b| *b == b'\t').next()?;
+    let text = String::from_utf8_lossy(line);
+    Some(text.split_once('<')?.1.split_once('>')?.0.to_owned())
+}
+
+/// Whether a branch's history says that this life made it, or one that it goes on
+/// with. Before lives had a nonce, name and log were all that told.
+pub(in crate::world) fn is_made_by(
+    common: &Path,
+    reference: &str,
+    env: &Environment,
+    log: &str,
+) -> bool {
+    let signed = signed_by(common, reference);
+    let life = signed.as_deref().and_then(|s| s.strip_suffix("@groundskeeper"));
+    let Some(life) = life else { return false };
+    let short = log.get(..8).unwrap_or(log);
+    let Some(rest) = life.strip_prefix(&format!("{}.", env.id)) else { return false };
+    let mut parts = rest.split('.');
+    let number = parts.next().is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n <= env.incarnation));
+    let known =
+        |nonce: &str| env.nonce.iter().chain(&env.lineage).any(|known| known.as_str() == nonce);
+    number
+        && parts.next() == Some(short)
+        && parts.next().is_none_or(known)
+        && parts.next().is_none()
+}
+
+/// Whether there is any ref below a folder of refs, whose name ends in a slash.
+pub(in crate::world) fn any_below(common: &Path, folder: &str) -> bool {
+    let has_entry = |dir: &Path| std::fs::read_dir(dir).is_ok_and(|mut all| all.next().is_some());
+    has_entry(&common.join(folder))
+        || packed(common).is_ok_and(|packed| {
+            entries(&packed).any(|(_, name)| name.starts_with(folder.as_bytes()))
+        })
+}
+
+/// Whether there is a ref of this name, packed or not.
+pub(in crate::world) fn exists(common: &Path, reference: &str) -> bool {
+    let loose = common.join(reference).symlink_metadata().is_ok_and(|found| !found.is_dir());
+    // Where nobody can tell it may be.
+    loose
+        || packed(common)
+            .map_or(true, |packed| entries(&packed).any(|(_, name)| name == reference.as_bytes()))
+}

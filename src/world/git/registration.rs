@@ -1,0 +1,243 @@
+//! git's record of a worktree: published with one rename, hidden with one rename, then put away.
+//!
+//! Other git processes read every administrative directory whenever they list worktrees, and die
+//! when one vanishes between two of their reads. So a new one appears complete, and an old one is
+//! first hidden (without its `gitdir` file git passes it over, and its lock keeps `prune` away)
+//! and taken out only after other work was done, when nobody can still be reading it.
+
+use std::io;
+use std::path::Path;
+
+use crate::core::{Code, Fault, Life};
+use crate::failpoint::kill::point;
+use crate::world::effects::context::Task;
+use crate::world::fs::{paths, removal};
+use crate::world::git::marker::{Admin, Marker};
+use crate::world::git::refs;
+
+/// Attempts to put an entry into a directory that others may remove while it is empty.
+const RACES_MAX: usize = 16;
+const POINTER: &str = "gitdir";
+const HIDDEN: &str = "gitdir.removed";
+
+/// The one moment at which git learns of a worktree.
+pub(in crate::world) fn publish(admin: &Admin) -> Result<(), Fault> {
+    let parent = admin.published.parent().unwrap_or(&admin.published);
+    for _ in 0..RACES_MAX {
+        match std::fs::create_dir(parent) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(paths::fault("create", parent, &e));
+            }
+            _ => {}
+        }
+        match paths::rename(&admin.staged, &admin.published) {
+            Ok(()) => {
+                // Gone unless another environment is being staged right now; either is fine.
+                drop(paths::remove_dir_if_empty(&admin.folder));
+                return Ok(());
+            }
+            // git removes the folder when its last worktree goes; that may be between the two.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !parent.exists() => {}
+            Err(e) => return Err(paths::fault("publish", &admin.published, &e)),
+        }
+    }
+    let message = format!("{} vanishes as fast as it is made", parent.display());
+    Err(Fault::new(Code::Io, message, "find out which program removes it").transient())
+}
+
+/// Whether the published directory is that of this environment.
+fn is_ours(task: &Task<'_>, admin: &Admin) -> bool {
+    let marker = Marker::read(&admin.published).ok().flatten();
+    marker.is_some_and(|m| m.is_of(task.log_id(), task.env().life()))
+}
+
+/// From here on git does not know the worktree any more.
+pub(in crate::world) fn hide(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
+    if !is_ours(task, admin) {
+        return Ok(());
+    }
+    let (from, to) = (admin.published.join(POINTER), admin.published.join(HIDDEN));
+    match paths::rename(&from, &to) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        hidden => hidden.map_err(paths::failed("hide", &from)),
+    }
+}
+
+/// Takes a hidden registration out of git's folder and keeps it for a restore.
+pub(in crate::world) fn put_away(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
+    if is_ours(task, admin) { put_away_hidden(admin) } else { Ok(()) }
+}
+
+/// The same for one whose incarnation is over, hidden or not: its repository may have been away when
+/// its worktree went.
+pub(in crate::world) fn put_away_over(
+    admin: &Admin,
+    log: &str,
+    life: Life<'_>,
+) -> Result<(), Fault> {
+    let (from, to) = (admin.published.join(POINTER), admin.published.join(HIDDEN));
+    let is_its = |marker: Marker| marker.is_of(log, life);
+    if from.exists() && Marker::read(&admin.published)?.is_some_and(is_its) {
+        match paths::rename(&from, &to) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            hidden => hidden.map_err(paths::failed("hide", &from))?,
+        }
+    }
+    put_away_hidden(admin)
+}
+
+/// The same for one that is hidden; one that is not hidden or not there is left alone.
+pub(in crate::world) fn put_away_hidden(admin: &Admin) -> Result<(), Fault> {
+    if !admin.published.exists() || admin.published.join(POINTER).exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
+    let from = &admin.published;
+    drop_locks(from)?;
+    match paths::rename(from, &admin.removed) {
+        // A restore or a purge of the same remains was quicker.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        moved => moved.map_err(paths::failed("move", from))?,
+    }
+    point("unregister.moved");
+    Ok(())
+}
+
+/// Takes away the locks of gits that were ended in a worktree that is over: a restore would bring back
+/// one in which no git can work.
+fn drop_locks(admin: &Path) -> Result<(), Fault> {
+    let entries = match std::fs::read_dir(admin) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(paths::failed("read", admin))?,
+    };
+    let files = entries.flatten().map(|entry| entry.path());
+    for lock in files.filter(|path| path.extension().is_some_and(|e| e == "lock")) {
+        paths::remove_file_if_any(&lock).map_err(paths::failed("remove", &lock))?;
+    }
+    Ok(())
+}
+
+/// Removes a hidden registration for good, and whatever an interrupted attempt left of it. The
+/// names of the last two places hold our log's id, and nobody else writes there.
+pub(in crate::world) fn remove(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
+    removal::remove_ours(&admin.gone)?;
+    if is_ours(task, admin) {
+        let (published, gone) = (&admin.published, &admin.gone);
+        std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
+        paths::rename(published, gone).map_err(paths::failed("move", published))?;
+    }
+    removal::remove_ours(&admin.gone)?;
+    removal::remove_ours(&admin.staged)?;
+    drop(paths::remove_dir_if_empty(&admin.folder));
+    Ok(())
+}
+
+/// Takes a registration out of git's folder whose incarnation is over, hidden first.
+pub(in crate::world) fn put_away_stranded(published: &Path) -> Result<(), Fault> {
+    let pointer = published.join(POINTER);
+    match paths::rename(&pointer, published.join(HIDDEN)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(paths::fault("hide", &pointer, &e));
+        }
+        _ => {}
+    }
+    let common = published.parent().and_then(Path::parent).unwrap_or(published);
+    let folder = common.join("groundskeeper");
+    std::fs::create_dir_all(&folder).map_err(paths::failed("create", &folder))?;
+    let name = published.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // The name may be taken by the one that was put away when the worktree went.
+    let others = (1..=RACES_MAX).map(|n| format!("{name}.{n}.removed"));
+    let names = std::iter::once(format!("{name}.removed")).chain(others);
+    let mut free = names.map(|name| folder.join(name)).filter(|path| !path.exists());
+    let path = free.next().ok_or_else(|| {
+        let message = format!("{} holds too many of {name}", folder.display());
+        Fault::new(Code::LimitReached, message, "look at them, and remove them")
+    })?;
+    removal::rename(published, &path)
+}
+
+/// Deletes a registration that was put away: what it was kept for is gone.
+pub(in crate::world) fn forget(admin: &Admin) -> Result<(), Fault> {
+    removal::remove_ours(&admin.removed)?;
+    drop(paths::remove_dir_if_empty(&admin.folder));
+    Ok(())
+}
+
+/// Where a branch is in use, if it is: a branch may be in one worktree only, as git insists. One that
+/// is being rebased or bisected there is, though HEAD is detached meanwhile.
+pub(in crate::world) fn checked_out(common: &Path, reference: &str) -> Option<String> {
+    let linked = std::fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
+    let linked = linked.map(|e| e.path()).filter(|dir| dir.join(POINTER).exists());
+    // A bare repository has a HEAD, but nothing is checked out there.
+    let main = Some(common.to_owned()).filter(|dir| dir.join("index").exists());
+    let mut places = main.into_iter().chain(linked);
+    places.find_map(|dir| Some(format!("{} ({})", dir.display(), use_of(&dir, reference)?)))
+}
+
+/// What a branch is used for in the worktree with this administrative directory.
+fn use_of(admin: &Path, reference: &str) -> Option<&'static str> {
+    let holds = |name: &str, wanted: &str| {
+        let read =
+            if name == "HEAD" { refs::head_text(admin) } else { std::fs::read(admin.join(name)) };
+        let text = read.unwrap_or_default();
+        text.split(|b| *b == b'\n').any(|line| line.trim_ascii_end() == wanted.as_bytes())
+    };
+    let branch = reference.strip_prefix("refs/heads/").unwrap_or(reference);
+    if holds("HEAD", &format!("ref: {reference}")) {
+        return Some("checked out");
+    }
+    let rebased = ["rebase-merge/head-name", "rebase-apply/head-name", "rebase-merge/update-refs"];
+    if rebased.iter().any(|name| holds(name, reference)) {
+        return Some("being rebased");
+    }
+    // Where a bisect began, and returns to.
+    let bisected = holds("BISECT_START", branch) || holds("BISECT_START", reference);
+    bisected.then_some("being bisected")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::EnvironmentId;
+
+    #[test]
+    fn branch_that_is_rebased_or_bisected_elsewhere_is_in_use() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let other = dir.path().join("worktrees/other");
+        let put = |name: &str, text: &str| {
+            let path = other.join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, text).expect("written");
+        };
+        let used = || checked_out(dir.path(), "refs/heads/gk/a");
+        put("gitdir", "/somewhere/.git\n");
+        for (name, text) in [
+            ("HEAD", "ref: refs/heads/gk/a\n"),
+            ("rebase-merge/head-name", "refs/heads/gk/a\n"),
+            ("rebase-apply/head-name", "refs/heads/gk/a\n"),
+            ("rebase-merge/update-refs", "refs/heads/gk/a\n0000\n1111\n"),
+            ("BISECT_START", "gk/a\n"),
+        ] {
+            assert_eq!(used(), None, "before {name}");
+            put(name, text);
+            assert!(used().is_some_and(|place| place.contains("worktrees/other")), "{name}");
+            put(name, "refs/heads/gk/ab\n");
+        }
+        assert_eq!(used(), None);
+    }
+
+    #[test]
+    fn what_is_put_away_holds_no_lock_of_a_git_that_was_ended() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let id = EnvironmentId::parse("a").expect("an id");
+        let life = Life { id: &id, incarnation: 1, nonce: None };
+        let admin = Admin::at("0123456789abcdef", &paths::to_host(dir.path()), life);
+        std::fs::create_dir_all(&admin.published).expect("made");
+        for name in ["index", "index.lock", "locked"] {
+            std::fs::write(admin.published.join(name), "").expect("written");
+        }
+        put_away_hidden(&admin).expect("put away");
+        let there = |name: &str| admin.removed.join(name).exists();
+        assert!(there("index") && there("locked") && !there("index.lock"));
+    }
+}

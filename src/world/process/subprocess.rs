@@ -1,0 +1,360 @@
+//! Running a child process to its end: bounded in time and output, stoppable, never a zombie.
+//!
+//! Every child is the leader of its own process group, so that it can be ended with all it
+//! started. Its stdin is the environment's lock file: while a child of a dead daemon lives, the
+//! lock stays held, and the next daemon's effect for that environment waits for it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use crate::core::{Code, Fault};
+use crate::world::process::cancel::Cancel;
+use crate::world::process::orphans;
+
+/// How long a child may take to end after it was asked to, before it is killed.
+pub const TERM_GRACE: Duration = Duration::from_secs(2);
+/// How long output is still read after the child itself has ended: a background process of it may
+/// hold the pipe for ever.
+const DRAIN_LIMIT: Duration = Duration::from_millis(300);
+
+/// The bounds of one run.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds<'a> {
+    /// Most time it may take.
+    pub time: Duration,
+    /// Most bytes of stdout that are kept; more is a fault.
+    pub output_bytes: usize,
+    /// Who may stop it early.
+    pub cancel: &'a Cancel,
+    /// How long it still gets when somebody does, to end by itself.
+    pub patience: Duration,
+}
+
+/// How a child ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its status.
+    pub status: ExitStatus,
+    /// All of its stdout.
+    pub stdout: Vec<u8>,
+    /// The last part of its stderr.
+    pub stderr: Vec<u8>,
+}
+
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
+/// How many processes this one has started, git's above all.
+pub fn started() -> u64 {
+    STARTED.load(Ordering::Relaxed)
+}
+
+const STDERR_BYTES_MAX: usize = 16 * 1024;
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// When it cannot be started, takes too long, prints too much, or is cancelled. An exit status
+/// that is not success is not an error here.
+pub fn run(
+    mut command: Command,
+    lock: Option<&File>,
+    bounds: Bounds<'_>,
+) -> Result<Finished, Fault> {
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
+    command.stdin(match lock {
+        Some(lock) => Stdio::from(lock.try_clone().map_err(|e| spawn_fault(&name, &e))?),
+        None => Stdio::null(),
+    });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running::spawn(command, &name)?;
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let status = running.wait(bounds, &mut |stream, bytes| {
+        if stream == Stream::Err {
+            stderr.extend_from_slice(bytes);
+            let excess = stderr.len().saturating_sub(STDERR_BYTES_MAX);
+            stderr.drain(..excess);
+            return Ok(());
+        }
+        if stdout.len() + bytes.len() > bounds.output_bytes {
+            let message = format!("{name} printed more than {} bytes", bounds.output_bytes);
+            return Err(Fault::new(Code::LimitReached, message, "the repository is too large"));
+        }
+        stdout.extend_from_slice(bytes);
+        Ok(())
+    })?;
+    Ok(Finished { status, stdout, stderr })
+}
+
+/// Which pipe bytes came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// A child that was started and not yet waited for. Dropping it kills its group and reaps it.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    name: String,
+    reaped: bool,
+}
+
+impl Running {
+    /// Starts a command in a process group of its own.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(mut command: Command, name: &str) -> Result<Self, Fault> {
+        use std::os::unix::process::CommandExt as _;
+        command.process_group(0);
+        let child = orphans::start(|| command.spawn()).map_err(|e| spawn_fault(name, &e))?;
+        STARTED.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { child, name: name.to_owned(), reaped: false })
+    }
+
+    /// Its process id, which is also its group.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives its pipes away, for a caller that talks to it; it is ended when this is dropped.
+    #[must_use]
+    pub fn take_pipes(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>) {
+        (self.child.stdin.take(), self.child.stdout.take())
+    }
+
+    /// Reads its pipes and waits for its end, handing all output to `each`.
+    ///
+    /// # Errors
+    /// When it takes too long, is cancelled, or `each` objects; it is dead then.
+    pub fn wait(
+        &mut self,
+        bounds: Bounds<'_>,
+        each: &mut dyn FnMut(Stream, &[u8]) -> Result<(), Fault>,
+    ) -> Result<ExitStatus, Fault> {
+        let ended = self.read_to_end(bounds, each);
+        if ended.is_err() {
+            self.end_group();
+        }
+        ended?;
+        if self.failed_already() {
+            // What a failed command left running in its group must not outlive its failure. The
+            // leader is not yet collected, so the group's number cannot be anybody else's.
+            let _gone = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        }
+        self.reap().map_err(|e| wait_fault(&self.name, &e))
+    }
+
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        let status = self.child.wait();
+        orphans::ended(self.child.id());
+        self.reaped = true;
+        status
+    }
+
+    fn read_to_end(
+        &mut self,
+        bounds: Bounds<'_>,
+        each: &mut dyn FnMut(Stream, &[u8]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let failed = |e: &io::Error| wait_fault(&self.name, e);
+        let mut until = Instant::now() + bounds.time;
+        let pid = Pid::from_child(&self.child);
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| failed(&e.into()))?;
+        let mut out = self.child.stdout.take();
+        let mut err = self.child.stderr.take();
+        let (mut alive, mut cancelled) = (true, false);
+        let mut buffer = vec![0; 64 * 1024];
+        while alive || out.is_some() || err.is_some() {
+            let ready = Ready::poll(
+                [
+                    out.as_ref().map(AsFd::as_fd),
+                    err.as_ref().map(AsFd::as_fd),
+                    alive.then(|| pidfd.as_fd()),
+                    (alive && !cancelled).then(|| bounds.cancel.as_fd()),
+                ],
+                until.saturating_duration_since(Instant::now()),
+            );
+            let ready = ready.map_err(|e| failed(&e))?;
+            if ready.0 == [false; 4] {
+                if alive {
+                    let slow = || self.too_slow(bounds.time);
+                    return Err(if cancelled { Cancel::fault() } else { slow() });
+                }
+                break;
+            }
+            if ready.0[3] {
+                if bounds.patience.is_zero() {
+                    return Err(Cancel::fault());
+                }
+                cancelled = true;
+                until = until.min(Instant::now() + bounds.patience);
+            }
+            if ready.0[0] && pump(&mut out, &mut buffer, &mut |b| each(Stream::Out, b))? {
+                out = None;
+            }
+            if ready.0[1] && pump(&mut err, &mut buffer, &mut |b| each(Stream::Err, b))? {
+                err = None;
+            }
+            if ready.0[2] {
+                alive = false;
+                until = Instant::now() + DRAIN_LIMIT;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the child has ended badly; it stays to be collected.
+    fn failed_already(&self) -> bool {
+        use rustix::process::{WaitId, WaitIdOptions, waitid};
+        let pid = Pid::from_child(&self.child);
+        let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let ended = waitid(WaitId::Pid(pid), how).ok().flatten();
+        ended.is_some_and(|status| status.exit_status() != Some(0))
+    }
+
+    fn too_slow(&self, limit: Duration) -> Fault {
+        let message = format!("{} took longer than {:.1?}", self.name, limit);
+        Fault::new(Code::Timeout, message, "raise the limit, or find out what it waits for")
+            .transient()
+    }
+
+    /// TERM to the group, a grace, then KILL; and the child is reaped.
+    fn end_group(&mut self) {
+        let pid = Pid::from_child(&self.child);
+        if kill_process_group(pid, Signal::TERM).is_ok() {
+            let pidfd = pidfd_open(pid, PidfdFlags::empty());
+            if let Ok(fd) = pidfd {
+                let only = [Some(fd.as_fd()), None, None, None];
+                drop(Ready::poll(only, TERM_GRACE));
+            }
+            let _gone = kill_process_group(pid, Signal::KILL);
+        }
+        drop(self.reap());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.reaped {
+            self.end_group();
+        }
+    }
+}
+
+struct Ready([bool; 4]);
+
+impl Ready {
+    fn poll(fds: [Option<BorrowedFd<'_>>; 4], limit: Duration) -> io::Result<Self> {
+        let given: Vec<BorrowedFd<'_>> = fds.iter().flatten().copied().collect();
+        let mut seen = poll_all(&given, limit)?.into_iter();
+        Ok(Self(fds.map(|fd| fd.is_some() && seen.next() == Some(true))))
+    }
+}
+
+/// Waits until any of these can be read (or has ended), at most `limit`; says which.
+///
+/// # Errors
+/// What the system says.
+pub fn poll_all(fds: &[BorrowedFd<'_>], limit: Duration) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let until = Instant::now() + limit;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(&mut polled, Some(&timeout)) {
+            Ok(_) => return Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// A pipe that is read by somebody who may be stopped, and who does not wait for ever.
+#[derive(Debug)]
+pub struct Patient<'a, R> {
+    inner: R,
+    cancel: &'a Cancel,
+    limit: Duration,
+}
+
+impl<'a, R: Read + AsFd> Patient<'a, R> {
+    /// Reads from `inner`; a silence longer than `limit` is an error.
+    pub fn new(inner: R, cancel: &'a Cancel, limit: Duration) -> Self {
+        Self { inner, cancel, limit }
+    }
+}
+
+impl<R: Read + AsFd> Read for Patient<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let fds = [Some(self.inner.as_fd()), None, None, Some(self.cancel.as_fd())];
+        match Ready::poll(fds, self.limit)?.0 {
+            // Not `Interrupted`, which readers take as a reason to try again.
+            [_, _, _, true] => Err(io::Error::other("stopped")),
+            [false, ..] => Err(io::ErrorKind::TimedOut.into()),
+            _ => self.inner.read(buffer),
+        }
+    }
+}
+
+/// Reads once; true at the end of the stream.
+fn pump(
+    stream: &mut Option<impl Read>,
+    buffer: &mut [u8],
+    each: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
+) -> Result<bool, Fault> {
+    let Some(stream) = stream else { return Ok(true) };
+    match stream.read(buffer) {
+        Ok(0) => Ok(true),
+        Ok(n) => each(&buffer[..n]).map(|()| false),
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(false),
+        Err(_) => Ok(true),
+    }
+}
+
+/// Both ends of a pipe-like channel that a child can hold as one of its standard streams.
+///
+/// # Errors
+/// When no file descriptor is left.
+pub fn gate() -> io::Result<(std::os::unix::net::UnixStream, OwnedFd)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    Ok((ours, OwnedFd::from(theirs)))
+}
+
+fn spawn_fault(name: &str, error: &io::Error) -> Fault {
+    let message = format!("cannot start {name}");
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            let hint = format!("install {name}, or put it on the PATH of the daemon");
+            let code = if name == "git" { Code::GitMissing } else { Code::PathNotFound };
+            Fault::new(code, message, hint).because(error)
+        }
+        io::ErrorKind::PermissionDenied => {
+            Fault::new(Code::PermissionDenied, message, "make it executable").because(error)
+        }
+        _ => Fault::new(Code::Io, message, "see the cause").because(error).transient(),
+    }
+}
+
+fn wait_fault(name: &str, error: &io::Error) -> Fault {
+    Fault::new(Code::Io, format!("cannot wait for {name}"), "see the cause")
+        .because(error)
+        .transient()
+}

@@ -1,0 +1,114 @@
+//! Ending the processes of an environment: TERM, a grace, KILL, look again, in bounded rounds.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::core::Fault;
+use crate::core::event::{ProcessSeen, ProcessesEnded};
+use crate::world::process::cancel::Cancel;
+use crate::world::process::scope::Scope;
+use crate::world::process::subprocess;
+use crate::world::process::table;
+
+/// How often it is looked again for processes that started while others were being ended.
+const ROUNDS_MAX: u32 = 5;
+/// How long the kernel gets to end what was killed.
+const KILL_LIMIT: Duration = Duration::from_secs(3);
+/// Processes of each kind that the log names.
+const NAMED_MAX: usize = 64;
+
+/// A process that is held by a descriptor: its number cannot become another's.
+struct Held {
+    seen: ProcessSeen,
+    fd: OwnedFd,
+}
+
+/// Ends what belongs to an environment. Nothing there costs one look and no signal.
+///
+/// # Errors
+/// When it is cancelled. Processes that do not end are no error; they are named.
+pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<ProcessesEnded, Fault> {
+    let mut ended = BTreeMap::new();
+    let mut found = scope.look();
+    for round in 0..ROUNDS_MAX {
+        if found.inside.is_empty() {
+            break;
+        }
+        let held: Vec<Held> = found.inside.iter().filter_map(hold).collect();
+        // Whoever comes back at once was asked before.
+        let grace = if round == 0 { grace } else { Duration::from_millis(200) };
+        signal(&held, Signal::TERM);
+        signal(&held, Signal::CONT);
+        let rest = wait(held, grace, cancel, &mut ended)?;
+        if !rest.is_empty() {
+            // All at once, unless somebody who is spared is in there, too.
+            let members = scope.cgroups.members(scope.id, scope.incarnation);
+            let spared = found.bystanders.iter().any(|p| members.contains(&p.pid));
+            if scope.has_whole_group() && !spared {
+                scope.cgroups.kill(scope.id, scope.incarnation);
+            }
+            signal(&rest, Signal::KILL);
+            drop(wait(rest, KILL_LIMIT, cancel, &mut ended)?);
+        }
+        crate::world::process::orphans::collect();
+        found = scope.look();
+    }
+    if scope.has_whole_group() {
+        scope.cgroups.remove(scope.id, scope.incarnation);
+    }
+    let bounded = |list: Vec<ProcessSeen>| list.into_iter().take(NAMED_MAX).collect();
+    Ok(ProcessesEnded {
+        environment: scope.id.clone(),
+        ended: bounded(ended.into_values().collect()),
+        spared: bounded(found.bystanders),
+        survivors: bounded(found.inside),
+    })
+}
+
+/// A descriptor of exactly the process that was seen; none when it has ended.
+fn hold(seen: &ProcessSeen) -> Option<Held> {
+    let pid = Pid::from_raw(i32::try_from(seen.pid).ok()?)?;
+    let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // Compared after it is held: from here on the number stays with this process.
+    (table::start_time(seen.pid) == Some(seen.started)).then(|| Held { seen: seen.clone(), fd })
+}
+
+fn signal(held: &[Held], signal: Signal) {
+    for process in held {
+        // One that has ended meanwhile, or that is not ours to signal, is found by the next look.
+        let _sent = pidfd_send_signal(&process.fd, signal);
+    }
+}
+
+/// Waits until all have ended or the time is over; returns those that have not.
+fn wait(
+    mut held: Vec<Held>,
+    limit: Duration,
+    cancel: &Cancel,
+    ended: &mut BTreeMap<(u32, u64), ProcessSeen>,
+) -> Result<Vec<Held>, Fault> {
+    let until = Instant::now() + limit;
+    while !held.is_empty() {
+        let left = until.saturating_duration_since(Instant::now());
+        let mut fds: Vec<_> = held.iter().map(|h| h.fd.as_fd()).collect();
+        fds.push(cancel.as_fd());
+        let ready = subprocess::poll_all(&fds, left).unwrap_or_default();
+        cancel.check()?;
+        let mut gone = ready.iter();
+        held.retain(|process| {
+            let over = gone.next() == Some(&true);
+            if over {
+                let seen = process.seen.clone();
+                ended.insert((seen.pid, seen.started), seen);
+            }
+            !over
+        });
+        if left.is_zero() {
+            break;
+        }
+    }
+    Ok(held)
+}

@@ -1,0 +1,231 @@
+//! What is asked about an environment outside of any effect: evidence, processes, sizes, and what
+//! there is to adopt. Reads only; takes no lock, neither git's nor ours.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::core::event::{Plan, ProcessSeen, Size, Worktree};
+use crate::core::{Code, Environment, Fault, HostPath, Inspection, Note, Phase, destroyed};
+use crate::world::effects::context::{Reporter, Task, World};
+use crate::world::effects::{clean, inspect};
+use crate::world::fs::{disk_usage, paths};
+use crate::world::git::command;
+use crate::world::git::command::Git;
+use crate::world::git::locks;
+use crate::world::git::locks::Standing;
+use crate::world::git::marker;
+use crate::world::git::marker::Marker;
+use crate::world::git::{discover, refs, registration};
+use crate::world::process::cancel::Cancel;
+use crate::world::process::scope::{Found, Scope};
+use crate::world::process::table;
+use crate::world::status::query;
+use crate::world::status::query::Status;
+
+/// How much an environment's directory takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// All of it.
+    pub total: Size,
+    /// The part that tools rebuild.
+    pub rebuildable: Size,
+}
+
+/// A worktree that somebody else made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Where it is, and whose.
+    pub plan: Plan,
+    /// The commit it is at; empty when there is none.
+    pub head: String,
+    /// Its facts.
+    pub worktree: Worktree,
+}
+
+struct Nobody;
+
+impl Reporter for Nobody {
+    fn note(&self, _: Note) -> bool {
+        false
+    }
+
+    fn output(&self, _: &str) {}
+}
+
+impl World {
+    /// Whether a removal would take work away, and which.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    pub fn evidence(&self, env: &Environment, cancel: &Cancel) -> Result<Inspection, Fault> {
+        let null = Path::new("/dev/null");
+        let lock = File::open(null).map_err(paths::failed("open", null))?;
+        let task = Task { world: self, env, trusted: &[], lock: &lock, cancel, reporter: &Nobody };
+        inspect::look(&task)
+    }
+
+    /// Returns when what has changed so far in watched worktrees is known. Where that cannot be
+    /// said, what is kept of them counts no longer.
+    pub fn catch_up(&self) {
+        if let Some(hub) = self.hub() {
+            for key in hub.sync() {
+                self.book.touch(&key.0, None);
+            }
+        }
+    }
+
+    /// What an environment looks like; an answer that still holds costs nothing.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn status(&self, env: &Environment, cancel: &Cancel) -> Result<Arc<Status>, Fault> {
+        if env.phase == Phase::Tombstoned {
+            return Err(destroyed(&env.id));
+        }
+        self.book.ask(&env.id, env.incarnation, |since| query::look(env, since, cancel))
+    }
+
+    /// What has changed in an environment, at most so many bytes of it.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn patch(
+        &self,
+        env: &Environment,
+        against: crate::world::status::patch::Against,
+        bytes_max: usize,
+        cancel: &Cancel,
+    ) -> Result<crate::world::status::patch::Patch, Fault> {
+        crate::world::status::patch::patch(env, against, bytes_max, cancel)
+    }
+
+    /// The locks of git that are in some repositories, the oldest first.
+    #[must_use]
+    pub fn locks_of_git(&self, repositories: &BTreeSet<HostPath>) -> Vec<Standing> {
+        let all =
+            repositories.iter().flat_map(|common| locks::in_repository(paths::borrowed(common)));
+        let mut all: Vec<Standing> = all.collect();
+        all.sort_by_key(|standing| std::cmp::Reverse(standing.age));
+        all
+    }
+
+    /// Whether a branch can be checked out at a commit, and whether it is there already; none when it
+    /// means something else, or is in use.
+    #[must_use]
+    pub fn is_free(&self, plan: &Plan, branch: &str, commit: &str) -> Option<bool> {
+        let common = paths::from_host(&plan.repository.common_dir);
+        let reference = format!("refs/heads/{branch}");
+        if registration::checked_out(&common, &reference).is_some() {
+            return None;
+        }
+        if !refs::exists(&common, &reference) {
+            return Some(false);
+        }
+        (refs::tip(&common, &reference).as_deref() == Some(commit)).then_some(true)
+    }
+
+    /// The processes that live in an environment, and those that merely have to do with it.
+    #[must_use]
+    pub fn processes(&self, env: &Environment, asker: u32) -> Found {
+        Scope { asker, ..Scope::of(env, &self.cgroups) }.look()
+    }
+
+    /// Puts a process that is about to run for an environment into its group, where there is one.
+    ///
+    /// # Errors
+    /// When there is no such process, or it is somebody else's.
+    pub fn take_in(&self, env: &Environment, pid: u32, asker: u32) -> Result<ProcessSeen, Fault> {
+        use std::os::unix::fs::MetadataExt as _;
+        let place = Path::new("/proc").join(pid.to_string());
+        let found = place.metadata().map_err(paths::failed("find process", &place))?;
+        let all = table::all();
+        let me = rustix::process::geteuid().as_raw();
+        // A number alone may mean somebody else's process: it must come from who asks.
+        let from_asker = asker != 0 && pid != asker && table::ancestors(&all, pid).contains(&asker);
+        let process = all.get(&pid).filter(|_| (found.uid() == me || me == 0) && from_asker);
+        let Some(process) = process.cloned() else {
+            let message = format!("process {pid} has ended, or was not started by who asks");
+            return Err(Fault::new(Code::InvalidRequest, message, "start it again"));
+        };
+        // Without groups, the marker and the recorded id have to do.
+        if let Err(e) = self.cgroups.add(&env.id, env.incarnation, pid) {
+            tracing::debug!(error = %e, pid, "no group for a command");
+        }
+        let (started, name) = (process.started, process.name);
+        Ok(ProcessSeen { pid, started, name, why: "started".to_owned() })
+    }
+
+    /// How much space an environment takes, and how much of it tools would rebuild.
+    ///
+    /// # Errors
+    /// When its directory cannot be looked at, or `cancel` says stop.
+    pub fn usage(&self, env: &Environment, cancel: &Cancel) -> Result<Usage, Fault> {
+        let target = paths::from_host(&env.plan.path);
+        let mut each = |count: u64| if count.is_multiple_of(256) { cancel.check() } else { Ok(()) };
+        let total = disk_usage::of(&target, &mut each)?;
+        let mut rebuildable = Size::default();
+        let git = Git::at(&target, None, cancel).within(command::LONG);
+        for path in clean::rebuildable(self, &git)? {
+            let part = disk_usage::of(&target.join(path), &mut each)?;
+            rebuildable.entries += part.entries;
+            rebuildable.apparent += part.apparent;
+            rebuildable.allocated += part.allocated;
+        }
+        Ok(Usage { total, rebuildable })
+    }
+
+    /// Looks at a worktree (or a main clone) that somebody else made.
+    ///
+    /// `knows` says whether the log knows the life of a marker.
+    ///
+    /// # Errors
+    /// When it is none, or is one of ours.
+    pub fn foreign(
+        &self,
+        path: &Path,
+        knows: &dyn Fn(&Marker) -> bool,
+        cancel: &Cancel,
+    ) -> Result<Foreign, Fault> {
+        let repository = discover::discover(path, cancel)?;
+        let top = paths::from_host(&repository.source);
+        if top.as_os_str().is_empty() {
+            let message = format!("{} has no working tree", path.display());
+            return Err(Fault::new(Code::NotGitRepo, message, "name a worktree"));
+        }
+        let git = Git::at(&top, None, cancel);
+        let admin = git.line(["rev-parse", "--absolute-git-dir"])?;
+        let marker = Marker::read(Path::new(&admin))?;
+        let root = self.layout.root();
+        // One of ours that the log does not know any more may be taken in where it is.
+        let lost = marker.as_ref().is_some_and(|m| m.log == self.log_id && !knows(m));
+        if !lost && (top.starts_with(root) || root.starts_with(&top)) {
+            let message = format!("{} lies in the data directory, or holds it", top.display());
+            let hint = "move it out with `git worktree move`, then adopt it";
+            return Err(Fault::new(Code::InvalidRequest, message, hint));
+        }
+        if marker.is_some() && !lost {
+            let message = format!("{} was made by a groundskeeper", top.display());
+            return Err(Fault::new(Code::NotOurs, message, "use it there"));
+        }
+        let text = |args: &[&str]| -> Result<String, Fault> {
+            let found = git.run(args)?;
+            let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
+            Ok(if found.status.success() { text } else { String::new() })
+        };
+        let head = text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?;
+        let branch = text(&["symbolic-ref", "--quiet", "--short", "HEAD"])?;
+        let identity = marker::identity(&top)?.unwrap_or_default();
+        let worktree = Worktree {
+            admin_dir: paths::to_host(Path::new(&admin)),
+            device: identity.0,
+            inode: identity.1,
+            checkout: "adopted".to_owned(),
+            ..Worktree::default()
+        };
+        let path = paths::to_host(&top);
+        let plan = Plan { repository, path, branch, reuse_branch: true, ..Plan::default() };
+        Ok(Foreign { plan, head, worktree })
+    }
+}

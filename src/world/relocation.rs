@@ -1,0 +1,288 @@
+//! The ground that a data directory stands on: which log is here, where "here" was, which
+//! repositories its worktrees belong to, and whether any of it has moved.
+//!
+//! Device and inode numbers prove nothing across a move. What does are the log's id, the markers in
+//! the repositories, and the pointers between a worktree and its administrative directory. Nothing
+//! here changes the state: what is found is told, and becomes a fact in the log. Pointers are put
+//! right only where the marker proves whose they are.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::core::{Environment, Fault, HostPath, Life, Seq, State};
+use crate::world::effects::add_worktree;
+use crate::world::effects::context::World;
+use crate::world::fs::data_dir::Layout;
+use crate::world::fs::paths;
+use crate::world::git::index::format::Hash;
+use crate::world::git::marker;
+use crate::world::git::marker::{Admin, Marker};
+use crate::world::git::submodules;
+
+/// Folders beside a repository's old place that are looked into for it.
+const NEIGHBOURS_MAX: usize = 2_000;
+const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
+
+/// What the identity file says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// The id of the log, in hex.
+    pub log: String,
+    /// Where the data directory is a copy of, until the log says so.
+    pub copy_of: Option<PathBuf>,
+    /// Where the data directory was when a daemon last served it.
+    pub path: PathBuf,
+}
+
+impl Identity {
+    /// Reads the identity file; none when there is none that can be understood.
+    #[must_use]
+    pub fn read(layout: &Layout) -> Option<Self> {
+        let file = layout.identity();
+        let found = file.symlink_metadata().ok()?;
+        let plain = found.is_file() && found.len() < IDENTITY_BYTES_MAX;
+        let text = plain.then(|| std::fs::read(&file).ok())??;
+        let mut fields = text.strip_suffix(b"\n")?.split(|b| *b == 0);
+        let log = String::from_utf8(fields.next()?.to_vec()).ok()?;
+        let path = paths::from_bytes(fields.next()?).to_owned();
+        let copy_of = fields.next().filter(|path| !path.is_empty());
+        let copy_of = copy_of.map(|path| paths::from_bytes(path).to_owned());
+        Some(Self { log, copy_of, path })
+    }
+
+    /// Writes it, whole or not at all.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write(&self, layout: &Layout) -> Result<(), Fault> {
+        let file = layout.identity();
+        let fresh = file.with_extension("new");
+        let mut text = self.log.clone().into_bytes();
+        for path in [Some(&self.path), self.copy_of.as_ref()] {
+            text.push(0);
+            text.extend(path.map(|path| paths::to_host(path).0).unwrap_or_default());
+        }
+        text.push(b'\n');
+        let write = || {
+            drop(std::fs::remove_file(&fresh));
+            let mut open = File::options().write(true).create_new(true).mode(0o600).open(&fresh)?;
+            open.write_all(&text)?;
+            open.sync_all()?;
+            std::fs::rename(&fresh, &file)?;
+            paths::sync_dir(layout.root())
+        };
+        write().map_err(paths::failed("write", &file))
+    }
+}
+
+/// The last record that the data directory is known to have had, kept outside the log: a log that
+/// has fewer was put back from a backup. Written after each commit, and not synced: it may be
+/// behind, which only means that it says nothing.
+#[derive(Debug)]
+pub struct HighWater {
+    file: File,
+    log: String,
+}
+
+impl HighWater {
+    /// Opens the mark of the log with this id, and reads what it said; none when it said nothing
+    /// about this log.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(layout: &Layout, log: &str) -> Result<(Self, Option<Seq>), Fault> {
+        let path = layout.high_water();
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&path).map_err(paths::failed("open", &path))?;
+        let mut text = [0; 64];
+        let count = file.read_at(&mut text, 0).map_err(paths::failed("read", &path))?;
+        let text = String::from_utf8_lossy(&text[..count]).into_owned();
+        let said = text.trim_end().rsplit_once(' ').filter(|(_, of)| *of == log);
+        let had = said.and_then(|(seq, _)| seq.trim_start().parse().ok()).map(Seq);
+        Ok((Self { file, log: log.to_owned() }, had))
+    }
+
+    /// Notes that a record is in the log.
+    pub fn note(&self, seq: Seq) {
+        // One write of fixed length: whoever reads it sees the one before or this one.
+        let text = format!("{:>20} {}\n", seq.0, self.log);
+        drop(self.file.write_all_at(text.as_bytes(), 0));
+    }
+}
+
+/// Where the data directory of a state was, told from the places of its environments; none when it
+/// has none.
+#[must_use]
+pub fn root_of(state: &State) -> Option<PathBuf> {
+    let live = state.environments().filter(|e| !e.adopted).map(|e| (&e.id, &e.plan.path));
+    let all = live.chain(state.remains().map(|r| (&r.id, &r.plan.path)));
+    let mut roots = all.filter_map(|(id, path)| {
+        let place = paths::borrowed(path).parent()?;
+        let root = place.parent()?;
+        let named = place.file_name() == Some(id.as_str().as_ref());
+        (named && root.file_name() == Some("worktrees".as_ref()))
+            .then(|| root.parent().map(Path::to_owned))?
+    });
+    roots.next()
+}
+
+/// Where the data directory was when the log was last written, if a worktree that lives is not there any
+/// more but at the same place below `root`.
+#[must_use]
+pub fn left_root(state: &State, root: &Path) -> Option<PathBuf> {
+    let live = state.environments().filter(|e| !e.adopted && e.is_live());
+    let mut found = live.filter_map(|env| {
+        let path = paths::borrowed(&env.plan.path);
+        let before = path.parent()?.parent()?.parent()?;
+        let here = root.join(path.strip_prefix(before).ok()?);
+        // By a link that was left behind it is there, and is not where it was.
+        let is_there = path.canonicalize().is_ok_and(|real| real == path);
+        let moved = before != root && !is_there && here.exists();
+        moved.then(|| before.to_owned())
+    });
+    found.next()
+}
+
+/// A life whose repository may have moved.
+struct Lost<'a> {
+    life: Life<'a>,
+    /// Where its files are.
+    files: Option<PathBuf>,
+}
+
+impl World {
+    /// Where a repository is that is not at its place any more (or only by a link), proven by the
+    /// markers in it; none when it is where it was, or nobody can tell. `hint` is a repository that
+    /// somebody named.
+    #[must_use]
+    pub fn moved_repository(
+        &self,
+        state: &State,
+        common: &HostPath,
+        hint: Option<&HostPath>,
+    ) -> Option<HostPath> {
+        let place = paths::from_host(common);
+        let real = place.canonicalize().ok();
+        if real.as_ref() == Some(&place) {
+            return None;
+        }
+        let lost = lost_in(state, common);
+        let is_it = |candidate: &Path| {
+            let candidate = paths::to_host(candidate);
+            lost.iter().any(|lost| self.knows(&candidate, lost.life))
+        };
+        let named = hint.map(paths::from_host);
+        let pointed = lost.iter().filter_map(|lost| pointed_to(lost.files.as_deref()?));
+        let mut candidates = real.into_iter().chain(named).chain(pointed).chain(near(&place));
+        let found = candidates.find(|candidate| is_it(candidate))?.canonicalize().ok()?;
+        Some(paths::to_host(&found)).filter(|found| found != common)
+    }
+
+    /// Whether a repository holds the administrative directory of a life, as its marker says.
+    fn knows(&self, common: &HostPath, life: Life<'_>) -> bool {
+        let admin = Admin::at(self.log_id(), common, life);
+        let mut places = [&admin.published, &admin.removed].into_iter();
+        places.any(|dir| {
+            let marker = Marker::read(dir).ok().flatten();
+            marker.is_some_and(|marker| marker.is_of(self.log_id(), life))
+        })
+    }
+
+    /// Lets a worktree and its administrative directory point to each other again, after one of them
+    /// has moved. Done again it changes nothing.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn repair(&self, env: &Environment) -> Result<(), Fault> {
+        let (target, admin) = (paths::from_host(&env.plan.path), Admin::of(self.log_id(), env));
+        let marker = Marker::read(&admin.published)?;
+        let ours = marker.is_some_and(|marker| marker.is_of(self.log_id(), env.life()));
+        let Some(found) = marker::identity(&target)?.filter(|_| ours && !env.adopted) else {
+            return Ok(());
+        };
+        let recorded = env.worktree.as_ref().map_or(0, |w| w.inode);
+        if !marker::is_worktree_of(&target, self.log_id(), env.life(), found.1, recorded) {
+            return Ok(());
+        }
+        let pointer = target.join(".git");
+        let mut text = b"gitdir: ".to_vec();
+        text.extend(add_worktree::with_newline(&admin.published));
+        if pointer.exists() {
+            replace(&pointer, &text)?;
+        }
+        let back = admin.published.join("gitdir");
+        if back.exists() {
+            replace(&back, &add_worktree::with_newline(&pointer))?;
+        }
+        let hash = Hash::named(&env.plan.repository.object_format);
+        submodules::reconnect(&target, &admin.published, hash)
+    }
+}
+
+/// The lives of which something is in a repository.
+fn lost_in<'a>(state: &'a State, common: &HostPath) -> Vec<Lost<'a>> {
+    let live = state.environments().filter(|e| e.is_live() && !e.adopted);
+    let live = live.filter(|e| e.plan.repository.common_dir == *common);
+    let live = live.map(|e| Lost { life: e.life(), files: Some(paths::from_host(&e.plan.path)) });
+    let over = state.remains().filter(|r| r.plan.repository.common_dir == *common);
+    let over = over.map(|r| Lost { life: r.life(), files: r.trash.as_ref().map(paths::from_host) });
+    live.chain(over).collect()
+}
+
+/// The repository that a worktree points to: what `git worktree repair` has put right.
+fn pointed_to(files: &Path) -> Option<PathBuf> {
+    let text = std::fs::read(files.join(".git")).ok()?;
+    let admin = paths::from_bytes(text.strip_prefix(b"gitdir: ")?.trim_ascii_end()).to_owned();
+    admin.parent()?.parent().map(Path::to_owned)
+}
+
+/// Repositories beside the old place of one: a rename leaves it near.
+fn near(common: &Path) -> impl Iterator<Item = PathBuf> {
+    let main = common.file_name() == Some(".git".as_ref());
+    let repository = if main { common.parent() } else { Some(common) };
+    let folder = repository.and_then(Path::parent).map(Path::to_owned);
+    let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok());
+    let entries = entries.into_iter().flatten().flatten().take(NEIGHBOURS_MAX);
+    entries.flat_map(|entry| [entry.path().join(".git"), entry.path()])
+}
+
+/// Replaces a file whole, if it does not say this already.
+fn replace(path: &Path, text: &[u8]) -> Result<(), Fault> {
+    if std::fs::read(path).is_ok_and(|now| now == text) {
+        return Ok(());
+    }
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".gk-new");
+    let fresh = PathBuf::from(fresh);
+    std::fs::write(&fresh, text).map_err(paths::failed("write", &fresh))?;
+    paths::rename(&fresh, path).map_err(paths::failed("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let layout = Layout::new(dir.path().to_owned());
+        assert_eq!(Identity::read(&layout), None);
+        let path = paths::from_bytes(b"/odd \n\xff path").to_owned();
+        for copy_of in [None, Some(PathBuf::from("/original"))] {
+            let identity = Identity { log: "ab".repeat(16), copy_of, path: path.clone() };
+            identity.write(&layout).expect("written");
+            assert_eq!(Identity::read(&layout), Some(identity));
+        }
+        let log = "cd".repeat(16);
+        let (mark, had) = HighWater::open(&layout, &log).expect("opened");
+        assert_eq!(had, None);
+        for seq in [Seq(7), Seq(u64::MAX), Seq(12)] {
+            mark.note(seq);
+            assert_eq!(HighWater::open(&layout, &log).expect("opened").1, Some(seq));
+        }
+        assert_eq!(HighWater::open(&layout, &"0".repeat(32)).expect("opened").1, None);
+    }
+}

@@ -1,0 +1,409 @@
+//! Answers that are kept and shared, so that asking again costs nothing.
+//!
+//! While a worktree is watched, its last answer holds until something changes; otherwise it holds
+//! for two seconds. Whoever asks while an answer is being found waits for that one. Asking starts
+//! no watch.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::core::{Code, EnvironmentId, Fault};
+use crate::world::status::incremental::Since;
+use crate::world::status::query::{LIMIT, Status};
+
+/// How long the answer of an unwatched worktree is kept.
+const KEPT: Duration = Duration::from_secs(2);
+/// Answers that are looked for at once: more than cores only take longer.
+const RUNNING_MAX: usize = 4;
+/// Changed paths that are kept in mind; more are as good as all.
+const PATHS_MAX: usize = 64;
+/// Longest wait for another's answer, or for a turn.
+const WAIT_MAX: Duration = Duration::from_secs(4 * LIMIT.as_secs());
+
+type Answer = Result<Arc<Status>, Fault>;
+
+/// The answers of one daemon.
+#[derive(Debug, Default)]
+pub struct Book {
+    pages: Mutex<BTreeMap<EnvironmentId, Arc<Page>>>,
+    running: Mutex<usize>,
+    turn: Condvar,
+    computed: AtomicU64,
+    partial: AtomicU64,
+    shared: AtomicU64,
+}
+
+/// How often it was asked and had to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Looks at worktrees.
+    pub computed: u64,
+    /// Of these, looks at nothing but what had changed.
+    pub partial: u64,
+    /// Answers without one.
+    pub shared: u64,
+}
+
+#[derive(Debug, Default)]
+struct Page {
+    lines: Mutex<Lines>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    /// Which life of the environment this is about.
+    incarnation: u32,
+    /// How often something has changed, as far as it was seen.
+    version: u64,
+    /// When last something changed of which it is not known what.
+    unknown: u64,
+    /// Which files have changed since, and when last; bounded.
+    paths: BTreeMap<Vec<u8>, u64>,
+    is_watched: bool,
+    is_running: bool,
+    last: Option<Last>,
+}
+
+#[derive(Debug, Clone)]
+struct Last {
+    answer: Answer,
+    /// The version when the look began.
+    version: u64,
+    at: Instant,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Lines {
+    fn good(&self, incarnation: u32) -> Option<&Last> {
+        let last = self.last.as_ref().filter(|_| self.incarnation == incarnation)?;
+        let young = last.at.elapsed() < KEPT;
+        let unchanged = last.version == self.version;
+        // A failed look is tried again soon, whatever is watched.
+        let good = unchanged && (young || (self.is_watched && last.answer.is_ok()));
+        good.then_some(last)
+    }
+
+    /// What has changed since the last answer, if that is known.
+    fn since(&self, incarnation: u32) -> Option<Since> {
+        let last = self.last.as_ref().filter(|_| self.incarnation == incarnation)?;
+        let before = last.answer.as_ref().ok().filter(|_| self.is_watched)?;
+        if last.version < self.unknown || last.version == self.version {
+            return None;
+        }
+        let changed = self.paths.iter().filter(|(_, at)| **at > last.version);
+        let paths = changed.map(|(path, _)| path.clone()).collect();
+        Some(Since { before: Arc::clone(before), paths })
+    }
+
+    fn touch(&mut self, path: Option<&[u8]>) {
+        self.version += 1;
+        match path {
+            Some(path) if self.is_watched && self.paths.len() < PATHS_MAX => {
+                self.paths.insert(path.to_vec(), self.version);
+            }
+            _ => {
+                self.unknown = self.version;
+                self.paths.clear();
+            }
+        }
+    }
+}
+
+impl Book {
+    fn page(&self, id: &EnvironmentId) -> Arc<Page> {
+        Arc::clone(locked(&self.pages).entry(id.clone()).or_default())
+    }
+
+    /// The answer for one life of an environment, found by `look` if there is none that holds;
+    /// it is told what has changed since the last one, where that is known.
+    ///
+    /// # Errors
+    /// What `look` says, or that another's look takes too long.
+    pub fn ask(
+        &self,
+        id: &EnvironmentId,
+        incarnation: u32,
+        look: impl Fn(Option<&Since>) -> Result<Status, Fault>,
+    ) -> Answer {
+        let page = self.page(id);
+        let mut lines = locked(&page.lines);
+        let until = Instant::now() + WAIT_MAX;
+        loop {
+            if let Some(last) = lines.good(incarnation) {
+                self.shared.fetch_add(1, Ordering::Relaxed);
+                return last.answer.clone();
+            }
+            if !lines.is_running {
+                break;
+            }
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Err(too_busy(id));
+            }
+            lines =
+                page.changed.wait_timeout(lines, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        lines.is_running = true;
+        let (mut version, since) = (lines.version, lines.since(incarnation));
+        drop(lines);
+        let _end = End(&page);
+        let mut answer = self.in_turn(id, since.as_ref(), &look);
+        let mut lines = locked(&page.lines);
+        if since.is_some() && lines.unknown > version {
+            // What it was added to has changed under it.
+            version = lines.version;
+            drop(lines);
+            answer = self.in_turn(id, None, &look);
+            lines = locked(&page.lines);
+        }
+        let answer = answer.map(Arc::new);
+        lines.incarnation = incarnation;
+        lines.paths.retain(|_, at| *at > version);
+        lines.last = Some(Last { answer: answer.clone(), version, at: Instant::now() });
+        answer
+    }
+
+    fn in_turn(
+        &self,
+        id: &EnvironmentId,
+        since: Option<&Since>,
+        look: impl Fn(Option<&Since>) -> Result<Status, Fault>,
+    ) -> Result<Status, Fault> {
+        let mut running = locked(&self.running);
+        let until = Instant::now() + WAIT_MAX;
+        while *running >= RUNNING_MAX {
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Err(too_busy(id));
+            }
+            running =
+                self.turn.wait_timeout(running, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *running += 1;
+        drop(running);
+        let _turn = Turn(self);
+        self.computed.fetch_add(1, Ordering::Relaxed);
+        self.partial.fetch_add(u64::from(since.is_some()), Ordering::Relaxed);
+        look(since)
+    }
+
+    /// The last answer, however old; none when there was none, or it was a failure.
+    #[must_use]
+    pub fn last(&self, id: &EnvironmentId, incarnation: u32) -> Option<Arc<Status>> {
+        let page = Arc::clone(locked(&self.pages).get(id)?);
+        let lines = locked(&page.lines);
+        let last = lines.last.as_ref().filter(|_| lines.incarnation == incarnation)?;
+        last.answer.as_ref().ok().cloned()
+    }
+
+    /// The last answer, if it still holds as far as is known; none also while one is being found.
+    #[must_use]
+    pub fn current(&self, id: &EnvironmentId, incarnation: u32) -> Option<Arc<Status>> {
+        let page = Arc::clone(locked(&self.pages).get(id)?);
+        let lines = locked(&page.lines);
+        let last = lines.last.as_ref().filter(|_| lines.incarnation == incarnation)?;
+        let holds = last.version == lines.version && !lines.is_running;
+        last.answer.as_ref().ok().filter(|_| holds).cloned()
+    }
+
+    /// Something has changed: this file or directory of the worktree, or it is not known what.
+    pub fn touch(&self, id: &EnvironmentId, path: Option<&[u8]>) {
+        let page = locked(&self.pages).get(id).cloned();
+        if let Some(page) = page {
+            locked(&page.lines).touch(path);
+        }
+    }
+
+    /// From now on every change will be told, or not any more. What was seen before counts no
+    /// longer.
+    pub fn watched(&self, id: &EnvironmentId, is_watched: bool) {
+        // One that is over has no page, and gets none.
+        let known = locked(&self.pages).get(id).cloned();
+        let Some(page) = known.or_else(|| is_watched.then(|| self.page(id))) else { return };
+        let mut lines = locked(&page.lines);
+        lines.is_watched = is_watched;
+        lines.touch(None);
+    }
+
+    /// Lets go of what is known of an environment that is over.
+    pub fn forget(&self, id: &EnvironmentId) {
+        locked(&self.pages).remove(id);
+    }
+
+    /// How often it was asked.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let (computed, shared) = (&self.computed, &self.shared);
+        Counts {
+            computed: computed.load(Ordering::Relaxed),
+            partial: self.partial.load(Ordering::Relaxed),
+            shared: shared.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Ends a look, also one that panicked: whoever waits must not wait for ever.
+struct End<'a>(&'a Page);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        locked(&self.0.lines).is_running = false;
+        self.0.changed.notify_all();
+    }
+}
+
+struct Turn<'a>(&'a Book);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *locked(&self.0.running) -= 1;
+        self.0.turn.notify_one();
+    }
+}
+
+fn too_busy(id: &EnvironmentId) -> Fault {
+    let message = format!("the status of {id} could not be found in {} s", WAIT_MAX.as_secs());
+    Fault::new(Code::Timeout, message, "try again when less is going on").transient()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    fn id() -> EnvironmentId {
+        EnvironmentId::parse("demo").expect("a name")
+    }
+
+    fn ask(book: &Book, n: i64) -> i64 {
+        let look = |_: Option<&Since>| Ok(Status { last_change: n, ..Status::default() });
+        book.ask(&id(), 1, look).expect("an answer").last_change
+    }
+
+    #[test]
+    fn an_answer_holds_until_something_changes() {
+        let book = Book::default();
+        book.watched(&id(), true);
+        assert_eq!((ask(&book, 1), ask(&book, 2)), (1, 1));
+        book.touch(&id(), None);
+        assert_eq!((ask(&book, 3), ask(&book, 4)), (3, 3));
+        book.watched(&id(), false);
+        assert_eq!(ask(&book, 5), 5, "what was seen before the watch ended counts no longer");
+        let next = book.ask(&id(), 2, |_| Ok(Status::default())).expect("an answer");
+        assert_eq!(next.last_change, 0, "another life is another tree");
+        assert_eq!(book.counts(), Counts { computed: 4, partial: 0, shared: 2 });
+    }
+
+    #[test]
+    fn a_change_during_a_look_is_not_lost() {
+        let book = Book::default();
+        book.watched(&id(), true);
+        let look = |_: Option<&Since>| {
+            book.touch(&id(), None);
+            Ok(Status::default())
+        };
+        book.ask(&id(), 1, look).expect("an answer");
+        assert_eq!(ask(&book, 7), 7);
+    }
+
+    #[test]
+    fn those_who_ask_at_once_share_one_look() {
+        let book = Book::default();
+        let all = Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    all.wait();
+                    assert_eq!(ask(&book, 1), 1);
+                });
+            }
+        });
+        assert_eq!(book.counts(), Counts { computed: 1, partial: 0, shared: 7 });
+    }
+
+    #[test]
+    fn a_look_that_panics_holds_nobody_up() {
+        let book = Book::default();
+        let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            book.ask(&id(), 1, |_| panic!("broken"))
+        }));
+        assert!(broken.is_err());
+        assert_eq!(ask(&book, 1), 1);
+    }
+
+    /// The paths that a look is told of; none when it is to look at all.
+    fn told(book: &Book) -> Option<Vec<Vec<u8>>> {
+        let seen = Mutex::new(None);
+        let look = |since: Option<&Since>| {
+            *locked(&seen) = Some(since.map(|s| s.paths.clone()));
+            Ok(Status::default())
+        };
+        book.ask(&id(), 1, look).expect("an answer");
+        locked(&seen).take().expect("it was looked")
+    }
+
+    #[test]
+    fn a_look_is_told_what_has_changed_while_that_is_known() {
+        let book = Book::default();
+        book.watched(&id(), true);
+        assert_eq!(told(&book), None, "there is no answer yet");
+        for path in ["a", "b", "a"] {
+            book.touch(&id(), Some(path.as_bytes()));
+        }
+        assert_eq!(told(&book), Some(vec![b"a".to_vec(), b"b".to_vec()]));
+        book.touch(&id(), Some(b"c"));
+        assert_eq!(told(&book), Some(vec![b"c".to_vec()]), "what was seen is over");
+        book.touch(&id(), Some(b"d"));
+        book.touch(&id(), None);
+        book.touch(&id(), Some(b"e"));
+        assert_eq!(told(&book), None, "something else has changed");
+        for n in 0..=PATHS_MAX {
+            book.touch(&id(), Some(n.to_string().as_bytes()));
+        }
+        assert_eq!(told(&book), None, "too much has changed");
+        book.touch(&id(), Some(b"f"));
+        book.watched(&id(), true);
+        assert_eq!(told(&book), None, "the watch is another one");
+        book.touch(&id(), Some(b"f"));
+        drop(book.ask(&id(), 1, |_| Err(too_busy(&id()))));
+        book.touch(&id(), Some(b"g"));
+        assert_eq!(told(&book), None, "there is nothing to add to");
+        assert_eq!(book.counts().partial, 3);
+    }
+
+    #[test]
+    fn a_partial_look_that_was_overtaken_is_done_again() {
+        let book = Book::default();
+        book.watched(&id(), true);
+        assert_eq!(ask(&book, 1), 1);
+        book.touch(&id(), Some(b"a"));
+        let look = |since: Option<&Since>| {
+            if since.is_some() {
+                book.touch(&id(), None);
+            }
+            Ok(Status { last_change: i64::from(since.is_some()), ..Status::default() })
+        };
+        assert_eq!(book.ask(&id(), 1, look).expect("an answer").last_change, 0);
+        assert_eq!(ask(&book, 7), 0, "and that one holds");
+    }
+
+    #[test]
+    fn a_partial_look_that_panics_loses_no_change() {
+        let book = Book::default();
+        book.watched(&id(), true);
+        assert_eq!(ask(&book, 1), 1);
+        book.touch(&id(), Some(b"a"));
+        let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            book.ask(&id(), 1, |_| panic!("broken"))
+        }));
+        assert!(broken.is_err());
+        assert_eq!(told(&book), Some(vec![b"a".to_vec()]));
+    }
+}

@@ -1,0 +1,396 @@
+//! What the copy of included files put into a worktree, and whether that is still all there is.
+//!
+//! The copy leaves a list of what it made in the worktree's administrative directory, which goes
+//! with the worktree to the trash and back. An ignored file, link or directory that is as the list
+//! says, or that the source has byte for byte, is no work. Everything else is: what was edited,
+//! added or taken away, what is a repository, and what would take too long to tell. Nothing here
+//! is written but the list, and that only by the copy.
+
+use std::cell::{Cell, OnceCell};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::core::Fault;
+use crate::world::fs::paths;
+use crate::world::git::index::format::{Hash, Stat};
+use crate::world::git::index::racy;
+
+/// Name of the list.
+const LIST: &str = "groundskeeper.included";
+const HEADER: &[u8] = b"groundskeeper included 1";
+/// Files and links that one list names, and entries that one look visits.
+const ENTRIES_MAX: usize = 20_000;
+const LIST_BYTES_MAX: u64 = 8 << 20;
+const DEPTH_MAX: usize = 256;
+/// Largest file that a tick of the clock leaves open and that is hashed for it.
+const HASHED_BYTES_MAX: u64 = 1 << 20;
+/// Most bytes that one look compares with the source.
+const COMPARED_BYTES_MAX: u64 = 1 << 30;
+
+/// What a file or link that we made looked like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Made {
+    stat: Stat,
+    proof: Proof,
+}
+
+/// What proves that nobody has changed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Proof {
+    /// Equal stat data, for nobody can set a ctime.
+    Stat,
+    /// These bytes, too: a change in the tick of the clock that the copy ended in would not show.
+    Bytes(String),
+    /// The bytes of the source, too: as above, and it is too large to be hashed.
+    Source,
+}
+
+/// Notes what the copy makes.
+#[derive(Debug, Default)]
+pub(in crate::world) struct Recorder {
+    made: BTreeMap<Vec<u8>, Made>,
+    overflowed: bool,
+}
+
+impl Recorder {
+    /// A file or link was made, or found to be there as the source has it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::world) fn note(&mut self, target: &Path, path: &Path) -> io::Result<()> {
+        if self.made.len() >= ENTRIES_MAX {
+            self.overflowed = true;
+            return Ok(());
+        }
+        let stat = Stat::of(&target.join(path).symlink_metadata()?);
+        let made = Made { stat, proof: Proof::Stat };
+        self.made.insert(path.as_os_str().as_bytes().to_vec(), made);
+        Ok(())
+    }
+
+    /// Writes the list, whole or not at all. What does not fit into one is not judged later.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::world) fn write(mut self, admin: &Path, target: &Path) -> Result<(), Fault> {
+        let place = admin.join(LIST);
+        self.prove_the_last(target);
+        let text = render(&self.made);
+        if self.overflowed || text.len() as u64 > LIST_BYTES_MAX {
+            return paths::remove_file_if_any(&place).map_err(paths::failed("remove", &place));
+        }
+        let fresh = admin.join(format!("{LIST}.new"));
+        std::fs::write(&fresh, text).map_err(paths::failed("write", &fresh))?;
+        paths::rename(&fresh, &place).map_err(paths::failed("write", &place))
+    }
+
+    /// An edit comes after the last copy, so only what is as young as that could hide one.
+    fn prove_the_last(&mut self, target: &Path) {
+        let Some(last) = self.made.values().map(|made| made.stat.ctime).max() else { return };
+        for (path, made) in self.made.iter_mut().filter(|(_, made)| !made.stat.is_before(last)) {
+            let digest = digest(&target.join(paths::from_bytes(path)));
+            made.proof = digest.map_or(Proof::Source, Proof::Bytes);
+        }
+    }
+}
+
+fn digest(path: &Path) -> Option<String> {
+    let found = path.symlink_metadata().ok().filter(|found| found.len() <= HASHED_BYTES_MAX)?;
+    let bytes = racy::content(path, &found).ok()?;
+    Some(crate::format::hex(&Hash::Sha256.of(&[&bytes])))
+}
+
+/// One record for each, ended by a NUL, with the path last; the number of records at the end.
+fn render(made: &BTreeMap<Vec<u8>, Made>) -> Vec<u8> {
+    let mut out = [HEADER, b"\0"].concat();
+    for (path, Made { stat: s, proof }) in made {
+        let proof = match proof {
+            Proof::Stat => "stat",
+            Proof::Source => "source",
+            Proof::Bytes(digest) => digest,
+        };
+        let times = [s.ctime.0, s.ctime.1, s.mtime.0, s.mtime.1];
+        let rest = [s.dev, s.ino, s.uid, s.gid, s.size];
+        for number in times.into_iter().chain(rest) {
+            out.extend_from_slice(format!("{number} ").as_bytes());
+        }
+        out.extend_from_slice(format!("{proof} ").as_bytes());
+        out.extend_from_slice(path);
+        out.push(0);
+    }
+    out.extend_from_slice(format!("end {}\0", made.len()).as_bytes());
+    out
+}
+
+/// None when it is not a whole list.
+fn parse(text: &[u8]) -> Option<BTreeMap<Vec<u8>, Made>> {
+    let rest = text.strip_prefix(HEADER)?.strip_prefix(b"\0")?.strip_suffix(b"\0")?;
+    let mut records: Vec<&[u8]> = rest.split(|b| *b == 0).collect();
+    let end = records.pop()?;
+    let made: BTreeMap<_, _> = records.iter().map(|r| record(r)).collect::<Option<_>>()?;
+    (end == format!("end {}", made.len()).as_bytes()).then_some(made)
+}
+
+fn record(text: &[u8]) -> Option<(Vec<u8>, Made)> {
+    let mut words = text.splitn(11, |b| *b == b' ');
+    let mut numbers = [0_u32; 9];
+    for number in &mut numbers {
+        *number = std::str::from_utf8(words.next()?).ok()?.parse().ok()?;
+    }
+    let proof = match words.next()? {
+        b"stat" => Proof::Stat,
+        b"source" => Proof::Source,
+        digest => Proof::Bytes(String::from_utf8(digest.to_vec()).ok()?),
+    };
+    let [c, c_nanos, m, m_nanos, dev, ino, uid, gid, size] = numbers;
+    let stat = Stat { ctime: (c, c_nanos), mtime: (m, m_nanos), dev, ino, uid, gid, size };
+    Some((words.next()?.to_vec(), Made { stat, proof }))
+}
+
+/// Tells for one look what is ours.
+#[derive(Debug)]
+pub(in crate::world) struct Ours {
+    source: PathBuf,
+    target: PathBuf,
+    admin: PathBuf,
+    /// Read when it is first needed; empty when there is none.
+    list: OnceCell<BTreeMap<Vec<u8>, Made>>,
+    entries_left: Cell<usize>,
+    bytes_left: Cell<u64>,
+}
+
+impl Ours {
+    pub(in crate::world) fn new(source: &Path, target: &Path, admin: &Path) -> Self {
+        Self {
+            source: source.to_owned(),
+            target: target.to_owned(),
+            admin: admin.to_owned(),
+            list: OnceCell::new(),
+            entries_left: Cell::new(ENTRIES_MAX),
+            bytes_left: Cell::new(COMPARED_BYTES_MAX),
+        }
+    }
+
+    /// Whether an ignored path of git's, a directory with a slash at its end, is no work: nothing
+    /// but what we put in or the source has.
+    pub(in crate::world) fn holds(&self, path: &[u8]) -> bool {
+        if !path.ends_with(b"/") {
+            return self.leaf(path).is_some();
+        }
+        let mut met = 0;
+        self.folder(path, &mut met, 0) && met == self.below(path).count()
+    }
+
+    /// What is on the list below a directory.
+    fn below<'a>(&'a self, folder: &'a [u8]) -> impl Iterator<Item = &'a Vec<u8>> {
+        let from = self.list().range(folder.to_vec()..).map(|(path, _)| path);
+        from.take_while(move |path| path.starts_with(folder))
+    }
+
+    fn list(&self) -> &BTreeMap<Vec<u8>, Made> {
+        self.list.get_or_init(|| {
+            let place = self.admin.join(LIST);
+            let fits =
+                place.symlink_metadata().is_ok_and(|m| m.is_file() && m.len() <= LIST_BYTES_MAX);
+            let text = fits.then(|| std::fs::read(&place).ok()).flatten();
+            text.and_then(|text| parse(&text)).unwrap_or_default()
+        })
+    }
+
+    /// Whether all in a directory is ours; counts what is on the list.
+    fn folder(&self, folder: &[u8], met: &mut usize, depth: usize) -> bool {
+        let place = self.target.join(paths::from_bytes(folder));
+        // A link in its place leads elsewhere.
+        let is_dir = place.parent().zip(place.file_name()).is_some_and(|(parent, name)| {
+            parent.join(name).symlink_metadata().is_ok_and(|found| found.is_dir())
+        });
+        let Ok(entries) = std::fs::read_dir(&place) else { return false };
+        if depth > DEPTH_MAX || !is_dir {
+            return false;
+        }
+        entries.into_iter().all(|entry| {
+            let Some(left) = self.entries_left.get().checked_sub(1) else { return false };
+            self.entries_left.set(left);
+            let Ok(entry) = entry else { return false };
+            let name = entry.file_name();
+            // A repository is work, wherever it lies.
+            if name.as_bytes().eq_ignore_ascii_case(b".git") {
+                return false;
+            }
+            let path = [folder, name.as_bytes()].concat();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                return self.folder(&[path.as_slice(), b"/"].concat(), met, depth + 1);
+            }
+            let leaf = self.leaf(&path);
+            *met += usize::from(leaf == Some(Origin::Listed));
+            leaf.is_some()
+        })
+    }
+
+    /// Where a file or link comes from, if nobody has worked on it.
+    fn leaf(&self, path: &[u8]) -> Option<Origin> {
+        let place = self.target.join(paths::from_bytes(path));
+        let found = place.symlink_metadata().ok()?;
+        let made = self.list().get(path);
+        let origin = if made.is_some() { Origin::Listed } else { Origin::Source };
+        let proven = made.filter(|made| made.stat.is(&Stat::of(&found))).is_some_and(|made| {
+            match &made.proof {
+                Proof::Stat => true,
+                Proof::Bytes(wanted) => digest(&place).is_some_and(|bytes| bytes == *wanted),
+                Proof::Source => false,
+            }
+        });
+        (proven || self.is_copy(path, &place, found.len())).then_some(origin)
+    }
+
+    /// Whether the source has the same at its place, so that nothing is lost with it.
+    fn is_copy(&self, path: &[u8], place: &Path, size: u64) -> bool {
+        let Some(left) = self.bytes_left.get().checked_sub(size) else { return false };
+        let source = &self.source;
+        if source.as_os_str().is_empty() {
+            return false;
+        }
+        self.bytes_left.set(left);
+        is_same(&source.join(paths::from_bytes(path)), place).unwrap_or(false)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Origin {
+    /// The copy put it there.
+    Listed,
+    /// Whoever made it, the source has it as well.
+    Source,
+}
+
+/// Whether two files have the same bytes, or two links the same text.
+pub(in crate::world) fn is_same(a: &Path, b: &Path) -> io::Result<bool> {
+    let (left, right) = (a.symlink_metadata()?, b.symlink_metadata()?);
+    if left.is_symlink() && right.is_symlink() {
+        return Ok(std::fs::read_link(a)? == std::fs::read_link(b)?);
+    }
+    if !left.is_file() || !right.is_file() || left.len() != right.len() {
+        return Ok(false);
+    }
+    let (mut a, mut b) = (BufReader::new(File::open(a)?), BufReader::new(File::open(b)?));
+    let (mut left, mut right) = ([0; 8192], [0; 8192]);
+    loop {
+        let n = a.read(&mut left)?;
+        b.read_exact(&mut right[..n])?;
+        if n == 0 || left[..n] != right[..n] {
+            return Ok(n == 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        /// A source and a target with the same files, and the list of them.
+        fn new(files: &[&str]) -> Self {
+            let place = Self(tempfile::tempdir().expect("a directory"));
+            let mut recorder = Recorder::default();
+            std::fs::create_dir(place.at("admin")).expect("made");
+            for file in files {
+                for side in ["source", "target"] {
+                    place.write(&format!("{side}/{file}"), file);
+                }
+                recorder.note(&place.at("target"), Path::new(file)).expect("noted");
+            }
+            recorder.write(&place.at("admin"), &place.at("target")).expect("written");
+            place
+        }
+
+        fn at(&self, path: &str) -> PathBuf {
+            self.0.path().join(path)
+        }
+
+        fn write(&self, path: &str, text: &str) {
+            let path = self.at(path);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+            std::fs::write(path, text).expect("written");
+        }
+
+        fn holds(&self, path: &str) -> bool {
+            let ours = Ours::new(&self.at("source"), &self.at("target"), &self.at("admin"));
+            ours.holds(path.as_bytes())
+        }
+    }
+
+    #[test]
+    fn list_is_read_as_it_was_written_and_never_in_part() {
+        let stat = Stat { ctime: (1, 2), mtime: (3, 4), dev: 5, ino: 6, uid: 7, gid: 8, size: 9 };
+        let made = |proof| Made { stat, proof };
+        let list = BTreeMap::from([
+            (b"a b\nc".to_vec(), made(Proof::Stat)),
+            (b"\xff/x".to_vec(), made(Proof::Bytes("00ff".into()))),
+            (b"large".to_vec(), made(Proof::Source)),
+        ]);
+        let text = render(&list);
+        assert_eq!(parse(&text), Some(list));
+        for cut in 0..text.len() {
+            assert_eq!(parse(&text[..cut]), None, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn untouched_is_ours_though_the_source_has_changed() {
+        let place = Place::new(&["one", "d/a", "d/e/b"]);
+        for file in ["one", "d/a", "d/e/b"] {
+            place.write(&format!("source/{file}"), "changed since");
+        }
+        assert!(place.holds("one") && place.holds("d/") && place.holds("d/e/"));
+        std::fs::create_dir(place.at("target/d/empty")).expect("made");
+        assert!(place.holds("d/"), "an empty folder is no work");
+    }
+
+    #[test]
+    fn edited_added_and_removed_are_work() {
+        let place = Place::new(&["one", "d/a", "d/e/b", "f/a", "g/a", "h/a"]);
+        place.write("target/one", "eno");
+        assert!(!place.holds("one"), "same size, same tick at best");
+        place.write("target/d/e/b", "edited");
+        assert!(!place.holds("d/") && !place.holds("d/e/"));
+        place.write("target/f/new", "added");
+        assert!(!place.holds("f/"));
+        std::fs::remove_file(place.at("target/g/a")).expect("removed");
+        assert!(!place.holds("g/"));
+        place.write("target/h/inner/.git/HEAD", "a repository");
+        place.write("source/h/inner/.git/HEAD", "a repository");
+        assert!(!place.holds("h/"));
+    }
+
+    #[test]
+    fn equal_to_the_source_is_ours_without_a_list() {
+        let place = Place::new(&["one", "d/a"]);
+        for side in ["source", "target"] {
+            std::os::unix::fs::symlink("a", place.at(&format!("{side}/d/link"))).expect("linked");
+        }
+        std::fs::remove_file(place.at("admin").join(LIST)).expect("removed");
+        assert!(place.holds("one") && place.holds("d/") && place.holds("d/link"));
+        std::fs::remove_file(place.at("target/d/link")).expect("removed");
+        std::os::unix::fs::symlink("b", place.at("target/d/link")).expect("linked");
+        assert!(!place.holds("d/") && !place.holds("d/link"));
+        std::fs::rename(place.at("target/d"), place.at("target/moved")).expect("moved");
+        std::os::unix::fs::symlink("moved", place.at("target/d")).expect("linked");
+        assert!(!place.holds("d/"), "a link where a folder was");
+    }
+
+    #[test]
+    fn more_than_the_bound_is_not_judged() {
+        let place = Place::new(&["d/a"]);
+        let ours = Ours::new(&place.at("source"), &place.at("target"), &place.at("admin"));
+        ours.entries_left.set(0);
+        assert!(!ours.holds(b"d/"));
+        let recorder = Recorder { overflowed: true, ..Recorder::default() };
+        recorder.write(&place.at("admin"), &place.at("target")).expect("written");
+        assert!(!place.at("admin").join(LIST).exists());
+    }
+}

@@ -1,0 +1,249 @@
+//! What a worktree looks like: branch, distance, changes, operations in progress. Reads only.
+//!
+//! git's own status is the truth (`parse.rs` reads it); one answer costs at most four processes,
+//! however large the tree is, takes no lock and writes no object, nor the index: an untracked
+//! cache is used where there is one and never made. `book.rs` keeps answers and shares them,
+//! `again.rs` brings one up to date from the paths that changed since, `patch.rs` shows the
+//! changes themselves.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::world::status::incremental::Since;
+use crate::world::status::parse::Changes;
+
+use crate::core::{Code, Environment, Fault, Phase, destroyed};
+use crate::world::fs::paths;
+use crate::world::git::command;
+use crate::world::git::command::Git;
+use crate::world::git::index::format::Hash;
+use crate::world::git::{link, refs};
+use crate::world::process::cancel::Cancel;
+
+/// Longest time that one status may take.
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Paths that a diff is limited to; with more it looks at all.
+const DIFF_PATHS_MAX: usize = 100;
+
+/// What a worktree looked like at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// What git said of files and branch.
+    pub changes: Changes,
+    /// Commits since the base; none when the base is not known here any more.
+    pub ahead_of_base: Option<u64>,
+    /// Commits that the base's branch has gained since.
+    pub behind_base: Option<u64>,
+    /// What is in progress: `merge`, `rebase`, `am`, `cherry-pick`, `revert`, `bisect`.
+    pub operation: Option<&'static str>,
+    /// Lines added and removed in tracked files, staged or not.
+    pub insertions: u64,
+    /// See `insertions`.
+    pub deletions: u64,
+    /// Whether these count everything: not untracked, binary or conflicted files, and no
+    /// submodules.
+    pub lines_complete: bool,
+    /// Seconds since 1970 of the youngest change that was seen.
+    pub last_change: i64,
+}
+
+/// Files in the git directory that say what is in progress, in the order in which they count:
+/// name, for `status`, for people.
+pub(in crate::world) const OPERATIONS: [(&str, &str, &str); 7] = [
+    ("rebase-merge", "rebase", "a rebase"),
+    ("rebase-apply/applying", "am", "`git am`"),
+    ("rebase-apply", "rebase", "a rebase"),
+    ("MERGE_HEAD", "merge", "a merge"),
+    ("CHERRY_PICK_HEAD", "cherry-pick", "a cherry-pick"),
+    ("REVERT_HEAD", "revert", "a revert"),
+    ("BISECT_LOG", "bisect", "a bisect"),
+];
+
+/// Where an environment's worktree and git directory are, if it can be looked at.
+///
+/// # Errors
+/// Destroyed, not there yet, gone, or no repository any more.
+pub(super) fn place(env: &Environment) -> Result<(&Path, &Path), Fault> {
+    if env.phase == Phase::Tombstoned {
+        return Err(destroyed(&env.id));
+    }
+    let Some(worktree) = &env.worktree else {
+        if env.phase == Phase::Provisioning {
+            let message = format!("{} is still being made", env.id);
+            let hint = "wait until it is ready";
+            return Err(Fault::new(Code::EnvironmentBusy, message, hint).transient());
+        }
+        let message = format!("{} has no worktree", env.id);
+        let hint = format!("`groundskeeper show {}` says why", env.id);
+        return Err(Fault::new(Code::PathNotFound, message, hint));
+    };
+    let (target, admin) = (paths::borrowed(&env.plan.path), paths::borrowed(&worktree.admin_dir));
+    if !target.is_dir() {
+        let message = format!("the worktree {} is gone", target.display());
+        let hint = format!("bring it back, or `groundskeeper rm {}`", env.id);
+        return Err(Fault::new(Code::PathNotFound, message, hint));
+    }
+    if link::repository(target, admin).is_none() {
+        let message = format!("{} is not the git worktree any more that it was", target.display());
+        let hint = "`git worktree repair` in its repository may help";
+        return Err(Fault::new(Code::NotGitRepo, message, hint));
+    }
+    Ok((target, admin))
+}
+
+/// Looks at a worktree once; where it is known what has changed since an earlier answer, at no
+/// more than that.
+///
+/// # Errors
+/// As `place`, or when git fails or takes too long.
+pub(in crate::world) fn look(
+    env: &Environment,
+    since: Option<&Since>,
+    cancel: &Cancel,
+) -> Result<Status, Fault> {
+    let (target, admin) = place(env)?;
+    let git = Git::exact(admin, Some(target), None, cancel).within(LIMIT);
+    let known = match since {
+        Some(since) => changes_since(env, admin, &git, since)?,
+        None => None,
+    };
+    let is_known = known.is_some();
+    let changes = match known {
+        Some(changes) => changes,
+        None => ask(&git, ["--branch", "--show-stash"].map(OsStr::new))?,
+    };
+    let (base, lines) = std::thread::scope(|scope| {
+        // Neither HEAD nor a ref has moved since, or it would not be known.
+        let before =
+            since.filter(|_| is_known).map(|s| (s.before.ahead_of_base, s.before.behind_base));
+        let base = before.is_none().then(|| scope.spawn(|| distance(env, &git, &changes)));
+        let lines = lines(&git, &changes);
+        let found = base.map(|base| base.join().unwrap_or((None, None)));
+        (before.or(found).unwrap_or((None, None)), lines)
+    });
+    let (insertions, deletions, lines_complete) = lines?;
+    let there = |name: &str| admin.join(name).symlink_metadata().is_ok();
+    Ok(Status {
+        ahead_of_base: base.0,
+        behind_base: base.1,
+        operation: OPERATIONS.iter().find(|(name, ..)| there(name)).map(|(_, what, _)| *what),
+        insertions,
+        deletions,
+        lines_complete,
+        last_change: last_change(target, admin, &changes),
+        changes,
+    })
+}
+
+/// What git's status says, of all or of what is named.
+fn ask<S: AsRef<OsStr>>(
+    git: &Git<'_>,
+    more: impl IntoIterator<Item = S>,
+) -> Result<Changes, Fault> {
+    let fixed = ["--literal-pathspecs", "status", "--porcelain=v2", "-z"];
+    let fixed = fixed.into_iter().chain(["--untracked-files=normal"]).map(OsString::from);
+    let said = git.run(fixed.chain(more.into_iter().map(|s| s.as_ref().to_owned())))?;
+    if !said.status.success() {
+        return Err(command::said("git status", &said));
+    }
+    Ok(Changes::parse(&said.stdout))
+}
+
+/// All that git would say, from what it says of the paths that have changed; none when that is
+/// not enough.
+fn changes_since(
+    env: &Environment,
+    admin: &Path,
+    git: &Git<'_>,
+    since: &Since,
+) -> Result<Option<Changes>, Fault> {
+    let hash = Hash::named(&env.plan.repository.object_format);
+    // An index that is not there is one that is not understood.
+    let index = std::fs::read(admin.join("index")).unwrap_or_default();
+    let Some(asked) = since.asked(&index, hash) else { return Ok(None) };
+    let paths = asked.iter().map(|path| OsStr::from_bytes(path));
+    let found = ask(git, [OsStr::new("--")].into_iter().chain(paths))?;
+    Ok(since.with(&asked, found))
+}
+
+/// Commits since the base, and commits that the base's branch has gained.
+fn distance(env: &Environment, git: &Git<'_>, changes: &Changes) -> (Option<u64>, Option<u64>) {
+    let Some(base) = env.base.as_ref().filter(|_| !changes.head.is_empty()) else {
+        return (None, None);
+    };
+    let common = paths::borrowed(&env.plan.repository.common_dir);
+    let tip = refs::tip(common, &base.reference);
+    if changes.head == base.commit && tip.as_deref() == Some(base.commit.as_str()) {
+        return (Some(0), Some(0));
+    }
+    let other = if tip.is_some() { &base.reference } else { &base.commit };
+    let range = format!("{other}...{}", changes.head);
+    // A base that is gone is no failure of the status.
+    let line = git.line(["rev-list", "--count", "--left-right", &range]).unwrap_or_default();
+    let mut counts = line.split('\t').map(|n| n.parse().ok());
+    let (behind, ahead) = (counts.next().flatten(), counts.next().flatten());
+    (ahead, behind)
+}
+
+/// Lines added and removed since HEAD, and whether that is all.
+fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
+    let plain = changes.untracked == 0 && changes.conflicts == 0 && changes.submodules == 0;
+    if changes.tracked() == 0 {
+        return Ok((0, 0, plain));
+    }
+    let against = if changes.head.is_empty() { "--cached" } else { "HEAD" };
+    let args = ["diff", "--numstat", "-z", "--find-renames", "--no-ext-diff", "--no-textconv"];
+    let args = ["--literal-pathspecs"].into_iter().chain(args);
+    let args = args.chain(["--ignore-submodules=all", against, "--"]).map(OsStr::new);
+    let said = match git.output(args.chain(changed_paths(changes))) {
+        Err(fault) if fault.code == Code::GitFailed => {
+            // One file that cannot be read, or something else in its place: the rest is told.
+            tracing::debug!(%fault, "lines are not counted");
+            return Ok((0, 0, false));
+        }
+        said => said?,
+    };
+    let (mut insertions, mut deletions, mut complete) = (0, 0, plain);
+    let mut parts = said.split(|b| *b == 0);
+    while let Some(line) = parts.next() {
+        if line.is_empty() {
+            continue;
+        }
+        if line.ends_with(b"\t") {
+            // A rename: the old and the new name follow.
+            parts.nth(1);
+        }
+        let mut numbers = line.splitn(3, |b| *b == b'\t');
+        let mut next = || std::str::from_utf8(numbers.next()?).ok()?.parse::<u64>().ok();
+        match (next(), next()) {
+            (Some(more), Some(less)) => {
+                insertions += more;
+                deletions += less;
+            }
+            // A binary file.
+            _ => complete = false,
+        }
+    }
+    Ok((insertions, deletions, complete && !changes.head.is_empty()))
+}
+
+/// The paths that a diff can have, so that git need not look at others; none when they are many.
+fn changed_paths(changes: &Changes) -> Vec<&OsStr> {
+    let tracked = || changes.entries.iter().filter(|e| e.code != *b"??");
+    if !changes.is_complete() || tracked().count() > DIFF_PATHS_MAX {
+        return Vec::new();
+    }
+    let paths = tracked().flat_map(|e| [Some(&e.path), e.from.as_ref()]).flatten();
+    paths.map(|path| OsStr::from_bytes(path)).collect()
+}
+
+fn last_change(target: &Path, admin: &Path, changes: &Changes) -> i64 {
+    let of = |path: &Path| path.symlink_metadata().map_or(0, |found| found.mtime());
+    let git = ["index", "HEAD", "logs/HEAD"].into_iter().map(|name| of(&admin.join(name)));
+    let files = changes.entries.iter().map(|e| of(&target.join(paths::from_bytes(&e.path))));
+    git.chain(files).max().unwrap_or(0)
+}

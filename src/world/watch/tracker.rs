@@ -1,0 +1,593 @@
+//! The trees that are watched: what belongs to each, what of its news counts, and when it is told.
+//!
+//! A worktree's tree is its directories that are not pruned and its own git directory; the refs of
+//! a repository are one tree that its worktrees share. News are gathered until a tree has been
+//! quiet for 75 ms, 500 ms at most. A tree is set up only while the gate lets it, under the lock
+//! under which it is taken down: what is dropped once stays dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crate::core::Environment;
+use crate::world::fs::paths;
+use crate::world::git::index::format::Hash;
+use crate::world::git::{link, marker};
+use crate::world::watch::backend::{Backend, Failure, Happened, Key, Kinds, Sink, TreeId};
+use crate::world::watch::limits;
+use crate::world::watch::limits::Budget;
+use crate::world::watch::rules::{Rules, walk};
+use crate::world::watch::tree::{About, Identity, LOGS, Tree, Worktree};
+
+/// A wait that something else will end.
+const NEVER: Duration = Duration::from_secs(3_600);
+/// New directories of one tree that are listed before another has its turn.
+const TURN: usize = 64;
+
+/// Whether one life of an environment may be watched right now.
+pub type Gate = Box<dyn Fn(&Key) -> bool + Send + Sync>;
+
+/// What the hub tells.
+#[derive(Debug, Clone)]
+pub enum Signal {
+    /// Something has changed in a worktree this moment; told at once, and every time. A path from
+    /// its top, if nothing but that file or directory has.
+    Touched(Key, Option<Vec<u8>>),
+    /// Things have changed in a worktree, which is quiet again.
+    Changed(Key, Kinds),
+    /// The same of refs of a repository.
+    RefsTouched(PathBuf, Vec<String>),
+    /// Refs of a repository have changed; none when it is not known which.
+    Refs(PathBuf, Option<Vec<String>>),
+    /// A watch ended without being asked to.
+    Broken(Key, Arc<Failure>),
+}
+
+/// Where it is told. Called on threads that may not wait long.
+pub type Signals = Box<dyn Fn(Signal) + Send + Sync>;
+
+/// How much is watched, and what happened to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Worktrees.
+    pub worktrees: usize,
+    /// Directories, as the system counts them.
+    pub watches: usize,
+    /// Instances of the system's.
+    pub instances: usize,
+    /// Trees that were ever begun.
+    pub begun: u64,
+    /// Times that the system dropped news.
+    pub overflows: u64,
+}
+
+#[derive(Debug, Default)]
+struct Trees {
+    by_id: BTreeMap<TreeId, Tree>,
+    by_key: BTreeMap<Key, TreeId>,
+    by_repository: BTreeMap<PathBuf, TreeId>,
+    begun: u64,
+    overflows: u64,
+    /// The tree that grew last.
+    grown: TreeId,
+    stop: bool,
+}
+
+impl Trees {
+    /// What is pruned in these has changed.
+    fn plant_again(&mut self, keys: &BTreeSet<Key>) {
+        for key in keys {
+            let tree = self.by_key.get(key).and_then(|id| self.by_id.get_mut(id));
+            if let Some(tree) = tree {
+                tree.again = true;
+            }
+        }
+    }
+}
+
+/// All watched trees.
+pub struct Hub {
+    backend: Box<dyn Backend>,
+    trees: Mutex<Trees>,
+    news: Condvar,
+    gate: Gate,
+    signals: Signals,
+    budget: Budget,
+    heavy: Vec<String>,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// A hub without trees. `make` makes its backend.
+    ///
+    /// # Errors
+    /// When the backend or a thread cannot be started.
+    pub fn start(
+        make: impl FnOnce(Sink) -> Box<dyn Backend>,
+        budget: Budget,
+        heavy: Vec<String>,
+        gate: Gate,
+        signals: Signals,
+    ) -> std::io::Result<Arc<Self>> {
+        let weak: Arc<Mutex<Weak<Self>>> = Arc::default();
+        let told = Arc::clone(&weak);
+        let sink: Sink = Arc::new(move |tree, happened| {
+            let hub = told.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+            if let Some(hub) = hub {
+                hub.see(tree, &happened);
+            }
+        });
+        let backend = make(sink);
+        let (trees, news) = (Mutex::default(), Condvar::new());
+        let hub = Arc::new(Self { backend, trees, news, gate, signals, budget, heavy });
+        *weak.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&hub);
+        let working = Arc::downgrade(&hub);
+        let run = move || while working.upgrade().is_some_and(|hub| hub.work()) {};
+        std::thread::Builder::new().name("gk-watch".to_owned()).spawn(run)?;
+        Ok(hub)
+    }
+
+    /// Ends the hub's own thread.
+    pub fn stop(&self) {
+        self.locked().stop = true;
+        self.news.notify_all();
+    }
+
+    /// Name of the backend.
+    #[must_use]
+    pub fn backend(&self) -> &'static str {
+        self.backend.name()
+    }
+
+    /// The bounds on what is watched.
+    #[must_use]
+    pub fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    /// Returns when all that has happened so far is told, and of which worktrees that cannot be
+    /// said: those that are still growing, or all of them.
+    pub fn sync(&self) -> Vec<Key> {
+        if self.locked().by_key.is_empty() {
+            return Vec::new();
+        }
+        let told = self.backend.sync();
+        let trees = self.locked();
+        let open = |id: &TreeId| trees.by_id.get(id).is_some_and(|tree| !tree.is_settled());
+        let unsure = trees.by_key.iter().filter(|(_, id)| !told || open(id));
+        unsure.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Whether there is a tree of this life.
+    #[must_use]
+    pub fn holds(&self, key: &Key) -> bool {
+        self.locked().by_key.contains_key(key)
+    }
+
+    /// How much is watched.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let (watches, instances) = self.backend.counts();
+        let trees = self.locked();
+        Counts {
+            worktrees: trees.by_key.len(),
+            watches,
+            instances,
+            begun: trees.begun,
+            overflows: trees.overflows,
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Trees> {
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Watches the worktree of an environment. Whatever changes after this has returned is told.
+    ///
+    /// # Errors
+    /// It is gone, may not be watched, or a limit is reached; nothing of it is watched then.
+    pub fn arm(&self, env: &Environment) -> Result<(), Failure> {
+        let key = (env.id.clone(), env.incarnation);
+        let root = paths::from_host(&env.plan.path);
+        let Some(found) = &env.worktree else { return Err(Failure::Absent(root)) };
+        let admin = paths::from_host(&found.admin_dir);
+        let common = paths::from_host(&env.plan.repository.common_dir);
+        let identity = identity(&root, &admin)?;
+        if !limits::is_local(&root) {
+            let message = "its file system does not tell what others change".to_owned();
+            return Err(Failure::Limit(message));
+        }
+        let hash = Hash::named(&env.plan.repository.object_format);
+        let rules = Rules::new(&root, &admin, &common, hash, &self.heavy);
+        let about = About::Worktree(Worktree { key: key.clone(), root, admin, common, identity });
+        let id = self.begin(&key, about)?;
+        let armed = match identity.repository {
+            Some(_) => self.plant(id, rules).and_then(|()| self.share_refs(&key, env)),
+            // Without a repository there is nothing to see but that one is made.
+            None => self.plant_bare(id, &paths::from_host(&env.plan.path)),
+        };
+        if armed.is_err() {
+            self.take_down(&mut self.locked(), &key);
+        }
+        armed
+    }
+
+    /// Begins a tree, if the gate lets it, instead of the one there was.
+    fn begin(&self, key: &Key, about: About) -> Result<TreeId, Failure> {
+        let mut trees = self.locked();
+        if !(self.gate)(key) {
+            return Err(Failure::Refused);
+        }
+        self.take_down(&mut trees, key);
+        let id = Self::enter(&mut trees, about);
+        if let Err(failure) = self.backend.open(id) {
+            trees.by_id.remove(&id);
+            return Err(failure);
+        }
+        trees.by_key.insert(key.clone(), id);
+        Ok(id)
+    }
+
+    fn enter(trees: &mut Trees, about: About) -> TreeId {
+        trees.begun += 1;
+        trees.by_id.insert(trees.begun, Tree::new(about));
+        trees.begun
+    }
+
+    /// Watches where a repository would be made.
+    fn plant_bare(&self, id: TreeId, root: &Path) -> Result<(), Failure> {
+        self.backend.add(id, root)?;
+        match self.backend.add(id, &root.join(".git")) {
+            Err(Failure::Absent(_)) => Ok(()),
+            added => added,
+        }
+    }
+
+    /// Watches all of a worktree's tree. Its rules are kept for what comes.
+    fn plant(&self, id: TreeId, mut rules: Rules) -> Result<(), Failure> {
+        let (root, admin, identity_then) = {
+            let trees = self.locked();
+            let Some(Tree { about: About::Worktree(w), .. }) = trees.by_id.get(&id) else {
+                return Err(Failure::Refused);
+            };
+            (w.root.clone(), w.admin.clone(), w.identity)
+        };
+        self.backend.add(id, &admin)?;
+        match self.backend.add(id, &admin.join(LOGS)) {
+            // Some repositories keep no reflog.
+            Ok(()) | Err(Failure::Absent(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+        let mut count = 0;
+        walk(&mut rules, &root, &mut |dir| self.add(id, dir, &mut count))?;
+        if identity(&root, &admin)? != identity_then {
+            return Err(Failure::Absent(root));
+        }
+        rules.exempt_anew();
+        let mut trees = self.locked();
+        let tree = trees.by_id.get_mut(&id).ok_or(Failure::Refused)?;
+        tree.rules = Some(rules);
+        tree.directories = count;
+        tree.replanted = Some(Instant::now());
+        self.news.notify_all();
+        Ok(())
+    }
+
+    fn add(&self, id: TreeId, dir: &Path, count: &mut usize) -> Result<(), Failure> {
+        *count += 1;
+        if *count > self.budget.tree {
+            let message = format!("it has more than {} directories", self.budget.tree);
+            return Err(Failure::Limit(message));
+        }
+        // Counting takes the backend's locks; once in a while is often enough.
+        if count.is_multiple_of(256) || *count == 1 {
+            let (watches, _) = self.backend.counts();
+            if watches >= self.budget.host {
+                let message = format!("{watches} directories are watched already");
+                return Err(Failure::Limit(message));
+            }
+        }
+        self.backend.add(id, dir)
+    }
+
+    /// Joins the tree of the repository's refs, or begins it.
+    fn share_refs(&self, key: &Key, env: &Environment) -> Result<(), Failure> {
+        let common = paths::from_host(&env.plan.repository.common_dir);
+        let id = {
+            let mut trees = self.locked();
+            if !trees.by_key.contains_key(key) {
+                return Err(Failure::Refused);
+            }
+            if let Some(id) = trees.by_repository.get(&common).copied() {
+                if let Some(Tree { about: About::Refs(_, members), .. }) = trees.by_id.get_mut(&id)
+                {
+                    members.insert(key.clone());
+                }
+                return Ok(());
+            }
+            let members = BTreeSet::from([key.clone()]);
+            let id = Self::enter(&mut trees, About::Refs(common.clone(), members));
+            if let Err(failure) = self.backend.open(id) {
+                trees.by_id.remove(&id);
+                return Err(failure);
+            }
+            trees.by_repository.insert(common.clone(), id);
+            id
+        };
+        self.plant_refs(id, &common)
+    }
+
+    /// Watches what the distance of a repository's worktrees depends on.
+    fn plant_refs(&self, id: TreeId, common: &Path) -> Result<(), Failure> {
+        self.backend.add(id, common)?;
+        let mut count = 0;
+        for part in ["refs", "info", "logs/refs"] {
+            match self.add(id, &common.join(part), &mut count) {
+                Ok(()) | Err(Failure::Absent(_)) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        for part in ["refs/heads", "refs/remotes"] {
+            self.add_all(id, &common.join(part), &mut count)?;
+        }
+        Ok(())
+    }
+
+    /// A directory of refs with all below it.
+    fn add_all(&self, id: TreeId, dir: &Path, count: &mut usize) -> Result<(), Failure> {
+        match self.add(id, dir, count) {
+            // None yet, or packed and gone.
+            Err(Failure::Absent(_)) => return Ok(()),
+            added => added?,
+        }
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                self.add_all(id, &entry.path(), count)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go of an environment's tree, whichever life it is of. It is not told of any more when
+    /// this has returned, and stays so unless the gate lets it be set up anew.
+    pub fn release(&self, id: &crate::core::EnvironmentId) {
+        let mut trees = self.locked();
+        let lives: Vec<Key> = trees.by_key.keys().filter(|(of, _)| of == id).cloned().collect();
+        for key in lives {
+            self.take_down(&mut trees, &key);
+        }
+    }
+
+    fn take_down(&self, trees: &mut Trees, key: &Key) {
+        let Some(id) = trees.by_key.remove(key) else { return };
+        self.backend.close(id);
+        let Some(Tree { about: About::Worktree(gone), .. }) = trees.by_id.remove(&id) else {
+            return;
+        };
+        let Some(refs) = trees.by_repository.get(&gone.common).copied() else { return };
+        if let Some(Tree { about: About::Refs(_, members), .. }) = trees.by_id.get_mut(&refs) {
+            members.remove(key);
+            if members.is_empty() {
+                self.backend.close(refs);
+                trees.by_id.remove(&refs);
+                trees.by_repository.remove(&gone.common);
+            }
+        }
+    }
+
+    /// News from the backend.
+    fn see(&self, id: TreeId, happened: &Happened) {
+        let mut trees = self.locked();
+        if *happened == Happened::Overflow {
+            trees.overflows += 1;
+        }
+        let Some(tree) = trees.by_id.get_mut(&id) else { return };
+        if !tree.note(happened) {
+            return;
+        }
+        let was_quiet = tree.stir();
+        let grows = !tree.pending.is_empty();
+        match &tree.about {
+            About::Worktree(w) => {
+                self.touch(&w.key, tree.file_of(happened));
+            }
+            About::Refs(common, members) => {
+                match tree.named_refs() {
+                    Some(refs) => (self.signals)(Signal::RefsTouched(common.clone(), refs)),
+                    None => members.iter().for_each(|m| self.touch(m, None)),
+                }
+                if tree.exclude {
+                    let members = members.clone();
+                    trees.plant_again(&members);
+                }
+            }
+        }
+        if was_quiet || grows {
+            self.news.notify_all();
+        }
+    }
+
+    /// One round of the hub's own thread: lists what is new, tells what has become quiet, waits.
+    /// False when it is over.
+    fn work(&self) -> bool {
+        let mut trees = self.locked();
+        if trees.stop {
+            return false;
+        }
+        // What is ready is told first: one that grows holds up nobody's news.
+        let now = Instant::now();
+        let due = |(_, t): &(&TreeId, &mut Tree)| t.due().is_some_and(|due| due <= now);
+        let told: Vec<Signal> =
+            trees.by_id.iter_mut().filter(due).filter_map(|(_, tree)| tree.tell()).collect();
+        let grows = |(_, t): &(&TreeId, &Tree)| t.grows_at(now).is_some_and(|at| at <= now);
+        // In turn, so that none is passed over for ever.
+        let growing: Vec<TreeId> = trees.by_id.iter().filter(grows).map(|(id, _)| *id).collect();
+        let turn = growing.iter().find(|id| **id > trees.grown).or(growing.first()).copied();
+        trees.grown = turn.unwrap_or(0);
+        if told.is_empty() && turn.is_none() {
+            let times = trees.by_id.values().flat_map(|t| [t.due(), t.grows_at(now)]).flatten();
+            let rest = times.min().map_or(NEVER, |at| at.saturating_duration_since(now));
+            drop(self.news.wait_timeout(trees, rest));
+            return true;
+        }
+        drop(trees);
+        for signal in told {
+            (self.signals)(signal);
+        }
+        if let Some(id) = turn {
+            self.grow(id);
+        }
+        true
+    }
+
+    /// Takes new directories into a tree, a bounded number of them; or all of it, once more.
+    fn grow(&self, id: TreeId) {
+        let mut trees = self.locked();
+        let Some(tree) = trees.by_id.get_mut(&id) else { return };
+        let again = std::mem::take(&mut tree.again);
+        let recheck = std::mem::take(&mut tree.recheck);
+        let share = if again { tree.pending.len() } else { tree.pending.len().min(TURN) };
+        let new: Vec<PathBuf> = tree.pending.drain(..share).collect();
+        let count = tree.directories;
+        tree.replanted = again.then(Instant::now).or(tree.replanted);
+        let rules = tree.rules.take();
+        let (keys, place) = match &tree.about {
+            About::Worktree(w) => (vec![w.key.clone()], w.root.clone()),
+            About::Refs(common, members) => (members.iter().cloned().collect(), common.clone()),
+        };
+        let is_refs = matches!(tree.about, About::Refs(..));
+        drop(trees);
+        let grown = match rules {
+            None if is_refs && again => self.plant_refs(id, &place),
+            None if is_refs => {
+                let mut count = 0;
+                new.iter().try_for_each(|dir| self.add_all(id, dir, &mut count))
+            }
+            None => Ok(()),
+            Some(rules) if again => self.replant(id, &place, rules),
+            Some(rules) => self.extend(id, rules, &new, count, recheck),
+        };
+        match grown {
+            Ok(()) => self.grown(id, &new, again),
+            Err(failure) => {
+                let failure = Arc::new(failure);
+                for key in keys {
+                    self.break_down(id, &key, &failure);
+                }
+            }
+        }
+    }
+
+    fn touch(&self, key: &Key, path: Option<Vec<u8>>) {
+        (self.signals)(Signal::Touched(key.clone(), path));
+    }
+
+    /// What was made inside before the watches stood was told by nobody: this tells of it.
+    fn grown(&self, id: TreeId, new: &[PathBuf], again: bool) {
+        let mut trees = self.locked();
+        let has_news = again || !new.is_empty();
+        let Some(tree) = trees.by_id.get_mut(&id).filter(|_| has_news) else { return };
+        match &tree.about {
+            About::Worktree(w) if again => self.touch(&w.key, None),
+            About::Worktree(w) => new.iter().for_each(|dir| self.touch(&w.key, w.file(dir))),
+            About::Refs(_, members) => members.iter().for_each(|m| self.touch(m, None)),
+        }
+        let is_refs = matches!(tree.about, About::Refs(..));
+        tree.mark(if is_refs { Kinds::REFS.and(Kinds::ANYTHING) } else { Kinds::FILES });
+        tree.stir();
+    }
+
+    fn replant(&self, id: TreeId, root: &Path, rules: Rules) -> Result<(), Failure> {
+        // What is pruned now and was not before must not be told of.
+        self.backend.forget(id, root);
+        self.plant(id, rules)
+    }
+
+    fn extend(
+        &self,
+        id: TreeId,
+        mut rules: Rules,
+        new: &[PathBuf],
+        mut count: usize,
+        recheck: bool,
+    ) -> Result<(), Failure> {
+        let grown = new.iter().try_for_each(|dir| {
+            // Whatever had this name before is elsewhere now, or nowhere.
+            self.backend.forget(id, dir);
+            let is_dir = dir.symlink_metadata().is_ok_and(|found| found.is_dir());
+            let added = if rules.is_outside(dir) {
+                // The reflogs, which begin with the first move of HEAD.
+                self.backend.add(id, dir)
+            } else if is_dir && rules.admits(dir) {
+                walk(&mut rules, dir, &mut |dir| self.add(id, dir, &mut count))
+            } else {
+                Ok(())
+            };
+            // One that came and went is no loss.
+            if matches!(added, Err(Failure::Absent(_))) { Ok(()) } else { added }
+        });
+        rules.settle();
+        // Tracked files in places that are ignored: other ones need other watches.
+        let again = recheck && rules.exempt();
+        let mut trees = self.locked();
+        if let Some(tree) = trees.by_id.get_mut(&id) {
+            tree.rules = Some(rules);
+            tree.directories = count;
+            tree.again |= again;
+        }
+        grown
+    }
+
+    fn break_down(&self, id: TreeId, key: &Key, failure: &Arc<Failure>) {
+        let mut trees = self.locked();
+        let own = trees.by_key.get(key) == Some(&id);
+        let shared = trees.by_id.get(&id).is_some_and(|t| matches!(t.about, About::Refs(..)));
+        if !own && !shared {
+            // It was taken down meanwhile, and maybe set up anew.
+            return;
+        }
+        self.take_down(&mut trees, key);
+        drop(trees);
+        (self.signals)(Signal::Broken(key.clone(), Arc::clone(failure)));
+    }
+
+    /// Whether a worktree is still the directory that it was, of the same repository. One that is
+    /// gone or was replaced is not watched any more, and that is told; one whose repository came,
+    /// went or was made anew has to be set up again.
+    pub fn stands(&self, key: &Key) -> bool {
+        let (id, root, admin, before) = {
+            let trees = self.locked();
+            let Some(id) = trees.by_key.get(key).copied() else { return true };
+            let tree = trees.by_id.get(&id);
+            let Some(Tree { about: About::Worktree(w), .. }) = tree else { return true };
+            (id, w.root.clone(), w.admin.clone(), w.identity)
+        };
+        match identity(&root, &admin) {
+            Ok(now) if now.root == before.root => now == before,
+            _ => {
+                self.break_down(id, key, &Arc::new(Failure::Absent(root)));
+                true
+            }
+        }
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn identity(root: &Path, admin: &Path) -> Result<Identity, Failure> {
+    let Ok(Some(found)) = marker::identity(root) else {
+        return Err(Failure::Absent(root.to_owned()));
+    };
+    let link = marker::identity(&root.join(".git")).unwrap_or_default();
+    Ok(Identity { root: found, link, repository: link::repository(root, admin) })
+}
