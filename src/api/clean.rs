@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::inside::SizeView;
-use super::routes::{Answer, App, Named, Params, Shared, environment_id, wait_until};
 use super::types::{Problem, WaitQuery};
+use crate::api::app::{App, wait_until};
+use crate::api::extract::{Answer, Named, Params, Shared, environment_id};
 use crate::core::event::{Actor, CleanUndone, Cleaned, NotMoved};
 use crate::core::{
     CleanedOutput, Code, Command, Environment, EnvironmentId, Fault, Step, not_found,

@@ -20,8 +20,9 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 use tokio_stream::Stream;
 
 use super::problem::{Refusal, invalid};
-use super::routes::{App, Params};
 use super::types::EventsQuery;
+use crate::api::app::App;
+use crate::api::extract::Params;
 use crate::core::event::Record;
 use crate::core::{Code, EnvironmentId, Fault, Seq};
 use crate::engine::watcher::{Change, Interest};

@@ -11,10 +11,12 @@ use utoipa::ToSchema;
 
 use super::moved;
 use super::problem::invalid;
-use super::routes::{Answer, App, Body, Named, Shared, blocking, environment_id, view_of};
 use super::types::{EnvironmentView, Problem, ProcessView};
+use crate::api::app::{App, blocking};
+use crate::api::environments::view_of;
+use crate::api::extract::{Answer, Body, Named, Shared, environment_id};
 use crate::core::event::{Actor, Size};
-use crate::core::state::Process;
+use crate::core::model::environment::Process;
 use crate::core::{Command, Environment, EnvironmentId, Fault, Phase, Time, destroyed, not_found};
 use crate::format::rfc3339;
 use crate::world::fs::paths;

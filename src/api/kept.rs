@@ -11,10 +11,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::moved;
 use super::problem::Refusal;
-use super::routes::{
-    Answer, App, Body, Named, Params, Shared, environment_id, request_id, wait_until,
-};
 use super::types::{EnvironmentView, Problem, WaitQuery};
+use crate::api::app::{App, wait_until};
+use crate::api::extract::{Answer, Body, Named, Params, Shared, environment_id, request_id};
 use crate::core::event::{Actor, Finding, NestedRescue, SweepFinished};
 use crate::core::policy::SWEEP_LIMIT;
 use crate::core::{

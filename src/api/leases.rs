@@ -10,8 +10,9 @@ use sha2::Digest as _;
 
 use super::moved;
 use super::problem::invalid;
-use super::routes::{Answer, Body, Named, Shared, environment_id, now, request_id};
 use super::types::{LeaseView, NewLease, Problem};
+use crate::api::app::now;
+use crate::api::extract::{Answer, Body, Named, Shared, environment_id, request_id};
 use crate::core::event::Actor;
 use crate::core::{Code, Command, Fault, LeaseId};
 

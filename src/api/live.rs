@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::inside::forget_dead;
-use super::routes::{Answer, App, Body, Shared, environment_id, now, teardown_options};
 use super::types::{Problem, RemoveQuery};
+use crate::api::app::{App, now};
+use crate::api::environments::teardown_options;
+use crate::api::extract::{Answer, Body, Shared, environment_id};
 use crate::core::event::{Actor, LiveSetTaken};
-use crate::core::reconcile::{LiveSet, REASON, Report};
+use crate::core::model::live_set::{LiveSet, REASON, Report};
 use crate::core::{Command, Environment, EnvironmentId, Fault, Seq};
 use crate::engine::Receipt;
 

@@ -8,8 +8,9 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::routes::{Answer, Shared, blocking};
 use super::types::Problem;
+use crate::api::app::blocking;
+use crate::api::extract::{Answer, Shared};
 use crate::world::Standing;
 
 /// A lock file of git's.

@@ -20,8 +20,9 @@ use tokio_stream::{Stream, StreamExt as _};
 use utoipa::{IntoParams, ToSchema};
 
 use super::events::STREAMS_MAX;
-use super::routes::{Answer, App, Params, Shared};
 use super::types::Problem;
+use crate::api::app::App;
+use crate::api::extract::{Answer, Params, Shared};
 use crate::core::{Code, Fault, Seq};
 use crate::engine::Handle;
 use crate::engine::log_stream::Part;

@@ -11,8 +11,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::door::BY_SESSION;
 use super::problem::invalid;
-use super::routes::{Answer, App, Body, Params, Shared, blocking, wait_until};
 use super::types::{Problem, WaitQuery};
+use crate::api::app::{App, blocking, wait_until};
+use crate::api::extract::{Answer, Body, Params, Shared};
 use crate::core::event::{Actor, MigrationPlan};
 use crate::core::{Code, Command, Fault, Migration, MigrationId};
 use crate::format::rfc3339;

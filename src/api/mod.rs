@@ -6,10 +6,14 @@
 //! [`port`] the port and [`door`] the socket: who may connect, how many, for how long. The `OpenAPI` document in `schema/`
 //! is made from the types and a test keeps the two equal.
 
+pub mod app;
 pub mod clean;
+pub mod daemon;
 pub mod document;
 pub mod door;
+pub mod environments;
 pub mod events;
+pub mod extract;
 pub mod inside;
 pub mod kept;
 pub mod live;
@@ -19,7 +23,7 @@ pub mod migrations;
 mod moved;
 pub mod port;
 pub mod problem;
-pub mod routes;
+pub mod router;
 pub mod run;
 pub mod status;
 pub mod types;
@@ -27,4 +31,5 @@ pub mod types;
 mod leases;
 mod trust;
 
-pub use routes::{App, openapi, router};
+pub use app::App;
+pub use router::{openapi, router};

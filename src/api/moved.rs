@@ -9,8 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::problem::invalid;
-use super::routes::{App, blocking, environment_id};
 use super::types::EnvironmentView;
+use crate::api::app::{App, blocking};
+use crate::api::extract::environment_id;
 use crate::core::{
     Code, Command, Environment, EnvironmentId, Fault, HostPath, Nonce, Phase, Remains, State,
 };

@@ -7,8 +7,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::inside::{ask, living};
 use super::moved;
-use super::routes::{Answer, App, Named, Params, Shared, environment_id};
 use super::types::{Problem, SummaryView, WatchingView};
+use crate::api::app::App;
+use crate::api::extract::{Answer, Named, Params, Shared, environment_id};
 use crate::core::{Environment, Fault, Phase, Time};
 use crate::format::rfc3339;
 use crate::world::process::cancel::Cancel;

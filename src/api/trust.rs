@@ -6,8 +6,9 @@ use axum::Json;
 use axum::extract::{Extension, State};
 
 use super::problem::invalid;
-use super::routes::{Answer, App, Body, Params, Shared, blocking, discover};
 use super::types::{Problem, TrustRequest, TrustView};
+use crate::api::app::{App, blocking, discover};
+use crate::api::extract::{Answer, Body, Params, Shared};
 use crate::core::event::Actor;
 use crate::core::{Command, Fault, HostPath};
 use crate::world::effects::hook;

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::core::event::ProcessSeen;
-use crate::core::state::{Lease, Teardown};
+use crate::core::model::environment::Teardown;
+use crate::core::model::lease::Lease;
 use crate::core::{Environment, Fault, LeaseId, Phase, Seq, State};
 use crate::format::rfc3339;
 use crate::world::status::query::Status;

@@ -6,17 +6,10 @@
 
 pub mod args;
 pub mod client;
-pub mod doctor;
 pub mod render;
-pub mod verbs;
 
-mod exec;
-mod gc;
-mod inside;
-mod kept;
-mod live;
-mod migrate;
-mod server;
-mod status;
+mod commands;
+mod dispatch;
+mod output;
 
-pub use verbs::main;
+pub use dispatch::main;

@@ -349,7 +349,7 @@ pub fn usage(list: &[UsageView], trash: u64) -> String {
 
 /// The table of `gc`.
 #[must_use]
-pub(super) fn settled(list: &[super::gc::Settled]) -> String {
+pub(super) fn settled(list: &[crate::cli::commands::gc::Settled]) -> String {
     let rows = list.iter().map(|s| [s.id.clone(), s.outcome.to_owned(), s.why.clone()]);
     table(["ID", "OUTCOME", "WHY"], rows)
 }

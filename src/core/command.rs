@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::id::{
     EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, Nonce, RequestId, Seq, Time,
 };
-use super::reconcile::LiveSet;
+use crate::core::model::live_set::LiveSet;
 
 /// One request to the core.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,32 +18,29 @@
 //! no hash map: two folds of one log must be equal to the last byte on every machine.
 
 pub mod command;
+mod decision;
 pub mod effect;
 pub mod event;
 pub mod fault;
 pub mod id;
-pub mod migration;
-pub mod output;
+pub mod model;
 pub mod policy;
-pub mod reconcile;
-pub mod remains;
 pub mod state;
+mod transition;
 
-mod apply;
-mod decide;
 pub mod invariants;
-mod relocation;
-mod remote_requests;
-mod retention;
-mod settle;
 #[cfg(test)]
 pub(crate) mod sim;
 pub mod suspend;
-mod teardown;
 pub mod watch_machine;
 
+pub use crate::core::decision::{Decision, destroyed, not_found};
+pub use crate::core::model::archive::Remains;
+pub use crate::core::model::cleaned_output::CleanedOutput;
+pub use crate::core::model::environment::{Environment, Phase};
+pub use crate::core::model::migration::{Migration, MigrationPhase};
+pub use crate::core::model::step::Step;
 pub use command::{Command, Ground, Restore};
-pub use decide::{Decision, destroyed, not_found};
 pub use effect::{Effect, Inspection, Note, Outcome, OwedEffect, RolledBackTo, Target};
 pub use event::{Event, Record};
 pub use fault::{Class, Code, Fault};
@@ -51,7 +48,4 @@ pub use id::{
     EffectId, EnvironmentId, HostPath, LeaseId, Life, MigrationId, Nonce, RequestId, Seq, Subject,
     Time,
 };
-pub use migration::{Migration, MigrationPhase};
-pub use output::CleanedOutput;
-pub use remains::Remains;
-pub use state::{Environment, Phase, State, Step};
+pub use state::State;

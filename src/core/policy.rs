@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::state::Step;
+use crate::core::model::step::Step;
 
 /// What a teardown does with the branch, if we made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

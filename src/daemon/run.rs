@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use crate::api::app::{About, now};
 use crate::api::kept::sweep_at_start;
-use crate::api::routes::{About, now};
 use crate::api::run::RUNS_MAX;
 use crate::api::{App, door, events, port, router};
 use crate::config::{self, Config};

@@ -14,7 +14,6 @@ use super::handle::{Message, Progress, Receipt, Reply};
 use crate::core::effect::Effect;
 use crate::core::{
     Code, Command, EffectId, Fault, Note, Outcome, OwedEffect, State, Step, Subject, Target, Time,
-    reconcile,
 };
 use crate::engine::scheduling;
 use crate::failpoint::kill::point;
@@ -169,7 +168,7 @@ impl Driver {
 fn is_retired(state: &State, subject: &Subject) -> bool {
     let Subject::Environment(id) = subject else { return false };
     let teardown = state.environment(id).and_then(|env| env.teardown.as_ref());
-    teardown.is_some_and(|teardown| teardown.options.reason == reconcile::REASON)
+    teardown.is_some_and(|teardown| teardown.options.reason == crate::core::model::live_set::REASON)
 }
 
 /// Steps that share a bound: hooks that hang must leave room, whichever they are.

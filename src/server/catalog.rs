@@ -91,7 +91,7 @@ impl Catalog {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         let connection = Arc::clone(&self.connection);
-        crate::api::routes::blocking(move || {
+        crate::api::app::blocking(move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
             let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
             let transaction = begun.map_err(fault)?;

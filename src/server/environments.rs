@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::routes::{Done, Server, key, order, under_way};
 use super::types::{Destroy, Grace, OperationView, Patience, RowView, Wanted, Which};
 use super::{catalog, operations, threads};
-use crate::api::routes::{Body, Params, environment_id};
+use crate::api::extract::{Body, Params, environment_id};
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::server::store;

@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
+use crate::api::extract::{Body, Params, environment_id};
 use crate::api::problem::invalid;
-use crate::api::routes::{Body, Params, environment_id};
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::server::routes::{Done, Server, Shared, key, order, under_way};

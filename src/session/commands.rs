@@ -306,7 +306,7 @@ fn own_path(app: &App, order: &Order, id: &EnvironmentId) -> Result<(), Fault> {
 
 fn known_lease(app: &App, name: &str) -> Result<(), Fault> {
     let id = lease_id(name)?;
-    let now = crate::api::routes::now();
+    let now = crate::api::app::now();
     app.handle.view(|state| {
         let hint = "acquire a lease first";
         match state.lease(&id) {

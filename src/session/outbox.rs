@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::protocol::{Events, Fact, RecordLine};
 use crate::api::App;
-use crate::api::routes::blocking;
+use crate::api::app::blocking;
 use crate::api::types::Problem;
 use crate::core::{Code, Environment, EnvironmentId, Fault, Phase, Record, Seq, State};
 

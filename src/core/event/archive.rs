@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::{Actor, Rescue};
+use crate::core::event::common::Actor;
+use crate::core::event::teardown::Rescue;
 use crate::core::fault::Fault;
 use crate::core::id::{EnvironmentId, Time};
 

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, Size};
+use crate::core::event::archive::Size;
+use crate::core::event::common::Actor;
 use crate::core::fault::Fault;
 use crate::core::id::{EnvironmentId, HostPath, Seq, Time};
 

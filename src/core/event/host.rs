@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Actor;
+use crate::core::event::common::Actor;
 use crate::core::id::{EnvironmentId, HostPath, LeaseId, RequestId, Seq, Time};
 
 /// Kind 1: a daemon opened the log.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::Actor;
+use crate::core::event::common::Actor;
 use crate::core::id::{EnvironmentId, RequestId};
 
 /// Kind 110: a live set was taken in; what has to go is asked for by the records after it.

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Actor;
+use crate::core::event::common::Actor;
 use crate::core::fault::Fault;
 use crate::core::id::{HostPath, MigrationId, Time};
 

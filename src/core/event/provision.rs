@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, Plan, Rescue};
+use crate::core::event::common::Actor;
+use crate::core::event::common::Plan;
+use crate::core::event::teardown::Rescue;
 use crate::core::fault::Fault;
 use crate::core::id::{EnvironmentId, HostPath, Nonce, RequestId, Time};
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Actor;
+use crate::core::event::common::Actor;
 use crate::core::fault::Fault;
 use crate::core::id::{EnvironmentId, HostPath, RequestId, Time};
 use crate::core::policy::BranchPolicy;

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::core::event::{Event, Record};
 use crate::core::id::{EnvironmentId, HostPath, MigrationId, Seq};
 use crate::core::invariants::list::{Breach, SOUND};
-use crate::core::migration::Migration;
-use crate::core::output::CleanedOutput;
-use crate::core::remains::Remains;
-use crate::core::state::{Environment, Phase, State};
+use crate::core::model::archive::Remains;
+use crate::core::model::cleaned_output::CleanedOutput;
+use crate::core::model::environment::{Environment, Phase};
+use crate::core::model::migration::Migration;
+use crate::core::state::State;
 
 /// Breaches found in one record, as they are collected.
 pub(super) type Found = Vec<(&'static str, String)>;

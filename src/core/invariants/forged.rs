@@ -13,10 +13,9 @@ use crate::core::event::{
     Worktree, WorktreeAdded,
 };
 use crate::core::invariants::{Audit, INVARIANTS, invariant};
+use crate::core::model::live_set;
 use crate::core::policy::BranchPolicy;
-use crate::core::{
-    Code, EnvironmentId, Fault, HostPath, LeaseId, MigrationId, Seq, State, Time, reconcile,
-};
+use crate::core::{Code, EnvironmentId, Fault, HostPath, LeaseId, MigrationId, Seq, State, Time};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -231,8 +230,10 @@ fn work_and_migrations() -> Vec<(&'static str, Vec<Record>)> {
     let trashed: Event =
         DirectoryTrashed { environment: demo(), trash: Some("/t/demo.1".into()) }.into();
     let keep = TeardownOptions { branch: BranchPolicy::Keep, ..TeardownOptions::default() };
-    let by_server =
-        TeardownOptions { reason: reconcile::REASON.into(), ..TeardownOptions::default() };
+    let by_server = TeardownOptions {
+        reason: crate::core::model::live_set::REASON.into(),
+        ..TeardownOptions::default()
+    };
     let purge =
         PurgeDecided { environment: demo(), incarnation: 1, reason: "age".into(), actor: None };
     let adopted = EnvironmentAdopted {

@@ -7,8 +7,10 @@ use crate::core::invariants::list::{
     ADOPTED, ALONE, ASKED, EPOCHS, FINAL, FLIPPED, FOLLOWS, KNOWN, MIGRATES, PLACES, REHEARSED,
     SERVED,
 };
-use crate::core::migration::{Migration, MigrationPhase};
-use crate::core::state::{Environment, Phase, State, Step};
+use crate::core::model::environment::{Environment, Phase};
+use crate::core::model::migration::{Migration, MigrationPhase};
+use crate::core::model::step::Step;
+use crate::core::state::State;
 
 impl Audit {
     pub(super) fn look_at_life(&self, state: &State, record: &Record, found: &mut Found) {

@@ -5,8 +5,10 @@ use crate::core::event::Record;
 use crate::core::id::{Seq, Time};
 use crate::core::invariants::checker::Found;
 use crate::core::invariants::list::{ATTEMPTS, BOOT, DEATHS, LIMITS, SEQ, TIME};
+use crate::core::model::environment::Owed;
+use crate::core::model::step::Step;
 use crate::core::policy;
-use crate::core::state::{Owed, State, Step};
+use crate::core::state::State;
 
 /// Position, time and start.
 pub(super) fn look(state: &State, record: &Record, found: &mut Found) {

@@ -3,7 +3,8 @@
 use crate::core::Event;
 use crate::core::invariants::checker::Found;
 use crate::core::invariants::list::{KNOWN, OWED};
-use crate::core::state::{State, Step};
+use crate::core::model::step::Step;
+use crate::core::state::State;
 
 /// The step whose outcome a fact about an environment is.
 fn step_of(event: &Event) -> Option<Step> {

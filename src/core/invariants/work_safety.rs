@@ -7,11 +7,12 @@ use crate::core::event::{
 use crate::core::id::{EnvironmentId, Time};
 use crate::core::invariants::checker::{Audit, Found};
 use crate::core::invariants::list::{BRANCH, KEPT, LEASED, LOOKED, MOVED, OURS, RESCUED};
-use crate::core::output::Standing;
+use crate::core::model::archive::LOSE;
+use crate::core::model::cleaned_output::Standing;
+use crate::core::model::environment::{Environment, Phase};
+use crate::core::model::step::Step;
 use crate::core::policy::BranchPolicy;
-use crate::core::reconcile;
-use crate::core::remains::LOSE;
-use crate::core::state::{Environment, Phase, State, Step};
+use crate::core::state::State;
 
 /// Why a directory in the trash may go.
 const REASONS: [&str; 6] = ["age", "bytes", "count", "disk", "request", LOSE];
@@ -125,7 +126,7 @@ fn purge_of_clean(state: &State, at: Time, e: &CleanPurgeDecided, found: &mut Fo
 }
 
 fn leased(state: &State, at: Time, e: &DestroyRequested, found: &mut Found) {
-    if e.options.reason != reconcile::REASON {
+    if e.options.reason != crate::core::model::live_set::REASON {
         return;
     }
     if let Some((lease, _)) = state.leases_of(&e.environment, at).next() {

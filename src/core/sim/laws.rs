@@ -12,8 +12,8 @@ use proptest::prelude::*;
 
 use crate::core::event::{Plan, Retention, TeardownOptions, Worktree};
 use crate::core::invariants::Audit;
-use crate::core::reconcile::LiveSet;
-use crate::core::remains::LOSE;
+use crate::core::model::archive::LOSE;
+use crate::core::model::live_set::LiveSet;
 use crate::core::sim::actions::{Act, How, NAMES, act, destroy, name, request};
 use crate::core::sim::disk::{Traces, is_lacking, outcome, small_step};
 use crate::core::{

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::core::event::{Actor, Retention};
-use crate::core::output::{CleanedOutput, Standing};
+use crate::core::model::cleaned_output::{CleanedOutput, Standing};
 use crate::core::sim::actions::{Act, How, name};
 use crate::core::sim::laws::Bench;
 use crate::core::{Code, Command, Event, Fault, Ground, Outcome, Phase, Step, Subject};

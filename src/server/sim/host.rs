@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::api::live::ReconciledView;
 use crate::api::types::{EnvironmentView, RemovedView};
 use crate::core::event::{Actor, Plan, TeardownOptions};
-use crate::core::reconcile::LiveSet as Set;
+use crate::core::model::live_set::LiveSet as Set;
 use crate::core::sim::laws::Bench;
 use crate::core::{
     Code, Command, Environment, EnvironmentId, Event, Fault, LeaseId, Nonce, Phase, RequestId, Seq,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::core::event::{Rescue, Size};
-use crate::core::remains::LOSE;
+use crate::core::model::archive::LOSE;
 use crate::core::{Code, Fault, Outcome, Remains, Step};
 use crate::failpoint::guard;
 use crate::failpoint::kill::point;

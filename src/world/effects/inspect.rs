@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use sha2::Digest as _;
 
 use crate::core::event::Plan;
-use crate::core::{Code, Environment, Fault, Inspection, Outcome, reconcile};
+use crate::core::{Code, Environment, Fault, Inspection, Outcome};
 use crate::failpoint::guard;
 use crate::world::effects::collect::Collector;
 use crate::world::effects::context::{Task, World};
@@ -189,7 +189,7 @@ fn beside(task: &Task<'_>, target: &Path, seen: &mut Seen) {
 
 /// Whether it goes only if nobody lives there.
 fn spares(env: &Environment) -> bool {
-    env.teardown.as_ref().is_some_and(|t| t.options.reason == reconcile::REASON)
+    env.teardown.as_ref().is_some_and(|t| t.options.reason == crate::core::model::live_set::REASON)
 }
 
 /// One whole look at a worktree that is where it belongs.

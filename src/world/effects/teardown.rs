@@ -10,8 +10,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::PoisonError;
 
+use crate::core::model::environment::Teardown;
 use crate::core::policy::BranchPolicy;
-use crate::core::state::Teardown;
 use crate::core::{Code, Fault, Outcome};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;

@@ -1,0 +1,93 @@
+//! What a handler takes out of a request: path, query, body and headers, each with a message of ours
+//! when it does not fit.
+
+use crate::api::app::App;
+
+use crate::api::problem::{Refusal, invalid};
+use crate::core::{Code, EnvironmentId, Fault, RequestId};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path as UrlPath, Query, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Largest request body in bytes.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Time that a client has to send a request body.
+pub(super) const BODY_LIMIT: Duration = Duration::from_secs(10);
+
+pub(super) type Answer<T> = Result<T, Refusal>;
+
+pub(super) type Shared = State<Arc<App>>;
+
+pub(super) fn json_text(text: String) -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// Query parameters, with refusals of ours.
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Query(value) = Query::from_request_parts(parts, state)
+            .await
+            .map_err(|e| invalid(format!("the query does not fit: {}", e.body_text())))?;
+        Ok(Self(value))
+    }
+}
+
+/// A path parameter, with refusals of ours.
+pub struct Named(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let UrlPath(name) = UrlPath::from_request_parts(parts, state)
+            .await
+            .map_err(|e| invalid(format!("the address does not fit: {}", e.body_text())))?;
+        Ok(Self(name))
+    }
+}
+
+/// A JSON body, with refusals of ours.
+pub struct Body<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let read = tokio::time::timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
+        let read = read.map_err(|_| {
+            let message = format!("the body did not arrive within {} s", BODY_LIMIT.as_secs());
+            Fault::new(Code::Timeout, message, "send it at once")
+        })?;
+        let bytes = read.map_err(|e| {
+            if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                let message = format!("the request is larger than {BODY_BYTES_MAX} bytes");
+                return Fault::new(Code::RequestTooLarge, message, "send less");
+            }
+            invalid(format!("the body cannot be read: {}", e.body_text()))
+        })?;
+        let value = serde_json::from_slice(&bytes);
+        Ok(Self(value.map_err(|e| invalid(format!("the body does not fit: {e}")))?))
+    }
+}
+
+pub(crate) fn environment_id(text: &str) -> Result<EnvironmentId, Fault> {
+    EnvironmentId::parse(text)
+        .map_err(|e| invalid(format!("{text:?} cannot name an environment: {e}")))
+}
+
+pub(super) fn request_id(headers: &HeaderMap) -> Result<Option<RequestId>, Fault> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().map_err(|_| invalid("Idempotency-Key is not text"))?;
+    RequestId::parse(text).map(Some).map_err(|e| invalid(format!("Idempotency-Key: {e}")))
+}

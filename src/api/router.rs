@@ -1,0 +1,118 @@
+//! Every address of the API, with its handler and its bounds; and the document that lists them.
+
+use crate::api::app::App;
+use crate::api::extract::BODY_BYTES_MAX;
+use crate::api::extract::json_text;
+use crate::api::{daemon, environments};
+
+use crate::api::problem::{Refusal, invalid, nowhere};
+use crate::api::types::Problem;
+use crate::api::{document, inside, kept, leases, live, locks, migrations, status};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{delete, get, post};
+use std::sync::Arc;
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "groundskeeper",
+        description = "Life cycle of git worktree environments. Additive changes only within v1.",
+        version = "1",
+    ),
+    paths(
+        environments::list,
+        environments::create,
+        environments::show,
+        environments::remove,
+        environments::cancel,
+        crate::api::log::records,
+        crate::api::log::state,
+        leases::lease,
+        leases::release,
+        crate::api::trust::show,
+        crate::api::trust::set,
+        daemon::daemon,
+        daemon::shutdown,
+        crate::api::events::events,
+        kept::restore,
+        kept::trash,
+        locks::locks,
+        kept::empty,
+        kept::rescues,
+        kept::drop_rescue,
+        kept::sweep,
+        inside::processes,
+        inside::launch,
+        inside::exited,
+        inside::evidence,
+        inside::usage,
+        crate::api::clean::clean,
+        crate::api::clean::undo,
+        inside::adopt,
+        status::one,
+        status::all,
+        status::diff,
+        live::reconcile,
+        live::confirm,
+        migrations::create,
+        migrations::list,
+        migrations::show,
+        migrations::undo,
+        crate::api::run::run
+    ),
+    components(schemas(Problem))
+)]
+pub(super) struct Document;
+
+/// The `OpenAPI` document, as it is committed in `schema/openapi.json`.
+#[must_use]
+pub fn openapi() -> String {
+    document::text(Document::openapi())
+}
+
+/// All routes.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/environments", get(environments::list).post(environments::create))
+        .route("/v1/environments/{id}", get(environments::show).delete(environments::remove))
+        .route("/v1/environments/{id}/cancel", post(environments::cancel))
+        .route("/v1/environments/{id}/leases", post(leases::lease))
+        .route("/v1/environments/{id}/restore", post(kept::restore))
+        .route("/v1/environments/{id}/processes", get(inside::processes).post(inside::launch))
+        .route("/v1/environments/{id}/processes/{pid}", delete(inside::exited))
+        .route("/v1/environments/{id}/evidence", get(inside::evidence))
+        .route("/v1/environments/{id}/usage", get(inside::usage))
+        .merge(crate::api::clean::routes())
+        .route("/v1/environments/{id}/run", post(crate::api::run::run))
+        .route("/v1/environments/{id}/status", get(status::one))
+        .route("/v1/environments/{id}/diff", get(status::diff))
+        .route("/v1/status", get(status::all))
+        .route("/v1/adopt", post(inside::adopt))
+        .route(
+            "/v1/reconcile",
+            post(live::reconcile).layer(DefaultBodyLimit::max(live::LIVE_BYTES_MAX)),
+        )
+        .route("/v1/reconcile/confirm", post(live::confirm))
+        .route("/v1/migrations", get(migrations::list).post(migrations::create))
+        .route("/v1/migrations/{id}", get(migrations::show))
+        .route("/v1/migrations/{id}/undo", post(migrations::undo))
+        .route("/v1/locks", get(locks::locks))
+        .route("/v1/trash", get(kept::trash).delete(kept::empty))
+        .route("/v1/rescues", get(kept::rescues))
+        .route("/v1/rescues/{id}/{incarnation}", delete(kept::drop_rescue))
+        .route("/v1/sweep", post(kept::sweep))
+        .route("/v1/leases/{id}", delete(leases::release))
+        .route("/v1/trust", get(crate::api::trust::show).put(crate::api::trust::set))
+        .route("/v1/events", get(crate::api::events::events))
+        .merge(crate::api::log::routes())
+        .route("/v1/daemon", get(daemon::daemon))
+        .route("/v1/shutdown", post(daemon::shutdown))
+        .route("/v1/openapi.json", get(|| async { json_text(openapi()) }))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .fallback(|| async { Refusal(nowhere()) })
+        .method_not_allowed_fallback(|| async { Refusal(invalid("no such method here")) })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(app)
+}

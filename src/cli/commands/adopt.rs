@@ -1,0 +1,23 @@
+//! `adopt`: takes in a worktree that another tool made.
+
+use crate::api::inside::Adoption;
+use crate::api::types::EnvironmentView;
+use crate::cli::args::Global;
+use crate::cli::client::Client;
+use crate::cli::output::{Done, show_one};
+use crate::core::{Code, Fault};
+use crate::world::fs::paths;
+use hyper::Method;
+use std::path::Path;
+
+pub(in crate::cli) async fn adopt(global: &Global, path: &Path, id: Option<String>) -> Done {
+    let real = path.canonicalize().map_err(|e| paths::fault("find", path, &e))?;
+    let path = real.into_os_string().into_string().map_err(|path| {
+        let message = format!("{} is not UTF-8", Path::new(&path).display());
+        Fault::new(Code::InvalidRequest, message, "name it by another path")
+    })?;
+    let mut client = Client::connect(global).await?;
+    let wanted = Adoption { path, id };
+    let found: EnvironmentView = client.call(Method::POST, "/v1/adopt", Some(&wanted)).await?;
+    show_one(global, &found, &format!("{}\n", found.id))
+}

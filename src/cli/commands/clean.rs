@@ -1,0 +1,52 @@
+//! `clean`: what tools rebuild goes to the trash, and comes back.
+
+use crate::api::clean::{CleanedView, UndoneView};
+use crate::cli::args::Global;
+use crate::cli::client::Client;
+use crate::cli::output::{Done, NOTHING, encode, show_one};
+use crate::cli::render;
+use hyper::Method;
+
+pub(in crate::cli) async fn clean(global: &Global, id: &str, now: bool) -> Done {
+    let mut client = Client::connect(global).await?;
+    let path = format!("/v1/environments/{}/clean?now={now}", encode(id));
+    let steps = render::Steps::new(global.quiet || global.json);
+    steps.step(if now { "unlinking what tools rebuild" } else { "moving away what tools rebuild" });
+    let done: Result<CleanedView, _> = client.call(Method::POST, &path, NOTHING).await;
+    steps.finish();
+    let done = done?;
+    if !global.quiet {
+        render::left_in_place(&done.left);
+        if !done.left.is_empty() {
+            render::note(&format!("`groundskeeper show {id}` tells where: look at it there"));
+        }
+        if let Some(until) = done.expires_at.as_ref().filter(|_| !global.json) {
+            let until = render::printable(until);
+            render::note(&format!("`groundskeeper clean {id} --undo` puts it back until {until}"));
+        }
+    }
+    let bytes = crate::format::bytes(done.size.allocated);
+    let text = match done.paths.len() {
+        0 if done.left.is_empty() => format!("{id} holds nothing that tools rebuild\n"),
+        0 => format!("nothing was taken from {id}\n"),
+        n => format!("{bytes} in {n} places: {}\n", render::printable(&done.paths.join(", "))),
+    };
+    show_one(global, &done, &text)
+}
+
+pub(in crate::cli) async fn undo_clean(global: &Global, id: &str) -> Done {
+    let mut client = Client::connect(global).await?;
+    let path = format!("/v1/environments/{}/clean/undo", encode(id));
+    let done: UndoneView = client.call(Method::POST, &path, NOTHING).await?;
+    if !global.quiet {
+        render::left_in_place(&done.left);
+        if let Some(trash) = done.trash.as_ref().filter(|_| !done.left.is_empty()) {
+            let trash = render::printable(trash);
+            render::note(&format!(
+                "that is in {trash}; `groundskeeper clean {id} --undo` tries again"
+            ));
+        }
+    }
+    let paths = render::printable(&done.returned.join(", "));
+    show_one(global, &done, &format!("put back: {paths}\n"))
+}

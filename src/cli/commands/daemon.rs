@@ -1,0 +1,57 @@
+//! `daemon` and `stop`.
+
+use crate::cli::output::Done;
+use crate::cli::output::NOTHING;
+use crate::cli::output::log_to_stderr;
+use crate::cli::output::show_one;
+
+use crate::cli::args::{Global, Start};
+use crate::cli::client::{self, Client};
+use crate::core::{Code, Fault};
+use crate::daemon::run::Extra;
+use hyper::Method;
+use serde_json::json;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+pub(in crate::cli) const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+pub(in crate::cli) fn daemon(global: &Global, detach: bool, how: &Start) -> Done {
+    if detach {
+        // Fails only for the leader of a process group, which needs no new session.
+        let _led = rustix::process::setsid();
+    }
+    log_to_stderr(global);
+    let extra = Extra {
+        databases: crate::cli::commands::migrate::at_start(how)?,
+        ready: how.ready_format,
+        listen: how.listen,
+        ..Extra::default()
+    };
+    crate::daemon::run::run(client::layout(global)?.root(), extra)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(in crate::cli) async fn stop(global: &Global) -> Done {
+    let layout = client::layout(global)?;
+    let pid = crate::daemon::run::read_info(&layout).map(|info| info.pid);
+    let Ok(mut client) = Client::try_connect(&layout).await else {
+        return show_one(global, &json!({ "stopped": false }), "no daemon runs\n");
+    };
+    let _: Option<()> = client.call(Method::POST, "/v1/shutdown", NOTHING).await?;
+    drop(client);
+    let started = pid.and_then(crate::world::process::table::start_time);
+    let until = Instant::now() + STOP_LIMIT;
+    loop {
+        // Asked by its id: taking its lock, even for a look, could turn a new daemon away.
+        if started.is_none() || pid.and_then(crate::world::process::table::start_time) != started {
+            return show_one(global, &json!({ "stopped": true, "pid": pid }), "stopped\n");
+        }
+        if Instant::now() > until {
+            let message = format!("the daemon still runs after {} s", STOP_LIMIT.as_secs());
+            let hint = "look into its log; SIGKILL is safe as well";
+            return Err(Fault::new(Code::Timeout, message, hint).into());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,40 @@
+//! `df`: the space that environments and trash take.
+
+use crate::api::inside::UsageView;
+use crate::api::kept::RemainsView;
+use crate::api::types::EnvironmentView;
+use crate::cli::args::Global;
+use crate::cli::client::Client;
+use crate::cli::output::{Done, NOTHING, encode, show_one};
+use crate::cli::render;
+use hyper::Method;
+use serde_json::json;
+
+pub(in crate::cli) async fn df(global: &Global) -> Done {
+    let mut client = Client::connect(global).await?;
+    let list: Vec<EnvironmentView> = client.call(Method::GET, "/v1/environments", NOTHING).await?;
+    let steps = render::Steps::new(global.quiet || global.json);
+    let mut usages = Vec::new();
+    for env in list.iter().filter(|e| e.checkout.is_some()) {
+        steps.step(&format!("measuring {}", env.id));
+        let path = format!("/v1/environments/{}/usage", encode(&env.id));
+        let usage: Result<UsageView, _> = client.call(Method::GET, &path, NOTHING).await;
+        match usage {
+            Ok(usage) => usages.push(usage),
+            // One that is gone or broken must not hide the others.
+            Err(failed) => render::note(&format!("{}: {}", env.id, failed.0.message)),
+        }
+    }
+    steps.finish();
+    let trash: Vec<RemainsView> = client.call(Method::GET, "/v1/trash", NOTHING).await?;
+    let bytes: u64 = trash.iter().filter_map(|r| r.bytes).sum();
+    let pinned: u64 = trash.iter().map(|r| r.pinned_bytes).sum();
+    if pinned > 0 && !global.json && !global.quiet {
+        let size = crate::format::bytes(pinned);
+        render::note(&format!("{size} of the trash are the only place of something"));
+    }
+    let all = json!({
+        "environments": usages, "trash": trash, "trash_bytes": bytes, "pinned_bytes": pinned,
+    });
+    show_one(global, &all, &render::usage(&usages, bytes))
+}

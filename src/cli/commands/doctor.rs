@@ -1,0 +1,248 @@
+//! `doctor`: what the daemon needs, checked one by one, with what to do about each.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::process::ExitCode;
+
+use hyper::Method;
+use serde::Serialize;
+
+use crate::api::kept::RemainsView;
+use crate::api::locks::LockView;
+use crate::api::types::{DaemonView, WatchingView};
+use crate::cli::args::Global;
+use crate::cli::client::{self, Client};
+use crate::cli::render;
+use crate::config::Config;
+use crate::core::{Class, Fault};
+use crate::world::fs::data_dir::Layout;
+use crate::world::fs::paths;
+use crate::world::git::command;
+use crate::world::process::cancel::Cancel;
+
+/// Age at which a lock of git's is worth a word.
+const LOCK_SECONDS: u64 = 10;
+
+/// One check.
+#[derive(Debug, Serialize)]
+struct Check {
+    /// Numbers behind it, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<WatchingView>,
+    name: &'static str,
+    status: &'static str,
+    detail: String,
+    hint: String,
+}
+
+impl Check {
+    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, status: "ok", detail: detail.into(), hint: String::new(), metrics: None }
+    }
+
+    fn warn(name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { name, status: "warn", detail: detail.into(), hint: hint.into(), metrics: None }
+    }
+
+    fn fail(name: &'static str, fault: &Fault) -> Self {
+        Self {
+            name,
+            status: "fail",
+            detail: fault.to_string(),
+            hint: fault.hint.clone(),
+            metrics: None,
+        }
+    }
+}
+
+/// Runs all checks; starts no daemon.
+pub(crate) async fn run(global: &Global) -> ExitCode {
+    let mut checks = vec![git_check(), config_check()];
+    match client::layout(global) {
+        Ok(layout) => {
+            checks.push(directory_check(&layout));
+            checks.push(space_check(&layout));
+            daemon_checks(&layout, &mut checks).await;
+        }
+        Err(fault) => checks.push(Check::fail("data directory", &fault)),
+    }
+    checks.push(files_check());
+    if global.json {
+        render::out(&format!("{}\n", serde_json::to_string(&checks).unwrap_or_default()));
+    } else {
+        for c in &checks {
+            render::out(&format!("{:<5} {:<16} {}\n", c.status, c.name, c.detail));
+            if !c.hint.is_empty() {
+                render::out(&format!("      {:<16} hint: {}\n", "", c.hint));
+            }
+        }
+    }
+    let failed = checks.iter().any(|c| c.status == "fail");
+    if failed { ExitCode::from(Class::Fault.exit_code()) } else { ExitCode::SUCCESS }
+}
+
+fn git_check() -> Check {
+    let checked = Cancel::new()
+        .map_err(|e| paths::fault("watch", std::path::Path::new("git"), &e))
+        .and_then(|cancel| command::check_version(&cancel));
+    match checked {
+        Ok(version) => Check::ok("git", version),
+        Err(fault) => Check::fail("git", &fault),
+    }
+}
+
+fn config_check() -> Check {
+    match Config::load() {
+        Ok(_) => Check::ok("configuration", "can be read"),
+        Err(fault) => Check::fail("configuration", &fault),
+    }
+}
+
+fn directory_check(layout: &Layout) -> Check {
+    let name = "data directory";
+    let root = layout.root();
+    match root.metadata() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Check::ok(name, format!("{} will be made", root.display()))
+        }
+        Err(e) => Check::fail(name, &paths::fault("look at", root, &e)),
+        Ok(found) if found.mode() & 0o077 != 0 => Check::warn(
+            name,
+            format!("{} can be entered by other users", root.display()),
+            "chmod 700 it",
+        ),
+        Ok(_) => Check::ok(name, root.display().to_string()),
+    }
+}
+
+fn space_check(layout: &Layout) -> Check {
+    let name = "disk";
+    let there = layout.root().ancestors().find(|p| p.exists()).unwrap_or(layout.root());
+    match rustix::fs::statvfs(there) {
+        Ok(s) => {
+            let mib = s.f_bavail.saturating_mul(s.f_frsize) >> 20;
+            if mib < 1_024 {
+                Check::warn(name, format!("only {mib} MiB are free"), "free some space")
+            } else {
+                Check::ok(name, format!("{mib} MiB are free"))
+            }
+        }
+        Err(e) => Check::fail(name, &paths::fault("ask for space at", there, &e.into())),
+    }
+}
+
+async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
+    let Ok(mut client) = Client::try_connect(layout).await else {
+        checks.push(Check::ok("daemon", "none runs; one is started when it is needed"));
+        return;
+    };
+    let asked: Result<DaemonView, _> = client.call(Method::GET, "/v1/daemon", None::<&()>).await;
+    match asked {
+        Ok(d) => {
+            let detail =
+                format!("version {}, pid {}, boot {}, seq {}", d.version, d.pid, d.boot, d.seq);
+            checks.push(if d.version == crate::VERSION {
+                Check::ok("daemon", detail)
+            } else {
+                Check::warn("daemon", detail, "it is of another version: `groundskeeper stop`")
+            });
+            if let Some(had) = d.log_had {
+                let detail = format!("the log was put back: it has had {had} records");
+                let hint = "`groundskeeper sweep` names what it does not know any more";
+                checks.push(Check::warn("log", detail, hint));
+            }
+            checks.push(watching_check(&d.watching));
+            checks.push(trash_check(&mut client).await);
+            checks.push(locks_check(&mut client).await);
+            checks.push(if d.priority == "ordinary" {
+                let hint = "allow real-time priority (RLIMIT_RTPRIO) for quick commits under load";
+                Check::warn("log writer", "ordinary scheduling", hint)
+            } else {
+                Check::ok("log writer", d.priority)
+            });
+        }
+        Err(client::Failed(p)) => checks.push(Check {
+            name: "daemon",
+            status: "fail",
+            detail: p.message.clone(),
+            hint: p.hint.clone(),
+            metrics: None,
+        }),
+    }
+}
+
+async fn trash_check(client: &mut Client) -> Check {
+    let name = "trash";
+    let list: Result<Vec<RemainsView>, _> =
+        client.call(Method::GET, "/v1/trash", None::<&()>).await;
+    let list = list.unwrap_or_default();
+    let pinned: Vec<&RemainsView> = list.iter().filter(|r| !r.only_copy_of.is_empty()).collect();
+    if pinned.is_empty() {
+        return Check::ok(name, format!("{} directories, all of them saved elsewhere", list.len()));
+    }
+    let bytes: u64 = pinned.iter().map(|r| r.pinned_bytes).sum();
+    let names: Vec<&str> = pinned.iter().map(|r| r.id.as_str()).collect();
+    let detail = format!(
+        "{} directories ({}) are the only place of something: {}",
+        pinned.len(),
+        crate::format::bytes(bytes),
+        names.join(", ")
+    );
+    Check::warn(name, detail, "`groundskeeper trash ls` says of what")
+}
+
+/// Locks of git that have been there longer than git holds one.
+async fn locks_check(client: &mut Client) -> Check {
+    let name = "locks of git";
+    let list: Result<Vec<LockView>, _> = client.call(Method::GET, "/v1/locks", None::<&()>).await;
+    let list = match list {
+        Ok(list) => list,
+        // A daemon of an earlier version does not know of them.
+        Err(client::Failed(p)) => return Check::warn(name, p.message, p.hint),
+    };
+    let standing = list.iter().filter(|lock| lock.age_seconds >= LOCK_SECONDS);
+    let Some(oldest) = standing.clone().next() else {
+        return Check::ok(name, "none is left behind");
+    };
+    let lines: Vec<String> = standing.map(lock_line).collect();
+    Check::warn(name, lines.join("; "), oldest.hint.clone())
+}
+
+fn lock_line(lock: &LockView) -> String {
+    let holder = match (&lock.process, lock.pid) {
+        (Some(process), Some(pid)) => format!("held by {process} (pid {pid})"),
+        _ => "no process is known to hold it".to_owned(),
+    };
+    format!("{} for {} s, {holder}", lock.path, lock.age_seconds)
+}
+
+fn watching_check(w: &WatchingView) -> Check {
+    let name = "watching";
+    let stage = |stage: &str| w.stages.get(stage).copied().unwrap_or(0);
+    let detail = format!(
+        "{} worktrees, {} of {} directories, by {}",
+        w.worktrees, w.watches, w.budget, w.backend
+    );
+    let (polled, given_up) = (stage("polling"), stage("gave_up"));
+    let check = if polled > 0 {
+        let hint = "raise fs.inotify.max_user_watches and max_user_instances (sysctl)";
+        Check::warn(name, format!("{detail}; {polled} are polled instead"), hint)
+    } else if given_up > 0 {
+        let hint = "`groundskeeper events` says why; `status --watch` tries again";
+        Check::warn(name, format!("{detail}; {given_up} were given up"), hint)
+    } else {
+        Check::ok(name, detail)
+    };
+    Check { metrics: Some(w.clone()), ..check }
+}
+
+fn files_check() -> Check {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    match limit.maximum {
+        Some(max) if max < 4_096 => {
+            let hint = "raise the hard limit (ulimit -Hn) to 4096 or more";
+            Check::warn("open files", format!("at most {max}"), hint)
+        }
+        Some(max) => Check::ok("open files", format!("at most {max}")),
+        None => Check::ok("open files", "no limit"),
+    }
+}

@@ -1,0 +1,175 @@
+//! `exec`: a command in an environment, with a lease on it, that ends when the environment does.
+//!
+//! The command is held at its start until the daemon has recorded it and put it into the
+//! environment's group, so that nothing ever runs there that a teardown would not find. It gets a
+//! process group of its own, unless it is at a terminal, where the shell's job is its group. What
+//! this program is told (TERM, INT, HUP) is passed on; its exit code is the command's.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::time::Duration;
+
+use hyper::Method;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::api::inside::Launch;
+use crate::api::types::{EnvironmentView, LeaseView, NewLease, ProcessView};
+use crate::cli::args::Global;
+use crate::cli::client::{Client, Failed};
+use crate::cli::output::{Done, NOTHING, encode};
+use crate::cli::render;
+use crate::core::{Code, Fault};
+use crate::world::fs::paths;
+use crate::world::process::git_env;
+
+/// How long the lease holds without a word from us.
+const LEASE_SECONDS: u64 = 60;
+/// How often it is renewed.
+const RENEW_EVERY: Duration = Duration::from_secs(20);
+
+/// Stops itself; goes on as the command when it is told to. The text is constant.
+const GATE: &str = r#"kill -STOP $$; exec "$@""#;
+
+pub(in crate::cli) async fn run(global: &Global, id: &str, command: &[OsString]) -> Done {
+    let mut client = Client::connect(global).await?;
+    let path = format!("/v1/environments/{}", encode(id));
+    let env: EnvironmentView = client.call(Method::GET, &path, NOTHING).await?;
+    let program = command.first().map(OsString::as_os_str).unwrap_or_default();
+    let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
+    let lease = lease(&mut client, id, &name, None).await?;
+    let ended = run_leased(&mut client, &env, command, &name, &lease.id).await;
+    let path = format!("/v1/leases/{}", encode(&lease.id));
+    // The environment may be gone by now, and the lease with it.
+    let released: Result<Option<()>, Failed> = client.call(Method::DELETE, &path, NOTHING).await;
+    drop(released);
+    let status = ended?;
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+async fn lease(
+    client: &mut Client,
+    id: &str,
+    name: &str,
+    again: Option<String>,
+) -> Result<LeaseView, Failed> {
+    let path = format!("/v1/environments/{}/leases", encode(id));
+    let wanted = NewLease { seconds: LEASE_SECONDS, purpose: format!("exec {name}"), id: again };
+    client.call(Method::POST, &path, Some(&wanted)).await
+}
+
+async fn run_leased(
+    client: &mut Client,
+    env: &EnvironmentView,
+    command: &[OsString],
+    name: &str,
+    lease_id: &str,
+) -> Result<ExitStatus, Failed> {
+    let at_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
+    let mut child = hold(env, command, at_terminal)?;
+    let place = format!("/v1/environments/{}/processes", encode(&env.id));
+    let launch = Launch { pid: child.id(), name: name.to_owned() };
+    let known: Result<ProcessView, Failed> = client.call(Method::POST, &place, Some(&launch)).await;
+    if let Err(refused) = known {
+        drop(child.kill());
+        drop(child.wait());
+        return Err(refused);
+    }
+    let pid = Pid::from_child(&child);
+    let _woken = kill_process(pid, Signal::CONT);
+    let status = attend(client, &env.id, name, lease_id, child, at_terminal).await;
+    let over = format!("{place}/{}", pid.as_raw_nonzero());
+    let forgotten: Result<Option<()>, Failed> = client.call(Method::DELETE, &over, NOTHING).await;
+    drop(forgotten);
+    status
+}
+
+/// Starts the command, up to the gate.
+fn hold(env: &EnvironmentView, command: &[OsString], at_terminal: bool) -> Result<Child, Fault> {
+    let program = command.first().map(OsString::as_os_str).unwrap_or_default();
+    found(program, Path::new(&env.path))?;
+    let mut held = Command::new("/bin/sh");
+    git_env::relocate(&mut held);
+    held.arg("-c").arg(GATE).arg("groundskeeper-gate").args(command);
+    held.current_dir(&env.path)
+        .env("GROUNDSKEEPER_ENV", &env.id)
+        .env("GROUNDSKEEPER_INCARNATION", env.incarnation.to_string())
+        .env("GROUNDSKEEPER_PATH", &env.path)
+        .env("GROUNDSKEEPER_BRANCH", &env.branch)
+        .env("PWD", &env.path);
+    if !at_terminal {
+        held.process_group(0);
+    }
+    let place = Path::new(&env.path);
+    let mut child = held.spawn().map_err(paths::failed("start a command in", place))?;
+    let how = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    let state = waitid(WaitId::Pid(Pid::from_child(&child)), how);
+    if state.ok().flatten().is_some_and(|s| s.stopped()) {
+        return Ok(child);
+    }
+    drop(child.kill());
+    drop(child.wait());
+    let message = "the command could not be held at its start";
+    Err(Fault::new(Code::Io, message, "is /bin/sh a POSIX shell?"))
+}
+
+/// Whether there is such a program, so that the answer is ours and not the shell's.
+fn found(program: &OsStr, directory: &Path) -> Result<(), Fault> {
+    let path = Path::new(program);
+    let there = if path.components().count() > 1 {
+        directory.join(path).exists()
+    } else {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&folders).any(|dir| dir.join(path).is_file())
+    };
+    if there && !program.is_empty() {
+        return Ok(());
+    }
+    let message = format!("there is no program {}", path.display());
+    Err(Fault::new(Code::PathNotFound, message, "check its name, or install it"))
+}
+
+/// Waits for the end of the command; keeps the lease; passes signals on.
+async fn attend(
+    client: &mut Client,
+    id: &str,
+    name: &str,
+    lease_id: &str,
+    mut child: Child,
+    at_terminal: bool,
+) -> Result<ExitStatus, Failed> {
+    let pid = Pid::from_child(&child);
+    let mut over = tokio::task::spawn_blocking(move || child.wait());
+    let mut renewal = tokio::time::interval(RENEW_EVERY);
+    renewal.tick().await;
+    let listen = |kind| signal(kind).map_err(paths::failed("listen to signals for", Path::new(id)));
+    let (mut term, mut hup) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    let mut int = listen(SignalKind::interrupt())?;
+    let pass = |signal| {
+        let _sent =
+            if at_terminal { kill_process(pid, signal) } else { kill_process_group(pid, signal) };
+    };
+    loop {
+        tokio::select! {
+            ended = &mut over => {
+                let ended = ended.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+                return Ok(ended.map_err(paths::failed("wait for the command in", Path::new(id)))?);
+            }
+            _ = term.recv() => pass(Signal::TERM),
+            _ = hup.recv() => pass(Signal::HUP),
+            // A terminal tells the whole job by itself.
+            _ = int.recv() => if !at_terminal { pass(Signal::INT) },
+            _ = renewal.tick() => {
+                let again = Some(lease_id.to_owned());
+                if let Err(Failed(problem)) = lease(client, id, name, again).await {
+                    render::note(&format!("the lease cannot be renewed: {}", problem.message));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `gc`: removing what nobody needs, one by one, each as `rm` without --force would.
+//!
+//! It never decides that work may be lost: what the daemon refuses stays, and the reason is shown.
+
+use std::process::ExitCode;
+
+use hyper::Method;
+use serde::Serialize;
+
+use crate::api::inside::EvidenceView;
+use crate::api::kept::RemainsView;
+use crate::api::types::{EnvironmentView, RemoveQuery};
+use crate::cli::args::{Gc, Global};
+use crate::cli::client::{self, Client, Failed};
+use crate::cli::commands::rm::remove;
+use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
+use crate::cli::render;
+use crate::format::seconds_since;
+
+/// What became of one environment.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct Settled {
+    /// Its name.
+    pub(in crate::cli) id: String,
+    /// `removed`, `would be removed` or `kept`.
+    pub(in crate::cli) outcome: &'static str,
+    /// Why.
+    pub(in crate::cli) why: String,
+}
+
+pub(in crate::cli) async fn run(global: &Global, which: &Gc) -> Done {
+    let mut client = Client::connect(global).await?;
+    let mut list: Vec<EnvironmentView> =
+        client.call(Method::GET, "/v1/environments", NOTHING).await?;
+    list.sort_by(|a, b| a.created_at.cmp(&b.created_at));
+    let steps = render::Steps::new(global.quiet || global.json);
+    let mut settled = Vec::new();
+    for env in list.iter().filter(|e| e.phase == "ready" && !e.adopted) {
+        if which.free.is_some_and(|wanted| free_gigabytes(global) >= wanted) {
+            break;
+        }
+        steps.step(&format!("looking at {}", env.id));
+        let (outcome, why) = match unwanted(which, env) {
+            Err(why) => ("kept", why),
+            Ok(_) if !env.leases.is_empty() => ("kept", "it is leased".to_owned()),
+            Ok(why) => settle(&mut client, which, env, why).await?,
+        };
+        settled.push(Settled { id: env.id.clone(), outcome, why });
+    }
+    steps.finish();
+    if settled.is_empty() && !global.json && !global.quiet {
+        render::note("there is nothing to look at");
+        return Ok(ExitCode::SUCCESS);
+    }
+    show_one(global, &settled, &render::settled(&settled))
+}
+
+/// Free space where the data directory is; all there can be when that cannot be asked.
+fn free_gigabytes(global: &Global) -> u64 {
+    let root = client::layout(global).map(|l| l.root().to_owned()).unwrap_or_default();
+    rustix::fs::statvfs(&root).map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize) >> 30)
+}
+
+/// Whether an environment is old enough for what was asked for, and why or why not.
+fn unwanted(which: &Gc, env: &EnvironmentView) -> Result<String, String> {
+    old_enough(which.age, "made", &env.created_at)
+}
+
+fn old_enough(limit: Option<u64>, what: &str, time: &str) -> Result<String, String> {
+    let said = format!("{what} {} ago", crate::format::age(time));
+    match limit {
+        Some(limit) if seconds_since(time) < limit => Err(said),
+        Some(_) => Ok(said),
+        None => Ok(String::new()),
+    }
+}
+
+async fn settle(
+    client: &mut Client,
+    which: &Gc,
+    env: &EnvironmentView,
+    why: String,
+) -> Result<(&'static str, String), Failed> {
+    let path = format!("/v1/environments/{}/evidence", encode(&env.id));
+    let evidence: Result<EvidenceView, Failed> = client.call(Method::GET, &path, NOTHING).await;
+    let evidence = match evidence {
+        Ok(evidence) => evidence,
+        Err(failed) => return Ok(("kept", format!("cannot tell: {}", failed.0.message))),
+    };
+    if let Some(user) = evidence.in_use.first() {
+        return Ok(("kept", format!("in use: {user}")));
+    }
+    // A look at what is in it, not at what we did with it.
+    let idle = match old_enough(which.idle, "last changed", &evidence.last_change) {
+        Ok(idle) => idle,
+        Err(why) => return Ok(("kept", why)),
+    };
+    let why = [why, idle].into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(", ");
+    let why = if why.is_empty() { "holds no work of its own".to_owned() } else { why };
+    if let Some(work) = evidence.unsaved.first() {
+        return Ok(("kept", work.clone()));
+    }
+    if which.dry_run {
+        return Ok(("would be removed", why));
+    }
+    match remove(client, &env.id, &RemoveQuery::default()).await {
+        Ok(_) => {
+            if which.free.is_some() {
+                let id = encode(&env.id);
+                let path = format!("/v1/trash?environment={id}&wait={WAIT_SECONDS}");
+                let _left: Vec<RemainsView> = client.call(Method::DELETE, &path, NOTHING).await?;
+            }
+            Ok(("removed", why))
+        }
+        Err(failed) => Ok(("kept", failed.0.message)),
+    }
+}

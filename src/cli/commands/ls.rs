@@ -1,0 +1,31 @@
+//! `ls` and `show`.
+
+use crate::cli::output::Done;
+use crate::cli::output::NOTHING;
+use crate::cli::output::encode;
+use crate::cli::output::show_one;
+
+use crate::api::types::EnvironmentView;
+use crate::cli::args::Global;
+use crate::cli::client::Client;
+use crate::cli::render;
+use hyper::Method;
+use std::process::ExitCode;
+
+pub(in crate::cli) async fn ls(global: &Global, all: bool) -> Done {
+    let mut client = Client::connect(global).await?;
+    let path = if all { "/v1/environments?all=true" } else { "/v1/environments" };
+    let list: Vec<EnvironmentView> = client.call(Method::GET, path, NOTHING).await?;
+    if list.is_empty() && !global.json && !global.quiet {
+        render::note("no environments; `groundskeeper new` makes one");
+        return Ok(ExitCode::SUCCESS);
+    }
+    show_one(global, &list, &render::environments(&list))
+}
+
+pub(in crate::cli) async fn show(global: &Global, id: &str) -> Done {
+    let mut client = Client::connect(global).await?;
+    let path = format!("/v1/environments/{}", encode(id));
+    let found: EnvironmentView = client.call(Method::GET, &path, NOTHING).await?;
+    show_one(global, &found, &render::environment(&found))
+}

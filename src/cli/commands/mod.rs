@@ -1,0 +1,23 @@
+//! The commands, one file a verb. Each asks the daemon and shows the answer; none decides anything.
+
+pub(super) mod adopt;
+pub(super) mod clean;
+pub(super) mod daemon;
+pub(super) mod df;
+pub(super) mod doctor;
+pub(super) mod events;
+pub(super) mod exec;
+pub(super) mod gc;
+pub(super) mod ls;
+pub(super) mod migrate;
+pub(super) mod new;
+pub(super) mod ps;
+pub(super) mod reconcile;
+pub(super) mod rescue;
+pub(super) mod restore;
+pub(super) mod rm;
+pub(super) mod server;
+pub(super) mod status;
+pub(super) mod sweep;
+pub(super) mod trash;
+pub(super) mod trust;

@@ -1,0 +1,152 @@
+//! `new`: makes an environment, and shows the steps as they are taken.
+
+use crate::cli::output::Done;
+use crate::cli::output::NOTHING;
+use crate::cli::output::WAIT_SECONDS;
+use crate::cli::output::encode;
+use crate::cli::output::show_one;
+
+use crate::api::types::{EnvironmentView, NewEnvironment};
+use crate::cli::args::{Global, New};
+use crate::cli::client::{self, Client, Failed};
+use crate::cli::render;
+use crate::core::{Code, Fault};
+use crate::world::fs::paths;
+use http_body_util::BodyExt as _;
+use hyper::Method;
+use std::path::Path;
+
+pub(in crate::cli) async fn new(global: &Global, wanted: New) -> Done {
+    let repo = wanted.repo.canonicalize().map_err(|e| paths::fault("find", &wanted.repo, &e))?;
+    let repo = repo.into_os_string().into_string().map_err(|path| {
+        let message = format!("{} is not UTF-8", Path::new(&path).display());
+        Fault::new(Code::InvalidRequest, message, "name the repository by another path")
+    })?;
+    let body = NewEnvironment {
+        id: wanted.id,
+        repo,
+        base: wanted.base,
+        branch: wanted.branch,
+        fetch: wanted.fetch,
+        keep_failed: wanted.keep_failed,
+        no_setup: wanted.no_setup,
+        // git's own `worktree add` would heed it, here and now.
+        attributes: std::env::var("GIT_ATTR_SOURCE").ok().filter(|tree| !tree.is_empty()),
+    };
+    let mut client = Client::connect(global).await?;
+    let mut found: EnvironmentView =
+        client.call(Method::POST, "/v1/environments", Some(&body)).await?;
+    if found.phase == "provisioning" {
+        let steps = render::Steps::new(global.quiet || global.json);
+        let followed = follow_provision(&mut client, &found, &steps).await;
+        steps.finish();
+        followed?;
+        // The same request again joins the first; normally there is nothing left to wait for.
+        let again = NewEnvironment { id: Some(found.id.clone()), ..body };
+        found = wait_for_end(global, &found, &again).await?;
+    }
+    match (&found.error, found.phase.as_str()) {
+        (Some(problem), "failed") => Err(Failed(Box::new(problem.clone()))),
+        (_, "provisioning") => {
+            let message = format!("the daemon stopped before {} was ready", found.id);
+            let hint = "it goes on after the next start; run the same command again to wait for it";
+            Err(Fault::new(Code::ShuttingDown, message, hint).into())
+        }
+        _ => show_one(global, &found, &format!("{}\n", render::printable(&found.path))),
+    }
+}
+
+pub(in crate::cli) async fn wait_for_end(
+    global: &Global,
+    env: &EnvironmentView,
+    again: &NewEnvironment,
+) -> Result<EnvironmentView, Failed> {
+    let mut client = Client::connect(global).await?;
+    let path = format!("/v1/environments/{}", encode(&env.id));
+    let found: EnvironmentView = client.call(Method::GET, &path, NOTHING).await?;
+    if found.phase != "provisioning" || found.incarnation != env.incarnation {
+        return Ok(found);
+    }
+    let path = format!("/v1/environments?wait={WAIT_SECONDS}");
+    client.call(Method::POST, &path, Some(again)).await
+}
+
+/// Shows the steps of a provision until it is over, one way or the other.
+pub(in crate::cli) async fn follow_provision(
+    client: &mut Client,
+    env: &EnvironmentView,
+    steps: &render::Steps,
+) -> Result<(), Failed> {
+    let path = format!("/v1/events?environment={}&since={}", encode(&env.id), env.seq);
+    let accept = [("accept", "text/event-stream")];
+    let answer = client.send(Method::GET, &path, &accept, None).await?;
+    if !answer.status().is_success() {
+        // No room to watch; the environment is made all the same.
+        drop(client::read(answer).await);
+        steps.step("waiting");
+        return Ok(());
+    }
+    let mut body = answer.into_body();
+    let mut text = String::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| {
+            let hint =
+                "the daemon finishes it after its next start; look with `groundskeeper show`";
+            Fault::new(Code::DaemonUnreachable, "the connection to the daemon broke", hint)
+                .caused_by(&e)
+        })?;
+        text.push_str(&String::from_utf8_lossy(frame.data_ref().map_or(&[][..], |d| d)));
+        while let Some(end) = text.find("\n\n") {
+            let event: String = text.drain(..end + 2).collect();
+            let data = event.lines().find_map(|l| l.strip_prefix("data: ")).unwrap_or("null");
+            let json: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
+            if show_step(steps, &json) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Shows one event; true when the provision is over.
+pub(in crate::cli) fn show_step(steps: &render::Steps, json: &serde_json::Value) -> bool {
+    if let Some(line) = json.get("line").and_then(|l| l.as_str()) {
+        steps.output(line);
+        return false;
+    }
+    let at = |path: &str| json.pointer(path).and_then(|v| v.as_str()).unwrap_or_default();
+    let count = |path: &str| json.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    match at("/kind") {
+        "BaseResolved" => {
+            let commit = at("/base/commit");
+            let short = commit.get(..10).unwrap_or(commit);
+            let behind = count("/base/behind");
+            let behind =
+                if behind > 0 { format!(", {behind} behind its upstream") } else { String::new() };
+            steps.step(&format!("base {} {short}{behind}", at("/base/reference")));
+            if at("/base/fetch").starts_with("not") {
+                steps.step(&format!("fetch {}", at("/base/fetch")));
+            }
+        }
+        "WorktreeAdded" => steps.step(&format!("{} files checked out", count("/worktree/files"))),
+        "FilesIncluded" => {
+            steps.step(&format!("{} ignored files copied", count("/included/files")));
+            for skipped in
+                json.pointer("/included/skipped").and_then(|s| s.as_array()).into_iter().flatten()
+            {
+                steps.step(&format!("skipped {}", skipped.as_str().unwrap_or_default()));
+            }
+        }
+        "SetupStarted" => steps.step("setup hook runs"),
+        "SetupFinished" => steps.step("setup hook done"),
+        "AttemptFailed" => steps.step(&format!("again soon: {}", at("/fault/message"))),
+        "ProvisionFailed" => {
+            steps.step(&format!("failed: {}", at("/fault/message")));
+            return json.get("kept").and_then(serde_json::Value::as_bool).unwrap_or(false);
+        }
+        "CancelRequested" | "DestroyRequested" => steps.step("stopping"),
+        "EnvironmentReady" | "RolledBack" | "Tombstoned" => return true,
+        _ => {}
+    }
+    false
+}

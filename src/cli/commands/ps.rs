@@ -1,0 +1,26 @@
+//! `ps`: the processes of an environment; and what a removal would take away.
+
+use crate::api::inside::EvidenceView;
+use crate::api::types::ProcessView;
+use crate::cli::args::Global;
+use crate::cli::client::Client;
+use crate::cli::output::{Done, NOTHING, encode, show_one};
+use crate::cli::render;
+use hyper::Method;
+
+pub(in crate::cli) async fn ps(global: &Global, id: &str) -> Done {
+    let mut client = Client::connect(global).await?;
+    let path = format!("/v1/environments/{}/processes", encode(id));
+    let list: Vec<ProcessView> = client.call(Method::GET, &path, NOTHING).await?;
+    if list.is_empty() && !global.json && !global.quiet {
+        render::note(&format!("nothing runs in {id}"));
+    }
+    show_one(global, &list, &render::processes(&list))
+}
+
+pub(in crate::cli) async fn evidence(global: &Global, id: &str) -> Done {
+    let mut client = Client::connect(global).await?;
+    let path = format!("/v1/environments/{}/evidence", encode(id));
+    let found: EvidenceView = client.call(Method::GET, &path, NOTHING).await?;
+    show_one(global, &found, &render::evidence(&found))
+}

@@ -1,0 +1,47 @@
+//! `rescue`: lists, shows and drops rescues.
+
+use crate::api::kept::RemainsView;
+use crate::cli::args::{Global, Rescue};
+use crate::cli::client::Client;
+use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
+use crate::cli::render;
+use crate::core::{Code, Fault};
+use hyper::Method;
+
+pub(in crate::cli) async fn rescue(global: &Global, what: Rescue) -> Done {
+    let mut client = Client::connect(global).await?;
+    let list: Vec<RemainsView> = client.call(Method::GET, "/v1/rescues", NOTHING).await?;
+    match what {
+        Rescue::Ls => {
+            if list.is_empty() && !global.json && !global.quiet {
+                render::note("no rescue is held");
+            }
+            show_one(global, &list, &render::rescues(&list))
+        }
+        Rescue::Show { id, incarnation } => {
+            let found = pick(&list, &id, incarnation)?;
+            show_one(global, found, &render::rescue(found))
+        }
+        Rescue::Drop { id, incarnation } => {
+            let found = pick(&list, &id, incarnation)?;
+            let life = found.incarnation;
+            let path = format!("/v1/rescues/{}/{life}?wait={WAIT_SECONDS}", encode(&id));
+            let left: Vec<RemainsView> = client.call(Method::DELETE, &path, NOTHING).await?;
+            show_one(global, &left, &format!("let go of {id}, incarnation {life}\n"))
+        }
+    }
+}
+
+/// The rescue of one incarnation; of the last one when none is named.
+pub(in crate::cli) fn pick<'a>(
+    list: &'a [RemainsView],
+    id: &str,
+    incarnation: Option<u32>,
+) -> Result<&'a RemainsView, Fault> {
+    let of = list.iter().filter(|r| r.id == id);
+    let found = of.filter(|r| incarnation.is_none_or(|n| n == r.incarnation));
+    found.max_by_key(|r| r.incarnation).ok_or_else(|| {
+        let message = format!("no rescue of {id} is held");
+        Fault::new(Code::NotFound, message, "`groundskeeper rescue ls` lists them")
+    })
+}

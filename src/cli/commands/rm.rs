@@ -1,0 +1,42 @@
+//! `rm`: removes an environment.
+
+use crate::cli::output::Done;
+use crate::cli::output::NOTHING;
+use crate::cli::output::WAIT_SECONDS;
+use crate::cli::output::encode;
+use crate::cli::output::show_one;
+
+use crate::api::types::{RemoveQuery, RemovedView};
+use crate::cli::args::Global;
+use crate::cli::client::{Client, Failed};
+use crate::cli::render;
+use hyper::Method;
+
+pub(in crate::cli) async fn rm(global: &Global, id: &str, how: &RemoveQuery) -> Done {
+    let mut client = Client::connect(global).await?;
+    let removed = remove(&mut client, id, how).await?;
+    if !global.json && !global.quiet {
+        render::removed(&removed);
+    }
+    show_one(global, &removed, "")
+}
+
+/// Removes an environment and waits for the end.
+pub(in crate::cli) async fn remove(
+    client: &mut Client,
+    id: &str,
+    how: &RemoveQuery,
+) -> Result<RemovedView, Failed> {
+    let branch = how.branch.as_deref().map(|b| format!("&branch={}", encode(b)));
+    let path = format!(
+        "/v1/environments/{}?force={}&no_teardown={}&end_bystanders={}&no_rescue={}\
+         &wait={WAIT_SECONDS}{}",
+        encode(id),
+        how.force,
+        how.no_teardown,
+        how.end_bystanders,
+        how.no_rescue,
+        branch.unwrap_or_default()
+    );
+    client.call(Method::DELETE, &path, NOTHING).await
+}

@@ -1,0 +1,127 @@
+//! `server`, `up` and `host`: the control server on this machine, and the hosts that it knows.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use hyper::Method;
+use tokio::sync::oneshot;
+
+use crate::cli::args::{Global, Hosts, Server};
+use crate::cli::client::{self, Client, Failed};
+use crate::cli::output::{Done, NOTHING, encode, log_to_stderr, show_one};
+use crate::cli::render;
+use crate::core::{Code, Fault};
+use crate::daemon::run::{Extra, on_signal};
+use crate::server::run::{Options, address, start};
+use crate::server::types::{HostKey, HostView, NewHost};
+use crate::session::Link;
+
+/// The name of this machine's host at the server that `up` runs.
+const LOCAL: &str = "local";
+
+/// Where the server keeps its things: beside the daemon's, unless told otherwise.
+fn directory(global: &Global, dir: Option<&Path>) -> Result<PathBuf, Fault> {
+    match dir {
+        Some(dir) => Ok(dir.to_owned()),
+        None => Ok(client::layout(global)?.root().join("server")),
+    }
+}
+
+fn options(dir: PathBuf, listen: Option<SocketAddr>) -> Options {
+    Options { dir, listen, pace: crate::server::run::pace() }
+}
+
+/// Runs a server in the foreground.
+pub(in crate::cli) fn server(global: &Global, wanted: &Server) -> Done {
+    log_to_stderr(global);
+    let dir = directory(global, wanted.server_dir.as_deref())?;
+    let options = options(dir, wanted.listen);
+    runtime()?.block_on(async {
+        let running = start(options).await?;
+        running.announce();
+        let why = on_signal().await;
+        tracing::info!(why, "stopping");
+        running.stop().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Runs server and daemon together; the daemon has a session with the server.
+pub(in crate::cli) fn up(global: &Global, wanted: &Server) -> Done {
+    log_to_stderr(global);
+    let layout = client::layout(global)?;
+    let dir = directory(global, wanted.server_dir.as_deref())?;
+    let key_file = layout.root().join("server-key");
+    let options = options(dir.clone(), wanted.listen);
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let key = key_file.clone();
+    // A runtime of its own: neither waits for the other's work.
+    let thread = std::thread::Builder::new().name("gk-server".to_owned()).spawn(move || {
+        let served = runtime().map(|runtime| {
+            runtime.block_on(async {
+                let running = match start(options).await {
+                    Ok(running) => running,
+                    Err(fault) => return drop(tell.send(Err(fault))),
+                };
+                running.announce();
+                drop(tell.send(running.introduce(LOCAL, &key).await));
+                drop(stopped.await);
+                running.stop().await;
+            });
+        });
+        drop(served);
+    });
+    let thread = thread.map_err(|e| {
+        Fault::new(Code::Io, "cannot start the server", "free some memory").because(e)
+    })?;
+    let gone = || Fault::new(Code::Defect, "the server ended at once", "please report this");
+    told.recv().unwrap_or_else(|_| Err(gone()))?;
+    let link = Link::new(&format!("unix:{}", address(&dir).display()), &key_file)?;
+    let ran =
+        crate::daemon::run::run(layout.root(), Extra { link: Some(link), ..Extra::default() });
+    let _told = stop.send(());
+    drop(thread.join());
+    ran?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    built.map_err(|e| Fault::new(Code::Io, "cannot start the runtime", "see the cause").because(e))
+}
+
+/// Adds, lists and removes hosts.
+pub(in crate::cli) async fn host(global: &Global, what: Hosts, dir: Option<&Path>) -> Done {
+    let dir = directory(global, dir)?;
+    let mut client = Client::at(&address(&dir)).await.map_err(|e| {
+        let message = format!("no control server answers for {}", dir.display());
+        let hint = "start one with `groundskeeper server` or `groundskeeper up`";
+        Fault::new(Code::DaemonUnreachable, message, hint).because(e)
+    })?;
+    match what {
+        Hosts::Add { id, replace } => {
+            let wanted = NewHost { id, replace };
+            let made: HostKey = client.call(Method::POST, "/v1/hosts", Some(&wanted)).await?;
+            if !global.json && !global.quiet {
+                render::note(
+                    "this key is shown once; put it into a file that only the daemon's \
+                              user can read, and name the file in `server_key_file`",
+                );
+            }
+            show_one(global, &made, &format!("{}\n", made.key))
+        }
+        Hosts::Ls => {
+            let all: Vec<HostView> = client.call(Method::GET, "/v1/hosts", NOTHING).await?;
+            show_one(global, &all, &render::hosts(&all))
+        }
+        Hosts::Rm { id } => {
+            let path = format!("/v1/hosts/{}", encode(&id));
+            let gone: Result<Option<()>, Failed> =
+                client.call(Method::DELETE, &path, NOTHING).await;
+            gone?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The verbs that show what environments look like: status, also live, and diff.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::Method;
+
+use crate::api::status::{DiffView, StatusEntry, StatusView};
+use crate::api::types::DaemonView;
+use crate::cli::args::Global;
+use crate::cli::client::{Client, Failed};
+use crate::cli::output::{Done, NOTHING, encode, show_one};
+use crate::cli::render;
+use crate::core::{Code, Fault};
+
+pub(in crate::cli) async fn status(global: &Global, id: Option<&str>) -> Done {
+    let mut client = Client::connect(global).await?;
+    let Some(id) = id else {
+        let all = fetch_all(&mut client).await?;
+        if all.is_empty() && !global.json && !global.quiet {
+            render::note("no environments; `groundskeeper new` makes one");
+        }
+        return show_one(global, &all, &table(&all));
+    };
+    let path = format!("/v1/environments/{}/status", encode(id));
+    let found: StatusView = client.call(Method::GET, &path, NOTHING).await?;
+    show_one(global, &found, &full(&found))
+}
+
+async fn fetch_all(client: &mut Client) -> Result<Vec<StatusEntry>, Failed> {
+    client.call(Method::GET, "/v1/status", NOTHING).await
+}
+
+/// How long news are gathered before they are shown.
+const GATHER: Duration = Duration::from_millis(50);
+/// How often the ages are shown anew.
+const REFRESH: Duration = Duration::from_secs(10);
+
+/// Shows the table again whenever something changes, until it is interrupted or the daemon ends.
+/// On a terminal in place; else one table (or, as JSON, one line) after the other.
+pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> Done {
+    let mut client = Client::connect(global).await?;
+    let daemon: DaemonView = client.call(Method::GET, "/v1/daemon", NOTHING).await?;
+    let only = id.map(|id| format!("&environment={}", encode(id))).unwrap_or_default();
+    let path = format!("/v1/events?watch=true&since={}{only}", daemon.seq);
+    let stream = client.send(Method::GET, &path, &[], None).await?;
+    if !stream.status().is_success() {
+        crate::cli::client::read(stream).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut news = stream.into_body();
+    let live = std::io::stdout().is_terminal() && !global.json;
+    loop {
+        // The daemon hangs up on those that are silent for long.
+        let mut client = Client::connect(global).await?;
+        let mut all = fetch_all(&mut client).await?;
+        all.retain(|entry| id.is_none_or(|id| entry.id == id));
+        if live {
+            // Home, and then line by line over what was there.
+            let lines = table(&all).lines().fold(String::new(), |t, line| t + line + "\x1b[K\n");
+            render::out(&format!("\x1b[H{lines}\x1b[J"));
+        } else {
+            show_one(global, &all, &table(&all))?;
+        }
+        let limit = if live { REFRESH } else { Duration::MAX };
+        let heard = tokio::time::timeout(limit, news.frame()).await;
+        if matches!(heard, Ok(None | Some(Err(_)))) {
+            let hint = "`groundskeeper status --watch` again";
+            let fault = Fault::new(Code::DaemonUnreachable, "the daemon has ended", hint);
+            return Err(fault.into());
+        }
+        while let Ok(Some(Ok(_))) = tokio::time::timeout(GATHER, news.frame()).await {}
+    }
+}
+
+pub(in crate::cli) async fn diff(
+    global: &Global,
+    id: &str,
+    head: bool,
+    bytes: Option<u32>,
+) -> Done {
+    let mut client = Client::connect(global).await?;
+    let bytes = bytes.map(|n| format!("&max_bytes={n}")).unwrap_or_default();
+    let path = format!("/v1/environments/{}/diff?head={head}{bytes}", encode(id));
+    let found: DiffView = client.call(Method::GET, &path, NOTHING).await?;
+    if global.json {
+        return show_one(global, &found, "");
+    }
+    render::out(&found.patch);
+    if found.truncated {
+        render::note("... and more; --bytes shows it");
+    }
+    if !found.untracked.is_empty() && !global.quiet {
+        let shown: Vec<String> = found.untracked.iter().map(|p| render::printable(p)).collect();
+        render::note(&format!("untracked, and no part of this: {}", shown.join(", ")));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How far two lines of commits are apart.
+fn distance(ahead: Option<u64>, behind: Option<u64>) -> String {
+    match (ahead, behind) {
+        (None, None) => "-".to_owned(),
+        (Some(0) | None, Some(0) | None) => "even".to_owned(),
+        (Some(a), Some(0) | None) => format!("+{a}"),
+        (Some(0) | None, Some(b)) => format!("-{b}"),
+        (Some(a), Some(b)) => format!("+{a} -{b}"),
+    }
+}
+
+fn branch(s: &StatusView) -> String {
+    match (&s.branch, &s.head) {
+        (Some(branch), _) => branch.clone(),
+        (None, Some(head)) => format!("({})", head.get(..10).unwrap_or(head)),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+fn lines(s: &StatusView) -> String {
+    let rest = if s.lines_complete { "" } else { " ..." };
+    match (s.insertions, s.deletions) {
+        (0, 0) => "-".to_owned(),
+        (more, less) => format!("+{more} -{less}{rest}"),
+    }
+}
+
+/// The table of `status`.
+fn table(list: &[StatusEntry]) -> String {
+    let header = ["ID", "BRANCH", "CHANGES", "LINES", "BASE", "UPSTREAM", "DOING", "CHANGED"];
+    let rows = list.iter().map(|entry| match (&entry.status, &entry.error) {
+        (Some(s), _) => [
+            s.id.clone(),
+            branch(s),
+            if s.clean { "clean".to_owned() } else { s.changes.clone() },
+            lines(s),
+            distance(s.ahead_of_base, s.behind_base),
+            distance(s.ahead, s.behind),
+            s.operation.clone().unwrap_or_else(|| "-".to_owned()),
+            format!("{} ago", crate::format::age(&s.last_change)),
+        ],
+        (None, error) => {
+            let code = error.as_ref().map_or("-", |e| e.code.as_str());
+            let dash = || "-".to_owned();
+            [entry.id.clone(), dash(), code.to_owned(), dash(), dash(), dash(), dash(), dash()]
+        }
+    });
+    render::table(header, rows)
+}
+
+/// One environment in full.
+fn full(s: &StatusView) -> String {
+    let mut text = format!("{} on {}\n", s.path, branch(s));
+    let mut line = |label: &str, value: &str| text.push_str(&format!("{label:<12} {value}\n"));
+    if let Some(base) = &s.base {
+        let short = base.get(..10).unwrap_or(base);
+        line("base", &format!("{short}, {}", distance(s.ahead_of_base, s.behind_base)));
+    }
+    if let Some(upstream) = &s.upstream {
+        line("upstream", &format!("{upstream}, {}", distance(s.ahead, s.behind)));
+    }
+    if let Some(operation) = &s.operation {
+        line("in progress", operation);
+    }
+    line("changes", if s.clean { "none" } else { &s.changes });
+    if s.insertions + s.deletions > 0 {
+        line("lines", &lines(s));
+    }
+    if s.stashes > 0 {
+        line("stashes", &s.stashes.to_string());
+    }
+    line("changed", &format!("{} ago", crate::format::age(&s.last_change)));
+    for file in &s.files {
+        let from = file.from.as_ref().map(|f| format!(" (was {f})")).unwrap_or_default();
+        text.push_str(&format!("  {} {}{from}\n", file.code, file.path));
+    }
+    if !s.files_complete {
+        text.push_str("  ... and more\n");
+    }
+    text.lines().map(|line| render::printable(line) + "\n").collect()
+}

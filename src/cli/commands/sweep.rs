@@ -1,0 +1,18 @@
+//! `sweep`: names what no record explains.
+
+use crate::api::kept::{SweepRequest, SweepView};
+use crate::cli::args::Global;
+use crate::cli::client::Client;
+use crate::cli::output::{Done, show_one};
+use crate::cli::render;
+use hyper::Method;
+
+pub(in crate::cli) async fn sweep(global: &Global, apply: bool, limit: u64) -> Done {
+    let mut client = Client::connect(global).await?;
+    let wanted = SweepRequest { apply, limit };
+    let found: SweepView = client.call(Method::POST, "/v1/sweep", Some(&wanted)).await?;
+    if !global.json && !global.quiet {
+        render::sweep_summary(&found, apply);
+    }
+    show_one(global, &found, &render::sweep(&found))
+}

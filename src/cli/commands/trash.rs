@@ -1,0 +1,79 @@
+//! `trash`: lists and empties it.
+
+use crate::api::kept::RemainsView;
+use crate::cli::args::{Global, Trash};
+use crate::cli::client::{Client, Failed};
+use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
+use crate::cli::render;
+use hyper::Method;
+use std::time::Duration;
+
+/// How often it is looked how much of the trash is left.
+pub(in crate::cli) const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+pub(in crate::cli) async fn trash(global: &Global, what: Trash) -> Done {
+    let mut client = Client::connect(global).await?;
+    let list: Vec<RemainsView> = match what {
+        Trash::Ls => client.call(Method::GET, "/v1/trash", NOTHING).await?,
+        Trash::Empty { id, lose } => {
+            if lose {
+                tell_what_is_lost(global, &mut client, id.as_deref()).await?;
+            }
+            let only = id.map(|id| format!("&environment={}", encode(&id))).unwrap_or_default();
+            let only = if lose { format!("{only}&lose=true") } else { only };
+            let path = format!("/v1/trash?wait={WAIT_SECONDS}{only}");
+            emptied(global, &mut client, &path).await?
+        }
+    };
+    if list.is_empty() && !global.json && !global.quiet {
+        render::note("the trash is empty");
+    }
+    if !global.json && !global.quiet {
+        list.iter().filter_map(render::stays).for_each(|why| render::note(&why));
+    }
+    show_one(global, &list, &render::trash(&list))
+}
+
+/// Names what goes for good, before it does.
+pub(in crate::cli) async fn tell_what_is_lost(
+    global: &Global,
+    client: &mut Client,
+    id: Option<&str>,
+) -> Result<(), Failed> {
+    let list: Vec<RemainsView> = client.call(Method::GET, "/v1/trash", NOTHING).await?;
+    for remains in list.iter().filter(|r| id.is_none_or(|id| r.id == id)) {
+        for what in remains.only_copy_of.iter().filter(|_| !global.quiet) {
+            let (id, life) = (&remains.id, remains.incarnation);
+            render::note(&format!("lost with {id} (life {life}): {}", render::printable(what)));
+        }
+    }
+    Ok(())
+}
+
+/// Empties the trash, showing meanwhile what is left of it.
+pub(in crate::cli) async fn emptied(
+    global: &Global,
+    client: &mut Client,
+    path: &str,
+) -> Result<Vec<RemainsView>, Failed> {
+    let steps = render::Steps::new(global.quiet || global.json);
+    steps.step("unlinking what is in the trash");
+    let mut other = Client::connect(global).await?;
+    let call = client.call(Method::DELETE, path, NOTHING);
+    tokio::pin!(call);
+    let mut left = usize::MAX;
+    let done = loop {
+        tokio::select! {
+            done = &mut call => break done,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let list: Vec<RemainsView> = other.call(Method::GET, "/v1/trash", NOTHING).await?;
+        if list.len() < left {
+            left = list.len();
+            let bytes = list.iter().filter_map(|r| r.bytes).sum();
+            steps.step(&format!("{left} left, {}", crate::format::bytes(bytes)));
+        }
+    };
+    steps.finish();
+    done
+}

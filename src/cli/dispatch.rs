@@ -1,0 +1,161 @@
+//! From the command line to the command: parses, dispatches, and turns the answer into an exit code.
+
+use crate::cli::output::Done;
+use crate::cli::output::NOTHING;
+use crate::cli::output::WAIT_SECONDS;
+use crate::cli::output::encode;
+use crate::cli::output::print_json;
+use crate::cli::output::show_one;
+
+use crate::api::types::{EnvironmentView, LeaseView, NewLease, Problem, RemoveQuery};
+use crate::cli::args::{Arguments, Global, Verb};
+use crate::cli::client::{Client, Failed};
+use crate::cli::commands::{
+    adopt, clean, daemon, df, doctor, events, exec, gc, ls, migrate, new, ps, reconcile, rescue,
+    restore, rm, server, status, sweep, trash, trust,
+};
+use crate::cli::render;
+use crate::core::{Class, Code, Fault};
+use clap::{CommandFactory as _, Parser as _};
+use http_body_util::BodyExt as _;
+use hyper::Method;
+use serde_json::json;
+use std::process::ExitCode;
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(e) => {
+            drop(e.print());
+            let usage = e.use_stderr();
+            return if usage {
+                ExitCode::from(Class::Usage.exit_code())
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let global = arguments.global.clone();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(Failed(problem)) => {
+            if global.json {
+                let Problem { code, message, causes, evidence, hint, .. } = problem.as_ref();
+                print_json(&json!({ "error": {
+                    "code": code, "message": message, "causes": causes,
+                    "evidence": evidence, "hint": hint,
+                }}));
+            } else {
+                render::problem(&problem);
+            }
+            ExitCode::from(exit_code(&problem.code))
+        }
+    }
+}
+
+pub(super) fn exit_code(code: &str) -> u8 {
+    let known = Code::ALL.iter().find(|c| c.as_str() == code);
+    known.map_or(Class::Fault, |c| c.class()).exit_code()
+}
+
+pub(super) fn run(arguments: Arguments) -> Done {
+    let global = &arguments.global;
+    match arguments.verb {
+        Verb::Daemon { detach, how } => return daemon::daemon(global, detach, &how),
+        Verb::Server(wanted) => return server::server(global, &wanted),
+        Verb::Up(wanted) => return server::up(global, &wanted),
+        Verb::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "groundskeeper", &mut out);
+            render::out(&String::from_utf8_lossy(&out));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Verb::Man => {
+            let mut out = Vec::new();
+            drop(clap_mangen::Man::new(Arguments::command()).render(&mut out));
+            render::out(&String::from_utf8_lossy(&out));
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| {
+        Fault::new(Code::Io, "cannot start the runtime", "see the cause").because(e)
+    })?;
+    runtime.block_on(ask(global, arguments.verb))
+}
+
+pub(super) async fn ask(global: &Global, verb: Verb) -> Done {
+    match verb {
+        Verb::New(wanted) => new::new(global, wanted).await,
+        Verb::Ls { all } => ls::ls(global, all).await,
+        Verb::Show { id } => ls::show(global, &id).await,
+        Verb::Status { id, watch: true } => status::watch(global, id.as_deref()).await,
+        Verb::Status { id, .. } => status::status(global, id.as_deref()).await,
+        Verb::Diff { id, head, bytes } => status::diff(global, &id, head, bytes).await,
+        Verb::Rm { id, dry_run: true, .. } => ps::evidence(global, &id).await,
+        Verb::Rm { id, force, branch, no_teardown, end_bystanders, no_rescue, .. } => {
+            let wait = Some(WAIT_SECONDS);
+            let how = RemoveQuery {
+                force,
+                branch,
+                no_teardown,
+                end_bystanders,
+                no_rescue,
+                wait,
+                ..RemoveQuery::default()
+            };
+            rm::rm(global, &id, &how).await
+        }
+        Verb::Restore { id, incarnation } => restore::restore(global, &id, incarnation).await,
+        Verb::Exec { id, command } => exec::run(global, &id, &command).await,
+        Verb::Ps { id } => ps::ps(global, &id).await,
+        Verb::Adopt { path, id } => adopt::adopt(global, &path, id).await,
+        Verb::Trash(what) => trash::trash(global, what).await,
+        Verb::Rescue(what) => rescue::rescue(global, what).await,
+        Verb::Sweep { apply, limit, .. } => sweep::sweep(global, apply, limit).await,
+        Verb::Gc(which) => gc::run(global, &which).await,
+        Verb::Df => df::df(global).await,
+        Verb::Host { what, server_dir } => server::host(global, what, server_dir.as_deref()).await,
+        Verb::Reconcile { confirm: Some(epoch), .. } => reconcile::confirm(global, epoch).await,
+        Verb::Reconcile { live, epoch, .. } => {
+            reconcile::reconcile(global, live, epoch.unwrap_or(0)).await
+        }
+        Verb::Migrate(what) => migrate::run(global, what).await,
+        Verb::Clean { id, undo: true, .. } => clean::undo_clean(global, &id).await,
+        Verb::Clean { id, now, .. } => clean::clean(global, &id, now).await,
+        Verb::Cancel { id } => {
+            let mut client = Client::connect(global).await?;
+            let path = format!("/v1/environments/{}/cancel", encode(&id));
+            let found: EnvironmentView = client.call(Method::POST, &path, NOTHING).await?;
+            show_one(global, &found, &format!("{} is being cancelled\n", found.id))
+        }
+        Verb::Lease { id, duration, purpose, lease } => {
+            let mut client = Client::connect(global).await?;
+            let path = format!("/v1/environments/{}/leases", encode(&id));
+            let wanted = NewLease { seconds: duration, purpose, id: lease };
+            let granted: LeaseView = client.call(Method::POST, &path, Some(&wanted)).await?;
+            show_one(global, &granted, &format!("{}\n", granted.id))
+        }
+        Verb::Release { lease } => {
+            let mut client = Client::connect(global).await?;
+            let path = format!("/v1/leases/{}", encode(&lease));
+            let _: Option<()> = client.call(Method::DELETE, &path, NOTHING).await?;
+            show_one(global, &json!({ "id": lease, "released": true }), "")
+        }
+        Verb::Events { since, follow, env } => events::events(global, since, follow, env).await,
+        Verb::Trust { repo, hash, show, revoke } => {
+            trust::trust(global, &repo, hash, show, revoke).await
+        }
+        Verb::Stop => daemon::stop(global).await,
+        Verb::Doctor => Ok(doctor::run(global).await),
+        // These ran before there was a runtime.
+        Verb::Daemon { .. }
+        | Verb::Server(_)
+        | Verb::Up(_)
+        | Verb::Completions { .. }
+        | Verb::Man => Ok(ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,53 @@
+//! How a command answers: its exit code, JSON on stdout, and the bounds on waiting.
+
+use crate::cli::args::Global;
+use crate::cli::client::Failed;
+use crate::cli::render;
+use http_body_util::BodyExt as _;
+use serde::Serialize;
+use std::process::ExitCode;
+
+pub(super) type Done = Result<ExitCode, Failed>;
+
+pub(super) const NOTHING: Option<&()> = None;
+
+/// Longest wait for an operation, in seconds: hooks may take long.
+pub(super) const WAIT_SECONDS: u64 = 24 * 3_600;
+
+pub(super) fn print_json(value: &impl Serialize) {
+    render::out(&format!("{}\n", serde_json::to_string(value).unwrap_or_default()));
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "every verb ends with it")]
+pub(super) fn show_one(global: &Global, value: &impl Serialize, text: &str) -> Done {
+    if global.json {
+        print_json(value);
+    } else {
+        render::out(text);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn log_to_stderr(global: &Global) {
+    let default = ["groundskeeper=info", "groundskeeper=debug", "debug"];
+    let level = default[usize::from(global.verbose).min(2)];
+    let filter = tracing_subscriber::EnvFilter::try_from_env("GROUNDSKEEPER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}
+
+/// A path segment or query value of a URL.
+pub(super) fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                char::from(b).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}

@@ -1,0 +1,35 @@
+//! What deciding leads to, and the refusals that several areas share.
+
+use crate::core::event::Event;
+use crate::core::fault::{Code, Fault};
+use crate::core::id::EnvironmentId;
+use crate::core::model::environment::Environment;
+
+/// The events a command leads to, or why it is refused.
+pub type Decision = Result<Vec<Event>, Fault>;
+
+pub(super) fn not_ready(env: &Environment) -> Fault {
+    let message = format!("environment {} is {}", env.id, env.phase.as_str());
+    Fault::new(Code::EnvironmentBusy, message, "wait until it is ready")
+}
+
+/// The answer for an id that was never used.
+#[must_use]
+pub fn not_found(id: &EnvironmentId) -> Fault {
+    let message = format!("there is no environment {id}");
+    Fault::new(Code::EnvironmentNotFound, message, "`groundskeeper ls` lists those that exist")
+}
+
+/// The answer for an incarnation that is over.
+#[must_use]
+pub fn destroyed(id: &EnvironmentId) -> Fault {
+    let message = format!("environment {id} is destroyed");
+    let hint = format!(
+        "`groundskeeper restore {id}` brings it back, `groundskeeper new {id}` makes a new one"
+    );
+    Fault::new(Code::EnvironmentDestroyed, message, hint)
+}
+
+pub(super) fn limit(what: &str, max: usize) -> Fault {
+    Fault::new(Code::LimitReached, format!("{max} {what} are allowed"), "remove some first")
+}

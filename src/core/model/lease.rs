@@ -1,0 +1,26 @@
+//! Leases and remembered requests.
+
+use crate::core::id::{EnvironmentId, Seq, Time};
+use serde::{Deserialize, Serialize};
+
+/// A claim that an environment is in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Which environment.
+    pub environment: EnvironmentId,
+    /// When it ends by itself.
+    pub until: Time,
+    /// What for.
+    pub purpose: String,
+}
+
+/// What a remembered idempotency key was used for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// The environment that the request was about.
+    pub environment: EnvironmentId,
+    /// The verb: `provision`, `destroy`, `lease`.
+    pub verb: String,
+    /// The record it led to.
+    pub seq: Seq,
+}

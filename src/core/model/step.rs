@@ -1,0 +1,96 @@
+//! The kinds of effects, and the position of the record that is being applied.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::id::{Seq, Time};
+
+macro_rules! steps {
+    ($($(#[$doc:meta])* $step:ident = $name:literal;)*) => {
+        /// The one thing that the world owes a subject next.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Step { $($(#[$doc])* $step),* }
+
+        impl Step {
+            /// All steps, in the order of a life.
+            pub const ALL: &'static [Self] = &[$(Self::$step),*];
+
+            /// The name that people and the log see.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$step => $name),* }
+            }
+        }
+    };
+}
+
+steps! {
+    /// Find the base commit and that the branch is free.
+    ResolveBase = "resolve_base";
+    /// Make branch, registration and working tree.
+    AddWorktree = "add_worktree";
+    /// Put the rescued working tree and index into the new worktree.
+    ApplyRescue = "apply_rescue";
+    /// Bring directory, registration and branch back from the trash.
+    Restore = "restore";
+    /// Copy the git-ignored files that the repository names.
+    CopyIncluded = "copy_included";
+    /// Run the repository's setup hook.
+    RunSetup = "run_setup";
+    /// Remove all that this provision made, or put back what a restore took.
+    RollBack = "roll_back";
+    /// Make later status calls cheap.
+    RefreshIndex = "refresh_index";
+    /// Move rebuildable output to the trash.
+    Clean = "clean";
+    /// Put back what a clean took.
+    UndoClean = "undo_clean";
+    /// Look for work that a teardown would take away.
+    Inspect = "inspect";
+    /// Run the repository's teardown hook.
+    RunTeardown = "run_teardown";
+    /// End what lives in the environment.
+    EndProcesses = "end_processes";
+    /// Put what no branch has under a ref.
+    Rescue = "rescue";
+    /// Rename the directory to the trash.
+    MoveToTrash = "move_to_trash";
+    /// Remove lock and registration.
+    Unregister = "unregister";
+    /// Settle the branch as its policy says.
+    SettleBranch = "settle_branch";
+    /// Find out how large a directory in the trash is.
+    Measure = "measure";
+    /// Unlink a directory, or what a clean took, in the trash.
+    Purge = "purge";
+    /// Remove a rescue's ref.
+    DropRescue = "drop_rescue";
+    /// Look for what no record explains.
+    Sweep = "sweep";
+    /// Settle what an interrupted migration left, and see what a database is.
+    InspectSource = "inspect_source";
+    /// Make a private copy of the old database.
+    CopySource = "copy_source";
+    /// Bring the copy to the shape that the recipe reads.
+    NormaliseSource = "normalise_source";
+    /// Build the new database beside the old one.
+    BuildStaging = "build_staging";
+    /// Write the secrets that the new database refers to.
+    WriteSecrets = "write_secrets";
+    /// Stamp the new database and prove that it is whole.
+    VerifyStaging = "verify_staging";
+    /// Install the new database.
+    Flip = "flip";
+    /// Drop copies and secrets' backups.
+    CleanUp = "clean_up";
+    /// Drop all that was made; the old database stays.
+    DropStaging = "drop_staging";
+    /// Put the old database back.
+    ReturnBackup = "return_backup";
+}
+
+/// Position and time of the record that is being applied.
+#[derive(Clone, Copy)]
+pub(in crate::core) struct At {
+    pub(in crate::core) seq: Seq,
+    pub(in crate::core) time: Time,
+}

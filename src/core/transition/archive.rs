@@ -1,0 +1,549 @@
+//! What is left of an incarnation that is over: a directory in the trash, a rescue's ref.
+//!
+//! Remains outlive the environment's record, so that a new environment of the same name changes
+//! nothing about them. They are folded and decided here; they never serve anything.
+
+use crate::core::model::archive::LOSE;
+use crate::core::model::archive::Remains;
+
+use crate::core::decision::Decision;
+use crate::core::effect::Outcome;
+use crate::core::event::{
+    Actor, Event, LateWorkRescued, PurgeDecided, RemainsAttemptFailed, RescueDropRequested,
+    RescueDropped, RestoreFrom, RolledBack, TrashLookFailed, TrashMeasured, TrashPurged,
+};
+use crate::core::fault::{Code, Fault};
+use crate::core::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Subject, Time};
+use crate::core::model::environment::{Environment, Owed};
+use crate::core::model::step::At;
+use crate::core::model::step::Step;
+use crate::core::policy;
+use crate::core::state::State;
+
+impl Remains {
+    /// Identity of the effect that is owed now.
+    #[must_use]
+    pub fn effect_id(&self) -> Option<EffectId> {
+        let subject = Subject::Remains(self.id.clone(), self.incarnation);
+        Some(EffectId { subject, entered: self.owed.as_ref()?.entered })
+    }
+
+    /// What a new incarnation would be restored from.
+    #[must_use]
+    pub fn restore_from(&self) -> RestoreFrom {
+        RestoreFrom {
+            incarnation: self.incarnation,
+            trash: self.trash.clone().filter(|_| self.purge.is_empty()),
+            head: self.head.clone(),
+            rescue: self.rescue.as_ref().map(|r| r.commit.clone()).unwrap_or_default(),
+            nonce: self.nonce.clone(),
+            saved: self.rescue.clone(),
+        }
+    }
+
+    /// What the names of its traces outside are made of.
+    #[must_use]
+    pub fn life(&self) -> Life<'_> {
+        Life { id: &self.id, incarnation: self.incarnation, nonce: self.nonce.as_ref() }
+    }
+
+    /// The lives that one goes on with which is restored from this one.
+    pub(in crate::core) fn lineage(&self) -> Vec<Nonce> {
+        let all: Vec<&Nonce> = self.lineage.iter().chain(&self.nonce).collect();
+        let old = all.len().saturating_sub(policy::LINEAGE_MAX);
+        all[old..].iter().map(|nonce| (*nonce).clone()).collect()
+    }
+
+    /// Why the directory in the trash is the only place of something, one line each; empty when it
+    /// is not. Such a directory goes only when somebody names it and says so.
+    #[must_use]
+    pub fn is_last_copy_of(&self) -> Vec<String> {
+        if self.trash.is_none() {
+            return Vec::new();
+        }
+        let unseen = self.unseen.then(|| "its repository could not be looked into".to_owned());
+        let given_up = self.is_given_up().then(|| "nobody could look at it".to_owned());
+        let lacks = self.rescue.iter().flat_map(|rescue| rescue.lacks.iter().cloned());
+        unseen.into_iter().chain(given_up).chain(lacks).collect()
+    }
+
+    /// Whether the directory in the trash is the only place of something.
+    pub(in crate::core) fn is_last_copy(&self) -> bool {
+        self.unseen
+            || self.is_given_up()
+            || self.rescue.as_ref().is_some_and(|r| !r.lacks.is_empty())
+    }
+
+    /// Whether it is to go although it is the last copy.
+    fn is_to_be_lost(&self) -> bool {
+        self.purge == LOSE
+    }
+
+    /// What failed for want of something that may be there now is tried at once.
+    pub(in crate::core) fn hurry(&mut self, now: Time) {
+        let waits = self.fault.is_some();
+        if let Some(owed) = self.owed.as_mut().filter(|o| waits && o.step == Step::Measure) {
+            owed.not_before = owed.not_before.min(now);
+        }
+    }
+
+    /// Whether its directory lies in the trash and nobody has looked at it there.
+    fn is_unmeasured(&self) -> bool {
+        self.trash.is_some() && self.size.is_none()
+    }
+
+    /// Whether its directory lies in the trash and nothing is happening to it.
+    pub(in crate::core) fn is_kept(&self) -> bool {
+        let dropping = self.owed.as_ref().is_some_and(|o| o.step == Step::DropRescue);
+        self.trash.is_some() && self.purge.is_empty() && self.restoring.is_none() && !dropping
+    }
+
+    /// Whether nobody could look at it there, in all attempts: only a request begins anew.
+    pub(in crate::core) fn is_given_up(&self) -> bool {
+        self.is_unmeasured() && self.owed.is_none() && self.fault.is_some()
+    }
+
+    /// When it is unlinked because of its age.
+    pub(in crate::core) fn due(&self, seconds: u64) -> Option<Time> {
+        (self.is_kept() && !self.is_last_copy()).then(|| self.expires(seconds))
+    }
+
+    /// Whether it was to be unlinked and something was in the way, which may have gone since.
+    pub(in crate::core) fn is_put_off(&self) -> bool {
+        !self.purge.is_empty() && self.fault.is_some() && self.restoring.is_none()
+    }
+
+    pub(in crate::core) fn check(&self) -> Result<(), String> {
+        let step = self.owed.as_ref().map(|o| o.step);
+        let fits = match step {
+            None => true,
+            // Also before it is unlinked: the measuring is what finds late work.
+            Some(Step::Measure) => self.trash.is_some(),
+            Some(Step::Purge) => self.trash.is_some() && !self.purge.is_empty(),
+            Some(Step::DropRescue) => self.rescue.is_some(),
+            Some(_) => false,
+        };
+        if !fits {
+            return Err(format!("remains {}.{} owe {step:?}", self.id, self.incarnation));
+        }
+        Ok(())
+    }
+
+    /// What is left of an environment at the moment when it is over; none when nothing is.
+    pub(in crate::core) fn of(env: &Environment, at: At, trash: Option<HostPath>) -> Option<Self> {
+        let teardown = env.teardown.clone().unwrap_or_default();
+        if trash.is_none() && teardown.rescue.is_none() {
+            return None;
+        }
+        let base = env.base.as_ref().map(|b| b.commit.clone()).unwrap_or_default();
+        Some(Self {
+            id: env.id.clone(),
+            incarnation: env.incarnation,
+            plan: env.plan.clone(),
+            at: at.time,
+            owed: trash.is_some().then(|| Owed::new(Step::Measure, at)),
+            trash,
+            size: None,
+            head: if teardown.head.is_empty() { base } else { teardown.head },
+            base: env.base.clone(),
+            worktree: env.worktree.clone(),
+            rescue: teardown.rescue,
+            // What a rollback leaves is the output of a set-up: the trash keeps it for its time.
+            looked_at: env.teardown.as_ref().filter(|t| t.may_lack_work()).map(|t| t.looked_at),
+            branch_deleted: teardown.branch_deleted,
+            survivors: teardown.survivors,
+            restoring: None,
+            purge: String::new(),
+            fault: None,
+            nonce: env.nonce.clone(),
+            lineage: env.lineage.clone(),
+            unseen: teardown.unseen,
+            on_branch: teardown.on_branch,
+        })
+    }
+
+    /// What is left of a provision that was rolled back; none when nothing is.
+    pub(in crate::core) fn rolled_back(env: &Environment, at: At, e: &RolledBack) -> Option<Self> {
+        let mut env = env.clone();
+        let teardown = env.teardown.get_or_insert_default();
+        teardown.rescue.clone_from(&e.rescue);
+        teardown.head.clone_from(&e.head);
+        // It is looked at no more, but for the first time where nobody could.
+        teardown.options.no_rescue = true;
+        Self::of(&env, at, e.trash.clone())
+    }
+
+    fn apply(&mut self, at: At, event: &Event) {
+        match event {
+            Event::LateWorkRescued(e) => {
+                self.rescue = Some(e.rescue.clone());
+                if self.owed.as_ref().is_some_and(|o| o.step == Step::Purge) {
+                    self.owed = Some(Owed::new(Step::Purge, at));
+                    self.stay_if_last_copy();
+                }
+            }
+            Event::TrashMeasured(e) => {
+                self.size = Some(e.size);
+                self.looked_at = None;
+                self.fault = None;
+                self.unseen = false;
+                self.stay_if_last_copy();
+                let purge = !self.purge.is_empty();
+                self.owed = purge.then(|| Owed::new(Step::Purge, at));
+            }
+            Event::TrashLookFailed(e) => {
+                self.fault = Some(e.fault.clone());
+                self.purge.clear();
+                self.owed = None;
+            }
+            Event::PurgeDecided(e) => {
+                self.purge.clone_from(&e.reason);
+                self.fault = None;
+                let look = self.is_unmeasured() && !self.is_to_be_lost();
+                let step = if look { Step::Measure } else { Step::Purge };
+                match &mut self.owed {
+                    // What is under way goes on, what waits for another attempt waits no longer. Who asks
+                    // again and again does not make the wait after the next failure longer by it.
+                    Some(owed) if owed.step == step => {
+                        owed.not_before = owed.not_before.min(at.time);
+                        owed.attempts = 0;
+                    }
+                    owed => *owed = Some(Owed::new(step, at)),
+                }
+            }
+            Event::TrashPurged(_) => {
+                self.trash = None;
+                self.purge.clear();
+                self.owed = None;
+                self.fault = None;
+            }
+            Event::RescueDropRequested(_) => self.owed = Some(Owed::new(Step::DropRescue, at)),
+            Event::RescueDropped(_) => {
+                // What was written after it was made is in it no more than before.
+                self.rescue = None;
+                self.fault = None;
+                self.owed = self.is_unmeasured().then(|| Owed::new(Step::Measure, at));
+            }
+            Event::RemainsAttemptFailed(e) => {
+                self.fault = Some(e.fault.clone());
+                if let Some(owed) = &mut self.owed {
+                    owed.entered = at.seq;
+                    owed.attempts = e.attempts;
+                    owed.not_before = e.retry_at;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What turned out to be the only place of something does not go because of its age.
+    fn stay_if_last_copy(&mut self) {
+        if self.is_last_copy() && !self.is_to_be_lost() {
+            self.purge.clear();
+            self.owed = None;
+        }
+    }
+
+    /// The events that the end of an effect for these remains leads to.
+    pub(in crate::core) fn settle(
+        &self,
+        now: Time,
+        step: Step,
+        outcome: Result<Outcome, Fault>,
+    ) -> Vec<Event> {
+        let (environment, incarnation) = (self.id.clone(), self.incarnation);
+        let fault = match (step, outcome) {
+            (Step::Measure, Ok(Outcome::Measured(size, late))) => {
+                let measured =
+                    TrashMeasured { environment: environment.clone(), incarnation, size };
+                let late = late.map(|rescue| LateWorkRescued { environment, incarnation, rescue });
+                return late.into_iter().map(Event::from).chain([measured.into()]).collect();
+            }
+            (Step::Purge, Ok(Outcome::Purged(entries))) => {
+                let leftovers = Vec::new();
+                return vec![TrashPurged { environment, incarnation, entries, leftovers }.into()];
+            }
+            (Step::Purge, Ok(Outcome::RescuedAgain(rescue))) => {
+                return vec![LateWorkRescued { environment, incarnation, rescue }.into()];
+            }
+            (Step::DropRescue, Ok(Outcome::RescueDropped)) => {
+                let leftover = String::new();
+                return vec![RescueDropped { environment, incarnation, leftover }.into()];
+            }
+            (step, Ok(outcome)) => {
+                let message = format!("{} came home with {outcome:?}", step.as_str());
+                Fault::new(Code::Defect, message, "please report this")
+            }
+            (_, Err(fault)) => fault,
+        };
+        let attempts = self.owed.as_ref().map_or(0, |o| o.attempts).saturating_add(1);
+        if attempts < policy::attempts_max(step) && fault.code != Code::NotOurs {
+            // A survivor or a mount may be in the way for days, a broken repository as well.
+            let delay = match step {
+                Step::Measure | Step::Purge | Step::DropRescue => policy::trash_delay(attempts),
+                _ => policy::retry_delay(attempts),
+            };
+            let retry_at = now.after(delay);
+            let step = step.as_str().to_owned();
+            let failed =
+                RemainsAttemptFailed { environment, incarnation, step, attempts, retry_at, fault };
+            return vec![failed.into()];
+        }
+        self.give_up(step, fault)
+    }
+
+    /// The events that end a step without success; what is left is named.
+    pub(in crate::core) fn give_up(&self, step: Step, fault: Fault) -> Vec<Event> {
+        let (environment, incarnation) = (self.id.clone(), self.incarnation);
+        let leftover = format!("{}: {fault}", step.as_str());
+        match step {
+            Step::Purge => {
+                let leftovers = vec![leftover];
+                vec![TrashPurged { environment, incarnation, entries: 0, leftovers }.into()]
+            }
+            Step::DropRescue => {
+                vec![RescueDropped { environment, incarnation, leftover }.into()]
+            }
+            // Nobody knows what is in it, so it stays.
+            _ => vec![TrashLookFailed { environment, incarnation, fault }.into()],
+        }
+    }
+
+    pub(in crate::core) fn purge(&self, reason: &str, actor: Option<Actor>) -> Event {
+        PurgeDecided {
+            environment: self.id.clone(),
+            incarnation: self.incarnation,
+            reason: reason.to_owned(),
+            actor,
+        }
+        .into()
+    }
+}
+
+impl State {
+    /// Folds in what happened to remains.
+    pub(in crate::core) fn apply_to_remains(
+        &mut self,
+        at: At,
+        (id, incarnation): (&EnvironmentId, u32),
+        event: &Event,
+    ) {
+        let Some(lives) = self.remains.get_mut(id) else { return };
+        if let Some(remains) = lives.get_mut(&incarnation) {
+            remains.apply(at, event);
+        }
+        self.forget_empty(id, incarnation);
+    }
+
+    /// Remembers what is left of an incarnation that is over.
+    pub(in crate::core) fn keep_remains(&mut self, remains: Option<Remains>) {
+        let Some(remains) = remains else { return };
+        self.remains.entry(remains.id.clone()).or_default().insert(remains.incarnation, remains);
+    }
+
+    /// A restore begins, has taken the directory, or has put it back.
+    pub(in crate::core) fn restore_changed(
+        &mut self,
+        at: At,
+        id: &EnvironmentId,
+        from: &RestoreFrom,
+        restoring: Option<u32>,
+        taken: bool,
+    ) {
+        let lives = self.remains.get_mut(id);
+        if let Some(remains) = lives.and_then(|l| l.get_mut(&from.incarnation)) {
+            remains.restoring = restoring;
+            if restoring.is_some() && remains.owed.as_ref().is_some_and(|o| o.step == Step::Measure)
+            {
+                remains.owed = None;
+            }
+            if taken {
+                remains.trash = None;
+            }
+            if restoring.is_none() && remains.owed.is_none() {
+                remains.owed = remains.is_unmeasured().then(|| Owed::new(Step::Measure, at));
+            }
+        }
+        self.forget_empty(id, from.incarnation);
+    }
+
+    /// What failed for want of something that may be there now is tried at once.
+    pub(in crate::core) fn hurry(&mut self, at: At) {
+        self.remains.values_mut().flat_map(|lives| lives.values_mut()).for_each(|remains| {
+            remains.hurry(at.time);
+        });
+    }
+
+    fn forget_empty(&mut self, id: &EnvironmentId, incarnation: u32) {
+        let Some(lives) = self.remains.get_mut(id) else { return };
+        if lives.get(&incarnation).is_some_and(|r| r.trash.is_none() && r.rescue.is_none()) {
+            lives.remove(&incarnation);
+        }
+        if lives.is_empty() {
+            self.remains.remove(id);
+        }
+    }
+
+    /// Lets go of a rescue's ref.
+    pub(in crate::core) fn decide_drop_rescue(
+        &self,
+        id: &EnvironmentId,
+        incarnation: u32,
+        actor: Actor,
+    ) -> Decision {
+        let found = self.remains_of(id, incarnation).filter(|r| r.rescue.is_some());
+        let Some(remains) = found else {
+            let message = format!("there is no rescue of {id}, incarnation {incarnation}");
+            return Err(Fault::new(
+                Code::NotFound,
+                message,
+                "`groundskeeper rescue ls` lists them",
+            ));
+        };
+        match remains.owed.as_ref().map(|o| o.step) {
+            Some(Step::DropRescue) => return Ok(Vec::new()),
+            _ if remains.restoring.is_some() || !remains.purge.is_empty() => {
+                return Err(busy(remains));
+            }
+            _ => {}
+        }
+        let environment = id.clone();
+        Ok(vec![RescueDropRequested { environment, incarnation, actor }.into()])
+    }
+
+    /// Remains that a restore can begin from.
+    pub(in crate::core) fn restorable(
+        &self,
+        id: &EnvironmentId,
+        incarnation: Option<u32>,
+    ) -> Result<&Remains, Fault> {
+        let lives = self.remains.get(id);
+        let found = match incarnation {
+            Some(n) => lives.and_then(|l| l.get(&n)),
+            None => lives.and_then(|l| l.values().next_back()),
+        };
+        let Some(remains) = found else {
+            let message = format!("nothing is left of {id} to restore");
+            let hint = "`groundskeeper trash ls` and `groundskeeper rescue ls` list what is kept";
+            return Err(Fault::new(Code::EnvironmentNotFound, message, hint));
+        };
+        let from = remains.restore_from();
+        if from.trash.is_none() && from.rescue.is_empty() || remains.restoring.is_some() {
+            return Err(busy(remains));
+        }
+        Ok(remains)
+    }
+}
+
+impl Remains {
+    pub(in crate::core) fn expires(&self, seconds: u64) -> Time {
+        self.at.after(std::time::Duration::from_secs(seconds))
+    }
+}
+
+fn busy(remains: &Remains) -> Fault {
+    let (id, life) = (&remains.id, remains.incarnation);
+    let message = match (&remains.restoring, remains.purge.as_str()) {
+        (Some(_), _) => format!("incarnation {life} of {id} is being restored"),
+        (None, "") => format!("incarnation {life} of {id} is being worked on"),
+        (None, why) => format!("incarnation {life} of {id} is being unlinked ({why})"),
+    };
+    Fault::new(Code::EnvironmentBusy, message, "try again when that is done")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Seq;
+
+    fn in_the_trash() -> Remains {
+        let at = At { seq: Seq(1), time: Time(1) };
+        let id = EnvironmentId::parse("demo").expect("an id");
+        let env = Environment::begin(at, &id, 1, &Plan::default());
+        Remains::of(&env, at, Some("/trash/demo.1".into())).expect("something is left")
+    }
+
+    #[test]
+    fn what_nobody_could_look_at_is_never_unlinked() {
+        let mut remains = in_the_trash();
+        let mut seq = 1;
+        let mut happens = |remains: &mut Remains, event: &Event| {
+            seq += 1;
+            remains.apply(At { seq: Seq(seq), time: Time(seq) }, event);
+            remains.check().expect("consistent");
+        };
+        for round in 0..2 {
+            let purge = remains.purge("request", None);
+            happens(&mut remains, &purge);
+            let mut failed = 0;
+            while let Some(owed) = &remains.owed {
+                assert_eq!(owed.step, Step::Measure, "round {round}: nothing else is tried");
+                let fault = Fault::new(Code::GitFailed, "made up", "none");
+                for event in remains.settle(Time(1), Step::Measure, Err(fault)) {
+                    happens(&mut remains, &event);
+                }
+                failed += 1;
+            }
+            assert_eq!(failed, policy::attempts_max(Step::Measure));
+            assert!(remains.is_kept() && remains.fault.is_some(), "it stays, and says why");
+            assert_eq!(remains.due(0), None, "until somebody asks");
+        }
+    }
+
+    #[test]
+    fn who_asks_again_and_again_does_not_put_the_next_attempt_off() {
+        let mut remains = in_the_trash();
+        remains.size = Some(Size::default());
+        for seq in 2..60 {
+            let at = At { seq: Seq(seq), time: Time(seq) };
+            let purge = remains.purge("request", None);
+            remains.apply(at, &purge);
+            let fault = Fault::new(Code::GitMissing, "made up", "none");
+            for event in remains.settle(at.time, Step::Purge, Err(fault)) {
+                remains.apply(at, &event);
+            }
+            let owed = remains.owed.as_ref().expect("it is tried again");
+            assert_eq!(owed.not_before, at.time.after(policy::trash_delay(1)), "request {seq}");
+        }
+    }
+
+    #[test]
+    fn what_is_being_restored_from_its_rescue_is_left_alone_by_a_second_request() {
+        let mut remains = in_the_trash();
+        remains.apply(At { seq: Seq(2), time: Time(2) }, &remains.purge("request", None));
+        remains.fault = Some(Fault::new(Code::Io, "made up", "none"));
+        let asked = |remains: &Remains| {
+            let mut state = State::default();
+            state.keep_remains(Some(remains.clone()));
+            state.decide_empty_trash(None, false, &Actor::default()).map_or(0, |e| e.len())
+        };
+        assert_eq!(asked(&remains), 1, "what was in the way may have gone");
+        remains.restoring = Some(2);
+        assert_eq!(asked(&remains), 0);
+    }
+
+    #[test]
+    fn who_drops_a_rescue_has_not_seen_what_came_after_it() {
+        let mut remains = in_the_trash();
+        remains.looked_at = Some(Time(1));
+        let (environment, incarnation, leftover) = (remains.id.clone(), 1, String::new());
+        let dropped = RescueDropped { environment, incarnation, leftover }.into();
+        remains.apply(At { seq: Seq(2), time: Time(2) }, &dropped);
+        assert_eq!(remains.looked_at, Some(Time(1)));
+        assert_eq!(remains.owed.map(|o| o.step), Some(Step::Measure));
+    }
+
+    #[test]
+    fn a_second_request_does_not_wait_for_the_next_attempt() {
+        let mut remains = in_the_trash();
+        let fault = Fault::new(Code::GitFailed, "made up", "none");
+        for event in remains.settle(Time(5), Step::Measure, Err(fault)) {
+            remains.apply(At { seq: Seq(2), time: Time(5) }, &event);
+        }
+        let before = remains.owed.clone().expect("another attempt");
+        assert!(before.not_before > Time(6), "later");
+        remains.apply(At { seq: Seq(3), time: Time(6) }, &remains.purge("request", None));
+        let after = remains.owed.expect("the same attempt");
+        assert_eq!((after.entered, after.not_before), (before.entered, Time(6)));
+    }
+}

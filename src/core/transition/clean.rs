@@ -1,0 +1,486 @@
+//! What cleans took out of worktrees: rebuildable output in the trash, each clean in a folder of
+//! its own.
+//!
+//! An entry exists from the request on, so that there is never a folder that the state does not
+//! explain. It is kept for a short time, goes before anything else when space is needed, and can be
+//! put back until then. It is named by the record that asked for the clean. When its environment is
+//! removed it stays until its time: a restore within that time can still be followed by an undo, and
+//! the removal need not wait for another unlink. Nothing here looks at the disk.
+
+use crate::core::model::cleaned_output::CleanedOutput;
+use crate::core::model::cleaned_output::Standing;
+
+use crate::core::decision::{Decision, destroyed, not_ready};
+use crate::core::effect::Outcome;
+use crate::core::event::{
+    Actor, CleanAttemptFailed, CleanPurgeDecided, CleanPurged, CleanRequested, CleanUndoRequested,
+    CleanUndone, Cleaned, Event,
+};
+use crate::core::fault::{Code, Fault};
+use crate::core::id::{EffectId, EnvironmentId, Seq, Subject, Time};
+use crate::core::model::environment::{Environment, Owed, Phase};
+use crate::core::model::step::At;
+use crate::core::model::step::Step;
+use crate::core::policy;
+use crate::core::state::State;
+
+/// Why something is unlinked that no retention ended: `--now` was asked for.
+const AT_ONCE: &str = "now";
+/// The same: its clean ended without a result, and what it had moved is not told of.
+const INTERRUPTED: &str = "interrupted";
+
+impl CleanedOutput {
+    fn begin(at: At, env: &Environment, now: bool) -> Self {
+        Self {
+            id: env.id.clone(),
+            clean: at.seq,
+            incarnation: env.incarnation,
+            at: at.time,
+            repository: env.plan.repository.common_dir.clone(),
+            branch: env.plan.branch.clone(),
+            standing: Standing::Taking,
+            now,
+            trash: None,
+            paths: Vec::new(),
+            size: None,
+            purge: String::new(),
+            owed: None,
+            fault: None,
+        }
+    }
+
+    /// Identity of the effect that is owed now.
+    #[must_use]
+    pub fn effect_id(&self) -> Option<EffectId> {
+        let subject = Subject::Output(self.id.clone(), self.clean);
+        Some(EffectId { subject, entered: self.owed.as_ref()?.entered })
+    }
+
+    /// Whether there is something to show: what is being moved, or was never moved, is not.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.standing != Standing::Taking && (self.trash.is_some() || self.fault.is_some())
+    }
+
+    /// Whether its unlinking is under way and nothing is in the way of it.
+    #[must_use]
+    pub fn is_going(&self) -> bool {
+        !self.purge.is_empty() && self.fault.is_none()
+    }
+
+    fn is_taken(&self, now: bool) -> bool {
+        self.standing == Standing::Taking && self.now == now
+    }
+
+    /// Whether it lies in the trash and nothing is happening to it.
+    fn is_kept(&self) -> bool {
+        self.standing == Standing::Kept && self.purge.is_empty()
+    }
+
+    /// Whether it may go by itself: what could not be unlinked in all attempts waits for a request.
+    fn may_go(&self) -> bool {
+        self.is_kept() && self.fault.is_none()
+    }
+
+    /// When it is unlinked because of its age.
+    #[must_use]
+    pub fn expires(&self, seconds: u64) -> Time {
+        self.at.after(std::time::Duration::from_secs(seconds))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.size.map_or(0, |s| s.allocated)
+    }
+
+    pub(in crate::core) fn check(&self) -> Result<(), String> {
+        let step = self.owed.as_ref().map(|o| o.step);
+        let fits = match step {
+            None => self.purge.is_empty(),
+            Some(Step::Purge) => !self.purge.is_empty() && self.standing == Standing::Kept,
+            Some(_) => false,
+        };
+        if !fits {
+            let (purge, standing) = (&self.purge, self.standing);
+            let name = format!("clean {} of {}", self.clean, self.id);
+            return Err(format!("{name} owes {step:?}, {standing:?}, purged for {purge:?}"));
+        }
+        Ok(())
+    }
+
+    fn going(&mut self, at: At, reason: &str) {
+        reason.clone_into(&mut self.purge);
+        self.fault = None;
+        self.standing = Standing::Kept;
+        match &mut self.owed {
+            // What is under way goes on, what waits for another attempt waits no longer.
+            Some(owed) => owed.not_before = owed.not_before.min(at.time),
+            owed => *owed = Some(Owed::new(Step::Purge, at)),
+        }
+    }
+
+    fn taken(&mut self, at: At, e: &Cleaned) {
+        if e.fault.is_some() {
+            return self.going(at, INTERRUPTED);
+        }
+        self.standing = Standing::Kept;
+        self.trash.clone_from(&e.trash);
+        self.paths.clone_from(&e.paths);
+        self.size = Some(e.size);
+        if self.now {
+            self.going(at, AT_ONCE);
+        }
+    }
+
+    fn returned(&mut self, e: &CleanUndone) {
+        self.standing = Standing::Kept;
+        if e.fault.is_none() {
+            self.paths = e.left.iter().map(|left| left.path.clone()).collect();
+            self.size = Some(e.size);
+            if self.paths.is_empty() {
+                self.trash = None;
+            }
+        }
+    }
+
+    /// What its environment does now. A clean that is not owed any more has lost its result, so what
+    /// it may have moved is unlinked: nobody was told of it. An undo that is not owed any more left
+    /// the rest where it was.
+    fn follow(&mut self, at: At, env: &Environment) {
+        let owed = env.owed.as_ref().map(|o| o.step);
+        match self.standing {
+            Standing::Taking if owed != Some(Step::Clean) => self.going(at, INTERRUPTED),
+            Standing::Returning if owed != Some(Step::UndoClean) => self.standing = Standing::Kept,
+            _ => {}
+        }
+        let restored_from = env.restore.as_ref().map(|from| from.incarnation);
+        if env.phase == Phase::Ready && restored_from == Some(self.incarnation) {
+            self.incarnation = env.incarnation;
+        }
+    }
+
+    /// Whether nothing of it is in the trash.
+    fn is_nothing(&self) -> bool {
+        self.is_kept() && self.trash.is_none() && self.fault.is_none()
+    }
+
+    fn apply(&mut self, at: At, event: &Event) {
+        match event {
+            Event::CleanPurgeDecided(e) => self.going(at, &e.reason),
+            Event::CleanPurged(e) => {
+                self.purge.clear();
+                self.owed = None;
+                self.fault.clone_from(&e.fault);
+                if e.fault.is_none() {
+                    self.trash = None;
+                }
+            }
+            Event::CleanAttemptFailed(e) => {
+                self.fault = Some(e.fault.clone());
+                if let Some(owed) = &mut self.owed {
+                    owed.entered = at.seq;
+                    owed.attempts = e.attempts;
+                    owed.not_before = e.retry_at;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The events that the end of an effect for it leads to.
+    pub(in crate::core) fn settle(
+        &self,
+        now: Time,
+        step: Step,
+        outcome: Result<Outcome, Fault>,
+    ) -> Vec<Event> {
+        let (environment, clean) = (self.id.clone(), self.clean);
+        let fault = match outcome {
+            Ok(Outcome::Purged(entries)) => {
+                return vec![CleanPurged { environment, clean, entries, fault: None }.into()];
+            }
+            Ok(outcome) => {
+                let message = format!("{} came home with {outcome:?}", step.as_str());
+                Fault::new(Code::Defect, message, "please report this")
+            }
+            Err(fault) => fault,
+        };
+        let attempts = self.owed.as_ref().map_or(0, |o| o.attempts).saturating_add(1);
+        if attempts >= policy::attempts_max(step) || fault.code == Code::NotOurs {
+            return self.give_up(fault);
+        }
+        let retry_at = now.after(policy::trash_delay(attempts));
+        let step = step.as_str().to_owned();
+        vec![CleanAttemptFailed { environment, clean, step, attempts, retry_at, fault }.into()]
+    }
+
+    /// The event that ends its unlinking without success: it stays, and says why.
+    pub(in crate::core) fn give_up(&self, fault: Fault) -> Vec<Event> {
+        let (environment, clean) = (self.id.clone(), self.clean);
+        vec![CleanPurged { environment, clean, entries: 0, fault: Some(fault) }.into()]
+    }
+
+    fn purge(&self, reason: &str, actor: Option<Actor>) -> Event {
+        let (environment, clean, reason) = (self.id.clone(), self.clean, reason.to_owned());
+        CleanPurgeDecided { environment, clean, reason, actor }.into()
+    }
+}
+
+impl Environment {
+    /// Folds in what a clean, or its undo, means for the environment itself; false when the event is
+    /// about neither.
+    pub(in crate::core) fn apply_clean(&mut self, at: At, event: &Event) -> bool {
+        match event {
+            Event::CleanRequested(_) => {
+                self.cleaned = None;
+                self.enter(Step::Clean, at);
+            }
+            Event::Cleaned(e) => {
+                self.owed = None;
+                self.cleaned = Some(e.clone());
+            }
+            Event::CleanUndoRequested(e) => {
+                (self.undoing, self.undone) = (Some(e.clean), None);
+                self.enter(Step::UndoClean, at);
+            }
+            Event::CleanUndone(e) => {
+                self.owed = None;
+                self.undone = Some(e.clone());
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+impl State {
+    /// What one clean took, as long as anything of it may be in the trash.
+    #[must_use]
+    pub fn output(&self, id: &EnvironmentId, clean: Seq) -> Option<&CleanedOutput> {
+        self.outputs.get(id)?.get(&clean)
+    }
+
+    /// What all cleans took, by environment, the oldest first.
+    pub fn outputs(&self) -> impl Iterator<Item = &CleanedOutput> {
+        self.outputs.values().flat_map(std::collections::BTreeMap::values)
+    }
+
+    /// What the cleans of one environment took, the oldest first.
+    pub fn outputs_of(&self, id: &EnvironmentId) -> impl Iterator<Item = &CleanedOutput> {
+        self.outputs.get(id).into_iter().flat_map(std::collections::BTreeMap::values)
+    }
+
+    /// Folds in what happened to the output of a clean.
+    pub(in crate::core) fn apply_to_output(
+        &mut self,
+        at: At,
+        (id, clean): (&EnvironmentId, Seq),
+        event: &Event,
+    ) {
+        if let Some(output) = self.outputs.get_mut(id).and_then(|o| o.get_mut(&clean)) {
+            output.apply(at, event);
+        }
+        self.forget_outputs(id);
+    }
+
+    /// Folds in what an event about an environment, which was applied just now, means for what
+    /// cleans took from it.
+    pub(in crate::core) fn follow_cleans(&mut self, at: At, event: &Event) {
+        let Some(env) = event.environment().and_then(|id| self.environments.get(id)) else {
+            return;
+        };
+        if let Event::CleanRequested(CleanRequested { now, .. }) = event {
+            let output = CleanedOutput::begin(at, env, *now);
+            self.outputs.entry(env.id.clone()).or_default().insert(at.seq, output);
+        }
+        let Some(outputs) = self.outputs.get_mut(&env.id) else { return };
+        match event {
+            Event::Cleaned(e) => {
+                let taking = |o: &&mut CleanedOutput| o.standing == Standing::Taking;
+                outputs.values_mut().filter(taking).for_each(|output| output.taken(at, e));
+            }
+            Event::CleanUndoRequested(e) => {
+                if let Some(output) = outputs.get_mut(&e.clean) {
+                    output.standing = Standing::Returning;
+                }
+            }
+            Event::CleanUndone(e) => {
+                if let Some(output) = outputs.get_mut(&e.clean) {
+                    output.returned(e);
+                }
+            }
+            _ => {}
+        }
+        for output in outputs.values_mut() {
+            output.follow(at, env);
+        }
+        let id = env.id.clone();
+        self.forget_outputs(&id);
+    }
+
+    fn forget_outputs(&mut self, id: &EnvironmentId) {
+        let Some(outputs) = self.outputs.get_mut(id) else { return };
+        outputs.retain(|_, output| !output.is_nothing());
+        if outputs.is_empty() {
+            self.outputs.remove(id);
+        }
+    }
+
+    /// Takes the rebuildable output of an environment away.
+    pub(in crate::core) fn decide_clean(
+        &self,
+        id: EnvironmentId,
+        now: bool,
+        actor: Actor,
+    ) -> Decision {
+        let env = self.served(&id)?;
+        if env.adopted {
+            let message = format!("{id} was not made here; nothing in it is deleted");
+            return Err(Fault::new(Code::NotOurs, message, "clean it with its own tools"));
+        }
+        match env.owed.as_ref().map(|o| o.step) {
+            Some(Step::Clean) if self.outputs_of(&id).any(|o| o.is_taken(now)) => Ok(Vec::new()),
+            Some(Step::Clean) => Err(cleaning(&id)),
+            Some(Step::Inspect) => Err(not_ready(env)),
+            Some(Step::UndoClean) => Err(undoing(&id)),
+            _ => Ok(vec![CleanRequested { environment: id, actor, now }.into()]),
+        }
+    }
+
+    /// Puts back what the last clean took that is still there.
+    pub(in crate::core) fn decide_undo_clean(&self, id: EnvironmentId, actor: Actor) -> Decision {
+        let over = self.environment(&id).filter(|env| env.phase == Phase::Tombstoned);
+        if let Some(env) = over {
+            return Err(self.not_after_its_end(env));
+        }
+        let env = self.served(&id)?;
+        match env.owed.as_ref().map(|o| o.step) {
+            Some(Step::UndoClean) => return Ok(Vec::new()),
+            Some(Step::Inspect | Step::Clean) => return Err(not_ready(env)),
+            _ => {}
+        }
+        let life = env.incarnation;
+        let last = self.outputs_of(&id).filter(|o| o.incarnation == life).last();
+        let Some(last) = last else {
+            let message = format!("nothing that a clean took from {id} is in the trash");
+            let hint = "`groundskeeper trash ls` lists what is; a build makes the rest again";
+            return Err(Fault::new(Code::NotFound, message, hint));
+        };
+        if !last.is_kept() {
+            let message = format!("what the last clean took from {id} is being unlinked");
+            let hint = "a build makes it again; `groundskeeper trash ls` lists what is kept";
+            return Err(Fault::new(Code::EnvironmentBusy, message, hint));
+        }
+        Ok(vec![CleanUndoRequested { environment: id, clean: last.clean, actor }.into()])
+    }
+
+    /// Why a clean of an environment that is over is not undone: there is no place for it.
+    fn not_after_its_end(&self, env: &Environment) -> Fault {
+        let id = &env.id;
+        let kept = self.outputs_of(id).any(|o| o.incarnation == env.incarnation && o.is_kept());
+        if !kept {
+            return destroyed(id);
+        }
+        let message = format!("environment {id} is destroyed; what was cleaned has no place");
+        let hint = format!(
+            "`groundskeeper restore {id}` first, then `groundskeeper clean {id} --undo` again"
+        );
+        Fault::new(Code::EnvironmentDestroyed, message, hint)
+    }
+
+    /// Bytes that cleans have put into the trash and that may go by themselves.
+    pub(in crate::core) fn output_bytes(&self) -> u64 {
+        let may_go = self.outputs().filter(|o| o.may_go());
+        may_go.map(CleanedOutput::bytes).fold(0, u64::saturating_add)
+    }
+
+    /// When the next of them is unlinked because of its age.
+    pub(in crate::core) fn output_due(&self) -> Option<Time> {
+        let seconds = self.retention().clean_seconds;
+        self.outputs().filter(|o| o.may_go()).map(|o| o.expires(seconds)).min()
+    }
+
+    /// What is due by age, number, or because the trash holds more than it may beside so many bytes
+    /// of removed environments; and how many bytes stay.
+    pub(in crate::core) fn outputs_due(&self, now: Time, others: u64) -> (Vec<Event>, u64) {
+        let limits = self.retention();
+        let mut kept: Vec<&CleanedOutput> = self.outputs().filter(|o| o.may_go()).collect();
+        kept.sort_by_key(|o| o.clean);
+        let (mut bytes, mut events) = (self.output_bytes(), Vec::new());
+        let too_many = kept.len().saturating_sub(policy::CLEANS_MAX);
+        for (n, output) in kept.into_iter().enumerate() {
+            let reason = if n < too_many {
+                "count"
+            } else if output.expires(limits.clean_seconds) <= now {
+                "age"
+            } else if bytes.saturating_add(others) > limits.trash_bytes && output.bytes() > 0 {
+                "bytes"
+            } else {
+                continue;
+            };
+            events.push(output.purge(reason, None));
+            bytes = bytes.saturating_sub(output.bytes());
+        }
+        (events, bytes)
+    }
+
+    /// What goes first on a disk that is nearly full: any of it can be made again. None when nothing
+    /// of this kind is left, and an empty answer while some is being unlinked.
+    pub(in crate::core) fn output_for_space(&self) -> Option<Vec<Event>> {
+        if self.outputs().any(CleanedOutput::is_going) {
+            return Some(Vec::new());
+        }
+        let oldest = self.outputs().filter(|o| o.may_go()).min_by_key(|o| o.clean)?;
+        Some(vec![oldest.purge("disk", None)])
+    }
+
+    /// Whether anything of it could make room.
+    pub(in crate::core) fn has_outputs(&self) -> bool {
+        self.outputs().any(CleanedOutput::may_go)
+    }
+
+    /// What a request to empty the trash takes, of one environment or of all.
+    pub(in crate::core) fn outputs_to_empty(
+        &self,
+        only: Option<&EnvironmentId>,
+        actor: &Actor,
+    ) -> Vec<Event> {
+        let wanted = self.outputs().filter(|o| only.is_none_or(|id| *id == o.id));
+        let put_off = |o: &CleanedOutput| !o.purge.is_empty() && o.fault.is_some();
+        let wanted = wanted.filter(|o| o.is_kept() || put_off(o));
+        wanted.map(|o| o.purge("request", Some(actor.clone()))).collect()
+    }
+
+    /// Looks for contradictions between them and the environments.
+    pub(in crate::core) fn check_outputs(&self) -> Result<(), String> {
+        for (id, outputs) in &self.outputs {
+            for (clean, output) in outputs {
+                if (id, *clean) != (&output.id, output.clean) || *clean > self.seq() {
+                    return Err(format!("clean {clean} of {id}: filed under a wrong key"));
+                }
+                let env = self.environment(id).and_then(|env| env.owed.as_ref());
+                let fits = match output.standing {
+                    Standing::Kept => true,
+                    Standing::Taking => env.is_some_and(|o| o.step == Step::Clean),
+                    Standing::Returning => env.is_some_and(|o| o.step == Step::UndoClean),
+                };
+                if !fits {
+                    return Err(format!("clean {clean} of {id} is {:?}", output.standing));
+                }
+                output.check()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cleaning(id: &EnvironmentId) -> Fault {
+    let message = format!("{id} is being cleaned in another way");
+    let hint = format!("`groundskeeper trash empty {id}` when that is done, to unlink it");
+    Fault::new(Code::EnvironmentBusy, message, hint)
+}
+
+fn undoing(id: &EnvironmentId) -> Fault {
+    let message = format!("a clean of {id} is being undone");
+    let hint = format!("`groundskeeper clean {id}` again when that is done");
+    Fault::new(Code::EnvironmentBusy, message, hint)
+}

@@ -1,0 +1,560 @@
+//! `State::decide`: what a command leads to. It may refuse; it never acts.
+//!
+//! The events of one decision are committed together or not at all. A settlement whose effect is
+//! no longer owed is absorbed: it leads to no event.
+
+use crate::core::decision::Decision;
+use crate::core::decision::destroyed;
+use crate::core::decision::limit;
+use crate::core::decision::not_found;
+use crate::core::decision::not_ready;
+
+use crate::core::command::{Command, Ground, Restore};
+use crate::core::effect::{Note, Outcome};
+use crate::core::event::{
+    Actor, CancelRequested, DaemonStarted, DaemonStopped, DestroyRequested, EnvironmentAdopted,
+    Event, LeaseExpired, LeaseGranted, LeaseReleased, Plan, ProcessExited, ProcessStarted,
+    ProvisionRequested, RepositoryDistrusted, RepositoryTrusted, RestoreRequested, Retention,
+    RetentionChanged, SetupStarted, SweepFinished, SweepRequested, TeardownHookStarted,
+    WatcherGaveUp, WatcherResumed,
+};
+use crate::core::fault::{Code, Fault};
+use crate::core::id::{EffectId, EnvironmentId, LeaseId, RequestId, Subject, Time};
+use crate::core::model::environment::{Environment, Owed, Phase};
+use crate::core::model::step::Step;
+use crate::core::policy;
+use crate::core::state::State;
+
+impl State {
+    /// Decides a command at time `now`.
+    ///
+    /// # Errors
+    /// A [`Fault`] when a rule forbids it; nothing has changed then.
+    pub fn decide(&self, now: Time, command: Command) -> Decision {
+        match command {
+            Command::Start { pid, version, retention, ground } => {
+                Ok(self.decide_start(now, DaemonStarted { pid, version }, retention, ground))
+            }
+            Command::Stop { reason } => Ok(vec![DaemonStopped { reason }.into()]),
+            Command::Provision { environment, plan, actor, request, nonce, attributes } => self
+                .decide_provision(ProvisionRequested {
+                    incarnation: self.next_incarnation(&environment),
+                    environment,
+                    plan,
+                    actor,
+                    request,
+                    nonce: Some(nonce),
+                    attributes,
+                }),
+            Command::Cancel { environment, actor } => self.decide_cancel(environment, actor),
+            Command::Destroy { environment, incarnation, force, options, actor, request } => {
+                let wanted = DestroyRequested { environment, force, actor, request, options };
+                self.decide_destroy(now, incarnation, wanted)
+            }
+            Command::Restore(wanted) => self.decide_restore(wanted),
+            Command::Adopt { environment, plan, head, worktree, actor, nonce } => {
+                let (incarnation, nonce) = (self.next_incarnation(&environment), Some(nonce));
+                self.decide_adopt(EnvironmentAdopted {
+                    environment,
+                    incarnation,
+                    plan,
+                    head,
+                    worktree,
+                    actor,
+                    nonce,
+                })
+            }
+            Command::Launch { environment, pid, started, name, actor } => {
+                self.decide_launch(ProcessStarted { environment, pid, started, name, actor })
+            }
+            Command::Exited { environment, pid } => {
+                let env = self.environment(&environment);
+                let known = env.is_some_and(|e| e.processes.contains_key(&pid));
+                Ok(known.then(|| ProcessExited { environment, pid }.into()).into_iter().collect())
+            }
+            Command::WatchGaveUp { environment, incarnation, attempts, reason } => {
+                let gave_up = WatcherGaveUp { environment, incarnation, attempts, reason };
+                Ok(self.decide_watch_gave_up(gave_up))
+            }
+            Command::WatchAgain { environment } => Ok(self.decide_watch_again(environment)),
+            Command::Clean { environment, now, actor } => {
+                self.decide_clean(environment, now, actor)
+            }
+            Command::UndoClean { environment, actor } => self.decide_undo_clean(environment, actor),
+            Command::EmptyTrash { environment, lose, actor } => {
+                self.decide_empty_trash(environment.as_ref(), lose, &actor)
+            }
+            Command::DiskLow => Ok(self.decide_disk_low()),
+            Command::DropRescue { environment, incarnation, actor } => {
+                self.decide_drop_rescue(&environment, incarnation, actor)
+            }
+            Command::Sweep { apply, limit, actor } => {
+                let busy = self.sweep().is_some();
+                let sweep = (!busy).then(|| SweepRequested { apply, limit, actor }.into());
+                Ok(sweep.into_iter().collect())
+            }
+            Command::Note { effect, note } => Ok(self.decide_note(&effect, note)),
+            Command::Settle { effect, outcome } => Ok(self.decide_settle(now, &effect, outcome)),
+            Command::Tick => Ok(self.decide_tick(now)),
+            other => self.decide_claim(now, other),
+        }
+    }
+
+    /// Claims on environments, and what is known of repositories.
+    fn decide_claim(&self, now: Time, command: Command) -> Decision {
+        match command {
+            Command::Lease { environment, lease, until, purpose, actor, request } => {
+                let grant = LeaseGranted { environment, lease, until, purpose, actor, request };
+                self.decide_lease(now, grant)
+            }
+            Command::Release { lease } => Ok(self.decide_release(lease)),
+            Command::MoveRepository { from, to } => Ok(self.decide_move_repository(from, to)),
+            Command::Trust { repository, hash, actor } => {
+                self.decide_trust(RepositoryTrusted { repository, hash, actor })
+            }
+            Command::Distrust { repository, actor } => {
+                if !self.trust.contains_key(&repository) {
+                    return Ok(Vec::new());
+                }
+                Ok(vec![RepositoryDistrusted { repository, actor }.into()])
+            }
+            other => self.decide_from_afar(now, other),
+        }
+    }
+
+    fn decide_trust(&self, trusted: RepositoryTrusted) -> Decision {
+        let known = self.trust.contains_key(&trusted.repository);
+        if !known && self.trust.len() >= policy::TRUSTED_REPOSITORIES_MAX {
+            return Err(limit("trusted repositories", policy::TRUSTED_REPOSITORIES_MAX));
+        }
+        if self.trusted(&trusted.repository).contains(&trusted.hash) {
+            return Ok(Vec::new());
+        }
+        Ok(vec![trusted.into()])
+    }
+
+    /// Said once; about another life it says nothing.
+    fn decide_watch_gave_up(&self, event: WatcherGaveUp) -> Vec<Event> {
+        let env = self.environment(&event.environment).filter(|e| e.is_served());
+        let env = env.filter(|e| e.incarnation == event.incarnation && e.unwatched.is_none());
+        env.map(|_| event.into()).into_iter().collect()
+    }
+
+    fn decide_watch_again(&self, environment: EnvironmentId) -> Vec<Event> {
+        let env = self.environment(&environment).filter(|e| e.is_served());
+        let incarnation = env.filter(|e| e.unwatched.is_some()).map(|e| e.incarnation);
+        let event = incarnation.map(|incarnation| WatcherResumed { environment, incarnation });
+        event.map(Event::from).into_iter().collect()
+    }
+
+    fn decide_settle(
+        &self,
+        now: Time,
+        effect: &EffectId,
+        outcome: Result<Outcome, Fault>,
+    ) -> Vec<Event> {
+        // A settlement whose effect is no longer owed changes nothing.
+        if self.owed_to(&effect.subject).as_ref() != Some(effect) {
+            return Vec::new();
+        }
+        match &effect.subject {
+            Subject::Environment(_) => {
+                let Some((env, step)) = self.owing(effect) else { return Vec::new() };
+                crate::core::transition::settle::decide(
+                    now,
+                    env,
+                    step,
+                    outcome,
+                    &self.claims(&env.id, now),
+                )
+            }
+            Subject::Remains(id, incarnation) => {
+                let Some(remains) = self.remains_of(id, *incarnation) else { return Vec::new() };
+                let step = remains.owed.as_ref().map(|o| o.step);
+                step.map(|step| remains.settle(now, step, outcome)).unwrap_or_default()
+            }
+            Subject::Output(id, clean) => {
+                let Some(output) = self.output(id, *clean) else { return Vec::new() };
+                let step = output.owed.as_ref().map(|o| o.step);
+                step.map(|step| output.settle(now, step, outcome)).unwrap_or_default()
+            }
+            Subject::Migration(id) => {
+                let Some(migration) = self.migration(id) else { return Vec::new() };
+                let step = migration.owed.as_ref().map(|o| o.step);
+                step.map(|step| migration.settle(now, step, outcome)).unwrap_or_default()
+            }
+            Subject::Host => vec![match outcome {
+                Ok(Outcome::Swept(finished)) => finished.into(),
+                Ok(other) => held(format!("sweep came home with {other:?}")),
+                Err(fault) => held(fault.to_string()),
+            }],
+        }
+    }
+
+    /// A step that daemons keep dying in is given up, so that it cannot go on for ever.
+    fn decide_start(
+        &self,
+        now: Time,
+        started: DaemonStarted,
+        retention: Retention,
+        ground: Ground,
+    ) -> Vec<Event> {
+        let is_copy = ground.copy_of.is_some();
+        let mut events = vec![started.into()];
+        events.extend(self.decide_ground(ground));
+        if is_copy {
+            // It owes nothing: all that is under way is the original's.
+            return events;
+        }
+        let fatal = |owed: &Owed| {
+            let message = format!("the daemon ended {} times at this", owed.interruptions + 1);
+            let too_often = !self.orderly && owed.interruptions + 1 >= policy::INTERRUPTIONS_MAX;
+            too_often.then(|| Fault::new(Code::Defect, message, "look into the daemon's log"))
+        };
+        for env in self.environments() {
+            if let Some((owed, fault)) = env.owed.as_ref().and_then(|o| Some((o, fatal(o)?))) {
+                events.extend(crate::core::transition::settle::give_up(now, env, owed.step, fault));
+            }
+        }
+        for remains in self.remains() {
+            if let Some((owed, fault)) = remains.owed.as_ref().and_then(|o| Some((o, fatal(o)?))) {
+                events.extend(remains.give_up(owed.step, fault));
+            }
+        }
+        for output in self.outputs() {
+            if let Some(fault) = output.owed.as_ref().and_then(fatal) {
+                events.extend(output.give_up(fault));
+            }
+        }
+        for migration in self.migrations() {
+            if let Some((owed, fault)) = migration.owed.as_ref().and_then(|o| Some((o, fatal(o)?)))
+            {
+                events.extend(migration.give_up(owed.step, fault));
+            }
+        }
+        if let Some(fault) = self.sweep().and_then(|s| fatal(&s.owed)) {
+            events.push(held(fault.to_string()));
+        }
+        let cut_short = self.runs.iter().filter(|(_, run)| run.ended.is_none());
+        events.extend(cut_short.flat_map(|(request, _)| {
+            self.decide_end_run(request.clone(), None, "interrupted".to_owned())
+        }));
+        if *self.retention() != retention {
+            events.push(RetentionChanged { retention }.into());
+        }
+        events
+    }
+
+    fn decide_provision(&self, begun: ProvisionRequested) -> Decision {
+        if self.remembers(begun.request.as_ref(), "provision", None)? {
+            return Ok(Vec::new());
+        }
+        if let Some(env) = self.environment(&begun.environment).filter(|e| e.is_live()) {
+            return env.joins(&begun.plan);
+        }
+        if self.environments().filter(|e| e.is_live()).count() >= policy::ENVIRONMENTS_MAX {
+            return Err(limit("environments", policy::ENVIRONMENTS_MAX));
+        }
+        self.branch_is_free(&begun.plan)?;
+        Ok(vec![begun.into()])
+    }
+
+    fn next_incarnation(&self, id: &EnvironmentId) -> u32 {
+        self.environment(id).map_or(0, |e| e.incarnation).saturating_add(1)
+    }
+
+    fn branch_is_free(&self, plan: &Plan) -> Result<(), Fault> {
+        let used = self.environments().find(|e| {
+            e.is_live()
+                && !e.adopted
+                && e.plan.repository.common_dir == plan.repository.common_dir
+                && e.plan.branch == plan.branch
+        });
+        let Some(other) = used else { return Ok(()) };
+        Err(Fault::new(
+            Code::BranchExists,
+            format!("branch {} is used by environment {}", plan.branch, other.id),
+            "choose another branch with --branch, or remove that environment first",
+        ))
+    }
+
+    fn decide_restore(&self, wanted: Restore) -> Decision {
+        let Restore { environment, incarnation, branch, reuse_branch, .. } = wanted;
+        let Restore { actor, request, nonce, .. } = wanted;
+        if self.remembers(request.as_ref(), "restore", Some(&environment))? {
+            return Ok(Vec::new());
+        }
+        if let Some(env) = self.environment(&environment).filter(|e| e.is_live()) {
+            let message = format!("environment {environment} is {}", env.phase.as_str());
+            let hint = "remove it first; what it was restored from stays as it is";
+            return Err(Fault::new(Code::EnvironmentExists, message, hint));
+        }
+        let remains = self.restorable(&environment, incarnation)?;
+        let incarnation = self.next_incarnation(&environment);
+        let mut plan = remains.plan.clone();
+        plan.fetch = false;
+        let from = remains.restore_from();
+        if from.trash.is_none() {
+            plan.base = Some(from.head.clone());
+            plan.reuse_branch = reuse_branch;
+            plan.branch = branch.unwrap_or(plan.branch);
+        }
+        self.branch_is_free(&plan)?;
+        let nonce = Some(nonce);
+        let begun =
+            RestoreRequested { environment, incarnation, from, plan, actor, request, nonce };
+        Ok(vec![begun.into()])
+    }
+
+    fn decide_adopt(&self, adopted: EnvironmentAdopted) -> Decision {
+        let (environment, plan) = (&adopted.environment, &adopted.plan);
+        if let Some(other) = self.environments().find(|e| e.is_live() && e.plan.path == plan.path) {
+            if other.adopted && other.id == *environment {
+                return Ok(Vec::new());
+            }
+            let message = format!("{} is environment {} already", plan.path, other.id);
+            return Err(Fault::new(Code::EnvironmentExists, message, "use it under that name"));
+        }
+        if self.environment(environment).is_some_and(Environment::is_live) {
+            let message = format!("there is another environment {environment}");
+            return Err(Fault::new(Code::EnvironmentExists, message, "choose another id"));
+        }
+        if self.environments().filter(|e| e.is_live()).count() >= policy::ENVIRONMENTS_MAX {
+            return Err(limit("environments", policy::ENVIRONMENTS_MAX));
+        }
+        Ok(vec![adopted.into()])
+    }
+
+    fn decide_launch(&self, launch: ProcessStarted) -> Decision {
+        let env = self.served(&launch.environment)?;
+        if env.processes.len() >= policy::PROCESSES_MAX {
+            return Err(limit("commands in one environment", policy::PROCESSES_MAX));
+        }
+        Ok(vec![launch.into()])
+    }
+
+    /// An environment that is in use as it should be.
+    pub(in crate::core) fn served(&self, id: &EnvironmentId) -> Result<&Environment, Fault> {
+        let env = self.environment(id).ok_or_else(|| not_found(id))?;
+        match env.phase {
+            Phase::Tombstoned => Err(destroyed(id)),
+            Phase::Ready | Phase::Retiring => Ok(env),
+            _ => Err(not_ready(env)),
+        }
+    }
+
+    fn decide_cancel(&self, environment: EnvironmentId, actor: Actor) -> Decision {
+        let env = self.environment(&environment).ok_or_else(|| not_found(&environment))?;
+        let step = env.owed.as_ref().map(|o| o.step);
+        let making = env.phase == Phase::Provisioning && step != Some(Step::RollBack);
+        if making || env.phase == Phase::Retiring {
+            return Ok(vec![CancelRequested { environment, actor }.into()]);
+        }
+        Ok(Vec::new())
+    }
+
+    fn claims(&self, id: &EnvironmentId, now: Time) -> Vec<String> {
+        let leases = self.leases_of(id, now);
+        leases.map(|(id, lease)| format!("lease {id}: {}", lease.purpose)).collect()
+    }
+
+    fn decide_destroy(&self, now: Time, life: Option<u32>, wanted: DestroyRequested) -> Decision {
+        let environment = &wanted.environment;
+        let other = |env: &Environment| life.is_some_and(|life| life != env.incarnation);
+        if self.environment(environment).is_some_and(other) {
+            return Err(destroyed(environment));
+        }
+        if self.remembers(wanted.request.as_ref(), "destroy", Some(environment))? {
+            return Ok(Vec::new());
+        }
+        let Some(env) = self.environment(environment) else { return Ok(Vec::new()) };
+        if env.phase == Phase::Tombstoned {
+            return Ok(Vec::new());
+        }
+        let leases = self.claims(environment, now);
+        if !leases.is_empty() && !wanted.force {
+            let message = format!("environment {environment} is in use");
+            let hint = "release the lease, wait for its end, or use --force";
+            return Err(Fault::new(Code::EnvironmentBusy, message, hint).with_evidence(leases));
+        }
+        let upgrade = env.teardown.as_ref().is_some_and(|t| wanted.force && !t.force);
+        let inspecting = env.owed.as_ref().is_some_and(|o| o.step == Step::Inspect);
+        if env.phase == Phase::TearingDown && !(upgrade && inspecting) {
+            return Ok(Vec::new());
+        }
+        if env.phase == Phase::Provisioning && env.destroy_wanted {
+            return Ok(Vec::new());
+        }
+        let mut events: Vec<Event> = vec![wanted.into()];
+        events.extend(env.ends_at_once());
+        Ok(events)
+    }
+
+    fn decide_lease(&self, now: Time, grant: LeaseGranted) -> Decision {
+        if self.remembers(grant.request.as_ref(), "lease", Some(&grant.environment))? {
+            return Ok(Vec::new());
+        }
+        let id = &grant.environment;
+        self.served(id)?;
+        if grant.until.since(now) > policy::LEASE_SPAN_MAX || grant.until <= now {
+            let days = policy::LEASE_SPAN_MAX.as_secs() / 86_400;
+            let message = format!("a lease lasts longer than nothing and at most {days} days");
+            return Err(Fault::new(Code::InvalidRequest, message, "give another duration"));
+        }
+        match self.lease(&grant.lease) {
+            Some(held) if held.environment != *id => {
+                let message = format!("lease {} is of {}", grant.lease, held.environment);
+                return Err(Fault::new(Code::InvalidRequest, message, "choose another lease id"));
+            }
+            Some(_) => {}
+            None if self.leases_of(id, now).count() >= policy::LEASES_PER_ENVIRONMENT_MAX => {
+                return Err(limit("leases on one environment", policy::LEASES_PER_ENVIRONMENT_MAX));
+            }
+            None => {}
+        }
+        Ok(vec![grant.into()])
+    }
+
+    fn decide_release(&self, lease: LeaseId) -> Vec<Event> {
+        match self.lease(&lease) {
+            Some(held) => {
+                let environment = held.environment.clone();
+                vec![LeaseReleased { environment, lease }.into()]
+            }
+            None => Vec::new(),
+        }
+    }
+
+    fn decide_note(&self, effect: &EffectId, note: Note) -> Vec<Event> {
+        let Some((env, step)) = self.owing(effect) else { return Vec::new() };
+        let Note::HookSpawned { pid, started, hash } = note;
+        let environment = env.id.clone();
+        match step {
+            Step::RunSetup => vec![SetupStarted { environment, pid, started, hash }.into()],
+            Step::RunTeardown => {
+                vec![TeardownHookStarted { environment, pid, started, hash }.into()]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn decide_tick(&self, now: Time) -> Vec<Event> {
+        let ended = self.leases().filter(|(_, lease)| lease.until <= now);
+        let ended = ended.map(|(id, lease)| {
+            let environment = lease.environment.clone();
+            LeaseExpired { environment, lease: id.clone() }.into()
+        });
+        ended.chain(self.purges_due(now)).collect()
+    }
+
+    /// Whether this very request was decided before. The same key for another verb or
+    /// environment is refused.
+    fn remembers(
+        &self,
+        key: Option<&RequestId>,
+        verb: &str,
+        environment: Option<&EnvironmentId>,
+    ) -> Result<bool, Fault> {
+        let Some(known) = key.and_then(|k| self.request(k)) else { return Ok(false) };
+        if known.verb == verb && environment.is_none_or(|e| *e == known.environment) {
+            return Ok(true);
+        }
+        Err(Fault::new(
+            Code::IdempotencyConflict,
+            format!("this key was used to {} {}", known.verb, known.environment),
+            "use a new Idempotency-Key for a new request",
+        ))
+    }
+
+    fn owing(&self, effect: &EffectId) -> Option<(&Environment, Step)> {
+        let Subject::Environment(id) = &effect.subject else { return None };
+        let env = self.environment(id)?;
+        let owed = env.owed.as_ref().filter(|o| o.entered == effect.entered)?;
+        Some((env, owed.step))
+    }
+}
+
+impl Environment {
+    /// Whether a second provision may join this one: same repository, branch and kind of branch.
+    fn joins(&self, plan: &Plan) -> Decision {
+        let rolling_back = self.owed.as_ref().is_some_and(|o| o.step == Step::RollBack);
+        if self.phase == Phase::TearingDown || rolling_back {
+            return Err(Fault::new(
+                Code::EnvironmentBusy,
+                format!("environment {} is being removed", self.id),
+                "try again when that is done",
+            ));
+        }
+        let same = self.plan.repository.common_dir == plan.repository.common_dir
+            && self.plan.branch == plan.branch
+            && self.plan.base == plan.base;
+        if same && self.phase == Phase::Retiring {
+            let message = format!("the removal of environment {} was put off", self.id);
+            let hint = format!("`groundskeeper cancel {}` calls it off and keeps it", self.id);
+            return Err(Fault::new(Code::EnvironmentBusy, message, hint));
+        }
+        if same && self.phase != Phase::Failed {
+            return Ok(Vec::new());
+        }
+        let what = if self.phase == Phase::Failed {
+            "holds a failed worktree that was kept".to_owned()
+        } else {
+            format!("exists, on branch {} of {}", self.plan.branch, self.plan.repository.common_dir)
+        };
+        Err(Fault::new(
+            Code::EnvironmentExists,
+            format!("environment {} {what}", self.id),
+            format!("choose another id, or run `groundskeeper rm {}` first", self.id),
+        ))
+    }
+}
+
+/// A sweep that ended without a result.
+fn held(why: String) -> Event {
+    SweepFinished { held: why, ..SweepFinished::default() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Nonce;
+    use crate::core::event::{
+        DestroyRequested, EnvironmentReady, Record, TeardownOptions, TeardownPostponed,
+    };
+
+    /// What is on its way out is not what somebody asks for who makes a new one.
+    #[test]
+    fn environment_whose_removal_was_put_off_is_not_said_to_be_made() {
+        let mut state = State::default();
+        let id = EnvironmentId::parse("a").expect("an id");
+        let nonce = Nonce::parse(&"0".repeat(32)).expect("a nonce");
+        let wanted = || Command::Provision {
+            environment: id.clone(),
+            plan: Plan::default(),
+            actor: Actor::default(),
+            request: None,
+            nonce: nonce.clone(),
+            attributes: None,
+        };
+        let put = |state: &mut State, event: Event| {
+            let seq = state.seq().next();
+            state.apply(&Record { seq, at: Time(1), boot: 1, event });
+        };
+        for event in state.decide(Time(1), wanted()).expect("decided") {
+            put(&mut state, event);
+        }
+        put(&mut state, EnvironmentReady { environment: id.clone() }.into());
+        assert_eq!(state.decide(Time(1), wanted()).expect("there is one"), Vec::new());
+        let (environment, actor) = (id.clone(), Actor::default());
+        let (force, request, options) = (false, None, TeardownOptions::default());
+        put(&mut state, DestroyRequested { environment, force, actor, request, options }.into());
+        let fault = Fault::new(Code::Io, "made up", "none");
+        let (environment, step) = (id.clone(), "inspect".to_owned());
+        let (failures, retry_at) = (1, Time(9));
+        let put_off = TeardownPostponed { environment, step, fault, failures, retry_at };
+        put(&mut state, put_off.into());
+        assert_eq!(state.environment(&id).map(|e| e.phase), Some(Phase::Retiring));
+        let fault = state.decide(Time(1), wanted()).expect_err("it is on its way out");
+        assert_eq!(fault.code, Code::EnvironmentBusy);
+    }
+}

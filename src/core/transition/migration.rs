@@ -1,0 +1,376 @@
+//! A staged migration as a life: which phase it is in, what it owes, and what ends it.
+//!
+//! Until the flip everything that is made is private and can be dropped: any failure leads back to
+//! the untouched old database. The flip is one rename; before it the old database is current, after
+//! it the new one. Only then are secrets' backups and copies dropped. Nothing here does I/O.
+
+use crate::core::model::migration::Migration;
+use crate::core::model::migration::MigrationPhase;
+
+use crate::core::decision::Decision;
+use crate::core::effect::Outcome;
+use crate::core::event::{
+    Actor, Event, FlipBegun, Flipped, MigrationAttemptFailed, MigrationFailed, MigrationFinished,
+    MigrationPlan, MigrationRequested, MigrationRolledBack, MigrationUndoRefused,
+    MigrationUndoRequested, MigrationUndone, SecretsWritten, SourceCopied, SourceInspected,
+    SourceNormalised, SourceState, StagingBuilt, StagingVerified,
+};
+use crate::core::fault::{Code, Fault};
+use crate::core::id::{EffectId, HostPath, MigrationId, Subject, Time};
+use crate::core::model::environment::Owed;
+use crate::core::model::step::At;
+use crate::core::model::step::Step;
+use crate::core::policy;
+use crate::core::state::State;
+
+impl Migration {
+    /// Identity of the effect that is owed now.
+    #[must_use]
+    pub fn effect_id(&self) -> Option<EffectId> {
+        let subject = Subject::Migration(self.id.clone());
+        Some(EffectId { subject, entered: self.owed.as_ref()?.entered })
+    }
+
+    /// Whether its recipe may be needed again: to go on, or to undo it.
+    #[must_use]
+    pub fn wants_recipe(&self) -> bool {
+        !self.is_over() || self.has_migrated()
+    }
+
+    /// Whether it is over, one way or the other.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.phase.step().is_none()
+    }
+
+    /// Whether the new database was installed by it.
+    #[must_use]
+    pub fn has_migrated(&self) -> bool {
+        self.backup.is_some() && self.phase == MigrationPhase::Finished
+    }
+
+    /// All that a person should know, in order.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let staged = self.staging.iter().flat_map(|s| s.warnings.iter());
+        self.replayed.iter().chain(staged).chain(&self.found.warnings).cloned().collect()
+    }
+
+    fn begin(at: At, e: &MigrationRequested) -> Self {
+        Self {
+            id: e.migration.clone(),
+            plan: e.plan.clone(),
+            phase: MigrationPhase::Started,
+            created_at: at.time,
+            changed_at: at.time,
+            seq: at.seq,
+            found: SourceState::default(),
+            copy: None,
+            replayed: Vec::new(),
+            staging: None,
+            secrets: 0,
+            backup: None,
+            installed: String::new(),
+            owed: Some(Owed::new(Step::InspectSource, at)),
+            fault: None,
+            leftovers: Vec::new(),
+        }
+    }
+
+    fn go(&mut self, phase: MigrationPhase, at: At) {
+        self.phase = phase;
+        self.changed_at = at.time;
+        self.owed = phase.step().map(|step| Owed::new(step, at));
+    }
+
+    fn apply(&mut self, at: At, event: &Event) {
+        use MigrationPhase as Phase;
+        self.seq = at.seq;
+        match event {
+            Event::SourceInspected(e) => {
+                self.found = e.found.clone();
+                self.go(Phase::Inspected, at);
+            }
+            Event::SourceCopied(e) => {
+                self.copy = Some(e.copy.clone());
+                self.go(Phase::Copied, at);
+            }
+            Event::SourceNormalised(e) => {
+                self.replayed.clone_from(&e.warnings);
+                self.go(Phase::Normalised, at);
+            }
+            Event::StagingBuilt(e) => {
+                self.staging = Some(e.staging.clone());
+                // A rehearsal changes nothing, and secrets are not its own.
+                let next = if self.plan.dry_run { Phase::SecretsWritten } else { Phase::Staged };
+                self.go(next, at);
+            }
+            Event::SecretsWritten(e) => {
+                self.secrets = e.entries;
+                self.go(Phase::SecretsWritten, at);
+            }
+            Event::StagingVerified(e) => {
+                self.installed.clone_from(&e.fingerprint);
+                if self.plan.dry_run {
+                    self.go(Phase::RollingBack, at);
+                }
+            }
+            Event::FlipBegun(_) => self.go(Phase::FlipBegun, at),
+            Event::Flipped(e) => {
+                self.backup = Some(e.backup.clone());
+                self.fault = None;
+                self.go(Phase::Flipped, at);
+            }
+            Event::MigrationFailed(e) => {
+                self.fault = Some(e.fault.clone());
+                self.go(Phase::RollingBack, at);
+            }
+            Event::MigrationRolledBack(e) => {
+                self.leftovers.clone_from(&e.leftovers);
+                let failed = self.fault.is_some();
+                self.go(if failed { Phase::Failed } else { Phase::Rehearsed }, at);
+            }
+            Event::MigrationAttemptFailed(e) => {
+                if let Some(owed) = &mut self.owed {
+                    owed.entered = at.seq;
+                    owed.attempts = e.attempts;
+                    owed.not_before = e.retry_at;
+                }
+                // What made it roll back must not be hidden by trouble on the way.
+                if self.phase != Phase::RollingBack {
+                    self.fault = Some(e.fault.clone());
+                }
+            }
+            _ => self.apply_end(at, event),
+        }
+    }
+
+    /// The end, and the way back from it.
+    fn apply_end(&mut self, at: At, event: &Event) {
+        use MigrationPhase as Phase;
+        match event {
+            Event::MigrationFinished(e) => {
+                self.leftovers.clone_from(&e.leftovers);
+                if self.backup.is_none() && !self.found.backup.as_bytes().is_empty() {
+                    self.backup = Some(self.found.backup.clone());
+                }
+                self.go(Phase::Finished, at);
+            }
+            Event::MigrationUndoRequested(_) => self.go(Phase::Undoing, at),
+            Event::MigrationUndone(_) => {
+                self.backup = None;
+                self.go(Phase::Undone, at);
+            }
+            Event::MigrationUndoRefused(e) => {
+                self.fault = Some(e.fault.clone());
+                self.go(Phase::Finished, at);
+            }
+            _ => {}
+        }
+    }
+
+    /// The events that the end of an effect leads to.
+    pub(in crate::core) fn settle(
+        &self,
+        now: Time,
+        step: Step,
+        outcome: Result<Outcome, Fault>,
+    ) -> Vec<Event> {
+        let result = outcome.and_then(|outcome| self.succeeded(step, outcome));
+        result.unwrap_or_else(|fault| self.failed(now, step, fault))
+    }
+
+    fn succeeded(&self, step: Step, outcome: Outcome) -> Decision {
+        let migration = self.id.clone();
+        Ok(match (step, outcome) {
+            (Step::InspectSource, Outcome::SourceInspected(found)) => {
+                let over = !found.old;
+                let inspected = SourceInspected { migration: migration.clone(), found };
+                let mut events = vec![inspected.into()];
+                if over {
+                    let leftovers = Vec::new();
+                    events.push(MigrationFinished { migration, leftovers }.into());
+                }
+                events
+            }
+            (Step::CopySource, Outcome::SourceCopied(copy)) => {
+                vec![SourceCopied { migration, copy }.into()]
+            }
+            (Step::NormaliseSource, Outcome::SourceNormalised(warnings)) => {
+                vec![SourceNormalised { migration, warnings }.into()]
+            }
+            (Step::BuildStaging, Outcome::StagingBuilt(staging)) => {
+                vec![StagingBuilt { migration, staging }.into()]
+            }
+            (Step::WriteSecrets, Outcome::SecretsWritten(entries)) => {
+                vec![SecretsWritten { migration, entries }.into()]
+            }
+            (Step::VerifyStaging, Outcome::StagingVerified(bytes, fingerprint)) => {
+                let verified = StagingVerified { migration: migration.clone(), bytes, fingerprint };
+                let mut events = vec![verified.into()];
+                if !self.plan.dry_run {
+                    events.push(FlipBegun { migration }.into());
+                }
+                events
+            }
+            // A roll-back that finds the new database installed has come too late; it stays.
+            (Step::Flip | Step::DropStaging, Outcome::Flipped(backup)) => {
+                vec![Flipped { migration, backup }.into()]
+            }
+            (Step::CleanUp, Outcome::CleanedUp(leftovers)) => {
+                vec![MigrationFinished { migration, leftovers }.into()]
+            }
+            (Step::DropStaging, Outcome::CleanedUp(leftovers)) => {
+                vec![MigrationRolledBack { migration, leftovers }.into()]
+            }
+            (Step::ReturnBackup, Outcome::Returned(kept)) => {
+                vec![MigrationUndone { migration, kept }.into()]
+            }
+            (step, outcome) => {
+                let message = format!("{} came home with {outcome:?}", step.as_str());
+                return Err(Fault::new(Code::Defect, message, "please report this"));
+            }
+        })
+    }
+
+    fn failed(&self, now: Time, step: Step, fault: Fault) -> Vec<Event> {
+        let attempts = self.owed.as_ref().map_or(0, |o| o.attempts).saturating_add(1);
+        let again = fault.transient || matches!(step, Step::CleanUp | Step::DropStaging);
+        if again && attempts < policy::attempts_max(step) {
+            let migration = self.id.clone();
+            let retry_at = now.after(policy::retry_delay(attempts));
+            let step = step.as_str().to_owned();
+            let failed = MigrationAttemptFailed { migration, step, attempts, retry_at, fault };
+            return vec![failed.into()];
+        }
+        self.give_up(step, fault)
+    }
+
+    /// The events that end a step without success.
+    pub(in crate::core) fn give_up(&self, step: Step, fault: Fault) -> Vec<Event> {
+        let migration = self.id.clone();
+        let leftovers = vec![format!("{}: {fault}", step.as_str())];
+        vec![match step {
+            Step::CleanUp => MigrationFinished { migration, leftovers }.into(),
+            Step::DropStaging => MigrationRolledBack { migration, leftovers }.into(),
+            Step::ReturnBackup => MigrationUndoRefused { migration, fault }.into(),
+            _ => MigrationFailed { migration, step: step.as_str().to_owned(), fault }.into(),
+        }]
+    }
+
+    pub(in crate::core) fn check(&self) -> Result<(), String> {
+        let step = self.owed.as_ref().map(|o| o.step);
+        if step != self.phase.step() {
+            return Err(format!("migration {}: {} owes {step:?}", self.id, self.phase.as_str()));
+        }
+        if self.phase == MigrationPhase::Flipped && self.backup.is_none() {
+            return Err(format!("migration {}: installed without a backup", self.id));
+        }
+        if self.plan.dry_run && self.backup.is_some() {
+            return Err(format!("migration {}: a rehearsal with a backup", self.id));
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// One migration.
+    #[must_use]
+    pub fn migration(&self, id: &MigrationId) -> Option<&Migration> {
+        self.migrations.get(id)
+    }
+
+    /// Whether the recipe of a migration may be needed again.
+    #[must_use]
+    pub fn wants_recipe(&self, id: &MigrationId) -> bool {
+        self.migration(id).is_some_and(Migration::wants_recipe)
+    }
+
+    /// All migrations that are remembered, by name.
+    pub fn migrations(&self) -> impl Iterator<Item = &Migration> {
+        self.migrations.values()
+    }
+
+    /// The migration of a database that is under way.
+    #[must_use]
+    pub fn migrating(&self, database: &HostPath) -> Option<&Migration> {
+        self.migrations().find(|m| !m.is_over() && m.plan.database == *database)
+    }
+
+    /// Folds in what happened to a migration.
+    pub(in crate::core) fn apply_to_migration(&mut self, at: At, id: &MigrationId, event: &Event) {
+        if let Event::MigrationRequested(e) = event {
+            self.migrations.insert(id.clone(), Migration::begin(at, e));
+            self.forget_migrations();
+        } else if let Some(migration) = self.migrations.get_mut(id) {
+            migration.apply(at, event);
+        }
+    }
+
+    fn forget_migrations(&mut self) {
+        while self.migrations.len() > policy::MIGRATIONS_REMEMBERED {
+            let over = self.migrations.values().filter(|m| m.is_over());
+            let Some(oldest) = over.min_by_key(|m| m.seq).map(|m| m.id.clone()) else { return };
+            self.migrations.remove(&oldest);
+        }
+    }
+
+    /// One migration of a database at a time; the same one asked for again is joined.
+    pub(in crate::core) fn decide_migrate(
+        &self,
+        migration: MigrationId,
+        plan: MigrationPlan,
+        actor: Actor,
+    ) -> Decision {
+        if let Some(other) = self.migrating(&plan.database) {
+            let same = MigrationPlan { at_ms: other.plan.at_ms, ..plan.clone() } == other.plan;
+            if same {
+                return Ok(Vec::new());
+            }
+            let message = format!("{} is being migrated already, in another way", plan.database);
+            let hint = "`groundskeeper migrate status` shows it; ask again when it is over";
+            return Err(Fault::new(Code::DatabaseInUse, message, hint));
+        }
+        if self.migrations.contains_key(&migration) {
+            let message = format!("there is a migration {migration} already");
+            return Err(Fault::new(Code::Defect, message, "ask again"));
+        }
+        if self.migrations().filter(|m| !m.is_over()).count() >= policy::MIGRATIONS_AT_ONCE {
+            let message = format!("{} migrations are under way", policy::MIGRATIONS_AT_ONCE);
+            return Err(Fault::new(Code::LimitReached, message, "wait until one is over"));
+        }
+        Ok(vec![MigrationRequested { migration, plan, actor }.into()])
+    }
+
+    /// The old database comes back while the new one is as it was installed.
+    pub(in crate::core) fn decide_undo_migration(
+        &self,
+        id: &MigrationId,
+        actor: Actor,
+    ) -> Decision {
+        let Some(found) = self.migration(id) else {
+            let hint = "`groundskeeper migrate status` lists them";
+            let message = format!("there is no migration {id}");
+            return Err(Fault::new(Code::MigrationNotFound, message, hint));
+        };
+        if found.phase == MigrationPhase::Undoing {
+            return Ok(Vec::new());
+        }
+        let later = self.migrations().find(|m| {
+            m.plan.database == found.plan.database && m.seq > found.seq && !m.plan.dry_run
+        });
+        let reason = match later {
+            Some(later) if !later.is_over() || later.has_migrated() => {
+                Some(format!("migration {} of the same database came after it", later.id))
+            }
+            _ if !found.has_migrated() => Some(format!("it is {}", found.phase.as_str())),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            let message = format!("migration {id} cannot be undone: {reason}");
+            let hint = "`groundskeeper migrate status` shows what can be undone";
+            return Err(Fault::new(Code::MigrationFailed, message, hint));
+        }
+        Ok(vec![MigrationUndoRequested { migration: id.clone(), actor }.into()])
+    }
+}

@@ -1,0 +1,183 @@
+//! The ground moves: another place for the data directory or a repository, a copy, a log put back.
+//!
+//! Paths in the state follow what is found, as facts of their own, so that a replay ends where the
+//! daemon did. What belongs to the original of a copy is forgotten by the copy. Nothing here looks
+//! at the disk: that is done before a daemon opens its log.
+
+use crate::core::command::Ground;
+use crate::core::event::{
+    DataDirectoryCopied, DataDirectoryMoved, Event, LogFoundOlder, RepositoryMoved, Rescue,
+};
+use crate::core::id::{EnvironmentId, HostPath, Seq};
+use crate::core::model::archive::Remains;
+use crate::core::model::cleaned_output::CleanedOutput;
+use crate::core::model::environment::{Environment, Phase};
+use crate::core::state::State;
+
+/// Lets a path follow a folder that has moved.
+fn follow(path: &mut HostPath, from: &HostPath, to: &HostPath) {
+    if let Some(new) = path.rebased(from, to) {
+        *path = new;
+    }
+}
+
+fn follow_copies(rescue: Option<&mut Rescue>, from: &HostPath, to: &HostPath) {
+    if let Some(raw) = rescue.and_then(|rescue| rescue.raw.as_mut()) {
+        follow(&mut raw.folder, from, to);
+    }
+}
+
+impl Environment {
+    fn data_moved(&mut self, from: &HostPath, to: &HostPath) {
+        // What was adopted lies elsewhere, and is where it was.
+        follow(&mut self.plan.path, from, to);
+        if let Some(report) = &mut self.setup {
+            follow(&mut report.transcript, from, to);
+        }
+        if let Some(teardown) = &mut self.teardown {
+            teardown.trash.iter_mut().for_each(|path| follow(path, from, to));
+            follow_copies(teardown.rescue.as_mut(), from, to);
+        }
+        if let Some(restore) = &mut self.restore {
+            restore.trash.iter_mut().for_each(|path| follow(path, from, to));
+            follow_copies(restore.saved.as_mut(), from, to);
+        }
+    }
+
+    fn repository_moved(&mut self, e: &RepositoryMoved) {
+        repository_moved(&mut self.plan.repository, e);
+        if let Some(worktree) = &mut self.worktree {
+            follow(&mut worktree.admin_dir, &e.from, &e.to);
+        }
+    }
+}
+
+impl Remains {
+    fn data_moved(&mut self, from: &HostPath, to: &HostPath) {
+        follow(&mut self.plan.path, from, to);
+        self.trash.iter_mut().for_each(|path| follow(path, from, to));
+        follow_copies(self.rescue.as_mut(), from, to);
+    }
+
+    fn repository_moved(&mut self, e: &RepositoryMoved) {
+        repository_moved(&mut self.plan.repository, e);
+        if let Some(worktree) = &mut self.worktree {
+            follow(&mut worktree.admin_dir, &e.from, &e.to);
+        }
+        self.hurry(self.at);
+    }
+}
+
+impl CleanedOutput {
+    fn data_moved(&mut self, from: &HostPath, to: &HostPath) {
+        self.trash.iter_mut().for_each(|path| follow(path, from, to));
+    }
+}
+
+fn repository_moved(repository: &mut crate::core::event::Repository, e: &RepositoryMoved) {
+    if repository.common_dir != e.from {
+        return;
+    }
+    repository.common_dir = e.to.clone();
+    // The main working tree goes with its `.git`; another one is where it was.
+    if let (Some(from), Some(to)) = (e.from.parent(), e.to.parent()) {
+        follow(&mut repository.source, &from, &to);
+    }
+}
+
+impl State {
+    /// The last record that the data directory is known to have had, when the log was put back from a
+    /// backup that had fewer.
+    #[must_use]
+    pub fn found_older(&self) -> Option<Seq> {
+        self.found_older
+    }
+
+    /// Whether the log knows a life: it is the present one of its name, or one that left something, or
+    /// one that another goes on with. A name and a number alone say it only where there was no nonce.
+    #[must_use]
+    pub fn knows(&self, id: &EnvironmentId, incarnation: u32, nonce: &str) -> bool {
+        let Some(env) = self.environment(id) else { return false };
+        if nonce.is_empty() {
+            let present = env.incarnation == incarnation && env.nonce.is_none();
+            return present || env.incarnation > incarnation;
+        }
+        let left = self.remains().filter(|r| r.id == *id);
+        let left = left.flat_map(|r| r.lineage.iter().chain(&r.nonce));
+        let mut known = env.lineage.iter().chain(&env.nonce).chain(left);
+        env.incarnation >= incarnation && known.any(|known| known.as_str() == nonce)
+    }
+
+    /// What a daemon finds of its ground, as facts.
+    pub(in crate::core) fn decide_ground(&self, ground: Ground) -> Vec<Event> {
+        let copied = ground.copy_of.map(|original| DataDirectoryCopied { original }.into());
+        let moved = ground.moved.map(|(from, to)| DataDirectoryMoved { from, to }.into());
+        let known = self.found_older;
+        let older = ground.had.filter(|had| Some(*had) != known && *had > self.seq);
+        let older = older.map(|had| LogFoundOlder { had }.into());
+        copied.into_iter().chain(moved).chain(older).collect()
+    }
+
+    /// A repository has another place; one that nothing knows changes nothing.
+    pub(in crate::core) fn decide_move_repository(
+        &self,
+        from: HostPath,
+        to: HostPath,
+    ) -> Vec<Event> {
+        let of = |plan: &crate::core::event::Plan| plan.repository.common_dir == from;
+        let known = self.environments().any(|e| of(&e.plan)) || self.remains().any(|r| of(&r.plan));
+        let moved = (known && from != to).then(|| RepositoryMoved { from, to }.into());
+        moved.into_iter().collect()
+    }
+
+    /// Folds in what is found of the ground.
+    pub(in crate::core) fn ground_moved(
+        &mut self,
+        at: crate::core::model::step::At,
+        event: &Event,
+    ) {
+        match event {
+            Event::DataDirectoryMoved(e) => {
+                self.environments.values_mut().for_each(|env| env.data_moved(&e.from, &e.to));
+                self.each_remains(|remains| remains.data_moved(&e.from, &e.to));
+                self.outputs
+                    .values_mut()
+                    .flat_map(|o| o.values_mut())
+                    .for_each(|output| output.data_moved(&e.from, &e.to));
+            }
+            Event::RepositoryMoved(e) => {
+                self.environments.values_mut().for_each(|env| env.repository_moved(e));
+                self.each_remains(|remains| remains.repository_moved(e));
+                let outputs = self.outputs.values_mut().flat_map(|outputs| outputs.values_mut());
+                let outputs = outputs.filter(|o| o.repository == e.from);
+                outputs.for_each(|output| output.repository = e.to.clone());
+                if let Some(hashes) = self.trust.remove(&e.from) {
+                    self.trust.insert(e.to.clone(), hashes);
+                }
+            }
+            Event::DataDirectoryCopied(_) => self.is_a_copy(at),
+            Event::LogFoundOlder(e) => self.found_older = Some(e.had),
+            _ => {}
+        }
+    }
+
+    fn each_remains(&mut self, change: impl FnMut(&mut Remains)) {
+        self.remains.values_mut().flat_map(|lives| lives.values_mut()).for_each(change);
+    }
+
+    /// Worktrees, trash, refs and branches are the original's. What was adopted belongs to neither.
+    fn is_a_copy(&mut self, at: crate::core::model::step::At) {
+        self.remains.clear();
+        self.outputs.clear();
+        self.leases.clear();
+        self.sweep = None;
+        for run in self.runs.values_mut().filter(|run| run.ended.is_none()) {
+            run.ended = Some((None, "destroyed".to_owned()));
+        }
+        for env in self.environments.values_mut().filter(|env| env.phase != Phase::Tombstoned) {
+            env.teardown = None;
+            env.tombstoned(at, &[]);
+            env.seq = at.seq;
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What goes from the trash, when and why: by age, by size, for want of room, because somebody asks.
+//!
+//! What is the only place of something goes for none of these reasons, but only when somebody names
+//! it and says so. Nothing here unlinks: it is decided, and the world does it.
+
+use crate::core::decision::Decision;
+use crate::core::event::{Actor, Event};
+use crate::core::fault::{Code, Fault};
+use crate::core::id::{EnvironmentId, Time};
+use crate::core::model::archive::{LOSE, Remains};
+use crate::core::policy;
+use crate::core::state::State;
+
+impl State {
+    /// Whether there is something in the trash that could make room.
+    #[must_use]
+    pub fn has_trash(&self) -> bool {
+        self.remains().any(Remains::is_kept) || self.has_outputs()
+    }
+
+    /// Whether the trash holds more bytes than it may.
+    pub(in crate::core) fn trash_is_over(&self) -> bool {
+        let may_go = |r: &&Remains| r.is_kept() && !r.is_last_copy();
+        let sizes = self.remains().filter(may_go).filter_map(|r| r.size);
+        let total = sizes.map(|s| s.allocated).fold(0, u64::saturating_add);
+        let total = total.saturating_add(self.output_bytes());
+        total > self.retention().trash_bytes && total > 0
+    }
+
+    /// What is due by age, or because the trash holds more than it may: the oldest first.
+    pub(in crate::core) fn purges_due(&self, now: Time) -> Vec<Event> {
+        let limits = self.retention();
+        let may_go = |r: &&Remains| r.is_kept() && !r.is_last_copy();
+        let mut kept: Vec<&Remains> = self.remains().filter(may_go).collect();
+        kept.sort_by_key(|r| r.at);
+        let bytes = |r: &Remains| r.size.map_or(0, |s| s.allocated);
+        let mut total: u64 = kept.iter().map(|r| bytes(r)).fold(0, u64::saturating_add);
+        // What a build makes again goes before anything else.
+        let (mut events, outputs) = self.outputs_due(now, total);
+        total = total.saturating_add(outputs);
+        let too_many = kept.len().saturating_sub(policy::REMAINS_MAX);
+        for (n, remains) in kept.into_iter().enumerate() {
+            if n < too_many {
+                events.push(remains.purge("count", None));
+            } else if remains.expires(limits.trash_seconds) <= now {
+                events.push(remains.purge("age", None));
+            } else if total > limits.trash_bytes && remains.size.is_some() {
+                events.push(remains.purge("bytes", None));
+            } else {
+                continue;
+            }
+            total = total.saturating_sub(bytes(remains));
+        }
+        events
+    }
+
+    /// What cleans took, then the oldest directory in the trash, goes to make room on a disk that is
+    /// nearly full; one at a time, so that no more goes than must.
+    pub(in crate::core) fn decide_disk_low(&self) -> Vec<Event> {
+        if let Some(first) = self.output_for_space() {
+            return first;
+        }
+        // One that something is in the way of makes no room.
+        if self.remains().any(|r| !r.purge.is_empty() && r.fault.is_none()) {
+            return Vec::new();
+        }
+        let may_go = |r: &&Remains| r.is_kept() && !r.is_last_copy();
+        let oldest = self.remains().filter(may_go).min_by_key(|r| r.at);
+        oldest.map(|r| r.purge("disk", None)).into_iter().collect()
+    }
+
+    /// Unlinks the directories of one environment (all its lives), or of all.
+    pub(in crate::core) fn decide_empty_trash(
+        &self,
+        only: Option<&EnvironmentId>,
+        lose: bool,
+        actor: &Actor,
+    ) -> Decision {
+        if lose && only.is_none() {
+            let message = "what is nowhere else goes only where it is named";
+            let hint = "`groundskeeper trash ls` shows it; `groundskeeper trash empty ID --lose`";
+            return Err(Fault::new(Code::InvalidRequest, message, hint));
+        }
+        let wanted = self.remains().filter(|r| only.is_none_or(|id| *id == r.id));
+        let (mut events, mut stays) = (Vec::new(), Vec::new());
+        for remains in wanted.filter(|r| r.is_kept() || r.is_put_off()) {
+            // Nobody could look at it: somebody who asks has a reason to think that it can be now.
+            let again = remains.is_given_up() && !remains.unseen;
+            if lose {
+                events.push(remains.purge(LOSE, Some(actor.clone())));
+            } else if remains.is_last_copy() && !again {
+                stays.push(remains);
+            } else {
+                events.push(remains.purge("request", Some(actor.clone())));
+            }
+        }
+        events.extend(self.outputs_to_empty(only, actor));
+        match (events.is_empty(), only, stays.first()) {
+            (true, Some(_), Some(remains)) => Err(last_copy(remains)),
+            _ => Ok(events),
+        }
+    }
+}
+
+fn last_copy(remains: &Remains) -> Fault {
+    let (id, life) = (&remains.id, remains.incarnation);
+    let message = format!("the trash of {id} (incarnation {life}) holds what is nowhere else");
+    let hint = format!(
+        "`groundskeeper restore {id}` brings it back; `groundskeeper trash empty {id} --lose` unlinks \
+         it for good"
+    );
+    Fault::new(Code::UnsafeToRemove, message, hint).with_evidence(remains.is_last_copy_of())
+}

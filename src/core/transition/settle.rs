@@ -1,0 +1,183 @@
+//! What the end of an effect leads to: the next fact, another attempt, or giving up.
+//!
+//! Called only for the effect that is owed; stale settlements never get here.
+
+use crate::core::decision::Decision;
+use crate::core::effect::{Outcome, Returned, RolledBackTo, Taken};
+use crate::core::event::{
+    AttemptFailed, BaseResolved, BranchSettled, CleanUndone, Cleaned, EnvironmentReady, Event,
+    FilesIncluded, IndexRefreshed, ProvisionFailed, RegistrationRemoved, RescueApplied, Restored,
+    RolledBack, SetupFinished, Size, TeardownHookFinished, Tombstoned, WorktreeAdded,
+};
+use crate::core::fault::{Code, Fault};
+use crate::core::id::{EnvironmentId, Time};
+use crate::core::model::environment::Environment;
+use crate::core::model::step::Step;
+use crate::core::policy;
+
+/// The events that a settlement leads to. `leases` are those that are still in force, in words.
+pub(in crate::core) fn decide(
+    now: Time,
+    env: &Environment,
+    step: Step,
+    outcome: Result<Outcome, Fault>,
+    leases: &[String],
+) -> Vec<Event> {
+    match (step, outcome) {
+        (Step::Inspect, Ok(Outcome::Inspected(seen))) => env.inspected(now, leases, seen),
+        (step, outcome) => {
+            let result = outcome.and_then(|outcome| succeeded(env, step, outcome));
+            result.unwrap_or_else(|fault| failed(now, env, step, fault))
+        }
+    }
+}
+
+fn succeeded(env: &Environment, step: Step, outcome: Outcome) -> Decision {
+    let environment = env.id.clone();
+    if let Some(events) = env.torn_down(step, &outcome) {
+        return Ok(events);
+    }
+    Ok(match (step, outcome) {
+        (Step::ResolveBase, Outcome::Resolved(base)) => {
+            vec![BaseResolved { environment, base }.into()]
+        }
+        (Step::AddWorktree, Outcome::Added(worktree)) => {
+            let rescue = env.restore.as_ref().is_some_and(|r| !r.rescue.is_empty());
+            let more = worktree.has_include || worktree.has_setup || rescue;
+            ready_unless(more, environment.clone(), WorktreeAdded { environment, worktree })
+        }
+        (Step::ApplyRescue, Outcome::Applied) => {
+            let more = env.worktree.as_ref().is_some_and(|w| w.has_include || w.has_setup);
+            ready_unless(more, environment.clone(), RescueApplied { environment })
+        }
+        (Step::Restore, Outcome::Restored(worktree, branch)) => {
+            ready_unless(false, environment.clone(), Restored { environment, worktree, branch })
+        }
+        (Step::CopyIncluded, Outcome::Included(included)) => {
+            let more = env.worktree.as_ref().is_some_and(|w| w.has_setup);
+            ready_unless(more, environment.clone(), FilesIncluded { environment, included })
+        }
+        (Step::RunSetup, Outcome::SetUp(report)) => {
+            ready_unless(false, environment.clone(), SetupFinished { environment, report })
+        }
+        (Step::RollBack, Outcome::RolledBack(mut kept)) => {
+            let left = std::mem::take(&mut kept.left);
+            rolled_back(env, left, kept)
+        }
+        (Step::RefreshIndex, Outcome::Refreshed(done)) => {
+            vec![IndexRefreshed { environment, done }.into()]
+        }
+        (Step::Clean, Outcome::Cleaned(Taken { paths, size, left, trash })) => {
+            vec![Cleaned { environment, paths, size, fault: None, left, trash }.into()]
+        }
+        (Step::UndoClean, Outcome::CleanUndone(Returned { paths, left, size })) => {
+            let (clean, returned) = (env.undoing.unwrap_or_default(), paths);
+            vec![CleanUndone { environment, clean, returned, left, size, fault: None }.into()]
+        }
+        (Step::Unregister, Outcome::Unregistered) => {
+            vec![RegistrationRemoved { environment }.into()]
+        }
+        (Step::SettleBranch, Outcome::BranchSettled(deleted, reason, rescue)) => vec![
+            BranchSettled { environment: environment.clone(), deleted, reason, rescue }.into(),
+            Tombstoned { environment, leftovers: env.leftovers.clone() }.into(),
+        ],
+        (step, outcome) => {
+            let message = format!("{} came home with {outcome:?}", step.as_str());
+            return Err(Fault::new(Code::Defect, message, "please report this"));
+        }
+    })
+}
+
+fn ready_unless(more: bool, environment: EnvironmentId, event: impl Into<Event>) -> Vec<Event> {
+    let mut events = vec![event.into()];
+    if !more {
+        events.push(EnvironmentReady { environment }.into());
+    }
+    events
+}
+
+fn rolled_back(env: &Environment, leftovers: Vec<String>, kept: RolledBackTo) -> Vec<Event> {
+    let environment = env.id.clone();
+    let RolledBackTo { trash, head, rescue, .. } = kept;
+    let (id, left) = (environment.clone(), leftovers.clone());
+    let rolled = RolledBack { environment: id, leftovers: left, trash, head, rescue };
+    let mut events = vec![rolled.into()];
+    if env.destroy_wanted {
+        events.push(Tombstoned { environment, leftovers }.into());
+    }
+    events
+}
+
+fn failed(now: Time, env: &Environment, step: Step, fault: Fault) -> Vec<Event> {
+    let attempts = env.owed.as_ref().map_or(0, |o| o.attempts).saturating_add(1);
+    // A removal goes on after any failure but one: what it must remove does not go away by being
+    // refused. What is not ours, however, will not become ours by asking again.
+    let removal =
+        matches!(step, Step::RollBack | Step::MoveToTrash | Step::Unregister | Step::SettleBranch);
+    // A mount or a process in the way stays for longer than a few seconds; it is put off.
+    let in_the_way = step == Step::MoveToTrash && fault.code == Code::EnvironmentBusy;
+    // A `git gc` beside a rescue may take an object away that nothing held yet.
+    let rescue = step == Step::Rescue && fault.code != Code::DiskFull;
+    let again =
+        !in_the_way && (fault.transient || rescue || (removal && fault.code != Code::NotOurs));
+    if again && attempts < policy::attempts_max(step) {
+        let environment = env.id.clone();
+        let retry_at = now.after(policy::retry_delay(attempts));
+        let step = step.as_str().to_owned();
+        return vec![AttemptFailed { environment, step, attempts, retry_at, fault }.into()];
+    }
+    give_up(now, env, step, fault)
+}
+
+/// The events that end a step without success. A rollback that is given up says what it left.
+pub(in crate::core) fn give_up(
+    now: Time,
+    env: &Environment,
+    step: Step,
+    fault: Fault,
+) -> Vec<Event> {
+    let environment = env.id.clone();
+    let name = step.as_str().to_owned();
+    let leftover = format!("{name}: {fault}");
+    let branch_left = |reason: String| {
+        let (deleted, rescue) = (false, Vec::new());
+        BranchSettled { environment: environment.clone(), deleted, reason, rescue }.into()
+    };
+    match step {
+        Step::ResolveBase
+        | Step::AddWorktree
+        | Step::ApplyRescue
+        | Step::Restore
+        | Step::CopyIncluded
+        | Step::RunSetup => {
+            let kept = env.plan.keep_failed && step == Step::RunSetup;
+            vec![ProvisionFailed { environment, step: name, fault, kept }.into()]
+        }
+        Step::RollBack => rolled_back(env, vec![leftover], RolledBackTo::default()),
+        Step::RefreshIndex => vec![IndexRefreshed { environment, done: false }.into()],
+        Step::Clean => {
+            let (paths, size) = (Vec::new(), Size::default());
+            let (fault, left, trash) = (Some(fault), Vec::new(), None);
+            vec![Cleaned { environment, paths, size, fault, left, trash }.into()]
+        }
+        Step::UndoClean => {
+            let (clean, returned) = (env.undoing.unwrap_or_default(), Vec::new());
+            let (left, size, fault) = (Vec::new(), Size::default(), Some(fault));
+            vec![CleanUndone { environment, clean, returned, left, size, fault }.into()]
+        }
+        // It never holds a teardown up: what it left undone is in its transcript and in the log.
+        Step::RunTeardown => {
+            vec![TeardownHookFinished { environment, millis: 0, fault: Some(fault) }.into()]
+        }
+        Step::Unregister => vec![
+            RegistrationRemoved { environment: environment.clone() }.into(),
+            branch_left(leftover.clone()),
+            Tombstoned { environment, leftovers: vec![leftover] }.into(),
+        ],
+        Step::SettleBranch => {
+            let settled = branch_left(leftover.clone());
+            vec![settled, Tombstoned { environment, leftovers: vec![leftover] }.into()]
+        }
+        _ => env.postpone(now, step, fault),
+    }
+}

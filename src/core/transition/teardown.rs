@@ -1,0 +1,373 @@
+//! The course of a teardown: what each step leads to, and how its facts are folded.
+//!
+//! The order is: look; run the hook; end the processes; look again if that ended any; rescue; move
+//! the directory to the trash; take the registration out; settle the branch. Up to the move the
+//! environment is still served, and a teardown that cannot go on is put off, not abandoned. What
+//! was consented to is a fingerprint of the tree: if a daemon died meanwhile, the tree is compared
+//! with it before it is moved.
+
+use crate::core::effect::{Inspection, Outcome};
+use crate::core::event::{
+    BranchSettled, DestroyRefused, DestroyRequested, DirectoryTrashed, Event, InspectionOutdated,
+    ProcessesEnded, RegistrationRemoved, TeardownGaveUp, TeardownHookFinished, TeardownInspected,
+    TeardownPostponed, Tombstoned, WorkRescued,
+};
+use crate::core::fault::{Code, Fault};
+use crate::core::id::Time;
+use crate::core::model::environment::{Environment, Phase, Teardown};
+use crate::core::model::step::At;
+use crate::core::model::step::Step;
+use crate::core::policy;
+
+impl Environment {
+    pub(in crate::core) fn destroy_requested(&mut self, at: At, e: &DestroyRequested) {
+        match self.phase {
+            Phase::Provisioning => {
+                self.destroy_wanted = true;
+                if self.owed.as_ref().is_none_or(|o| o.step != Step::RollBack) {
+                    self.enter(Step::RollBack, at);
+                }
+            }
+            Phase::Ready if self.adopted => {}
+            Phase::Ready | Phase::Retiring | Phase::Failed => {
+                let before = self.teardown.as_ref().is_some_and(|t| t.of_failed);
+                let of_failed = self.phase == Phase::Failed || before;
+                self.refusal = None;
+                self.failed_teardowns = 0;
+                self.teardown = Some(Teardown {
+                    force: e.force,
+                    options: e.options.clone(),
+                    of_failed,
+                    asker: e.actor.pid,
+                    ..Teardown::default()
+                });
+                self.go(Phase::TearingDown, at);
+                self.enter(Step::Inspect, at);
+            }
+            Phase::TearingDown => {
+                if let Some(teardown) = &mut self.teardown {
+                    teardown.force |= e.force;
+                }
+                if self.owed.as_ref().is_some_and(|o| o.step == Step::Inspect) {
+                    self.enter(Step::Inspect, at);
+                }
+            }
+            Phase::Tombstoned => {}
+        }
+    }
+
+    pub(in crate::core) fn apply_teardown(&mut self, at: At, event: &Event) {
+        match event {
+            Event::DestroyRefused(e) => self.back_to_service(at, &e.fault),
+            Event::TeardownGaveUp(e) => self.back_to_service(at, &e.fault),
+            Event::TeardownPostponed(e) => self.postponed(at, e),
+            _ => {
+                let Some(teardown) = &mut self.teardown else { return };
+                let next = teardown.apply(event);
+                match next {
+                    Next::Stay => {}
+                    Next::Nothing => self.owed = None,
+                    Next::Step(step) => {
+                        // Looked at in the phase in which it is still served.
+                        if self.phase == Phase::Retiring {
+                            self.go(Phase::TearingDown, at);
+                        }
+                        self.enter(step, at);
+                    }
+                }
+                match event {
+                    Event::TeardownHookStarted(e) => self.hook = Some((e.pid, e.started)),
+                    Event::TeardownHookFinished(_) => self.hook = None,
+                    Event::ProcessesEnded(_) => self.processes.clear(),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn back_to_service(&mut self, at: At, fault: &Fault) {
+        let failed = self.teardown.take().is_some_and(|t| t.of_failed);
+        self.owed = None;
+        self.hook = None;
+        self.refusal = Some(fault.clone());
+        self.failed_teardowns = 0;
+        self.go(if failed { Phase::Failed } else { Phase::Ready }, at);
+    }
+
+    /// It is served; what was agreed to still holds, and it is looked at anew when its time comes.
+    fn postponed(&mut self, at: At, e: &TeardownPostponed) {
+        let Some(old) = self.teardown.take() else { return };
+        self.refusal = Some(e.fault.clone());
+        self.failed_teardowns = e.failures;
+        self.hook = None;
+        self.teardown = Some(Teardown {
+            // Who agreed to lose what nobody has looked at agreed for that moment only.
+            force: old.force && !old.fingerprint.is_empty(),
+            options: old.options,
+            of_failed: old.of_failed,
+            asker: old.asker,
+            unsaved: old.unsaved,
+            fingerprint: old.fingerprint,
+            // Its directory may have gone to the trash; then these two are what is known of it.
+            head: old.head,
+            rescue: old.rescue,
+            unseen: old.unseen,
+            on_branch: old.on_branch,
+            disturbed: true,
+            ..Teardown::default()
+        });
+        self.go(Phase::Retiring, at);
+        self.enter(Step::Inspect, at);
+        if let Some(owed) = &mut self.owed {
+            owed.not_before = e.retry_at;
+        }
+    }
+
+    /// The events that the end of a look leads to.
+    pub(in crate::core) fn inspected(
+        &self,
+        now: Time,
+        leased: &[String],
+        seen: Inspection,
+    ) -> Vec<Event> {
+        let environment = self.id.clone();
+        let Some(teardown) = &self.teardown else { return Vec::new() };
+        let refuse = |fault| vec![DestroyRefused { environment: self.id.clone(), fault }.into()];
+        // Who forced broke the leases that there were, not those of a removal that was put off.
+        let spares = teardown.options.reason == crate::core::model::live_set::REASON;
+        if !leased.is_empty() && (!teardown.force || spares || self.phase == Phase::Retiring) {
+            return refuse(in_use(self, leased));
+        }
+        if let Some(fault) = seen.immovable {
+            return refuse(fault);
+        }
+        if spares && !seen.quiet && teardown.inspections == 0 {
+            return refuse(lived_in(self));
+        }
+        if spares && seen.nested && teardown.inspections == 0 {
+            return refuse(unsafe_to_remove(self, seen.unsaved));
+        }
+        if seen.unseen && teardown.force && !teardown.options.no_rescue {
+            return refuse(nothing_can_be_saved(self, seen.unsaved));
+        }
+        let safe = seen.unsaved.is_empty();
+        // What the hook, or a process on its way out, wrote after a look that found all safe is
+        // rescued like anything else; it is no reason to stop half-way.
+        let own_doing = teardown.inspections > 0 && !teardown.disturbed;
+        if !safe && !teardown.force && !own_doing {
+            return refuse(unsafe_to_remove(self, seen.unsaved));
+        }
+        if !safe && teardown.disturbed && teardown.consent_is_outdated(&seen) {
+            return refuse(changed_since(self, &seen.unsaved));
+        }
+        if teardown.inspections >= policy::INSPECTIONS_MAX {
+            let message = format!("{} changes as fast as it is looked at", self.id);
+            let hint = "find out what writes there: `groundskeeper ps` names it";
+            let fault =
+                Fault::new(Code::EnvironmentBusy, message, hint).with_evidence(seen.unsaved);
+            return self.postpone(now, Step::Inspect, fault);
+        }
+        let mut bounded = Fault::new(Code::UnsafeToRemove, "", "").with_evidence(seen.unsaved);
+        let unsaved = std::mem::take(&mut bounded.evidence);
+        let Inspection { fingerprint, head, rescue, has_hook, quiet, .. } = seen;
+        let (noted, unseen, branch) = (seen.noted, seen.unseen, seen.branch);
+        vec![
+            TeardownInspected {
+                environment,
+                unsaved,
+                fingerprint,
+                head,
+                rescue,
+                has_hook,
+                quiet,
+                noted,
+                unseen,
+                branch,
+            }
+            .into(),
+        ]
+    }
+
+    /// The events that the end of a later step leads to; none when the outcome does not fit.
+    pub(in crate::core) fn torn_down(&self, step: Step, outcome: &Outcome) -> Option<Vec<Event>> {
+        let environment = self.id.clone();
+        Some(match (step, outcome.clone()) {
+            (Step::RunTeardown, Outcome::TornDown(millis)) => {
+                vec![TeardownHookFinished { environment, millis, fault: None }.into()]
+            }
+            (Step::EndProcesses, Outcome::Ended(ended)) => {
+                vec![ProcessesEnded { environment, ..ended }.into()]
+            }
+            (Step::Rescue, Outcome::Rescued(rescue)) => {
+                vec![WorkRescued { environment, rescue }.into()]
+            }
+            (Step::MoveToTrash, Outcome::Outdated) => {
+                vec![InspectionOutdated { environment }.into()]
+            }
+            (Step::MoveToTrash, Outcome::Trashed(trash, None)) => {
+                vec![DirectoryTrashed { environment, trash }.into()]
+            }
+            (Step::MoveToTrash, Outcome::Trashed(trash, Some((deleted, reason)))) => {
+                let (id, rescue) = (environment.clone(), Vec::new());
+                vec![
+                    DirectoryTrashed { environment: id.clone(), trash }.into(),
+                    RegistrationRemoved { environment: id.clone() }.into(),
+                    BranchSettled { environment: id, deleted, reason, rescue }.into(),
+                    Tombstoned { environment, leftovers: self.leftovers.clone() }.into(),
+                ]
+            }
+            _ => return None,
+        })
+    }
+
+    /// The events that put a teardown off; what can never work is refused for good.
+    pub(in crate::core) fn postpone(&self, now: Time, step: Step, fault: Fault) -> Vec<Event> {
+        let environment = self.id.clone();
+        let step = step.as_str().to_owned();
+        let failures = self.failed_teardowns.saturating_add(1);
+        if fault.code == Code::NotOurs || failures >= policy::TEARDOWNS_MAX {
+            return vec![TeardownGaveUp { environment, step, fault }.into()];
+        }
+        let retry_at = now.after(policy::teardown_delay(failures));
+        vec![TeardownPostponed { environment, step, fault, failures, retry_at }.into()]
+    }
+
+    /// The event that ends what takes no work to end: what was adopted is forgotten, and of a
+    /// failed provision nothing is left.
+    pub(in crate::core) fn ends_at_once(&self) -> Option<Event> {
+        if self.adopted {
+            return Some(self.forget());
+        }
+        let (environment, leftovers) = (self.id.clone(), self.leftovers.clone());
+        let is_empty = self.phase == Phase::Failed && self.worktree.is_none();
+        is_empty.then(|| Tombstoned { environment, leftovers }.into())
+    }
+
+    /// The events that end an adopted environment: it is forgotten, and nothing is touched.
+    fn forget(&self) -> Event {
+        Tombstoned { environment: self.id.clone(), leftovers: Vec::new() }.into()
+    }
+}
+
+/// What a fact about a teardown leads to.
+enum Next {
+    /// What is owed stays owed.
+    Stay,
+    /// Nothing is owed any more.
+    Nothing,
+    /// This is owed now.
+    Step(Step),
+}
+
+impl Teardown {
+    fn apply(&mut self, event: &Event) -> Next {
+        match event {
+            Event::TeardownInspected(e) => {
+                self.unsaved.clone_from(&e.unsaved);
+                self.fingerprint.clone_from(&e.fingerprint);
+                self.head.clone_from(&e.head);
+                self.rescue_wanted = e.rescue && !self.options.no_rescue && !e.unseen;
+                self.noted.clone_from(&e.noted);
+                self.unseen = e.unseen;
+                self.on_branch.clone_from(&e.branch);
+                self.has_hook = e.has_hook;
+                // What a hook will start is not known yet.
+                self.quiet |= e.quiet && (!e.has_hook || self.hooked);
+                self.inspections += 1;
+                self.disturbed = false;
+                self.after_look()
+            }
+            Event::TeardownHookFinished(e) => {
+                self.hooked = true;
+                self.hook_fault.clone_from(&e.fault);
+                Next::Step(Step::EndProcesses)
+            }
+            Event::ProcessesEnded(e) => {
+                self.quiet = true;
+                self.spared.clone_from(&e.spared);
+                self.survivors.clone_from(&e.survivors);
+                // What the hook or a process on its way out wrote belongs to this teardown.
+                if self.hooked || !e.ended.is_empty() {
+                    Next::Step(Step::Inspect)
+                } else {
+                    self.after_look()
+                }
+            }
+            Event::WorkRescued(e) => {
+                self.rescue.clone_from(&e.rescue);
+                Next::Step(Step::MoveToTrash)
+            }
+            Event::InspectionOutdated(_) => {
+                self.disturbed = true;
+                Next::Step(Step::Inspect)
+            }
+            Event::DirectoryTrashed(e) => {
+                self.trash.clone_from(&e.trash);
+                Next::Step(Step::Unregister)
+            }
+            Event::RegistrationRemoved(_) => Next::Step(Step::SettleBranch),
+            Event::BranchSettled(e) => {
+                self.branch_deleted = e.deleted;
+                self.branch_reason.clone_from(&e.reason);
+                self.other_refs.clone_from(&e.rescue);
+                Next::Nothing
+            }
+            _ => Next::Stay,
+        }
+    }
+
+    fn after_look(&self) -> Next {
+        Next::Step(if self.has_hook && !self.hooked {
+            Step::RunTeardown
+        } else if !self.quiet {
+            Step::EndProcesses
+        } else if self.rescue_wanted {
+            Step::Rescue
+        } else {
+            Step::MoveToTrash
+        })
+    }
+
+    /// Whether the user agreed to lose something else than what is there now.
+    fn consent_is_outdated(&self, seen: &Inspection) -> bool {
+        !self.fingerprint.is_empty() && self.fingerprint != seen.fingerprint
+    }
+}
+
+fn in_use(env: &Environment, leases: &[String]) -> Fault {
+    let message = format!("environment {} is in use", env.id);
+    let hint = "release the lease, wait for its end, or use --force";
+    Fault::new(Code::EnvironmentBusy, message, hint).with_evidence(leases.iter().cloned())
+}
+
+fn lived_in(env: &Environment) -> Fault {
+    let message = format!("processes live in {}, which the control server does not list", env.id);
+    let hint = format!("`groundskeeper ps {}` names them; it goes when they have ended", env.id);
+    Fault::new(Code::EnvironmentBusy, message, hint)
+}
+
+fn unsafe_to_remove(env: &Environment, unsaved: Vec<String>) -> Fault {
+    let message = format!("environment {} holds work that is saved nowhere else", env.id);
+    let hint = format!(
+        "commit and push it, or run `groundskeeper rm {} --force`: it goes to the trash, and what \
+         git does not ignore under a rescue ref",
+        env.id
+    );
+    Fault::new(Code::UnsafeToRemove, message, hint).with_evidence(unsaved)
+}
+
+fn nothing_can_be_saved(env: &Environment, unsaved: Vec<String>) -> Fault {
+    let message = format!("nothing of {} can be saved under a ref now", env.id);
+    let hint = format!(
+        "bring its repository back, or run `groundskeeper rm {} --force --no-rescue`: all of it goes \
+         to the trash, and stays there until it can be looked at",
+        env.id
+    );
+    Fault::new(Code::UnsafeToRemove, message, hint).with_evidence(unsaved)
+}
+
+fn changed_since(env: &Environment, unsaved: &[String]) -> Fault {
+    let message = format!("{} has changed since its removal was agreed to", env.id);
+    let hint = format!("look at it, then run `groundskeeper rm {} --force` again", env.id);
+    Fault::new(Code::UnsafeToRemove, message, hint).with_evidence(unsaved.iter().cloned())
+}
