@@ -1,5 +1,11 @@
 //! What all handlers share: the engine, the places, the clocks and bounds of a request.
 
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Semaphore, watch};
+
 use crate::api::problem::invalid;
 use crate::api::types::SessionView;
 use crate::config::Config;
@@ -12,10 +18,6 @@ use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 use crate::world::git::discover::Known;
 use crate::world::process::cancel::Cancel;
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
-use tokio::sync::{Semaphore, watch};
 
 /// Longest wait that a request may ask for.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);

@@ -1,15 +1,16 @@
 //! The daemon itself: what it is, and its end.
 
-use crate::api::extract::Shared;
+use std::path::Path;
 
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use crate::api::extract::Shared;
 use crate::api::status;
 use crate::api::types::DaemonView;
 use crate::core::Seq;
 use crate::format::rfc3339;
-use axum::Json;
-use axum::extract::State;
-use axum::http::StatusCode;
-use std::path::Path;
 
 /// What the daemon says of itself.
 #[utoipa::path(get, path = "/v1/daemon", responses((status = 200, body = DaemonView)))]

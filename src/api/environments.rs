@@ -1,17 +1,15 @@
 //! Environments: listed, made, removed, cancelled.
 
-use crate::api::app::App;
-use crate::api::app::blocking;
-use crate::api::app::discover;
-use crate::api::app::wait_until;
-use crate::api::extract::Answer;
-use crate::api::extract::Body;
-use crate::api::extract::Named;
-use crate::api::extract::Params;
-use crate::api::extract::Shared;
-use crate::api::extract::environment_id;
-use crate::api::extract::request_id;
+use std::sync::Arc;
 
+use axum::Json;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+
+use crate::api::app::{App, blocking, discover, wait_until};
+use crate::api::extract::{Answer, Body, Named, Params, Shared, environment_id, request_id};
 use crate::api::moved;
 use crate::api::problem::invalid;
 use crate::api::types::{
@@ -23,11 +21,6 @@ use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
 use crate::core::policy::BranchPolicy;
 use crate::core::{Code, Command, Environment, EnvironmentId, Fault, Phase, destroyed, not_found};
 use crate::world::fs::paths;
-use axum::Json;
-use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
-use std::sync::Arc;
 
 /// All environments, by id.
 #[utoipa::path(get, path = "/v1/environments", params(ListQuery), responses(

@@ -1,18 +1,21 @@
 //! What a handler takes out of a request: path, query, body and headers, each with a message of ours
 //! when it does not fit.
 
-use crate::api::app::App;
-
-use crate::api::problem::{Refusal, invalid};
-use crate::core::{Code, EnvironmentId, Fault, RequestId};
-use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Path as UrlPath, Query, Request, State};
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
-use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::Path as UrlPath;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+use serde::de::DeserializeOwned;
+
+use crate::api::app::App;
+use crate::api::problem::{Refusal, invalid};
+use crate::core::{Code, EnvironmentId, Fault, RequestId};
 
 /// Largest request body in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;

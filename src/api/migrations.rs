@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, Path as UrlPath, State};
+use axum::extract::Path as UrlPath;
+use axum::extract::{Extension, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -18,7 +19,7 @@ use crate::core::event::{Actor, MigrationPlan};
 use crate::core::{Code, Command, Fault, Migration, MigrationId};
 use crate::format::rfc3339;
 use crate::migrate::request::{Wanted, is_cut_short};
-use crate::migrate::{inspect, recipes, standalone};
+use crate::migrate::{recipes, standalone};
 use crate::world::fs::paths;
 
 /// A request for a migration. Paths are absolute.
@@ -215,7 +216,7 @@ fn has_work(plan: &MigrationPlan) -> Result<bool, Fault> {
         return Ok(true);
     }
     let recipe = recipes::find(plan)?;
-    inspect::is_old(paths::borrowed(&plan.database), &*recipe)
+    crate::migrate::recipe::is_old(paths::borrowed(&plan.database), &*recipe)
 }
 
 fn wanted(new: NewMigration) -> Result<Wanted, Fault> {

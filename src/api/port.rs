@@ -14,7 +14,8 @@ use axum::Router;
 use axum::extract::{Extension, Request, State};
 use axum::http::header;
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse as _;
+use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 

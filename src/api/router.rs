@@ -1,18 +1,19 @@
 //! Every address of the API, with its handler and its bounds; and the document that lists them.
 
-use crate::api::app::App;
-use crate::api::extract::BODY_BYTES_MAX;
-use crate::api::extract::json_text;
-use crate::api::{daemon, environments};
+use std::sync::Arc;
 
-use crate::api::problem::{Refusal, invalid, nowhere};
-use crate::api::types::Problem;
-use crate::api::{document, inside, kept, leases, live, locks, migrations, status};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post};
-use std::sync::Arc;
 use utoipa::OpenApi;
+
+use crate::api::app::App;
+use crate::api::extract::{BODY_BYTES_MAX, json_text};
+use crate::api::problem::{Refusal, invalid, nowhere};
+use crate::api::types::Problem;
+use crate::api::{
+    daemon, document, environments, inside, kept, leases, live, locks, migrations, status,
+};
 
 #[derive(OpenApi)]
 #[openapi(

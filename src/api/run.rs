@@ -5,7 +5,8 @@
 //! What the command prints is told once and kept nowhere: it may hold secrets.
 
 use std::io::Write as _;
-use std::process::{Command as Process, Stdio};
+use std::process::Command as Process;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 

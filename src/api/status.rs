@@ -15,7 +15,7 @@ use crate::format::rfc3339;
 use crate::world::process::cancel::Cancel;
 use crate::world::status::parse::Entry;
 use crate::world::status::patch::Against;
-use crate::world::status::query::Status;
+use crate::world::status::types::Status;
 
 /// Bytes of a patch, unless asked otherwise.
 const PATCH_BYTES: u32 = 256 * 1024;

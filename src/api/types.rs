@@ -8,7 +8,7 @@ use crate::core::model::environment::Teardown;
 use crate::core::model::lease::Lease;
 use crate::core::{Environment, Fault, LeaseId, Phase, Seq, State};
 use crate::format::rfc3339;
-use crate::world::status::query::Status;
+use crate::world::status::types::Status;
 
 /// One environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

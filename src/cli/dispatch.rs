@@ -1,11 +1,11 @@
 //! From the command line to the command: parses, dispatches, and turns the answer into an exit code.
 
-use crate::cli::output::Done;
-use crate::cli::output::NOTHING;
-use crate::cli::output::WAIT_SECONDS;
-use crate::cli::output::encode;
-use crate::cli::output::print_json;
-use crate::cli::output::show_one;
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+use clap::Parser as _;
+use hyper::Method;
+use serde_json::json;
 
 use crate::api::types::{EnvironmentView, LeaseView, NewLease, Problem, RemoveQuery};
 use crate::cli::args::{Arguments, Global, Verb};
@@ -14,13 +14,9 @@ use crate::cli::commands::{
     adopt, clean, daemon, df, doctor, events, exec, gc, ls, migrate, new, ps, reconcile, rescue,
     restore, rm, server, status, sweep, trash, trust,
 };
+use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, print_json, show_one};
 use crate::cli::render;
 use crate::core::{Class, Code, Fault};
-use clap::{CommandFactory as _, Parser as _};
-use http_body_util::BodyExt as _;
-use hyper::Method;
-use serde_json::json;
-use std::process::ExitCode;
 
 /// Runs the program.
 #[must_use]

@@ -1,11 +1,12 @@
 //! How a command answers: its exit code, JSON on stdout, and the bounds on waiting.
 
+use std::process::ExitCode;
+
+use serde::Serialize;
+
 use crate::cli::args::Global;
 use crate::cli::client::Failed;
 use crate::cli::render;
-use http_body_util::BodyExt as _;
-use serde::Serialize;
-use std::process::ExitCode;
 
 pub(super) type Done = Result<ExitCode, Failed>;
 

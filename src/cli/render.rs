@@ -1,6 +1,7 @@
 //! What people see: tables, steps, errors with their causes and the next step.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
+use std::io::Write as _;
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
@@ -10,7 +11,6 @@ use crate::api::clean::NotMovedView;
 use crate::api::inside::{EvidenceView, UsageView};
 use crate::api::kept::{RemainsView, SweepView};
 use crate::api::types::{EnvironmentView, Problem, ProcessView, RemovedView, SummaryView};
-
 use crate::format::{age, bytes};
 use crate::server::types::HostView;
 
@@ -345,13 +345,6 @@ pub fn usage(list: &[UsageView], trash: u64) -> String {
         .map(|u| row(&u.id, u.total.apparent, u.total.allocated, u.rebuildable.allocated));
     let trash = row("trash", trash, trash, 0);
     table(["ID", "APPARENT", "ON DISK", "REBUILDABLE"], each.chain([trash, total]))
-}
-
-/// The table of `gc`.
-#[must_use]
-pub(super) fn settled(list: &[crate::cli::commands::gc::Settled]) -> String {
-    let rows = list.iter().map(|s| [s.id.clone(), s.outcome.to_owned(), s.why.clone()]);
-    table(["ID", "OUTCOME", "WHY"], rows)
 }
 
 /// The table of `sweep`.

@@ -3,13 +3,6 @@
 //! The state is plain data in ordered maps. It is changed by [`State::apply`] alone (file
 //! `apply.rs`); everything else reads. It holds nothing that the log cannot rebuild.
 
-use crate::core::model::environment::Environment;
-use crate::core::model::environment::Phase;
-use crate::core::model::lease::Lease;
-use crate::core::model::lease::Remembered;
-use crate::core::model::run::Run;
-use crate::core::model::sweep::Sweep;
-
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -18,8 +11,12 @@ use super::event::{Retention, SweepFinished};
 use super::id::{EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Time};
 use crate::core::model::archive::Remains;
 use crate::core::model::cleaned_output::CleanedOutput;
+use crate::core::model::environment::{Environment, Phase};
+use crate::core::model::lease::{Lease, Remembered};
 use crate::core::model::live_set::Live;
 use crate::core::model::migration::Migration;
+use crate::core::model::run::Run;
+use crate::core::model::sweep::Sweep;
 
 /// Everything the daemon knows, as of one seq.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -36,7 +36,7 @@ use crate::world::fs::paths;
 use crate::world::git::command;
 use crate::world::process::cancel::Cancel;
 use crate::world::process::{orphans, table};
-use crate::world::watch::backend::backend;
+use crate::world::watch::select::backend;
 
 /// What a daemon writes down about itself, for its clients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,10 +8,9 @@ use std::path::Path;
 use crate::core::event::Actor;
 use crate::core::{Code, Command, Fault, Migration, MigrationId, MigrationPhase};
 use crate::engine::Handle;
-use crate::migrate::app_lock;
-use crate::migrate::app_lock::Owner;
+use crate::migrate::app_lock::{self, Owner};
 use crate::migrate::request::{Wanted, is_cut_short};
-use crate::migrate::{Desk, inspect, recipes, standalone};
+use crate::migrate::{Desk, recipes, standalone};
 use crate::world::fs::paths;
 
 /// Locks that are held while the daemon runs.
@@ -42,7 +41,7 @@ pub async fn bring_up(handle: &Handle, desk: &Desk, wanted: &[Wanted]) -> Result
         if let Some(id) = underway {
             drop(settled(handle, &id).await?);
         }
-        if is_cut_short(&plan) || inspect::is_old(&database, &*recipe)? {
+        if is_cut_short(&plan) || crate::migrate::recipe::is_old(&database, &*recipe)? {
             let id = standalone::new_id()?;
             let actor = Actor { door: "daemon".to_owned(), uid: 0, pid: std::process::id() };
             let command = Command::Migrate { migration: id.clone(), plan: plan.clone(), actor };

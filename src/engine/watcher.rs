@@ -17,10 +17,10 @@ use crate::core::{Command, Environment, EnvironmentId, Seq, State, Time};
 use crate::engine::handle::Handle;
 use crate::world::World;
 use crate::world::process::cancel::Cancel;
-use crate::world::status::query::Status;
-use crate::world::watch::backend::{Backend, Failure, Key, Kinds, Sink};
+use crate::world::status::types::Status;
+use crate::world::watch::backend::{Backend, Failure, Key, Kinds, Signal, Sink};
 use crate::world::watch::limits::Budget;
-use crate::world::watch::tracker::{Hub, Signal};
+use crate::world::watch::tracker::Hub;
 
 /// Changes that are kept for those who come back.
 const KEPT: usize = 1_024;

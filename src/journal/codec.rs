@@ -9,13 +9,13 @@
 //! records. bincode 1.3.3 is complete by its authors' word; `wincode` reads the same bytes.
 
 use bincode::Options as _;
-use serde::de::DeserializeOwned;
 
-use super::envelope::{self, Envelope, FLAG_MUST_UNDERSTAND, PAYLOAD_BYTES_MAX};
+use super::envelope::{self, Envelope, FLAG_MUST_UNDERSTAND};
 use super::error::{Damage, Error};
 use crate::core::event::{self, Event, Opaque, Record};
 use crate::core::{Seq, State, Time};
 use crate::for_each_event;
+use crate::journal::payload::{options, payload_options, read};
 use crate::journal::upcast;
 
 /// bincode 1.3 with fixed-width little-endian integers.
@@ -37,14 +37,6 @@ pub enum Decoded {
     Record(Record),
     /// A record that this program must understand and does not.
     Newer(String),
-}
-
-fn options(limit: u64) -> impl bincode::Options {
-    bincode::DefaultOptions::new().with_fixint_encoding().with_limit(limit)
-}
-
-fn payload_options() -> impl bincode::Options {
-    options(PAYLOAD_BYTES_MAX as u64)
 }
 
 /// Encodes one record that continues a record with checksum `previous`. Returns bytes and crc.
@@ -130,21 +122,6 @@ macro_rules! by_kind {
     };
 }
 for_each_event!(by_kind);
-
-/// The bytes of a payload of an earlier version, for its golden file.
-#[cfg(test)]
-pub(super) fn bytes(payload: &impl serde::Serialize) -> Vec<u8> {
-    payload_options().serialize(payload).expect("encoded")
-}
-
-pub(super) fn read<T: DeserializeOwned>(e: &Envelope<'_>) -> Result<T, Damage> {
-    payload_options().deserialize(e.payload).map_err(|why| Damage::Payload {
-        seq: e.seq,
-        kind: e.kind,
-        version: e.kind_version,
-        why: why.to_string(),
-    })
-}
 
 /// A framed snapshot of the state after the record whose checksum is `crc`.
 ///

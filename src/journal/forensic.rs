@@ -6,7 +6,9 @@
 //! number of records (but for the positions in a flat file that is read backwards).
 
 use std::fs::File;
-use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::Read as _;
+use std::io::Seek as _;
+use std::io::{self, BufReader, SeekFrom};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -15,13 +17,11 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 
 use crate::core::State;
 use crate::journal::codec;
-use crate::journal::envelope;
-use crate::journal::envelope::Envelope;
+use crate::journal::envelope::{self, Envelope};
 use crate::journal::error::{Damage, Error};
 use crate::journal::inspect::{Trouble, builder, facts, missing, unreadable};
 use crate::journal::overlay::Overlay;
-use crate::journal::stream_format;
-use crate::journal::stream_format::Next;
+use crate::journal::stream_format::{self, Next};
 use crate::journal::tables::{Head, RECORDS, SNAPSHOTS};
 
 const REDB_MAGIC: [u8; 4] = *b"redb";

@@ -24,6 +24,7 @@ pub mod salvage;
 
 mod error;
 pub mod forensic;
+mod payload;
 pub mod rebuild;
 pub mod stream_format;
 mod tables;

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 
 use redb::Database;
 
-use crate::journal::envelope;
-use crate::journal::envelope::Envelope;
+use crate::journal::envelope::{self, Envelope};
 use crate::journal::error::{Damage, Error};
 use crate::journal::inspect::builder;
 use crate::journal::tables::{Head, RECORDS};

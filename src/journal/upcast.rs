@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::core::event::{self, Actor, Plan, TeardownOptions, Worktree};
 use crate::core::policy::{BranchPolicy, CLEAN_RETENTION};
 use crate::core::{EnvironmentId, Event, Fault, HostPath, Nonce, RequestId};
-use crate::journal::codec::read;
 use crate::journal::envelope::Envelope;
 use crate::journal::error::Damage;
+use crate::journal::payload::read;
 
 /// The event of an envelope in an earlier version of its kind; none when there is no such.
 pub(super) fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {

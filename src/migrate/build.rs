@@ -11,13 +11,10 @@ use rusqlite::Connection;
 use crate::core::event::Staging;
 use crate::core::{Code, Fault, Outcome};
 use crate::failpoint::kill::point;
-use crate::migrate::copy;
-use crate::migrate::copy::{mark_of, sync};
+use crate::migrate::context::{Task, sync};
 use crate::migrate::files::with_suffix;
-use crate::migrate::manifest;
-use crate::migrate::manifest::{Found, Stage};
+use crate::migrate::manifest::{self, Found, Stage, mark_of};
 use crate::migrate::recipe::KEPT_SECRETS;
-use crate::migrate::runner::Task;
 use crate::migrate::{flip, secrets, sqlite};
 use crate::world::fs::paths;
 
@@ -32,7 +29,7 @@ fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
     task.desk.with_held(task.id(), |held| held.is_built = false);
     let (files, path) = (task.files(), &task.names.staging);
     files.remove_set(path).map_err(paths::failed("remove", path))?;
-    let copy = copy::open(task)?;
+    let copy = crate::migrate::copy::open(task)?;
     sqlite::create_private(path)?;
     let mut staging = sqlite::open_private(path)?;
     files.same_mode(&task.names.database, path).map_err(paths::failed("set the mode of", path))?;

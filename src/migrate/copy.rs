@@ -8,56 +8,14 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::source::{self, Course, Source};
-use super::{secrets, sqlite};
-use crate::core::event::SourceCopy;
+use super::sqlite;
 use crate::core::{Fault, Outcome};
 use crate::failpoint::kill::point;
-use crate::migrate::file_names::Names;
-use crate::migrate::manifest;
-use crate::migrate::manifest::{Mark, Stage};
-use crate::migrate::runner::{Scratch, Task};
+use crate::migrate::context::{Scratch, Task};
 use crate::world::fs::paths;
 
-/// Copies the database, with what is in its log; its secrets as well.
-pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
-    task.hold_on()?;
-    let names = &task.names;
-    let has_secrets = names.secrets.as_deref().is_some_and(Path::exists);
-    if !task.migration.plan.dry_run {
-        manifest::write(task.files(), &names.mark, &mark_of(task, has_secrets, Stage::Building))?;
-        point("migrate.marked");
-        secrets::back_up(task)?;
-        point("migrate.secrets_kept");
-    }
-    // Before anything of it is read: a log that is moved into the database would change it.
-    let fingerprint = sqlite::fingerprint(&names.database);
-    let checksum = fresh_copy(task)?;
-    let rows = sqlite::count_all(&sqlite::open_private(&names.copy)?, &names.copy)?;
-    let bytes = names.copy.metadata().map_err(paths::failed("read", &names.copy))?.len();
-    task.desk.with_held(task.id(), |held| held.copy = Scratch::Fresh);
-    Ok(Outcome::SourceCopied(SourceCopy { bytes, fingerprint, checksum, rows, has_secrets }))
-}
-
-/// What the mark says of a migration.
-pub(super) fn mark_of(task: &Task<'_>, auth_existed: bool, phase: Stage) -> Mark {
-    let Names { database, copy, staging, backup, secrets, secrets_backup, .. } = &task.names;
-    Mark {
-        version: 1,
-        source: database.clone(),
-        normalized_source: copy.clone(),
-        staging: staging.clone(),
-        backup: backup.clone(),
-        auth_path: secrets.clone().unwrap_or_default(),
-        auth_backup: secrets_backup.clone().filter(|_| auth_existed),
-        auth_existed,
-        keychain_backups: Vec::new(),
-        nonce: task.id().to_string(),
-        phase,
-    }
-}
-
 /// Returns the checksum of what it holds.
-fn fresh_copy(task: &Task<'_>) -> Result<u32, Fault> {
+pub(super) fn fresh_copy(task: &Task<'_>) -> Result<u32, Fault> {
     let names = &task.names;
     task.files().remove_set(&names.copy).map_err(paths::failed("remove", &names.copy))?;
     // What its owner alone could read stays so.
@@ -76,17 +34,20 @@ fn copy_of_source(task: &Task<'_>, to: &Path, progress: &dyn Fn(u64, u64)) -> Re
     source::copy(plain.as_deref(), &task.names.database, to, &course)
 }
 
-/// Makes a private file and its name durable.
-pub(super) fn sync(task: &Task<'_>, path: &Path) -> Result<(), Fault> {
-    let files = task.files();
-    files.sync(path).and_then(|()| files.sync_dir_of(path)).map_err(paths::failed("sync", path))
-}
-
 /// Brings the copy to the shape that the recipe reads.
 pub(super) fn normalise(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.hold_on()?;
     let warnings = reshape(task)?;
     Ok(Outcome::SourceNormalised(warnings))
+}
+
+/// Opens the copy in the shape that the recipe reads.
+pub(super) fn open(task: &Task<'_>) -> Result<Connection, Fault> {
+    let ready = task.desk.with_held(task.id(), |held| held.copy == Scratch::Ready);
+    if !ready || !task.names.copy.exists() {
+        reshape(task)?;
+    }
+    sqlite::open_private(&task.names.copy)
 }
 
 /// One that may have been touched is made again: half a replay is nothing to go on from.
@@ -101,13 +62,4 @@ fn reshape(task: &Task<'_>) -> Result<Vec<String>, Fault> {
     point("migrate.normalised");
     task.desk.with_held(task.id(), |held| held.copy = Scratch::Ready);
     Ok(warnings)
-}
-
-/// Opens the copy in the shape that the recipe reads.
-pub(super) fn open(task: &Task<'_>) -> Result<Connection, Fault> {
-    let ready = task.desk.with_held(task.id(), |held| held.copy == Scratch::Ready);
-    if !ready || !task.names.copy.exists() {
-        reshape(task)?;
-    }
-    sqlite::open_private(&task.names.copy)
 }

@@ -8,12 +8,11 @@ use std::path::Path;
 
 use super::files::{Files, with_suffix};
 use super::recipe::Recipe;
-use super::{inspect, secrets, sqlite};
+use super::{secrets, sqlite};
 use crate::core::{Code, Fault, Outcome};
 use crate::failpoint::kill::point;
-use crate::migrate::manifest;
-use crate::migrate::manifest::{Found, Mark};
-use crate::migrate::runner::Task;
+use crate::migrate::context::Task;
+use crate::migrate::manifest::{self, Found, Mark};
 use crate::world::fs::paths;
 
 /// Installs the new database.
@@ -44,7 +43,7 @@ fn is_installed(task: &Task<'_>) -> Result<bool, Fault> {
     if names.staging.exists() || !names.database.exists() || !names.backup.exists() {
         return Ok(false);
     }
-    inspect::is_old(&names.database, task.recipe).map(|old| !old)
+    crate::migrate::recipe::is_old(&names.database, task.recipe).map(|old| !old)
 }
 
 /// Puts a whole new database into the place of an old one, which keeps the name of the backup.
@@ -133,7 +132,7 @@ fn own_mark(task: &Task<'_>) -> Mark {
         Found::Mark(mark) if mark.nonce == task.id().as_str() => *mark,
         _ => {
             let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
-            super::copy::mark_of(task, had, manifest::Stage::Building)
+            crate::migrate::manifest::mark_of(task, had, manifest::Stage::Building)
         }
     }
 }
@@ -201,7 +200,7 @@ pub(super) fn unlink_backup(files: &Files, database: &Path, backup: &Path) -> Re
 /// A whole database of the new generation stands at this path.
 pub(super) fn is_whole(path: &Path, recipe: &dyn Recipe) -> bool {
     let whole = || {
-        if inspect::is_old(path, recipe)? {
+        if crate::migrate::recipe::is_old(path, recipe)? {
             let message = format!("{} is of the old generation", path.display());
             return Err(Fault::new(Code::MigrationFailed, message, "migrate again"));
         }

@@ -3,12 +3,11 @@
 
 use std::path::Path;
 
-use super::recipe::{Recipe, Recognised};
-use super::sqlite;
 use crate::core::event::SourceState;
 use crate::core::{Code, Fault, Outcome};
+use crate::migrate::context::Task;
+use crate::migrate::recipe::is_old;
 use crate::migrate::recovery;
-use crate::migrate::runner::Task;
 use crate::world::fs::paths;
 
 /// Room that is left over on the disk beyond what is going to be written.
@@ -37,30 +36,6 @@ pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     Ok(Outcome::SourceInspected(found))
 }
 
-/// Whether a database is of the generation that a recipe starts from. It reads only.
-///
-/// # Errors
-/// `database_newer`, `database_foreign`, `not_a_database`, or what the system says.
-pub fn is_old(path: &Path, recipe: &dyn Recipe) -> Result<bool, Fault> {
-    check_file(path)?;
-    let database = sqlite::open(path)?;
-    let name = recipe.name();
-    match recipe.recognise(&database)? {
-        Recognised::Old => Ok(true),
-        Recognised::Current => Ok(false),
-        Recognised::Newer(why) => {
-            let message = format!("{} is newer than recipe {name} knows", path.display());
-            let hint = "use a later version of this program; nothing was changed";
-            Err(Fault::new(Code::DatabaseNewer, message, hint).because(why))
-        }
-        Recognised::Foreign(why) => {
-            let message = format!("{} is not a database for recipe {name}", path.display());
-            let hint = "check path and recipe; nothing was changed";
-            Err(Fault::new(Code::DatabaseForeign, message, hint).because(why))
-        }
-    }
-}
-
 /// The directory is there and can be written to.
 fn check_place(path: &Path) -> Result<(), Fault> {
     use rustix::fs::{Access, access};
@@ -74,25 +49,6 @@ fn check_place(path: &Path) -> Result<(), Fault> {
         let e = std::io::Error::from(e);
         paths::fault("write to", dir, &e)
     })
-}
-
-/// A plain file stands there: renaming over a link would replace the link.
-fn check_file(path: &Path) -> Result<(), Fault> {
-    let meta = path.symlink_metadata().map_err(paths::failed("find", path))?;
-    let what = if meta.is_symlink() {
-        "a symbolic link"
-    } else if meta.is_dir() {
-        "a directory"
-    } else if !meta.is_file() {
-        "not a plain file"
-    } else if meta.len() == 0 {
-        "empty"
-    } else {
-        return Ok(());
-    };
-    let message = format!("{} is {what}", path.display());
-    let hint = "name the database file itself; nothing was changed";
-    Err(Fault::new(Code::NotADatabase, message, hint))
 }
 
 /// Two more copies must fit: the private one and the new one.

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::core::Fault;
+use crate::migrate::context::Task;
+use crate::migrate::file_names::Names;
 use crate::migrate::files::{Files, with_suffix};
 use crate::world::fs::paths;
 
@@ -158,4 +160,22 @@ pub fn remove(files: &Files, path: &Path, nonce: &str) -> Result<(), Fault> {
         .and_then(|()| files.remove(path))
         .and_then(|()| files.sync_dir_of(path))
         .map_err(paths::failed("remove", path))
+}
+
+/// What the mark says of a migration.
+pub(super) fn mark_of(task: &Task<'_>, auth_existed: bool, phase: Stage) -> Mark {
+    let Names { database, copy, staging, backup, secrets, secrets_backup, .. } = &task.names;
+    Mark {
+        version: 1,
+        source: database.clone(),
+        normalized_source: copy.clone(),
+        staging: staging.clone(),
+        backup: backup.clone(),
+        auth_path: secrets.clone().unwrap_or_default(),
+        auth_backup: secrets_backup.clone().filter(|_| auth_existed),
+        auth_existed,
+        keychain_backups: Vec::new(),
+        nonce: task.id().to_string(),
+        phase,
+    }
 }

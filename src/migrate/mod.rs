@@ -23,7 +23,9 @@ pub mod request;
 pub mod secrets;
 pub mod sqlite;
 
+mod context;
 mod copy;
+mod copy_source;
 mod flip;
 mod source;
 mod undo;
@@ -42,4 +44,5 @@ pub mod runner;
 mod sample;
 pub mod standalone;
 
-pub use crate::migrate::runner::{Desk, Progress};
+pub use crate::migrate::context::Desk;
+pub use crate::migrate::context::Progress;

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::core::Fault;
+use crate::core::{Code, Fault};
+use crate::migrate::sqlite;
+use crate::world::fs::paths;
 
 /// One way from a generation to the next.
 pub trait Recipe: Send + Sync {
@@ -190,4 +192,47 @@ pub trait Keychain {
     /// # Errors
     /// `keychain_failed`.
     fn delete(&self, service: &str, account: &str) -> Result<(), Fault>;
+}
+
+/// Whether a database is of the generation that a recipe starts from. It reads only.
+///
+/// # Errors
+/// `database_newer`, `database_foreign`, `not_a_database`, or what the system says.
+pub fn is_old(path: &Path, recipe: &dyn Recipe) -> Result<bool, Fault> {
+    check_file(path)?;
+    let database = sqlite::open(path)?;
+    let name = recipe.name();
+    match recipe.recognise(&database)? {
+        Recognised::Old => Ok(true),
+        Recognised::Current => Ok(false),
+        Recognised::Newer(why) => {
+            let message = format!("{} is newer than recipe {name} knows", path.display());
+            let hint = "use a later version of this program; nothing was changed";
+            Err(Fault::new(Code::DatabaseNewer, message, hint).because(why))
+        }
+        Recognised::Foreign(why) => {
+            let message = format!("{} is not a database for recipe {name}", path.display());
+            let hint = "check path and recipe; nothing was changed";
+            Err(Fault::new(Code::DatabaseForeign, message, hint).because(why))
+        }
+    }
+}
+
+/// A plain file stands there: renaming over a link would replace the link.
+pub(super) fn check_file(path: &Path) -> Result<(), Fault> {
+    let meta = path.symlink_metadata().map_err(paths::failed("find", path))?;
+    let what = if meta.is_symlink() {
+        "a symbolic link"
+    } else if meta.is_dir() {
+        "a directory"
+    } else if !meta.is_file() {
+        "not a plain file"
+    } else if meta.len() == 0 {
+        "empty"
+    } else {
+        return Ok(());
+    };
+    let message = format!("{} is {what}", path.display());
+    let hint = "name the database file itself; nothing was changed";
+    Err(Fault::new(Code::NotADatabase, message, hint))
 }

@@ -11,12 +11,10 @@ use std::path::{Path, PathBuf};
 
 use crate::core::{Code, Fault};
 use crate::failpoint::kill::point;
+use crate::migrate::context::Task;
 use crate::migrate::files::with_suffix;
-use crate::migrate::manifest;
-use crate::migrate::manifest::{Found, Mark, Stage, is_nonce};
-use crate::migrate::runner::Task;
-use crate::migrate::secrets;
-use crate::migrate::{flip, inspect};
+use crate::migrate::manifest::{self, Found, Mark, Stage, is_nonce};
+use crate::migrate::{flip, secrets};
 use crate::world::fs::paths;
 
 /// What was settled.
@@ -169,7 +167,7 @@ fn finish(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fau
         } else {
             return fall_back(task, mark, taken);
         }
-    } else if !database.exists() || inspect::is_old(database, task.recipe)? {
+    } else if !database.exists() || crate::migrate::recipe::is_old(database, task.recipe)? {
         return fall_back(task, mark, taken);
     }
     taken.backup = Some(backup.clone()).filter(|path| path.exists());

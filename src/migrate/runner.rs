@@ -5,7 +5,6 @@
 //! the locks that keep others out; they go with the process, and are taken again by the next one,
 //! which then makes sure that nothing changed meanwhile.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -14,68 +13,17 @@ use std::sync::{Mutex, PoisonError};
 use crate::core::event::MigrationPlan;
 use crate::core::{Code, Fault, Migration, MigrationId, Outcome, Step};
 use crate::failpoint::kill::point;
+use crate::migrate::context::{AtWork, Desk, Held, Progress, Task};
 use crate::migrate::file_names::Names;
-use crate::migrate::files;
-use crate::migrate::files::Files;
-use crate::migrate::manifest;
-use crate::migrate::manifest::Found;
+use crate::migrate::files::{self, Files};
+use crate::migrate::manifest::{self, Found};
 use crate::migrate::recipe::{Keychain, Network, OnConflict, Recipe, Work};
-use crate::migrate::source;
-use crate::migrate::source::{Course, Source};
+use crate::migrate::source::{self, Course, Source};
 use crate::migrate::{app_lock, build, copy, flip, inspect, recipes, secrets, sqlite, undo};
 use crate::world::fs::paths;
 
 /// End of the name of a folder with a kept recipe.
 const RECIPE: &str = ".recipe";
-
-/// What is being done for a migration, for whoever waits for it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Progress {
-    /// What is being done.
-    pub what: String,
-    /// How much of it.
-    pub done: u64,
-    /// Of how much; 0 when that is not known.
-    pub of: u64,
-    /// Of what: `bytes` or `rows`.
-    pub unit: &'static str,
-}
-
-/// Locks of one migration.
-#[derive(Default)]
-pub(super) struct Held {
-    /// The application's own lock file.
-    pub(super) owner: Option<app_lock::Owner>,
-    /// The database, closed to writers.
-    pub(super) source: Option<Source>,
-    /// How far this process came with the private copy.
-    pub(super) copy: Scratch,
-    /// This process has built the new database, and nothing of it is lost.
-    pub(super) is_built: bool,
-}
-
-/// How far a process came with a file that is never synced, and so is worth nothing to the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Scratch {
-    /// Not made, or made by another process, or being changed.
-    #[default]
-    Unknown,
-    /// As it was copied.
-    Fresh,
-    /// In the shape that the recipe reads.
-    Ready,
-}
-
-/// The place where migrations are worked on.
-pub struct Desk {
-    /// Where old secrets and recipes are kept for an undo.
-    home: PathBuf,
-    pub(super) files: Files,
-    network: Box<dyn Network + Send + Sync>,
-    pub(super) keychain: Box<dyn Keychain + Send + Sync>,
-    held: Mutex<BTreeMap<MigrationId, Held>>,
-    seen: Mutex<BTreeMap<MigrationId, Progress>>,
-}
 
 impl Desk {
     /// A desk that keeps old secrets below `home`.
@@ -242,31 +190,11 @@ impl Desk {
     }
 }
 
-/// The lock of a migration, for the time of one effect.
-struct AtWork(File);
-
-impl Drop for AtWork {
-    /// To close it is not enough: a child that another thread is just starting has it open as well,
-    /// until it runs its program.
-    fn drop(&mut self) {
-        drop(self.0.unlock());
-    }
-}
-
-/// One effect being performed.
-pub(super) struct Task<'a> {
-    pub(super) desk: &'a Desk,
-    pub(super) migration: &'a Migration,
-    pub(super) recipe: &'a dyn Recipe,
-    pub(super) names: Names,
-    pub(super) cancelled: &'a dyn Fn() -> bool,
-}
-
 impl Task<'_> {
     fn perform(&self, step: Step) -> Result<Outcome, Fault> {
         let outcome = match step {
             Step::InspectSource => inspect::inspect(self),
-            Step::CopySource => copy::copy(self),
+            Step::CopySource => crate::migrate::copy_source::copy(self),
             Step::NormaliseSource => copy::normalise(self),
             Step::BuildStaging => build::build(self),
             Step::WriteSecrets => secrets::write(self),

@@ -3,17 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
+use sha2::Sha256;
 
-use super::copy::{self, mark_of};
 use super::files::{Files, with_suffix};
 use super::recipe::{Keychain, Secrets};
 use crate::core::{Code, Fault, MigrationId, Outcome};
 use crate::failpoint::kill::point;
 use crate::format::hex;
-use crate::migrate::manifest;
-use crate::migrate::manifest::{Found, KeychainBackup, Mark, Stage};
-use crate::migrate::runner::Task;
+use crate::migrate::context::Task;
+use crate::migrate::manifest::{self, Found, KeychainBackup, Mark, Stage, mark_of};
 use crate::world::fs::paths;
 
 /// Name of the kept file in a migration's folder.
@@ -47,7 +46,7 @@ pub(super) fn back_up(task: &Task<'_>) -> Result<(), Fault> {
 /// Writes what the new database refers to. Again after a kill, it writes the same.
 pub(super) fn write(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.hold_on()?;
-    let copy = copy::open(task)?;
+    let copy = crate::migrate::copy::open(task)?;
     let secrets = task.with_work(|work| task.recipe.secrets(&copy, work))?;
     drop(copy);
     if !secrets.keychain.is_empty() {

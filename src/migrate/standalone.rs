@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::core::event::{Actor, MigrationPlan};
 use crate::core::{Code, Command, Decision, Fault, Migration, MigrationId, Record, State, Time};
+use crate::migrate::context::Desk;
 use crate::migrate::files;
-use crate::migrate::runner::Desk;
 
 /// A new name for a migration.
 ///

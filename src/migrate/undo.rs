@@ -5,7 +5,7 @@ use super::{secrets, sqlite};
 use crate::core::{Code, Fault, Outcome};
 use crate::failpoint::kill::point;
 use crate::migrate::app_lock;
-use crate::migrate::runner::Task;
+use crate::migrate::context::Task;
 use crate::world::fs::paths;
 
 /// Puts the backup into the place of the new database, which is kept under another name; then the

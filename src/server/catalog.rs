@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+use rusqlite::OptionalExtension as _;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use sha2::Digest as _;
 
 use crate::core::{Code, Fault};
 use crate::migrate::recipes::catalog::catalog;
 use crate::migrate::request::{Wanted, is_cut_short};
-use crate::migrate::{Desk, http, inspect, keychain, standalone};
+use crate::migrate::{Desk, http, keychain, standalone};
 use crate::session::connector::random_name;
 
 /// The newest generation; an older one is carried to it by a staged migration.
@@ -119,7 +120,8 @@ fn carry(path: &Path) -> Result<(), Fault> {
     let wanted = Wanted { database, recipe: "catalog".to_owned(), ..Wanted::default() };
     let plan = wanted.plan()?;
     let has_content = path.metadata().is_ok_and(|found| found.len() > 0);
-    let due = is_cut_short(&plan) || has_content && inspect::is_old(path, &catalog())?;
+    let due =
+        is_cut_short(&plan) || has_content && crate::migrate::recipe::is_old(path, &catalog())?;
     if !due {
         return Ok(());
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::response::IntoResponse as _;
+use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse as _, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
@@ -15,7 +16,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use crate::api::problem::invalid;
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
-use crate::server::routes::{Done, Server};
+use crate::server::app::{Done, Server};
 use crate::server::{catalog, host_session};
 use crate::session::transport::{Wire, accept};
 

@@ -1,19 +1,21 @@
 //! The environments of hosts: listed, made, destroyed, brought back.
 
 use axum::Json;
-use axum::extract::{Path as UrlPath, State};
+use axum::extract::Path as UrlPath;
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse as _;
+use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::routes::{Done, Server, key, order, under_way};
 use super::types::{Destroy, Grace, OperationView, Patience, RowView, Wanted, Which};
 use super::{catalog, operations, threads};
 use crate::api::extract::{Body, Params, environment_id};
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
-use crate::server::store;
-use crate::server::store::Applied;
+use crate::server::app::{Done, Server, key, under_way};
+use crate::server::operations::order;
+use crate::server::store::{self, Applied};
 use crate::server::transitions::{Change, Status};
 use crate::session::protocol::Order;
 

@@ -11,12 +11,11 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
+use crate::server::app::Shared;
 use crate::server::catalog::Host;
 use crate::server::registry::{Live, QUEUE_MAX};
-use crate::server::routes::Shared;
-use crate::server::sync;
-use crate::server::sync::Told;
-use crate::server::{operations, store};
+use crate::server::store;
+use crate::server::sync::{self, Told};
 use crate::session::connector::random_name;
 use crate::session::protocol::{
     Ack, Answer, Close, Events, FromHost, FromServer, Nack, Open, Opened, Protocols, Refused, Watch,
@@ -308,8 +307,11 @@ impl Visit {
             return;
         }
         let id = self.host.clone();
-        let noted =
-            self.shared.catalog.with(move |tx| operations::answered(tx, &id, &answer)).await;
+        let noted = self
+            .shared
+            .catalog
+            .with(move |tx| crate::server::answers::answered(tx, &id, &answer))
+            .await;
         match noted {
             Ok(Some(operation)) => {
                 self.shared.hub.tell(json!({

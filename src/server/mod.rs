@@ -12,6 +12,8 @@
 pub mod run;
 pub mod types;
 
+mod answers;
+mod app;
 mod catalog;
 mod connections;
 mod environments;
@@ -25,6 +27,8 @@ mod store;
 mod sync;
 mod threads;
 pub mod transitions;
+mod usage;
 mod workspace;
 
-pub use routes::{Pace, openapi};
+pub use app::Pace;
+pub use routes::openapi;

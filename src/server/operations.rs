@@ -1,22 +1,19 @@
 //! What hosts are told to do: kept until it is answered, sent again after every interruption.
 
-use rusqlite::{OptionalExtension as _, Row, Transaction};
+use rusqlite::OptionalExtension as _;
+use rusqlite::{Row, Transaction};
 use serde_json::{Value, json};
 
 use super::catalog::{fault, now};
-use super::threads;
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::server::store;
-use crate::server::store::Applied;
-use crate::server::transitions::{Change, Status};
+use crate::server::transitions::Change;
 use crate::session::connector::random_name;
-use crate::session::protocol::{Answer, Order};
+use crate::session::protocol::Order;
 
 /// Operations of one host that are under way.
 const UNDER_WAY_MAX: i64 = 2_048;
-/// How long an environment that could not go is left alone.
-const RETIRE_AGAIN_MS: i64 = 300_000;
 
 /// An operation.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,71 +102,6 @@ pub(super) fn under_way(tx: &Transaction<'_>, host: &str) -> Result<Vec<Operatio
     rows.collect::<Result<_, _>>().map_err(fault)
 }
 
-/// Takes in the answer of a host to an operation. A second answer changes nothing. A host that is
-/// only busy or ending is asked again later, which the caller is told.
-pub(super) fn answered(
-    tx: &Transaction<'_>,
-    host: &str,
-    answer: &Answer,
-) -> Result<Option<Operation>, Fault> {
-    let known = find(tx, &answer.request)?;
-    let Some(operation) = known.filter(|o| o.host == host && o.status.is_none()) else {
-        return Ok(None);
-    };
-    let put = "UPDATE operations SET status = ?2, answer = ?3, ended_at = ?4 WHERE id = ?1";
-    tx.execute(put, (&operation.id, answer.status, answer.body.to_string(), now()))
-        .map_err(fault)?;
-    let ok = answer.status < 400;
-    let problem: Option<Problem> =
-        (!ok).then(|| serde_json::from_value(answer.body.clone()).ok()).flatten();
-    let (id, attempt) = (operation.environment.as_str(), Some(operation.id.as_str()));
-    match operation.command.as_str() {
-        "environment.provision" | "environment.restore" => {
-            let phase = answer.body["phase"].as_str().unwrap_or_default();
-            let made = ok && phase == "ready";
-            let error = serde_json::from_value(answer.body["error"].clone()).ok();
-            let change = if made { Change::Made } else { Change::NotMade };
-            let error: Option<Problem> = problem.or(error);
-            let applied = store::change(tx, host, id, change, attempt, error.as_ref())?;
-            if matches!(applied, Applied::Now(_)) {
-                let life = answer.body["incarnation"].as_u64().filter(|_| made);
-                let life = life.and_then(|n| u32::try_from(n).ok());
-                store::catch_up(tx, host, id, life)?;
-            }
-        }
-        "environment.destroy" => {
-            // An id that the host never had is as good as destroyed.
-            let over = ok && answer.body["phase"] == "tombstoned";
-            let change = match answer.status {
-                404 | 410 => Change::DestroyDone,
-                _ if over => Change::DestroyDone,
-                409 => Change::DestroyRefused,
-                _ => Change::DestroyFailed,
-            };
-            let applied = store::change(tx, host, id, change, attempt, problem.as_ref())?;
-            if applied == Applied::Now(Status::Error) {
-                store::catch_up(tx, host, id, None)?;
-            }
-            // One that nobody wants any more is looked at again when whoever uses it may be gone.
-            if applied == Applied::Now(Status::Ready) && operation.body["retire"] == true {
-                store::change(tx, host, id, Change::Retire, None, None)?;
-                store::retire_at(tx, host, id, now() + RETIRE_AGAIN_MS)?;
-            }
-        }
-        "lease.acquire" => {
-            let lease = operation.body["id"].as_str().unwrap_or_default();
-            if !ok {
-                threads::refused(tx, host, lease, answer)?;
-            } else if !threads::holds(tx, host, lease)? {
-                // Its thread ended while it was on its way.
-                let_go(tx, host, id, lease)?;
-            }
-        }
-        _ => {}
-    }
-    Ok(Some(operation))
-}
-
 /// Whether a lease is being asked for already.
 pub(super) fn claims(tx: &Transaction<'_>, host: &str, lease: &str) -> Result<bool, Fault> {
     let find = "SELECT EXISTS (SELECT 1 FROM operations WHERE host = ?1 AND status IS NULL
@@ -230,4 +162,13 @@ pub(super) fn lose(tx: &Transaction<'_>, before: i64) -> Result<usize, Fault> {
         store::change(tx, host, id, Change::DestroyLost, attempt, Some(&problem))?;
     }
     Ok(rows.len())
+}
+
+pub(super) fn order(request: &str, command: &str, environment: &str, body: Value) -> Order {
+    Order {
+        request: request.to_owned(),
+        command: command.to_owned(),
+        environment: environment.to_owned(),
+        body,
+    }
 }

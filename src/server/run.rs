@@ -11,14 +11,15 @@ use tokio::sync::{Semaphore, watch};
 
 use super::catalog::{self, Catalog};
 use super::environments::{How, destroy_in};
-use super::routes::{Pace, Shared, router};
+use super::routes::router;
 use super::{operations, threads};
 use crate::api::door as socket;
 use crate::api::port::{self, put_secret};
 use crate::core::{Code, Fault};
+use crate::server::app::{Pace, Shared};
 use crate::server::registry::Hub;
 use crate::server::store;
-use crate::server::workspace::claim;
+use crate::server::threads::claim;
 use crate::session::connector::random_name;
 use crate::world::fs::paths;
 

@@ -1,12 +1,12 @@
 //! The one writer of environments: every change goes through [`change`], which compares before it
 //! sets. What does not fit changes nothing, and says which of four reasons it was.
 
-use rusqlite::{OptionalExtension as _, Row, Transaction};
+use rusqlite::OptionalExtension as _;
+use rusqlite::{Row, Transaction};
 
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
-use crate::server::catalog;
-use crate::server::catalog::{fault, now};
+use crate::server::catalog::{self, fault, now};
 use crate::server::operations;
 use crate::server::transitions::{Change, Status, next};
 use crate::session::protocol::Fact;

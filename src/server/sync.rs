@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use rusqlite::Transaction;
 
 use crate::core::{Code, EnvironmentId, Fault};
-use crate::server::operations::Operation;
-use crate::server::workspace::claim;
-use crate::server::{catalog, operations, store, threads};
+use crate::server::operations::{self, Operation};
+use crate::server::threads::{self, claim};
+use crate::server::{catalog, store};
 use crate::session::protocol::{Events, FromServer, LiveSet, Open};
 
 /// What stands in the catalogue about a host.

@@ -3,17 +3,17 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{OptionalExtension as _, Row, Transaction};
+use rusqlite::OptionalExtension as _;
+use rusqlite::{Row, Transaction};
+use serde_json::json;
 
 use super::catalog::{fault, now};
 use super::operations;
-use crate::core::{Code, Fault};
-use crate::server::store;
-use crate::server::transitions::{Change, Status};
-use crate::session::protocol::Answer;
+use crate::core::Fault;
+use crate::server::operations::order;
+use crate::session::connector::random_name;
+use crate::session::protocol::{Answer, Order};
 
-/// Active threads of one environment.
-const ACTIVE_MAX: usize = 48;
 /// Age at which a lease is renewed.
 const RENEW_AFTER_MS: i64 = 12 * 3_600 * 1_000;
 /// When a lease that was refused is asked for again.
@@ -48,72 +48,10 @@ fn of_row(row: &Row<'_>) -> rusqlite::Result<Thread> {
     })
 }
 
-/// Starts a thread in an environment that may be used; one that is about to go for want of use
-/// stays.
-pub(super) fn start(tx: &Transaction<'_>, thread: &Thread) -> Result<Thread, Fault> {
-    let (host, environment) = (&thread.host, &thread.environment);
-    let known = store::get(tx, host, environment)?;
-    match known.status {
-        Status::Ready => {}
-        Status::Retiring => {
-            store::change(tx, host, environment, Change::Revive, None, None)?;
-        }
-        Status::Destroying | Status::Destroyed => {
-            let message = format!("environment {environment} is {}", known.status.as_str());
-            let hint = "restore it, or make another one";
-            return Err(Fault::new(Code::EnvironmentDestroyed, message, hint));
-        }
-        Status::Provisioning | Status::Error => {
-            let message = format!("environment {environment} is {}", known.status.as_str());
-            return Err(Fault::new(Code::EnvironmentBusy, message, "wait until it is ready"));
-        }
-    }
-    if let Some(known) = find(tx, host, &thread.id)? {
-        if known.active && known.environment == *environment {
-            return Ok(known);
-        }
-        let message = format!("there was a thread {} before", thread.id);
-        return Err(Fault::new(Code::IdempotencyConflict, message, "choose another id"));
-    }
-    if active(tx, host, environment)?.len() >= ACTIVE_MAX {
-        let message = format!("{ACTIVE_MAX} threads are allowed in one environment");
-        return Err(Fault::new(Code::LimitReached, message, "end some first"));
-    }
-    let put = "INSERT INTO threads (host, id, environment, kind, holder, lease, active,
-               created_at, renewed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7)";
-    let t = thread;
-    tx.execute(put, (host, &t.id, environment, &t.kind, &t.holder, &t.lease, now()))
-        .map_err(fault)?;
-    Ok(thread.clone())
-}
-
 /// One thread.
 pub(super) fn find(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Option<Thread>, Fault> {
     let find = format!("{COLUMNS} WHERE host = ?1 AND id = ?2");
     tx.query_row(&find, [host, id], of_row).optional().map_err(fault)
-}
-
-/// A thread that somebody answers for and that is not over.
-pub(super) fn in_use(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Thread, Fault> {
-    let Some(thread) = find(tx, host, id)? else {
-        let message = format!("there is no thread {id} on {host}");
-        return Err(Fault::new(Code::ThreadNotFound, message, "start it first"));
-    };
-    let environment = &thread.environment;
-    let known = store::get(tx, host, environment)?;
-    if !known.status.is_live() {
-        let message = format!("thread {id} is in {environment}, which is destroyed");
-        return Err(Fault::new(Code::EnvironmentDestroyed, message, "start another thread"));
-    }
-    if !thread.active {
-        let message = format!("thread {id} has ended");
-        return Err(Fault::new(Code::ThreadEnded, message, "start another one"));
-    }
-    if thread.holder.is_none() {
-        let message = format!("nobody is registered to answer for thread {id}");
-        return Err(Fault::new(Code::NoHolder, message, "start it with a holder"));
-    }
-    Ok(thread)
 }
 
 /// The active threads of an environment.
@@ -209,4 +147,14 @@ pub(super) fn to_renew(tx: &Transaction<'_>) -> Result<Vec<Thread>, Fault> {
     let put = "UPDATE threads SET renewed_at = ?2 WHERE active = 1 AND renewed_at < ?1";
     tx.execute(put, (before, now())).map_err(fault)?;
     Ok(found)
+}
+
+/// How long the lease of a thread holds; it is renewed long before.
+pub(super) const LEASE_SECONDS: u64 = 24 * 3_600;
+
+/// The claim of a thread on its environment, as the host is to grant it.
+pub(super) fn claim(thread: &Thread) -> Order {
+    let purpose = format!("{} {}", thread.kind, thread.id);
+    let body = json!({ "id": thread.lease, "seconds": LEASE_SECONDS, "purpose": purpose });
+    order(&random_name(), "lease.acquire", &thread.environment, body)
 }

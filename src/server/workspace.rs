@@ -4,28 +4,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path as UrlPath, State};
+use axum::extract::Path as UrlPath;
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse as _;
+use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::api::extract::{Body, Params, environment_id};
 use crate::api::problem::invalid;
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
-use crate::server::routes::{Done, Server, Shared, key, order, under_way};
-use crate::server::threads;
-use crate::server::threads::Thread;
+use crate::server::app::{Done, Server, Shared, key, under_way};
+use crate::server::operations::{self, order};
+use crate::server::store;
+use crate::server::threads::{self, Thread, claim};
 use crate::server::transitions::Status;
 use crate::server::types::{Diff, Exec, NewThread, OperationView, Patience, ThreadView};
-use crate::server::{operations, store};
 use crate::session::connector::random_name;
-use crate::session::protocol::{Answer, Order};
+use crate::session::protocol::Answer;
 
 /// Longest wait for the answer to a question.
 const QUESTION_LIMIT: Duration = Duration::from_secs(60);
-/// How long the lease of a thread holds; it is renewed long before.
-pub(super) const LEASE_SECONDS: u64 = 24 * 3_600;
 
 /// What the worktree of an environment looks like.
 #[utoipa::path(get, path = "/v1/hosts/{host}/environments/{id}/status", responses(
@@ -99,7 +99,7 @@ pub(super) async fn exec(
             let mut body =
                 json!({ "argv": wanted.argv, "timeout_seconds": wanted.timeout_seconds });
             if let Some(thread) = &wanted.thread {
-                let thread = threads::in_use(tx, &place, thread)?;
+                let thread = crate::server::usage::in_use(tx, &place, thread)?;
                 if thread.environment != id {
                     let message = format!("thread {} is in {}", thread.id, thread.environment);
                     return Err(invalid(message));
@@ -155,20 +155,13 @@ pub(super) async fn start_thread(
             active: true,
             error: None,
         };
-        let started = threads::start(tx, &thread)?;
+        let started = crate::server::usage::start(tx, &thread)?;
         operations::add(tx, &claim(&started), &place)?;
         Ok(started)
     });
     let started = started.await?;
     shared.hub.wake(&host);
     Ok((StatusCode::CREATED, Json(ThreadView::of(started))))
-}
-
-/// The claim of a thread on its environment, as the host is to grant it.
-pub(super) fn claim(thread: &Thread) -> Order {
-    let purpose = format!("{} {}", thread.kind, thread.id);
-    let body = json!({ "id": thread.lease, "seconds": LEASE_SECONDS, "purpose": purpose });
-    order(&random_name(), "lease.acquire", &thread.environment, body)
 }
 
 /// Ends a thread or terminal. One that is unknown or has ended is refused.

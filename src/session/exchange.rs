@@ -14,7 +14,7 @@ use crate::api::types::Problem;
 use crate::core::event::Actor;
 use crate::core::{EnvironmentId, Phase, Seq, State};
 use crate::engine::watcher::{Change, Interest};
-use crate::session::connector::Client;
+use crate::session::context::Client;
 use crate::session::heartbeat::{Clock, Liveness, Verdict};
 use crate::session::outbox::{Outbox, fact};
 use crate::session::protocol::{

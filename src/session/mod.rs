@@ -13,10 +13,12 @@ pub mod protocol;
 
 pub(crate) mod commands;
 pub mod connector;
+mod context;
 pub(crate) mod exchange;
 mod heartbeat;
 pub(crate) mod outbox;
 pub mod scheduler;
 pub mod transport;
 
-pub use crate::session::connector::{Link, start};
+pub use crate::session::connector::start;
+pub use crate::session::context::Link;

@@ -11,18 +11,15 @@ use crate::core::{Code, Environment, Fault, HostPath, Inspection, Note, Phase, d
 use crate::world::effects::context::{Reporter, Task, World};
 use crate::world::effects::{clean, inspect};
 use crate::world::fs::{disk_usage, paths};
-use crate::world::git::command;
-use crate::world::git::command::Git;
-use crate::world::git::locks;
-use crate::world::git::locks::Standing;
-use crate::world::git::marker;
-use crate::world::git::marker::Marker;
+use crate::world::git::command::{self, Git};
+use crate::world::git::locks::{self, Standing};
+use crate::world::git::marker::{self, Marker};
 use crate::world::git::{discover, refs, registration};
 use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::{Found, Scope};
 use crate::world::process::table;
 use crate::world::status::query;
-use crate::world::status::query::Status;
+use crate::world::status::types::Status;
 
 /// How much an environment's directory takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -8,17 +8,16 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::core::{Environment, Fault, HostPath, Life, Seq, State};
-use crate::world::effects::add_worktree;
 use crate::world::effects::context::World;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 use crate::world::git::index::format::Hash;
-use crate::world::git::marker;
-use crate::world::git::marker::{Admin, Marker};
+use crate::world::git::marker::{self, Admin, Marker};
 use crate::world::git::submodules;
 
 /// Folders beside a repository's old place that are looked into for it.
@@ -209,13 +208,13 @@ impl World {
         }
         let pointer = target.join(".git");
         let mut text = b"gitdir: ".to_vec();
-        text.extend(add_worktree::with_newline(&admin.published));
+        text.extend(crate::world::git::registration::with_newline(&admin.published));
         if pointer.exists() {
             replace(&pointer, &text)?;
         }
         let back = admin.published.join("gitdir");
         if back.exists() {
-            replace(&back, &add_worktree::with_newline(&pointer))?;
+            replace(&back, &crate::world::git::registration::with_newline(&pointer))?;
         }
         let hash = Hash::named(&env.plan.repository.object_format);
         submodules::reconnect(&target, &admin.published, hash)

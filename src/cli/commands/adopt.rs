@@ -1,5 +1,9 @@
 //! `adopt`: takes in a worktree that another tool made.
 
+use std::path::Path;
+
+use hyper::Method;
+
 use crate::api::inside::Adoption;
 use crate::api::types::EnvironmentView;
 use crate::cli::args::Global;
@@ -7,8 +11,6 @@ use crate::cli::client::Client;
 use crate::cli::output::{Done, show_one};
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
-use hyper::Method;
-use std::path::Path;
 
 pub(in crate::cli) async fn adopt(global: &Global, path: &Path, id: Option<String>) -> Done {
     let real = path.canonicalize().map_err(|e| paths::fault("find", path, &e))?;

@@ -1,11 +1,12 @@
 //! `clean`: what tools rebuild goes to the trash, and comes back.
 
+use hyper::Method;
+
 use crate::api::clean::{CleanedView, UndoneView};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
 use crate::cli::output::{Done, NOTHING, encode, show_one};
 use crate::cli::render;
-use hyper::Method;
 
 pub(in crate::cli) async fn clean(global: &Global, id: &str, now: bool) -> Done {
     let mut client = Client::connect(global).await?;

@@ -1,18 +1,16 @@
 //! `daemon` and `stop`.
 
-use crate::cli::output::Done;
-use crate::cli::output::NOTHING;
-use crate::cli::output::log_to_stderr;
-use crate::cli::output::show_one;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+use serde_json::json;
 
 use crate::cli::args::{Global, Start};
 use crate::cli::client::{self, Client};
+use crate::cli::output::{Done, NOTHING, log_to_stderr, show_one};
 use crate::core::{Code, Fault};
 use crate::daemon::run::Extra;
-use hyper::Method;
-use serde_json::json;
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 pub(in crate::cli) const STOP_LIMIT: Duration = Duration::from_secs(20);
 

@@ -1,5 +1,8 @@
 //! `df`: the space that environments and trash take.
 
+use hyper::Method;
+use serde_json::json;
+
 use crate::api::inside::UsageView;
 use crate::api::kept::RemainsView;
 use crate::api::types::EnvironmentView;
@@ -7,8 +10,6 @@ use crate::cli::args::Global;
 use crate::cli::client::Client;
 use crate::cli::output::{Done, NOTHING, encode, show_one};
 use crate::cli::render;
-use hyper::Method;
-use serde_json::json;
 
 pub(in crate::cli) async fn df(global: &Global) -> Done {
     let mut client = Client::connect(global).await?;

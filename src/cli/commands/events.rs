@@ -1,15 +1,15 @@
 //! `events`: the log, a record a line.
 
-use crate::cli::output::Done;
-use crate::cli::output::encode;
+use std::process::ExitCode;
+
+use http_body_util::BodyExt as _;
+use hyper::Method;
 
 use crate::cli::args::Global;
 use crate::cli::client::{self, Client};
+use crate::cli::output::{Done, encode};
 use crate::cli::render;
 use crate::core::{Code, Fault};
-use http_body_util::BodyExt as _;
-use hyper::Method;
-use std::process::ExitCode;
 
 pub(in crate::cli) async fn events(
     global: &Global,

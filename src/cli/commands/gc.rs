@@ -14,7 +14,7 @@ use crate::cli::args::{Gc, Global};
 use crate::cli::client::{self, Client, Failed};
 use crate::cli::commands::rm::remove;
 use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
-use crate::cli::render;
+use crate::cli::render::{self, table};
 use crate::format::seconds_since;
 
 /// What became of one environment.
@@ -52,7 +52,7 @@ pub(in crate::cli) async fn run(global: &Global, which: &Gc) -> Done {
         render::note("there is nothing to look at");
         return Ok(ExitCode::SUCCESS);
     }
-    show_one(global, &settled, &render::settled(&settled))
+    show_one(global, &settled, &crate::cli::commands::gc::settled(&settled))
 }
 
 /// Free space where the data directory is; all there can be when that cannot be asked.
@@ -114,4 +114,11 @@ async fn settle(
         }
         Err(failed) => Ok(("kept", failed.0.message)),
     }
+}
+
+/// The table of `gc`.
+#[must_use]
+pub(super) fn settled(list: &[crate::cli::commands::gc::Settled]) -> String {
+    let rows = list.iter().map(|s| [s.id.clone(), s.outcome.to_owned(), s.why.clone()]);
+    table(["ID", "OUTCOME", "WHY"], rows)
 }

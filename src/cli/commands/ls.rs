@@ -1,16 +1,14 @@
 //! `ls` and `show`.
 
-use crate::cli::output::Done;
-use crate::cli::output::NOTHING;
-use crate::cli::output::encode;
-use crate::cli::output::show_one;
+use std::process::ExitCode;
+
+use hyper::Method;
 
 use crate::api::types::EnvironmentView;
 use crate::cli::args::Global;
 use crate::cli::client::Client;
+use crate::cli::output::{Done, NOTHING, encode, show_one};
 use crate::cli::render;
-use hyper::Method;
-use std::process::ExitCode;
 
 pub(in crate::cli) async fn ls(global: &Global, all: bool) -> Done {
     let mut client = Client::connect(global).await?;

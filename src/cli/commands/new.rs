@@ -1,20 +1,17 @@
 //! `new`: makes an environment, and shows the steps as they are taken.
 
-use crate::cli::output::Done;
-use crate::cli::output::NOTHING;
-use crate::cli::output::WAIT_SECONDS;
-use crate::cli::output::encode;
-use crate::cli::output::show_one;
+use std::path::Path;
+
+use http_body_util::BodyExt as _;
+use hyper::Method;
 
 use crate::api::types::{EnvironmentView, NewEnvironment};
 use crate::cli::args::{Global, New};
 use crate::cli::client::{self, Client, Failed};
+use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
-use http_body_util::BodyExt as _;
-use hyper::Method;
-use std::path::Path;
 
 pub(in crate::cli) async fn new(global: &Global, wanted: New) -> Done {
     let repo = wanted.repo.canonicalize().map_err(|e| paths::fault("find", &wanted.repo, &e))?;

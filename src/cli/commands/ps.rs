@@ -1,12 +1,13 @@
 //! `ps`: the processes of an environment; and what a removal would take away.
 
+use hyper::Method;
+
 use crate::api::inside::EvidenceView;
 use crate::api::types::ProcessView;
 use crate::cli::args::Global;
 use crate::cli::client::Client;
 use crate::cli::output::{Done, NOTHING, encode, show_one};
 use crate::cli::render;
-use hyper::Method;
 
 pub(in crate::cli) async fn ps(global: &Global, id: &str) -> Done {
     let mut client = Client::connect(global).await?;

@@ -1,12 +1,13 @@
 //! `rescue`: lists, shows and drops rescues.
 
+use hyper::Method;
+
 use crate::api::kept::RemainsView;
 use crate::cli::args::{Global, Rescue};
 use crate::cli::client::Client;
 use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
 use crate::core::{Code, Fault};
-use hyper::Method;
 
 pub(in crate::cli) async fn rescue(global: &Global, what: Rescue) -> Done {
     let mut client = Client::connect(global).await?;

@@ -1,12 +1,13 @@
 //! `restore`: brings back what was removed.
 
+use hyper::Method;
+
 use crate::api::kept::RestoreRequest;
 use crate::api::types::EnvironmentView;
 use crate::cli::args::Global;
 use crate::cli::client::{Client, Failed};
 use crate::cli::output::{Done, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
-use hyper::Method;
 
 pub(in crate::cli) async fn restore(global: &Global, id: &str, incarnation: Option<u32>) -> Done {
     let mut client = Client::connect(global).await?;

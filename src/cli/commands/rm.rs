@@ -1,16 +1,12 @@
 //! `rm`: removes an environment.
 
-use crate::cli::output::Done;
-use crate::cli::output::NOTHING;
-use crate::cli::output::WAIT_SECONDS;
-use crate::cli::output::encode;
-use crate::cli::output::show_one;
+use hyper::Method;
 
 use crate::api::types::{RemoveQuery, RemovedView};
 use crate::cli::args::Global;
 use crate::cli::client::{Client, Failed};
+use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
-use hyper::Method;
 
 pub(in crate::cli) async fn rm(global: &Global, id: &str, how: &RemoveQuery) -> Done {
     let mut client = Client::connect(global).await?;

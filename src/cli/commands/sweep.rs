@@ -1,11 +1,12 @@
 //! `sweep`: names what no record explains.
 
+use hyper::Method;
+
 use crate::api::kept::{SweepRequest, SweepView};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
 use crate::cli::output::{Done, show_one};
 use crate::cli::render;
-use hyper::Method;
 
 pub(in crate::cli) async fn sweep(global: &Global, apply: bool, limit: u64) -> Done {
     let mut client = Client::connect(global).await?;

@@ -1,12 +1,14 @@
 //! `trash`: lists and empties it.
 
+use std::time::Duration;
+
+use hyper::Method;
+
 use crate::api::kept::RemainsView;
 use crate::cli::args::{Global, Trash};
 use crate::cli::client::{Client, Failed};
 use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
-use hyper::Method;
-use std::time::Duration;
 
 /// How often it is looked how much of the trash is left.
 pub(in crate::cli) const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -1,18 +1,15 @@
 //! `trust`: which hooks may run.
 
-use crate::cli::output::Done;
-use crate::cli::output::NOTHING;
-use crate::cli::output::encode;
-use crate::cli::output::show_one;
+use std::path::Path;
+
+use hyper::Method;
 
 use crate::api::types::{TrustRequest, TrustView};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
+use crate::cli::output::{Done, NOTHING, encode, show_one};
 use crate::cli::render;
 use crate::world::fs::paths;
-use http_body_util::BodyExt as _;
-use hyper::Method;
-use std::path::Path;
 
 pub(in crate::cli) async fn trust(
     global: &Global,

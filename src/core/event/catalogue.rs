@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
+use crate::core::id::{EnvironmentId, MigrationId, Seq, Time};
+
 #[allow(clippy::wildcard_imports, reason = "the catalogue names every payload")]
 use crate::core::event::{
     archive::*, clean::*, common::*, host::*, live_set::*, migration::*, provision::*, teardown::*,
     watch::*,
 };
-use crate::core::id::{EnvironmentId, MigrationId, Seq, Time};
 
 /// One event as it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::common::Actor;
-use crate::core::event::common::Plan;
+use crate::core::event::common::{Actor, Plan};
 use crate::core::event::teardown::Rescue;
 use crate::core::fault::Fault;
 use crate::core::id::{EnvironmentId, HostPath, Nonce, RequestId, Time};

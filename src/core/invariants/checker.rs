@@ -4,15 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::event::{Event, Record};
 use crate::core::id::{EnvironmentId, HostPath, MigrationId, Seq};
-use crate::core::invariants::list::{Breach, SOUND};
+use crate::core::invariants::list::{Breach, Found, SOUND};
 use crate::core::model::archive::Remains;
 use crate::core::model::cleaned_output::CleanedOutput;
 use crate::core::model::environment::{Environment, Phase};
 use crate::core::model::migration::Migration;
 use crate::core::state::State;
-
-/// Breaches found in one record, as they are collected.
-pub(super) type Found = Vec<(&'static str, String)>;
 
 /// What the audit remembers that the state does not say.
 #[derive(Debug, Clone, Default)]

@@ -13,7 +13,6 @@ use crate::core::event::{
     Worktree, WorktreeAdded,
 };
 use crate::core::invariants::{Audit, INVARIANTS, invariant};
-use crate::core::model::live_set;
 use crate::core::policy::BranchPolicy;
 use crate::core::{Code, EnvironmentId, Fault, HostPath, LeaseId, MigrationId, Seq, State, Time};
 

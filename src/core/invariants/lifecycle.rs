@@ -2,10 +2,10 @@
 
 use crate::core::event::{Actor, BY_DAEMON, Event, Plan, Record};
 use crate::core::id::EnvironmentId;
-use crate::core::invariants::checker::{Audit, Found};
+use crate::core::invariants::checker::Audit;
 use crate::core::invariants::list::{
-    ADOPTED, ALONE, ASKED, EPOCHS, FINAL, FLIPPED, FOLLOWS, KNOWN, MIGRATES, PLACES, REHEARSED,
-    SERVED,
+    ADOPTED, ALONE, ASKED, EPOCHS, FINAL, FLIPPED, FOLLOWS, Found, KNOWN, MIGRATES, PLACES,
+    REHEARSED, SERVED,
 };
 use crate::core::model::environment::{Environment, Phase};
 use crate::core::model::migration::{Migration, MigrationPhase};

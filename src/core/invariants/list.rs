@@ -70,3 +70,6 @@ invariants! {
 pub fn invariant(name: &str) -> Option<&'static Invariant> {
     INVARIANTS.iter().find(|i| i.name == name)
 }
+
+/// Breaches found in one record, as they are collected.
+pub(super) type Found = Vec<(&'static str, String)>;

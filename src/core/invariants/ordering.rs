@@ -1,14 +1,12 @@
 //! The order of records, and the bounds on what is repeated or waited for.
 
-use crate::core::Event;
 use crate::core::event::Record;
 use crate::core::id::{Seq, Time};
-use crate::core::invariants::checker::Found;
-use crate::core::invariants::list::{ATTEMPTS, BOOT, DEATHS, LIMITS, SEQ, TIME};
+use crate::core::invariants::list::{ATTEMPTS, BOOT, DEATHS, Found, LIMITS, SEQ, TIME};
 use crate::core::model::environment::Owed;
 use crate::core::model::step::Step;
-use crate::core::policy;
 use crate::core::state::State;
+use crate::core::{Event, policy};
 
 /// Position, time and start.
 pub(super) fn look(state: &State, record: &Record, found: &mut Found) {

@@ -1,8 +1,7 @@
 //! Outcomes belong to what is owed: a fact that ends a step is recorded while that step is owed.
 
 use crate::core::Event;
-use crate::core::invariants::checker::Found;
-use crate::core::invariants::list::{KNOWN, OWED};
+use crate::core::invariants::list::{Found, KNOWN, OWED};
 use crate::core::model::step::Step;
 use crate::core::state::State;
 

@@ -1,12 +1,11 @@
 //! The user's work: looked at, agreed to, rescued, moved, kept; in this order and no other.
 
-use crate::core::event::SweepFinished;
 use crate::core::event::{
-    BranchSettled, CleanPurgeDecided, DestroyRequested, Event, PurgeDecided, Record,
+    BranchSettled, CleanPurgeDecided, DestroyRequested, Event, PurgeDecided, Record, SweepFinished,
 };
 use crate::core::id::{EnvironmentId, Time};
-use crate::core::invariants::checker::{Audit, Found};
-use crate::core::invariants::list::{BRANCH, KEPT, LEASED, LOOKED, MOVED, OURS, RESCUED};
+use crate::core::invariants::checker::Audit;
+use crate::core::invariants::list::{BRANCH, Found, KEPT, LEASED, LOOKED, MOVED, OURS, RESCUED};
 use crate::core::model::archive::LOSE;
 use crate::core::model::cleaned_output::Standing;
 use crate::core::model::environment::{Environment, Phase};

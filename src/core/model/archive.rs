@@ -1,10 +1,11 @@
 //! What is kept of an incarnation that is over: a directory in the trash, a rescue ref.
 
+use serde::{Deserialize, Serialize};
+
 use crate::core::event::{Base, Plan, ProcessSeen, Rescue, Size, Worktree};
 use crate::core::fault::Fault;
 use crate::core::id::{EnvironmentId, HostPath, Nonce, Time};
 use crate::core::model::environment::Owed;
-use serde::{Deserialize, Serialize};
 
 /// What is left of one incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,11 @@
 //! What one clean moved to the trash.
 
+use serde::{Deserialize, Serialize};
+
 use crate::core::event::Size;
 use crate::core::fault::Fault;
 use crate::core::id::{EnvironmentId, HostPath, Seq, Time};
 use crate::core::model::environment::Owed;
-use serde::{Deserialize, Serialize};
 
 /// Where the output of one clean stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,9 @@
 //! Environments: one incarnation each, with what is owed to it and how its teardown stands. Data and
 //! questions about it; nothing here changes state.
 
-use crate::core::model::step::Step;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::core::event::{
     Base, CleanUndone, Cleaned, Included, Plan, ProcessSeen, Rescue, RestoreFrom, SetupReport,
@@ -9,8 +11,7 @@ use crate::core::event::{
 };
 use crate::core::fault::Fault;
 use crate::core::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Seq, Subject, Time};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use crate::core::model::step::Step;
 
 /// Where an incarnation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,8 @@
 //! Leases and remembered requests.
 
-use crate::core::id::{EnvironmentId, Seq, Time};
 use serde::{Deserialize, Serialize};
+
+use crate::core::id::{EnvironmentId, Seq, Time};
 
 /// A claim that an environment is in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,9 +1,11 @@
 //! Live sets: the ids that a control server says are not destroyed, and what one led to.
 
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
 use crate::core::event::{Kept, LiveSetHeld, LiveSetTaken};
 use crate::core::id::{EnvironmentId, Seq};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 /// Why an environment is torn down, in [`TeardownOptions::reason`].
 pub const REASON: &str = "reconcile";

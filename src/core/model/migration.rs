@@ -1,11 +1,12 @@
 //! A staged migration: its phase, its evidence, what is owed to it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::core::event::{MigrationPlan, SourceCopy, SourceState, Staging};
 use crate::core::fault::Fault;
 use crate::core::id::{HostPath, MigrationId, Seq, Time};
 use crate::core::model::environment::Owed;
 use crate::core::model::step::Step;
-use serde::{Deserialize, Serialize};
 
 macro_rules! phases {
     ($($(#[$doc:meta])* $phase:ident = $name:literal, $step:expr;)*) => {

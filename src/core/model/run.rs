@@ -1,7 +1,8 @@
 //! Commands that are run once for each request.
 
-use crate::core::id::{EnvironmentId, Seq};
 use serde::{Deserialize, Serialize};
+
+use crate::core::id::{EnvironmentId, Seq};
 
 /// A command that was run for a request, and is not run twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

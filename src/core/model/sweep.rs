@@ -1,8 +1,8 @@
 //! A sweep that is under way.
 
-use crate::core::model::environment::Owed;
-
 use serde::{Deserialize, Serialize};
+
+use crate::core::model::environment::Owed;
 
 /// A sweep in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

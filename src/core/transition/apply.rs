@@ -3,8 +3,6 @@
 //! It is total: a recorded fact is never refused, and a fact about an environment that is not
 //! there (possible only in a salvaged log) changes nothing but the position. No I/O, no clock.
 
-use crate::core::model::step::At;
-
 use std::collections::BTreeMap;
 
 use crate::core::event::{
@@ -17,7 +15,7 @@ use crate::core::id::{EnvironmentId, LeaseId, RequestId, Seq, Time};
 use crate::core::model::archive::Remains;
 use crate::core::model::environment::{Environment, Owed, Phase, Process};
 use crate::core::model::lease::{Lease, Remembered};
-use crate::core::model::step::Step;
+use crate::core::model::step::{At, Step};
 use crate::core::model::sweep::Sweep;
 use crate::core::policy;
 use crate::core::state::State;

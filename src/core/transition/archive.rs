@@ -3,9 +3,6 @@
 //! Remains outlive the environment's record, so that a new environment of the same name changes
 //! nothing about them. They are folded and decided here; they never serve anything.
 
-use crate::core::model::archive::LOSE;
-use crate::core::model::archive::Remains;
-
 use crate::core::decision::Decision;
 use crate::core::effect::Outcome;
 use crate::core::event::{
@@ -14,9 +11,9 @@ use crate::core::event::{
 };
 use crate::core::fault::{Code, Fault};
 use crate::core::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Subject, Time};
+use crate::core::model::archive::{LOSE, Remains};
 use crate::core::model::environment::{Environment, Owed};
-use crate::core::model::step::At;
-use crate::core::model::step::Step;
+use crate::core::model::step::{At, Step};
 use crate::core::policy;
 use crate::core::state::State;
 
@@ -455,6 +452,7 @@ fn busy(remains: &Remains) -> Fault {
 mod tests {
     use super::*;
     use crate::core::Seq;
+    use crate::core::event::{Plan, Size};
 
     fn in_the_trash() -> Remains {
         let at = At { seq: Seq(1), time: Time(1) };

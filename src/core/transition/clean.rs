@@ -7,9 +7,6 @@
 //! removed it stays until its time: a restore within that time can still be followed by an undo, and
 //! the removal need not wait for another unlink. Nothing here looks at the disk.
 
-use crate::core::model::cleaned_output::CleanedOutput;
-use crate::core::model::cleaned_output::Standing;
-
 use crate::core::decision::{Decision, destroyed, not_ready};
 use crate::core::effect::Outcome;
 use crate::core::event::{
@@ -18,9 +15,9 @@ use crate::core::event::{
 };
 use crate::core::fault::{Code, Fault};
 use crate::core::id::{EffectId, EnvironmentId, Seq, Subject, Time};
+use crate::core::model::cleaned_output::{CleanedOutput, Standing};
 use crate::core::model::environment::{Environment, Owed, Phase};
-use crate::core::model::step::At;
-use crate::core::model::step::Step;
+use crate::core::model::step::{At, Step};
 use crate::core::policy;
 use crate::core::state::State;
 

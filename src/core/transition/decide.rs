@@ -3,13 +3,8 @@
 //! The events of one decision are committed together or not at all. A settlement whose effect is
 //! no longer owed is absorbed: it leads to no event.
 
-use crate::core::decision::Decision;
-use crate::core::decision::destroyed;
-use crate::core::decision::limit;
-use crate::core::decision::not_found;
-use crate::core::decision::not_ready;
-
 use crate::core::command::{Command, Ground, Restore};
+use crate::core::decision::{Decision, destroyed, limit, not_found, not_ready};
 use crate::core::effect::{Note, Outcome};
 use crate::core::event::{
     Actor, CancelRequested, DaemonStarted, DaemonStopped, DestroyRequested, EnvironmentAdopted,

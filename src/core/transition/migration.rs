@@ -4,9 +4,6 @@
 //! the untouched old database. The flip is one rename; before it the old database is current, after
 //! it the new one. Only then are secrets' backups and copies dropped. Nothing here does I/O.
 
-use crate::core::model::migration::Migration;
-use crate::core::model::migration::MigrationPhase;
-
 use crate::core::decision::Decision;
 use crate::core::effect::Outcome;
 use crate::core::event::{
@@ -18,8 +15,8 @@ use crate::core::event::{
 use crate::core::fault::{Code, Fault};
 use crate::core::id::{EffectId, HostPath, MigrationId, Subject, Time};
 use crate::core::model::environment::Owed;
-use crate::core::model::step::At;
-use crate::core::model::step::Step;
+use crate::core::model::migration::{Migration, MigrationPhase};
+use crate::core::model::step::{At, Step};
 use crate::core::policy;
 use crate::core::state::State;
 

@@ -1,9 +1,6 @@
 //! What is owed to the world, as a function of the state, and when time alone will change that.
 
-use crate::core::effect::Effect;
-use crate::core::effect::OwedEffect;
-use crate::core::effect::Target;
-
+use crate::core::effect::{Effect, OwedEffect, Target};
 use crate::core::id::{EffectId, Subject, Time};
 use crate::core::model::environment::{Owed, Phase};
 use crate::core::state::State;

@@ -6,12 +6,6 @@
 //! server has heard of is kept. Nothing is made again because it is listed. A set that would take
 //! away too much at once waits for a person.
 
-use crate::core::model::live_set::Live;
-use crate::core::model::live_set::LiveSet;
-use crate::core::model::live_set::REASON;
-use crate::core::model::live_set::REASON_SERVER;
-use crate::core::model::live_set::Report;
-
 use crate::core::decision::Decision;
 use crate::core::event::{
     Actor, CancelRequested, DestroyRequested, Event, Kept, LiveSetHeld, LiveSetTaken,
@@ -20,6 +14,7 @@ use crate::core::event::{
 use crate::core::fault::{Code, Fault};
 use crate::core::id::{EnvironmentId, Seq, Time};
 use crate::core::model::environment::{Environment, Phase};
+use crate::core::model::live_set::{Live, LiveSet, REASON, REASON_SERVER, Report};
 use crate::core::policy;
 use crate::core::state::State;
 

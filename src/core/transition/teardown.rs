@@ -15,8 +15,7 @@ use crate::core::event::{
 use crate::core::fault::{Code, Fault};
 use crate::core::id::Time;
 use crate::core::model::environment::{Environment, Phase, Teardown};
-use crate::core::model::step::At;
-use crate::core::model::step::Step;
+use crate::core::model::step::{At, Step};
 use crate::core::policy;
 
 impl Environment {

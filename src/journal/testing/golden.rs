@@ -9,11 +9,10 @@ use std::path::PathBuf;
 use crate::core::event::{EnvironmentReady, Record, Size};
 use crate::core::{Event, RequestId, Seq, State, Time};
 use crate::for_each_event;
-use crate::journal::codec;
-use crate::journal::codec::Decoded;
-use crate::journal::envelope;
-use crate::journal::envelope::Envelope;
-use crate::journal::testing::samples::{actor, commit, env, fault, nonce, plan, samples, worktree};
+use crate::journal::codec::{self, Decoded};
+use crate::journal::envelope::{self, Envelope};
+use crate::journal::testing::parts::{actor, commit, env, fault, nonce, plan, worktree};
+use crate::journal::testing::samples::samples;
 use crate::journal::upcast::{
     CleanRequestedV1, CleanedV1, DestroyRequestedV1, EnvironmentAdoptedV1, LateWorkRescuedV1,
     ProvisionRequestedV1, ProvisionRequestedV2, RescueV1, RestoreFromV1, RestoreRequestedV1,
@@ -88,12 +87,27 @@ fn past_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
         fault: Some(fault()),
     };
     vec![
-        ("003-RetentionChanged.v1.bin", codec::bytes(&keeps()), 3, keeps().into()),
-        ("085-CleanRequested.v1.bin", codec::bytes(&clean()), 85, clean().into()),
-        ("086-Cleaned.v1.bin", codec::bytes(&cleaned()), 86, cleaned().into()),
-        ("019-RolledBack.v1.bin", codec::bytes(&rolled()), 19, rolled().into()),
-        ("030-DestroyRequested.v1.bin", codec::bytes(&destroy()), 30, destroy().into()),
-        ("032-TeardownInspected.v1.bin", codec::bytes(&looked()), 32, looked().into()),
+        (
+            "003-RetentionChanged.v1.bin",
+            crate::journal::payload::bytes(&keeps()),
+            3,
+            keeps().into(),
+        ),
+        ("085-CleanRequested.v1.bin", crate::journal::payload::bytes(&clean()), 85, clean().into()),
+        ("086-Cleaned.v1.bin", crate::journal::payload::bytes(&cleaned()), 86, cleaned().into()),
+        ("019-RolledBack.v1.bin", crate::journal::payload::bytes(&rolled()), 19, rolled().into()),
+        (
+            "030-DestroyRequested.v1.bin",
+            crate::journal::payload::bytes(&destroy()),
+            30,
+            destroy().into(),
+        ),
+        (
+            "032-TeardownInspected.v1.bin",
+            crate::journal::payload::bytes(&looked()),
+            32,
+            looked().into(),
+        ),
     ]
     .into_iter()
     .chain(past_lives())
@@ -141,10 +155,30 @@ fn past_lives() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
         actor: actor(),
     };
     vec![
-        ("010-ProvisionRequested.v1.bin", codec::bytes(&provision()), 10, provision().into()),
-        ("010-ProvisionRequested.v2.bin", codec::bytes(&second()), 10, second().into()),
-        ("022-RestoreRequested.v1.bin", codec::bytes(&restore()), 22, restore().into()),
-        ("025-EnvironmentAdopted.v1.bin", codec::bytes(&adopt()), 25, adopt().into()),
+        (
+            "010-ProvisionRequested.v1.bin",
+            crate::journal::payload::bytes(&provision()),
+            10,
+            provision().into(),
+        ),
+        (
+            "010-ProvisionRequested.v2.bin",
+            crate::journal::payload::bytes(&second()),
+            10,
+            second().into(),
+        ),
+        (
+            "022-RestoreRequested.v1.bin",
+            crate::journal::payload::bytes(&restore()),
+            22,
+            restore().into(),
+        ),
+        (
+            "025-EnvironmentAdopted.v1.bin",
+            crate::journal::payload::bytes(&adopt()),
+            25,
+            adopt().into(),
+        ),
     ]
 }
 
@@ -175,10 +209,15 @@ fn past_rescues() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     let late =
         || LateWorkRescuedV1 { environment: environment.clone(), incarnation: 2, rescue: rescue() };
     vec![
-        ("019-RolledBack.v2.bin", codec::bytes(&rolled()), 19, rolled().into()),
-        ("032-TeardownInspected.v2.bin", codec::bytes(&looked()), 32, looked().into()),
-        ("063-WorkRescued.v1.bin", codec::bytes(&saved()), 63, saved().into()),
-        ("076-LateWorkRescued.v1.bin", codec::bytes(&late()), 76, late().into()),
+        ("019-RolledBack.v2.bin", crate::journal::payload::bytes(&rolled()), 19, rolled().into()),
+        (
+            "032-TeardownInspected.v2.bin",
+            crate::journal::payload::bytes(&looked()),
+            32,
+            looked().into(),
+        ),
+        ("063-WorkRescued.v1.bin", crate::journal::payload::bytes(&saved()), 63, saved().into()),
+        ("076-LateWorkRescued.v1.bin", crate::journal::payload::bytes(&late()), 76, late().into()),
     ]
 }
 

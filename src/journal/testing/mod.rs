@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 pub(crate) mod golden;
+#[cfg(test)]
+pub(crate) mod parts;
 #[cfg(any(test, feature = "faults"))]
 pub mod power_loss;
 #[cfg(test)]

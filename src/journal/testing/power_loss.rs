@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::core::event::{EnvironmentReady, Record, SetupFinished, SetupReport};
 use crate::core::{EnvironmentId, Event, HostPath, Seq, State, Time};
-pub use crate::journal::testing::simdisk::Honesty;
 use crate::journal::testing::simdisk::{Durable, Image, Random, SimDisk};
 use crate::journal::{Journal, Options};
+
+pub use crate::journal::testing::simdisk::Honesty;
 
 /// One append: the records it made, and where on the disk's time line it began and was answered.
 struct Group {

@@ -7,7 +7,7 @@ use crate::core::event::{
     SourceState, Staging, StagingBuilt, StagingVerified,
 };
 use crate::core::{Event, HostPath, MigrationId, Time};
-use crate::journal::testing::samples::{actor, fault};
+use crate::journal::testing::parts::{actor, fault};
 
 fn plan() -> MigrationPlan {
     MigrationPlan {

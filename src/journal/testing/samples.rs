@@ -1,75 +1,25 @@
 //! One event of every kind, with every field set: what the golden files are made from.
 
 use crate::core::event::{
-    Actor, AttemptFailed, Base, BaseResolved, BranchSettled, CancelRequested, CleanAttemptFailed,
+    AttemptFailed, Base, BaseResolved, BranchSettled, CancelRequested, CleanAttemptFailed,
     CleanPurgeDecided, CleanPurged, CleanRequested, CleanUndoRequested, CleanUndone, Cleaned,
     DaemonStarted, DaemonStopped, DataDirectoryCopied, DataDirectoryMoved, DestroyRefused,
     DestroyRequested, DirectoryTrashed, EnvironmentAdopted, EnvironmentReady, FilesIncluded,
     Finding, Included, IndexRefreshed, InspectionOutdated, Kept, LateWorkRescued, LeaseExpired,
     LeaseGranted, LeaseReleased, LiveSetHeld, LiveSetTaken, LogFoundOlder, NestedRescue, NotMoved,
-    Plan, ProcessExited, ProcessSeen, ProcessStarted, ProcessesEnded, ProvisionFailed,
+    ProcessExited, ProcessSeen, ProcessStarted, ProcessesEnded, ProvisionFailed,
     ProvisionRequested, PurgeDecided, RawCopies, RegistrationRemoved, RemainsAttemptFailed,
-    Repository, RepositoryDistrusted, RepositoryMoved, RepositoryTrusted, Rescue, RescueApplied,
+    RepositoryDistrusted, RepositoryMoved, RepositoryTrusted, Rescue, RescueApplied,
     RescueDropRequested, RescueDropped, RestoreFrom, RestoreRequested, Restored, Retention,
     RetentionChanged, RolledBack, RunFinished, RunRequested, SetupFinished, SetupReport,
     SetupStarted, Size, SweepFinished, SweepRequested, TeardownGaveUp, TeardownHookFinished,
     TeardownHookStarted, TeardownInspected, TeardownOptions, TeardownPostponed, Tombstoned,
     TrashLookFailed, TrashMeasured, TrashPurged, WatcherGaveUp, WatcherResumed, WorkRescued,
-    Worktree, WorktreeAdded,
+    WorktreeAdded,
 };
 use crate::core::policy::BranchPolicy;
-use crate::core::{
-    Code, EnvironmentId, Event, Fault, HostPath, LeaseId, Nonce, RequestId, Seq, Time,
-};
-
-pub(in crate::journal) fn env() -> EnvironmentId {
-    EnvironmentId::parse("demo").expect("an id")
-}
-
-pub(in crate::journal) fn actor() -> Actor {
-    Actor { door: "api".into(), uid: 1000, pid: 4242 }
-}
-
-pub(in crate::journal) fn fault() -> Fault {
-    Fault::new(Code::HookFailed, "the setup hook ended with exit code 3", "read the transcript")
-        .because("exit status: 3")
-        .with_evidence(["npm ERR!".to_owned()])
-        .transient()
-}
-
-pub(in crate::journal) fn plan() -> Plan {
-    Plan {
-        repository: Repository {
-            common_dir: HostPath(b"/home/u/project/.git".to_vec()),
-            source: HostPath(b"/home/u/pro\xffject".to_vec()),
-            name: "project".into(),
-            object_format: "sha1".into(),
-        },
-        path: "/home/u/.local/share/groundskeeper/worktrees/demo/project".into(),
-        base: Some("v1.0".into()),
-        branch: "gk/demo".into(),
-        reuse_branch: false,
-        fetch: true,
-        fetch_limit_ms: 30_000,
-        keep_failed: true,
-        setup_path: ".groundskeeper/setup".into(),
-        setup_limit_ms: 900_000,
-    }
-}
-
-pub(in crate::journal) fn worktree() -> Worktree {
-    Worktree {
-        admin_dir: "/home/u/project/.git/worktrees/gk-demo-1".into(),
-        device: 64_769,
-        inode: 1_234_567,
-        checkout: "git".into(),
-        checkout_reason: "attribute filter".into(),
-        files: 60,
-        racy: true,
-        has_include: true,
-        has_setup: true,
-    }
-}
+use crate::core::{EnvironmentId, Event, HostPath, LeaseId, RequestId, Seq, Time};
+use crate::journal::testing::parts::{actor, commit, env, fault, nonce, plan, worktree};
 
 /// One event of every kind, with every field set to something that is not its default.
 pub(in crate::journal) fn samples() -> Vec<Event> {
@@ -241,10 +191,6 @@ fn teardown_and_rest() -> Vec<Event> {
     ]
 }
 
-pub(in crate::journal) fn commit() -> String {
-    "0123456789012345678901234567890123456789".into()
-}
-
 fn options() -> TeardownOptions {
     TeardownOptions {
         branch: BranchPolicy::Delete,
@@ -280,10 +226,6 @@ fn rescue() -> Rescue {
             head: commit(),
         }],
     }
-}
-
-pub(in crate::journal) fn nonce() -> Nonce {
-    Nonce::parse("0123456789abcdef0123456789abcdef").expect("a nonce")
 }
 
 fn steps_of_teardown() -> Vec<Event> {

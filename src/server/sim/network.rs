@@ -14,12 +14,9 @@ use serde_json::json;
 use crate::core::{Fault, Phase};
 use crate::server::environments::{How, destroy_in, make_in};
 use crate::server::sim::host::Host;
-use crate::server::sync;
-use crate::server::sync::Told;
-use crate::server::threads;
-use crate::server::threads::Thread;
+use crate::server::sync::{self, Told};
+use crate::server::threads::{self, Thread, claim};
 use crate::server::transitions::{Change, Status, next};
-use crate::server::workspace::claim;
 use crate::server::{catalog, operations, store};
 use crate::session::protocol::{Ack, Answer, Events, FromHost, FromServer, Open, Order};
 use crate::session::transport::Received;
@@ -330,7 +327,8 @@ impl Model {
         if matches!(answer.status, 429 | 503) {
             return;
         }
-        let noted = self.with(|tx| operations::answered(tx, HOST, answer)).expect("noted");
+        let noted =
+            self.with(|tx| crate::server::answers::answered(tx, HOST, answer)).expect("noted");
         if let Some(operation) = noted {
             if operation.command == "environment.destroy" && answer.body["phase"] == "tombstoned" {
                 let life = answer.body["incarnation"].as_u64().unwrap_or_default();
@@ -450,7 +448,7 @@ fn start_thread(tx: &Transaction<'_>, environment: &str, n: u64) -> Result<(), F
         active: true,
         error: None,
     };
-    let started = threads::start(tx, &thread)?;
+    let started = crate::server::usage::start(tx, &thread)?;
     operations::add(tx, &claim(&started), HOST)
 }
 

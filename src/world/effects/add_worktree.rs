@@ -19,16 +19,13 @@ use crate::world::effects::context::Task;
 use crate::world::fs::names::Names;
 use crate::world::fs::{paths, removal};
 use crate::world::git::attributes::Config;
-use crate::world::git::checkout;
-use crate::world::git::checkout::{Checkout, Done};
-use crate::world::git::command;
-use crate::world::git::command::Git;
+use crate::world::git::checkout::{self, Checkout, Done};
+use crate::world::git::command::{self, Git};
 use crate::world::git::index::format::Hash;
 use crate::world::git::index::read;
-use crate::world::git::marker;
-use crate::world::git::marker::{Admin, Marker};
+use crate::world::git::marker::{self, Admin, Marker};
 use crate::world::git::ref_changes::{Change, Made};
-use crate::world::git::registration;
+use crate::world::git::registration::{self, lock_reason, with_newline};
 
 /// Attempts to put an entry into a directory that others may remove while it is empty.
 const RACES_MAX: usize = 16;
@@ -205,7 +202,7 @@ fn published(task: &Task<'_>, admin: &Admin, target: &Path) -> Result<Option<(u6
     let found = marker::identity(target)?;
     if found.map(|(_, inode)| inode) != Some(marker.inode) {
         // Ours, but of a directory that is no more: built anew.
-        registration::remove(task, admin)?;
+        registration::remove(&task.owner(), admin)?;
         return Ok(None);
     }
     Ok(found)
@@ -248,20 +245,6 @@ fn stage(
     let mut text = b"gitdir: ".to_vec();
     text.extend(with_newline(&admin.published));
     std::fs::write(&pointer, text).map_err(paths::failed("write", &pointer))
-}
-
-/// The reason that `git worktree lock` shows while the environment lives.
-pub(in crate::world) fn lock_reason(env: &Environment) -> String {
-    format!(
-        "groundskeeper environment {} (incarnation {}); remove it with `groundskeeper rm {}`\n",
-        env.id, env.incarnation, env.id
-    )
-}
-
-pub(in crate::world) fn with_newline(path: &Path) -> Vec<u8> {
-    let mut bytes = paths::to_host(path).0;
-    bytes.push(b'\n');
-    bytes
 }
 
 /// As `git worktree add` does: the new worktree starts with the settings of the one it came from,

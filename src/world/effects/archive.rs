@@ -3,21 +3,20 @@
 //! The only place where work that was kept is deleted. It happens because the log says so, to a
 //! directory whose path, device and inode the log knows, slowly, and it can be interrupted anywhere.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::core::event::{Rescue, Size};
 use crate::core::model::archive::LOSE;
-use crate::core::{Code, Fault, Outcome, Remains, Step};
+use crate::core::{Code, Fault, Outcome, Step};
 use crate::failpoint::guard;
 use crate::failpoint::kill::point;
+use crate::world::effects::archive_context::Task;
 use crate::world::effects::context::World;
 use crate::world::effects::{late_writes, raw_copies, rescuer};
 use crate::world::fs::names::Names;
 use crate::world::fs::{disk_usage, paths, remove_tree};
-use crate::world::git::command;
-use crate::world::git::command::Git;
+use crate::world::git::command::{self, Git};
 use crate::world::git::ref_changes::Change;
 use crate::world::git::{marker, refs, registration};
 use crate::world::process::cancel::Cancel;
@@ -28,14 +27,6 @@ use crate::world::process::subprocess;
 const BREATH_EVERY: u64 = 16;
 /// Longest that one turn of others takes.
 const BREATH_MAX: Duration = Duration::from_millis(50);
-
-/// Work on the remains of one incarnation.
-pub(in crate::world) struct Task<'a> {
-    pub(in crate::world) world: &'a World,
-    pub(in crate::world) remains: &'a Remains,
-    pub(in crate::world) lock: &'a File,
-    pub(in crate::world) cancel: &'a Cancel,
-}
 
 impl Task<'_> {
     pub(in crate::world) fn perform(&self, step: Step) -> Result<Outcome, Fault> {

@@ -9,21 +9,17 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::core::effect::Taken;
+use crate::core::effect::{Returned, Taken};
 use crate::core::event::{NotMoved, Size};
 use crate::core::{Code, Fault, Outcome};
 use crate::failpoint::kill::point;
 use crate::world::effects::archive::Pace;
-use crate::world::effects::clean_output;
+use crate::world::effects::clean_output::{self, places, prune, units};
 use crate::world::effects::context::{Task, World};
-use crate::world::effects::inspect;
 use crate::world::fs::{disk_usage, paths, removal};
-use crate::world::git::command;
-use crate::world::git::command::Git;
-use crate::world::git::marker;
-use crate::world::git::marker::{Admin, Marker};
-use crate::world::git::nested;
-use crate::world::git::nested::Limits;
+use crate::world::git::command::{self, Git};
+use crate::world::git::marker::{self, Admin, Marker};
+use crate::world::git::nested::{self, Limits};
 
 /// Paths that the log names.
 pub(in crate::world) const NAMED_MAX: usize = 64;
@@ -83,7 +79,7 @@ pub(in crate::world) fn rebuildable(world: &World, git: &Git<'_>) -> Result<Vec<
     let args = ["--porcelain=v2", "-z", "--untracked-files=normal", "--ignored=matching"];
     let listed = git.output(["status"].into_iter().chain(args))?;
     let entries = listed.split(|b| *b == 0).filter(|e| !e.is_empty());
-    let folders = inspect::Folders::of(world, git, entries)?;
+    let folders = crate::world::effects::rebuildable::Folders::of(world, git, entries)?;
     let names = folders.iter().map(|f| f.strip_suffix(b"/").unwrap_or(f));
     Ok(names.map(|name| PathBuf::from(paths::from_bytes(name))).collect())
 }
@@ -164,5 +160,52 @@ pub(in crate::world) fn add(total: &mut Size, size: Size) {
 pub(in crate::world) fn name(left: &mut Vec<NotMoved>, path: &Path, why: String) {
     if left.len() < NAMED_MAX {
         left.push(NotMoved { path: path.display().to_string(), why });
+    }
+}
+
+/// Performs [`Step::UndoClean`].
+pub(in crate::world) fn undo(
+    task: &crate::world::effects::context::Task<'_>,
+) -> Result<Outcome, Fault> {
+    let target = proven(task)?;
+    let mut done = Returned::default();
+    for place in places(task, &target) {
+        for unit in units(task.world, &place) {
+            task.cancel.check()?;
+            match put_back(&target, &place, &unit) {
+                Ok(()) if done.paths.len() >= NAMED_MAX => {}
+                Ok(()) => done.paths.push(unit.display().to_string()),
+                Err(why) => {
+                    let mut pace = Pace::new(task.cancel);
+                    let size = disk_usage::of(&place.join(&unit), &mut |_| pace.breathe());
+                    task.cancel.check()?;
+                    add(&mut done.size, size.unwrap_or_default());
+                    name(&mut done.left, &unit, why);
+                }
+            }
+            point("clean.returned_one");
+        }
+        if done.left.is_empty() {
+            prune(&place);
+        }
+    }
+    Ok(Outcome::CleanUndone(done))
+}
+
+/// Puts one directory back, or says why it stays.
+fn put_back(target: &Path, place: &Path, unit: &Path) -> Result<(), String> {
+    let (from, to) = (place.join(unit), target.join(unit));
+    let parent = to.parent().unwrap_or(target);
+    // A link on the way leads elsewhere; a folder that is gone was taken away by somebody.
+    if parent.canonicalize().ok().as_deref() != Some(parent) {
+        let shown = unit.parent().unwrap_or(unit).display().to_string();
+        return Err(format!("the folder {shown} is not there any more"));
+    }
+    match removal::rename(&from, &to) {
+        Ok(()) => Ok(()),
+        Err(fault) if fault.code == Code::PathExists => {
+            Err("it is there again: move it away first".to_owned())
+        }
+        Err(fault) => Err(fault.to_string()),
     }
 }

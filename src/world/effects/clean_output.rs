@@ -6,16 +6,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::core::effect::Returned;
 use crate::core::{CleanedOutput, Code, EnvironmentId, Fault, Outcome, Step, Subject};
 use crate::failpoint::kill::point;
 use crate::world::effects::archive::Pace;
-use crate::world::effects::clean;
 use crate::world::effects::context::World;
-use crate::world::fs::{disk_usage, paths, removal, remove_tree};
+use crate::world::fs::{paths, removal, remove_tree};
 use crate::world::git::marker;
-use crate::world::git::nested;
-use crate::world::git::nested::{Found, Limits};
+use crate::world::git::nested::{self, Found, Limits};
 use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::{Scope, Ties};
 
@@ -33,7 +30,7 @@ impl Task<'_> {
     /// Performs [`Step::Purge`] for it.
     pub(in crate::world) fn perform(&self, step: Step) -> Result<Outcome, Fault> {
         if step != Step::Purge {
-            return Err(crate::world::effects::perform::misdirected(step, "what a clean took"));
+            return Err(crate::world::effects::context::misdirected(step, "what a clean took"));
         }
         self.clean_is_over()?;
         let (id, life) = (&self.output.id, self.output.incarnation);
@@ -193,51 +190,4 @@ fn prune_below(path: &Path, depth: usize) {
         }
     }
     drop(paths::remove_dir_if_empty(path));
-}
-
-/// Performs [`Step::UndoClean`].
-pub(in crate::world) fn undo(
-    task: &crate::world::effects::context::Task<'_>,
-) -> Result<Outcome, Fault> {
-    let target = clean::proven(task)?;
-    let mut done = Returned::default();
-    for place in places(task, &target) {
-        for unit in units(task.world, &place) {
-            task.cancel.check()?;
-            match put_back(&target, &place, &unit) {
-                Ok(()) if done.paths.len() >= clean::NAMED_MAX => {}
-                Ok(()) => done.paths.push(unit.display().to_string()),
-                Err(why) => {
-                    let mut pace = Pace::new(task.cancel);
-                    let size = disk_usage::of(&place.join(&unit), &mut |_| pace.breathe());
-                    task.cancel.check()?;
-                    clean::add(&mut done.size, size.unwrap_or_default());
-                    clean::name(&mut done.left, &unit, why);
-                }
-            }
-            point("clean.returned_one");
-        }
-        if done.left.is_empty() {
-            prune(&place);
-        }
-    }
-    Ok(Outcome::CleanUndone(done))
-}
-
-/// Puts one directory back, or says why it stays.
-fn put_back(target: &Path, place: &Path, unit: &Path) -> Result<(), String> {
-    let (from, to) = (place.join(unit), target.join(unit));
-    let parent = to.parent().unwrap_or(target);
-    // A link on the way leads elsewhere; a folder that is gone was taken away by somebody.
-    if parent.canonicalize().ok().as_deref() != Some(parent) {
-        let shown = unit.parent().unwrap_or(unit).display().to_string();
-        return Err(format!("the folder {shown} is not there any more"));
-    }
-    match removal::rename(&from, &to) {
-        Ok(()) => Ok(()),
-        Err(fault) if fault.code == Code::PathExists => {
-            Err("it is there again: move it away first".to_owned())
-        }
-        Err(fault) => Err(fault.to_string()),
-    }
 }

@@ -14,11 +14,9 @@ use std::process::Command;
 
 use crate::core::{Code, Fault};
 use crate::failpoint::guard;
-use crate::world::effects::inspect;
 use crate::world::effects::raw_copies::Copies;
 use crate::world::fs::{paths, removal};
-use crate::world::git::command;
-use crate::world::git::command::Git;
+use crate::world::git::command::{self, Git};
 use crate::world::git::index::format::{Hash, Stat};
 use crate::world::git::index::{racy, read};
 use crate::world::process::subprocess::Finished;
@@ -155,8 +153,9 @@ impl Collector<'_> {
     /// What status is told not to show would be left out as well.
     fn show_hidden(&self) -> Result<(), Fault> {
         let listed = self.run(&["ls-files", "-v", "-z"])?;
-        let hidden: Vec<&Path> =
-            inspect::hidden(&listed.stdout, self.target).map(paths::from_bytes).collect();
+        let hidden: Vec<&Path> = crate::world::git::listing::hidden(&listed.stdout, self.target)
+            .map(paths::from_bytes)
+            .collect();
         for flag in ["--no-skip-worktree", "--no-assume-unchanged"] {
             for some in hidden.chunks(ARGUMENTS_MAX) {
                 let shown = self.on(&["update-index", flag], some)?;

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::core::{Code, Environment, EnvironmentId, Fault, Note, Subject};
+use crate::core::{Code, Environment, EnvironmentId, Fault, Note, Step, Subject};
 use crate::world::fs::data_dir::Layout;
+use crate::world::git::registration::Owner;
 use crate::world::process::cancel::Cancel;
 use crate::world::process::cgroup::Cgroups;
 use crate::world::watch::tracker::Hub;
@@ -57,7 +58,7 @@ impl World {
     pub fn new(layout: Layout, log_id: [u8; 16]) -> Self {
         let log_id = crate::format::hex(&log_id);
         let cgroups = Cgroups::find(&log_id);
-        let rebuildable = crate::world::effects::inspect::REBUILDABLE.map(str::to_owned).to_vec();
+        let rebuildable = crate::world::effects::context::REBUILDABLE.map(str::to_owned).to_vec();
         let branches = Mutex::new(());
         let book = crate::world::status::cache::Book::default();
         Self { layout, log_id, cgroups, branches, rebuildable, book, hub: OnceLock::new() }
@@ -191,6 +192,11 @@ impl Task<'_> {
         self.env
     }
 
+    /// Whose its registration is.
+    pub(in crate::world) fn owner(&self) -> Owner<'_> {
+        Owner { log: self.log_id(), life: self.env().life() }
+    }
+
     /// How often this step has failed before.
     pub(in crate::world) fn attempts(&self) -> u32 {
         self.env.owed.as_ref().map_or(0, |owed| owed.attempts)
@@ -203,4 +209,31 @@ impl Task<'_> {
     pub(in crate::world) fn log_id(&self) -> &str {
         &self.world.log_id
     }
+}
+
+/// Ignored directories that tools rebuild: their loss costs time, not work.
+pub const REBUILDABLE: [&str; 18] = [
+    "target",
+    "node_modules",
+    ".venv",
+    "venv",
+    "__pycache__",
+    ".pytest_cache",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".tox",
+    ".gradle",
+    ".next",
+    ".nuxt",
+    ".turbo",
+    ".parcel-cache",
+    ".cache",
+    "dist",
+    "build",
+    "coverage",
+];
+
+pub(in crate::world) fn misdirected(step: Step, what: &str) -> Fault {
+    let message = format!("{} is not for {what}", step.as_str());
+    Fault::new(Code::Defect, message, "please report this")
 }

@@ -6,8 +6,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::os::fd::AsRawFd as _;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -23,13 +27,11 @@ use crate::core::{Code, Fault, Outcome};
 use crate::failpoint::guard;
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
-use crate::world::fs::beneath;
-use crate::world::fs::beneath::Mounts;
+use crate::world::fs::beneath::{self, Mounts};
 use crate::world::fs::paths;
 use crate::world::git::command::Git;
 use crate::world::git::marker::Admin;
-use crate::world::status::included_files;
-use crate::world::status::included_files::Recorder;
+use crate::world::status::included_files::{self, Recorder};
 
 /// The file that names what to include, in gitignore syntax.
 pub const LIST: &str = ".worktreeinclude";

@@ -4,9 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::core::Code;
-use crate::core::Fault;
 use crate::core::event::Finding;
+use crate::core::{Code, Fault};
 use crate::format;
 use crate::world::fs::{disk_usage, paths};
 use crate::world::git::command::Git;

@@ -12,10 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::core::Fault;
 use crate::failpoint::guard;
 use crate::world::effects::context::Task;
-use crate::world::effects::inspect;
 use crate::world::fs::paths;
-use crate::world::git::command;
-use crate::world::git::command::Git;
+use crate::world::git::command::{self, Git};
 use crate::world::git::index::format::{Hash, Stat};
 use crate::world::git::index::read;
 
@@ -37,7 +35,9 @@ pub(in crate::world) fn edits(
     let mut index = std::fs::read(admin.join("index")).unwrap_or_default();
     let Some((hash, marked)) = hash.and_then(|h| Some((h, marked(&index, h, target)?))) else {
         let listed = git.output(["ls-files", "-v", "-z"])?;
-        return Ok(inspect::hidden(&listed, target).map(<[u8]>::to_vec).collect());
+        return Ok(crate::world::git::listing::hidden(&listed, target)
+            .map(<[u8]>::to_vec)
+            .collect());
     };
     if marked.is_empty() {
         return Ok(BTreeSet::new());

@@ -10,8 +10,11 @@
 //! last lines of a failure. Secrets are taken out before any of it is kept (`redact.rs`).
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,12 +27,10 @@ use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
 use crate::world::fs::paths;
 use crate::world::git::marker::Admin;
-use crate::world::process::git_env;
 use crate::world::process::redact::{Redactor, Secrets};
 use crate::world::process::scope::{Scope, Ties};
-use crate::world::process::subprocess;
-use crate::world::process::subprocess::{Bounds, Running};
-use crate::world::process::{orphans, table, terminate};
+use crate::world::process::subprocess::{self, Bounds, Running};
+use crate::world::process::{git_env, orphans, table, terminate};
 
 /// Where the teardown hook is unless the configuration says otherwise.
 pub const TEARDOWN: &str = ".groundskeeper/teardown";

@@ -12,48 +12,20 @@ use std::path::{Path, PathBuf};
 
 use sha2::Digest as _;
 
-use crate::core::event::Plan;
 use crate::core::{Code, Environment, Fault, Inspection, Outcome};
-use crate::failpoint::guard;
 use crate::world::effects::collect::Collector;
-use crate::world::effects::context::{Task, World};
-use crate::world::effects::{add_worktree, hidden_edits, nested_work};
+use crate::world::effects::context::Task;
+use crate::world::effects::rebuildable::Folders;
+use crate::world::effects::{clean_check, hidden_edits, integration, nested_work};
 use crate::world::fs::{paths, removal};
-use crate::world::git::command;
-use crate::world::git::command::Git;
-use crate::world::git::heads::Heads;
+use crate::world::git::command::{self, Git};
+use crate::world::git::heads::{Heads, stashes_of};
 use crate::world::git::index::format::Hash;
-use crate::world::git::integration;
-use crate::world::git::marker;
-use crate::world::git::marker::{Admin, Marker};
+use crate::world::git::marker::{self, Admin, Marker};
 use crate::world::process::scope::Scope;
-use crate::world::status::clean_check;
 use crate::world::status::included_files::Ours;
 use crate::world::status::query::OPERATIONS;
 
-/// Ignored directories that tools rebuild: their loss costs time, not work.
-pub const REBUILDABLE: [&str; 18] = [
-    "target",
-    "node_modules",
-    ".venv",
-    "venv",
-    "__pycache__",
-    ".pytest_cache",
-    ".mypy_cache",
-    ".ruff_cache",
-    ".tox",
-    ".gradle",
-    ".next",
-    ".nuxt",
-    ".turbo",
-    ".parcel-cache",
-    ".cache",
-    "dist",
-    "build",
-    "coverage",
-];
-/// Ignored files that tools write again.
-const REBUILDABLE_FILES: [&str; 2] = [".DS_Store", ".eslintcache"];
 /// Evidence lines that are kept; the rest is counted.
 const LINES_MAX: usize = 40;
 /// Entries of ignored directories that the fingerprint takes in.
@@ -459,22 +431,9 @@ fn in_progress(admin: &Path, seen: &mut Seen) {
 /// Somebody else locked the worktree, and said why.
 fn foreign_lock(env: &Environment, admin: &Path, seen: &mut Seen) {
     let Ok(reason) = std::fs::read_to_string(admin.join("locked")) else { return };
-    if reason != add_worktree::lock_reason(env) {
+    if reason != crate::world::git::registration::lock_reason(env) {
         seen.push(format!("locked: {}", reason.trim_end()));
     }
-}
-
-/// The files in `git ls-files -v -z` that status is told not to show and that are there. A sparse
-/// checkout leaves files out and marks them the same way; those hide nothing.
-pub(in crate::world) fn hidden<'a>(
-    listed: &'a [u8],
-    target: &'a Path,
-) -> impl Iterator<Item = &'a [u8]> {
-    listed.split(|b| *b == 0).filter(|e| e.len() > 2).filter_map(move |entry| {
-        let marked = entry[0] == b'S' || entry[0].is_ascii_lowercase();
-        let there = || target.join(paths::from_bytes(&entry[2..])).symlink_metadata().is_ok();
-        (marked && there() && guard::stands("hidden")).then_some(&entry[2..])
-    })
 }
 
 /// Stashes belong to the whole repository and outlive the worktree; those that were made on its
@@ -485,20 +444,6 @@ fn stashes(env: &Environment, seen: &mut Seen) {
     for commit in found {
         seen.sum.update(commit.as_bytes());
     }
-}
-
-/// The commits of the stashes that were made on the branch of an environment, newest last.
-pub(in crate::world) fn stashes_of(plan: &Plan) -> Vec<String> {
-    let common = paths::from_host(&plan.repository.common_dir);
-    let log = std::fs::read(common.join("logs/refs/stash")).unwrap_or_default();
-    let log = String::from_utf8_lossy(&log).into_owned();
-    let on = format!("n {}: ", plan.branch);
-    let ours = log.lines().filter_map(|line| {
-        let (place, message) = line.split_once('\t')?;
-        let ours = message.split_once(&on).is_some_and(|(head, _)| ["O", "WIP o"].contains(&head));
-        ours.then(|| place.split(' ').nth(1).unwrap_or_default().to_owned())
-    });
-    ours.filter(|commit| !commit.is_empty()).collect()
 }
 
 /// Commits that nothing else has. Those whose content is merged somewhere are no loss, but a
@@ -537,58 +482,4 @@ fn commits(task: &Task<'_>, admin: &Path, seen: &mut Seen) -> Result<(), Fault> 
         }
     }
     Ok(())
-}
-
-/// The directories of a worktree that tools rebuild: named in the list, ignored by git, and
-/// without a tracked file.
-pub(in crate::world) struct Folders(BTreeSet<Vec<u8>>);
-
-impl Folders {
-    /// Those that the entries of a status with `--ignored=matching` name.
-    pub(in crate::world) fn of<'a>(
-        world: &World,
-        git: &Git<'_>,
-        status: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<Self, Fault> {
-        let (mut whole, mut inside) = (BTreeSet::new(), BTreeSet::new());
-        for path in status.filter_map(|entry| entry.strip_prefix(b"! ")) {
-            let Some(folder) = listed_part(world, path) else { continue };
-            // One that git ignores as a whole holds nothing tracked.
-            if folder.len() == path.len() { &mut whole } else { &mut inside }.insert(folder);
-        }
-        for folder in inside {
-            let mut command = git.command(["ls-files", "-z", "--"]);
-            command.arg(paths::from_bytes(&folder));
-            let tracked = git.run_command(command)?;
-            if tracked.status.success() && tracked.stdout.is_empty() {
-                whole.insert(folder);
-            }
-        }
-        Ok(Self(whole))
-    }
-
-    fn hold(&self, path: &[u8]) -> bool {
-        let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
-        REBUILDABLE_FILES.iter().any(|file| file.as_bytes() == name)
-            || self.0.iter().any(|folder| path.starts_with(folder))
-    }
-
-    /// Their names, each ending in a slash; none lies inside another.
-    pub(in crate::world) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let outer = |f: &Vec<u8>| !self.0.iter().any(|o| o.len() < f.len() && f.starts_with(o));
-        self.0.iter().filter(move |f| outer(f)).map(Vec::as_slice)
-    }
-}
-
-/// The first directory on a path that the list names, with the slash at its end.
-fn listed_part(world: &World, path: &[u8]) -> Option<Vec<u8>> {
-    let mut start = 0;
-    for (at, _) in path.iter().enumerate().filter(|(_, b)| **b == b'/') {
-        let part = &path[start..at];
-        if world.rebuildable.iter().any(|name| name.as_bytes() == part) {
-            return Some(path[..=at].to_vec());
-        }
-        start = at + 1;
-    }
-    None
 }

@@ -13,7 +13,7 @@ use crate::core::event::Rescue;
 use crate::core::{Code, Fault, Time};
 use crate::failpoint::guard;
 use crate::failpoint::kill::point;
-use crate::world::effects::archive::Task;
+use crate::world::effects::archive_context::Task;
 use crate::world::effects::raw_copies;
 use crate::world::effects::rescuer::{Rescuer, commit_of};
 use crate::world::fs::{disk_usage, paths};

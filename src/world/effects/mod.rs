@@ -2,7 +2,9 @@
 
 pub(crate) mod add_worktree;
 pub(crate) mod archive;
+pub(crate) mod archive_context;
 pub(crate) mod clean;
+pub(crate) mod clean_check;
 pub(crate) mod clean_output;
 pub(crate) mod collect;
 pub(crate) mod conflicts;
@@ -12,11 +14,14 @@ pub(crate) mod foreign_worktrees;
 pub(crate) mod hidden_edits;
 pub mod hook;
 pub mod inspect;
+pub(crate) mod integration;
 pub(crate) mod late_writes;
+pub(crate) mod make_rescue;
 pub(crate) mod nested_rescue;
 pub(crate) mod nested_work;
 pub(crate) mod perform;
 pub mod raw_copies;
+pub(crate) mod rebuildable;
 pub(crate) mod rescue;
 pub(crate) mod rescuer;
 pub(crate) mod resolve_base;

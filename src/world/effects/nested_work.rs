@@ -9,11 +9,9 @@ use std::path::{Path, PathBuf};
 
 use crate::core::Fault;
 use crate::failpoint::guard;
-use crate::world::effects::inspect;
 use crate::world::fs::paths;
 use crate::world::git::command::Git;
-use crate::world::git::nested;
-use crate::world::git::nested::Limits;
+use crate::world::git::nested::{self, Limits};
 use crate::world::process::cancel::Cancel;
 use crate::world::status::query::OPERATIONS;
 
@@ -172,7 +170,7 @@ fn work_in(dir: &Path, files: Option<&Path>, cancel: &Cancel) -> Result<Option<S
             return Ok(Some(format!("{changed} changed files")));
         }
         let listed = git.output(["ls-files", "-v", "-z"])?;
-        if inspect::hidden(&listed, files).next().is_some() {
+        if crate::world::git::listing::hidden(&listed, files).next().is_some() {
             return Ok(Some("files that status is told not to show".to_owned()));
         }
     }

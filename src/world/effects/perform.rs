@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::core::effect::Effect;
 use crate::core::{Code, Fault, Outcome, Step, Target};
-use crate::world::effects::context::{Reporter, Task, World};
+use crate::world::effects::context::{Reporter, Task, World, misdirected};
 use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::Scope;
 
@@ -33,7 +33,7 @@ impl World {
                 task.perform(effect.step)
             }
             Target::Remains(remains) => {
-                let lost = crate::world::effects::archive::Task {
+                let lost = crate::world::effects::archive_context::Task {
                     world: self,
                     remains,
                     lock: &lock,
@@ -59,11 +59,6 @@ impl World {
     }
 }
 
-pub(in crate::world) fn misdirected(step: Step, what: &str) -> Fault {
-    let message = format!("{} is not for {what}", step.as_str());
-    Fault::new(Code::Defect, message, "please report this")
-}
-
 impl Task<'_> {
     fn perform(&self, step: Step) -> Result<Outcome, Fault> {
         match step {
@@ -76,7 +71,7 @@ impl Task<'_> {
             Step::RollBack => crate::world::effects::roll_back::roll_back(self),
             Step::RefreshIndex => crate::world::effects::teardown::refresh_index(self),
             Step::Clean => crate::world::effects::clean::clean(self),
-            Step::UndoClean => crate::world::effects::clean_output::undo(self),
+            Step::UndoClean => crate::world::effects::clean::undo(self),
             Step::Inspect => crate::world::effects::inspect::inspect(self),
             Step::RunTeardown => crate::world::effects::hook::run_teardown(self),
             Step::EndProcesses => self.end_processes(),

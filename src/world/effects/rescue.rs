@@ -11,11 +11,9 @@ use crate::core::{Code, Fault, Outcome};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
 use crate::world::effects::rescuer::Rescuer;
-use crate::world::effects::{nested_rescue, raw_copies};
+use crate::world::effects::{integration, nested_rescue, raw_copies};
 use crate::world::fs::{paths, removal};
-use crate::world::git::command;
-use crate::world::git::command::Git;
-use crate::world::git::integration;
+use crate::world::git::command::{self, Git};
 use crate::world::git::marker::Admin;
 
 /// Paths that one git call gets.

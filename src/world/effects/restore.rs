@@ -16,8 +16,7 @@ use crate::world::fs::names::Names;
 use crate::world::fs::{paths, removal};
 use crate::world::git::command::Git;
 use crate::world::git::index::format::Hash;
-use crate::world::git::marker;
-use crate::world::git::marker::{Admin, Marker};
+use crate::world::git::marker::{self, Admin, Marker};
 use crate::world::git::ref_changes::{Change, Made};
 use crate::world::git::{refs, registration, submodules};
 
@@ -125,8 +124,8 @@ impl Restore<'_> {
             std::fs::write(&path, text).map_err(paths::failed("write", &path))
         };
         let pointer = self.target.join(".git");
-        put("gitdir", &add_worktree::with_newline(&pointer))?;
-        put("locked", add_worktree::lock_reason(self.task.env()).as_bytes())?;
+        put("gitdir", &crate::world::git::registration::with_newline(&pointer))?;
+        put("locked", crate::world::git::registration::lock_reason(self.task.env()).as_bytes())?;
         removal::remove_ours_file(&staged.join("gitdir.removed"))
     }
 
@@ -248,7 +247,7 @@ impl Restore<'_> {
     fn point_back(&self) -> Result<(), Fault> {
         let text = std::fs::read(self.trash.join(".git")).unwrap_or_default();
         let mut new = b"gitdir: ".to_vec();
-        new.extend(add_worktree::with_newline(&self.new.published));
+        new.extend(crate::world::git::registration::with_newline(&self.new.published));
         if text == new { self.point(&self.trash, &self.old.published) } else { Ok(()) }
     }
 
@@ -262,7 +261,7 @@ impl Restore<'_> {
         let pointer = worktree.join(".git");
         let fresh = worktree.join(".git.gk-new");
         let mut text = b"gitdir: ".to_vec();
-        text.extend(add_worktree::with_newline(admin));
+        text.extend(crate::world::git::registration::with_newline(admin));
         std::fs::write(&fresh, text).map_err(paths::failed("write", &fresh))?;
         paths::rename(&fresh, &pointer).map_err(paths::failed("write", &pointer))
     }
@@ -334,7 +333,7 @@ pub(in crate::world) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
     restore.point_back()?;
     let place = task.layout().place_of(&task.env().id);
     paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
-    registration::hide(task, new)?;
+    registration::hide(&task.owner(), new)?;
     let left: Vec<String> = restore.take_branch_back()?.into_iter().collect();
     for taken in [&new.published, &new.staged] {
         if paths::exists(taken).map_err(paths::failed("look at", taken))?

@@ -14,8 +14,7 @@ use crate::world::effects::{add_worktree, archive, hook, restore};
 use crate::world::fs::{names, paths, removal};
 use crate::world::git::command::Git;
 use crate::world::git::heads::Heads;
-use crate::world::git::marker;
-use crate::world::git::marker::{Admin, Marker};
+use crate::world::git::marker::{self, Admin, Marker};
 use crate::world::git::ref_changes::Change;
 use crate::world::git::{refs, registration};
 
@@ -30,11 +29,11 @@ pub(in crate::world) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
     let (head, rescue) = rescue(task, &admin)?;
     remove_directory(task, &admin)?;
     point("rollback.directory_gone");
-    registration::hide(task, &admin)?;
+    registration::hide(&task.owner(), &admin)?;
     point("rollback.hidden");
     let left: Vec<String> = remove_branch(task)?.into_iter().collect();
-    registration::put_away(task, &admin)?;
-    registration::remove(task, &admin)?;
+    registration::put_away(&task.owner(), &admin)?;
+    registration::remove(&task.owner(), &admin)?;
     let name = paths::from_host(&env.plan.path);
     let folder = names::folder(env.life());
     let name = name.file_name().unwrap_or_default();

@@ -19,15 +19,13 @@ use crate::world::fs::data_dir::CLEANED_PREFIX;
 use crate::world::fs::{names, paths, removal, remove_tree};
 use crate::world::git::command::Git;
 use crate::world::git::marker::{Admin, Marker};
-use crate::world::git::nested;
-use crate::world::git::nested::Limits;
+use crate::world::git::nested::{self, Limits};
 use crate::world::git::ref_changes::Change;
 use crate::world::git::{locks, registration};
 use crate::world::process::cancel::Cancel;
 use crate::world::process::cgroup::Cgroups;
 use crate::world::process::scope::{Scope, Ties};
-use crate::world::process::subprocess;
-use crate::world::process::{table, terminate};
+use crate::world::process::{subprocess, table, terminate};
 
 /// Findings that the log names; the rest is counted.
 const FINDINGS_MAX: usize = 256;

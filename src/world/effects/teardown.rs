@@ -15,19 +15,15 @@ use crate::core::policy::BranchPolicy;
 use crate::core::{Code, Fault, Outcome};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
-use crate::world::effects::{archive, inspect};
+use crate::world::effects::{archive, inspect, integration};
 use crate::world::fs::{paths, removal};
-use crate::world::git::command;
-use crate::world::git::command::Git;
+use crate::world::git::command::{self, Git};
 use crate::world::git::index::format::Hash;
-use crate::world::git::index::racy;
-use crate::world::git::index::racy::Settled;
+use crate::world::git::index::racy::{self, Settled};
 use crate::world::git::locks::Lock;
-use crate::world::git::marker;
-use crate::world::git::marker::{Admin, Marker};
-use crate::world::git::ref_changes;
-use crate::world::git::ref_changes::Change;
-use crate::world::git::{integration, reachability, refs, registration};
+use crate::world::git::marker::{self, Admin, Marker};
+use crate::world::git::ref_changes::{self, Change};
+use crate::world::git::{reachability, refs, registration};
 
 /// Performs [`Step::MoveToTrash`](crate::core::Step::MoveToTrash).
 pub(in crate::world) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault> {
@@ -85,7 +81,7 @@ fn settle_the_rest(task: &Task<'_>, is_in_trash: bool) -> Option<(bool, String)>
     unregister(task).ok()?;
     let settled = branch(task).ok()?;
     if !is_in_trash {
-        registration::put_away(task, &Admin::of(task.log_id(), task.env())).ok()?;
+        registration::put_away(&task.owner(), &Admin::of(task.log_id(), task.env())).ok()?;
     }
     Some(settled)
 }
@@ -106,7 +102,7 @@ fn is_outdated(task: &Task<'_>) -> Result<bool, Fault> {
 
 /// Performs [`Step::Unregister`](crate::core::Step::Unregister): git does not know it any more.
 pub(in crate::world) fn unregister(task: &Task<'_>) -> Result<Outcome, Fault> {
-    registration::hide(task, &Admin::of(task.log_id(), task.env()))?;
+    registration::hide(&task.owner(), &Admin::of(task.log_id(), task.env()))?;
     point("unregister.hidden");
     Ok(Outcome::Unregistered)
 }
@@ -116,7 +112,7 @@ pub(in crate::world) fn unregister(task: &Task<'_>) -> Result<Outcome, Fault> {
 pub(in crate::world) fn settle_branch(task: &Task<'_>) -> Result<Outcome, Fault> {
     let admin = Admin::of(task.log_id(), task.env());
     let (deleted, reason) = branch(task)?;
-    registration::put_away(task, &admin)?;
+    registration::put_away(&task.owner(), &admin)?;
     Ok(Outcome::BranchSettled(deleted, reason, Vec::new()))
 }
 

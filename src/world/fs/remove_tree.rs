@@ -5,7 +5,8 @@
 //! on what is left.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd as _;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,7 @@ use rustix::io::Errno;
 
 use crate::core::{Code, Fault};
 use crate::failpoint::fault;
-use crate::world::fs::beneath;
-use crate::world::fs::beneath::Mounts;
+use crate::world::fs::beneath::{self, Mounts};
 use crate::world::fs::paths;
 
 /// Levels that are descended; each costs a descriptor and a piece of stack. What lies deeper is

@@ -22,11 +22,9 @@ use rustix::fs::{OFlags, openat};
 
 use crate::core::{Code, Fault};
 use crate::world::fs::{paths, removal};
-use crate::world::git::attributes;
-use crate::world::git::attributes::Config;
+use crate::world::git::attributes::{self, Config};
 use crate::world::git::command::{Git, LONG};
-use crate::world::git::index::format;
-use crate::world::git::index::format::{Entry, Hash, Stat, Tree};
+use crate::world::git::index::format::{self, Entry, Hash, Stat, Tree};
 use crate::world::git::refs;
 use crate::world::process::subprocess::{Patient, Running};
 

@@ -13,10 +13,8 @@ use std::time::Duration;
 
 use crate::core::{Code, Fault};
 use crate::world::process::cancel::Cancel;
-use crate::world::process::git_env;
-use crate::world::process::redact;
-use crate::world::process::subprocess;
-use crate::world::process::subprocess::{Bounds, Finished};
+use crate::world::process::subprocess::{self, Bounds, Finished};
+use crate::world::process::{git_env, redact};
 
 /// The oldest git that the program works with.
 pub const VERSION_MIN: (u32, u32) = (2, 41);

@@ -12,8 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::core::event::Repository;
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
-use crate::world::git::command;
-use crate::world::git::command::Git;
+use crate::world::git::command::{self, Git};
 use crate::world::process::cancel::Cancel;
 use crate::world::process::subprocess::Finished;
 

@@ -10,8 +10,7 @@ use std::time::Duration;
 use crate::core::{Code, Fault};
 use crate::world::fs::names::Names;
 use crate::world::git::command::Git;
-use crate::world::git::ref_changes;
-use crate::world::git::ref_changes::Change;
+use crate::world::git::ref_changes::{self, Change};
 use crate::world::git::refs;
 
 /// What was fetched.

@@ -8,9 +8,12 @@
 //! with its age and what is known of its holder.
 
 use std::fs::OpenOptions;
-use std::io::{self, Read as _, Write as _};
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 

@@ -6,7 +6,8 @@
 //! reported as unknown, never as one without a repository.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -15,8 +16,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use crate::core::Fault;
-use crate::world::fs::beneath;
-use crate::world::fs::beneath::Mounts;
+use crate::world::fs::beneath::{self, Mounts};
 use crate::world::fs::remove_tree::Stop;
 
 /// Levels that one path leads down; then a directory on the way is opened for the next ones.

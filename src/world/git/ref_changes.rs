@@ -12,13 +12,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
-use crate::world::git::command;
-use crate::world::git::command::Git;
-use crate::world::git::locks;
-use crate::world::git::locks::{Lock, Standing};
+use crate::world::git::command::{self, Git};
+use crate::world::git::locks::{self, Lock, Standing};
 use crate::world::git::ref_files::{Attempt, RefFiles};
-use crate::world::git::refs;
-use crate::world::git::refs::OURS;
+use crate::world::git::refs::{self, OURS};
 use crate::world::process::subprocess;
 
 /// How often a lock that somebody holds is tried for, and how long it is waited in between: it is

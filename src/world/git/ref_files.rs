@@ -6,9 +6,12 @@
 //! that cannot be beside another. Whether a ref may change is decided in `ref_changes.rs`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
+use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -17,8 +20,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use crate::failpoint::kill::point;
 use crate::world::fs::paths;
 use crate::world::git::locks::Lock;
-use crate::world::git::refs;
-use crate::world::git::refs::OURS;
+use crate::world::git::refs::{self, OURS};
 
 /// How often a folder is made again that goes with another ref in it.
 const RACES_MAX: u32 = 20;

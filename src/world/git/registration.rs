@@ -8,9 +8,8 @@
 use std::io;
 use std::path::Path;
 
-use crate::core::{Code, Fault, Life};
+use crate::core::{Code, Environment, Fault, Life};
 use crate::failpoint::kill::point;
-use crate::world::effects::context::Task;
 use crate::world::fs::{paths, removal};
 use crate::world::git::marker::{Admin, Marker};
 use crate::world::git::refs;
@@ -45,15 +44,21 @@ pub(in crate::world) fn publish(admin: &Admin) -> Result<(), Fault> {
     Err(Fault::new(Code::Io, message, "find out which program removes it").transient())
 }
 
+/// Whose a registration is: a log, and a life in it.
+pub(in crate::world) struct Owner<'a> {
+    pub(in crate::world) log: &'a str,
+    pub(in crate::world) life: Life<'a>,
+}
+
 /// Whether the published directory is that of this environment.
-fn is_ours(task: &Task<'_>, admin: &Admin) -> bool {
+fn is_ours(owner: &Owner<'_>, admin: &Admin) -> bool {
     let marker = Marker::read(&admin.published).ok().flatten();
-    marker.is_some_and(|m| m.is_of(task.log_id(), task.env().life()))
+    marker.is_some_and(|m| m.is_of(owner.log, owner.life))
 }
 
 /// From here on git does not know the worktree any more.
-pub(in crate::world) fn hide(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
-    if !is_ours(task, admin) {
+pub(in crate::world) fn hide(owner: &Owner<'_>, admin: &Admin) -> Result<(), Fault> {
+    if !is_ours(owner, admin) {
         return Ok(());
     }
     let (from, to) = (admin.published.join(POINTER), admin.published.join(HIDDEN));
@@ -64,8 +69,8 @@ pub(in crate::world) fn hide(task: &Task<'_>, admin: &Admin) -> Result<(), Fault
 }
 
 /// Takes a hidden registration out of git's folder and keeps it for a restore.
-pub(in crate::world) fn put_away(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
-    if is_ours(task, admin) { put_away_hidden(admin) } else { Ok(()) }
+pub(in crate::world) fn put_away(owner: &Owner<'_>, admin: &Admin) -> Result<(), Fault> {
+    if is_ours(owner, admin) { put_away_hidden(admin) } else { Ok(()) }
 }
 
 /// The same for one whose incarnation is over, hidden or not: its repository may have been away when
@@ -119,9 +124,9 @@ fn drop_locks(admin: &Path) -> Result<(), Fault> {
 
 /// Removes a hidden registration for good, and whatever an interrupted attempt left of it. The
 /// names of the last two places hold our log's id, and nobody else writes there.
-pub(in crate::world) fn remove(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
+pub(in crate::world) fn remove(owner: &Owner<'_>, admin: &Admin) -> Result<(), Fault> {
     removal::remove_ours(&admin.gone)?;
-    if is_ours(task, admin) {
+    if is_ours(owner, admin) {
         let (published, gone) = (&admin.published, &admin.gone);
         std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
         paths::rename(published, gone).map_err(paths::failed("move", published))?;
@@ -240,4 +245,18 @@ mod tests {
         let there = |name: &str| admin.removed.join(name).exists();
         assert!(there("index") && there("locked") && !there("index.lock"));
     }
+}
+
+/// The reason that `git worktree lock` shows while the environment lives.
+pub(in crate::world) fn lock_reason(env: &Environment) -> String {
+    format!(
+        "groundskeeper environment {} (incarnation {}); remove it with `groundskeeper rm {}`\n",
+        env.id, env.incarnation, env.id
+    )
+}
+
+pub(in crate::world) fn with_newline(path: &Path) -> Vec<u8> {
+    let mut bytes = paths::to_host(path).0;
+    bytes.push(b'\n');
+    bytes
 }

@@ -106,7 +106,7 @@ fn reconnect_below(
         }
         if module.join(paths::from_bytes(named)).canonicalize().ok().as_ref() != Some(&real) {
             let mut new = b"gitdir: ".to_vec();
-            new.extend(crate::world::effects::add_worktree::with_newline(&real));
+            new.extend(crate::world::git::registration::with_newline(&real));
             let fresh = module.join(".git.gk-new");
             std::fs::write(&fresh, new).map_err(paths::failed("write", &fresh))?;
             paths::rename(&fresh, &pointer).map_err(paths::failed("write", &pointer))?;

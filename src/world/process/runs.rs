@@ -7,9 +7,8 @@ use crate::core::{Environment, EnvironmentId, RequestId, State};
 use crate::world::effects::context::World;
 use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::Scope;
-use crate::world::process::subprocess;
 use crate::world::process::table::start_time;
-use crate::world::process::terminate;
+use crate::world::process::{subprocess, terminate};
 
 impl World {
     /// Ends what an earlier daemon was running, as the log has it, and says which of the recorded

@@ -1,7 +1,8 @@
 //! Ending the processes of an environment: TERM, a grace, KILL, look again, in bounded rounds.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -10,8 +11,7 @@ use crate::core::Fault;
 use crate::core::event::{ProcessSeen, ProcessesEnded};
 use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::Scope;
-use crate::world::process::subprocess;
-use crate::world::process::table;
+use crate::world::process::{subprocess, table};
 
 /// How often it is looked again for processes that started while others were being ended.
 const ROUNDS_MAX: u32 = 5;

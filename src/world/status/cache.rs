@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::core::{Code, EnvironmentId, Fault};
 use crate::world::status::incremental::Since;
-use crate::world::status::query::{LIMIT, Status};
+use crate::world::status::query::LIMIT;
+use crate::world::status::types::Status;
 
 /// How long the answer of an unwatched worktree is kept.
 const KEPT: Duration = Duration::from_secs(2);

@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use crate::world::git::index::format::Hash;
 use crate::world::git::index::read;
-use crate::world::status::parse::Changes;
-use crate::world::status::parse::Entry;
-use crate::world::status::query::Status;
+use crate::world::status::parse::{Changes, Entry};
+use crate::world::status::types::Status;
 
 /// What was known, and the paths that have been seen to change since.
 #[derive(Debug, Clone)]

@@ -12,44 +12,21 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::world::status::incremental::Since;
-use crate::world::status::parse::Changes;
-
 use crate::core::{Code, Environment, Fault, Phase, destroyed};
 use crate::world::fs::paths;
-use crate::world::git::command;
-use crate::world::git::command::Git;
+use crate::world::git::command::{self, Git};
 use crate::world::git::index::format::Hash;
 use crate::world::git::{link, refs};
 use crate::world::process::cancel::Cancel;
+use crate::world::status::incremental::Since;
+use crate::world::status::parse::Changes;
+use crate::world::status::types::Status;
 
 /// Longest time that one status may take.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Paths that a diff is limited to; with more it looks at all.
 const DIFF_PATHS_MAX: usize = 100;
-
-/// What a worktree looked like at one time.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Status {
-    /// What git said of files and branch.
-    pub changes: Changes,
-    /// Commits since the base; none when the base is not known here any more.
-    pub ahead_of_base: Option<u64>,
-    /// Commits that the base's branch has gained since.
-    pub behind_base: Option<u64>,
-    /// What is in progress: `merge`, `rebase`, `am`, `cherry-pick`, `revert`, `bisect`.
-    pub operation: Option<&'static str>,
-    /// Lines added and removed in tracked files, staged or not.
-    pub insertions: u64,
-    /// See `insertions`.
-    pub deletions: u64,
-    /// Whether these count everything: not untracked, binary or conflicted files, and no
-    /// submodules.
-    pub lines_complete: bool,
-    /// Seconds since 1970 of the youngest change that was seen.
-    pub last_change: i64,
-}
 
 /// Files in the git directory that say what is in progress, in the order in which they count:
 /// name, for `status`, for people.

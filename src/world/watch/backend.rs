@@ -148,16 +148,21 @@ impl Kinds {
 /// One life of an environment.
 pub type Key = (EnvironmentId, u32);
 
-/// The backend for this system: our own on Linux, `notify` elsewhere, where it is asked for, and
-/// where ours cannot start; its trees then find out one by one what the system has room for.
-#[must_use]
-pub fn backend(portable: bool, sink: Sink) -> Box<dyn Backend> {
-    #[cfg(target_os = "linux")]
-    if !portable {
-        match crate::world::watch::inotify::Inotify::start(Arc::clone(&sink)) {
-            Ok(native) => return Box::new(native),
-            Err(e) => tracing::warn!(error = %e, "inotify has no room for us"),
-        }
-    }
-    Box::new(crate::world::watch::portable::Portable::new(sink))
+/// What the hub tells.
+#[derive(Debug, Clone)]
+pub enum Signal {
+    /// Something has changed in a worktree this moment; told at once, and every time. A path from
+    /// its top, if nothing but that file or directory has.
+    Touched(Key, Option<Vec<u8>>),
+    /// Things have changed in a worktree, which is quiet again.
+    Changed(Key, Kinds),
+    /// The same of refs of a repository.
+    RefsTouched(PathBuf, Vec<String>),
+    /// Refs of a repository have changed; none when it is not known which.
+    Refs(PathBuf, Option<Vec<String>>),
+    /// A watch ended without being asked to.
+    Broken(Key, Arc<Failure>),
 }
+
+/// Where it is told. Called on threads that may not wait long.
+pub type Signals = Box<dyn Fn(Signal) + Send + Sync>;

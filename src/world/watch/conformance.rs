@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use crate::world::watch::backend::*;
+use crate::world::watch::select::backend;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -10,9 +10,9 @@ use crate::core::event::{Actor, Plan, Record, Repository, Worktree};
 use crate::core::{Command, Environment, EnvironmentId, State, Time};
 use crate::world::fs::paths;
 use crate::world::git::marker;
-use crate::world::watch::backend::*;
+use crate::world::watch::backend::{Signal, *};
 use crate::world::watch::limits::Budget;
-use crate::world::watch::tracker::{Hub, Signal};
+use crate::world::watch::tracker::Hub;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -10,5 +10,6 @@ pub(crate) mod inotify;
 pub mod limits;
 pub(crate) mod portable;
 pub(crate) mod rules;
+pub mod select;
 pub mod tracker;
 pub(crate) mod tree;

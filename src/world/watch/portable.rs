@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use notify::Watcher as _;
 use notify::event::{EventKind, ModifyKind, RenameMode};
-use notify::{Config, ErrorKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{Config, ErrorKind, EventKindMask, RecommendedWatcher, RecursiveMode};
 
 use crate::world::watch::backend::{Backend, Failure, Happened, Sink, TreeId, What};
 

@@ -14,9 +14,10 @@ use crate::core::Environment;
 use crate::world::fs::paths;
 use crate::world::git::index::format::Hash;
 use crate::world::git::{link, marker};
-use crate::world::watch::backend::{Backend, Failure, Happened, Key, Kinds, Sink, TreeId};
-use crate::world::watch::limits;
-use crate::world::watch::limits::Budget;
+use crate::world::watch::backend::{
+    Backend, Failure, Happened, Key, Kinds, Signal, Signals, Sink, TreeId,
+};
+use crate::world::watch::limits::{self, Budget};
 use crate::world::watch::rules::{Rules, walk};
 use crate::world::watch::tree::{About, Identity, LOGS, Tree, Worktree};
 
@@ -27,25 +28,6 @@ const TURN: usize = 64;
 
 /// Whether one life of an environment may be watched right now.
 pub type Gate = Box<dyn Fn(&Key) -> bool + Send + Sync>;
-
-/// What the hub tells.
-#[derive(Debug, Clone)]
-pub enum Signal {
-    /// Something has changed in a worktree this moment; told at once, and every time. A path from
-    /// its top, if nothing but that file or directory has.
-    Touched(Key, Option<Vec<u8>>),
-    /// Things have changed in a worktree, which is quiet again.
-    Changed(Key, Kinds),
-    /// The same of refs of a repository.
-    RefsTouched(PathBuf, Vec<String>),
-    /// Refs of a repository have changed; none when it is not known which.
-    Refs(PathBuf, Option<Vec<String>>),
-    /// A watch ended without being asked to.
-    Broken(Key, Arc<Failure>),
-}
-
-/// Where it is told. Called on threads that may not wait long.
-pub type Signals = Box<dyn Fn(Signal) + Send + Sync>;
 
 /// How much is watched, and what happened to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

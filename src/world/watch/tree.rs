@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::rules::{IGNORE, Rules, kind_of_admin};
-use crate::world::watch::backend::{Happened, Key, Kinds, What};
-use crate::world::watch::tracker::Signal;
+use crate::world::watch::backend::{Happened, Key, Kinds, Signal, What};
 
 /// Quiet after which a change is told.
 const QUIET: Duration = Duration::from_millis(75);

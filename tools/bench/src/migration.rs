@@ -12,7 +12,7 @@ use groundskeeper::migrate::http::NoNetwork;
 use groundskeeper::migrate::keychain::NoKeychain;
 use groundskeeper::migrate::request::{Wanted, is_cut_short};
 use groundskeeper::migrate::standalone::{Alone, new_id};
-use groundskeeper::migrate::{Desk, inspect, recipes};
+use groundskeeper::migrate::{Desk, recipes};
 use serde_json::json;
 
 use crate::daemon::Daemon;
@@ -172,7 +172,10 @@ fn gate(place: &Place, table: &mut Table) {
         let plan = wanted(place).plan().expect("a plan");
         let recipe = recipes::find(&plan).expect("a recipe");
         assert!(!is_cut_short(&plan), "nothing is left");
-        assert!(!inspect::is_old(&place.database, &*recipe).expect("read"), "it is new");
+        assert!(
+            !groundskeeper::migrate::recipe::is_old(&place.database, &*recipe).expect("read"),
+            "it is new"
+        );
         times.push(began.elapsed());
     }
     let ours = median(&mut times);

@@ -51,7 +51,7 @@ fn current(db: &Connection) -> Result<Recognised, Fault> {
 fn known_columns() -> Result<Vec<(&'static str, BTreeSet<String>)>, Fault> {
     let failed = fail::during("reading the new schema");
     let db = Connection::open_in_memory().map_err(&failed)?;
-    db.execute_batch(super::write::SCHEMA).map_err(&failed)?;
+    db.execute_batch(crate::migrate::recipes::executor::write::SCHEMA).map_err(&failed)?;
     CURRENT.iter().map(|table| Ok((*table, tables::columns(&db, table)?))).collect()
 }
 

@@ -8,11 +8,11 @@ use super::discovery::Servers;
 use super::ids::RowIds;
 use super::losses::{Cause, Losses};
 use super::plan::{Clashes, Context, Plan};
-use super::snapshot::Snapshot;
-use super::write::Writer;
-use super::{gate, ledger, legacy, secrets, snapshot, unread};
+use super::snapshot::{self, Snapshot};
+use super::{gate, ledger, legacy, secrets, unread};
 use crate::core::Fault;
 use crate::migrate::recipe::{Built, Recipe, Recognised, Secrets, Work};
+use crate::migrate::recipes::executor::write::Writer;
 
 /// The way of the Executor's local database from its first generation to its second.
 #[derive(Debug, Clone, Copy, Default)]

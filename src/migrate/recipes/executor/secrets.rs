@@ -7,9 +7,10 @@ use std::path::Path;
 
 use super::js::{self, Text, Value};
 use super::losses::{Cause, Losses};
-use super::plan::{Client, Plan, SecretOp, SecretRef};
+use super::plan::{Client, Plan};
 use crate::core::{Code, Fault};
 use crate::migrate::recipe::{Keychain, Secrets, Work};
+use crate::migrate::recipes::executor::plan::{SecretOp, SecretRef};
 
 /// The original's own setting for the name of its keychain entries.
 const SERVICE_SETTING: &str = "EXECUTOR_KEYCHAIN_SERVICE_NAME";

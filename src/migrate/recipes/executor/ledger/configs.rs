@@ -1,6 +1,7 @@
 //! The configurations of integrations, one at a time: they may be large.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::OptionalExtension as _;
+use rusqlite::{Connection, params};
 
 use crate::core::Fault;
 use crate::migrate::recipes::executor::fail;

@@ -2,33 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{SecretRef, Target};
 use crate::migrate::recipes::executor::losses::{Cause, Losses};
-use crate::migrate::recipes::executor::scope::Owner;
+use crate::migrate::recipes::executor::plan::target::{Client, Input, SecretRef, Target};
 use crate::migrate::recipes::executor::slug;
-
-/// What a connection says of its client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Input {
-    pub(crate) client_id: String,
-    /// The secret that holds the client's id.
-    pub(crate) reference: Option<SecretRef>,
-    pub(crate) token_url: String,
-    pub(crate) authorization_url: String,
-    pub(crate) metadata_url: Option<String>,
-    pub(crate) grant: &'static str,
-    pub(crate) resource: Option<String>,
-    /// The client's secret, under its new id.
-    pub(crate) secret: Option<String>,
-}
-
-/// An OAuth client of the new generation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Client {
-    pub(crate) slug: String,
-    pub(crate) owner: Owner,
-    pub(crate) input: Input,
-}
 
 /// Makes the clients of all connections, and gives each connection the slug of its own.
 pub(super) fn share(targets: &mut [Target], losses: &Losses) -> Vec<Client> {

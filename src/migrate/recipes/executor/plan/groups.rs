@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::clients::Input;
-use super::{SecretOp, SecretRef, Target};
 use crate::migrate::recipes::executor::config::{Auth, Slot};
-use crate::migrate::recipes::executor::js;
 use crate::migrate::recipes::executor::losses::{Cause, Losses};
+use crate::migrate::recipes::executor::plan::target::{Input, SecretOp, SecretRef, Target};
 use crate::migrate::recipes::executor::scope::Owner;
-use crate::migrate::recipes::executor::slug;
 use crate::migrate::recipes::executor::snapshot::{Binding, Connection, Secret, Snapshot, key};
+use crate::migrate::recipes::executor::{js, slug};
 
 /// Who keeps a secret that has no row.
 const PROVIDER_UNKNOWN: &str = "workos-vault";

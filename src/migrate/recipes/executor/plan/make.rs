@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::clashes::{Clashes, Fate, Fates, Verdict};
-use super::clients::{self, Client};
+use super::clients;
 use super::groups::Groups;
 use super::policies::{self, Carried, Counts};
-use super::{SecretOp, SecretRef, Target};
 use crate::core::Fault;
 use crate::migrate::recipe::OnConflict;
 use crate::migrate::recipes::executor::losses::{Cause, Losses};
+use crate::migrate::recipes::executor::plan::target::{Client, SecretOp, SecretRef, Target};
 use crate::migrate::recipes::executor::scope::Owner;
 use crate::migrate::recipes::executor::slug;
 use crate::migrate::recipes::executor::snapshot::{Secret, Snapshot, Source};

@@ -8,63 +8,9 @@ mod clients;
 mod groups;
 mod make;
 mod policies;
+mod target;
 
 pub(crate) use clashes::{Clashes, Fate, Fates};
-pub(crate) use clients::Client;
 pub(crate) use make::{Context, Plan, make};
-
-use super::scope::Owner;
-
-/// A secret of the old generation, and who keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SecretRef {
-    pub(crate) scope: String,
-    pub(crate) id: String,
-    pub(crate) provider: String,
-}
-
-/// A secret that the new generation refers to under a new id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SecretOp {
-    /// The provider that keeps it from now on.
-    pub(crate) provider: String,
-    pub(crate) owner: Owner,
-    pub(crate) item: String,
-    /// Where its value is; none for a value that stood in a binding.
-    pub(crate) from: Option<SecretRef>,
-    pub(crate) literal: Option<String>,
-}
-
-/// A connection of the new generation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    /// The scope of the bindings that it was made from.
-    pub(crate) scope: String,
-    pub(crate) source_scope: String,
-    pub(crate) source: String,
-    /// The integration's slug: that of the source, or what it was renamed to.
-    pub(crate) integration: String,
-    pub(crate) owner: Owner,
-    pub(crate) name: String,
-    pub(crate) template: String,
-    pub(crate) provider: String,
-    /// Variables and the secrets that they stand for; a later one replaces an earlier one.
-    pub(crate) items: Vec<(String, String)>,
-    /// The slots that they came from, in the same order; none for those of OAuth.
-    pub(crate) slots: Vec<String>,
-    pub(crate) label: Option<String>,
-    pub(crate) refresh: Option<String>,
-    pub(crate) expires: Option<String>,
-    pub(crate) oauth_scope: Option<String>,
-    pub(crate) oauth: Option<clients::Input>,
-    /// The slug of its OAuth client.
-    pub(crate) client: Option<String>,
-}
-
-impl Target {
-    /// What people call it.
-    pub(crate) fn describe(&self) -> String {
-        let Self { scope, source, name, .. } = self;
-        format!("connection {name:?} of source {source:?} in scope {scope:?}")
-    }
-}
+pub(crate) use target::Client;
+pub(crate) use target::{SecretOp, SecretRef, Target};

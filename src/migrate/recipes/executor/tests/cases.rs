@@ -4,7 +4,8 @@ use super::super::js::{self, Value};
 use super::super::recipe::Executor;
 use super::harness::{Case, Done, boot, differences};
 use crate::core::{Code, Fault};
-use crate::migrate::recipe::{OnConflict, Recipe as _, Recognised};
+use crate::migrate::recipe::Recipe as _;
+use crate::migrate::recipe::{OnConflict, Recognised};
 
 /// Whether the original migrated a case.
 fn migrated(case: &Case) -> bool {

@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, types::ValueRef};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
 
 use super::super::js::{self, Value};
 use super::super::recipe::Executor;
 use crate::core::Fault;
 use crate::migrate::keychain::{FileKeychain, NoKeychain};
-use crate::migrate::recipe::{Built, Keychain, Network, OnConflict, Recipe as _, Secrets, Work};
+use crate::migrate::recipe::Recipe as _;
+use crate::migrate::recipe::{Built, Keychain, Network, OnConflict, Secrets, Work};
 
 /// The time of every migration here.
 pub(super) const NOW_MS: i64 = 1_790_000_000_123;

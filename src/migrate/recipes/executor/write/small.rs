@@ -4,17 +4,16 @@ use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 
-use super::Writer;
 use super::insert::Insert;
 use crate::core::Fault;
-use crate::migrate::recipes::executor::cells::emit;
-use crate::migrate::recipes::executor::config;
-use crate::migrate::recipes::executor::fail;
+use crate::migrate::recipes::executor::cells::{Cells, emit};
 use crate::migrate::recipes::executor::js::{self, Value};
 use crate::migrate::recipes::executor::losses::Cause;
+use crate::migrate::recipes::executor::plan::Target;
 use crate::migrate::recipes::executor::scope::Owner;
 use crate::migrate::recipes::executor::snapshot::{self, Source, key};
-use crate::migrate::recipes::executor::{cells::Cells, plan::Target};
+use crate::migrate::recipes::executor::write::writer::Writer;
+use crate::migrate::recipes::executor::{config, fail};
 
 impl Writer<'_> {
     /// One integration per source.

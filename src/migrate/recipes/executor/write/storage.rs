@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use rusqlite::Connection;
 
-use super::Writer;
 use super::stream::{Filled, Rows};
 use crate::core::Fault;
 use crate::migrate::recipes::executor::cells::{Cells, Emitted, emit};
@@ -15,6 +14,7 @@ use crate::migrate::recipes::executor::plan::Fates;
 use crate::migrate::recipes::executor::scope::Owner;
 use crate::migrate::recipes::executor::snapshot::{self, plugin};
 use crate::migrate::recipes::executor::tables::{self, Table};
+use crate::migrate::recipes::executor::write::writer::Writer;
 
 /// The columns of what plugins stored, in the order in which they are bound.
 const STORAGE: &[&str] = &[

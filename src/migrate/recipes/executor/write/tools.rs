@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::Writer;
 use super::annotations::stamped;
 use super::insert::Insert;
 use super::stream::{Clash, Filled, Row, Rows};
@@ -15,6 +14,7 @@ use crate::migrate::recipes::executor::plan::Target;
 use crate::migrate::recipes::executor::scope::Owner;
 use crate::migrate::recipes::executor::snapshot::{self, plugin};
 use crate::migrate::recipes::executor::tables::{self, Table};
+use crate::migrate::recipes::executor::write::writer::Writer;
 
 /// The connections of every source, by scope and source.
 type Fan<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Vec<&'a Target>>>;

@@ -15,8 +15,7 @@ use crate::world::fs::paths;
 use crate::world::git::index::format::{Entry, Hash};
 use crate::world::git::index::racy::{Judge, Wanted};
 use crate::world::git::index::read;
-use crate::world::git::marker;
-use crate::world::git::marker::Marker;
+use crate::world::git::marker::{self, Marker};
 use crate::world::git::refs;
 use crate::world::status::included_files::Ours;
 

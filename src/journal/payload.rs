@@ -1,0 +1,30 @@
+//! Payloads as bytes: bincode with fixed options and a limit. The only code that names bincode.
+
+use bincode::Options as _;
+use serde::de::DeserializeOwned;
+
+use crate::journal::envelope::{Envelope, PAYLOAD_BYTES_MAX};
+use crate::journal::error::Damage;
+
+pub(super) fn options(limit: u64) -> impl bincode::Options {
+    bincode::DefaultOptions::new().with_fixint_encoding().with_limit(limit)
+}
+
+pub(super) fn payload_options() -> impl bincode::Options {
+    options(PAYLOAD_BYTES_MAX as u64)
+}
+
+/// The bytes of a payload of an earlier version, for its golden file.
+#[cfg(test)]
+pub(super) fn bytes(payload: &impl serde::Serialize) -> Vec<u8> {
+    payload_options().serialize(payload).expect("encoded")
+}
+
+pub(super) fn read<T: DeserializeOwned>(e: &Envelope<'_>) -> Result<T, Damage> {
+    payload_options().deserialize(e.payload).map_err(|why| Damage::Payload {
+        seq: e.seq,
+        kind: e.kind,
+        version: e.kind_version,
+        why: why.to_string(),
+    })
+}

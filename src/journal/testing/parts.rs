@@ -1,0 +1,61 @@
+//! Parts of sample events.
+
+use crate::core::event::{Actor, Plan, Repository, Worktree};
+use crate::core::{Code, EnvironmentId, Fault, HostPath, Nonce};
+
+pub(in crate::journal) fn env() -> EnvironmentId {
+    EnvironmentId::parse("demo").expect("an id")
+}
+
+pub(in crate::journal) fn actor() -> Actor {
+    Actor { door: "api".into(), uid: 1000, pid: 4242 }
+}
+
+pub(in crate::journal) fn fault() -> Fault {
+    Fault::new(Code::HookFailed, "the setup hook ended with exit code 3", "read the transcript")
+        .because("exit status: 3")
+        .with_evidence(["npm ERR!".to_owned()])
+        .transient()
+}
+
+pub(in crate::journal) fn plan() -> Plan {
+    Plan {
+        repository: Repository {
+            common_dir: HostPath(b"/home/u/project/.git".to_vec()),
+            source: HostPath(b"/home/u/pro\xffject".to_vec()),
+            name: "project".into(),
+            object_format: "sha1".into(),
+        },
+        path: "/home/u/.local/share/groundskeeper/worktrees/demo/project".into(),
+        base: Some("v1.0".into()),
+        branch: "gk/demo".into(),
+        reuse_branch: false,
+        fetch: true,
+        fetch_limit_ms: 30_000,
+        keep_failed: true,
+        setup_path: ".groundskeeper/setup".into(),
+        setup_limit_ms: 900_000,
+    }
+}
+
+pub(in crate::journal) fn worktree() -> Worktree {
+    Worktree {
+        admin_dir: "/home/u/project/.git/worktrees/gk-demo-1".into(),
+        device: 64_769,
+        inode: 1_234_567,
+        checkout: "git".into(),
+        checkout_reason: "attribute filter".into(),
+        files: 60,
+        racy: true,
+        has_include: true,
+        has_setup: true,
+    }
+}
+
+pub(in crate::journal) fn commit() -> String {
+    "0123456789012345678901234567890123456789".into()
+}
+
+pub(in crate::journal) fn nonce() -> Nonce {
+    Nonce::parse("0123456789abcdef0123456789abcdef").expect("a nonce")
+}
