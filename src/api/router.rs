@@ -7,7 +7,12 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post};
 use utoipa::OpenApi;
 
+// Named without their modules, which would become tags of the document.
 use crate::api::app::App;
+use crate::api::daemon::{__path_daemon, __path_shutdown};
+use crate::api::environments::{
+    __path_cancel, __path_create, __path_list, __path_remove, __path_show,
+};
 use crate::api::extract::{BODY_BYTES_MAX, json_text};
 use crate::api::problem::{Refusal, invalid, nowhere};
 use crate::api::types::Problem;
@@ -23,20 +28,20 @@ use crate::api::{
         version = "1",
     ),
     paths(
-        environments::list,
-        environments::create,
-        environments::show,
-        environments::remove,
-        environments::cancel,
-        crate::api::log::records,
-        crate::api::log::state,
+        list,
+        create,
+        show,
+        remove,
+        cancel,
+        super::log::records,
+        super::log::state,
         leases::lease,
         leases::release,
-        crate::api::trust::show,
-        crate::api::trust::set,
-        daemon::daemon,
-        daemon::shutdown,
-        crate::api::events::events,
+        super::trust::show,
+        super::trust::set,
+        daemon,
+        shutdown,
+        super::events::events,
         kept::restore,
         kept::trash,
         locks::locks,
@@ -49,8 +54,8 @@ use crate::api::{
         inside::exited,
         inside::evidence,
         inside::usage,
-        crate::api::clean::clean,
-        crate::api::clean::undo,
+        super::clean::clean,
+        super::clean::undo,
         inside::adopt,
         status::one,
         status::all,
@@ -61,7 +66,7 @@ use crate::api::{
         migrations::list,
         migrations::show,
         migrations::undo,
-        crate::api::run::run
+        super::run::run
     ),
     components(schemas(Problem))
 )]

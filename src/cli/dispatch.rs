@@ -4,17 +4,16 @@ use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use clap::Parser as _;
-use hyper::Method;
 use serde_json::json;
 
-use crate::api::types::{EnvironmentView, LeaseView, NewLease, Problem, RemoveQuery};
+use crate::api::types::{NewLease, Problem, RemoveQuery};
 use crate::cli::args::{Arguments, Global, Verb};
-use crate::cli::client::{Client, Failed};
+use crate::cli::client::Failed;
 use crate::cli::commands::{
-    adopt, clean, daemon, df, doctor, events, exec, gc, ls, migrate, new, ps, reconcile, rescue,
-    restore, rm, server, status, sweep, trash, trust,
+    adopt, clean, daemon, df, doctor, events, exec, gc, lease, ls, migrate, new, ps, reconcile,
+    rescue, restore, rm, server, status, sweep, trash, trust,
 };
-use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, print_json, show_one};
+use crate::cli::output::{Done, WAIT_SECONDS, print_json};
 use crate::cli::render;
 use crate::core::{Class, Code, Fault};
 
@@ -122,25 +121,11 @@ pub(super) async fn ask(global: &Global, verb: Verb) -> Done {
         Verb::Migrate(what) => migrate::run(global, what).await,
         Verb::Clean { id, undo: true, .. } => clean::undo_clean(global, &id).await,
         Verb::Clean { id, now, .. } => clean::clean(global, &id, now).await,
-        Verb::Cancel { id } => {
-            let mut client = Client::connect(global).await?;
-            let path = format!("/v1/environments/{}/cancel", encode(&id));
-            let found: EnvironmentView = client.call(Method::POST, &path, NOTHING).await?;
-            show_one(global, &found, &format!("{} is being cancelled\n", found.id))
-        }
+        Verb::Cancel { id } => lease::cancel(global, &id).await,
         Verb::Lease { id, duration, purpose, lease } => {
-            let mut client = Client::connect(global).await?;
-            let path = format!("/v1/environments/{}/leases", encode(&id));
-            let wanted = NewLease { seconds: duration, purpose, id: lease };
-            let granted: LeaseView = client.call(Method::POST, &path, Some(&wanted)).await?;
-            show_one(global, &granted, &format!("{}\n", granted.id))
+            lease::lease(global, &id, NewLease { seconds: duration, purpose, id: lease }).await
         }
-        Verb::Release { lease } => {
-            let mut client = Client::connect(global).await?;
-            let path = format!("/v1/leases/{}", encode(&lease));
-            let _: Option<()> = client.call(Method::DELETE, &path, NOTHING).await?;
-            show_one(global, &json!({ "id": lease, "released": true }), "")
-        }
+        Verb::Release { lease } => lease::release(global, &lease).await,
         Verb::Events { since, follow, env } => events::events(global, since, follow, env).await,
         Verb::Trust { repo, hash, show, revoke } => {
             trust::trust(global, &repo, hash, show, revoke).await

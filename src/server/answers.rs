@@ -3,9 +3,9 @@
 use rusqlite::Transaction;
 
 use crate::api::types::Problem;
-use crate::core::Fault;
+use crate::core::{Code, Fault};
 use crate::server::catalog::{fault, now};
-use crate::server::operations::{Operation, find, let_go};
+use crate::server::operations::{COLUMNS, Operation, find, let_go, of_row};
 use crate::server::store::{self, Applied};
 use crate::server::threads;
 use crate::server::transitions::{Change, Status};
@@ -77,4 +77,26 @@ pub(super) fn answered(
         _ => {}
     }
     Ok(Some(operation))
+}
+
+/// Gives up destroys of which nothing was heard for too long: they are over, and not told again.
+pub(super) fn lose(tx: &Transaction<'_>, before: i64) -> Result<usize, Fault> {
+    let find = format!(
+        "{COLUMNS} WHERE status IS NULL AND command = 'environment.destroy' AND created_at < ?1"
+    );
+    let mut lost = tx.prepare_cached(&find).map_err(fault)?;
+    let rows = lost.query_map([before], of_row).map_err(fault)?;
+    let rows: Vec<Operation> = rows.collect::<Result<_, _>>().map_err(fault)?;
+    for operation in &rows {
+        let hint = "its host may be away; ask again when it is back";
+        let message = format!("nothing was heard of the end of {}", operation.environment);
+        let problem = Problem::of(&Fault::new(Code::Timeout, message, hint));
+        let answer = serde_json::to_string(&problem).unwrap_or_default();
+        let put = "UPDATE operations SET status = 504, answer = ?2, ended_at = ?3 WHERE id = ?1";
+        tx.execute(put, (&operation.id, answer, now())).map_err(fault)?;
+        let (host, id) = (&operation.host, &operation.environment);
+        let attempt = Some(operation.id.as_str());
+        store::change(tx, host, id, Change::DestroyLost, attempt, Some(&problem))?;
+    }
+    Ok(rows.len())
 }

@@ -21,7 +21,7 @@ use crate::server::{catalog, host_session};
 use crate::session::transport::{Wire, accept};
 
 /// What happens, as it happens. While somebody reads this, hosts tell of changes in worktrees.
-#[utoipa::path(get, path = "/v1/events", responses(
+#[utoipa::path(get, tag = "visitors", path = "/v1/events", responses(
     (status = 200, description = "server-sent events", content_type = "text/event-stream"),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn news(State(shared): Server) -> Done<Response> {

@@ -5,10 +5,7 @@ use rusqlite::{Row, Transaction};
 use serde_json::{Value, json};
 
 use super::catalog::{fault, now};
-use crate::api::types::Problem;
 use crate::core::{Code, Fault};
-use crate::server::store;
-use crate::server::transitions::Change;
 use crate::session::connector::random_name;
 use crate::session::protocol::Order;
 
@@ -29,10 +26,10 @@ pub(super) struct Operation {
     pub(super) ended_at: Option<i64>,
 }
 
-const COLUMNS: &str = "SELECT id, host, environment, command, body, status, answer, created_at, \
+pub(super) const COLUMNS: &str = "SELECT id, host, environment, command, body, status, answer, created_at, \
                        ended_at FROM operations";
 
-fn of_row(row: &Row<'_>) -> rusqlite::Result<Operation> {
+pub(super) fn of_row(row: &Row<'_>) -> rusqlite::Result<Operation> {
     let (body, answer): (String, Option<String>) = (row.get(4)?, row.get(6)?);
     Ok(Operation {
         id: row.get(0)?,
@@ -140,28 +137,6 @@ pub(super) fn overtake(tx: &Transaction<'_>, host: &str, environment: &str) -> R
                AND command = 'environment.destroy'";
     tx.execute(put, (host, environment, answer, now())).map_err(fault)?;
     Ok(())
-}
-
-/// Gives up destroys of which nothing was heard for too long: they are over, and not told again.
-pub(super) fn lose(tx: &Transaction<'_>, before: i64) -> Result<usize, Fault> {
-    let find = format!(
-        "{COLUMNS} WHERE status IS NULL AND command = 'environment.destroy' AND created_at < ?1"
-    );
-    let mut lost = tx.prepare_cached(&find).map_err(fault)?;
-    let rows = lost.query_map([before], of_row).map_err(fault)?;
-    let rows: Vec<Operation> = rows.collect::<Result<_, _>>().map_err(fault)?;
-    for operation in &rows {
-        let hint = "its host may be away; ask again when it is back";
-        let message = format!("nothing was heard of the end of {}", operation.environment);
-        let problem = Problem::of(&Fault::new(Code::Timeout, message, hint));
-        let answer = serde_json::to_string(&problem).unwrap_or_default();
-        let put = "UPDATE operations SET status = 504, answer = ?2, ended_at = ?3 WHERE id = ?1";
-        tx.execute(put, (&operation.id, answer, now())).map_err(fault)?;
-        let (host, id) = (&operation.host, &operation.environment);
-        let attempt = Some(operation.id.as_str());
-        store::change(tx, host, id, Change::DestroyLost, attempt, Some(&problem))?;
-    }
-    Ok(rows.len())
 }
 
 pub(super) fn order(request: &str, command: &str, environment: &str, body: Value) -> Order {

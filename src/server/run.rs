@@ -183,7 +183,7 @@ async fn tend(shared: Arc<Shared>) {
         }
         if prune {
             let pruned = shared.catalog.with(|tx| {
-                operations::lose(tx, catalog::now() - LOST_AFTER_MS)?;
+                crate::server::answers::lose(tx, catalog::now() - LOST_AFTER_MS)?;
                 catalog::prune(tx)
             });
             if let Err(fault) = pruned.await {

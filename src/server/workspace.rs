@@ -28,7 +28,7 @@ use crate::session::protocol::Answer;
 const QUESTION_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the worktree of an environment looks like.
-#[utoipa::path(get, path = "/v1/hosts/{host}/environments/{id}/status", responses(
+#[utoipa::path(get, tag = "using", path = "/v1/hosts/{host}/environments/{id}/status", responses(
     (status = 200, description = "as the daemon's API answers"),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn status(
@@ -39,7 +39,7 @@ pub(super) async fn status(
 }
 
 /// The changes in the worktree of an environment.
-#[utoipa::path(get, path = "/v1/hosts/{host}/environments/{id}/diff", params(Diff), responses(
+#[utoipa::path(get, tag = "using", path = "/v1/hosts/{host}/environments/{id}/diff", params(Diff), responses(
     (status = 200, description = "as the daemon's API answers"),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn diff(
@@ -75,7 +75,7 @@ async fn ask(
 }
 
 /// Runs a command in an environment, once however often it is asked for with the same key.
-#[utoipa::path(post, path = "/v1/hosts/{host}/environments/{id}/exec", params(Patience),
+#[utoipa::path(post, tag = "using", path = "/v1/hosts/{host}/environments/{id}/exec", params(Patience),
     request_body = Exec, responses(
     (status = 200, body = OperationView, description = "over"),
     (status = 202, body = OperationView, description = "under way"),
@@ -115,7 +115,7 @@ pub(super) async fn exec(
 }
 
 /// The active threads of an environment.
-#[utoipa::path(get, path = "/v1/hosts/{host}/environments/{id}/threads", responses(
+#[utoipa::path(get, tag = "using", path = "/v1/hosts/{host}/environments/{id}/threads", responses(
     (status = 200, body = Vec<ThreadView>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list_threads(
@@ -130,7 +130,7 @@ pub(super) async fn list_threads(
 }
 
 /// Starts a thread or terminal: from here on the environment is in use.
-#[utoipa::path(post, path = "/v1/hosts/{host}/environments/{id}/threads",
+#[utoipa::path(post, tag = "using", path = "/v1/hosts/{host}/environments/{id}/threads",
     request_body = NewThread, responses(
     (status = 201, body = ThreadView),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -165,7 +165,7 @@ pub(super) async fn start_thread(
 }
 
 /// Ends a thread or terminal. One that is unknown or has ended is refused.
-#[utoipa::path(delete, path = "/v1/hosts/{host}/threads/{id}", responses(
+#[utoipa::path(delete, tag = "using", path = "/v1/hosts/{host}/threads/{id}", responses(
     (status = 200, body = ThreadView),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn end_thread(

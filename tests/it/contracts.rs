@@ -134,8 +134,8 @@ impl Day {
         let text = |bytes: &[u8]| redacted(&String::from_utf8_lossy(bytes), &self.bench);
         let code = output.status.code().unwrap_or(-1);
         let (out, err) = (text(&output.stdout), text(&output.stderr));
-        let err: String = err.lines().map(|line| format!("! {line}\n")).collect();
-        format!("{out}{err}[{code}]")
+        let err: Vec<String> = err.lines().map(|line| format!("! {line}\n")).collect();
+        format!("{out}{}[{code}]", err.concat())
     }
 
     fn json(&self, args: &[&str]) -> String {

@@ -38,6 +38,7 @@ mod replay;
 mod repos;
 mod rescue;
 mod restore;
+mod rings;
 mod rows;
 mod runs;
 mod schema;

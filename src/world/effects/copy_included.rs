@@ -168,12 +168,12 @@ impl Copier<'_> {
     fn pair<'p>(&self, path: &'p Path) -> io::Result<Pair<'p>> {
         let parent = path.parent().unwrap_or(Path::new(""));
         let from = beneath::directory_in(self.source.open.as_fd(), parent, Mounts::Entered)?;
-        let to = self.folder(self.target.open.as_fd(), parent)?;
+        let to = Self::folder(self.target.open.as_fd(), parent)?;
         Ok(Pair { from, to, name: path.file_name().unwrap_or_default() })
     }
 
     /// A folder of the worktree, made where it is missing: never through a link.
-    fn folder(&self, base: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    fn folder(base: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
         if guard::stands("include") {
             return Ok(beneath::make_directory(base, path)?);
         }
@@ -227,7 +227,7 @@ impl Copier<'_> {
             return Ok(());
         }
         let name = Path::new(pair.name);
-        match self.folder(pair.to.as_fd(), name) {
+        match Self::folder(pair.to.as_fd(), name) {
             Err(e) if beneath::is_link(&e) => {
                 self.skip(path, "something else is there");
                 return Ok(());

@@ -27,5 +27,6 @@ pub(crate) mod rescuer;
 pub(crate) mod resolve_base;
 pub(crate) mod restore;
 pub(crate) mod roll_back;
+pub(crate) mod runs;
 pub(crate) mod sweep;
 pub(crate) mod teardown;

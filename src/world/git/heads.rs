@@ -168,6 +168,20 @@ fn object_id(text: &str) -> Option<String> {
     (fits && text.bytes().any(|b| b != b'0')).then(|| text.to_ascii_lowercase())
 }
 
+/// The commits of the stashes that were made on the branch of an environment, newest last.
+pub(in crate::world) fn stashes_of(plan: &Plan) -> Vec<String> {
+    let common = paths::from_host(&plan.repository.common_dir);
+    let log = std::fs::read(common.join("logs/refs/stash")).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log).into_owned();
+    let on = format!("n {}: ", plan.branch);
+    let ours = log.lines().filter_map(|line| {
+        let (place, message) = line.split_once('\t')?;
+        let ours = message.split_once(&on).is_some_and(|(head, _)| ["O", "WIP o"].contains(&head));
+        ours.then(|| place.split(' ').nth(1).unwrap_or_default().to_owned())
+    });
+    ours.filter(|commit| !commit.is_empty()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,18 +206,4 @@ mod tests {
         assert_eq!((heads.past, heads.private), ([a, b].into(), [c].into()));
         assert!(Heads::read(&dir.path().join("gone")).past.is_empty());
     }
-}
-
-/// The commits of the stashes that were made on the branch of an environment, newest last.
-pub(in crate::world) fn stashes_of(plan: &Plan) -> Vec<String> {
-    let common = paths::from_host(&plan.repository.common_dir);
-    let log = std::fs::read(common.join("logs/refs/stash")).unwrap_or_default();
-    let log = String::from_utf8_lossy(&log).into_owned();
-    let on = format!("n {}: ", plan.branch);
-    let ours = log.lines().filter_map(|line| {
-        let (place, message) = line.split_once('\t')?;
-        let ours = message.split_once(&on).is_some_and(|(head, _)| ["O", "WIP o"].contains(&head));
-        ours.then(|| place.split(' ').nth(1).unwrap_or_default().to_owned())
-    });
-    ours.filter(|commit| !commit.is_empty()).collect()
 }

@@ -200,6 +200,20 @@ fn use_of(admin: &Path, reference: &str) -> Option<&'static str> {
     bisected.then_some("being bisected")
 }
 
+/// The reason that `git worktree lock` shows while the environment lives.
+pub(in crate::world) fn lock_reason(env: &Environment) -> String {
+    format!(
+        "groundskeeper environment {} (incarnation {}); remove it with `groundskeeper rm {}`\n",
+        env.id, env.incarnation, env.id
+    )
+}
+
+pub(in crate::world) fn with_newline(path: &Path) -> Vec<u8> {
+    let mut bytes = paths::to_host(path).0;
+    bytes.push(b'\n');
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,18 +259,4 @@ mod tests {
         let there = |name: &str| admin.removed.join(name).exists();
         assert!(there("index") && there("locked") && !there("index.lock"));
     }
-}
-
-/// The reason that `git worktree lock` shows while the environment lives.
-pub(in crate::world) fn lock_reason(env: &Environment) -> String {
-    format!(
-        "groundskeeper environment {} (incarnation {}); remove it with `groundskeeper rm {}`\n",
-        env.id, env.incarnation, env.id
-    )
-}
-
-pub(in crate::world) fn with_newline(path: &Path) -> Vec<u8> {
-    let mut bytes = paths::to_host(path).0;
-    bytes.push(b'\n');
-    bytes
 }

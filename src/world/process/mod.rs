@@ -14,7 +14,6 @@ pub mod cgroup;
 pub mod git_env;
 pub mod orphans;
 pub(crate) mod redact;
-pub(crate) mod runs;
 pub mod scope;
 pub mod subprocess;
 pub mod table;

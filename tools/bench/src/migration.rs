@@ -170,7 +170,7 @@ fn gate(place: &Place, table: &mut Table) {
     for _ in 0..101 {
         let began = Instant::now();
         let plan = wanted(place).plan().expect("a plan");
-        let recipe = recipes::find(&plan).expect("a recipe");
+        let recipe = groundskeeper::migrate::recipes::find(&plan).expect("a recipe");
         assert!(!is_cut_short(&plan), "nothing is left");
         assert!(
             !groundskeeper::migrate::recipe::is_old(&place.database, &*recipe).expect("read"),

@@ -3,11 +3,12 @@
 use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
 
-use super::LOSSES;
-use super::parts::{self, Part, Work as Kind};
+use super::parts::Work as Kind;
+use super::parts::{self, Part};
 use crate::core::Fault;
 use crate::migrate::recipe::Work;
 use crate::migrate::recipes::executor::fail;
+use crate::migrate::recipes::executor::legacy::parts::LOSSES;
 
 /// A step.
 #[derive(Debug, Clone, Copy)]

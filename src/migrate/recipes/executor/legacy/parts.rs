@@ -5,6 +5,9 @@ use rusqlite::Connection;
 use crate::core::Fault;
 use crate::migrate::recipes::executor::tables;
 
+/// Where the replay leaves word of what it lost, for the warnings of the migration.
+pub(in crate::migrate::recipes::executor) const LOSSES: &str = "groundskeeper_replay_losses";
+
 /// A piece of a step.
 #[derive(Debug, Default)]
 pub(super) struct Part<'a> {
