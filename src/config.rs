@@ -65,7 +65,7 @@ pub struct Config {
 #[serde(rename_all = "kebab-case")]
 pub enum Watching {
     /// While somebody follows their changes, or a lease is on them.
-    Interest,
+    Subscription,
     /// As long as they live.
     Always,
 }
@@ -100,7 +100,7 @@ impl Default for Config {
             server: None,
             server_key_file: None,
             server_repositories: Vec::new(),
-            watch: Watching::Interest,
+            watch: Watching::Subscription,
             watch_backend: WatchBackend::Native,
         }
     }

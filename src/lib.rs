@@ -38,74 +38,79 @@
 //! finds the repository and sends `Command::Provision` into the engine's mailbox. The engine
 //! decides it against the state, commits the event `ProvisionRequested`, applies and publishes it,
 //! and replies. The state now owes `Step::ResolveBase`; the driver starts it on a thread; `world`
-//! asks git and comes home with the commit; that settlement is a command again, leads to
-//! `BaseResolved`, and the state owes `Step::AddWorktree`. So it goes on until the state owes
-//! nothing. A kill at any instant loses nothing but the thread: the same effect is owed after the
-//! next start, and every effect converges.
+//! asks git and reports the commit; that settlement is a command again, leads to `BaseResolved`,
+//! and the state owes `Step::AddWorktree`. So it goes on until the state owes nothing. A kill at
+//! any instant loses nothing but the thread: the same effect is owed after the next start, and
+//! every effect converges.
 //!
 //! # A removal, from end to end
 //!
-//! `groundskeeper rm demo` is one decision (`core::teardown`) and a chain of owed effects: a look
-//! for work that would be lost, with a fingerprint that is the consent; the teardown hook; the end
-//! of every process (`world::process`); a rescue ref for what no branch has (`crate::world::effects::rescue`); one
-//! rename to the trash, registration and branch; the tombstone. What is left then (directory in
-//! the trash, rescue ref) is a subject of its own, `core::remains`, with its own effects: it is
-//! measured and looked at once more for what was written in the last moment (`crate::world::effects::late_writes`), kept
-//! for a while and unlinked slowly (`crate::world::effects::archive`), or restored as a new incarnation
-//! (`crate::world::effects::restore`). A sweep (`crate::world::effects::sweep`) names what no record explains.
+//! `groundskeeper rm demo` is one decision (`core::transition::teardown`) and a chain of owed
+//! effects: a look for work that would be lost, with a fingerprint that is the consent; the
+//! teardown hook; the end of every process (`world::process`); a rescue ref for what no branch has
+//! (`world::effects::rescue`); one rename to the trash, registration and branch; the tombstone.
+//! What is left then (directory in the trash, rescue ref) is a subject of its own,
+//! `core::model::archive`, with its own effects: it is measured and looked at once more for what
+//! was written in the last moment (`world::effects::late_writes`), kept for a while and unlinked
+//! slowly (`world::effects::archive`), or restored as a new incarnation
+//! (`world::effects::restore`). A sweep (`world::effects::sweep`) names what no record explains.
 //!
 //! # What is git's, and what is somebody else's
 //!
-//! git brings objects, and looks. Refs are made and deleted in `crate::world::git::ref_changes`, file by file in
-//! `crate::world::git::ref_files`, under locks (`crate::world::git::locks`) that name their process; `crate::world::git::reachability` asks what
-//! nothing else holds. `crate::world::process::git_env` is what a process inherits, `crate::world::fs::beneath` how a path is opened
-//! that somebody else may change, and `crate::world::process::redact` what is taken out of a text before it is kept.
+//! git brings objects, and looks. Refs are made and deleted in `world::git::ref_changes`, file by
+//! file in `world::git::ref_files`, under locks (`world::git::locks`) that name their process;
+//! `world::git::reachability` asks what nothing else holds. `world::process::git_env` is what a
+//! process inherits, `world::fs::beneath` how a path is opened that somebody else may change, and
+//! `world::process::redact` what is taken out of a text before it is kept.
 //!
 //! # A database, from one generation to the next
 //!
-//! `groundskeeper migrate` is one command to the core (`core::migration`), whose phases are events
-//! and whose steps are owed like those of a teardown. `crate::migrate::runner` performs them: the source is
-//! looked at and what was left beside it is settled, a private copy is made and brought to one
-//! shape, a recipe builds the new database beside it, secrets are written, it is proven whole, and
-//! one rename installs it. Until then every failure leads back to the untouched old database.
-//! `crate::migrate::standalone` folds the same facts in memory, for the control server's own catalogue.
+//! `groundskeeper migrate` is one command to the core (`core::transition::migration`), whose phases
+//! are events and whose steps are owed like those of a teardown. `migrate::runner` performs them:
+//! the source is looked at and what was left beside it is settled, a private copy is made and
+//! brought to one shape, a recipe builds the new database beside it, secrets are written, it is
+//! proven whole, and one rename installs it. Until then every failure leads back to the untouched
+//! old database. `migrate::standalone` folds the same facts in memory, for the control server's own
+//! catalogue.
 //!
 //! # A look, and a change
 //!
-//! `groundskeeper status demo` asks `crate::world::status::query`, whose book keeps and shares answers. While
-//! somebody follows changes (a stream, a lease), `crate::engine::watcher` has `crate::world::watch::backend` see to the
-//! worktree as `crate::core::watch_machine` says; then an answer holds until something is seen to change. Any
-//! step of a teardown lets go of the watch first.
+//! `groundskeeper status demo` asks `world::status::query`, whose cache keeps and shares answers.
+//! While somebody follows changes (a stream, a lease), `engine::watcher` has
+//! `world::watch::backend` see to the worktree as `core::watch_machine` says; then an answer holds
+//! until something is seen to change. Any step of a teardown lets go of the watch first.
 //!
 //! # A session, and its end
 //!
-//! `crate::session::connector` connects to a control server (`server`), says what lives here and takes the
-//! live set in, which is one command to the core (`core::reconcile`). What the server wants done
-//! comes as orders; `crate::session::commands` puts them into lanes and hands them to the API like anybody's
-//! request, with an idempotency key. What happens is told from the log (`session::outbox`) up to a
-//! position that the server acknowledges. At the server one writer (`crate::server::store`) compares and
-//! sets; operations are told again until they are answered. A connection that breaks loses nothing:
-//! the next one begins with what lives, what is under way and how far the log was told. A sleep of
-//! the machine (`crate::core::suspend`) is nobody's silence. `crate::server::sim::network` puts both sides against each
-//! other over a network that is made up.
+//! `session::connector` connects to a control server (`server`), says what lives here and takes the
+//! live set in, which is one command to the core (`core::transition::reconcile`). What the server
+//! wants done comes as commands; `session::commands` puts them into a queue for each environment
+//! and hands them to the API like anybody's request, with an idempotency key. What happens is told
+//! from the log (`session::outbox`) up to a position that the server acknowledges. At the server
+//! one writer (`server::store`) compares and sets; operations are told again until they are
+//! answered. A connection that breaks loses nothing: the next one begins with what lives, what is
+//! under way and how far the log was told. A sleep of the machine (`core::suspend`) is nobody's
+//! silence. `server::sim::network` puts both sides against each other over a network that is made
+//! up.
 //!
 //! # After the fact, and the proof
 //!
-//! `crate::core::invariants` names what no log may show and folds it beside the state; the tests of the core,
-//! `replay verify` and, through it, `tools/torture` ask it. `crate::journal::forensic` reads a log without
-//! changing it, `journal::salvage` one that does not open. `killpoint` and `faultpoint` are where
-//! tests and torture kill the daemon and make the world fail, and `guard` is what they take away to
-//! show that it is missed; a shipped build has none of them.
+//! `core::invariants` names what no log may show and folds it beside the state; the tests of the
+//! core, `replay verify` and, through it, `tools/torture` ask it. `journal::forensic` reads a log
+//! without changing it, `journal::salvage` one that does not open. `failpoint` is where tests and
+//! torture kill the daemon and make the world fail, and take a guard away to show that it is
+//! missed; a shipped build has none of it.
 //!
 //! # Invariants
 //!
 //! * Acknowledged means durable; a failed commit ends the process.
-//! * One effect at a time per subject (an environment, remains, the host). A settlement whose effect is no longer owed changes
-//!   nothing. Children of a dead daemon hold the environment's lock until they end.
+//! * One effect at a time per subject (an environment, remains, the host). A settlement whose
+//!   effect is no longer owed changes nothing. Children of a dead daemon hold the environment's
+//!   lock until they end.
 //! * Every wait, retry, queue and buffer has a bound, named where it is used.
 //! * What is stored or sent is a contract in `schema/`.
-//! * What must never happen, as far as a log can show it, is [`crate::core::invariants`]: the laws of the core, the
-//!   tests of the whole daemon and `replay verify` ask there.
+//! * What must never happen, as far as a log can show it, is [`core::invariants`]: the laws of the
+//!   core, the tests of the whole daemon and `replay verify` ask there.
 
 pub mod core;
 pub mod journal;

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::core::event::Repository;
 use crate::core::{Code, Fault, Time};
 use crate::engine::{Handle, Watching};
-use crate::migrate::Desk;
+use crate::migrate::MigrationRunner;
 use crate::world::World;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
@@ -31,7 +31,7 @@ pub struct App {
     /// The outside, for questions that change nothing in it.
     pub world: Arc<World>,
     /// Where migrations are worked on.
-    pub desk: Arc<Desk>,
+    pub desk: Arc<MigrationRunner>,
     /// What sees changes of the worktrees.
     pub watching: Arc<Watching>,
     /// Repositories that were asked about before.

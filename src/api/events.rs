@@ -26,7 +26,7 @@ use crate::api::app::App;
 use crate::api::extract::Params;
 use crate::core::event::Record;
 use crate::core::{Code, EnvironmentId, Fault, Seq};
-use crate::engine::watcher::{Change, Interest};
+use crate::engine::watcher::{Change, Subscription};
 use crate::engine::{Handle, Progress, Watching};
 
 /// Name of the news that a worktree has changed.
@@ -119,7 +119,7 @@ impl Stream for Chunks {
 /// Changes, and what keeps them coming.
 struct Watched {
     changes: broadcast::Receiver<Change>,
-    _interest: Interest,
+    _interest: Subscription,
     watching: Arc<Watching>,
 }
 

@@ -1,5 +1,5 @@
-//! What a handler takes out of a request: path, query, body and headers, each with a message of ours
-//! when it does not fit.
+//! What a handler takes out of a request: path, query, body and headers, each with a message of
+//! ours when it does not fit.
 
 use std::sync::Arc;
 use std::time::Duration;

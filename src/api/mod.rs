@@ -1,10 +1,12 @@
 //! The API: HTTP and JSON over a Unix socket, `/v1`.
 //!
 //! It translates requests into commands and the published state into answers. It decides nothing.
-//! [`types`] is what goes over the wire, [`routes`] are the resources, [`clean`] what tools rebuild, [`inside`] what goes
-//! on in an environment, [`kept`] what is left of those that are over, [`live`] what a control server says that lives, [`locks`] git's lock files, [`migrations`] databases on their way, [`run`] commands for those who are not there, [`events`] the stream, [`log`] the records as they stand,
-//! [`port`] the port and [`door`] the socket: who may connect, how many, for how long. The `OpenAPI` document in `schema/`
-//! is made from the types and a test keeps the two equal.
+//! [`app`] is what handlers share, [`extract`] what they take out of a request, [`mod@router`]
+//! lists every address; each subject has its handlers in one file ([`environments`], [`daemon`],
+//! [`clean`], [`inside`], [`kept`], [`live`], [`locks`], [`migrations`], [`run`], [`status`],
+//! [`events`], [`log`]). [`types`] is what goes over the wire, [`door`] the socket and [`port`] the
+//! TCP port: who may connect, how many, for how long. A test keeps the `OpenAPI` document in
+//! `schema/` equal to the types.
 
 pub mod app;
 pub mod clean;

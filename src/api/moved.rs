@@ -1,8 +1,8 @@
-//! What arrives with a command that begins a life or touches one: its nonce, and where its repository
-//! is by now.
+//! What arrives with a command that begins a life or touches one: its nonce, and where its
+//! repository is by now.
 //!
-//! A repository that is not where the log has it is looked for before a verb needs it; what is found
-//! is told to the log first. Nothing is looked for where it is in its place.
+//! A repository that is not where the log has it is looked for before a verb needs it; what is
+//! found is told to the log first. Nothing is looked for where it is in its place.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -236,8 +236,8 @@ pub struct NewEnvironment {
     /// Do not run the setup hook.
     #[serde(default)]
     pub no_setup: bool,
-    /// A tree from which git reads attributes for the checkout, as with `GIT_ATTR_SOURCE`; one that is
-    /// not there is ignored.
+    /// A tree from which git reads attributes for the checkout, as with `GIT_ATTR_SOURCE`; one that
+    /// is not there is ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! From the command line to the command: parses, dispatches, and turns the answer into an exit code.
+//! From the command line to the command: parses, dispatches, and turns the answer into an exit
+//! code.
 
 use std::process::ExitCode;
 

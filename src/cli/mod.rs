@@ -1,8 +1,9 @@
 //! The command line: arguments to API requests, answers to text or JSON.
 //!
 //! Data goes to stdout, everything else to stderr. It starts a daemon when none runs. It decides
-//! nothing; every rule is the daemon's. [`args`] is what can be typed, [`verbs`] one function per
-//! verb (with `kept`, `inside`, `status`, `exec` and `gc`), [`client`] the connection, [`render`] what people see, [`doctor`] the checks.
+//! nothing; every rule is the daemon's. [`args`] is the command-line definition, `dispatch` hands
+//! each verb to its file in `commands`, [`client`] is the connection, `output` how a command
+//! answers and [`render`] the text for people.
 
 pub mod args;
 pub mod client;

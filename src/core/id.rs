@@ -76,8 +76,8 @@ text_id!(
     MigrationId
 );
 text_id!(
-    /// What tells one life from every other, on any log: 128 random bits in hex, made at the edge. A
-    /// name and a number can come again, when a log is put back or started over; this cannot.
+    /// What tells one life from every other, on any log: 128 random bits in hex, made at the edge.
+    /// A name and a number can come again, when a log is put back or started over; this cannot.
     Nonce
 );
 text_id!(

@@ -7,15 +7,19 @@
 //! * [`State::owed`]`(now)` says what the world owes, as a function of the state alone;
 //! * [`State::next_deadline`]`(now)` says when time alone will change that.
 //!
-//! The laws between them, which `laws.rs` tests over random histories with crashes anywhere:
-//! a fold of the log is the live state; after a crash the effects that are owed finish what was
+//! The laws between them, which `sim/laws.rs` tests over random histories with crashes anywhere: a
+//! fold of the log is the live state; after a crash the effects that are owed finish what was
 //! begun; a settlement that is not owed changes nothing; a snapshot plus the records after it is
 //! the whole fold.
 //!
-//! What must never happen is [`audit`], a fold beside the fold.
+//! [`model`] is the data, [`state`] the maps over it, `transition` what changes them: each subject
+//! is decided, applied and settled in one file. [`effect`] and [`command`] are what goes in and
+//! out.
 //!
-//! Nothing in here does I/O, reads a clock, waits, spawns or draws a random number, and there is
-//! no hash map: two folds of one log must be equal to the last byte on every machine.
+//! What must never happen is [`invariants`], a fold beside the fold.
+//!
+//! Nothing in here does I/O, reads a clock, waits, spawns or draws a random number, and there is no
+//! hash map: two folds of one log must be equal to the last byte on every machine.
 
 pub mod command;
 mod decision;

@@ -170,7 +170,8 @@ pub fn attempts_max(step: Step) -> u32 {
         Step::RollBack => 20,
         // The directory is in the trash, and somebody waits: what is left is named.
         Step::Unregister | Step::SettleBranch => 6,
-        // With an hour between them at last: some weeks of a survivor, a mount or a lock in the way.
+        // With an hour between them at last: some weeks of a survivor, a mount or a lock in the
+        // way.
         Step::Measure | Step::Purge | Step::DropRescue => 500,
         // What fails before the flip fails again; nothing is changed yet, and somebody waits.
         Step::InspectSource | Step::CopySource | Step::NormaliseSource | Step::BuildStaging => 1,

@@ -23,11 +23,11 @@ pub struct Clocks {
 
 /// Whoever compares them from time to time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Waking {
+pub struct SuspendDetector {
     last: Clocks,
 }
 
-impl Waking {
+impl SuspendDetector {
     /// Begins to compare.
     #[must_use]
     pub fn new(at: Clocks) -> Self {
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_sleep_is_told_once_and_with_its_length() {
-        let mut waking = Waking::new(at(5, 1_000));
+        let mut waking = SuspendDetector::new(at(5, 1_000));
         assert_eq!(waking.look(at(3_605, 4_601)), None, "an hour awake, and a second of drift");
         assert_eq!(waking.look(at(3_606, 8_202)), Some(Duration::from_secs(3_600)));
         assert_eq!(waking.look(at(3_607, 8_203)), None, "once");

@@ -28,7 +28,7 @@ use crate::engine::{Ended, Engine, Handle, Watching, make_room, scheduling};
 use crate::journal::{self, Journal};
 use crate::migrate::recipe::{Keychain, Network};
 use crate::migrate::request::Wanted;
-use crate::migrate::{Desk, http, keychain};
+use crate::migrate::{MigrationRunner, http, keychain};
 use crate::session::{self, Link};
 use crate::world::World;
 use crate::world::fs::data_dir::Layout;
@@ -62,7 +62,7 @@ const EXECUTOR_READY: &str = "EXECUTOR_READY:";
 
 /// What a daemon is told besides its configuration.
 #[derive(Debug, Default)]
-pub struct Extra {
+pub struct StartOptions {
     /// The control server, instead of the configured one.
     pub link: Option<Link>,
     /// Databases to bring up before it is ready, besides the configured ones.
@@ -99,7 +99,7 @@ impl std::str::FromStr for ReadyFormat {
 ///
 /// # Errors
 /// When it cannot start, or the log fails while it runs.
-pub fn run(data_dir: &Path, mut extra: Extra) -> Result<(), Fault> {
+pub fn run(data_dir: &Path, mut extra: StartOptions) -> Result<(), Fault> {
     let layout = Layout::new(own_directory(data_dir)?);
     let _lock = take_lock(&layout)?;
     let config = Config::load()?;
@@ -142,7 +142,7 @@ pub fn run(data_dir: &Path, mut extra: Extra) -> Result<(), Fault> {
     let watching = Watching::start(&world, handle.clone(), options, make)
         .map_err(|e| Fault::new(Code::Io, "cannot watch files", "free some memory").because(e))?;
     let runtime = runtime()?;
-    let Extra { databases, ready, listen, .. } = extra;
+    let StartOptions { databases, ready, listen, .. } = extra;
     let parts = Parts {
         world,
         config,
@@ -215,8 +215,8 @@ fn take_lock(layout: &Layout) -> Result<File, Fault> {
     }
 }
 
-/// Takes the lock. When whoever wrote down that they hold it is gone, it is waited for a little: a child
-/// that a killed daemon was just starting has its lock until it runs its program.
+/// Takes the lock. When whoever wrote down that they hold it is gone, it is waited for a little: a
+/// child that a killed daemon was just starting has its lock until it runs its program.
 #[expect(clippy::disallowed_methods, reason = "a file lock cannot be awaited with a bound")]
 fn lock_of_a_killed_one(file: &File, layout: &Layout) -> Result<(), TryLockError> {
     let until = Instant::now() + HALF_STARTED;
@@ -291,7 +291,7 @@ struct Parts {
     handle: Handle,
     about: About,
     link: Option<Link>,
-    desk: Arc<Desk>,
+    desk: Arc<MigrationRunner>,
     databases: Vec<Wanted>,
     ready: ReadyFormat,
     listen: Option<SocketAddr>,
@@ -304,7 +304,7 @@ const KEYCHAIN_FILE: &str = "GROUNDSKEEPER_KEYCHAIN_FILE";
 const OFFLINE: &str = "GROUNDSKEEPER_OFFLINE";
 
 /// Where migrations are worked on.
-fn desk(layout: &Layout) -> Desk {
+fn desk(layout: &Layout) -> MigrationRunner {
     let keychain: Box<dyn Keychain + Send + Sync> = match std::env::var_os(KEYCHAIN_FILE) {
         Some(path) => Box::new(keychain::FileKeychain::new(path)),
         None => Box::new(keychain::SystemKeychain),
@@ -312,7 +312,7 @@ fn desk(layout: &Layout) -> Desk {
     let offline = std::env::var_os(OFFLINE).is_some_and(|value| !value.is_empty());
     let network: Box<dyn Network + Send + Sync> =
         if offline { Box::new(http::NoNetwork) } else { Box::new(http::Http) };
-    Desk::new(&layout.migrations(), network, keychain)
+    MigrationRunner::new(&layout.migrations(), network, keychain)
 }
 
 async fn serve(

@@ -10,7 +10,7 @@ use crate::core::{Code, Command, Fault, Migration, MigrationId, MigrationPhase};
 use crate::engine::Handle;
 use crate::migrate::app_lock::{self, Owner};
 use crate::migrate::request::{Wanted, is_cut_short};
-use crate::migrate::{Desk, recipes, standalone};
+use crate::migrate::{MigrationRunner, recipes, standalone};
 use crate::world::fs::paths;
 
 /// Locks that are held while the daemon runs.
@@ -20,7 +20,11 @@ pub type Owned = Vec<Owner>;
 ///
 /// # Errors
 /// Why one of them is not ready.
-pub async fn bring_up(handle: &Handle, desk: &Desk, wanted: &[Wanted]) -> Result<Owned, Fault> {
+pub async fn bring_up(
+    handle: &Handle,
+    desk: &MigrationRunner,
+    wanted: &[Wanted],
+) -> Result<Owned, Fault> {
     let mut owned = Vec::new();
     for one in wanted {
         let plan = one.plan()?;

@@ -17,7 +17,7 @@ use crate::core::{
 };
 use crate::engine::scheduling;
 use crate::failpoint::kill::point;
-use crate::migrate::Desk;
+use crate::migrate::MigrationRunner;
 use crate::world::process::cancel::Cancel;
 use crate::world::{Reporter, World};
 
@@ -35,7 +35,7 @@ const BACKGROUND_MAX: usize = 1;
 /// Starts and stops effects.
 pub(super) struct Driver {
     world: Arc<World>,
-    desk: Option<Arc<Desk>>,
+    desk: Option<Arc<MigrationRunner>>,
     mailbox: SyncSender<Message>,
     progress: broadcast::Sender<Progress>,
     running: BTreeMap<Subject, Running>,
@@ -67,7 +67,7 @@ impl Driver {
         Self { world, desk, mailbox, progress, running, checkouts_max, cores, stuck: false }
     }
 
-    pub(super) fn set_desk(&mut self, desk: Arc<Desk>) {
+    pub(super) fn set_desk(&mut self, desk: Arc<MigrationRunner>) {
         self.desk = Some(desk);
     }
 
@@ -182,7 +182,7 @@ fn kind(step: Step) -> Step {
 /// What one effect's thread holds.
 struct Job {
     world: Arc<World>,
-    desk: Option<Arc<Desk>>,
+    desk: Option<Arc<MigrationRunner>>,
     mailbox: SyncSender<Message>,
     progress: broadcast::Sender<Progress>,
     cancel: Arc<Cancel>,
@@ -193,7 +193,7 @@ impl Job {
         point("effect.started");
         let span = tracing::debug_span!("effect", id = %effect.id, step = effect.step.as_str());
         let _inside = span.enter();
-        let reporter = Voice { job: self, id: &effect.id };
+        let reporter = EffectReporter { job: self, id: &effect.id };
         let outcome = match (&effect.target, &self.desk) {
             (Target::Migration(migration), Some(desk)) => {
                 desk.perform(migration, effect.step, &|| self.cancel.is_cancelled())
@@ -210,12 +210,12 @@ impl Job {
     }
 }
 
-struct Voice<'a> {
+struct EffectReporter<'a> {
     job: &'a Job,
     id: &'a EffectId,
 }
 
-impl Reporter for Voice<'_> {
+impl Reporter for EffectReporter<'_> {
     fn note(&self, note: Note) -> bool {
         let (answer, answered) = std::sync::mpsc::sync_channel::<Result<Receipt, Fault>>(1);
         let reply: Reply = Box::new(move |result| drop(answer.send(result)));

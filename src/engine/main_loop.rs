@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{broadcast, watch};
 
 use crate::core::event::Record;
-use crate::core::suspend::{Clocks, Waking};
+use crate::core::suspend::{Clocks, SuspendDetector};
 use crate::core::{Command, Event, Fault, Seq, State, Time};
 use crate::engine::disk_guard::Space;
 use crate::engine::driver::{self, Driver};
@@ -15,7 +15,7 @@ use crate::engine::handle::{Handle, Message, Progress, Receipt, Reply};
 use crate::failpoint::fault;
 use crate::failpoint::kill::point;
 use crate::journal::{self, Journal};
-use crate::migrate::Desk;
+use crate::migrate::MigrationRunner;
 use crate::world::World;
 use crate::world::relocation::HighWater;
 
@@ -55,7 +55,7 @@ pub struct Engine {
     stopping: Option<(String, Instant)>,
     /// A time that is not behind the log, and when it was taken on the clock that only goes on.
     anchor: (Time, Instant),
-    waking: Waking,
+    waking: SuspendDetector,
 }
 
 /// A batch that is decided and not yet durable.
@@ -83,7 +83,7 @@ impl Engine {
         let space = Space::new(world.layout().root());
         let driver = Driver::new(world, sender, progress);
         let anchor = (wall_clock().max(state.at()), Instant::now());
-        let (stopping, waking) = (None, Waking::new(clocks(anchor.1)));
+        let (stopping, waking) = (None, SuspendDetector::new(clocks(anchor.1)));
         let high_water = None;
         let engine = Self {
             journal,
@@ -103,7 +103,7 @@ impl Engine {
 
     /// Lets migrations be worked on at this desk.
     #[must_use]
-    pub fn with_desk(mut self, desk: Arc<Desk>) -> Self {
+    pub fn with_desk(mut self, desk: Arc<MigrationRunner>) -> Self {
         self.driver.set_desk(desk);
         self
     }

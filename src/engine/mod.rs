@@ -1,12 +1,12 @@
 //! The one loop: take commands, decide, append, apply, publish, reply, start what is owed.
 //!
-//! One thread owns the journal and the state ([`run`]). Everything that wants something from it
-//! holds a [`Handle`]: it sends commands into a bounded mailbox and reads a published copy of the
-//! state. Effects run on threads of their own ([`driver`]), one at a time per environment, and
-//! come home as commands. A batch of commands costs one commit; there is no linger timer, because
-//! what arrives during a commit is the next batch.
+//! One thread owns the journal and the state ([`main_loop`]). Everything that wants something from
+//! it holds a [`Handle`]: it sends commands into a bounded mailbox and reads a published copy of
+//! the state. Effects run on threads of their own ([`driver`]), one at a time per environment, and
+//! report their outcome as commands. A batch of commands costs one commit; there is no linger
+//! timer, because what arrives during a commit is the next batch.
 //!
-//! Beside the loop, [`watching`] follows the state and sees to it that what somebody is interested
+//! Beside the loop, [`watcher`] follows the state and sees to it that what somebody is interested
 //! in is watched.
 //!
 //! The order is the promise: what a reply says is durable, and what the world is asked to do was

@@ -120,14 +120,14 @@ fn now() -> Time {
     Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// Interest in changes; ends when it is dropped.
+/// Subscription in changes; ends when it is dropped.
 #[derive(Debug)]
-pub struct Interest {
+pub struct Subscription {
     watching: Arc<Watching>,
     number: u64,
 }
 
-impl Drop for Interest {
+impl Drop for Subscription {
     fn drop(&mut self) {
         let mut inbox = locked(&self.watching.inbox);
         inbox.followers.remove(&self.number);
@@ -202,14 +202,14 @@ impl Watching {
     /// Follows the changes of one environment or of all: they are watched as long as this lives,
     /// also those whose watching was given up.
     #[must_use]
-    pub fn follow(self: &Arc<Self>, which: Option<EnvironmentId>) -> Interest {
+    pub fn follow(self: &Arc<Self>, which: Option<EnvironmentId>) -> Subscription {
         let number = self.followed.fetch_add(1, Ordering::Relaxed);
         let mut inbox = locked(&self.inbox);
         inbox.followers.insert(number, which.clone());
         inbox.asked.push(which);
         drop(inbox);
         self.bell.notify_all();
-        Interest { watching: Arc::clone(self), number }
+        Subscription { watching: Arc::clone(self), number }
     }
 
     /// Changes from now on.

@@ -2,8 +2,8 @@
 //!
 //! `GROUNDSKEEPER_KILL_AT=name` (or `name:3` for the third time) makes the process end itself with
 //! SIGKILL there. The points exist in builds with debug assertions or the feature `faults`; a
-//! release does not have them. `GROUNDSKEEPER_KILL_LOG=file` appends the name of every point that is reached, so that a
-//! test can tell that it forgot none.
+//! release does not have them. `GROUNDSKEEPER_KILL_LOG=file` appends the name of every point that
+//! is reached, so that a test can tell that it forgot none.
 
 /// Every point, in the order of a life. `point` refuses a name that is not here.
 pub const POINTS: &[&str] = &[

@@ -1,4 +1,5 @@
-//! Points at which tests kill the daemon, make a call fail, or take a guard away. A release has none.
+//! Points at which tests kill the daemon, make a call fail, or take a guard away. A release has
+//! none.
 
 #[cfg(feature = "daemon")]
 pub mod fault;

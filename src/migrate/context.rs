@@ -53,7 +53,7 @@ pub(super) enum Scratch {
 
 /// One effect being performed.
 pub(super) struct Task<'a> {
-    pub(super) desk: &'a Desk,
+    pub(super) desk: &'a MigrationRunner,
     pub(super) migration: &'a Migration,
     pub(super) recipe: &'a dyn Recipe,
     pub(super) names: Names,
@@ -61,7 +61,7 @@ pub(super) struct Task<'a> {
 }
 
 /// The place where migrations are worked on.
-pub struct Desk {
+pub struct MigrationRunner {
     /// Where old secrets and recipes are kept for an undo.
     pub(super) home: PathBuf,
     pub(super) files: Files,

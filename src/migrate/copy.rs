@@ -1,7 +1,7 @@
 //! The private copy of the old database, and its way to the one shape that the recipe reads.
 //!
-//! The copy is scratch: it is never synced, and no process trusts one that another has made. After a
-//! restart it is made again from the old database, which nobody may have changed meanwhile.
+//! The copy is scratch: it is never synced, and no process trusts one that another has made. After
+//! a restart it is made again from the old database, which nobody may have changed meanwhile.
 
 use std::path::Path;
 

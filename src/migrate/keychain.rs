@@ -2,11 +2,11 @@
 //!
 //! A value is never printed, logged or put into a fault.
 //!
-//! The system's is reached by `keyring` 3, because the original reaches it by the same library: what
-//! the one writes the other finds. On Linux it speaks to the Secret Service by `libdbus`, compiled
-//! from its own source without a C library at hand and without optimisation, which takes some ten
-//! seconds; the pure way (`zbus`) would bring over a hundred crates and an async runtime of its own.
-//! The session is the plain one: secrets cross a socket that is the user's own.
+//! The system's is reached by `keyring` 3, because the original reaches it by the same library:
+//! what the one writes the other finds. On Linux it speaks to the Secret Service by `libdbus`,
+//! compiled from its own source without a C library at hand and without optimisation, which takes
+//! some ten seconds; the pure way (`zbus`) would bring over a hundred crates and an async runtime
+//! of its own. The session is the plain one: secrets cross a socket that is the user's own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -64,8 +64,8 @@ impl Keychain for SystemKeychain {
     }
 }
 
-/// Asks the keychain, which may in turn ask a person to unlock it, and waits no longer than `limit`.
-/// The outer error is that nobody answered.
+/// Asks the keychain, which may in turn ask a person to unlock it, and waits no longer than
+/// `limit`. The outer error is that nobody answered.
 fn ask<T: Send + 'static>(
     limit: Duration,
     service: &str,

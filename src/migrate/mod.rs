@@ -3,14 +3,14 @@
 //! | file | what |
 //! |---|---|
 //! | `recipe.rs`, `recipes/` | what one kind of database needs; rows and schemas |
-//! | `desk.rs` | performs the effects that the core owes a migration |
-//! | `inspect.rs`, `takeover.rs` | the first look, and what an earlier attempt left |
-//! | `copy.rs`, `stage.rs`, `secrets.rs` | the private copy, the new database, secrets beside it |
+//! | `runner.rs`, `context.rs` | performs the effects that the core owes a migration |
+//! | `inspect.rs`, `recovery.rs` | the first look, and what an earlier attempt left |
+//! | `copy.rs`, `build.rs`, `secrets.rs` | the private copy, the new database, secrets beside it |
 //! | `flip.rs`, `undo.rs` | the one rename, the end either way, and the way back |
-//! | `names.rs`, `mark.rs`, `owner.rs` | file names, the mark beside the database, the foreign lock |
+//! | `file_names.rs`, `manifest.rs`, `app_lock.rs` | file names, the manifest beside the database, the foreign lock |
 //! | `files.rs`, `sqlite.rs` | durable, patient primitives |
 //! | `request.rs` | from what somebody typed to a plan |
-//! | `alone.rs` | the same without a daemon and its log |
+//! | `standalone.rs` | the same without a daemon and its log |
 //!
 //! Which phase comes next is decided by `core::migration`. Nothing here appends to a log.
 
@@ -44,5 +44,5 @@ pub mod runner;
 mod sample;
 pub mod standalone;
 
-pub use crate::migrate::context::Desk;
+pub use crate::migrate::context::MigrationRunner;
 pub use crate::migrate::context::Progress;

@@ -59,8 +59,8 @@ pub trait Recipe: Send + Sync {
     /// `migration_failed` when it cannot be written.
     fn stamp(&self, staging: &Connection, work: &Work<'_>) -> Result<(), Fault>;
 
-    /// What of it is not built in, as files: names and content. The engine keeps them for as long as
-    /// the migration may go on or be undone.
+    /// What of it is not built in, as files: names and content. The engine keeps them for as long
+    /// as the migration may go on or be undone.
     fn files(&self) -> Vec<(String, &str)> {
         Vec::new()
     }
@@ -119,7 +119,7 @@ pub struct Work<'a> {
     pub network: &'a dyn Network,
     /// The system's keychain.
     pub keychain: &'a dyn Keychain,
-    /// Told now and then: what is being done, and rows done of it so far.
+    /// Called now and then: what is being done, and rows done of it so far.
     pub progress: &'a dyn Fn(&str, u64),
     /// Whether somebody asked to stop; looked at between rows.
     pub cancelled: &'a dyn Fn() -> bool,

@@ -86,8 +86,9 @@ fn relocated(task: &Task<'_>, mark: &Mark) -> Option<Mark> {
 }
 
 /// Where the secrets are now: where the request says, where they are when everything was moved
-/// together, or, unless this is a copy of a directory that is still there, where the mark says. What
-/// cannot be told for sure is left alone: then there is neither a backup nor anything to remove.
+/// together, or, unless this is a copy of a directory that is still there, where the mark says.
+/// What cannot be told for sure is left alone: then there is neither a backup nor anything to
+/// remove.
 fn locate_secrets(task: &Task<'_>, mark: &Mark, here: &mut Mark) {
     let recorded = mark.auth_path.clone();
     let moved = moved_with(&mark.source, &here.source, &recorded);

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::core::event::MigrationPlan;
 use crate::core::{Code, Fault, Migration, MigrationId, Outcome, Step};
 use crate::failpoint::kill::point;
-use crate::migrate::context::{AtWork, Desk, Held, Progress, Task};
+use crate::migrate::context::{AtWork, Held, MigrationRunner, Progress, Task};
 use crate::migrate::file_names::Names;
 use crate::migrate::files::{self, Files};
 use crate::migrate::manifest::{self, Found};
@@ -25,7 +25,7 @@ use crate::world::fs::paths;
 /// End of the name of a folder with a kept recipe.
 const RECIPE: &str = ".recipe";
 
-impl Desk {
+impl MigrationRunner {
     /// A desk that keeps old secrets below `home`.
     #[must_use]
     pub fn new(
@@ -120,8 +120,8 @@ impl Desk {
         self.home.join(id.as_str())
     }
 
-    /// The recipe of a migration. A folder of SQL files is kept as it was when the migration began, so
-    /// that what becomes of it later changes nothing about how it ends, or is undone.
+    /// The recipe of a migration. A folder of SQL files is kept as it was when the migration began,
+    /// so that what becomes of it later changes nothing about how it ends, or is undone.
     fn recipe(&self, migration: &Migration, step: Step) -> Result<Box<dyn Recipe>, Fault> {
         let kept = self.home.join(format!("{}{RECIPE}", migration.id));
         if let Some(recipe) = recipes::kept(&migration.plan, &kept)? {
@@ -279,8 +279,8 @@ impl Task<'_> {
         })
     }
 
-    /// What the mark says has to be what this migration wrote: whoever found it without a daemon may
-    /// have settled it in the meantime, and then nothing of what was made is as it was.
+    /// What the mark says has to be what this migration wrote: whoever found it without a daemon
+    /// may have settled it in the meantime, and then nothing of what was made is as it was.
     fn still_ours(&self) -> Result<(), Fault> {
         let found = manifest::read(&self.names.mark);
         let ours = matches!(&found, Found::Mark(mark) if mark.nonce == self.id().as_str());

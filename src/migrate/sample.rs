@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use super::files::Files;
 use super::recipe::{Built, Keychain, Network, Recipe, Recognised, Secrets, Work};
 use super::recipes::folder::Folder;
-use super::{Desk, sqlite};
+use super::{MigrationRunner, sqlite};
 use crate::core::event::{Actor, MigrationPlan};
 use crate::core::{
     Code, Command, Fault, Migration, MigrationId, MigrationPhase, Record, State, Time,
@@ -171,9 +171,9 @@ impl Bench {
         self.dir.join("secrets/auth.json")
     }
 
-    pub(super) fn desk(&self, files: Files) -> Desk {
+    pub(super) fn desk(&self, files: Files) -> MigrationRunner {
         let home = self.dir.join("home");
-        Desk::new(&home, Box::new(Offline), Box::new(self.keychain)).with_files(files)
+        MigrationRunner::new(&home, Box::new(Offline), Box::new(self.keychain)).with_files(files)
     }
 
     /// Asks for a migration, in a log that may have been lost before.
@@ -214,7 +214,12 @@ impl Bench {
     }
 
     /// Performs what is owed until nothing is, or `gone` says that the machine is.
-    pub(super) fn run(&mut self, desk: &Desk, id: &MigrationId, gone: &dyn Fn() -> bool) {
+    pub(super) fn run(
+        &mut self,
+        desk: &MigrationRunner,
+        id: &MigrationId,
+        gone: &dyn Fn() -> bool,
+    ) {
         loop {
             let migration = self.migration(id);
             let Some(owed) = migration.owed.clone() else { return };

@@ -292,7 +292,8 @@ pub(super) fn clean(files: &Files, keychain: &dyn Keychain, mark: &Mark) -> Resu
     files.sync_dir_of(path).map_err(paths::failed("sync", path))
 }
 
-/// The old file with secrets that is kept for an undo, and whether the new one is as it was written.
+/// The old file with secrets that is kept for an undo, and whether the new one is as it was
+/// written.
 pub(super) struct Kept {
     /// The old content; none when there was no such file.
     pub(super) old: Option<PathBuf>,

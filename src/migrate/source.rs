@@ -1,8 +1,8 @@
 //! The old database: closed to writers for as long as it is held, and copied.
 //!
 //! Where its log is empty the one file is all there is, and since nobody may write to it, it is
-//! copied as plain bytes; otherwise SQLite copies it, log and all. Both copies hold the same, which a
-//! checksum tells. Nothing here changes the old database.
+//! copied as plain bytes; otherwise SQLite copies it, log and all. Both copies hold the same, which
+//! a checksum tells. Nothing here changes the old database.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -63,7 +63,8 @@ pub(super) struct Course<'a> {
     pub(super) cancelled: &'a dyn Fn() -> bool,
 }
 
-/// Copies a database that is held into an empty private file; returns the checksum of what it holds.
+/// Copies a database that is held into an empty private file; returns the checksum of what it
+/// holds.
 ///
 /// # Errors
 /// As [`sqlite::open`]; `disk_full`; `cancelled` when asked to stop.

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::core::event::{Actor, MigrationPlan};
 use crate::core::{Code, Command, Decision, Fault, Migration, MigrationId, Record, State, Time};
-use crate::migrate::context::Desk;
+use crate::migrate::context::MigrationRunner;
 use crate::migrate::files;
 
 /// A new name for a migration.
@@ -61,7 +61,7 @@ impl Alone {
     ///
     /// # Errors
     /// Only what the core refuses; a migration that failed is an answer.
-    pub fn run(&mut self, desk: &Desk, id: &MigrationId) -> Result<(), Fault> {
+    pub fn run(&mut self, desk: &MigrationRunner, id: &MigrationId) -> Result<(), Fault> {
         while let Some(migration) = self.state.migration(id).cloned() {
             let Some(owed) = &migration.owed else { break };
             let effect = migration.effect_id().ok_or_else(|| {
@@ -80,7 +80,7 @@ impl Alone {
 ///
 /// # Errors
 /// Why it was not; the database is as it was then.
-pub fn migrate(desk: &Desk, plan: MigrationPlan) -> Result<Migration, Fault> {
+pub fn migrate(desk: &MigrationRunner, plan: MigrationPlan) -> Result<Migration, Fault> {
     let (mut alone, id) = (Alone::default(), new_id()?);
     let actor = Actor { door: "daemon".to_owned(), uid: 0, pid: std::process::id() };
     alone.take(Command::Migrate { migration: id.clone(), plan, actor })?;

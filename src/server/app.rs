@@ -85,7 +85,7 @@ pub(super) async fn under_way(
     patience: Patience,
 ) -> Done<Response> {
     let (mut news, reader) = shared.hub.news();
-    // Interest in operations is none in worktrees.
+    // Subscription in operations is none in worktrees.
     drop(reader);
     shared.hub.wake(host);
     let limit = Duration::from_secs(patience.wait.unwrap_or(0)).min(WAIT_MAX);

@@ -11,7 +11,7 @@ use sha2::Digest as _;
 use crate::core::{Code, Fault};
 use crate::migrate::recipes::catalog::catalog;
 use crate::migrate::request::{Wanted, is_cut_short};
-use crate::migrate::{Desk, http, keychain, standalone};
+use crate::migrate::{MigrationRunner, http, keychain, standalone};
 use crate::session::connector::random_name;
 
 /// The newest generation; an older one is carried to it by a staged migration.
@@ -126,7 +126,8 @@ fn carry(path: &Path) -> Result<(), Fault> {
         return Ok(());
     }
     let home = path.with_file_name("migrations");
-    let desk = Desk::new(&home, Box::new(http::NoNetwork), Box::new(keychain::NoKeychain));
+    let desk =
+        MigrationRunner::new(&home, Box::new(http::NoNetwork), Box::new(keychain::NoKeychain));
     let done = standalone::migrate(&desk, plan)?;
     for warning in done.warnings() {
         tracing::warn!("{warning}");

@@ -15,7 +15,7 @@ use crate::server::app::Shared;
 use crate::server::catalog::Host;
 use crate::server::registry::{Live, QUEUE_MAX};
 use crate::server::store;
-use crate::server::sync::{self, Told};
+use crate::server::sync::{self, SyncCursor};
 use crate::session::connector::random_name;
 use crate::session::protocol::{
     Ack, Answer, Close, Events, FromHost, FromServer, Nack, Open, Opened, Protocols, Refused, Watch,
@@ -57,7 +57,7 @@ pub(super) async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
         drop(wire.send(&FromServer::Close(Close { reason })).await);
         return wire.close().await;
     }
-    let mut visit = match Visit::enter(shared, id, &open) {
+    let mut visit = match HostSession::enter(shared, id, &open) {
         Ok(visit) => visit,
         Err(fault) => return refuse(wire, fault).await,
     };
@@ -89,20 +89,20 @@ fn agree(host: &Host, open: &Open) -> Result<u32, Fault> {
     })
 }
 
-struct Visit {
+struct HostSession {
     shared: Arc<Shared>,
     host: String,
     session: String,
     say: mpsc::Receiver<FromServer>,
     wake: Arc<Notify>,
     confirmed: Arc<AtomicU64>,
-    told: Told,
+    told: SyncCursor,
     watched: bool,
     heard: Instant,
     began: Instant,
 }
 
-impl Visit {
+impl HostSession {
     /// Takes the host's place; whoever had it is told.
     fn enter(shared: Arc<Shared>, host: String, open: &Open) -> Result<Self, Fault> {
         let (tell, say) = mpsc::channel(QUEUE_MAX);
@@ -133,7 +133,7 @@ impl Visit {
             say,
             wake,
             confirmed,
-            told: Told::new(open.head),
+            told: SyncCursor::new(open.head),
             watched: false,
             heard: Instant::now(),
             began: Instant::now(),

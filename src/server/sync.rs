@@ -59,7 +59,7 @@ pub(super) fn look(tx: &Transaction<'_>, id: &str) -> Result<Seen, Fault> {
 
 /// What a host was told in one session.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct SyncCursor {
     /// Operations that were sent.
     sent: BTreeSet<String>,
     /// The live set that was sent last.
@@ -68,7 +68,7 @@ pub(super) struct Told {
     known: u64,
 }
 
-impl Told {
+impl SyncCursor {
     /// Nothing yet; the host's log is this long.
     pub(super) fn new(head: u64) -> Self {
         Self { sent: BTreeSet::new(), epoch: None, known: head }

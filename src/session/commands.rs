@@ -21,7 +21,7 @@ use crate::api::types::Problem;
 use crate::core::event::Actor;
 use crate::core::{Code, EnvironmentId, Fault, LeaseId, Phase, RequestId, destroyed, not_found};
 use crate::session::protocol::{Answer, Order};
-use crate::session::scheduler::{Access, Lanes, Place};
+use crate::session::scheduler::{Access, Place, Scheduler};
 
 /// Longest wait for an operation, in seconds.
 const WAIT_SECONDS: u64 = 24 * 3_600;
@@ -33,7 +33,7 @@ const ANSWERS_MAX: usize = 1_024;
 const ANSWERS_BYTES_MAX: usize = 32 << 20;
 /// Provisions of one environment that have not begun.
 const QUEUED_MAX: usize = 16;
-/// Orders that are being carried out, also those that overtake.
+/// Commands that are being carried out, also those that overtake.
 const RUNNING_MAX: usize = 2_048;
 
 /// An order as a request to the API.
@@ -74,11 +74,11 @@ pub(crate) enum Done {
 }
 
 /// The orders of one daemon, across its sessions.
-pub(crate) struct Orders {
+pub(crate) struct CommandDispatcher {
     router: Router,
-    lanes: Lanes,
+    lanes: Scheduler,
     known: Arc<Mutex<Known>>,
-    /// Orders that have an answer now.
+    /// Commands that have an answer now.
     pub(crate) done: mpsc::Receiver<Done>,
     tell: mpsc::Sender<Done>,
 }
@@ -110,7 +110,8 @@ impl Known {
         }
     }
 
-    /// An order was refused at once. That is no deed: the same order may be decided otherwise later.
+    /// An order was refused at once. That is no deed: the same order may be decided otherwise
+    /// later.
     pub(crate) fn refused(&mut self, order: &Order) {
         self.running.remove(&order.request);
         self.unqueue(&order.environment, &order.request);
@@ -170,10 +171,10 @@ impl Known {
     }
 }
 
-impl Orders {
+impl CommandDispatcher {
     pub(crate) fn new(router: Router) -> Self {
         let (tell, done) = mpsc::channel(ANSWERS_MAX);
-        Self { router, lanes: Lanes::default(), known: Arc::default(), done, tell }
+        Self { router, lanes: Scheduler::default(), known: Arc::default(), done, tell }
     }
 
     /// The answer of an order that is done.

@@ -10,11 +10,11 @@ use tokio::sync::watch;
 
 use crate::api::App;
 use crate::api::types::SessionView;
-use crate::core::suspend::Waking;
+use crate::core::suspend::SuspendDetector;
 use crate::core::{Command, Seq};
-use crate::session::commands::Orders;
+use crate::session::commands::CommandDispatcher;
 use crate::session::context::{Address, Client, Link};
-use crate::session::exchange::{Ended, LOOK_EVERY, Talk};
+use crate::session::exchange::{Ended, LOOK_EVERY, Session};
 use crate::session::heartbeat::Clock;
 use crate::session::protocol::PATH;
 use crate::session::transport::{Broken, Wire};
@@ -43,7 +43,7 @@ pub fn start(app: Arc<App>, router: Router, link: Link) -> watch::Receiver<Sessi
     let address = link.address.to_string();
     let first = SessionView { address, stage: "connecting".to_owned(), ..SessionView::default() };
     let (tell, standing) = watch::channel(first);
-    let orders = Orders::new(router);
+    let orders = CommandDispatcher::new(router);
     let instance = random_name();
     tokio::spawn(Client { app, link, tell, orders, instance, set_aside: 0 }.run());
     standing
@@ -148,7 +148,7 @@ impl Client {
 
     async fn open<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: S, host: &str) -> Ended {
         match Wire::ask(stream, host, PATH, &self.link.key).await {
-            Ok(wire) => Talk::new(self, wire).run().await,
+            Ok(wire) => Session::new(self, wire).run().await,
             Err(broken) => Ended::Broken(broken),
         }
     }
@@ -157,7 +157,7 @@ impl Client {
 /// Waits before another attempt. A machine that has slept has waited long enough, which is told.
 async fn pause(wait: Duration) -> bool {
     let (clock, until) = (Clock::new(), Instant::now() + wait);
-    let mut waking = Waking::new(clock.read());
+    let mut waking = SuspendDetector::new(clock.read());
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::api::App;
 use crate::api::types::SessionView;
 use crate::core::{Code, Fault};
-use crate::session::commands::Orders;
+use crate::session::commands::CommandDispatcher;
 use crate::world::fs::paths;
 
 /// What keeps a session open.
@@ -16,7 +16,7 @@ pub(super) struct Client {
     pub(super) app: Arc<App>,
     pub(super) link: Link,
     pub(super) tell: watch::Sender<SessionView>,
-    pub(super) orders: Orders,
+    pub(super) orders: CommandDispatcher,
     pub(super) instance: String,
     /// The last record that a server could not take in.
     pub(super) set_aside: u64,

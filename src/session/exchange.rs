@@ -13,7 +13,7 @@ use crate::api::live::{LiveView, take};
 use crate::api::types::Problem;
 use crate::core::event::Actor;
 use crate::core::{EnvironmentId, Phase, Seq, State};
-use crate::engine::watcher::{Change, Interest};
+use crate::engine::watcher::{Change, Subscription};
 use crate::session::context::Client;
 use crate::session::heartbeat::{Clock, Liveness, Verdict};
 use crate::session::outbox::{Outbox, fact};
@@ -51,7 +51,7 @@ impl From<Broken> for Ended {
 }
 
 /// A session.
-pub(super) struct Talk<'a, S> {
+pub(super) struct Session<'a, S> {
     client: &'a mut Client,
     wire: Wire<S, FromServer, FromHost>,
     server: String,
@@ -67,10 +67,10 @@ pub(super) struct Talk<'a, S> {
 struct Watched {
     all: bool,
     which: BTreeSet<String>,
-    interests: Vec<Interest>,
+    interests: Vec<Subscription>,
 }
 
-impl<'a, S: AsyncRead + AsyncWrite + Unpin> Talk<'a, S> {
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     pub(super) fn new(client: &'a mut Client, wire: Wire<S, FromServer, FromHost>) -> Self {
         Self {
             client,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::core::suspend::{Clocks, Waking};
+use crate::core::suspend::{Clocks, SuspendDetector};
 
 /// The clocks of this machine.
 #[derive(Debug, Clone, Copy)]
@@ -36,13 +36,13 @@ pub(super) enum Verdict {
 pub(super) struct Liveness {
     lease: Duration,
     heard: Duration,
-    waking: Waking,
+    waking: SuspendDetector,
 }
 
 impl Liveness {
     /// A silence of `lease` is too long.
     pub(super) fn new(at: Clocks, lease: Duration) -> Self {
-        Self { lease, heard: at.awake, waking: Waking::new(at) }
+        Self { lease, heard: at.awake, waking: SuspendDetector::new(at) }
     }
 
     /// It has said something.

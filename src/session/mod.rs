@@ -1,13 +1,14 @@
 //! The session with a control server: a source of commands, and a reader of what happens here.
 //!
-//! The daemon connects, says what lives here, takes the server's live set in, does what it is
-//! told and tells what comes of it. Nothing of that is kept here that the log or the server does
-//! not have: a session that breaks is opened anew and both sides agree again.
+//! The daemon connects, says what lives here, takes the server's live set in, does what it is told
+//! and tells what comes of it. Nothing of that is kept here that the log or the server does not
+//! have: a session that breaks is opened anew and both sides agree again.
 //!
-//! [`protocol`] is what is said, [`wire`] how it is sent, [`client`] keeps a session open, `talk`
-//! is one of them, `liveness` says whether the other side is there, `orders` turns commands into requests to the API and remembers the answers,
-//! [`lanes`] puts them in order, `outbox` tells what happened. Commands go through the same API
-//! as everybody's: a server may do nothing here that a local user could not.
+//! [`protocol`] defines the messages, [`transport`] carries them, [`connector`] keeps a session
+//! open, `exchange` is one session, `heartbeat` tells whether the peer is there, `commands` turns
+//! commands into requests to the API and remembers the answers, [`scheduler`] orders them, `outbox`
+//! reports what happened. Commands go through the same API as everybody's: a server may do nothing
+//! here that a local user could not.
 
 pub mod protocol;
 

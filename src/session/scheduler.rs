@@ -37,14 +37,14 @@ struct Lane {
 
 /// The lanes of one daemon.
 #[derive(Debug, Clone, Default)]
-pub struct Lanes {
+pub struct Scheduler {
     lanes: Arc<Mutex<BTreeMap<String, Lane>>>,
 }
 
 /// A place in a lane; given up when it is dropped.
 #[derive(Debug)]
 pub struct Place {
-    lanes: Lanes,
+    lanes: Scheduler,
     name: String,
     access: Access,
     /// Its number in the lane.
@@ -83,7 +83,7 @@ impl Lane {
     }
 }
 
-impl Lanes {
+impl Scheduler {
     fn locked(&self) -> MutexGuard<'_, BTreeMap<String, Lane>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn reads_share_writes_wait_and_a_cancel_overtakes() {
-        let lanes = Lanes::default();
+        let lanes = Scheduler::default();
         let enter = |access| lanes.enter("demo", access).expect("there is room");
         let (mut first, mut second) = (enter(Access::Read), enter(Access::Read));
         first.turn().await;
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_lane_is_bounded_and_leaves_nothing_behind() {
-        let lanes = Lanes::default();
+        let lanes = Scheduler::default();
         let all: Vec<Place> =
             (0..LANE_MAX).map(|_| lanes.enter("demo", Access::Write).expect("room")).collect();
         let full = lanes.enter("demo", Access::Read).map(drop).expect_err("full");

@@ -108,8 +108,8 @@ impl World {
         all
     }
 
-    /// Whether a branch can be checked out at a commit, and whether it is there already; none when it
-    /// means something else, or is in use.
+    /// Whether a branch can be checked out at a commit, and whether it is there already; none when
+    /// it means something else, or is in use.
     #[must_use]
     pub fn is_free(&self, plan: &Plan, branch: &str, commit: &str) -> Option<bool> {
         let common = paths::from_host(&plan.repository.common_dir);

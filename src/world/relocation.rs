@@ -128,8 +128,8 @@ pub fn root_of(state: &State) -> Option<PathBuf> {
     roots.next()
 }
 
-/// Where the data directory was when the log was last written, if a worktree that lives is not there any
-/// more but at the same place below `root`.
+/// Where the data directory was when the log was last written, if a worktree that lives is not
+/// there any more but at the same place below `root`.
 #[must_use]
 pub fn left_root(state: &State, root: &Path) -> Option<PathBuf> {
     let live = state.environments().filter(|e| !e.adopted && e.is_live());
@@ -190,8 +190,8 @@ impl World {
         })
     }
 
-    /// Lets a worktree and its administrative directory point to each other again, after one of them
-    /// has moved. Done again it changes nothing.
+    /// Lets a worktree and its administrative directory point to each other again, after one of
+    /// them has moved. Done again it changes nothing.
     ///
     /// # Errors
     /// What the system says.

@@ -1,5 +1,5 @@
-//! The environment of whoever calls: a tool that is started inside somebody's git hook finds variables
-//! there that lead every git to another repository.
+//! The environment of whoever calls: a tool that is started inside somebody's git hook finds
+//! variables there that lead every git to another repository.
 
 use std::path::{Path, PathBuf};
 

@@ -25,7 +25,8 @@ fn through_the_rescue(bench: &Bench) -> serde_json::Value {
     removed
 }
 
-/// git reads a file that is as young as its index each time that it writes an index, filters and all.
+/// git reads a file that is as young as its index each time that it writes an index, filters and
+/// all.
 #[test]
 fn young_file_with_a_broken_filter_keeps_no_other_file_out() {
     let bench = Bench::new();

@@ -1,8 +1,8 @@
 //! What programs and people read of the tool: help, JSON and the text of every verb, as it is now.
 //!
 //! Help and JSON are contracts: a difference here breaks somebody's script. The text for people may
-//! change, and is looked at here when it does. Values that differ from run to run (paths, ids, times,
-//! sizes) are replaced by their kind.
+//! change, and is looked at here when it does. Values that differ from run to run (paths, ids,
+//! times, sizes) are replaced by their kind.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

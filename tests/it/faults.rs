@@ -335,7 +335,8 @@ fn run(seed: u64, length: Length) -> (u64, u64) {
         if world.random.below(10) == 0 {
             world.by_hand(n);
         }
-        // Wishes come faster than sessions do; here and there a session is to be in the middle of one.
+        // Wishes come faster than sessions do; here and there a session is to be in the middle of
+        // one.
         pass(Duration::from_millis(world.random.below(25)));
         if (n + 1) % length.rest_every == 0 {
             world.settle();

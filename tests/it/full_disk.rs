@@ -1,7 +1,8 @@
 //! Migrations on a disk that becomes full at every moment: inside SQLite's own writes and our own.
 //!
-//! The disk is a small one of its own, seen by one process tree only. The new database is many times
-//! as large as the old one, so no look at the free space can know beforehand that it will not do.
+//! The disk is a small one of its own, seen by one process tree only. The new database is many
+//! times as large as the old one, so no look at the free space can know beforehand that it will not
+//! do.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

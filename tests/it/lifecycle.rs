@@ -137,7 +137,8 @@ fn a_lease_ends_by_itself() {
     assert_ne!(code, 0);
 }
 
-/// What is asked for again while it lives is the same one, and never said to be ready when it is gone.
+/// What is asked for again while it lives is the same one, and never said to be ready when it is
+/// gone.
 #[test]
 fn an_environment_whose_directory_is_gone_is_not_ready() {
     let bench = Bench::new();

@@ -179,8 +179,8 @@ fn content_that_is_merged_in_another_form_is_no_loss() {
     bench.check(&[&repo]);
 }
 
-/// A killed removal of `demo` and of `clean`, which lie in the trash; a program wrote to one of them
-/// after its rescue was made.
+/// A killed removal of `demo` and of `clean`, which lie in the trash; a program wrote to one of
+/// them after its rescue was made.
 fn with_late_work(bench: &Bench, repo: &Path) -> impl Fn(&str) -> PathBuf + use<> {
     let mut daemon = Daemon::start_with(bench, &[("GROUNDSKEEPER_KILL_AT", "trash.moved:2")]);
     let (clean, dirty) = (bench.new_env("clean", repo, &[]), bench.new_env("demo", repo, &[]));

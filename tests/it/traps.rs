@@ -1,5 +1,5 @@
-//! git's own traps: refs that nothing can read, settings that decide what is seen, noise, files that
-//! are none, links that lead out, hooks that change, and owners that change.
+//! git's own traps: refs that nothing can read, settings that decide what is seen, noise, files
+//! that are none, links that lead out, hooks that change, and owners that change.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -175,7 +175,8 @@ fn sparse_linked_worktree_is_a_source_like_any_other() {
     assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
 }
 
-/// The same bytes as git's own checkout, also where replacements and attributes from elsewhere count.
+/// The same bytes as git's own checkout, also where replacements and attributes from elsewhere
+/// count.
 #[test]
 fn replaced_objects_and_attributes_from_a_tree_count() {
     for case in ["replace", "packed replace", "attr.tree", "home attributes"] {
@@ -333,8 +334,8 @@ fn immutable_worktree_is_refused_before_anything_is_made() {
     bench.ok(&["rm", "a", "--force"]);
 }
 
-/// A shell that stands there, without a terminal and not started here, is named and spared; what was
-/// started in an environment is ended, shell or not.
+/// A shell that stands there, without a terminal and not started here, is named and spared; what
+/// was started in an environment is ended, shell or not.
 #[test]
 fn shells_of_others_are_spared() {
     let bench = Bench::new();
@@ -426,7 +427,8 @@ fn directory_that_is_swapped_during_the_copy_leads_nowhere() {
     }
 }
 
-/// A branch that is another name of one, or that has another name, is not deleted as if it were alone.
+/// A branch that is another name of one, or that has another name, is not deleted as if it were
+/// alone.
 #[test]
 fn branch_with_two_names_keeps_its_commits() {
     for how in ["symref", "link", "alias", "packed symref"] {

@@ -10,7 +10,7 @@ use crate::cli::args::{Global, Start};
 use crate::cli::client::{self, Client};
 use crate::cli::output::{Done, NOTHING, log_to_stderr, show_one};
 use crate::core::{Code, Fault};
-use crate::daemon::run::Extra;
+use crate::daemon::run::StartOptions;
 
 pub(in crate::cli) const STOP_LIMIT: Duration = Duration::from_secs(20);
 
@@ -20,11 +20,11 @@ pub(in crate::cli) fn daemon(global: &Global, detach: bool, how: &Start) -> Done
         let _led = rustix::process::setsid();
     }
     log_to_stderr(global);
-    let extra = Extra {
+    let extra = StartOptions {
         databases: crate::cli::commands::migrate::at_start(how)?,
         ready: how.ready_format,
         listen: how.listen,
-        ..Extra::default()
+        ..StartOptions::default()
     };
     crate::daemon::run::run(client::layout(global)?.root(), extra)?;
     Ok(ExitCode::SUCCESS)

@@ -12,7 +12,7 @@ use crate::cli::client::{self, Client, Failed};
 use crate::cli::output::{Done, NOTHING, encode, log_to_stderr, show_one};
 use crate::cli::render;
 use crate::core::{Code, Fault};
-use crate::daemon::run::{Extra, on_signal};
+use crate::daemon::run::{StartOptions, on_signal};
 use crate::server::run::{Options, address, start};
 use crate::server::types::{HostKey, HostView, NewHost};
 use crate::session::Link;
@@ -79,8 +79,10 @@ pub(in crate::cli) fn up(global: &Global, wanted: &Server) -> Done {
     let gone = || Fault::new(Code::Defect, "the server ended at once", "please report this");
     told.recv().unwrap_or_else(|_| Err(gone()))?;
     let link = Link::new(&format!("unix:{}", address(&dir).display()), &key_file)?;
-    let ran =
-        crate::daemon::run::run(layout.root(), Extra { link: Some(link), ..Extra::default() });
+    let ran = crate::daemon::run::run(
+        layout.root(),
+        StartOptions { link: Some(link), ..StartOptions::default() },
+    );
     let _told = stop.send(());
     drop(thread.join());
     ran?;

@@ -41,8 +41,8 @@ pub struct LateWorkRescued {
     pub rescue: Rescue,
 }
 
-/// Kind 77: nobody could look at a directory in the trash, in all attempts. It stays there, since it
-/// may hold what no rescue has.
+/// Kind 77: nobody could look at a directory in the trash, in all attempts. It stays there, since
+/// it may hold what no rescue has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrashLookFailed {
     /// Whose.
@@ -60,8 +60,8 @@ pub struct PurgeDecided {
     pub environment: EnvironmentId,
     /// Which life of it.
     pub incarnation: u32,
-    /// Why: `age`, `bytes`, `count`, `disk` (it is nearly full), `request`, or `lose`: who asks names
-    /// it and knows that it holds what is nowhere else.
+    /// Why: `age`, `bytes`, `count`, `disk` (it is nearly full), `request`, or `lose`: who asks
+    /// names it and knows that it holds what is nowhere else.
     pub reason: String,
     /// Who asked, when somebody did.
     pub actor: Option<Actor>,

@@ -70,6 +70,7 @@ pub struct RunFinished {
     pub request: RequestId,
     /// Its exit code; none when it did not end by itself.
     pub code: Option<i32>,
-    /// Why it did not: `timeout`, `signal 9`, `interrupted`, `destroyed`, a failed start; empty when it did.
+    /// Why it did not: `timeout`, `signal 9`, `interrupted`, `destroyed`, a failed start; empty
+    /// when it did.
     pub why: String,
 }

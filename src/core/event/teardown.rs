@@ -159,7 +159,8 @@ pub struct ProcessSeen {
     pub started: u64,
     /// Name of its program, without arguments, which may hold secrets.
     pub name: String,
-    /// What ties it to the environment: `cgroup`, `group`, `marker`, `child`, `cwd`, `root`, `file`.
+    /// What ties it to the environment: `cgroup`, `group`, `marker`, `child`, `cwd`, `root`,
+    /// `file`.
     pub why: String,
 }
 

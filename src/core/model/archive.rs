@@ -30,8 +30,8 @@ pub struct Remains {
     pub worktree: Option<Worktree>,
     /// The ref that holds what no branch has.
     pub rescue: Option<Rescue>,
-    /// When the last look at it before its rescue began: what was written since may be in no rescue.
-    /// None once that was seen to, and where no rescue is wanted.
+    /// When the last look at it before its rescue began: what was written since may be in no
+    /// rescue. None once that was seen to, and where no rescue is wanted.
     pub looked_at: Option<Time>,
     /// Whether its branch was deleted.
     pub branch_deleted: bool,

@@ -1,5 +1,5 @@
-//! Environments: one incarnation each, with what is owed to it and how its teardown stands. Data and
-//! questions about it; nothing here changes state.
+//! Environments: one incarnation each, with what is owed to it and how its teardown stands. Data
+//! and questions about it; nothing here changes state.
 
 use std::collections::BTreeMap;
 

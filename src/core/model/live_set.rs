@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::core::event::{Kept, LiveSetHeld, LiveSetTaken};
 use crate::core::id::{EnvironmentId, Seq};
 
-/// Why an environment is torn down, in [`TeardownOptions::reason`].
+/// Why an environment is torn down, in
+/// [`TeardownOptions::reason`](crate::core::event::TeardownOptions::reason).
 pub const REASON: &str = "reconcile";
 
 /// The same when the server asked for this one by name.

@@ -199,8 +199,9 @@ impl Remains {
                 let look = self.is_unmeasured() && !self.is_to_be_lost();
                 let step = if look { Step::Measure } else { Step::Purge };
                 match &mut self.owed {
-                    // What is under way goes on, what waits for another attempt waits no longer. Who asks
-                    // again and again does not make the wait after the next failure longer by it.
+                    // What is under way goes on, what waits for another attempt waits no longer.
+                    // Who asks again and again does not make the wait after the next failure longer
+                    // by it.
                     Some(owed) if owed.step == step => {
                         owed.not_before = owed.not_before.min(at.time);
                         owed.attempts = 0;

@@ -4,8 +4,8 @@
 //! An entry exists from the request on, so that there is never a folder that the state does not
 //! explain. It is kept for a short time, goes before anything else when space is needed, and can be
 //! put back until then. It is named by the record that asked for the clean. When its environment is
-//! removed it stays until its time: a restore within that time can still be followed by an undo, and
-//! the removal need not wait for another unlink. Nothing here looks at the disk.
+//! removed it stays until its time: a restore within that time can still be followed by an undo,
+//! and the removal need not wait for another unlink. Nothing here looks at the disk.
 
 use crate::core::decision::{Decision, destroyed, not_ready};
 use crate::core::effect::Outcome;
@@ -139,9 +139,9 @@ impl CleanedOutput {
         }
     }
 
-    /// What its environment does now. A clean that is not owed any more has lost its result, so what
-    /// it may have moved is unlinked: nobody was told of it. An undo that is not owed any more left
-    /// the rest where it was.
+    /// What its environment does now. A clean that is not owed any more has lost its result, so
+    /// what it may have moved is unlinked: nobody was told of it. An undo that is not owed any more
+    /// left the rest where it was.
     fn follow(&mut self, at: At, env: &Environment) {
         let owed = env.owed.as_ref().map(|o| o.step);
         match self.standing {
@@ -223,8 +223,8 @@ impl CleanedOutput {
 }
 
 impl Environment {
-    /// Folds in what a clean, or its undo, means for the environment itself; false when the event is
-    /// about neither.
+    /// Folds in what a clean, or its undo, means for the environment itself; false when the event
+    /// is about neither.
     pub(in crate::core) fn apply_clean(&mut self, at: At, event: &Event) -> bool {
         match event {
             Event::CleanRequested(_) => {
@@ -420,8 +420,8 @@ impl State {
         (events, bytes)
     }
 
-    /// What goes first on a disk that is nearly full: any of it can be made again. None when nothing
-    /// of this kind is left, and an empty answer while some is being unlinked.
+    /// What goes first on a disk that is nearly full: any of it can be made again. None when
+    /// nothing of this kind is left, and an empty answer while some is being unlinked.
     pub(in crate::core) fn output_for_space(&self) -> Option<Vec<Event>> {
         if self.outputs().any(CleanedOutput::is_going) {
             return Some(Vec::new());

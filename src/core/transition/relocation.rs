@@ -86,15 +86,16 @@ fn repository_moved(repository: &mut crate::core::event::Repository, e: &Reposit
 }
 
 impl State {
-    /// The last record that the data directory is known to have had, when the log was put back from a
-    /// backup that had fewer.
+    /// The last record that the data directory is known to have had, when the log was put back from
+    /// a backup that had fewer.
     #[must_use]
     pub fn found_older(&self) -> Option<Seq> {
         self.found_older
     }
 
-    /// Whether the log knows a life: it is the present one of its name, or one that left something, or
-    /// one that another goes on with. A name and a number alone say it only where there was no nonce.
+    /// Whether the log knows a life: it is the present one of its name, or one that left something,
+    /// or one that another goes on with. A name and a number alone say it only where there was no
+    /// nonce.
     #[must_use]
     pub fn knows(&self, id: &EnvironmentId, incarnation: u32, nonce: &str) -> bool {
         let Some(env) = self.environment(id) else { return false };

@@ -1,4 +1,5 @@
-//! What goes from the trash, when and why: by age, by size, for want of room, because somebody asks.
+//! What goes from the trash, when and why: by age, by size, for want of room, because somebody
+//! asks.
 //!
 //! What is the only place of something goes for none of these reasons, but only when somebody names
 //! it and says so. Nothing here unlinks: it is decided, and the world does it.
@@ -54,8 +55,8 @@ impl State {
         events
     }
 
-    /// What cleans took, then the oldest directory in the trash, goes to make room on a disk that is
-    /// nearly full; one at a time, so that no more goes than must.
+    /// What cleans took, then the oldest directory in the trash, goes to make room on a disk that
+    /// is nearly full; one at a time, so that no more goes than must.
     pub(in crate::core) fn decide_disk_low(&self) -> Vec<Event> {
         if let Some(first) = self.output_for_space() {
             return first;

@@ -126,8 +126,8 @@ impl Workload {
     }
 }
 
-/// Runs `images` crash images, on so many threads, of histories that `first` seeds; returns how many
-/// of them violated an invariant, and one of those in words.
+/// Runs `images` crash images, on so many threads, of histories that `first` seeds; returns how
+/// many of them violated an invariant, and one of those in words.
 ///
 /// # Panics
 /// When a log cannot be made on a disk in memory.

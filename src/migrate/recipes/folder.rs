@@ -10,9 +10,10 @@
 //! | `warnings.sql` | optional; a query whose rows a person should know of; `old` is attached |
 //! | `ready.sql` | optional; a script that is run at every start |
 //!
-//! Their content is part of the migration's plan, by its hash, and is kept beside what else belongs to
-//! the migration: it is the recipe until the end, whatever becomes of the folder. A script cannot reach
-//! any other file: it can attach and detach nothing, and nothing can be loaded; none runs for ever.
+//! Their content is part of the migration's plan, by its hash, and is kept beside what else belongs
+//! to the migration: it is the recipe until the end, whatever becomes of the folder. A script
+//! cannot reach any other file: it can attach and detach nothing, and nothing can be loaded; none
+//! runs for ever.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

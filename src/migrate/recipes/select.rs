@@ -29,7 +29,8 @@ pub fn find(plan: &MigrationPlan) -> Result<Box<dyn Recipe>, Fault> {
     Err(Fault::new(Code::MigrationFailed, message, hint))
 }
 
-/// The recipe of a plan as its [`Recipe::files`] were kept; none when it was not, or not as a whole.
+/// The recipe of a plan as its [`Recipe::files`] were kept; none when it was not, or not as a
+/// whole.
 ///
 /// # Errors
 /// When what was kept cannot be read now.

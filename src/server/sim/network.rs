@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::core::{Fault, Phase};
 use crate::server::environments::{How, destroy_in, make_in};
 use crate::server::sim::host::Host;
-use crate::server::sync::{self, Told};
+use crate::server::sync::{self, SyncCursor};
 use crate::server::threads::{self, Thread, claim};
 use crate::server::transitions::{Change, Status, next};
 use crate::server::{catalog, operations, store};
@@ -90,7 +90,7 @@ struct Session {
     to_server: Line<FromHost>,
     to_host: Line<FromServer>,
     /// None before the first message has come.
-    told: Option<Told>,
+    told: Option<SyncCursor>,
 }
 
 struct Model {
@@ -314,7 +314,7 @@ impl Model {
 
     fn opened(&mut self, open: &Open) {
         let (live, acked) = self.with(|tx| sync::welcome(tx, HOST, open)).expect("welcome");
-        let mut told = Told::new(open.head);
+        let mut told = SyncCursor::new(open.head);
         told.opened(&live);
         let Some(session) = self.session.as_mut() else { return };
         session.told = Some(told);
@@ -369,7 +369,7 @@ impl Model {
             self.look_on();
             if round % 20 == 19 {
                 let told = self.session.as_mut().and_then(|s| s.told.as_mut());
-                told.map(Told::all_again).unwrap_or_default();
+                told.map(SyncCursor::all_again).unwrap_or_default();
                 self.wake();
             }
             if round > 5 && self.differences().is_empty() {

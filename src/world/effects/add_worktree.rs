@@ -37,7 +37,8 @@ pub(in crate::world) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
     let common = paths::from_host(&env.plan.repository.common_dir);
     let admin = Admin::of(task.log_id(), env);
     if let Some(identity) = published(task, &admin, &target)? {
-        // Published means complete: an earlier daemon did all of it and died before it could say so.
+        // Published means complete: an earlier daemon did all of it and died before it could say
+        // so.
         let files = checkout::entry_count(&admin.published.join("index")).unwrap_or(0).into();
         let reason = "finished by an earlier daemon".to_owned();
         return Ok(added(task, &admin, identity, Done { by_us: false, reason, files }));
@@ -297,7 +298,8 @@ fn one_working_tree(shared: &Path) -> Fault {
     Fault::new(Code::UnsupportedRepository, message, hint)
 }
 
-/// As `git worktree add` does: what a sparse worktree leaves out, one that comes from it leaves out.
+/// As `git worktree add` does: what a sparse worktree leaves out, one that comes from it leaves
+/// out.
 fn copy_sparse_patterns(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
     let source = paths::from_host(&task.env().plan.repository.source);
     let Some(from) = git_dir_of(&source) else { return Ok(()) };

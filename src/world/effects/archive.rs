@@ -1,7 +1,8 @@
 //! What is done with the remains of an incarnation: measure, unlink for good, let go of a rescue.
 //!
 //! The only place where work that was kept is deleted. It happens because the log says so, to a
-//! directory whose path, device and inode the log knows, slowly, and it can be interrupted anywhere.
+//! directory whose path, device and inode the log knows, slowly, and it can be interrupted
+//! anywhere.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -149,8 +150,8 @@ impl Task<'_> {
         if saved { Ok(None) } else { late_writes::rescue_again(self, trash) }
     }
 
-    /// Whether what was saved is not whole without the commit that HEAD was at. Where that one is gone
-    /// for good (its repository is another one now), a rescue holds all files without it.
+    /// Whether what was saved is not whole without the commit that HEAD was at. Where that one is
+    /// gone for good (its repository is another one now), a rescue holds all files without it.
     fn rests_on_head(&self, git: &Git<'_>) -> Result<bool, Fault> {
         let head = &self.remains.head;
         let Some(rescue) = &self.remains.rescue else { return Ok(!head.is_empty()) };
@@ -271,8 +272,8 @@ impl Task<'_> {
         Ok(Outcome::RescueDropped)
     }
 
-    /// A ref goes at the commit that it was made at; where the name is of this life and no other, it
-    /// goes with what a later look has put there.
+    /// A ref goes at the commit that it was made at; where the name is of this life and no other,
+    /// it goes with what a later look has put there.
     fn drop_ref(&self, common: &Path, reference: &str, commit: &str) -> Result<(), Fault> {
         let git = Git::exact(common, None, Some(self.lock), self.cancel);
         let found = if reference.is_empty() { None } else { rescuer::commit_of(&git, reference)? };

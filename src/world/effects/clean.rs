@@ -1,11 +1,11 @@
-//! Moving what tools rebuild out of a worktree, while the worktree stays: build output is nearly all
-//! of the space.
+//! Moving what tools rebuild out of a worktree, while the worktree stays: build output is nearly
+//! all of the space.
 //!
 //! Only directories that git ignores, that a list names, that hold nothing tracked and no
-//! repository at any depth. Each is renamed into a folder of this clean in the trash, where it keeps
-//! its path; `outputs.rs` puts it back or unlinks it. Nothing is moved while something runs from it
-//! or writes there, and nothing is unlinked here. Done again after an interruption, what was moved
-//! before is told of as well: the folder is the record of it.
+//! repository at any depth. Each is renamed into a folder of this clean in the trash, where it
+//! keeps its path; `outputs.rs` puts it back or unlinks it. Nothing is moved while something runs
+//! from it or writes there, and nothing is unlinked here. Done again after an interruption, what
+//! was moved before is told of as well: the folder is the record of it.
 
 use std::path::{Path, PathBuf};
 
@@ -163,7 +163,7 @@ pub(in crate::world) fn name(left: &mut Vec<NotMoved>, path: &Path, why: String)
     }
 }
 
-/// Performs [`Step::UndoClean`].
+/// Performs [`Step::UndoClean`](crate::core::Step::UndoClean).
 pub(in crate::world) fn undo(
     task: &crate::world::effects::context::Task<'_>,
 ) -> Result<Outcome, Fault> {

@@ -2,8 +2,9 @@
 //!
 //! A glance says yes only where git's status could not say anything else: the index is the tree of
 //! the commit, every file has the very stat data that the index remembers (or the very bytes, where
-//! it is so young that a change could hide), and what else lies there is plainly ignored and can be rebuilt.
-//! Anything out of the ordinary is not judged: the answer is then "not known", and git is asked.
+//! it is so young that a change could hide), and what else lies there is plainly ignored and can be
+//! rebuilt. Anything out of the ordinary is not judged: the answer is then "not known", and git is
+//! asked.
 
 use std::fs::DirEntry;
 use std::ops::Range;

@@ -54,8 +54,8 @@ impl Task<'_> {
         Ok(Outcome::Purged(count))
     }
 
-    /// A clean that was told to stop may still be at it: it holds the environment's lock while it is,
-    /// and looks before each move whether it was told.
+    /// A clean that was told to stop may still be at it: it holds the environment's lock while it
+    /// is, and looks before each move whether it was told.
     fn clean_is_over(&self) -> Result<(), Fault> {
         if !self.world.layout.lock_of(&self.output.id).exists() {
             return Ok(());

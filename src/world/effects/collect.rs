@@ -47,8 +47,8 @@ pub(in crate::world) struct Collector<'a> {
     pub(in crate::world) nested: &'a [PathBuf],
     /// A folder for what git writes back, to compare.
     pub(in crate::world) scratch: PathBuf,
-    /// Whether each object is flushed by itself. All at once is quicker, and then `git add` does not
-    /// say which of them could not be written.
+    /// Whether each object is flushed by itself. All at once is quicker, and then `git add` does
+    /// not say which of them could not be written.
     pub(in crate::world) careful: bool,
 }
 

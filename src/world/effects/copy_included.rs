@@ -68,7 +68,8 @@ pub(in crate::world) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
     Ok(Outcome::Included(copier.done))
 }
 
-/// Whether there is a list that git can read. A pipe would be read for ever, anything else ends git.
+/// Whether there is a list that git can read. A pipe would be read for ever, anything else ends
+/// git.
 pub(in crate::world) fn has_list(source: &Path) -> bool {
     let list = source.join(LIST);
     list.metadata().is_ok_and(|found| found.is_file()) && File::open(list).is_ok()
@@ -335,8 +336,8 @@ impl Copier<'_> {
         }
     }
 
-    /// The directory that was written to may have been moved out of the worktree meanwhile: then what
-    /// was written there is removed again.
+    /// The directory that was written to may have been moved out of the worktree meanwhile: then
+    /// what was written there is removed again.
     fn is_inside(&self, path: &Path, pair: &Pair<'_>) -> io::Result<()> {
         let parent = path.parent().unwrap_or(Path::new(""));
         let same = || -> io::Result<bool> {

@@ -130,8 +130,8 @@ fn look_for_missing(
     Ok(Outcome::Inspected(Inspection { quiet, ..seen.finish(false) }))
 }
 
-/// A daemon died right after it had moved the directory, and before it could say so: what was agreed
-/// to is done, and there is nothing new to agree to.
+/// A daemon died right after it had moved the directory, and before it could say so: what was
+/// agreed to is done, and there is nothing new to agree to.
 fn in_trash_already(task: &Task<'_>, target: &Path) -> Option<Inspection> {
     let env = task.env();
     let (teardown, made) = (env.teardown.as_ref()?, env.worktree.as_ref()?);
@@ -225,8 +225,8 @@ fn by_git(
     if !status.status.success() {
         return Err(command::said("git status", &status));
     }
-    // What it says on stderr is no evidence: a trace, an ambiguous name, settings that it cannot read.
-    // A directory that cannot be listed is found by the search for repositories inside.
+    // What it says on stderr is no evidence: a trace, an ambiguous name, settings that it cannot
+    // read. A directory that cannot be listed is found by the search for repositories inside.
     let ours = Ours::new(&paths::from_host(&env.plan.repository.source), target, admin);
     let entries = status.stdout.split(|b| *b == 0).filter(|e| !e.is_empty());
     let folders = Folders::of(task.world, git, entries.clone())?;

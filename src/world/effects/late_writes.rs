@@ -1,5 +1,5 @@
-//! Work that came late: written into a worktree after its rescue was made, in the last moment before
-//! it was moved to the trash.
+//! Work that came late: written into a worktree after its rescue was made, in the last moment
+//! before it was moved to the trash.
 //!
 //! Processes were ended and the tree was looked at, but a program elsewhere may still have written
 //! by path. In the trash nobody finds it by that path any more, so one look there is the last that
@@ -21,8 +21,8 @@ use crate::world::fs::{disk_usage, paths};
 /// How much the clock of the file system may lie behind that of the log.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Whether anything in the tree may have been changed since it was last looked at. It was moved after
-/// that: where the clock says otherwise, it says nothing of the rest either.
+/// Whether anything in the tree may have been changed since it was last looked at. It was moved
+/// after that: where the clock says otherwise, it says nothing of the rest either.
 pub(in crate::world) fn is_possible(
     looked_at: Option<Time>,
     measured: &disk_usage::Measured,
@@ -79,8 +79,8 @@ pub(in crate::world) fn rescue_again(
     Ok(Some(found))
 }
 
-/// What saves from the trash. Where the administrative directory is gone, the files are saved against
-/// the recorded commit.
+/// What saves from the trash. Where the administrative directory is gone, the files are saved
+/// against the recorded commit.
 fn rescuer<'a>(task: &'a Task<'_>, trash: &Path) -> Result<Rescuer<'a>, Fault> {
     let remains = task.remains;
     let common = paths::from_host(&remains.plan.repository.common_dir);

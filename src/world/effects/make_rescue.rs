@@ -1,4 +1,5 @@
-//! Makes a rescue: looks for all that only a worktree has, and puts each under a ref or beside the log.
+//! Makes a rescue: looks for all that only a worktree has, and puts each under a ref or beside the
+//! log.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -346,7 +347,8 @@ impl<'a> Rescuer<'a> {
         Ok(Some(Rescue { reference, commit, holds, lacks, raw, nested }))
     }
 
-    /// What an earlier rescue of this life had of repositories that are not there as a whole any more.
+    /// What an earlier rescue of this life had of repositories that are not there as a whole any
+    /// more.
     pub(in crate::world) fn keep_nested(&self, nested: &mut Vec<crate::core::event::NestedRescue>) {
         let before = self.before.iter().flat_map(|before| &before.nested);
         for known in before.filter(|known| !known.commit.is_empty()) {
@@ -461,8 +463,8 @@ impl<'a> Rescuer<'a> {
         self.line(command)?.map_err(|f| command::said("git commit-tree", &f))
     }
 
-    /// What git notes of an operation in progress: how far it is, what is still to be done. A person
-    /// may want it; nothing puts it back.
+    /// What git notes of an operation in progress: how far it is, what is still to be done. A
+    /// person may want it; nothing puts it back.
     pub(in crate::world) fn in_progress(&self, copies: &mut Copies<'_>) -> Result<(), Fault> {
         let there = |name: &str| self.admin.join(name).symlink_metadata().is_ok();
         if !OPERATIONS.iter().any(|(name, ..)| there(name)) {

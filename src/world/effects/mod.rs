@@ -21,6 +21,7 @@ pub(crate) mod nested_rescue;
 pub(crate) mod nested_work;
 pub(crate) mod perform;
 pub mod raw_copies;
+pub(crate) mod raw_list;
 pub(crate) mod rebuildable;
 pub(crate) mod rescue;
 pub(crate) mod rescuer;

@@ -43,8 +43,8 @@ pub(in crate::world) struct Search {
     pub(in crate::world) passed_over: Vec<PathBuf>,
 }
 
-/// Looks for repositories in a worktree, and into each. `was` is where the worktree belongs: a pointer
-/// may name a place in it, wherever it lies by now.
+/// Looks for repositories in a worktree, and into each. `was` is where the worktree belongs: a
+/// pointer may name a place in it, wherever it lies by now.
 ///
 /// # Errors
 /// When somebody wants to stop.

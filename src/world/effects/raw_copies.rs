@@ -1,5 +1,5 @@
-//! Copies of files as they are, byte for byte, beside the log: what git would not give back, or does
-//! not take.
+//! Copies of files as they are, byte for byte, beside the log: what git would not give back, or
+//! does not take.
 //!
 //! A folder of one rescue holds numbered contents (0600) and a list of what they are: path, mode,
 //! size and SHA-256 of each. It is written once and synced; without its list it is nothing. The
@@ -14,61 +14,21 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use sha2::Digest as _;
 
+use crate::core::Fault;
 use crate::core::event::RawCopies;
-use crate::core::{Code, Fault};
 use crate::failpoint::kill::point;
 use crate::format;
+use crate::world::effects::raw_list::{ENTRIES_MAX, Entry, Kind, LIST, list_of, write_list};
 use crate::world::fs::{beneath, paths, remove_tree};
 use crate::world::process::cancel::Cancel;
 
-/// The list in a folder of copies.
-const LIST: &str = "list";
-/// Most things that one list names.
-const ENTRIES_MAX: usize = 1_000_000;
-/// Bytes of a list that are read.
-const LIST_BYTES_MAX: u64 = 1 << 30;
 const DEPTH_MAX: usize = 256;
 const BUFFER: usize = 1 << 20;
-
-/// What one line of a list is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    File,
-    Link,
-    Folder,
-    /// A mode that git does not keep; the content is git's.
-    Mode,
-}
-
-impl Kind {
-    const ALL: [(Self, &'static str); 4] = [
-        (Self::File, "file"),
-        (Self::Link, "link"),
-        (Self::Folder, "folder"),
-        (Self::Mode, "mode"),
-    ];
-
-    fn word(self) -> &'static str {
-        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, word)| word)
-    }
-}
-
-/// One line of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    kind: Kind,
-    mode: u32,
-    size: u64,
-    /// SHA-256 of the content in hex; `-` where there is none.
-    digest: String,
-    /// Relative to the worktree.
-    path: PathBuf,
-}
 
 /// A folder of copies that is being filled.
 pub(in crate::world) struct Copies<'a> {
@@ -365,52 +325,6 @@ fn generations(home: &Path) -> Vec<(u64, PathBuf)> {
     all
 }
 
-/// `kind mode size digest path` and a NUL, for each.
-fn write_list(entries: &[Entry]) -> Vec<u8> {
-    let mut text = Vec::new();
-    for e in entries {
-        let facts = format!("{} {:o} {} {} ", e.kind.word(), e.mode, e.size, e.digest);
-        text.extend(facts.into_bytes());
-        text.extend(paths::to_host(&e.path).0);
-        text.push(0);
-    }
-    text
-}
-
-fn read_list(text: &[u8]) -> Option<Vec<Entry>> {
-    let lines = text.split(|b| *b == 0).filter(|line| !line.is_empty());
-    lines.map(read_line).collect()
-}
-
-fn read_line(line: &[u8]) -> Option<Entry> {
-    let mut fields = line.splitn(5, |b| *b == b' ');
-    let mut word = || std::str::from_utf8(fields.next()?).ok();
-    let name = word()?;
-    let kind = Kind::ALL.iter().find(|(_, word)| *word == name)?.0;
-    let mode = u32::from_str_radix(word()?, 8).ok()?;
-    let (size, digest) = (word()?.parse().ok()?, word()?.to_owned());
-    let path = paths::from_bytes(fields.next()?).to_owned();
-    let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
-    plain.then_some(Entry { kind, mode, size, digest, path })
-}
-
-fn list_of(raw: &RawCopies) -> Result<Vec<Entry>, Fault> {
-    let path = paths::from_host(&raw.folder).join(LIST);
-    let damaged = || {
-        let message = format!("{} is not the list that was written", path.display());
-        Fault::new(Code::PathNotFound, message, "put the folder back from a backup")
-    };
-    let size = path.symlink_metadata().map_err(paths::failed("read", &path))?.len();
-    if size > LIST_BYTES_MAX {
-        return Err(damaged());
-    }
-    let text = std::fs::read(&path).map_err(paths::failed("read", &path))?;
-    if format::hex(&sha2::Sha256::digest(&text)) != raw.digest {
-        return Err(damaged());
-    }
-    read_list(&text).ok_or_else(damaged)
-}
-
 /// Whether all copies of a rescue are there, each of the size that the list says.
 pub(in crate::world) fn is_whole(raw: &RawCopies) -> bool {
     let folder = paths::from_host(&raw.folder);
@@ -435,8 +349,8 @@ pub(in crate::world) fn same(a: Option<&RawCopies>, b: Option<&RawCopies>) -> bo
     a.map(|raw| raw.digest.as_str()) == b.map(|raw| raw.digest.as_str())
 }
 
-/// Puts copies back into a worktree, over what git has written there. Done again it ends in the same
-/// place.
+/// Puts copies back into a worktree, over what git has written there. Done again it ends in the
+/// same place.
 ///
 /// # Errors
 /// When a copy is damaged, or cannot be put where it was.

@@ -110,8 +110,8 @@ fn apply_commit(git: &Git<'_>, from: &RestoreFrom) -> Result<(), Fault> {
     Ok(())
 }
 
-/// In a sparse worktree git leaves files out that are in the rescue; those that it adds to HEAD were
-/// there.
+/// In a sparse worktree git leaves files out that are in the rescue; those that it adds to HEAD
+/// were there.
 fn write_all(git: &Git<'_>, from: &RestoreFrom) -> Result<(), Fault> {
     let sparse = git.run(["config", "--type=bool", "--get", "core.sparseCheckout"])?;
     if sparse.stdout.trim_ascii() != b"true" || from.head.is_empty() {

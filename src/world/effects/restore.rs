@@ -156,7 +156,8 @@ impl Restore<'_> {
         let text = refs::head_text(&self.new.staged).map_err(paths::failed("read", &head))?;
         let Ok(text) = String::from_utf8(text.clone()) else {
             if text.starts_with(b"ref: refs/") {
-                // A branch of the user's, whose name is bytes: it was there, and nobody here removes it.
+                // A branch of the user's, whose name is bytes: it was there, and nobody here
+                // removes it.
                 return Ok(());
             }
             self.put_head(&format!("ref: refs/heads/{}\n", self.task.env().plan.branch))?;

@@ -419,7 +419,8 @@ impl Task<'_> {
         }
     }
 
-    /// Whether the life that a ref is named for is one of this log's, and nothing of it needs the ref.
+    /// Whether the life that a ref is named for is one of this log's, and nothing of it needs the
+    /// ref.
     fn is_left(&self, id: &str, tag: &str) -> bool {
         let mut parts = tag.splitn(3, '-');
         let number = parts.next().and_then(|n| n.parse::<u32>().ok());

@@ -243,9 +243,9 @@ fn tip_of(git: &Git<'_>, common: &Path, reference: &str) -> Result<Option<String
     Ok(found.status.success().then_some(text))
 }
 
-/// Performs [`Step::RefreshIndex`](crate::core::Step::RefreshIndex): makes the index such that later
-/// looks need not read the files. An index that somebody holds is left alone; one that cannot be
-/// settled here is left to a status that may write it.
+/// Performs [`Step::RefreshIndex`](crate::core::Step::RefreshIndex): makes the index such that
+/// later looks need not read the files. An index that somebody holds is left alone; one that cannot
+/// be settled here is left to a status that may write it.
 pub(in crate::world) fn refresh_index(task: &Task<'_>) -> Result<Outcome, Fault> {
     let env = task.env();
     let admin = Admin::of(task.log_id(), env).published;

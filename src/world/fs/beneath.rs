@@ -1,9 +1,9 @@
 //! Opening what lies below an open directory, step by step: never through a link, never above it.
 //!
 //! A path that was looked at may lead elsewhere a moment later. What is opened here is below the
-//! directory that the caller holds, whatever happens to the names meanwhile; what is then made, read
-//! or removed relative to it is, too. One call where the system has it (`openat2`), else one for each
-//! step. Files are not changed here; the only thing that is ever made is a directory.
+//! directory that the caller holds, whatever happens to the names meanwhile; what is then made,
+//! read or removed relative to it is, too. One call where the system has it (`openat2`), else one
+//! for each step. Files are not changed here; the only thing that is ever made is a directory.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

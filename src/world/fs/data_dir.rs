@@ -102,8 +102,8 @@ impl Layout {
         self.root.join("worktrees")
     }
 
-    /// Locks of migrations, the recipes that they began with, and old secrets that an undo would put
-    /// back.
+    /// Locks of migrations, the recipes that they began with, and old secrets that an undo would
+    /// put back.
     #[must_use]
     pub fn migrations(&self) -> PathBuf {
         self.root.join("migrations")
@@ -194,8 +194,8 @@ impl Layout {
         self.rescues().join(names::folder(life))
     }
 
-    /// Where what one clean took can be: a folder of its own in every trash. Ids cannot start with a
-    /// dot, so it is never mistaken for something that can be restored.
+    /// Where what one clean took can be: a folder of its own in every trash. Ids cannot start with
+    /// a dot, so it is never mistaken for something that can be restored.
     #[must_use]
     pub fn cleaned_of(&self, id: &EnvironmentId, clean: Seq) -> Vec<PathBuf> {
         let name = format!("{CLEANED_PREFIX}{id}.{clean}");

@@ -1,4 +1,5 @@
-//! Paths, directories and files, opened and removed so that nothing of others is touched. Knows no git.
+//! Paths, directories and files, opened and removed so that nothing of others is touched. Knows no
+//! git.
 
 pub(crate) mod beneath;
 pub mod data_dir;

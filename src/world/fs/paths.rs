@@ -54,7 +54,7 @@ pub fn fault(what: &str, path: &Path, error: &io::Error) -> Fault {
     if transient { fault.transient() } else { fault }
 }
 
-/// Like [`fault`], as an adapter for `map_err`.
+/// Like [`fault()`], as an adapter for `map_err`.
 pub fn failed<'a>(what: &'a str, path: &'a Path) -> impl Fn(io::Error) -> Fault + 'a {
     move |error| fault(what, path, &error)
 }

@@ -41,8 +41,8 @@ pub(in crate::world) fn no_mounts(path: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Why a directory cannot be moved, before anything is done for its removal: a mount inside, or a mark
-/// that keeps even its owner from renaming it.
+/// Why a directory cannot be moved, before anything is done for its removal: a mount inside, or a
+/// mark that keeps even its owner from renaming it.
 pub(in crate::world) fn obstacle(path: &Path) -> Option<Fault> {
     if let Err(fault) = no_mounts(path) {
         return Some(Fault { transient: false, ..fault });

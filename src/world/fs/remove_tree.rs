@@ -35,7 +35,7 @@ pub(in crate::world) fn tree(
     let name = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
     match unlinker.top(&name) {
         Ok(()) | Err(Stop::System(Errno::NOENT)) => Ok(unlinker.count),
-        Err(Stop::Told(fault)) => Err(fault),
+        Err(Stop::SyncCursor(fault)) => Err(fault),
         Err(Stop::System(Errno::XDEV)) => {
             let place = unlinker.path.display();
             let message = format!("a file system is mounted at {place}");
@@ -48,7 +48,7 @@ pub(in crate::world) fn tree(
 /// Why a walk over a tree ends early: what the system says, or what whoever asked for it says.
 pub(in crate::world) enum Stop {
     System(Errno),
-    Told(Fault),
+    SyncCursor(Fault),
 }
 
 impl From<Errno> for Stop {
@@ -160,7 +160,7 @@ impl Unlinker<'_> {
 
     fn gone(&mut self) -> Result<(), Stop> {
         self.count += 1;
-        (self.each)(self.count).map_err(Stop::Told)
+        (self.each)(self.count).map_err(Stop::SyncCursor)
     }
 }
 

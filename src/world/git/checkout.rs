@@ -3,9 +3,9 @@
 //! git inflates and writes one file after the other. Here several threads write; what they write
 //! comes from the worktree that the request named, where a file there hashes to the wanted object,
 //! and otherwise from a `git cat-file` for each. The index is written once at the end with the stat
-//! data at hand. Files get a modification time two seconds in the past: index entries that are as young as
-//! the index would be re-read by every later status ("racy git"), and this way none is; a later
-//! edit has another time and is seen.
+//! data at hand. Files get a modification time two seconds in the past: index entries that are as
+//! young as the index would be re-read by every later status ("racy git"), and this way none is; a
+//! later edit has another time and is seen.
 //!
 //! It applies only where contents are written as they are stored. Anything else (filters, line
 //! endings, sparse or partial checkouts, odd trees) is left to git, with the reason recorded.

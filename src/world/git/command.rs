@@ -176,7 +176,8 @@ impl<'a> Git<'a> {
     }
 
     /// Refuses a repository that somebody else owns now, as git does: its settings name programs,
-    /// which would run as us. git does not look at the owner when it is told which directory to use.
+    /// which would run as us. git does not look at the owner when it is told which directory to
+    /// use.
     ///
     /// # Errors
     /// [`Code::PermissionDenied`] with what to do.
@@ -208,8 +209,8 @@ impl<'a> Git<'a> {
     }
 }
 
-/// Repositories of others that git trusts by its settings (`safe.directory`), for a minute: where all of
-/// them are others', as in a container, each call would cost two.
+/// Repositories of others that git trusts by its settings (`safe.directory`), for a minute: where
+/// all of them are others', as in a container, each call would cost two.
 mod trusted {
     use std::path::{Path, PathBuf};
     use std::sync::{Mutex, PoisonError};
@@ -234,9 +235,9 @@ mod trusted {
     }
 }
 
-/// How long git goes on after somebody asked to stop. When it is stopped between making the lock of a
-/// ref and noting that it did, the lock stays for good, and is in everybody's way: a change of refs
-/// takes a moment only.
+/// How long git goes on after somebody asked to stop. When it is stopped between making the lock of
+/// a ref and noting that it did, the lock stays for good, and is in everybody's way: a change of
+/// refs takes a moment only.
 fn patience(command: &Command) -> Duration {
     let changes_refs = command.get_args().any(|arg| arg == "update-ref");
     if changes_refs { PATIENCE } else { Duration::ZERO }

@@ -1,8 +1,8 @@
-//! Fetching one branch, so that a killed git leaves no lock behind: git brings the objects and puts a
-//! ref of ours on them, and the remote-tracking ref is moved here.
+//! Fetching one branch, so that a killed git leaves no lock behind: git brings the objects and puts
+//! a ref of ours on them, and the remote-tracking ref is moved here.
 //!
-//! Which remote a tracking ref belongs to is what the configured refspecs say, not what its name looks
-//! like. Changes nothing but that one ref; nothing is pruned, and no tag is fetched.
+//! Which remote a tracking ref belongs to is what the configured refspecs say, not what its name
+//! looks like. Changes nothing but that one ref; nothing is pruned, and no tag is fetched.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! Where HEAD of a worktree was: the branches that were checked out there, and the commits that only
-//! its own history or its private refs hold.
+//! Where HEAD of a worktree was: the branches that were checked out there, and the commits that
+//! only its own history or its private refs hold.
 //!
 //! Read from the files of its administrative directory, so that a worktree in which nothing was
-//! committed costs no process. What the files do not tell is asked of git, and what git cannot
-//! tell is not said to be safe.
+//! committed costs no process. What the files do not tell is asked of git, and what git cannot tell
+//! is not said to be safe.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,11 +1,11 @@
 //! The lock files of git: taken with the name of their holder in them, and found where others left
 //! theirs.
 //!
-//! git makes `NAME.lock` before it replaces `NAME`, and whoever finds one gives up. A process that is
-//! killed leaves its lock for ever. Those that this program takes name their process, so that a
+//! git makes `NAME.lock` before it replaces `NAME`, and whoever finds one gives up. A process that
+//! is killed leaves its lock for ever. Those that this program takes name their process, so that a
 //! successor can tell that it has died; no git of ours takes a lock in a repository of the user's
-//! where this program can do the change itself. A lock of anybody else is never removed: it is named,
-//! with its age and what is known of its holder.
+//! where this program can do the change itself. A lock of anybody else is never removed: it is
+//! named, with its age and what is known of its holder.
 
 use std::fs::OpenOptions;
 use std::io;

@@ -109,8 +109,8 @@ impl Marker {
         write().map_err(paths::failed("write", &path))
     }
 
-    /// Writes it into an administrative directory that nobody sees yet, whole or not at all: after a
-    /// kill in between, an empty one would be a stranger's, and in the way for ever.
+    /// Writes it into an administrative directory that nobody sees yet, whole or not at all: after
+    /// a kill in between, an empty one would be a stranger's, and in the way for ever.
     ///
     /// # Errors
     /// What the system says.
@@ -122,8 +122,8 @@ impl Marker {
     }
 }
 
-/// When the worktree of an administrative directory was made, in nanoseconds since 1970, as the file
-/// system tells it: what was changed later, somebody has changed. 0 when nobody knows.
+/// When the worktree of an administrative directory was made, in nanoseconds since 1970, as the
+/// file system tells it: what was changed later, somebody has changed. 0 when nobody knows.
 #[must_use]
 pub fn made_at(admin_dir: &Path) -> i128 {
     let marker = admin_dir.join(MARKER).symlink_metadata();
@@ -209,8 +209,8 @@ fn is_our_kind(name: &[u8]) -> bool {
     name.starts_with(b"gk-")
 }
 
-/// Name of the administrative directory that the `.git` file of a worktree points to, if it is one of
-/// a groundskeeper's.
+/// Name of the administrative directory that the `.git` file of a worktree points to, if it is one
+/// of a groundskeeper's.
 fn pointed_to(worktree: &Path) -> Option<Vec<u8>> {
     let pointer = worktree.join(".git");
     let plain =
@@ -221,9 +221,9 @@ fn pointed_to(worktree: &Path) -> Option<Vec<u8>> {
     Some(paths::to_host(Path::new(name)).0).filter(|name| is_our_kind(name))
 }
 
-/// Whether the repository itself is gone, or the registration in it, and with it the marker, and the
-/// user said that the worktree shall go all the same. Log, pointer or inode, and managed root are
-/// then the witnesses; what follows is a rename to the trash and no more.
+/// Whether the repository itself is gone, or the registration in it, and with it the marker, and
+/// the user said that the worktree shall go all the same. Log, pointer or inode, and managed root
+/// are then the witnesses; what follows is a rename to the trash and no more.
 fn is_orphaned(log: &str, env: &Environment) -> bool {
     let admin = Admin::of(log, env).published;
     let gone = matches!(admin.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
@@ -268,7 +268,8 @@ pub fn prove(
 }
 
 impl Proof<'_> {
-    /// Whether the directory at `path` may be touched; `before` is a life that it may still point to.
+    /// Whether the directory at `path` may be touched; `before` is a life that it may still point
+    /// to.
     ///
     /// # Errors
     /// [`Code::NotOurs`] when a witness is missing or disagrees.

@@ -167,7 +167,7 @@ impl Walk<'_> {
                 self.unknown(path, words(e));
                 return Ok(());
             }
-            Err(Stop::Told(fault)) => return Err(fault),
+            Err(Stop::SyncCursor(fault)) => return Err(fault),
         };
         let bare = names.head && names.objects && names.refs;
         if bare {
@@ -209,7 +209,7 @@ impl Walk<'_> {
             }
             self.entries += 1;
             if self.entries.is_multiple_of(ASK_EVERY) {
-                (self.each)(self.entries).map_err(Stop::Told)?;
+                (self.each)(self.entries).map_err(Stop::SyncCursor)?;
             }
             match name.to_bytes() {
                 b".git" => {

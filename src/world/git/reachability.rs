@@ -1,9 +1,9 @@
-//! Which commits no branch, tag or remote-tracking ref has: asked of git, and asked again without the
-//! refs that stop it.
+//! Which commits no branch, tag or remote-tracking ref has: asked of git, and asked again without
+//! the refs that stop it.
 //!
-//! One ref that git cannot read (empty, garbage, at an object that is not there) ends a `rev-list` over
-//! all of them. Then the refs that can be read are named one by one; that holds fewer commits than there
-//! may be, never more.
+//! One ref that git cannot read (empty, garbage, at an object that is not there) ends a `rev-list`
+//! over all of them. Then the refs that can be read are named one by one; that holds fewer commits
+//! than there may be, never more.
 
 use std::collections::BTreeSet;
 
@@ -36,8 +36,8 @@ pub(in crate::world) fn count_alone(
     })
 }
 
-/// Those of `commits` that are not reachable from any branch, tag, remote or from `known`; what is not
-/// there is left out.
+/// Those of `commits` that are not reachable from any branch, tag, remote or from `known`; what is
+/// not there is left out.
 ///
 /// # Errors
 /// As [`count_alone`].

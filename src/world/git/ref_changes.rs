@@ -1,10 +1,10 @@
 //! Making and deleting refs without a process, under locks that name their holder.
 //!
-//! A git that is killed leaves its locks for ever, and nobody can tell whose they are: one lock on the
-//! packed refs is in the way of every other deletion in the repository. Here the files are changed as
-//! git changes them (`ref_files.rs`), and what is out of the ordinary is left to git. A ref is made
-//! where there is none, and deleted where it is at the commit that is expected; only what follows a
-//! remote is ever moved.
+//! A git that is killed leaves its locks for ever, and nobody can tell whose they are: one lock on
+//! the packed refs is in the way of every other deletion in the repository. Here the files are
+//! changed as git changes them (`ref_files.rs`), and what is out of the ordinary is left to git. A
+//! ref is made where there is none, and deleted where it is at the commit that is expected; only
+//! what follows a remote is ever moved.
 
 use std::io;
 use std::path::Path;
@@ -73,8 +73,8 @@ impl<'a> Change<'a> {
     /// Deletes the ref with its history, if it is at `expected` where that is given.
     ///
     /// # Errors
-    /// [`Code::RepositoryLocked`] while a lock is in the way; what git or the system says. The ref is
-    /// there then.
+    /// [`Code::RepositoryLocked`] while a lock is in the way; what git or the system says. The ref
+    /// is there then.
     pub(in crate::world) fn delete(&self, expected: Option<&str>) -> Result<(), Fault> {
         break_stale(self.common, self.reference);
         let at = || refs::tip(self.common, self.reference);
@@ -91,8 +91,8 @@ impl<'a> Change<'a> {
         self.by_git("delete", args)
     }
 
-    /// As [`Change::delete`]; where a lock is in the way that nobody will release, the ref stays, and the
-    /// lock is named.
+    /// As [`Change::delete`]; where a lock is in the way that nobody will release, the ref stays,
+    /// and the lock is named.
     ///
     /// # Errors
     /// As [`Change::delete`].

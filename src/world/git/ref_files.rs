@@ -1,9 +1,9 @@
-//! The files of one ref: made, moved and deleted as git does it, under its own lock and, where it may be
-//! packed, that of the packed ones.
+//! The files of one ref: made, moved and deleted as git does it, under its own lock and, where it
+//! may be packed, that of the packed ones.
 //!
-//! Each attempt is one try, without a wait and without git. It says when a lock is in the way, and when
-//! only git can do it: a ref that points to another one, a file system without nameless files, a name
-//! that cannot be beside another. Whether a ref may change is decided in `ref_changes.rs`.
+//! Each attempt is one try, without a wait and without git. It says when a lock is in the way, and
+//! when only git can do it: a ref that points to another one, a file system without nameless files,
+//! a name that cannot be beside another. Whether a ref may change is decided in `ref_changes.rs`.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -73,8 +73,8 @@ pub(in crate::world) fn put_away(owner: &Owner<'_>, admin: &Admin) -> Result<(),
     if is_ours(owner, admin) { put_away_hidden(admin) } else { Ok(()) }
 }
 
-/// The same for one whose incarnation is over, hidden or not: its repository may have been away when
-/// its worktree went.
+/// The same for one whose incarnation is over, hidden or not: its repository may have been away
+/// when its worktree went.
 pub(in crate::world) fn put_away_over(
     admin: &Admin,
     log: &str,
@@ -108,8 +108,8 @@ pub(in crate::world) fn put_away_hidden(admin: &Admin) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Takes away the locks of gits that were ended in a worktree that is over: a restore would bring back
-/// one in which no git can work.
+/// Takes away the locks of gits that were ended in a worktree that is over: a restore would bring
+/// back one in which no git can work.
 fn drop_locks(admin: &Path) -> Result<(), Fault> {
     let entries = match std::fs::read_dir(admin) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -168,8 +168,8 @@ pub(in crate::world) fn forget(admin: &Admin) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Where a branch is in use, if it is: a branch may be in one worktree only, as git insists. One that
-/// is being rebased or bisected there is, though HEAD is detached meanwhile.
+/// Where a branch is in use, if it is: a branch may be in one worktree only, as git insists. One
+/// that is being rebased or bisected there is, though HEAD is detached meanwhile.
 pub(in crate::world) fn checked_out(common: &Path, reference: &str) -> Option<String> {
     let linked = std::fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
     let linked = linked.map(|e| e.path()).filter(|dir| dir.join(POINTER).exists());

@@ -1,9 +1,9 @@
 //! A git directory of our own beside a worktree's, for looking at its files and saving them.
 //!
-//! It has its own HEAD and index and shares nothing with the worktree's administrative directory but
-//! a copy of what is readable there; so whatever is damaged there (index, HEAD, commondir,
-//! config.worktree) is in nobody's way, and nothing of the user's is written. It lies in the scratch
-//! folder and goes when it is dropped.
+//! It has its own HEAD and index and shares nothing with the worktree's administrative directory
+//! but a copy of what is readable there; so whatever is damaged there (index, HEAD, commondir,
+//! config.worktree) is in nobody's way, and nothing of the user's is written. It lies in the
+//! scratch folder and goes when it is dropped.
 
 use std::path::{Path, PathBuf};
 
@@ -120,8 +120,9 @@ fn is_summed(index: &Path, hash: Option<Hash>) -> bool {
 }
 
 /// Takes the stat data from entries that are as young as their index. git would read those files,
-/// filters and all, each time that it writes the index, so that one whose filter is broken would keep
-/// every other file out; without it, git reads a file only when it is asked to look at that one.
+/// filters and all, each time that it writes the index, so that one whose filter is broken would
+/// keep every other file out; without it, git reads a file only when it is asked to look at that
+/// one.
 fn doubt_young_entries(index: &Path, hash: Hash) -> std::io::Result<()> {
     let written = Stat::of(&index.metadata()?).mtime.0;
     let mut bytes = std::fs::read(index)?;

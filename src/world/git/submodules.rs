@@ -64,8 +64,9 @@ fn below(
     Ok(())
 }
 
-/// Lets the submodules of a working tree and their repositories below `git_dir` find each other again,
-/// after one of the two has moved: their pointers are relative. What finds its way is left alone.
+/// Lets the submodules of a working tree and their repositories below `git_dir` find each other
+/// again, after one of the two has moved: their pointers are relative. What finds its way is left
+/// alone.
 ///
 /// # Errors
 /// What the system or git says.

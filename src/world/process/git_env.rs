@@ -1,12 +1,13 @@
 //! What a process that is started here inherits of git's own variables.
 //!
-//! A program that is called inside somebody's git hook finds `GIT_DIR`, `GIT_INDEX_FILE` and more in
-//! its environment; a git below it works on that repository, wherever it stands. Two answers:
+//! A program that is called inside somebody's git hook finds `GIT_DIR`, `GIT_INDEX_FILE` and more
+//! in its environment; a git below it works on that repository, wherever it stands. Two answers:
 //!
 //! * [`isolate`] for what works on its own account (our git, hooks, the daemon): of all `GIT_*`
-//!   variables only those stay that say how to reach a server and where the user's own settings are;
-//! * [`relocate`] for a command that somebody runs in an environment: what says where a repository, an
-//!   index or an object store is goes, the rest (author, committer, `GIT_CONFIG_*`) is theirs.
+//!   variables only those stay that say how to reach a server and where the user's own settings
+//!   are;
+//! * [`relocate`] for a command that somebody runs in an environment: what says where a repository,
+//!   an index or an object store is goes, the rest (author, committer, `GIT_CONFIG_*`) is theirs.
 //!
 //! Nothing here changes the environment of this process.
 
@@ -42,8 +43,8 @@ const LOCATING: [&str; 21] = [
     "GIT_WORK_TREE",
 ];
 
-/// What stays for what works on its own account. The files that hold the user's settings are named as
-/// `HOME` names them: git sets none of the three for its hooks.
+/// What stays for what works on its own account. The files that hold the user's settings are named
+/// as `HOME` names them: git sets none of the three for its hooks.
 const KEPT: [&str; 14] = [
     "GIT_ALLOW_PROTOCOL",
     "GIT_ASKPASS",

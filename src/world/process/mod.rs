@@ -4,7 +4,7 @@
 //! * [`cgroup`] gives each environment a group of its own where the system lets us;
 //! * [`orphans`] collects what hooks leave behind, and remembers whose it was;
 //! * [`scope`] says which processes belong to an environment, and why;
-//! * [`end`] ends them, and proves that they are gone.
+//! * [`terminate`] ends them, and proves that they are gone.
 //!
 //! A process is known by pid and start time, never by pid alone and never by port. What merely has
 //! the folder open (an editor, a shell) is a bystander: named, and left alone.

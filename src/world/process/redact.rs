@@ -1,9 +1,9 @@
 //! Taking secrets out of text before anybody keeps it: user information and tokens in URLs, and the
 //! values of variables whose names say that they are secret.
 //!
-//! [`Redactor`] does it for a stream, whatever pieces that arrives in: a line is held back until it is
-//! whole, so that a value which is split over writes is found. It never guesses from the look of a
-//! value alone, and it is no protection from a program that wants to tell.
+//! [`Redactor`] does it for a stream, whatever pieces that arrives in: a line is held back until it
+//! is whole, so that a value which is split over writes is found. It never guesses from the look of
+//! a value alone, and it is no protection from a program that wants to tell.
 
 use std::ops::Range;
 
@@ -132,8 +132,8 @@ pub(in crate::world) fn in_urls(text: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
-/// How long the part of a URL is that names the host. A password may hold what else ends it: then what
-/// follows a colon there is no port.
+/// How long the part of a URL is that names the host. A password may hold what else ends it: then
+/// what follows a colon there is no port.
 fn authority(url: &[u8]) -> usize {
     let end = url.iter().position(|b| b"/?#".contains(b)).unwrap_or(url.len());
     let host = &url[..end];

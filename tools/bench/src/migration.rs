@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use groundskeeper::core::event::Actor;
 use groundskeeper::core::{Command as Ask, Step};
+use groundskeeper::migrate::MigrationRunner;
 use groundskeeper::migrate::http::NoNetwork;
 use groundskeeper::migrate::keychain::NoKeychain;
 use groundskeeper::migrate::request::{Wanted, is_cut_short};
 use groundskeeper::migrate::standalone::{Alone, new_id};
-use groundskeeper::migrate::{Desk, recipes};
 use serde_json::json;
 
 use crate::daemon::Daemon;
@@ -130,7 +130,7 @@ fn migrate(
     place: &Place,
     steps: &mut BTreeMap<&'static str, Vec<Duration>>,
 ) -> (Duration, Duration) {
-    let desk = Desk::new(&dir.join("desk"), Box::new(NoNetwork), Box::new(NoKeychain));
+    let desk = MigrationRunner::new(&dir.join("desk"), Box::new(NoNetwork), Box::new(NoKeychain));
     let (mut alone, id) = (Alone::default(), new_id().expect("a name"));
     let plan = wanted(place).plan().expect("a plan");
     let actor = Actor::default();

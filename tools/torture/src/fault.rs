@@ -77,8 +77,8 @@ impl Fault {
         Self::ALL.iter().find(|(_, known, _)| *known == name).map(|(fault, _, _)| *fault)
     }
 
-    /// Whether it is part of a run that names no kinds. A git of a dead daemon that goes on for longer
-    /// than a successor waits for it is not survived in every case, so it is not.
+    /// Whether it is part of a run that names no kinds. A git of a dead daemon that goes on for
+    /// longer than a successor waits for it is not survived in every case, so it is not.
     pub(crate) fn is_usual(self) -> bool {
         self != Self::GitHangsLong
     }
@@ -118,8 +118,8 @@ impl Fault {
         )
     }
 
-    /// Whether it makes the daemon's own clean-up fail, so that some is left for its sweeps: the first
-    /// one names, the next one settles.
+    /// Whether it makes the daemon's own clean-up fail, so that some is left for its sweeps: the
+    /// first one names, the next one settles.
     pub(crate) fn leaves_for_sweeps(self) -> bool {
         matches!(self, Self::Calls | Self::ReadOnly | Self::DiskFull | Self::GitKilled)
     }
@@ -223,8 +223,8 @@ impl Fault {
     }
 }
 
-/// What git asks people to do after it was killed. A lock on a ref of the daemon's own must not be in
-/// its way; only after it came to rest is it taken away by `too`.
+/// What git asks people to do after it was killed. A lock on a ref of the daemon's own must not be
+/// in its way; only after it came to rest is it taken away by `too`.
 pub(crate) fn unlock(folder: &Path, too: bool) -> Result<(), Trouble> {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();

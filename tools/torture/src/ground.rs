@@ -40,8 +40,8 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// `small` asks for a data directory on a small file system of its own; none is made, and nothing
-    /// returned, where that is not permitted.
+    /// `small` asks for a data directory on a small file system of its own; none is made, and
+    /// nothing returned, where that is not permitted.
     pub(crate) fn new(
         programs: &Programs,
         below: &Path,

@@ -1,5 +1,5 @@
-//! Red controls of the program itself: one guard after another is taken away, and git worlds have to
-//! find what it guards against. A guard whose absence nobody sees is not proven by any history.
+//! Red controls of the program itself: one guard after another is taken away, and git worlds have
+//! to find what it guards against. A guard whose absence nobody sees is not proven by any history.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -112,8 +112,8 @@ fn without(
     Ok((tried, seen))
 }
 
-/// Whether the same check finds something in the same history once more: one finding may be a machine
-/// that stood still.
+/// Whether the same check finds something in the same history once more: one finding may be a
+/// machine that stood still.
 fn is_red_again(setting: &Setting, job: &Job, seen: &Seen) -> bool {
     let Ok(done) = job::run(setting, job) else { return false };
     if let Some(place) = done.place.filter(|_| !setting.keep) {

@@ -73,7 +73,8 @@ impl Model {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Held for reading by whoever may take an environment away, for writing by whoever works in it.
+    /// Held for reading by whoever may take an environment away, for writing by whoever works in
+    /// it.
     pub(crate) fn lock_of(&self, id: &str) -> Arc<RwLock<()>> {
         self.environments.get(id).map(Arc::clone).unwrap_or_default()
     }

@@ -1,6 +1,7 @@
-//! Ids of rows: 24 characters, the first a letter, each after the one before. They begin with a count
-//! from somewhere by chance, and the rest is chance. An index that is filled and checked in its own
-//! order costs half of one that is filled at random, and every table has one over these ids.
+//! Ids of rows: 24 characters, the first a letter, each after the one before. They begin with a
+//! count from somewhere by chance, and the rest is chance. An index that is filled and checked in
+//! its own order costs half of one that is filled at random, and every table has one over these
+//! ids.
 
 use crate::core::{Code, Fault};
 
@@ -10,7 +11,8 @@ const LENGTH: usize = 24;
 const POOL_BYTES: usize = 8_192;
 /// Characters that count, the letter among them.
 const COUNTING: usize = 8;
-/// From where the count starts at most: an early part of all there is, so that it never comes round.
+/// From where the count starts at most: an early part of all there is, so that it never comes
+/// round.
 const START_MAX: u64 = 1 << 37;
 /// Both in the order of their bytes, which is how an index sorts them.
 const LETTERS: &[u8; 26] = b"abcdefghijklmnopqrstuvwxyz";

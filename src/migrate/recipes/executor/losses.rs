@@ -11,7 +11,8 @@ const NAME_CHARS_MAX: usize = 160;
 
 macro_rules! causes {
     ($($(#[$doc:meta])* $variant:ident = $key:literal, $what:literal, $then:literal;)*) => {
-        /// Why something is not as it was. The order is that of the warnings: what hurts most first.
+        /// Why something is not as it was. The order is that of the warnings: what hurts most
+        /// first.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum Cause { $($(#[$doc])* $variant),* }
 

@@ -32,7 +32,7 @@ impl Recipe for Executor {
     }
 
     fn normalise(&self, copy: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault> {
-        legacy::bring_up(copy, work)
+        crate::migrate::recipes::executor::legacy::bring_up(copy, work)
     }
 
     fn build(

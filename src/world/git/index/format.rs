@@ -1,8 +1,8 @@
-//! Writing a git index (version 2) for a working tree that was just written by us, and reading
-//! what is in one (`read`); `age` decides what its entries prove.
+//! Writing a git index (version 2) for a working tree that was just written by us, and reading what
+//! is in one (`read`); `age` decides what its entries prove.
 //!
-//! Entries carry the stat data of the files, so a `git status` reads no file that is older. The tree
-//! extension saves it from walking the commit's trees. Format: gitformat-index(5).
+//! Entries carry the stat data of the files, so a `git status` reads no file that is older. The
+//! tree extension saves it from walking the commit's trees. Format: gitformat-index(5).
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;

@@ -80,7 +80,8 @@ pub(in crate::world) fn each(
     extensions(index, at, id_bytes)
 }
 
-/// Takes the marks skip-worktree and assume-unchanged from the entry whose stat data starts at `at`.
+/// Takes the marks skip-worktree and assume-unchanged from the entry whose stat data starts at
+/// `at`.
 pub(in crate::world) fn unmark(index: &mut [u8], at: usize, hash: Hash) {
     let place = at + STAT_BYTES + hash.bytes();
     let Some(flags) = half(index, place) else { return };

@@ -1,5 +1,5 @@
-//! What must never happen, looked for from the outside: by files, by git, by `/proc`, by the API and
-//! by `replay verify`. Each part only looks; none repairs or decides anything.
+//! What must never happen, looked for from the outside: by files, by git, by `/proc`, by the API
+//! and by `replay verify`. Each part only looks; none repairs or decides anything.
 
 pub(crate) mod canary;
 pub(crate) mod disk;
@@ -18,8 +18,8 @@ use crate::ground::Ground;
 use crate::time;
 use crate::trouble::Trouble;
 
-/// Most time until a daemon that nobody disturbs owes nothing: the lock that a killed git leaves on a
-/// ref is somebody's for a minute, and what is repeated has doubled its waits by then.
+/// Most time until a daemon that nobody disturbs owes nothing: the lock that a killed git leaves on
+/// a ref is somebody's for a minute, and what is repeated has doubled its waits by then.
 pub(crate) const REST_LIMIT: Duration = Duration::from_secs(150);
 
 /// A broken promise.

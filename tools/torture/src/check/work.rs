@@ -1,5 +1,5 @@
-//! Every piece of work is in a worktree, in the trash, among the copies of a rescue, or in an object
-//! that a ref reaches.
+//! Every piece of work is in a worktree, in the trash, among the copies of a rescue, or in an
+//! object that a ref reaches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -58,8 +58,8 @@ fn files_below(folder: &Path, found: &mut Contents) {
     }
 }
 
-/// What is beside the log of files that git would not have given back: numbered contents, and a list
-/// that says whose they are.
+/// What is beside the log of files that git would not have given back: numbered contents, and a
+/// list that says whose they are.
 fn copies(folder: &Path, found: &mut Contents) {
     let below = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
     for rescue in below(folder).flat_map(|life| below(&life.path()).map(|entry| entry.path())) {

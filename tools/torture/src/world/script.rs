@@ -173,7 +173,8 @@ pub(crate) fn draw(world: &World, random: &mut Random) -> Vec<Step> {
     steps
 }
 
-/// What is expected to live decides what is mostly asked for; whether it does, the script never knows.
+/// What is expected to live decides what is mostly asked for; whether it does, the script never
+/// knows.
 fn step(
     world: &World,
     datas: u64,

@@ -234,8 +234,8 @@ fn reachable(
     objects_of(place, at, &revisions, objects, found)
 }
 
-/// What an index holds, one id a line. Each index is asked for by itself, so that one which cannot be
-/// read is in the way of no other.
+/// What an index holds, one id a line. Each index is asked for by itself, so that one which cannot
+/// be read is in the way of no other.
 fn staged(place: &Place, at: &Path, before: &[&str]) -> Result<String, Trouble> {
     let mut args = before.to_vec();
     args.extend(["ls-files", "-s", "-z"]);

@@ -1,4 +1,5 @@
-//! The ledger: the small steps that a database of the new generation gets at every start, each once.
+//! The ledger: the small steps that a database of the new generation gets at every start, each
+//! once.
 
 mod configs;
 mod envelope;

@@ -1,4 +1,5 @@
-//! Which steps there are, which were done, and doing the others: one transaction and one stamp each.
+//! Which steps there are, which were done, and doing the others: one transaction and one stamp
+//! each.
 
 use rusqlite::{Connection, OptionalExtension as _};
 

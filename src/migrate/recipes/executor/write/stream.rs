@@ -1,5 +1,5 @@
-//! A big table, read and worked out row by row in one thread while another one writes the rows: each
-//! costs about as much as the other.
+//! A big table, read and worked out row by row in one thread while another one writes the rows:
+//! each costs about as much as the other.
 //!
 //! Only the thread that writes learns which rows cannot be there twice. They are known to it by
 //! number; so the rows are gone through once more, with nothing written, to say which they were.
@@ -14,8 +14,9 @@ use super::insert::Insert;
 use crate::core::{Code, Fault};
 use crate::migrate::recipes::executor::fail;
 
-/// Bytes of text after which rows are handed over. Nothing else waits between the two: a batch is made
-/// while the one before it is written, so that one huge value is there three times and no more.
+/// Bytes of text after which rows are handed over. Nothing else waits between the two: a batch is
+/// made while the one before it is written, so that one huge value is there three times and no
+/// more.
 const BATCH_BYTES: usize = 256 * 1_024;
 
 /// A table that is filled.
@@ -165,8 +166,8 @@ impl Rows {
         };
     }
 
-    /// Hands the row on that is bound. When rows are gone through once more: what became of it, if it
-    /// was there already.
+    /// Hands the row on that is bound. When rows are gone through once more: what became of it, if
+    /// it was there already.
     ///
     /// # Errors
     /// When nobody writes any more; whoever wrote knows why.
@@ -198,8 +199,8 @@ impl Rows {
     }
 }
 
-/// Fills a table; `make` is called once, and once more when rows were there already. Returns how many
-/// rows were written.
+/// Fills a table; `make` is called once, and once more when rows were there already. Returns how
+/// many rows were written.
 ///
 /// # Errors
 /// Those of `make`; `migration_failed` when a row cannot be written.
@@ -296,7 +297,8 @@ mod tests {
         staging
     }
 
-    /// Rows of two owners, every one of them with a name of its own but for some that are far apart.
+    /// Rows of two owners, every one of them with a name of its own but for some that are far
+    /// apart.
     fn make(rows: &mut Rows, told: &mut Vec<(u64, Option<String>)>) -> Result<(), Fault> {
         let long = "x".repeat(1_000);
         for n in 0..2_000_u64 {

@@ -45,8 +45,9 @@ impl Writer<'_> {
     pub(crate) fn write(mut self, staging: &mut Connection) -> Result<Vec<(String, u64)>, Fault> {
         let failed = fail::during("writing the new database");
         staging.pragma_update(None, "cache_size", -CACHE_KIB).map_err(&failed)?;
-        // Into an empty file nothing has to be logged: a rollback is one to nothing. So the rows are
-        // written once instead of twice; whatever mode the file was in, it is in again afterwards.
+        // Into an empty file nothing has to be logged: a rollback is one to nothing. So the rows
+        // are written once instead of twice; whatever mode the file was in, it is in again
+        // afterwards.
         let mode = journal_mode(staging, "memory")?;
         staging.execute_batch("BEGIN").map_err(&failed)?;
         if let Err(fault) = self.tables(staging) {

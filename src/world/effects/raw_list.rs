@@ -1,0 +1,99 @@
+//! The list beside raw copies: which entry of a worktree each copy is, with its mode and time.
+
+use std::path::{Component, PathBuf};
+
+use crate::core::event::RawCopies;
+use crate::core::{Code, Fault};
+use crate::format;
+use crate::world::fs::paths;
+use sha2::Digest as _;
+
+/// The list in a folder of copies.
+pub(super) const LIST: &str = "list";
+
+/// Most things that one list names.
+pub(super) const ENTRIES_MAX: usize = 1_000_000;
+
+/// Bytes of a list that are read.
+pub(super) const LIST_BYTES_MAX: u64 = 1 << 30;
+
+/// What one line of a list is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Link,
+    Folder,
+    /// A mode that git does not keep; the content is git's.
+    Mode,
+}
+
+impl Kind {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::File, "file"),
+        (Self::Link, "link"),
+        (Self::Folder, "folder"),
+        (Self::Mode, "mode"),
+    ];
+
+    pub(super) fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, word)| word)
+    }
+}
+
+/// One line of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) kind: Kind,
+    pub(super) mode: u32,
+    pub(super) size: u64,
+    /// SHA-256 of the content in hex; `-` where there is none.
+    pub(super) digest: String,
+    /// Relative to the worktree.
+    pub(super) path: PathBuf,
+}
+
+/// `kind mode size digest path` and a NUL, for each.
+pub(super) fn write_list(entries: &[Entry]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for e in entries {
+        let facts = format!("{} {:o} {} {} ", e.kind.word(), e.mode, e.size, e.digest);
+        text.extend(facts.into_bytes());
+        text.extend(paths::to_host(&e.path).0);
+        text.push(0);
+    }
+    text
+}
+
+pub(super) fn read_list(text: &[u8]) -> Option<Vec<Entry>> {
+    let lines = text.split(|b| *b == 0).filter(|line| !line.is_empty());
+    lines.map(read_line).collect()
+}
+
+pub(super) fn read_line(line: &[u8]) -> Option<Entry> {
+    let mut fields = line.splitn(5, |b| *b == b' ');
+    let mut word = || std::str::from_utf8(fields.next()?).ok();
+    let name = word()?;
+    let kind = Kind::ALL.iter().find(|(_, word)| *word == name)?.0;
+    let mode = u32::from_str_radix(word()?, 8).ok()?;
+    let (size, digest) = (word()?.parse().ok()?, word()?.to_owned());
+    let path = paths::from_bytes(fields.next()?).to_owned();
+    let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+    plain.then_some(Entry { kind, mode, size, digest, path })
+}
+
+pub(super) fn list_of(raw: &RawCopies) -> Result<Vec<Entry>, Fault> {
+    let path = paths::from_host(&raw.folder).join(LIST);
+    let damaged = || {
+        let message = format!("{} is not the list that was written", path.display());
+        Fault::new(Code::PathNotFound, message, "put the folder back from a backup")
+    };
+    let size = path.symlink_metadata().map_err(paths::failed("read", &path))?.len();
+    if size > LIST_BYTES_MAX {
+        return Err(damaged());
+    }
+    let text = std::fs::read(&path).map_err(paths::failed("read", &path))?;
+    if format::hex(&sha2::Sha256::digest(&text)) != raw.digest {
+        return Err(damaged());
+    }
+    read_list(&text).ok_or_else(damaged)
+}
