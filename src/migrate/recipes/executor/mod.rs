@@ -7,7 +7,7 @@
 //! ```text
 //!  recipe      the steps, in the engine's order          gate       what a database is
 //!  legacy      an early v1 schema to the last one        tables, cells  rows as JS sees them
-//!  snapshot    what the plan needs, in memory            config, oauth  JSON of sources, connections
+//!  snapshot    what the plan needs, in memory            config, oauth  JSON of connections
 //!  plan        pure: what the new database will hold     secrets    values under their new ids
 //!  discovery   what servers say of themselves            write      the rows, streamed
 //!  ledger      small steps at every start                losses     what has no place any more
