@@ -89,9 +89,9 @@
 //! from the log (`session::outbox`) up to a position that the server acknowledges. At the server
 //! one writer (`server::store`) compares and sets; operations are told again until they are
 //! answered. A connection that breaks loses nothing: the next one begins with what lives, what is
-//! under way and how far the log was told. A sleep of the machine (`core::suspend`) is nobody's
-//! silence. `server::sim::network` puts both sides against each other over a network that is made
-//! up.
+//! under way and how far the log was told. Suspended time (`core::suspend`) does not
+//! count towards the peer timeout. `server::sim::network` puts both sides against each other over a
+//! network that is made up.
 //!
 //! # After the fact, and the proof
 //!

@@ -3,7 +3,7 @@
 //! bincode is not self-describing, so every (kind, version) has one frozen struct and decodes to
 //! nothing else. The newest version of a kind is the struct in `core::event`, and the catalogue
 //! there says its number; the golden files in `schema/events/` hold it still. When a payload must
-//! change, its old struct moves to `past.rs` with a pure upcaster, and the number goes up.
+//! change, its old struct moves to `upcast.rs` with a pure upcaster, and the number goes up.
 //!
 //! The codec id stands in each envelope, so that another codec can follow without touching old
 //! records. bincode 1.3.3 is complete by its authors' word; `wincode` reads the same bytes.

@@ -1,4 +1,4 @@
-//! What an environment's row may become. Pure; the one writer (`rows.rs`) applies it.
+//! What an environment's row may become. Pure; the one writer (`store.rs`) applies it.
 
 /// Where an environment stands, as far as the server knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

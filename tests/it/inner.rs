@@ -138,9 +138,14 @@ fn another_worktree_of_a_repository_without_its_history_is_saved() {
         bench.commit(&inner, "made without a branch");
         let commit = bench.git(&inner, &["rev-parse", "HEAD"]);
         bench.write(&inner.join("new"), "new\n");
+        // A branch of the user's is held by itself, and by no rescue.
+        let theirs = bench.git(&repo, &["commit-tree", "-m", "theirs", "HEAD^{tree}"]);
+        bench.git(&repo, &["branch", "theirs", &theirs]);
         let removed = bench.ok(&["rm", "demo", "--force"]);
         assert_eq!(removed["lacks"], serde_json::json!([]), "{how:?}: {removed:#}");
         assert_eq!(bench.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{how:?}");
+        let held = bench.git(&repo, &["rev-list", "--glob=refs/groundskeeper"]);
+        assert!(held.contains(&commit) && !held.contains(&theirs), "{how:?}: {held}");
         bench.git(&repo, &["worktree", "prune", "--expire=now"]);
         bench.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
         bench.git(&repo, &["gc", "-q", "--prune=now"]);

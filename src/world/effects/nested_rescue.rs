@@ -19,6 +19,7 @@ use crate::world::effects::raw_copies::Copies;
 use crate::world::effects::rescuer::{self, Rescuer, commit_of};
 use crate::world::fs::{paths, removal};
 use crate::world::git::command::{self, Git};
+use crate::world::git::heads::Heads;
 use crate::world::git::index::format::Hash;
 use crate::world::git::scratch_dir::Side;
 use crate::world::process::cancel::Cancel;
@@ -155,10 +156,9 @@ impl Saver<'_> {
         for (name, _) in rescuer::HELD {
             parents.extend(rescuer::commits_in(&own, self.dir, name));
         }
-        let args = ["rev-list", "--no-walk=unsorted", "--ignore-missing", "--all", "--reflog"];
-        for tip in String::from_utf8_lossy(&own.output(args)?).lines() {
-            if !parents.iter().any(|known| known == tip) {
-                parents.push(tip.to_owned());
+        for tip in self.tips(&own, &common, head.as_deref())? {
+            if !parents.contains(&tip) {
+                parents.push(tip);
             }
         }
         // The same again has the same name: a second look tells by that whether anything is new.
@@ -177,13 +177,26 @@ impl Saver<'_> {
             parents.push(before);
             commit = self.commit(&both, &tree, parents, date)?;
         }
-        if !is_outer(rescuer, &common) {
+        if is_outer(rescuer, &common) {
+            rescuer::is_whole(&rescuer.repository(), &commit)?;
+        } else {
             self.bring(&side, &both, &commit)?;
         }
         point("inner.brought");
         let reference = rescuer.names().nested(paths::to_host(&self.inner.path).as_bytes());
         rescuer.hold(&reference, &commit)?;
         Ok((reference, commit, head.unwrap_or_default()))
+    }
+
+    /// What holds commits of its own: every ref and history; of a worktree of the outer repository only
+    /// its own, as the refs of all, our rescues among them, stay where they are.
+    fn tips(&self, own: &Git<'_>, common: &Path, head: Option<&str>) -> Result<Vec<String>, Fault> {
+        if is_outer(self.rescuer, common) {
+            return Heads::read(self.dir).held_here_alone(own, &head.into_iter().collect());
+        }
+        let args = ["rev-list", "--no-walk=unsorted", "--ignore-missing", "--all", "--reflog"];
+        let listed = own.output(args)?;
+        Ok(String::from_utf8_lossy(&listed).lines().map(str::to_owned).collect())
     }
 
     /// The commit that an earlier rescue of the same life has for it, as far as it is there.
@@ -263,7 +276,8 @@ impl Saver<'_> {
         let message = format!("rescue of the repository {path}, inside {}", self.rescuer.life.id);
         let made = |parents: &[String]| -> Result<String, Fault> {
             let git = self.rescuer.repository().with_objects(both.made_in, both.read_from);
-            let mut args = vec!["commit-tree", tree, "-m", &message];
+            let mut args = vec!["-c", "core.fsync=all", "-c", "core.fsyncMethod=batch"];
+            args.extend(["commit-tree", tree, "-m", &message]);
             args.extend(parents.iter().flat_map(|parent| ["-p", parent.as_str()]));
             let mut command = git.command(&args);
             rescuer::sign(&mut command);

@@ -2,8 +2,8 @@
 //!
 //! git's own status is the truth (`parse.rs` reads it); one answer costs at most four processes,
 //! however large the tree is, takes no lock and writes no object, nor the index: an untracked
-//! cache is used where there is one and never made. `book.rs` keeps answers and shares them,
-//! `again.rs` brings one up to date from the paths that changed since, `patch.rs` shows the
+//! cache is used where there is one and never made. `cache.rs` keeps answers and shares them,
+//! `incremental.rs` brings one up to date from the paths that changed since, `patch.rs` shows the
 //! changes themselves.
 
 use std::ffi::{OsStr, OsString};
