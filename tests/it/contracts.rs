@@ -296,6 +296,11 @@ fn text_is_as_it_was() {
     day.bench.write(&at.join("README"), "edited\n");
     day.bench.write(&at.join("new"), "new\n");
     day.bench.write(&at.join("target/out"), "built\n");
+    looked_at(&day);
+}
+
+/// What is said of its work.
+fn looked_at(day: &Day) {
     insta::assert_snapshot!(day.says(&["status"]), @"
      ID  BRANCH  CHANGES  LINES  BASE  UPSTREAM  DOING  CHANGED
      one  gk/one  ~N ?N  +N -N ...  even  -  -  Ns ago
@@ -322,6 +327,11 @@ fn text_is_as_it_was() {
     ! untracked, and no part of this: new
     [0]
     ");
+    used(day);
+}
+
+/// What is said while it is used.
+fn used(day: &Day) {
     insta::assert_snapshot!(day.says(&["exec", "one", "--", "cat", "README"]), @"
     edited
     [0]
@@ -345,6 +355,11 @@ fn text_is_as_it_was() {
     [64]
     ");
     insta::assert_snapshot!(day.says(&["release", "none"]), @"[0]");
+    removed(day);
+}
+
+/// What is said of its removal.
+fn removed(day: &Day) {
     insta::assert_snapshot!(day.says(&["rm", "one", "--dry-run"]), @"
     changed: README
     untracked: new
@@ -455,6 +470,11 @@ fn text_of_what_is_left_is_as_it_was() {
     ! no rescue is held
     [0]
     ");
+    of_the_host(&day);
+}
+
+/// What is said of the host and its repositories.
+fn of_the_host(day: &Day) {
     insta::assert_snapshot!(day.says(&["sweep"]), @"
     ! everything is explained
     [0]
@@ -486,6 +506,11 @@ fn text_of_what_is_left_is_as_it_was() {
     ! hint: start one with `groundskeeper server` or `groundskeeper up`
     [4]
     ");
+    of_others(day);
+}
+
+/// What is said of others' worktrees, and at the end.
+fn of_others(day: &Day) {
     let theirs = day.bench.path("theirs");
     let text = theirs.to_str().expect("text");
     day.bench.git(&day.repo, &["worktree", "add", "-q", "-b", "theirs", text]);

@@ -7,6 +7,10 @@ use std::time::Duration;
 use crate::core::effect::Effect;
 use crate::core::{Code, Fault, Outcome, Step, Target};
 use crate::world::effects::context::{Reporter, Task, World, misdirected};
+use crate::world::effects::{
+    add_worktree, archive_context, clean, clean_output, copy_included, hook, inspect, rescue,
+    resolve_base, restore, roll_back, sweep, teardown,
+};
 use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::Scope;
 
@@ -33,22 +37,14 @@ impl World {
                 task.perform(effect.step)
             }
             Target::Remains(remains) => {
-                let lost = crate::world::effects::archive_context::Task {
-                    world: self,
-                    remains,
-                    lock: &lock,
-                    cancel,
-                };
+                let lost = archive_context::Task { world: self, remains, lock: &lock, cancel };
                 lost.perform(effect.step)
             }
             Target::Output(output) => {
-                crate::world::effects::clean_output::Task { world: self, output, cancel }
-                    .perform(effect.step)
+                clean_output::Task { world: self, output, cancel }.perform(effect.step)
             }
             Target::Migration(_) => Err(misdirected(effect.step, "the file system of worktrees")),
-            Target::Host(state) => {
-                crate::world::effects::sweep::Task { world: self, state, cancel }.perform()
-            }
+            Target::Host(state) => sweep::Task { world: self, state, cancel }.perform(),
         };
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -62,23 +58,23 @@ impl World {
 impl Task<'_> {
     fn perform(&self, step: Step) -> Result<Outcome, Fault> {
         match step {
-            Step::ResolveBase => crate::world::effects::resolve_base::resolve(self),
-            Step::AddWorktree => crate::world::effects::add_worktree::add(self),
-            Step::ApplyRescue => crate::world::effects::rescue::apply(self),
-            Step::Restore => crate::world::effects::restore::restore(self),
-            Step::CopyIncluded => crate::world::effects::copy_included::copy(self),
-            Step::RunSetup => crate::world::effects::hook::run(self),
-            Step::RollBack => crate::world::effects::roll_back::roll_back(self),
-            Step::RefreshIndex => crate::world::effects::teardown::refresh_index(self),
-            Step::Clean => crate::world::effects::clean::clean(self),
-            Step::UndoClean => crate::world::effects::clean::undo(self),
-            Step::Inspect => crate::world::effects::inspect::inspect(self),
-            Step::RunTeardown => crate::world::effects::hook::run_teardown(self),
+            Step::ResolveBase => resolve_base::resolve(self),
+            Step::AddWorktree => add_worktree::add(self),
+            Step::ApplyRescue => rescue::apply(self),
+            Step::Restore => restore::restore(self),
+            Step::CopyIncluded => copy_included::copy(self),
+            Step::RunSetup => hook::run(self),
+            Step::RollBack => roll_back::roll_back(self),
+            Step::RefreshIndex => teardown::refresh_index(self),
+            Step::Clean => clean::clean(self),
+            Step::UndoClean => clean::undo(self),
+            Step::Inspect => inspect::inspect(self),
+            Step::RunTeardown => hook::run_teardown(self),
             Step::EndProcesses => self.end_processes(),
-            Step::Rescue => crate::world::effects::rescue::rescue(self),
-            Step::MoveToTrash => crate::world::effects::teardown::move_to_trash(self),
-            Step::Unregister => crate::world::effects::teardown::unregister(self),
-            Step::SettleBranch => crate::world::effects::teardown::settle_branch(self),
+            Step::Rescue => rescue::rescue(self),
+            Step::MoveToTrash => teardown::move_to_trash(self),
+            Step::Unregister => teardown::unregister(self),
+            Step::SettleBranch => teardown::settle_branch(self),
             other => Err(misdirected(other, "an environment")),
         }
     }
