@@ -188,8 +188,8 @@ impl Saver<'_> {
         Ok((reference, commit, head.unwrap_or_default()))
     }
 
-    /// What holds commits of its own: every ref and history; of a worktree of the outer repository only
-    /// its own, as the refs of all, our rescues among them, stay where they are.
+    /// What holds commits of its own: every ref and history; of a worktree of the outer repository
+    /// only its own, as the refs of all, our rescues among them, stay where they are.
     fn tips(&self, own: &Git<'_>, common: &Path, head: Option<&str>) -> Result<Vec<String>, Fault> {
         if is_outer(self.rescuer, common) {
             return Heads::read(self.dir).held_here_alone(own, &head.into_iter().collect());

@@ -1,8 +1,8 @@
 //! git as a child process: clean environment, bounded, no prompts, errors with what git said.
 //!
-//! All reading of repositories and every change to refs goes through the git command line; what
-//! is written without it is only the administrative directory of our own worktrees (`add_worktree.rs`) and
-//! the index of a fresh checkout (`index/`).
+//! All reading of repositories and every change to refs goes through the git command line; what is
+//! written without it is only the administrative directory of our own worktrees (`add_worktree.rs`)
+//! and the index of a fresh checkout (`index/`).
 
 use std::ffi::OsStr;
 use std::fs::File;

@@ -1,8 +1,8 @@
 //! Seeing that worktrees change.
 //!
 //! A [`Backend`] tells what happens directly inside single directories; `inotify.rs` (Linux) and
-//! `portable.rs` are two, and one conformance test holds for both. What is watched, what counts
-//! and when it is told is decided above them: `rules.rs` prunes, `tracker.rs` keeps the trees. Nothing
+//! `portable.rs` are two, and one conformance test holds for both. What is watched, what counts and
+//! when it is told is decided above them: `rules.rs` prunes, `tracker.rs` keeps the trees. Nothing
 //! here decides whether something is watched at all.
 
 use std::ffi::OsString;
