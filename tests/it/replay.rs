@@ -112,17 +112,23 @@ fn a_daemon_that_runs_is_read_through_its_socket() {
     assert_eq!(replay(&["export", text(&data), "--format", "flat", "-O", text(&flat)]).code, 0);
     let copied = json(&["stats", text(&flat)])["records"].as_u64().expect("a number");
 
-    // Followed from its end: what comes is told as it comes.
+    // The last record that fits shows that the follower is connected; what comes is told after it.
     let mut follow = Command::new(program())
-        .args(["list", text(&data), "--follow", "--last", "0", "--env", "next", "--json"])
+        .args(["list", text(&data), "--follow", "--last", "1", "-k", "ProvisionRequested"])
+        .arg("--json")
         .stdout(Stdio::piped())
         .spawn()
         .expect("runs");
     let mut lines = BufReader::new(follow.stdout.take().expect("piped")).lines();
+    let mut next = || -> Value {
+        let line = lines.next().expect("a line").expect("read");
+        serde_json::from_str(&line).expect("json")
+    };
+    let known = next();
+    assert_eq!((&known["kind"], &known["environment"]), (&"ProvisionRequested".into(), &"demo".into()));
     bench.new_env("next", &repo, &[]);
-    let first = lines.next().expect("a line").expect("read");
-    let first: Value = serde_json::from_str(&first).expect("json");
-    assert_eq!(first["kind"], "ProvisionRequested");
+    let first = next();
+    assert_eq!((&first["kind"], &first["environment"]), (&"ProvisionRequested".into(), &"next".into()));
     assert!(first["seq"].as_u64() > Some(copied), "{first}");
     bench.ok(&["stop"]);
     // It ends with the daemon.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::problem::Problem;
 
 /// Which records.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub(crate) struct Filter {
     /// Only about this environment
     #[arg(long = "env", short = 'e', value_name = "ENV")]
@@ -119,6 +119,11 @@ impl Wanted {
     /// The first position that may be wanted.
     pub(crate) fn from(&self) -> u64 {
         self.filter.from.unwrap_or(0)
+    }
+
+    /// Whether every record from [`Wanted::from`] on is wanted.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.filter == Filter { from: self.filter.from, ..Filter::default() }
     }
 
     /// The last position that may be wanted.

@@ -1,5 +1,6 @@
 //! `list` and `show`: records as lines, as JSON, one in full, or as they come.
 
+use std::collections::VecDeque;
 use std::io::BufReader;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -21,7 +22,7 @@ use crate::problem::{DAMAGED, INTACT, Problem};
 use crate::source::{Source, resolve};
 use crate::tell;
 
-/// Most records that `--last` holds to turn them around.
+/// Most records that `--last` holds.
 const LAST_MAX: usize = 100_000;
 
 /// Lists records.
@@ -106,10 +107,7 @@ impl Listing<'_> {
     }
 
     fn last(&mut self, source: &Source, last: usize, reverse: bool) -> Result<(), Problem> {
-        if last > LAST_MAX {
-            let what = format!("--last takes up to {LAST_MAX}");
-            return Err(Problem::usage(what, "use --from or --since instead"));
-        }
+        let last = checked_last(last)?;
         let range = Range { from: self.wanted.from(), to: self.wanted.to(), backwards: true };
         let mut found = Vec::new();
         self.walk(source, range, last as u64, &mut |_, record| found.push(record.clone()))?;
@@ -199,34 +197,89 @@ fn follow(args: &ListArgs, wanted: &Wanted, out: &mut Out) -> Result<u8, Problem
     })?;
     let failed = |source| Problem::Daemon { dir: live.dir.clone(), source };
     let mut after = wanted.from().saturating_sub(1);
-    if let Some(last) = args.last {
-        let head = live.digest().map_err(failed)?.seq;
-        after = after.max(head.saturating_sub(last as u64));
-    }
+    // Records up to here are history, of which only the last that fit are shown.
+    let history = match args.last {
+        Some(last) => {
+            let end = live.digest().map_err(failed)?.seq;
+            if wanted.is_everything() {
+                after = after.max(end.saturating_sub(last as u64));
+            }
+            end
+        }
+        None => 0,
+    };
+    let mut held = Held::new(args.last)?;
     let mut input = BufReader::new(live.records(after, true).map_err(failed)?);
     let mut head = [0; stream_format::HEAD_BYTES];
     std::io::Read::read_exact(&mut input, &mut head).map_err(failed)?;
     let mut listing = Listing { out, wanted, damaged: 0, shown: 0 };
     let mut buffer = Vec::new();
     loop {
+        if after >= history {
+            held.release(&mut listing);
+        }
         after += 1;
         let next = stream_format::next(&mut input, after, &mut buffer).map_err(failed)?;
         let next = next.map_err(|damage| damaged(&args.file, damage))?;
         if next != Next::Record {
+            held.release(&mut listing);
             return Ok(INTACT);
         }
         let sealed = envelope::open(after, &buffer).map_err(|d| damaged(&args.file, d))?;
         if wanted.takes(&sealed) {
             let record = readable(&sealed).map_err(|d| damaged(&args.file, d))?;
             if wanted.wants(&record, &format::json(&record)) {
-                listing.print(&record);
-                listing.out.flush();
+                if after <= history {
+                    held.push(record);
+                } else {
+                    listing.print(&record);
+                    listing.out.flush();
+                }
             }
         }
         if listing.out.closed || wanted.is_past(&sealed) {
+            held.release(&mut listing);
             return Ok(INTACT);
         }
     }
+}
+
+/// The last records of the history that fit, until the history ends.
+struct Held {
+    records: VecDeque<Record>,
+    max: usize,
+}
+
+impl Held {
+    fn new(last: Option<usize>) -> Result<Self, Problem> {
+        Ok(Self { records: VecDeque::new(), max: checked_last(last.unwrap_or(0))? })
+    }
+
+    fn push(&mut self, record: Record) {
+        self.records.push_back(record);
+        if self.records.len() > self.max {
+            self.records.pop_front();
+        }
+    }
+
+    fn release(&mut self, listing: &mut Listing<'_>) {
+        if self.records.is_empty() {
+            return;
+        }
+        for record in self.records.drain(..) {
+            listing.print(&record);
+        }
+        listing.out.flush();
+    }
+}
+
+/// Returns how many of the last records to show, if that many can be held.
+fn checked_last(last: usize) -> Result<usize, Problem> {
+    if last > LAST_MAX {
+        let what = format!("--last takes up to {LAST_MAX}");
+        return Err(Problem::usage(what, "use --from or --since instead"));
+    }
+    Ok(last)
 }
 
 fn damaged(path: &Path, damage: Damage) -> Problem {
