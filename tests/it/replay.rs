@@ -125,10 +125,16 @@ fn a_daemon_that_runs_is_read_through_its_socket() {
         serde_json::from_str(&line).expect("json")
     };
     let known = next();
-    assert_eq!((&known["kind"], &known["environment"]), (&"ProvisionRequested".into(), &"demo".into()));
+    assert_eq!(
+        (&known["kind"], &known["environment"]),
+        (&"ProvisionRequested".into(), &"demo".into())
+    );
     bench.new_env("next", &repo, &[]);
     let first = next();
-    assert_eq!((&first["kind"], &first["environment"]), (&"ProvisionRequested".into(), &"next".into()));
+    assert_eq!(
+        (&first["kind"], &first["environment"]),
+        (&"ProvisionRequested".into(), &"next".into())
+    );
     assert!(first["seq"].as_u64() > Some(copied), "{first}");
     bench.ok(&["stop"]);
     // It ends with the daemon.

@@ -24,6 +24,8 @@ pub(crate) struct Effect {
 pub(crate) fn act(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble> {
     let key = (deed.data, deed.name);
     let worktree = scene.worktree(key);
+    // A setting or a ref may make a difference to every environment.
+    scene.untouched.clear();
     match (&deed.act, worktree) {
         (Act::Work(form), Some(at)) => {
             let harm = work::work(scene, &at, *form)?;
@@ -78,11 +80,12 @@ fn on_worktree(scene: &mut Scene<'_>, deed: &Deed, at: &Path) -> Result<Effect, 
             drop(std::fs::remove_file(at.join(".git")));
             damage(scene, deed);
         }
-        Act::RemoveAdmin | Act::DamageIndex | Act::DamageHead => {
+        Act::RemoveAdmin | Act::DamageIndex | Act::CutIndex | Act::DamageHead => {
             if let Some(admin) = Scene::admin(at) {
                 match deed.act {
                     Act::RemoveAdmin => drop(std::fs::remove_dir_all(&admin)),
                     Act::DamageIndex => drop(std::fs::write(admin.join("index"), "garbage")),
+                    Act::CutIndex => cut(&admin.join("index")),
                     _ => drop(std::fs::write(admin.join("HEAD"), "\0\0\0")),
                 }
                 damage(scene, deed);
@@ -148,6 +151,13 @@ fn rename(scene: &mut Scene<'_>, deed: &Deed, at: &Path) -> Result<(), Trouble> 
         env.renamed = Some(to);
     }
     Ok(())
+}
+
+/// Leaves the first half of an index, which git reads all the same.
+fn cut(index: &Path) {
+    let Ok(mut bytes) = std::fs::read(index) else { return };
+    bytes.truncate(bytes.len() / 2);
+    drop(std::fs::write(index, bytes));
 }
 
 fn damage(scene: &mut Scene<'_>, deed: &Deed) {
@@ -261,7 +271,12 @@ fn in_repository(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble> 
             git(&["config", "filter.locked.smudge", program])?;
             scene.filter_broken = deed.act == Act::BreakFilter;
         }
-        Act::DropRescueRefs => harm = drop_rescue_refs(scene)?,
+        Act::DropRescueRefs => {
+            harm = drop_rescue_refs(scene)?;
+            // No list of trash looks whether each ref is still there; the end of the trash does.
+            let away = scene.ledger.owed().filter(|token| !token.is_in_place());
+            scene.unreferenced.extend(away.map(|token| token.text.clone()));
+        }
         Act::SetSetting(name, value) => git(&["config", name, value])?,
         Act::LeaveLock(lock) => leave_lock(scene, deed, *lock)?,
         Act::RemoveLocks => remove_locks(scene),

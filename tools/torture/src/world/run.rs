@@ -349,6 +349,7 @@ fn restart(
     if let Err(what) = scene.place.stop(data) {
         scene.found("stop", what);
     }
+    scene.untouched.clear();
     meanwhile(scene)?;
     if start(scene, data)? {
         rest(scene, data)?;

@@ -39,6 +39,10 @@ pub(crate) struct Scene<'a> {
     pub(crate) ledger: Ledger,
     pub(crate) objects: Objects,
     pub(crate) envs: BTreeMap<Key, Env>,
+    /// Environments that were made since anybody last did anything but use the verbs.
+    pub(crate) untouched: BTreeSet<Key>,
+    /// Tokens whose rescue refs a user took away.
+    pub(crate) unreferenced: BTreeSet<String>,
     pub(crate) findings: Vec<Finding>,
     /// Locks that users left, and no program may take away.
     pub(crate) planted: BTreeSet<PathBuf>,
@@ -69,6 +73,8 @@ impl<'a> Scene<'a> {
             ledger: Ledger::new(random),
             objects: Objects::default(),
             envs: BTreeMap::new(),
+            untouched: BTreeSet::new(),
+            unreferenced: BTreeSet::new(),
             findings: Vec::new(),
             planted: BTreeSet::new(),
             away: None,

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::draw::World;
+use super::phrases;
 use super::tokens::Form;
 use crate::random::Random;
 
@@ -78,6 +79,8 @@ pub(crate) enum Act {
     ResetHard,
     CleanFiles,
     DamageIndex,
+    /// Cut off in its middle.
+    CutIndex,
     DamageHead,
     LockWorktree,
     UnlockWorktree,
@@ -146,7 +149,9 @@ pub(crate) enum Step {
 
 /// Names in a data directory.
 pub(crate) const NAMES: usize = 3;
-const STEPS: u64 = 14;
+const STEPS: u64 = 12;
+/// One in so many steps is a phrase.
+const PHRASES: u64 = 8;
 
 /// The same seed draws the same script.
 pub(crate) fn draw(world: &World, random: &mut Random) -> Vec<Step> {
@@ -167,8 +172,12 @@ pub(crate) fn draw(world: &World, random: &mut Random) -> Vec<Step> {
     }
     let more = STEPS + random.below(8);
     for _ in 0..more {
-        let step = step(world, datas, &mut live, random);
-        steps.push(step);
+        if random.one_in(PHRASES) {
+            let data = usize::try_from(random.below(datas)).unwrap_or(0);
+            steps.extend(phrases::draw(world, data, random));
+        } else {
+            steps.push(step(world, datas, &mut live, random));
+        }
     }
     steps
 }
@@ -303,7 +312,7 @@ fn deed(world: &World, datas: u64, random: &mut Random) -> Deed {
     Deed { data, name, act }
 }
 
-const ON_WORKTREE: [Act; 26] = [
+const ON_WORKTREE: [Act; 27] = [
     Act::RemoveTree,
     Act::RemoveFolder,
     Act::RemoveFile,
@@ -322,6 +331,7 @@ const ON_WORKTREE: [Act; 26] = [
     Act::ResetHard,
     Act::CleanFiles,
     Act::DamageIndex,
+    Act::CutIndex,
     Act::DamageHead,
     Act::LockWorktree,
     Act::UnlockWorktree,
@@ -368,7 +378,7 @@ fn in_repository(random: &mut Random) -> Act {
     }
 }
 
-const FORMS: [Form; 33] = [
+const FORMS: [Form; 35] = [
     Form::Untracked,
     Form::Untracked,
     Form::Staged,
@@ -402,6 +412,8 @@ const FORMS: [Form; 33] = [
     Form::Renamed,
     Form::Submodule,
     Form::Deep,
+    Form::HiddenByFilter,
+    Form::TrackedIgnored,
 ];
 
 fn form(world: &World, random: &mut Random) -> Form {

@@ -50,6 +50,10 @@ pub(crate) enum Form {
     Renamed,
     Submodule,
     Deep,
+    /// An edit of a tracked file that its filter takes away: git calls the file unchanged.
+    HiddenByFilter,
+    /// Tracked although it is ignored, and edited since.
+    TrackedIgnored,
     /// Work of the user's in a worktree that is not ours.
     Foreign,
 }
@@ -211,6 +215,7 @@ impl Token {
                 | Form::Ignored
                 | Form::SkipWorktree
                 | Form::AssumeUnchanged
+                | Form::HiddenByFilter
                 | Form::Foreign
         )
     }

@@ -171,12 +171,22 @@ pub(crate) fn after(
             released: None,
         });
     }
+    if matches!(call.verb, Verb::Commit) || answer.ok() && matches!(call.verb, Verb::Remove { .. })
+    {
+        scene.untouched.remove(&key);
+    }
     match &call.verb {
         Verb::New { branch, .. } if answer.ok() => {
             ready(scene, key, answer, branch.is_none(), disturbed)?;
         }
         Verb::Remove { rescue, .. } if answer.ok() => {
             removed(scene, key, &id, before, answer, !rescue, disturbed)?;
+        }
+        Verb::Remove { .. } if !disturbed && !scene.is_obstructed() => {
+            if scene.untouched.contains(&key) {
+                let what = format!("nobody touched {id}, and it is not removed: {}", answer.said());
+                scene.found("removal", what);
+            }
         }
         Verb::Restore if answer.ok() => restored(scene, key, answer, disturbed)?,
         Verb::DropRescue if answer.ok() => {
@@ -229,6 +239,9 @@ fn ready(
     let old = scene.envs.get(&key).filter(|env| env.live).cloned();
     // Asked for again while it lives, it is what it was.
     let env = Env { path: path.clone(), branch, made_branch, live: true, ..Env::default() };
+    if old.is_none() && env.made_branch && !disturbed {
+        scene.untouched.insert(key);
+    }
     let env = old.unwrap_or(env);
     let damaged = env.damaged;
     scene.envs.insert(key, env);
@@ -353,6 +366,7 @@ pub(crate) fn says_what_it_lacks(scene: &mut Scene<'_>, key: Key) -> Result<(), 
         .ledger
         .of(&home)
         .filter(|token| missing.contains(&token.text) && !token.is_for_trash_alone())
+        .filter(|token| !scene.unreferenced.contains(&token.text))
         .map(Token::describe)
         .collect();
     if !lacking.is_empty() {

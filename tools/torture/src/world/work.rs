@@ -134,6 +134,8 @@ pub(crate) fn work(scene: &mut Scene<'_>, at: &Path, form: Form) -> Result<Harm,
         }
         Form::Converted => converted(&mut hand, number)?,
         Form::SkipWorktree | Form::AssumeUnchanged => hidden(&mut hand)?,
+        Form::HiddenByFilter => hidden_by_filter(&mut hand, number)?,
+        Form::TrackedIgnored => tracked_ignored(&mut hand, &name)?,
         Form::OddName
         | Form::BadName
         | Form::Unreadable
@@ -271,6 +273,39 @@ fn rotated(text: &str) -> Vec<u8> {
             _ => b,
         })
         .collect()
+}
+
+/// A tracked file with an edit of which git would store nothing.
+fn hidden_by_filter(hand: &mut Hand<'_, '_>, number: u64) -> Result<(), Trouble> {
+    let hides = |c: &&Conversion| matches!(c, Conversion::Lossy | Conversion::Ident);
+    let Some(conversion) = hand.scene.world.conversions.iter().find(hides).copied() else {
+        return Ok(());
+    };
+    let name = format!("conv.{}", conversion.extension());
+    let text = hand.scene.ledger.text();
+    let content = match conversion {
+        Conversion::Lossy => format!("some text\n{text} OUTPUT\n"),
+        _ => format!("/* $Id: {text} $ */\n"),
+    };
+    let content = content.into_bytes();
+    if hand.at.join(&name).exists() {
+        hand.write_as(Path::new(&name), &text, &content, vec![content.clone()]);
+        if number.is_multiple_of(2) {
+            // From now on not even its times say that it was changed.
+            hand.git(&["add", "--", &name])?;
+        }
+    }
+    Ok(())
+}
+
+/// A file that is ignored and was added all the same, with an edit.
+fn tracked_ignored(hand: &mut Hand<'_, '_>, name: &str) -> Result<(), Trouble> {
+    let (at, name) = (hand.at.clone(), format!("{name}.env"));
+    if hand.write(Path::new(&name)) && hand.commit(&at, &name)? {
+        hand.form = Form::Edited;
+        hand.write(Path::new(&name));
+    }
+    Ok(())
 }
 
 /// An edit that git's status is told not to show.
