@@ -303,6 +303,15 @@ fn damage_of_git_is_in_nobodys_way() {
         let show = |file: &str| bench.git(&repo, &["show", &format!("{reference}:{file}")]);
         assert_eq!((show("work"), show("README")), ("work".into(), "changed".into()), "{name}");
         assert_eq!(show("dir0/file0.txt"), "0", "{name}: what was not touched is there, too");
+        if name == "no commit" {
+            continue;
+        }
+        bench.ok(&["restore", "demo"]);
+        let status = bench.git(&path, &["status", "--porcelain"]);
+        let mut lines: Vec<&str> = status.lines().map(str::trim).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["?? work", "M README"], "{name}: git works in what was restored");
+        bench.git(&path, &["commit", "-qam", "after"]);
     }
 }
 

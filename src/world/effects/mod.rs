@@ -17,6 +17,7 @@ pub mod inspect;
 pub(crate) mod integration;
 pub(crate) mod late_writes;
 pub(crate) mod make_rescue;
+pub(crate) mod mend_admin;
 pub(crate) mod nested_rescue;
 pub(crate) mod nested_work;
 pub(crate) mod perform;

@@ -11,7 +11,7 @@ use crate::core::event::{RestoreFrom, Worktree};
 use crate::core::{Code, Environment, Fault, Life, Outcome, RolledBackTo};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
-use crate::world::effects::{add_worktree, archive, raw_copies};
+use crate::world::effects::{add_worktree, archive, mend_admin, raw_copies};
 use crate::world::fs::names::Names;
 use crate::world::fs::{paths, removal};
 use crate::world::git::command::Git;
@@ -119,6 +119,10 @@ impl Restore<'_> {
         } else if staged.join("HEAD").symlink_metadata().is_err() {
             self.stage_anew()?;
         }
+        let plan = &self.task.env().plan;
+        let hash = Hash::named(&plan.repository.object_format);
+        let (branch, head) = (plan.branch.as_str(), self.from.head.as_str());
+        mend_admin::mend(&self.git(), staged, &self.common, (branch, head), hash)?;
         let put = |name: &str, text: &[u8]| {
             let path = staged.join(name);
             std::fs::write(&path, text).map_err(paths::failed("write", &path))
@@ -129,16 +133,10 @@ impl Restore<'_> {
         removal::remove_ours_file(&staged.join("gitdir.removed"))
     }
 
-    /// The one that was kept is gone: a fresh one, with the index of the commit that it was at.
+    /// The one that was kept is gone: a fresh one. Its index is made where damage is mended.
     fn stage_anew(&self) -> Result<(), Fault> {
         let staged = &self.new.staged;
         std::fs::create_dir_all(staged).map_err(paths::failed("create", staged))?;
-        let mut command = self.git().command(["read-tree", &self.from.head]);
-        command.env("GIT_INDEX_FILE", staged.join("index"));
-        let finished = self.git().run_command(command)?;
-        if !finished.status.success() {
-            return Err(crate::world::git::command::said("git read-tree", &finished));
-        }
         // HEAD last: one that has it is whole.
         let head = format!("ref: refs/heads/{}\n", self.task.env().plan.branch);
         for (name, text) in [("commondir", "../..\n"), ("HEAD.new", head.as_str())] {
@@ -154,23 +152,8 @@ impl Restore<'_> {
     fn branch(&self) -> Result<(), Fault> {
         let head = self.new.staged.join("HEAD");
         let text = refs::head_text(&self.new.staged).map_err(paths::failed("read", &head))?;
-        let Ok(text) = String::from_utf8(text.clone()) else {
-            if text.starts_with(b"ref: refs/") {
-                // A branch of the user's, whose name is bytes: it was there, and nobody here
-                // removes it.
-                return Ok(());
-            }
-            self.put_head(&format!("ref: refs/heads/{}\n", self.task.env().plan.branch))?;
-            return self.branch();
-        };
-        let own = format!("ref: refs/heads/{}\n", self.task.env().plan.branch);
-        let text = if is_head(&text) {
-            text
-        } else {
-            // Damaged before it was removed: git would not work there.
-            self.put_head(&own)?;
-            own
-        };
+        // A branch of the user's whose name is bytes: it was there, and nobody here removes it.
+        let Ok(text) = String::from_utf8(text) else { return Ok(()) };
         let Some(reference) = text.trim_end().strip_prefix("ref: ") else { return Ok(()) };
         if self.from.head.is_empty() || self.make_branch(reference)? {
             return Ok(());
@@ -302,13 +285,6 @@ impl Restore<'_> {
         };
         Ok(Outcome::Restored(worktree, branch))
     }
-}
-
-/// Whether git takes this for the HEAD of a worktree.
-fn is_head(text: &str) -> bool {
-    let text = text.trim_end();
-    text.strip_prefix("ref: ")
-        .map_or_else(|| refs::is_object_id(text), |name| name.starts_with("refs/"))
 }
 
 /// Puts back what a restore took, so that it can be had another time.

@@ -83,7 +83,7 @@ impl Side {
     /// which files are missing.
     pub(in crate::world) fn take_index(&self, admin: &Path, hash: Option<Hash>) -> bool {
         let taken = self.copy(admin, "index")
-            && (is_summed(&self.index(), hash) || !guard::stands("damage"))
+            && (self.is_summed(hash) || !guard::stands("damage"))
             && as_old_as(&self.index(), &admin.join("index"));
         if taken && let Some(hash) = hash {
             // An index that cannot be written is left to git as it is.
@@ -99,6 +99,11 @@ impl Side {
         taken
     }
 
+    fn is_summed(&self, hash: Option<Hash>) -> bool {
+        let bytes = std::fs::read(self.index()).unwrap_or_default();
+        hash.is_some_and(|hash| read::is_summed(&bytes, hash))
+    }
+
     /// Where its index is.
     pub(in crate::world) fn index(&self) -> PathBuf {
         self.dir.join("index")
@@ -109,14 +114,6 @@ impl Drop for Side {
     fn drop(&mut self) {
         drop(removal::remove_ours(&self.dir));
     }
-}
-
-/// Whether an index ends in the sum of what it holds, or says that it has none.
-fn is_summed(index: &Path, hash: Option<Hash>) -> bool {
-    let bytes = std::fs::read(index).unwrap_or_default();
-    let Some(hash) = hash.filter(|hash| bytes.len() > hash.bytes()) else { return false };
-    let (body, sum) = bytes.split_at(bytes.len() - hash.bytes());
-    body.starts_with(b"DIRC") && (sum.iter().all(|b| *b == 0) || hash.of(&[body]) == sum)
 }
 
 /// Takes the stat data from entries that are as young as their index. git would read those files,

@@ -2,7 +2,7 @@
 //! marks of a copy.
 //!
 //! An index of a kind that is not understood here (split, sparse, of an unknown version) is none,
-//! and git is asked instead. Nothing is verified by hash: git does not do that either.
+//! and git is asked instead. Reading verifies no sum, as git does not either; [`is_summed`] does.
 
 use crate::world::git::index::format::{Hash, Stat};
 
@@ -31,6 +31,13 @@ pub(in crate::world) struct Listed<'a> {
     pub hidden: bool,
     /// It is not simply staged: part of a conflict, or only meant to be added.
     pub unsettled: bool,
+}
+
+/// Whether an index ends in the sum of what it holds, or says that it has none.
+pub(in crate::world) fn is_summed(index: &[u8], hash: Hash) -> bool {
+    let Some(end) = index.len().checked_sub(hash.bytes()) else { return false };
+    let (body, sum) = index.split_at(end);
+    body.starts_with(b"DIRC") && (sum.iter().all(|b| *b == 0) || hash.of(&[body]) == sum)
 }
 
 /// Calls `each` with every entry in order. Returns the object id of the tree that the whole index

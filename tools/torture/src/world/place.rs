@@ -218,6 +218,10 @@ impl Place {
         use std::io::Write as _;
         use std::process::Stdio;
         let trouble = |e: std::io::Error| Trouble::new("cannot ask git").because(&e);
+        // Where the directory is gone, git has nothing to say.
+        if !at.is_dir() {
+            return Ok(Vec::new());
+        }
         let mut command = Command::new(&self.real_git);
         self.isolate(&mut command);
         // A question must not fetch what a partial clone left out.
