@@ -15,7 +15,8 @@ use crate::world::git::index::read;
 use crate::world::git::refs;
 
 /// Mends the administrative directory `staged` of the repository `common`. `branch` is checked out
-/// where HEAD cannot be read; `head` is the commit that the worktree was at, empty when it had none.
+/// where HEAD cannot be read; `head` is the commit that the worktree was at, empty when there was
+/// none.
 ///
 /// # Errors
 /// When a file cannot be renamed or written, or git cannot run. Each step can be repeated.

@@ -30,7 +30,7 @@ impl Spot {
         self.act(Act::Work(form))
     }
 
-    fn new(self) -> Step {
+    fn make(self) -> Step {
         self.verb(Verb::New { base: None, branch: None })
     }
 
@@ -71,7 +71,7 @@ fn unseen(spot: Spot, random: &mut Random) -> Vec<Step> {
         Form::InnerRebuildable,
     ];
     let form = random.pick(&forms).copied().unwrap_or(Form::HiddenByFilter);
-    vec![spot.new(), spot.work(form), spot.remove(false, "keep"), spot.empty()]
+    vec![spot.make(), spot.work(form), spot.remove(false, "keep"), spot.empty()]
 }
 
 /// Work beside an index that is not whole.
@@ -80,7 +80,7 @@ fn damaged(spot: Spot, random: &mut Random) -> Vec<Step> {
     let form = random.pick(&forms).copied().unwrap_or(Form::TrackedIgnored);
     let acts = [Act::CutIndex, Act::CutIndex, Act::DamageIndex, Act::DamageHead];
     let act = random.pick(&acts).cloned().unwrap_or(Act::CutIndex);
-    let mut steps = vec![spot.new(), spot.work(form), spot.act(act), spot.remove(true, "keep")];
+    let mut steps = vec![spot.make(), spot.work(form), spot.act(act), spot.remove(true, "keep")];
     steps.push(if random.one_in(3) { spot.verb(Verb::Restore) } else { spot.empty() });
     steps
 }
@@ -89,21 +89,21 @@ fn damaged(spot: Spot, random: &mut Random) -> Vec<Step> {
 fn forgotten(spot: Spot, random: &mut Random) -> Vec<Step> {
     let (data, mut steps) = (spot.data, Vec::new());
     if random.one_in(2) {
-        steps.extend([spot.new(), spot.remove(true, "delete")]);
+        steps.extend([spot.make(), spot.remove(true, "delete")]);
     }
-    steps.extend([Step::SaveLog(data), spot.new(), spot.work(Form::Untracked)]);
+    steps.extend([Step::SaveLog(data), spot.make(), spot.work(Form::Untracked)]);
     if random.one_in(2) {
         steps.push(spot.work(Form::Committed));
     }
     steps.push(Step::PutLogBack(data));
-    steps.extend([spot.new(), spot.verb(Verb::Sweep)]);
+    steps.extend([spot.make(), spot.verb(Verb::Sweep)]);
     steps.push(if random.one_in(2) { spot.remove(true, "delete") } else { Step::Restart(data) });
     steps
 }
 
 /// What nobody touched is removed without force, whatever refs lie around.
 fn untouched(spot: Spot, random: &mut Random) -> Vec<Step> {
-    let mut steps = vec![spot.new()];
+    let mut steps = vec![spot.make()];
     if random.one_in(3) {
         steps.push(spot.verb(Verb::Status));
     }
@@ -119,14 +119,14 @@ fn led_out(spot: Spot) -> Vec<Step> {
 /// The data directory is copied while something lives in it.
 fn copied(spot: Spot, random: &mut Random) -> Vec<Step> {
     let form = if random.one_in(2) { Form::Committed } else { Form::Untracked };
-    vec![spot.new(), spot.work(form), Step::CopyData]
+    vec![spot.make(), spot.work(form), Step::CopyData]
 }
 
 /// The last copy of something, and everything that takes things away.
 fn swept_up(spot: Spot, random: &mut Random) -> Vec<Step> {
     let forms = [Form::Untracked, Form::Committed, Form::Stashed, Form::Converted];
     let form = random.pick(&forms).copied().unwrap_or(Form::Untracked);
-    let mut steps = vec![spot.new(), spot.work(form), spot.remove(true, "delete")];
+    let mut steps = vec![spot.make(), spot.work(form), spot.remove(true, "delete")];
     steps.push(spot.act(if random.one_in(2) { Act::DropRescueRefs } else { Act::GcHard }));
     steps.extend([spot.empty(), spot.verb(Verb::Restore)]);
     steps

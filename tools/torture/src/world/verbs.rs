@@ -182,11 +182,11 @@ pub(crate) fn after(
         Verb::Remove { rescue, .. } if answer.ok() => {
             removed(scene, key, &id, before, answer, !rescue, disturbed)?;
         }
-        Verb::Remove { .. } if !disturbed && !scene.is_obstructed() => {
-            if scene.untouched.contains(&key) {
-                let what = format!("nobody touched {id}, and it is not removed: {}", answer.said());
-                scene.found("removal", what);
-            }
+        Verb::Remove { .. }
+            if !disturbed && !scene.is_obstructed() && scene.untouched.contains(&key) =>
+        {
+            let what = format!("nobody touched {id}, and it is not removed: {}", answer.said());
+            scene.found("removal", what);
         }
         Verb::Restore if answer.ok() => restored(scene, key, answer, disturbed)?,
         Verb::DropRescue if answer.ok() => {
