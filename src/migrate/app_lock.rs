@@ -1,6 +1,7 @@
-//! The application's own lock: a small SQLite file beside its database, held in an open exclusive
-//! transaction. Whoever holds it owns the directory, so that application and migration never run
-//! at once. It goes with the process that holds it; nobody waits for it.
+//! The application's own lock: an SQLite file beside its database, in an exclusive transaction.
+//!
+//! The holder owns the directory, so the application and the migration never run at once. The lock
+//! ends with the process that holds it. Taking it never waits.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,16 +12,16 @@ use crate::core::{Code, Fault};
 use crate::migrate::recipe::Recipe;
 use crate::migrate::sqlite;
 
-/// A lock that is held for as long as this lives.
+/// The lock, held until this value is dropped.
 pub struct Owner {
     _database: Connection,
 }
 
-/// Takes the lock that a recipe's application has; none when it has none. A rehearsal leaves
-/// nothing behind, so it only takes a lock that is there already.
+/// Takes the lock of a recipe's application; `None` when the application has none. A rehearsal
+/// leaves no file behind, so it takes only a lock whose file exists already.
 ///
 /// # Errors
-/// `database_in_use` when somebody else has it.
+/// `database_in_use` when another process holds it.
 pub fn take(recipe: &dyn Recipe, database: &Path, rehearsal: bool) -> Result<Option<Owner>, Fault> {
     let Some(name) = recipe.owner_lock() else { return Ok(None) };
     let path = database.with_file_name(name);
@@ -28,6 +29,7 @@ pub fn take(recipe: &dyn Recipe, database: &Path, rehearsal: bool) -> Result<Opt
         return Ok(None);
     }
     let lock = Connection::open(&path).map_err(sqlite::failed("open", &path))?;
+    // In WAL mode an exclusive transaction would not keep readers out.
     let held = lock
         .busy_timeout(Duration::ZERO)
         .and_then(|()| lock.execute_batch("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE;"));

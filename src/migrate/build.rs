@@ -1,7 +1,7 @@
-//! The new database: built beside the old one, stamped, proven whole.
+//! Builds the new database beside the old one, stamps it and verifies it.
 //!
-//! It is synced once, when it is whole. Until then it is worth something only to the process that
-//! builds it: after a restart it is built again.
+//! The file is synced once, when it is complete. Until then only the process that builds it trusts
+//! it: after a restart it is built again.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::migrate::recipe::KEPT_SECRETS;
 use crate::migrate::{flip, secrets, sqlite};
 use crate::world::fs::paths;
 
-/// Builds it, from nothing.
+/// Builds the new database from an empty file.
 pub(super) fn build(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.hold_on()?;
     call_off(task)?;
@@ -39,14 +39,15 @@ fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
     compare(&built.rows, &rows)?;
     drop(staging);
     task.desk.with_held(task.id(), |held| held.is_built = true);
-    // A recipe does not know where the engine keeps things.
+    // Only the engine knows where the old secrets are kept; a recipe writes a placeholder.
     let kept = task.desk.folder_of(task.id()).join(secrets::KEPT).display().to_string();
     let warnings = built.warnings.iter().map(|text| text.replace(KEPT_SECRETS, &kept)).collect();
     let report = built.report;
     Ok(Staging { rows, warnings, report })
 }
 
-/// While it is written to, nobody may take it for whole, also not after a kill.
+/// Sets the manifest back to `building` before the staging file is written to, so that no program
+/// takes the file for complete, even after a kill.
 fn call_off(task: &Task<'_>) -> Result<(), Fault> {
     match manifest::read(&task.names.mark) {
         Found::Mark(mark) if mark.nonce == task.id().as_str() => {
@@ -56,7 +57,7 @@ fn call_off(task: &Task<'_>) -> Result<(), Fault> {
     }
 }
 
-/// Every table holds what the recipe says that it wrote, and no table holds anything else.
+/// Checks that the tables hold exactly the rows that the recipe reports as written.
 fn compare(planned: &[(String, u64)], found: &[(String, u64)]) -> Result<(), Fault> {
     let planned: BTreeMap<&str, u64> = planned.iter().map(|(t, n)| (t.as_str(), *n)).collect();
     let found: BTreeMap<&str, u64> = found.iter().map(|(t, n)| (t.as_str(), *n)).collect();
@@ -78,13 +79,14 @@ fn compare(planned: &[(String, u64)], found: &[(String, u64)]) -> Result<(), Fau
     Err(fault.with_evidence(wrong))
 }
 
-/// Stamps it, proves it, and leaves it as one durable file.
+/// Stamps the new database, verifies it and turns it into one durable file.
 pub(super) fn verify(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.hold_on()?;
     call_off(task)?;
     let path = &task.names.staging;
     let is_built = task.desk.with_held(task.id(), |held| std::mem::take(&mut held.is_built));
     if !is_built || !path.exists() {
+        // No process trusts an unsynced file of another one, so a restart builds it again.
         rows(task)?;
     }
     let staging = sqlite::open_private(path)?;
@@ -100,7 +102,9 @@ pub(super) fn verify(task: &Task<'_>) -> Result<Outcome, Fault> {
     let bytes = path.metadata().map_err(paths::failed("read", path))?.len();
     if !task.migration.plan.dry_run {
         let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
+        // Only now: to a program without the log, `built` promises a complete and durable file.
         let mut mark = mark_of(task, had, Stage::Built);
+        // The old manifest is replaced, and the backups that it notes still have to be removed.
         mark.keychain_backups = secrets::known_backups(task)?;
         manifest::write(task.files(), &task.names.mark, &mark)?;
         point("migrate.verified");
@@ -108,8 +112,8 @@ pub(super) fn verify(task: &Task<'_>) -> Result<Outcome, Fault> {
     Ok(Outcome::StagingVerified(bytes, sqlite::fingerprint(path)))
 }
 
-/// Proves it whole while it goes to the disk: the one needs the processor, the other does not. What
-/// the recipe wants of it is looked at beside that.
+/// Checks integrity while a second thread syncs the file and runs the recipe's own check: the check
+/// is bound by the processor and the sync by the disk.
 fn prove(task: &Task<'_>, staging: &Connection, path: &Path) -> Result<(), Fault> {
     let files = task.files();
     let beside = || {
@@ -126,7 +130,7 @@ fn prove(task: &Task<'_>, staging: &Connection, path: &Path) -> Result<(), Fault
     })
 }
 
-/// The stamp is allowed to be more; nothing is allowed to be less.
+/// Checks that no table has fewer rows than were built. The stamp may add rows.
 fn still_there(built: &[(String, u64)], found: &[(String, u64)]) -> Result<(), Fault> {
     let found: BTreeMap<&str, u64> = found.iter().map(|(t, n)| (t.as_str(), *n)).collect();
     let less = built.iter().filter(|(t, n)| found.get(t.as_str()).is_none_or(|f| f < n));

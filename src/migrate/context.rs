@@ -1,4 +1,6 @@
-//! What a step of a migration works with: its files, its recipe, its databases while they are open.
+//! What one step of a migration works with: its files, its recipe, its open databases and locks.
+//!
+//! It holds no policy: which step runs is the core's decision.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,45 +15,47 @@ use crate::migrate::recipe::{Keychain, Network, Recipe};
 use crate::migrate::source::Source;
 use crate::world::fs::paths;
 
-/// What is being done for a migration, for whoever waits for it.
+/// Progress of the effect that runs now, for a caller that waits for the migration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// What is being done.
+    /// Name of the activity, or of the table that is being written.
     pub what: String,
-    /// How much of it.
+    /// Amount done so far, in [`Self::unit`].
     pub done: u64,
-    /// Of how much; 0 when that is not known.
+    /// Total amount in [`Self::unit`]; 0 when it is not known.
     pub of: u64,
-    /// Of what: `bytes` or `rows`.
+    /// Unit of both amounts: `bytes` or `rows`.
     pub unit: &'static str,
 }
 
-/// Locks of one migration.
+/// Locks that one migration holds between two effects, and the state of its scratch files.
+///
+/// All of it ends with the process. The next process takes the locks again and checks the database.
 #[derive(Default)]
 pub(super) struct Held {
-    /// The application's own lock file.
+    /// Lock on the application's own lock file; `None` before it is taken or where there is none.
     pub(super) owner: Option<app_lock::Owner>,
-    /// The database, closed to writers.
+    /// The old database, locked against writers.
     pub(super) source: Option<Source>,
-    /// How far this process came with the private copy.
+    /// How far this process got with the private copy.
     pub(super) copy: Scratch,
-    /// This process has built the new database, and nothing of it is lost.
+    /// Whether this process has built the new database completely and nothing changed it since.
     pub(super) is_built: bool,
 }
 
-/// How far a process came with a file that is never synced, and so is worth nothing to the next.
+/// How far a process got with a file that is never synced, and which no other process may trust.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Scratch {
-    /// Not made, or made by another process, or being changed.
+    /// Missing, made by another process, or being changed right now.
     #[default]
     Unknown,
-    /// As it was copied.
+    /// As copied from the old database.
     Fresh,
-    /// In the shape that the recipe reads.
+    /// Brought to the shape that the recipe reads.
     Ready,
 }
 
-/// One effect being performed.
+/// One effect that is being performed.
 pub(super) struct Task<'a> {
     pub(super) desk: &'a MigrationRunner,
     pub(super) migration: &'a Migration,
@@ -60,9 +64,9 @@ pub(super) struct Task<'a> {
     pub(super) cancelled: &'a dyn Fn() -> bool,
 }
 
-/// The place where migrations are worked on.
+/// Performs the effects of migrations and holds their locks between two effects.
 pub struct MigrationRunner {
-    /// Where old secrets and recipes are kept for an undo.
+    /// Directory for what an undo needs (old secrets, kept recipes), lock files and scratch files.
     pub(super) home: PathBuf,
     pub(super) files: Files,
     pub(super) network: Box<dyn Network + Send + Sync>,
@@ -71,18 +75,18 @@ pub struct MigrationRunner {
     pub(super) seen: Mutex<BTreeMap<MigrationId, Progress>>,
 }
 
-/// The lock of a migration, for the time of one effect.
+/// Lock of a migration for the duration of one effect.
 pub(super) struct AtWork(pub(super) File);
 
 impl Drop for AtWork {
-    /// To close it is not enough: a child that another thread is just starting has it open as well,
-    /// until it runs its program.
+    /// Unlocks explicitly. Closing is not enough: the lock belongs to the open file description,
+    /// and a child that another thread is starting shares it until it executes its program.
     fn drop(&mut self) {
         drop(self.0.unlock());
     }
 }
 
-/// Makes a private file and its name durable.
+/// Makes the content and the name of a private file durable.
 pub(super) fn sync(task: &Task<'_>, path: &Path) -> Result<(), Fault> {
     let files = task.files();
     files.sync(path).and_then(|()| files.sync_dir_of(path)).map_err(paths::failed("sync", path))

@@ -1,7 +1,7 @@
-//! The private copy of the old database, and its way to the one shape that the recipe reads.
+//! The private copy of the old database, brought to the one shape that the recipe reads.
 //!
-//! The copy is scratch: it is never synced, and no process trusts one that another has made. After
-//! a restart it is made again from the old database, which nobody may have changed meanwhile.
+//! The copy is scratch: it is never synced, and no process trusts the copy of another process.
+//! After a restart it is made again from the old database, which must not have changed since.
 
 use std::path::Path;
 
@@ -14,11 +14,11 @@ use crate::failpoint::kill::point;
 use crate::migrate::context::{Scratch, Task};
 use crate::world::fs::paths;
 
-/// Returns the checksum of what it holds.
+/// Makes the copy anew. Returns the checksum of its content.
 pub(super) fn fresh_copy(task: &Task<'_>) -> Result<u32, Fault> {
     let names = &task.names;
     task.files().remove_set(&names.copy).map_err(paths::failed("remove", &names.copy))?;
-    // What its owner alone could read stays so.
+    // Private from the start: the copy must not be easier to read than the original.
     sqlite::create_private(&names.copy)?;
     let checksum = copy_of_source(task, &names.copy, &|done, of| {
         task.progress("copy", (done, of), "bytes");
@@ -27,21 +27,21 @@ pub(super) fn fresh_copy(task: &Task<'_>) -> Result<u32, Fault> {
     Ok(checksum)
 }
 
-/// Copies the old database, which is held, into an empty file.
+/// Copies the old database, which this migration holds, into an empty file.
 fn copy_of_source(task: &Task<'_>, to: &Path, progress: &dyn Fn(u64, u64)) -> Result<u32, Fault> {
     let plain = task.desk.with_held(task.id(), |held| held.source.as_ref().map(Source::lend));
     let course = Course { progress, cancelled: task.cancelled };
     source::copy(plain.as_deref(), &task.names.database, to, &course)
 }
 
-/// Brings the copy to the shape that the recipe reads.
+/// Performs the step that brings the copy to the shape that the recipe reads.
 pub(super) fn normalise(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.hold_on()?;
     let warnings = reshape(task)?;
     Ok(Outcome::SourceNormalised(warnings))
 }
 
-/// Opens the copy in the shape that the recipe reads.
+/// Opens the copy in the shape that the recipe reads, and makes it anew if this process has not.
 pub(super) fn open(task: &Task<'_>) -> Result<Connection, Fault> {
     let ready = task.desk.with_held(task.id(), |held| held.copy == Scratch::Ready);
     if !ready || !task.names.copy.exists() {
@@ -50,7 +50,8 @@ pub(super) fn open(task: &Task<'_>) -> Result<Connection, Fault> {
     sqlite::open_private(&task.names.copy)
 }
 
-/// One that may have been touched is made again: half a replay is nothing to go on from.
+/// Brings a fresh copy to that shape. The state is taken first, so a copy that may have been
+/// changed is made anew: a replay that stopped halfway cannot be continued.
 fn reshape(task: &Task<'_>) -> Result<Vec<String>, Fault> {
     let path = &task.names.copy;
     let was = task.desk.with_held(task.id(), |held| std::mem::take(&mut held.copy));

@@ -1,4 +1,4 @@
-//! The step that copies the source: its secrets first, then the database.
+//! The step that copies the source: the secrets first, then the database. It changes neither.
 
 use std::path::Path;
 
@@ -11,18 +11,20 @@ use crate::migrate::manifest::{self, Stage, mark_of};
 use crate::migrate::{secrets, sqlite};
 use crate::world::fs::paths;
 
-/// Copies the database, with what is in its log; its secrets as well.
+/// Copies the database, including the content of its log, and backs up its secrets.
 pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.hold_on()?;
     let names = &task.names;
     let has_secrets = names.secrets.as_deref().is_some_and(Path::exists);
     if !task.migration.plan.dry_run {
+        // The manifest comes first: the files that it names can be removed without the log.
         manifest::write(task.files(), &names.mark, &mark_of(task, has_secrets, Stage::Building))?;
         point("migrate.marked");
         secrets::back_up(task)?;
         point("migrate.secrets_kept");
     }
-    // Before anything of it is read: a log that is moved into the database would change it.
+    // The fingerprint is taken before the first read: a log that is moved into the database changes
+    // it.
     let fingerprint = sqlite::fingerprint(&names.database);
     let checksum = fresh_copy(task)?;
     let rows = sqlite::count_all(&sqlite::open_private(&names.copy)?, &names.copy)?;

@@ -1,4 +1,7 @@
-//! The names of a migration's files: all beside the database, all with the migration's own name.
+//! The names of a migration's files.
+//!
+//! The copies, the new database and the backup are beside the database and carry the migration's
+//! name. The manifest is beside the database too; the backup of the secrets is beside the secrets.
 
 use std::path::{Path, PathBuf};
 
@@ -7,29 +10,29 @@ use crate::migrate::files::with_suffix;
 use crate::migrate::recipe::Recipe;
 use crate::world::fs::paths;
 
-/// Where a migration's files are.
+/// Paths of a migration's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
-    /// The database.
+    /// Path of the database; the flip replaces the file and keeps the name.
     pub database: PathBuf,
-    /// The private copy of the old one.
+    /// Private copy of the old database.
     pub copy: PathBuf,
-    /// The new one, while it is built.
+    /// New database until it is installed. While it exists, the new database is not installed.
     pub staging: PathBuf,
-    /// The old one, once the new one is installed.
+    /// Old database after the new one is installed.
     pub backup: PathBuf,
-    /// The new one, once the old one was put back.
+    /// New database after an undo put the old one back.
     pub undone: PathBuf,
-    /// How far the migration came, for whoever finds these files without a log.
+    /// Manifest, which names the phase for a program that finds these files without a log.
     pub mark: PathBuf,
-    /// The file with secrets, if there may be one.
+    /// File with secrets; `None` when the plan names none.
     pub secrets: Option<PathBuf>,
-    /// Its old content, until the new database is installed.
+    /// Old content of the file with secrets, kept until the migration is cleaned up.
     pub secrets_backup: Option<PathBuf>,
 }
 
 impl Names {
-    /// The names of one migration.
+    /// Returns the paths of one migration.
     #[must_use]
     pub fn of(migration: &Migration, recipe: &dyn Recipe) -> Self {
         let database = paths::from_host(&migration.plan.database);
@@ -50,7 +53,7 @@ impl Names {
     }
 }
 
-/// Where the mark of a database is.
+/// Returns the path of a database's manifest.
 #[must_use]
 pub fn mark_of(database: &Path, recipe: &dyn Recipe) -> PathBuf {
     match recipe.journal() {

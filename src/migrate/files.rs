@@ -1,7 +1,7 @@
-//! The few things that a migration does to files, each as durable and as patient as it can be.
+//! File operations of a migration, each durable and repeated where an error may pass.
 //!
-//! Every call can be made to fail or to be the last one before the power goes, by a [`Probe`]; that
-//! is how each of them is tested. Nothing here knows what a file is for.
+//! A [`Probe`] can make every call fail or be the last one before a power loss; each is tested that
+//! way. Nothing here knows what a file is for.
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-/// How long to wait before each further try of a rename or a removal that something is in the way
-/// of: a scanner that has the file open, a handle that is closed late.
+/// Waits before each further attempt of a rename or a removal that another program blocks: a
+/// scanner that has the file open, a handle that is closed late. Nearly 8 s in total.
 pub const WAITS: [Duration; 7] = [
     Duration::from_millis(50),
     Duration::from_millis(100),
@@ -27,30 +27,30 @@ pub const WAITS: [Duration; 7] = [
     Duration::from_secs(4),
 ];
 
-/// Names of the files that belong to a SQLite database, as suffixes; the database is the first.
+/// Suffixes of the files that belong to a SQLite database. The empty one is the database itself.
 pub const SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
-/// One kind of call.
+/// Kind of a file system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Call {
-    /// A file's content is made durable.
+    /// Makes the content of a file durable.
     Sync,
-    /// A directory's entries are made durable.
+    /// Makes the entries of a directory durable.
     SyncDir,
-    /// A name is changed.
+    /// Renames a file.
     Rename,
-    /// A second name is made.
+    /// Gives a file a second name.
     Link,
-    /// A name is removed.
+    /// Removes a name.
     Remove,
-    /// A file is written.
+    /// Writes a small file.
     Write,
-    /// A directory is made.
+    /// Creates a directory.
     MakeDir,
 }
 
 impl Call {
-    /// Its name among the fault points.
+    /// Returns the name of the call among the fault points; both syncs share one.
     fn name(self) -> &'static str {
         match self {
             Self::Sync | Self::SyncDir => "sync",
@@ -63,19 +63,19 @@ impl Call {
     }
 }
 
-/// Stands beside every call; tests only.
+/// Observes every call and can make it fail. Tests only.
 pub trait Probe: Send + Sync {
-    /// Before a try; an error takes the place of the call's own.
+    /// Called before an attempt. An error replaces the attempt.
     ///
     /// # Errors
-    /// What the call is to fail with.
+    /// The error that the call shall fail with.
     fn before(&self, call: Call, path: &Path) -> io::Result<()>;
 
-    /// After a try that succeeded.
+    /// Called after an attempt that succeeded.
     fn after(&self, call: Call, path: &Path);
 }
 
-/// The way to files.
+/// Access to files, with an optional probe.
 #[derive(Clone)]
 pub struct Files {
     probe: Option<Arc<dyn Probe>>,
@@ -88,14 +88,14 @@ impl Default for Files {
     }
 }
 
-/// Whatever is in the way tells nobody when it is gone.
+/// Waits by sleeping: no notification tells when the obstacle is gone.
 #[expect(clippy::disallowed_methods, reason = "nothing but time can be waited for")]
 pub(super) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
 impl Files {
-    /// One that a probe stands beside and that does not wait.
+    /// Creates an access that calls a probe and does not wait between attempts.
     #[must_use]
     pub fn probed(probe: Arc<dyn Probe>) -> Self {
         Self { probe: Some(probe), wait: |_| () }
@@ -133,11 +133,11 @@ impl Files {
         self.call(call, path, act)
     }
 
-    /// Makes a file's content durable, as far as the platform lets us: one that cannot be opened
-    /// for writing, or not be synced, is left to the system. A file that is not there is fine.
+    /// Makes the content of a file durable, as far as the platform allows. A file that cannot be
+    /// opened for writing or synced is left to the system; a missing file is a success.
     ///
     /// # Errors
-    /// When the device says that content was lost.
+    /// When the device reports that content is lost or that space is exhausted.
     pub fn sync(&self, path: &Path) -> io::Result<()> {
         let sync = || match File::options().read(true).write(true).open(path) {
             Ok(file) => file.sync_all(),
@@ -146,45 +146,45 @@ impl Files {
         self.call(Call::Sync, path, || lenient(sync()))
     }
 
-    /// The same for a file that is open: to open and close it once more would give up every lock
-    /// that this process has on it.
+    /// Like [`Self::sync`], for an open file. Opening and closing it once more would release every
+    /// lock that this process has on it.
     ///
     /// # Errors
-    /// When the device says that content was lost.
+    /// When the device reports that content is lost or that space is exhausted.
     pub fn sync_open(&self, file: &File, path: &Path) -> io::Result<()> {
         self.call(Call::Sync, path, || lenient(file.sync_all()))
     }
 
-    /// Makes the entries of the directory that `path` lies in durable, as far as the platform does.
+    /// Makes the entries of the directory of `path` durable, as far as the platform allows.
     ///
     /// # Errors
-    /// When the device says that content was lost.
+    /// When the device reports that content is lost or that space is exhausted.
     pub fn sync_dir_of(&self, path: &Path) -> io::Result<()> {
         let dir = path.parent().unwrap_or_else(|| Path::new("."));
         self.call(Call::SyncDir, dir, || lenient(File::open(dir).and_then(|d| d.sync_all())))
     }
 
-    /// Renames, patiently, and makes it durable.
+    /// Renames a file with retries and makes the new name durable.
     ///
     /// # Errors
-    /// The last failure.
+    /// The error of the last attempt, or of the sync.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.patiently(Call::Rename, to, || std::fs::rename(from, to))?;
         self.sync_dir_of(to)
     }
 
-    /// Gives a file a second name.
+    /// Gives a file a second name. It does not make that name durable.
     ///
     /// # Errors
-    /// When there is such a name, or the file system has no second names.
+    /// When the name exists already, or the file system does not support hard links.
     pub fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.call(Call::Link, to, || std::fs::hard_link(from, to))
     }
 
-    /// Removes a file, patiently; one that is not there is removed.
+    /// Removes a file with retries. A missing file is a success.
     ///
     /// # Errors
-    /// The last failure.
+    /// The error of the last attempt.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         self.patiently(Call::Remove, path, || match std::fs::remove_file(path) {
             Err(e) if is_absent(&e) => Ok(()),
@@ -192,20 +192,20 @@ impl Files {
         })
     }
 
-    /// Removes a database with all that belongs to it: what belongs to it first, so that it never
-    /// outlives its base.
+    /// Removes a database and its sidecars. The sidecars go first, so that none outlives its base.
     ///
     /// # Errors
-    /// The last failure.
+    /// The error of the last attempt.
     pub fn remove_set(&self, base: &Path) -> io::Result<()> {
         SUFFIXES.iter().rev().try_for_each(|suffix| self.remove(&with_suffix(base, suffix)))
     }
 
-    /// Writes a small file whole or not at all, durable, for its owner only.
+    /// Writes a small file durably, whole or not at all, readable by its owner only.
     ///
     /// # Errors
-    /// What the system says; the old content is there then.
+    /// The error of the system. The old content is then still there, unless the last sync failed.
     pub fn write(&self, path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
+        // A kill may have left one, and `create_new` alone guarantees the mode.
         self.remove(temporary)?;
         self.call(Call::Write, temporary, || {
             let mut options = File::options();
@@ -216,27 +216,27 @@ impl Files {
         self.rename(temporary, path)
     }
 
-    /// Makes a directory with its parents, for its owner only.
+    /// Creates a directory and its parents, accessible to the owner only.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub fn make_dir(&self, path: &Path) -> io::Result<()> {
         self.call(Call::MakeDir, path, || {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
         })
     }
 
-    /// Gives a file the mode of another one.
+    /// Gives the file `to` the permissions of the file `from`.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub fn same_mode(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mode = from.metadata()?.permissions().mode() & 0o777;
         std::fs::set_permissions(to, Permissions::from_mode(mode))
     }
 }
 
-/// A path with something after its last character.
+/// Returns a path with a suffix appended to its last component.
 #[must_use]
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -248,14 +248,14 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Whether waiting may help.
+/// Returns whether a later attempt may succeed.
 fn is_in_the_way(error: &io::Error) -> bool {
     let code = Errno::from_io_error(error);
     matches!(code, Some(Errno::BUSY | Errno::PERM | Errno::NOTEMPTY))
         || cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied
 }
 
-/// Refusals to sync are the platform's; lost content is not.
+/// Ignores a refused sync, which is the platform's limit, and keeps errors that mean lost content.
 fn lenient(result: io::Result<()>) -> io::Result<()> {
     let fatal = [Errno::IO, Errno::NOSPC, Errno::DQUOT];
     match result {

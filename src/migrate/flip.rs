@@ -1,8 +1,8 @@
-//! The flip, and what comes after it either way.
+//! The flip: installs the new database, then cleans up or rolls back.
 //!
-//! The old database gets the backup as its second name, then one rename puts the new one in its
-//! place: at no instant is there no database, or half of one. For as long as the staging file
-//! exists, the new database is not installed; that one fact tells every later look how far it came.
+//! The backup becomes a second name of the old database. Then one rename puts the new database in
+//! its place, so a complete database is there at every instant. While the staging file exists the
+//! new database is not installed; every later inspection relies on that one fact.
 
 use std::path::Path;
 
@@ -15,13 +15,14 @@ use crate::migrate::context::Task;
 use crate::migrate::manifest::{self, Found, Mark};
 use crate::world::fs::paths;
 
-/// Installs the new database.
+/// Installs the new database. A repeated call after the flip reports it again.
 pub(super) fn flip(task: &Task<'_>) -> Result<Outcome, Fault> {
     let names = &task.names;
     if names.staging.exists() {
         task.hold_on()?;
         let since = sqlite::fingerprint(&names.database);
-        // The lock that keeps writers out would be in its own way.
+        // Released because this process's own connection would block the exclusive lock. `install`
+        // compares the fingerprint under that lock, so a write in between is detected.
         task.desk.with_held(task.id(), |held| held.source = None);
         install(task.files(), &names.database, &names.staging, &names.backup, Some(&since))?;
     } else if !is_installed(task)? {
@@ -37,7 +38,7 @@ fn flipped(task: &Task<'_>) -> Outcome {
     Outcome::Flipped(backup)
 }
 
-/// Whether the new database is in its place.
+/// Returns whether the new database is in its place.
 fn is_installed(task: &Task<'_>) -> Result<bool, Fault> {
     let names = &task.names;
     if names.staging.exists() || !names.database.exists() || !names.backup.exists() {
@@ -46,8 +47,9 @@ fn is_installed(task: &Task<'_>) -> Result<bool, Fault> {
     crate::migrate::recipe::is_old(&names.database, task.recipe).map(|old| !old)
 }
 
-/// Puts a whole new database into the place of an old one, which keeps the name of the backup.
-/// Done again after any interruption it ends in the same place.
+/// Puts a complete new database into the place of an old one, which keeps the backup's name. It can
+/// be repeated after any interruption with the same result. With `since`, the old database must
+/// still have that fingerprint.
 pub(super) fn install(
     files: &Files,
     database: &Path,
@@ -56,9 +58,9 @@ pub(super) fn install(
     since: Option<&str>,
 ) -> Result<(), Fault> {
     if database.exists() {
-        // Held until the rename is done; closing it touches nothing but the old file.
+        // Held until the rename is done. Closing it afterwards affects only the old file.
         let alone = sqlite::hold_alone(database, since)?;
-        // What was moved into it must be on the disk before its log is gone.
+        // The log was moved into the file. The file must be on disk before the log is removed.
         files.sync_open(alone.file(), database).map_err(paths::failed("sync", database))?;
         drop_sidecars(files, database)?;
         if !backup.exists() {
@@ -79,8 +81,9 @@ fn put(files: &Files, staging: &Path, database: &Path) -> Result<(), Fault> {
     files.rename(staging, database).map_err(paths::failed("install", database))
 }
 
-/// Where a file system has no second names, the first one is changed: then there is no database for
-/// the moment between two renames, and the staging file says which one is next.
+/// Gives the old database the backup as its second name. If that fails, as on a file system without
+/// hard links, it is renamed instead: then there is no database between two renames, and the
+/// staging file shows which rename is next.
 fn second_name(files: &Files, database: &Path, backup: &Path) -> Result<(), Fault> {
     if let Err(e) = files.link(database, backup) {
         tracing::info!(error = %e, "no second names here; the old database is renamed");
@@ -89,7 +92,8 @@ fn second_name(files: &Files, database: &Path, backup: &Path) -> Result<(), Faul
     files.sync_dir_of(backup).map_err(paths::failed("sync", backup))
 }
 
-/// What belongs to a database that has just been settled into its one file.
+/// Removes the sidecars of a database whose log has been moved into its file. One that stayed would
+/// be taken for a part of the next database of that name.
 fn drop_sidecars(files: &Files, database: &Path) -> Result<(), Fault> {
     for suffix in ["-wal", "-shm", "-journal"] {
         let path = with_suffix(database, suffix);
@@ -98,7 +102,7 @@ fn drop_sidecars(files: &Files, database: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Drops copies and backups of secrets; database and backup stay.
+/// Drops the private copies and the backups of secrets. The database and its backup stay.
 pub(super) fn clean_up(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.own_if_free()?;
     let mark = own_mark(task);
@@ -111,14 +115,14 @@ fn clean(files: &Files, mark: &Mark, task: &Task<'_>) -> Result<(), Fault> {
     point("migrate.copies_gone");
     secrets::clean(files, &*task.desk.keychain, mark)?;
     point("migrate.secrets_settled");
-    // Somebody else's, who began anew meanwhile, is not ours to remove.
+    // Another migration may have started since; its manifest is not ours to remove.
     match manifest::read(&task.names.mark) {
         Found::Mark(other) if other.nonce != mark.nonce => Ok(()),
         _ => manifest::remove(files, &task.names.mark, &mark.nonce),
     }
 }
 
-/// Removes the private copy and what is left of the new database beside it.
+/// Removes the private copy and the rest of the new database beside the old one.
 pub(super) fn drop_copies(files: &Files, mark: &Mark) -> Result<(), Fault> {
     for set in [&mark.normalized_source, &mark.staging] {
         files.remove_set(set).map_err(paths::failed("remove", set))?;
@@ -126,7 +130,7 @@ pub(super) fn drop_copies(files: &Files, mark: &Mark) -> Result<(), Fault> {
     files.sync_dir_of(&mark.source).map_err(paths::failed("sync", &mark.source))
 }
 
-/// The mark on disk if it is this migration's, otherwise one that names the same files.
+/// Returns the manifest on disk if it is this migration's, otherwise one that names the same files.
 fn own_mark(task: &Task<'_>) -> Mark {
     match manifest::read(&task.names.mark) {
         Found::Mark(mark) if mark.nonce == task.id().as_str() => *mark,
@@ -137,8 +141,8 @@ fn own_mark(task: &Task<'_>) -> Mark {
     }
 }
 
-/// Removes all that was made; the old database stays. When it finds the new one installed, it has
-/// come too late, and says so.
+/// Removes everything that was made; the old database stays. If the new database is already
+/// installed, the roll-back is too late and reports the flip.
 pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
     let on_disk = manifest::read(&task.names.mark);
     let ours = matches!(&on_disk, Found::Mark(mark) if mark.nonce == task.id().as_str());
@@ -153,13 +157,13 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
     let mut left = None;
     if ours {
         call_off(files, &task.names.mark, &mark)?;
-        // First of all there is a database in its place.
+        // Put back first, so that there is a database in its place whatever fails afterwards.
         unlink_backup(files, &mark.source, &mark.backup)?;
         left = secrets::take_back(task, &mark)?;
         point("migrate.secrets_restored");
         clean(files, &mark, task)?;
     } else {
-        // Nothing but private copies was made, if anything was.
+        // Without this migration's manifest, private copies are the most that was made.
         drop_copies(files, &mark)?;
         let temporary = with_suffix(&task.names.mark, &format!(".tmp-{}", task.id()));
         files.remove(&temporary).map_err(paths::failed("remove", &temporary))?;
@@ -170,8 +174,8 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
     Ok(Outcome::CleanedUp(left.into_iter().collect()))
 }
 
-/// Says beside the database that the new one is not wanted any more, before anything of it is taken
-/// back: whoever goes on from here must not install it with old secrets.
+/// Sets the manifest back to `building` before anything is taken back: a program that continues
+/// from here must not install the new database with the old secrets.
 pub(super) fn call_off(files: &Files, path: &Path, mark: &Mark) -> Result<(), Fault> {
     if mark.phase == manifest::Stage::Building {
         return Ok(());
@@ -179,8 +183,8 @@ pub(super) fn call_off(files: &Files, path: &Path, mark: &Mark) -> Result<(), Fa
     manifest::write(files, path, &Mark { phase: manifest::Stage::Building, ..mark.clone() })
 }
 
-/// A flip that did not come to its rename may have given the old database its second name, or have
-/// taken its first.
+/// Undoes a flip that stopped before its rename: removes the backup if it is a second name of the
+/// database, or renames it back if the database has no other name.
 pub(super) fn unlink_backup(files: &Files, database: &Path, backup: &Path) -> Result<(), Fault> {
     use std::os::unix::fs::MetadataExt as _;
     let same =
@@ -197,7 +201,7 @@ pub(super) fn unlink_backup(files: &Files, database: &Path, backup: &Path) -> Re
     }
 }
 
-/// A whole database of the new generation stands at this path.
+/// Returns whether a complete database of the new generation is at this path.
 pub(super) fn is_whole(path: &Path, recipe: &dyn Recipe) -> bool {
     let whole = || {
         if crate::migrate::recipe::is_old(path, recipe)? {
@@ -222,7 +226,7 @@ mod tests {
     use super::super::files::{Call, Probe};
     use super::*;
 
-    /// Notes at which calls no process had a lock on a file.
+    /// Notes the calls at whose start no process had a write lock on a file.
     struct Guard {
         inode: u64,
         open: Mutex<Vec<Call>>,
@@ -256,7 +260,7 @@ mod tests {
             let since = sqlite::fingerprint(&old);
             install(&files, &old, &new, &backup, Some(&since)).expect("installed");
             assert_eq!(backup.metadata().expect("kept").ino(), inode);
-            // What comes after the rename is about a name that the old database has no more.
+            // Each call of `install`, up to the rename and its sync, was made under the lock.
             let open = std::mem::take(&mut *guard.open.lock().expect("whole"));
             assert_eq!(open, [], "{mode}");
         }

@@ -1,7 +1,7 @@
-//! The network as far as a migration may use it: a small `GET` for a description, and no more.
+//! Network access of a migration: a small `GET` for a server's description, and nothing else.
 //!
-//! Only HTTP and HTTPS; certificates are checked; a redirect or two, none from encrypted to clear;
-//! one mebibyte at most. Whatever goes wrong is no answer, and never a failure.
+//! It supports HTTP and HTTPS only, checks certificates, follows at most three redirects and none
+//! from HTTPS to HTTP, and reads at most one mebibyte. An error yields no response.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use ureq::http::Uri;
 
 use crate::migrate::recipe::Network;
 
-/// Most bytes of an answer.
+/// Largest body of a response, in bytes.
 const BODY_BYTES_MAX: u64 = 1_024 * 1_024;
-/// Most redirects that are followed.
+/// Largest number of redirects that are followed.
 const REDIRECTS_MAX: u32 = 3;
-/// The shortest time that is worth a request.
+/// Shortest timeout with which a request is sent at all.
 const LIMIT_MIN: Duration = Duration::from_millis(50);
 
-/// The network of this machine.
+/// Access to the network of this machine.
 #[derive(Debug, Clone, Default)]
 pub struct Http;
 
-/// No network: nobody answers.
+/// No network: every request yields no response.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoNetwork;
 
@@ -39,6 +39,7 @@ impl Network for Http {
         let agent: Agent = Agent::config_builder()
             .timeout_global(Some(limit))
             .max_redirects(REDIRECTS_MAX)
+            // A redirect must not lead an encrypted request to clear text.
             .https_only(encrypted)
             .user_agent(concat!("groundskeeper/", env!("CARGO_PKG_VERSION")))
             .build()
@@ -66,7 +67,7 @@ mod tests {
 
     use super::*;
 
-    /// A server on this machine that gives each caller the next answer.
+    /// Starts a local server that gives each connection the next answer.
     fn server(answers: Vec<String>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -113,7 +114,7 @@ mod tests {
         assert_eq!(Http.get(&url, Duration::from_secs(5)).as_deref(), Some(&b"there"[..]));
         let url = server(vec![moved("/x"); 9]);
         assert_eq!(Http.get(&url, Duration::from_secs(5)), None);
-        // A port that is open and says nothing.
+        // A port that accepts connections and never answers.
         let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", silent.local_addr().expect("an address"));
         let begun = Instant::now();

@@ -1,5 +1,7 @@
-//! The first look: is it a database that the recipe is for, can it be migrated here, and did an
-//! earlier attempt leave something that has to be settled first?
+//! The inspection, the first step: whether the database suits the recipe, whether it can be
+//! migrated here, and whether an earlier attempt has to be settled first.
+//!
+//! It never copies or builds a database.
 
 use std::path::Path;
 
@@ -10,20 +12,21 @@ use crate::migrate::recipe::is_old;
 use crate::migrate::recovery;
 use crate::world::fs::paths;
 
-/// Room that is left over on the disk beyond what is going to be written.
+/// Space that stays free on the disk beyond what the migration writes, in bytes.
 const SPARE_BYTES: u64 = 16 << 20;
 
-/// Looks at the database.
+/// Inspects the database.
 pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     let path = &task.names.database;
     check_place(path)?;
+    // Held first: a running migration of the application must not be settled as an interrupted one.
     task.hold()?;
     let taken = recovery::take_over(task)?;
     if !path.exists() {
         let message = format!("there is no {}", path.display());
         return Err(Fault::new(Code::PathNotFound, message, "check the path"));
     }
-    // It may have come to be only now.
+    // Settling an earlier attempt may have created or replaced the file just now.
     task.hold()?;
     let old = is_old(path, task.recipe)?;
     if old {
@@ -36,7 +39,7 @@ pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     Ok(Outcome::SourceInspected(found))
 }
 
-/// The directory is there and can be written to.
+/// Checks that the directory exists and is writable.
 fn check_place(path: &Path) -> Result<(), Fault> {
     use rustix::fs::{Access, access};
     let dir = path.parent().unwrap_or_else(|| Path::new("/"));
@@ -51,7 +54,7 @@ fn check_place(path: &Path) -> Result<(), Fault> {
     })
 }
 
-/// Two more copies must fit: the private one and the new one.
+/// Checks that two more copies fit on the disk: the private copy and the new database.
 fn check_space(path: &Path) -> Result<(), Fault> {
     let size = |suffix: &str| {
         super::files::with_suffix(path, suffix).metadata().map_or(0, |meta| meta.len())

@@ -1,12 +1,12 @@
-//! Keychains: the system's own, a file for tests and for machines without one, and none at all.
+//! Keychains: the system's own, one in a file for tests and for machines without one, and none.
 //!
 //! A value is never printed, logged or put into a fault.
 //!
-//! The system's is reached by `keyring` 3, because the original reaches it by the same library:
-//! what the one writes the other finds. On Linux it speaks to the Secret Service by `libdbus`,
-//! compiled from its own source without a C library at hand and without optimisation, which takes
-//! some ten seconds; the pure way (`zbus`) would bring over a hundred crates and an async runtime
-//! of its own. The session is the plain one: secrets cross a socket that is the user's own.
+//! The system's keychain is accessed through `keyring` 3 because the original application uses the
+//! same library: each finds what the other wrote. On Linux it reaches the Secret Service through
+//! `libdbus`, which is compiled from its own source without a C library at hand and without
+//! optimisation, in about ten seconds. The pure Rust alternative (`zbus`) would add over a hundred
+//! crates and an async runtime. The session is unencrypted: its socket belongs to the user.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,21 +16,21 @@ use std::time::Duration;
 use super::recipe::Keychain;
 use crate::core::{Code, Fault};
 
-/// How long the system's keychain may take, with a person who is asked for a password.
+/// Timeout for the system's keychain, long enough for a user who has to enter a password.
 const LIMIT: Duration = Duration::from_secs(120);
-/// Most bytes of a file that holds a keychain.
+/// Largest file that is read as a keychain, in bytes.
 const FILE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
 
-/// What a file holds: services, and the accounts of each with their values.
+/// Content of the file: for each service its accounts, for each account its value.
 type Entries = BTreeMap<String, BTreeMap<String, String>>;
 
-/// A keychain in a file: JSON, an object of services, each an object of accounts.
+/// A keychain in a JSON file: an object of services, each an object of accounts.
 #[derive(Debug, Clone)]
 pub struct FileKeychain {
     path: PathBuf,
 }
 
-/// No keychain: nothing is found, and nothing can be kept.
+/// The absence of a keychain: every read finds nothing and every write fails.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoKeychain;
 
@@ -57,15 +57,15 @@ impl Keychain for SystemKeychain {
     fn delete(&self, service: &str, account: &str) -> Result<(), Fault> {
         match ask(LIMIT, service, account, |entry| entry.delete_credential())? {
             Ok(()) | Err(keyring::Error::NoEntry) => Ok(()),
-            // What could not be written there is not there.
+            // Without a keychain the entry cannot exist.
             Err(error) if is_absent(&error) => Ok(()),
             Err(error) => Err(unanswered("changed", &error)),
         }
     }
 }
 
-/// Asks the keychain, which may in turn ask a person to unlock it, and waits no longer than
-/// `limit`. The outer error is that nobody answered.
+/// Performs one call to the keychain, which may ask the user to unlock it, and waits at most
+/// `limit`. The outer error is the timeout, the inner one the keychain's.
 fn ask<T: Send + 'static>(
     limit: Duration,
     service: &str,
@@ -74,6 +74,8 @@ fn ask<T: Send + 'static>(
 ) -> Result<keyring::Result<T>, Fault> {
     let (service, account) = (service.to_owned(), account.to_owned());
     let (tell, told) = mpsc::sync_channel(1);
+    // A thread of its own, because the library's call has no timeout. The channel holds one result,
+    // so that a thread that is late can end.
     let work = move || drop(tell.send(keyring::Entry::new(&service, &account).and_then(act)));
     let asked = std::thread::Builder::new().name("gk-keychain".to_owned()).spawn(work);
     asked.map_err(|e| silent(limit).because(e))?;
@@ -86,8 +88,8 @@ fn silent(limit: Duration) -> Fault {
     Fault::new(Code::KeychainFailed, message, hint)
 }
 
-/// Whether this machine has no keychain at all, as opposed to one that does not answer: on Linux
-/// nobody is there to be asked, which is how the original reads it.
+/// Returns whether this machine has no keychain at all, as opposed to one that does not answer. On
+/// Linux these D-Bus errors mean that no service exists; the original reads them the same way.
 fn is_absent(error: &keyring::Error) -> bool {
     let platform =
         matches!(error, keyring::Error::PlatformFailure(_) | keyring::Error::NoStorageAccess(_));
@@ -102,8 +104,8 @@ fn is_absent(error: &keyring::Error) -> bool {
     cfg!(target_os = "linux") && platform && absent.iter().any(|name| said.contains(name))
 }
 
-/// The keychain said no. Its words name services and accounts at most, except for a value that
-/// could not be read as text: of that only the kind is told.
+/// Returns the fault for an error of the keychain. The error's text contains services and accounts
+/// at most, except for a value that is not text: for that one only the kind is reported.
 fn unanswered(what: &str, error: &keyring::Error) -> Fault {
     let why = match error {
         keyring::Error::BadEncoding(_) => "the entry is not text".to_owned(),
@@ -116,7 +118,7 @@ fn unanswered(what: &str, error: &keyring::Error) -> Fault {
 }
 
 impl FileKeychain {
-    /// The keychain in a file; a file that is not there holds nothing.
+    /// Creates a keychain in a file. A missing file holds nothing.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
@@ -146,7 +148,7 @@ impl FileKeychain {
         std::fs::rename(&temp, &self.path).map_err(failed)
     }
 
-    /// What stays as it is need not be written, and may not be writable.
+    /// Writes only a real change: a file that stays the same may be read-only.
     fn change(&self, with: impl FnOnce(&mut Entries)) -> Result<(), Fault> {
         let before = self.load()?;
         let mut entries = before.clone();
@@ -196,7 +198,7 @@ impl Keychain for NoKeychain {
     }
 }
 
-/// Writes a file that nobody else may read, and sees it onto the disk.
+/// Writes a file that no other user may read, and syncs it.
 fn write_private(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     let mut options = std::fs::OpenOptions::new();

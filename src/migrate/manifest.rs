@@ -1,8 +1,8 @@
-//! The mark: a small JSON file beside a database that is being migrated.
+//! The manifest: a small JSON file beside a database that is being migrated.
 //!
-//! The log is what a migration goes by. The mark is for those who do not have that log: the
-//! application itself, whose own migration keeps the same file in the same form and would settle
-//! ours by it, and this program when its data directory is lost. It never holds a secret.
+//! A migration follows the log. The manifest serves programs that do not have that log: the
+//! application, whose own migration keeps the same file in the same form and would settle ours by
+//! it, and this program when its data directory is lost. The manifest never holds a secret.
 
 use std::path::{Path, PathBuf};
 
@@ -14,22 +14,22 @@ use crate::migrate::file_names::Names;
 use crate::migrate::files::{Files, with_suffix};
 use crate::world::fs::paths;
 
-/// How far a migration came.
+/// Phase of a migration, as the manifest records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// The new database is not whole; what was made can be dropped.
+    /// The new database is not complete; everything that was made can be dropped.
     Building,
-    /// The new database is whole and waits beside the old one.
+    /// The new database is complete and stands beside the old one.
     Built,
-    /// The old database may have left its place.
+    /// The old database may have been renamed to its backup.
     CanonicalMoved,
-    /// The new database is installed.
+    /// The new database is installed under the database's name.
     Committed,
 }
 
 impl Stage {
-    /// The name that the file has.
+    /// Returns the name that the manifest uses for the phase.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,62 +41,62 @@ impl Stage {
     }
 }
 
-/// A keychain entry that is overwritten or made.
+/// A keychain entry that the migration replaces or creates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeychainBackup {
-    /// The account of the entry.
+    /// Account of the entry that is written.
     pub id: String,
-    /// The account that its old value is kept under.
+    /// Account that keeps the old value; `None` when there was no old value.
     pub backup_id: Option<String>,
-    /// Whether there was one.
+    /// Whether the entry existed before the migration.
     pub existed: bool,
 }
 
-/// The mark.
+/// Content of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mark {
-    /// Always 1.
+    /// Version of the format, always 1; another version is unreadable.
     pub version: u32,
-    /// The database.
+    /// Path of the database that is migrated.
     pub source: PathBuf,
-    /// The private copy of the old one.
+    /// Path of the private copy of the old database.
     pub normalized_source: PathBuf,
-    /// The new one.
+    /// Path of the new database until it is installed.
     pub staging: PathBuf,
-    /// Where the old one goes.
+    /// Path of the old database after the flip.
     pub backup: PathBuf,
-    /// The file with secrets.
+    /// Path of the file with secrets; empty when the plan has none.
     pub auth_path: PathBuf,
-    /// Its old content.
+    /// Path of the copy of the old secrets; `None` when there was no such file.
     pub auth_backup: Option<PathBuf>,
-    /// Whether there was one.
+    /// Whether the file with secrets existed before the migration.
     pub auth_existed: bool,
-    /// Keychain entries.
+    /// Keychain entries that the migration writes, noted before each of them is backed up.
     #[serde(default)]
     pub keychain_backups: Vec<KeychainBackup>,
-    /// The migration's name.
+    /// Name of the migration, which its files carry too: eight hexadecimal digits.
     pub nonce: String,
-    /// How far it came.
+    /// Phase that the migration has reached.
     pub phase: Stage,
 }
 
-/// What was found in the place of a mark.
+/// Result of reading a manifest.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Nothing.
+    /// No file at this path.
     Nothing,
-    /// A mark.
+    /// A manifest of version 1.
     Mark(Box<Mark>),
-    /// Something that is none; the text says why.
+    /// A file that is no manifest or cannot be read; the text gives the reason.
     Unreadable(String),
 }
 
-/// Largest mark that is read, in bytes.
+/// Largest part of a manifest that is read, in bytes.
 const MARK_BYTES_MAX: u64 = 16 << 20;
 
-/// Reads the mark of a database.
+/// Reads the manifest at this path.
 #[must_use]
 pub fn read(path: &Path) -> Found {
     use std::io::Read as _;
@@ -115,10 +115,10 @@ pub fn read(path: &Path) -> Found {
     }
 }
 
-/// Writes the mark of a database, durably.
+/// Writes the manifest at this path durably, whole or not at all.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the file system.
 pub fn write(files: &Files, path: &Path, mark: &Mark) -> Result<(), Fault> {
     let mut text = serde_json::to_vec_pretty(mark).unwrap_or_default();
     text.push(b'\n');
@@ -126,11 +126,11 @@ pub fn write(files: &Files, path: &Path, mark: &Mark) -> Result<(), Fault> {
     files.write(path, &temporary, &text).map_err(paths::failed("write", path))
 }
 
-/// Removes what a kill left of the writing of a mark, whoever's it was. The caller holds the
-/// database, so nobody writes one now.
+/// Removes temporary files that a kill left while a manifest was written, of any migration. The
+/// caller holds the database, so no process writes a manifest now.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the file system.
 pub fn drop_temporary(files: &Files, path: &Path) -> Result<(), Fault> {
     let prefix = path.file_name().map(|n| format!("{}.tmp-", n.to_string_lossy()));
     let entries = path.parent().and_then(|dir| std::fs::read_dir(dir).ok());
@@ -143,16 +143,16 @@ pub fn drop_temporary(files: &Files, path: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Whether a part of a file's name can be a migration's.
+/// Returns whether a part of a file name can be the name of a migration.
 #[must_use]
 pub fn is_nonce(text: &str) -> bool {
     text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Removes the mark of a database, durably.
+/// Removes the manifest at this path durably, with the migration's temporary file.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the file system.
 pub fn remove(files: &Files, path: &Path, nonce: &str) -> Result<(), Fault> {
     let temporary = with_suffix(path, &format!(".tmp-{nonce}"));
     files
@@ -162,7 +162,7 @@ pub fn remove(files: &Files, path: &Path, nonce: &str) -> Result<(), Fault> {
         .map_err(paths::failed("remove", path))
 }
 
-/// What the mark says of a migration.
+/// Returns the manifest of a migration in a given phase, without keychain entries.
 pub(super) fn mark_of(task: &Task<'_>, auth_existed: bool, phase: Stage) -> Mark {
     let Names { database, copy, staging, backup, secrets, secrets_backup, .. } = &task.names;
     Mark {

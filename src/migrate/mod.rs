@@ -1,18 +1,18 @@
 //! Staged migration of SQLite databases: copy, build beside, verify, flip.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | `recipe.rs`, `recipes/` | what one kind of database needs; rows and schemas |
+//! | `recipe.rs`, `recipes/` | what one kind of database needs: its rows and schemas |
 //! | `runner.rs`, `context.rs` | performs the effects that the core owes a migration |
-//! | `inspect.rs`, `recovery.rs` | the first look, and what an earlier attempt left |
+//! | `inspect.rs`, `recovery.rs` | the first inspection; settles an earlier interrupted attempt |
 //! | `copy.rs`, `build.rs`, `secrets.rs` | the private copy, the new database, secrets beside it |
-//! | `flip.rs`, `undo.rs` | the one rename, the end either way, and the way back |
-//! | `file_names.rs`, `manifest.rs`, `app_lock.rs` | file names, the manifest beside the database, the foreign lock |
-//! | `files.rs`, `sqlite.rs` | durable, patient primitives |
-//! | `request.rs` | from what somebody typed to a plan |
-//! | `standalone.rs` | the same without a daemon and its log |
+//! | `flip.rs`, `undo.rs` | the one rename, clean-up and roll-back, and the undo |
+//! | `file_names.rs`, `manifest.rs`, `app_lock.rs` | file names, the manifest beside the database, the application's lock |
+//! | `files.rs`, `sqlite.rs` | durable primitives that retry transient errors |
+//! | `request.rs` | turns a request or configuration into a plan |
+//! | `standalone.rs` | runs a migration without a daemon and its log |
 //!
-//! Which phase comes next is decided by `core::migration`. Nothing here appends to a log.
+//! `core::migration` decides which phase comes next. Nothing here appends to a log.
 
 pub mod files;
 pub mod inspect;

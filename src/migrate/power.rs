@@ -1,9 +1,9 @@
-//! The power goes, and calls fail, at every single call that a migration makes to the file system.
+//! Simulates a power loss or an error at every single file system call of a migration.
 //!
-//! The simulated disk keeps what was synced: a file's content as of its last sync, a directory's
-//! entries as of the directory's. When the power goes, everything is put back to that; or, as file
-//! systems also do, names are as they were last and only contents are lost. For tests and for
-//! `tools/torture`; everything happens in a directory of its own.
+//! The simulated disk keeps what was synced: the content of a file as of its last sync, the entries
+//! of a directory as of the directory's. A power loss restores that state. In a second mode, which
+//! real file systems also show, the names stay current and only contents are lost. Used by tests
+//! and by `tools/torture`; every run works in its own temporary directory.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ use super::files::{Call, Files, Probe};
 use super::sample::Bench;
 use crate::core::MigrationPhase;
 
-/// What is on the disk for sure.
+/// Content and names that a power loss does not destroy.
 #[derive(Default)]
 struct Durable {
     contents: BTreeMap<u64, (Vec<u8>, Option<SystemTime>)>,
@@ -49,7 +49,7 @@ impl Durable {
         self.entries.insert(dir.to_owned(), names(dir));
     }
 
-    /// Puts everything back to what is durable; with `names_too` the names stay as they are.
+    /// Restores the durable state; with `names_kept` the names stay as they are now.
     fn lose_the_rest(&self, root: &Path, names_kept: bool) {
         for dir in ["data", "secrets", "home"].map(|name| root.join(name)) {
             let there = names(&dir);
@@ -70,7 +70,7 @@ impl Durable {
         }
     }
 
-    /// What was never synced is empty.
+    /// Writes a file as it was last synced; a file that was never synced becomes empty.
     fn put(&self, path: &Path, inode: u64) {
         let (bytes, modified) = self.contents.get(&inode).cloned().unwrap_or_default();
         std::fs::write(path, bytes).expect("written");
@@ -81,7 +81,8 @@ impl Durable {
     }
 }
 
-/// Files of a directory by name; what SQLite shares in memory only, and locks, are not data.
+/// Returns the inodes of a directory's plain files by name. A `-shm` file holds no data: SQLite
+/// rebuilds it from the log.
 fn names(dir: &Path) -> BTreeMap<OsString, u64> {
     let Ok(entries) = std::fs::read_dir(dir) else { return BTreeMap::new() };
     let files = entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_file()));
@@ -89,7 +90,7 @@ fn names(dir: &Path) -> BTreeMap<OsString, u64> {
     data.filter_map(|e| Some((e.file_name(), e.metadata().ok()?.ino()))).collect()
 }
 
-/// Counts calls, and lets one of them be the last, or fail.
+/// Counts calls and makes one of them the last one or a failure.
 struct Switch {
     count: Mutex<u32>,
     at: u32,
@@ -100,11 +101,11 @@ struct Switch {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(not(test), expect(dead_code, reason = "failing calls are for tests alone"))]
 enum How {
-    /// The power goes before the call.
+    /// The power is lost before the call.
     Off,
-    /// That call fails, once.
+    /// The call fails once.
     Fails(Errno),
-    /// From that call on, every call of its kind fails.
+    /// The call and every later one fail, except those that create directories.
     KeepsFailing(Errno),
 }
 
@@ -126,7 +127,7 @@ impl Probe for Switch {
         let hit = match self.how {
             How::Off => *count >= self.at,
             How::Fails(_) => *count == self.at,
-            // Directories and second names do not keep failing; a disk does.
+            // Only the creation of directories keeps working.
             How::KeepsFailing(_) => *count >= self.at && call != Call::MakeDir,
         };
         match self.how {
@@ -146,7 +147,7 @@ impl Probe for Switch {
     }
 }
 
-/// One migration until the `at`th call; false when there is no such call.
+/// Runs one migration up to its `at`th call; `None` when it makes fewer calls.
 fn until(at: u32, how: How) -> Option<(Bench, Arc<Switch>)> {
     let mut bench = Bench::new();
     let switch = Switch::new(&bench.dir, at, how);
@@ -180,11 +181,11 @@ fn after_power_loss(names_kept: bool, log_lost: bool) -> u32 {
     0
 }
 
-/// Lets the power go at every call of a migration, with the log and without it, and with names kept
-/// or lost; returns how many losses were survived.
+/// Simulates a power loss at every call of a migration: with and without the log, and with names
+/// kept or lost. Returns the number of losses that were survived.
 ///
 /// # Errors
-/// The first that was not, in words.
+/// The message of the first check that failed.
 pub fn power_losses() -> Result<u32, String> {
     let mut survived = 0;
     for (names_kept, log_lost) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -194,7 +195,7 @@ pub fn power_losses() -> Result<u32, String> {
     Ok(survived)
 }
 
-/// What a check that failed had to say.
+/// Returns the message of a panic.
 fn said(what: &(dyn std::any::Any + Send)) -> String {
     let text = what.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| what.downcast_ref::<&str>().copied()).unwrap_or("a check failed").to_owned()
@@ -244,12 +245,13 @@ mod tests {
                 let Some((mut bench, _)) = until(at, How::KeepsFailing(errno)) else { break };
                 let id = crate::core::MigrationId::parse("0123abcd").expect("a name");
                 let context = format!("calls from {at} on fail with {errno:?}");
-                // The disk that fails holds a whole database; what could not be removed is named.
+                // A complete database is in place in spite of the failing disk; the leftovers name
+                // what could not be removed.
                 bench.assert_over(&id, &context);
                 let migration = bench.migration(&id);
                 let left = !migration.leftovers.is_empty();
                 assert!(left || migration.phase == MigrationPhase::Finished, "{context}");
-                // Once it works again, the next migration settles what was left.
+                // Once the disk works again, the next migration settles the rest.
                 let again = bench.ask("89abcdef");
                 let desk = bench.desk(Files::default());
                 bench.run(&desk, &again, &|| false);

@@ -1,9 +1,9 @@
-//! What one kind of database needs to be carried to its next generation: the recipe.
+//! The recipe: what one kind of database needs to be carried to its next generation.
 //!
 //! A recipe knows schemas and rows. It never names a file, never renames, syncs, locks or retries,
-//! never writes a secret and never decides when something is done: all of that is the engine's, so
-//! that every recipe is killed and resumed in the same way. Each method may be called again after
-//! a kill, on fresh copies, and must then come to the same rows.
+//! never writes a secret and never decides when a step runs. The engine does all of that, so that
+//! every recipe is killed and resumed in the same way. Each method may be called again after a
+//! kill, on fresh copies, and must then produce the same rows.
 
 use std::fmt;
 use std::path::Path;
@@ -17,20 +17,20 @@ use crate::world::fs::paths;
 
 /// One way from a generation to the next.
 pub trait Recipe: Send + Sync {
-    /// The name that people ask for and that the log keeps.
+    /// Returns the name that a request uses and that the log records.
     fn name(&self) -> &str;
 
-    /// Middle part of the backup's name: `<database>.<label>-<milliseconds>-<nonce>`.
+    /// Returns the middle part of the backup's name: `<database>.<label>-<milliseconds>-<nonce>`.
     fn label(&self) -> &str;
 
-    /// What a database is. It reads only; the database may be in use.
+    /// Returns what a database is. It only reads; the database may be in use.
     ///
     /// # Errors
     /// `sqlite_failed` when it cannot be read.
     fn recognise(&self, database: &Connection) -> Result<Recognised, Fault>;
 
-    /// Brings a copy of the old database to the one shape that [`Recipe::build`] reads. The copy is
-    /// this migration's own; the original is not at hand. Returns what a person should know.
+    /// Brings a copy of the old database to the one shape that [`Recipe::build`] reads. The copy
+    /// belongs to this migration; the original is not accessible. Returns warnings for the user.
     ///
     /// # Errors
     /// `migration_failed`, naming table and row where there is one.
@@ -47,157 +47,158 @@ pub trait Recipe: Send + Sync {
         work: &Work<'_>,
     ) -> Result<Built, Fault>;
 
-    /// The secrets that the new database refers to, for the engine to write beside it.
+    /// Returns the secrets that the new database refers to. The engine writes them beside it.
     ///
     /// # Errors
     /// `migration_failed` when they cannot be read.
     fn secrets(&self, copy: &Connection, work: &Work<'_>) -> Result<Secrets, Fault>;
 
-    /// Marks a built database as being of the new generation; twice is as good as once.
+    /// Marks a built database as being of the new generation. It is idempotent.
     ///
     /// # Errors
     /// `migration_failed` when it cannot be written.
     fn stamp(&self, staging: &Connection, work: &Work<'_>) -> Result<(), Fault>;
 
-    /// What of it is not built in, as files: names and content. The engine keeps them for as long
-    /// as the migration may go on or be undone.
+    /// Returns the files of a recipe that is not built in: names and content. The engine keeps them
+    /// for as long as the migration may continue or be undone.
     fn files(&self) -> Vec<(String, &str)> {
         Vec::new()
     }
 
-    /// What else has to hold of a stamped database; counts and integrity are the engine's.
+    /// Checks further conditions of a stamped database; the engine checks counts and integrity.
     ///
     /// # Errors
-    /// `migration_failed`, saying what does not hold.
+    /// `migration_failed`, naming the condition that does not hold.
     fn verify(&self, staging: &Connection) -> Result<(), Fault>;
 
-    /// What readiness means: the small steps that an installed database still gets at every start.
-    /// Returns the names of those that were done now.
+    /// Performs the small steps that an installed database still needs at every start. Returns the
+    /// names of the steps that were done now.
     ///
     /// # Errors
-    /// `migration_failed`, naming the step; it is not marked as done.
+    /// `migration_failed`, naming the step; that step is not marked as done.
     fn ready(&self, database: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault>;
 
-    /// Name of the lock file of the application, beside the database, so that both never run at
-    /// once; none when it has no such thing.
+    /// Returns the name of the application's lock file beside the database, which keeps application
+    /// and migration from running at once; `None` when the application has none.
     fn owner_lock(&self) -> Option<&str> {
         None
     }
 
-    /// Name of the file beside the database in which the application's own migration keeps how far
-    /// it came; none when it has no such thing.
+    /// Returns the name of the file beside the database in which the application's own migration
+    /// records its phase; `None` when the application has no such file.
     fn journal(&self) -> Option<&str> {
         None
     }
 }
 
-/// What a database is, for one recipe.
+/// What a database is, from the point of view of one recipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recognised {
     /// The generation that the recipe starts from.
     Old,
-    /// The generation that it leads to, or one that it need not touch.
+    /// The generation that the recipe leads to, or one that it need not change.
     Current,
-    /// A later generation; the text says how that is known.
+    /// A later generation; the text gives the evidence.
     Newer(String),
-    /// Not a database of this application; the text says why.
+    /// Not a database of this application; the text gives the reason.
     Foreign(String),
 }
 
 /// What a recipe works with, besides the two databases.
 pub struct Work<'a> {
-    /// Who owns the rows in the new database, where the old one did not say.
+    /// Owner of rows in the new database where the old one named no owner.
     pub tenant: &'a str,
-    /// What happens to rows that cannot both be kept as they are.
+    /// Policy for rows that cannot all be kept unchanged.
     pub conflicts: OnConflict,
-    /// The secrets as the old generation has them: this file's content, none without such a file.
-    /// Read it whenever it is needed; it is never the file that is being written.
+    /// File with the secrets in the form of the old generation; `None` when there is no such file.
+    /// A recipe may read it at any time: the engine never writes this file during the migration.
     pub secrets: Option<&'a Path>,
-    /// The time that is written into rows, in milliseconds since 1970.
+    /// Time that is written into rows, in milliseconds since 1970.
     pub now_ms: i64,
-    /// The way to servers that describe themselves.
+    /// Access to servers that describe themselves.
     pub network: &'a dyn Network,
-    /// The system's keychain.
+    /// Access to the system's keychain.
     pub keychain: &'a dyn Keychain,
-    /// Called now and then: what is being done, and rows done of it so far.
+    /// Reports progress now and then: name of the activity or table, rows done so far.
     pub progress: &'a dyn Fn(&str, u64),
-    /// Whether somebody asked to stop; looked at between rows.
+    /// Returns whether a stop was requested; a recipe checks it between rows.
     pub cancelled: &'a dyn Fn() -> bool,
 }
 
-/// What happens to rows that cannot both be kept as they are.
+/// Policy for rows that cannot all be kept unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnConflict {
-    /// Nothing is changed; the rows are named.
+    /// Change nothing and fail, naming the rows.
     #[default]
     Refuse,
-    /// The first stays, the others stay in the backup; each is named.
+    /// Keep the first row. The other rows stay in the backup only, and each is named.
     KeepFirst,
-    /// The others get a name of their own; each is named.
+    /// Give the other rows a new name. Each is named.
     Rename,
 }
 
-/// What was built.
+/// Result of [`Recipe::build`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Built {
-    /// Rows that were written, by table, all tables.
+    /// Rows that were written, for every table.
     pub rows: Vec<(String, u64)>,
-    /// What a person should know, in order.
+    /// Warnings for the user, in order.
     pub warnings: Vec<String>,
-    /// Numbers about it, as one JSON object.
+    /// Figures about the build, as one JSON object.
     pub report: String,
 }
 
-/// Stands in a recipe's warnings for the place where the engine keeps the old file with secrets.
+/// Placeholder in a recipe's warnings for the path at which the engine keeps the old secrets.
 pub const KEPT_SECRETS: &str = "<the old secrets file>";
 
-/// Secrets that stand beside a new database.
+/// Secrets that the new database refers to.
 #[derive(Default)]
 pub struct Secrets {
-    /// The new content of the file that [`Work::secrets`] was; none leaves the file alone.
+    /// New content of the file that [`Work::secrets`] was; `None` leaves the file unchanged.
     pub file: Option<Vec<u8>>,
-    /// Keychain entries to be written: service, account, value.
+    /// Keychain entries to write: service, account, value.
     pub keychain: Vec<(String, String, String)>,
 }
 
 impl fmt::Debug for Secrets {
-    /// Says how many there are and never what they are.
+    /// Prints how many secrets there are and never their values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secrets {{ file: {}, keychain: {} }}", self.file.is_some(), self.keychain.len())
     }
 }
 
-/// The way to servers that describe themselves. Best effort: no answer is never a failure.
+/// Access to servers that describe themselves. Best effort: a missing response is never a failure.
 pub trait Network {
-    /// The body of a successful answer to a `GET` that asks for JSON, at most 1 MiB of it.
+    /// Returns the body of a successful response to a `GET` that accepts JSON, at most 1 MiB;
+    /// `None` in every other case, also when `limit` expires.
     fn get(&self, url: &str, limit: Duration) -> Option<Vec<u8>>;
 }
 
-/// A place for secrets that belongs to the system.
+/// A store for secrets that the system provides.
 pub trait Keychain {
-    /// The value of an entry; none when there is no such entry or no keychain at all.
+    /// Returns the value of an entry; `None` when there is no such entry or no keychain at all.
     ///
     /// # Errors
-    /// `keychain_failed` when there is one and it does not answer.
+    /// `keychain_failed` when there is a keychain and it does not answer.
     fn get(&self, service: &str, account: &str) -> Result<Option<String>, Fault>;
 
-    /// Makes or replaces an entry.
+    /// Creates or replaces an entry.
     ///
     /// # Errors
-    /// `keychain_failed`.
+    /// `keychain_failed` when the entry cannot be written.
     fn set(&self, service: &str, account: &str, value: &str) -> Result<(), Fault>;
 
-    /// Removes an entry; one that is not there is removed.
+    /// Removes an entry. A missing entry is a success.
     ///
     /// # Errors
-    /// `keychain_failed`.
+    /// `keychain_failed` when the entry cannot be removed.
     fn delete(&self, service: &str, account: &str) -> Result<(), Fault>;
 }
 
-/// Whether a database is of the generation that a recipe starts from. It reads only.
+/// Returns whether a database is of the generation that a recipe starts from. It only reads.
 ///
 /// # Errors
-/// `database_newer`, `database_foreign`, `not_a_database`, or what the system says.
+/// `database_newer`, `database_foreign`, `not_a_database`, or the error of the system.
 pub fn is_old(path: &Path, recipe: &dyn Recipe) -> Result<bool, Fault> {
     check_file(path)?;
     let database = sqlite::open(path)?;
@@ -218,7 +219,8 @@ pub fn is_old(path: &Path, recipe: &dyn Recipe) -> Result<bool, Fault> {
     }
 }
 
-/// A plain file stands there: renaming over a link would replace the link.
+/// Checks that a non-empty plain file is at this path. A link is refused because a rename onto it
+/// would replace the link and not its target.
 pub(super) fn check_file(path: &Path) -> Result<(), Fault> {
     let meta = path.symlink_metadata().map_err(paths::failed("find", path))?;
     let what = if meta.is_symlink() {

@@ -1,11 +1,11 @@
-//! Takes over what somebody else's interrupted migration left: the application's own, or one of
-//! this program whose log is lost.
+//! Settles the interrupted migration of another program: the application's own, or one of this
+//! program whose log is lost.
 //!
-//! The mark beside the database says how far it came, in paths that were right when it was
-//! written. A directory may have been moved since, so only file names are believed, and only those
-//! that carry the mark's own name; the files are looked for beside the database. What cannot be
-//! settled for sure is refused, and the backup is named: an empty database is never started with
-//! while an old one lies beside it.
+//! The manifest beside the database names the phase and paths that were valid when it was written.
+//! A directory may have been moved since. So only file names are trusted, and only those that carry
+//! the manifest's own nonce, and the files are searched beside the database. A state that cannot be
+//! settled with certainty is refused, and the refusal names the backup: an empty database is never
+//! started while an old one lies beside it.
 
 use std::path::{Path, PathBuf};
 
@@ -17,23 +17,25 @@ use crate::migrate::manifest::{self, Found, Mark, Stage, is_nonce};
 use crate::migrate::{flip, secrets};
 use crate::world::fs::paths;
 
-/// What was settled.
+/// Result of settling an earlier migration.
 #[derive(Debug, Default)]
 pub(super) struct TakenOver {
-    /// How far the other migration had come; empty when there was none.
+    /// Phase that the other migration had reached, or `unreadable` or `stranded` where no manifest
+    /// names it; empty when there was no other migration.
     pub(super) stage: String,
-    /// The backup that it made.
+    /// Backup that the other migration made, if it still exists.
     pub(super) backup: Option<PathBuf>,
-    /// What a person should know.
+    /// Warnings for the user.
     pub(super) warnings: Vec<String>,
 }
 
-/// Settles what lies beside a database.
+/// Settles the interrupted migration that lies beside a database, if there is one.
 pub(super) fn take_over(task: &Task<'_>) -> Result<TakenOver, Fault> {
     let names = &task.names;
     let found = manifest::read(&names.mark);
     let gone =
         !names.database.exists() && !beside(&names.database, task.recipe.label()).1.is_empty();
+    // A rehearsal changes nothing, and settling does.
     if (found != Found::Nothing || gone) && task.migration.plan.dry_run {
         let message = format!("an earlier migration of {} was cut short", names.database.display());
         let hint = "migrate without --dry-run first: that settles it";
@@ -60,8 +62,8 @@ pub(super) fn take_over(task: &Task<'_>) -> Result<TakenOver, Fault> {
     }
 }
 
-/// The mark with the paths that its files have now; none when it is not a migration's of this
-/// database.
+/// Returns the manifest with the current paths of its files; `None` when it does not belong to a
+/// migration of this database.
 fn relocated(task: &Task<'_>, mark: &Mark) -> Option<Mark> {
     let database = &task.names.database;
     let nonce = mark.nonce.as_str();
@@ -79,16 +81,15 @@ fn relocated(task: &Task<'_>, mark: &Mark) -> Option<Mark> {
         backup: database.with_file_name(backup),
         ..mark.clone()
     };
-    // Only backups that carry the mark's own name are its own.
+    // Only backups that carry the manifest's own nonce belong to it.
     here.keychain_backups.retain(|entry| secrets::is_own_backup(nonce, entry));
     locate_secrets(task, mark, &mut here);
     Some(here)
 }
 
-/// Where the secrets are now: where the request says, where they are when everything was moved
-/// together, or, unless this is a copy of a directory that is still there, where the mark says.
-/// What cannot be told for sure is left alone: then there is neither a backup nor anything to
-/// remove.
+/// Finds the secrets: at the path in the request, at the path after a move of both directories, or
+/// at the recorded path unless this is a copy of a directory that still exists. Where none is
+/// certain, the secrets are left alone: there is then neither a backup nor a file to remove.
 fn locate_secrets(task: &Task<'_>, mark: &Mark, here: &mut Mark) {
     let recorded = mark.auth_path.clone();
     let moved = moved_with(&mark.source, &here.source, &recorded);
@@ -101,7 +102,8 @@ fn locate_secrets(task: &Task<'_>, mark: &Mark, here: &mut Mark) {
     let backup_of = |path: &Path| with_suffix(path, &format!(".v1-v2-{}", mark.nonce));
     let places = [asked.clone(), moved.clone(), last.clone()];
     let kept = places.into_iter().flatten().filter(&named).find(|path| backup_of(path).exists());
-    // One that did not exist before is the migration's own only where both say that it is.
+    // A file that did not exist before may be removed only if the request names it, and so does the
+    // recorded or the moved path.
     let sure = asked.filter(|path| Some(path) == last.as_ref() || Some(path) == moved.as_ref());
     here.auth_existed = mark.auth_existed || kept.is_some() || sure.is_none();
     here.auth_path = kept.or(sure).unwrap_or_default();
@@ -109,7 +111,7 @@ fn locate_secrets(task: &Task<'_>, mark: &Mark, here: &mut Mark) {
     here.auth_backup = known.then(|| backup_of(&here.auth_path));
 }
 
-/// Where a neighbour is when a file and its neighbour were moved together.
+/// Returns the path of a neighbour after a file and its neighbour were moved together.
 fn moved_with(from: &Path, to: &Path, neighbour: &Path) -> Option<PathBuf> {
     for (ups, ancestor) in from.ancestors().enumerate() {
         if let Ok(rest) = neighbour.strip_prefix(ancestor) {
@@ -131,7 +133,7 @@ fn settle(task: &Task<'_>, mark: &Mark, moved: bool) -> Result<TakenOver, Fault>
     match mark.phase {
         Stage::Building => roll_back(task, mark)?,
         Stage::Built | Stage::CanonicalMoved => finish(task, mark, &mut taken)?,
-        // Whatever it says: without a database nothing was installed here.
+        // The recorded phase is ignored: without a database nothing was installed here.
         Stage::Committed if !mark.source.exists() => finish(task, mark, &mut taken)?,
         Stage::Committed => {
             taken.backup = Some(mark.backup.clone()).filter(|path| path.exists());
@@ -141,7 +143,7 @@ fn settle(task: &Task<'_>, mark: &Mark, moved: bool) -> Result<TakenOver, Fault>
     Ok(taken)
 }
 
-/// Nothing of the new database counts yet.
+/// Returns to the old database. Nothing of the new one counts yet.
 fn roll_back(task: &Task<'_>, mark: &Mark) -> Result<(), Fault> {
     flip::call_off(task.files(), &task.names.mark, mark)?;
     flip::unlink_backup(task.files(), &mark.source, &mark.backup)?;
@@ -149,6 +151,7 @@ fn roll_back(task: &Task<'_>, mark: &Mark) -> Result<(), Fault> {
     point("takeover.dropped");
     secrets::restore(task.files(), &*task.desk.keychain, mark)?;
     secrets::clean(task.files(), &*task.desk.keychain, mark)?;
+    // Last: after a kill at any earlier point the manifest leads back here.
     manifest::remove(task.files(), &task.names.mark, &mark.nonce)
 }
 
@@ -158,11 +161,12 @@ fn clean(task: &Task<'_>, mark: &Mark) -> Result<(), Fault> {
     manifest::remove(task.files(), &task.names.mark, &mark.nonce)
 }
 
-/// The new database was whole; what is left is to install it, if it is not installed yet.
+/// Installs the new database, which was complete, unless it is installed already; then cleans up.
 fn finish(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fault> {
     let (database, staging, backup) = (&mark.source, &mark.staging, &mark.backup);
     if staging.exists() {
         if flip::is_whole(staging, task.recipe) {
+            // This process's own connection would block the exclusive lock that `install` takes.
             task.desk.with_held(task.id(), |held| held.source = None);
             flip::install(task.files(), database, staging, backup, None)?;
         } else {
@@ -176,7 +180,7 @@ fn finish(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fau
     clean(task, mark)
 }
 
-/// The new database is not there or not whole: back to the old one.
+/// Returns to the old database because the new one is missing or incomplete.
 fn fall_back(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fault> {
     let (database, backup) = (&mark.source, &mark.backup);
     if !database.exists() && !backup.exists() {
@@ -189,7 +193,8 @@ fn fall_back(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), 
     roll_back(task, mark)
 }
 
-/// No mark. When there is no database either, something may lie beside its place.
+/// Settles a database without a manifest. If the database is missing and backups lie beside it, the
+/// only complete new database that has a backup is installed; every other case is refused.
 fn stranded(task: &Task<'_>) -> Result<TakenOver, Fault> {
     let database = &task.names.database;
     if database.exists() {
@@ -223,7 +228,7 @@ fn stranded(task: &Task<'_>) -> Result<TakenOver, Fault> {
     })
 }
 
-/// New databases and backups that lie beside a database, by name.
+/// Returns the new databases and the backups that lie beside a database, each sorted by name.
 pub(super) fn beside(database: &Path, label: &str) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let base = database.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let entries = database.parent().and_then(|dir| std::fs::read_dir(dir).ok());
@@ -253,7 +258,7 @@ fn unreadable(task: &Task<'_>, why: &str) -> Result<TakenOver, Fault> {
     Ok(TakenOver { stage: "unreadable".to_owned(), ..TakenOver::default() })
 }
 
-/// A mark that says nothing goes once nothing is left to settle.
+/// Removes an unreadable manifest. The caller has found that nothing is left to settle.
 pub(super) fn drop_unreadable(task: &Task<'_>) -> Result<(), Fault> {
     let path = &task.names.mark;
     if matches!(manifest::read(path), Found::Unreadable(_)) && !task.migration.plan.dry_run {

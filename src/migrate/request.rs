@@ -1,5 +1,5 @@
-//! From what somebody typed or configured to a plan: real paths, a known recipe, defaults that the
-//! application itself would take. Nothing is opened here.
+//! Turns a request or a configuration into a plan: real paths, a known recipe, and the defaults
+//! that the application itself would use. It never opens a database.
 
 use std::path::{Path, PathBuf};
 
@@ -15,35 +15,35 @@ use crate::migrate::recovery;
 use crate::migrate::standalone::now_ms;
 use crate::world::fs::paths;
 
-/// Longest tenant in bytes.
+/// Longest tenant, in bytes.
 const TENANT_BYTES_MAX: usize = 512;
 
-/// A database that is to be carried to its next generation.
+/// A request to carry a database to its next generation.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
-    /// The database.
+    /// Path of the database file.
     pub database: PathBuf,
-    /// Name of a recipe, or path of a folder of SQL files.
+    /// Name of a built-in recipe, or path of a directory of SQL files.
     pub recipe: String,
-    /// The file with its secrets; where the application keeps it when left out.
+    /// File with the secrets; defaults to where the application keeps it.
     #[serde(default)]
     pub auth: Option<PathBuf>,
-    /// Who owns rows where the old database does not say; as the application finds it when left
-    /// out.
+    /// Owner of rows that have none in the old database; defaults to the tenant that the
+    /// application derives.
     #[serde(default)]
     pub tenant: Option<String>,
-    /// `refuse`, `keep-first` or `rename`.
+    /// `refuse` (the default), `keep-first` or `rename`.
     #[serde(default)]
     pub on_conflict: Option<String>,
-    /// Whether all is built and verified, and then dropped.
+    /// Whether the migration only builds and verifies, and then drops the result.
     #[serde(default)]
     pub dry_run: bool,
 }
 
 impl Wanted {
-    /// Fills in what the application would take: it depends on environment and directory of
-    /// whoever asks.
+    /// Fills in the application's defaults, which depend on the environment variables and the
+    /// working directory of the caller.
     #[must_use]
     pub fn with_defaults(mut self, cwd: &Path) -> Self {
         if self.recipe == "executor" {
@@ -53,10 +53,11 @@ impl Wanted {
         self
     }
 
-    /// The plan of it.
+    /// Returns the plan of the request.
     ///
     /// # Errors
-    /// `invalid_request`, or `path_not_found` when the directory is not there.
+    /// `invalid_request`, `path_not_found` when the directory is missing, or the fault of a recipe
+    /// that cannot be read.
     pub fn plan(&self) -> Result<MigrationPlan, Fault> {
         let mut plan = MigrationPlan {
             database: real(&self.database)?,
@@ -101,8 +102,8 @@ fn bad(message: String) -> Fault {
     )
 }
 
-/// A file's path with its directory's real one. The file itself may be missing, or be a link: what
-/// that means is for those who look at it.
+/// Returns a path with the real path of its directory. The file itself may be missing or a link:
+/// the inspection judges that.
 fn real(path: &Path) -> Result<HostPath, Fault> {
     let Some(name) = path.file_name() else {
         return Err(bad(format!("{} does not name a file", path.display())));
@@ -112,7 +113,8 @@ fn real(path: &Path) -> Result<HostPath, Fault> {
     Ok(paths::to_host(&dir.join(name)))
 }
 
-/// A path that means the same for everybody; links in it are followed where it exists.
+/// Returns an absolute path, which does not depend on the working directory. Links are resolved
+/// where the file exists.
 fn absolute(path: &Path) -> Result<HostPath, Fault> {
     let path = std::path::absolute(path).map_err(paths::failed("find", path))?;
     let found = path.canonicalize().unwrap_or(path);
@@ -122,7 +124,7 @@ fn absolute(path: &Path) -> Result<HostPath, Fault> {
     Ok(paths::to_host(&found))
 }
 
-/// Where the Executor application keeps its secrets.
+/// Returns the file in which the Executor application keeps its secrets.
 fn executor_secrets() -> Option<PathBuf> {
     let named = |name: &str| {
         let text = std::env::var(name).ok()?;
@@ -133,8 +135,8 @@ fn executor_secrets() -> Option<PathBuf> {
     Some(named("XDG_DATA_HOME").or_else(home)?.join("executor/auth.json"))
 }
 
-/// The tenant of a directory, as the Executor application makes it: its name and the beginning of
-/// its hash.
+/// Returns the tenant of a directory as the Executor application derives it: its name and the first
+/// eight digits of the hash of its path.
 fn executor_tenant(cwd: &Path) -> String {
     let scope = std::env::var_os("EXECUTOR_SCOPE_DIR").filter(|dir| !dir.is_empty());
     let dir = scope.map_or_else(|| cwd.to_owned(), PathBuf::from);
@@ -143,7 +145,7 @@ fn executor_tenant(cwd: &Path) -> String {
     format!("{name}-{}", &hex(&Sha256::digest(text.as_bytes()))[..8])
 }
 
-/// Whether something lies beside a database that has to be settled before it is looked at.
+/// Returns whether an interrupted migration has to be settled before the database is inspected.
 #[must_use]
 pub fn is_cut_short(plan: &MigrationPlan) -> bool {
     let Ok(recipe) = recipes::find(plan) else { return false };

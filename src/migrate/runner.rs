@@ -1,9 +1,9 @@
-//! Performs the effects of migrations: look, act, prove, and report the evidence.
+//! Performs the effects of migrations: inspect, act, verify, and report the evidence.
 //!
-//! Each effect may begin again after a kill at any instant, in another process, and ends in the
-//! same place. It decides nothing: what comes next is the core's. Between two effects a desk holds
-//! the locks that keep others out; they go with the process, and are taken again by the next one,
-//! which then makes sure that nothing changed meanwhile.
+//! Each effect may start again after a kill at any instant, in another process, and reaches the
+//! same result. Nothing here decides: the core chooses the next step. Between two effects the
+//! runner holds the locks that keep other programs out. They end with the process. The next process
+//! takes them again and then checks that nothing changed in between.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,11 +22,11 @@ use crate::migrate::source::{self, Course, Source};
 use crate::migrate::{app_lock, build, copy, flip, inspect, recipes, secrets, sqlite, undo};
 use crate::world::fs::paths;
 
-/// End of the name of a folder with a kept recipe.
+/// Suffix of the name of a directory that holds a kept recipe.
 const RECIPE: &str = ".recipe";
 
 impl MigrationRunner {
-    /// A desk that keeps old secrets below `home`.
+    /// Creates a runner that keeps old secrets, recipes and locks below `home`.
     #[must_use]
     pub fn new(
         home: &Path,
@@ -43,23 +43,23 @@ impl MigrationRunner {
         }
     }
 
-    /// The same with another way to files.
+    /// Replaces the access to files, so that a test can make calls fail.
     #[must_use]
     pub fn with_files(mut self, files: Files) -> Self {
         self.files = files;
         self
     }
 
-    /// What is being done for a migration right now.
+    /// Returns the progress of the effect that runs now; `None` when there is none to report.
     #[must_use]
     pub fn progress(&self, id: &MigrationId) -> Option<Progress> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    /// Performs one effect. A panic is a fault of this effect and of nothing else.
+    /// Performs one effect. A panic becomes a fault of this effect and affects nothing else.
     ///
     /// # Errors
-    /// The fault that it ended with; what that leads to is for the core to decide.
+    /// The fault that the effect ended with. The core decides what it leads to.
     pub fn perform(
         &self,
         migration: &Migration,
@@ -84,6 +84,7 @@ impl MigrationRunner {
             Ok(outcome) => matches!(outcome, Outcome::CleanedUp(_) | Outcome::Returned(_)),
             Err(_) => step == Step::ReturnBackup,
         };
+        // Locks that stayed here would keep the application out of its database.
         if over {
             self.let_go(&migration.id);
         }
@@ -91,10 +92,11 @@ impl MigrationRunner {
         outcome
     }
 
-    /// Does what an installed database still gets at every start; the names of what was done now.
+    /// Performs the steps that an installed database still needs at every start. Returns the names
+    /// of the steps that were done now.
     ///
     /// # Errors
-    /// The step that failed.
+    /// The fault of the step that failed.
     pub fn make_ready(
         &self,
         plan: &MigrationPlan,
@@ -115,13 +117,13 @@ impl MigrationRunner {
         recipe.ready(&database, &work)
     }
 
-    /// Where a migration's old secrets are kept.
+    /// Returns the directory that keeps a migration's old secrets.
     pub(super) fn folder_of(&self, id: &MigrationId) -> PathBuf {
         self.home.join(id.as_str())
     }
 
-    /// The recipe of a migration. A folder of SQL files is kept as it was when the migration began,
-    /// so that what becomes of it later changes nothing about how it ends, or is undone.
+    /// Returns the recipe of a migration. The first step copies a directory of SQL files, so that
+    /// later changes to that directory do not affect how the migration ends or is undone.
     fn recipe(&self, migration: &Migration, step: Step) -> Result<Box<dyn Recipe>, Fault> {
         let kept = self.home.join(format!("{}{RECIPE}", migration.id));
         if let Some(recipe) = recipes::kept(&migration.plan, &kept)? {
@@ -139,6 +141,7 @@ impl MigrationRunner {
         if all.is_empty() {
             return Ok(());
         }
+        // A kill here is harmless: `recipes::kept` ignores a directory with incomplete files.
         files.make_dir(folder).map_err(paths::failed("create", folder))?;
         files.sync_dir_of(folder).map_err(paths::failed("sync", folder))?;
         all.into_iter().try_for_each(|(name, text)| {
@@ -148,9 +151,10 @@ impl MigrationRunner {
         })
     }
 
-    /// Drops the recipes that were kept for migrations of which nothing is wanted any more.
+    /// Removes the recipes kept for migrations that need them no more.
     pub fn tidy(&self, is_wanted: impl Fn(&MigrationId) -> bool) {
-        // Listed before anybody is asked: whatever is there is known by then.
+        // Listed before `is_wanted` is called: a recipe is kept only after its migration is in the
+        // log, so every listed directory is known by then.
         let entries = std::fs::read_dir(&self.home).into_iter().flatten().flatten();
         for (path, name) in entries.map(|e| (e.path(), e.file_name())).collect::<Vec<_>>() {
             let id = name.to_str().and_then(|name| name.strip_suffix(RECIPE));
@@ -161,12 +165,14 @@ impl MigrationRunner {
         }
     }
 
-    /// A thread of a daemon that is being replaced may still be at it.
+    /// Takes the lock of a migration across processes: a daemon that is being replaced may still
+    /// have a thread that works on it.
     fn lock(&self, id: &MigrationId) -> Result<AtWork, Fault> {
         self.files.make_dir(&self.home).map_err(paths::failed("create", &self.home))?;
         let path = self.home.join(format!("{id}.lock"));
         let open = File::options().create(true).truncate(false).write(true).open(&path);
         let file = open.map_err(paths::failed("open", &path))?;
+        // Without waiting: the fault is transient, so the core retries it within its bounds.
         if file.try_lock().is_ok() {
             return Ok(AtWork(file));
         }
@@ -185,7 +191,7 @@ impl MigrationRunner {
         for suffix in files::SUFFIXES {
             drop(std::fs::remove_file(self.home.join(format!("{id}.again{suffix}"))));
         }
-        // Its owner is this desk, and nobody else looks at a migration that is over.
+        // Safe to remove: no other process takes the lock of a migration that has ended.
         drop(std::fs::remove_file(self.home.join(format!("{id}.lock"))));
     }
 }
@@ -225,14 +231,14 @@ impl Task<'_> {
         seen.insert(self.id().clone(), Progress { what: what.to_owned(), done, of, unit });
     }
 
-    /// Rows that the old database has in a table; 0 when there is no such table, or nobody has
-    /// counted yet.
+    /// Returns the number of rows that the old database has in a table; 0 when there is no such
+    /// table or the rows are not counted yet.
     fn rows_of(&self, table: &str) -> u64 {
         let rows = self.migration.copy.iter().flat_map(|copy| &copy.rows);
         rows.filter(|(name, _)| name == table).map(|(_, rows)| *rows).sum()
     }
 
-    /// What the recipe works with, for the time of one call.
+    /// Calls a closure with what the recipe works with.
     pub(super) fn with_work<T>(&self, call: impl FnOnce(&Work<'_>) -> T) -> T {
         let secrets = self.old_secrets();
         call(&Work {
@@ -247,7 +253,7 @@ impl Task<'_> {
             network: &*self.desk.network,
             keychain: &*self.desk.keychain,
             progress: &|what, rows| {
-                // A row of the old database may become several.
+                // One row of the old database may become several, and then the total is unknown.
                 let of = Some(self.rows_of(what)).filter(|of| *of >= rows).unwrap_or(0);
                 self.progress(what, (rows, of), "rows");
             },
@@ -255,7 +261,8 @@ impl Task<'_> {
         })
     }
 
-    /// The secrets as the old database knows them.
+    /// Returns the file with the secrets of the old generation. A rehearsal makes no backup of it
+    /// and reads the file itself, which it never writes.
     fn old_secrets(&self) -> Option<PathBuf> {
         let had = self.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
         if self.migration.plan.dry_run {
@@ -264,11 +271,11 @@ impl Task<'_> {
         self.names.secrets_backup.clone().filter(|_| had)
     }
 
-    /// Takes the application's lock where it is free: what a killed process left of it goes with
-    /// the next one who takes it.
+    /// Takes the application's lock if its file is there and the lock is free. Taking it also
+    /// removes what a killed holder left beside it.
     ///
     /// # Errors
-    /// `database_in_use`, worth another try, when somebody else has it.
+    /// `database_in_use`, transient, when another process holds the lock.
     pub(super) fn own_if_free(&self) -> Result<(), Fault> {
         self.desk.with_held(self.id(), |held| {
             if held.owner.is_none() {
@@ -279,14 +286,14 @@ impl Task<'_> {
         })
     }
 
-    /// What the mark says has to be what this migration wrote: whoever found it without a daemon
-    /// may have settled it in the meantime, and then nothing of what was made is as it was.
+    /// Checks that the manifest is still the one that this migration wrote. A program without this
+    /// log may have settled it since, and then the files of this migration are no longer intact.
     fn still_ours(&self) -> Result<(), Fault> {
         let found = manifest::read(&self.names.mark);
         let ours = matches!(&found, Found::Mark(mark) if mark.nonce == self.id().as_str());
         let fine = match &self.migration.copy {
             _ if self.migration.plan.dry_run => true,
-            // Nothing is made yet; what cannot be read was looked at and is written over.
+            // Nothing is made yet. An unreadable manifest was inspected and may be overwritten.
             None => !matches!(&found, Found::Mark(_)) || ours,
             Some(copy) => {
                 let kept = self.names.secrets_backup.as_deref().is_some_and(Path::exists);
@@ -302,14 +309,13 @@ impl Task<'_> {
         Err(Fault::new(Code::DatabaseInUse, message, hint))
     }
 
-    /// As [`Self::hold`], for all steps but the first look.
+    /// Like [`Self::hold`], and checks the manifest; for every step after the inspection.
     pub(super) fn hold_on(&self) -> Result<(), Fault> {
         self.hold()?;
         self.still_ours()
     }
 
-    /// Sees to it that nobody else works with the database; after a restart also to it that nobody
-    /// did meanwhile.
+    /// Keeps other programs out of the database. After a restart it also checks for a change since.
     pub(super) fn hold(&self) -> Result<(), Fault> {
         let rehearsal = self.migration.plan.dry_run;
         self.desk.with_held(self.id(), |held| {
@@ -317,7 +323,7 @@ impl Task<'_> {
                 held.owner = app_lock::take(self.recipe, &self.names.database, rehearsal)?;
             }
             if held.source.is_none() && self.names.database.exists() {
-                // Taken before the database is opened, which may move its log into it.
+                // The fingerprint is taken first: opening the database may move its log into it.
                 let now = sqlite::fingerprint(&self.names.database);
                 let source = held.source.insert(Source::hold(&self.names.database)?);
                 self.compare(source, &now)?;
@@ -328,8 +334,9 @@ impl Task<'_> {
 }
 
 impl Task<'_> {
-    /// Files that were touched may say what they said: their log was moved into the database, by
-    /// whoever looked at it or by a flip that was cut short.
+    /// Checks that the database still has the content that was copied. A different fingerprint is
+    /// no proof of a change: a reader or an interrupted flip may have moved the log into the
+    /// database. Then the content is copied again and the checksums are compared.
     fn compare(&self, source: &Source, fingerprint: &str) -> Result<(), Fault> {
         let Some(copied) = &self.migration.copy else { return Ok(()) };
         if copied.fingerprint == fingerprint {

@@ -1,5 +1,4 @@
-//! A small recipe with everything that a recipe can have, and a bench to run it on: for tests of
-//! the engine.
+//! A small recipe that uses every feature of recipes, and a bench for tests of the engine.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +24,7 @@ const RECOGNISE: &str = "SELECT CASE
 const BUILD: &str = "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL, more TEXT);
     INSERT INTO item SELECT id, upper(name), 'more' FROM old.item ORDER BY id;";
 
-/// Items get longer names, and one secret becomes another.
+/// Recipe that makes the names of items longer and replaces one secret.
 pub(super) struct Sample(Folder);
 
 impl Sample {
@@ -95,7 +94,7 @@ impl Network for Offline {
     }
 }
 
-/// A keychain that outlives desks, as the system's outlives processes.
+/// Keychain that outlives runners, as the system's keychain outlives processes.
 #[derive(Default)]
 pub(super) struct Entries(Mutex<BTreeMap<String, String>>);
 
@@ -116,7 +115,7 @@ impl Keychain for &'static Entries {
 
 const ROWS: u32 = 300;
 
-/// One directory with an old database, and a log in memory that outlives desks.
+/// A directory with an old database, and a log in memory that outlives runners.
 pub(super) struct Bench {
     _root: tempfile::TempDir,
     pub(super) dir: PathBuf,
@@ -138,7 +137,7 @@ impl Bench {
         bench
     }
 
-    /// An old database with a log that holds half of its rows, as after a crash.
+    /// Makes an old database whose rows are still in its log, as after a crash.
     fn fill(&self) {
         let made = self.dir.join("made.db");
         let database = Connection::open(&made).expect("made");
@@ -176,7 +175,7 @@ impl Bench {
         MigrationRunner::new(&home, Box::new(Offline), Box::new(self.keychain)).with_files(files)
     }
 
-    /// Asks for a migration, in a log that may have been lost before.
+    /// Requests a migration; the log may have been lost before.
     pub(super) fn ask(&mut self, id: &str) -> MigrationId {
         let id = MigrationId::parse(id).expect("a name");
         let plan = MigrationPlan {
@@ -192,7 +191,7 @@ impl Bench {
         id
     }
 
-    /// Secrets in the file alone.
+    /// Removes the keychain entry, so that the recipe changes the secrets in the file only.
     pub(super) fn without_keychain(&self) {
         (&self.keychain).delete("executor", "kept").expect("deleted");
     }
@@ -213,7 +212,7 @@ impl Bench {
         self.state.migration(id).cloned().expect("known")
     }
 
-    /// Performs what is owed until nothing is, or `gone` says that the machine is.
+    /// Performs the owed steps until none is owed or `gone` reports that the machine is off.
     pub(super) fn run(
         &mut self,
         desk: &MigrationRunner,
@@ -233,7 +232,7 @@ impl Bench {
         }
     }
 
-    /// Whether the database is the new one; it is whole in either case, or this panics.
+    /// Returns whether the database is the new one; panics when either one is incomplete.
     pub(super) fn is_new(&self) -> bool {
         let database = sqlite::open(&self.database()).expect("there is a database");
         sqlite::check(&database, &self.database()).expect("whole");
@@ -254,7 +253,8 @@ impl Bench {
         }
     }
 
-    /// After the end: database, secrets and keychain are of one generation, nothing else is left.
+    /// Checks, after the end, that database, secrets and keychain are of the same generation and
+    /// that nothing else remains.
     pub(super) fn check_end(&self, context: &str) {
         let new = self.is_new();
         let secret = std::fs::read_to_string(self.auth()).expect("secrets");
@@ -282,7 +282,8 @@ impl Bench {
             }
         }
         assert_eq!(backups, u32::from(new), "{context}: backups");
-        // What an undo needs is all that is kept at home; a lock that nobody holds says nothing.
+        // Only what an undo needs stays in the runner's directory. An unlocked lock file has no
+        // meaning.
         for entry in std::fs::read_dir(self.dir.join("home")).expect("read").flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let fine = new && entry.path().is_dir() || name.ends_with(".lock");
@@ -303,13 +304,13 @@ impl Bench {
     }
 }
 
-/// A fault that says nothing helpful is a defect of its own.
+/// Returns whether a fault helps the user; one that does not is a defect.
 pub(super) fn speaks(fault: &Fault) -> bool {
     let text = format!("{fault} {}", fault.hint).to_lowercase();
     fault.code != Code::Defect && !text.contains("unknown error") && !fault.hint.is_empty()
 }
 
-/// What lies in a directory, by name.
+/// Returns the sorted names of a directory's entries.
 pub(super) fn listing(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).expect("read").flatten();
     let mut names: Vec<String> =

@@ -1,5 +1,7 @@
-//! Secrets beside a database: kept before they are touched, written once the new database refers
-//! to them, put back when it does not come to be. Their values are never logged, shown or named.
+//! Secrets beside a database: backed up before they are changed, written once the new database
+//! refers to them, and put back when the migration fails.
+//!
+//! Their values are never logged, shown or used as a name.
 
 use std::path::{Path, PathBuf};
 
@@ -15,20 +17,20 @@ use crate::migrate::context::Task;
 use crate::migrate::manifest::{self, Found, KeychainBackup, Mark, Stage, mark_of};
 use crate::world::fs::paths;
 
-/// Name of the kept file in a migration's folder.
+/// Name of the old file with secrets in a migration's directory.
 pub(super) const KEPT: &str = "secrets";
-/// Name of the file beside it that tells whether the new secrets were changed since.
+/// Name of the file beside it that holds the digest of the new secrets as they were written.
 const WRITTEN: &str = "written";
-/// Name of the file that is there when the keychain was written to.
+/// Name of the empty file that exists once the keychain was written to.
 const KEYCHAIN: &str = "keychain";
 
-/// Copies the file with secrets before anything happens to it: beside it, for whoever puts it back,
-/// and into the migration's own folder, for an undo.
+/// Copies the file with secrets before anything changes it: beside the original for a roll-back,
+/// and into the migration's own directory for an undo.
 pub(super) fn back_up(task: &Task<'_>) -> Result<(), Fault> {
     let (Some(secrets), Some(backup)) = (&task.names.secrets, &task.names.secrets_backup) else {
         return Ok(());
     };
-    // After a kill the first copy is the right one: the file itself may be a new one already.
+    // After a kill the first copy is the right one: the file itself may already be the new one.
     if backup.exists() || !secrets.exists() {
         return Ok(());
     }
@@ -36,6 +38,7 @@ pub(super) fn back_up(task: &Task<'_>) -> Result<(), Fault> {
     let files = task.files();
     let folder = task.desk.folder_of(task.id());
     files.make_dir(&folder).map_err(paths::failed("create", &folder))?;
+    // The copy beside the secrets is the last: its presence means that both are complete.
     for place in [folder.join(KEPT), backup.clone()] {
         let temporary = with_suffix(&place, ".tmp");
         files.write(&place, &temporary, &bytes).map_err(paths::failed("write", &place))?;
@@ -43,7 +46,7 @@ pub(super) fn back_up(task: &Task<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Writes what the new database refers to. Again after a kill, it writes the same.
+/// Writes the secrets that the new database refers to. Repeated after a kill, it writes the same.
 pub(super) fn write(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.hold_on()?;
     let copy = crate::migrate::copy::open(task)?;
@@ -73,6 +76,7 @@ fn write_file(task: &Task<'_>, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     let note = folder.join(WRITTEN);
     let digest = hex(&Sha256::digest(bytes));
     check_untouched(task, path, bytes)?;
+    // Durable before the new file: without the digest an undo cannot tell a foreign change.
     files
         .write(&note, &with_suffix(&note, ".tmp"), digest.as_bytes())
         .map_err(paths::failed("write", &note))?;
@@ -82,8 +86,8 @@ fn write_file(task: &Task<'_>, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     files.write(path, &with_suffix(path, ".tmp"), bytes).map_err(paths::failed("write", path))
 }
 
-/// The file may belong to more than one database: what somebody else wrote into it meanwhile is not
-/// overwritten.
+/// Refuses when another program changed the file since it was copied. The file may belong to more
+/// than one database, so a foreign change is never overwritten.
 fn check_untouched(task: &Task<'_>, path: &Path, new: &[u8]) -> Result<(), Fault> {
     let now = std::fs::read(path).ok();
     let old = task.names.secrets_backup.as_deref().and_then(|backup| std::fs::read(backup).ok());
@@ -95,7 +99,7 @@ fn check_untouched(task: &Task<'_>, path: &Path, new: &[u8]) -> Result<(), Fault
     Err(Fault::new(Code::DatabaseInUse, message, hint))
 }
 
-/// Notes that the keychain was written to, which an undo cannot take back.
+/// Notes that the keychain is written to, which an undo cannot reverse.
 fn note_keychain(task: &Task<'_>) -> Result<(), Fault> {
     let folder = task.desk.folder_of(task.id());
     task.files().make_dir(&folder).map_err(paths::failed("create", &folder))?;
@@ -104,7 +108,7 @@ fn note_keychain(task: &Task<'_>) -> Result<(), Fault> {
     task.files().write(&note, &temporary, b"").map_err(paths::failed("write", &note))
 }
 
-/// Drops what was kept for an undo that will never be asked for.
+/// Removes what was kept for an undo that cannot happen any more.
 pub(super) fn forget(task: &Task<'_>) -> Result<(), Fault> {
     let folder = task.desk.folder_of(task.id());
     for name in [KEPT, WRITTEN, KEYCHAIN] {
@@ -115,7 +119,8 @@ pub(super) fn forget(task: &Task<'_>) -> Result<(), Fault> {
     paths::remove_dir_if_empty(&folder).map_err(paths::failed("remove", &folder))
 }
 
-/// Keeps what is overwritten in the keychain under names of its own, and notes it in the mark.
+/// Copies the keychain entries that are overwritten to accounts of this migration, and notes each
+/// in the manifest.
 fn back_up_keychain(task: &Task<'_>, secrets: &Secrets) -> Result<(), Fault> {
     let keychain = &*task.desk.keychain;
     let mut known = known_backups(task)?;
@@ -124,7 +129,7 @@ fn back_up_keychain(task: &Task<'_>, secrets: &Secrets) -> Result<(), Fault> {
     wanted.sort_unstable_by(|a, b| a.1.encode_utf16().cmp(b.1.encode_utf16()));
     wanted.dedup();
     for (service, account) in wanted {
-        // What was noted before a kill is right: the entry itself may be a new one already.
+        // An entry noted before a kill is right: the account itself may already hold the new value.
         let noted = known.iter().find(|k| k.id == account).cloned();
         let entry = if let Some(entry) = noted {
             entry
@@ -132,7 +137,7 @@ fn back_up_keychain(task: &Task<'_>, secrets: &Secrets) -> Result<(), Fault> {
             let existed = keychain.get(service, account)?.is_some();
             let backup_id = existed.then(|| backup_account(task.id(), account));
             let entry = KeychainBackup { id: account.to_owned(), backup_id, existed };
-            // Noted before it is made: what is noted is dropped in the end.
+            // Noted before the copy is made: only noted copies are removed at the end.
             known.push(entry.clone());
             note_backups(task, &known)?;
             entry
@@ -142,7 +147,8 @@ fn back_up_keychain(task: &Task<'_>, secrets: &Secrets) -> Result<(), Fault> {
     Ok(())
 }
 
-/// No entry is overwritten before all are kept, so one that is not kept yet is still the old one.
+/// Copies one entry unless it is copied already. No entry is overwritten before all are copied, so
+/// an entry without a copy still has its old value.
 fn keep_entry(keychain: &dyn Keychain, service: &str, entry: &KeychainBackup) -> Result<(), Fault> {
     let Some(name) = &entry.backup_id else { return Ok(()) };
     if keychain.get(service, name)?.is_some() {
@@ -161,7 +167,7 @@ fn note_backups(task: &Task<'_>, known: &[KeychainBackup]) -> Result<(), Fault> 
     manifest::write(task.files(), &task.names.mark, &mark)
 }
 
-/// Whether a noted backup can be one of the migration of this name.
+/// Returns whether a noted backup can belong to the migration of this name.
 pub(super) fn is_own_backup(nonce: &str, entry: &KeychainBackup) -> bool {
     let own = MigrationId::parse(nonce).map(|id| backup_account(&id, &entry.id));
     entry.backup_id.as_ref().is_none_or(|name| own.is_ok_and(|own| own == *name))
@@ -171,7 +177,7 @@ fn backup_account(id: &MigrationId, account: &str) -> String {
     format!("v1-v2-migration-backup:{id}:{}", hex(&Sha256::digest(account.as_bytes())))
 }
 
-/// The keychain entries that this migration noted.
+/// Returns the keychain entries that this migration noted in its manifest.
 pub(super) fn known_backups(task: &Task<'_>) -> Result<Vec<KeychainBackup>, Fault> {
     match manifest::read(&task.names.mark) {
         Found::Mark(mark) if mark.nonce == task.id().as_str() => Ok(mark.keychain_backups),
@@ -184,15 +190,14 @@ pub(super) fn known_backups(task: &Task<'_>) -> Result<Vec<KeychainBackup>, Faul
     }
 }
 
-/// Puts the old secrets back: keychain first, then the file.
+/// Puts the old secrets back: the keychain first, then the file.
 pub(super) fn restore(files: &Files, keychain: &dyn Keychain, mark: &Mark) -> Result<(), Fault> {
     restore_keychain(keychain, mark)?;
     restore_file(files, mark)
 }
 
-/// Puts back what this migration wrote. The file may belong to
-/// more than one database: what somebody else wrote into it meanwhile stays, the old one is kept,
-/// and the answer says where.
+/// Puts back what this migration wrote. The file may belong to more than one database: a foreign
+/// change stays, the old file is kept, and the returned text names its path.
 pub(super) fn take_back(task: &Task<'_>, mark: &Mark) -> Result<Option<String>, Fault> {
     restore_keychain(&*task.desk.keychain, mark)?;
     let folder = task.desk.folder_of(task.id());
@@ -229,12 +234,12 @@ fn restore_file(files: &Files, mark: &Mark) -> Result<(), Fault> {
             }
             files.write(path, &temporary, &bytes).map_err(paths::failed("restore", path))
         }
-        // There was none, so this one is the migration's own.
+        // There was no file before, so this one belongs to the migration.
         None if !mark.auth_existed => {
             files.remove(path).map_err(paths::failed("remove", path))?;
             files.sync_dir_of(path).map_err(paths::failed("sync", path))
         }
-        // It was not copied yet, and so not touched.
+        // The file was not copied yet, so nothing has changed it.
         None => Ok(()),
     }
 }
@@ -251,16 +256,16 @@ fn restore_entry(
         Some(name) => keychain.get(service, name)?,
         None => None,
     };
-    // It was noted and not made, so the entry itself was not touched yet.
+    // The backup was noted but not made, so the entry itself is unchanged.
     let Some(old) = old else { return Ok(()) };
-    // One that was never overwritten, perhaps because nothing can be, is fine as it is.
+    // An entry with its old value needs no write, which may be impossible.
     if keychain.get(service, &entry.id)?.as_ref() == Some(&old) {
         return Ok(());
     }
     keychain.set(service, &entry.id, &old)
 }
 
-/// The keychain service that entries are kept under.
+/// Returns the name of the keychain service of the Executor application's entries.
 #[must_use]
 pub fn service() -> String {
     std::env::var("EXECUTOR_KEYCHAIN_SERVICE_NAME")
@@ -269,8 +274,8 @@ pub fn service() -> String {
         .unwrap_or_else(|| "executor".to_owned())
 }
 
-/// Drops the backups beside the secrets. What is written must be durable before: it is synced again
-/// here, because after this nothing else has the old values but the migration's own folder.
+/// Removes the backups of the secrets. The secrets are synced again first: afterwards only the
+/// migration's own directory still has the old values.
 pub(super) fn clean(files: &Files, keychain: &dyn Keychain, mark: &Mark) -> Result<(), Fault> {
     let service = service();
     for name in mark.keychain_backups.iter().filter_map(|entry| entry.backup_id.as_deref()) {
@@ -284,7 +289,7 @@ pub(super) fn clean(files: &Files, keychain: &dyn Keychain, mark: &Mark) -> Resu
     let restore = with_suffix(path, &format!(".restore-{}.tmp", mark.nonce));
     let mut gone = vec![restore, with_suffix(path, ".tmp")];
     gone.extend(mark.auth_backup.clone());
-    // Temporary files of the backup itself, when a kill fell into its writing.
+    // Temporary files of the backup itself, which a kill during its writing leaves.
     gone.extend(mark.auth_backup.as_deref().map(|backup| with_suffix(backup, ".tmp")));
     for path in gone {
         files.remove(&path).map_err(paths::failed("remove", &path))?;
@@ -292,20 +297,19 @@ pub(super) fn clean(files: &Files, keychain: &dyn Keychain, mark: &Mark) -> Resu
     files.sync_dir_of(path).map_err(paths::failed("sync", path))
 }
 
-/// The old file with secrets that is kept for an undo, and whether the new one is as it was
-/// written.
+/// The old secrets that are kept for an undo, and whether the new ones changed since.
 pub(super) struct Kept {
-    /// The old content; none when there was no such file.
+    /// Path of the old file; `None` when there was no such file or none was written.
     pub(super) old: Option<PathBuf>,
-    /// There was none, and this file is the migration's own.
+    /// Whether the file did not exist before and is unchanged, so that the migration owns it.
     pub(super) made: bool,
-    /// Whether the new file was changed since.
+    /// Whether the new file differs from what was written, or is missing.
     pub(super) changed: bool,
     /// Whether the keychain was written to.
     pub(super) keychain: bool,
 }
 
-/// What an undo would put back.
+/// Returns what an undo would put back.
 pub(super) fn kept(task: &Task<'_>) -> Kept {
     let folder = task.desk.folder_of(task.id());
     let keychain = folder.join(KEYCHAIN).exists();

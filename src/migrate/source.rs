@@ -1,8 +1,8 @@
-//! The old database: closed to writers for as long as it is held, and copied.
+//! The old database: locked against writers while it is held, and copied.
 //!
-//! Where its log is empty the one file is all there is, and since nobody may write to it, it is
-//! copied as plain bytes; otherwise SQLite copies it, log and all. Both copies hold the same, which
-//! a checksum tells. Nothing here changes the old database.
+//! If its log is empty, the one file is complete and no program can write to it, so it is copied as
+//! plain bytes. Otherwise SQLite copies it with its log. Both ways give the same content, which a
+//! checksum verifies. Nothing here changes the old database.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -19,29 +19,29 @@ use super::sqlite::{self, failed};
 use crate::core::Fault;
 use crate::world::fs::paths;
 
-/// Bytes that are copied between two looks at whether to stop.
+/// Bytes copied between two checks for a stop.
 const BYTES_AT_ONCE: usize = 1 << 20;
-/// Pages that are copied between two looks at whether to stop.
+/// Pages copied between two checks for a stop.
 const PAGES_AT_ONCE: i32 = 4_096;
-/// How long to wait for whoever reads the log into the database.
+/// Pause before the next attempt while another process moves the log into the database.
 const TURN: Duration = Duration::from_millis(20);
-/// Places in the head of a database that say how it was last written, not what it holds: its log
-/// mode, two counters of changes, the cookie of its schema, and which SQLite it was.
+/// Ranges of the database header that depend on how the database was last written and not on its
+/// content: the log mode, two change counters, the schema cookie, and the SQLite version.
 const INCIDENTAL: [std::ops::Range<usize>; 4] = [18..20, 24..28, 40..44, 92..100];
 
-/// An old database that nobody else writes to.
+/// An old database that no other connection can write to.
 pub(super) struct Source {
     _writer: Connection,
-    /// A process loses its locks on a file when it closes any descriptor of it: so this one is
-    /// closed after the connection, and what is lent of it must not outlive the source.
+    /// Closed after the connection, which is declared before it: a process loses its locks on a
+    /// file when it closes any descriptor of that file. So a lent file must not outlive this.
     plain: Arc<File>,
 }
 
 impl Source {
-    /// Keeps everybody else from writing to a database.
+    /// Locks a database against all other writers.
     ///
     /// # Errors
-    /// `database_in_use` when somebody writes.
+    /// `database_in_use` when another connection writes.
     pub(super) fn hold(path: &Path) -> Result<Self, Fault> {
         let plain = Arc::new(File::open(path).map_err(paths::failed("open", path))?);
         let writer = sqlite::open(path)?;
@@ -49,22 +49,21 @@ impl Source {
         Ok(Self { _writer: writer, plain })
     }
 
-    /// Its bytes, to be read while it is held.
+    /// Returns the open file, to be read while the database is held.
     pub(super) fn lend(&self) -> Arc<File> {
         Arc::clone(&self.plain)
     }
 }
 
-/// What a copy tells of itself, and what can stop it.
+/// Progress report and stop request of one copy.
 pub(super) struct Course<'a> {
-    /// Bytes done, of so many.
+    /// Called with the bytes done and the total bytes.
     pub(super) progress: &'a dyn Fn(u64, u64),
-    /// Whether somebody asked to stop.
+    /// Returns whether a stop was requested.
     pub(super) cancelled: &'a dyn Fn() -> bool,
 }
 
-/// Copies a database that is held into an empty private file; returns the checksum of what it
-/// holds.
+/// Copies a held database into an empty private file. Returns the checksum of its content.
 ///
 /// # Errors
 /// As [`sqlite::open`]; `disk_full`; `cancelled` when asked to stop.
@@ -93,7 +92,7 @@ fn copy_bytes(file: &File, from: &Path, to: &Path, course: &Course<'_>) -> Resul
     each_part(file, from, course, |part| target.write_all(part).map_err(paths::failed("write", to)))
 }
 
-/// Reads a database part by part; returns the checksum of what it holds.
+/// Reads a database part by part. Returns the checksum of its content.
 fn each_part(
     file: &File,
     path: &Path,
@@ -122,7 +121,7 @@ fn each_part(
     }
 }
 
-/// Copies a database page by page, with what is in its log.
+/// Copies a database page by page, including the content of its log.
 fn copy_pages(from: &Path, to: &Path, course: &Course<'_>) -> Result<(), Fault> {
     let source = sqlite::open(from)?;
     let mut target = sqlite::open_private(to)?;
@@ -149,7 +148,7 @@ fn copy_pages(from: &Path, to: &Path, course: &Course<'_>) -> Result<(), Fault> 
 mod tests {
     use super::*;
 
-    /// A database with rows, some of which may be in its log still.
+    /// Makes a database with rows, some of which may still be in its log.
     fn old(path: &Path, mode: &str) -> Connection {
         let database = Connection::open(path).expect("made");
         let text = format!(
@@ -180,7 +179,7 @@ mod tests {
             let dir = tempfile::tempdir().expect("a folder");
             let path = |name: &str| dir.path().join(name);
             let writer = old(&path("old"), mode);
-            // What is in the log is in the copy.
+            // The content of the log is in the copy.
             let with_log = copied(&path("old"), &path("with-log"), true);
             drop(writer);
             let plain = copied(&path("old"), &path("plain"), true);
@@ -203,7 +202,8 @@ mod tests {
         let held = Source::hold(&from).expect("held");
         let course = Course { progress: &|_, _| (), cancelled: &|| false };
         copy(Some(&*held.lend()), &from, &to, &course).expect("copied");
-        // Another process: locks of this one are no obstacle to itself.
+        // Read from the kernel: a process does not conflict with its own locks, so trying one
+        // proves nothing.
         let inode = std::os::unix::fs::MetadataExt::ino(&from.metadata().expect("there"));
         let locks = || std::fs::read_to_string("/proc/locks").expect("the system's locks");
         let ours = |locks: &str| locks.lines().any(|l| l.contains(&format!(":{inode} ")));

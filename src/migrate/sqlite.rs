@@ -1,4 +1,4 @@
-//! SQLite for the engine: open without side effects, lock, count, prove, settle into one file.
+//! SQLite for the engine: open without side effects, lock, count, verify, settle into one file.
 //!
 //! Nothing here knows a table by name.
 
@@ -13,12 +13,12 @@ use super::files::with_suffix;
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
 
-/// How long a lock of somebody else is waited for.
+/// How long to wait for a lock of another connection.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Memory for pages while a database is proven whole, in KiB.
+/// Page cache while a database is verified, in KiB.
 const CHECK_KIB: i64 = 48 * 1_024;
 
-/// What SQLite said about a database, with a code and the next step.
+/// Returns the fault for an SQLite error, with its code and what the user can do.
 pub fn fault(what: &str, path: &Path, error: &rusqlite::Error) -> Fault {
     let message = format!("cannot {what} {}", path.display());
     let (code, hint) =
@@ -26,8 +26,8 @@ pub fn fault(what: &str, path: &Path, error: &rusqlite::Error) -> Fault {
     Fault::new(code, message, hint).caused_by(error)
 }
 
-/// What in the world around a database is the reason, and what to do about it; none when the
-/// database or the statement itself is.
+/// Returns the cause outside the database and what to do about it; `None` when the database or the
+/// statement itself is the cause.
 pub fn reason(error: &rusqlite::Error) -> Option<(Code, &'static str)> {
     Some(match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
@@ -46,13 +46,13 @@ pub fn reason(error: &rusqlite::Error) -> Option<(Code, &'static str)> {
     })
 }
 
-/// Like [`fault`], as an adapter for `map_err`.
+/// Returns [`fault`] as an adapter for `map_err`.
 pub fn failed<'a>(what: &'a str, path: &'a Path) -> impl Fn(rusqlite::Error) -> Fault + 'a {
     move |error| fault(what, path, &error)
 }
 
-/// Opens a database that must be there. What lies in its log stays there when it is closed again:
-/// looking at a database does not change its files.
+/// Opens a database that must exist. The content of its log stays in the log when the connection is
+/// closed, so inspecting a database does not change its files.
 ///
 /// # Errors
 /// `permission_denied`, `not_a_database`, `database_in_use`.
@@ -64,7 +64,7 @@ pub fn open(path: &Path) -> Result<Connection, Fault> {
     if has_log {
         keep_log(&database, path)?;
     }
-    // The first read is what tells a database from another file.
+    // SQLite reads nothing on opening. Only the first read tells a database from another file.
     database
         .query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))
         .map_err(failed("read", path))?;
@@ -77,31 +77,32 @@ fn keep_log(database: &Connection, path: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Opens a private file of this migration; it is made if need be.
+/// Opens a private file of this migration and creates it if it is missing.
 ///
 /// # Errors
 /// As [`open`].
 pub fn open_private(path: &Path) -> Result<Connection, Fault> {
     let database = Connection::open(path).map_err(failed("open", path))?;
-    // It is thrown away and made again when the power goes before it is synced as a whole.
-    // First of all no syncs: to leave the log mode that a copy comes with would be one.
+    // Without syncs: after a power loss before the one sync at the end, the file is dropped and
+    // made again. `synchronous` comes first because leaving the log mode of a copy would sync.
     let quick = "PRAGMA synchronous = OFF; PRAGMA page_size = 4096; PRAGMA journal_mode = MEMORY;
                  PRAGMA foreign_keys = OFF; PRAGMA temp_store = FILE; PRAGMA cache_size = -16384;";
     database.execute_batch(quick).map_err(failed("open", path))?;
     Ok(database)
 }
 
-/// Keeps everybody out of a database whose log is moved into it first: then the one file is all.
+/// Locks all other connections out of a database and moves its log into the file.
 ///
-/// With a fingerprint it is made sure first that nobody wrote to it since that was taken.
+/// With `since`, it first checks that the database still has that fingerprint.
 ///
 /// # Errors
-/// `database_in_use` when anybody has it open, or wrote to it.
+/// `database_in_use` when another connection has the database open, or has written to it.
 pub fn hold_alone(path: &Path, since: Option<&str>) -> Result<Alone, Fault> {
     let plain = File::options().read(true).write(true).open(path);
     let plain = plain.map_err(paths::failed("open", path))?;
     let database = open(path)?;
     keep_log(&database, path)?;
+    // In exclusive mode the lock outlives the transaction; a checkpoint cannot run inside one.
     let alone = "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT;";
     database.execute_batch(alone).map_err(failed("lock", path))?;
     if since.is_some_and(|since| since != fingerprint(path)) {
@@ -111,23 +112,23 @@ pub fn hold_alone(path: &Path, since: Option<&str>) -> Result<Alone, Fault> {
     Ok(Alone { _database: database, plain })
 }
 
-/// A database that is all in one file and that nobody else can read or write.
+/// A database that is complete in one file and that no other connection can read or write.
 pub struct Alone {
     _database: Connection,
-    /// A process loses its locks on a file when it closes any descriptor of it: so this one is
-    /// closed after the connection.
+    /// Closed after the connection, which is declared before it: a process loses its locks on a
+    /// file when it closes any descriptor of that file.
     plain: File,
 }
 
 impl Alone {
-    /// Its file, to be synced without another descriptor.
+    /// Returns the file of the database, so that a caller can sync it without another descriptor.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.plain
     }
 }
 
-/// Somebody wrote to a database that was being migrated.
+/// Returns the fault for a database that another program changed during its migration.
 #[must_use]
 pub fn changed(database: &Path) -> Fault {
     let message = format!("{} was changed while it was being migrated", database.display());
@@ -135,23 +136,23 @@ pub fn changed(database: &Path) -> Fault {
     Fault::new(Code::DatabaseInUse, message, hint)
 }
 
-/// Makes an empty file that only its owner can read.
+/// Creates an empty file that only its owner can read.
 ///
 /// # Errors
-/// When there is one already, or what the system says.
+/// When the file exists already, or the error of the file system.
 pub fn create_private(path: &Path) -> Result<(), Fault> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let made = File::options().write(true).create_new(true).mode(0o600).open(path);
     made.map(drop).map_err(paths::failed("create", path))
 }
 
-/// Moves the log of a database into it.
+/// Moves the log of a database into it and empties the log.
 ///
 /// # Errors
-/// `database_in_use` when that cannot be done to the end.
+/// `database_in_use` when the checkpoint is incomplete.
 pub fn checkpoint(database: &Connection, path: &Path) -> Result<(), Fault> {
     let numbers = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-    // Only the database itself: a temporary one beside it may have a transaction of its own.
+    // Only the main database: an attached temporary one may have a transaction of its own.
     let (busy, log, done): (i64, i64, i64) = database
         .query_row("PRAGMA main.wal_checkpoint(TRUNCATE)", [], numbers)
         .map_err(failed("checkpoint", path))?;
@@ -163,16 +164,16 @@ pub fn checkpoint(database: &Connection, path: &Path) -> Result<(), Fault> {
     Err(Fault::new(Code::DatabaseInUse, message, hint))
 }
 
-/// What an effect answers that was asked to stop.
+/// Returns the fault of an effect that was asked to stop. It is transient.
 #[must_use]
 pub fn stopped() -> Fault {
     Fault::new(Code::Cancelled, "the migration was stopped", "nothing to do").transient()
 }
 
-/// Rows of every table, by name.
+/// Returns the number of rows of every table, sorted by table name.
 ///
 /// # Errors
-/// What SQLite says.
+/// The error of SQLite.
 pub fn count_all(database: &Connection, path: &Path) -> Result<Vec<(String, u64)>, Fault> {
     let names = "SELECT name FROM sqlite_master
                  WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
@@ -190,12 +191,13 @@ pub fn count_all(database: &Connection, path: &Path) -> Result<Vec<(String, u64)
     Ok(counts)
 }
 
-/// Proves that a database is whole.
+/// Checks the integrity and the foreign keys of a database.
 ///
 /// # Errors
-/// `migration_failed` with what SQLite found.
+/// `migration_failed` with at most 20 findings of SQLite.
 pub fn check(database: &Connection, path: &Path) -> Result<(), Fault> {
-    // Every row is looked up in every index, in the order of the table.
+    // The check looks up every row in every index in the order of the table, so it reads index
+    // pages at random.
     database.pragma_update(None, "cache_size", -CHECK_KIB).map_err(failed("check", path))?;
     for question in ["PRAGMA main.integrity_check", "PRAGMA main.foreign_key_check"] {
         let mut ask = database.prepare(question).map_err(failed("check", path))?;
@@ -220,9 +222,9 @@ pub fn check(database: &Connection, path: &Path) -> Result<(), Fault> {
 /// Gives a private database the log mode that its users expect, and leaves it as one file.
 ///
 /// # Errors
-/// What SQLite says.
+/// The error of SQLite, or `sqlite_failed` when the file system does not support the log mode.
 pub fn settle(database: Connection, path: &Path) -> Result<(), Fault> {
-    // To the end of its rows: the change of mode is committed only there.
+    // All rows are read: SQLite commits the change of mode only when the statement is finished.
     let change = || -> rusqlite::Result<Vec<String>> {
         let mut change = database.prepare("PRAGMA journal_mode = WAL")?;
         change.query_map([], |row| row.get(0))?.collect()
@@ -236,7 +238,8 @@ pub fn settle(database: Connection, path: &Path) -> Result<(), Fault> {
     database.close().map_err(|(_, e)| fault("close", path, &e))
 }
 
-/// Size and time of a database's files: equal for as long as nobody writes to it.
+/// Returns size and modification time of a database and its log, which stay equal while no program
+/// writes to them.
 #[must_use]
 pub fn fingerprint(path: &Path) -> String {
     use std::os::unix::fs::MetadataExt as _;
@@ -245,7 +248,7 @@ pub fn fingerprint(path: &Path) -> String {
         Err(_) => "-".to_owned(),
     };
     let log = with_suffix(path, "-wal");
-    // An empty log and none say the same.
+    // An empty log and a missing log are equivalent.
     let log = if log.metadata().is_ok_and(|m| m.len() > 0) { one(&log) } else { "-".to_owned() };
     format!("{} {log}", one(path))
 }

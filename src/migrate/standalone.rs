@@ -1,8 +1,8 @@
-//! A migration from start to end in one call, without a daemon: for programs that bring their own
-//! database up before anything else runs.
+//! Runs a migration from start to end in one call, without a daemon: for programs that migrate
+//! their own database before they do anything else.
 //!
-//! The very same core decides; its facts are folded in memory and not kept. What survives a kill is
-//! the mark beside the database, which the next call settles first.
+//! The same core decides as in the daemon. Its events are applied in memory and never stored. After
+//! a kill only the manifest beside the database is left, and the next call settles it first.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,10 +11,10 @@ use crate::core::{Code, Command, Decision, Fault, Migration, MigrationId, Record
 use crate::migrate::context::MigrationRunner;
 use crate::migrate::files;
 
-/// A new name for a migration.
+/// Returns a new random name for a migration.
 ///
 /// # Errors
-/// When the system has no random numbers.
+/// `io` when the system provides no random numbers.
 pub fn new_id() -> Result<MigrationId, Fault> {
     let mut bytes = [0; 4];
     getrandom::fill(&mut bytes).map_err(|e| {
@@ -24,30 +24,30 @@ pub fn new_id() -> Result<MigrationId, Fault> {
     parsed.map_err(|e| Fault::new(Code::Defect, "a bad name", "please report this").because(e))
 }
 
-/// Milliseconds since 1970.
+/// Returns the wall-clock time in milliseconds since 1970.
 #[must_use]
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The facts of one migration, in memory.
+/// State of one migration in memory, in place of a log.
 #[derive(Debug, Default)]
 pub struct Alone {
     state: State,
 }
 
 impl Alone {
-    /// What was folded so far.
+    /// Returns the state with all events so far.
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// Decides a command and folds what it leads to.
+    /// Decides a command and applies the resulting events.
     ///
     /// # Errors
-    /// The refusal.
+    /// The fault with which the core refuses the command.
     pub fn take(&mut self, command: Command) -> Result<(), Fault> {
         let decision: Decision = self.state.decide(now(), command);
         for event in decision? {
@@ -57,17 +57,17 @@ impl Alone {
         Ok(())
     }
 
-    /// Performs what is owed until nothing is.
+    /// Performs the owed steps until none is owed.
     ///
     /// # Errors
-    /// Only what the core refuses; a migration that failed is an answer.
+    /// Only a refusal of the core or a defect. A migration that fails is a result, not an error.
     pub fn run(&mut self, desk: &MigrationRunner, id: &MigrationId) -> Result<(), Fault> {
         while let Some(migration) = self.state.migration(id).cloned() {
             let Some(owed) = &migration.owed else { break };
             let effect = migration.effect_id().ok_or_else(|| {
                 Fault::new(Code::Defect, "owed without an identity", "please report this")
             })?;
-            // Attempts are bounded, and so is what lies between them.
+            // Bounded: the core limits the attempts and the delay between two of them.
             files::pause(owed.not_before.since(now()));
             let outcome = desk.perform(&migration, owed.step, &|| false);
             self.take(Command::Settle { effect, outcome })?;
@@ -79,7 +79,7 @@ impl Alone {
 /// Carries a database to its next generation.
 ///
 /// # Errors
-/// Why it was not; the database is as it was then.
+/// The fault of a migration that failed; the database is then unchanged.
 pub fn migrate(desk: &MigrationRunner, plan: MigrationPlan) -> Result<Migration, Fault> {
     let (mut alone, id) = (Alone::default(), new_id()?);
     let actor = Actor { door: "daemon".to_owned(), uid: 0, pid: std::process::id() };

@@ -1,4 +1,6 @@
-//! Back to the old database, while the new one is as it was installed.
+//! Puts the old database back while the new one is unchanged since its installation.
+//!
+//! It never deletes the new database and refuses where a write would be lost.
 
 use super::files::with_suffix;
 use super::{secrets, sqlite};
@@ -8,13 +10,13 @@ use crate::migrate::app_lock;
 use crate::migrate::context::Task;
 use crate::world::fs::paths;
 
-/// Puts the backup into the place of the new database, which is kept under another name; then the
-/// old secrets. What was begun goes on after a kill.
+/// Puts the backup into the place of the new database, which is kept under another name, then puts
+/// the old secrets back. An undo that was interrupted by a kill continues.
 pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
     let names = &task.names;
     let secrets = secrets::kept(task);
     let returned = !names.backup.exists() && names.undone.exists() && names.database.exists();
-    // Once the database is the old one, this has to come to its end.
+    // Once the old database is in its place the undo must finish, so its errors are transient then.
     let owner = app_lock::take(task.recipe, &names.database, false);
     let _owner = if returned { owner.map_err(Fault::transient)? } else { owner? };
     if !returned {
@@ -45,10 +47,12 @@ fn put_back(task: &Task<'_>) -> Result<(), Fault> {
     let alone = sqlite::hold_alone(&names.database, None)?;
     let synced = files.sync_open(alone.file(), &names.database);
     synced.map_err(paths::failed("sync", &names.database))?;
+    // The log is in the synced file now. A sidecar that stayed would be read with the old database.
     for suffix in ["-wal", "-shm", "-journal"] {
         let path = with_suffix(&names.database, suffix);
         files.remove(&path).map_err(paths::failed("remove", &path))?;
     }
+    // The new database gets its second name first, so that the rename does not delete it.
     if !names.undone.exists() {
         files.link(&names.database, &names.undone).map_err(paths::failed("keep", &names.undone))?;
         files.sync_dir_of(&names.undone).map_err(paths::failed("sync", &names.undone))?;
@@ -60,7 +64,7 @@ fn put_back(task: &Task<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Rows that were written since would be lost.
+/// Refuses when the new database was written to since its installation: those rows would be lost.
 fn refuse_if_changed(task: &Task<'_>) -> Result<(), Fault> {
     let names = &task.names;
     if !names.backup.exists() {
