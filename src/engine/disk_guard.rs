@@ -1,9 +1,9 @@
-//! Refusing new work while there is still room to record the end of the old.
+//! Refuses new work while there is still space to record the end of the old.
 //!
-//! A log that cannot be written ends the daemon. So before the disk is quite full, requests that
-//! would use more of it are refused with `disk_full`, and the daemon goes on serving reads,
-//! removals and the effects under way. What is under way may still fill the disk to the last byte;
-//! for that there is a ballast file, which is let go of to make room for the records of the end.
+//! A log that cannot be written ends the daemon. So before the disk is full, requests that would
+//! use more of it are refused with `disk_full`, and the daemon continues to serve reads, removals
+//! and running effects. Running effects can still fill the disk to the last byte; for that case
+//! there is a ballast file, which is removed to make room for the last records.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,18 +12,18 @@ use crate::core::{Code, Command, Fault};
 
 /// Free bytes below which new work is refused.
 const FREE_BYTES_MIN: u64 = 16 << 20;
-/// How long one look at the file system is believed.
+/// How long one measurement of free space is reused.
 const BELIEVED: Duration = Duration::from_millis(500);
 
-/// Bytes that are set aside, enough for thousands of records.
+/// Size of the ballast file, enough for thousands of records.
 const BALLAST_BYTES: u64 = 8 << 20;
-/// Free bytes below which the ballast is let go of.
+/// Free bytes below which the ballast is removed.
 const BALLAST_AT: u64 = 2 << 20;
-/// Free bytes above which there is enough to set some aside.
+/// Free bytes above which a ballast is set aside.
 const AMPLE: u64 = 64 << 20;
 
-/// Lets go of the ballast when there is hardly any space left. Called before a log is opened and
-/// before each commit. Returns the free bytes that were found.
+/// Removes the ballast when almost no space is left. Called before a log is opened and before each
+/// commit. Returns the free bytes that were measured before the removal.
 pub fn make_room(root: &Path) -> u64 {
     let free = free_below(root);
     if free < BALLAST_AT && std::fs::remove_file(ballast(root)).is_ok() {
@@ -36,12 +36,13 @@ fn ballast(root: &Path) -> PathBuf {
     root.join("ballast")
 }
 
-/// Sets space aside if there is enough and none is yet. That it fails is no reason not to run.
+/// Sets the ballast aside if there is ample space and none exists. The daemon also runs without it.
 fn set_aside(root: &Path) {
     let path = ballast(root);
     if path.exists() || free_below(root) < AMPLE {
         return;
     }
+    // Under another name until its blocks are allocated: a sparse file would free nothing.
     let fresh = path.with_extension("new");
     let made = std::fs::File::create(&fresh).and_then(|file| {
         let flags = rustix::fs::FallocateFlags::empty();
@@ -55,11 +56,11 @@ fn set_aside(root: &Path) {
 }
 
 fn free_below(root: &Path) -> u64 {
-    // A file system that cannot be asked is found out by whoever writes to it.
+    // A failed query counts as ample space; a later write reports the real error.
     rustix::fs::statvfs(root).map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize))
 }
 
-/// Watches the free space of the data directory's file system.
+/// Measures the free space of the data directory's file system.
 #[derive(Debug)]
 pub(super) struct Space {
     path: PathBuf,
@@ -73,23 +74,23 @@ impl Space {
         Self { path: path.to_owned(), seen: None, low: 0 }
     }
 
-    /// Free bytes below which what is kept in the trash has to make room.
+    /// Sets the free bytes below which trash entries are removed early.
     pub(super) fn set_low(&mut self, bytes: u64) {
         self.low = bytes;
     }
 
-    /// Whether what is kept in the trash has to make room.
+    /// Returns whether trash entries must be removed early.
     pub(super) fn is_low(&mut self) -> bool {
         self.free() < self.low
     }
 
-    /// Makes sure that a commit finds the little space that it needs.
+    /// Frees the ballast if a commit might not find the little space that it needs.
     pub(super) fn before_commit(&mut self) {
         let free = make_room(&self.path);
         self.seen = Some((Instant::now(), free));
     }
 
-    /// Refuses a command that would use space when there is hardly any.
+    /// Refuses a command that would use space when almost none is free.
     pub(super) fn allows(&mut self, command: &Command) -> Result<(), Fault> {
         if !matches!(command, Command::Provision { .. }) || self.free() >= FREE_BYTES_MIN {
             return Ok(());

@@ -1,8 +1,7 @@
-//! Owed effects to running threads: one per environment, a bounded number in all.
+//! Runs owed effects on threads: one per subject (such as an environment), with a total bound.
 //!
-//! There is no queue: what cannot be started now is still owed after the next batch. An effect
-//! that is running but not owed any more is asked to stop, and the one that replaces it waits
-//! until it is home.
+//! There is no queue: an effect that cannot start now is still owed after the next batch. An effect
+//! that runs but is no longer owed is asked to stop; its replacement starts after it has ended.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,26 +20,26 @@ use crate::migrate::MigrationRunner;
 use crate::world::process::cancel::Cancel;
 use crate::world::{Reporter, World};
 
-/// Most effects that run at once. Hooks mostly wait, so this is more than there are cores.
+/// Most effects that run at once. Hooks mostly wait, so this exceeds the number of cores.
 pub const EFFECTS_MAX: usize = 64;
-/// Most setup hooks that run at once, so that hooks that hang leave room for everything else.
+/// Most setup and teardown hooks at once, so that hanging hooks leave room for other effects.
 pub const HOOKS_MAX: usize = 32;
-/// Most bases that are resolved, or file sets that are copied, at once.
+/// Most base resolutions, file copies and rescues at once, of each kind.
 const OTHERS_MAX: usize = 8;
-/// Most databases that are copied, or built, at once.
+/// Most database copies, or builds, at once, of each kind.
 const MIGRATIONS_MAX: usize = 2;
-/// Most walks through large trees at once, of each kind: nobody waits for them.
+/// Most walks through large trees at once, of each kind: no caller waits for them.
 const BACKGROUND_MAX: usize = 1;
 
-/// Starts and stops effects.
+/// Starts effects and asks them to stop.
 pub(super) struct Driver {
     world: Arc<World>,
     desk: Option<Arc<MigrationRunner>>,
     mailbox: SyncSender<Message>,
     progress: broadcast::Sender<Progress>,
     running: BTreeMap<Subject, Running>,
-    /// Checkouts keep the processors busy; one more than cores fills the gaps between two, and
-    /// with more they only get slower.
+    /// Checkouts keep the processors busy. One more than cores fills the gaps between two; with
+    /// more, each only gets slower.
     checkouts_max: usize,
     cores: usize,
     stuck: bool,
@@ -49,7 +48,7 @@ pub(super) struct Driver {
 struct Running {
     id: EffectId,
     step: Step,
-    /// Nobody waits for it.
+    /// Whether the effect is background work, for which no caller waits.
     in_background: bool,
     cancel: Arc<Cancel>,
 }
@@ -71,7 +70,7 @@ impl Driver {
         self.desk = Some(desk);
     }
 
-    /// Starts what is owed and has room; asks what is not owed any more to stop.
+    /// Starts owed effects within the bounds, and asks effects that are no longer owed to stop.
     pub(super) fn start_owed(&mut self, state: &State, now: Time) {
         for (who, running) in &self.running {
             if state.owed_to(who).as_ref() != Some(&running.id) {
@@ -90,7 +89,7 @@ impl Driver {
     }
 
     fn has_room(&self, owed: &OwedEffect, in_background: bool) -> bool {
-        // Hundreds may be retired at once; what somebody waits for goes on beside them.
+        // Hundreds can be retired at once; effects that a caller waits for need permits too.
         let retired = self.running.values().filter(|r| r.in_background).count();
         if in_background && retired >= (self.cores / 2).max(1) {
             return false;
@@ -108,7 +107,7 @@ impl Driver {
             && self.running.values().filter(|r| kind(r.step) == kind(owed.step)).count() < most
     }
 
-    /// Whether something could not be started that is owed now.
+    /// Returns whether an owed effect could not be started for lack of a thread or a descriptor.
     pub(super) fn is_stuck(&self) -> bool {
         self.stuck
     }
@@ -135,9 +134,10 @@ impl Driver {
         });
         match started {
             Ok(running) => {
+                // In time for the outcome: this thread is the one that reads the mailbox.
                 self.running.insert(id.subject.clone(), running);
             }
-            // No thread or no descriptor: it stays owed and is tried again soon.
+            // No thread or no descriptor: the effect stays owed and is retried after a second.
             Err(e) => {
                 self.stuck = true;
                 tracing::warn!(effect = %id, error = %e, "an effect cannot be started");
@@ -145,14 +145,15 @@ impl Driver {
         }
     }
 
-    /// Notes that an effect has ended.
+    /// Removes an effect that has ended.
     pub(super) fn home(&mut self, id: &EffectId) {
+        // Another effect of the subject may run by now; an old message must not remove it.
         if self.running.get(&id.subject).is_some_and(|r| r.id == *id) {
             self.running.remove(&id.subject);
         }
     }
 
-    /// Asks everything to stop.
+    /// Asks all running effects to stop.
     pub(super) fn cancel_all(&self) {
         for running in self.running.values() {
             running.cancel.cancel();
@@ -164,14 +165,14 @@ impl Driver {
     }
 }
 
-/// Whether it goes because a live set does not list it.
+/// Returns whether the environment is removed because a live set does not list it.
 fn is_retired(state: &State, subject: &Subject) -> bool {
     let Subject::Environment(id) = subject else { return false };
     let teardown = state.environment(id).and_then(|env| env.teardown.as_ref());
     teardown.is_some_and(|teardown| teardown.options.reason == crate::core::model::live_set::REASON)
 }
 
-/// Steps that share a bound: hooks that hang must leave room, whichever they are.
+/// Maps steps that share a bound to one of them: hanging hooks of either kind must leave room.
 fn kind(step: Step) -> Step {
     match step {
         Step::RunTeardown => Step::RunSetup,
@@ -179,7 +180,7 @@ fn kind(step: Step) -> Step {
     }
 }
 
-/// What one effect's thread holds.
+/// Resources of the thread that runs one effect.
 struct Job {
     world: Arc<World>,
     desk: Option<Arc<MigrationRunner>>,
@@ -205,7 +206,7 @@ impl Job {
             Ok(_) => tracing::debug!("done"),
             Err(fault) => tracing::info!(%fault, "failed"),
         }
-        // The engine is gone only when the process is about to be.
+        // A send fails only when the engine has ended, and then the process is about to end.
         drop(self.mailbox.send(Message::Home(effect.id.clone(), outcome)));
     }
 }
@@ -217,6 +218,7 @@ struct EffectReporter<'a> {
 
 impl Reporter for EffectReporter<'_> {
     fn note(&self, note: Note) -> bool {
+        // Returns only when the note is durable, so the effect never acts ahead of the log.
         let (answer, answered) = std::sync::mpsc::sync_channel::<Result<Receipt, Fault>>(1);
         let reply: Reply = Box::new(move |result| drop(answer.send(result)));
         let command = Command::Note { effect: self.id.clone(), note };
@@ -230,7 +232,7 @@ impl Reporter for EffectReporter<'_> {
     }
 }
 
-/// What an effect comes home with when the daemon is stopping: nothing that counts.
+/// Returns whether an effect was cancelled, as at a shutdown; then its outcome is not settled.
 pub(super) fn is_interruption(outcome: &Result<Outcome, Fault>) -> bool {
     matches!(outcome, Err(fault) if fault.code == Code::Cancelled)
 }

@@ -1,4 +1,4 @@
-//! The watching of a real engine over a backend that fails: it ends, once, and stays silent.
+//! The watcher of a real engine over a failing backend: it gives up once and stays silent.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::world::fs::paths;
 use crate::world::git::marker;
 use crate::world::watch::backend::{Backend, Failure, TreeId};
 
-/// Half an hour of failures in less than a second.
+/// Half an hour of failures passes in less than a second.
 const SPEED: u32 = 5_000;
 
 #[derive(Debug, Clone, Default)]
@@ -60,7 +60,7 @@ struct Scene {
     id: EnvironmentId,
 }
 
-/// An engine with an adopted clone.
+/// Returns a running engine with one adopted clone.
 fn scene() -> Scene {
     let root = tempfile::tempdir().expect("a directory");
     let at = root.path().canonicalize().expect("real");
@@ -103,13 +103,13 @@ impl Scene {
     fn watch(&self, backend: &Failing) -> Arc<Watching> {
         let options = Options { always: true, speed: SPEED };
         let made = Box::new(backend.clone());
-        // As a daemon that has just started.
+        // A new world, as after a restart of the daemon.
         let world = Arc::new(World::new(self.layout.clone(), self.log_id));
         let watching = Watching::start(&world, self.handle.clone(), options, |_| made);
         watching.expect("started")
     }
 
-    /// Times that the log says that it was given up, and asked for again.
+    /// Returns how often the log records that the watch was given up, and that it was resumed.
     fn recorded(&self) -> (usize, usize) {
         let all = self.handle.reader().read(Seq(1), 1_000).expect("read");
         let is = |wanted: fn(&Event) -> bool| all.iter().filter(|r| wanted(&r.event)).count();
@@ -145,7 +145,7 @@ fn a_watch_that_fails_for_half_an_hour_is_given_up_once() {
     assert_eq!(backend.attempts.load(Ordering::Acquire), ATTEMPTS_MAX);
     assert_eq!((scene.recorded(), watching.metrics().give_ups), ((1, 0), 1));
 
-    // Neither news of the state nor a restart bring it back; each is answered before the next.
+    // Neither notifications nor a restart resume it; each lease is answered before the next.
     for n in 0..50 {
         watching.ring();
         let take = Command::Lease {
@@ -165,7 +165,7 @@ fn a_watch_that_fails_for_half_an_hour_is_given_up_once() {
     let attempts = [&backend, &after].map(|b| b.attempts.load(Ordering::Acquire));
     assert_eq!((attempts, scene.recorded()), ([ATTEMPTS_MAX, 0], (1, 0)));
 
-    // Who asks for it brings it back, also for the log.
+    // A new subscriber resumes the watch, and the log records that.
     after.works.store(true, Ordering::Release);
     let _interest = watching.follow(None);
     wait_for("the watch", || watching.metrics().stages.get("on") == Some(&1));

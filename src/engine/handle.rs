@@ -1,4 +1,4 @@
-//! The door to the engine: send a command, read the published state, follow what happens.
+//! The handle to the engine: sends commands, reads the published state, subscribes to changes.
 
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -8,39 +8,38 @@ use tokio::sync::{broadcast, oneshot, watch};
 use crate::core::{Code, Command, EffectId, EnvironmentId, Fault, Outcome, Seq, State};
 use crate::journal::Reader;
 
-/// What a decided command led to.
+/// Result of a command that was decided and committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
-    /// The last durable record at the time of the reply; all that the command led to is at or
-    /// before it.
+    /// The last durable record at the time of the reply; no record of the command is later.
     pub seq: Seq,
-    /// Whether the command led to any record.
+    /// Whether the command produced any record.
     pub changed: bool,
 }
 
-/// How a command is answered.
+/// Callback that receives the result of a command, on the engine's thread.
 pub type Reply = Box<dyn FnOnce(Result<Receipt, Fault>) + Send>;
 
-/// What the engine finds in its mailbox.
+/// A message in the engine's mailbox.
 pub(super) enum Message {
-    /// Something to decide.
+    /// A command to decide, and the callback for its result.
     Command(Command, Reply),
-    /// An effect came home; its slot is free.
+    /// An effect has ended with this outcome; its slot is free.
     Home(EffectId, Result<Outcome, Fault>),
-    /// Come to rest and end.
+    /// A request to stop: cancel effects, record the reason, end the loop.
     Shutdown(String),
 }
 
-/// A line that a running hook printed. It is not kept here; the transcript has it.
+/// One line of output of a running hook. It is not kept here; the transcript has it.
 #[derive(Debug, Clone)]
 pub struct Progress {
-    /// Whose hook.
+    /// The environment whose hook printed the line.
     pub environment: EnvironmentId,
-    /// The line, without its end.
+    /// The line, without its line end.
     pub line: String,
 }
 
-/// A clonable way to talk to the engine.
+/// Access to the engine. Clones are cheap and share one mailbox.
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(super) mailbox: SyncSender<Message>,
@@ -61,21 +60,22 @@ impl std::fmt::Debug for Message {
 }
 
 impl Handle {
-    /// Sends a command and waits for its answer: what it led to is durable then.
+    /// Sends a command and waits for its result, which is durable by then.
     ///
     /// # Errors
-    /// The refusal, or that the engine is too busy or gone.
+    /// The refusal of the command, a full mailbox, or an engine that has ended.
     pub async fn submit(&self, command: Command) -> Result<Receipt, Fault> {
         let (answer, answered) = oneshot::channel();
         let reply: Reply = Box::new(move |result| drop(answer.send(result)));
+        // An async task must not block on a full mailbox.
         self.mailbox.try_send(Message::Command(command, reply)).map_err(|e| refused(&e))?;
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Like [`Handle::submit`], for callers that are threads.
+    /// Like [`Handle::submit`], for callers on threads; waits while the mailbox is full.
     ///
     /// # Errors
-    /// As for [`Handle::submit`].
+    /// The refusal of the command, or an engine that has ended.
     pub fn submit_blocking(&self, command: Command) -> Result<Receipt, Fault> {
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         let reply: Reply = Box::new(move |result| drop(answer.send(result)));
@@ -83,31 +83,31 @@ impl Handle {
         answered.recv().unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Asks the engine to come to rest and end.
+    /// Asks the engine to stop. Does not wait for its end.
     pub fn shutdown(&self, reason: &str) {
-        // A full mailbox is emptied soon; a closed one means that the engine has ended.
+        // A full mailbox drains soon; a closed one means that the engine has ended.
         drop(self.mailbox.send(Message::Shutdown(reason.to_owned())));
     }
 
-    /// Reads the published state. It holds everything that was ever acknowledged. Keep `read`
-    /// short: copy out what is needed.
+    /// Calls `read` with the published state, which holds everything that was ever acknowledged.
+    /// Keep `read` short and copy out what is needed: the engine takes this lock after each commit.
     pub fn view<R>(&self, read: impl FnOnce(&State) -> R) -> R {
         read(&self.view.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A receiver that changes whenever more is committed.
+    /// Returns a receiver of the last committed seq; it changes with every commit.
     #[must_use]
     pub fn head(&self) -> watch::Receiver<Seq> {
         self.head.clone()
     }
 
-    /// The output of running hooks from now on; a slow receiver misses lines.
+    /// Subscribes to the output of running hooks from now on; a slow receiver misses lines.
     #[must_use]
     pub fn progress(&self) -> broadcast::Receiver<Progress> {
         self.progress.subscribe()
     }
 
-    /// A reader of committed records.
+    /// Returns the reader of committed records.
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.reader

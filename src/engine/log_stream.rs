@@ -1,41 +1,41 @@
-//! The log as a flat stream, and the state as one number: what others need to read along.
+//! The log as a flat stream, and the state as a digest, for readers that follow the log elsewhere.
 //!
-//! Records go out as they stand in the log, checksums and all; nothing is decoded, and the writer
-//! is never held up.
+//! Records are sent as they are in the log, with their checksums; nothing is decoded, and the
+//! writer is never blocked.
 
 use crate::core::{Code, Fault, Seq};
 use crate::engine::Handle;
 use crate::journal::{Error, Head, codec, stream_format};
 
-/// Some records of the log, as bytes.
+/// Consecutive records of the log, as bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Part {
-    /// The records, one after another.
+    /// The records in flat form, one after another.
     pub bytes: Vec<u8>,
-    /// The last of them; the one that was given when there are none.
+    /// The last of the records; the given `after` when there are none.
     pub last: Head,
-    /// How many they are.
+    /// Number of records.
     pub records: usize,
 }
 
 impl Handle {
-    /// What a flat log begins with whose records come after `after`.
+    /// Returns the head of a flat log whose records come after `after`.
     #[must_use]
     pub fn flat_head(&self, after: Head) -> Vec<u8> {
         stream_format::head(&stream_format::Start { log_id: self.reader().log_id(), after })
             .to_vec()
     }
 
-    /// What a flat log ends with.
+    /// Returns the end of a flat log whose last record is `last`.
     #[must_use]
     pub fn flat_end(last: Head) -> Vec<u8> {
         stream_format::end(last).to_vec()
     }
 
-    /// Up to `max` records after `after`, none later than `until`.
+    /// Returns up to `max` records after `after`, none later than `until`.
     ///
     /// # Errors
-    /// What the journal says; also when a record does not begin like one.
+    /// Errors of the journal; also when a record does not begin like one.
     pub fn flat_part(&self, after: Head, until: Seq, max: usize) -> Result<Part, Error> {
         let mut part = Part { last: after, ..Part::default() };
         for (seq, bytes) in self.reader().raw(Seq(after.seq), max)? {
@@ -49,11 +49,12 @@ impl Handle {
         Ok(part)
     }
 
-    /// The SHA-256 of the published state and the record that it is the state after.
+    /// Returns the SHA-256 of the published state and the seq of the last record in it.
     ///
     /// # Errors
-    /// A [`Fault`] when the state is larger than any sensible one.
+    /// A [`Fault`] when the encoded state is larger than 1 GiB.
     pub fn digest(&self) -> Result<(Seq, [u8; 32]), Fault> {
+        // Under one read lock: seq and digest must belong to the same state.
         self.view(|state| {
             let digest = codec::state_digest(state).map_err(|e| {
                 Fault::new(Code::Defect, "the state cannot be hashed", "please report this")

@@ -1,4 +1,4 @@
-//! The loop itself.
+//! The engine's loop: the only writer of the log and of the state.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,29 +19,29 @@ use crate::migrate::MigrationRunner;
 use crate::world::World;
 use crate::world::relocation::HighWater;
 
-/// Most commands that wait in the mailbox; more are refused.
+/// Most commands that wait in the mailbox; further ones are refused.
 pub const MAILBOX_MAX: usize = 1_024;
-/// Most commands that one commit takes.
+/// Most commands with a reply in one commit. Outcomes of effects do not count.
 const BATCH_MAX: usize = 1_024;
-/// How often the free space is looked at while there is something in the trash.
+/// Interval of the check of free space while the trash has entries.
 const SPACE_EVERY: Duration = Duration::from_secs(60);
-/// Silence after which the log is made fast to open.
+/// Time without a message after which a checkpoint makes the next open of the log fast.
 const IDLE: Duration = Duration::from_millis(200);
-/// Longest time that running effects get to end at a shutdown.
+/// Longest time that a shutdown waits for running effects.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
-/// Lines of hook output that a slow watcher may fall behind.
+/// Lines of hook output that a slow subscriber can lag behind before it misses some.
 const PROGRESS_KEPT: usize = 4_096;
 
-/// How the loop ended.
+/// Reason why the loop ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// As asked; everything is on disk.
+    /// A shutdown was requested; everything is on disk.
     Orderly,
-    /// The log could not be written. Memory may be ahead of it: the process must end.
+    /// The log could not be written. Memory may be ahead of it, so the process must end.
     Journal(journal::Error),
 }
 
-/// The single writer: journal, state and driver.
+/// The single writer: owns journal, state and driver.
 pub struct Engine {
     journal: Journal,
     state: State,
@@ -50,15 +50,15 @@ pub struct Engine {
     mailbox: Receiver<Message>,
     driver: Driver,
     space: Space,
-    /// Kept outside the log, so that one that was put back from a backup is told from this one.
+    /// Kept outside the log, so that a log restored from a backup is recognised as older.
     high_water: Option<HighWater>,
     stopping: Option<(String, Instant)>,
-    /// A time that is not behind the log, and when it was taken on the clock that only goes on.
+    /// A time not behind the log, and the monotonic instant at which it was taken.
     anchor: (Time, Instant),
     waking: SuspendDetector,
 }
 
-/// A batch that is decided and not yet durable.
+/// Events of one or more commands, decided and applied, but not yet durable.
 #[derive(Default)]
 struct Batch {
     records: Vec<Record>,
@@ -66,7 +66,7 @@ struct Batch {
 }
 
 impl Engine {
-    /// An engine over an open log and the state that it holds, and the door to it.
+    /// Returns an engine over an open log and its state, and the handle to it.
     #[must_use]
     pub fn new(journal: Journal, state: State, world: Arc<World>) -> (Self, Handle) {
         let (sender, mailbox): (SyncSender<Message>, _) = sync_channel(MAILBOX_MAX);
@@ -101,28 +101,28 @@ impl Engine {
         (engine, handle)
     }
 
-    /// Lets migrations be worked on at this desk.
+    /// Sets the runner that performs the steps of migrations.
     #[must_use]
     pub fn with_desk(mut self, desk: Arc<MigrationRunner>) -> Self {
         self.driver.set_desk(desk);
         self
     }
 
-    /// Notes after each commit how far the log goes.
+    /// Sets the mark that notes after each commit how far the log goes.
     #[must_use]
     pub fn with_high_water(mut self, mark: HighWater) -> Self {
         self.high_water = Some(mark);
         self
     }
 
-    /// Sets the free bytes below which the trash is emptied early, the oldest first.
+    /// Sets the free bytes below which the oldest trash entries are removed early.
     #[must_use]
     pub fn with_low_disk(mut self, bytes: u64) -> Self {
         self.space.set_low(bytes);
         self
     }
 
-    /// Runs until a shutdown or a storage failure. `started` is decided before anything else.
+    /// Runs until a shutdown or a storage failure. `started` is decided before any other command.
     #[must_use]
     pub fn run(mut self, started: Command) -> Ended {
         match self.serve(started) {
@@ -167,7 +167,7 @@ impl Engine {
         self.end()
     }
 
-    /// After a sleep, and before anything else is decided: what was in use still is.
+    /// Renews the leases after a suspend, before any other command can let them expire.
     fn wake(&mut self, batch: &mut Batch) {
         let Some(slept) = self.waking.look(clocks(self.anchor.1)) else { return };
         tracing::info!(?slept, "the machine has slept; leases are renewed");
@@ -176,7 +176,7 @@ impl Engine {
         }
     }
 
-    /// How long there is nothing to do but wait for the mailbox.
+    /// Returns how long the loop may wait for the mailbox without missing a deadline.
     fn patience(&self, last_work: Instant) -> Duration {
         const FOREVER: Duration = Duration::from_secs(3_600);
         let now = self.now();
@@ -190,6 +190,7 @@ impl Engine {
             .stopping
             .as_ref()
             .map_or(FOREVER, |(_, since)| DRAIN_LIMIT.saturating_sub(since.elapsed()));
+        // No message announces a free thread or descriptor, so a failed start is retried.
         let again = if self.driver.is_stuck() { Duration::from_secs(1) } else { FOREVER };
         let space = if self.state.has_trash() { SPACE_EVERY } else { FOREVER };
         deadline.min(idle).min(drain).min(again).min(space)
@@ -206,20 +207,21 @@ impl Engine {
             Message::Command(command, reply) => self.decide(batch, command, Some(reply)),
             Message::Home(id, outcome) => {
                 self.driver.home(&id);
-                // What was stopped for the shutdown is owed again after the next start.
+                // An effect that was stopped for the shutdown is owed again after the next start.
                 if self.stopping.is_none() || !driver::is_interruption(&outcome) {
                     self.decide(batch, Command::Settle { effect: id, outcome }, None);
                 }
             }
             Message::Shutdown(reason) => {
+                // A second request must not extend the drain limit.
                 self.stopping.get_or_insert_with(|| (reason, Instant::now()));
                 self.driver.cancel_all();
             }
         }
     }
 
-    /// Decides one command against the state as it will be after this batch. The state runs ahead
-    /// of the disk here; nobody sees it before the commit, and a failed commit ends the process.
+    /// Decides one command against the state as it will be after this batch. The state is ahead of
+    /// the disk here; readers see it only after the commit, and a failed commit ends the process.
     fn decide(&mut self, batch: &mut Batch, command: Command, reply: Option<Reply>) {
         let now = self.now();
         let allowed = self.space.allows(&command);
@@ -243,14 +245,16 @@ impl Engine {
     }
 
     fn record(&self, at: Time, event: Event) -> Record {
+        // The record of a start belongs to the boot that it begins.
         let start = u32::from(matches!(event, Event::DaemonStarted(_)));
         Record { seq: self.state.seq().next(), at, boot: self.state.boot() + start, event }
     }
 
-    /// Commit, publish, reply, act: in this order.
+    /// Commits, publishes, replies, starts owed effects: in this order.
     fn finish(&mut self, batch: Batch) -> Result<(), journal::Error> {
         point("engine.decided");
         if !batch.records.is_empty() {
+            // Frees the ballast in time: an append that fails closes the log for good.
             self.space.before_commit();
             fault::call("append").map_err(unwritten)?;
             self.journal.append(&batch.records, &self.state)?;
@@ -263,6 +267,7 @@ impl Engine {
                 view.apply(record);
             }
             drop(view);
+            // After the view: a subscriber that wakes finds the new records in it.
             self.head.send_replace(self.state.seq());
         }
         let seq = self.state.seq();
@@ -271,6 +276,7 @@ impl Engine {
         }
         point("engine.replied");
         if self.stopping.is_none() {
+            // Last: an effect must not act on a decision that is not durable.
             self.driver.start_owed(&self.state, self.now());
         }
         Ok(())
@@ -280,13 +286,14 @@ impl Engine {
         let reason = self.stopping.take().map_or_else(String::new, |(reason, _)| reason);
         let mut batch = Batch::default();
         self.decide(&mut batch, Command::Stop { reason }, None);
+        // Still stopping: `finish` must start no effect.
         self.stopping = Some((String::new(), Instant::now()));
         self.finish(batch)?;
         self.journal.checkpoint()
     }
 
-    /// Wall clock, but never behind the last record, and never standing still: a clock that is set
-    /// back must neither reorder the log nor hold up what waits for a time.
+    /// Returns the wall clock, but never a time behind the last record, and never standing still: a
+    /// clock that is set back must neither reorder the log nor delay a deadline.
     fn now(&self) -> Time {
         let (base, started) = self.anchor;
         wall_clock().max(base.after(started.elapsed())).max(self.state.at())
@@ -300,7 +307,7 @@ fn wall_clock() -> Time {
     Time(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
 }
 
-/// A storage failure that a test ordered.
+/// Converts an injected storage failure of a test.
 fn unwritten(source: std::io::Error) -> journal::Error {
     journal::Error::Io { what: "write the log", path: std::path::PathBuf::new(), source }
 }

@@ -1,16 +1,16 @@
-//! The one loop: take commands, decide, append, apply, publish, reply, start what is owed.
+//! The one loop: take commands, decide, append, apply, publish, reply, start owed steps.
 //!
-//! One thread owns the journal and the state ([`main_loop`]). Everything that wants something from
-//! it holds a [`Handle`]: it sends commands into a bounded mailbox and reads a published copy of
-//! the state. Effects run on threads of their own ([`driver`]), one at a time per environment, and
-//! report their outcome as commands. A batch of commands costs one commit; there is no linger
-//! timer, because what arrives during a commit is the next batch.
+//! One thread owns the journal and the state ([`main_loop`]). Every other part of the daemon holds
+//! a [`Handle`]: it sends commands into a bounded mailbox and reads a published copy of the state.
+//! Effects run on their own threads ([`driver`]), one at a time per environment, and report their
+//! outcome as commands. A batch of commands costs one commit. There is no linger timer: commands
+//! that arrive during a commit form the next batch.
 //!
-//! Beside the loop, [`watcher`] follows the state and sees to it that what somebody is interested
-//! in is watched.
+//! Beside the loop, [`watcher`] follows the state and watches the environments that have a
+//! subscriber or a lease.
 //!
-//! The order is the promise: what a reply says is durable, and what the world is asked to do was
-//! durable before. A failed commit ends the loop, and with it the process.
+//! The order is the guarantee: what a reply reports is durable, and an effect starts only after the
+//! records that require it are durable. A failed commit ends the loop, and with it the process.
 
 pub mod driver;
 pub mod handle;

@@ -1,23 +1,23 @@
-//! A better place in the scheduler for the thread that writes the log.
+//! Scheduling priority of threads: higher for the writer of the log, lower for background work.
 //!
 //! Beside two compilers an ordinary thread waits a whole timer tick (4 ms) after each sync that
 //! takes the disk 0.07 ms. Real-time priority ends that but needs privilege; a short time slice
-//! needs none and helps while the machine is not overloaded. Threads and processes started from
-//! this one do not inherit either.
+//! needs none and helps while the machine is not overloaded. Threads and processes started from a
+//! raised thread inherit neither.
 
-/// What the thread got.
+/// The scheduling that a thread got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
-    /// `SCHED_FIFO`.
+    /// Real-time, `SCHED_FIFO` with priority 1.
     Realtime,
     /// An ordinary thread with a time slice of 0.1 ms.
     ShortSlice,
-    /// Nothing better than any other thread.
+    /// The default; neither request was granted.
     Ordinary,
 }
 
 impl Priority {
-    /// For `doctor` and the log.
+    /// Returns the name for `doctor` and for messages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -28,7 +28,7 @@ impl Priority {
     }
 }
 
-/// Asks for the best that the calling thread may have.
+/// Requests the best scheduling that the calling thread is allowed to have.
 #[must_use]
 pub fn raise() -> Priority {
     if system::realtime() {
@@ -40,14 +40,14 @@ pub fn raise() -> Priority {
     }
 }
 
-/// Puts the calling thread behind all others: somebody waits for them, and nobody for it. What it
-/// starts inherits that.
+/// Lowers the calling thread below all others: no caller waits for its work. Threads and processes
+/// started from it inherit that.
 pub fn lower() {
-    // Without it the work is done all the same.
+    // A failure is ignored: the work is done at ordinary priority.
     let _lowered = rustix::process::setpriority_process(None, NICE);
 }
 
-/// What `nice` means for work in the background.
+/// The nice value for background work.
 const NICE: i32 = 15;
 
 #[cfg(target_os = "linux")]

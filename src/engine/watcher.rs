@@ -1,8 +1,8 @@
-//! Which environments are watched: those that are served and that somebody is interested in.
+//! Watches the environments that are served and have a lease or a subscriber.
 //!
-//! One thread carries out what `core::watch` says for each of them. It follows the state, never
-//! leads it: a record only says that watching was given up, or asked for again. Reading starts
-//! nothing; what is being taken apart or is over is never watched.
+//! One thread carries out the decisions of `core::watch_machine` for each of them. It follows the
+//! state and never leads it: a record states only that watching was given up or resumed. A read
+//! starts no watch. An environment that is being torn down or is tombstoned is never watched.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -22,36 +22,36 @@ use crate::world::watch::backend::{Backend, Failure, Key, Kinds, Signal, Sink};
 use crate::world::watch::limits::Budget;
 use crate::world::watch::tracker::Hub;
 
-/// Changes that are kept for those who come back.
+/// Changes kept for subscribers that come back.
 const KEPT: usize = 1_024;
 
-/// What has changed in an environment.
+/// A notification that an environment has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Where.
+    /// The environment that changed.
     pub environment: EnvironmentId,
-    /// Which life of it.
+    /// Its incarnation at that time.
     pub incarnation: u32,
-    /// What kinds of things.
+    /// Kinds of the changes, merged.
     pub kinds: Kinds,
-    /// When it was told.
+    /// Time of the notification.
     pub at: Time,
-    /// The last record by then.
+    /// Last committed record at that time.
     pub seq: Seq,
 }
 
-/// Counts for people and monitors.
+/// Counters for users and for monitoring.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Metrics {
-    /// Environments by how they are watched: `on`, `polling`, `waiting`, `gave_up`, `absent`.
+    /// Environments by watch stage: `arming`, `on`, `polling`, `waiting`, `gave_up`, `absent`.
     pub stages: BTreeMap<&'static str, usize>,
-    /// Looks at environments that cannot be watched.
+    /// Number of polls of environments that cannot be watched.
     pub polls: u64,
-    /// Watches that were given up.
+    /// Number of watches that were given up.
     pub give_ups: u64,
-    /// Times an environment had to be polled instead.
+    /// Number of switches from watching to polling.
     pub degraded: u64,
-    /// Those who follow changes now.
+    /// Number of subscriptions now.
     pub followers: usize,
 }
 
@@ -64,28 +64,28 @@ impl Inbox {
 
 #[derive(Debug, Default)]
 struct Inbox {
-    /// What has changed, by life.
+    /// Changes by incarnation, merged until the thread takes them.
     changed: BTreeMap<Key, Kinds>,
-    /// Watches that broke; each had a tree, so there are never many.
+    /// Broken watches. Each had a tree, so there are never many.
     broken: Vec<(Key, Arc<Failure>)>,
-    /// Who follows: by number, one environment or all.
+    /// Subscriptions by number: to one environment, or to all (none).
     followers: BTreeMap<u64, Option<EnvironmentId>>,
-    /// Followers that are new.
+    /// Subscriptions that are new since the last round.
     asked: Vec<Option<EnvironmentId>>,
     rung: bool,
     stop: bool,
 }
 
-/// How it is watched.
+/// Options of watching.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Also what nobody follows.
+    /// Whether environments without a subscriber are watched too.
     pub always: bool,
-    /// How fast time passes between attempts: 1, but for tests that see half an hour of it.
+    /// Speed of the retry clock: 1; tests use more to pass half an hour quickly.
     pub speed: u32,
 }
 
-/// The watching of one daemon.
+/// The watcher of one daemon. No thread ever holds two of its locks at once.
 #[derive(Debug)]
 pub struct Watching {
     handle: Handle,
@@ -97,10 +97,10 @@ pub struct Watching {
     followed: AtomicU64,
     changes: broadcast::Sender<Change>,
     kept: Mutex<VecDeque<Change>>,
-    /// Changes before this record are not kept.
+    /// Changes before this seq may be missing from `kept`. Stored only under the lock of `kept`.
     kept_since: AtomicU64,
     metrics: Mutex<Metrics>,
-    /// Lives that are to be looked at, with what was seen the last time.
+    /// State of the polls, which run on a thread of their own.
     polls: Mutex<Polls>,
 }
 
@@ -120,7 +120,7 @@ fn now() -> Time {
     Time(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// Subscription in changes; ends when it is dropped.
+/// A subscription to changes. It ends when this value is dropped.
 #[derive(Debug)]
 pub struct Subscription {
     watching: Arc<Watching>,
@@ -138,10 +138,10 @@ impl Drop for Subscription {
 }
 
 impl Watching {
-    /// Starts watching by the backend that `make` makes.
+    /// Starts watching with the backend that `make` returns.
     ///
     /// # Errors
-    /// When a thread cannot be started.
+    /// When the backend or a thread cannot be started.
     pub fn start(
         world: &Arc<World>,
         handle: Handle,
@@ -164,6 +164,7 @@ impl Watching {
             polls: Mutex::default(),
         });
         let gate = move |key: &Key| handle.view(|state| may_be_watched(state, key));
+        // Weak: the hub belongs to the world that `Watching` holds, so an `Arc` would be a cycle.
         let told = Arc::downgrade(&watching);
         let signals = move |signal: Signal| {
             if let Some(watching) = told.upgrade() {
@@ -184,13 +185,13 @@ impl Watching {
         Ok(watching)
     }
 
-    /// The state has changed, or may have.
+    /// Notifies the watcher that the state has changed, or may have.
     pub fn ring(&self) {
         locked(&self.inbox).rung = true;
         self.bell.notify_all();
     }
 
-    /// Lets go of everything.
+    /// Stops watching: the thread releases every watch and ends.
     pub fn stop(&self) {
         locked(&self.inbox).stop = true;
         self.bell.notify_all();
@@ -199,8 +200,8 @@ impl Watching {
         }
     }
 
-    /// Follows the changes of one environment or of all: they are watched as long as this lives,
-    /// also those whose watching was given up.
+    /// Subscribes to one environment or to all. They are watched while the subscription lives,
+    /// including those whose watching was given up.
     #[must_use]
     pub fn follow(self: &Arc<Self>, which: Option<EnvironmentId>) -> Subscription {
         let number = self.followed.fetch_add(1, Ordering::Relaxed);
@@ -212,14 +213,14 @@ impl Watching {
         Subscription { watching: Arc::clone(self), number }
     }
 
-    /// Changes from now on.
+    /// Returns a receiver of the changes from now on.
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
     }
 
-    /// Changes that were told at or after a record, the last of each environment; none when some
-    /// of them are not kept any more.
+    /// Returns the changes at or after `seq`, merged per environment. Returns none when some of
+    /// them are no longer kept.
     #[must_use]
     pub fn since(&self, seq: Seq) -> Option<Vec<Change>> {
         let kept = locked(&self.kept);
@@ -235,15 +236,15 @@ impl Watching {
         Some(last.into_values().collect())
     }
 
-    /// Counts.
+    /// Returns the counters.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         let followers = locked(&self.inbox).followers.len();
         Metrics { followers, ..locked(&self.metrics).clone() }
     }
 
-    /// News from the hub, on its threads: what is kept of the worktrees counts no longer at once,
-    /// the rest is only noted.
+    /// Takes a signal from the hub, on the hub's threads: cached status becomes stale at once, the
+    /// rest is left to the watcher's thread.
     fn hear(&self, signal: Signal) {
         let book = self.world.book();
         match signal {
@@ -275,7 +276,7 @@ impl Watching {
         self.bell.notify_all();
     }
 
-    /// Those whose distance depends on one of these refs; where that is not known, it does.
+    /// Returns the incarnations whose distance depends on one of these refs, or may depend on it.
     fn depending(&self, common: &Path, refs: Option<&[String]>) -> Vec<Key> {
         let here = crate::world::fs::paths::to_host(common);
         let depends = |env: &&Environment| {
@@ -308,11 +309,11 @@ impl Watching {
         }
         kept.push_back(change.clone());
         drop(kept);
-        // Nobody may be listening.
+        // An error means only that there is no receiver.
         drop(self.changes.send(change));
     }
 
-    /// The time by which attempts are made; a clock that is set makes no difference to it.
+    /// Returns the monotonic time of the retry clock: a clock that is set does not change it.
     fn clock(&self) -> Time {
         let (then, since) = self.started;
         then.after(since.elapsed().saturating_mul(self.options.speed))
@@ -358,7 +359,7 @@ impl Watching {
                 return;
             };
             drop(polls);
-            // One that panics must not keep the others from being looked at.
+            // A panic in one poll must not stop the polls of the other environments.
             let look = std::panic::AssertUnwindSafe(|| self.poll_one(&key));
             if std::panic::catch_unwind(look).is_err() {
                 tracing::error!(environment = %key.0, "a look panicked; please report this");
@@ -389,19 +390,19 @@ impl Watching {
     }
 }
 
-/// The rule that nothing gets around: a life that is served, and no other.
+/// The condition of every watch: this incarnation is served. The hub asks it before it watches.
 fn may_be_watched(state: &State, (id, incarnation): &Key) -> bool {
     state.environment(id).is_some_and(|e| e.incarnation == *incarnation && e.is_served())
 }
 
-/// What the thread knows.
+/// State of the watcher's thread.
 struct Round<'a> {
     watching: &'a Arc<Watching>,
     watches: BTreeMap<EnvironmentId, (u32, Watch)>,
 }
 
 impl Round<'_> {
-    /// Begins and ends watches as the state and those who follow say.
+    /// Begins and ends watches according to the state, the leases and the subscriptions.
     fn follow_state(&mut self, asked: &[Option<EnvironmentId>]) {
         let inbox = locked(&self.watching.inbox);
         let followers: BTreeSet<Option<EnvironmentId>> =
@@ -436,7 +437,7 @@ impl Round<'_> {
             let key = (id.clone(), incarnation);
             let hub = self.watching.world.hub();
             if matches!(watch.stage, Stage::On(_)) && hub.is_none_or(|hub| !hub.holds(&key)) {
-                // A removal that was refused let go of it, and was over before it was looked at.
+                // A refused teardown has released the tree between two rounds of this thread.
                 self.input(&id, Input::Unwanted, None);
             }
             if again && given_up {
@@ -522,10 +523,10 @@ impl Round<'_> {
         let (Some(env), Some(hub)) = (env, watching.world.hub()) else { return };
         match hub.arm(&env) {
             Ok(()) => {
-                // From here on every change is told; what was seen before counts no longer.
+                // Every later change is notified; a status that was cached before is stale.
                 watching.world.book().watched(id, true);
                 self.input(id, Input::Confirmed, None);
-                // And what happened before, to whoever follows since then.
+                // Earlier changes were not seen: subscribers since then get one notification.
                 watching.tell(id.clone(), env.incarnation, Kinds::ANYTHING);
             }
             Err(failure) => {
@@ -535,8 +536,8 @@ impl Round<'_> {
         }
     }
 
-    /// Looks at an environment that cannot be watched, one after the other, on a thread that may
-    /// wait.
+    /// Queues a poll of an environment that cannot be watched. Polls run one after the other, on a
+    /// thread that is allowed to block.
     fn poll(&self, id: &EnvironmentId, incarnation: u32) {
         let watching = Arc::clone(self.watching);
         let mut polls = locked(&watching.polls);

@@ -1,12 +1,12 @@
-//! Payloads to bytes and back: the only file that names bincode.
+//! Encodes and decodes payloads and snapshots. Only this file and `payload.rs` name bincode.
 //!
 //! bincode is not self-describing, so every (kind, version) has one frozen struct and decodes to
 //! nothing else. The newest version of a kind is the struct in `core::event`, and the catalogue
-//! there says its number; the golden files in `schema/events/` hold it still. When a payload must
+//! there holds its number; the golden files in `schema/events/` pin its bytes. When a payload must
 //! change, its old struct moves to `upcast.rs` with a pure upcaster, and the number goes up.
 //!
-//! The codec id stands in each envelope, so that another codec can follow without touching old
-//! records. bincode 1.3.3 is complete by its authors' word; `wincode` reads the same bytes.
+//! Each envelope carries the codec id, so another codec can follow without a change to old records.
+//! The authors of bincode call 1.3.3 complete; `wincode` reads the same bytes.
 
 use bincode::Options as _;
 
@@ -18,31 +18,32 @@ use crate::for_each_event;
 use crate::journal::payload::{options, payload_options, read};
 use crate::journal::upcast;
 
-/// bincode 1.3 with fixed-width little-endian integers.
+/// Codec id of bincode 1.3 with fixed-width little-endian integers.
 pub const CODEC_BINCODE1: u8 = 1;
-/// Raised whenever the shape of [`State`] changes; older snapshots are then ignored.
+/// Version of the snapshot format. It goes up whenever the shape of [`State`] changes; snapshots of
+/// another version are ignored.
 pub const SNAPSHOT_VERSION: u32 = 9;
 
 const SNAPSHOT_MAGIC: [u8; 4] = *b"GKS1";
 const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 
-/// What reading one record can lead to.
+/// Result of decoding one intact record.
 #[derive(Debug, PartialEq, Eq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "it is taken apart at once, a million times a second"
 )]
 pub enum Decoded {
-    /// A record, perhaps with an opaque event.
+    /// A record. Its event is opaque if its kind or version is unknown and need not be understood.
     Record(Record),
-    /// A record that this program must understand and does not.
+    /// A record that must be understood and is not; the text names its seq, kind and version.
     Newer(String),
 }
 
-/// Encodes one record that continues a record with checksum `previous`. Returns bytes and crc.
+/// Encodes one record that follows a record with the checksum `previous`. Returns bytes and crc.
 ///
 /// # Errors
-/// [`Error::Encode`] when the payload is larger than the limit.
+/// [`Error::Encode`] when the payload is larger than the limit of 1 MiB.
 pub fn encode(record: &Record, previous: u32) -> Result<(Vec<u8>, u32), Error> {
     let payload = payload(&record.event).map_err(|why| Error::Encode {
         seq: record.seq.0,
@@ -50,6 +51,7 @@ pub fn encode(record: &Record, previous: u32) -> Result<(Vec<u8>, u32), Error> {
         why: why.to_string(),
     })?;
     let flags = match &record.event {
+        // An event is opaque only if its record had no flag; a rewrite must not add one.
         Event::Opaque(_) => 0,
         _ => FLAG_MUST_UNDERSTAND,
     };
@@ -68,10 +70,10 @@ pub fn encode(record: &Record, previous: u32) -> Result<(Vec<u8>, u32), Error> {
     }))
 }
 
-/// The checksum of a record's bytes, which the next one continues.
+/// Returns the checksum in the header of a record's bytes. The rest of the record is not checked.
 ///
 /// # Errors
-/// [`Error::Damaged`] when they do not begin like a record.
+/// [`Error::Damaged`] when the bytes do not begin like a record or have another length.
 pub fn checksum(seq: u64, bytes: &[u8]) -> Result<u32, Error> {
     let opened = envelope::open_unchecked(seq, bytes);
     opened.map(|e| e.crc).map_err(|damage| Error::Damaged { path: "log".into(), damage })
@@ -101,10 +103,10 @@ pub fn decode(e: &Envelope<'_>) -> Result<Decoded, Damage> {
 
 macro_rules! by_kind {
     ($($kind:ident = $number:literal, $version:literal;)*) => {
-        /// The bytes of an event's payload, in the newest version of its kind.
+        /// Encodes the payload of an event in the newest version of its kind.
         ///
         /// # Errors
-        /// When it is larger than the limit.
+        /// When the payload is larger than the limit of 1 MiB.
         pub fn payload(event: &Event) -> Result<Vec<u8>, bincode::Error> {
             match event {
                 $(Event::$kind(payload) => payload_options().serialize(payload),)*
@@ -112,7 +114,7 @@ macro_rules! by_kind {
             }
         }
 
-        /// The event of an envelope; none when this program does not know kind or version.
+        /// Decodes the event of an envelope. Returns none when kind or version is unknown.
         fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {
             Ok(match (e.kind, e.kind_version) {
                 $(($number, $version) => Some(Event::$kind(read::<event::$kind>(e)?)),)*
@@ -123,10 +125,10 @@ macro_rules! by_kind {
 }
 for_each_event!(by_kind);
 
-/// A framed snapshot of the state after the record whose checksum is `crc`.
+/// Encodes a framed snapshot of the state after the record whose checksum is `crc`.
 ///
 /// # Errors
-/// [`Error::Encode`] when the state is larger than any sensible one.
+/// [`Error::Encode`] when the encoded state is larger than 1 GiB.
 pub fn encode_snapshot(state: &State, crc: u32) -> Result<Vec<u8>, Error> {
     let body = options(SNAPSHOT_BYTES_MAX).serialize(state).map_err(|why| Error::Encode {
         seq: state.seq().0,
@@ -142,19 +144,20 @@ pub fn encode_snapshot(state: &State, crc: u32) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-/// The SHA-256 of a state: of the shape's version and the state's bytes. Two folds of one log have
-/// the same, on every machine.
+/// Returns the SHA-256 of the encoded state and of the snapshot version. Two folds of one log have
+/// the same digest on every machine.
 ///
 /// # Errors
-/// [`Error::Encode`] when the state is larger than any sensible one.
+/// [`Error::Encode`] when the encoded state is larger than 1 GiB.
 pub fn state_digest(state: &State) -> Result<[u8; 32], Error> {
     use sha2::Digest as _;
+    // With a crc of 0: the digest must depend on the state, not on the record before it.
     let framed = encode_snapshot(state, 0)?;
     Ok(sha2::Sha256::digest(framed).into())
 }
 
-/// The state in a snapshot and the checksum of the record it follows; none when it does not
-/// decode, for whatever reason: then the log is folded instead.
+/// Decodes a snapshot: the state and the checksum of the record that it follows. Returns none when
+/// it does not decode, for any reason: the caller folds the log instead.
 #[must_use]
 pub fn decode_snapshot(bytes: &[u8]) -> Option<(State, u32)> {
     let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
@@ -162,6 +165,7 @@ pub fn decode_snapshot(bytes: &[u8]) -> Option<(State, u32)> {
     let whole = bytes.get(..4)? == SNAPSHOT_MAGIC
         && word(4)? == SNAPSHOT_VERSION
         && word(12)? == crc32c::crc32c(body);
+    // Checked before the decoder runs: bincode can decode damaged bytes to a wrong state.
     if !whole {
         return None;
     }

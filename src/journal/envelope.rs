@@ -1,4 +1,4 @@
-//! The frame around each record: fixed, little-endian, outside any payload codec.
+//! The frame around each record: fixed layout, little-endian, outside any payload codec.
 //!
 //! ```text
 //! offset size
@@ -18,57 +18,60 @@
 //!     48       payload
 //! ```
 //!
-//! redb does not check what it reads, so this is what makes damage visible; the chain names lost,
-//! reordered and doubled records; the magic lets a byte scan find records without redb.
+//! redb does not verify checksums when it reads: the checksum here makes damage visible. The chain
+//! names lost, reordered and doubled records. The magic lets a scan find records without redb.
 
 use super::error::Damage;
 
-/// First bytes of every record.
+/// First bytes of every record; `salvage` searches for them.
 pub const MAGIC: [u8; 4] = *b"GKR1";
-/// Bytes before the payload.
+/// Bytes of the header, before the payload.
 pub const HEADER_BYTES: usize = 48;
-/// Largest payload; longer ones are refused before they are written and before they are read.
+/// Largest payload in bytes; a longer one is refused before it is written and before it is decoded.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
-/// Envelope version that this program writes, and the newest it reads.
+/// Envelope version that this program writes, and the newest that it reads.
 pub const VERSION: u8 = 1;
-/// A record whose kind must be known, or the log must not be used.
+/// Flag of a record whose kind and version must be known; a program that does not know them must
+/// not use the log.
 pub const FLAG_MUST_UNDERSTAND: u16 = 1;
 
+// The checksum covers all bytes from here on. Magic and length stand before it: `open` compares
+// both with the bytes that are there, so damage to them is detected without the checksum.
 const CRC_FROM: usize = 12;
 
-/// The fields of a frame.
+/// The fields of one record's frame, without magic and length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Envelope<'a> {
-    /// Checksum of this record.
+    /// CRC-32C of the record, from the envelope version to the end of the payload.
     pub crc: u32,
-    /// Envelope version.
+    /// Envelope version; [`VERSION`] in records that this program writes.
     pub version: u8,
-    /// How the payload is encoded.
+    /// Codec id of the payload; 1 is bincode 1.3 with fixed-width integers.
     pub codec: u8,
-    /// Flag bits.
+    /// Flag bits; see [`FLAG_MUST_UNDERSTAND`].
     pub flags: u16,
-    /// Position in the log.
+    /// Position in the log; the first record has 1.
     pub seq: u64,
-    /// Wall time in ns.
+    /// Wall time of the decision, in ns since 1970.
     pub at: u64,
-    /// Which daemon start wrote it.
+    /// Number of the daemon start that wrote the record.
     pub boot: u32,
-    /// Kind number.
+    /// Kind number of the event.
     pub kind: u32,
-    /// Kind version.
+    /// Version of the kind, which names the struct of the payload.
     pub kind_version: u16,
-    /// Checksum of the record before.
+    /// Checksum of the record before; 0 in the first record.
     pub previous: u32,
     /// The encoded event.
     pub payload: &'a [u8],
 }
 
-/// Writes a frame; `crc` of the argument is ignored and computed. Returns the bytes and the crc.
+/// Encodes a frame. Computes the checksum and ignores `e.crc`. Returns the bytes and the checksum.
 #[must_use]
 pub fn seal(e: &Envelope<'_>) -> (Vec<u8>, u32) {
     let mut out = Vec::with_capacity(HEADER_BYTES + e.payload.len());
     out.extend_from_slice(&MAGIC);
-    // Longer payloads are refused by the codec; a length that does not fit cannot be reached.
+    // The codec refuses longer payloads, so a length that does not fit in 32 bits is unreachable.
     out.extend_from_slice(&u32::try_from(e.payload.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend_from_slice(&[0; 4]);
     out.push(e.version);
@@ -87,7 +90,7 @@ pub fn seal(e: &Envelope<'_>) -> (Vec<u8>, u32) {
     (out, crc)
 }
 
-/// Reads a frame that must fill `bytes` exactly. `key` is where it was found, for the message.
+/// Decodes a frame that fills `bytes` exactly. `key` is the key of the record, for errors.
 ///
 /// # Errors
 /// [`Damage`] when the bytes are not one whole, unchanged record.
@@ -99,7 +102,7 @@ pub fn open(key: u64, bytes: &[u8]) -> Result<Envelope<'_>, Damage> {
     Ok(sealed)
 }
 
-/// Reads a frame without comparing its checksum, for counts that say that they did not.
+/// Decodes a frame without comparing its checksum, for statistics that state this.
 ///
 /// # Errors
 /// [`Damage`] when the bytes are not as long as a record or do not begin like one.

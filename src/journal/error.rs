@@ -1,139 +1,139 @@
-//! What can be wrong with a log, and what the person who reads it can do.
+//! Errors of the log: the kinds of damage, the reasons for a refusal, and hints for the user.
 
 use std::path::PathBuf;
 
-/// One thing that is wrong with the bytes of a log.
+/// One defect in the bytes of a log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// The record ends before it should.
+    /// The record is shorter or longer than its header states, or longer than the limit.
     #[error("record {seq} is cut short: {have} of {want} bytes")]
     Truncated {
-        /// Its key in the file.
+        /// Key of the record in the file.
         seq: u64,
         /// Bytes that are there.
         have: usize,
-        /// Bytes that should be there.
+        /// Bytes that the header states; the size of a header if that is incomplete.
         want: usize,
     },
-    /// The record does not start with the magic number.
+    /// The bytes do not start with the magic number of a record.
     #[error("record {0} does not start like a record")]
     Magic(u64),
-    /// The checksum does not fit the bytes.
+    /// The checksum in the header does not match the bytes.
     #[error("record {0} has a wrong checksum")]
     Checksum(u64),
-    /// The record is not the one that belongs here.
+    /// The key or the seq of a record is not the next one: a record is lost, reordered or doubled.
     #[error("record {found} stands where {expected} belongs")]
     OutOfOrder {
-        /// The seq that should follow.
+        /// Seq after the record before.
         expected: u64,
-        /// The seq that was found.
+        /// Seq or key that was found.
         found: u64,
     },
-    /// The record does not continue the one before it.
+    /// The stored checksum of the record before differs from that record's checksum.
     #[error("record {0} does not continue the record before it")]
     Chain(u64),
-    /// The last record is not the one that the file says is last.
+    /// The last record is not the one that the head in the file names.
     #[error("the log ends at {found}, but its head says {expected}")]
     Head {
-        /// What the head says.
+        /// Seq that the head names.
         expected: u64,
-        /// What is there.
+        /// Seq of the last record in the file.
         found: u64,
     },
-    /// The payload does not decode.
+    /// The payload does not decode, although its kind and version are known.
     #[error("the payload of record {seq} ({kind}, version {version}) does not decode: {why}")]
     Payload {
-        /// Its seq.
+        /// Seq of the record.
         seq: u64,
-        /// Its kind number.
+        /// Kind number, from the envelope.
         kind: u32,
-        /// Its kind version.
+        /// Kind version, from the envelope.
         version: u16,
-        /// What the codec says.
+        /// Message of the codec.
         why: String,
     },
-    /// redb refuses or fails to read the file.
+    /// redb refuses the file, fails or panics on it, or an entry of the file is malformed.
     #[error("the database file cannot be read: {0}")]
     Unreadable(String),
-    /// A flat log stops without its end.
+    /// A flat log has no end record; holds the seq of the last record that is there.
     #[error("it is cut short: it stops after record {0} without its end")]
     Cut(u64),
-    /// The file has no bytes.
+    /// The file has a length of 0.
     #[error("the file is empty")]
     Empty,
 }
 
-/// Why a log cannot be opened, read or written.
+/// Reason why a log cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file is damaged; it was not touched.
+    /// The file is damaged; it was not changed.
     #[error("the log {path} is damaged; nothing was changed")]
     Damaged {
-        /// The file.
+        /// Path of the log; "log" or empty where the path is not known.
         path: PathBuf,
-        /// What is wrong.
+        /// The first damage that was found.
         #[source]
         damage: Damage,
     },
-    /// The file was written by a newer program; it was not touched.
+    /// A newer program wrote the file, or a record in it; the file was not changed.
     #[error("the log {path} was written by a newer groundskeeper ({what}); nothing was changed")]
     Newer {
-        /// The file.
+        /// Path of the log; "log" where the path is not known.
         path: PathBuf,
-        /// What is not understood.
+        /// The format, table or record kind that this program does not know.
         what: String,
     },
-    /// The file is something else.
+    /// The file is neither a database nor a flat log.
     #[error("{path} is not a log of groundskeeper: {what}")]
     NotALog {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What it is not.
+        /// Reason, as a clause for the message.
         what: String,
     },
-    /// Another process has the file open.
+    /// Another process holds redb's lock on the file.
     #[error("the log {path} is open in another process")]
     Busy {
-        /// The file.
+        /// Path of the log.
         path: PathBuf,
     },
-    /// The file cannot be reached.
+    /// A system call on the file failed.
     #[error("cannot {what} {path}")]
     Io {
-        /// What was tried.
+        /// The attempted operation, as words that fit between "cannot" and the path.
         what: &'static str,
-        /// The file.
+        /// Path of the file; empty where there is none.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         #[source]
         source: std::io::Error,
     },
-    /// A commit or read failed; the handle must not be used again.
+    /// A commit or a read failed in redb; the handle must not be used again.
     #[error("the log could not {what}")]
     Storage {
-        /// What was tried.
+        /// The attempted operation, as words that follow "could not".
         what: &'static str,
-        /// What redb said.
+        /// Error that redb returned.
         #[source]
         source: redb::Error,
     },
-    /// An earlier failure has closed this handle.
+    /// An earlier storage failure has closed this handle for good.
     #[error("the log was closed by an earlier storage failure")]
     Poisoned,
-    /// A record cannot be written.
+    /// A record or a snapshot cannot be encoded.
     #[error("record {seq} ({kind}) cannot be written: {why}")]
     Encode {
-        /// Its seq.
+        /// Seq of the record, or of the state in the snapshot.
         seq: u64,
-        /// Its kind.
+        /// Kind name, or "snapshot".
         kind: &'static str,
-        /// Why not.
+        /// Message of the codec.
         why: String,
     },
 }
 
 impl Error {
-    /// The next step for the person who reads the error.
+    /// Returns the next step for the user who reads the error.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {

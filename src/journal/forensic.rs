@@ -1,9 +1,9 @@
-//! A log opened to be read record by record and never to be changed: a database or a flat file.
+//! Opens a log to read it record by record and never to change it: a database or a flat file.
 //!
-//! A database is read through the overlay, so that what redb repairs stays in memory. Records are
-//! handed out as bytes; whoever takes them checks and decodes as much as is needed. Whatever redb
-//! does on damaged pages, a panic included, comes back as an error. Memory does not grow with the
-//! number of records (but for the positions in a flat file that is read backwards).
+//! A database is read through the overlay, so that redb's repair stays in memory. Records are
+//! handed out as bytes; the caller checks and decodes as much as it needs. Any failure of redb on
+//! damaged pages, also a panic, is returned as an error. Memory does not grow with the number of
+//! records, except for the offsets in a flat file that is read backwards.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -27,32 +27,32 @@ use crate::journal::tables::{Head, RECORDS, SNAPSHOTS};
 const REDB_MAGIC: [u8; 4] = *b"redb";
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// What takes the records of a walk: their keys and bytes. It may end the walk.
+/// Callback that takes the key and the bytes of each record of a walk. It can end the walk.
 pub type Each<'a> = &'a mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>;
 
-/// Which records a walk hands out, and in which order.
+/// The records that a walk hands out, and their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
-    /// The first.
+    /// First key, inclusive.
     pub from: u64,
-    /// The last.
+    /// Last key, inclusive.
     pub to: u64,
-    /// From the last to the first.
+    /// Whether the walk goes from the last record to the first.
     pub backwards: bool,
 }
 
 impl Range {
-    /// All records, in order.
+    /// All records, in ascending order.
     pub const ALL: Self = Self { from: 0, to: u64::MAX, backwards: false };
 
-    /// All records up to one.
+    /// Returns the range of all records up to `to`, inclusive.
     #[must_use]
     pub fn up_to(to: u64) -> Self {
         Self { to, ..Self::ALL }
     }
 }
 
-/// A log that is read and never changed.
+/// A log that is open for reading and is never changed.
 #[derive(Debug)]
 pub struct Evidence {
     path: PathBuf,
@@ -64,7 +64,7 @@ pub struct Evidence {
 
 #[derive(Debug)]
 enum Body {
-    /// None only while it is being dropped.
+    /// The database; none only while it is being dropped.
     Database(Option<Database>),
     Flat(File),
 }
@@ -72,8 +72,8 @@ enum Body {
 impl Drop for Evidence {
     fn drop(&mut self) {
         if let Body::Database(db) = &mut self.body {
-            // What redb does at its end is for a file that nobody writes to; on a damaged one it
-            // may panic.
+            // redb finishes its work on a file when the database closes; here that goes to memory.
+            // On a damaged file it can panic, and a panic in a drop must not escape.
             let db = db.take();
             drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
         }
@@ -81,14 +81,14 @@ impl Drop for Evidence {
 }
 
 impl Evidence {
-    /// Opens a database or a flat file.
+    /// Opens a database or a flat file. The first bytes decide which.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::NotALog`], [`Error::Damaged`] or [`Error::Newer`]; the file is as it
-    /// was.
+    /// [`Error::Io`], [`Error::NotALog`], [`Error::Damaged`], [`Error::Newer`]; the file is
+    /// unchanged.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let io = |source| Error::Io { what: "read the log", path: path.to_owned(), source };
-        // Looked at before it is opened: a pipe would wait for somebody to write to it.
+        // Checked before the open: an open of a pipe would block until a process writes to it.
         if !path.metadata().map_err(io)?.is_file() {
             return Err(io(io::Error::other("it is not a file")));
         }
@@ -109,10 +109,10 @@ impl Evidence {
         Err(Error::NotALog { path: path.to_owned(), what })
     }
 
-    /// A flat log in a file that has no name, or whose name does not matter.
+    /// Opens a flat log in a file that may have no name; `path` serves only for errors.
     ///
     /// # Errors
-    /// As [`Evidence::open`].
+    /// As for [`Evidence::open`].
     pub fn flat(path: &Path, mut file: File) -> Result<Self, Error> {
         let io = |source| Error::Io { what: "read the log", path: path.to_owned(), source };
         file.rewind().map_err(io)?;
@@ -166,37 +166,37 @@ impl Evidence {
         })
     }
 
-    /// The file.
+    /// Returns the path that the log was opened with.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The identity of the log.
+    /// Returns the identity of the log.
     #[must_use]
     pub fn log_id(&self) -> [u8; 16] {
         self.log_id
     }
 
-    /// What the file says is its last record; none when it does not say.
+    /// Returns the last record as the file names it; none for a flat file without its end.
     #[must_use]
     pub fn head(&self) -> Option<Head> {
         self.head
     }
 
-    /// The first record; 1 unless the log was trimmed or this is the later part of one.
+    /// Returns the seq of the first record; 1 unless the log was trimmed or is a later part of one.
     #[must_use]
     pub fn first(&self) -> u64 {
         self.before.seq + 1
     }
 
-    /// The record that the first one continues; its crc is 0 when that is not known.
+    /// Returns the record that the first one continues; its crc is 0 when it is not known.
     #[must_use]
     pub fn before(&self) -> Head {
         self.before
     }
 
-    /// Whether this is a database, which may have snapshots.
+    /// Returns whether this is a database, which can have snapshots.
     #[must_use]
     pub fn is_database(&self) -> bool {
         matches!(self.body, Body::Database(_))
@@ -205,7 +205,7 @@ impl Evidence {
     /// Hands out the records of a range.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where the file stops to make sense; what was handed out before stands.
+    /// [`Error::Damaged`] where the file cannot be read on; records handed out before remain valid.
     pub fn walk(&self, range: Range, each: Each<'_>) -> Result<(), Error> {
         match &self.body {
             Body::Database(Some(db)) => {
@@ -220,10 +220,10 @@ impl Evidence {
     }
 
     /// Hands out the snapshots that decode, oldest first: the state and the checksum of the record
-    /// that it follows.
+    /// that it follows. A flat file has none.
     ///
     /// # Errors
-    /// [`Error::Damaged`].
+    /// [`Error::Damaged`] when redb cannot read the table.
     pub fn snapshots(&self, each: &mut dyn FnMut(State, u32)) -> Result<(), Error> {
         let Body::Database(Some(db)) = &self.body else { return Ok(()) };
         let walked = catch_unwind(AssertUnwindSafe(|| {
@@ -271,8 +271,9 @@ impl Evidence {
         Ok(())
     }
 
-    /// Notes where each record begins, and reads them from the last one.
+    /// Notes where each record begins, then reads the records from the last to the first.
     fn walk_flat_back(&self, file: &File, range: Range, each: Each<'_>) -> Result<(), Error> {
+        // A record has no length at its end, so a flat file cannot be parsed backwards.
         let (mut places, mut at) = (Vec::new(), stream_format::HEAD_BYTES as u64);
         let whole = self.walk_flat(file, Range::up_to(range.to), &mut |seq, bytes| {
             if seq >= range.from {
@@ -290,6 +291,7 @@ impl Evidence {
                 return Ok(());
             }
         }
+        // Damage further on is reported only after every record before it is handed out.
         whole
     }
 }
@@ -306,7 +308,7 @@ fn walk_database(db: &Database, range: Range, each: Each<'_>) -> Result<(), Trou
         let entry = if range.backwards { entries.next_back() } else { entries.next() };
         let Some(entry) = entry else { return Ok(()) };
         let (key, value) = entry.map_err(|e| unreadable(&e))?;
-        // Damaged pages can lead in a circle; a walk that does not get on is over.
+        // Damaged pages can form a cycle, so a walk that makes no progress ends with an error.
         let found = key.value();
         let got_on = |b: u64| if range.backwards { found < b } else { found > b };
         if let Some(expected) = before.replace(found).filter(|b| !got_on(*b)) {
@@ -318,38 +320,38 @@ fn walk_database(db: &Database, range: Range, each: Each<'_>) -> Result<(), Trou
     }
 }
 
-/// Checks that records follow each other: the envelope, the order, the chain.
+/// Checks that records follow each other: envelope, order and chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chain {
     last: Head,
-    /// Nothing is known of the record before the first one.
+    /// Whether the checksum of the record before is unknown; then the chain is not checked.
     open: bool,
 }
 
 impl Chain {
-    /// For a walk that begins with the first record of a log.
+    /// Returns a check for a walk that begins with the first record of a log.
     #[must_use]
     pub fn of(evidence: &Evidence) -> Self {
         let last = evidence.before();
         Self { last, open: last.seq > 0 && last.crc == 0 }
     }
 
-    /// For a walk that begins after a record.
+    /// Returns a check for a walk that begins after the record `last`.
     #[must_use]
     pub fn after(last: Head) -> Self {
         Self { last, open: false }
     }
 
-    /// The record that was last found to belong.
+    /// Returns the record that was checked last; its crc is 0 if its envelope was damaged.
     #[must_use]
     pub fn last(&self) -> Head {
         self.last
     }
 
-    /// Checks the next record. After an error it goes on from what was found.
+    /// Checks the next record. After an error the check continues from what was found.
     ///
     /// # Errors
-    /// The [`Damage`].
+    /// The first [`Damage`] of this record.
     pub fn next<'a>(&mut self, key: u64, bytes: &'a [u8]) -> Result<Envelope<'a>, Damage> {
         let sealed = match envelope::open(key, bytes) {
             Ok(sealed) => sealed,

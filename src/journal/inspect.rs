@@ -1,7 +1,8 @@
-//! The check of a whole log, through the overlay: every record, the chain, the head; and the fold.
+//! Verifies a whole log through the overlay (every record, the chain, the head) and folds it.
 //!
 //! A daemon inspects its log before it opens it for writing, so that a damaged or newer file is
-//! refused with not a byte changed. `replay verify` is the same function.
+//! refused without a changed byte. An inspection ends at the first damage; `replay verify` walks on
+//! after it, over [`forensic`](super::forensic).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -16,36 +17,36 @@ use super::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, REC
 use crate::core::event::Record;
 use crate::core::{Seq, State};
 
-/// What an intact log holds.
+/// Content of an intact log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// The identity of the log.
+    /// Identity of the log.
     pub log_id: [u8; 16],
-    /// Its last record.
+    /// Position and checksum of the last record.
     pub head: Head,
-    /// The state after it.
+    /// State after the last record.
     pub state: State,
-    /// The first record that is still there; 1 unless the log was trimmed.
+    /// Seq of the first record that is still there; 1 unless the log was trimmed.
     pub first: Seq,
-    /// How many records were read to get there; fewer than all when a snapshot was used.
+    /// Number of records that were read and applied; fewer than all when a snapshot was used.
     pub folded: u64,
 }
 
-/// How much of the log to read.
+/// How much of the log an inspection reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// From the newest snapshot that decodes; enough to start.
+    /// Reads from the newest snapshot that decodes; enough for a start.
     FromSnapshot,
-    /// Every record that is there; snapshots are not looked at.
+    /// Reads every record and ignores snapshots. A trimmed log is read from its newest snapshot.
     EveryRecord,
-    /// Every record, and every snapshot is compared with the fold.
+    /// Like `EveryRecord`, and compares every snapshot on the way with the fold.
     Everything,
 }
 
-/// Verifies the log in `path` without changing it, and hands every record read to `each`.
+/// Verifies the log at `path` without changing it, and passes every record read to `each`.
 ///
 /// # Errors
-/// [`Error::Damaged`], [`Error::Newer`] or [`Error::Io`]; the file is as it was.
+/// [`Error::Damaged`], [`Error::Newer`] or [`Error::Io`]; the file is unchanged.
 pub fn inspect(
     path: &Path,
     depth: Depth,
@@ -60,7 +61,7 @@ pub fn inspect(
     if found.len() == 0 {
         return Err(Error::Damaged { path: path.to_owned(), damage: Damage::Empty });
     }
-    // redb panics on some damaged pages; that is damage like any other.
+    // redb panics on some damaged pages; such a panic is reported as damage.
     let result = catch_unwind(AssertUnwindSafe(|| {
         let db = builder().create_with_backend(overlay).map_err(|e| unreadable(&e))?;
         Walk { db: &db, depth }.run(each)
@@ -69,14 +70,15 @@ pub fn inspect(
     result.map_err(|trouble| trouble.at(path))
 }
 
-/// The words of a panic, as damage.
+/// Converts the message of a panic into damage.
 pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Trouble {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
     Trouble::Damage(Damage::Unreadable(text.to_owned()))
 }
 
-/// The settings that every open of a log uses: a small cache, because the log is read in order.
+/// Settings for every open of a log. The cache is small: a log is read in order, and redb's default
+/// of 1 GiB made a scan slower and kept what was scanned in memory.
 pub(super) fn builder() -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(8 << 20);
@@ -108,7 +110,7 @@ pub(super) fn unreadable(e: &dyn std::error::Error) -> Trouble {
     Trouble::Damage(Damage::Unreadable(e.to_string()))
 }
 
-/// What a log says of itself.
+/// Entries of the `meta` table: the log's identity and its head.
 pub(super) struct Facts {
     pub(super) log_id: [u8; 16],
     pub(super) head: Head,
@@ -164,12 +166,13 @@ impl Walk<'_> {
         Ok(Inspection { log_id, head, state, first: Seq(first), folded })
     }
 
-    /// The state to fold from: the newest usable snapshot, or nothing.
+    /// Returns the state to fold from: the newest usable snapshot, or the empty state.
     fn start(
         &self,
         snapshots: &impl ReadableTable<u64, &'static [u8]>,
         first: u64,
     ) -> Result<(State, Head), Trouble> {
+        // The records before the first one are trimmed; only a snapshot has their state.
         if self.depth == Depth::FromSnapshot || first > 1 {
             for entry in snapshots.iter().map_err(|e| unreadable(&e))?.rev() {
                 let (key, value) = entry.map_err(|e| unreadable(&e))?;
@@ -193,6 +196,7 @@ fn step(
     each: &mut dyn FnMut(&Record, &State),
 ) -> Result<Head, Trouble> {
     let sealed = envelope::open(key, bytes)?;
+    // The envelope holds the seq too, so a record under a wrong key is found.
     let expected = last.seq + 1;
     if sealed.seq != expected || key != expected {
         let found = if key == sealed.seq { key } else { sealed.seq };
@@ -217,7 +221,7 @@ fn compare_snapshot(
     at: Head,
 ) -> Result<(), Trouble> {
     let Some(stored) = snapshots.get(at.seq).map_err(|e| unreadable(&e))? else { return Ok(()) };
-    // One that does not decode is ignored everywhere; one that decodes must be the fold.
+    // A snapshot that does not decode is ignored everywhere; one that decodes must equal the fold.
     match codec::decode_snapshot(stored.value()) {
         Some((snapshot, crc)) if snapshot != *state || crc != at.crc => {
             let text = format!("the snapshot at {} is not what the records add up to", at.seq);

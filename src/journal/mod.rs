@@ -1,19 +1,19 @@
-//! The log: an append-only sequence of records in one redb file, and the only code that names redb.
+//! The log: an append-only sequence of records in one redb file. Only this module names redb.
 //!
 //! * [`envelope`] frames a record so that it can be checked, chained and found without redb;
-//! * [`codec`] turns payloads into bytes and back, per kind and version;
-//! * [`overlay`] opens a file as evidence: nothing is ever written to it;
+//! * [`codec`] encodes and decodes payloads, per kind and version;
+//! * [`overlay`] opens a file as evidence: redb's writes stay in memory, the file is never written;
 //! * [`mod@inspect`] verifies a whole log through the overlay and folds it;
-//! * [`forensic`] reads a log that is not to be changed, record by record; [`peek`] says what a
-//!   record is about without decoding it; [`stream_format`] is the form that is streamed and
-//!   mailed;
-//! * [`salvage`] finds records by their bytes alone; [`rebuild`] makes a new log of them;
-//! * [`writer`] appends; [`reader`] reads and follows what is committed.
+//! * [`forensic`] reads a log that must not change, record by record; [`peek`] names the kind and
+//!   the environment of a record without decoding it; [`stream_format`] is the flat form for
+//!   streams and export files;
+//! * [`salvage`] finds records by a byte scan; [`rebuild`] writes a new log from them;
+//! * [`writer`] appends; [`reader`] reads and follows committed records.
 //!
-//! What it promises: a record whose append returned is on disk; the records of one append are all
-//! there or none is; damage is found, named, and never repaired by forgetting. What it never does:
-//! decide anything, retry a failed sync, write to a file that it could not read completely, or take
-//! an empty file for a new log. It knows nothing of tokio.
+//! Guarantees: a record whose append returned is on disk; the records of one append are all there
+//! or none is; damage is detected and named, never repaired by dropping records. The log never
+//! decides anything, never retries a failed sync, never writes to a file that it could not read
+//! completely, and never takes an empty file for a new log. It does not depend on tokio.
 
 pub mod codec;
 pub mod envelope;

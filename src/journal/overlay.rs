@@ -1,8 +1,8 @@
-//! A log opened as evidence: reads come from the file, writes stay in memory.
+//! Opens a log as evidence: reads come from the file, writes stay in memory.
 //!
-//! redb repairs a file that was not closed cleanly, even before the first read, and a read-only
-//! open of such a file is refused. Through this backend the repair happens in memory and the file
-//! keeps every byte it had. Used for the check before a daemon opens its log, and by `replay`.
+//! redb repairs a file that was not closed cleanly, even before the first read, and refuses a
+//! read-only open of such a file. Through this backend the repair happens in memory and the file
+//! keeps every byte. Used for the check before a daemon opens its log, and by `replay`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,7 +15,7 @@ use redb::StorageBackend;
 
 const PAGE: u64 = 4096;
 
-/// Storage for redb that never writes to the file it reads.
+/// Storage backend for redb that never writes to the file that it reads.
 #[derive(Debug)]
 pub struct Overlay {
     file: File,
@@ -26,16 +26,16 @@ pub struct Overlay {
 #[derive(Debug)]
 struct Memory {
     len: u64,
-    /// Bytes of the file that still count: a shrink hides the rest for ever.
+    /// Bytes of the file that still count: a shrink hides the rest for good, also after a growth.
     visible: u64,
     pages: BTreeMap<u64, Box<[u8]>>,
 }
 
 impl Overlay {
-    /// Opens a file for reading only.
+    /// Opens a file read-only.
     ///
     /// # Errors
-    /// What the system says.
+    /// Errors of the system.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let file_len = file.metadata()?.len();
@@ -47,7 +47,7 @@ impl Overlay {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fills `out` from the file; zeros where the file has nothing (any more).
+    /// Fills `out` from the file, with zeros beyond the visible part of the file.
     fn below(&self, visible: u64, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let end = visible.min(self.file_len);
         let have = end.saturating_sub(offset).min(out.len() as u64);
@@ -67,6 +67,7 @@ impl StorageBackend for Overlay {
         let end = offset.checked_add(out.len() as u64).filter(|end| *end <= memory.len);
         let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
         self.below(memory.visible, offset, out)?;
+        // Pages in memory are newer than the file and replace what was read from it.
         for (number, page) in memory.pages.range(offset / PAGE..end.div_ceil(PAGE)) {
             let start = number * PAGE;
             let from = start.max(offset);
@@ -84,6 +85,7 @@ impl StorageBackend for Overlay {
             memory.pages.split_off(&len.div_ceil(PAGE));
             let within = (len % PAGE) as usize;
             if within > 0
+                // A later growth must read zeros here, as a file would.
                 && let Some(page) = memory.pages.get_mut(&(len / PAGE))
             {
                 page[within..].fill(0);
@@ -94,6 +96,7 @@ impl StorageBackend for Overlay {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        // Nothing of this storage is on a disk.
         Ok(())
     }
 
@@ -104,6 +107,8 @@ impl StorageBackend for Overlay {
         for number in offset / PAGE..end.div_ceil(PAGE) {
             let start = number * PAGE;
             if !memory.pages.contains_key(&number) {
+                // A page holds whole file content before the first write to it, so reads need no
+                // merging below a page.
                 let mut page = vec![0; PAGE as usize];
                 self.below(memory.visible, start, &mut page)?;
                 memory.pages.insert(number, page.into_boxed_slice());
@@ -124,7 +129,7 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    /// The overlay behaves like the file it covers, and the file keeps its bytes.
+    /// Compares the overlay with a model of the file; the file keeps its bytes.
     #[test]
     fn it_behaves_like_a_file_and_never_writes() {
         let mut file = tempfile::NamedTempFile::new().expect("a file");

@@ -1,4 +1,4 @@
-//! Payloads as bytes: bincode with fixed options and a limit. The only code that names bincode.
+//! Payload bytes: bincode with fixed options and a limit. Only this file and `codec.rs` name it.
 
 use bincode::Options as _;
 use serde::de::DeserializeOwned;
@@ -7,6 +7,8 @@ use crate::journal::envelope::{Envelope, PAYLOAD_BYTES_MAX};
 use crate::journal::error::Damage;
 
 pub(super) fn options(limit: u64) -> impl bincode::Options {
+    // Fixed-width integers are part of the format: `peek` and every frozen struct depend on them.
+    // The limit bounds the allocation that a damaged length can cause.
     bincode::DefaultOptions::new().with_fixint_encoding().with_limit(limit)
 }
 
@@ -14,7 +16,7 @@ pub(super) fn payload_options() -> impl bincode::Options {
     options(PAYLOAD_BYTES_MAX as u64)
 }
 
-/// The bytes of a payload of an earlier version, for its golden file.
+/// Returns the bytes of a payload of an earlier version, for its golden file.
 #[cfg(test)]
 pub(super) fn bytes(payload: &impl serde::Serialize) -> Vec<u8> {
     payload_options().serialize(payload).expect("encoded")

@@ -1,8 +1,8 @@
-//! What can be said of a record without decoding it: the name of its kind, and whose it is.
+//! Facts of a record without decoding it: the name of its kind and its environment.
 //!
-//! Statistics and filters look at a million records and want two fields of each. The envelope has
-//! the kind; the environment is the first field of every payload that has one, in every version,
-//! and a test holds that for each kind. Nothing here checks a checksum.
+//! Statistics and filters scan a million records and need two fields of each. The envelope has the
+//! kind; the environment is the first field of every payload that has one, in every version, and a
+//! test holds that for each kind. Nothing here verifies a checksum.
 
 use super::envelope::Envelope;
 use crate::core::id::ENVIRONMENT_ID_BYTES_MAX;
@@ -10,26 +10,26 @@ use crate::for_each_event;
 
 macro_rules! names {
     ($($kind:ident = $number:literal, $version:literal;)*) => {
-        /// The name of a kind; none when this program does not know it.
+        /// Returns the name of a kind; none when this program does not know it.
         #[must_use]
         pub fn kind_name(number: u32) -> Option<&'static str> {
             match number { $($number => Some(stringify!($kind)),)* _ => None }
         }
 
-        /// The number of a kind, by its name in any case.
+        /// Returns the number of a kind by its name, in any case.
         #[must_use]
         pub fn kind_number(name: &str) -> Option<u32> {
             $(if name.eq_ignore_ascii_case(stringify!($kind)) { return Some($number); })*
             None
         }
 
-        /// The names of all kinds, in the order of their numbers.
+        /// Names of all kinds, in the order of the catalogue.
         pub const KINDS: &[&str] = &[$(stringify!($kind)),*];
     };
 }
 for_each_event!(names);
 
-/// Whether payloads of this kind begin with the name of an environment.
+/// Returns whether payloads of this kind begin with the id of an environment.
 #[must_use]
 pub fn has_environment(kind: u32) -> bool {
     matches!(
@@ -38,13 +38,15 @@ pub fn has_environment(kind: u32) -> bool {
     )
 }
 
-/// The environment that a record is about, read from its first field; none when it is about none
-/// or the bytes do not fit.
+/// Returns the environment of a record, read from the first field of its payload. None when the
+/// kind has none or the bytes do not fit.
 #[must_use]
 pub fn environment<'a>(e: &Envelope<'a>) -> Option<&'a str> {
     if !has_environment(e.kind) {
         return None;
     }
+    // A bincode string: its length in 8 bytes, then its bytes. The checksum is not verified, so the
+    // length can be anything.
     let length = usize::try_from(u64::from_le_bytes(*e.payload.first_chunk()?)).ok()?;
     if length > ENVIRONMENT_ID_BYTES_MAX {
         return None;

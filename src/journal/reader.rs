@@ -1,4 +1,4 @@
-//! The reader's end of the log: ranges of committed records, and following.
+//! Read side of the log: ranges of committed records, and following.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use super::tables::RECORDS;
 use crate::core::Seq;
 use crate::core::event::Record;
 
-/// Bytes of records after which [`Reader::raw`] ends.
+/// Bytes of records after which [`Reader::raw`] returns.
 pub const RAW_BYTES: usize = 4 << 20;
 
-/// Tells readers how far the log is committed.
+/// Publishes the seq of the last committed record to waiting readers.
 #[derive(Debug)]
 pub(super) struct Watch {
     head: Mutex<Seq>,
@@ -33,7 +33,7 @@ impl Watch {
     }
 }
 
-/// Reads committed records, beside the writer and without ever blocking it.
+/// Reads committed records beside the writer, without ever blocking it.
 #[derive(Debug, Clone)]
 pub struct Reader {
     db: Arc<Database>,
@@ -46,22 +46,24 @@ impl Reader {
         Self { db, watch, log_id }
     }
 
-    /// The identity of the log.
+    /// Returns the identity of the log, as it was when this reader was made.
     #[must_use]
     pub fn log_id(&self) -> [u8; 16] {
         self.log_id
     }
 
-    /// The last committed record.
+    /// Returns the seq of the last committed record; 0 in an empty log.
     #[must_use]
     pub fn head(&self) -> Seq {
         *self.watch.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Up to `max` records after `after`, in order; fewer at the end of the log.
+    /// Returns up to `max` records after `after`, in order; fewer at the end of the log. Every
+    /// envelope is checked.
     ///
     /// # Errors
-    /// [`Error::Storage`], or [`Error::Damaged`] when a record is not what was written.
+    /// [`Error::Storage`], [`Error::Damaged`] when a record is not as it was written, or
+    /// [`Error::Newer`].
     pub fn read(&self, after: Seq, max: usize) -> Result<Vec<Record>, Error> {
         let failed = |e: redb::Error| Error::Storage { what: "be read", source: e };
         let txn = self.db.begin_read().map_err(|e| failed(e.into()))?;
@@ -77,8 +79,8 @@ impl Reader {
         Ok(out)
     }
 
-    /// As [`Reader::read`], without taking the records apart: their positions and bytes. Ends
-    /// early when they come to [`RAW_BYTES`].
+    /// Like [`Reader::read`], but returns seqs and bytes; nothing is checked or decoded. Returns
+    /// early once the records reach [`RAW_BYTES`].
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -99,11 +101,12 @@ impl Reader {
         Ok(out)
     }
 
-    /// Waits until a record after `after` is committed, at most for `limit`. Says whether one is.
+    /// Waits at most `limit` until a record after `after` is committed. Returns whether one is.
     #[must_use]
     pub fn wait_past(&self, after: Seq, limit: Duration) -> bool {
         let until = Instant::now() + limit;
         let mut head = self.watch.head.lock().unwrap_or_else(PoisonError::into_inner);
+        // Compared under the lock, so that no commit between the check and the wait is missed.
         while *head <= after {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -115,13 +118,13 @@ impl Reader {
         true
     }
 
-    /// Follows the log from the record after `after`; ends with what `limit` of silence left.
+    /// Follows the log from the record after `after`; ends when no record is committed for `limit`.
     pub fn follow(&self, after: Seq, limit: Duration) -> Follow {
         Follow { reader: self.clone(), after, limit, ready: Vec::new().into_iter() }
     }
 }
 
-/// Records as they are committed, each exactly once and in order.
+/// Iterator over records as they are committed, each exactly once and in order.
 #[derive(Debug)]
 pub struct Follow {
     reader: Reader,

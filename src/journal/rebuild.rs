@@ -1,8 +1,8 @@
-//! A new log made of records that were read somewhere else: a fork, what was salvaged, a copy.
+//! Writes a new log from records read elsewhere: a fork, salvaged records, or a copy.
 //!
-//! Records keep their position, time, kind and payload; the chain is sealed anew where it has to
-//! be. The new file stands under another name until it is whole, and never replaces one that is
-//! there. Nothing here decodes a payload.
+//! Records keep their position, time, kind and payload; a record whose chain changes is sealed
+//! anew. The new file has another name until it is complete, and never replaces an existing file.
+//! Nothing here decodes a payload.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use crate::journal::inspect::builder;
 use crate::journal::tables::{Head, RECORDS};
 use crate::journal::writer::{initialise_as, open_error, put_head};
 
-/// Records in one commit.
+/// Most records in one commit.
 const BATCH: usize = 10_000;
-/// Bytes in one commit.
+/// Bytes of records after which a batch is committed.
 const BATCH_BYTES: usize = 16 << 20;
 
-/// A log that is being made.
+/// A log under construction. Dropping it removes the unfinished file.
 #[derive(Debug)]
 pub struct Rewrite {
     db: Option<Database>,
@@ -33,10 +33,10 @@ pub struct Rewrite {
 }
 
 impl Rewrite {
-    /// Begins a new log that will be at `path`. Without an identity it gets one of its own.
+    /// Begins a new log for `path`. Without `log_id` the log gets a random identity.
     ///
     /// # Errors
-    /// [`Error::Io`] when there is something at that path already, and what redb says.
+    /// [`Error::Io`] when a file is at that path already, and any error of redb.
     pub fn create(path: &Path, log_id: Option<[u8; 16]>) -> Result<Self, Error> {
         let io = |what| move |source| Error::Io { what, path: path.to_owned(), source };
         if path.try_exists().map_err(io("look for"))? {
@@ -64,10 +64,10 @@ impl Rewrite {
         Ok(rewrite)
     }
 
-    /// Adds the next record: as it is when it continues the one before, else sealed anew.
+    /// Adds the next record: unchanged if it continues the one before, else sealed anew.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when it is not the next one, and what redb says.
+    /// [`Error::Damaged`] when the record is not the next one, and any error of redb.
     pub fn put(&mut self, record: &Envelope<'_>) -> Result<(), Error> {
         let expected = self.head.seq + 1;
         if record.seq != expected {
@@ -85,13 +85,13 @@ impl Rewrite {
         Ok(())
     }
 
-    /// The last record that was added.
+    /// Returns the last record that was added.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
     }
 
-    /// How many records have another checksum than they had.
+    /// Returns the number of records whose checksum changed.
     #[must_use]
     pub fn resealed(&self) -> u64 {
         self.resealed
@@ -109,21 +109,24 @@ impl Rewrite {
         }
         self.batch_bytes = 0;
         put_head(&txn, self.head)?;
-        // A file that opens at once, whoever opens it next.
+        // The last commit saves the allocator state, so that the next open is fast.
         txn.set_quick_repair(last);
         txn.commit().map_err(|e| failed(e.into()))
     }
 
-    /// Puts the new log in its place.
+    /// Completes the new log and gives it its name.
     ///
     /// # Errors
-    /// What redb and the system say; nothing is at the path then.
+    /// Errors of redb and of the system. The new log may already have its name if only the sync of
+    /// its directory failed.
     pub fn finish(mut self) -> Result<Head, Error> {
         self.commit(true)?;
+        // Closed before it gets its name: redb writes to the file once more when it closes.
         drop(self.db.take());
         let path = self.path.as_path();
         let io = |what| move |source| Error::Io { what, path: path.to_owned(), source };
-        // A link refuses what a rename would replace; where there are no links, a look must do.
+        // A link fails if the name is taken; a rename would replace the file. On a file system
+        // without hard links, a check before the rename must do.
         if let Err(e) = std::fs::hard_link(&self.fresh, &self.path) {
             let taken = e.kind() == std::io::ErrorKind::AlreadyExists;
             if taken || path.try_exists().map_err(io("look for"))? {
@@ -131,6 +134,7 @@ impl Rewrite {
             }
             std::fs::rename(&self.fresh, &self.path).map_err(io("make the new log"))?;
         }
+        // Without a sync of the directory a power loss can undo the new name.
         let parent = self.path.parent().filter(|p| !p.as_os_str().is_empty());
         let parent = File::open(parent.unwrap_or(Path::new(".")));
         parent.and_then(|dir| dir.sync_all()).map_err(io("sync the directory of"))?;
@@ -141,7 +145,7 @@ impl Rewrite {
 impl Drop for Rewrite {
     fn drop(&mut self) {
         drop(self.db.take());
-        // The name under which it was made; when it is whole, it has its own by now.
+        // Removes the temporary name. A complete log has its own name by now.
         drop(std::fs::remove_file(&self.fresh));
     }
 }

@@ -1,9 +1,9 @@
-//! Records found by their bytes alone, in a file that redb may not be able to read.
+//! Finds records by their bytes alone, in a file that redb may not be able to read.
 //!
-//! Every record begins with a magic number and carries its length and checksum, so a scan finds
-//! each one that is whole, wherever it lies: also those of pages that are not in use any more. Of
-//! several with one position, the chain decides. What is not found is named. Only positions are
-//! held in memory, about 40 bytes a record. Nothing is ever written to the file.
+//! Every record begins with a magic number and has a length and a checksum, so a scan finds each
+//! intact record wherever it lies, also in pages that are no longer in use. Of several records with
+//! one position, the chain decides. Gaps are named. Memory holds only positions, about 40 bytes a
+//! record. Nothing is ever written to the file.
 
 use std::fs::File;
 use std::io;
@@ -15,54 +15,54 @@ use super::error::Error;
 use super::tables::{FORMAT, Head};
 use crate::journal::stream_format;
 
-/// How much of the file is looked at at once; more than the longest record.
+/// Bytes of the file that are scanned at once; more than the longest record.
 const WINDOW: usize = 4 << 20;
 const RECORD_MAX: usize = HEADER_BYTES + PAYLOAD_BYTES_MAX;
-/// How the three words of a log stand in one page: their names, then their values.
+/// How redb lays out the three entries of `meta` in one page: their names, then their values.
 const WORDS: &[u8; 16] = b"formatheadlog_id";
 const WORDS_BYTES: usize = 16 + 4 + 12 + 16;
 
-/// Where a whole record lies.
+/// Location of one intact record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
-    /// Its position in the log.
+    /// Position in the log.
     pub seq: u64,
-    /// Its checksum.
+    /// Checksum of the record.
     pub crc: u32,
     previous: u32,
     offset: u64,
     length: u32,
 }
 
-/// What a scan came to.
+/// Result of a scan.
 #[derive(Debug)]
 pub struct Salvage {
     path: PathBuf,
     file: File,
-    /// The records, by position; one for each.
+    /// The chosen records by position, one for each.
     pub records: Vec<Found>,
-    /// Positions that are missing: first and last of each gap, from 1 on.
+    /// Missing positions from 1 on: first and last of each gap.
     pub lost: Vec<(u64, u64)>,
-    /// Records that do not continue the one before them, though that one is there.
+    /// Seqs of records that do not continue the record before them, although that one is there.
     pub unchained: Vec<u64>,
-    /// Places that begin like a record and are none any more.
+    /// Number of places that begin like a record and are not an intact one.
     pub damaged: u64,
-    /// The identity of the log, when it was found.
+    /// Identity of the log, if it was found.
     pub log_id: Option<[u8; 16]>,
-    /// The last record as the newest readable head names it.
+    /// The last record, as named by the newest readable head whose record is there.
     pub head: Option<Head>,
-    /// Bytes of the file.
+    /// Length of the file in bytes.
     pub bytes: u64,
 }
 
 impl Salvage {
-    /// Looks through a file of any kind.
+    /// Scans a file of any kind.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`] when the file cannot be read or is not a regular file.
     pub fn scan(path: &Path) -> Result<Self, Error> {
         let io = |source| Error::Io { what: "read", path: path.to_owned(), source };
-        // Looked at before it is opened: a pipe would wait for somebody to write to it.
+        // Checked before the open: an open of a pipe would block until a process writes to it.
         let about = path.metadata().map_err(io)?;
         if !about.is_file() {
             return Err(io(io::Error::other("it is not a file")));
@@ -71,9 +71,11 @@ impl Salvage {
         let mut scan = Scan::default();
         scan.run(&file).map_err(io)?;
         let Scan { mut found, damaged, words, .. } = scan;
+        // redb copies a page before it changes it, so one record can be found several times.
         found.sort_by_key(|f| (f.seq, f.offset));
         found.dedup_by_key(|f| (f.seq, f.crc));
         let head = words.iter().filter_map(|(_, head)| *head);
+        // Old pages can name a head whose record is lost; only a head whose record is there counts.
         let there = |head: &Head| found.iter().any(|f| (f.seq, f.crc) == (head.seq, head.crc));
         let head = head.filter(there).max_by_key(|head| head.seq);
         let log_id = words.iter().find(|(_, h)| head.is_none() || *h == head).map(|(id, _)| *id);
@@ -87,7 +89,7 @@ impl Salvage {
     /// Reads one of the records again into `buffer`.
     ///
     /// # Errors
-    /// [`Error::Io`], and [`Error::Damaged`] when the file has changed meanwhile.
+    /// [`Error::Io`], and [`Error::Damaged`] when the file has changed since the scan.
     pub fn read<'a>(&self, found: &Found, buffer: &'a mut Vec<u8>) -> Result<Envelope<'a>, Error> {
         let io = |source| Error::Io { what: "read", path: self.path.clone(), source };
         buffer.resize(found.length as usize, 0);
@@ -101,7 +103,7 @@ impl Salvage {
 struct Scan {
     found: Vec<Found>,
     damaged: u64,
-    /// Identities and heads, as often as they stand in the file.
+    /// Identities and heads found in the file. Old pages can hold earlier heads.
     words: Vec<([u8; 16], Option<Head>)>,
 }
 
@@ -113,11 +115,11 @@ impl Scan {
             let have = fill(file, start, &mut window)?;
             let last = have < window.len();
             let bytes = &window[..have];
-            // What begins near the end of the window is looked at in the next one.
+            // The next window begins at the records that may not fit into this one.
             let until = if last { have } else { have - RECORD_MAX };
             let mut at = 0;
             while at < until {
-                // All that is looked for begins with one of these two.
+                // Every pattern that the scan knows begins with one of these two bytes.
                 let Some(next) = bytes[at..until].iter().position(|b| matches!(b, b'G' | b'f'))
                 else {
                     at = until;
@@ -133,7 +135,7 @@ impl Scan {
         }
     }
 
-    /// What begins here: says how many bytes it takes.
+    /// Checks for a known pattern at the start of `bytes`; returns how many bytes to advance.
     fn look(&mut self, bytes: &[u8], offset: u64) -> usize {
         if bytes.starts_with(WORDS) {
             self.words(bytes);
@@ -159,6 +161,7 @@ impl Scan {
         let record = bytes.get(..length).filter(|_| length <= RECORD_MAX);
         let Some(sealed) = record.and_then(|r| envelope::open(0, r).ok()) else {
             self.damaged += 1;
+            // Not the stated length: it may be damaged, and intact records may lie within it.
             return 1;
         };
         self.found.push(Found {
@@ -194,8 +197,8 @@ fn fill(file: &File, at: u64, out: &mut [u8]) -> io::Result<usize> {
     Ok(have)
 }
 
-/// One record for each position. From the end backwards, the one that the next one continues; a
-/// commit that did not come about may have left others.
+/// Chooses one record for each position: from the end backwards, the one that the next one
+/// continues. A commit that was not completed can leave other records.
 fn choose(found: &[Found]) -> Vec<Found> {
     let mut chosen: Vec<Found> = Vec::new();
     let mut end = found.len();
@@ -204,7 +207,7 @@ fn choose(found: &[Found]) -> Vec<Found> {
         let same = &found[start..end];
         let next = chosen.last().filter(|next| next.seq == last.seq + 1);
         let linked = next.and_then(|next| same.iter().rfind(|f| f.crc == next.previous));
-        // Else one that continues something which is there.
+        // Otherwise a record that continues one that is there.
         let before = &found[..start];
         let goes_on = |f: &&Found| {
             let from = before.partition_point(|b| b.seq + 1 < f.seq);
@@ -245,12 +248,12 @@ mod tests {
 
     #[test]
     fn the_chain_decides_between_records_of_one_position() {
-        // Two were written for position 2; the third continues the first of them.
+        // Two records have position 2; the third continues the first of them.
         let all =
             [found(1, 10, 0, 0), found(2, 20, 10, 100), found(2, 21, 10, 900), found(3, 30, 20, 5)];
         let chosen: Vec<u32> = choose(&all).iter().map(|f| f.crc).collect();
         assert_eq!(chosen, [10, 20, 30]);
-        // At the end, one that continues something is better than one that continues nothing.
+        // At the end, a record that continues another one is preferred to one that continues none.
         let all = [found(1, 10, 0, 0), found(2, 20, 10, 100), found(2, 21, 99, 900)];
         let chosen: Vec<u32> = choose(&all).iter().map(|f| f.crc).collect();
         assert_eq!(chosen, [10, 20]);

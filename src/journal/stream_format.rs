@@ -1,4 +1,4 @@
-//! The flat form of a log: what a daemon streams and `replay export` writes.
+//! The flat form of a log: the daemon streams it and `replay export` writes it.
 //!
 //! ```text
 //! head   "GKF1", format u32 = 1, log id 16 bytes, the seq before the first record u64,
@@ -7,8 +7,8 @@
 //! end    "GKE1", seq of the last record u64, its crc u32, crc32c of the 16 bytes before
 //! ```
 //!
-//! All numbers are little-endian. It is read from front to back, needs no redb, and a file without
-//! its end is known to be cut short. Nothing here opens a socket or writes a file.
+//! All numbers are little-endian. A flat log is read from front to back and needs no redb; a file
+//! without its end is known to be cut short. This file opens no socket and writes no file.
 
 use std::io::{self, Read};
 
@@ -18,24 +18,24 @@ use crate::journal::tables::Head;
 
 /// First bytes of a flat log.
 pub const HEAD_MAGIC: [u8; 4] = *b"GKF1";
-/// First bytes of its end.
+/// First bytes of the end of a flat log.
 pub const END_MAGIC: [u8; 4] = *b"GKE1";
-/// Bytes of the head.
+/// Bytes of the head, with its checksum.
 pub const HEAD_BYTES: usize = 40;
-/// Bytes of the end.
+/// Bytes of the end, with its checksum.
 pub const END_BYTES: usize = 20;
 const FORMAT: u32 = 1;
 
-/// What the head says.
+/// Content of the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
-    /// The identity of the log.
+    /// Identity of the log.
     pub log_id: [u8; 16],
-    /// The record before the first one; seq 0 when it is whole.
+    /// The record before the first one; seq 0 when the flat log begins with record 1.
     pub after: Head,
 }
 
-/// The bytes of a head.
+/// Encodes a head.
 #[must_use]
 pub fn head(start: &Start) -> [u8; HEAD_BYTES] {
     let mut out = [0; HEAD_BYTES];
@@ -48,10 +48,10 @@ pub fn head(start: &Start) -> [u8; HEAD_BYTES] {
     out
 }
 
-/// Reads a head.
+/// Decodes a head.
 ///
 /// # Errors
-/// A sentence that says why it is none.
+/// The reason as a sentence: too short, no flat log, wrong checksum, or a newer format.
 pub fn parse_head(bytes: &[u8]) -> Result<Start, &'static str> {
     let bytes: &[u8; HEAD_BYTES] = bytes.first_chunk().ok_or("it is shorter than its head")?;
     if bytes[..4] != HEAD_MAGIC {
@@ -69,7 +69,7 @@ pub fn parse_head(bytes: &[u8]) -> Result<Start, &'static str> {
     Ok(Start { log_id, after })
 }
 
-/// The bytes of an end.
+/// Encodes an end.
 #[must_use]
 pub fn end(last: Head) -> [u8; END_BYTES] {
     let mut out = [0; END_BYTES];
@@ -80,7 +80,7 @@ pub fn end(last: Head) -> [u8; END_BYTES] {
     out
 }
 
-/// Reads an end; none when it is not one.
+/// Decodes an end; none when the bytes are not one or its checksum is wrong.
 #[must_use]
 pub fn parse_end(bytes: &[u8]) -> Option<Head> {
     let bytes: &[u8; END_BYTES] = bytes.try_into().ok()?;
@@ -89,28 +89,29 @@ pub fn parse_end(bytes: &[u8]) -> Option<Head> {
     whole.then(|| Head::from_bytes(&bytes[4..16])).flatten()
 }
 
-/// What comes next in a flat log.
+/// The next item of a flat log.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// A record; its bytes are in the buffer.
+    /// A record; the buffer holds its bytes.
     Record,
-    /// The end, and what it says is the last record.
+    /// The end; holds the last record that it names.
     End(Head),
-    /// The bytes stop here, without an end.
+    /// The input stops at an item boundary, without an end.
     Cut,
 }
 
-/// Reads the next record into `buffer`, which holds exactly its bytes then. `seq` is the one that
-/// should come, for the message.
+/// Reads the next record into `buffer`, which then holds exactly its bytes, unchecked. `seq` is the
+/// expected seq, for errors.
 ///
 /// # Errors
-/// What the system says, or the [`Damage`] of bytes that begin no record.
+/// Errors of the system, or the [`Damage`] of bytes that are no record and no end.
 pub fn next(
     input: &mut impl Read,
     seq: u64,
     buffer: &mut Vec<u8>,
 ) -> io::Result<Result<Next, Damage>> {
     buffer.resize(HEADER_BYTES, 0);
+    // An end is shorter than the header of a record, so no more than an end is read at first.
     let have = fill(input, &mut buffer[..END_BYTES])?;
     if have == 0 {
         return Ok(Ok(Next::Cut));
@@ -128,6 +129,7 @@ pub fn next(
     }
     let length = u32::from_le_bytes([buffer[4], buffer[5], buffer[6], buffer[7]]) as usize;
     let want = HEADER_BYTES + length;
+    // The length is not checked by a checksum yet: it is bounded before the buffer grows.
     if length > PAYLOAD_BYTES_MAX {
         return Ok(Err(Damage::Truncated { seq, have, want }));
     }
@@ -139,7 +141,7 @@ pub fn next(
     Ok(Ok(Next::Record))
 }
 
-/// Reads until `out` is full or nothing is left; says how much there was.
+/// Reads until `out` is full or the input ends; returns the number of bytes.
 fn fill(input: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
     let mut have = 0;
     while have < out.len() {

@@ -1,27 +1,27 @@
-//! The tables of the redb file. Their names and shapes are part of the file format.
+//! The tables of the redb file. Their names and types are part of the file format.
 
 use redb::TableDefinition;
 
-/// seq -> envelope.
+/// Maps the seq of a record to its envelope.
 pub(super) const RECORDS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("records");
-/// seq -> framed snapshot of the state after that record.
+/// Maps the seq of a record to the framed snapshot of the state after that record.
 pub(super) const SNAPSHOTS: TableDefinition<'static, u64, &[u8]> =
     TableDefinition::new("snapshots");
-/// name -> bytes: `format`, `log_id`, `head`.
+/// Maps a name to bytes. The names are `format`, `log_id` and `head`.
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 
-/// The file format that this program writes and the newest it reads.
+/// The file format that this program writes, and the only one that it reads.
 pub(super) const FORMAT: u32 = 1;
 pub(super) const META_FORMAT: &str = "format";
 pub(super) const META_LOG_ID: &str = "log_id";
 pub(super) const META_HEAD: &str = "head";
 
-/// Position and checksum of the last record.
+/// Position and checksum of the last record of a log, or of a part of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Head {
-    /// Its seq; 0 in an empty log.
+    /// Seq of the record; 0 in an empty log.
     pub seq: u64,
-    /// Its checksum, which the next record will continue; 0 in an empty log.
+    /// Checksum of the record, which the next record stores; 0 in an empty log, or if not known.
     pub crc: u32,
 }
 

@@ -1,7 +1,7 @@
-//! Payloads as earlier versions wrote them, and how they become today's.
+//! Payloads of earlier versions, and their conversion to today's events.
 //!
-//! The structs are frozen; a golden file of each is read for ever. The upcasters are pure: what an
-//! earlier version did not know is filled in with what it did then.
+//! The structs are frozen; a test decodes a golden file of each for good. The upcasters are pure: a
+//! field that an earlier version lacks gets the value that describes the behaviour of that version.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::journal::envelope::Envelope;
 use crate::journal::error::Damage;
 use crate::journal::payload::read;
 
-/// The event of an envelope in an earlier version of its kind; none when there is no such.
+/// Decodes an earlier version of a kind. Returns none when kind or version is unknown here.
 pub(super) fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {
     Ok(match (e.kind, e.kind_version) {
         (3, 1) => Some(read::<RetentionChangedV1>(e)?.into()),
@@ -33,7 +33,7 @@ pub(super) fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {
     })
 }
 
-/// Version 1 knew no clean that could be undone.
+/// Version 1 had no retention of cleaned paths.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RetentionChangedV1 {
     pub(super) trash_seconds: u64,
@@ -49,7 +49,7 @@ impl From<RetentionChangedV1> for Event {
     }
 }
 
-/// Version 1 unlinked what it took.
+/// Version 1 unlinked cleaned paths at once.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CleanRequestedV1 {
     pub(super) environment: EnvironmentId,
@@ -63,7 +63,7 @@ impl From<CleanRequestedV1> for Event {
     }
 }
 
-/// Version 1 left nothing in the trash.
+/// Version 1 moved nothing to the trash and left no path in place.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CleanedV1 {
     pub(super) environment: EnvironmentId,
@@ -80,7 +80,7 @@ impl From<CleanedV1> for Event {
     }
 }
 
-/// Version 1 did not say where the directory went.
+/// Version 1 did not record where the directory was moved.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RolledBackV1 {
     pub(super) environment: EnvironmentId,
@@ -94,7 +94,7 @@ impl From<RolledBackV1> for Event {
     }
 }
 
-/// Version 2 said nothing of the work that somebody did in what was rolled back.
+/// Version 2 did not record work that was done in the environment before it was rolled back.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RolledBackV2 {
     pub(super) environment: EnvironmentId,
@@ -110,7 +110,7 @@ impl From<RolledBackV2> for Event {
     }
 }
 
-/// Version 1 told lives apart by name and number.
+/// Version 1 had no nonce: name and number identified an incarnation.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ProvisionRequestedV1 {
     pub(super) environment: EnvironmentId,
@@ -128,7 +128,7 @@ impl From<ProvisionRequestedV1> for Event {
     }
 }
 
-/// Version 2 knew no attributes from elsewhere.
+/// Version 2 had no attributes of another system.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ProvisionRequestedV2 {
     pub(super) environment: EnvironmentId,
@@ -156,7 +156,7 @@ impl From<ProvisionRequestedV2> for Event {
     }
 }
 
-/// Version 1 told lives apart by name and number, and knew one commit as a rescue.
+/// Version 1 had no nonce, and a rescue was one commit.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RestoreRequestedV1 {
     pub(super) environment: EnvironmentId,
@@ -167,7 +167,7 @@ pub(super) struct RestoreRequestedV1 {
     pub(super) request: Option<RequestId>,
 }
 
-/// See [`RestoreRequestedV1`].
+/// The source of a [`RestoreRequestedV1`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RestoreFromV1 {
     pub(super) incarnation: u32,
@@ -188,7 +188,7 @@ impl From<RestoreRequestedV1> for Event {
     }
 }
 
-/// Version 1 told lives apart by name and number.
+/// Version 1 had no nonce: name and number identified an incarnation.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct EnvironmentAdoptedV1 {
     pub(super) environment: EnvironmentId,
@@ -208,7 +208,7 @@ impl From<EnvironmentAdoptedV1> for Event {
     }
 }
 
-/// A rescue as version 1 of kinds 63 and 76 had it: what git took, and nothing beside it.
+/// The rescue in version 1 of kinds 63 and 76: one commit, no raw copies, no nested repository.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RescueV1 {
     pub(super) reference: String,
@@ -224,7 +224,7 @@ impl From<RescueV1> for event::Rescue {
     }
 }
 
-/// See [`RescueV1`].
+/// Version 1 held a [`RescueV1`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct WorkRescuedV1 {
     pub(super) environment: EnvironmentId,
@@ -238,7 +238,7 @@ impl From<WorkRescuedV1> for Event {
     }
 }
 
-/// See [`RescueV1`].
+/// Version 1 held a [`RescueV1`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LateWorkRescuedV1 {
     pub(super) environment: EnvironmentId,
@@ -253,7 +253,7 @@ impl From<LateWorkRescuedV1> for Event {
     }
 }
 
-/// Version 1 had one way of doing it.
+/// Version 1 had no teardown options: branches were deleted if merged.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct DestroyRequestedV1 {
     pub(super) environment: EnvironmentId,
@@ -274,7 +274,7 @@ impl From<DestroyRequestedV1> for Event {
     }
 }
 
-/// Version 1 remembered lines for people, and nothing to compare the tree with.
+/// Version 1 held lines for the user only, and no fingerprint to compare the tree with.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct TeardownInspectedV1 {
     pub(super) environment: EnvironmentId,
@@ -289,7 +289,7 @@ impl From<TeardownInspectedV1> for Event {
             unsaved,
             fingerprint: String::new(),
             head: String::new(),
-            // Nobody looked for it; a rescue that finds nothing says so.
+            // Version 1 did not check for work; a rescue that finds none reports so.
             rescue: true,
             has_hook: false,
             quiet: false,
@@ -301,7 +301,7 @@ impl From<TeardownInspectedV1> for Event {
     }
 }
 
-/// Version 2 named nothing but work.
+/// Version 2 listed only work at risk: no notes, no unreadable repository, no branch.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct TeardownInspectedV2 {
     pub(super) environment: EnvironmentId,

@@ -1,4 +1,4 @@
-//! The writer's end of the log. One handle per file, used by one thread.
+//! Write side of the log. One handle per file, used by one thread.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,12 +16,13 @@ use crate::journal::tables::{
     FORMAT, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS,
 };
 
-/// Snapshots kept; older ones are dropped when a new one is taken.
+/// Number of snapshots kept; the oldest is dropped when a new one exceeds it.
 pub const SNAPSHOTS_KEPT: usize = 3;
-/// Records between two snapshots.
+/// Records between two snapshots. Folding a million records takes about 0.25 s, so the rest after a
+/// snapshot folds in some 13 ms.
 pub const SNAPSHOT_EVERY: u64 = 50_000;
 
-/// Settings of a log, for tests; [`Options::default`] is what the daemon uses.
+/// Settings of a log. Tests change them; the daemon uses [`Options::default`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Records between two snapshots.
@@ -48,22 +49,25 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the log in `path`, or makes one when there is no file of that name, and returns what
-    /// it holds. An existing file is first verified without being touched.
+    /// Opens the log at `path`, or makes one when no file has that name, and returns its content.
+    /// An existing file is first verified without a write to it.
     ///
     /// # Errors
-    /// Any [`Error`]. After [`Error::Damaged`] and [`Error::Newer`] the file is as it was.
+    /// Any [`Error`]. After [`Error::Damaged`] and [`Error::Newer`] the file is unchanged.
     pub fn open(path: &Path, options: Options) -> Result<(Self, Inspection), Error> {
+        // An error is not absence: a path that cannot be checked must not become a new log.
         if !path.try_exists().map_err(io("look for", path))? {
             create(path)?;
         }
+        // Verified through the overlay first: redb's own open repairs the file in place.
         let found = inspect(path, Depth::FromSnapshot, &mut |_, _| {})?;
         let db = builder().open(path).map_err(|e| open_error(path, e))?;
         let journal = Self::over(db, options, &found)?;
         Ok((journal, found))
     }
 
-    /// A log over any storage, made if it is empty: for tests on simulated disks.
+    /// Opens a log over any storage and initialises an empty one: for tests on simulated disks.
+    /// Verifies nothing.
     ///
     /// # Errors
     /// [`Error::Storage`] and [`Error::Damaged`].
@@ -81,6 +85,8 @@ impl Journal {
 
     fn over(db: Database, options: Options, found: &Inspection) -> Result<Self, Error> {
         let head = head_of(&db)?.unwrap_or_default();
+        // The caller's state is folded up to the inspected head. An append to another head would
+        // not fit that state.
         if head != found.head {
             let damage = Damage::Head { expected: found.head.seq, found: head.seq };
             return Err(Error::Damaged { path: PathBuf::new(), damage });
@@ -98,28 +104,28 @@ impl Journal {
         })
     }
 
-    /// A reader of what is committed; cheap to make and to clone.
+    /// Returns a reader of committed records; cheap to make and to clone.
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader::new(Arc::clone(&self.db), Arc::clone(&self.watch), self.log_id)
     }
 
-    /// The last record.
+    /// Returns the seq of the last record; 0 in an empty log.
     #[must_use]
     pub fn head(&self) -> Seq {
         Seq(self.head.seq)
     }
 
-    /// The identity of this log, random, made with it.
+    /// Returns the identity of this log: 16 random bytes, drawn when the log was made.
     #[must_use]
     pub fn log_id(&self) -> [u8; 16] {
         self.log_id
     }
 
-    /// Gives this log another identity: it is a copy, and the original keeps its own.
+    /// Gives this log a new identity because it is a copy: the original keeps its own.
     ///
     /// # Errors
-    /// As for [`Journal::append`].
+    /// [`Error::Io`] when no random bytes can be drawn, and [`Error::Storage`].
     pub fn take_new_identity(&mut self) -> Result<[u8; 16], Error> {
         let storage = |e: redb::Error| Error::storage("take a new identity")(e);
         let mut id = [0; 16];
@@ -137,18 +143,19 @@ impl Journal {
         Ok(id)
     }
 
-    /// Whether the last commit left the file such that an open after a kill is instant.
+    /// Returns whether the last commit saved redb's allocator state: an open after a kill is then
+    /// fast, without a walk over the file.
     #[must_use]
     pub fn is_checkpointed(&self) -> bool {
         self.clean
     }
 
     /// Appends records in one durable commit: all or none. `state` is the state after them; it is
-    /// asked for only when a snapshot is due.
+    /// encoded only when a snapshot is due.
     ///
     /// # Errors
     /// Any error closes this handle for good: memory may be ahead of the disk, and a failed sync
-    /// must not be repeated. The process is expected to end.
+    /// must not be retried. The process is expected to end.
     pub fn append(&mut self, records: &[Record], state: &State) -> Result<(), Error> {
         if self.poisoned {
             return Err(Error::Poisoned);
@@ -156,11 +163,14 @@ impl Journal {
         if records.is_empty() {
             return Ok(());
         }
+        // Set before the commit and cleared after it: an error or a panic leaves the handle closed.
         self.poisoned = true;
         let head = self.commit(records, state)?;
         self.poisoned = false;
         self.head = head;
+        // The saved allocator state counts only if no later commit follows it.
         self.clean = false;
+        // Only now: a reader that wakes must find the records committed.
         self.watch.advance(Seq(head.seq));
         Ok(())
     }
@@ -181,6 +191,7 @@ impl Journal {
                 head = Head { seq: record.seq.0, crc };
             }
         }
+        // Records, head and snapshot share one transaction, so no crash can separate them.
         put_head(&txn, head)?;
         if head.seq >= self.snapshot_due {
             put_snapshot(&txn, state, head)?;
@@ -190,8 +201,9 @@ impl Journal {
         Ok(head)
     }
 
-    /// An empty commit that saves redb's allocator state, so that the next open after a kill takes
-    /// a millisecond instead of a walk over the file. Does nothing when the last one still holds.
+    /// Commits an empty transaction that saves redb's allocator state: the next open after a kill
+    /// then takes a millisecond instead of a walk over the file. Does nothing if the last commit
+    /// was a checkpoint.
     ///
     /// # Errors
     /// As for [`Journal::append`].
@@ -213,10 +225,11 @@ impl Journal {
     }
 }
 
-/// Makes a new log under another name and renames it into place, so that a crash in between
-/// leaves no half-made file under the real name.
+/// Makes a new log under another name and renames it into place, so that a crash in between leaves
+/// no incomplete file under the real name.
 fn create(path: &Path) -> Result<(), Error> {
     let fresh = path.with_extension("new");
+    // An earlier creation that crashed may have left a file here.
     match std::fs::remove_file(&fresh) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             return Err(io("remove", &fresh)(e));
@@ -225,9 +238,11 @@ fn create(path: &Path) -> Result<(), Error> {
     }
     let db = builder().create(&fresh).map_err(|e| open_error(&fresh, e))?;
     initialise(&db)?;
+    // Closed before the rename: redb writes to the file once more when it closes.
     drop(db);
     std::fs::rename(&fresh, path).map_err(io("rename the new log to", path))?;
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Without a sync of the directory a power loss can undo the rename.
     File::open(parent).and_then(|dir| dir.sync_all()).map_err(io("sync", parent))
 }
 
@@ -235,7 +250,7 @@ fn initialise(db: &Database) -> Result<(), Error> {
     initialise_as(db, None)
 }
 
-/// Makes the tables; without an identity it is a random one.
+/// Makes the tables, with a random identity if none is given.
 pub(super) fn initialise_as(db: &Database, log_id: Option<[u8; 16]>) -> Result<(), Error> {
     let mut fresh = [0; 16];
     getrandom::fill(&mut fresh).map_err(|e| Error::Io {
@@ -294,6 +309,7 @@ fn put_snapshot(txn: &WriteTransaction, state: &State, head: Head) -> Result<(),
     let bytes = codec::encode_snapshot(state, head.crc)?;
     let mut table = txn.open_table(SNAPSHOTS).map_err(|e| failed(e.into()))?;
     table.insert(head.seq, bytes.as_slice()).map_err(|e| failed(e.into()))?;
+    // The older ones are a fallback: a snapshot that does not decode is skipped.
     while redb::ReadableTableMetadata::len(&table).map_err(|e| failed(e.into()))?
         > SNAPSHOTS_KEPT as u64
     {

@@ -1,4 +1,4 @@
-//! The golden files of `schema/events/`: one payload per kind and version, read for ever.
+//! The golden files of `schema/events/`: one payload per kind and version, decoded for good.
 //!
 //! A file that exists is never rewritten. A missing one is written when the tests run with
 //! `GROUNDSKEEPER_BLESS=1`, and committed with the change that adds the kind.
@@ -64,7 +64,7 @@ fn golden_payloads_are_read_and_written_as_ever() {
     }
 }
 
-/// Payloads of earlier versions: name of the golden file, its bytes, kind, and what they mean now.
+/// Returns payloads of earlier versions: name of the golden file, bytes, kind, and today's event.
 fn past_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     let (environment, leftovers) = (env(), vec!["branch".to_owned()]);
     let unsaved = vec!["a.txt".to_owned()];
@@ -115,7 +115,7 @@ fn past_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     .collect()
 }
 
-/// Payloads from before lives had a nonce.
+/// Returns payloads from before incarnations had a nonce.
 fn past_lives() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     let (environment, key) = (env(), |key| Some(RequestId::parse(key).expect("a key")));
     let provision = || ProvisionRequestedV1 {
@@ -182,7 +182,7 @@ fn past_lives() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     ]
 }
 
-/// Payloads from before a rescue was more than one commit.
+/// Returns payloads from before a rescue could be more than one commit.
 fn past_rescues() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     let environment = env();
     let rescue = || RescueV1 {

@@ -1,4 +1,4 @@
-//! Sample events, golden files, a simulated disk and power losses: what tests of the log need.
+//! Support for tests of the log: sample events, golden files, a simulated disk, power losses.
 
 #[cfg(test)]
 pub(crate) mod golden;

@@ -1,4 +1,4 @@
-//! Parts of sample events.
+//! Values that sample events are built from: ids, actor, fault, plan, worktree.
 
 use crate::core::event::{Actor, Plan, Repository, Worktree};
 use crate::core::{Code, EnvironmentId, Fault, HostPath, Nonce};

@@ -1,9 +1,9 @@
 //! Power loss at every write boundary of the log, also during the recovery from a power loss.
 //!
-//! After each crash image: every acknowledged record is there and equal, there is no gap, at most
-//! the group in flight is there besides (whole or not at all), the log takes another record, and a
-//! second open reads the same. The red controls run the same check on disks that lie. For tests and
-//! for `tools/torture`; it never touches a file.
+//! The check of each crash image: every acknowledged record is there and equal, there is no gap, at
+//! most the group in flight is there besides (whole or not at all), the log takes another record,
+//! and a second open reads the same. Red controls run the same check on disks that lie. Used by
+//! tests and by `tools/torture`; it never touches a file.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::journal::{Journal, Options};
 
 pub use crate::journal::testing::simdisk::Honesty;
 
-/// One append: the records it made, and where on the disk's time line it began and was answered.
+/// One append: the last seq after it, and the disk positions of its begin and its acknowledgement.
 struct Group {
     last_seq: u64,
     begun: usize,
@@ -70,8 +70,8 @@ fn workload(seed: u64, honesty: Honesty) -> Workload {
 }
 
 impl Workload {
-    /// Least and most records that may be there after a crash before operation `crash`, and
-    /// whether the file must be openable at all.
+    /// Returns the least and the most records that may be there after a crash before operation
+    /// `crash`, and whether the file must be openable at all.
     fn bounds(&self, crash: usize) -> (u64, u64, bool) {
         let answered = self.groups.iter().filter(|g| g.acknowledged <= crash);
         let least = answered.map(|g| g.last_seq).max();
@@ -90,7 +90,7 @@ impl Workload {
         };
         let read = self.compare(&journal, least, most)?;
         if random.below(3) == 0 {
-            // Power fails again while the file is being repaired.
+            // A second power loss while the file is being repaired.
             let again = Durable::new(image, disk.ops());
             let second = again.crash_image(random.below(disk.position() + 1), random);
             let disk = SimDisk::new(second, Honesty::Honest, 1);
@@ -126,8 +126,8 @@ impl Workload {
     }
 }
 
-/// Runs `images` crash images, on so many threads, of histories that `first` seeds; returns how
-/// many of them violated an invariant, and one of those in words.
+/// Runs `images` crash images on `threads` threads, of histories seeded from `first`. Returns how
+/// many of them violated an invariant, and the description of one of those.
 ///
 /// # Panics
 /// When a log cannot be made on a disk in memory.

@@ -27,7 +27,7 @@ fn rows() -> Vec<(String, u64)> {
     vec![("tool".into(), 20_000), ("source".into(), 200)]
 }
 
-/// One event of every kind, with every field set to something that is not its default.
+/// Returns one event of every kind, with every field set to a value that is not its default.
 pub(in crate::journal) fn migrations() -> Vec<Event> {
     let migration = MigrationId::parse("43ed30c8").expect("a name");
     let m = || migration.clone();

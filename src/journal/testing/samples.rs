@@ -1,4 +1,4 @@
-//! One event of every kind, with every field set: what the golden files are made from.
+//! One event of every kind, with every field set: the source of the golden files.
 
 use crate::core::event::{
     AttemptFailed, Base, BaseResolved, BranchSettled, CancelRequested, CleanAttemptFailed,
@@ -21,7 +21,7 @@ use crate::core::policy::BranchPolicy;
 use crate::core::{EnvironmentId, Event, HostPath, LeaseId, RequestId, Seq, Time};
 use crate::journal::testing::parts::{actor, commit, env, fault, nonce, plan, worktree};
 
-/// One event of every kind, with every field set to something that is not its default.
+/// Returns one event of every kind, with every field set to a value that is not its default.
 pub(in crate::journal) fn samples() -> Vec<Event> {
     let mut all = daemon_and_provision();
     all.extend(ends_of_provision());

@@ -1,9 +1,9 @@
-//! A disk that can lose power: a redb storage backend in memory that remembers every write and
-//! every sync, and makes the images that a crash could leave.
+//! A disk that can lose power: a redb storage backend in memory that records every write and sync,
+//! and builds the images that a crash can leave.
 //!
-//! What was synced is there. Of what was written since, each write is there whole, torn at a
-//! sector or at a byte, or not at all, independently of the others (so: reordered). A disk may
-//! also be told to lie about syncs; the crash tests must notice that.
+//! Synced data is there. Each write since the last sync is there whole, torn at a sector or at a
+//! byte, or not at all, independently of the others, so writes are reordered too. A disk can also
+//! lie about syncs; the crash tests must detect that.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +14,7 @@ use redb::StorageBackend;
 const PAGE: usize = 4096;
 const SECTOR: usize = 512;
 
-/// Deterministic random numbers (xorshift64*), so that a seed is a reproduction.
+/// Deterministic random numbers (xorshift64*), so that a seed reproduces a failure.
 #[derive(Debug, Clone)]
 pub(in crate::journal) struct Random(u64);
 
@@ -31,7 +31,7 @@ impl Random {
     }
 }
 
-/// The bytes of a disk. Cheap to clone: pages are shared until they change.
+/// Bytes of a disk. Cheap to clone: pages are shared until they change.
 #[derive(Debug, Clone, Default)]
 pub(in crate::journal) struct Image {
     len: u64,
@@ -58,7 +58,7 @@ impl Image {
         Ok(())
     }
 
-    /// Writes; bytes past the end are ignored, as for a write whose extension was lost.
+    /// Writes `data`. Bytes past the end are dropped, as if the extension of the file was lost.
     fn write(&mut self, offset: u64, data: &[u8]) {
         let mut done = 0;
         while done < data.len() && offset + (done as u64) < self.len {
@@ -85,7 +85,7 @@ impl Image {
     }
 }
 
-/// One thing that was done to the disk.
+/// One recorded operation on the disk.
 #[derive(Debug, Clone)]
 pub(in crate::journal) enum Op {
     Write(u64, Vec<u8>),
@@ -93,12 +93,12 @@ pub(in crate::journal) enum Op {
     Sync,
 }
 
-/// How honest a disk is about syncs.
+/// Whether a disk does what a sync promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Honesty {
-    /// A sync that returns is done.
+    /// Every sync that returns has made the writes before it durable.
     Honest,
-    /// One sync in so many does nothing.
+    /// On average one sync in this many does nothing, but reports success.
     LiesOneIn(usize),
 }
 
@@ -110,7 +110,7 @@ struct Inner {
     random: Random,
 }
 
-/// A recording disk; clones are the same disk.
+/// A recording disk; clones share the same disk.
 #[derive(Debug, Clone)]
 pub(in crate::journal) struct SimDisk(Arc<Mutex<Inner>>);
 
@@ -124,12 +124,12 @@ impl SimDisk {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How many operations were done so far.
+    /// Returns the number of operations so far.
     pub(in crate::journal) fn position(&self) -> usize {
         self.with(|inner| inner.ops.len())
     }
 
-    /// All operations so far.
+    /// Returns all operations so far.
     pub(in crate::journal) fn ops(&self) -> Vec<Op> {
         self.with(|inner| inner.ops.clone())
     }
@@ -174,11 +174,11 @@ impl StorageBackend for SimDisk {
     }
 }
 
-/// The durable images of a recording: what the disk holds for sure after each sync.
+/// The durable images of a recording: the guaranteed content of the disk after each sync.
 #[derive(Debug)]
 pub(in crate::journal) struct Durable {
     ops: Vec<Op>,
-    /// (first operation after the sync, image)
+    /// Pairs of the first operation after a sync and the image at that sync.
     at: Vec<(usize, Image)>,
 }
 
@@ -196,12 +196,12 @@ impl Durable {
         Self { ops, at }
     }
 
-    /// An image that a power loss right before operation `crash` could leave.
+    /// Returns one image that a power loss right before operation `crash` can leave.
     pub(in crate::journal) fn crash_image(&self, crash: usize, random: &mut Random) -> Image {
         let synced = self.at.partition_point(|(n, _)| *n <= crash) - 1;
         let (first, image) = &self.at[synced];
         let mut image = image.clone();
-        // Every third image keeps most writes, every third few: both ends hide different bugs.
+        // Most, half or few of the writes are kept: each of these hides other bugs.
         let keep_in_8 = [1, 4, 7][random.below(3)];
         let mut pending: Vec<&Op> = self.ops[*first..crash].iter().collect();
         if random.below(2) == 0 {
