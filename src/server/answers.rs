@@ -1,4 +1,4 @@
-//! What a host answers to an operation, taken into the catalogue.
+//! Applies hosts' answers to operations to the catalogue.
 
 use rusqlite::Transaction;
 
@@ -11,11 +11,12 @@ use crate::server::threads;
 use crate::server::transitions::{Change, Status};
 use crate::session::protocol::Answer;
 
-/// How long an environment that could not go is left alone.
+/// Milliseconds until an environment that was in use is retired again.
 const RETIRE_AGAIN_MS: i64 = 300_000;
 
-/// Takes in the answer of a host to an operation. A second answer changes nothing. A host that is
-/// only busy or ending is asked again later, which the caller is told.
+/// Records a host's answer and applies its result. A second answer changes nothing. The caller must
+/// hold back the statuses 429 and 503: the daemon is overloaded or shutting down, and the operation
+/// stays open to be sent again.
 pub(super) fn answered(
     tx: &Transaction<'_>,
     host: &str,
@@ -47,9 +48,9 @@ pub(super) fn answered(
             }
         }
         "environment.destroy" => {
-            // An id that the host never had is as good as destroyed.
             let over = ok && answer.body["phase"] == "tombstoned";
             let change = match answer.status {
+                // An id that the host never had counts as destroyed.
                 404 | 410 => Change::DestroyDone,
                 _ if over => Change::DestroyDone,
                 409 => Change::DestroyRefused,
@@ -59,7 +60,7 @@ pub(super) fn answered(
             if applied == Applied::Now(Status::Error) {
                 store::catch_up(tx, host, id, None)?;
             }
-            // One that nobody wants any more is looked at again when whoever uses it may be gone.
+            // Refused because it is in use: it retires again later, when its users may have left.
             if applied == Applied::Now(Status::Ready) && operation.body["retire"] == true {
                 store::change(tx, host, id, Change::Retire, None, None)?;
                 store::retire_at(tx, host, id, now() + RETIRE_AGAIN_MS)?;
@@ -70,7 +71,7 @@ pub(super) fn answered(
             if !ok {
                 threads::refused(tx, host, lease, answer)?;
             } else if !threads::holds(tx, host, lease)? {
-                // Its thread ended while it was on its way.
+                // The thread ended while the request was in transit.
                 let_go(tx, host, id, lease)?;
             }
         }
@@ -79,7 +80,7 @@ pub(super) fn answered(
     Ok(Some(operation))
 }
 
-/// Gives up destroys of which nothing was heard for too long: they are over, and not told again.
+/// Gives up destroys that were not answered in time: they end with 504 and are not sent again.
 pub(super) fn lose(tx: &Transaction<'_>, before: i64) -> Result<usize, Fault> {
     let find = format!(
         "{COLUMNS} WHERE status IS NULL AND command = 'environment.destroy' AND created_at < ?1"

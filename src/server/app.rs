@@ -1,4 +1,4 @@
-//! What the handlers of the server share.
+//! State and helpers that the server's handlers share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,17 +24,17 @@ pub(super) type Done<T> = Result<T, Refusal>;
 
 pub(super) type Server = State<Arc<Shared>>;
 
-/// Longest wait that a request may ask for.
+/// Bound on the wait for an operation that a request may ask for.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(24 * 3_600);
 
-/// How fast sessions are found dead, and grace is looked at.
+/// Intervals of a session; the server announces the first two to the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// How often each side asks whether the other is there.
+    /// Interval of each side's heartbeat.
     pub heartbeat: Duration,
-    /// Silence after which the other side is taken for gone.
+    /// Peer timeout: after this silence the session ends.
     pub lease: Duration,
-    /// How often what is under way is told again.
+    /// Interval at which open operations and the live set are sent again.
     pub again: Duration,
 }
 
@@ -45,21 +45,21 @@ impl Default for Pace {
     }
 }
 
-/// What the handlers share.
+/// State of a running server.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) catalog: Catalog,
     pub(super) hub: Arc<Hub>,
     pub(super) pace: Pace,
     pub(super) stop: watch::Receiver<bool>,
-    /// Bound on open sessions.
+    /// Permits for open sessions.
     pub(super) sessions: Arc<Semaphore>,
-    /// Bound on readers of news.
+    /// Permits for subscribers of the event stream.
     pub(super) streams: Arc<Semaphore>,
     pub(super) place: PathBuf,
 }
 
-/// A name of a host: as that of an environment.
+/// Parses the name of a host; the rules are those of environment ids.
 pub(super) fn host_name(text: &str) -> Result<String, Fault> {
     let named = EnvironmentId::parse(text).map(|id| id.to_string());
     named.map_err(|e| invalid(format!("{text:?} cannot name a host: {e}")))
@@ -77,15 +77,16 @@ pub(super) fn key(headers: &HeaderMap) -> Result<String, Fault> {
     }
 }
 
-/// Answers for an operation: at once, or when it is over.
+/// Answers with an operation, as soon as it has ended or the requested wait is over.
 pub(super) async fn under_way(
     shared: &Arc<Shared>,
     host: &str,
     request: &str,
     patience: Patience,
 ) -> Done<Response> {
+    // Subscribed before the first read: an end in between is then in the channel.
     let (mut news, reader) = shared.hub.news();
-    // Subscription in operations is none in worktrees.
+    // Waiting for an operation must not make hosts report changes of worktrees.
     drop(reader);
     shared.hub.wake(host);
     let limit = Duration::from_secs(patience.wait.unwrap_or(0)).min(WAIT_MAX);
@@ -97,7 +98,7 @@ pub(super) async fn under_way(
         if found.status.is_some() || tokio::time::Instant::now() >= until {
             break found;
         }
-        // News may be missed when there are many; then it is looked again after a while.
+        // A lagged subscriber misses notifications, so the operation is read every second as well.
         let next = tokio::time::Instant::now() + Duration::from_secs(1);
         let ends = |news: &Value| news["operation"] == request;
         let heard = async {

@@ -1,4 +1,4 @@
-//! The database: opened, brought to its generation, used by one thread at a time.
+//! The catalogue's database: opens it, migrates it, and runs one transaction at a time.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,26 +14,26 @@ use crate::migrate::request::{Wanted, is_cut_short};
 use crate::migrate::{MigrationRunner, http, keychain, standalone};
 use crate::session::connector::random_name;
 
-/// The newest generation; an older one is carried to it by a staged migration.
+/// The newest schema generation; an older database is migrated to it in stages.
 const GENERATION: i64 = 2;
 const SCHEMA: &str = include_str!("../../schema/catalog/002.sql");
-/// Days that the row of a destroyed environment is kept; its id is kept for ever.
+/// Days before the row of a destroyed environment is pruned; its id is kept forever.
 const DESTROYED_KEPT_DAYS: i64 = 7;
-/// Days that an operation that is over is kept.
+/// Days before an operation that has ended is pruned.
 const OPERATIONS_KEPT_DAYS: i64 = 7;
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
-/// Most hosts.
+/// Bound on the number of hosts.
 const HOSTS_MAX: i64 = 10_000;
 
-/// The catalogue.
+/// The open catalogue; clones share one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Catalog {
     connection: Arc<Mutex<Connection>>,
-    /// The server's name in its hosts' logs.
+    /// Random name of this server, under which hosts record its live sets.
     pub(super) server: Arc<str>,
 }
 
-/// A host.
+/// One row of the table of hosts; `seen_at` is in milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Host {
     pub(super) id: String,
@@ -43,7 +43,7 @@ pub(super) struct Host {
     pub(super) seen_at: Option<i64>,
 }
 
-/// Milliseconds since 1970.
+/// Returns the wall clock in milliseconds since 1970.
 pub(super) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -61,15 +61,15 @@ fn hash(key: &str) -> Vec<u8> {
 }
 
 impl Catalog {
-    /// Opens the database, or makes it.
+    /// Opens the database; creates it, or migrates it, if necessary.
     ///
     /// # Errors
-    /// When it cannot be used, or is of a newer generation.
+    /// Fails if the database cannot be used, or is of a newer generation or another program.
     pub(super) fn open(path: &Path) -> Result<Self, Fault> {
         carry(path)?;
         let mut connection = Connection::open(path).map_err(fault)?;
         connection.pragma_update(None, "journal_mode", "wal").map_err(fault)?;
-        // What is acknowledged must be there after a power loss, too.
+        // An acknowledged event is not sent again, so it must survive a power loss.
         connection.pragma_update(None, "synchronous", "full").map_err(fault)?;
         connection.pragma_update(None, "foreign_keys", true).map_err(fault)?;
         connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(fault)?;
@@ -83,10 +83,10 @@ impl Catalog {
         Ok(Self { connection: Arc::new(Mutex::new(connection)), server: server.into() })
     }
 
-    /// Does something in one transaction, on a thread that may wait.
+    /// Runs `work` in one transaction, on a thread that may block.
     ///
     /// # Errors
-    /// What `work` says, or the database; nothing has changed then.
+    /// Returns the error of `work` or of the database; nothing was changed then.
     pub(super) async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
@@ -94,6 +94,8 @@ impl Catalog {
         let connection = Arc::clone(&self.connection);
         crate::api::app::blocking(move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            // A deferred transaction that turns from reader to writer can fail with `SQLITE_BUSY`
+            // at once, whatever the busy timeout.
             let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
             let transaction = begun.map_err(fault)?;
             let done = work(&transaction)?;
@@ -104,7 +106,7 @@ impl Catalog {
     }
 }
 
-/// A database that is gone with its connection.
+/// Returns an empty catalogue in memory.
 #[cfg(test)]
 pub(super) fn in_memory() -> Connection {
     let mut connection = Connection::open_in_memory().expect("memory");
@@ -113,8 +115,8 @@ pub(super) fn in_memory() -> Connection {
     connection
 }
 
-/// Carries a catalogue of an older generation to the newest one, before anybody opens it. What a
-/// kill left of that is settled first.
+/// Migrates an older catalogue to the newest generation before any connection is open. First
+/// settles a migration that a crash has interrupted.
 fn carry(path: &Path) -> Result<(), Fault> {
     let database = path.to_owned();
     let wanted = Wanted { database, recipe: "catalog".to_owned(), ..Wanted::default() };
@@ -137,7 +139,7 @@ fn carry(path: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Fills an empty database.
+/// Creates the schema in an empty database.
 fn fill(connection: &mut Connection) -> Result<(), Fault> {
     let is = "SELECT user_version FROM pragma_user_version";
     let generation: i64 = connection.query_row(is, [], |row| row.get(0)).map_err(fault)?;
@@ -150,7 +152,7 @@ fn fill(connection: &mut Connection) -> Result<(), Fault> {
     step.commit().map_err(fault)
 }
 
-/// Adds a host, or gives it a new key. The key is shown this once.
+/// Adds a host, or replaces its key. Returns the key, of which only the hash is stored.
 pub(super) fn add_host(tx: &Transaction<'_>, id: &str, replace: bool) -> Result<String, Fault> {
     let mut random = [0; 32];
     getrandom::fill(&mut random)
@@ -170,13 +172,14 @@ pub(super) fn add_host(tx: &Transaction<'_>, id: &str, replace: bool) -> Result<
         let message = format!("{HOSTS_MAX} hosts are allowed");
         return Err(Fault::new(Code::LimitReached, message, "remove some first"));
     }
+    // The epoch starts at the clock for the reason given in `next_epoch`.
     let put = "INSERT INTO hosts (id, key_hash, created_at, epoch) VALUES (?1, ?2, ?3, ?3)
                ON CONFLICT (id) DO UPDATE SET key_hash = excluded.key_hash";
     tx.execute(put, (id, hash(&key), now())).map_err(fault)?;
     Ok(key)
 }
 
-/// Removes a host with all that is known of it. Nothing happens on the host itself.
+/// Removes a host and its rows; sends nothing to the host. Returns whether it existed.
 pub(super) fn remove_host(tx: &Transaction<'_>, id: &str) -> Result<bool, Fault> {
     let gone = tx.execute("DELETE FROM hosts WHERE id = ?1", [id]).map_err(fault)?;
     Ok(gone > 0)
@@ -194,13 +197,13 @@ fn host_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Host> {
     })
 }
 
-/// The host that a key was given to.
+/// Returns the host whose key this is.
 pub(super) fn host_of_key(tx: &Transaction<'_>, key: &str) -> Result<Option<Host>, Fault> {
     let find = format!("{HOST} WHERE key_hash = ?1");
     tx.query_row(&find, [hash(key)], host_of).optional().map_err(fault)
 }
 
-/// One host.
+/// Returns a host, or `HostNotFound`.
 pub(super) fn host(tx: &Transaction<'_>, id: &str) -> Result<Host, Fault> {
     let find = format!("{HOST} WHERE id = ?1");
     tx.query_row(&find, [id], host_of).optional().map_err(fault)?.ok_or_else(|| {
@@ -209,14 +212,15 @@ pub(super) fn host(tx: &Transaction<'_>, id: &str) -> Result<Host, Fault> {
     })
 }
 
-/// All hosts, by name.
+/// Lists all hosts by name.
 pub(super) fn hosts(tx: &Transaction<'_>) -> Result<Vec<Host>, Fault> {
     let mut find = tx.prepare_cached(&format!("{HOST} ORDER BY id")).map_err(fault)?;
     let rows = find.query_map([], host_of).map_err(fault)?;
     rows.collect::<Result<_, _>>().map_err(fault)
 }
 
-/// Notes that a host was heard of, with its log; another log begins at its present end.
+/// Records that a host opened a session with this log. Of a new log, everything up to its present
+/// end counts as taken in.
 pub(super) fn host_seen(
     tx: &Transaction<'_>,
     id: &str,
@@ -224,11 +228,11 @@ pub(super) fn host_seen(
     head: u64,
 ) -> Result<Host, Fault> {
     let known = host(tx, id)?;
-    // A log that is shorter than what was taken in of it is another one.
+    // A log that ends before its acknowledged part is another log.
     let same = known.log.as_deref() == Some(log) && known.acked <= head;
     let acked = if same { known.acked } else { head };
     if !same {
-        // Numbers of another log say nothing about this one.
+        // Record and incarnation numbers of another log mean nothing in this one.
         for forget in [
             "UPDATE environments SET host_seq = 0, incarnation = 0 WHERE host = ?1",
             "UPDATE spent SET incarnation = 0 WHERE host = ?1",
@@ -241,22 +245,23 @@ pub(super) fn host_seen(
     host(tx, id)
 }
 
-/// Notes how much of a host's log has been taken in.
+/// Records how much of a host's log has been taken in.
 pub(super) fn host_acked(tx: &Transaction<'_>, id: &str, seq: u64) -> Result<(), Fault> {
     let put = "UPDATE hosts SET acked = max(acked, ?2), seen_at = ?3 WHERE id = ?1";
     tx.execute(put, (id, seq, now())).map_err(fault)?;
     Ok(())
 }
 
-/// The live set of a host has changed.
+/// Advances the epoch of a host's live set.
 pub(super) fn next_epoch(tx: &Transaction<'_>, id: &str) -> Result<(), Fault> {
-    // By the clock, so that an older copy of this database does not fall behind its hosts.
+    // At least the clock: hosts ignore older epochs, and an older copy of this database must not
+    // fall behind them.
     let put = "UPDATE hosts SET epoch = max(epoch + 1, ?2) WHERE id = ?1";
     tx.execute(put, (id, now())).map_err(fault)?;
     Ok(())
 }
 
-/// Drops what is long over; the ids of environments stay.
+/// Deletes rows that ended long ago; ids of environments move to the table `spent`.
 pub(super) fn prune(tx: &Transaction<'_>) -> Result<(), Fault> {
     let before = now() - DESTROYED_KEPT_DAYS * DAY_MS;
     let keep = "INSERT INTO spent (host, id, incarnation, destroyed_at)

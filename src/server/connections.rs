@@ -1,4 +1,4 @@
-//! The sessions of hosts, let in by their keys; and news, for whoever reads them.
+//! Endpoints for long connections: hosts' sessions, admitted by key, and the event stream.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(super) async fn news(State(shared): Server) -> Done<Response> {
     let mut stop = shared.stop.clone();
     let stream = BroadcastStream::new(news).map(move |news| {
         let _held = (&slot, &reader);
-        // What was missed is found by asking.
+        // A lagged subscriber has to read the present state itself.
         let news = news.unwrap_or_else(|_| json!({ "type": "missed" }));
         Ok::<_, std::convert::Infallible>(Event::default().data(news.to_string()))
     });
@@ -41,7 +41,7 @@ pub(super) async fn news(State(shared): Server) -> Done<Response> {
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
 }
 
-/// A host's session: a WebSocket, opened with the host's key.
+/// Upgrades a request to a host's session, a WebSocket. The host's key is the bearer token.
 pub(super) async fn session(State(shared): Server, mut request: Request) -> Done<Response> {
     let headers = request.headers();
     let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
@@ -62,6 +62,7 @@ pub(super) async fn session(State(shared): Server, mut request: Request) -> Done
     let slot = Arc::clone(&shared.sessions).try_acquire_owned().map_err(|_| {
         Fault::new(Code::LimitReached, "too many sessions are open", "try again later")
     })?;
+    // The upgrade completes only after the response below is sent.
     tokio::spawn(async move {
         match upgrade.await {
             Ok(stream) => {

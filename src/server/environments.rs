@@ -1,4 +1,4 @@
-//! The environments of hosts: listed, made, destroyed, brought back.
+//! Handlers for the environments of a host: list, provision, destroy, restore, retire.
 
 use axum::Json;
 use axum::extract::Path as UrlPath;
@@ -78,7 +78,7 @@ pub(super) async fn create(
     under_way(&shared, &host, &request, patience).await
 }
 
-/// Starts to make an environment, or to bring one back.
+/// Adds the operation that provisions or restores an environment; a repeated one changes nothing.
 pub(super) fn make_in(
     tx: &rusqlite::Transaction<'_>,
     host: &str,
@@ -113,19 +113,19 @@ pub(super) async fn destroy(
     }
 }
 
-/// How an environment is to be destroyed.
+/// How to destroy an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
-    /// Unsaved work is a reason not to.
+    /// Work at risk makes the host refuse.
     Safely,
-    /// Unsaved work is rescued, claims are broken.
+    /// Work at risk is rescued, and leases are broken.
     Forced,
-    /// For want of use: work is rescued, and whoever uses it after all keeps it.
+    /// The grace period ended: work at risk is rescued, and an environment in use again is kept.
     Unused,
 }
 
-/// Starts a destroy in the transaction that sees to it that nobody uses the environment. The name
-/// of the operation, or none when it is over already.
+/// Starts a destroy, in the same transaction that checks that no thread uses the environment.
+/// Returns the id of the operation; `None` if the environment is destroyed already.
 pub(super) fn destroy_in(
     tx: &rusqlite::Transaction<'_>,
     host: &str,
@@ -134,14 +134,15 @@ pub(super) fn destroy_in(
     how: How,
 ) -> Result<Option<String>, Fault> {
     let known = store::get(tx, host, id)?;
-    // The host is told which life is meant: another one is not touched. Which one is being made is
-    // not known here before it is.
+    // The command names the incarnation, so that the host destroys no other. The number of one that
+    // is being provisioned is not known here yet.
     let is_known = known.incarnation > 0 && known.status != Status::Provisioning;
     let life = is_known.then_some(known.incarnation);
     let body = json!({
         "force": how != How::Safely, "retire": how == How::Unused, "incarnation": life,
     });
     let order = order(request, "environment.destroy", id, body);
+    // Checked first: a repeated request returns its operation, whatever the row is by now.
     if operations::is_known(tx, &order, host)? {
         return Ok(Some(request.to_owned()));
     }

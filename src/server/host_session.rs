@@ -22,12 +22,12 @@ use crate::session::protocol::{
 };
 use crate::session::transport::{Broken, Wire};
 
-/// Longest wait for the first message.
+/// Timeout of the first message.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 
 type HostWire<S> = Wire<S, FromHost, FromServer>;
 
-/// Attends to a host's connection until it ends.
+/// Runs a host's connection until it ends.
 pub(super) async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
     shared: Arc<Shared>,
     host: Host,
@@ -103,7 +103,7 @@ struct HostSession {
 }
 
 impl HostSession {
-    /// Takes the host's place; whoever had it is told.
+    /// Registers the session; a session that it replaces is asked to close.
     fn enter(shared: Arc<Shared>, host: String, open: &Open) -> Result<Self, Fault> {
         let (tell, say) = mpsc::channel(QUEUE_MAX);
         let (wake, confirmed) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
@@ -124,6 +124,8 @@ impl HostSession {
         if let Some(before) = shared.hub.enter(&host, live)? {
             let same = before.instance == open.instance;
             let reason = if same { "reconnected" } else { "replaced" }.to_owned();
+            // A full queue drops this: the old session then ends at its next message, and a
+            // replaced daemon is refused when it reconnects.
             drop(before.say.try_send(FromServer::Close(Close { reason })));
         }
         Ok(Self {
@@ -218,8 +220,8 @@ impl HostSession {
                 }
                 () = wake.notified() => self.look(wire).await?,
                 _ = again.tick() => {
-                    // What was too much for the host may not be any more, and what is in use may be
-                    // idle by now.
+                    // The host may have refused a command because it was overloaded, or kept an
+                    // environment because it was in use; both may have changed.
                     self.told.all_again();
                     self.look(wire).await?;
                 }
@@ -238,15 +240,14 @@ impl HostSession {
         }
     }
 
-    /// Says what stands in the catalogue and was not said yet: first what is to be done, then what
-    /// lives.
+    /// Sends what the catalogue holds and the session has not sent: operations, then the live set.
     async fn look<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         wire: &mut HostWire<S>,
     ) -> Result<(), Broken> {
         let id = self.host.clone();
         let found = self.shared.catalog.with(move |tx| sync::look(tx, &id)).await;
-        // A host that was removed has no session any more.
+        // The session ends here, too, if its host was removed.
         let seen = found.map_err(|fault| {
             tracing::warn!(%fault, host = %self.host, "the session cannot go on");
             Broken::Closed
@@ -269,7 +270,7 @@ impl HostSession {
         message: FromHost,
     ) -> Result<(), Broken> {
         if !self.shared.hub.is_current(&self.host, &self.session) {
-            // What an old session still says may be older than what the new one said.
+            // A message of a replaced session may be older than those of the current one.
             return Err(Broken::Stranger);
         }
         match message {
@@ -302,7 +303,7 @@ impl HostSession {
         if self.shared.hub.answer(&self.host, &answer) {
             return;
         }
-        // It is told again: the host is only ending, or has too much to do.
+        // Not recorded: the host is overloaded or shutting down, and the command is sent again.
         if matches!(answer.status, 429 | 503) {
             return;
         }
@@ -321,7 +322,7 @@ impl HostSession {
                     "environment": operation.environment,
                     "command": operation.command,
                 }));
-                // What the end says may be overtaken by now: the host looks at the live set again.
+                // The answer may be stale by now, so the host applies the live set again.
                 self.told.live_again();
                 self.shared.hub.wake(&self.host);
             }
@@ -352,6 +353,8 @@ impl HostSession {
                 }
                 self.look(wire).await
             }
+            // Rejected only if it can never be valid: the host then skips the record at fault.
+            // After any other failure the host sends the batch again in its next session.
             Err(fault) if fault.code == Code::InvalidRequest => {
                 let why = fault.message;
                 wire.send(&FromServer::Nack(Nack { first, last, why })).await

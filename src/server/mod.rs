@@ -1,14 +1,15 @@
-//! A small control server: which environments there are on which host, and what is to be done.
+//! A small control server: keeps a catalogue of hosts and their environments, and commands hosts.
 //!
-//! It keeps its rows in a database (`schema/catalog/`), takes wishes over HTTP, and has a session
-//! with the daemon of each host, over which wishes become commands and the host's facts become
-//! rows. It touches nothing on a host by itself and knows no secret but hashes of keys.
+//! The server keeps its rows in a database (`schema/catalog/`), accepts requests over HTTP, and has
+//! a session with the daemon of each host. Over the session, requests become commands and the
+//! host's facts become rows. The server touches nothing on a host by itself, and it stores no
+//! secret of a host, only hashes of keys.
 //!
-//! `transitions` says what a row may become (pure), `catalog` opens the database, `store` is the
-//! one writer of environments, `threads`, `operations` and `answers` keep their own tables,
-//! `registry` knows the open sessions, `host_session` is one of them, `sync` what it and the
-//! catalogue say to each other. `app` is what handlers share, `routes` lists the addresses, with
-//! handlers in `environments`, `workspace` and `connections`; `run` puts them together.
+//! `transitions` defines the legal changes of a row (pure), `catalog` opens the database, `store`
+//! is the only writer of environments, `threads`, `operations` and `answers` write their own
+//! tables, `registry` holds the open sessions, `host_session` is one of them, and `sync` translates
+//! between its messages and the catalogue. `app` is what handlers share, `routes` maps addresses to
+//! handlers in `environments`, `workspace` and `connections`; `run` starts and stops them all.
 
 pub mod run;
 pub mod types;

@@ -1,4 +1,4 @@
-//! What hosts are told to do: kept until it is answered, sent again after every interruption.
+//! Commands to hosts: kept until the host answers, and sent again after every interruption.
 
 use rusqlite::OptionalExtension as _;
 use rusqlite::{Row, Transaction};
@@ -9,10 +9,10 @@ use crate::core::{Code, Fault};
 use crate::session::connector::random_name;
 use crate::session::protocol::Order;
 
-/// Operations of one host that are under way.
+/// Bound on the open operations of one host.
 const UNDER_WAY_MAX: i64 = 2_048;
 
-/// An operation.
+/// One row of the table of operations; times are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Operation {
     pub(super) id: String,
@@ -45,7 +45,7 @@ pub(super) fn of_row(row: &Row<'_>) -> rusqlite::Result<Operation> {
 }
 
 impl Operation {
-    /// As it is sent to the host.
+    /// Returns the command in the form that is sent to the host.
     pub(super) fn order(&self) -> Order {
         Order {
             request: self.id.clone(),
@@ -56,7 +56,7 @@ impl Operation {
     }
 }
 
-/// Whether this very operation was asked for before. The same key for something else is refused.
+/// Returns whether this operation exists already. A key that was used for another is refused.
 pub(super) fn is_known(tx: &Transaction<'_>, order: &Order, host: &str) -> Result<bool, Fault> {
     let Some(known) = find(tx, &order.request)? else { return Ok(false) };
     let same = known.host == host
@@ -70,7 +70,7 @@ pub(super) fn is_known(tx: &Transaction<'_>, order: &Order, host: &str) -> Resul
     Err(Fault::new(Code::IdempotencyConflict, message, hint))
 }
 
-/// Puts an operation on the list. The same id again is the same operation.
+/// Adds an operation; an id that exists already changes nothing.
 pub(super) fn add(tx: &Transaction<'_>, order: &Order, host: &str) -> Result<(), Fault> {
     let count = "SELECT count(*) FROM operations WHERE host = ?1 AND status IS NULL";
     let count: i64 = tx.query_row(count, [host], |row| row.get(0)).map_err(fault)?;
@@ -86,12 +86,12 @@ pub(super) fn add(tx: &Transaction<'_>, order: &Order, host: &str) -> Result<(),
     Ok(())
 }
 
-/// One operation.
+/// Returns the operation with this id.
 pub(super) fn find(tx: &Transaction<'_>, id: &str) -> Result<Option<Operation>, Fault> {
     tx.query_row(&format!("{COLUMNS} WHERE id = ?1"), [id], of_row).optional().map_err(fault)
 }
 
-/// What a host has not answered yet, oldest first.
+/// Lists the operations that a host has not answered yet, oldest first.
 pub(super) fn under_way(tx: &Transaction<'_>, host: &str) -> Result<Vec<Operation>, Fault> {
     let find = format!("{COLUMNS} WHERE host = ?1 AND status IS NULL ORDER BY n");
     let mut find = tx.prepare_cached(&find).map_err(fault)?;
@@ -99,15 +99,15 @@ pub(super) fn under_way(tx: &Transaction<'_>, host: &str) -> Result<Vec<Operatio
     rows.collect::<Result<_, _>>().map_err(fault)
 }
 
-/// Whether a lease is being asked for already.
+/// Returns whether a request for this lease is open.
 pub(super) fn claims(tx: &Transaction<'_>, host: &str, lease: &str) -> Result<bool, Fault> {
     let find = "SELECT EXISTS (SELECT 1 FROM operations WHERE host = ?1 AND status IS NULL
                 AND command = 'lease.acquire' AND json_extract(body, '$.id') = ?2)";
     tx.query_row(find, [host, lease], |row| row.get(0)).map_err(fault)
 }
 
-/// Has a host let go of a lease that nobody holds any more. Without room for it the lease ends by
-/// itself, later.
+/// Adds an operation that releases a lease without a thread. If too many operations are open, it
+/// adds none, and the lease expires later.
 pub(super) fn let_go(
     tx: &Transaction<'_>,
     host: &str,
@@ -128,8 +128,8 @@ pub(super) fn let_go(
     }
 }
 
-/// A new life is wanted: what is left of the wish to destroy the one before has come true by now,
-/// and told again after this it would be about the new one.
+/// Ends the open destroys of an environment as successful, before a new incarnation is requested.
+/// The earlier one is destroyed by then, and a destroy sent again would concern the new one.
 pub(super) fn overtake(tx: &Transaction<'_>, host: &str, environment: &str) -> Result<(), Fault> {
     let answer = json!({ "id": environment, "phase": "tombstoned" }).to_string();
     let put = "UPDATE operations SET status = 200, answer = ?3, ended_at = ?4

@@ -1,6 +1,7 @@
-//! The open sessions: who is there, who waits for an answer, who wants to hear of changes.
+//! The open sessions, questions that wait for answers, and subscribers of notifications.
 //!
-//! What a host is to be told stands in the catalogue; here it is only woken to look there.
+//! The registry carries no commands that must survive: those are in the catalogue, and a session is
+//! only notified to read it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,38 +15,38 @@ use crate::api::live::ReconciledView;
 use crate::core::{Code, Fault};
 use crate::session::protocol::{Answer, FromServer, Order};
 
-/// News that a slow reader may be behind.
+/// Notifications that a slow subscriber may be behind before it misses some.
 const NEWS_MAX: usize = 1_024;
-/// Messages that wait to be sent to one host.
+/// Messages that may wait to be sent to one host.
 pub(super) const QUEUE_MAX: usize = 256;
-/// Daemons that are remembered to have lost a host's place.
+/// Replaced daemons that are remembered for each session.
 const DISPLACED_MAX: usize = 16;
-/// Questions that wait for answers.
+/// Bound on questions that wait for answers, for all hosts together.
 const QUESTIONS_MAX: usize = 1_024;
 
-/// One open session, as others see it.
+/// One open session, as the other parts of the server see it.
 #[derive(Debug, Clone)]
 pub(super) struct Live {
     pub(super) session: String,
     pub(super) instance: String,
-    /// Identity of the host's log, and how many daemons have started on it.
+    /// Identity of the host's log; `boot` counts the daemons that have started on it.
     pub(super) log: String,
     pub(super) boot: u32,
     pub(super) version: String,
-    /// What is to be said besides what stands in the catalogue.
+    /// Queue of messages that are not derived from the catalogue.
     pub(super) say: mpsc::Sender<FromServer>,
-    /// Look into the catalogue.
+    /// Makes the session read the catalogue.
     pub(super) wake: Arc<Notify>,
-    /// The live set that was confirmed by a person; 0 for none.
+    /// Epoch of the live set that the user has confirmed; 0 for none.
     pub(super) confirmed: Arc<AtomicU64>,
     pub(super) reconciled: Option<ReconciledView>,
-    /// From the first message to the first report, in microseconds.
+    /// Microseconds from the first message to the first reconcile report.
     pub(super) settled_us: Option<u64>,
-    /// The daemons whose place this one has taken.
+    /// Instance names of the daemons that this one replaced, oldest first.
     pub(super) displaced: Vec<String>,
 }
 
-/// All of them.
+/// The registry of all sessions.
 #[derive(Debug)]
 pub(super) struct Hub {
     sessions: Mutex<BTreeMap<String, Live>>,
@@ -65,8 +66,8 @@ impl Hub {
         Arc::new(Self { sessions, questions, news, readers: AtomicUsize::new(0) })
     }
 
-    /// A session is open; returns the one whose place it takes. What a dead daemon sent before its
-    /// successor started on the same log, and what comes only now, takes nobody's place.
+    /// Registers a session and returns the one that it replaces. Refuses a late `open` of a dead
+    /// daemon, whose successor on the same log already has a session.
     pub(super) fn enter(&self, host: &str, mut live: Live) -> Result<Option<Live>, Fault> {
         let mut sessions = locked(&self.sessions);
         let later = |there: &&Live| there.log == live.log && there.boot > live.boot;
@@ -84,21 +85,22 @@ impl Hub {
         Ok(sessions.insert(host.to_owned(), live))
     }
 
-    /// Whether the daemon that has the host's place took it from this one, which may have lost its
-    /// connection before it could be told so.
+    /// Returns whether the host's current daemon replaced this one. The replaced daemon may have
+    /// lost its connection before the close message arrived, and must not take the session back.
     pub(super) fn is_displaced(&self, host: &str, instance: &str) -> bool {
         let sessions = locked(&self.sessions);
         sessions.get(host).is_some_and(|live| live.displaced.iter().any(|one| one == instance))
     }
 
-    /// A session is over, unless another one has taken its place.
+    /// Removes a session, unless another one has replaced it, and drops the host's questions.
     pub(super) fn leave(&self, host: &str, session: &str) {
         let mut sessions = locked(&self.sessions);
         if sessions.get(host).is_some_and(|live| live.session == session) {
             sessions.remove(host);
         }
+        // The two locks are never held together.
         drop(sessions);
-        // Nobody will answer these any more.
+        // No answers can come; dropping the senders ends the waits.
         locked(&self.questions).retain(|_, (of, _)| of != host);
     }
 
@@ -106,7 +108,7 @@ impl Hub {
         locked(&self.sessions).get(host).cloned()
     }
 
-    /// The session of a host, whether it still is this one.
+    /// Returns whether this session is still the host's current one.
     pub(super) fn is_current(&self, host: &str, session: &str) -> bool {
         locked(&self.sessions).get(host).is_some_and(|live| live.session == session)
     }
@@ -119,7 +121,7 @@ impl Hub {
         }
     }
 
-    /// Has a host's session look into the catalogue.
+    /// Makes a host's session read the catalogue, and notifies subscribers.
     pub(super) fn wake(&self, host: &str) {
         if let Some(live) = self.session(host) {
             live.wake.notify_one();
@@ -127,14 +129,14 @@ impl Hub {
         drop(self.news.send(json!({ "type": "catalogue.changed", "host": host })));
     }
 
-    /// Has all of them look.
+    /// Makes all sessions read the catalogue.
     pub(super) fn wake_all(&self) {
         for live in locked(&self.sessions).values() {
             live.wake.notify_one();
         }
     }
 
-    /// Lets the live set that a host holds back take effect.
+    /// Confirms the live set that a host holds back; `epoch` is the one the user has seen.
     pub(super) fn confirm(&self, host: &str, epoch: u64) -> Result<(), Fault> {
         let live = self.session(host).ok_or_else(|| away(host))?;
         live.confirmed.store(epoch, Ordering::Release);
@@ -142,7 +144,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Asks a host something that changes nothing. The answer does not come when its session ends.
+    /// Sends a read-only command. The receiver fails if the session ends before the answer.
     pub(super) fn ask(&self, host: &str, order: Order) -> Result<oneshot::Receiver<Answer>, Fault> {
         let live = self.session(host).ok_or_else(|| away(host))?;
         let (tell, told) = oneshot::channel();
@@ -158,7 +160,7 @@ impl Hub {
         Ok(told)
     }
 
-    /// Hands an answer to whoever asked; false when nobody did.
+    /// Passes an answer to the question it belongs to; returns false if there is none.
     pub(super) fn answer(&self, host: &str, answer: &Answer) -> bool {
         let mut questions = locked(&self.questions);
         if questions.get(&answer.request).is_none_or(|(of, _)| of != host) {
@@ -171,13 +173,14 @@ impl Hub {
     }
 
     pub(super) fn tell(&self, news: Value) {
-        // Nobody may be listening.
+        // No subscribers is no error.
         drop(self.news.send(news));
     }
 
-    /// News from now on. While anybody reads them, hosts tell of changes in worktrees.
+    /// Subscribes to notifications. While a [`Reader`] exists, hosts report changes of worktrees.
     pub(super) fn news(self: &Arc<Self>) -> (broadcast::Receiver<Value>, Reader) {
         self.readers.fetch_add(1, Ordering::AcqRel);
+        // Sessions send `watch` when the first reader comes, and when the last one leaves.
         self.wake_all();
         (self.news.subscribe(), Reader(Arc::clone(self)))
     }
@@ -187,7 +190,7 @@ impl Hub {
     }
 }
 
-/// Somebody who reads the news.
+/// Counts as a subscriber until dropped.
 #[derive(Debug)]
 pub(super) struct Reader(Arc<Hub>);
 
@@ -198,7 +201,7 @@ impl Drop for Reader {
     }
 }
 
-/// The answer for a host that has no session.
+/// Returns the error for a host that has no session.
 pub(super) fn away(host: &str) -> Fault {
     let message = format!("{host} has no session with this server");
     let hint = "start its daemon; what was asked for durably is done when it comes back";

@@ -1,4 +1,4 @@
-//! The server's HTTP API: its addresses, hosts, and operations.
+//! The server's HTTP API: all routes, and the handlers for hosts and operations.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ use crate::server::{connections, workspace};
 )]
 struct Document;
 
-/// The `OpenAPI` document, as it is committed in `schema/openapi-server.json`.
+/// Returns the `OpenAPI` document that is committed as `schema/openapi-server.json`.
 #[must_use]
 pub fn openapi() -> String {
     document::text(Document::openapi())

@@ -1,4 +1,4 @@
-//! Running a server: its directory, its doors, its clock.
+//! Starts and stops a server: its data directory, its socket and port, its periodic work.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -23,36 +23,37 @@ use crate::server::threads::claim;
 use crate::session::connector::random_name;
 use crate::world::fs::paths;
 
-/// The start of the line that tells a parent process where the door is.
+/// Prefix of the line on stdout that gives a parent process the socket and the port.
 pub const READY: &str = "GROUNDSKEEPER_SERVER_READY:";
-/// Open sessions, and those about to open.
+/// Bound on sessions, including connections that have not sent `open` yet.
 const SESSIONS_MAX: usize = 2_048;
-/// Readers of news.
+/// Bound on subscribers of the event stream.
 const STREAMS_MAX: usize = 64;
-/// How often it is looked what time has done.
+/// Interval of the periodic work: expired grace periods, leases to renew.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How often what is long over is dropped.
+/// Rounds of the periodic work between two prunings: one hour.
 const PRUNE_EVERY: u32 = 1_800;
-/// Silence after which a destroy is given up; the next session takes it up again.
+/// Age in milliseconds at which an unanswered destroy is given up. It is not sent again; the host's
+/// next facts correct the row.
 const LOST_AFTER_MS: i64 = 24 * 3_600 * 1_000;
 
-/// How a server is run.
+/// Configuration of a server.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where it keeps its catalogue and its secrets.
+    /// Directory of the catalogue, the lock file and the admin token.
     pub dir: PathBuf,
-    /// A port to listen on as well.
+    /// TCP address to listen on, besides the socket.
     pub listen: Option<SocketAddr>,
-    /// How fast dead sessions are found.
+    /// Heartbeat interval and timeouts of sessions.
     pub pace: Pace,
 }
 
-/// A server that runs.
+/// A running server; it holds the lock on its directory.
 #[derive(Debug)]
 pub struct Running {
-    /// Its socket.
+    /// Path of its socket.
     pub socket: PathBuf,
-    /// Its port.
+    /// Bound TCP address, if one was asked for.
     pub port: Option<SocketAddr>,
     shared: Arc<Shared>,
     stopper: watch::Sender<bool>,
@@ -60,8 +61,8 @@ pub struct Running {
     _lock: File,
 }
 
-/// The ordinary pace, or the one that the environment names in milliseconds, for those who cannot
-/// wait to see a dead session found.
+/// Returns the default pace, or one scaled to `GROUNDSKEEPER_SERVER_HEARTBEAT_MS` (50 or more):
+/// that heartbeat, and six times it for the timeout and for repetitions.
 #[must_use]
 pub fn pace() -> Pace {
     let named = std::env::var("GROUNDSKEEPER_SERVER_HEARTBEAT_MS").ok();
@@ -72,22 +73,24 @@ pub fn pace() -> Pace {
     heartbeat.map_or_else(Pace::default, scaled)
 }
 
-/// Where the socket of a server in this directory is.
+/// Returns the path of the socket of a server with this directory.
 #[must_use]
 pub fn address(dir: &Path) -> PathBuf {
     socket::address_in(dir, "server.sock")
 }
 
-/// Starts a server.
+/// Starts a server: locks its directory, opens the catalogue, and serves the socket and the port.
 ///
 /// # Errors
-/// When its directory, its database or its doors cannot be used, or another one has them.
+/// Fails if the directory, the database, the socket or the port cannot be used, or if another
+/// server holds the directory.
 pub async fn start(options: Options) -> Result<Running, Fault> {
     use std::os::unix::fs::DirBuilderExt as _;
     let dir = &options.dir;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.map_err(paths::failed("create", dir))?;
     let dir = dir.canonicalize().map_err(paths::failed("find", dir))?;
+    // Before the database and the socket: with the lock held, a socket found there is stale.
     let lock = own(&dir)?;
     let catalog = Catalog::open(&dir.join("catalog.db"))?;
     let (stopper, stop) = watch::channel(false);
@@ -116,6 +119,7 @@ pub async fn start(options: Options) -> Result<Running, Fault> {
     Ok(Running { socket, port, shared, stopper, tasks, _lock: lock })
 }
 
+/// Locks the directory. The kernel releases the lock with the process, also after a crash.
 fn own(dir: &Path) -> Result<File, Fault> {
     let path = dir.join("server.lock");
     let open = File::options().create(true).truncate(false).write(true).open(&path);
@@ -128,19 +132,19 @@ fn own(dir: &Path) -> Result<File, Fault> {
 }
 
 impl Running {
-    /// Says where the doors are, for parents.
+    /// Prints the socket and the port on stdout, for a parent process.
     pub fn announce(&self) {
         let mut out = std::io::stdout().lock();
         let socket = self.socket.display();
         let port = self.port.map(|port| format!(" {port}")).unwrap_or_default();
-        // Nobody may be listening on stdout; that is fine.
+        // A closed stdout is no error.
         drop(writeln!(out, "{READY}{socket}{port}").and_then(|()| out.flush()));
     }
 
-    /// Makes sure that a host has a key, and that the key is in a file.
+    /// Makes sure that a host exists and that the file holds its key; replaces the key otherwise.
     ///
     /// # Errors
-    /// When the catalogue or the file cannot be used.
+    /// Fails if the catalogue or the file cannot be used.
     pub async fn introduce(&self, host: &str, key_file: &Path) -> Result<(), Fault> {
         let given = std::fs::read_to_string(key_file).unwrap_or_default().trim().to_owned();
         let known = self.shared.catalog.with(move |tx| catalog::host_of_key(tx, &given)).await?;
@@ -149,10 +153,11 @@ impl Running {
         }
         let name = host.to_owned();
         let key = self.shared.catalog.with(move |tx| catalog::add_host(tx, &name, true)).await?;
+        // The key is committed first: after a crash here the next start only makes another one.
         put_secret(key_file, &key)
     }
 
-    /// Ends it in an orderly way; bounded in time.
+    /// Stops the server; waits at most five seconds for each task.
     pub async fn stop(self) {
         self.stopper.send_replace(true);
         for task in self.tasks {
@@ -163,7 +168,7 @@ impl Running {
     }
 }
 
-/// Does what time alone brings: graces that are over, leases to renew, what is long over.
+/// Periodic work: destroys environments whose grace period ended, renews leases, and prunes.
 async fn tend(shared: Arc<Shared>) {
     let mut stop = shared.stop.clone();
     let mut round = 0_u32;
@@ -174,7 +179,7 @@ async fn tend(shared: Arc<Shared>) {
         }
         round = round.wrapping_add(1);
         let prune = round.is_multiple_of(PRUNE_EVERY);
-        // One by one: what one host cannot have holds up no other.
+        // Each host has a transaction of its own, so that one failure does not block the rest.
         if let Err(fault) = retire_due(&shared).await {
             tracing::warn!(%fault, "what is due cannot be looked for");
         }
@@ -202,7 +207,7 @@ async fn retire_due(shared: &Shared) -> Result<(), Fault> {
             .await;
         match destroyed {
             Ok(_) => shared.hub.wake(&host),
-            // One that cannot go now is looked at again the next time.
+            // Still due, so the next round tries again.
             Err(fault) => tracing::debug!(%fault, "not retired yet"),
         }
     }

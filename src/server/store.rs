@@ -1,5 +1,6 @@
-//! The one writer of environments: every change goes through [`change`], which compares before it
-//! sets. What does not fit changes nothing, and says which of four reasons it was.
+//! The only writer of environment rows. Every change of status goes through [`change`], which
+//! compares before it sets: a change that does not fit leaves the row as it is, and the result is
+//! the reason.
 
 use rusqlite::OptionalExtension as _;
 use rusqlite::{Row, Transaction};
@@ -11,10 +12,10 @@ use crate::server::operations;
 use crate::server::transitions::{Change, Status, next};
 use crate::session::protocol::Fact;
 
-/// Most environments of one host.
+/// Bound on the environments of one host that are not destroyed.
 const ENVIRONMENTS_MAX: i64 = 10_000;
 
-/// An environment's row.
+/// One row of the table of environments; times are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EnvironmentRow {
     pub(super) host: String,
@@ -31,16 +32,16 @@ pub(super) struct EnvironmentRow {
     pub(super) changed_at: i64,
 }
 
-/// What became of a change.
+/// Result of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
-    /// The row is in this status now.
+    /// The row now has this status.
     Now(Status),
-    /// Nothing leads from the row's status to where it would be.
+    /// The row has this status, and no transition leads from it.
     Illegal(Status),
-    /// It is the end of another attempt, or older than what is known.
+    /// The change ends another attempt, or is older than the row.
     Superseded,
-    /// There is no such row.
+    /// There is no such row, and none was made.
     NotFound,
 }
 
@@ -66,7 +67,7 @@ fn row_of(row: &Row<'_>) -> rusqlite::Result<EnvironmentRow> {
     })
 }
 
-/// One environment; what was destroyed long ago is answered from its id alone.
+/// Returns an environment. One whose row was pruned is returned as destroyed, from its id.
 pub(super) fn find(
     tx: &Transaction<'_>,
     host: &str,
@@ -98,7 +99,7 @@ pub(super) fn find(
     }))
 }
 
-/// One environment that must be there.
+/// Returns an environment, or `EnvironmentNotFound`; `HostNotFound` if the host is unknown.
 pub(super) fn get(tx: &Transaction<'_>, host: &str, id: &str) -> Result<EnvironmentRow, Fault> {
     catalog::host(tx, host)?;
     find(tx, host, id)?.ok_or_else(|| {
@@ -107,7 +108,7 @@ pub(super) fn get(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Environm
     })
 }
 
-/// The environments of a host, by name.
+/// Lists the environments of a host by id; destroyed ones only with `all`.
 pub(super) fn list(
     tx: &Transaction<'_>,
     host: &str,
@@ -121,7 +122,7 @@ pub(super) fn list(
     rows.collect::<Result<_, _>>().map_err(fault)
 }
 
-/// The ids that the host is told to keep.
+/// Returns the live set of a host: the ids of all environments that are not destroyed.
 pub(super) fn live(tx: &Transaction<'_>, host: &str) -> Result<Vec<String>, Fault> {
     let find = "SELECT id FROM environments WHERE host = ?1 \
                 AND status <> 'destroyed' ORDER BY id";
@@ -130,7 +131,7 @@ pub(super) fn live(tx: &Transaction<'_>, host: &str) -> Result<Vec<String>, Faul
     rows.collect::<Result<_, _>>().map_err(fault)
 }
 
-/// Makes a row for an environment that is to be made, or takes an old one up again.
+/// Starts to provision: inserts a row, or reuses one that is destroyed or in error.
 pub(super) fn want(tx: &Transaction<'_>, host: &str, id: &str, attempt: &str) -> Result<(), Fault> {
     let free = |known: &EnvironmentRow| matches!(known.status, Status::Destroyed | Status::Error);
     if let Some(known) = find(tx, host, id)?.filter(|known| !free(known)) {
@@ -141,6 +142,7 @@ pub(super) fn want(tx: &Transaction<'_>, host: &str, id: &str, attempt: &str) ->
         let message = format!("{ENVIRONMENTS_MAX} environments are allowed on {host}");
         return Err(Fault::new(Code::LimitReached, message, "remove some first"));
     }
+    // A new row starts as destroyed, so that `change` makes this transition like any other.
     insert(tx, host, id, Status::Destroyed)?;
     operations::overtake(tx, host, id)?;
     match change(tx, host, id, Change::Wanted, Some(attempt), None)? {
@@ -149,13 +151,13 @@ pub(super) fn want(tx: &Transaction<'_>, host: &str, id: &str, attempt: &str) ->
     }
 }
 
-/// How many environments of a host are not over.
+/// Counts the environments of a host that are not destroyed.
 fn count(tx: &Transaction<'_>, host: &str) -> Result<i64, Fault> {
     let count = "SELECT count(*) FROM environments WHERE host = ?1 AND status <> 'destroyed'";
     tx.query_row(count, [host], |row| row.get(0)).map_err(fault)
 }
 
-/// A row in a status that means nothing yet, if there is none; an old id keeps its count of lives.
+/// Inserts a row if the id has none; the incarnation of a pruned id carries on.
 fn insert(tx: &Transaction<'_>, host: &str, id: &str, status: Status) -> Result<(), Fault> {
     let put = "INSERT INTO environments (host, id, status, incarnation, created_at, changed_at)
                VALUES (?1, ?2, ?3, coalesce(
@@ -166,7 +168,7 @@ fn insert(tx: &Transaction<'_>, host: &str, id: &str, status: Status) -> Result<
     Ok(())
 }
 
-/// Applies a change. `attempt` is the one that it begins or ends.
+/// Applies a change to a row. `attempt` is the operation that the change begins or ends.
 pub(super) fn change(
     tx: &Transaction<'_>,
     host: &str,
@@ -212,7 +214,7 @@ fn noted(known: &EnvironmentRow, change: Change, applied: Applied) -> Applied {
     applied
 }
 
-/// When an environment that nobody uses is to go.
+/// Sets the end of a retiring environment's grace period, in milliseconds since 1970.
 pub(super) fn retire_at(tx: &Transaction<'_>, host: &str, id: &str, at: i64) -> Result<(), Fault> {
     let put = "UPDATE environments SET retire_at = ?3 WHERE host = ?1 AND id = ?2
                AND status = 'retiring'";
@@ -220,7 +222,7 @@ pub(super) fn retire_at(tx: &Transaction<'_>, host: &str, id: &str, at: i64) -> 
     Ok(())
 }
 
-/// Environments whose grace is over.
+/// Lists the retiring environments whose grace period has ended, as host and id.
 pub(super) fn due(tx: &Transaction<'_>) -> Result<Vec<(String, String)>, Fault> {
     let find = "SELECT host, id FROM environments WHERE status = 'retiring' AND retire_at <= ?1";
     let mut find = tx.prepare_cached(find).map_err(fault)?;
@@ -228,13 +230,13 @@ pub(super) fn due(tx: &Transaction<'_>) -> Result<Vec<(String, String)>, Fault> 
     rows.collect::<Result<_, _>>().map_err(fault)
 }
 
-/// Takes in what a host says of one environment. What is not known and not over is taken up: it
-/// was made there without us. A life that is newer than what is known counts whatever was wanted
-/// with the one before.
+/// Applies a host's fact about one environment. An unknown one that is not tombstoned was made
+/// there without this server and gets a row. A newer incarnation than the known one counts,
+/// whatever was requested for the one before.
 pub(super) fn take_in(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<Applied, Fault> {
     let over = fact.phase == "tombstoned";
     let Some(known) = find(tx, host, &fact.id)? else {
-        // A host that makes up names without end gets no more rows than one that does not.
+        // Bounded here as well: a host must not fill the table with invented names.
         if over || count(tx, host)? >= ENVIRONMENTS_MAX {
             return Ok(Applied::NotFound);
         }
@@ -245,13 +247,13 @@ pub(super) fn take_in(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<A
     }
     let newer = fact.incarnation > known.incarnation;
     if newer && known.incarnation > 0 {
-        // Whoever used the life before was not seen to leave it.
+        // Its threads used the earlier incarnation, whose end the host has not reported.
         crate::server::threads::end_all(tx, host, &fact.id)?;
     }
     if newer && !over && matches!(known.status, Status::Destroyed | Status::Destroying) {
         return anew(tx, host, fact);
     }
-    // What an attempt is about to make is told of by its end.
+    // The answer of a provision in progress decides about the row, not the facts meanwhile.
     let attempted = known.status == Status::Provisioning && known.attempt.is_some();
     if known.status == Status::Destroyed || (attempted && over) {
         return Ok(Applied::Superseded);
@@ -263,7 +265,7 @@ pub(super) fn take_in(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<A
     }
 }
 
-/// What a phase on the host is to the row; none when it is on its way from one to another.
+/// Returns the change for a phase on the host; `None` for a phase that is only passed through.
 fn seen(phase: &str) -> Option<Change> {
     match phase {
         "provisioning" => Some(Change::SeenMaking),
@@ -274,12 +276,12 @@ fn seen(phase: &str) -> Option<Change> {
     }
 }
 
-/// A life that was not asked for here.
+/// Makes or reuses a row for an incarnation that was not requested at this server.
 fn anew(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<Applied, Fault> {
     insert(tx, host, &fact.id, Status::Destroyed)?;
     change(tx, host, &fact.id, Change::SeenMaking, None, None)?;
     note(tx, host, fact)?;
-    // One that is about to be taken apart is still served.
+    // A retiring environment is still served, so it counts as ready; so does one in teardown.
     let seen = seen(&fact.phase).unwrap_or(Change::SeenReady);
     change(tx, host, &fact.id, seen, None, fact.error.as_ref())
 }
@@ -293,8 +295,9 @@ fn note(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<(), Fault> {
     Ok(())
 }
 
-/// After the end of an attempt, what the host has said meanwhile counts: it may have been made or
-/// taken away there by somebody else. `life` is the one that the attempt made, if it made one.
+/// Applies, after the end of an attempt, the phase that the host reported meanwhile: another actor
+/// may have made or destroyed the environment there. `life` is the incarnation that the attempt
+/// made, if it made one.
 pub(super) fn catch_up(
     tx: &Transaction<'_>,
     host: &str,
@@ -308,7 +311,7 @@ pub(super) fn catch_up(
         .optional()
         .map_err(fault)?;
     let Some((phase, known, error)) = found else { return Ok(()) };
-    // What was said of an earlier life says nothing about this one.
+    // A phase of an earlier incarnation does not describe this one.
     let fresh = life.is_none_or(|life| known >= life);
     let counts = match phase.as_str() {
         "ready" => life.is_none(),
@@ -317,7 +320,7 @@ pub(super) fn catch_up(
     };
     if let Some(seen) = seen(&phase).filter(|_| fresh && counts) {
         change(tx, host, id, seen, None, None)?;
-        // It is as it was, and why the attempt failed is still worth knowing.
+        // The environment is in service, but the reason of the failed attempt stays useful.
         let put = "UPDATE environments SET error = ?3 WHERE host = ?1 AND id = ?2
                    AND status = 'ready'";
         tx.execute(put, (host, id, error)).map_err(fault)?;
@@ -328,7 +331,7 @@ pub(super) fn catch_up(
     Ok(())
 }
 
-/// Takes in that a host does not have an environment.
+/// Applies a host's report that it does not have a listed environment.
 pub(super) fn missing(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Applied, Fault> {
     let hint = "restore it, or destroy it here as well";
     let message = format!("{host} does not have {id} any more");

@@ -1,5 +1,5 @@
-//! What a host says as changes of the catalogue, and what the catalogue has to say to a host.
-//! Transactions only: who sends and receives is the business of `visit`.
+//! Translates a host's messages into changes of the catalogue, and the catalogue into messages.
+//! Transactions only: `host_session` sends and receives.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::server::threads::{self, claim};
 use crate::server::{catalog, store};
 use crate::session::protocol::{Events, FromServer, LiveSet, Open};
 
-/// What stands in the catalogue about a host.
+/// What the catalogue holds for a host: its live set and its open operations.
 #[derive(Debug)]
 pub(super) struct Seen {
     epoch: u64,
@@ -19,7 +19,8 @@ pub(super) struct Seen {
     under_way: Vec<Operation>,
 }
 
-/// What a session begins with: the live set, and how far the host's log was taken in.
+/// Opens a session: applies the host's facts, requests leases that it lacks, and returns the live
+/// set and the last record that was taken in.
 pub(super) fn welcome(
     tx: &Transaction<'_>,
     id: &str,
@@ -32,7 +33,7 @@ pub(super) fn welcome(
     let there = open.leases.iter().map(|(lease, _)| lease.as_str()).collect();
     for thread in threads::unclaimed(tx, id, &there)? {
         match operations::add(tx, &claim(&thread), id) {
-            // Too much is under way already; the next session sees to it.
+            // Too many operations are open; the next session tries again.
             Err(fault) if fault.code == Code::LimitReached => break,
             added => added?,
         }
@@ -41,7 +42,7 @@ pub(super) fn welcome(
     Ok((LiveSet { epoch, known: open.head, live, confirmed: false }, host.acked))
 }
 
-/// Takes in what happened on a host: all of it or nothing.
+/// Applies a batch of events: all of it or nothing.
 pub(super) fn take_events(tx: &Transaction<'_>, id: &str, events: &Events) -> Result<(), Fault> {
     for fact in &events.facts {
         let bad = |e| Fault::new(Code::InvalidRequest, format!("{:?}: {e}", fact.id), "");
@@ -51,57 +52,57 @@ pub(super) fn take_events(tx: &Transaction<'_>, id: &str, events: &Events) -> Re
     catalog::host_acked(tx, id, events.last)
 }
 
-/// Looks at what a host is to be told.
+/// Reads what the host has to receive.
 pub(super) fn look(tx: &Transaction<'_>, id: &str) -> Result<Seen, Fault> {
     let (epoch, live) = (catalog::host(tx, id)?.epoch, store::live(tx, id)?);
     Ok(Seen { epoch, live, under_way: operations::under_way(tx, id)? })
 }
 
-/// What a host was told in one session.
+/// What one session has sent to its host.
 #[derive(Debug)]
 pub(super) struct SyncCursor {
-    /// Operations that were sent.
+    /// Ids of the operations that were sent.
     sent: BTreeSet<String>,
-    /// The live set that was sent last.
+    /// Epoch of the live set that was sent last.
     epoch: Option<u64>,
-    /// The last record of the host that was heard of.
+    /// The last record of the host that was received.
     known: u64,
 }
 
 impl SyncCursor {
-    /// Nothing yet; the host's log is this long.
+    /// Starts with nothing sent; `head` is the end of the host's log.
     pub(super) fn new(head: u64) -> Self {
         Self { sent: BTreeSet::new(), epoch: None, known: head }
     }
 
-    /// The first live set was sent.
+    /// Records that the first live set was sent.
     pub(super) fn opened(&mut self, live: &LiveSet) {
         self.epoch = Some(live.epoch);
     }
 
-    /// The host's log was told of up to here.
+    /// Records that the host's log was received up to this record.
     pub(super) fn heard(&mut self, last: u64) {
         self.known = self.known.max(last);
     }
 
-    /// The live set is to be said again, though it may be the same.
+    /// Makes the live set be sent again, even if it has not changed.
     pub(super) fn live_again(&mut self) {
         self.epoch = None;
     }
 
-    /// All of it is to be said again.
+    /// Makes the open operations and the live set be sent again.
     pub(super) fn all_again(&mut self) {
         self.sent.clear();
         self.epoch = None;
     }
 
-    /// What was not said yet: first what is to be done, then what lives. `confirmed` is the live
-    /// set that a person has looked at; 0 for none.
+    /// Returns what was not sent yet: first the operations, then the live set. `confirmed` is the
+    /// epoch of the live set that the user has confirmed; 0 for none.
     pub(super) fn news(&mut self, seen: Seen, confirmed: u64) -> Vec<FromServer> {
         let fresh = seen.under_way.iter().filter(|o| self.sent.insert(o.id.clone()));
         let mut news: Vec<FromServer> = fresh.map(|o| FromServer::Command(o.order())).collect();
         let Seen { epoch, live, .. } = seen;
-        // What has changed since somebody looked is not what was confirmed.
+        // A set that changed after the user saw it is not the one that was confirmed.
         let confirmed = confirmed == epoch && epoch != 0;
         if self.epoch != Some(epoch) || confirmed {
             self.epoch = Some(epoch);

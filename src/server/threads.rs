@@ -1,5 +1,5 @@
-//! Threads and terminals: who uses an environment. An environment with an active one is not
-//! destroyed, which the same transaction sees to.
+//! Threads and terminals, the users of an environment. An environment with an active one is not
+//! destroyed: the transaction that starts a destroy checks it.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +14,12 @@ use crate::server::operations::order;
 use crate::session::connector::random_name;
 use crate::session::protocol::{Answer, Order};
 
-/// Age at which a lease is renewed.
+/// Age in milliseconds at which a lease is renewed: half of its duration.
 const RENEW_AFTER_MS: i64 = 12 * 3_600 * 1_000;
-/// When a lease that was refused is asked for again.
+/// Milliseconds until a refused lease is requested again.
 const AGAIN_MS: i64 = 30_000;
 
-/// A thread or terminal.
+/// One row of the table of threads: a thread or a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Thread {
     pub(super) host: String,
@@ -48,13 +48,13 @@ fn of_row(row: &Row<'_>) -> rusqlite::Result<Thread> {
     })
 }
 
-/// One thread.
+/// Returns the thread with this id.
 pub(super) fn find(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Option<Thread>, Fault> {
     let find = format!("{COLUMNS} WHERE host = ?1 AND id = ?2");
     tx.query_row(&find, [host, id], of_row).optional().map_err(fault)
 }
 
-/// The active threads of an environment.
+/// Lists the active threads of an environment by id.
 pub(super) fn active(
     tx: &Transaction<'_>,
     host: &str,
@@ -66,7 +66,7 @@ pub(super) fn active(
     rows.collect::<Result<_, _>>().map_err(fault)
 }
 
-/// Ends a thread; the last one leaves its environment without use.
+/// Ends an active thread and returns it. The lease is not released here.
 pub(super) fn end(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Option<Thread>, Fault> {
     let Some(thread) = find(tx, host, id)?.filter(|t| t.active) else { return Ok(None) };
     let put = "UPDATE threads SET active = 0, renewed_at = ?3 WHERE host = ?1 AND id = ?2";
@@ -74,8 +74,8 @@ pub(super) fn end(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Option<T
     Ok(Some(thread))
 }
 
-/// Ends all threads of a life that is over. Their leases ended with it on the host; one that was
-/// granted there on the next life, because it came late, is let go of.
+/// Ends all threads of an incarnation that ended. On the host their leases ended with it; a lease
+/// that was granted late, on the next incarnation, is released.
 pub(super) fn end_all(tx: &Transaction<'_>, host: &str, environment: &str) -> Result<(), Fault> {
     for thread in active(tx, host, environment)? {
         operations::let_go(tx, host, environment, &thread.lease)?;
@@ -86,8 +86,8 @@ pub(super) fn end_all(tx: &Transaction<'_>, host: &str, environment: &str) -> Re
     Ok(())
 }
 
-/// The host did not grant a thread's lease. Where there is nothing to lease any more the thread is
-/// over; otherwise the lease is asked for again soon.
+/// Handles a lease that the host refused. If there is nothing to lease any more (404, 410), the
+/// thread ends; otherwise the lease is requested again after `AGAIN_MS`.
 pub(super) fn refused(
     tx: &Transaction<'_>,
     host: &str,
@@ -107,15 +107,15 @@ pub(super) fn refused(
     Ok(())
 }
 
-/// Whether a lease is of a thread that is not over.
+/// Returns whether the lease belongs to an active thread.
 pub(super) fn holds(tx: &Transaction<'_>, host: &str, lease: &str) -> Result<bool, Fault> {
     let find = "SELECT EXISTS (SELECT 1 FROM threads WHERE host = ?1 AND lease = ?2
                 AND active = 1)";
     tx.query_row(find, [host, lease], |row| row.get(0)).map_err(fault)
 }
 
-/// Active threads whose leases a host does not have, though nothing is under way about them: they
-/// ended there unheard of, as when the host was away for longer than they last.
+/// Lists active threads whose lease the host lacks and for which no request is open. Such a lease
+/// ended unnoticed, for example while the host was away for longer than its duration.
 pub(super) fn unclaimed(
     tx: &Transaction<'_>,
     host: &str,
@@ -135,7 +135,7 @@ pub(super) fn unclaimed(
     Ok(found)
 }
 
-/// Threads whose leases are to be renewed; they count as renewed now.
+/// Lists threads whose lease is due for renewal, and marks them as renewed now.
 pub(super) fn to_renew(tx: &Transaction<'_>) -> Result<Vec<Thread>, Fault> {
     let before = now() - RENEW_AFTER_MS;
     let found = {
@@ -149,10 +149,10 @@ pub(super) fn to_renew(tx: &Transaction<'_>) -> Result<Vec<Thread>, Fault> {
     Ok(found)
 }
 
-/// How long the lease of a thread holds; it is renewed long before.
+/// Duration of a thread's lease in seconds.
 pub(super) const LEASE_SECONDS: u64 = 24 * 3_600;
 
-/// The claim of a thread on its environment, as the host is to grant it.
+/// Returns the command that requests the lease of a thread.
 pub(super) fn claim(thread: &Thread) -> Order {
     let purpose = format!("{} {}", thread.kind, thread.id);
     let body = json!({ "id": thread.lease, "seconds": LEASE_SECONDS, "purpose": purpose });

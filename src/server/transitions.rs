@@ -1,24 +1,24 @@
-//! What an environment's row may become. Pure; the one writer (`store.rs`) applies it.
+//! Legal status changes of an environment row. Pure; `store.rs`, the only writer, applies them.
 
-/// Where an environment stands, as far as the server knows.
+/// Status of an environment, as far as the server knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// Being made or brought back.
+    /// Being provisioned or restored.
     Provisioning,
-    /// May be used.
+    /// In service.
     Ready,
-    /// Nobody uses it; it goes when its grace is over.
+    /// Not in use; destroyed when its grace period ends.
     Retiring,
-    /// Something went wrong; the row says what.
+    /// An attempt failed or the environment is missing; the row holds the problem.
     Error,
-    /// The host was told to destroy it.
+    /// A destroy was requested and not settled yet.
     Destroying,
-    /// Over.
+    /// Destroyed; only a new incarnation leads out of it.
     Destroyed,
 }
 
 impl Status {
-    /// All of them.
+    /// All statuses, in the order of declaration.
     pub const ALL: [Self; 6] = [
         Self::Provisioning,
         Self::Ready,
@@ -28,7 +28,7 @@ impl Status {
         Self::Destroyed,
     ];
 
-    /// The name in rows and answers.
+    /// Returns the name in rows and answers.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,57 +41,57 @@ impl Status {
         }
     }
 
-    /// The status of this name.
+    /// Returns the status with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.as_str() == name)
     }
 
-    /// Whether the host is told that it lives. One that is being destroyed does until the host says
-    /// that it is over: how it goes is for that order to say, not for the live set.
+    /// Returns whether the status is part of the live set. An environment in `Destroying` is, until
+    /// the host reports its end: the destroy command decides how it ends, not the live set.
     #[must_use]
     pub fn is_live(self) -> bool {
         self != Self::Destroyed
     }
 }
 
-/// What happens to an environment.
+/// An event that may change the status of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Somebody wants it made, or brought back.
+    /// A provision or restore is requested.
     Wanted,
-    /// The attempt made it.
+    /// The attempt provisioned or restored it.
     Made,
-    /// The attempt failed.
+    /// The attempt to provision or restore it failed.
     NotMade,
-    /// Nobody uses it any more.
+    /// It is not in use any more; its grace period begins.
     Retire,
-    /// Somebody uses it again.
+    /// It is in use again.
     Revive,
-    /// The host is about to be told to destroy it.
+    /// A destroy is requested, before the host receives the command.
     DestroyStarted,
     /// The attempt destroyed it.
     DestroyDone,
-    /// The attempt failed.
+    /// The attempt to destroy it failed.
     DestroyFailed,
-    /// The host refused it and serves it as before.
+    /// The host refused to destroy it and keeps it in service.
     DestroyRefused,
-    /// Nothing was heard of the attempt for too long.
+    /// The attempt to destroy it was not answered for too long.
     DestroyLost,
-    /// The host says that it is being made there.
+    /// The host reports that it is being provisioned there.
     SeenMaking,
-    /// The host says that it serves it.
+    /// The host reports that it is in service.
     SeenReady,
-    /// The host says that making it failed.
+    /// The host reports that provisioning it failed.
     SeenFailed,
-    /// The host says that it is over.
+    /// The host reports that it is tombstoned.
     SeenOver,
-    /// The host does not have it.
+    /// The host reports that it does not have it.
     SeenMissing,
 }
 
 impl Change {
-    /// All of them.
+    /// All changes, in the order of declaration.
     pub const ALL: [Self; 15] = [
         Self::Wanted,
         Self::Made,
@@ -110,7 +110,7 @@ impl Change {
         Self::SeenMissing,
     ];
 
-    /// Whether it is the end of an attempt, which must be the one that is under way.
+    /// Returns whether the change ends an attempt; it must then name the row's current attempt.
     #[must_use]
     pub fn ends_attempt(self) -> bool {
         use Change::{DestroyDone, DestroyFailed, DestroyLost, DestroyRefused, Made, NotMade};
@@ -118,7 +118,7 @@ impl Change {
     }
 }
 
-/// What a change makes of a row; none when it makes nothing of it.
+/// Returns the status after a change; `None` if the change is illegal in this status.
 #[must_use]
 pub fn next(from: Status, change: Change) -> Option<Status> {
     use Status::{Destroyed, Destroying, Error, Provisioning, Ready, Retiring};
@@ -129,13 +129,13 @@ pub fn next(from: Status, change: Change) -> Option<Status> {
         (Ready, Change::Retire) => Retiring,
         (Retiring, Change::Revive) => Ready,
         (Ready | Retiring | Error | Provisioning, Change::DestroyStarted) => Destroying,
-        // A late success counts: the attempt is the last one.
+        // A late success counts: the row still names this attempt.
         (Destroying | Error, Change::DestroyDone) => Destroyed,
         (Destroying, Change::DestroyFailed | Change::DestroyLost) => Error,
         (Destroying, Change::DestroyRefused) => Ready,
         (Provisioning | Error, Change::SeenReady) => Ready,
         (Destroyed, Change::SeenReady) => Ready,
-        // A life that is newer than the one that was to be destroyed.
+        // An incarnation newer than the one that was destroyed.
         (Destroyed | Destroying | Error, Change::SeenMaking) => Provisioning,
         (Provisioning | Ready | Retiring | Error | Destroying, Change::SeenOver) => Destroyed,
         (Ready | Retiring, Change::SeenMissing) => Error,

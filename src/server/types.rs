@@ -1,4 +1,4 @@
-//! What goes over the server's HTTP API.
+//! Request and response types of the control server's HTTP API.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

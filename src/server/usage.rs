@@ -1,4 +1,4 @@
-//! Whether an environment can be used by a thread: it is revived, or refused.
+//! Use of an environment by threads: revives a retiring environment, or refuses the thread.
 
 use rusqlite::Transaction;
 
@@ -8,11 +8,11 @@ use crate::server::store;
 use crate::server::threads::{Thread, active, find};
 use crate::server::transitions::{Change, Status};
 
-/// Active threads of one environment.
+/// Bound on the active threads of one environment.
 const ACTIVE_MAX: usize = 48;
 
-/// Starts a thread in an environment that may be used; one that is about to go for want of use
-/// stays.
+/// Starts a thread in an environment that is ready; a retiring one becomes ready again. Starting an
+/// active thread again returns it.
 pub(super) fn start(tx: &Transaction<'_>, thread: &Thread) -> Result<Thread, Fault> {
     let (host, environment) = (&thread.host, &thread.environment);
     let known = store::get(tx, host, environment)?;
@@ -50,7 +50,7 @@ pub(super) fn start(tx: &Transaction<'_>, thread: &Thread) -> Result<Thread, Fau
     Ok(thread.clone())
 }
 
-/// A thread that somebody answers for and that is not over.
+/// Returns a thread that is active and has a holder, in an environment that is not destroyed.
 pub(super) fn in_use(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Thread, Fault> {
     let Some(thread) = find(tx, host, id)? else {
         let message = format!("there is no thread {id} on {host}");

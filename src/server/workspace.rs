@@ -1,4 +1,4 @@
-//! What goes on in environments: their threads, looks at their worktrees, commands in them.
+//! Handlers for the use of environments: threads, status and diff of worktrees, commands.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::server::types::{Diff, Exec, NewThread, OperationView, Patience, Threa
 use crate::session::connector::random_name;
 use crate::session::protocol::Answer;
 
-/// Longest wait for the answer to a question.
+/// Timeout of a question to a host.
 const QUESTION_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the worktree of an environment looks like.
@@ -51,7 +51,7 @@ pub(super) async fn diff(
     ask(&shared, &host, "workspace.diff", &id, body).await
 }
 
-/// Asks the host something that changes nothing there, and hands the answer on.
+/// Sends a read-only command to the host and passes its answer on.
 async fn ask(
     shared: &Arc<Shared>,
     host: &str,

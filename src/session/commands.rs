@@ -1,8 +1,8 @@
-//! What a server commands: checked, put into its lane, done through the API, and answered.
+//! Commands of a server: checked, queued per environment, sent to the API, and answered.
 //!
-//! An order is done once however often it comes: while it runs it is known by its name, its answer
-//! is kept for a while, and after that, or after a restart, the same idempotency key leads to the
-//! same records in the log and so to the same answer.
+//! A command is carried out once however often it arrives. While it runs, its request id is known;
+//! afterwards its answer is cached for a while; after that, or after a restart, the idempotency key
+//! leads to the same records of the log and so to the same answer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,20 +23,20 @@ use crate::core::{Code, EnvironmentId, Fault, LeaseId, Phase, RequestId, destroy
 use crate::session::protocol::{Answer, Order};
 use crate::session::scheduler::{Access, Place, Scheduler};
 
-/// Longest wait for an operation, in seconds.
+/// Longest wait for an operation in the API, in seconds.
 const WAIT_SECONDS: u64 = 24 * 3_600;
-/// Largest answer in bytes.
+/// Bound on one answer in bytes.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
-/// Answers that are kept for a server that asks again.
+/// Answers that are cached for repeated commands, and capacity of the `done` channel.
 const ANSWERS_MAX: usize = 1_024;
-/// The same in bytes.
+/// Bound on the cached answers in bytes.
 const ANSWERS_BYTES_MAX: usize = 32 << 20;
-/// Provisions of one environment that have not begun.
+/// Provisions of one environment that wait to begin.
 const QUEUED_MAX: usize = 16;
-/// Commands that are being carried out, also those that overtake.
+/// Commands in progress, including those that wait and those that overtake.
 const RUNNING_MAX: usize = 2_048;
 
-/// An order as a request to the API.
+/// A command as a request to the API.
 struct Call {
     access: Access,
     method: Method,
@@ -44,41 +44,41 @@ struct Call {
     body: Value,
 }
 
-/// What is known of orders: those that run, and the answers of those that ran.
+/// Commands in progress, and the cached answers of finished ones.
 #[derive(Default)]
 pub(crate) struct Known {
     running: BTreeSet<String>,
-    /// Provisions that have not begun, by environment.
+    /// Provisions that have not begun, by environment: request ids that a cancel can still remove.
     queued: BTreeMap<String, BTreeSet<String>>,
     answers: BTreeMap<String, (Answer, usize)>,
     order: VecDeque<String>,
     bytes: usize,
 }
 
-/// What an order that comes is met with.
+/// What to do with a command that arrives.
 pub(crate) enum Met {
-    /// It has an answer already, or is refused.
+    /// Send this answer: the command has finished before, or is refused.
     Answered(Answer),
-    /// It is being carried out.
+    /// Do nothing: the same command is in progress and will be answered.
     UnderWay,
-    /// It is to be carried out.
+    /// Carry it out; it is registered as in progress.
     Begins,
 }
 
-/// An answer that is ready.
+/// An answer that is ready to be sent.
 pub(crate) enum Done {
-    /// It is kept under its name.
+    /// The answer is in the cache under this request id.
     Kept(String),
-    /// It is about the moment only, and is not kept: the order may come again.
+    /// The answer is not cached, because it reflects a passing condition: a retry may succeed.
     Passing(Answer),
 }
 
-/// The orders of one daemon, across its sessions.
+/// Carries out the commands of one daemon, across its sessions.
 pub(crate) struct CommandDispatcher {
     router: Router,
     lanes: Scheduler,
     known: Arc<Mutex<Known>>,
-    /// Commands that have an answer now.
+    /// Receives each command whose answer is ready.
     pub(crate) done: mpsc::Receiver<Done>,
     tell: mpsc::Sender<Done>,
 }
@@ -88,7 +88,7 @@ fn locked(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 }
 
 impl Known {
-    /// What is to be made of an order that comes.
+    /// Decides what to do with a command that arrives, and registers a new one.
     pub(crate) fn meet(&mut self, order: &Order) -> Met {
         if let Some((answer, _)) = self.answers.get(&order.request) {
             return Met::Answered(answer.clone());
@@ -102,7 +102,7 @@ impl Known {
         }
     }
 
-    /// The answer of an order that is done.
+    /// Returns the answer of a finished command, unless the cache has evicted it.
     pub(crate) fn answer(&self, done: Done) -> Option<Answer> {
         match done {
             Done::Passing(answer) => Some(answer),
@@ -110,14 +110,13 @@ impl Known {
         }
     }
 
-    /// An order was refused at once. That is no deed: the same order may be decided otherwise
-    /// later.
+    /// Unregisters a command that was refused at once. Not cached: a retry may succeed.
     pub(crate) fn refused(&mut self, order: &Order) {
         self.running.remove(&order.request);
         self.unqueue(&order.environment, &order.request);
     }
 
-    /// Notes that an order is being carried out.
+    /// Registers a command as in progress.
     fn begin(&mut self, order: &Order) -> Result<(), Fault> {
         let full = |message: String| {
             Err(Fault::new(Code::LimitReached, message, "try again later").transient())
@@ -133,7 +132,7 @@ impl Known {
                 }
                 queue.insert(order.request.clone());
             }
-            // Those that have not begun never do.
+            // A waiting provision that has lost its entry never begins.
             "environment.cancel" => drop(self.queued.remove(&order.environment)),
             _ => {}
         }
@@ -141,7 +140,7 @@ impl Known {
         Ok(())
     }
 
-    /// Takes a provision off the list of those that have not begun; false when it was cancelled.
+    /// Removes a waiting provision; returns false if it was cancelled or had begun.
     pub(crate) fn unqueue(&mut self, environment: &str, request: &str) -> bool {
         let Some(queue) = self.queued.get_mut(environment) else { return false };
         let was_there = queue.remove(request);
@@ -153,7 +152,7 @@ impl Known {
 
     pub(crate) fn keep(&mut self, answer: Answer) -> Done {
         self.running.remove(&answer.request);
-        // Too busy, or ending: that says nothing about the order.
+        // The daemon is overloaded or shutting down, which is no result of the command.
         if matches!(answer.status, 429 | 503) {
             return Done::Passing(answer);
         }
@@ -177,12 +176,12 @@ impl CommandDispatcher {
         Self { router, lanes: Scheduler::default(), known: Arc::default(), done, tell }
     }
 
-    /// The answer of an order that is done.
+    /// Returns the answer of a finished command, unless the cache has evicted it.
     pub(crate) fn answer(&self, done: Done) -> Option<Answer> {
         locked(&self.known).answer(done)
     }
 
-    /// Takes an order in. What can be answered at once is; the rest is told of in `done`.
+    /// Accepts a command. Returns an answer that is known at once; otherwise one follows in `done`.
     pub(crate) fn take(&self, app: &Arc<App>, order: Order) -> Option<Answer> {
         let request = order.request.clone();
         match locked(&self.known).meet(&order) {
@@ -192,6 +191,7 @@ impl CommandDispatcher {
         }
         let ready = check(app, &order).and_then(|()| {
             let call = call(&order)?;
+            // Queued here and not in the task, because tasks may start in any order.
             let place = self.lanes.enter(&order.environment, call.access)?;
             Ok((call, place))
         });
@@ -213,7 +213,7 @@ impl CommandDispatcher {
     }
 }
 
-/// What an order is carried out with.
+/// What the task of one command needs.
 struct Work {
     router: Router,
     known: Arc<Mutex<Known>>,
@@ -230,11 +230,11 @@ impl Work {
                 let queued = locked(&self.known).unqueue(&order.environment, &request);
                 queued.then_some(()).ok_or_else(cancelled)
             }
-            // In their turn: what was ordered before may be what makes it so.
+            // Checked only now: an earlier command may grant or end the lease.
             "lease.release" | "exec" => named_lease(&self.app, &order),
             _ => Ok(()),
         };
-        // A command may run for hours; whoever comes after it does not wait for its end.
+        // `exec` may run for hours: it gives up its permit, so that no later command waits for it.
         let place = (order.command != "exec").then_some(place);
         let answer = match held {
             Ok(()) => perform(self.router, request, call).await,
@@ -242,7 +242,7 @@ impl Work {
         };
         drop(place);
         let done = locked(&self.known).keep(answer);
-        // The daemon may be ending.
+        // The receiver is gone if the daemon is shutting down.
         drop(self.tell.send(done).await);
     }
 }
@@ -257,7 +257,8 @@ pub(crate) fn refusal(request: String, fault: &Fault) -> Answer {
     Answer { request, status, body: serde_json::to_value(problem).unwrap_or_default() }
 }
 
-/// What can be known before it is queued: what it names must exist and be in use as it says.
+/// Checks what can be checked before queueing: the names are valid, the path is right, and an
+/// environment that is to be used exists.
 fn check(app: &App, order: &Order) -> Result<(), Fault> {
     RequestId::parse(&order.request)
         .map_err(|e| invalid(format!("the name of the order cannot be used: {e}")))?;
@@ -275,7 +276,7 @@ fn check(app: &App, order: &Order) -> Result<(), Fault> {
             })?;
         }
     }
-    // A name that can be none is refused at once; whether there is one is looked at in its turn.
+    // Only the form of a lease name is checked here; whether the lease exists, at its turn.
     order.body.get("lease").and_then(Value::as_str).map_or(Ok(()), |name| lease_id(name).map(drop))
 }
 
@@ -283,7 +284,7 @@ fn lease_id(name: &str) -> Result<LeaseId, Fault> {
     LeaseId::parse(name).map_err(|e| invalid(format!("lease: {e}")))
 }
 
-/// The lease that an order names must be in force.
+/// Returns an error if the command names a lease that is not in force.
 fn named_lease(app: &App, order: &Order) -> Result<(), Fault> {
     match order.body.get("lease").and_then(Value::as_str) {
         Some(lease) => known_lease(app, lease),
@@ -291,8 +292,8 @@ fn named_lease(app: &App, order: &Order) -> Result<(), Fault> {
     }
 }
 
-/// The server may say where it thinks that an environment is. It is not believed, but a server that
-/// is mistaken about it is not obeyed either.
+/// Refuses a command whose `path` is not the environment's path in the log. The server's path is
+/// never used, but a server that is wrong about it must not act on the environment.
 fn own_path(app: &App, order: &Order, id: &EnvironmentId) -> Result<(), Fault> {
     let Some(path) = order.body.get("path").and_then(Value::as_str) else { return Ok(()) };
     let ours = app.handle.view(|state| state.environment(id).map(|e| e.plan.path.to_string()));

@@ -1,4 +1,4 @@
-//! Keeping a session open: connect, talk, wait, again.
+//! Keeps a session open: connects, runs the session, waits, and connects again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,15 +19,15 @@ use crate::session::heartbeat::Clock;
 use crate::session::protocol::PATH;
 use crate::session::transport::{Broken, Wire};
 
-/// First wait before another attempt.
+/// First wait before a new attempt.
 const WAIT_FIRST: Duration = Duration::from_secs(1);
-/// Longest wait.
+/// Bound on the wait, which doubles after every failed attempt.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// Longest wait for a connection.
+/// Timeout of a connection attempt.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// First and longest wait between attempts: as they are, or shorter where the environment says so,
-/// for those who cannot wait to see sessions come back.
+/// Returns the first and the longest wait between attempts. If `GROUNDSKEEPER_SESSION_RETRY_MS` is
+/// set (10 to 999), the first is that many milliseconds and the longest four times that.
 fn waits() -> (Duration, Duration) {
     let named = std::env::var("GROUNDSKEEPER_SESSION_RETRY_MS").ok();
     let named =
@@ -37,7 +37,7 @@ fn waits() -> (Duration, Duration) {
     })
 }
 
-/// Starts to keep a session open; returns how it stands with it.
+/// Spawns the task that keeps a session open; returns a receiver of its status.
 #[must_use]
 pub fn start(app: Arc<App>, router: Router, link: Link) -> watch::Receiver<SessionView> {
     let address = link.address.to_string();
@@ -49,7 +49,8 @@ pub fn start(app: Arc<App>, router: Router, link: Link) -> watch::Receiver<Sessi
     standing
 }
 
-/// A name that no other process has.
+/// Returns a name that is unique across processes: 24 hexadecimal digits, from 12 random bytes. If
+/// the system has no random bytes, the process id takes their place.
 #[must_use]
 pub fn random_name() -> String {
     let mut random = [0; 12];
@@ -82,10 +83,12 @@ impl Client {
                 if is_over { "ended" } else { "waiting" }.clone_into(&mut standing.stage);
                 standing.error.clone_from(&error);
             });
+            // Connecting again would replace the other daemon in turn.
             if is_over {
                 return tracing::error!(error, "the session with the control server has ended");
             }
-            // Only a session that stood for a while makes up for the failures before.
+            // Only a session that lasted resets the back-off: a server that accepts and then closes
+            // at once must not be retried at full speed.
             if began.elapsed() > most {
                 wait = first;
             }
@@ -103,15 +106,15 @@ impl Client {
         }
     }
 
-    /// After a sleep leases are renewed first, which the engine sees to before whatever it is
-    /// told: only then may a live set say what is in use.
+    /// Renews leases after a suspend. The engine renews them before it decides any other command,
+    /// so that a `Tick` is enough; a live set that is applied afterwards finds them in force.
     async fn woken(&self) {
         if let Err(fault) = self.app.handle.submit(Command::Tick).await {
             tracing::warn!(%fault, "leases cannot be renewed after a sleep");
         }
     }
 
-    /// What kind of event a record is, for whoever reads of it.
+    /// Returns the kind of a record's event, for the log line; empty if it cannot be read.
     pub(super) async fn kind_of(&self, seq: u64) -> String {
         let reader = self.app.handle.reader().clone();
         let before = Seq(seq.saturating_sub(1));
@@ -135,7 +138,7 @@ impl Client {
             Address::Tcp(place) => {
                 match tokio::time::timeout(limit, TcpStream::connect(&place)).await {
                     Ok(Ok(stream)) => {
-                        // Small messages are not to wait for more.
+                        // Messages are small; Nagle's algorithm would delay them.
                         drop(stream.set_nodelay(true));
                         self.open(stream, &place).await
                     }
@@ -154,7 +157,8 @@ impl Client {
     }
 }
 
-/// Waits before another attempt. A machine that has slept has waited long enough, which is told.
+/// Waits before a new attempt. Returns true, and early, if the machine was suspended meanwhile: the
+/// suspended time counts as the wait.
 async fn pause(wait: Duration) -> bool {
     let (clock, until) = (Clock::new(), Instant::now() + wait);
     let mut waking = SuspendDetector::new(clock.read());
@@ -170,10 +174,11 @@ async fn pause(wait: Duration) -> bool {
     }
 }
 
-/// Between half of it and all of it, so that hosts do not come back in step.
+/// Returns a random duration between half of `wait` and all of it, so that hosts do not reconnect
+/// at the same moment.
 fn jittered(wait: Duration) -> Duration {
     let mut random = [0; 4];
-    // Without random bytes they come back in step, which is no failure.
+    // Without random bytes the wait is the shortest one for every host, which is acceptable.
     let _filled = getrandom::fill(&mut random);
     let share = f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX);
     wait.mul_f64(0.5 + share / 2.0)

@@ -1,4 +1,4 @@
-//! What keeping a session open works with.
+//! State of the session client, and the address and key of the control server.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,31 +11,31 @@ use crate::core::{Code, Fault};
 use crate::session::commands::CommandDispatcher;
 use crate::world::fs::paths;
 
-/// What keeps a session open.
+/// The task that keeps a session open, across connections.
 pub(super) struct Client {
     pub(super) app: Arc<App>,
     pub(super) link: Link,
     pub(super) tell: watch::Sender<SessionView>,
     pub(super) orders: CommandDispatcher,
     pub(super) instance: String,
-    /// The last record that a server could not take in.
+    /// The last record that a server rejected; each such record is counted once.
     pub(super) set_aside: u64,
 }
 
-/// Where a control server is.
+/// Address of a control server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// A socket on this machine.
+    /// Path of a Unix socket on this machine.
     Unix(PathBuf),
-    /// A host and a port.
+    /// `host:port`, without encryption.
     Tcp(String),
 }
 
 impl Address {
-    /// Reads `unix:/path`, `ws://host:port` or `http://host:port`.
+    /// Parses `unix:/path`, `ws://host:port` or `http://host:port`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns `InvalidConfig` for any other form, also for `wss:` and for a URL with a path.
     pub fn parse(text: &str) -> Result<Self, Fault> {
         if let Some(path) = text.strip_prefix("unix:").filter(|p| p.starts_with('/')) {
             return Ok(Self::Unix(path.into()));
@@ -61,26 +61,27 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// A control server and the key to it.
+/// A control server's address and this host's key for it.
 #[derive(Clone)]
 pub struct Link {
-    /// Where it is.
+    /// Address of the server.
     pub address: Address,
     pub(super) key: String,
 }
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Never the key.
+        // The key must not appear in logs.
         write!(f, "Link({})", self.address)
     }
 }
 
 impl Link {
-    /// The server at an address, with the key in a file that only its owner can read.
+    /// Reads the key from a file that only its owner can access (no group or other bits).
     ///
     /// # Errors
-    /// When the address or the file cannot be used.
+    /// Fails if the address is invalid, the file is unreadable or open to others, or it holds no
+    /// key (empty, too long, or not printable ASCII).
     pub fn new(address: &str, key_file: &Path) -> Result<Self, Fault> {
         use std::os::unix::fs::PermissionsExt as _;
         let address = Address::parse(address)?;
@@ -102,5 +103,5 @@ impl Link {
     }
 }
 
-/// Longest key in bytes.
+/// Bound on a key in bytes.
 const KEY_BYTES_MAX: usize = 256;

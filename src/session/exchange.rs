@@ -1,4 +1,4 @@
-//! One session, from the first message to its end.
+//! One session, from `open` to its end.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,24 +23,24 @@ use crate::session::protocol::{
 };
 use crate::session::transport::{Broken, Wire};
 
-/// Longest wait for the answer to `open`.
+/// Timeout of the server's answer to `open`.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
-/// How often what was kept is looked at again: it may be idle by now.
+/// Interval at which a live set is applied again: an environment in use may be idle by then.
 const AGAIN_EVERY: Duration = Duration::from_secs(60);
-/// What a server may ask for between two signs of life.
+/// Bounds on the heartbeat interval that a server may ask for, in milliseconds.
 const HEARTBEAT_BOUNDS: (u64, u64) = (50, 60_000);
-/// How often it is looked whether the machine has slept: a session is opened anew at once then.
+/// Longest interval of the check for a suspend, after which a new session is opened at once.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// How a session ended.
+/// Reason why a session ended.
 pub(super) enum Ended {
-    /// The connection is over.
+    /// The connection failed or was closed.
     Broken(Broken),
-    /// The server does not want it.
+    /// The server refused the session.
     Refused(Box<Problem>),
-    /// Another daemon has taken its place.
+    /// Another daemon took this host's session.
     Replaced,
-    /// The machine has slept; nobody is to blame.
+    /// The machine was suspended; the connection may be stale, and neither side is at fault.
     Slept,
 }
 
@@ -50,19 +50,19 @@ impl From<Broken> for Ended {
     }
 }
 
-/// A session.
+/// One session on one connection.
 pub(super) struct Session<'a, S> {
     client: &'a mut Client,
     wire: Wire<S, FromServer, FromHost>,
     server: String,
     outbox: Outbox,
-    /// The last live set, for another look at what was kept.
+    /// The last live set, to be applied again while `kept` is set.
     live: Option<LiveSet>,
     kept: bool,
     watched: Watched,
 }
 
-/// What the server has an interest in.
+/// The server's subscription to changes of worktrees.
 #[derive(Default)]
 struct Watched {
     all: bool,
@@ -135,6 +135,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     async fn converse(&mut self, opened: Opened) -> Result<std::convert::Infallible, Ended> {
         let (least, most) = HEARTBEAT_BOUNDS;
         let every = Duration::from_millis(opened.heartbeat_ms.clamp(least, most));
+        // At least two heartbeats must fit into the timeout, whatever the server asks for.
         let lease = Duration::from_millis(opened.lease_ms).max(every * 2);
         let mut heartbeat = ticks(every);
         let mut again = ticks(AGAIN_EVERY);
@@ -153,6 +154,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                     liveness.heard(clock.read());
                     self.hear(message?).await?;
                 }
+                // An answer that is lost with the connection is not repeated from here: the server
+                // sends the command again, and the cache answers it.
                 done = self.client.orders.done.recv() => {
                     let answer = done.and_then(|done| self.client.orders.answer(done));
                     if let Some(answer) = answer {
@@ -212,7 +215,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         Ok(())
     }
 
-    /// Takes a live set in. What goes wrong with it ends nothing else.
+    /// Applies a live set and reports the result. A failure is logged and does not end the session.
     async fn reconcile(&mut self, live: LiveSet) -> Result<(), Ended> {
         let wanted = LiveView {
             server: self.server.clone(),
@@ -226,7 +229,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         match take(&self.client.app, wanted, actor).await {
             Ok(report) => {
                 self.kept = report.kept.iter().any(|k| k.why != "adopted");
-                // What is retired may come back when processes are found in it.
+                // A retired environment returns to service if its teardown finds processes in it.
                 self.kept |= !report.retired.is_empty() && !report.held;
                 let epoch = live.epoch;
                 self.live = Some(live);
@@ -244,7 +247,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         self.deliver().await
     }
 
-    /// One record that the server cannot take in: passed over, said so, and counted once.
+    /// Skips a record that the server rejects: logs it, and counts it once in the status.
     async fn set_aside(&mut self, seq: u64, why: &str) {
         let kind = self.client.kind_of(seq).await;
         tracing::error!(seq, kind, why, "the server cannot take a record in; it is passed over");
@@ -272,7 +275,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             ids.map(|id| watching.follow(Some(id))).collect()
         };
         let which = wanted.environments.iter().cloned().collect();
-        // The old interests end only now, so that what is in both is watched throughout.
+        // Assigned last: the old subscriptions end after the new ones began, so that a worktree in
+        // both sets is watched without a gap.
         self.watched = Watched { all: wanted.all, which, interests };
     }
 
@@ -280,7 +284,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         &mut self,
         change: Result<Change, broadcast::error::RecvError>,
     ) -> Result<(), Ended> {
-        // What was missed is told of as it is asked for.
+        // Lagged behind. Changes are hints, and the server gets the present state when it asks.
         let Ok(change) = change else { return Ok(()) };
         let environment = change.environment.to_string();
         let followed = self.watched.all || self.watched.which.contains(&environment);
@@ -292,7 +296,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     }
 }
 
-/// What a session begins with.
+/// Returns the first message of a session, from the present state.
 pub(crate) fn about(state: &State, instance: &str, log: &str) -> Open {
     let alive = state.environments().filter(|e| e.phase != Phase::Tombstoned);
     let leases = state.leases();
@@ -305,12 +309,13 @@ pub(crate) fn about(state: &State, instance: &str, log: &str) -> Open {
         protocol: Protocols::OURS,
         log: log.to_owned(),
         head,
-        // Why one is not as it should be is told with its next record.
+        // The error of an environment is sent with the next record about it.
         loaded: alive.map(|env| Fact { error: None, ..fact(env) }).collect(),
         leases: leases.map(|(id, l)| (id.to_string(), l.environment.to_string())).collect(),
     }
 }
 
+/// Returns an interval that starts one period from now and does not burst after a stall.
 fn ticks(every: Duration) -> Interval {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,10 +1,10 @@
-//! Whether the other side is there: a deadline that counts only time in which it could be heard.
+//! Peer liveness: a timeout that counts only time in which the peer could be received.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::core::suspend::{Clocks, SuspendDetector};
 
-/// The clocks of this machine.
+/// The two clocks of this machine that reveal a suspend.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock(Instant);
 
@@ -13,25 +13,25 @@ impl Clock {
         Self(Instant::now())
     }
 
-    /// What they show.
+    /// Returns the present values: monotonic time since `new`, and wall time since 1970.
     pub(super) fn read(self) -> Clocks {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Clocks { awake: self.0.elapsed(), wall }
     }
 }
 
-/// What is known of the other side.
+/// State of the peer at a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It was heard of lately.
+    /// Something was received within the timeout.
     There,
-    /// This machine has slept: nobody could be heard, and connections may be over unseen.
+    /// The machine was suspended: nothing could be received, and the connection may be stale.
     Slept,
-    /// It has said nothing for too long.
+    /// Nothing was received for longer than the timeout.
     Silent,
 }
 
-/// When the other side was last heard of.
+/// Time of the last message from the peer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Liveness {
     lease: Duration,
@@ -40,20 +40,20 @@ pub(super) struct Liveness {
 }
 
 impl Liveness {
-    /// A silence of `lease` is too long.
+    /// Starts the timeout; `lease` is the longest allowed silence.
     pub(super) fn new(at: Clocks, lease: Duration) -> Self {
         Self { lease, heard: at.awake, waking: SuspendDetector::new(at) }
     }
 
-    /// It has said something.
+    /// Restarts the timeout: a message was received.
     pub(super) fn heard(&mut self, at: Clocks) {
         self.heard = at.awake;
     }
 
-    /// What is to be thought of it now. A sleep is told once.
+    /// Checks the peer. Reports each suspend once, and restarts the timeout then.
     pub(super) fn look(&mut self, at: Clocks) -> Verdict {
         if self.waking.look(at).is_some() {
-            // From here on it can be heard again.
+            // Suspended time does not count towards the peer timeout.
             self.heard = at.awake;
             return Verdict::Slept;
         }
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(liveness.look(at(44, 3_744)), Verdict::Slept);
         assert_eq!(liveness.look(at(60, 3_760)), Verdict::There, "its time begins anew");
         assert_eq!(liveness.look(at(90, 3_790)), Verdict::Silent, "and ends");
-        // Also when the deadline had passed before anybody looked.
+        // Also when the timeout had passed before the first check.
         let mut late = Liveness::new(at(0, 100), Duration::from_secs(45));
         assert_eq!(late.look(at(50, 3_750)), Verdict::Slept);
     }

@@ -1,14 +1,14 @@
-//! The session with a control server: a source of commands, and a reader of what happens here.
+//! The daemon's session with a control server: it receives commands and reports what happens here.
 //!
-//! The daemon connects, says what lives here, takes the server's live set in, does what it is told
-//! and tells what comes of it. Nothing of that is kept here that the log or the server does not
-//! have: a session that breaks is opened anew and both sides agree again.
+//! The daemon connects, sends its environments, applies the server's live set, carries out commands
+//! and reports their results. A session keeps no state that the log or the server does not have:
+//! after a break a new session is opened and both sides synchronize again.
 //!
 //! [`protocol`] defines the messages, [`transport`] carries them, [`connector`] keeps a session
-//! open, `exchange` is one session, `heartbeat` tells whether the peer is there, `commands` turns
-//! commands into requests to the API and remembers the answers, [`scheduler`] orders them, `outbox`
-//! reports what happened. Commands go through the same API as everybody's: a server may do nothing
-//! here that a local user could not.
+//! open, `exchange` is one session, `heartbeat` detects a silent peer, `commands` turns commands
+//! into API requests and caches the answers, [`scheduler`] orders them, `outbox` reports records of
+//! the log. Commands go through the same API as local requests: a server can do nothing here that a
+//! local user could not do.
 
 pub mod protocol;
 

@@ -1,8 +1,8 @@
-//! Telling the server what happened: from the log, in order, at least once, one batch at a time.
+//! Reports log records to the server: in order, at least once, one batch at a time.
 //!
-//! Nothing is kept here but a position: while the server is away, the log is the queue. A batch
-//! that the server cannot take in is told in halves, down to the one record that it cannot take;
-//! that one is passed over, and said so.
+//! The outbox keeps only a position: while the server is away, the log is the queue. A batch that
+//! the server rejects is sent in halves, down to the single record at fault; that record is
+//! skipped, and the skip is logged and counted.
 
 use std::collections::BTreeSet;
 
@@ -12,19 +12,19 @@ use crate::api::app::blocking;
 use crate::api::types::Problem;
 use crate::core::{Code, Environment, EnvironmentId, Fault, Phase, Record, Seq, State};
 
-/// Most records in one batch.
+/// Bound on the records in one batch.
 const BATCH_MAX: u64 = 256;
 
-/// How far the server has been told.
+/// Position of the server in this host's log.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    /// The last record that it has taken in.
+    /// The last record that the server has acknowledged.
     acked: u64,
-    /// The batch that is on its way.
+    /// First and last record of the batch that was sent and not answered yet.
     under_way: Option<(u64, u64)>,
-    /// Records in the next batch.
+    /// Number of records in the next batch.
     size: u64,
-    /// The end of a batch that was refused, while the record that is to blame is looked for.
+    /// Last record of a rejected batch, until the record at fault is found.
     suspect: Option<u64>,
 }
 
@@ -37,16 +37,16 @@ impl Outbox {
         self.acked
     }
 
-    /// The range of the next batch, when there is something to tell and nothing on its way.
+    /// Returns the range of the next batch; `None` if one is in flight or nothing is new.
     pub(crate) fn next(&self, head: u64) -> Option<(u64, u64)> {
         let is_due = self.under_way.is_none() && head > self.acked;
         is_due.then(|| (self.acked + 1, head.min(self.acked + self.size)))
     }
 
-    /// The next batch, if it is time for one.
+    /// Reads the next batch from the log, if one is due.
     ///
     /// # Errors
-    /// When the log cannot be read.
+    /// Fails if the log cannot be read.
     pub(crate) async fn batch(&mut self, app: &App) -> Result<Option<Events>, Fault> {
         let Seq(head) = app.handle.view(State::seq);
         let Some((first, last)) = self.next(head) else { return Ok(None) };
@@ -57,7 +57,7 @@ impl Outbox {
         Ok(Some(app.handle.view(|state| self.tell((first, last), &records, state))))
     }
 
-    /// A batch: what happened, and what has come of it by now.
+    /// Builds a batch: its records, and the present state of the environments they name.
     pub(crate) fn tell(
         &mut self,
         (first, last): (u64, u64),
@@ -82,21 +82,21 @@ impl Outbox {
         Events { first, last, records, facts }
     }
 
-    /// The server has taken in what there was up to here.
+    /// Handles an acknowledgement; one that is not for the batch in flight is ignored.
     pub(crate) fn ack(&mut self, seq: u64) {
         let Some((_, last)) = self.under_way.filter(|(_, last)| *last == seq) else { return };
         self.acked = last;
         self.under_way = None;
         self.suspect = self.suspect.filter(|end| *end > last);
         self.size = match self.suspect {
-            // It is in what is left, all of which would be refused again.
+            // The fault is in the rest. Sent whole it would be rejected again, so it is halved.
             Some(end) => (end - last).div_ceil(2),
             None => (self.size * 2).min(BATCH_MAX),
         };
     }
 
-    /// The server cannot take this in: told in halves, or, when it is one record, passed over;
-    /// that one is returned.
+    /// Handles a rejection: halves the next batch, or skips the record if the batch is a single
+    /// one. Returns the skipped record.
     pub(crate) fn nack(&mut self, first: u64, last: u64) -> Option<u64> {
         self.under_way.take_if(|under_way| *under_way == (first, last))?;
         if first == last {
@@ -110,7 +110,7 @@ impl Outbox {
     }
 }
 
-/// A fault in a few words: thousands of them go into one message.
+/// Shortens a fault: one message may carry thousands of them.
 fn brief(fault: &Fault) -> Problem {
     let short = |text: &str, most: usize| text.chars().take(most).collect::<String>();
     let full = Problem::of(fault);
@@ -127,7 +127,7 @@ fn unread(error: &crate::journal::Error) -> Fault {
     Fault::new(Code::JournalFailed, error.to_string(), error.hint()).caused_by(error)
 }
 
-/// What is known of an environment.
+/// Returns the state of an environment as the server receives it.
 pub(crate) fn fact(env: &Environment) -> Fact {
     let fault = match env.phase {
         Phase::Failed => env.fault.as_ref(),
@@ -149,7 +149,7 @@ pub(crate) fn fact(env: &Environment) -> Fact {
 mod tests {
     use super::*;
 
-    /// A server that cannot take in some records: what it got, and what was passed over.
+    /// Simulates a server that rejects some records: returns the accepted and the skipped ones.
     fn told(head: u64, poison: &[u64]) -> (Vec<u64>, Vec<u64>, u32) {
         let mut outbox = Outbox::new(0);
         let (mut got, mut aside, mut rounds) = (Vec::new(), Vec::new(), 0);

@@ -1,8 +1,8 @@
-//! What a daemon and a control server say to each other.
+//! Messages between a daemon and a control server.
 //!
-//! One JSON object a message. Readers take no notice of fields and kinds of messages that they do
-//! not know, so that either side may be newer. Every message carries its number within the
-//! connection: one that comes twice is passed over, one that is missing ends the connection.
+//! A message is one JSON object. Readers ignore unknown fields and unknown message types, so that
+//! either side may be newer. Every message carries its number within the connection: a repeated
+//! number is ignored, a missing number ends the connection.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,29 +10,29 @@ use serde_json::Value;
 use crate::api::live::ReconciledView;
 use crate::api::types::Problem;
 
-/// The oldest protocol that is spoken here.
+/// Oldest protocol version that this build speaks.
 pub const PROTOCOL_MIN: u32 = 1;
-/// The newest.
+/// Newest protocol version that this build speaks.
 pub const PROTOCOL_MAX: u32 = 1;
-/// Largest message in bytes.
+/// Bound on one message in bytes, for both directions.
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
-/// Path of the session at a server.
+/// URL path of the session endpoint at a server.
 pub const PATH: &str = crate::api::port::SESSION_PATH;
 
-/// The protocols that a side speaks.
+/// Range of protocol versions that one side speaks, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protocols {
-    /// The oldest.
+    /// Oldest version.
     pub min: u32,
-    /// The newest.
+    /// Newest version.
     pub max: u32,
 }
 
 impl Protocols {
-    /// Those that are spoken here.
+    /// The range of this build.
     pub const OURS: Self = Self { min: PROTOCOL_MIN, max: PROTOCOL_MAX };
 
-    /// The newest that both speak.
+    /// Returns the newest version that both sides speak, or `None` if there is none.
     #[must_use]
     pub fn common(self, other: Self) -> Option<u32> {
         let newest = self.max.min(other.max);
@@ -40,264 +40,264 @@ impl Protocols {
     }
 }
 
-/// A message with its place in the connection.
+/// A message with its number and its session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Envelope<M> {
-    /// Counted from 1 in each direction.
+    /// Counts from 1 in each direction of a connection.
     pub n: u64,
-    /// The session that it belongs to; empty until there is one. (Not `session`: the message's own
-    /// fields stand beside it.)
+    /// The session of the message; empty until one is open. Serialized as `in`: the message's own
+    /// fields stand beside it, and `opened` has a field `session`.
     #[serde(default, rename = "in", skip_serializing_if = "String::is_empty")]
     pub session: String,
-    /// The message.
+    /// The message; its fields are flattened into the envelope.
     #[serde(flatten)]
     pub message: M,
 }
 
-/// What a host says.
+/// A message from a host to the server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromHost {
-    /// The first message.
+    /// The first message of a connection.
     Open(Box<Open>),
-    /// What a command came to.
+    /// The result of a command.
     Answer(Answer),
-    /// What happened, in order.
+    /// A batch of log records, in order.
     Events(Events),
-    /// What a live set came to.
+    /// The result of a live set.
     Reconciled(ReconciledView),
-    /// Worktrees that somebody follows have changed.
+    /// A worktree that the server watches has changed.
     Changed(Changed),
-    /// Is anybody there?
+    /// Heartbeat; the peer replies with `pong`.
     Ping,
-    /// Yes.
+    /// The reply to `ping`.
     Pong,
-    /// Something newer.
+    /// A message type of a newer protocol; it is ignored.
     #[serde(other)]
     Unknown,
 }
 
-/// What a server says.
+/// A message from the server to a host.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromServer {
     /// The answer to `open`.
     Opened(Opened),
-    /// There will be no session.
+    /// The server refuses the session.
     Refused(Refused),
-    /// Something to do.
+    /// A command for this host.
     Command(Order),
-    /// The live set has changed.
+    /// The live set has changed, or is sent again.
     Live(LiveSet),
-    /// Events up to here are taken in.
+    /// Acknowledges the events up to a record.
     Ack(Ack),
-    /// Events that cannot be taken in.
+    /// Rejects a batch of events.
     Nack(Nack),
-    /// Environments that somebody looks at.
+    /// Replaces the set of watched environments.
     Watch(Watch),
-    /// The session ends.
+    /// The server ends the session.
     Close(Close),
-    /// Is anybody there?
+    /// Heartbeat; the peer replies with `pong`.
     Ping,
-    /// Yes.
+    /// The reply to `ping`.
     Pong,
-    /// Something newer.
+    /// A message type of a newer protocol; it is ignored.
     #[serde(other)]
     Unknown,
 }
 
-/// Who opens a session, and what lives there.
+/// Opens a session: identity of the daemon, and the environments on its host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
-    /// The host, if it knows its name; the key decides.
+    /// The host's name, if the daemon knows it. The key decides; a name that differs is refused.
     #[serde(default)]
     pub host: Option<String>,
-    /// One process: another for each start of a daemon.
+    /// Random name of the daemon process: every start has another one.
     pub instance: String,
-    /// How many daemons have started on this log.
+    /// Number of daemons that have started on this log, this one included.
     #[serde(default)]
     pub boot: u32,
-    /// Its version.
+    /// Version of the daemon.
     #[serde(default)]
     pub version: String,
-    /// The protocols it speaks.
+    /// Protocol versions that the daemon speaks.
     pub protocol: Protocols,
-    /// Identity of its log.
+    /// Identity of the host's log.
     pub log: String,
-    /// The last record of it.
+    /// Number of the last record of that log.
     pub head: u64,
-    /// The environments that are not over.
+    /// All environments that are not tombstoned.
     pub loaded: Vec<Fact>,
-    /// Leases in force: name and environment.
+    /// Leases of the host: name of the lease and of its environment.
     #[serde(default)]
     pub leases: Vec<(String, String)>,
 }
 
-/// What is known of one environment at its host.
+/// State of one environment at its host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {
-    /// Its name.
+    /// Name of the environment.
     pub id: String,
-    /// Which life of it.
+    /// Number of the current incarnation.
     pub incarnation: u32,
-    /// Where it stands.
+    /// Phase of the host's state machine, as `Phase::as_str` names it.
     pub phase: String,
-    /// The last record about it.
+    /// Number of the last record about it in the host's log.
     pub seq: u64,
-    /// Its directory.
+    /// Directory of the worktree on the host.
     #[serde(default)]
     pub path: String,
-    /// Its branch.
+    /// Branch of the worktree.
     #[serde(default)]
     pub branch: String,
-    /// Why it is not as it should be.
+    /// Why it failed, or why the last teardown of it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
 }
 
-/// Why there is no session. (A problem has a `type` of its own, so it stands by itself.)
+/// Reason for a refused session. The problem is nested, because it has a `type` of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// The reason, and what to do.
+    /// The reason, with a hint for the user.
     pub problem: Problem,
 }
 
-/// A session.
+/// Parameters of a session that is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opened {
-    /// Its name; every later message carries it.
+    /// Name of the session; every later message carries it.
     pub session: String,
-    /// The server.
+    /// Name of the server; live sets are recorded under it.
     pub server: String,
-    /// The name of the host there.
+    /// The server's name for this host.
     #[serde(default)]
     pub host: String,
-    /// The protocol that is spoken from here on.
+    /// Protocol version of this session.
     pub protocol: u32,
-    /// How often each side asks whether the other is there.
+    /// Interval of each side's `ping`, in milliseconds.
     pub heartbeat_ms: u64,
-    /// Silence after which the other side is taken for gone.
+    /// Peer timeout in milliseconds: after this silence the session ends.
     pub lease_ms: u64,
-    /// What the server takes to live here. A set that is missing says nothing at all.
+    /// The first live set. A missing set is not an empty one: no environment is judged by it.
     #[serde(default)]
     pub live: Option<LiveSet>,
-    /// The record up to which events are taken in already.
+    /// Last record that the server has taken in; events start after it.
     #[serde(default)]
     pub acked: u64,
-    /// Environments that somebody looks at.
+    /// The environments to watch at first.
     #[serde(default)]
     pub watch: Watch,
 }
 
-/// The environments of a host that are not destroyed.
+/// The live set: the environments of a host that the server does not count as destroyed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LiveSet {
-    /// The server's count of changes of it.
+    /// The server's counter of changes to the set; it never decreases.
     pub epoch: u64,
-    /// The last record of the host that the server had heard of by then.
+    /// Last record of the host that the server had received when it made the set.
     pub known: u64,
-    /// The environments.
+    /// Names of the environments.
     pub live: Vec<String>,
-    /// Somebody has looked at how much it takes away.
+    /// The user has confirmed the removals that the set implies.
     #[serde(default)]
     pub confirmed: bool,
 }
 
-/// Something to do.
+/// A command from the server to a host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Order {
-    /// Its name: the same order may come more than once and is done once.
+    /// Idempotency key: a command may arrive more than once and is carried out once.
     pub request: String,
-    /// What to do: `environment.provision`, `workspace.status`, ...
+    /// Kind of the command: `environment.provision`, `workspace.status`, ...
     pub command: String,
-    /// In or with which environment.
+    /// The environment that the command is for; empty if it names none.
     #[serde(default)]
     pub environment: String,
-    /// The rest.
+    /// Parameters; their form depends on the kind.
     #[serde(default)]
     pub body: Value,
 }
 
-/// What an order came to: as the daemon's API would have answered.
+/// Result of a command, in the form of an answer of the daemon's API.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The order.
+    /// Idempotency key of the command.
     pub request: String,
-    /// HTTP status.
+    /// HTTP status code.
     pub status: u16,
-    /// The answer, or a problem.
+    /// Body of the answer; a problem if the command failed.
     pub body: Value,
 }
 
-/// Records of the host's log, without their contents, and what has come of them.
+/// A batch of log records without their contents, and the present state of what they touch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Events {
-    /// The first record.
+    /// First record of the batch.
     pub first: u64,
-    /// The last record.
+    /// Last record of the batch.
     pub last: u64,
-    /// Those about environments.
+    /// The records of the range that are about environments.
     pub records: Vec<RecordLine>,
-    /// Those environments as they are now.
+    /// Those environments in their present state, which may be newer than the batch.
     pub facts: Vec<Fact>,
 }
 
-/// One record in short.
+/// Summary of one record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordLine {
-    /// Its position.
+    /// Position in the host's log.
     pub seq: u64,
-    /// When, in nanoseconds since 1970.
+    /// Time of the record in nanoseconds since 1970.
     pub at: u64,
-    /// What kind of event.
+    /// Kind of the event.
     pub kind: String,
-    /// About which environment.
+    /// The environment that the event is about.
     pub environment: String,
 }
 
-/// A worktree has changed.
+/// Reports that a watched worktree has changed. It is a hint: it carries no state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
-    /// Which.
+    /// The environment whose worktree changed.
     pub environment: String,
-    /// In what way.
+    /// Kinds of the changes.
     pub kinds: Vec<String>,
 }
 
-/// How far events are taken in.
+/// Acknowledges events: they are in the server's database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
-    /// The last record.
+    /// The last acknowledged record.
     pub seq: u64,
 }
 
-/// Events that are refused for good.
+/// Rejects one batch of events permanently: the same batch would be rejected again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nack {
-    /// The first record.
+    /// First record of the rejected batch.
     pub first: u64,
-    /// The last record.
+    /// Last record of the rejected batch.
     pub last: u64,
-    /// Why.
+    /// The reason, for the host's log.
     #[serde(default)]
     pub why: String,
 }
 
-/// What somebody looks at.
+/// Environments whose changes the server wants to receive.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Watch {
-    /// All environments.
+    /// Watches every environment; `environments` is ignored then.
     #[serde(default)]
     pub all: bool,
-    /// Or these.
+    /// Watches these environments.
     #[serde(default)]
     pub environments: Vec<String>,
 }
 
-/// Why a session ends.
+/// Ends a session, with a reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Close {
-    /// `replaced`, `expired`, `shutdown`, `protocol`.
+    /// `replaced`, `reconnected`, `expired`, `shutdown` or `protocol`.
     pub reason: String,
 }
 

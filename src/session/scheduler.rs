@@ -1,5 +1,5 @@
-//! The order in which a server's commands run: for each environment reads together and writes one
-//! at a time, in the order in which they came. Bounded; a full lane refuses.
+//! Order of a server's commands. For each environment, reads run together and writes run alone, in
+//! the order of arrival. The queues are bounded: a full one refuses.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,21 +8,21 @@ use tokio::sync::oneshot;
 
 use crate::core::{Code, Fault};
 
-/// Reads of one environment that run together.
+/// Reads of one environment that may run at the same time.
 const TOGETHER: usize = 16;
 /// Commands that wait or run for one environment.
 const LANE_MAX: usize = 64;
-/// The same for all.
+/// Commands that wait or run for all environments together.
 const ALL_MAX: usize = 1_024;
 
-/// How a command shares its lane.
+/// How a command shares the queue of its environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// With other reads.
+    /// Runs together with other reads.
     Read,
-    /// With nobody.
+    /// Runs alone.
     Write,
-    /// It overtakes all of them.
+    /// Runs at once, and is not counted in the queue.
     Overtake,
 }
 
@@ -31,23 +31,23 @@ struct Lane {
     reading: usize,
     is_writing: bool,
     waiting: VecDeque<(u64, Access, oneshot::Sender<()>)>,
-    /// Places that were ever taken.
+    /// Number of commands that ever entered; it numbers the permits.
     taken: u64,
 }
 
-/// The lanes of one daemon.
+/// The queues of one daemon, by environment. A queue is removed when its last permit is dropped.
 #[derive(Debug, Clone, Default)]
 pub struct Scheduler {
     lanes: Arc<Mutex<BTreeMap<String, Lane>>>,
 }
 
-/// A place in a lane; given up when it is dropped.
+/// A permit in the queue of an environment; dropping it lets the next command run.
 #[derive(Debug)]
 pub struct Place {
     lanes: Scheduler,
     name: String,
     access: Access,
-    /// Its number in the lane.
+    /// Number of the permit within its queue.
     number: u64,
     turn: oneshot::Receiver<()>,
 }
@@ -57,7 +57,7 @@ impl Lane {
         self.reading + usize::from(self.is_writing) + self.waiting.len()
     }
 
-    /// Lets in whoever is next, in the order in which they came.
+    /// Grants permits in the order of arrival, until the first one that has to wait.
     fn advance(&mut self) {
         while let Some((_, access, _)) = self.waiting.front() {
             let room = match access {
@@ -68,7 +68,7 @@ impl Lane {
                 return;
             };
             self.count(access, true);
-            // Its place may be about to be given up; that is counted there.
+            // The receiver may be in its `Drop` already, which then takes the count back.
             let _told = turn.send(());
         }
     }
@@ -88,15 +88,15 @@ impl Scheduler {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place at the end of a lane: the order of these calls is the order of the turns.
+    /// Queues a command. The order of these calls, not of the polls, is the order of execution.
     ///
     /// # Errors
-    /// When too many are waiting.
+    /// Returns `LimitReached` if the environment's queue or all queues together are full.
     pub fn enter(&self, environment: &str, access: Access) -> Result<Place, Fault> {
         let (tell, turn) = oneshot::channel();
         let name = environment.to_owned();
         if access == Access::Overtake {
-            // Nobody takes notice of it.
+            // Not counted anywhere: an overtaking command delays no other.
             let _told = tell.send(());
             return Ok(Place { lanes: self.clone(), name, access, number: 0, turn });
         }
@@ -116,9 +116,9 @@ impl Scheduler {
 }
 
 impl Place {
-    /// Waits for its turn, which lasts as long as the place.
+    /// Waits until the command may run; it may run until the permit is dropped.
     pub async fn turn(&mut self) {
-        // The lane does not let go of a place that is held.
+        // No error is possible: the queue keeps the sender as long as the permit exists.
         drop((&mut self.turn).await);
     }
 }
@@ -130,7 +130,7 @@ impl Drop for Place {
         let Some(lane) = held.flatten() else { return };
         let before = lane.waiting.len();
         lane.waiting.retain(|(number, ..)| *number != self.number);
-        // It was let in, or it waited.
+        // Not in the queue any more: it had been granted, so its count is returned.
         if lane.waiting.len() == before {
             lane.count(self.access, false);
         }
@@ -153,7 +153,7 @@ mod tests {
         first.turn().await;
         second.turn().await;
         let (mut write, mut late) = (enter(Access::Write), enter(Access::Read));
-        // Whoever is polled first: the order of entering counts.
+        // The order of polling does not matter, only the order of entering.
         assert!(futures_util::poll!(Box::pin(late.turn())).is_pending(), "behind the write");
         assert!(futures_util::poll!(Box::pin(write.turn())).is_pending(), "two are reading");
         enter(Access::Overtake).turn().await;

@@ -1,4 +1,4 @@
-//! Messages over a WebSocket: numbered, bounded in size and time, on either side.
+//! Messages over a WebSocket, for both sides: numbered, bounded in size and in time.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -16,39 +16,39 @@ use tokio_tungstenite::tungstenite::{Error, Message, http};
 
 use crate::session::protocol::{Envelope, MESSAGE_BYTES_MAX};
 
-/// Longest that one message may take to be handed to the system.
+/// Timeout for handing one message to the kernel.
 const SEND_LIMIT: Duration = Duration::from_secs(10);
-/// Longest wait for the answer to the handshake.
+/// Timeout of the WebSocket handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Why a connection is over, or could not be had.
+/// Reason why a connection ended or could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
-    /// The other side closed it.
+    /// The peer closed the connection.
     #[error("the other side closed the connection")]
     Closed,
-    /// Messages were lost or came in another order.
+    /// Messages were lost or reordered: the number that came, and the number that was due.
     #[error("message {0} came where {1} was due")]
     Gap(u64, u64),
-    /// A message that cannot be read.
+    /// A message is invalid, unexpected, or too large to be sent.
     #[error("a message cannot be read: {0}")]
     Malformed(String),
-    /// A message of another session.
+    /// A message carries another session, or the session is not the host's current one.
     #[error("a message belongs to another session")]
     Stranger,
-    /// The other side does not take what is sent.
+    /// The peer did not accept data, or did not answer, within a timeout.
     #[error("the other side has taken nothing for {} s", SEND_LIMIT.as_secs())]
     Stuck,
-    /// The other side says nothing.
+    /// The peer sent nothing for this many seconds.
     #[error("the other side has said nothing for {0} s")]
     Silent(u64),
-    /// The other side did not want a session.
+    /// The server answered the handshake with this HTTP status.
     #[error("the server answered {0}")]
     Status(u16),
-    /// There is no connection.
+    /// The connection could not be opened.
     #[error("the server cannot be reached")]
     Unreachable(#[source] std::io::Error),
-    /// The transport.
+    /// The WebSocket or the socket below it failed.
     #[error("the connection broke")]
     Transport(#[source] Box<Error>),
 }
@@ -63,15 +63,15 @@ impl From<Error> for Broken {
     }
 }
 
-/// The numbers of what has come: each once, none left out.
+/// Number of the last message received: detects repeated and missing messages.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Received(u64);
 
 impl Received {
-    /// Whether a message of this number is new; one that came before is passed over.
+    /// Returns true if the message is new, false if it is a repetition to be ignored.
     ///
     /// # Errors
-    /// When one is missing.
+    /// Returns `Gap` if a message is missing before this one.
     pub(crate) fn take(&mut self, n: u64) -> Result<bool, Broken> {
         if n <= self.0 {
             return Ok(false);
@@ -84,7 +84,7 @@ impl Received {
     }
 }
 
-/// One end of a connection that reads `In` and sends `Out`.
+/// One end of a connection: receives `In` and sends `Out`.
 pub struct Wire<S, In, Out> {
     socket: WebSocketStream<S>,
     session: String,
@@ -114,10 +114,10 @@ where
         }
     }
 
-    /// Asks the other side of a stream for a session, with a key.
+    /// Performs the client's handshake on a stream, with the host's key as bearer token.
     ///
     /// # Errors
-    /// When it does not want one, or does not answer.
+    /// Fails if the server refuses, does not answer in time, or the connection breaks.
     pub async fn ask(stream: S, host: &str, path: &str, key: &str) -> Result<Self, Broken> {
         let request = http::Request::builder()
             .uri(format!("ws://{host}{path}"))
@@ -135,27 +135,28 @@ where
         Ok(Self::over(socket))
     }
 
-    /// The server's end, after the upgrade was answered.
+    /// Wraps the server's end of a connection whose upgrade was already answered.
     pub async fn answered(stream: S) -> Self {
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await;
         Self::over(socket)
     }
 
-    /// From here on every message carries this session.
+    /// Sets the session: it is sent with every later message and required of every received one.
     pub fn belongs_to(&mut self, session: &str) {
         session.clone_into(&mut self.session);
     }
 
-    /// Sends one message.
+    /// Sends one message and flushes it.
     ///
     /// # Errors
-    /// When it is too large, or the connection is over.
+    /// Fails if the message is too large, or if the connection ended or accepts no data.
     pub async fn send(&mut self, message: &Out) -> Result<(), Broken> {
         self.sent += 1;
         let session = self.session.clone();
         let text = serde_json::to_string(&Envelope { n: self.sent, session, message })
             .map_err(|e| Broken::Malformed(e.to_string()))?;
         if text.len() > MESSAGE_BYTES_MAX {
+            // The number was not used; skipping it would be a gap for the peer.
             self.sent -= 1;
             return Err(Broken::Malformed(format!("it has {} bytes", text.len())));
         }
@@ -164,10 +165,10 @@ where
         Ok(())
     }
 
-    /// Waits for the next message. Giving up the wait loses nothing.
+    /// Waits for the next new message. Cancel-safe: a dropped wait loses no message.
     ///
     /// # Errors
-    /// When the connection is over, or not as it should be.
+    /// Fails if the connection ended, or if a message is invalid, missing or of another session.
     pub async fn receive(&mut self) -> Result<In, Broken> {
         loop {
             let message = self.socket.next().await.ok_or(Broken::Closed)??;
@@ -175,6 +176,7 @@ where
                 Message::Text(text) => text,
                 Message::Close(_) => return Err(Broken::Closed),
                 Message::Binary(_) => return Err(Broken::Malformed("it is not text".to_owned())),
+                // Ping and pong frames, which the library handles.
                 _ => continue,
             };
             let read: Result<Envelope<In>, _> = serde_json::from_str(text.as_str());
@@ -189,13 +191,13 @@ where
         }
     }
 
-    /// Says goodbye; bounded in time.
+    /// Sends the closing handshake; takes at most one second.
     pub async fn close(mut self) {
         drop(tokio::time::timeout(Duration::from_secs(1), self.socket.close(None)).await);
     }
 }
 
-/// The value of `sec-websocket-accept` for a key.
+/// Returns the value of `sec-websocket-accept` for a client's key.
 #[must_use]
 pub fn accept(key: &str) -> String {
     derive_accept_key(key.as_bytes())
@@ -247,7 +249,7 @@ mod tests {
         let large = Message::text("x".repeat(MESSAGE_BYTES_MAX + 1));
         let receive = async move {
             let received = server.receive().await;
-            // Nobody takes the rest.
+            // Nothing reads the remainder, so the sender must not wait for it.
             drop(server);
             received
         };

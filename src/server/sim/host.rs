@@ -1,5 +1,5 @@
-//! The host's side of the model: the core over its fake disk, the outbox and the book of orders,
-//! and what stands between them and the API, made up.
+//! The host's side of the model: the core over its fake disk, the outbox and the registry of
+//! commands are real; the API and what stands before it are simulated.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -20,30 +20,30 @@ use crate::session::exchange::about;
 use crate::session::outbox::Outbox;
 use crate::session::protocol::{Answer, FromHost, FromServer, LiveSet, Open, Opened, Order, Watch};
 
-/// An order in its lane.
+/// A command in the queue of its environment.
 struct Job {
     order: Order,
     has_begun: bool,
-    /// The life that it is about, if there was one when it began.
+    /// The incarnation that existed when the command began.
     life: Option<u32>,
 }
 
-/// A host; what is not in its log is lost with a kill.
+/// A host; a kill loses everything that is not in its log.
 pub(in crate::server) struct Host {
     bench: Bench,
     known: Known,
     lanes: BTreeMap<String, VecDeque<Job>>,
-    /// Commands that run now.
+    /// The `exec` commands that run now.
     runs: Vec<Order>,
     done: VecDeque<Done>,
-    /// What is to be said in this session, and where its log is told up to.
+    /// Messages to send in this session, and the position of its outbox.
     out: Vec<FromHost>,
     outbox: Option<Outbox>,
-    /// Requests whose commands were really started.
+    /// Request ids of the commands that were started.
     ran: Vec<String>,
-    /// What was seen to be done, and in how much of the log.
+    /// Requests found in the log, and the number of records that were searched.
     seen: (BTreeSet<RequestId>, usize),
-    /// A guard that is taken out: the core is not told the names of requests.
+    /// Disables a guard for the negative control: the core gets no stable request ids of `exec`.
     pub(in crate::server) is_forgetful: bool,
 }
 
@@ -83,7 +83,7 @@ impl Host {
         self.bench.disk_agrees();
     }
 
-    /// SIGKILL, and the next start.
+    /// Kills the daemon (SIGKILL) and starts it again.
     pub(in crate::server) fn crash(&mut self, how_far: u8) {
         self.bench.crash(how_far);
         let bench = std::mem::replace(&mut self.bench, Bench::new());
@@ -91,7 +91,7 @@ impl Host {
         *self = Self { bench, ran, seen, is_forgetful: self.is_forgetful, ..Self::new() };
     }
 
-    /// The session is over.
+    /// Ends the session.
     pub(in crate::server) fn hang_up(&mut self) {
         self.outbox = None;
         self.out.clear();
@@ -102,7 +102,7 @@ impl Host {
         about(self.state(), "instance", "log")
     }
 
-    /// What a server answers to that.
+    /// Returns a server's answer to `open`.
     pub(in crate::server) fn opened(live: LiveSet, acked: u64) -> FromServer {
         FromServer::Opened(Opened {
             session: "s".to_owned(),
@@ -136,7 +136,7 @@ impl Host {
         }
     }
 
-    /// What is to be said now: answers, reports, and what happened.
+    /// Returns the messages that are due: answers, reports and events.
     pub(in crate::server) fn say(&mut self) -> Vec<FromHost> {
         let Some(outbox) = self.outbox.as_mut() else { return Vec::new() };
         while let Some(done) = self.done.pop_front() {
@@ -150,8 +150,8 @@ impl Host {
         std::mem::take(&mut self.out)
     }
 
-    /// A live set takes away nothing that it lists or that is in use, and heals nothing that is
-    /// over.
+    /// Applies a live set, and checks that it retires nothing that is listed or leased, heals
+    /// nothing that is not served, and makes nothing.
     fn reconcile(&mut self, live: &LiveSet) {
         let listed: BTreeSet<EnvironmentId> = live.live.iter().map(|name| id(name)).collect();
         let set = Set {
@@ -193,7 +193,8 @@ impl Host {
         }
     }
 
-    /// One round: effects go on, the first of each lane begins or ends, commands end.
+    /// Runs one round: effects proceed, the first command of each queue begins or ends, every
+    /// `exec` ends.
     pub(in crate::server) fn work(&mut self) {
         self.bench.flow();
         for name in self.lanes.keys().cloned().collect::<Vec<_>>() {
@@ -223,7 +224,7 @@ impl Host {
         self.done.push_back(done);
     }
 
-    /// Begins a job, or looks whether it is over; none while it goes on.
+    /// Begins a command or checks whether it has ended; `None` while it runs.
     fn go_on(&mut self, job: &mut Job) -> Option<Result<(u16, Value), Fault>> {
         let name = id(&job.order.environment);
         if !job.has_begun {
@@ -251,7 +252,7 @@ impl Host {
         serde_json::to_value(EnvironmentView::of(self.state(), env)).expect("json")
     }
 
-    /// As the API answers a removal, once it is over.
+    /// Answers a destroy as the API does, once it has ended.
     fn removed(
         &self,
         name: &EnvironmentId,
@@ -275,7 +276,7 @@ impl Host {
         Some(Ok((status, serde_json::to_value(view).expect("json"))))
     }
 
-    /// Begins what an order wants; what is over at once is returned.
+    /// Begins a command; returns its result if it ends at once.
     fn begin(&mut self, order: &Order) -> Result<Option<(u16, Value)>, Fault> {
         let (environment, actor) = (id(&order.environment), Actor::default());
         let request = RequestId::parse(&order.request).ok();
@@ -313,7 +314,7 @@ impl Host {
         Ok((order.command == "lease.acquire").then(|| (201, json!({}))))
     }
 
-    /// A command through the core's door: refused, or done.
+    /// Submits a command to the core; returns its refusal, or whether it changed anything.
     fn decide(&mut self, command: Command) -> Result<bool, Fault> {
         self.state().decide(self.bench.now, command.clone())?;
         Ok(self.bench.command(command))
@@ -382,23 +383,23 @@ impl Host {
         self.bench.command(restore(environment, actor, None));
     }
 
-    /// Commands that were really started.
+    /// Counts the `exec` commands that were started.
     pub(in crate::server) fn commands(&self) -> u64 {
         self.ran.len() as u64
     }
 
-    /// Whether this very life is served.
+    /// Returns whether this incarnation exists and is not tombstoned.
     pub(in crate::server) fn lives(&self, name: &str, life: u64) -> bool {
         let env = self.state().environment(&id(name));
         env.is_some_and(|e| u64::from(e.incarnation) == life && e.phase != Phase::Tombstoned)
     }
 
-    /// The leases in force on what is ready.
+    /// Returns the ids of the host's leases.
     pub(in crate::server) fn leases(&self) -> BTreeSet<String> {
         self.state().leases().map(|(lease, _)| lease.to_string()).collect()
     }
 
-    /// Nothing is owed but what waits for its time, nothing runs, everything was told.
+    /// Returns whether nothing is owed now, nothing runs, and the whole log is acknowledged.
     pub(in crate::server) fn is_quiet(&self) -> bool {
         let Seq(head) = self.state().seq();
         let owes = self.state().owed(self.bench.now).next().is_some();
@@ -406,7 +407,7 @@ impl Host {
         !owes && told && self.lanes.is_empty() && self.runs.is_empty() && self.done.is_empty()
     }
 
-    /// One request leads to one record at most, and its command is run once at most.
+    /// Checks that a request led to at most one record, and its command ran at most once.
     pub(in crate::server) fn did_nothing_twice(&mut self) {
         let (seen, known) = &mut self.seen;
         for record in &self.bench.log[*known..] {
@@ -435,7 +436,7 @@ impl Host {
     }
 }
 
-/// The histories tell lives apart by name and number; any nonce does.
+/// The histories tell incarnations apart by id and number, so any nonce serves.
 fn nonce() -> Nonce {
     Nonce::parse(&"0".repeat(32)).expect("a nonce")
 }

@@ -1,4 +1,4 @@
-//! Both sides of a session over a simulated network, for the tests of the protocol.
+//! Model of a session: host and server over a simulated network, for tests of the protocol.
 
 #[cfg(test)]
 pub(crate) mod host;

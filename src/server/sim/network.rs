@@ -1,10 +1,10 @@
-//! The pure core and the server's catalogue, with a network between them that loses, doubles,
-//! reorders and cuts, and with either side killed at any moment: thousands of seeded histories.
+//! The pure core and the server's catalogue, over a network that loses, repeats, reorders and cuts
+//! messages, while either side is killed at any moment: thousands of seeded histories.
 //!
-//! What decides is real: the core over a fake disk, the outbox, the book of orders, the numbers of
-//! messages, the transactions of a session, rows, operations, threads. What is made up is the
-//! wire, the clock, and the few lines in between that only pass things on (`model_host` has the
-//! host's). After every step the invariants are looked at; at the end both sides must agree.
+//! All decisions are real: the core over a fake disk, the outbox, the registry of commands, message
+//! numbers, the transactions of a session, rows, operations, threads. The wire, the clock and the
+//! few lines that only pass data on are simulated (those of the host are in `host`). The invariants
+//! are checked after every step; at the end both sides must agree.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -26,7 +26,7 @@ const STEPS: u64 = 75;
 pub(in crate::server) const HOST: &str = "box";
 pub(in crate::server) const NAMES: [&str; 2] = ["a", "b"];
 
-/// A small generator, so that a seed is the same history for ever.
+/// Pseudo-random generator: a seed always gives the same history.
 pub(in crate::server) struct Random(u64);
 
 impl Random {
@@ -42,7 +42,7 @@ struct Line<M> {
     sent: u64,
     under_way: VecDeque<(u64, M)>,
     received: Received,
-    /// Nothing comes through any more, and nobody is told.
+    /// Messages are lost from now on, and neither side notices.
     is_dead: bool,
 }
 
@@ -59,7 +59,7 @@ impl<M: Clone> Line<M> {
         self.under_way.push_back((self.sent, message));
     }
 
-    /// The next message that comes through, if one does. An error ends the connection.
+    /// Returns the next message that arrives, if one does. An error ends the connection.
     fn next(&mut self, random: &mut Random, faults: bool) -> Result<Option<M>, ()> {
         let Some(message) = self.under_way.pop_front() else { return Ok(None) };
         if self.is_dead {
@@ -84,12 +84,12 @@ impl<M: Clone> Line<M> {
     }
 }
 
-/// A connection, and what the server remembers of it.
+/// A connection, and the server's state of its session.
 #[derive(Default)]
 struct Session {
     to_server: Line<FromHost>,
     to_host: Line<FromServer>,
-    /// None before the first message has come.
+    /// `None` until the first message has arrived.
     told: Option<SyncCursor>,
 }
 
@@ -99,14 +99,14 @@ struct Model {
     catalogue: Connection,
     session: Option<Session>,
     wishes: u64,
-    /// How many steps met a fault, a kill or a broken connection.
+    /// Number of steps with a fault, a kill or a broken connection.
     faults: u64,
 }
 
 impl Model {
     fn new(seed: u64) -> Self {
         let mut catalogue = catalog::in_memory();
-        // Every change of a status is noted, whoever makes it.
+        // Every change of a status is recorded, whichever code makes it.
         let watch = "CREATE TEMP TABLE moves (before TEXT, after TEXT);
             CREATE TEMP TRIGGER moved AFTER UPDATE OF status ON environments
             WHEN old.status <> new.status
@@ -122,7 +122,7 @@ impl Model {
         Self { random, host, catalogue, session: None, wishes: 0, faults: 0 }
     }
 
-    /// One transaction. A refusal changes nothing.
+    /// Runs one transaction; a refusal changes nothing.
     fn with<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
@@ -159,7 +159,7 @@ impl Model {
         self.look_on();
     }
 
-    /// What somebody wants at the server. It is granted or refused; both are fine.
+    /// Makes a random request at the server, which may be granted or refused.
     fn wish(&mut self) {
         self.wishes += 1;
         let n = self.wishes;
@@ -210,7 +210,7 @@ impl Model {
         }
     }
 
-    /// Kills, cuts, and the end of a patience.
+    /// Injects a fault: a kill of the host, a cut, a timeout or a repetition.
     fn trouble(&mut self) {
         self.faults += 1;
         match self.random.below(7) {
@@ -219,7 +219,7 @@ impl Model {
                 self.host.crash(how_far);
                 self.session = None;
             }
-            // What a server has not committed it has not said either.
+            // A kill of the server is only a cut: it has sent nothing that it had not committed.
             3 | 4 => self.hang_up(),
             5 => {
                 let dead = |session: &Session| session.to_host.is_dead || session.to_server.is_dead;
@@ -241,13 +241,13 @@ impl Model {
         self.host.hang_up();
     }
 
-    /// What time alone brings at the server.
+    /// Does the server's periodic work.
     fn tend(&mut self) {
         let n = self.wishes;
         let due = self.with(store::due).expect("asked");
         for (m, (host, id)) in due.into_iter().enumerate() {
             let request = format!("r{n}-{m}-{}", self.random.below(1 << 30));
-            // What cannot go now is looked at again.
+            // A refused one is still due, so the next round tries again.
             let _granted = self.with(|tx| destroy_in(tx, &host, &id, &request, How::Unused));
         }
         self.wake();
@@ -261,7 +261,7 @@ impl Model {
         }
     }
 
-    /// Has the session look into the catalogue.
+    /// Makes the session read the catalogue and send what is new.
     fn wake(&mut self) {
         let seen = self.with(|tx| sync::look(tx, HOST)).expect("looked");
         let Some(session) = self.session.as_mut() else { return };
@@ -271,7 +271,7 @@ impl Model {
         }
     }
 
-    /// The host says what it has to say; then one message, of either side, comes through or not.
+    /// Takes the host's messages; then one message of either side arrives or is lost.
     fn pass_on(&mut self, faults: bool) {
         for message in self.host.say() {
             if let Some(session) = self.session.as_mut() {
@@ -322,7 +322,7 @@ impl Model {
         self.wake();
     }
 
-    /// As a visit does: what says nothing about the order is asked again.
+    /// As a host session does: 429 and 503 leave the operation open.
     fn answered(&mut self, answer: &Answer) {
         if matches!(answer.status, 429 | 503) {
             return;
@@ -351,12 +351,12 @@ impl Model {
         self.wake();
     }
 
-    /// What holds after every step.
+    /// Checks what must hold after every step.
     fn look_on(&mut self) {
         self.host.did_nothing_twice();
     }
 
-    /// Lets everything come to rest, without further faults.
+    /// Runs without further faults until both sides agree.
     fn settle(&mut self) {
         self.hang_up();
         for round in 0..400 {
@@ -380,7 +380,7 @@ impl Model {
         panic!("no agreement: {found:#?}\n{:#?}", self.host.story());
     }
 
-    /// What keeps the two apart.
+    /// Lists the differences between the two sides.
     fn differences(&mut self) -> Vec<String> {
         let mut found = Vec::new();
         let looked =
@@ -424,7 +424,7 @@ impl Model {
         found
     }
 
-    /// The leases of active threads.
+    /// Returns the leases of active threads.
     fn leases(&mut self) -> BTreeSet<String> {
         let of = |tx: &Transaction<'_>| {
             let mut found = BTreeSet::new();
@@ -459,7 +459,7 @@ fn end_thread(tx: &Transaction<'_>, id: &str, n: u64) -> Result<(), Fault> {
     operations::add(tx, &Order { request, command, environment, body }, HOST)
 }
 
-/// How much happened, so that a model in which nothing happens proves nothing.
+/// Counts of what happened: a model in which nothing happens would prove nothing.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
     faults: u64,
@@ -477,7 +477,7 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-/// Runs a share of the histories.
+/// Runs the histories of these seeds.
 fn histories(seeds: impl Iterator<Item = u64>) -> Tally {
     let mut all = Tally::default();
     for seed in seeds {
@@ -500,7 +500,8 @@ fn history(seed: u64, is_forgetful: bool) -> Tally {
     Tally { faults: model.faults, kills, lives, commands: model.host.commands() }
 }
 
-/// The red control: where requests are not known by name, something is done twice, and is noticed.
+/// Negative control: if the core does not know request ids, a command runs twice, which must be
+/// detected.
 #[test]
 fn a_host_that_forgets_requests_is_caught() {
     let caught = |seed| std::panic::catch_unwind(|| history(seed, true)).is_err();
