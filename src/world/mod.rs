@@ -1,11 +1,11 @@
-//! The outside: git, files and processes. The only code that touches them.
+//! The outside world: git, files and processes. No other module touches them.
 //!
 //! Layers, each of which names only those before it: [`fs`], [`process`], [`git`], [`status`] and
-//! [`watch`], [`effects`]. [`World::perform`] does what one owed effect asks for: look, act, prove,
-//! and report the evidence. Every effect converges: done again after any interruption it ends in
-//! the same place. It never decides what should happen, never appends to the log, and removes
-//! nothing that `git/marker.rs` has not proven ours. [`queries`] answers questions outside of
-//! effects.
+//! [`watch`], [`effects`]. [`World::perform`] carries out one owed effect: it inspects, acts,
+//! proves the result and returns the evidence. Every effect converges: repeated after any
+//! interruption, it ends in the same state. This layer never decides what should happen, never
+//! appends to the log, and removes nothing that `git/marker.rs` has not proven to be ours.
+//! [`queries`] reads the world outside of effects.
 
 pub mod effects;
 pub mod fs;

@@ -1,5 +1,6 @@
-//! What is asked about an environment outside of any effect: evidence, processes, sizes, and what
-//! there is to adopt. Reads only; takes no lock, neither git's nor ours.
+//! Queries about environments outside of any effect: evidence, processes, sizes, and what can be
+//! adopted. Reads only, except that [`World::take_in`] adds a process to a control group. Takes no
+//! lock, neither git's nor ours.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -21,26 +22,27 @@ use crate::world::process::table;
 use crate::world::status::query;
 use crate::world::status::types::Status;
 
-/// How much an environment's directory takes.
+/// Disk usage of an environment's directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// All of it.
+    /// The whole directory, rebuildable parts included.
     pub total: Size,
-    /// The part that tools rebuild.
+    /// The part that tools can rebuild.
     pub rebuildable: Size,
 }
 
-/// A worktree that somebody else made.
+/// A foreign worktree: one that groundskeeper did not create, or no longer has on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Foreign {
-    /// Where it is, and whose.
+    /// Where it is, its repository and its branch, as an adoption would record them.
     pub plan: Plan,
-    /// The commit it is at; empty when there is none.
+    /// The commit that its HEAD is at; empty when there is none.
     pub head: String,
-    /// Its facts.
+    /// Its administrative directory, device and inode.
     pub worktree: Worktree,
 }
 
+/// A reporter for queries, which have no effect to report for: it refuses notes and drops output.
 struct Nobody;
 
 impl Reporter for Nobody {
@@ -52,19 +54,21 @@ impl Reporter for Nobody {
 }
 
 impl World {
-    /// Whether a removal would take work away, and which.
+    /// Inspects a worktree: whether a removal would take work away, and which.
     ///
     /// # Errors
-    /// When it cannot be found out.
+    /// When git or the file system cannot answer; unknown never counts as safe.
     pub fn evidence(&self, env: &Environment, cancel: &Cancel) -> Result<Inspection, Fault> {
+        // A query runs beside effects and must not wait for one, so a harmless
+        // file stands in for the lock.
         let null = Path::new("/dev/null");
         let lock = File::open(null).map_err(paths::failed("open", null))?;
         let task = Task { world: self, env, trusted: &[], lock: &lock, cancel, reporter: &Nobody };
         inspect::look(&task)
     }
 
-    /// Returns when what has changed so far in watched worktrees is known. Where that cannot be
-    /// said, what is kept of them counts no longer.
+    /// Returns when all changes made so far in watched worktrees are known. Where the hub cannot
+    /// confirm that, the cached status of the worktree is invalidated.
     pub fn catch_up(&self) {
         if let Some(hub) = self.hub() {
             for key in hub.sync() {
@@ -73,10 +77,10 @@ impl World {
         }
     }
 
-    /// What an environment looks like; an answer that still holds costs nothing.
+    /// Returns the status of an environment, from the cache while the cached entry is still valid.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// When the environment is tombstoned, or its worktree cannot be read.
     pub fn status(&self, env: &Environment, cancel: &Cancel) -> Result<Arc<Status>, Fault> {
         if env.phase == Phase::Tombstoned {
             return Err(destroyed(&env.id));
@@ -84,10 +88,10 @@ impl World {
         self.book.ask(&env.id, env.incarnation, |since| query::look(env, since, cancel))
     }
 
-    /// What has changed in an environment, at most so many bytes of it.
+    /// Returns the changes in an environment as a patch of at most `bytes_max` bytes.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// When the worktree cannot be read.
     pub fn patch(
         &self,
         env: &Environment,
@@ -98,7 +102,7 @@ impl World {
         crate::world::status::patch::patch(env, against, bytes_max, cancel)
     }
 
-    /// The locks of git that are in some repositories, the oldest first.
+    /// Returns git's lock files in the given repositories, the oldest first.
     #[must_use]
     pub fn locks_of_git(&self, repositories: &BTreeSet<HostPath>) -> Vec<Standing> {
         let all =
@@ -108,8 +112,9 @@ impl World {
         all
     }
 
-    /// Whether a branch can be checked out at a commit, and whether it is there already; none when
-    /// it means something else, or is in use.
+    /// Returns whether a branch can be checked out at `commit`: `Some(true)` if it is
+    /// there already, `Some(false)` if it does not exist, `None` if it is at another
+    /// commit or checked out elsewhere.
     #[must_use]
     pub fn is_free(&self, plan: &Plan, branch: &str, commit: &str) -> Option<bool> {
         let common = paths::from_host(&plan.repository.common_dir);
@@ -123,30 +128,32 @@ impl World {
         (refs::tip(&common, &reference).as_deref() == Some(commit)).then_some(true)
     }
 
-    /// The processes that live in an environment, and those that merely have to do with it.
+    /// Returns the processes that belong to an environment, and those that merely use it.
     #[must_use]
     pub fn processes(&self, env: &Environment, asker: u32) -> Found {
         Scope { asker, ..Scope::of(env, &self.cgroups) }.look()
     }
 
-    /// Puts a process that is about to run for an environment into its group, where there is one.
+    /// Adds a process that is about to run for an environment to its control
+    /// group, where there is one.
     ///
     /// # Errors
-    /// When there is no such process, or it is somebody else's.
+    /// When the process has ended, belongs to another user, or was not started by `asker`.
     pub fn take_in(&self, env: &Environment, pid: u32, asker: u32) -> Result<ProcessSeen, Fault> {
         use std::os::unix::fs::MetadataExt as _;
         let place = Path::new("/proc").join(pid.to_string());
         let found = place.metadata().map_err(paths::failed("find process", &place))?;
         let all = table::all();
         let me = rustix::process::geteuid().as_raw();
-        // A number alone may mean somebody else's process: it must come from who asks.
+        // A pid alone may by now name another process: it must be a descendant of the requester.
         let from_asker = asker != 0 && pid != asker && table::ancestors(&all, pid).contains(&asker);
         let process = all.get(&pid).filter(|_| (found.uid() == me || me == 0) && from_asker);
         let Some(process) = process.cloned() else {
             let message = format!("process {pid} has ended, or was not started by who asks");
             return Err(Fault::new(Code::InvalidRequest, message, "start it again"));
         };
-        // Without groups, the marker and the recorded id have to do.
+        // Without control groups, the environment variable and the recorded
+        // pid identify the process.
         if let Err(e) = self.cgroups.add(&env.id, env.incarnation, pid) {
             tracing::debug!(error = %e, pid, "no group for a command");
         }
@@ -154,10 +161,10 @@ impl World {
         Ok(ProcessSeen { pid, started, name, why: "started".to_owned() })
     }
 
-    /// How much space an environment takes, and how much of it tools would rebuild.
+    /// Returns how much space an environment takes, and how much of it tools would rebuild.
     ///
     /// # Errors
-    /// When its directory cannot be looked at, or `cancel` says stop.
+    /// When its directory cannot be read, or `cancel` is set.
     pub fn usage(&self, env: &Environment, cancel: &Cancel) -> Result<Usage, Fault> {
         let target = paths::from_host(&env.plan.path);
         let mut each = |count: u64| if count.is_multiple_of(256) { cancel.check() } else { Ok(()) };
@@ -173,12 +180,12 @@ impl World {
         Ok(Usage { total, rebuildable })
     }
 
-    /// Looks at a worktree (or a main clone) that somebody else made.
+    /// Inspects a worktree (or a main clone) that groundskeeper did not create.
     ///
-    /// `knows` says whether the log knows the life of a marker.
+    /// `knows` returns whether the log knows the incarnation of a marker.
     ///
     /// # Errors
-    /// When it is none, or is one of ours.
+    /// When there is no worktree at `path`, or it is managed by a groundskeeper.
     pub fn foreign(
         &self,
         path: &Path,
@@ -195,7 +202,8 @@ impl World {
         let admin = git.line(["rev-parse", "--absolute-git-dir"])?;
         let marker = Marker::read(Path::new(&admin))?;
         let root = self.layout.root();
-        // One of ours that the log does not know any more may be taken in where it is.
+        // A worktree of this log that the log no longer knows (put back from a backup) may be
+        // adopted where it is, even inside the data directory.
         let lost = marker.as_ref().is_some_and(|m| m.log == self.log_id && !knows(m));
         if !lost && (top.starts_with(root) || root.starts_with(&top)) {
             let message = format!("{} lies in the data directory, or holds it", top.display());

@@ -1,10 +1,10 @@
-//! The ground that a data directory stands on: which log is here, where "here" was, which
-//! repositories its worktrees belong to, and whether any of it has moved.
+//! The location of a data directory: which log is here, where it was before, which repositories its
+//! worktrees belong to, and whether any of them has moved.
 //!
-//! Device and inode numbers prove nothing across a move. What does are the log's id, the markers in
+//! Device and inode numbers prove nothing across a move. The proof is the log's id, the markers in
 //! the repositories, and the pointers between a worktree and its administrative directory. Nothing
-//! here changes the state: what is found is told, and becomes a fact in the log. Pointers are put
-//! right only where the marker proves whose they are.
+//! here changes the state: findings are returned and become facts in the log. Pointers are repaired
+//! only where the marker proves that the worktree is ours.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -20,23 +20,25 @@ use crate::world::git::index::format::Hash;
 use crate::world::git::marker::{self, Admin, Marker};
 use crate::world::git::submodules;
 
-/// Folders beside a repository's old place that are looked into for it.
+/// Most entries beside a repository's old path that are searched for the moved repository.
 const NEIGHBOURS_MAX: usize = 2_000;
+/// A longer identity file is not one that was written here.
 const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
 
-/// What the identity file says.
+/// The content of the identity file: which log the data directory holds, and where it was.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Identity {
-    /// The id of the log, in hex.
+    /// Id of the log, in hex.
     pub log: String,
-    /// Where the data directory is a copy of, until the log says so.
+    /// The path of the original, if this data directory is a copy; none once
+    /// the log records the copy.
     pub copy_of: Option<PathBuf>,
-    /// Where the data directory was when a daemon last served it.
+    /// The path of the data directory when a daemon last served it.
     pub path: PathBuf,
 }
 
 impl Identity {
-    /// Reads the identity file; none when there is none that can be understood.
+    /// Reads the identity file; none if it is missing or cannot be parsed.
     #[must_use]
     pub fn read(layout: &Layout) -> Option<Self> {
         let file = layout.identity();
@@ -51,10 +53,10 @@ impl Identity {
         Some(Self { log, copy_of, path })
     }
 
-    /// Writes it, whole or not at all.
+    /// Writes the identity file atomically: a reader finds the old content or the new one.
     ///
     /// # Errors
-    /// What the system says.
+    /// I/O errors, as faults that name the file.
     pub fn write(&self, layout: &Layout) -> Result<(), Fault> {
         let file = layout.identity();
         let fresh = file.with_extension("new");
@@ -68,6 +70,7 @@ impl Identity {
             drop(std::fs::remove_file(&fresh));
             let mut open = File::options().write(true).create_new(true).mode(0o600).open(&fresh)?;
             open.write_all(&text)?;
+            // fsync before rename: after a power failure the name must not stand for an empty file.
             open.sync_all()?;
             std::fs::rename(&fresh, &file)?;
             paths::sync_dir(layout.root())
@@ -76,9 +79,9 @@ impl Identity {
     }
 }
 
-/// The last record that the data directory is known to have had, kept outside the log: a log that
-/// has fewer was put back from a backup. Written after each commit, and not synced: it may be
-/// behind, which only means that it says nothing.
+/// The highest sequence number that the data directory is known to have had, stored outside the
+/// log: a log that ends below it was put back from a backup. Written after each commit and not
+/// synced: it may lag behind, in which case a restored backup goes unnoticed.
 #[derive(Debug)]
 pub struct HighWater {
     file: File,
@@ -86,11 +89,11 @@ pub struct HighWater {
 }
 
 impl HighWater {
-    /// Opens the mark of the log with this id, and reads what it said; none when it said nothing
-    /// about this log.
+    /// Opens the high-water file for the log with this id, and returns the stored number; none if
+    /// the file holds none for this log.
     ///
     /// # Errors
-    /// What the system says.
+    /// I/O errors, as faults that name the file.
     pub fn open(layout: &Layout, log: &str) -> Result<(Self, Option<Seq>), Fault> {
         let path = layout.high_water();
         let mut options = File::options();
@@ -104,16 +107,17 @@ impl HighWater {
         Ok((Self { file, log: log.to_owned() }, had))
     }
 
-    /// Notes that a record is in the log.
+    /// Stores the sequence number of a record that is in the log. Errors are ignored: a number
+    /// that is too low is harmless.
     pub fn note(&self, seq: Seq) {
-        // One write of fixed length: whoever reads it sees the one before or this one.
+        // One write of fixed length: a reader sees either the previous number or this one.
         let text = format!("{:>20} {}\n", seq.0, self.log);
         drop(self.file.write_all_at(text.as_bytes(), 0));
     }
 }
 
-/// Where the data directory of a state was, told from the places of its environments; none when it
-/// has none.
+/// Returns the data directory that a state was written in, derived from the paths of its
+/// environments and archives; none if it has none of either.
 #[must_use]
 pub fn root_of(state: &State) -> Option<PathBuf> {
     let live = state.environments().filter(|e| !e.adopted).map(|e| (&e.id, &e.plan.path));
@@ -128,8 +132,8 @@ pub fn root_of(state: &State) -> Option<PathBuf> {
     roots.next()
 }
 
-/// Where the data directory was when the log was last written, if a worktree that lives is not
-/// there any more but at the same place below `root`.
+/// Returns the former data directory, if a live worktree is no longer at its recorded path but at
+/// the corresponding path below `root`.
 #[must_use]
 pub fn left_root(state: &State, root: &Path) -> Option<PathBuf> {
     let live = state.environments().filter(|e| !e.adopted && e.is_live());
@@ -137,7 +141,8 @@ pub fn left_root(state: &State, root: &Path) -> Option<PathBuf> {
         let path = paths::borrowed(&env.plan.path);
         let before = path.parent()?.parent()?.parent()?;
         let here = root.join(path.strip_prefix(before).ok()?);
-        // By a link that was left behind it is there, and is not where it was.
+        // Through a symlink left at the old path the worktree still seems to be there; its
+        // real path is another one.
         let is_there = path.canonicalize().is_ok_and(|real| real == path);
         let moved = before != root && !is_there && here.exists();
         moved.then(|| before.to_owned())
@@ -145,17 +150,17 @@ pub fn left_root(state: &State, root: &Path) -> Option<PathBuf> {
     found.next()
 }
 
-/// A life whose repository may have moved.
+/// An incarnation whose repository may have moved.
 struct Lost<'a> {
     life: Life<'a>,
-    /// Where its files are.
+    /// Where its files are: its worktree, or its trash entry.
     files: Option<PathBuf>,
 }
 
 impl World {
-    /// Where a repository is that is not at its place any more (or only by a link), proven by the
-    /// markers in it; none when it is where it was, or nobody can tell. `hint` is a repository that
-    /// somebody named.
+    /// Returns the new path of a repository that is no longer at its recorded path (or only through
+    /// a symlink), proven by the markers in it; none if it has not moved, or no candidate can be
+    /// proven. `hint` is a repository that the user named.
     #[must_use]
     pub fn moved_repository(
         &self,
@@ -180,7 +185,8 @@ impl World {
         Some(paths::to_host(&found)).filter(|found| found != common)
     }
 
-    /// Whether a repository holds the administrative directory of a life, as its marker says.
+    /// Returns whether a repository holds the administrative directory of an incarnation,
+    /// as proven by its marker.
     fn knows(&self, common: &HostPath, life: Life<'_>) -> bool {
         let admin = Admin::at(self.log_id(), common, life);
         let mut places = [&admin.published, &admin.removed].into_iter();
@@ -190,11 +196,11 @@ impl World {
         })
     }
 
-    /// Lets a worktree and its administrative directory point to each other again, after one of
-    /// them has moved. Done again it changes nothing.
+    /// Makes a worktree and its administrative directory point to each other again after one of
+    /// them moved. Idempotent; changes nothing unless the marker proves that the worktree is ours.
     ///
     /// # Errors
-    /// What the system says.
+    /// I/O errors, as faults.
     pub fn repair(&self, env: &Environment) -> Result<(), Fault> {
         let (target, admin) = (paths::from_host(&env.plan.path), Admin::of(self.log_id(), env));
         let marker = Marker::read(&admin.published)?;
@@ -221,7 +227,7 @@ impl World {
     }
 }
 
-/// The lives of which something is in a repository.
+/// Returns the incarnations that have anything in a repository.
 fn lost_in<'a>(state: &'a State, common: &HostPath) -> Vec<Lost<'a>> {
     let live = state.environments().filter(|e| e.is_live() && !e.adopted);
     let live = live.filter(|e| e.plan.repository.common_dir == *common);
@@ -231,14 +237,14 @@ fn lost_in<'a>(state: &'a State, common: &HostPath) -> Vec<Lost<'a>> {
     live.chain(over).collect()
 }
 
-/// The repository that a worktree points to: what `git worktree repair` has put right.
+/// Returns the repository that a worktree points to; `git worktree repair` updates that pointer.
 fn pointed_to(files: &Path) -> Option<PathBuf> {
     let text = std::fs::read(files.join(".git")).ok()?;
     let admin = paths::from_bytes(text.strip_prefix(b"gitdir: ")?.trim_ascii_end()).to_owned();
     admin.parent()?.parent().map(Path::to_owned)
 }
 
-/// Repositories beside the old place of one: a rename leaves it near.
+/// Lists the directories beside the old path of a repository: a rename usually leaves it there.
 fn near(common: &Path) -> impl Iterator<Item = PathBuf> {
     let main = common.file_name() == Some(".git".as_ref());
     let repository = if main { common.parent() } else { Some(common) };
@@ -248,7 +254,7 @@ fn near(common: &Path) -> impl Iterator<Item = PathBuf> {
     entries.flat_map(|entry| [entry.path().join(".git"), entry.path()])
 }
 
-/// Replaces a file whole, if it does not say this already.
+/// Replaces a file atomically, unless it has this content already.
 fn replace(path: &Path, text: &[u8]) -> Result<(), Fault> {
     if std::fs::read(path).is_ok_and(|now| now == text) {
         return Ok(());

@@ -1,13 +1,13 @@
-//! Making a worktree so that any number can be made at once, by us and by others.
+//! Creates a worktree in a way that any number can be created at once, by us and by other programs.
 //!
 //! `git worktree add` writes its administrative directory file by file where every other git
 //! process sees it, and takes the lock of the shared configuration; at sixteen at once it fails
 //! 10-68 % of the time and leaves an orphan branch. Here the directory is built aside and published
-//! with one `rename`, the branch is made by compare-and-swap, and the files are written outside
-//! any lock. Nothing that others can see is ever incomplete.
+//! with one `rename`, the branch is created by compare-and-swap, and the files are written outside
+//! any lock. Other processes never see an incomplete worktree.
 //!
-//! Every step can be repeated: what an interrupted attempt left is recognised by our marker (or,
-//! for the branch, by our line in its reflog) and used or replaced.
+//! Every step can be repeated: the traces of an interrupted attempt are recognised by our marker
+//! (or, for the branch, by our line in its reflog) and are used or replaced.
 
 use std::io;
 use std::path::Path;
@@ -27,7 +27,7 @@ use crate::world::git::marker::{self, Admin, Marker};
 use crate::world::git::ref_changes::{Change, Made};
 use crate::world::git::registration::{self, lock_reason, with_newline};
 
-/// Attempts to put an entry into a directory that others may remove while it is empty.
+/// Attempts to put an entry into a directory that git may remove while it is empty.
 const RACES_MAX: usize = 16;
 
 /// Performs [`Step::AddWorktree`](crate::core::Step::AddWorktree).
@@ -37,8 +37,8 @@ pub(in crate::world) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
     let common = paths::from_host(&env.plan.repository.common_dir);
     let admin = Admin::of(task.log_id(), env);
     if let Some(identity) = published(task, &admin, &target)? {
-        // Published means complete: an earlier daemon did all of it and died before it could say
-        // so.
+        // Published means complete: an earlier daemon finished the work and was killed
+        // before it could record that.
         let files = checkout::entry_count(&admin.published.join("index")).unwrap_or(0).into();
         let reason = "finished by an earlier daemon".to_owned();
         return Ok(added(task, &admin, identity, Done { by_us: false, reason, files }));
@@ -70,7 +70,8 @@ pub(in crate::world) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
     Ok(added(task, &admin, identity, done))
 }
 
-/// Where whoever asked has git read attributes from, if there is such a tree.
+/// Returns the tree-ish that the requester wants git to read attributes from,
+/// if it resolves to a tree.
 fn attribute_source(task: &Task<'_>, common: &Path) -> Result<Option<String>, Fault> {
     let Some(wanted) = &task.env().attributes else { return Ok(None) };
     let git = Git::exact(common, None, Some(task.lock), task.cancel);
@@ -79,7 +80,8 @@ fn attribute_source(task: &Task<'_>, common: &Path) -> Result<Option<String>, Fa
     Ok(found.status.success().then(|| wanted.clone()))
 }
 
-/// Notes which tree was checked out, so that a later look can tell that nothing has changed.
+/// Records in the marker which tree was checked out, so that a later inspection can prove
+/// that nothing has changed.
 fn remember_tree(admin: &Admin, commit: &str, hash: Hash, marker: Marker) -> Result<(), Fault> {
     let index = std::fs::read(admin.staged.join("index")).unwrap_or_default();
     let tree = read::each(&index, hash, |_| {}).unwrap_or_default();
@@ -87,14 +89,14 @@ fn remember_tree(admin: &Admin, commit: &str, hash: Hash, marker: Marker) -> Res
     marker.write(&admin.staged)
 }
 
-/// Writes the files and makes the branch, which nobody sees as a worktree yet.
+/// Writes the files and creates the branch. git does not list the worktree yet.
 fn fill(task: &Task<'_>, common: &Path, checkout: &Checkout<'_>) -> Result<Done, Fault> {
     let plan = &task.env().plan;
     if plan.reuse_branch {
         not_checked_out(common, &format!("refs/heads/{}", plan.branch))?;
         return checkout.run();
     }
-    // The branch, which waits for the disk, and the files do not need each other.
+    // The branch waits for an fsync, and the files do not depend on it: both run at once.
     let (branch, done) = std::thread::scope(|scope| {
         let branch = scope.spawn(|| make_branch(task, common));
         let done = checkout.run();
@@ -119,7 +121,8 @@ fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> Ou
         checkout: if done.by_us { "parallel" } else { "git" }.to_owned(),
         checkout_reason: done.reason,
         files: done.files,
-        // Its entries are as young as their files, whoever wrote them.
+        // The entries are as young as their files, so git would read each file again ("racy git"),
+        // whichever program wrote the index.
         racy: true,
         has_include: !source.as_os_str().is_empty()
             && crate::world::effects::copy_included::has_list(&source),
@@ -127,7 +130,7 @@ fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> Ou
     })
 }
 
-/// What a repository says of its own format.
+/// The extensions that a repository's own configuration declares.
 #[derive(Default)]
 struct Extensions {
     ref_storage: Option<String>,
@@ -135,8 +138,8 @@ struct Extensions {
 }
 
 impl Extensions {
-    /// git reads extensions from the repository's own configuration file alone, so a file without
-    /// the word has none, and most repositories cost no process here.
+    /// git reads extensions only from the repository's own configuration file. A file without the
+    /// word has none, so most repositories need no git process here.
     fn read(task: &Task<'_>, common: &Path) -> Result<Self, Fault> {
         let path = common.join("config");
         let text = std::fs::read(&path).map_err(paths::failed("read", &path))?;
@@ -153,6 +156,7 @@ impl Extensions {
     }
 }
 
+/// Returns the repository's hash, or refuses a repository in a format that is not supported.
 fn supported(env: &Environment, extensions: &Extensions) -> Result<Hash, Fault> {
     if let Some(storage) = &extensions.ref_storage {
         let message = format!("repositories that store refs as {storage} are not supported yet");
@@ -166,7 +170,8 @@ fn supported(env: &Environment, extensions: &Extensions) -> Result<Hash, Fault> 
     })
 }
 
-/// Makes the directory, or takes over the one that an interrupted attempt made, emptied.
+/// Creates the directory, or takes over the one that an interrupted attempt
+/// created, and empties it.
 fn claim(task: &Task<'_>, target: &Path, admin: &Admin) -> Result<(u64, u64), Fault> {
     let parent = target.parent().unwrap_or(target);
     std::fs::create_dir_all(parent).map_err(paths::failed("create", parent))?;
@@ -183,6 +188,7 @@ fn claim(task: &Task<'_>, target: &Path, admin: &Admin) -> Result<(u64, u64), Fa
     if entries.next().is_none() {
         return Ok(found);
     }
+    // Not empty: deleted only if an interrupted attempt's marker proves that it is ours.
     let marker = Marker::read(&admin.staged)?;
     let root = task.layout().worktrees();
     let mine = marker::prove(&root, target, found, marker.as_ref(), task.log_id(), task.env());
@@ -194,7 +200,7 @@ fn claim(task: &Task<'_>, target: &Path, admin: &Admin) -> Result<(u64, u64), Fa
     Ok(found)
 }
 
-/// The identity of the worktree, if an interrupted attempt has published it already.
+/// Returns the identity of the worktree if an interrupted attempt has published it already.
 fn published(task: &Task<'_>, admin: &Admin, target: &Path) -> Result<Option<(u64, u64)>, Fault> {
     let Some(marker) = Marker::read(&admin.published)? else { return Ok(None) };
     if !marker.is_of(task.log_id(), task.env().life()) {
@@ -202,14 +208,14 @@ fn published(task: &Task<'_>, admin: &Admin, target: &Path) -> Result<Option<(u6
     }
     let found = marker::identity(target)?;
     if found.map(|(_, inode)| inode) != Some(marker.inode) {
-        // Ours, but of a directory that is no more: built anew.
+        // The marker is ours, but its directory no longer exists: the registration is built again.
         registration::remove(&task.owner(), admin)?;
         return Ok(None);
     }
     Ok(found)
 }
 
-/// Builds the administrative directory where nobody looks, and the worktree's pointer to it.
+/// Builds the administrative directory where git does not see it, and the worktree's pointer to it.
 fn stage(
     task: &Task<'_>,
     admin: &Admin,
@@ -219,7 +225,9 @@ fn stage(
 ) -> Result<(), Fault> {
     let env = task.env();
     let staged = &admin.staged;
+    // The name contains the id of our log: only an interrupted attempt of ours can have left it.
     removal::remove_ours(staged)?;
+    // Another worktree's publication removes the shared parent folder while it is empty.
     for _ in 0..RACES_MAX {
         match std::fs::create_dir_all(staged) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -229,6 +237,7 @@ fn stage(
             }
         }
     }
+    // First, so that an interrupted attempt can be recognised from here on.
     marker.write(staged)?;
     let put = |name: &str, text: Vec<u8>| {
         let path = staged.join(name);
@@ -238,6 +247,7 @@ fn stage(
     put("HEAD", format!("ref: refs/heads/{}\n", env.plan.branch).into_bytes())?;
     put("commondir", b"../..\n".to_vec())?;
     put("gitdir", with_newline(&pointer))?;
+    // git does not prune a locked worktree.
     put("locked", lock_reason(env).into_bytes())?;
     if extensions.worktree_config {
         copy_worktree_config(task, staged)?;
@@ -248,8 +258,8 @@ fn stage(
     std::fs::write(&pointer, text).map_err(paths::failed("write", &pointer))
 }
 
-/// As `git worktree add` does: the new worktree starts with the settings of the one it came from,
-/// but for those that only make sense there.
+/// Copies the per-worktree settings of the source worktree, as `git worktree add` does, without
+/// those that only make sense there.
 fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
     let common = paths::from_host(&task.env().plan.repository.common_dir);
     let source = git_dir_of(&paths::from_host(&task.env().plan.repository.source));
@@ -266,13 +276,14 @@ fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
         git.run_command(command)
     };
     for key in ["core.bare", "core.worktree"].iter().filter(|_| copied) {
-        // Exit status 5: there was no such key.
+        // Exit status 5: the key did not exist.
         let finished = on(&to, &["--unset-all", key])?;
         if !finished.status.success() && finished.status.code() != Some(5) {
             return Err(command::said("git config", &finished));
         }
     }
-    // With this extension git believes of every worktree what the shared file says of one.
+    // With this extension, git applies `core.worktree` and `core.bare` from the
+    // shared file to every worktree.
     let shared = common.join("config");
     let place = on(&shared, &["--includes", "--get", "core.worktree"])?;
     if place.status.success() {
@@ -298,8 +309,8 @@ fn one_working_tree(shared: &Path) -> Fault {
     Fault::new(Code::UnsupportedRepository, message, hint)
 }
 
-/// As `git worktree add` does: what a sparse worktree leaves out, one that comes from it leaves
-/// out.
+/// Copies the sparse-checkout patterns of the source worktree, as `git worktree add` does: the new
+/// worktree omits the same files.
 fn copy_sparse_patterns(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
     let source = paths::from_host(&task.env().plan.repository.source);
     let Some(from) = git_dir_of(&source) else { return Ok(()) };
@@ -318,7 +329,7 @@ fn copy_sparse_patterns(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
     std::fs::copy(&patterns, &copy).map_err(paths::failed("copy", &patterns)).map(drop)
 }
 
-/// The git directory of a working tree: of the main one, or of a linked one.
+/// Returns the git directory of a working tree, main or linked.
 fn git_dir_of(source: &Path) -> Option<std::path::PathBuf> {
     let pointer = source.join(".git");
     if source.as_os_str().is_empty() || pointer.is_dir() {
@@ -328,11 +339,13 @@ fn git_dir_of(source: &Path) -> Option<std::path::PathBuf> {
     Some(source.join(paths::from_bytes(text.strip_prefix(b"gitdir: ")?.trim_ascii_end())))
 }
 
-/// Who made a branch, as its reflog says; it is the proof that it was us, for this incarnation.
+/// Returns the identity that signs a branch's first reflog entry; it proves that this
+/// incarnation created the branch.
 pub(in crate::world) fn signature(task: &Task<'_>) -> String {
     Names::of(task.log_id(), task.env().life()).signature()
 }
 
+/// Creates the branch at its start commit; refuses if it exists.
 fn make_branch(task: &Task<'_>, common: &Path) -> Result<(), Fault> {
     let branch = &task.env().plan.branch;
     let reference = format!("refs/heads/{branch}");
@@ -351,7 +364,8 @@ fn make_branch(task: &Task<'_>, common: &Path) -> Result<(), Fault> {
     }
 }
 
-/// A name that git does not allow, or not beside another one.
+/// Maps git's refusal of a branch name (invalid, or in conflict with another
+/// branch) to a clear fault.
 fn branch_fault(branch: &str, said: Fault) -> Fault {
     let text = said.evidence.join("\n");
     if text.contains("' exists; cannot create") {
@@ -373,13 +387,13 @@ fn not_checked_out(common: &Path, reference: &str) -> Result<(), Fault> {
     Err(Fault::new(Code::BranchExists, message, hint).with_evidence([place]))
 }
 
-/// The commit that a branch of ours begins at: the base, or what is restored.
+/// Returns the commit that a new branch starts at: the base, or the commit being restored.
 fn start<'a>(task: &'a Task<'_>) -> Result<&'a str, Fault> {
     let start = task.env().start();
     start.ok_or_else(|| Fault::new(Code::Defect, "the base is not resolved", "please report this"))
 }
 
-/// The commit to check out: the base, or the tip of a branch that is reused.
+/// Returns the commit to check out: the start commit, or the tip of a reused branch.
 fn commit_of(task: &Task<'_>, common: &Path) -> Result<String, Fault> {
     let plan = &task.env().plan;
     if !plan.reuse_branch {

@@ -1,8 +1,8 @@
-//! What is done with the remains of an incarnation: measure, unlink for good, let go of a rescue.
+//! Effects on the archive of an incarnation: measure, unlink for good, drop a rescue.
 //!
-//! The only place where work that was kept is deleted. It happens because the log says so, to a
-//! directory whose path, device and inode the log knows, slowly, and it can be interrupted
-//! anywhere.
+//! The only place where kept work is deleted. It is deleted only because the log records that
+//! decision, only in a directory that is proven to be the one that was moved there, at a limited
+//! pace, and interruptible at any point.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,9 +24,9 @@ use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::{Scope, Ties};
 use crate::world::process::subprocess;
 
-/// Entries after which a long walk lets others have their turn.
+/// Entries after which a long walk pauses, so that other I/O is served.
 const BREATH_EVERY: u64 = 16;
-/// Longest that one turn of others takes.
+/// Longest single pause.
 const BREATH_MAX: Duration = Duration::from_millis(50);
 
 impl Task<'_> {
@@ -52,12 +52,15 @@ impl Task<'_> {
             return nothing();
         }
         if self.remains.owed.as_ref().is_some_and(|owed| owed.attempts > 0) {
-            // What was in the way is there still, more often than not: the tree can wait.
+            // The obstacle of the last attempt most likely persists; asking the repository costs
+            // less than walking the tree.
             self.repository_answers()?;
         }
         let mut pace = Pace::new(self.cancel);
         let measured = disk_usage::measure(&path, &mut |_| pace.breathe())?;
         let late =
+            // Writers that use its old path cannot reach the tree any more: no
+            // later inspection is needed.
             if self.remains.unseen || late_writes::is_possible(self.remains.looked_at, &measured) {
                 late_writes::rescue(self, &path)?
             } else {
@@ -68,7 +71,8 @@ impl Task<'_> {
 
     fn repository_answers(&self) -> Result<(), Fault> {
         let common = paths::from_host(&self.remains.plan.repository.common_dir);
-        // One that is gone is no obstacle where nothing was written last, which only a look tells.
+        // Without any late write a missing repository is no obstacle, and only
+        // the walk finds that out.
         if self.remains.looked_at.is_none() || !self.remains.unseen && !common.exists() {
             return Ok(());
         }
@@ -76,8 +80,9 @@ impl Task<'_> {
         git.line(["rev-parse", "--git-dir"]).map(drop)
     }
 
-    /// Holds the commit that a restore will need, whatever became of the branch: who deleted it may
-    /// have been killed before they could say so, and one that was kept may be deleted later.
+    /// Holds the commit that a restore will need, whatever happened to the branch: the
+    /// daemon may have been killed after deleting it and before recording that, and a kept
+    /// branch may be deleted later.
     fn hold_head(&self) -> Result<(), Fault> {
         let remains = self.remains;
         let common = paths::from_host(&remains.plan.repository.common_dir);
@@ -85,7 +90,7 @@ impl Task<'_> {
             return Ok(());
         }
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
-        // A commit that somebody has pruned already cannot be held; that is not worth a retry.
+        // A commit that was pruned already cannot be held; a retry would not help.
         let _held = Change::of(&git, &common, &self.names().trash()).create(&remains.head)?;
         point("branch.held");
         Ok(())
@@ -95,10 +100,13 @@ impl Task<'_> {
         let Some(trash) = &self.remains.trash else { return Ok(Outcome::Purged(0)) };
         let path = paths::from_host(trash);
         let mut count = 0;
+        // Absent after an interrupted purge: then only the registration is left to forget.
         if let Some(found) = marker::identity(&path)? {
             self.prove(&path, found)?;
             self.nobody_is_inside(&path)?;
             crate::world::fs::removal::no_mounts(&path)?;
+            // Unlinking loses the last copy, so the rescue is proven whole first, unless
+            // the user chose to lose it.
             if self.remains.purge != LOSE
                 && guard::stands("purge")
                 && let Some(again) = self.saved_elsewhere(&path)?
@@ -106,6 +114,7 @@ impl Task<'_> {
                 return Ok(Outcome::RescuedAgain(again));
             }
             point("purge.proven");
+            // Entries go one by one: after a crash the next attempt continues with what is left.
             let mut pace = Pace::new(self.cancel);
             count = remove_tree::tree(&path, &mut |_| {
                 point("purge.unlinked_one");
@@ -120,12 +129,13 @@ impl Task<'_> {
         Ok(Outcome::Purged(count))
     }
 
-    /// Makes sure that what was saved of it is there before the last copy goes: the refs at their
-    /// commits, with all objects, and the copies. What is not there any more is saved anew from the
-    /// trash; then that is told first.
+    /// Ensures that everything the rescue saved still exists before the last copy is unlinked: the
+    /// refs at their commits, with all objects, and the raw copies. Returns none if so, or if the
+    /// trash holds nothing to save. Otherwise makes a new rescue from the trash and returns it, to
+    /// be recorded before anything is unlinked.
     ///
     /// # Errors
-    /// When the repository is not there: nobody can tell then what is saved.
+    /// When the repository is missing: what is saved can then not be verified.
     fn saved_elsewhere(&self, trash: &Path) -> Result<Option<Rescue>, Fault> {
         let remains = self.remains;
         let common = paths::from_host(&remains.plan.repository.common_dir);
@@ -150,8 +160,8 @@ impl Task<'_> {
         if saved { Ok(None) } else { late_writes::rescue_again(self, trash) }
     }
 
-    /// Whether what was saved is not whole without the commit that HEAD was at. Where that one is
-    /// gone for good (its repository is another one now), a rescue holds all files without it.
+    /// Returns whether the saved work depends on the commit of HEAD. Where that commit is gone for
+    /// good (the repository was replaced by another one), a rescue holds all files without it.
     fn rests_on_head(&self, git: &Git<'_>) -> Result<bool, Fault> {
         let head = &self.remains.head;
         let Some(rescue) = &self.remains.rescue else { return Ok(!head.is_empty()) };
@@ -162,7 +172,8 @@ impl Task<'_> {
         Ok(first.as_deref() == Some(head.as_str()))
     }
 
-    /// The path is in the trash, by its real name, and is the very directory that was moved there.
+    /// Proves that the path is in the trash, by its real path, and is the
+    /// very directory moved there.
     fn prove(&self, path: &Path, found: (u64, u64)) -> Result<(), Fault> {
         let refuse = |why: &str| {
             let message = format!("{} is not what was moved there", path.display());
@@ -186,7 +197,8 @@ impl Task<'_> {
         }
     }
 
-    /// Processes that survived their teardown, or came later: the unlink waits for them.
+    /// Refuses while processes use the directory, because they survived the teardown or came later;
+    /// the fault is transient, so the unlink waits for them.
     fn nobody_is_inside(&self, path: &Path) -> Result<(), Fault> {
         let scope = Scope {
             id: &self.remains.id,
@@ -209,7 +221,7 @@ impl Task<'_> {
         Err(fault.with_evidence(lines).transient())
     }
 
-    /// What was kept for a restore, and the ref that held its HEAD.
+    /// Deletes what was kept for a restore, and the ref that held its HEAD.
     fn forget_registration(&self) -> Result<(), Fault> {
         let common = paths::from_host(&self.remains.plan.repository.common_dir);
         if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
@@ -219,15 +231,16 @@ impl Task<'_> {
         registration::forget(&self.admin())?;
         let home = self.world.layout.copies_of(self.remains.life());
         let known = self.remains.rescue.as_ref().and_then(|rescue| rescue.raw.as_ref());
-        // What an attempt left that was never told of.
+        // Copies of an attempt that was never recorded.
         raw_copies::forget_unknown(&home, known, self.cancel)?;
+        // The rescue ref must exist before the ref that held HEAD is deleted.
         self.keep_commits(&common, &self.names().trash())?;
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
         let_go_of_head(&git, &common, self.names(), &self.remains.head)
     }
 
-    /// What was reachable elsewhere when the branch went may not be any more: then it is held by
-    /// a rescue ref, which nothing but a request takes away.
+    /// Commits that were reachable elsewhere when the branch was deleted may no longer be. A rescue
+    /// ref then holds them, which only a request deletes.
     fn keep_commits(&self, common: &Path, held: &str) -> Result<(), Fault> {
         if !refs::exists(common, held) {
             return Ok(());
@@ -237,7 +250,8 @@ impl Task<'_> {
         match git.line(["rev-list", "--count", held, "--not", &exclude, "--all"]) {
             Ok(only) if only == "0" => return Ok(()),
             Err(fault) if self.cancel.is_cancelled() => return Err(fault),
-            // A bad ref anywhere stops git from telling: then it is held.
+            // One broken ref anywhere makes git fail; unknown then counts
+            // as "held by nothing else".
             Ok(_) | Err(_) => {}
         }
         let reference = self.names().rescued_head();
@@ -258,6 +272,7 @@ impl Task<'_> {
         marker::Admin::at(&world.log_id, &remains.plan.repository.common_dir, remains.life())
     }
 
+    /// Deletes the rescue refs and the raw copies of the incarnation.
     fn drop_rescue(&self) -> Result<Outcome, Fault> {
         let common = paths::from_host(&self.remains.plan.repository.common_dir);
         let there = paths::exists(&common).map_err(paths::failed("look at", &common))?;
@@ -272,8 +287,8 @@ impl Task<'_> {
         Ok(Outcome::RescueDropped)
     }
 
-    /// A ref goes at the commit that it was made at; where the name is of this life and no other,
-    /// it goes with what a later look has put there.
+    /// Deletes a ref at the commit that was recorded for it. If the name is unique to this
+    /// incarnation, it is deleted even at another commit, which a later inspection put there.
     fn drop_ref(&self, common: &Path, reference: &str, commit: &str) -> Result<(), Fault> {
         let git = Git::exact(common, None, Some(self.lock), self.cancel);
         let found = if reference.is_empty() { None } else { rescuer::commit_of(&git, reference)? };
@@ -288,8 +303,8 @@ impl Task<'_> {
     }
 }
 
-/// Deletes the ref that holds the HEAD of what was in the trash. By the name that earlier versions
-/// gave, which another log may give as well, only where it is at that commit.
+/// Deletes the ref that held the HEAD of a trash entry. Another log may have created a ref under
+/// the name that earlier versions used, so that one is deleted only at the expected commit.
 pub(in crate::world) fn let_go_of_head(
     git: &Git<'_>,
     common: &Path,
@@ -305,8 +320,8 @@ pub(in crate::world) fn let_go_of_head(
     Ok(())
 }
 
-/// The pace of long work in the background: it takes no more than a third of the time, so that the
-/// daemon's own commits do not wait behind it.
+/// Paces long background work: sleeps twice as long as it works, at most 50 ms at a time, so that
+/// the daemon's own commits do not wait behind it.
 pub(in crate::world) struct Pace<'a> {
     cancel: &'a Cancel,
     since: Instant,
@@ -318,12 +333,14 @@ impl<'a> Pace<'a> {
         Self { cancel, since: Instant::now(), count: 0 }
     }
 
+    /// Counts one entry and pauses after every 16th.
+    ///
     /// # Errors
     /// When it is cancelled.
     pub(in crate::world) fn breathe(&mut self) -> Result<(), Fault> {
         self.count += 1;
         if self.count.is_multiple_of(BREATH_EVERY) {
-            // Woken early by a request to stop.
+            // Waiting on the cancellation's descriptor ends the pause early.
             let pause = (self.since.elapsed() * 2).min(BREATH_MAX);
             drop(subprocess::poll_all(&[self.cancel.as_fd()], pause));
             self.cancel.check()?;
@@ -333,8 +350,8 @@ impl<'a> Pace<'a> {
     }
 }
 
-/// Where a worktree goes: the trash, or, when that is on another file system, a hidden folder
-/// beside the worktrees themselves.
+/// Moves a worktree to the trash, or, if that is on another file system, to the hidden trash folder
+/// beside the worktrees. Returns the new path.
 pub(in crate::world) fn move_to_trash(
     world: &World,
     worktree: &Path,

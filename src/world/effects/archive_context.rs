@@ -1,4 +1,5 @@
-//! What an effect on an archived incarnation works with.
+//! The context of an effect on an archived incarnation. Holds references only
+//! and does nothing itself.
 
 use std::fs::File;
 
@@ -6,10 +7,11 @@ use crate::core::Remains;
 use crate::world::effects::context::World;
 use crate::world::process::cancel::Cancel;
 
-/// Work on the remains of one incarnation.
+/// One effect on the archive of one incarnation: its trash entry, rescue refs and raw copies.
 pub(in crate::world) struct Task<'a> {
     pub(in crate::world) world: &'a World,
     pub(in crate::world) remains: &'a Remains,
+    /// Child processes inherit the open lock file, so the lock outlives a killed daemon.
     pub(in crate::world) lock: &'a File,
     pub(in crate::world) cancel: &'a Cancel,
 }

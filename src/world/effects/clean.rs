@@ -1,11 +1,12 @@
-//! Moving what tools rebuild out of a worktree, while the worktree stays: build output is nearly
-//! all of the space.
+//! Moves the output of tools out of a worktree, while the worktree stays: build output is
+//! nearly all of the space.
 //!
-//! Only directories that git ignores, that a list names, that hold nothing tracked and no
-//! repository at any depth. Each is renamed into a folder of this clean in the trash, where it
-//! keeps its path; `outputs.rs` puts it back or unlinks it. Nothing is moved while something runs
-//! from it or writes there, and nothing is unlinked here. Done again after an interruption, what
-//! was moved before is told of as well: the folder is the record of it.
+//! Moves only directories that git ignores, that a list names, and that hold no tracked file
+//! and no repository at any depth. Each is renamed into this clean's folder in the trash,
+//! where it keeps its relative path; `clean_output.rs` unlinks it, and [`undo`] puts it back.
+//! Nothing is moved while a process runs from it or writes there, and nothing is unlinked
+//! here. After an interruption, a repeated clean also reports what was moved before: the
+//! folder is the record of it.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,7 @@ use crate::world::git::command::{self, Git};
 use crate::world::git::marker::{self, Admin, Marker};
 use crate::world::git::nested::{self, Limits};
 
-/// Paths that the log names.
+/// Most paths that the log names.
 pub(in crate::world) const NAMED_MAX: usize = 64;
 
 /// Performs [`Step::Clean`](crate::core::Step::Clean).
@@ -45,7 +46,7 @@ pub(in crate::world) fn clean(task: &Task<'_>) -> Result<Outcome, Fault> {
     point("clean.looked");
     for path in movable {
         task.cancel.check()?;
-        // Looked at again at the last moment: the list is as old as what was done since.
+        // Checked again right before the move, because the list may be stale by now.
         if !rebuildable(task.world, &git)?.contains(&path) {
             continue;
         }
@@ -57,7 +58,7 @@ pub(in crate::world) fn clean(task: &Task<'_>) -> Result<Outcome, Fault> {
     taken(task, &target, left).map(Outcome::Cleaned)
 }
 
-/// The worktree of an environment, once it is proven to be that.
+/// Returns the path of an environment's worktree, once it is proven to be that.
 pub(in crate::world) fn proven(task: &Task<'_>) -> Result<PathBuf, Fault> {
     task.cancel.check()?;
     let env = task.env();
@@ -74,7 +75,7 @@ pub(in crate::world) fn proven(task: &Task<'_>) -> Result<PathBuf, Fault> {
     Ok(target)
 }
 
-/// The directories of a worktree that tools rebuild, relative to it.
+/// Returns the directories of a worktree that tools rebuild, relative to it.
 pub(in crate::world) fn rebuildable(world: &World, git: &Git<'_>) -> Result<Vec<PathBuf>, Fault> {
     let args = ["--porcelain=v2", "-z", "--untracked-files=normal", "--ignored=matching"];
     let listed = git.output(["status"].into_iter().chain(args))?;
@@ -84,14 +85,14 @@ pub(in crate::world) fn rebuildable(world: &World, git: &Git<'_>) -> Result<Vec<
     Ok(names.map(|name| PathBuf::from(paths::from_bytes(name))).collect())
 }
 
-/// Why a directory is not rebuildable whatever its name: there is a repository in it, or nobody can
-/// tell.
+/// Returns why a directory is not rebuildable despite its name: it holds a repository, or
+/// that cannot be determined.
 fn holds_repository(path: &Path, task: &Task<'_>) -> Result<Option<String>, Fault> {
     let found = nested::find(path, Limits::ANY, &mut |_| task.cancel.check())?;
     Ok(clean_output::repository(&found, path))
 }
 
-/// Moves one directory to the trash. Returns why it was left, when it was.
+/// Moves one directory to the trash. Returns the reason if it was left in place.
 fn move_one(task: &Task<'_>, target: &Path, path: &Path) -> Result<Option<String>, Fault> {
     let whole = target.join(path);
     let mut to = None;
@@ -101,7 +102,7 @@ fn move_one(task: &Task<'_>, target: &Path, path: &Path) -> Result<Option<String
         let made = std::fs::create_dir_all(parent).map_err(paths::failed("create", parent));
         match made.and_then(|()| removal::rename(&whole, &place)) {
             Ok(()) => to = Some(place),
-            // The trash may be on another file system; there is one beside the worktrees.
+            // The trash may be on another file system; there is another one beside the worktrees.
             Err(fault) if removal::is_elsewhere(&fault) => {
                 clean_output::prune(&folder);
                 continue;
@@ -119,7 +120,7 @@ fn move_one(task: &Task<'_>, target: &Path, path: &Path) -> Result<Option<String
         return Ok(Some("no trash is on its file system".to_owned()));
     };
     point("clean.renamed");
-    // By its old path nothing can be put into it any more: what it holds now it holds.
+    // After the rename no program can add to it by its old path, so this check is final.
     let Some(why) = holds_repository(&place, task)? else { return Ok(None) };
     match removal::rename(&place, &whole) {
         Ok(()) => Ok(Some(why)),
@@ -127,7 +128,7 @@ fn move_one(task: &Task<'_>, target: &Path, path: &Path) -> Result<Option<String
     }
 }
 
-/// What lies in the folder of this clean, however many attempts have put it there.
+/// Returns what is in this clean's folder, whichever attempt moved it there.
 fn taken(task: &Task<'_>, target: &Path, left: Vec<NotMoved>) -> Result<Taken, Fault> {
     let mut taken = Taken { left, ..Taken::default() };
     for place in clean_output::places(task, target) {
@@ -150,13 +151,14 @@ fn taken(task: &Task<'_>, target: &Path, left: Vec<NotMoved>) -> Result<Taken, F
     Ok(taken)
 }
 
+/// Adds a size to a total.
 pub(in crate::world) fn add(total: &mut Size, size: Size) {
     total.entries += size.entries;
     total.apparent += size.apparent;
     total.allocated += size.allocated;
 }
 
-/// Names a directory that stays where it is.
+/// Records a directory that stays where it is; bounded by [`NAMED_MAX`].
 pub(in crate::world) fn name(left: &mut Vec<NotMoved>, path: &Path, why: String) {
     if left.len() < NAMED_MAX {
         left.push(NotMoved { path: path.display().to_string(), why });
@@ -192,11 +194,12 @@ pub(in crate::world) fn undo(
     Ok(Outcome::CleanUndone(done))
 }
 
-/// Puts one directory back, or says why it stays.
+/// Puts one directory back, or returns why it stays in the trash.
 fn put_back(target: &Path, place: &Path, unit: &Path) -> Result<(), String> {
     let (from, to) = (place.join(unit), target.join(unit));
     let parent = to.parent().unwrap_or(target);
-    // A link on the way leads elsewhere; a folder that is gone was taken away by somebody.
+    // A symlink on the path leads elsewhere; a missing parent folder was
+    // removed by another program.
     if parent.canonicalize().ok().as_deref() != Some(parent) {
         let shown = unit.parent().unwrap_or(unit).display().to_string();
         return Err(format!("the folder {shown} is not there any more"));

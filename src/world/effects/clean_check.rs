@@ -1,10 +1,10 @@
-//! Proving that a working tree is exactly the commit it was made from, without a process.
+//! Proves that a working tree is exactly the commit it was created from,
+//! without starting a process.
 //!
-//! A glance says yes only where git's status could not say anything else: the index is the tree of
-//! the commit, every file has the very stat data that the index remembers (or the very bytes, where
-//! it is so young that a change could hide), and what else lies there is plainly ignored and can be
-//! rebuilt. Anything out of the ordinary is not judged: the answer is then "not known", and git is
-//! asked.
+//! The proof holds only where git's status could not report anything: the index is the commit's
+//! tree, every file has exactly the stat data of the index (or the same bytes, where it is so young
+//! that a change could hide), and all other files are plainly ignored and can be rebuilt. Anything
+//! unusual is not judged: the result is then "not proven", and the caller asks git.
 
 use std::fs::DirEntry;
 use std::ops::Range;
@@ -20,13 +20,14 @@ use crate::world::git::marker::{self, Marker};
 use crate::world::git::refs;
 use crate::world::status::included_files::Ours;
 
-/// Above this, git's own threads are as fast.
+/// Above this number of entries, git's own threads are as fast.
 const ENTRIES_MAX: u32 = 20_000;
 const DEPTH_MAX: usize = 128;
-/// An ignore file longer than this is not plain.
+/// A longer ignore file is left to git.
 const IGNORE_BYTES_MAX: u64 = 64 * 1024;
 
-/// The commit that HEAD is at, if the working tree is exactly that; none when that is not proven.
+/// Returns the commit that HEAD is at, if the working tree is exactly that;
+/// none if that is not proven.
 pub(in crate::world) fn untouched(task: &Task<'_>, admin: &Path, target: &Path) -> Option<String> {
     let repository = &task.env().plan.repository;
     let common = paths::from_host(&repository.common_dir);
@@ -40,13 +41,15 @@ pub(in crate::world) fn untouched(task: &Task<'_>, admin: &Path, target: &Path) 
         return None;
     }
     let hash = Hash::named(&repository.object_format)?;
+    // Before the index is read: if it is replaced in between, its entries only seem younger.
     let judge = Judge::of(&index, hash).ok()?;
     let bytes = std::fs::read(&index).ok()?;
     let made_at = marker::made_at(admin);
     let mut files = Vec::new();
     let mut plain = true;
     let tree = read::each(&bytes, hash, |entry| {
-        // Touched since it was made, a file may have bytes that its filter does not show to git.
+        // A file that was touched since the worktree was created may have bytes
+        // that git's filters hide.
         let (seconds, nanos) = entry.stat.ctime;
         let changed = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         plain &= !(entry.hidden || entry.unsettled || changed > made_at);
@@ -69,7 +72,7 @@ fn head(admin: &Path, common: &Path) -> Option<String> {
     refs::loose(common, text.strip_prefix("ref: ")?.trim_end())
 }
 
-/// What is tracked under one name of a folder.
+/// The tracked files under one name of a folder.
 struct Known {
     name: Vec<u8>,
     files: Range<usize>,
@@ -85,7 +88,8 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Whether a folder holds what `files` says, and else only what may be there.
+    /// Returns whether a folder holds exactly its tracked files, and
+    /// otherwise only what may be there.
     fn folder(
         &self,
         ignores: &mut Vec<Ignore>,
@@ -120,10 +124,11 @@ impl Walk<'_> {
                 && self.folder(ignores, &below, known.files.clone(), depth + 1)
         });
         ignores.pop();
+        // A tracked file that is missing makes the counts differ.
         all && met == known.len()
     }
 
-    /// The tracked names of a folder, sorted.
+    /// Returns the tracked names of a folder, sorted.
     fn known(&self, prefix: &[u8], mut files: Range<usize>) -> Vec<Known> {
         let mut known = Vec::new();
         while let Some(file) = self.files[files.clone()].first() {
@@ -142,7 +147,7 @@ impl Walk<'_> {
         known
     }
 
-    /// Whether something untracked is ignored beyond doubt, and no loss.
+    /// Returns whether an untracked entry is certainly ignored, and no loss.
     fn may_be(&self, ignores: &[Ignore], prefix: &[u8], entry: &DirEntry) -> bool {
         let name = entry.file_name();
         let Ok(kind) = entry.file_type() else { return false };
@@ -161,7 +166,7 @@ impl Walk<'_> {
 struct Ignore(Vec<Vec<u8>>);
 
 impl Ignore {
-    /// Reads one; it is empty when there is none. None when only git knows what to make of it.
+    /// Reads an ignore file; empty if there is none. None if only git can interpret it.
     fn read(path: &Path) -> Option<Self> {
         match path.symlink_metadata() {
             Ok(found) if found.is_file() && found.len() <= IGNORE_BYTES_MAX => {
@@ -176,9 +181,10 @@ impl Ignore {
     }
 }
 
-/// Whether some line ignores the name in so many words and none could take it back. The last
+/// Returns whether a line ignores exactly this name and no line could re-include it. The last
 /// ignore file is that of the folder itself.
 fn ignored(ignores: &[Ignore], name: &[u8], is_dir: bool) -> bool {
+    // A wildcard or an escape in a name or a negated line needs git's own matching.
     let odd = |b: u8| matches!(b, b'*' | b'?' | b'[' | b'\\' | b' ' | b'\r' | b'\t');
     if name.iter().any(|b| odd(*b)) || name.starts_with(b"#") {
         return false;
@@ -195,7 +201,8 @@ fn ignored(ignores: &[Ignore], name: &[u8], is_dir: bool) -> bool {
     ignores.iter().enumerate().any(|(n, ignore)| {
         ignore.0.iter().any(|line| {
             let line = line.strip_suffix(b"/").filter(|_| is_dir).unwrap_or(line);
-            // An exclude file speaks for the top, which is not always this folder.
+            // A leading slash anchors the line to the folder of its ignore file. That is this
+            // folder only for the last file.
             let line = line.strip_prefix(b"/").filter(|_| n == own).unwrap_or(line);
             line == name
         })

@@ -1,8 +1,9 @@
-//! What cleans put into the trash: putting it back into its worktree, and unlinking it for good.
+//! The output that cleans moved to the trash: restores it to its worktree, or unlinks it for good.
 //!
-//! Each clean has a folder of its own, named by the log: environment and record. Inside it the
-//! directories have the paths that they had in the worktree. Nothing is put onto anything that is
-//! there, and nothing that holds a repository is unlinked. Both can be interrupted anywhere.
+//! Each clean has a folder of its own, named after the environment and the log record. Inside
+//! it, the directories have the paths that they had in the worktree. Nothing replaces an
+//! existing path, and nothing that holds a repository is unlinked. Both operations can be
+//! interrupted at any point.
 
 use std::path::{Path, PathBuf};
 
@@ -16,10 +17,10 @@ use crate::world::git::nested::{self, Found, Limits};
 use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::{Scope, Ties};
 
-/// Levels below the folder of a clean at which something that was moved can begin.
+/// Most levels below the folder of a clean that are searched for moved directories.
 const DEPTH_MAX: usize = 64;
 
-/// Work on what one clean took.
+/// Work on the output of one clean.
 pub(in crate::world) struct Task<'a> {
     pub(in crate::world) world: &'a World,
     pub(in crate::world) output: &'a CleanedOutput,
@@ -27,7 +28,7 @@ pub(in crate::world) struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Performs [`Step::Purge`] for it.
+    /// Performs [`Step::Purge`] for this output.
     pub(in crate::world) fn perform(&self, step: Step) -> Result<Outcome, Fault> {
         if step != Step::Purge {
             return Err(crate::world::effects::context::misdirected(step, "what a clean took"));
@@ -54,8 +55,8 @@ impl Task<'_> {
         Ok(Outcome::Purged(count))
     }
 
-    /// A clean that was told to stop may still be at it: it holds the environment's lock while it
-    /// is, and looks before each move whether it was told.
+    /// Waits for a clean that was cancelled and may still be running: it holds the environment's
+    /// lock while it runs, and checks for the cancellation before each move.
     fn clean_is_over(&self) -> Result<(), Fault> {
         if !self.world.layout.lock_of(&self.output.id).exists() {
             return Ok(());
@@ -64,6 +65,8 @@ impl Task<'_> {
         self.world.lock(&subject, self.cancel).map(drop)
     }
 
+    /// Refuses if the folder holds, or may hold, a repository: that is work,
+    /// whatever its directory's name.
     fn no_repository(&self, folder: &Path) -> Result<(), Fault> {
         let found = nested::find(folder, Limits::ANY, &mut |_| self.cancel.check())?;
         let Some(why) = repository(&found, folder) else { return Ok(()) };
@@ -76,7 +79,7 @@ impl Task<'_> {
     }
 }
 
-/// The folder is where its name says, and no link leads there.
+/// Proves that the folder is where its name says: no symlink leads there.
 fn prove(folder: &Path) -> Result<(), Fault> {
     let real = folder.canonicalize().map_err(paths::failed("find", folder))?;
     if real == folder {
@@ -87,7 +90,7 @@ fn prove(folder: &Path) -> Result<(), Fault> {
     Err(Fault::new(Code::NotOurs, message, hint).because("its real path is not in the trash"))
 }
 
-/// Why a directory is no output of a tool, from what was found in it.
+/// Returns why a directory is no mere tool output, from a search for repositories in it.
 pub(in crate::world) fn repository(found: &Found, root: &Path) -> Option<String> {
     let shown = |path: &Path| match path.strip_prefix(root) {
         Ok(inside) if !inside.as_os_str().is_empty() => format!(" ({})", inside.display()),
@@ -100,7 +103,7 @@ pub(in crate::world) fn repository(found: &Found, root: &Path) -> Option<String>
     Some(format!("may hold a repository{}: {why}", shown(path)))
 }
 
-/// Whoever runs from it or writes there needs it, whoever started them.
+/// Refuses while any process runs from the directory or writes there, whichever program started it.
 pub(in crate::world) fn not_in_use(
     world: &World,
     (id, incarnation): (&EnvironmentId, u32),
@@ -127,13 +130,15 @@ pub(in crate::world) fn not_in_use(
     Err(Fault::new(Code::EnvironmentBusy, message, hint).with_evidence(lines))
 }
 
-/// Where the directories of a clean are, or would be: in the trash, and beside the worktrees for
-/// when that is on another file system.
+/// Returns where the directories of a clean are or would be: in the trash, and beside the worktrees
+/// in case the trash is on another file system.
 pub(in crate::world) fn places(
     task: &crate::world::effects::context::Task<'_>,
     target: &Path,
 ) -> Vec<PathBuf> {
     let owed = task.env().owed.as_ref();
+    // The record that began the clean names its folder, so that a repeated
+    // attempt finds the same one.
     let begun = owed.filter(|o| o.step == Step::Clean).map(|o| o.entered);
     let clean = begun.or(task.env().undoing).unwrap_or_default();
     let folders = task.layout().cleaned_of(&task.env().id, clean);
@@ -141,8 +146,9 @@ pub(in crate::world) fn places(
     folders.into_iter().map(|folder| folder.join(name)).collect()
 }
 
-/// What was moved into a place, relative to it: directories with names that tools rebuild, and
-/// directories with files where the list has lost such a name. What lies above is only the way.
+/// Returns what was moved into a place, relative to it: directories with a rebuildable
+/// name, and directories with files, in case the list no longer has their name.
+/// Directories above are only path.
 pub(in crate::world) fn units(world: &World, place: &Path) -> Vec<PathBuf> {
     let mut units = Vec::new();
     below(world, place, Path::new(""), 0, &mut units);
@@ -175,7 +181,7 @@ fn below(world: &World, place: &Path, path: &Path, depth: usize, units: &mut Vec
     }
 }
 
-/// Removes a place and the folder around it as far as nothing but empty directories is there.
+/// Removes a place and the folder around it, as far as they contain only empty directories.
 pub(in crate::world) fn prune(place: &Path) {
     prune_below(place, 0);
     if let Some(folder) = place.parent() {
@@ -189,5 +195,6 @@ fn prune_below(path: &Path, depth: usize) {
             prune_below(&entry.path(), depth + 1);
         }
     }
+    // Fails if a file was created meanwhile, and then the directory stays.
     drop(paths::remove_dir_if_empty(path));
 }

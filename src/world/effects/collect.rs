@@ -1,11 +1,11 @@
-//! Putting the files of a worktree into an index of our own, and finding those that git would not
-//! give back as they are.
+//! Puts the files of a worktree into an index of our own, and finds those that git would
+//! not give back unchanged.
 //!
-//! git takes all of it in one go where it can. Where it cannot, each file is tried for itself, so
-//! that one of them (a filter whose program is missing, an encoding that nobody knows, a name that
-//! git refuses, an object store that refuses one blob) takes nothing else along. What git does not
-//! take, and what comes back from it in other bytes, is copied raw; what cannot even be read is
-//! named. The worktree and its own index are only read.
+//! git takes all files in one go where it can. Where it cannot, each file is tried separately, so
+//! that a bad one (a filter whose program is missing, an unknown encoding, a name that git refuses,
+//! an object store that refuses one blob) excludes no other. What git does not take, and what comes
+//! back from it with other bytes, is copied raw; what cannot even be read is reported. The worktree
+//! and its own index are only read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
@@ -22,39 +22,39 @@ use crate::world::git::index::{racy, read};
 use crate::world::process::subprocess::Finished;
 use crate::world::status::included_files;
 
-/// Paths that one git call gets.
+/// Most paths passed to one git call.
 const ARGUMENTS_MAX: usize = 200;
-/// Files that are tried for themselves and refused before the rest is copied without asking.
+/// Refused files after which no further file is tried separately; the rest is copied raw.
 const REFUSED_MAX: usize = 256;
 /// Largest file that is read to compare it with a blob; a larger one is copied.
 const BLOB_BYTES_MAX: u64 = 1 << 20;
-/// Touched files whose attributes are asked for; with more, something is taken to be hidden.
+/// Most touched files whose attributes are queried; with more, hidden bytes are assumed.
 const ASKED_MAX: usize = 2_000;
-/// Repositories that one `git add` is told to leave out; with more, each path is named.
+/// Most nested repositories that one `git add` excludes by pathspec; with more, each path is named.
 const EXCLUDED_MAX: usize = 200;
 
-/// The files of one worktree, on their way into an index.
+/// Collects the files of one worktree into an index.
 pub(in crate::world) struct Collector<'a> {
     pub(in crate::world) git: &'a Git<'a>,
     pub(in crate::world) index: &'a Path,
     pub(in crate::world) target: &'a Path,
-    /// The index of the worktree, as it was read; empty when there is none.
+    /// The index of the worktree, as it was read; empty if there is none.
     pub(in crate::world) own_index: Vec<u8>,
     pub(in crate::world) hash: Option<Hash>,
-    /// Nanoseconds since 1970 after which a file was touched by somebody.
+    /// Creation time of the worktree, in nanoseconds since 1970: a file changed later was touched.
     pub(in crate::world) made_at: i128,
-    /// Repositories inside, relative to the worktree: none of their files is collected here.
+    /// Nested repositories, relative to the worktree: none of their files is collected here.
     pub(in crate::world) nested: &'a [PathBuf],
-    /// A folder for what git writes back, to compare.
+    /// A folder for files that git writes back for a comparison.
     pub(in crate::world) scratch: PathBuf,
-    /// Whether each object is flushed by itself. All at once is quicker, and then `git add` does
-    /// not say which of them could not be written.
+    /// Whether each object is flushed separately. One flush for all is faster, but then `git add`
+    /// does not report which object could not be written.
     pub(in crate::world) careful: bool,
 }
 
 impl Collector<'_> {
-    /// A git command on the index, whose objects are flushed: the trash will be unlinked on the
-    /// strength of them.
+    /// Builds a git command on the index that flushes its objects: the trash will be purged
+    /// on the strength of them.
     pub(in crate::world) fn command(&self, args: &[&str]) -> Command {
         let method = if self.careful { "fsync" } else { "batch" };
         let method = format!("core.fsyncMethod={method}");
@@ -70,8 +70,7 @@ impl Collector<'_> {
         self.git.run_command(self.command(args))
     }
 
-    /// Makes one plain list of an index that has parts elsewhere (split) or folders for entries
-    /// (sparse), which only git reads otherwise.
+    /// Rewrites an index that is split or sparse as one plain list; only git reads the other forms.
     pub(in crate::world) fn flatten(&mut self) {
         let is_plain =
             |index: &[u8]| self.hash.is_some_and(|hash| read::each(index, hash, |_| {}).is_some());
@@ -97,10 +96,10 @@ impl Collector<'_> {
         self.git.run_command(command)
     }
 
-    /// Puts everything into the index that git takes.
+    /// Puts everything that git accepts into the index.
     ///
     /// # Errors
-    /// When there is no room, or somebody wants to stop.
+    /// When the disk is full, or the task is cancelled.
     pub(in crate::world) fn add(&self) -> Result<(), Fault> {
         self.show_hidden()?;
         if self.nested.len() <= EXCLUDED_MAX && self.add_at_once()? {
@@ -116,6 +115,7 @@ impl Collector<'_> {
         Ok(())
     }
 
+    /// Adds all files with one git command. Returns false if git refused any of them.
     fn add_at_once(&self) -> Result<bool, Fault> {
         let mut command = self.command(&["add", "--all", "--sparse", "--ignore-errors", "--", "."]);
         for path in self.nested {
@@ -128,12 +128,12 @@ impl Collector<'_> {
         Ok(added.status.success())
     }
 
-    /// Adds files by halves, until those are alone that git does not take.
+    /// Adds files by bisection, until the files that git refuses are isolated.
     fn add_each(&self, some: &[&Path], refused: &mut usize) -> Result<(), Fault> {
         if some.is_empty() || *refused >= REFUSED_MAX {
             return Ok(());
         }
-        // A file that a sparse checkout leaves out is not removed.
+        // A file that a sparse checkout omits must not be recorded as removed.
         let args = ["update-index", "--add", "--remove", "--replace"];
         let args = [&args[..], &["--ignore-skip-worktree-entries"]].concat();
         let added = self.on(&args, some)?;
@@ -150,7 +150,7 @@ impl Collector<'_> {
         self.add_each(right, refused)
     }
 
-    /// What status is told not to show would be left out as well.
+    /// Clears the marks that hide files from status; `git add` would skip those files as well.
     fn show_hidden(&self) -> Result<(), Fault> {
         let listed = self.run(&["ls-files", "-v", "-z"])?;
         let hidden: Vec<&Path> = crate::world::git::listing::hidden(&listed.stdout, self.target)
@@ -167,11 +167,12 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Tracked files that somebody has touched, or may have.
+    /// Returns the tracked files that were touched, or may have been.
     fn touched(&self) -> Result<BTreeSet<PathBuf>, Fault> {
         let mut touched = BTreeSet::new();
         let read = self.hash.and_then(|hash| {
             read::each(&self.own_index, hash, |entry| {
+                // A submodule is a repository of its own and is saved as one.
                 if entry.mode == 0o160_000 {
                     return;
                 }
@@ -186,18 +187,18 @@ impl Collector<'_> {
             })
         });
         if read.is_none() {
-            // A kind of index that only git reads: each file may be one.
+            // Only git reads this form of index: any file may be touched.
             let listed = self.run(&["ls-files", "-z"])?;
             touched.extend(split(&listed.stdout).into_iter().filter(|path| !self.is_nested(path)));
         }
         Ok(touched)
     }
 
-    /// Whether a file that git may call unchanged in spite of other bytes (a filter, line ends, an
-    /// encoding) was touched since the worktree was made.
+    /// Returns whether a file that git may call unchanged despite other bytes (a filter, line
+    /// endings, an encoding) was touched since the worktree was created.
     ///
     /// # Errors
-    /// When git cannot tell, or somebody wants to stop.
+    /// When git cannot answer, or the task is cancelled.
     pub(in crate::world) fn may_hide_bytes(&self) -> Result<bool, Fault> {
         if !guard::stands("bytes") {
             return Ok(false);
@@ -231,14 +232,14 @@ impl Collector<'_> {
         Ok(false)
     }
 
-    /// Files that git neither knows nor ignores; those of repositories inside are not among them.
+    /// Returns the files that git neither tracks nor ignores, except those of nested repositories.
     fn untracked(&self) -> Result<Vec<PathBuf>, Fault> {
         let listed = self.run(&["ls-files", "--others", "--exclude-standard", "-z"])?;
         if !listed.status.success() {
             return Err(command::said("git ls-files", &listed));
         }
         let paths = listed.stdout.split(|b| *b == 0).filter(|path| !path.is_empty());
-        // A repository inside is listed as a directory.
+        // A nested repository is listed as a directory.
         let files = paths.filter(|path| !path.ends_with(b"/")).map(paths::from_bytes);
         Ok(files.filter(|path| !self.is_nested(path)).map(Path::to_owned).collect())
     }
@@ -247,11 +248,11 @@ impl Collector<'_> {
         self.nested.iter().any(|nested| path.starts_with(nested))
     }
 
-    /// Copies what the index does not hold as it is on disk. `head` is the tree that everything is
-    /// compared with; without a whole index (`none`) every candidate is copied.
+    /// Copies what the index does not hold as it is on disk. `head` is the commit that the index is
+    /// compared with; without one, every path in the index counts as changed.
     ///
     /// # Errors
-    /// When there is no room, or somebody wants to stop.
+    /// When the disk is full, or the task is cancelled.
     pub(in crate::world) fn copy_the_rest(
         &self,
         head: Option<&str>,
@@ -285,7 +286,7 @@ impl Collector<'_> {
                     unusual_mode(&path, *mode, &found, copies)?;
                     compare.push(path);
                 }
-                // A kind of index that only git reads: what it has not refused is in it.
+                // Only git reads this form of index: it holds every file that git did not refuse.
                 _ if understood.is_none() && head.is_some() => compare.push(path),
                 _ => drop(left.insert(path)),
             }
@@ -297,7 +298,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Whether the bytes of a file are those of a blob, as they are.
+    /// Returns whether the bytes of a file, unconverted, are those of a blob.
     fn is_blob(&self, path: &Path, found: &std::fs::Metadata, oid: &[u8]) -> bool {
         let small = found.len() <= BLOB_BYTES_MAX;
         let bytes = || racy::content(&self.target.join(path), found);
@@ -305,7 +306,8 @@ impl Collector<'_> {
         small && bytes().is_ok_and(same)
     }
 
-    /// Paths that the index has in another form than the tree of HEAD.
+    /// Returns the paths that differ between the index and the tree of HEAD;
+    /// all paths without a HEAD.
     fn changed(&self, head: Option<&str>) -> Result<BTreeSet<PathBuf>, Fault> {
         let Some(head) = head else {
             let listed = self.run(&["ls-files", "-z"])?;
@@ -316,7 +318,7 @@ impl Collector<'_> {
         if listed.status.success() { Ok(split(&listed.stdout)) } else { Ok(BTreeSet::new()) }
     }
 
-    /// Of some paths in the index those that git would write in other bytes than they have.
+    /// Returns those of the paths that a checkout would write with bytes other than on disk.
     fn unlike(
         &self,
         paths: &[PathBuf],
@@ -327,7 +329,7 @@ impl Collector<'_> {
         let by_settings = self.converts_by_settings()?;
         for some in paths.chunks(ARGUMENTS_MAX) {
             let (filtered, converted) = self.conversions(some, by_settings)?;
-            // What came out of a filter may need more than git to come back: a key, a server.
+            // Filtered content may need more than git to be restored: a key, a server.
             let sure = filtered.iter().filter(|path| changed.contains(**path));
             unlike.extend(sure.map(|path| (*path).to_owned()));
             let asked = filtered.iter().filter(|path| !changed.contains(**path));
@@ -337,14 +339,14 @@ impl Collector<'_> {
         Ok(unlike)
     }
 
-    /// Whether line endings are changed without an attribute.
+    /// Returns whether settings alone, without an attribute, convert line endings.
     fn converts_by_settings(&self) -> Result<bool, Fault> {
         let found = self.run(&["config", "--get", "core.autocrlf"])?;
         let text = String::from_utf8_lossy(&found.stdout).trim().to_ascii_lowercase();
         Ok(found.status.success() && !["", "false", "no", "off", "0"].contains(&text.as_str()))
     }
 
-    /// Which paths have a filter, and which are changed in another way.
+    /// Returns which paths have a filter, and which are converted in another way.
     fn conversions<'p>(
         &self,
         some: &[&'p Path],
@@ -374,7 +376,8 @@ impl Collector<'_> {
         Ok((filtered.into_iter().collect(), converted.into_iter().collect()))
     }
 
-    /// Lets git write some files of the index elsewhere, and compares.
+    /// Lets git write some files of the index to the scratch folder, and
+    /// compares them with the worktree.
     fn written_unlike(&self, some: &[&Path]) -> Result<BTreeSet<PathBuf>, Fault> {
         if some.is_empty() {
             return Ok(BTreeSet::new());
@@ -382,7 +385,7 @@ impl Collector<'_> {
         removal::remove_ours(&self.scratch)?;
         std::fs::create_dir_all(&self.scratch).map_err(paths::failed("create", &self.scratch))?;
         let prefix = format!("--prefix={}/", self.scratch.display());
-        // Whether it worked is seen in what it wrote.
+        // The exit status is ignored: a file that was not written compares as different.
         let written = self.on(&["checkout-index", "--force", "-q", &prefix], some)?;
         no_room(&written)?;
         let unlike = some.iter().filter(|path| {
@@ -395,7 +398,7 @@ impl Collector<'_> {
     }
 }
 
-/// Keeps a mode that a checkout would not make.
+/// Records a mode that a checkout would not restore.
 fn unusual_mode(
     path: &Path,
     mode: u32,
@@ -414,7 +417,7 @@ fn split(listed: &[u8]) -> BTreeSet<PathBuf> {
     paths.map(|path| paths::from_bytes(path).to_owned()).collect()
 }
 
-/// A full disk is no reason to leave files out.
+/// Turns a full disk into an error: it must not lead to files being left out.
 fn no_room(finished: &Finished) -> Result<(), Fault> {
     if finished.status.success() {
         return Ok(());

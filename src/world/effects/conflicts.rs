@@ -1,5 +1,6 @@
-//! The sides of conflicts that an index holds, as a tree: a merge that was not done yet keeps blobs
-//! that no commit has. Writes objects and an index of its own; never changes the one it reads.
+//! Saves the sides of conflicts in an index as a tree: the index of an unfinished merge
+//! refers to blobs that no commit holds. Writes objects and an index of its own; never
+//! changes the index it reads.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +9,14 @@ use crate::world::effects::collect::Collector;
 use crate::world::fs::paths;
 use crate::world::git::command;
 
-/// Entries that one git call gets.
+/// Entries that are passed to one git call.
 const ENTRIES_PER_CALL: usize = 200;
 
-/// A tree with the sides of all conflicts, each below the number of its stage; none when there are
-/// no conflicts.
+/// Returns a tree with the sides of all conflicts, each below the number of its stage; none
+/// if there are no conflicts.
 ///
 /// # Errors
-/// When there is no room, or somebody wants to stop.
+/// When the disk is full, the task is cancelled, or git refuses an entry.
 pub(in crate::world) fn tree(collector: &Collector<'_>) -> Result<Option<String>, Fault> {
     let listed = collector.run(&["ls-files", "-u", "-z"])?;
     let sides: BTreeSet<&[u8]> =
@@ -25,6 +26,7 @@ pub(in crate::world) fn tree(collector: &Collector<'_>) -> Result<Option<String>
     }
     let sides: Vec<&[u8]> = sides.into_iter().collect();
     let place = collector.index.with_extension("sides");
+    // An interrupted attempt may have left one, and `--add` would keep its entries.
     drop(paths::remove_file_if_any(&place));
     let on = |args: &[&str]| {
         let mut command = collector.command(args);
@@ -47,7 +49,7 @@ pub(in crate::world) fn tree(collector: &Collector<'_>) -> Result<Option<String>
     Ok(written.status.success().then_some(tree))
 }
 
-/// `mode oid stage TAB path`, as `update-index` wants it: `mode,oid,stage/path`.
+/// Converts `mode oid stage TAB path` to the form of `update-index`: `mode,oid,stage/path`.
 fn cache_info(side: &[u8]) -> Option<Vec<u8>> {
     let (facts, path) = side.split_at(side.iter().position(|b| *b == b'\t')?);
     let mut facts = facts.split(|b| *b == b' ');

@@ -1,5 +1,5 @@
-//! The world around one data directory, and what an effect that is performed works with: its
-//! environment, its lock, and ways to be stopped and to report. Nothing is decided here.
+//! The world around one data directory, and the context of one running effect: its environment, its
+//! lock, and the means to cancel it and to report. Decides nothing.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -13,47 +13,51 @@ use crate::world::process::cancel::Cancel;
 use crate::world::process::cgroup::Cgroups;
 use crate::world::watch::tracker::Hub;
 
-/// How long an effect waits for children of an earlier daemon to end.
+/// Longest wait for an effect's lock, which children of an earlier daemon may still hold.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
 
-/// What a running effect tells before it has ended.
+/// Receives what a running effect reports before it ends.
 pub trait Reporter: Sync {
-    /// Makes a fact durable. False when the effect is not owed any more: it must stop.
+    /// Makes a fact durable. Returns false if the effect is no longer owed; it must then stop.
     fn note(&self, note: Note) -> bool;
-    /// Shows one line of a hook's output; it need not be kept.
+    /// Forwards one line of a hook's output; it need not be stored.
     fn output(&self, line: &str);
 }
 
-/// The world around one data directory.
+/// The world around one data directory: its files, its processes, and the repositories it uses.
 #[derive(Debug)]
 pub struct World {
     pub(in crate::world) layout: Layout,
+    /// Identity of the log, in hex.
     pub(in crate::world) log_id: String,
-    /// Groups of processes, where the system has them.
+    /// Control groups of the environments, where the system has them.
     pub(in crate::world) cgroups: Cgroups,
-    /// Held from counting what only one branch has to deleting it: two removals at once must not
-    /// each rely on the other's branch.
+    /// Held from counting the commits that only one branch has until that branch is deleted.
+    /// Otherwise two concurrent removals could each rely on the other's branch.
     pub(in crate::world) branches: Mutex<()>,
-    /// Names of directories that tools rebuild.
+    /// Names of the directories that tools rebuild.
     pub(in crate::world) rebuildable: Vec<String>,
-    /// What worktrees looked like when somebody asked.
+    /// Status cache: the last known status of each worktree that was queried.
     pub(in crate::world) book: crate::world::status::cache::Book,
-    /// What is watched, once something can be.
+    /// The watch hub; unset until watching is possible.
     pub(in crate::world) hub: OnceLock<Arc<Hub>>,
 }
 
-/// One effect being performed.
+/// One effect on an environment, while it is performed.
 pub(in crate::world) struct Task<'a> {
     pub(in crate::world) world: &'a World,
     pub(in crate::world) env: &'a Environment,
+    /// Hashes of the hooks that the user trusts.
     pub(in crate::world) trusted: &'a [String],
+    /// The open lock file of the environment. Child processes inherit it, so a successor of
+    /// this daemon waits for them.
     pub(in crate::world) lock: &'a File,
     pub(in crate::world) cancel: &'a Cancel,
     pub(in crate::world) reporter: &'a dyn Reporter,
 }
 
 impl World {
-    /// The world of a data directory whose log has this id.
+    /// Creates the world of the data directory whose log has this id.
     #[must_use]
     pub fn new(layout: Layout, log_id: [u8; 16]) -> Self {
         let log_id = crate::format::hex(&log_id);
@@ -71,51 +75,51 @@ impl World {
         self
     }
 
-    /// Names of directories that tools rebuild.
+    /// Returns the names of the directories that tools rebuild.
     #[must_use]
     pub fn rebuildable(&self) -> &[String] {
         &self.rebuildable
     }
 
-    /// Lets worktrees be watched by this hub. The first one counts.
+    /// Sets the hub that watches worktrees. Only the first call has an effect.
     pub fn watch_by(&self, hub: Arc<Hub>) {
         drop(self.hub.set(hub));
     }
 
-    /// What is watched; none before anything can be.
+    /// Returns the watch hub; none before watching is possible.
     #[must_use]
     pub fn hub(&self) -> Option<&Arc<Hub>> {
         self.hub.get()
     }
 
-    /// What worktrees looked like when somebody asked.
+    /// Returns the status cache.
     #[must_use]
     pub fn book(&self) -> &crate::world::status::cache::Book {
         &self.book
     }
 
-    /// The groups of processes of this data directory's environments.
+    /// Returns the control groups of this data directory's environments.
     #[must_use]
     pub fn cgroups(&self) -> &Cgroups {
         &self.cgroups
     }
 
-    /// Identity of the log, in hex.
+    /// Returns the identity of the log, in hex.
     #[must_use]
     pub fn log_id(&self) -> &str {
         &self.log_id
     }
 
-    /// Where things are.
+    /// Returns the layout of the data directory.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Makes the folders of the data directory, readable by their owner only.
+    /// Creates the folders of the data directory with mode 0700 and empties the scratch folder.
     ///
     /// # Errors
-    /// What the system says.
+    /// I/O errors, as faults that name the folder.
     pub fn prepare(layout: &Layout) -> Result<(), Fault> {
         use std::os::unix::fs::DirBuilderExt as _;
         let mut builder = std::fs::DirBuilder::new();
@@ -131,10 +135,11 @@ impl World {
         for folder in folders {
             builder.create(&folder).map_err(crate::world::fs::paths::failed("create", &folder))?;
         }
-        // Whoever had a file there is gone: this daemon owns the directory.
+        // Any earlier user of these files has ended: this daemon owns the data directory.
         crate::world::fs::removal::empty(&layout.scratch())
     }
 
+    /// Stops watching an environment and drops its cached status.
     pub(super) fn unwatch(&self, id: &EnvironmentId) {
         if let Some(hub) = self.hub.get() {
             hub.release(id);
@@ -142,6 +147,8 @@ impl World {
         self.book.forget(id);
     }
 
+    /// Takes the lock of an effect's subject. Waits up to [`LOCK_LIMIT`], because children of an
+    /// earlier daemon inherit its locks; after that the fault is transient.
     #[expect(clippy::disallowed_methods, reason = "a file lock cannot be awaited with a bound")]
     pub(super) fn lock(&self, subject: &Subject, cancel: &Cancel) -> Result<File, Fault> {
         let path = match subject {
@@ -155,7 +162,8 @@ impl World {
         loop {
             match file.try_lock() {
                 Ok(()) if is_at(&file, &path) => return Ok(file),
-                // A sweep took the file away that nobody held: the lock is on the one there now.
+                // A sweep unlinked the file while it was free. A lock on an unlinked file excludes
+                // no other process, so it is taken again on the file that has the name now.
                 Ok(()) => file = reopen(&path)?,
                 Err(TryLockError::WouldBlock) if Instant::now() < until => {
                     cancel.check()?;
@@ -175,13 +183,14 @@ impl World {
     }
 }
 
-/// Whether an open file is the one of this name.
+/// Returns whether an open file still is the file of this name.
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let (open, there) = (file.metadata(), path.metadata());
     open.is_ok_and(|a| there.is_ok_and(|b| (a.dev(), a.ino()) == (b.dev(), b.ino())))
 }
 
+/// Opens a lock file, creating it if needed.
 fn reopen(path: &Path) -> Result<File, Fault> {
     let open = File::options().create(true).truncate(false).write(true).read(true).open(path);
     open.map_err(crate::world::fs::paths::failed("open", path))
@@ -192,12 +201,12 @@ impl Task<'_> {
         self.env
     }
 
-    /// Whose its registration is.
+    /// The owner of the registration: this log and the environment's incarnation.
     pub(in crate::world) fn owner(&self) -> Owner<'_> {
         Owner { log: self.log_id(), life: self.env().life() }
     }
 
-    /// How often this step has failed before.
+    /// Returns how many attempts at this step have failed before.
     pub(in crate::world) fn attempts(&self) -> u32 {
         self.env.owed.as_ref().map_or(0, |owed| owed.attempts)
     }
@@ -211,7 +220,7 @@ impl Task<'_> {
     }
 }
 
-/// Ignored directories that tools rebuild: their loss costs time, not work.
+/// Names of ignored directories that tools rebuild: losing them costs time, not work.
 pub const REBUILDABLE: [&str; 18] = [
     "target",
     "node_modules",
@@ -233,6 +242,7 @@ pub const REBUILDABLE: [&str; 18] = [
     "coverage",
 ];
 
+/// The defect of a step that was sent to a kind of subject it does not apply to.
 pub(in crate::world) fn misdirected(step: Step, what: &str) -> Fault {
     let message = format!("{} is not for {what}", step.as_str());
     Fault::new(Code::Defect, message, "please report this")

@@ -1,8 +1,9 @@
-//! Copying the git-ignored files that a repository names in `.worktreeinclude`.
+//! Copies the git-ignored files that a repository names in `.worktreeinclude`.
 //!
-//! Only files that git ignores and the list names; never over an existing file, never through a
-//! link, never out of the worktree. Copies share their blocks with the source where the file
-//! system can. What is not copied is reported; it does not fail the provision.
+//! Copies only files that git ignores and the list names; never over an existing file,
+//! never through a symlink, never out of the worktree. Copies share their blocks with the
+//! source where the file system supports it. Files that are not copied are reported; they
+//! do not fail the provision.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -33,9 +34,9 @@ use crate::world::git::command::Git;
 use crate::world::git::marker::Admin;
 use crate::world::status::included_files::{self, Recorder};
 
-/// The file that names what to include, in gitignore syntax.
+/// The file that lists what to include, in gitignore syntax.
 pub const LIST: &str = ".worktreeinclude";
-/// Reasons that are kept; the rest is counted.
+/// Most reasons for skipped files that are kept; further ones are counted.
 const SKIPPED_MAX: usize = 50;
 const DEPTH_MAX: usize = 256;
 
@@ -60,7 +61,7 @@ pub(in crate::world) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
         copier.copy(&path)?;
         point("include.copied_one");
     }
-    // Before it is ready: what is changed from then on is work.
+    // Before the environment is ready: any later change to these files is work.
     copier.made.write(&Admin::of(task.log_id(), env).published, &copier.target.path)?;
     if copier.more > 0 {
         copier.done.skipped.push(format!("... and {} more", copier.more));
@@ -68,14 +69,15 @@ pub(in crate::world) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
     Ok(Outcome::Included(copier.done))
 }
 
-/// Whether there is a list that git can read. A pipe would be read for ever, anything else ends
-/// git.
+/// Returns whether there is a list that git can read: git would read a pipe for ever,
+/// and fail on anything else.
 pub(in crate::world) fn has_list(source: &Path) -> bool {
     let list = source.join(LIST);
     list.metadata().is_ok_and(|found| found.is_file()) && File::open(list).is_ok()
 }
 
-/// The paths that the list names and git ignores; a directory that is both as a whole is one.
+/// Returns the paths that the list names and git ignores; a directory that is
+/// both as a whole is one path.
 fn wanted(git: &Git<'_>, source: &Path) -> Result<Vec<Vec<u8>>, Fault> {
     let mut named = std::ffi::OsString::from("--exclude-from=");
     named.push(source.join(LIST));
@@ -84,7 +86,7 @@ fn wanted(git: &Git<'_>, source: &Path) -> Result<Vec<Vec<u8>>, Fault> {
     Ok(both(&named, &ignored).into_iter().map(<[u8]>::to_vec).collect())
 }
 
-/// Untracked paths that match some patterns, sorted; whole directories end in a slash.
+/// Returns the untracked paths that match the patterns, sorted; whole directories end in a slash.
 fn list(git: &Git<'_>, patterns: &std::ffi::OsStr) -> Result<Vec<Vec<u8>>, Fault> {
     let mut command = git.command(["ls-files", "--others", "--ignored", "--directory", "-z"]);
     command.arg(patterns);
@@ -98,7 +100,7 @@ fn list(git: &Git<'_>, patterns: &std::ffi::OsStr) -> Result<Vec<Vec<u8>>, Fault
     Ok(paths)
 }
 
-/// What is in both of two sorted lists, where a directory stands for all below it.
+/// Returns what is in both of two sorted lists; a directory stands for everything below it.
 fn both<'a>(a: &'a [Vec<u8>], b: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
     let covered = |path: &[u8], by: &[Vec<u8>]| {
         by.binary_search_by(|p| p.as_slice().cmp(path)).is_ok()
@@ -117,14 +119,14 @@ struct Copier<'a> {
     task: &'a Task<'a>,
     source: Tree,
     target: Tree,
-    /// Cleared by the first refusal, so that not every file pays for trying.
+    /// Cleared when the file system first refuses, so that later files do not pay for the attempt.
     reflink: bool,
     done: Included,
     more: usize,
     made: Recorder,
 }
 
-/// A working tree, by its path and held open: what is done in it is done relative to this.
+/// A working tree: its path, and an open descriptor that all operations in it are relative to.
 struct Tree {
     path: PathBuf,
     open: OwnedFd,
@@ -138,7 +140,7 @@ impl Tree {
     }
 }
 
-/// One entry on its way: the directories that it is in, on both sides, and its name there.
+/// One entry being copied: its open parent directories on both sides, and its name.
 struct Pair<'a> {
     from: OwnedFd,
     to: OwnedFd,
@@ -155,7 +157,7 @@ impl Copier<'_> {
     }
 
     fn copy(&mut self, path: &[u8]) -> Result<(), Fault> {
-        // git ends a directory with a slash; with it, a link of that name would be followed.
+        // git ends a directory with a slash; with it, a symlink of that name would be followed.
         let path = paths::from_bytes(path.strip_suffix(b"/").unwrap_or(path));
         let plain = |c: Component<'_>| matches!(c, Component::Normal(n) if !is_git(n));
         if path.as_os_str().is_empty() || !path.components().all(plain) {
@@ -165,7 +167,7 @@ impl Copier<'_> {
         self.entry(path, 0)
     }
 
-    /// Opens the directories of an entry on both sides, making those of the target.
+    /// Opens the parent directories of an entry on both sides; creates those of the target.
     fn pair<'p>(&self, path: &'p Path) -> io::Result<Pair<'p>> {
         let parent = path.parent().unwrap_or(Path::new(""));
         let from = beneath::directory_in(self.source.open.as_fd(), parent, Mounts::Entered)?;
@@ -173,7 +175,7 @@ impl Copier<'_> {
         Ok(Pair { from, to, name: path.file_name().unwrap_or_default() })
     }
 
-    /// A folder of the worktree, made where it is missing: never through a link.
+    /// Opens a folder of the worktree, creating what is missing; never follows a symlink.
     fn folder(base: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
         if guard::stands("include") {
             return Ok(beneath::make_directory(base, path)?);
@@ -211,7 +213,8 @@ impl Copier<'_> {
         }
     }
 
-    /// Notes what was made. An attempt that was interrupted made what is there already and equal.
+    /// Records what was copied. A file that exists already and equals the source was copied by an
+    /// interrupted attempt, so it is recorded as well.
     fn note(&mut self, path: &Path, made: bool) -> io::Result<()> {
         self.done.files += u64::from(made);
         let there = |copier: &Self| {
@@ -251,12 +254,14 @@ impl Copier<'_> {
         Ok(())
     }
 
-    /// Under another name first, and given its own only when it is whole: a copy that was
-    /// interrupted must never be taken for the file.
+    /// Copies a file under a temporary name, and links it to its own name only when it is
+    /// complete: an interrupted copy must never be taken for the file. Unlike a rename, the
+    /// link never replaces a file.
     fn file(&mut self, path: &Path, pair: &Pair<'_>) -> io::Result<bool> {
         let mut part = OsString::from(".");
         part.push(pair.name);
         part.push(".gk-part");
+        // An interrupted attempt may have left one.
         unlink_if_any(&pair.to, &part)?;
         let filled = self.fill(pair, &part);
         let named = filled.and_then(|bytes| {
@@ -278,11 +283,12 @@ impl Copier<'_> {
         }
     }
 
-    /// Copies into a new file of this name; how many bytes it has.
+    /// Copies into a new file of this name; returns its size in bytes.
     fn fill(&mut self, pair: &Pair<'_>, part: &OsStr) -> io::Result<u64> {
-        // Not blocking: something else may have taken the place of a file, a pipe for example.
+        // NONBLOCK: a file may have been replaced by a pipe, whose open would block.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let mut file = File::from(openat(&pair.from, pair.name, flags, Mode::empty())?);
+        // Checked on the open descriptor: the name may refer to something else by now.
         let found = file.metadata()?;
         if !found.is_file() {
             return Err(io::Error::other("something else took its place"));
@@ -313,7 +319,8 @@ impl Copier<'_> {
         }
     }
 
-    /// A link is copied as a link if it stays inside; one that leads out is not.
+    /// Copies a symlink as a symlink if its target is inside the source; one
+    /// that leads out is skipped.
     fn link(&mut self, path: &Path, pair: &Pair<'_>) -> io::Result<bool> {
         let points_to = readlinkat(&pair.from, pair.name, Vec::new())?;
         let points_to = paths::from_bytes(points_to.to_bytes());
@@ -336,8 +343,8 @@ impl Copier<'_> {
         }
     }
 
-    /// The directory that was written to may have been moved out of the worktree meanwhile: then
-    /// what was written there is removed again.
+    /// Verifies that the directory that was written to is still at its path. If it was moved out of
+    /// the worktree meanwhile, the entry is removed again.
     fn is_inside(&self, path: &Path, pair: &Pair<'_>) -> io::Result<()> {
         let parent = path.parent().unwrap_or(Path::new(""));
         let same = || -> io::Result<bool> {
@@ -352,7 +359,7 @@ impl Copier<'_> {
         Err(io::Error::other("its directory was moved away meanwhile"))
     }
 
-    /// A full disk ends the copy; anything else is about one path.
+    /// A full disk ends the copy; any other error concerns one path.
     fn trouble(&mut self, path: &Path, error: &io::Error) -> Result<(), Fault> {
         self.task.cancel.check()?;
         let fault = paths::fault("copy", &self.source.path.join(path), error);
@@ -364,7 +371,7 @@ impl Copier<'_> {
     }
 }
 
-/// Build tools decide by modification times; a copy is as old as its source.
+/// Gives a copy the modification time of its source, because build tools decide by it.
 fn keep_time(to: &File, source: &std::fs::Metadata) -> io::Result<()> {
     to.set_times(std::fs::FileTimes::new().set_modified(source.modified()?))
 }
@@ -376,7 +383,7 @@ fn unlink_if_any(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     }
 }
 
-/// In any spelling that a file system may fold.
+/// Ignores case, because some file systems do.
 fn is_git(name: &OsStr) -> bool {
     name.eq_ignore_ascii_case(".git")
 }

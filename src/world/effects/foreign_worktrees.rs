@@ -1,5 +1,6 @@
-//! Worktrees that other tools made: where they are, how large, how old, whether anybody works there
-//! or has work there. Reads only; nothing of others is ever settled, only named and adoptable.
+//! Finds worktrees that other tools created: where they are, how large, how old, whether a
+//! process runs in them or they hold work. Reads only; a foreign worktree is never settled, only
+//! reported, and can be adopted.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,14 +13,14 @@ use crate::world::git::command::Git;
 use crate::world::process::cancel::Cancel;
 use crate::world::process::table;
 
-/// Worktrees that one sweep looks into; more are counted by the tools that made them.
+/// Most worktrees that one sweep inspects; further ones are not reported.
 const WORKTREES_MAX: usize = 100;
-/// Entries after which a size is given as "more than".
+/// Entries after which a size is reported as "more than".
 const ENTRIES_MAX: u64 = 50_000;
-/// Folders that are looked through below a tool's own.
+/// Most directory entries that are read below one tool's folder.
 const FOLDERS_MAX: usize = 2_000;
 
-/// Where common tools keep worktrees: below the home directory, and how deep.
+/// Folders in which common tools keep worktrees: tool, path below the home directory, depth.
 const PLACES: [(&str, &str, usize); 12] = [
     ("Codex", ".codex/worktrees", 2),
     ("Cursor", ".cursor/worktrees", 2),
@@ -35,7 +36,7 @@ const PLACES: [(&str, &str, usize); 12] = [
     ("vibe-kanban", ".cache/vibe-kanban/worktrees", 2),
 ];
 
-/// Parts of a path that give away who made a worktree inside or beside its repository.
+/// Parts of a path that reveal which tool created a worktree inside or beside its repository.
 const HINTS: [(&str, &str); 6] = [
     ("/.claude/worktrees/", "Claude Code"),
     ("/.worktrees/", "a tool that uses .worktrees"),
@@ -45,8 +46,8 @@ const HINTS: [(&str, &str); 6] = [
     ("/worktrees/", "a tool that uses worktrees/"),
 ];
 
-/// Looks for worktrees of others: those that git knows in these repositories, and those in the
-/// places of common tools.
+/// Finds foreign worktrees: those that git knows in these repositories, and those in the
+/// folders of common tools.
 ///
 /// # Errors
 /// When it is cancelled.
@@ -71,6 +72,7 @@ pub(in crate::world) fn find(
     }
     let used: Vec<PathBuf> = table::pids().filter_map(|pid| table::link(pid, "cwd")).collect();
     let mut seen = BTreeSet::new();
+    // In reverse order, the entry that names its tool comes before the one that does not.
     for (path, tool) in places.into_iter().rev().take(WORKTREES_MAX) {
         cancel.check()?;
         if seen.insert(path.clone()) {
@@ -82,10 +84,12 @@ pub(in crate::world) fn find(
 
 type Places = BTreeSet<(PathBuf, Option<&'static str>)>;
 
-/// The worktrees that git knows and that are not ours; one whose directory is missing is named.
+/// Collects the worktrees that git knows and that are not ours; one whose
+/// directory is missing is reported.
 fn registered(common: &Path, ours: &Path, places: &mut Places, found: &mut Vec<Finding>) {
     for entry in std::fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten() {
         let admin = entry.path();
+        // A marker means that a groundskeeper created it, of this data directory or another one.
         if admin.join(crate::world::git::marker::MARKER).exists() {
             continue;
         }
@@ -105,7 +109,7 @@ fn registered(common: &Path, ours: &Path, places: &mut Places, found: &mut Vec<F
     }
 }
 
-/// Calls `each` for every worktree (a folder with a `.git` file) at most so deep in a folder.
+/// Calls `each` for every worktree (a folder with a `.git` file) at most `depth` levels deep.
 fn below(folder: &Path, depth: usize, each: &mut dyn FnMut(&Path)) {
     let mut todo = vec![(folder.to_owned(), 0)];
     let mut looked = 0;
@@ -137,7 +141,7 @@ fn describe(path: &Path, tool: Option<&str>, used: &[PathBuf], cancel: &Cancel) 
                 n => format!("{n} changes"),
             }
         }
-        // Unknown is never clean.
+        // Unknown never counts as clean.
         _ => "cannot be looked at".to_owned(),
     };
     let live = used.iter().filter(|cwd| cwd.starts_with(path)).count();

@@ -1,9 +1,9 @@
-//! Edits that git's status is told not to show: files marked skip-worktree or assume-unchanged
-//! whose content is not that of the index.
+//! Finds edits that git's status is told not to show: files marked skip-worktree or
+//! assume-unchanged whose content differs from the index.
 //!
-//! git compares, so that conversions count as they do everywhere: with a copy of the index in which
-//! the marks are gone and nothing is taken at its word. The index itself is never written. Where
-//! it is of a kind that is not understood, each marked file that is there counts as an edit.
+//! git itself compares, so that conversions count as usual: on a copy of the index without those
+//! marks and without stat data, so that git reads each file. The index itself is never written. If
+//! its format is not understood, each marked file that exists counts as an edit.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ use crate::world::git::command::{self, Git};
 use crate::world::git::index::format::{Hash, Stat};
 use crate::world::git::index::read;
 
-/// Numbers the copies, for several questions may be asked at once.
+/// Numbers the copies, because several inspections may run at once.
 static COPIES: AtomicU64 = AtomicU64::new(0);
 const GITLINK: u32 = 0o160_000;
 
-/// The paths of such edits.
+/// Returns the paths of such edits.
 pub(in crate::world) fn edits(
     task: &Task<'_>,
     git: &Git<'_>,
@@ -43,24 +43,27 @@ pub(in crate::world) fn edits(
         return Ok(BTreeSet::new());
     }
     for entry in &marked {
+        // Without its mark and its stat data, git has to read the file.
         read::unmark(&mut index, entry.at, hash);
         Stat::default().put(&mut index, entry.at);
     }
     read::seal(&mut index, hash);
     let copy = Copy::write(task, &index)?;
     let changed = changed(git, &copy.0)?;
+    // The status ignores submodules, so each marked one counts as an edit.
     let edits = marked.into_iter().filter(|e| e.mode == GITLINK || changed.contains(&e.path));
     Ok(edits.map(|entry| entry.path).collect())
 }
 
+/// An index entry with such a mark, at this byte offset in the index.
 struct Marked {
     at: usize,
     path: Vec<u8>,
     mode: u32,
 }
 
-/// The marked entries whose files are there; none when the index is not understood. A sparse
-/// checkout leaves files out and marks them the same way; those hide nothing.
+/// Returns the marked entries whose files exist; none if the index is not understood. A sparse
+/// checkout marks the files that it omits in the same way; those hide nothing.
 fn marked(index: &[u8], hash: Hash, target: &Path) -> Option<Vec<Marked>> {
     let mut found = Vec::new();
     read::each(index, hash, |entry| {
@@ -72,7 +75,7 @@ fn marked(index: &[u8], hash: Hash, target: &Path) -> Option<Vec<Marked>> {
     Some(found)
 }
 
-/// The tracked files that differ from what an index says of them.
+/// Returns the tracked files that differ from an index.
 fn changed(git: &Git<'_>, index: &Path) -> Result<BTreeSet<Vec<u8>>, Fault> {
     let args = ["status", "--porcelain=v2", "-z", "--untracked-files=no", "--no-renames"];
     let mut command = git.command(args.into_iter().chain(["--ignore-submodules=all"]));
@@ -85,10 +88,10 @@ fn changed(git: &Git<'_>, index: &Path) -> Result<BTreeSet<Vec<u8>>, Fault> {
     Ok(entries.filter_map(|entry| Some(changed_path(entry)?.to_vec())).collect())
 }
 
-/// The path of a status entry, if its file is not what the index says.
+/// Returns the path of a status entry if its file differs from the index.
 fn changed_path(entry: &[u8]) -> Option<&[u8]> {
     let fields = match entry {
-        // What is only staged has the content of the index.
+        // A change that is only staged leaves the file equal to the index.
         [b'1', b' ', _, b'.', ..] => return None,
         [b'1', b' ', ..] => 8,
         [b'u', b' ', ..] => 10,
@@ -97,7 +100,7 @@ fn changed_path(entry: &[u8]) -> Option<&[u8]> {
     entry.splitn(fields + 1, |b| *b == b' ').nth(fields)
 }
 
-/// A copy of an index, removed when it is dropped.
+/// A copy of an index, removed on drop.
 struct Copy(PathBuf);
 
 impl Copy {

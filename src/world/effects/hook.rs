@@ -1,13 +1,13 @@
-//! Running the repository's hooks, setup and teardown: trusted, gated, bounded, on the record.
+//! Runs the repository's hooks, setup and teardown: trusted, gated, bounded and recorded.
 //!
-//! A hook runs only if the user trusts its content. Its process is first held at a gate: only
-//! when pid and start time are in the log does it get the word to go, so that no hook ever runs
-//! that a later daemon does not know of. If the daemon dies before, the gate closes and the hook
-//! never runs. If it dies while the hook runs, the next daemon ends the recorded group and starts
-//! over; a hook must therefore be safe to run again.
+//! A hook runs only if the user trusts its content. Its process is first held at a gate, and is
+//! released only when its pid and start time are in the log, so that no hook ever runs that a later
+//! daemon does not know of. If the daemon is killed before that, the gate closes and the hook never
+//! runs. If it is killed while the hook runs, the next daemon ends the recorded process group and
+//! starts over; a hook must therefore be safe to run again.
 //!
-//! Output goes to a transcript file (bounded, 0600) and to whoever watches; the log gets only the
-//! last lines of a failure. Secrets are taken out before any of it is kept (`redact.rs`).
+//! Output goes to a transcript file (bounded, 0600) and to subscribers; the log stores only the
+//! last lines of a failure. Secrets are removed before any output is kept (`redact.rs`).
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -32,30 +32,32 @@ use crate::world::process::scope::{Scope, Ties};
 use crate::world::process::subprocess::{self, Bounds, Running};
 use crate::world::process::{git_env, orphans, table, terminate};
 
-/// Where the teardown hook is unless the configuration says otherwise.
+/// Default path of the teardown hook inside the worktree.
 pub const TEARDOWN: &str = ".groundskeeper/teardown";
-/// Where the setup hook is unless the configuration says otherwise.
+/// Default path of the setup hook inside the worktree.
 pub const SETUP: &str = ".groundskeeper/setup";
-/// Longest run of a setup hook unless the configuration says otherwise.
+/// Default time limit of a setup hook.
 pub const SETUP_LIMIT: Duration = Duration::from_secs(15 * 60);
-/// Bytes of output that a transcript keeps from the start; from the end it keeps as many.
+/// Bytes of output that a transcript keeps from the start, and again from the end.
 const TRANSCRIPT_HALF: usize = 256 * 1024;
+/// Last lines of output that a fault carries as evidence.
 const TAIL_LINES: usize = 20;
+/// A larger file is no hook.
 const HOOK_BYTES_MAX: u64 = 4 << 20;
 
-/// Holds a command back until it reads a line from the gate, which is its stderr for that long.
-/// The text is constant; the command comes as arguments.
+/// Holds a command back until it reads a line from the gate, which is its stderr until then. The
+/// text is constant and the command is passed as arguments, so no quoting is needed.
 const GATE: &str = r#"read -r go <&2 && [ "$go" = go ] && exec "$@" </dev/null 2>&1"#;
 
-/// SHA-256 of a hook, in hex.
+/// Returns the SHA-256 of a hook, in hex.
 ///
 /// # Errors
-/// When it is no regular file, too large, or cannot be read.
+/// When it is not a regular file, is too large, or cannot be read.
 pub fn hash(path: &Path) -> Result<String, Fault> {
     Content::read(path).map(|content| content.hash)
 }
 
-/// A hook as it was read once: what was hashed is what runs.
+/// The content of a hook, read once: the bytes that were hashed are the bytes that run.
 struct Content {
     bytes: Vec<u8>,
     hash: String,
@@ -64,7 +66,7 @@ struct Content {
 
 impl Content {
     fn read(path: &Path) -> Result<Self, Fault> {
-        // Not blocking: something else may have taken the place of a file, a pipe for example.
+        // NONBLOCK: a file may have been replaced by a pipe, whose open would block.
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let open =
             OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
@@ -83,6 +85,7 @@ impl Content {
         if !found.is_file() {
             return Err(strange());
         }
+        // Read with a bound instead of trusting the size: the file may grow meanwhile.
         let mut limited = file.take(HOOK_BYTES_MAX + 1);
         limited.read_to_end(&mut bytes).map_err(paths::failed("read", path))?;
         if bytes.len() as u64 > HOOK_BYTES_MAX {
@@ -93,11 +96,13 @@ impl Content {
     }
 }
 
-/// A copy of a hook that nobody else can change, removed when it is dropped.
+/// A private copy of a hook, so that a change of the original after the check has no
+/// effect; removed on drop.
 struct Private(PathBuf);
 
 impl Private {
-    /// Writes one where programs may run: beside our log, else in the repository.
+    /// Writes the copy where programs may run: in the scratch folder, else in the
+    /// administrative directory.
     fn write(task: &Task<'_>, name: &str, content: &Content) -> Result<Self, Fault> {
         let env = task.env();
         let admin = Admin::of(task.log_id(), env).published;
@@ -131,13 +136,13 @@ impl Drop for Private {
 
 /// One run of a hook.
 struct Hook {
-    /// `setup` or `teardown`, for people.
+    /// `setup` or `teardown`, for messages.
     name: &'static str,
-    /// Where it is inside the worktree.
+    /// Path inside the worktree.
     path: String,
     limit: Duration,
     transcript: PathBuf,
-    /// What to do when it fails.
+    /// What the user can do when it fails.
     hint: &'static str,
 }
 
@@ -188,9 +193,12 @@ impl Hook {
         let mut running = Running::spawn(command(task, (&hook, &copy.0), &target, theirs), &name)?;
         point("hook.spawned");
         let pid = running.pid();
-        // Where there are no groups, the marker and the process group have to do.
+        // Without control groups, the environment variable and the process
+        // group identify the processes.
         drop(task.world.cgroups.add(&env.id, env.incarnation, pid));
         let start_time = table::start_time(pid).unwrap_or(0);
+        // The note is durable before the gate opens. On an early return the gate's end is dropped,
+        // and the held command ends without running the hook.
         if !task.reporter.note(Note::HookSpawned { pid, started: start_time, hash }) {
             return Err(crate::world::process::cancel::Cancel::fault());
         }
@@ -226,7 +234,7 @@ impl Hook {
     }
 }
 
-/// While it lives, what turns up as an orphan may be this environment's.
+/// While it exists, orphans that appear may be this environment's.
 struct LeftBehind(Vec<u8>);
 
 impl LeftBehind {
@@ -243,7 +251,8 @@ impl Drop for LeftBehind {
     }
 }
 
-/// Ends what a hook of an earlier daemon started, before it is run again or its work taken back.
+/// Ends the processes that a hook of an earlier daemon started, before the hook runs again or its
+/// effects are rolled back.
 pub(in crate::world) fn end_earlier(task: &Task<'_>) -> Result<(), Fault> {
     let env = task.env();
     if env.hook.is_none() {
@@ -257,6 +266,8 @@ pub(in crate::world) fn end_earlier(task: &Task<'_>) -> Result<(), Fault> {
 }
 
 impl Hook {
+    /// Reads the hook, and refuses it unless the user trusts exactly this
+    /// content and it is executable.
     fn trusted(&self, task: &Task<'_>, hook: &Path) -> Result<Content, Fault> {
         let plan = &task.env().plan;
         let content = Content::read(hook)?;
@@ -286,7 +297,7 @@ impl Hook {
     }
 }
 
-/// Runs the copy of a hook as if it were the hook in its place.
+/// Builds the command that runs the copy of a hook as if it were the hook itself.
 fn command(
     task: &Task<'_>,
     (hook, copy): (&Path, &Path),
@@ -312,15 +323,19 @@ fn command(
 /// The bounded output of a hook.
 struct Output {
     file: File,
+    /// Bytes in the first half of the transcript so far.
     written: usize,
     /// The last bytes, once the first half is full.
     tail: Vec<u8>,
+    /// The line being read.
     line: Vec<u8>,
     last_lines: std::collections::VecDeque<String>,
+    /// Bytes of output after redaction.
     bytes: u64,
     redactor: Redactor,
 }
 
+/// A longer line is split.
 const LINE_BYTES_MAX: usize = 4_096;
 
 impl Output {
@@ -343,7 +358,7 @@ impl Output {
         })
     }
 
-    /// What a hook has written. No secret of ours gets any further.
+    /// Adds output of the hook. Secret values from the daemon's environment are removed first.
     fn take(&mut self, bytes: &[u8], each_line: &mut dyn FnMut(&str)) {
         let bytes = self.redactor.take(bytes);
         self.keep(&bytes, each_line);
@@ -378,6 +393,7 @@ impl Output {
         }
     }
 
+    /// Completes the transcript: the last bytes, preceded by a line that counts the omitted ones.
     fn finish(&mut self, each_line: &mut dyn FnMut(&str)) {
         let rest = self.redactor.finish();
         self.keep(&rest, each_line);
@@ -398,10 +414,10 @@ impl Output {
     }
 }
 
-/// Reads the kept part of a transcript.
+/// Reads a transcript; none if the file does not exist.
 ///
 /// # Errors
-/// What the system says, but for a file that does not exist.
+/// Any other I/O error.
 pub fn read_transcript(path: &PathBuf) -> io::Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -1,10 +1,11 @@
-//! The evidence on whether a worktree may go. Reads only, takes none of git's locks.
+//! Collects the evidence on whether a worktree may be removed. Reads only,
+//! takes none of git's locks.
 //!
-//! One look says what a removal would take away: changed, staged, untracked and hidden files,
-//! ignored files that no tool rebuilds, commits that nothing else has and that are merged nowhere,
-//! operations in progress, locks of others, submodules. What cannot be found out counts as work:
-//! unknown is never safe. The look has a fingerprint, so that a later one can tell whether it is
-//! still the same tree.
+//! One inspection lists what a removal would take away: changed, staged, untracked and hidden
+//! files, ignored files that no tool rebuilds, commits that nothing else has and that are merged
+//! nowhere, operations in progress, foreign locks, submodules. Whatever cannot be determined counts
+//! as work: unknown is never safe. The inspection has a fingerprint, so that a later one can tell
+//! whether the tree is unchanged.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -26,9 +27,9 @@ use crate::world::process::scope::Scope;
 use crate::world::status::included_files::Ours;
 use crate::world::status::query::OPERATIONS;
 
-/// Evidence lines that are kept; the rest is counted.
+/// Most evidence lines that are kept; further ones are counted.
 const LINES_MAX: usize = 40;
-/// Entries of ignored directories that the fingerprint takes in.
+/// Entries after which the fingerprint descends into no further directory.
 const FINGERPRINT_ENTRIES_MAX: u32 = 20_000;
 
 /// Performs [`Step::Inspect`](crate::core::Step::Inspect).
@@ -71,7 +72,8 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     }
     let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel);
     match git.check_owner() {
-        // It belongs to somebody else now: neither looked at nor saved before that is settled.
+        // The directory belongs to another user now: it is neither read nor
+        // saved until that is settled.
         Err(fault) if force && !task.cancel.is_cancelled() => {
             let (unsaved, unseen) = (vec![fault.to_string()], true);
             return Ok(Outcome::Inspected(Inspection { unsaved, unseen, ..Inspection::default() }));
@@ -80,7 +82,8 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     }
     match look(task) {
         Ok(seen) => Ok(Outcome::Inspected(seen)),
-        // Who forces agrees to lose what cannot be seen, too; the directory goes to the trash.
+        // With `--force` the user agrees to lose even what cannot be inspected; the directory
+        // still goes to the trash.
         Err(fault) if force && !task.cancel.is_cancelled() => {
             let unsaved = vec![format!("could not be inspected: {fault}")];
             Ok(Outcome::Inspected(Inspection { unsaved, rescue: true, ..Inspection::default() }))
@@ -89,7 +92,8 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     }
 }
 
-/// The directory is not where it belongs: gone is fine, elsewhere is not ours to forget.
+/// Inspects an environment whose directory is not at its path. If it is gone, the teardown goes on;
+/// if it was moved, it is not ours to forget.
 fn look_for_missing(
     task: &Task<'_>,
     admin: &Path,
@@ -104,6 +108,7 @@ fn look_for_missing(
     if let Some(inspection) = in_trash_already(task, target) {
         return Ok(Outcome::Inspected(inspection));
     }
+    // A moved data directory makes every worktree seem gone; none of them may be forgotten then.
     if !target.starts_with(task.layout().place_of(&task.env().id)) {
         return moved("the data directory has another place now".into());
     }
@@ -130,8 +135,9 @@ fn look_for_missing(
     Ok(Outcome::Inspected(Inspection { quiet, ..seen.finish(false) }))
 }
 
-/// A daemon died right after it had moved the directory, and before it could say so: what was
-/// agreed to is done, and there is nothing new to agree to.
+/// Returns the agreed inspection if a daemon was killed after it had moved the directory to
+/// the trash and before it could record that: the agreed removal is done, and there is
+/// nothing new to agree to.
 fn in_trash_already(task: &Task<'_>, target: &Path) -> Option<Inspection> {
     let env = task.env();
     let (teardown, made) = (env.teardown.as_ref()?, env.worktree.as_ref()?);
@@ -149,7 +155,7 @@ fn in_trash_already(task: &Task<'_>, target: &Path) -> Option<Inspection> {
     })
 }
 
-/// What lies beside the worktree in its folder is not ours and will not be moved.
+/// Reports what lies beside the worktree in its folder: it is not ours and is not moved.
 fn beside(task: &Task<'_>, target: &Path, seen: &mut Seen) {
     let place = task.layout().place_of(&task.env().id);
     for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
@@ -159,12 +165,12 @@ fn beside(task: &Task<'_>, target: &Path, seen: &mut Seen) {
     }
 }
 
-/// Whether it goes only if nobody lives there.
+/// Returns whether the teardown comes from the live set, which spares an environment in use.
 fn spares(env: &Environment) -> bool {
     env.teardown.as_ref().is_some_and(|t| t.options.reason == crate::core::model::live_set::REASON)
 }
 
-/// One whole look at a worktree that is where it belongs.
+/// Inspects a worktree that is at its path.
 pub(in crate::world) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
     let env = task.env();
     let target = paths::from_host(&env.plan.path);
@@ -174,7 +180,7 @@ pub(in crate::world) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
     let has_hook = !hook.is_empty() && target.join(hook).symlink_metadata().is_ok();
     let wanted = env.teardown.as_ref().is_some_and(|t| !t.quiet) && !has_hook || spares(env);
     let mut seen = Seen::default();
-    // The three do not need each other.
+    // The three are independent of each other.
     let (looked, quiet, inner) = std::thread::scope(|scope| {
         let quiet = wanted.then(|| scope.spawn(|| is_quiet(task)));
         let inner = scope.spawn(|| nested_work::search(&target, &admin, &target, task.cancel));
@@ -192,6 +198,7 @@ pub(in crate::world) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
     });
     looked?;
     seen.inner(&inner?, &target);
+    // These files change with work that the tree itself does not show, such as a commit.
     for name in ["index", "HEAD", "logs/HEAD", "COMMIT_EDITMSG"] {
         let age = admin.join(name).metadata().map_or(0, |found| found.mtime());
         seen.last_change = seen.last_change.max(age);
@@ -204,7 +211,7 @@ pub(in crate::world) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
     Ok(Inspection { quiet, ..seen.finish(has_hook) })
 }
 
-/// What git's status says of the working tree, and what it is told not to say.
+/// Reads git's status of the working tree, and the edits that status is told to hide.
 fn by_git(
     task: &Task<'_>,
     git: &Git<'_>,
@@ -225,8 +232,8 @@ fn by_git(
     if !status.status.success() {
         return Err(command::said("git status", &status));
     }
-    // What it says on stderr is no evidence: a trace, an ambiguous name, settings that it cannot
-    // read. A directory that cannot be listed is found by the search for repositories inside.
+    // git's stderr is no evidence: traces, ambiguous names, unreadable settings. A directory that
+    // cannot be listed is found by the search for nested repositories.
     let ours = Ours::new(&paths::from_host(&env.plan.repository.source), target, admin);
     let entries = status.stdout.split(|b| *b == 0).filter(|e| !e.is_empty());
     let folders = Folders::of(task.world, git, entries.clone())?;
@@ -252,27 +259,34 @@ fn by_git(
     Ok(())
 }
 
-/// Whether no process has anything to do with the worktree: then none has to be ended.
+/// Returns whether no process uses the worktree; then none has to be ended.
 fn is_quiet(task: &Task<'_>) -> bool {
     let found = Scope::of(task.env(), &task.world.cgroups).look();
     found.inside.is_empty() && found.bystanders.is_empty()
 }
 
-/// What a look has seen so far.
+/// The findings of an inspection so far.
 struct Seen {
+    /// Evidence lines, at most [`LINES_MAX`].
     kept: Vec<String>,
+    /// Number of evidence lines beyond those.
     dropped: usize,
     head: String,
+    /// Whether a rescue has anything to save.
     rescue: bool,
+    /// The fingerprint so far.
     sum: sha2::Sha256,
+    /// Entries left until the fingerprint descends into no further directory.
     budget: u32,
+    /// Time of the latest change, in seconds since 1970.
     last_change: i64,
+    /// Facts worth a mention that are no work at risk.
     noted: Vec<String>,
     branch: String,
-    /// Whether there is a repository inside that is work.
+    /// Whether a nested repository holds work.
     nested: bool,
-    /// Untracked and ignored directories, with what git's status says of each: repositories inside
-    /// among them.
+    /// Untracked and ignored directories, with the line that git's status gives for each; nested
+    /// repositories are among them.
     folders: Vec<(Vec<u8>, String)>,
 }
 
@@ -295,7 +309,8 @@ impl Default for Seen {
 }
 
 impl Seen {
-    /// The repositories inside. A directory that is nothing but one that may go is no work either.
+    /// Adds the nested repositories. A directory that consists only of one
+    /// without work is no work either.
     fn inner(&mut self, search: &nested_work::Search, target: &Path) {
         for why in &search.unknown {
             self.push(format!("unknown: {why}"));
@@ -325,13 +340,13 @@ impl Seen {
         }
     }
 
-    /// The commit that HEAD is at, or `(initial)`.
+    /// Records the commit that HEAD is at, or `(initial)`.
     fn at(&mut self, oid: &str) {
         self.sum.update(oid.as_bytes());
         self.head = if oid.starts_with('(') { String::new() } else { oid.to_owned() };
     }
 
-    /// Work that a removal would take away.
+    /// Adds work that a removal would take away.
     fn push(&mut self, line: String) {
         self.sum.update(line.as_bytes());
         self.sum.update([0]);
@@ -342,13 +357,13 @@ impl Seen {
         }
     }
 
-    /// Work that a removal would take away and a rescue can save.
+    /// Adds work that a removal would take away and a rescue can save.
     fn rescue(&mut self, line: String) {
         self.rescue = true;
         self.push(line);
     }
 
-    /// One entry of git's status.
+    /// Adds one entry of git's status.
     fn take(&mut self, folders: &Folders, ours: &Ours, target: &Path, entry: &[u8]) {
         if let Some(oid) = entry.strip_prefix(b"# branch.oid ") {
             return self.at(&String::from_utf8_lossy(oid));
@@ -362,7 +377,7 @@ impl Seen {
         let path = entry.splitn(fields + 1, |b| *b == b' ').nth(fields).unwrap_or_default();
         let shown = String::from_utf8_lossy(path).into_owned();
         match kind {
-            // A repository; what it holds is seen to with the others.
+            // A repository; its content is inspected with the other nested ones.
             b'?' if path.ends_with(b"/") => {
                 self.folders.push((path.to_owned(), format!("nested repository: {shown}")));
             }
@@ -380,7 +395,7 @@ impl Seen {
         self.stat(&target.join(paths::from_bytes(path)), 0);
     }
 
-    /// Size, age and identity of a file, and of all that is in a directory.
+    /// Adds size, time and inode of a file to the fingerprint, and of everything in a directory.
     fn stat(&mut self, path: &Path, depth: u32) {
         self.budget = self.budget.saturating_sub(1);
         let Ok(found) = path.symlink_metadata() else { return };
@@ -428,7 +443,7 @@ fn in_progress(admin: &Path, seen: &mut Seen) {
     }
 }
 
-/// Somebody else locked the worktree, and said why.
+/// Reports the lock reason if another program locked the worktree.
 fn foreign_lock(env: &Environment, admin: &Path, seen: &mut Seen) {
     let Ok(reason) = std::fs::read_to_string(admin.join("locked")) else { return };
     if reason != crate::world::git::registration::lock_reason(env) {
@@ -436,8 +451,8 @@ fn foreign_lock(env: &Environment, admin: &Path, seen: &mut Seen) {
     }
 }
 
-/// Stashes belong to the whole repository and outlive the worktree; those that were made on its
-/// branch are held by the rescue as well, for nobody else will know what they are.
+/// Stashes belong to the whole repository and outlive the worktree. The rescue also holds those
+/// made on the worktree's branch, because later their origin is unknown.
 fn stashes(env: &Environment, seen: &mut Seen) {
     let found = stashes_of(&env.plan);
     seen.rescue |= !found.is_empty();
@@ -446,8 +461,8 @@ fn stashes(env: &Environment, seen: &mut Seen) {
     }
 }
 
-/// Commits that nothing else has. Those whose content is merged somewhere are no loss, but a
-/// rescue holds them all the same, as it does those that only the history of HEAD holds.
+/// Reports commits that nothing else has. Commits whose content is merged somewhere are no loss,
+/// but a rescue holds them nevertheless, as it does those that only the reflog of HEAD holds.
 fn commits(task: &Task<'_>, admin: &Path, seen: &mut Seen) -> Result<(), Fault> {
     let env = task.env();
     let common = paths::from_host(&env.plan.repository.common_dir);

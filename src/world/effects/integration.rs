@@ -1,8 +1,8 @@
-//! Whether the content of a branch is merged, in whatever form: by content, never by name.
+//! Decides whether the content of a branch is merged, in whatever form: by content, never by name.
 //!
-//! A squash or a rebase leaves other commits with the same content. What is compared is therefore
-//! the content: ancestry first, then trees, then patches. Objects that a comparison needs are made
-//! in a folder of their own and never reach the repository.
+//! A squash or a rebase leaves other commits with the same content. Therefore the content is
+//! compared: trees first, then patches, then a trial merge. Objects that a comparison needs are
+//! written to a scratch folder and never reach the repository.
 
 use std::path::PathBuf;
 
@@ -11,8 +11,8 @@ use crate::world::effects::context::Task;
 use crate::world::fs::paths;
 use crate::world::git::command::Git;
 
-/// How `tip` is merged into what it was based on, or into the default branch; none when it is not,
-/// or when that cannot be told.
+/// Returns how `tip` is merged into the branch it was based on, or into the default branch; none if
+/// it is not, or if that cannot be determined.
 ///
 /// # Errors
 /// When git cannot be run.
@@ -29,7 +29,7 @@ pub(in crate::world) fn by_content(task: &Task<'_>, tip: &str) -> Result<Option<
     Ok(None)
 }
 
-/// The branches that work is merged into: the base's own, its upstream, and the default branch;
+/// Returns the branches that work is merged into: the base, its upstream, and the default branch;
 /// never the branch itself.
 fn targets(git: &Git<'_>, task: &Task<'_>) -> Result<Vec<String>, Fault> {
     let env = task.env();
@@ -48,7 +48,7 @@ fn targets(git: &Git<'_>, task: &Task<'_>) -> Result<Vec<String>, Fault> {
     Ok(names)
 }
 
-/// A folder for the objects of comparisons, removed when it is dropped.
+/// A folder for the objects of comparisons, removed on drop.
 struct Scratch {
     objects: PathBuf,
     alternates: PathBuf,
@@ -63,7 +63,7 @@ impl Scratch {
         Ok(Self { objects, alternates: common.join("objects") })
     }
 
-    /// A line that git prints; none when it ends with a failure, which says "not merged" here.
+    /// Returns the line that git prints; none if git fails, which means "not merged" here.
     fn line(&self, git: &Git<'_>, args: &[&str]) -> Result<Option<String>, Fault> {
         let mut command = git.command(args);
         command
@@ -100,12 +100,12 @@ fn merged_into(
         return Ok(Some("the same tree"));
     }
     let Some(fork) = scratch.line(git, &["merge-base", target, tip])? else { return Ok(None) };
-    // Every commit has a twin with the same patch.
+    // Every commit has a counterpart with the same patch.
     let twins = scratch.line(git, &["cherry", target, tip])?;
     if twins.is_some_and(|list| !list.is_empty() && list.lines().all(|l| l.starts_with('-'))) {
         return Ok(Some("the same patches"));
     }
-    // All of them together are one patch that somebody has committed.
+    // All commits together equal one commit of the target: a squash.
     let message = "what a squash would be";
     let squashed = scratch.line(git, &["commit-tree", &ours, "-p", &fork, "-m", message])?;
     if let Some(squashed) = squashed {
@@ -114,7 +114,7 @@ fn merged_into(
             return Ok(Some("a squash"));
         }
     }
-    // Merging it would change nothing.
+    // A merge would change nothing.
     let merged = scratch.line(git, &["merge-tree", "--write-tree", target, tip])?;
     if merged.is_some_and(|tree| tree == theirs) {
         return Ok(Some("nothing left to merge"));
@@ -122,7 +122,7 @@ fn merged_into(
     Ok(None)
 }
 
-/// The fault for a repository that is not there any more.
+/// The fault for a repository that no longer exists.
 pub(in crate::world) fn repository_is_gone(task: &Task<'_>) -> Fault {
     let place = &task.env().plan.repository.common_dir;
     let message = format!("the repository {place} is gone");

@@ -1,10 +1,10 @@
-//! Work that came late: written into a worktree after its rescue was made, in the last moment
-//! before it was moved to the trash.
+//! Late writes: work that was written into a worktree after its rescue, in the last moment before
+//! the worktree was moved to the trash.
 //!
-//! Processes were ended and the tree was looked at, but a program elsewhere may still have written
-//! by path. In the trash nobody finds it by that path any more, so one look there is the last that
-//! is needed: what no rescue has goes into a new one before the trash can be emptied. The tree
-//! itself is not changed here.
+//! Processes were ended and the tree was inspected, but a program elsewhere may still have written
+//! by path. In the trash that path no longer leads to the tree, so one inspection there is the last
+//! one needed: anything that no rescue holds goes into a new one before the trash entry can be
+//! purged. The tree itself is not changed here.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,11 +18,12 @@ use crate::world::effects::raw_copies;
 use crate::world::effects::rescuer::{Rescuer, commit_of};
 use crate::world::fs::{disk_usage, paths};
 
-/// How much the clock of the file system may lie behind that of the log.
+/// Most that the file system's clock may lag behind the log's.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Whether anything in the tree may have been changed since it was last looked at. It was moved
-/// after that: where the clock says otherwise, it says nothing of the rest either.
+/// Returns whether anything in the tree may have changed since its last inspection. The move
+/// came later: if the timestamps say otherwise, the clock was set back, and the other
+/// timestamps prove nothing either.
 pub(in crate::world) fn is_possible(
     looked_at: Option<Time>,
     measured: &disk_usage::Measured,
@@ -36,11 +37,11 @@ pub(in crate::world) fn is_possible(
     })
 }
 
-/// A rescue of what lies in the trash and in no rescue; none when there is no such thing. After a
-/// kill it is the one that was made before.
+/// Rescues work in the trash that no rescue holds; none if there is none. After a kill, returns the
+/// rescue that was made before the kill and not recorded.
 ///
 /// # Errors
-/// Also when its repository is not there: nobody can tell then what no rescue has.
+/// Also when the repository is missing: what no rescue holds can then not be determined.
 pub(in crate::world) fn rescue(task: &Task<'_>, trash: &Path) -> Result<Option<Rescue>, Fault> {
     let rescuer = rescuer(task, trash)?;
     let known = task.remains.rescue.as_ref();
@@ -53,6 +54,7 @@ pub(in crate::world) fn rescue(task: &Task<'_>, trash: &Path) -> Result<Option<R
         return Ok(Some(found));
     }
     if let Some(raw) = &found.raw {
+        // The new copies equal the recorded ones.
         raw_copies::forget(&paths::from_host(&raw.folder), task.cancel)?;
     }
     let said = known.map(|rescue| rescue.commit.as_str());
@@ -61,7 +63,7 @@ pub(in crate::world) fn rescue(task: &Task<'_>, trash: &Path) -> Result<Option<R
     Ok(unheard.map(|commit| Rescue { commit, raw, ..found }))
 }
 
-/// A rescue of all that lies in the trash, made anew because the one before it has gone.
+/// Rescues everything in the trash anew, because the earlier rescue is lost.
 ///
 /// # Errors
 /// As for [`rescue`].
@@ -70,7 +72,8 @@ pub(in crate::world) fn rescue_again(
     trash: &Path,
 ) -> Result<Option<Rescue>, Fault> {
     let mut rescuer = rescuer(task, trash)?;
-    // What it held beside this is gone with its ref; its objects may not be there any more.
+    // The earlier commit and nested repositories are lost with their refs: their
+    // objects may have been pruned.
     let forget = |before| Rescue { commit: String::new(), nested: Vec::new(), ..before };
     rescuer.before = rescuer.before.take().map(forget);
     let Some(found) = rescuer.save()? else { return Ok(None) };
@@ -79,8 +82,8 @@ pub(in crate::world) fn rescue_again(
     Ok(Some(found))
 }
 
-/// What saves from the trash. Where the administrative directory is gone, the files are saved
-/// against the recorded commit.
+/// Creates the rescuer for a trash entry. If the administrative directory is gone, the files are
+/// saved relative to the recorded commit.
 fn rescuer<'a>(task: &'a Task<'_>, trash: &Path) -> Result<Rescuer<'a>, Fault> {
     let remains = task.remains;
     let common = paths::from_host(&remains.plan.repository.common_dir);
@@ -110,9 +113,9 @@ fn rescuer<'a>(task: &'a Task<'_>, trash: &Path) -> Result<Rescuer<'a>, Fault> {
     })
 }
 
-/// Whether a rescue holds anything that the one before it does not: other files, another index,
-/// another HEAD, other copies. Without one before it, the commit that was known is what it is
-/// compared with.
+/// Returns whether a rescue holds anything that the earlier one does not: other files,
+/// another index, another HEAD, other copies. Without an earlier one it is compared
+/// with the recorded commit.
 fn is_late(
     rescuer: &Rescuer<'_>,
     found: &Rescue,
@@ -139,7 +142,7 @@ fn is_late(
     Ok(now.head != then.head || trees || copies || *nested != *found.nested)
 }
 
-/// What a rescue holds: the commit that HEAD was at, and the trees of all its parts.
+/// The content of a rescue: the commit that HEAD was at, and the trees of all its parts.
 struct Held {
     head: Option<String>,
     trees: Vec<String>,
@@ -156,7 +159,7 @@ impl Held {
 }
 
 impl Rescuer<'_> {
-    /// The commit that HEAD was at when a rescue was made.
+    /// Returns the commit that HEAD was at when a rescue was made.
     fn git_head(&self, rescue: &str) -> Result<Option<String>, Fault> {
         commit_of(&self.repository(), &format!("{rescue}^1"))
     }

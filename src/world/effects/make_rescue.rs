@@ -1,5 +1,5 @@
-//! Makes a rescue: looks for all that only a worktree has, and puts each under a ref or beside the
-//! log.
+//! Makes a rescue: finds all work that only a worktree has, and saves each part under a ref or as a
+//! raw copy beside the log. Only reads the worktree.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -27,12 +27,16 @@ use crate::world::git::scratch_dir::Side;
 use crate::world::process::subprocess::Finished;
 use crate::world::status::query::OPERATIONS;
 
-/// What the new commit is made of.
+/// The parts of the rescue commit, as they are collected.
 #[derive(Default)]
 pub(in crate::world) struct Parts {
+    /// The tree of the commit; none if git could make none.
     tree: Option<String>,
+    /// Its parents: HEAD first, if there is one.
     parents: Vec<String>,
+    /// What the rescue holds, for the user. Nothing is rescued if this and `lacks` are empty.
     holds: Vec<String>,
+    /// What could not be saved, and why.
     lacks: Vec<String>,
 }
 
@@ -45,12 +49,12 @@ impl<'a> Rescuer<'a> {
         paths::from_host(&self.plan.repository.common_dir)
     }
 
-    /// git on the repository alone.
+    /// git on the repository alone, without a working tree.
     pub(in crate::world) fn repository(&self) -> Git<'a> {
         Git::exact(&self.common(), None, Some(self.lock), self.cancel).within(command::LONG)
     }
 
-    /// The commit that HEAD is at, or is taken to be at; none when there is none.
+    /// Returns the commit that HEAD is at, or is assumed to be at; none if no candidate exists.
     pub(in crate::world) fn head(&self, heads: &Heads) -> Result<Option<String>, Fault> {
         let git = self.repository();
         let branch = heads.branch.as_ref().map(|name| format!("refs/heads/{name}"));
@@ -63,14 +67,15 @@ impl<'a> Rescuer<'a> {
         Ok(None)
     }
 
-    /// Makes a rescue of all that is there; none when there is nothing. No ref is on it yet, but
-    /// on what was inside.
+    /// Makes a rescue of everything in the worktree; none if there is nothing to save. Sets no ref
+    /// for the worktree itself, only those of nested repositories.
     ///
     /// # Errors
-    /// When there is no room, somebody wants to stop, or the repository cannot be written at all.
+    /// When the disk is full, the task is cancelled, or the repository cannot be written at all.
     pub(in crate::world) fn save(&self) -> Result<Option<Rescue>, Fault> {
         let saved = self.save_once();
         if saved.is_err() {
+            // No record names these copies, so no later step would find them.
             let known = self.before.as_ref().and_then(|before| before.raw.as_ref());
             raw_copies::forget_attempt(&self.layout.copies_of(self.life), known);
         }
@@ -84,6 +89,8 @@ impl<'a> Rescuer<'a> {
         let folder = format!("{}.{}.side", self.life.id, self.life.incarnation);
         let place = self.layout.scratch().join(folder);
         let common = self.common();
+        // All git commands below work in a directory of ours: a damaged index or HEAD in the
+        // worktree's own git directory cannot stop them, and nothing of the user's is written.
         let side = Side::make(place, &self.admin, &common, head.as_deref(), self.cancel)?;
         let there = self.target.is_dir();
         let inner = if there || self.admin.join("modules").exists() {
@@ -96,7 +103,7 @@ impl<'a> Rescuer<'a> {
         };
         let home = self.layout.copies_of(self.life);
         if self.before.as_ref().is_none_or(|before| before.raw.is_none()) {
-            // Those of an attempt that came to no end: nobody knows of them.
+            // Copies of an attempt that did not finish: no record names them.
             raw_copies::forget(&home, self.cancel)?;
         }
         let mut copies = Copies::new(home, self.cancel);
@@ -115,7 +122,8 @@ impl<'a> Rescuer<'a> {
         self.finish(&heads, parts, nested, copies)
     }
 
-    /// What git takes for its own, though nothing but its name says so.
+    /// Saves the paths that git takes for its own directory on a case-insensitive repository, and
+    /// therefore never shows or adds.
     pub(in crate::world) fn passed_over(
         &self,
         paths: &[PathBuf],
@@ -136,7 +144,7 @@ impl<'a> Rescuer<'a> {
         Ok(())
     }
 
-    /// The files of the worktree, by git as far as it takes them.
+    /// Saves the files of the worktree: through git where it accepts them, else as raw copies.
     pub(in crate::world) fn files(
         &self,
         side: &Side,
@@ -165,6 +173,8 @@ impl<'a> Rescuer<'a> {
         if side.take_index(&self.admin, collector.hash) {
             collector.flatten();
             first = self.collect(&collector, clean.as_deref(), parts)?;
+            // A second attempt flushes each object separately: then git reports the
+            // one that it cannot write.
             collector.careful = true;
             if first.is_none() && side.take_index(&self.admin, collector.hash) {
                 collector.flatten();
@@ -175,7 +185,7 @@ impl<'a> Rescuer<'a> {
         let working = if first.is_some() {
             first
         } else {
-            // An index that git cannot use: the files are saved against the commit instead.
+            // git cannot use the index: the files are saved relative to HEAD's commit instead.
             if self.admin.join("index").exists() {
                 copies.within(Path::new(".git"));
                 let copied = copies.add(&self.admin, Path::new("index"));
@@ -190,7 +200,7 @@ impl<'a> Rescuer<'a> {
             parts.holds.push("the working tree".to_owned());
         }
         if working.is_none() {
-            // Nothing can be written to the repository: then all that differs is copied.
+            // No tree could be written to the repository: everything that differs is copied raw.
             start_over(side, &mut collector, head)?;
         }
         let whole = working.as_ref().and(head);
@@ -199,7 +209,7 @@ impl<'a> Rescuer<'a> {
         Ok(())
     }
 
-    /// The tree of all files that git takes; none when it cannot make one from this index.
+    /// Returns the tree of all files that git accepts; none if it cannot make one from this index.
     pub(in crate::world) fn collect(
         &self,
         collector: &Collector<'_>,
@@ -209,6 +219,8 @@ impl<'a> Rescuer<'a> {
         let staged = self.staged(collector)?;
         let sides = conflicts::tree(collector)?;
         match collector.add() {
+            // A full disk or a cancellation must not lead to a smaller
+            // rescue; every other error does.
             Err(fault) if fault.code == Code::DiskFull || self.cancel.is_cancelled() => {
                 return Err(fault);
             }
@@ -216,6 +228,7 @@ impl<'a> Rescuer<'a> {
             Ok(()) => {}
         }
         let Ok(working) = self.line(collector.command(&["write-tree"]))? else { return Ok(None) };
+        // An index equal to the working tree or to HEAD holds no content of its own.
         let own = staged.filter(|s| *s != working && Some(s.as_str()) != clean);
         if let Some(staged) = own {
             let message = format!("index of {}", self.life.id);
@@ -230,8 +243,8 @@ impl<'a> Rescuer<'a> {
         Ok(Some(working))
     }
 
-    /// The index as a tree. Where a merge left conflicts it is none; then those entries are left
-    /// out, whose sides are commits that are held below.
+    /// Returns the index as a tree. An index with unmerged entries is not one, so they are left
+    /// out; their sides are saved as a commit of their own.
     pub(in crate::world) fn staged(
         &self,
         collector: &Collector<'_>,
@@ -239,6 +252,7 @@ impl<'a> Rescuer<'a> {
         if let Ok(tree) = self.line(collector.command(&["write-tree"]))? {
             return Ok(Some(tree));
         }
+        // On a copy: the index itself still has to keep its unmerged entries.
         let second = collector.index.with_extension("staged");
         std::fs::copy(collector.index, &second).map_err(paths::failed("copy", collector.index))?;
         let on = |args: &[&str]| {
@@ -263,7 +277,7 @@ impl<'a> Rescuer<'a> {
         Ok(tree)
     }
 
-    /// The directory is gone, but there may be commits, and what was staged.
+    /// Saves the index alone: the directory is gone, but staged content and commits may remain.
     pub(in crate::world) fn index_alone(
         &self,
         side: &Side,
@@ -288,7 +302,7 @@ impl<'a> Rescuer<'a> {
         Ok(())
     }
 
-    /// Repositories inside that hold work of their own.
+    /// Saves the nested repositories that hold work of their own.
     pub(in crate::world) fn inner(
         &self,
         found: &[Inner],
@@ -303,6 +317,8 @@ impl<'a> Rescuer<'a> {
         Ok(saved)
     }
 
+    /// Makes the rescue commit from its parts, and completes the raw copies;
+    /// none if nothing was found.
     pub(in crate::world) fn finish(
         &self,
         heads: &Heads,
@@ -315,10 +331,11 @@ impl<'a> Rescuer<'a> {
                 Ok(0) => {}
                 Ok(own) => parts.holds.push(format!("{own} commits")),
                 Err(fault) if self.cancel.is_cancelled() => return Err(fault),
-                // A bad ref anywhere stops git from telling; they are held all the same.
+                // One broken ref anywhere makes git fail. The commits are held in any case.
                 Err(_) => parts.holds.push("its commits".to_owned()),
             }
         }
+        // This rescue replaces the earlier one, so it has to contain what the earlier one saved.
         if let Some(earlier) = self.before.as_ref().and_then(|before| before.raw.as_ref()) {
             copies.carry(earlier, &self.target)?;
         }
@@ -340,6 +357,8 @@ impl<'a> Rescuer<'a> {
             match self.commit(tree, &parents, &self.message(&parts.holds)) {
                 Ok(made) => (reference, commit) = (self.names().rescue(), made),
                 Err(fault) if fault.code == Code::DiskFull || raw.is_none() => return Err(fault),
+                // With raw copies the rescue is still worth having; it
+                // lists the commits as lacking.
                 Err(fault) => parts.lacks.push(format!("commits: {}", fault.message)),
             }
         }
@@ -347,8 +366,8 @@ impl<'a> Rescuer<'a> {
         Ok(Some(Rescue { reference, commit, holds, lacks, raw, nested }))
     }
 
-    /// What an earlier rescue of this life had of repositories that are not there as a whole any
-    /// more.
+    /// Adds what an earlier rescue of this incarnation saved of nested repositories
+    /// that are no longer whole.
     pub(in crate::world) fn keep_nested(&self, nested: &mut Vec<crate::core::event::NestedRescue>) {
         let before = self.before.iter().flat_map(|before| &before.nested);
         for known in before.filter(|known| !known.commit.is_empty()) {
@@ -361,15 +380,16 @@ impl<'a> Rescuer<'a> {
         }
     }
 
-    /// The commit of an earlier rescue of this life: the one that the log knows, or one that a
-    /// daemon made and died before it could say so.
+    /// Returns the commit of an earlier rescue of this incarnation: the recorded one, or one that a
+    /// daemon made and was killed before recording.
     pub(in crate::world) fn earlier_commit(&self) -> Result<Option<String>, Fault> {
         let known = self.before.as_ref().map(|rescue| rescue.commit.clone());
         let own = commit_of(&self.repository(), &self.names().rescue())?;
         Ok(own.or(known).filter(|commit| !commit.is_empty()))
     }
 
-    /// As many parents as a commit may have: what is more is held by commits in between.
+    /// Bounds the parents of a commit: more than [`PARENTS_MAX`] are held
+    /// through intermediate commits.
     pub(in crate::world) fn gathered(
         &self,
         tree: &str,
@@ -377,7 +397,7 @@ impl<'a> Rescuer<'a> {
     ) -> Result<Vec<String>, Fault> {
         let mut parents = parents;
         while parents.len() > PARENTS_MAX {
-            // The first ones mean something: HEAD and the index.
+            // The positions of the first two are significant: HEAD and the index.
             let rest = parents.split_off(2);
             for some in rest.chunks(PARENTS_MAX - 2) {
                 parents.push(self.commit(tree, some, "commits that a rescue holds")?);
@@ -386,6 +406,7 @@ impl<'a> Rescuer<'a> {
         Ok(parents)
     }
 
+    /// The message of the rescue commit: what it holds, and where it came from.
     pub(in crate::world) fn message(&self, holds: &[String]) -> String {
         let life = self.life;
         let head = format!("rescue of {}, incarnation {}", life.id, life.incarnation);
@@ -397,10 +418,10 @@ impl<'a> Rescuer<'a> {
         )
     }
 
-    /// Puts its ref on a rescue, and makes sure that all of it is there.
+    /// Sets the ref of a rescue, and verifies that every object exists before and after.
     ///
     /// # Errors
-    /// What git says; no ref names anything that is not there.
+    /// Those of git; no ref then names a missing object.
     pub(in crate::world) fn refer(&self, rescue: &Rescue) -> Result<(), Fault> {
         if !rescue.commit.is_empty() {
             self.hold(&rescue.reference, &rescue.commit)?;
@@ -409,19 +430,22 @@ impl<'a> Rescuer<'a> {
         Ok(())
     }
 
-    /// Puts a ref of this life on a commit: a new one, or in place of what this life had there.
+    /// Sets a ref of this incarnation to a commit: creates it, or replaces what
+    /// this incarnation had there.
     pub(in crate::world) fn hold(&self, reference: &str, commit: &str) -> Result<(), Fault> {
         let (common, git) = (self.common(), self.repository());
         ref_changes::break_stale(&common, reference);
-        // A `git gc` that runs meanwhile must not find a ref to what it has just taken away.
+        // A concurrent `git gc` may have pruned the objects; the ref must not be created then.
         is_whole(&git, commit)?;
         let before = commit_of(&git, reference)?;
+        // All zeros: git refuses the update if another process has created the ref meanwhile.
         let old = before.clone().unwrap_or_else(|| "0".repeat(commit.len()));
         let args = ["-c", "core.fsync=all", "update-ref", "--create-reflog", "-m", "rescued"];
         git.output(args.into_iter().chain([reference, commit, old.as_str()]))?;
         if let Err(fault) = is_whole(&git, commit) {
-            // A `git gc` took away what it names; its log must not name that for ever. The worktree
-            // is where it was, and is saved anew.
+            // A concurrent `git gc` pruned objects between the check and the ref. The
+            // ref and its reflog must not name them for ever. The worktree is still in
+            // place, and is saved again.
             drop(match before {
                 Some(before) => git.output(["update-ref", reference, &before]).map(drop),
                 None => Change::of(&git, &common, reference).delete(Some(commit)),
@@ -435,6 +459,8 @@ impl<'a> Rescuer<'a> {
         self.repository().line(["rev-parse", "--verify", &format!("{commit}^{{tree}}")])
     }
 
+    /// Runs git and returns its single line of output. The inner error is a failure that the caller
+    /// may work around; a full disk is an error of its own, because nothing else can succeed then.
     pub(in crate::world) fn line(
         &self,
         command: Command,
@@ -447,6 +473,8 @@ impl<'a> Rescuer<'a> {
         Ok(Ok(String::from_utf8_lossy(&finished.stdout).trim_end().to_owned()))
     }
 
+    /// Creates a commit with the given tree and parents. Flushes it to disk: the worktree is
+    /// removed on the strength of it.
     pub(in crate::world) fn commit(
         &self,
         tree: &str,
@@ -463,8 +491,8 @@ impl<'a> Rescuer<'a> {
         self.line(command)?.map_err(|f| command::said("git commit-tree", &f))
     }
 
-    /// What git notes of an operation in progress: how far it is, what is still to be done. A
-    /// person may want it; nothing puts it back.
+    /// Copies git's files about an operation in progress: how far it is, and what remains to be
+    /// done. A user may need them; they are never put back.
     pub(in crate::world) fn in_progress(&self, copies: &mut Copies<'_>) -> Result<(), Fault> {
         let there = |name: &str| self.admin.join(name).symlink_metadata().is_ok();
         if !OPERATIONS.iter().any(|(name, ..)| there(name)) {
@@ -481,7 +509,7 @@ impl<'a> Rescuer<'a> {
         copied
     }
 
-    /// Commits that only an operation in progress, a stash or the history of HEAD holds.
+    /// Adds the commits that only an operation in progress, a stash or the reflog of HEAD holds.
     pub(in crate::world) fn others(
         &self,
         heads: &Heads,

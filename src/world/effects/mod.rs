@@ -1,4 +1,4 @@
-//! The effects of the core, one step a file, with what several of them need.
+//! The effects that the core requests: one step per file, and the code that several steps share.
 
 pub(crate) mod add_worktree;
 pub(crate) mod archive;

@@ -1,10 +1,10 @@
-//! Saving a repository that lies inside a worktree, and putting it back.
+//! Rescues a nested repository, and puts it back.
 //!
 //! Its commits (of every ref, stash and past HEAD) and its files become one commit in the outer
-//! repository, under a ref of the rescue; what else is in its git directory (settings, refs,
-//! histories) is copied raw. Where its objects cannot be brought over (another hash, a shallow or
-//! partial clone, damage, a pointer that leads nowhere) all of it is copied raw. Those of another
-//! worktree of the outer repository are there already. The repository itself is only read.
+//! repository, under a ref of the rescue; the rest of its git directory (settings, refs, reflogs)
+//! is copied raw. If its objects cannot be brought over (another hash, a shallow or partial clone,
+//! damage, a pointer that leads nowhere), all of it is copied raw. A worktree of the outer
+//! repository shares its objects already. The nested repository itself is only read.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,17 +24,17 @@ use crate::world::git::index::format::Hash;
 use crate::world::git::scratch_dir::Side;
 use crate::world::process::cancel::Cancel;
 
-/// The ref of a git directory beside a repository that a bundle is made from.
+/// The ref in our scratch git directory that a bundle is created from.
 const BUNDLED: &str = "refs/worktree/rescue";
-/// What of a git directory comes back from the outer repository, and is not copied.
+/// Parts of a git directory that are restored from the outer repository and are not copied.
 const NOT_COPIED: [&str; 3] = ["objects", "index", "lfs/tmp"];
-/// What ties a git directory to another one, or to a place: a copy stands for itself.
+/// Files that tie a git directory to another one, or to a path; a copy stands alone.
 const TIES: [&str; 4] = ["commondir", "gitdir", "locked", "worktrees"];
 
-/// Saves one.
+/// Rescues one nested repository.
 ///
 /// # Errors
-/// When there is no room, or somebody wants to stop.
+/// When the disk is full, or the task is cancelled.
 pub(in crate::world) fn save(
     rescuer: &Rescuer<'_>,
     inner: &Inner,
@@ -57,6 +57,8 @@ pub(in crate::world) fn save(
             Err(fault) => tracing::warn!(%fault, "a repository inside a worktree is copied whole"),
         }
     }
+    // Without a git directory, or with objects that cannot be brought over,
+    // copies are all that is left.
     if let Some(dir) = &inner.git_dir {
         copy_git_dir(inner, dir, copies, &|_| false)?;
     }
@@ -66,7 +68,7 @@ pub(in crate::world) fn save(
     Ok(saved)
 }
 
-/// Copies a git directory to where it will be a plain one, whatever it was.
+/// Copies a git directory, of whatever kind, to where it will be a plain one.
 fn copy_git_dir(
     inner: &Inner,
     dir: &Path,
@@ -80,7 +82,7 @@ fn copy_git_dir(
     if common == *dir {
         return Ok(());
     }
-    // A linked worktree: its refs and settings are with those of its repository.
+    // A linked worktree: its refs and settings are in its repository's common directory.
     let own = |path: &Path| dir.join(path).exists() || path.starts_with("objects");
     let others = ["groundskeeper", "modules", "lfs"];
     let own =
@@ -88,7 +90,7 @@ fn copy_git_dir(
     copies.tree_as(&common, &at, &own)
 }
 
-/// Whether the objects of a repository can become those of the outer one.
+/// Returns whether the objects of a repository can be brought into the outer one.
 fn can_be_brought(rescuer: &Rescuer<'_>, dir: &Path) -> bool {
     let common = common_of(dir);
     if is_outer(rescuer, &common) {
@@ -109,27 +111,28 @@ fn can_be_brought(rescuer: &Rescuer<'_>, dir: &Path) -> bool {
         && !common.join("shallow").exists()
 }
 
-/// Whether it is a worktree of the outer repository itself: then its objects are there already.
+/// Returns whether it is a worktree of the outer repository itself, which has its objects already.
 fn is_outer(rescuer: &Rescuer<'_>, common: &Path) -> bool {
     let outer = paths::from_host(&rescuer.plan.repository.common_dir);
     let real = |path: &Path| path.canonicalize().ok();
     real(common).is_some_and(|common| real(&outer) == Some(common))
 }
 
-/// The directory that the worktrees of a repository share.
+/// Returns the directory that the worktrees of a repository share.
 fn common_of(dir: &Path) -> PathBuf {
     let Ok(text) = std::fs::read(dir.join("commondir")) else { return dir.to_owned() };
     dir.join(paths::from_bytes(text.trim_ascii_end()))
 }
 
-/// The files of a repository.
+/// The files of a repository, as trees.
 struct Files {
-    /// As they lie there.
+    /// The working tree.
     tree: String,
-    /// As its index has them, where that is something else; the sides of conflicts.
+    /// The index, where it differs from the working tree, and the sides of conflicts.
     indexes: Vec<String>,
 }
 
+/// Brings one nested repository into the outer one.
 struct Saver<'a> {
     rescuer: &'a Rescuer<'a>,
     inner: &'a Inner,
@@ -137,10 +140,10 @@ struct Saver<'a> {
 }
 
 impl Saver<'_> {
-    /// Brings commits and files over: the ref, its commit, and where HEAD was.
+    /// Brings commits and files over. Returns the ref, its commit, and the commit of HEAD.
     fn commits(&self, copies: &mut Copies<'_>) -> Result<(String, String, String), Fault> {
         let rescuer = self.rescuer;
-        // Its settings may name files that are elsewhere by now.
+        // The repository's own settings may name a working tree at a path that has moved.
         let own = Git::exact(self.dir, Some(self.dir), Some(rescuer.lock), rescuer.cancel);
         let head = commit_of(&own, "HEAD^{commit}")?;
         let common = common_of(self.dir);
@@ -149,7 +152,7 @@ impl Saver<'_> {
         let place = rescuer.layout.scratch().join(folder);
         let side = Side::make(place, self.dir, &common, head.as_deref(), rescuer.cancel)?;
         let outer = paths::from_host(&rescuer.plan.repository.common_dir).join("objects");
-        // What is made here is made in the outer repository; what is read may be in both.
+        // New objects are written to the outer repository; objects are read from both.
         let both = Objects { made_in: &outer, read_from: &common.join("objects") };
         let Files { tree, indexes } = self.files(&side, &both, head.as_deref(), copies)?;
         let mut parents: Vec<String> = head.clone().into_iter().collect();
@@ -161,7 +164,8 @@ impl Saver<'_> {
                 parents.push(tip);
             }
         }
-        // The same again has the same name: a second look tells by that whether anything is new.
+        // The date of HEAD, so that equal content gives an equal commit: a later inspection tells
+        // by its name whether anything is new.
         let args = ["log", "-1", "--format=%ct", "HEAD", "--"];
         let date = own.run(args).map(|found| found.stdout).unwrap_or_default();
         let date = String::from_utf8_lossy(&date).trim().parse::<u64>().unwrap_or(0);
@@ -188,8 +192,8 @@ impl Saver<'_> {
         Ok((reference, commit, head.unwrap_or_default()))
     }
 
-    /// What holds commits of its own: every ref and history; of a worktree of the outer repository
-    /// only its own, as the refs of all, our rescues among them, stay where they are.
+    /// Returns the tips to hold: every ref and reflog. For a worktree of the outer repository only
+    /// its own, because the refs shared by all, our rescues among them, stay in place.
     fn tips(&self, own: &Git<'_>, common: &Path, head: Option<&str>) -> Result<Vec<String>, Fault> {
         if is_outer(self.rescuer, common) {
             return Heads::read(self.dir).held_here_alone(own, &head.into_iter().collect());
@@ -199,7 +203,8 @@ impl Saver<'_> {
         Ok(String::from_utf8_lossy(&listed).lines().map(str::to_owned).collect())
     }
 
-    /// The commit that an earlier rescue of the same life has for it, as far as it is there.
+    /// Returns the commit that an earlier rescue of the same incarnation has
+    /// for it, if it still exists.
     fn before(&self) -> Result<Option<String>, Fault> {
         let path = paths::to_host(&self.inner.path);
         let known = self.rescuer.before.iter().flat_map(|before| &before.nested);
@@ -210,7 +215,7 @@ impl Saver<'_> {
         commit_of(&self.rescuer.repository(), &format!("{known}^{{commit}}"))
     }
 
-    /// The files, as a tree; the tree of HEAD, or an empty one, where there are none.
+    /// Saves the files as trees; without files, the tree of HEAD, or an empty one.
     fn files(
         &self,
         side: &Side,
@@ -237,7 +242,7 @@ impl Saver<'_> {
             target: files,
             own_index: std::fs::read(self.dir.join("index")).unwrap_or_default(),
             hash: Hash::named(&rescuer.plan.repository.object_format),
-            // Nobody knows when it was made: what git holds is compared with what is there.
+            // Its creation time is unknown: every file counts as touched and is compared.
             made_at: 0,
             nested: &[],
             scratch: side.dir.join("look"),
@@ -270,7 +275,7 @@ impl Saver<'_> {
         parents: Vec<String>,
         date: u64,
     ) -> Result<String, Fault> {
-        // A small number is a year to git, unless it is marked.
+        // Without `@`, git takes a small number for a year.
         let date = format!("@{date} +0000");
         let path = self.inner.path.display();
         let message = format!("rescue of the repository {path}, inside {}", self.rescuer.life.id);
@@ -309,12 +314,12 @@ impl Saver<'_> {
         git.line_of("git bundle create", command)?;
         unbundle(&rescuer.repository(), &bundle)?;
         removal::remove_ours_file(&bundle)?;
-        // Without the other repository: all of it has to be here now.
+        // Verified without the nested repository: everything must be in the outer one now.
         rescuer.repository().output(["rev-list", "--objects", "--quiet", commit]).map(drop)
     }
 }
 
-/// More parents than this a commit does not get.
+/// Most parents of one commit; further commits are held through intermediate commits.
 const PARENTS_MAX: usize = 32;
 
 /// Where objects are written, and where else they are read from.
@@ -330,11 +335,11 @@ fn unbundle(git: &Git<'_>, bundle: &Path) -> Result<(), Fault> {
     git.line_of("git bundle unbundle", command).map(drop)
 }
 
-/// Brings the objects and files of the repositories inside back into a restored worktree. What was
-/// copied raw, settings and refs among it, is there already.
+/// Restores the objects and files of the nested repositories in a restored worktree. Their raw
+/// copies, settings and refs among them, were put back before.
 ///
 /// # Errors
-/// What git says; with the path of the repository.
+/// Those of git, with the path of the repository.
 pub(in crate::world) fn put_back(
     outer: &Git<'_>,
     saved: &Rescue,
@@ -349,10 +354,11 @@ pub(in crate::world) fn put_back(
     Ok(())
 }
 
-/// Once all copies are there: no repository inside says that its files are elsewhere.
+/// Removes, once all copies are put back, every setting that says a nested
+/// repository's files are elsewhere.
 ///
 /// # Errors
-/// When somebody wants to stop.
+/// When the task is cancelled.
 pub(in crate::world) fn untie_all(
     saved: &Rescue,
     target: &Path,
@@ -368,7 +374,7 @@ pub(in crate::world) fn untie_all(
     Ok(())
 }
 
-/// A submodule's settings may name the place of its files as it was.
+/// A submodule's settings may name the former path of its files.
 fn untie(git: &Git<'_>) -> Result<(), Fault> {
     git.run(["config", "--unset-all", "core.worktree"]).map(drop)
 }
@@ -382,7 +388,7 @@ fn put_one_back(
     let inside = place.join(".git");
     let dir = if inside.is_dir() { inside } else { place.to_owned() };
     if elsewhere || !dir.join("HEAD").exists() {
-        // A submodule's repository without files has no place in a fresh worktree; its ref stays.
+        // A submodule's repository without files has no place in a fresh worktree; its ref is kept.
         return Ok(());
     }
     for folder in ["objects", "refs"] {

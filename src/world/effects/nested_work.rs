@@ -1,9 +1,9 @@
-//! Repositories inside a worktree: where they are, and whether they hold work of their own.
+//! Finds the repositories inside a worktree, and whether they hold work of their own.
 //!
-//! Wherever one lies (a clone in `node_modules`, a submodule, a bare repository in `build`), it is
-//! work, with one exception: a clone that is clean and whose every ref, stash and past HEAD is
-//! reachable from its own remote-tracking refs. That one can be had again from where it came. What
-//! cannot be looked into counts as work. Reads only.
+//! A nested repository (a clone in `node_modules`, a submodule, a bare repository in `build`)
+//! counts as work, with one exception: a clone that is clean and whose every ref, stash and past
+//! HEAD is reachable from its own remote-tracking refs, because it can be cloned again. A
+//! repository that cannot be inspected counts as work. Reads only.
 
 use std::path::{Path, PathBuf};
 
@@ -15,39 +15,40 @@ use crate::world::git::nested::{self, Limits};
 use crate::world::process::cancel::Cancel;
 use crate::world::status::query::OPERATIONS;
 
-/// Entries after which a walk asks whether it shall go on.
+/// Entries after which a walk checks for a cancellation.
 const ASK_EVERY: u64 = 1_024;
+/// A longer `.git` file is not a pointer.
 const POINTER_BYTES_MAX: u64 = 8_192;
 
-/// A repository inside a worktree.
+/// A nested repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::world) struct Inner {
-    /// Where it is, relative to the worktree; for a submodule that is checked out nowhere, below
-    /// `.git/modules`.
+    /// Its path relative to the worktree; for a submodule that is not checked out, a
+    /// path below `.git/modules`.
     pub(in crate::world) path: PathBuf,
-    /// Its git directory; none when its pointer leads nowhere.
+    /// Its git directory; none if its pointer leads nowhere.
     pub(in crate::world) git_dir: Option<PathBuf>,
     /// Whether it has a working tree at `path`.
     pub(in crate::world) has_files: bool,
-    /// Why it is work; none when it holds nothing of its own.
+    /// The reason why it counts as work; none if it holds nothing of its own.
     pub(in crate::world) work: Option<String>,
 }
 
-/// What a search for them led to.
+/// The result of a search for nested repositories.
 #[derive(Debug, Default)]
 pub(in crate::world) struct Search {
     pub(in crate::world) found: Vec<Inner>,
-    /// Directories that could not be read: there may be some in them.
+    /// Directories that could not be read, with the reason: they may hold repositories.
     pub(in crate::world) unknown: Vec<String>,
-    /// Files and directories that git takes for its own and passes over, relative to the worktree.
+    /// Files and directories that git takes for its own and ignores, relative to the worktree.
     pub(in crate::world) passed_over: Vec<PathBuf>,
 }
 
-/// Looks for repositories in a worktree, and into each. `was` is where the worktree belongs: a
-/// pointer may name a place in it, wherever it lies by now.
+/// Finds and inspects the repositories in a worktree. `was` is the usual path of the worktree: a
+/// pointer may name a place below it, although the worktree is elsewhere now.
 ///
 /// # Errors
-/// When somebody wants to stop.
+/// When it is cancelled.
 pub(in crate::world) fn search(
     target: &Path,
     admin: &Path,
@@ -73,20 +74,21 @@ pub(in crate::world) fn search(
     modules(admin, &mut search, cancel)?;
     if !walked.disguised.is_empty() && ignores_case(target, admin, cancel)? {
         search.passed_over = walked.disguised.iter().map(|path| relative(path)).collect();
-        // In order, so that what lies inside of one follows it, and is part of it.
+        // Sorted, so that a path inside another one follows it and is dropped as a part of it.
         search.passed_over.dedup_by(|inside, outer| inside.starts_with(&*outer));
     }
     Ok(search)
 }
 
-/// Whether git takes `.GIT` for its own directory: then no status shows it, and no add takes it.
+/// Returns whether git takes `.GIT` for its own directory: then no status shows
+/// it, and no add takes it.
 fn ignores_case(target: &Path, admin: &Path, cancel: &Cancel) -> Result<bool, Fault> {
     let git = Git::exact(admin, Some(target), None, cancel);
     let said = git.run(["config", "--type=bool", "--get", "core.ignoreCase"])?;
     Ok(said.stdout.trim_ascii() == b"true")
 }
 
-/// Submodules that are checked out nowhere in the worktree have their repository all the same.
+/// Adds submodules that are not checked out: their repositories exist nevertheless.
 fn modules(admin: &Path, search: &mut Search, cancel: &Cancel) -> Result<(), Fault> {
     let folder = admin.join("modules");
     if !folder.exists() {
@@ -109,6 +111,7 @@ fn modules(admin: &Path, search: &mut Search, cancel: &Cancel) -> Result<(), Fau
     Ok(())
 }
 
+/// Inspects one repository; one that cannot be inspected counts as work.
 fn judged(
     path: PathBuf,
     git_dir: Option<PathBuf>,
@@ -124,9 +127,9 @@ fn judged(
     Inner { path, git_dir, has_files, work }
 }
 
-/// The git directory of what lies at a path: its `.git`, what that points to, or itself. Those of
-/// submodules lie in the administrative directory, wherever that is by now: their pointers are
-/// relative, and lead nowhere when the worktree has moved.
+/// Returns the git directory of a repository: its `.git`, the target of that pointer, or the place
+/// itself. The git directory of a submodule is in the administrative directory, at its present
+/// path: the submodule's pointer is relative, and leads nowhere once the worktree has moved.
 fn git_dir(place: &Path, admin: &Path, (was, target): (&Path, &Path)) -> Option<PathBuf> {
     let pointer = place.join(".git");
     match pointer.symlink_metadata() {
@@ -137,7 +140,7 @@ fn git_dir(place: &Path, admin: &Path, (was, target): (&Path, &Path)) -> Option<
             let dir = place.join(paths::from_bytes(path));
             let moved = dir.strip_prefix(was).ok().map(|below| target.join(below));
             let module = module_of(path).map(|below| admin.join("modules").join(below));
-            // Where it was, something else may stand by now.
+            // Another repository may exist at the old path by now, so the moved one is tried first.
             let mut places = [moved, Some(dir), module].into_iter().flatten();
             places.find(|dir| dir.join("HEAD").symlink_metadata().is_ok())
         }
@@ -146,7 +149,7 @@ fn git_dir(place: &Path, admin: &Path, (was, target): (&Path, &Path)) -> Option<
     }
 }
 
-/// What follows `modules` in the pointer of a submodule of a worktree of ours.
+/// Returns the path after `modules` in the pointer of a submodule of a managed worktree.
 fn module_of(pointer: &[u8]) -> Option<&Path> {
     const FOLDER: &[u8] = b"/worktrees/gk-";
     let at = pointer.windows(FOLDER.len()).rposition(|part| part == FOLDER)? + FOLDER.len();
@@ -155,9 +158,9 @@ fn module_of(pointer: &[u8]) -> Option<&Path> {
     rest[end..].strip_prefix(b"/modules/").map(paths::from_bytes)
 }
 
-/// Why a repository holds work of its own; none when it does not.
+/// Returns why a repository holds work of its own; none if it does not.
 fn work_in(dir: &Path, files: Option<&Path>, cancel: &Cancel) -> Result<Option<String>, Fault> {
-    // Its settings may name files that are elsewhere by now.
+    // The repository's own settings may name a working tree at a path that has moved.
     let git = Git::exact(dir, Some(files.unwrap_or(dir)), None, cancel);
     if let Some((_, _, what)) = OPERATIONS.iter().find(|(name, ..)| dir.join(name).exists()) {
         return Ok(Some(format!("in progress: {what}")));
@@ -179,7 +182,7 @@ fn work_in(dir: &Path, files: Option<&Path>, cancel: &Cancel) -> Result<Option<S
     Ok((own != "0").then(|| format!("{own} commits that none of its remotes has")))
 }
 
-/// How it is named where a removal is refused or told.
+/// The line that names a nested repository in a refusal or a report.
 pub(in crate::world) fn line(inner: &Inner) -> String {
     let path = inner.path.display();
     match &inner.work {

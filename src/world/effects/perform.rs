@@ -1,5 +1,5 @@
-//! Performs an effect: takes its lock, hands it to the code of its step, and turns a panic into a
-//! fault. Dispatch only.
+//! Performs an effect: takes its lock, dispatches to the code of its step, and turns a panic
+//! into a fault. Dispatch only.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::Scope;
 
 impl World {
-    /// Performs one effect. Waits first for children that an earlier daemon left behind for the
-    /// same environment. A panic is a fault of this effect and of nothing else.
+    /// Performs one effect. First waits for children that an earlier daemon left for the same
+    /// subject. A panic becomes a fault of this effect and affects nothing else.
     ///
     /// # Errors
-    /// The fault that it ended with; whether to try again is for the core to decide.
+    /// The fault that ended the effect; the core decides whether to retry.
     pub fn perform(
         &self,
         effect: &Effect,
@@ -30,7 +30,8 @@ impl World {
         let work = || match &effect.target {
             Target::Environment(env, trusted) => {
                 if !env.is_served() {
-                    // Before anything is done to it: the gate keeps it from being watched again.
+                    // Before anything is done to the worktree: the gate keeps it from being watched
+                    // again, and a watch would follow the renamed tree under its old path.
                     self.unwatch(&env.id);
                 }
                 let task = Task { world: self, env, trusted, lock: &lock, cancel, reporter };
@@ -79,7 +80,8 @@ impl Task<'_> {
         }
     }
 
-    /// Ends what lives in the environment. What does not end is named, and holds up nothing.
+    /// Ends the processes in the environment. Processes that do not end are reported; they do
+    /// not hold up the teardown.
     fn end_processes(&self) -> Result<Outcome, Fault> {
         let env = self.env();
         let options = env.teardown.as_ref().map(|t| t.options.clone()).unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Copies of files as they are, byte for byte, beside the log: what git would not give back, or
-//! does not take.
+//! Raw copies beside the log: files, byte for byte, that git would not give
+//! back or does not accept.
 //!
-//! A folder of one rescue holds numbered contents (0600) and a list of what they are: path, mode,
-//! size and SHA-256 of each. It is written once and synced; without its list it is nothing. The
-//! contents never become objects, for a filter may be there to keep a secret out of git. What is
-//! put back never goes through a link. Nothing here decides what is worth a copy.
+//! The folder of one rescue holds numbered contents (0600) and a list of what they are: path, mode,
+//! size and SHA-256 of each. It is written once and synced; without its list it is invalid. The
+//! contents never become git objects, because a filter may exist to keep a secret out of git.
+//! Copies are never put back through a symlink. Which files are worth a copy is decided elsewhere.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -33,33 +33,34 @@ const BUFFER: usize = 1 << 20;
 /// A folder of copies that is being filled.
 pub(in crate::world) struct Copies<'a> {
     home: PathBuf,
-    /// Made with the first thing that is put there.
+    /// Created with the first entry.
     folder: Option<PathBuf>,
     entries: Vec<Entry>,
     bytes: u64,
     cancel: &'a Cancel,
-    /// Where in the worktree the roots are that things are copied from.
+    /// Path in the worktree of the root that entries are copied from.
     prefix: PathBuf,
     /// What could not be copied, and why.
     pub(in crate::world) lacks: Vec<String>,
 }
 
 impl<'a> Copies<'a> {
-    /// Copies below the home of one life; nothing is made yet.
+    /// Prepares copies below the folder of one incarnation; creates nothing yet.
     pub(in crate::world) fn new(home: PathBuf, cancel: &'a Cancel) -> Self {
         let (entries, prefix, lacks) = (Vec::new(), PathBuf::new(), Vec::new());
         Self { home, folder: None, entries, bytes: 0, cancel, prefix, lacks }
     }
 
-    /// From here on, roots are those of a repository at this place in the worktree.
+    /// Sets the path in the worktree that further roots correspond to.
     pub(in crate::world) fn within(&mut self, prefix: &Path) {
         prefix.clone_into(&mut self.prefix);
     }
 
-    /// Copies one file or link; what cannot be read is added to `lacks`, what is gone is nothing.
+    /// Copies one file or symlink. One that cannot be read is added to `lacks`; one
+    /// that is gone is ignored.
     ///
     /// # Errors
-    /// When there is no room, or somebody wants to stop.
+    /// When the disk is full, or the task is cancelled.
     pub(in crate::world) fn add(&mut self, root: &Path, path: &Path) -> Result<(), Fault> {
         self.cancel.check()?;
         let from = root.join(path);
@@ -78,7 +79,7 @@ impl<'a> Copies<'a> {
         } else if kind.is_file() {
             return self.file(&from, path, found.mode());
         } else {
-            // A pipe or a socket holds nothing; a device is not the user's work.
+            // A pipe or a socket has no content; a device is not the user's work.
             return Ok(());
         };
         match copied {
@@ -98,6 +99,8 @@ impl<'a> Copies<'a> {
     fn file(&mut self, from: &Path, path: &Path, mode: u32) -> Result<(), Fault> {
         let number = self.entries.len();
         let to = self.folder()?.join(number.to_string());
+        // The file may be replaced meanwhile: NOFOLLOW refuses a symlink, NONBLOCK
+        // does not wait for a pipe.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let mut source = match OpenOptions::new().read(true).custom_flags(flags).open(from) {
             Err(e) if is_gone(&e) => return Ok(()),
@@ -128,7 +131,7 @@ impl<'a> Copies<'a> {
         Ok(())
     }
 
-    /// Copies all that is in a directory, but for what `skip` names (relative to it).
+    /// Copies everything in a directory, except what `skip` selects (by path relative to it).
     ///
     /// # Errors
     /// As for [`Copies::add`].
@@ -152,7 +155,7 @@ impl<'a> Copies<'a> {
             let mode = place.symlink_metadata().map_or(0o755, |found| found.mode()) & 0o7777;
             self.note(Kind::Folder, &path.join(&below), mode)?;
             let mut entries: Vec<_> = entries.flatten().collect();
-            // The same again makes the same list.
+            // Equal content gives an equal list, by whose digest two rescues are compared.
             entries.sort_by_key(std::fs::DirEntry::file_name);
             for entry in entries {
                 let inside = below.join(entry.file_name());
@@ -171,7 +174,7 @@ impl<'a> Copies<'a> {
         Ok(())
     }
 
-    /// Takes over what an earlier rescue copied of files that are not there any more.
+    /// Takes over what an earlier rescue copied of files that no longer exist.
     ///
     /// # Errors
     /// As for [`Copies::add`].
@@ -183,7 +186,7 @@ impl<'a> Copies<'a> {
         let from = paths::from_host(&earlier.folder);
         let known: std::collections::BTreeSet<PathBuf> =
             self.entries.iter().map(|entry| entry.path.clone()).collect();
-        // A list that cannot be read holds nothing that could be taken over.
+        // An unreadable list holds nothing that could be taken over.
         for (number, entry) in list_of(earlier).unwrap_or_default().into_iter().enumerate() {
             self.cancel.check()?;
             let content = matches!(entry.kind, Kind::File | Kind::Link);
@@ -204,7 +207,7 @@ impl<'a> Copies<'a> {
         Ok(())
     }
 
-    /// Copies a directory that lies elsewhere, to come back at `at` in the worktree.
+    /// Copies a directory from elsewhere, to be put back at `at` in the worktree.
     ///
     /// # Errors
     /// As for [`Copies::add`].
@@ -220,7 +223,7 @@ impl<'a> Copies<'a> {
         copied
     }
 
-    /// Remembers the mode of a file whose content git holds.
+    /// Records the mode of a file whose content git holds.
     ///
     /// # Errors
     /// As for [`Copies::add`].
@@ -241,13 +244,15 @@ impl<'a> Copies<'a> {
         self.entries.push(entry);
     }
 
+    /// Records what could not be copied, unless the failure came from a cancellation.
     fn lack(&mut self, path: &Path, error: &io::Error) -> Result<(), Fault> {
         self.cancel.check()?;
         self.lacks.push(format!("{}: {error}", self.prefix.join(path).display()));
         Ok(())
     }
 
-    /// The folder, made when it is needed: a new one beside those of earlier rescues of this life.
+    /// Returns the folder, created when first needed: a new one beside those of earlier
+    /// rescues of this incarnation.
     fn folder(&mut self) -> Result<PathBuf, Fault> {
         if let Some(folder) = &self.folder {
             return Ok(folder.clone());
@@ -260,7 +265,7 @@ impl<'a> Copies<'a> {
             if path.join(LIST).exists() {
                 number = number.max(name + 1);
             } else {
-                // Killed before its list was written: nobody knows of it.
+                // Its rescue was killed before the list was written, so no record names it.
                 remove_tree::tree(&path, &mut |_| self.cancel.check())?;
             }
         }
@@ -270,10 +275,10 @@ impl<'a> Copies<'a> {
         Ok(folder)
     }
 
-    /// Writes the list and makes all of it durable; none when there is nothing in it.
+    /// Writes the list and makes everything durable; none if there are no entries.
     ///
     /// # Errors
-    /// When that does not work.
+    /// When that fails.
     pub(in crate::world) fn finish(self) -> Result<(Option<RawCopies>, Vec<String>), Fault> {
         let Some(folder) = self.folder else { return Ok((None, self.lacks)) };
         if self.entries.is_empty() {
@@ -284,7 +289,7 @@ impl<'a> Copies<'a> {
         let digest = format::hex(&sha2::Sha256::digest(&text));
         let fresh = folder.join("list.new");
         let open = File::open(&folder).map_err(paths::failed("open", &folder))?;
-        // All contents are on disk before the list says that they are there.
+        // All contents must be on disk before the list claims that they exist.
         rustix::fs::syncfs(&open).map_err(|e| paths::fault("sync", &folder, &e.into()))?;
         point("raw.copied");
         let write = || {
@@ -308,6 +313,7 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+/// Maps a write error to a fault; a full disk keeps its own code.
 fn full(path: &Path) -> impl Fn(io::Error) -> Fault + '_ {
     paths::failed("write", path)
 }
@@ -316,7 +322,7 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// The numbered folders in a home, in order.
+/// Returns the numbered folders of an incarnation, in order.
 fn generations(home: &Path) -> Vec<(u64, PathBuf)> {
     let entries = std::fs::read_dir(home).into_iter().flatten().flatten();
     let numbered = entries.filter_map(|e| Some((e.file_name().to_str()?.parse().ok()?, e.path())));
@@ -325,7 +331,7 @@ fn generations(home: &Path) -> Vec<(u64, PathBuf)> {
     all
 }
 
-/// Whether all copies of a rescue are there, each of the size that the list says.
+/// Returns whether all copies of a rescue exist, each with the size that the list states.
 pub(in crate::world) fn is_whole(raw: &RawCopies) -> bool {
     let folder = paths::from_host(&raw.folder);
     let Ok(entries) = list_of(raw) else { return false };
@@ -336,7 +342,7 @@ pub(in crate::world) fn is_whole(raw: &RawCopies) -> bool {
     })
 }
 
-/// The paths in the copies of a rescue, for people; bounded.
+/// Returns at most `most` paths of files and symlinks in the copies of a rescue, for display.
 #[must_use]
 pub fn names(raw: &RawCopies, most: usize) -> Vec<String> {
     let entries = list_of(raw).unwrap_or_default();
@@ -344,16 +350,15 @@ pub fn names(raw: &RawCopies, most: usize) -> Vec<String> {
     shown.take(most).map(|e| e.path.display().to_string()).collect()
 }
 
-/// Whether two rescues have the same copies.
+/// Returns whether two rescues have the same copies, by the digests of their lists.
 pub(in crate::world) fn same(a: Option<&RawCopies>, b: Option<&RawCopies>) -> bool {
     a.map(|raw| raw.digest.as_str()) == b.map(|raw| raw.digest.as_str())
 }
 
-/// Puts copies back into a worktree, over what git has written there. Done again it ends in the
-/// same place.
+/// Puts copies back into a worktree, over what git has written there. Idempotent.
 ///
 /// # Errors
-/// When a copy is damaged, or cannot be put where it was.
+/// When a copy is damaged, or cannot be put back at its path.
 pub(in crate::world) fn put_back(
     raw: &RawCopies,
     target: &Path,
@@ -362,7 +367,7 @@ pub(in crate::world) fn put_back(
     let folder = paths::from_host(&raw.folder);
     for (number, entry) in list_of(raw)?.iter().enumerate() {
         cancel.check()?;
-        // What was saved of the worktree's own git directory is for a person to look into.
+        // Copies from the worktree's own git directory are for the user to inspect.
         if entry.path.starts_with(".git") {
             continue;
         }
@@ -385,7 +390,7 @@ fn put_one(entry: &Entry, content: &Path, target: &Path) -> io::Result<()> {
     if entry.kind == Kind::Mode {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&folder, name, flags, Mode::empty()) {
-            // That of a repository inside, whose files come later.
+            // The file is in a nested repository, whose files are written later.
             Err(rustix::io::Errno::NOENT) => return Ok(()),
             open => File::from(open?),
         };
@@ -394,10 +399,12 @@ fn put_one(entry: &Entry, content: &Path, target: &Path) -> io::Result<()> {
         }
         return Ok(());
     }
+    // The content is verified before the file in the worktree is replaced.
     let bytes = std::fs::read(content)?;
     if format::hex(&sha2::Sha256::digest(&bytes)) != entry.digest {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the copy is damaged"));
     }
+    // Written under another name and renamed: a file is never seen half written.
     let mut fresh = name.to_owned();
     fresh.push(".gk-copy");
     match rustix::fs::unlinkat(&folder, &fresh, AtFlags::empty()) {
@@ -415,7 +422,7 @@ fn put_one(entry: &Entry, content: &Path, target: &Path) -> io::Result<()> {
         rustix::fs::fchmod(&file, mode)?;
     }
     match rustix::fs::renameat(&folder, &fresh, &folder, name) {
-        // git has made a directory of it: that is empty unless there is more to put back in it.
+        // git has created a directory there; it is empty unless more is to be put back in it.
         Err(rustix::io::Errno::ISDIR) => {
             rustix::fs::unlinkat(&folder, name, AtFlags::REMOVEDIR)?;
             Ok(rustix::fs::renameat(&folder, &fresh, &folder, name)?)
@@ -424,24 +431,25 @@ fn put_one(entry: &Entry, content: &Path, target: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a folder in a worktree step by step, never through a link, making what is missing.
+/// Opens a folder in a worktree component by component, never through a symlink,
+/// creating what is missing.
 fn enter(target: &Path, path: &Path) -> io::Result<std::os::fd::OwnedFd> {
     let top = beneath::top(target)?;
     Ok(beneath::make_directory(top.as_fd(), path)?)
 }
 
-/// Unlinks all copies of a life.
+/// Unlinks all copies of an incarnation.
 ///
 /// # Errors
-/// What the system says.
+/// I/O errors, or a cancellation.
 pub(in crate::world) fn forget(home: &Path, cancel: &Cancel) -> Result<(), Fault> {
     remove_tree::tree(home, &mut |_| cancel.check()).map(drop)
 }
 
-/// Unlinks all copies of a life but those that are known.
+/// Unlinks all copies of an incarnation except the known ones.
 ///
 /// # Errors
-/// What the system says.
+/// I/O errors, or a cancellation.
 pub(in crate::world) fn forget_unknown(
     home: &Path,
     known: Option<&RawCopies>,
@@ -455,7 +463,8 @@ pub(in crate::world) fn forget_unknown(
     Ok(())
 }
 
-/// The same, where somebody has asked to stop already: what an attempt has just made goes with it.
+/// As [`forget_unknown`], for an attempt that may have been cancelled: its copies
+/// are unlinked all the same.
 pub(in crate::world) fn forget_attempt(home: &Path, known: Option<&RawCopies>) {
     let forgotten = Cancel::new().map_err(paths::failed("forget", home));
     if let Err(fault) = forgotten.and_then(|free| forget_unknown(home, known, &free)) {

@@ -1,4 +1,5 @@
-//! The list beside raw copies: which entry of a worktree each copy is, with its mode and time.
+//! The list beside raw copies: the path, kind, mode, size and digest of each copied entry. Reads
+//! and writes that format only; which entries are copied is decided elsewhere.
 
 use std::path::{Component, PathBuf};
 
@@ -8,22 +9,22 @@ use crate::format;
 use crate::world::fs::paths;
 use sha2::Digest as _;
 
-/// The list in a folder of copies.
+/// File name of the list in a folder of copies.
 pub(super) const LIST: &str = "list";
 
-/// Most things that one list names.
+/// Most entries of one list.
 pub(super) const ENTRIES_MAX: usize = 1_000_000;
 
-/// Bytes of a list that are read.
+/// Most bytes of a list that are read.
 pub(super) const LIST_BYTES_MAX: u64 = 1 << 30;
 
-/// What one line of a list is about.
+/// The kind of entry that a line describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     File,
     Link,
     Folder,
-    /// A mode that git does not keep; the content is git's.
+    /// A mode that git does not keep; git holds the content.
     Mode,
 }
 
@@ -46,13 +47,13 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
     pub(super) mode: u32,
     pub(super) size: u64,
-    /// SHA-256 of the content in hex; `-` where there is none.
+    /// SHA-256 of the content in hex; `-` if there is none.
     pub(super) digest: String,
-    /// Relative to the worktree.
+    /// Path relative to the worktree.
     pub(super) path: PathBuf,
 }
 
-/// `kind mode size digest path` and a NUL, for each.
+/// Serializes a list: `kind mode size digest path` and a NUL for each entry.
 pub(super) fn write_list(entries: &[Entry]) -> Vec<u8> {
     let mut text = Vec::new();
     for e in entries {
@@ -64,6 +65,7 @@ pub(super) fn write_list(entries: &[Entry]) -> Vec<u8> {
     text
 }
 
+/// Parses a list; none if any line is malformed.
 pub(super) fn read_list(text: &[u8]) -> Option<Vec<Entry>> {
     let lines = text.split(|b| *b == 0).filter(|line| !line.is_empty());
     lines.map(read_line).collect()
@@ -77,10 +79,15 @@ pub(super) fn read_line(line: &[u8]) -> Option<Entry> {
     let mode = u32::from_str_radix(word()?, 8).ok()?;
     let (size, digest) = (word()?.parse().ok()?, word()?.to_owned());
     let path = paths::from_bytes(fields.next()?).to_owned();
+    // A path that climbs or is absolute could lead outside the worktree when it is put back.
     let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
     plain.then_some(Entry { kind, mode, size, digest, path })
 }
 
+/// Reads the list of a rescue's copies.
+///
+/// # Errors
+/// When it cannot be read, or its digest is not the recorded one.
 pub(super) fn list_of(raw: &RawCopies) -> Result<Vec<Entry>, Fault> {
     let path = paths::from_host(&raw.folder).join(LIST);
     let damaged = || {

@@ -1,7 +1,7 @@
-//! Saving what a worktree has and no branch has, and putting it back: the two steps of it.
+//! The steps that save a worktree's work before its removal, and that put a rescue back.
 //!
-//! How it is saved is in `rescuer.rs`. Ignored files are saved by the trash alone: they may be
-//! secrets, and git was told not to have them. The worktree is not changed here, but for a fresh
+//! The rescue itself is made in `make_rescue.rs`. Ignored files are saved by the trash alone: they
+//! may be secrets, and git was told not to track them. No worktree is changed here, except a fresh
 //! one that a rescue is put into.
 
 use std::path::Path;
@@ -16,11 +16,11 @@ use crate::world::fs::{paths, removal};
 use crate::world::git::command::{self, Git};
 use crate::world::git::marker::Admin;
 
-/// Paths that one git call gets.
+/// Most paths passed to one git call.
 const ARGUMENTS_MAX: usize = 200;
 
 impl<'a> Rescuer<'a> {
-    /// What saves the work of an environment whose worktree is where it belongs.
+    /// Creates the rescuer for an environment whose worktree is at its usual path.
     pub(in crate::world) fn of(task: &'a Task<'a>) -> Self {
         let env = task.env();
         let teardown = env.teardown.as_ref();
@@ -51,12 +51,14 @@ pub(in crate::world) fn rescue(task: &Task<'_>) -> Result<Outcome, Fault> {
     }
     let saved = rescuer.save().and_then(|rescue| {
         point("rescue.committed");
+        // The ref is created last: it must not name a commit that is not complete.
         rescue.as_ref().map_or(Ok(()), |rescue| rescuer.refer(rescue)).map(|()| rescue)
     });
     saved.map(Outcome::Rescued).map_err(|fault| with_way_out(task, fault))
 }
 
-/// What to do when git cannot save anything here: nobody has to keep a worktree because of that.
+/// Adds a hint for the case that git cannot save anything here: the user can
+/// still remove the worktree.
 fn with_way_out(task: &Task<'_>, fault: Fault) -> Fault {
     let unreadable = [Code::GitFailed, Code::PathNotFound, Code::Io, Code::PermissionDenied];
     if !unreadable.contains(&fault.code) || task.cancel.is_cancelled() {
@@ -70,16 +72,16 @@ fn with_way_out(task: &Task<'_>, fault: Fault) -> Fault {
     Fault { hint, ..fault }
 }
 
-/// Performs [`Step::ApplyRescue`](crate::core::Step::ApplyRescue): files and index of a fresh
-/// worktree become those that the rescue holds.
+/// Performs [`Step::ApplyRescue`](crate::core::Step::ApplyRescue): gives a fresh worktree the files
+/// and the index that the rescue holds.
 pub(in crate::world) fn apply(task: &Task<'_>) -> Result<Outcome, Fault> {
     let env = task.env();
     let from = env.restore.clone().unwrap_or_default();
     let target = paths::from_host(&env.plan.path);
     let admin = Admin::of(task.log_id(), env).published;
     let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(command::LONG);
-    // Done again it ends in the same place: nobody has worked here yet. So the lock of its index is
-    // that of a git of ours which was killed.
+    // Idempotent, because no agent has worked here yet. For the same reason a lock on its index can
+    // only be that of a git of ours that was killed.
     let unlock = || removal::remove_ours_file(&admin.join("index.lock"));
     unlock()?;
     if !from.rescue.is_empty() {
@@ -96,7 +98,7 @@ pub(in crate::world) fn apply(task: &Task<'_>) -> Result<Outcome, Fault> {
 fn apply_commit(git: &Git<'_>, from: &RestoreFrom) -> Result<(), Fault> {
     git.output(["read-tree", "--reset", "-u", &from.rescue])?;
     write_all(git, from)?;
-    // The index as it was: the second parent's, when that is the index, else that of HEAD.
+    // Restores the index: the second parent's tree if that is the index commit, else that of HEAD.
     let second = format!("{}^2", from.rescue);
     let subject = git.run(["log", "-1", "--format=%s", &second])?;
     let is_index = subject.status.success() && subject.stdout.starts_with(b"index of ");
@@ -105,13 +107,13 @@ fn apply_commit(git: &Git<'_>, from: &RestoreFrom) -> Result<(), Fault> {
         return git.output(["read-tree", "--empty"]).map(drop);
     }
     git.output(["read-tree", "--reset", &index])?;
-    // So that a status need not read every file.
+    // Otherwise the next status would have to read every file.
     let _refreshed = git.run(["update-index", "-q", "--refresh"])?;
     Ok(())
 }
 
-/// In a sparse worktree git leaves files out that are in the rescue; those that it adds to HEAD
-/// were there.
+/// Writes the files that a sparse checkout omits. Those that the rescue adds to
+/// HEAD were in the worktree.
 fn write_all(git: &Git<'_>, from: &RestoreFrom) -> Result<(), Fault> {
     let sparse = git.run(["config", "--type=bool", "--get", "core.sparseCheckout"])?;
     if sparse.stdout.trim_ascii() != b"true" || from.head.is_empty() {
@@ -133,7 +135,7 @@ fn write_all(git: &Git<'_>, from: &RestoreFrom) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What git would not have given back, and the repositories inside.
+/// Puts back the raw copies, which git would not have given back, and the nested repositories.
 fn apply_copies(
     task: &Task<'_>,
     git: &Git<'_>,
@@ -146,7 +148,7 @@ fn apply_copies(
         let common = paths::from_host(&task.env().plan.repository.common_dir);
         let outer = Git::exact(&common, None, Some(task.lock), task.cancel).within(command::LONG);
         nested_rescue::put_back(&outer, saved, target)?;
-        // Over what git has written into them.
+        // Again, because git has just written its own version of some of these files.
         saved.raw.as_ref().map_or(Ok(()), put)?;
         nested_rescue::untie_all(saved, target, task.cancel)?;
     }

@@ -1,12 +1,13 @@
-//! Making a rescue: commits under refs that hold what a worktree has and no branch has, and copies
-//! of what git would not give back.
+//! The data and helpers of a rescue: commits under refs that hold what a worktree has and no branch
+//! has, and raw copies of what git would not give back. The steps are in `make_rescue.rs`.
 //!
-//! The rescue commit's tree is the working tree: tracked files as they are, and untracked ones that
-//! git does not ignore. Its parents are HEAD, the index as a commit, and whatever else would be
-//! lost: the other side of a merge, where a rebase came from, stashes of the branch, commits that
-//! only the history of HEAD or private refs hold. All of it is made through a git directory of our
-//! own (`side.rs`), so that damage in the worktree's is in nobody's way; no hook runs, nothing is
-//! signed. A rescue is complete or names what it lacks; what it lacks is in the trash alone.
+//! The rescue commit's tree is the working tree: tracked files as they are, and untracked ones
+//! that git does not ignore. Its parents are HEAD, the index as a commit, and whatever else
+//! would be lost: the other side of a merge, the origin of a rebase, stashes of the branch,
+//! commits that only the reflog of HEAD or private refs hold. All of it is made through a git
+//! directory of our own (`scratch_dir.rs`), so that damage in the worktree's git directory does
+//! not matter; no hook runs, nothing is signed. A rescue is complete or lists what it lacks;
+//! that is in the trash alone.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -21,18 +22,18 @@ use crate::world::git::command::Git;
 use crate::world::git::scratch_dir::Side;
 use crate::world::process::cancel::Cancel;
 
-/// Reasons why something is not in a rescue that are kept.
+/// Most entries in the list of what a rescue lacks.
 pub(in crate::world) const LACKS_MAX: usize = 40;
-/// More parents than this a commit does not get; more commits are held through one in between.
+/// Most parents of one commit; further commits are held through intermediate commits.
 pub(in crate::world) const PARENTS_MAX: usize = 32;
-/// Paths that one git call gets.
+/// Most paths passed to one git call.
 pub(in crate::world) const ARGUMENTS_MAX: usize = 200;
 
-/// Lines of such a file that are read.
+/// Most lines that are read from a file in [`HELD`].
 pub(in crate::world) const NAMED_MAX: usize = 256;
-/// Words of a line among which the name of a commit is: `fixup -C NAME`.
+/// Words of a line that are searched for a commit: `fixup -C NAME`.
 pub(in crate::world) const WORDS_MAX: usize = 3;
-/// Fewest digits that git shortens the name of a commit to.
+/// Fewest digits to which git abbreviates a commit name.
 pub(in crate::world) const ABBREVIATION: usize = 7;
 /// Files of a git directory that name commits which nothing else may hold.
 pub(in crate::world) const HELD: [(&str, &str); 11] = [
@@ -49,7 +50,7 @@ pub(in crate::world) const HELD: [(&str, &str); 11] = [
     ("rebase-merge/git-rebase-todo", "what is still to be rebased"),
 ];
 
-/// What saves the work of one worktree.
+/// Saves the work of one worktree.
 pub(in crate::world) struct Rescuer<'a> {
     pub(in crate::world) log: &'a str,
     pub(in crate::world) life: Life<'a>,
@@ -57,18 +58,20 @@ pub(in crate::world) struct Rescuer<'a> {
     pub(in crate::world) layout: &'a Layout,
     pub(in crate::world) lock: &'a File,
     pub(in crate::world) cancel: &'a Cancel,
-    /// The administrative directory, wherever it is by now.
+    /// The administrative directory, at its present path.
     pub(in crate::world) admin: PathBuf,
-    /// Where the files are by now.
+    /// The files of the worktree, at their present path.
     pub(in crate::world) target: PathBuf,
-    /// What HEAD is taken to be at when it cannot be told: the recorded one, then the base.
+    /// Commits to use for HEAD if it cannot be read, in order of preference: the recorded HEAD,
+    /// then the commits that the worktree started from.
     pub(in crate::world) fallback: Vec<String>,
-    /// An earlier rescue of the same life that the new one takes the place of, and so has to hold.
+    /// An earlier rescue of the same incarnation, which the new one replaces
+    /// and therefore must contain.
     pub(in crate::world) before: Option<Rescue>,
 }
 
-/// The commits that a file of a git directory names, one a line (alone, or after what shall be done
-/// with it), as far as they exist.
+/// Returns the commits that a file of a git directory names, one a line (alone, or after a verb
+/// such as `pick`), as far as they exist.
 pub(in crate::world) fn commits_in(git: &Git<'_>, dir: &Path, name: &str) -> Vec<String> {
     let text = std::fs::read_to_string(dir.join(name)).unwrap_or_default();
     let is_name = |w: &&str| w.len() >= ABBREVIATION && w.bytes().all(|b| b.is_ascii_hexdigit());
@@ -80,12 +83,14 @@ pub(in crate::world) fn commits_in(git: &Git<'_>, dir: &Path, name: &str) -> Vec
     named.filter_map(commit).collect()
 }
 
-/// An index of HEAD and nothing else, which knows nothing of the files yet: each counts as touched.
+/// Replaces the index by one that holds HEAD and no stat data, so that
+/// every file counts as touched.
 pub(in crate::world) fn start_over(
     side: &Side,
     collector: &mut Collector<'_>,
     head: Option<&str>,
 ) -> Result<(), Fault> {
+    // A git that was killed may have left the lock; this index is ours alone.
     drop(paths::remove_file_if_any(&side.index()));
     drop(paths::remove_file_if_any(&side.dir.join("index.lock")));
     if let Some(head) = head {
@@ -95,7 +100,7 @@ pub(in crate::world) fn start_over(
     Ok(())
 }
 
-/// Lines that a log may grow by are bounded; how many there are is not forgotten.
+/// Bounds a list that goes into the log; the number of omitted lines is kept.
 pub(in crate::world) fn bounded(lacks: &mut Vec<String>) {
     let more = lacks.len().saturating_sub(LACKS_MAX);
     if more > 0 {
@@ -104,7 +109,7 @@ pub(in crate::world) fn bounded(lacks: &mut Vec<String>) {
     }
 }
 
-/// Commits of ours are by nobody else.
+/// Sets author and committer, so that commits of ours are attributed to no user.
 pub(in crate::world) fn sign(command: &mut Command) {
     command
         .env("GIT_AUTHOR_NAME", "groundskeeper")
@@ -113,15 +118,15 @@ pub(in crate::world) fn sign(command: &mut Command) {
         .env("GIT_COMMITTER_EMAIL", "rescue@groundskeeper");
 }
 
-/// The commit that a name is at; none when there is no such name.
+/// Returns the commit that a name resolves to; none if it does not exist.
 pub(in crate::world) fn commit_of(git: &Git<'_>, name: &str) -> Result<Option<String>, Fault> {
     let found = git.run(["rev-parse", "--verify", "--quiet", name])?;
     let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
     Ok(found.status.success().then_some(text))
 }
 
-/// Whether all that a rescue's commit adds to HEAD is there. A prune that ran meanwhile may have
-/// taken a part.
+/// Checks that every object that a rescue's commit adds to HEAD exists. A concurrent
+/// prune may have deleted some.
 pub(in crate::world) fn is_whole(git: &Git<'_>, commit: &str) -> Result<(), Fault> {
     let first = format!("{commit}^1");
     let mut args = vec!["rev-list", "--objects", "--quiet", commit];

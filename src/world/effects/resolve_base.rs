@@ -1,7 +1,7 @@
-//! Finding where an environment starts: the base commit, and that its branch can be had.
+//! Resolves where an environment starts: the base commit, and whether its branch is available.
 //!
-//! Reads refs and, when asked to, fetches one branch within a time budget. A fetch that fails does
-//! not fail the provision: what is known locally is used, and the record says so. Changes nothing
+//! Reads refs and, on request, fetches one branch within a time limit. A failed fetch does
+//! not fail the provision: local knowledge is used, and the record says so. Changes nothing
 //! but remote-tracking refs.
 
 use std::path::Path;
@@ -15,13 +15,15 @@ use crate::world::fs::paths;
 use crate::world::git::command::Git;
 use crate::world::git::fetch;
 
-/// One ref as `for-each-ref` shows it.
+/// One ref, as `for-each-ref` prints it.
 #[derive(Debug, Clone, Default)]
 struct Ref {
     name: String,
-    /// The commit that it is at; empty when it is none.
+    /// The commit that it is at, peeled; empty if its object is not a commit.
     commit: String,
+    /// The ref that a symbolic ref points to; else empty.
     target: String,
+    /// The configured upstream of a branch; else empty.
     upstream: String,
 }
 
@@ -33,7 +35,7 @@ pub(in crate::world) fn resolve(task: &Task<'_>) -> Result<Outcome, Fault> {
     let plan = &task.env().plan;
     let source = paths::from_host(&plan.repository.source);
     let common = paths::from_host(&plan.repository.common_dir);
-    // In a bare repository there is no worktree to stand in.
+    // A bare repository has no worktree to run git in.
     let at = if source.as_os_str().is_empty() { &common } else { &source };
     let git = Git::at(at, Some(task.lock), task.cancel);
 
@@ -54,7 +56,7 @@ pub(in crate::world) fn resolve(task: &Task<'_>) -> Result<Outcome, Fault> {
         let names = Names::of(task.log_id(), task.env().life());
         fetch = match fetch::fetch(&git, &common, names, &tracking, limit) {
             Ok(fetched) => {
-                // What was read before the fetch says nothing about the remote any more.
+                // Refs that were read before the fetch may be stale now.
                 finder.refs.clear();
                 if !plan.reuse_branch {
                     let (name, commit) = (tracking, fetched.commit);
@@ -78,6 +80,7 @@ pub(in crate::world) fn resolve(task: &Task<'_>) -> Result<Outcome, Fault> {
     }))
 }
 
+/// Refuses a new branch whose name exists, and a reused branch that does not exist.
 fn branch_fits(branch: &str, exists: bool, reuse: bool) -> Result<(), Fault> {
     match (exists, reuse) {
         (true, false) => Err(Fault::new(
@@ -97,8 +100,8 @@ fn branch_fits(branch: &str, exists: bool, reuse: bool) -> Result<(), Fault> {
     }
 }
 
-/// The remotes whose names hold a slash, as far as the repository's own settings tell: what follows
-/// theirs in a ref is not to be taken for a part of the branch.
+/// Returns the configured remotes whose names contain a slash, as far as the repository's own
+/// settings tell: the parts of such a name must not be taken for a part of the branch.
 fn slashed_remotes(common: &Path) -> Vec<String> {
     let text = std::fs::read(common.join("config")).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
@@ -108,6 +111,7 @@ fn slashed_remotes(common: &Path) -> Vec<String> {
     names.filter(|name| name.contains('/')).map(str::to_owned).collect()
 }
 
+/// Finds the base among the refs that were read.
 struct Finder<'a> {
     git: &'a Git<'a>,
     remotes: Vec<String>,
@@ -133,7 +137,7 @@ impl Finder<'_> {
                 patterns.extend(self.remotes.iter().map(|r| format!("refs/remotes/{r}/HEAD")));
                 patterns.push("refs/heads/main".to_owned());
                 patterns.push("refs/heads/master".to_owned());
-                // Their upstreams, as they are usually called: saves counting when nothing differs.
+                // Their usual upstreams: spares a count of commits when nothing differs.
                 patterns.push("refs/remotes/*/main".to_owned());
                 patterns.push("refs/remotes/*/master".to_owned());
             }
@@ -165,8 +169,8 @@ impl Finder<'_> {
         self.refs.iter().find(|r| r.name == name)
     }
 
-    /// The ref that `wanted` names, or that of the default branch. A ref without a name stands for
-    /// a revision that is no ref.
+    /// Returns the ref that `wanted` names, or that of the default branch. A `Ref` without a name
+    /// stands for a revision that is not a ref.
     fn reference(&self, wanted: Option<&str>) -> Result<Ref, Fault> {
         let Some(wanted) = wanted else { return self.default_branch() };
         for name in [
@@ -184,14 +188,15 @@ impl Finder<'_> {
             .refs
             .iter()
             .filter(|r| r.name.starts_with("refs/remotes/") && r.name.ends_with(&suffix));
+        // Several remotes have it, or none: git decides what the name means.
         match (remotes.next(), remotes.next()) {
             (Some(only), None) => Ok(only.clone()),
             _ => Ok(Ref::default()),
         }
     }
 
-    /// As git users expect it: what the remote calls its default, else `main` or `master`, else
-    /// the branch that is checked out.
+    /// Returns the default branch as git users expect it: the remote's default, else `main` or
+    /// `master`, else the branch that is checked out.
     fn default_branch(&self) -> Result<Ref, Fault> {
         let mut heads: Vec<&Ref> = self
             .refs
@@ -223,6 +228,7 @@ impl Finder<'_> {
         Ok(found.into_iter().find(|r| r.name == name).unwrap_or_default())
     }
 
+    /// Returns the commit of the reference or, if that has none, of the revision that git resolves.
     fn commit(&self, wanted: Option<&str>, reference: &Ref) -> Result<String, Fault> {
         if !reference.commit.is_empty() {
             return Ok(reference.commit.clone());
@@ -236,7 +242,7 @@ impl Finder<'_> {
         let found =
             self.git.run(["rev-parse", "--verify", "--quiet", "--end-of-options", &spec])?;
         if found.status.success() {
-            // `--end-of-options` itself is echoed by some versions of git.
+            // Some versions of git echo `--end-of-options` itself.
             let text = String::from_utf8_lossy(&found.stdout);
             return Ok(text.lines().last().unwrap_or_default().to_owned());
         }
@@ -254,14 +260,14 @@ impl Finder<'_> {
         }
     }
 
-    /// How far a commit and an upstream are apart: (ahead, behind).
+    /// Returns how far a commit and an upstream are apart: (ahead, behind).
     fn distance(&self, commit: &str, upstream: &str) -> Result<(u64, u64), Fault> {
         if upstream.is_empty() || self.find(upstream).is_some_and(|r| r.commit == commit) {
             return Ok((0, 0));
         }
         let range = format!("{commit}...{upstream}");
         let counted = self.git.run(["rev-list", "--count", "--left-right", &range, "--"])?;
-        // An upstream that is configured but gone is no reason to fail.
+        // An upstream that is configured but missing is no reason to fail; it counts as (0, 0).
         let text = String::from_utf8_lossy(&counted.stdout);
         let mut counts = text.split_ascii_whitespace().map(|n| n.parse().unwrap_or(0));
         Ok((counts.next().unwrap_or(0), counts.next().unwrap_or(0)))

@@ -1,9 +1,10 @@
-//! Bringing a directory back from the trash as a new incarnation: files, index, registration,
-//! lock and branch as they were.
+//! Restores a directory from the trash as a new incarnation: files, index, registration, lock
+//! and branch as they were.
 //!
 //! The directory is renamed back, and the administrative directory, kept since the removal, is
-//! published again under the new incarnation's name. Nothing that others can see is ever
-//! incomplete. Every step can be repeated; [`undo`] puts back what was taken, however far it came.
+//! published again under the new incarnation's name. Other processes never see an incomplete
+//! worktree. Every step can be repeated; [`undo`] returns to the trash what was taken, at whatever
+//! point the restore stopped.
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ use crate::world::git::marker::{self, Admin, Marker};
 use crate::world::git::ref_changes::{Change, Made};
 use crate::world::git::{refs, registration, submodules};
 
+/// One restore, with the paths and the administrative directories of both incarnations.
 struct Restore<'a> {
     task: &'a Task<'a>,
     from: RestoreFrom,
@@ -51,7 +53,7 @@ impl<'a> Restore<'a> {
     }
 }
 
-/// The life that is restored.
+/// The incarnation that is restored.
 fn life_of<'a>(env: &'a Environment, from: &'a RestoreFrom) -> Life<'a> {
     Life { id: &env.id, incarnation: from.incarnation, nonce: from.nonce.as_ref() }
 }
@@ -72,6 +74,7 @@ pub(in crate::world) fn restore(task: &Task<'_>) -> Result<Outcome, Fault> {
         point("restore.branched");
         restore.bring_back(identity)?;
         point("restore.moved");
+        // git sees the worktree only from here on, when branch, files and pointer are in place.
         registration::publish(&restore.new)?;
         point("restore.published");
     }
@@ -79,7 +82,8 @@ pub(in crate::world) fn restore(task: &Task<'_>) -> Result<Outcome, Fault> {
 }
 
 impl Restore<'_> {
-    /// The directory, wherever an earlier attempt left it.
+    /// Returns the identity of the directory, in the trash or already moved
+    /// back by an earlier attempt.
     fn identity(&self) -> Result<(u64, u64), Fault> {
         let (there, back) = (marker::identity(&self.trash)?, marker::identity(&self.target)?);
         match (there, back) {
@@ -103,9 +107,11 @@ impl Restore<'_> {
         }))
     }
 
-    /// The administrative directory, aside, ready but for the branch.
+    /// Prepares the administrative directory aside; only the branch is missing then.
     fn stage(&self) -> Result<(), Fault> {
         let staged = &self.new.staged;
+        // A teardown leaves this to the first measurement of the trash entry,
+        // which may not have run yet.
         registration::put_away_over(
             &self.old,
             self.task.log_id(),
@@ -133,11 +139,12 @@ impl Restore<'_> {
         removal::remove_ours_file(&staged.join("gitdir.removed"))
     }
 
-    /// The one that was kept is gone: a fresh one. Its index is made where damage is mended.
+    /// Builds a new administrative directory: the kept one is gone. Its index is made where damage
+    /// is mended.
     fn stage_anew(&self) -> Result<(), Fault> {
         let staged = &self.new.staged;
         std::fs::create_dir_all(staged).map_err(paths::failed("create", staged))?;
-        // HEAD last: one that has it is whole.
+        // HEAD last: a directory that has it is complete.
         let head = format!("ref: refs/heads/{}\n", self.task.env().plan.branch);
         for (name, text) in [("commondir", "../..\n"), ("HEAD.new", head.as_str())] {
             let path = staged.join(name);
@@ -147,12 +154,13 @@ impl Restore<'_> {
             .map_err(paths::failed("write", staged))
     }
 
-    /// The branch that HEAD names, at the commit where it was; another one when that name has come
-    /// to mean something else.
+    /// Creates the branch that HEAD names, at its former commit; under another name if that one is
+    /// at another commit or in use by now.
     fn branch(&self) -> Result<(), Fault> {
         let head = self.new.staged.join("HEAD");
         let text = refs::head_text(&self.new.staged).map_err(paths::failed("read", &head))?;
-        // A branch of the user's whose name is bytes: it was there, and nobody here removes it.
+        // A branch of the user's whose name is not UTF-8: it existed before, and no code of ours
+        // deletes it.
         let Ok(text) = String::from_utf8(text) else { return Ok(()) };
         let Some(reference) = text.trim_end().strip_prefix("ref: ") else { return Ok(()) };
         if self.from.head.is_empty() || self.make_branch(reference)? {
@@ -167,6 +175,7 @@ impl Restore<'_> {
         self.put_head(&format!("ref: {other}\n"))
     }
 
+    /// Replaces HEAD atomically.
     fn put_head(&self, text: &str) -> Result<(), Fault> {
         let head = self.new.staged.join("HEAD");
         let fresh = self.new.staged.join("HEAD.new");
@@ -174,7 +183,7 @@ impl Restore<'_> {
         paths::rename(&fresh, &head).map_err(paths::failed("write", &head))
     }
 
-    /// Whether a branch is, or could be made to be, at the commit that HEAD was at.
+    /// Returns whether a branch is at HEAD's former commit, or could be created there.
     fn make_branch(&self, reference: &str) -> Result<bool, Fault> {
         if registration::checked_out(&self.common, reference).is_some() {
             return Ok(false);
@@ -192,8 +201,8 @@ impl Restore<'_> {
         Ok(made == Made::Yes)
     }
 
-    /// Deletes the branch that this restore has made, if nobody has moved it since.
-    /// Returns what is left of it where a lock is in the way that nobody will release.
+    /// Deletes the branch that this restore created, unless it was moved since. Returns a line
+    /// about the branch if a lock that will never be released is in the way.
     fn take_branch_back(&self) -> Result<Option<String>, Fault> {
         let mut places = [&self.new.published, &self.new.staged].into_iter();
         let text = places.find_map(|dir| refs::head_text(dir).ok()).unwrap_or_default();
@@ -211,12 +220,14 @@ impl Restore<'_> {
         Ok(None)
     }
 
-    /// The directory back to its place, pointing to where the registration will be.
+    /// Renames the directory back, and points it to the future registration.
     fn bring_back(&self, identity: (u64, u64)) -> Result<(), Fault> {
-        // What was checked out first is as true as it was.
+        // The commit that was checked out first is unchanged by the restore.
         let before = Marker::read(&self.new.staged).ok().flatten();
         let (commit, tree) = before.map(|m| (m.commit, m.tree)).unwrap_or_default();
         let marker = Marker::new(self.task.log_id(), self.task.env(), identity);
+        // Before the rename: from then on only this marker proves that the
+        // directory at the target is ours.
         Marker { commit, tree, ..marker }.replace(&self.new.staged)?;
         if paths::exists(&self.trash).map_err(paths::failed("look at", &self.trash))? {
             let place = self.target.parent().unwrap_or(&self.target);
@@ -227,7 +238,7 @@ impl Restore<'_> {
         self.point_to(&self.new.published)
     }
 
-    /// What lies in the trash points to the life that it belongs to, whatever a restore of it did.
+    /// A trash entry points to the incarnation that it belongs to, also after an undone restore.
     fn point_back(&self) -> Result<(), Fault> {
         let text = std::fs::read(self.trash.join(".git")).unwrap_or_default();
         let mut new = b"gitdir: ".to_vec();
@@ -239,7 +250,7 @@ impl Restore<'_> {
         self.point(&self.target, admin)
     }
 
-    /// Replaces a worktree's pointer, whole or not at all.
+    /// Replaces a worktree's pointer atomically.
     #[expect(clippy::unused_self, reason = "reads like the other steps")]
     fn point(&self, worktree: &Path, admin: &Path) -> Result<(), Fault> {
         let pointer = worktree.join(".git");
@@ -257,13 +268,13 @@ impl Restore<'_> {
         }
         let names = Names::of(self.task.log_id(), life_of(env, &self.from));
         match archive::let_go_of_head(&self.git(), &self.common, names, &self.from.head) {
-            // It is in nobody's way; a sweep removes it when the lock is gone.
+            // The ref is harmless; a sweep removes it once the lock is gone.
             Err(fault) if fault.code == Code::RepositoryLocked && !fault.transient => {
                 tracing::warn!(%fault, environment = %env.id, "a ref of ours is left behind");
             }
             let_go => let_go?,
         }
-        // What an attempt to rescue it once more left that came to no end: nobody knows of it.
+        // Copies of an unfinished attempt to rescue it again, which no record names.
         let home = self.task.layout().copies_of(life_of(env, &self.from));
         let known = self.from.saved.as_ref().and_then(|saved| saved.raw.as_ref());
         raw_copies::forget_unknown(&home, known, self.task.cancel)?;
@@ -279,7 +290,7 @@ impl Restore<'_> {
             inode: identity.1,
             checkout: "restored".to_owned(),
             checkout_reason: format!("from the trash of incarnation {}", self.from.incarnation),
-            // It may have gone to the trash before its index was settled.
+            // It may have gone to the trash before its index was refreshed.
             racy: true,
             ..Worktree::default()
         };
@@ -287,17 +298,18 @@ impl Restore<'_> {
     }
 }
 
-/// Puts back what a restore took, so that it can be had another time.
+/// Puts back what a restore took, so that the incarnation can be restored another time.
 pub(in crate::world) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
     let restore = Restore::of(task);
     let (old, new) = (&restore.old, &restore.new);
-    // Still in the trash: whatever stands in its place is not what was taken from there.
+    // While the trash entry exists, a directory at the target is not the
+    // one that was taken from it.
     let taken = marker::identity(&restore.trash)?.is_none();
     if taken && let Some(found) = marker::identity(&restore.target)? {
         let mut markers = [&new.published, &new.staged].into_iter();
         let marker = markers.find_map(|dir| Marker::read(dir).ok().flatten());
         let root = task.layout().worktrees();
-        // Killed in between, it still points to where it was before.
+        // If the restore was killed in between, the directory still points to the old incarnation.
         let before = life_of(task.env(), &restore.from);
         let proof = marker::Proof { root: &root, log: task.log_id(), env: task.env() };
         proof.admits(&restore.target, found, marker.as_ref(), Some(before))?;
@@ -317,7 +329,8 @@ pub(in crate::world) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
             && !paths::exists(&old.removed).map_err(paths::failed("look at", &old.removed))?
         {
             std::fs::create_dir_all(&old.folder).map_err(paths::failed("create", &old.folder))?;
-            // It is the old incarnation's again, and must say so.
+            // The directory belongs to the old incarnation again, and its
+            // marker must name that one.
             if let Some(marker) = Marker::read(taken)? {
                 let incarnation = restore.from.incarnation;
                 let nonce = restore.from.nonce.as_ref().map(ToString::to_string);

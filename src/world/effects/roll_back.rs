@@ -1,7 +1,7 @@
-//! Taking back what a failed or cancelled provision made, however far it came.
+//! Takes back what a failed or cancelled provision created, at whatever point it stopped.
 //!
-//! It looks for each trace by itself, because the attempt that made it may have died at any point.
-//! What is not proven ours is not its business, and stays.
+//! Looks for each trace separately, because the attempt may have been killed at any point. Whatever
+//! is not proven ours is left alone.
 
 use std::collections::BTreeSet;
 
@@ -43,8 +43,8 @@ pub(in crate::world) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
     Ok(Outcome::RolledBack(RolledBackTo { trash, head, rescue, left }))
 }
 
-/// Where HEAD is, and a rescue when somebody has committed there. What a set-up has written is kept
-/// in the trash for its time, like the set-up's transcript; commits are work.
+/// Returns where HEAD is, and a rescue if commits were made there. Files that a setup wrote are
+/// only kept in the trash for the retention time, like the setup's transcript; commits are work.
 fn rescue(task: &Task<'_>, admin: &Admin) -> Result<(String, Option<Rescue>), Fault> {
     let env = task.env();
     let common = paths::from_host(&env.plan.repository.common_dir);
@@ -71,7 +71,8 @@ fn rescue(task: &Task<'_>, admin: &Admin) -> Result<(String, Option<Rescue>), Fa
     };
     match rescue {
         Err(fault) if task.cancel.is_cancelled() => Err(fault),
-        // It has to be taken back all the same; the trash holds it, and stays.
+        // The provision must be rolled back in any case; the trash entry
+        // holds the work and is kept.
         Err(fault) => {
             let lacks = vec![format!("nothing could be saved: {fault}")];
             Ok((head, Some(Rescue { lacks, ..Rescue::default() })))
@@ -80,14 +81,15 @@ fn rescue(task: &Task<'_>, admin: &Admin) -> Result<(String, Option<Rescue>), Fa
     }
 }
 
-/// Renames the worktree away. One that was published may have been worked in: it goes to the trash
-/// like any other. What never was anybody's is deleted; both can be repeated.
+/// Renames the worktree away. A published one may have been worked in, so it goes to the trash like
+/// any other; an unpublished one is deleted. Both can be repeated.
 fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
     let env = task.env();
     let layout = task.layout();
     let doomed = layout.rollback_of(&env.id, env.incarnation);
     let target = paths::from_host(&env.plan.path);
     let place = layout.place_of(&env.id);
+    // What an interrupted rollback moved here was proven to be ours before it was moved.
     removal::delete_tree(&doomed)?;
     if let Some(found) = marker::identity(&target).unwrap_or(None) {
         if let Some((marker, used)) = marker_of(task, admin) {
@@ -99,14 +101,14 @@ fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
                 archive::move_to_trash(task.world, &target, &to)?;
             } else {
                 match removal::move_into(&target, &doomed) {
-                    // Nobody ever saw it: it can go where it is.
+                    // It was never published, so no work is in it: it can be deleted in place.
                     Err(fault) if removal::is_elsewhere(&fault) => removal::delete_tree(&target)?,
                     moved => moved?,
                 }
             }
             point("rollback.directory_moved");
         } else {
-            // At most an empty directory of ours, made before there was a marker.
+            // At most an empty directory of ours, created before there was a marker.
             paths::remove_dir_if_empty(&target).map_err(paths::failed("remove", &target))?;
         }
     }
@@ -114,7 +116,7 @@ fn remove_directory(task: &Task<'_>, admin: &Admin) -> Result<(), Fault> {
     removal::delete_tree(&doomed)
 }
 
-/// The marker of this provision, and whether git (and with it anybody) knew the worktree.
+/// Returns the marker of this provision, and whether the worktree was published (visible to git).
 fn marker_of(task: &Task<'_>, admin: &Admin) -> Option<(Marker, bool)> {
     [(&admin.published, true), (&admin.staged, false)].into_iter().find_map(|(dir, used)| {
         let marker = Marker::read(dir).ok().flatten()?;
@@ -122,8 +124,8 @@ fn marker_of(task: &Task<'_>, admin: &Admin) -> Option<(Marker, bool)> {
     })
 }
 
-/// Deletes the branch if our line is in its reflog and it still is where we put it. Returns what is
-/// left of it where a lock is in the way that nobody will release.
+/// Deletes the branch if our line is in its reflog and it is still at our commit. Returns a line
+/// about the branch if a lock that will never be released is in the way.
 fn remove_branch(task: &Task<'_>) -> Result<Option<String>, Fault> {
     let env = task.env();
     let Some(start) = env.start() else { return Ok(None) };
@@ -146,6 +148,6 @@ fn remove_branch(task: &Task<'_>) -> Result<Option<String>, Fault> {
     if registration::checked_out(&common, &reference).is_some() {
         return Ok(None);
     }
-    // With the old value: if somebody commits to it this very moment, it stays.
+    // With the expected value: if it gets a commit at this moment, the branch stays.
     change.delete_unless_locked(start)
 }

@@ -1,7 +1,8 @@
-//! Commands that a dead daemon was running for requests: ended before its successor does anything.
+//! Ends the commands that a killed daemon was running for requests, before its
+//! successor does anything else.
 //!
-//! Who asked for them is told that they were interrupted; what is told must be so. A command that
-//! somebody runs by `exec` is theirs, and goes on.
+//! The requester is told that its command was interrupted, so the command must not go on. A command
+//! that a user runs through `exec` belongs to that user and is never ended here.
 
 use crate::core::{Environment, EnvironmentId, RequestId, State};
 use crate::world::effects::context::World;
@@ -11,8 +12,9 @@ use crate::world::process::table::start_time;
 use crate::world::process::{subprocess, terminate};
 
 impl World {
-    /// Ends what an earlier daemon was running, as the log has it, and says which of the recorded
-    /// processes are over. Nothing to end costs nothing; ending takes a few seconds at most.
+    /// Ends the processes that an earlier daemon was running, as recorded in the log, and returns
+    /// those recorded processes that have ended. Starts no work if there are none; otherwise
+    /// takes a few seconds at most.
     #[must_use]
     pub fn end_runs(&self, state: &State, cancel: &Cancel) -> Vec<(EnvironmentId, u32)> {
         let alone = |env: &Environment| env.processes.values().any(|p| p.of_daemon);
@@ -23,6 +25,7 @@ impl World {
                 concerned.push((env, requests));
             }
         }
+        // One thread per environment, so that their grace periods overlap.
         std::thread::scope(|scope| {
             for (env, requests) in &concerned {
                 scope.spawn(|| self.end_runs_in(env, requests, cancel));
@@ -32,6 +35,8 @@ impl World {
             let recorded = env.processes.iter().filter(|(_, p)| p.of_daemon);
             recorded.map(|(pid, p)| (&env.id, *pid, p.started))
         });
+        // A pid alone may have been reused: a process has ended unless pid
+        // and start time both match.
         let over = of_daemon.filter(|(_, pid, started)| start_time(*pid) != Some(*started));
         over.map(|(id, pid, _)| (id.clone(), pid)).collect()
     }

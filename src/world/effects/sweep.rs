@@ -1,8 +1,8 @@
-//! Looking for what no record explains, and settling what is proven ours.
+//! The sweep: finds what no record explains, and removes what is proven to be ours.
 //!
-//! Proven means: a marker with this log's identity, or a name that only this data directory gives,
-//! and a log that knows the incarnation and says that it is over. Everything else is named and left
-//! as it is. A log that lost its memory therefore deletes nothing.
+//! Proven means: a marker with this log's id, or a name that only this data directory gives, and a
+//! log that knows the incarnation and records that it ended. Everything else is reported and left
+//! alone. A log that lost its records therefore deletes nothing.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -27,42 +27,43 @@ use crate::world::process::cgroup::Cgroups;
 use crate::world::process::scope::{Scope, Ties};
 use crate::world::process::{subprocess, table, terminate};
 
-/// Findings that the log names; the rest is counted.
+/// Most findings that the log names; further ones are only counted.
 const FINDINGS_MAX: usize = 256;
-/// Settled in one sweep whatever there is, and the percentage of what there is beyond that.
+/// Number of items that a sweep under the default limit may settle in any case; with more, it
+/// settles none if they exceed this percentage of all known incarnations.
 const SHARE_FREE: u64 = 10;
 const SHARE_MAX: u64 = 50;
-/// How names of folders began in which an earlier version put what it cleaned.
+/// Prefix of the trash folders in which an earlier version put cleaned output.
 const CLEANED_BEFORE: &str = ".clean-";
-/// Age at which a lock of git's is worth a word.
+/// Minimum age of a git lock before it is reported.
 const LOCK_AGE: Duration = Duration::from_secs(10);
-/// Kind of the finding that is a lock which names a dead daemon.
+/// Kind of the finding for a lock that names a dead daemon.
 const DEAD_LOCK: &str = "lock of a killed daemon";
-/// How long a half-made administrative directory is left alone.
+/// Minimum age of a half-made administrative directory before it is removed.
 const STAGING_AGE: Duration = Duration::from_secs(3_600);
 
-/// One sweep.
+/// One sweep over the whole data directory and its repositories.
 pub(in crate::world) struct Task<'a> {
     pub(in crate::world) world: &'a World,
     pub(in crate::world) state: &'a State,
     pub(in crate::world) cancel: &'a Cancel,
 }
 
-/// What would settle a finding.
+/// The action that would settle a finding.
 enum Settle {
-    /// Nothing: it is somebody else's, or nobody knows.
+    /// No action: it is not ours, or its owner is unknown.
     No,
     /// Remove a folder if it is still empty.
     RemoveEmpty(PathBuf),
-    /// Unlink a file or folder of ours that no work is in, under the lock of this name.
+    /// Unlink a file or folder of ours that holds no work, under the lock of this name.
     Unlink(PathBuf, String),
-    /// End a process that outlived its environment.
+    /// End a process (pid, start time) that outlived its environment.
     End(EnvironmentId, (u32, u64)),
     /// Delete a ref of ours, the second, in a repository, the first.
     DropRef(PathBuf, PathBuf),
-    /// Remove a lock that names a daemon which is dead.
+    /// Remove a lock file that names a dead daemon.
     DropLock(PathBuf),
-    /// Take git's knowledge of a worktree away whose incarnation is over.
+    /// Remove git's registration of a worktree whose incarnation ended.
     Unregister(PathBuf),
 }
 
@@ -72,11 +73,12 @@ impl Task<'_> {
         let sweep = self.state.sweep();
         let (apply, limit) = sweep.map_or((false, 0), |s| (s.apply, s.limit));
         let found = self.look()?;
-        // Whose a lock is that names a dead daemon needs no second look.
+        // A lock that names a dead daemon proves its own owner: one observation is enough.
         let may = |f: &Finding| f.ours && (f.kind == DEAD_LOCK || self.was_named(f));
         let ours = found.iter().filter(|(f, _)| may(f)).count() as u64;
         let mut finished = SweepFinished { found: found.len() as u64, ..SweepFinished::default() };
-        // Many at once, measured by what there is, are a sign that the log is wrong, not the world.
+        // Many items at once, relative to what exists, suggest that the log
+        // is wrong, not the world.
         let known = self.state.environments().count() as u64 + self.state.remains().count() as u64;
         let share = ours > SHARE_FREE && ours * 100 > known * SHARE_MAX;
         let held = apply && (ours > limit || share && limit == crate::core::policy::SWEEP_LIMIT);
@@ -110,7 +112,7 @@ impl Task<'_> {
         Ok(Outcome::Swept(finished))
     }
 
-    /// A sweep that nobody looks at settles only what the one before it named.
+    /// An unattended sweep settles only what the previous sweep reported.
     fn was_named(&self, finding: &Finding) -> bool {
         let seen_only = self.state.sweep().is_some_and(|s| s.seen_only);
         let before = self.state.last_sweep().map(|(_, s)| s.findings.as_slice());
@@ -121,7 +123,7 @@ impl Task<'_> {
     fn settle(&self, settle: &Settle) -> Result<(), Fault> {
         match settle {
             Settle::No => Ok(()),
-            // What was seen may be old by now: one that is in use again is not empty.
+            // The finding may be stale by now: a folder that is in use again is not empty.
             Settle::RemoveEmpty(path) => {
                 paths::remove_dir_if_empty(path).map_err(paths::failed("remove", path))
             }
@@ -130,6 +132,8 @@ impl Task<'_> {
                 match path.symlink_metadata() {
                     Ok(found) if found.is_dir() => {
                         removal::no_mounts(path)?;
+                        // Checked again under the lock: the finding may be stale, and
+                        // a repository may be work.
                         let keep = is_of_clean(path).then(|| self.repository_in(path)).flatten();
                         if let Some(why) = keep {
                             let message = format!("{} {why}", path.display());
@@ -159,7 +163,8 @@ impl Task<'_> {
         }
     }
 
-    /// Keeps effects of an environment out while something of it is settled.
+    /// Takes the lock of an environment, so that no running effect works on it while
+    /// a part of it is settled.
     fn hold(&self, lock: &str) -> Result<File, Fault> {
         let path = self.world.layout.locks().join(lock);
         let there = path.exists();
@@ -168,7 +173,8 @@ impl Task<'_> {
         let made_for_this = !there;
         let locked = file.try_lock();
         if made_for_this {
-            // Held, and gone by name: whoever comes next makes its own.
+            // A file that was created only for this lock is unlinked at once. The lock stays on the
+            // open file; a later effect takes one on a file of its own.
             drop(paths::remove_file_if_any(&path));
         }
         locked.map(|()| file).map_err(|e| {
@@ -177,7 +183,7 @@ impl Task<'_> {
         })
     }
 
-    /// Everything that is found, with what would settle it.
+    /// Lists everything that is found, each with the action that would settle it.
     fn look(&self) -> Result<Vec<(Finding, Settle)>, Fault> {
         let mut found = Vec::new();
         self.managed_root(&mut found);
@@ -192,7 +198,7 @@ impl Task<'_> {
             self.refs(&common, &mut found);
         }
         self.processes(&mut found);
-        // Looking into the worktrees of others takes long; a start does not wait for it.
+        // Inspecting foreign worktrees takes long; a sweep at start does not wait for it.
         if !self.state.sweep().is_some_and(|s| s.seen_only) {
             let root = self.world.layout.root();
             let others = foreign_worktrees::find(&self.repositories(), root, self.cancel)?;
@@ -205,7 +211,7 @@ impl Task<'_> {
         Ok(found)
     }
 
-    /// Directories below the managed root that no living environment has.
+    /// Finds directories below the managed root that belong to no live environment.
     fn managed_root(&self, found: &mut Vec<(Finding, Settle)>) {
         let layout = &self.world.layout;
         let adopted = |path: &Path| {
@@ -239,7 +245,7 @@ impl Task<'_> {
         }
     }
 
-    /// What lies in the trash and is in no remains.
+    /// Finds trash entries that belong to no archive.
     fn trash(&self, found: &mut Vec<(Finding, Settle)>) {
         let layout = &self.world.layout;
         let explained: BTreeSet<PathBuf> = self
@@ -284,7 +290,8 @@ impl Task<'_> {
         }
     }
 
-    /// Copies of a rescue that no record explains: they may be the last of somebody's work.
+    /// Finds raw copies of a rescue that no record explains: they may be
+    /// the last copy of some work.
     fn copies(&self, found: &mut Vec<(Finding, Settle)>) {
         let layout = &self.world.layout;
         let remains = self.state.remains().map(|r| names::folder(r.life()));
@@ -305,13 +312,14 @@ impl Task<'_> {
         }
     }
 
-    /// Why a folder of a clean that no record explains is not unlinked.
+    /// Returns why a trash folder of a clean that no record explains must not be unlinked.
     fn keeps(&self, name: &str, path: &Path) -> Option<String> {
         if let Some(named) = name.strip_prefix(CLEANED_PREFIX) {
             let (id, clean) = named.rsplit_once('.')?;
             let id = EnvironmentId::parse(id).ok();
             let known = id.is_some_and(|id| self.state.environment(&id).is_some());
-            // A log that was put back from a copy knows nothing of what came after it.
+            // A log that was restored from a backup knows nothing of what
+            // happened after the backup.
             let past = clean.parse().is_ok_and(|clean: u64| clean <= self.state.seq().0);
             if !known || !past {
                 return Some("this log does not know that clean".to_owned());
@@ -325,7 +333,8 @@ impl Task<'_> {
         found.map_or_else(|fault| Some(fault.to_string()), |f| clean_output::repository(&f, path))
     }
 
-    /// Locks that nobody holds, and transcripts, of what is over and has left nothing.
+    /// Finds lock files that no process holds and no environment needs, and transcripts
+    /// of unknown environments.
     fn locks_and_transcripts(&self, found: &mut Vec<(Finding, Settle)>) {
         let layout = &self.world.layout;
         let needed = |id: &str| {
@@ -357,14 +366,14 @@ impl Task<'_> {
         }
     }
 
-    /// Every repository that any record names.
+    /// Returns every repository that any record names.
     fn repositories(&self) -> BTreeSet<PathBuf> {
         let live = self.state.environments().map(|e| &e.plan);
         let plans = live.chain(self.state.remains().map(|r| &r.plan));
         plans.map(|plan| paths::from_host(&plan.repository.common_dir)).collect()
     }
 
-    /// Registrations and half-made ones that carry our marker.
+    /// Finds registrations and half-made administrative directories that carry our marker.
     fn repository(&self, common: &Path, found: &mut Vec<(Finding, Settle)>) {
         for (_, path) in entries(&common.join("worktrees")) {
             let Some(marker) = self.marker(&path) else { continue };
@@ -372,7 +381,7 @@ impl Task<'_> {
             let id = EnvironmentId::parse(&marker.environment).ok();
             let remains = id.and_then(|id| self.state.remains_of(&id, marker.incarnation));
             if remains.is_some_and(|r| r.owed.is_some() || r.restoring.is_some()) {
-                // On its way out, or back.
+                // A step of its archive is owed, or a restore is using it.
                 continue;
             }
             if env.is_none() {
@@ -404,7 +413,7 @@ impl Task<'_> {
         }
     }
 
-    /// Refs of ours that hold something for a while, of lives that nothing is kept of.
+    /// Finds temporary refs of ours whose incarnation no longer needs them.
     fn refs(&self, common: &Path, found: &mut Vec<(Finding, Settle)>) {
         for folder in names::PASSING {
             for (id, folder) in entries(&common.join(folder)) {
@@ -419,8 +428,7 @@ impl Task<'_> {
         }
     }
 
-    /// Whether the life that a ref is named for is one of this log's, and nothing of it needs the
-    /// ref.
+    /// Returns whether a ref is named for an incarnation of this log that no longer needs it.
     fn is_left(&self, id: &str, tag: &str) -> bool {
         let mut parts = tag.splitn(3, '-');
         let number = parts.next().and_then(|n| n.parse::<u32>().ok());
@@ -435,7 +443,7 @@ impl Task<'_> {
             && !self.state.environment(&id).is_some_and(busy)
     }
 
-    /// Where the registrations are that a restore will need.
+    /// Returns the put-away registrations that a restore may still need.
     fn kept_for_restores(&self) -> BTreeSet<PathBuf> {
         let kept = self.state.remains().filter(|r| r.trash.is_some() || r.restoring.is_some());
         let admin = |r: &crate::core::Remains| {
@@ -445,13 +453,13 @@ impl Task<'_> {
         kept.map(admin).collect()
     }
 
-    /// The marker of an administrative directory, if it is of this log.
+    /// Returns the marker of an administrative directory, if it is of this log.
     fn marker(&self, admin: &Path) -> Option<Marker> {
         let marker = Marker::read(admin).ok().flatten()?;
         (marker.log == self.world.log_id || !guard::stands("log")).then_some(marker)
     }
 
-    /// The environment that a marker names, and whether the marker's incarnation is over.
+    /// Returns the environment that a marker names, and whether the marker's incarnation ended.
     fn incarnation(&self, marker: &Marker) -> (Option<&Environment>, bool) {
         let id = EnvironmentId::parse(&marker.environment).ok();
         let knows = |id: &EnvironmentId| {
@@ -465,7 +473,8 @@ impl Task<'_> {
         (env, over)
     }
 
-    /// Processes with our marker whose environment is over, or unknown.
+    /// Finds processes with our marker in their environment variables, whose
+    /// environment ended or is unknown.
     fn processes(&self, found: &mut Vec<(Finding, Settle)>) {
         let root = self.world.layout.worktrees();
         let mut prefix = b"GROUNDSKEEPER_PATH=".to_vec();
@@ -490,7 +499,7 @@ impl Task<'_> {
         }
     }
 
-    /// Ends one process, known by pid and start time, and what it started.
+    /// Ends one process, identified by pid and start time, and the processes that it started.
     fn end(&self, id: &EnvironmentId, process: (u32, u64)) -> Result<(), Fault> {
         let scope = Scope {
             id,
@@ -512,8 +521,8 @@ impl Task<'_> {
     }
 }
 
-/// git's own locks that have been there for a while, with their holder where one lives. Only one
-/// that names a daemon which is dead is ours to remove.
+/// Finds git's own lock files that are old enough to be reported, with their live holder if there
+/// is one. Only a lock that names a dead daemon is ours to remove.
 fn locks_of_git(common: &Path, found: &mut Vec<(Finding, Settle)>) {
     for standing in locks::in_repository(common) {
         if standing.is_ours_and_dead {
@@ -527,8 +536,8 @@ fn locks_of_git(common: &Path, found: &mut Vec<(Finding, Settle)>) {
     }
 }
 
-/// What to do with a worktree of a life that the log does not know, though it bears its id: the log
-/// was put back from a backup, or is not the one that made it.
+/// Describes a worktree whose marker has this log's id, but an incarnation that the log does not
+/// know: the log was restored from a backup, or is not the one that created it.
 fn unknown_life(admin: &Path, marker: &Marker) -> String {
     let pointer = std::fs::read(admin.join("gitdir")).unwrap_or_default();
     let place = paths::from_bytes(pointer.trim_ascii_end());
@@ -540,13 +549,13 @@ fn unknown_life(admin: &Path, marker: &Marker) -> String {
     format!("of {}.{}, which the log does not know; {what}", marker.environment, marker.incarnation)
 }
 
-/// Whether a folder in the trash is one of a clean, of this version or of an earlier one.
+/// Returns whether a trash folder belongs to a clean, of this version or an earlier one.
 fn is_of_clean(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     [CLEANED_PREFIX, CLEANED_BEFORE].iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Whether something has not been touched for so long that no effect can be in the middle of it.
+/// Returns whether a file is so old that no effect can still be working on it.
 fn is_old(path: &Path) -> bool {
     let age = path.symlink_metadata().and_then(|m| m.modified());
     age.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > STAGING_AGE))
@@ -556,7 +565,7 @@ fn finding(kind: &str, path: &Path, ours: bool, detail: String) -> Finding {
     Finding { kind: kind.to_owned(), path: paths::to_host(path), ours, settled: false, detail }
 }
 
-/// Names and paths in a folder, in order; a folder that is not there has none.
+/// Lists the names and paths in a folder, sorted; a missing folder is empty.
 fn entries(folder: &Path) -> Vec<(String, PathBuf)> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut all: Vec<(String, PathBuf)> =

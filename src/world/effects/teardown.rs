@@ -1,8 +1,9 @@
-//! Taking a worktree away: rename to the trash, unregister, settle the branch.
+//! Removes a worktree: renames it to the trash, unregisters it, settles its branch.
 //!
 //! Nothing is unlinked here. The directory goes to the trash with one rename, its administrative
-//! directory to a place in the repository that git does not look at, and the branch is deleted
-//! only if every commit of it is reachable from somewhere else.
+//! directory goes to a place in the repository that git does not read, and the branch is deleted
+//! only if each of its commits is reachable from elsewhere, or is merged by content or deleted on
+//! request while a rescue holds it.
 
 use std::fs::{File, FileTimes, Metadata};
 use std::io;
@@ -33,11 +34,13 @@ pub(in crate::world) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault>
     let name = target.file_name().unwrap_or_default();
     let place = layout.place_of(&env.id);
     let folder = layout.trash_of(env.life());
+    // Absent if an earlier attempt moved it: then only the steps after the rename are repeated.
     if let Some(found) = marker::identity(&target)? {
         let admin = Admin::of(task.log_id(), env);
         let marker = Marker::read(&admin.published)?;
         let root = layout.worktrees();
         marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
+        // Last check before the rename: the tree must be the one that the removal was agreed for.
         if is_outdated(task)? {
             return Ok(Outcome::Outdated);
         }
@@ -46,14 +49,14 @@ pub(in crate::world) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault>
         archive::move_to_trash(task.world, &target, &folder)?;
         point("trash.moved");
     }
-    // What somebody put beside the worktree is not ours and keeps the folder where it is.
+    // Files beside the worktree are not ours; they keep the folder where it is.
     paths::remove_dir_if_empty(&place).map_err(paths::failed("remove", &place))?;
     let mut places = layout.trashes().into_iter();
     let found = places.find_map(|trash| {
         let place = trash.join(folder.file_name().unwrap_or_default()).join(name);
         paths::exists(&place).unwrap_or(false).then_some(place)
     });
-    // The rename is on disk before the log says so; what follows it need not wait for that.
+    // The rename must be on disk before the log records it; the following steps need not wait.
     let (synced, settled) = std::thread::scope(|scope| {
         let synced = scope.spawn(|| found.as_deref().map_or(Ok(()), sync_parents));
         let settled = settle_the_rest(task, found.is_some());
@@ -65,6 +68,7 @@ pub(in crate::world) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault>
     Ok(Outcome::Trashed(found.as_deref().map(paths::to_host), settled))
 }
 
+/// Syncs the two folders above the moved directory: its new parent, and the trash that holds that.
 fn sync_parents(trashed: &Path) -> Result<(), Fault> {
     for dir in trashed.ancestors().skip(1).take(2) {
         paths::sync_dir(dir).map_err(paths::failed("sync", dir))?;
@@ -72,11 +76,10 @@ fn sync_parents(trashed: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What follows, in one go. Whatever does not work has a step of its own, which is tried again.
+/// Performs the remaining steps at once. A step that fails here is owed later and then retried.
 ///
-/// The registration is hidden from here on. Taken out of git's folder it is a little later, with
-/// the first look at what lies in the trash: a git that was listing worktrees at this very moment
-/// may still be reading it.
+/// The registration is hidden now, and is taken out of git's folder later, when the trash entry is
+/// measured: a git that is listing worktrees at this moment may still be reading it.
 fn settle_the_rest(task: &Task<'_>, is_in_trash: bool) -> Option<(bool, String)> {
     unregister(task).ok()?;
     let settled = branch(task).ok()?;
@@ -86,7 +89,7 @@ fn settle_the_rest(task: &Task<'_>, is_in_trash: bool) -> Option<(bool, String)>
     Some(settled)
 }
 
-/// Whether a daemon died since the tree was looked at, and it is not the same any more.
+/// Returns whether the tree has changed since its inspection, where a daemon was killed in between.
 fn is_outdated(task: &Task<'_>) -> Result<bool, Fault> {
     let teardown = task.env().teardown.as_ref();
     let Some(teardown) = teardown.filter(|t| t.disturbed && !t.fingerprint.is_empty()) else {
@@ -94,21 +97,21 @@ fn is_outdated(task: &Task<'_>) -> Result<bool, Fault> {
     };
     match inspect::look(task) {
         Ok(seen) => Ok(seen.fingerprint != teardown.fingerprint),
-        // Who forces agreed to lose what cannot be seen.
+        // With `--force` the user agreed to lose even what cannot be inspected.
         Err(_) if teardown.force && !task.cancel.is_cancelled() => Ok(false),
         Err(fault) => Err(fault.transient()),
     }
 }
 
-/// Performs [`Step::Unregister`](crate::core::Step::Unregister): git does not know it any more.
+/// Performs [`Step::Unregister`](crate::core::Step::Unregister): hides the registration from git.
 pub(in crate::world) fn unregister(task: &Task<'_>) -> Result<Outcome, Fault> {
     registration::hide(&task.owner(), &Admin::of(task.log_id(), task.env()))?;
     point("unregister.hidden");
     Ok(Outcome::Unregistered)
 }
 
-/// Performs [`Step::SettleBranch`](crate::core::Step::SettleBranch), and puts the registration
-/// away, which by now nobody reads any more.
+/// Performs [`Step::SettleBranch`](crate::core::Step::SettleBranch), and takes the registration out
+/// of git's folder: by now no git still reads it.
 pub(in crate::world) fn settle_branch(task: &Task<'_>) -> Result<Outcome, Fault> {
     let admin = Admin::of(task.log_id(), task.env());
     let (deleted, reason) = branch(task)?;
@@ -116,6 +119,7 @@ pub(in crate::world) fn settle_branch(task: &Task<'_>) -> Result<Outcome, Fault>
     Ok(Outcome::BranchSettled(deleted, reason, Vec::new()))
 }
 
+/// Deletes the branch if that loses no commit. Returns whether it was deleted, and why or why not.
 fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     let env = task.env();
     let plan = &env.plan;
@@ -133,7 +137,7 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     }
     let git = Git::exact(&common, None, Some(task.lock), task.cancel);
     let reference = format!("refs/heads/{}", plan.branch);
-    // Killed right after the branch went, a daemon leaves its locks on what is not there any more.
+    // A daemon that was killed right after the deletion leaves its locks on a ref that is gone.
     ref_changes::break_stale(&common, &reference);
     let tip = match tip_of(&git, &common, &reference) {
         Err(fault) if task.cancel.is_cancelled() => return Err(fault),
@@ -150,6 +154,7 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     if !refs::is_made_by(&common, &reference, env, task.log_id()) {
         return kept("its history does not say that it was made here".into());
     }
+    // Held until the branch is deleted: another removal must not count on this branch meanwhile.
     let _alone = task.world.branches.lock().unwrap_or_else(PoisonError::into_inner);
     let base = env.base.as_ref().map_or("", |b| b.reference.as_str());
     let own = if refs::is_held(&common, &tip, base, &reference) {
@@ -171,7 +176,7 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     };
     let attempts = task.attempts();
     let change = Change { attempts, ..Change::of(&git, &common, &reference) };
-    // A lock that nobody will ever release does not hold the removal up.
+    // A lock that will never be released must not hold up the removal.
     if let Some(left) = change.delete_unless_locked(&tip)? {
         return kept(left);
     }
@@ -179,7 +184,7 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     Ok((true, why))
 }
 
-/// How many commits of a branch nothing else has; or why nobody can tell, which keeps it.
+/// Returns how many commits only this branch has; or why that is unknown, which keeps the branch.
 fn alone(
     task: &Task<'_>,
     git: &Git<'_>,
@@ -188,7 +193,7 @@ fn alone(
 ) -> Result<Result<u64, String>, Fault> {
     let branch = &task.env().plan.branch;
     let asked = reachability::count_alone(git, &[tip], &[branch])
-        // Another name of it holds nothing: it would be gone with it.
+        // A symbolic ref to the branch holds nothing by itself: it would break with the deletion.
         .and_then(|own| Ok((own, if own == 0 { names_of(git, reference)? } else { Vec::new() })));
     match asked {
         Err(fault) if task.cancel.is_cancelled() => Err(fault),
@@ -201,8 +206,8 @@ fn alone(
     }
 }
 
-/// Why a branch with commits of its own may go, if it may: they are merged by content, or the
-/// user wants it gone and the rescue holds them.
+/// Returns why a branch with commits of its own may be deleted, if it may: a rescue holds them, and
+/// they are merged by content or the user wants the branch deleted.
 fn no_loss(
     task: &Task<'_>,
     git: &Git<'_>,
@@ -221,7 +226,7 @@ fn no_loss(
     integration::by_content(task, tip)
 }
 
-/// The refs that point to this one: with it, what they hold would be gone.
+/// Returns the symbolic refs that point to this ref: its deletion would break them.
 fn names_of(git: &Git<'_>, reference: &str) -> Result<Vec<String>, Fault> {
     let listed = git.output(["for-each-ref", "--format=%(symref) %(refname)"])?;
     let listed = String::from_utf8_lossy(&listed).into_owned();
@@ -229,13 +234,13 @@ fn names_of(git: &Git<'_>, reference: &str) -> Result<Vec<String>, Fault> {
     Ok(named.filter(|(to, _)| *to == reference).map(|(_, name)| name.to_owned()).collect())
 }
 
-/// The commit a branch is at. A loose ref is read as it is; anything else is asked of git.
+/// Returns the commit of a branch. Reads a loose ref directly; otherwise asks git.
 fn tip_of(git: &Git<'_>, common: &Path, reference: &str) -> Result<Option<String>, Fault> {
     if let Some(commit) = refs::loose(common, reference) {
         return Ok(Some(commit));
     }
     let found = git.run(["rev-parse", "--verify", "--quiet", reference])?;
-    // Exit status 1: there is none. Anything else is no answer.
+    // Exit status 1: it does not exist. Any other failure proves nothing.
     if !found.status.success() && found.status.code() != Some(1) {
         return Err(command::said("git rev-parse", &found));
     }
@@ -243,9 +248,9 @@ fn tip_of(git: &Git<'_>, common: &Path, reference: &str) -> Result<Option<String
     Ok(found.status.success().then_some(text))
 }
 
-/// Performs [`Step::RefreshIndex`](crate::core::Step::RefreshIndex): makes the index such that
-/// later looks need not read the files. An index that somebody holds is left alone; one that cannot
-/// be settled here is left to a status that may write it.
+/// Performs [`Step::RefreshIndex`](crate::core::Step::RefreshIndex): updates the index so that
+/// later inspections need not read the files. An index that is locked is left alone; one that
+/// cannot be proven here is left to a status that may write it.
 pub(in crate::world) fn refresh_index(task: &Task<'_>) -> Result<Outcome, Fault> {
     let env = task.env();
     let admin = Admin::of(task.log_id(), env).published;
@@ -261,8 +266,8 @@ pub(in crate::world) fn refresh_index(task: &Task<'_>) -> Result<Outcome, Fault>
     refresh_by_git(task, &admin, &target).map(Outcome::Refreshed)
 }
 
-/// Lets git settle a copy of the index and puts that in its place, so that no git of ours holds the
-/// lock of an index that agents write. False when somebody else wrote it meanwhile.
+/// Lets git refresh a copy of the index and installs the copy, so that no git of ours holds the
+/// lock of an index that agents write. Returns false if another process wrote the index meanwhile.
 fn refresh_by_git(task: &Task<'_>, admin: &Path, target: &Path) -> Result<bool, Fault> {
     let env = task.env();
     let index = admin.join("index");
@@ -274,6 +279,7 @@ fn refresh_by_git(task: &Task<'_>, admin: &Path, target: &Path) -> Result<bool, 
     command.env("GIT_OPTIONAL_LOCKS", "1").env("GIT_INDEX_FILE", &copy);
     let refreshed = git.run_command(command).map(|finished| finished.status.success());
     let install = || -> io::Result<bool> {
+        // Held only for the check and the rename, between which git must not write the index.
         let Ok(_lock) = Lock::take(&index) else { return Ok(false) };
         if !is_same_file(&before, &index.metadata()?) {
             return Ok(false);
@@ -290,7 +296,7 @@ fn refresh_by_git(task: &Task<'_>, admin: &Path, target: &Path) -> Result<bool, 
     installed
 }
 
-/// With its time, by which git tells which files may have changed since.
+/// Copies a file with its modification time, by which git tells which files may have changed since.
 fn copy_dated(from: &Path, to: &Path) -> io::Result<()> {
     let time = from.metadata()?.modified()?;
     std::fs::copy(from, to)?;
