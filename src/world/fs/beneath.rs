@@ -1,9 +1,10 @@
-//! Opening what lies below an open directory, step by step: never through a link, never above it.
+//! Opens paths below a directory that is already open: never through a link, never above it.
 //!
-//! A path that was looked at may lead elsewhere a moment later. What is opened here is below the
-//! directory that the caller holds, whatever happens to the names meanwhile; what is then made,
-//! read or removed relative to it is, too. One call where the system has it (`openat2`), else one
-//! for each step. Files are not changed here; the only thing that is ever made is a directory.
+//! A path that was checked may lead elsewhere a moment later. Every descriptor returned here lies
+//! below the directory that the caller holds, even if names change meanwhile. The caller makes,
+//! reads or removes relative to that descriptor, so its action stays below, too. One `openat2` call
+//! does it where the kernel has that call; otherwise one `openat` per component. This file never
+//! changes files; it only creates directories.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +13,7 @@ use std::path::{Component, Path};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-/// Whether other file systems may be entered.
+/// Policy for mount points on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::world) enum Mounts {
     Entered,
@@ -22,15 +23,15 @@ pub(in crate::world) enum Mounts {
 /// Opens a directory by its own path, which may lead through links.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub(in crate::world) fn top(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(CWD, path, directory(), Mode::empty())
 }
 
-/// Opens a directory below another one; the empty path is that one itself.
+/// Opens a directory below `base`; the empty path opens `base` itself.
 ///
 /// # Errors
-/// `ELOOP` or `ENOTDIR` for a link, `EXDEV` for a mount that is refused or a way out.
+/// `ELOOP` or `ENOTDIR` for a link, `EXDEV` for a refused mount or for a path that leaves `base`.
 pub(in crate::world) fn directory_in(
     base: BorrowedFd<'_>,
     path: &Path,
@@ -39,7 +40,7 @@ pub(in crate::world) fn directory_in(
     open(base, path, directory(), Mode::empty(), mounts)
 }
 
-/// Opens what has this path below a directory, with these flags.
+/// Opens the entry at `path` below `base`, with these flags.
 ///
 /// # Errors
 /// As [`directory_in`].
@@ -56,13 +57,14 @@ pub(in crate::world) fn open(
         how |= ResolveFlags::NO_XDEV;
     }
     match rustix::fs::openat2(base, path, flags, mode, how) {
-        // An old kernel, or one whose calls are filtered by somebody who does not know this one.
+        // `ENOSYS`: the kernel is older than 5.6. `EPERM`: a seccomp filter does
+        // not know `openat2`.
         Err(Errno::NOSYS | Errno::PERM) => open_by_steps(base, path, flags, mode, mounts),
         opened => opened,
     }
 }
 
-/// Opens a directory below another one, making what is missing.
+/// Opens a directory below `base` and creates its missing components.
 ///
 /// # Errors
 /// As [`directory_in`].
@@ -74,6 +76,7 @@ pub(in crate::world) fn make_directory(
         Err(Errno::NOENT) => {}
         opened => return opened,
     }
+    // One component at a time: a path-wide mkdir would follow a link that replaced a component.
     let mut at = directory_in(base, Path::new(""), Mounts::Entered)?;
     for part in path.components() {
         let Component::Normal(name) = part else { return Err(Errno::XDEV) };
@@ -98,6 +101,8 @@ fn open_by_steps(
     mounts: Mounts,
 ) -> Result<OwnedFd, Errno> {
     let device = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|found| found.st_dev);
+    // Without `RESOLVE_NO_XDEV` a mount shows only as a change of device. A bind mount of the same
+    // file system is not detected here.
     let home = device(base)?;
     let mut at = rustix::fs::openat(base, ".", directory(), Mode::empty())?;
     let mut parts = path.components().peekable();
@@ -117,7 +122,7 @@ fn open_by_steps(
     Ok(at)
 }
 
-/// Whether an error says that a link, or something else that is no directory, is on the way.
+/// Reports whether an error means that a link, another non-directory or a mount is on the path.
 pub(in crate::world) fn is_link(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::LOOP | Errno::NOTDIR | Errno::XDEV))

@@ -1,23 +1,23 @@
-//! Where things are inside the data directory. Pure path arithmetic; it makes nothing.
+//! Paths inside the data directory. Pure path arithmetic; it creates and reads nothing.
 //!
 //! ```text
-//! <data>/log.redb                 the log
-//! <data>/ballast                  space set aside for when the disk is full
+//! <data>/log.redb                 the event log
+//! <data>/ballast                  space reserved for when the disk is full
 //! <data>/daemon.lock              held by the daemon that owns the directory
-//! <data>/daemon.json              who that is and where it listens
-//! <data>/daemon.log               what a daemon started by the command line has to say
-//! <data>/daemon.sock              the door (or in the runtime directory, when the path is long)
+//! <data>/daemon.json              identity of that daemon and where it listens
+//! <data>/daemon.log               output of a daemon that the command line started
+//! <data>/daemon.sock              the socket (in the runtime directory if the path is too long)
 //! <data>/locks/<id>               held while an effect runs, inherited by its children; also
-//!                                 .<id>.<n> for what is left of incarnation n, .cleaned for
-//!                                 what cleans took, and .host
+//!                                 .<id>.<n> for what incarnation n left behind, .cleaned for
+//!                                 what cleans removed, and .host
 //! <data>/transcripts/<id>.<n>     bounded output of the setup hook of incarnation n
-//! <data>/transcripts/<id>.<n>.teardown  the same of its teardown hook
+//! <data>/transcripts/<id>.<n>.teardown  the same for its teardown hook
 //! <data>/scratch/                 temporary files of running effects
 //! <data>/worktrees/<id>/<repo>    the managed root
-//! <data>/trash/<id>.<n>-<nonce>/<repo>  what was removed
-//! <data>/trash/.cleaned-<id>.<seq>/<repo>  what one clean took, with its paths
-//! <data>/rescue/<id>.<n>-<nonce>/  files of a rescue that git would not give back as they are
-//! <data>/identity                 which log is here, and where "here" was
+//! <data>/trash/<id>.<n>-<nonce>/<repo>  a removed worktree
+//! <data>/trash/.cleaned-<id>.<seq>/<repo>  what one clean removed, with its paths
+//! <data>/rescue/<id>.<n>-<nonce>/  rescued files that git would not return byte for byte
+//! <data>/identity                 id of the log, and the place it was written for
 //! <data>/high-water               the last record that the log is known to have had
 //! ```
 
@@ -26,184 +26,185 @@ use std::path::{Path, PathBuf};
 use crate::core::{EnvironmentId, Life, Seq};
 use crate::world::fs::names;
 
-/// How the names of folders begin that hold what a clean took.
+/// Prefix of the folders that hold what a clean removed.
 pub(in crate::world) const CLEANED_PREFIX: &str = ".cleaned-";
 
-/// The data directory.
+/// Names every file and folder of one data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     root: PathBuf,
 }
 
 impl Layout {
-    /// `root` must be an absolute, real path.
+    /// Creates the layout; `root` must be an absolute, real path (no link on it).
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
-    /// The data directory itself.
+    /// Returns the data directory itself.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The log.
+    /// Returns the path of the redb file that holds the event log.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.root.join("log.redb")
     }
 
-    /// Which log is here, and where "here" was.
+    /// Returns the file with the id of the log and the place (device, inode) it was written for.
     #[must_use]
     pub fn identity(&self) -> PathBuf {
         self.root.join("identity")
     }
 
-    /// The last record that the log is known to have had.
+    /// Returns the file with the last record that the log is known to have had.
     #[must_use]
     pub fn high_water(&self) -> PathBuf {
         self.root.join("high-water")
     }
 
-    /// The lock of the daemon that owns the directory.
+    /// Returns the lock file of the daemon that owns the directory.
     #[must_use]
     pub fn daemon_lock(&self) -> PathBuf {
         self.root.join("daemon.lock")
     }
 
-    /// Who the daemon is and where it listens.
+    /// Returns the file with the identity of the daemon and its listening addresses.
     #[must_use]
     pub fn daemon_info(&self) -> PathBuf {
         self.root.join("daemon.json")
     }
 
-    /// What a daemon in the background has to say.
+    /// Returns the file that receives the output of a daemon in the background.
     #[must_use]
     pub fn daemon_log(&self) -> PathBuf {
         self.root.join("daemon.log")
     }
 
-    /// The folder of the locks that children inherit.
+    /// Returns the folder of the locks that child processes inherit.
     #[must_use]
     pub fn locks(&self) -> PathBuf {
         self.root.join("locks")
     }
 
-    /// The folder of hook transcripts.
+    /// Returns the folder of hook transcripts.
     #[must_use]
     pub fn transcripts(&self) -> PathBuf {
         self.root.join("transcripts")
     }
 
-    /// The managed root: every directory that is ever removed is below it.
+    /// Returns the managed root. Every directory that is ever removed lies below it.
     #[must_use]
     pub fn worktrees(&self) -> PathBuf {
         self.root.join("worktrees")
     }
 
-    /// Locks of migrations, the recipes that they began with, and old secrets that an undo would
-    /// put back.
+    /// Returns the folder with the locks of migrations, the recipes that they began with, and old
+    /// secrets that an undo would put back.
     #[must_use]
     pub fn migrations(&self) -> PathBuf {
         self.root.join("migrations")
     }
 
-    /// The trash, on the same file system as the managed root.
+    /// Returns the trash, on the same file system as the managed root.
     #[must_use]
     pub fn trash(&self) -> PathBuf {
         self.root.join("trash")
     }
 
-    /// Every folder that can hold what was removed: the trash, and the one that is used when that
-    /// lies on another file system than the worktrees.
+    /// Returns every folder that can hold removed worktrees: the trash, and the fallback that is
+    /// used when the trash lies on another file system than the worktrees.
     #[must_use]
     pub fn trashes(&self) -> Vec<PathBuf> {
         vec![self.trash(), self.worktrees().join(".trash")]
     }
 
-    /// The lock of one environment.
+    /// Returns the lock file of one environment.
     #[must_use]
     pub fn lock_of(&self, id: &EnvironmentId) -> PathBuf {
         self.locks().join(id.as_str())
     }
 
-    /// The transcript of one incarnation's setup hook.
+    /// Returns the transcript of one incarnation's setup hook.
     #[must_use]
     pub fn transcript_of(&self, id: &EnvironmentId, incarnation: u32) -> PathBuf {
         self.transcripts().join(format!("{id}.{incarnation}"))
     }
 
-    /// The transcript of one incarnation's teardown hook.
+    /// Returns the transcript of one incarnation's teardown hook.
     #[must_use]
     pub fn teardown_transcript_of(&self, id: &EnvironmentId, incarnation: u32) -> PathBuf {
         self.transcripts().join(format!("{id}.{incarnation}.teardown"))
     }
 
-    /// The lock of what is left of one incarnation. Ids cannot start with a dot.
+    /// Returns the lock of what one incarnation left behind. Ids cannot start with a dot, so it
+    /// never collides with the lock of an environment.
     #[must_use]
     pub fn lock_of_remains(&self, id: &EnvironmentId, incarnation: u32) -> PathBuf {
         self.locks().join(format!(".{id}.{incarnation}"))
     }
 
-    /// The lock of what cleans took: one is unlinked at a time.
+    /// Returns the lock of everything that cleans removed: one output is unlinked at a time.
     #[must_use]
     pub fn lock_of_outputs(&self) -> PathBuf {
         self.locks().join(".cleaned")
     }
 
-    /// The lock of a sweep.
+    /// Returns the lock that a sweep of the host holds.
     #[must_use]
     pub fn lock_of_host(&self) -> PathBuf {
         self.locks().join(".host")
     }
 
-    /// Where a temporary index is while an incarnation is rescued.
+    /// Returns the path of the temporary index that a rescue of this incarnation uses.
     #[must_use]
     pub fn scratch_index_of(&self, id: &EnvironmentId, incarnation: u32) -> PathBuf {
         self.scratch().join(format!("{id}.{incarnation}.index"))
     }
 
-    /// Temporary files; what is there at the start of a daemon belongs to nobody.
+    /// Returns the folder of temporary files. Whatever is in it when a daemon starts is unowned.
     #[must_use]
     pub fn scratch(&self) -> PathBuf {
         self.root.join("scratch")
     }
 
-    /// The folder of one environment inside the managed root.
+    /// Returns the folder of one environment inside the managed root.
     #[must_use]
     pub fn place_of(&self, id: &EnvironmentId) -> PathBuf {
         self.worktrees().join(id.as_str())
     }
 
-    /// Where the folder of one incarnation goes when it is removed.
+    /// Returns the trash folder of one incarnation.
     #[must_use]
     pub fn trash_of(&self, life: Life<'_>) -> PathBuf {
         self.trash().join(names::folder(life))
     }
 
-    /// The folder of copies of files that git would not give back as they are.
+    /// Returns the folder of copies of files that git would not return byte for byte.
     #[must_use]
     pub fn rescues(&self) -> PathBuf {
         self.root.join("rescue")
     }
 
-    /// Where those of one incarnation are.
+    /// Returns the folder with those copies of one incarnation.
     #[must_use]
     pub fn copies_of(&self, life: Life<'_>) -> PathBuf {
         self.rescues().join(names::folder(life))
     }
 
-    /// Where what one clean took can be: a folder of its own in every trash. Ids cannot start with
-    /// a dot, so it is never mistaken for something that can be restored.
+    /// Returns the places of what one clean removed: a folder of its own in every trash. Ids cannot
+    /// start with a dot, so it is never mistaken for something that can be restored.
     #[must_use]
     pub fn cleaned_of(&self, id: &EnvironmentId, clean: Seq) -> Vec<PathBuf> {
         let name = format!("{CLEANED_PREFIX}{id}.{clean}");
         self.trashes().into_iter().map(|trash| trash.join(&name)).collect()
     }
 
-    /// Where the folder of a rolled-back incarnation goes before it is deleted. Ids cannot start
-    /// with a dot, so it is never mistaken for something that can be restored.
+    /// Returns the folder to which a rolled-back incarnation moves before it is deleted. Ids cannot
+    /// start with a dot, so it is never mistaken for something that can be restored.
     #[must_use]
     pub fn rollback_of(&self, id: &EnvironmentId, incarnation: u32) -> PathBuf {
         self.trash().join(format!(".rollback-{id}.{incarnation}"))

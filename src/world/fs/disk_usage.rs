@@ -1,4 +1,4 @@
-//! How much space a tree takes. Reads only, follows nothing, enters no other file system.
+//! Measures the space that a tree takes. Reads only, follows no link, enters no other file system.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,21 +8,21 @@ use crate::core::Fault;
 use crate::core::event::Size;
 use crate::world::fs::paths;
 
-/// Bytes in one of the kernel's blocks, whatever the file system's own are.
+/// Unit of `st_blocks` in bytes: always 512, independent of the file system's block size.
 const BLOCK: u64 = 512;
 
-/// What was found of a tree.
+/// Size and last change of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::world) struct Measured {
     pub(in crate::world) size: Size,
-    /// When anything in it was last changed, in nanoseconds since 1970; the tree's own directory
-    /// does not count.
+    /// Newest ctime of any entry, in nanoseconds since 1970, without the tree's own directory;
+    /// `u64::MAX` if a directory could not be read.
     pub(in crate::world) last_change: u64,
-    /// The same of the tree's own directory, which a move changes.
+    /// Ctime of the tree's own directory, in the same unit. A move of the tree changes it.
     pub(in crate::world) moved: u64,
 }
 
-/// How much space a tree takes.
+/// Returns the space that a tree takes.
 ///
 /// # Errors
 /// As [`measure`].
@@ -33,11 +33,11 @@ pub(in crate::world) fn of(
     measure(path, each).map(|measured| measured.size)
 }
 
-/// Measures a tree. `each` is called with the count of entries so far, and can stop it.
+/// Measures a tree. Calls `each` with the count of entries so far; an error from it stops the walk.
 ///
 /// # Errors
-/// When the tree itself cannot be looked at, or `each` says stop. What vanishes meanwhile, or may
-/// not be read, does not count.
+/// When the tree itself cannot be inspected, or `each` returns an error. Entries that vanish during
+/// the walk, or cannot be read, do not count.
 pub(in crate::world) fn measure(
     path: &Path,
     each: &mut dyn FnMut(u64) -> Result<(), Fault>,
@@ -56,6 +56,7 @@ pub(in crate::world) fn measure(
         size.entries += 1;
         each(size.entries)?;
         size.apparent += if found.is_dir() { 0 } else { found.len() };
+        // A file with several hard links takes its blocks once.
         if found.nlink() < 2 || found.is_dir() || seen.insert(found.ino()) {
             size.allocated += found.blocks() * BLOCK;
         }
@@ -63,7 +64,7 @@ pub(in crate::world) fn measure(
             match std::fs::read_dir(&path) {
                 Ok(entries) => todo.extend(entries.flatten().map(|e| e.path())),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                // Whatever is in there, it may have been changed just now.
+                // The content is unknown, so it counts as changed just now.
                 Err(_) => last_change = u64::MAX,
             }
         }
@@ -71,7 +72,7 @@ pub(in crate::world) fn measure(
     Ok(Measured { size, last_change, moved: changed(&top) })
 }
 
-/// When a file, or what is known of it, was changed. No program can set it back.
+/// Returns the ctime, which covers content and metadata. No program can set it back.
 fn changed(found: &std::fs::Metadata) -> u64 {
     let nanos = i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec());
     u64::try_from(nanos).unwrap_or(0)

@@ -1,5 +1,5 @@
-//! Paths, directories and files, opened and removed so that nothing of others is touched. Knows no
-//! git.
+//! Opens, renames and removes paths, directories and files so that nothing foreign is touched. It
+//! knows nothing of git.
 
 pub(crate) mod beneath;
 pub mod data_dir;

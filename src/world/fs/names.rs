@@ -1,25 +1,25 @@
-//! The names of a life's traces outside: refs, administrative directory, folders, signature.
+//! Names of an incarnation's traces outside the log: refs, admin directory, folders, signature.
 //!
-//! The one place that makes them. A name carries the id of the log and the nonce of the life, so
-//! that two data directories on one repository, and a log that was put back or started over, never
-//! meet in a name. Lives that an earlier version began have no nonce; what was made for them then
-//! keeps its old name, which is only ever read. Nothing here looks at the disk.
+//! All such names are made here. A name carries the id of the log and the nonce of the incarnation.
+//! So two data directories on one repository, or a log that was restored from a backup or started
+//! anew, never use the same name. Incarnations begun by an earlier version have no nonce. Their
+//! traces keep the old name, which is only ever read. Nothing here accesses the disk.
 
 use sha2::Digest as _;
 
 use crate::core::Life;
 
-/// Where the refs are that hold what no branch has.
+/// Prefix of the refs that hold work which no branch has.
 pub(in crate::world) const RESCUES: &str = "refs/groundskeeper/rescue/";
-/// Where git puts what it fetches, for a moment.
+/// Prefix of the refs that git writes during a fetch; each exists for a moment only.
 const FETCHES: &str = "refs/groundskeeper/fetch/";
-/// Where the refs are that hold the HEAD of what lies in the trash.
+/// Prefix of the refs that hold the HEAD of a worktree in the trash.
 pub(in crate::world) const TRASHES: &str = "refs/groundskeeper/trash/";
 
-/// Folders of refs that are there for a while only.
+/// Prefixes of refs that are temporary.
 pub(in crate::world) const PASSING: [&str; 2] = [FETCHES, TRASHES];
 
-/// The names of one life's traces.
+/// Derives the names of one incarnation's traces.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::world) struct Names<'a> {
     log: &'a str,
@@ -27,59 +27,60 @@ pub(in crate::world) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// The names in the log of this id (hex).
+    /// Creates the names for a log, given its id in hex; the first 8 digits are used.
     pub(in crate::world) fn of(log: &'a str, life: Life<'a>) -> Self {
         Self { log: log.get(..8).unwrap_or(log), life }
     }
 
-    /// `<incarnation>-<log>` and, where the life has one, `-<nonce>`.
+    /// Returns `<incarnation>-<log>` and, where the incarnation has a nonce, `-<nonce>`.
     fn tag(self) -> String {
         let (incarnation, log) = (self.life.incarnation, self.log);
         let nonce = self.life.nonce.map(|nonce| format!("-{}", nonce.as_str()));
         format!("{incarnation}-{log}{}", nonce.unwrap_or_default())
     }
 
-    /// The ref that holds what no branch has.
+    /// Returns the ref that holds work which no branch has.
     pub(in crate::world) fn rescue(self) -> String {
         format!("{RESCUES}{}/{}", self.life.id, self.tag())
     }
 
-    /// The ref that a purge leaves on a HEAD that nothing else holds any more.
+    /// Returns the ref that a purge sets on a HEAD which nothing else holds any more.
     pub(in crate::world) fn rescued_head(self) -> String {
         format!("{}-head", self.rescue())
     }
 
-    /// The ref that holds a repository which was inside the worktree, by its place there: another
-    /// look finds the same one under the same name.
+    /// Returns the ref that holds a nested repository. The name is a digest of its path in the
+    /// worktree, so that a second inspection finds the same repository under the same name.
     pub(in crate::world) fn nested(self, path: &[u8]) -> String {
         let digest = crate::format::hex(&sha2::Sha256::digest(path)[..8]);
         format!("{}-nested-{digest}", self.rescue())
     }
 
-    /// The ref that git puts on what it fetches, for the moment until the tracking ref is moved.
+    /// Returns the ref that git writes during a fetch, until the tracking ref is moved.
     pub(in crate::world) fn fetch(self) -> String {
         format!("{FETCHES}{}/{}", self.life.id, self.tag())
     }
 
-    /// The ref that holds the HEAD of a worktree while it is in the trash.
+    /// Returns the ref that holds the HEAD of a worktree while it is in the trash.
     pub(in crate::world) fn trash(self) -> String {
         format!("{TRASHES}{}/{}", self.life.id, self.tag())
     }
 
-    /// The name that an earlier version gave that ref; none for a life that it cannot have begun.
+    /// Returns the name that an earlier version gave that ref, or `None` for an incarnation that
+    /// such a version cannot have begun.
     pub(in crate::world) fn earlier_trash(self) -> Option<String> {
         let (id, incarnation) = (self.life.id, self.life.incarnation);
         self.life.nonce.is_none().then(|| format!("{TRASHES}{id}/{incarnation}"))
     }
 
-    /// Who made a branch, as its history says.
+    /// Returns the committer address in a branch's reflog that proves which incarnation created it.
     pub(in crate::world) fn signature(self) -> String {
         let (id, incarnation, log) = (self.life.id, self.life.incarnation, self.log);
         let nonce = self.life.nonce.map(|nonce| format!(".{}", nonce.as_str()));
         format!("{id}.{incarnation}.{log}{}@groundskeeper", nonce.unwrap_or_default())
     }
 
-    /// The administrative directory in a repository.
+    /// Returns the name of the administrative directory below `worktrees` in a repository.
     pub(in crate::world) fn admin(self) -> String {
         let (id, incarnation, log) = (self.life.id, self.life.incarnation, self.log);
         let nonce = self.life.nonce.map(|nonce| format!("-{}", nonce.short()));
@@ -87,8 +88,8 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The folder of one life, in the trash and among the copies: unlike any other's of this data
-/// directory.
+/// Returns the folder name of one incarnation, in the trash and among the copies. It is unique in
+/// this data directory.
 pub(in crate::world) fn folder(life: Life<'_>) -> String {
     let nonce = life.nonce.map(|nonce| format!("-{}", nonce.short()));
     format!("{}.{}{}", life.id, life.incarnation, nonce.unwrap_or_default())
@@ -124,7 +125,7 @@ mod tests {
             }
         }
         assert_eq!(all.len(), lives);
-        // A ref cannot lie below another one.
+        // git refuses a ref below another ref, so all of them have the same depth.
         for name in all.iter().filter(|name| name.starts_with("refs/")) {
             assert_eq!(name.matches('/').count(), 4, "{name}");
         }

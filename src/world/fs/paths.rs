@@ -1,4 +1,4 @@
-//! Paths and file errors: between bytes and `Path`, and from `io::Error` to a fault that helps.
+//! Converts paths between bytes and `Path`, and `io::Error` to a fault with a code and a hint.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -8,31 +8,31 @@ use std::path::{Path, PathBuf};
 use crate::core::{Code, Fault, HostPath};
 use crate::failpoint::fault;
 
-/// The bytes of a path, for the log.
+/// Converts a path to the bytes that the log stores.
 #[must_use]
 pub fn to_host(path: &Path) -> HostPath {
     HostPath(path.as_os_str().as_bytes().to_vec())
 }
 
-/// A logged path, for the file system, without a copy.
+/// Converts a logged path for the file system without a copy.
 #[must_use]
 pub fn borrowed(path: &HostPath) -> &Path {
     Path::new(OsStr::from_bytes(&path.0))
 }
 
-/// A logged path, for the file system.
+/// Converts a logged path for the file system into an owned path.
 #[must_use]
 pub fn from_host(path: &HostPath) -> PathBuf {
     PathBuf::from(OsString::from_vec(path.0.clone()))
 }
 
-/// Bytes as git prints them, for the file system.
+/// Converts bytes as git prints them to a path.
 #[must_use]
 pub fn from_bytes(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-/// What the system said about a path, with a code and the next step.
+/// Converts an error of the system about a path to a fault with a code and the next step.
 #[must_use]
 pub fn fault(what: &str, path: &Path, error: &io::Error) -> Fault {
     use io::ErrorKind as K;
@@ -54,21 +54,21 @@ pub fn fault(what: &str, path: &Path, error: &io::Error) -> Fault {
     if transient { fault.transient() } else { fault }
 }
 
-/// Like [`fault()`], as an adapter for `map_err`.
+/// Returns [`fault()`] as an adapter for `map_err`.
 pub fn failed<'a>(what: &'a str, path: &'a Path) -> impl Fn(io::Error) -> Fault + 'a {
     move |error| fault(what, path, &error)
 }
 
-/// Renames as the system does: onto what has the name.
+/// Renames like the system call does: an existing file of the new name is replaced.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     fault::call("rename")?;
     std::fs::rename(from, to)
 }
 
-/// Removes a file; one that is not there is fine.
+/// Removes a file; a missing one is success.
 ///
 /// # Errors
 /// Any other failure.
@@ -79,14 +79,15 @@ pub fn remove_file_if_any(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes an empty directory; one that is not there or not empty is left as it is.
+/// Removes an empty directory; a missing or non-empty one is success and stays as it is.
 ///
 /// # Errors
 /// Any other failure.
 pub fn remove_dir_if_empty(path: &Path) -> io::Result<()> {
     match fault::call("remove").and_then(|()| std::fs::remove_dir(path)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        // Where the system is wrong, or the last entry has just gone, it is tried again.
+        // Some systems report this error for an empty directory, and the last entry may have just
+        // vanished. Both are errors, so that the caller retries.
         Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty && has_entries(path) => Ok(()),
         removed => removed,
     }
@@ -96,18 +97,18 @@ fn has_entries(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-/// Makes the entries of a directory durable.
+/// Makes the entries of a directory durable: a sync of a file does not cover its name.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     std::fs::File::open(path)?.sync_all()
 }
 
-/// Whether anything, also a dangling link, has this name.
+/// Reports whether an entry has this name; a dangling link counts.
 ///
 /// # Errors
-/// When that cannot be found out.
+/// When the system cannot answer, for example for lack of permission.
 pub fn exists(path: &Path) -> io::Result<bool> {
     match path.symlink_metadata() {
         Ok(_) => Ok(true),

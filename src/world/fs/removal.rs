@@ -1,8 +1,8 @@
-//! The few ways in which something is removed: by rename, and then perhaps for good.
+//! Removes directories and files: by rename first, and for good only later.
 //!
-//! Nothing here decides *whether* something may go; callers have proven that (`marker.rs`). What is
-//! here keeps a removal from reaching further than it should: into a mounted file system, through
-//! a link, or onto another device.
+//! Nothing here decides *whether* a path may be removed; callers have proven that (`marker.rs`).
+//! The functions keep a removal from reaching further than intended: into a mounted file system,
+//! through a link, or onto another device.
 
 use std::io;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::core::{Code, Fault};
 use crate::failpoint::fault;
 use crate::world::fs::{paths, remove_tree};
 
-/// Removes a directory of ours in the repository; one that is not there is fine.
+/// Removes a directory of ours in the repository; a missing one is success.
 pub(in crate::world) fn remove_ours(path: &Path) -> Result<(), Fault> {
     match fault::call("remove").and_then(|()| std::fs::remove_dir_all(path)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -19,14 +19,15 @@ pub(in crate::world) fn remove_ours(path: &Path) -> Result<(), Fault> {
     }
 }
 
-/// Removes a file of ours in the repository; one that is not there is fine.
+/// Removes a file of ours in the repository; a missing one is success.
 pub(in crate::world) fn remove_ours_file(path: &Path) -> Result<(), Fault> {
     paths::remove_file_if_any(path).map_err(paths::failed("remove", path))
 }
 
-/// Refuses when a file system is mounted at or below `path`: a rename would take it along, and a
-/// deletion would reach into it.
+/// Refuses when a file system is mounted at or below `path`: a rename would take the mount along,
+/// and a deletion would reach into it.
 pub(in crate::world) fn no_mounts(path: &Path) -> Result<(), Fault> {
+    // Without procfs mounts cannot be listed; `remove_tree` still refuses to enter one.
     let Ok(table) = std::fs::read("/proc/self/mountinfo") else { return Ok(()) };
     for line in table.split(|b| *b == b'\n') {
         let Some(field) = line.split(|b| *b == b' ').nth(4) else { continue };
@@ -41,13 +42,13 @@ pub(in crate::world) fn no_mounts(path: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Why a directory cannot be moved, before anything is done for its removal: a mount inside, or a
-/// mark that keeps even its owner from renaming it.
+/// Returns why a directory cannot be moved, before any step of its removal: a mount inside, or an
+/// immutable or append-only attribute that keeps even its owner from renaming it.
 pub(in crate::world) fn obstacle(path: &Path) -> Option<Fault> {
     if let Err(fault) = no_mounts(path) {
         return Some(Fault { transient: false, ..fault });
     }
-    // A rename changes the directory and the one that it is in.
+    // A rename changes the directory and its parent, so neither may have the attribute.
     let marked = [Some(path), path.parent()].into_iter().flatten().find(|dir| is_immutable(dir))?;
     let message = format!("{} is marked immutable or append-only", marked.display());
     let hint = format!("`chattr -i -a '{}'` as root, then try again", marked.display());
@@ -63,7 +64,7 @@ fn is_immutable(path: &Path) -> bool {
     })
 }
 
-/// mountinfo writes blanks, tabs, newlines and backslashes as three octal digits.
+/// Decodes a path of mountinfo, which has blanks, tabs, newlines and backslashes as octal escapes.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -83,27 +84,28 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Deletes a tree for good. Links are removed, not followed; mounts are not entered; directories
-/// that deny writing to their owner (module caches make such) are opened up first.
+/// Deletes a tree for good. Links are removed, not followed. Mounts are not entered. Directories
+/// that deny writing to their owner (module caches create such) get the owner's permissions first.
 pub(in crate::world) fn delete_tree(path: &Path) -> Result<(), Fault> {
     no_mounts(path)?;
     remove_tree::tree(path, &mut |_| Ok(())).map(drop)
 }
 
-/// Renames a worktree into a folder of its own elsewhere; what lies beside it stays.
+/// Renames a worktree into a folder of its own elsewhere; its siblings stay.
 pub(in crate::world) fn move_into(worktree: &Path, folder: &Path) -> Result<(), Fault> {
     std::fs::create_dir_all(folder).map_err(paths::failed("create", folder))?;
     let to = folder.join(worktree.file_name().unwrap_or_default());
     rename(worktree, &to)
 }
 
-/// Renames, but never onto anything: what is there may be work.
+/// Renames without ever replacing an existing entry, which may be work.
 pub(in crate::world) fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     let no_replace = || Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?);
     let renamed: io::Result<()> = fault::call("rename").and_then(|()| no_replace());
     let renamed = match renamed.map_err(|e| (rustix::io::Errno::from_io_error(&e), e)) {
-        // Not every file system knows the flag; then it is looked at first.
+        // Not every file system supports `RENAME_NOREPLACE`. The fallback checks first; a file that
+        // appears between check and rename would be replaced.
         Err((Some(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS), _)) => {
             match paths::exists(to) {
                 Ok(true) => Err(io::ErrorKind::AlreadyExists.into()),
@@ -122,13 +124,13 @@ pub(in crate::world) fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
     })
 }
 
-/// Whether a rename failed because its goal is on another file system.
+/// Reports whether a rename failed because its target is on another file system.
 pub(in crate::world) fn is_elsewhere(fault: &Fault) -> bool {
     let number = rustix::io::Errno::XDEV.raw_os_error();
     fault.causes.iter().any(|cause| cause.ends_with(&format!("(os error {number})")))
 }
 
-/// Deletes what is in a directory, but not the directory.
+/// Deletes the entries of a directory, but not the directory itself.
 pub(in crate::world) fn empty(path: &Path) -> Result<(), Fault> {
     no_mounts(path)?;
     for entry in std::fs::read_dir(path).map_err(paths::failed("read", path))? {

@@ -1,8 +1,7 @@
-//! Unlinking a tree entry by entry, through descriptors: never through a link, never into another
-//! mount, not even one of the same file system.
+//! Unlinks a tree entry by entry through descriptors: never through a link, never into another
+//! mount, not even a bind mount of the same file system.
 //!
-//! Whoever calls has proven that the tree may go. Interrupted at any point it can be started again
-//! on what is left.
+//! The caller has proven that the tree may be removed. An interrupted run can be repeated.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::AsFd as _;
@@ -18,15 +17,16 @@ use crate::failpoint::fault;
 use crate::world::fs::beneath::{self, Mounts};
 use crate::world::fs::paths;
 
-/// Levels that are descended; each costs a descriptor and a piece of stack. What lies deeper is
-/// first moved up to the top.
+/// Depth limit of the recursion: each level costs a descriptor and stack space. Deeper directories
+/// are first moved up to the top.
 const DEPTH_MAX: usize = 128;
 
-/// Unlinks a directory and all that is in it; one that is not there is fine. `each` is called with
-/// the number of entries so far, now and then, and can stop it. Returns how many went.
+/// Unlinks a directory and everything in it; a missing one is success. Calls `each` with
+/// the number of entries removed so far; an error from it stops the walk. Returns the
+/// number of removed entries.
 ///
 /// # Errors
-/// What the system says, with the path; [`Code::EnvironmentBusy`] at a mount.
+/// The error of the system, with the path; [`Code::EnvironmentBusy`] at a mount.
 pub(in crate::world) fn tree(
     path: &Path,
     each: &mut dyn FnMut(u64) -> Result<(), Fault>,
@@ -45,7 +45,7 @@ pub(in crate::world) fn tree(
     }
 }
 
-/// Why a walk over a tree ends early: what the system says, or what whoever asked for it says.
+/// Reason why a walk over a tree ends early: an error of the system, or a fault of the callback.
 pub(in crate::world) enum Stop {
     System(Errno),
     SyncCursor(Fault),
@@ -60,9 +60,9 @@ impl From<Errno> for Stop {
 struct Unlinker<'a> {
     each: &'a mut dyn FnMut(u64) -> Result<(), Fault>,
     count: u64,
-    /// Where it is, for a message.
+    /// Current path, for error messages only; no system call uses it.
     path: PathBuf,
-    /// Directories that were moved up because they lay too deep.
+    /// Number of directories that were moved up because they lay too deep.
     moved: u64,
 }
 
@@ -74,7 +74,7 @@ impl Unlinker<'_> {
         self.gone()
     }
 
-    /// Empties an open directory.
+    /// Removes the entries of an open directory.
     fn contents(
         &mut self,
         top: BorrowedFd<'_>,
@@ -82,7 +82,7 @@ impl Unlinker<'_> {
         depth: usize,
     ) -> Result<(), Stop> {
         loop {
-            // Read anew after each pass: unlinking while reading may skip entries.
+            // Read anew after each pass: unlinking during a read may make readdir skip entries.
             let mut found = 0_u32;
             for entry in Dir::read_from(open)? {
                 let entry = entry?;
@@ -101,7 +101,7 @@ impl Unlinker<'_> {
         }
     }
 
-    /// Removes one entry; one that somebody else has removed meanwhile is fine.
+    /// Removes one entry; one that another process removed meanwhile is success.
     fn entry(
         &mut self,
         top: BorrowedFd<'_>,
@@ -112,7 +112,7 @@ impl Unlinker<'_> {
     ) -> Result<(), Stop> {
         let is_directory = match kind {
             FileType::Directory => true,
-            // Some file systems do not tell.
+            // Some file systems do not fill in `d_type`.
             FileType::Unknown => {
                 let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
                 found.is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
@@ -150,7 +150,7 @@ impl Unlinker<'_> {
         name: &CStr,
     ) -> Result<(), Stop> {
         self.moved += 1;
-        // A name that nobody else gives; the pass over the top finds it there.
+        // The name is unique to this process; the next pass over the top finds and empties it.
         let new = format!(".gk-deep-{}-{}", std::process::id(), self.moved);
         match rustix::fs::renameat(parent, name, top, new.as_str()) {
             Err(Errno::NOENT) => Ok(()),
@@ -164,7 +164,7 @@ impl Unlinker<'_> {
     }
 }
 
-/// A directory, opened where it is: not through a link and, below the first, not across a mount.
+/// Opens a directory without following a link and, below the first level, without crossing a mount.
 fn open_inside(parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = || {
@@ -181,7 +181,7 @@ fn open_inside(parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> Result<Owne
         }
         opened => opened?,
     };
-    // Its owner must be able to remove what is in it.
+    // Removing the entries needs read, write and search permission for the owner.
     let mode = rustix::fs::fstat(&opened)?.st_mode;
     if mode & 0o700 != 0o700 {
         rustix::fs::fchmod(&opened, Mode::from_raw_mode(mode | 0o700))?;
@@ -189,6 +189,7 @@ fn open_inside(parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> Result<Owne
     Ok(opened)
 }
 
+/// Grants the owner all permissions on a directory that could not be opened.
 fn open_up(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if FileType::from_raw_mode(found.st_mode) != FileType::Directory {

@@ -1,13 +1,13 @@
-//! Whether git would change file contents on checkout in this repository.
+//! Determines whether git would change file contents on checkout in this repository.
 //!
-//! Our own checkout writes blobs as they are. That is right only where no filter, encoding,
-//! line-ending conversion or `$Id$` expansion applies, and no setting asks for another kind of
-//! index or tree. Whatever is not understood counts as a reason to let git do it.
+//! Our own checkout writes blobs unchanged. That is right only where no filter, encoding,
+//! line-ending conversion or `$Id$` expansion applies, and no setting demands another kind of index
+//! or tree. Anything not understood is a reason to let git do the checkout.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Settings of a repository, keys in lower case, last value wins.
+/// Settings of a repository: keys in lower case, the last value of a key wins.
 #[derive(Debug, Default)]
 pub(in crate::world) struct Config(BTreeMap<String, String>);
 
@@ -33,19 +33,19 @@ impl Config {
         !matches!(value.as_str(), "false" | "no" | "off" | "0" | "")
     }
 
-    /// Whether worktrees have a configuration file of their own.
+    /// Reports whether worktrees have a configuration file of their own.
     #[must_use]
     pub(in crate::world) fn has_worktree_config(&self) -> bool {
         self.is_true("extensions.worktreeconfig")
     }
 
-    /// Where refs are stored, when it is not in files.
+    /// Returns the ref storage format, if it is not plain files.
     #[must_use]
     pub(in crate::world) fn ref_storage(&self) -> Option<&str> {
         self.get("extensions.refstorage").filter(|s| *s != "files")
     }
 
-    /// The first setting that our own checkout would not honour.
+    /// Returns the first setting that our own checkout would not honour.
     #[must_use]
     pub(in crate::world) fn checkout_obstacle(&self) -> Option<String> {
         let wrong = [
@@ -68,10 +68,10 @@ impl Config {
         wrong.iter().find(|(_, bad)| *bad).map(|(key, _)| format!("setting {key}"))
     }
 
-    /// The attribute files outside the tree that git would read.
+    /// Returns the attribute files outside the tree that git would read.
     #[must_use]
     pub(in crate::world) fn attribute_files(&self, common_dir: &Path) -> Vec<PathBuf> {
-        // As git has it, a variable without a value is none.
+        // Like in git, an empty variable counts as unset.
         let folder = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let home = folder("HOME");
         let global = match self.get("core.attributesfile") {
@@ -88,12 +88,13 @@ impl Config {
     }
 }
 
-/// Neither absolute nor below the home directory: only git knows what it is relative to.
+/// Reports whether a path is neither absolute nor below the home directory: only
+/// git knows its base.
 fn is_relative(path: &str) -> bool {
     !path.starts_with('/') && !path.starts_with("~/")
 }
 
-/// The first attribute in the text of an attributes file that changes contents on checkout.
+/// Returns the first attribute in an attributes file that changes contents on checkout.
 #[must_use]
 pub(in crate::world) fn content_changing(text: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(text);
@@ -101,12 +102,13 @@ pub(in crate::world) fn content_changing(text: &[u8]) -> Option<String> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        // A quoted pattern may hold blanks; then every word is looked at, which errs on the side
+        // A quoted pattern may contain blanks. Then every word is checked, which errs on the side
         // of git's own checkout.
         let words = line.split_ascii_whitespace().skip(usize::from(!line.starts_with('"')));
         for word in words {
             let name = word.split('=').next().unwrap_or(word);
             let harmless = match name {
+                // `-attr` and `!attr` switch an attribute off, which never changes contents.
                 _ if word.starts_with(['-', '!']) => true,
                 "filter" | "ident" | "working-tree-encoding" | "crlf" => false,
                 "eol" => word == "eol=lf",

@@ -1,14 +1,13 @@
-//! Writing the files of a commit into a new, empty worktree, faster than git where that is safe.
+//! Writes the files of a commit into a new, empty worktree, faster than git where that is safe.
 //!
-//! git inflates and writes one file after the other. Here several threads write; what they write
-//! comes from the worktree that the request named, where a file there hashes to the wanted object,
-//! and otherwise from a `git cat-file` for each. The index is written once at the end with the stat
-//! data at hand. Files get a modification time two seconds in the past: index entries that are as
-//! young as the index would be re-read by every later status ("racy git"), and this way none is; a
-//! later edit has another time and is seen.
+//! git inflates and writes one file after the other; here several threads write. Contents come from
+//! the worktree that the request named, where a file hashes to the wanted object, and otherwise
+//! from one `git cat-file` per thread. The index is written once at the end from the stat data at
+//! hand. Its entries are as young as itself, so git would re-read the files in every status ("racy
+//! git") until `racy::settle` proves them unchanged.
 //!
 //! It applies only where contents are written as they are stored. Anything else (filters, line
-//! endings, sparse or partial checkouts, odd trees) is left to git, with the reason recorded.
+//! endings, sparse or partial checkouts, odd trees) is left to git, and the reason is recorded.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -28,44 +27,44 @@ use crate::world::git::index::format::{self, Entry, Hash, Stat, Tree};
 use crate::world::git::refs;
 use crate::world::process::subprocess::{Patient, Running};
 
-/// Below this number of files git's own checkout is as fast, for it needs fewer processes.
+/// Below this number of files git's own checkout is as fast, because it needs fewer processes.
 const FILES_MIN: u32 = 400;
-/// Writers, and git processes that feed them.
+/// Bound on the writer threads; each has its own `git cat-file`.
 const THREADS_MAX: usize = 4;
 /// Largest file that is held in memory; a larger one is a reason to use git.
 const BLOB_BYTES_MAX: u64 = 64 << 20;
-/// Longest time that git may take for one object.
+/// Longest wait for a byte of `git cat-file`.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// Where a checkout goes and what it is of.
+/// Parameters of one checkout: commit, target and settings.
 pub(in crate::world) struct Checkout<'a> {
     pub(in crate::world) git: Git<'a>,
     pub(in crate::world) admin_dir: &'a Path,
     pub(in crate::world) target: &'a Path,
     pub(in crate::world) common_dir: &'a Path,
-    /// A worktree that may hold the same files; empty when there is none.
+    /// Worktree that may hold the same files; empty when there is none.
     pub(in crate::world) source: &'a Path,
     pub(in crate::world) commit: &'a str,
     pub(in crate::world) hash: Hash,
-    /// A tree from which git reads attributes instead of the files.
+    /// Tree from which git reads attributes instead of the files (`GIT_ATTR_SOURCE`).
     pub(in crate::world) attributes: Option<String>,
 }
 
-/// How the files were written.
+/// Result of a checkout: by which method the files were written, and how many.
 pub(in crate::world) struct Done {
     pub(in crate::world) by_us: bool,
     pub(in crate::world) reason: String,
     pub(in crate::world) files: u64,
 }
 
-/// The directory that files are written to at the moment.
+/// The directory to which files are written at the moment.
 struct Place {
     path: PathBuf,
     handle: File,
 }
 
 enum Trouble {
-    /// This checkout is not one for us; nothing was written, or what was is overwritten by git.
+    /// This checkout must be done by git. Nothing was written yet, or git overwrites it.
     NotForUs(String),
     Fault(Fault),
 }
@@ -87,7 +86,7 @@ impl Checkout<'_> {
             Err(Trouble::Fault(fault)) if fault.code == Code::GitFailed => fault.to_string(),
             Err(Trouble::Fault(fault)) => return Err(fault),
         };
-        // What our own attempt may have written is in the way of nothing: it is overwritten.
+        // Files that our own attempt has written block nothing: git overwrites them.
         self.by_git()?;
         Ok(self.done_by_git(reason))
     }
@@ -97,13 +96,14 @@ impl Checkout<'_> {
         Done { by_us: false, reason, files: files.into() }
     }
 
-    /// Whether the main worktree has so few files that git's own checkout is as fast.
+    /// Reports whether the main worktree has so few files that git's own checkout is as fast.
     pub(in crate::world) fn is_small(&self) -> bool {
         entry_count(&self.common_dir.join("index")).is_some_and(|n| n < FILES_MIN)
     }
 
-    /// git's own: right for everything.
+    /// Checks out with git, which is correct for every repository.
     fn by_git(&self) -> Result<(), Fault> {
+        // A lock of an interrupted attempt: no other process knows this worktree yet.
         removal::remove_ours_file(&self.admin_dir.join("index.lock"))?;
         let reset = ["-c", "checkout.workers=0", "read-tree", "--reset", "-u"];
         let args = reset.into_iter().chain(["--no-recurse-submodules", self.commit]);
@@ -146,7 +146,7 @@ impl Checkout<'_> {
         self.write(tree)
     }
 
-    /// Settings, top tree and all entries: three questions that do not wait for each other.
+    /// Asks git for settings, top tree and all entries: three independent queries in parallel.
     #[expect(clippy::type_complexity, reason = "three answers, taken apart at once")]
     fn ask_git(&self) -> (Result<Config, Fault>, Result<String, Fault>, Result<Vec<u8>, Fault>) {
         let spec = format!("{}^{{tree}}", self.commit);
@@ -196,7 +196,7 @@ impl Checkout<'_> {
                 }
             })
         })?;
-        // Links last: while files are written there is none that a path could lead through.
+        // Links come last: while files are written, no path can lead through a link.
         self.write_links(&mut entries)?;
         let bytes = format::build(self.hash, &entries, &tree.trees)
             .ok_or_else(|| Trouble::NotForUs("an odd tree".into()))?;
@@ -204,7 +204,7 @@ impl Checkout<'_> {
         Ok(count)
     }
 
-    /// The way git itself does it: exclusive lock file, then rename.
+    /// Installs the index as git itself does: exclusive lock file, then rename.
     fn install_index(&self, bytes: &[u8]) -> Result<(), Fault> {
         let lock = self.admin_dir.join("index.lock");
         let mut file = OpenOptions::new()
@@ -267,8 +267,8 @@ impl Checkout<'_> {
         write().map_err(|e| paths::fault("write", &self.target.join(path), &e))
     }
 
-    /// Makes a directory, and a handle on it: files are made relative to that, which saves the
-    /// system from walking a long path for each.
+    /// Creates a directory and opens it. Files are created relative to the descriptor, which saves
+    /// the kernel from resolving a long path for each.
     fn enter(&self, parent: &Path) -> Result<Place, Fault> {
         let path = self.target.join(parent);
         std::fs::create_dir_all(&path).map_err(paths::failed("create", &path))?;
@@ -294,7 +294,7 @@ impl Checkout<'_> {
         })
     }
 
-    /// Hands the contents of blobs to `each`, in order, from one `git cat-file`.
+    /// Passes the contents of blobs to `each`, in order, from one `git cat-file`.
     fn each_blob(
         &self,
         entries: &[&Entry],
@@ -305,13 +305,14 @@ impl Checkout<'_> {
         }
         let mut command = self.git.command(["cat-file", "--batch", "--buffer"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        // Dropped, and with it ended, on every way out.
+        // Its drop ends the process on every path out of this function.
         let mut running = Running::spawn(command, "git cat-file")?;
         let (stdin, stdout) = running.take_pipes();
         let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
             return Err(Fault::new(Code::Defect, "cat-file has no pipes", "report it").into());
         };
         std::thread::scope(|scope| {
+            // A separate thread writes the requests: one thread would deadlock on full pipes.
             let feeder = scope.spawn(|| feed(stdin, entries));
             let patient = Patient::new(stdout, self.git.cancel(), SILENCE_MAX);
             let mut reader = BufReader::with_capacity(256 * 1024, patient);
@@ -322,17 +323,17 @@ impl Checkout<'_> {
                 read?;
                 each(n, &blob)?;
             }
-            // Whether feeding failed shows in what was read; the thread must only end.
+            // A failed write shows as a failed read above; the thread only has to end.
             drop(feeder.join());
             Ok(())
         })
     }
 }
 
-/// Files of another worktree, used where they are the very bytes that are wanted.
+/// Files of another worktree, used where their bytes are exactly the wanted ones.
 ///
-/// Reading a file and hashing it costs half of what git needs to inflate the object, and the hash
-/// proves that it is the object: nothing needs to be known about that worktree.
+/// Reading and hashing a file costs half of what git needs to inflate the object. The hash proves
+/// that it is the object, so nothing needs to be known about that worktree.
 struct Template<'a> {
     source: &'a Path,
     hash: Hash,
@@ -340,7 +341,7 @@ struct Template<'a> {
     missed: usize,
 }
 
-/// Misses, more than hits, after which a template is not worth asking.
+/// Excess of misses over hits after which the template is no longer read.
 const MISSES_MAX: usize = 64;
 
 impl<'a> Template<'a> {
@@ -360,7 +361,7 @@ impl<'a> Template<'a> {
     }
 
     fn fill(&mut self, path: &Path) -> io::Result<()> {
-        // Not blocking: something else may have taken the place of a file, a pipe for example.
+        // `O_NONBLOCK`: a pipe may have taken the place of a file, and opening it would block.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let found = file.metadata()?;
@@ -413,7 +414,7 @@ struct Listing {
 }
 
 impl Listing {
-    /// Reads `git ls-tree -r -t -z`; refuses whatever git itself would refuse to check out.
+    /// Parses `git ls-tree -r -t -z`; refuses whatever git itself would refuse to check out.
     fn parse(bytes: &[u8], top: Vec<u8>) -> Result<Self, Trouble> {
         let odd = || Trouble::NotForUs("an odd tree".into());
         let mut listing =
@@ -437,7 +438,7 @@ impl Listing {
                 _ => return Err(odd()),
             }
         }
-        // A name that is both a link and a directory would lead what is below it out of the tree.
+        // A name that is both a link and a directory would lead files below it out of the tree.
         let folders: BTreeSet<&[u8]> = listing.trees.iter().map(|t| t.path.as_slice()).collect();
         let doubled = folders.len() != listing.trees.len()
             || listing.entries.iter().any(|e| folders.contains(e.path.as_slice()));
@@ -446,8 +447,8 @@ impl Listing {
     }
 }
 
-/// No component that leaves the tree or reaches into git's own directory, in any spelling that a
-/// file system may fold (git refuses the same ones).
+/// Reports whether no component leaves the tree or reaches into git's own directory, in any
+/// spelling that a file system may fold. git refuses the same names.
 fn is_safe(path: &[u8]) -> bool {
     path.split(|b| *b == b'/').all(|part| {
         let lower = part.to_ascii_lowercase();
@@ -467,7 +468,7 @@ fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     text.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
-/// How many entries an index file has, from its header; none when there is no such file.
+/// Returns the number of entries in the header of an index file; `None` when there is no index.
 pub(in crate::world) fn entry_count(index: &Path) -> Option<u32> {
     let mut header = [0; 12];
     File::open(index).ok()?.read_exact(&mut header).ok()?;

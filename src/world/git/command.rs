@@ -1,8 +1,9 @@
-//! git as a child process: clean environment, bounded, no prompts, errors with what git said.
+//! Runs git as a child process: clean environment, bounds, no prompts, errors with git's text.
 //!
-//! All reading of repositories and every change to refs goes through the git command line; what is
-//! written without it is only the administrative directory of our own worktrees (`add_worktree.rs`)
-//! and the index of a fresh checkout (`index/`).
+//! Objects, settings, histories and status are read through the git command line. Without it the
+//! program reads plain refs (`refs.rs`) and indexes (`index/`), and writes only the administrative
+//! directory of our own worktrees (`add_worktree.rs`), the index of a fresh checkout (`index/`) and
+//! plain refs (`ref_files.rs`).
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -16,45 +17,46 @@ use crate::world::process::cancel::Cancel;
 use crate::world::process::subprocess::{self, Bounds, Finished};
 use crate::world::process::{git_env, redact};
 
-/// The oldest git that the program works with.
+/// Oldest supported git, as (major, minor).
 pub const VERSION_MIN: (u32, u32) = (2, 41);
-/// Most time for a git call that only reads or changes refs.
+/// Time limit of a git call that only reads or changes refs.
 pub const SHORT: Duration = Duration::from_secs(60);
-/// Most time for a git call that writes a working tree.
+/// Time limit of a git call that writes a working tree.
 pub const LONG: Duration = Duration::from_secs(1_800);
+/// Bound on the output of one call that is held in memory (256 MiB).
 const OUTPUT_BYTES_MAX: usize = 256 << 20;
-/// How long a change of refs still gets when somebody wants to stop it.
+/// Grace period that a change of refs still gets after a cancellation.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A place to run git in, with its bounds.
+/// A directory to run git in, with its bounds.
 #[derive(Debug, Clone)]
 pub struct Git<'a> {
     place: Place,
     lock: Option<&'a File>,
     cancel: &'a Cancel,
     limit: Duration,
-    /// Where objects are written, and where else they are read from.
+    /// Folder to which objects are written, and a second one from which they are read.
     objects: Option<(PathBuf, PathBuf)>,
 }
 
 #[derive(Debug, Clone)]
 enum Place {
-    /// Found from this directory, as a user's git would.
+    /// git searches its repository from this directory, as a user's git would.
     Directory(PathBuf),
-    /// Exactly this git directory and working tree; nothing is searched for.
+    /// Exactly this git directory and working tree; git searches for nothing.
     Exact { git_dir: PathBuf, work_tree: Option<PathBuf> },
 }
 
 impl<'a> Git<'a> {
-    /// git as a user would run it in `directory`.
+    /// Runs git as a user would run it in `directory`.
     #[must_use]
     pub fn at(directory: &Path, lock: Option<&'a File>, cancel: &'a Cancel) -> Self {
         let place = Place::Directory(directory.to_owned());
         Self { place, lock, cancel, limit: SHORT, objects: None }
     }
 
-    /// git on exactly this git directory. It never climbs to a repository further up, as it would
-    /// when the `.git` of a worktree is gone.
+    /// Runs git on exactly this git directory. It never climbs to a repository further up, as it
+    /// would when the `.git` of a worktree is missing.
     #[must_use]
     pub fn exact(
         git_dir: &Path,
@@ -67,21 +69,21 @@ impl<'a> Git<'a> {
         Self { place, lock, cancel, limit: SHORT, objects: None }
     }
 
-    /// The same, writing objects to one folder and reading them from another one as well.
+    /// Returns the same, writing objects to one folder and reading them from another one as well.
     #[must_use]
     pub fn with_objects(mut self, made_in: &Path, read_from: &Path) -> Self {
         self.objects = Some((made_in.to_owned(), read_from.to_owned()));
         self
     }
 
-    /// The same, with another time limit.
+    /// Returns the same with another time limit.
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// A git command that is not yet started.
+    /// Returns a git command that is not yet started.
     #[must_use]
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = base_command();
@@ -102,9 +104,9 @@ impl<'a> Git<'a> {
             command.env("GIT_OBJECT_DIRECTORY", made_in);
             command.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", read_from);
         }
-        // No hook of a repository runs unless the user trusted it (`hook.rs`), and a status must
-        // not start a monitor process that outlives the worktree.
-        // A diff would write the index to remember that a touched file is unchanged.
+        // No hook of a repository runs unless the user trusted it (`hook.rs`). A status must not
+        // start a monitor process that outlives the worktree. A diff must not write the index just
+        // to remember that a touched file is unchanged.
         command.args(["-c", "diff.autoRefreshIndex=false"]);
         command.args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"]).args(args);
         command
@@ -113,7 +115,7 @@ impl<'a> Git<'a> {
     /// Runs git to its end, whatever its exit status.
     ///
     /// # Errors
-    /// When it cannot run, takes too long, or is cancelled.
+    /// When it cannot start, exceeds its time limit, or is cancelled.
     pub fn run<S: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = S>,
@@ -140,7 +142,7 @@ impl<'a> Git<'a> {
     /// Runs git and returns its output; any exit status but success is a fault.
     ///
     /// # Errors
-    /// As for [`Git::run`], or what git said.
+    /// As for [`Git::run`], or what git printed.
     pub fn output<S: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = S>,
@@ -151,7 +153,7 @@ impl<'a> Git<'a> {
         if finished.status.success() { Ok(finished.stdout) } else { Err(said(&what, &finished)) }
     }
 
-    /// Like [`Git::output`], as one line of text.
+    /// Runs like [`Git::output`] and returns the output as text without trailing newlines.
     ///
     /// # Errors
     /// As for [`Git::output`].
@@ -163,7 +165,8 @@ impl<'a> Git<'a> {
         Ok(String::from_utf8_lossy(&out).trim_end_matches('\n').to_owned())
     }
 
-    /// The line that a command of [`Git::command`] prints; `what` names it where it fails.
+    /// Runs a command of [`Git::command`] and returns its output as text without trailing newlines;
+    /// `what` names the command in an error.
     ///
     /// # Errors
     /// As for [`Git::output`].
@@ -175,12 +178,11 @@ impl<'a> Git<'a> {
         Ok(String::from_utf8_lossy(&finished.stdout).trim_end_matches('\n').to_owned())
     }
 
-    /// Refuses a repository that somebody else owns now, as git does: its settings name programs,
-    /// which would run as us. git does not look at the owner when it is told which directory to
-    /// use.
+    /// Refuses a repository that another user owns now, as git does: its settings name programs,
+    /// which would run as us. git skips this check when it is told which directory to use.
     ///
     /// # Errors
-    /// [`Code::PermissionDenied`] with what to do.
+    /// [`Code::PermissionDenied`] with a hint.
     pub fn check_owner(&self) -> Result<(), Fault> {
         use std::os::unix::fs::MetadataExt as _;
         let Place::Exact { git_dir, work_tree } = &self.place else { return Ok(()) };
@@ -191,6 +193,7 @@ impl<'a> Git<'a> {
             if owner == own || trusted::is_known(place, owner) {
                 continue;
             }
+            // git itself decides, because only git reads `safe.directory` with all its rules.
             let git = Self { place: Place::Directory(place.clone()), ..self.clone() };
             let found = git.run_unchecked(git.command(["rev-parse", "--git-dir"]))?;
             let text = String::from_utf8_lossy(&found.stderr);
@@ -202,15 +205,16 @@ impl<'a> Git<'a> {
         Ok(())
     }
 
-    /// Who may stop the calls.
+    /// Returns the token that cancels the calls.
     #[must_use]
     pub fn cancel(&self) -> &'a Cancel {
         self.cancel
     }
 }
 
-/// Repositories of others that git trusts by its settings (`safe.directory`), for a minute: where
-/// all of them are others', as in a container, each call would cost two.
+/// Cache of foreign-owned repositories that git trusts by its settings (`safe.directory`). An entry
+/// is valid for a minute. Without it, each call would cost a second process where all repositories
+/// are foreign-owned, as in a container.
 mod trusted {
     use std::path::{Path, PathBuf};
     use std::sync::{Mutex, PoisonError};
@@ -235,21 +239,21 @@ mod trusted {
     }
 }
 
-/// How long git goes on after somebody asked to stop. When it is stopped between making the lock of
-/// a ref and noting that it did, the lock stays for good, and is in everybody's way: a change of
-/// refs takes a moment only.
+/// Returns the grace period of a command after a cancellation. A git that is killed between
+/// creating a ref's lock file and registering it for cleanup leaves the lock for good, and blocks
+/// every other git. A change of refs takes only a moment, so it is waited for.
 fn patience(command: &Command) -> Duration {
     let changes_refs = command.get_args().any(|arg| arg == "update-ref");
     if changes_refs { PATIENCE } else { Duration::ZERO }
 }
 
-/// Where git is, looked up once: a PATH with many folders costs every start of a process.
+/// Returns the path of git, resolved once: a PATH with many folders slows every process start.
 fn git_program() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| {
         let folders = std::env::var_os("PATH").unwrap_or_default();
         let mut places = std::env::split_paths(&folders).map(|dir| dir.join("git"));
-        // Not found: the name alone, so that the error says what is missing.
+        // If not found, the bare name is used, so that the error names what is missing.
         places.find(|place| is_executable(place)).unwrap_or_else(|| PathBuf::from("git"))
     })
 }
@@ -263,15 +267,17 @@ fn base_command() -> Command {
     let mut command = Command::new(git_program());
     git_env::isolate(&mut command);
     command
+        // Some messages are recognized by their English text.
         .env("LC_ALL", "C")
         .env("GIT_TERMINAL_PROMPT", "0")
+        // A status that took `index.lock` would make a commit of the agent fail.
         .env("GIT_OPTIONAL_LOCKS", "0")
         .env("GIT_PAGER", "cat");
     command
 }
 
 fn describe(command: &Command) -> String {
-    // Options of ours come first; the verb and what follows is what a reader wants to see.
+    // Our own options come first; the reader needs the verb and what follows.
     let args: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
     let verb = args.iter().position(|a| *a == "core.fsmonitor=false").map_or(0, |n| n + 1);
     let mut text = format!("git {}", args[verb..].join(" "));
@@ -282,10 +288,10 @@ fn describe(command: &Command) -> String {
     text
 }
 
-/// The fault for a git call that ended badly, with its last lines.
+/// Creates the fault of a git call that failed, with git's error output as evidence.
 #[must_use]
 pub fn said(what: &str, finished: &Finished) -> Fault {
-    // An address may hold a password, and this goes into the log.
+    // A URL may contain a password, and this text goes into the log.
     let text = redact::text(&String::from_utf8_lossy(&finished.stderr));
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let first = lines.first().cloned().unwrap_or_else(|| finished.status.to_string());
@@ -293,12 +299,13 @@ pub fn said(what: &str, finished: &Finished) -> Fault {
     let code = if full { Code::DiskFull } else { Code::GitFailed };
     let hint = if full { "free some space" } else { "see what git said" };
     let fault = Fault::new(code, format!("`{what}` failed ({})", finished.status), hint);
+    // Both texts mean a race with another git, which ends by itself.
     let busy = text.contains(".lock'") || text.contains("unable to create directory");
     let fault = fault.because(first).with_evidence(lines);
     if busy { fault.transient() } else { fault }
 }
 
-/// The fault for a repository that belongs to somebody whom git was not told to trust.
+/// Creates the fault of a repository whose owner git was not told to trust.
 #[must_use]
 pub fn not_trusted(place: &Path, said: &str) -> Fault {
     let message = format!("git does not trust the owner of {}", place.display());
@@ -307,7 +314,7 @@ pub fn not_trusted(place: &Path, said: &str) -> Fault {
     Fault::new(Code::PermissionDenied, message, hint).with_evidence(lines)
 }
 
-/// Checks that git is there and new enough; returns its version.
+/// Checks that git exists and is new enough; returns its version.
 ///
 /// # Errors
 /// [`Code::GitMissing`] with what to install.
@@ -355,7 +362,7 @@ mod tests {
             drop(writer);
             change.join().expect("it ends")
         });
-        // Asked to stop before it began, it does not begin.
+        // If the stop came before the start, git does not start.
         let made = changed.is_ok_and(|ended| ended.status.success());
         let there = here.run(["rev-parse", "--verify", "-q", "refs/heads/new"]).expect("asked");
         assert_eq!(there.status.success(), made, "all of it or nothing");

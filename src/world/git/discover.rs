@@ -1,8 +1,8 @@
-//! Finding the repository that a path lies in, and remembering what was found.
+//! Finds the repository that a path lies in, and caches the result.
 //!
-//! Asking git costs a process. The answer stays true as long as no `.git` appears between the path
-//! and the top, and neither the `.git` at the top nor the repository's configuration file changes;
-//! that costs a few looks at the file system instead.
+//! Asking git costs a process. The answer stays valid while no `.git` appears between the path and
+//! the top, and neither the `.git` at the top nor the repository's configuration file changes.
+//! Checking that takes only a few calls of `lstat`.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,19 +16,19 @@ use crate::world::git::command::{self, Git};
 use crate::world::process::cancel::Cancel;
 use crate::world::process::subprocess::Finished;
 
-/// Most repositories that are remembered; past it all are forgotten.
+/// Bound on cached repositories; when it is reached, the cache is cleared.
 const KNOWN_MAX: usize = 256;
 
-/// What was found out about repositories before.
+/// Cache of repositories by real path, each with the files that its validity depends on.
 #[derive(Debug, Default)]
 pub struct Known(Mutex<BTreeMap<PathBuf, (Repository, Witness)>>);
 
-/// What must look the same for an answer to be still true.
+/// Files with their state at discovery; the answer is valid while all are unchanged.
 type Witness = Vec<(PathBuf, Option<Stamp>)>;
 type Stamp = (u64, u64, i64, i64, u64, u32);
 
 impl Known {
-    /// Finds the repository that `path` lies in.
+    /// Finds the repository that `path` lies in, from the cache if the entry is still valid.
     ///
     /// # Errors
     /// As for [`discover`].
@@ -52,7 +52,7 @@ impl Known {
     }
 }
 
-/// Everything that the answer rests on; none for a bare repository, which is asked every time.
+/// Returns all that the answer depends on; `None` for a bare repository, which is not cached.
 fn witness(real: &Path, repository: &Repository) -> Option<Witness> {
     let top = paths::from_host(&repository.source);
     if top.as_os_str().is_empty() || !real.starts_with(&top) {
@@ -73,17 +73,18 @@ fn witness(real: &Path, repository: &Repository) -> Option<Witness> {
 
 fn look(path: &Path) -> Option<Stamp> {
     let found = path.symlink_metadata().ok()?;
-    // A directory changes with every entry that is made in it; that it is the same one is enough.
+    // The times of a directory change with every entry made in it; its identity suffices.
     let (time, nanos, size) =
         if found.is_dir() { (0, 0, 0) } else { (found.mtime(), found.mtime_nsec(), found.size()) };
-    // Whether git trusts it depends on whose it is.
+    // Whether git trusts a repository depends on its owner.
     Some((found.dev(), found.ino(), time, nanos, size, found.uid()))
 }
 
-/// Finds the repository that `path` lies in.
+/// Finds the repository that `path` lies in by asking git.
 ///
 /// # Errors
-/// [`Code::PathNotFound`], [`Code::NotGitRepo`], [`Code::UnsupportedRepository`], or what git said.
+/// [`Code::PathNotFound`], [`Code::NotGitRepo`], [`Code::UnsupportedRepository`], or
+/// the error of git.
 pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
     let real = path.canonicalize().map_err(paths::failed("find", path))?;
     if !real.is_dir() {
@@ -102,8 +103,8 @@ pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
     if !finished.status.success() {
         return Err(not_a_repository(path, &finished));
     }
-    // The way up to the top is only dots and slashes, so no newline in a directory name can be
-    // mistaken for the end of a line; the path that may hold one comes last.
+    // `--show-cdup` prints only dots and slashes, so no newline in a directory name can be mistaken
+    // for the end of a line. The path that may contain one comes last.
     let mut parts = finished.stdout.splitn(4, |b| *b == b'\n');
     let mut part = || parts.next().unwrap_or_default();
     let object_format = String::from_utf8_lossy(part()).into_owned();
@@ -127,7 +128,7 @@ pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
     })
 }
 
-/// In a bare repository, and inside `.git`, there is no way up to print.
+/// Asks for the common directory alone: bare repositories and `.git` have no cdup.
 fn common_dir(git: &Git<'_>) -> Result<Vec<u8>, Fault> {
     git.output(["rev-parse", "--path-format=absolute", "--git-common-dir"])
 }
@@ -144,8 +145,8 @@ fn not_a_repository(path: &Path, finished: &Finished) -> Fault {
     command::said("git rev-parse", finished)
 }
 
-/// The name that the worktree's directory gets: that of the project, without what could be
-/// mistaken for an option, a hidden file or a line break.
+/// Returns the name of the worktree's directory: that of the project, without characters that could
+/// be mistaken for an option, a hidden file or a line break.
 fn name_of(common_dir: &Path) -> String {
     let last = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned());
     let name = match last(common_dir) {

@@ -1,8 +1,8 @@
-//! Fetching one branch, so that a killed git leaves no lock behind: git brings the objects and puts
-//! a ref of ours on them, and the remote-tracking ref is moved here.
+//! Fetches one branch so that a killed git leaves no lock on the user's refs: git downloads the
+//! objects and sets a ref of ours on them; the remote-tracking ref is moved here.
 //!
-//! Which remote a tracking ref belongs to is what the configured refspecs say, not what its name
-//! looks like. Changes nothing but that one ref; nothing is pruned, and no tag is fetched.
+//! The configured refspecs determine to which remote a tracking ref belongs, not its name. Only
+//! that one ref changes; nothing is pruned, and no tag is fetched.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use crate::world::git::command::Git;
 use crate::world::git::ref_changes::{self, Change};
 use crate::world::git::refs;
 
-/// What was fetched.
+/// Result of a fetch.
 pub(in crate::world) struct Fetched {
-    /// The commit that the branch is at.
+    /// Commit to which the fetched branch points.
     pub(in crate::world) commit: String,
-    /// Why the remote-tracking ref could not be moved there, if it could not.
+    /// Reason why the remote-tracking ref could not be moved there, if so.
     pub(in crate::world) not_moved: Option<String>,
 }
 
 /// Fetches the branch that a remote-tracking ref follows, and moves that ref.
 ///
 /// # Errors
-/// When no remote has such a branch configured; what git says; a time limit.
+/// When no remote has such a branch configured; the error of git; the time limit.
 pub(in crate::world) fn fetch(
     git: &Git<'_>,
     common: &Path,
@@ -35,19 +35,21 @@ pub(in crate::world) fn fetch(
     let (remote, branch) = source_of(git, tracking)?;
     let own = names.fetch();
     ref_changes::break_stale(common, &own);
-    // What an interrupted attempt fetched is as good as nothing.
+    // The ref of an interrupted attempt may be stale, so the fetch starts anew.
     let change = Change::of(git, common, &own);
     if refs::exists(common, &own) {
         change.delete(None)?;
     }
     let refspec = format!("+{branch}:{own}");
+    // Automatic maintenance would outlive this call and take locks in the user's repository.
     let settings = ["gc.auto=0", "maintenance.auto=false", "fetch.writeCommitGraph=false"];
     let settings = settings.into_iter().flat_map(|setting| ["-c", setting]);
     let args = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"];
+    // The empty refmap keeps git from updating the tracking ref itself.
     let args = args.into_iter().chain(["--no-write-fetch-head", "--refmap=", "--no-prune"]);
     let args = settings.chain(args).chain(["--", remote.as_str(), refspec.as_str()]);
     if let Err(fault) = git.clone().within(limit).output(args) {
-        // Stopped after it had made the ref: nobody else would ever delete it.
+        // git was stopped after it had created the ref: no other program would ever delete it.
         if refs::exists(common, &own) && !git.cancel().is_cancelled() {
             change.delete(None)?;
         }
@@ -61,7 +63,7 @@ pub(in crate::world) fn fetch(
     Ok(Fetched { commit, not_moved })
 }
 
-/// The remote that a tracking ref belongs to, and the branch there.
+/// Returns the remote that a tracking ref belongs to, and the branch there.
 fn source_of(git: &Git<'_>, tracking: &str) -> Result<(String, String), Fault> {
     let unknown = || {
         let message = "the base has no upstream to fetch from";
@@ -80,7 +82,7 @@ fn source_of(git: &Git<'_>, tracking: &str) -> Result<(String, String), Fault> {
     found.next().ok_or_else(unknown)
 }
 
-/// What a refspec maps to this ref; none when it maps nothing to it.
+/// Returns the source that a refspec maps to this ref; `None` when it maps nothing to it.
 fn source(refspec: &str, tracking: &str) -> Option<String> {
     let (from, to) = refspec.strip_prefix('+').unwrap_or(refspec).split_once(':')?;
     if !to.contains('*') {

@@ -1,9 +1,9 @@
-//! Where HEAD of a worktree was: the branches that were checked out there, and the commits that
-//! only its own history or its private refs hold.
+//! History of a worktree's HEAD: the branches that were checked out there, and the commits that
+//! only its reflog or its private refs hold.
 //!
-//! Read from the files of its administrative directory, so that a worktree in which nothing was
-//! committed costs no process. What the files do not tell is asked of git, and what git cannot tell
-//! is not said to be safe.
+//! It reads the files of the administrative directory, so a worktree without commits of its own
+//! costs no process. What the files do not answer is asked of git. What git cannot answer is never
+//! reported as safe.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,31 +15,32 @@ use crate::world::fs::paths;
 use crate::world::git::command::Git;
 use crate::world::git::{reachability, refs};
 
-/// Bytes of a history that are read, from its end.
+/// Bytes that are read of a reflog, from its end.
 const HISTORY_BYTES_MAX: u64 = 16 << 20;
-/// Branches that one worktree is known to have been on.
+/// Bound on the branches that one worktree is known to have been on.
 const BRANCHES_MAX: usize = 200;
-/// Names that one git call gets.
+/// Object names per git call, which keeps the command line short.
 const ARGUMENTS_MAX: usize = 200;
+/// Bound on the recursion into folders of private refs.
 const DEPTH_MAX: usize = 64;
 
-/// What the files of a worktree's administrative directory say of its HEAD.
+/// Content of a worktree's administrative directory that concerns its HEAD.
 #[derive(Debug, Default)]
 pub(in crate::world) struct Heads {
-    /// The branch that is checked out, without `refs/heads/`.
+    /// Branch that is checked out, without `refs/heads/`.
     pub(in crate::world) branch: Option<String>,
-    /// The commit of a detached HEAD.
+    /// Commit of a detached HEAD.
     pub(in crate::world) detached: Option<String>,
-    /// Branches that were checked out here, the present one among them.
+    /// Branches that were checked out here, including the present one.
     pub(in crate::world) branches: BTreeSet<String>,
-    /// Commits that HEAD was at.
+    /// Commits that HEAD pointed to, from its reflog.
     past: BTreeSet<String>,
-    /// Commits that private refs are at.
+    /// Commits that private refs point to, or pointed to.
     private: BTreeSet<String>,
 }
 
 impl Heads {
-    /// Reads an administrative directory; what is missing or damaged there says nothing.
+    /// Reads an administrative directory; missing or damaged files contribute nothing.
     pub(in crate::world) fn read(admin: &Path) -> Self {
         let mut heads = Self::default();
         let text = refs::head_text(admin).unwrap_or_default();
@@ -54,14 +55,14 @@ impl Heads {
         heads.history(&history(&admin.join("logs/HEAD")));
         for name in ["refs/worktree", "refs/bisect", "refs/rewritten"] {
             heads.refs(&admin.join(name), 0);
-            // What such a ref was at before is held by its history alone.
+            // Earlier values of such a ref are held by its reflog alone.
             heads.histories(&admin.join("logs").join(name), 0);
         }
         heads
     }
 
-    /// The same, with the history of a branch that goes with the worktree: where HEAD has none
-    /// (`core.logAllRefUpdates=false`), it alone knows what was taken back.
+    /// Adds the reflog of a branch that is removed with the worktree: where HEAD has no reflog
+    /// (`core.logAllRefUpdates=false`), only that one knows which commits were reset away.
     pub(in crate::world) fn with_history_of(mut self, common: &Path, branch: &str) -> Self {
         self.history(&history(&common.join("logs/refs/heads").join(branch)));
         self
@@ -73,6 +74,7 @@ impl Heads {
             let mut words = places.split(' ');
             self.past.extend(words.next().and_then(object_id));
             self.past.extend(words.next().and_then(object_id));
+            // git writes this message on every switch; a detached HEAD appears as its object id.
             let Some(moved) = message.strip_prefix("checkout: moving from ") else { continue };
             let names = moved.split_once(" to ").map_or([moved, ""], |(from, to)| [from, to]);
             for name in names.into_iter().filter(|name| !name.is_empty()) {
@@ -107,25 +109,25 @@ impl Heads {
         }
     }
 
-    /// The commits that the branches are at which were checked out here, as far as they are there.
+    /// Returns the tips of the branches that were checked out here, as far as they exist.
     pub(in crate::world) fn tips(&self, common: &Path) -> BTreeSet<String> {
         let tips = self.branches.iter();
         tips.filter_map(|name| refs::tip(common, &format!("refs/heads/{name}"))).collect()
     }
 
-    /// Commits of `tips` that no branch, tag or remote has, but for the branches that were checked
-    /// out here: all of those follow one rule.
+    /// Counts commits of `tips` that no branch, tag or remote has. The branches that were checked
+    /// out here do not count as holders: they all follow the same branch policy.
     pub(in crate::world) fn unpushed(&self, git: &Git<'_>, tips: &[String]) -> Result<u64, Fault> {
         let tips: Vec<&str> = tips.iter().map(String::as_str).collect();
         let but: Vec<&str> = self.branches.iter().map(String::as_str).collect();
         reachability::count_alone(git, &tips, &but)
     }
 
-    /// Commits that only the history of HEAD or private refs hold: made detached and left, reset or
-    /// amended away, half-way through a bisect. `known` are held elsewhere for sure.
+    /// Returns commits that only the reflog of HEAD or private refs hold: made detached and left,
+    /// reset or amended away, or part of a bisect. `known` are certainly held elsewhere.
     ///
     /// # Errors
-    /// When git cannot be asked: nobody knows then what is held.
+    /// When git cannot answer: then it is unknown what is held.
     pub(in crate::world) fn held_here_alone(
         &self,
         git: &Git<'_>,
@@ -148,7 +150,7 @@ impl Heads {
     }
 }
 
-/// The end of a history, as text; a missing one is empty.
+/// Returns the end of a reflog as text; a missing one is empty.
 fn history(path: &Path) -> String {
     use std::io::{Read as _, Seek as _, SeekFrom};
     let read = || -> std::io::Result<Vec<u8>> {
@@ -162,17 +164,18 @@ fn history(path: &Path) -> String {
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
-/// An object id that is not the one that stands for nothing.
+/// Returns the object id in `text`, or `None` for anything else and for the null id.
 fn object_id(text: &str) -> Option<String> {
     let fits = matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
     (fits && text.bytes().any(|b| b != b'0')).then(|| text.to_ascii_lowercase())
 }
 
-/// The commits of the stashes that were made on the branch of an environment, newest last.
+/// Returns the commits of the stashes that were made on the branch of an environment, newest last.
 pub(in crate::world) fn stashes_of(plan: &Plan) -> Vec<String> {
     let common = paths::from_host(&plan.repository.common_dir);
     let log = std::fs::read(common.join("logs/refs/stash")).unwrap_or_default();
     let log = String::from_utf8_lossy(&log).into_owned();
+    // git writes `On BRANCH: TEXT` for a stash with a message, `WIP on BRANCH: ...` without.
     let on = format!("n {}: ", plan.branch);
     let ours = log.lines().filter_map(|line| {
         let (place, message) = line.split_once('\t')?;

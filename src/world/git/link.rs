@@ -1,17 +1,17 @@
-//! Whether the `.git` of a worktree still leads to the git directory that is on record for it.
+//! Checks whether the `.git` of a worktree still leads to the recorded git directory.
 //!
-//! It does not when it was removed, or when another repository was made in its place.
+//! It does not when `.git` was removed, or when another repository was created in its place.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::world::fs::paths;
 
-/// Longest content of a `.git` file that is read.
+/// Bound on the bytes that are read of a `.git` file.
 const POINTER_BYTES_MAX: u64 = 64 * 1024;
 
-/// Device and inode of the git directory `admin`, if `worktree` leads there; none also when there
-/// is no repository in it.
+/// Returns device and inode of the git directory `admin` if `worktree` leads there; `None` also
+/// when `admin` contains no repository.
 pub(in crate::world) fn repository(worktree: &Path, admin: &Path) -> Option<(u64, u64)> {
     let identity = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
     let link = worktree.join(".git");
@@ -21,14 +21,14 @@ pub(in crate::world) fn repository(worktree: &Path, admin: &Path) -> Option<(u64
     (identity(&leads_to)? == recorded).then_some(recorded)
 }
 
-/// Where a `.git` file leads.
+/// Returns the path that a `.git` file names.
 fn target(worktree: &Path, link: &Path) -> Option<PathBuf> {
     use std::io::Read as _;
     let mut text = Vec::new();
     std::fs::File::open(link).ok()?.take(POINTER_BYTES_MAX).read_to_end(&mut text).ok()?;
     let path = text.strip_prefix(b"gitdir: ")?;
     let end = path.iter().rposition(|b| !b"\r\n".contains(b))? + 1;
-    // A relative one is relative to the worktree.
+    // git resolves a relative path against the worktree.
     Some(worktree.join(paths::from_bytes(&path[..end])))
 }
 

@@ -1,12 +1,12 @@
-//! What `git ls-files` prints, read.
+//! Parses the output of `git ls-files`.
 
 use std::path::Path;
 
 use crate::failpoint::guard;
 use crate::world::fs::paths;
 
-/// The files in `git ls-files -v -z` that status is told not to show and that are there. A sparse
-/// checkout leaves files out and marks them the same way; those hide nothing.
+/// Returns the files of `git ls-files -v -z` that status must not show and that exist. A sparse
+/// checkout flags omitted files the same way; those hide nothing.
 pub(in crate::world) fn hidden<'a>(
     listed: &'a [u8],
     target: &'a Path,

@@ -1,11 +1,10 @@
-//! The lock files of git: taken with the name of their holder in them, and found where others left
-//! theirs.
+//! git's lock files: takes them with the holder's name inside, and finds those that others left.
 //!
-//! git makes `NAME.lock` before it replaces `NAME`, and whoever finds one gives up. A process that
-//! is killed leaves its lock for ever. Those that this program takes name their process, so that a
-//! successor can tell that it has died; no git of ours takes a lock in a repository of the user's
-//! where this program can do the change itself. A lock of anybody else is never removed: it is
-//! named, with its age and what is known of its holder.
+//! git creates `NAME.lock` before it replaces `NAME`, and every git that finds one gives up. A
+//! killed process leaves its lock for ever. Locks of this program name their process, so a
+//! successor can tell that the holder has died. Where this program can make a change itself, it
+//! starts no git that would lock the user's repository. A foreign lock is never removed here: it is
+//! reported, with its age and what is known of its holder.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -24,31 +23,32 @@ use crate::core::{Code, Fault};
 use crate::failpoint::guard;
 use crate::world::process::table;
 
-/// The beginning of what a lock of ours holds.
+/// First words of the content of our locks.
 const HOLDER: &str = "held by groundskeeper ";
 const HOLDER_BYTES_MAX: u64 = 128;
-/// Age at which a lock is not waited for any more: git holds one for an instant.
+/// Age from which a lock counts as lasting and is not waited for: git holds one for an instant.
 const STANDING: Duration = Duration::from_secs(3);
-/// Attempts of one step after which a lock is not waited for, however young it is.
+/// Attempts of one step after which a lock is not waited for, whatever its age.
 const ATTEMPTS_MAX: u32 = 5;
-/// Locks that one search finds, directories that it lists, and how deep it goes.
+/// Bounds of one search: locks found, directory entries read, and depth.
 const FOUND_MAX: usize = 200;
 const LISTED_MAX: usize = 20_000;
 const DEPTH_MAX: usize = 64;
 
-/// A lock of git's on one file: nobody else may replace that while it is there.
+/// A held lock of git's protocol on one file; until it is dropped no git replaces that file.
 pub(in crate::world) struct Lock(PathBuf);
 
 impl Lock {
-    /// Takes the lock of a file; one that this program held when it was killed is replaced.
+    /// Takes the lock of a file; a lock that this program held when it was killed is replaced.
     ///
     /// # Errors
-    /// `AlreadyExists` when somebody holds it, `NotFound` when the folder is not there.
+    /// `AlreadyExists` when a process holds it, `NotFound` when the folder is missing.
     pub(in crate::world) fn take(path: &Path) -> io::Result<Self> {
         let lock = of(path);
         drop_if_dead(&lock);
         let folder = lock.parent().unwrap_or(path);
-        // It says whose it is from the first moment on, so that a successor can tell.
+        // An unnamed file is linked only after it names its holder, so a kill never leaves an
+        // anonymous lock. `linkat` fails if the name exists, which is what makes it a lock.
         match rustix::fs::openat(CWD, folder, OFlags::TMPFILE | OFlags::WRONLY, Mode::from(0o644)) {
             Ok(open) => {
                 rustix::io::write(&open, holder().as_bytes())?;
@@ -57,7 +57,8 @@ impl Lock {
             }
             Err(Errno::NOENT) => return Err(io::ErrorKind::NotFound.into()),
             Err(Errno::NOTDIR) => return Err(io::ErrorKind::NotADirectory.into()),
-            // Not every file system has files without a name.
+            // Not every file system supports `O_TMPFILE`; then a kill between both calls
+            // leaves an empty lock.
             Err(_) => {
                 let mut file = OpenOptions::new().write(true).create_new(true).open(&lock)?;
                 file.write_all(holder().as_bytes())?;
@@ -73,22 +74,23 @@ impl Drop for Lock {
     }
 }
 
-/// Where the lock of a file is.
+/// Returns the path of the lock of a file.
 pub(in crate::world) fn of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     PathBuf::from(name)
 }
 
-/// How a lock of ours names its holder: a process is known by its id and its start.
+/// Returns the content of our locks. Pids are reused, so the start time follows the pid.
 fn holder() -> String {
     let pid = std::process::id();
     format!("{HOLDER}{pid} {}\n", table::start_time(pid).unwrap_or_default())
 }
 
-/// The process that a lock of ours names, and its start; none for a lock of anybody else.
+/// Returns the process that one of our locks names, and its start time; `None` for a foreign lock.
 fn named_holder(lock: &Path) -> Option<(u32, u64)> {
-    // Anything may have this name; no more of it is read than a lock of ours holds.
+    // Any file may have this name: a link and a pipe are not followed or waited for, and no more is
+    // read than one of our locks holds.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(lock).ok()?;
     file.metadata().ok().filter(std::fs::Metadata::is_file)?;
@@ -98,7 +100,7 @@ fn named_holder(lock: &Path) -> Option<(u32, u64)> {
     Some((pid.parse().ok()?, start.parse().ok()?))
 }
 
-/// Removes a lock that this program held when it was killed; anybody else's is left alone.
+/// Removes a lock that this program held when it was killed; a foreign one is left alone.
 pub(in crate::world) fn drop_if_dead(lock: &Path) {
     let Some((pid, start)) = named_holder(lock) else { return };
     if table::start_time(pid) != Some(start) {
@@ -107,24 +109,24 @@ pub(in crate::world) fn drop_if_dead(lock: &Path) {
     }
 }
 
-/// A lock file that is there.
+/// An existing lock file, as found at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// Where it is.
+    /// Path of the lock file.
     pub path: PathBuf,
-    /// Time since it was made or last written, by the clock of the file system.
+    /// Time since its last change, by its ctime.
     pub age: Duration,
-    /// The process that holds it, with its id; none when no process that can be seen does.
+    /// Pid and name of the process that holds it; `None` when no visible process does.
     pub holder: Option<(u32, String)>,
-    /// Whether it names a daemon that is dead.
+    /// Whether it names a daemon that has died.
     pub is_ours_and_dead: bool,
 }
 
 impl Standing {
-    /// The lock at this path, if there is one.
+    /// Inspects the lock at this path, if there is one.
     pub(in crate::world) fn at(lock: &Path) -> Option<Self> {
         let found = lock.symlink_metadata().ok()?;
-        // Nobody but the clock sets a ctime.
+        // Unlike the mtime, no program can set the ctime.
         let made = u64::try_from(found.ctime()).unwrap_or(0);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let age = now.saturating_sub(Duration::from_secs(made));
@@ -133,12 +135,12 @@ impl Standing {
         Some(Self { path: lock.to_owned(), age, holder: holder_of(lock), is_ours_and_dead })
     }
 
-    /// Whether it is no use to wait for it.
+    /// Reports whether waiting for it is useless.
     pub(in crate::world) fn is_lasting(&self, attempts: u32) -> bool {
         (self.age >= STANDING || attempts >= ATTEMPTS_MAX) && guard::stands("standing")
     }
 
-    /// One line for people: which, since when, whose.
+    /// Returns one line for people: path, age, holder.
     #[must_use]
     pub fn line(&self) -> String {
         let holder = match &self.holder {
@@ -148,7 +150,7 @@ impl Standing {
         format!("{} is {} old, {holder}", self.path.display(), age_text(self.age))
     }
 
-    /// What to do about it, as a command.
+    /// Returns what to do about it, as a command.
     #[must_use]
     pub fn hint(&self) -> String {
         match &self.holder {
@@ -160,7 +162,8 @@ impl Standing {
         }
     }
 
-    /// The fault of something that it is in the way of; final once it has been there for a while.
+    /// Returns the fault of a change that this lock blocks; it is final once the lock
+    /// counts as lasting.
     pub(in crate::world) fn fault(&self, what: &str, attempts: u32) -> Fault {
         let message = format!("cannot {what}: the repository is locked");
         let fault = Fault::new(Code::RepositoryLocked, message, self.hint());
@@ -179,10 +182,11 @@ fn age_text(age: Duration) -> String {
     }
 }
 
-/// The living process that holds a lock: the one that it names, or one that has it open.
+/// Returns the living process that holds a lock: the named one, or one that has the file open.
 fn holder_of(lock: &Path) -> Option<(u32, String)> {
     let named = named_holder(lock).filter(|(pid, start)| table::start_time(*pid) == Some(*start));
     let open = || {
+        // `/proc/PID/fd` shows real paths.
         let real = lock.parent()?.canonicalize().ok()?.join(lock.file_name()?);
         table::pids().find(|pid| table::files(*pid).any(|(_, file)| file == real))
     };
@@ -190,7 +194,7 @@ fn holder_of(lock: &Path) -> Option<(u32, String)> {
     Some((pid, table::read(pid)?.name))
 }
 
-/// The locks in a repository: of its own files, its refs and its worktrees. At most some hundred.
+/// Returns the locks in a repository: own files, refs and worktrees; at most `FOUND_MAX`.
 pub(in crate::world) fn in_repository(common: &Path) -> Vec<Standing> {
     let mut search = Search { found: Vec::new(), listed: 0 };
     search.folder(common, 1);

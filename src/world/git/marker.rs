@@ -1,9 +1,8 @@
-//! Proof of ownership: the marker in a worktree's administrative directory, and the checks that
-//! stand before every removal.
+//! Proof of ownership: the marker in a worktree's admin directory, and the checks before removals.
 //!
-//! A directory is ours only if three witnesses agree: the marker (log id, environment,
-//! incarnation, device and inode), the environment's record in the log, and the managed root that
-//! its real path lies in. Anything that cannot be proven is left alone.
+//! A directory is ours only if three witnesses agree: the marker (log id, environment, incarnation,
+//! device and inode), the environment's record in the log, and the managed root that contains its
+//! real path. A directory that cannot be proven ours is left alone.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,37 +16,38 @@ use crate::world::fs::paths;
 
 /// Name of the marker inside the administrative directory.
 pub const MARKER: &str = "groundskeeper.json";
-/// One that is being written.
+/// Name of a marker that is being written; a rename installs it.
 const FRESH: &str = "groundskeeper.new";
 const MARKER_BYTES_MAX: u64 = 4_096;
 const POINTER_BYTES_MAX: u64 = 8_192;
 
-/// What the marker says.
+/// Content of the marker, stored as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marker {
-    /// The log that knows the environment, in hex.
+    /// Id of the log that knows the environment, in hex.
     pub log: String,
-    /// Its name.
+    /// Name of the environment.
     pub environment: String,
-    /// Which life of the name.
+    /// Incarnation of that environment, counted from 1.
     pub incarnation: u32,
     /// Device of the worktree's root directory.
     pub device: u64,
     /// Inode of the worktree's root directory.
     pub inode: u64,
-    /// The commit that was checked out first, and its tree; empty when that is not known.
+    /// Commit that was checked out first; empty when it is not known.
     #[serde(default)]
     pub commit: String,
-    /// See `commit`.
+    /// Tree of `commit`; empty when it is not known.
     #[serde(default)]
     pub tree: String,
-    /// What tells the life from all others; empty for one that an earlier version began.
+    /// Nonce of the incarnation, which distinguishes it from all others; empty for an incarnation
+    /// that an earlier version began.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub nonce: String,
 }
 
 impl Marker {
-    /// The marker for an environment whose worktree is the directory with these numbers.
+    /// Creates the marker for an environment whose worktree has this device and inode.
     #[must_use]
     pub fn new(log: &str, env: &Environment, (device, inode): (u64, u64)) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Marker {
         }
     }
 
-    /// Whether it is about this life of this log, wherever its worktree is.
+    /// Reports whether it names this incarnation of this log, wherever the worktree is now.
     #[must_use]
     pub fn is_of(&self, log: &str, life: Life<'_>) -> bool {
         self.log == log
@@ -71,10 +71,10 @@ impl Marker {
             && self.nonce == life.nonce.map(Nonce::as_str).unwrap_or_default()
     }
 
-    /// Reads the marker of an administrative directory; none when there is none.
+    /// Reads the marker of an administrative directory; `None` when there is none.
     ///
     /// # Errors
-    /// When it is there and cannot be read or understood.
+    /// When it exists and cannot be read or parsed.
     pub fn read(admin_dir: &Path) -> Result<Option<Self>, Fault> {
         let path = admin_dir.join(MARKER);
         let size = match path.symlink_metadata() {
@@ -90,11 +90,11 @@ impl Marker {
         serde_json::from_slice(&text).map(Some).map_err(|e| strange(&path).because(e))
     }
 
-    /// Writes it in place of the one that is there, as old as that one is: what was changed after
-    /// the worktree was made is told by its age.
+    /// Replaces the present marker and keeps its modification time: the age of the marker tells
+    /// which files were changed after the worktree was made.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub fn replace(&self, admin_dir: &Path) -> Result<(), Fault> {
         let path = admin_dir.join(MARKER);
         let fresh = admin_dir.join(FRESH);
@@ -109,11 +109,11 @@ impl Marker {
         write().map_err(paths::failed("write", &path))
     }
 
-    /// Writes it into an administrative directory that nobody sees yet, whole or not at all: after
-    /// a kill in between, an empty one would be a stranger's, and in the way for ever.
+    /// Writes it atomically into an administrative directory that is not yet published. After a
+    /// kill in between, an empty marker would count as foreign and block the directory for ever.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub fn write(&self, admin_dir: &Path) -> Result<(), Fault> {
         let (path, fresh) = (admin_dir.join(MARKER), admin_dir.join(FRESH));
         let text = serde_json::to_vec(self).unwrap_or_default();
@@ -122,8 +122,9 @@ impl Marker {
     }
 }
 
-/// When the worktree of an administrative directory was made, in nanoseconds since 1970, as the
-/// file system tells it: what was changed later, somebody has changed. 0 when nobody knows.
+/// Returns when the worktree of an administrative directory was made, in nanoseconds since
+/// 1970 by the clock of the file system. Files changed later were changed by another
+/// program. 0 when unknown.
 #[must_use]
 pub fn made_at(admin_dir: &Path) -> i128 {
     let marker = admin_dir.join(MARKER).symlink_metadata();
@@ -135,10 +136,10 @@ fn strange(path: &Path) -> Fault {
     Fault::new(Code::NotOurs, message, "look at it; groundskeeper leaves it alone")
 }
 
-/// Device and inode of a directory; none when nothing has this name.
+/// Returns device and inode of a directory; `None` when nothing has this name.
 ///
 /// # Errors
-/// When something else has this name, or it cannot be looked at.
+/// When something else has this name, or the system cannot inspect it.
 pub fn identity(path: &Path) -> Result<Option<(u64, u64)>, Fault> {
     match path.symlink_metadata() {
         Ok(found) if found.is_dir() => Ok(Some((found.dev(), found.ino()))),
@@ -154,29 +155,29 @@ pub fn identity(path: &Path) -> Result<Option<(u64, u64)>, Fault> {
     }
 }
 
-/// Where the administrative directories of one environment are inside its repository.
+/// Paths of one incarnation's administrative directories inside its repository.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    /// Published: git sees it.
+    /// Published below `worktrees`: git sees it.
     pub published: PathBuf,
-    /// Being built: nobody sees it.
+    /// Under construction: git does not see it.
     pub staged: PathBuf,
-    /// After the worktree went to the trash: kept for a restore, unseen by git.
+    /// Archived when the worktree moved to the trash: kept for a restore, invisible to git.
     pub removed: PathBuf,
-    /// On its way to be deleted.
+    /// About to be deleted; whatever is here may be removed.
     pub gone: PathBuf,
     /// Our folder in the repository, parent of the last three.
     pub folder: PathBuf,
 }
 
 impl Admin {
-    /// The places for an environment of the log with this id (hex).
+    /// Returns the paths for an environment of the log with this id (hex).
     #[must_use]
     pub fn of(log: &str, env: &Environment) -> Self {
         Self::at(log, &env.plan.repository.common_dir, env.life())
     }
 
-    /// The places for one incarnation of an environment in a repository.
+    /// Returns the paths for one incarnation of an environment in a repository.
     #[must_use]
     pub fn at(log: &str, common_dir: &HostPath, life: Life<'_>) -> Self {
         let common = paths::from_host(common_dir);
@@ -192,9 +193,9 @@ impl Admin {
     }
 }
 
-/// Whether a directory is the worktree of a life, whatever number it has on this disk: its pointer
-/// names the life's own administrative directory. A directory without a pointer is it if its inode
-/// is the recorded one; with the pointer of another life it is not.
+/// Reports whether a directory is the worktree of an incarnation, whatever its inode is now: its
+/// pointer must name the incarnation's own administrative directory. A directory without a pointer
+/// is it if its inode is the recorded one; with the pointer of another incarnation it is not.
 #[must_use]
 pub fn is_worktree_of(path: &Path, log: &str, life: Life<'_>, found: u64, recorded: u64) -> bool {
     match pointed_to(path) {
@@ -203,14 +204,14 @@ pub fn is_worktree_of(path: &Path, log: &str, life: Life<'_>, found: u64, record
     }
 }
 
-/// Whether the name of an administrative directory is one that a groundskeeper gives. A pointer to
-/// anything else is what somebody made of it, and says nothing.
+/// Reports whether a groundskeeper gives administrative directories such a name. A pointer to any
+/// other name was written by another program and proves nothing.
 fn is_our_kind(name: &[u8]) -> bool {
     name.starts_with(b"gk-")
 }
 
-/// Name of the administrative directory that the `.git` file of a worktree points to, if it is one
-/// of a groundskeeper's.
+/// Returns the name of the administrative directory that the `.git` file of a worktree points to,
+/// if it is one of a groundskeeper's.
 fn pointed_to(worktree: &Path) -> Option<Vec<u8>> {
     let pointer = worktree.join(".git");
     let plain =
@@ -221,17 +222,17 @@ fn pointed_to(worktree: &Path) -> Option<Vec<u8>> {
     Some(paths::to_host(Path::new(name)).0).filter(|name| is_our_kind(name))
 }
 
-/// Whether the repository itself is gone, or the registration in it, and with it the marker, and
-/// the user said that the worktree shall go all the same. Log, pointer or inode, and managed root
-/// are then the witnesses; what follows is a rename to the trash and no more.
+/// Reports whether the repository or the registration in it is missing, and with it the marker,
+/// while the user forced the removal. The log, the pointer or inode, and the managed root are then
+/// the witnesses; what follows is a rename to the trash and no more.
 fn is_orphaned(log: &str, env: &Environment) -> bool {
     let admin = Admin::of(log, env).published;
     let gone = matches!(admin.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
     gone && env.teardown.as_ref().is_some_and(|t| t.force)
 }
 
-/// Whether the registration of a worktree is gone from its repository (pruned, or the repository is
-/// another one now) while the directory is known to be the one that was made.
+/// Reports whether the registration of a worktree is missing from its repository (pruned, or the
+/// repository was replaced) while the directory is known to be the one that was made.
 #[must_use]
 pub fn is_forgotten(log: &str, env: &Environment, path: &Path, found: (u64, u64)) -> bool {
     let admin = Admin::of(log, env).published;
@@ -240,22 +241,21 @@ pub fn is_forgotten(log: &str, env: &Environment, path: &Path, found: (u64, u64)
     gone && env.worktree.as_ref().is_some_and(|made| is_it(made.inode))
 }
 
-/// What the proof of ownership rests on, besides the marker: the log, its environment, the managed
-/// root.
+/// The witnesses of ownership besides the marker: the log, its environment, the managed root.
 #[derive(Debug, Clone, Copy)]
 pub struct Proof<'a> {
-    /// The managed root.
+    /// Directory below which every managed worktree lies.
     pub root: &'a Path,
-    /// The id of the log, in hex.
+    /// Id of the log, in hex.
     pub log: &'a str,
-    /// The environment as the log has it.
+    /// Environment as recorded in the log.
     pub env: &'a Environment,
 }
 
-/// Proves that the directory at `path` is the worktree of `env`, or says why it may not be touched.
+/// Proves that the directory at `path` is the worktree of `env`.
 ///
 /// # Errors
-/// [`Code::NotOurs`] when a witness is missing or disagrees.
+/// [`Code::NotOurs`] when a witness is missing or disagrees; the cause says which.
 pub fn prove(
     managed_root: &Path,
     path: &Path,
@@ -268,8 +268,8 @@ pub fn prove(
 }
 
 impl Proof<'_> {
-    /// Whether the directory at `path` may be touched; `before` is a life that it may still point
-    /// to.
+    /// Proves that the directory at `path` may be touched. `before` is an earlier incarnation to
+    /// which its pointer may still lead.
     ///
     /// # Errors
     /// [`Code::NotOurs`] when a witness is missing or disagrees.
@@ -287,6 +287,8 @@ impl Proof<'_> {
         };
         let root = self.root.canonicalize().map_err(paths::failed("find", self.root))?;
         let real = path.canonicalize().map_err(paths::failed("find", path))?;
+        // A path that differs from its real path leads through a link, and may
+        // lead out of the root.
         if !real.starts_with(&root) || real == root || real != path {
             return refuse(format!(
                 "its real path {} is not inside the managed root",
@@ -310,8 +312,9 @@ impl Proof<'_> {
         self.is_the_directory(path, found, marker, before).or_else(|why| refuse(why.into()))
     }
 
-    /// A pointer to the life's own administrative directory says it, wherever the directory went;
-    /// without a pointer its numbers have to be those that were noted.
+    /// Checks that the directory is the worktree. A pointer to the incarnation's own administrative
+    /// directory proves it, wherever the directory was moved. Without a pointer, its device and
+    /// inode must be the recorded ones.
     fn is_the_directory(
         &self,
         path: &Path,
@@ -329,7 +332,8 @@ impl Proof<'_> {
                 Err("its pointer names the worktree of another life")
             };
         }
-        // Some file systems get another device number at each mount; then it is that of our root.
+        // Some file systems get another device number at each mount; then the device
+        // of our root counts.
         let current = identity(self.root).ok().flatten().map(|(device, _)| device);
         let same = |device: u64, inode: u64| {
             inode == found.1 && (device == found.0 || Some(found.0) == current)
@@ -363,7 +367,7 @@ mod tests {
             tree: String::new(),
             nonce: String::new(),
         };
-        // What a kill in the middle of a write has left.
+        // A kill in the middle of a write leaves this file.
         std::fs::write(dir.path().join(FRESH), "").expect("written");
         marker(1).write(dir.path()).expect("written");
         assert!(!dir.path().join(FRESH).exists());

@@ -1,4 +1,4 @@
-//! git: commands, refs, locks, indexes, worktree registrations. Knows no effect and no status.
+//! git: commands, refs, locks, indexes, registrations. It knows no effects and no status queries.
 
 pub(crate) mod attributes;
 pub(crate) mod checkout;

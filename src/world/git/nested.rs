@@ -1,8 +1,7 @@
-//! Finds the repositories inside a directory: worktrees with a `.git` of whatever kind, and bare
-//! repositories.
+//! Finds nested repositories in a directory: worktrees with any kind of `.git`, and bare ones.
 //!
-//! Reads only. One open and one listing per directory, on the types that the listing itself gives;
-//! no link is followed and no other file system entered. A directory that cannot be read is
+//! Reads only. Each directory costs one open and one listing, and the listing itself gives the
+//! types. No link is followed and no other file system entered. A directory that cannot be read is
 //! reported as unknown, never as one without a repository.
 
 use std::ffi::OsStr;
@@ -19,51 +18,53 @@ use crate::core::Fault;
 use crate::world::fs::beneath::{self, Mounts};
 use crate::world::fs::remove_tree::Stop;
 
-/// Levels that one path leads down; then a directory on the way is opened for the next ones.
+/// Levels that one path descends; then a directory on the way is opened as base for deeper ones.
+/// The kernel bounds a path, but not a tree.
 const LEVELS_AT_ONCE: usize = 64;
-/// A longer path most programs cannot name, git among them.
+/// Most programs, git included, cannot name a longer path (`PATH_MAX` is 4,096).
 const PATH_BYTES_MAX: usize = 3_800;
-/// Entries of one directory after which the caller is asked again.
+/// Entries of one directory between two calls of the caller's callback.
 const ASK_EVERY: u64 = 1_024;
-/// What one call of a listing can give.
+/// Size of the buffer for one `getdents` call.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// How far a search goes.
+/// Bounds of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::world) struct Limits {
-    /// Repositories after which it ends.
+    /// Repositories after which the search ends.
     pub(in crate::world) repositories: usize,
-    /// Levels below the root; what lies deeper is unknown.
+    /// Levels below the root; anything deeper is unknown.
     pub(in crate::world) depth: usize,
-    /// Entries in all; what comes after them is unknown.
+    /// Entries in total; anything after them is unknown.
     pub(in crate::world) entries: u64,
 }
 
 impl Limits {
-    /// The search that lists what there is.
+    /// Bounds of a search that lists all repositories.
     pub(in crate::world) const ALL: Self =
         Self { repositories: 1_000, depth: 100_000, entries: 20_000_000 };
-    /// The search that only asks whether there is any.
+    /// Bounds of a search that only asks whether there is any.
     pub(in crate::world) const ANY: Self = Self { repositories: 1, ..Self::ALL };
 }
 
-/// What a search found, each in order. The paths begin with the root's.
+/// Result of a search, each list sorted. Paths begin with the root's path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::world) struct Found {
     /// Directories that are repositories; at most [`Limits::repositories`].
     pub(in crate::world) repositories: Vec<PathBuf>,
-    /// What could not be read, and why: there may be repositories in it.
+    /// Directories that could not be read, with the reason: they may contain repositories.
     pub(in crate::world) unknown: Vec<(PathBuf, String)>,
-    /// What has the name `.git` in other letters: where git ignores case it passes over it.
+    /// Entries whose name is `.git` in other case: where git ignores case it skips them.
     pub(in crate::world) disguised: Vec<PathBuf>,
 }
 
-/// The repositories in a directory, which may be one itself. A worktree is searched for others
-/// inside it; a bare repository and the insides of `.git` are not. `each` is called with the number
-/// of entries so far, at least once per directory, and can stop it.
+/// Finds the repositories in a directory, which may be one itself. A worktree is searched
+/// for further repositories inside; a bare repository and the content of `.git` are not.
+/// Calls `each` with the number of entries so far, at least once per directory; an error
+/// from it ends the search.
 ///
 /// # Errors
-/// What `each` says.
+/// The error of `each`.
 pub(in crate::world) fn find(
     root: &Path,
     limits: Limits,
@@ -72,10 +73,10 @@ pub(in crate::world) fn find(
     search(root, limits, each, true)
 }
 
-/// As [`find`], of what lies below the root: whether that is a repository itself does not count.
+/// Searches like [`find`], but only below the root: the root itself is not reported.
 ///
 /// # Errors
-/// What `each` says.
+/// The error of `each`.
 pub(in crate::world) fn below(
     root: &Path,
     limits: Limits,
@@ -123,12 +124,11 @@ fn search(
 
 /// A directory that is still to be read.
 struct Place {
-    /// An open directory on the way to it: a path from the root may be longer than any that can be
-    /// named.
+    /// Open directory on the way to it: a path from the root may be too long for one call.
     base: Rc<OwnedFd>,
-    /// The way from there.
+    /// Path from `base`.
     below: PathBuf,
-    /// The way from the root.
+    /// Path from the root.
     path: PathBuf,
 }
 
@@ -139,11 +139,11 @@ struct Walk<'a> {
     entries: u64,
     found: Found,
     todo: Vec<Place>,
-    /// For listings.
+    /// Reused for the listings of all directories.
     buffer: Vec<u8>,
 }
 
-/// What the names in a directory say of it.
+/// Names found in a directory that identify a repository.
 #[derive(Default)]
 struct Names {
     git: bool,
@@ -159,7 +159,7 @@ impl Walk<'_> {
         let path = place.path.as_path();
         let names = match self.read(place) {
             Ok(names) => names,
-            // Gone, or replaced by something that is not entered; a mount is not part of the tree.
+            // It vanished, or was replaced by a file or link; a mount is not part of the tree.
             Err(Stop::System(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV)) => {
                 return Ok(());
             }
@@ -171,6 +171,7 @@ impl Walk<'_> {
         };
         let bare = names.head && names.objects && names.refs;
         if bare {
+            // The directories of a bare repository are git's own.
             self.todo.truncate(before);
         }
         if counts && (bare || names.git) {
@@ -179,13 +180,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Reads a directory; the directories in it are remembered for later.
+    /// Reads a directory and queues its subdirectories.
     fn read(&mut self, place: &Place) -> Result<Names, Stop> {
         let mut names = Names::default();
         let depth = place.path.components().count();
         let (mut too_deep, mut files) = (false, false);
         let open = open_below(&place.base, &place.below)?;
-        // The way that one call is given stays short.
+        // Keeps the path of one call short.
         let rebase = place.below.components().count() >= LEVELS_AT_ONCE;
         let (base, below) = if rebase {
             (
@@ -197,7 +198,7 @@ impl Walk<'_> {
         } else {
             (Rc::clone(&place.base), place.below.clone())
         };
-        // Lent to each listing, as tens of thousands of names are not to be copied one by one.
+        // One buffer for all listings: tens of thousands of names are not copied one by one.
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.reserve(BUFFER_BYTES);
         let mut listing = RawDir::new(&open, buffer.spare_capacity_mut());
@@ -265,7 +266,7 @@ impl Walk<'_> {
     }
 }
 
-/// Opens a directory below another one: through no link and into no mount.
+/// Opens a directory below another one, through no link and into no mount.
 fn open_below(base: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
     beneath::directory_in(base.as_fd(), path, Mounts::Refused)
 }
@@ -274,8 +275,8 @@ fn is_directory(base: &OwnedFd, path: &Path, kind: FileType) -> bool {
     if kind != FileType::Unknown {
         return kind == FileType::Directory;
     }
-    // Some file systems do not tell in the listing. Where it cannot be told it is tried, and found
-    // out then.
+    // Some file systems omit the type in a listing. If `fstatat` fails too, the entry counts as a
+    // directory, and opening it decides.
     let found = rustix::fs::statat(base.as_fd(), path, AtFlags::SYMLINK_NOFOLLOW);
     found.map_or(true, |s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
 }
@@ -324,7 +325,7 @@ mod tests {
         let files = ["deps/cache/x.git/HEAD", "tool/sub/.git"];
         let root = tree(&[&bare[..], &dirs].concat(), &files);
         std::os::unix::fs::symlink("/nowhere", root.path().join("linked/.git")).expect("linked");
-        // One that only a link leads to is not inside.
+        // A repository that only a link leads to is not nested.
         let outside = tree(&["repo/.git"], &[]);
         std::os::unix::fs::symlink(outside.path(), root.path().join("plain/out")).expect("linked");
         let found = find(root.path(), Limits::ALL, &mut |_| Ok(())).expect("searched");

@@ -1,9 +1,8 @@
-//! Which commits no branch, tag or remote-tracking ref has: asked of git, and asked again without
-//! the refs that stop it.
+//! Finds commits that no branch, tag or remote-tracking ref reaches.
 //!
-//! One ref that git cannot read (empty, garbage, at an object that is not there) ends a `rev-list`
-//! over all of them. Then the refs that can be read are named one by one; that holds fewer commits
-//! than there may be, never more.
+//! One unreadable ref (empty, garbage, at a missing object) ends a `rev-list` over all refs. Then
+//! the query is repeated with the readable refs named one by one. Fewer refs hold fewer commits, so
+//! the repeated query may report too many commits as unreachable, never too few.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +10,14 @@ use crate::core::{Code, Fault};
 use crate::failpoint::guard;
 use crate::world::git::command::Git;
 
-/// Objects that are named in one call when git does not take all refs.
+/// Bound on the objects that are named in one call when git refuses the refs as a whole.
 const NAMED_MAX: usize = 20_000;
 const KINDS: [&str; 3] = ["refs/heads", "refs/tags", "refs/remotes"];
 
-/// How many commits of `tips` are on no branch but those in `but`, on no tag and on no remote.
+/// Counts commits of `tips` that are on no branch outside `but`, on no tag and on no remote.
 ///
 /// # Errors
-/// When git cannot tell: nobody knows then what would be lost.
+/// When git cannot answer: then it is unknown what would be lost.
 pub(in crate::world) fn count_alone(
     git: &Git<'_>,
     tips: &[&str],
@@ -36,8 +35,8 @@ pub(in crate::world) fn count_alone(
     })
 }
 
-/// Those of `commits` that are not reachable from any branch, tag, remote or from `known`; what is
-/// not there is left out.
+/// Returns those of `commits` that no branch, tag, remote or `known` commit reaches. Missing
+/// objects are left out.
 ///
 /// # Errors
 /// As [`count_alone`].
@@ -77,7 +76,8 @@ fn ask(
     }
 }
 
-/// What the branches (but for some), tags and remote-tracking refs are at that git can read.
+/// Returns the objects of the branches (except `but`), tags and remote-tracking refs
+/// that git can read.
 fn readable(git: &Git<'_>, but: &[&str]) -> Result<BTreeSet<String>, Fault> {
     let listed =
         git.output(["for-each-ref", "--format=%(objectname) %(refname)"].into_iter().chain(KINDS))?;

@@ -1,10 +1,10 @@
-//! Making and deleting refs without a process, under locks that name their holder.
+//! Creates, moves and deletes refs without a process, under locks that name their holder.
 //!
-//! A git that is killed leaves its locks for ever, and nobody can tell whose they are: one lock on
-//! the packed refs is in the way of every other deletion in the repository. Here the files are
-//! changed as git changes them (`ref_files.rs`), and what is out of the ordinary is left to git. A
-//! ref is made where there is none, and deleted where it is at the commit that is expected; only
-//! what follows a remote is ever moved.
+//! A killed git leaves its locks for ever, and no program can tell whose they are: one lock on
+//! `packed-refs` blocks every other deletion in the repository. Here the files are changed as git
+//! changes them (`ref_files.rs`), and anything unusual is left to git. A ref is created only where
+//! none exists, and deleted only where it points to the expected commit. Only refs that follow a
+//! remote are ever moved.
 
 use std::io;
 use std::path::Path;
@@ -18,33 +18,33 @@ use crate::world::git::ref_files::{Attempt, RefFiles};
 use crate::world::git::refs::{self, OURS};
 use crate::world::process::subprocess;
 
-/// How often a lock that somebody holds is tried for, and how long it is waited in between: it is
-/// held for an instant.
+/// Tries for a held lock, and the pause between two; git holds a lock for an instant.
 const TRIES_MAX: u32 = 20;
 const TURN: Duration = Duration::from_millis(10);
-/// Age at which the lock of a ref that is there is nobody's: git holds one for an instant.
+/// Age from which the lock of an existing ref counts as abandoned: git holds one for an instant.
 const STALE: Duration = Duration::from_secs(60);
 
-/// One ref of a repository that is to be made or deleted.
+/// One ref of a repository that is to be created, moved or deleted.
 pub(in crate::world) struct Change<'a> {
     pub(in crate::world) git: &'a Git<'a>,
     pub(in crate::world) common: &'a Path,
     pub(in crate::world) reference: &'a str,
-    /// Attempts before this one: a lock is not waited for without end.
+    /// Attempts of this step before this one. With many, a lock is no longer waited for.
     pub(in crate::world) attempts: u32,
 }
 
-/// Whether a branch was made.
+/// Outcome of the creation of a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::world) enum Made {
     Yes,
-    /// There is one of this name.
+    /// A foreign branch of this name exists.
     Exists,
 }
 
-/// Removes a lock that a killed git left on a ref of ours, which would be in the way for ever.
-/// Whoever calls holds the environment's lock, which every git of ours that works on it inherits. A
-/// ref that is not there yet is of interest to nobody else; one that is may just be being packed.
+/// Removes a lock that a killed git left on a ref of ours, which would block it for ever. The
+/// caller holds the environment's lock, which every git of ours that works on it inherits. A lock
+/// on a missing ref is abandoned, since no other program uses such a ref. A lock on an existing one
+/// may belong to a running `pack-refs`, so it must be old.
 pub(in crate::world) fn break_stale(common: &Path, reference: &str) {
     locks::drop_if_dead(&locks::of(&common.join("packed-refs")));
     let file = common.join(reference);
@@ -65,16 +65,16 @@ impl<'a> Change<'a> {
         RefFiles { common: self.common, reference: self.reference }
     }
 
-    /// For the first attempt.
+    /// Creates a change for its first attempt.
     pub(in crate::world) fn of(git: &'a Git<'a>, common: &'a Path, reference: &'a str) -> Self {
         Self { git, common, reference, attempts: 0 }
     }
 
-    /// Deletes the ref with its history, if it is at `expected` where that is given.
+    /// Deletes the ref with its history, if it points to `expected` where that is given.
     ///
     /// # Errors
-    /// [`Code::RepositoryLocked`] while a lock is in the way; what git or the system says. The ref
-    /// is there then.
+    /// [`Code::RepositoryLocked`] while a lock is in the way; the error of git or the system. The
+    /// ref still exists then.
     pub(in crate::world) fn delete(&self, expected: Option<&str>) -> Result<(), Fault> {
         break_stale(self.common, self.reference);
         let at = || refs::tip(self.common, self.reference);
@@ -85,14 +85,14 @@ impl<'a> Change<'a> {
                 Attempt::Held | Attempt::Exists | Attempt::LeftToGit => {}
             }
         }
-        // Never what it points to: that is another ref.
+        // `--no-deref`: the ref that a symbolic ref points to must stay.
         let args = ["update-ref", "--no-deref", "-d", self.reference];
         let args = args.into_iter().chain(expected.as_deref());
         self.by_git("delete", args)
     }
 
-    /// As [`Change::delete`]; where a lock is in the way that nobody will release, the ref stays,
-    /// and the lock is named.
+    /// Deletes like [`Change::delete`]. If a lasting lock blocks the deletion, the ref stays and
+    /// the returned text names the lock.
     ///
     /// # Errors
     /// As [`Change::delete`].
@@ -109,7 +109,7 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// Makes the ref, if it is certain that the commit exists. True when it is at that commit now.
+    /// Creates the ref, if the commit certainly exists. Returns whether the ref points to it now.
     ///
     /// # Errors
     /// As [`Change::delete`].
@@ -124,6 +124,7 @@ impl<'a> Change<'a> {
         if made {
             return Ok(true);
         }
+        // The null id as old value: git refuses if the ref exists.
         let zeros = "0".repeat(commit.len());
         let args = ["update-ref", "--no-deref", "-m", "groundskeeper"];
         let args = args.into_iter().chain([self.reference, commit, &zeros]);
@@ -131,11 +132,11 @@ impl<'a> Change<'a> {
         Ok(made.status.success() || is_at())
     }
 
-    /// Makes a branch at a commit that exists, whose history begins with a line that is signed: the
-    /// proof that it is ours. One that an interrupted attempt has made is taken for made.
+    /// Creates a branch at an existing commit. Its history begins with a signed line, the proof
+    /// that it is ours. A branch that an interrupted attempt created counts as created.
     ///
     /// # Errors
-    /// As [`Change::delete`]; or a name that git does not allow, or not beside another one.
+    /// As [`Change::delete`]; also when git does not allow the name, or not beside another one.
     pub(in crate::world) fn create_branch(
         &self,
         commit: &str,
@@ -166,8 +167,8 @@ impl<'a> Change<'a> {
         Err(self.refused("make", &command::said("git update-ref", &made)))
     }
 
-    /// Moves a ref to a commit that exists, or makes it, as a fetch does; its history, where it has
-    /// one, gets a line.
+    /// Moves a ref to an existing commit, or creates it there, as a fetch does; its history, if it
+    /// has one, gets a line.
     ///
     /// # Errors
     /// As [`Change::delete`].
@@ -190,10 +191,10 @@ impl<'a> Change<'a> {
         if by.as_deref() == Some(signature) { Made::Yes } else { Made::Exists }
     }
 
-    /// Removes the history that an interrupted attempt left of a branch which it never made.
+    /// Removes the history that an interrupted attempt left of a branch which it never created.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub(in crate::world) fn forget_unmade(&self, signature: &str) -> Result<(), Fault> {
         let log = self.common.join("logs").join(self.reference);
         let file = self.common.join(self.reference);
@@ -207,7 +208,7 @@ impl<'a> Change<'a> {
         paths::remove_file_if_any(&log).map_err(paths::failed("remove", &log))
     }
 
-    /// Tries until no lock is in the way, for a fraction of a second.
+    /// Repeats an attempt until no lock is in the way, for at most a fraction of a second.
     fn repeated(
         &self,
         what: &str,
@@ -225,7 +226,7 @@ impl<'a> Change<'a> {
         }
         match self.locked(what) {
             Some(fault) => Err(fault),
-            // It has just gone.
+            // The lock was released just now.
             None => Ok(Attempt::Held),
         }
     }
@@ -234,7 +235,7 @@ impl<'a> Change<'a> {
         self.git.output(args).map(drop).map_err(|said| self.refused(what, &said))
     }
 
-    /// What git says, or the lock that is in its way.
+    /// Returns the fault of git, or that of the lock in its way.
     fn refused(&self, what: &str, said: &Fault) -> Fault {
         let locked = if self.git.cancel().is_cancelled() { None } else { self.locked(what) };
         locked.unwrap_or_else(|| said.clone())
@@ -243,14 +244,14 @@ impl<'a> Change<'a> {
     fn locked(&self, what: &str) -> Option<Fault> {
         let own = self.common.join(self.reference);
         let packed = self.common.join("packed-refs");
-        // Nothing but a deletion touches the packed ones.
+        // Only a deletion rewrites `packed-refs`.
         let places = [Some(own), Some(packed).filter(|_| what == "delete")];
         let standing = places.iter().flatten().filter_map(|path| Standing::at(&locks::of(path)));
         let oldest = standing.max_by_key(|standing| standing.age)?;
         Some(oldest.fault(&format!("{what} {}", self.reference), self.attempts))
     }
 
-    /// Whether a commit exists: as a loose object, because some ref is at it, or as git says.
+    /// Reports whether a commit exists: as a loose object, as the tip of a ref, or by git's word.
     fn is_there(&self, commit: &str) -> Result<bool, Fault> {
         if !refs::is_object_id(commit) {
             return Ok(false);
@@ -270,7 +271,7 @@ mod tests {
 
     use super::*;
 
-    /// A repository with one commit, and whoever may stop its gits.
+    /// A repository with one commit, and the token that cancels its gits.
     struct Place {
         dir: tempfile::TempDir,
         cancel: crate::world::process::cancel::Cancel,
@@ -358,7 +359,7 @@ mod tests {
         let line = |who: &str| {
             format!("{} {} groundskeeper <{who}> 1 +0000\tcreated\n", "0".repeat(40), place.commit)
         };
-        // A branch of this name that is no more has left its history.
+        // An earlier branch of this name, since deleted, has left its history.
         std::fs::write(&log, line("old@e") + &line(WHO)).expect("written");
         let made = place.change(name, |change| change.create_branch(&place.commit, WHO, "created"));
         assert_eq!(made.expect("made"), Made::Yes);

@@ -1,9 +1,9 @@
-//! The files of one ref: made, moved and deleted as git does it, under its own lock and, where it
-//! may be packed, that of the packed ones.
+//! Creates, moves and deletes the files of one ref as git does: under the ref's own lock and, where
+//! the ref may be packed, under the lock of `packed-refs`.
 //!
-//! Each attempt is one try, without a wait and without git. It says when a lock is in the way, and
-//! when only git can do it: a ref that points to another one, a file system without nameless files,
-//! a name that cannot be beside another. Whether a ref may change is decided in `ref_changes.rs`.
+//! Each attempt is one try, without a wait and without git. It reports when a lock is in the way,
+//! and when only git can do it: a symbolic ref, a file system without `O_TMPFILE`, a name that
+//! conflicts with another ref. `ref_changes.rs` decides whether a ref may change.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -22,22 +22,22 @@ use crate::world::fs::paths;
 use crate::world::git::locks::Lock;
 use crate::world::git::refs::{self, OURS};
 
-/// How often a folder is made again that goes with another ref in it.
+/// Attempts to create a folder that vanishes because another ref in it was deleted.
 const RACES_MAX: u32 = 20;
 
-/// What came of an attempt.
+/// Outcome of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::world) enum Attempt {
     Done,
-    /// Somebody holds a lock.
+    /// Another process holds a lock.
     Held,
-    /// There is a ref of this name.
+    /// A ref of this name exists already.
     Exists,
-    /// Only git can do it, or say why not.
+    /// Only git can do it, or report why it is impossible.
     LeftToGit,
 }
 
-/// A ref of a repository, by the places of its files.
+/// A ref of a repository, addressed by its files.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::world) struct RefFiles<'a> {
     pub(in crate::world) common: &'a Path,
@@ -45,7 +45,8 @@ pub(in crate::world) struct RefFiles<'a> {
 }
 
 impl RefFiles<'_> {
-    /// A link to a file without a name: all of it at once, and never in the place of another one.
+    /// Creates the ref by linking an unnamed file to its name: the content appears at once, and an
+    /// existing file is never replaced.
     pub(in crate::world) fn create(&self, commit: &str) -> io::Result<Attempt> {
         if refs::exists(self.common, self.reference) {
             return Ok(Attempt::Exists);
@@ -59,8 +60,8 @@ impl RefFiles<'_> {
         made
     }
 
-    /// A new branch, whose history begins with this line; one that begins with a line of the same
-    /// signature was begun by an attempt that was interrupted.
+    /// Creates a branch whose reflog begins with `line`. A reflog that already begins with a line
+    /// of the same signature comes from an interrupted attempt and is kept.
     pub(in crate::world) fn create_branch(
         &self,
         commit: &str,
@@ -77,7 +78,7 @@ impl RefFiles<'_> {
         if refs::exists(self.common, self.reference) {
             return Ok(Attempt::Exists);
         }
-        // The history first: what has the name of a branch of ours can be proven to be ours.
+        // The reflog goes first: a branch of ours can then be proven ours at any instant.
         if refs::signed_by(self.common, self.reference).as_deref() != Some(signature)
             && !self.begin_history(line)?
         {
@@ -89,7 +90,7 @@ impl RefFiles<'_> {
         made
     }
 
-    /// Whether another ref has the name of a folder on the way, or a name below this one.
+    /// Reports whether another ref's name is a folder of this name, or lies below this name.
     fn is_beside_another(&self) -> io::Result<bool> {
         let below = format!("{}/", self.reference);
         let packed = refs::packed(self.common)?;
@@ -103,13 +104,13 @@ impl RefFiles<'_> {
         Ok(packed || self.common.join(self.reference).is_dir())
     }
 
-    /// The lock of the ref, with the folders on its way.
+    /// Takes the lock of the ref and creates the folders on its path.
     fn lock(&self) -> io::Result<Result<Lock, Attempt>> {
         let path = self.common.join(self.reference);
         for _ in 0..RACES_MAX {
             match self.make_folders(&path) {
                 Err(e) if is_in_the_way(&e) => return Ok(Err(Attempt::LeftToGit)),
-                // A folder went again with another ref in it.
+                // A folder vanished with another ref in it: git removes empty ref folders.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 made => made?,
             }
@@ -125,7 +126,8 @@ impl RefFiles<'_> {
         Ok(Err(Attempt::LeftToGit))
     }
 
-    /// A repository that a group shares has folders which the group may write to.
+    /// Creates missing folders with the mode of their parent: in a group-shared repository the
+    /// group must be able to write to them.
     fn make_folders(&self, path: &Path) -> io::Result<()> {
         let missing: Vec<PathBuf> = path
             .ancestors()
@@ -147,13 +149,13 @@ impl RefFiles<'_> {
         Ok(())
     }
 
-    /// What others may do with a ref: as with the folder of all branches.
+    /// Returns the mode of a new ref file, derived from that of `refs/heads`.
     fn file_mode(&self) -> u32 {
         let folder = self.common.join("refs/heads").metadata();
         folder.map_or(0o644, |found| found.mode() & 0o664 | 0o600)
     }
 
-    /// False when only git can.
+    /// Appends the first reflog line; returns false when only git can do it.
     fn begin_history(&self, line: &str) -> io::Result<bool> {
         let log = self.common.join("logs").join(self.reference);
         match self.make_folders(&log) {
@@ -175,11 +177,13 @@ impl RefFiles<'_> {
         let folder = path.parent().unwrap_or(self.common);
         let flags = OFlags::TMPFILE | OFlags::WRONLY;
         let mode = Mode::from(self.file_mode());
+        // The mode argument is subject to the umask, hence the `fchmod` below.
         let Ok(open) = rustix::fs::openat(CWD, folder, flags, mode) else {
             return Ok(Attempt::LeftToGit);
         };
         rustix::fs::fchmod(&open, mode)?;
         rustix::io::write(&open, format!("{commit}\n").as_bytes())?;
+        // Synced before the link: after a power loss an empty ref file would be a broken ref.
         rustix::fs::fdatasync(&open)?;
         let open = format!("/proc/self/fd/{}", open.as_raw_fd());
         match rustix::fs::linkat(CWD, open, CWD, &path, AtFlags::SYMLINK_FOLLOW) {
@@ -192,7 +196,7 @@ impl RefFiles<'_> {
         }
     }
 
-    /// Moves it to a commit, or makes it there.
+    /// Moves the ref to a commit, or creates it there.
     pub(in crate::world) fn advance(&self, commit: &str) -> io::Result<Attempt> {
         let path = self.common.join(self.reference);
         let plain = !path.exists() || refs::loose(self.common, self.reference).is_some();
@@ -215,7 +219,7 @@ impl RefFiles<'_> {
             let who = "groundskeeper <fetch@groundskeeper>";
             log.write_all(format!("{before} {commit} {who} {time} +0000\tfetch\n").as_bytes())?;
         }
-        // A name that git takes for none of a ref, however long it stays.
+        // git skips ref files that start with a dot, however long this one stays after a crash.
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let fresh = path.with_file_name(format!(".{name}.groundskeeper"));
         let mut file = File::create(&fresh)?;
@@ -227,8 +231,9 @@ impl RefFiles<'_> {
         Ok(Attempt::Done)
     }
 
-    /// Deletes a ref that is at this commit, as git does: under the lock of the packed refs and its
-    /// own, the packed one first, so that no earlier value of it shows in between.
+    /// Deletes a ref that points to this commit, as git does: under the lock of `packed-refs` and
+    /// its own. The packed entry goes first; git sees the loose value until the end, never an
+    /// older packed one.
     pub(in crate::world) fn delete(&self, commit: &str) -> io::Result<Attempt> {
         let file = self.common.join(self.reference);
         let packed = self.common.join("packed-refs");
@@ -237,7 +242,7 @@ impl RefFiles<'_> {
             match Lock::take(path) {
                 Ok(lock) => held.push(lock),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(Attempt::Held),
-                // The ref is packed and its folder went with it: there is nothing to lock.
+                // The ref is packed and its folder was removed with it: there is nothing to lock.
                 Err(e) if e.kind() == io::ErrorKind::NotFound && path == &file => {}
                 Err(e) if is_in_the_way(&e) => return Ok(Attempt::LeftToGit),
                 Err(e) => return Err(e),
@@ -258,7 +263,8 @@ impl RefFiles<'_> {
         Ok(Attempt::Done)
     }
 
-    /// Nobody else would ever remove the folders of our refs; who needs one makes it again.
+    /// Removes the empty folders of our refs. No other program would ever remove them, and a later
+    /// creation makes them again.
     fn drop_folders(&self) {
         if !self.reference.starts_with(OURS) {
             return;
@@ -271,13 +277,13 @@ impl RefFiles<'_> {
     }
 }
 
-/// Something that is no folder has the name of one, or the other way round.
+/// A file has the name of a needed folder, or the other way round.
 fn is_in_the_way(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotADirectory
 }
 
-/// Takes a ref out of the packed ones, with the commit that its tag points to. Whoever calls holds
-/// their lock.
+/// Removes a ref from `packed-refs`, with the following `^` line that peels its tag. The caller
+/// holds the lock of that file.
 fn unpack(packed: &Path, reference: &str) -> io::Result<Attempt> {
     let found = match packed.symlink_metadata() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Attempt::Done),
@@ -302,7 +308,7 @@ fn unpack(packed: &Path, reference: &str) -> io::Result<Attempt> {
         return Ok(Attempt::Done);
     }
     let fresh = packed.with_extension("new");
-    // One that a killed git left: it was only ever anybody's who held the lock.
+    // Left by a killed git. Only the holder of the lock, which is now us, uses this file.
     paths::remove_file_if_any(&fresh)?;
     let mode = found.mode() & 0o777;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh)?;

@@ -1,17 +1,17 @@
-//! Refs, read without a process where that is as safe as git itself: plain files, and the list of
-//! packed ones. Anything out of the ordinary is left to git, and said so. Changes nothing.
+//! Reads refs without a process where that is as safe as git itself: plain files and `packed-refs`.
+//! Anything unusual is reported as such and left to git. Changes nothing.
 //!
-//! A removal would otherwise wait for three processes that each look at one line.
+//! A removal would otherwise wait for three processes that each read one line.
 
 use std::io;
 use std::path::Path;
 
 use crate::core::Environment;
 
-/// Where no refs but ours are.
+/// Prefix under which only refs of this program lie.
 pub(in crate::world) const OURS: &str = "refs/groundskeeper/";
 
-/// The commit that a ref is at, if it is a plain file; none when only git can tell.
+/// Returns the commit of a ref that is a plain file; `None` when only git can tell.
 pub(in crate::world) fn loose(common: &Path, reference: &str) -> Option<String> {
     let path = common.join(reference);
     // A link is another name of some other ref.
@@ -21,15 +21,17 @@ pub(in crate::world) fn loose(common: &Path, reference: &str) -> Option<String> 
     is_object_id(text).then(|| text.to_owned())
 }
 
-/// Whether a ref is a link, or points to another one by name.
+/// Reports whether a ref is a link, or points to another ref by name.
 pub(in crate::world) fn is_another_name(common: &Path, reference: &str) -> bool {
     let path = common.join(reference);
     let link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
     link || path.is_file() && std::fs::read(path).is_ok_and(|text| text.starts_with(b"ref:"))
 }
 
-/// The commit that a ref is at, loose or packed; none when it is neither, or only git can tell.
+/// Returns the commit of a ref, loose or packed; `None` when it does not exist or
+/// only git can tell.
 pub(in crate::world) fn tip(common: &Path, reference: &str) -> Option<String> {
+    // A loose ref overrides a packed one of the same name.
     if common.join(reference).symlink_metadata().is_ok_and(|found| !found.is_dir()) {
         return loose(common, reference);
     }
@@ -39,10 +41,10 @@ pub(in crate::world) fn tip(common: &Path, reference: &str) -> Option<String> {
     is_object_id(commit).then(|| commit.to_owned())
 }
 
-/// The list of packed refs, whose names are bytes; empty when there is none.
+/// Returns the content of `packed-refs`, whose names are bytes; empty when there is none.
 ///
 /// # Errors
-/// What the system says: then nobody knows what is packed.
+/// The error of the system: then it is unknown what is packed.
 pub(in crate::world) fn packed(common: &Path) -> io::Result<Vec<u8>> {
     match std::fs::read(common.join("packed-refs")) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -50,7 +52,7 @@ pub(in crate::world) fn packed(common: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Object id and name of each packed ref.
+/// Iterates over object id and name of each packed ref.
 pub(in crate::world) fn entries(packed: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let lines = packed.split(|b| *b == b'\n').filter(|line| !line.starts_with(b"#"));
     lines.filter_map(|line| {
@@ -59,10 +61,10 @@ pub(in crate::world) fn entries(packed: &[u8]) -> impl Iterator<Item = (&[u8], &
     })
 }
 
-/// The text of a HEAD, of whatever form: some write a link to the branch.
+/// Returns the text of a HEAD of any form: some programs write a link to the branch.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub(in crate::world) fn head_text(git_dir: &Path) -> io::Result<Vec<u8>> {
     use std::os::unix::ffi::OsStrExt as _;
     let head = git_dir.join("HEAD");
@@ -76,7 +78,8 @@ pub(in crate::world) fn is_object_id(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Whether a full name is one that git allows for sure (`git check-ref-format` allows some more).
+/// Reports whether a full name is certainly allowed by git (`git check-ref-format`
+/// allows some more).
 pub(in crate::world) fn is_plain_name(reference: &str) -> bool {
     let parts = || reference.split('/');
     let bad = |c: char| c.is_ascii_control() || " ~^:?*[\\".contains(c);
@@ -88,8 +91,8 @@ pub(in crate::world) fn is_plain_name(reference: &str) -> bool {
         && !reference.contains(bad)
 }
 
-/// Whether a branch, tag or remote branch other than `but` is at exactly this commit, as far as
-/// one look tells. False says nothing.
+/// Reports whether a branch, tag or remote branch other than `but` points to exactly this commit,
+/// as far as one read tells. `false` proves nothing.
 pub(in crate::world) fn is_held(common: &Path, commit: &str, first: &str, but: &str) -> bool {
     let holds = |name: &str| {
         let kind = ["refs/heads/", "refs/tags/", "refs/remotes/"];
@@ -100,15 +103,15 @@ pub(in crate::world) fn is_held(common: &Path, commit: &str, first: &str, but: &
     }
     let packed = packed(common).unwrap_or_default();
     entries(&packed).any(|(at, name)| {
-        // A loose file of the same name would be what counts.
+        // A loose ref of the same name overrides the packed one.
         let is_loose = |name: &str| common.join(name).symlink_metadata().is_ok();
         let name = std::str::from_utf8(name).unwrap_or_default();
         at == commit.as_bytes() && holds(name) && !is_loose(name)
     })
 }
 
-/// The address that signed the line with which a ref's history, as it is now, began: who made it. A
-/// line of an earlier ref of the same name may stand before it.
+/// Returns the address that signed the first line of a ref's present history: its creator. Lines of
+/// an earlier ref of the same name may precede it, so the last creation line counts.
 pub(in crate::world) fn signed_by(common: &Path, reference: &str) -> Option<String> {
     let history = std::fs::read(common.join("logs").join(reference)).ok()?;
     let made = |line: &&[u8]| line.starts_with(b"0") && line.iter().take(40).all(|b| *b == b'0');
@@ -118,8 +121,8 @@ pub(in crate::world) fn signed_by(common: &Path, reference: &str) -> Option<Stri
     Some(text.split_once('<')?.1.split_once('>')?.0.to_owned())
 }
 
-/// Whether a branch's history says that this life made it, or one that it goes on
-/// with. Before lives had a nonce, name and log were all that told.
+/// Reports whether a branch's history names this incarnation as its creator, or one that it
+/// continues. Before incarnations had a nonce, name and log were the only evidence.
 pub(in crate::world) fn is_made_by(
     common: &Path,
     reference: &str,
@@ -141,7 +144,7 @@ pub(in crate::world) fn is_made_by(
         && parts.next().is_none()
 }
 
-/// Whether there is any ref below a folder of refs, whose name ends in a slash.
+/// Reports whether any ref lies below a folder of refs, whose name ends in a slash.
 pub(in crate::world) fn any_below(common: &Path, folder: &str) -> bool {
     let has_entry = |dir: &Path| std::fs::read_dir(dir).is_ok_and(|mut all| all.next().is_some());
     has_entry(&common.join(folder))
@@ -150,10 +153,10 @@ pub(in crate::world) fn any_below(common: &Path, folder: &str) -> bool {
         })
 }
 
-/// Whether there is a ref of this name, packed or not.
+/// Reports whether a ref of this name exists, loose or packed.
 pub(in crate::world) fn exists(common: &Path, reference: &str) -> bool {
     let loose = common.join(reference).symlink_metadata().is_ok_and(|found| !found.is_dir());
-    // Where nobody can tell it may be.
+    // If `packed-refs` cannot be read the ref may exist, so the answer is yes.
     loose
         || packed(common)
             .map_or(true, |packed| entries(&packed).any(|(_, name)| name == reference.as_bytes()))

@@ -1,9 +1,9 @@
-//! git's record of a worktree: published with one rename, hidden with one rename, then put away.
+//! git's registration of a worktree: published by one rename, hidden by one rename, archived later.
 //!
 //! Other git processes read every administrative directory whenever they list worktrees, and die
-//! when one vanishes between two of their reads. So a new one appears complete, and an old one is
-//! first hidden (without its `gitdir` file git passes it over, and its lock keeps `prune` away)
-//! and taken out only after other work was done, when nobody can still be reading it.
+//! when one vanishes between two of their reads. So a new one appears complete. An old one is first
+//! hidden: without its `gitdir` file git skips it, and its lock keeps `prune` away. It is moved out
+//! only after other work was done, when no git process can still be reading it.
 
 use std::io;
 use std::path::Path;
@@ -14,12 +14,12 @@ use crate::world::fs::{paths, removal};
 use crate::world::git::marker::{Admin, Marker};
 use crate::world::git::refs;
 
-/// Attempts to put an entry into a directory that others may remove while it is empty.
+/// Attempts to put an entry into a directory that git may remove while it is empty.
 const RACES_MAX: usize = 16;
 const POINTER: &str = "gitdir";
 const HIDDEN: &str = "gitdir.removed";
 
-/// The one moment at which git learns of a worktree.
+/// Publishes the staged administrative directory. This one rename makes the worktree known to git.
 pub(in crate::world) fn publish(admin: &Admin) -> Result<(), Fault> {
     let parent = admin.published.parent().unwrap_or(&admin.published);
     for _ in 0..RACES_MAX {
@@ -31,11 +31,11 @@ pub(in crate::world) fn publish(admin: &Admin) -> Result<(), Fault> {
         }
         match paths::rename(&admin.staged, &admin.published) {
             Ok(()) => {
-                // Gone unless another environment is being staged right now; either is fine.
+                // Fails while another environment is staged in it; either outcome is fine.
                 drop(paths::remove_dir_if_empty(&admin.folder));
                 return Ok(());
             }
-            // git removes the folder when its last worktree goes; that may be between the two.
+            // git removes `worktrees` with its last entry, maybe since `create_dir` above.
             Err(e) if e.kind() == io::ErrorKind::NotFound && !parent.exists() => {}
             Err(e) => return Err(paths::fault("publish", &admin.published, &e)),
         }
@@ -44,19 +44,20 @@ pub(in crate::world) fn publish(admin: &Admin) -> Result<(), Fault> {
     Err(Fault::new(Code::Io, message, "find out which program removes it").transient())
 }
 
-/// Whose a registration is: a log, and a life in it.
+/// Owner of a registration: a log, and an incarnation in it.
 pub(in crate::world) struct Owner<'a> {
     pub(in crate::world) log: &'a str,
     pub(in crate::world) life: Life<'a>,
 }
 
-/// Whether the published directory is that of this environment.
+/// Reports whether the published directory carries the marker of this incarnation.
 fn is_ours(owner: &Owner<'_>, admin: &Admin) -> bool {
     let marker = Marker::read(&admin.published).ok().flatten();
     marker.is_some_and(|m| m.is_of(owner.log, owner.life))
 }
 
-/// From here on git does not know the worktree any more.
+/// Hides the registration: from here on git does not know the worktree any more. A registration
+/// that is not ours, or has no pointer, is left alone.
 pub(in crate::world) fn hide(owner: &Owner<'_>, admin: &Admin) -> Result<(), Fault> {
     if !is_ours(owner, admin) {
         return Ok(());
@@ -68,13 +69,13 @@ pub(in crate::world) fn hide(owner: &Owner<'_>, admin: &Admin) -> Result<(), Fau
     }
 }
 
-/// Takes a hidden registration out of git's folder and keeps it for a restore.
+/// Moves a hidden registration out of git's folder and keeps it for a restore.
 pub(in crate::world) fn put_away(owner: &Owner<'_>, admin: &Admin) -> Result<(), Fault> {
     if is_ours(owner, admin) { put_away_hidden(admin) } else { Ok(()) }
 }
 
-/// The same for one whose incarnation is over, hidden or not: its repository may have been away
-/// when its worktree went.
+/// Does the same for an incarnation that has ended, hidden or not: its repository may have been
+/// unavailable when its worktree was removed.
 pub(in crate::world) fn put_away_over(
     admin: &Admin,
     log: &str,
@@ -91,7 +92,7 @@ pub(in crate::world) fn put_away_over(
     put_away_hidden(admin)
 }
 
-/// The same for one that is hidden; one that is not hidden or not there is left alone.
+/// Does the same for a hidden registration; one that is visible or missing is left alone.
 pub(in crate::world) fn put_away_hidden(admin: &Admin) -> Result<(), Fault> {
     if !admin.published.exists() || admin.published.join(POINTER).exists() {
         return Ok(());
@@ -100,7 +101,7 @@ pub(in crate::world) fn put_away_hidden(admin: &Admin) -> Result<(), Fault> {
     let from = &admin.published;
     drop_locks(from)?;
     match paths::rename(from, &admin.removed) {
-        // A restore or a purge of the same remains was quicker.
+        // A restore or a purge of the same incarnation was faster.
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         moved => moved.map_err(paths::failed("move", from))?,
     }
@@ -108,8 +109,8 @@ pub(in crate::world) fn put_away_hidden(admin: &Admin) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Takes away the locks of gits that were ended in a worktree that is over: a restore would bring
-/// back one in which no git can work.
+/// Removes the lock files of gits that were killed in an ended worktree: a restore would bring back
+/// a worktree in which no git can work.
 fn drop_locks(admin: &Path) -> Result<(), Fault> {
     let entries = match std::fs::read_dir(admin) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -123,12 +124,14 @@ fn drop_locks(admin: &Path) -> Result<(), Fault> {
 }
 
 /// Removes a hidden registration for good, and whatever an interrupted attempt left of it. The
-/// names of the last two places hold our log's id, and nobody else writes there.
+/// names of `gone` and `staged` contain our log's id, so no other program writes there.
 pub(in crate::world) fn remove(owner: &Owner<'_>, admin: &Admin) -> Result<(), Fault> {
+    // First the rest of an interrupted attempt: the rename below needs the name to be free.
     removal::remove_ours(&admin.gone)?;
     if is_ours(owner, admin) {
         let (published, gone) = (&admin.published, &admin.gone);
         std::fs::create_dir_all(&admin.folder).map_err(paths::failed("create", &admin.folder))?;
+        // One rename takes it from git's view whole; a deletion in place would show half of it.
         paths::rename(published, gone).map_err(paths::failed("move", published))?;
     }
     removal::remove_ours(&admin.gone)?;
@@ -137,7 +140,7 @@ pub(in crate::world) fn remove(owner: &Owner<'_>, admin: &Admin) -> Result<(), F
     Ok(())
 }
 
-/// Takes a registration out of git's folder whose incarnation is over, hidden first.
+/// Moves a registration whose incarnation has ended out of git's folder; it is hidden first.
 pub(in crate::world) fn put_away_stranded(published: &Path) -> Result<(), Fault> {
     let pointer = published.join(POINTER);
     match paths::rename(&pointer, published.join(HIDDEN)) {
@@ -150,7 +153,7 @@ pub(in crate::world) fn put_away_stranded(published: &Path) -> Result<(), Fault>
     let folder = common.join("groundskeeper");
     std::fs::create_dir_all(&folder).map_err(paths::failed("create", &folder))?;
     let name = published.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // The name may be taken by the one that was put away when the worktree went.
+    // The name may be taken by the registration that was archived when the worktree was removed.
     let others = (1..=RACES_MAX).map(|n| format!("{name}.{n}.removed"));
     let names = std::iter::once(format!("{name}.removed")).chain(others);
     let mut free = names.map(|name| folder.join(name)).filter(|path| !path.exists());
@@ -161,25 +164,25 @@ pub(in crate::world) fn put_away_stranded(published: &Path) -> Result<(), Fault>
     removal::rename(published, &path)
 }
 
-/// Deletes a registration that was put away: what it was kept for is gone.
+/// Deletes an archived registration: the trash entry that it was kept for is deleted.
 pub(in crate::world) fn forget(admin: &Admin) -> Result<(), Fault> {
     removal::remove_ours(&admin.removed)?;
     drop(paths::remove_dir_if_empty(&admin.folder));
     Ok(())
 }
 
-/// Where a branch is in use, if it is: a branch may be in one worktree only, as git insists. One
-/// that is being rebased or bisected there is, though HEAD is detached meanwhile.
+/// Returns where a branch is in use: git allows a branch in one worktree only. A branch that is
+/// being rebased or bisected is in use, too, though HEAD is detached meanwhile.
 pub(in crate::world) fn checked_out(common: &Path, reference: &str) -> Option<String> {
     let linked = std::fs::read_dir(common.join("worktrees")).into_iter().flatten().flatten();
     let linked = linked.map(|e| e.path()).filter(|dir| dir.join(POINTER).exists());
-    // A bare repository has a HEAD, but nothing is checked out there.
+    // A bare repository has a HEAD, but nothing is checked out there; it has no index.
     let main = Some(common.to_owned()).filter(|dir| dir.join("index").exists());
     let mut places = main.into_iter().chain(linked);
     places.find_map(|dir| Some(format!("{} ({})", dir.display(), use_of(&dir, reference)?)))
 }
 
-/// What a branch is used for in the worktree with this administrative directory.
+/// Returns how the worktree with this administrative directory uses a branch.
 fn use_of(admin: &Path, reference: &str) -> Option<&'static str> {
     let holds = |name: &str, wanted: &str| {
         let read =
@@ -195,12 +198,12 @@ fn use_of(admin: &Path, reference: &str) -> Option<&'static str> {
     if rebased.iter().any(|name| holds(name, reference)) {
         return Some("being rebased");
     }
-    // Where a bisect began, and returns to.
+    // The file holds the branch where the bisect began and to which it returns.
     let bisected = holds("BISECT_START", branch) || holds("BISECT_START", reference);
     bisected.then_some("being bisected")
 }
 
-/// The reason that `git worktree lock` shows while the environment lives.
+/// Returns the reason that `git worktree lock` shows while the environment exists.
 pub(in crate::world) fn lock_reason(env: &Environment) -> String {
     format!(
         "groundskeeper environment {} (incarnation {}); remove it with `groundskeeper rm {}`\n",

@@ -1,9 +1,9 @@
-//! A git directory of our own beside a worktree's, for looking at its files and saving them.
+//! A private git directory beside a worktree's, used to inspect its files and to rescue them.
 //!
-//! It has its own HEAD and index and shares nothing with the worktree's administrative directory
-//! but a copy of what is readable there; so whatever is damaged there (index, HEAD, commondir,
-//! config.worktree) is in nobody's way, and nothing of the user's is written. It lies in the
-//! scratch folder and goes when it is dropped.
+//! It has its own HEAD and index. It shares nothing with the worktree's administrative directory
+//! but copies of what is readable there. So damage there (index, HEAD, commondir,
+//! config.worktree) blocks nothing, and nothing of the user's is written. It lies in the scratch
+//! folder and is removed on drop.
 
 use std::path::{Path, PathBuf};
 
@@ -15,23 +15,23 @@ use crate::world::git::index::format::{Hash, Stat};
 use crate::world::git::index::read;
 use crate::world::process::cancel::Cancel;
 
-/// A symbolic name that no repository has: HEAD of a worktree without a commit.
+/// Symbolic ref that no repository has: HEAD of a worktree without a commit.
 const NOWHERE: &str = "ref: refs/heads/groundskeeper/nowhere\n";
-/// Longest file of an administrative directory that is copied here.
+/// Size bound of a file that is copied from an administrative directory, in bytes (1 GiB).
 const BYTES_MAX: u64 = 1 << 30;
 
-/// The directory, removed when it is dropped.
+/// The private git directory; dropping it removes it.
 #[derive(Debug)]
 pub(in crate::world) struct Side {
     pub(in crate::world) dir: PathBuf,
 }
 
 impl Side {
-    /// Makes one at `dir` for the repository `common`, with HEAD at `head`, and what can be read of
-    /// the settings in `admin`.
+    /// Creates one at `dir` for the repository `common`, with HEAD at `head` and the readable
+    /// settings of `admin`.
     ///
     /// # Errors
-    /// What the system says of the scratch folder.
+    /// The error of the system about the scratch folder.
     pub(in crate::world) fn make(
         dir: PathBuf,
         admin: &Path,
@@ -59,14 +59,14 @@ impl Side {
         std::fs::write(&path, text).map_err(paths::failed("write", &path))
     }
 
-    /// Copies a file if it is there and can be read; whether it was.
+    /// Copies a file if it exists and can be read; returns whether it was copied.
     fn copy(&self, admin: &Path, name: &str) -> bool {
         let from = admin.join(name);
         let plain = from.symlink_metadata().is_ok_and(|m| m.is_file() && m.len() <= BYTES_MAX);
         plain && std::fs::copy(&from, self.dir.join(name)).is_ok()
     }
 
-    /// Settings that git cannot read would stop every git here.
+    /// Removes the copied settings if git cannot parse them: they would stop every git here.
     fn drop_bad_settings(&self, cancel: &Cancel) -> Result<(), Fault> {
         let path = self.dir.join("config.worktree");
         let git = Git::at(&self.dir, None, cancel);
@@ -78,18 +78,18 @@ impl Side {
         Ok(())
     }
 
-    /// Takes a copy of the worktree's index, with the times that git judges by; false when there is
-    /// none that is whole. git itself does not look at the sum, and reads a cut index as one in
-    /// which files are missing.
+    /// Copies the worktree's index with the times by which git judges entries. Returns false when
+    /// there is no intact one. git itself does not verify the checksum, and reads a truncated index
+    /// as one in which files are missing.
     pub(in crate::world) fn take_index(&self, admin: &Path, hash: Option<Hash>) -> bool {
         let taken = self.copy(admin, "index")
             && (self.is_summed(hash) || !guard::stands("damage"))
             && as_old_as(&self.index(), &admin.join("index"));
         if taken && let Some(hash) = hash {
-            // An index that cannot be written is left to git as it is.
+            // If the index cannot be rewritten, git gets it unchanged.
             drop(doubt_young_entries(&self.index(), hash));
         }
-        // A split index has its larger part in a file beside it.
+        // A split index keeps its larger part in a `sharedindex.*` file beside it.
         for entry in std::fs::read_dir(admin).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if taken && name.starts_with("sharedindex.") {
@@ -104,7 +104,7 @@ impl Side {
         hash.is_some_and(|hash| read::is_summed(&bytes, hash))
     }
 
-    /// Where its index is.
+    /// Returns the path of its index.
     pub(in crate::world) fn index(&self) -> PathBuf {
         self.dir.join("index")
     }
@@ -116,10 +116,9 @@ impl Drop for Side {
     }
 }
 
-/// Takes the stat data from entries that are as young as their index. git would read those files,
-/// filters and all, each time that it writes the index, so that one whose filter is broken would
-/// keep every other file out; without it, git reads a file only when it is asked to look at that
-/// one.
+/// Clears the stat data of entries that are as young as their index. git would read those files
+/// through their filters each time it writes the index, so one broken filter would keep every other
+/// file out. With empty stat data git reads a file only when asked to refresh that one.
 fn doubt_young_entries(index: &Path, hash: Hash) -> std::io::Result<()> {
     let written = Stat::of(&index.metadata()?).mtime.0;
     let mut bytes = std::fs::read(index)?;
@@ -140,8 +139,9 @@ fn doubt_young_entries(index: &Path, hash: Hash) -> std::io::Result<()> {
     file.set_times(std::fs::FileTimes::new().set_modified(time))
 }
 
-/// git compares times to see whether a file may have changed since it was added; a copy that is
-/// younger than its original would hide a change of the same second.
+/// Gives the copy the modification time of the original. git compares this time with those of files
+/// to decide whether a file may have changed since it was added; a copy that is younger than its
+/// original would hide a change within the same second.
 fn as_old_as(copy: &Path, original: &Path) -> bool {
     let dated = || {
         let time = original.metadata()?.modified()?;

@@ -1,8 +1,7 @@
-//! Submodules of a worktree that has another administrative directory than before: their
-//! repositories live inside it, and their pointers name it.
+//! Repairs the submodules of a worktree whose administrative directory has changed: their
+//! repositories lie inside that directory, and their pointers name it.
 //!
-//! Touches nothing but pointers into a directory of ours, and those only where the index says that
-//! a submodule is.
+//! Changes only pointers into a directory of ours, and only where the index records a submodule.
 
 use std::path::{Path, PathBuf};
 
@@ -13,16 +12,16 @@ use crate::world::git::index::format::Hash;
 use crate::world::git::index::read;
 use crate::world::process::cancel::Cancel;
 
-/// Where the repositories of submodules lie in a git directory.
+/// Path part between a git directory and the repositories of its submodules.
 const MODULES: &[u8] = b"/modules/";
-/// Submodules within each other that are followed.
+/// Bound on the nesting of submodules.
 const DEPTH_MAX: usize = 16;
 
-/// Lets the submodules of a working tree point into the administrative directory `admin`, whose
-/// environment is `id`. Done again it changes nothing.
+/// Points the submodules of a working tree into the administrative directory `admin`, whose
+/// environment is `id`. Idempotent.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub(in crate::world) fn repoint(
     tree: &Path,
     admin: &Path,
@@ -47,7 +46,7 @@ fn below(
     let Some(hash) = hash.filter(|_| depth < DEPTH_MAX) else { return Ok(()) };
     for module in gitlinks(tree, git_dir, hash) {
         let pointer = module.join(".git");
-        // One that was never fetched has none.
+        // A submodule that was never fetched has no `.git`.
         let Ok(text) = std::fs::read(&pointer) else { continue };
         let new = rename(&text);
         if let Some(new) = &new {
@@ -64,12 +63,11 @@ fn below(
     Ok(())
 }
 
-/// Lets the submodules of a working tree and their repositories below `git_dir` find each other
-/// again, after one of the two has moved: their pointers are relative. What finds its way is left
-/// alone.
+/// Reconnects the submodules of a working tree with their repositories below `git_dir`, after one
+/// of the two has moved: their pointers are relative. Valid pointers are left alone.
 ///
 /// # Errors
-/// What the system or git says.
+/// The error of the system or of git.
 pub(in crate::world) fn reconnect(
     tree: &Path,
     git_dir: &Path,
@@ -101,6 +99,7 @@ fn reconnect_below(
         };
         let repository =
             git_dir.join("modules").join(paths::from_bytes(&named[at + MODULES.len()..]));
+        // Names in a pointer are the user's: only a repository inside our git directory is used.
         let Ok(real) = repository.canonicalize() else { continue };
         if !real.starts_with(git_dir) || !real.join("HEAD").exists() {
             continue;
@@ -118,9 +117,9 @@ fn reconnect_below(
     Ok(())
 }
 
-/// Lets the repository of a submodule name its working tree.
+/// Sets `core.worktree` of a submodule's repository to its working tree.
 fn place_again(module: &Path, repository: &Path, cancel: &Cancel) -> Result<(), Fault> {
-    // From elsewhere: no git starts in it while it names a working tree that is gone.
+    // Run from `/`: no git starts in the repository while it names a missing working tree.
     let git = Git::at(Path::new("/"), None, cancel);
     let config = repository.join("config");
     let on = |args: &[&std::ffi::OsStr]| {
@@ -143,7 +142,7 @@ fn place_again(module: &Path, repository: &Path, cancel: &Cancel) -> Result<(), 
     }
 }
 
-/// Where the index says that submodules are, but for those that a link leads to.
+/// Returns the paths at which the index records submodules, except those that a link leads to.
 fn gitlinks(tree: &Path, git_dir: &Path, hash: Hash) -> Vec<PathBuf> {
     let index = std::fs::read(git_dir.join("index")).unwrap_or_default();
     let mut modules = Vec::new();
@@ -152,12 +151,13 @@ fn gitlinks(tree: &Path, git_dir: &Path, hash: Hash) -> Vec<PathBuf> {
             modules.push(tree.join(paths::from_bytes(entry.path)));
         }
     });
-    // A link in its place, or on the way there, leads to something that is not ours.
+    // A link at the path, or on the way to it, leads to something that is not ours.
     modules.retain(|module| module.canonicalize().ok().as_ref() == Some(module));
     modules
 }
 
-/// The pointer with the directory of this name, where it names one of the same environment.
+/// Returns the pointer with `name` in place of another administrative directory of the same
+/// environment; `None` if there is nothing to replace.
 fn renamed(pointer: &[u8], prefix: &[u8], name: &[u8]) -> Option<Vec<u8>> {
     const FOLDER: &[u8] = b"/worktrees/";
     let at = pointer.windows(FOLDER.len()).rposition(|part| part == FOLDER)? + FOLDER.len();

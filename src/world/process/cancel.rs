@@ -1,4 +1,4 @@
-//! Telling a running effect to stop: a flag to look at, and a file descriptor to poll.
+//! Cancellation of a running effect: a flag to check, and a file descriptor to poll.
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,7 +16,7 @@ pub struct Cancel {
 }
 
 impl Cancel {
-    /// One that is not set.
+    /// Creates a token that is not set.
     ///
     /// # Errors
     /// When no file descriptor is left.
@@ -25,34 +25,35 @@ impl Cancel {
         Ok(Self { flag: AtomicBool::new(false), reader, writer: Mutex::new(Some(writer)) })
     }
 
-    /// Asks the effect to stop. More than once is fine.
+    /// Asks the effect to stop. Idempotent.
     pub fn cancel(&self) {
         self.flag.store(true, Ordering::Release);
-        // Closing the writing end makes the reading end readable, for every poll from now on.
+        // Closing the writing end makes the reading end readable for every poll from now on. A byte
+        // would be consumed by the first reader.
         drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Whether the effect was asked to stop.
+    /// Reports whether the effect was asked to stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.flag.load(Ordering::Acquire)
     }
 
-    /// The fault to come home with when asked to stop.
+    /// Returns the cancellation fault when the effect was asked to stop.
     ///
     /// # Errors
-    /// When asked to stop.
+    /// [`Code::Cancelled`] after [`Cancel::cancel`].
     pub fn check(&self) -> Result<(), Fault> {
         if self.is_cancelled() { Err(Self::fault()) } else { Ok(()) }
     }
 
-    /// Readable once cancelled.
+    /// Returns a descriptor that becomes readable on cancellation, and stays so.
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
 
-    /// What a cancelled effect answers.
+    /// Returns the fault with which a cancelled effect ends.
     #[must_use]
     pub fn fault() -> Fault {
         Fault::new(Code::Cancelled, "the operation was stopped", "nothing to do").transient()

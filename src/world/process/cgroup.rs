@@ -1,8 +1,8 @@
-//! A cgroup of its own for each environment, where the system lets us have one.
+//! One cgroup per environment, where the system permits it.
 //!
-//! What is in a cgroup cannot leave it by forking, changing its session or forgetting its
-//! environment, and the kernel ends all of it at once. Where there is no cgroup v2 that we may
-//! write to, nothing here fails: the other ways of finding processes have to do.
+//! A process cannot leave its cgroup by forking, changing its session or clearing its environment,
+//! and the kernel can kill all members at once. Without a writable cgroup v2 nothing here fails:
+//! processes are then found by the other means.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 
 use crate::core::EnvironmentId;
 
-/// Nested groups that are looked into.
+/// Bound on the depth of nested groups.
 const DEPTH_MAX: usize = 16;
 
-/// The place of our groups, if there is one.
+/// The parent folder of our groups, if there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cgroups {
     root: Option<PathBuf>,
 }
 
 impl Cgroups {
-    /// Looks for a place for the groups of one log. Nothing is made before it is needed.
+    /// Finds the parent folder for the groups of one log. Creates nothing before it is needed.
     #[must_use]
     pub fn find(log_id: &str) -> Self {
         let short = log_id.get(..8).unwrap_or(log_id);
@@ -28,7 +28,7 @@ impl Cgroups {
         Self { root: own.map(|own| own.join(format!("groundskeeper-{short}"))) }
     }
 
-    /// Whether there is a place for groups.
+    /// Reports whether groups can be created.
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.root.is_some()
@@ -38,20 +38,20 @@ impl Cgroups {
         Some(self.root.as_ref()?.join(format!("{id}.{incarnation}")))
     }
 
-    /// Puts a process, and with it all that it will start, into the group of an environment.
+    /// Moves a process into the group of an environment; all its future children are members, too.
     ///
     /// # Errors
-    /// When there is no place for groups, or the system says no.
+    /// When no groups are available, or the system refuses.
     pub fn add(&self, id: &EnvironmentId, incarnation: u32, pid: u32) -> io::Result<()> {
         let group = self.of(id, incarnation).ok_or(io::ErrorKind::Unsupported)?;
         make(group.parent().unwrap_or(&group))?;
         make(&group)?;
-        // Not made, not truncated: it is the kernel's file.
+        // `cgroup.procs` is the kernel's file: it is opened without creating or truncating it.
         let mut procs = File::options().write(true).open(group.join("cgroup.procs"))?;
         procs.write_all(pid.to_string().as_bytes())
     }
 
-    /// The processes in the group of an environment.
+    /// Returns the pids in the group of an environment, nested groups included.
     #[must_use]
     pub fn members(&self, id: &EnvironmentId, incarnation: u32) -> Vec<u32> {
         let mut found = Vec::new();
@@ -64,23 +64,23 @@ impl Cgroups {
         found
     }
 
-    /// Ends everything in the group at once.
+    /// Kills all processes in the group at once.
     pub fn kill(&self, id: &EnvironmentId, incarnation: u32) {
         if let Some(group) = self.of(id, incarnation) {
-            // Before Linux 5.14 there is no such file; the processes are then ended one by one.
+            // Linux before 5.14 has no `cgroup.kill`; the processes are then ended one by one.
             let kill = File::options().write(true).open(group.join("cgroup.kill"));
             drop(kill.and_then(|mut kill| kill.write_all(b"1")));
         }
     }
 
-    /// Removes the empty group of an environment; one that is not empty stays.
+    /// Removes the empty group of an environment; a non-empty one stays.
     pub fn remove(&self, id: &EnvironmentId, incarnation: u32) {
         if let Some(group) = self.of(id, incarnation) {
             remove(&group);
         }
     }
 
-    /// Removes all groups that are empty.
+    /// Removes all empty groups of the log.
     pub fn remove_empty(&self) {
         if let Some(root) = &self.root {
             remove(root);
@@ -95,14 +95,14 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether groups may be made here, and processes moved between them.
+/// Reports whether groups can be created here, and processes moved between them.
 fn may_write(own: &Path) -> bool {
     use rustix::fs::{Access, access};
     let procs = own.join("cgroup.procs");
     access(own, Access::WRITE_OK).is_ok() && access(&procs, Access::WRITE_OK).is_ok()
 }
 
-/// Calls `visit` for a group and those inside it, inner ones first.
+/// Calls `visit` for a group and its nested groups, innermost first.
 fn each(group: &Path, depth: usize, visit: &mut dyn FnMut(&Path)) {
     if depth < DEPTH_MAX {
         for entry in std::fs::read_dir(group).into_iter().flatten().flatten() {
@@ -115,11 +115,11 @@ fn each(group: &Path, depth: usize, visit: &mut dyn FnMut(&Path)) {
 }
 
 fn remove(group: &Path) {
-    // The kernel refuses to remove a group in which something lives.
+    // The kernel refuses to remove a group with live members.
     each(group, 0, &mut |dir| drop(std::fs::remove_dir(dir)));
 }
 
-/// The folder of the cgroup v2 that this process is in.
+/// Returns the cgroup v2 folder of this process.
 fn own_group() -> Option<PathBuf> {
     let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = own.lines().find_map(|l| l.strip_prefix("0::"))?.trim_start_matches('/').to_owned();

@@ -1,13 +1,15 @@
-//! What a process that is started here inherits of git's own variables.
+//! Filters git's own variables out of the environment that a child process inherits.
 //!
-//! A program that is called inside somebody's git hook finds `GIT_DIR`, `GIT_INDEX_FILE` and more
-//! in its environment; a git below it works on that repository, wherever it stands. Two answers:
+//! A program that is started inside a git hook finds `GIT_DIR`, `GIT_INDEX_FILE` and more
+//! in its environment. A git below it works on that repository, whatever its directory.
+//! There are two filters:
 //!
-//! * [`isolate`] for what works on its own account (our git, hooks, the daemon): of all `GIT_*`
-//!   variables only those stay that say how to reach a server and where the user's own settings
-//!   are;
-//! * [`relocate`] for a command that somebody runs in an environment: what says where a repository,
-//!   an index or an object store is goes, the rest (author, committer, `GIT_CONFIG_*`) is theirs.
+//! * [`isolate`] for processes that work on their own account (our git, hooks, the daemon): of all
+//!   `GIT_*` variables only those stay that configure the connection to a server and name the
+//!   user's own settings;
+//! * [`relocate`] for a command that the user runs in an environment: variables that locate a
+//!   repository, an index or an object store are removed; the rest (author, committer,
+//!   `GIT_CONFIG_*`) stays.
 //!
 //! Nothing here changes the environment of this process.
 
@@ -17,8 +19,8 @@ use std::process::Command;
 
 use crate::failpoint::guard;
 
-/// Names, and with a star beginnings of names, that say where a repository, an index or an object
-/// store is: what `git rev-parse --local-env-vars` prints, and what it lacks.
+/// Variables that locate a repository, an index or an object store: the output of `git rev-parse
+/// --local-env-vars`, and some that it lacks. A final star matches any suffix.
 const LOCATING: [&str; 21] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_ATTR_SOURCE",
@@ -43,8 +45,8 @@ const LOCATING: [&str; 21] = [
     "GIT_WORK_TREE",
 ];
 
-/// What stays for what works on its own account. The files that hold the user's settings are named
-/// as `HOME` names them: git sets none of the three for its hooks.
+/// Variables that [`isolate`] keeps. The three that name files with the user's settings stay as
+/// `HOME` stays: git sets none of them for its hooks.
 const KEPT: [&str; 14] = [
     "GIT_ALLOW_PROTOCOL",
     "GIT_ASKPASS",
@@ -62,21 +64,21 @@ const KEPT: [&str; 14] = [
     "GIT_TEXTDOMAINDIR",
 ];
 
-/// For our git, for hooks and for the daemon.
+/// Removes all but the kept `GIT_*` variables, for our git, for hooks and for the daemon.
 pub fn isolate(command: &mut Command) {
     for name in taken().filter(|name| is_git(name) && !is_among(&KEPT, name)) {
         command.env_remove(name);
     }
 }
 
-/// For a command that somebody runs in an environment.
+/// Removes the locating variables, for a command that the user runs in an environment.
 pub fn relocate(command: &mut Command) {
     for name in taken().filter(|name| is_among(&LOCATING, name)) {
         command.env_remove(name);
     }
 }
 
-/// All names, as long as anything is taken away at all.
+/// Returns all variable names, unless the test guard `caller` is off.
 fn taken() -> impl Iterator<Item = OsString> {
     names().filter(|_| guard::stands("caller"))
 }
@@ -100,14 +102,14 @@ fn is_among(patterns: &[&str], name: &OsStr) -> bool {
 mod tests {
     use super::*;
 
-    /// git itself says which of its variables belong to one repository.
+    /// Compares the list with git's own list of repository-local variables.
     #[test]
     fn every_local_variable_of_git_is_covered() {
         let listed = Command::new("git").args(["rev-parse", "--local-env-vars"]).output();
         let listed = String::from_utf8(listed.expect("git runs").stdout).expect("text");
         assert!(listed.lines().count() > 10, "{listed}");
         for name in listed.lines().map(OsStr::new) {
-            // Settings of one command: those who run a command want them, nobody else does.
+            // Settings of one command: only a command of the user keeps them.
             let settings = name.as_bytes().starts_with(b"GIT_CONFIG_");
             assert!(is_among(&LOCATING, name) || settings, "{name:?} is not in the list");
             assert!(!is_among(&KEPT, name), "{name:?} stays");

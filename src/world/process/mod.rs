@@ -1,13 +1,13 @@
-//! The processes that live in an environment: finding them, and ending them.
+//! Processes of an environment: finds them and ends them.
 //!
-//! * [`table`] reads what the kernel says of every process;
-//! * [`cgroup`] gives each environment a group of its own where the system lets us;
-//! * [`orphans`] collects what hooks leave behind, and remembers whose it was;
-//! * [`scope`] says which processes belong to an environment, and why;
-//! * [`terminate`] ends them, and proves that they are gone.
+//! * [`table`] reads the kernel's data on every process;
+//! * [`cgroup`] gives each environment a group of its own where the system permits it;
+//! * [`orphans`] reaps what hooks leave behind, and records which hook left it;
+//! * [`scope`] determines which processes belong to an environment, and why;
+//! * [`terminate`] ends them, and proves that they have ended.
 //!
-//! A process is known by pid and start time, never by pid alone and never by port. What merely has
-//! the folder open (an editor, a shell) is a bystander: named, and left alone.
+//! A process is identified by pid and start time, never by pid alone and never by port. A process
+//! that merely has the folder open (an editor, a shell) is a bystander: reported, and left alone.
 
 pub mod cancel;
 pub mod cgroup;

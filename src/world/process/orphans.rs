@@ -1,9 +1,9 @@
-//! What hooks leave behind: collected when it ends, and remembered by whose hook left it.
+//! Processes that hooks leave behind: attributed to their hook, and reaped when they end.
 //!
-//! The daemon is the subreaper of all that it starts: a process that leaves its session, forgets
-//! its environment and lets its parent die becomes a child of the daemon instead of getting away.
-//! While one hook alone runs, such a newcomer is that hook's; when several run, it is nobody's,
-//! and is not ended for anybody.
+//! The daemon is the subreaper of everything it starts: a process that leaves its session, clears
+//! its environment and lets its parent die becomes a child of the daemon instead of escaping. While
+//! exactly one hook runs, a new orphan belongs to that hook. While several run, it belongs to none,
+//! and is not ended for any.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -12,25 +12,25 @@ use rustix::process::{Pid, WaitIdOptions, waitid};
 
 use super::table::{self, Process};
 
-/// Orphans that are remembered; more than that are left to the other ways of finding them.
+/// Bound on recorded orphans; further ones are left to the other means of finding processes.
 const KNOWN_MAX: usize = 4_096;
 
-/// Pid and start time.
+/// Pid and start time, which together identify a process.
 pub type Identity = (u32, u64);
 
 #[derive(Debug, Default)]
 struct Registry {
-    /// Children that somebody in this process waits for.
+    /// Children for which another thread of this process waits.
     own: BTreeSet<u32>,
-    /// Hooks that run now: the path of their environment, and whether others ran meanwhile.
+    /// Hooks that run now: the path of their environment, and whether another hook ran meanwhile.
     hooks: BTreeMap<Vec<u8>, bool>,
-    /// Children that nobody waits for, with the path of the environment that left them.
+    /// Children that no thread waits for, with the path of the environment whose hook left them.
     known: BTreeMap<Identity, Option<Vec<u8>>>,
 }
 
 static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
-/// Shared by those that start a child and have not registered it yet, exclusive for those that
-/// collect: a child that ends at once is not taken for an orphan.
+/// Shared lock for threads that start a child and have not registered it yet, exclusive for
+/// [`collect`]: so a child that ends at once is not taken for an orphan.
 static STARTING: RwLock<()> = RwLock::new(());
 
 fn with<T>(change: impl FnOnce(&mut Registry) -> T) -> T {
@@ -39,16 +39,16 @@ fn with<T>(change: impl FnOnce(&mut Registry) -> T) -> T {
     change(guard.get_or_insert_default())
 }
 
-/// Makes this process the parent of all that its children leave behind.
+/// Makes this process the parent of all orphans among its descendants.
 pub fn adopt_all() {
-    // Not everywhere; then orphans go to the first process of the system, as ever.
+    // Not every system supports it; orphans then go to pid 1, as usual.
     let _adopted = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
 }
 
-/// Starts a child that somebody will wait for. Nobody collects it in between.
+/// Starts a child for which the caller will wait. [`collect`] cannot reap it in between.
 ///
 /// # Errors
-/// What `spawn` says.
+/// The error of `spawn`.
 pub fn start(
     spawn: impl FnOnce() -> std::io::Result<std::process::Child>,
 ) -> std::io::Result<std::process::Child> {
@@ -58,13 +58,14 @@ pub fn start(
     Ok(child)
 }
 
-/// A child was waited for.
+/// Records that a child was waited for: its pid may be reused from now on.
 pub fn ended(pid: u32) {
     with(|registry| registry.own.remove(&pid));
 }
 
-/// A hook begins. Newcomers from now on may be its.
+/// Records that a hook begins. New orphans may be its own from now on.
 pub fn hook_begins(path: &[u8]) {
+    // Orphans that exist already are attributed first; they are not this hook's.
     collect();
     with(|registry| {
         let alone = registry.hooks.is_empty();
@@ -75,13 +76,13 @@ pub fn hook_begins(path: &[u8]) {
     });
 }
 
-/// A hook has ended. What it left behind is known by now.
+/// Records that a hook has ended. The orphans it left are attributed first.
 pub fn hook_ended(path: &[u8]) {
     collect();
     with(|registry| registry.hooks.remove(path));
 }
 
-/// The orphans that hooks of the environment at this path left behind and that still live.
+/// Returns the living orphans that hooks of the environment at this path left behind.
 #[must_use]
 pub fn left_by(path: &[u8]) -> Vec<Identity> {
     collect();
@@ -91,13 +92,13 @@ pub fn left_by(path: &[u8]) -> Vec<Identity> {
     })
 }
 
-/// Whether this process waits for a child of this number.
+/// Reports whether this process waits for a child with this pid.
 #[must_use]
 pub fn is_own_child(pid: u32) -> bool {
     with(|registry| registry.own.contains(&pid))
 }
 
-/// Collects orphans that have ended, and notes whose the new ones are.
+/// Reaps orphans that have ended, and attributes the new ones.
 pub fn collect() {
     let _nobody_starts = STARTING.write().unwrap_or_else(PoisonError::into_inner);
     with(|registry| {
@@ -110,6 +111,7 @@ pub fn collect() {
         }
         let alive: BTreeSet<Identity> = children.alive.iter().map(|p| (p.pid, p.started)).collect();
         registry.known.retain(|id, _| alive.contains(id));
+        // Only a hook that ran alone from its start is a certain owner.
         let owner = match registry.hooks.iter().next() {
             Some((path, false)) if registry.hooks.len() == 1 => Some(path.clone()),
             _ => None,
@@ -130,9 +132,10 @@ struct Children {
 
 fn zombies_and_orphans() -> Children {
     let mut children = Children { zombies: Vec::new(), alive: Vec::new() };
+    // `WNOWAIT` leaves the zombie: it may be a child whose own waiter needs its status.
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     if matches!(waitid(rustix::process::WaitId::All, look), Err(rustix::io::Errno::CHILD)) {
-        // No child at all; looking at every process of the system would take a millisecond.
+        // Without any child, the scan of all processes (about a millisecond) is skipped.
         return children;
     }
     let me = std::process::id();

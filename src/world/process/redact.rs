@@ -1,18 +1,18 @@
-//! Taking secrets out of text before anybody keeps it: user information and tokens in URLs, and the
-//! values of variables whose names say that they are secret.
+//! Removes secrets from text before it is stored: user information and tokens in URLs, and the
+//! values of environment variables whose names mark them as secret.
 //!
-//! [`Redactor`] does it for a stream, whatever pieces that arrives in: a line is held back until it
-//! is whole, so that a value which is split over writes is found. It never guesses from the look of
-//! a value alone, and it is no protection from a program that wants to tell.
+//! [`Redactor`] does it for a stream in arbitrary pieces: a line is held back until it is complete,
+//! so a value that is split over two writes is found. It never guesses from the form of a value
+//! alone, and it does not protect against a program that leaks secrets on purpose.
 
 use std::ops::Range;
 
-/// Shortest value of a variable that is taken out: a shorter one is part of ordinary words.
+/// Shortest value of a variable that is removed, in bytes: a shorter one is part of ordinary words.
 const VALUE_BYTES_MIN: usize = 8;
-/// Longest line that is held back until its end is there.
+/// Longest line that is held back until it is complete, in bytes.
 const LINE_BYTES_MAX: usize = 64 << 10;
 const REMOVED: &[u8] = b"[secret]";
-/// What the name of a variable with a secret holds, as a part.
+/// Substrings that mark the name of a variable as secret.
 const NAMES: [&str; 10] = [
     "TOKEN",
     "SECRET",
@@ -25,10 +25,10 @@ const NAMES: [&str; 10] = [
     "ACCESS_KEY",
     "CREDENTIAL",
 ];
-/// What such a name may have as one of its words, and words at its end that make it something else.
+/// Words (between underscores) that mark a name as secret, and last words that make it harmless.
 const WORDS: [&str; 8] = ["AUTH", "COOKIE", "COOKIES", "KEY", "PASS", "PAT", "PWD", "SIGNATURE"];
 const HARMLESS: [&str; 6] = ["SOCK", "FILE", "PATH", "DIR", "ID", "COMMAND"];
-/// What the name of a parameter in a URL holds whose value is a secret, and what it may be.
+/// Substrings that mark the name of a URL parameter as secret, and complete names that do.
 const PARAMETERS: [&[u8]; 8] = [
     b"token",
     b"secret",
@@ -41,12 +41,12 @@ const PARAMETERS: [&[u8]; 8] = [
 ];
 const WHOLE_PARAMETERS: [&[u8]; 6] = [b"auth", b"key", b"pass", b"passphrase", b"pwd", b"sig"];
 
-/// What is to be taken out.
+/// The values to remove, longest first.
 #[derive(Debug, Clone, Default)]
 pub(in crate::world) struct Secrets(Vec<Vec<u8>>);
 
 impl Secrets {
-    /// The values that this process, and with it what it starts, has in its environment.
+    /// Returns the secret values in the environment of this process, which its children inherit.
     pub(in crate::world) fn of_environment() -> Self {
         use std::os::unix::ffi::OsStringExt as _;
         let variables = std::env::vars_os();
@@ -59,17 +59,17 @@ impl Secrets {
         let secret = variables.filter(|(name, _)| is_secret_name(&name.to_ascii_uppercase()));
         let mut values = Vec::new();
         for (_, value) in secret {
-            // A key of many lines is told line by line.
+            // Programs print a key of several lines line by line.
             let lines = value.split(|b| *b == b'\n').map(<[u8]>::trim_ascii);
             values.extend(lines.filter(|l| l.len() >= VALUE_BYTES_MIN).map(<[u8]>::to_vec));
         }
-        // The longest first: a value may be a part of another one.
+        // Longest first: a value may be part of another one.
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         values.dedup();
         Self(values)
     }
 
-    /// The text without them.
+    /// Returns the text with each secret replaced by a placeholder.
     pub(in crate::world) fn remove(&self, text: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(text.len());
         let mut at = 0;
@@ -82,7 +82,7 @@ impl Secrets {
         out
     }
 
-    /// Where they are, in order, none in another.
+    /// Returns the ranges of secrets, in order and without overlap.
     fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = in_urls(text);
         for value in &self.0 {
@@ -113,7 +113,7 @@ fn is_secret_name(name: &str) -> bool {
         || name.split('_').any(|word| WORDS.contains(&word))
 }
 
-/// User information, and the values of parameters that are secret by name, of the URLs in a text.
+/// Returns the user information and the values of secret parameters in the URLs of a text.
 pub(in crate::world) fn in_urls(text: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -132,8 +132,8 @@ pub(in crate::world) fn in_urls(text: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
-/// How long the part of a URL is that names the host. A password may hold what else ends it: then
-/// what follows a colon there is no port.
+/// Returns the length of the URL's authority part. A password may contain a character that normally
+/// ends this part; then the text after its colon is no port, and the last `@` ends it.
 fn authority(url: &[u8]) -> usize {
     let end = url.iter().position(|b| b"/?#".contains(b)).unwrap_or(url.len());
     let host = &url[..end];
@@ -164,17 +164,17 @@ fn position(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len().max(1)).position(|window| window == wanted)
 }
 
-/// Text for people without the secrets of this process.
+/// Returns text for people without the secrets of this process.
 pub(in crate::world) fn text(text: &str) -> String {
     let found = Secrets::of_environment().remove(text.as_bytes());
     String::from_utf8_lossy(&found).into_owned()
 }
 
-/// A stream from which secrets are taken.
+/// A stream from which secrets are removed.
 #[derive(Debug)]
 pub(in crate::world) struct Redactor {
     secrets: Secrets,
-    /// What has come and is not handed on yet.
+    /// Bytes received and not returned yet.
     held: Vec<u8>,
 }
 
@@ -183,7 +183,7 @@ impl Redactor {
         Self { secrets, held: Vec::new() }
     }
 
-    /// Takes what has come, and returns what can be handed on.
+    /// Accepts the next bytes, and returns the part that is complete.
     pub(in crate::world) fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.held.extend_from_slice(bytes);
         let mut cut = self.held.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
@@ -195,12 +195,12 @@ impl Redactor {
         self.secrets.remove(&whole)
     }
 
-    /// What is left when the stream has ended.
+    /// Returns the rest after the end of the stream.
     pub(in crate::world) fn finish(&mut self) -> Vec<u8> {
         self.secrets.remove(&std::mem::take(&mut self.held))
     }
 
-    /// Where a line that has no end is cut: where nothing secret is, nor may begin.
+    /// Returns where an endless line is cut: where no secret is, and none may begin.
     fn forced_cut(&self) -> usize {
         let longest = self.secrets.0.first().map_or(0, Vec::len);
         let mut cut = self.held.len().saturating_sub(longest.max(LINE_BYTES_MAX / 4));
@@ -209,7 +209,7 @@ impl Redactor {
                 cut = found.start;
             }
         }
-        // A value as long as all that is held is handed on as a whole, without it.
+        // The whole held text is one secret: it is returned at once, replaced.
         if cut == 0 { self.held.len() } else { cut }
     }
 }

@@ -1,4 +1,4 @@
-//! Which processes belong to an environment, and what ties each to it. Reads only.
+//! Determines which processes belong to an environment, and what ties each to it. Reads only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use crate::core::event::ProcessSeen;
 use crate::core::{Environment, EnvironmentId, RequestId};
 use crate::world::fs::paths;
 
-/// Shells, by the names of their processes.
+/// Names of shell processes.
 const SHELLS: [&str; 13] = [
     "ash", "bash", "csh", "dash", "elvish", "fish", "ksh", "mksh", "nu", "pwsh", "sh", "tcsh",
     "zsh",
 ];
-/// Programs that hold a folder open for a person: they are no part of what runs in it.
+/// Programs that hold a folder open for a person: they are not part of what runs in it.
 const PERSONS_PROGRAMS: [&str; 33] = [
     "code",
     "code-server",
@@ -52,64 +52,64 @@ const PERSONS_PROGRAMS: [&str; 33] = [
     "chromium",
 ];
 
-/// What to look for.
+/// Parameters of a search for processes.
 #[derive(Debug, Clone)]
 pub struct Scope<'a> {
-    /// The environment.
+    /// Environment whose processes are searched.
     pub id: &'a EnvironmentId,
-    /// Which life of it.
+    /// Incarnation of that environment.
     pub incarnation: u32,
-    /// The directory that it is or was in, and where that went.
+    /// Directory of the environment, and the places it was moved to.
     pub roots: Vec<PathBuf>,
-    /// Processes that were started for it and recorded.
+    /// Processes that were started for it and recorded in the log.
     pub recorded: Vec<Identity>,
-    /// Who asked: they and their parents are spared.
+    /// Process that made the request: it and its ancestors are spared.
     pub asker: u32,
-    /// Whether bystanders belong to it as well.
+    /// Whether bystanders count as inside, too.
     pub with_bystanders: bool,
-    /// What counts.
+    /// Ties that count in this search.
     pub ties: Ties,
     /// Requests whose commands count, for [`Ties::Runs`].
     pub requests: Vec<RequestId>,
-    /// Groups of environments.
+    /// Cgroups of all environments.
     pub cgroups: &'a Cgroups,
 }
 
-/// What can tie a process to an environment.
+/// Ties to an environment that a search considers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ties {
-    /// Anything.
+    /// All ties: started by us, or in the directory.
     All,
-    /// Only that it was started through us.
+    /// Only processes that were started through us.
     Started,
-    /// Only that it uses the directory.
+    /// Only processes that use the directory.
     Place,
-    /// Only that it was started for a request that a daemon was killed in the middle of.
+    /// Only processes started for a request during which the daemon was killed.
     Runs,
 }
 
-/// What was found.
+/// Result of a search.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Found {
-    /// Belongs to the environment.
+    /// Processes that belong to the environment.
     pub inside: Vec<ProcessSeen>,
-    /// Has to do with it, and is left alone.
+    /// Processes that are tied to it, but are left alone.
     pub bystanders: Vec<ProcessSeen>,
 }
 
-/// What ties a process to an environment.
+/// The strongest tie of a process to an environment, with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tie {
-    /// It was started through us, or by something that was.
+    /// It was started through us, or by a process that was.
     Started(&'static str),
-    /// It stands in the directory, runs from it or writes there.
+    /// Its working directory, root, program or a writable file lies in the directory.
     Lives(&'static str),
-    /// It has something of it open.
+    /// It has a file of the directory open for reading.
     Looks(&'static str),
 }
 
 impl<'a> Scope<'a> {
-    /// The scope of a living environment.
+    /// Creates the scope of a living environment.
     #[must_use]
     pub fn of(env: &'a Environment, cgroups: &'a Cgroups) -> Self {
         let started = env.processes.iter().map(|(pid, p)| (*pid, p.started));
@@ -126,7 +126,8 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// The commands that a dead daemon was running for requests, and what they started.
+    /// Creates the scope of the commands that a dead daemon ran for requests, and
+    /// their descendants.
     #[must_use]
     pub fn of_runs(env: &'a Environment, requests: Vec<RequestId>, cgroups: &'a Cgroups) -> Self {
         let of_daemon = env.processes.iter().filter(|(_, p)| p.of_daemon);
@@ -134,19 +135,19 @@ impl<'a> Scope<'a> {
         Self { recorded, requests, ties: Ties::Runs, asker: 0, ..Self::of(env, cgroups) }
     }
 
-    /// Whether all that shares the environment's group is meant.
+    /// Reports whether all processes in the environment's cgroup are meant.
     pub(super) fn has_whole_group(&self) -> bool {
         self.ties != Ties::Runs
     }
 
-    /// Looks at every process once.
+    /// Scans all processes once.
     #[must_use]
     pub fn look(&self) -> Found {
         let all = table::all();
         let me = std::process::id();
         let mut never: BTreeSet<u32> = table::ancestors(&all, me).into_iter().collect();
         let askers = table::ancestors(&all, self.asker);
-        // The very command that asks is on its way out.
+        // The command that made the request ends by itself.
         never.extend([1, self.asker]);
         let ties = self.ties(&all, &never);
         let mut found = Found::default();
@@ -189,6 +190,8 @@ impl<'a> Scope<'a> {
         });
         let mut ties = BTreeMap::new();
         for (pid, p) in all {
+            // A child that this daemon waits for, such as a git, is not part of the environment
+            // unless it was recorded for it.
             let own = p.parent == me && orphans::is_own_child(*pid) && !leaders.contains(pid);
             if never.contains(pid) || own {
                 continue;
@@ -223,7 +226,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// Whether a process is in the directory, by the paths that it uses.
+    /// Returns the tie of a process that is in the directory, judged by the paths it uses.
     fn place(&self, pid: u32) -> Option<Tie> {
         let inside = |path: &Path| self.roots.iter().any(|root| path.starts_with(root));
         for (which, why) in [("cwd", "cwd"), ("root", "root"), ("exe", "program")] {
@@ -242,7 +245,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// What every process that is started through us has in its environment.
+/// Returns the variable that every process started through us has in its environment.
 #[must_use]
 pub fn marker(roots: &[PathBuf]) -> Vec<u8> {
     let mut marker = b"GROUNDSKEEPER_PATH=".to_vec();
@@ -250,20 +253,22 @@ pub fn marker(roots: &[PathBuf]) -> Vec<u8> {
     marker
 }
 
-/// The variable that names the request that a command is run for.
+/// Name of the variable that carries the request for which a command runs.
 pub const RUN: &str = "GROUNDSKEEPER_RUN";
 
-/// What a command that is run for a request has in its environment, and all that it starts.
+/// Returns the variable that a command run for a request, and all its descendants, have in
+/// their environment.
 fn run_marker(request: &RequestId) -> Vec<u8> {
     format!("{RUN}={request}").into_bytes()
 }
 
-/// What was started by something that was started through us, also when it hides it.
+/// Adds all descendants of processes that were started through us, even if they hide their origin.
 fn add_children(
     all: &BTreeMap<u32, Process>,
     never: &BTreeSet<u32>,
     ties: &mut BTreeMap<u32, Tie>,
 ) {
+    // Repeated until nothing is added: pids are not in order of descent.
     loop {
         let started = |pid: &u32| matches!(ties.get(pid), Some(Tie::Started(_)));
         let more: Vec<u32> = all
@@ -278,13 +283,13 @@ fn add_children(
     }
 }
 
-/// Whether somebody sits in front of it: a shell, an editor, a multiplexer.
+/// Reports whether a person uses it interactively: a shell, an editor, a multiplexer.
 fn is_a_persons(process: &Process) -> bool {
     process.has_terminal || PERSONS_PROGRAMS.contains(&process.name.as_str())
 }
 
-/// A shell that takes its commands from somebody: a person, or an agent at the other end of a pipe.
-/// One that was given a command or a script is a program like any other.
+/// Reports whether a process is a shell that reads commands from a person, or from an agent at the
+/// other end of a pipe. A shell with a command or script as argument is an ordinary program.
 fn is_a_shell(process: &Process) -> bool {
     let arguments = table::arguments(process.pid);
     let takes_none = |argument: &Vec<u8>| {

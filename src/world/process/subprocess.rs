@@ -1,8 +1,8 @@
-//! Running a child process to its end: bounded in time and output, stoppable, never a zombie.
+//! Runs a child process to its end: bounded in time and output, cancellable, never a zombie.
 //!
-//! Every child is the leader of its own process group, so that it can be ended with all it
-//! started. Its stdin is the environment's lock file: while a child of a dead daemon lives, the
-//! lock stays held, and the next daemon's effect for that environment waits for it.
+//! Every child leads its own process group, so that it can be ended with everything it started. Its
+//! stdin is the environment's lock file: while a child of a dead daemon lives, the lock stays held,
+//! and the next daemon's effect for that environment waits for it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,50 +19,51 @@ use crate::core::{Code, Fault};
 use crate::world::process::cancel::Cancel;
 use crate::world::process::orphans;
 
-/// How long a child may take to end after it was asked to, before it is killed.
+/// Time that a child gets to end after TERM, before KILL.
 pub const TERM_GRACE: Duration = Duration::from_secs(2);
-/// How long output is still read after the child itself has ended: a background process of it may
-/// hold the pipe for ever.
+/// Time for which output is still read after the child itself has ended: a background process of it
+/// may hold the pipe for ever.
 const DRAIN_LIMIT: Duration = Duration::from_millis(300);
 
 /// The bounds of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds<'a> {
-    /// Most time it may take.
+    /// Time limit of the run.
     pub time: Duration,
-    /// Most bytes of stdout that are kept; more is a fault.
+    /// Bound on the bytes of stdout that are kept; more is a fault.
     pub output_bytes: usize,
-    /// Who may stop it early.
+    /// Token that cancels the run.
     pub cancel: &'a Cancel,
-    /// How long it still gets when somebody does, to end by itself.
+    /// Time that a cancelled child still gets to end by itself; zero ends it at once.
     pub patience: Duration,
 }
 
-/// How a child ended.
+/// Result of a child that has ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// Its status.
+    /// Exit status, which may be a failure.
     pub status: ExitStatus,
-    /// All of its stdout.
+    /// Complete stdout of the child.
     pub stdout: Vec<u8>,
-    /// The last part of its stderr.
+    /// The last 16 KiB of its stderr.
     pub stderr: Vec<u8>,
 }
 
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
-/// How many processes this one has started, git's above all.
+/// Returns how many processes this process has started so far, most of them git's.
 pub fn started() -> u64 {
     STARTED.load(Ordering::Relaxed)
 }
 
+/// Bound on the stderr that is kept, in bytes.
 const STDERR_BYTES_MAX: usize = 16 * 1024;
 
 /// Runs a command to its end.
 ///
 /// # Errors
-/// When it cannot be started, takes too long, prints too much, or is cancelled. An exit status
-/// that is not success is not an error here.
+/// When it cannot start, exceeds its time limit, prints too much, or is cancelled. A failing exit
+/// status is not an error here.
 pub fn run(
     mut command: Command,
     lock: Option<&File>,
@@ -94,12 +95,12 @@ pub fn run(
     Ok(Finished { status, stdout, stderr })
 }
 
-/// Which pipe bytes came from.
+/// Pipe from which bytes came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
-    /// Standard output.
+    /// Standard output of the child.
     Out,
-    /// Standard error.
+    /// Standard error of the child.
     Err,
 }
 
@@ -124,22 +125,22 @@ impl Running {
         Ok(Self { child, name: name.to_owned(), reaped: false })
     }
 
-    /// Its process id, which is also its group.
+    /// Returns its process id, which is also the id of its group.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Gives its pipes away, for a caller that talks to it; it is ended when this is dropped.
+    /// Returns its pipes, for a caller that talks to it; the child is ended when `self` is dropped.
     #[must_use]
     pub fn take_pipes(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>) {
         (self.child.stdin.take(), self.child.stdout.take())
     }
 
-    /// Reads its pipes and waits for its end, handing all output to `each`.
+    /// Reads its pipes and waits for its end. All output is passed to `each`.
     ///
     /// # Errors
-    /// When it takes too long, is cancelled, or `each` objects; it is dead then.
+    /// When it exceeds its time limit, is cancelled, or `each` fails; the child is dead then.
     pub fn wait(
         &mut self,
         bounds: Bounds<'_>,
@@ -151,8 +152,8 @@ impl Running {
         }
         ended?;
         if self.failed_already() {
-            // What a failed command left running in its group must not outlive its failure. The
-            // leader is not yet collected, so the group's number cannot be anybody else's.
+            // Processes that a failed command left in its group must not outlive its failure. The
+            // leader is not yet reaped, so the group id cannot belong to another process.
             let _gone = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         }
         self.reap().map_err(|e| wait_fault(&self.name, &e))
@@ -173,6 +174,7 @@ impl Running {
         let failed = |e: &io::Error| wait_fault(&self.name, e);
         let mut until = Instant::now() + bounds.time;
         let pid = Pid::from_child(&self.child);
+        // A pidfd becomes readable when this process ends, and can be polled with the pipes.
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| failed(&e.into()))?;
         let mut out = self.child.stdout.take();
         let mut err = self.child.stderr.take();
@@ -217,7 +219,7 @@ impl Running {
         Ok(())
     }
 
-    /// Whether the child has ended badly; it stays to be collected.
+    /// Reports whether the child has ended with a failure; it stays a zombie until it is reaped.
     fn failed_already(&self) -> bool {
         use rustix::process::{WaitId, WaitIdOptions, waitid};
         let pid = Pid::from_child(&self.child);
@@ -232,7 +234,7 @@ impl Running {
             .transient()
     }
 
-    /// TERM to the group, a grace, then KILL; and the child is reaped.
+    /// Sends TERM to the group, waits for the grace period, sends KILL, and reaps the child.
     fn end_group(&mut self) {
         let pid = Pid::from_child(&self.child);
         if kill_process_group(pid, Signal::TERM).is_ok() {
@@ -241,6 +243,8 @@ impl Running {
                 let only = [Some(fd.as_fd()), None, None, None];
                 drop(Ready::poll(only, TERM_GRACE));
             }
+            // Also when the leader has ended: other members may ignore TERM. It is not reaped yet,
+            // so the group id is not reused.
             let _gone = kill_process_group(pid, Signal::KILL);
         }
         drop(self.reap());
@@ -265,15 +269,16 @@ impl Ready {
     }
 }
 
-/// Waits until any of these can be read (or has ended), at most `limit`; says which.
+/// Waits at most `limit` until a descriptor is readable or its process ended; returns which.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub fn poll_all(fds: &[BorrowedFd<'_>], limit: Duration) -> io::Result<Vec<bool>> {
     let mut polled: Vec<PollFd<'_>> =
         fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
     let until = Instant::now() + limit;
     loop {
+        // An interrupted poll continues with the remaining time, not with the whole limit.
         let left = until.saturating_duration_since(Instant::now());
         let timeout = Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
@@ -287,7 +292,7 @@ pub fn poll_all(fds: &[BorrowedFd<'_>], limit: Duration) -> io::Result<Vec<bool>
     }
 }
 
-/// A pipe that is read by somebody who may be stopped, and who does not wait for ever.
+/// A pipe reader that can be cancelled and does not wait for ever.
 #[derive(Debug)]
 pub struct Patient<'a, R> {
     inner: R,
@@ -306,7 +311,7 @@ impl<R: Read + AsFd> Read for Patient<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let fds = [Some(self.inner.as_fd()), None, None, Some(self.cancel.as_fd())];
         match Ready::poll(fds, self.limit)?.0 {
-            // Not `Interrupted`, which readers take as a reason to try again.
+            // Not `Interrupted`: readers take that as a reason to retry.
             [_, _, _, true] => Err(io::Error::other("stopped")),
             [false, ..] => Err(io::ErrorKind::TimedOut.into()),
             _ => self.inner.read(buffer),
@@ -314,7 +319,7 @@ impl<R: Read + AsFd> Read for Patient<'_, R> {
     }
 }
 
-/// Reads once; true at the end of the stream.
+/// Reads once; returns true at the end of the stream.
 fn pump(
     stream: &mut Option<impl Read>,
     buffer: &mut [u8],
@@ -329,7 +334,7 @@ fn pump(
     }
 }
 
-/// Both ends of a pipe-like channel that a child can hold as one of its standard streams.
+/// Returns both ends of a socket pair, one of which a child can hold as a standard stream.
 ///
 /// # Errors
 /// When no file descriptor is left.

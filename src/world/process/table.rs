@@ -1,49 +1,49 @@
-//! What the kernel says of processes, read from `/proc`. Reads only.
+//! Reads the kernel's process table from `/proc`. Reads only.
 //!
-//! Everything here may be gone the moment after it was read; callers look again before they act.
+//! Any process may end right after it was read; callers check again before they act.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind::NotFound;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-/// One process, as one look at it showed.
+/// One process, as read at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
-    /// Process id.
+    /// Process id, reused by the kernel after the process has been reaped.
     pub pid: u32,
-    /// Start time in the kernel's ticks; with the pid it names one process for ever.
+    /// Start time in clock ticks since boot; pid and start time together identify one process.
     pub started: u64,
-    /// Its parent.
+    /// Pid of its parent.
     pub parent: u32,
-    /// Its process group.
+    /// Id of its process group.
     pub group: u32,
-    /// Whether it has a controlling terminal: somebody sits in front of it.
+    /// Whether it has a controlling terminal: a person may use it.
     pub has_terminal: bool,
-    /// Name of its program, at most 15 bytes.
+    /// Name of its program, truncated by the kernel to 15 bytes.
     pub name: String,
 }
 
-/// All processes that have not ended, by pid; the kernel's own threads are none.
+/// Returns all processes that have not ended, by pid, without kernel threads.
 #[must_use]
 pub fn all() -> BTreeMap<u32, Process> {
     pids().filter(|pid| has_program(*pid)).filter_map(|pid| Some((pid, read(pid)?))).collect()
 }
 
-/// Whether a process has a program, or that is not for us to know. The kernel's threads and what
-/// has ended have none; asking for this is a quarter of the work of reading what it is.
+/// Reports whether a process has a program, or may have one: an unreadable link counts. Kernel
+/// threads and zombies have none. This check costs a quarter of reading `stat`.
 fn has_program(pid: u32) -> bool {
     !matches!(std::fs::read_link(format!("/proc/{pid}/exe")), Err(e) if e.kind() == NotFound)
 }
 
-/// The ids of all processes, ended ones included.
+/// Returns the pids of all processes, zombies included.
 pub fn pids() -> impl Iterator<Item = u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok())
 }
 
-/// Whether a process is a child of `parent`; and then what it is, or none when it has ended and
-/// was not collected.
+/// Returns `None` if the process is no child of `parent`; otherwise the process, or an inner `None`
+/// when it is a zombie.
 #[must_use]
 pub fn child_of(pid: u32, parent: u32) -> Option<Option<Process>> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
@@ -53,14 +53,14 @@ pub fn child_of(pid: u32, parent: u32) -> Option<Option<Process>> {
     (of == parent).then(|| parse(pid, &stat))
 }
 
-/// One process; none when it has ended, even if nobody has collected it yet.
+/// Reads one process; `None` when it has ended, even if it is not reaped yet.
 #[must_use]
 pub fn read(pid: u32) -> Option<Process> {
     parse(pid, &std::fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
 fn parse(pid: u32, stat: &[u8]) -> Option<Process> {
-    // The name may hold anything, also spaces and brackets; the fields start after its last ')'.
+    // The name may contain anything, also blanks and brackets; the fields start after its last ')'.
     let (open, close) =
         (stat.iter().position(|b| *b == b'(')?, stat.iter().rposition(|b| *b == b')')?);
     let name = String::from_utf8_lossy(stat.get(open + 1..close)?).into_owned();
@@ -80,14 +80,14 @@ fn parse(pid: u32, stat: &[u8]) -> Option<Process> {
     })
 }
 
-/// The start time of a process; none when there is no such process any more.
+/// Returns the start time of a process; `None` when it has ended.
 #[must_use]
 pub fn start_time(pid: u32) -> Option<u64> {
     read(pid).map(|p| p.started)
 }
 
-/// The arguments that a process was started with, its own name first; none when it has ended or is
-/// somebody else's.
+/// Returns the arguments of a process, its own name first; empty when it has ended or
+/// belongs to another user.
 #[must_use]
 pub fn arguments(pid: u32) -> Vec<Vec<u8>> {
     let text = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -98,39 +98,39 @@ pub fn arguments(pid: u32) -> Vec<Vec<u8>> {
     text.split(|b| *b == 0).map(<[u8]>::to_vec).collect()
 }
 
-/// Whether a process has exactly this `NAME=value` in the environment that it was started with.
+/// Reports whether a process was started with exactly this `NAME=value` in its environment.
 #[must_use]
 pub fn has_variable(pid: u32, variable: &[u8]) -> bool {
     let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     environ.split(|b| *b == 0).any(|v| v == variable)
 }
 
-/// The first variable of a process's environment that starts with these bytes.
+/// Returns the first environment variable of a process that starts with these bytes.
 #[must_use]
 pub fn variable(pid: u32, start: &[u8]) -> Option<Vec<u8>> {
     let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
     environ.split(|b| *b == 0).find(|v| v.starts_with(start)).map(<[u8]>::to_vec)
 }
 
-/// Where a process stands (`cwd`), what it takes for the root, and its program; what cannot be
-/// read, because it belongs to somebody else or is gone, is none.
+/// Returns a link of a process: its working directory (`cwd`), its `root` or its program (`exe`).
+/// `None` when it cannot be read, because the process belongs to another user or has ended.
 #[must_use]
 pub fn link(pid: u32, which: &str) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/{which}")).ok().map(without_deleted)
 }
 
-/// The open files of a process with their descriptors.
+/// Returns the open files of a process with their descriptors.
 pub fn files(pid: u32) -> impl Iterator<Item = (u32, PathBuf)> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     entries.filter_map(|e| {
         let number = e.file_name().to_str()?.parse().ok()?;
-        // Sockets and pipes have names that are no paths; asking costs as much as reading them.
+        // Sockets and pipes have names that are not paths; a stat to tell them apart costs as much.
         let target = std::fs::read_link(e.path()).ok().filter(|t| t.is_absolute())?;
         Some((number, without_deleted(target)))
     })
 }
 
-/// Whether a descriptor can be written through.
+/// Reports whether a descriptor is open for writing.
 #[must_use]
 pub fn is_writable(pid: u32, descriptor: u32) -> bool {
     let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}"));
@@ -140,7 +140,7 @@ pub fn is_writable(pid: u32, descriptor: u32) -> bool {
     flags.is_some_and(|f| f & 3 != 0)
 }
 
-/// The kernel marks what was unlinked while it is in use.
+/// Removes the suffix with which the kernel marks a file that was unlinked while in use.
 fn without_deleted(path: PathBuf) -> PathBuf {
     match path.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
         Some(rest) => PathBuf::from(std::ffi::OsStr::from_bytes(rest)),
@@ -148,7 +148,7 @@ fn without_deleted(path: PathBuf) -> PathBuf {
     }
 }
 
-/// A process and its parents, up to the first of all.
+/// Returns a process and its ancestors, up to the first process.
 #[must_use]
 pub fn ancestors(all: &BTreeMap<u32, Process>, pid: u32) -> Vec<u32> {
     let mut line = Vec::new();

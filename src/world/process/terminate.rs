@@ -1,4 +1,4 @@
-//! Ending the processes of an environment: TERM, a grace, KILL, look again, in bounded rounds.
+//! Ends the processes of an environment: TERM, grace period, KILL, another scan, in bounded rounds.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
@@ -13,23 +13,24 @@ use crate::world::process::cancel::Cancel;
 use crate::world::process::scope::Scope;
 use crate::world::process::{subprocess, table};
 
-/// How often it is looked again for processes that started while others were being ended.
+/// Bound on the rounds: processes may start while others are being ended.
 const ROUNDS_MAX: u32 = 5;
-/// How long the kernel gets to end what was killed.
+/// Time that the kernel gets to end a process after KILL.
 const KILL_LIMIT: Duration = Duration::from_secs(3);
-/// Processes of each kind that the log names.
+/// Bound on the processes of each kind that the log records.
 const NAMED_MAX: usize = 64;
 
-/// A process that is held by a descriptor: its number cannot become another's.
+/// A process with an open pidfd: a signal through it cannot reach another process
+/// that reuses the pid.
 struct Held {
     seen: ProcessSeen,
     fd: OwnedFd,
 }
 
-/// Ends what belongs to an environment. Nothing there costs one look and no signal.
+/// Ends the processes that belong to an environment. Without any, it costs one scan and no signal.
 ///
 /// # Errors
-/// When it is cancelled. Processes that do not end are no error; they are named.
+/// When it is cancelled. Processes that do not end are no error; they are reported as survivors.
 pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<ProcessesEnded, Fault> {
     let mut ended = BTreeMap::new();
     let mut found = scope.look();
@@ -38,13 +39,14 @@ pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<Proces
             break;
         }
         let held: Vec<Held> = found.inside.iter().filter_map(hold).collect();
-        // Whoever comes back at once was asked before.
+        // A process that was restarted at once already had its grace period in the first round.
         let grace = if round == 0 { grace } else { Duration::from_millis(200) };
         signal(&held, Signal::TERM);
+        // A stopped process handles TERM only after it continues.
         signal(&held, Signal::CONT);
         let rest = wait(held, grace, cancel, &mut ended)?;
         if !rest.is_empty() {
-            // All at once, unless somebody who is spared is in there, too.
+            // `cgroup.kill` ends all members at once, unless a spared process is among them.
             let members = scope.cgroups.members(scope.id, scope.incarnation);
             let spared = found.bystanders.iter().any(|p| members.contains(&p.pid));
             if scope.has_whole_group() && !spared {
@@ -53,6 +55,7 @@ pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<Proces
             signal(&rest, Signal::KILL);
             drop(wait(rest, KILL_LIMIT, cancel, &mut ended)?);
         }
+        // Orphans are children of this process, which must reap them.
         crate::world::process::orphans::collect();
         found = scope.look();
     }
@@ -68,22 +71,22 @@ pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<Proces
     })
 }
 
-/// A descriptor of exactly the process that was seen; none when it has ended.
+/// Opens a pidfd of exactly the process that was seen; `None` when it has ended.
 fn hold(seen: &ProcessSeen) -> Option<Held> {
     let pid = Pid::from_raw(i32::try_from(seen.pid).ok()?)?;
     let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    // Compared after it is held: from here on the number stays with this process.
+    // Compared after the pidfd is open: from here on the descriptor refers to this process.
     (table::start_time(seen.pid) == Some(seen.started)).then(|| Held { seen: seen.clone(), fd })
 }
 
 fn signal(held: &[Held], signal: Signal) {
     for process in held {
-        // One that has ended meanwhile, or that is not ours to signal, is found by the next look.
+        // A process that has ended, or that may not be signalled, is seen by the next scan.
         let _sent = pidfd_send_signal(&process.fd, signal);
     }
 }
 
-/// Waits until all have ended or the time is over; returns those that have not.
+/// Waits until all have ended or the limit has passed; returns those that have not.
 fn wait(
     mut held: Vec<Held>,
     limit: Duration,

@@ -1,8 +1,8 @@
-//! Answers that are kept and shared, so that asking again costs nothing.
+//! Status cache: coalesces concurrent queries and reuses fresh results.
 //!
-//! While a worktree is watched, its last answer holds until something changes; otherwise it holds
-//! for two seconds. Whoever asks while an answer is being found waits for that one. Asking starts
-//! no watch.
+//! While a worktree is watched, its last result is valid until something changes; otherwise it is
+//! valid for two seconds. A caller that asks while a status is being computed waits for that one. A
+//! query never starts a watch.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,18 +14,18 @@ use crate::world::status::incremental::Since;
 use crate::world::status::query::LIMIT;
 use crate::world::status::types::Status;
 
-/// How long the answer of an unwatched worktree is kept.
+/// Validity of a result for an unwatched worktree.
 const KEPT: Duration = Duration::from_secs(2);
-/// Answers that are looked for at once: more than cores only take longer.
+/// Bound on statuses computed at once: more than the machine has cores only take longer each.
 const RUNNING_MAX: usize = 4;
-/// Changed paths that are kept in mind; more are as good as all.
+/// Bound on remembered changed paths; with more, the whole worktree counts as changed.
 const PATHS_MAX: usize = 64;
-/// Longest wait for another's answer, or for a turn.
+/// Longest wait for another caller's computation, or for a free slot.
 const WAIT_MAX: Duration = Duration::from_secs(4 * LIMIT.as_secs());
 
 type Answer = Result<Arc<Status>, Fault>;
 
-/// The answers of one daemon.
+/// The status cache of one daemon.
 #[derive(Debug, Default)]
 pub struct Book {
     pages: Mutex<BTreeMap<EnvironmentId, Arc<Page>>>,
@@ -36,14 +36,14 @@ pub struct Book {
     shared: AtomicU64,
 }
 
-/// How often it was asked and had to look.
+/// Counters of queries by how they were answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Looks at worktrees.
+    /// Statuses computed by git.
     pub computed: u64,
-    /// Of these, looks at nothing but what had changed.
+    /// Of these, statuses limited to the changed paths.
     pub partial: u64,
-    /// Answers without one.
+    /// Queries answered from the cache or by another caller's computation.
     pub shared: u64,
 }
 
@@ -55,13 +55,13 @@ struct Page {
 
 #[derive(Debug, Default)]
 struct Lines {
-    /// Which life of the environment this is about.
+    /// Incarnation that the last result describes.
     incarnation: u32,
-    /// How often something has changed, as far as it was seen.
+    /// Number of changes seen so far.
     version: u64,
-    /// When last something changed of which it is not known what.
+    /// Version of the last change whose path is not known.
     unknown: u64,
-    /// Which files have changed since, and when last; bounded.
+    /// Files changed since then, each with the version of its last change; bounded by `PATHS_MAX`.
     paths: BTreeMap<Vec<u8>, u64>,
     is_watched: bool,
     is_running: bool,
@@ -71,7 +71,7 @@ struct Lines {
 #[derive(Debug, Clone)]
 struct Last {
     answer: Answer,
-    /// The version when the look began.
+    /// Version at the start of the computation: a change during it makes the result stale.
     version: u64,
     at: Instant,
 }
@@ -85,12 +85,12 @@ impl Lines {
         let last = self.last.as_ref().filter(|_| self.incarnation == incarnation)?;
         let young = last.at.elapsed() < KEPT;
         let unchanged = last.version == self.version;
-        // A failed look is tried again soon, whatever is watched.
+        // A failed query is retried soon, even if the worktree is watched.
         let good = unchanged && (young || (self.is_watched && last.answer.is_ok()));
         good.then_some(last)
     }
 
-    /// What has changed since the last answer, if that is known.
+    /// Returns what has changed since the last result, if all changed paths are known.
     fn since(&self, incarnation: u32) -> Option<Since> {
         let last = self.last.as_ref().filter(|_| self.incarnation == incarnation)?;
         let before = last.answer.as_ref().ok().filter(|_| self.is_watched)?;
@@ -121,11 +121,11 @@ impl Book {
         Arc::clone(locked(&self.pages).entry(id.clone()).or_default())
     }
 
-    /// The answer for one life of an environment, found by `look` if there is none that holds;
-    /// it is told what has changed since the last one, where that is known.
+    /// Returns the status of one incarnation, computed by `look` if no valid result exists. `look`
+    /// receives the changes since the last result, where they are known.
     ///
     /// # Errors
-    /// What `look` says, or that another's look takes too long.
+    /// The error of `look`, or [`Code::Timeout`] when another caller's computation takes too long.
     pub fn ask(
         &self,
         id: &EnvironmentId,
@@ -157,7 +157,8 @@ impl Book {
         let mut answer = self.in_turn(id, since.as_ref(), &look);
         let mut lines = locked(&page.lines);
         if since.is_some() && lines.unknown > version {
-            // What it was added to has changed under it.
+            // A change of unknown path arrived during the computation: the result that the partial
+            // answer was merged into is stale, so everything is computed anew.
             version = lines.version;
             drop(lines);
             answer = self.in_turn(id, None, &look);
@@ -194,7 +195,7 @@ impl Book {
         look(since)
     }
 
-    /// The last answer, however old; none when there was none, or it was a failure.
+    /// Returns the last result, however old; `None` when there was none, or it was an error.
     #[must_use]
     pub fn last(&self, id: &EnvironmentId, incarnation: u32) -> Option<Arc<Status>> {
         let page = Arc::clone(locked(&self.pages).get(id)?);
@@ -203,7 +204,7 @@ impl Book {
         last.answer.as_ref().ok().cloned()
     }
 
-    /// The last answer, if it still holds as far as is known; none also while one is being found.
+    /// Returns the last result if no change has been seen since; `None` also during a computation.
     #[must_use]
     pub fn current(&self, id: &EnvironmentId, incarnation: u32) -> Option<Arc<Status>> {
         let page = Arc::clone(locked(&self.pages).get(id)?);
@@ -213,7 +214,7 @@ impl Book {
         last.answer.as_ref().ok().filter(|_| holds).cloned()
     }
 
-    /// Something has changed: this file or directory of the worktree, or it is not known what.
+    /// Records a change: of this file or directory of the worktree, or of an unknown path.
     pub fn touch(&self, id: &EnvironmentId, path: Option<&[u8]>) {
         let page = locked(&self.pages).get(id).cloned();
         if let Some(page) = page {
@@ -221,10 +222,10 @@ impl Book {
         }
     }
 
-    /// From now on every change will be told, or not any more. What was seen before counts no
-    /// longer.
+    /// Records that every change will be reported from now on, or no longer. Earlier results become
+    /// stale, since a change before the watch stood was not seen.
     pub fn watched(&self, id: &EnvironmentId, is_watched: bool) {
-        // One that is over has no page, and gets none.
+        // An ended environment has no entry, and must not get one.
         let known = locked(&self.pages).get(id).cloned();
         let Some(page) = known.or_else(|| is_watched.then(|| self.page(id))) else { return };
         let mut lines = locked(&page.lines);
@@ -232,12 +233,12 @@ impl Book {
         lines.touch(None);
     }
 
-    /// Lets go of what is known of an environment that is over.
+    /// Drops everything cached for an environment whose incarnation has ended.
     pub fn forget(&self, id: &EnvironmentId) {
         locked(&self.pages).remove(id);
     }
 
-    /// How often it was asked.
+    /// Returns the counters of queries.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let (computed, shared) = (&self.computed, &self.shared);
@@ -249,7 +250,7 @@ impl Book {
     }
 }
 
-/// Ends a look, also one that panicked: whoever waits must not wait for ever.
+/// Ends a computation, also one that panicked; otherwise its waiters would run into the timeout.
 struct End<'a>(&'a Page);
 
 impl Drop for End<'_> {
@@ -339,7 +340,7 @@ mod tests {
         assert_eq!(ask(&book, 1), 1);
     }
 
-    /// The paths that a look is told of; none when it is to look at all.
+    /// Returns the paths that a query receives; `None` when it computes everything.
     fn told(book: &Book) -> Option<Vec<Vec<u8>>> {
         let seen = Mutex::new(None);
         let look = |since: Option<&Since>| {

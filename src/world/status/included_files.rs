@@ -1,10 +1,11 @@
-//! What the copy of included files put into a worktree, and whether that is still all there is.
+//! Records which files the copy of included files put into a worktree, and checks later whether
+//! they are unchanged.
 //!
-//! The copy leaves a list of what it made in the worktree's administrative directory, which goes
-//! with the worktree to the trash and back. An ignored file, link or directory that is as the list
-//! says, or that the source has byte for byte, is no work. Everything else is: what was edited,
-//! added or taken away, what is a repository, and what would take too long to tell. Nothing here
-//! is written but the list, and that only by the copy.
+//! The copy writes a list of its files into the worktree's administrative directory, which moves
+//! with the worktree to the trash and back. An ignored file, link or directory that matches the
+//! list, or that equals the source byte for byte, is no work at risk. Everything else is: files
+//! that were edited, added or removed, repositories, and whatever would take too long to check.
+//! Only the list is written here, and only by the copy.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
@@ -19,37 +20,39 @@ use crate::world::fs::paths;
 use crate::world::git::index::format::{Hash, Stat};
 use crate::world::git::index::racy;
 
-/// Name of the list.
+/// Name of the list in the administrative directory.
 const LIST: &str = "groundskeeper.included";
 const HEADER: &[u8] = b"groundskeeper included 1";
-/// Files and links that one list names, and entries that one look visits.
+/// Bound on the files and links of one list, and on the entries that one check visits.
 const ENTRIES_MAX: usize = 20_000;
 const LIST_BYTES_MAX: u64 = 8 << 20;
 const DEPTH_MAX: usize = 256;
-/// Largest file that a tick of the clock leaves open and that is hashed for it.
+/// Largest file that is hashed because a clock tick leaves it unproven, in bytes.
 const HASHED_BYTES_MAX: u64 = 1 << 20;
-/// Most bytes that one look compares with the source.
+/// Bound on the bytes that one check compares with the source.
 const COMPARED_BYTES_MAX: u64 = 1 << 30;
 
-/// What a file or link that we made looked like.
+/// State of a file or link at the time it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Made {
     stat: Stat,
     proof: Proof,
 }
 
-/// What proves that nobody has changed it.
+/// Evidence that a file has not changed since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Proof {
-    /// Equal stat data, for nobody can set a ctime.
+    /// Equal stat data, since no program can set a ctime.
     Stat,
-    /// These bytes, too: a change in the tick of the clock that the copy ended in would not show.
+    /// Equal stat data and these bytes (SHA-256): a change within the clock tick in which the copy
+    /// ended would not alter the stat data.
     Bytes(String),
-    /// The bytes of the source, too: as above, and it is too large to be hashed.
+    /// Equal stat data and the bytes of the source: as above, but the file is too
+    /// large to be hashed.
     Source,
 }
 
-/// Notes what the copy makes.
+/// Collects what the copy makes.
 #[derive(Debug, Default)]
 pub(in crate::world) struct Recorder {
     made: BTreeMap<Vec<u8>, Made>,
@@ -57,10 +60,10 @@ pub(in crate::world) struct Recorder {
 }
 
 impl Recorder {
-    /// A file or link was made, or found to be there as the source has it.
+    /// Records a file or link that was made, or found equal to the source.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub(in crate::world) fn note(&mut self, target: &Path, path: &Path) -> io::Result<()> {
         if self.made.len() >= ENTRIES_MAX {
             self.overflowed = true;
@@ -72,10 +75,11 @@ impl Recorder {
         Ok(())
     }
 
-    /// Writes the list, whole or not at all. What does not fit into one is not judged later.
+    /// Writes the list atomically. A list that exceeds the bounds is removed instead: without one,
+    /// only equality with the source counts later.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub(in crate::world) fn write(mut self, admin: &Path, target: &Path) -> Result<(), Fault> {
         let place = admin.join(LIST);
         self.prove_the_last(target);
@@ -88,7 +92,7 @@ impl Recorder {
         paths::rename(&fresh, &place).map_err(paths::failed("write", &place))
     }
 
-    /// An edit comes after the last copy, so only what is as young as that could hide one.
+    /// An edit comes after the last copy, so it can hide only in files as young as that copy.
     fn prove_the_last(&mut self, target: &Path) {
         let Some(last) = self.made.values().map(|made| made.stat.ctime).max() else { return };
         for (path, made) in self.made.iter_mut().filter(|(_, made)| !made.stat.is_before(last)) {
@@ -104,7 +108,8 @@ fn digest(path: &Path) -> Option<String> {
     Some(crate::format::hex(&Hash::Sha256.of(&[&bytes])))
 }
 
-/// One record for each, ended by a NUL, with the path last; the number of records at the end.
+/// Formats one record per file, ended by a NUL, with the path last. The number of records ends the
+/// list, so that a truncated one is detected.
 fn render(made: &BTreeMap<Vec<u8>, Made>) -> Vec<u8> {
     let mut out = [HEADER, b"\0"].concat();
     for (path, Made { stat: s, proof }) in made {
@@ -126,7 +131,7 @@ fn render(made: &BTreeMap<Vec<u8>, Made>) -> Vec<u8> {
     out
 }
 
-/// None when it is not a whole list.
+/// Parses a list; `None` when it is not complete.
 fn parse(text: &[u8]) -> Option<BTreeMap<Vec<u8>, Made>> {
     let rest = text.strip_prefix(HEADER)?.strip_prefix(b"\0")?.strip_suffix(b"\0")?;
     let mut records: Vec<&[u8]> = rest.split(|b| *b == 0).collect();
@@ -151,13 +156,13 @@ fn record(text: &[u8]) -> Option<(Vec<u8>, Made)> {
     Some((words.next()?.to_vec(), Made { stat, proof }))
 }
 
-/// Tells for one look what is ours.
+/// Judges for one check which paths are ours.
 #[derive(Debug)]
 pub(in crate::world) struct Ours {
     source: PathBuf,
     target: PathBuf,
     admin: PathBuf,
-    /// Read when it is first needed; empty when there is none.
+    /// Read on first use; empty when there is no list.
     list: OnceCell<BTreeMap<Vec<u8>, Made>>,
     entries_left: Cell<usize>,
     bytes_left: Cell<u64>,
@@ -175,8 +180,8 @@ impl Ours {
         }
     }
 
-    /// Whether an ignored path of git's, a directory with a slash at its end, is no work: nothing
-    /// but what we put in or the source has.
+    /// Reports whether an ignored path (a directory ends in a slash) is no work at risk: it
+    /// contains only what the copy made or the source has, and nothing on the list is missing.
     pub(in crate::world) fn holds(&self, path: &[u8]) -> bool {
         if !path.ends_with(b"/") {
             return self.leaf(path).is_some();
@@ -185,7 +190,7 @@ impl Ours {
         self.folder(path, &mut met, 0) && met == self.below(path).count()
     }
 
-    /// What is on the list below a directory.
+    /// Returns the listed paths below a directory.
     fn below<'a>(&'a self, folder: &'a [u8]) -> impl Iterator<Item = &'a Vec<u8>> {
         let from = self.list().range(folder.to_vec()..).map(|(path, _)| path);
         from.take_while(move |path| path.starts_with(folder))
@@ -201,10 +206,10 @@ impl Ours {
         })
     }
 
-    /// Whether all in a directory is ours; counts what is on the list.
+    /// Reports whether everything in a directory is ours; adds the listed files found to `met`.
     fn folder(&self, folder: &[u8], met: &mut usize, depth: usize) -> bool {
         let place = self.target.join(paths::from_bytes(folder));
-        // A link in its place leads elsewhere.
+        // A link in place of the directory leads elsewhere.
         let is_dir = place.parent().zip(place.file_name()).is_some_and(|(parent, name)| {
             parent.join(name).symlink_metadata().is_ok_and(|found| found.is_dir())
         });
@@ -217,7 +222,7 @@ impl Ours {
             self.entries_left.set(left);
             let Ok(entry) = entry else { return false };
             let name = entry.file_name();
-            // A repository is work, wherever it lies.
+            // A repository is always work at risk.
             if name.as_bytes().eq_ignore_ascii_case(b".git") {
                 return false;
             }
@@ -231,7 +236,7 @@ impl Ours {
         })
     }
 
-    /// Where a file or link comes from, if nobody has worked on it.
+    /// Returns where an unchanged file or link comes from; `None` when it was edited.
     fn leaf(&self, path: &[u8]) -> Option<Origin> {
         let place = self.target.join(paths::from_bytes(path));
         let found = place.symlink_metadata().ok()?;
@@ -241,13 +246,14 @@ impl Ours {
             match &made.proof {
                 Proof::Stat => true,
                 Proof::Bytes(wanted) => digest(&place).is_some_and(|bytes| bytes == *wanted),
+                // The comparison with the source below decides.
                 Proof::Source => false,
             }
         });
         (proven || self.is_copy(path, &place, found.len())).then_some(origin)
     }
 
-    /// Whether the source has the same at its place, so that nothing is lost with it.
+    /// Reports whether the source has the same content at the same path, so that nothing is lost.
     fn is_copy(&self, path: &[u8], place: &Path, size: u64) -> bool {
         let Some(left) = self.bytes_left.get().checked_sub(size) else { return false };
         let source = &self.source;
@@ -261,13 +267,13 @@ impl Ours {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Origin {
-    /// The copy put it there.
+    /// On the list: the copy made it.
     Listed,
-    /// Whoever made it, the source has it as well.
+    /// Not on the list, but the source has the same content.
     Source,
 }
 
-/// Whether two files have the same bytes, or two links the same text.
+/// Reports whether two files have the same bytes, or two links the same target.
 pub(in crate::world) fn is_same(a: &Path, b: &Path) -> io::Result<bool> {
     let (left, right) = (a.symlink_metadata()?, b.symlink_metadata()?);
     if left.is_symlink() && right.is_symlink() {
@@ -294,7 +300,7 @@ mod tests {
     struct Place(tempfile::TempDir);
 
     impl Place {
-        /// A source and a target with the same files, and the list of them.
+        /// Creates a source and a target with the same files, and their list.
         fn new(files: &[&str]) -> Self {
             let place = Self(tempfile::tempdir().expect("a directory"));
             let mut recorder = Recorder::default();

@@ -1,8 +1,8 @@
-//! Looking again at what has changed, and at nothing else.
+//! Updates a status from the paths that have changed since it was computed.
 //!
-//! git is asked about the paths that were seen to change, and its answer replaces what was known
-//! of them. Where one path's answer could depend on another's (renames, conflicts, files that are
-//! only meant to be added), or the index is not understood, all of it has to be looked at.
+//! git is asked about the changed paths only, and its answer replaces the earlier entries of those
+//! paths. Where the answer for one path could depend on another (renames, conflicts, intent-to-add
+//! entries), or the index is not understood, the whole status must be computed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,27 +12,28 @@ use crate::world::git::index::read;
 use crate::world::status::parse::{Changes, Entry};
 use crate::world::status::types::Status;
 
-/// What was known, and the paths that have been seen to change since.
+/// An earlier status, and the paths that have changed since.
 #[derive(Debug, Clone)]
 pub struct Since {
-    /// The last answer.
+    /// The last complete status.
     pub before: Arc<Status>,
-    /// From the top of the worktree.
+    /// Changed paths from the top of the worktree; a superset of the files that changed.
     pub paths: Vec<Vec<u8>>,
 }
 
-/// What is known of a path in the index.
+/// Position of a path relative to the index.
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
-    /// It is an entry.
+    /// The path itself is an entry of the index.
     exact: bool,
-    /// There are entries below it.
+    /// The index has entries below the path.
     below: bool,
 }
 
 impl Since {
-    /// What to ask git about, if asking about that alone gives the same as asking about all: a
-    /// directory that holds nothing of the index is told of as one, so it is asked for as one.
+    /// Returns the paths to ask git about, if asking about them alone gives the same result as
+    /// asking about everything. git reports a directory without any index entry as a whole, so it
+    /// is asked for as a whole.
     pub(super) fn asked(&self, index: &[u8], hash: Option<Hash>) -> Option<BTreeSet<Vec<u8>>> {
         let entries = &self.before.changes.entries;
         let paired = |e: &Entry| e.from.is_some() || e.is_conflict() || e.code[1] == b'A';
@@ -64,8 +65,8 @@ impl Since {
         (!unsettled).then(|| self.paths.iter().map(ask).collect())
     }
 
-    /// All that is known now that git has said `found` of what it was `asked`; none when some of
-    /// that depends on what it was not asked.
+    /// Merges git's answer `found` for the paths `asked` into the earlier status. `None` when the
+    /// result depends on other paths.
     pub(super) fn with(&self, asked: &BTreeSet<Vec<u8>>, found: Changes) -> Option<Changes> {
         if !found.is_complete() || found.entries.iter().any(|e| e.from.is_some()) {
             return None;
@@ -74,7 +75,7 @@ impl Since {
         let before = &self.before.changes;
         let kept = before.entries.iter().filter(|e| !was_asked(e)).cloned();
         let mut entries: Vec<Entry> = kept.chain(found.entries).collect();
-        // As git orders them.
+        // git's order, so that the result equals that of a complete status.
         entries.sort_by(|a, b| a.order().cmp(&b.order()));
         let header = Changes {
             head: before.head.clone(),
@@ -96,7 +97,7 @@ fn parent(path: &[u8]) -> &[u8] {
     &path[..end]
 }
 
-/// A path's leading directories, shortest first, and itself.
+/// Returns a path's leading directories, shortest first, then the path itself.
 fn prefixes(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let slashes = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
     slashes.chain([path.len()]).filter(|end| *end > 0).map(|end| &path[..end])

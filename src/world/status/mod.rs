@@ -1,4 +1,4 @@
-//! What a worktree looks like: asked of git, cached, and brought up to date. Reads only.
+//! Status of a worktree: asked of git, cached, and updated incrementally. Reads only.
 
 pub mod cache;
 pub(crate) mod included_files;

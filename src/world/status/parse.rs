@@ -1,80 +1,80 @@
-//! Reading `git status --porcelain=v2 --branch --show-stash -z`. Pure; keeps a bounded part.
+//! Parses `git status --porcelain=v2 --branch --show-stash -z`. Pure; keeps a bounded part.
 
-/// Entries that are kept; all are counted.
+/// Bound on the entries that are kept; all are counted.
 const ENTRIES_MAX: usize = 500;
 
-/// What git's status says.
+/// Parsed output of git's status.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
-    /// The commit that HEAD is at; empty before the first one.
+    /// Commit of HEAD; empty before the first commit.
     pub head: String,
-    /// The branch; none when HEAD is detached.
+    /// Branch that is checked out; `None` when HEAD is detached.
     pub branch: Option<String>,
-    /// The upstream of the branch, if it has one.
+    /// Upstream of the branch, if one is configured.
     pub upstream: Option<String>,
-    /// Commits that the upstream lacks, and that the branch lacks; none when the upstream is gone.
+    /// Commits ahead of and behind the upstream; `None` when the upstream ref is missing.
     pub distance: Option<(u64, u64)>,
-    /// Stashes of the repository.
+    /// Number of stashes in the repository, which all its worktrees share.
     pub stashes: u64,
-    /// Entries with a staged change.
+    /// Number of entries with a staged change.
     pub staged: u64,
-    /// Entries with a change that is not staged.
+    /// Number of entries with an unstaged change.
     pub unstaged: u64,
-    /// By what happened to them, staged or not: new, changed, deleted, renamed or copied, and of
-    /// another type.
+    /// Number of entries that are new, staged or not. An entry counts once among `added`,
+    /// `modified`, `deleted`, `renamed` and `retyped`.
     pub added: u64,
-    /// See `added`.
+    /// Entries with changed content; see `added`.
     pub modified: u64,
-    /// See `added`.
+    /// Entries that are deleted; see `added`.
     pub deleted: u64,
-    /// See `added`.
+    /// Entries that are renamed or copied; see `added`.
     pub renamed: u64,
-    /// See `added`.
+    /// Entries of another type than before; see `added`.
     pub retyped: u64,
-    /// Unmerged paths.
+    /// Number of unmerged paths.
     pub conflicts: u64,
-    /// Untracked files, and directories that hold nothing else.
+    /// Number of untracked files, and of directories that contain nothing else.
     pub untracked: u64,
-    /// Changed submodules.
+    /// Number of changed submodules.
     pub submodules: u64,
-    /// The entries, as far as they are kept.
+    /// The first entries, at most `ENTRIES_MAX`.
     pub entries: Vec<Entry>,
 }
 
 /// One changed path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// As in git's short format, for example `M.`, `.D`, `UU`, `??`.
+    /// Code as in git's short format, for example `M.`, `.D`, `UU`, `??`.
     pub code: [u8; 2],
-    /// From the top of the worktree.
+    /// Path from the top of the worktree; an untracked directory ends in a slash.
     pub path: Vec<u8>,
-    /// Where it was renamed or copied from.
+    /// Path it was renamed or copied from.
     pub from: Option<Vec<u8>>,
-    /// Whether it is a submodule.
+    /// Whether the path is a submodule.
     pub submodule: bool,
 }
 
 impl Entry {
-    /// Whether it is unmerged.
+    /// Reports whether the entry is unmerged.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         self.code.contains(&b'U') || matches!(&self.code, b"AA" | b"DD")
     }
 
-    /// Its path without the slash that an untracked directory ends with.
+    /// Returns its path without the slash that ends an untracked directory.
     pub(super) fn place(&self) -> &[u8] {
         self.path.strip_suffix(b"/").unwrap_or(&self.path)
     }
 
-    /// Where it comes in git's order.
+    /// Returns the sort key of git's order: tracked, unmerged, untracked, each by path.
     pub(super) fn order(&self) -> (bool, bool, &[u8]) {
         (self.code == *b"??", self.is_conflict(), &self.path)
     }
 }
 
 impl Changes {
-    /// Reads the output of one call. Lines of a kind that is not known are passed over, as git
-    /// asks of its readers.
+    /// Parses the output of one call. Lines of an unknown kind are skipped, as git's
+    /// documentation demands.
     #[must_use]
     pub fn parse(text: &[u8]) -> Self {
         let mut found = Self::default();
@@ -95,19 +95,19 @@ impl Changes {
         found
     }
 
-    /// Entries that are not simply untracked.
+    /// Returns the number of entries that are not untracked.
     #[must_use]
     pub fn tracked(&self) -> u64 {
         self.added + self.modified + self.deleted + self.renamed + self.retyped + self.conflicts
     }
 
-    /// Whether there is nothing to commit and nothing untracked.
+    /// Reports whether there is nothing to commit and nothing untracked.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.tracked() + self.untracked == 0
     }
 
-    /// Whether all entries are kept.
+    /// Reports whether all entries are kept.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.tracked() + self.untracked == self.entries.len() as u64
@@ -130,7 +130,8 @@ impl Changes {
         }
     }
 
-    /// `<kind> <XY> <sub> ... <path>`, with so many words before the path.
+    /// Parses `<kind> <XY> <sub> ... <path>`, with `words` words before the path. A path may
+    /// contain blanks, so it is the rest.
     fn change(&mut self, line: &[u8], words: usize, from: Option<&[u8]>) {
         let mut fields = line.splitn(words + 1, |b| *b == b' ').skip(1);
         let (code, sub) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
@@ -140,7 +141,7 @@ impl Changes {
         self.take(Entry { code: [x, y], path: path.to_vec(), from, submodule });
     }
 
-    /// Counts an entry, and keeps it while there is room.
+    /// Counts an entry, and keeps it while the bound permits.
     pub(super) fn take(&mut self, entry: Entry) {
         let [x, y] = entry.code;
         let either = |letters: &[u8]| letters.contains(&x) || letters.contains(&y);

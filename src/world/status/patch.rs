@@ -1,4 +1,4 @@
-//! The changes themselves, as a patch of bounded size.
+//! The changes of a worktree as a patch of bounded size.
 
 use std::process::Stdio;
 
@@ -10,30 +10,30 @@ use crate::world::status::query::{LIMIT, place};
 
 const ERROR_BYTES_MAX: usize = 16 * 1024;
 
-/// What a worktree is compared with.
+/// Commit with which a worktree is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Against {
-    /// The commit that the environment was made from: all work in it.
+    /// The commit that the environment was made from: shows all work in it.
     Base,
-    /// The last commit: what is not committed.
+    /// HEAD: shows what is not committed.
     Head,
 }
 
-/// A patch.
+/// A patch, possibly truncated.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Patch {
-    /// The commit that it applies to.
+    /// Commit that the patch applies to.
     pub from: String,
-    /// Its bytes, whole lines of them.
+    /// Bytes of the patch, in whole lines.
     pub bytes: Vec<u8>,
-    /// Whether there is more.
+    /// Whether the patch was cut at the bound.
     pub truncated: bool,
 }
 
-/// The changes of tracked files, at most so many bytes of them.
+/// Returns the changes of tracked files as a patch of at most `bytes_max` bytes.
 ///
 /// # Errors
-/// When the environment cannot be looked at, or git fails.
+/// When the environment cannot be inspected, or git fails.
 pub(in crate::world) fn patch(
     env: &Environment,
     against: Against,
@@ -49,6 +49,7 @@ pub(in crate::world) fn patch(
         let hint = "commit first, or compare with another commit by `git diff`";
         Fault::new(Code::NoCommits, "there is nothing to compare with", hint).caused_by(&cause)
     })?;
+    // The repository's settings may name diff programs, which must not run here.
     let args = ["diff", "--patch", "--no-color", "--no-ext-diff", "--no-textconv"];
     let mut command = git.command(args.into_iter().chain(["--find-renames", &from, "--"]));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -70,7 +71,7 @@ pub(in crate::world) fn patch(
         let room = bytes_max - patch.bytes.len();
         patch.bytes.extend_from_slice(&part[..part.len().min(room)]);
         patch.truncated = part.len() > room;
-        // Enough was read: git need not go on.
+        // The bound is reached: an error makes `wait` end git early.
         if patch.truncated { Err(Cancel::fault()) } else { Ok(()) }
     });
     match ended {

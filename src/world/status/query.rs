@@ -1,10 +1,9 @@
-//! What a worktree looks like: branch, distance, changes, operations in progress. Reads only.
+//! Computes the status of a worktree: branch, distance, changes, operation. Reads only.
 //!
-//! git's own status is the truth (`parse.rs` reads it); one answer costs at most four processes,
-//! however large the tree is, takes no lock and writes no object, nor the index: an untracked
-//! cache is used where there is one and never made. `cache.rs` keeps answers and shares them,
-//! `incremental.rs` brings one up to date from the paths that changed since, `patch.rs` shows the
-//! changes themselves.
+//! git's own status is authoritative (`parse.rs` parses it). One status costs at most four
+//! processes, whatever the size of the tree. It takes no lock and writes no object and no index: an
+//! existing untracked cache is used, but never created. `cache.rs` stores and shares results,
+//! `incremental.rs` updates one from the changed paths, `patch.rs` shows the changes themselves.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,14 +21,14 @@ use crate::world::status::incremental::Since;
 use crate::world::status::parse::Changes;
 use crate::world::status::types::Status;
 
-/// Longest time that one status may take.
+/// Time limit of each git call of a status.
 pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
-/// Paths that a diff is limited to; with more it looks at all.
+/// Bound on the paths that limit a diff; with more, git compares all.
 const DIFF_PATHS_MAX: usize = 100;
 
-/// Files in the git directory that say what is in progress, in the order in which they count:
-/// name, for `status`, for people.
+/// Files in the git directory that show an operation in progress, in order of precedence: file
+/// name, name for `status`, phrase for people.
 pub(in crate::world) const OPERATIONS: [(&str, &str, &str); 7] = [
     ("rebase-merge", "rebase", "a rebase"),
     ("rebase-apply/applying", "am", "`git am`"),
@@ -40,10 +39,11 @@ pub(in crate::world) const OPERATIONS: [(&str, &str, &str); 7] = [
     ("BISECT_LOG", "bisect", "a bisect"),
 ];
 
-/// Where an environment's worktree and git directory are, if it can be looked at.
+/// Returns the worktree and the git directory of an environment, if it can be inspected.
 ///
 /// # Errors
-/// Destroyed, not there yet, gone, or no repository any more.
+/// When the environment is destroyed or not made yet, or its worktree is missing or no longer leads
+/// to the recorded repository.
 pub(super) fn place(env: &Environment) -> Result<(&Path, &Path), Fault> {
     if env.phase == Phase::Tombstoned {
         return Err(destroyed(&env.id));
@@ -72,11 +72,11 @@ pub(super) fn place(env: &Environment) -> Result<(&Path, &Path), Fault> {
     Ok((target, admin))
 }
 
-/// Looks at a worktree once; where it is known what has changed since an earlier answer, at no
-/// more than that.
+/// Computes the status of a worktree once, limited to the changes since an earlier result
+/// where these are known.
 ///
 /// # Errors
-/// As `place`, or when git fails or takes too long.
+/// As `place`, or when git fails or exceeds its time limit.
 pub(in crate::world) fn look(
     env: &Environment,
     since: Option<&Since>,
@@ -94,7 +94,7 @@ pub(in crate::world) fn look(
         None => ask(&git, ["--branch", "--show-stash"].map(OsStr::new))?,
     };
     let (base, lines) = std::thread::scope(|scope| {
-        // Neither HEAD nor a ref has moved since, or it would not be known.
+        // Neither HEAD nor a ref has moved since: such a change has no known path.
         let before =
             since.filter(|_| is_known).map(|s| (s.before.ahead_of_base, s.before.behind_base));
         let base = before.is_none().then(|| scope.spawn(|| distance(env, &git, &changes)));
@@ -116,11 +116,12 @@ pub(in crate::world) fn look(
     })
 }
 
-/// What git's status says, of all or of what is named.
+/// Asks git for the status of everything, or of the named paths.
 fn ask<S: AsRef<OsStr>>(
     git: &Git<'_>,
     more: impl IntoIterator<Item = S>,
 ) -> Result<Changes, Fault> {
+    // Literal: a file name may contain glob characters.
     let fixed = ["--literal-pathspecs", "status", "--porcelain=v2", "-z"];
     let fixed = fixed.into_iter().chain(["--untracked-files=normal"]).map(OsString::from);
     let said = git.run(fixed.chain(more.into_iter().map(|s| s.as_ref().to_owned())))?;
@@ -130,8 +131,8 @@ fn ask<S: AsRef<OsStr>>(
     Ok(Changes::parse(&said.stdout))
 }
 
-/// All that git would say, from what it says of the paths that have changed; none when that is
-/// not enough.
+/// Computes the full list of changes from git's answer for the changed paths; `None` when
+/// that is not enough.
 fn changes_since(
     env: &Environment,
     admin: &Path,
@@ -139,7 +140,7 @@ fn changes_since(
     since: &Since,
 ) -> Result<Option<Changes>, Fault> {
     let hash = Hash::named(&env.plan.repository.object_format);
-    // An index that is not there is one that is not understood.
+    // A missing index is treated as one that is not understood.
     let index = std::fs::read(admin.join("index")).unwrap_or_default();
     let Some(asked) = since.asked(&index, hash) else { return Ok(None) };
     let paths = asked.iter().map(|path| OsStr::from_bytes(path));
@@ -147,7 +148,7 @@ fn changes_since(
     Ok(since.with(&asked, found))
 }
 
-/// Commits since the base, and commits that the base's branch has gained.
+/// Returns the commits since the base, and the commits that the base's branch has gained.
 fn distance(env: &Environment, git: &Git<'_>, changes: &Changes) -> (Option<u64>, Option<u64>) {
     let Some(base) = env.base.as_ref().filter(|_| !changes.head.is_empty()) else {
         return (None, None);
@@ -159,14 +160,14 @@ fn distance(env: &Environment, git: &Git<'_>, changes: &Changes) -> (Option<u64>
     }
     let other = if tip.is_some() { &base.reference } else { &base.commit };
     let range = format!("{other}...{}", changes.head);
-    // A base that is gone is no failure of the status.
+    // A missing base is no failure of the status.
     let line = git.line(["rev-list", "--count", "--left-right", &range]).unwrap_or_default();
     let mut counts = line.split('\t').map(|n| n.parse().ok());
     let (behind, ahead) = (counts.next().flatten(), counts.next().flatten());
     (ahead, behind)
 }
 
-/// Lines added and removed since HEAD, and whether that is all.
+/// Returns the lines added and removed since HEAD, and whether they cover all changes.
 fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
     let plain = changes.untracked == 0 && changes.conflicts == 0 && changes.submodules == 0;
     if changes.tracked() == 0 {
@@ -178,7 +179,7 @@ fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
     let args = args.chain(["--ignore-submodules=all", against, "--"]).map(OsStr::new);
     let said = match git.output(args.chain(changed_paths(changes))) {
         Err(fault) if fault.code == Code::GitFailed => {
-            // One file that cannot be read, or something else in its place: the rest is told.
+            // One unreadable file makes git fail: the status is reported without line counts.
             tracing::debug!(%fault, "lines are not counted");
             return Ok((0, 0, false));
         }
@@ -191,7 +192,7 @@ fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
             continue;
         }
         if line.ends_with(b"\t") {
-            // A rename: the old and the new name follow.
+            // A rename: the old and the new name follow as separate parts.
             parts.nth(1);
         }
         let mut numbers = line.splitn(3, |b| *b == b'\t');
@@ -201,14 +202,14 @@ fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
                 insertions += more;
                 deletions += less;
             }
-            // A binary file.
+            // git prints `-` for a binary file.
             _ => complete = false,
         }
     }
     Ok((insertions, deletions, complete && !changes.head.is_empty()))
 }
 
-/// The paths that a diff can have, so that git need not look at others; none when they are many.
+/// Returns the paths to which a diff can be limited; empty when there are too many.
 fn changed_paths(changes: &Changes) -> Vec<&OsStr> {
     let tracked = || changes.entries.iter().filter(|e| e.code != *b"??");
     if !changes.is_complete() || tracked().count() > DIFF_PATHS_MAX {
@@ -218,6 +219,7 @@ fn changed_paths(changes: &Changes) -> Vec<&OsStr> {
     paths.map(|path| OsStr::from_bytes(path)).collect()
 }
 
+/// Returns the newest mtime of the changed files, the index, HEAD and its reflog, in seconds.
 fn last_change(target: &Path, admin: &Path, changes: &Changes) -> i64 {
     let of = |path: &Path| path.symlink_metadata().map_or(0, |found| found.mtime());
     let git = ["index", "HEAD", "logs/HEAD"].into_iter().map(|name| of(&admin.join(name)));

@@ -1,25 +1,25 @@
-//! The status of a worktree, as data.
+//! Data types of a worktree's status.
 
 use crate::world::status::parse::Changes;
 
-/// What a worktree looked like at one time.
+/// State of a worktree at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Status {
-    /// What git said of files and branch.
+    /// Branch and changed files, as git reported them.
     pub changes: Changes,
-    /// Commits since the base; none when the base is not known here any more.
+    /// Commits since the base; `None` when the base is no longer known in the repository.
     pub ahead_of_base: Option<u64>,
-    /// Commits that the base's branch has gained since.
+    /// Commits that the base's branch has gained since; `None` in the same case.
     pub behind_base: Option<u64>,
-    /// What is in progress: `merge`, `rebase`, `am`, `cherry-pick`, `revert`, `bisect`.
+    /// Operation in progress: `merge`, `rebase`, `am`, `cherry-pick`, `revert`, `bisect`.
     pub operation: Option<&'static str>,
-    /// Lines added and removed in tracked files, staged or not.
+    /// Lines added in tracked files since HEAD, staged or not.
     pub insertions: u64,
-    /// See `insertions`.
+    /// Lines removed in tracked files since HEAD, staged or not.
     pub deletions: u64,
-    /// Whether these count everything: not untracked, binary or conflicted files, and no
-    /// submodules.
+    /// Whether both counts cover everything: false with untracked, binary or conflicted files,
+    /// or with submodules.
     pub lines_complete: bool,
-    /// Seconds since 1970 of the youngest change that was seen.
+    /// Time of the newest change that was seen, in seconds since 1970.
     pub last_change: i64,
 }

@@ -1,9 +1,9 @@
-//! Seeing that worktrees change.
+//! Interface between the watch backends and the hub.
 //!
-//! A [`Backend`] tells what happens directly inside single directories; `inotify.rs` (Linux) and
-//! `portable.rs` are two, and one conformance test holds for both. What is watched, what counts and
-//! when it is told is decided above them: `rules.rs` prunes, `tracker.rs` keeps the trees. Nothing
-//! here decides whether something is watched at all.
+//! A [`Backend`] reports events directly inside single directories. `inotify.rs` (Linux) and
+//! `portable.rs` implement it, and one conformance test covers both. The layers above decide which
+//! directories are watched (`rules.rs`), which events count and when they are reported (`tree.rs`,
+//! `tracker.rs`). Nothing here decides whether a worktree is watched at all.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,104 +11,104 @@ use std::sync::Arc;
 
 use crate::core::EnvironmentId;
 
-/// One set of directories that come and go together; never used twice.
+/// Id of one set of directories that is opened and closed together; never reused.
 pub type TreeId = u64;
 
-/// What a backend saw.
+/// One event of a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happened {
-    /// Something in a watched directory.
+    /// An event at an entry of a watched directory.
     In {
-        /// The directory, as it was named.
+        /// Watched directory, under the path that was added.
         dir: Arc<Path>,
-        /// The name inside.
+        /// Name of the entry in it.
         name: OsString,
-        /// What happened to it.
+        /// Kind of the event.
         what: What,
-        /// Whether it is a directory, as far as that is told.
+        /// Whether the entry is a directory, as far as the system reports that.
         is_dir: bool,
     },
     /// A watched directory itself was deleted or moved.
     Gone(Arc<Path>),
-    /// Something was missed.
+    /// Events were lost: anything in the tree may have changed.
     Overflow,
 }
 
-/// What happened to an entry of a directory.
+/// Kind of an event at an entry of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    /// It is there now: made, or moved in.
+    /// The entry exists now: created, or moved in.
     Made,
-    /// It is not there any more.
+    /// The entry no longer exists under this name.
     Removed,
-    /// Its content or its attributes are different.
+    /// Its content or its attributes have changed.
     Changed,
 }
 
-/// Why a directory cannot be watched.
+/// Reason why a directory cannot be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// A limit of the system, or of the budget.
+    /// A limit of the system or of the budget is reached.
     #[error("{0}")]
     Limit(String),
     /// There is no such directory.
     #[error("{} is gone", .0.display())]
     Absent(PathBuf),
-    /// It may not be watched (any more).
+    /// The tree is closed, or the gate forbids it.
     #[error("it is not to be watched")]
     Refused,
-    /// Anything else.
+    /// Any other error of the system.
     #[error("cannot watch {}", .0.display())]
     Failed(PathBuf, #[source] std::io::Error),
 }
 
-/// Where a backend tells what it saw. Called on a thread of the backend's own.
+/// Receiver of a backend's events. Called on a thread of the backend's own.
 pub type Sink = Arc<dyn Fn(TreeId, Happened) + Send + Sync>;
 
-/// Watches single directories.
+/// Watches single directories, grouped into trees.
 pub trait Backend: Send + Sync + std::fmt::Debug {
-    /// Its name, for people.
+    /// Returns its name, for people.
     fn name(&self) -> &'static str;
-    /// Begins a tree without directories.
+    /// Opens a tree without directories.
     ///
     /// # Errors
     /// Limits of the system.
     fn open(&self, tree: TreeId) -> Result<(), Failure>;
-    /// Watches one directory, nothing below it. What happens after this has returned is told.
+    /// Watches one directory, but nothing below it. Every event after the return is reported.
     ///
     /// # Errors
-    /// The directory is gone, the tree is closed, or a limit is reached.
+    /// The directory is missing, the tree is closed, or a limit is reached.
     fn add(&self, tree: TreeId, dir: &Path) -> Result<(), Failure>;
-    /// Lets go of a directory and of all below it.
+    /// Stops watching a directory and everything below it.
     fn forget(&self, tree: TreeId, dir: &Path);
-    /// Lets go of all directories of a tree, for good.
+    /// Stops watching all directories of a tree, for good.
     fn close(&self, tree: TreeId);
-    /// Returns when all that has happened so far is told, and in any case soon; whether it is. A
-    /// backend that cannot know says that it is: what is on its way is told within moments, which
-    /// is less than an answer about an unwatched worktree is kept.
+    /// Waits until all past events are reported, for a bounded time; returns whether they are. A
+    /// backend that cannot know returns true: its events arrive within moments, sooner than the
+    /// cached status of an unwatched worktree expires.
     fn sync(&self) -> bool {
         true
     }
-    /// Directories watched, and instances of the system's that this takes.
+    /// Returns the number of watched directories, and of the system's instances in use.
     fn counts(&self) -> (usize, usize);
 }
 
-/// What kinds of things changed.
+/// Set of the kinds of things that changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Kinds(u8);
 
 impl Kinds {
     /// Files of the working tree.
     pub const FILES: Self = Self(1);
-    /// What is staged.
+    /// The index, and so what is staged.
     pub const INDEX: Self = Self(2);
-    /// What HEAD is, or where its branch is.
+    /// The commit or branch that HEAD names, or where its branch is.
     pub const HEAD: Self = Self(4);
-    /// A merge, rebase or the like began or ended.
+    /// A merge, rebase or similar operation began or ended.
     pub const OPERATION: Self = Self(8);
-    /// Refs that its distance depends on.
+    /// Refs on which the worktree's distances (ahead and behind) depend.
     pub const REFS: Self = Self(16);
-    /// Something was missed; anything may have changed.
+    /// Events were lost; anything may have changed.
     pub const ANYTHING: Self = Self(32);
 
     const NAMES: [(Self, &'static str); 6] = [
@@ -120,49 +120,49 @@ impl Kinds {
         (Self::ANYTHING, "anything"),
     ];
 
-    /// Both.
+    /// Returns the union of both sets.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether it has all of these.
+    /// Reports whether all kinds of `other` are in the set.
     #[must_use]
     pub fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether there is none.
+    /// Reports whether the set is empty.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Their names.
+    /// Returns the names of the kinds, in a fixed order.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {
         Self::NAMES.into_iter().filter(|(kind, _)| self.has(*kind)).map(|(_, name)| name).collect()
     }
 }
 
-/// One life of an environment.
+/// One incarnation of an environment.
 pub type Key = (EnvironmentId, u32);
 
-/// What the hub tells.
+/// A notification of the hub.
 #[derive(Debug, Clone)]
 pub enum Signal {
-    /// Something has changed in a worktree this moment; told at once, and every time. A path from
-    /// its top, if nothing but that file or directory has.
+    /// Something changed in a worktree just now. Sent at once, for every event. The path from its
+    /// top is given if nothing but that file or directory has changed.
     Touched(Key, Option<Vec<u8>>),
     /// Things have changed in a worktree, which is quiet again.
     Changed(Key, Kinds),
-    /// The same of refs of a repository.
+    /// Refs of a repository changed just now. Sent at once, like `Touched`.
     RefsTouched(PathBuf, Vec<String>),
-    /// Refs of a repository have changed; none when it is not known which.
+    /// Refs of a repository have changed; `None` when it is unknown which.
     Refs(PathBuf, Option<Vec<String>>),
-    /// A watch ended without being asked to.
+    /// A watch ended without a request.
     Broken(Key, Arc<Failure>),
 }
 
-/// Where it is told. Called on threads that may not wait long.
+/// Receiver of notifications. Called on threads that must not be blocked for long.
 pub type Signals = Box<dyn Fn(Signal) + Send + Sync>;

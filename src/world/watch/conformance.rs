@@ -1,4 +1,4 @@
-//! What every backend must do, and the hub above it; the same tests for all of them.
+//! Conformance tests: what every backend must do, and the hub above it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::world::watch::select::backend;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Both backends, each with a place where what it saw is found.
+/// Runs a test with both backends, each with a queue of its events.
 fn each_backend(test: impl Fn(&dyn Backend, &Receiver<(TreeId, Happened)>)) {
     for portable in [false, true] {
         let (sender, seen) = sync_channel(1 << 20);
@@ -20,7 +20,7 @@ fn each_backend(test: impl Fn(&dyn Backend, &Receiver<(TreeId, Happened)>)) {
     }
 }
 
-/// Waits until this name was seen in this tree, or fails.
+/// Waits until an event with this name arrives for this tree; panics after the timeout.
 fn await_name(
     name: &str,
     tree: TreeId,
@@ -80,7 +80,7 @@ fn a_closed_tree_is_silent_and_cannot_grow() {
     });
 }
 
-/// Rename to the trash and a new directory of the same name: what teardown and provision do.
+/// Rename to the trash and a new directory of the same name, as teardown and provision do.
 #[test]
 fn a_path_that_is_used_again_is_seen_again() {
     each_backend(|backend, seen| {

@@ -1,4 +1,4 @@
-//! The hub over a backend that fails as it is told: limits, overflow, and the gate.
+//! Tests of the hub with a backend that fails on demand: limits, overflow, and the gate.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -87,7 +87,7 @@ struct Scene {
     env: Environment,
 }
 
-/// A clone that was adopted, with ten directories, and a hub that may watch it.
+/// Creates an adopted clone with ten directories, and a hub that may watch it.
 fn scene(most: usize) -> Scene {
     let root = tempfile::tempdir().expect("a directory");
     let at = root.path().canonicalize().expect("real");
@@ -139,7 +139,7 @@ fn adopted(at: &Path) -> Environment {
 }
 
 impl Scene {
-    /// Waits for a signal, or fails.
+    /// Waits for a matching signal; panics after the timeout.
     fn await_signal(&self, what: &str, wanted: impl Fn(&Signal) -> bool) {
         loop {
             let signal = self.told.recv_timeout(PATIENCE);
@@ -150,7 +150,7 @@ impl Scene {
         }
     }
 
-    /// The tree of the worktree, which is begun before that of the refs.
+    /// Returns the tree of the worktree, which is opened before that of the refs.
     fn tree(&self) -> TreeId {
         self.backend.all().first().expect("watched").0
     }
@@ -186,7 +186,7 @@ fn after_an_overflow_all_of_it_is_watched_again() {
     scene.hub.arm(&scene.env).expect("watched");
     let (tree, before) = (scene.tree(), scene.backend.of(scene.tree()));
     let root = paths::from_host(&scene.env.plan.path);
-    // Made while the news of it were dropped.
+    // Created while the events about it were lost.
     std::fs::create_dir_all(root.join("missed/below")).expect("made");
     scene.backend.tell(tree, Happened::Overflow);
     let anything = |kinds: &Kinds| kinds.names().contains(&"anything");

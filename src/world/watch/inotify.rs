@@ -1,8 +1,8 @@
-//! Linux: a few inotify instances shared by all trees, one thread that reads them.
+//! Linux backend: a few inotify instances shared by all trees, and one thread that reads them.
 //!
-//! The kernel allows a user 128 instances, so one per worktree would end at that number. A tree
-//! lives in one instance; when the kernel drops events of it, the trees of that instance are told
-//! and no others. A directory costs one entry here and its path once.
+//! The kernel allows a user 128 instances by default, so one instance per worktree would end at
+//! that number. Each tree lives in one instance. When the kernel drops events of an instance, only
+//! its trees get an overflow. A directory costs one map entry and one copy of its path.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -24,11 +24,11 @@ use rustix::io::Errno;
 
 use crate::world::watch::backend::{Backend, Failure, Happened, Sink, TreeId, What};
 
-/// Instances that trees are spread over.
+/// Number of instances; trees are spread over them, so an overflow hits only a part.
 const SHARDS: usize = 4;
-/// Bytes read at once from one instance, before the others have their turn.
+/// Bytes read from one instance in a round, so that a storm in one does not starve the others.
 const READ_BYTES: usize = 64 * 1024;
-/// Longest wait for all that has happened to be told; in a storm that never ends, less has to do.
+/// Timeout of `sync`: in an endless storm of events the caller gets `false` instead of waiting.
 const SYNC_MAX: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
@@ -39,7 +39,8 @@ struct Shard {
 
 #[derive(Debug, Default)]
 struct Watches {
-    /// One directory may be in several trees; the kernel watches it once.
+    /// Owners by watch descriptor. One directory may be in several trees of an instance; the kernel
+    /// gives it one descriptor.
     by_number: BTreeMap<i32, Vec<(TreeId, Arc<Path>)>>,
     by_tree: BTreeMap<TreeId, BTreeMap<Arc<Path>, i32>>,
 }
@@ -49,13 +50,13 @@ struct Shared {
     shards: Vec<Shard>,
     wake: OwnedFd,
     stop: AtomicBool,
-    /// Rounds that somebody waits for, and the last one that found nothing left to read.
+    /// Number of rounds requested by `sync`, and the last one that found all queues empty.
     asked: AtomicU64,
     synced: Mutex<u64>,
     caught_up: Condvar,
 }
 
-/// The backend.
+/// The Linux backend.
 #[derive(Debug)]
 pub(super) struct Inotify {
     shared: Arc<Shared>,
@@ -67,7 +68,7 @@ fn locked(shard: &Shard) -> MutexGuard<'_, Watches> {
 }
 
 impl Inotify {
-    /// Opens the instances and starts the thread.
+    /// Opens the instances and starts the reading thread.
     pub(super) fn start(sink: Sink) -> io::Result<Self> {
         let shard = |_| {
             let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
@@ -99,7 +100,8 @@ impl Drop for Inotify {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.wake();
-        // The last user may be the very thread, in the middle of telling something.
+        // The last reference may be dropped on that very thread, inside the sink; joining
+        // itself would deadlock.
         let other = |thread: &JoinHandle<()>| thread.thread().id() != std::thread::current().id();
         drop(self.thread.take().filter(other).map(JoinHandle::join));
     }
@@ -127,7 +129,8 @@ impl Backend for Inotify {
             | WatchFlags::DONT_FOLLOW
             | WatchFlags::EXCL_UNLINK;
         let shard = self.shard(tree);
-        // Held over both: what happens in between is read only when it is known whose it is.
+        // Held until the descriptor is recorded: an event that arrives in between is then
+        // attributed to the right tree.
         let mut watches = locked(shard);
         if !watches.by_tree.contains_key(&tree) {
             return Err(Failure::Refused);
@@ -136,7 +139,8 @@ impl Backend for Inotify {
         let dir: Arc<Path> = Arc::from(dir);
         let owners = watches.by_number.entry(number).or_default();
         let before = owners.iter().position(|(owner, path)| *owner == tree && *path != dir);
-        // The same directory under another name: it was moved, and its old place is history.
+        // The kernel returns the same descriptor for a directory that was moved and added under its
+        // new path; the old path is dropped.
         let moved = before.map(|at| owners.remove(at).1);
         if !owners.iter().any(|(owner, _)| *owner == tree) {
             owners.push((tree, Arc::clone(&dir)));
@@ -146,7 +150,7 @@ impl Backend for Inotify {
             dirs.remove(&place);
         }
         if let Some(stale) = dirs.insert(dir, number).filter(|stale| *stale != number) {
-            // Another directory had this name before.
+            // Another directory had this path before.
             shard.disown(&mut watches, tree, stale);
         }
         Ok(())
@@ -156,7 +160,7 @@ impl Backend for Inotify {
         let shard = self.shard(tree);
         let mut watches = locked(shard);
         let Some(dirs) = watches.by_tree.get_mut(&tree) else { return };
-        // Paths sort by their parts: what is below a directory follows it.
+        // Paths sort by components: everything below a directory follows it.
         let below = dirs.range(Arc::from(dir)..).take_while(|(path, _)| path.starts_with(dir));
         let below: Vec<(Arc<Path>, i32)> = below.map(|(p, n)| (Arc::clone(p), *n)).collect();
         for (path, _) in &below {
@@ -176,8 +180,8 @@ impl Backend for Inotify {
     }
 
     fn sync(&self) -> bool {
-        // The kernel queues an event before the write that caused it returns: an empty queue has
-        // told everything.
+        // The kernel queues an event before the system call that caused it returns. So an empty
+        // queue means that every past event has been reported.
         let ticket = self.shared.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let until = Instant::now() + SYNC_MAX;
         let mut synced = self.shared.synced.lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,7 +215,7 @@ fn failure(dir: &Path, errno: Errno) -> Failure {
 
 impl Shared {
     fn wake(&self) {
-        // A counter that is full wakes as well.
+        // A failed write means a full counter, which wakes the thread as well.
         let _woken = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
@@ -246,7 +250,7 @@ impl Shared {
 }
 
 impl Shard {
-    /// One tree has a directory no more; the kernel lets go of it with the last.
+    /// Removes a tree from the owners of a directory; the last owner removes the kernel's watch.
     fn disown(&self, watches: &mut Watches, tree: TreeId, number: i32) {
         let Some(owners) = watches.by_number.get_mut(&number) else { return };
         owners.retain(|(owner, _)| *owner != tree);
@@ -256,7 +260,7 @@ impl Shard {
         }
     }
 
-    /// One portion of what has happened.
+    /// Reads one buffer of events.
     fn take(&self, buffer: &mut [MaybeUninit<u8>]) -> Vec<(TreeId, Happened)> {
         let mut seen = Vec::new();
         let mut reader = Reader::new(&self.fd, buffer);
@@ -288,6 +292,7 @@ impl Shard {
             seen.extend(watches.by_tree.keys().map(|tree| (*tree, Happened::Overflow)));
             return;
         }
+        // The kernel has dropped the watch: its directory is deleted, or its file system unmounted.
         if events.contains(ReadFlags::IGNORED) {
             for (tree, path) in watches.by_number.remove(&number).unwrap_or_default() {
                 if let Some(dirs) = watches.by_tree.get_mut(&tree)
@@ -316,7 +321,7 @@ impl Shard {
         for (tree, dir) in owners {
             let (dir, name) = (Arc::clone(dir), name.clone());
             let news = (*tree, Happened::In { dir, name, what, is_dir });
-            // A storm of writes to one file is one write.
+            // Repeated writes to one file are reported once per buffer.
             if seen.last() != Some(&news) {
                 seen.push(news);
             }

@@ -1,25 +1,25 @@
-//! How many directories may be watched: read from the system, half of it left to others.
+//! Limits on watched directories: read from the system, half of them left to other programs.
 
 use std::path::Path;
 
-/// What is assumed where the system does not tell.
+/// Assumed limit where the system does not report one.
 const UNKNOWN: usize = 8_192;
-/// Most directories of one environment: more is no checkout but a mistake.
+/// Bound on the directories of one environment: with more it is no ordinary checkout.
 const TREE_MAX: usize = 32_768;
 
 /// Bounds on watched directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// Of one environment.
+    /// Bound on the directories of one environment.
     pub tree: usize,
-    /// Of all together.
+    /// Bound on the directories of all environments together.
     pub host: usize,
-    /// What the system allows this user.
+    /// Limit of the system for this user.
     pub system: usize,
 }
 
 impl Budget {
-    /// Half of what the system allows.
+    /// Creates the budget: half of the system's limit for the host.
     #[must_use]
     pub fn of_system() -> Self {
         let text = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches");
@@ -28,7 +28,7 @@ impl Budget {
     }
 }
 
-/// Whether a file system tells of changes that others make to it: those across a network do not.
+/// Reports whether a file system reports changes by other machines: network file systems do not.
 #[must_use]
 pub(super) fn is_local(dir: &Path) -> bool {
     const REMOTE: [i64; 8] = [
@@ -41,6 +41,6 @@ pub(super) fn is_local(dir: &Path) -> bool {
         0x00c3_6400, // Ceph
         0x5346_414f, // AFS
     ];
-    // Where it is not known, the watch itself will tell.
+    // If the type is unknown, the attempt to watch decides.
     rustix::fs::statfs(dir).map_or(true, |found| !REMOTE.contains(&found.f_type))
 }

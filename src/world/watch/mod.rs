@@ -1,4 +1,4 @@
-//! Seeing that worktrees change: backends, what is watched, and when a change is reported.
+//! Watching worktrees: backends, the choice of directories, and when a change is reported.
 
 pub mod backend;
 #[cfg(test)]

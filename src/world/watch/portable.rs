@@ -1,7 +1,8 @@
-//! Anywhere: one `notify` watcher for each tree.
+//! Portable backend: one `notify` watcher per tree.
 //!
-//! Its core events only (its own walk would flood it with the others), directories one by one, and
-//! a new watcher for every tree: watching a path again that was renamed away sees nothing.
+//! It requests only notify's core events: with the others (open, close) its own directory walks
+//! would overflow the queue. Directories are added one by one, without recursion. Every tree gets a
+//! new watcher, because notify sees nothing when a path that was renamed away is watched again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ struct Tree {
     dirs: BTreeSet<PathBuf>,
 }
 
-/// The backend.
+/// The portable backend.
 pub(super) struct Portable {
     sink: Sink,
     trees: Mutex<BTreeMap<TreeId, Arc<Mutex<Tree>>>>,
@@ -70,7 +71,7 @@ impl Backend for Portable {
         let tree = self.tree(tree).ok_or(Failure::Refused)?;
         let mut tree = locked(&tree);
         if tree.dirs.contains(dir) {
-            // Another directory may have the name by now.
+            // Another directory may have this path by now; `notify` would watch the old one.
             drop(tree.watcher.unwatch(dir));
         }
         let added = tree.watcher.watch(dir, RecursiveMode::NonRecursive);
@@ -105,6 +106,7 @@ fn failure(dir: &Path, error: notify::Error) -> Failure {
     match error.kind {
         ErrorKind::MaxFilesWatch => Failure::Limit("the system allows no more watches".to_owned()),
         ErrorKind::PathNotFound | ErrorKind::WatchNotFound => Failure::Absent(dir.to_owned()),
+        // `ENFILE`, `EMFILE` and `ENOSPC`: the limits on files, instances and watches.
         ErrorKind::Io(e) if matches!(e.raw_os_error(), Some(23 | 24 | 28)) => {
             Failure::Limit(format!("the system allows no more watchers ({e})"))
         }
@@ -137,7 +139,7 @@ fn translate(event: notify::Result<notify::Event>) -> Vec<Happened> {
         let is_dir = path.symlink_metadata().is_ok_and(|found| found.is_dir());
         Some(Happened::In { dir: Arc::from(dir), name: name.to_owned(), what, is_dir })
     });
-    // The directory itself: the same event, seen from above.
+    // A removal may concern the watched directory itself: the same event, seen from its parent.
     let gone = |what: &What| *what == What::Removed;
     let own = event.paths.first().filter(|_| kinds.first().is_some_and(gone));
     let own = own.map(|path| Happened::Gone(Arc::from(path.as_path())));

@@ -1,5 +1,5 @@
-//! Which directories of a worktree are watched: not those that git ignores and has nothing of, and
-//! not those that tools fill by the thousand.
+//! Decides which directories of a worktree are watched: not those that git ignores and that hold no
+//! tracked file, and not those that tools fill with thousands of entries.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
@@ -12,41 +12,42 @@ use crate::world::git::index::format::Hash;
 use crate::world::git::index::read;
 use crate::world::watch::backend::{Failure, Kinds};
 
-/// Name of an ignore file.
+/// Name of git's ignore files.
 pub(super) const IGNORE: &str = ".gitignore";
-/// Directories below each other that are followed.
+/// Bound on the depth of watched directories.
 const DEPTH_MAX: usize = 128;
-/// Tracked files that match an ignore rule and are kept in mind; there are hardly ever any.
+/// Bound on remembered tracked files that match an ignore rule; normally there are few.
 const EXEMPT_MAX: usize = 10_000;
 
-/// One ignore file.
+/// One ignore file with its precedence.
 #[derive(Debug)]
 struct Level {
-    /// 0 for the user's, 1 for the repository's, then by depth.
+    /// 0 for the user's file, 1 for the repository's, then by depth of the directory.
     rank: usize,
     dir: PathBuf,
     rules: Gitignore,
 }
 
-/// What is pruned in one worktree.
+/// The pruning rules of one worktree.
 #[derive(Debug)]
 pub(super) struct Rules {
     root: PathBuf,
-    /// Ignore files that were met, those first that count least.
+    /// Ignore files found so far, lowest precedence first.
     levels: Vec<Level>,
     heavy: Vec<String>,
-    /// Directories that hold tracked files though they are ignored; found when first asked for.
+    /// Tracked paths, sorted as in the index; loaded on first use, and dropped by `settle`.
     tracked: Option<Vec<Vec<u8>>>,
-    /// Tracked files that match a rule all the same.
+    /// Tracked files that match an ignore rule.
     exempt: BTreeSet<PathBuf>,
-    /// Size of the index when they were found.
+    /// Size of the index when `exempt` was computed.
     index_bytes: u64,
     index: PathBuf,
     hash: Option<Hash>,
 }
 
 impl Rules {
-    /// Those of the worktree at `root`; `heavy` names directories that are never watched.
+    /// Creates the rules of the worktree at `root`; `heavy` names directories that are never
+    /// watched unless they hold tracked files.
     pub(super) fn new(
         root: &Path,
         admin: &Path,
@@ -74,14 +75,15 @@ impl Rules {
         }
     }
 
-    /// Whether a change of something in a directory that is watched does not count: git ignores it,
-    /// and does not track it all the same.
+    /// Reports whether a change in a watched directory is irrelevant: git ignores the entry and
+    /// does not track it.
     pub(super) fn ignores(&self, path: &Path, is_dir: bool) -> bool {
         self.matches(path, is_dir) && !self.exempt.contains(path)
     }
 
-    /// Finds the tracked files that match an ignore rule, which are changes like any other. Whether
-    /// they are others than before. An index of the same size has the same paths, or as good as.
+    /// Finds the tracked files that match an ignore rule, whose changes count. Returns whether the
+    /// set differs from before. An index of the same size is assumed to hold the same paths, which
+    /// saves parsing it after every `git add`.
     pub(super) fn exempt(&mut self) -> bool {
         let size = self.index.metadata().map_or(0, |found| found.len());
         if std::mem::replace(&mut self.index_bytes, size) == size {
@@ -101,14 +103,14 @@ impl Rules {
         others
     }
 
-    /// The same after rules have changed.
+    /// Does the same after the rules have changed, whatever the size of the index.
     pub(super) fn exempt_anew(&mut self) {
         self.index_bytes = 0;
         self.exempt();
         self.settle();
     }
 
-    /// Whether a file or a directory that it is in matches a rule.
+    /// Reports whether a file, or a directory above it, matches an ignore rule.
     fn is_ignored_below(&self, path: &Path) -> bool {
         self.matches(path, false)
             || path
@@ -119,17 +121,18 @@ impl Rules {
     }
 
     fn matches(&self, path: &Path, is_dir: bool) -> bool {
+        // The deepest file with a verdict wins, as for git.
         let known = self.levels.iter().rev().filter(|level| path.starts_with(&level.dir));
         let mut verdicts = known.map(|level| level.rules.matched(path, is_dir));
         verdicts.find(|verdict| !verdict.is_none()).is_some_and(|verdict| verdict.is_ignore())
     }
 
-    /// Whether something is no part of the working tree.
+    /// Reports whether a path is not part of the working tree.
     pub(super) fn is_outside(&self, path: &Path) -> bool {
         !path.starts_with(&self.root) || path.starts_with(self.root.join(".git"))
     }
 
-    /// Whether a directory is worth watching.
+    /// Reports whether a directory is worth watching.
     pub(super) fn admits(&mut self, dir: &Path) -> bool {
         let name = dir.file_name().unwrap_or_default();
         if name == ".git" {
@@ -161,23 +164,23 @@ impl Rules {
         self.tracked = Some(paths);
     }
 
-    /// Lets go of what is needed only while directories are listed.
+    /// Drops what is needed only while directories are listed.
     pub(super) fn settle(&mut self) {
         self.tracked = None;
     }
 }
 
 fn file(dir: &Path, file: &Path) -> Option<Gitignore> {
-    // A link is none, as for git.
+    // git does not follow a link in place of an ignore file, either.
     file.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
     let mut builder = GitignoreBuilder::new(dir);
-    // Lines that cannot be understood are passed over, as git does.
+    // Invalid lines are skipped, as git does.
     let _partly = builder.add(file);
     builder.build().ok()
 }
 
-/// Calls `watch` with a directory and then with all that are below it and admitted. Each is listed
-/// only after `watch` has returned, so that nothing made meanwhile is missed.
+/// Calls `watch` with a directory, and then with every admitted directory below it. Each is listed
+/// only after `watch` has returned, so an entry created meanwhile is either listed or reported.
 pub(super) fn walk(
     rules: &mut Rules,
     dir: &Path,
@@ -187,9 +190,9 @@ pub(super) fn walk(
     while let Some((dir, depth)) = waiting.pop() {
         match watch(&dir) {
             Ok(()) => {}
-            // Gone again, or a link or file by now; whoever took it away is told of.
+            // It vanished, or is a link or file by now; its parent's watch reports that.
             Err(Failure::Absent(_)) if depth > 0 => continue,
-            // Somebody else's: git cannot read it either.
+            // It belongs to another user: git cannot read it, either.
             Err(Failure::Failed(_, e)) if depth > 0 && e.kind() == PermissionDenied => continue,
             Err(failure) => return Err(failure),
         }
@@ -211,7 +214,7 @@ pub(super) fn walk(
     Ok(())
 }
 
-/// What a change of something in a worktree's git directory is about.
+/// Returns the kind of change that an event in a worktree's git directory means.
 pub(super) fn kind_of_admin(name: &[u8]) -> Kinds {
     match name {
         b"HEAD" | b"logs" | b"config.worktree" => Kinds::HEAD,

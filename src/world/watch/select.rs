@@ -1,11 +1,11 @@
-//! Selects the backend for this system.
+//! Selects the watch backend for this system.
 
 use std::sync::Arc;
 
 use crate::world::watch::backend::{Backend, Sink};
 
-/// The backend for this system: our own on Linux, `notify` elsewhere, where it is asked for, and
-/// where ours cannot start; its trees then find out one by one what the system has room for.
+/// Creates the backend: inotify on Linux; `notify` elsewhere, on request, and when inotify cannot
+/// start. In the last case each tree finds out for itself whether an instance is free.
 #[must_use]
 pub fn backend(portable: bool, sink: Sink) -> Box<dyn Backend> {
     #[cfg(target_os = "linux")]

@@ -1,9 +1,9 @@
-//! The trees that are watched: what belongs to each, what of its news counts, and when it is told.
+//! The watched trees: which directories belong to each, and when their changes are reported.
 //!
-//! A worktree's tree is its directories that are not pruned and its own git directory; the refs of
-//! a repository are one tree that its worktrees share. News are gathered until a tree has been
-//! quiet for 75 ms, 500 ms at most. A tree is set up only while the gate lets it, under the lock
-//! under which it is taken down: what is dropped once stays dropped.
+//! The tree of a worktree consists of its directories that are not pruned and its own git
+//! directory. The refs of a repository are one tree that its worktrees share. Changes are collected
+//! until a tree has been quiet for 75 ms, at most for 500 ms. A tree is opened only while the gate
+//! permits it, under the same lock under which trees are closed: a released tree stays released.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,26 +21,26 @@ use crate::world::watch::limits::{self, Budget};
 use crate::world::watch::rules::{Rules, walk};
 use crate::world::watch::tree::{About, Identity, LOGS, Tree, Worktree};
 
-/// A wait that something else will end.
+/// Upper bound of a wait that a notification ends.
 const NEVER: Duration = Duration::from_secs(3_600);
-/// New directories of one tree that are listed before another has its turn.
+/// Directories of one tree that are listed before another tree gets its turn.
 const TURN: usize = 64;
 
-/// Whether one life of an environment may be watched right now.
+/// Decides whether an incarnation may be watched right now.
 pub type Gate = Box<dyn Fn(&Key) -> bool + Send + Sync>;
 
-/// How much is watched, and what happened to it.
+/// Counters of what is watched, and of losses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Worktrees.
+    /// Number of watched worktrees.
     pub worktrees: usize,
-    /// Directories, as the system counts them.
+    /// Number of watches on directories, as the system counts them.
     pub watches: usize,
-    /// Instances of the system's.
+    /// Number of the system's instances in use.
     pub instances: usize,
-    /// Trees that were ever begun.
+    /// Number of trees opened since the start.
     pub begun: u64,
-    /// Times that the system dropped news.
+    /// Number of overflow events, one per affected tree.
     pub overflows: u64,
 }
 
@@ -51,13 +51,13 @@ struct Trees {
     by_repository: BTreeMap<PathBuf, TreeId>,
     begun: u64,
     overflows: u64,
-    /// The tree that grew last.
+    /// Tree that was extended last; the next turn goes to the one after it.
     grown: TreeId,
     stop: bool,
 }
 
 impl Trees {
-    /// What is pruned in these has changed.
+    /// Requests a new walk of these worktrees, because their ignore rules have changed.
     fn plant_again(&mut self, keys: &BTreeSet<Key>) {
         for key in keys {
             let tree = self.by_key.get(key).and_then(|id| self.by_id.get_mut(id));
@@ -68,7 +68,7 @@ impl Trees {
     }
 }
 
-/// All watched trees.
+/// Owns all watched trees and their backend.
 pub struct Hub {
     backend: Box<dyn Backend>,
     trees: Mutex<Trees>,
@@ -86,10 +86,10 @@ impl std::fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// A hub without trees. `make` makes its backend.
+    /// Starts a hub without trees. `make` creates its backend.
     ///
     /// # Errors
-    /// When the backend or a thread cannot be started.
+    /// When the backend's or the hub's thread cannot be started.
     pub fn start(
         make: impl FnOnce(Sink) -> Box<dyn Backend>,
         budget: Budget,
@@ -97,6 +97,7 @@ impl Hub {
         gate: Gate,
         signals: Signals,
     ) -> std::io::Result<Arc<Self>> {
+        // Weak references: the backend and the thread must not keep the hub alive.
         let weak: Arc<Mutex<Weak<Self>>> = Arc::default();
         let told = Arc::clone(&weak);
         let sink: Sink = Arc::new(move |tree, happened| {
@@ -115,26 +116,26 @@ impl Hub {
         Ok(hub)
     }
 
-    /// Ends the hub's own thread.
+    /// Stops the hub's own thread.
     pub fn stop(&self) {
         self.locked().stop = true;
         self.news.notify_all();
     }
 
-    /// Name of the backend.
+    /// Returns the name of the backend.
     #[must_use]
     pub fn backend(&self) -> &'static str {
         self.backend.name()
     }
 
-    /// The bounds on what is watched.
+    /// Returns the bounds on watched directories.
     #[must_use]
     pub fn budget(&self) -> Budget {
         self.budget
     }
 
-    /// Returns when all that has happened so far is told, and of which worktrees that cannot be
-    /// said: those that are still growing, or all of them.
+    /// Waits until all past events are reported. Returns the worktrees for which that is not
+    /// certain: those whose trees still grow, or all of them after a timeout.
     pub fn sync(&self) -> Vec<Key> {
         if self.locked().by_key.is_empty() {
             return Vec::new();
@@ -146,13 +147,13 @@ impl Hub {
         unsure.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Whether there is a tree of this life.
+    /// Reports whether a tree of this incarnation is open.
     #[must_use]
     pub fn holds(&self, key: &Key) -> bool {
         self.locked().by_key.contains_key(key)
     }
 
-    /// How much is watched.
+    /// Returns the counters.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let (watches, instances) = self.backend.counts();
@@ -170,10 +171,10 @@ impl Hub {
         self.trees.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches the worktree of an environment. Whatever changes after this has returned is told.
+    /// Watches the worktree of an environment. Every change after the return is reported.
     ///
     /// # Errors
-    /// It is gone, may not be watched, or a limit is reached; nothing of it is watched then.
+    /// It is missing, must not be watched, or a limit is reached; then nothing of it is watched.
     pub fn arm(&self, env: &Environment) -> Result<(), Failure> {
         let key = (env.id.clone(), env.incarnation);
         let root = paths::from_host(&env.plan.path);
@@ -191,7 +192,7 @@ impl Hub {
         let id = self.begin(&key, about)?;
         let armed = match identity.repository {
             Some(_) => self.plant(id, rules).and_then(|()| self.share_refs(&key, env)),
-            // Without a repository there is nothing to see but that one is made.
+            // Without a repository, only its creation is of interest.
             None => self.plant_bare(id, &paths::from_host(&env.plan.path)),
         };
         if armed.is_err() {
@@ -200,7 +201,7 @@ impl Hub {
         armed
     }
 
-    /// Begins a tree, if the gate lets it, instead of the one there was.
+    /// Opens a tree in place of an earlier one, if the gate permits it.
     fn begin(&self, key: &Key, about: About) -> Result<TreeId, Failure> {
         let mut trees = self.locked();
         if !(self.gate)(key) {
@@ -222,7 +223,7 @@ impl Hub {
         trees.begun
     }
 
-    /// Watches where a repository would be made.
+    /// Watches the places where a repository would be created.
     fn plant_bare(&self, id: TreeId, root: &Path) -> Result<(), Failure> {
         self.backend.add(id, root)?;
         match self.backend.add(id, &root.join(".git")) {
@@ -231,7 +232,7 @@ impl Hub {
         }
     }
 
-    /// Watches all of a worktree's tree. Its rules are kept for what comes.
+    /// Watches the complete tree of a worktree, and stores its rules for later events.
     fn plant(&self, id: TreeId, mut rules: Rules) -> Result<(), Failure> {
         let (root, admin, identity_then) = {
             let trees = self.locked();
@@ -248,6 +249,7 @@ impl Hub {
         }
         let mut count = 0;
         walk(&mut rules, &root, &mut |dir| self.add(id, dir, &mut count))?;
+        // The worktree was replaced during the walk: its watches are spread over two directories.
         if identity(&root, &admin)? != identity_then {
             return Err(Failure::Absent(root));
         }
@@ -267,7 +269,7 @@ impl Hub {
             let message = format!("it has more than {} directories", self.budget.tree);
             return Err(Failure::Limit(message));
         }
-        // Counting takes the backend's locks; once in a while is often enough.
+        // Counting takes the backend's locks, so it is done for every 256th directory only.
         if count.is_multiple_of(256) || *count == 1 {
             let (watches, _) = self.backend.counts();
             if watches >= self.budget.host {
@@ -278,7 +280,7 @@ impl Hub {
         self.backend.add(id, dir)
     }
 
-    /// Joins the tree of the repository's refs, or begins it.
+    /// Joins the tree of the repository's refs, or opens it.
     fn share_refs(&self, key: &Key, env: &Environment) -> Result<(), Failure> {
         let common = paths::from_host(&env.plan.repository.common_dir);
         let id = {
@@ -305,7 +307,7 @@ impl Hub {
         self.plant_refs(id, &common)
     }
 
-    /// Watches what the distance of a repository's worktrees depends on.
+    /// Watches the files on which the distance of a repository's worktrees depends.
     fn plant_refs(&self, id: TreeId, common: &Path) -> Result<(), Failure> {
         self.backend.add(id, common)?;
         let mut count = 0;
@@ -321,10 +323,10 @@ impl Hub {
         Ok(())
     }
 
-    /// A directory of refs with all below it.
+    /// Watches a directory of refs and everything below it.
     fn add_all(&self, id: TreeId, dir: &Path, count: &mut usize) -> Result<(), Failure> {
         match self.add(id, dir, count) {
-            // None yet, or packed and gone.
+            // No ref there yet, or all are packed and the directory is removed.
             Err(Failure::Absent(_)) => return Ok(()),
             added => added?,
         }
@@ -336,8 +338,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Lets go of an environment's tree, whichever life it is of. It is not told of any more when
-    /// this has returned, and stays so unless the gate lets it be set up anew.
+    /// Closes an environment's tree, whatever its incarnation. Nothing of it is reported after the
+    /// return, until the gate permits a new one.
     pub fn release(&self, id: &crate::core::EnvironmentId) {
         let mut trees = self.locked();
         let lives: Vec<Key> = trees.by_key.keys().filter(|(of, _)| of == id).cloned().collect();
@@ -363,7 +365,7 @@ impl Hub {
         }
     }
 
-    /// News from the backend.
+    /// Handles one event of the backend.
     fn see(&self, id: TreeId, happened: &Happened) {
         let mut trees = self.locked();
         if *happened == Happened::Overflow {
@@ -395,20 +397,20 @@ impl Hub {
         }
     }
 
-    /// One round of the hub's own thread: lists what is new, tells what has become quiet, waits.
-    /// False when it is over.
+    /// Runs one round of the hub's own thread: reports the trees that became quiet, extends one
+    /// tree, or waits. Returns false after `stop`.
     fn work(&self) -> bool {
         let mut trees = self.locked();
         if trees.stop {
             return false;
         }
-        // What is ready is told first: one that grows holds up nobody's news.
+        // Reports go first: a growing tree must not delay the others.
         let now = Instant::now();
         let due = |(_, t): &(&TreeId, &mut Tree)| t.due().is_some_and(|due| due <= now);
         let told: Vec<Signal> =
             trees.by_id.iter_mut().filter(due).filter_map(|(_, tree)| tree.tell()).collect();
         let grows = |(_, t): &(&TreeId, &Tree)| t.grows_at(now).is_some_and(|at| at <= now);
-        // In turn, so that none is passed over for ever.
+        // Round-robin, so that no growing tree starves.
         let growing: Vec<TreeId> = trees.by_id.iter().filter(grows).map(|(id, _)| *id).collect();
         let turn = growing.iter().find(|id| **id > trees.grown).or(growing.first()).copied();
         trees.grown = turn.unwrap_or(0);
@@ -428,7 +430,7 @@ impl Hub {
         true
     }
 
-    /// Takes new directories into a tree, a bounded number of them; or all of it, once more.
+    /// Adds a bounded number of new directories to a tree; or walks the whole tree again.
     fn grow(&self, id: TreeId) {
         let mut trees = self.locked();
         let Some(tree) = trees.by_id.get_mut(&id) else { return };
@@ -470,7 +472,7 @@ impl Hub {
         (self.signals)(Signal::Touched(key.clone(), path));
     }
 
-    /// What was made inside before the watches stood was told by nobody: this tells of it.
+    /// Reports everything created inside before the watches stood: no event reported it.
     fn grown(&self, id: TreeId, new: &[PathBuf], again: bool) {
         let mut trees = self.locked();
         let has_news = again || !new.is_empty();
@@ -486,7 +488,7 @@ impl Hub {
     }
 
     fn replant(&self, id: TreeId, root: &Path, rules: Rules) -> Result<(), Failure> {
-        // What is pruned now and was not before must not be told of.
+        // Directories that are pruned by the new rules must not be reported any longer.
         self.backend.forget(id, root);
         self.plant(id, rules)
     }
@@ -500,22 +502,22 @@ impl Hub {
         recheck: bool,
     ) -> Result<(), Failure> {
         let grown = new.iter().try_for_each(|dir| {
-            // Whatever had this name before is elsewhere now, or nowhere.
+            // Another directory may have had this path before.
             self.backend.forget(id, dir);
             let is_dir = dir.symlink_metadata().is_ok_and(|found| found.is_dir());
             let added = if rules.is_outside(dir) {
-                // The reflogs, which begin with the first move of HEAD.
+                // The reflogs, which git creates with the first move of HEAD.
                 self.backend.add(id, dir)
             } else if is_dir && rules.admits(dir) {
                 walk(&mut rules, dir, &mut |dir| self.add(id, dir, &mut count))
             } else {
                 Ok(())
             };
-            // One that came and went is no loss.
+            // It vanished again, so nothing is lost.
             if matches!(added, Err(Failure::Absent(_))) { Ok(()) } else { added }
         });
         rules.settle();
-        // Tracked files in places that are ignored: other ones need other watches.
+        // Other tracked files may lie in ignored directories, which then need watches.
         let again = recheck && rules.exempt();
         let mut trees = self.locked();
         if let Some(tree) = trees.by_id.get_mut(&id) {
@@ -531,7 +533,7 @@ impl Hub {
         let own = trees.by_key.get(key) == Some(&id);
         let shared = trees.by_id.get(&id).is_some_and(|t| matches!(t.about, About::Refs(..)));
         if !own && !shared {
-            // It was taken down meanwhile, and maybe set up anew.
+            // It was closed meanwhile, and possibly opened anew.
             return;
         }
         self.take_down(&mut trees, key);
@@ -539,9 +541,9 @@ impl Hub {
         (self.signals)(Signal::Broken(key.clone(), Arc::clone(failure)));
     }
 
-    /// Whether a worktree is still the directory that it was, of the same repository. One that is
-    /// gone or was replaced is not watched any more, and that is told; one whose repository came,
-    /// went or was made anew has to be set up again.
+    /// Reports whether a watch still covers what it should. If the worktree is missing or was
+    /// replaced, the watch ends with a `Broken` signal, and the result is true. If its repository
+    /// appeared, vanished or was created anew, the result is false: the watch must be set up again.
     pub fn stands(&self, key: &Key) -> bool {
         let (id, root, admin, before) = {
             let trees = self.locked();

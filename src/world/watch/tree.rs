@@ -1,6 +1,7 @@
-//! One tree: what is gathered of it until it is told, and what of its news counts at all.
+//! State of one watched tree: the changes collected until they are reported, and the rules by
+//! which an event counts.
 //!
-//! Holds no watch and reads no file; what has to be looked at is noted for the hub.
+//! It holds no watch and reads no file; directories that need a walk are queued for the hub.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsStr;
@@ -11,19 +12,19 @@ use std::time::{Duration, Instant};
 use super::rules::{IGNORE, Rules, kind_of_admin};
 use crate::world::watch::backend::{Happened, Key, Kinds, Signal, What};
 
-/// Quiet after which a change is told.
+/// Quiet time after which a change is reported.
 const QUIET: Duration = Duration::from_millis(75);
-/// Longest that a change is kept back.
+/// Longest time that a change is held back.
 const LATEST: Duration = Duration::from_millis(500);
-/// New directories that wait to be listed; more and the whole tree is walked again.
+/// Bound on the new directories that wait for a walk; with more, the whole tree is walked again.
 const PENDING_MAX: usize = 1_024;
-/// Least time between two walks of a whole tree.
+/// Minimum interval between two walks of a whole tree.
 const REPLANT_EVERY: Duration = Duration::from_millis(500);
-/// Refs that are told by name at once.
+/// Bound on the refs that one notification names.
 const REFS_MAX: usize = 64;
-/// Says how git compares files.
+/// Name of the files that tell git how to compare and convert other files.
 const ATTRIBUTES: &str = ".gitattributes";
-/// Where git notes each move of HEAD, in a worktree's git directory.
+/// Folder of the reflogs in a worktree's git directory; git records each move of HEAD there.
 pub(super) const LOGS: &str = "logs";
 
 #[derive(Debug)]
@@ -35,19 +36,19 @@ pub(super) struct Worktree {
     pub(super) identity: Identity,
 }
 
-/// Which directory a worktree is, and which repository it is of.
+/// Identity of a worktree's directory, and of its repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) root: (u64, u64),
-    /// Its `.git`, where that is a directory.
+    /// Device and inode of its `.git`, where that is a directory.
     pub(super) link: Option<(u64, u64)>,
-    /// None while there is none, or another.
+    /// Device and inode of its repository; `None` while there is none, or another one.
     pub(super) repository: Option<(u64, u64)>,
 }
 
 impl Worktree {
-    /// A path from the top of the worktree; none for what is not a plain file or directory of it,
-    /// or says what others are.
+    /// Returns a path from the top of the worktree. `None` for anything but a plain file or
+    /// directory in it, and for files that determine the state of others.
     pub(super) fn file(&self, path: &Path) -> Option<Vec<u8>> {
         let inside = path.strip_prefix(&self.root).ok()?;
         let plain = |part: &OsStr| part != ".git" && part != IGNORE && part != ATTRIBUTES;
@@ -67,15 +68,15 @@ pub(super) struct Tree {
     pub(super) about: About,
     pub(super) rules: Option<Rules>,
     pub(super) pending: VecDeque<PathBuf>,
-    /// Everything has to be walked again.
+    /// The whole tree must be walked again.
     pub(super) again: bool,
     /// The index has changed: tracked files may lie where nothing is watched.
     pub(super) recheck: bool,
     /// The repository's exclude file has changed.
     pub(super) exclude: bool,
-    /// Directories of the working tree that are watched, about.
+    /// Approximate number of watched directories of the working tree.
     pub(super) directories: usize,
-    /// When all of it was walked last.
+    /// Time of the last walk of the whole tree.
     pub(super) replanted: Option<Instant>,
     pub(super) kinds: Kinds,
     pub(super) refs: Option<BTreeSet<String>>,
@@ -83,7 +84,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// A tree that nothing is known of yet.
+    /// Creates a tree without directories.
     pub(super) fn new(about: About) -> Self {
         let (pending, kinds) = (VecDeque::new(), Kinds::default());
         Self {
@@ -105,13 +106,13 @@ impl Tree {
         self.kinds = self.kinds.and(kinds);
     }
 
-    /// Whether all that is in it is watched.
+    /// Reports whether everything in it is watched.
     pub(super) fn is_settled(&self) -> bool {
         let planted = self.rules.is_some() || matches!(self.about, About::Refs(..));
         planted && !self.again && !self.recheck && self.pending.is_empty()
     }
 
-    /// When something has to be walked: what is new at once, all of it not too often.
+    /// Returns when a walk is due: at once for new directories, at intervals for the whole tree.
     pub(super) fn grows_at(&self, now: Instant) -> Option<Instant> {
         let planted = self.rules.is_some() || matches!(self.about, About::Refs(..));
         if !planted || self.is_settled() {
@@ -121,21 +122,20 @@ impl Tree {
         Some(rest.unwrap_or(now))
     }
 
-    /// Something counts; whether it was quiet before.
+    /// Records the time of a relevant change; returns whether the tree was quiet before.
     pub(super) fn stir(&mut self) -> bool {
         let now = Instant::now();
         let first = self.since.map_or(now, |(first, _)| first);
         self.since.replace((first, now)).is_none()
     }
 
-    /// The refs that have changed; none when it is not known which.
+    /// Returns the refs that have changed; `None` when it is unknown which.
     pub(super) fn named_refs(&self) -> Option<Vec<String>> {
         let refs = self.refs.as_ref().filter(|_| self.kinds == Kinds::REFS);
         refs.map(|refs| refs.iter().cloned().collect())
     }
 
-    /// The file or directory of the worktree that a piece of news is about, if it is about nothing
-    /// else.
+    /// Returns the one file or directory of the worktree that an event concerns, if any.
     pub(super) fn file_of(&self, happened: &Happened) -> Option<Vec<u8>> {
         let About::Worktree(worktree) = &self.about else { return None };
         let Happened::In { dir, name, .. } = happened else { return None };
@@ -145,7 +145,7 @@ impl Tree {
         worktree.file(&dir.join(name))
     }
 
-    /// When what has gathered is to be told.
+    /// Returns when the collected changes are due.
     pub(super) fn due(&self) -> Option<Instant> {
         let (first, last) = self.since?;
         Some((last + QUIET).min(first + LATEST))
@@ -166,7 +166,7 @@ impl Tree {
         }
     }
 
-    /// Takes in one piece of news; whether it counts.
+    /// Records one event; returns whether it counts.
     pub(super) fn note(&mut self, happened: &Happened) -> bool {
         match happened {
             Happened::Overflow => {
@@ -230,18 +230,18 @@ impl Tree {
             return true;
         }
         if is_dir {
-            // A directory's own attributes are no change of the worktree.
+            // git does not track a directory's attributes.
             if what == What::Changed {
                 return false;
             }
-            // What was moved away is let go of in the same way as what is new is taken in.
+            // A directory that was moved away is queued, too: the hub forgets it and finds nothing.
             if self.pending.len() < PENDING_MAX {
                 self.pending.push_back(dir.join(name));
             } else {
                 self.again = true;
             }
         }
-        // Once something counts, what else happens until it is told makes no difference.
+        // Once something counts, further events before the report make no difference.
         if self.kinds == Kinds::default() {
             let ignored = |rules: &Rules| rules.ignores(&dir.join(name), is_dir);
             if self.rules.as_ref().is_some_and(ignored) {
@@ -265,7 +265,7 @@ impl Tree {
             return false;
         }
         if dir == common {
-            // What else is there, such as `FETCH_HEAD`, says nothing of its own.
+            // Other entries, such as `FETCH_HEAD`, mean no change of their own.
             let counts = matches!(bytes, b"packed-refs" | b"refs" | b"config" | b"logs");
             self.again |= bytes == b"logs" && what == What::Made;
             if counts {
@@ -274,7 +274,7 @@ impl Tree {
             return counts;
         }
         if dir == common.join("info") || dir.starts_with(common.join("logs")) {
-            // Of the reflogs only that of the stash, from which entries can be dropped.
+            // Of the reflogs only that of the stash counts, from which entries can be dropped.
             let counts = bytes == b"exclude" || bytes == b"stash";
             self.exclude |= bytes == b"exclude";
             if counts {
@@ -282,6 +282,7 @@ impl Tree {
             }
             return counts;
         }
+        // Our own refs: they change no distance, and would notify the daemon of its own work.
         if bytes == b"groundskeeper" || dir.starts_with(common.join("refs/groundskeeper")) {
             return false;
         }

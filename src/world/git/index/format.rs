@@ -1,8 +1,8 @@
-//! Writing a git index (version 2) for a working tree that was just written by us, and reading what
-//! is in one (`read`); `age` decides what its entries prove.
+//! Writes a git index (version 2) for a working tree that this program has just written.
 //!
-//! Entries carry the stat data of the files, so a `git status` reads no file that is older. The
-//! tree extension saves it from walking the commit's trees. Format: gitformat-index(5).
+//! `read` reads an index, and `racy` decides what its entries prove. Entries carry the stat data of
+//! the files, so a `git status` reads no file that is older than the index. The tree extension
+//! saves it from walking the commit's trees. Format: gitformat-index(5).
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,37 +10,37 @@ use std::os::unix::fs::MetadataExt as _;
 /// Stat data and identity of one tracked path.
 #[derive(Debug, Clone)]
 pub(in crate::world) struct Entry {
-    /// Path from the top of the working tree.
+    /// Path from the top of the working tree, without a leading slash.
     pub path: Vec<u8>,
     /// Mode as in the tree, for example `0o100644`.
     pub mode: u32,
-    /// Object id, 20 or 32 bytes.
+    /// Object id of the blob or submodule commit, 20 or 32 bytes.
     pub oid: Vec<u8>,
-    /// What `lstat` says of the file; zeros for a submodule.
+    /// Stat data from `lstat` of the file; zeros for a submodule.
     pub stat: Stat,
 }
 
-/// The stat fields that an index keeps, each cut to 32 bits as git does.
+/// The stat fields that an index stores, each truncated to 32 bits as git does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::world) struct Stat {
-    /// Status change time: seconds, nanoseconds.
+    /// Status change time (ctime): seconds, nanoseconds.
     pub ctime: (u32, u32),
-    /// Modification time: seconds, nanoseconds.
+    /// Modification time (mtime): seconds, nanoseconds.
     pub mtime: (u32, u32),
-    /// Device.
+    /// Device number, low 32 bits.
     pub dev: u32,
-    /// Inode.
+    /// Inode number, low 32 bits.
     pub ino: u32,
-    /// Owner.
+    /// User id of the file's owner.
     pub uid: u32,
-    /// Group.
+    /// Group id of the file.
     pub gid: u32,
-    /// Size in bytes.
+    /// File size in bytes, modulo 2^32.
     pub size: u32,
 }
 
 impl Stat {
-    /// What an index keeps of this.
+    /// Extracts the fields that an index stores.
     pub(in crate::world) fn of(found: &Metadata) -> Self {
         Self {
             ctime: (found.ctime() as u32, found.ctime_nsec() as u32),
@@ -53,22 +53,23 @@ impl Stat {
         }
     }
 
-    /// Whether it is the same file, unchanged. Some file systems number their devices anew at every
-    /// mount.
+    /// Reports whether both describe the same file, unchanged. The device is ignored: some file
+    /// systems get a new number at every mount.
     pub(in crate::world) fn is(&self, other: &Self) -> bool {
         Self { dev: other.dev, ..*self } == *other
     }
 
-    /// Whether it is older than a moment by more than a tick of the clock: a change after that
+    /// Reports whether the ctime is more than one clock tick before `moment`: a change after that
     /// moment then has another ctime. A file system without nanoseconds never proves that.
     pub(in crate::world) fn is_before(&self, moment: (u32, u32)) -> bool {
         let nanos = |(second, nanos)| u64::from(second) * 1_000_000_000 + u64::from(nanos);
         self.ctime.1 != 0 && nanos(self.ctime) + TICK_NANOS < nanos(moment)
     }
 
-    /// Replaces the stat data of the entry that starts here; its mode stays.
+    /// Replaces the stat data of the entry that starts at `at`; its mode stays.
     pub(in crate::world) fn put(&self, index: &mut [u8], at: usize) {
         let before = [self.ctime.0, self.ctime.1, self.mtime.0, self.mtime.1, self.dev, self.ino];
+        // Word 6 is the mode, between the first six words and the last three.
         let after = [self.uid, self.gid, self.size];
         let numbered = before.into_iter().enumerate();
         for (n, word) in numbered.chain(after.into_iter().enumerate().map(|(n, w)| (n + 7, w))) {
@@ -82,21 +83,21 @@ impl Stat {
 pub(in crate::world) struct Tree {
     /// Path from the top; empty for the top itself.
     pub path: Vec<u8>,
-    /// Object id.
+    /// Object id of the tree, 20 or 32 bytes.
     pub oid: Vec<u8>,
 }
 
-/// Which hash the repository uses.
+/// Hash function of the repository's object ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::world) enum Hash {
-    /// 20 bytes.
+    /// SHA-1: object ids of 20 bytes.
     Sha1,
-    /// 32 bytes.
+    /// SHA-256: object ids of 32 bytes.
     Sha256,
 }
 
 impl Hash {
-    /// The hash that git calls by this name.
+    /// Returns the hash for git's name of the object format.
     #[must_use]
     pub(in crate::world) fn named(name: &str) -> Option<Self> {
         match name {
@@ -106,7 +107,7 @@ impl Hash {
         }
     }
 
-    /// Length of an object id.
+    /// Returns the length of an object id in bytes.
     pub(in crate::world) fn bytes(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -114,7 +115,7 @@ impl Hash {
         }
     }
 
-    /// The hash of some bytes in a row.
+    /// Returns the hash of the concatenated parts.
     #[must_use]
     pub(in crate::world) fn of(self, parts: &[&[u8]]) -> Vec<u8> {
         fn all<D: sha1::Digest>(parts: &[&[u8]]) -> Vec<u8> {
@@ -130,19 +131,20 @@ impl Hash {
         }
     }
 
-    /// The object id that git gives a blob of these bytes.
+    /// Returns the object id that git gives a blob of these bytes.
     #[must_use]
     pub(in crate::world) fn of_blob(self, bytes: &[u8]) -> Vec<u8> {
         self.of(&[format!("blob {}\0", bytes.len()).as_bytes(), bytes])
     }
 }
 
-/// Longest tick of the clock that files get their times from: 10 ms at 100 Hz, and as much again.
+/// Longest tick of the clock that stamps files: 10 ms at 100 Hz, doubled for safety.
 pub(super) const TICK_NANOS: u64 = 20_000_000;
+/// Largest length that the 12-bit field of an entry stores; a longer name is NUL-terminated.
 const NAME_BYTES_MAX: usize = 0xfff;
 
-/// The bytes of an index. `entries` and `trees` must be sorted by path; `trees` starts with the
-/// top. None when something does not fit the format.
+/// Builds the bytes of an index. `entries` and `trees` must be sorted by path, and `trees` must
+/// start with the top. Returns `None` when something does not fit the format.
 #[must_use]
 pub(in crate::world) fn build(hash: Hash, entries: &[Entry], trees: &[Tree]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(entries.len() * 100);
@@ -174,12 +176,13 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     let length = entry.path.len().min(NAME_BYTES_MAX) as u16;
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(&entry.path);
-    // One to eight zeros, so that entries are aligned and names are terminated.
+    // One to eight zeros align the next entry and terminate the name.
     let used = out.len() - start;
     out.resize(start + (used + 8) / 8 * 8, 0);
 }
 
-/// Writes the trees in depth-first order: name, entries below, subtrees, object id.
+/// Writes the trees in depth-first order: name, count of entries below, count of
+/// subtrees, object id.
 fn put_trees(out: &mut Vec<u8>, entries: &[Entry], trees: &[Tree]) -> Option<()> {
     let (top, rest) = trees.split_first().filter(|(top, _)| top.path.is_empty())?;
     let mut walk = TreeWalk { out, entries, trees: rest, next: 0 };
@@ -193,6 +196,7 @@ struct TreeWalk<'a> {
     next: usize,
 }
 
+/// Bound on the recursion; a deeper tree is left to git.
 const DEPTH_MAX: usize = 512;
 
 impl TreeWalk<'_> {

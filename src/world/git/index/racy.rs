@@ -1,10 +1,11 @@
-//! Deciding what an index proves about its files, and making a fresh index prove all of them.
+//! Decides what an index proves about its files, and makes a fresh index prove all of them.
 //!
-//! git compares whole seconds: a file as young as the index may have changed unseen, so each status
-//! reads it again ("racy git"). A fresh checkout is all such files. [`settle`] proves once, by
-//! nanoseconds and where those cannot tell by content, that none has changed, and gives the index
-//! a new age. It never changes an entry, a file or its times, and never declares anything clean
-//! that it has not proven; the rest is left to git. It takes none of git's locks.
+//! git compares whole seconds: a file as young as the index may have changed unnoticed, so
+//! each status reads it again ("racy git"). In a fresh checkout all files are that young.
+//! [`settle`] proves once that none has changed, by nanoseconds and where those are not enough
+//! by content, and then gives the index a newer time. It never changes an entry, a file or its
+//! times. It never declares anything clean that it has not proven; the rest is left to git. It
+//! takes none of git's locks.
 
 use std::cell::Cell;
 use std::fs::{File, Metadata, OpenOptions};
@@ -23,12 +24,12 @@ use crate::world::git::index::read;
 use crate::world::process::cancel::Cancel;
 
 const GITLINK: u32 = 0o160_000;
-/// Largest file that is read to prove that it has not changed, and most bytes for one index: what
-/// a disk can have been given within a tick.
+/// Bounds on what is read to prove that files have not changed, per file and per index: about what
+/// a disk can have received within a tick.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const BYTES_MAX: u64 = 64 << 20;
 
-/// What an index of a certain age can prove about files.
+/// Judges files by an index of a certain age.
 #[derive(Debug)]
 pub(in crate::world) struct Judge {
     written: (u32, u32),
@@ -37,11 +38,11 @@ pub(in crate::world) struct Judge {
 }
 
 impl Judge {
-    /// For the index at this path, which must be read afterwards: were it replaced in between, its
-    /// entries would only seem younger.
+    /// Creates a judge for the index at this path. The index must be read afterwards: if it is
+    /// replaced in between, its entries only seem younger.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub(in crate::world) fn of(index: &Path, hash: Hash) -> io::Result<Self> {
         Ok(Self::at(Stat::of(&index.metadata()?).mtime, hash))
     }
@@ -50,18 +51,18 @@ impl Judge {
         Self { written, hash, bytes_left: Cell::new(BYTES_MAX) }
     }
 
-    /// Whether the file at `path` is proven to be what the entry says.
+    /// Reports whether the file at `path` is proven to equal the entry.
     ///
-    /// Nobody can set a ctime, so an equal one proves the file, but for a change in the very tick
-    /// of the clock that it was written in. Such a file is read. Its bytes are compared as they
-    /// are stored: where git converts on the way they differ, and nothing is proven.
+    /// No program can set a ctime, so an equal ctime proves the file, except for a change within
+    /// the same clock tick. Such a file is read. Its bytes are compared as they are stored: where
+    /// git converts contents they differ, and nothing is proven.
     pub(in crate::world) fn proves(&self, path: &Path, entry: &Wanted<'_>) -> bool {
         let Ok(found) = path.symlink_metadata() else { return false };
         let mode = match entry.mode {
             0o120_000 => found.is_symlink(),
             0o100_644 => found.is_file() && found.mode() & 0o100 == 0,
             0o100_755 => found.is_file() && found.mode() & 0o100 != 0,
-            // A submodule: who knows what is inside.
+            // The content of a submodule is not judged here.
             _ => false,
         };
         mode && Stat::of(&found).is(&entry.stat)
@@ -77,7 +78,7 @@ impl Judge {
     }
 }
 
-/// What the index says of one file.
+/// The recorded state of one file in the index.
 #[derive(Debug)]
 pub(in crate::world) struct Wanted<'a> {
     pub mode: u32,
@@ -85,47 +86,49 @@ pub(in crate::world) struct Wanted<'a> {
     pub oid: &'a [u8],
 }
 
-/// When a file last changed in any way, in nanoseconds since 1970: nobody but the clock sets it.
+/// Returns the ctime in nanoseconds since 1970: the last change of any kind, which
+/// no program can set.
 pub(in crate::world) fn changed_at(found: &Metadata) -> i128 {
     i128::from(found.ctime()) * 1_000_000_000 + i128::from(found.ctime_nsec())
 }
 
-/// The bytes that git stores for a small file or a link.
+/// Returns the bytes that git stores for a small file or a link, without conversion.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub(in crate::world) fn content(path: &Path, found: &Metadata) -> io::Result<Vec<u8>> {
     if found.is_symlink() {
         return Ok(std::fs::read_link(path)?.as_os_str().as_bytes().to_vec());
     }
-    // Not blocking: something else may have taken the place of a file, a pipe for example.
+    // `O_NONBLOCK`: a pipe may have taken the place of the file, and opening it would block.
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let flags = flags.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let mut bytes = Vec::new();
+    // One byte more than allowed: a file that grew past the bound never hashes to its object.
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// What became of an attempt to settle an index.
+/// Outcome of an attempt to settle an index.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::world) enum Settled {
-    /// No later status has to read a file that has not changed.
+    /// No later status has to read an unchanged file.
     Done,
-    /// Somebody else is writing the index, or just has.
+    /// Another process is writing the index, or has just written it.
     LeftAlone,
-    /// Something may have changed unseen, or is not understood: git has to look.
+    /// A file may have changed unnoticed, or something is not understood: git must check.
     Unproven,
 }
 
-/// Proves every entry that is as young as the index, and gives the index a new age.
+/// Proves every entry that is as young as the index, and gives the index a newer time.
 ///
-/// No lock is taken, so that no git of the user's is ever in the way: all that is done to the index
-/// is to date it, and only the file that was read. Where git puts a new one in its place meanwhile,
-/// the old one is dated, which nobody sees.
+/// No lock is taken, so no git of the user is ever blocked. The only change is the modification
+/// time of the index, set through the descriptor that was read. If git installs a new index
+/// meanwhile, the time of the unlinked old one is set, which has no effect.
 ///
 /// # Errors
-/// What the system says; the index is whole all the same.
+/// The error of the system; the index stays intact.
 pub(in crate::world) fn settle(
     admin_dir: &Path,
     target: &Path,
@@ -135,8 +138,8 @@ pub(in crate::world) fn settle(
     if admin_dir.join("index.lock").symlink_metadata().is_ok() {
         return Ok(Settled::LeftAlone);
     }
-    // What is changed from here on is not of an earlier second: the clock of the file system is at
-    // most a tick behind.
+    // The clock of the file system lags by at most a tick. So a change from here on is never
+    // stamped with an earlier second than this one.
     let now =
         SystemTime::now() - Duration::from_nanos(crate::world::git::index::format::TICK_NANOS);
     let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -148,7 +151,7 @@ pub(in crate::world) fn settle(
     if young.is_empty() {
         return Ok(Settled::Done);
     }
-    // Added in this second: whoever did that is at work.
+    // Added within this second: another process is still at work.
     if young.iter().any(|e| u64::from(e.stat.mtime.0.max(e.stat.ctime.0)) >= second) {
         return Ok(Settled::LeftAlone);
     }
@@ -165,11 +168,12 @@ pub(in crate::world) fn settle(
     Ok(Settled::Done)
 }
 
-/// Whether git sees that a file has changed, or is gone, whatever the age of its index and its
-/// settings.
+/// Reports whether git sees that a file has changed or is missing, whatever the age of its index
+/// and its settings.
 fn shows(path: &Path, stat: &Stat) -> bool {
     match path.symlink_metadata() {
         Ok(found) => {
+            // Size and whole seconds of the mtime are compared by every git configuration.
             let found = Stat::of(&found);
             found.size != stat.size || found.mtime.0 != stat.mtime.0
         }
@@ -177,14 +181,15 @@ fn shows(path: &Path, stat: &Stat) -> bool {
     }
 }
 
-/// The entries that git would read again, as it tells them; none when the index is not one to
-/// judge here.
+/// Returns the entries that git would read again by its own rule; `None` when this index
+/// cannot be judged here.
 fn young(
     index: &[u8],
     hash: Hash,
     written: u32,
 ) -> Option<Vec<crate::world::git::index::format::Entry>> {
-    // The untracked cache trusts folders by the age of the index, and those are not looked at here.
+    // The untracked cache trusts directories by the age of the index, and directories are
+    // not checked here.
     if index.windows(4).any(|w| w == b"UNTR") {
         return None;
     }
@@ -222,7 +227,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let at = dir.path();
         git(at, &["init", "-q"]);
-        // All that follows is done in one second.
+        // Everything that follows happens within one second.
         pass_the_second();
         git(at, &["config", "index.version", version]);
         git(at, &["config", "index.skipHash", skip]);
@@ -236,7 +241,7 @@ mod tests {
         dir
     }
 
-    /// Waits until files of now are of an earlier second.
+    /// Waits until files made now belong to an earlier second.
     #[expect(clippy::disallowed_methods, reason = "time that passes is the input")]
     fn pass_the_second() {
         let dir = tempfile::tempdir().expect("a directory");
@@ -246,7 +251,7 @@ mod tests {
             Stat::of(&file.metadata().expect("there")).mtime
         };
         let (now, _) = second();
-        // And a tick, by which the clock of the file system may be late.
+        // One more tick, by which the clock of the file system may lag.
         while second() < (now + 1, 2 * crate::world::git::index::format::TICK_NANOS as u32) {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -263,7 +268,7 @@ mod tests {
         young(&bytes, Hash::Sha1, written).expect("understood").len()
     }
 
-    /// Other bytes of the same size, with the old time put back.
+    /// Writes other bytes of the same size and restores the old mtime.
     fn edit(path: &Path) {
         let text = std::fs::read(path).expect("read");
         let time = path.metadata().expect("there").modified().expect("a time");
@@ -356,7 +361,7 @@ mod tests {
             judge(written).proves(&file, &Wanted { mode: 0o100_644, stat, oid })
         };
         let (second, nanos) = stat.ctime;
-        // The stat is equal in all cases: what an edit in the same tick would look like.
+        // The stat is equal in all cases, as after an edit within the same tick.
         assert!(proves((second, nanos), &oid(b"a")), "same tick, same bytes");
         assert!(!proves((second, nanos), &oid(b"b")), "same tick, other bytes");
         assert!(proves((second + 1, nanos), &oid(b"b")), "a second later the ctime proves it");

@@ -1,12 +1,12 @@
-//! Reading an index: its paths with what git knows of them, without a process; and changing the
-//! marks of a copy.
+//! Reads an index without a process: its paths with git's stat data and flags; also
+//! clears flags in a copy.
 //!
-//! An index of a kind that is not understood here (split, sparse, of an unknown version) is none,
-//! and git is asked instead. Reading verifies no sum, as git does not either; [`is_summed`] does.
+//! An index of an unsupported kind (split, sparse, of an unknown version) yields `None`, and the
+//! caller asks git instead. Reading verifies no checksum, as git does not either; [`is_summed`] does.
 
 use crate::world::git::index::format::{Hash, Stat};
 
-/// Stat data before the object id in each entry.
+/// Bytes of stat data before the object id in each entry.
 const STAT_BYTES: usize = 40;
 const ASSUME_VALID: u16 = 0x8000;
 const EXTENDED: u16 = 0x4000;
@@ -14,35 +14,36 @@ const STAGE: u16 = 0x3000;
 const SKIP_WORKTREE: u16 = 0x4000;
 const INTENT_TO_ADD: u16 = 0x2000;
 
-/// One entry, as it stands in the index.
+/// One entry of an index.
 #[derive(Debug)]
 pub(in crate::world) struct Listed<'a> {
-    /// Where in the index its stat data starts.
+    /// Offset of its stat data in the index.
     pub at: usize,
-    /// Path from the top of the working tree.
+    /// Path from the top of the working tree, without a leading slash.
     pub path: &'a [u8],
     /// Mode as in the tree, for example `0o100644`.
     pub mode: u32,
-    /// Object id.
+    /// Object id of the staged content.
     pub oid: &'a [u8],
-    /// What `lstat` said when git last looked.
+    /// Stat data of the file when git last refreshed the entry.
     pub stat: Stat,
-    /// Status is told not to look at it: skip-worktree or assume-unchanged.
+    /// Whether status must not inspect the file: skip-worktree or assume-unchanged.
     pub hidden: bool,
-    /// It is not simply staged: part of a conflict, or only meant to be added.
+    /// Whether it is not simply staged: part of a conflict, or intent-to-add.
     pub unsettled: bool,
 }
 
-/// Whether an index ends in the sum of what it holds, or says that it has none.
+/// Returns whether an index ends in the checksum of its content, or in zeros, which mean "no
+/// checksum" (`index.skipHash`).
 pub(in crate::world) fn is_summed(index: &[u8], hash: Hash) -> bool {
     let Some(end) = index.len().checked_sub(hash.bytes()) else { return false };
     let (body, sum) = index.split_at(end);
     body.starts_with(b"DIRC") && (sum.iter().all(|b| *b == 0) || hash.of(&[body]) == sum)
 }
 
-/// Calls `each` with every entry in order. Returns the object id of the tree that the whole index
-/// is the same as, empty when that is not known; none when the index is not understood, of which
-/// `each` may have seen a part by then.
+/// Calls `each` with every entry in order. Returns the object id of the tree that equals the whole
+/// index, empty when that is unknown. Returns `None` when the index is not understood; `each` may
+/// have seen some entries by then.
 pub(in crate::world) fn each(
     index: &[u8],
     hash: Hash,
@@ -64,6 +65,7 @@ pub(in crate::world) fn each(
             more = half(index, at)?;
             at += 2;
         }
+        // Version 4 names only the part that differs from the previous path.
         if version == 4 {
             let strip = variable_length(index, &mut at)?;
             path.truncate(path.len().checked_sub(strip)?);
@@ -75,7 +77,7 @@ pub(in crate::world) fn each(
         path.extend_from_slice(&rest[..end]);
         at += end + 1;
         if version < 4 {
-            // Padded with one to eight NULs.
+            // Entries are padded with one to eight NULs.
             at = start + (at - 1 - start) / 8 * 8 + 8;
         }
         let (mode, stat) = stat_at(index, start)?;
@@ -87,8 +89,7 @@ pub(in crate::world) fn each(
     extensions(index, at, id_bytes)
 }
 
-/// Takes the marks skip-worktree and assume-unchanged from the entry whose stat data starts at
-/// `at`.
+/// Clears skip-worktree and assume-unchanged of the entry whose stat data starts at `at`.
 pub(in crate::world) fn unmark(index: &mut [u8], at: usize, hash: Hash) {
     let place = at + STAT_BYTES + hash.bytes();
     let Some(flags) = half(index, place) else { return };
@@ -98,7 +99,8 @@ pub(in crate::world) fn unmark(index: &mut [u8], at: usize, hash: Hash) {
     }
 }
 
-/// Puts the sum under an index that was changed. Some repositories have git leave it out.
+/// Rewrites the checksum of a changed index. All zeros mean that the repository has git omit it
+/// (`index.skipHash`), so they stay.
 pub(in crate::world) fn seal(index: &mut [u8], hash: Hash) {
     let body = index.len().saturating_sub(hash.bytes());
     let (body, sum) = index.split_at_mut(body);
@@ -119,7 +121,7 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..at.checked_add(2)?)?.try_into().ok().map(u16::from_be_bytes)
 }
 
-/// Mode and stat data of the entry that starts here.
+/// Returns mode and stat data of the entry that starts here.
 fn stat_at(index: &[u8], start: usize) -> Option<(u32, Stat)> {
     let field = |n: usize| word(index, start + 4 * n);
     let stat = Stat {
@@ -134,8 +136,8 @@ fn stat_at(index: &[u8], start: usize) -> Option<(u32, Stat)> {
     Some((field(6)?, stat))
 }
 
-/// The tree of the cached-tree extension. A split index keeps entries elsewhere, a sparse one
-/// leaves directories whole: those are none.
+/// Returns the top tree of the cached-tree extension. `None` for a split index, which keeps entries
+/// in another file, and for a sparse one, which collapses directories.
 fn extensions(index: &[u8], mut at: usize, id_bytes: usize) -> Option<Vec<u8>> {
     let mut tree = Vec::new();
     while at + 8 + id_bytes <= index.len() {
@@ -151,7 +153,8 @@ fn extensions(index: &[u8], mut at: usize, id_bytes: usize) -> Option<Vec<u8>> {
     (at + id_bytes == index.len()).then_some(tree)
 }
 
-/// The first entry: no name, a count that is -1 when it is out of date, subtrees, object id.
+/// Returns the object id of the first entry: no name, a count that is -1 when the tree is invalid,
+/// subtrees, object id.
 fn top_tree(body: &[u8], id_bytes: usize) -> Option<Vec<u8>> {
     let rest = body.strip_prefix(&[0])?;
     let end = rest.iter().position(|b| *b == b'\n')?;
@@ -161,6 +164,7 @@ fn top_tree(body: &[u8], id_bytes: usize) -> Option<Vec<u8>> {
     rest.get(end + 1..end + 1 + id_bytes).map(<[u8]>::to_vec)
 }
 
+/// Reads git's variable-length integer, in which each continuation adds one.
 fn variable_length(bytes: &[u8], at: &mut usize) -> Option<usize> {
     let mut next = || {
         let byte = bytes.get(*at).copied();
@@ -188,14 +192,14 @@ mod tests {
         assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
-    /// The paths that are marked; none when the index is not understood.
+    /// Returns the flagged paths; `None` when the index is not understood.
     fn hidden(index: &[u8], hash: Hash) -> Option<Vec<Vec<u8>>> {
         let mut found = Vec::new();
         each(index, hash, |entry| found.extend(entry.hidden.then(|| entry.path.to_vec())))?;
         Some(found)
     }
 
-    /// Where the marked entries are.
+    /// Returns the offsets of the flagged entries.
     fn places(index: &[u8], hash: Hash) -> Vec<usize> {
         let mut found = Vec::new();
         each(index, hash, |entry| found.extend(entry.hidden.then_some(entry.at)));
