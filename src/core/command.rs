@@ -1,7 +1,7 @@
-//! What can be asked of the core, by people, by effects that come home, and by the clock.
+//! Commands to the core, from users, from effects that settle, and from the clock.
 //!
-//! Everything that is not a function of the state rides in on a command: ids, times, commit
-//! hashes, byte counts. Commands are not stored; the events they lead to are.
+//! Everything that is not a function of the state arrives in a command: ids, times, commit hashes,
+//! byte counts. Commands are not stored; the events they lead to are.
 
 use super::effect::{Note, Outcome};
 use super::event::{Actor, MigrationPlan, Plan, Retention, TeardownOptions, Worktree};
@@ -11,241 +11,241 @@ use super::id::{
 };
 use crate::core::model::live_set::LiveSet;
 
-/// One request to the core.
+/// One command to the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// A daemon has opened the log.
     Start {
-        /// Its process id.
+        /// Process id of the daemon.
         pid: u32,
-        /// Its version.
+        /// Version of the program.
         version: String,
-        /// How long what is removed is kept.
+        /// Configured limits of the trash.
         retention: Retention,
-        /// What is found of the ground that it stands on.
+        /// What the daemon found about its data directory.
         ground: Ground,
     },
     /// The daemon is about to close the log.
     Stop {
-        /// Why.
+        /// Why: `signal`, `request`.
         reason: String,
     },
-    /// Make an environment; the same plan for a living one is a success that changes nothing.
+    /// Make an environment; the same plan for a live one succeeds and changes nothing.
     Provision {
-        /// Its name.
+        /// The environment's id.
         environment: EnvironmentId,
-        /// What to make.
+        /// The environment to make.
         plan: Plan,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
-        /// Idempotency key.
+        /// Idempotency key, when one was given.
         request: Option<RequestId>,
-        /// What will tell this life from all others.
+        /// Nonce of the new incarnation.
         nonce: Nonce,
-        /// The tree from which whoever asks has git read attributes, if any.
+        /// The tree from which git reads attributes, if the request names one.
         attributes: Option<String>,
     },
-    /// Stop making an environment; nothing to cancel is a success.
+    /// Stop making an environment, or stop retrying its teardown; nothing to cancel is a success.
     Cancel {
-        /// Which.
+        /// The environment's id.
         environment: EnvironmentId,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
     },
-    /// Take an environment apart; an unknown or tombstoned one is a success.
+    /// Tear an environment down; an unknown or tombstoned one is a success.
     Destroy {
-        /// Which.
+        /// The environment's id.
         environment: EnvironmentId,
-        /// Which life of it; another one is not touched. None means the present one.
+        /// The incarnation that is meant; another one is not touched. None means the present one.
         incarnation: Option<u32>,
-        /// Whether unsaved work may go to the trash, and leases may be broken.
+        /// Whether work at risk may go to the trash, and leases may be broken.
         force: bool,
-        /// How it is to be done.
+        /// Options of the teardown.
         options: TeardownOptions,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
-        /// Idempotency key.
+        /// Idempotency key, when one was given.
         request: Option<RequestId>,
     },
-    /// Bring an incarnation back that is over, as a new one.
+    /// Restore an ended incarnation as a new one.
     Restore(Restore),
-    /// Watch and lease a worktree that somebody else made; the same one again is a success.
+    /// Watch and lease a foreign worktree; the same one again is a success.
     Adopt {
-        /// Its name.
+        /// The environment's id.
         environment: EnvironmentId,
-        /// Where it is, and whose.
+        /// Path and repository of the worktree.
         plan: Plan,
-        /// The commit it is at.
+        /// The commit at HEAD.
         head: String,
-        /// Its facts.
+        /// Facts about the worktree.
         worktree: Worktree,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
-        /// What will tell this life from all others.
+        /// Nonce of the new incarnation.
         nonce: Nonce,
     },
-    /// A command waits to be started for an environment.
+    /// Record a process that waits to run a command for an environment.
     Launch {
-        /// Which environment.
+        /// The environment's id.
         environment: EnvironmentId,
-        /// Its process id.
+        /// Process id of the command.
         pid: u32,
-        /// Its start time as the kernel tells it.
+        /// Its start time as the kernel reports it.
         started: u64,
         /// Name of its program.
         name: String,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
     },
-    /// Such a command is over; an unknown one is a success.
+    /// Record that such a command has ended; an unknown one is a success.
     Exited {
-        /// Which environment.
+        /// The environment's id.
         environment: EnvironmentId,
-        /// Its process id.
+        /// Process id of the command.
         pid: u32,
     },
     /// Watching an environment failed too often.
     WatchGaveUp {
-        /// Which.
+        /// The environment's id.
         environment: EnvironmentId,
-        /// Which life of it.
+        /// Number of the incarnation.
         incarnation: u32,
         /// Failures in a row.
         attempts: u32,
-        /// The last of them.
+        /// The last failure.
         reason: String,
     },
-    /// Somebody asks for the changes of an environment whose watching was given up.
+    /// A subscriber asks for the changes of an environment whose watching was given up.
     WatchAgain {
-        /// Which.
+        /// The environment's id.
         environment: EnvironmentId,
     },
     /// Move the rebuildable output of an environment to the trash.
     Clean {
-        /// Which.
+        /// The environment's id.
         environment: EnvironmentId,
         /// Whether it is unlinked at once.
         now: bool,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
     },
     /// Put back what the last clean of an environment took.
     UndoClean {
-        /// Which.
+        /// The environment's id.
         environment: EnvironmentId,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
     },
-    /// Unlink what is in the trash.
+    /// Unlink the content of the trash.
     EmptyTrash {
-        /// Only that of this environment.
+        /// Restricts it to this environment.
         environment: Option<EnvironmentId>,
-        /// Also what is nowhere else; only for an environment that is named.
+        /// Whether last copies are unlinked, too; only for an environment that is named.
         lose: bool,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
     },
     /// The disk is nearly full.
     DiskLow,
-    /// Let go of a rescue.
+    /// Remove a rescue's ref.
     DropRescue {
-        /// Whose.
+        /// The environment's id.
         environment: EnvironmentId,
-        /// Which life of it.
+        /// The ended incarnation.
         incarnation: u32,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
     },
-    /// Look for what no record explains.
+    /// Find what no record explains.
     Sweep {
-        /// Whether what is proven ours is settled, or only named.
+        /// Whether findings that are proven managed are settled, or only reported.
         apply: bool,
-        /// Most things it may settle before it stops and asks.
+        /// Most findings it may settle before it stops and waits for another request.
         limit: u64,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
     },
     /// Claim that an environment is in use; the same lease again moves its end.
     Lease {
-        /// Which environment.
+        /// The environment to lease.
         environment: EnvironmentId,
-        /// The lease's name.
+        /// The lease's id.
         lease: LeaseId,
         /// When it ends by itself.
         until: Time,
-        /// What for.
+        /// Reason, in the words of the holder.
         purpose: String,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
-        /// Idempotency key.
+        /// Idempotency key, when one was given.
         request: Option<RequestId>,
     },
     /// Make this host agree with a live set.
     Reconcile {
-        /// What the server says.
+        /// The live set of the server.
         set: LiveSet,
-        /// How what is not listed is torn down.
+        /// Options for tearing down what is not listed.
         options: TeardownOptions,
-        /// Who brings it.
+        /// The actor that sends it.
         actor: Actor,
     },
-    /// Let a live set that waits take effect.
+    /// Apply a live set that is held.
     ConfirmLiveSet {
-        /// Which.
+        /// Epoch of the held set.
         epoch: u64,
-        /// How what is not listed is torn down.
+        /// Options for tearing down what is not listed.
         options: TeardownOptions,
-        /// Who confirms it.
+        /// The actor that confirms it.
         actor: Actor,
     },
-    /// A command is about to be run for a request; it is never run twice.
+    /// A command is about to run for a request; it never runs twice.
     BeginRun {
-        /// In which environment.
+        /// The environment it runs in.
         environment: EnvironmentId,
-        /// The request.
+        /// Idempotency key of the request.
         request: RequestId,
-        /// The lease that it runs under, if it names one.
+        /// The lease that it runs under, if the request names one.
         lease: Option<LeaseId>,
         /// Name of the program.
         name: String,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
     },
     /// Such a command has ended.
     EndRun {
-        /// The request.
+        /// Idempotency key of the request.
         request: RequestId,
-        /// Its exit code.
+        /// Its exit code; none when it did not exit by itself.
         code: Option<i32>,
-        /// Why it has none.
+        /// Why it has no exit code; empty when it has one.
         why: String,
     },
     /// Carry a database to its next generation.
     Migrate {
-        /// A new name for it.
+        /// A new id for the migration.
         migration: MigrationId,
-        /// How.
+        /// The plan of the migration.
         plan: MigrationPlan,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
     },
     /// Put the old database back.
     UndoMigration {
-        /// Which migration.
+        /// The migration's id.
         migration: MigrationId,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
     },
-    /// Give a lease back; an unknown one is a success.
+    /// Release a lease; an unknown one is a success.
     Release {
-        /// Which.
+        /// The lease's id.
         lease: LeaseId,
     },
-    /// A repository was found at another place; its marker proves that it is the same.
+    /// A repository was found at another path; its marker proves that it is the same.
     MoveRepository {
         /// Its common directory, as the log has it.
         from: HostPath,
-        /// Its common directory, as it is.
+        /// Its common directory at present.
         to: HostPath,
     },
     /// Allow hooks of this content in this repository.
@@ -254,60 +254,60 @@ pub enum Command {
         repository: HostPath,
         /// SHA-256 of the hook in hex.
         hash: String,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
     },
-    /// Take all trust in a repository back.
+    /// Withdraw all trust in a repository.
     Distrust {
         /// Common directory of the repository.
         repository: HostPath,
-        /// Who asks.
+        /// The actor of the request.
         actor: Actor,
     },
-    /// An effect tells a fact that must be durable before it goes on.
+    /// An effect reports a fact that must be durable before the effect goes on.
     Note {
-        /// Which effect.
+        /// Identity of the effect.
         effect: EffectId,
-        /// The fact.
+        /// The fact to record.
         note: Note,
     },
     /// An effect has ended. If it is no longer owed, this changes nothing.
     Settle {
-        /// Which effect.
+        /// Identity of the effect.
         effect: EffectId,
-        /// How it ended.
+        /// Its outcome, or why it failed.
         outcome: Result<Outcome, Fault>,
     },
     /// A deadline has passed.
     Tick,
 }
 
-/// What a daemon finds of its data directory when it opens the log.
+/// What a daemon finds about its data directory when it opens the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ground {
-    /// Where the data directory was and where it is, when that is not the same.
+    /// Its previous and its present path, when they differ.
     pub moved: Option<(HostPath, HostPath)>,
-    /// Where the original is, when this is a copy.
+    /// Path of the original, when this is a copy.
     pub copy_of: Option<HostPath>,
     /// The last record that it is known to have had, when the log has fewer.
     pub had: Option<Seq>,
 }
 
-/// What a restore is asked for with.
+/// The request for a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restore {
-    /// Its name.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Which life of it; the last one when left out.
+    /// The incarnation to restore; the last one when left out.
     pub incarnation: Option<u32>,
-    /// The branch to come back on, when its directory is not in the trash any more.
+    /// The branch to check out, when its directory is not in the trash any more.
     pub branch: Option<String>,
-    /// Whether that branch is there already, at the commit that is restored.
+    /// Whether that branch exists already, at the commit that is restored.
     pub reuse_branch: bool,
-    /// Who asks.
+    /// The actor of the request.
     pub actor: Actor,
-    /// Idempotency key.
+    /// Idempotency key, when one was given.
     pub request: Option<RequestId>,
-    /// What will tell this life from all others.
+    /// Nonce of the new incarnation.
     pub nonce: Nonce,
 }

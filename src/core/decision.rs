@@ -1,4 +1,4 @@
-//! What deciding leads to, and the refusals that several areas share.
+//! The result type of a decision, and refusals that several areas share.
 
 use crate::core::event::Event;
 use crate::core::fault::{Code, Fault};
@@ -13,14 +13,14 @@ pub(super) fn not_ready(env: &Environment) -> Fault {
     Fault::new(Code::EnvironmentBusy, message, "wait until it is ready")
 }
 
-/// The answer for an id that was never used.
+/// Returns the fault for an id that was never used.
 #[must_use]
 pub fn not_found(id: &EnvironmentId) -> Fault {
     let message = format!("there is no environment {id}");
     Fault::new(Code::EnvironmentNotFound, message, "`groundskeeper ls` lists those that exist")
 }
 
-/// The answer for an incarnation that is over.
+/// Returns the fault for an incarnation that ended.
 #[must_use]
 pub fn destroyed(id: &EnvironmentId) -> Fault {
     let message = format!("environment {id} is destroyed");

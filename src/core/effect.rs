@@ -1,7 +1,7 @@
-//! What the world owes: a function of the state, never of the last event.
+//! Effects: the work owed to subjects, as a function of the state, never of the last event.
 //!
-//! [`State::owed`] is asked after every batch of records and after every start. That is all there
-//! is to recovery. Effects are described here as data; `world` performs them.
+//! The engine evaluates [`State::owed`] after every batch of records and after every start;
+//! recovery needs nothing else. Effects are described here as data; `world` performs them.
 
 use super::event::{
     Base, Included, NotMoved, ProcessesEnded, Rescue, SetupReport, Size, SourceCopy, SourceState,
@@ -21,174 +21,174 @@ use crate::core::model::step::Step;
 pub struct OwedEffect {
     /// Its identity and fencing token.
     pub id: EffectId,
-    /// What to do.
+    /// The step to perform.
     pub step: Step,
 }
 
-/// All that the world needs to perform one effect, copied out of the state.
+/// Everything needed to perform one effect, copied out of the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effect {
     /// Its identity and fencing token.
     pub id: EffectId,
-    /// What to do.
+    /// The step to perform.
     pub step: Step,
-    /// For whom, as it was when the effect was started.
+    /// Its subject, as it was when the effect was started.
     pub target: Target,
 }
 
-/// For whom an effect is.
+/// The subject of an effect, with its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A living environment, and the hook contents that the user trusts in its repository.
+    /// A live environment, and the hook contents that the user trusts in its repository.
     Environment(Box<Environment>, Vec<String>),
-    /// What is left of one that is over.
+    /// The archive of an ended incarnation.
     Remains(Box<Remains>),
-    /// What one clean took.
+    /// The output that one clean took.
     Output(Box<CleanedOutput>),
-    /// A database on its way.
+    /// A database under migration.
     Migration(Box<Migration>),
-    /// The data directory, with all that the log explains in it.
+    /// The data directory, with the whole state, which explains its content.
     Host(Box<State>),
 }
 
-/// How an effect ended well, with the evidence that the log keeps.
+/// Successful outcome of an effect, with the evidence that the log keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// [`Step::ResolveBase`]: found.
+    /// [`Step::ResolveBase`]: the base that was found.
     Resolved(Base),
-    /// [`Step::AddWorktree`]: exists and is clean.
+    /// [`Step::AddWorktree`]: the worktree exists and is clean.
     Added(Worktree),
-    /// [`Step::CopyIncluded`]: copied what could be copied.
+    /// [`Step::CopyIncluded`]: everything that could be copied was copied.
     Included(Included),
-    /// [`Step::RunSetup`]: ran and succeeded.
+    /// [`Step::RunSetup`]: the hook ran and succeeded.
     SetUp(SetupReport),
-    /// [`Step::RollBack`]: nothing of it is left in its place; what is kept, when somebody may have
-    /// worked in it.
+    /// [`Step::RollBack`]: nothing is left in place; what was archived, where work was possible.
     RolledBack(RolledBackTo),
-    /// [`Step::RefreshIndex`]: done, or left alone because somebody else held the index.
+    /// [`Step::RefreshIndex`]: whether it was done; not while another process held the index.
     Refreshed(bool),
     /// [`Step::ApplyRescue`]: working tree and index are as they were.
     Applied,
-    /// [`Step::Restore`]: back in its place, with the branch that is checked out.
+    /// [`Step::Restore`]: the worktree is back in its place, with the branch that is checked out.
     Restored(Worktree, String),
-    /// [`Step::Clean`]: what was taken.
+    /// [`Step::Clean`]: the output that was taken.
     Cleaned(Taken),
-    /// [`Step::UndoClean`]: what was put back.
+    /// [`Step::UndoClean`]: the output that was put back.
     CleanUndone(Returned),
-    /// [`Step::Inspect`]: what a removal would take away.
+    /// [`Step::Inspect`]: the content that a removal would take away.
     Inspected(Inspection),
-    /// [`Step::RunTeardown`]: ran and succeeded, after so many milliseconds.
+    /// [`Step::RunTeardown`]: the hook succeeded, after so many milliseconds.
     TornDown(u64),
-    /// [`Step::EndProcesses`]: what was ended, spared, and survived.
+    /// [`Step::EndProcesses`]: processes that were ended, spared, or survived.
     Ended(ProcessesEnded),
-    /// [`Step::Rescue`]: the ref that holds what no branch has; none when there was nothing.
+    /// [`Step::Rescue`]: the ref that holds work no branch holds; none when there was none.
     Rescued(Option<Rescue>),
-    /// [`Step::MoveToTrash`]: the tree is not the one that was consented to; nothing was moved.
+    /// [`Step::MoveToTrash`]: the tree differs from the one consented to; nothing was moved.
     Outdated,
-    /// [`Step::MoveToTrash`]: where the directory is now, none when it was gone already; and, when
-    /// registration and branch could be settled in one go, whether the branch was deleted and why.
+    /// [`Step::MoveToTrash`]: the directory's place in the trash, none when it was missing already;
+    /// and, when registration and branch could be settled in one go, whether the branch was deleted
+    /// and why.
     Trashed(Option<HostPath>, Option<(bool, String)>),
-    /// [`Step::Unregister`]: git no longer knows it.
+    /// [`Step::Unregister`]: git no longer has the worktree registered.
     Unregistered,
-    /// [`Step::SettleBranch`]: whether it was deleted, why or why not, and what was rescued.
+    /// [`Step::SettleBranch`]: whether it was deleted, why or why not, and rescue refs.
     BranchSettled(bool, String, Vec<String>),
-    /// [`Step::Measure`]: how large it is; and a new rescue, when it holds what the old one lacks.
+    /// [`Step::Measure`]: the size; and a new rescue, when the old one lacks work.
     Measured(Size, Option<Rescue>),
-    /// [`Step::Purge`]: gone, with so many entries.
+    /// [`Step::Purge`]: unlinked, with so many entries.
     Purged(u64),
-    /// [`Step::Purge`]: the rescue had gone and was made anew; nothing is unlinked yet.
+    /// [`Step::Purge`]: the rescue was missing and was made anew; nothing is unlinked yet.
     RescuedAgain(Rescue),
-    /// [`Step::DropRescue`]: gone.
+    /// [`Step::DropRescue`]: the ref was removed.
     RescueDropped,
     /// [`Step::Sweep`]: what was found and settled.
     Swept(SweepFinished),
-    /// [`Step::InspectSource`]: what the database is.
+    /// [`Step::InspectSource`]: state of the database.
     SourceInspected(SourceState),
-    /// [`Step::CopySource`]: what was copied.
+    /// [`Step::CopySource`]: the private copy.
     SourceCopied(SourceCopy),
-    /// [`Step::NormaliseSource`]: done, with what a person should know.
+    /// [`Step::NormaliseSource`]: done, with warnings for the user.
     SourceNormalised(Vec<String>),
-    /// [`Step::BuildStaging`]: what was built.
+    /// [`Step::BuildStaging`]: the new database.
     StagingBuilt(Staging),
-    /// [`Step::WriteSecrets`]: how many entries.
+    /// [`Step::WriteSecrets`]: number of entries written.
     SecretsWritten(u64),
     /// [`Step::VerifyStaging`]: whole, with so many bytes, and the file's size and time.
     StagingVerified(u64, String),
-    /// [`Step::Flip`]: where the old database is.
+    /// [`Step::Flip`]: path of the old database.
     Flipped(HostPath),
-    /// [`Step::CleanUp`], [`Step::DropStaging`]: done; what could not be removed.
+    /// [`Step::CleanUp`], [`Step::DropStaging`]: done, with files that could not be removed.
     CleanedUp(Vec<String>),
-    /// [`Step::ReturnBackup`]: the old database is back; where the new one is.
+    /// [`Step::ReturnBackup`]: the old database is back; path of the new one.
     Returned(HostPath),
 }
 
-/// What a roll-back has kept.
+/// The archive that a rollback leaves.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RolledBackTo {
-    /// Where its directory is now.
+    /// The directory's place in the trash.
     pub trash: Option<HostPath>,
-    /// The commit that its HEAD was at; empty when there is none.
+    /// The commit at HEAD; empty when there is none.
     pub head: String,
-    /// What was saved of the work in it.
+    /// The rescue of the work in it.
     pub rescue: Option<Rescue>,
-    /// What could not be taken back, and why.
+    /// What could not be rolled back, and why.
     pub left: Vec<String>,
 }
 
-/// What a clean took out of a worktree.
+/// The output that a clean took out of a worktree.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Taken {
-    /// Relative to the worktree; bounded.
+    /// Paths relative to the worktree; bounded.
     pub paths: Vec<String>,
-    /// How much that is.
+    /// Size of what was taken.
     pub size: Size,
-    /// What was left, and why; bounded.
+    /// Directories that were not moved, and why; bounded.
     pub left: Vec<NotMoved>,
-    /// Where it is now; none when nothing was taken.
+    /// Its folder in the trash; none when nothing was taken.
     pub trash: Option<HostPath>,
 }
 
-/// What an undo put back into a worktree.
+/// The output that an undo put back into a worktree.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Returned {
-    /// Relative to the worktree; bounded.
+    /// Paths relative to the worktree; bounded.
     pub paths: Vec<String>,
-    /// What stays in the trash, and why; bounded.
+    /// Directories that stay in the trash, and why; bounded.
     pub left: Vec<NotMoved>,
-    /// How much of it stays.
+    /// Size of what stays.
     pub size: Size,
 }
 
-/// What a look at a worktree led to.
+/// Result of inspecting a worktree.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inspection {
-    /// Work that a removal would take away; empty means nothing.
+    /// Work that a removal would take away; empty means none.
     pub unsaved: Vec<String>,
-    /// SHA-256 over all that was looked at, in hex.
+    /// SHA-256 over everything inspected, in hex.
     pub fingerprint: String,
-    /// The commit that HEAD is at; empty when there is none.
+    /// The commit at HEAD; empty when there is none.
     pub head: String,
-    /// Whether there is anything that a rescue would save.
+    /// Whether there is work for a rescue to save.
     pub rescue: bool,
-    /// Whether the worktree has the teardown hook that was planned.
+    /// Whether the worktree has the teardown hook of the options.
     pub has_hook: bool,
-    /// Whether it is known that no process has anything to do with it.
+    /// Whether it is known that no process uses the worktree.
     pub quiet: bool,
-    /// Seconds since 1970 at which something last changed, as far as the look saw it.
+    /// Seconds since 1970 of the last change that the inspection saw.
     pub last_change: u64,
     /// The branch that is checked out; empty when there is none.
     pub branch: String,
-    /// What goes with it and is no work, and yet worth a word.
+    /// Content that is removed with it and is not work, but is worth reporting.
     pub noted: Vec<String>,
-    /// Whether the repository could not be looked into, so that nobody knows what is saved.
+    /// Whether the repository could not be read, so that it is unknown which content is saved.
     pub unseen: bool,
-    /// Whether there is a repository inside that is work.
+    /// Whether a nested repository holds work.
     pub nested: bool,
-    /// Why the directory cannot be moved at all, as things are.
+    /// Why the directory cannot be moved at all at present.
     pub immovable: Option<Fault>,
 }
 
-/// A fact that an effect tells before it goes on.
+/// A fact that an effect must have recorded before it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// A hook's process exists and waits at its gate: the setup hook's or, in a teardown, the
@@ -196,7 +196,7 @@ pub enum Note {
     HookSpawned {
         /// Process and group id.
         pid: u32,
-        /// Start time as the kernel tells it.
+        /// Start time as the kernel reports it.
         started: u64,
         /// SHA-256 of the hook in hex.
         hash: String,

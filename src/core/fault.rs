@@ -1,8 +1,8 @@
-//! What can go wrong, as data: a stable code, the whole cause chain, evidence, and the next step.
+//! Faults as data: a stable code, the whole cause chain, evidence, and the next step.
 //!
 //! A [`Fault`] is used three ways: as the outcome of an effect (and then it is in the log), as the
-//! answer to a refused command, and as the body of an API error. It never says "unknown error":
-//! every fault names its code, and there is no code for "something".
+//! reply to a refused command, and as the body of an API error. It never says "unknown error":
+//! every fault names its code, and there is no catch-all code.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub const FAULT_LINES_MAX: usize = 64;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $exit:expr;)*) => {
-        /// The stable code of a fault. Scripts match on it; names are only ever added.
+        /// The stable code of a fault. Scripts match on it; codes are only ever added.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Code { $($(#[$doc])* $variant),* }
 
@@ -23,13 +23,13 @@ macro_rules! codes {
             /// All codes, for documentation and tests.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The stable name.
+            /// Returns the stable name.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name),* }
             }
 
-            /// What kind of answer it is; faces derive exit codes and HTTP statuses from it.
+            /// Returns the class of the code, from which exit codes and HTTP statuses are derived.
             #[must_use]
             pub fn class(self) -> Class {
                 match self { $(Self::$variant => $exit),* }
@@ -42,14 +42,14 @@ macro_rules! codes {
     };
 }
 
-/// The five kinds of answer that are not success.
+/// The five classes of replies that are not success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// A rule forbids it; the request itself was understood. Exit code 1.
     Refused,
-    /// Something in the world failed. Exit code 2.
+    /// An operation on the host failed. Exit code 2.
     Fault,
-    /// The thing named does not exist (any more). Exit code 3.
+    /// The named thing does not exist (any more). Exit code 3.
     NotFound,
     /// It may work later without a change. Exit code 4.
     Busy,
@@ -58,19 +58,19 @@ pub enum Class {
 }
 
 codes! {
-    /// The environment's incarnation is over.
+    /// The environment's incarnation ended.
     EnvironmentDestroyed = "environment_destroyed", Class::NotFound;
     /// No record of such an environment.
     EnvironmentNotFound = "environment_not_found", Class::NotFound;
     /// In use, or another operation is in progress.
     EnvironmentBusy = "environment_busy", Class::Busy;
-    /// The id is taken by an environment that differs from the one asked for.
+    /// The id is taken by an environment that differs from the requested one.
     EnvironmentExists = "environment_exists", Class::Refused;
     /// Work would become unreachable.
     UnsafeToRemove = "unsafe_to_remove", Class::Refused;
     /// A path does not exist.
     PathNotFound = "path_not_found", Class::NotFound;
-    /// The place where the worktree belongs is taken by something that is not ours.
+    /// The path of the worktree is taken by something foreign.
     PathExists = "path_exists", Class::Refused;
     /// Not inside a git repository.
     NotGitRepo = "not_git_repo", Class::Refused;
@@ -82,19 +82,19 @@ codes! {
     BranchExists = "branch_exists", Class::Refused;
     /// The branch to reuse does not exist.
     BranchNotFound = "branch_not_found", Class::Refused;
-    /// The repository's hook was not trusted by the user.
+    /// The user has not trusted the repository's hook.
     NotTrusted = "not_trusted", Class::Refused;
-    /// A hook ended with a failure.
+    /// A setup or teardown hook failed.
     HookFailed = "hook_failed", Class::Fault;
     /// Not proven to be made by this daemon.
     NotOurs = "not_ours", Class::Refused;
-    /// No space left.
+    /// No disk space is left.
     DiskFull = "disk_full", Class::Fault;
     /// A time limit passed.
     Timeout = "timeout", Class::Fault;
-    /// Somebody asked to stop.
+    /// A user or client cancelled the operation.
     Cancelled = "cancelled", Class::Refused;
-    /// git is missing, too old, or ended with an error.
+    /// git ended with an error, or its result cannot be used.
     GitFailed = "git_failed", Class::Fault;
     /// A lock file of git's is in the way.
     RepositoryLocked = "repository_locked", Class::Busy;
@@ -102,7 +102,7 @@ codes! {
     GitMissing = "git_missing", Class::Fault;
     /// The repository uses a feature that is not supported.
     UnsupportedRepository = "unsupported_repository", Class::Refused;
-    /// The file system said no.
+    /// A file system operation failed.
     Io = "io_error", Class::Fault;
     /// The file system denies access.
     PermissionDenied = "permission_denied", Class::Fault;
@@ -114,27 +114,27 @@ codes! {
     IdempotencyConflict = "idempotency_conflict", Class::Refused;
     /// A configured limit is reached.
     LimitReached = "limit_reached", Class::Busy;
-    /// No such lease.
+    /// There is no such lease.
     LeaseNotFound = "lease_not_found", Class::NotFound;
-    /// The lease was there and has ended.
+    /// The lease existed and has ended.
     LeaseEnded = "lease_ended", Class::NotFound;
-    /// No such thread or terminal.
+    /// There is no such thread or terminal.
     ThreadNotFound = "thread_not_found", Class::NotFound;
-    /// The thread or terminal was there and has ended.
+    /// The thread or terminal existed and has ended.
     ThreadEnded = "thread_ended", Class::NotFound;
-    /// Nobody is registered to answer for it.
+    /// No process is registered to reply for it.
     NoHolder = "no_holder", Class::Refused;
-    /// No host of this name at the control server.
+    /// The control server has no host of this name.
     HostNotFound = "host_not_found", Class::NotFound;
     /// The host's daemon has no session with the control server.
     HostUnavailable = "host_unavailable", Class::Busy;
-    /// Neither side speaks a protocol that the other one does.
+    /// The two sides have no protocol version in common.
     ProtocolMismatch = "protocol_mismatch", Class::Refused;
-    /// The key is not one that was given out.
+    /// The key was not issued.
     Unauthorized = "unauthorized", Class::Refused;
     /// A command that this daemon does not know.
     UnsupportedCommand = "unsupported_command", Class::Refused;
-    /// Another session took its place, or it has ended.
+    /// The session was replaced by another one, or has ended.
     SessionEnded = "session_ended", Class::Refused;
     /// No such address in the API.
     NotFound = "not_found", Class::NotFound;
@@ -156,22 +156,22 @@ codes! {
     DatabaseForeign = "database_foreign", Class::Refused;
     /// A database of a later generation than this program knows.
     DatabaseNewer = "database_newer", Class::Refused;
-    /// Another process uses the database, or is its owner.
+    /// Another process uses the database, or owns it.
     DatabaseInUse = "database_in_use", Class::Busy;
     /// A database could not be carried to its next generation.
     MigrationFailed = "migration_failed", Class::Fault;
-    /// Rows that cannot both be kept as they are.
+    /// Two rows conflict: both cannot be kept as they are.
     MigrationConflict = "migration_conflict", Class::Refused;
-    /// No such migration.
+    /// There is no such migration.
     MigrationNotFound = "migration_not_found", Class::NotFound;
-    /// The system's keychain does not answer.
+    /// The system's keychain does not respond.
     KeychainFailed = "keychain_failed", Class::Fault;
-    /// A defect of the program; the message says where.
+    /// A defect of the program; the message names the place.
     Defect = "defect", Class::Fault;
 }
 
 impl Class {
-    /// The exit code of a command line call that ends with it.
+    /// Returns the exit code of a command line call that ends with it.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
@@ -204,25 +204,25 @@ impl<'de> Deserialize<'de> for Code {
     }
 }
 
-/// One thing that went wrong or was refused.
+/// One failure or refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// What scripts match on.
+    /// Stable code, for scripts.
     pub code: Code,
-    /// One sentence for people.
+    /// One sentence for the user.
     pub message: String,
     /// The chain of causes, outermost first.
     pub causes: Vec<String>,
-    /// What it is about: paths, commits, the last lines of a hook.
+    /// Related facts: paths, commits, the last lines of a hook.
     pub evidence: Vec<String>,
-    /// The next step for the person who reads it.
+    /// The next step for the user.
     pub hint: String,
-    /// Whether trying again without a change may help.
+    /// Whether another attempt without a change may succeed.
     pub transient: bool,
 }
 
 impl Fault {
-    /// A permanent fault with a message and a next step.
+    /// Creates a permanent fault with a message and a next step.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
@@ -235,14 +235,14 @@ impl Fault {
         }
     }
 
-    /// The same fault, worth another attempt.
+    /// Marks the fault as worth another attempt.
     #[must_use]
     pub fn transient(mut self) -> Self {
         self.transient = true;
         self
     }
 
-    /// The same fault with one more cause, deeper than those it has.
+    /// Adds one more cause, deeper than those it has.
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
         if self.causes.len() < FAULT_LINES_MAX {
@@ -251,7 +251,7 @@ impl Fault {
         self
     }
 
-    /// The same fault with an error and all that it says caused it.
+    /// Adds an error and its whole source chain as causes.
     #[must_use]
     pub fn caused_by(mut self, error: &dyn std::error::Error) -> Self {
         let mut next = Some(error);
@@ -262,7 +262,7 @@ impl Fault {
         self
     }
 
-    /// The same fault with evidence lines; past [`FAULT_LINES_MAX`] they are counted, not kept.
+    /// Adds evidence lines; past [`FAULT_LINES_MAX`] they are counted, not kept.
     #[must_use]
     pub fn with_evidence(mut self, lines: impl IntoIterator<Item = String>) -> Self {
         let mut dropped = 0_usize;

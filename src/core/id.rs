@@ -1,33 +1,32 @@
-//! The names of things: environments, leases, log positions, effects, times and paths.
+//! Identifiers and values: environments, leases, log positions, effects, times and paths.
 //!
-//! Every name is a type of its own, so that a lease can never be passed where an environment is
-//! meant. Text that comes from outside is validated here once, by `parse`; after that a value of
-//! one of these types is known to be safe in a file name, a branch name and a terminal.
-//! Nothing here reads a clock or a file.
+//! Every identifier is a type of its own, so that a lease can never be passed where an environment
+//! is meant. `parse` validates text from outside once; after that a value of one of these types is
+//! known to be safe in a file name, a branch name and a terminal. Nothing here reads clock or file.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Longest environment id in bytes; leaves room for the suffixes that file names get.
+/// Longest environment id in bytes; leaves room for the suffixes of file names.
 pub const ENVIRONMENT_ID_BYTES_MAX: usize = 64;
 /// Longest idempotency key in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// Why a piece of text is not an id.
+/// Reason why a text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// The text is empty.
     #[error("it is empty")]
     Empty,
-    /// The text is longer than the limit, in bytes.
+    /// The text is longer than the limit: its length and the limit, in bytes.
     #[error("it has {0} bytes, {1} are allowed")]
     TooLong(usize, usize),
     /// A character is outside the allowed set.
     #[error("{0:?} is not allowed in it")]
     BadCharacter(char),
-    /// The shape is one that git or a file system gives a meaning of its own.
+    /// The shape has a special meaning for git or a file system, or is not that of the type.
     #[error("{0}")]
     BadShape(&'static str),
 }
@@ -39,7 +38,7 @@ macro_rules! text_id {
         pub struct $name(String);
 
         impl $name {
-            /// The text of the id.
+            /// Returns the text of the id.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -62,22 +61,22 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// The name of an environment: letters, digits, `.`, `_` and `-`, starting with a letter or
-    /// digit. It is at once a directory name and the last part of a branch name.
+    /// The id of an environment: letters, digits, `.`, `_` and `-`, starting with a letter or
+    /// digit. It serves as a directory name and as the last part of a branch name.
     EnvironmentId
 );
 text_id!(
-    /// The name of a lease, made at the edge when it is granted.
+    /// The id of a lease, made by the caller that requests it.
     LeaseId
 );
 text_id!(
-    /// The name of a migration: eight hex digits, made at the edge. The files of a migration carry
-    /// it, so that they can be told from anybody else's.
+    /// The id of a migration: eight hex digits, made outside the core. The files of a migration
+    /// carry it, which tells them from the files of other programs.
     MigrationId
 );
 text_id!(
-    /// What tells one life from every other, on any log: 128 random bits in hex, made at the edge.
-    /// A name and a number can come again, when a log is put back or started over; this cannot.
+    /// Identifies one incarnation on any log: 128 random bits in hex, made outside the core. Id and
+    /// incarnation number can repeat when a log is restored or started over; a nonce cannot.
     Nonce
 );
 text_id!(
@@ -89,12 +88,13 @@ impl EnvironmentId {
     /// Checks that `text` can be an environment id.
     ///
     /// # Errors
-    /// [`IdError`] names the first thing that is wrong with it.
+    /// [`IdError`] names the first violation.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         check(text, ENVIRONMENT_ID_BYTES_MAX)?;
         if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
             return Err(IdError::BadShape("it must start with a letter or a digit"));
         }
+        // git rejects these shapes in ref names, and the id is part of one.
         if text.contains("..") {
             return Err(IdError::BadShape("it must not contain '..'"));
         }
@@ -109,7 +109,7 @@ impl LeaseId {
     /// Checks that `text` can be a lease id.
     ///
     /// # Errors
-    /// [`IdError`] names the first thing that is wrong with it.
+    /// [`IdError`] names the first violation.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         check(text, ENVIRONMENT_ID_BYTES_MAX)?;
         Ok(Self(text.to_owned()))
@@ -117,10 +117,10 @@ impl LeaseId {
 }
 
 impl MigrationId {
-    /// Checks that `text` can be a migration's name.
+    /// Checks that `text` can be a migration id.
     ///
     /// # Errors
-    /// [`IdError`] says that it cannot.
+    /// [`IdError::BadShape`] for any other text than eight lower-case hex digits.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         let fits = text.len() == 8 && text.bytes().all(|b| b"0123456789abcdef".contains(&b));
         if fits {
@@ -135,7 +135,7 @@ impl Nonce {
     /// Checks that `text` can be a nonce.
     ///
     /// # Errors
-    /// [`IdError`] says that it cannot.
+    /// [`IdError::BadShape`] for any other text than 32 lower-case hex digits.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         let fits = text.len() == 32 && text.bytes().all(|b| b"0123456789abcdef".contains(&b));
         if fits {
@@ -145,7 +145,7 @@ impl Nonce {
         }
     }
 
-    /// The first 32 bits, where a name has to be short and other facts decide.
+    /// Returns the first 32 bits in hex, for a short name where other facts decide identity.
     #[must_use]
     pub fn short(&self) -> &str {
         self.0.get(..8).unwrap_or(&self.0)
@@ -156,7 +156,7 @@ impl RequestId {
     /// Checks that `text` can be an idempotency key: printable ASCII without spaces.
     ///
     /// # Errors
-    /// [`IdError`] names the first thing that is wrong with it.
+    /// [`IdError`] names the first violation.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         length(text, REQUEST_ID_BYTES_MAX)?;
         match text.chars().find(|c| !c.is_ascii_graphic()) {
@@ -189,7 +189,7 @@ fn check(text: &str, max: usize) -> Result<(), IdError> {
 pub struct Seq(pub u64);
 
 impl Seq {
-    /// The position after this one.
+    /// Returns the position after this one.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -202,37 +202,37 @@ impl fmt::Display for Seq {
     }
 }
 
-/// Wall-clock time in nanoseconds since 1970-01-01 UTC, read at the edge and handed in.
+/// Wall-clock time in nanoseconds since 1970-01-01 UTC, read outside the core and passed in.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 pub struct Time(pub u64);
 
 impl Time {
-    /// This time plus `span`, at most the end of the representable range (the year 2554).
+    /// Returns this time plus `span`, at most the end of the range (the year 2554).
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos))
     }
 
-    /// How long it is from `earlier` to this time; zero when it lies behind.
+    /// Returns the span from `earlier` to this time; zero when `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// What an effect is for. There is one slot a subject: two effects for one never run at once.
+/// The subject of an effect. Each subject has one slot: two effects for one never run at once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Subject {
-    /// The living incarnation of an environment.
+    /// The current incarnation of an environment.
     Environment(EnvironmentId),
-    /// What is left of an incarnation that is over.
+    /// The archive of an ended incarnation.
     Remains(EnvironmentId, u32),
-    /// What one clean took: the environment, and the record that asked for it.
+    /// The output of one clean: the environment, and the record that requested it.
     Output(EnvironmentId, Seq),
-    /// A database on its way to the next generation.
+    /// A database under migration.
     Migration(MigrationId),
     /// The whole data directory.
     Host,
@@ -250,13 +250,13 @@ impl fmt::Display for Subject {
     }
 }
 
-/// Identity of one owed effect: what it is for, and the seq of the record that made it owed.
+/// Identity of one owed effect: its subject, and the seq of the record that made it owed.
 ///
-/// One value serves as idempotency key, fencing token and correlation id, and it is the same
-/// after a restart because it is read from the log.
+/// One value serves as idempotency key, fencing token and correlation id. It is the same after a
+/// restart, because it is read from the log.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EffectId {
-    /// What the effect is for.
+    /// The subject of the effect.
     pub subject: Subject,
     /// The record that entered the step.
     pub entered: Seq,
@@ -268,25 +268,25 @@ impl fmt::Display for EffectId {
     }
 }
 
-/// A path as the operating system spells it: any bytes but NUL, also newlines and broken UTF-8.
+/// A path as the operating system has it: any bytes but NUL, also newlines and broken UTF-8.
 ///
-/// The log keeps the bytes; for people and JSON it is shown with replacement characters.
+/// The log keeps the bytes; users and JSON get replacement characters for what is not UTF-8.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct HostPath(pub Vec<u8>);
 
-/// One life of an environment: what the names of its traces outside are made of.
+/// One incarnation of an environment, as the parts of its names outside the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Life<'a> {
-    /// Its name.
+    /// The environment's id.
     pub id: &'a EnvironmentId,
-    /// Which life of the name, counted from 1.
+    /// Number of the incarnation, counted from 1.
     pub incarnation: u32,
-    /// What tells it from all others; none for one that an earlier version began.
+    /// Nonce of the incarnation; none where an earlier version began it.
     pub nonce: Option<&'a Nonce>,
 }
 
 impl HostPath {
-    /// The same path below another folder, if it lies in `from` or is `from` itself.
+    /// Returns the path moved below another folder, if it lies in `from` or is `from` itself.
     #[must_use]
     pub fn rebased(&self, from: &Self, to: &Self) -> Option<Self> {
         let rest = self.0.strip_prefix(from.0.as_slice())?;
@@ -294,14 +294,14 @@ impl HostPath {
         (inside && !from.0.is_empty()).then(|| Self([to.0.as_slice(), rest].concat()))
     }
 
-    /// The folder that it lies in; none for a path without a slash.
+    /// Returns the folder that the path lies in; none for a path without a slash.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
         let end = self.0.iter().rposition(|b| *b == b'/')?;
         Some(Self(self.0[..end].to_vec()))
     }
 
-    /// The bytes of the path.
+    /// Returns the bytes of the path.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

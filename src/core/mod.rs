@@ -1,22 +1,21 @@
-//! The pure core: ids, commands, events, the state and what it owes.
+//! The pure core: ids, commands, events, the state and the effects it owes.
 //!
-//! Four functions hold the program together:
+//! Four functions are its interface:
 //!
-//! * [`State::decide`]`(now, command)` says which events a command leads to, or refuses it;
+//! * [`State::decide`]`(now, command)` returns the events a command leads to, or refuses it;
 //! * [`State::apply`]`(record)` folds a recorded event in;
-//! * [`State::owed`]`(now)` says what the world owes, as a function of the state alone;
-//! * [`State::next_deadline`]`(now)` says when time alone will change that.
+//! * [`State::owed`]`(now)` returns the effects that are due, as a function of the state alone;
+//! * [`State::next_deadline`]`(now)` returns when time alone will change that.
 //!
-//! The laws between them, which `sim/laws.rs` tests over random histories with crashes anywhere: a
-//! fold of the log is the live state; after a crash the effects that are owed finish what was
-//! begun; a settlement that is not owed changes nothing; a snapshot plus the records after it is
-//! the whole fold.
+//! Laws between them, which `sim/laws.rs` tests over random histories with crashes anywhere: a fold
+//! of the log equals the live state; after a crash the owed effects finish what was begun; a
+//! settlement that is not owed changes nothing; a snapshot plus later records equals the fold.
 //!
-//! [`model`] is the data, [`state`] the maps over it, `transition` what changes them: each subject
-//! is decided, applied and settled in one file. [`effect`] and [`command`] are what goes in and
-//! out.
+//! [`model`] is the data, [`state`] the maps over it, `transition` the code that changes them: each
+//! subject is decided, applied and settled in one file. [`command`] holds the inputs, [`effect`]
+//! the outputs.
 //!
-//! What must never happen is [`invariants`], a fold beside the fold.
+//! [`invariants`] checks what must never happen, beside the state's own fold.
 //!
 //! Nothing in here does I/O, reads a clock, waits, spawns or draws a random number, and there is no
 //! hash map: two folds of one log must be equal to the last byte on every machine.

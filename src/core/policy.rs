@@ -1,7 +1,6 @@
-//! Every limit and every delay of the core, as constants and pure functions.
+//! Limits and delays of the core, as constants and pure functions.
 //!
-//! A bound that is not here (or in the file that owns the bounded thing) does not exist. Nothing
-//! here reads a clock.
+//! Every bound is here, or in the file that owns the bounded thing. Nothing here reads a clock.
 
 use std::time::Duration;
 
@@ -9,23 +8,23 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::core::model::step::Step;
 
-/// What a teardown does with the branch, if we made it.
+/// Policy for the branch of a removed environment, if the daemon created it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BranchPolicy {
-    /// It stays.
+    /// The branch stays.
     Keep,
-    /// It goes if its content is somewhere else: reachable, or merged in whatever form.
+    /// The branch is deleted if its content is elsewhere: reachable, or merged in any form.
     #[default]
     DeleteIfMerged,
-    /// It goes; commits that nothing else has are held by the rescue ref.
+    /// The branch is deleted; the rescue ref holds commits that nothing else holds.
     Delete,
 }
 
 impl BranchPolicy {
-    /// All of them.
+    /// All policies, the most cautious one first.
     pub const ALL: [Self; 3] = [Self::Keep, Self::DeleteIfMerged, Self::Delete];
 
-    /// The name that people, configuration and log use.
+    /// Returns the name in CLI, configuration and log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -35,7 +34,7 @@ impl BranchPolicy {
         }
     }
 
-    /// The policy of this name.
+    /// Returns the policy of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|p| p.as_str() == name)
@@ -58,69 +57,68 @@ impl<'de> Deserialize<'de> for BranchPolicy {
     }
 }
 
-/// Environments that a live set may take away without anybody looking at it.
+/// Most environments that a live set may retire without confirmation.
 pub const RETIRED_UNSEEN: usize = 25;
-/// The same as a share of all, in percent, when there are more than a few.
+/// Largest share, in percent, that it may retire so; checked above [`A_FEW`] retirements.
 pub const RETIRED_UNSEEN_PERCENT: usize = 50;
-/// A few environments: what share of them is taken away says nothing.
+/// Number of retirements up to which their share is not checked: it says nothing about a few.
 pub const A_FEW: usize = 4;
 /// Most environments that one live set retires; the rest follows with the next.
 pub const RETIRED_AT_ONCE: usize = 500;
 
-/// How long an environment is left alone in which processes were found.
+/// Wait before a live set retires an environment again in which processes were found.
 pub const RETIRE_AGAIN: Duration = Duration::from_secs(300);
 
-/// Whether taking away so many environments of so many has to be confirmed.
+/// Returns whether retiring `retired` of `all` environments needs confirmation.
 #[must_use]
 pub fn is_too_much(retired: usize, all: usize) -> bool {
     let share = retired * 100 > all * RETIRED_UNSEEN_PERCENT;
     retired > RETIRED_UNSEEN || (retired > A_FEW && share)
 }
 
-/// Ended leases that are told apart from unknown ones.
+/// Ended leases that are remembered, to tell them from unknown ones.
 pub const ENDED_LEASES_REMEMBERED: usize = 1_024;
-/// Runs whose answer is remembered; older ones are forgotten.
+/// Runs whose result is remembered; older ones are forgotten.
 pub const RUNS_REMEMBERED: usize = 1_024;
-/// Migrations that are remembered; the oldest that are over are forgotten.
+/// Migrations that are remembered; the oldest ended ones are forgotten.
 pub const MIGRATIONS_REMEMBERED: usize = 256;
-/// Most migrations that are under way at once.
+/// Most migrations in progress at once.
 pub const MIGRATIONS_AT_ONCE: usize = 16;
-/// Most environments that are not tombstoned.
+/// Most live environments.
 pub const ENVIRONMENTS_MAX: usize = 10_000;
 /// Most leases on one environment.
 pub const LEASES_PER_ENVIRONMENT_MAX: usize = 64;
 /// Longest time one lease may be granted for.
 pub const LEASE_SPAN_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How many idempotency keys are remembered; older ones are forgotten.
+/// Idempotency keys that are remembered; older ones are forgotten.
 pub const REQUESTS_REMEMBERED: usize = 1_024;
 /// Most repositories with trusted hooks.
 pub const TRUSTED_REPOSITORIES_MAX: usize = 1_024;
-/// Lives that one goes on with, whose branch is its own; older ones are forgotten.
+/// Most earlier incarnations that one continues, sharing their branch; older ones are forgotten.
 pub const LINEAGE_MAX: usize = 32;
 /// Most trusted hook contents per repository; the oldest is dropped for a new one.
 pub const TRUSTED_HASHES_MAX: usize = 64;
-/// How long after a checkout by git the index is refreshed. Index entries carry whole seconds, so
-/// one second must have passed; the rest is slack.
+/// Delay of the index refresh after a checkout by git. Index entries carry whole seconds, so one
+/// second must have passed; the rest is slack.
 pub const INDEX_REFRESH_DELAY: Duration = Duration::from_millis(1_200);
-/// How many times a daemon may die during one step before the step is started later than the rest.
+/// Daemon deaths during one step that cost no delay; each further one makes the step start later.
 pub const INTERRUPTIONS_FREE: u32 = 5;
 
-/// How many times a daemon may die during one step before the step is given up: whatever it is, it
-/// must not go on for ever.
+/// Daemon deaths during one step after which it is given up: no step may kill daemons for ever.
 pub const INTERRUPTIONS_MAX: u32 = 50;
 
-/// How many times a teardown goes back to looking, because the tree changed, before it is put off.
+/// Inspections of one teardown, repeated because the tree changed, before it is postponed.
 pub const INSPECTIONS_MAX: u32 = 5;
-/// How many teardowns of one environment may fail before it is not tried again by itself.
+/// Failed teardowns in a row of one environment before the daemon stops retrying by itself.
 pub const TEARDOWNS_MAX: u32 = 20;
 /// Most processes that are recorded for one environment.
 pub const PROCESSES_MAX: usize = 256;
-/// Things that one sweep settles unless it is told otherwise.
+/// Findings that one sweep settles unless the request sets another limit.
 pub const SWEEP_LIMIT: u64 = 50;
-/// Most remains (directories in the trash, rescues) that are remembered.
+/// Most directories in the trash that are no last copy; the oldest is unlinked for a new one.
 pub const REMAINS_MAX: usize = 20_000;
 
-/// How long what a clean took is kept, unless the settings say otherwise.
+/// How long the output of a clean is kept, unless the settings say otherwise.
 pub const CLEAN_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// Most cleans whose output is kept; the oldest is unlinked for a new one.
 pub const CLEANS_MAX: usize = 1_000;
@@ -131,49 +129,49 @@ const TEARDOWN_RETRY_LONGEST: Duration = Duration::from_secs(3_600);
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 
-/// How long to wait before the attempt after `failed` failed ones: 250 ms doubling to 30 s.
+/// Returns the wait before the attempt after `failed` failed ones: 250 ms doubling to 30 s.
 #[must_use]
 pub fn retry_delay(failed: u32) -> Duration {
     let doublings = failed.saturating_sub(1).min(16);
     RETRY_FIRST.saturating_mul(1 << doublings).min(RETRY_LONGEST)
 }
 
-/// How long to wait after `failed` failed teardowns: 5 s doubling to 1 h.
+/// Returns the wait after `failed` failed teardowns: 5 s doubling to 1 h.
 #[must_use]
 pub fn teardown_delay(failed: u32) -> Duration {
     let doublings = failed.saturating_sub(1).min(16);
     TEARDOWN_RETRY_FIRST.saturating_mul(1 << doublings).min(TEARDOWN_RETRY_LONGEST)
 }
 
-/// How long to wait after `failed` attempts at a directory in the trash: 250 ms doubling to 1 h. A
-/// git that was killed is soon over; a process that survived may be there for days.
+/// Returns the wait after `failed` attempts at a directory in the trash: 250 ms doubling to 1 h. A
+/// git process that was killed ends soon; a process that survived may run for days.
 #[must_use]
 pub fn trash_delay(failed: u32) -> Duration {
     let doublings = failed.saturating_sub(1).min(16);
     RETRY_FIRST.saturating_mul(1 << doublings).min(TEARDOWN_RETRY_LONGEST)
 }
 
-/// How many attempts a step gets before it is given up.
+/// Returns how many attempts a step gets before it is given up.
 ///
-/// Steps that remove what we made get many: giving up leaves something for the sweep to find.
+/// Steps that remove managed content get many: giving up leaves something for the sweep to find.
 #[must_use]
 pub fn attempts_max(step: Step) -> u32 {
     match step {
         Step::RefreshIndex | Step::Clean | Step::Sweep | Step::RunTeardown => 1,
         Step::UndoClean => 3,
-        // A hook that fails is not run again; what is repeated here is waiting for its turn.
+        // A failed hook is not run again; the attempts repeat the wait for the environment's lock.
         Step::RunSetup | Step::ResolveBase | Step::CopyIncluded | Step::Inspect => 3,
         Step::EndProcesses => 3,
         Step::Restore | Step::ApplyRescue | Step::Rescue => 5,
         Step::AddWorktree => 10,
         Step::MoveToTrash => 8,
         Step::RollBack => 20,
-        // The directory is in the trash, and somebody waits: what is left is named.
+        // The directory is in the trash and a caller waits: giving up early names what is left.
         Step::Unregister | Step::SettleBranch => 6,
-        // With an hour between them at last: some weeks of a survivor, a mount or a lock in the
-        // way.
+        // At one attempt per hour in the end this is some weeks: a surviving process, a mount or a
+        // lock may be in the way that long.
         Step::Measure | Step::Purge | Step::DropRescue => 500,
-        // What fails before the flip fails again; nothing is changed yet, and somebody waits.
+        // A failure before the flip repeats; nothing is changed yet, and a caller waits.
         Step::InspectSource | Step::CopySource | Step::NormaliseSource | Step::BuildStaging => 1,
         Step::VerifyStaging => 1,
         Step::WriteSecrets | Step::Flip => 3,

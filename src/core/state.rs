@@ -1,7 +1,7 @@
-//! What the log adds up to: environments, leases, trust, remembered requests.
+//! The state that the log adds up to: environments, leases, trust, remembered requests.
 //!
-//! The state is plain data in ordered maps. It is changed by [`State::apply`] alone (file
-//! `apply.rs`); everything else reads. It holds nothing that the log cannot rebuild.
+//! The state is plain data in ordered maps. Only [`State::apply`] changes it (file `apply.rs`);
+//! everything else reads. It holds nothing that the log cannot rebuild.
 
 use std::collections::BTreeMap;
 
@@ -18,13 +18,13 @@ use crate::core::model::migration::Migration;
 use crate::core::model::run::Run;
 use crate::core::model::sweep::Sweep;
 
-/// Everything the daemon knows, as of one seq.
+/// The fold of the log up to one seq: everything that the daemon knows.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct State {
     pub(super) seq: Seq,
     pub(super) at: Time,
     pub(super) boot: u32,
-    /// The last daemon closed the log in an orderly way; what it left owed did not end it.
+    /// Whether the last daemon closed the log in order; then the next start counts no interruption.
     pub(super) orderly: bool,
     pub(super) environments: BTreeMap<EnvironmentId, Environment>,
     pub(super) leases: BTreeMap<LeaseId, Lease>,
@@ -37,56 +37,56 @@ pub struct State {
     pub(super) sweep: Option<Sweep>,
     pub(super) last_sweep: Option<(Time, SweepFinished)>,
     pub(super) live: Live,
-    /// Leases that have ended lately, oldest first.
+    /// Leases that ended recently, oldest first; bounded by `policy::ENDED_LEASES_REMEMBERED`.
     pub(super) ended_leases: Vec<LeaseId>,
     pub(super) runs: BTreeMap<RequestId, Run>,
     pub(super) migrations: BTreeMap<MigrationId, Migration>,
-    /// The last record that the data directory is known to have had, where the log has fewer.
+    /// Highest seq that the data directory is known to have had, where the log ends before it.
     pub(super) found_older: Option<Seq>,
 }
 
 impl State {
-    /// The last record that is folded in.
+    /// Returns the position of the last record that was folded in; 0 before the first.
     #[must_use]
     pub fn seq(&self) -> Seq {
         self.seq
     }
 
-    /// The time of that record.
+    /// Returns the recorded time of the last record that was folded in.
     #[must_use]
     pub fn at(&self) -> Time {
         self.at
     }
 
-    /// How many daemons have started on this log.
+    /// Returns how many daemons have started on this log.
     #[must_use]
     pub fn boot(&self) -> u32 {
         self.boot
     }
 
-    /// The current incarnation of an environment, whatever its phase.
+    /// Returns the current incarnation of an environment, whatever its phase.
     #[must_use]
     pub fn environment(&self, id: &EnvironmentId) -> Option<&Environment> {
         self.environments.get(id)
     }
 
-    /// All current incarnations, by id, tombstones included.
+    /// Returns all current incarnations, by id, tombstones included.
     pub fn environments(&self) -> impl Iterator<Item = &Environment> {
         self.environments.values()
     }
 
-    /// One lease.
+    /// Returns a lease by its id; none once it was released or its expiry was recorded.
     #[must_use]
     pub fn lease(&self, id: &LeaseId) -> Option<&Lease> {
         self.leases.get(id)
     }
 
-    /// All leases, by id.
+    /// Returns all leases that have not ended in the log, by id; some may be past their time.
     pub fn leases(&self) -> impl Iterator<Item = (&LeaseId, &Lease)> {
         self.leases.iter()
     }
 
-    /// The leases of one environment that have not ended at `now`.
+    /// Returns the leases of one environment that have not ended at `now`.
     pub fn leases_of<'a>(
         &'a self,
         environment: &'a EnvironmentId,
@@ -95,48 +95,48 @@ impl State {
         self.leases.iter().filter(move |(_, l)| l.environment == *environment && l.until > now)
     }
 
-    /// The hook contents that the user trusts in a repository, oldest first.
+    /// Returns the hashes of the hooks that the user trusts in a repository, oldest first.
     #[must_use]
     pub fn trusted(&self, repository: &HostPath) -> &[String] {
         self.trust.get(repository).map_or(&[], Vec::as_slice)
     }
 
-    /// What an idempotency key was used for, if it is still remembered.
+    /// Returns what an idempotency key was used for, if it is still remembered.
     #[must_use]
     pub fn request(&self, key: &RequestId) -> Option<&Remembered> {
         self.requests.get(key)
     }
 
-    /// How long what was removed is kept.
+    /// Returns the limits of the trash: how long removed content is kept, and how much of it.
     #[must_use]
     pub fn retention(&self) -> &Retention {
         &self.retention
     }
 
-    /// What is left of one incarnation that is over.
+    /// Returns the archive of one ended incarnation: trash entry, rescue ref, or both.
     #[must_use]
     pub fn remains_of(&self, id: &EnvironmentId, incarnation: u32) -> Option<&Remains> {
         self.remains.get(id)?.get(&incarnation)
     }
 
-    /// What is left of all incarnations that are over, by id and incarnation.
+    /// Returns the archives of all ended incarnations, by id and incarnation.
     pub fn remains(&self) -> impl Iterator<Item = &Remains> {
         self.remains.values().flat_map(BTreeMap::values)
     }
 
-    /// Whether there was such a lease lately.
+    /// Returns whether a lease of this id ended recently, as opposed to never having existed.
     #[must_use]
     pub fn has_ended(&self, lease: &LeaseId) -> bool {
         self.ended_leases.contains(lease)
     }
 
-    /// What was run for a request, if it is still remembered.
+    /// Returns the run for a request, if it is still remembered.
     #[must_use]
     pub fn run(&self, request: &RequestId) -> Option<&Run> {
         self.runs.get(request)
     }
 
-    /// Requests whose commands were begun in an environment and have not ended.
+    /// Returns the requests whose commands were begun in an environment and have not ended.
     #[must_use]
     pub fn unfinished_runs(&self, environment: &EnvironmentId) -> Vec<RequestId> {
         let open = self.runs.iter().filter(|(_, run)| run.ended.is_none());
@@ -144,19 +144,20 @@ impl State {
         here.map(|(request, _)| request.clone()).collect()
     }
 
-    /// The sweep in progress.
+    /// Returns the sweep in progress.
     #[must_use]
     pub fn sweep(&self) -> Option<&Sweep> {
         self.sweep.as_ref()
     }
 
-    /// What the last sweep found, and when.
+    /// Returns the result of the last sweep, and when it was recorded.
     #[must_use]
     pub fn last_sweep(&self) -> Option<&(Time, SweepFinished)> {
         self.last_sweep.as_ref()
     }
 
-    /// Looks for what no sequence of records may lead to. Used by tests and `replay verify`.
+    /// Checks the state for contradictions that no sequence of records may lead to. Used by tests
+    /// and `replay verify`.
     ///
     /// # Errors
     /// A sentence that names the first contradiction.

@@ -1,7 +1,7 @@
-//! Whether the machine has slept: told from two clocks, one of which stood still meanwhile.
+//! Detects that the machine was suspended, from two clocks of which one stops meanwhile.
 //!
-//! Time that nobody was awake for is nobody's silence, and ends nobody's lease. Pure: whoever has
-//! clocks hands in what they show.
+//! Suspended time counts towards no peer timeout and ends no lease. Pure: the caller reads the
+//! clocks and passes in their values.
 
 use std::time::Duration;
 
@@ -9,35 +9,35 @@ use crate::core::command::Command;
 use crate::core::event::Actor;
 use crate::core::state::State;
 
-/// A difference between the clocks that is no drift, and no setting right by a little.
+/// Smallest clock difference that counts as a suspend; less is drift or a small correction.
 pub const SLEPT_MIN: Duration = Duration::from_secs(10);
 
-/// What two clocks show.
+/// Readings of two clocks, taken together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clocks {
-    /// One that stands still while the machine sleeps.
+    /// A clock that stops while the machine is suspended.
     pub awake: Duration,
-    /// One that goes on.
+    /// A clock that runs on during a suspend.
     pub wall: Duration,
 }
 
-/// Whoever compares them from time to time.
+/// Compares two readings of the clocks at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SuspendDetector {
     last: Clocks,
 }
 
 impl SuspendDetector {
-    /// Begins to compare.
+    /// Starts from a first reading.
     #[must_use]
     pub fn new(at: Clocks) -> Self {
         Self { last: at }
     }
 
-    /// How long the machine has slept since the last look; none when it has not.
+    /// Returns how long the machine was suspended since the last reading; none when it was not.
     pub fn look(&mut self, at: Clocks) -> Option<Duration> {
         let before = std::mem::replace(&mut self.last, at);
-        // A clock that was set back has not slept.
+        // A wall clock that was set back would underflow; it is no suspend.
         let passed = at.wall.saturating_sub(before.wall);
         let asleep = passed.saturating_sub(at.awake.saturating_sub(before.awake));
         (asleep >= SLEPT_MIN).then_some(asleep)
@@ -45,7 +45,7 @@ impl SuspendDetector {
 }
 
 impl State {
-    /// What renews the leases after a sleep: whoever held one could not renew it meanwhile.
+    /// Returns commands that extend every lease by the suspended time: no holder could renew it.
     #[must_use]
     pub fn renewals(&self, slept: Duration) -> Vec<Command> {
         let renewed = self.leases().map(|(lease, held)| Command::Lease {

@@ -1,9 +1,9 @@
-//! Whether a worktree is watched, and when to try again: a state machine without a clock.
+//! State machine of one worktree's watch: whether it is armed, and when to retry. It has no clock.
 //!
-//! A watch can neither run away nor come back from the dead: failures wait 250 ms, doubling to
-//! 30 s, 60 times at most, and only a watch that has stood for a while counts them anew; then it
-//! is given up, once, until somebody asks again. What is not there is not tried again. A limit of
-//! the system is no failure: the worktree is polled instead, slowly.
+//! Retries are bounded: failures wait 250 ms, doubling to 30 s, 60 times at most, and only a watch
+//! that was established for a while resets the count; then it is given up, once, until a subscriber
+//! asks again. A missing worktree is not retried. A system limit is no failure: the worktree is
+//! polled instead, slowly. No input arms a dropped watch that is not wanted.
 
 use std::time::Duration;
 
@@ -15,28 +15,28 @@ pub const RETRY_FIRST: Duration = Duration::from_millis(250);
 pub const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Failures in a row before a watch is given up.
 pub const ATTEMPTS_MAX: u32 = 60;
-/// How long a watch must have stood for its failures to be forgotten.
+/// How long a watch must have been established for its failures to be forgotten.
 pub const CONFIRMED_AFTER: Duration = Duration::from_secs(30);
-/// How often a worktree is polled that cannot be watched.
+/// Interval at which a worktree is polled that cannot be watched.
 pub const POLL_EVERY: Duration = Duration::from_secs(30);
-/// How often a watch is tried again for one that is polled.
+/// Interval at which arming is retried for a polled worktree.
 pub const UNPOLL_EVERY: Duration = Duration::from_secs(300);
 
-/// How a worktree is watched at the moment.
+/// Stage of a watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Stage {
-    /// Not at all: nobody is interested.
+    /// Not watched: there is no subscriber.
     #[default]
     Off,
     /// It is being set up.
     Arming,
-    /// It stands, since then.
+    /// It is established, since the given time.
     On(Time),
-    /// It failed and is tried again then.
+    /// It failed and is retried at the given time.
     Waiting(Time),
-    /// The system has no room: looked at again at the first time, tried again at the second.
+    /// A system limit is reached: polled at the first time, arming retried at the second.
     Polling(Time, Time),
-    /// There is nothing to watch.
+    /// The worktree does not exist.
     Absent,
     /// It failed too often.
     GaveUp,
@@ -45,52 +45,52 @@ pub enum Stage {
 /// The watch of one worktree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Watch {
-    /// How it stands.
+    /// Its current stage.
     pub stage: Stage,
     /// Failures in a row.
     pub attempts: u32,
-    /// It was said that it is polled, and it has not stood since.
+    /// Whether [`Action::Degrade`] was emitted and the watch was not established since.
     pub degraded: bool,
 }
 
-/// What happens to a watch.
+/// An input to the state machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input {
-    /// Somebody is interested, maybe again.
+    /// There is a subscriber, maybe as before.
     Wanted,
-    /// Somebody is newly interested: what was given up is tried once more.
+    /// There is a new subscriber: a watch that was given up is tried once more.
     WantedAgain,
-    /// Nobody is interested any more, or it may not be watched any more.
+    /// There is no subscriber any more, or watching is not allowed any more.
     Unwanted,
-    /// It stands.
+    /// The watch is established.
     Confirmed,
     /// It could not be set up, or broke.
     Failed,
-    /// The worktree is not there.
+    /// The worktree does not exist.
     Absent,
-    /// A limit of the system or a budget is reached.
+    /// A system limit or a budget is reached.
     Limited,
     /// Time has passed.
     Tick,
 }
 
-/// What to do about it.
+/// An action that the caller must perform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Set it up, from scratch.
+    /// Set the watch up, from scratch.
     Arm,
-    /// Let go of all of it.
+    /// Release everything the watch holds.
     Drop,
-    /// Look at the worktree once.
+    /// Check the worktree for changes once.
     Poll,
-    /// Record that it was given up.
+    /// Record that the watch was given up.
     GiveUp,
-    /// Say that it is polled from now on.
+    /// Report that the worktree is polled from now on.
     Degrade,
 }
 
 impl Watch {
-    /// What an input leads to.
+    /// Returns the next state and the actions that an input leads to.
     #[must_use]
     pub fn step(self, now: Time, input: Input) -> (Self, Vec<Action>) {
         use Stage::{Absent, Arming, GaveUp, Off, On, Polling, Waiting};
@@ -119,7 +119,7 @@ impl Watch {
                 let stage = Polling(now.after(POLL_EVERY), again);
                 (Self { stage, ..self }, vec![Action::Poll])
             }
-            // Late news about a watch that is gone, and wishes that are granted already.
+            // Late reports about a dropped watch, and requests that are already granted.
             _ => stay,
         }
     }
@@ -129,6 +129,7 @@ impl Watch {
     }
 
     fn failed(self, now: Time) -> (Self, Vec<Action>) {
+        // A watch that held for a while worked: its failure starts a new row.
         let stood = matches!(self.stage, Stage::On(since) if now.since(since) >= CONFIRMED_AFTER);
         let attempts = if stood { 1 } else { self.attempts + 1 };
         if attempts >= ATTEMPTS_MAX {
@@ -139,7 +140,7 @@ impl Watch {
         (Self { stage: Stage::Waiting(now.after(wait)), attempts, ..self }, vec![Action::Drop])
     }
 
-    /// When time alone changes something.
+    /// Returns when time alone changes something.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         match self.stage {
@@ -167,8 +168,8 @@ mod tests {
         Input::Tick,
     ];
 
-    /// Fails every time, with time passing to each deadline: how often it is armed, and how long
-    /// that takes.
+    /// Fails every attempt, with time passing to each deadline. Returns how often it was armed, how
+    /// long that took and how often it was given up.
     fn all_failures(mut watch: Watch) -> (u32, Duration, u32) {
         let (mut now, mut armed, mut given_up) = (Time(0), 0, 0);
         let (next, mut actions) = watch.step(now, Input::Wanted);
@@ -216,7 +217,8 @@ mod tests {
                 for action in &actions {
                     match action {
                         Action::Arm => {
-                            // Nobody arms what stands, what is not wanted, or before its time.
+                            // Nothing arms an established or unwanted watch, or arms before its
+                            // time.
                             prop_assert!(wanted && !up);
                             if let Stage::Waiting(until) = before.stage {
                                 prop_assert!(until <= now);

@@ -1,4 +1,4 @@
-//! What happens to the remains of incarnations that are over.
+//! Events about archives: the trash entries and rescue refs of ended incarnations.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,47 +7,47 @@ use crate::core::event::teardown::Rescue;
 use crate::core::fault::Fault;
 use crate::core::id::{EnvironmentId, Time};
 
-/// How much space a directory takes.
+/// Disk usage of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Size {
     /// Files, links and directories.
     pub entries: u64,
-    /// Bytes as their lengths say.
+    /// Sum of the file lengths in bytes.
     pub apparent: u64,
-    /// Bytes of the blocks they take; files with several names are counted once.
+    /// Bytes of the allocated blocks; a file with several names is counted once.
     pub allocated: u64,
 }
 
 /// Kind 70: the size of a directory in the trash is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrashMeasured {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Which life of it.
+    /// The ended incarnation.
     pub incarnation: u32,
-    /// How large it is.
+    /// Its measured size.
     pub size: Size,
 }
 
-/// Kind 76: a directory in the trash held work that was written after its rescue was made, in the
-/// last moment before it was moved; a new rescue holds it, and what the old one held.
+/// Kind 76: a directory in the trash held work written after its rescue was made and before it was
+/// moved; a new rescue holds that work and the content of the old one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LateWorkRescued {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Which life of it.
+    /// The ended incarnation.
     pub incarnation: u32,
-    /// The ref that holds it now.
+    /// The new rescue.
     pub rescue: Rescue,
 }
 
-/// Kind 77: nobody could look at a directory in the trash, in all attempts. It stays there, since
-/// it may hold what no rescue has.
+/// Kind 77: every attempt to inspect a directory in the trash failed. It stays there, since it may
+/// hold content that no rescue holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrashLookFailed {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Which life of it.
+    /// The ended incarnation.
     pub incarnation: u32,
     /// Why the last attempt failed.
     pub fault: Fault,
@@ -56,65 +56,65 @@ pub struct TrashLookFailed {
 /// Kind 71: a directory in the trash is to be unlinked; it cannot be restored any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PurgeDecided {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Which life of it.
+    /// The ended incarnation.
     pub incarnation: u32,
-    /// Why: `age`, `bytes`, `count`, `disk` (it is nearly full), `request`, or `lose`: who asks
-    /// names it and knows that it holds what is nowhere else.
+    /// Why: `age`, `bytes`, `count`, `disk` (it is nearly full), `request`, or `lose`: the request
+    /// names the entry and accepts that it holds the last copy of its content.
     pub reason: String,
-    /// Who asked, when somebody did.
+    /// The requester; none when the daemon decided it.
     pub actor: Option<Actor>,
 }
 
-/// Kind 72: a directory in the trash is gone.
+/// Kind 72: a directory in the trash was removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrashPurged {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Which life of it.
+    /// The ended incarnation.
     pub incarnation: u32,
-    /// Files, links and directories that were unlinked, as far as this daemon did it.
+    /// Files, links and directories that this daemon unlinked.
     pub entries: u64,
-    /// What could not be removed after all attempts; empty in the ordinary case.
+    /// What could not be removed after all attempts; usually empty.
     pub leftovers: Vec<String>,
 }
 
-/// Kind 73: work on remains failed and will be repeated.
+/// Kind 73: a step on an archive failed and will be retried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemainsAttemptFailed {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Which life of it.
+    /// The ended incarnation.
     pub incarnation: u32,
-    /// Which step.
+    /// Name of the step.
     pub step: String,
-    /// How many attempts have failed now.
+    /// Failed attempts, this one included.
     pub attempts: u32,
     /// When the next one may start.
     pub retry_at: Time,
-    /// Why.
+    /// Why the attempt failed.
     pub fault: Fault,
 }
 
-/// Kind 74: somebody does not need a rescue any more.
+/// Kind 74: the user wants a rescue removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RescueDropRequested {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Which life of it.
+    /// The ended incarnation.
     pub incarnation: u32,
-    /// Who asked.
+    /// The actor of the request.
     pub actor: Actor,
 }
 
-/// Kind 75: a rescue's ref is gone.
+/// Kind 75: a rescue's ref was removed, or its removal was given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RescueDropped {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Which life of it.
+    /// The ended incarnation.
     pub incarnation: u32,
-    /// Why it is still there, when it could not be removed; empty in the ordinary case.
+    /// Why the ref is still there, when it could not be removed; usually empty.
     pub leftover: String,
 }

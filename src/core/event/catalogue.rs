@@ -10,21 +10,21 @@ use crate::core::event::{
     watch::*,
 };
 
-/// One event as it stands in the log.
+/// One event as it is stored in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Position; consecutive, starting at 1.
     pub seq: Seq,
-    /// Wall clock of the daemon when it was decided. Never runs backwards within a log.
+    /// Wall clock of the daemon at the decision. Never runs backwards within a log.
     pub at: Time,
-    /// Which start of a daemon on this log wrote it, counted from 1.
+    /// Number of the daemon start on this log that wrote it, counted from 1.
     pub boot: u32,
-    /// What happened.
+    /// The fact itself.
     pub event: Event,
 }
 
-/// The catalogue, in one place: `variant = kind number`, or `= kind number, version` where the
-/// newest version is not 1. The journal's codec and the golden files are made from this list.
+/// The list of event kinds: `variant = kind number, version`, where the version is the newest and
+/// the one that is written. The journal's codec and the golden files are made from this list.
 #[macro_export]
 macro_rules! for_each_event {
     ($then:ident) => {
@@ -66,7 +66,7 @@ macro_rules! for_each_event {
 
 macro_rules! event_enum {
     ($($kind:ident = $number:literal, $version:literal;)*) => {
-        /// Anything that can happen.
+        /// An event: any fact that the log can hold.
         #[allow(missing_docs, reason = "each variant is documented at its payload")]
         #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
         #[serde(untagged)]
@@ -76,19 +76,19 @@ macro_rules! event_enum {
         }
 
         impl Event {
-            /// The stable number of the kind.
+            /// Returns the stable number of the kind.
             #[must_use]
             pub fn kind_number(&self) -> u32 {
                 match self { $(Self::$kind(_) => $number,)* Self::Opaque(o) => o.kind }
             }
 
-            /// The newest version of the kind, which is the one that is written.
+            /// Returns the newest version of the kind, which is the one that is written.
             #[must_use]
             pub fn kind_version(&self) -> u16 {
                 match self { $(Self::$kind(_) => $version,)* Self::Opaque(o) => o.version }
             }
 
-            /// The kind as people and scripts read it.
+            /// Returns the kind's name for users and scripts.
             #[must_use]
             pub fn kind(&self) -> &'static str {
                 match self { $(Self::$kind(_) => stringify!($kind),)* Self::Opaque(_) => "Opaque" }
@@ -103,7 +103,7 @@ macro_rules! event_enum {
 for_each_event!(event_enum);
 
 impl Event {
-    /// The environment that the event is about, if it is about one.
+    /// Returns the environment that the event is about, if it is about one.
     #[must_use]
     pub fn environment(&self) -> Option<&EnvironmentId> {
         Some(match self {
@@ -161,12 +161,12 @@ impl Event {
             Self::LeaseExpired(e) => &e.environment,
             Self::RunRequested(e) => &e.environment,
             Self::RunFinished(e) => &e.environment,
-            // Those are about the host, a repository or a migration.
+            // The others are about the host, a repository or a migration.
             _ => return None,
         })
     }
 
-    /// The migration that the event is about, if it is about one.
+    /// Returns the migration that the event is about, if it is about one.
     #[must_use]
     pub fn migration(&self) -> Option<&MigrationId> {
         Some(match self {
@@ -190,7 +190,7 @@ impl Event {
         })
     }
 
-    /// The incarnation that is over and that the event is about, if it is about remains.
+    /// Returns the ended incarnation whose archive the event is about, if it is about one.
     #[must_use]
     pub fn remains(&self) -> Option<(&EnvironmentId, u32)> {
         Some(match self {
@@ -206,7 +206,7 @@ impl Event {
         })
     }
 
-    /// The clean whose output in the trash the event is about, if it is about that.
+    /// Returns the clean whose output in the trash the event is about, if it is about one.
     #[must_use]
     pub fn output(&self) -> Option<(&EnvironmentId, Seq)> {
         Some(match self {

@@ -1,4 +1,4 @@
-//! What happens to the rebuildable parts of environments: taken away, put back, unlinked for good.
+//! Events about rebuildable output: taken from a worktree, put back, unlinked.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,110 +7,110 @@ use crate::core::event::common::Actor;
 use crate::core::fault::Fault;
 use crate::core::id::{EnvironmentId, HostPath, Seq, Time};
 
-/// A directory that a clean or its undo left where it was, and why.
+/// A directory that a clean or its undo did not move.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NotMoved {
-    /// Relative to the worktree.
+    /// Its path, relative to the worktree.
     pub path: String,
-    /// Why, in words.
+    /// The reason, in words.
     pub why: String,
 }
 
-/// Kind 85: somebody wants the rebuildable output of an environment to go.
+/// Kind 85: a requester wants the rebuildable output of an environment removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CleanRequested {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Who asked.
+    /// The actor of the request.
     pub actor: Actor,
     /// Whether it is unlinked at once, and cannot be put back.
     pub now: bool,
 }
 
-/// Kind 86: the rebuildable output of an environment is in the trash, or why it stays.
+/// Kind 86: the rebuildable output of an environment is in the trash, or the clean failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cleaned {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// What was taken, relative to the worktree; bounded.
+    /// Paths that were taken, relative to the worktree; bounded.
     pub paths: Vec<String>,
-    /// How much it took.
+    /// Size of what was taken.
     pub size: Size,
-    /// Why nothing was taken; none when all went well.
+    /// Why nothing was taken; none when the clean succeeded.
     pub fault: Option<Fault>,
-    /// What was left in its place; bounded.
+    /// Directories that were not moved; bounded.
     pub left: Vec<NotMoved>,
-    /// Where it is now, with the same paths inside; none when nothing was taken.
+    /// The folder in the trash, with the same paths inside; none when nothing was taken.
     pub trash: Option<HostPath>,
 }
 
-/// Kind 87: somebody wants back what a clean took.
+/// Kind 87: a requester wants the output of a clean put back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CleanUndoRequested {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// The record that asked for that clean.
+    /// The record that requested that clean.
     pub clean: Seq,
-    /// Who asked.
+    /// The actor of the request.
     pub actor: Actor,
 }
 
-/// Kind 88: what a clean took is back in its place, as far as that was free.
+/// Kind 88: the output of a clean is back in its place, as far as that was free.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CleanUndone {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// The record that asked for that clean.
+    /// The record that requested that clean.
     pub clean: Seq,
-    /// What was put back, relative to the worktree; bounded.
+    /// Paths that were put back, relative to the worktree; bounded.
     pub returned: Vec<String>,
-    /// What stays in the trash; bounded.
+    /// Directories that stay in the trash; bounded.
     pub left: Vec<NotMoved>,
-    /// How much of it stays in the trash.
+    /// Size of what stays in the trash.
     pub size: Size,
-    /// Why nothing was put back; none when all went well.
+    /// Why nothing was put back; none when the undo succeeded.
     pub fault: Option<Fault>,
 }
 
-/// Kind 82: what a clean took is to be unlinked; it cannot be put back any more.
+/// Kind 82: the output of a clean is to be unlinked; it cannot be put back any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CleanPurgeDecided {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// The record that asked for that clean.
+    /// The record that requested that clean.
     pub clean: Seq,
     /// Why: `age`, `bytes`, `count`, `disk` (it is nearly full) or `request`.
     pub reason: String,
-    /// Who asked, when somebody did.
+    /// The requester; none when the daemon decided it.
     pub actor: Option<Actor>,
 }
 
-/// Kind 83: what a clean took is gone, or stays because it cannot be unlinked.
+/// Kind 83: the output of a clean was unlinked, or stays because it cannot be unlinked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CleanPurged {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// The record that asked for that clean.
+    /// The record that requested that clean.
     pub clean: Seq,
-    /// Files, links and directories that were unlinked, as far as this daemon did it.
+    /// Files, links and directories that this daemon unlinked.
     pub entries: u64,
-    /// Why it stays, after all attempts; none in the ordinary case.
+    /// Why it stays, after all attempts; usually none.
     pub fault: Option<Fault>,
 }
 
-/// Kind 84: unlinking what a clean took failed and will be repeated.
+/// Kind 84: unlinking the output of a clean failed and will be retried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CleanAttemptFailed {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// The record that asked for that clean.
+    /// The record that requested that clean.
     pub clean: Seq,
-    /// Which step.
+    /// Name of the step.
     pub step: String,
-    /// How many attempts have failed now.
+    /// Failed attempts, this one included.
     pub attempts: u32,
     /// When the next one may start.
     pub retry_at: Time,
-    /// Why.
+    /// Why the attempt failed.
     pub fault: Fault,
 }

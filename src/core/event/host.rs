@@ -1,4 +1,4 @@
-//! What happens to the daemon itself, and the claims and consents of its users.
+//! Events about the daemon, its data directory and trash limits, leases, trust, processes, sweeps.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +8,9 @@ use crate::core::id::{EnvironmentId, HostPath, LeaseId, RequestId, Seq, Time};
 /// Kind 1: a daemon opened the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonStarted {
-    /// Its process id.
+    /// Process id of the daemon.
     pub pid: u32,
-    /// Its version.
+    /// Version of the program.
     pub version: String,
 }
 
@@ -21,90 +21,90 @@ pub struct DaemonStopped {
     pub reason: String,
 }
 
-/// Kind 3: how long what was removed is kept, from now on.
+/// Kind 3: the limits of the trash have changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetentionChanged {
     /// The new limits.
     pub retention: Retention,
 }
 
-/// Kind 4: the data directory has another place than before; every path in it moved along.
+/// Kind 4: the data directory was moved; every path inside it moved along.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataDirectoryMoved {
-    /// Where it was.
+    /// Its previous path.
     pub from: HostPath,
-    /// Where it is.
+    /// Its present path.
     pub to: HostPath,
 }
 
-/// Kind 5: this data directory is a copy; what its log knows of is the original's. The copy has
-/// nothing but history, and an identity of its own from here on.
+/// Kind 5: this data directory is a copy; everything its log describes belongs to the original. The
+/// copy keeps only the history, and has an identity of its own from here on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataDirectoryCopied {
-    /// Where the original is.
+    /// Path of the original.
     pub original: HostPath,
 }
 
-/// Kind 6: the log is older than what was done by it: it was put back from a backup. Lives that
-/// began since are unknown to it, and are touched by nothing.
+/// Kind 6: the log ends before records that were already acted on: it was restored from a backup.
+/// Incarnations that began since are unknown to it, and nothing touches them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogFoundOlder {
     /// The last record that the directory is known to have had.
     pub had: Seq,
 }
 
-/// Kind 52: a repository has another place than before; marker and log tell that it is the same.
+/// Kind 52: a repository was moved; marker and log prove that it is the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepositoryMoved {
-    /// Its common directory, as it was.
+    /// Previous path of its common directory.
     pub from: HostPath,
-    /// Its common directory, as it is.
+    /// Present path of its common directory.
     pub to: HostPath,
 }
 
-/// How long what was removed is kept in the trash.
+/// Limits of the trash.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Retention {
     /// Seconds until a directory in the trash is unlinked.
     pub trash_seconds: u64,
-    /// Bytes that the trash may hold; past that what can be rebuilt goes first, then the oldest.
+    /// Most bytes in the trash; past it rebuildable output is unlinked first, then the oldest.
     pub trash_bytes: u64,
-    /// Seconds until what a clean took is unlinked.
+    /// Seconds until the output of a clean is unlinked.
     pub clean_seconds: u64,
 }
 
 /// Kind 40: an environment is in use until a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseGranted {
-    /// Which environment.
+    /// The leased environment.
     pub environment: EnvironmentId,
     /// The lease; granting it again moves its end.
     pub lease: LeaseId,
     /// When it ends by itself.
     pub until: Time,
-    /// What for, in the words of the holder.
+    /// Reason, in the words of the holder.
     pub purpose: String,
-    /// Who asked.
+    /// The actor of the request.
     pub actor: Actor,
     /// Idempotency key, when one was given.
     pub request: Option<RequestId>,
 }
 
-/// Kind 41: a lease was given back.
+/// Kind 41: a lease was released.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseReleased {
-    /// Which environment.
+    /// The leased environment.
     pub environment: EnvironmentId,
-    /// Which lease.
+    /// The released lease.
     pub lease: LeaseId,
 }
 
 /// Kind 42: a lease reached its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseExpired {
-    /// Which environment.
+    /// The leased environment.
     pub environment: EnvironmentId,
-    /// Which lease.
+    /// The lease that ended.
     pub lease: LeaseId,
 }
 
@@ -115,62 +115,62 @@ pub struct RepositoryTrusted {
     pub repository: HostPath,
     /// SHA-256 of the hook, in hex.
     pub hash: String,
-    /// Who allowed it.
+    /// The user who allowed it.
     pub actor: Actor,
 }
 
-/// Kind 51: the user took all trust in a repository back.
+/// Kind 51: the user withdrew all trust in a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepositoryDistrusted {
     /// Common directory of the repository.
     pub repository: HostPath,
-    /// Who took it back.
+    /// The user who withdrew it.
     pub actor: Actor,
 }
 
-/// Kind 80: a command was started for an environment; it waits until this is durable.
+/// Kind 80: a command was started for an environment; it waits until this record is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessStarted {
-    /// Which environment.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Process id.
+    /// Process id of the command.
     pub pid: u32,
-    /// Start time of that process as the kernel tells it.
+    /// Start time of that process as the kernel reports it.
     pub started: u64,
     /// Name of its program, without arguments, which may hold secrets.
     pub name: String,
-    /// Who started it.
+    /// The actor of the request.
     pub actor: Actor,
 }
 
-/// Kind 81: a command that was started for an environment is over.
+/// Kind 81: a command that was started for an environment has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessExited {
-    /// Which environment.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Process id.
+    /// Process id of the command.
     pub pid: u32,
 }
 
-/// Kind 90: somebody (or the start of a daemon) asked to look for what no record explains.
+/// Kind 90: a user or the start of a daemon requested a search for what no record explains.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepRequested {
-    /// Whether what is proven ours is settled, or only named.
+    /// Whether findings that are proven managed are settled, or only reported.
     pub apply: bool,
-    /// Most things it may settle before it stops and asks.
+    /// Most findings it may settle before it stops and waits for another request.
     pub limit: u64,
-    /// Who asked.
+    /// The actor of the request.
     pub actor: Actor,
 }
 
 /// Kind 91: a sweep has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SweepFinished {
-    /// What was found, bounded.
+    /// The findings; bounded.
     pub findings: Vec<Finding>,
-    /// How many were found.
+    /// Number of findings.
     pub found: u64,
-    /// How many were settled.
+    /// Number of findings that were settled.
     pub settled: u64,
     /// Why it stopped before the end; empty when it did not.
     pub held: String,
@@ -179,14 +179,14 @@ pub struct SweepFinished {
 /// One thing that no record explains.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Finding {
-    /// What it is: `directory`, `registration`, `staging`, `lock`, `temporary`, `process`, ...
+    /// Kind of thing: `directory`, `registration`, `staging`, `lock`, `temporary`, `process`, ...
     pub kind: String,
-    /// Where it is.
+    /// Its path on this host.
     pub path: HostPath,
-    /// Whether marker and log prove that it is ours.
+    /// Whether marker and log prove that it is managed.
     pub ours: bool,
     /// Whether it was settled.
     pub settled: bool,
-    /// What is known of it, and what to do.
+    /// What is known about it, and the next step.
     pub detail: String,
 }

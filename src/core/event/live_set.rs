@@ -1,76 +1,76 @@
-//! What a control server said that lives here, and what came of it.
+//! Events about live sets of a control server and about commands that run once per request.
 
 use serde::{Deserialize, Serialize};
 
 use crate::core::event::common::Actor;
 use crate::core::id::{EnvironmentId, RequestId};
 
-/// Kind 110: a live set was taken in; what has to go is asked for by the records after it.
+/// Kind 110: a live set was taken in; the records after it request the teardowns.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LiveSetTaken {
-    /// Which server.
+    /// Name of the server.
     pub server: String,
     /// The server's count of its live sets.
     pub epoch: u64,
     /// Not listed and idle: torn down.
     pub retired: Vec<EnvironmentId>,
-    /// Not listed, and yet left alone.
+    /// Not listed, but left alone, with the reason.
     pub kept: Vec<Kept>,
-    /// Listed, and not here.
+    /// Listed, but with no live incarnation here.
     pub missing: Vec<EnvironmentId>,
-    /// Listed, and back in service after a teardown that failed.
+    /// Listed, and back in service after a failed teardown.
     pub healed: Vec<EnvironmentId>,
-    /// Who brought it.
+    /// The actor that sent it.
     pub actor: Actor,
 }
 
 /// An environment that a live set does not list and that is left alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    /// Which.
+    /// The environment's id.
     pub environment: EnvironmentId,
     /// Why: `leased`, `processes`, `adopted`, `newer`, `more`.
     pub why: String,
 }
 
-/// Kind 111: a live set would have retired too many at once; it waits for somebody to confirm it.
+/// Kind 111: a live set would retire too many environments at once; it waits for confirmation.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LiveSetHeld {
-    /// Which server.
+    /// Name of the server.
     pub server: String,
     /// The server's count of its live sets.
     pub epoch: u64,
-    /// What it would have retired.
+    /// The environments that it would have retired.
     pub would_retire: Vec<EnvironmentId>,
-    /// How many environments there were.
+    /// Number of live environments that were not adopted.
     pub of: u64,
-    /// Who brought it.
+    /// The actor that sent it.
     pub actor: Actor,
 }
 
-/// Kind 112: a command that cannot be done twice is about to begin.
+/// Kind 112: a command that must not run twice is about to begin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRequested {
-    /// In which environment.
+    /// The environment it runs in.
     pub environment: EnvironmentId,
-    /// The request, which the answer is kept under.
+    /// Idempotency key of the request, under which the result is kept.
     pub request: RequestId,
     /// Name of the program, without arguments, which may hold secrets.
     pub name: String,
-    /// Who asked.
+    /// The actor of the request.
     pub actor: Actor,
 }
 
-/// Kind 113: how such a command ended. What it printed is not in the log.
+/// Kind 113: the result of such a command. Its output is not in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunFinished {
-    /// In which environment.
+    /// The environment it ran in.
     pub environment: EnvironmentId,
-    /// The request.
+    /// Idempotency key of the request.
     pub request: RequestId,
-    /// Its exit code; none when it did not end by itself.
+    /// Its exit code; none when it did not exit by itself.
     pub code: Option<i32>,
-    /// Why it did not: `timeout`, `signal 9`, `interrupted`, `destroyed`, a failed start; empty
-    /// when it did.
+    /// Why there is no exit code: `timeout`, `signal 9`, `interrupted`, `destroyed`, a failed
+    /// start; empty when there is one.
     pub why: String,
 }

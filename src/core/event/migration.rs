@@ -1,6 +1,6 @@
-//! The phases of a staged migration: an old SQLite database is carried to its next generation.
+//! Events of a staged migration: an old SQLite database is carried to its next generation.
 //!
-//! Rows and secrets are never in here; names, numbers and warnings are.
+//! They never contain rows or secrets, only names, numbers and warnings.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,40 +8,40 @@ use crate::core::event::common::Actor;
 use crate::core::fault::Fault;
 use crate::core::id::{HostPath, MigrationId, Time};
 
-/// What a migration was asked to do.
+/// The plan of a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MigrationPlan {
-    /// Name of the recipe; empty when it is a folder of SQL files.
+    /// Name of the recipe; empty when the recipe is a folder of SQL files.
     pub recipe: String,
     /// That folder; empty when the recipe has a name.
     pub folder: HostPath,
     /// SHA-256 over that folder's files, in hex; a changed folder is another recipe.
     pub folder_hash: String,
-    /// The database: its real path.
+    /// Real path of the database.
     pub database: HostPath,
     /// The file with its secrets, which need not exist; empty when there is none.
     pub secrets: HostPath,
-    /// Who owns the rows where the old database does not say.
+    /// Owner of the rows where the old database names none.
     pub tenant: String,
-    /// `refuse`, `keep-first` or `rename`.
+    /// Policy for conflicting rows: `refuse`, `keep-first` or `rename`.
     pub on_conflict: String,
-    /// Whether all is built and verified, and then dropped.
+    /// Whether this is a rehearsal: everything is built and verified, and then removed.
     pub dry_run: bool,
-    /// Milliseconds since 1970 that name the backup and stand in the rows.
+    /// Milliseconds since 1970, used in the backup's name and in the rows.
     pub at_ms: u64,
 }
 
-/// What was found before anything was copied.
+/// State of the source before anything was copied.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SourceState {
-    /// Whether there is something to migrate.
+    /// Whether there is an old database to migrate.
     pub old: bool,
-    /// How far an interrupted migration of the application had come that was settled first:
+    /// Phase of an interrupted migration by the application itself, which was settled first:
     /// `building`, `built`, `canonical-moved`, `committed`, `unreadable`, `stranded`; empty: none.
     pub taken_over: String,
     /// The backup that such a migration made; empty when it made none.
     pub backup: HostPath,
-    /// What a person should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
@@ -50,11 +50,11 @@ pub struct SourceState {
 pub struct SourceCopy {
     /// Size of the copy in bytes.
     pub bytes: u64,
-    /// Size and time of the source's files: whether they were touched since.
+    /// Size and time of the source's files, to notice that they were written to since.
     pub fingerprint: String,
-    /// CRC-32C of the copy as it was made: whether what they say was changed since.
+    /// CRC-32C of the copy as it was made, to notice that the source's content changed since.
     pub checksum: u32,
-    /// Rows by table.
+    /// Row counts by table name.
     pub rows: Vec<(String, u64)>,
     /// Whether there was a file with secrets.
     pub has_secrets: bool,
@@ -63,11 +63,11 @@ pub struct SourceCopy {
 /// The new database beside the old one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Staging {
-    /// Rows by table.
+    /// Row counts by table name.
     pub rows: Vec<(String, u64)>,
-    /// What a person should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
-    /// The recipe's numbers, one JSON object.
+    /// The recipe's numbers, as one JSON object.
     pub report: String,
 }
 
@@ -77,7 +77,7 @@ macro_rules! migration_events {
             $(#[$doc])*
             #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
             pub struct $name {
-                /// Which migration.
+                /// The migration's id.
                 pub migration: MigrationId,
                 $($(#[$field_doc])* pub $field: $type,)*
             }
@@ -86,93 +86,93 @@ macro_rules! migration_events {
 }
 
 migration_events! {
-    /// Kind 120: somebody wants a database carried to its next generation.
+    /// Kind 120: a user wants a database carried to its next generation.
     MigrationRequested {
-        /// How.
+        /// The plan of the migration.
         plan: MigrationPlan,
-        /// Who asked.
+        /// The actor of the request.
         actor: Actor,
     }
-    /// Kind 121: the source was looked at, and what an earlier attempt left was settled.
+    /// Kind 121: the source was inspected, and the files of an earlier attempt were settled.
     SourceInspected {
-        /// What was found.
+        /// State of the source.
         found: SourceState,
     }
     /// Kind 122: a private copy of the source is on disk.
     SourceCopied {
-        /// What was copied.
+        /// Facts about the private copy.
         copy: SourceCopy,
     }
     /// Kind 123: the copy has the shape that the recipe reads.
     SourceNormalised {
-        /// What a person should know.
+        /// Warnings for the user.
         warnings: Vec<String>,
     }
     /// Kind 124: the new database is built and on disk, without its stamp.
     StagingBuilt {
-        /// What was built.
+        /// The new database.
         staging: Staging,
     }
     /// Kind 125: the secrets that the new database refers to are on disk.
     SecretsWritten {
-        /// How many entries were written.
+        /// Number of entries that were written.
         entries: u64,
     }
     /// Kind 126: the new database is stamped, whole and counted.
     StagingVerified {
         /// Its size in bytes.
         bytes: u64,
-        /// Size and time of the file: once it is installed, whether it changed since.
+        /// Size and time of the file, to notice changes once it is installed.
         fingerprint: String,
     }
     /// Kind 127: from here on the new database may be installed.
     FlipBegun {}
     /// Kind 128: the new database is installed.
     Flipped {
-        /// Where the old one is.
+        /// Path of the old database.
         backup: HostPath,
     }
-    /// Kind 129: it is over, and nothing but database and backup is left.
+    /// Kind 129: the migration ended; only database and backup are left.
     MigrationFinished {
-        /// What could not be removed.
+        /// Files that could not be removed.
         leftovers: Vec<String>,
     }
-    /// Kind 130: it cannot go on; what was made is removed, the old database stays as it was.
+    /// Kind 130: the migration cannot go on; its files are removed, the old database is unchanged.
     MigrationFailed {
-        /// The step that failed.
+        /// Name of the step that failed.
         step: String,
-        /// Why.
+        /// Why the step failed.
         fault: Fault,
     }
-    /// Kind 131: nothing but the old database is left.
+    /// Kind 131: only the old database is left.
     MigrationRolledBack {
-        /// What could not be removed.
+        /// Files that could not be removed.
         leftovers: Vec<String>,
     }
-    /// Kind 132: a step failed and is tried again.
+    /// Kind 132: a step failed and will be retried.
     MigrationAttemptFailed {
-        /// Which.
+        /// Name of the step.
         step: String,
         /// Failed attempts so far.
         attempts: u32,
-        /// When it is tried again.
+        /// When it is retried.
         retry_at: Time,
-        /// Why it failed.
+        /// Why the attempt failed.
         fault: Fault,
     }
-    /// Kind 133: somebody wants the old database back.
+    /// Kind 133: a user wants the old database back.
     MigrationUndoRequested {
-        /// Who asked.
+        /// The actor of the request.
         actor: Actor,
     }
     /// Kind 134: the old database is back in its place.
     MigrationUndone {
-        /// Where the new one is.
+        /// Path of the new database.
         kept: HostPath,
     }
     /// Kind 135: the old database was not put back.
     MigrationUndoRefused {
-        /// Why.
+        /// Why it was not.
         fault: Fault,
     }
 }

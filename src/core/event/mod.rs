@@ -1,11 +1,11 @@
-//! The facts: everything that ever happened, in the past tense, one payload struct per kind.
+//! The facts of the log, in the past tense, one payload struct per kind.
 //!
-//! An event carries all that [`State::apply`](super::State::apply) needs, so that a replay never
-//! looks at the world. The structs are contracts: their encoding is frozen per kind and version
-//! by the golden files in `schema/events/`. A changed payload is a new version with an upcaster
-//! in the journal's codec, never an edit here. No enum is stored by index; choices are stored by
-//! name or as plain booleans, because the codec would decode a reordered enum wrongly and without
-//! a word. Secrets are never put into an event.
+//! An event carries everything that [`State::apply`](super::State::apply) needs, so that a replay
+//! never reads the world. The structs are contracts: the golden files in `schema/events/` freeze
+//! their encoding per kind and version. A changed payload is a new version with an upcaster in the
+//! journal's codec, never an edit here. No enum is stored by index; choices are stored by name or
+//! as plain booleans, because the codec would decode a reordered enum wrongly and silently. An
+//! event never contains a secret.
 
 mod archive;
 mod catalogue;

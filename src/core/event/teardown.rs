@@ -1,4 +1,4 @@
-//! What happens while an environment is taken apart.
+//! Events while an environment is torn down.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,133 +7,133 @@ use crate::core::fault::Fault;
 use crate::core::id::{EnvironmentId, HostPath, RequestId, Time};
 use crate::core::policy::BranchPolicy;
 
-/// Kind 30: somebody asked to destroy an environment, and agreed to this much.
+/// Kind 30: a teardown was requested, with a consent of this extent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DestroyRequested {
-    /// Which.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Whether unsaved work may go to the trash.
+    /// Whether work at risk may go to the trash.
     pub force: bool,
-    /// Who asked.
+    /// The actor of the request.
     pub actor: Actor,
     /// Idempotency key, when one was given.
     pub request: Option<RequestId>,
-    /// How it is to be done (since version 2).
+    /// Options of the teardown (since version 2).
     pub options: TeardownOptions,
 }
 
-/// How a teardown is to be done; it travels with the operation.
+/// Options of a teardown, kept for all its steps and retries.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TeardownOptions {
-    /// What becomes of the branch.
+    /// Policy for the branch.
     pub branch: BranchPolicy,
     /// Path of the teardown hook inside the worktree; empty means none is run.
     pub hook_path: String,
-    /// Most milliseconds the teardown hook may take.
+    /// Time limit of the teardown hook in milliseconds.
     pub hook_limit_ms: u64,
     /// Milliseconds that processes get to end by themselves.
     pub grace_ms: u64,
-    /// Whether processes that merely stand in the directory are ended, too.
+    /// Whether processes that merely have the directory as working directory are ended, too.
     pub end_bystanders: bool,
-    /// Whether work is left to the trash alone, because a rescue cannot be had (a full disk).
+    /// Whether work is left to the trash alone, because a rescue is impossible (a full disk).
     pub no_rescue: bool,
-    /// Why: `request`, `gc`, `sweep`, `reconcile`.
+    /// Why: `request`, `gc`, `sweep`, `reconcile`, `server`.
     pub reason: String,
 }
 
-/// Kind 31: the destroy was refused by what was found; the environment is served as before.
+/// Kind 31: the destroy was refused for what was found; the environment is served as before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DestroyRefused {
-    /// Which.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// What was found.
+    /// Reason of the refusal, with the evidence.
     pub fault: Fault,
 }
 
-/// Kind 32: the worktree was looked at, and the destroy may go on.
+/// Kind 32: the worktree was inspected, and the teardown may go on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TeardownInspected {
-    /// Which.
+    /// The environment's id.
     pub environment: EnvironmentId,
     /// Work that goes to the trash by consent; empty when nothing would be lost.
     pub unsaved: Vec<String>,
-    /// SHA-256 over all that was looked at, in hex: the consent is about exactly this (since
-    /// version 2, as all that follows).
+    /// SHA-256 over everything inspected, in hex: the consent covers exactly this (since version 2,
+    /// as all that follows).
     pub fingerprint: String,
-    /// The commit that HEAD is at; empty when there is none.
+    /// The commit at HEAD; empty when there is none.
     pub head: String,
-    /// Whether there is anything that a rescue would save.
+    /// Whether there is work for a rescue to save.
     pub rescue: bool,
-    /// Whether the worktree has the teardown hook that was planned.
+    /// Whether the worktree has the teardown hook of the options.
     pub has_hook: bool,
-    /// Whether no process had anything to do with it.
+    /// Whether no process uses the worktree.
     pub quiet: bool,
-    /// What goes with it and is no work, and yet worth a word: a clone that has nothing of its own
-    /// (since version 3, as all that follows).
+    /// Content that is removed with it and is not work, but is worth reporting: a clone with
+    /// nothing of its own (since version 3, as all that follows).
     pub noted: Vec<String>,
-    /// Whether its repository could not be looked into, so that nobody knows what is saved.
+    /// Whether its repository could not be read, so that it is unknown which content is saved.
     pub unseen: bool,
     /// The branch that is checked out; empty when there is none.
     pub branch: String,
 }
 
-/// Kind 33: the directory has left its place.
+/// Kind 33: the directory was moved out of its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectoryTrashed {
-    /// Which.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Where it is now; none when it was gone already.
+    /// Its place in the trash; none when the directory was missing already.
     pub trash: Option<HostPath>,
 }
 
-/// Kind 34: git no longer knows the worktree.
+/// Kind 34: git no longer has the worktree registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrationRemoved {
-    /// Which.
+    /// The environment's id.
     pub environment: EnvironmentId,
 }
 
-/// Kind 35: what became of the branch.
+/// Kind 35: the branch was deleted or kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BranchSettled {
-    /// Which.
+    /// The environment's id.
     pub environment: EnvironmentId,
     /// Whether it was deleted.
     pub deleted: bool,
     /// Why it was kept, or that it held nothing of its own.
     pub reason: String,
-    /// Refs that hold what the worktree had and no branch has.
+    /// Refs that hold work of the worktree that no branch holds.
     pub rescue: Vec<String>,
 }
 
-/// Kind 36: the incarnation is over.
+/// Kind 36: the incarnation ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tombstoned {
-    /// Which.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// What could not be removed after all attempts; empty in the ordinary case.
+    /// What could not be removed after all attempts; usually empty.
     pub leftovers: Vec<String>,
 }
 
 /// Kind 37: the teardown could not move the directory; the environment is served again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TeardownGaveUp {
-    /// Which.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Which step.
+    /// Name of the step.
     pub step: String,
-    /// Why.
+    /// Why it was given up.
     pub fault: Fault,
 }
 
 /// Kind 60: the teardown hook's process exists and waits at its gate; it has not run yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TeardownHookStarted {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
     /// Process and group id.
     pub pid: u32,
-    /// Start time of that process as the kernel tells it.
+    /// Start time of that process as the kernel reports it.
     pub started: u64,
     /// SHA-256 of the hook, in hex.
     pub hash: String,
@@ -142,113 +142,112 @@ pub struct TeardownHookStarted {
 /// Kind 61: the teardown hook ended, or could not be run; the teardown goes on either way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TeardownHookFinished {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Milliseconds it took.
+    /// Duration in milliseconds.
     pub millis: u64,
-    /// Why it did not end well; none when it did.
+    /// Why it failed; none when it succeeded.
     pub fault: Option<Fault>,
 }
 
 /// One process, as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ProcessSeen {
-    /// Process id.
+    /// Process id; a later process may reuse it.
     pub pid: u32,
-    /// Start time as the kernel tells it; with the pid it names one process for ever.
+    /// Start time as the kernel reports it; with the pid it identifies one process for ever.
     pub started: u64,
     /// Name of its program, without arguments, which may hold secrets.
     pub name: String,
-    /// What ties it to the environment: `cgroup`, `group`, `marker`, `child`, `cwd`, `root`,
-    /// `file`.
+    /// Its tie to the environment: `cgroup`, `group`, `marker`, `child`, `cwd`, `root`, `file`.
     pub why: String,
 }
 
-/// Kind 62: what lived in the environment was ended, or spared, or survived.
+/// Kind 62: the processes of the environment were ended, spared, or survived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessesEnded {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Ended, and seen to be gone.
+    /// Processes that were ended and are proven to have exited.
     pub ended: Vec<ProcessSeen>,
-    /// Left alone: bystanders, and our own ancestors.
+    /// Processes that were left running: bystanders, and the daemon's and requester's ancestors.
     pub spared: Vec<ProcessSeen>,
-    /// Alive after KILL; they hold up the unlink and nothing else.
+    /// Processes alive after KILL; they delay the unlink and nothing else.
     pub survivors: Vec<ProcessSeen>,
 }
 
-/// Kind 63: what no branch has is held by a ref (since version 2: and by copies).
+/// Kind 63: a ref (since version 2: and copies) holds work that no branch holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkRescued {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// The ref and what it holds; none when there was nothing to save after all.
+    /// The ref and its content; none when there was nothing to save after all.
     pub rescue: Option<Rescue>,
 }
 
-/// A ref that holds what a worktree had and no branch has.
+/// A ref that holds work of a worktree that no branch holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rescue {
-    /// Its name.
+    /// Full name of the ref.
     pub reference: String,
     /// The commit it is at: the working tree, with HEAD and the index as parents.
     pub commit: String,
     /// What it holds, in words.
     pub holds: Vec<String>,
-    /// What could not be put into it; it is in the trash only.
+    /// What it could not hold and is in the trash only, in words.
     pub lacks: Vec<String>,
-    /// Copies of files that git would not give back as they are; none where there are no such files
-    /// (since version 2 of kinds 63 and 76, as all that follows).
+    /// Copies of files that git would not return byte for byte; none where there are none (since
+    /// version 2 of kinds 63 and 76, as all that follows).
     pub raw: Option<RawCopies>,
-    /// Repositories that were inside the worktree.
+    /// Repositories that were nested in the worktree.
     pub nested: Vec<NestedRescue>,
 }
 
-/// Files as they were, byte for byte, beside the log: what a filter changes, or git does not take.
-/// They never become objects, for a filter may be there to keep a secret out of git.
+/// Byte-for-byte copies of files, beside the log: those that a filter changes or git does not take.
+/// They never become objects, since the filter may be there to keep a secret out of git.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RawCopies {
-    /// The folder that holds them and the list of them.
+    /// The folder that holds the copies and their list.
     pub folder: HostPath,
-    /// How many files, links and modes are listed.
+    /// Number of files, links and modes in the list.
     pub files: u64,
     /// Bytes of their contents.
     pub bytes: u64,
-    /// SHA-256 of the list in hex; the list has those of the contents.
+    /// SHA-256 of the list in hex; the list holds the hashes of the contents.
     pub digest: String,
 }
 
-/// What was saved of a repository inside a worktree.
+/// The rescue of a nested repository.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NestedRescue {
-    /// Where it was, relative to the worktree.
+    /// Its path, relative to the worktree.
     pub path: HostPath,
-    /// The ref in the outer repository that holds its commits and its files; empty when they could
-    /// not be brought there, and are among the raw copies alone.
+    /// The ref in the outer repository that holds its commits and files; empty when they could not
+    /// be transferred, and are among the raw copies alone.
     pub reference: String,
-    /// The commit that ref is at.
+    /// The commit that the ref is at.
     pub commit: String,
-    /// The commit that its HEAD was at; empty when there was none.
+    /// The commit at its HEAD; empty when there was none.
     pub head: String,
 }
 
-/// Kind 64: the tree is not the one that was consented to; it is looked at again.
+/// Kind 64: the tree differs from the one the consent covers; it is inspected again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InspectionOutdated {
-    /// Whose.
+    /// The environment's id.
     pub environment: EnvironmentId,
 }
 
-/// Kind 65: the teardown could not go on; the environment is served and it is tried again later.
+/// Kind 65: the teardown could not go on; the environment is served and a retry is due later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TeardownPostponed {
-    /// Which.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Which step.
+    /// Name of the step.
     pub step: String,
-    /// Why.
+    /// Why it was postponed.
     pub fault: Fault,
-    /// How many teardowns of it have failed now.
+    /// Failed teardowns in a row, this one included.
     pub failures: u32,
     /// When the next one may start.
     pub retry_at: Time,

@@ -1,27 +1,27 @@
-//! What is remembered of watching: only that it was given up, and that somebody asked again.
+//! Events about watching: only that it was given up, and that a subscriber asked again.
 
 use serde::{Deserialize, Serialize};
 
 use crate::core::id::EnvironmentId;
 
-/// Kind 100: watching failed too often; nothing tries again until somebody asks.
+/// Kind 100: watching failed too often; it is not retried until a subscriber asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatcherGaveUp {
-    /// Of what.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Which life of it.
+    /// Number of the incarnation.
     pub incarnation: u32,
     /// Failures in a row.
     pub attempts: u32,
-    /// The last of them.
+    /// The last failure.
     pub reason: String,
 }
 
-/// Kind 101: somebody asked for changes again, so watching is tried once more.
+/// Kind 101: a subscriber asked for changes again, so watching is retried once more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatcherResumed {
-    /// Of what.
+    /// The environment's id.
     pub environment: EnvironmentId,
-    /// Which life of it.
+    /// Number of the incarnation.
     pub incarnation: u32,
 }

@@ -1,4 +1,4 @@
-//! The audit's fold: what it looks at before a record is applied, and after.
+//! The audit's fold: checks before a record is applied, and after the records of one decision.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,34 +11,34 @@ use crate::core::model::environment::{Environment, Phase};
 use crate::core::model::migration::Migration;
 use crate::core::state::State;
 
-/// What the audit remembers that the state does not say.
+/// Facts that the audit needs and the state does not hold.
 #[derive(Debug, Clone, Default)]
 pub struct Audit {
-    /// Living environments by their directory.
+    /// Live environments by their directory.
     pub(super) places: BTreeMap<HostPath, EnvironmentId>,
-    /// Environments whose rescue was seen to since they were last looked at.
+    /// Environments whose rescue has settled since their last inspection.
     pub(super) rescued: BTreeSet<EnvironmentId>,
     /// Migrations whose new database is verified.
     pub(super) verified: BTreeSet<MigrationId>,
-    /// What the last record was about, and its position.
+    /// Subject and position of the last record.
     open: Option<(About, Seq)>,
 }
 
 impl Audit {
-    /// An audit that begins with a state: the empty one, or that of a snapshot.
+    /// Creates an audit that begins with a state: the empty one, or that of a snapshot.
     #[must_use]
     pub fn of(state: &State) -> Self {
         let mut audit = Self::default();
         for env in state.environments().filter(|e| e.is_live()) {
             audit.places.insert(env.plan.path.clone(), env.id.clone());
-            // Who steps in at this point was seen to before, for all that can be known.
+            // A snapshot does not tell whether its rescue was recorded; assume it was.
             audit.rescued.insert(env.id.clone());
         }
         audit.verified.extend(state.migrations().map(|m| m.id.clone()));
         audit
     }
 
-    /// Folds a record in and says what it breaks.
+    /// Folds a record in and returns the invariants it breaks.
     pub fn fold(&mut self, state: &mut State, record: &Record) -> Vec<Breach> {
         let mut found = Found::new();
         crate::core::invariants::ordering::look(state, record, &mut found);
@@ -49,7 +49,7 @@ impl Audit {
         let seq = record.seq;
         let breach = |(invariant, what)| Breach { invariant, seq, what };
         let mut breaches: Vec<Breach> = found.into_iter().map(breach).collect();
-        // The records of one decision stand together, and make sense together.
+        // Checked at the end of a decision: its records are consistent only together.
         let about = About::of(&record.event);
         if self.open.as_ref().is_some_and(|(open, _)| Some(open) != about.as_ref()) {
             breaches.extend(self.finish(state));
@@ -60,7 +60,7 @@ impl Audit {
         breaches
     }
 
-    /// Says whether what the last record was about makes sense, once no more records follow it.
+    /// Returns a contradiction in the subject of the last record, once its decision is complete.
     #[must_use]
     pub fn finish(&self, state: &State) -> Option<Breach> {
         let (about, seq) = self.open.as_ref()?;
@@ -68,7 +68,7 @@ impl Audit {
         Some(Breach { invariant: SOUND, seq: *seq, what })
     }
 
-    /// Takes down what later records are compared with.
+    /// Records the facts that later records are compared with.
     fn remember(&mut self, state: &State, record: &Record) {
         match &record.event {
             Event::WorkRescued(e) => drop(self.rescued.insert(e.environment.clone())),
@@ -99,7 +99,7 @@ impl Audit {
     }
 }
 
-/// What a record is about.
+/// The subject of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum About {
     Environment(EnvironmentId),

@@ -1,5 +1,5 @@
-//! Logs that were tampered with: for each invariant one that breaks it, and honest ones that break
-//! none. An invariant without a forged log fails here.
+//! Forged logs: for each invariant one that breaks it, and honest logs that break none. An
+//! invariant without a forged log fails here.
 
 use crate::core::event::{
     Actor, AttemptFailed, Base, BaseResolved, BranchSettled, CleanRequested, DaemonStarted,
@@ -145,7 +145,7 @@ fn lease(until: u64) -> Event {
     .into()
 }
 
-/// Records a second apart, as an honest daemon would write them.
+/// Records one second apart, as an honest daemon would write them.
 fn records(events: Vec<Event>) -> Vec<Record> {
     let mut boot = 0;
     let numbered = (1..).zip(events);
@@ -196,7 +196,7 @@ fn order_and_lives() -> Vec<(&'static str, Vec<Record>)> {
         fault: fault(),
     }
     .into();
-    // A minute apart, so that no wait hides one.
+    // One minute apart: a step that waits is not interrupted and would not be counted.
     let mut deaths = with(begun.clone(), (0..60).map(|_| started()).collect());
     for record in &mut deaths {
         record.at = Time(record.seq.0 * 60 * SECOND);

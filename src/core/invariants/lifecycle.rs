@@ -1,4 +1,4 @@
-//! Lives: how an incarnation begins, that it stays over, that only what is in service is used.
+//! Incarnations: how one begins, that an ended one stays ended, that only one in service is used.
 
 use crate::core::event::{Actor, BY_DAEMON, Event, Plan, Record};
 use crate::core::id::EnvironmentId;
@@ -47,13 +47,13 @@ impl Audit {
             found.push((PLACES, format!("{} leads upwards", plan.path)));
         }
         let other = self.places.get(&plan.path).filter(|other| *other != id);
-        // No path at all is no place to share.
+        // An empty path is no directory that two environments could share.
         if let Some(other) = other.filter(|_| !path.is_empty()) {
             found.push((PLACES, format!("{} is the place of {other}", plan.path)));
         }
     }
 
-    /// A fact about a life that has begun.
+    /// Checks a fact about an incarnation that has begun.
     #[expect(clippy::unused_self, reason = "reads like the other questions")]
     fn goes_on(&self, state: &State, event: &Event, found: &mut Found) {
         let Some(id) = event.environment() else { return };
@@ -61,7 +61,7 @@ impl Audit {
             found.push((KNOWN, format!("the log has begun no environment {id}")));
             return;
         };
-        // How a command ended that was cut short is noted whenever that is known.
+        // The end of an interrupted run may be recorded after the tombstone.
         if env.phase == Phase::Tombstoned && !matches!(event, Event::RunFinished(_)) {
             let life = env.incarnation;
             found.push((FINAL, format!("incarnation {life} of {id} was over")));
@@ -130,7 +130,7 @@ fn begins(state: &State, life: (&EnvironmentId, u32), actor: &Actor, found: &mut
     }
 }
 
-/// What is done to a worktree in a teardown.
+/// Returns whether an event acts on a worktree, in a teardown or a clean.
 fn touches(event: &Event) -> bool {
     matches!(
         event,
@@ -149,7 +149,7 @@ fn touches(event: &Event) -> bool {
     )
 }
 
-/// Use of what is not in service, in words.
+/// Returns, in words, the use of an environment that is not in service.
 fn unserved(env: &Environment, event: &Event) -> Option<&'static str> {
     let other_life = |life: u32| life != env.incarnation;
     let what = match event {
@@ -169,7 +169,7 @@ fn unserved(env: &Environment, event: &Event) -> Option<&'static str> {
     (!env.is_served()).then_some(what)
 }
 
-/// Whether a fact fits where a migration stands.
+/// Returns whether a fact fits the phase of a migration.
 fn fits(migration: &Migration, owed: Option<Step>, event: &Event) -> bool {
     use MigrationPhase as Is;
     let phase = migration.phase;
@@ -180,7 +180,7 @@ fn fits(migration: &Migration, owed: Option<Step>, event: &Event) -> bool {
         Event::StagingBuilt(_) => owed == Some(Step::BuildStaging),
         Event::SecretsWritten(_) => owed == Some(Step::WriteSecrets),
         Event::StagingVerified(_) | Event::FlipBegun(_) => owed == Some(Step::VerifyStaging),
-        // One that comes too late for a roll-back stays.
+        // A rollback that finds the new database installed records the flip instead.
         Event::Flipped(_) => matches!(owed, Some(Step::Flip | Step::DropStaging)),
         Event::MigrationFinished(_) => {
             owed == Some(Step::CleanUp) || (phase == Is::Inspected && !migration.found.old)

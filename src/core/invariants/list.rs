@@ -1,26 +1,26 @@
-//! The list of invariants: a name, the line of the design's section 9 it serves, and a sentence.
+//! The list of invariants: each has a name, the class of failure it guards against, and a sentence.
 
 use crate::core::id::Seq;
 
-/// Something that no log may show.
+/// A property that every log must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invariant {
-    /// Its name, for people and scripts.
+    /// Its name, for users and scripts.
     pub name: &'static str,
-    /// The line of "what must never happen" that it serves, 1 to 8.
+    /// The class of failure it guards against, 1 to 8.
     pub line: u8,
-    /// What holds.
+    /// The property, as a sentence.
     pub says: &'static str,
 }
 
-/// An invariant that a record breaks.
+/// A record that breaks an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breach {
     /// Name of the invariant.
     pub invariant: &'static str,
-    /// The record.
+    /// Position of the record.
     pub seq: Seq,
-    /// What is wrong with it.
+    /// The violation, in words.
     pub what: String,
 }
 
@@ -28,7 +28,7 @@ macro_rules! invariants {
     ($($constant:ident = $line:literal, $name:literal, $says:literal;)*) => {
         $(pub(super) const $constant: &str = $name;)*
 
-        /// All invariants, in the order of the lines that they serve.
+        /// All invariants, in the order of the classes of failure.
         pub const INVARIANTS: &[Invariant] = &[
             $(Invariant { name: $name, line: $line, says: $says }),*
         ];
@@ -65,11 +65,11 @@ invariants! {
     LIMITS = 8, "waits-limited", "every hook, fetch and lease has a limit";
 }
 
-/// The invariant of a name.
+/// Returns the invariant of a name.
 #[must_use]
 pub fn invariant(name: &str) -> Option<&'static Invariant> {
     INVARIANTS.iter().find(|i| i.name == name)
 }
 
-/// Breaches found in one record, as they are collected.
+/// Breaches found in one record: names of invariants, and the violations in words.
 pub(super) type Found = Vec<(&'static str, String)>;

@@ -1,4 +1,4 @@
-//! The order of records, and the bounds on what is repeated or waited for.
+//! The order of records, and the bounds on retries and waits.
 
 use crate::core::event::Record;
 use crate::core::id::{Seq, Time};
@@ -8,7 +8,7 @@ use crate::core::model::step::Step;
 use crate::core::state::State;
 use crate::core::{Event, policy};
 
-/// Position, time and start.
+/// Checks position, time and start number.
 pub(super) fn look(state: &State, record: &Record, found: &mut Found) {
     let expected = state.seq().next();
     if record.seq != expected {
@@ -25,7 +25,7 @@ pub(super) fn look(state: &State, record: &Record, found: &mut Found) {
     }
 }
 
-/// Attempts, deaths, limits.
+/// Checks attempts, daemon deaths and limits.
 pub(super) fn look_at_bounds(state: &State, record: &Record, found: &mut Found) {
     let mut bad = |name: &'static str, what: String| found.push((name, what));
     match &record.event {
@@ -107,7 +107,7 @@ fn attempt(
     }
 }
 
-/// A step that daemons died in for the last time that is allowed is given up by the next start.
+/// Checks that no start leaves a step owed that more daemons died in than are allowed.
 fn deaths(state: &State, found: &mut Found) {
     let environments = state.environments().filter_map(|e| e.owed.as_ref().map(|o| (&e.id, o)));
     let remains = state.remains().filter_map(|r| r.owed.as_ref().map(|o| (&r.id, o)));

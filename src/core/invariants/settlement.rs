@@ -1,11 +1,11 @@
-//! Outcomes belong to what is owed: a fact that ends a step is recorded while that step is owed.
+//! Outcomes match owed steps: a fact that ends a step is recorded only while that step is owed.
 
 use crate::core::Event;
 use crate::core::invariants::list::{Found, KNOWN, OWED};
 use crate::core::model::step::Step;
 use crate::core::state::State;
 
-/// The step whose outcome a fact about an environment is.
+/// Returns the step whose outcome an event is.
 fn step_of(event: &Event) -> Option<Step> {
     Some(match event {
         Event::BaseResolved(_) => Step::ResolveBase,
@@ -20,7 +20,8 @@ fn step_of(event: &Event) -> Option<Step> {
         Event::TeardownHookStarted(_) | Event::TeardownHookFinished(_) => Step::RunTeardown,
         Event::ProcessesEnded(_) => Step::EndProcesses,
         Event::WorkRescued(_) => Step::Rescue,
-        // A move before anything was looked at has a name of its own: `look-before-removal`.
+        // `DirectoryTrashed` is not listed: a move without an inspection breaks
+        // `look-before-removal`.
         Event::InspectionOutdated(_) => Step::MoveToTrash,
         Event::RegistrationRemoved(_) => Step::Unregister,
         Event::BranchSettled(_) => Step::SettleBranch,
@@ -36,12 +37,12 @@ fn step_of(event: &Event) -> Option<Step> {
     })
 }
 
-/// A rescue that had gone was made anew before the last copy goes.
+/// Returns whether an unlink found its rescue missing and made it anew before the last copy goes.
 fn is_rescued_again(event: &Event, owed: Option<Step>) -> bool {
     matches!(event, Event::LateWorkRescued(_)) && owed == Some(Step::Purge)
 }
 
-/// Compares what is recorded with what was owed.
+/// Compares a recorded outcome with the step that was owed.
 pub(super) fn look(state: &State, event: &Event, found: &mut Found) {
     if let Some((id, life)) = event.remains() {
         match state.remains_of(id, life) {

@@ -1,4 +1,4 @@
-//! The user's work: looked at, agreed to, rescued, moved, kept; in this order and no other.
+//! The user's work: inspected, agreed to, rescued, moved, kept; in this order and no other.
 
 use crate::core::event::{
     BranchSettled, CleanPurgeDecided, DestroyRequested, Event, PurgeDecided, Record, SweepFinished,
@@ -13,7 +13,7 @@ use crate::core::model::step::Step;
 use crate::core::policy::BranchPolicy;
 use crate::core::state::State;
 
-/// Why a directory in the trash may go.
+/// Reasons for which the content of the trash may be unlinked.
 const REASONS: [&str; 6] = ["age", "bytes", "count", "disk", "request", LOSE];
 
 impl Audit {
@@ -58,7 +58,7 @@ impl Audit {
     }
 }
 
-/// Whether a tombstone comes before the directory has left its place.
+/// Returns whether a tombstone comes before the directory was moved out of its place.
 fn too_early(env: &Environment) -> bool {
     if env.adopted {
         return false;
@@ -89,7 +89,7 @@ fn purge(state: &State, at: Time, e: &PurgeDecided, found: &mut Found) {
         found.push((KEPT, format!("{} goes for {:?}, which is no reason", who(), e.reason)));
     }
     let last = remains.is_last_copy_of();
-    // A request may have it looked at once more; what that finds keeps it.
+    // A request may only start another inspection; a last copy that it finds is kept.
     if e.reason != LOSE && e.reason != "request" && !last.is_empty() {
         let last = last.join(", ");
         found.push((KEPT, format!("{} goes for its {}: {last}", who(), e.reason)));

@@ -1,4 +1,4 @@
-//! What is kept of an incarnation that is over: a directory in the trash, a rescue ref.
+//! The archive of an ended incarnation: a directory in the trash, a rescue ref, or both.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,53 +7,53 @@ use crate::core::fault::Fault;
 use crate::core::id::{EnvironmentId, HostPath, Nonce, Time};
 use crate::core::model::environment::Owed;
 
-/// What is left of one incarnation.
+/// The archive of one ended incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remains {
-    /// Whose.
+    /// The environment's id.
     pub id: EnvironmentId,
-    /// Which life of it.
+    /// Number of the ended incarnation.
     pub incarnation: u32,
-    /// What it was made by.
+    /// Plan that the incarnation was made by.
     pub plan: Plan,
-    /// When it was over.
+    /// When the incarnation ended.
     pub at: Time,
-    /// Its directory in the trash.
+    /// The incarnation's directory in the trash; none where only a rescue ref is left.
     pub trash: Option<HostPath>,
-    /// How large that is, once it was measured.
+    /// Size of that directory; none until it was measured in the trash.
     pub size: Option<Size>,
-    /// The commit that its HEAD was at; empty when there was none.
+    /// The commit at HEAD; empty when there was none.
     pub head: String,
-    /// Where it started from.
+    /// The base it started from.
     pub base: Option<Base>,
-    /// Its worktree's facts, for a restore.
+    /// Facts about its worktree, which a restore needs.
     pub worktree: Option<Worktree>,
-    /// The ref that holds what no branch has.
+    /// The ref that holds work that no branch holds.
     pub rescue: Option<Rescue>,
-    /// When the last look at it before its rescue began: what was written since may be in no
-    /// rescue. None once that was seen to, and where no rescue is wanted.
+    /// When the last inspection before the rescue became owed: later writes may be in no rescue.
+    /// None once a measurement has checked for them, and where no rescue is wanted.
     pub looked_at: Option<Time>,
-    /// Whether its branch was deleted.
+    /// Whether the teardown deleted its branch.
     pub branch_deleted: bool,
     /// Processes that did not end; the unlink waits for them.
     pub survivors: Vec<ProcessSeen>,
-    /// The incarnation that is being restored from it.
+    /// Number of the incarnation that is being restored from it.
     pub restoring: Option<u32>,
-    /// What the world owes it.
+    /// The step that is owed to it.
     pub owed: Option<Owed>,
-    /// Why it is to be unlinked; empty while it is kept.
+    /// Reason of the decided unlink; empty while it is kept.
     pub purge: String,
-    /// Why the last attempt at what is owed failed.
+    /// Why the last attempt at the owed step failed.
     pub fault: Option<Fault>,
-    /// What tells the life that is over from all others; none where an earlier version began it.
+    /// Nonce of the ended incarnation; none where an earlier version began it.
     pub nonce: Option<Nonce>,
-    /// The lives that it went on with, the latest last.
+    /// Nonces of the incarnations that it continued, latest last.
     pub lineage: Vec<Nonce>,
-    /// Whether its repository could not be looked into: nobody knows yet what is saved.
+    /// Whether its repository could not be read, so that it is unknown which content is saved.
     pub unseen: bool,
-    /// The branch that was checked out at the end; empty when that is not known.
+    /// The branch that was checked out at the end; empty when unknown.
     pub on_branch: String,
 }
 
-/// The reason of a purge that whoever asked for it named, knowing what goes.
+/// Purge reason of a request that names the entry and accepts the loss of its last copy.
 pub const LOSE: &str = "lose";

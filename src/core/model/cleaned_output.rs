@@ -1,4 +1,4 @@
-//! What one clean moved to the trash.
+//! The output that one clean moved to the trash.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,46 +7,46 @@ use crate::core::fault::Fault;
 use crate::core::id::{EnvironmentId, HostPath, Seq, Time};
 use crate::core::model::environment::Owed;
 
-/// Where the output of one clean stands.
+/// Position of the output of one clean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     /// It is being moved out of the worktree.
     Taking,
-    /// It lies in the trash.
+    /// It is in the trash.
     Kept,
-    /// It is being put back.
+    /// It is being put back into the worktree.
     Returning,
 }
 
-/// What one clean took.
+/// The output that one clean took from an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CleanedOutput {
-    /// Whose.
+    /// The environment's id.
     pub id: EnvironmentId,
-    /// The record that asked for the clean; with the id it names the folder in the trash.
+    /// The record that requested the clean; with the id it names the folder in the trash.
     pub clean: Seq,
-    /// The life that it can be put back into. A restore hands it on to the next one.
+    /// The incarnation that it can be put back into; a restore hands it on to the new one.
     pub incarnation: u32,
-    /// When it was asked for.
+    /// When the clean was requested.
     pub at: Time,
-    /// The repository: its common directory.
+    /// Common directory of the repository.
     pub repository: HostPath,
     /// The branch that was checked out.
     pub branch: String,
-    /// Where it stands.
+    /// Whether it is being taken, kept or returned.
     pub standing: Standing,
     /// Whether it is unlinked as soon as it is moved.
     pub now: bool,
-    /// Where it lies, once that is known.
+    /// Its folder in the trash; none until the clean has settled.
     pub trash: Option<HostPath>,
-    /// What was taken, relative to the worktree; bounded.
+    /// Paths that were taken, relative to the worktree; bounded.
     pub paths: Vec<String>,
-    /// How large it is.
+    /// Its size, as the clean reported it.
     pub size: Option<Size>,
-    /// Why it is to be unlinked; empty while it is kept.
+    /// Reason of the decided unlink; empty while it is kept.
     pub purge: String,
-    /// What the world owes it.
+    /// The step that is owed to it; only an unlink.
     pub owed: Option<Owed>,
-    /// Why the last attempt at that failed.
+    /// Why the last attempt at that step failed.
     pub fault: Option<Fault>,
 }

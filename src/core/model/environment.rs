@@ -1,5 +1,5 @@
-//! Environments: one incarnation each, with what is owed to it and how its teardown stands. Data
-//! and questions about it; nothing here changes state.
+//! Environments: one incarnation each, with the step it owes and the progress of its teardown. Data
+//! and queries; nothing here changes state.
 
 use std::collections::BTreeMap;
 
@@ -13,25 +13,25 @@ use crate::core::fault::Fault;
 use crate::core::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Seq, Subject, Time};
 use crate::core::model::step::Step;
 
-/// Where an incarnation stands.
+/// Phase of an incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
-    /// Being made, or being rolled back because that did not work out.
+    /// Being made, or being rolled back because that failed or was cancelled.
     Provisioning,
-    /// May be used.
+    /// In service: it accepts leases, commands, watches and cleans.
     Ready,
-    /// Served, and will be torn down when its time comes: a teardown failed and is tried again.
+    /// In service; its teardown failed and is retried at a later time.
     Retiring,
-    /// Being taken apart; still served until its directory has left its place.
+    /// A teardown runs; the directory stays in place until its move, but new use is refused.
     TearingDown,
-    /// Over. Only an explicit provision or restore starts another incarnation.
+    /// The incarnation ended. Only an explicit provision or restore begins another one.
     Tombstoned,
-    /// Provisioning failed; nothing is left but this record, or the kept worktree.
+    /// Provisioning failed; only this record is left, or the worktree kept for inspection.
     Failed,
 }
 
 impl Phase {
-    /// The name that people and scripts see.
+    /// Returns the name that users and scripts see.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,153 +48,153 @@ impl Phase {
 /// One incarnation of an environment id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
-    /// Its name.
+    /// The environment's id.
     pub id: EnvironmentId,
-    /// Which life of the name, counted from 1.
+    /// Number of the incarnation, counted from 1.
     pub incarnation: u32,
-    /// Where it stands.
+    /// Its current phase.
     pub phase: Phase,
-    /// What was asked for.
+    /// The plan of the request that made it.
     pub plan: Plan,
-    /// When it was asked for.
+    /// When it was requested.
     pub created_at: Time,
     /// When its phase last changed.
     pub changed_at: Time,
     /// The last record about it.
     pub seq: Seq,
-    /// The record that it began with.
+    /// The record that began it.
     pub begun: Seq,
-    /// Where it starts from, once that is known.
+    /// The base it starts from, once resolved.
     pub base: Option<Base>,
-    /// The worktree, from the moment it exists until it is proven gone.
+    /// The worktree, from the moment it exists until it is proven removed.
     pub worktree: Option<Worktree>,
-    /// What the include copy did.
+    /// Result of the include copy.
     pub included: Option<Included>,
-    /// A setup hook that may still run: pid and start time.
+    /// A setup or teardown hook that may still run: pid and start time.
     pub hook: Option<(u32, u64)>,
-    /// How the setup hook ended.
+    /// How the setup hook ended; none unless it succeeded.
     pub setup: Option<SetupReport>,
-    /// What the world owes it.
+    /// The step that is owed to it.
     pub owed: Option<Owed>,
-    /// The error that explains a `failed` phase or a retry.
+    /// The error behind a `failed` phase or a retry.
     pub fault: Option<Fault>,
-    /// Why the last removal was refused or given up.
+    /// Why the last removal was refused, postponed or given up.
     pub refusal: Option<Fault>,
-    /// Destroy was asked for before it was ready: after the rollback comes the tombstone.
+    /// A destroy was requested before it was ready: the tombstone follows the rollback.
     pub destroy_wanted: bool,
     /// The teardown in progress or, once tombstoned, the one that ended it.
     pub teardown: Option<Teardown>,
-    /// What could not be removed and awaits a sweep.
+    /// What could not be removed; a sweep is to find it.
     pub leftovers: Vec<String>,
-    /// Made by somebody else: watched and leased, never deleted.
+    /// Its worktree is foreign: watched and leased, never deleted.
     pub adopted: bool,
-    /// What it is restored from, when it is not made from scratch.
+    /// The archive it is restored from; none when it is made from scratch.
     pub restore: Option<RestoreFrom>,
     /// Commands that were started for it and may still run, by process id.
     pub processes: BTreeMap<u32, Process>,
-    /// Teardowns of it that failed in a row.
+    /// Failed teardowns in a row.
     pub failed_teardowns: u32,
-    /// What the last clean led to; none while one is under way.
+    /// Result of the last clean; none while a clean is in progress.
     pub cleaned: Option<Cleaned>,
-    /// The clean that is being undone, or was last.
+    /// The clean whose undo is in progress, or was the last.
     pub undoing: Option<Seq>,
-    /// What the last undo of a clean led to.
+    /// Result of the last undo of a clean.
     pub undone: Option<CleanUndone>,
-    /// Why its changes are not watched any more; nobody tries again until somebody asks.
+    /// Why watching was given up; it is not retried until a subscriber asks again.
     pub unwatched: Option<String>,
-    /// What tells this life from all others; none for one that an earlier version began.
+    /// Nonce of this incarnation; none where an earlier version began it.
     pub nonce: Option<Nonce>,
     /// The tree from which git reads attributes for the checkout, where one was named.
     pub attributes: Option<String>,
-    /// The lives that it goes on with, the latest last: their branch is its branch.
+    /// Nonces of the incarnations that it continues, latest last: their branch is its branch.
     pub lineage: Vec<Nonce>,
 }
 
 /// A command that was started for an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
-    /// Start time as the kernel tells it; with the pid it names one process for ever.
+    /// Start time as the kernel reports it; with the pid it identifies one process for ever.
     pub started: u64,
     /// Name of its program.
     pub name: String,
-    /// The daemon itself started it, for a request: it ends with that daemon.
+    /// The daemon itself started it for a request, so it ends with that daemon.
     pub of_daemon: bool,
 }
 
-/// A step that is owed, and since when.
+/// A step that is owed, with its retry state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owed {
-    /// What to do.
+    /// The step to perform.
     pub step: Step,
     /// The record that made it owed in this form; half of its [`EffectId`].
     pub entered: Seq,
-    /// Not before this time.
+    /// Earliest time at which it may start; 0 means at once.
     pub not_before: Time,
-    /// Attempts that failed.
+    /// Failed attempts so far.
     pub attempts: u32,
-    /// Daemons that died while it was owed.
+    /// Daemons that died while it was due.
     pub interruptions: u32,
 }
 
-/// A teardown: what was agreed to, and how far it came.
+/// A teardown: the consent it runs under, and its progress.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Teardown {
-    /// Whether unsaved work may go to the trash.
+    /// Whether work at risk may go to the trash.
     pub force: bool,
-    /// How it is to be done.
+    /// Options of the request.
     pub options: TeardownOptions,
     /// Whether it began on the kept worktree of a failed provision.
     pub of_failed: bool,
-    /// Who asked: process id of the peer, whose ancestors are spared.
+    /// Process id of the requesting peer, whose ancestors are spared; 0 when unknown.
     pub asker: u32,
-    /// Work that goes to the trash by consent.
+    /// Work at risk that goes to the trash by consent.
     pub unsaved: Vec<String>,
-    /// When the last look at the tree began.
+    /// When the last inspection became owed; it may miss anything written since.
     pub looked_at: Time,
-    /// What the consent is about; empty before the first look.
+    /// Hash of the tree that the consent covers; empty before the first inspection.
     pub fingerprint: String,
-    /// The commit that HEAD was at.
+    /// The commit at HEAD; empty when there is none.
     pub head: String,
-    /// Whether there is something that a rescue would save.
+    /// Whether there is work for a rescue to save.
     pub rescue_wanted: bool,
     /// Whether there is a teardown hook to run.
     pub has_hook: bool,
-    /// Whether the hook has had its turn.
+    /// Whether the hook has run or was given up.
     pub hooked: bool,
-    /// Whether processes were ended.
+    /// Whether no process of the environment is left to end.
     pub quiet: bool,
-    /// How often the tree was looked at.
+    /// Completed inspections of the tree.
     pub inspections: u32,
-    /// A daemon died meanwhile, or the tree changed: before the rename it must be compared with
-    /// what was consented to.
+    /// A daemon restarted meanwhile, or the tree changed: before the rename the tree must be
+    /// compared with the one that the consent covers.
     pub disturbed: bool,
-    /// Where the directory went.
+    /// The directory's place in the trash.
     pub trash: Option<HostPath>,
     /// Whether the branch was deleted.
     pub branch_deleted: bool,
-    /// What became of the branch, in words.
+    /// Why the branch was kept or deleted, in words.
     pub branch_reason: String,
-    /// The ref that holds what no branch has.
+    /// The ref that holds work that no branch holds.
     pub rescue: Option<Rescue>,
     /// Refs that an earlier version put on commits without a branch.
     pub other_refs: Vec<String>,
-    /// Processes that were left alone.
+    /// Processes that were left running.
     pub spared: Vec<ProcessSeen>,
     /// Processes that did not end.
     pub survivors: Vec<ProcessSeen>,
-    /// Why the teardown hook did not end well.
+    /// Why the teardown hook failed or could not run.
     pub hook_fault: Option<Fault>,
-    /// What goes with it and is no work, and yet worth a word.
+    /// Content that is removed with it and is not work, but is worth reporting.
     pub noted: Vec<String>,
-    /// Whether its repository could not be looked into.
+    /// Whether its repository could not be read.
     pub unseen: bool,
     /// The branch that was checked out; empty when there was none.
     pub on_branch: String,
 }
 
 impl Teardown {
-    /// Whether what is written after the last look may be in no rescue although somebody wants it.
-    /// Where the repository was gone, all of it went to the trash unseen, by consent.
+    /// Returns whether work written after the last inspection may be in no rescue although one is
+    /// wanted. Where the repository was missing, all of it went to the trash unseen, by consent.
     #[must_use]
     pub fn may_lack_work(&self) -> bool {
         let was_seen = !self.head.is_empty() || self.rescue.is_some();
@@ -203,33 +203,33 @@ impl Teardown {
 }
 
 impl Environment {
-    /// Identity of the effect that is owed now.
+    /// Returns the identity of the effect that is owed now.
     #[must_use]
     pub fn effect_id(&self) -> Option<EffectId> {
         let entered = self.owed.as_ref()?.entered;
         Some(EffectId { subject: Subject::Environment(self.id.clone()), entered })
     }
 
-    /// What the names of its traces outside are made of.
+    /// Returns the parts from which its names outside the log (refs, files, markers) are built.
     #[must_use]
     pub fn life(&self) -> Life<'_> {
         Life { id: &self.id, incarnation: self.incarnation, nonce: self.nonce.as_ref() }
     }
 
-    /// The commit that its worktree was made with: its base, or what it was restored at.
+    /// Returns the commit its worktree was made with: its base, or the commit it was restored at.
     #[must_use]
     pub fn start(&self) -> Option<&str> {
         let restored = self.restore.as_ref().map(|from| from.head.as_str());
         restored.filter(|head| !head.is_empty()).or(self.base.as_ref().map(|b| b.commit.as_str()))
     }
 
-    /// Whether it may be used, looked at and watched: nobody is making it or taking it apart.
+    /// Returns whether it may be used, inspected and watched: no provision or teardown runs.
     #[must_use]
     pub fn is_served(&self) -> bool {
         matches!(self.phase, Phase::Ready | Phase::Retiring)
     }
 
-    /// Whether anything of this incarnation may still be on disk.
+    /// Returns whether anything of this incarnation may still be on disk.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.phase != Phase::Tombstoned && !(self.phase == Phase::Failed && self.worktree.is_none())

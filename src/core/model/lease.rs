@@ -7,21 +7,21 @@ use crate::core::id::{EnvironmentId, Seq, Time};
 /// A claim that an environment is in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Which environment.
+    /// The leased environment.
     pub environment: EnvironmentId,
     /// When it ends by itself.
     pub until: Time,
-    /// What for.
+    /// Reason, in the words of the holder.
     pub purpose: String,
 }
 
-/// What a remembered idempotency key was used for.
+/// The use of a remembered idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
-    /// The environment that the request was about.
+    /// The environment of the request.
     pub environment: EnvironmentId,
-    /// The verb: `provision`, `destroy`, `lease`.
+    /// The verb: `provision`, `restore`, `destroy`, `lease`.
     pub verb: String,
-    /// The record it led to.
+    /// The record that the request led to.
     pub seq: Seq,
 }

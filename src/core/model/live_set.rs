@@ -1,4 +1,4 @@
-//! Live sets: the ids that a control server says are not destroyed, and what one led to.
+//! Live sets: the ids that a control server reports as not destroyed, and the results of one.
 
 use std::collections::BTreeSet;
 
@@ -7,54 +7,54 @@ use serde::{Deserialize, Serialize};
 use crate::core::event::{Kept, LiveSetHeld, LiveSetTaken};
 use crate::core::id::{EnvironmentId, Seq};
 
-/// Why an environment is torn down, in
+/// Reason of a teardown because a live set does not list the environment, in
 /// [`TeardownOptions::reason`](crate::core::event::TeardownOptions::reason).
 pub const REASON: &str = "reconcile";
 
-/// The same when the server asked for this one by name.
+/// Reason of a teardown that the server requested by the environment's name.
 pub const REASON_SERVER: &str = "server";
 
-/// What a control server says that lives on this host.
+/// The environments that a control server expects on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LiveSet {
-    /// Which server.
+    /// Name of the server.
     pub server: String,
-    /// Its count of its live sets; an older one than the last is passed over.
+    /// The server's count of its live sets; one older than the last is ignored.
     pub epoch: u64,
     /// The environments that are not destroyed.
     pub live: BTreeSet<EnvironmentId>,
-    /// The last record that the server had heard of by then; what began later is not judged.
+    /// Last record the server knew of; environments that began later are not judged.
     pub known: Seq,
-    /// Somebody has looked at how much it takes away.
+    /// Whether a user has confirmed how much it removes.
     pub confirmed: bool,
-    /// A person brings it: what was found in use a moment ago is looked at again at once.
+    /// A user sends it: environments recently found in use are inspected again at once.
     pub by_hand: bool,
 }
 
-/// What a live set comes to.
+/// Result of comparing a live set with this host.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Report {
-    /// Older than what is known: nothing was done.
+    /// Whether it is stale, older than the last one: nothing is done.
     pub outdated: bool,
-    /// It would take away too much at once: nothing is retired until it is confirmed.
+    /// Whether it would remove too much at once: nothing is retired until it is confirmed.
     pub held: bool,
     /// Not listed and idle: torn down (or, when held, to be torn down).
     pub retired: Vec<EnvironmentId>,
-    /// Not listed, and left alone.
+    /// Not listed, but left alone, with the reason.
     pub kept: Vec<Kept>,
-    /// Listed, and not here.
+    /// Listed, but with no live incarnation here.
     pub missing: Vec<EnvironmentId>,
-    /// Listed, and back in service.
+    /// Listed, and back in service after a failed teardown.
     pub healed: Vec<EnvironmentId>,
 }
 
-/// The last live set that was taken in, and one that waits.
+/// The last live set that was taken in, and the one that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Live {
     /// The last that was taken in.
     pub taken: Option<LiveSetTaken>,
-    /// One that waits for somebody to confirm it.
+    /// One that waits for confirmation.
     pub held: Option<LiveSetHeld>,
-    /// The record that said so: what began later is not what was held.
+    /// The record that held it; environments that began later are not part of it.
     pub held_at: Seq,
 }

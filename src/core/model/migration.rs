@@ -1,4 +1,4 @@
-//! A staged migration: its phase, its evidence, what is owed to it.
+//! A staged migration: its phase, its evidence, the step it owes.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,18 +10,18 @@ use crate::core::model::step::Step;
 
 macro_rules! phases {
     ($($(#[$doc:meta])* $phase:ident = $name:literal, $step:expr;)*) => {
-        /// Where a migration stands.
+        /// Phase of a migration.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum MigrationPhase { $($(#[$doc])* $phase),* }
 
         impl MigrationPhase {
-            /// The name that people and scripts see.
+            /// Returns the name that users and scripts see.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$phase => $name),* }
             }
 
-            /// What is owed in it.
+            /// Returns the step that is owed in this phase; none in a terminal one.
             pub(in crate::core) fn step(self) -> Option<Step> {
                 match self { $(Self::$phase => $step),* }
             }
@@ -30,9 +30,9 @@ macro_rules! phases {
 }
 
 phases! {
-    /// Asked for.
+    /// It was requested.
     Started = "started", Some(Step::InspectSource);
-    /// It is an old database.
+    /// The source is known to be a database of an old generation.
     Inspected = "inspected", Some(Step::CopySource);
     /// A private copy is on disk.
     Copied = "copied", Some(Step::NormaliseSource);
@@ -46,53 +46,53 @@ phases! {
     FlipBegun = "flip_begun", Some(Step::Flip);
     /// The new database is installed.
     Flipped = "flipped", Some(Step::CleanUp);
-    /// Over: the database is of the new generation.
+    /// Terminal: the database is of the new generation.
     Finished = "finished", None;
-    /// It failed, or was a rehearsal; what was made is being dropped.
+    /// It failed, or was a rehearsal; its files are being removed.
     RollingBack = "rolling_back", Some(Step::DropStaging);
-    /// Over: the old database is as it was.
+    /// Terminal: the old database is unchanged.
     Failed = "failed", None;
-    /// Over: all would work, and nothing was changed.
+    /// Terminal: every step of the rehearsal succeeded, and nothing was changed.
     Rehearsed = "rehearsed", None;
     /// The old database is being put back.
     Undoing = "undoing", Some(Step::ReturnBackup);
-    /// Over: the old database is back.
+    /// Terminal: the old database is back in place.
     Undone = "undone", None;
 }
 
 /// One migration of one database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Migration {
-    /// Its name, which its files carry as well.
+    /// Its id, which its files carry as well.
     pub id: MigrationId,
-    /// What was asked for.
+    /// The plan of the request.
     pub plan: MigrationPlan,
-    /// Where it stands.
+    /// Its current phase.
     pub phase: MigrationPhase,
-    /// When it was asked for.
+    /// When it was requested.
     pub created_at: Time,
     /// When its phase last changed.
     pub changed_at: Time,
     /// The last record about it.
     pub seq: Seq,
-    /// What was found before anything was copied.
+    /// State of the source before anything was copied.
     pub found: SourceState,
-    /// What was copied.
+    /// The private copy of the source.
     pub copy: Option<SourceCopy>,
-    /// Warnings of the replay of older generations.
+    /// Warnings from bringing older generations to the shape that the recipe reads.
     pub replayed: Vec<String>,
-    /// What was built.
+    /// The new database, once it is built.
     pub staging: Option<Staging>,
-    /// Secrets that were written.
+    /// Number of secrets that were written.
     pub secrets: u64,
-    /// Where the old database is, once the new one is installed.
+    /// Path of the old database, once the new one is installed.
     pub backup: Option<HostPath>,
-    /// Size and time of the installed file.
+    /// Size and time of the verified file, to notice later changes.
     pub installed: String,
-    /// What the world owes it.
+    /// The step that is owed to it.
     pub owed: Option<Owed>,
     /// Why it failed, or why the last attempt did.
     pub fault: Option<Fault>,
-    /// What could not be removed.
+    /// Files that could not be removed.
     pub leftovers: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! The data of the state, a subject a file. Imports only ids, faults, policy and events.
+//! The data of the state, one subject per file. Imports only ids, faults, policy and events.
 
 pub mod archive;
 pub mod cleaned_output;

@@ -1,16 +1,16 @@
-//! Commands that are run once for each request.
+//! Commands that run at most once per request.
 
 use serde::{Deserialize, Serialize};
 
 use crate::core::id::{EnvironmentId, Seq};
 
-/// A command that was run for a request, and is not run twice.
+/// A command that was run for a request; the same request does not run it twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// In which environment.
+    /// The environment it runs in.
     pub environment: EnvironmentId,
-    /// The record that it began with.
+    /// The record that began it.
     pub seq: Seq,
-    /// How it ended, once it has: its exit code, and why it has none.
+    /// Result, once it ended: its exit code, and the reason when there is none.
     pub ended: Option<(Option<i32>, String)>,
 }

@@ -6,15 +6,15 @@ use crate::core::id::{Seq, Time};
 
 macro_rules! steps {
     ($($(#[$doc:meta])* $step:ident = $name:literal;)*) => {
-        /// The one thing that the world owes a subject next.
+        /// The one effect that a subject is owed next.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Step { $($(#[$doc])* $step),* }
 
         impl Step {
-            /// All steps, in the order of a life.
+            /// All steps, in the order in which an incarnation meets them.
             pub const ALL: &'static [Self] = &[$(Self::$step),*];
 
-            /// The name that people and the log see.
+            /// Returns the name that users and the log see.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$step => $name),* }
@@ -24,7 +24,7 @@ macro_rules! steps {
 }
 
 steps! {
-    /// Find the base commit and that the branch is free.
+    /// Find the base commit and check that the branch is free.
     ResolveBase = "resolve_base";
     /// Make branch, registration and working tree.
     AddWorktree = "add_worktree";
@@ -36,37 +36,37 @@ steps! {
     CopyIncluded = "copy_included";
     /// Run the repository's setup hook.
     RunSetup = "run_setup";
-    /// Remove all that this provision made, or put back what a restore took.
+    /// Remove everything this provision made, or put back what a restore took.
     RollBack = "roll_back";
-    /// Make later status calls cheap.
+    /// Refresh the index, so that later status calls are cheap.
     RefreshIndex = "refresh_index";
     /// Move rebuildable output to the trash.
     Clean = "clean";
     /// Put back what a clean took.
     UndoClean = "undo_clean";
-    /// Look for work that a teardown would take away.
+    /// Find work that a teardown would remove.
     Inspect = "inspect";
     /// Run the repository's teardown hook.
     RunTeardown = "run_teardown";
-    /// End what lives in the environment.
+    /// End the processes of the environment.
     EndProcesses = "end_processes";
-    /// Put what no branch has under a ref.
+    /// Put work that no branch holds under a ref.
     Rescue = "rescue";
     /// Rename the directory to the trash.
     MoveToTrash = "move_to_trash";
-    /// Remove lock and registration.
+    /// Remove git's lock and registration of the worktree.
     Unregister = "unregister";
-    /// Settle the branch as its policy says.
+    /// Delete or keep the branch, as its policy requires.
     SettleBranch = "settle_branch";
-    /// Find out how large a directory in the trash is.
+    /// Measure a directory in the trash, and rescue work that was written late.
     Measure = "measure";
     /// Unlink a directory, or what a clean took, in the trash.
     Purge = "purge";
     /// Remove a rescue's ref.
     DropRescue = "drop_rescue";
-    /// Look for what no record explains.
+    /// Find what no record explains.
     Sweep = "sweep";
-    /// Settle what an interrupted migration left, and see what a database is.
+    /// Settle what an interrupted migration left, and recognise the database.
     InspectSource = "inspect_source";
     /// Make a private copy of the old database.
     CopySource = "copy_source";
@@ -80,9 +80,9 @@ steps! {
     VerifyStaging = "verify_staging";
     /// Install the new database.
     Flip = "flip";
-    /// Drop copies and secrets' backups.
+    /// Remove copies and the backups of secrets.
     CleanUp = "clean_up";
-    /// Drop all that was made; the old database stays.
+    /// Remove everything that was made; the old database stays.
     DropStaging = "drop_staging";
     /// Put the old database back.
     ReturnBackup = "return_backup";

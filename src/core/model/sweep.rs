@@ -1,18 +1,18 @@
-//! A sweep that is under way.
+//! A sweep in progress.
 
 use serde::{Deserialize, Serialize};
 
 use crate::core::model::environment::Owed;
 
-/// A sweep in progress.
+/// A sweep in progress; there is at most one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sweep {
-    /// What the world owes it.
+    /// The step that is owed: always the sweep itself.
     pub owed: Owed,
-    /// Whether what is proven ours is settled, or only named.
+    /// Whether findings that are proven managed are settled, or only reported.
     pub apply: bool,
-    /// Most things it may settle.
+    /// Most findings it may settle.
     pub limit: u64,
-    /// Whether only what the sweep before named is settled: nobody looks on.
+    /// Whether only findings of the previous sweep are settled: the daemon began it unattended.
     pub seen_only: bool,
 }

@@ -1,4 +1,4 @@
-//! The random acts of which the laws' histories are made.
+//! The random actions that the histories of the laws consist of.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::core::{Command, EnvironmentId, RequestId};
 /// The environments of a history.
 pub(in crate::core) const NAMES: [&str; 3] = ["a", "b", "c"];
 
-/// What can happen in a history.
+/// An action in a history.
 #[derive(Debug, Clone)]
 pub(in crate::core) enum Act {
     Provision {
@@ -60,7 +60,7 @@ pub(in crate::core) enum Act {
     Adopt {
         who: usize,
     },
-    /// A tool writes its output.
+    /// A tool writes rebuildable output.
     Build {
         who: usize,
     },
@@ -81,7 +81,7 @@ pub(in crate::core) enum Act {
         life: u32,
     },
     Sweep,
-    /// Watching of some life is given up, maybe late.
+    /// Watching of some incarnation is given up, maybe late.
     GiveUp {
         who: usize,
         life: u32,
@@ -89,7 +89,7 @@ pub(in crate::core) enum Act {
     WatchAgain {
         who: usize,
     },
-    /// A control server says what lives: those of the names that are in the mask.
+    /// A control server sends a live set: the names in the mask.
     Reconcile {
         mask: u8,
         epoch: u64,
@@ -106,13 +106,13 @@ pub(in crate::core) enum Act {
     EndRun {
         key: u8,
     },
-    /// All goes well for a while, so that histories get to what lies late in a life.
+    /// Everything succeeds for a while, so that histories reach the late phases of an incarnation.
     Flow {
         rounds: u8,
     },
 }
 
-/// How an effect ends.
+/// The end of an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::core) enum How {
     Well,
@@ -121,7 +121,7 @@ pub(in crate::core) enum How {
     WrongOutcome,
 }
 
-/// Any of them, the likelier ones more often.
+/// Draws any action, the likelier ones more often.
 pub(in crate::core) fn act() -> impl Strategy<Value = Act> {
     let who = 0..NAMES.len();
     let key = proptest::option::weighted(0.2, 0..3_u8);

@@ -1,4 +1,4 @@
-//! What the laws hold of a fake disk at rest: it is as the state says, and no work is lost.
+//! Laws about a fake disk at rest: it agrees with the state, and no work is lost.
 
 use crate::core::Phase;
 use crate::core::sim::disk::Traces;
@@ -12,7 +12,7 @@ impl Bench {
             let expected = env.phase == Phase::Ready || kept;
             let whole = traces.branch && traces.registration && traces.directory;
             let gone = !traces.branch && !traces.registration && !traces.directory;
-            // A removal that was given up says so; the sweep takes it from there.
+            // A removal that was given up names its leftovers for the sweep.
             let excused = !env.leftovers.is_empty();
             assert!(
                 if expected { whole } else { gone || excused },
@@ -30,8 +30,8 @@ impl Bench {
         }
     }
 
-    /// Every piece of work is in a directory, in the trash, under a rescue ref, or was let go of
-    /// by a retention or a request that the log names.
+    /// Checks that every piece of work is in a directory, in the trash, under a rescue ref, or was
+    /// discarded by a retention or request that the log names.
     pub(in crate::core) fn no_work_is_lost(&self) {
         let mut there = self.let_go.clone();
         for traces in self.disk.values() {

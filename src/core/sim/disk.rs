@@ -1,4 +1,4 @@
-//! A fake disk for the laws: what the effects do to it in small steps, and what they find.
+//! A fake disk for the laws: effects change it in small steps and read it for their outcomes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,18 @@ use crate::core::{
     Environment, EnvironmentId, HostPath, Inspection, Outcome, Seq, State, Step, Subject,
 };
 
-/// What one environment has on the fake disk.
+/// The files and refs of one environment on the fake disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::core) struct Traces {
     pub(in crate::core) branch: bool,
     pub(in crate::core) registration: bool,
     pub(in crate::core) directory: bool,
-    /// What somebody wrote into the directory: each piece has a number of its own.
+    /// Work written into the directory: each piece has a number of its own.
     pub(in crate::core) work: BTreeSet<u32>,
-    /// The same of earlier incarnations, in the trash and under rescue refs.
+    /// The work of earlier incarnations, in the trash and under rescue refs.
     pub(in crate::core) trash: BTreeMap<u32, BTreeSet<u32>>,
     pub(in crate::core) rescued: BTreeMap<u32, BTreeSet<u32>>,
-    /// Output of tools in the directory, and what cleans took of it, by the record that asked.
+    /// Output of tools in the directory, and of cleans in the trash, by requesting record.
     pub(in crate::core) built: bool,
     pub(in crate::core) cleaned: BTreeSet<Seq>,
 }
@@ -35,7 +35,7 @@ impl Traces {
     }
 }
 
-/// Whether a piece of work is one that no rescue can hold.
+/// Returns whether a piece of work is one that no rescue can hold.
 pub(in crate::core) fn is_lacking(piece: u32) -> bool {
     piece.is_multiple_of(5)
 }
@@ -54,7 +54,7 @@ fn measured(traces: &Traces, subject: &Subject) -> Outcome {
     Outcome::Measured(Size { entries: 1, apparent: 1, allocated: 1 }, late)
 }
 
-/// The small steps of which effects on an environment are made; a crash can fall between any two.
+/// Performs one of the small steps of an effect; a crash can fall between any two.
 pub(in crate::core) fn small_step(
     traces: &mut Traces,
     env: Option<&Environment>,
@@ -108,7 +108,7 @@ pub(in crate::core) fn small_step(
     }
 }
 
-/// How an effect ends when all goes well, as the fake disk has it.
+/// Returns the outcome of an effect that succeeds on the fake disk.
 pub(in crate::core) fn outcome(
     state: &State,
     disk: &BTreeMap<EnvironmentId, Traces>,
@@ -130,7 +130,7 @@ pub(in crate::core) fn outcome(
         has_setup: environment.as_str() != "b",
         ..Worktree::default()
     };
-    // Registration and branch go with the directory, or are left to steps of their own.
+    // Covers both ways: registration and branch go with the directory, or in steps of their own.
     let at_once = !traces.registration && !traces.branch;
     let settled = at_once.then(|| (true, String::new()));
     let in_trash = traces.trash.contains_key(&life).then(|| HostPath::from("/trash"));

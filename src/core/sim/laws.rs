@@ -1,9 +1,9 @@
 //! The laws of the core over random histories, with crashes anywhere.
 //!
 //! A fake disk stands for the world. Effects change it in several small steps, so that a crash can
-//! leave them half done; whatever was in flight is lost with the daemon, as the engine guarantees
-//! (one driver slot per environment, no child outlives the daemon unseen). Each law was seen to
-//! fail when its guard was taken out; `broken_guards_are_caught` keeps two of those breaks alive.
+//! leave them half done; effects in flight end with the daemon, as the engine guarantees (one
+//! driver slot per environment, no child outlives the daemon unseen). Each law was seen to fail
+//! when its guard was taken out; `broken_guards_are_caught` keeps two of those breaks alive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,7 +29,7 @@ struct InFlight {
     noted: bool,
 }
 
-/// A daemon with a fake world. `guards` can be taken out to see the laws fail.
+/// A daemon with a fake world. `broken` takes a guard out, to see the laws fail.
 pub(crate) struct Bench {
     pub(crate) log: Vec<Record>,
     pub(crate) state: State,
@@ -37,7 +37,7 @@ pub(crate) struct Bench {
     pub(in crate::core) disk: BTreeMap<EnvironmentId, Traces>,
     running: BTreeMap<Subject, InFlight>,
     settled: BTreeMap<Subject, EffectId>,
-    /// Pieces of work made so far, and those that went with a trash or rescue that was let go of.
+    /// Pieces of work made so far, and those discarded with a trash entry or rescue.
     pub(in crate::core) made: u32,
     pub(in crate::core) let_go: BTreeSet<u32>,
     over: BTreeSet<(EnvironmentId, u32)>,
@@ -46,13 +46,13 @@ pub(crate) struct Bench {
     audit: Audit,
 }
 
-/// Which guard is taken out.
+/// The guard that is taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Broken {
     Nothing,
-    /// A settlement counts for whatever is owed now, not for the effect it is about.
+    /// A settlement counts for the effect that is owed now, not for the effect it names.
     Fence,
-    /// Children of a dead daemon go on, and finish when they like.
+    /// Children of a dead daemon continue, and finish at any later time.
     Children,
 }
 
@@ -110,7 +110,7 @@ impl Bench {
         }
     }
 
-    /// One that no life had before.
+    /// Returns a nonce that no incarnation had before.
     fn nonce(&self) -> Nonce {
         Nonce::parse(&format!("{:032x}", self.log.len())).expect("a nonce")
     }
@@ -191,7 +191,7 @@ impl Bench {
         }
     }
 
-    /// A live set takes away nothing that it lists, that is claimed, or that is not ours.
+    /// Checks that a live set removes nothing that is listed, leased, or adopted.
     fn reconcile(&mut self, mask: u8, epoch: u64, confirmed: bool) {
         let listed = (0..NAMES.len()).filter(|n| mask & (1 << n) != 0).map(name).collect();
         let known = self.state.seq();
@@ -275,7 +275,7 @@ impl Bench {
         assert!(!once || !self.command(command), "{act:?} is said once");
     }
 
-    /// One of the running effects, so that every kind of subject gets its turn.
+    /// Returns one of the running effects, so that every kind of subject is chosen.
     fn nth_running(&self, n: usize) -> Option<Subject> {
         let turn = (n + self.log.len()) % self.running.len().max(1);
         self.running.keys().nth(turn).cloned()
@@ -297,13 +297,13 @@ impl Bench {
         }
     }
 
-    /// Performs up to `steps` of the small steps of what is running.
+    /// Performs up to `steps` of the small steps of a running effect.
     pub(in crate::core) fn work(&mut self, subject: &Subject, steps: u8) {
         let waits = self.waits_for_a_clean(subject);
         let Some(running) = self.running.get_mut(subject) else { return };
         match subject {
             Subject::Environment(who) => {
-                // What is not owed any more was told to stop, but it may come this far.
+                // An effect that is no longer owed was told to stop, but it may come this far.
                 let env = self.state.environment(who).cloned();
                 let traces = self.disk.entry(who.clone()).or_default();
                 for small in 0..steps {
@@ -325,7 +325,7 @@ impl Bench {
                     Step::DropRescue => traces.rescued.remove(life),
                     _ => None,
                 };
-                // What no rescue can hold goes only where somebody named it.
+                // A last copy may be discarded only where a request named it.
                 let gone = gone.unwrap_or_default();
                 self.let_go.extend(gone.into_iter().filter(|n| named || !is_lacking(*n)));
             }
@@ -373,14 +373,14 @@ impl Bench {
         self.settled.insert(subject.clone(), running.id);
     }
 
-    /// An unlink of what a clean took waits for a clean, or an undo, that was told to stop.
+    /// Returns whether an unlink of a clean's output must wait for a clean or undo told to stop.
     fn waits_for_a_clean(&self, subject: &Subject) -> bool {
         let Subject::Output(who, _) = subject else { return false };
         let running = self.running.get(&Subject::Environment(who.clone()));
         running.is_some_and(|r| matches!(r.step, Step::Clean | Step::UndoClean))
     }
 
-    /// Whether a move to the trash would find another tree than the one that was agreed to.
+    /// Returns whether a move to the trash would find another tree than the one consented to.
     fn disturbed_and_changed(&self, subject: &Subject) -> bool {
         let Subject::Environment(who) = subject else { return false };
         let moving = self.running.get(subject).is_some_and(|r| r.step == Step::MoveToTrash);
@@ -389,7 +389,7 @@ impl Bench {
         moving && teardown.is_some_and(|t| t.disturbed && t.fingerprint != seen)
     }
 
-    /// SIGKILL: running effects get as far as they get, memory is gone, the log is folded again.
+    /// SIGKILL: running effects stop anywhere, memory is lost, the log is folded again.
     pub(crate) fn crash(&mut self, how_far: u8) {
         let running: Vec<_> = self.running.keys().cloned().collect();
         for who in running {
@@ -417,7 +417,7 @@ impl Bench {
         }
     }
 
-    /// Lets everything come to rest, with every effect working.
+    /// Runs every effect successfully until the state is at rest.
     pub(in crate::core) fn drain(&mut self) {
         for _ in 0..400 {
             self.flow();
@@ -432,7 +432,7 @@ impl Bench {
         panic!("did not come to rest: {:#?}", self.state);
     }
 
-    /// As [`Bench::drain`], but no time passes in which a retention could end.
+    /// Like [`Bench::drain`], but no time passes in which a retention could end.
     pub(in crate::core) fn drain_but_keep_the_trash(&mut self) {
         for _ in 0..20 {
             self.flow();
@@ -490,7 +490,7 @@ proptest! {
     }
 }
 
-/// The red controls: without these guards the laws must fail, or they would prove nothing.
+/// Red controls: without these guards the laws must fail, or they would prove nothing.
 #[test]
 fn broken_guards_are_caught() {
     use proptest::test_runner::{Config, TestError, TestRunner};

@@ -1,6 +1,6 @@
-//! The laws of migrations over random histories: whatever fails and whenever a daemon dies, in the
-//! end there is the old database with the old secrets or the new one with the new ones, and nothing
-//! else; and there always is an end.
+//! The laws of migrations over random histories: whatever fails and whenever a daemon dies, each
+//! migration ends, either with the old database and the old secrets or with the new database and
+//! the new secrets, and with nothing else.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::core::{
     Outcome, Record, State, Step, Time,
 };
 
-/// What lies on the fake disk: generations, and what is private.
+/// Content of the fake disk: generations of database and secrets, and private files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Disk {
     database: u8,
     backup: bool,
     copy: bool,
-    /// 1: half of it, 2: whole.
+    /// 1: half written, 2: whole.
     staging: u8,
     secrets: u8,
     kept_secrets: bool,
@@ -37,7 +37,7 @@ const OLD: Disk = Disk {
 };
 
 impl Disk {
-    /// The small steps that effects are made of; a crash can fall between any two.
+    /// Performs one of the small steps of an effect; a crash can fall between any two.
     fn act(&mut self, step: Step, small: u8) {
         match (step, small) {
             (Step::CopySource, 0) => self.kept_secrets = true,
@@ -180,7 +180,7 @@ impl Bench {
             How::Crash(n) => (*n, None),
             How::Stale => (0, None),
         };
-        // A roll-back looks first whether the new database is installed, and then leaves it.
+        // A rollback first checks whether the new database is installed, and then keeps it.
         let too_late = owed.step == Step::DropStaging && self.disk.database == 2;
         for small in 0..done {
             if !too_late {
@@ -243,7 +243,7 @@ proptest! {
         for how in &hows {
             bench.step(how);
         }
-        // Once nothing fails any more it comes to its end in a bounded number of steps.
+        // Once nothing fails any more the migration ends in a bounded number of steps.
         for _ in 0..20 {
             bench.step(&How::Well);
         }

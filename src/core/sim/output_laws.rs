@@ -1,4 +1,4 @@
-//! What becomes of the output that cleans take: its order, its time, its way back.
+//! The laws of clean output: the order in which it is purged, its retention, its undo.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::core::{Code, Command, Event, Fault, Ground, Outcome, Phase, Step, Sub
 
 const CLEAN: Act = Act::Clean { who: 0, now: false };
 
-/// A living environment with output of tools in it, and nothing owed.
+/// Creates a live environment with output of tools in it, and nothing owed.
 fn built() -> Bench {
     let mut bench = Bench::new();
     let retention = Retention { trash_seconds: 1_000, trash_bytes: 100, clean_seconds: 100 };
@@ -148,7 +148,7 @@ fn a_clean_of_what_is_destroyed_is_undone_after_a_restore() {
     bench.act(&Act::UndoClean { who: 0 });
     bench.flow();
     assert!(bench.disk[&name(0)].built && outputs(&bench).is_empty());
-    // Another life that is made from scratch has nothing to do with it.
+    // A later incarnation made from scratch has no claim to the output.
     bench.act(&CLEAN);
     bench.flow();
     remove(&mut bench, 0);

@@ -1,7 +1,7 @@
-//! `State::apply`: one recorded fact folded into the state.
+//! `State::apply`: folds one recorded fact into the state.
 //!
-//! It is total: a recorded fact is never refused, and a fact about an environment that is not
-//! there (possible only in a salvaged log) changes nothing but the position. No I/O, no clock.
+//! It is total: a recorded fact is never refused, and a fact about an environment that does not
+//! exist (possible only in a salvaged log) changes nothing but the position. No I/O, no clock.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use crate::core::policy;
 use crate::core::state::State;
 
 impl State {
-    /// Folds one record in.
+    /// Folds one record into the state.
     pub fn apply(&mut self, record: &Record) {
         self.seq = record.seq;
         self.at = record.at;
@@ -58,6 +58,7 @@ impl State {
             Event::SweepRequested(e) => {
                 let owed = Owed::new(Step::Sweep, at);
                 self.hurry(at);
+                // The daemon's own sweep is unattended: it settles only findings of the one before.
                 let seen_only = e.actor.door == BY_DAEMON;
                 self.sweep = Some(Sweep { owed, apply: e.apply, limit: e.limit, seen_only });
             }
@@ -88,7 +89,7 @@ impl State {
         self.follow_cleans(at, &record.event);
     }
 
-    /// Folds in what is about no environment that lives; false when it is.
+    /// Folds in an event about another subject than an environment; returns false for any other.
     fn apply_beside(&mut self, at: At, event: &Event) -> bool {
         if let Some(subject) = event.remains() {
             self.apply_to_remains(at, subject, event);
@@ -105,6 +106,7 @@ impl State {
     fn started(&mut self, at: At) {
         self.disturb();
         self.hurry(at);
+        // An orderly stop ends no step by a crash, so it does not count against the steps owed.
         if !std::mem::take(&mut self.orderly) {
             self.count_interruptions(at);
         }
@@ -140,6 +142,7 @@ impl State {
         for run in runs.filter(|run| run.ended.is_none()) {
             run.ended = Some((None, "destroyed".to_owned()));
         }
+        // Taken before the tombstone clears the facts that a restore needs.
         let env = self.environments.get(&e.environment);
         let trash = env.and_then(|e| e.teardown.as_ref()).and_then(|t| t.trash.clone());
         let remains = env.and_then(|env| Remains::of(env, at, trash));
@@ -154,7 +157,7 @@ impl State {
         }
     }
 
-    /// What a daemon that is gone had looked at may have changed since.
+    /// Marks all consents as unverified: a tree may have changed since it was inspected.
     fn disturb(&mut self) {
         for teardown in self.environments.values_mut().filter_map(|e| e.teardown.as_mut()) {
             teardown.disturbed = true;
@@ -170,6 +173,7 @@ impl State {
         let sweep = self.sweep.as_mut().map(|s| &mut s.owed);
         let migrations = self.migrations.values_mut().filter_map(|m| m.owed.as_mut());
         let all = environments.chain(remains).chain(outputs).chain(migrations).chain(sweep);
+        // A step that still waits was not running, so it cannot have killed the daemon.
         for owed in all.filter(|o| o.not_before <= at.time) {
             owed.interruptions = owed.interruptions.saturating_add(1);
             if owed.interruptions > policy::INTERRUPTIONS_FREE {
@@ -266,7 +270,7 @@ impl Owed {
 }
 
 impl Environment {
-    /// An incarnation that begins; it owes the first step of a provision.
+    /// Creates an incarnation that owes the first step of a provision.
     pub(in crate::core) fn begin(
         at: At,
         id: &EnvironmentId,
@@ -310,7 +314,7 @@ impl Environment {
     pub(in crate::core) fn apply(&mut self, at: At, event: &Event) {
         match event {
             Event::BaseResolved(e) => {
-                // What is restored starts where it was, and was based on what it was based on.
+                // A restored incarnation starts from its own commit and keeps the earlier base.
                 if self.restore.is_none() || self.base.is_none() {
                     self.base = Some(e.base.clone());
                 }
@@ -376,7 +380,7 @@ impl Environment {
         }
     }
 
-    /// The files are there; what is left is what the repository wants done with them.
+    /// Enters the step after the files are in place: include copy, setup hook, or none.
     fn filled(&mut self, at: At) {
         let has = self.worktree.as_ref().map(|w| (w.has_include, w.has_setup));
         match has.unwrap_or_default() {
@@ -394,6 +398,7 @@ impl Environment {
     }
 
     pub(in crate::core) fn enter(&mut self, step: Step, at: At) {
+        // Earlier than the inspection itself, so that a write in between counts as late.
         if let Some(teardown) = self.teardown.as_mut().filter(|_| step == Step::Inspect) {
             teardown.looked_at = at.time;
         }
@@ -403,6 +408,7 @@ impl Environment {
     pub(in crate::core) fn go(&mut self, phase: Phase, at: At) {
         self.phase = phase;
         self.changed_at = at.time;
+        // Index entries as young as the index make every status re-read their files until then.
         if phase == Phase::Ready && self.worktree.as_ref().is_some_and(|w| w.racy) {
             let mut owed = Owed::new(Step::RefreshIndex, at);
             owed.not_before = at.time.after(policy::INDEX_REFRESH_DELAY);
@@ -423,11 +429,12 @@ impl Environment {
 
     fn attempt_failed(&mut self, at: At, e: &AttemptFailed) {
         if let Some(owed) = &mut self.owed {
+            // A new effect id: from here on a late result of the failed attempt is stale.
             owed.entered = at.seq;
             owed.attempts = e.attempts;
             owed.not_before = e.retry_at;
         }
-        // The first error explains a rollback; a rollback's own trouble must not hide it.
+        // The first error explains a rollback; a failure of the rollback must not hide it.
         if self.fault.is_none() || self.owed.as_ref().is_some_and(|o| o.step != Step::RollBack) {
             self.fault = Some(e.fault.clone());
         }

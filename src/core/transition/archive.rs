@@ -1,7 +1,7 @@
-//! What is left of an incarnation that is over: a directory in the trash, a rescue's ref.
+//! Archives of ended incarnations: a directory in the trash, a rescue ref.
 //!
-//! Remains outlive the environment's record, so that a new environment of the same name changes
-//! nothing about them. They are folded and decided here; they never serve anything.
+//! An archive outlives the environment's record, so that a new environment of the same id changes
+//! nothing about it. Archives are folded and decided here; they are never in service.
 
 use crate::core::decision::Decision;
 use crate::core::effect::Outcome;
@@ -18,14 +18,14 @@ use crate::core::policy;
 use crate::core::state::State;
 
 impl Remains {
-    /// Identity of the effect that is owed now.
+    /// Returns the identity of the effect that is owed now.
     #[must_use]
     pub fn effect_id(&self) -> Option<EffectId> {
         let subject = Subject::Remains(self.id.clone(), self.incarnation);
         Some(EffectId { subject, entered: self.owed.as_ref()?.entered })
     }
 
-    /// What a new incarnation would be restored from.
+    /// Returns what a new incarnation would be restored from.
     #[must_use]
     pub fn restore_from(&self) -> RestoreFrom {
         RestoreFrom {
@@ -38,21 +38,21 @@ impl Remains {
         }
     }
 
-    /// What the names of its traces outside are made of.
+    /// Returns the parts from which its names outside the log (refs, files, markers) are built.
     #[must_use]
     pub fn life(&self) -> Life<'_> {
         Life { id: &self.id, incarnation: self.incarnation, nonce: self.nonce.as_ref() }
     }
 
-    /// The lives that one goes on with which is restored from this one.
+    /// Returns the lineage of an incarnation restored from this one; bounded, oldest dropped.
     pub(in crate::core) fn lineage(&self) -> Vec<Nonce> {
         let all: Vec<&Nonce> = self.lineage.iter().chain(&self.nonce).collect();
         let old = all.len().saturating_sub(policy::LINEAGE_MAX);
         all[old..].iter().map(|nonce| (*nonce).clone()).collect()
     }
 
-    /// Why the directory in the trash is the only place of something, one line each; empty when it
-    /// is not. Such a directory goes only when somebody names it and says so.
+    /// Returns why the directory in the trash is the last copy of something, one line each; empty
+    /// when it is not. A last copy is purged only when a request names it and accepts the loss.
     #[must_use]
     pub fn is_last_copy_of(&self) -> Vec<String> {
         if self.trash.is_none() {
@@ -64,19 +64,19 @@ impl Remains {
         unseen.into_iter().chain(given_up).chain(lacks).collect()
     }
 
-    /// Whether the directory in the trash is the only place of something.
+    /// Returns whether the directory in the trash is the last copy of something.
     pub(in crate::core) fn is_last_copy(&self) -> bool {
         self.unseen
             || self.is_given_up()
             || self.rescue.as_ref().is_some_and(|r| !r.lacks.is_empty())
     }
 
-    /// Whether it is to go although it is the last copy.
+    /// Returns whether it is to be purged although it is a last copy.
     fn is_to_be_lost(&self) -> bool {
         self.purge == LOSE
     }
 
-    /// What failed for want of something that may be there now is tried at once.
+    /// Retries a failed inspection at once: what it lacked may be available now.
     pub(in crate::core) fn hurry(&mut self, now: Time) {
         let waits = self.fault.is_some();
         if let Some(owed) = self.owed.as_mut().filter(|o| waits && o.step == Step::Measure) {
@@ -84,28 +84,28 @@ impl Remains {
         }
     }
 
-    /// Whether its directory lies in the trash and nobody has looked at it there.
+    /// Returns whether its directory is in the trash and was not inspected there.
     fn is_unmeasured(&self) -> bool {
         self.trash.is_some() && self.size.is_none()
     }
 
-    /// Whether its directory lies in the trash and nothing is happening to it.
+    /// Returns whether its directory is in the trash and no operation on it is in progress.
     pub(in crate::core) fn is_kept(&self) -> bool {
         let dropping = self.owed.as_ref().is_some_and(|o| o.step == Step::DropRescue);
         self.trash.is_some() && self.purge.is_empty() && self.restoring.is_none() && !dropping
     }
 
-    /// Whether nobody could look at it there, in all attempts: only a request begins anew.
+    /// Returns whether every attempt to inspect it there failed: only a request starts again.
     pub(in crate::core) fn is_given_up(&self) -> bool {
         self.is_unmeasured() && self.owed.is_none() && self.fault.is_some()
     }
 
-    /// When it is unlinked because of its age.
+    /// Returns when it is unlinked because of its age; none for a last copy.
     pub(in crate::core) fn due(&self, seconds: u64) -> Option<Time> {
         (self.is_kept() && !self.is_last_copy()).then(|| self.expires(seconds))
     }
 
-    /// Whether it was to be unlinked and something was in the way, which may have gone since.
+    /// Returns whether its unlink was decided and was blocked; the obstacle may have gone since.
     pub(in crate::core) fn is_put_off(&self) -> bool {
         !self.purge.is_empty() && self.fault.is_some() && self.restoring.is_none()
     }
@@ -114,7 +114,7 @@ impl Remains {
         let step = self.owed.as_ref().map(|o| o.step);
         let fits = match step {
             None => true,
-            // Also before it is unlinked: the measuring is what finds late work.
+            // Also before an unlink: only the measurement finds work that was written late.
             Some(Step::Measure) => self.trash.is_some(),
             Some(Step::Purge) => self.trash.is_some() && !self.purge.is_empty(),
             Some(Step::DropRescue) => self.rescue.is_some(),
@@ -126,7 +126,7 @@ impl Remains {
         Ok(())
     }
 
-    /// What is left of an environment at the moment when it is over; none when nothing is.
+    /// Creates the archive of an environment at its end; none when nothing is left.
     pub(in crate::core) fn of(env: &Environment, at: At, trash: Option<HostPath>) -> Option<Self> {
         let teardown = env.teardown.clone().unwrap_or_default();
         if trash.is_none() && teardown.rescue.is_none() {
@@ -145,7 +145,7 @@ impl Remains {
             base: env.base.clone(),
             worktree: env.worktree.clone(),
             rescue: teardown.rescue,
-            // What a rollback leaves is the output of a set-up: the trash keeps it for its time.
+            // A rollback leaves the output of a setup, which the trash keeps uninspected.
             looked_at: env.teardown.as_ref().filter(|t| t.may_lack_work()).map(|t| t.looked_at),
             branch_deleted: teardown.branch_deleted,
             survivors: teardown.survivors,
@@ -159,13 +159,13 @@ impl Remains {
         })
     }
 
-    /// What is left of a provision that was rolled back; none when nothing is.
+    /// Creates the archive of a provision that was rolled back; none when nothing is left.
     pub(in crate::core) fn rolled_back(env: &Environment, at: At, e: &RolledBack) -> Option<Self> {
         let mut env = env.clone();
         let teardown = env.teardown.get_or_insert_default();
         teardown.rescue.clone_from(&e.rescue);
         teardown.head.clone_from(&e.head);
-        // It is looked at no more, but for the first time where nobody could.
+        // Prevents another inspection, except the first one where the repository could not be read.
         teardown.options.no_rescue = true;
         Self::of(&env, at, e.trash.clone())
     }
@@ -199,9 +199,9 @@ impl Remains {
                 let look = self.is_unmeasured() && !self.is_to_be_lost();
                 let step = if look { Step::Measure } else { Step::Purge };
                 match &mut self.owed {
-                    // What is under way goes on, what waits for another attempt waits no longer.
-                    // Who asks again and again does not make the wait after the next failure longer
-                    // by it.
+                    // A running step goes on; a step that waits for another attempt may start at
+                    // once. Repeated requests must not lengthen the wait after the next failure, so
+                    // attempts restart at zero.
                     Some(owed) if owed.step == step => {
                         owed.not_before = owed.not_before.min(at.time);
                         owed.attempts = 0;
@@ -217,7 +217,7 @@ impl Remains {
             }
             Event::RescueDropRequested(_) => self.owed = Some(Owed::new(Step::DropRescue, at)),
             Event::RescueDropped(_) => {
-                // What was written after it was made is in it no more than before.
+                // Dropping a rescue inspects nothing; an unmeasured directory still needs that.
                 self.rescue = None;
                 self.fault = None;
                 self.owed = self.is_unmeasured().then(|| Owed::new(Step::Measure, at));
@@ -234,7 +234,7 @@ impl Remains {
         }
     }
 
-    /// What turned out to be the only place of something does not go because of its age.
+    /// Cancels the purge if the directory turned out to be a last copy.
     fn stay_if_last_copy(&mut self) {
         if self.is_last_copy() && !self.is_to_be_lost() {
             self.purge.clear();
@@ -242,7 +242,7 @@ impl Remains {
         }
     }
 
-    /// The events that the end of an effect for these remains leads to.
+    /// Returns the events that the end of an effect on this archive leads to.
     pub(in crate::core) fn settle(
         &self,
         now: Time,
@@ -276,7 +276,7 @@ impl Remains {
         };
         let attempts = self.owed.as_ref().map_or(0, |o| o.attempts).saturating_add(1);
         if attempts < policy::attempts_max(step) && fault.code != Code::NotOurs {
-            // A survivor or a mount may be in the way for days, a broken repository as well.
+            // A surviving process, a mount or a broken repository may be in the way for days.
             let delay = match step {
                 Step::Measure | Step::Purge | Step::DropRescue => policy::trash_delay(attempts),
                 _ => policy::retry_delay(attempts),
@@ -290,7 +290,7 @@ impl Remains {
         self.give_up(step, fault)
     }
 
-    /// The events that end a step without success; what is left is named.
+    /// Returns the events that end a step without success; leftovers are named.
     pub(in crate::core) fn give_up(&self, step: Step, fault: Fault) -> Vec<Event> {
         let (environment, incarnation) = (self.id.clone(), self.incarnation);
         let leftover = format!("{}: {fault}", step.as_str());
@@ -302,7 +302,7 @@ impl Remains {
             Step::DropRescue => {
                 vec![RescueDropped { environment, incarnation, leftover }.into()]
             }
-            // Nobody knows what is in it, so it stays.
+            // Its content is unknown, so it stays.
             _ => vec![TrashLookFailed { environment, incarnation, fault }.into()],
         }
     }
@@ -319,7 +319,7 @@ impl Remains {
 }
 
 impl State {
-    /// Folds in what happened to remains.
+    /// Folds in an event about an archive.
     pub(in crate::core) fn apply_to_remains(
         &mut self,
         at: At,
@@ -333,13 +333,13 @@ impl State {
         self.forget_empty(id, incarnation);
     }
 
-    /// Remembers what is left of an incarnation that is over.
+    /// Adds the archive of an ended incarnation.
     pub(in crate::core) fn keep_remains(&mut self, remains: Option<Remains>) {
         let Some(remains) = remains else { return };
         self.remains.entry(remains.id.clone()).or_default().insert(remains.incarnation, remains);
     }
 
-    /// A restore begins, has taken the directory, or has put it back.
+    /// Folds in that a restore began, took the directory, or put it back.
     pub(in crate::core) fn restore_changed(
         &mut self,
         at: At,
@@ -351,6 +351,7 @@ impl State {
         let lives = self.remains.get_mut(id);
         if let Some(remains) = lives.and_then(|l| l.get_mut(&from.incarnation)) {
             remains.restoring = restoring;
+            // A measurement would race with the restore, which moves the directory.
             if restoring.is_some() && remains.owed.as_ref().is_some_and(|o| o.step == Step::Measure)
             {
                 remains.owed = None;
@@ -358,6 +359,7 @@ impl State {
             if taken {
                 remains.trash = None;
             }
+            // A restore that failed has put the directory back, still unmeasured.
             if restoring.is_none() && remains.owed.is_none() {
                 remains.owed = remains.is_unmeasured().then(|| Owed::new(Step::Measure, at));
             }
@@ -365,7 +367,7 @@ impl State {
         self.forget_empty(id, from.incarnation);
     }
 
-    /// What failed for want of something that may be there now is tried at once.
+    /// Retries failed inspections at once: what they lacked may be available now.
     pub(in crate::core) fn hurry(&mut self, at: At) {
         self.remains.values_mut().flat_map(|lives| lives.values_mut()).for_each(|remains| {
             remains.hurry(at.time);
@@ -382,7 +384,7 @@ impl State {
         }
     }
 
-    /// Lets go of a rescue's ref.
+    /// Decides to remove a rescue's ref.
     pub(in crate::core) fn decide_drop_rescue(
         &self,
         id: &EnvironmentId,
@@ -409,7 +411,7 @@ impl State {
         Ok(vec![RescueDropRequested { environment, incarnation, actor }.into()])
     }
 
-    /// Remains that a restore can begin from.
+    /// Returns the archive that a restore can begin from.
     pub(in crate::core) fn restorable(
         &self,
         id: &EnvironmentId,

@@ -1,11 +1,10 @@
-//! What cleans took out of worktrees: rebuildable output in the trash, each clean in a folder of
-//! its own.
+//! Output of cleans: rebuildable files in the trash, each clean in a folder of its own.
 //!
-//! An entry exists from the request on, so that there is never a folder that the state does not
-//! explain. It is kept for a short time, goes before anything else when space is needed, and can be
-//! put back until then. It is named by the record that asked for the clean. When its environment is
-//! removed it stays until its time: a restore within that time can still be followed by an undo,
-//! and the removal need not wait for another unlink. Nothing here looks at the disk.
+//! An entry exists from the request on, so that the state explains every folder. It is kept for a
+//! short time, is unlinked before anything else when space is needed, and can be put back until
+//! then. Its name is the record that requested the clean. When its environment is removed it stays
+//! until its time: a restore within that time can still be followed by an undo, and the removal
+//! need not wait for another unlink. Nothing here reads the disk.
 
 use crate::core::decision::{Decision, destroyed, not_ready};
 use crate::core::effect::Outcome;
@@ -21,9 +20,9 @@ use crate::core::model::step::{At, Step};
 use crate::core::policy;
 use crate::core::state::State;
 
-/// Why something is unlinked that no retention ended: `--now` was asked for.
+/// Purge reason of output whose clean was requested with `--now`.
 const AT_ONCE: &str = "now";
-/// The same: its clean ended without a result, and what it had moved is not told of.
+/// Purge reason of output whose clean ended without a result, so that its paths are unknown.
 const INTERRUPTED: &str = "interrupted";
 
 impl CleanedOutput {
@@ -46,20 +45,20 @@ impl CleanedOutput {
         }
     }
 
-    /// Identity of the effect that is owed now.
+    /// Returns the identity of the effect that is owed now.
     #[must_use]
     pub fn effect_id(&self) -> Option<EffectId> {
         let subject = Subject::Output(self.id.clone(), self.clean);
         Some(EffectId { subject, entered: self.owed.as_ref()?.entered })
     }
 
-    /// Whether there is something to show: what is being moved, or was never moved, is not.
+    /// Returns whether users see it: neither what is being moved nor what was never moved.
     #[must_use]
     pub fn is_listed(&self) -> bool {
         self.standing != Standing::Taking && (self.trash.is_some() || self.fault.is_some())
     }
 
-    /// Whether its unlinking is under way and nothing is in the way of it.
+    /// Returns whether its unlinking is in progress and nothing blocks it.
     #[must_use]
     pub fn is_going(&self) -> bool {
         !self.purge.is_empty() && self.fault.is_none()
@@ -69,17 +68,17 @@ impl CleanedOutput {
         self.standing == Standing::Taking && self.now == now
     }
 
-    /// Whether it lies in the trash and nothing is happening to it.
+    /// Returns whether it is in the trash and no operation on it is in progress.
     fn is_kept(&self) -> bool {
         self.standing == Standing::Kept && self.purge.is_empty()
     }
 
-    /// Whether it may go by itself: what could not be unlinked in all attempts waits for a request.
+    /// Returns whether it may be purged by itself; once all attempts failed it waits for a request.
     fn may_go(&self) -> bool {
         self.is_kept() && self.fault.is_none()
     }
 
-    /// When it is unlinked because of its age.
+    /// Returns when it is unlinked because of its age.
     #[must_use]
     pub fn expires(&self, seconds: u64) -> Time {
         self.at.after(std::time::Duration::from_secs(seconds))
@@ -109,7 +108,7 @@ impl CleanedOutput {
         self.fault = None;
         self.standing = Standing::Kept;
         match &mut self.owed {
-            // What is under way goes on, what waits for another attempt waits no longer.
+            // A running step goes on; a step that waits for another attempt may start at once.
             Some(owed) => owed.not_before = owed.not_before.min(at.time),
             owed => *owed = Some(Owed::new(Step::Purge, at)),
         }
@@ -139,9 +138,9 @@ impl CleanedOutput {
         }
     }
 
-    /// What its environment does now. A clean that is not owed any more has lost its result, so
-    /// what it may have moved is unlinked: nobody was told of it. An undo that is not owed any more
-    /// left the rest where it was.
+    /// Folds in the present state of its environment. A clean that is no longer owed has lost its
+    /// result, so what it may have moved is unlinked: no user was told of it. An undo that is no
+    /// longer owed left the rest in the trash.
     fn follow(&mut self, at: At, env: &Environment) {
         let owed = env.owed.as_ref().map(|o| o.step);
         match self.standing {
@@ -155,7 +154,7 @@ impl CleanedOutput {
         }
     }
 
-    /// Whether nothing of it is in the trash.
+    /// Returns whether nothing of it is in the trash.
     fn is_nothing(&self) -> bool {
         self.is_kept() && self.trash.is_none() && self.fault.is_none()
     }
@@ -183,7 +182,7 @@ impl CleanedOutput {
         }
     }
 
-    /// The events that the end of an effect for it leads to.
+    /// Returns the events that the end of its effect leads to.
     pub(in crate::core) fn settle(
         &self,
         now: Time,
@@ -210,7 +209,7 @@ impl CleanedOutput {
         vec![CleanAttemptFailed { environment, clean, step, attempts, retry_at, fault }.into()]
     }
 
-    /// The event that ends its unlinking without success: it stays, and says why.
+    /// Returns the event that ends its unlinking without success: it stays, with the reason.
     pub(in crate::core) fn give_up(&self, fault: Fault) -> Vec<Event> {
         let (environment, clean) = (self.id.clone(), self.clean);
         vec![CleanPurged { environment, clean, entries: 0, fault: Some(fault) }.into()]
@@ -223,8 +222,8 @@ impl CleanedOutput {
 }
 
 impl Environment {
-    /// Folds in what a clean, or its undo, means for the environment itself; false when the event
-    /// is about neither.
+    /// Folds in the meaning of a clean, or its undo, for the environment itself; returns false when
+    /// the event is neither.
     pub(in crate::core) fn apply_clean(&mut self, at: At, event: &Event) -> bool {
         match event {
             Event::CleanRequested(_) => {
@@ -250,23 +249,23 @@ impl Environment {
 }
 
 impl State {
-    /// What one clean took, as long as anything of it may be in the trash.
+    /// Returns the output of one clean, while any of it may be in the trash.
     #[must_use]
     pub fn output(&self, id: &EnvironmentId, clean: Seq) -> Option<&CleanedOutput> {
         self.outputs.get(id)?.get(&clean)
     }
 
-    /// What all cleans took, by environment, the oldest first.
+    /// Returns the output of all cleans, by environment, the oldest first.
     pub fn outputs(&self) -> impl Iterator<Item = &CleanedOutput> {
         self.outputs.values().flat_map(std::collections::BTreeMap::values)
     }
 
-    /// What the cleans of one environment took, the oldest first.
+    /// Returns the output of the cleans of one environment, the oldest first.
     pub fn outputs_of(&self, id: &EnvironmentId) -> impl Iterator<Item = &CleanedOutput> {
         self.outputs.get(id).into_iter().flat_map(std::collections::BTreeMap::values)
     }
 
-    /// Folds in what happened to the output of a clean.
+    /// Folds in an event about the output of a clean.
     pub(in crate::core) fn apply_to_output(
         &mut self,
         at: At,
@@ -279,8 +278,7 @@ impl State {
         self.forget_outputs(id);
     }
 
-    /// Folds in what an event about an environment, which was applied just now, means for what
-    /// cleans took from it.
+    /// Folds an event about an environment, which was just applied, into the output of its cleans.
     pub(in crate::core) fn follow_cleans(&mut self, at: At, event: &Event) {
         let Some(env) = event.environment().and_then(|id| self.environments.get(id)) else {
             return;
@@ -322,7 +320,7 @@ impl State {
         }
     }
 
-    /// Takes the rebuildable output of an environment away.
+    /// Decides to move the rebuildable output of an environment to the trash.
     pub(in crate::core) fn decide_clean(
         &self,
         id: EnvironmentId,
@@ -343,7 +341,7 @@ impl State {
         }
     }
 
-    /// Puts back what the last clean took that is still there.
+    /// Decides to put back the output of the last clean that is still in the trash.
     pub(in crate::core) fn decide_undo_clean(&self, id: EnvironmentId, actor: Actor) -> Decision {
         let over = self.environment(&id).filter(|env| env.phase == Phase::Tombstoned);
         if let Some(env) = over {
@@ -370,7 +368,7 @@ impl State {
         Ok(vec![CleanUndoRequested { environment: id, clean: last.clean, actor }.into()])
     }
 
-    /// Why a clean of an environment that is over is not undone: there is no place for it.
+    /// Returns why a clean of a destroyed environment is not undone: its worktree does not exist.
     fn not_after_its_end(&self, env: &Environment) -> Fault {
         let id = &env.id;
         let kept = self.outputs_of(id).any(|o| o.incarnation == env.incarnation && o.is_kept());
@@ -384,20 +382,20 @@ impl State {
         Fault::new(Code::EnvironmentDestroyed, message, hint)
     }
 
-    /// Bytes that cleans have put into the trash and that may go by themselves.
+    /// Returns the bytes that cleans have put into the trash and that may be purged by themselves.
     pub(in crate::core) fn output_bytes(&self) -> u64 {
         let may_go = self.outputs().filter(|o| o.may_go());
         may_go.map(CleanedOutput::bytes).fold(0, u64::saturating_add)
     }
 
-    /// When the next of them is unlinked because of its age.
+    /// Returns when the next output is unlinked because of its age.
     pub(in crate::core) fn output_due(&self) -> Option<Time> {
         let seconds = self.retention().clean_seconds;
         self.outputs().filter(|o| o.may_go()).map(|o| o.expires(seconds)).min()
     }
 
-    /// What is due by age, number, or because the trash holds more than it may beside so many bytes
-    /// of removed environments; and how many bytes stay.
+    /// Returns the purges due by age, number, or because the trash is over its limit together with
+    /// `others` bytes of removed environments; and how many bytes of output stay.
     pub(in crate::core) fn outputs_due(&self, now: Time, others: u64) -> (Vec<Event>, u64) {
         let limits = self.retention();
         let mut kept: Vec<&CleanedOutput> = self.outputs().filter(|o| o.may_go()).collect();
@@ -420,8 +418,8 @@ impl State {
         (events, bytes)
     }
 
-    /// What goes first on a disk that is nearly full: any of it can be made again. None when
-    /// nothing of this kind is left, and an empty answer while some is being unlinked.
+    /// Returns what to purge first on a nearly full disk: all of it can be made again. None when
+    /// there is no such output, and no events while some is being unlinked.
     pub(in crate::core) fn output_for_space(&self) -> Option<Vec<Event>> {
         if self.outputs().any(CleanedOutput::is_going) {
             return Some(Vec::new());
@@ -430,12 +428,12 @@ impl State {
         Some(vec![oldest.purge("disk", None)])
     }
 
-    /// Whether anything of it could make room.
+    /// Returns whether unlinking output could free space.
     pub(in crate::core) fn has_outputs(&self) -> bool {
         self.outputs().any(CleanedOutput::may_go)
     }
 
-    /// What a request to empty the trash takes, of one environment or of all.
+    /// Returns the purges of a request to empty the trash, of one environment or of all.
     pub(in crate::core) fn outputs_to_empty(
         &self,
         only: Option<&EnvironmentId>,
@@ -447,7 +445,7 @@ impl State {
         wanted.map(|o| o.purge("request", Some(actor.clone()))).collect()
     }
 
-    /// Looks for contradictions between them and the environments.
+    /// Checks for contradictions between outputs and environments.
     pub(in crate::core) fn check_outputs(&self) -> Result<(), String> {
         for (id, outputs) in &self.outputs {
             for (clean, output) in outputs {

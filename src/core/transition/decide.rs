@@ -1,7 +1,7 @@
-//! `State::decide`: what a command leads to. It may refuse; it never acts.
+//! `State::decide`: the events that a command leads to. It may refuse; it never acts.
 //!
-//! The events of one decision are committed together or not at all. A settlement whose effect is
-//! no longer owed is absorbed: it leads to no event.
+//! The events of one decision are committed together or not at all. A settlement whose effect is no
+//! longer owed is absorbed: it leads to no event.
 
 use crate::core::command::{Command, Ground, Restore};
 use crate::core::decision::{Decision, destroyed, limit, not_found, not_ready};
@@ -24,7 +24,7 @@ impl State {
     /// Decides a command at time `now`.
     ///
     /// # Errors
-    /// A [`Fault`] when a rule forbids it; nothing has changed then.
+    /// A [`Fault`] when a rule forbids the command; nothing has changed then.
     pub fn decide(&self, now: Time, command: Command) -> Decision {
         match command {
             Command::Start { pid, version, retention, ground } => {
@@ -84,6 +84,7 @@ impl State {
                 self.decide_drop_rescue(&environment, incarnation, actor)
             }
             Command::Sweep { apply, limit, actor } => {
+                // One sweep at a time; a second request joins the one in progress.
                 let busy = self.sweep().is_some();
                 let sweep = (!busy).then(|| SweepRequested { apply, limit, actor }.into());
                 Ok(sweep.into_iter().collect())
@@ -95,7 +96,7 @@ impl State {
         }
     }
 
-    /// Claims on environments, and what is known of repositories.
+    /// Decides claims on environments, and facts about repositories.
     fn decide_claim(&self, now: Time, command: Command) -> Decision {
         match command {
             Command::Lease { environment, lease, until, purpose, actor, request } => {
@@ -128,7 +129,7 @@ impl State {
         Ok(vec![trusted.into()])
     }
 
-    /// Said once; about another life it says nothing.
+    /// Emits at most one event, and only for the current incarnation.
     fn decide_watch_gave_up(&self, event: WatcherGaveUp) -> Vec<Event> {
         let env = self.environment(&event.environment).filter(|e| e.is_served());
         let env = env.filter(|e| e.incarnation == event.incarnation && e.unwatched.is_none());
@@ -148,7 +149,7 @@ impl State {
         effect: &EffectId,
         outcome: Result<Outcome, Fault>,
     ) -> Vec<Event> {
-        // A settlement whose effect is no longer owed changes nothing.
+        // Fencing: the result of an effect that was superseded must not count for its successor.
         if self.owed_to(&effect.subject).as_ref() != Some(effect) {
             return Vec::new();
         }
@@ -186,7 +187,8 @@ impl State {
         }
     }
 
-    /// A step that daemons keep dying in is given up, so that it cannot go on for ever.
+    /// Decides the start of a daemon. Gives up each step that too many daemons died in, so that it
+    /// cannot kill daemons for ever.
     fn decide_start(
         &self,
         now: Time,
@@ -198,7 +200,7 @@ impl State {
         let mut events = vec![started.into()];
         events.extend(self.decide_ground(ground));
         if is_copy {
-            // It owes nothing: all that is under way is the original's.
+            // A copy owes nothing: every operation in progress belongs to the original.
             return events;
         }
         let fatal = |owed: &Owed| {
@@ -230,6 +232,7 @@ impl State {
         if let Some(fault) = self.sweep().and_then(|s| fatal(&s.owed)) {
             events.push(held(fault.to_string()));
         }
+        // A run is a child of the daemon that started it, so its result can no longer arrive.
         let cut_short = self.runs.iter().filter(|(_, run)| run.ended.is_none());
         events.extend(cut_short.flat_map(|(request, _)| {
             self.decide_end_run(request.clone(), None, "interrupted".to_owned())
@@ -259,6 +262,7 @@ impl State {
     }
 
     fn branch_is_free(&self, plan: &Plan) -> Result<(), Fault> {
+        // git allows one worktree per branch; this refuses before anything is made.
         let used = self.environments().find(|e| {
             e.is_live()
                 && !e.adopted
@@ -287,8 +291,10 @@ impl State {
         let remains = self.restorable(&environment, incarnation)?;
         let incarnation = self.next_incarnation(&environment);
         let mut plan = remains.plan.clone();
+        // The commit to restore is in the repository, so there is nothing to fetch.
         plan.fetch = false;
         let from = remains.restore_from();
+        // Without its directory the worktree is made anew, at the commit of its HEAD.
         if from.trash.is_none() {
             plan.base = Some(from.head.clone());
             plan.reuse_branch = reuse_branch;
@@ -328,7 +334,7 @@ impl State {
         Ok(vec![launch.into()])
     }
 
-    /// An environment that is in use as it should be.
+    /// Returns the environment if it is ready or retiring.
     pub(in crate::core) fn served(&self, id: &EnvironmentId) -> Result<&Environment, Fault> {
         let env = self.environment(id).ok_or_else(|| not_found(id))?;
         match env.phase {
@@ -355,6 +361,7 @@ impl State {
 
     fn decide_destroy(&self, now: Time, life: Option<u32>, wanted: DestroyRequested) -> Decision {
         let environment = &wanted.environment;
+        // A request that names an earlier incarnation must never reach its successor.
         let other = |env: &Environment| life.is_some_and(|life| life != env.incarnation);
         if self.environment(environment).is_some_and(other) {
             return Err(destroyed(environment));
@@ -372,6 +379,7 @@ impl State {
             let hint = "release the lease, wait for its end, or use --force";
             return Err(Fault::new(Code::EnvironmentBusy, message, hint).with_evidence(leases));
         }
+        // Force may be added only until the inspection ends; later the consent is fixed.
         let upgrade = env.teardown.as_ref().is_some_and(|t| wanted.force && !t.force);
         let inspecting = env.owed.as_ref().is_some_and(|o| o.step == Step::Inspect);
         if env.phase == Phase::TearingDown && !(upgrade && inspecting) {
@@ -442,8 +450,8 @@ impl State {
         ended.chain(self.purges_due(now)).collect()
     }
 
-    /// Whether this very request was decided before. The same key for another verb or
-    /// environment is refused.
+    /// Returns whether this very request was decided before. A key that was used for another verb,
+    /// or another environment than `environment`, is refused; `None` accepts any environment.
     fn remembers(
         &self,
         key: Option<&RequestId>,
@@ -470,7 +478,7 @@ impl State {
 }
 
 impl Environment {
-    /// Whether a second provision may join this one: same repository, branch and kind of branch.
+    /// Decides whether a second provision joins this one: same repository, branch and base.
     fn joins(&self, plan: &Plan) -> Decision {
         let rolling_back = self.owed.as_ref().is_some_and(|o| o.step == Step::RollBack);
         if self.phase == Phase::TearingDown || rolling_back {
@@ -504,7 +512,7 @@ impl Environment {
     }
 }
 
-/// A sweep that ended without a result.
+/// Returns the event of a sweep that ended without a result.
 fn held(why: String) -> Event {
     SweepFinished { held: why, ..SweepFinished::default() }.into()
 }
@@ -517,7 +525,7 @@ mod tests {
         DestroyRequested, EnvironmentReady, Record, TeardownOptions, TeardownPostponed,
     };
 
-    /// What is on its way out is not what somebody asks for who makes a new one.
+    /// A provision must not report an environment as made whose removal is pending.
     #[test]
     fn environment_whose_removal_was_put_off_is_not_said_to_be_made() {
         let mut state = State::default();

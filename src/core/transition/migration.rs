@@ -1,8 +1,8 @@
-//! A staged migration as a life: which phase it is in, what it owes, and what ends it.
+//! Staged migrations: the phases, the step owed in each, and the end.
 //!
-//! Until the flip everything that is made is private and can be dropped: any failure leads back to
+//! Until the flip everything that is made is private and can be removed: any failure leads back to
 //! the untouched old database. The flip is one rename; before it the old database is current, after
-//! it the new one. Only then are secrets' backups and copies dropped. Nothing here does I/O.
+//! it the new one. Only then are copies and the backups of secrets removed. Nothing here does I/O.
 
 use crate::core::decision::Decision;
 use crate::core::effect::Outcome;
@@ -21,32 +21,32 @@ use crate::core::policy;
 use crate::core::state::State;
 
 impl Migration {
-    /// Identity of the effect that is owed now.
+    /// Returns the identity of the effect that is owed now.
     #[must_use]
     pub fn effect_id(&self) -> Option<EffectId> {
         let subject = Subject::Migration(self.id.clone());
         Some(EffectId { subject, entered: self.owed.as_ref()?.entered })
     }
 
-    /// Whether its recipe may be needed again: to go on, or to undo it.
+    /// Returns whether its recipe may be needed again: to go on, or to undo it.
     #[must_use]
     pub fn wants_recipe(&self) -> bool {
         !self.is_over() || self.has_migrated()
     }
 
-    /// Whether it is over, one way or the other.
+    /// Returns whether it is in a terminal phase.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.phase.step().is_none()
     }
 
-    /// Whether the new database was installed by it.
+    /// Returns whether it installed the new database, and was not undone.
     #[must_use]
     pub fn has_migrated(&self) -> bool {
         self.backup.is_some() && self.phase == MigrationPhase::Finished
     }
 
-    /// All that a person should know, in order.
+    /// Returns all warnings for the user, in order.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let staged = self.staging.iter().flat_map(|s| s.warnings.iter());
@@ -98,7 +98,7 @@ impl Migration {
             }
             Event::StagingBuilt(e) => {
                 self.staging = Some(e.staging.clone());
-                // A rehearsal changes nothing, and secrets are not its own.
+                // A rehearsal changes nothing, and the secrets file is not its own.
                 let next = if self.plan.dry_run { Phase::SecretsWritten } else { Phase::Staged };
                 self.go(next, at);
             }
@@ -133,7 +133,7 @@ impl Migration {
                     owed.attempts = e.attempts;
                     owed.not_before = e.retry_at;
                 }
-                // What made it roll back must not be hidden by trouble on the way.
+                // A failure of the rollback must not hide the error that caused it.
                 if self.phase != Phase::RollingBack {
                     self.fault = Some(e.fault.clone());
                 }
@@ -142,7 +142,7 @@ impl Migration {
         }
     }
 
-    /// The end, and the way back from it.
+    /// Folds in the end of a migration, and its undo.
     fn apply_end(&mut self, at: At, event: &Event) {
         use MigrationPhase as Phase;
         match event {
@@ -166,7 +166,7 @@ impl Migration {
         }
     }
 
-    /// The events that the end of an effect leads to.
+    /// Returns the events that the end of an effect leads to.
     pub(in crate::core) fn settle(
         &self,
         now: Time,
@@ -210,7 +210,7 @@ impl Migration {
                 }
                 events
             }
-            // A roll-back that finds the new database installed has come too late; it stays.
+            // A rollback that finds the new database installed came too late: it stays.
             (Step::Flip | Step::DropStaging, Outcome::Flipped(backup)) => {
                 vec![Flipped { migration, backup }.into()]
             }
@@ -232,6 +232,7 @@ impl Migration {
 
     fn failed(&self, now: Time, step: Step, fault: Fault) -> Vec<Event> {
         let attempts = self.owed.as_ref().map_or(0, |o| o.attempts).saturating_add(1);
+        // Removals are retried after any failure: giving up leaves private files behind.
         let again = fault.transient || matches!(step, Step::CleanUp | Step::DropStaging);
         if again && attempts < policy::attempts_max(step) {
             let migration = self.id.clone();
@@ -243,7 +244,7 @@ impl Migration {
         self.give_up(step, fault)
     }
 
-    /// The events that end a step without success.
+    /// Returns the events that end a step without success.
     pub(in crate::core) fn give_up(&self, step: Step, fault: Fault) -> Vec<Event> {
         let migration = self.id.clone();
         let leftovers = vec![format!("{}: {fault}", step.as_str())];
@@ -271,30 +272,30 @@ impl Migration {
 }
 
 impl State {
-    /// One migration.
+    /// Returns a migration by its id.
     #[must_use]
     pub fn migration(&self, id: &MigrationId) -> Option<&Migration> {
         self.migrations.get(id)
     }
 
-    /// Whether the recipe of a migration may be needed again.
+    /// Returns whether the recipe of a migration may be needed again.
     #[must_use]
     pub fn wants_recipe(&self, id: &MigrationId) -> bool {
         self.migration(id).is_some_and(Migration::wants_recipe)
     }
 
-    /// All migrations that are remembered, by name.
+    /// Returns all migrations that are remembered, by id.
     pub fn migrations(&self) -> impl Iterator<Item = &Migration> {
         self.migrations.values()
     }
 
-    /// The migration of a database that is under way.
+    /// Returns the migration of a database that is in progress.
     #[must_use]
     pub fn migrating(&self, database: &HostPath) -> Option<&Migration> {
         self.migrations().find(|m| !m.is_over() && m.plan.database == *database)
     }
 
-    /// Folds in what happened to a migration.
+    /// Folds in an event about a migration.
     pub(in crate::core) fn apply_to_migration(&mut self, at: At, id: &MigrationId, event: &Event) {
         if let Event::MigrationRequested(e) = event {
             self.migrations.insert(id.clone(), Migration::begin(at, e));
@@ -307,12 +308,13 @@ impl State {
     fn forget_migrations(&mut self) {
         while self.migrations.len() > policy::MIGRATIONS_REMEMBERED {
             let over = self.migrations.values().filter(|m| m.is_over());
+            // One in progress is never forgotten, even above the limit.
             let Some(oldest) = over.min_by_key(|m| m.seq).map(|m| m.id.clone()) else { return };
             self.migrations.remove(&oldest);
         }
     }
 
-    /// One migration of a database at a time; the same one asked for again is joined.
+    /// Decides a migration: one per database at a time; a repeated identical request joins it.
     pub(in crate::core) fn decide_migrate(
         &self,
         migration: MigrationId,
@@ -320,6 +322,7 @@ impl State {
         actor: Actor,
     ) -> Decision {
         if let Some(other) = self.migrating(&plan.database) {
+            // The time is set per request; two identical requests differ in it alone.
             let same = MigrationPlan { at_ms: other.plan.at_ms, ..plan.clone() } == other.plan;
             if same {
                 return Ok(Vec::new());
@@ -339,7 +342,7 @@ impl State {
         Ok(vec![MigrationRequested { migration, plan, actor }.into()])
     }
 
-    /// The old database comes back while the new one is as it was installed.
+    /// Decides to put the old database back, unless a later migration of it took effect or runs.
     pub(in crate::core) fn decide_undo_migration(
         &self,
         id: &MigrationId,

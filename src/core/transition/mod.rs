@@ -1,4 +1,4 @@
-//! What changes the state: decided, applied, owed and settled, a subject a file.
+//! Transitions of the state: decided, applied, owed and settled, one subject per file.
 
 mod apply;
 pub(in crate::core) mod archive;

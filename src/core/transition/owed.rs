@@ -1,4 +1,4 @@
-//! What is owed to the world, as a function of the state, and when time alone will change that.
+//! Effects that are owed, as a function of the state, and when time alone will change that.
 
 use crate::core::effect::{Effect, OwedEffect, Target};
 use crate::core::id::{EffectId, Subject, Time};
@@ -6,7 +6,7 @@ use crate::core::model::environment::{Owed, Phase};
 use crate::core::state::State;
 
 impl State {
-    /// The effects that may be started at `now`, by subject.
+    /// Returns the effects that may be started at `now`: one per subject at most.
     pub fn owed(&self, now: Time) -> impl Iterator<Item = OwedEffect> {
         let due = move |o: &&Owed| o.not_before <= now;
         let environments = self.environments().filter_map(move |env| {
@@ -32,7 +32,7 @@ impl State {
         environments.chain(remains).chain(outputs).chain(migrations).chain(sweep)
     }
 
-    /// Identity of the effect that a subject is owed now, whether it is due or not.
+    /// Returns the identity of the effect that a subject is owed now, whether it is due or not.
     #[must_use]
     pub fn owed_to(&self, subject: &Subject) -> Option<EffectId> {
         match subject {
@@ -47,7 +47,7 @@ impl State {
         }
     }
 
-    /// All that is needed to perform the owed effect `id`; none when it is not owed any more.
+    /// Returns everything needed to perform the effect `id`; none when it is no longer owed.
     #[must_use]
     pub fn effect(&self, id: &EffectId) -> Option<Effect> {
         if self.owed_to(&id.subject).as_ref() != Some(id) {
@@ -76,8 +76,8 @@ impl State {
         Some(Effect { id: id.clone(), step, target })
     }
 
-    /// The next time at which something changes by itself: a retry, a refresh, the end of a lease,
-    /// the end of what is kept in the trash.
+    /// Returns the next time at which something changes by itself: a retry, a refresh, the end of a
+    /// lease, the end of a retention.
     #[must_use]
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
         let waits = self.environments().filter_map(|e| e.owed.as_ref());
@@ -89,11 +89,12 @@ impl State {
         let leases = self.leases().map(|(_, lease)| lease.until);
         let seconds = self.retention().trash_seconds;
         let trash = self.remains().filter_map(|r| r.due(seconds));
+        // A time that is past already: the next tick comes at once and decides the purges.
         let full = self.trash_is_over().then(|| self.at());
         waits.chain(leases).chain(trash).chain(self.output_due()).chain(full).min()
     }
 
-    /// Whether anything but waiting for an agent is left to do.
+    /// Returns whether nothing is owed and nothing is being made: the state is at rest.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.environments().all(|e| e.owed.is_none() && e.phase != Phase::Provisioning)

@@ -1,10 +1,10 @@
-//! Making this host agree with a live set: the ids that a control server says are not destroyed.
+//! Reconciliation with a live set: the ids that a control server reports as not destroyed.
 //!
-//! What is listed is left alone, or brought back into service when only a failed teardown that
-//! the server asked for stands in the way. What is not listed and idle is torn down like anything
-//! else: rescued first, then in the trash. What is in use, adopted, or younger than what the
-//! server has heard of is kept. Nothing is made again because it is listed. A set that would take
-//! away too much at once waits for a person.
+//! A listed environment is left alone, or brought back into service when only a failed teardown
+//! that the server requested stands in the way. An unlisted, idle one is torn down like any other:
+//! rescued first, then moved to the trash. One that is in use, adopted, or younger than the
+//! server's knowledge is kept. Nothing is made again because it is listed. A set that would remove
+//! too much at once waits for a user.
 
 use crate::core::decision::Decision;
 use crate::core::event::{
@@ -19,13 +19,13 @@ use crate::core::policy;
 use crate::core::state::State;
 
 impl State {
-    /// The last live set that was taken in, and one that waits.
+    /// Returns the last live set that was taken in, and the one that is held.
     #[must_use]
     pub fn live(&self) -> &Live {
         &self.live
     }
 
-    /// What a live set comes to now.
+    /// Returns what a live set would lead to now; changes nothing.
     #[must_use]
     pub fn reconcile(&self, now: Time, set: &LiveSet) -> Report {
         let before = self.live.taken.as_ref().filter(|t| t.server == set.server);
@@ -54,6 +54,7 @@ impl State {
             }
         }
         let all = self.environments().filter(|e| e.is_live() && !e.adopted).count();
+        // What exceeds the bound of one set would follow with the next, so it counts here.
         let more = report.kept.iter().filter(|k| k.why == "more").count();
         report.held = !set.confirmed && policy::is_too_much(report.retired.len() + more, all);
         report
@@ -65,13 +66,14 @@ impl State {
         match env.phase {
             Phase::Tombstoned | Phase::TearingDown => Fate::Over,
             Phase::Provisioning if env.destroy_wanted => Fate::Over,
+            // It began after the server built the set, so its absence there says nothing.
             _ if env.begun > known => Fate::Keep("newer"),
             _ if env.adopted => Fate::Keep("adopted"),
             _ if self.leases_of(&env.id, now).next().is_some() => Fate::Keep("leased"),
             _ if !env.processes.is_empty() => Fate::Keep("processes"),
-            // To look means to take it out of service for a moment.
+            // An inspection takes it out of service for a moment; not again for every set.
             Phase::Ready if refused && lately => Fate::Keep("processes"),
-            // It is tried again when its time comes.
+            // It is retried by itself.
             Phase::Retiring => Fate::Over,
             _ => Fate::Retire,
         }
@@ -107,7 +109,7 @@ impl State {
             healed: report.healed,
             actor: actor.clone(),
         };
-        // Said again only when something is different.
+        // A set that changes nothing is not recorded again: repeated sets must not fill the log.
         let same = |before: &LiveSetTaken| {
             LiveSetTaken { actor: taken.actor.clone(), ..before.clone() } == taken
         };
@@ -132,7 +134,7 @@ impl State {
         vec![held.into()]
     }
 
-    /// Takes away what the live set that waits would have, as far as it still would.
+    /// Retires the environments of the held live set that still qualify.
     pub(in crate::core) fn decide_confirm(
         &self,
         now: Time,
@@ -177,6 +179,7 @@ impl State {
         let Some(env) = self.environment(environment) else { return Vec::new() };
         let options = TeardownOptions { reason: REASON.to_owned(), ..options.clone() };
         let (environment, actor) = (environment.clone(), actor.clone());
+        // Force covers work at risk only: leases and processes still keep the environment.
         let wanted = DestroyRequested { environment, force: true, actor, request: None, options };
         let mut events = vec![wanted.into()];
         events.extend(env.ends_at_once());
@@ -184,9 +187,9 @@ impl State {
     }
 }
 
-/// What becomes of an environment that is not listed.
+/// Fate of an environment that is not listed.
 enum Fate {
-    /// It is over, or on its way.
+    /// It has ended, or its removal is in progress.
     Over,
     /// It is left alone, for this reason.
     Keep(&'static str),
@@ -195,7 +198,7 @@ enum Fate {
 }
 
 impl Environment {
-    /// Whether only a failed teardown that the server asked for keeps it from being served.
+    /// Returns whether only a failed teardown that the server requested keeps it from being ready.
     fn heals(&self) -> bool {
         let of_server = |t: &crate::core::model::environment::Teardown| {
             t.options.reason == REASON || t.options.reason == REASON_SERVER

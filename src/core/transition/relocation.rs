@@ -1,8 +1,8 @@
-//! The ground moves: another place for the data directory or a repository, a copy, a log put back.
+//! Relocation: a moved data directory or repository, a copied data directory, a restored log.
 //!
-//! Paths in the state follow what is found, as facts of their own, so that a replay ends where the
-//! daemon did. What belongs to the original of a copy is forgotten by the copy. Nothing here looks
-//! at the disk: that is done before a daemon opens its log.
+//! Paths in the state follow what is found, as facts of their own, so that a replay ends in the
+//! daemon's state. A copy forgets everything that belongs to its original. Nothing here reads the
+//! disk: the daemon does so before it opens its log.
 
 use crate::core::command::Ground;
 use crate::core::event::{
@@ -14,7 +14,7 @@ use crate::core::model::cleaned_output::CleanedOutput;
 use crate::core::model::environment::{Environment, Phase};
 use crate::core::state::State;
 
-/// Lets a path follow a folder that has moved.
+/// Rebases a path that lies in a folder that was moved.
 fn follow(path: &mut HostPath, from: &HostPath, to: &HostPath) {
     if let Some(new) = path.rebased(from, to) {
         *path = new;
@@ -29,7 +29,7 @@ fn follow_copies(rescue: Option<&mut Rescue>, from: &HostPath, to: &HostPath) {
 
 impl Environment {
     fn data_moved(&mut self, from: &HostPath, to: &HostPath) {
-        // What was adopted lies elsewhere, and is where it was.
+        // An adopted worktree lies outside the data directory, so its path does not match.
         follow(&mut self.plan.path, from, to);
         if let Some(report) = &mut self.setup {
             follow(&mut report.transcript, from, to);
@@ -79,23 +79,23 @@ fn repository_moved(repository: &mut crate::core::event::Repository, e: &Reposit
         return;
     }
     repository.common_dir = e.to.clone();
-    // The main working tree goes with its `.git`; another one is where it was.
+    // The main working tree moves with its `.git`; another worktree stays where it was.
     if let (Some(from), Some(to)) = (e.from.parent(), e.to.parent()) {
         follow(&mut repository.source, &from, &to);
     }
 }
 
 impl State {
-    /// The last record that the data directory is known to have had, when the log was put back from
-    /// a backup that had fewer.
+    /// Returns the last record that the data directory is known to have had, when the log was
+    /// restored from a backup that ends before it.
     #[must_use]
     pub fn found_older(&self) -> Option<Seq> {
         self.found_older
     }
 
-    /// Whether the log knows a life: it is the present one of its name, or one that left something,
-    /// or one that another goes on with. A name and a number alone say it only where there was no
-    /// nonce.
+    /// Returns whether the log knows an incarnation: the present one of its id, one that has an
+    /// archive, or one that another continues. Id and number alone identify only an incarnation
+    /// without a nonce.
     #[must_use]
     pub fn knows(&self, id: &EnvironmentId, incarnation: u32, nonce: &str) -> bool {
         let Some(env) = self.environment(id) else { return false };
@@ -109,7 +109,7 @@ impl State {
         env.incarnation >= incarnation && known.any(|known| known.as_str() == nonce)
     }
 
-    /// What a daemon finds of its ground, as facts.
+    /// Returns the facts that a daemon found about its data directory.
     pub(in crate::core) fn decide_ground(&self, ground: Ground) -> Vec<Event> {
         let copied = ground.copy_of.map(|original| DataDirectoryCopied { original }.into());
         let moved = ground.moved.map(|(from, to)| DataDirectoryMoved { from, to }.into());
@@ -119,7 +119,7 @@ impl State {
         copied.into_iter().chain(moved).chain(older).collect()
     }
 
-    /// A repository has another place; one that nothing knows changes nothing.
+    /// Decides that a repository was moved; one that no record uses changes nothing.
     pub(in crate::core) fn decide_move_repository(
         &self,
         from: HostPath,
@@ -131,7 +131,7 @@ impl State {
         moved.into_iter().collect()
     }
 
-    /// Folds in what is found of the ground.
+    /// Folds in a move, a copy or a restored log.
     pub(in crate::core) fn ground_moved(
         &mut self,
         at: crate::core::model::step::At,
@@ -166,7 +166,8 @@ impl State {
         self.remains.values_mut().flat_map(|lives| lives.values_mut()).for_each(change);
     }
 
-    /// Worktrees, trash, refs and branches are the original's. What was adopted belongs to neither.
+    /// Forgets everything but history: worktrees, trash, refs and branches are the original's. An
+    /// adopted worktree belongs to neither.
     fn is_a_copy(&mut self, at: crate::core::model::step::At) {
         self.remains.clear();
         self.outputs.clear();

@@ -1,4 +1,4 @@
-//! What comes from somebody who is not here: live sets, and commands that are run once.
+//! Requests from outside the host: live sets, commands that run once, and migrations.
 
 use crate::core::command::Command;
 use crate::core::decision::Decision;
@@ -38,7 +38,7 @@ impl State {
         }
     }
 
-    /// A request is run once. What names a lease must hold it.
+    /// Decides a run. A request runs once; one that names a lease must hold it.
     fn decide_begin_run(&self, now: Time, run: RunRequested, lease: Option<&LeaseId>) -> Decision {
         if let Some(known) = self.run(&run.request) {
             if known.environment == run.environment {
@@ -55,7 +55,7 @@ impl State {
         Ok(vec![run.into()])
     }
 
-    /// A lease that is in force on an environment.
+    /// Returns a lease that is in force on an environment.
     ///
     /// # Errors
     /// It is unknown, has ended, or is on another environment.

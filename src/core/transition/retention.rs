@@ -1,8 +1,7 @@
-//! What goes from the trash, when and why: by age, by size, for want of room, because somebody
-//! asks.
+//! Retention of the trash: what is unlinked by age, by size, for disk space, or on request.
 //!
-//! What is the only place of something goes for none of these reasons, but only when somebody names
-//! it and says so. Nothing here unlinks: it is decided, and the world does it.
+//! A last copy is unlinked for none of these reasons, but only when a request names it and accepts
+//! the loss. Nothing here unlinks: the core decides and `world` performs it.
 
 use crate::core::decision::Decision;
 use crate::core::event::{Actor, Event};
@@ -13,13 +12,13 @@ use crate::core::policy;
 use crate::core::state::State;
 
 impl State {
-    /// Whether there is something in the trash that could make room.
+    /// Returns whether the trash holds something whose unlinking could free space.
     #[must_use]
     pub fn has_trash(&self) -> bool {
         self.remains().any(Remains::is_kept) || self.has_outputs()
     }
 
-    /// Whether the trash holds more bytes than it may.
+    /// Returns whether the trash holds more bytes than its limit.
     pub(in crate::core) fn trash_is_over(&self) -> bool {
         let may_go = |r: &&Remains| r.is_kept() && !r.is_last_copy();
         let sizes = self.remains().filter(may_go).filter_map(|r| r.size);
@@ -28,7 +27,7 @@ impl State {
         total > self.retention().trash_bytes && total > 0
     }
 
-    /// What is due by age, or because the trash holds more than it may: the oldest first.
+    /// Returns the purges due by age, number, or because the trash is over its limit; oldest first.
     pub(in crate::core) fn purges_due(&self, now: Time) -> Vec<Event> {
         let limits = self.retention();
         let may_go = |r: &&Remains| r.is_kept() && !r.is_last_copy();
@@ -36,7 +35,7 @@ impl State {
         kept.sort_by_key(|r| r.at);
         let bytes = |r: &Remains| r.size.map_or(0, |s| s.allocated);
         let mut total: u64 = kept.iter().map(|r| bytes(r)).fold(0, u64::saturating_add);
-        // What a build makes again goes before anything else.
+        // Output that a build can make again is purged before anything else.
         let (mut events, outputs) = self.outputs_due(now, total);
         total = total.saturating_add(outputs);
         let too_many = kept.len().saturating_sub(policy::REMAINS_MAX);
@@ -55,13 +54,13 @@ impl State {
         events
     }
 
-    /// What cleans took, then the oldest directory in the trash, goes to make room on a disk that
-    /// is nearly full; one at a time, so that no more goes than must.
+    /// Decides what to purge on a nearly full disk: the output of cleans, then the oldest directory
+    /// in the trash; one at a time, so that no more is purged than needed.
     pub(in crate::core) fn decide_disk_low(&self) -> Vec<Event> {
         if let Some(first) = self.output_for_space() {
             return first;
         }
-        // One that something is in the way of makes no room.
+        // One purge at a time; but one that is blocked frees no space, so it does not count.
         if self.remains().any(|r| !r.purge.is_empty() && r.fault.is_none()) {
             return Vec::new();
         }
@@ -70,7 +69,7 @@ impl State {
         oldest.map(|r| r.purge("disk", None)).into_iter().collect()
     }
 
-    /// Unlinks the directories of one environment (all its lives), or of all.
+    /// Purges the directories of one environment (all its incarnations), or of all environments.
     pub(in crate::core) fn decide_empty_trash(
         &self,
         only: Option<&EnvironmentId>,
@@ -85,7 +84,7 @@ impl State {
         let wanted = self.remains().filter(|r| only.is_none_or(|id| *id == r.id));
         let (mut events, mut stays) = (Vec::new(), Vec::new());
         for remains in wanted.filter(|r| r.is_kept() || r.is_put_off()) {
-            // Nobody could look at it: somebody who asks has a reason to think that it can be now.
+            // No attempt could inspect it; a request suggests that the obstacle is gone by now.
             let again = remains.is_given_up() && !remains.unseen;
             if lose {
                 events.push(remains.purge(LOSE, Some(actor.clone())));

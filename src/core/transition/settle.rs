@@ -1,4 +1,4 @@
-//! What the end of an effect leads to: the next fact, another attempt, or giving up.
+//! Settlement of a step of an environment: the next fact, another attempt, or giving up.
 //!
 //! Called only for the effect that is owed; stale settlements never get here.
 
@@ -15,7 +15,7 @@ use crate::core::model::environment::Environment;
 use crate::core::model::step::Step;
 use crate::core::policy;
 
-/// The events that a settlement leads to. `leases` are those that are still in force, in words.
+/// Returns the events that a settlement leads to. `leases` describes those still in force.
 pub(in crate::core) fn decide(
     now: Time,
     env: &Environment,
@@ -110,13 +110,14 @@ fn rolled_back(env: &Environment, leftovers: Vec<String>, kept: RolledBackTo) ->
 
 fn failed(now: Time, env: &Environment, step: Step, fault: Fault) -> Vec<Event> {
     let attempts = env.owed.as_ref().map_or(0, |o| o.attempts).saturating_add(1);
-    // A removal goes on after any failure but one: what it must remove does not go away by being
-    // refused. What is not ours, however, will not become ours by asking again.
+    // A removal goes on after any failure but `NotOurs`: the content it must remove does not vanish
+    // by a refusal, but foreign content does not become managed by a retry.
     let removal =
         matches!(step, Step::RollBack | Step::MoveToTrash | Step::Unregister | Step::SettleBranch);
-    // A mount or a process in the way stays for longer than a few seconds; it is put off.
+    // A mount or a process in the way stays for longer than a few seconds, so the teardown is
+    // postponed instead.
     let in_the_way = step == Step::MoveToTrash && fault.code == Code::EnvironmentBusy;
-    // A `git gc` beside a rescue may take an object away that nothing held yet.
+    // A concurrent `git gc` may remove an object before the rescue ref holds it, so retry.
     let rescue = step == Step::Rescue && fault.code != Code::DiskFull;
     let again =
         !in_the_way && (fault.transient || rescue || (removal && fault.code != Code::NotOurs));
@@ -129,7 +130,7 @@ fn failed(now: Time, env: &Environment, step: Step, fault: Fault) -> Vec<Event> 
     give_up(now, env, step, fault)
 }
 
-/// The events that end a step without success. A rollback that is given up says what it left.
+/// Returns the events that end a step without success. A given-up rollback names its leftovers.
 pub(in crate::core) fn give_up(
     now: Time,
     env: &Environment,
@@ -165,7 +166,7 @@ pub(in crate::core) fn give_up(
             let (left, size, fault) = (Vec::new(), Size::default(), Some(fault));
             vec![CleanUndone { environment, clean, returned, left, size, fault }.into()]
         }
-        // It never holds a teardown up: what it left undone is in its transcript and in the log.
+        // A failed hook never blocks a teardown: its transcript and the log name what it left.
         Step::RunTeardown => {
             vec![TeardownHookFinished { environment, millis: 0, fault: Some(fault) }.into()]
         }

@@ -1,10 +1,10 @@
-//! The course of a teardown: what each step leads to, and how its facts are folded.
+//! The course of a teardown: the result of each step, and how its facts are folded.
 //!
-//! The order is: look; run the hook; end the processes; look again if that ended any; rescue; move
-//! the directory to the trash; take the registration out; settle the branch. Up to the move the
-//! environment is still served, and a teardown that cannot go on is put off, not abandoned. What
-//! was consented to is a fingerprint of the tree: if a daemon died meanwhile, the tree is compared
-//! with it before it is moved.
+//! The order is: inspect; run the hook; end the processes; inspect again if that ended any or the
+//! hook ran; rescue; move the directory to the trash; remove the registration; settle the branch.
+//! Until the move the environment can return to service: a teardown that cannot go on is postponed,
+//! not abandoned. The consent covers a fingerprint of the tree: if a daemon restarted meanwhile,
+//! the tree is compared with it before the move.
 
 use crate::core::effect::{Inspection, Outcome};
 use crate::core::event::{
@@ -23,6 +23,7 @@ impl Environment {
         match self.phase {
             Phase::Provisioning => {
                 self.destroy_wanted = true;
+                // A rollback in progress goes on: entering it anew would make its result stale.
                 if self.owed.as_ref().is_none_or(|o| o.step != Step::RollBack) {
                     self.enter(Step::RollBack, at);
                 }
@@ -67,7 +68,7 @@ impl Environment {
                     Next::Stay => {}
                     Next::Nothing => self.owed = None,
                     Next::Step(step) => {
-                        // Looked at in the phase in which it is still served.
+                        // The inspection of a retry runs while the environment is still served.
                         if self.phase == Phase::Retiring {
                             self.go(Phase::TearingDown, at);
                         }
@@ -93,21 +94,22 @@ impl Environment {
         self.go(if failed { Phase::Failed } else { Phase::Ready }, at);
     }
 
-    /// It is served; what was agreed to still holds, and it is looked at anew when its time comes.
+    /// Postpones the teardown: the environment is served, and inspected again at the retry. The
+    /// consent still holds.
     fn postponed(&mut self, at: At, e: &TeardownPostponed) {
         let Some(old) = self.teardown.take() else { return };
         self.refusal = Some(e.fault.clone());
         self.failed_teardowns = e.failures;
         self.hook = None;
         self.teardown = Some(Teardown {
-            // Who agreed to lose what nobody has looked at agreed for that moment only.
+            // Consent to lose content that was never inspected is valid for that moment only.
             force: old.force && !old.fingerprint.is_empty(),
             options: old.options,
             of_failed: old.of_failed,
             asker: old.asker,
             unsaved: old.unsaved,
             fingerprint: old.fingerprint,
-            // Its directory may have gone to the trash; then these two are what is known of it.
+            // Its directory may be in the trash already; then only these fields describe it.
             head: old.head,
             rescue: old.rescue,
             unseen: old.unseen,
@@ -122,7 +124,7 @@ impl Environment {
         }
     }
 
-    /// The events that the end of a look leads to.
+    /// Returns the events that the end of an inspection leads to.
     pub(in crate::core) fn inspected(
         &self,
         now: Time,
@@ -132,7 +134,7 @@ impl Environment {
         let environment = self.id.clone();
         let Some(teardown) = &self.teardown else { return Vec::new() };
         let refuse = |fault| vec![DestroyRefused { environment: self.id.clone(), fault }.into()];
-        // Who forced broke the leases that there were, not those of a removal that was put off.
+        // Force broke the leases held at the request, not those granted since a postponement.
         let spares = teardown.options.reason == crate::core::model::live_set::REASON;
         if !leased.is_empty() && (!teardown.force || spares || self.phase == Phase::Retiring) {
             return refuse(in_use(self, leased));
@@ -150,8 +152,8 @@ impl Environment {
             return refuse(nothing_can_be_saved(self, seen.unsaved));
         }
         let safe = seen.unsaved.is_empty();
-        // What the hook, or a process on its way out, wrote after a look that found all safe is
-        // rescued like anything else; it is no reason to stop half-way.
+        // Work written by the hook or an ending process after an inspection that found everything
+        // safe is rescued like any other; it is no reason to stop half-way.
         let own_doing = teardown.inspections > 0 && !teardown.disturbed;
         if !safe && !teardown.force && !own_doing {
             return refuse(unsafe_to_remove(self, seen.unsaved));
@@ -187,7 +189,7 @@ impl Environment {
         ]
     }
 
-    /// The events that the end of a later step leads to; none when the outcome does not fit.
+    /// Returns the events that the end of a later step leads to; none for an unfit outcome.
     pub(in crate::core) fn torn_down(&self, step: Step, outcome: &Outcome) -> Option<Vec<Event>> {
         let environment = self.id.clone();
         Some(match (step, outcome.clone()) {
@@ -219,11 +221,12 @@ impl Environment {
         })
     }
 
-    /// The events that put a teardown off; what can never work is refused for good.
+    /// Returns the events that postpone a teardown; one that can never succeed is given up.
     pub(in crate::core) fn postpone(&self, now: Time, step: Step, fault: Fault) -> Vec<Event> {
         let environment = self.id.clone();
         let step = step.as_str().to_owned();
         let failures = self.failed_teardowns.saturating_add(1);
+        // Foreign content does not become managed by a retry.
         if fault.code == Code::NotOurs || failures >= policy::TEARDOWNS_MAX {
             return vec![TeardownGaveUp { environment, step, fault }.into()];
         }
@@ -231,8 +234,8 @@ impl Environment {
         vec![TeardownPostponed { environment, step, fault, failures, retry_at }.into()]
     }
 
-    /// The event that ends what takes no work to end: what was adopted is forgotten, and of a
-    /// failed provision nothing is left.
+    /// Returns the event that ends an incarnation without any step: an adopted one is forgotten,
+    /// and a failed provision without a worktree has nothing left.
     pub(in crate::core) fn ends_at_once(&self) -> Option<Event> {
         if self.adopted {
             return Some(self.forget());
@@ -242,19 +245,19 @@ impl Environment {
         is_empty.then(|| Tombstoned { environment, leftovers }.into())
     }
 
-    /// The events that end an adopted environment: it is forgotten, and nothing is touched.
+    /// Returns the event that forgets an adopted environment; its worktree is not touched.
     fn forget(&self) -> Event {
         Tombstoned { environment: self.id.clone(), leftovers: Vec::new() }.into()
     }
 }
 
-/// What a fact about a teardown leads to.
+/// The consequence of a fact about a teardown.
 enum Next {
-    /// What is owed stays owed.
+    /// The owed step stays owed.
     Stay,
-    /// Nothing is owed any more.
+    /// No step is owed any more.
     Nothing,
-    /// This is owed now.
+    /// This step is owed now.
     Step(Step),
 }
 
@@ -270,7 +273,7 @@ impl Teardown {
                 self.unseen = e.unseen;
                 self.on_branch.clone_from(&e.branch);
                 self.has_hook = e.has_hook;
-                // What a hook will start is not known yet.
+                // The hook may yet start processes.
                 self.quiet |= e.quiet && (!e.has_hook || self.hooked);
                 self.inspections += 1;
                 self.disturbed = false;
@@ -285,7 +288,7 @@ impl Teardown {
                 self.quiet = true;
                 self.spared.clone_from(&e.spared);
                 self.survivors.clone_from(&e.survivors);
-                // What the hook or a process on its way out wrote belongs to this teardown.
+                // Writes of the hook or an ending process belong to this teardown.
                 if self.hooked || !e.ended.is_empty() {
                     Next::Step(Step::Inspect)
                 } else {
@@ -327,7 +330,7 @@ impl Teardown {
         })
     }
 
-    /// Whether the user agreed to lose something else than what is there now.
+    /// Returns whether the consent covers a different tree than the one inspected now.
     fn consent_is_outdated(&self, seen: &Inspection) -> bool {
         !self.fingerprint.is_empty() && self.fingerprint != seen.fingerprint
     }
