@@ -1,4 +1,5 @@
-//! The program: arguments to exit code. Everything else is in the library.
+//! Entry point of the `groundskeeper` program. It only returns the exit code of
+//! [`groundskeeper::cli::main`]; everything else is in the library.
 
 use std::process::ExitCode;
 

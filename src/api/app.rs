@@ -1,4 +1,5 @@
-//! What all handlers share: the engine, the places, the clocks and bounds of a request.
+//! State that all handlers share: the engine, the directories, and the clock and bounds of a
+//! request.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -19,49 +20,50 @@ use crate::world::fs::paths;
 use crate::world::git::discover::Known;
 use crate::world::process::cancel::Cancel;
 
-/// Longest wait that a request may ask for.
+/// Upper bound of the wait that a request may ask for; a longer one is cut to it.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// What the handlers share.
+/// State that every handler can use.
 pub struct App {
-    /// The engine.
+    /// Access to the engine: submits commands and reads the published state.
     pub handle: Handle,
-    /// Where things are.
+    /// Paths inside the data directory.
     pub layout: Layout,
-    /// The outside, for questions that change nothing in it.
+    /// Access to git, files and processes for queries. Handlers change only two things with it: the
+    /// links of a moved worktree, and the cgroup of a launched process.
     pub world: Arc<World>,
-    /// Where migrations are worked on.
+    /// Runs migrations and knows their progress.
     pub desk: Arc<MigrationRunner>,
-    /// What sees changes of the worktrees.
+    /// Watches worktrees and publishes their changes.
     pub watching: Arc<Watching>,
-    /// Repositories that were asked about before.
+    /// Cache of the repositories that earlier requests named.
     pub repositories: Arc<Known>,
-    /// Settings.
+    /// Configuration of this daemon.
     pub config: Config,
-    /// Bound on open event streams.
+    /// Permits for open streams of events and of the log.
     pub streams: Arc<Semaphore>,
-    /// Bound on commands that run for those who are not there.
+    /// Permits for commands that the daemon itself runs.
     pub runs: Arc<Semaphore>,
-    /// True once the daemon is stopping.
+    /// Becomes true when the daemon starts to stop, and stays true.
     pub stop: watch::Receiver<bool>,
-    /// Asks the daemon to stop.
+    /// Sender side of `stop`; a handler uses it to request a shutdown.
     pub stopper: watch::Sender<bool>,
-    /// Fixed facts about this daemon.
+    /// Facts about this daemon that do not change while it runs.
     pub about: About,
-    /// The session with a control server, where there is to be one.
+    /// State of the session with a control server; unset when none is configured.
     pub session: OnceLock<watch::Receiver<SessionView>>,
 }
 
-/// Fixed facts about a daemon.
+/// Facts about a daemon that do not change while it runs.
 #[derive(Debug, Clone)]
 pub struct About {
-    /// The git it uses.
+    /// Version of the git that the daemon uses.
     pub git: String,
-    /// Identity of its log, in hex.
+    /// Identity of the log, in hex.
     pub log_id: String,
-    /// When it started.
+    /// Wall-clock time of the start.
     pub started: Time,
-    /// Scheduling of the log writer.
+    /// Scheduling class of the thread that writes the log.
     pub priority: String,
 }
 
@@ -86,7 +88,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
     })
 }
 
-/// Waits until the published state fulfils a condition.
+/// Waits until the published state fulfils a condition, at most [`WAIT_MAX`]. Fails with
+/// `Code::Timeout` after the wait, and with `Code::ShuttingDown` when the daemon stops first.
 pub(super) async fn wait_until(
     app: &App,
     seconds: u64,
@@ -97,6 +100,7 @@ pub(super) async fn wait_until(
     let mut stop = app.stop.clone();
     let wait = async {
         loop {
+            // Marked as seen before the state is read: a record in between wakes `changed` below.
             head.borrow_and_update();
             if app.handle.view(&mut done) {
                 return Ok(());
@@ -117,7 +121,7 @@ pub(super) async fn wait_until(
     })
 }
 
-/// The wall clock.
+/// Returns the time of the wall clock.
 #[must_use]
 pub fn now() -> Time {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Moving what tools rebuild out of an environment, and putting it back.
+//! Handlers that move the rebuildable output of an environment to the trash and put it back.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::core::{
 };
 use crate::format::rfc3339;
 
-/// Longest wait for the end of a clean, where none is asked for.
+/// Seconds to wait for the end of a clean if the request gives no wait.
 const PATIENCE: u64 = 3_600;
 
 /// How to clean.
@@ -104,6 +104,7 @@ pub(super) async fn clean(
     let (name, now) = (environment_id(&id)?, query.now);
     app.handle.submit(Command::Clean { environment: name.clone(), now, actor }).await?;
     ended(&app, &name, Step::Clean, query.wait).await?;
+    // The unlink is a step of its own after the move, and its failure belongs into this answer.
     if now {
         let going = |o: &CleanedOutput| o.now && o.is_going();
         let seconds = query.wait.unwrap_or(PATIENCE);
@@ -160,14 +161,15 @@ pub(super) async fn undo(
     }
 }
 
-/// Something else was asked of the environment meanwhile, such as its removal.
+/// Returns the fault for a clean that another request on the same environment, such as its removal,
+/// replaced before it had a result.
 fn interrupted(id: &EnvironmentId, what: &str) -> Fault {
     let message = format!("{id} was given something else to do before this was done");
     let hint = format!("`groundskeeper show {id}`, then `groundskeeper {what} {id}` again");
     Fault::new(Code::EnvironmentBusy, message, hint)
 }
 
-/// An undo that put nothing back is no success.
+/// Returns the fault for an undo that put nothing back; such an undo is not a success.
 fn nothing(id: &EnvironmentId, undone: &CleanUndone) -> Fault {
     if undone.left.is_empty() {
         let message = format!("what the clean took from {id} is not in the trash any more");

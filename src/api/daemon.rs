@@ -1,4 +1,4 @@
-//! The daemon itself: what it is, and its end.
+//! Handlers for the daemon itself: its description and its shutdown.
 
 use std::path::Path;
 

@@ -1,10 +1,11 @@
-//! What the `OpenAPI` documents say of every address alike: the names in it.
+//! Completes the `OpenAPI` documents: adds the path parameters of every address.
 
 use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{OpenApi, Required};
 
-/// The text of a document, with every `{name}` of every address described.
+/// Returns a document as JSON text in which every `{name}` of every path is a required string
+/// parameter.
 #[must_use]
 pub fn text(mut document: OpenApi) -> String {
     for (path, item) in &mut document.paths.paths {

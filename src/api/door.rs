@@ -1,4 +1,5 @@
-//! The socket: bound for its owner only, peers checked, connections bounded in number and time.
+//! The Unix socket of the API: only its owner can open it, peers are checked, and connections are
+//! bounded in number and time.
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::FileTypeExt as _;
@@ -25,25 +26,26 @@ use crate::format::hex;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 
-/// The door by which a control server's commands come in, as records name it.
+/// Origin of commands that a control server sends, as records name it in an actor.
 pub const BY_SESSION: &str = "session";
-/// Connections served at once; the next one is told so and closed.
+/// Limit of concurrent connections. One more gets status 503 and is closed.
 pub const CONNECTIONS_MAX: usize = 512;
-/// Time that a client has to send its request head.
+/// Timeout for a client to send a request head.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
-/// Time that open connections get at a shutdown.
+/// Time that open connections get to end at a shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-/// Longest socket path that every system takes, in bytes.
+/// Length in bytes of a socket path that every supported system accepts.
 const SOCKET_PATH_MAX: usize = 100;
 
-/// Where a daemon of this data directory listens: inside it, or in the runtime directory when the
-/// path would be too long for a socket.
+/// Returns the socket path of a daemon of this data directory. The socket lies inside the
+/// directory, or in the runtime directory when the path would be too long for a socket.
 #[must_use]
 pub fn address(layout: &Layout) -> PathBuf {
     address_in(layout.root(), "daemon.sock")
 }
 
-/// A socket of this name in a directory, or for it.
+/// Returns the path of a socket with this name in a directory. Where that path is too long, returns
+/// one in the runtime directory whose name contains a hash of the directory.
 #[must_use]
 pub fn address_in(dir: &Path, name: &str) -> PathBuf {
     let inside = dir.join(name);
@@ -59,12 +61,12 @@ pub fn address_in(dir: &Path, name: &str) -> PathBuf {
     runtime.join(format!("groundskeeper-{uid}")).join(name)
 }
 
-/// Binds the socket: 0600 in a 0700 directory of ours. The caller holds the lock of the data
-/// directory, so a socket that is there belongs to nobody any more; anything else there is left
-/// alone.
+/// Binds the socket with mode 0600 in a directory of this user with mode 0700. The caller holds the
+/// lock of the data directory, so an existing socket is stale and is replaced. Any other existing
+/// file is left alone.
 ///
 /// # Errors
-/// When the place is not ours, is taken by something that is no socket, or cannot be bound.
+/// If the directory is not this user's, the path exists and is not a socket, or binding fails.
 pub fn bind(address: &Path) -> Result<UnixListener, Fault> {
     let folder = address.parent().unwrap_or(address);
     std::fs::DirBuilder::new()
@@ -88,7 +90,7 @@ pub fn bind(address: &Path) -> Result<UnixListener, Fault> {
         }
         _ => {}
     }
-    // Bound under another name and renamed, so that nobody connects before the mode is set.
+    // Bound under another name and renamed, so that no client can connect before the mode is set.
     let fresh = address.with_extension("new");
     paths::remove_file_if_any(&fresh).map_err(paths::failed("remove", &fresh))?;
     let listener = UnixListener::bind(&fresh).map_err(paths::failed("listen on", &fresh))?;
@@ -98,7 +100,7 @@ pub fn bind(address: &Path) -> Result<UnixListener, Fault> {
     Ok(listener)
 }
 
-/// Serves until `stop` says so, then gives open connections a moment to end.
+/// Serves until `stop` becomes true, then gives open connections [`CLOSE_LIMIT`] to end.
 pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let owner = rustix::process::geteuid().as_raw();
@@ -110,7 +112,8 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(e) => {
-                // Out of descriptors: the connection waits in the backlog until some are free.
+                // Out of file descriptors: the connection waits in the backlog until some are
+                // free. Without the pause this loop would use a whole core.
                 tracing::warn!(error = %e, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -134,6 +137,7 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
             drop(slot);
         });
     }
+    // All permits are free when the last connection has ended.
     drop(tokio::time::timeout(CLOSE_LIMIT, slots.acquire_many(CONNECTIONS_MAX as u32)).await);
 }
 
@@ -159,7 +163,8 @@ where
     }
 }
 
-/// Answers a connection that there is no room for. Bounded, so that it cannot pile up either.
+/// Answers a connection beyond the limit with status 503. The write has a timeout of one second, so
+/// these connections cannot pile up either.
 async fn turn_away(mut stream: UnixStream) {
     let message = format!("{CONNECTIONS_MAX} connections are open");
     let fault = Fault::new(Code::LimitReached, message, "try again in a moment");

@@ -1,4 +1,4 @@
-//! Environments: listed, made, removed, cancelled.
+//! Handlers that list, create, remove and cancel environments.
 
 use std::sync::Arc;
 
@@ -91,7 +91,8 @@ pub(super) async fn create(
         attributes: wanted.attributes.filter(|tree| !tree.is_empty()),
     };
     app.handle.submit(command).await?;
-    // A repeated request is about the environment that the first one made.
+    // A repeated idempotency key answers with the environment that the first request created. The
+    // id from above is then unused.
     let first = request.and_then(|key| {
         app.handle.view(|state| state.request(&key).map(|r| r.environment.clone()))
     });
@@ -144,8 +145,8 @@ pub(super) async fn plan(
     })
 }
 
-/// A control server may use repositories of this user only, and only where the user lets it:
-/// wherever the path led that it named.
+/// Checks that a control server may use a repository: the resolved paths must belong to this user
+/// and lie where `server_repositories` allows (anywhere if that list is empty).
 pub(super) async fn for_servers(app: &Arc<App>, repository: &Repository) -> Result<(), Fault> {
     use std::os::unix::fs::MetadataExt as _;
     let places = [repository.common_dir.clone(), repository.source.clone()];
@@ -196,7 +197,7 @@ pub(super) async fn remove(
     let command = Command::Destroy { environment, incarnation, force, options, actor, request };
     let now = app.handle.view(|state| state.environment(&id).map(|e| e.incarnation));
     let receipt = app.handle.submit(command).await?;
-    // A life that began meanwhile, by somebody else's wish, says nothing of the one that was meant.
+    // A later incarnation, started by another request, says nothing about the one to be removed.
     let meant = |e: &Environment| now.is_none_or(|life| life == e.incarnation);
     if let Some(seconds) = query.wait {
         let served = |e: &Environment| matches!(e.phase, Phase::Ready | Phase::Retiring);
@@ -207,7 +208,8 @@ pub(super) async fn remove(
         let env = state.environment(&id).filter(|e| meant(e));
         let alive = env.filter(|e| !matches!(e.phase, Phase::Tombstoned | Phase::TearingDown));
         let back = alive.filter(|_| query.wait.is_some());
-        // Another life has begun: this one was over by now, and not yet when it was asked for.
+        // Without an `env` the id is unknown or a newer incarnation began. The requested one has
+        // ended by the current record, but perhaps not yet at the record of this request.
         let at = if env.is_none() { state.seq() } else { receipt.seq };
         let mut view = RemovedView::of(id.as_str(), env, at);
         if env.is_none() {

@@ -1,10 +1,11 @@
-//! The stream of records: NDJSON or server-sent events, from any position, also into the future.
+//! Streams the records of the log as NDJSON or server-sent events, from any position, and follows
+//! new records on request.
 //!
 //! Each server-sent event has the record's seq as its id, so a client that reconnects with
-//! `Last-Event-ID` misses nothing. Lines that a running hook prints come in between as `output`
-//! events without an id; they are not in the log. Neither are `environment.changed` events, which
-//! come when `watch` is asked for; who resumes is told of those that came meanwhile, or that
-//! anything may have changed.
+//! `Last-Event-ID` misses no record. Lines that a running hook prints are interleaved as `output`
+//! events without an id; they are not in the log. `environment.changed` events, which `watch`
+//! requests, are not in the log either. A client that resumes gets those that it missed, or one
+//! event that says that anything may have changed.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -29,15 +30,15 @@ use crate::core::{Code, EnvironmentId, Fault, Seq};
 use crate::engine::watcher::{Change, Subscription};
 use crate::engine::{Handle, Progress, Watching};
 
-/// Name of the news that a worktree has changed.
+/// Name of the event that reports a change of a worktree.
 const CHANGED: &str = "environment.changed";
-/// Streams that may be open at once.
+/// Limit of concurrent streams, those of `/v1/log` included.
 pub const STREAMS_MAX: usize = 128;
-/// Records read from the log at once.
+/// Records per read of the log.
 const BATCH: usize = 512;
-/// How long a reader may take nothing before its stream is closed.
+/// Timeout after which the stream of a client that reads nothing is closed.
 const READER_LIMIT: Duration = Duration::from_secs(60);
-/// A sign of life on a silent stream.
+/// Interval of the comment that keeps an idle server-sent stream open.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,18 +117,18 @@ impl Stream for Chunks {
     }
 }
 
-/// Changes, and what keeps them coming.
+/// Receiver of changes, with the subscription that keeps the worktrees watched.
 struct Watched {
     changes: broadcast::Receiver<Change>,
     _interest: Subscription,
     watching: Arc<Watching>,
 }
 
-/// What a stream tells of besides records.
+/// An item of a stream that is not a record.
 enum News {
     Line(Progress),
     Change(Change),
-    /// Changes were missed, of whatever it follows.
+    /// Changes were missed; which of the followed environments changed is not known.
     Missed,
     Nothing,
 }
@@ -147,6 +148,7 @@ struct Feed {
 impl Feed {
     async fn run(mut self, since: Seq, follow: bool) {
         let (mut after, mut caught_up) = (since, false);
+        // Without `follow` the stream ends when it reaches the head of this moment.
         let goal = *self.head.borrow_and_update();
         loop {
             let reader = self.reader.reader().clone();
@@ -164,6 +166,7 @@ impl Feed {
             if full {
                 continue;
             }
+            // Missed changes follow the records of the log, once.
             if !std::mem::replace(&mut caught_up, true) && !self.tell_missed(since).await {
                 break;
             }
@@ -193,13 +196,14 @@ impl Feed {
         chunk.is_empty() || self.pass_on(chunk.into()).await
     }
 
-    /// False when the reader is gone, or has not read for so long that it may as well be.
+    /// Queues a chunk for the client. Returns false if the client has disconnected or has read
+    /// nothing for [`READER_LIMIT`].
     async fn pass_on(&self, chunk: Bytes) -> bool {
         let sent = tokio::time::timeout(READER_LIMIT, self.sender.send(chunk)).await;
         sent.is_ok_and(|sent| sent.is_ok())
     }
 
-    /// What changed while a reader that comes back was away.
+    /// Sends the changes that a resuming client missed; a client that starts at 0 missed none.
     async fn tell_missed(&self, since: Seq) -> bool {
         let Some(watched) = self.watched.as_ref().filter(|_| since != Seq(0)) else { return true };
         match watched.watching.since(since) {
@@ -215,7 +219,8 @@ impl Feed {
         }
     }
 
-    /// Waits for a record after `after`, showing other news meanwhile. False: the stream is over.
+    /// Waits for a record after `after` and sends all other items meanwhile. Returns false when the
+    /// stream must end.
     async fn wait(&mut self, after: Seq) -> bool {
         loop {
             let changes = self.watched.as_mut().map(|watched| &mut watched.changes);
@@ -225,6 +230,7 @@ impl Feed {
                 () = self.sender.closed() => return false,
                 line = self.progress.recv() => match line {
                     Ok(line) => News::Line(line),
+                    // Hook output is best effort: a slow client misses lines.
                     Err(broadcast::error::RecvError::Lagged(_)) => News::Nothing,
                     Err(broadcast::error::RecvError::Closed) => return false,
                 },
@@ -241,7 +247,8 @@ impl Feed {
         }
     }
 
-    /// Passes on what is not a record. False when the reader is gone.
+    /// Sends an item that is not a record, if it concerns a followed environment and the format can
+    /// carry it. Returns false if the client is gone.
     async fn show(&self, news: &News) -> bool {
         let is_for_us = |id: &EnvironmentId| self.only.as_ref().is_none_or(|only| only == id);
         let (event, data) = match news {
@@ -270,7 +277,7 @@ impl Feed {
     }
 }
 
-/// The next change, or never.
+/// Returns the next change; waits forever without a receiver.
 async fn next(
     changes: Option<&mut broadcast::Receiver<Change>>,
 ) -> Result<Change, broadcast::error::RecvError> {

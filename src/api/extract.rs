@@ -1,5 +1,5 @@
-//! What a handler takes out of a request: path, query, body and headers, each with a message of
-//! ours when it does not fit.
+//! Extractors for path, query, body and headers of a request. A part that does not parse is
+//! answered with a problem document of this API, not with axum's text.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::api::app::App;
 use crate::api::problem::{Refusal, invalid};
 use crate::core::{Code, EnvironmentId, Fault, RequestId};
 
-/// Largest request body in bytes.
+/// Limit of a request body in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Time that a client has to send a request body.
+/// Timeout for a client to send a request body.
 pub(super) const BODY_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) type Answer<T> = Result<T, Refusal>;
@@ -32,7 +32,7 @@ pub(super) fn json_text(text: String) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
-/// Query parameters, with refusals of ours.
+/// Query parameters; a parse error is a [`Refusal`].
 pub struct Params<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
@@ -46,7 +46,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// A path parameter, with refusals of ours.
+/// The only path parameter; a parse error is a [`Refusal`].
 pub struct Named(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {
@@ -60,7 +60,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-/// A JSON body, with refusals of ours.
+/// A JSON body; a parse error, an oversized body or a timeout is a [`Refusal`].
 pub struct Body<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {

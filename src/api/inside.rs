@@ -1,4 +1,4 @@
-//! What goes on inside environments: processes, evidence, sizes, adoption.
+//! Handlers for the contents of environments: processes, removal evidence, sizes, adoption.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::world::git::marker::Marker;
 use crate::world::process::cancel::Cancel;
 use crate::world::process::table::start_time;
 
-/// A copy of a living environment, for a question to the world.
+/// Returns a copy of an environment that is not tombstoned, for a query outside the state lock.
 pub(super) fn living(app: &App, id: &EnvironmentId) -> Result<Environment, Fault> {
     app.handle.view(|state| match state.environment(id) {
         None => Err(not_found(id)),
@@ -35,7 +35,7 @@ pub(super) fn living(app: &App, id: &EnvironmentId) -> Result<Environment, Fault
     })
 }
 
-/// Asks the world something on a thread that may wait.
+/// Runs a query against the world on a thread that may block.
 pub(super) async fn ask<T: Send + 'static>(
     app: &Arc<App>,
     question: impl FnOnce(&App, &Cancel) -> Result<T, Fault> + Send + 'static,
@@ -99,7 +99,8 @@ pub(super) async fn launch(
     Ok((StatusCode::CREATED, Json(ProcessView::of(&seen, true))).into_response())
 }
 
-/// Those whose starter was killed said nothing at their end.
+/// Records the end of registered processes that no longer run. A killed `exec` cannot report the
+/// end of its command itself.
 pub(super) async fn forget_dead(app: &App, env: &Environment) -> Result<(), Fault> {
     let over = |(pid, p): (&u32, &Process)| (start_time(*pid) != Some(p.started)).then_some(*pid);
     for pid in env.processes.iter().filter_map(over).collect::<Vec<_>>() {
@@ -157,7 +158,7 @@ pub(super) async fn evidence(
         leases.map(|(id, l)| format!("lease {id}: {}", l.purpose)).collect()
     });
     let (seen, found) = ask(&app, move |app, cancel| {
-        // What cannot be found out is never safe.
+        // An error fails the request: work that cannot be inspected is never reported as safe.
         let seen = app.world.evidence(&env, cancel)?;
         Ok((seen, app.world.processes(&env, actor.pid)))
     })

@@ -1,4 +1,4 @@
-//! What is kept of environments that are over: restore, trash, rescues; and the sweep.
+//! Handlers for what outlives an incarnation (restore, trash, rescue refs), and for the sweep.
 
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ pub struct NestedView {
     pub reference: Option<String>,
 }
 
-/// Files that are named of the copies of one rescue.
+/// Limit of the file names that a view lists of the raw copies of one rescue.
 const NAMED_MAX: usize = 40;
 
 impl RemainsView {
@@ -205,7 +205,7 @@ fn remains(app: &App, wanted: impl Fn(&Remains) -> bool) -> Vec<RemainsView> {
     })
 }
 
-/// What is in the trash: of all, or of one environment.
+/// Lists the trash entries of all environments or of one, outputs of `clean` included.
 fn in_trash(app: &App, only: Option<&EnvironmentId>) -> Vec<RemainsView> {
     let wanted = |id: &EnvironmentId| only.is_none_or(|only| only == id);
     let mut list = remains(app, |r| wanted(&r.id) && r.trash.is_some());
@@ -257,7 +257,7 @@ pub(super) async fn empty(
     app.handle.submit(Command::EmptyTrash { environment, lose, actor }).await?;
     let wanted = |r: &Remains| only.as_ref().is_none_or(|id| *id == r.id);
     if let Some(seconds) = query.wait {
-        // One that cannot be unlinked now is tried again, but not waited for.
+        // An entry whose unlink failed is retried later. Waiting for it could take the whole limit.
         let going = |r: &Remains| wanted(r) && !r.purge.is_empty() && r.fault.is_none();
         let leaving =
             |o: &CleanedOutput| only.as_ref().is_none_or(|id| *id == o.id) && o.is_going();
@@ -289,7 +289,7 @@ pub(super) async fn drop_rescue(
     app.handle.submit(Command::DropRescue { environment, incarnation, actor }).await?;
     if let Some(seconds) = query.wait {
         let gone = |r: &Remains| r.rescue.is_none();
-        // What is in the way may stay for days: it is tried again, but not waited for.
+        // A permanent fault may last for days: the drop is retried, but not waited for.
         let stuck = |r: &Remains| r.fault.as_ref().is_some_and(|fault| !fault.transient);
         let over = |r: &Remains| gone(r) || stuck(r);
         wait_until(&app, seconds, |s| s.remains_of(&id, incarnation).is_none_or(over)).await?;
@@ -385,7 +385,8 @@ pub(super) async fn sweep(
     moved::follow_each(&app).await?;
     let patience = query.wait.unwrap_or(PATIENCE);
     let mut begun = false;
-    // One that is under way, such as that of a start, is waited for first.
+    // `changed` is false if another sweep, such as that of a start, is in progress. Its result may
+    // be for another `apply` and `limit`, so this request waits for its end and retries.
     for _ in 0..TRIES {
         let command = Command::Sweep { apply, limit, actor: actor.clone() };
         begun = app.handle.submit(command).await?.changed;
@@ -406,7 +407,8 @@ pub(super) async fn sweep(
     })
 }
 
-/// Used by the daemon when it starts: what was found before and is proven ours is settled.
+/// Requests the sweep of a daemon start, which settles what is proven to be managed. Only logs a
+/// failure: a start does not depend on it.
 pub async fn sweep_at_start(app: Arc<App>) {
     let actor = Actor { pid: std::process::id(), ..Actor::daemon() };
     let command = Command::Sweep { apply: true, limit: SWEEP_LIMIT, actor };

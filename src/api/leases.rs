@@ -1,4 +1,4 @@
-//! Leases: claims that environments are in use.
+//! Handlers for leases: claims that an environment is in use.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) async fn lease(
     };
     let purpose: String = wanted.purpose.chars().take(200).collect();
     let request = request_id(&headers)?;
-    // The log may be ahead of a clock that was set back.
+    // The time of the log is ahead of a wall clock that was set back.
     let from = app.handle.view(crate::core::State::at).max(now());
     let until = from.after(Duration::from_secs(wanted.seconds));
     let command =
@@ -49,7 +49,8 @@ pub(super) async fn lease(
     Ok((StatusCode::CREATED, Json(granted)).into_response())
 }
 
-/// A new name for a lease; the same one for the same idempotency key.
+/// Returns a generated lease id. The same idempotency key gives the same id, so a repeated request
+/// does not create a second lease.
 fn made_up_lease(headers: &HeaderMap) -> Result<LeaseId, Fault> {
     let name = match headers.get("idempotency-key") {
         Some(key) => crate::format::hex(&sha2::Sha256::digest(key.as_bytes())[..8]),

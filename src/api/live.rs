@@ -1,4 +1,5 @@
-//! Live sets: what a control server, or a person in its place, says that lives on this host.
+//! Handlers for live sets: lists of the environments that must exist on this host, from a control
+//! server or from the user in its place.
 
 use std::collections::BTreeSet;
 
@@ -17,9 +18,9 @@ use crate::core::model::live_set::{LiveSet, REASON, Report};
 use crate::core::{Command, Environment, EnvironmentId, Fault, Seq};
 use crate::engine::Receipt;
 
-/// The server's name in live sets that people bring.
+/// Server name in live sets that the user submits.
 pub const BY_HAND: &str = "by-hand";
-/// Largest live set in bytes.
+/// Limit of the request body of a live set, in bytes.
 pub(super) const LIVE_BYTES_MAX: usize = 2 << 20;
 
 /// A live set.
@@ -116,7 +117,7 @@ pub(super) async fn reconcile(
     Ok(Json(take(&app, wanted, actor).await?))
 }
 
-/// Takes a live set in.
+/// Applies a live set and returns what it led to.
 pub(crate) async fn take(
     app: &App,
     wanted: LiveView,
@@ -127,6 +128,7 @@ pub(crate) async fn take(
     let (server, epoch) = (wanted.server.chars().take(64).collect(), wanted.epoch);
     let by_hand = wanted.server == BY_HAND;
     let set = LiveSet { server, epoch, live: live?, known, confirmed: wanted.confirmed, by_hand };
+    // A registered process that has ended unreported would keep its environment.
     let lived_in: Vec<Environment> = app.handle.view(|state| {
         let unlisted = state.environments().filter(|e| !set.live.contains(&e.id));
         unlisted.filter(|e| !e.processes.is_empty()).cloned().collect()
@@ -141,7 +143,8 @@ pub(crate) async fn take(
     Ok(ReconciledView::of(epoch, decided(app, &set, before, receipt)))
 }
 
-/// What was decided: what the log says of it, or what was seen when nothing had to be said.
+/// Returns the decision on a live set: from its record in the log, or from the state before the
+/// command if that appended no record or the set was on hold.
 fn decided(app: &App, set: &LiveSet, before: Report, receipt: Receipt) -> Report {
     let taken = app.handle.view(|state| state.live().taken.clone());
     let taken = taken.filter(|t| t.server == set.server && t.epoch == set.epoch);

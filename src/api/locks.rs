@@ -1,4 +1,5 @@
-//! The locks of git that stand in the repositories of environments. Reads only; nothing is removed.
+//! Handler that lists git's lock files in the repositories of environments. It reads only and
+//! removes nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! The log itself, for those who read along: its records as they stand there, and the hash of the
-//! state that they add up to.
+//! Handlers that expose the log itself: its stored records, and the hash of the state they fold to.
 //!
-//! The flat form is described in `journal::flat`. A copy ends at the record that was the last one
-//! when it was asked for; it is consistent, however long it takes. Nothing is decoded or decided.
+//! `journal::flat` describes the flat form. A copy ends at the record that was the last one at the
+//! time of the request, so it is consistent, however long it takes. These handlers decode nothing
+//! and decide nothing.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,11 +30,11 @@ use crate::engine::Handle;
 use crate::engine::log_stream::Part;
 use crate::format::hex;
 
-/// Records read from the log at once.
+/// Records per read of the log.
 const BATCH: usize = 512;
-/// Parts that wait for a reader.
+/// Capacity of the queue of parts that the client has not read yet.
 const PARTS: usize = 4;
-/// How long a reader may take nothing before its stream is closed.
+/// Timeout after which the stream of a client that reads nothing is closed.
 const READER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Which part of the log.
@@ -61,7 +61,7 @@ pub struct StateView {
     pub log_id: String,
 }
 
-/// The routes.
+/// Returns the routes of this file.
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new().route("/v1/log", get(records)).route("/v1/log/state", get(state))
 }
@@ -117,7 +117,7 @@ struct Copying {
 }
 
 impl Copying {
-    /// A copy that breaks off has no end, and its reader sees that.
+    /// Sends the copy. A copy that breaks off lacks the end mark, so its reader can detect that.
     async fn run(mut self, since: Seq, follow: bool) {
         let goal = if follow { Seq(u64::MAX) } else { *self.head.borrow_and_update() };
         let mut part = Part::default();
@@ -137,7 +137,7 @@ impl Copying {
             if records > 0 && !self.pass_on(std::mem::take(&mut part.bytes)).await {
                 return;
             }
-            // Only a look that finds nothing has found the end.
+            // Only an empty read proves the end of the copy.
             if records > 0 {
                 continue;
             }
@@ -151,7 +151,7 @@ impl Copying {
         }
     }
 
-    /// Waits for a record after `after`. False: the stream is over.
+    /// Waits for a record after `after`. Returns false when the stream must end.
     async fn wait(&mut self, after: Seq) -> bool {
         tokio::select! {
             moved = self.head.wait_for(|head| *head > after) => moved.is_ok(),
@@ -160,7 +160,8 @@ impl Copying {
         }
     }
 
-    /// False when the reader is gone, or has not read for so long that it may as well be.
+    /// Queues bytes for the client. Returns false if the client has disconnected or has read
+    /// nothing for [`READER_LIMIT`].
     async fn pass_on(&self, bytes: Vec<u8>) -> bool {
         let sent = tokio::time::timeout(READER_LIMIT, self.sender.send(bytes.into())).await;
         sent.is_ok_and(|sent| sent.is_ok())

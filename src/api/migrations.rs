@@ -1,4 +1,4 @@
-//! Staged migrations: carry a database to its next generation, look at it, take it back.
+//! Handlers for staged migrations: start one for a database, report its state, undo it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -197,7 +197,8 @@ pub(super) async fn create(
     let (migration, database) = (standalone::new_id()?, plan.database.clone());
     let command = Command::Migrate { migration: migration.clone(), plan, actor };
     app.handle.submit(command).await?;
-    // The same one that was asked for before is joined.
+    // The same migration may have been requested before. This request then joins it, and the new
+    // id is not in the state.
     let joined = app.handle.view(|state| {
         let own = state.migration(&migration).map(|m| m.id.clone());
         own.or_else(|| {
@@ -209,8 +210,8 @@ pub(super) async fn create(
     settled(&app, &id, query.wait).await
 }
 
-/// Whether there is anything to do: the one question of every start, so it asks no more than it
-/// must.
+/// Returns whether a migration has anything to do. Every start of an application checks this, so it
+/// reads no more than it needs.
 fn has_work(plan: &MigrationPlan) -> Result<bool, Fault> {
     if is_cut_short(plan) {
         return Ok(true);
@@ -240,7 +241,7 @@ async fn settled(app: &App, id: &MigrationId, wait: Option<u64>) -> Answer<Json<
             state.migration(id).is_none_or(crate::core::Migration::is_over)
         };
         match wait_until(app, seconds, over).await {
-            // Where it stands is an answer as well.
+            // After a timeout the current phase is the answer.
             Err(fault) if fault.code == Code::Timeout => {}
             waited => waited?,
         }

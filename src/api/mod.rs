@@ -1,12 +1,12 @@
-//! The API: HTTP and JSON over a Unix socket, `/v1`.
+//! The API: HTTP and JSON over a Unix socket, under `/v1`.
 //!
 //! It translates requests into commands and the published state into answers. It decides nothing.
-//! [`app`] is what handlers share, [`extract`] what they take out of a request, [`mod@router`]
-//! lists every address; each subject has its handlers in one file ([`environments`], [`daemon`],
-//! [`clean`], [`inside`], [`kept`], [`live`], [`locks`], [`migrations`], [`run`], [`status`],
-//! [`events`], [`log`]). [`types`] is what goes over the wire, [`door`] the socket and [`port`] the
-//! TCP port: who may connect, how many, for how long. A test keeps the `OpenAPI` document in
-//! `schema/` equal to the types.
+//! [`app`] holds what handlers share, [`extract`] parses requests, and [`mod@router`] lists every
+//! address. Each subject has its handlers in one file ([`environments`], [`daemon`], [`clean`],
+//! [`inside`], [`kept`], [`live`], [`locks`], [`migrations`], [`run`], [`status`], [`events`],
+//! [`log`]). [`types`] holds the wire types. [`door`] is the socket and [`port`] the TCP port: they
+//! check the client and limit the number and duration of connections. A test keeps the `OpenAPI`
+//! document in `schema/` equal to the types.
 
 pub mod app;
 pub mod clean;

@@ -1,8 +1,8 @@
-//! What arrives with a command that begins a life or touches one: its nonce, and where its
-//! repository is by now.
+//! Inputs of commands that start or change an incarnation: ids, nonces, and the current path of its
+//! repository.
 //!
-//! A repository that is not where the log has it is looked for before a verb needs it; what is
-//! found is told to the log first. Nothing is looked for where it is in its place.
+//! A repository that is not at the path in the log is searched for before a command needs it, and
+//! its new path is appended to the log first. A repository at its recorded path costs no search.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::core::{
 };
 use crate::world::fs::paths;
 
-/// What will tell a new life from all others.
+/// Returns a random nonce, which distinguishes a new incarnation from all others.
 pub(super) fn new_nonce() -> Result<Nonce, Fault> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)
@@ -26,6 +26,7 @@ pub(super) fn new_nonce() -> Result<Nonce, Fault> {
 }
 
 pub(super) fn made_up_id() -> Result<EnvironmentId, Fault> {
+    // No characters that look alike. 32 divides 256, so the remainder of a byte has no bias.
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = [0; 8];
     getrandom::fill(&mut random)
@@ -35,7 +36,8 @@ pub(super) fn made_up_id() -> Result<EnvironmentId, Fault> {
     environment_id(&format!("env-{text}"))
 }
 
-/// An environment that is asked for again while it lives is the same one: as long as it is there.
+/// Returns the view of an existing environment that was requested again. Fails if it is ready but
+/// its directory is missing.
 pub(super) async fn present(view: EnvironmentView) -> Result<EnvironmentView, Fault> {
     if view.phase != Phase::Ready.as_str() {
         return Ok(view);
@@ -56,8 +58,8 @@ pub(super) async fn present(view: EnvironmentView) -> Result<EnvironmentView, Fa
     .await
 }
 
-/// Finds a repository that is not where the log has it, and tells the log. `hint` is one that
-/// somebody named.
+/// Finds a repository that is not at the path in the log, and appends its new path. `hint` is a
+/// repository that the request named. Then repairs the worktree links of its environments.
 pub(super) async fn follow(
     app: &Arc<App>,
     from: HostPath,
@@ -67,6 +69,7 @@ pub(super) async fn follow(
     let (place, named) = (from.clone(), hint);
     let found = blocking(move || {
         let state = || there.handle.view(State::clone);
+        // A repository that is reachable only through a link at the old path has moved as well.
         let real = paths::from_host(&place);
         if real.canonicalize().is_ok_and(|found| found == real) {
             return Ok(None);
@@ -86,7 +89,8 @@ pub(super) async fn follow(
     .await
 }
 
-/// Every repository that is not where the log has it may be the one that somebody names now.
+/// Checks every other known repository: each one that is not at its recorded path may be the
+/// repository that the request names.
 pub(super) async fn follow_all(app: &Arc<App>, named: &HostPath) -> Result<(), Fault> {
     let known = app.handle.view(|state| {
         let live = state.environments().filter(|e| e.is_live()).map(|e| &e.plan);
@@ -101,7 +105,7 @@ pub(super) async fn follow_all(app: &Arc<App>, named: &HostPath) -> Result<(), F
     Ok(())
 }
 
-/// The repository of an environment, or of what is left of one, followed to where it is.
+/// Updates the path of the repository of an environment and of its archived incarnations.
 pub(super) async fn follow_of(app: &Arc<App>, id: &EnvironmentId) -> Result<(), Fault> {
     let known = app.handle.view(|state| {
         let live = state.environment(id).filter(|e| e.is_live()).map(|e| &e.plan);
@@ -115,13 +119,14 @@ pub(super) async fn follow_of(app: &Arc<App>, id: &EnvironmentId) -> Result<(), 
     Ok(())
 }
 
-/// Every repository of every record, followed to where it is.
+/// Updates the paths of all repositories that have a live environment or an archived incarnation.
 pub(super) async fn follow_each(app: &Arc<App>) -> Result<(), Fault> {
     follow_all(app, &HostPath::default()).await
 }
 
-/// The branch that a restore from a rescue comes back on, and whether it is there already: the one
-/// that was checked out, if that name is free or still means what it did; else one named after it.
+/// Returns the branch for a restore from a rescue ref, and whether it exists. This is the branch
+/// that was checked out, if the name is free or still points to the same commit and is not checked
+/// out elsewhere; else a name derived from it.
 pub(super) async fn branch_for(
     app: &Arc<App>,
     id: &EnvironmentId,

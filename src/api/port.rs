@@ -1,7 +1,8 @@
-//! A port, where one is asked for: for those who have a token.
+//! The optional TCP port of the API, for clients that have a token.
 //!
-//! Every request carries the token, which stands in a file that only its owner can read; but for a
-//! host's session with a control server, which carries the key of its host.
+//! Every request carries the token, which lies in a file that only its owner can read. Exceptions
+//! are the health check, the API description, and a host's session with a control server, which
+//! carries the key of its host.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -26,13 +27,13 @@ use crate::core::{Code, Fault};
 use crate::format::hex;
 use crate::world::fs::paths;
 
-/// Where sessions of hosts begin; they are let in by their own keys.
+/// Path at which hosts open sessions; the server checks their own keys, not the token.
 pub const SESSION_PATH: &str = "/v1/session";
 
-/// The token for the port, made once.
+/// Returns the token of the port from its file; creates it at the first call.
 ///
 /// # Errors
-/// When its file cannot be used.
+/// If the file cannot be written or the system has no random bytes.
 pub fn token(path: &Path) -> Result<String, Fault> {
     if let Ok(text) = std::fs::read_to_string(path) {
         let text = text.trim().to_owned();
@@ -49,22 +50,23 @@ pub fn token(path: &Path) -> Result<String, Fault> {
     Ok(token)
 }
 
-/// Writes a file that only its owner can read, whole or not at all.
+/// Writes a file with mode 0600 atomically: a crash leaves the old file or the whole new one.
 ///
 /// # Errors
-/// What the system says.
+/// The I/O error of the step that failed.
 pub fn put_secret(path: &Path, text: &str) -> Result<(), Fault> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let fresh = path.with_extension(format!("{}.new", std::process::id()));
     paths::remove_file_if_any(&fresh).map_err(paths::failed("write", &fresh))?;
     let open = File::options().create_new(true).write(true).mode(0o600).open(&fresh);
     let mut file = open.map_err(paths::failed("write", &fresh))?;
+    // Synced before the rename, so that the final name never holds a partial secret.
     let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
     written.map_err(paths::failed("write", &fresh))?;
     std::fs::rename(&fresh, path).map_err(paths::failed("publish", path))
 }
 
-/// Lets in who has the token, and hosts, whose key is looked at later.
+/// Passes requests that carry the token, and the open paths. The key of a host is checked later.
 async fn guard(State(token): State<Arc<str>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let bearer = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
@@ -77,16 +79,16 @@ async fn guard(State(token): State<Arc<str>>, request: Request, next: Next) -> R
     Refusal(Fault::new(Code::Unauthorized, "the token is missing or wrong", hint)).into_response()
 }
 
-/// Compares without telling by the time it takes how much is right.
+/// Compares in a time that does not depend on how many bytes match.
 fn same(a: &str, b: &str) -> bool {
     let differ = a.bytes().zip(b.bytes()).fold(0, |acc, (x, y)| acc | (x ^ y));
     a.len() == b.len() && differ == 0
 }
 
-/// Listens on a port.
+/// Binds a TCP port.
 ///
 /// # Errors
-/// When it is taken or not ours.
+/// If the address is in use or may not be used.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
     TcpListener::bind(address).await.map_err(|e| {
         let message = format!("cannot listen on {address}");
@@ -94,7 +96,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
     })
 }
 
-/// Serves until `stop` says so.
+/// Serves until `stop` becomes true.
 pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -110,8 +112,9 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
                 continue;
             }
         };
-        // One that there is no room for is closed.
+        // A connection beyond the limit is closed without an answer.
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+        // Small messages must not wait for the acknowledgement of earlier ones.
         drop(stream.set_nodelay(true));
         let (router, stop) = (router.clone(), stop.clone());
         tokio::spawn(async move {
@@ -121,10 +124,11 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
     }
 }
 
-/// Opens a port of a daemon: for whoever has the token that stands in a file in `dir`.
+/// Opens the TCP port of a daemon, guarded by the token in the file `token` in `dir`. Returns the
+/// bound address.
 ///
 /// # Errors
-/// When the port is taken, or the file cannot be used.
+/// If the port is in use, or the file cannot be used.
 pub async fn open(
     address: SocketAddr,
     dir: &Path,
@@ -135,7 +139,7 @@ pub async fn open(
     let listener = bind(address).await?;
     let bound = listener.local_addr();
     let bound = bound.map_err(|e| Fault::new(Code::Io, "no port", "see the cause").because(e))?;
-    // Whoever has the token could read this user's files.
+    // A client that has the token could read this user's files, so it acts as this user.
     let uid = rustix::process::geteuid().as_raw();
     let actor = Actor { door: "port".to_owned(), uid, pid: 0 };
     let router = guarded(router.clone().layer(Extension(actor)), &token);
@@ -143,7 +147,7 @@ pub async fn open(
     Ok(bound)
 }
 
-/// Lets in only who has the token.
+/// Wraps a router so that requests need the token, except for the open paths.
 pub fn guarded(router: Router, token: &str) -> Router {
     let token: Arc<str> = token.into();
     router.layer(axum::middleware::from_fn_with_state(token, guard))

@@ -1,4 +1,5 @@
-//! Faults as HTTP answers: `application/problem+json` with a status for each kind of fault.
+//! Converts faults to HTTP answers: `application/problem+json` with a status for each kind of
+//! fault.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -6,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use super::types::Problem;
 use crate::core::{Class, Code, Fault};
 
-/// A fault on its way to the client.
+/// A fault that a handler returns to the client as its answer.
 #[derive(Debug)]
 pub struct Refusal(pub Fault);
 
@@ -16,7 +17,7 @@ impl From<Fault> for Refusal {
     }
 }
 
-/// The HTTP status of a code.
+/// Returns the HTTP status for a code: a specific one where HTTP has it, else that of its class.
 #[must_use]
 pub fn status(code: Code) -> StatusCode {
     match code {
@@ -48,14 +49,14 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// A request that does not make sense, with what is wrong with it.
+/// Returns the fault for an invalid request; `what` says what is wrong with it.
 #[must_use]
 pub fn invalid(what: impl Into<String>) -> Fault {
     let hint = "see the API description at /v1/openapi.json";
     Fault::new(Code::InvalidRequest, what, hint)
 }
 
-/// The answer where there is nothing.
+/// Returns the fault for an unknown path.
 pub(super) fn nowhere() -> Fault {
     Fault::new(Code::NotFound, "there is nothing at this address", "see /v1/openapi.json")
 }

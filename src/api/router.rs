@@ -1,4 +1,5 @@
-//! Every address of the API, with its handler and its bounds; and the document that lists them.
+//! Routes every address of the API to its handler, with body limits, and builds the `OpenAPI`
+//! document that lists them.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post};
 use utoipa::OpenApi;
 
-// Named without their modules, which would become tags of the document.
+// Imported by name: a module in the path would become a tag of the document.
 use crate::api::app::App;
 use crate::api::daemon::{__path_daemon, __path_shutdown};
 use crate::api::environments::{
@@ -72,13 +73,13 @@ use crate::api::{
 )]
 pub(super) struct Document;
 
-/// The `OpenAPI` document, as it is committed in `schema/openapi.json`.
+/// Returns the `OpenAPI` document as JSON, equal to the committed `schema/openapi.json`.
 #[must_use]
 pub fn openapi() -> String {
     document::text(Document::openapi())
 }
 
-/// All routes.
+/// Returns all routes of the API.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/environments", get(environments::list).post(environments::create))

@@ -1,8 +1,8 @@
-//! Running a command in an environment for somebody who is not there: once for each request.
+//! Runs a command in an environment for a remote client, at most once for each request.
 //!
-//! Who is at the terminal uses `exec`, which runs the command itself. Here the daemon does, and
-//! the log says of each request that it began and how it ended, so that it is never done twice.
-//! What the command prints is told once and kept nowhere: it may hold secrets.
+//! A user at a terminal uses `exec`, which starts the command itself. Here the daemon starts it,
+//! and the log records the start and the result of each request, so that no request runs twice.
+//! The output goes to the client once and is stored nowhere: it may contain secrets.
 
 use std::io::Write as _;
 use std::process::Command as Process;
@@ -31,16 +31,16 @@ use crate::world::process::git_env;
 use crate::world::process::scope::RUN;
 use crate::world::process::subprocess::{Bounds, Running, Stream, gate};
 
-/// Bytes of each stream that are told.
+/// Limit of the returned output in bytes, for each of stdout and stderr; the end is returned.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
-/// Commands that run at once.
+/// Limit of concurrent commands.
 pub const RUNS_MAX: usize = 64;
-/// Time that a command gets unless more is asked for.
+/// Timeout of a command in seconds if the request gives none.
 const LIMIT_SECONDS: u64 = 600;
-/// Most time that may be asked for.
+/// Upper bound of the timeout in seconds that a request may give.
 const LIMIT_SECONDS_MAX: u64 = 24 * 3_600;
-/// Goes on as the command when it is told to, and ends when whoever would tell it is gone. The text
-/// is constant.
+/// Script that becomes the command after it reads `go`, and ends if the other end of its stdin
+/// closes first. The text is constant: arguments are never part of it.
 const GATE: &str = r#"read -r go && [ "$go" = go ] && exec "$@" </dev/null"#;
 
 /// A command to be run.
@@ -120,6 +120,7 @@ pub(super) async fn run(
         name: name.clone(),
         actor,
     };
+    // No new record: the log has this request already, and it must not run again.
     if !app.handle.submit(begin).await?.changed {
         return Ok(Json(known(&app, &request)?));
     }
@@ -127,6 +128,7 @@ pub(super) async fn run(
     let (argv, key) = (wanted.argv, request.to_string());
     let limit = Duration::from_secs(limit);
     let wanted = Wanted { env, request: request.clone(), argv, name, limit };
+    // A failed start is recorded as a result as well: without an end the request would stay open.
     let mut view = on_its_own_thread(&app, wanted)
         .await
         .unwrap_or_else(|fault| RunView { why: fault.to_string(), ..RunView::default() });
@@ -137,7 +139,7 @@ pub(super) async fn run(
     Ok(Json(view))
 }
 
-/// What is to be run.
+/// A command with the environment it runs in; `limit` is its timeout.
 struct Wanted {
     env: Environment,
     request: RequestId,
@@ -146,14 +148,15 @@ struct Wanted {
     limit: Duration,
 }
 
-/// Commands run for hours: not on the threads that short questions share.
+/// Runs a command on its own thread. Commands may run for hours and would use up the pool of
+/// blocking threads that short queries share.
 async fn on_its_own_thread(app: &Arc<App>, wanted: Wanted) -> Result<RunView, Fault> {
     let (tell, mut told) = tokio::sync::oneshot::channel();
     let cancel = Cancel::new().map_err(paths::failed("watch a process in", app.layout.root()))?;
     let cancel = Arc::new(cancel);
     let (here, stopper) = (Arc::clone(app), Arc::clone(&cancel));
     let run = move || {
-        // Whoever asked may be gone.
+        // The receiver is gone if the client has disconnected.
         drop(tell.send(carry_out(&here, wanted, &cancel)));
     };
     let started = std::thread::Builder::new().name("gk-run".to_owned()).spawn(run);
@@ -164,7 +167,7 @@ async fn on_its_own_thread(app: &Arc<App>, wanted: Wanted) -> Result<RunView, Fa
     let ended = tokio::select! {
         ended = &mut told => ended,
         () = async { drop(stop.wait_for(|stop| *stop).await) } => {
-            // A daemon takes what it runs with it.
+            // A daemon that stops ends the commands that it runs.
             stopper.cancel();
             told.await
         }
@@ -172,7 +175,7 @@ async fn on_its_own_thread(app: &Arc<App>, wanted: Wanted) -> Result<RunView, Fa
     ended.unwrap_or_else(|_| Err(Fault::new(Code::Defect, "a run panicked", "please report this")))
 }
 
-/// How a request that came before ended.
+/// Returns the result of an earlier request with this key; a transient fault while it still runs.
 fn known(app: &App, request: &RequestId) -> Result<RunView, Fault> {
     if let Some(Run { ended: Some((code, why)), .. }) =
         app.handle.view(|state| state.run(request).cloned())
@@ -183,7 +186,8 @@ fn known(app: &App, request: &RequestId) -> Result<RunView, Fault> {
     Err(Fault::new(Code::LimitReached, message, "ask again later").transient())
 }
 
-/// Holds the command at its start until it is on record, and lets it run to its end.
+/// Starts the command behind a gate, records it, opens the gate, and waits for its end. A teardown
+/// therefore knows every command that runs.
 fn carry_out(app: &App, wanted: Wanted, cancel: &Cancel) -> Result<RunView, Fault> {
     let Wanted { env, request, argv, name, limit } = wanted;
     let (mut gate, theirs) = gate().map_err(paths::failed("open a gate in", app.layout.root()))?;
@@ -248,7 +252,7 @@ fn outcome(ended: Result<std::process::ExitStatus, Fault>) -> Result<(Option<i32
     }
 }
 
-/// The end of what was printed.
+/// The last [`OUTPUT_BYTES_MAX`] bytes of a stream; `cut` is true if there were more.
 #[derive(Default)]
 struct Tail {
     bytes: std::collections::VecDeque<u8>,

@@ -1,4 +1,4 @@
-//! What environments look like: status of one or all, and the changes themselves.
+//! Handlers for the status of one environment or all, and for the changes as a patch.
 
 use axum::Json;
 use axum::extract::State;
@@ -17,9 +17,9 @@ use crate::world::status::parse::Entry;
 use crate::world::status::patch::Against;
 use crate::world::status::types::Status;
 
-/// Bytes of a patch, unless asked otherwise.
+/// Limit of a patch in bytes if the request gives none.
 const PATCH_BYTES: u32 = 256 * 1024;
-/// Most bytes of a patch that may be asked for.
+/// Upper bound of the limit that a request may give, in bytes.
 const PATCH_BYTES_MAX: u32 = 16 << 20;
 
 /// What an environment looks like.
@@ -183,6 +183,7 @@ pub(super) async fn one(State(app): Shared, Named(id): Named) -> Answer<Json<Sta
     moved::follow_of(&app, &id).await?;
     let env = living(&app, &id)?;
     let found = ask(&app, move |app, cancel| {
+        // Changes that the kernel has queued must reach the cache before it is used.
         app.world.catch_up();
         view(app, &env, cancel)
     });
@@ -201,7 +202,7 @@ pub(super) async fn all(State(app): Shared) -> Answer<Json<Vec<StatusEntry>>> {
     moved::follow_each(&app).await?;
     let living: Vec<Environment> = app.handle.view(|state| {
         let all = state.environments().filter(|e| e.phase != Phase::Tombstoned);
-        // A failed provision without a worktree has nothing to look at.
+        // A failed provision may have left no worktree to inspect.
         all.filter(|e| e.worktree.is_some()).cloned().collect()
     });
     Ok(Json(ask(&app, move |app, cancel| Ok(entries(app, &living, cancel))).await?))
@@ -227,7 +228,7 @@ fn entries(app: &App, living: &[Environment], cancel: &Cancel) -> Vec<StatusEntr
     })
 }
 
-/// Counts of watching and of looks.
+/// Returns the counters of watching and of status queries.
 pub(super) fn watching(app: &App) -> WatchingView {
     let (metrics, book) = (app.watching.metrics(), app.world.book().counts());
     let hub = app.world.hub();

@@ -1,4 +1,4 @@
-//! Which hooks the user trusts: shown and changed by content, per repository.
+//! Handlers that show and change which hooks the user trusts: by content hash, per repository.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What goes over the wire. Additive changes only; requests refuse fields they do not know.
+//! Wire types of the API. Changes are additive only; requests with unknown fields are refused.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -184,7 +184,7 @@ fn lacks(teardown: &Teardown) -> Vec<String> {
 }
 
 impl ProcessView {
-    /// The wire form of a process.
+    /// Returns the wire form of a process; `ours` says whether a removal ends it.
     #[must_use]
     pub fn of(seen: &ProcessSeen, ours: bool) -> Self {
         Self { pid: seen.pid, name: seen.name.clone(), why: seen.why.clone(), ours }
@@ -451,7 +451,7 @@ pub struct EventsQuery {
 }
 
 impl Problem {
-    /// The wire form of a fault.
+    /// Returns the wire form of a fault. The status is 0; [`super::problem::Refusal`] sets it.
     #[must_use]
     pub fn of(fault: &Fault) -> Self {
         Self {
@@ -467,7 +467,7 @@ impl Problem {
 }
 
 impl LeaseView {
-    /// The wire form of a lease.
+    /// Returns the wire form of a lease; its times are RFC 3339.
     #[must_use]
     pub fn of(id: &LeaseId, lease: &Lease) -> Self {
         Self {
@@ -480,7 +480,7 @@ impl LeaseView {
 }
 
 impl EnvironmentView {
-    /// The wire form of an environment.
+    /// Returns the wire form of an environment, without `known`, which only lists have.
     #[must_use]
     pub fn of(state: &State, e: &Environment) -> Self {
         let leases = state.leases().filter(|(_, l)| l.environment == e.id);
@@ -526,7 +526,7 @@ impl EnvironmentView {
 }
 
 impl SummaryView {
-    /// A status in short.
+    /// Returns the short form of a status: counts that are zero are left out.
     #[must_use]
     pub fn of(status: &Status) -> Self {
         let c = &status.changes;
@@ -549,7 +549,8 @@ impl SummaryView {
 }
 
 impl RemovedView {
-    /// What is left of an environment, or of one that never was.
+    /// Returns the result of a removal. An environment that never existed is reported as
+    /// tombstoned, with `head` as its record.
     #[must_use]
     pub fn of(id: &str, found: Option<&Environment>, head: Seq) -> Self {
         let teardown = found.and_then(|e| e.teardown.as_ref());

@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line: every verb and flag. Its doc comments are the help text that users see.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! The connection to the daemon: found by data directory, started when need be, bounded waits.
+//! The connection to the daemon. The data directory determines its socket; a daemon is started if
+//! none runs. All waits are bounded.
 
 use std::fs::File;
 use std::io::BufRead as _;
@@ -28,14 +29,14 @@ use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 use crate::world::process::git_env;
 
-/// How long a daemon that is starting gets to open its door.
+/// Timeout for a starting daemon to become ready.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// Size after which the log of a daemon in the background is put aside at its next start.
+/// Size in bytes above which the text log of a background daemon is rotated at its next start.
 const LOG_BYTES_MAX: u64 = 4 << 20;
-/// Largest answer that is read into memory.
+/// Limit of an answer in bytes, as it is read into memory.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
-/// An error on its way to the person at the terminal.
+/// An error that ends the command and is shown to the user.
 #[derive(Debug)]
 pub struct Failed(pub Box<Problem>);
 
@@ -51,27 +52,28 @@ impl From<Fault> for Failed {
     }
 }
 
-/// The data directory that the flags name.
+/// Returns the data directory that the flags name, or the default one.
 ///
 /// # Errors
-/// When none is named and there is no home directory.
+/// If none is named and there is no home directory.
 pub fn layout(global: &Global) -> Result<Layout, Fault> {
     let dir = match &global.data_dir {
         Some(dir) => std::path::absolute(dir).map_err(paths::failed("find", dir))?,
         None => crate::config::default_data_dir()?,
     };
-    // A directory that does not exist yet has no other real path.
+    // A directory that does not exist yet cannot be resolved; its absolute path is used.
     Ok(Layout::new(dir.canonicalize().unwrap_or(dir)))
 }
 
-/// One connection.
+/// One HTTP/1 connection to a daemon or control server.
 pub struct Client {
     sender: SendRequest<Full<Bytes>>,
 }
 
-/// Where the daemon of this data directory listens. What a daemon wrote down counts only where the
-/// address is in another folder (the runtime directory of that daemon may be another one), and only
-/// if it is an address of this data directory: in a copy stands where the original's daemon is.
+/// Returns the socket of the daemon of this data directory. The address in the daemon's info file
+/// counts only if the socket lies outside the data directory, because the daemon may have had a
+/// different runtime directory. Its file name must be that of this data directory: the info file in
+/// a copied directory names the socket of the original's daemon.
 fn address_of(layout: &Layout) -> PathBuf {
     let own = door::address(layout);
     if own.starts_with(layout.root()) {
@@ -82,10 +84,10 @@ fn address_of(layout: &Layout) -> PathBuf {
 }
 
 impl Client {
-    /// Connects; starts a daemon when none runs and the flags allow it.
+    /// Connects to the daemon; starts one if none runs and the flags allow it.
     ///
     /// # Errors
-    /// When there is no daemon and none can be started; with what it said.
+    /// If no daemon runs and none can be started. The fault carries its stderr.
     pub async fn connect(global: &Global) -> Result<Self, Fault> {
         let layout = layout(global)?;
         match Self::try_connect(&layout).await {
@@ -100,8 +102,8 @@ impl Client {
                 Ok(client) => return Ok(client),
                 Err(e) => e,
             };
-            // Another command may have started one at the same time: then ours steps back, and
-            // the other one is waited for.
+            // Another command may start a daemon at the same time. Then the one started here ends
+            // because the lock is taken, and this loop waits for the other one.
             if let Some(running) = starter.take() {
                 running.wait_ready().await?;
             } else if Instant::now() > until {
@@ -112,18 +114,18 @@ impl Client {
         }
     }
 
-    /// Connects to a daemon that runs.
+    /// Connects to a running daemon; starts none.
     ///
     /// # Errors
-    /// What the system says.
+    /// The I/O error of the connection.
     pub async fn try_connect(layout: &Layout) -> std::io::Result<Self> {
         Self::at(&address_of(layout)).await
     }
 
-    /// Connects to whatever of this user's listens at a socket.
+    /// Connects to a socket. The listening process must run as this user or as root.
     ///
     /// # Errors
-    /// What the system says.
+    /// The I/O error of the connection, or an error if another user listens.
     pub async fn at(address: &Path) -> std::io::Result<Self> {
         let stream = UnixStream::connect(address).await?;
         let me = rustix::process::geteuid().as_raw();
@@ -136,10 +138,10 @@ impl Client {
         Ok(Self { sender })
     }
 
-    /// Sends a request and returns the answer's head, and its body to be read.
+    /// Sends a request and returns the head of the answer; the caller reads the body.
     ///
     /// # Errors
-    /// When the connection breaks.
+    /// If the request is invalid or the connection breaks.
     pub async fn send(
         &mut self,
         method: Method,
@@ -161,10 +163,10 @@ impl Client {
         self.sender.send_request(request).await.map_err(broken)
     }
 
-    /// Sends a request and reads the JSON answer.
+    /// Sends a request and parses the JSON answer. An empty body is parsed as `null`.
     ///
     /// # Errors
-    /// The problem that the daemon answered, or that the connection broke.
+    /// The problem that the daemon answered, a broken connection, or an answer that does not parse.
     pub async fn call<T: DeserializeOwned>(
         &mut self,
         method: Method,
@@ -183,10 +185,10 @@ impl Client {
     }
 }
 
-/// Reads the body of an answer; a problem becomes an error.
+/// Reads the body of an answer; turns the body of an unsuccessful one into an error.
 ///
 /// # Errors
-/// The problem, or that the connection broke.
+/// The problem in the body, a broken connection, or a body above [`ANSWER_BYTES_MAX`].
 pub async fn read(answer: Response<Incoming>) -> Result<Bytes, Failed> {
     let ok = answer.status().is_success();
     let limited = http_body_util::Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
@@ -219,7 +221,7 @@ fn unreachable(layout: &Layout, error: &std::io::Error) -> Fault {
     Fault::new(Code::DaemonUnreachable, message, hint).because(error)
 }
 
-/// A daemon being started in the background.
+/// A daemon that starts in the background; `log_from` is where its part of the text log begins.
 struct Starter {
     child: std::process::Child,
     log: PathBuf,
@@ -235,7 +237,7 @@ impl Starter {
         made.map_err(paths::failed("create the data directory", root))?;
         let log = layout.daemon_log();
         if log.metadata().is_ok_and(|m| m.len() > LOG_BYTES_MAX) {
-            // The one before is enough to look back; two are the bound.
+            // Two files bound the space; the older one keeps enough history for a diagnosis.
             drop(std::fs::rename(&log, log.with_extension("log.old")));
         }
         let open = File::options().create(true).append(true).mode(0o600).open(&log);
@@ -245,8 +247,10 @@ impl Starter {
             std::env::current_exe().map_err(paths::failed("find", Path::new("itself")))?;
         let mut command = Command::new(&program);
         git_env::isolate(&mut command);
+        // In `/`, so that the daemon does not keep the caller's directory in use.
         command.arg("--data-dir").arg(root).args(["daemon", "--detach"]).current_dir("/");
-        // Started from inside an environment, it is no part of that.
+        // A daemon started from inside an environment must not count as its process: a removal
+        // finds processes by `GROUNDSKEEPER_PATH`.
         for name in ["ENV", "INCARNATION", "PATH", "BRANCH", "SOURCE"] {
             command.env_remove(format!("GROUNDSKEEPER_{name}"));
         }
@@ -259,11 +263,13 @@ impl Starter {
         Ok(Self { child, log, log_from })
     }
 
-    /// Waits for the ready line, or for the end of the process and what it said.
+    /// Waits for the ready line or the end of the process. Success if the daemon is ready, or ended
+    /// because another one runs already; else the fault carries its stderr.
     async fn wait_ready(mut self) -> Result<(), Fault> {
         let Some(stdout) = self.child.stdout.take() else { return Ok(()) };
         let (tell, told) = tokio::sync::oneshot::channel();
-        // A thread of its own: a read from a pipe cannot be given up, but it can be left behind.
+        // Own thread: a blocking read from a pipe cannot be cancelled, but the thread can be left
+        // behind after the timeout.
         let reader = std::thread::Builder::new().spawn(move || {
             let mut line = String::new();
             drop(BufReader::new(stdout).take(4_096).read_line(&mut line));

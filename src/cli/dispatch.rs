@@ -1,5 +1,4 @@
-//! From the command line to the command: parses, dispatches, and turns the answer into an exit
-//! code.
+//! Parses the command line, runs the command, and turns its result into output and an exit code.
 
 use std::process::ExitCode;
 
@@ -18,7 +17,7 @@ use crate::cli::output::{Done, WAIT_SECONDS, print_json};
 use crate::cli::render;
 use crate::core::{Class, Code, Fault};
 
-/// Runs the program.
+/// Runs the program and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -133,7 +132,7 @@ pub(super) async fn ask(global: &Global, verb: Verb) -> Done {
         }
         Verb::Stop => daemon::stop(global).await,
         Verb::Doctor => Ok(doctor::run(global).await),
-        // These ran before there was a runtime.
+        // `run` handles these before it creates the runtime.
         Verb::Daemon { .. }
         | Verb::Server(_)
         | Verb::Up(_)

@@ -1,4 +1,4 @@
-//! How a command answers: its exit code, JSON on stdout, and the bounds on waiting.
+//! Output of commands: exit code, text or JSON on stdout, log on stderr, and the limit on waiting.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ pub(super) type Done = Result<ExitCode, Failed>;
 
 pub(super) const NOTHING: Option<&()> = None;
 
-/// Longest wait for an operation, in seconds: hooks may take long.
+/// Limit of the wait for an operation, in seconds. It is this long because hooks may take long.
 pub(super) const WAIT_SECONDS: u64 = 24 * 3_600;
 
 pub(super) fn print_json(value: &impl Serialize) {
@@ -41,7 +41,7 @@ pub(super) fn log_to_stderr(global: &Global) {
         .init();
 }
 
-/// A path segment or query value of a URL.
+/// Percent-encodes a path segment or query value of a URL.
 pub(super) fn encode(text: &str) -> String {
     text.bytes()
         .map(|b| match b {

@@ -1,4 +1,4 @@
-//! What people see: tables, steps, errors with their causes and the next step.
+//! Text for people: tables, progress steps, and errors with their causes and the next step.
 
 use std::io::IsTerminal as _;
 use std::io::Write as _;
@@ -14,18 +14,18 @@ use crate::api::types::{EnvironmentView, Problem, ProcessView, RemovedView, Summ
 use crate::format::{age, bytes};
 use crate::server::types::HostView;
 
-/// Writes to stdout; a reader that has gone away is not an error.
+/// Writes to stdout and ignores errors: a closed pipe, as from `| head`, is not a fault.
 pub fn out(text: &str) {
     let mut stdout = std::io::stdout().lock();
     drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
 }
 
-/// Writes a line to stderr.
+/// Writes a line to stderr and ignores errors.
 pub fn note(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "{text}"));
 }
 
-/// An error, with its evidence, its causes and the next step.
+/// Writes an error to stderr, with its causes, its evidence and the next step.
 pub fn problem(p: &Problem) {
     let mut text = format!("error: {} [{}]\n", p.message, p.code);
     for cause in &p.causes {
@@ -40,7 +40,7 @@ pub fn problem(p: &Problem) {
     drop(std::io::stderr().lock().write_all(text.as_bytes()));
 }
 
-/// The table of `ls`.
+/// Returns the table of `ls`; ` *` marks a leased environment.
 #[must_use]
 pub fn environments(list: &[EnvironmentView]) -> String {
     let mut table = Table::new();
@@ -72,7 +72,7 @@ fn known(known: &SummaryView) -> String {
     format!("{changes}{operation}")
 }
 
-/// One environment in full.
+/// Returns the text of `show`: all known facts of one environment, one in a line.
 #[must_use]
 pub fn environment(e: &EnvironmentView) -> String {
     let mut rows: Vec<(&str, String)> = vec![
@@ -127,7 +127,7 @@ pub fn environment(e: &EnvironmentView) -> String {
     rows.iter().fold(String::new(), |text, (label, value)| text + &format!("{label:<12} {value}\n"))
 }
 
-/// A table without lines, as all of ours.
+/// Returns a table without lines, or an empty text if it has no rows. Cells are made printable.
 pub(super) fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
@@ -143,7 +143,7 @@ pub(super) fn table<const N: usize>(
     if empty { String::new() } else { format!("{}\n", table.trim_fmt()) }
 }
 
-/// What a removal led to, on stderr.
+/// Writes the result of a removal to stderr.
 pub fn removed(r: &RemovedView) {
     match &r.trash {
         Some(trash) => {
@@ -182,14 +182,14 @@ pub fn removed(r: &RemovedView) {
     }
 }
 
-/// Names what a clean, or its undo, did not move.
+/// Writes to stderr what a clean, or its undo, did not move, and why.
 pub fn left_in_place(left: &[NotMovedView]) {
     for n in left {
         note(&format!("{} stays: {}", printable(&n.path), printable(&n.why)));
     }
 }
 
-/// The table of `trash ls`.
+/// Returns the table of `trash ls`.
 #[must_use]
 pub fn trash(list: &[RemainsView]) -> String {
     table(
@@ -215,7 +215,8 @@ pub fn trash(list: &[RemainsView]) -> String {
     )
 }
 
-/// Why a directory is still in the trash although nobody wants to keep it there.
+/// Returns why a trash entry stays, with the next step: it is the only copy of work, or its unlink
+/// failed. None for an entry with neither reason.
 #[must_use]
 pub fn stays(r: &RemainsView) -> Option<String> {
     if !r.only_copy_of.is_empty() && r.error.is_none() {
@@ -236,7 +237,7 @@ pub fn stays(r: &RemainsView) -> Option<String> {
     ))
 }
 
-/// The table of `host ls`.
+/// Returns the table of `host ls`.
 #[must_use]
 pub fn hosts(list: &[HostView]) -> String {
     table(
@@ -253,7 +254,7 @@ pub fn hosts(list: &[HostView]) -> String {
     )
 }
 
-/// The table of `rescue ls`.
+/// Returns the table of `rescue ls`.
 #[must_use]
 pub fn rescues(list: &[RemainsView]) -> String {
     table(
@@ -273,7 +274,7 @@ pub fn rescues(list: &[RemainsView]) -> String {
     )
 }
 
-/// One rescue in full, with the commands that look into it.
+/// Returns the text of `rescue show`, with the commands that inspect and restore the rescue.
 #[must_use]
 pub fn rescue(r: &RemainsView) -> String {
     let reference = r.rescue.clone().unwrap_or_default();
@@ -299,7 +300,7 @@ pub fn rescue(r: &RemainsView) -> String {
     rows.iter().fold(String::new(), |text, (label, value)| text + &format!("{label:<12} {value}\n"))
 }
 
-/// The table of `ps`.
+/// Returns the table of `ps`, with what a removal does to each process.
 #[must_use]
 pub fn processes(list: &[ProcessView]) -> String {
     table(
@@ -311,7 +312,7 @@ pub fn processes(list: &[ProcessView]) -> String {
     )
 }
 
-/// What a removal would find.
+/// Returns the text of `rm --dry-run`: work at risk and users of the environment.
 #[must_use]
 pub fn evidence(e: &EvidenceView) -> String {
     let mut text = String::new();
@@ -327,7 +328,7 @@ pub fn evidence(e: &EvidenceView) -> String {
     text + &format!("remove it with `{}`\n", e.hint)
 }
 
-/// The table of `df`.
+/// Returns the table of `df`; `trash` is the size of the trash in bytes.
 #[must_use]
 pub fn usage(list: &[UsageView], trash: u64) -> String {
     let sum = |size: fn(&UsageView) -> u64| list.iter().map(size).sum::<u64>();
@@ -347,7 +348,7 @@ pub fn usage(list: &[UsageView], trash: u64) -> String {
     table(["ID", "APPARENT", "ON DISK", "REBUILDABLE"], each.chain([trash, total]))
 }
 
-/// The table of `sweep`.
+/// Returns the table of `sweep`.
 #[must_use]
 pub fn sweep(s: &SweepView) -> String {
     table(
@@ -359,7 +360,7 @@ pub fn sweep(s: &SweepView) -> String {
     )
 }
 
-/// What a sweep led to, on stderr.
+/// Writes a summary of a sweep to stderr.
 pub fn sweep_summary(s: &SweepView, apply: bool) {
     let ours = s.findings.iter().filter(|f| f.ours && !f.settled).count();
     if s.found == 0 {
@@ -376,7 +377,8 @@ pub fn sweep_summary(s: &SweepView, apply: bool) {
     }
 }
 
-/// Text from outside, with nothing in it that a terminal would act on.
+/// Returns a text from outside with control characters escaped, so that no file name can send
+/// commands to the terminal.
 #[must_use]
 pub fn printable(text: &str) -> String {
     if text.chars().any(char::is_control) {
@@ -386,7 +388,7 @@ pub fn printable(text: &str) -> String {
     }
 }
 
-/// One record as a line for people.
+/// Returns a record of the log, given as JSON, as one line of text.
 #[must_use]
 pub fn record(json: &serde_json::Value) -> String {
     let text = |key: &str| json.get(key).and_then(|v| v.as_str()).unwrap_or("-").to_owned();
@@ -406,14 +408,14 @@ pub fn record(json: &serde_json::Value) -> String {
     line
 }
 
-/// The steps of a provision as they happen: one line that changes on a terminal, lines otherwise.
+/// Progress of an operation on stderr: one line that changes on a terminal, else one line a step.
 pub struct Steps {
     bar: Option<ProgressBar>,
     quiet: bool,
 }
 
 impl Steps {
-    /// Shows nothing when `quiet`.
+    /// Creates the display; with `quiet` it shows nothing.
     #[must_use]
     pub fn new(quiet: bool) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
@@ -427,7 +429,7 @@ impl Steps {
         Self { bar, quiet }
     }
 
-    /// A step has begun or something was found.
+    /// Shows a new step or a finding.
     pub fn step(&self, text: &str) {
         match &self.bar {
             Some(bar) => {
@@ -439,7 +441,7 @@ impl Steps {
         }
     }
 
-    /// A line that a hook printed.
+    /// Shows a line of hook output, with control characters escaped.
     pub fn output(&self, line: &str) {
         let line = printable(line);
         match &self.bar {
@@ -449,7 +451,7 @@ impl Steps {
         }
     }
 
-    /// Takes the changing line away.
+    /// Removes the changing line from the terminal.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

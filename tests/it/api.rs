@@ -1,4 +1,5 @@
-//! The door: who may come in, bad input, too much input, resuming, and only one daemon.
+//! The API socket: access control, malformed and oversized requests, resumed event streams, and
+//! only one daemon for a data directory.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -22,10 +23,10 @@ pub(crate) fn connect(bench: &Bench) -> UnixStream {
     stream
 }
 
-/// Sends raw bytes; returns status and body of the answer.
+/// Sends raw bytes and returns status and body of the answer; the status is 0 without an answer.
 fn raw(bench: &Bench, request: &[u8]) -> (u16, Value) {
     let mut stream = connect(bench);
-    // The daemon may have answered and closed before all of a bad request is written.
+    // The write may fail: the daemon may answer and close before all of a bad request is written.
     drop(stream.write_all(request));
     let mut answer = Vec::new();
     drop(stream.read_to_end(&mut answer));
@@ -203,7 +204,7 @@ fn ten_thousand_connections_at_once_leave_it_standing() {
             Err(_) => refused += 1,
         }
     }
-    // The last one is one too many and is told so.
+    // The last connection exceeds the limit and gets an answer that says so.
     let mut last = open.pop().expect("one");
     last.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
     let mut answer = String::new();

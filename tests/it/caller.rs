@@ -1,5 +1,5 @@
-//! The environment of whoever calls: a tool that is started inside somebody's git hook finds
-//! variables there that lead every git to another repository.
+//! Environment variables of the caller: inside a git hook of another repository, `GIT_*` variables
+//! would direct every git command to that repository.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 
-/// What git gives its hooks, and more of the kind, all of another repository.
+/// Variables that git sets for its hooks, and similar ones, all for another repository.
 fn leaks(other: &Path) -> Vec<(&'static str, String)> {
     let below = |name: &str| other.join(".git").join(name).display().to_string();
     vec![
@@ -32,7 +32,7 @@ fn leaks(other: &Path) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Settings and names of one command, which its caller means for that command alone.
+/// Identity and configuration variables that a caller sets for a single command.
 fn personal() -> Vec<(&'static str, String)> {
     [
         ("GIT_AUTHOR_NAME", "Leaked"),
@@ -66,7 +66,7 @@ impl Place {
         files + &bench.git(other, &["for-each-ref"]) + &bench.git(other, &["ls-files", "-s"])
     }
 
-    /// Runs the program with variables that lead elsewhere.
+    /// Runs the program with variables that point to another repository.
     fn leaking(&self, args: &[&str], more: &[(&'static str, String)]) -> (i32, String) {
         let mut command = self.bench.command(args);
         command.envs(leaks(&self.other)).envs(more.iter().cloned());

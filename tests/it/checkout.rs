@@ -1,4 +1,5 @@
-//! Our own checkout is git's checkout: same files, same modes, same index, clean at once.
+//! The parallel checkout gives the same result as git's: same files, modes and index, clean at
+//! once.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::glance::started;
 use crate::support::{Bench, Daemon, wait_for};
 
-/// Path to (mode, contents or link target) of everything but `.git`.
+/// Maps each path below a root, except `.git`, to its mode and its contents or link target.
 fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     let mut found = BTreeMap::new();
     let mut todo = vec![root.to_owned()];
@@ -89,13 +90,13 @@ fn files_of_a_dirty_source_are_never_taken_for_the_commit() {
     assert_eq!(bench.ok(&["show", "demo"])["checkout"]["by"], "parallel");
     assert!(tree(&path) == tree(&bench.path("reference")), "the trees differ");
     assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
-    // From another commit, where next to nothing in the source fits.
+    // From another commit, for which hardly any file of the source can be reused.
     let path = bench.new_env("old", &repo, &["--base", "main~1"]);
     assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
     assert_eq!(bench.git(&path, &["diff", "--stat", "HEAD"]), "");
 }
 
-/// Other bytes of the same size, with the old time put back: the hardest edit to notice.
+/// Writes other bytes of the same size and restores the old mtime: the hardest edit to detect.
 fn edit_and_date_back(path: &Path) {
     let time = path.metadata().and_then(|m| m.modified()).expect("a time");
     std::fs::write(path, "HELLO\n").expect("written");
@@ -106,8 +107,8 @@ fn edit_and_date_back(path: &Path) {
         .expect("dated");
 }
 
-/// The file of a fresh worktree, edited in the very second that it was checked out in. Where that
-/// second is over too soon, another worktree is made.
+/// Returns a fresh worktree with a file that was edited in the second of its checkout. Creates
+/// another worktree if that second ends too soon.
 fn edited_in_its_second(bench: &Bench, mut make: impl FnMut(u32) -> PathBuf) -> PathBuf {
     let clock = || {
         bench.write(&bench.path("clock"), "");
@@ -127,7 +128,7 @@ fn edited_in_its_second(bench: &Bench, mut make: impl FnMut(u32) -> PathBuf) -> 
     made
 }
 
-/// How many entries every status would have to read the file of.
+/// Counts the index entries whose files every status must read, as they are as young as the index.
 fn young_entries(bench: &Bench, path: &Path) -> usize {
     let git_dir = PathBuf::from(bench.git(path, &["rev-parse", "--absolute-git-dir"]));
     let index = git_dir.join("index").metadata().expect("an index").mtime();
@@ -218,7 +219,7 @@ fn index_of_a_checkout_is_settled_once_and_without_git() {
         assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
         assert_eq!(index(), settled, "a status has nothing to write");
     }
-    // One that is kept in two files is left to git.
+    // A split index is refreshed by git.
     bench.git(&small, &["config", "core.splitIndex", "true"]);
     bench.new_env("split", &small, &[]);
     let text = events("split");
@@ -256,8 +257,8 @@ fn worktree_settings_and_sparse_patterns_are_taken_along() {
     bench.check(&[&repo]);
 }
 
-/// A tree that git itself would never write: a link, and a directory of the same name with a link
-/// in it, which would be made wherever the first one leads.
+/// Uses a tree that git itself never writes: a link, and a directory of the same name with a link
+/// in it. A naive checkout would create the second link at the target of the first.
 #[test]
 fn a_tree_that_leads_out_of_the_worktree_is_left_to_git() {
     use std::io::Write as _;

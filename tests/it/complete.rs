@@ -1,11 +1,11 @@
-//! A rescue is complete, or says what it lacks, and then nothing is unlinked.
+//! A rescue is complete, or it names what it lacks, and then the trash entry is not unlinked.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::support::Bench;
 
-/// A repository whose files git converts, and an environment on it.
+/// Creates a repository with `.gitattributes`, and an environment on it.
 fn environment(bench: &Bench, attributes: &str, files: &[(&str, &str)]) -> (PathBuf, PathBuf) {
     let repo = bench.repo("project", 6);
     bench.write(&repo.join(".gitattributes"), attributes);
@@ -17,7 +17,7 @@ fn environment(bench: &Bench, attributes: &str, files: &[(&str, &str)]) -> (Path
     (repo, path)
 }
 
-/// Removes by force, empties the trash, and brings back what the rescue holds.
+/// Removes with `--force`, empties the trash, and restores from the rescue ref.
 fn through_the_rescue(bench: &Bench) -> serde_json::Value {
     let removed = bench.ok(&["rm", "demo", "--force"]);
     assert_eq!(bench.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{removed:#}");
@@ -25,8 +25,8 @@ fn through_the_rescue(bench: &Bench) -> serde_json::Value {
     removed
 }
 
-/// git reads a file that is as young as its index each time that it writes an index, filters and
-/// all.
+/// Each time that git writes an index, it reads every file that is as young as that index, and runs
+/// its filters.
 #[test]
 fn young_file_with_a_broken_filter_keeps_no_other_file_out() {
     let bench = Bench::new();
@@ -48,7 +48,7 @@ fn young_file_with_a_broken_filter_keeps_no_other_file_out() {
     assert_eq!(bench.git(&repo, &["show", &format!("{rescue}:note")]), "work", "{removed:#}");
 }
 
-/// Where git ignores case, no status shows what has the name of its own directory in other letters.
+/// With `core.ignoreCase`, no status lists a directory named `.git` in other letter case.
 #[test]
 fn what_git_takes_for_its_own_directory_is_work() {
     let bench = Bench::new();
@@ -103,7 +103,7 @@ fn one_bad_file_takes_nothing_else_along() {
         }),
         ("object store", "", |_, repo, path| {
             std::fs::write(path.join("m.bin"), "edited").expect("written");
-            // The blob of this content begins with this byte.
+            // The hash of the blob begins with `de`, so git cannot write the object.
             let folder = repo.join(".git/objects/de");
             drop(std::fs::remove_dir_all(&folder));
             std::fs::write(folder, "in the way").expect("written");
@@ -121,7 +121,7 @@ fn one_bad_file_takes_nothing_else_along() {
         let bad = ["m.bin", "sub/.GIT/m.bin", "git~1/m.bin", "inner/m.bin"];
         let bad = bad.iter().map(|bad| path.join(bad)).find(|bad| bad.exists()).expect("one");
         if name == "filter" {
-            // The program is there again when it is brought back.
+            // The filter works again before the restore.
             bench.ok(&["rm", "demo", "--force"]);
             bench.git(&repo, &["config", "filter.crypt.clean", "cat"]);
             bench.ok(&["trash", "empty", "demo"]);
@@ -170,7 +170,7 @@ fn what_comes_back_has_the_same_bytes() {
         assert_eq!(std::fs::read(path.join("n")).unwrap_or_default(), after, "{name}");
         let mode = path.join("n").metadata().expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o640, "{name}");
-        // What a filter takes away may be a secret: it is in no object.
+        // Content that a filter removes may be a secret, so no object may contain it.
         let all = bench.git(&repo, &["cat-file", "--batch-all-objects", "--batch-check"]);
         for oid in all.lines().filter(|l| l.contains(" blob ")).filter_map(|l| l.get(..40)) {
             let blob = bench.git_raw(&repo, &["cat-file", "blob", oid]).stdout;
@@ -179,7 +179,7 @@ fn what_comes_back_has_the_same_bytes() {
     }
 }
 
-/// A file deeper than any program can name: nobody can save it.
+/// Creates a file whose path exceeds the limit of the system, so that no rescue can hold it.
 fn dig(path: &Path) {
     let script = "mkdir node_modules; cd node_modules; n=0; while [ $n -lt 2500 ]; do mkdir d && \
                   cd -P d || exit 1; n=$((n+1)); done; echo deep > file";
@@ -315,7 +315,7 @@ fn damage_of_git_is_in_nobodys_way() {
     }
 }
 
-/// `git add` makes git call a file unchanged whose filter takes the change away.
+/// If a filter removes a change, `git add` makes git report the file as unchanged.
 #[test]
 fn bytes_that_git_does_not_see_are_kept_by_every_removal() {
     let strips =
@@ -339,7 +339,7 @@ fn bytes_that_git_does_not_see_are_kept_by_every_removal() {
         bench.ok(&["restore", "demo"]);
         let found = std::fs::read_to_string(path.join("n")).expect("read");
         assert_eq!(found, "code\nOUTPUT of hours\n", "{name}");
-        // Brought back from the trash, it is as visible as it was.
+        // After a restore from the trash, the change is as visible to a removal as before.
         bench.git(&path, &["add", "n"]);
         bench.ok(&["rm", "demo"]);
         bench.ok(&["restore", "demo"]);
@@ -352,7 +352,7 @@ fn bytes_that_git_does_not_see_are_kept_by_every_removal() {
     }
 }
 
-/// The index of a stopped merge or cherry-pick names blobs and commits that nothing else has.
+/// The index of a stopped merge or cherry-pick refers to blobs and commits that no ref reaches.
 #[test]
 fn what_an_operation_in_progress_needs_is_kept() {
     let bench = Bench::new();
@@ -385,7 +385,7 @@ fn what_an_operation_in_progress_needs_is_kept() {
     );
 }
 
-/// An attempt to rescue what lies in the trash once more may come to no end before a restore.
+/// A second rescue, of a trash entry, may be interrupted by a restore and leave its copies behind.
 #[test]
 fn copies_that_no_rescue_knows_go_with_the_restore() {
     let bench = Bench::new();

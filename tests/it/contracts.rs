@@ -1,8 +1,8 @@
-//! What programs and people read of the tool: help, JSON and the text of every verb, as it is now.
+//! Snapshots of the output of every verb: help, JSON and text.
 //!
-//! Help and JSON are contracts: a difference here breaks somebody's script. The text for people may
-//! change, and is looked at here when it does. Values that differ from run to run (paths, ids,
-//! times, sizes) are replaced by their kind.
+//! Help and JSON are contracts: a difference here breaks users' scripts. The text for people may
+//! change, but a change must be reviewed here. Values that differ between runs (paths, ids, times,
+//! sizes) are replaced by their kind.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,7 +23,7 @@ fn is_current(name: &str, text: &str) {
     assert_eq!(text.lines().count(), committed.lines().count(), "{name}: lines came or went");
 }
 
-/// Numbers, ids and times as their kind; columns of tables one after another.
+/// Replaces numbers, ids and times by their kind, and collapses the padding of table columns.
 fn redacted(text: &str, bench: &Bench) -> String {
     let text = text.replace(bench.dir.path().to_str().expect("text"), "DIR");
     let mut out = String::new();
@@ -41,7 +41,7 @@ fn redacted(text: &str, bench: &Bench) -> String {
     out
 }
 
-/// One word between spaces: the ids, times and numbers in it replaced.
+/// Replaces the ids, times and numbers in one word.
 fn word(text: &str) -> String {
     if let Some((before, rest)) = text.split_once("lease-") {
         let id = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
@@ -75,14 +75,14 @@ fn word(text: &str) -> String {
     out
 }
 
-/// Whether a run that holds digits counts or measures, and is no part of a name.
+/// Returns whether a run of characters is a number or a measure, and not part of a name.
 fn is_measure(token: &str, after: &str) -> bool {
     let unit = token.trim_start_matches(|c: char| c.is_ascii_digit());
     let starts = unit.len() < token.len();
     starts && matches!(unit, "" | "s" | "ms" | "m" | "h" | "d") && !after.starts_with('-')
 }
 
-/// Length of the date or time that a text begins with.
+/// Returns the length of the date or time at the start of a text.
 fn time(text: &str) -> usize {
     let is_date = |b: &[u8]| {
         let digit = |at: usize| b[at].is_ascii_digit();
@@ -113,7 +113,7 @@ fn what_differs_from_run_to_run_is_replaced() {
     }
 }
 
-/// A repository and what a day in it leaves.
+/// A repository in which the snapshots play a typical day of work.
 struct Day {
     bench: Bench,
     repo: PathBuf,
@@ -128,7 +128,7 @@ impl Day {
         Self { bench, repo }
     }
 
-    /// What a verb prints and how it ends, for people.
+    /// Returns the redacted text output of a verb, with stderr marked by `!`, and its exit code.
     fn says(&self, args: &[&str]) -> String {
         let output = self.bench.command(args).current_dir(&self.repo).output().expect("it runs");
         let text = |bytes: &[u8]| redacted(&String::from_utf8_lossy(bytes), &self.bench);
@@ -148,12 +148,12 @@ impl Day {
             let shown = serde_json::to_string_pretty(&shape(value)).expect("text");
             text += &redacted(&shown, &self.bench);
         }
-        // Owed for a second, or done already.
+        // The refresh of the index is owed for about a second; it may be done by now.
         text.replace("\"step\": \"refresh_index\"", "\"step\": null")
     }
 }
 
-/// Numbers as their kind.
+/// Replaces the numbers in a JSON value by their kind.
 fn shape(value: Value) -> Value {
     match value {
         Value::Number(_) => Value::String("NUMBER".to_owned()),
@@ -189,7 +189,7 @@ fn help(path: &[String]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The JSON of one verb after another. What a background look adds at its own time is waited for.
+/// Compares the JSON of one verb after another. Waits for fields that a background inspection adds.
 #[test]
 fn json_is_as_it_was() {
     let day = Day::new();
@@ -242,7 +242,7 @@ fn json_is_as_it_was() {
     is_current("json.txt", &text);
 }
 
-/// What people see. `cargo insta` shows and takes over what has changed.
+/// Compares the text of one verb after another. `cargo insta` shows and accepts changes.
 #[test]
 fn text_is_as_it_was() {
     let day = Day::new();
@@ -299,7 +299,7 @@ fn text_is_as_it_was() {
     looked_at(&day);
 }
 
-/// What is said of its work.
+/// Snapshots of the verbs that show the work in the environment.
 fn looked_at(day: &Day) {
     insta::assert_snapshot!(day.says(&["status"]), @"
      ID  BRANCH  CHANGES  LINES  BASE  UPSTREAM  DOING  CHANGED
@@ -330,7 +330,7 @@ fn looked_at(day: &Day) {
     used(day);
 }
 
-/// What is said while it is used.
+/// Snapshots of the verbs that use the environment.
 fn used(day: &Day) {
     insta::assert_snapshot!(day.says(&["exec", "one", "--", "cat", "README"]), @"
     edited
@@ -358,7 +358,7 @@ fn used(day: &Day) {
     removed(day);
 }
 
-/// What is said of its removal.
+/// Snapshots of the removal of the environment.
 fn removed(day: &Day) {
     insta::assert_snapshot!(day.says(&["rm", "one", "--dry-run"]), @"
     changed: README
@@ -473,7 +473,7 @@ fn text_of_what_is_left_is_as_it_was() {
     of_the_host(&day);
 }
 
-/// What is said of the host and its repositories.
+/// Snapshots of the verbs about the host and its repositories.
 fn of_the_host(day: &Day) {
     insta::assert_snapshot!(day.says(&["sweep"]), @"
     ! everything is explained
@@ -509,7 +509,7 @@ fn of_the_host(day: &Day) {
     of_others(day);
 }
 
-/// What is said of others' worktrees, and at the end.
+/// Snapshots for foreign worktrees, and for the end of the daemon.
 fn of_others(day: &Day) {
     let theirs = day.bench.path("theirs");
     let text = theirs.to_str().expect("text");

@@ -1,4 +1,4 @@
-//! A control server under test, and a daemon that has a session with it.
+//! Helpers: a control server under test, and a daemon that has a session with it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Bench, Daemon, PATIENCE, wait_for};
 
-/// Milliseconds between two signs of life.
+/// Interval of the server's heartbeat in milliseconds.
 const HEARTBEAT_MS: &str = "100";
 
-/// A server in the foreground, killed when it is dropped.
+/// A control server in the foreground, killed when it is dropped.
 pub(crate) struct Control {
     child: Child,
     pub(crate) socket: PathBuf,
-    /// `127.0.0.1:port`.
+    /// Address of the TCP port, as `127.0.0.1:port`.
     pub(crate) port: String,
 }
 
@@ -25,7 +25,7 @@ impl Control {
         Self::listen(bench, "127.0.0.1:0")
     }
 
-    /// One on a port of its own choosing, or on the one that it had before.
+    /// Starts a server at an address. Port 0 lets the system choose; a restart names the old port.
     pub(crate) fn listen(bench: &Bench, address: &str) -> Self {
         let dir = bench.path("control");
         let dir = dir.to_str().expect("text");
@@ -50,7 +50,7 @@ impl Control {
         drop(self.child.wait());
     }
 
-    /// Asks the server: status and body of the answer.
+    /// Sends a request to the server and returns status and body of the answer.
     pub(crate) fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         self.call_as(method, path, body, "")
     }
@@ -67,21 +67,21 @@ impl Control {
         http(stream, method, path, body, headers)
     }
 
-    /// Asks, and must be answered well.
+    /// Sends a request that must succeed.
     pub(crate) fn ok(&self, method: &str, path: &str, body: &Value) -> Value {
         let (status, answer) = self.call(method, path, body);
         assert!((200..300).contains(&status), "{method} {path}: {status} {answer:#}");
         answer
     }
 
-    /// The status of an environment's row.
+    /// Returns the status of an environment in the server's tables, or `none`.
     pub(crate) fn row(&self, host: &str, id: &str) -> String {
         let (_, row) =
             self.call("GET", &format!("/v1/hosts/{host}/environments/{id}"), &Value::Null);
         row["status"].as_str().unwrap_or("none").to_owned()
     }
 
-    /// Has an environment made and waits until it is.
+    /// Requests an environment and waits until it is ready.
     pub(crate) fn make(&self, host: &str, id: &str, repo: &Path) -> Value {
         let body = json!({ "id": id, "repo": repo });
         let made = self.ok("POST", &format!("/v1/hosts/{host}/environments?wait=60"), &body);
@@ -89,7 +89,7 @@ impl Control {
         made
     }
 
-    /// Has a host know a key; the file that the key is in.
+    /// Registers a host and returns the file with its key.
     pub(crate) fn key(&self, bench: &Bench, host: &str) -> PathBuf {
         use std::os::unix::fs::OpenOptionsExt as _;
         let made = self.ok("POST", "/v1/hosts", &json!({ "id": host }));
@@ -129,7 +129,7 @@ pub(crate) fn http(
     exchange(&mut stream, &request)
 }
 
-/// Sends a request as it is: status and body of the answer.
+/// Sends a request verbatim and returns status and body of the answer.
 pub(crate) fn exchange(
     stream: &mut (impl std::io::Read + std::io::Write),
     request: &str,
@@ -143,7 +143,7 @@ pub(crate) fn exchange(
     (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
 }
 
-/// A configuration that names a server.
+/// Writes a configuration file that names a server and a key file.
 pub(crate) fn linked(bench: &Bench, name: &str, server: &str, key: &Path) -> PathBuf {
     let config = bench.path(format!("{name}.toml"));
     let key = key.display();
@@ -151,7 +151,7 @@ pub(crate) fn linked(bench: &Bench, name: &str, server: &str, key: &Path) -> Pat
     config
 }
 
-/// A daemon with a session.
+/// Starts a daemon with a configuration that names a server; it retries its session quickly.
 pub(crate) fn daemon(bench: &Bench, config: &Path) -> Daemon {
     let config = config.to_str().expect("text");
     let retry = ("GROUNDSKEEPER_SESSION_RETRY_MS", "20");

@@ -1,4 +1,4 @@
-//! Status against git's own, over repositories that a seed makes: whatever it finds, we say.
+//! Compares `status` with `git status` over seeded random repositories.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use crate::support::{Bench, Daemon};
 const SEEDS: u64 = 6;
 const CHANGES: usize = 14;
 
-/// Paths that are files in one step and directories in the next, tracked and untracked ones side
-/// by side.
+/// Paths that are files in one step and directories in the next, with tracked and untracked ones
+/// side by side.
 const TREE: [&str; 16] = [
     "a",
     "new",
@@ -32,7 +32,7 @@ const TREE: [&str; 16] = [
 ];
 const STEPS: usize = 40;
 
-/// A small generator, so that a seed is a repository for ever.
+/// A random generator without dependencies, so that a seed always gives the same repository.
 struct Random(u64);
 
 impl Random {
@@ -61,7 +61,7 @@ impl Random {
     }
 }
 
-/// One change of a worktree, chosen by the seed. What git refuses is no change.
+/// Makes one seeded change of a worktree. Has no effect if git refuses the change.
 fn change(bench: &Bench, at: &Path, random: &mut Random) {
     let name = random.name();
     let path = at.join(&name);
@@ -90,13 +90,13 @@ fn change(bench: &Bench, at: &Path, random: &mut Random) {
             drop(std::fs::set_permissions(&path, mode));
         }
         _ => {
-            // Ends in a conflict more often than not.
+            // This merge usually ends in a conflict.
             drop(bench.git_raw(at, &["merge", "-q", "--no-edit", "other"]));
         }
     }
 }
 
-/// Makes, changes, moves or removes files and directories, and now and then stages something.
+/// Creates, changes, moves or removes files and directories, and sometimes stages a change.
 fn shuffle(bench: &Bench, at: &Path, path: &Path, random: &mut Random) {
     let other = at.join(TREE[random.below(TREE.len())]);
     match random.below(24) {
@@ -120,12 +120,12 @@ fn shuffle(bench: &Bench, at: &Path, path: &Path, random: &mut Random) {
     }
 }
 
-/// What git says, in the words of our answer.
+/// Returns the result of `git status` in the terms of this program's status.
 fn expected(bench: &Bench, at: &Path) -> Vec<(String, String)> {
     let said = bench.git_raw(
         at,
         &[
-            // To ask must not be a change.
+            // The query itself must not write the index.
             "--no-optional-locks",
             "status",
             "--porcelain=v2",
@@ -236,7 +236,7 @@ fn status_agrees_with_git_after_every_change() {
         bench.git(&repo, &["switch", "-q", "-"]);
         let id = format!("env{seed}");
         let at = bench.new_env(&id, &repo, &[]);
-        // Watched, so that every answer is either the truth or a change that was not seen.
+        // A lease keeps the worktree watched: a stale answer then means that a change was missed.
         bench.ok(&["lease", &id, "--for", "1h"]);
         let mut random = Random(seed + 1);
         for _ in 0..CHANGES {

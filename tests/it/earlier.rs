@@ -1,5 +1,5 @@
-//! A data directory that an earlier release made is opened, gone on with, and undone where that can
-//! be. `tests/fixtures/data-dir-1.made.sh` tells what is in it.
+//! Opens a data directory of an earlier release, continues its work, and undoes what can be undone.
+//! `tests/fixtures/data-dir-1.made.sh` describes its content.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ impl Scene {
         Self { bench, repo }
     }
 
-    /// What the earlier release said.
+    /// Returns a recorded answer of the earlier release.
     fn fact(&self, name: &str) -> Value {
         recorded(&self.bench.path(format!("facts/{name}.json")))
     }
@@ -37,7 +37,7 @@ impl Scene {
         self.bench.data().join("worktrees").join(id).join("project")
     }
 
-    /// What a worktree held when the earlier release had it.
+    /// Returns the copy of a worktree as the earlier release left it.
     fn copy_of(&self, id: &str) -> PathBuf {
         self.bench.path("copies").join(id)
     }
@@ -51,7 +51,7 @@ impl Scene {
         self.bench.git(&self.repo, &["for-each-ref", "--format=%(objectname) %(refname)", below])
     }
 
-    /// The commit that a ref is at; none when there is no such ref.
+    /// Returns the commit of a ref, or none if the ref does not exist.
     fn commit_of(&self, reference: &str) -> Option<String> {
         let found = self.bench.git_raw(&self.repo, &["rev-parse", "-q", "--verify", reference]);
         let text = String::from_utf8_lossy(&found.stdout).trim().to_owned();
@@ -84,7 +84,7 @@ impl Scene {
     }
 }
 
-/// Some fields of each element of a list, or of one object.
+/// Selects fields of one object, or of each element of a list.
 fn only(value: &Value, keys: &[&str]) -> Value {
     match value.as_array() {
         Some(list) => list.iter().map(|one| only(one, keys)).collect(),
@@ -185,7 +185,7 @@ fn everything_is_shown_as_it_was() {
 fn what_lives_is_removed_and_lives_again() {
     let scene = Scene::new();
     let bench = &scene.bench;
-    // One that is clean: nothing to save, and its name begins another life.
+    // A clean environment: nothing to save, and its name starts another incarnation.
     let base = scene.commit_of("refs/heads/gk/clean").expect("a branch");
     let removed = bench.ok(&["rm", "clean"]);
     assert_eq!(only(&removed, &["phase", "incarnation", "rescue"]), json!(["tombstoned", 1, []]));
@@ -197,7 +197,7 @@ fn what_lives_is_removed_and_lives_again() {
     assert_eq!(bench.git(&made, &["rev-parse", "HEAD"]), base);
     assert_eq!(scene.changes("clean"), "!! local.env", "the setup hook is trusted as before");
 
-    // One with work: refused for the same reasons, and nothing is touched by that.
+    // An environment with work: refused for the same reasons as then, without any change to it.
     assert_eq!(scene.changes("dirty"), DIRTY);
     let index = index_of(bench, &scene.path_of("dirty"));
     let (code, error) = bench.refused(&["rm", "dirty"]);
@@ -217,7 +217,7 @@ fn what_lives_is_removed_and_lives_again() {
     assert_eq!(scene.changes("dirty"), DIRTY);
     assert_eq!(bench.git(&scene.path_of("dirty"), &["branch", "--show-current"]), "gk/dirty");
 
-    // The second life of a name is followed by a third.
+    // The removal of a second incarnation has its own rescue ref; a third incarnation follows.
     let removed = bench.ok(&["rm", "twice", "--force"]);
     assert_eq!(removed["incarnation"], 2, "{removed:#}");
     let first = scene.fact("rm-twice");
@@ -234,7 +234,7 @@ fn what_was_removed_comes_back() {
     let bench = &scene.bench;
     let (code, error) = bench.refused(&["show", "trashed"]);
     assert_eq!((code, &error["code"]), (3, &json!("environment_destroyed")));
-    // From the trash, where everything still is.
+    // Restored from the trash, which still holds everything.
     let tip = scene.commit_of("refs/heads/gk/trashed");
     let put_away = bench.path("project/.git/groundskeeper").read_dir().expect("a folder");
     let mut put_away = put_away.map(|entry| entry.expect("an entry").path());
@@ -247,13 +247,13 @@ fn what_was_removed_comes_back() {
     assert_eq!(index_of(bench, &scene.path_of("trashed")), index);
     assert_eq!(scene.changes("trashed"), DIRTY);
     assert_eq!(scene.commit_of("refs/heads/gk/trashed"), tip);
-    // The same, whose branch went with it.
+    // Also from the trash, with a branch that was deleted at the removal.
     assert_eq!(scene.commit_of("refs/heads/gk/tidied"), None);
     scene.restore("tidied", 2);
     scene.is_as_it_was("tidied");
     assert_eq!(scene.commit_of("refs/heads/gk/tidied"), scene.commit_of("refs/heads/main"));
     assert_eq!(scene.changes("tidied"), "!! local.env");
-    // From its rescue alone: what git ignored is gone, as was said when it was removed.
+    // From the rescue ref alone: ignored files are lost, as the removal reported.
     let reference = scene.fact("rm-rescued")["rescue"][0].clone();
     let held = scene.commit_of(text(&reference));
     scene.restore("rescued", 2);
@@ -299,7 +299,7 @@ fn rescues_and_trash_are_dropped_on_request_only() {
     bench.ok(&["trash", "empty"]);
     assert!(!trash("trashed").exists() && !trash("undone").exists());
     assert_eq!(bench.ok(&["trash", "ls"]), json!([]));
-    // Nothing is lost by that which was rescued.
+    // After the trash is empty, the rescue ref still restores the work.
     scene.restore("trashed", 2);
     let staged = std::fs::read(scene.path_of("trashed").join("staged")).expect("back");
     assert_eq!(staged, b"staged in trashed\n");
@@ -319,7 +319,7 @@ fn failed_and_adopted_ones_end_as_they_should() {
         assert_eq!(error["evidence"][0], "setting up", "trusted as before");
         assert_eq!(bench.ok(&["show", id])["incarnation"], 2);
     }
-    // What others made is let go and not touched.
+    // An adopted worktree is released and not changed.
     let path = bench.path("theirs");
     let before = (snapshot(&path), std::fs::read(path.join(".git")).expect("read"));
     assert_eq!(bench.refused(&["clean", "theirs"]).1["code"], "not_ours");
@@ -328,7 +328,7 @@ fn failed_and_adopted_ones_end_as_they_should() {
     assert!(scene.commit_of("refs/heads/theirs").is_some());
     let listed = bench.git(&scene.repo, &["worktree", "list", "--porcelain"]);
     assert!(listed.lines().any(|l| l.strip_prefix("worktree ") == path.to_str()), "{listed}");
-    // Names that lived before begin their next life.
+    // Names with an earlier incarnation start their next one.
     for id in ["tidied", "rescued"] {
         let branch = format!("other/{id}");
         bench.git(&scene.repo, &["branch", &branch, "main"]);
@@ -387,7 +387,7 @@ fn everything_is_ours_and_can_go() {
         bench.ok(&["rm", id, "--force"]);
     }
     bench.drain();
-    // What was adopted is a worktree of others again.
+    // The adopted worktree is foreign again.
     let report = bench.ok(&["sweep"]);
     let theirs = json!([[bench.path("theirs"), false]]);
     assert_eq!(only(&report["findings"], &["path", "ours"]), theirs, "{report:#}");
@@ -411,7 +411,7 @@ fn everything_is_ours_and_can_go() {
 #[test]
 fn its_age_is_no_obstacle() {
     const DAYS: i64 = 24 * 3600;
-    // More than a year later, and where the clock is behind that of the earlier release.
+    // More than a year later, and with a clock that is behind that of the earlier release.
     for seconds in [400 * DAYS, -4_000 * DAYS] {
         let scene = Scene::new();
         let bench = &scene.bench;
@@ -431,7 +431,7 @@ fn its_age_is_no_obstacle() {
         }
         assert_eq!(bench.ok(&["rm", "leased"])["phase"], "tombstoned");
         scene.restore("leased", 2);
-        // Nothing went by itself in all that time.
+        // Nothing expired by itself in that time.
         scene.restore("trashed", 2);
         scene.is_as_it_was("trashed");
         scene.restore("rescued", 2);

@@ -1,46 +1,47 @@
-//! What the wishes that were granted allow: a small model of one host, compared at every rest.
+//! A small model of one host: which states the accepted requests allow. Tests compare it with the
+//! host whenever all work has settled.
 //!
-//! It knows no more than whoever asked: what was granted, in which order, and how each wish was
-//! answered. Wishes that were on their way together may have come true in any order, so the model
-//! says only what holds for all of them.
+//! It knows only what the clients know: the accepted requests, their order, and their results.
+//! Concurrent requests may take effect in any order, so the model states only what holds for all
+//! orders.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is wanted of an environment.
+/// Goal of a request about an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
-    /// A new life: made, or brought back.
+    /// A new incarnation: created or restored.
     Make,
-    /// The end of its life.
+    /// The end of its current incarnation.
     Remove,
 }
 
-/// How a wish ended.
+/// Result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// This life was ready.
+    /// This incarnation became ready.
     Made(u64),
-    /// This life is over; 0 when there was none.
+    /// This incarnation ended; 0 if there was none.
     Gone(u64),
-    /// Nothing was done.
+    /// The request had no effect.
     Refused,
-    /// It began, and may have come to anything.
+    /// The request began; its effect is not known.
     Unknown,
 }
 
-/// One wish that was granted.
+/// One accepted request.
 #[derive(Debug, Clone)]
 pub(crate) struct Wish {
     pub(crate) name: String,
     pub(crate) what: What,
-    /// Somebody did it on the host, and waited for its end.
+    /// True for a request of the user on the host, who waited for its end.
     pub(crate) by_hand: bool,
     pub(crate) end: End,
 }
 
 impl Wish {
-    /// Whether it was over before `later` began. The server's wishes for one environment are done
-    /// in their order; who does something by hand has seen its end before anything else is asked.
+    /// Returns whether this request had ended before `later` began. The server's requests for one
+    /// environment run in order; the user on the host waits for the end before the next request.
     fn is_before(&self, later: &Self) -> bool {
         let removed = self.by_hand && self.what == What::Remove && self.end != End::Unknown;
         self.by_hand == later.by_hand || (removed && !later.by_hand)
@@ -51,34 +52,34 @@ impl Wish {
     }
 }
 
-/// Where an environment stands on its host: its phase and which life it is.
+/// State of an environment on its host: its phase and incarnation.
 pub(crate) type Fact = (String, u64);
 
-/// What is known of one environment.
+/// Knowledge about one environment.
 #[derive(Debug, Default)]
 struct Known {
-    /// At the last rest.
+    /// State at the last comparison.
     at_rest: Option<Fact>,
-    /// What was wanted since.
+    /// Requests accepted since then.
     since: Vec<Wish>,
-    /// Lives that were answered to be over.
+    /// Incarnations whose end was reported.
     gone: BTreeSet<u64>,
 }
 
-/// The model.
+/// The model of one host, by environment.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
     environments: BTreeMap<String, Known>,
 }
 
 impl Expected {
-    /// A wish was granted.
+    /// Adds an accepted request.
     pub(crate) fn granted(&mut self, environment: &str, wish: Wish) {
         self.environments.entry(environment.to_owned()).or_default().since.push(wish);
     }
 
-    /// Everything has come to rest: how the server's wishes ended, and what there is. Returns what
-    /// must not be, and begins anew.
+    /// Compares the settled host (`facts`) with the requests and the results of the server's ones
+    /// (`ends`). Returns the contradictions and starts a new period.
     pub(crate) fn rest(
         &mut self,
         ends: &dyn Fn(&str) -> End,
@@ -135,7 +136,7 @@ impl Known {
         self.ends_count(phase, *life)
     }
 
-    /// An answer holds until somebody may have wanted something else.
+    /// Checks that a reported result still holds, unless another request may have changed it.
     fn ends_count(&self, phase: &str, life: u64) -> Result<(), String> {
         for (n, wish) in self.since.iter().enumerate() {
             let undone = |by: What| {
@@ -164,7 +165,7 @@ mod tests {
         Wish { name: "w".to_owned(), what, by_hand, end }
     }
 
-    /// Whether a model that saw `first` allows `then` after these wishes.
+    /// Returns whether a model that saw `first` allows `then` after these requests.
     fn allows(first: Option<(&str, u64)>, wishes: &[Wish], then: Option<(&str, u64)>) -> bool {
         let facts = |fact: Option<(&str, u64)>| {
             fact.map(|(phase, life)| ("a".to_owned(), (phase.to_owned(), life)))

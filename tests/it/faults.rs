@@ -1,5 +1,5 @@
-//! Thousands of network faults and kills of either side: in the end both agree, nothing is done
-//! twice, nothing is lost, and what is there is what was wished for.
+//! Thousands of network faults and kills of either side. At the end server and host agree, no
+//! request ran twice, nothing is lost, and the host has what the requests asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,21 +15,21 @@ use crate::support::{Bench, Daemon, pass, wait_for};
 const NOTHING: Value = Value::Null;
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// How much happens in one run.
+/// Size of one run.
 #[derive(Debug, Clone, Copy)]
 struct Length {
     wishes: u64,
-    /// Wishes between two rests.
+    /// Requests between two comparisons of the settled sides.
     rest_every: u64,
-    /// Environments that they are about.
+    /// Number of environments that the requests are about.
     names: u64,
-    /// Wishes between two kills or cuts, on average.
+    /// Requests between two kills or cuts, on average.
     trouble_every: u64,
 }
 
 const LONG: Length = Length { wishes: 500, rest_every: 50, names: 5, trouble_every: 6 };
 const SHORT: Length = Length { wishes: 20, rest_every: 10, names: 2, trouble_every: 4 };
-/// Short runs; more when the variable says so.
+/// Number of short runs if `GROUNDSKEEPER_FAULT_RUNS` is not set.
 const RUNS: u64 = 10;
 
 fn named(variable: &str) -> Option<u64> {
@@ -46,7 +46,7 @@ struct World {
     random: Random,
     length: Length,
     expected: Expected,
-    /// Commands that were run, by name of the wish.
+    /// Commands that were requested, by request name.
     runs: Vec<String>,
     kills: u64,
 }
@@ -102,11 +102,11 @@ impl World {
             }
             _ => return self.wish_for_a_command(n, &of),
         };
-        // Whether it is granted or refused is not the question here.
+        // The server may accept or refuse the request; the model takes accepted ones only.
         let headers = format!("idempotency-key: w{n}\r\n");
         let (status, answer) = self.control().call_as(method, &path, &body, &headers);
         if let Some(what) = what.filter(|_| matches!(status, 200 | 202)) {
-            // A destroy that is under way already is the same destroy.
+            // A destroy that is already in progress is answered with the earlier operation's id.
             let name = answer["id"].as_str().expect("a name").to_owned();
             self.expected.granted(id, Wish { name, what, by_hand: false, end: End::Unknown });
         }
@@ -122,7 +122,7 @@ impl World {
         self.control().call_as("POST", &format!("{of}/exec"), &body, &headers);
     }
 
-    /// Something that a person does on the host itself.
+    /// Runs one request as the user on the host.
     fn by_hand(&mut self, n: u64) {
         let id = self.name();
         let repo = self.repo.to_str().expect("text").to_owned();
@@ -180,7 +180,7 @@ impl World {
         all.map(|e| (text(&e["id"]), (text(&e["phase"]), life(&e)))).collect()
     }
 
-    /// Environments that are ready with their leases, here and there.
+    /// Returns the leases of ready environments: on the host, and in the server's tables.
     fn leases(&self) -> (BTreeSet<(String, String)>, BTreeSet<(String, String)>) {
         let text = |v: &Value| v.as_str().expect("text").to_owned();
         let ready = self.there().into_iter().filter(|e| e["phase"] == "ready");
@@ -196,7 +196,7 @@ impl World {
         (here, rows.flatten().collect())
     }
 
-    /// What still keeps the two apart; empty when they agree.
+    /// Returns the differences between host and server; empty if they agree.
     fn differences(&self) -> Vec<String> {
         let (rows, facts) = (self.rows(), self.facts());
         let mut found = Vec::new();
@@ -204,7 +204,7 @@ impl World {
             let row = rows.get(id).map(|(status, life)| (status.as_str(), *life));
             let agrees = match phase.as_str() {
                 "ready" => matches!(row, Some(("ready" | "retiring", n)) if n == *life),
-                // One that came and went unheard of is no business of the server.
+                // The server may never have heard of an environment that came and went meanwhile.
                 "tombstoned" => matches!(row, None | Some(("destroyed" | "error", _))),
                 "failed" => matches!(row, Some(("error" | "destroyed", _))),
                 _ => false,
@@ -243,7 +243,7 @@ impl World {
         self.compare();
     }
 
-    /// What there is against what the wishes allow.
+    /// Compares the host with what the model allows.
     fn compare(&mut self) {
         let (ends, facts) = (self.ends(), self.facts());
         let end = |name: &str| ends.get(name).copied().unwrap_or(End::Unknown);
@@ -252,7 +252,7 @@ impl World {
         self.check_runs();
     }
 
-    /// How the server's operations on environments ended.
+    /// Returns the results of the server's operations on environments.
     fn ends(&self) -> BTreeMap<String, End> {
         let sql = "SELECT id, command, status, answer FROM operations WHERE status IS NOT NULL";
         let db = self.catalogue();
@@ -278,7 +278,7 @@ impl World {
         rusqlite::Connection::open(self.bench.path("control/catalog.db")).expect("opened")
     }
 
-    /// What the server did, and what happened here, for whoever looks into a failure.
+    /// Returns the server's operations and the host's events, to diagnose a failure.
     fn story(&self) -> String {
         let db = self.catalogue();
         let sql = "SELECT created_at || ' ' || id || ' ' || command || ' ' || environment || ' '
@@ -303,7 +303,7 @@ impl World {
         db.query_row(sql, [], |row| row.get(0)).expect("counted")
     }
 
-    /// Nothing was run twice, and what is said to have been run was.
+    /// Checks that no command ran twice, and that each command reported as run did run.
     fn check_runs(&self) {
         let ran = std::fs::read_to_string(self.bench.path("runs")).unwrap_or_default();
         let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
@@ -323,7 +323,7 @@ impl World {
     }
 }
 
-/// One world from its beginning to its end; faults and kills on the way.
+/// Runs one world from start to end, with faults and kills. Returns the numbers of both.
 fn run(seed: u64, length: Length) -> (u64, u64) {
     let mut world = World::new(seed, length);
     for n in 0..length.wishes {
@@ -335,8 +335,8 @@ fn run(seed: u64, length: Length) -> (u64, u64) {
         if world.random.below(10) == 0 {
             world.by_hand(n);
         }
-        // Wishes come faster than sessions do; here and there a session is to be in the middle of
-        // one.
+        // Requests come faster than sessions open. The random pause lets some requests arrive in
+        // the middle of a session.
         pass(Duration::from_millis(world.random.below(25)));
         if (n + 1) % length.rest_every == 0 {
             world.settle();
@@ -360,14 +360,14 @@ fn both_sides_agree_after_faults_and_kills() {
     }
 }
 
-/// Many small worlds find other things than a large one: each begins with nothing.
+/// Many small worlds find other defects than a large one, as each starts empty.
 #[test]
 fn short_runs_come_to_what_was_wished_for() {
     let first = named("GROUNDSKEEPER_FAULT_SEED").unwrap_or(1_000);
     let runs = named("GROUNDSKEEPER_FAULT_RUNS").unwrap_or(RUNS);
     let (mut faults, mut kills, mut failed) = (0, 0, Vec::new());
     for seed in first..first + runs {
-        // One that fails says why, and the others are run all the same.
+        // A failing run prints its reason; the others still run.
         match std::panic::catch_unwind(|| run(seed, SHORT)) {
             Ok(did) => {
                 faults += did.0;

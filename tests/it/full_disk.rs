@@ -1,8 +1,8 @@
-//! Migrations on a disk that becomes full at every moment: inside SQLite's own writes and our own.
+//! Migrations on a disk that becomes full at any moment: within SQLite's writes and the program's
+//! own.
 //!
-//! The disk is a small one of its own, seen by one process tree only. The new database is many
-//! times as large as the old one, so no look at the free space can know beforehand that it will not
-//! do.
+//! The disk is a small tmpfs that one process tree sees. The new database is many times as large as
+//! the old one, so no check of the free space can know in advance that it does not suffice.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use serde_json::Value;
 
 use crate::support::Bench;
 
-/// Rows of the old database; each becomes many.
+/// Rows of the old database; the migration turns each into 40.
 const ROWS: u32 = 2_500;
 const KIB: u64 = 1_024;
 
-/// Mounts the disk, lays the files out, migrates, and copies out what is there afterwards.
+/// Script that mounts the disk, copies the files to it, migrates, and copies the result out.
 const SCRIPT: &str = r#"
 set -e
 mount -t tmpfs -o "size=${SIZE}k" none "$DISK"
@@ -36,7 +36,7 @@ struct Scene {
     from: PathBuf,
 }
 
-/// What came of one migration.
+/// Result of one migration.
 struct Came {
     code: i32,
     answer: Value,
@@ -97,7 +97,7 @@ impl Scene {
         Came { code, answer, disk: out.join("disk") }
     }
 
-    /// Migrates, and makes sure that there is one whole database and nothing else to be seen.
+    /// Migrates and checks that exactly one whole database remains. Returns whether it succeeded.
     fn attempt(&self, kib: u64) -> bool {
         let came = self.migrate(kib, false);
         let context = format!("{kib} KiB: {:#}", came.answer);
@@ -130,7 +130,7 @@ fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).expect("a folder").flatten();
     let mut names: Vec<String> =
         entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
-    // What SQLite leaves of a lock is not a file of anybody's.
+    // SQLite may leave its `-shm` and `-wal` files; they are not part of the result.
     names.retain(|name| !name.ends_with("-shm") && !name.ends_with("-wal"));
     names.sort();
     names
@@ -140,7 +140,7 @@ fn names(dir: &Path) -> Vec<String> {
 fn a_disk_that_fills_up_at_any_moment_costs_nothing_but_the_attempt() {
     let scene = Scene::new();
     let old = scene.old().len() as u64 / KIB;
-    // The least disk that does: below it, each step fails at another write.
+    // Searches the smallest disk that suffices: each smaller size fails at another write.
     let (mut low, mut high) = (old * 2, old * 300);
     assert!(scene.attempt(high), "{high} KiB are enough");
     let mut failed = 0;

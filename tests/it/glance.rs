@@ -1,5 +1,5 @@
-//! A look without git must say what a look with git says: nothing where nothing is, and never
-//! nothing where something is.
+//! The fast status check without git must agree with git: no work where there is none, and never
+//! "no work" where there is some.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::api::call;
 use crate::support::{Bench, Daemon};
 
-/// Processes that the daemon has started so far.
+/// Returns the number of processes that the daemon has started so far.
 pub(crate) fn started(bench: &Bench) -> u64 {
     let (status, info) = call(bench, "GET", "/v1/daemon", "", "");
     assert_eq!(status, 200, "{info}");
@@ -16,7 +16,7 @@ pub(crate) fn started(bench: &Bench) -> u64 {
 
 type Change = (&'static str, fn(&Bench, &Path));
 
-/// Ways to have work in a worktree. Each must be seen.
+/// Ways to have work in a worktree. The check must detect each.
 const WORK: [Change; 20] = [
     ("changed, same size", |b, at| b.write(&at.join("file1"), "ONE 2\n")),
     ("changed, same size, old time", |b, at| {

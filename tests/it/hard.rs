@@ -1,4 +1,4 @@
-//! The hard cases of a removal: what is in the way, what is hidden, and who else is at work.
+//! Hard cases of a removal: obstacles in the tree, hidden content, and concurrent programs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ fn unmount(at: &Path) {
     assert!(done.success(), "{} cannot be unmounted", at.display());
 }
 
-/// The ref that holds what a removal saved.
+/// Returns the rescue ref of a removal.
 fn reference(removed: &serde_json::Value) -> String {
     removed["rescue"][0].as_str().expect("a ref").to_owned()
 }
@@ -45,7 +45,7 @@ fn a_mount_inside_is_not_deleted_behind() {
     assert_eq!(bench.refused(&["clean", "demo"]).0, 4);
     unmount(&inside);
     let trash = bench.ok(&["rm", "demo", "--force"])["trash"].as_str().map(PathBuf::from);
-    // And one that turns up in the trash.
+    // A mount that appears in the trash.
     let inside = trash.expect("a trash").join("target/mnt");
     assert!(mount(&["--bind", from, inside.to_str().expect("text")]));
     bench.ok(&["trash", "empty"]);
@@ -100,7 +100,7 @@ fn links_and_nested_repositories_and_deep_trees() {
     bench.git(&nested, &["init", "-q"]);
     bench.write(&nested.join("inner"), "inner work\n");
     bench.commit(&nested, "inner");
-    // Deeper than any path can be named, made step by step.
+    // Deeper than the path limit of the system, so it is created one level at a time.
     let made = Command::new("sh")
         .arg("-c")
         .arg("n=0; while [ $n -lt 3000 ]; do mkdir d && cd -P d || exit 1; n=$((n+1)); done")
@@ -264,7 +264,7 @@ fn a_teardown_hook_runs_is_bounded_and_never_in_the_way() {
     bench.ok(&["rm", "without", "--no-teardown"]);
     assert!(!bench.path("ran").exists());
 
-    // One that hangs, and leaves something that hides.
+    // A hook that hangs and leaves a process in another session.
     bench.ok(&["stop"]);
     bench.write(
         &bench.path("home/.config/groundskeeper/config.toml"),
@@ -300,7 +300,7 @@ fn a_full_disk_while_rescuing_loses_nothing() {
     bench.git(&repo, &["init", "-q"]);
     bench.commit_files(&repo, 3);
     let path = bench.new_env("demo", &repo, &[]);
-    // Noise does not become smaller in an object.
+    // Random bytes do not compress in a git object.
     let noise = Command::new("sh")
         .arg("-c")
         .arg("head -c 40000000 /dev/urandom > noise")
@@ -334,8 +334,8 @@ fn removals_beside_git_gc_and_two_daemons() {
     let held: Vec<String> = std::thread::scope(|scope| {
         let gc = scope.spawn(|| {
             for _ in 0..5 {
-                // One that prunes an object in the instant before its ref is made may find that ref
-                // in its next look, and gives up; the rescue is made anew then.
+                // A gc that prunes an object just before its rescue ref is created may then find
+                // that ref and fail. The rescue is repeated in that case.
                 drop(bench.git_raw(&repo, &["gc", "-q", "--prune=now"]));
             }
         });

@@ -1,5 +1,5 @@
-//! Commits: those of every branch that was checked out in a worktree, and those that only its own
-//! history holds.
+//! Commits of every branch that was checked out in a worktree, and commits that only its reflog
+//! holds.
 
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,7 @@ fn commits_that_only_the_history_holds_are_rescued_and_told() {
             bench.refused(&["rm", "demo"]);
             bench.ok(&["rm", "demo", "--force"])
         } else {
-            // It is no reason to refuse: nothing is lost by it.
+            // Commits in the reflog alone do not refuse a removal: the rescue ref holds them.
             let removed = bench.ok(&["rm", "demo"]);
             assert!(removed["notes"].to_string().contains("history"), "{name}: {removed:#}");
             removed
@@ -162,7 +162,8 @@ fn a_restore_that_fails_leaves_no_branch() {
     }
 }
 
-/// Where HEAD has no history, that of the branch knows what was taken back, and goes with it.
+/// If HEAD has no reflog, only the branch's reflog holds an undone commit, and it goes with the
+/// branch.
 #[test]
 fn commit_that_only_the_history_of_the_branch_holds_is_rescued() {
     let bench = Bench::new();

@@ -1,4 +1,4 @@
-//! Included files and the setup hook: trusted, gated, bounded, taken back when they fail.
+//! Included files and the setup hook: trust, limits, and rollback on failure.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Lives, logs and data directories that could be taken for each other, and are not; and what
-//! follows when a data directory or a repository has another place.
+//! Incarnations, logs and data directories that must not be confused, and data directories and
+//! repositories that have moved.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 
-/// All refs of a repository and its worktrees: what nobody may touch.
+/// Returns all refs and worktrees of a repository, which must not change.
 fn ground(bench: &Bench, repo: &Path) -> (String, String) {
     (bench.git(repo, &["for-each-ref"]), bench.git(repo, &["worktree", "list"]))
 }
@@ -76,7 +76,8 @@ fn what_began_after_a_backup_of_the_log_is_foreign_to_it() {
     std::fs::copy(&backup, &log).expect("put back");
     let before = ground(&bench, &repo);
 
-    // The place is taken by a life that the log does not know: it is no other's to roll back.
+    // The path belongs to an incarnation that the log does not know, so no other incarnation may
+    // roll it back.
     let (_, error) = bench.refused(&["new", "live", "--repo", text(&repo)]);
     assert!(["path_exists", "branch_exists"].contains(&error["code"].as_str().unwrap_or_default()));
     drop(bench.gk(&["rm", "live", "--force"]));
@@ -90,7 +91,7 @@ fn what_began_after_a_backup_of_the_log_is_foreign_to_it() {
     let doctor = bench.ok(&["doctor"]);
     assert!(doctor.to_string().contains("put back"), "{doctor:#}");
 
-    // What it knows goes on, and so does a new life of a name that it has forgotten.
+    // A known environment continues, and so does a new incarnation of a forgotten name.
     bench.write(&known.join("more"), "more\n");
     bench.refused(&["rm", "known"]);
     bench.ok(&["rm", "known", "--force"]);
@@ -118,7 +119,7 @@ fn a_later_life_in_the_same_directory_is_not_touched_by_an_older_log() {
     std::fs::copy(&backup, &log).expect("put back");
     bench.refused(&["rm", "demo", "--force"]);
     assert!(path.join("work").exists());
-    // Not even where there is no marker to ask: the pointer tells.
+    // Even without a reachable marker: the `.git` pointer file proves the difference.
     std::fs::rename(&repo, bench.path("away")).expect("moved");
     std::fs::create_dir(bench.path("elsewhere")).expect("made");
     std::fs::rename(bench.path("away"), bench.path("elsewhere/away")).expect("moved");
@@ -131,7 +132,7 @@ fn a_copy_of_a_data_directory_touches_nothing_of_the_originals() {
     copied(false);
 }
 
-/// What the original's daemon wrote down about itself is in the copy, too.
+/// The copy also contains the info file of the original's daemon.
 #[test]
 fn a_copy_made_while_the_daemon_runs_has_a_daemon_of_its_own() {
     copied(true);
@@ -313,7 +314,7 @@ fn a_registration_that_somebody_pruned_does_not_keep_the_worktree_for_ever() {
         if replaced {
             std::fs::rename(&repo, bench.path("before")).expect("moved");
             bench.repo("project", 1);
-            // So that nothing is found of the one that was there.
+            // The search for a moved repository must not find the old one.
             std::fs::remove_dir_all(bench.path("before")).expect("removed");
         } else {
             std::fs::remove_dir_all(&admin).expect("removed");
@@ -330,7 +331,7 @@ fn a_registration_that_somebody_pruned_does_not_keep_the_worktree_for_ever() {
     }
 }
 
-/// The log is older than the move of its data directory, and says where things were before it.
+/// The log is older than the move of its data directory and contains the old paths.
 #[test]
 fn log_from_before_a_move_that_is_put_back_after_it_finds_its_worktrees() {
     for link in [false, true] {
@@ -357,7 +358,7 @@ fn log_from_before_a_move_that_is_put_back_after_it_finds_its_worktrees() {
     }
 }
 
-/// git names the repository of a submodule, and that its working tree, by relative paths.
+/// git links a submodule's worktree and repository to each other by relative paths.
 #[test]
 fn submodules_work_after_a_move_of_the_data_directory() {
     let (old, new) = (Bench::new(), Bench::new());

@@ -1,5 +1,5 @@
-//! What a worktree was given is no work as long as nobody works on it: included files, and files
-//! that git is told not to look at.
+//! Files that a provision copied are not work as long as they are unchanged: included files, and
+//! files that git is told to skip.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::glance::started;
 use crate::support::{Bench, Daemon};
 
-/// A repository whose list names a file, two directories and a link, all of them ignored.
+/// Creates a repository whose `.worktreeinclude` names a file, directories and a link, all ignored.
 fn repository(bench: &Bench) -> PathBuf {
     let repo = bench.repo("project", 5);
     let list = ".env\ncerts/\n.conf\n.conf.real\npart/one\n";
@@ -38,12 +38,12 @@ fn untouched_inclusions_go_without_force() {
     let before = started(&bench);
     assert!(is_safe(&bench, "demo"));
     assert_eq!(started(&bench), before, "git was asked");
-    // Beside a change that only git can judge it is the same.
+    // The same holds beside a change that only git can judge.
     bench.write(&path.join("README"), "edited\n");
     assert!(!is_safe(&bench, "demo"));
     bench.write(&path.join("README"), "hello\n");
     assert!(is_safe(&bench, "demo"));
-    // The list goes to the trash and back.
+    // The record of included files survives a removal and a restore.
     bench.ok(&["rm", "demo"]);
     bench.ok(&["restore", "demo"]);
     for file in [".env", "certs/a.pem", "part/one", ".conf.real"] {
@@ -115,7 +115,7 @@ fn inclusions_of_other_stat_data_are_compared_with_the_source() {
     let repo = repository(&bench);
     let _daemon = Daemon::start(&bench);
     let path = bench.new_env("demo", &repo, &[]);
-    // As after a move to another disk: other inodes and times, the same bytes.
+    // As after a move to another disk: other inodes and times, but the same bytes.
     for name in ["certs", ".env", ".conf"] {
         let (place, aside) = (path.join(name), path.join("aside"));
         let copy = |from: &Path, to: &Path| {

@@ -1,10 +1,10 @@
-//! Repositories inside a worktree are work, wherever they lie.
+//! Nested repositories in a worktree count as work, wherever they lie.
 
 use std::path::{Path, PathBuf};
 
 use crate::support::Bench;
 
-/// A repository with two commits, a side branch, an edit and an untracked file.
+/// Creates a repository with two commits, a side branch, an edit and an untracked file.
 fn worked_in(bench: &Bench, at: &Path) {
     bench.write(&at.join("x"), "x\n");
     bench.git(at, &["init", "-q"]);
@@ -32,7 +32,8 @@ fn environment(bench: &Bench) -> (PathBuf, PathBuf) {
     (repo, path)
 }
 
-/// Refused without force and by `clean`; forced away, it comes back from the rescue alone.
+/// Checks that `clean` leaves a nested repository alone, that `rm` refuses without `--force`, and
+/// that the rescue ref alone restores it after a forced removal.
 fn there_and_back(bench: &Bench, repo: &Path, path: &Path, at: &str) {
     bench.ok(&["clean", "demo"]);
     assert!(path.join(at).exists(), "{at}: clean leaves it alone");
@@ -117,8 +118,8 @@ fn what_cannot_be_brought_over_is_copied_whole() {
     }
 }
 
-/// A worktree of the outer repository itself needs nothing brought over, whatever that repository
-/// lacks: what was committed in it without a branch is held by the rescue.
+/// A nested worktree of the outer repository needs no copied objects, even if that repository is
+/// shallow or partial. The rescue ref holds its commits that no branch has.
 #[test]
 fn another_worktree_of_a_repository_without_its_history_is_saved() {
     for how in [&["--depth", "1"][..], &["--filter=blob:none"]] {
@@ -138,7 +139,7 @@ fn another_worktree_of_a_repository_without_its_history_is_saved() {
         bench.commit(&inner, "made without a branch");
         let commit = bench.git(&inner, &["rev-parse", "HEAD"]);
         bench.write(&inner.join("new"), "new\n");
-        // A branch of the user's is held by itself, and by no rescue.
+        // A branch of the user keeps its own commits, so no rescue ref holds them.
         let theirs = bench.git(&repo, &["commit-tree", "-m", "theirs", "HEAD^{tree}"]);
         bench.git(&repo, &["branch", "theirs", &theirs]);
         let removed = bench.ok(&["rm", "demo", "--force"]);
@@ -167,7 +168,7 @@ fn a_clone_that_has_nothing_of_its_own_is_named_and_goes() {
     let removed = bench.ok(&["rm", "demo"]);
     assert!(removed["notes"].to_string().contains("node_modules/dep"), "{removed:#}");
     assert_eq!(removed["rescue"], serde_json::json!([]), "{removed:#}");
-    // A stash, a commit that was reset away, a tag: any of them makes it work.
+    // A stash, an undone commit, a tag or an edit each makes the clone count as work.
     for what in ["stash", "reset", "tag", "edit"] {
         bench.ok(&["restore", "demo"]);
         bench.git(&at, &["checkout", "-q", "-f", "main"]);
@@ -212,7 +213,7 @@ fn submodules_are_work_when_somebody_worked_in_them() {
         if !ignore.is_empty() {
             bench.git(&repo, &["config", ignore, "all"]);
         }
-        // Nobody has touched it.
+        // An unchanged submodule does not refuse the removal.
         bench.ok(&["rm", "demo"]);
         bench.ok(&["restore", "demo"]);
         let at = path.join("s");
@@ -230,7 +231,7 @@ fn submodules_are_work_when_somebody_worked_in_them() {
     }
 }
 
-/// Modes that a checkout would not make are kept beside the files, which come later.
+/// Modes that a checkout does not create are recorded beside the files and applied after them.
 #[test]
 fn modes_inside_come_back() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -246,7 +247,8 @@ fn modes_inside_come_back() {
     assert_eq!(found & 0o777, 0o600);
 }
 
-/// What is staged inside, and the sides of its conflicts, may be nowhere else.
+/// Staged content of a nested repository, and the sides of its conflicts, may exist only in its
+/// index.
 #[test]
 fn what_only_its_index_holds_is_kept() {
     let bench = Bench::new();

@@ -1,8 +1,8 @@
 //! Random interleavings of all verbs, with kills: no byte of work is ever lost.
 //!
-//! Every piece of work is a file with a number of its own. At the end each must be in a worktree,
-//! in the trash, or reachable from a ref, after everything else was pruned. Nothing that holds work
-//! is let go of on purpose but ignored files in a trash that was emptied.
+//! Every piece of work is a file with a unique number. At the end each must be in a worktree, in
+//! the trash, or reachable from a ref, after everything else was pruned. The only intended loss is
+//! ignored files in a trash that was emptied.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -42,10 +42,10 @@ fn files_below(folder: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Puts a piece of work into a worktree, in one of the forms that work has.
+/// Adds a piece of work to a worktree, in one of its forms (untracked, staged, committed, ...).
 fn work(bench: &Bench, place: &Path, form: usize, name: &str) {
     let file = place.join(name);
-    // The directory may be on its way out this very moment.
+    // A removal may move the directory away at the same time.
     if std::fs::write(&file, format!("{name}\n")).is_err() {
         return;
     }
@@ -66,7 +66,7 @@ fn work(bench: &Bench, place: &Path, form: usize, name: &str) {
     }
 }
 
-/// Runs one history; returns how many pieces of work were made, and which are lost.
+/// Runs one seeded history. Returns the number of pieces of work, and the lost ones.
 fn history(seed: u64, rescue: bool) -> (usize, Vec<String>) {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
@@ -102,7 +102,7 @@ fn history(seed: u64, rescue: bool) -> (usize, Vec<String>) {
             10 => drop(quiet(&bench, &["trash", "empty"])),
             _ => {
                 if let Some(mut dying) = daemon.take() {
-                    // Something is under way when it dies.
+                    // The kill hits a removal in progress.
                     let mut last = bench.command(&["--no-autostart", "rm", id, "--force"]);
                     let last = last.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
                     dying.kill();
@@ -141,7 +141,7 @@ fn random_interleavings_of_all_verbs_lose_nothing() {
     }
 }
 
-/// The red control: without rescues the same histories must lose something.
+/// Negative control: without rescues the same histories must lose something.
 #[test]
 fn without_rescues_something_is_lost() {
     let lost = (0..5 * SEEDS).any(|n| !history(seed(n), false).1.is_empty());

@@ -1,4 +1,4 @@
-//! Adoption, cleaning, sizes and gc: using less without losing anything.
+//! Adoption, cleaning, sizes and gc: they free space without any loss of work.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ fn clean_takes_what_tools_rebuild_and_nothing_else() {
     let rebuildable = usage["environments"][0]["rebuildable"]["apparent"].as_u64();
     assert!(rebuildable.is_some_and(|b| b >= 500_000), "{usage:#}");
 
-    // Something is being built.
+    // A process has a file of `target` open, as a running build does.
     let object = std::fs::File::options().append(true).open(path.join("target/debug/object1"));
     let mut builder = {
         let mut command = std::process::Command::new("sleep");
@@ -54,7 +54,7 @@ fn clean_takes_what_tools_rebuild_and_nothing_else() {
     bench.check(&[&repo]);
 }
 
-/// An environment with two directories that tools rebuild.
+/// Creates an environment with two directories that tools rebuild.
 fn built(bench: &Bench) -> (PathBuf, PathBuf) {
     let repo = bench.repo("project", 3);
     bench.write(&repo.join(".gitignore"), "target/\nnode_modules/\n");
@@ -94,7 +94,7 @@ fn what_clean_took_lies_in_the_trash_and_comes_back() {
     let (code, error) = bench.refused(&["clean", "demo", "--undo"]);
     assert_eq!((code, error["code"].as_str()), (3, Some("not_found")), "{error:#}");
 
-    // What was built again is not overwritten.
+    // The undo does not overwrite output that was rebuilt meanwhile.
     bench.ok(&["clean", "demo"]);
     bench.write(&path.join("target/debug/object"), "built again");
     let undone = bench.ok(&["clean", "demo", "--undo"]);
@@ -253,7 +253,7 @@ fn an_adopted_worktree_is_leased_and_never_deleted() {
     assert_eq!(std::fs::read_to_string(path.join("work")).expect("kept"), "work\n");
     assert!(bench.git(&repo, &["worktree", "list"]).contains("theirs"));
     assert!(bench.git(&repo, &["branch", "--list", "theirs"]).contains("theirs"));
-    // Nothing of ours, and nothing that is no worktree.
+    // A managed worktree and paths that are not worktrees cannot be adopted.
     let ours = bench.new_env("ours", &repo, &[]);
     for bad in [ours.as_path(), &bench.data(), &bench.path("home"), &bench.path("missing")] {
         let (code, error) = bench.refused(&["adopt", bad.to_str().expect("text")]);

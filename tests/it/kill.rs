@@ -1,6 +1,6 @@
-//! SIGKILL everywhere: at every named point of the daemon, and at random instants under load.
+//! SIGKILL at every named point of the daemon, and at random instants under load.
 //!
-//! After each kill a new daemon is started, comes to rest, and is checked from the outside. What
+//! After each kill a new daemon starts, settles, and is checked from the outside. Everything that
 //! was acknowledged before the kill must hold.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use groundskeeper::failpoint::kill::POINTS;
 
 use crate::support::{Bench, Daemon, pass, wait_for};
 
-/// A repository that makes every step happen: included files, hooks, and a hook that fails.
+/// Creates a repository that causes every step: included files, hooks, and a failing hook.
 fn scene(bench: &Bench) -> std::path::PathBuf {
     let repo = bench.repo("project", 5);
     bench.write(&repo.join(".gitignore"), "*.env\ntarget/\n");
@@ -37,7 +37,7 @@ fn quiet(bench: &Bench, args: &[&str]) -> bool {
     command.status().expect("runs").success()
 }
 
-/// The main job in all its branches; every call may fail because the daemon is dead.
+/// Runs the whole life cycle with all its branches. Every call may fail because the daemon is dead.
 fn main_job(bench: &Bench, repo: &Path) -> BTreeMap<&'static str, &'static str> {
     let repo = repo.to_str().expect("text");
     let mut acknowledged = BTreeMap::new();
@@ -49,7 +49,7 @@ fn main_job(bench: &Bench, repo: &Path) -> BTreeMap<&'static str, &'static str> 
     if quiet(bench, &["new", "two", "--repo", repo]) {
         acknowledged.insert("two", "ready");
     }
-    // From here on it may be either, until the removal is acknowledged.
+    // From here until the removal is acknowledged, both phases are correct.
     acknowledged.remove("two");
     if quiet(bench, &["rm", "two"]) {
         acknowledged.insert("two", "tombstoned");
@@ -60,7 +60,7 @@ fn main_job(bench: &Bench, repo: &Path) -> BTreeMap<&'static str, &'static str> 
     acknowledged
 }
 
-/// Everything that can happen after a removal.
+/// Runs the verbs that can follow a removal.
 fn removal_and_back(
     bench: &Bench,
     repo: &str,
@@ -77,7 +77,7 @@ fn removal_and_back(
     quiet(bench, &["clean", "three"]);
     if place.exists() {
         bench.write(&place.join("notes/work"), WORK);
-        // What git would not give back as it is, and what is a repository of its own.
+        // A file mode that git does not restore, and a nested repository.
         let key = place.join("notes/key");
         bench.write(&key, WORK);
         let private = std::fs::Permissions::from_mode(0o600);
@@ -89,7 +89,7 @@ fn removal_and_back(
     }
     acknowledged.remove("three");
     let removed = quiet(bench, &["rm", "three", "--force"]);
-    // Something that is not ours stands in its place: the restore must fail, and take nothing.
+    // A foreign file occupies the path: the restore must fail and take nothing.
     let foreign = place.join("foreign");
     if removed {
         bench.write(&foreign, "not ours\n");
@@ -107,13 +107,13 @@ fn removal_and_back(
     std::fs::create_dir_all(bench.data().join("worktrees/two")).expect("a folder");
     quiet(bench, &["sweep", "--apply"]);
     drop(std::fs::remove_dir(bench.data().join("worktrees/two")));
-    // Refused while the unlink of the same remains is being repeated.
+    // Refused while the unlink of the same trash entry is being retried.
     (0..3).any(|_| quiet(bench, &["rescue", "drop", "three", "--incarnation", "1"]));
 }
 
 const WORK: &str = "work that nothing else has\n";
 
-/// The next daemon finishes what was begun, and nothing acknowledged is lost.
+/// Starts the next daemon, waits until it owes nothing, and checks all that was acknowledged.
 fn rest_and_check(bench: &Bench, repo: &Path, acknowledged: &BTreeMap<&str, &str>) {
     let _daemon = Daemon::start(bench);
     bench.drain();
@@ -152,19 +152,19 @@ fn every_kill_point_of_the_main_job_is_survived() {
     eprintln!("{} kill points, {} kills", points.len(), work.len());
 }
 
-/// Points that another job gets to.
+/// Returns whether a kill point belongs to migrations, which another test covers.
 pub(crate) fn is_of_migrations(point: &str) -> bool {
     ["migrate.", "flip.", "takeover.", "undo."].iter().any(|family| point.starts_with(family))
 }
 
-/// Whether a daemon that may be dead says that it owes nothing.
+/// Returns whether the daemon reports that it owes nothing; false if it is dead.
 fn is_at_rest(bench: &Bench) -> bool {
     let output = bench.command(&["--json", "--no-autostart", "ls"]).output().expect("runs");
     let all: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     all.as_array().is_some_and(|list| list.iter().all(|env| env["step"].is_null()))
 }
 
-/// Kills the daemon when it reaches a point for the nth time; says whether it got there.
+/// Kills the daemon when it reaches a point for the nth time. Returns whether it reached it.
 fn kill_at(point: &str, times: u32) -> bool {
     let bench = Bench::new();
     let repo = scene(&bench);
@@ -172,10 +172,10 @@ fn kill_at(point: &str, times: u32) -> bool {
     let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", &armed)]);
     let acknowledged = main_job(&bench, &repo);
     if point.starts_with("refresh.") {
-        // A second after a worktree is made; the job may be done by then.
+        // The refresh runs a second after the checkout, when the job may have ended already.
         wait_for("settled indexes", || daemon.is_dead() || is_at_rest(&bench));
     }
-    // Its connections close a little before the process is gone.
+    // The kernel closes the connections slightly before the process has ended.
     let died = !quiet(&bench, &["ls"]);
     if died {
         wait_for("the end of a killed daemon", || daemon.is_dead());
@@ -240,7 +240,7 @@ fn kills_at_random_instants_under_load_lose_nothing() {
                             remember("ready");
                         }
                         if n == 2 {
-                            // From here on it may be either, until that is acknowledged.
+                            // Until the removal is acknowledged, both phases are correct.
                             acknowledged.lock().expect("not poisoned").remove(&id);
                             if quiet(bench, &["rm", &id]) {
                                 remember("tombstoned");
@@ -257,7 +257,7 @@ fn kills_at_random_instants_under_load_lose_nothing() {
     bench.drain();
     let acknowledged = acknowledged.into_inner().expect("not poisoned");
     for (id, phase) in &acknowledged {
-        // One that was acknowledged as removed may have been an id that never came to be.
+        // A removal of an id that was never created is acknowledged as well.
         let found = bench.phase(id);
         let unknown = *phase == "tombstoned" && found == "none";
         assert!(
@@ -289,7 +289,7 @@ fn a_hook_of_a_killed_daemon_is_ended_before_the_next_one_goes_on() {
     });
     let pid = std::fs::read_to_string(bench.path("first")).expect("read").trim().to_owned();
     let pid: u32 = pid.parse().expect("a pid");
-    // A zombie has ended, too: in a container nobody may collect it.
+    // A zombie counts as ended: in a container there may be no process that reaps it.
     let lives = || groundskeeper::world::process::table::start_time(pid).is_some();
     assert!(lives(), "the hook outlives its daemon");
     let _daemon = Daemon::start(&bench);

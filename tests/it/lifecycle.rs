@@ -1,4 +1,4 @@
-//! The main job: an environment comes, is used, and goes for good.
+//! The basic life cycle: an environment is created, used, and removed for good.
 
 use std::path::PathBuf;
 
@@ -137,8 +137,7 @@ fn a_lease_ends_by_itself() {
     assert_ne!(code, 0);
 }
 
-/// What is asked for again while it lives is the same one, and never said to be ready when it is
-/// gone.
+/// A repeated `new` returns the existing environment, but fails if its directory is missing.
 #[test]
 fn an_environment_whose_directory_is_gone_is_not_ready() {
     let bench = Bench::new();
@@ -149,7 +148,7 @@ fn an_environment_whose_directory_is_gone_is_not_ready() {
     std::fs::remove_dir_all(&path).expect("removed");
     let (code, error) = bench.refused(&["new", "demo", "--repo", from]);
     assert_eq!((code, error["code"].as_str()), (3, Some("path_not_found")), "{error:#}");
-    // What the answer says to do works.
+    // The steps in the hint resolve it.
     bench.ok(&["rm", "demo", "--force"]);
     bench.ok(&["new", "demo", "--repo", from]);
     assert!(path.join("README").exists());

@@ -1,4 +1,4 @@
-//! Live sets on a real host: what goes, what is spared, what waits.
+//! Live sets on a real host: which environments are retired, kept, or put on hold.
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ fn what_the_server_does_not_list_goes_without_loss_and_what_is_used_stays() {
     let place = |id: &str| bench.data().join("worktrees").join(id).join("project");
     bench.write(&place("dirty").join("work"), "of a day\n");
     bench.ok(&["lease", "leased", "--for", "1h"]);
-    // Nobody registered it; it is found when the worktree is looked at.
+    // A process that is not registered is found when the worktree is inspected.
     let mut sleeper = std::process::Command::new("sleep");
     let mut sleeper = sleeper.arg("1020").current_dir(place("lived-in")).spawn().expect("started");
 
@@ -51,7 +51,7 @@ fn what_the_server_does_not_list_goes_without_loss_and_what_is_used_stays() {
     drop((sleeper.kill(), sleeper.wait()));
     bench.ok(&["reconcile", "--live", "listed,dirty,leased", "--epoch", "3"]);
     wait_for("the rest gone", || phase(&bench, "lived-in") == "tombstoned");
-    // Unlisted and listed again: nothing comes back by itself.
+    // An environment that is listed again after its removal does not come back by itself.
     let again = bench.ok(&["reconcile", "--live", "listed,dirty,leased,idle", "--epoch", "4"]);
     assert_eq!(
         (names(&again["missing"]), phase(&bench, "idle")),

@@ -1,11 +1,12 @@
-//! Locks that git leaves: no verb waits for one for long, ours are removed, all others are named.
+//! Stale lock files of git: no verb waits long for one, managed ones are removed, all others are
+//! reported.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::support::{Bench, wait_for};
 
-/// Longest time that a verb takes when a lock is in its way that nobody releases.
+/// Limit of the time of a verb that meets a lock that is never released.
 const BOUND: Duration = Duration::from_secs(10);
 
 fn text(path: &Path) -> &str {
@@ -55,7 +56,7 @@ fn removal_leaves_a_locked_branch_and_names_the_lock() {
             format!("gk/{id}")
         );
     }
-    // Without a lock the same goes with its branch.
+    // Without a lock, the same removal also deletes the branch.
     merged(&bench, &repo, "d");
     assert_eq!(bench.ok(&["rm", "d"])["branch_deleted"], true);
 }
@@ -70,7 +71,7 @@ fn provision_fails_soon_and_names_the_lock() {
     assert_eq!((code, error["code"].as_str()), (4, Some("repository_locked")), "{error:#}");
     assert!(error.to_string().contains(text(&lock)), "{error:#}");
     assert!(error["hint"].as_str().is_some_and(|h| h.contains("rm '")), "{error:#}");
-    // A lock that somebody else holds on the packed refs is in the way of no new branch.
+    // A lock of another process on the packed refs does not prevent a new branch.
     bench.write(&repo.join(".git/packed-refs.lock"), "");
     bench.new_env("b", &repo, &[]);
     std::fs::remove_file(repo.join(".git/packed-refs.lock")).expect("removed");
@@ -79,7 +80,7 @@ fn provision_fails_soon_and_names_the_lock() {
     bench.check(&[&repo]);
 }
 
-/// What is kept of a removed environment goes and comes back while the repository is locked.
+/// Restore and the emptying of the trash work while the repository has lock files.
 #[test]
 fn restore_and_trash_answer_in_spite_of_locks() {
     let bench = Bench::new();

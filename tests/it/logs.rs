@@ -1,4 +1,4 @@
-//! The log as a file: refused when damaged or newer, never touched then, followed while written.
+//! The log as a file: a damaged or newer one is refused and not changed; a reader follows a writer.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -76,8 +76,8 @@ fn a_reader_follows_the_writer() {
     assert!(!journal.reader().wait_past(Seq(50), Duration::from_millis(1)));
 }
 
-/// Flips bits all over a log; whatever happens, no wrong record is ever handed out, nothing
-/// panics, and the file keeps its bytes.
+/// Flips bits all over a log. In every case no wrong record is returned, nothing panics, and the
+/// file keeps its bytes.
 #[test]
 fn a_damaged_log_is_noticed_and_never_written_to() {
     let bench = Bench::new();
@@ -141,7 +141,7 @@ fn cut_empty_and_foreign_files_are_refused_and_kept() {
     drop(foreign);
 }
 
-/// Rewrites one value in a table of a log, as a newer program would have written it.
+/// Rewrites one value in a table of a log, as a newer program would write it.
 fn tamper(path: &Path, table: redb::TableDefinition<'_, &str, &[u8]>, key: &str, value: &[u8]) {
     let db = redb::Database::open(path).expect("opened");
     let txn = db.begin_write().expect("begun");
@@ -225,7 +225,7 @@ fn a_log_that_cannot_be_written_ends_the_daemon_and_loses_nothing() {
     let mut file = std::fs::File::create(&filler).expect("a file");
     while std::io::Write::write_all(&mut file, &[1; 4_096]).is_ok() {}
     let mut acknowledged = 0;
-    // Each lease is a record; sooner or later the log needs a page that is not to be had.
+    // Each lease is a record, so the log needs a new page at some point and cannot get one.
     while bench.gk(&["--no-autostart", "lease", "demo", "--for", "1h"]).0 == 0 {
         acknowledged += 1;
         let shown = bench.ok(&["show", "demo"]);
@@ -243,7 +243,7 @@ fn a_log_that_cannot_be_written_ends_the_daemon_and_loses_nothing() {
     assert!(said.contains("the log could not") && said.contains("hint:"), "{said}");
     drop(file);
     std::fs::remove_file(&filler).expect("removed");
-    // The system may take its time to give the blocks back.
+    // The kernel may free the blocks of the removed file with a delay.
     let free = || rustix::fs::statvfs(&mount.0).map_or(0, |s| s.f_bavail * s.f_frsize);
     crate::support::wait_for("the space to be free", || free() > 8 << 20);
     let _daemon = Daemon::start(&bench);
@@ -326,11 +326,11 @@ fn a_full_disk_refuses_new_work_and_keeps_the_daemon_up() {
     bench.ok(&["stop"]);
 }
 
-/// A small file system of its own, gone when it is dropped.
+/// A small tmpfs that is unmounted when it is dropped.
 struct Tmpfs(PathBuf);
 
 impl Tmpfs {
-    /// None where mounting is not allowed; what needs it is then not tested on that machine.
+    /// Mounts the file system. Returns none if mounting is not allowed; the test is then skipped.
     fn new(place: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir(place).expect("a folder");
         let mut command = std::process::Command::new("mount");

@@ -1,4 +1,4 @@
-//! Whole-daemon tests against real git, real files and real processes.
+//! Integration tests of the whole daemon with real git, files and processes.
 
 mod support;
 

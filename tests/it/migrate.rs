@@ -1,5 +1,5 @@
-//! Databases carried to their next generation by the real program: every recorded case, what the
-//! application left when it was killed, rehearsals, the way back, and everything that is refused.
+//! Migrations by the real program: every recorded case, the state after kills of the application,
+//! rehearsals, undo, and all refusals.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -12,7 +12,7 @@ use crate::support::{Bench, Daemon, wait_for};
 
 pub(crate) const TENANT: &str = "workspace-1a2b3c4d";
 
-/// A case in a directory of its own, as the application would have it.
+/// Directories of one case, as the application has them.
 pub(crate) struct Place {
     pub(crate) data: PathBuf,
     pub(crate) auth: PathBuf,
@@ -23,14 +23,14 @@ impl Place {
         self.data.join("data.db")
     }
 
-    /// Names beside the database and its secrets, but for what SQLite keeps there.
+    /// Lists the files beside the database and its secrets, without SQLite's own files.
     pub(crate) fn files(&self) -> Vec<String> {
         let mut names = Vec::new();
         for dir in [Some(self.data.as_path()), self.auth.parent()].into_iter().flatten() {
             let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
             names.extend(entries.map(|e| e.file_name().to_string_lossy().into_owned()));
         }
-        // What outlived its database is not what SQLite keeps there.
+        // A `-shm` or `-wal` file without its database is a leftover and is listed.
         let of_database = |n: &str| {
             let base = ["-shm", "-wal"].iter().find_map(|suffix| n.strip_suffix(suffix));
             base.is_some_and(|base| names.iter().any(|name| name == base))
@@ -41,7 +41,7 @@ impl Place {
         names
     }
 
-    /// What could be left behind and must not be.
+    /// Checks that no temporary file of a migration remains.
     pub(crate) fn check_clean(&self, context: &str) {
         for name in self.files() {
             let fine = ["data.db", "auth.json", "keyring.json"].contains(&name.as_str())
@@ -52,7 +52,7 @@ impl Place {
     }
 }
 
-/// Lays the input of a recorded case out.
+/// Copies the input of a recorded case into a new directory.
 pub(crate) fn lay_out(bench: &Bench, case: &str, name: &str) -> Place {
     let from = fixtures().join("cases").join(case).join("v1");
     let (data, secrets) = (bench.path(format!("{name}/data")), bench.path(format!("{name}/xdg")));
@@ -89,7 +89,7 @@ pub(crate) fn cases() -> Vec<String> {
     names
 }
 
-/// A daemon whose keychain is a file.
+/// Starts a daemon whose keychain is a file.
 fn with_keychain(bench: &Bench, file: &Path) -> Daemon {
     let file = file.to_str().expect("text");
     Daemon::start_with(bench, &[("GROUNDSKEEPER_KEYCHAIN_FILE", file)])
@@ -109,10 +109,10 @@ fn every_recorded_case_comes_out_as_recorded() {
         let tenant = result["tenant"].as_str().expect("a tenant");
         let place = lay_out(&bench, &case, &case);
         let before = (read(&place.database()), read(&place.auth));
-        // One keychain for each; the failing one is a file that cannot be used.
+        // Each case has its own keychain file; in the failing case it cannot be written.
         let daemon = with_keychain(&bench, &place.data.join("keyring.json"));
         if case.starts_with("97") {
-            // What is written first would have this name.
+            // The directory takes the name of the temporary file that is written first.
             std::fs::create_dir(place.data.join("keyring.json.tmp")).expect("made");
         }
         let (code, out) = run(&bench, &migrate(&place, tenant), &[]);
@@ -140,7 +140,7 @@ fn every_recorded_case_comes_out_as_recorded() {
     assert!(seen >= 18, "only {seen} were migrated");
 }
 
-/// Rows of every table of an old database, which a migration must not change.
+/// Counts the rows of every table of an old database, which a migration must not change.
 fn old_rows(path: &Path) -> Vec<(String, u64)> {
     let dir = tempfile::tempdir().expect("a folder");
     let copy = dir.path().join("copy.db");
@@ -162,7 +162,7 @@ fn old_rows(path: &Path) -> Vec<(String, u64)> {
     names.iter().map(|name| (name.clone(), count(name))).collect()
 }
 
-/// Unpacks what the application left when it was killed at a point.
+/// Unpacks the recorded state that the application left when it was killed at a point.
 fn crashed(bench: &Bench, point: &str, name: &str, root: Option<&Path>) -> Place {
     let place = bench.path(name);
     std::fs::create_dir_all(&place).expect("a folder");
@@ -201,7 +201,7 @@ fn what_the_application_left_is_taken_over_wherever_it_lies_now() {
             let (code, out) = run(&bench, &migrate(&place, TENANT), &[]);
             assert_eq!(code, 0, "{point}, moved: {moved}: {out:#}");
             check_taken_over(&place, &format!("{point}, moved: {moved}"));
-            // The lock is free again.
+            // The program has released the owner lock.
             assert_eq!(run(&bench, &migrate(&place, TENANT), &[]).1["phase"], "current");
             Connection::open(place.data.join("data.db.owner-lock"))
                 .expect("opened")
@@ -215,20 +215,20 @@ fn what_the_application_left_is_taken_over_wherever_it_lies_now() {
 fn a_lost_mark_or_a_lost_database_is_never_an_empty_start() {
     let bench = Bench::new();
     let _daemon = Daemon::start(&bench);
-    // The application deleted its mark after a move: the new database lies there, whole.
+    // The manifest is missing after the move: the new database lies there, whole.
     let place = crashed(&bench, "canonical-moved", "stranded", None);
     std::fs::remove_file(place.data.join("data.db.v1-v2-migration.json")).expect("removed");
     let (code, out) = run(&bench, &migrate(&place, TENANT), &[]);
     assert_eq!((code, &out["taken_over"]), (0, &Value::from("stranded")), "{out:#}");
     let wanted = recorded(&fixtures().join("crash/uninterrupted.v2.json"));
     assert!(differences(&place.database(), &wanted).is_empty());
-    // A mark that cannot be read, and a database: from the beginning.
+    // An unreadable manifest beside a database: the migration starts from the beginning.
     let place = crashed(&bench, "journal-written", "unreadable", None);
     std::fs::write(place.data.join("data.db.v1-v2-migration.json"), "{").expect("written");
     let (code, out) = run(&bench, &migrate(&place, TENANT), &[]);
     assert_eq!((code, &out["migrated"]), (0, &Value::from(true)), "{out:#}");
     assert!(differences(&place.database(), &wanted).is_empty());
-    // The same without a database: refused, and the backup is named.
+    // An unreadable manifest without a database: refused, and the backup is named.
     let place = crashed(&bench, "canonical-moved", "refused", None);
     std::fs::write(place.data.join("data.db.v1-v2-migration.json"), "{").expect("written");
     let before = place.files();
@@ -272,7 +272,7 @@ fn it_can_be_undone_and_done_again() {
     assert_eq!(undone["phase"], "undone");
     assert_eq!((old_rows(&place.database()), read(&place.auth)), before);
     assert_eq!(bench.refused(&["migrate", "undo", database]).0, 3);
-    // And forward again; what the application writes then makes it final.
+    // A second migration works. A write by the application then prevents the undo.
     assert_eq!(run(&bench, &migrate(&place, TENANT), &[]).1["migrated"], true);
     let db = Connection::open(place.database()).expect("opened");
     db.execute_batch("UPDATE integration SET name = 'mine'").expect("written");
@@ -323,7 +323,7 @@ fn what_cannot_be_migrated_is_refused_by_name() {
     db.execute_batch("CREATE TABLE notes (a); INSERT INTO notes VALUES (1);").expect("filled");
     drop(db);
     expect(&foreign, (1, "database_foreign"));
-    // Somebody uses it, or owns it.
+    // Another process has the database locked, or holds the owner lock.
     let used = lay_out(&bench, "01-openapi-file-basic", "used");
     let db = Connection::open(used.database()).expect("opened");
     db.execute_batch("BEGIN IMMEDIATE").expect("held");
@@ -338,7 +338,7 @@ fn what_cannot_be_migrated_is_refused_by_name() {
     assert_eq!(bench.refused(&usage).0, 64);
 }
 
-/// Starts a daemon that has to bring a database up first, and waits for its end or its line.
+/// Starts a daemon with a database to migrate first, and waits for its end or its ready line.
 fn start_with(bench: &Bench, place: &Place, more: &[&str]) -> (Option<Daemon>, Option<Output>) {
     let database = place.database();
     let words = ["daemon", "--migrate", database.to_str().expect("text"), "--recipe", "executor"];
@@ -362,8 +362,8 @@ fn a_daemon_is_ready_when_its_database_is() {
     let place = lay_out(&bench, "01-openapi-file-basic", "one");
     let case = fixtures().join("cases/01-openapi-file-basic");
     let (daemon, _) = start_with(&bench, &place, &[]);
-    // It is ready, so the rows are there, and so is what every start does.
-    // Only the tables that a start may change are recorded.
+    // A ready daemon has migrated the rows and made the changes of every start. The record holds
+    // only the tables that a start may change.
     let mut wrong = differences(&place.database(), &recorded(&case.join("v2-booted.json")));
     wrong.retain(|line| !line.starts_with("there is a table"));
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -393,7 +393,7 @@ fn a_daemon_whose_database_fails_says_why_and_ends() {
     place.check_clean("after a start that failed");
 }
 
-/// A folder of SQL files, and a database that it is for.
+/// Creates a folder of SQL files, and a database that it migrates.
 fn notes(bench: &Bench) -> (PathBuf, PathBuf) {
     let recipe = bench.path("recipe");
     let file = |name: &str, text: &str| bench.write(&recipe.join(name), text);
@@ -453,7 +453,7 @@ fn a_folder_of_sql_files_is_a_recipe() {
     assert_eq!(rows, 2);
     drop(db);
     assert_eq!(bench.ok(&["migrate", "--recipe", recipe, database])["phase"], "current");
-    // A script reaches no other file.
+    // A script cannot attach another file.
     bench.write(
         Path::new(recipe).join("stamp.sql").as_path(),
         &format!("ATTACH '{}' AS out; PRAGMA user_version = 2", bench.path("out.db").display()),

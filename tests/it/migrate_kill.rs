@@ -1,6 +1,6 @@
-//! SIGKILL at every named point of a migration and at random instants: the next daemon comes to the
-//! old database or the new one, whole, with the secrets of the same generation, and the next
-//! migration ends where one that was never disturbed ends.
+//! SIGKILL at every named point of a migration and at random instants. The next daemon finds the
+//! old database or the new one, whole, with the secrets of the same generation. The next migration
+//! ends in the same state as one without a kill.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::migrate::{Place, TENANT, lay_out, migrate};
 use crate::rows::{differences, fixtures, recorded};
 use crate::support::{Bench, Daemon, pass, wait_for};
 
-/// Runs a verb that may find the daemon dead.
+/// Runs a verb; the daemon may be dead. Returns whether it succeeded.
 fn quiet(bench: &Bench, args: &[String]) -> bool {
     let args: Vec<&str> =
         ["--json", "--no-autostart"].into_iter().chain(args.iter().map(String::as_str)).collect();
@@ -24,7 +24,7 @@ fn quiet(bench: &Bench, args: &[String]) -> bool {
     command.status().expect("runs").success()
 }
 
-/// Databases that together make every step happen.
+/// Databases that together cause every step of a migration.
 struct Scene {
     keychain: Place,
     clash: Place,
@@ -62,7 +62,7 @@ impl Scene {
         quiet(bench, &["migrate".into(), "undo".into(), database]);
     }
 
-    /// Database and secrets are of one generation, whichever it is, before anything is asked for.
+    /// Checks that database and secrets have the same generation, old or new, before any request.
     fn check_one_generation(&self, context: &str) {
         let old = fixtures().join("cases/01-openapi-file-basic/v1/auth.json");
         let is_old = std::fs::read(&self.undone.auth).expect("secrets")
@@ -73,7 +73,7 @@ impl Scene {
         assert_eq!(new == 0, is_old, "{context}: database and secrets differ");
     }
 
-    /// With a daemon that nobody kills everything ends as if nothing had happened.
+    /// Checks that a daemon that is not killed ends all migrations as if there had been no kill.
     fn check(&self, bench: &Bench, context: &str) {
         wait_for("the end of all migrations", || {
             let all = bench.ok(&["migrate", "status"]);

@@ -1,4 +1,4 @@
-//! Many at once in one repository, beside other programs that use it.
+//! Many concurrent environments in one repository, beside other programs that use it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

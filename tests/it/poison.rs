@@ -1,5 +1,5 @@
-//! A server that cannot take one record in: the daemon tells it all others, passes over that one,
-//! says so, and goes on.
+//! A server that cannot accept one record: the daemon sends all others, skips that one, reports
+//! the skip, and continues.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -16,25 +16,25 @@ use crate::api::call;
 use crate::control::{daemon, linked};
 use crate::support::{Bench, wait_for};
 
-/// What the made-up server was told, and what it made of it.
+/// Record of what the fake server received, and of its answers.
 #[derive(Debug, Default)]
 struct Book {
-    /// Records that it took in, in the order in which they came.
+    /// Accepted records, in the order of their arrival.
     taken: Vec<u64>,
-    /// Batches that it refused.
+    /// Refused batches, as first and last seq.
     refused: Vec<(u64, u64)>,
     acked: u64,
     sessions: u32,
 }
 
-/// A server that refuses every batch with this record in it.
+/// A fake server that refuses every batch that contains a given record.
 struct Fussy {
     address: String,
     book: Arc<Mutex<Book>>,
     _runtime: tokio::runtime::Runtime,
 }
 
-/// Whether a record cannot be taken in.
+/// Returns whether the server refuses a record.
 type Poison = fn(kind: &str, environment: &str) -> bool;
 
 impl Fussy {
@@ -61,7 +61,7 @@ impl Fussy {
     }
 }
 
-/// One session; it ends when the connection does, or when the server has had enough of it.
+/// Serves one session until the connection or the server ends it.
 async fn attend(mut stream: TcpStream, book: &Mutex<Book>, poison: Poison) {
     let Some(key) = upgrade(&mut stream).await else { return };
     let answer = format!(
@@ -104,7 +104,7 @@ async fn attend(mut stream: TcpStream, book: &Mutex<Book>, poison: Poison) {
     drop(wire.send(&FromServer::Close(Close { reason: "shutdown".to_owned() })).await);
 }
 
-/// The key of a request for a WebSocket.
+/// Reads the request for a WebSocket and returns its key.
 async fn upgrade(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -134,7 +134,7 @@ fn session(bench: &Bench) -> Value {
     call(bench, "GET", "/v1/daemon", "", "").1["session"].clone()
 }
 
-/// The records about environments, as the log has them: position, kind, environment.
+/// Returns the log's records about environments: seq, kind, environment.
 fn records(bench: &Bench) -> Vec<(u64, String, String)> {
     let events = bench.command(&["events", "--json"]).output().expect("asked").stdout;
     let events = String::from_utf8_lossy(&events).into_owned();
@@ -153,7 +153,8 @@ fn key(bench: &Bench) -> std::path::PathBuf {
     key
 }
 
-/// Waits until everything was told, and compares what came with what there is.
+/// Waits until all records are acknowledged, and compares the received ones with the log. Returns
+/// the number of refused ones.
 fn all_but_the_poison(bench: &Bench, server: &Fussy, poison: Poison) -> usize {
     let head = || call(bench, "GET", "/v1/daemon", "", "").1["seq"].as_u64().expect("a number");
     wait_for("everything to be told", || session(bench)["acked"].as_u64() == Some(head()));
@@ -171,7 +172,7 @@ fn one_record_that_cannot_be_taken_in_is_passed_over_and_the_rest_is_told() {
     let server = Fussy::start(poison);
     let bench = Bench::new();
     let repo = bench.repo("project", 1);
-    // A log that is longer than a batch, before there is any session.
+    // The log grows beyond one batch before the first session.
     {
         let _alone = crate::support::Daemon::start(&bench);
         for n in 0..6 {
@@ -185,7 +186,7 @@ fn one_record_that_cannot_be_taken_in_is_passed_over_and_the_rest_is_told() {
     let refused = server.book(|book| book.refused.clone());
     let (first, last) = *refused.last().expect("refused");
     assert_eq!(first, last, "down to the one: {refused:?}");
-    // Halving 256 takes eight rounds; each was smaller than the one before.
+    // The daemon halves a refused batch: 256 records take eight rounds, each smaller than the last.
     assert!(refused.len() <= 9, "{refused:?}");
     assert!(refused.windows(2).all(|w| w[1].1 - w[1].0 < w[0].1 - w[0].0), "{refused:?}");
     assert_eq!(session(&bench)["skipped"], 1);
@@ -195,7 +196,7 @@ fn one_record_that_cannot_be_taken_in_is_passed_over_and_the_rest_is_told() {
         "{said}"
     );
 
-    // It goes on, and what was passed over does not come again.
+    // The session continues, and the skipped record is not sent again.
     bench.new_env("later", &repo, &[]);
     bench.ok(&["rm", "env3"]);
     assert_eq!(all_but_the_poison(&bench, &server, poison), 1);

@@ -1,4 +1,4 @@
-//! What lives in an environment: exec, ps, and that a removal leaves none of it.
+//! Processes of an environment: `exec`, `ps`, and that a removal ends all of them.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use groundskeeper::world::process::table;
 
 use crate::support::{Bench, Daemon, wait_for};
 
-/// Five servers, each with another way of getting away from whoever started it.
+/// Five servers, each of which detaches from its starter in a different way.
 const ESCAPES: [(&str, &str); 5] = [
     ("group", "sleep 1001 & echo $! > $D/group"),
     ("session", "setsid sh -c 'echo $$ > $D/session; exec sleep 1002' >/dev/null 2>&1 &"),
@@ -83,7 +83,7 @@ fn servers_that_exec_started_do_not_outlive_the_environment() {
     let ran = { ran }.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("runs");
     assert!(ran.success());
     let pids = all_started(&folder);
-    // Without groups of processes, one that hides in every way at once cannot be found.
+    // Without cgroups, a process that detaches in every way at once cannot be found.
     let groups =
         groundskeeper::world::process::cgroup::Cgroups::find("test-of-groups").is_available();
     bench.ok(&["rm", "demo", "--force"]);
@@ -130,11 +130,11 @@ fn bystanders_are_named_and_left_alone_unless_asked() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
-    // Somebody who reads a file of it, from elsewhere.
+    // A process elsewhere that reads a file of the environment.
     let mut reader = std::process::Command::new("sleep");
     let file = std::fs::File::open(path.join("README")).expect("a file");
     let mut reader = reader.arg("1006").stdin(file).current_dir("/").spawn().expect("started");
-    // And one that stands in it, and is no part of anything we started.
+    // A process with its working directory in the environment that the program did not start.
     let mut stranger = std::process::Command::new("sleep");
     let mut stranger = stranger.arg("1007").current_dir(&path).spawn().expect("started");
     let listed = bench.ok(&["ps", "demo"]);
@@ -173,7 +173,7 @@ fn one_that_ignores_term_is_killed_and_the_asker_never_is() {
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
     let program = bench.path("ask");
-    // An agent that removes the very environment that it stands in.
+    // An agent that removes the environment it runs in.
     bench.write(
         &program,
         &format!(

@@ -1,5 +1,5 @@
-//! A proxy between a daemon and its server that does what networks do: it delays, drops, doubles
-//! and reorders messages, stops one direction, and cuts. What it does is decided by a seed.
+//! A faulty proxy between a daemon and its server: it delays, drops, duplicates and reorders
+//! messages, stops one direction, and cuts connections. A seed decides the faults.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::support::pass;
 
-/// A small generator, so that a seed is the same faults for ever.
+/// A random generator without dependencies, so that a seed always gives the same faults.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(pub(crate) u64);
 
@@ -24,7 +24,7 @@ impl Random {
 #[derive(Debug, Default)]
 struct Inner {
     target: Mutex<String>,
-    /// Messages between two faults, on average; 0 for none.
+    /// Messages between two faults, on average; 0 for no faults.
     every: AtomicU64,
     seed: AtomicU64,
     faults: AtomicU64,
@@ -32,11 +32,11 @@ struct Inner {
     stop: AtomicBool,
 }
 
-/// The proxy.
+/// A running proxy; it forwards connections to the target.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     inner: Arc<Inner>,
-    /// Where it listens.
+    /// Address at which the proxy listens.
     pub(crate) address: String,
 }
 
@@ -54,7 +54,7 @@ impl Proxy {
                     return;
                 }
                 let target = shared.target.lock().expect("not poisoned").clone();
-                // The server may be away; then so is the connection.
+                // If the server is down, the client's connection is closed as well.
                 let Ok(server) = TcpStream::connect(target) else { continue };
                 shared.pair(&client, &server);
             }
@@ -62,17 +62,17 @@ impl Proxy {
         Self { inner, address }
     }
 
-    /// From now on one message in so many, on average, meets a fault; 0 for none.
+    /// Sets the average number of messages between two faults; 0 for no faults.
     pub(crate) fn faults(&self, every: u64) {
         self.inner.every.store(every, Ordering::Release);
     }
 
-    /// Faults so far.
+    /// Returns the number of faults so far.
     pub(crate) fn count(&self) -> u64 {
         self.inner.faults.load(Ordering::Acquire)
     }
 
-    /// Cuts all connections.
+    /// Cuts all connections, which counts as one fault.
     pub(crate) fn cut(&self) {
         self.inner.faults.fetch_add(1, Ordering::AcqRel);
         for stream in self.inner.connections.lock().expect("not poisoned").drain(..) {
@@ -103,7 +103,7 @@ impl Inner {
         }
     }
 
-    /// Hands messages on in one direction until the connection ends.
+    /// Forwards messages in one direction until the connection ends.
     fn pump(&self, mut from: TcpStream, mut to: TcpStream, mut random: Random) {
         let mut held: Option<Vec<u8>> = None;
         let passed = head(&mut from).and_then(|head| to.write_all(&head).ok());
@@ -117,26 +117,26 @@ impl Inner {
                 99
             };
             alive = match fault {
-                // Lost.
+                // Dropped.
                 0 => true,
-                // Twice.
+                // Duplicated.
                 1 => to.write_all(&frame).and_then(|()| to.write_all(&frame)).is_ok(),
-                // After the next one.
+                // Held back until after the next message.
                 2 if held.is_none() => {
                     held = Some(frame);
                     continue;
                 }
-                // Late.
+                // Delayed.
                 3 => {
                     pass(Duration::from_millis(random.below(400)));
                     to.write_all(&frame).is_ok()
                 }
-                // Nothing more in this direction, and nobody is told.
+                // This direction stops silently: neither side is notified.
                 4 => {
                     while self::frame(&mut from).is_some() {}
                     false
                 }
-                // Cut, maybe in the middle of a message.
+                // Cut in the middle of a message.
                 5 => {
                     let half = frame.len() / 2;
                     drop(to.write_all(&frame[..half]));
@@ -153,7 +153,7 @@ impl Inner {
     }
 }
 
-/// The head of an HTTP message.
+/// Reads the head of an HTTP message.
 fn head(from: &mut TcpStream) -> Option<Vec<u8>> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
@@ -163,7 +163,7 @@ fn head(from: &mut TcpStream) -> Option<Vec<u8>> {
     Some(head)
 }
 
-/// One WebSocket frame, as it stands on the wire.
+/// Reads one WebSocket frame without decoding it.
 fn frame(from: &mut TcpStream) -> Option<Vec<u8>> {
     let mut frame = vec![0; 2];
     from.read_exact(&mut frame).ok()?;

@@ -1,6 +1,6 @@
-//! A packed data directory of an earlier release, laid out at a new place. Everything that names
-//! the old place, and every device and inode by which a directory is known, is replaced byte by
-//! byte: payloads of the log stay in the versions in which they were written.
+//! Unpacks a data directory of an earlier release at a new path. The old path, and every device and
+//! inode that identifies a directory, are replaced byte by byte, so that log payloads keep the
+//! versions in which they were written.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -15,15 +15,15 @@ use groundskeeper::journal::rebuild::Rewrite;
 
 use crate::support::Bench;
 
-/// Where the packed directory was. The new place has a name of the same length.
+/// Old path of the packed directory. The new path has the same length.
 const MADE_AT: &str = "/tmp/gk-fixture-000000";
 
-/// Device and inode.
+/// Identity of a directory: device and inode.
 type Identity = (u64, u64);
 
-/// Lays an archive out in a directory of its own.
+/// Unpacks an archive into a new directory and adapts it to that path.
 pub(crate) fn lay_out(archive: &str) -> Bench {
-    // Not where temporary files belong: that may be a longer path.
+    // Not in the system's temporary directory: its path may be longer than the old one.
     let (parent, name) = MADE_AT.rsplit_once('/').expect("a path");
     let prefix = name.trim_end_matches('0');
     let mut builder = tempfile::Builder::new();
@@ -51,7 +51,7 @@ pub(crate) fn lay_out(archive: &str) -> Bench {
     bench
 }
 
-/// All files below a directory.
+/// Lists all files below a directory.
 fn files(root: &Path) -> Vec<PathBuf> {
     let (mut found, mut todo) = (Vec::new(), vec![root.to_owned()]);
     while let Some(dir) = todo.pop() {
@@ -67,7 +67,7 @@ fn files(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Replaces texts by others of their length, from left to right; nothing is replaced twice.
+/// Replaces texts by others of the same length, from left to right; no byte is replaced twice.
 fn replaced(bytes: &[u8], moves: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     let (mut out, mut at) = (bytes.to_vec(), 0);
     while at < bytes.len() {
@@ -80,7 +80,7 @@ fn replaced(bytes: &[u8], moves: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     out
 }
 
-/// Changes a file in its place; it stays as old as it was.
+/// Replaces texts in a file and restores its mtime.
 fn replace_in(path: &Path, moves: &[(Vec<u8>, Vec<u8>)]) {
     let before = std::fs::read(path).expect("read");
     let after = replaced(&before, moves);
@@ -92,7 +92,7 @@ fn replace_in(path: &Path, moves: &[(Vec<u8>, Vec<u8>)]) {
     }
 }
 
-/// Which device and inode each directory had, and which it has now.
+/// Maps the old identity of each directory to its new one.
 fn identities(bench: &Bench) -> BTreeMap<Identity, Identity> {
     let text = std::fs::read_to_string(bench.path("facts/identities")).expect("read");
     let one = |line: &str| {
@@ -105,7 +105,7 @@ fn identities(bench: &Bench) -> BTreeMap<Identity, Identity> {
     text.lines().map(one).collect()
 }
 
-/// Puts the new identities into the markers of worktrees.
+/// Writes the new identities into the markers of worktrees.
 fn mark(bench: &Bench, identities: &BTreeMap<Identity, Identity>) {
     let text = |(device, inode): Identity| format!("\"device\":{device},\"inode\":{inode},");
     let admin = files(&bench.path("project/.git"));
@@ -117,7 +117,7 @@ fn mark(bench: &Bench, identities: &BTreeMap<Identity, Identity>) {
     }
 }
 
-/// Replaces bytes in the payloads of a log; all else stays, but for the checksums.
+/// Replaces bytes in the payloads of a log; all else except the checksums stays.
 fn rewrite(log: &Path, moves: &[(Vec<u8>, Vec<u8>)]) {
     let old = Evidence::open(log).expect("a log");
     let fresh = log.with_extension("relocated");

@@ -1,4 +1,4 @@
-//! The post-mortem tool on logs of real daemons: running, killed, forked, salvaged.
+//! The `replay` tool on logs of real daemons: running, killed, forked, salvaged.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use sha2::Digest as _;
 
 use crate::support::{Bench, Daemon, PROGRAM, wait_for};
 
-/// The program beside the daemon's; built when only the daemon's tests were asked for.
+/// Returns the path of the `replay` program. Builds it first if only the daemon's tests were built.
 fn program() -> &'static Path {
     static PROGRAM_PATH: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM_PATH.get_or_init(|| {
@@ -55,8 +55,8 @@ fn sum(path: &Path) -> Vec<u8> {
     sha2::Sha256::digest(std::fs::read(path).expect("read")).to_vec()
 }
 
-/// Killed wherever it likes: every verb reads the file, every rule was kept, not a byte changes,
-/// and what is owed is what the next daemon finishes.
+/// After a kill at any commit, every verb reads the log, no rule is broken, no byte changes, and
+/// the owed steps are those that the next daemon finishes.
 #[test]
 fn the_log_of_a_daemon_that_was_killed_anywhere_is_read_without_a_change() {
     let bench = Bench::new();
@@ -112,7 +112,7 @@ fn a_daemon_that_runs_is_read_through_its_socket() {
     assert_eq!(replay(&["export", text(&data), "--format", "flat", "-O", text(&flat)]).code, 0);
     let copied = json(&["stats", text(&flat)])["records"].as_u64().expect("a number");
 
-    // The last record that fits shows that the follower is connected; what comes is told after it.
+    // The last matching record shows that the follower is connected; new records come after it.
     let mut follow = Command::new(program())
         .args(["list", text(&data), "--follow", "--last", "1", "-k", "ProvisionRequested"])
         .arg("--json")
@@ -137,7 +137,7 @@ fn a_daemon_that_runs_is_read_through_its_socket() {
     );
     assert!(first["seq"].as_u64() > Some(copied), "{first}");
     bench.ok(&["stop"]);
-    // It ends with the daemon.
+    // The follower ends with the daemon.
     assert!(follow.wait().expect("ended").success());
     let said = replay(&["list", text(&data), "--follow"]);
     assert!(said.code == 2 && said.err.contains("no daemon answers"), "{}", said.err);
@@ -145,7 +145,7 @@ fn a_daemon_that_runs_is_read_through_its_socket() {
     assert!(after["ok"] == true && after["records"].as_u64() > Some(copied), "{after}");
 }
 
-/// A log that was forked, or salvaged, is one that a daemon starts on.
+/// A daemon starts on a forked or salvaged log.
 #[test]
 fn a_daemon_starts_on_a_fork_and_on_what_was_salvaged() {
     let bench = Bench::new();
@@ -163,7 +163,7 @@ fn a_daemon_starts_on_a_fork_and_on_what_was_salvaged() {
     assert_eq!(replay(&["fork", text(&log), "--at", &seq, text(&fork)]).code, 0);
     assert_eq!(json(&["verify", text(&fork)])["last"].to_string(), seq);
 
-    // The page that every open of the file begins with is gone.
+    // The first page, which every open of the file reads, is destroyed.
     let mut bytes = std::fs::read(&log).expect("read");
     bytes[..4_096].fill(0);
     let broken = bench.path("broken.redb");
@@ -172,7 +172,7 @@ fn a_daemon_starts_on_a_fork_and_on_what_was_salvaged() {
     let report = json(&["salvage", text(&broken), text(&saved)]);
     assert_eq!(report["lost"], 0, "{report:#}");
     std::fs::rename(&saved, &log).expect("installed");
-    // It is the same log: what is in it is still ours.
+    // The salvaged log has the same identity, so its environments are still managed.
     assert_eq!(bench.phase("kept"), "ready");
     bench.ok(&["restore", "demo"]);
     bench.ok(&["rm", "demo", "--force"]);

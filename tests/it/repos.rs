@@ -1,4 +1,4 @@
-//! All kinds of repositories and bases, and refusals that say what to do.
+//! All kinds of repositories and bases, and refusals that name the next step.
 
 use std::path::Path;
 

@@ -1,16 +1,16 @@
-//! What a removal saves under a ref, and what never becomes a git object.
+//! Content that a removal saves under a rescue ref, and content that never becomes a git object.
 
 use std::path::{Path, PathBuf};
 
 use crate::support::{Bench, Daemon, wait_for};
 
-/// The ref that holds what was saved of `demo`.
+/// Returns the rescue ref of `demo`.
 fn reference(bench: &Bench) -> String {
     let shown = bench.ok(&["rescue", "show", "demo"]);
     shown["rescue"].as_str().expect("a ref").to_owned()
 }
 
-/// All blobs of a repository that hold a text.
+/// Returns all blobs of a repository that contain a text.
 fn blobs_with(bench: &Bench, repo: &Path, text: &str) -> Vec<String> {
     let all = bench.git(repo, &["cat-file", "--batch-all-objects", "--batch-check"]);
     let blobs = all.lines().filter(|l| l.contains(" blob ")).filter_map(|l| l.split(' ').next());
@@ -66,7 +66,7 @@ fn every_kind_of_work_is_held_and_secrets_are_not() {
     let tree = bench.git(&repo, &["ls-tree", "-r", "--name-only", &reference]);
     assert!(!tree.contains("dir0/file1.txt") && !tree.contains("key.secret"), "{tree}");
     assert_eq!(blobs_with(&bench, &repo, "TOP-SECRET-VALUE"), Vec::<String>::new());
-    // The worktree's own index went to the trash as it was.
+    // The worktree's index is archived unchanged.
     let kept = repo.join(".git/groundskeeper").read_dir().expect("a folder").next().expect("one");
     assert_eq!(std::fs::read(kept.expect("read").path().join("index")).expect("read"), index);
     let shown = bench.ok(&["rescue", "show", "demo"]);
@@ -148,7 +148,7 @@ fn content_that_is_merged_in_another_form_is_no_loss() {
     }
     bench.git(&repo, &["merge", "-q", "--squash", "gk/squash"]);
     bench.git(&repo, &["commit", "-q", "-m", "squashed"]);
-    // The branch it was merged into goes on, also in the same lines.
+    // The branch that received the merge continues, with changes to the same lines.
     bench.write(&repo.join("README"), "line 2\nand more\n");
     bench.commit(&repo, "later");
     let picked = bench.new_env("picked", &repo, &[]);
@@ -179,8 +179,8 @@ fn content_that_is_merged_in_another_form_is_no_loss() {
     bench.check(&[&repo]);
 }
 
-/// A killed removal of `demo` and of `clean`, which lie in the trash; a program wrote to one of
-/// them after its rescue was made.
+/// Sets up removals of `demo` and `clean`, the last one killed; both lie in the trash. A program
+/// wrote to `demo` after its rescue.
 fn with_late_work(bench: &Bench, repo: &Path) -> impl Fn(&str) -> PathBuf + use<> {
     let mut daemon = Daemon::start_with(bench, &[("GROUNDSKEEPER_KILL_AT", "trash.moved:2")]);
     let (clean, dirty) = (bench.new_env("clean", repo, &[]), bench.new_env("demo", repo, &[]));
@@ -202,7 +202,7 @@ fn with_late_work(bench: &Bench, repo: &Path) -> impl Fn(&str) -> PathBuf + use<
     trashed
 }
 
-/// What somebody writes by path in the last moment, when rescue and move are a moment apart.
+/// A program may write to the worktree between the rescue and the move to the trash.
 #[test]
 fn what_is_written_after_the_rescue_is_rescued_from_the_trash() {
     let bench = Bench::new();
@@ -237,7 +237,7 @@ fn what_nobody_can_look_at_stays_in_the_trash() {
     let emptied = || bench.ok(&["trash", "empty", "demo"]);
     let left = emptied();
     assert!(left[0]["error"]["message"].is_string(), "it says why: {left:#}");
-    // Every request is another attempt; these are more than a step gets that nothing depends on.
+    // Each request is another attempt. Together they exceed the retry limit of an optional step.
     for _ in 0..5 {
         emptied();
     }

@@ -1,4 +1,5 @@
-//! Having back what was removed: from the trash byte by byte, from the rescue when that is gone.
+//! Restore of removed environments: byte for byte from the trash, or from the rescue ref without
+//! it.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::{Bench, wait_for};
 
-/// Everything there is to know of a tree, but for git's pointer: content, modes, links, ages.
+/// Returns content, mode, link target and mtime of everything in a tree except the `.git` file.
 pub(crate) fn snapshot(root: &Path) -> BTreeMap<PathBuf, (u32, i64, Vec<u8>)> {
     let (mut seen, mut todo) = (BTreeMap::new(), vec![root.to_owned()]);
     while let Some(path) = todo.pop() {
@@ -21,7 +22,7 @@ pub(crate) fn snapshot(root: &Path) -> BTreeMap<PathBuf, (u32, i64, Vec<u8>)> {
             std::fs::read(&path).expect("read")
         };
         if name != Path::new(".git") {
-            // The root's own age changes with the pointer in it.
+            // The mtime of the root changes with the `.git` file in it.
             let age = if name == Path::new("") { 0 } else { found.mtime_nsec() + found.mtime() };
             seen.insert(name, (found.mode(), age, content));
         }
@@ -123,13 +124,14 @@ fn what_cannot_be_restored_stays_where_it_is() {
     dirty(&bench, &path);
     let before = snapshot(&path);
     bench.ok(&["rm", "demo", "--force"]);
-    // Something else stands in its place.
+    // A foreign file occupies the path.
     bench.write(&path.join("foreign"), "not ours\n");
     let (_, error) = bench.refused(&["restore", "demo"]);
     assert_eq!(error["code"], "path_exists", "{error:#}");
     assert!(path.join("foreign").exists());
     std::fs::remove_dir_all(path.parent().expect("a place")).expect("removed");
-    // Or the repository is gone, and comes back; no git of ours is at work in it when it is moved.
+    // The repository disappears and comes back. The drain makes sure that no git of the daemon runs
+    // in it during the move.
     bench.drain();
     let aside = bench.path("far/away/aside");
     std::fs::create_dir_all(aside.parent().expect("a folder")).expect("made");
@@ -156,7 +158,7 @@ fn the_trash_is_unlinked_by_age_and_read_only_trees_as_well() {
     let events = bench.command(&["--json", "events"]).output().expect("runs");
     let events = String::from_utf8_lossy(&events.stdout).into_owned();
     assert!(events.contains("\"PurgeDecided\"") && events.contains("\"reason\":\"age\""));
-    // Its work is held all the same.
+    // The rescue ref still holds its work.
     assert_eq!(bench.ok(&["rescue", "ls"]).as_array().map(Vec::len), Some(1));
     assert!(!repo.join(".git/groundskeeper").exists(), "no registration is kept for nothing");
     bench.check(&[&repo]);

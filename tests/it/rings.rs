@@ -1,10 +1,10 @@
-//! The modules of the program as a graph: no two import each other, on whatever way, and the layers
-//! inside the world are kept.
+//! The modules of the program as a graph: there are no import cycles, direct or indirect, and the
+//! layers inside `world` are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The layers of the world: what each may name, apart from itself.
+/// Layers of `world`, with the layers that each may import besides itself.
 const WORLD: [(&str, &[&str]); 5] = [
     ("fs", &[]),
     ("process", &["fs"]),
@@ -13,7 +13,7 @@ const WORLD: [(&str, &[&str]); 5] = [
     ("watch", &["fs", "process", "git"]),
 ];
 
-/// Every module by its path below `src`, with its code: no comments, nothing that only tests see.
+/// Returns every module by its path below `src`, with its code, without comments and unit tests.
 fn modules() -> BTreeMap<String, String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let (mut found, mut todo) = (BTreeMap::new(), vec![src.clone()]);
@@ -35,7 +35,7 @@ fn modules() -> BTreeMap<String, String> {
     found
 }
 
-/// `a::{b, c::{d}}` as `a::b` and `a::c::d`.
+/// Expands `a::{b, c::{d}}` to `a::b` and `a::c::d`.
 fn expanded(tree: &str) -> Vec<String> {
     let Some((before, rest)) = tree.split_once('{') else { return vec![tree.trim().to_owned()] };
     let inside = rest.rsplit_once('}').map_or(rest, |(inside, _)| inside);
@@ -56,7 +56,7 @@ fn expanded(tree: &str) -> Vec<String> {
     all
 }
 
-/// Every path that a module's code names.
+/// Returns every path that a module's code names.
 fn paths(code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, _) in code.match_indices("use ") {
@@ -72,7 +72,7 @@ fn paths(code: &str) -> BTreeSet<String> {
     found
 }
 
-/// The module that a path leads to from another one.
+/// Resolves a path, as seen from a module, to the module that it leads to.
 fn target(all: &BTreeMap<String, String>, from: &str, path: &str) -> Option<String> {
     let mut at: Vec<&str> = from.split('/').collect();
     let mut parts = path.split("::").map(str::trim).peekable();
@@ -93,7 +93,8 @@ fn target(all: &BTreeMap<String, String>, from: &str, path: &str) -> Option<Stri
     ends.into_iter().find(|name| all.contains_key(name))
 }
 
-/// Which modules each one names. A file that only declares passes names on and has none of its own.
+/// Returns the modules that each module names. A file that only declares modules and re-exports has
+/// no edges.
 fn graph(all: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String>> {
     let edges = |name: &String, code: &String| -> BTreeSet<String> {
         if !code.contains("fn ") && code.contains("mod ") {
@@ -105,7 +106,7 @@ fn graph(all: &BTreeMap<String, String>) -> BTreeMap<String, BTreeSet<String>> {
     all.iter().map(|(name, code)| (name.clone(), edges(name, code))).collect()
 }
 
-/// Modules from which a module can be reached that can reach them.
+/// Returns the cycles: sets of modules that can all reach each other.
 fn rings(graph: &BTreeMap<String, BTreeSet<String>>) -> Vec<BTreeSet<String>> {
     let reach = |from: &String| {
         let (mut seen, mut todo) = (BTreeSet::new(), vec![from]);

@@ -1,5 +1,5 @@
-//! Holds a database against recorded rows: every table, every cell with its storage class, in row
-//! order. Row ids are any text, times of the migration itself any number.
+//! Compares a database with recorded rows: every table, every cell with its storage class, in row
+//! order. Row ids match any text, and times of the migration itself match any number.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Map, Value, json};
 
-/// The recorded cases and crash states.
+/// Returns the directory of the recorded cases and crash states.
 pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/executor")
 }
@@ -40,7 +40,7 @@ fn agrees(wanted: &Value, found: &Value) -> bool {
     }
 }
 
-/// Every difference, in words.
+/// Returns every difference between a database and recorded rows, as text.
 pub(crate) fn differences(database: &Path, wanted: &Value) -> Vec<String> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
     let db = match Connection::open_with_flags(database, flags) {

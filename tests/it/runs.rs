@@ -1,5 +1,5 @@
-//! Commands that are run for a request end with the daemon that runs them: its successor sees to
-//! that before it does anything else.
+//! Commands that the daemon runs for a request end with it. After a kill, the next daemon ends them
+//! before it does anything else.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -23,7 +23,7 @@ fn lives(pid: u32) -> bool {
     table::start_time(pid).is_some()
 }
 
-/// Asks for a command and does not wait for its end.
+/// Requests a command on another thread, without waiting for its end.
 fn run(bench: &Bench, request: &str, script: &str) -> std::thread::JoinHandle<(u16, Value)> {
     let body = json!({ "argv": ["sh", "-c", script] }).to_string();
     let headers = format!("content-type: application/json\r\nidempotency-key: {request}\r\n");
@@ -38,7 +38,7 @@ fn run(bench: &Bench, request: &str, script: &str) -> std::thread::JoinHandle<(u
     })
 }
 
-/// What the log says of a kind of event.
+/// Returns all records of one kind of event.
 fn told(bench: &Bench, kind: &str) -> Vec<Value> {
     let events = bench.command(&["events", "--json"]).output().expect("asked").stdout;
     let events = String::from_utf8_lossy(&events).into_owned();
@@ -52,8 +52,8 @@ fn what_a_killed_daemon_was_running_has_ended_before_its_successor_is_ready() {
     let repo = bench.repo("project", 1);
     let mut first = Daemon::start(&bench);
     bench.new_env("demo", &repo, &[]);
-    // One that ignores the request to end, with a helper that leaves its group, and one that
-    // forgets its environment.
+    // One command ignores TERM and has a helper in another session; another command has no
+    // environment variables.
     let folder = bench.path("pids");
     std::fs::create_dir(&folder).expect("a folder");
     let at = folder.display();
@@ -64,7 +64,7 @@ fn what_a_killed_daemon_was_running_has_ended_before_its_successor_is_ready() {
     let asked = run(&bench, "K1", &script);
     let forgetful = format!("echo $$ > {at}/forgetful; exec env -i sleep 1102");
     let other = run(&bench, "K2", &forgetful);
-    // And one that somebody runs by themselves.
+    // A command that the user runs with `exec`.
     let mine = format!("echo $$ > {at}/mine; exec sleep 1103");
     let mut exec = bench.command(&["exec", "demo", "--", "sh", "-c", &mine]);
     let mut exec = exec.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
@@ -87,7 +87,7 @@ fn what_a_killed_daemon_was_running_has_ended_before_its_successor_is_ready() {
     let processes = processes.as_array().expect("a list").len();
     assert!(processes >= 1, "the one that goes on is listed");
 
-    // The same request again is answered with that, and runs nothing.
+    // The same request again returns that result and runs nothing.
     let ticks = std::fs::read(folder.join("ticks")).expect("ticks");
     let headers = "content-type: application/json\r\nidempotency-key: K1\r\n";
     let body = json!({ "argv": ["sh", "-c", script] }).to_string();

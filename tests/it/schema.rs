@@ -1,4 +1,4 @@
-//! What is committed in `schema/`, and what the README says, is what the program does.
+//! The files in `schema/` and the statements of the README agree with the program.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! The session with a control server: wishes come true on the host, and after any interruption of
-//! either side the two agree again.
+//! The session with a control server: the host carries out the server's requests, and after any
+//! interruption of either side both agree again.
 
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ fn an_environment_lives_its_life_by_way_of_the_server() {
     let diff = control.ok("GET", &format!("{of}/diff"), &NOTHING);
     assert_eq!(diff["id"], "demo", "{diff:#}");
 
-    // A thread keeps it from being destroyed, and a command is run for it.
+    // A thread prevents the destroy, and a command runs for it.
     let thread = json!({ "id": "t1", "kind": "thread", "holder": "app" });
     let thread = control.ok("POST", &format!("{of}/threads"), &thread);
     wait_for("the lease", || bench.ok(&["show", "demo"])["leases"][0]["id"] == thread["lease"]);
@@ -64,7 +64,7 @@ fn an_environment_lives_its_life_by_way_of_the_server() {
     control.ok("DELETE", "/v1/hosts/box/threads/t1", &NOTHING);
     wait_for("the release", || bench.ok(&["show", "demo"])["leases"] == json!([]));
 
-    // Unsaved work is refused by the host, and the row says so; with force it is rescued.
+    // The host refuses to remove work at risk, and the row says so. With force it is rescued.
     let refused = control.ok("DELETE", &format!("{of}?wait=30"), &NOTHING);
     assert_eq!(refused["answer"]["code"], "unsafe_to_remove", "{refused:#}");
     let row = control.ok("GET", of, &NOTHING);
@@ -114,7 +114,7 @@ fn what_is_named_must_be_there_before_anything_is_queued() {
     let stranger = refused("POST", "/v1/hosts/other/environments", json!({"id": "x", "repo": "/"}));
     assert_eq!(stranger, (404, "host_not_found".into()));
 
-    // The host does not take the server's word for what is the user's.
+    // The host itself checks that a path belongs to the user; it does not trust the server.
     let body = json!({ "id": "evil", "repo": "/proc" });
     let made = control.ok("POST", "/v1/hosts/box/environments?wait=30", &body);
     assert_ne!(made["status"], 200, "{made:#}");
@@ -136,7 +136,7 @@ fn after_an_absence_of_either_side_both_agree() {
     control.ok("POST", "/v1/hosts/box/environments/used/threads", &thread);
     wait_for("the lease", || bench.ok(&["show", "used"])["leases"] != json!([]));
 
-    // The host is away: what is asked for meanwhile is done when it comes back.
+    // The host is down: requests made meanwhile are carried out when it returns.
     host.kill();
     wait_for("the end of the session", || {
         control.ok("GET", "/v1/hosts/box", &NOTHING)["connected"] == false
@@ -149,7 +149,7 @@ fn after_an_absence_of_either_side_both_agree() {
     wait_for("the destroy", || control.row("box", "gone-there") == "destroyed");
     assert_eq!(phase(&bench, "gone-there"), "tombstoned");
 
-    // The server is away: what happens here meanwhile is told when it comes back.
+    // The server is down: events on the host are sent when it returns.
     let port = control.port.clone();
     control.kill();
     bench.ok(&["rm", "gone-here"]);
@@ -164,7 +164,7 @@ fn after_an_absence_of_either_side_both_agree() {
         assert_eq!(phase(&bench, id), "ready");
     }
 
-    // Both are away, and the host forgets nothing that it was not told.
+    // Both are down. After the restart the host still has what it was not told to remove.
     host.kill();
     control.kill();
     let control = Control::listen(&bench, &port);
@@ -187,7 +187,7 @@ fn a_destroyed_environment_is_gone_though_the_command_was_lost() {
     let port = control.port.clone();
     drop(host);
     control.kill();
-    // The server's operations are lost, as from an older copy of its tables.
+    // The server loses its operations, as with an older copy of its tables.
     let db = bench.path("control/catalog.db");
     let sql = "UPDATE environments SET status = 'destroyed' WHERE id = 'a';
                UPDATE hosts SET epoch = epoch + 1;";
@@ -221,7 +221,7 @@ fn only_those_with_a_key_get_in_and_the_port_needs_the_token() {
             bearer(key)
         )
     };
-    // The token of the port is no host's key, and no key is a guess.
+    // Neither the token of the port nor a guess is accepted as a host's key.
     for key in [token.as_str(), "", "gkh_0", &"x".repeat(10_000)] {
         let (code, answer) = http(port(), "GET", "/v1/session", &NOTHING, &upgrade(key));
         assert_eq!((code, answer["code"].as_str()), (401, Some("unauthorized")), "{key}");
@@ -229,10 +229,10 @@ fn only_those_with_a_key_get_in_and_the_port_needs_the_token() {
     let key = std::fs::read_to_string(bench.path("box.key")).expect("a key");
     let (code, answer) = http(port(), "GET", "/v1/session", &NOTHING, &bearer(&key));
     assert_eq!((code, answer["code"].as_str()), (400, Some("invalid_request")), "no WebSocket");
-    // Nothing of that has touched the session that there is.
+    // The existing session is not affected.
     let status = control.ok("GET", "/v1/hosts/box/environments/demo/status", &NOTHING);
     assert_eq!(status["id"], "demo");
-    // Keys are stored as hashes only, and no secret is in the host's log.
+    // The server stores only hashes of keys, and the host's log contains no secret.
     let stored = std::fs::read(bench.path("control/catalog.db")).expect("a database");
     let log = std::fs::read(bench.data().join("log.redb")).expect("a log");
     for bytes in [stored, log] {
@@ -241,13 +241,13 @@ fn only_those_with_a_key_get_in_and_the_port_needs_the_token() {
     }
 }
 
-/// What a single record says must be told as well: the first of a batch is not lost.
+/// A single record must be sent as well: the first record of a batch is not lost.
 #[test]
 fn every_record_is_told_and_a_new_life_is_not_taken_for_the_old_one() {
     let Scene { bench, mut control, config, repo } = scene();
     let host = daemon(&bench, &config);
     control.await_session("box");
-    // One record, by itself: an adoption.
+    // An adoption appends exactly one record.
     let clone = bench.repo("clone", 1);
     bench.ok(&["adopt", clone.to_str().expect("text"), "--id", "mine"]);
     wait_for("the row", || control.row("box", "mine") == "ready");
@@ -256,7 +256,8 @@ fn every_record_is_told_and_a_new_life_is_not_taken_for_the_old_one() {
     wait_for("the end of the session", || {
         control.ok("GET", "/v1/hosts/box", &NOTHING)["connected"] == false
     });
-    // Destroyed there and, unknown to the server, made anew here: two lives of one name.
+    // The server destroys the environment while the user, unknown to the server, removes and
+    // recreates it on the host: two incarnations of one name.
     let (code, _) = control.call("DELETE", "/v1/hosts/box/environments/demo?force=true", &NOTHING);
     assert_eq!(code, 202);
     let local = crate::support::Daemon::start(&bench);
@@ -302,7 +303,7 @@ fn a_key_is_used_for_one_request_only() {
     assert_eq!(phase(&bench, "demo"), "ready");
 }
 
-/// Somebody else's program, in another language, knows both APIs by their documents alone.
+/// A client in another language uses both APIs from their documents alone.
 #[test]
 fn a_client_in_another_language_drives_both_apis_by_their_documents() {
     let Scene { bench, control, config, repo } = scene();

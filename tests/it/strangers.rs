@@ -1,5 +1,5 @@
-//! Whoever else comes to a server's door: other versions, other hosts, broken messages, a second
-//! daemon with the same key. Each is told why, and nobody's session suffers.
+//! Unexpected clients of a server: other versions, other hosts, broken messages, a second daemon
+//! with the same key. Each gets a reason, and no existing session suffers.
 
 use std::path::Path;
 use std::sync::Barrier;
@@ -37,7 +37,7 @@ async fn connect(control: &Control, key: &Path) -> Host {
     Wire::ask(stream, "x", PATH, key.trim()).await.expect("let in")
 }
 
-/// The code with which an `open` is refused.
+/// Returns the code with which the server refuses an `open`.
 async fn refused(control: &Control, key: &Path, open: Open) -> String {
     match answer(control, key, open).await {
         FromServer::Refused(refused) => refused.problem.code,
@@ -63,7 +63,7 @@ struct Scene {
     _daemon: Daemon,
 }
 
-/// A server with a session that must not suffer, and the key of another host.
+/// Sets up a server with a session that must not suffer, and the key of another host.
 fn scene() -> Scene {
     let bench = Bench::new();
     let repo = bench.repo("project", 1);
@@ -96,7 +96,7 @@ fn what_cannot_be_a_session_is_refused_with_a_reason() {
         let answer = early.receive().await.expect("answered");
         assert!(matches!(answer, FromServer::Refused(r) if r.problem.code == "invalid_request"));
 
-        // A session that carries another one's name is over; its own goes on elsewhere.
+        // A message with the name of another session ends this session, not the other one.
         let mut replayed = connect(control, key).await;
         replayed.send(&FromHost::Open(Box::new(open()))).await.expect("sent");
         let FromServer::Opened(opened) = replayed.receive().await.expect("answered") else {
@@ -112,7 +112,7 @@ fn what_cannot_be_a_session_is_refused_with_a_reason() {
     is_well(control);
 }
 
-/// The first message of a daemon that was killed may come after its successor's.
+/// The first message of a killed daemon may arrive after that of its successor.
 #[test]
 fn what_a_dead_daemon_sent_late_does_not_take_its_successors_place() {
     let scene = scene();
@@ -121,7 +121,7 @@ fn what_a_dead_daemon_sent_late_does_not_take_its_successors_place() {
     let log = about["log_id"].as_str().expect("an id").to_owned();
     assert_eq!(about["boot"], 1);
     let late = Open { instance: "dead".to_owned(), boot: 0, log, ..open() };
-    // A busy machine may cost the daemon its session; then there is no place to be taken from it.
+    // On a busy machine the daemon may lose its session by itself, which proves nothing: retried.
     for _ in 0..3 {
         let opened = || call(&scene.bench, "GET", "/v1/daemon", "", "").1["session"].clone();
         let before = opened();
@@ -153,9 +153,9 @@ fn another_daemon_with_the_same_key_takes_the_place_and_the_first_one_stops() {
     };
     wait_for("the second session", || stage(&second) == "open");
     wait_for("the end of the first", || stage(&scene.bench) == "ended");
-    // It goes on for those who are there, and nothing of it is lost.
+    // The replaced daemon keeps serving local users and loses nothing.
     assert_eq!(scene.bench.ok(&["show", "demo"])["phase"], "ready");
-    // What the second one does not have is said to be missing, and not made again.
+    // Environments that the second daemon lacks are reported missing and not created again.
     wait_for("the row to say so", || scene.control.row("box", "demo") == "error");
     assert_eq!(second.ok(&["ls", "--all"]), json!([]));
 }

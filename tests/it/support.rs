@@ -1,4 +1,4 @@
-//! Repositories, daemons and the check from the outside that no promise is broken.
+//! Test helpers: repositories, daemons, and a check from the outside that all guarantees hold.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -14,10 +14,10 @@ use groundskeeper::journal::inspect::Depth;
 use serde_json::Value;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_groundskeeper");
-/// Longest that a test waits for a condition.
+/// Timeout of a test that waits for a condition.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits for a condition; looks again every few milliseconds.
+/// Waits for a condition and checks it every 5 ms; panics after [`PATIENCE`].
 #[expect(clippy::disallowed_methods, reason = "the one place where tests look at a condition")]
 pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
@@ -27,13 +27,13 @@ pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Lets time pass where time itself is the input: the instant of a random kill.
+/// Sleeps. Only for tests in which time itself is the input, such as the instant of a random kill.
 #[expect(clippy::disallowed_methods, reason = "the moment of a kill is a random time")]
 pub(crate) fn pass(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// A folder with a home of its own, so that no setting of the machine matters.
+/// A temporary directory with its own home, so that no setting of the machine matters.
 pub(crate) struct Bench {
     pub(crate) dir: tempfile::TempDir,
 }
@@ -68,7 +68,7 @@ impl Bench {
             }
         }
         command.env("HOME", self.path("home")).env("LC_ALL", "C").stdin(Stdio::null());
-        // Nobody's keychain, and nobody on the network, has to do with a test.
+        // A test must not use the user's keychain or the network.
         command.env("GROUNDSKEEPER_KEYCHAIN_FILE", self.path("keyring.json"));
         command.env("GROUNDSKEEPER_OFFLINE", "1");
     }
@@ -87,7 +87,7 @@ impl Bench {
         command.arg("-C").arg(at).args(args).output().expect("git runs")
     }
 
-    /// A repository with `files` tracked files in one commit.
+    /// Creates a repository with `files` tracked files, and a README, in one commit.
     pub(crate) fn repo(&self, name: impl AsRef<Path>, files: usize) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(&path).expect("a folder");
@@ -143,14 +143,14 @@ impl Bench {
         self.commit(repo, "teardown hook");
     }
 
-    /// The hash by which the teardown hook of a repository is trusted.
+    /// Returns the hash by which the teardown hook of a repository is trusted.
     #[expect(clippy::unused_self, reason = "reads like the other questions")]
     pub(crate) fn teardown_hash(&self, repo: &Path) -> String {
         let hook = repo.join(".groundskeeper/teardown");
         groundskeeper::world::effects::hook::hash(&hook).expect("a hook")
     }
 
-    /// The command line, against this bench's data directory.
+    /// Returns a command that runs the program with this bench's data directory.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         self.isolate(&mut command);
@@ -158,7 +158,7 @@ impl Bench {
         command
     }
 
-    /// Runs a verb with `--json`: exit code and what stdout says.
+    /// Runs a verb with `--json` and returns exit code and stdout.
     pub(crate) fn gk(&self, args: &[&str]) -> (i32, Value) {
         let mut all = vec!["--json"];
         all.extend(args);
@@ -172,14 +172,14 @@ impl Bench {
         (output.status.code().unwrap_or(-1), json)
     }
 
-    /// A verb that must succeed.
+    /// Runs a verb that must succeed.
     pub(crate) fn ok(&self, args: &[&str]) -> Value {
         let (code, json) = self.gk(args);
         assert_eq!(code, 0, "{args:?}: {json:#}");
         json
     }
 
-    /// A verb that must be refused: its exit code and its error.
+    /// Runs a verb that must fail with a hint, and returns its exit code and error.
     pub(crate) fn refused(&self, args: &[&str]) -> (i32, Value) {
         let (code, json) = self.gk(args);
         assert_ne!(code, 0, "{args:?} succeeded: {json:#}");
@@ -207,13 +207,13 @@ impl Bench {
         found.and_then(|p| p.as_str().map(str::to_owned)).unwrap_or_else(|| "none".into())
     }
 
-    /// Waits until nothing is owed any more.
+    /// Waits until no environment owes a step and every trash entry was measured.
     pub(crate) fn drain(&self) {
         wait_for("nothing owed", || {
             let all = self.ok(&["ls", "--all"]);
             all.as_array().is_some_and(|list| list.iter().all(|e| e["step"].is_null()))
         });
-        // What lies in the trash is looked at once more, in the background.
+        // The daemon inspects each trash entry once more in the background.
         wait_for("a look at the trash", || {
             let all = self.ok(&["trash", "ls"]);
             let seen =
@@ -222,7 +222,7 @@ impl Bench {
         });
     }
 
-    /// Everything that is promised and can be seen from outside, for a daemon at rest.
+    /// Checks all guarantees that are visible from outside, for a daemon that owes nothing.
     pub(crate) fn check(&self, repos: &[&Path]) {
         let all = self.ok(&["ls", "--all"]);
         let all = all.as_array().expect("a list");
@@ -247,7 +247,7 @@ impl Bench {
         };
         assert_eq!(names("worktrees"), places, "the managed root holds exactly what lives");
         wait_for("no temporary files", || names("scratch").is_empty());
-        // What a clean took lies there under its name; an unlink of it may be on its way.
+        // Outputs of `clean` have hidden names there, and one may be in the middle of its unlink.
         wait_for("nothing hidden in the trash but what it lists", || {
             let listed = self.ok(&["trash", "ls"]).to_string();
             names("trash").iter().all(|name| !name.starts_with('.') || listed.contains(name))
@@ -259,7 +259,7 @@ impl Bench {
         self.check_log();
     }
 
-    /// The log is whole and breaks no invariant.
+    /// Checks that the log is intact and breaks no invariant.
     pub(crate) fn check_log(&self) {
         let log = self.data().join("log.redb");
         let (mut audit, mut folded) = (Audit::default(), State::default());
@@ -293,7 +293,7 @@ impl Bench {
         }
     }
 
-    /// No hook of ours is left running.
+    /// Checks that no process of an environment of this bench runs.
     pub(crate) fn no_processes(&self) {
         let marker = format!("GROUNDSKEEPER_PATH={}", self.data().display());
         for entry in std::fs::read_dir("/proc").expect("a proc").flatten() {
@@ -320,7 +320,7 @@ impl Daemon {
         Self::launch(bench, command, env.is_empty())
     }
 
-    /// One that is started by another program.
+    /// Starts a daemon with a command of the caller, such as a wrapper program.
     pub(crate) fn of(bench: &Bench, mut command: Command) -> Self {
         bench.isolate(&mut command);
         Self::launch(bench, command, true)
@@ -369,7 +369,7 @@ impl Drop for Daemon {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        // A daemon that a command started by itself must not outlive the test.
+        // A daemon that a command has started automatically must not outlive the test.
         drop(self.command(&["stop"]).output());
     }
 }

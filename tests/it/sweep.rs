@@ -1,4 +1,5 @@
-//! What crashes and others leave behind: named, and settled only when it is proven ours.
+//! Leftovers of crashes and of other programs: all are reported, and only provably managed ones are
+//! settled.
 
 use std::path::{Path, PathBuf};
 
@@ -41,8 +42,8 @@ fn what_is_ours_is_settled_and_what_is_not_is_named() {
     bench.ok(&["rm", "gone"]);
     bench.drain();
     assert!(!admin.exists(), "the registration is put away");
-    // A registration that came back (from a backup, say), an empty folder, an interrupted removal,
-    // a lock of nobody; and three things that are somebody's.
+    // A registration that came back (from a backup, for example), an empty directory, an
+    // interrupted removal and an unused lock; and three things that are foreign.
     std::fs::rename(&copy, &admin).expect("moved back");
     let empty = bench.data().join("worktrees/gone");
     std::fs::create_dir_all(&empty).expect("a folder");
@@ -182,7 +183,8 @@ fn what_cleans_left_in_the_trash_goes_only_when_the_log_knows_of_it() {
     bench.new_env("demo", &repo, &[]);
     let trash = bench.data().join("trash");
     let known = trash.join(".cleaned-demo.3");
-    // One from a later time than this log, one of nobody, and one with a repository in it.
+    // An entry from a later time than this log, one of an unknown environment, and one with a
+    // nested repository.
     let kept = [".cleaned-demo.99999", ".cleaned-other.3", ".cleaned-demo.4"];
     for name in [".cleaned-demo.3"].into_iter().chain(kept) {
         bench.write(&trash.join(name).join("project/target/object"), "built\n");

@@ -1,4 +1,4 @@
-//! What `rm` refuses, what it takes, and what it never touches.
+//! `rm`: what it refuses, what it removes, and what it never touches.
 
 use std::path::{Path, PathBuf};
 
@@ -138,7 +138,7 @@ fn what_is_not_proven_ours_is_never_touched() {
         let (code, error) = bench.refused(&["rm", id, "--force"]);
         assert_eq!((code, error["code"].as_str()), (1, Some("not_ours")), "{error:#}");
     };
-    // Another directory in its place.
+    // Another directory at the path of the environment.
     let path = bench.new_env("swapped", &repo, &[]);
     std::fs::rename(&path, bench.path("moved-away")).expect("moved");
     bench.write(&path.join("precious"), "not made by groundskeeper\n");
@@ -148,7 +148,7 @@ fn what_is_not_proven_ours_is_never_touched() {
     std::fs::rename(bench.path("moved-away"), &path).expect("moved back");
     bench.ok(&["rm", "swapped"]);
 
-    // A link in its place.
+    // A symbolic link at the path of the environment.
     let path = bench.new_env("linked", &repo, &[]);
     let elsewhere = bench.path("elsewhere");
     std::fs::rename(&path, &elsewhere).expect("moved");
@@ -158,7 +158,7 @@ fn what_is_not_proven_ours_is_never_touched() {
     std::fs::remove_file(&path).expect("removed");
     std::fs::rename(&elsewhere, &path).expect("moved back");
 
-    // A marker that is gone, and one of somebody else.
+    // A missing marker, and a marker of another incarnation.
     let dir = PathBuf::from(bench.git(&path, &["rev-parse", "--absolute-git-dir"]));
     let marker = dir.join("groundskeeper.json");
     let text = std::fs::read_to_string(&marker).expect("a marker");
@@ -175,7 +175,7 @@ fn what_is_not_proven_ours_is_never_touched() {
 fn a_worktree_whose_git_file_is_gone_is_not_mistaken_for_its_surroundings() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
-    // The data directory lies inside another repository, as a home under version control would.
+    // The data directory lies inside another repository, as in a home under version control.
     bench.git(&bench.path("."), &["init", "-q"]);
     let path = bench.new_env("demo", &repo, &[]);
     std::fs::remove_file(path.join(".git")).expect("removed");
@@ -199,8 +199,8 @@ fn the_lock_of_git_is_held_while_it_lives() {
     assert!(!bench.git(&repo, &["worktree", "list", "--porcelain"]).contains("locked"));
 }
 
-/// A git of a killed daemon outlives it for longer than its successor waits, and the directory has
-/// gone to the trash already: the removal is put off, and then goes on from there.
+/// A git process of a killed daemon runs longer than the next daemon waits, and the directory is in
+/// the trash already. The removal is postponed and then continues from there.
 #[test]
 fn a_removal_that_was_put_off_after_its_move_goes_on() {
     let bench = Bench::new();

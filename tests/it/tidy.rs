@@ -1,4 +1,5 @@
-//! Style and architecture as a test: directions, sizes, where outside crates may be named.
+//! Style and architecture rules as tests: import directions, sizes, and the places that may name
+//! external crates.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MEDIAN_MAX: usize = 300;
 const FUNCTION_LINES_MEDIAN_MAX: usize = 12;
 
-/// Which of our modules each module may name. An arrow only goes down.
+/// Modules that each top-level module may import. Imports only go downward.
 const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("core", &["core"]),
     ("journal", &["core", "journal"]),
@@ -40,7 +41,7 @@ const DIRECTIONS: [(&str, &[&str]); 12] = [
     ),
 ];
 
-/// Outside crates, and the one place that may name each.
+/// External crates, with the places that may name each.
 const CRATES: [(&str, &[&str]); 30] = [
     ("ryu_js", &["src/migrate/recipes/executor/js/number.rs"]),
     ("ureq", &["src/migrate/http.rs"]),
@@ -95,7 +96,7 @@ struct Source {
 }
 
 impl Source {
-    /// Code lines without comments and without what only tests see.
+    /// Returns the lines of code without comment lines and unit tests.
     fn code(&self) -> impl Iterator<Item = &str> {
         let end = self.text.find("\n#[cfg(test)]\nmod tests").unwrap_or(self.text.len());
         self.text[..end].lines().filter(|l| !l.trim_start().starts_with("//"))
@@ -173,7 +174,7 @@ fn files_and_functions_fit() {
     assert!(function <= FUNCTION_LINES_MEDIAN_MAX, "the median function has {function} lines");
 }
 
-/// Name and length of the function that starts at a line, as rustfmt lays it out.
+/// Returns name and length of the function that starts at a line; relies on rustfmt's layout.
 fn function_at<'a>(lines: &[&str], start: usize, line: &'a str) -> Option<(&'a str, usize)> {
     let code = line.trim_start();
     let words = ["pub ", "pub(crate) ", "pub(super) ", "const ", "async ", "unsafe "];
@@ -264,7 +265,7 @@ fn the_core_is_pure() {
 
 #[test]
 fn nothing_is_unfinished_and_every_exception_has_a_reason() {
-    // Spelled in parts, so that this file does not find itself.
+    // Spelled in parts, so that the search does not match this file.
     let marks = ["todo!", "unimplemented!", &["FIX", "ME"].concat(), &["TO", "DO:"].concat()];
     for source in all() {
         for line in source.text.lines().filter(|_| !source.name.ends_with("tidy.rs")) {
@@ -321,14 +322,14 @@ fn the_top_level_is_as_agreed() {
     }
 }
 
-/// rustfmt holds the width of code; nothing holds that of comments but this.
+/// Checks the width of comments, which rustfmt does not enforce.
 #[test]
 fn comments_are_wrapped() {
     const WIDTH: usize = 100;
     for source in all() {
         let comments = source.text.lines().filter(|line| line.trim_start().starts_with("//"));
         for line in comments {
-            // A row of a table cannot be broken.
+            // A row of a table cannot be wrapped.
             let fits = line.chars().count() <= WIDTH || line.contains(" | ");
             assert!(fits, "{}: {line}", source.name);
         }

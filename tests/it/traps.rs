@@ -1,5 +1,5 @@
-//! git's own traps: refs that nothing can read, settings that decide what is seen, noise, files
-//! that are none, links that lead out, hooks that change, and owners that change.
+//! Traps of git: unreadable refs, settings that hide files, noise on stderr, special files, links
+//! that lead out, hooks that change, and owners that change.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 
-/// What git itself would make of the same request.
+/// Creates the worktree that git itself makes for the same request.
 fn by_git(bench: &Bench, repo: &Path) -> PathBuf {
     let path = bench.path("plain");
     bench.git(repo, &["worktree", "add", "-q", "--no-track", "-b", "plain", text(&path)]);
@@ -38,7 +38,7 @@ fn bad_ref_stops_nothing() {
         }
         bench.git(&repo, &["merge", "-q", "gk/merged"]);
         bench.write(&repo.join(".git").join(name), content);
-        // Touched, so that git has to be asked.
+        // The new mtime makes the daemon run git.
         bench.write(&clean.join("README"), "hello\n");
         for id in ["clean", "merged"] {
             let removed = bench.ok(&["rm", id]);
@@ -87,7 +87,7 @@ fn branch_that_is_rebased_or_bisected_elsewhere_is_in_use() {
     }
 }
 
-/// What git says on stderr is no evidence, and one strange file does not end a status.
+/// Messages of git on stderr are no evidence, and one odd file does not fail a status.
 #[test]
 fn noise_and_strange_files_are_no_obstacle() {
     let bench = Bench::new();
@@ -118,7 +118,7 @@ fn noise_and_strange_files_are_no_obstacle() {
     assert_eq!(bench.git(&repo, &["show", &format!("{rescue}:dir0/file1.txt")]), "changed");
 }
 
-/// A worktree that is ready is one in which git works.
+/// git must work in every worktree that is reported ready.
 #[test]
 fn shared_settings_of_one_worktree_do_not_break_another() {
     let bench = Bench::new();
@@ -175,8 +175,8 @@ fn sparse_linked_worktree_is_a_source_like_any_other() {
     assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
 }
 
-/// The same bytes as git's own checkout, also where replacements and attributes from elsewhere
-/// count.
+/// The checkout gives the same bytes as git's, also with replace refs and attributes from other
+/// sources.
 #[test]
 fn replaced_objects_and_attributes_from_a_tree_count() {
     for case in ["replace", "packed replace", "attr.tree", "home attributes"] {
@@ -203,7 +203,7 @@ fn replaced_objects_and_attributes_from_a_tree_count() {
             }
         }
         let plain = by_git(&bench, &repo);
-        // As git has it, an empty variable is none.
+        // git treats an empty variable as unset.
         let mut command = bench.command(&["new", "a", "--repo", text(&repo)]);
         assert!(command.env("XDG_CONFIG_HOME", "").status().expect("it runs").success());
         let path = PathBuf::from(bench.ok(&["show", "a"])["path"].as_str().expect("a path"));
@@ -238,7 +238,7 @@ fn remotes_with_slashes_and_other_refspecs_are_fetched_from() {
     assert_eq!(bench.ok(&["show", "b"])["fetch"], "done");
 }
 
-/// A branch may have a link where the source has a directory of ignored files.
+/// A branch may have a link at a path where the source has a directory of ignored files.
 #[test]
 fn included_files_are_never_written_through_a_link() {
     let bench = Bench::new();
@@ -265,7 +265,7 @@ fn included_files_are_never_written_through_a_link() {
     assert!(skipped.contains("secrets") && skipped.contains("deep/in"), "{skipped}");
 }
 
-/// What runs is what was hashed, though the file changes meanwhile.
+/// The hook that runs has the bytes that were hashed, even if the file changes meanwhile.
 #[test]
 fn hook_runs_from_the_bytes_that_are_trusted() {
     let bench = Bench::new();
@@ -334,8 +334,8 @@ fn immutable_worktree_is_refused_before_anything_is_made() {
     bench.ok(&["rm", "a", "--force"]);
 }
 
-/// A shell that stands there, without a terminal and not started here, is named and spared; what
-/// was started in an environment is ended, shell or not.
+/// A foreign shell in the directory, without a terminal, is reported and spared. A process that was
+/// started in an environment is ended, shell or not.
 #[test]
 fn shells_of_others_are_spared() {
     let bench = Bench::new();
@@ -358,7 +358,7 @@ fn shells_of_others_are_spared() {
     drop(shell.wait());
 }
 
-/// git does not read a repository that belongs to somebody else; neither do we, at any time.
+/// Like git, the daemon never reads a repository that belongs to another user.
 #[test]
 fn repository_that_was_given_away_is_not_read_as_us() {
     let bench = Bench::new();
@@ -390,7 +390,7 @@ fn repository_that_was_given_away_is_not_read_as_us() {
     assert!(ran.exists(), "and does where it is trusted");
 }
 
-/// Somebody swaps a directory for a link again and again while files are copied into it.
+/// Another process repeatedly swaps a directory for a link while files are copied into it.
 #[test]
 fn directory_that_is_swapped_during_the_copy_leads_nowhere() {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -427,8 +427,8 @@ fn directory_that_is_swapped_during_the_copy_leads_nowhere() {
     }
 }
 
-/// A branch that is another name of one, or that has another name, is not deleted as if it were
-/// alone.
+/// A branch that is an alias of another, or that has an alias, is not deleted as if it were
+/// independent.
 #[test]
 fn branch_with_two_names_keeps_its_commits() {
     for how in ["symref", "link", "alias", "packed symref"] {
@@ -466,7 +466,7 @@ fn branch_with_two_names_keeps_its_commits() {
     }
 }
 
-/// Names of refs are bytes; one that is no text hides none of the others.
+/// Ref names are bytes: one that is not UTF-8 must not hide the others.
 #[test]
 fn packed_refs_with_a_name_that_is_no_text_are_read() {
     use std::os::unix::ffi::OsStrExt as _;
@@ -493,7 +493,7 @@ fn packed_refs_with_a_name_that_is_no_text_are_read() {
     assert_eq!(left, "");
 }
 
-/// Some write HEAD as a link to the branch.
+/// Some tools write HEAD as a symbolic link to the branch.
 #[test]
 fn head_that_is_a_link_is_a_head() {
     let bench = Bench::new();
@@ -518,7 +518,7 @@ fn head_that_is_a_link_is_a_head() {
     assert_eq!(bench.git(&path, &["status", "--porcelain"]), "?? work");
 }
 
-/// What has the name of a lock or of a list may be anything; nothing waits for it.
+/// A path with the name of a lock or a list file may be a pipe; a read of it would block forever.
 #[test]
 fn pipes_in_odd_places_are_not_read() {
     let bench = Bench::new();

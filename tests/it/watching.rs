@@ -1,5 +1,5 @@
-//! What environments look like, and that changes are told: at once, of those that live, and at no
-//! cost for those that do not.
+//! Status and change events: sent at once for existing environments, and at no cost for removed
+//! ones.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -12,7 +12,7 @@ use crate::api::{call, connect};
 use crate::glance::started;
 use crate::support::{Bench, Daemon, PATIENCE, wait_for};
 
-/// The daemon's own counts.
+/// Returns the daemon's counters of watching.
 fn counts(bench: &Bench) -> Value {
     let (status, info) = call(bench, "GET", "/v1/daemon", "", "");
     assert_eq!(status, 200, "{info}");
@@ -23,7 +23,7 @@ fn count(bench: &Bench, name: &str) -> u64 {
     counts(bench)[name].as_u64().unwrap_or_else(|| panic!("{name}: {}", counts(bench)))
 }
 
-/// An open stream of changes.
+/// An open stream of change events.
 struct Stream(BufReader<UnixStream>);
 
 impl Stream {
@@ -37,7 +37,7 @@ impl Stream {
         Self(BufReader::new(stream))
     }
 
-    /// The next change of an environment.
+    /// Returns the next change of an environment; panics after [`PATIENCE`].
     fn change(&mut self) -> Value {
         let mut line = String::new();
         let until = Instant::now() + PATIENCE;
@@ -158,7 +158,7 @@ fn changes_are_told_and_an_unchanged_environment_costs_nothing() {
     }
     assert_eq!((started(&bench), count(&bench, "statuses_computed")), (processes, computed));
 
-    // What git ignores is no change, and what is pruned is not even watched.
+    // A change of an ignored file is not reported, and a pruned directory is not watched.
     let watches = count(&bench, "watches");
     bench.write(&at.join("node_modules/package/file.js"), "x");
     bench.write(&at.join("debug.log"), "x");
@@ -169,7 +169,7 @@ fn changes_are_told_and_an_unchanged_environment_costs_nothing() {
     let looks = count(&bench, "statuses_computed") - computed;
     assert_eq!(looks, 1, "one change, one look");
 
-    // A directory made with all that is in it; each name is seen afterwards as well.
+    // A directory that appears with content: later changes inside it are seen as well.
     bench.write(&at.join("a/b/c/d"), "x");
     stream.await_change("demo", "files");
     bench.write(&at.join("a/b/c/e"), "x");
@@ -183,7 +183,7 @@ fn changes_are_told_and_an_unchanged_environment_costs_nothing() {
     bench.git(&at, &["switch", "-q", "-c", "elsewhere"]);
     stream.await_change("demo", "head");
     assert_eq!(status(&bench, "demo")["branch"], "elsewhere");
-    // The base moves on: that is news for both, by way of the refs that they share.
+    // A new commit on the base is reported to both, as they share the refs.
     bench.git(&repo, &["commit", "-q", "--allow-empty", "-m", "more"]);
     stream.await_change("other", "refs");
     assert_eq!(status(&bench, "other")["behind_base"], 1);
@@ -215,7 +215,7 @@ fn await_watched_none(bench: &Bench) {
     });
 }
 
-/// The backend for other systems, in the same life.
+/// The portable backend passes the same scenario.
 #[test]
 fn the_portable_backend_tells_the_same() {
     let bench = Bench::new();
@@ -251,7 +251,8 @@ fn the_portable_backend_tells_the_same() {
     assert_eq!(change["incarnation"], 2);
 }
 
-/// Whatever happens, the next status is the truth: nothing is kept that no watch would have ended.
+/// After every change, the next status is correct: the cache keeps no entry whose change no watch
+/// would report.
 #[test]
 fn a_watched_status_is_never_old() {
     let bench = Bench::new();
@@ -278,7 +279,7 @@ fn a_watched_status_is_never_old() {
     bench.write(&at.join("ignored/tracked"), "tracked, in an ignored folder\n");
     assert_eq!(changes(), "~3");
     for n in 0..20 {
-        // The empty folder is no change for git; what comes into it at once is.
+        // For git an empty directory is no change, but a file created in it right away is one.
         std::fs::create_dir(at.join(format!("new{n}"))).expect("made");
         assert_eq!(changes(), format!("~3 ?{n}").trim_end_matches(" ?0"));
         std::fs::write(at.join(format!("new{n}/file")), "x").expect("written");
@@ -317,9 +318,9 @@ fn a_watched_status_is_never_old() {
     assert_eq!(changes(), "?20");
 }
 
-/// A file that was touched and not changed: neither a status nor a diff writes the index.
+/// Touches a file without a change: neither a status nor a diff may write the index.
 fn no_read_writes_the_index(bench: &Bench, at: &Path) {
-    // It gets a new age once, whoever reads it.
+    // The daemon refreshes a new index once, so the drain comes first.
     bench.drain();
     let touched = std::fs::File::options().write(true).open(at.join("file1")).expect("open");
     touched.set_modified(std::time::SystemTime::now()).expect("touched");
@@ -356,7 +357,7 @@ fn a_removal_that_is_refused_leaves_it_watched_and_an_adopted_clone_is_seen() {
     stream.await_change("clone", "files");
     assert_eq!(status(&bench, "clone")["changes"], "~1");
     bench.git(&repo, &["commit", "-q", "-a", "-m", "two"]);
-    // In whichever order.
+    // The events of the two environments come in any order, so each has its own stream.
     let mut others = Stream::open(&bench, "&environment=demo", "");
     stream.await_change("clone", "head");
     bench.git(&repo, &["commit", "-q", "--allow-empty", "-m", "three"]);
@@ -364,7 +365,7 @@ fn a_removal_that_is_refused_leaves_it_watched_and_an_adopted_clone_is_seen() {
     assert_eq!(status(&bench, "clone")["changes"], "");
 }
 
-/// A daemon in a namespace of its own, where the system allows no more than this.
+/// Starts a daemon in its own user namespace with a lower limit of the system.
 fn limited(bench: &Bench, which: &str, most: u32) -> Daemon {
     let lower = format!("echo {most} > /proc/sys/user/{which} && exec \"$@\"");
     let data = bench.data();
@@ -407,8 +408,8 @@ fn a_limit_of_the_system_is_said_once_and_makes_no_storm() {
     }
 }
 
-/// The crash that this project began with: an app polled the status of some 300 worktrees that were
-/// destroyed, and every poll made a watcher for each.
+/// Reproduces the crash that led to this program: an application polled the status of about 300
+/// destroyed worktrees, and every poll created a watcher for each.
 #[test]
 fn polling_the_destroyed_costs_nothing_and_brings_nothing_back() {
     const DESTROYED: usize = 300;
@@ -479,7 +480,7 @@ fn a_root_that_goes_away_is_seen_and_not_waited_for() {
     wait_for("absence", || counts(&bench)["stages"]["absent"].as_u64() == Some(1));
     assert_eq!(bench.refused(&["status", "demo"]).1["code"], "path_not_found");
     std::fs::rename(bench.path("aside"), &at).expect("moved back");
-    // Somebody asks again.
+    // A new subscriber makes the daemon retry the watch.
     let _another = Stream::open(&bench, "&environment=demo", "");
     await_watched(&bench, 1);
     bench.write(&at.join("new"), "x");
@@ -500,7 +501,7 @@ fn a_repository_that_goes_away_or_is_made_anew_is_seen() {
     std::fs::rename(&link, &aside).expect("moved");
     stream.await_change("demo", "anything");
     assert_eq!(bench.refused(&["status", "demo"]).1["code"], "not_git_repo");
-    // A repository of its own in what is a plain directory now.
+    // A separate repository in what is a plain directory now.
     bench.git(&linked, &["init", "-q"]);
     stream.await_change("demo", "anything");
     assert_eq!(bench.refused(&["status", "demo"]).1["code"], "not_git_repo", "another one");
@@ -511,7 +512,7 @@ fn a_repository_that_goes_away_or_is_made_anew_is_seen() {
     stream.await_change("demo", "files");
     assert_eq!(status(&bench, "demo")["changes"], "?1");
 
-    // The repository of a clone, made anew at the same place.
+    // The repository of a clone is recreated at the same path.
     std::fs::remove_dir_all(clone.join(".git")).expect("removed");
     bench.git(&clone, &["init", "-q", "-b", "anew"]);
     wait_for("the new one", || {
@@ -523,7 +524,7 @@ fn a_repository_that_goes_away_or_is_made_anew_is_seen() {
     assert_eq!(status(&bench, "clone")["branch"], "another");
 }
 
-/// Whether an environment can be looked at.
+/// Returns whether the status of an environment can be read.
 fn call_ok(bench: &Bench, id: &str) -> bool {
     call(bench, "GET", &format!("/v1/environments/{id}/status"), "", "").0 == 200
 }

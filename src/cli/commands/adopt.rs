@@ -1,4 +1,4 @@
-//! `adopt`: takes in a worktree that another tool made.
+//! `adopt`: registers a worktree that another tool created.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `clean`: what tools rebuild goes to the trash, and comes back.
+//! `clean`: moves what tools rebuild to the trash, or unlinks it, and puts it back.
 
 use hyper::Method;
 

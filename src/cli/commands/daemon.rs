@@ -1,4 +1,4 @@
-//! `daemon` and `stop`.
+//! `daemon` runs a daemon in the foreground or detached; `stop` ends a running one and waits.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -37,11 +37,13 @@ pub(in crate::cli) async fn stop(global: &Global) -> Done {
         return show_one(global, &json!({ "stopped": false }), "no daemon runs\n");
     };
     let _: Option<()> = client.call(Method::POST, "/v1/shutdown", NOTHING).await?;
+    // The daemon waits for open connections before it ends.
     drop(client);
     let started = pid.and_then(crate::world::process::table::start_time);
     let until = Instant::now() + STOP_LIMIT;
     loop {
-        // Asked by its id: taking its lock, even for a look, could turn a new daemon away.
+        // Checked by process id and start time: to take the daemon's lock, even briefly, could make
+        // a new daemon fail to start.
         if started.is_none() || pid.and_then(crate::world::process::table::start_time) != started {
             return show_one(global, &json!({ "stopped": true, "pid": pid }), "stopped\n");
         }

@@ -1,4 +1,4 @@
-//! `df`: the space that environments and trash take.
+//! `df`: reports the disk space of environments and trash.
 
 use hyper::Method;
 use serde_json::json;
@@ -22,7 +22,7 @@ pub(in crate::cli) async fn df(global: &Global) -> Done {
         let usage: Result<UsageView, _> = client.call(Method::GET, &path, NOTHING).await;
         match usage {
             Ok(usage) => usages.push(usage),
-            // One that is gone or broken must not hide the others.
+            // An environment that is removed meanwhile or broken must not hide the others.
             Err(failed) => render::note(&format!("{}: {}", env.id, failed.0.message)),
         }
     }

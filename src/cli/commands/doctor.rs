@@ -1,4 +1,4 @@
-//! `doctor`: what the daemon needs, checked one by one, with what to do about each.
+//! `doctor`: checks what the daemon needs, item by item, with the next step for each failure.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
@@ -19,13 +19,13 @@ use crate::world::fs::paths;
 use crate::world::git::command;
 use crate::world::process::cancel::Cancel;
 
-/// Age at which a lock of git's is worth a word.
+/// Age in seconds at which a lock file of git is reported; git holds one for less.
 const LOCK_SECONDS: u64 = 10;
 
-/// One check.
+/// Result of one check.
 #[derive(Debug, Serialize)]
 struct Check {
-    /// Numbers behind it, for programs.
+    /// Counters behind the result, for programs; only the check of watching has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     metrics: Option<WatchingView>,
     name: &'static str,
@@ -54,7 +54,7 @@ impl Check {
     }
 }
 
-/// Runs all checks; starts no daemon.
+/// Runs all checks and prints them; fails if one failed. Starts no daemon.
 pub(crate) async fn run(global: &Global) -> ExitCode {
     let mut checks = vec![git_check(), config_check()];
     match client::layout(global) {
@@ -190,13 +190,13 @@ async fn trash_check(client: &mut Client) -> Check {
     Check::warn(name, detail, "`groundskeeper trash ls` says of what")
 }
 
-/// Locks of git that have been there longer than git holds one.
+/// Checks for lock files that are older than git holds one.
 async fn locks_check(client: &mut Client) -> Check {
     let name = "locks of git";
     let list: Result<Vec<LockView>, _> = client.call(Method::GET, "/v1/locks", None::<&()>).await;
     let list = match list {
         Ok(list) => list,
-        // A daemon of an earlier version does not know of them.
+        // A daemon of an earlier version does not have this request.
         Err(client::Failed(p)) => return Check::warn(name, p.message, p.hint),
     };
     let standing = list.iter().filter(|lock| lock.age_seconds >= LOCK_SECONDS);

@@ -1,4 +1,4 @@
-//! `events`: the log, a record a line.
+//! `events`: prints the records of the log, one a line, and follows new ones on request.
 
 use std::process::ExitCode;
 

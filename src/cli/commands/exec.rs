@@ -1,9 +1,9 @@
-//! `exec`: a command in an environment, with a lease on it, that ends when the environment does.
+//! `exec`: runs a command in an environment under a lease; the command ends with the environment.
 //!
-//! The command is held at its start until the daemon has recorded it and put it into the
-//! environment's group, so that nothing ever runs there that a teardown would not find. It gets a
-//! process group of its own, unless it is at a terminal, where the shell's job is its group. What
-//! this program is told (TERM, INT, HUP) is passed on; its exit code is the command's.
+//! The command is held at its start until the daemon has recorded it and put it into the cgroup of
+//! the environment, so that a teardown finds every command that runs there. It gets its own process
+//! group, except at a terminal, where it stays in the shell's job. TERM, INT and HUP are passed on;
+//! the exit code is the command's.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
@@ -28,12 +28,13 @@ use crate::core::{Code, Fault};
 use crate::world::fs::paths;
 use crate::world::process::git_env;
 
-/// How long the lease holds without a word from us.
+/// Duration of the lease in seconds; it ends this long after the last renewal.
 const LEASE_SECONDS: u64 = 60;
-/// How often it is renewed.
+/// Interval of the renewal of the lease.
 const RENEW_EVERY: Duration = Duration::from_secs(20);
 
-/// Stops itself; goes on as the command when it is told to. The text is constant.
+/// Script that stops itself and becomes the command after `SIGCONT`. The text is constant:
+/// arguments are never part of it.
 const GATE: &str = r#"kill -STOP $$; exec "$@""#;
 
 pub(in crate::cli) async fn run(global: &Global, id: &str, command: &[OsString]) -> Done {
@@ -45,10 +46,11 @@ pub(in crate::cli) async fn run(global: &Global, id: &str, command: &[OsString])
     let lease = lease(&mut client, id, &name, None).await?;
     let ended = run_leased(&mut client, &env, command, &name, &lease.id).await;
     let path = format!("/v1/leases/{}", encode(&lease.id));
-    // The environment may be gone by now, and the lease with it.
+    // The release may fail: the environment may have been removed, and the lease with it.
     let released: Result<Option<()>, Failed> = client.call(Method::DELETE, &path, NOTHING).await;
     drop(released);
     let status = ended?;
+    // 128 plus the signal is what a shell reports for a killed command.
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
@@ -90,7 +92,7 @@ async fn run_leased(
     status
 }
 
-/// Starts the command, up to the gate.
+/// Starts the command behind the gate and returns it stopped.
 fn hold(env: &EnvironmentView, command: &[OsString], at_terminal: bool) -> Result<Child, Fault> {
     let program = command.first().map(OsString::as_os_str).unwrap_or_default();
     found(program, Path::new(&env.path))?;
@@ -108,6 +110,7 @@ fn hold(env: &EnvironmentView, command: &[OsString], at_terminal: bool) -> Resul
     }
     let place = Path::new(&env.path);
     let mut child = held.spawn().map_err(paths::failed("start a command in", place))?;
+    // NOWAIT leaves the exit status for the later `wait` on the child.
     let how = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     let state = waitid(WaitId::Pid(Pid::from_child(&child)), how);
     if state.ok().flatten().is_some_and(|s| s.stopped()) {
@@ -119,7 +122,8 @@ fn hold(env: &EnvironmentView, command: &[OsString], at_terminal: bool) -> Resul
     Err(Fault::new(Code::Io, message, "is /bin/sh a POSIX shell?"))
 }
 
-/// Whether there is such a program, so that the answer is ours and not the shell's.
+/// Checks that the program exists, so that the error is a fault of this program and not the text of
+/// the shell.
 fn found(program: &OsStr, directory: &Path) -> Result<(), Fault> {
     let path = Path::new(program);
     let there = if path.components().count() > 1 {
@@ -135,7 +139,7 @@ fn found(program: &OsStr, directory: &Path) -> Result<(), Fault> {
     Err(Fault::new(Code::PathNotFound, message, "check its name, or install it"))
 }
 
-/// Waits for the end of the command; keeps the lease; passes signals on.
+/// Waits for the end of the command, renews the lease meanwhile, and passes signals on.
 async fn attend(
     client: &mut Client,
     id: &str,
@@ -147,6 +151,7 @@ async fn attend(
     let pid = Pid::from_child(&child);
     let mut over = tokio::task::spawn_blocking(move || child.wait());
     let mut renewal = tokio::time::interval(RENEW_EVERY);
+    // The first tick is immediate, and the lease is fresh.
     renewal.tick().await;
     let listen = |kind| signal(kind).map_err(paths::failed("listen to signals for", Path::new(id)));
     let (mut term, mut hup) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
@@ -163,7 +168,7 @@ async fn attend(
             }
             _ = term.recv() => pass(Signal::TERM),
             _ = hup.recv() => pass(Signal::HUP),
-            // A terminal tells the whole job by itself.
+            // A terminal sends INT to the whole job by itself.
             _ = int.recv() => if !at_terminal { pass(Signal::INT) },
             _ = renewal.tick() => {
                 let again = Some(lease_id.to_owned());

@@ -1,4 +1,4 @@
-//! `gc`: removing what nobody needs, one by one, each as `rm` without --force would.
+//! `gc`: removes unused environments one by one, each as `rm` without `--force` does.
 //!
 //! It never decides that work may be lost: what the daemon refuses stays, and the reason is shown.
 
@@ -17,14 +17,14 @@ use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render::{self, table};
 use crate::format::seconds_since;
 
-/// What became of one environment.
+/// Outcome for one environment.
 #[derive(Debug, Serialize)]
 pub(in crate::cli) struct Settled {
-    /// Its name.
+    /// Id of the environment.
     pub(in crate::cli) id: String,
     /// `removed`, `would be removed` or `kept`.
     pub(in crate::cli) outcome: &'static str,
-    /// Why.
+    /// Reason for the outcome, as text for people.
     pub(in crate::cli) why: String,
 }
 
@@ -32,6 +32,7 @@ pub(in crate::cli) async fn run(global: &Global, which: &Gc) -> Done {
     let mut client = Client::connect(global).await?;
     let mut list: Vec<EnvironmentView> =
         client.call(Method::GET, "/v1/environments", NOTHING).await?;
+    // Oldest first: with `--free` the loop stops early and keeps the newest.
     list.sort_by(|a, b| a.created_at.cmp(&b.created_at));
     let steps = render::Steps::new(global.quiet || global.json);
     let mut settled = Vec::new();
@@ -55,13 +56,14 @@ pub(in crate::cli) async fn run(global: &Global, which: &Gc) -> Done {
     show_one(global, &settled, &crate::cli::commands::gc::settled(&settled))
 }
 
-/// Free space where the data directory is; all there can be when that cannot be asked.
+/// Returns the free space of the data directory in GiB. Returns `u64::MAX` if it cannot be read, so
+/// that `gc` then removes nothing for the sake of space.
 fn free_gigabytes(global: &Global) -> u64 {
     let root = client::layout(global).map(|l| l.root().to_owned()).unwrap_or_default();
     rustix::fs::statvfs(&root).map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize) >> 30)
 }
 
-/// Whether an environment is old enough for what was asked for, and why or why not.
+/// Checks that an environment reaches the requested age; both results carry the age as text.
 fn unwanted(which: &Gc, env: &EnvironmentView) -> Result<String, String> {
     old_enough(which.age, "made", &env.created_at)
 }
@@ -90,7 +92,7 @@ async fn settle(
     if let Some(user) = evidence.in_use.first() {
         return Ok(("kept", format!("in use: {user}")));
     }
-    // A look at what is in it, not at what we did with it.
+    // Idle time counts from the last change of the content, not from the daemon's own steps.
     let idle = match old_enough(which.idle, "last changed", &evidence.last_change) {
         Ok(idle) => idle,
         Err(why) => return Ok(("kept", why)),
@@ -105,6 +107,7 @@ async fn settle(
     }
     match remove(client, &env.id, &RemoveQuery::default()).await {
         Ok(_) => {
+            // A removal frees space only when its trash entry is unlinked.
             if which.free.is_some() {
                 let id = encode(&env.id);
                 let path = format!("/v1/trash?environment={id}&wait={WAIT_SECONDS}");
@@ -116,7 +119,7 @@ async fn settle(
     }
 }
 
-/// The table of `gc`.
+/// Returns the table of `gc`.
 #[must_use]
 pub(super) fn settled(list: &[crate::cli::commands::gc::Settled]) -> String {
     let rows = list.iter().map(|s| [s.id.clone(), s.outcome.to_owned(), s.why.clone()]);

@@ -1,4 +1,5 @@
-//! `lease` and `release`: claims that an environment is in use; and `cancel`.
+//! `lease` and `release` manage claims that an environment is in use; `cancel` stops a provision or
+//! a removal.
 
 use hyper::Method;
 use serde_json::json;
@@ -8,7 +9,7 @@ use crate::cli::args::Global;
 use crate::cli::client::Client;
 use crate::cli::output::{Done, NOTHING, encode, show_one};
 
-/// Claims an environment.
+/// Creates or extends a lease and prints its id.
 pub(in crate::cli) async fn lease(global: &Global, id: &str, wanted: NewLease) -> Done {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/environments/{}/leases", encode(id));
@@ -16,7 +17,7 @@ pub(in crate::cli) async fn lease(global: &Global, id: &str, wanted: NewLease) -
     show_one(global, &granted, &format!("{}\n", granted.id))
 }
 
-/// Gives a lease back.
+/// Releases a lease; an unknown one is a success.
 pub(in crate::cli) async fn release(global: &Global, lease: &str) -> Done {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/leases/{}", encode(lease));
@@ -24,7 +25,7 @@ pub(in crate::cli) async fn release(global: &Global, lease: &str) -> Done {
     show_one(global, &json!({ "id": lease, "released": true }), "")
 }
 
-/// Stops making an environment, or calls off a removal that was put off.
+/// Stops the provision of an environment, or withdraws a postponed removal.
 pub(in crate::cli) async fn cancel(global: &Global, id: &str) -> Done {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/environments/{}/cancel", encode(id));

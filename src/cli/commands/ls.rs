@@ -1,4 +1,4 @@
-//! `ls` and `show`.
+//! `ls` lists environments; `show` prints one in full.
 
 use std::process::ExitCode;
 

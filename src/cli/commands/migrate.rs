@@ -1,4 +1,5 @@
-//! `migrate`: carry a database to its next generation, see how that stands, take it back.
+//! `migrate`: migrates a database to its next generation, shows the state of migrations, undoes
+//! one.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ pub(in crate::cli) async fn run(global: &Global, what: Migrate) -> Done {
     }
 }
 
-/// What was typed, with what the application would take for the rest.
+/// Returns the request from the flags, with the application's defaults for what they leave out.
 pub(in crate::cli) fn wanted(what: &Migrate) -> Result<Wanted, Fault> {
     let (Some(database), Some(recipe)) = (what.database.clone(), what.recipe.clone()) else {
         let message = "a database and --recipe are needed";
@@ -45,7 +46,7 @@ pub(in crate::cli) fn wanted(what: &Migrate) -> Result<Wanted, Fault> {
     Ok(wanted.with_defaults(&cwd))
 }
 
-/// The database that a daemon is told to bring up first.
+/// Returns the databases that a starting daemon migrates before it is ready: at most one.
 pub(in crate::cli) fn at_start(how: &Start) -> Result<Vec<Wanted>, Fault> {
     let (Some(database), Some(recipe)) = (how.migrate.clone(), how.recipe.clone()) else {
         return Ok(Vec::new());
@@ -76,7 +77,7 @@ fn absolute(path: &Path) -> Result<String, Fault> {
 async fn migrate(global: &Global, what: Migrate) -> Done {
     let wanted = wanted(&what)?;
     let recipe = Path::new(&wanted.recipe);
-    // A folder is meant as seen from here.
+    // The daemon has another working directory, so a folder is sent as an absolute path.
     let is_folder = recipe.components().count() > 1 || recipe.is_dir();
     let new = NewMigration {
         database: absolute(&wanted.database)?,
@@ -92,7 +93,7 @@ async fn migrate(global: &Global, what: Migrate) -> Done {
     show(global, &done)
 }
 
-/// Waits until it is over, and shows how far it is.
+/// Waits for the end of a migration and shows its progress.
 async fn follow(
     global: &Global,
     client: &mut Client,
@@ -170,6 +171,7 @@ fn tables(view: &MigrationView) -> String {
 async fn all(client: &mut Client, database: Option<&Path>) -> Result<Vec<MigrationView>, Failed> {
     let path = match database {
         Some(path) => {
+            // Only the directory is resolved: the database itself may not exist.
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
             let dir = dir.unwrap_or(Path::new("."));
             let real = dir.canonicalize().map_err(paths::failed("find", dir))?;

@@ -1,4 +1,5 @@
-//! The commands, one file a verb. Each asks the daemon and shows the answer; none decides anything.
+//! The commands, one file for each verb or group of verbs. Each sends requests to the daemon and
+//! shows the answer; none decides anything.
 
 pub(super) mod adopt;
 pub(super) mod clean;

@@ -1,4 +1,4 @@
-//! `new`: makes an environment, and shows the steps as they are taken.
+//! `new`: creates an environment and shows its steps as they happen.
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub(in crate::cli) async fn new(global: &Global, wanted: New) -> Done {
         fetch: wanted.fetch,
         keep_failed: wanted.keep_failed,
         no_setup: wanted.no_setup,
-        // git's own `worktree add` would heed it, here and now.
+        // `git worktree add` would obey this variable of the caller; the daemon does not have it.
         attributes: std::env::var("GIT_ATTR_SOURCE").ok().filter(|tree| !tree.is_empty()),
     };
     let mut client = Client::connect(global).await?;
@@ -38,7 +38,8 @@ pub(in crate::cli) async fn new(global: &Global, wanted: New) -> Done {
         let followed = follow_provision(&mut client, &found, &steps).await;
         steps.finish();
         followed?;
-        // The same request again joins the first; normally there is nothing left to wait for.
+        // The event stream may end early. The same request again joins the first one; usually the
+        // provision has ended and there is nothing left to wait for.
         let again = NewEnvironment { id: Some(found.id.clone()), ..body };
         found = wait_for_end(global, &found, &again).await?;
     }
@@ -68,7 +69,7 @@ pub(in crate::cli) async fn wait_for_end(
     client.call(Method::POST, &path, Some(again)).await
 }
 
-/// Shows the steps of a provision until it is over, one way or the other.
+/// Shows the steps of a provision until it has ended in success or failure.
 pub(in crate::cli) async fn follow_provision(
     client: &mut Client,
     env: &EnvironmentView,
@@ -78,7 +79,7 @@ pub(in crate::cli) async fn follow_provision(
     let accept = [("accept", "text/event-stream")];
     let answer = client.send(Method::GET, &path, &accept, None).await?;
     if !answer.status().is_success() {
-        // No room to watch; the environment is made all the same.
+        // The limit of open streams is reached. The environment is created all the same.
         drop(client::read(answer).await);
         steps.step("waiting");
         return Ok(());
@@ -105,7 +106,7 @@ pub(in crate::cli) async fn follow_provision(
     Ok(())
 }
 
-/// Shows one event; true when the provision is over.
+/// Shows one event. Returns true if the provision has ended.
 pub(in crate::cli) fn show_step(steps: &render::Steps, json: &serde_json::Value) -> bool {
     if let Some(line) = json.get("line").and_then(|l| l.as_str()) {
         steps.output(line);

@@ -1,4 +1,4 @@
-//! `ps`: the processes of an environment; and what a removal would take away.
+//! `ps` lists the processes of an environment; `rm --dry-run` shows what a removal would affect.
 
 use hyper::Method;
 

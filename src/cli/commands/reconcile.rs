@@ -1,4 +1,5 @@
-//! `reconcile`: a list of live environments, brought by a person in the place of a control server.
+//! `reconcile`: submits a live set by hand, in the place of a control server, or confirms one on
+//! hold.
 
 use std::fmt::Write as _;
 
@@ -12,7 +13,7 @@ use crate::cli::render;
 
 pub(in crate::cli) async fn reconcile(global: &Global, live: Vec<String>, epoch: u64) -> Done {
     let mut client = Client::connect(global).await?;
-    // `--live ""` is how an empty list is typed.
+    // `--live ""` is the way to give an empty list on the command line.
     let live = live.into_iter().filter(|id| !id.is_empty()).collect();
     let server = BY_HAND.to_owned();
     let wanted = LiveView { server, epoch, live, known: None, confirmed: false };

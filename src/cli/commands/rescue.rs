@@ -1,4 +1,4 @@
-//! `rescue`: lists, shows and drops rescues.
+//! `rescue`: lists, shows and drops rescue refs.
 
 use hyper::Method;
 
@@ -33,7 +33,7 @@ pub(in crate::cli) async fn rescue(global: &Global, what: Rescue) -> Done {
     }
 }
 
-/// The rescue of one incarnation; of the last one when none is named.
+/// Returns the rescue of one incarnation, or of the last one that has a rescue if none is named.
 pub(in crate::cli) fn pick<'a>(
     list: &'a [RemainsView],
     id: &str,

@@ -1,4 +1,4 @@
-//! `restore`: brings back what was removed.
+//! `restore`: brings a removed environment back as a new incarnation.
 
 use hyper::Method;
 

@@ -1,4 +1,4 @@
-//! `rm`: removes an environment.
+//! `rm`: removes an environment and shows what was saved of it.
 
 use hyper::Method;
 
@@ -17,7 +17,7 @@ pub(in crate::cli) async fn rm(global: &Global, id: &str, how: &RemoveQuery) -> 
     show_one(global, &removed, "")
 }
 
-/// Removes an environment and waits for the end.
+/// Removes an environment and waits for the end, at most [`WAIT_SECONDS`].
 pub(in crate::cli) async fn remove(
     client: &mut Client,
     id: &str,

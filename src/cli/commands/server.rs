@@ -1,4 +1,4 @@
-//! `server`, `up` and `host`: the control server on this machine, and the hosts that it knows.
+//! `server`, `up` and `host`: run the control server on this machine and manage the hosts it knows.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use crate::server::run::{Options, address, start};
 use crate::server::types::{HostKey, HostView, NewHost};
 use crate::session::Link;
 
-/// The name of this machine's host at the server that `up` runs.
+/// Host id of this machine at the server that `up` runs.
 const LOCAL: &str = "local";
 
-/// Where the server keeps its things: beside the daemon's, unless told otherwise.
+/// Returns the directory of the server: the named one, or `server` in the data directory.
 fn directory(global: &Global, dir: Option<&Path>) -> Result<PathBuf, Fault> {
     match dir {
         Some(dir) => Ok(dir.to_owned()),
@@ -32,7 +32,7 @@ fn options(dir: PathBuf, listen: Option<SocketAddr>) -> Options {
     Options { dir, listen, pace: crate::server::run::pace() }
 }
 
-/// Runs a server in the foreground.
+/// Runs a server in the foreground until a signal ends it.
 pub(in crate::cli) fn server(global: &Global, wanted: &Server) -> Done {
     log_to_stderr(global);
     let dir = directory(global, wanted.server_dir.as_deref())?;
@@ -47,7 +47,7 @@ pub(in crate::cli) fn server(global: &Global, wanted: &Server) -> Done {
     })
 }
 
-/// Runs server and daemon together; the daemon has a session with the server.
+/// Runs server and daemon in one process; the daemon has a session with the server.
 pub(in crate::cli) fn up(global: &Global, wanted: &Server) -> Done {
     log_to_stderr(global);
     let layout = client::layout(global)?;
@@ -57,7 +57,7 @@ pub(in crate::cli) fn up(global: &Global, wanted: &Server) -> Done {
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let (stop, stopped) = oneshot::channel::<()>();
     let key = key_file.clone();
-    // A runtime of its own: neither waits for the other's work.
+    // The server has its own runtime, so that neither side blocks the other's threads.
     let thread = std::thread::Builder::new().name("gk-server".to_owned()).spawn(move || {
         let served = runtime().map(|runtime| {
             runtime.block_on(async {

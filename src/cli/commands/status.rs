@@ -1,4 +1,4 @@
-//! The verbs that show what environments look like: status, also live, and diff.
+//! `status`, once or live, and `diff`: show the state of worktrees and their changes.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -33,13 +33,13 @@ async fn fetch_all(client: &mut Client) -> Result<Vec<StatusEntry>, Failed> {
     client.call(Method::GET, "/v1/status", NOTHING).await
 }
 
-/// How long news are gathered before they are shown.
+/// Time without a further event after which the table is drawn, so that a burst draws it once.
 const GATHER: Duration = Duration::from_millis(50);
-/// How often the ages are shown anew.
+/// Interval at which the ages in the table are updated on a terminal.
 const REFRESH: Duration = Duration::from_secs(10);
 
-/// Shows the table again whenever something changes, until it is interrupted or the daemon ends.
-/// On a terminal in place; else one table (or, as JSON, one line) after the other.
+/// Shows the table again after each change, until the user interrupts it or the daemon ends. On a
+/// terminal it draws in place, else it prints one table (or, as JSON, one line) after the other.
 pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> Done {
     let mut client = Client::connect(global).await?;
     let daemon: DaemonView = client.call(Method::GET, "/v1/daemon", NOTHING).await?;
@@ -53,12 +53,12 @@ pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> Done {
     let mut news = stream.into_body();
     let live = std::io::stdout().is_terminal() && !global.json;
     loop {
-        // The daemon hangs up on those that are silent for long.
+        // The daemon closes a connection that is idle for long, so each round opens a new one.
         let mut client = Client::connect(global).await?;
         let mut all = fetch_all(&mut client).await?;
         all.retain(|entry| id.is_none_or(|id| entry.id == id));
         if live {
-            // Home, and then line by line over what was there.
+            // Cursor home, then line by line over the old text: clearing first would flicker.
             let lines = table(&all).lines().fold(String::new(), |t, line| t + line + "\x1b[K\n");
             render::out(&format!("\x1b[H{lines}\x1b[J"));
         } else {
@@ -71,6 +71,7 @@ pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> Done {
             let fault = Fault::new(Code::DaemonUnreachable, "the daemon has ended", hint);
             return Err(fault.into());
         }
+        // Drains a burst of events before the next query.
         while let Ok(Some(Ok(_))) = tokio::time::timeout(GATHER, news.frame()).await {}
     }
 }
@@ -99,7 +100,7 @@ pub(in crate::cli) async fn diff(
     Ok(ExitCode::SUCCESS)
 }
 
-/// How far two lines of commits are apart.
+/// Returns the distance of two histories as text: `+ahead -behind`, `even`, or `-` if unknown.
 fn distance(ahead: Option<u64>, behind: Option<u64>) -> String {
     match (ahead, behind) {
         (None, None) => "-".to_owned(),
@@ -126,7 +127,7 @@ fn lines(s: &StatusView) -> String {
     }
 }
 
-/// The table of `status`.
+/// Returns the table of `status`; an entry without a status shows its error code.
 fn table(list: &[StatusEntry]) -> String {
     let header = ["ID", "BRANCH", "CHANGES", "LINES", "BASE", "UPSTREAM", "DOING", "CHANGED"];
     let rows = list.iter().map(|entry| match (&entry.status, &entry.error) {
@@ -149,7 +150,7 @@ fn table(list: &[StatusEntry]) -> String {
     render::table(header, rows)
 }
 
-/// One environment in full.
+/// Returns the text of `status ID`: everything known about one worktree, changed files included.
 fn full(s: &StatusView) -> String {
     let mut text = format!("{} on {}\n", s.path, branch(s));
     let mut line = |label: &str, value: &str| text.push_str(&format!("{label:<12} {value}\n"));

@@ -1,4 +1,4 @@
-//! `sweep`: names what no record explains.
+//! `sweep`: lists what no record explains, and settles it on request if it is provably managed.
 
 use hyper::Method;
 

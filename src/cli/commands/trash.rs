@@ -1,4 +1,4 @@
-//! `trash`: lists and empties it.
+//! `trash`: lists the trash and empties it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::cli::client::{Client, Failed};
 use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
 
-/// How often it is looked how much of the trash is left.
+/// Interval at which the remaining size of the trash is read while it is emptied.
 pub(in crate::cli) const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(in crate::cli) async fn trash(global: &Global, what: Trash) -> Done {
@@ -36,7 +36,7 @@ pub(in crate::cli) async fn trash(global: &Global, what: Trash) -> Done {
     show_one(global, &list, &render::trash(&list))
 }
 
-/// Names what goes for good, before it does.
+/// Lists the content that exists only in the trash and is about to be lost.
 pub(in crate::cli) async fn tell_what_is_lost(
     global: &Global,
     client: &mut Client,
@@ -52,7 +52,7 @@ pub(in crate::cli) async fn tell_what_is_lost(
     Ok(())
 }
 
-/// Empties the trash, showing meanwhile what is left of it.
+/// Empties the trash and shows the number and size of the remaining entries meanwhile.
 pub(in crate::cli) async fn emptied(
     global: &Global,
     client: &mut Client,
@@ -60,6 +60,7 @@ pub(in crate::cli) async fn emptied(
 ) -> Result<Vec<RemainsView>, Failed> {
     let steps = render::Steps::new(global.quiet || global.json);
     steps.step("unlinking what is in the trash");
+    // A second connection: the first one is busy with the request until the trash is empty.
     let mut other = Client::connect(global).await?;
     let call = client.call(Method::DELETE, path, NOTHING);
     tokio::pin!(call);

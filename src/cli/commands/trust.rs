@@ -1,4 +1,4 @@
-//! `trust`: which hooks may run.
+//! `trust`: shows and changes which hooks of a repository may run.
 
 use std::path::Path;
 
