@@ -1,8 +1,8 @@
-//! Settings: compiled defaults, then the user's file. One file, few keys, no surprises.
+//! Settings: compiled defaults, overridden by the user's one file.
 //!
-//! `$GROUNDSKEEPER_CONFIG`, else `$XDG_CONFIG_HOME/groundskeeper/config.toml`. A file that is not
-//! there means defaults. A file that cannot be read or understood is an error that names the line:
-//! a daemon that silently runs with other settings than those written down is worse than none.
+//! The file is `$GROUNDSKEEPER_CONFIG`, else `$XDG_CONFIG_HOME/groundskeeper/config.toml`. A
+//! missing file means the defaults. A file that cannot be read or understood is an error that names
+//! the line, because a daemon must never silently run with other settings than those in the file.
 
 use std::path::{Path, PathBuf};
 
@@ -15,68 +15,70 @@ use crate::core::{Code, Fault};
 use crate::migrate::request::Wanted;
 use crate::world::effects::hook;
 
-/// All settings.
+/// All settings; an unknown key is an error.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Put before the environment's id to name its branch.
+    /// Prefix of a branch name; the environment's id follows.
     pub branch_prefix: String,
-    /// Path of the setup hook inside a worktree.
+    /// Path of the setup hook, relative to the worktree.
     pub setup_path: String,
-    /// Most seconds that a setup hook may take.
+    /// Time limit of a setup hook in seconds, 1 to 86,400.
     pub setup_limit_seconds: u64,
-    /// Most seconds that a fetch may take.
+    /// Time limit of a fetch in seconds, 1 to 3,600.
     pub fetch_limit_seconds: u64,
-    /// Path of the teardown hook inside a worktree.
+    /// Path of the teardown hook, relative to the worktree.
     pub teardown_path: String,
-    /// Most seconds that a teardown hook may take.
+    /// Time limit of a teardown hook in seconds, 1 to 86,400.
     pub teardown_limit_seconds: u64,
-    /// What a removal does with the branch: `keep`, `delete-if-merged` or `delete`.
+    /// Policy for the branch of a removed environment: `keep`, `delete-if-merged` or `delete`.
     pub branch_policy: BranchPolicy,
-    /// Milliseconds that processes get to end by themselves when their environment is removed.
+    /// Milliseconds that processes get to end after their environment is removed; at most 60,000.
     pub grace_milliseconds: u64,
-    /// Days until what was removed is unlinked.
+    /// Days until a removed environment's trash entry is unlinked; at most 3,650.
     pub trash_days: u64,
-    /// Hours until what `clean` took is unlinked.
+    /// Hours until the files that `clean` moved away are unlinked; at most 87,600.
     pub clean_hours: u64,
-    /// Gigabytes that the trash may hold.
+    /// Size limit of the trash in units of 2^30 bytes; at most 1,048,576.
     pub trash_gigabytes: u64,
-    /// More names of directories that tools rebuild, besides those that are built in.
+    /// Names of directories that tools rebuild, in addition to the built-in ones.
     pub rebuildable: Vec<String>,
-    /// When worktrees are watched for changes: `interest` (somebody follows them, or a lease is on
-    /// them), or `always`.
+    /// When worktrees are watched for changes: `subscription` (while a client follows them, or a
+    /// lease is on them), or `always`.
     pub watch: Watching,
-    /// What tells of changes: `native`, or `portable` where that fails.
+    /// Source of file changes: `native`, or `portable` where that fails.
     pub watch_backend: WatchBackend,
-    /// The control server that this host has a session with: `unix:/path` or `ws://host:port`.
+    /// Control server that this host has a session with: `unix:/path` or `ws://host:port`.
     pub server: Option<String>,
-    /// The file with this host's key to it, readable by its owner only.
+    /// File with this host's key for the control server, readable by its owner only. Required with
+    /// `server`, and only with it.
     pub server_key_file: Option<PathBuf>,
-    /// Directories whose repositories the server may use; empty means all of this user's.
+    /// Absolute directories whose repositories the server may use; empty means all of this user's.
     pub server_repositories: Vec<PathBuf>,
-    /// Databases that the daemon brings up before it is ready.
+    /// Databases that the daemon migrates before it is ready.
     pub databases: Vec<Wanted>,
-    /// Free gigabytes below which the trash is emptied early, the oldest first.
+    /// Free space, in units of 2^30 bytes, below which the trash is emptied early, the oldest
+    /// first.
     pub low_disk_gigabytes: u64,
 }
 
-/// When worktrees are watched.
+/// When worktrees are watched for changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Watching {
-    /// While somebody follows their changes, or a lease is on them.
+    /// While a client follows their changes, or a lease is on them.
     Subscription,
-    /// As long as they live.
+    /// As long as their environment is served and has a worktree.
     Always,
 }
 
-/// What tells of changes.
+/// Source of file changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WatchBackend {
-    /// The best for this system.
+    /// The best mechanism of this system.
     Native,
-    /// One that works everywhere.
+    /// A mechanism that works on every system.
     Portable,
 }
 
@@ -107,7 +109,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// How long what is removed is kept.
+    /// Returns the limits of time and size for the trash, and of time for files that `clean` moved.
     #[must_use]
     pub fn retention(&self) -> Retention {
         Retention {
@@ -117,7 +119,7 @@ impl Config {
         }
     }
 
-    /// Reads the user's file.
+    /// Reads the user's file; returns the defaults if there is none.
     ///
     /// # Errors
     /// [`Code::InvalidConfig`] naming the file and what is wrong with it.
@@ -146,10 +148,12 @@ impl Config {
 
     fn check(&self) -> Result<(), String> {
         let prefix = &self.branch_prefix;
+        // Characters that git refuses in the name of a ref.
         let odd = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
         if prefix.len() > 64 || prefix.starts_with(['/', '-']) || prefix.contains(odd) {
             return Err(format!("branch_prefix {prefix:?} cannot start a branch name"));
         }
+        // Neither `..` nor an absolute path: a hook must lie inside the worktree.
         let plain = |c: std::path::Component<'_>| matches!(c, std::path::Component::Normal(_));
         for (name, path) in
             [("setup_path", &self.setup_path), ("teardown_path", &self.teardown_path)]
@@ -198,10 +202,10 @@ fn file() -> Option<PathBuf> {
     Some(dirs.config_dir().join("groundskeeper/config.toml"))
 }
 
-/// The data directory when none is named: by XDG, on every system.
+/// Returns the data directory to use when none is given: by XDG, on every system.
 ///
 /// # Errors
-/// When there is no home directory either.
+/// [`Code::InvalidConfig`] when there is no home directory.
 pub fn default_data_dir() -> Result<PathBuf, Fault> {
     let dirs = etcetera::base_strategy::Xdg::new().map_err(|e| {
         let message = "there is no home directory to keep data in";

@@ -1,19 +1,20 @@
-//! Records, times and ids as people and scripts read them: JSON objects, RFC 3339, ages, hex.
+//! Formats records, times, sizes and ids for users and scripts: JSON objects, RFC 3339, ages, hex.
 //!
-//! One shape for the API, the command line and the post-mortem tool.
+//! The API, the command line and the post-mortem tool share these forms. Nothing here reads the
+//! log.
 
 use crate::core::Time;
 use crate::core::event::Record;
 
-/// RFC 3339 in UTC with milliseconds.
+/// Formats a time as RFC 3339 in UTC with milliseconds; as plain nanoseconds if it is out of range.
 #[must_use]
 pub fn rfc3339(time: Time) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(time.0))
         .map_or_else(|_| time.0.to_string(), |t| format!("{t:.3}"))
 }
 
-/// A time as people type it: RFC 3339, a date, a date and a time (UTC), or how long ago (`2h`,
-/// `30 min`, `1d ago`). None when it is none of these.
+/// Parses a time as a user types it: RFC 3339, a date, a date and a time (UTC), or how long ago
+/// (`2h`, `30 min`, `1d ago`). None when it is none of these.
 #[must_use]
 pub fn parse_time(text: &str) -> Option<Time> {
     let text = text.trim();
@@ -27,13 +28,15 @@ pub fn parse_time(text: &str) -> Option<Time> {
     let span = text.strip_suffix("ago").unwrap_or(text).trim();
     let span =
         jiff::SignedDuration::try_from(span.parse::<jiff::Span>().ok()?).ok().or_else(|| {
+            // `jiff` gives a day no fixed length; here it is 24 hours.
             let days = span.strip_suffix('d')?.trim().parse::<i64>().ok()?;
             Some(jiff::SignedDuration::from_hours(days.checked_mul(24)?))
         })?;
     nanos(jiff::Timestamp::now().checked_sub(span.abs()).ok()?)
 }
 
-/// How many seconds ago a time in RFC 3339 was; none at all when it cannot be read.
+/// Returns how many seconds ago a time in RFC 3339 was; 0 when it cannot be parsed or is in the
+/// future.
 #[must_use]
 pub fn seconds_since(time: &str) -> u64 {
     let Ok(then) = time.parse::<jiff::Timestamp>() else { return 0 };
@@ -41,7 +44,8 @@ pub fn seconds_since(time: &str) -> u64 {
     u64::try_from(seconds).unwrap_or(0)
 }
 
-/// How long ago a time in RFC 3339 was, in its largest unit.
+/// Returns how long ago a time in RFC 3339 was, rounded down to its largest unit; `-` when it
+/// cannot be parsed.
 #[must_use]
 pub fn age(time: &str) -> String {
     if time.parse::<jiff::Timestamp>().is_err() {
@@ -56,7 +60,7 @@ pub fn age(time: &str) -> String {
     }
 }
 
-/// Bytes as people read them.
+/// Formats a size in binary units with one digit after the point, rounded down.
 #[must_use]
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -74,14 +78,15 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// Bytes in lower-case hex.
+/// Formats bytes in lower-case hex.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or('0');
     bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
 }
 
-/// One record as a flat JSON object: position, time, kind, environment, and what the kind says.
+/// Formats a record as one flat JSON object: position, time, kind, environment, and the members of
+/// the event.
 #[must_use]
 pub fn json(record: &Record) -> serde_json::Value {
     let mut out = serde_json::json!({
@@ -95,6 +100,7 @@ pub fn json(record: &Record) -> serde_json::Value {
         (out.as_object_mut(), serde_json::to_value(&record.event))
     {
         for (key, value) in payload {
+            // Members of the record win over members of the event with the same name.
             out.entry(key).or_insert(value);
         }
     }

@@ -1,8 +1,8 @@
-//! What a daemon finds of its ground before it serves: whether its data directory or a repository
-//! has moved, whether it is a copy, whether its log was put back from a backup.
+//! Detects, before the daemon serves, whether its data directory or a repository has moved, whether
+//! the directory is a copy, and whether the log was restored from a backup.
 //!
-//! It is found out once, told to the core as facts, and settled; done again after a kill it ends in
-//! the same place. A copy gets an identity of its own and touches nothing of the original's.
+//! The findings go to the core as facts once, and are settled then; after a kill the same steps end
+//! in the same state. A copy gets its own identity and never changes what belongs to the original.
 
 use std::path::Path;
 
@@ -15,10 +15,11 @@ use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 use crate::world::relocation::{HighWater, Identity, left_root, root_of};
 
-/// Finds out what the ground is like, and gives a copy its own identity.
+/// Detects moves, copies and restored logs. Gives a copy its own identity.
 ///
 /// # Errors
-/// When files of the data directory cannot be read or written.
+/// When files of the data directory cannot be read or written; `journal_failed` when the log cannot
+/// take a new identity.
 pub fn find(
     layout: &Layout,
     journal: &mut Journal,
@@ -29,14 +30,17 @@ pub fn find(
     let mut ground = Ground::default();
     let root = layout.root();
     let remembered = identity.as_ref().map(|i| i.path.clone()).or_else(|| root_of(state));
-    // A log from before a move that was put back after it: the identity file knows of the move.
+    // A log from before a move, restored after it: the identity file has the current path, but the
+    // log still names the old one.
     let remembered = remembered.filter(|path| path != root).or_else(|| left_root(state, root));
     let pending = identity.as_ref().and_then(|i| i.copy_of.clone());
     if let Some(original) = pending {
+        // A kill between the identity file and the log: the log still has the original's id.
         begin_as_copy(journal, identity.as_ref().is_some_and(|i| i.log == log))?;
         ground.copy_of = Some(paths::to_host(&original));
     } else if let Some(before) = remembered.filter(|before| before != root) {
         if holds_log(&before, root, &log) && crate::failpoint::guard::stands("copy") {
+            // The identity file goes first: after a kill it tells that the log needs a new id.
             let copy_of = Some(before.clone());
             Identity { log: log.clone(), copy_of, path: root.to_owned() }.write(layout)?;
             begin_as_copy(journal, true)?;
@@ -67,9 +71,10 @@ fn begin_as_copy(journal: &mut Journal, is_due: bool) -> Result<(), Fault> {
     taken.map_err(|e| Fault::new(Code::JournalFailed, e.to_string(), e.hint()))
 }
 
-/// Whether another place still holds the log of this id: then it is the original.
+/// Returns whether another directory still holds the log of this id, and so is the original.
 fn holds_log(place: &Path, root: &Path, log: &str) -> bool {
     let Ok(real) = place.canonicalize() else { return false };
+    // The old path may be a link to this very directory.
     if real == root {
         return false;
     }
@@ -77,7 +82,8 @@ fn holds_log(place: &Path, root: &Path, log: &str) -> bool {
     if !layout.log().is_file() {
         return false;
     }
-    // One that an earlier version made has no identity file; its log says it.
+    // A data directory of an earlier version has no identity file, so its log is read. A log that
+    // cannot be read counts as a match: to act as a copy is the safe error.
     match Identity::read(&layout) {
         Some(identity) => identity.log == log,
         None => log_id_of(&layout.log()).is_none_or(|id| id == log),
@@ -89,12 +95,13 @@ fn log_id_of(path: &Path) -> Option<String> {
     Some(format::hex(&evidence.log_id()))
 }
 
-/// Settles what has moved, once the log says so, and notes where the data directory is.
+/// Settles what has moved, after the log has recorded it, and writes the current path of the data
+/// directory to the identity file.
 ///
 /// # Errors
-/// When the identity file cannot be written.
+/// When the engine has ended, or the identity file cannot be written.
 pub fn settle(handle: &Handle, world: &World) -> Result<(), Fault> {
-    // Answered after the engine's start: from here on the state has the new places.
+    // The reply comes after the engine's start: from here on the state has the new paths.
     handle.submit_blocking(Command::Tick)?;
     let repositories = handle.view(|state| {
         let live = state.environments().filter(|e| e.is_live()).map(|e| &e.plan);

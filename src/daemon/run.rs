@@ -1,8 +1,8 @@
-//! The daemon from start to end: own the data directory, open the log, serve, drain.
+//! Runs the daemon from start to end: lock the data directory, open the log, serve, shut down.
 //!
-//! Order matters: the lock before anything is touched, the log before the door, the door before
-//! the ready line. Nothing here is a recovery: what an earlier daemon left undone is owed, and the
-//! engine starts it like anything else.
+//! The order matters: the lock before any change, the log before the socket, the socket before the
+//! ready line. Nothing here is a recovery: unfinished work of an earlier daemon is owed, and the
+//! engine starts it like any other step.
 
 use std::fs::{File, TryLockError};
 use std::io::Write as _;
@@ -38,48 +38,48 @@ use crate::world::process::cancel::Cancel;
 use crate::world::process::{orphans, table};
 use crate::world::watch::select::backend;
 
-/// What a daemon writes down about itself, for its clients.
+/// Facts about a running daemon, in a file that its clients read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Info {
-    /// Its process id.
+    /// Process id of the daemon.
     pub pid: u32,
-    /// Where it listens.
+    /// Path of the socket on which it listens.
     pub socket: PathBuf,
-    /// Its version.
+    /// Version of the daemon's program.
     pub version: String,
 }
 
-/// Longest time that an orphan which has ended stays uncollected.
+/// Longest time that an orphan remains a zombie after it has ended.
 const ORPHANS_EVERY: Duration = Duration::from_secs(1);
 
-/// Most time that a child of a killed daemon takes until it runs its own program.
+/// Longest time that a child of a killed daemon takes until it executes its own program.
 const HALF_STARTED: Duration = Duration::from_secs(2);
 
-/// The start of the line that tells a parent process where the door is.
+/// Start of the line that tells a parent process the path of the socket.
 pub const READY: &str = "GROUNDSKEEPER_READY:";
-/// The same in the form that parents of the Executor application wait for.
+/// Start of that line in the form that the Executor application waits for.
 const EXECUTOR_READY: &str = "EXECUTOR_READY:";
 
-/// What a daemon is told besides its configuration.
+/// Options of a daemon besides its configuration.
 #[derive(Debug, Default)]
 pub struct StartOptions {
-    /// The control server, instead of the configured one.
+    /// Control server that replaces the configured one.
     pub link: Option<Link>,
-    /// Databases to bring up before it is ready, besides the configured ones.
+    /// Databases to migrate before the daemon is ready, in addition to the configured ones.
     pub databases: Vec<Wanted>,
-    /// How readiness is told.
+    /// Format of the ready line.
     pub ready: ReadyFormat,
-    /// A port for those who have the token.
+    /// TCP address for clients that have the token; none for the socket alone.
     pub listen: Option<SocketAddr>,
 }
 
-/// The line on stdout that tells a parent process that the daemon is ready.
+/// Format of the line on stdout that tells a parent process that the daemon is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReadyFormat {
-    /// `GROUNDSKEEPER_READY:<socket>`, and the port after a space where there is one.
+    /// `GROUNDSKEEPER_READY:<socket>`, and the TCP address after a space if there is one.
     #[default]
     Groundskeeper,
-    /// `EXECUTOR_READY:<port>`, or the socket where there is no port.
+    /// `EXECUTOR_READY:<port>`, or the socket if there is no port.
     Executor,
 }
 
@@ -95,10 +95,10 @@ impl std::str::FromStr for ReadyFormat {
     }
 }
 
-/// Runs a daemon on a data directory until it is told to stop.
+/// Runs a daemon on a data directory until a signal, a request or a failure of the engine ends it.
 ///
 /// # Errors
-/// When it cannot start, or the log fails while it runs.
+/// When the daemon cannot start, or the log fails while it runs.
 pub fn run(data_dir: &Path, mut extra: StartOptions) -> Result<(), Fault> {
     let layout = Layout::new(own_directory(data_dir)?);
     let _lock = take_lock(&layout)?;
@@ -119,8 +119,8 @@ pub fn run(data_dir: &Path, mut extra: StartOptions) -> Result<(), Fault> {
     );
     let log_id = world.log_id().to_owned();
     orphans::adopt_all();
-    // No child of a dead daemon acts beside this one.
-    // Those in the log of a copy are the original's.
+    // No child of a killed daemon may act while this one runs. The children in the log of a copy
+    // are the original's, so they are left alone.
     let is_copy = ground.copy_of.is_some();
     let over = if is_copy { Vec::new() } else { world.end_runs(&found.state, &cancel) };
     let (engine, handle) = Engine::new(journal, found.state, Arc::clone(&world));
@@ -170,7 +170,7 @@ pub fn run(data_dir: &Path, mut extra: StartOptions) -> Result<(), Fault> {
     }
 }
 
-/// The control server: the one that was named, or the configured one.
+/// Returns the control server: the given one, else the configured one.
 fn link(named: Option<Link>, config: &Config) -> Result<Option<Link>, Fault> {
     match (named, &config.server, &config.server_key_file) {
         (Some(link), ..) => Ok(Some(link)),
@@ -185,7 +185,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
     built.map_err(|e| Fault::new(Code::Io, "cannot start the runtime", "see the cause").because(e))
 }
 
-/// The data directory, made if need be, as a real path, for its owner only.
+/// Returns the real path of the data directory; creates it, for its owner only, if it is missing.
 fn own_directory(path: &Path) -> Result<PathBuf, Fault> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
@@ -215,8 +215,8 @@ fn take_lock(layout: &Layout) -> Result<File, Fault> {
     }
 }
 
-/// Takes the lock. When whoever wrote down that they hold it is gone, it is waited for a little: a
-/// child that a killed daemon was just starting has its lock until it runs its program.
+/// Takes the lock. If the process in the info file has ended, a held lock is retried for a short
+/// time: a child that the killed daemon was starting holds it until it executes its program.
 #[expect(clippy::disallowed_methods, reason = "a file lock cannot be awaited with a bound")]
 fn lock_of_a_killed_one(file: &File, layout: &Layout) -> Result<(), TryLockError> {
     let until = Instant::now() + HALF_STARTED;
@@ -230,7 +230,8 @@ fn lock_of_a_killed_one(file: &File, layout: &Layout) -> Result<(), TryLockError
     }
 }
 
-/// What the daemon of a data directory wrote down about itself, if there is one.
+/// Returns the facts that the daemon of a data directory wrote about itself; none if there is no
+/// such file. That daemon may have ended since.
 #[must_use]
 pub fn read_info(layout: &Layout) -> Option<Info> {
     serde_json::from_slice(&std::fs::read(layout.daemon_info()).ok()?).ok()
@@ -242,11 +243,13 @@ fn write_info(layout: &Layout, socket: &Path) -> Result<(), Fault> {
     let path = layout.daemon_info();
     let fresh = path.with_extension("new");
     let text = serde_json::to_vec(&info).unwrap_or_default();
+    // Written aside and renamed, so that a client never reads half a file.
     std::fs::write(&fresh, text).map_err(paths::failed("write", &fresh))?;
     std::fs::rename(&fresh, &path).map_err(paths::failed("publish", &path))
 }
 
-/// Hundreds of hooks and connections need more descriptors than the usual soft limit.
+/// Raises the soft limit of open files to the hard one: hundreds of hooks and connections need more
+/// descriptors than the usual soft limit.
 fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -254,7 +257,7 @@ fn raise_file_limit() {
     let _raised = setrlimit(Resource::Nofile, limit);
 }
 
-/// A journal error as a fault: whole cause chain, and what to do.
+/// Converts a journal error to a fault, with its cause and a hint.
 #[must_use]
 pub fn log_fault(error: &journal::Error) -> Fault {
     let mut fault = Fault::new(Code::JournalFailed, error.to_string(), error.hint());
@@ -267,6 +270,7 @@ pub fn log_fault(error: &journal::Error) -> Fault {
 type Started = (JoinHandle<Ended>, oneshot::Receiver<()>, String);
 
 fn start(engine: Engine, retention: Retention, ground: Ground) -> Result<Started, Fault> {
+    // Dropped when the engine ends, also by a panic, so `serve` always notices.
     let (over, ended) = oneshot::channel::<()>();
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let version = crate::VERSION.to_owned();
@@ -284,7 +288,7 @@ fn start(engine: Engine, retention: Retention, ground: Ground) -> Result<Started
     Ok((thread, ended, priority))
 }
 
-/// What the doors need.
+/// The parts that [`serve`] needs.
 struct Parts {
     world: Arc<World>,
     config: Config,
@@ -297,13 +301,13 @@ struct Parts {
     listen: Option<SocketAddr>,
 }
 
-/// Names a file that takes the place of the system's keychain.
+/// Environment variable with a file that replaces the system's keychain.
 const KEYCHAIN_FILE: &str = "GROUNDSKEEPER_KEYCHAIN_FILE";
 
-/// When set, migrations ask no server what it says of itself.
+/// Environment variable that, if not empty, keeps migrations off the network.
 const OFFLINE: &str = "GROUNDSKEEPER_OFFLINE";
 
-/// Where migrations are worked on.
+/// Makes the runner that performs migrations.
 fn desk(layout: &Layout) -> MigrationRunner {
     let keychain: Box<dyn Keychain + Send + Sync> = match std::env::var_os(KEYCHAIN_FILE) {
         Some(path) => Box::new(keychain::FileKeychain::new(path)),
@@ -321,7 +325,7 @@ async fn serve(
     watching: &Arc<Watching>,
 ) -> Result<(), Fault> {
     let Parts { world, config, handle, about, link, desk, databases, ready, listen } = parts;
-    // Nobody is let in before its databases are what the daemon says that they are.
+    // No client is accepted before the databases are migrated.
     let mut wanted = config.databases.clone();
     wanted.extend(databases);
     let _owned = bring_up(&handle, &desk, &wanted).await?;
@@ -329,6 +333,7 @@ async fn serve(
     let layout = world.layout().clone();
     let address = door::address(&layout);
     let listener = door::bind(&address)?;
+    // After the bind, since clients connect to the socket that this file names.
     write_info(&layout, &address)?;
     let (stopper, stop) = watch::channel(false);
     let head = handle.head();
@@ -370,15 +375,16 @@ async fn serve(
     Ok(())
 }
 
-/// Tells the watching that the state has changed.
+/// Notifies the watch service of every change of the state.
 async fn ring(mut head: watch::Receiver<Seq>, watching: Arc<Watching>) {
+    // Once at the start, for changes before this task subscribed.
     watching.ring();
     while head.changed().await.is_ok() {
         watching.ring();
     }
 }
 
-/// Collects what hooks left behind when it ends; many ends in a row are one round.
+/// Reaps orphaned processes of hooks when they end; many ends in a row make one round.
 async fn collect_orphans() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut children) = signal(SignalKind::child()) else { return };
@@ -390,7 +396,7 @@ async fn collect_orphans() {
     }
 }
 
-/// Tells parent and service manager that the door is open.
+/// Reports to the parent process and the service manager that the socket accepts clients.
 fn announce(format: ReadyFormat, address: &Path, port: Option<SocketAddr>) {
     let mut out = std::io::stdout().lock();
     let socket = address.display();
@@ -400,7 +406,7 @@ fn announce(format: ReadyFormat, address: &Path, port: Option<SocketAddr>) {
         (ReadyFormat::Executor, Some(port)) => format!("{EXECUTOR_READY}{}", port.port()),
         (ReadyFormat::Executor, None) => format!("{EXECUTOR_READY}{socket}"),
     };
-    // Nobody may be listening on stdout; that is fine.
+    // The parent may have closed stdout; the daemon runs all the same.
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
     tracing::info!(socket = %address.display(), "ready");
@@ -417,13 +423,13 @@ async fn wait_for_end(
     }
 }
 
-/// Waits for a signal that asks the process to end, and says which.
+/// Waits for a signal that asks the process to end, and returns its name.
 pub async fn on_signal() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
     let on = |kind| async move {
         match signal(kind) {
             Ok(mut signal) => drop(signal.recv().await),
-            // Without a handler the signal ends the process at once, which is safe as well.
+            // Without a handler the signal ends the process at once, which is also safe.
             Err(_) => std::future::pending().await,
         }
     };

@@ -1,7 +1,9 @@
-//! Databases that a daemon brings up before it says that it is ready: own, migrate, make ready.
+//! Migrates the configured databases before the daemon reports that it is ready: lock, migrate, run
+//! the recipe's startup steps.
 //!
-//! The application's own lock is held for as long as the daemon lives, so that both never run on
-//! one database. What fails here ends the start, with the whole reason; nothing is half done.
+//! The daemon holds the application's own lock for as long as it runs, so that both never use one
+//! database at once. A failure here ends the start with its full reason; no database is left half
+//! migrated.
 
 use std::path::Path;
 
@@ -13,13 +15,13 @@ use crate::migrate::request::{Wanted, is_cut_short};
 use crate::migrate::{MigrationRunner, recipes, standalone};
 use crate::world::fs::paths;
 
-/// Locks that are held while the daemon runs.
+/// Application locks that the daemon holds until it ends.
 pub type Owned = Vec<Owner>;
 
-/// Brings databases to their newest generation, one after the other.
+/// Brings databases to their newest generation, one after the other. Returns their locks.
 ///
 /// # Errors
-/// Why one of them is not ready.
+/// The first fault that keeps a database from being ready.
 pub async fn bring_up(
     handle: &Handle,
     desk: &MigrationRunner,
@@ -35,12 +37,14 @@ pub async fn bring_up(
         }
         let recipe = recipes::find(&plan)?;
         let database = paths::from_host(&plan.database);
+        // The application creates the database. An interrupted migration is settled first, below.
         if !database.exists() && !is_cut_short(&plan) {
             tracing::info!(database = %database.display(), "there is none yet");
             owned.extend(app_lock::take(&*recipe, &database, false)?);
             continue;
         }
-        // A migration that a daemon before this one began is owed, and goes on by itself.
+        // The engine resumes an earlier daemon's migration as an owed step. Its result does not
+        // matter here: the database itself is checked next.
         let underway = handle.view(|s| s.migrating(&plan.database).map(|m| m.id.clone()));
         if let Some(id) = underway {
             drop(settled(handle, &id).await?);
@@ -64,6 +68,7 @@ pub async fn bring_up(
 async fn settled(handle: &Handle, id: &MigrationId) -> Result<Migration, Fault> {
     let mut head = handle.head();
     loop {
+        // Before the state is read, so that a record appended in between wakes the wait.
         head.borrow_and_update();
         let found = handle.view(|state| state.migration(id).filter(|m| m.is_over()).cloned());
         if let Some(done) = found {
@@ -76,7 +81,7 @@ async fn settled(handle: &Handle, id: &MigrationId) -> Result<Migration, Fault> 
     }
 }
 
-/// Says what was done, or why not, to whoever started the daemon.
+/// Logs the result of a migration for the user, or returns its fault.
 fn tell(done: &Migration, database: &Path) -> Result<(), Fault> {
     if done.phase == MigrationPhase::Failed
         && let Some(fault) = &done.fault

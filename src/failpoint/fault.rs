@@ -1,14 +1,14 @@
-//! Named calls to the outside that a test can make fail or slow, and a clock that it can set.
+//! Named calls to the outside that a test can make fail or slow, and a clock that it can shift.
 //!
 //! `GROUNDSKEEPER_FAULT=rename:EBUSY:3,append:20ms:1` makes every third rename fail with EBUSY and
-//! every append take 20 ms longer. `GROUNDSKEEPER_CLOCK_FILE=file` adds the seconds that the file
-//! holds, which may be negative and may change, to the wall clock of the log. Both exist in builds
-//! with debug assertions or the feature `faults`; a release has neither, and pays nothing. Nothing
-//! here knows what a call is for.
+//! every append take 20 ms longer. `GROUNDSKEEPER_CLOCK_FILE=file` adds the seconds in the file to
+//! the wall clock of the log; they may be negative and may change. Both exist in builds with debug
+//! assertions or the feature `faults`; in a release they do not exist and cost nothing. Nothing
+//! here knows the purpose of a call.
 
 use std::io;
 
-/// Every call that can be made to fail, with what it stands for.
+/// Names of the calls that can be made to fail, each with its meaning.
 pub const CALLS: &[(&str, &str)] = &[
     ("rename", "a worktree, a registration or a database gets another name"),
     ("remove", "a file or a directory of ours is removed"),
@@ -20,10 +20,10 @@ pub const CALLS: &[(&str, &str)] = &[
     ("make", "a directory of a migration is made"),
 ];
 
-/// Stands before a call: returns at once when nothing was ordered.
+/// Fails or delays the call that follows, if a rule says so; otherwise returns at once.
 ///
 /// # Errors
-/// What was ordered, in place of the call's own.
+/// The error of the rule, in place of the call's own.
 #[inline]
 pub fn call(name: &'static str) -> io::Result<()> {
     #[cfg(any(debug_assertions, feature = "faults"))]
@@ -35,7 +35,7 @@ pub fn call(name: &'static str) -> io::Result<()> {
     }
 }
 
-/// Nanoseconds by which the wall clock of the log is wrong.
+/// Returns the nanoseconds that are added to the wall clock of the log; 0 without a clock file.
 #[inline]
 pub fn clock_offset_ns() -> i64 {
     #[cfg(any(debug_assertions, feature = "faults"))]
@@ -115,6 +115,7 @@ mod armed {
         let file =
             FILE.get_or_init(|| std::env::var_os("GROUNDSKEEPER_CLOCK_FILE").map(Into::into));
         let Some(file) = file else { return 0 };
+        // Read at every call, so that a test can move the clock of a running daemon.
         let text = std::fs::read_to_string(file).unwrap_or_default();
         text.trim().parse::<i64>().unwrap_or(0).saturating_mul(1_000_000_000)
     }

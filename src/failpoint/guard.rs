@@ -1,10 +1,10 @@
-//! Guards that a test can take away, to show that what they guard against would be seen.
+//! Guards that a test can disable, to show that a test would notice the damage they prevent.
 //!
-//! `GROUNDSKEEPER_GUARDS_OFF=nested,raw` lets the program go on as if those guards had never been
+//! `GROUNDSKEEPER_GUARDS_OFF=nested,raw` makes the program behave as if those guards had never been
 //! written. It exists in builds with debug assertions or the feature `faults`; in a release every
-//! guard stands, and asking costs nothing. Nothing here knows what a guard is for.
+//! guard is enabled, and the query costs nothing. Nothing here knows the purpose of a guard.
 
-/// Every guard that can be taken away, with what it keeps from happening.
+/// Names of the guards that can be disabled, each with the damage that it prevents.
 pub const GUARDS: &[(&str, &str)] = &[
     ("bad-refs", "one ref that git cannot read stops a removal"),
     ("bytes", "an edit that a clean filter hides goes with a plain removal"),
@@ -24,7 +24,7 @@ pub const GUARDS: &[(&str, &str)] = &[
     ("unpushed", "commits on no other branch count as pushed"),
 ];
 
-/// Whether a guard stands.
+/// Returns whether a guard is enabled. A name that is not in [`GUARDS`] panics, outside a release.
 #[inline]
 #[must_use]
 pub fn stands(name: &'static str) -> bool {

@@ -1,11 +1,12 @@
-//! Named points at which a test can kill the daemon, as a power switch would.
+//! Named points at which a test can kill the daemon, as a power loss would.
 //!
-//! `GROUNDSKEEPER_KILL_AT=name` (or `name:3` for the third time) makes the process end itself with
-//! SIGKILL there. The points exist in builds with debug assertions or the feature `faults`; a
-//! release does not have them. `GROUNDSKEEPER_KILL_LOG=file` appends the name of every point that
-//! is reached, so that a test can tell that it forgot none.
+//! `GROUNDSKEEPER_KILL_AT=name` (or `name:3` for the third time) makes the process kill itself with
+//! SIGKILL at that point. The points exist in builds with debug assertions or the feature `faults`;
+//! a release does not have them. `GROUNDSKEEPER_KILL_LOG=file` appends the name of every point that
+//! is reached, so that a test can prove that it covered all of them.
 
-/// Every point, in the order of a life. `point` refuses a name that is not here.
+/// Names of all points, roughly in the order in which an environment passes them. [`point`] panics
+/// on a name that is not here, outside a release.
 pub const POINTS: &[&str] = &[
     "engine.decided",
     "engine.committed",
@@ -83,7 +84,7 @@ pub const POINTS: &[&str] = &[
     "undo.returned",
 ];
 
-/// A place where the process may be killed by a test.
+/// Kills the process here if a test asked for this point; otherwise returns at once.
 #[inline]
 pub fn point(name: &'static str) {
     #[cfg(any(debug_assertions, feature = "faults"))]
@@ -123,12 +124,14 @@ mod armed {
         if let Some(path) = &plan.log
             && let Ok(mut file) = std::fs::OpenOptions::new().append(true).create(true).open(path)
         {
-            // One short write, so that lines of several threads do not mix.
+            // One short write to a file opened for appending, so that lines of several threads do
+            // not mix.
             drop(file.write_all(format!("{name}\n").as_bytes()));
         }
         if plan.name.as_deref() == Some(name) && plan.left.fetch_sub(1, Ordering::Relaxed) == 1 {
             let me = rustix::process::getpid();
             let _never = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+            // The signal ends all threads soon; until then this one must not pass the point.
             loop {
                 std::thread::park();
             }

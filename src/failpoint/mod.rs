@@ -1,5 +1,5 @@
-//! Points at which tests kill the daemon, make a call fail, or take a guard away. A release has
-//! none.
+//! Points at which tests kill the daemon, make a call fail, or disable a guard. A release has none
+//! of them. No point decides anything by itself.
 
 #[cfg(feature = "daemon")]
 pub mod fault;

@@ -1,9 +1,10 @@
-//! The control server's own catalogue, from generation 1 to 2: what belongs to a host goes with it.
-//! SQLite cannot add a reference to a table that is there, so the tables are built anew.
+//! The recipe for the control server's catalogue, from generation 1 to 2: deleting a host now
+//! deletes its rows in the other tables (`ON DELETE CASCADE`). SQLite cannot add a foreign key to
+//! an existing table, so the tables are rebuilt. It carries no row whose host does not exist.
 
 use super::folder::Folder;
 
-/// The recipe.
+/// Returns the catalogue recipe: SQL scripts compiled into the program.
 #[must_use]
 pub fn catalog() -> Folder {
     let build = concat!(

@@ -1,19 +1,19 @@
-//! A recipe that is a folder of SQL files, for databases that SQL alone can carry.
+//! A recipe that is a folder of SQL files, for databases that SQL alone can migrate.
 //!
-//! | file | what it is |
+//! | file | content |
 //! |---|---|
-//! | `recognise.sql` | one query with one row: `old`, `current`, `newer` or `foreign`, and a reason if there is a second column |
-//! | `normalise.sql` | optional; a script that is run on the private copy |
-//! | `build.sql` | a script that is run in the new, empty database; the copy is attached as `old` |
+//! | `recognise.sql` | one query with one row: `old`, `current`, `newer` or `foreign`, and a reason in an optional second column |
+//! | `normalise.sql` | optional; a script for the private copy |
+//! | `build.sql` | a script for the new, empty database; the copy is attached as `old` |
 //! | `stamp.sql` | a script that marks the new database as being of the new generation |
-//! | `verify.sql` | optional; a query whose rows are what is wrong with the new database |
-//! | `warnings.sql` | optional; a query whose rows a person should know of; `old` is attached |
-//! | `ready.sql` | optional; a script that is run at every start |
+//! | `verify.sql` | optional; a query; each row is a defect of the new database |
+//! | `warnings.sql` | optional; a query; each row is a warning for the user; `old` is attached |
+//! | `ready.sql` | optional; a script for every start |
 //!
-//! Their content is part of the migration's plan, by its hash, and is kept beside what else belongs
-//! to the migration: it is the recipe until the end, whatever becomes of the folder. A script
-//! cannot reach any other file: it can attach and detach nothing, and nothing can be loaded; none
-//! runs for ever.
+//! The hash of their content is part of the migration's plan, and the engine keeps a copy of them
+//! with the migration: that copy is the recipe until the migration ends, even if the folder
+//! changes. A script cannot reach another file: it cannot attach, detach or load anything. Every
+//! script has a time limit.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -29,19 +29,20 @@ use crate::migrate::recipe::{Built, Recipe, Recognised, Secrets, Work};
 use crate::migrate::sqlite;
 use crate::world::fs::paths;
 
-/// Largest script in bytes.
+/// Size limit of one script, in bytes.
 const SCRIPT_BYTES_MAX: u64 = 4 << 20;
-/// Names of the files, in the order of their use.
+/// File names without `.sql`, in the order of use; the hash and [`Folder::built_in`] use this
+/// order.
 const FILES: [&str; 7] =
     ["recognise", "normalise", "build", "stamp", "verify", "warnings", "ready"];
-/// Longest time that a look at a database may take.
+/// Time limit of `recognise.sql` and `ready.sql`, which run while a caller or a start waits.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
-/// Longest time that a script may run.
+/// Time limit of every other script, which copies or checks a whole database.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(3_600);
-/// Most rows that a query for people may give.
+/// Limit of rows that are read from `verify.sql` and from `warnings.sql`, since a user reads them.
 const LINES_MAX: usize = 200;
 
-/// A folder of SQL files.
+/// A recipe made of SQL scripts.
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
@@ -51,15 +52,17 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Reads a folder.
+    /// Reads the scripts from a folder.
     ///
     /// # Errors
-    /// `invalid_request` naming a file that is missing; what the system says.
+    /// `invalid_request` naming a required file that is missing; `request_too_large` for a script
+    /// beyond 4 MiB; the system's error for a file that cannot be read.
     pub fn open(path: &Path) -> Result<Self, Fault> {
         let mut scripts = [const { None }; FILES.len()];
         let mut hash = Sha256::new();
         for (slot, file) in scripts.iter_mut().zip(FILES) {
             *slot = read(&path.join(format!("{file}.sql")))?;
+            // The length goes into the hash, so that text cannot move from one file to the next.
             hash.update(format!("{file} {}\n", slot.as_ref().map_or(0, String::len)));
             hash.update(slot.as_deref().unwrap_or_default());
         }
@@ -68,14 +71,15 @@ impl Folder {
         folder.as_from(path).with_all(["recognise", "build", "stamp"])
     }
 
-    /// The same recipe under the name of the folder that it came from.
+    /// Returns this recipe with the path and name of the folder that it was copied from.
     #[must_use]
     pub fn as_from(self, path: &Path) -> Self {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         Self { path: path.to_owned(), name, ..self }
     }
 
-    /// The same over scripts that are built in, in the order of the table above.
+    /// Returns a recipe over scripts that are compiled in, in the order of the table above. Its
+    /// hash is empty.
     #[must_use]
     pub fn built_in(name: &str, scripts: [Option<&str>; 7]) -> Self {
         let scripts = scripts.map(|text| text.map(str::to_owned));
@@ -90,7 +94,7 @@ impl Folder {
         Err(Fault::new(Code::InvalidRequest, message, hint))
     }
 
-    /// SHA-256 over its files, in hex.
+    /// SHA-256 over all scripts, in hex; empty for built-in scripts.
     #[must_use]
     pub fn hash(&self) -> &str {
         &self.hash
@@ -103,6 +107,7 @@ impl Folder {
 
     fn run(&self, file: &str, database: &Connection) -> Result<(), Fault> {
         let Some(script) = self.script(file) else { return Ok(()) };
+        // One transaction: a script that fails halfway changes nothing.
         let whole = format!("BEGIN;\n{script}\n;COMMIT;");
         database.execute_batch(&whole).map_err(|e| self.fault(file, &e))
     }
@@ -126,8 +131,8 @@ impl Folder {
         Fault::new(Code::MigrationFailed, message, hint).caused_by(error)
     }
 
-    /// A connection of the scripts' own to a database: it reaches no other file but the one that is
-    /// attached as `old`, and nothing on it runs for ever.
+    /// Opens a connection for scripts to a database. A script reaches no other file, except the one
+    /// that is attached as `old`, and is interrupted at the time limit.
     fn confined(
         &self,
         database: &Connection,
@@ -136,23 +141,27 @@ impl Folder {
     ) -> Result<Connection, Fault> {
         let fail = |e: rusqlite::Error| self.fault("recognise", &e);
         let path = Path::new(database.path().unwrap_or_default());
-        // Only what is being built may be written in a hurry: it is synced as a whole.
+        // Only the staging database is opened without syncs: the engine syncs it as a whole later,
+        // and builds it anew after a power loss.
         let mut own = if old.is_some() { sqlite::open_private(path)? } else { sqlite::open(path)? };
         if let Some(old) = old {
             let path = old.path().unwrap_or_default();
             own.execute("ATTACH DATABASE ?1 AS old", [path]).map_err(fail)?;
         }
+        // Set after `old` is attached, since it denies attaching.
         let guard = |context: AuthContext<'_>| match context.action {
             AuthAction::Attach { .. } | AuthAction::Detach { .. } => Authorization::Deny,
             _ => Authorization::Allow,
         };
         let until = Instant::now() + limit;
         own.authorizer(Some(guard)).map_err(fail)?;
+        // SQLite calls back every 100,000 instructions; `true` interrupts the statement.
         own.progress_handler(100_000, Some(move || Instant::now() > until)).map_err(fail)?;
         Ok(own)
     }
 
-    /// Which generation; the question cannot change anything.
+    /// Runs `recognise.sql`, which returns the generation and perhaps a reason. The connection is
+    /// set to read only, so the script cannot change the database.
     fn ask(&self, database: &Connection) -> Result<(String, Option<String>), Fault> {
         let query = self.script("recognise").unwrap_or_default();
         let answer = |row: &rusqlite::Row<'_>| {
@@ -223,6 +232,7 @@ impl Recipe for Folder {
         let own = self.confined(staging, Some(copy), SCRIPT_LIMIT)?;
         self.run("build", &own)?;
         let warnings = self.lines("warnings", &own)?;
+        // Closes the connection before the rows are counted over another one.
         drop(own);
         let path = PathBuf::from(staging.path().unwrap_or_default());
         let rows = sqlite::count_all(staging, &path)?;

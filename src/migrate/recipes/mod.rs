@@ -1,4 +1,5 @@
-//! The recipes, one folder each, and the way from a plan to its recipe.
+//! The built-in recipes, one file or folder each, and the lookup from a plan to its recipe. Nothing
+//! here runs a recipe.
 
 pub mod catalog;
 pub mod executor;

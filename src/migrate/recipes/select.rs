@@ -1,4 +1,5 @@
-//! From the name of a recipe, or a plan, to the recipe.
+//! Finds the recipe for a name or a plan: a built-in one, a folder of SQL files, or the kept copy
+//! of such a folder. It never writes.
 
 use std::path::Path;
 
@@ -8,14 +9,15 @@ use crate::core::{Code, Fault};
 use crate::migrate::recipes::{catalog, executor, folder};
 use crate::world::fs::paths;
 
-/// Names of the recipes that are built in.
+/// Names of the built-in recipes that a user may choose.
 pub const NAMES: &[&str] = &["executor", "catalog"];
 
-/// The recipe of a plan.
+/// Returns the recipe of a plan: the plan's folder of SQL files, or the built-in recipe if the plan
+/// names no folder.
 ///
 /// # Errors
-/// `invalid_request` when there is none of that name; `migration_failed` when a folder of SQL files
-/// is not the one that the plan was made with.
+/// `invalid_request` when no recipe has that name; `migration_failed` when the folder's content no
+/// longer has the hash that is in the plan.
 pub fn find(plan: &MigrationPlan) -> Result<Box<dyn Recipe>, Fault> {
     if plan.folder.as_bytes().is_empty() {
         return named(&plan.recipe);
@@ -29,11 +31,12 @@ pub fn find(plan: &MigrationPlan) -> Result<Box<dyn Recipe>, Fault> {
     Err(Fault::new(Code::MigrationFailed, message, hint))
 }
 
-/// The recipe of a plan as its [`Recipe::files`] were kept; none when it was not, or not as a
-/// whole.
+/// Returns a plan's recipe from the copy of its [`Recipe::files`] in `kept`; none when there is no
+/// copy, or only part of one. A migration ends with the recipe that it began with, even when the
+/// folder has changed since.
 ///
 /// # Errors
-/// When what was kept cannot be read now.
+/// When the copy cannot be read at the moment.
 pub fn kept(plan: &MigrationPlan, kept: &Path) -> Result<Option<Box<dyn Recipe>>, Fault> {
     if !paths::exists(kept).map_err(paths::failed("look at", kept))? {
         return Ok(None);
@@ -42,17 +45,19 @@ pub fn kept(plan: &MigrationPlan, kept: &Path) -> Result<Option<Box<dyn Recipe>>
         Ok(folder) if folder.hash() == plan.folder_hash => {
             Ok(Some(Box::new(folder.as_from(paths::borrowed(&plan.folder)))))
         }
-        // Keeping it was cut short.
+        // A daemon was killed while it wrote the copy: the files are complete, their content is
+        // not.
         Ok(_) => Ok(None),
+        // The same interruption, before all required files existed.
         Err(fault) if fault.code == Code::InvalidRequest => Ok(None),
         Err(fault) => Err(fault.transient()),
     }
 }
 
-/// A recipe that is built in.
+/// Returns the built-in recipe of a name.
 ///
 /// # Errors
-/// `invalid_request` when there is none of that name.
+/// `invalid_request` when no built-in recipe has that name.
 pub fn named(name: &str) -> Result<Box<dyn Recipe>, Fault> {
     match name {
         "executor" => Ok(Box::new(executor::Executor)),

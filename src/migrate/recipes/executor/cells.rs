@@ -1,7 +1,7 @@
-//! The cells of one row as JavaScript gets them from the database.
+//! Reads the cells of one row as the original does, which is written in JavaScript.
 //!
-//! Text ends at its first NUL, a number beyond 2^53 cannot be read at all, and NULL where text is
-//! due is the word `null`. What is lost on the way is noted.
+//! Text ends at its first NUL, a whole number beyond 2^53 is refused, and NULL in a text column
+//! becomes the word `null`. Losses are noted.
 
 use std::borrow::Cow;
 
@@ -14,17 +14,18 @@ use super::losses::{Cause, Losses};
 use super::tables::Table;
 use crate::core::Fault;
 
-/// The largest whole number that is read.
+/// Largest whole number that a double holds exactly together with all smaller ones; the original
+/// cannot read a larger one at all.
 const WHOLE_MAX: u64 = (1 << 53) - 1;
 
-/// One row of a table.
+/// One row of a table. Its methods convert cells and note the losses of each conversion.
 pub(crate) struct Cells<'r> {
     row: &'r Row<'r>,
     table: &'static Table,
     losses: &'r Losses,
 }
 
-/// A JSON cell as it is written again.
+/// A JSON cell as it is written to the new database.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Emitted<'r> {
     Null,
@@ -32,12 +33,12 @@ pub(crate) enum Emitted<'r> {
 }
 
 impl<'r> Cells<'r> {
-    /// The cells of a row that was read by [`Table::select`].
+    /// Wraps a row that was read by [`Table::select`].
     pub(crate) fn new(row: &'r Row<'r>, table: &'static Table, losses: &'r Losses) -> Self {
         Self { row, table, losses }
     }
 
-    /// What people call the row.
+    /// Describes the row for warnings and faults by its identifying columns.
     pub(crate) fn name(&self) -> String {
         let part = |column: &&str| {
             let at = self.table.at(column)?;
@@ -48,22 +49,22 @@ impl<'r> Cells<'r> {
         self.table.naming.iter().filter_map(part).collect::<Vec<_>>().join(" ")
     }
 
-    /// The table that it is a row of.
+    /// Returns the table of this row.
     pub(crate) fn table(&self) -> &'static Table {
         self.table
     }
 
-    /// A fault about a cell.
+    /// Returns a fault about a cell of this row.
     pub(crate) fn fault(&self, column: &str, why: impl std::fmt::Display) -> Fault {
         fail::row(self.table.name, &self.name(), column, why)
     }
 
-    /// Text, whatever is in the cell.
+    /// Returns a cell of any type as text; NULL becomes `null`.
     pub(crate) fn text(&self, column: &str) -> Result<Cow<'r, str>, Fault> {
         Ok(self.nullable(column)?.unwrap_or(Cow::Borrowed("null")))
     }
 
-    /// Text, or none for NULL.
+    /// Returns a cell of any type as text; none for NULL.
     pub(crate) fn nullable(&self, column: &str) -> Result<Option<Cow<'r, str>>, Fault> {
         Ok(match self.value(column)? {
             ValueRef::Null => None,
@@ -74,17 +75,17 @@ impl<'r> Cells<'r> {
         })
     }
 
-    /// The same, as text of its own.
+    /// Returns [`Cells::text`] as an owned string.
     pub(crate) fn owned(&self, column: &str) -> Result<String, Fault> {
         self.text(column).map(Cow::into_owned)
     }
 
-    /// The same, as text of its own, or none for NULL.
+    /// Returns [`Cells::nullable`] as an owned string.
     pub(crate) fn owned_nullable(&self, column: &str) -> Result<Option<String>, Fault> {
         Ok(self.nullable(column)?.map(Cow::into_owned))
     }
 
-    /// A number; none for NULL and for what is no number.
+    /// Returns a cell as a finite number; none for NULL and for a value that is not a number.
     pub(crate) fn number(&self, column: &str) -> Result<Option<f64>, Fault> {
         let number = match self.value(column)? {
             ValueRef::Null => return Ok(None),
@@ -96,7 +97,8 @@ impl<'r> Cells<'r> {
         Ok(Some(number).filter(|n| n.is_finite()))
     }
 
-    /// A time; now where the cell has none.
+    /// Returns a cell as a time in milliseconds; the time of the migration where it holds no
+    /// number.
     pub(crate) fn time(&self, column: &str, now_ms: i64) -> Result<f64, Fault> {
         if let Some(time) = self.number(column)? {
             return Ok(time);
@@ -105,7 +107,7 @@ impl<'r> Cells<'r> {
         Ok(js::from_whole(now_ms))
     }
 
-    /// A JSON cell, read.
+    /// Parses a JSON cell; NULL and blank text give null.
     pub(crate) fn json(&self, column: &str) -> Result<Value, Fault> {
         match self.value(column)? {
             ValueRef::Null => Ok(Value::Null),
@@ -116,7 +118,8 @@ impl<'r> Cells<'r> {
         }
     }
 
-    /// A JSON cell as it is written again, without reading it where it would not change.
+    /// Returns a JSON cell as it is written. Canonical text is copied without being parsed, since
+    /// printing it would not change it.
     pub(crate) fn emitted(&self, column: &str) -> Result<Emitted<'r>, Fault> {
         if let ValueRef::Text(bytes) = self.value(column)?
             && let Cow::Borrowed(text) = self.decode(column, bytes)
@@ -128,7 +131,8 @@ impl<'r> Cells<'r> {
         Ok(self.emit(column, &value))
     }
 
-    /// A value as a cell: null is NULL, a string is the cell's text, everything else is JSON.
+    /// Converts a value to a cell: null becomes NULL, a string becomes the cell's text, everything
+    /// else becomes JSON. Notes that a string loses its quotes.
     pub(crate) fn emit(&self, column: &str, value: &Value) -> Emitted<'static> {
         if matches!(value, Value::String(_)) {
             self.losses.note(Cause::QuotesLost, || self.cell(column));
@@ -152,6 +156,7 @@ impl<'r> Cells<'r> {
     }
 
     fn value(&self, column: &str) -> Result<ValueRef<'r>, Fault> {
+        // A column that is not read is out of range, which gives a fault and no panic.
         let at = self.table.at(column).unwrap_or(usize::MAX);
         let value = self.row.get_ref(at).map_err(|e| fail::sqlite("reading a row", &e))?;
         match value {
@@ -168,7 +173,7 @@ impl<'r> Cells<'r> {
             kept = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
             self.losses.note(Cause::TextCut, || self.cell(column));
         }
-        // The strict check first: it is much faster, and almost always right.
+        // The strict check goes first: it is much faster, and almost all text is valid.
         std::str::from_utf8(kept).map_or_else(
             |_| {
                 self.losses.note(Cause::TextMended, || self.cell(column));
@@ -183,7 +188,7 @@ impl<'r> Cells<'r> {
     }
 }
 
-/// A value as a cell.
+/// Converts a value to a cell like [`Cells::emit`], without noting losses.
 pub(crate) fn emit(value: &Value) -> Emitted<'static> {
     match value {
         Value::Null => Emitted::Null,
@@ -193,12 +198,12 @@ pub(crate) fn emit(value: &Value) -> Emitted<'static> {
 }
 
 impl Emitted<'_> {
-    /// The text, or that of an empty object where the column takes no NULL.
+    /// Returns the text, or `{}` for NULL where the column is NOT NULL.
     pub(crate) fn required(&self) -> &str {
         self.text().unwrap_or("{}")
     }
 
-    /// The text; none for NULL.
+    /// Returns the text; none for NULL.
     pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Self::Null => None,
@@ -207,7 +212,7 @@ impl Emitted<'_> {
     }
 }
 
-/// Text of a BLOB: a byte order mark at its start is dropped.
+/// Decodes a BLOB as text; a leading byte order mark is dropped, as JavaScript's decoder does.
 fn decode_blob(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes))
 }

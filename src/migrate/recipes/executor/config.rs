@@ -1,45 +1,45 @@
-//! A source's configuration, from its old form to an integration's.
+//! Converts a source's configuration to an integration's.
 //!
-//! Pure: JSON in, JSON out, with the credential slots that bindings refer to and the names of the
-//! members that have no place any more.
+//! Pure: JSON in, JSON out. The result also has the credential slots that bindings refer to and the
+//! names of the members that are dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::js::{Text, Value};
 use super::slug;
 
-/// What `auth` says.
+/// Authentication of a source, which decides the member `auth` of the new configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Auth {
-    /// There is no such member.
+    /// The source's kind has no member `auth`: every kind but MCP and GraphQL.
     Unsaid,
-    /// No credentials.
+    /// The source needs no credentials, or none by OAuth.
     Nobody,
-    /// A token, by OAuth.
+    /// The source needs an OAuth token.
     Delegated,
 }
 
-/// What a credential slot stands for.
+/// The variable of a template that a credential slot fills.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slot {
-    /// The template that it is part of.
+    /// Slug of the template that contains the variable.
     pub(crate) method: String,
     pub(crate) variable: String,
 }
 
-/// A configuration in the new form.
+/// A configuration in the new form, with what the plan needs of it.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) value: Value,
     pub(crate) slots: BTreeMap<String, Slot>,
     pub(crate) auth: Auth,
-    /// The address that resources are discovered for.
+    /// Address whose OAuth resource is looked up; only for MCP and GraphQL sources.
     pub(crate) endpoint: Option<String>,
-    /// Members that are not carried.
+    /// Paths of members that are dropped, for the warning.
     pub(crate) lost: Vec<String>,
 }
 
-/// Static entries, placements and what they stand for, while they are collected.
+/// The parts of a configuration while they are collected.
 #[derive(Default)]
 struct Template {
     headers: Vec<(Text, Value)>,
@@ -57,10 +57,10 @@ struct Placement {
     slot: Option<String>,
 }
 
-/// Brings a source's stored data to the new form.
+/// Converts a source's stored data to the new form.
 ///
 /// # Errors
-/// Why it cannot be.
+/// The reason, as text for a fault.
 pub(crate) fn migrate(kind: &str, data: &Value) -> Result<Config, String> {
     if matches!(data, Value::Null) {
         return Err("the configuration is empty".to_owned());
@@ -84,7 +84,8 @@ pub(crate) fn migrate(kind: &str, data: &Value) -> Result<Config, String> {
 }
 
 impl Template {
-    /// Headers or query parameters: text stays, everything else stands for a credential.
+    /// Reads headers or query parameters: text stays static, every other value stands for a
+    /// credential.
     fn entries(&mut self, input: &Value, member: &str, query: bool) -> Result<(), String> {
         for (name, value) in entries_of(input.get(member)) {
             match value {
@@ -120,7 +121,7 @@ impl Template {
         });
     }
 
-    /// The template of all placements.
+    /// Builds the template from all placements: one method `apiKey`.
     fn method(&mut self) {
         let single = self.placements.len() == 1;
         let (mut headers, mut query) = (Vec::new(), Vec::new());
@@ -128,6 +129,8 @@ impl Template {
         for placement in std::mem::take(&mut self.placements) {
             let name = slug::variable(&placement.name.lossy());
             let name = if name.is_empty() { "input" } else { &name };
+            // As the original: a single placement has the variable `token`, several have their own
+            // names.
             let variable = if single { "token".to_owned() } else { slug::unique(name, &mut taken) };
             let part =
                 object(vec![("type", "variable".into()), ("name", variable.as_str().into())]);
@@ -146,7 +149,7 @@ impl Template {
         self.methods.push(Value::object(method));
     }
 
-    /// OAuth of an `OpenAPI` source.
+    /// Reads the OAuth method of an `OpenAPI` source.
     fn oauth2(&mut self, input: &Value) -> Result<Auth, String> {
         let Some(oauth2) = input.get("oauth2").filter(|oauth2| oauth2.truthy()) else {
             return Ok(Auth::Unsaid);
@@ -167,6 +170,7 @@ impl Template {
         method.push(("scopes".into(), scopes));
         self.methods.push(Value::object(method));
         let lower = scheme.lossy().to_lowercase();
+        // A slot spells the scheme's name with dashes or with its own underscores.
         for name in [lower.replace('_', "-"), lower] {
             let slot = Slot { method: scheme.lossy().into_owned(), variable: "token".to_owned() };
             self.slots.insert(format!("oauth2:{name}:connection"), slot);
@@ -175,7 +179,8 @@ impl Template {
         Ok(Auth::Unsaid)
     }
 
-    /// `auth` of an MCP or GraphQL source.
+    /// Reads `auth` of an MCP or GraphQL source. `auth` of another kind than OAuth is dropped, and
+    /// its members are noted.
     fn auth(&mut self, input: &Value) -> Auth {
         let Some(auth) = input.get("auth") else { return Auth::Nobody };
         self.lose(auth, "auth.", &["headerName", "secretSlot", "prefix"]);
@@ -194,7 +199,7 @@ impl Template {
         self.lost.extend(there.map(|member| format!("{path}{member}")));
     }
 
-    /// Notes the members that nothing above has looked at.
+    /// Notes the members that no method above reads.
     fn unread(&mut self, data: &Value, input: &Value, copied: &[&str], auth: Auth) {
         let own = if auth == Auth::Unsaid { "oauth2" } else { "auth" };
         let read = ["config", "headers", "queryParams", own, "namespace", "scope", "name"];
@@ -241,7 +246,7 @@ impl Template {
     }
 }
 
-/// An object of named members.
+/// Returns an object of these members.
 pub(crate) fn object(members: Vec<(&str, Value)>) -> Value {
     Value::object(members.into_iter().map(|(name, value)| (name.into(), value)).collect())
 }
@@ -252,7 +257,8 @@ fn push_object(members: &mut Vec<(Text, Value)>, name: &str, entries: Vec<(Text,
     }
 }
 
-/// What JavaScript goes through: members of an object, items of an array, code units of a string.
+/// Returns the entries over which JavaScript iterates: members of an object, items of an array,
+/// code units of a string. The original does not check the type, so all three give headers.
 fn entries_of(value: Option<&Value>) -> Vec<(Text, Value)> {
     let numbered = |(at, item): (usize, Value)| (at.to_string().into(), item);
     match value {
@@ -267,7 +273,7 @@ fn entries_of(value: Option<&Value>) -> Vec<(Text, Value)> {
     }
 }
 
-/// Whether something has a length above zero.
+/// Returns whether JavaScript finds a length above zero, which an object may have as a member.
 fn long(value: &Value) -> bool {
     match value {
         Value::String(text) => !text.is_empty(),

@@ -1,8 +1,9 @@
-//! What servers say of themselves: the resource that a token is for, and where users are sent to.
+//! Asks servers for their OAuth metadata: the resource that a token is for, and the address where
+//! users authorize.
 //!
-//! Best effort. Nothing here fails; without an answer the stored values stay. All requests of one
-//! migration share one budget of time, so that a network that swallows packets cannot hold up a
-//! start for minutes.
+//! Best effort: nothing here fails, and without an answer the stored values stay. All requests of
+//! one migration share one time budget, so that a network that drops packets cannot delay a start
+//! by minutes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,30 +15,30 @@ use super::snapshot::{Snapshot, key};
 use super::url::Url;
 use crate::migrate::recipe::Network;
 
-/// All requests of one migration together.
+/// Time limit of all requests of one migration together.
 const BUDGET: Duration = Duration::from_secs(10);
-/// One request for the description of a resource.
+/// Time limit of one request for a resource's metadata.
 const RESOURCE_LIMIT: Duration = Duration::from_secs(5);
-/// One request for the description of an authorization server.
+/// Time limit of one request for an authorization server's metadata; the budget is always tighter.
 const SERVER_LIMIT: Duration = Duration::from_secs(20);
 const RESOURCE: &str = "oauth-protected-resource";
 const SERVER: &str = "oauth-authorization-server";
 const OPENID: &str = "openid-configuration";
 
-/// The network, for as long as the budget lasts.
+/// A network client that answers nothing once the budget is spent.
 pub(crate) struct Servers<'a> {
     network: &'a dyn Network,
     until: Instant,
 }
 
 impl<'a> Servers<'a> {
-    /// Starts the clock.
+    /// Starts the time budget.
     pub(crate) fn new(network: &'a dyn Network) -> Self {
         Self { network, until: Instant::now() + BUDGET }
     }
 
-    /// The resources that servers name for the endpoints that tokens are used at, by scope and
-    /// source. Each endpoint is asked for once.
+    /// Returns the resources that servers name for the endpoints that use OAuth tokens, by [`key`]
+    /// of scope and source. Each endpoint is asked once.
     pub(crate) fn resources(&self, snapshot: &Snapshot) -> BTreeMap<String, String> {
         let mut known: BTreeMap<&str, Option<String>> = BTreeMap::new();
         let mut resources = BTreeMap::new();
@@ -57,7 +58,9 @@ impl<'a> Servers<'a> {
         resources
     }
 
-    /// Where the users of a client are sent to, when a server says so.
+    /// Returns the authorization endpoint of a client as a server reports it: from the client's
+    /// metadata address first, then from the authorization servers of its resource, then from its
+    /// stored authorization address. A machine's client asks only the first.
     pub(crate) fn authorization_url(&self, client: &Client) -> Option<String> {
         let input = &client.input;
         let described = input.metadata_url.as_deref().and_then(|url| self.server_at(url));
@@ -90,11 +93,13 @@ impl<'a> Servers<'a> {
         let url = Url::parse(endpoint)?;
         self.descriptions(&url).find_map(|described| {
             let resource = described.text("resource")?.lossy().into_owned();
+            // A server may only name a resource that contains the endpoint itself; otherwise it
+            // could have tokens issued for another server.
             url.is_within(&Url::parse(&resource)?).then_some(resource)
         })
     }
 
-    /// The authorization servers of a resource.
+    /// Returns the authorization servers that a resource names.
     fn issuers(&self, resource: &str) -> Vec<String> {
         let Some(url) = Url::parse(resource) else { return Vec::new() };
         let servers = self.descriptions(&url).find_map(|described| {
@@ -105,7 +110,8 @@ impl<'a> Servers<'a> {
         servers.unwrap_or_default()
     }
 
-    /// What a server says of a resource: at the resource's own path, then at its root.
+    /// Returns the metadata of a resource, lazily: from the well-known address of the resource's
+    /// own path, then from that of its root.
     fn descriptions<'s>(&'s self, url: &Url) -> impl Iterator<Item = Value> + use<'s, 'a> {
         let own = url.has_path().then(|| url.well_known(RESOURCE));
         let addresses = own.into_iter().chain([url.root_well_known(RESOURCE)]);
@@ -113,6 +119,7 @@ impl<'a> Servers<'a> {
     }
 
     fn server_at(&self, address: &str) -> Option<String> {
+        // This answer decides where users and client secrets go, so it must not come unencrypted.
         if !Url::parse(address)?.is_safe() {
             return None;
         }
@@ -129,6 +136,7 @@ impl<'a> Servers<'a> {
         let body = self.network.get(address, limit.min(left))?;
         let parsed =
             crate::migrate::recipes::executor::js::parse(&String::from_utf8_lossy(&body)).ok()?;
+        // A body that is not a JSON object counts as no answer.
         Some(parsed.value).filter(|value| value.as_object().is_some())
     }
 }

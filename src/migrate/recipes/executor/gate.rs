@@ -1,4 +1,4 @@
-//! What a database is, and whether a built one is whole. Reads only.
+//! Recognises the generation of a database, and verifies a built one. It reads only.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,11 @@ use super::{fail, ledger, tables};
 use crate::core::Fault;
 use crate::migrate::recipe::Recognised;
 
-/// The tables of the new generation by which it is known.
+/// Tables whose columns tell whether a database is newer than this program.
 const CURRENT: [&str; 4] = ["integration", "connection", "oauth_client", "tool_policy"];
 
-/// What a database is. A stamped one is never looked at any further.
+/// Recognises the generation of a database. Only a database without the migration's stamp is
+/// recognised by its tables.
 pub(super) fn recognise(db: &Connection) -> Result<Recognised, Fault> {
     if ledger::is_stamped(db, ledger::MIGRATED)? {
         return current(db);
@@ -30,8 +31,8 @@ pub(super) fn recognise(db: &Connection) -> Result<Recognised, Fault> {
     Ok(Recognised::Foreign(foreign(db, !source.is_empty())?))
 }
 
-/// The new generation, or one after it: its ledger has a later step, and its tables have columns
-/// that this program has never seen.
+/// Tells the current generation from a later one: a later database has a ledger step with a later
+/// date, and a column that this program does not know.
 fn current(db: &Connection) -> Result<Recognised, Fault> {
     let Some(step) = ledger::later_step(db)? else { return Ok(Recognised::Current) };
     let known = known_columns()?;
@@ -47,7 +48,7 @@ fn current(db: &Connection) -> Result<Recognised, Fault> {
     Ok(Recognised::Current)
 }
 
-/// The columns of the schema that this program builds.
+/// Returns the columns of the schema that this program builds, read from the schema itself.
 fn known_columns() -> Result<Vec<(&'static str, BTreeSet<String>)>, Fault> {
     let failed = fail::during("reading the new schema");
     let db = Connection::open_in_memory().map_err(&failed)?;
@@ -67,7 +68,8 @@ fn foreign(db: &Connection, has_source: bool) -> Result<String, Fault> {
     Ok(format!("it has neither `source` nor `integration`, but {}", shown.join(", ")))
 }
 
-/// What has to hold of a built database beyond what `SQLite` itself holds.
+/// Verifies that no row of a built database refers to a missing row. The schema has no foreign
+/// keys, so `SQLite` does not check this.
 pub(super) fn verify(db: &Connection) -> Result<(), Fault> {
     if !ledger::is_stamped(db, ledger::MIGRATED)? {
         return Err(fail::shape("the new database has no stamp"));

@@ -1,24 +1,23 @@
-//! Ids of rows: 24 characters, the first a letter, each after the one before. They begin with a
-//! count from somewhere by chance, and the rest is chance. An index that is filled and checked in
-//! its own order costs half of one that is filled at random, and every table has one over these
-//! ids.
+//! Makes ids of rows: 24 characters, the first a letter, each greater than the one before. An id
+//! starts with a count from a random start, and the rest is random. Every table has an index over
+//! these ids; filling and checking an index in its own order costs half as much as at random.
 
 use crate::core::{Code, Fault};
 
-/// Characters of an id.
+/// Length of an id in characters.
 const LENGTH: usize = 24;
-/// Random bytes that are fetched at once.
+/// Random bytes that one system call fetches.
 const POOL_BYTES: usize = 8_192;
-/// Characters that count, the letter among them.
+/// Characters of an id that hold the count, including the first letter.
 const COUNTING: usize = 8;
-/// From where the count starts at most: an early part of all there is, so that it never comes
-/// round.
+/// Bound of the random start. It is small compared with the 26 * 36^7 values of the count, so that
+/// the count never wraps around.
 const START_MAX: u64 = 1 << 37;
-/// Both in the order of their bytes, which is how an index sorts them.
+/// Alphabets in byte order, which is the order in which an index sorts them.
 const LETTERS: &[u8; 26] = b"abcdefghijklmnopqrstuvwxyz";
 const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
-/// A source of ids.
+/// Generator of ids.
 pub(crate) struct RowIds {
     pool: Vec<u8>,
     used: usize,
@@ -27,16 +26,16 @@ pub(crate) struct RowIds {
 }
 
 impl RowIds {
-    /// One that has not fetched any chance yet.
+    /// Returns a generator that has not fetched random bytes yet.
     pub(crate) fn new() -> Self {
         let id = String::with_capacity(LENGTH);
         Self { pool: vec![0; POOL_BYTES], used: POOL_BYTES, id, count: None }
     }
 
-    /// The next id.
+    /// Returns the next id.
     ///
     /// # Errors
-    /// When the system has no random bytes.
+    /// `io` when the system returns no random bytes.
     pub(crate) fn next(&mut self) -> Result<&str, Fault> {
         let count = match self.count {
             Some(count) => count + 1,
@@ -61,9 +60,10 @@ impl RowIds {
         Ok(start % START_MAX)
     }
 
-    /// One character of an alphabet, each as likely as the others.
+    /// Returns one character of an alphabet, all with equal probability.
     fn pick<const N: usize>(&mut self, alphabet: &[u8; N]) -> Result<char, Fault> {
-        // Bytes past the last whole run of the alphabet would favour its start.
+        // Bytes past the last whole multiple of the alphabet's length would favour its first
+        // characters.
         let fair = 256 / N * N;
         loop {
             let byte = usize::from(self.byte()?);
@@ -85,7 +85,7 @@ impl RowIds {
     }
 }
 
-/// The character at a place of a count, the last place being nought.
+/// Returns the character at a position of a count; position 0 is the last.
 fn counting<const N: usize>(alphabet: &[u8; N], count: u64, place: usize) -> char {
     let digits = DIGITS.len() as u64;
     let place = u32::try_from(place).unwrap_or(u32::MAX);
@@ -101,7 +101,7 @@ mod tests {
     fn ids_have_the_form_and_differ() {
         let mut ids = RowIds::new();
         let mut before = String::new();
-        // More than one digit of the count goes round.
+        // Enough ids that the last three digits of the count wrap around.
         for _ in 0..50_000 {
             let id = ids.next().expect("chance").to_owned();
             assert_eq!(id.len(), LENGTH);

@@ -1,31 +1,32 @@
-//! What the new generation has no place for: one warning per cause, with the names of what is
-//! concerned. The original drops all of this without a word.
+//! Collects data without a counterpart in the new generation: one warning per cause, with the names
+//! of the items. The original drops all of this silently. Losing something is never an error here.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-/// Names that one warning shows.
+/// Limit of names that one warning shows; it counts the others.
 const NAMES_MAX: usize = 20;
-/// Characters of one name that are shown.
+/// Limit of characters that are shown of one name.
 const NAME_CHARS_MAX: usize = 160;
 
 macro_rules! causes {
     ($($(#[$doc:meta])* $variant:ident = $key:literal, $what:literal, $then:literal;)*) => {
-        /// Why something is not as it was. The order is that of the warnings: what hurts most
-        /// first.
+        /// Why something is lost or changed. The order of the variants is that of the warnings: the
+        /// most harmful first.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum Cause { $($(#[$doc])* $variant),* }
 
         impl Cause {
-            /// All causes, in order.
+            /// All causes, in the order of the warnings.
             const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The stable name, under which a replay hands its losses on.
+            /// Returns the stable name under which the replay of an early schema passes its losses
+            /// on.
             pub(crate) fn key(self) -> &'static str {
                 match self { $(Self::$variant => $key),* }
             }
 
-            /// What is concerned, and what became of it.
+            /// Returns the two parts of the warning: the items concerned, and the consequence.
             fn words(self) -> (&'static str, &'static str) {
                 match self { $(Self::$variant => ($what, $then)),* }
             }
@@ -34,148 +35,150 @@ macro_rules! causes {
 }
 
 causes! {
-    /// Two rows that cannot both be there, and the first was kept.
+    /// Two rows have the same unique key, and the first was kept.
     ConflictLeft = "conflict-left", "row(s) clash with an earlier row and were left out",
         "the backup of the old database keeps them";
-    /// Rows that belong to a row that was left out.
+    /// Rows belong to a row that was left out.
     FollowsLeft = "follows-left", "row(s) belong to a source that was left out and went with it",
         "the backup of the old database keeps them";
-    /// Two rows that cannot both be there, and the later got a name of its own.
+    /// Two rows have the same unique key, and the later one was renamed.
     ConflictRenamed = "conflict-renamed", "row(s) clash with an earlier row and got a name of their own",
         "the backup of the old database keeps the old names";
-    /// A tool of a source that has no connection.
+    /// A tool belongs to a source without a connection; in the new schema a tool belongs to a
+    /// connection.
     ToolWithoutConnection = "tool-without-connection",
         "tool(s) were not carried, because their source has no connection",
         "the backup of the old database keeps them";
-    /// A definition of a source that has no connection.
+    /// A definition belongs to a source without a connection.
     DefinitionWithoutConnection = "definition-without-connection",
         "definition(s) were not carried, because their source has no connection",
         "the backup of the old database keeps them";
-    /// A scope or source with a space in its id.
+    /// A scope or source has a space in its id, which the original misreads.
     GroupMisread = "group-misread",
         "group(s) of credential bindings have a space in scope or source, and their connection \
          went to another name",
         "the backup of the old database keeps the bindings as they were";
-    /// A binding that no connection uses.
+    /// No connection uses a binding.
     BindingUnused = "binding-unused", "credential binding(s) were not carried",
         "the backup of the old database keeps them";
-    /// A connection for a source that does not exist.
+    /// A connection belongs to a source that does not exist.
     BindingWithoutSource = "binding-without-source",
         "connection(s) belong to a source that does not exist",
         "they were made all the same";
-    /// A slot that the source's configuration does not name.
+    /// The source's configuration does not name a slot.
     SlotUnknown = "slot-unknown",
         "credential slot(s) are not named by the configuration of their source and were taken for \
          `token` of the template `apiKey`",
         "look at the connection's template";
-    /// Two secrets for one variable.
+    /// Two secrets fill one variable; the later one wins.
     VariableTaken = "variable-taken",
         "credential binding(s) took the variable of an earlier one of the same connection",
         "the backup of the old database keeps them";
-    /// A reference to a secret that has no row.
+    /// A reference leads to a secret without a row.
     SecretDangling = "secret-dangling",
         "reference(s) lead to a secret that has no row, and nothing can be found under it",
         "the connection must be made again";
-    /// An id of a secret that another connection's provider put there.
+    /// Another connection's provider replaced the id of a secret, so this connection cannot find
+    /// it.
     OverrideLeak = "override-leak",
         "connection(s) or client(s) point at the old id of a secret, because another connection \
          keeps the same secret with another provider",
         "the connection must be made again";
-    /// Connections that share an OAuth client, with different settings.
+    /// Connections share an OAuth client but have different settings.
     ClientShared = "client-shared",
         "OAuth connection(s) share a client with an earlier one, whose address and resource hold \
          for both while the client secret is that of the last",
         "the backup of the old database keeps what differs";
-    /// Connections that nothing was bound to.
+    /// A connection has no binding.
     ConnectionUnbound = "connection-unbound", "connection(s) are bound to no source and were not carried",
         "the backup of the old database keeps them";
-    /// A connection's own account label.
+    /// A connection loses its own account label.
     IdentityOverride = "identity-override", "connection(s) lose their `identity_override`",
         "the backup of the old database keeps it";
-    /// The scope that a token was given for.
+    /// A connection loses the scope that its token was granted for.
     ConnectionScope = "connection-scope", "connection(s) lose the `scope` that their token was given for",
         "the backup of the old database keeps it";
-    /// Members of a connection's state.
+    /// A connection's state has members without a counterpart.
     StateMembers = "state-members", "connection(s) lose members of their `provider_state`",
         "the backup of the old database keeps them";
-    /// Members of a source's configuration.
+    /// A source's configuration has members without a counterpart.
     ConfigMembers = "config-members", "source(s) lose members of their configuration",
         "the backup of the old database keeps them";
-    /// A source whose configuration is elsewhere.
+    /// A source has no stored configuration.
     SourceShell = "source-shell", "source(s) have no stored configuration and became empty integrations",
         "the backup of the old database keeps what there is of them";
-    /// A configuration that a later one replaced.
+    /// A later configuration of the same source replaced one.
     ConfigReplaced = "config-replaced",
         "stored configuration(s) were replaced by a later one of the same source",
         "the backup of the old database keeps them";
-    /// A configuration without a source.
+    /// A configuration belongs to no source.
     ConfigWithoutSource = "config-without-source",
         "stored configuration(s) belong to no source and were not carried",
         "the backup of the old database keeps them";
-    /// Headers and the like that an early step drops.
+    /// A step of the early schema drops headers or parameters of another type.
     MemberDropped = "member-dropped",
         "header(s) or parameter(s) are neither text nor secret and were dropped while the old \
          schema was brought up",
         "the backup of the old database keeps them";
-    /// Metadata that an early step drops.
+    /// A step of the early schema drops the metadata of an authorization server.
     MetadataDropped = "metadata-dropped",
         "connection(s) lost the description of their authorization server while the old schema was \
          brought up",
         "the backup of the old database keeps it";
-    /// Members of an operation row.
+    /// An operation row has members without a counterpart.
     OperationMembers = "operation-members", "operation row(s) lose members of their data",
         "the backup of the old database keeps them";
-    /// A blob that belongs to no scope and plugin.
+    /// The namespace of a blob names no scope and plugin.
     BlobNamespace = "blob-namespace", "blob(s) were not carried, because their namespace names no scope and plugin",
         "the backup of the old database keeps them";
-    /// A blob under a name that plugins no longer have.
+    /// A blob is stored under a former plugin name; the original leaves it there.
     BlobPlugin = "blob-plugin", "blob(s) stay under the plugin `graphql-greenfield`, where nobody looks for them",
         "they were carried as they are";
-    /// A policy that no longer decides anything.
+    /// A policy counts as one about built-in tools, although a source has that name.
     PolicyStatic = "policy-static",
         "policy(ies) were taken for ones about built-in tools though a source has that name",
         "they were carried unchanged";
-    /// Text behind a NUL.
+    /// A text is cut at its first NUL.
     TextCut = "text-cut", "text(s) end at their first NUL",
         "the backup of the old database keeps the rest";
-    /// Bytes that are no text.
+    /// A text is not UTF-8; invalid bytes became U+FFFD.
     TextMended = "text-mended", "text(s) are not UTF-8 and were mended",
         "the backup of the old database keeps the bytes";
-    /// A number without a double.
+    /// A JSON number has no exact double.
     NumberRounded = "number-rounded", "JSON value(s) have numbers that were rounded",
         "the backup of the old database keeps them";
-    /// A member that was named twice.
+    /// A JSON object names a member twice.
     NameRepeated = "name-repeated", "JSON value(s) name a member twice, and the last one stayed",
         "the backup of the old database keeps the others";
-    /// A string that is a whole cell.
+    /// A JSON cell is one string, and is written without quotes.
     QuotesLost = "quotes-lost", "JSON value(s) are one string and were written without quotes",
         "the backup of the old database keeps them as they were";
-    /// A time that is none.
+    /// A time is not a number.
     TimeReplaced = "time-replaced", "time(s) were not numbers and became the time of the migration",
         "the backup of the old database keeps them";
-    /// Values of the secrets file that no row names.
+    /// A value in the secrets file belongs to no row.
     SecretLost = "secret-lost", "value(s) of the old secrets file belong to no secret and left it",
         "the old secrets file is kept as `<the old secrets file>`";
-    /// Secrets that nothing refers to.
+    /// No connection refers to a secret.
     SecretOrphan = "secret-orphan",
         "secret(s) are used by no connection; their values were kept under new ids, without their names",
         "the backup of the old database keeps the names";
-    /// Tables that are not read.
+    /// A table with rows is not read.
     TableUnread = "table-unread", "table(s) with rows have no place in the new database",
         "the backup of the old database keeps them";
-    /// Addresses of sources.
+    /// A source loses its address.
     SourceUrl = "source-url", "source(s) lose their column `url`",
         "the backup of the old database keeps it";
-    /// Settings and times of rows.
+    /// A table loses a column of settings or times.
     Columns = "columns", "column(s) were not carried",
         "the backup of the old database keeps them";
 }
 
-/// What was noted so far.
+/// The losses noted so far. It uses cells, since readers note losses through shared references.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     found: RefCell<BTreeMap<Cause, Names>>,
-    /// What is noted now was noted before.
+    /// Set while rows are read a second time: their losses are already noted.
     heard: Cell<bool>,
 }
 
@@ -186,7 +189,8 @@ struct Names {
 }
 
 impl Losses {
-    /// Does something that may have been done before: then what it notes is known already.
+    /// Runs `act`; if `heard` is set, [`Losses::note`] does nothing meanwhile, because an earlier
+    /// run over the same rows noted their losses.
     pub(crate) fn hear<T>(&self, heard: bool, act: impl FnOnce() -> T) -> T {
         let before = self.heard.replace(heard);
         let done = act();
@@ -194,19 +198,20 @@ impl Losses {
         done
     }
 
-    /// Whether what is being done was done before.
+    /// Returns whether the rows are being read a second time.
     pub(crate) fn is_heard(&self) -> bool {
         self.heard.get()
     }
 
-    /// Notes one thing; its name is made only while names are still shown.
+    /// Notes one item. `name` is called only while the warning still shows names.
     pub(crate) fn note(&self, cause: Cause, name: impl FnOnce() -> String) {
         if !self.heard.get() {
             self.note_once_more(cause, name);
         }
     }
 
-    /// The same, also while what was done before is done once more.
+    /// Notes one item also in the second reading. Clashes use it, since only that reading names
+    /// them.
     pub(crate) fn note_once_more(&self, cause: Cause, name: impl FnOnce() -> String) {
         let mut found = self.found.borrow_mut();
         let names = found.entry(cause).or_default();
@@ -216,14 +221,15 @@ impl Losses {
         }
     }
 
-    /// Notes what an earlier step has noted.
+    /// Notes a loss that the replay of an early schema recorded under a stable name; an unknown
+    /// name is ignored.
     pub(crate) fn note_again(&self, key: &str, name: &str) {
         if let Some(cause) = Cause::ALL.iter().find(|cause| cause.key() == key) {
             self.note(*cause, || name.to_owned());
         }
     }
 
-    /// One sentence per cause.
+    /// Returns one sentence per cause, in the order of the causes.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let found = self.found.borrow();
         found.iter().map(|(cause, names)| sentence(*cause, names)).collect()

@@ -1,19 +1,21 @@
-//! Executor: its local database from v1 (scopes, sources, bindings) to v2 (tenants, integrations,
-//! connections).
+//! The recipe for the Executor application's local database, from v1 (scopes, sources, bindings) to
+//! v2 (tenants, integrations, connections).
 //!
-//! The rows come out as the original's own migration writes them, to the byte; what it drops
-//! without a word is named here. In reading order:
+//! The application has its own migration, called *the original* in these comments. The new rows
+//! equal the original's to the byte. Many rules here exist only for that equality, even where
+//! another rule would be better; recorded runs of the original test it. The original drops some
+//! data silently; this recipe reports each such loss in a warning. In reading order:
 //!
 //! ```text
-//!  recipe      the steps, in the engine's order          gate       what a database is
+//!  recipe      the steps, in the engine's order          gate       recognise, verify
 //!  legacy      an early v1 schema to the last one        tables, cells  rows as JS sees them
-//!  snapshot    what the plan needs, in memory            config, oauth  JSON of connections
-//!  plan        pure: what the new database will hold     secrets    values under their new ids
-//!  discovery   what servers say of themselves            write      the rows, streamed
-//!  ledger      small steps at every start                losses     what has no place any more
+//!  snapshot    input of the plan, in memory              config, oauth  JSON of connections
+//!  plan        pure: contents of the new database        secrets    values under their new ids
+//!  discovery   metadata of OAuth servers                 write      the rows, streamed
+//!  ledger      small steps at every start                losses     warnings about lost data
 //! ```
 //!
-//! Nothing here names a file, renames, locks or writes a secret; that is the engine's.
+//! Nothing here names a file, renames, locks or writes a secret; the migration engine does.
 
 mod cells;
 mod config;

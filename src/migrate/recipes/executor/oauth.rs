@@ -1,10 +1,11 @@
-//! The state that the old generation kept for an OAuth connection, taken apart.
+//! Reads the state that the old generation stored for an OAuth connection.
 //!
-//! Pure. What is text for JavaScript is text here, whatever JSON it was.
+//! Pure. Values of any JSON type are converted to text as JavaScript does, since the original does
+//! not check types.
 
 use super::js::{self, Value};
 
-/// Members whose content goes on in some form.
+/// Members whose content is migrated in some form; all others are noted as lost.
 const CARRIED: [&str; 12] = [
     "kind",
     "clientId",
@@ -20,33 +21,33 @@ const CARRIED: [&str; 12] = [
     "resource",
 ];
 
-/// What is needed of a connection's state.
+/// The parts of a connection's state that the plan needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    /// The grant without a user.
+    /// The grant is that of a machine: client credentials, without a user.
     pub(crate) machine: bool,
     pub(crate) client_id: Option<String>,
-    /// Secret and scope, when the client's id is kept as a secret.
+    /// Secret and scope that hold the client's id; none when the id is not kept as a secret.
     pub(crate) client_id_secret: Option<(String, Option<String>)>,
-    /// Secret and scope of the client's secret.
+    /// Secret and scope that hold the client's secret.
     pub(crate) client_secret: Option<(String, Option<String>)>,
     pub(crate) token_url: String,
     pub(crate) authorization_url: String,
     pub(crate) metadata_url: Option<String>,
     pub(crate) resource: Option<String>,
-    /// The scopes as the new generation writes them.
+    /// Scopes as the new generation writes them: each once, separated by spaces.
     pub(crate) scopes: Option<String>,
-    /// The scopes as one text, as they were.
+    /// Scopes as one text, as the state has them.
     pub(crate) scope: Option<String>,
-    /// Members that are not carried.
+    /// Names of members that are dropped, for the warning.
     pub(crate) lost: Vec<String>,
 }
 
 impl State {
-    /// Takes a state apart; anything but an object is a state without members.
+    /// Reads a state; anything but an object counts as a state without members.
     ///
     /// # Errors
-    /// Why it cannot be.
+    /// The reason, as text for a fault.
     pub(crate) fn read(state: &Value) -> Result<Self, String> {
         let machine = state.has("kind", "client-credentials");
         Ok(Self {
@@ -67,7 +68,7 @@ impl State {
         })
     }
 
-    /// The grant's name.
+    /// Name of the grant in the new database.
     pub(crate) fn grant(&self) -> &'static str {
         if self.machine { "client_credentials" } else { "authorization_code" }
     }
@@ -86,7 +87,9 @@ fn trimmed(value: &Value, member: &str) -> Option<String> {
     Some(js::trim(&text)).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// Where a user is sent to, as far as the state itself says it.
+/// Returns the address where a user authorizes, from the state alone. An explicit address comes
+/// first. Without one it is derived from a token address that ends in `/token`, if the issuer is
+/// absent or is a bare host above it. Otherwise it is the issuer, perhaps empty.
 fn authorization_url(state: &Value, machine: bool) -> String {
     let described = state.get("authorizationServerMetadata");
     let said = trimmed(state, "authorizationEndpoint")
@@ -109,7 +112,7 @@ fn authorization_url(state: &Value, machine: bool) -> String {
     }
 }
 
-/// Whether an address is a server and nothing else.
+/// Returns whether an address is a host without a path.
 fn is_bare(url: &str) -> bool {
     let rest = ["https://", "http://"].iter().find_map(|scheme| {
         let (head, rest) = url.split_at_checked(scheme.len())?;

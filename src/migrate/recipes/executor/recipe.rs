@@ -1,4 +1,5 @@
-//! The recipe: its steps in the order in which the engine takes them.
+//! The [`Recipe`] of the Executor's database: its steps in the order in which the engine calls
+//! them. It only connects the other modules.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::core::Fault;
 use crate::migrate::recipe::{Built, Recipe, Recognised, Secrets, Work};
 use crate::migrate::recipes::executor::write::Writer;
 
-/// The way of the Executor's local database from its first generation to its second.
+/// Migrates the Executor's local database from its first generation to its second.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Executor;
 
@@ -48,11 +49,14 @@ impl Recipe for Executor {
         let snapshot = snapshot::read(copy, &losses)?;
         let servers = Servers::new(work.network);
         let plan = planned(&snapshot, work, &servers, &losses)?;
+        // Before the rows are written: providers that keep a secret determine the ids in the rows.
         let collected = secrets::collect(&plan, work, &losses)?;
         let asked = plan.clients.iter().map(|client| servers.authorization_url(client));
         let urls: Vec<Option<String>> = asked.collect();
         for client in &plan.clients {
             let secret = client.input.secret.as_deref();
+            // An item id depends on scope and secret alone, so another connection's provider can
+            // replace it here too.
             if secret.is_some_and(|item| collected.is_overridden(item)) {
                 losses.note(Cause::OverrideLeak, || format!("OAuth client {:?}", client.slug));
             }
@@ -79,7 +83,8 @@ impl Recipe for Executor {
     }
 
     fn secrets(&self, copy: &Connection, work: &Work<'_>) -> Result<Secrets, Fault> {
-        // What is lost was said when the database was built; servers have no say in secrets.
+        // Losses were reported when the database was built. Answers of servers do not affect
+        // secrets, so the network is not used again.
         let losses = Losses::default();
         let snapshot = snapshot::read(copy, &losses)?;
         let plan = crate::migrate::recipes::executor::plan::make(

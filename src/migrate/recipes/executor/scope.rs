@@ -1,17 +1,18 @@
-//! Who owns what: a scope of the old generation as tenant, owner and subject of the new one.
+//! Maps a scope of the old generation to tenant, owner and subject of the new one. Pure.
 
-/// An owner in the new generation.
+/// Owner of a row in the new generation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Owner {
     pub(crate) tenant: String,
-    /// `org` or `user`.
+    /// Kind of the owner: `org` or `user`.
     pub(crate) kind: &'static str,
-    /// The user; empty for an organisation.
+    /// Id of the user; empty for an organisation.
     pub(crate) subject: String,
 }
 
 impl Owner {
-    /// The owner of a scope. Every scope that does not name an organisation is the machine's own.
+    /// Returns the owner of a scope. A scope that does not name an organisation of the cloud, such
+    /// as one made from a folder, belongs to the organisation `local`: this machine's tenant.
     pub(crate) fn of(scope: &str, local: &str) -> Self {
         let parts: Vec<&str> = scope.split(':').collect();
         if let ["user-org", user, org] = parts[..]
@@ -24,12 +25,12 @@ impl Owner {
         Self::org(if cloud { scope } else { local })
     }
 
-    /// The organisation that a tenant is.
+    /// Returns the owner that is the whole organisation of a tenant.
     pub(crate) fn org(tenant: &str) -> Self {
         Self { tenant: tenant.to_owned(), kind: "org", subject: String::new() }
     }
 
-    /// The part of a tenant in which the slugs of OAuth clients are unique.
+    /// Returns the part of a tenant within which slugs of OAuth clients are unique.
     pub(crate) fn partition(&self) -> String {
         match self.kind {
             "user" => format!("user:{}:{}", self.subject, self.tenant),

@@ -1,6 +1,7 @@
-//! The secrets: read where the old generation keeps them, collected under their new ids.
+//! Collects the secrets under their new ids from where the old generation keeps them. The engine
+//! writes them; nothing here does.
 //!
-//! No value is ever printed, logged or put into a message.
+//! No value of a secret is ever printed, logged or put into a message.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,27 +13,28 @@ use crate::core::{Code, Fault};
 use crate::migrate::recipe::{Keychain, Secrets, Work};
 use crate::migrate::recipes::executor::plan::{SecretOp, SecretRef};
 
-/// The original's own setting for the name of its keychain entries.
+/// The application's environment variable for the service name of its keychain entries.
 const SERVICE_SETTING: &str = "EXECUTOR_KEYCHAIN_SERVICE_NAME";
 const SERVICE: &str = "executor";
 
-/// What was collected.
+/// The collected secrets, and the ids under which rows refer to them.
 pub(crate) struct Collected {
-    /// The new secrets file, as members; what was flat before is there unchanged.
+    /// Members of the new secrets file; flat members of the old file are kept unchanged.
     flat: Vec<(Text, Value)>,
-    /// Keychain entries by item id.
+    /// New keychain entries: item id and value.
     keychain: Vec<(String, String)>,
-    /// Item ids that keep their old name, because their provider keeps the secret.
+    /// Old ids by item id, for secrets that stay with a provider that this program cannot write to.
     overrides: BTreeMap<String, String>,
-    /// Ids of OAuth clients that were kept as secrets, in the order of the clients.
+    /// Ids of OAuth clients that were stored as secrets, in the order of the clients.
     pub(crate) client_ids: Vec<Option<String>>,
     pub(crate) warnings: Vec<String>,
 }
 
-/// Collects all secrets of a plan.
+/// Collects all secrets of a plan. A secret that has no value gives a warning.
 ///
 /// # Errors
-/// When the secrets file is no JSON, or the keychain does not answer.
+/// `migration_failed` when the secrets file is not a JSON object; `keychain_failed` when the
+/// keychain does not answer.
 pub(crate) fn collect(plan: &Plan, work: &Work<'_>, losses: &Losses) -> Result<Collected, Fault> {
     let file = File::read(work.secrets)?;
     let mut reader = Reader { file: &file, keychain: work.keychain, read: BTreeSet::new() };
@@ -50,6 +52,7 @@ pub(crate) fn collect(plan: &Plan, work: &Work<'_>, losses: &Losses) -> Result<C
         let id = collected.client_id(client, &mut reader)?;
         collected.client_ids.push(id);
     }
+    // Without members no new file is written: the old one stays and nothing is lost.
     if !collected.flat.is_empty() {
         let read = reader.read;
         file.lose(&read, losses);
@@ -58,17 +61,17 @@ pub(crate) fn collect(plan: &Plan, work: &Work<'_>, losses: &Losses) -> Result<C
 }
 
 impl Collected {
-    /// The id under which a secret is found from now on.
+    /// Returns the id under which the new generation finds a secret.
     pub(crate) fn item<'a>(&'a self, item: &'a str) -> &'a str {
         self.overrides.get(item).map_or(item, String::as_str)
     }
 
-    /// Whether an item is found under its old id.
+    /// Returns whether an item keeps its old id.
     pub(crate) fn is_overridden(&self, item: &str) -> bool {
         self.overrides.contains_key(item)
     }
 
-    /// What is to be written beside the database.
+    /// Returns the secrets that the engine writes beside the database.
     pub(crate) fn into_secrets(self) -> Secrets {
         let service = service();
         let entries = self.keychain.into_iter();
@@ -84,6 +87,7 @@ impl Collected {
     }
 
     fn op(&mut self, op: &SecretOp, reader: &mut Reader<'_>) -> Result<(), Fault> {
+        // Another provider keeps the value itself and knows it only under its old id.
         if !matches!(op.provider.as_str(), "file" | "keychain") {
             if let Some(from) = &op.from {
                 self.overrides.insert(op.item.clone(), from.id.clone());
@@ -132,7 +136,7 @@ impl Collected {
     }
 }
 
-/// Reads values, and remembers which ones.
+/// Reads values of secrets, and records which ones were read from the file.
 struct Reader<'a> {
     file: &'a File,
     keychain: &'a dyn Keychain,
@@ -156,10 +160,10 @@ impl Reader<'_> {
     }
 }
 
-/// The old secrets file: values by name, and by scope and name.
+/// The old secrets file: values by name, and by scope and name. A missing file is empty.
 struct File {
     members: BTreeMap<String, Member>,
-    /// Names in the file's order.
+    /// Names in the order of the file, which the new file keeps.
     order: Vec<Text>,
 }
 
@@ -193,6 +197,8 @@ impl File {
                         .map(|(n, v)| (n.lossy().into_owned(), v.clone()))
                         .collect(),
                 ),
+                // To JavaScript an array is an object: such a scope has no values, and flat ones do
+                // not count.
                 Value::Array(_) => Member::Scope(BTreeMap::new()),
                 _ => Member::Other,
             };
@@ -202,7 +208,7 @@ impl File {
         Ok(file)
     }
 
-    /// A value. A scope with an object of its own is not looked for among the flat ones.
+    /// Returns a value. If the scope has an object of its own, flat values are not searched.
     fn get(&self, scope: &str, id: &str) -> Option<Text> {
         if let Some(Member::Scope(values)) = self.members.get(scope) {
             return values.get(id)?.as_text().cloned();
@@ -221,7 +227,7 @@ impl File {
         flat.collect()
     }
 
-    /// Notes what nobody read and the new file does not hold; whether there was any.
+    /// Notes every value that was not read and is not in the new file.
     fn lose(&self, read: &BTreeSet<(String, String)>, losses: &Losses) {
         for (name, member) in &self.members {
             match member {
@@ -246,7 +252,7 @@ fn unreadable(why: &str) -> Fault {
     Fault::new(Code::MigrationFailed, format!("the secrets file auth.json {why}"), hint)
 }
 
-/// The name under which the original keeps its keychain entries.
+/// Returns the service name of the application's keychain entries.
 fn service() -> String {
     let set = std::env::var(SERVICE_SETTING).ok().filter(|name| !name.is_empty());
     set.unwrap_or_else(|| SERVICE.to_owned())

@@ -1,16 +1,17 @@
-//! Names made from names: variables, connections, OAuth clients, and the ids of secrets.
+//! Derives names from names: variables, connections, OAuth clients, and ids of secrets. Pure. The
+//! results equal the original's.
 
 use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
 
-/// The variable of a header or query parameter.
+/// Returns the variable of a header or query parameter: its words joined with `_`.
 pub(crate) fn variable(name: &str) -> String {
     runs(name).collect::<Vec<_>>().join("_")
 }
 
-/// The name of a connection: the words of a text in camel case. A text without words gives the
-/// fallback, and one that starts with a digit goes behind it.
+/// Returns the name of a connection: the words of a text in camel case. A text without words gives
+/// the fallback; a name that starts with a digit gets the fallback in front.
 pub(crate) fn identifier(text: &str, fallback: &str) -> String {
     let mut words = runs(text);
     let Some(mut name) = words.next() else { return fallback.to_owned() };
@@ -21,7 +22,8 @@ pub(crate) fn identifier(text: &str, fallback: &str) -> String {
     format!("{fallback}{name}")
 }
 
-/// The slug of an OAuth client, from the address of its tokens.
+/// Returns the slug of an OAuth client: the second-level label of its token address's host, or
+/// `client`.
 pub(crate) fn host(token_url: &str) -> String {
     let host = authority(token_url).unwrap_or("client");
     let labels: Vec<&str> = host.split('.').collect();
@@ -29,7 +31,8 @@ pub(crate) fn host(token_url: &str) -> String {
     Some(variable(label)).filter(|slug| !slug.is_empty()).unwrap_or_else(|| "client".to_owned())
 }
 
-/// A name that is not taken yet: the name itself, or with `_2`, `_3` and so on. It is taken then.
+/// Returns a name that is not in `taken`, and adds it: the name itself, or with `_2`, `_3` and so
+/// on.
 pub(crate) fn unique(name: &str, taken: &mut BTreeSet<String>) -> String {
     let mut free = name.to_owned();
     let mut n = 2_u32;
@@ -41,17 +44,18 @@ pub(crate) fn unique(name: &str, taken: &mut BTreeSet<String>) -> String {
     free
 }
 
-/// The id under which the new generation keeps a secret.
+/// Returns the id under which the new generation keeps a secret: a digest over scope and old id.
 pub(crate) fn item_id(scope: &str, id: &str) -> String {
     let mut hash = Sha256::new();
     for part in [scope, id] {
         hash.update(part.as_bytes());
+        // A separator, so that different pairs cannot give the same input.
         hash.update([0]);
     }
     format!("secret_{}", base64url(&hash.finalize()))
 }
 
-/// A digest as lower-case hexadecimal digits.
+/// Returns the SHA-256 of a text in lower-case hex.
 pub(crate) fn sha256_hex(text: &str) -> String {
     let digits = |byte: &u8| {
         [byte >> 4, byte & 15].map(|half| char::from(b"0123456789abcdef"[usize::from(half)]))
@@ -59,7 +63,7 @@ pub(crate) fn sha256_hex(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().flat_map(digits).collect()
 }
 
-/// The longest runs of `a-z0-9` in a text in lower case.
+/// Returns the words of a text: in lower case, the longest runs of `a-z0-9`.
 fn runs(text: &str) -> impl Iterator<Item = String> {
     let lower = text.to_lowercase();
     let plain = |c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit());
@@ -76,7 +80,8 @@ fn capitalised(word: &str) -> String {
     word
 }
 
-/// What stands between `letters://` and the next slash or colon.
+/// Returns the text between `letters://` and the next slash or colon; none when it is empty. It is
+/// deliberately no full parser of addresses, because it must give the original's results.
 fn authority(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once("://")?;
     let letters = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphabetic());

@@ -1,5 +1,5 @@
-//! What the plan needs of the old database, held in memory: sources, secrets, bindings,
-//! connections, policies and what their configurations say. The big tables are not among it.
+//! Reads the part of the old database that the plan needs into memory: sources, secrets, bindings,
+//! connections, policies and data from configurations. The big tables are never held in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use super::tables::{self, Table};
 use super::{fail, oauth};
 use crate::core::Fault;
 
-/// A source.
+/// A row of the table `source`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
     pub(crate) scope: String,
@@ -23,7 +23,7 @@ pub(crate) struct Source {
     pub(crate) name: String,
 }
 
-/// A secret's row; never its value.
+/// A row of the table `secret`, which never has the secret's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Secret {
     pub(crate) scope: String,
@@ -32,7 +32,7 @@ pub(crate) struct Secret {
     pub(crate) provider: String,
 }
 
-/// A credential binding.
+/// A row of the table `credential_binding`: the credential for one slot of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Binding {
     pub(crate) scope: String,
@@ -46,7 +46,7 @@ pub(crate) struct Binding {
     pub(crate) text: Option<String>,
 }
 
-/// A connection of the old generation, its state already taken apart.
+/// A connection of the old generation with its state parsed.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
     pub(crate) scope: String,
@@ -59,7 +59,7 @@ pub(crate) struct Connection {
     pub(crate) state: oauth::State,
 }
 
-/// A policy.
+/// A row of the table `tool_policy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Policy {
     pub(crate) scope: String,
@@ -69,24 +69,24 @@ pub(crate) struct Policy {
     pub(crate) position: String,
 }
 
-/// What the plan needs of a source's configuration.
+/// The part of a source's configuration that the plan needs.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceConfig {
-    /// Where the stored data is, to be read again when the integration is written.
+    /// Row id of the stored data, which is read again when the integration is written.
     pub(crate) row: i64,
     pub(crate) slots: BTreeMap<String, Slot>,
     pub(crate) auth: Auth,
     pub(crate) endpoint: Option<String>,
 }
 
-/// What a tool of an MCP server is called there.
+/// Name and annotations that an MCP server itself gives a tool.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
     pub(crate) name: Text,
     pub(crate) annotations: Option<Value>,
 }
 
-/// The old database, as far as it is held.
+/// The part of the old database that is held in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) sources: Vec<Source>,
@@ -94,30 +94,30 @@ pub(crate) struct Snapshot {
     pub(crate) bindings: Vec<Binding>,
     pub(crate) connections: Vec<Connection>,
     pub(crate) policies: Vec<Policy>,
-    /// By [`key`] of scope and source.
+    /// Configurations by [`key`] of scope and source.
     pub(crate) configs: BTreeMap<String, SourceConfig>,
-    /// Sources that tools name, whether there are such sources or not.
+    /// Ids of sources that tools name, whether such sources exist or not.
     pub(crate) tool_sources: BTreeSet<String>,
-    /// By scope and key.
+    /// Tools of MCP servers by scope and storage key, which is `<source>.<tool>`.
     pub(crate) upstreams: BTreeMap<(String, String), Upstream>,
 }
 
-/// The form in which the original joins a scope and an id.
+/// Joins a scope and an id as the original does. With spaces in them the result is ambiguous.
 pub(crate) fn key(scope: &str, id: &str) -> String {
     format!("{scope} {id}")
 }
 
-/// A plugin's name today.
+/// Returns the current name of a plugin.
 pub(crate) fn plugin(name: &str) -> &str {
     if name == "graphql-greenfield" { "graphql" } else { name }
 }
 
-/// Reads it.
+/// Reads the snapshot.
 ///
 /// # Errors
-/// When a table is missing or a row cannot be read.
+/// `migration_failed` when a table is missing or a row cannot be read.
 pub(crate) fn read(db: &Database, losses: &Losses) -> Result<Snapshot, Fault> {
-    // The big tables are required too, though not read here.
+    // The big tables are not read here, but a database without them should fail early.
     tables::STORAGE.require(db)?;
     tables::TOOL.require(db)?;
     let mut snapshot = Snapshot {
@@ -149,7 +149,7 @@ fn rows<T>(
     Ok(all)
 }
 
-/// Goes through a query's rows.
+/// Calls `with` for each row of a query.
 pub(crate) fn each(
     db: &Database,
     sql: &str,
@@ -243,6 +243,7 @@ fn policy(cells: &Cells<'_>) -> Result<Policy, Fault> {
 fn tool_sources(db: &Database) -> Result<BTreeSet<String>, Fault> {
     let failed = fail::during("reading the table `tool`");
     let mut query = db.prepare("SELECT DISTINCT source_id FROM tool").map_err(&failed)?;
+    // Only ids are read here; losses in the rows are noted when the tools are written.
     let losses = Losses::default();
     let mut found = BTreeSet::new();
     let mut rows = query.query([]).map_err(&failed)?;
@@ -255,7 +256,7 @@ fn tool_sources(db: &Database) -> Result<BTreeSet<String>, Fault> {
 const TOOL_SOURCE: Table =
     Table { name: "tool", columns: &["source_id"], optional: &[], naming: &["source_id"] };
 
-/// Configurations of sources: the rows of one collection that belong to a source.
+/// The columns of `plugin_storage` that a source's configuration is read from.
 pub(crate) const CONFIG: Table = Table {
     name: "plugin_storage",
     columns: &["scope_id", "key", "data", "plugin_id", "collection", "rowid"],
@@ -266,7 +267,7 @@ pub(crate) const CONFIG: Table = Table {
 const CONFIG_ROWS: &str =
     "SELECT scope_id, `key`, data, plugin_id, collection, rowid FROM plugin_storage";
 
-/// The query that reads one of them again.
+/// Returns the query that reads one row of [`CONFIG`] again.
 pub(crate) fn config_at(row: i64) -> String {
     format!("{CONFIG_ROWS} WHERE rowid = {row}")
 }
@@ -299,7 +300,7 @@ fn configs(db: &Database, snapshot: &mut Snapshot, losses: &Losses) -> Result<()
 
 fn upstreams(db: &Database, snapshot: &mut Snapshot) -> Result<(), Fault> {
     let sql = format!("{CONFIG_ROWS} WHERE collection = 'binding' AND plugin_id = 'mcp'");
-    // What is lost in these rows is noted when they are written.
+    // These rows are read again when they are written; their losses are noted then.
     let unheard = Losses::default();
     each(db, &sql, &CONFIG, &unheard, |cells| {
         let data = cells.json("data")?;

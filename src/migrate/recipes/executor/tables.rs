@@ -1,4 +1,5 @@
-//! The tables of the old generation: what is read of each, and what a database has of it.
+//! The tables of the old generation: the columns that are read, and queries of a database's schema.
+//! Nothing here writes.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +8,14 @@ use rusqlite::Connection;
 use super::fail;
 use crate::core::Fault;
 
-/// A table, and the columns that are read of it, in the order in which they are read.
+/// A table, and the columns that are read, in the order in which they are read.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) columns: &'static [&'static str],
-    /// Those that may be missing; they read as NULL then.
+    /// Columns that a database may lack; a missing one reads as NULL.
     pub(crate) optional: &'static [&'static str],
-    /// Those that name a row for people.
+    /// Columns that identify a row in warnings and faults.
     pub(crate) naming: &'static [&'static str],
 }
 
@@ -60,7 +61,7 @@ pub(crate) const CONNECTION: Table = Table {
         "scope",
         "identity_override",
     ],
-    // The last two are not carried; they are read only to say so.
+    // The last two are not migrated; they are read only to report their loss.
     optional: &["scope", "identity_override"],
     naming: &["scope_id", "id"],
 };
@@ -116,7 +117,7 @@ pub(crate) const BLOB: Table = Table {
     naming: &["namespace", "key"],
 };
 
-/// Whether a database has a table.
+/// Returns whether a database has a table; as in SQLite, case does not matter.
 pub(crate) fn exists(db: &Connection, table: &str) -> Result<bool, Fault> {
     let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND lower(name) = lower(?1)";
     let count: i64 = db
@@ -126,7 +127,7 @@ pub(crate) fn exists(db: &Connection, table: &str) -> Result<bool, Fault> {
     Ok(count > 0)
 }
 
-/// The columns of a table; none when there is no such table.
+/// Returns the columns of a table; the set is empty when there is no such table.
 pub(crate) fn columns(db: &Connection, table: &str) -> Result<BTreeSet<String>, Fault> {
     let mut found = db
         .prepare_cached("SELECT name FROM pragma_table_info(?1)")
@@ -136,7 +137,7 @@ pub(crate) fn columns(db: &Connection, table: &str) -> Result<BTreeSet<String>, 
     names.collect::<Result<_, _>>().map_err(fail::during("reading the schema"))
 }
 
-/// All tables that hold rows of somebody.
+/// Returns all tables except those of SQLite itself, oldest first.
 pub(crate) fn all(db: &Connection) -> Result<Vec<String>, Fault> {
     let sql = "SELECT name FROM sqlite_master WHERE type = 'table' \
                AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid";
@@ -146,22 +147,23 @@ pub(crate) fn all(db: &Connection) -> Result<Vec<String>, Fault> {
     names.collect::<Result<_, _>>().map_err(fail::during("reading the schema"))
 }
 
-/// How many rows a table has.
+/// Returns the number of rows of a table.
 pub(crate) fn count(db: &Connection, table: &str) -> Result<u64, Fault> {
     let sql = format!("SELECT count(*) FROM {}", quoted(table));
     db.query_row(&sql, [], |row| row.get(0)).map_err(fail::during("counting rows"))
 }
 
-/// A name as SQL has it, whatever is in it.
+/// Quotes a name for SQL, whatever characters it contains.
 pub(crate) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
 impl Table {
-    /// The query that reads it, in the order of its rows; none when there is no such table.
+    /// Returns the query that reads the table in the order of its rows; none when there is no such
+    /// table.
     ///
     /// # Errors
-    /// When a column is missing that has to be there.
+    /// `migration_failed` when a required column is missing.
     pub(crate) fn select(&self, db: &Connection) -> Result<Option<String>, Fault> {
         let there = columns(db, self.name)?;
         if there.is_empty() {
@@ -181,16 +183,16 @@ impl Table {
         Ok(Some(format!("SELECT {} FROM {}", list.join(", "), quoted(self.name))))
     }
 
-    /// The same for a table that has to be there.
+    /// Returns the query for a table that must exist.
     ///
     /// # Errors
-    /// When the table is missing, or a column of it.
+    /// `migration_failed` when the table or a required column is missing.
     pub(crate) fn require(&self, db: &Connection) -> Result<String, Fault> {
         let missing = || fail::shape(format!("the old database lacks the table `{}`", self.name));
         self.select(db)?.ok_or_else(missing)
     }
 
-    /// Where a column stands in a row.
+    /// Returns the index of a column in a row of [`Table::select`].
     pub(crate) fn at(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|c| *c == column)
     }

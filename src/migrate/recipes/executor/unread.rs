@@ -1,4 +1,5 @@
-//! What nobody reads: tables without a place in the new database, and columns that end here.
+//! Reports data that the migration does not read: tables without a counterpart in the new database,
+//! and columns that are dropped. It changes nothing.
 
 use rusqlite::Connection;
 
@@ -6,7 +7,7 @@ use super::losses::{Cause, Losses};
 use super::{fail, legacy, tables};
 use crate::core::Fault;
 
-/// The tables that are read.
+/// Tables that the migration reads.
 const READ: [&str; 9] = [
     "source",
     "secret",
@@ -18,10 +19,10 @@ const READ: [&str; 9] = [
     "definition",
     "blob",
 ];
-/// Tables about the schema itself; nothing of anybody's is in them.
+/// Tables about the schema and the migration itself; they hold no data of the user.
 const OWN: [&str; 2] = ["__drizzle_migrations", legacy::LOSSES];
 
-/// Columns that the new generation fills on its own, by table.
+/// Columns, by table, whose values the new generation sets itself.
 const ENDING: [(&str, &[&str]); 5] = [
     ("source", &["can_remove", "can_refresh", "can_edit", "created_at", "updated_at"]),
     ("secret", &["created_at"]),
@@ -30,7 +31,7 @@ const ENDING: [(&str, &[&str]); 5] = [
     ("tool_policy", &["created_at", "updated_at"]),
 ];
 
-/// Notes all of it.
+/// Notes every unread table that has rows, and every dropped column of a table that has rows.
 pub(super) fn note(db: &Connection, losses: &Losses) -> Result<(), Fault> {
     for table in tables::all(db)? {
         if READ.contains(&table.as_str()) || OWN.contains(&table.as_str()) {
@@ -53,6 +54,7 @@ pub(super) fn note(db: &Connection, losses: &Losses) -> Result<(), Fault> {
     addresses(db, losses)
 }
 
+/// Notes every source whose column `url` has a value.
 fn addresses(db: &Connection, losses: &Losses) -> Result<(), Fault> {
     if !tables::columns(db, "source")?.contains("url") {
         return Ok(());

@@ -1,17 +1,19 @@
-//! Addresses, as far as asking a server to describe itself needs them. Pure.
+//! Parses HTTP addresses as far as the lookup of server metadata needs them. Pure; it never
+//! connects.
 
-/// An address of HTTP.
+/// An address with scheme `http` or `https`, without user, query and fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Url {
     scheme: String,
-    /// With the port, unless it is the usual one.
+    /// In lower case, with the port unless it is the scheme's default port.
     host: String,
-    /// Without slashes at its end.
+    /// Empty for the root; without trailing slashes.
     path: String,
 }
 
 impl Url {
-    /// Takes an address apart; none when it is not one of HTTP.
+    /// Parses an address; none when it is not HTTP, has no host, or contains white space or a
+    /// control character.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.trim().split_once("://")?;
         let scheme = scheme.to_ascii_lowercase();
@@ -31,7 +33,7 @@ impl Url {
         Some(Self { scheme, host, path: path.trim_end_matches('/').to_owned() })
     }
 
-    /// Whether a secret may be sent there: encrypted, or to this machine.
+    /// Returns whether a secret may be sent to this address: it is encrypted, or on this machine.
     pub(crate) fn is_safe(&self) -> bool {
         let port = |c: char| c.is_ascii_digit();
         let bare = match self.host.rsplit_once(':') {
@@ -41,26 +43,27 @@ impl Url {
         self.scheme == "https" || matches!(bare, "localhost" | "127.0.0.1" | "[::1]")
     }
 
-    /// Where a server keeps a description of what is at this address.
+    /// Returns the well-known address of the metadata about this address: the path goes to the end.
     pub(crate) fn well_known(&self, what: &str) -> String {
         let Self { scheme, host, path } = self;
         format!("{scheme}://{host}/.well-known/{what}{path}")
     }
 
-    /// Where a server keeps a description of itself.
+    /// Returns the well-known address of the metadata about the whole server.
     pub(crate) fn root_well_known(&self, what: &str) -> String {
         let Self { scheme, host, .. } = self;
         format!("{scheme}://{host}/.well-known/{what}")
     }
 
-    /// Whether there is a path.
+    /// Returns whether the address has a path besides the root.
     pub(crate) fn has_path(&self) -> bool {
         !self.path.is_empty()
     }
 
-    /// Whether this address is a resource, or lies below it.
+    /// Returns whether this address equals a resource or lies below it, by whole path segments.
     pub(crate) fn is_within(&self, resource: &Self) -> bool {
         let below = self.path.strip_prefix(&resource.path);
+        // Whole segments only: `/mcpx` is not below `/mcp`.
         let below = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.scheme == resource.scheme && self.host == resource.host && below
     }

@@ -1,26 +1,26 @@
-//! Whether a text is JSON that prints as itself, so that it need not be read and printed.
+//! Recognises JSON text that prints as itself, so that it need not be parsed and printed.
 //!
-//! It says yes only to what it can prove in one pass over the bytes: a container without white
-//! space, with short whole numbers, escapes as they are printed, index keys first and ascending,
-//! and no name twice.
-//! Everything else goes the long way; a test holds every yes against that way.
+//! It accepts only what it can prove in one pass over the bytes: a container without white space,
+//! with short whole numbers, escapes as they are printed, index keys first and ascending, and no
+//! duplicate names. Everything else is parsed and printed; a test compares every accepted text with
+//! that result.
 
 use super::text::plain_run;
 
-/// Most members of one object whose names are compared; a larger object goes the long way.
+/// Limit of members of one object whose names are compared; a larger object is not accepted.
 const NAMES_MAX: usize = 64;
-/// Digits of a whole number that is printed as it is read.
+/// Limit of digits of a number that surely prints as it is read: fifteen digits are below 2^53.
 const DIGITS_MAX: usize = 15;
 
 struct Scan<'a> {
     text: &'a [u8],
     at: usize,
-    /// The containers that are open; for an object where its names start, none for an array.
+    /// Open containers: for an object the index of its first name in `names`, none for an array.
     open: Vec<Option<usize>>,
     names: Vec<&'a [u8]>,
 }
 
-/// Whether a text is an object or array in the form in which it would be printed.
+/// Returns whether a text is an object or array in exactly the form in which it would be printed.
 pub(crate) fn is_canonical(text: &str) -> bool {
     let mut scan = Scan { text: text.as_bytes(), at: 0, open: Vec::new(), names: Vec::new() };
     matches!(text.as_bytes().first(), Some(b'{' | b'[')) && scan.document().is_some()
@@ -44,7 +44,8 @@ impl<'a> Scan<'a> {
         (self.at == self.text.len()).then_some(())
     }
 
-    /// A value; of a container that is not empty, everything up to the end of its first scalar.
+    /// Scans a value; of a container that is not empty, everything up to the end of its first
+    /// scalar.
     fn value(&mut self) -> Option<()> {
         loop {
             match self.next()? {
@@ -67,6 +68,7 @@ impl<'a> Scan<'a> {
                 b'n' => return self.word(b"ull"),
                 b'-' => {
                     let first = self.next()?;
+                    // `-0` prints as `0`.
                     return if first == b'0' { None } else { self.number(first) };
                 }
                 first => return self.number(first),
@@ -122,7 +124,7 @@ impl<'a> Scan<'a> {
             b'u' => {
                 let digits = self.text.get(self.at..self.at + 4)?;
                 self.at += 4;
-                // Control characters that have no short form; the rest is not printed as escape.
+                // Only control characters without a short form are printed as `\u` escapes.
                 let [b'0', b'0', high @ (b'0' | b'1'), low] = digits else { return None };
                 let short = *high == b'0' && matches!(low, b'8' | b'9' | b'a' | b'c' | b'd');
                 (!short && matches!(low, b'0'..=b'9' | b'a'..=b'f')).then_some(())
@@ -157,8 +159,8 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Whether a name may follow another one: index keys come first, the smaller before the larger.
-/// What only looks like one (leading zeros, too many digits) is not known to be in place.
+/// Returns whether a name may follow another one: index keys come first, in ascending order. A name
+/// that only resembles an index (leading zeros, too many digits) is not accepted.
 fn in_place(last: Option<&&[u8]>, name: &[u8]) -> bool {
     let digits = |name: &[u8]| !name.is_empty() && name.iter().all(u8::is_ascii_digit);
     if !digits(name) {

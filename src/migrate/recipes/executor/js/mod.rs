@@ -1,8 +1,8 @@
-//! JSON as JavaScript reads and prints it: what decides the bytes of almost every cell.
+//! JSON as JavaScript reads and prints it, which decides the bytes of almost every cell.
 //!
-//! Numbers are doubles only, index keys come first, a member that is named twice keeps its first
-//! place and its last value, and a string may hold half of a surrogate pair. Nothing here recurses,
-//! so that no depth of nesting can overflow a stack. Nothing here knows of databases.
+//! All numbers are doubles, index keys come first, a member that is named twice keeps its first
+//! position and its last value, and a string may hold half of a surrogate pair. Nothing here
+//! recurses, so no depth of nesting overflows the stack. Nothing here knows of databases.
 
 mod canonical;
 mod number;

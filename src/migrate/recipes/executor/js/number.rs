@@ -1,28 +1,29 @@
-//! Numbers as JavaScript prints and reads them.
+//! Prints and reads numbers as JavaScript does.
 
 use super::text::trim;
 
-/// Below this every whole number is exact.
+/// 2^53: below it every whole number has an exact double.
 const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
 
-/// The shortest text that reads back as the same number.
+/// Returns the shortest text that reads back as the same number. Minus zero prints as `0`.
 pub(crate) fn print_number(n: f64) -> String {
     if n == 0.0 {
         return "0".to_owned();
     }
+    // A fast path with the same result.
     if n.fract() == 0.0 && n.abs() < EXACT_BELOW {
         return (n as i64).to_string();
     }
     ryu_js::Buffer::new().format(n).to_owned()
 }
 
-/// A whole number as a double. Beyond 2^53 it is rounded, as JavaScript rounds it.
+/// Converts a whole number to a double. Beyond 2^53 it is rounded, as JavaScript rounds it.
 #[expect(clippy::cast_precision_loss, reason = "doubles are all that JavaScript has")]
 pub(crate) fn from_whole(n: i64) -> f64 {
     n as f64
 }
 
-/// What `Number(text)` is; not a number when the text is none.
+/// Returns what `Number(text)` is in JavaScript; NaN when the text is not a number.
 pub(crate) fn to_number(text: &str) -> f64 {
     let text = trim(text);
     if text.is_empty() {
@@ -41,7 +42,7 @@ pub(crate) fn to_number(text: &str) -> f64 {
     if rest == "Infinity" {
         return sign * f64::INFINITY;
     }
-    // Rust also knows `inf` and `nan`, which JavaScript does not.
+    // Rust's parser also accepts `inf` and `nan`, which JavaScript does not.
     let plain = |b: u8| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-');
     if rest.starts_with(['+', '-']) || !rest.bytes().all(plain) {
         return f64::NAN;
@@ -49,7 +50,7 @@ pub(crate) fn to_number(text: &str) -> f64 {
     rest.parse::<f64>().map_or(f64::NAN, |n| sign * n)
 }
 
-/// The text of a number without what is behind the point.
+/// Returns the text of a number without its fraction.
 pub(crate) fn truncate(n: f64) -> String {
     print_number(n.trunc())
 }
@@ -62,15 +63,16 @@ fn whole(digits: &str, radix: u32) -> f64 {
     digits.chars().try_fold(0.0, |n, c| Some(n * f64::from(radix) + digit(c)?)).unwrap_or(f64::NAN)
 }
 
-/// Whether a number in JSON means what the double that was read from it means.
+/// Returns whether a number in JSON text has the same value as the double that was read from it.
 pub(super) fn is_exact(text: &str, read: f64) -> bool {
+    // Up to 15 digits always survive the way through a double.
     if text.len() <= 15 && !text.contains(['e', 'E']) {
         return true;
     }
     read.is_finite() && significant(text) == significant(&print_number(read))
 }
 
-/// The digits of a number from its first to its last that is not zero.
+/// Returns the digits of a number without leading and trailing zeros.
 fn significant(text: &str) -> String {
     let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();

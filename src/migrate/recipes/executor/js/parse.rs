@@ -1,4 +1,5 @@
-//! Reads JSON: exactly the grammar of ECMA-404, to any depth.
+//! Parses JSON: exactly the grammar of ECMA-404, to any depth. It keeps its own stack of open
+//! containers, so it does not recurse.
 
 use std::fmt;
 
@@ -7,20 +8,20 @@ use super::text::{Text, plain_run, push_point};
 use super::value::{Object, Value};
 use std::rc::Rc;
 
-/// What was read.
+/// The parsed value, and the losses of reading it.
 #[derive(Debug)]
 pub(crate) struct Parsed {
     pub(crate) value: Value,
-    /// An object named a member twice; the earlier values are gone.
+    /// An object names a member twice; the earlier values are lost.
     pub(crate) repeated: bool,
-    /// A number has no double that means the same.
+    /// A number has no double of the same value.
     pub(crate) rounded: bool,
 }
 
-/// Why a text is not JSON.
+/// The reason why a text is not JSON. It never contains the text, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SyntaxError {
-    /// The byte at which it stops being JSON.
+    /// Offset of the byte at which the text stops being JSON.
     pub(crate) at: usize,
     what: &'static str,
 }
@@ -33,7 +34,7 @@ impl fmt::Display for SyntaxError {
 
 impl std::error::Error for SyntaxError {}
 
-/// A container that is not closed yet.
+/// A container that is not closed yet; an object with the name of its next member.
 enum Open {
     Array(Vec<Value>),
     Object(Vec<(Text, Value)>, Text),
@@ -47,7 +48,7 @@ struct Reader<'a> {
     scratch: Vec<u8>,
 }
 
-/// Reads a text.
+/// Parses a text as exactly one JSON value.
 pub(crate) fn parse(text: &str) -> Result<Parsed, SyntaxError> {
     let mut reader = Reader { text, at: 0, repeated: false, rounded: false, scratch: Vec::new() };
     let value = reader.document()?;
@@ -59,7 +60,7 @@ impl Reader<'_> {
         let mut open: Vec<Open> = Vec::new();
         loop {
             let Some(mut value) = self.start(&mut open)? else { continue };
-            // A value is done; so may be the containers that it is the last of.
+            // A value is complete; so may be the containers that end with it.
             loop {
                 let Some(container) = open.last_mut() else { return self.end(value) };
                 if self.put(container, value)? {
@@ -74,7 +75,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a value, or opens a container that is not empty and says none.
+    /// Reads a value; or opens a container that is not empty, and returns none.
     fn start(&mut self, open: &mut Vec<Open>) -> Result<Option<Value>, SyntaxError> {
         self.space();
         let value = match self.peek() {
@@ -110,7 +111,7 @@ impl Reader<'_> {
         Ok(Some(value))
     }
 
-    /// Puts a value into its container; whether another one follows.
+    /// Puts a value into its container. Returns whether another value follows.
     fn put(&mut self, container: &mut Open, value: Value) -> Result<bool, SyntaxError> {
         self.space();
         let next = self.peek();
@@ -211,7 +212,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// One `\u` escape, or two that make a pair.
+    /// Reads one `\u` escape, or two that make a surrogate pair.
     fn unicode(&mut self) -> Result<(), SyntaxError> {
         let high = self.unit(self.at)?;
         self.at += 6;
@@ -263,7 +264,7 @@ impl Reader<'_> {
         Err(self.error("a digit is due"))
     }
 
-    /// Steps over at most so many bytes of a kind; whether there was one.
+    /// Skips at most `most` bytes of a kind. Returns whether it skipped any.
     fn skip(&mut self, kind: impl Fn(u8) -> bool, most: usize) -> bool {
         let from = self.at;
         while self.at - from < most && self.peek().is_some_and(&kind) {

@@ -1,21 +1,22 @@
-//! Prints JSON as `JSON.stringify` does.
+//! Prints JSON as `JSON.stringify` does. It keeps its own stack of open containers, so it does not
+//! recurse.
 
 use super::number::print_number;
 use super::text::{Text, plain_run};
 use super::value::Value;
 
-/// A container that is being printed: what is still to come of it.
+/// A container that is being printed: the part that is still to come.
 enum Rest<'a> {
     Array(std::slice::Iter<'a, Value>),
     Object(std::slice::Iter<'a, (Text, Value)>),
 }
 
-/// Without white space.
+/// Prints a value without white space.
 pub(crate) fn compact(value: &Value) -> String {
     print(value, None)
 }
 
-/// In lines, two spaces a level.
+/// Prints a value in lines, indented by two spaces a level.
 pub(crate) fn pretty(value: &Value) -> String {
     print(value, Some(2))
 }
@@ -47,11 +48,12 @@ fn print(value: &Value, indent: Option<usize>) -> String {
         }
         put(&mut out, item, &mut open);
     }
-    // Every byte came from text or is ASCII; a replacement character would be a defect.
+    // Every byte is from valid text or is ASCII; lone halves were escaped. A replacement character
+    // would be a defect.
     String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
-/// A scalar or an empty container whole; of a container its opening.
+/// Prints a scalar or an empty container whole; of another container only the opening.
 fn put<'a>(out: &mut Vec<u8>, value: &'a Value, open: &mut Vec<Rest<'a>>) {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
@@ -97,10 +99,10 @@ fn string(out: &mut Vec<u8>, text: &Text) {
     out.push(b'"');
 }
 
-/// How many bytes from the start are printed as they are: up to the next escape or lone half.
+/// Returns how many bytes from the start are printed unchanged: up to the next escape or lone half.
 fn printed_run(bytes: &[u8]) -> usize {
     let mut run = plain_run(bytes);
-    // Only a byte that starts a lone half ends a run early; there is hardly ever one.
+    // Only a lone half ends the run early, and its first byte hardly ever occurs.
     let mut from = 0;
     while let Some(at) = bytes[from..run].iter().position(|byte| *byte == 0xed) {
         if bytes.get(from + at + 1).is_some_and(|next| *next >= 0xa0) {
@@ -129,7 +131,7 @@ fn escape(out: &mut Vec<u8>, byte: u8) -> usize {
     1
 }
 
-/// Half of a pair, as an escape: the only form that text has for it.
+/// Prints half of a pair as an escape, which is the only valid form of it.
 fn half(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
     let low = |at: usize| u32::from(bytes.get(at).copied().unwrap_or_default() & 0x3f);
     let unit = 0xd000 | low(1) << 6 | low(2);

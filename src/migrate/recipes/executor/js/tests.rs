@@ -1,4 +1,4 @@
-//! JSON held against what the original printed, and against its own laws.
+//! Tests of JSON against recorded output of the original, and of properties that hold for any text.
 
 use proptest::prelude::*;
 
@@ -146,7 +146,7 @@ fn a_string_falls_into_code_units() {
     assert_eq!(text.units()[1].lossy(), "\u{fffd}");
 }
 
-/// Texts that look like JSON, most of them valid and many of them canonical.
+/// Texts that resemble JSON, most of them valid and many of them canonical.
 fn json() -> impl Strategy<Value = String> {
     let scalar = prop_oneof![
         Just("null".to_owned()),

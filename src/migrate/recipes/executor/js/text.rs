@@ -1,17 +1,17 @@
-//! A string as JavaScript has it: Unicode text in which half of a surrogate pair may stand alone.
+//! A string as JavaScript has it: Unicode text that may contain half of a surrogate pair.
 //!
-//! Kept as UTF-8 in which such a half is written as if it were a character (three bytes that start
-//! with `ED A0` to `ED BF`), so that almost every string is plain UTF-8 and is compared as bytes.
+//! It is stored as UTF-8 in which such a half is encoded like a character (three bytes, `ED A0` to
+//! `ED BF` first). So almost every string is plain UTF-8, and strings are compared as bytes.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::rc::Rc;
 
-/// Bytes of a string that is kept in place; most names and many values are this short.
+/// Bytes of a string that needs no allocation; most names and many values are this short.
 const SHORT_MAX: usize = 22;
 
-/// A string; cheap to clone.
+/// A string that is cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Text(Kept);
 
@@ -22,7 +22,7 @@ enum Kept {
 }
 
 impl Text {
-    /// From bytes in the form above; the parser alone makes those.
+    /// Makes a string from bytes in the form above; only the parser has such bytes.
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
         let mut short = [0; SHORT_MAX];
         match (short.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
@@ -34,7 +34,7 @@ impl Text {
         }
     }
 
-    /// The bytes, lone halves as three bytes each.
+    /// Returns the bytes; a lone half takes three bytes.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Kept::Short(length, bytes) => &bytes[..usize::from(*length)],
@@ -42,12 +42,12 @@ impl Text {
         }
     }
 
-    /// The text, when no half of a pair stands alone.
+    /// Returns the text; none when it contains a lone half.
     pub(crate) fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(self.as_bytes()).ok()
     }
 
-    /// The text as it leaves JavaScript: a lone half becomes U+FFFD.
+    /// Returns the text as JavaScript writes it out: a lone half becomes U+FFFD.
     pub(crate) fn lossy(&self) -> Cow<'_, str> {
         match self.as_str() {
             Some(text) => Cow::Borrowed(text),
@@ -57,12 +57,12 @@ impl Text {
         }
     }
 
-    /// Whether nothing is in it.
+    /// Returns whether the string is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.as_bytes().is_empty()
     }
 
-    /// The code units that JavaScript counts and iterates, each as a string of its own.
+    /// Returns the UTF-16 code units that JavaScript iterates over, each as a string of its own.
     pub(crate) fn units(&self) -> Vec<Self> {
         let mut units = Vec::new();
         for point in self.points() {
@@ -137,7 +137,7 @@ impl fmt::Debug for Text {
     }
 }
 
-/// Which bytes stand for themselves inside a string that is read.
+/// Bytes that stand for themselves inside a JSON string.
 const PLAIN: [bool; 256] = plain();
 
 const fn plain() -> [bool; 256] {
@@ -152,12 +152,12 @@ const fn plain() -> [bool; 256] {
     plain
 }
 
-/// How many bytes from the start stand for themselves.
+/// Returns how many bytes from the start stand for themselves.
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| PLAIN[usize::from(**byte)]).count()
 }
 
-/// Appends a code point, which may be half of a pair.
+/// Appends a code point, which may be half of a surrogate pair.
 pub(super) fn push_point(bytes: &mut Vec<u8>, point: u32) {
     if let Some(c) = char::from_u32(point) {
         bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
@@ -167,7 +167,7 @@ pub(super) fn push_point(bytes: &mut Vec<u8>, point: u32) {
     }
 }
 
-/// The code point at the start of bytes, and how many bytes it takes.
+/// Returns the code point at the start of bytes, and its length in bytes.
 fn point_at(bytes: &[u8]) -> Option<(u32, usize)> {
     let first = *bytes.first()?;
     let length = match first {
@@ -183,12 +183,13 @@ fn point_at(bytes: &[u8]) -> Option<(u32, usize)> {
     Some((point, length))
 }
 
-/// Whether JavaScript takes a character for white space.
+/// Returns whether JavaScript takes a character for white space. Unlike Rust it includes U+FEFF and
+/// excludes U+0085.
 pub(crate) fn is_space(c: char) -> bool {
     c == '\u{feff}' || (c != '\u{85}' && c.is_whitespace())
 }
 
-/// Without white space at both ends, as `trim` of JavaScript does it.
+/// Returns the text without white space at both ends, as JavaScript's `trim` does.
 pub(crate) fn trim(text: &str) -> &str {
     text.trim_matches(is_space)
 }

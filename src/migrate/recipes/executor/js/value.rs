@@ -1,4 +1,4 @@
-//! Values: plain data, shared when cloned, taken apart without recursion.
+//! JSON values: immutable data, shared when cloned, dropped without recursion.
 
 use std::mem;
 use std::rc::Rc;
@@ -6,12 +6,13 @@ use std::rc::Rc;
 use super::number::print_number;
 use super::text::Text;
 
-/// Members up to which names are compared with one another; more are sorted.
+/// Number of members up to which duplicate names are found by comparing all pairs; beyond it names
+/// are sorted.
 const COMPARED_MAX: usize = 16;
-/// The largest index of an array; a larger number is an ordinary name.
+/// Largest array index in JavaScript; a larger number is an ordinary name.
 const INDEX_MAX: u32 = u32::MAX - 1;
 
-/// A value.
+/// A JSON value as JavaScript holds it.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     Null,
@@ -22,16 +23,16 @@ pub(crate) enum Value {
     Object(Rc<Object>),
 }
 
-/// Values in a row.
+/// Items of an array; a type of its own for the sake of its `Drop`.
 #[derive(Debug)]
 pub(crate) struct Array(Vec<Value>);
 
-/// Members in the order in which JavaScript goes through them; no name is there twice.
+/// Members in JavaScript's order of iteration; every name is unique.
 #[derive(Debug)]
 pub(crate) struct Object(Vec<(Text, Value)>);
 
 impl Value {
-    /// A member of an object; none of anything else.
+    /// Returns a member of an object; none for any other value.
     pub(crate) fn get(&self, name: &str) -> Option<&Self> {
         match self {
             Self::Object(object) => object.get(name),
@@ -39,22 +40,22 @@ impl Value {
         }
     }
 
-    /// A member that is there and is not null.
+    /// Returns a member that exists and is not null.
     pub(crate) fn present(&self, name: &str) -> Option<&Self> {
         self.get(name).filter(|v| !matches!(v, Self::Null))
     }
 
-    /// The string that a member is.
+    /// Returns a member that is a string.
     pub(crate) fn text(&self, name: &str) -> Option<&Text> {
         self.get(name)?.as_text()
     }
 
-    /// Whether a member is exactly this string.
+    /// Returns whether a member is exactly this string.
     pub(crate) fn has(&self, name: &str, text: &str) -> bool {
         self.text(name).is_some_and(|t| t == text)
     }
 
-    /// The string that it is.
+    /// Returns the string; none for any other value.
     pub(crate) fn as_text(&self) -> Option<&Text> {
         match self {
             Self::String(text) => Some(text),
@@ -62,7 +63,7 @@ impl Value {
         }
     }
 
-    /// The members, when it is an object.
+    /// Returns the object; none for any other value.
     pub(crate) fn as_object(&self) -> Option<&Object> {
         match self {
             Self::Object(object) => Some(object),
@@ -70,7 +71,7 @@ impl Value {
         }
     }
 
-    /// The items, when it is an array.
+    /// Returns the items of an array; none for any other value.
     pub(crate) fn as_array(&self) -> Option<&[Self]> {
         match self {
             Self::Array(array) => Some(array.items()),
@@ -78,7 +79,7 @@ impl Value {
         }
     }
 
-    /// Whether a condition takes it for true.
+    /// Returns whether JavaScript takes the value for true in a condition.
     pub(crate) fn truthy(&self) -> bool {
         match self {
             Self::Null => false,
@@ -89,7 +90,8 @@ impl Value {
         }
     }
 
-    /// What it is when text is wanted; of an array or object only that it is one.
+    /// Converts the value to text. An array or object gives only its type, unlike JavaScript's
+    /// arrays.
     pub(crate) fn to_text(&self) -> Text {
         match self {
             Self::Null => "null".into(),
@@ -102,12 +104,12 @@ impl Value {
         }
     }
 
-    /// An array of these.
+    /// Returns an array of these items.
     pub(crate) fn array(items: Vec<Self>) -> Self {
         Self::Array(Rc::new(Array(items)))
     }
 
-    /// An object of these, in JavaScript's order.
+    /// Returns an object of these members, in JavaScript's order.
     pub(crate) fn object(members: Vec<(Text, Self)>) -> Self {
         Self::Object(Rc::new(Object::from_members(members).0))
     }
@@ -120,14 +122,15 @@ impl From<&str> for Value {
 }
 
 impl Array {
-    /// The items.
+    /// Returns the items in order.
     pub(crate) fn items(&self) -> &[Value] {
         &self.0
     }
 }
 
 impl Object {
-    /// From members as they were named, one after the other; says whether a name came twice.
+    /// Builds an object from members in the order of the text. Also returns whether a name came
+    /// twice.
     pub(super) fn from_members(mut members: Vec<(Text, Value)>) -> (Self, bool) {
         let before = members.len();
         if before <= COMPARED_MAX {
@@ -142,18 +145,18 @@ impl Object {
         (Self(members), twice)
     }
 
-    /// The members, in order.
+    /// Returns the members in JavaScript's order.
     pub(crate) fn members(&self) -> &[(Text, Value)] {
         &self.0
     }
 
-    /// A member.
+    /// Returns a member by name.
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value)
     }
 }
 
-/// The number of a name that is an index of an array.
+/// Returns the number of a name that JavaScript takes for an array index.
 pub(crate) fn index_key(name: &Text) -> Option<u32> {
     let bytes = name.as_bytes();
     let plain = matches!(bytes, [b'0'] | [b'1'..=b'9', ..]) && bytes.iter().all(u8::is_ascii_digit);
@@ -163,7 +166,7 @@ pub(crate) fn index_key(name: &Text) -> Option<u32> {
     name.as_str()?.parse().ok().filter(|index| *index <= INDEX_MAX)
 }
 
-/// Keeps first places and last values, by comparing all with all.
+/// Keeps first positions and last values, by comparing all pairs.
 fn few_once(members: &mut Vec<(Text, Value)>) {
     let mut at = 1;
     while at < members.len() {
@@ -174,14 +177,14 @@ fn few_once(members: &mut Vec<(Text, Value)>) {
     }
 }
 
-/// Keeps first places and last values, by sorting.
+/// Keeps first positions and last values, by sorting.
 fn many_once(members: Vec<(Text, Value)>) -> Vec<(Text, Value)> {
     let mut order: Vec<usize> = (0..members.len()).collect();
     order.sort_by(|a, b| members[*a].0.cmp(&members[*b].0));
     if order.windows(2).all(|pair| members[pair[0]].0 != members[pair[1]].0) {
         return members;
     }
-    // For every member the last of its name, at the place of the first.
+    // For the first position of a name, the index of its last value; none for later positions.
     let mut last: Vec<Option<usize>> = vec![None; members.len()];
     for group in order.chunk_by(|a, b| members[*a].0 == members[*b].0) {
         last[group[0]] = group.last().copied();
@@ -189,7 +192,7 @@ fn many_once(members: Vec<(Text, Value)>) -> Vec<(Text, Value)> {
     last.into_iter().flatten().map(|from| members[from].clone()).collect()
 }
 
-// A value drops its children; left to the compiler that would be one stack frame per level.
+// The generated drop would recurse into children: one stack frame per level of nesting.
 impl Drop for Array {
     fn drop(&mut self) {
         dismantle(mem::take(&mut self.0));
@@ -198,6 +201,7 @@ impl Drop for Array {
 
 impl Drop for Object {
     fn drop(&mut self) {
+        // Scalars drop without a stack: a flat object, the usual case, costs no allocation.
         if self.0.iter().any(|(_, v)| matches!(v, Value::Array(_) | Value::Object(_))) {
             dismantle(self.0.drain(..).map(|(_, value)| value).collect());
         }
@@ -208,6 +212,7 @@ fn dismantle(mut rest: Vec<Value>) {
     while let Some(value) = rest.pop() {
         match value {
             Value::Array(shared) => {
+                // A shared container stays; its last owner takes it apart.
                 if let Ok(mut array) = Rc::try_unwrap(shared) {
                     rest.append(&mut array.0);
                 }

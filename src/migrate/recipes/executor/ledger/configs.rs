@@ -1,4 +1,4 @@
-//! The configurations of integrations, one at a time: they may be large.
+//! Reads and replaces configurations of integrations, one at a time, since one may be large.
 
 use rusqlite::OptionalExtension as _;
 use rusqlite::{Connection, params};
@@ -7,7 +7,7 @@ use crate::core::Fault;
 use crate::migrate::recipes::executor::fail;
 use crate::migrate::recipes::executor::js::{self, Text, Value};
 
-/// An integration whose configuration is JSON.
+/// An integration with its parsed configuration.
 pub(super) struct Configured {
     pub(super) row: i64,
     pub(super) tenant: String,
@@ -17,12 +17,14 @@ pub(super) struct Configured {
 
 const FAILED: &str = "rewriting configurations";
 
-/// Goes through the integrations of a plugin. A configuration that is no JSON is left alone.
+/// Calls `with` for each integration of a plugin. A configuration that is not JSON text is left as
+/// it is.
 pub(super) fn each(
     db: &Connection,
     plugin: &str,
     mut with: impl FnMut(Configured) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
+    // Row ids first: `with` may change the table, which would disturb an open query.
     for row in rows(db, plugin)? {
         let sql = "SELECT tenant, slug, config FROM integration \
                    WHERE rowid = ?1 AND typeof(config) = 'text'";
@@ -37,14 +39,14 @@ pub(super) fn each(
     Ok(())
 }
 
-/// Replaces a configuration.
+/// Replaces the configuration in a row.
 pub(super) fn replace(db: &Connection, row: i64, config: &Value) -> Result<(), Fault> {
     let sql = "UPDATE integration SET config = ?2 WHERE rowid = ?1";
     db.execute(sql, params![row, js::compact(config)]).map_err(fail::during(FAILED))?;
     Ok(())
 }
 
-/// The members of an object without some of them.
+/// Returns the members of an object except those named; none of anything else.
 pub(super) fn without(config: &Value, names: &[&str]) -> Vec<(Text, Value)> {
     let members = config.as_object().map_or(&[][..], |object| object.members());
     members.iter().filter(|(name, _)| !names.iter().any(|n| name == *n)).cloned().collect()

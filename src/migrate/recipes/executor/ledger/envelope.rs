@@ -1,4 +1,5 @@
-//! Output schemas of tools without the envelope that every answer once came in.
+//! Removes the envelope of status, headers and data from output schemas of `OpenAPI` tools. Any
+//! other schema stays as it is.
 
 use rusqlite::{Connection, params};
 
@@ -8,11 +9,11 @@ use crate::migrate::recipes::executor::cells::emit;
 use crate::migrate::recipes::executor::fail;
 use crate::migrate::recipes::executor::js::Value;
 
-/// Rows that are read at once.
+/// Rows that one query reads; schemas may be large.
 const PAGE: i64 = 256;
 const FAILED: &str = "unwrapping output schemas";
 
-/// Unwraps the schemas of all `OpenAPI` tools.
+/// Unwraps the schemas of all `OpenAPI` tools. An empty schema inside becomes NULL.
 pub(super) fn unwrap_all(db: &Connection, work: &Work<'_>) -> Result<(), Fault> {
     let mut last = i64::MIN;
     let mut seen = 0;
@@ -41,7 +42,8 @@ pub(super) fn unwrap_all(db: &Connection, work: &Work<'_>) -> Result<(), Fault> 
 
 fn page(db: &Connection, last: i64) -> Result<Vec<(i64, String)>, Fault> {
     let failed = fail::during(FAILED);
-    // The name of one member that the envelope has is found in every spelling but escapes.
+    // A cheap filter before the parsing: every envelope has the member `headers`. It misses only a
+    // spelling of that name with escapes.
     let sql = "SELECT rowid, CAST(output_schema AS TEXT) FROM tool \
                WHERE rowid > ?1 AND plugin_id = 'openapi' AND instr(output_schema, 'headers') > 0 \
                ORDER BY rowid LIMIT ?2";
@@ -55,7 +57,8 @@ fn page(db: &Connection, last: i64) -> Result<Vec<(i64, String)>, Fault> {
     rows.collect::<Result<_, _>>().map_err(&failed)
 }
 
-/// The schema of the data inside an envelope; none when it is not exactly that envelope.
+/// Returns the schema of the data inside an envelope; none when the schema is not exactly that
+/// envelope.
 fn enveloped(schema: &Value) -> Option<&Value> {
     let properties = schema.get("properties")?;
     let data = properties.get("data")?;

@@ -1,5 +1,5 @@
-//! The ledger: the small steps that a database of the new generation gets at every start, each
-//! once.
+//! The ledger: small steps on a database of the new generation. Every start runs those that were
+//! not done yet; each runs once. Their results equal those of the application's own steps.
 
 mod configs;
 mod envelope;

@@ -1,4 +1,5 @@
-//! Google's interfaces get a plugin of their own: what belonged to `openapi` moves to `google`.
+//! Moves integrations of Google's interfaces from the plugin `openapi` to their own plugin
+//! `google`, with their tools, definitions, operations and specification.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -35,7 +36,8 @@ pub(super) fn give(db: &Connection, _work: &Work<'_>) -> Result<(), Fault> {
     })
 }
 
-/// Copies the specification.
+/// Copies the specification. The old blob stays, since another integration with the same text
+/// shares it.
 fn spec(db: &Connection, ids: &mut RowIds, tenant: &str, hash: &str) -> Result<(), Fault> {
     let key = format!("spec/{hash}");
     let sql = "SELECT value FROM blob WHERE namespace = ?1 AND key = ?2";
@@ -49,10 +51,10 @@ fn spec(db: &Connection, ids: &mut RowIds, tenant: &str, hash: &str) -> Result<(
     }
 }
 
-/// Moves the operations: copies first, then the old ones go.
+/// Moves the operations: copies all, then deletes the old rows.
 fn operations(db: &Connection, ids: &mut RowIds, tenant: &str, slug: &str) -> Result<(), Fault> {
     let failed = fail::during(FAILED);
-    // A slug with `%` or `_` matches more than itself here, as it does in the original.
+    // As in the original, `%` and `_` in a slug are not escaped and match other keys too.
     let sql = "SELECT rowid FROM plugin_storage WHERE tenant = ?1 AND plugin_id = 'openapi' \
                AND collection = 'operation' AND (key LIKE ?2 || '.%' OR CASE WHEN json_valid(data) \
                THEN json_extract(data, '$.integration') = ?2 END) ORDER BY rowid";

@@ -1,6 +1,7 @@
-//! Authentication templates in their lasting form: a list of placements instead of header maps.
+//! Rewrites authentication templates to their current form: a list of placements instead of header
+//! maps.
 //!
-//! A configuration that would not be understood afterwards is left as it is, whole.
+//! A configuration whose new form would be invalid stays unchanged as a whole.
 
 use rusqlite::Connection;
 
@@ -80,7 +81,8 @@ fn graphql(config: &Value) -> Option<Value> {
     Some(with_template(config, &["auth"], entries))
 }
 
-/// `auth` alone, as a template with one entry.
+/// Returns the configuration with `auth` turned into a template with one entry; none for an unknown
+/// kind.
 fn shorthand(config: &Value) -> Option<Value> {
     let kind = match config.get("auth") {
         None => "none",
@@ -95,13 +97,13 @@ fn method(kind: &str) -> Value {
     object(vec![("slug", kind.into()), ("kind", kind.into())])
 }
 
-/// The entries of a template in their lasting form.
+/// Returns the entries of a template in their current form; none if one of them is unknown.
 fn canonical(entries: &Value) -> Option<Vec<Value>> {
     let keep = |e: &Value| e.has("kind", "none").then(|| e.clone());
     entries.as_array()?.iter().map(|e| keep(e).or_else(|| apikey(e))).collect()
 }
 
-/// An OAuth entry of an `OpenAPI` source.
+/// Converts an OAuth entry of an `OpenAPI` source; none for other entries.
 fn oauth(entry: &Value) -> Option<Value> {
     if !entry.has("type", "oauth") || entry.get("kind").is_some() {
         return None;
@@ -111,7 +113,8 @@ fn oauth(entry: &Value) -> Option<Value> {
     Some(Value::object(members))
 }
 
-/// An entry that is in its lasting form, or one of keys that is brought to it.
+/// Returns an entry in its current form: unchanged if it already is, converted if it is one of
+/// keys.
 fn apikey(entry: &Value) -> Option<Value> {
     if entry.has("kind", "apikey") || entry.has("kind", "oauth2") {
         return Some(entry.clone());
@@ -133,7 +136,8 @@ fn apikey(entry: &Value) -> Option<Value> {
     ]))
 }
 
-/// One header or parameter: what stands before its variable, and the variable.
+/// Converts one header or parameter: the text before its variable, and the variable. Text behind
+/// the variable is dropped.
 fn placement(carrier: &str, name: &Text, value: &Value) -> Option<Value> {
     let mut before = String::new();
     let mut variable = None;
@@ -164,7 +168,7 @@ fn placement(carrier: &str, name: &Text, value: &Value) -> Option<Value> {
     Some(object(members))
 }
 
-/// Whether the static headers and parameters are text, as far as there are any.
+/// Returns whether the static headers and parameters, if any, are all text.
 fn maps(config: &Value) -> bool {
     let texts = |v: &Value| {
         v.as_object().is_some_and(|o| o.members().iter().all(|(_, v)| v.as_text().is_some()))

@@ -1,5 +1,5 @@
-//! Which steps there are, which were done, and doing the others: one transaction and one stamp
-//! each.
+//! Lists the steps, tells which were done, and runs the others: one transaction and one stamp per
+//! step, so that a crash never leaves a step done but unstamped.
 
 use rusqlite::{Connection, OptionalExtension as _};
 
@@ -8,13 +8,13 @@ use crate::core::Fault;
 use crate::migrate::recipe::Work;
 use crate::migrate::recipes::executor::{fail, tables};
 
-/// The step that is the migration itself.
+/// Name of the step that stands for the migration itself.
 pub(crate) const MIGRATED: &str = "2026-06-11-local-v1-to-v2";
 
-/// What one step does.
+/// The work of one step, inside its transaction.
 type Body = fn(&Connection, &Work<'_>) -> Result<(), Fault>;
 
-/// The steps, in order.
+/// The steps, in the order in which they run. The dates in the names do not decide it.
 const STEPS: [(&str, Body); 6] = [
     (MIGRATED, |_, _| Ok(())),
     ("2026-06-05-auth-config-placements", placements::rewrite),
@@ -24,10 +24,10 @@ const STEPS: [(&str, Body); 6] = [
     ("2026-06-20-google-openapi-ownership", ownership::give),
 ];
 
-/// Does the steps that were not done yet, and returns their names.
+/// Runs the steps that were not done yet, and returns their names.
 ///
 /// # Errors
-/// `migration_failed`, naming the step; it is done again at the next start.
+/// `migration_failed`, naming the step; it runs again at the next start.
 pub(crate) fn run(db: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault> {
     let mut done = Vec::new();
     for (name, body) in STEPS {
@@ -52,7 +52,7 @@ pub(crate) fn run(db: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault
     Ok(done)
 }
 
-/// Marks a step as done.
+/// Records a step as done; a second call changes nothing.
 pub(crate) fn stamp(db: &Connection, name: &str, now_ms: i64) -> Result<(), Fault> {
     let failed = fail::during("writing the ledger");
     let table = "CREATE TABLE IF NOT EXISTS data_migration \
@@ -63,7 +63,7 @@ pub(crate) fn stamp(db: &Connection, name: &str, now_ms: i64) -> Result<(), Faul
     Ok(())
 }
 
-/// Whether a step was done.
+/// Returns whether a step was recorded as done.
 pub(crate) fn is_stamped(db: &Connection, name: &str) -> Result<bool, Fault> {
     if !tables::columns(db, "data_migration")?.contains("name") {
         return Ok(false);
@@ -75,7 +75,8 @@ pub(crate) fn is_stamped(db: &Connection, name: &str) -> Result<bool, Fault> {
     Ok(found.is_some())
 }
 
-/// A step that is not known here and whose date is later than all that are.
+/// Returns the latest recorded step whose name sorts after all known ones, by the date at its
+/// start.
 pub(crate) fn later_step(db: &Connection) -> Result<Option<String>, Fault> {
     if !tables::columns(db, "data_migration")?.contains("name") {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Large texts out of configurations into blobs; the configuration keeps their hash.
+//! Moves large texts from configurations to blobs; the configuration keeps their hash.
 
 use rusqlite::{Connection, params};
 
@@ -11,12 +11,12 @@ use crate::migrate::recipes::executor::js::Value;
 use crate::migrate::recipes::executor::slug::sha256_hex;
 use crate::migrate::recipes::executor::write::blob_id;
 
-/// The specifications of `OpenAPI` sources.
+/// Moves the specifications of `OpenAPI` sources.
 pub(super) fn openapi(db: &Connection, _work: &Work<'_>) -> Result<(), Fault> {
     move_out(db, "openapi", "spec", "specHash", "spec")
 }
 
-/// The introspections of GraphQL sources.
+/// Moves the introspection results of GraphQL sources.
 pub(super) fn graphql(db: &Connection, _work: &Work<'_>) -> Result<(), Fault> {
     move_out(db, "graphql", "introspectionJson", "introspectionHash", "introspection")
 }
@@ -41,7 +41,7 @@ fn move_out(
     })
 }
 
-/// Makes or replaces a blob.
+/// Creates a blob, or replaces its value.
 pub(super) fn put(
     db: &Connection,
     ids: &mut RowIds,

@@ -1,4 +1,4 @@
-//! Brings an early schema up, in one transaction, and tells what that lost.
+//! Brings an early schema up in one transaction, and passes on what the replay loses.
 
 use rusqlite::Connection;
 
@@ -9,17 +9,19 @@ use crate::core::Fault;
 use crate::migrate::recipe::Work;
 use crate::migrate::recipes::executor::legacy::parts::LOSSES;
 
-/// Brings the schema up. Returns what a person should know.
+/// Brings the schema up. Returns warnings for the user.
 pub(in crate::migrate::recipes::executor) fn bring_up(
     copy: &Connection,
     work: &Work<'_>,
 ) -> Result<Vec<String>, Fault> {
+    // A late step makes this table; a database that has it counts as having the last schema.
     if tables::exists(copy, "plugin_storage")? {
         return Ok(Vec::new());
     }
     let pending = history::pending(copy)?;
     let failed = fail::during("bringing up the old schema");
     let transaction = copy.unchecked_transaction().map_err(&failed)?;
+    // Without a history all steps are tried: each part checks whether the schema lacks it.
     let steps = pending.as_deref().unwrap_or(&chain::ALL);
     let counts = chain::replay(copy, steps, work)?;
     transaction.commit().map_err(&failed)?;
@@ -33,7 +35,8 @@ pub(in crate::migrate::recipes::executor) fn bring_up(
     )])
 }
 
-/// Hands on what the replay of a copy lost.
+/// Passes on the losses that a replay recorded in the copy. A table holds them, since the database
+/// may be built by a later process than the one that replayed the steps.
 pub(in crate::migrate::recipes::executor) fn losses(
     copy: &Connection,
     losses: &Losses,

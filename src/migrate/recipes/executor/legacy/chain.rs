@@ -1,4 +1,4 @@
-//! The steps of the old generation's schema, and taking them.
+//! The steps of the old generation's schema, and their execution in an open transaction.
 
 use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
@@ -10,18 +10,19 @@ use crate::migrate::recipe::Work;
 use crate::migrate::recipes::executor::fail;
 use crate::migrate::recipes::executor::legacy::parts::LOSSES;
 
-/// A step.
+/// A step of the schema: an SQL file made of parts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Step {
-    /// When the original made it; its history is compared by this.
+    /// Time of the step in the original's history, in milliseconds; a step later than the last
+    /// recorded one is pending.
     pub(super) when: i64,
-    /// What the original's history calls it.
+    /// Hash of the step in the original's history.
     pub(super) hash: &'static str,
-    /// What it does here.
+    /// The SQL parts that do the step's work here.
     sql: &'static str,
 }
 
-/// Parts that were taken and parts that had nothing to do.
+/// Counts of parts that ran, and of parts that had nothing to do.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counts {
     pub(super) applied: u64,
@@ -30,7 +31,7 @@ pub(super) struct Counts {
 
 macro_rules! steps {
     ($($when:literal $hash:literal $file:literal;)*) => {
-        /// All steps, in order.
+        /// All steps, oldest first.
         pub(super) const ALL: [Step; 13] = [$(Step {
             when: $when,
             hash: $hash,
@@ -57,7 +58,7 @@ steps! {
 
 const FAILED: &str = "bringing up the old schema";
 
-/// Takes steps, in the transaction that is open.
+/// Runs steps in the open transaction.
 pub(super) fn replay(db: &Connection, steps: &[Step], work: &Work<'_>) -> Result<Counts, Fault> {
     let failed = fail::during(FAILED);
     functions(db, work.now_ms).map_err(&failed)?;
@@ -100,7 +101,8 @@ fn take(db: &Connection, part: &Part<'_>) -> Result<(), Fault> {
     }
 }
 
-/// What the steps call: the slug of a slot, and the time in whole seconds.
+/// Registers the functions that the steps call: the slug of a slot, and the time of the migration
+/// in whole seconds, as milliseconds.
 fn functions(db: &Connection, now_ms: i64) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     db.create_scalar_function("slot_slug", 1, flags, |context| {
@@ -112,7 +114,8 @@ fn functions(db: &Connection, now_ms: i64) -> rusqlite::Result<()> {
     db.create_scalar_function("replay_now", 0, flags, move |_| Ok(now))
 }
 
-/// The slug of a slot: ASCII in lower case, white space and punctuation as single dashes.
+/// Returns the slug of a slot as the original's steps make it: ASCII in lower case, each run of
+/// white space and punctuation as one dash, `default` when nothing is left.
 fn slot_slug(name: &str) -> String {
     const DASHED: &str = "\t\n\r _.:/@+&?#%$,;()[]{}=~!\"'\\|*<>-";
     let name = name.trim_matches(' ').to_ascii_lowercase();

@@ -1,4 +1,5 @@
-//! The history that the old generation kept of its own steps, and whether it can be trusted.
+//! Reads the history that the old generation kept of its own steps, and decides whether it can be
+//! trusted. It never writes.
 
 use rusqlite::Connection;
 
@@ -9,13 +10,15 @@ use crate::migrate::recipes::executor::{fail, tables};
 
 const TABLE: &str = "__drizzle_migrations";
 
-/// The steps that a database has not had; none when its history is no beginning of the chain.
+/// Returns the steps that a database lacks; none when its history is not a beginning of the chain,
+/// is empty, or claims that every step was done.
 pub(super) fn pending(db: &Connection) -> Result<Option<Vec<Step>>, Fault> {
     let there = tables::columns(db, TABLE)?;
     if !there.contains("hash") || !there.contains("created_at") {
         return Ok(None);
     }
     let failed = fail::during("reading the old schema's history");
+    // One row more than the chain has steps, so that a longer history is noticed.
     let sql = format!(
         "SELECT CAST(hash AS TEXT), CAST(created_at AS REAL) FROM {TABLE} ORDER BY rowid LIMIT 14"
     );
@@ -31,6 +34,7 @@ pub(super) fn pending(db: &Connection) -> Result<Option<Vec<Step>>, Fault> {
         count += 1;
         last = last.max(when.unwrap_or_default());
     }
+    // Complete, yet `plugin_storage` is missing: such a history is wrong.
     if count == 0 || count >= ALL.len() {
         return Ok(None);
     }

@@ -1,7 +1,8 @@
-//! An early schema of the old generation, brought to its last one. It works in place, on the copy.
+//! Brings an early schema of the old generation to its last one, in place, on the migration's copy.
+//! The original database is never changed.
 //!
-//! The chain has thirteen steps. A database that has a sound history of them gets the ones it has
-//! not had; one whose history cannot be trusted gets whatever its schema lacks. Either way in one
+//! The chain has thirteen steps. A database with a sound history gets the steps that it lacks. A
+//! database whose history cannot be trusted gets whatever its schema lacks. Both happen in one
 //! transaction.
 
 mod bring_up;

@@ -1,14 +1,15 @@
-//! The pieces of a step: SQL with a line or two on when it has something to do.
+//! Parses a step into parts: SQL with header lines that say when the part has something to do. It
+//! runs none of them.
 
 use rusqlite::Connection;
 
 use crate::core::Fault;
 use crate::migrate::recipes::executor::tables;
 
-/// Where the replay leaves word of what it lost, for the warnings of the migration.
+/// Table in the copy where the replay records its losses, for the warnings of the migration.
 pub(in crate::migrate::recipes::executor) const LOSSES: &str = "groundskeeper_replay_losses";
 
-/// A piece of a step.
+/// A part of a step, with its conditions.
 #[derive(Debug, Default)]
 pub(super) struct Part<'a> {
     pub(super) name: &'a str,
@@ -18,17 +19,17 @@ pub(super) struct Part<'a> {
     pub(super) sql: &'a str,
 }
 
-/// What its SQL is.
+/// Kind of a part's SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Work {
-    /// Statements that change something.
+    /// Statements that change the database.
     #[default]
     Change,
-    /// A query; each row of it is a reason not to go on.
+    /// A query; each row is a reason to stop, as table, row, column and reason.
     Refusal,
 }
 
-/// The parts of a file.
+/// Splits a file into its parts; text before the first part is a comment.
 pub(super) fn read(file: &str) -> Vec<Part<'_>> {
     file.split("\n-- part: ").skip(1).map(part).collect()
 }
@@ -51,7 +52,7 @@ fn part(text: &str) -> Part<'_> {
 }
 
 impl Part<'_> {
-    /// Whether it has something to do.
+    /// Returns whether the schema has everything that the part needs, and lacks its result.
     pub(super) fn applies(&self, db: &Connection) -> Result<bool, Fault> {
         for need in &self.needs {
             if !there(db, need)? {
@@ -65,7 +66,7 @@ impl Part<'_> {
     }
 }
 
-/// Whether a table, or a column of a table, is there.
+/// Returns whether a `table` or a `table.column` exists.
 fn there(db: &Connection, what: &str) -> Result<bool, Fault> {
     match what.split_once('.') {
         Some((table, column)) => Ok(tables::columns(db, table)?.contains(column)),

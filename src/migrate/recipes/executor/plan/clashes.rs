@@ -1,4 +1,5 @@
-//! Rows that cannot both be kept as they are: named, and settled as was asked for.
+//! Clashes: rows of the old database that get the same unique key in the new one, mostly because
+//! several scopes become one tenant. They are named, and settled by the policy of the request.
 
 use std::collections::BTreeMap;
 
@@ -6,34 +7,35 @@ use crate::core::{Code, Fault};
 use crate::migrate::recipe::OnConflict;
 use crate::migrate::recipes::executor::losses::{Cause, Losses};
 
-/// Clashes that a refusal shows.
+/// Limit of lines of evidence in a refusal.
 const SHOWN_MAX: usize = 60;
 const HINT: &str = "nothing was changed; migrate with `--on-conflict keep-first` (the others stay \
                     in the backup) or `--on-conflict rename` (the others get a name of their own)";
 
-/// What became of a source that clashed.
+/// Result for a source that clashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is not carried, and neither is what belongs to it.
+    /// The source is left out, with everything that belongs to it.
     Left,
-    /// It has another slug now.
+    /// The source has this slug instead.
     Renamed(String),
 }
 
-/// The sources that clashed, by scope and id.
+/// Results for the sources that clashed, by scope and id.
 #[derive(Debug, Default)]
 pub(crate) struct Fates(pub(crate) BTreeMap<(String, String), Fate>);
 
 impl Fates {
-    /// What became of a source; none when it is as it was.
+    /// Returns the result for a source; none when it did not clash.
     pub(crate) fn of(&self, scope: &str, source: &str) -> Option<&Fate> {
+        // The usual case; saves two allocations per row of a big table.
         if self.0.is_empty() {
             return None;
         }
         self.0.get(&(scope.to_owned(), source.to_owned()))
     }
 
-    /// The slug that a source has now.
+    /// Returns the slug that a source has in the new database.
     pub(crate) fn slug<'a>(&'a self, scope: &str, source: &'a str) -> &'a str {
         match self.of(scope, source) {
             Some(Fate::Renamed(slug)) => slug,
@@ -41,37 +43,38 @@ impl Fates {
         }
     }
 
-    /// Whether a source was left out.
+    /// Returns whether a source was left out.
     pub(crate) fn left(&self, scope: &str, source: &str) -> bool {
         self.of(scope, source) == Some(&Fate::Left)
     }
 }
 
-/// The clashes of one migration, and what to do about them.
+/// The clashes of one migration, and the policy that settles them.
 #[derive(Debug)]
 pub(crate) struct Clashes<'a> {
     policy: OnConflict,
     losses: &'a Losses,
-    /// By table and value that cannot be there twice: the rows.
+    /// Clashing rows by table and duplicate value; only for [`OnConflict::Refuse`].
     refused: BTreeMap<(&'static str, String), Vec<String>>,
 }
 
-/// What to do with a row that clashes.
+/// Decision about a row that clashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is not written.
+    /// The row is not written.
     Leave,
-    /// It gets another name.
+    /// The row gets another name.
     Rename,
 }
 
 impl<'a> Clashes<'a> {
-    /// None yet.
+    /// Returns an empty set of clashes.
     pub(crate) fn new(policy: OnConflict, losses: &'a Losses) -> Self {
         Self { policy, losses, refused: BTreeMap::new() }
     }
 
-    /// A row clashes with earlier ones over a value.
+    /// Records that a row clashes with earlier rows over a value, and decides about it. `earlier`
+    /// describes those rows.
     pub(crate) fn meet(
         &mut self,
         table: &'static str,
@@ -80,6 +83,7 @@ impl<'a> Clashes<'a> {
         row: &str,
     ) -> Verdict {
         match self.policy {
+            // The planning goes on, so that the refusal names all clashes at once.
             OnConflict::Refuse => {
                 let key = (table, value.to_owned());
                 let rows = self.refused.entry(key).or_insert_with(earlier);
@@ -97,7 +101,7 @@ impl<'a> Clashes<'a> {
         }
     }
 
-    /// A row has clashed with earlier ones over a value, and has got another name or was left out.
+    /// Records a clash that the writer has settled: the row was renamed to `to`, or left out.
     pub(crate) fn met(
         &mut self,
         table: &'static str,
@@ -112,21 +116,21 @@ impl<'a> Clashes<'a> {
         }
     }
 
-    /// Whether a row that clashes gets another name.
+    /// Returns whether clashing rows are renamed.
     pub(crate) fn renames(&self) -> bool {
         self.policy == OnConflict::Rename
     }
 
-    /// A row got another name.
+    /// Records that a row was renamed.
     pub(crate) fn renamed(&self, table: &str, value: &str, to: &str, row: &str) {
         let name = || format!("{table} {value:?} is now {to:?}: {row}");
         self.losses.note_once_more(Cause::ConflictRenamed, name);
     }
 
-    /// The refusal, when there was something to refuse.
+    /// Refuses the migration if there are clashes and the policy is to refuse.
     ///
     /// # Errors
-    /// The refusal.
+    /// `migration_conflict`, with the clashing rows as evidence.
     pub(crate) fn settle(&self) -> Result<(), Fault> {
         let Some(((table, value), rows)) = self.refused.first_key_value() else { return Ok(()) };
         let shown = rows.join(" and ");

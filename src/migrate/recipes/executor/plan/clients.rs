@@ -1,4 +1,5 @@
-//! OAuth clients: connections with the same client at the same address share one.
+//! Plans OAuth clients. Connections of one owner with the same client id and token address share a
+//! client. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +7,7 @@ use crate::migrate::recipes::executor::losses::{Cause, Losses};
 use crate::migrate::recipes::executor::plan::target::{Client, Input, SecretRef, Target};
 use crate::migrate::recipes::executor::slug;
 
-/// Makes the clients of all connections, and gives each connection the slug of its own.
+/// Makes the clients of all connections, and sets the slug of its client in each connection.
 pub(super) fn share(targets: &mut [Target], losses: &Losses) -> Vec<Client> {
     let mut clients: Vec<Client> = Vec::new();
     let mut known: BTreeMap<String, usize> = BTreeMap::new();
@@ -25,7 +26,8 @@ pub(super) fn share(targets: &mut [Target], losses: &Losses) -> Vec<Client> {
         if client.input != input {
             losses.note(Cause::ClientShared, || target.describe());
         }
-        // The first connection decides everything but this.
+        // As the original: the first connection decides all settings except the secret, which is
+        // the last one's.
         client.input.secret = input.secret;
         target.client = Some(client.slug.clone());
     }

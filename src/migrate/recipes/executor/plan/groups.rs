@@ -1,4 +1,5 @@
-//! Credential bindings to connections: one connection per scope and source that has bindings.
+//! Plans connections from credential bindings: one connection per scope and source that has
+//! bindings. Pure. Texts of warnings are the original's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,17 +10,17 @@ use crate::migrate::recipes::executor::scope::Owner;
 use crate::migrate::recipes::executor::snapshot::{Binding, Connection, Secret, Snapshot, key};
 use crate::migrate::recipes::executor::{js, slug};
 
-/// Who keeps a secret that has no row.
+/// Provider of a secret that has no row, as the original assumes it.
 const PROVIDER_UNKNOWN: &str = "workos-vault";
-/// How long a token of a machine is taken to hold when nobody said.
+/// Lifetime of a machine's token whose row has no expiry, in milliseconds.
 const MACHINE_TOKEN_MS: f64 = 3_600_000.0;
 
-/// What has been planned so far.
+/// The connections, secrets and warnings that have been planned so far.
 pub(super) struct Groups<'a> {
     snapshot: &'a Snapshot,
     tenant: &'a str,
     now_ms: i64,
-    /// Resources that servers named for themselves, by [`key`] of scope and source.
+    /// Resources that servers named, by [`key`] of scope and source.
     resources: &'a BTreeMap<String, String>,
     losses: &'a Losses,
     secrets: BTreeMap<(&'a str, &'a str), &'a Secret>,
@@ -32,7 +33,7 @@ pub(super) struct Groups<'a> {
     bound: BTreeSet<String>,
 }
 
-/// The bindings of one scope and source.
+/// The bindings of one scope and source, with their common data.
 struct Group<'a> {
     scope: &'a str,
     source: &'a str,
@@ -69,7 +70,7 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// Plans all connections: those with credentials, then those that need none.
+    /// Plans all connections: first those with credentials, then those that need none.
     pub(super) fn plan(&mut self) {
         let mut order: Vec<String> = Vec::new();
         let mut groups: BTreeMap<String, Vec<&Binding>> = BTreeMap::new();
@@ -87,14 +88,16 @@ impl<'a> Groups<'a> {
         self.open(&groups);
     }
 
-    /// Connections that no binding used; the original counts them.
+    /// Returns the connections that no binding used; the original reports their number.
     pub(super) fn stale(&self) -> Vec<&'a Connection> {
         let unbound = |c: &&Connection| !self.bound.contains(&key(&c.scope, &c.id));
         self.snapshot.connections.iter().filter(unbound).collect()
     }
 
     fn group(&mut self, joined: &str, bindings: &[&Binding]) {
-        // The original takes a group's name apart again where it has spaces.
+        // The original joins scope and source with a space and splits the result at spaces. With a
+        // space in either, both come out wrong, and the connection gets another name. The rows must
+        // equal the original's, so the error is repeated here and reported.
         let mut parts = joined.split(' ');
         let (scope, source) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         if scope != bindings[0].scope || source != bindings[0].source {
@@ -118,6 +121,8 @@ impl<'a> Groups<'a> {
         let mut secrets: Vec<&Binding> = of_kind("secret");
         secrets.retain(|binding| !is_client(binding));
         let texts: Vec<&Binding> = of_kind("text");
+        // As the original: OAuth comes before secrets, secrets before text. Bindings of the kinds
+        // that lose are reported as unused.
         let connection = connected.first().and_then(|c| Some((*c, filled(c.connection.as_ref())?)));
         let mut used: Vec<&Binding> = Vec::new();
         let before = self.targets.len();
@@ -149,7 +154,7 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// An OAuth connection; returns the bindings that went into it.
+    /// Plans an OAuth connection. Returns the bindings that it uses.
     fn connect<'b>(
         &mut self,
         group: &Group<'b>,
@@ -212,7 +217,8 @@ impl<'a> Groups<'a> {
         used
     }
 
-    /// A connection with secrets; returns the bindings that went into it.
+    /// Plans a connection with secrets. Returns the bindings that it uses. The new schema has one
+    /// provider per connection: that of the first secret.
     fn with_secrets<'b>(&mut self, group: &Group<'b>, secrets: &[&'b Binding]) -> Vec<&'b Binding> {
         let named: Vec<(&Binding, &str, &str)> = secrets
             .iter()
@@ -232,6 +238,7 @@ impl<'a> Groups<'a> {
             ));
             return vec![];
         };
+        // As in the original, all secrets of the connection go to the first one's provider.
         let providers: BTreeSet<String> =
             named.iter().map(|(_, s, id)| self.provider(s, id)).collect();
         if providers.len() > 1 {
@@ -254,7 +261,8 @@ impl<'a> Groups<'a> {
         named.iter().map(|(binding, ..)| *binding).collect()
     }
 
-    /// A connection with text; returns the bindings that went into it.
+    /// Plans a connection with text from bindings. The text becomes a secret of the provider
+    /// `file`. Returns the bindings that it uses.
     fn with_texts<'b>(&mut self, group: &Group<'b>, texts: &[&'b Binding]) -> Vec<&'b Binding> {
         let name = "inline".to_owned();
         let mut target = Target { name, provider: "file".to_owned(), ..group.target() };
@@ -274,11 +282,13 @@ impl<'a> Groups<'a> {
         texts.to_vec()
     }
 
-    /// Connections of sources that need no credentials and have no bindings.
+    /// Plans connections for sources that need no credentials and have no bindings. Their tools
+    /// need a connection too.
     fn open(&mut self, groups: &BTreeMap<String, Vec<&Binding>>) {
         for source in &self.snapshot.sources {
             let key = key(&source.scope, &source.id);
             let auth = self.snapshot.configs.get(&key).map(|config| config.auth);
+            // A source with bindings has its connection already, or failed to get one.
             if groups.contains_key(&key) || auth != Some(Auth::Nobody) {
                 continue;
             }
@@ -299,7 +309,8 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// Gives a variable its secret; the last one decides the template too.
+    /// Sets the secret of a variable. The last binding wins, and decides the connection's template
+    /// too.
     fn fill(&self, group: &Group<'_>, target: &mut Target, binding: &Binding, item: String) {
         let Binding { scope, source, slot, .. } = binding;
         let stands = self.slot(group, slot);
@@ -331,7 +342,7 @@ impl<'a> Groups<'a> {
         Slot { method: "apiKey".to_owned(), variable: "token".to_owned() }
     }
 
-    /// Plans to keep a secret under its new id, which is returned.
+    /// Plans to store a secret under its new id. Returns that id.
     fn keep(&mut self, group: &Group<'_>, provider: &str, scope: &str, id: &str) -> String {
         let item = slug::item_id(scope, id);
         let from = self.refer(group, scope, id);
@@ -345,7 +356,7 @@ impl<'a> Groups<'a> {
         item
     }
 
-    /// Refers to a secret, which is no orphan then.
+    /// Returns a reference to a secret, and marks the secret as used.
     fn refer(&mut self, group: &Group<'_>, scope: &str, id: &str) -> SecretRef {
         self.consumed.insert((scope.to_owned(), id.to_owned()));
         if !self.secrets.contains_key(&(scope, id)) {
@@ -360,7 +371,8 @@ impl<'a> Groups<'a> {
         known.unwrap_or_else(|| PROVIDER_UNKNOWN.to_owned())
     }
 
-    /// The scope of a client's secret.
+    /// Returns the scope of a client's secret: the stated one, else the source's scope if the
+    /// secret has a row there, else the group's.
     fn scope_of(&self, group: &Group<'_>, id: &str, said: Option<&str>) -> String {
         let at_source = self.secrets.contains_key(&(group.source_scope, id));
         let guess = if at_source { group.source_scope } else { group.scope };
@@ -381,7 +393,7 @@ impl<'a> Groups<'a> {
 }
 
 impl Group<'_> {
-    /// A connection of this group that has nothing yet.
+    /// Returns a connection of this group without name, template and credentials.
     fn target(&self) -> Target {
         Target {
             scope: self.scope.to_owned(),
@@ -404,14 +416,15 @@ impl Group<'_> {
     }
 }
 
-/// Whether a binding is for the client of an OAuth connection.
+/// Returns whether a binding is for the client of an OAuth connection.
 fn is_client(binding: &Binding) -> bool {
     let slot = &binding.slot;
     slot.starts_with("oauth2:")
         && (slot.ends_with(":client-id") || slot.ends_with(":client-secret"))
 }
 
-/// The bindings that say nothing but what a connection's state says too.
+/// Returns the bindings that an OAuth connection uses: its own, and those of secrets that the
+/// connection's state names as well.
 fn used_by_state<'b>(
     group: &Group<'b>,
     binding: &'b Binding,

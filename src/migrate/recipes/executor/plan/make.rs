@@ -1,4 +1,5 @@
-//! The plan as a whole: its parts in the order in which the original makes them.
+//! Makes the whole plan: its parts in the order in which the original makes them, which is also the
+//! order of the original's warnings. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,20 +15,20 @@ use crate::migrate::recipes::executor::scope::Owner;
 use crate::migrate::recipes::executor::slug;
 use crate::migrate::recipes::executor::snapshot::{Secret, Snapshot, Source};
 
-/// What a plan depends on besides the snapshot.
+/// The inputs of a plan besides the snapshot.
 pub(crate) struct Context<'a> {
     pub(crate) tenant: &'a str,
     pub(crate) now_ms: i64,
     pub(crate) conflicts: OnConflict,
-    /// Resources that servers named for themselves, by scope and source.
+    /// Resources that servers named, by [`key`](super::super::snapshot::key) of scope and source.
     pub(crate) resources: &'a BTreeMap<String, String>,
     pub(crate) losses: &'a Losses,
 }
 
-/// The plan.
+/// The plan: the contents of the new database, except rows of the big tables.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// What became of sources that clashed.
+    /// Results for the sources that clashed.
     pub(crate) fates: Fates,
     pub(crate) targets: Vec<Target>,
     pub(crate) clients: Vec<Client>,
@@ -35,14 +36,14 @@ pub(crate) struct Plan {
     pub(crate) policies: Vec<Carried>,
     pub(crate) counts: Counts,
     pub(crate) stale: usize,
-    /// The original's warnings, in its order.
+    /// The original's warnings, in the original's order.
     pub(crate) warnings: Vec<String>,
 }
 
-/// Makes it.
+/// Makes the plan.
 ///
 /// # Errors
-/// `migration_conflict` when rows cannot both be kept and nothing else was asked for.
+/// `migration_conflict` when rows clash and the policy is to refuse.
 pub(crate) fn make(snapshot: &Snapshot, context: &Context<'_>) -> Result<Plan, Fault> {
     let Context { tenant, now_ms, losses, .. } = *context;
     let mut clashes = Clashes::new(context.conflicts, losses);
@@ -67,13 +68,14 @@ pub(crate) fn make(snapshot: &Snapshot, context: &Context<'_>) -> Result<Plan, F
         losses.note(Cause::ConnectionUnbound, || name.clone());
     }
     let policies = apart(carried, &mut clashes);
+    // Last, so that one refusal names the clashes of all planned tables.
     clashes.settle()?;
     let (ops, stale) = (once(ops), stale.len());
     Ok(Plan { fates, targets, clients, ops, policies, counts, stale, warnings })
 }
 
 impl Plan {
-    /// The original's numbers about it, as JSON.
+    /// Returns the original's counts about the plan, as JSON.
     pub(crate) fn report(&self, integrations: u64) -> String {
         let Counts { ok, fixed, dead } = self.counts;
         format!(
@@ -88,10 +90,11 @@ impl Plan {
     }
 }
 
-/// Sources of different scopes that would be the same integration.
+/// Decides about sources of one tenant with the same id, which would be the same integration.
 fn fates(sources: &[Source], tenant: &str, losses: &Losses, clashes: &mut Clashes<'_>) -> Fates {
     let mut taken: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let home = |source: &Source| Owner::of(&source.scope, tenant).tenant;
+    // All ids first, so that a new slug never takes the id of a later source.
     for source in sources {
         taken.entry(home(source)).or_default().insert(source.id.clone());
     }
@@ -106,7 +109,8 @@ fn fates(sources: &[Source], tenant: &str, losses: &Losses, clashes: &mut Clashe
         };
         let row = describe(source);
         if earlier.scope == source.scope {
-            // No slug can tell these apart: all that refers to one refers to the other as well.
+            // Two rows of one scope and id: all references to one are references to the other too,
+            // so a new slug for one would not separate them.
             if clashes.meet("integration", &source.id, || vec![describe(earlier)], &row)
                 == Verdict::Rename
             {
@@ -128,7 +132,7 @@ fn fates(sources: &[Source], tenant: &str, losses: &Losses, clashes: &mut Clashe
     fates
 }
 
-/// Connections under the slugs that their sources have now, each with a name of its own.
+/// Returns the connections with the current slugs of their sources, each with a unique name.
 fn placed(
     targets: Vec<Target>,
     fates: &Fates,
@@ -172,11 +176,12 @@ fn placed(
     kept
 }
 
-/// Policies, each with an id of its own.
+/// Returns the policies, each with an id that is unique for its owner.
 fn apart(carried: Vec<Carried>, clashes: &mut Clashes<'_>) -> Vec<Carried> {
     let describe =
         |c: &Carried| format!("policy {:?} of scope {:?} ({:?})", c.id, c.scope, c.pattern);
     let mut ids: BTreeMap<Owner, BTreeSet<String>> = BTreeMap::new();
+    // All ids first, so that a new id never takes that of a later policy.
     for policy in &carried {
         ids.entry(policy.owner.clone()).or_default().insert(policy.id.clone());
     }
@@ -202,7 +207,7 @@ fn apart(carried: Vec<Carried>, clashes: &mut Clashes<'_>) -> Vec<Carried> {
     kept
 }
 
-/// Secrets that nothing refers to; they are kept under new ids all the same.
+/// Plans to store the secrets that nothing refers to under new ids, as the original does.
 fn orphans(
     secrets: &[Secret],
     consumed: &BTreeSet<(String, String)>,
@@ -230,7 +235,8 @@ fn orphans(
     ops
 }
 
-/// Each secret once: at the place of the first, with the content of the last.
+/// Returns each secret once: at the position of the first operation, with the content of the last,
+/// as in a JavaScript map.
 fn once(ops: Vec<SecretOp>) -> Vec<SecretOp> {
     let mut places: BTreeMap<(String, Owner, String), usize> = BTreeMap::new();
     let mut kept: Vec<SecretOp> = Vec::new();

@@ -1,7 +1,7 @@
-//! What the new database will hold, decided before a row of it is written.
+//! Plans the contents of the new database, before a row of it is written.
 //!
-//! Pure: a snapshot goes in, a plan comes out, the same every time. It looks at no database, no
-//! secret and no network.
+//! Pure: the same snapshot and context always give the same plan. It reads no database, no secret
+//! and no network.
 
 mod clashes;
 mod clients;

@@ -1,4 +1,5 @@
-//! Policies: patterns over tool names get the two segments that names gained.
+//! Migrates policies. Tool names gained two segments in the new generation, so the patterns over
+//! them gain two as well. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,11 +8,11 @@ use crate::migrate::recipes::executor::losses::{Cause, Losses};
 use crate::migrate::recipes::executor::scope::Owner;
 use crate::migrate::recipes::executor::snapshot::{Policy, Snapshot};
 
-/// The source that a curated one stands in for.
+/// The source that the curated one replaced; its policies move to the curated one.
 const GRAPH: &str = "microsoft_graph";
 const GRAPH_CURATED: &str = "microsoft_graph_v1_0_sharepoint_files_excel_outlook_combined_curated";
 
-/// A policy of the new generation.
+/// A policy of the new generation, with the scope that it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Carried {
     pub(crate) scope: String,
@@ -22,7 +23,7 @@ pub(crate) struct Carried {
     pub(crate) position: String,
 }
 
-/// How many went which way.
+/// Counts of policies for the report: rewritten, about built-in tools, without a source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) ok: u64,
@@ -30,7 +31,7 @@ pub(crate) struct Counts {
     pub(crate) dead: u64,
 }
 
-/// Carries all policies.
+/// Migrates all policies. A policy whose source does not exist is kept unchanged, with a warning.
 pub(super) fn carry(
     snapshot: &Snapshot,
     tenant: &str,
@@ -78,7 +79,7 @@ pub(super) fn carry(
     (carried, counts)
 }
 
-/// What people call a policy.
+/// Describes a policy for warnings.
 pub(crate) fn describe(policy: &Policy) -> String {
     format!("policy {:?} of scope {:?} ({:?})", policy.id, policy.scope, policy.pattern)
 }
@@ -88,7 +89,7 @@ fn to_row(policy: &Policy, owner: Owner, pattern: String) -> Carried {
     Carried { scope, owner, id, pattern, action, position }
 }
 
-/// The first segment of a pattern, and what follows its point.
+/// Returns the first segment of a pattern, and the text behind its dot.
 fn split(pattern: &str) -> (&str, Option<&str>) {
     match pattern.split_once('.') {
         Some((slug, rest)) => (slug, Some(rest)),
@@ -104,7 +105,7 @@ fn rewritten(slug: &str, rest: Option<&str>) -> String {
     }
 }
 
-/// Tenants that have the curated source and not the one that it stands in for.
+/// Returns the tenants that have the curated source but not the one that it replaced.
 fn curated(snapshot: &Snapshot, tenant: &str) -> BTreeSet<String> {
     let mut slugs: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for source in &snapshot.sources {

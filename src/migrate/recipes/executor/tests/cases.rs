@@ -1,4 +1,4 @@
-//! Every recorded case: the rows, warnings, secrets and faults that the original came to.
+//! Compares every recorded case: rows, warnings, secrets and faults must be those of the original.
 
 use super::super::js::{self, Value};
 use super::super::recipe::Executor;
@@ -7,7 +7,7 @@ use crate::core::{Code, Fault};
 use crate::migrate::recipe::Recipe as _;
 use crate::migrate::recipe::{OnConflict, Recognised};
 
-/// Whether the original migrated a case.
+/// Returns whether the original migrated a case.
 fn migrated(case: &Case) -> bool {
     matches!(case.result.get("migrated"), Some(Value::Bool(true)))
 }
@@ -31,7 +31,7 @@ fn the_rows_are_those_of_the_original() {
     each(|case, done| differences(&case.json("v2.json").expect("rows"), &done.staging));
 }
 
-/// Digits as `#`: the counts in one warning are the original's own affair.
+/// Masks digits in one warning: its counts depend on how the original splits its statements.
 fn masked(warning: &str) -> String {
     let counts = warning.contains("tolerant replay (");
     let mask = |c: char| if counts && c.is_ascii_digit() { '#' } else { c };
@@ -77,7 +77,7 @@ fn the_secrets_are_those_of_the_original() {
     }
 }
 
-/// The entries of a keyring, whatever their order.
+/// Returns the entries of a keyring, sorted, since their order has no meaning.
 fn sorted(keyring: &Value) -> Vec<String> {
     let services = keyring.as_object().expect("services").members();
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! Rows that cannot both be kept: refused by name, left out by name, or renamed with what follows.
+//! Tests of clashing rows: refused by name, left out by name, or renamed with what refers to them.
 
 use super::harness::Done;
 use super::old::{HOME, Old, warned};
@@ -8,7 +8,7 @@ use crate::migrate::recipe::OnConflict;
 const OPEN: &str = r#"{"config":{"endpoint":"https://e.test","transport":"remote"}}"#;
 const OPERATION: &str = r#"{"toolId":"api.t","sourceId":"api","binding":{}}"#;
 
-/// Two folders with a source of the same name each, and everything that can belong to one.
+/// Returns two scopes with a source of the same id each, and everything that can belong to one.
 fn folders() -> Old {
     let old = Old::new();
     for scope in ["one-00000001", "two-00000002"] {

@@ -1,9 +1,9 @@
-//! The old schema's early forms.
+//! Tests of early forms of the old schema.
 
 use super::old::{HOME, Old, warned};
 use crate::migrate::recipe::OnConflict;
 
-/// One source of every kind, as the sixth step left them.
+/// Returns one source with every kind of header and parameter, as the sixth step left them.
 fn zoo() -> Old {
     let old = Old::early();
     let headers = r#"{"X-Zeta":"z","10":"ten","DD-API-KEY":{"secretId":"dd1"},"DD_Application Key":{"secretId":"dd2","prefix":"K "},"Accept":"application/json","Num":5}"#;

@@ -1,4 +1,4 @@
-//! Laws over generated databases: no row is lost without a word, and nothing makes it panic.
+//! Property tests over generated databases: no row is lost without a warning, and nothing panics.
 
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -9,7 +9,7 @@ use super::harness::{Case, Done, Given, boot, dump, migrate};
 use super::old::{HOME, Old};
 use crate::migrate::recipe::{OnConflict, Recipe as _};
 
-/// Numbers that look like chance and come from a seed.
+/// A pseudo-random generator with a seed.
 struct Chance(u64);
 
 impl Chance {
@@ -45,7 +45,7 @@ const SLOTS: [&str; 6] = [
 ];
 const PROVIDERS: [&str; 4] = ["file", "keychain", "onepassword", "env"];
 
-/// A database in which every row bears a mark of its own.
+/// Returns a database in which every row has a unique mark, and the marks.
 fn generated(seed: u64) -> (Old, Vec<String>) {
     let mut chance = Chance(seed);
     let mut old = Old::new();
@@ -110,7 +110,7 @@ fn generated(seed: u64) -> (Old, Vec<String>) {
     (old, marks)
 }
 
-/// The mark of every row, as it has to turn up somewhere.
+/// Returns the mark of every row, in the form that must appear in the result.
 fn marks(db: &Connection) -> Vec<String> {
     let mut marks = Vec::new();
     for sql in [
@@ -131,7 +131,7 @@ fn marks(db: &Connection) -> Vec<String> {
     marks
 }
 
-/// Everything that came out: rows, secrets, warnings.
+/// Returns the whole result as text: rows, secrets, warnings.
 fn result(done: &Done) -> String {
     let tables = [
         "integration",
@@ -153,7 +153,7 @@ fn result(done: &Done) -> String {
     text
 }
 
-/// The rows that turn up nowhere.
+/// Returns the rows that do not appear in the result.
 fn unaccounted(old: &Old, marks: &[String], done: &Done) -> Vec<String> {
     let text = result(done);
     let mut lost: Vec<String> =
@@ -185,23 +185,23 @@ fn unaccounted(old: &Old, marks: &[String], done: &Done) -> Vec<String> {
     lost
 }
 
-/// The forms in which each binding of a secret may turn up: the secret under its new id, the slot
-/// that was not carried, or the secret that does not exist.
+/// Returns the forms in which each binding of a secret may appear: the secret under its new id, the
+/// slot that was not migrated, or the secret that does not exist.
 fn bound(db: &Connection) -> Vec<[String; 4]> {
     let sql = "SELECT scope_id, secret_id, slot_key FROM credential_binding WHERE kind = 'secret'";
     let mut query = db.prepare(sql).expect("SQL");
     let rows = query.query_map([], |row| {
         let [scope, secret, slot]: [String; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
         let dangling = format!("secret {secret:?} of scope {scope:?}");
-        // A provider of its own keeps the secret under its old id.
+        // A provider other than file and keychain keeps the secret under its old id.
         let kept = format!("\\\"{secret}\\\"");
         Ok([item_id(&scope, &secret), format!("slot {slot:?}"), dangling, kept])
     });
     rows.expect("rows").map(|row| row.expect("text")).collect()
 }
 
-/// A connection that was carried is known by its label; a configuration by its content, or by the
-/// name of the source that is said to lose it.
+/// Returns whether a mark appears in the result. A migrated connection is known by its label; a
+/// configuration by its content, or by the name of the source that a warning reports.
 fn turns_up(text: &str, mark: &str) -> bool {
     let label = mark.strip_prefix("con").map(|n| format!("label{n}"));
     let number = mark.strip_prefix("cfg").and_then(|rest| rest.strip_suffix('x'));
@@ -273,7 +273,7 @@ proptest! {
     }
 }
 
-/// Puts something odd into a cell, or takes a column or a table away.
+/// Puts an unusual value into a cell, or drops a column or a table.
 fn spoil(db: &Connection, chance: &mut Chance) {
     let list = |sql: &str| -> Vec<String> {
         let mut query = db.prepare(sql).expect("SQL");
@@ -320,6 +320,6 @@ fn spoil(db: &Connection, chance: &mut Chance) {
             )
         }
     };
-    // A column with a constraint keeps what it has; that is no concern here.
+    // A constraint may reject the value; the row then stays as it was, which is fine here.
     let _ = db.execute_batch(&sql);
 }

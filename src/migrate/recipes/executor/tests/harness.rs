@@ -1,4 +1,4 @@
-//! A small engine: enough of one to drive the recipe over a database and look at the result.
+//! A minimal engine that drives the recipe over a database, and compares the result with records.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use crate::migrate::keychain::{FileKeychain, NoKeychain};
 use crate::migrate::recipe::Recipe as _;
 use crate::migrate::recipe::{Built, Keychain, Network, OnConflict, Secrets, Work};
 
-/// The time of every migration here.
+/// Time of every migration in these tests, in milliseconds.
 pub(super) const NOW_MS: i64 = 1_790_000_000_123;
 
-/// A network that never answers and remembers what it was asked.
+/// A network that never answers, and records the requests.
 #[derive(Default)]
 pub(super) struct Offline(pub(super) RefCell<Vec<String>>);
 
@@ -28,9 +28,9 @@ impl Network for Offline {
     }
 }
 
-/// A migration that was done.
+/// The result of a migration.
 pub(super) struct Done {
-    /// Where both databases are, for as long as they are looked at.
+    /// Directory of both databases; it is deleted with this value.
     _dir: tempfile::TempDir,
     pub(super) copy: Connection,
     pub(super) staging: Connection,
@@ -38,22 +38,22 @@ pub(super) struct Done {
     pub(super) built: Built,
     pub(super) secrets: Secrets,
     pub(super) asked: Vec<String>,
-    /// How long each step took.
+    /// Duration of each step.
     pub(super) took: Vec<Lap>,
 }
 
 impl Done {
-    /// All warnings, in order.
+    /// Returns all warnings, in order.
     pub(super) fn warnings(&self) -> Vec<String> {
         self.replayed.iter().chain(&self.built.warnings).cloned().collect()
     }
 
-    /// The rows of a table.
+    /// Returns the rows of a table of the new database.
     pub(super) fn dump(&self, table: &str) -> Vec<Value> {
         dump(&self.staging, table)
     }
 
-    /// One column of a table as text, in the order of the rows.
+    /// Returns one column of a table as text, in the order of the rows.
     pub(super) fn column(&self, table: &str, column: &str) -> Vec<String> {
         let rows = self.dump(table);
         let cell = |row: &Value| row.get(column).map_or_else(String::new, js::compact);
@@ -61,7 +61,7 @@ impl Done {
     }
 }
 
-/// What a migration is given besides the database.
+/// Inputs of a migration besides the database.
 #[derive(Default)]
 pub(super) struct Given<'a> {
     pub(super) tenant: &'a str,
@@ -71,12 +71,12 @@ pub(super) struct Given<'a> {
     pub(super) network: Option<&'a dyn Network>,
 }
 
-/// Where the recorded databases are.
+/// Returns the directory of the recorded databases.
 pub(super) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/executor")
 }
 
-/// A recorded file as JSON.
+/// Returns a recorded file as JSON; none when there is no such file.
 pub(super) fn json(path: &Path) -> Option<Value> {
     let text = std::fs::read_to_string(path).ok()?;
     Some(
@@ -84,7 +84,7 @@ pub(super) fn json(path: &Path) -> Option<Value> {
     )
 }
 
-/// Migrates a copy of a database.
+/// Migrates a copy of a database, with the same calls in the same order as the engine.
 pub(super) fn migrate(v1: &Connection, given: &Given<'_>) -> Result<Done, Fault> {
     let dir = tempfile::tempdir().expect("a directory");
     let mut copy = Connection::open(dir.path().join("source.db")).expect("a copy");
@@ -126,10 +126,10 @@ pub(super) fn migrate(v1: &Connection, given: &Given<'_>) -> Result<Done, Fault>
     Ok(Done { _dir: dir, copy, staging, replayed, built, secrets, asked, took: clock.laps })
 }
 
-/// A step, how long it took, and how long it had a processor.
+/// A step, its wall time, and its processor time.
 pub(super) type Lap = (&'static str, Duration, Duration);
 
-/// What steps take.
+/// Measures the time of steps.
 struct Clock {
     since: (std::time::Instant, Duration),
     laps: Vec<Lap>,
@@ -149,7 +149,7 @@ impl Clock {
     }
 }
 
-/// Time on a processor that this process has had, where the system tells.
+/// Returns the processor time of this process, where the system reports it.
 fn processor() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
@@ -157,7 +157,7 @@ fn processor() -> Duration {
     Duration::from_millis(ticks.sum::<u64>() * 10)
 }
 
-/// Does the small steps of a start.
+/// Runs the small steps of a start, and returns the names of those that were done.
 pub(super) fn boot(db: &Connection) -> Result<Vec<String>, Fault> {
     let offline = Offline::default();
     let work = Work {
@@ -173,7 +173,7 @@ pub(super) fn boot(db: &Connection) -> Result<Vec<String>, Fault> {
     Executor.ready(db, &work)
 }
 
-/// A recorded case.
+/// A recorded run of the original: its database before, its result after.
 pub(super) struct Case {
     pub(super) name: String,
     pub(super) dir: PathBuf,
@@ -181,7 +181,7 @@ pub(super) struct Case {
 }
 
 impl Case {
-    /// All of them, by name.
+    /// Returns all cases, sorted by name.
     pub(super) fn all() -> Vec<Self> {
         let folder = std::fs::read_dir(fixtures().join("cases")).expect("recorded cases");
         let mut dirs: Vec<PathBuf> = folder.map(|entry| entry.expect("an entry").path()).collect();
@@ -189,7 +189,7 @@ impl Case {
         dirs.into_iter().map(Self::at).collect()
     }
 
-    /// One, by the start of its name.
+    /// Returns the case whose name starts so.
     pub(super) fn named(name: &str) -> Self {
         let found = Self::all().into_iter().find(|case| case.name.starts_with(name));
         found.expect("a recorded case")
@@ -201,22 +201,22 @@ impl Case {
         Self { name, dir, result }
     }
 
-    /// A recorded file of it as JSON.
+    /// Returns a recorded file of the case as JSON.
     pub(super) fn json(&self, name: &str) -> Option<Value> {
         json(&self.dir.join(name))
     }
 
-    /// A recorded file of it as it is.
+    /// Returns the bytes of a recorded file of the case.
     pub(super) fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         std::fs::read(self.dir.join(name)).ok()
     }
 
-    /// Its database, in memory, so that the recorded file is never touched.
+    /// Returns the case's database in memory, so that the recorded file never changes.
     pub(super) fn database(&self) -> Connection {
         in_memory(&self.dir.join("v1/data.db"))
     }
 
-    /// Migrates it; the keychain is a copy of its own.
+    /// Migrates the case; secrets file and keychain are copies.
     pub(super) fn migrate(
         &self,
         conflicts: OnConflict,
@@ -239,7 +239,7 @@ impl Case {
     }
 }
 
-/// A database file, read into memory.
+/// Reads a database file into memory. It is opened as immutable, so that no log appears beside it.
 pub(super) fn in_memory(path: &Path) -> Connection {
     let mut memory = Connection::open_in_memory().expect("memory");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
@@ -251,7 +251,7 @@ pub(super) fn in_memory(path: &Path) -> Connection {
     memory
 }
 
-/// The rows of a table, as the records have them.
+/// Returns the rows of a table in the form of the records.
 pub(super) fn dump(db: &Connection, table: &str) -> Vec<Value> {
     let mut query =
         db.prepare(&format!("SELECT * FROM \"{table}\" ORDER BY rowid")).expect("a table");
@@ -279,12 +279,12 @@ fn value(cell: ValueRef<'_>) -> Value {
     }
 }
 
-/// A number as the records have it.
+/// Formats a number as the records have it, which Python wrote.
 fn python(n: f64) -> String {
     if n.fract() == 0.0 && n.abs() < 1e16 { format!("{n:.1}") } else { js::print_number(n) }
 }
 
-/// What differs between recorded rows and those of a database.
+/// Returns the differences between recorded rows and those of a database.
 pub(super) fn differences(expected: &Value, db: &Connection) -> Vec<String> {
     let mut all = Vec::new();
     for (table, recorded) in expected.as_object().expect("tables").members() {

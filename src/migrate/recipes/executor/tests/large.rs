@@ -1,4 +1,4 @@
-//! The large recorded case: its rows, and a time that a start may take.
+//! Compares the rows of the large recorded case, and prints time and memory of the migration.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::harness::{Given, differences, fixtures, json, migrate};
 
-/// Unpacks a recorded file with Python, which every machine that tests this has.
+/// Unpacks a recorded file with Python, which every machine that runs these tests has.
 fn unpack(from: &Path, to: &Path) {
     let script = "import lzma, sys, tarfile, io\n\
                   data = lzma.open(sys.argv[1]).read()\n\
@@ -24,7 +24,7 @@ fn unpack(from: &Path, to: &Path) {
     assert!(python.wait().expect("python3").success());
 }
 
-/// The most memory that this process has had, where the system tells.
+/// Returns the peak memory of this process, where the system reports it.
 fn memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,4 +1,4 @@
-//! The recipe as a whole, held against what the original was seen to do.
+//! Tests of the whole recipe against recorded runs of the original.
 
 mod cases;
 mod clashes;

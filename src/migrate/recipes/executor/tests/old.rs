@@ -1,4 +1,4 @@
-//! Old databases made for a test: a recorded empty one, with the rows that the test is about.
+//! Builds old databases for tests: a recorded empty one, plus the rows that a test is about.
 
 use std::path::PathBuf;
 
@@ -8,10 +8,10 @@ use super::harness::{Case, Done, Given, migrate};
 use crate::core::Fault;
 use crate::migrate::recipe::OnConflict;
 
-/// The tenant and the scope of most tests.
+/// Tenant and scope of most tests.
 pub(super) const HOME: &str = "workspace-1a2b3c4d";
 
-/// An old database under construction.
+/// An old database that a test fills.
 pub(super) struct Old {
     pub(super) db: Connection,
     dir: tempfile::TempDir,
@@ -19,14 +19,14 @@ pub(super) struct Old {
 }
 
 impl Old {
-    /// One without rows, of the last old schema.
+    /// Returns a database without rows, of the last old schema.
     pub(super) fn new() -> Self {
         let db = Case::named("10-").database();
         let dir = tempfile::tempdir().expect("a directory");
         Self { db, dir, auth: None }
     }
 
-    /// One without rows, of an early schema that has a sound history.
+    /// Returns a database without rows, of an early schema with a sound history.
     pub(super) fn early() -> Self {
         let db = Case::named("93-").database();
         let old = Self { db, ..Self::new() };
@@ -34,7 +34,7 @@ impl Old {
         old
     }
 
-    /// Any SQL.
+    /// Executes arbitrary SQL on the database.
     pub(super) fn sql(&self, sql: &str) -> &Self {
         self.db.execute_batch(sql).expect("SQL");
         self
@@ -45,7 +45,7 @@ impl Old {
         self
     }
 
-    /// The secrets file.
+    /// Writes the secrets file.
     pub(super) fn auth(&mut self, json: &str) -> &mut Self {
         let path = self.dir.path().join("auth.json");
         std::fs::write(&path, json).expect("written");
@@ -53,7 +53,7 @@ impl Old {
         self
     }
 
-    /// A source; its name is its id.
+    /// Inserts a source; its name is its id.
     pub(super) fn source(&self, scope: &str, id: &str, kind: &str) -> &Self {
         self.insert(
             "INSERT INTO source (id, scope_id, plugin_id, kind, name, created_at, updated_at) \
@@ -62,7 +62,7 @@ impl Old {
         )
     }
 
-    /// A row of plugin storage.
+    /// Inserts a row of plugin storage.
     pub(super) fn stored(
         &self,
         scope: &str,
@@ -77,17 +77,17 @@ impl Old {
         )
     }
 
-    /// A source with a configuration.
+    /// Inserts a source with a configuration.
     pub(super) fn configured(&self, scope: &str, id: &str, kind: &str, data: &str) -> &Self {
         self.source(scope, id, kind).stored(scope, kind, "source", id, data)
     }
 
-    /// A binding of a secret.
+    /// Inserts a binding of a secret.
     pub(super) fn bound(&self, scope: &str, source: &str, slot: &str, secret: &str) -> &Self {
         self.binding(scope, source, slot, "secret", [Some(secret), None, None])
     }
 
-    /// A binding: its secret, its connection, its text.
+    /// Inserts a binding to a secret, a connection or a text.
     pub(super) fn binding(
         &self,
         scope: &str,
@@ -103,7 +103,7 @@ impl Old {
         )
     }
 
-    /// A secret in the secrets file.
+    /// Inserts a secret's row; its value comes from the secrets file.
     pub(super) fn secret(&self, scope: &str, id: &str, name: &str, provider: &str) -> &Self {
         self.insert(
             "INSERT INTO secret VALUES (?2, ?1, ?3, ?4, 1, NULL)",
@@ -111,7 +111,7 @@ impl Old {
         )
     }
 
-    /// An OAuth connection.
+    /// Inserts an OAuth connection.
     pub(super) fn connection(&self, scope: &str, id: &str, label: &str, state: &str) -> &Self {
         self.insert(
             "INSERT INTO connection VALUES (?2, ?1, 'oauth2', ?3, '', NULL, NULL, NULL, ?4, 1, 1, NULL)",
@@ -119,7 +119,7 @@ impl Old {
         )
     }
 
-    /// A tool; its id is made by chance.
+    /// Inserts a tool with a random id.
     pub(super) fn tool(&self, scope: &str, source: &str, name: &str) -> &Self {
         self.insert(
             "INSERT INTO tool VALUES (hex(randomblob(8)), ?1, ?2, 'openapi', ?3, 'd', NULL, NULL, 1, 2)",
@@ -127,7 +127,7 @@ impl Old {
         )
     }
 
-    /// A definition.
+    /// Inserts a definition.
     pub(super) fn definition(&self, scope: &str, source: &str, name: &str) -> &Self {
         self.insert(
             "INSERT INTO definition VALUES (hex(randomblob(8)), ?1, ?2, 'openapi', ?3, '{}', 1)",
@@ -135,7 +135,7 @@ impl Old {
         )
     }
 
-    /// A policy.
+    /// Inserts a policy.
     pub(super) fn policy(&self, scope: &str, id: &str, pattern: &str) -> &Self {
         self.insert(
             "INSERT INTO tool_policy VALUES (?2, ?1, ?3, 'allow', 'a0', 1, 1)",
@@ -143,24 +143,24 @@ impl Old {
         )
     }
 
-    /// A blob.
+    /// Inserts a blob.
     pub(super) fn blob(&self, namespace: &str, key: &str, value: &str) -> &Self {
         self.insert("INSERT INTO blob VALUES (?1, ?2, ?3)", &[&namespace, &key, &value])
     }
 
-    /// Migrates it.
+    /// Migrates the database; a fault fails the test.
     pub(super) fn migrated(&self) -> Done {
         self.try_migrate(OnConflict::Refuse).expect("migrated")
     }
 
-    /// Migrates it, or says why not.
+    /// Migrates the database, or returns the fault.
     pub(super) fn try_migrate(&self, conflicts: OnConflict) -> Result<Done, Fault> {
         let given = Given { tenant: HOME, auth: self.auth.clone(), conflicts, ..Given::default() };
         migrate(&self.db, &given)
     }
 }
 
-/// Whether some warning has all of these words.
+/// Returns whether one warning contains all of these words.
 pub(super) fn warned(done: &Done, words: &[&str]) -> bool {
     done.warnings().iter().any(|warning| words.iter().all(|word| warning.contains(word)))
 }

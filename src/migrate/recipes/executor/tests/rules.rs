@@ -1,4 +1,4 @@
-//! Single rules, each on the smallest database that shows it.
+//! Tests of single rules, each on the smallest database that shows it.
 
 use super::super::slug::item_id;
 use super::old::{HOME, Old, warned};
@@ -191,7 +191,7 @@ fn the_secrets_file_keeps_what_was_flat_and_says_what_it_loses() {
         "{{\n  \"2\": \"two\",\n  \"10\": \"ten\",\n  \"flat\": \"f\",\n  \"{k}\": \"v\",\n  \"{elsewhere}\": \"f\"\n}}\n"
     );
     assert_eq!(file, expected);
-    // A scope with an object of its own is not looked for among the flat ones.
+    // If a scope has an object of its own, flat values are not searched.
     assert!(warned(&done, &["Could not resolve local secret \"flat\" from provider \"file\"."]));
     assert!(warned(
         &done,

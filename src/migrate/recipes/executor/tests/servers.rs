@@ -1,4 +1,4 @@
-//! What servers say of themselves, and what happens when they say nothing or nonsense.
+//! Tests of server metadata: valid answers, no answers, and invalid ones.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use super::harness::{Done, Given, migrate};
 use super::old::{HOME, Old};
 use crate::migrate::recipe::Network;
 
-/// A network with a few pages, which remembers how long it was given.
+/// A network with a few pages, which records requests and their time limits.
 struct Pages {
     by_url: BTreeMap<&'static str, &'static str>,
     limits: RefCell<Vec<Duration>>,

@@ -1,10 +1,11 @@
-//! Annotations of MCP tools: they gain what the server itself said of the tool. Pure.
+//! Adds the server's own facts about a tool to the annotations of MCP tools. Pure.
 
 use crate::migrate::recipes::executor::config::object;
 use crate::migrate::recipes::executor::js::{Text, Value};
 use crate::migrate::recipes::executor::snapshot::Upstream;
 
-/// The annotations with what the server said; none when they stay as they are.
+/// Returns the annotations with the server's facts; none when they have them already and stay as
+/// they are.
 pub(super) fn stamped(old: &Value, upstream: &Upstream) -> Option<Value> {
     if old.get("mcp").is_some_and(|mcp| mcp.as_object().is_some()) {
         return None;

@@ -1,14 +1,14 @@
-//! One prepared statement that fills a table, and knows when a row cannot be there twice.
+//! A prepared statement that fills a table, and tells a duplicate row from other errors.
 
 use rusqlite::{Connection, Statement, ToSql};
 
 use crate::core::Fault;
 use crate::migrate::recipes::executor::fail;
 
-/// The extended code for a row that an index does not take twice.
+/// SQLite's extended code for a row that violates a unique index.
 const TWICE: i32 = rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
 
-/// A statement that writes rows of one table.
+/// Writes rows of one table, and counts them.
 pub(super) struct Insert<'s> {
     statement: Statement<'s>,
     table: &'static str,
@@ -16,7 +16,7 @@ pub(super) struct Insert<'s> {
 }
 
 impl<'s> Insert<'s> {
-    /// Prepares it; the values are bound in the order of the columns.
+    /// Prepares the statement; values are bound in the order of the columns.
     pub(super) fn new(
         db: &'s Connection,
         table: &'static str,
@@ -29,17 +29,17 @@ impl<'s> Insert<'s> {
         Ok(Self { statement, table, written: 0 })
     }
 
-    /// Binds one value, counted from one.
+    /// Binds one value; positions count from one.
     pub(super) fn bind(&mut self, at: usize, value: impl ToSql) -> Result<(), Fault> {
         self.statement.raw_bind_parameter(at, value).map_err(fail::during("binding a value"))
     }
 
-    /// Binds values from the first on.
+    /// Binds values, from the first column on.
     pub(super) fn bind_all(&mut self, values: &[&dyn ToSql]) -> Result<(), Fault> {
         values.iter().enumerate().try_for_each(|(at, value)| self.bind(at + 1, value))
     }
 
-    /// Writes the row that is bound; false when such a row is there already.
+    /// Writes the bound row; false when its unique key exists already.
     pub(super) fn try_run(&mut self) -> Result<bool, Fault> {
         match self.statement.raw_execute() {
             Ok(_) => {

@@ -1,7 +1,8 @@
-//! Writes the new database: every table in the original's order, in one transaction.
+//! Writes the new database: every table in the original's order, in one transaction. It decides
+//! nothing that the plan decides.
 //!
-//! The small tables come from the plan. The big ones are read row by row and written row by row, so
-//! that their size does not matter, by two threads.
+//! The small tables come from the plan. The big ones are streamed row by row by two threads, so
+//! that their size does not matter.
 
 mod annotations;
 mod insert;

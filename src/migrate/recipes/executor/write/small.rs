@@ -1,4 +1,5 @@
-//! The tables that come from the plan: integrations, OAuth clients, connections, policies.
+//! Writes the tables that come from the plan: integrations, OAuth clients, connections, policies.
+//! The plan has settled their clashes, so a duplicate here is an error.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ use crate::migrate::recipes::executor::write::writer::Writer;
 use crate::migrate::recipes::executor::{config, fail};
 
 impl Writer<'_> {
-    /// One integration per source.
+    /// Writes one integration per source.
     pub(super) fn integrations(&mut self, staging: &Connection) -> Result<(), Fault> {
         let columns = [
             "slug",
@@ -34,7 +35,7 @@ impl Writer<'_> {
         let now = self.work.now_ms;
         let mut seen = BTreeSet::new();
         for source in &self.snapshot.sources {
-            // The same source twice in one scope is a clash that no new slug can tell apart.
+            // No new slug can separate two rows of one scope and id, so only the first is written.
             let twin = !seen.insert((&source.scope, &source.id));
             if twin || self.plan.fates.left(&source.scope, &source.id) {
                 continue;
@@ -64,7 +65,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// A source's configuration, read again: it may be large, so it was not kept.
+    /// Reads a source's configuration again: it may be large, so the snapshot does not hold it.
     fn config(&self, source: &Source) -> Result<Value, Fault> {
         let name = || format!("{:?} of scope {:?}", source.id, source.scope);
         let Some(known) = self.snapshot.configs.get(&key(&source.scope, &source.id)) else {
@@ -92,7 +93,7 @@ impl Writer<'_> {
         value.ok_or_else(|| fail::shape(format!("the configuration of source {} is gone", name())))
     }
 
-    /// The OAuth clients.
+    /// Writes the OAuth clients. A server's answer takes precedence over the stored address.
     pub(super) fn clients(&mut self, staging: &Connection) -> Result<(), Fault> {
         let columns = [
             "slug",
@@ -144,7 +145,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The connections.
+    /// Writes the connections.
     pub(super) fn connections(&mut self, staging: &Connection) -> Result<(), Fault> {
         let columns = [
             "integration",
@@ -200,7 +201,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The secrets of a connection, as JSON.
+    /// Returns the secret ids of a connection by variable, as JSON.
     fn items(&self, target: &Target) -> String {
         let all = target.items.iter().map(|(_, item)| item).chain(&target.refresh);
         let local = matches!(target.provider.as_str(), "file" | "keychain");
@@ -214,7 +215,7 @@ impl Writer<'_> {
         js::compact(&Value::object(items.map(member).collect()))
     }
 
-    /// The policies.
+    /// Writes the policies.
     pub(super) fn policies(&mut self, staging: &Connection) -> Result<(), Fault> {
         let columns = [
             "id",

@@ -1,4 +1,4 @@
-//! Plugin storage and blobs: carried row by row, operations in a new form.
+//! Writes plugin storage and blobs: row by row, with operations in a new form.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use crate::migrate::recipes::executor::snapshot::{self, plugin};
 use crate::migrate::recipes::executor::tables::{self, Table};
 use crate::migrate::recipes::executor::write::writer::Writer;
 
-/// The columns of what plugins stored, in the order in which they are bound.
+/// Columns of plugin storage, in the order in which they are bound.
 const STORAGE: &[&str] = &[
     "plugin_id",
     "collection",
@@ -29,22 +29,22 @@ const STORAGE: &[&str] = &[
     "owner",
     "subject",
 ];
-/// Where the key stands among the columns of each of the two.
+/// Positions of keys and ids among the columns of both tables, counted from one.
 const KEY: usize = 3;
 const BLOB_KEY: usize = 2;
 const BLOB_ID: usize = 5;
 
-/// An operation in its new form.
+/// An operation of a tool in its new form.
 struct Operation {
     source: String,
     tool: String,
     binding: Value,
-    /// Members that it does not have any more.
+    /// Members of the old form that are dropped.
     lost: Vec<String>,
 }
 
 impl Writer<'_> {
-    /// Everything that plugins stored, except the configurations of sources.
+    /// Writes everything that plugins stored, except the configurations of sources.
     pub(super) fn storage(&mut self, staging: &mut Connection) -> Result<(), Fault> {
         let table = Filled {
             table: "plugin_storage",
@@ -54,6 +54,7 @@ impl Writer<'_> {
             rename: |insert, _, free| insert.bind(KEY, free),
             renames: self.clashes.renames(),
         };
+        // `IS NOT` also keeps rows whose collection is NULL, which `<>` would drop.
         let sql =
             format!("{} WHERE collection IS NOT 'source'", tables::STORAGE.require(self.copy)?);
         self.fill(staging, &table, |writer, rows| {
@@ -74,10 +75,12 @@ impl Writer<'_> {
         let operation = if rewritten { operation(&cells.json("data")?) } else { None };
         let source = match &operation {
             Some(operation) => Some(operation.source.clone()),
-            // The one other collection whose keys are known to start with a source.
+            // The one other collection whose keys are known to start with a source's id.
             None if collection == "binding" => key.split_once('.').map(|(s, _)| s.to_owned()),
             None => None,
         };
+        // All cells are read before the row may be left out: as in the original, an unreadable cell
+        // stops the migration in any case.
         let times = ["created_at", "updated_at"].map(|column| cells.time(column, self.work.now_ms));
         let [created, updated] = times;
         let (created, updated) = (created?, updated?);
@@ -88,6 +91,7 @@ impl Writer<'_> {
         }
         let (key, data) = match operation {
             Some(operation) => {
+                // An operation belongs to its integration, and that to the whole organisation.
                 owner = Owner::org(&owner.tenant);
                 self.operation(cells, &scope, operation)
             }
@@ -132,7 +136,7 @@ impl Writer<'_> {
         (Cow::Owned(format!("{slug}.{tool}")), emit(&data))
     }
 
-    /// The blobs that belong to a scope and a plugin.
+    /// Writes the blobs that belong to a scope and a plugin; notes the others as lost.
     pub(super) fn blobs(&mut self, staging: &mut Connection) -> Result<(), Fault> {
         let table = Filled {
             table: "blob",
@@ -188,12 +192,12 @@ impl Writer<'_> {
     }
 }
 
-/// A blob's id: its two names as JSON.
+/// Returns the id of a blob: namespace and key as a JSON array.
 pub(crate) fn blob_id(namespace: &str, key: &str) -> String {
     js::compact(&Value::array(vec![namespace.into(), key.into()]))
 }
 
-/// An operation, when a row is one: it names a source and a tool and has a binding.
+/// Parses a row as an operation; none when it does not name a source and a tool and have a binding.
 fn operation(data: &Value) -> Option<Operation> {
     let binding = data.get("binding")?.clone();
     let text = |name: &str| data.text(name).map(|text| text.lossy().into_owned());
@@ -212,14 +216,14 @@ fn operation(data: &Value) -> Option<Operation> {
     Some(Operation { source, tool, binding, lost: lost.filter(|name| !known(name)).collect() })
 }
 
-/// A key whose source has another slug now.
+/// Returns a key with the current slug of its source.
 fn moved<'k>(fates: &Fates, scope: &str, source: Option<&str>, key: Cow<'k, str>) -> Cow<'k, str> {
     let Some(source) = source else { return key };
     let slug = fates.slug(scope, source);
     if slug == source { key } else { Cow::Owned(format!("{slug}{}", &key[source.len()..])) }
 }
 
-/// The names of rows that share a column's value and a key.
+/// Describes the rows that share a column's value and a key. Best effort: it only serves a message.
 fn twins(
     copy: &Connection,
     table: &'static Table,

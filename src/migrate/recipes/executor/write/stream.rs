@@ -1,9 +1,9 @@
-//! A big table, read and worked out row by row in one thread while another one writes the rows:
-//! each costs about as much as the other.
+//! Fills a big table with two threads: one reads and converts rows, the other writes them. Both
+//! take about the same time.
 //!
-//! Only the thread that writes learns which rows cannot be there twice. They are known to it by
-//! number; so the rows are gone through once more, with nothing written, to say which they were.
-//! What waits between the two is bounded.
+//! Only the writing thread learns which rows are duplicates, and it knows them by number. If there
+//! are any, the rows are read a second time, without writing, to name them. The memory between the
+//! two threads is bounded.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -14,26 +14,25 @@ use super::insert::Insert;
 use crate::core::{Code, Fault};
 use crate::migrate::recipes::executor::fail;
 
-/// Bytes of text after which rows are handed over. Nothing else waits between the two: a batch is
-/// made while the one before it is written, so that one huge value is there three times and no
-/// more.
+/// Bytes of text after which a batch is handed over. The channel holds no batch, so one is made
+/// while the one before it is written: a huge value exists three times at most.
 const BATCH_BYTES: usize = 256 * 1_024;
 
-/// A table that is filled.
+/// The table to be filled, and the treatment of duplicates.
 pub(super) struct Filled {
     pub(super) table: &'static str,
     pub(super) columns: &'static [&'static str],
-    /// Where the value stands that another one takes the place of when the row is there already.
+    /// Position of the column that gets another value when the row is a duplicate.
     pub(super) name: usize,
-    /// The columns that cannot be the same in two rows, the name among them.
+    /// Positions of the columns of the unique key, including the name.
     pub(super) unique: &'static [usize],
-    /// Binds that other value; it gets the row as it was.
+    /// Binds the other value; it gets the row as it was.
     pub(super) rename: fn(&mut Insert<'_>, &Row<'_>, &str) -> Result<(), Fault>,
-    /// Whether a row that is there already gets another name; otherwise it is left out.
+    /// Whether a duplicate row gets another name; otherwise it is left out.
     pub(super) renames: bool,
 }
 
-/// A value on its way.
+/// A value of a row between the threads.
 #[derive(Clone, Copy)]
 pub(super) enum Bound<'a> {
     Null,
@@ -59,8 +58,8 @@ impl From<f64> for Bound<'_> {
     }
 }
 
-/// The same without the text: where that ends among the text of its batch, or how much of its own
-/// there is.
+/// A value without its text: [`Batch`] holds the end of the text within the batch, [`Rows`] the
+/// length of its own text.
 #[derive(Clone, Copy, Default)]
 enum Cell {
     #[default]
@@ -69,20 +68,20 @@ enum Cell {
     Text(usize),
 }
 
-/// Rows that are handed over at once.
+/// Rows that are handed over together; one allocation holds the text of all.
 #[derive(Default)]
 struct Batch {
     text: String,
     cells: Vec<Cell>,
 }
 
-/// One row of a batch.
+/// A row of a batch, borrowed from it.
 pub(super) struct Row<'b> {
     values: Vec<Bound<'b>>,
 }
 
 impl<'b> Row<'b> {
-    /// Text that is bound, counted from one.
+    /// Returns a text of the row; positions count from one. Other values give an empty text.
     pub(super) fn text(&self, at: usize) -> &'b str {
         match self.values.get(at - 1) {
             Some(Bound::Text(text)) => text,
@@ -100,7 +99,7 @@ impl<'b> Row<'b> {
 }
 
 impl Batch {
-    /// Calls back with every row of so many columns.
+    /// Calls `with` for every row of `columns` columns.
     fn each(
         &self,
         columns: usize,
@@ -123,7 +122,7 @@ impl Batch {
     }
 }
 
-/// What became of rows that were there already, by number: their new name, none when left out.
+/// Duplicate rows by number: their new name, none when left out.
 type Met = BTreeMap<u64, Option<String>>;
 
 enum Way {
@@ -131,7 +130,7 @@ enum Way {
     Tell(Met),
 }
 
-/// The row that is being made, and the way of those that are.
+/// The row that is being made, and the destination of finished rows.
 pub(super) struct Rows {
     row: Vec<(Cell, String)>,
     batch: Batch,
@@ -139,9 +138,9 @@ pub(super) struct Rows {
     number: u64,
 }
 
-/// A row that was there already.
+/// A row whose unique key was there already.
 pub(super) struct Clash {
-    /// The name that it has got; none when it is left out.
+    /// Its new name; none when it was left out.
     pub(super) renamed: Option<String>,
 }
 
@@ -151,7 +150,7 @@ impl Rows {
         Self { row, batch: Batch::default(), way, number: 0 }
     }
 
-    /// Binds one value, counted from one; it stays bound for the rows that follow.
+    /// Binds one value; positions count from one. It stays bound for the rows that follow.
     pub(super) fn bind<'v>(&mut self, at: usize, value: impl Into<Bound<'v>>) {
         let (cell, own) = &mut self.row[at - 1];
         *cell = match value.into() {
@@ -159,6 +158,7 @@ impl Rows {
             Bound::Number(number) => Cell::Number(number),
             Bound::Text(text) => {
                 own.clear();
+                // One huge value must not keep its memory for the rest of the table.
                 own.shrink_to(BATCH_BYTES);
                 own.push_str(text);
                 Cell::Text(text.len())
@@ -166,11 +166,11 @@ impl Rows {
         };
     }
 
-    /// Hands the row on that is bound. When rows are gone through once more: what became of it, if
-    /// it was there already.
+    /// Passes the bound row on. In the second reading it returns the result for the row if it is a
+    /// duplicate.
     ///
     /// # Errors
-    /// When nobody writes any more; whoever wrote knows why.
+    /// When the writing thread has ended; its own error is the one to report.
     pub(super) fn put(&mut self) -> Result<Option<Clash>, Fault> {
         let number = self.number;
         self.number += 1;
@@ -199,11 +199,11 @@ impl Rows {
     }
 }
 
-/// Fills a table; `make` is called once, and once more when rows were there already. Returns how
-/// many rows were written.
+/// Fills a table. `make` produces the rows; it is called a second time if there were duplicates.
+/// Returns the number of rows written.
 ///
 /// # Errors
-/// Those of `make`; `migration_failed` when a row cannot be written.
+/// Errors of `make`; `migration_failed` when a row cannot be written.
 pub(super) fn fill(
     staging: &mut Connection,
     table: &Filled,
@@ -216,6 +216,7 @@ pub(super) fn fill(
         let writer = writer.spawn_scoped(scope, move || write(staging, table, &coming));
         let mut rows = Rows::new(columns, Way::Write(way));
         let made = make(&mut rows).and_then(|()| rows.hand_over());
+        // Closes the channel, which ends the writer; joining it first would wait for ever.
         drop(rows);
         (made, writer.map(std::thread::ScopedJoinHandle::join))
     });
@@ -225,7 +226,7 @@ pub(super) fn fill(
     let written = written.unwrap_or_else(|_| {
         Err(Fault::new(Code::Defect, "writing rows panicked", "please report this"))
     });
-    // Why nothing could be handed over any more is the writer's to say.
+    // The writer's error goes first: `make` then only failed to hand rows over.
     let (written, met) = written?;
     made?;
     if !met.is_empty() {
@@ -234,7 +235,7 @@ pub(super) fn fill(
     Ok(written)
 }
 
-/// Writes what comes; returns how many rows were written, and those that were there already.
+/// Writes the batches that arrive. Returns the number of rows written, and the duplicates.
 fn write(
     staging: &Connection,
     table: &Filled,
@@ -256,10 +257,10 @@ fn write(
     Ok((insert.written, met))
 }
 
-/// Up to which number the names are taken that a row could have: none of them is free again.
+/// Highest number tried by unique key. Lower ones never become free, so no search starts again.
 type Names = BTreeMap<Vec<String>, u64>;
 
-/// Writes the row that is bound under the first free name: its own with a number.
+/// Writes the bound row under the first free name: its own with a number.
 fn renamed(
     insert: &mut Insert<'_>,
     table: &Filled,
@@ -297,7 +298,7 @@ mod tests {
         staging
     }
 
-    /// Rows of two owners, every one of them with a name of its own but for some that are far
+    /// Makes rows of two owners. Every row has its own name, except some duplicates that are far
     /// apart.
     fn make(rows: &mut Rows, told: &mut Vec<(u64, Option<String>)>) -> Result<(), Fault> {
         let long = "x".repeat(1_000);

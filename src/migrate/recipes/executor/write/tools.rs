@@ -1,4 +1,4 @@
-//! Tools and definitions: each once per connection of its source.
+//! Writes tools and definitions: each once per connection of its source.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use crate::migrate::recipes::executor::snapshot::{self, plugin};
 use crate::migrate::recipes::executor::tables::{self, Table};
 use crate::migrate::recipes::executor::write::writer::Writer;
 
-/// The connections of every source, by scope and source.
+/// Connections by the scope and id of their source.
 type Fan<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Vec<&'a Target>>>;
 
-/// The columns of a tool, in the order in which they are bound.
+/// Columns of a tool, in the order in which they are bound.
 const TOOL: &[&str] = &[
     "integration",
     "connection",
@@ -36,7 +36,7 @@ const TOOL: &[&str] = &[
     "owner",
     "subject",
 ];
-/// The columns of a definition, in the order in which they are bound.
+/// Columns of a definition, in the order in which they are bound.
 const DEFINITION: &[&str] = &[
     "integration",
     "connection",
@@ -49,11 +49,11 @@ const DEFINITION: &[&str] = &[
     "owner",
     "subject",
 ];
-/// Where the name of a tool or definition stands among its columns.
+/// Position of the name among the columns of a tool or definition, counted from one.
 const NAME: usize = 4;
 
 impl Writer<'_> {
-    /// The tools.
+    /// Writes the tools.
     pub(super) fn tools(&mut self, staging: &mut Connection) -> Result<(), Fault> {
         let table = self.named("tool", TOOL, &[1, 2, NAME, 12, 13, 14]);
         let sql = tables::TOOL.require(self.copy)?;
@@ -71,7 +71,8 @@ impl Writer<'_> {
                 let annotations = writer.annotations(cells, plugin, &name)?;
                 let (created, updated) =
                     (cells.time("created_at", now)?, cells.time("updated_at", now)?);
-                // Only now: a row that cannot be read stops the migration even if nobody needs it.
+                // Only now, after all cells are read: the original stops at an unreadable row even
+                // if no connection needs it.
                 let Some(targets) = writer.targets(&fan, cells, Cause::ToolWithoutConnection)?
                 else {
                     return Ok(());
@@ -88,7 +89,7 @@ impl Writer<'_> {
         })
     }
 
-    /// The definitions.
+    /// Writes the definitions; a database without that table has none.
     pub(super) fn definitions(&mut self, staging: &mut Connection) -> Result<(), Fault> {
         let table = self.named("definition", DEFINITION, &[1, 2, NAME, 8, 9, 10]);
         let Some(sql) = tables::DEFINITION.select(self.copy)? else {
@@ -124,7 +125,7 @@ impl Writer<'_> {
         Filled { table, columns, name: NAME, unique, rename, renames: self.clashes.renames() }
     }
 
-    /// The connections of a row's source; none, noted, when there are none.
+    /// Returns the connections of a row's source; notes the row as lost when there are none.
     fn targets<'f>(
         &self,
         fan: &'f Fan<'_>,
@@ -140,7 +141,7 @@ impl Writer<'_> {
         Ok(None)
     }
 
-    /// Writes the row that is bound once per connection; the last columns say whose it is.
+    /// Writes the bound row once per connection; the last four columns are its id and owner.
     fn fan_out(
         &mut self,
         rows: &mut Rows,
@@ -165,7 +166,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Such a row was there already.
+    /// Records that a row with the same unique key was written before.
     fn clash(
         &mut self,
         clash: &Clash,
@@ -210,7 +211,7 @@ fn fan(targets: &[Target]) -> Fan<'_> {
     fan
 }
 
-/// The names of all rows of a source that have one name.
+/// Describes all rows of a source that have one name. Best effort: it only serves a message.
 fn twins(
     copy: &rusqlite::Connection,
     table: &'static Table,

@@ -1,4 +1,4 @@
-//! The writer: every table in the original's order, in one transaction.
+//! Writes all tables in the original's order, in one transaction, and counts rows.
 
 use rusqlite::Connection;
 
@@ -13,23 +13,24 @@ use crate::migrate::recipes::executor::secrets::Collected;
 use crate::migrate::recipes::executor::snapshot::Snapshot;
 use crate::migrate::recipes::executor::write::stream::{Filled, Rows};
 
-/// The new schema.
+/// The new schema: the statements of the original, to the byte.
 pub(crate) const SCHEMA: &str = include_str!("../../../../../schema/executor/v2.sql");
 
-/// Memory for pages that are being filled, in KiB: every row goes to an index at random.
+/// Page cache of the staging database in KiB: each row goes to a random page of an index over
+/// names.
 const CACHE_KIB: i64 = 24 * 1_024;
 
-/// Rows after which somebody is told, and may stop it.
+/// Number of rows between two reports of progress, each with a check for cancellation.
 const STRIDE: u64 = 1_024;
 
-/// What the new rows come from, and where they go.
+/// Everything that the new rows come from.
 pub(crate) struct Writer<'a> {
     pub(crate) copy: &'a Connection,
     pub(crate) work: &'a Work<'a>,
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) plan: &'a Plan,
     pub(crate) collected: &'a Collected,
-    /// Where the users of each OAuth client are sent to, as its server says.
+    /// Authorization address of each OAuth client as its server reports it, in the plan's order.
     pub(crate) urls: &'a [Option<String>],
     pub(crate) losses: &'a Losses,
     pub(crate) clashes: Clashes<'a>,
@@ -38,25 +39,25 @@ pub(crate) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes everything, or nothing. Returns the rows by table.
+    /// Writes all tables in one transaction. Returns the number of rows by table.
     ///
     /// # Errors
     /// `migration_failed` or `migration_conflict`.
     pub(crate) fn write(mut self, staging: &mut Connection) -> Result<Vec<(String, u64)>, Fault> {
         let failed = fail::during("writing the new database");
         staging.pragma_update(None, "cache_size", -CACHE_KIB).map_err(&failed)?;
-        // Into an empty file nothing has to be logged: a rollback is one to nothing. So the rows
-        // are written once instead of twice; whatever mode the file was in, it is in again
-        // afterwards.
+        // The file is empty, so a rollback needs no journal on disk, and without one each row is
+        // written once instead of twice. The engine's mode is restored afterwards.
         let mode = journal_mode(staging, "memory")?;
         staging.execute_batch("BEGIN").map_err(&failed)?;
         if let Err(fault) = self.tables(staging) {
-            // What is left of it goes with the file.
+            // The engine deletes the file, so a failed rollback does not matter.
             drop(staging.execute_batch("ROLLBACK"));
             return Err(fault);
         }
         staging.execute_batch("COMMIT").map_err(&failed)?;
         journal_mode(staging, &mode)?;
+        // The counts must name all tables, also those that nothing is migrated to.
         for table in ["oauth_session", "private_executor_local_settings"] {
             self.rows.push((table.to_owned(), 0));
         }
@@ -76,7 +77,7 @@ impl Writer<'_> {
         self.clashes.settle()
     }
 
-    /// Fills a big table. When rows are gone through once more, their losses are known.
+    /// Fills a big table. `make` reads the rows; in a second reading their losses are known.
     pub(super) fn fill(
         &mut self,
         staging: &mut Connection,
@@ -93,7 +94,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Counts a row of a big table; now and then somebody is told.
+    /// Counts a row of a big table. Every [`STRIDE`] rows it reports progress, except in a second
+    /// reading, and checks for cancellation.
     pub(super) fn tick(&self, table: &str, seen: &mut u64) -> Result<(), Fault> {
         *seen += 1;
         if seen.is_multiple_of(STRIDE) {
@@ -113,8 +115,8 @@ impl Writer<'_> {
     }
 }
 
-/// Changes how a database guards its transactions, and returns how it did before. While somebody
-/// else has it open it stays as it is, which is slower and no less right.
+/// Sets the journal mode of a database, and returns the previous one. While another connection has
+/// the database open the mode stays as it is, which is slower but just as correct.
 fn journal_mode(db: &Connection, mode: &str) -> Result<String, Fault> {
     use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
     let failed = fail::during("setting up the new database");
