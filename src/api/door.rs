@@ -100,7 +100,7 @@ pub fn bind(address: &Path) -> Result<UnixListener, Fault> {
     Ok(listener)
 }
 
-/// Serves until `stop` becomes true, then gives open connections [`CLOSE_LIMIT`] to end.
+/// Serves until `stop` becomes true, then gives open connections `CLOSE_LIMIT` to end.
 pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let owner = rustix::process::geteuid().as_raw();

@@ -188,7 +188,7 @@ impl Client {
 /// Reads the body of an answer; turns the body of an unsuccessful one into an error.
 ///
 /// # Errors
-/// The problem in the body, a broken connection, or a body above [`ANSWER_BYTES_MAX`].
+/// The problem in the body, a broken connection, or a body above `ANSWER_BYTES_MAX`.
 pub async fn read(answer: Response<Incoming>) -> Result<Bytes, Failed> {
     let ok = answer.status().is_success();
     let limited = http_body_util::Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
