@@ -113,29 +113,19 @@
 //! * Everything that must never happen, as far as a log can show it, is in [`core::invariants`],
 //!   which the laws of the core, the tests of the whole daemon and `replay verify` use.
 
-pub mod core;
-pub mod journal;
+pub use groundskeeper_core as core;
+pub use groundskeeper_journal as journal;
+pub use groundskeeper_journal::format;
 
-#[cfg(feature = "daemon")]
 pub mod api;
-#[cfg(feature = "daemon")]
 pub mod cli;
-#[cfg(feature = "daemon")]
 pub mod config;
-#[cfg(feature = "daemon")]
 pub mod daemon;
-#[cfg(feature = "daemon")]
 pub mod engine;
-#[cfg(feature = "daemon")]
 pub mod failpoint;
-pub mod format;
-#[cfg(feature = "daemon")]
 pub mod migrate;
-#[cfg(feature = "daemon")]
 pub mod server;
-#[cfg(feature = "daemon")]
 pub mod session;
-#[cfg(feature = "daemon")]
 pub mod world;
 
 /// Version of this program, from its Cargo manifest.

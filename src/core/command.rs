@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::id::{
     EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, Nonce, RequestId, Seq, Time,
 };
-use crate::core::model::live_set::LiveSet;
+use crate::model::live_set::LiveSet;
 
 /// One command to the core.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! The result type of a decision, and refusals that several areas share.
 
-use crate::core::event::Event;
-use crate::core::fault::{Code, Fault};
-use crate::core::id::EnvironmentId;
-use crate::core::model::environment::Environment;
+use crate::event::Event;
+use crate::fault::{Code, Fault};
+use crate::id::EnvironmentId;
+use crate::model::environment::Environment;
 
 /// The events a command leads to, or why it is refused.
 pub type Decision = Result<Vec<Event>, Fault>;

@@ -10,11 +10,11 @@ use super::event::{
 use super::fault::Fault;
 use super::id::{EffectId, HostPath};
 use super::state::State;
-use crate::core::model::archive::Remains;
-use crate::core::model::cleaned_output::CleanedOutput;
-use crate::core::model::environment::Environment;
-use crate::core::model::migration::Migration;
-use crate::core::model::step::Step;
+use crate::model::archive::Remains;
+use crate::model::cleaned_output::CleanedOutput;
+use crate::model::environment::Environment;
+use crate::model::migration::Migration;
+use crate::model::step::Step;
 
 /// One effect that may be started now.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,17 +32,17 @@ pub mod state;
 mod transition;
 
 pub mod invariants;
-#[cfg(test)]
-pub(crate) mod sim;
+#[cfg(any(test, feature = "testing"))]
+pub mod sim;
 pub mod suspend;
 pub mod watch_machine;
 
-pub use crate::core::decision::{Decision, destroyed, not_found};
-pub use crate::core::model::archive::Remains;
-pub use crate::core::model::cleaned_output::CleanedOutput;
-pub use crate::core::model::environment::{Environment, Phase};
-pub use crate::core::model::migration::{Migration, MigrationPhase};
-pub use crate::core::model::step::Step;
+pub use crate::decision::{Decision, destroyed, not_found};
+pub use crate::model::archive::Remains;
+pub use crate::model::cleaned_output::CleanedOutput;
+pub use crate::model::environment::{Environment, Phase};
+pub use crate::model::migration::{Migration, MigrationPhase};
+pub use crate::model::step::Step;
 pub use command::{Command, Ground, Restore};
 pub use effect::{Effect, Inspection, Note, Outcome, OwedEffect, RolledBackTo, Target};
 pub use event::{Event, Record};

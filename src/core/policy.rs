@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::core::model::step::Step;
+use crate::model::step::Step;
 
 /// Policy for the branch of a removed environment, if the daemon created it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Retention, SweepFinished};
 use super::id::{EnvironmentId, HostPath, LeaseId, MigrationId, RequestId, Seq, Time};
-use crate::core::model::archive::Remains;
-use crate::core::model::cleaned_output::CleanedOutput;
-use crate::core::model::environment::{Environment, Phase};
-use crate::core::model::lease::{Lease, Remembered};
-use crate::core::model::live_set::Live;
-use crate::core::model::migration::Migration;
-use crate::core::model::run::Run;
-use crate::core::model::sweep::Sweep;
+use crate::model::archive::Remains;
+use crate::model::cleaned_output::CleanedOutput;
+use crate::model::environment::{Environment, Phase};
+use crate::model::lease::{Lease, Remembered};
+use crate::model::live_set::Live;
+use crate::model::migration::Migration;
+use crate::model::run::Run;
+use crate::model::sweep::Sweep;
 
 /// The fold of the log up to one seq: everything that the daemon knows.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use crate::core::command::Command;
-use crate::core::event::Actor;
-use crate::core::state::State;
+use crate::command::Command;
+use crate::event::Actor;
+use crate::state::State;
 
 /// Smallest clock difference that counts as a suspend; less is drift or a small correction.
 pub const SLEPT_MIN: Duration = Duration::from_secs(10);
@@ -63,9 +63,9 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::{EnvironmentReady, Worktree, WorktreeAdded};
-    use crate::core::event::{Event, LeaseGranted, Plan, ProvisionRequested, Record};
-    use crate::core::{EnvironmentId, LeaseId, Time};
+    use crate::event::{EnvironmentReady, Worktree, WorktreeAdded};
+    use crate::event::{Event, LeaseGranted, Plan, ProvisionRequested, Record};
+    use crate::{EnvironmentId, LeaseId, Time};
 
     fn at(awake: u64, wall: u64) -> Clocks {
         Clocks { awake: Duration::from_secs(awake), wall: Duration::from_secs(wall) }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::core::id::Time;
+use crate::id::Time;
 
 /// First wait after a failure.
 pub const RETRY_FIRST: Duration = Duration::from_millis(250);

@@ -12,11 +12,11 @@ use bincode::Options as _;
 
 use super::envelope::{self, Envelope, FLAG_MUST_UNDERSTAND};
 use super::error::{Damage, Error};
-use crate::core::event::{self, Event, Opaque, Record};
-use crate::core::{Seq, State, Time};
-use crate::for_each_event;
-use crate::journal::payload::{options, payload_options, read};
-use crate::journal::upcast;
+use crate::payload::{options, payload_options, read};
+use crate::upcast;
+use groundskeeper_core::event::{self, Event, Opaque, Record};
+use groundskeeper_core::for_each_event;
+use groundskeeper_core::{Seq, State, Time};
 
 /// Codec id of bincode 1.3 with fixed-width little-endian integers.
 pub const CODEC_BINCODE1: u8 = 1;

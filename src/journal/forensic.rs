@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use crate::core::State;
-use crate::journal::codec;
-use crate::journal::envelope::{self, Envelope};
-use crate::journal::error::{Damage, Error};
-use crate::journal::inspect::{Trouble, builder, facts, missing, unreadable};
-use crate::journal::overlay::Overlay;
-use crate::journal::stream_format::{self, Next};
-use crate::journal::tables::{Head, RECORDS, SNAPSHOTS};
+use crate::codec;
+use crate::envelope::{self, Envelope};
+use crate::error::{Damage, Error};
+use crate::inspect::{Trouble, builder, facts, missing, unreadable};
+use crate::overlay::Overlay;
+use crate::stream_format::{self, Next};
+use crate::tables::{Head, RECORDS, SNAPSHOTS};
+use groundskeeper_core::State;
 
 const REDB_MAGIC: [u8; 4] = *b"redb";
 const BUFFER_BYTES: usize = 1 << 18;
@@ -155,7 +155,7 @@ impl Evidence {
             drop(txn);
             Ok((db, facts, first))
         }));
-        let opened = opened.unwrap_or_else(|panic| Err(crate::journal::inspect::panicked(&*panic)));
+        let opened = opened.unwrap_or_else(|panic| Err(crate::inspect::panicked(&*panic)));
         let (db, facts, first) = opened.map_err(|trouble| trouble.at(path))?;
         Ok(Self {
             path: path.to_owned(),
@@ -210,7 +210,7 @@ impl Evidence {
         match &self.body {
             Body::Database(Some(db)) => {
                 let walked = catch_unwind(AssertUnwindSafe(|| walk_database(db, range, each)));
-                let walked = walked.unwrap_or_else(|p| Err(crate::journal::inspect::panicked(&*p)));
+                let walked = walked.unwrap_or_else(|p| Err(crate::inspect::panicked(&*p)));
                 walked.map_err(|trouble| trouble.at(&self.path))
             }
             Body::Database(None) => Ok(()),
@@ -238,7 +238,7 @@ impl Evidence {
             }
             Ok(())
         }));
-        let walked = walked.unwrap_or_else(|panic| Err(crate::journal::inspect::panicked(&*panic)));
+        let walked = walked.unwrap_or_else(|panic| Err(crate::inspect::panicked(&*panic)));
         walked.map_err(|trouble: Trouble| trouble.at(&self.path))
     }
 

@@ -14,8 +14,8 @@ use super::envelope;
 use super::error::{Damage, Error};
 use super::overlay::Overlay;
 use super::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS};
-use crate::core::event::Record;
-use crate::core::{Seq, State};
+use groundskeeper_core::event::Record;
+use groundskeeper_core::{Seq, State};
 
 /// Content of an intact log.
 #[derive(Debug, Clone, PartialEq, Eq)]

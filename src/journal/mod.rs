@@ -17,6 +17,7 @@
 
 pub mod codec;
 pub mod envelope;
+pub mod format;
 pub mod inspect;
 pub mod overlay;
 pub mod peek;
@@ -29,13 +30,13 @@ mod payload;
 pub mod rebuild;
 pub mod stream_format;
 mod tables;
-#[cfg(any(test, feature = "faults"))]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod upcast;
 pub mod writer;
 
-pub use crate::journal::forensic::Evidence;
-pub use crate::journal::writer::{Journal, Options};
+pub use crate::forensic::Evidence;
+pub use crate::writer::{Journal, Options};
 pub use error::{Damage, Error};
 pub use inspect::{Inspection, inspect};
 pub use reader::Reader;

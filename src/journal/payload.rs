@@ -3,8 +3,8 @@
 use bincode::Options as _;
 use serde::de::DeserializeOwned;
 
-use crate::journal::envelope::{Envelope, PAYLOAD_BYTES_MAX};
-use crate::journal::error::Damage;
+use crate::envelope::{Envelope, PAYLOAD_BYTES_MAX};
+use crate::error::Damage;
 
 pub(super) fn options(limit: u64) -> impl bincode::Options {
     // Fixed-width integers are part of the format: `peek` and every frozen struct depend on them.

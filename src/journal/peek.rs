@@ -5,8 +5,8 @@
 //! test holds that for each kind. Nothing here verifies a checksum.
 
 use super::envelope::Envelope;
-use crate::core::id::ENVIRONMENT_ID_BYTES_MAX;
-use crate::for_each_event;
+use groundskeeper_core::for_each_event;
+use groundskeeper_core::id::ENVIRONMENT_ID_BYTES_MAX;
 
 macro_rules! names {
     ($($kind:ident = $number:literal, $version:literal;)*) => {
@@ -57,10 +57,10 @@ pub fn environment<'a>(e: &Envelope<'a>) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::Record;
-    use crate::core::{Seq, Time};
-    use crate::journal::testing::samples::samples;
-    use crate::journal::{codec, envelope};
+    use crate::testing::samples::samples;
+    use crate::{codec, envelope};
+    use groundskeeper_core::event::Record;
+    use groundskeeper_core::{Seq, Time};
 
     #[test]
     fn a_glance_says_what_decoding_says_for_every_kind() {

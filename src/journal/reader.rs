@@ -9,8 +9,8 @@ use super::codec::{self, Decoded};
 use super::envelope;
 use super::error::Error;
 use super::tables::RECORDS;
-use crate::core::Seq;
-use crate::core::event::Record;
+use groundskeeper_core::Seq;
+use groundskeeper_core::event::Record;
 
 /// Bytes of records after which [`Reader::raw`] returns.
 pub const RAW_BYTES: usize = 4 << 20;

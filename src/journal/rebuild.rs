@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use redb::Database;
 
-use crate::journal::envelope::{self, Envelope};
-use crate::journal::error::{Damage, Error};
-use crate::journal::inspect::builder;
-use crate::journal::tables::{Head, RECORDS};
-use crate::journal::writer::{initialise_as, open_error, put_head};
+use crate::envelope::{self, Envelope};
+use crate::error::{Damage, Error};
+use crate::inspect::builder;
+use crate::tables::{Head, RECORDS};
+use crate::writer::{initialise_as, open_error, put_head};
 
 /// Most records in one commit.
 const BATCH: usize = 10_000;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::envelope::{self, Envelope, HEADER_BYTES, MAGIC, PAYLOAD_BYTES_MAX};
 use super::error::Error;
 use super::tables::{FORMAT, Head};
-use crate::journal::stream_format;
+use crate::stream_format;
 
 /// Bytes of the file that are scanned at once; more than the longest record.
 const WINDOW: usize = 4 << 20;

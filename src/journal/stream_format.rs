@@ -12,9 +12,9 @@
 
 use std::io::{self, Read};
 
-use crate::journal::envelope::{HEADER_BYTES, MAGIC, PAYLOAD_BYTES_MAX};
-use crate::journal::error::Damage;
-use crate::journal::tables::Head;
+use crate::envelope::{HEADER_BYTES, MAGIC, PAYLOAD_BYTES_MAX};
+use crate::error::Damage;
+use crate::tables::Head;
 
 /// First bytes of a flat log.
 pub const HEAD_MAGIC: [u8; 4] = *b"GKF1";

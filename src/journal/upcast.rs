@@ -5,12 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::{self, Actor, Plan, TeardownOptions, Worktree};
-use crate::core::policy::{BranchPolicy, CLEAN_RETENTION};
-use crate::core::{EnvironmentId, Event, Fault, HostPath, Nonce, RequestId};
-use crate::journal::envelope::Envelope;
-use crate::journal::error::Damage;
-use crate::journal::payload::read;
+use crate::envelope::Envelope;
+use crate::error::Damage;
+use crate::payload::read;
+use groundskeeper_core::event::{self, Actor, Plan, TeardownOptions, Worktree};
+use groundskeeper_core::policy::{BranchPolicy, CLEAN_RETENTION};
+use groundskeeper_core::{EnvironmentId, Event, Fault, HostPath, Nonce, RequestId};
 
 /// Decodes an earlier version of a kind. Returns none when kind or version is unknown here.
 pub(super) fn event(e: &Envelope<'_>) -> Result<Option<Event>, Damage> {

@@ -6,15 +6,13 @@ use std::sync::Arc;
 
 use redb::{Database, DatabaseError, ReadableTable, StorageBackend, WriteTransaction};
 
-use crate::core::event::Record;
-use crate::core::{Seq, State};
-use crate::journal::codec;
-use crate::journal::error::{Damage, Error};
-use crate::journal::inspect::{Depth, Inspection, builder, inspect};
-use crate::journal::reader::{Reader, Watch};
-use crate::journal::tables::{
-    FORMAT, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS,
-};
+use crate::codec;
+use crate::error::{Damage, Error};
+use crate::inspect::{Depth, Inspection, builder, inspect};
+use crate::reader::{Reader, Watch};
+use crate::tables::{FORMAT, Head, META, META_FORMAT, META_HEAD, META_LOG_ID, RECORDS, SNAPSHOTS};
+use groundskeeper_core::event::Record;
+use groundskeeper_core::{Seq, State};
 
 /// Number of snapshots kept; the oldest is dropped when a new one exceeds it.
 pub const SNAPSHOTS_KEPT: usize = 3;

@@ -13,6 +13,10 @@ const WORLD: [(&str, &[&str]); 5] = [
     ("watch", &["fs", "process", "git"]),
 ];
 
+/// Packages of their own below `src`, with their folders.
+const PACKAGES: [(&str, &str); 2] =
+    [("groundskeeper_core", "core"), ("groundskeeper_journal", "journal")];
+
 /// Returns every module by its path below `src`, with its code, without comments and unit tests.
 fn modules() -> BTreeMap<String, String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -76,8 +80,13 @@ fn paths(code: &str) -> BTreeSet<String> {
 fn target(all: &BTreeMap<String, String>, from: &str, path: &str) -> Option<String> {
     let mut at: Vec<&str> = from.split('/').collect();
     let mut parts = path.split("::").map(str::trim).peekable();
-    if parts.next_if_eq(&"crate").is_some() {
-        at.clear();
+    let package = PACKAGES.iter().find(|(name, _)| parts.next_if_eq(name).is_some());
+    if let Some((_, folder)) = package {
+        at = vec![folder];
+    } else if parts.next_if_eq(&"crate").is_some() {
+        // The root of a package inside is its folder.
+        let inside = PACKAGES.iter().any(|(_, folder)| at.first() == Some(folder));
+        at.truncate(usize::from(inside));
     } else {
         let before = at.len();
         while parts.next_if_eq(&"super").is_some() {

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::common::Actor;
-use crate::core::event::teardown::Rescue;
-use crate::core::fault::Fault;
-use crate::core::id::{EnvironmentId, Time};
+use crate::event::common::Actor;
+use crate::event::teardown::Rescue;
+use crate::fault::Fault;
+use crate::id::{EnvironmentId, Time};
 
 /// Disk usage of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

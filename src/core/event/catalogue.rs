@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::core::id::{EnvironmentId, MigrationId, Seq, Time};
+use crate::id::{EnvironmentId, MigrationId, Seq, Time};
 
 #[allow(clippy::wildcard_imports, reason = "the catalogue names every payload")]
-use crate::core::event::{
+use crate::event::{
     archive::*, clean::*, common::*, host::*, live_set::*, migration::*, provision::*, teardown::*,
     watch::*,
 };

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::archive::Size;
-use crate::core::event::common::Actor;
-use crate::core::fault::Fault;
-use crate::core::id::{EnvironmentId, HostPath, Seq, Time};
+use crate::event::archive::Size;
+use crate::event::common::Actor;
+use crate::fault::Fault;
+use crate::id::{EnvironmentId, HostPath, Seq, Time};
 
 /// A directory that a clean or its undo did not move.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

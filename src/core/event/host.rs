@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::common::Actor;
-use crate::core::id::{EnvironmentId, HostPath, LeaseId, RequestId, Seq, Time};
+use crate::event::common::Actor;
+use crate::id::{EnvironmentId, HostPath, LeaseId, RequestId, Seq, Time};
 
 /// Kind 1: a daemon opened the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::common::Actor;
-use crate::core::id::{EnvironmentId, RequestId};
+use crate::event::common::Actor;
+use crate::id::{EnvironmentId, RequestId};
 
 /// Kind 110: a live set was taken in; the records after it request the teardowns.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -4,9 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::common::Actor;
-use crate::core::fault::Fault;
-use crate::core::id::{HostPath, MigrationId, Time};
+use crate::event::common::Actor;
+use crate::fault::Fault;
+use crate::id::{HostPath, MigrationId, Time};
 
 /// The plan of a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

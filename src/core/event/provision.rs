@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::common::{Actor, Plan};
-use crate::core::event::teardown::Rescue;
-use crate::core::fault::Fault;
-use crate::core::id::{EnvironmentId, HostPath, Nonce, RequestId, Time};
+use crate::event::common::{Actor, Plan};
+use crate::event::teardown::Rescue;
+use crate::fault::Fault;
+use crate::id::{EnvironmentId, HostPath, Nonce, RequestId, Time};
 
 /// Kind 10: an environment was requested; a new incarnation begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::common::Actor;
-use crate::core::fault::Fault;
-use crate::core::id::{EnvironmentId, HostPath, RequestId, Time};
-use crate::core::policy::BranchPolicy;
+use crate::event::common::Actor;
+use crate::fault::Fault;
+use crate::id::{EnvironmentId, HostPath, RequestId, Time};
+use crate::policy::BranchPolicy;
 
 /// Kind 30: a teardown was requested, with a consent of this extent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

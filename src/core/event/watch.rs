@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::id::EnvironmentId;
+use crate::id::EnvironmentId;
 
 /// Kind 100: watching failed too often; it is not retried until a subscriber asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

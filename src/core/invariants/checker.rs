@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::core::event::{Event, Record};
-use crate::core::id::{EnvironmentId, HostPath, MigrationId, Seq};
-use crate::core::invariants::list::{Breach, Found, SOUND};
-use crate::core::model::archive::Remains;
-use crate::core::model::cleaned_output::CleanedOutput;
-use crate::core::model::environment::{Environment, Phase};
-use crate::core::model::migration::Migration;
-use crate::core::state::State;
+use crate::event::{Event, Record};
+use crate::id::{EnvironmentId, HostPath, MigrationId, Seq};
+use crate::invariants::list::{Breach, Found, SOUND};
+use crate::model::archive::Remains;
+use crate::model::cleaned_output::CleanedOutput;
+use crate::model::environment::{Environment, Phase};
+use crate::model::migration::Migration;
+use crate::state::State;
 
 /// Facts that the audit needs and the state does not hold.
 #[derive(Debug, Clone, Default)]
@@ -41,11 +41,11 @@ impl Audit {
     /// Folds a record in and returns the invariants it breaks.
     pub fn fold(&mut self, state: &mut State, record: &Record) -> Vec<Breach> {
         let mut found = Found::new();
-        crate::core::invariants::ordering::look(state, record, &mut found);
-        crate::core::invariants::settlement::look(state, &record.event, &mut found);
+        crate::invariants::ordering::look(state, record, &mut found);
+        crate::invariants::settlement::look(state, &record.event, &mut found);
         self.look_at_life(state, record, &mut found);
         self.look_at_work(state, record, &mut found);
-        crate::core::invariants::ordering::look_at_bounds(state, record, &mut found);
+        crate::invariants::ordering::look_at_bounds(state, record, &mut found);
         let seq = record.seq;
         let breach = |(invariant, what)| Breach { invariant, seq, what };
         let mut breaches: Vec<Breach> = found.into_iter().map(breach).collect();

@@ -1,7 +1,7 @@
 //! Forged logs: for each invariant one that breaks it, and honest logs that break none. An
 //! invariant without a forged log fails here.
 
-use crate::core::event::{
+use crate::event::{
     Actor, AttemptFailed, Base, BaseResolved, BranchSettled, CleanRequested, DaemonStarted,
     DestroyRequested, DirectoryTrashed, EnvironmentAdopted, EnvironmentReady, Event, Finding,
     FlipBegun, Flipped, LeaseGranted, LeaseReleased, LiveSetTaken, MigrationFailed,
@@ -12,9 +12,9 @@ use crate::core::event::{
     SweepRequested, TeardownInspected, TeardownOptions, Tombstoned, TrashMeasured, WorkRescued,
     Worktree, WorktreeAdded,
 };
-use crate::core::invariants::{Audit, INVARIANTS, invariant};
-use crate::core::policy::BranchPolicy;
-use crate::core::{Code, EnvironmentId, Fault, HostPath, LeaseId, MigrationId, Seq, State, Time};
+use crate::invariants::{Audit, INVARIANTS, invariant};
+use crate::policy::BranchPolicy;
+use crate::{Code, EnvironmentId, Fault, HostPath, LeaseId, MigrationId, Seq, State, Time};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -230,7 +230,7 @@ fn work_and_migrations() -> Vec<(&'static str, Vec<Record>)> {
         DirectoryTrashed { environment: demo(), trash: Some("/t/demo.1".into()) }.into();
     let keep = TeardownOptions { branch: BranchPolicy::Keep, ..TeardownOptions::default() };
     let by_server = TeardownOptions {
-        reason: crate::core::model::live_set::REASON.into(),
+        reason: crate::model::live_set::REASON.into(),
         ..TeardownOptions::default()
     };
     let purge =

@@ -1,16 +1,16 @@
 //! Incarnations: how one begins, that an ended one stays ended, that only one in service is used.
 
-use crate::core::event::{Actor, BY_DAEMON, Event, Plan, Record};
-use crate::core::id::EnvironmentId;
-use crate::core::invariants::checker::Audit;
-use crate::core::invariants::list::{
+use crate::event::{Actor, BY_DAEMON, Event, Plan, Record};
+use crate::id::EnvironmentId;
+use crate::invariants::checker::Audit;
+use crate::invariants::list::{
     ADOPTED, ALONE, ASKED, EPOCHS, FINAL, FLIPPED, FOLLOWS, Found, KNOWN, MIGRATES, PLACES,
     REHEARSED, SERVED,
 };
-use crate::core::model::environment::{Environment, Phase};
-use crate::core::model::migration::{Migration, MigrationPhase};
-use crate::core::model::step::Step;
-use crate::core::state::State;
+use crate::model::environment::{Environment, Phase};
+use crate::model::migration::{Migration, MigrationPhase};
+use crate::model::step::Step;
+use crate::state::State;
 
 impl Audit {
     pub(super) fn look_at_life(&self, state: &State, record: &Record, found: &mut Found) {

@@ -1,6 +1,6 @@
 //! The list of invariants: each has a name, the class of failure it guards against, and a sentence.
 
-use crate::core::id::Seq;
+use crate::id::Seq;
 
 /// A property that every log must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

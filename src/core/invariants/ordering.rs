@@ -1,12 +1,12 @@
 //! The order of records, and the bounds on retries and waits.
 
-use crate::core::event::Record;
-use crate::core::id::{Seq, Time};
-use crate::core::invariants::list::{ATTEMPTS, BOOT, DEATHS, Found, LIMITS, SEQ, TIME};
-use crate::core::model::environment::Owed;
-use crate::core::model::step::Step;
-use crate::core::state::State;
-use crate::core::{Event, policy};
+use crate::event::Record;
+use crate::id::{Seq, Time};
+use crate::invariants::list::{ATTEMPTS, BOOT, DEATHS, Found, LIMITS, SEQ, TIME};
+use crate::model::environment::Owed;
+use crate::model::step::Step;
+use crate::state::State;
+use crate::{Event, policy};
 
 /// Checks position, time and start number.
 pub(super) fn look(state: &State, record: &Record, found: &mut Found) {

@@ -1,9 +1,9 @@
 //! Outcomes match owed steps: a fact that ends a step is recorded only while that step is owed.
 
-use crate::core::Event;
-use crate::core::invariants::list::{Found, KNOWN, OWED};
-use crate::core::model::step::Step;
-use crate::core::state::State;
+use crate::Event;
+use crate::invariants::list::{Found, KNOWN, OWED};
+use crate::model::step::Step;
+use crate::state::State;
 
 /// Returns the step whose outcome an event is.
 fn step_of(event: &Event) -> Option<Step> {

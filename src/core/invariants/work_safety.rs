@@ -1,17 +1,17 @@
 //! The user's work: inspected, agreed to, rescued, moved, kept; in this order and no other.
 
-use crate::core::event::{
+use crate::event::{
     BranchSettled, CleanPurgeDecided, DestroyRequested, Event, PurgeDecided, Record, SweepFinished,
 };
-use crate::core::id::{EnvironmentId, Time};
-use crate::core::invariants::checker::Audit;
-use crate::core::invariants::list::{BRANCH, Found, KEPT, LEASED, LOOKED, MOVED, OURS, RESCUED};
-use crate::core::model::archive::LOSE;
-use crate::core::model::cleaned_output::Standing;
-use crate::core::model::environment::{Environment, Phase};
-use crate::core::model::step::Step;
-use crate::core::policy::BranchPolicy;
-use crate::core::state::State;
+use crate::id::{EnvironmentId, Time};
+use crate::invariants::checker::Audit;
+use crate::invariants::list::{BRANCH, Found, KEPT, LEASED, LOOKED, MOVED, OURS, RESCUED};
+use crate::model::archive::LOSE;
+use crate::model::cleaned_output::Standing;
+use crate::model::environment::{Environment, Phase};
+use crate::model::step::Step;
+use crate::policy::BranchPolicy;
+use crate::state::State;
 
 /// Reasons for which the content of the trash may be unlinked.
 const REASONS: [&str; 6] = ["age", "bytes", "count", "disk", "request", LOSE];
@@ -125,7 +125,7 @@ fn purge_of_clean(state: &State, at: Time, e: &CleanPurgeDecided, found: &mut Fo
 }
 
 fn leased(state: &State, at: Time, e: &DestroyRequested, found: &mut Found) {
-    if e.options.reason != crate::core::model::live_set::REASON {
+    if e.options.reason != crate::model::live_set::REASON {
         return;
     }
     if let Some((lease, _)) = state.leases_of(&e.environment, at).next() {

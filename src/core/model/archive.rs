@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::{Base, Plan, ProcessSeen, Rescue, Size, Worktree};
-use crate::core::fault::Fault;
-use crate::core::id::{EnvironmentId, HostPath, Nonce, Time};
-use crate::core::model::environment::Owed;
+use crate::event::{Base, Plan, ProcessSeen, Rescue, Size, Worktree};
+use crate::fault::Fault;
+use crate::id::{EnvironmentId, HostPath, Nonce, Time};
+use crate::model::environment::Owed;
 
 /// The archive of one ended incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

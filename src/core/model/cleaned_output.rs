@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::Size;
-use crate::core::fault::Fault;
-use crate::core::id::{EnvironmentId, HostPath, Seq, Time};
-use crate::core::model::environment::Owed;
+use crate::event::Size;
+use crate::fault::Fault;
+use crate::id::{EnvironmentId, HostPath, Seq, Time};
+use crate::model::environment::Owed;
 
 /// Position of the output of one clean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

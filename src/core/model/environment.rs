@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::{
+use crate::event::{
     Base, CleanUndone, Cleaned, Included, Plan, ProcessSeen, Rescue, RestoreFrom, SetupReport,
     TeardownOptions, Worktree,
 };
-use crate::core::fault::Fault;
-use crate::core::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Seq, Subject, Time};
-use crate::core::model::step::Step;
+use crate::fault::Fault;
+use crate::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Seq, Subject, Time};
+use crate::model::step::Step;
 
 /// Phase of an incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,7 +235,7 @@ impl Environment {
         self.phase != Phase::Tombstoned && !(self.phase == Phase::Failed && self.worktree.is_none())
     }
 
-    pub(in crate::core) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let step = self.owed.as_ref().map(|o| o.step);
         let fits = match self.phase {
             Phase::Provisioning => matches!(

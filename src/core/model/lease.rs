@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::id::{EnvironmentId, Seq, Time};
+use crate::id::{EnvironmentId, Seq, Time};
 
 /// A claim that an environment is in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::{Kept, LiveSetHeld, LiveSetTaken};
-use crate::core::id::{EnvironmentId, Seq};
+use crate::event::{Kept, LiveSetHeld, LiveSetTaken};
+use crate::id::{EnvironmentId, Seq};
 
 /// Reason of a teardown because a live set does not list the environment, in
-/// [`TeardownOptions::reason`](crate::core::event::TeardownOptions::reason).
+/// [`TeardownOptions::reason`](crate::event::TeardownOptions::reason).
 pub const REASON: &str = "reconcile";
 
 /// Reason of a teardown that the server requested by the environment's name.

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::event::{MigrationPlan, SourceCopy, SourceState, Staging};
-use crate::core::fault::Fault;
-use crate::core::id::{HostPath, MigrationId, Seq, Time};
-use crate::core::model::environment::Owed;
-use crate::core::model::step::Step;
+use crate::event::{MigrationPlan, SourceCopy, SourceState, Staging};
+use crate::fault::Fault;
+use crate::id::{HostPath, MigrationId, Seq, Time};
+use crate::model::environment::Owed;
+use crate::model::step::Step;
 
 macro_rules! phases {
     ($($(#[$doc:meta])* $phase:ident = $name:literal, $step:expr;)*) => {
@@ -22,7 +22,7 @@ macro_rules! phases {
             }
 
             /// Returns the step that is owed in this phase; none in a terminal one.
-            pub(in crate::core) fn step(self) -> Option<Step> {
+            pub(crate) fn step(self) -> Option<Step> {
                 match self { $(Self::$phase => $step),* }
             }
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::id::{EnvironmentId, Seq};
+use crate::id::{EnvironmentId, Seq};
 
 /// A command that was run for a request; the same request does not run it twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

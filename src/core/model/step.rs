@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::id::{Seq, Time};
+use crate::id::{Seq, Time};
 
 macro_rules! steps {
     ($($(#[$doc:meta])* $step:ident = $name:literal;)*) => {
@@ -90,7 +90,7 @@ steps! {
 
 /// Position and time of the record that is being applied.
 #[derive(Clone, Copy)]
-pub(in crate::core) struct At {
-    pub(in crate::core) seq: Seq,
-    pub(in crate::core) time: Time,
+pub(crate) struct At {
+    pub(crate) seq: Seq,
+    pub(crate) time: Time,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::model::environment::Owed;
+use crate::model::environment::Owed;
 
 /// A sweep in progress; there is at most one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,16 +1,17 @@
 //! The random actions that the histories of the laws consist of.
 
+#[cfg(test)]
 use proptest::prelude::*;
 
-use crate::core::event::{Actor, TeardownOptions};
-use crate::core::{Command, EnvironmentId, RequestId};
+use crate::event::{Actor, TeardownOptions};
+use crate::{Command, EnvironmentId, RequestId};
 
 /// The environments of a history.
-pub(in crate::core) const NAMES: [&str; 3] = ["a", "b", "c"];
+pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// An action in a history.
 #[derive(Debug, Clone)]
-pub(in crate::core) enum Act {
+pub(crate) enum Act {
     Provision {
         who: usize,
         keep: bool,
@@ -114,7 +115,7 @@ pub(in crate::core) enum Act {
 
 /// The end of an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::core) enum How {
+pub(crate) enum How {
     Well,
     Transient,
     Permanent,
@@ -122,7 +123,8 @@ pub(in crate::core) enum How {
 }
 
 /// Draws any action, the likelier ones more often.
-pub(in crate::core) fn act() -> impl Strategy<Value = Act> {
+#[cfg(test)]
+pub(crate) fn act() -> impl Strategy<Value = Act> {
     let who = 0..NAMES.len();
     let key = proptest::option::weighted(0.2, 0..3_u8);
     let life = 1..4_u32;
@@ -177,11 +179,11 @@ pub(in crate::core) fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-pub(in crate::core) fn name(who: usize) -> EnvironmentId {
+pub(crate) fn name(who: usize) -> EnvironmentId {
     EnvironmentId::parse(NAMES[who]).expect("a valid name")
 }
 
-pub(in crate::core) fn destroy(who: usize, force: bool, key: Option<u8>) -> Command {
+pub(crate) fn destroy(who: usize, force: bool, key: Option<u8>) -> Command {
     Command::Destroy {
         environment: name(who),
         incarnation: None,
@@ -192,6 +194,6 @@ pub(in crate::core) fn destroy(who: usize, force: bool, key: Option<u8>) -> Comm
     }
 }
 
-pub(in crate::core) fn request(key: Option<u8>) -> Option<RequestId> {
+pub(crate) fn request(key: Option<u8>) -> Option<RequestId> {
     key.map(|k| RequestId::parse(&format!("key{k}")).expect("a valid key"))
 }

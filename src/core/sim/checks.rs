@@ -1,11 +1,15 @@
 //! Laws about a fake disk at rest: it agrees with the state, and no work is lost.
 
-use crate::core::Phase;
-use crate::core::sim::disk::Traces;
-use crate::core::sim::laws::Bench;
+use crate::Phase;
+use crate::sim::disk::Traces;
+use crate::sim::harness::Harness;
 
-impl Bench {
-    pub(crate) fn disk_agrees(&self) {
+impl Harness {
+    /// Asserts that the simulated disk holds what the state says, and nothing else.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn disk_agrees(&self) {
         for env in self.state.environments().filter(|e| !e.adopted) {
             let traces = self.disk.get(&env.id).cloned().unwrap_or_default();
             let kept = env.phase == Phase::Failed && env.worktree.is_some();
@@ -32,7 +36,10 @@ impl Bench {
 
     /// Checks that every piece of work is in a directory, in the trash, under a rescue ref, or was
     /// discarded by a retention or request that the log names.
-    pub(in crate::core) fn no_work_is_lost(&self) {
+    ///
+    /// # Panics
+    /// When a piece is nowhere.
+    pub fn no_work_is_lost(&self) {
         let mut there = self.let_go.clone();
         for traces in self.disk.values() {
             let kept = traces.trash.values().chain(traces.rescued.values());

@@ -2,29 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::core::effect::{Returned, RolledBackTo, Taken};
-use crate::core::event::{
+use crate::effect::{Returned, RolledBackTo, Taken};
+use crate::event::{
     Base, Included, NotMoved, ProcessSeen, ProcessesEnded, Rescue, SetupReport, Size,
     SweepFinished, Worktree,
 };
-use crate::core::{
-    Environment, EnvironmentId, HostPath, Inspection, Outcome, Seq, State, Step, Subject,
-};
+use crate::{Environment, EnvironmentId, HostPath, Inspection, Outcome, Seq, State, Step, Subject};
 
 /// The files and refs of one environment on the fake disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::core) struct Traces {
-    pub(in crate::core) branch: bool,
-    pub(in crate::core) registration: bool,
-    pub(in crate::core) directory: bool,
+pub(crate) struct Traces {
+    pub(crate) branch: bool,
+    pub(crate) registration: bool,
+    pub(crate) directory: bool,
     /// Work written into the directory: each piece has a number of its own.
-    pub(in crate::core) work: BTreeSet<u32>,
+    pub(crate) work: BTreeSet<u32>,
     /// The work of earlier incarnations, in the trash and under rescue refs.
-    pub(in crate::core) trash: BTreeMap<u32, BTreeSet<u32>>,
-    pub(in crate::core) rescued: BTreeMap<u32, BTreeSet<u32>>,
+    pub(crate) trash: BTreeMap<u32, BTreeSet<u32>>,
+    pub(crate) rescued: BTreeMap<u32, BTreeSet<u32>>,
     /// Output of tools in the directory, and of cleans in the trash, by requesting record.
-    pub(in crate::core) built: bool,
-    pub(in crate::core) cleaned: BTreeSet<Seq>,
+    pub(crate) built: bool,
+    pub(crate) cleaned: BTreeSet<Seq>,
 }
 
 impl Traces {
@@ -36,7 +34,7 @@ impl Traces {
 }
 
 /// Returns whether a piece of work is one that no rescue can hold.
-pub(in crate::core) fn is_lacking(piece: u32) -> bool {
+pub(crate) fn is_lacking(piece: u32) -> bool {
     piece.is_multiple_of(5)
 }
 
@@ -55,7 +53,7 @@ fn measured(traces: &Traces, subject: &Subject) -> Outcome {
 }
 
 /// Performs one of the small steps of an effect; a crash can fall between any two.
-pub(in crate::core) fn small_step(
+pub(crate) fn small_step(
     traces: &mut Traces,
     env: Option<&Environment>,
     (step, entered): (Step, Seq),
@@ -109,7 +107,7 @@ pub(in crate::core) fn small_step(
 }
 
 /// Returns the outcome of an effect that succeeds on the fake disk.
-pub(in crate::core) fn outcome(
+pub(crate) fn outcome(
     state: &State,
     disk: &BTreeMap<EnvironmentId, Traces>,
     subject: &Subject,

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::core::event::{Actor, MigrationPlan, Retention, SourceCopy, SourceState, Staging};
-use crate::core::invariants::Audit;
-use crate::core::{
+use crate::event::{Actor, MigrationPlan, Retention, SourceCopy, SourceState, Staging};
+use crate::invariants::Audit;
+use crate::{
     Code, Command, EffectId, Event, Fault, HostPath, Migration, MigrationId, MigrationPhase,
     Outcome, Record, State, Step, Time,
 };
@@ -105,7 +105,7 @@ fn how() -> impl Strategy<Value = How> {
     ]
 }
 
-struct Bench {
+struct Harness {
     state: State,
     log: Vec<Record>,
     now: Time,
@@ -118,7 +118,7 @@ fn id() -> MigrationId {
     MigrationId::parse("0123abcd").expect("a name")
 }
 
-impl Bench {
+impl Harness {
     fn new() -> Self {
         let (state, log) = (State::default(), Vec::new());
         let audit = Audit::default();
@@ -129,7 +129,7 @@ impl Bench {
 
     fn boot(&mut self) {
         let retention = Retention::default();
-        let ground = crate::core::Ground::default();
+        let ground = crate::Ground::default();
         self.command(Command::Start { pid: 1, version: "t".into(), retention, ground });
     }
 
@@ -238,7 +238,7 @@ proptest! {
         dry_run in prop::bool::weighted(0.2),
         undo in any::<bool>(),
     ) {
-        let mut bench = Bench::new();
+        let mut bench = Harness::new();
         bench.request(dry_run);
         for how in &hows {
             bench.step(how);
@@ -265,7 +265,7 @@ proptest! {
 
     #[test]
     fn what_always_fails_comes_to_an_end(step in 0..8_usize, installed in any::<bool>()) {
-        let mut bench = Bench::new();
+        let mut bench = Harness::new();
         bench.request(false);
         for _ in 0..step + usize::from(installed) {
             bench.step(&How::Well);

@@ -1,11 +1,11 @@
 //! The laws of the core over random histories, on a simulated disk.
 
-#[cfg(test)]
+#![cfg_attr(not(test), allow(dead_code, reason = "other packages use a part of it"))]
+
 pub(crate) mod actions;
-#[cfg(test)]
 pub(crate) mod checks;
-#[cfg(test)]
 pub(crate) mod disk;
+pub mod harness;
 #[cfg(test)]
 pub(crate) mod laws;
 #[cfg(test)]

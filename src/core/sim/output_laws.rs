@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use crate::core::event::{Actor, Retention};
-use crate::core::model::cleaned_output::{CleanedOutput, Standing};
-use crate::core::sim::actions::{Act, How, name};
-use crate::core::sim::laws::Bench;
-use crate::core::{Code, Command, Event, Fault, Ground, Outcome, Phase, Step, Subject};
+use crate::event::{Actor, Retention};
+use crate::model::cleaned_output::{CleanedOutput, Standing};
+use crate::sim::actions::{Act, How, name};
+use crate::sim::harness::Harness;
+use crate::{Code, Command, Event, Fault, Ground, Outcome, Phase, Step, Subject};
 
 const CLEAN: Act = Act::Clean { who: 0, now: false };
 
 /// Creates a live environment with output of tools in it, and nothing owed.
-fn built() -> Bench {
-    let mut bench = Bench::new();
+fn built() -> Harness {
+    let mut bench = Harness::new();
     let retention = Retention { trash_seconds: 1_000, trash_bytes: 100, clean_seconds: 100 };
     bench.command(Command::Start {
         pid: 2,
@@ -31,7 +31,7 @@ fn built() -> Bench {
     bench
 }
 
-fn cleaned() -> Bench {
+fn cleaned() -> Harness {
     let mut bench = built();
     bench.act(&CLEAN);
     bench.flow();
@@ -40,21 +40,21 @@ fn cleaned() -> Bench {
     bench
 }
 
-fn outputs(bench: &Bench) -> Vec<Standing> {
+fn outputs(bench: &Harness) -> Vec<Standing> {
     bench.state.outputs().map(|o| o.standing).collect()
 }
 
-fn remove(bench: &mut Bench, who: usize) {
+fn remove(bench: &mut Harness, who: usize) {
     bench.act(&Act::Destroy { who, force: true, key: None });
     bench.drain_but_keep_the_trash();
     assert_eq!(bench.state.environment(&name(who)).map(|e| e.phase), Some(Phase::Tombstoned));
 }
 
-fn kinds(bench: &Bench, since: usize) -> Vec<&'static str> {
+fn kinds(bench: &Harness, since: usize) -> Vec<&'static str> {
     bench.log[since..].iter().map(|record| record.event.kind()).collect()
 }
 
-fn undo(bench: &Bench) -> Result<Vec<Event>, Fault> {
+fn undo(bench: &Harness) -> Result<Vec<Event>, Fault> {
     let (environment, actor) = (name(0), Actor::default());
     bench.state.decide(bench.now, Command::UndoClean { environment, actor })
 }

@@ -5,20 +5,20 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::event::{
+use crate::event::{
     AttemptFailed, BY_DAEMON, Base, EnvironmentAdopted, Event, LeaseGranted, Plan, ProvisionFailed,
     ProvisionRequested, Record, RepositoryTrusted, RestoreFrom, RestoreRequested, Restored,
     RolledBack, Tombstoned,
 };
-use crate::core::fault::{Code, Fault};
-use crate::core::id::{EnvironmentId, LeaseId, RequestId, Seq, Time};
-use crate::core::model::archive::Remains;
-use crate::core::model::environment::{Environment, Owed, Phase, Process};
-use crate::core::model::lease::{Lease, Remembered};
-use crate::core::model::step::{At, Step};
-use crate::core::model::sweep::Sweep;
-use crate::core::policy;
-use crate::core::state::State;
+use crate::fault::{Code, Fault};
+use crate::id::{EnvironmentId, LeaseId, RequestId, Seq, Time};
+use crate::model::archive::Remains;
+use crate::model::environment::{Environment, Owed, Phase, Process};
+use crate::model::lease::{Lease, Remembered};
+use crate::model::step::{At, Step};
+use crate::model::sweep::Sweep;
+use crate::policy;
+use crate::state::State;
 
 impl State {
     /// Folds one record into the state.
@@ -264,19 +264,14 @@ impl State {
 }
 
 impl Owed {
-    pub(in crate::core) fn new(step: Step, at: At) -> Self {
+    pub(crate) fn new(step: Step, at: At) -> Self {
         Self { step, entered: at.seq, not_before: Time(0), attempts: 0, interruptions: 0 }
     }
 }
 
 impl Environment {
     /// Creates an incarnation that owes the first step of a provision.
-    pub(in crate::core) fn begin(
-        at: At,
-        id: &EnvironmentId,
-        incarnation: u32,
-        plan: &Plan,
-    ) -> Self {
+    pub(crate) fn begin(at: At, id: &EnvironmentId, incarnation: u32, plan: &Plan) -> Self {
         Self {
             id: id.clone(),
             incarnation,
@@ -311,7 +306,7 @@ impl Environment {
         }
     }
 
-    pub(in crate::core) fn apply(&mut self, at: At, event: &Event) {
+    pub(crate) fn apply(&mut self, at: At, event: &Event) {
         match event {
             Event::BaseResolved(e) => {
                 // A restored incarnation starts from its own commit and keeps the earlier base.
@@ -397,7 +392,7 @@ impl Environment {
         self.owed = None;
     }
 
-    pub(in crate::core) fn enter(&mut self, step: Step, at: At) {
+    pub(crate) fn enter(&mut self, step: Step, at: At) {
         // Earlier than the inspection itself, so that a write in between counts as late.
         if let Some(teardown) = self.teardown.as_mut().filter(|_| step == Step::Inspect) {
             teardown.looked_at = at.time;
@@ -405,7 +400,7 @@ impl Environment {
         self.owed = Some(Owed::new(step, at));
     }
 
-    pub(in crate::core) fn go(&mut self, phase: Phase, at: At) {
+    pub(crate) fn go(&mut self, phase: Phase, at: At) {
         self.phase = phase;
         self.changed_at = at.time;
         // Index entries as young as the index make every status re-read their files until then.
@@ -440,7 +435,7 @@ impl Environment {
         }
     }
 
-    pub(in crate::core) fn tombstoned(&mut self, at: At, leftovers: &[String]) {
+    pub(crate) fn tombstoned(&mut self, at: At, leftovers: &[String]) {
         self.worktree = None;
         self.included = None;
         self.hook = None;

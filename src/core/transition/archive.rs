@@ -3,19 +3,19 @@
 //! An archive outlives the environment's record, so that a new environment of the same id changes
 //! nothing about it. Archives are folded and decided here; they are never in service.
 
-use crate::core::decision::Decision;
-use crate::core::effect::Outcome;
-use crate::core::event::{
+use crate::decision::Decision;
+use crate::effect::Outcome;
+use crate::event::{
     Actor, Event, LateWorkRescued, PurgeDecided, RemainsAttemptFailed, RescueDropRequested,
     RescueDropped, RestoreFrom, RolledBack, TrashLookFailed, TrashMeasured, TrashPurged,
 };
-use crate::core::fault::{Code, Fault};
-use crate::core::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Subject, Time};
-use crate::core::model::archive::{LOSE, Remains};
-use crate::core::model::environment::{Environment, Owed};
-use crate::core::model::step::{At, Step};
-use crate::core::policy;
-use crate::core::state::State;
+use crate::fault::{Code, Fault};
+use crate::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Subject, Time};
+use crate::model::archive::{LOSE, Remains};
+use crate::model::environment::{Environment, Owed};
+use crate::model::step::{At, Step};
+use crate::policy;
+use crate::state::State;
 
 impl Remains {
     /// Returns the identity of the effect that is owed now.
@@ -45,7 +45,7 @@ impl Remains {
     }
 
     /// Returns the lineage of an incarnation restored from this one; bounded, oldest dropped.
-    pub(in crate::core) fn lineage(&self) -> Vec<Nonce> {
+    pub(crate) fn lineage(&self) -> Vec<Nonce> {
         let all: Vec<&Nonce> = self.lineage.iter().chain(&self.nonce).collect();
         let old = all.len().saturating_sub(policy::LINEAGE_MAX);
         all[old..].iter().map(|nonce| (*nonce).clone()).collect()
@@ -65,7 +65,7 @@ impl Remains {
     }
 
     /// Returns whether the directory in the trash is the last copy of something.
-    pub(in crate::core) fn is_last_copy(&self) -> bool {
+    pub(crate) fn is_last_copy(&self) -> bool {
         self.unseen
             || self.is_given_up()
             || self.rescue.as_ref().is_some_and(|r| !r.lacks.is_empty())
@@ -77,7 +77,7 @@ impl Remains {
     }
 
     /// Retries a failed inspection at once: what it lacked may be available now.
-    pub(in crate::core) fn hurry(&mut self, now: Time) {
+    pub(crate) fn hurry(&mut self, now: Time) {
         let waits = self.fault.is_some();
         if let Some(owed) = self.owed.as_mut().filter(|o| waits && o.step == Step::Measure) {
             owed.not_before = owed.not_before.min(now);
@@ -90,27 +90,27 @@ impl Remains {
     }
 
     /// Returns whether its directory is in the trash and no operation on it is in progress.
-    pub(in crate::core) fn is_kept(&self) -> bool {
+    pub(crate) fn is_kept(&self) -> bool {
         let dropping = self.owed.as_ref().is_some_and(|o| o.step == Step::DropRescue);
         self.trash.is_some() && self.purge.is_empty() && self.restoring.is_none() && !dropping
     }
 
     /// Returns whether every attempt to inspect it there failed: only a request starts again.
-    pub(in crate::core) fn is_given_up(&self) -> bool {
+    pub(crate) fn is_given_up(&self) -> bool {
         self.is_unmeasured() && self.owed.is_none() && self.fault.is_some()
     }
 
     /// Returns when it is unlinked because of its age; none for a last copy.
-    pub(in crate::core) fn due(&self, seconds: u64) -> Option<Time> {
+    pub(crate) fn due(&self, seconds: u64) -> Option<Time> {
         (self.is_kept() && !self.is_last_copy()).then(|| self.expires(seconds))
     }
 
     /// Returns whether its unlink was decided and was blocked; the obstacle may have gone since.
-    pub(in crate::core) fn is_put_off(&self) -> bool {
+    pub(crate) fn is_put_off(&self) -> bool {
         !self.purge.is_empty() && self.fault.is_some() && self.restoring.is_none()
     }
 
-    pub(in crate::core) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let step = self.owed.as_ref().map(|o| o.step);
         let fits = match step {
             None => true,
@@ -127,7 +127,7 @@ impl Remains {
     }
 
     /// Creates the archive of an environment at its end; none when nothing is left.
-    pub(in crate::core) fn of(env: &Environment, at: At, trash: Option<HostPath>) -> Option<Self> {
+    pub(crate) fn of(env: &Environment, at: At, trash: Option<HostPath>) -> Option<Self> {
         let teardown = env.teardown.clone().unwrap_or_default();
         if trash.is_none() && teardown.rescue.is_none() {
             return None;
@@ -160,7 +160,7 @@ impl Remains {
     }
 
     /// Creates the archive of a provision that was rolled back; none when nothing is left.
-    pub(in crate::core) fn rolled_back(env: &Environment, at: At, e: &RolledBack) -> Option<Self> {
+    pub(crate) fn rolled_back(env: &Environment, at: At, e: &RolledBack) -> Option<Self> {
         let mut env = env.clone();
         let teardown = env.teardown.get_or_insert_default();
         teardown.rescue.clone_from(&e.rescue);
@@ -243,7 +243,7 @@ impl Remains {
     }
 
     /// Returns the events that the end of an effect on this archive leads to.
-    pub(in crate::core) fn settle(
+    pub(crate) fn settle(
         &self,
         now: Time,
         step: Step,
@@ -291,7 +291,7 @@ impl Remains {
     }
 
     /// Returns the events that end a step without success; leftovers are named.
-    pub(in crate::core) fn give_up(&self, step: Step, fault: Fault) -> Vec<Event> {
+    pub(crate) fn give_up(&self, step: Step, fault: Fault) -> Vec<Event> {
         let (environment, incarnation) = (self.id.clone(), self.incarnation);
         let leftover = format!("{}: {fault}", step.as_str());
         match step {
@@ -307,7 +307,7 @@ impl Remains {
         }
     }
 
-    pub(in crate::core) fn purge(&self, reason: &str, actor: Option<Actor>) -> Event {
+    pub(crate) fn purge(&self, reason: &str, actor: Option<Actor>) -> Event {
         PurgeDecided {
             environment: self.id.clone(),
             incarnation: self.incarnation,
@@ -320,7 +320,7 @@ impl Remains {
 
 impl State {
     /// Folds in an event about an archive.
-    pub(in crate::core) fn apply_to_remains(
+    pub(crate) fn apply_to_remains(
         &mut self,
         at: At,
         (id, incarnation): (&EnvironmentId, u32),
@@ -334,13 +334,13 @@ impl State {
     }
 
     /// Adds the archive of an ended incarnation.
-    pub(in crate::core) fn keep_remains(&mut self, remains: Option<Remains>) {
+    pub(crate) fn keep_remains(&mut self, remains: Option<Remains>) {
         let Some(remains) = remains else { return };
         self.remains.entry(remains.id.clone()).or_default().insert(remains.incarnation, remains);
     }
 
     /// Folds in that a restore began, took the directory, or put it back.
-    pub(in crate::core) fn restore_changed(
+    pub(crate) fn restore_changed(
         &mut self,
         at: At,
         id: &EnvironmentId,
@@ -368,7 +368,7 @@ impl State {
     }
 
     /// Retries failed inspections at once: what they lacked may be available now.
-    pub(in crate::core) fn hurry(&mut self, at: At) {
+    pub(crate) fn hurry(&mut self, at: At) {
         self.remains.values_mut().flat_map(|lives| lives.values_mut()).for_each(|remains| {
             remains.hurry(at.time);
         });
@@ -385,7 +385,7 @@ impl State {
     }
 
     /// Decides to remove a rescue's ref.
-    pub(in crate::core) fn decide_drop_rescue(
+    pub(crate) fn decide_drop_rescue(
         &self,
         id: &EnvironmentId,
         incarnation: u32,
@@ -412,7 +412,7 @@ impl State {
     }
 
     /// Returns the archive that a restore can begin from.
-    pub(in crate::core) fn restorable(
+    pub(crate) fn restorable(
         &self,
         id: &EnvironmentId,
         incarnation: Option<u32>,
@@ -436,7 +436,7 @@ impl State {
 }
 
 impl Remains {
-    pub(in crate::core) fn expires(&self, seconds: u64) -> Time {
+    pub(crate) fn expires(&self, seconds: u64) -> Time {
         self.at.after(std::time::Duration::from_secs(seconds))
     }
 }
@@ -454,8 +454,8 @@ fn busy(remains: &Remains) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::Seq;
-    use crate::core::event::{Plan, Size};
+    use crate::Seq;
+    use crate::event::{Plan, Size};
 
     fn in_the_trash() -> Remains {
         let at = At { seq: Seq(1), time: Time(1) };

@@ -6,19 +6,19 @@
 //! until its time: a restore within that time can still be followed by an undo, and the removal
 //! need not wait for another unlink. Nothing here reads the disk.
 
-use crate::core::decision::{Decision, destroyed, not_ready};
-use crate::core::effect::Outcome;
-use crate::core::event::{
+use crate::decision::{Decision, destroyed, not_ready};
+use crate::effect::Outcome;
+use crate::event::{
     Actor, CleanAttemptFailed, CleanPurgeDecided, CleanPurged, CleanRequested, CleanUndoRequested,
     CleanUndone, Cleaned, Event,
 };
-use crate::core::fault::{Code, Fault};
-use crate::core::id::{EffectId, EnvironmentId, Seq, Subject, Time};
-use crate::core::model::cleaned_output::{CleanedOutput, Standing};
-use crate::core::model::environment::{Environment, Owed, Phase};
-use crate::core::model::step::{At, Step};
-use crate::core::policy;
-use crate::core::state::State;
+use crate::fault::{Code, Fault};
+use crate::id::{EffectId, EnvironmentId, Seq, Subject, Time};
+use crate::model::cleaned_output::{CleanedOutput, Standing};
+use crate::model::environment::{Environment, Owed, Phase};
+use crate::model::step::{At, Step};
+use crate::policy;
+use crate::state::State;
 
 /// Purge reason of output whose clean was requested with `--now`.
 const AT_ONCE: &str = "now";
@@ -88,7 +88,7 @@ impl CleanedOutput {
         self.size.map_or(0, |s| s.allocated)
     }
 
-    pub(in crate::core) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let step = self.owed.as_ref().map(|o| o.step);
         let fits = match step {
             None => self.purge.is_empty(),
@@ -183,7 +183,7 @@ impl CleanedOutput {
     }
 
     /// Returns the events that the end of its effect leads to.
-    pub(in crate::core) fn settle(
+    pub(crate) fn settle(
         &self,
         now: Time,
         step: Step,
@@ -210,7 +210,7 @@ impl CleanedOutput {
     }
 
     /// Returns the event that ends its unlinking without success: it stays, with the reason.
-    pub(in crate::core) fn give_up(&self, fault: Fault) -> Vec<Event> {
+    pub(crate) fn give_up(&self, fault: Fault) -> Vec<Event> {
         let (environment, clean) = (self.id.clone(), self.clean);
         vec![CleanPurged { environment, clean, entries: 0, fault: Some(fault) }.into()]
     }
@@ -224,7 +224,7 @@ impl CleanedOutput {
 impl Environment {
     /// Folds in the meaning of a clean, or its undo, for the environment itself; returns false when
     /// the event is neither.
-    pub(in crate::core) fn apply_clean(&mut self, at: At, event: &Event) -> bool {
+    pub(crate) fn apply_clean(&mut self, at: At, event: &Event) -> bool {
         match event {
             Event::CleanRequested(_) => {
                 self.cleaned = None;
@@ -266,7 +266,7 @@ impl State {
     }
 
     /// Folds in an event about the output of a clean.
-    pub(in crate::core) fn apply_to_output(
+    pub(crate) fn apply_to_output(
         &mut self,
         at: At,
         (id, clean): (&EnvironmentId, Seq),
@@ -279,7 +279,7 @@ impl State {
     }
 
     /// Folds an event about an environment, which was just applied, into the output of its cleans.
-    pub(in crate::core) fn follow_cleans(&mut self, at: At, event: &Event) {
+    pub(crate) fn follow_cleans(&mut self, at: At, event: &Event) {
         let Some(env) = event.environment().and_then(|id| self.environments.get(id)) else {
             return;
         };
@@ -321,12 +321,7 @@ impl State {
     }
 
     /// Decides to move the rebuildable output of an environment to the trash.
-    pub(in crate::core) fn decide_clean(
-        &self,
-        id: EnvironmentId,
-        now: bool,
-        actor: Actor,
-    ) -> Decision {
+    pub(crate) fn decide_clean(&self, id: EnvironmentId, now: bool, actor: Actor) -> Decision {
         let env = self.served(&id)?;
         if env.adopted {
             let message = format!("{id} was not made here; nothing in it is deleted");
@@ -342,7 +337,7 @@ impl State {
     }
 
     /// Decides to put back the output of the last clean that is still in the trash.
-    pub(in crate::core) fn decide_undo_clean(&self, id: EnvironmentId, actor: Actor) -> Decision {
+    pub(crate) fn decide_undo_clean(&self, id: EnvironmentId, actor: Actor) -> Decision {
         let over = self.environment(&id).filter(|env| env.phase == Phase::Tombstoned);
         if let Some(env) = over {
             return Err(self.not_after_its_end(env));
@@ -383,20 +378,20 @@ impl State {
     }
 
     /// Returns the bytes that cleans have put into the trash and that may be purged by themselves.
-    pub(in crate::core) fn output_bytes(&self) -> u64 {
+    pub(crate) fn output_bytes(&self) -> u64 {
         let may_go = self.outputs().filter(|o| o.may_go());
         may_go.map(CleanedOutput::bytes).fold(0, u64::saturating_add)
     }
 
     /// Returns when the next output is unlinked because of its age.
-    pub(in crate::core) fn output_due(&self) -> Option<Time> {
+    pub(crate) fn output_due(&self) -> Option<Time> {
         let seconds = self.retention().clean_seconds;
         self.outputs().filter(|o| o.may_go()).map(|o| o.expires(seconds)).min()
     }
 
     /// Returns the purges due by age, number, or because the trash is over its limit together with
     /// `others` bytes of removed environments; and how many bytes of output stay.
-    pub(in crate::core) fn outputs_due(&self, now: Time, others: u64) -> (Vec<Event>, u64) {
+    pub(crate) fn outputs_due(&self, now: Time, others: u64) -> (Vec<Event>, u64) {
         let limits = self.retention();
         let mut kept: Vec<&CleanedOutput> = self.outputs().filter(|o| o.may_go()).collect();
         kept.sort_by_key(|o| o.clean);
@@ -420,7 +415,7 @@ impl State {
 
     /// Returns what to purge first on a nearly full disk: all of it can be made again. None when
     /// there is no such output, and no events while some is being unlinked.
-    pub(in crate::core) fn output_for_space(&self) -> Option<Vec<Event>> {
+    pub(crate) fn output_for_space(&self) -> Option<Vec<Event>> {
         if self.outputs().any(CleanedOutput::is_going) {
             return Some(Vec::new());
         }
@@ -429,12 +424,12 @@ impl State {
     }
 
     /// Returns whether unlinking output could free space.
-    pub(in crate::core) fn has_outputs(&self) -> bool {
+    pub(crate) fn has_outputs(&self) -> bool {
         self.outputs().any(CleanedOutput::may_go)
     }
 
     /// Returns the purges of a request to empty the trash, of one environment or of all.
-    pub(in crate::core) fn outputs_to_empty(
+    pub(crate) fn outputs_to_empty(
         &self,
         only: Option<&EnvironmentId>,
         actor: &Actor,
@@ -446,7 +441,7 @@ impl State {
     }
 
     /// Checks for contradictions between outputs and environments.
-    pub(in crate::core) fn check_outputs(&self) -> Result<(), String> {
+    pub(crate) fn check_outputs(&self) -> Result<(), String> {
         for (id, outputs) in &self.outputs {
             for (clean, output) in outputs {
                 if (id, *clean) != (&output.id, output.clean) || *clean > self.seq() {

@@ -3,22 +3,22 @@
 //! The events of one decision are committed together or not at all. A settlement whose effect is no
 //! longer owed is absorbed: it leads to no event.
 
-use crate::core::command::{Command, Ground, Restore};
-use crate::core::decision::{Decision, destroyed, limit, not_found, not_ready};
-use crate::core::effect::{Note, Outcome};
-use crate::core::event::{
+use crate::command::{Command, Ground, Restore};
+use crate::decision::{Decision, destroyed, limit, not_found, not_ready};
+use crate::effect::{Note, Outcome};
+use crate::event::{
     Actor, CancelRequested, DaemonStarted, DaemonStopped, DestroyRequested, EnvironmentAdopted,
     Event, LeaseExpired, LeaseGranted, LeaseReleased, Plan, ProcessExited, ProcessStarted,
     ProvisionRequested, RepositoryDistrusted, RepositoryTrusted, RestoreRequested, Retention,
     RetentionChanged, SetupStarted, SweepFinished, SweepRequested, TeardownHookStarted,
     WatcherGaveUp, WatcherResumed,
 };
-use crate::core::fault::{Code, Fault};
-use crate::core::id::{EffectId, EnvironmentId, LeaseId, RequestId, Subject, Time};
-use crate::core::model::environment::{Environment, Owed, Phase};
-use crate::core::model::step::Step;
-use crate::core::policy;
-use crate::core::state::State;
+use crate::fault::{Code, Fault};
+use crate::id::{EffectId, EnvironmentId, LeaseId, RequestId, Subject, Time};
+use crate::model::environment::{Environment, Owed, Phase};
+use crate::model::step::Step;
+use crate::policy;
+use crate::state::State;
 
 impl State {
     /// Decides a command at time `now`.
@@ -156,7 +156,7 @@ impl State {
         match &effect.subject {
             Subject::Environment(_) => {
                 let Some((env, step)) = self.owing(effect) else { return Vec::new() };
-                crate::core::transition::settle::decide(
+                crate::transition::settle::decide(
                     now,
                     env,
                     step,
@@ -210,7 +210,7 @@ impl State {
         };
         for env in self.environments() {
             if let Some((owed, fault)) = env.owed.as_ref().and_then(|o| Some((o, fatal(o)?))) {
-                events.extend(crate::core::transition::settle::give_up(now, env, owed.step, fault));
+                events.extend(crate::transition::settle::give_up(now, env, owed.step, fault));
             }
         }
         for remains in self.remains() {
@@ -335,7 +335,7 @@ impl State {
     }
 
     /// Returns the environment if it is ready or retiring.
-    pub(in crate::core) fn served(&self, id: &EnvironmentId) -> Result<&Environment, Fault> {
+    pub(crate) fn served(&self, id: &EnvironmentId) -> Result<&Environment, Fault> {
         let env = self.environment(id).ok_or_else(|| not_found(id))?;
         match env.phase {
             Phase::Tombstoned => Err(destroyed(id)),
@@ -520,8 +520,8 @@ fn held(why: String) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::Nonce;
-    use crate::core::event::{
+    use crate::Nonce;
+    use crate::event::{
         DestroyRequested, EnvironmentReady, Record, TeardownOptions, TeardownPostponed,
     };
 

@@ -4,21 +4,21 @@
 //! the untouched old database. The flip is one rename; before it the old database is current, after
 //! it the new one. Only then are copies and the backups of secrets removed. Nothing here does I/O.
 
-use crate::core::decision::Decision;
-use crate::core::effect::Outcome;
-use crate::core::event::{
+use crate::decision::Decision;
+use crate::effect::Outcome;
+use crate::event::{
     Actor, Event, FlipBegun, Flipped, MigrationAttemptFailed, MigrationFailed, MigrationFinished,
     MigrationPlan, MigrationRequested, MigrationRolledBack, MigrationUndoRefused,
     MigrationUndoRequested, MigrationUndone, SecretsWritten, SourceCopied, SourceInspected,
     SourceNormalised, SourceState, StagingBuilt, StagingVerified,
 };
-use crate::core::fault::{Code, Fault};
-use crate::core::id::{EffectId, HostPath, MigrationId, Subject, Time};
-use crate::core::model::environment::Owed;
-use crate::core::model::migration::{Migration, MigrationPhase};
-use crate::core::model::step::{At, Step};
-use crate::core::policy;
-use crate::core::state::State;
+use crate::fault::{Code, Fault};
+use crate::id::{EffectId, HostPath, MigrationId, Subject, Time};
+use crate::model::environment::Owed;
+use crate::model::migration::{Migration, MigrationPhase};
+use crate::model::step::{At, Step};
+use crate::policy;
+use crate::state::State;
 
 impl Migration {
     /// Returns the identity of the effect that is owed now.
@@ -167,7 +167,7 @@ impl Migration {
     }
 
     /// Returns the events that the end of an effect leads to.
-    pub(in crate::core) fn settle(
+    pub(crate) fn settle(
         &self,
         now: Time,
         step: Step,
@@ -245,7 +245,7 @@ impl Migration {
     }
 
     /// Returns the events that end a step without success.
-    pub(in crate::core) fn give_up(&self, step: Step, fault: Fault) -> Vec<Event> {
+    pub(crate) fn give_up(&self, step: Step, fault: Fault) -> Vec<Event> {
         let migration = self.id.clone();
         let leftovers = vec![format!("{}: {fault}", step.as_str())];
         vec![match step {
@@ -256,7 +256,7 @@ impl Migration {
         }]
     }
 
-    pub(in crate::core) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let step = self.owed.as_ref().map(|o| o.step);
         if step != self.phase.step() {
             return Err(format!("migration {}: {} owes {step:?}", self.id, self.phase.as_str()));
@@ -296,7 +296,7 @@ impl State {
     }
 
     /// Folds in an event about a migration.
-    pub(in crate::core) fn apply_to_migration(&mut self, at: At, id: &MigrationId, event: &Event) {
+    pub(crate) fn apply_to_migration(&mut self, at: At, id: &MigrationId, event: &Event) {
         if let Event::MigrationRequested(e) = event {
             self.migrations.insert(id.clone(), Migration::begin(at, e));
             self.forget_migrations();
@@ -315,7 +315,7 @@ impl State {
     }
 
     /// Decides a migration: one per database at a time; a repeated identical request joins it.
-    pub(in crate::core) fn decide_migrate(
+    pub(crate) fn decide_migrate(
         &self,
         migration: MigrationId,
         plan: MigrationPlan,
@@ -343,11 +343,7 @@ impl State {
     }
 
     /// Decides to put the old database back, unless a later migration of it took effect or runs.
-    pub(in crate::core) fn decide_undo_migration(
-        &self,
-        id: &MigrationId,
-        actor: Actor,
-    ) -> Decision {
+    pub(crate) fn decide_undo_migration(&self, id: &MigrationId, actor: Actor) -> Decision {
         let Some(found) = self.migration(id) else {
             let hint = "`groundskeeper migrate status` lists them";
             let message = format!("there is no migration {id}");

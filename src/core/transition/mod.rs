@@ -1,14 +1,14 @@
 //! Transitions of the state: decided, applied, owed and settled, one subject per file.
 
 mod apply;
-pub(in crate::core) mod archive;
-pub(in crate::core) mod clean;
-pub(in crate::core) mod decide;
+pub(crate) mod archive;
+pub(crate) mod clean;
+pub(crate) mod decide;
 mod migration;
 mod owed;
 mod reconcile;
 mod relocation;
 mod remote_requests;
 mod retention;
-pub(in crate::core) mod settle;
+pub(crate) mod settle;
 mod teardown;

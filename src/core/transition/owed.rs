@@ -1,9 +1,9 @@
 //! Effects that are owed, as a function of the state, and when time alone will change that.
 
-use crate::core::effect::{Effect, OwedEffect, Target};
-use crate::core::id::{EffectId, Subject, Time};
-use crate::core::model::environment::{Owed, Phase};
-use crate::core::state::State;
+use crate::effect::{Effect, OwedEffect, Target};
+use crate::id::{EffectId, Subject, Time};
+use crate::model::environment::{Owed, Phase};
+use crate::state::State;
 
 impl State {
     /// Returns the effects that may be started at `now`: one per subject at most.

@@ -6,17 +6,17 @@
 //! server's knowledge is kept. Nothing is made again because it is listed. A set that would remove
 //! too much at once waits for a user.
 
-use crate::core::decision::Decision;
-use crate::core::event::{
+use crate::decision::Decision;
+use crate::event::{
     Actor, CancelRequested, DestroyRequested, Event, Kept, LiveSetHeld, LiveSetTaken,
     TeardownOptions,
 };
-use crate::core::fault::{Code, Fault};
-use crate::core::id::{EnvironmentId, Seq, Time};
-use crate::core::model::environment::{Environment, Phase};
-use crate::core::model::live_set::{Live, LiveSet, REASON, REASON_SERVER, Report};
-use crate::core::policy;
-use crate::core::state::State;
+use crate::fault::{Code, Fault};
+use crate::id::{EnvironmentId, Seq, Time};
+use crate::model::environment::{Environment, Phase};
+use crate::model::live_set::{Live, LiveSet, REASON, REASON_SERVER, Report};
+use crate::policy;
+use crate::state::State;
 
 impl State {
     /// Returns the last live set that was taken in, and the one that is held.
@@ -79,7 +79,7 @@ impl State {
         }
     }
 
-    pub(in crate::core) fn decide_reconcile(
+    pub(crate) fn decide_reconcile(
         &self,
         now: Time,
         set: &LiveSet,
@@ -135,7 +135,7 @@ impl State {
     }
 
     /// Retires the environments of the held live set that still qualify.
-    pub(in crate::core) fn decide_confirm(
+    pub(crate) fn decide_confirm(
         &self,
         now: Time,
         epoch: u64,
@@ -200,7 +200,7 @@ enum Fate {
 impl Environment {
     /// Returns whether only a failed teardown that the server requested keeps it from being ready.
     fn heals(&self) -> bool {
-        let of_server = |t: &crate::core::model::environment::Teardown| {
+        let of_server = |t: &crate::model::environment::Teardown| {
             t.options.reason == REASON || t.options.reason == REASON_SERVER
         };
         self.phase == Phase::Retiring && self.teardown.as_ref().is_some_and(of_server)
@@ -210,11 +210,11 @@ impl Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::{
+    use crate::event::{
         EnvironmentAdopted, EnvironmentReady, Plan, ProcessStarted, ProvisionRequested, Record,
         TeardownInspected, TeardownPostponed, Worktree, WorktreeAdded,
     };
-    use crate::core::{Command, Inspection, LeaseId, Outcome};
+    use crate::{Command, Inspection, LeaseId, Outcome};
 
     const NOW: Time = Time(1_000_000_000);
 

@@ -4,15 +4,15 @@
 //! daemon's state. A copy forgets everything that belongs to its original. Nothing here reads the
 //! disk: the daemon does so before it opens its log.
 
-use crate::core::command::Ground;
-use crate::core::event::{
+use crate::command::Ground;
+use crate::event::{
     DataDirectoryCopied, DataDirectoryMoved, Event, LogFoundOlder, RepositoryMoved, Rescue,
 };
-use crate::core::id::{EnvironmentId, HostPath, Seq};
-use crate::core::model::archive::Remains;
-use crate::core::model::cleaned_output::CleanedOutput;
-use crate::core::model::environment::{Environment, Phase};
-use crate::core::state::State;
+use crate::id::{EnvironmentId, HostPath, Seq};
+use crate::model::archive::Remains;
+use crate::model::cleaned_output::CleanedOutput;
+use crate::model::environment::{Environment, Phase};
+use crate::state::State;
 
 /// Rebases a path that lies in a folder that was moved.
 fn follow(path: &mut HostPath, from: &HostPath, to: &HostPath) {
@@ -74,7 +74,7 @@ impl CleanedOutput {
     }
 }
 
-fn repository_moved(repository: &mut crate::core::event::Repository, e: &RepositoryMoved) {
+fn repository_moved(repository: &mut crate::event::Repository, e: &RepositoryMoved) {
     if repository.common_dir != e.from {
         return;
     }
@@ -110,7 +110,7 @@ impl State {
     }
 
     /// Returns the facts that a daemon found about its data directory.
-    pub(in crate::core) fn decide_ground(&self, ground: Ground) -> Vec<Event> {
+    pub(crate) fn decide_ground(&self, ground: Ground) -> Vec<Event> {
         let copied = ground.copy_of.map(|original| DataDirectoryCopied { original }.into());
         let moved = ground.moved.map(|(from, to)| DataDirectoryMoved { from, to }.into());
         let known = self.found_older;
@@ -120,23 +120,15 @@ impl State {
     }
 
     /// Decides that a repository was moved; one that no record uses changes nothing.
-    pub(in crate::core) fn decide_move_repository(
-        &self,
-        from: HostPath,
-        to: HostPath,
-    ) -> Vec<Event> {
-        let of = |plan: &crate::core::event::Plan| plan.repository.common_dir == from;
+    pub(crate) fn decide_move_repository(&self, from: HostPath, to: HostPath) -> Vec<Event> {
+        let of = |plan: &crate::event::Plan| plan.repository.common_dir == from;
         let known = self.environments().any(|e| of(&e.plan)) || self.remains().any(|r| of(&r.plan));
         let moved = (known && from != to).then(|| RepositoryMoved { from, to }.into());
         moved.into_iter().collect()
     }
 
     /// Folds in a move, a copy or a restored log.
-    pub(in crate::core) fn ground_moved(
-        &mut self,
-        at: crate::core::model::step::At,
-        event: &Event,
-    ) {
+    pub(crate) fn ground_moved(&mut self, at: crate::model::step::At, event: &Event) {
         match event {
             Event::DataDirectoryMoved(e) => {
                 self.environments.values_mut().for_each(|env| env.data_moved(&e.from, &e.to));
@@ -168,7 +160,7 @@ impl State {
 
     /// Forgets everything but history: worktrees, trash, refs and branches are the original's. An
     /// adopted worktree belongs to neither.
-    fn is_a_copy(&mut self, at: crate::core::model::step::At) {
+    fn is_a_copy(&mut self, at: crate::model::step::At) {
         self.remains.clear();
         self.outputs.clear();
         self.leases.clear();

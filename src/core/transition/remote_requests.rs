@@ -1,18 +1,18 @@
 //! Requests from outside the host: live sets, commands that run once, and migrations.
 
-use crate::core::command::Command;
-use crate::core::decision::Decision;
-use crate::core::event::{Event, LiveSetHeld, LiveSetTaken, RunFinished, RunRequested};
-use crate::core::fault::{Code, Fault};
-use crate::core::id::{EnvironmentId, LeaseId, RequestId, Time};
-use crate::core::model::lease::Lease;
-use crate::core::model::run::Run;
-use crate::core::model::step::At;
-use crate::core::policy;
-use crate::core::state::State;
+use crate::command::Command;
+use crate::decision::Decision;
+use crate::event::{Event, LiveSetHeld, LiveSetTaken, RunFinished, RunRequested};
+use crate::fault::{Code, Fault};
+use crate::id::{EnvironmentId, LeaseId, RequestId, Time};
+use crate::model::lease::Lease;
+use crate::model::run::Run;
+use crate::model::step::At;
+use crate::policy;
+use crate::state::State;
 
 impl State {
-    pub(in crate::core) fn decide_from_afar(&self, now: Time, command: Command) -> Decision {
+    pub(crate) fn decide_from_afar(&self, now: Time, command: Command) -> Decision {
         match command {
             Command::Reconcile { set, options, actor } => {
                 Ok(self.decide_reconcile(now, &set, &options, &actor))
@@ -80,7 +80,7 @@ impl State {
         }
     }
 
-    pub(in crate::core) fn decide_end_run(
+    pub(crate) fn decide_end_run(
         &self,
         request: RequestId,
         code: Option<i32>,
@@ -93,17 +93,17 @@ impl State {
         ended.into_iter().collect()
     }
 
-    pub(in crate::core) fn live_set_taken(&mut self, e: &LiveSetTaken) {
+    pub(crate) fn live_set_taken(&mut self, e: &LiveSetTaken) {
         self.live.held = self.live.held.take().filter(|held| held.server != e.server);
         self.live.taken = Some(e.clone());
     }
 
-    pub(in crate::core) fn live_set_held(&mut self, at: At, e: &LiveSetHeld) {
+    pub(crate) fn live_set_held(&mut self, at: At, e: &LiveSetHeld) {
         self.live.held = Some(e.clone());
         self.live.held_at = at.seq;
     }
 
-    pub(in crate::core) fn run_requested(&mut self, at: At, e: &RunRequested) {
+    pub(crate) fn run_requested(&mut self, at: At, e: &RunRequested) {
         if self.runs.len() >= policy::RUNS_REMEMBERED {
             let oldest = self.runs.iter().min_by_key(|(_, run)| run.seq).map(|(id, _)| id.clone());
             drop(oldest.map(|id| self.runs.remove(&id)));
@@ -112,7 +112,7 @@ impl State {
         self.runs.insert(e.request.clone(), Run { environment, seq: at.seq, ended: None });
     }
 
-    pub(in crate::core) fn run_finished(&mut self, e: &RunFinished) {
+    pub(crate) fn run_finished(&mut self, e: &RunFinished) {
         if let Some(run) = self.runs.get_mut(&e.request) {
             run.ended = Some((e.code, e.why.clone()));
         }

@@ -3,13 +3,13 @@
 //! A last copy is unlinked for none of these reasons, but only when a request names it and accepts
 //! the loss. Nothing here unlinks: the core decides and `world` performs it.
 
-use crate::core::decision::Decision;
-use crate::core::event::{Actor, Event};
-use crate::core::fault::{Code, Fault};
-use crate::core::id::{EnvironmentId, Time};
-use crate::core::model::archive::{LOSE, Remains};
-use crate::core::policy;
-use crate::core::state::State;
+use crate::decision::Decision;
+use crate::event::{Actor, Event};
+use crate::fault::{Code, Fault};
+use crate::id::{EnvironmentId, Time};
+use crate::model::archive::{LOSE, Remains};
+use crate::policy;
+use crate::state::State;
 
 impl State {
     /// Returns whether the trash holds something whose unlinking could free space.
@@ -19,7 +19,7 @@ impl State {
     }
 
     /// Returns whether the trash holds more bytes than its limit.
-    pub(in crate::core) fn trash_is_over(&self) -> bool {
+    pub(crate) fn trash_is_over(&self) -> bool {
         let may_go = |r: &&Remains| r.is_kept() && !r.is_last_copy();
         let sizes = self.remains().filter(may_go).filter_map(|r| r.size);
         let total = sizes.map(|s| s.allocated).fold(0, u64::saturating_add);
@@ -28,7 +28,7 @@ impl State {
     }
 
     /// Returns the purges due by age, number, or because the trash is over its limit; oldest first.
-    pub(in crate::core) fn purges_due(&self, now: Time) -> Vec<Event> {
+    pub(crate) fn purges_due(&self, now: Time) -> Vec<Event> {
         let limits = self.retention();
         let may_go = |r: &&Remains| r.is_kept() && !r.is_last_copy();
         let mut kept: Vec<&Remains> = self.remains().filter(may_go).collect();
@@ -56,7 +56,7 @@ impl State {
 
     /// Decides what to purge on a nearly full disk: the output of cleans, then the oldest directory
     /// in the trash; one at a time, so that no more is purged than needed.
-    pub(in crate::core) fn decide_disk_low(&self) -> Vec<Event> {
+    pub(crate) fn decide_disk_low(&self) -> Vec<Event> {
         if let Some(first) = self.output_for_space() {
             return first;
         }
@@ -70,7 +70,7 @@ impl State {
     }
 
     /// Purges the directories of one environment (all its incarnations), or of all environments.
-    pub(in crate::core) fn decide_empty_trash(
+    pub(crate) fn decide_empty_trash(
         &self,
         only: Option<&EnvironmentId>,
         lose: bool,

@@ -2,21 +2,21 @@
 //!
 //! Called only for the effect that is owed; stale settlements never get here.
 
-use crate::core::decision::Decision;
-use crate::core::effect::{Outcome, Returned, RolledBackTo, Taken};
-use crate::core::event::{
+use crate::decision::Decision;
+use crate::effect::{Outcome, Returned, RolledBackTo, Taken};
+use crate::event::{
     AttemptFailed, BaseResolved, BranchSettled, CleanUndone, Cleaned, EnvironmentReady, Event,
     FilesIncluded, IndexRefreshed, ProvisionFailed, RegistrationRemoved, RescueApplied, Restored,
     RolledBack, SetupFinished, Size, TeardownHookFinished, Tombstoned, WorktreeAdded,
 };
-use crate::core::fault::{Code, Fault};
-use crate::core::id::{EnvironmentId, Time};
-use crate::core::model::environment::Environment;
-use crate::core::model::step::Step;
-use crate::core::policy;
+use crate::fault::{Code, Fault};
+use crate::id::{EnvironmentId, Time};
+use crate::model::environment::Environment;
+use crate::model::step::Step;
+use crate::policy;
 
 /// Returns the events that a settlement leads to. `leases` describes those still in force.
-pub(in crate::core) fn decide(
+pub(crate) fn decide(
     now: Time,
     env: &Environment,
     step: Step,
@@ -131,12 +131,7 @@ fn failed(now: Time, env: &Environment, step: Step, fault: Fault) -> Vec<Event> 
 }
 
 /// Returns the events that end a step without success. A given-up rollback names its leftovers.
-pub(in crate::core) fn give_up(
-    now: Time,
-    env: &Environment,
-    step: Step,
-    fault: Fault,
-) -> Vec<Event> {
+pub(crate) fn give_up(now: Time, env: &Environment, step: Step, fault: Fault) -> Vec<Event> {
     let environment = env.id.clone();
     let name = step.as_str().to_owned();
     let leftover = format!("{name}: {fault}");

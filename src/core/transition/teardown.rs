@@ -6,20 +6,20 @@
 //! not abandoned. The consent covers a fingerprint of the tree: if a daemon restarted meanwhile,
 //! the tree is compared with it before the move.
 
-use crate::core::effect::{Inspection, Outcome};
-use crate::core::event::{
+use crate::effect::{Inspection, Outcome};
+use crate::event::{
     BranchSettled, DestroyRefused, DestroyRequested, DirectoryTrashed, Event, InspectionOutdated,
     ProcessesEnded, RegistrationRemoved, TeardownGaveUp, TeardownHookFinished, TeardownInspected,
     TeardownPostponed, Tombstoned, WorkRescued,
 };
-use crate::core::fault::{Code, Fault};
-use crate::core::id::Time;
-use crate::core::model::environment::{Environment, Phase, Teardown};
-use crate::core::model::step::{At, Step};
-use crate::core::policy;
+use crate::fault::{Code, Fault};
+use crate::id::Time;
+use crate::model::environment::{Environment, Phase, Teardown};
+use crate::model::step::{At, Step};
+use crate::policy;
 
 impl Environment {
-    pub(in crate::core) fn destroy_requested(&mut self, at: At, e: &DestroyRequested) {
+    pub(crate) fn destroy_requested(&mut self, at: At, e: &DestroyRequested) {
         match self.phase {
             Phase::Provisioning => {
                 self.destroy_wanted = true;
@@ -56,7 +56,7 @@ impl Environment {
         }
     }
 
-    pub(in crate::core) fn apply_teardown(&mut self, at: At, event: &Event) {
+    pub(crate) fn apply_teardown(&mut self, at: At, event: &Event) {
         match event {
             Event::DestroyRefused(e) => self.back_to_service(at, &e.fault),
             Event::TeardownGaveUp(e) => self.back_to_service(at, &e.fault),
@@ -125,17 +125,12 @@ impl Environment {
     }
 
     /// Returns the events that the end of an inspection leads to.
-    pub(in crate::core) fn inspected(
-        &self,
-        now: Time,
-        leased: &[String],
-        seen: Inspection,
-    ) -> Vec<Event> {
+    pub(crate) fn inspected(&self, now: Time, leased: &[String], seen: Inspection) -> Vec<Event> {
         let environment = self.id.clone();
         let Some(teardown) = &self.teardown else { return Vec::new() };
         let refuse = |fault| vec![DestroyRefused { environment: self.id.clone(), fault }.into()];
         // Force broke the leases held at the request, not those granted since a postponement.
-        let spares = teardown.options.reason == crate::core::model::live_set::REASON;
+        let spares = teardown.options.reason == crate::model::live_set::REASON;
         if !leased.is_empty() && (!teardown.force || spares || self.phase == Phase::Retiring) {
             return refuse(in_use(self, leased));
         }
@@ -190,7 +185,7 @@ impl Environment {
     }
 
     /// Returns the events that the end of a later step leads to; none for an unfit outcome.
-    pub(in crate::core) fn torn_down(&self, step: Step, outcome: &Outcome) -> Option<Vec<Event>> {
+    pub(crate) fn torn_down(&self, step: Step, outcome: &Outcome) -> Option<Vec<Event>> {
         let environment = self.id.clone();
         Some(match (step, outcome.clone()) {
             (Step::RunTeardown, Outcome::TornDown(millis)) => {
@@ -222,7 +217,7 @@ impl Environment {
     }
 
     /// Returns the events that postpone a teardown; one that can never succeed is given up.
-    pub(in crate::core) fn postpone(&self, now: Time, step: Step, fault: Fault) -> Vec<Event> {
+    pub(crate) fn postpone(&self, now: Time, step: Step, fault: Fault) -> Vec<Event> {
         let environment = self.id.clone();
         let step = step.as_str().to_owned();
         let failures = self.failed_teardowns.saturating_add(1);
@@ -236,7 +231,7 @@ impl Environment {
 
     /// Returns the event that ends an incarnation without any step: an adopted one is forgotten,
     /// and a failed provision without a worktree has nothing left.
-    pub(in crate::core) fn ends_at_once(&self) -> Option<Event> {
+    pub(crate) fn ends_at_once(&self) -> Option<Event> {
         if self.adopted {
             return Some(self.forget());
         }

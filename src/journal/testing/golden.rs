@@ -6,22 +6,22 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::core::event::{EnvironmentReady, Record, Size};
-use crate::core::{Event, RequestId, Seq, State, Time};
-use crate::for_each_event;
-use crate::journal::codec::{self, Decoded};
-use crate::journal::envelope::{self, Envelope};
-use crate::journal::testing::parts::{actor, commit, env, fault, nonce, plan, worktree};
-use crate::journal::testing::samples::samples;
-use crate::journal::upcast::{
+use crate::codec::{self, Decoded};
+use crate::envelope::{self, Envelope};
+use crate::testing::parts::{actor, commit, env, fault, nonce, plan, worktree};
+use crate::testing::samples::samples;
+use crate::upcast::{
     CleanRequestedV1, CleanedV1, DestroyRequestedV1, EnvironmentAdoptedV1, LateWorkRescuedV1,
     ProvisionRequestedV1, ProvisionRequestedV2, RescueV1, RestoreFromV1, RestoreRequestedV1,
     RetentionChangedV1, RolledBackV1, RolledBackV2, TeardownInspectedV1, TeardownInspectedV2,
     WorkRescuedV1,
 };
+use groundskeeper_core::event::{EnvironmentReady, Record, Size};
+use groundskeeper_core::for_each_event;
+use groundskeeper_core::{Event, RequestId, Seq, State, Time};
 
 fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schema/events")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../schema/events")
 }
 
 macro_rules! kind_numbers {
@@ -87,27 +87,12 @@ fn past_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
         fault: Some(fault()),
     };
     vec![
-        (
-            "003-RetentionChanged.v1.bin",
-            crate::journal::payload::bytes(&keeps()),
-            3,
-            keeps().into(),
-        ),
-        ("085-CleanRequested.v1.bin", crate::journal::payload::bytes(&clean()), 85, clean().into()),
-        ("086-Cleaned.v1.bin", crate::journal::payload::bytes(&cleaned()), 86, cleaned().into()),
-        ("019-RolledBack.v1.bin", crate::journal::payload::bytes(&rolled()), 19, rolled().into()),
-        (
-            "030-DestroyRequested.v1.bin",
-            crate::journal::payload::bytes(&destroy()),
-            30,
-            destroy().into(),
-        ),
-        (
-            "032-TeardownInspected.v1.bin",
-            crate::journal::payload::bytes(&looked()),
-            32,
-            looked().into(),
-        ),
+        ("003-RetentionChanged.v1.bin", crate::payload::bytes(&keeps()), 3, keeps().into()),
+        ("085-CleanRequested.v1.bin", crate::payload::bytes(&clean()), 85, clean().into()),
+        ("086-Cleaned.v1.bin", crate::payload::bytes(&cleaned()), 86, cleaned().into()),
+        ("019-RolledBack.v1.bin", crate::payload::bytes(&rolled()), 19, rolled().into()),
+        ("030-DestroyRequested.v1.bin", crate::payload::bytes(&destroy()), 30, destroy().into()),
+        ("032-TeardownInspected.v1.bin", crate::payload::bytes(&looked()), 32, looked().into()),
     ]
     .into_iter()
     .chain(past_lives())
@@ -157,28 +142,13 @@ fn past_lives() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     vec![
         (
             "010-ProvisionRequested.v1.bin",
-            crate::journal::payload::bytes(&provision()),
+            crate::payload::bytes(&provision()),
             10,
             provision().into(),
         ),
-        (
-            "010-ProvisionRequested.v2.bin",
-            crate::journal::payload::bytes(&second()),
-            10,
-            second().into(),
-        ),
-        (
-            "022-RestoreRequested.v1.bin",
-            crate::journal::payload::bytes(&restore()),
-            22,
-            restore().into(),
-        ),
-        (
-            "025-EnvironmentAdopted.v1.bin",
-            crate::journal::payload::bytes(&adopt()),
-            25,
-            adopt().into(),
-        ),
+        ("010-ProvisionRequested.v2.bin", crate::payload::bytes(&second()), 10, second().into()),
+        ("022-RestoreRequested.v1.bin", crate::payload::bytes(&restore()), 22, restore().into()),
+        ("025-EnvironmentAdopted.v1.bin", crate::payload::bytes(&adopt()), 25, adopt().into()),
     ]
 }
 
@@ -209,15 +179,10 @@ fn past_rescues() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     let late =
         || LateWorkRescuedV1 { environment: environment.clone(), incarnation: 2, rescue: rescue() };
     vec![
-        ("019-RolledBack.v2.bin", crate::journal::payload::bytes(&rolled()), 19, rolled().into()),
-        (
-            "032-TeardownInspected.v2.bin",
-            crate::journal::payload::bytes(&looked()),
-            32,
-            looked().into(),
-        ),
-        ("063-WorkRescued.v1.bin", crate::journal::payload::bytes(&saved()), 63, saved().into()),
-        ("076-LateWorkRescued.v1.bin", crate::journal::payload::bytes(&late()), 76, late().into()),
+        ("019-RolledBack.v2.bin", crate::payload::bytes(&rolled()), 19, rolled().into()),
+        ("032-TeardownInspected.v2.bin", crate::payload::bytes(&looked()), 32, looked().into()),
+        ("063-WorkRescued.v1.bin", crate::payload::bytes(&saved()), 63, saved().into()),
+        ("076-LateWorkRescued.v1.bin", crate::payload::bytes(&late()), 76, late().into()),
     ]
 }
 

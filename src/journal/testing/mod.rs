@@ -4,11 +4,11 @@
 pub(crate) mod golden;
 #[cfg(test)]
 pub(crate) mod parts;
-#[cfg(any(test, feature = "faults"))]
+#[cfg(any(test, feature = "testing"))]
 pub mod power_loss;
 #[cfg(test)]
 pub(crate) mod sample_migrations;
 #[cfg(test)]
 pub(crate) mod samples;
-#[cfg(any(test, feature = "faults"))]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) mod simdisk;

@@ -1,24 +1,24 @@
 //! Values that sample events are built from: ids, actor, fault, plan, worktree.
 
-use crate::core::event::{Actor, Plan, Repository, Worktree};
-use crate::core::{Code, EnvironmentId, Fault, HostPath, Nonce};
+use groundskeeper_core::event::{Actor, Plan, Repository, Worktree};
+use groundskeeper_core::{Code, EnvironmentId, Fault, HostPath, Nonce};
 
-pub(in crate::journal) fn env() -> EnvironmentId {
+pub(crate) fn env() -> EnvironmentId {
     EnvironmentId::parse("demo").expect("an id")
 }
 
-pub(in crate::journal) fn actor() -> Actor {
+pub(crate) fn actor() -> Actor {
     Actor { door: "api".into(), uid: 1000, pid: 4242 }
 }
 
-pub(in crate::journal) fn fault() -> Fault {
+pub(crate) fn fault() -> Fault {
     Fault::new(Code::HookFailed, "the setup hook ended with exit code 3", "read the transcript")
         .because("exit status: 3")
         .with_evidence(["npm ERR!".to_owned()])
         .transient()
 }
 
-pub(in crate::journal) fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     Plan {
         repository: Repository {
             common_dir: HostPath(b"/home/u/project/.git".to_vec()),
@@ -38,7 +38,7 @@ pub(in crate::journal) fn plan() -> Plan {
     }
 }
 
-pub(in crate::journal) fn worktree() -> Worktree {
+pub(crate) fn worktree() -> Worktree {
     Worktree {
         admin_dir: "/home/u/project/.git/worktrees/gk-demo-1".into(),
         device: 64_769,
@@ -52,10 +52,10 @@ pub(in crate::journal) fn worktree() -> Worktree {
     }
 }
 
-pub(in crate::journal) fn commit() -> String {
+pub(crate) fn commit() -> String {
     "0123456789012345678901234567890123456789".into()
 }
 
-pub(in crate::journal) fn nonce() -> Nonce {
+pub(crate) fn nonce() -> Nonce {
     Nonce::parse("0123456789abcdef0123456789abcdef").expect("a nonce")
 }

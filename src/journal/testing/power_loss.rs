@@ -8,12 +8,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::core::event::{EnvironmentReady, Record, SetupFinished, SetupReport};
-use crate::core::{EnvironmentId, Event, HostPath, Seq, State, Time};
-use crate::journal::testing::simdisk::{Durable, Image, Random, SimDisk};
-use crate::journal::{Journal, Options};
+use crate::testing::simdisk::{Durable, Image, Random, SimDisk};
+use crate::{Journal, Options};
+use groundskeeper_core::event::{EnvironmentReady, Record, SetupFinished, SetupReport};
+use groundskeeper_core::{EnvironmentId, Event, HostPath, Seq, State, Time};
 
-pub use crate::journal::testing::simdisk::Honesty;
+pub use crate::testing::simdisk::Honesty;
 
 /// One append: the last seq after it, and the disk positions of its begin and its acknowledgement.
 struct Group {

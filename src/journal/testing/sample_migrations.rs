@@ -1,13 +1,13 @@
 //! One event of every kind of a staged migration, for the golden files.
 
-use crate::core::event::{
+use crate::testing::parts::{actor, fault};
+use groundskeeper_core::event::{
     FlipBegun, Flipped, MigrationAttemptFailed, MigrationFailed, MigrationFinished, MigrationPlan,
     MigrationRequested, MigrationRolledBack, MigrationUndoRefused, MigrationUndoRequested,
     MigrationUndone, SecretsWritten, SourceCopied, SourceCopy, SourceInspected, SourceNormalised,
     SourceState, Staging, StagingBuilt, StagingVerified,
 };
-use crate::core::{Event, HostPath, MigrationId, Time};
-use crate::journal::testing::parts::{actor, fault};
+use groundskeeper_core::{Event, HostPath, MigrationId, Time};
 
 fn plan() -> MigrationPlan {
     MigrationPlan {
@@ -28,7 +28,7 @@ fn rows() -> Vec<(String, u64)> {
 }
 
 /// Returns one event of every kind, with every field set to a value that is not its default.
-pub(in crate::journal) fn migrations() -> Vec<Event> {
+pub(crate) fn migrations() -> Vec<Event> {
     let migration = MigrationId::parse("43ed30c8").expect("a name");
     let m = || migration.clone();
     let backup: HostPath = "/home/u/.executor/data.db.v1-v2-1795168144950-43ed30c8".into();

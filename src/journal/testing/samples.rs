@@ -1,6 +1,7 @@
 //! One event of every kind, with every field set: the source of the golden files.
 
-use crate::core::event::{
+use crate::testing::parts::{actor, commit, env, fault, nonce, plan, worktree};
+use groundskeeper_core::event::{
     AttemptFailed, Base, BaseResolved, BranchSettled, CancelRequested, CleanAttemptFailed,
     CleanPurgeDecided, CleanPurged, CleanRequested, CleanUndoRequested, CleanUndone, Cleaned,
     DaemonStarted, DaemonStopped, DataDirectoryCopied, DataDirectoryMoved, DestroyRefused,
@@ -17,12 +18,11 @@ use crate::core::event::{
     TrashLookFailed, TrashMeasured, TrashPurged, WatcherGaveUp, WatcherResumed, WorkRescued,
     WorktreeAdded,
 };
-use crate::core::policy::BranchPolicy;
-use crate::core::{EnvironmentId, Event, HostPath, LeaseId, RequestId, Seq, Time};
-use crate::journal::testing::parts::{actor, commit, env, fault, nonce, plan, worktree};
+use groundskeeper_core::policy::BranchPolicy;
+use groundskeeper_core::{EnvironmentId, Event, HostPath, LeaseId, RequestId, Seq, Time};
 
 /// Returns one event of every kind, with every field set to a value that is not its default.
-pub(in crate::journal) fn samples() -> Vec<Event> {
+pub(crate) fn samples() -> Vec<Event> {
     let mut all = daemon_and_provision();
     all.extend(ends_of_provision());
     all.extend(teardown_and_rest());
@@ -32,7 +32,7 @@ pub(in crate::journal) fn samples() -> Vec<Event> {
     all.extend(cleans());
     all.extend(processes_and_sweep());
     all.extend(live_sets_and_runs());
-    all.extend(crate::journal::testing::sample_migrations::migrations());
+    all.extend(crate::testing::sample_migrations::migrations());
     all
 }
 

@@ -16,14 +16,14 @@ const SECTOR: usize = 512;
 
 /// Deterministic random numbers (xorshift64*), so that a seed reproduces a failure.
 #[derive(Debug, Clone)]
-pub(in crate::journal) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(in crate::journal) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub(in crate::journal) fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -33,7 +33,7 @@ impl Random {
 
 /// Bytes of a disk. Cheap to clone: pages are shared until they change.
 #[derive(Debug, Clone, Default)]
-pub(in crate::journal) struct Image {
+pub(crate) struct Image {
     len: u64,
     pages: BTreeMap<u64, Arc<[u8; PAGE]>>,
 }
@@ -87,7 +87,7 @@ impl Image {
 
 /// One recorded operation on the disk.
 #[derive(Debug, Clone)]
-pub(in crate::journal) enum Op {
+pub(crate) enum Op {
     Write(u64, Vec<u8>),
     SetLen(u64),
     Sync,
@@ -112,10 +112,10 @@ struct Inner {
 
 /// A recording disk; clones share the same disk.
 #[derive(Debug, Clone)]
-pub(in crate::journal) struct SimDisk(Arc<Mutex<Inner>>);
+pub(crate) struct SimDisk(Arc<Mutex<Inner>>);
 
 impl SimDisk {
-    pub(in crate::journal) fn new(image: Image, honesty: Honesty, seed: u64) -> Self {
+    pub(crate) fn new(image: Image, honesty: Honesty, seed: u64) -> Self {
         let random = Random::new(seed);
         Self(Arc::new(Mutex::new(Inner { image, ops: Vec::new(), honesty, random })))
     }
@@ -125,12 +125,12 @@ impl SimDisk {
     }
 
     /// Returns the number of operations so far.
-    pub(in crate::journal) fn position(&self) -> usize {
+    pub(crate) fn position(&self) -> usize {
         self.with(|inner| inner.ops.len())
     }
 
     /// Returns all operations so far.
-    pub(in crate::journal) fn ops(&self) -> Vec<Op> {
+    pub(crate) fn ops(&self) -> Vec<Op> {
         self.with(|inner| inner.ops.clone())
     }
 }
@@ -176,14 +176,14 @@ impl StorageBackend for SimDisk {
 
 /// The durable images of a recording: the guaranteed content of the disk after each sync.
 #[derive(Debug)]
-pub(in crate::journal) struct Durable {
+pub(crate) struct Durable {
     ops: Vec<Op>,
     /// Pairs of the first operation after a sync and the image at that sync.
     at: Vec<(usize, Image)>,
 }
 
 impl Durable {
-    pub(in crate::journal) fn new(base: Image, ops: Vec<Op>) -> Self {
+    pub(crate) fn new(base: Image, ops: Vec<Op>) -> Self {
         let mut at = vec![(0, base.clone())];
         let mut image = base;
         for (n, op) in ops.iter().enumerate() {
@@ -197,7 +197,7 @@ impl Durable {
     }
 
     /// Returns one image that a power loss right before operation `crash` can leave.
-    pub(in crate::journal) fn crash_image(&self, crash: usize, random: &mut Random) -> Image {
+    pub(crate) fn crash_image(&self, crash: usize, random: &mut Random) -> Image {
         let synced = self.at.partition_point(|(n, _)| *n <= crash) - 1;
         let (first, image) = &self.at[synced];
         let mut image = image.clone();

@@ -10,7 +10,7 @@ use crate::api::live::ReconciledView;
 use crate::api::types::{EnvironmentView, RemovedView};
 use crate::core::event::{Actor, Plan, TeardownOptions};
 use crate::core::model::live_set::LiveSet as Set;
-use crate::core::sim::laws::Bench;
+use crate::core::sim::harness::Harness;
 use crate::core::{
     Code, Command, Environment, EnvironmentId, Event, Fault, LeaseId, Nonce, Phase, RequestId, Seq,
     State, destroyed, not_found,
@@ -30,7 +30,7 @@ struct Job {
 
 /// A host; a kill loses everything that is not in its log.
 pub(in crate::server) struct Host {
-    bench: Bench,
+    bench: Harness,
     known: Known,
     lanes: BTreeMap<String, VecDeque<Job>>,
     /// The `exec` commands that run now.
@@ -62,7 +62,7 @@ fn plan(name: &str) -> Plan {
 impl Host {
     pub(in crate::server) fn new() -> Self {
         Self {
-            bench: Bench::new(),
+            bench: Harness::new(),
             known: Known::default(),
             lanes: BTreeMap::new(),
             runs: Vec::new(),
@@ -86,7 +86,7 @@ impl Host {
     /// Kills the daemon (SIGKILL) and starts it again.
     pub(in crate::server) fn crash(&mut self, how_far: u8) {
         self.bench.crash(how_far);
-        let bench = std::mem::replace(&mut self.bench, Bench::new());
+        let bench = std::mem::replace(&mut self.bench, Harness::new());
         let (ran, seen) = (std::mem::take(&mut self.ran), std::mem::take(&mut self.seen));
         *self = Self { bench, ran, seen, is_forgetful: self.is_forgetful, ..Self::new() };
     }

@@ -10,10 +10,10 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use groundskeeper::core::event::Record;
-use groundskeeper::core::{Event, Seq, State, Time};
-use groundskeeper::journal::forensic::Range;
-use groundskeeper::journal::{Evidence, Journal, Options};
+use groundskeeper_core::event::Record;
+use groundskeeper_core::{Event, Seq, State, Time};
+use groundskeeper_journal::forensic::Range;
+use groundskeeper_journal::{Evidence, Journal, Options};
 
 const EVENTS: u64 = 1_000_000;
 const NAMES: u64 = 10_000;

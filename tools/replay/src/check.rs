@@ -4,8 +4,8 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use groundskeeper::format::hex;
-use groundskeeper::journal::codec::state_digest;
+use groundskeeper_journal::codec::state_digest;
+use groundskeeper_journal::format::hex;
 use serde_json::json;
 
 use crate::fold::{fold, fold_with};

@@ -7,13 +7,13 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use groundskeeper::core::event::{DestroyRequested, Record};
-use groundskeeper::core::{EnvironmentId, Event, Fault, HostPath, Phase, Remains, State, Time};
-use groundskeeper::format;
-use groundskeeper::format::{bytes, rfc3339};
-use groundskeeper::journal::codec::{self, Decoded};
-use groundskeeper::journal::forensic::Range;
-use groundskeeper::journal::{Error, envelope, peek};
+use groundskeeper_core::event::{DestroyRequested, Record};
+use groundskeeper_core::{EnvironmentId, Event, Fault, HostPath, Phase, Remains, State, Time};
+use groundskeeper_journal::codec::{self, Decoded};
+use groundskeeper_journal::forensic::Range;
+use groundskeeper_journal::format;
+use groundskeeper_journal::format::{bytes, rfc3339};
+use groundskeeper_journal::{Error, envelope, peek};
 use serde_json::{Value, json};
 
 use crate::args::ExplainArgs;

@@ -7,14 +7,14 @@ use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use groundskeeper::core::event::Record;
+use groundskeeper_core::event::Record;
 #[cfg(feature = "sqlite")]
-use groundskeeper::core::{EnvironmentId, MigrationId};
-use groundskeeper::format;
-use groundskeeper::journal::codec::{self, Decoded};
-use groundskeeper::journal::envelope::{self, Envelope};
-use groundskeeper::journal::forensic::{Chain, Range};
-use groundskeeper::journal::{Error, stream_format};
+use groundskeeper_core::{EnvironmentId, MigrationId};
+use groundskeeper_journal::codec::{self, Decoded};
+use groundskeeper_journal::envelope::{self, Envelope};
+use groundskeeper_journal::forensic::{Chain, Range};
+use groundskeeper_journal::format;
+use groundskeeper_journal::{Error, stream_format};
 use tempfile::NamedTempFile;
 
 use crate::args::{ExportArgs, Form};

@@ -3,10 +3,10 @@
 //! What the envelope can answer is asked first, so that most records are never decoded.
 
 use clap::Args;
-use groundskeeper::core::Time;
-use groundskeeper::core::event::Record;
-use groundskeeper::journal::envelope::Envelope;
-use groundskeeper::journal::peek;
+use groundskeeper_core::Time;
+use groundskeeper_core::event::Record;
+use groundskeeper_journal::envelope::Envelope;
+use groundskeeper_journal::peek;
 use serde_json::Value;
 
 use crate::problem::Problem;
@@ -82,7 +82,7 @@ pub(crate) fn operation_of(kind: u32) -> &'static str {
 
 /// A time as people type it.
 pub(crate) fn time(text: &str) -> Result<Time, Problem> {
-    groundskeeper::format::parse_time(text).ok_or_else(|| {
+    groundskeeper_journal::format::parse_time(text).ok_or_else(|| {
         Problem::usage(
             format!("{text:?} is neither a time nor a position"),
             "write 2026-11-22T01:30:00Z, 2026-11-22 01:30, 2026-11-22, or how long ago: 2h, 3d",
@@ -154,7 +154,7 @@ impl Wanted {
     /// Whether a record is wanted, as far as its payload tells.
     pub(crate) fn wants(&self, record: &Record, json: &Value) -> bool {
         let about = |id: &String| match &record.event {
-            groundskeeper::core::Event::LiveSetTaken(_) => mentions(json, id),
+            groundskeeper_core::Event::LiveSetTaken(_) => mentions(json, id),
             event => event.environment().is_some_and(|e| e.as_str() == id),
         };
         let grep = |text: &String| json.to_string().contains(text.as_str());

@@ -5,11 +5,11 @@
 
 use std::ops::ControlFlow;
 
-use groundskeeper::core::event::Record;
-use groundskeeper::core::{Seq, State, Time};
-use groundskeeper::journal::codec::{self, Decoded};
-use groundskeeper::journal::forensic::{Chain, Range};
-use groundskeeper::journal::{Damage, Error, Evidence};
+use groundskeeper_core::event::Record;
+use groundskeeper_core::{Seq, State, Time};
+use groundskeeper_journal::codec::{self, Decoded};
+use groundskeeper_journal::forensic::{Chain, Range};
+use groundskeeper_journal::{Damage, Error, Evidence};
 
 use crate::out::{Out, note};
 use crate::problem::{DAMAGED, INTACT, Problem};
@@ -75,12 +75,12 @@ pub(crate) fn fold_with(log: &Evidence, to: u64, apply: Apply<'_>) -> Result<Fol
 fn first_snapshot(
     log: &Evidence,
     to: u64,
-) -> Result<(State, groundskeeper::journal::Head), Problem> {
+) -> Result<(State, groundskeeper_journal::Head), Problem> {
     let mut found = None;
     log.snapshots(&mut |state, crc| {
         let seq = state.seq().0;
         if found.is_none() && seq + 1 >= log.first() && seq <= to {
-            found = Some((state, groundskeeper::journal::Head { seq, crc }));
+            found = Some((state, groundskeeper_journal::Head { seq, crc }));
         }
     })?;
     found.ok_or_else(|| {
@@ -133,7 +133,7 @@ pub(crate) fn position(log: &Evidence, text: &str) -> Result<u64, Problem> {
     let mut last = log.first().saturating_sub(1);
     log.walk(
         Range::ALL,
-        &mut |key, bytes| match groundskeeper::journal::envelope::open(key, bytes) {
+        &mut |key, bytes| match groundskeeper_journal::envelope::open(key, bytes) {
             Ok(sealed) if Time(sealed.at) > until => ControlFlow::Break(()),
             _ => {
                 last = key;
@@ -146,6 +146,6 @@ pub(crate) fn position(log: &Evidence, text: &str) -> Result<u64, Problem> {
 
 /// The line above a state.
 pub(crate) fn headline(out: &mut Out, state: &State) {
-    let at = groundskeeper::format::rfc3339(state.at());
+    let at = groundskeeper_journal::format::rfc3339(state.at());
     out.line(&format!("after record {} of {at}, daemon start {}", state.seq(), state.boot()));
 }

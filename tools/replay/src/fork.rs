@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use groundskeeper::format::hex;
-use groundskeeper::journal::Error;
-use groundskeeper::journal::forensic::{Chain, Range};
-use groundskeeper::journal::rebuild::Rewrite;
+use groundskeeper_journal::Error;
+use groundskeeper_journal::forensic::{Chain, Range};
+use groundskeeper_journal::format::hex;
+use groundskeeper_journal::rebuild::Rewrite;
 use serde_json::json;
 
 use crate::args::ForkArgs;

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use groundskeeper::format::{hex, rfc3339};
+use groundskeeper_journal::format::{hex, rfc3339};
 
 use crate::out::{safe, span};
 use crate::spans::{Bar, Spans};

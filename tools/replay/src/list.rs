@@ -5,14 +5,14 @@ use std::io::BufReader;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use groundskeeper::core::event::Record;
-use groundskeeper::format;
-use groundskeeper::journal::codec::{self, Decoded};
-use groundskeeper::journal::envelope::{self, Envelope};
-use groundskeeper::journal::forensic::Range;
-use groundskeeper::journal::stream_format;
-use groundskeeper::journal::stream_format::Next;
-use groundskeeper::journal::{Damage, Error};
+use groundskeeper_core::event::Record;
+use groundskeeper_journal::codec::{self, Decoded};
+use groundskeeper_journal::envelope::{self, Envelope};
+use groundskeeper_journal::forensic::Range;
+use groundskeeper_journal::format;
+use groundskeeper_journal::stream_format;
+use groundskeeper_journal::stream_format::Next;
+use groundskeeper_journal::{Damage, Error};
 
 use crate::args::ListArgs;
 use crate::filter::Wanted;
@@ -157,8 +157,8 @@ fn readable(sealed: &Envelope<'_>) -> Result<Record, Damage> {
 /// One record on one line.
 pub(crate) fn line(out: &Out, record: &Record) -> String {
     let event = &record.event;
-    let about = event.environment().map(groundskeeper::core::EnvironmentId::as_str);
-    let about = about.or(event.migration().map(groundskeeper::core::MigrationId::as_str));
+    let about = event.environment().map(groundskeeper_core::EnvironmentId::as_str);
+    let about = about.or(event.migration().map(groundskeeper_core::MigrationId::as_str));
     let kind = format!("{:<22}", event.kind());
     format!(
         "{:>8}  {}  {} {} {}",

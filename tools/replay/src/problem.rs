@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use groundskeeper::journal;
+use groundskeeper_journal;
 
 /// Exit code of an intact log and of work that is done.
 pub(crate) const INTACT: u8 = 0;

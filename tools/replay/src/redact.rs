@@ -6,16 +6,16 @@
 
 use std::ops::ControlFlow;
 
-use groundskeeper::core::event::{self, Event, Opaque, Record};
-use groundskeeper::core::policy::BranchPolicy;
-use groundskeeper::core::{Code, Step};
-use groundskeeper::for_each_event;
-use groundskeeper::format;
-use groundskeeper::format::hex;
-use groundskeeper::journal::codec::{self, Decoded};
-use groundskeeper::journal::forensic::{Chain, Range};
-use groundskeeper::journal::rebuild::Rewrite;
-use groundskeeper::journal::{Error, envelope};
+use groundskeeper_core::event::{self, Event, Opaque, Record};
+use groundskeeper_core::for_each_event;
+use groundskeeper_core::policy::BranchPolicy;
+use groundskeeper_core::{Code, Step};
+use groundskeeper_journal::codec::{self, Decoded};
+use groundskeeper_journal::forensic::{Chain, Range};
+use groundskeeper_journal::format;
+use groundskeeper_journal::format::hex;
+use groundskeeper_journal::rebuild::Rewrite;
+use groundskeeper_journal::{Error, envelope};
 use serde_json::Value;
 use sha2::Digest as _;
 

@@ -5,13 +5,13 @@
 
 use std::path::Path;
 
-use groundskeeper::format::{bytes, hex};
-use groundskeeper::journal::codec::CODEC_BINCODE1;
-use groundskeeper::journal::envelope::{self, Envelope};
-use groundskeeper::journal::inspect::Depth;
-use groundskeeper::journal::rebuild::Rewrite;
-use groundskeeper::journal::salvage::Salvage;
-use groundskeeper::journal::{Error, inspect};
+use groundskeeper_journal::codec::CODEC_BINCODE1;
+use groundskeeper_journal::envelope::{self, Envelope};
+use groundskeeper_journal::format::{bytes, hex};
+use groundskeeper_journal::inspect::Depth;
+use groundskeeper_journal::rebuild::Rewrite;
+use groundskeeper_journal::salvage::Salvage;
+use groundskeeper_journal::{Error, inspect};
 use serde_json::json;
 
 use crate::args::SalvageArgs;

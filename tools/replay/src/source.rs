@@ -7,7 +7,7 @@
 use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use groundskeeper::journal::{Error, Evidence};
+use groundskeeper_journal::{Error, Evidence};
 
 use crate::live::{Live, is_locked};
 use crate::out::note;

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use groundskeeper::core::event::Record;
-use groundskeeper::core::{EnvironmentId, Event, Phase, State, Time};
+use groundskeeper_core::event::Record;
+use groundskeeper_core::{EnvironmentId, Event, Phase, State, Time};
 
 use crate::args::TimelineArgs;
 use crate::filter::time;

@@ -1,8 +1,8 @@
 //! `at`, `diff` and `owed`: the state at a point, between two points, and what it asks for.
 
-use groundskeeper::core::{Environment, MigrationPhase, Phase, Remains, State, Time};
-use groundskeeper::format::{bytes, hex, rfc3339};
-use groundskeeper::journal::codec::state_digest;
+use groundskeeper_core::{Environment, MigrationPhase, Phase, Remains, State, Time};
+use groundskeeper_journal::codec::state_digest;
+use groundskeeper_journal::format::{bytes, hex, rfc3339};
 use serde_json::{Map, Value, json};
 
 use crate::args::{AtArgs, DiffArgs, OwedArgs};
@@ -285,9 +285,9 @@ fn describe(
     state: &State,
     now: Time,
     due: bool,
-    effect: &groundskeeper::core::OwedEffect,
+    effect: &groundskeeper_core::OwedEffect,
 ) -> OwedRow {
-    use groundskeeper::core::Target;
+    use groundskeeper_core::Target;
     let target = state.effect(&effect.id).map(|e| e.target);
     let (owed, fault) = match &target {
         Some(Target::Environment(e, _)) => (e.owed.as_ref(), e.fault.as_ref()),

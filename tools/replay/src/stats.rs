@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use groundskeeper::core::Time;
-use groundskeeper::format::{bytes, hex, rfc3339};
-use groundskeeper::journal::envelope::{self, HEADER_BYTES};
-use groundskeeper::journal::forensic::Range;
-use groundskeeper::journal::{Error, peek};
+use groundskeeper_core::Time;
+use groundskeeper_journal::envelope::{self, HEADER_BYTES};
+use groundskeeper_journal::forensic::Range;
+use groundskeeper_journal::format::{bytes, hex, rfc3339};
+use groundskeeper_journal::{Error, peek};
 use serde_json::{Value, json};
 
 use crate::args::StatsArgs;

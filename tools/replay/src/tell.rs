@@ -3,15 +3,15 @@
 //! The words say what a person asks a log for: who wanted it, what was decided, where things went.
 //! They are for reading; scripts take `--json`.
 
-use groundskeeper::core::Event;
-use groundskeeper::core::event::{Actor, NotMoved, ProcessSeen};
-use groundskeeper::format::{bytes, rfc3339};
+use groundskeeper_core::Event;
+use groundskeeper_core::event::{Actor, NotMoved, ProcessSeen};
+use groundskeeper_journal::format::{bytes, rfc3339};
 
 use crate::out::{count, span};
 
 /// Who asked, in words.
 pub(crate) fn actor(actor: &Actor) -> String {
-    if actor.door == groundskeeper::core::event::BY_DAEMON {
+    if actor.door == groundskeeper_core::event::BY_DAEMON {
         return "the daemon".to_owned();
     }
     let pid = if actor.pid == 0 { String::new() } else { format!(", pid {}", actor.pid) };

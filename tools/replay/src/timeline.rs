@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use groundskeeper::core::Time;
-use groundskeeper::format::rfc3339;
+use groundskeeper_core::Time;
+use groundskeeper_journal::format::rfc3339;
 use serde_json::{Value, json};
 
 use crate::args::TimelineArgs;

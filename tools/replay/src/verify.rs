@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use groundskeeper::core::State;
-use groundskeeper::core::event::{Event, Record};
-use groundskeeper::core::invariants::{Audit, Breach, INVARIANTS, invariant};
-use groundskeeper::format::hex;
-use groundskeeper::journal::codec::{self, Decoded};
-use groundskeeper::journal::forensic::{Chain, Range};
-use groundskeeper::journal::{Damage, Error, Head, envelope};
+use groundskeeper_core::State;
+use groundskeeper_core::event::{Event, Record};
+use groundskeeper_core::invariants::{Audit, Breach, INVARIANTS, invariant};
+use groundskeeper_journal::codec::{self, Decoded};
+use groundskeeper_journal::forensic::{Chain, Range};
+use groundskeeper_journal::format::hex;
+use groundskeeper_journal::{Damage, Error, Head, envelope};
 use serde_json::{Value, json};
 
 use crate::args::BisectArgs;

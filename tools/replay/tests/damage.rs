@@ -6,10 +6,10 @@ mod story;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use groundskeeper::journal::codec::{self, Decoded};
-use groundskeeper::journal::forensic::Range;
-use groundskeeper::journal::salvage::Salvage;
-use groundskeeper::journal::{Evidence, envelope};
+use groundskeeper_journal::codec::{self, Decoded};
+use groundskeeper_journal::forensic::Range;
+use groundskeeper_journal::salvage::Salvage;
+use groundskeeper_journal::{Evidence, envelope};
 use proptest::prelude::*;
 
 use story::{Scene, long, ok, records, replay, started, story, sum};
@@ -152,9 +152,9 @@ fn a_cut_flat_log_says_where_it_stops() {
 
 #[test]
 fn a_record_of_a_newer_program_is_refused_where_it_matters() {
-    let newer = groundskeeper::core::event::Opaque { kind: 9_999, version: 3, payload: vec![1, 2] };
+    let newer = groundskeeper_core::event::Opaque { kind: 9_999, version: 3, payload: vec![1, 2] };
     let mut events = vec![started()];
-    events.push(groundskeeper::core::Event::Opaque(newer));
+    events.push(groundskeeper_core::Event::Opaque(newer));
     let scene = Scene::new(&records(events));
     // It need not be understood, so everything goes on; it is shown as what it is.
     ok(&["verify", scene.file()]);

@@ -4,9 +4,9 @@ mod story;
 
 use std::path::Path;
 
-use groundskeeper::core::Seq;
-use groundskeeper::journal::inspect::Depth;
-use groundskeeper::journal::{Journal, Options, inspect};
+use groundskeeper_core::Seq;
+use groundskeeper_journal::inspect::Depth;
+use groundskeeper_journal::{Journal, Options, inspect};
 use serde_json::Value;
 
 use story::{Scene, ok, replay, story, sum};
@@ -118,7 +118,7 @@ fn an_environment_is_explained() {
 
 #[test]
 fn what_a_hook_printed_is_shown_when_it_is_asked_for() {
-    use groundskeeper::core::event::{
+    use groundskeeper_core::event::{
         Base, BaseResolved, EnvironmentReady, SetupFinished, SetupReport, Worktree, WorktreeAdded,
     };
     let dir = tempfile::tempdir().expect("a directory");
@@ -152,7 +152,7 @@ fn what_a_hook_printed_is_shown_when_it_is_asked_for() {
 fn lives_are_drawn_and_the_page_is_harmless() {
     let mut records = story();
     let hostile = "<script>alert(1)</script>\u{202e}\u{1b}[2J";
-    if let groundskeeper::core::Event::DestroyRefused(e) = &mut records[11].event {
+    if let groundskeeper_core::Event::DestroyRefused(e) = &mut records[11].event {
         e.fault.message = hostile.into();
     }
     let scene = Scene::new(&records);
@@ -181,7 +181,7 @@ fn a_whole_log_is_verified_and_a_broken_rule_is_found() {
     assert!(ok(&["bisect", file, "any"]).out.contains("no record up to 24"));
     // Two lives end; then something is recorded about the first, which is over.
     let mut events: Vec<_> = story().into_iter().map(|r| r.event).collect();
-    let ready = groundskeeper::core::event::EnvironmentReady { environment: story::env("demo") };
+    let ready = groundskeeper_core::event::EnvironmentReady { environment: story::env("demo") };
     events.push(ready.into());
     let forged = Scene::new(&story::records(events));
     let said = replay(&["verify", forged.file(), "--json"]);
@@ -298,8 +298,8 @@ fn the_fold_has_one_outcome() {
     assert_eq!((&checked["snapshots"], &checked["folded"]), (&2.into(), &24.into()));
     let found = inspect(&scene.log, Depth::Everything, &mut |_, _| {}).expect("intact");
     assert_eq!(found.state.seq(), Seq(24));
-    let digest = groundskeeper::journal::codec::state_digest(&found.state).expect("hashed");
-    assert_eq!(checked["sha256"], groundskeeper::format::hex(&digest));
+    let digest = groundskeeper_journal::codec::state_digest(&found.state).expect("hashed");
+    assert_eq!(checked["sha256"], groundskeeper_journal::format::hex(&digest));
 }
 
 #[test]

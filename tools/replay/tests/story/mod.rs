@@ -5,15 +5,15 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use groundskeeper::core::event::{
+use groundskeeper_core::event::{
     Actor, Base, BaseResolved, BranchSettled, DaemonStarted, DestroyRefused, DestroyRequested,
     DirectoryTrashed, EnvironmentReady, Plan, ProcessesEnded, ProvisionFailed, ProvisionRequested,
     Record, RegistrationRemoved, Repository, Rescue, Retention, RetentionChanged, RolledBack, Size,
     TeardownInspected, TeardownOptions, Tombstoned, TrashMeasured, WorkRescued, Worktree,
     WorktreeAdded,
 };
-use groundskeeper::core::{Code, EnvironmentId, Event, Fault, HostPath, Seq, State, Time};
-use groundskeeper::journal::{Journal, Options};
+use groundskeeper_core::{Code, EnvironmentId, Event, Fault, HostPath, Seq, State, Time};
+use groundskeeper_journal::{Journal, Options};
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 /// 2026-11-22T00:00:00Z.

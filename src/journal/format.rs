@@ -3,8 +3,8 @@
 //! The API, the command line and the post-mortem tool share these forms. Nothing here reads the
 //! log.
 
-use crate::core::Time;
-use crate::core::event::Record;
+use groundskeeper_core::Time;
+use groundskeeper_core::event::Record;
 
 /// Formats a time as RFC 3339 in UTC with milliseconds; as plain nanoseconds if it is out of range.
 #[must_use]
@@ -110,8 +110,8 @@ pub fn json(record: &Record) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::EnvironmentReady;
-    use crate::core::{EnvironmentId, Seq};
+    use groundskeeper_core::event::EnvironmentReady;
+    use groundskeeper_core::{EnvironmentId, Seq};
 
     #[test]
     fn times_are_read_as_people_type_them() {

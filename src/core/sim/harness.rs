@@ -1,0 +1,462 @@
+//! A daemon without a world: the core, its log and a simulated disk, driven act by act.
+//!
+//! The laws play random histories on it, and the tests of the control server let it be a host. It
+//! checks what must hold after every act, and does no I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::event::{Plan, Retention, TeardownOptions, Worktree};
+use crate::invariants::Audit;
+use crate::model::archive::LOSE;
+use crate::model::live_set::LiveSet;
+use crate::sim::actions::{Act, How, NAMES, destroy, name, request};
+use crate::sim::disk::{Traces, is_lacking, outcome, small_step};
+use crate::{
+    Code, Command, EffectId, EnvironmentId, Event, Fault, Ground, LeaseId, Nonce, Note, Outcome,
+    Phase, Record, RolledBackTo, State, Step, Subject, Time,
+};
+
+pub(crate) struct InFlight {
+    pub(crate) id: EffectId,
+    pub(crate) step: Step,
+    pub(crate) noted: bool,
+}
+
+/// A daemon with a fake world. `broken` takes a guard out, to see the laws fail.
+pub struct Harness {
+    /// Every record that was appended.
+    pub log: Vec<Record>,
+    /// The state that the log adds up to.
+    pub state: State,
+    /// The time, which moves only when an act says so.
+    pub now: Time,
+    pub(crate) disk: BTreeMap<EnvironmentId, Traces>,
+    pub(crate) running: BTreeMap<Subject, InFlight>,
+    pub(crate) settled: BTreeMap<Subject, EffectId>,
+    /// Pieces of work made so far, and those discarded with a trash entry or rescue.
+    pub(crate) made: u32,
+    pub(crate) let_go: BTreeSet<u32>,
+    pub(crate) over: BTreeSet<(EnvironmentId, u32)>,
+    pub(crate) broken: Broken,
+    pub(crate) ghosts: Vec<(Subject, InFlight)>,
+    pub(crate) audit: Audit,
+}
+
+/// The guard that is taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    Nothing,
+    /// A settlement counts for the effect that is owed now, not for the effect it names.
+    Fence,
+    /// Children of a dead daemon continue, and finish at any later time.
+    Children,
+}
+
+impl Default for Harness {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Harness {
+    /// Creates one with an empty log, and starts it.
+    pub fn new() -> Self {
+        let mut bench = Self {
+            log: Vec::new(),
+            state: State::default(),
+            now: Time(1),
+            disk: BTreeMap::new(),
+            running: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            made: 0,
+            let_go: BTreeSet::new(),
+            over: BTreeSet::new(),
+            broken: Broken::Nothing,
+            ghosts: Vec::new(),
+            audit: Audit::default(),
+        };
+        bench.start();
+        bench
+    }
+
+    fn start(&mut self) {
+        let retention = Retention { trash_seconds: 30, trash_bytes: 3, clean_seconds: 10 };
+        let ground = Ground::default();
+        self.command(Command::Start { pid: 1, version: "test".into(), retention, ground });
+    }
+
+    /// Decides a command and appends its events; returns whether it was accepted.
+    ///
+    /// # Panics
+    /// When an invariant of the log is broken.
+    pub fn command(&mut self, command: Command) -> bool {
+        let Ok(events) = self.state.decide(self.now, command) else { return false };
+        let accepted = !events.is_empty();
+        for event in events {
+            let start = matches!(event, Event::DaemonStarted(_));
+            let boot = self.state.boot() + u32::from(start);
+            let record = Record { seq: self.state.seq().next(), at: self.now, boot, event };
+            let breaches = self.audit.fold(&mut self.state, &record);
+            assert_eq!(breaches, [], "{record:?}");
+            self.no_resurrection(&record);
+            self.log.push(record);
+        }
+        assert_eq!(self.audit.finish(&self.state), None);
+        self.state.check().expect("the state is consistent after every decision");
+        accepted
+    }
+
+    fn no_resurrection(&mut self, record: &Record) {
+        let after = record.event.remains().is_some() || record.event.output().is_some();
+        let Some(id) = record.event.environment().filter(|_| !after) else { return };
+        let env = self.state.environment(id).expect("an event is about a known environment");
+        let life = (id.clone(), env.incarnation);
+        assert!(!self.over.contains(&life), "{record:?} about {life:?}, which is over");
+        if env.phase == Phase::Tombstoned {
+            self.over.insert(life);
+        }
+    }
+
+    /// Returns a nonce that no incarnation had before.
+    fn nonce(&self) -> Nonce {
+        Nonce::parse(&format!("{:032x}", self.log.len())).expect("a nonce")
+    }
+
+    fn provision(&mut self, who: usize, plan: Plan, key: Option<u8>) {
+        let (actor, request) = (crate::event::Actor::default(), request(key));
+        let (environment, nonce, attributes) = (name(who), self.nonce(), None);
+        let made = Command::Provision { environment, plan, actor, request, nonce, attributes };
+        self.command(made);
+    }
+
+    pub(crate) fn act(&mut self, act: &Act) {
+        match *act {
+            Act::Provision { who, keep, key } => {
+                let plan = Plan {
+                    branch: format!("gk/{}", NAMES[who]),
+                    keep_failed: keep,
+                    ..Plan::default()
+                };
+                self.provision(who, plan, key);
+            }
+            Act::Destroy { who, force, key } => {
+                self.command(destroy(who, force, key));
+            }
+            Act::Cancel { who } => {
+                let actor = crate::event::Actor::default();
+                self.command(Command::Cancel { environment: name(who), actor });
+            }
+            Act::Lease { who, lease, millis } => {
+                let until = self.now.after(Duration::from_millis(u64::from(millis) + 1));
+                self.command(Command::Lease {
+                    environment: name(who),
+                    lease: LeaseId::parse(&format!("l{lease}")).expect("a valid lease id"),
+                    until,
+                    purpose: "test".into(),
+                    actor: crate::event::Actor::default(),
+                    request: None,
+                });
+            }
+            Act::Release { lease } => {
+                let lease = LeaseId::parse(&format!("l{lease}")).expect("a valid lease id");
+                self.command(Command::Release { lease });
+            }
+            Act::Start => self.start_owed(),
+            Act::Work { who, steps } => {
+                if let Some(subject) = self.nth_running(who) {
+                    self.work(&subject, steps);
+                }
+            }
+            Act::Finish { who, how } => {
+                if let Some(subject) = self.nth_running(who) {
+                    self.finish(&subject, how);
+                }
+            }
+            Act::Repeat { who } => {
+                let settled = self.settled.values().nth(who).cloned();
+                if let Some(effect) = settled {
+                    let outcome = Ok(Outcome::RolledBack(RolledBackTo::default()));
+                    let accepted = self.command(Command::Settle { effect, outcome });
+                    assert!(!accepted, "a stale settlement must be absorbed");
+                }
+            }
+            Act::Wait { millis } => self.wait(Duration::from_millis(millis.into())),
+            Act::Dirty { who } => {
+                if let Some(traces) = self.disk.get_mut(&name(who)).filter(|t| t.directory) {
+                    self.made += 1;
+                    traces.work.insert(self.made);
+                }
+            }
+            Act::Build { who } => {
+                let traces = self.disk.entry(name(who)).or_default();
+                traces.built = traces.directory;
+            }
+            Act::Reconcile { mask, epoch, confirmed } => self.reconcile(mask, epoch, confirmed),
+            Act::Crash { how_far } => self.crash(how_far),
+            Act::Flow { rounds } => (0..rounds).for_each(|_| self.flow()),
+            _ => self.act_on_remains(act),
+        }
+    }
+
+    /// Checks that a live set removes nothing that is listed, leased, or adopted.
+    fn reconcile(&mut self, mask: u8, epoch: u64, confirmed: bool) {
+        let listed = (0..NAMES.len()).filter(|n| mask & (1 << n) != 0).map(name).collect();
+        let known = self.state.seq();
+        let set =
+            LiveSet { server: "s".into(), epoch, live: listed, known, confirmed, by_hand: true };
+        let before = self.state.clone();
+        let report = before.reconcile(self.now, &set);
+        let (options, actor) = (TeardownOptions::default(), crate::event::Actor::default());
+        let first = self.log.len();
+        self.command(Command::Reconcile { set: set.clone(), options, actor });
+        for record in &self.log[first..] {
+            if let Event::DestroyRequested(e) = &record.event {
+                assert!(!set.live.contains(&e.environment) && !report.outdated && !report.held);
+                assert!(before.leases_of(&e.environment, self.now).next().is_none());
+                assert!(before.environment(&e.environment).is_some_and(|env| !env.adopted));
+            }
+        }
+        let again = self.state.reconcile(self.now, &set);
+        assert!(report.held || again.retired.is_empty(), "what is retired is on its way");
+        assert!(report.held || again.healed.is_empty(), "what is healed is served");
+    }
+
+    fn act_on_remains(&mut self, act: &Act) {
+        let actor = crate::event::Actor::default();
+        let command = match *act {
+            Act::Restore { who, life } => {
+                let (environment, nonce) = (name(who), self.nonce());
+                let (incarnation, branch, reuse_branch, request) = (life, None, false, None);
+                Command::Restore(crate::Restore {
+                    environment,
+                    incarnation,
+                    branch,
+                    reuse_branch,
+                    actor,
+                    request,
+                    nonce,
+                })
+            }
+            Act::Adopt { who } => Command::Adopt {
+                environment: name(who),
+                plan: Plan { path: "/elsewhere".into(), ..Plan::default() },
+                head: "h".into(),
+                worktree: Worktree::default(),
+                actor,
+                nonce: self.nonce(),
+            },
+            Act::Clean { who, now } => Command::Clean { environment: name(who), now, actor },
+            Act::UndoClean { who } => Command::UndoClean { environment: name(who), actor },
+            Act::EmptyTrash { who, lose } => {
+                Command::EmptyTrash { environment: who.map(name), lose, actor }
+            }
+            Act::DiskLow => Command::DiskLow,
+            Act::DropRescue { who, life } => {
+                Command::DropRescue { environment: name(who), incarnation: life, actor }
+            }
+            Act::GiveUp { who, life } => Command::WatchGaveUp {
+                environment: name(who),
+                incarnation: life,
+                attempts: 60,
+                reason: "a test".into(),
+            },
+            Act::WatchAgain { who } => Command::WatchAgain { environment: name(who) },
+            Act::Confirm { epoch } => {
+                Command::ConfirmLiveSet { epoch, options: TeardownOptions::default(), actor }
+            }
+            Act::Run { who, key, lease } => Command::BeginRun {
+                environment: name(who),
+                request: request(Some(key)).expect("a key"),
+                lease: lease.map(|n| LeaseId::parse(&format!("l{n}")).expect("a lease id")),
+                name: "test".into(),
+                actor,
+            },
+            Act::EndRun { key } => {
+                let request = request(Some(key)).expect("a key");
+                Command::EndRun { request, code: Some(0), why: String::new() }
+            }
+            _ => Command::Sweep { apply: true, limit: 1, actor },
+        };
+        let once = matches!(act, Act::GiveUp { .. } | Act::WatchAgain { .. });
+        self.command(command.clone());
+        assert!(!once || !self.command(command), "{act:?} is said once");
+    }
+
+    /// Returns one of the running effects, so that every kind of subject is chosen.
+    fn nth_running(&self, n: usize) -> Option<Subject> {
+        let turn = (n + self.log.len()) % self.running.len().max(1);
+        self.running.keys().nth(turn).cloned()
+    }
+
+    pub(crate) fn wait(&mut self, span: Duration) {
+        self.now = self.now.after(span);
+        self.command(Command::Tick);
+    }
+
+    pub(crate) fn start_owed(&mut self) {
+        let owed: Vec<_> = self.state.owed(self.now).collect();
+        for effect in owed {
+            let who = effect.id.subject.clone();
+            if let std::collections::btree_map::Entry::Vacant(e) = self.running.entry(who) {
+                let running = InFlight { id: effect.id, step: effect.step, noted: false };
+                e.insert(running);
+            }
+        }
+    }
+
+    /// Performs up to `steps` of the small steps of a running effect.
+    pub(crate) fn work(&mut self, subject: &Subject, steps: u8) {
+        let waits = self.waits_for_a_clean(subject);
+        let Some(running) = self.running.get_mut(subject) else { return };
+        match subject {
+            Subject::Environment(who) => {
+                // An effect that is no longer owed was told to stop, but it may come this far.
+                let env = self.state.environment(who).cloned();
+                let traces = self.disk.entry(who.clone()).or_default();
+                for small in 0..steps {
+                    small_step(traces, env.as_ref(), (running.step, running.id.entered), small);
+                }
+            }
+            Subject::Remains(who, life) if steps > 0 => {
+                let purge = self.state.remains_of(who, *life).map(|r| r.purge.clone());
+                let named = purge.as_deref() == Some(LOSE);
+                let traces = self.disk.entry(who.clone()).or_default();
+                let gone = match running.step {
+                    Step::Measure => {
+                        let work = traces.trash.get(life).cloned().unwrap_or_default();
+                        let saved = work.into_iter().filter(|n| !is_lacking(*n));
+                        traces.rescued.entry(*life).or_default().extend(saved);
+                        None
+                    }
+                    Step::Purge => traces.trash.remove(life),
+                    Step::DropRescue => traces.rescued.remove(life),
+                    _ => None,
+                };
+                // A last copy may be discarded only where a request named it.
+                let gone = gone.unwrap_or_default();
+                self.let_go.extend(gone.into_iter().filter(|n| named || !is_lacking(*n)));
+            }
+            Subject::Output(who, clean) if steps > 0 && !waits => {
+                self.disk.entry(who.clone()).or_default().cleaned.remove(clean);
+            }
+            _ => {}
+        }
+        let hook = matches!(running.step, Step::RunSetup | Step::RunTeardown);
+        if hook && steps > 0 && !running.noted {
+            running.noted = true;
+            let effect = running.id.clone();
+            let note = Note::HookSpawned { pid: 7, started: 1, hash: "h".into() };
+            self.command(Command::Note { effect, note });
+        }
+    }
+
+    pub(crate) fn finish(&mut self, subject: &Subject, how: How) {
+        let waits = self.waits_for_a_clean(subject);
+        let stale = self.disturbed_and_changed(subject);
+        if how == How::Well && !stale {
+            self.work(subject, 4);
+        }
+        let Some(mut running) = self.running.remove(subject) else { return };
+        if self.broken == Broken::Fence
+            && let Some(now_owed) = self.state.owed_to(subject)
+            && let Some(effect) = self.state.effect(&now_owed)
+        {
+            running.id = now_owed;
+            running.step = effect.step;
+        }
+        let fault = Fault::new(Code::Io, "made up", "none");
+        let outcome = match how {
+            How::Well if waits => Err(fault.transient()),
+            How::Well if stale => Ok(Outcome::Outdated),
+            How::Well => Ok(outcome(&self.state, &self.disk, subject, running.step)),
+            How::Transient => Err(fault.transient()),
+            How::Permanent => Err(fault),
+            How::WrongOutcome if running.step == Step::Inspect => {
+                Ok(Outcome::RolledBack(RolledBackTo::default()))
+            }
+            How::WrongOutcome => Err(fault.transient()),
+        };
+        self.command(Command::Settle { effect: running.id.clone(), outcome });
+        self.settled.insert(subject.clone(), running.id);
+    }
+
+    /// Returns whether an unlink of a clean's output must wait for a clean or undo told to stop.
+    fn waits_for_a_clean(&self, subject: &Subject) -> bool {
+        let Subject::Output(who, _) = subject else { return false };
+        let running = self.running.get(&Subject::Environment(who.clone()));
+        running.is_some_and(|r| matches!(r.step, Step::Clean | Step::UndoClean))
+    }
+
+    /// Returns whether a move to the trash would find another tree than the one consented to.
+    fn disturbed_and_changed(&self, subject: &Subject) -> bool {
+        let Subject::Environment(who) = subject else { return false };
+        let moving = self.running.get(subject).is_some_and(|r| r.step == Step::MoveToTrash);
+        let teardown = self.state.environment(who).and_then(|e| e.teardown.as_ref());
+        let seen = self.disk.get(who).map(|t| format!("{:?}", t.work)).unwrap_or_default();
+        moving && teardown.is_some_and(|t| t.disturbed && t.fingerprint != seen)
+    }
+
+    /// SIGKILL: running effects stop anywhere, memory is lost, the log is folded again.
+    ///
+    /// # Panics
+    /// When the fold of the log is not the state.
+    pub fn crash(&mut self, how_far: u8) {
+        let running: Vec<_> = self.running.keys().cloned().collect();
+        for who in running {
+            let hook = |r: &InFlight| matches!(r.step, Step::RunSetup | Step::RunTeardown);
+            let may = self.running.get(&who).is_some_and(|r| !hook(r));
+            if may && !self.disturbed_and_changed(&who) {
+                self.work(&who, how_far);
+            }
+        }
+        let lost = std::mem::take(&mut self.running);
+        if self.broken == Broken::Children {
+            self.ghosts.extend(lost);
+        }
+        let folded = fold(&self.log);
+        assert_eq!(folded, self.state, "the fold of the log is the live state");
+        self.state = folded;
+        self.start();
+    }
+
+    /// Starts what is owed and lets it succeed, for a few rounds.
+    pub fn flow(&mut self) {
+        self.start_owed();
+        let running: Vec<_> = self.running.keys().cloned().collect();
+        for who in &running {
+            self.finish(who, How::Well);
+        }
+    }
+
+    /// Runs every effect successfully until the state is at rest.
+    pub(crate) fn drain(&mut self) {
+        for _ in 0..400 {
+            self.flow();
+            if self.state.is_quiet() && self.running.is_empty() {
+                return;
+            }
+            if let Some(deadline) = self.state.next_deadline(self.now) {
+                let span = deadline.since(self.now);
+                self.wait(span);
+            }
+        }
+        panic!("did not come to rest: {:#?}", self.state);
+    }
+
+    /// Like [`Harness::drain`], but no time passes in which a retention could end.
+    pub(crate) fn drain_but_keep_the_trash(&mut self) {
+        for _ in 0..20 {
+            self.flow();
+        }
+    }
+}
+
+/// Returns the state that a log adds up to.
+pub(crate) fn fold(log: &[Record]) -> State {
+    let mut state = State::default();
+    for record in log {
+        state.apply(record);
+    }
+    state
+}
