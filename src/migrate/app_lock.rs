@@ -38,7 +38,7 @@ pub fn take(recipe: &dyn Recipe, database: &Path, rehearsal: bool) -> Result<Opt
         Err(e) if is_busy(&e) => {
             let message =
                 format!("the data directory is owned by another process: {}", path.display());
-            let hint = "end the application, or wait until it has started, and try again";
+            let hint = "end the application that holds this lock, or retry when it has started";
             Err(Fault::new(Code::DatabaseInUse, message, hint).caused_by(&e))
         }
         Err(e) => Err(sqlite::fault("lock", &path, &e)),

@@ -74,8 +74,9 @@ fn compare(planned: &[(String, u64)], found: &[(String, u64)]) -> Result<(), Fau
     if wrong.is_empty() {
         return Ok(());
     }
-    let hint = "nothing was changed; please report this with the evidence";
-    let fault = Fault::new(Code::MigrationFailed, "the new database lacks rows", hint);
+    let hint = "please report this with the evidence; the old database is unchanged";
+    let message = "the new database does not have the planned rows";
+    let fault = Fault::new(Code::MigrationFailed, message, hint);
     Err(fault.with_evidence(wrong))
 }
 
@@ -126,7 +127,11 @@ fn prove(task: &Task<'_>, staging: &Connection, path: &Path) -> Result<(), Fault
     });
     whole?;
     beside.unwrap_or_else(|_| {
-        Err(Fault::new(Code::Defect, "verifying panicked", "please report this"))
+        Err(Fault::new(
+            Code::Defect,
+            "the check of the new database panicked",
+            "please report this",
+        ))
     })
 }
 
@@ -134,11 +139,12 @@ fn prove(task: &Task<'_>, staging: &Connection, path: &Path) -> Result<(), Fault
 fn still_there(built: &[(String, u64)], found: &[(String, u64)]) -> Result<(), Fault> {
     let found: BTreeMap<&str, u64> = found.iter().map(|(t, n)| (t.as_str(), *n)).collect();
     let less = built.iter().filter(|(t, n)| found.get(t.as_str()).is_none_or(|f| f < n));
-    let less: Vec<String> = less.map(|(t, n)| format!("{t}: {n} rows were built")).collect();
+    let less: Vec<String> =
+        less.map(|(t, n)| format!("{t}: fewer than the {n} rows built")).collect();
     if less.is_empty() {
         return Ok(());
     }
-    let hint = "nothing was changed; migrate again";
+    let hint = "migrate again; the old database is unchanged";
     Err(Fault::new(Code::MigrationFailed, "the new database lost rows", hint).with_evidence(less))
 }
 

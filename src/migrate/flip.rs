@@ -26,8 +26,11 @@ pub(super) fn flip(task: &Task<'_>) -> Result<Outcome, Fault> {
         task.desk.with_held(task.id(), |held| held.source = None);
         install(task.files(), &names.database, &names.staging, &names.backup, Some(&since))?;
     } else if !is_installed(task)? {
-        let message = format!("{} is gone, and so is the database", names.staging.display());
-        let hint = format!("the old database may be {}", names.backup.display());
+        let staging = names.staging.display();
+        let message = format!(
+            "cannot install the new database: {staging} is missing and no new database is installed"
+        );
+        let hint = format!("inspect {}: it may be the old database", names.backup.display());
         return Err(Fault::new(Code::PathNotFound, message, hint));
     }
     Ok(flipped(task))
@@ -86,8 +89,8 @@ fn put(files: &Files, staging: &Path, database: &Path) -> Result<(), Fault> {
 /// staging file shows which rename is next.
 fn second_name(files: &Files, database: &Path, backup: &Path) -> Result<(), Fault> {
     if let Err(e) = files.link(database, backup) {
-        tracing::info!(error = %e, "no second names here; the old database is renamed");
-        return files.rename(database, backup).map_err(paths::failed("keep", backup));
+        tracing::info!(error = %e, "cannot create a hard link; renaming the old database");
+        return files.rename(database, backup).map_err(paths::failed("create the backup", backup));
     }
     files.sync_dir_of(backup).map_err(paths::failed("sync", backup))
 }
@@ -195,7 +198,7 @@ pub(super) fn unlink_backup(files: &Files, database: &Path, backup: &Path) -> Re
             files.sync_dir_of(backup).map_err(paths::failed("sync", backup))
         }
         (Err(_), Ok(_)) => {
-            files.rename(backup, database).map_err(paths::failed("put back", database))
+            files.rename(backup, database).map_err(paths::failed("restore", database))
         }
         _ => Ok(()),
     }
@@ -212,7 +215,7 @@ pub(super) fn is_whole(path: &Path, recipe: &dyn Recipe) -> bool {
         sqlite::check(&database, path)?;
         recipe.verify(&database)
     };
-    whole().inspect_err(|fault| tracing::info!(%fault, "not a whole new database")).is_ok()
+    whole().inspect_err(|fault| tracing::info!(%fault, "the new database is not complete")).is_ok()
 }
 
 #[cfg(test)]

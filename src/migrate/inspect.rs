@@ -23,8 +23,8 @@ pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.hold()?;
     let taken = recovery::take_over(task)?;
     if !path.exists() {
-        let message = format!("there is no {}", path.display());
-        return Err(Fault::new(Code::PathNotFound, message, "check the path"));
+        let message = format!("{} does not exist", path.display());
+        return Err(Fault::new(Code::PathNotFound, message, "pass the path of a database file"));
     }
     // Settling an earlier attempt may have created or replaced the file just now.
     task.hold()?;
@@ -46,7 +46,7 @@ fn check_place(path: &Path) -> Result<(), Fault> {
     let meta = dir.metadata().map_err(paths::failed("find", dir))?;
     if !meta.is_dir() {
         let message = format!("{} is not a directory", dir.display());
-        return Err(Fault::new(Code::PathNotFound, message, "check the path"));
+        return Err(Fault::new(Code::PathNotFound, message, "pass the path of a database file"));
     }
     access(dir, Access::WRITE_OK).map_err(|e| {
         let e = std::io::Error::from(e);
@@ -63,16 +63,16 @@ fn check_space(path: &Path) -> Result<(), Fault> {
     let needed = source.saturating_mul(2).saturating_add(source / 4).saturating_add(SPARE_BYTES);
     let dir = path.parent().unwrap_or(path);
     let free = rustix::fs::statvfs(dir)
-        .map_err(|e| paths::fault("look at the disk of", dir, &e.into()))
+        .map_err(|e| paths::fault("read the free space of", dir, &e.into()))
         .map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))?;
     if free >= needed {
         return Ok(());
     }
     let message = format!(
-        "{} MiB are free beside {}, {} are needed",
+        "the disk is too full for a migration: {} MiB are free beside {}, {} MiB are needed",
         free >> 20,
         path.display(),
         needed.div_ceil(1 << 20)
     );
-    Err(Fault::new(Code::DiskFull, message, "free some space, then migrate again"))
+    Err(Fault::new(Code::DiskFull, message, "free space on this disk, then migrate again"))
 }

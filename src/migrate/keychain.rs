@@ -51,7 +51,7 @@ impl Keychain for SystemKeychain {
     fn set(&self, service: &str, account: &str, value: &str) -> Result<(), Fault> {
         let value = value.to_owned();
         let set = ask(LIMIT, service, account, move |entry| entry.set_password(&value))?;
-        set.map_err(|error| unanswered("written to", &error))
+        set.map_err(|error| unanswered("write to", &error))
     }
 
     fn delete(&self, service: &str, account: &str) -> Result<(), Fault> {
@@ -59,7 +59,7 @@ impl Keychain for SystemKeychain {
             Ok(()) | Err(keyring::Error::NoEntry) => Ok(()),
             // Without a keychain the entry cannot exist.
             Err(error) if is_absent(&error) => Ok(()),
-            Err(error) => Err(unanswered("changed", &error)),
+            Err(error) => Err(unanswered("remove an entry from", &error)),
         }
     }
 }
@@ -84,7 +84,7 @@ fn ask<T: Send + 'static>(
 
 fn silent(limit: Duration) -> Fault {
     let message = format!("the system's keychain did not answer within {} s", limit.as_secs());
-    let hint = "unlock it, or answer what it asks for, then try again";
+    let hint = "unlock it, or answer its prompt, then retry";
     Fault::new(Code::KeychainFailed, message, hint)
 }
 
@@ -109,11 +109,11 @@ fn is_absent(error: &keyring::Error) -> bool {
 fn unanswered(what: &str, error: &keyring::Error) -> Fault {
     let why = match error {
         keyring::Error::BadEncoding(_) => "the entry is not text".to_owned(),
-        keyring::Error::Ambiguous(_) => "there is more than one such entry".to_owned(),
+        keyring::Error::Ambiguous(_) => "more than one entry has this name".to_owned(),
         other => other.to_string(),
     };
-    let hint = "unlock or start the system's keychain (on Linux a Secret Service), then try again";
-    let message = format!("the system's keychain cannot be {what}");
+    let hint = "unlock or start the system's keychain (on Linux a Secret Service), then retry";
+    let message = format!("cannot {what} the system's keychain");
     Fault::new(Code::KeychainFailed, message, hint).because(why)
 }
 
@@ -158,7 +158,8 @@ impl FileKeychain {
 
     fn fault(&self, why: &str) -> Fault {
         let message = format!("the keychain file {} {why}", self.path.display());
-        Fault::new(Code::KeychainFailed, message, "mend the file, or name another one")
+        let hint = "repair the file, or set GROUNDSKEEPER_KEYCHAIN_FILE to another one";
+        Fault::new(Code::KeychainFailed, message, hint)
     }
 }
 
@@ -189,8 +190,9 @@ impl Keychain for NoKeychain {
     }
 
     fn set(&self, _service: &str, _account: &str, _value: &str) -> Result<(), Fault> {
-        let hint = "start the system's keychain (on Linux a Secret Service), then try again";
-        Err(Fault::new(Code::KeychainFailed, "this machine has no keychain to write to", hint))
+        let hint = "start the system's keychain (on Linux a Secret Service), then retry";
+        let message = "cannot write a secret: this machine has no keychain";
+        Err(Fault::new(Code::KeychainFailed, message, hint))
     }
 
     fn delete(&self, _service: &str, _account: &str) -> Result<(), Fault> {

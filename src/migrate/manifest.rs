@@ -110,7 +110,7 @@ pub fn read(path: &Path) -> Found {
     }
     match serde_json::from_slice::<Mark>(&text) {
         Ok(mark) if mark.version == 1 => Found::Mark(Box::new(mark)),
-        Ok(mark) => Found::Unreadable(format!("it has version {}", mark.version)),
+        Ok(mark) => Found::Unreadable(format!("unsupported version {}", mark.version)),
         Err(e) => Found::Unreadable(e.to_string()),
     }
 }

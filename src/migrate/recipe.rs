@@ -207,13 +207,13 @@ pub fn is_old(path: &Path, recipe: &dyn Recipe) -> Result<bool, Fault> {
         Recognised::Old => Ok(true),
         Recognised::Current => Ok(false),
         Recognised::Newer(why) => {
-            let message = format!("{} is newer than recipe {name} knows", path.display());
-            let hint = "use a later version of this program; nothing was changed";
+            let message = format!("{} is newer than recipe {name} supports", path.display());
+            let hint = "install a later version of groundskeeper; nothing was changed";
             Err(Fault::new(Code::DatabaseNewer, message, hint).because(why))
         }
         Recognised::Foreign(why) => {
             let message = format!("{} is not a database for recipe {name}", path.display());
-            let hint = "check path and recipe; nothing was changed";
+            let hint = "check the path and the recipe; nothing was changed";
             Err(Fault::new(Code::DatabaseForeign, message, hint).because(why))
         }
     }
@@ -235,6 +235,6 @@ pub(super) fn check_file(path: &Path) -> Result<(), Fault> {
         return Ok(());
     };
     let message = format!("{} is {what}", path.display());
-    let hint = "name the database file itself; nothing was changed";
+    let hint = "pass the path of the database file itself; nothing was changed";
     Err(Fault::new(Code::NotADatabase, message, hint))
 }

@@ -37,8 +37,9 @@ pub(super) fn take_over(task: &Task<'_>) -> Result<TakenOver, Fault> {
         !names.database.exists() && !beside(&names.database, task.recipe.label()).1.is_empty();
     // A rehearsal changes nothing, and settling does.
     if (found != Found::Nothing || gone) && task.migration.plan.dry_run {
-        let message = format!("an earlier migration of {} was cut short", names.database.display());
-        let hint = "migrate without --dry-run first: that settles it";
+        let message =
+            format!("an earlier migration of {} was interrupted", names.database.display());
+        let hint = "migrate without --dry-run first; this settles the earlier migration";
         return Err(Fault::new(Code::MigrationFailed, message, hint));
     }
     if !task.migration.plan.dry_run {
@@ -48,15 +49,17 @@ pub(super) fn take_over(task: &Task<'_>) -> Result<TakenOver, Fault> {
         Found::Nothing => stranded(task),
         Found::Mark(mark) if mark.source.file_name() != names.database.file_name() => {
             let message = format!(
-                "a migration of {} was cut short in the same directory",
+                "a migration of {} was interrupted in the same directory",
                 mark.source.file_name().unwrap_or_default().display()
             );
-            let hint = "migrate that one first: its mark would be lost";
+            let hint = "migrate that database first; otherwise its manifest would be lost";
             Err(Fault::new(Code::MigrationFailed, message, hint))
         }
         Found::Mark(mark) => match relocated(task, &mark) {
             Some(here) => settle(task, &here, here.source != mark.source),
-            None => unreadable(task, "its names are not those of a migration of this database"),
+            None => {
+                unreadable(task, "its file names are not those of a migration of this database")
+            }
         },
         Found::Unreadable(why) => unreadable(task, &why),
     }
@@ -122,7 +125,8 @@ fn moved_with(from: &Path, to: &Path, neighbour: &Path) -> Option<PathBuf> {
 }
 
 fn settle(task: &Task<'_>, mark: &Mark, moved: bool) -> Result<TakenOver, Fault> {
-    tracing::info!(stage = mark.phase.as_str(), nonce = %mark.nonce, "settling what was left");
+    let stage = mark.phase.as_str();
+    tracing::info!(stage, nonce = %mark.nonce, "settling an interrupted migration");
     let mut taken = TakenOver { stage: mark.phase.as_str().to_owned(), ..TakenOver::default() };
     if moved {
         taken.warnings.push(format!(
@@ -184,10 +188,10 @@ fn finish(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fau
 fn fall_back(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fault> {
     let (database, backup) = (&mark.source, &mark.backup);
     if !database.exists() && !backup.exists() {
-        return Err(refused(task, "neither the old nor the new database is there"));
+        return Err(refused(task, "neither the old nor the new database exists"));
     }
     taken.warnings.push(format!(
-        "The new database of an interrupted migration was not whole; it was dropped, and {} is the old one.",
+        "The incomplete new database of an interrupted migration was removed; {} is the old one.",
         database.display()
     ));
     roll_back(task, mark)
@@ -207,18 +211,21 @@ fn stranded(task: &Task<'_>) -> Result<TakenOver, Fault> {
     let whole: Vec<&PathBuf> =
         staged.iter().filter(|path| flip::is_whole(path, task.recipe)).collect();
     let [staging] = whole[..] else {
-        return Err(refused(task, "it is gone, and only backups of it are there"));
+        return Err(refused(task, "the database is missing, and only backups of it were found"));
     };
     let nonce = staging.to_string_lossy().rsplit('-').next().unwrap_or_default().to_owned();
     let backup = backups.iter().find(|path| path.to_string_lossy().ends_with(&nonce));
     let Some(backup) = backup else {
-        return Err(refused(task, "it is gone, and only backups of it are there"));
+        return Err(refused(
+            task,
+            "the database is missing, and no backup belongs to its new database",
+        ));
     };
     flip::install(task.files(), database, staging, backup, None)?;
     let copy = with_suffix(database, &format!(".source-{nonce}"));
     task.files().remove_set(&copy).map_err(paths::failed("remove", &copy))?;
     let warning = format!(
-        "{} was gone; the new database that an interrupted migration had built beside it was installed.",
+        "{} was missing; the new database beside it, from an interrupted migration, was installed.",
         database.display()
     );
     Ok(TakenOver {
@@ -253,7 +260,7 @@ pub(super) fn beside(database: &Path, label: &str) -> (Vec<PathBuf>, Vec<PathBuf
 
 fn unreadable(task: &Task<'_>, why: &str) -> Result<TakenOver, Fault> {
     if !task.names.database.exists() {
-        return Err(refused(task, "its mark cannot be read").because(why));
+        return Err(refused(task, "its manifest cannot be read").because(why));
     }
     Ok(TakenOver { stage: "unreadable".to_owned(), ..TakenOver::default() })
 }
@@ -270,18 +277,18 @@ pub(super) fn drop_unreadable(task: &Task<'_>) -> Result<(), Fault> {
 fn refused(task: &Task<'_>, why: &str) -> Fault {
     let database = &task.names.database;
     let message =
-        format!("an interrupted migration of {} cannot be settled: {why}", database.display());
+        format!("cannot settle the interrupted migration of {}: {why}", database.display());
     let (staged, backups) = beside(database, task.recipe.label());
     let newest = backups.iter().max_by_key(|path| path.metadata().and_then(|m| m.modified()).ok());
     let hint = match newest {
         Some(backup) => format!(
-            "the old database is {}; rename it to {} and migrate again",
+            "restore the old database with `mv {} {}`, then migrate again",
             backup.display(),
             database.display()
         ),
-        None => "put a copy of the database back into its place; nothing was changed".to_owned(),
+        None => "restore a copy of the database to this path; nothing was changed".to_owned(),
     };
-    let lies = |path: &PathBuf| format!("there is {}", path.display());
+    let lies = |path: &PathBuf| format!("found {}", path.display());
     Fault::new(Code::MigrationFailed, message, hint)
         .with_evidence(backups.iter().chain(&staged).map(lies))
 }

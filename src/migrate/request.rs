@@ -71,11 +71,12 @@ impl Wanted {
             plan.secrets = absolute(auth)?;
         }
         if plan.tenant.len() > TENANT_BYTES_MAX {
-            return Err(bad(format!("a tenant has at most {TENANT_BYTES_MAX} bytes")));
+            return Err(bad(format!("the tenant has more than {TENANT_BYTES_MAX} bytes")));
         }
         if !["refuse", "keep-first", "rename"].contains(&plan.on_conflict.as_str()) {
             let text = &plan.on_conflict;
-            return Err(bad(format!("{text:?} is none of refuse, keep-first, rename")));
+            let message = format!("{text:?} is not one of refuse, keep-first, rename");
+            return Err(bad(message));
         }
         let folder = Path::new(&self.recipe);
         if folder.components().count() > 1
@@ -98,7 +99,7 @@ fn bad(message: String) -> Fault {
     Fault::new(
         Code::InvalidRequest,
         message,
-        "`groundskeeper migrate --help` shows what can be said",
+        "run `groundskeeper migrate --help` to list the arguments",
     )
 }
 
@@ -106,7 +107,7 @@ fn bad(message: String) -> Fault {
 /// the inspection judges that.
 fn real(path: &Path) -> Result<HostPath, Fault> {
     let Some(name) = path.file_name() else {
-        return Err(bad(format!("{} does not name a file", path.display())));
+        return Err(bad(format!("the database path {} does not name a file", path.display())));
     };
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let dir = dir.canonicalize().map_err(paths::failed("find", dir))?;
@@ -119,7 +120,7 @@ fn absolute(path: &Path) -> Result<HostPath, Fault> {
     let path = std::path::absolute(path).map_err(paths::failed("find", path))?;
     let found = path.canonicalize().unwrap_or(path);
     if found.is_dir() {
-        return Err(bad(format!("{} is a directory", found.display())));
+        return Err(bad(format!("the secrets file {} is a directory", found.display())));
     }
     Ok(paths::to_host(&found))
 }

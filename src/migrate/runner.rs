@@ -76,7 +76,7 @@ impl MigrationRunner {
         let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
-            let message = format!("{} panicked: {text}", step.as_str());
+            let message = format!("step {} panicked: {text}", step.as_str());
             Err(Fault::new(Code::Defect, message, "please report this"))
         });
         let over = match &outcome {
@@ -177,7 +177,7 @@ impl MigrationRunner {
             return Ok(AtWork(file));
         }
         let message = format!("another process works on migration {id}");
-        let hint = format!("`fuser {}` names it", path.display());
+        let hint = format!("run `fuser {}` to find it; retry when it has ended", path.display());
         Err(Fault::new(Code::DatabaseInUse, message, hint).transient())
     }
 
@@ -210,7 +210,7 @@ impl Task<'_> {
             Step::DropStaging => flip::drop_staging(self),
             Step::ReturnBackup => undo::undo(self),
             other => {
-                let message = format!("{} is not for a migration", other.as_str());
+                let message = format!("step {} is not a migration step", other.as_str());
                 Err(Fault::new(Code::Defect, message, "please report this"))
             }
         };
@@ -303,9 +303,9 @@ impl Task<'_> {
         if fine {
             return Ok(());
         }
-        let message =
-            format!("somebody else settled what was begun for {}", self.names.database.display());
-        let hint = "nothing is lost; migrate again";
+        let database = self.names.database.display();
+        let message = format!("another process settled the migration of {database}");
+        let hint = "migrate again; nothing was lost";
         Err(Fault::new(Code::DatabaseInUse, message, hint))
     }
 

@@ -95,7 +95,7 @@ fn check_untouched(task: &Task<'_>, path: &Path, new: &[u8]) -> Result<(), Fault
         return Ok(());
     }
     let message = format!("{} was changed while its database was being migrated", path.display());
-    let hint = "nothing is lost; end the program that uses it, then migrate again";
+    let hint = "end the program that writes to it, then migrate again; nothing was lost";
     Err(Fault::new(Code::DatabaseInUse, message, hint))
 }
 
@@ -182,8 +182,8 @@ pub(super) fn known_backups(task: &Task<'_>) -> Result<Vec<KeychainBackup>, Faul
     match manifest::read(&task.names.mark) {
         Found::Mark(mark) if mark.nonce == task.id().as_str() => Ok(mark.keychain_backups),
         Found::Unreadable(why) => {
-            let message = format!("{} cannot be read", task.names.mark.display());
-            let hint = "it was whole before; check the disk";
+            let message = format!("cannot read the manifest {}", task.names.mark.display());
+            let hint = "check the disk for errors: the manifest was complete before";
             Err(Fault::new(Code::MigrationFailed, message, hint).because(why))
         }
         _ => Ok(Vec::new()),
@@ -210,7 +210,8 @@ pub(super) fn take_back(task: &Task<'_>, mark: &Mark) -> Result<Option<String>, 
     } else if now != old && written.is_some() {
         let (path, kept) = (mark.auth_path.display(), folder.join(KEPT));
         let kept = if old.is_some() { kept.display().to_string() } else { "none".to_owned() };
-        return Ok(Some(format!("{path} was changed meanwhile and stays; the old one is {kept}")));
+        let left = format!("{path}, which was changed during the migration; old file: {kept}");
+        return Ok(Some(left));
     }
     Ok(None)
 }

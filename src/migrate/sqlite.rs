@@ -21,8 +21,9 @@ const CHECK_KIB: i64 = 48 * 1_024;
 /// Returns the fault for an SQLite error, with its code and what the user can do.
 pub fn fault(what: &str, path: &Path, error: &rusqlite::Error) -> Fault {
     let message = format!("cannot {what} {}", path.display());
-    let (code, hint) =
-        reason(error).unwrap_or((Code::SqliteFailed, "see the cause; nothing was changed"));
+    let file = path.display();
+    let check = format!("run `sqlite3 {file} 'pragma integrity_check'`; nothing was changed");
+    let (code, hint) = reason(error).unwrap_or((Code::SqliteFailed, check.as_str()));
     Fault::new(code, message, hint).caused_by(error)
 }
 
@@ -31,17 +32,18 @@ pub fn fault(what: &str, path: &Path, error: &rusqlite::Error) -> Fault {
 pub fn reason(error: &rusqlite::Error) -> Option<(Code, &'static str)> {
     Some(match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            (Code::DatabaseInUse, "end the program that has it open, then try again")
+            (Code::DatabaseInUse, "end the program that has the database open, then retry")
         }
-        Some(ErrorCode::NotADatabase) => (Code::NotADatabase, "name a SQLite database"),
+        Some(ErrorCode::NotADatabase) => (Code::NotADatabase, "pass the path of a SQLite database"),
         Some(ErrorCode::DatabaseCorrupt) => {
-            (Code::NotADatabase, "the file is damaged; `sqlite3 FILE .recover` may save its rows")
+            let hint = "the file is damaged; save its rows with `sqlite3 FILE .recover`";
+            (Code::NotADatabase, hint)
         }
-        Some(ErrorCode::DiskFull) => (Code::DiskFull, "free some space, then try again"),
+        Some(ErrorCode::DiskFull) => (Code::DiskFull, "free disk space, then retry"),
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            (Code::PermissionDenied, "it must be writable, and so must its directory")
+            (Code::PermissionDenied, "make the database and its directory writable")
         }
-        Some(ErrorCode::SystemIoFailure) => (Code::Io, "see the cause; check the disk"),
+        Some(ErrorCode::SystemIoFailure) => (Code::Io, "check the disk for errors, then retry"),
         _ => return None,
     })
 }
@@ -132,7 +134,7 @@ impl Alone {
 #[must_use]
 pub fn changed(database: &Path) -> Fault {
     let message = format!("{} was changed while it was being migrated", database.display());
-    let hint = "nothing is lost; end the program that uses it, then migrate again";
+    let hint = "end the program that writes to it, then migrate again; nothing was lost";
     Fault::new(Code::DatabaseInUse, message, hint)
 }
 
@@ -159,15 +161,16 @@ pub fn checkpoint(database: &Connection, path: &Path) -> Result<(), Fault> {
     if busy == 0 && log == done {
         return Ok(());
     }
-    let message = format!("could not fully checkpoint the log of {}", path.display());
-    let hint = "end the program that has it open, then try again";
+    let message = format!("cannot checkpoint the whole log of {}", path.display());
+    let hint = "end the program that has the database open, then retry";
     Err(Fault::new(Code::DatabaseInUse, message, hint))
 }
 
 /// Returns the fault of an effect that was asked to stop. It is transient.
 #[must_use]
 pub fn stopped() -> Fault {
-    Fault::new(Code::Cancelled, "the migration was stopped", "nothing to do").transient()
+    let hint = "start the daemon to continue the migration";
+    Fault::new(Code::Cancelled, "the migration was stopped", hint).transient()
 }
 
 /// Returns the number of rows of every table, sorted by table name.
@@ -211,8 +214,8 @@ pub fn check(database: &Connection, path: &Path) -> Result<(), Fault> {
         let found: Vec<String> =
             answers.take(20).filter_map(Result::ok).map(text).filter(|t| t != "ok").collect();
         if !found.is_empty() {
-            let message = format!("{} is not whole", path.display());
-            let hint = "nothing was changed; please report this with the evidence";
+            let message = format!("{} fails its integrity check", path.display());
+            let hint = "please report this with the evidence; the old database is unchanged";
             return Err(Fault::new(Code::MigrationFailed, message, hint).with_evidence(found));
         }
     }
@@ -229,10 +232,11 @@ pub fn settle(database: Connection, path: &Path) -> Result<(), Fault> {
         let mut change = database.prepare("PRAGMA journal_mode = WAL")?;
         change.query_map([], |row| row.get(0))?.collect()
     };
-    let mode = change().map_err(failed("settle", path))?.pop().unwrap_or_default();
+    let mode = change().map_err(failed("set the journal mode of", path))?.pop().unwrap_or_default();
     if mode != "wal" {
-        let message = format!("{} has no write-ahead log, but {mode}", path.display());
-        return Err(Fault::new(Code::SqliteFailed, message, "keep it on a local file system"));
+        let message = format!("{} has journal mode {mode}, not wal", path.display());
+        let hint = "move the database to a local file system";
+        return Err(Fault::new(Code::SqliteFailed, message, hint));
     }
     checkpoint(&database, path)?;
     database.close().map_err(|(_, e)| fault("close", path, &e))

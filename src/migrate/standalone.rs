@@ -18,10 +18,13 @@ use crate::migrate::files;
 pub fn new_id() -> Result<MigrationId, Fault> {
     let mut bytes = [0; 4];
     getrandom::fill(&mut bytes).map_err(|e| {
-        Fault::new(Code::Io, "the system has no random numbers", "see the cause").because(e)
+        let hint = "check that /dev/urandom can be read";
+        Fault::new(Code::Io, "cannot read random bytes from the system", hint).because(e)
     })?;
     let parsed = MigrationId::parse(&crate::format::hex(&bytes));
-    parsed.map_err(|e| Fault::new(Code::Defect, "a bad name", "please report this").because(e))
+    parsed.map_err(|e| {
+        Fault::new(Code::Defect, "the new migration id is invalid", "please report this").because(e)
+    })
 }
 
 /// Returns the wall-clock time in milliseconds since 1970.
@@ -65,7 +68,7 @@ impl Alone {
         while let Some(migration) = self.state.migration(id).cloned() {
             let Some(owed) = &migration.owed else { break };
             let effect = migration.effect_id().ok_or_else(|| {
-                Fault::new(Code::Defect, "owed without an identity", "please report this")
+                Fault::new(Code::Defect, "an owed step has no effect id", "please report this")
             })?;
             // Bounded: the core limits the attempts and the delay between two of them.
             files::pause(owed.not_before.since(now()));
@@ -86,7 +89,7 @@ pub fn migrate(desk: &MigrationRunner, plan: MigrationPlan) -> Result<Migration,
     alone.take(Command::Migrate { migration: id.clone(), plan, actor })?;
     alone.run(desk, &id)?;
     let migration = alone.state.migration(&id).cloned().ok_or_else(|| {
-        Fault::new(Code::Defect, "the migration is not known", "please report this")
+        Fault::new(Code::Defect, "the migration is not in the state", "please report this")
     })?;
     match (&migration.phase, &migration.fault) {
         (crate::core::MigrationPhase::Failed, Some(fault)) => Err(fault.clone()),

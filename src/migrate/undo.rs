@@ -22,10 +22,10 @@ pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
     if !returned {
         refuse_if_changed(task)?;
         if secrets.keychain {
-            return Err(refused("secrets in the system's keychain were replaced"));
+            return Err(refused("the migration replaced secrets in the system's keychain"));
         }
         if secrets.changed {
-            return Err(refused("the secrets beside it were changed since"));
+            return Err(refused("the secrets file was changed after the migration"));
         }
         put_back(task)?;
     }
@@ -54,12 +54,12 @@ fn put_back(task: &Task<'_>) -> Result<(), Fault> {
     }
     // The new database gets its second name first, so that the rename does not delete it.
     if !names.undone.exists() {
-        files.link(&names.database, &names.undone).map_err(paths::failed("keep", &names.undone))?;
+        files.link(&names.database, &names.undone).map_err(paths::failed("link", &names.undone))?;
         files.sync_dir_of(&names.undone).map_err(paths::failed("sync", &names.undone))?;
     }
     point("undo.kept");
     let put = files.rename(&names.backup, &names.database);
-    put.map_err(paths::failed("put back", &names.backup))?;
+    put.map_err(paths::failed("restore", &names.backup))?;
     drop(alone);
     Ok(())
 }
@@ -68,20 +68,21 @@ fn put_back(task: &Task<'_>) -> Result<(), Fault> {
 fn refuse_if_changed(task: &Task<'_>) -> Result<(), Fault> {
     let names = &task.names;
     if !names.backup.exists() {
-        return Err(refused(&format!("there is no {}", names.backup.display())));
+        return Err(refused(&format!("{} does not exist", names.backup.display())));
     }
     if !names.database.exists() {
-        return Err(refused(&format!("there is no {}", names.database.display())));
+        return Err(refused(&format!("{} does not exist", names.database.display())));
     }
     let (then, now) = (&task.migration.installed, sqlite::fingerprint(&names.database));
     if *then != now {
-        return Err(refused("it was written to since it was installed"));
+        return Err(refused("the new database was written to after its installation"));
     }
     Ok(())
 }
 
 fn refused(why: &str) -> Fault {
-    let message = format!("the old database was not put back: {why}");
-    let hint = "the backup is as it was; take from it what you need";
+    let message = format!("cannot restore the old database: {why}");
+    let hint = "copy what you need from the backup that `groundskeeper migrate status` names; \
+                nothing was changed";
     Fault::new(Code::MigrationConflict, message, hint)
 }

@@ -89,8 +89,8 @@ impl Folder {
     fn with_all(self, wanted: [&str; 3]) -> Result<Self, Fault> {
         let missing = wanted.into_iter().find(|file| self.script(file).is_none());
         let Some(file) = missing else { return Ok(self) };
-        let message = format!("there is no {file}.sql in {}", self.path.display());
-        let hint = "a recipe has at least recognise.sql, build.sql and stamp.sql";
+        let message = format!("the recipe {} has no {file}.sql", self.path.display());
+        let hint = "add it: a recipe needs recognise.sql, build.sql and stamp.sql";
         Err(Fault::new(Code::InvalidRequest, message, hint))
     }
 
@@ -123,7 +123,7 @@ impl Folder {
     }
 
     fn fault(&self, file: &str, error: &rusqlite::Error) -> Fault {
-        let message = format!("{file}.sql of recipe {} failed", self.name);
+        let message = format!("cannot run {file}.sql of recipe {}", self.name);
         if let Some((code, hint)) = sqlite::reason(error) {
             return Fault::new(code, message, hint).caused_by(error);
         }
@@ -180,7 +180,7 @@ fn read(path: &Path) -> Result<Option<String>, Fault> {
         Err(e) => return Err(paths::fault("read", path, &e)),
         Ok(meta) if meta.len() > SCRIPT_BYTES_MAX => {
             let message = format!("{} has {} bytes", path.display(), meta.len());
-            let hint = format!("at most {SCRIPT_BYTES_MAX} are read");
+            let hint = format!("shorten the script to at most {SCRIPT_BYTES_MAX} bytes");
             return Err(Fault::new(Code::RequestTooLarge, message, hint));
         }
         Ok(_) => {}
@@ -204,15 +204,15 @@ impl Recipe for Folder {
 
     fn recognise(&self, database: &Connection) -> Result<Recognised, Fault> {
         let (what, why) = self.ask(&self.confined(database, None, LOOK_LIMIT)?)?;
-        let why = why.unwrap_or_else(|| format!("recognise.sql says {what}"));
+        let why = why.unwrap_or_else(|| format!("recognise.sql returned {what}"));
         match what.as_str() {
             "old" => Ok(Recognised::Old),
             "current" => Ok(Recognised::Current),
             "newer" => Ok(Recognised::Newer(why)),
             "foreign" => Ok(Recognised::Foreign(why)),
             _ => {
-                let message = format!("recognise.sql of recipe {} says {what:?}", self.name);
-                let hint = "it must say old, current, newer or foreign";
+                let message = format!("recognise.sql of recipe {} returned {what:?}", self.name);
+                let hint = "make it return old, current, newer or foreign";
                 Err(Fault::new(Code::InvalidRequest, message, hint))
             }
         }
@@ -250,15 +250,15 @@ impl Recipe for Folder {
     fn verify(&self, staging: &Connection) -> Result<(), Fault> {
         let wrong = self.lines("verify", &self.confined(staging, None, SCRIPT_LIMIT)?)?;
         if !wrong.is_empty() {
-            let message = format!("verify.sql of recipe {} found something", self.name);
-            let hint = "nothing was changed; see the evidence";
+            let message = format!("verify.sql of recipe {} reported defects", self.name);
+            let hint = "correct build.sql or stamp.sql; nothing was changed";
             return Err(Fault::new(Code::MigrationFailed, message, hint).with_evidence(wrong));
         }
         match self.recognise(staging)? {
             Recognised::Current => Ok(()),
             other => {
-                let message = format!("after stamp.sql, recognise.sql says {other:?}");
-                let hint = "it must say current; nothing was changed";
+                let message = format!("recognise.sql returned {other:?} after stamp.sql");
+                let hint = "make it return current after stamp.sql; nothing was changed";
                 Err(Fault::new(Code::MigrationFailed, message, hint))
             }
         }

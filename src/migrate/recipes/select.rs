@@ -26,8 +26,8 @@ pub fn find(plan: &MigrationPlan) -> Result<Box<dyn Recipe>, Fault> {
     if folder.hash() == plan.folder_hash {
         return Ok(Box::new(folder));
     }
-    let message = format!("the recipe in {} was changed meanwhile", plan.folder);
-    let hint = "migrate again, or put the recipe back as it was";
+    let message = format!("the recipe in {} changed after the migration began", plan.folder);
+    let hint = "migrate again, or restore the files of the recipe";
     Err(Fault::new(Code::MigrationFailed, message, hint))
 }
 
@@ -38,7 +38,7 @@ pub fn find(plan: &MigrationPlan) -> Result<Box<dyn Recipe>, Fault> {
 /// # Errors
 /// When the copy cannot be read at the moment.
 pub fn kept(plan: &MigrationPlan, kept: &Path) -> Result<Option<Box<dyn Recipe>>, Fault> {
-    if !paths::exists(kept).map_err(paths::failed("look at", kept))? {
+    if !paths::exists(kept).map_err(paths::failed("inspect", kept))? {
         return Ok(None);
     }
     match folder::Folder::open(kept) {
@@ -66,7 +66,7 @@ pub fn named(name: &str) -> Result<Box<dyn Recipe>, Fault> {
         "sample" => Ok(Box::new(crate::migrate::sample::Sample::new())),
         _ => {
             let message = format!("there is no recipe {name:?}");
-            let hint = format!("there are {}; or name a folder of SQL files", NAMES.join(", "));
+            let hint = format!("use one of {}, or a folder of SQL files", NAMES.join(", "));
             Err(Fault::new(Code::InvalidRequest, message, hint))
         }
     }

@@ -158,10 +158,10 @@ impl<'r> Cells<'r> {
     fn value(&self, column: &str) -> Result<ValueRef<'r>, Fault> {
         // A column that is not read is out of range, which gives a fault and no panic.
         let at = self.table.at(column).unwrap_or(usize::MAX);
-        let value = self.row.get_ref(at).map_err(|e| fail::sqlite("reading a row", &e))?;
+        let value = self.row.get_ref(at).map_err(|e| fail::sqlite("read a row", &e))?;
         match value {
             ValueRef::Integer(n) if n.unsigned_abs() > WHOLE_MAX => {
-                Err(self.fault(column, "the whole number is beyond 2^53 and cannot be carried"))
+                Err(self.fault(column, "the integer is beyond 2^53 and cannot be migrated"))
             }
             value => Ok(value),
         }

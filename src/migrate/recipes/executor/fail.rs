@@ -6,10 +6,10 @@ use std::fmt;
 use crate::core::{Code, Fault};
 use crate::migrate::sqlite;
 
-const ROW: &str = "mend or remove that row in the old database, then migrate again; nothing was \
-                   changed";
+const ROW: &str = "correct or remove that row in the old database, then migrate again; nothing \
+                   was changed";
 const DATABASE: &str =
-    "`sqlite3 data.db 'pragma integrity_check'` may say more; nothing was changed";
+    "check the database with `sqlite3 data.db 'pragma integrity_check'`; nothing was changed";
 
 /// Returns the fault for a row that cannot be migrated.
 pub(crate) fn row(table: &str, row: &str, column: &str, why: impl fmt::Display) -> Fault {
@@ -19,7 +19,7 @@ pub(crate) fn row(table: &str, row: &str, column: &str, why: impl fmt::Display) 
 
 /// Returns the fault for a database that does not have the required form.
 pub(crate) fn shape(message: impl Into<String>) -> Fault {
-    let hint = "restore the database from a backup, or remove it to start afresh";
+    let hint = "restore the database from a backup, or remove it to start with an empty one";
     Fault::new(Code::MigrationFailed, message, hint)
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn shape(message: impl Into<String>) -> Fault {
 /// as a full disk, sets code and hint.
 pub(crate) fn sqlite(what: &str, error: &rusqlite::Error) -> Fault {
     let (code, hint) = sqlite::reason(error).unwrap_or((Code::MigrationFailed, DATABASE));
-    Fault::new(code, format!("{what} failed"), hint).because(error)
+    Fault::new(code, format!("cannot {what}"), hint).because(error)
 }
 
 /// Returns a closure for `map_err` that calls [`sqlite()`].
@@ -37,5 +37,6 @@ pub(crate) fn during(what: &'static str) -> impl Fn(rusqlite::Error) -> Fault {
 
 /// Returns the fault for a migration that was cancelled.
 pub(crate) fn cancelled() -> Fault {
-    Fault::new(Code::Cancelled, "the migration was cancelled", "nothing was changed")
+    let hint = "start the daemon to continue the migration; nothing was changed";
+    Fault::new(Code::Cancelled, "the migration was cancelled", hint)
 }

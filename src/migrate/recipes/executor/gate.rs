@@ -50,7 +50,7 @@ fn current(db: &Connection) -> Result<Recognised, Fault> {
 
 /// Returns the columns of the schema that this program builds, read from the schema itself.
 fn known_columns() -> Result<Vec<(&'static str, BTreeSet<String>)>, Fault> {
-    let failed = fail::during("reading the new schema");
+    let failed = fail::during("read the new schema");
     let db = Connection::open_in_memory().map_err(&failed)?;
     db.execute_batch(crate::migrate::recipes::executor::write::SCHEMA).map_err(&failed)?;
     CURRENT.iter().map(|table| Ok((*table, tables::columns(&db, table)?))).collect()
@@ -65,7 +65,7 @@ fn foreign(db: &Connection, has_source: bool) -> Result<String, Fault> {
         return Ok("its table `source` has no column `scope_id`".to_owned());
     }
     let shown: Vec<&str> = all.iter().take(5).map(String::as_str).collect();
-    Ok(format!("it has neither `source` nor `integration`, but {}", shown.join(", ")))
+    Ok(format!("it has no table `source` or `integration`, but {}", shown.join(", ")))
 }
 
 /// Verifies that no row of a built database refers to a missing row. The schema has no foreign
@@ -81,10 +81,10 @@ pub(super) fn verify(db: &Connection) -> Result<(), Fault> {
                   AND o.owner = t.oauth_client_owner AND o.subject = t.subject \
                   AND o.slug = t.oauth_client";
     let laws = [
-        ("a tool without its connection", "tool", owned, "1"),
-        ("a definition without its connection", "definition", owned, "1"),
+        ("tool(s) without their connection", "tool", owned, "1"),
+        ("definition(s) without their connection", "definition", owned, "1"),
         (
-            "a connection without its OAuth client",
+            "connection(s) without their OAuth client",
             "connection",
             client,
             "t.oauth_client IS NOT NULL",
@@ -95,9 +95,9 @@ pub(super) fn verify(db: &Connection) -> Result<(), Fault> {
             format!("SELECT count(*) FROM {table} t WHERE {concerned} AND NOT EXISTS ({law})");
         let broken: u64 = db
             .query_row(&sql, [], |row| row.get(0))
-            .map_err(fail::during("checking the new database"))?;
+            .map_err(fail::during("check the new database"))?;
         if broken > 0 {
-            return Err(fail::shape(format!("the new database has {what}, {broken} time(s)")));
+            return Err(fail::shape(format!("the new database has {broken} {what}")));
         }
     }
     Ok(())

@@ -76,7 +76,9 @@ impl RowIds {
     fn byte(&mut self) -> Result<u8, Fault> {
         if self.used >= self.pool.len() {
             getrandom::fill(&mut self.pool).map_err(|error| {
-                Fault::new(Code::Io, "the system has no random bytes", "try again").because(error)
+                let hint = "check that /dev/urandom can be read";
+                Fault::new(Code::Io, "cannot read random bytes from the system", hint)
+                    .because(error)
             })?;
             self.used = 0;
         }

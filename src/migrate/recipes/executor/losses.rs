@@ -39,64 +39,67 @@ causes! {
     ConflictLeft = "conflict-left", "row(s) clash with an earlier row and were left out",
         "the backup of the old database keeps them";
     /// Rows belong to a row that was left out.
-    FollowsLeft = "follows-left", "row(s) belong to a source that was left out and went with it",
+    FollowsLeft = "follows-left",
+        "row(s) belong to a source that was left out and were left out with it",
         "the backup of the old database keeps them";
     /// Two rows have the same unique key, and the later one was renamed.
-    ConflictRenamed = "conflict-renamed", "row(s) clash with an earlier row and got a name of their own",
+    ConflictRenamed = "conflict-renamed", "row(s) clash with an earlier row and got new names",
         "the backup of the old database keeps the old names";
     /// A tool belongs to a source without a connection; in the new schema a tool belongs to a
     /// connection.
     ToolWithoutConnection = "tool-without-connection",
-        "tool(s) were not carried, because their source has no connection",
+        "tool(s) were not migrated, because their source has no connection",
         "the backup of the old database keeps them";
     /// A definition belongs to a source without a connection.
     DefinitionWithoutConnection = "definition-without-connection",
-        "definition(s) were not carried, because their source has no connection",
+        "definition(s) were not migrated, because their source has no connection",
         "the backup of the old database keeps them";
     /// A scope or source has a space in its id, which the original misreads.
     GroupMisread = "group-misread",
         "group(s) of credential bindings have a space in scope or source, and their connection \
-         went to another name",
+         got another name",
         "the backup of the old database keeps the bindings as they were";
     /// No connection uses a binding.
-    BindingUnused = "binding-unused", "credential binding(s) were not carried",
+    BindingUnused = "binding-unused", "credential binding(s) were not migrated",
         "the backup of the old database keeps them";
     /// A connection belongs to a source that does not exist.
     BindingWithoutSource = "binding-without-source",
         "connection(s) belong to a source that does not exist",
-        "they were made all the same";
+        "the connections were created anyway";
     /// The source's configuration does not name a slot.
     SlotUnknown = "slot-unknown",
         "credential slot(s) are not named by the configuration of their source and were taken for \
          `token` of the template `apiKey`",
-        "look at the connection's template";
+        "check the connection's template";
     /// Two secrets fill one variable; the later one wins.
     VariableTaken = "variable-taken",
         "credential binding(s) took the variable of an earlier one of the same connection",
         "the backup of the old database keeps them";
     /// A reference leads to a secret without a row.
     SecretDangling = "secret-dangling",
-        "reference(s) lead to a secret that has no row, and nothing can be found under it",
-        "the connection must be made again";
+        "reference(s) lead to a secret that has no row, so their value cannot be found",
+        "create the connection again";
     /// Another connection's provider replaced the id of a secret, so this connection cannot find
     /// it.
     OverrideLeak = "override-leak",
         "connection(s) or client(s) point at the old id of a secret, because another connection \
-         keeps the same secret with another provider",
-        "the connection must be made again";
+         stores the same secret with another provider",
+        "create the connection again";
     /// Connections share an OAuth client but have different settings.
     ClientShared = "client-shared",
         "OAuth connection(s) share a client with an earlier one, whose address and resource hold \
          for both while the client secret is that of the last",
         "the backup of the old database keeps what differs";
     /// A connection has no binding.
-    ConnectionUnbound = "connection-unbound", "connection(s) are bound to no source and were not carried",
+    ConnectionUnbound = "connection-unbound",
+        "connection(s) are bound to no source and were not migrated",
         "the backup of the old database keeps them";
     /// A connection loses its own account label.
     IdentityOverride = "identity-override", "connection(s) lose their `identity_override`",
         "the backup of the old database keeps it";
     /// A connection loses the scope that its token was granted for.
-    ConnectionScope = "connection-scope", "connection(s) lose the `scope` that their token was given for",
+    ConnectionScope = "connection-scope",
+        "connection(s) lose the `scope` that their token was granted for",
         "the backup of the old database keeps it";
     /// A connection's state has members without a counterpart.
     StateMembers = "state-members", "connection(s) lose members of their `provider_state`",
@@ -105,50 +108,53 @@ causes! {
     ConfigMembers = "config-members", "source(s) lose members of their configuration",
         "the backup of the old database keeps them";
     /// A source has no stored configuration.
-    SourceShell = "source-shell", "source(s) have no stored configuration and became empty integrations",
-        "the backup of the old database keeps what there is of them";
+    SourceShell = "source-shell",
+        "source(s) have no stored configuration and became empty integrations",
+        "the backup of the old database keeps their rows";
     /// A later configuration of the same source replaced one.
     ConfigReplaced = "config-replaced",
         "stored configuration(s) were replaced by a later one of the same source",
         "the backup of the old database keeps them";
     /// A configuration belongs to no source.
     ConfigWithoutSource = "config-without-source",
-        "stored configuration(s) belong to no source and were not carried",
+        "stored configuration(s) belong to no source and were not migrated",
         "the backup of the old database keeps them";
     /// A step of the early schema drops headers or parameters of another type.
     MemberDropped = "member-dropped",
         "header(s) or parameter(s) are neither text nor secret and were dropped while the old \
-         schema was brought up",
+         schema was upgraded",
         "the backup of the old database keeps them";
     /// A step of the early schema drops the metadata of an authorization server.
     MetadataDropped = "metadata-dropped",
         "connection(s) lost the description of their authorization server while the old schema was \
-         brought up",
+         upgraded",
         "the backup of the old database keeps it";
     /// An operation row has members without a counterpart.
     OperationMembers = "operation-members", "operation row(s) lose members of their data",
         "the backup of the old database keeps them";
     /// The namespace of a blob names no scope and plugin.
-    BlobNamespace = "blob-namespace", "blob(s) were not carried, because their namespace names no scope and plugin",
+    BlobNamespace = "blob-namespace",
+        "blob(s) were not migrated, because their namespace names no scope and plugin",
         "the backup of the old database keeps them";
     /// A blob is stored under a former plugin name; the original leaves it there.
-    BlobPlugin = "blob-plugin", "blob(s) stay under the plugin `graphql-greenfield`, where nobody looks for them",
-        "they were carried as they are";
+    BlobPlugin = "blob-plugin",
+        "blob(s) stay under the plugin `graphql-greenfield`, where they are not read",
+        "they were migrated unchanged";
     /// A policy counts as one about built-in tools, although a source has that name.
     PolicyStatic = "policy-static",
-        "policy(ies) were taken for ones about built-in tools though a source has that name",
-        "they were carried unchanged";
+        "policy(ies) were taken for policies of built-in tools although a source has that name",
+        "they were migrated unchanged";
     /// A text is cut at its first NUL.
-    TextCut = "text-cut", "text(s) end at their first NUL",
+    TextCut = "text-cut", "text(s) were cut at their first NUL",
         "the backup of the old database keeps the rest";
     /// A text is not UTF-8; invalid bytes became U+FFFD.
-    TextMended = "text-mended", "text(s) are not UTF-8 and were mended",
+    TextMended = "text-mended", "text(s) are not UTF-8, and their invalid bytes were replaced",
         "the backup of the old database keeps the bytes";
     /// A JSON number has no exact double.
     NumberRounded = "number-rounded", "JSON value(s) have numbers that were rounded",
         "the backup of the old database keeps them";
     /// A JSON object names a member twice.
-    NameRepeated = "name-repeated", "JSON value(s) name a member twice, and the last one stayed",
+    NameRepeated = "name-repeated", "JSON value(s) name a member twice, and the last one was used",
         "the backup of the old database keeps the others";
     /// A JSON cell is one string, and is written without quotes.
     QuotesLost = "quotes-lost", "JSON value(s) are one string and were written without quotes",
@@ -157,11 +163,12 @@ causes! {
     TimeReplaced = "time-replaced", "time(s) were not numbers and became the time of the migration",
         "the backup of the old database keeps them";
     /// A value in the secrets file belongs to no row.
-    SecretLost = "secret-lost", "value(s) of the old secrets file belong to no secret and left it",
+    SecretLost = "secret-lost",
+        "value(s) of the old secrets file belong to no secret and are not in the new file",
         "the old secrets file is kept as `<the old secrets file>`";
     /// No connection refers to a secret.
     SecretOrphan = "secret-orphan",
-        "secret(s) are used by no connection; their values were kept under new ids, without their names",
+        "secret(s) are used by no connection; their values are kept under new ids, without names",
         "the backup of the old database keeps the names";
     /// A table with rows is not read.
     TableUnread = "table-unread", "table(s) with rows have no place in the new database",
@@ -170,7 +177,7 @@ causes! {
     SourceUrl = "source-url", "source(s) lose their column `url`",
         "the backup of the old database keeps it";
     /// A table loses a column of settings or times.
-    Columns = "columns", "column(s) were not carried",
+    Columns = "columns", "column(s) were not migrated",
         "the backup of the old database keeps them";
 }
 

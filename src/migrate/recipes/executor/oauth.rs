@@ -130,7 +130,7 @@ fn scopes(state: &Value) -> Result<Option<String>, String> {
             array.items().iter().filter(|scope| scope.truthy()).map(plain).collect()
         }
         Some(Value::String(text)) if !text.is_empty() => {
-            return Err("`scopes` is a text where a list is due".to_owned());
+            return Err("`scopes` is a string, not a list".to_owned());
         }
         _ => {
             let scope = state.text("scope").map(|scope| scope.lossy().into_owned());
@@ -157,7 +157,7 @@ fn scopes(state: &Value) -> Result<Option<String>, String> {
 
 fn lost(state: &Value) -> Vec<String> {
     let Some(object) = state.as_object() else {
-        return if state.truthy() { vec!["all of it".to_owned()] } else { Vec::new() };
+        return if state.truthy() { vec!["the whole value".to_owned()] } else { Vec::new() };
     };
     let empty = |value: &Value| match value {
         Value::Null => true,

@@ -248,7 +248,8 @@ impl File {
 }
 
 fn unreadable(why: &str) -> Fault {
-    let hint = "mend the secrets file, or move it away to start without it; nothing was changed";
+    let hint =
+        "correct the secrets file, or move it away to migrate without it; nothing was changed";
     Fault::new(Code::MigrationFailed, format!("the secrets file auth.json {why}"), hint)
 }
 

@@ -157,7 +157,7 @@ pub(crate) fn each(
     losses: &Losses,
     mut with: impl FnMut(&Cells<'_>) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
-    let failed = |error| fail::sqlite(&format!("reading the table `{}`", table.name), &error);
+    let failed = |error| fail::sqlite(&format!("read the table `{}`", table.name), &error);
     let mut query = db.prepare(sql).map_err(failed)?;
     let mut rows = query.query([]).map_err(failed)?;
     while let Some(row) = rows.next().map_err(failed)? {
@@ -241,7 +241,7 @@ fn policy(cells: &Cells<'_>) -> Result<Policy, Fault> {
 }
 
 fn tool_sources(db: &Database) -> Result<BTreeSet<String>, Fault> {
-    let failed = fail::during("reading the table `tool`");
+    let failed = fail::during("read the table `tool`");
     let mut query = db.prepare("SELECT DISTINCT source_id FROM tool").map_err(&failed)?;
     // Only ids are read here; losses in the rows are noted when the tools are written.
     let losses = Losses::default();

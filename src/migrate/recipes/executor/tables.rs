@@ -123,7 +123,7 @@ pub(crate) fn exists(db: &Connection, table: &str) -> Result<bool, Fault> {
     let count: i64 = db
         .prepare_cached(sql)
         .and_then(|mut found| found.query_row([table], |row| row.get(0)))
-        .map_err(fail::during("reading the schema"))?;
+        .map_err(fail::during("read the schema"))?;
     Ok(count > 0)
 }
 
@@ -131,26 +131,25 @@ pub(crate) fn exists(db: &Connection, table: &str) -> Result<bool, Fault> {
 pub(crate) fn columns(db: &Connection, table: &str) -> Result<BTreeSet<String>, Fault> {
     let mut found = db
         .prepare_cached("SELECT name FROM pragma_table_info(?1)")
-        .map_err(fail::during("reading the schema"))?;
+        .map_err(fail::during("read the schema"))?;
     let names =
-        found.query_map([table], |row| row.get(0)).map_err(fail::during("reading the schema"))?;
-    names.collect::<Result<_, _>>().map_err(fail::during("reading the schema"))
+        found.query_map([table], |row| row.get(0)).map_err(fail::during("read the schema"))?;
+    names.collect::<Result<_, _>>().map_err(fail::during("read the schema"))
 }
 
 /// Returns all tables except those of SQLite itself, oldest first.
 pub(crate) fn all(db: &Connection) -> Result<Vec<String>, Fault> {
     let sql = "SELECT name FROM sqlite_master WHERE type = 'table' \
                AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid";
-    let mut found = db.prepare(sql).map_err(fail::during("reading the schema"))?;
-    let names =
-        found.query_map([], |row| row.get(0)).map_err(fail::during("reading the schema"))?;
-    names.collect::<Result<_, _>>().map_err(fail::during("reading the schema"))
+    let mut found = db.prepare(sql).map_err(fail::during("read the schema"))?;
+    let names = found.query_map([], |row| row.get(0)).map_err(fail::during("read the schema"))?;
+    names.collect::<Result<_, _>>().map_err(fail::during("read the schema"))
 }
 
 /// Returns the number of rows of a table.
 pub(crate) fn count(db: &Connection, table: &str) -> Result<u64, Fault> {
     let sql = format!("SELECT count(*) FROM {}", quoted(table));
-    db.query_row(&sql, [], |row| row.get(0)).map_err(fail::during("counting rows"))
+    db.query_row(&sql, [], |row| row.get(0)).map_err(fail::during("count rows"))
 }
 
 /// Quotes a name for SQL, whatever characters it contains.

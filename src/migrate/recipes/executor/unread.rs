@@ -59,7 +59,7 @@ fn addresses(db: &Connection, losses: &Losses) -> Result<(), Fault> {
     if !tables::columns(db, "source")?.contains("url") {
         return Ok(());
     }
-    let failed = fail::during("reading the table `source`");
+    let failed = fail::during("read the table `source`");
     let sql = "SELECT CAST(id AS TEXT) FROM source WHERE url IS NOT NULL AND url <> ''";
     let mut query = db.prepare(sql).map_err(&failed)?;
     let mut rows = query.query([]).map_err(&failed)?;

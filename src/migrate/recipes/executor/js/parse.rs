@@ -69,7 +69,7 @@ impl Reader<'_> {
                 value = match open.pop() {
                     Some(Open::Array(items)) => Value::array(items),
                     Some(Open::Object(members, _)) => self.close(members),
-                    None => return Err(self.error("nothing to close")),
+                    None => return Err(self.error("a closing bracket has no opening one")),
                 };
             }
         }
@@ -105,8 +105,8 @@ impl Reader<'_> {
             Some(b't') => self.word("true", Value::Bool(true))?,
             Some(b'f') => self.word("false", Value::Bool(false))?,
             Some(b'n') => self.word("null", Value::Null)?,
-            Some(_) => return Err(self.error("no value starts like this")),
-            None => return Err(self.error("it ends where a value is due")),
+            Some(_) => return Err(self.error("no value starts with this character")),
+            None => return Err(self.error("the text ends where a value is expected")),
         };
         Ok(Some(value))
     }
@@ -118,7 +118,7 @@ impl Reader<'_> {
         let more = match (&container, next) {
             (_, Some(b',')) => true,
             (Open::Array(_), Some(b']')) | (Open::Object(..), Some(b'}')) => false,
-            _ => return Err(self.error("a comma or the end of the container is due")),
+            _ => return Err(self.error("a comma or a closing bracket is expected")),
         };
         self.at += 1;
         match container {
@@ -139,7 +139,11 @@ impl Reader<'_> {
 
     fn end(&mut self, value: Value) -> Result<Value, SyntaxError> {
         self.space();
-        if self.at == self.text.len() { Ok(value) } else { Err(self.error("more than one value")) }
+        if self.at == self.text.len() {
+            Ok(value)
+        } else {
+            Err(self.error("text follows the value"))
+        }
     }
 
     fn name_after_space(&mut self) -> Result<Text, SyntaxError> {
@@ -149,12 +153,12 @@ impl Reader<'_> {
 
     fn name(&mut self) -> Result<Text, SyntaxError> {
         if self.peek() != Some(b'"') {
-            return Err(self.error("a member's name is due"));
+            return Err(self.error("a member name is expected"));
         }
         let name = self.string()?;
         self.space();
         if self.peek() != Some(b':') {
-            return Err(self.error("a colon is due"));
+            return Err(self.error("a colon is expected"));
         }
         self.at += 1;
         Ok(name)
@@ -162,7 +166,7 @@ impl Reader<'_> {
 
     fn word(&mut self, word: &str, value: Value) -> Result<Value, SyntaxError> {
         if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
-            return Err(self.error("no such word"));
+            return Err(self.error("true, false or null is expected"));
         }
         self.at += word.len();
         Ok(value)
@@ -189,8 +193,8 @@ impl Reader<'_> {
                     self.scratch.extend_from_slice(run);
                     self.escape()?;
                 }
-                Some(_) => return Err(self.error("a control character inside a string")),
-                None => return Err(self.error("a string without an end")),
+                Some(_) => return Err(self.error("a string contains a control character")),
+                None => return Err(self.error("a string has no end")),
             }
         }
     }
@@ -205,7 +209,7 @@ impl Reader<'_> {
             Some(b'f') => 12,
             Some(b'r') => 13,
             Some(b'u') => return self.unicode(),
-            _ => return Err(self.error("no such escape")),
+            _ => return Err(self.error("a string contains an invalid escape")),
         };
         self.scratch.push(plain);
         self.at += 2;
@@ -233,7 +237,7 @@ impl Reader<'_> {
         let digits = digits.and_then(|e| std::str::from_utf8(e).ok());
         digits
             .and_then(|e| u32::from_str_radix(e, 16).ok())
-            .ok_or_else(|| self.error("four hexadecimal digits are due"))
+            .ok_or_else(|| self.error("four hexadecimal digits are expected"))
     }
 
     fn number(&mut self) -> Result<f64, SyntaxError> {
@@ -242,7 +246,7 @@ impl Reader<'_> {
         match self.peek() {
             Some(b'0') => self.at += 1,
             Some(b'1'..=b'9') => self.digits()?,
-            _ => return Err(self.error("a digit is due")),
+            _ => return Err(self.error("a digit is expected")),
         }
         if self.skip(|b| b == b'.', 1) {
             self.digits()?;
@@ -252,7 +256,7 @@ impl Reader<'_> {
             self.digits()?;
         }
         let text = &self.text[from..self.at];
-        let number = text.parse().map_err(|_| self.error("not a number"))?;
+        let number = text.parse().map_err(|_| self.error("the number is invalid"))?;
         self.rounded |= !is_exact(text, number);
         Ok(number)
     }
@@ -261,7 +265,7 @@ impl Reader<'_> {
         if self.skip(|b| b.is_ascii_digit(), usize::MAX) {
             return Ok(());
         }
-        Err(self.error("a digit is due"))
+        Err(self.error("a digit is expected"))
     }
 
     /// Skips at most `most` bytes of a kind. Returns whether it skipped any.

@@ -11,7 +11,7 @@ use crate::migrate::recipes::executor::js::Value;
 
 /// Rows that one query reads; schemas may be large.
 const PAGE: i64 = 256;
-const FAILED: &str = "unwrapping output schemas";
+const FAILED: &str = "unwrap the output schemas";
 
 /// Unwraps the schemas of all `OpenAPI` tools. An empty schema inside becomes NULL.
 pub(super) fn unwrap_all(db: &Connection, work: &Work<'_>) -> Result<(), Fault> {

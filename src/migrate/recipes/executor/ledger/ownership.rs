@@ -10,7 +10,7 @@ use crate::migrate::recipe::Work;
 use crate::migrate::recipes::executor::fail;
 use crate::migrate::recipes::executor::ids::RowIds;
 
-const FAILED: &str = "giving Google's interfaces their plugin";
+const FAILED: &str = "move Google's integrations to their plugin";
 
 /// Moves all integrations that were made from Google's discovery documents.
 pub(super) fn give(db: &Connection, _work: &Work<'_>) -> Result<(), Fault> {

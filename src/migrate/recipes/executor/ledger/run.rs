@@ -39,10 +39,10 @@ pub(crate) fn run(db: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault
         }
         (work.progress)(name, 0);
         let named = |fault: Fault| {
-            let message = format!("the step `{name}` failed: {}", fault.message);
+            let message = format!("cannot perform the step `{name}`: {}", fault.message);
             Fault { message, ..fault }
         };
-        let failed = fail::during("writing the ledger");
+        let failed = fail::during("write the ledger");
         let transaction = db.unchecked_transaction().map_err(&failed)?;
         body(db, work).map_err(named)?;
         stamp(db, name, work.now_ms)?;
@@ -54,7 +54,7 @@ pub(crate) fn run(db: &Connection, work: &Work<'_>) -> Result<Vec<String>, Fault
 
 /// Records a step as done; a second call changes nothing.
 pub(crate) fn stamp(db: &Connection, name: &str, now_ms: i64) -> Result<(), Fault> {
-    let failed = fail::during("writing the ledger");
+    let failed = fail::during("write the ledger");
     let table = "CREATE TABLE IF NOT EXISTS data_migration \
                  (name TEXT PRIMARY KEY, time_completed INTEGER NOT NULL)";
     db.execute(table, []).map_err(&failed)?;
@@ -71,7 +71,7 @@ pub(crate) fn is_stamped(db: &Connection, name: &str) -> Result<bool, Fault> {
     let found = db
         .query_row("SELECT 1 FROM data_migration WHERE name = ?1", [name], |_| Ok(()))
         .optional()
-        .map_err(fail::during("reading the ledger"))?;
+        .map_err(fail::during("read the ledger"))?;
     Ok(found.is_some())
 }
 
@@ -86,5 +86,5 @@ pub(crate) fn later_step(db: &Connection) -> Result<Option<String>, Fault> {
                WHERE name GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]-*' AND name > ?1 \
                ORDER BY name DESC LIMIT 1";
     let found = db.query_row(sql, [last], |row| row.get(0)).optional();
-    found.map_err(fail::during("reading the ledger"))
+    found.map_err(fail::during("read the ledger"))
 }

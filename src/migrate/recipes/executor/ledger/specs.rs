@@ -53,5 +53,5 @@ pub(super) fn put(
                ON CONFLICT (id) DO UPDATE SET value = excluded.value";
     let id = blob_id(namespace, key);
     let written = db.execute(sql, params![namespace, key, value, ids.next()?, id]);
-    written.map(drop).map_err(fail::during("writing a blob"))
+    written.map(drop).map_err(fail::during("write a blob"))
 }

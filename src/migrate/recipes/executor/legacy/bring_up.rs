@@ -19,7 +19,7 @@ pub(in crate::migrate::recipes::executor) fn bring_up(
         return Ok(Vec::new());
     }
     let pending = history::pending(copy)?;
-    let failed = fail::during("bringing up the old schema");
+    let failed = fail::during("upgrade the old schema");
     let transaction = copy.unchecked_transaction().map_err(&failed)?;
     // Without a history all steps are tried: each part checks whether the schema lacks it.
     let steps = pending.as_deref().unwrap_or(&chain::ALL);
@@ -44,7 +44,7 @@ pub(in crate::migrate::recipes::executor) fn losses(
     if !tables::exists(copy, LOSSES)? {
         return Ok(());
     }
-    let failed = fail::during("reading what the replay lost");
+    let failed = fail::during("read the losses of the schema upgrade");
     let sql = format!("SELECT cause, CAST(name AS TEXT) FROM {LOSSES} ORDER BY rowid");
     let mut query = copy.prepare(&sql).map_err(&failed)?;
     let mut rows = query.query([]).map_err(&failed)?;

@@ -56,7 +56,7 @@ steps! {
     1_779_998_400_000 "eed0264e14a30cadfe3f96c96ffecf5124212165fe76639dc930191b7f69079a" "0012.sql";
 }
 
-const FAILED: &str = "bringing up the old schema";
+const FAILED: &str = "upgrade the old schema";
 
 /// Runs steps in the open transaction.
 pub(super) fn replay(db: &Connection, steps: &[Step], work: &Work<'_>) -> Result<Counts, Fault> {
@@ -84,7 +84,7 @@ pub(super) fn replay(db: &Connection, steps: &[Step], work: &Work<'_>) -> Result
 
 fn take(db: &Connection, part: &Part<'_>) -> Result<(), Fault> {
     let failed = |error: rusqlite::Error| {
-        fail::sqlite(&format!("bringing up the old schema ({})", part.name), &error)
+        fail::sqlite(&format!("upgrade the old schema ({})", part.name), &error)
     };
     match part.work {
         Kind::Change => db.execute_batch(part.sql).map_err(failed),

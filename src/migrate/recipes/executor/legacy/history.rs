@@ -17,7 +17,7 @@ pub(super) fn pending(db: &Connection) -> Result<Option<Vec<Step>>, Fault> {
     if !there.contains("hash") || !there.contains("created_at") {
         return Ok(None);
     }
-    let failed = fail::during("reading the old schema's history");
+    let failed = fail::during("read the history of the old schema");
     // One row more than the chain has steps, so that a longer history is noticed.
     let sql = format!(
         "SELECT CAST(hash AS TEXT), CAST(created_at AS REAL) FROM {TABLE} ORDER BY rowid LIMIT 14"

@@ -9,8 +9,9 @@ use crate::migrate::recipes::executor::losses::{Cause, Losses};
 
 /// Limit of lines of evidence in a refusal.
 const SHOWN_MAX: usize = 60;
-const HINT: &str = "nothing was changed; migrate with `--on-conflict keep-first` (the others stay \
-                    in the backup) or `--on-conflict rename` (the others get a name of their own)";
+const HINT: &str = "migrate with `--on-conflict keep-first` (the other rows stay in the backup \
+                    only) or `--on-conflict rename` (the other rows get new names); nothing was \
+                    changed";
 
 /// Result for a source that clashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,10 +137,10 @@ impl<'a> Clashes<'a> {
         let shown = rows.join(" and ");
         let more = match self.refused.len() - 1 {
             0 => String::new(),
-            more => format!(", and {more} more of the kind"),
+            more => format!("; {more} more value(s) conflict"),
         };
         let message = format!(
-            "table `{table}` cannot hold {value:?} twice, and these rows would all be it: \
+            "table `{table}` cannot hold {value:?} twice, but these rows would all have it: \
              {shown}{more}"
         );
         let lines = self.refused.iter().flat_map(|((table, value), rows)| {

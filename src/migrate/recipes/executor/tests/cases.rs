@@ -214,8 +214,7 @@ fn clashes_can_be_settled_both_ways() {
             let case = Case::named(name);
             let (_files, done) = case.migrate(conflicts);
             let done = done.unwrap_or_else(|fault| panic!("{name} {conflicts:?}: {fault:?}"));
-            let word =
-                if conflicts == OnConflict::Rename { "name of their own" } else { "left out" };
+            let word = if conflicts == OnConflict::Rename { "new names" } else { "left out" };
             let warnings = done.warnings();
             assert!(
                 warnings.iter().any(|w| w.contains(word)),

@@ -53,7 +53,7 @@ fn two_folders_keep_the_first_with_all_that_is_its_own() {
     }
     assert_eq!(done.column("plugin_storage", "key"), ["api.t", "api.t"]);
     assert!(warned(&done, &["left out", "two-00000002"]));
-    assert!(warned(&done, &["5 row(s)", "went with it", "two-00000002"]));
+    assert!(warned(&done, &["5 row(s)", "left out with it", "two-00000002"]));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn two_folders_are_told_apart_with_all_that_follows() {
     assert_eq!(done.column("plugin_storage", "key"), ["api.t", "api.t", "api_2.t", "api_2.t"]);
     assert!(done.column("plugin_storage", "data")[2].contains("api_2"));
     assert_eq!(done.column("tool_policy", "pattern"), ["api.*.*.t", "api_2.*.*.t"]);
-    assert!(warned(&done, &["name of their own", "api_2", "two-00000002"]));
+    assert!(warned(&done, &["new names", "api_2", "two-00000002"]));
 }
 
 #[test]
@@ -106,6 +106,6 @@ fn every_other_table_can_be_settled_as_well() {
         let renamed = settled(&old, OnConflict::Rename);
         let names: Vec<&str> = [first].into_iter().chain(others.iter().copied()).collect();
         assert_eq!(renamed.column(name, column), names);
-        assert!(warned(&renamed, &["name of their own", name, others[0]]), "{name}");
+        assert!(warned(&renamed, &["new names", name, others[0]]), "{name}");
     }
 }

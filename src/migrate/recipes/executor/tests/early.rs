@@ -57,7 +57,7 @@ fn a_sixth_step_source_comes_out_as_the_original_makes_it() {
         assert!(items.contains(&format!("\\\"{variable}\\\":")), "{items}");
     }
     assert!(warned(&done, &["neither text nor secret", "header \"Num\" of source \"dd\""]));
-    assert!(warned(&done, &["credential binding(s) were not carried", "header:extra"]));
+    assert!(warned(&done, &["credential binding(s) were not migrated", "header:extra"]));
 }
 
 #[test]

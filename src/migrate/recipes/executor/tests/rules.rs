@@ -36,7 +36,7 @@ fn a_tool_is_there_once_per_connection_of_its_source() {
     assert_eq!(done.column("definition", "subject"), ["", "user_u1", "user_u2"]);
     assert_eq!(done.column("plugin_storage", "owner"), ["org"]);
     assert_eq!(done.column("plugin_storage", "key"), ["github.list"]);
-    assert!(warned(&done, &["1 tool(s) were not carried", "own"]));
+    assert!(warned(&done, &["1 tool(s) were not migrated", "own"]));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn bindings_choose_what_a_connection_is() {
     assert!(file.contains(&format!("\"{}\": \"\"", item_id(HOME, "text:texts:other"))));
     assert!(warned(
         &done,
-        &["4 credential binding(s) were not carried", "header:y", "strange", "empty"]
+        &["4 credential binding(s) were not migrated", "header:y", "strange", "empty"]
     ));
     assert!(warned(&done, &["do not exist"]) || warned(&done, &["does not exist", "nine"]));
 }

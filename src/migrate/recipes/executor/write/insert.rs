@@ -25,13 +25,13 @@ impl<'s> Insert<'s> {
         let names: Vec<String> = columns.iter().map(|c| format!("\"{c}\"")).collect();
         let marks = vec!["?"; columns.len()].join(", ");
         let sql = format!("INSERT INTO \"{table}\" ({}) VALUES ({marks})", names.join(", "));
-        let statement = db.prepare(&sql).map_err(fail::during("preparing to write"))?;
+        let statement = db.prepare(&sql).map_err(fail::during("prepare an insertion"))?;
         Ok(Self { statement, table, written: 0 })
     }
 
     /// Binds one value; positions count from one.
     pub(super) fn bind(&mut self, at: usize, value: impl ToSql) -> Result<(), Fault> {
-        self.statement.raw_bind_parameter(at, value).map_err(fail::during("binding a value"))
+        self.statement.raw_bind_parameter(at, value).map_err(fail::during("bind a value"))
     }
 
     /// Binds values, from the first column on.
@@ -49,7 +49,7 @@ impl<'s> Insert<'s> {
             Err(rusqlite::Error::SqliteFailure(error, _)) if error.extended_code == TWICE => {
                 Ok(false)
             }
-            Err(error) => Err(fail::sqlite(&format!("writing the table `{}`", self.table), &error)),
+            Err(error) => Err(fail::sqlite(&format!("write the table `{}`", self.table), &error)),
         }
     }
 }

@@ -57,7 +57,7 @@ impl Writer<'_> {
                 &tenant,
             ])?;
             if !insert.try_run()? {
-                return Err(fail::shape(format!("integration {slug:?} is there twice")));
+                return Err(fail::shape(format!("integration {slug:?} occurs twice")));
             }
         }
         let written = insert.written;
@@ -90,7 +90,9 @@ impl Writer<'_> {
             value = Some(config.value);
             Ok(())
         })?;
-        value.ok_or_else(|| fail::shape(format!("the configuration of source {} is gone", name())))
+        value.ok_or_else(|| {
+            fail::shape(format!("the configuration of source {} is missing", name()))
+        })
     }
 
     /// Writes the OAuth clients. A server's answer takes precedence over the stored address.
@@ -137,7 +139,7 @@ impl Writer<'_> {
                 subject,
             ])?;
             if !insert.try_run()? {
-                return Err(fail::shape(format!("OAuth client {:?} is there twice", client.slug)));
+                return Err(fail::shape(format!("OAuth client {:?} occurs twice", client.slug)));
             }
         }
         let written = insert.written;
@@ -193,7 +195,7 @@ impl Writer<'_> {
                 subject,
             ])?;
             if !insert.try_run()? {
-                return Err(fail::shape(format!("{} is there twice", target.describe())));
+                return Err(fail::shape(format!("{} occurs twice", target.describe())));
             }
         }
         let written = insert.written;
@@ -246,7 +248,7 @@ impl Writer<'_> {
                 subject,
             ])?;
             if !insert.try_run()? {
-                return Err(fail::shape(format!("policy {:?} is there twice", policy.id)));
+                return Err(fail::shape(format!("policy {:?} occurs twice", policy.id)));
             }
         }
         let written = insert.written;

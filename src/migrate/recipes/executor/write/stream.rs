@@ -195,7 +195,7 @@ impl Rows {
     fn hand_over(&mut self) -> Result<(), Fault> {
         let batch = std::mem::take(&mut self.batch);
         let Way::Write(way) = &self.way else { return Ok(()) };
-        way.send(batch).map_err(|_| fail::shape("the rows are not written any more"))
+        way.send(batch).map_err(|_| fail::shape("the thread that writes the rows has ended"))
     }
 }
 
@@ -221,10 +221,15 @@ pub(super) fn fill(
         (made, writer.map(std::thread::ScopedJoinHandle::join))
     });
     let written = written.map_err(|e| {
-        Fault::new(Code::Io, "cannot start a thread", "free some memory").because(e)
+        let hint = "free memory, then migrate again";
+        Fault::new(Code::Io, "cannot start the thread that writes the rows", hint).because(e)
     })?;
     let written = written.unwrap_or_else(|_| {
-        Err(Fault::new(Code::Defect, "writing rows panicked", "please report this"))
+        Err(Fault::new(
+            Code::Defect,
+            "the thread that writes the rows panicked",
+            "please report this",
+        ))
     });
     // The writer's error goes first: `make` then only failed to hand rows over.
     let (written, met) = written?;

@@ -44,7 +44,7 @@ impl Writer<'_> {
     /// # Errors
     /// `migration_failed` or `migration_conflict`.
     pub(crate) fn write(mut self, staging: &mut Connection) -> Result<Vec<(String, u64)>, Fault> {
-        let failed = fail::during("writing the new database");
+        let failed = fail::during("write the new database");
         staging.pragma_update(None, "cache_size", -CACHE_KIB).map_err(&failed)?;
         // The file is empty, so a rollback needs no journal on disk, and without one each row is
         // written once instead of twice. The engine's mode is restored afterwards.
@@ -65,7 +65,7 @@ impl Writer<'_> {
     }
 
     pub(super) fn tables(&mut self, staging: &mut Connection) -> Result<(), Fault> {
-        staging.execute_batch(SCHEMA).map_err(fail::during("making the new schema"))?;
+        staging.execute_batch(SCHEMA).map_err(fail::during("create the new schema"))?;
         self.integrations(staging)?;
         self.clients(staging)?;
         self.connections(staging)?;
@@ -119,7 +119,7 @@ impl Writer<'_> {
 /// the database open the mode stays as it is, which is slower but just as correct.
 fn journal_mode(db: &Connection, mode: &str) -> Result<String, Fault> {
     use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
-    let failed = fail::during("setting up the new database");
+    let failed = fail::during("set up the new database");
     let before: String =
         db.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(&failed)?;
     match db.query_row(&format!("PRAGMA journal_mode = {mode}"), [], |_| Ok(())) {
