@@ -149,13 +149,14 @@ impl World {
         let from_asker = asker != 0 && pid != asker && table::ancestors(&all, pid).contains(&asker);
         let process = all.get(&pid).filter(|_| (found.uid() == me || me == 0) && from_asker);
         let Some(process) = process.cloned() else {
-            let message = format!("process {pid} has ended, or was not started by who asks");
-            return Err(Fault::new(Code::InvalidRequest, message, "start it again"));
+            let message = format!("process {pid} has ended, or the caller did not start it");
+            let hint = "start the process again, then repeat the request";
+            return Err(Fault::new(Code::InvalidRequest, message, hint));
         };
         // Without control groups, the environment variable and the recorded
         // pid identify the process.
         if let Err(e) = self.cgroups.add(&env.id, env.incarnation, pid) {
-            tracing::debug!(error = %e, pid, "no group for a command");
+            tracing::debug!(error = %e, pid, "cannot put a command into a control group");
         }
         let (started, name) = (process.started, process.name);
         Ok(ProcessSeen { pid, started, name, why: "started".to_owned() })
@@ -196,7 +197,7 @@ impl World {
         let top = paths::from_host(&repository.source);
         if top.as_os_str().is_empty() {
             let message = format!("{} has no working tree", path.display());
-            return Err(Fault::new(Code::NotGitRepo, message, "name a worktree"));
+            return Err(Fault::new(Code::NotGitRepo, message, "name the path of a worktree"));
         }
         let git = Git::at(&top, None, cancel);
         let admin = git.line(["rev-parse", "--absolute-git-dir"])?;
@@ -206,13 +207,14 @@ impl World {
         // adopted where it is, even inside the data directory.
         let lost = marker.as_ref().is_some_and(|m| m.log == self.log_id && !knows(m));
         if !lost && (top.starts_with(root) || root.starts_with(&top)) {
-            let message = format!("{} lies in the data directory, or holds it", top.display());
-            let hint = "move it out with `git worktree move`, then adopt it";
+            let message = format!("{} is in the data directory, or contains it", top.display());
+            let hint = "move it out with `git worktree move`, then run `groundskeeper adopt`";
             return Err(Fault::new(Code::InvalidRequest, message, hint));
         }
         if marker.is_some() && !lost {
-            let message = format!("{} was made by a groundskeeper", top.display());
-            return Err(Fault::new(Code::NotOurs, message, "use it there"));
+            let message = format!("{} was created by a groundskeeper daemon", top.display());
+            let hint = "manage it with the daemon that created it";
+            return Err(Fault::new(Code::NotOurs, message, hint));
         }
         let text = |args: &[&str]| -> Result<String, Fault> {
             let found = git.run(args)?;

@@ -49,7 +49,7 @@ fn commits_that_only_the_history_holds_are_rescued_and_told() {
         } else {
             // Commits in the reflog alone do not refuse a removal: the rescue ref holds them.
             let removed = bench.ok(&["rm", "demo"]);
-            assert!(removed["notes"].to_string().contains("history"), "{name}: {removed:#}");
+            assert!(removed["notes"].to_string().contains("reflogs"), "{name}: {removed:#}");
             removed
         };
         assert_eq!(removed["rescue"].as_array().map(Vec::len), Some(1), "{name}: {removed:#}");

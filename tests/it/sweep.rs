@@ -64,7 +64,7 @@ fn what_is_ours_is_settled_and_what_is_not_is_named() {
     }
     let held = bench.ok(&["sweep", "--apply", "--limit", "2"]);
     assert_eq!(held["settled"], 0, "{held:#}");
-    assert!(held["held"].as_str().is_some_and(|h| h.contains("4 things")), "{held:#}");
+    assert!(held["held"].as_str().is_some_and(|h| h.contains("4 findings")), "{held:#}");
     let settled = bench.ok(&["sweep", "--apply"]);
     assert_eq!(settled["settled"], 4, "{settled:#}");
     for ours in [&admin, &empty, &doomed, &lock] {

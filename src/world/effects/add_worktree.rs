@@ -103,7 +103,8 @@ fn fill(task: &Task<'_>, common: &Path, checkout: &Checkout<'_>) -> Result<Done,
         (branch.join(), done)
     });
     branch.unwrap_or_else(|_| {
-        Err(Fault::new(Code::Defect, "making the branch panicked", "please report this"))
+        let message = "the thread that creates the branch panicked";
+        Err(Fault::new(Code::Defect, message, "report this defect with the daemon log"))
     })?;
     done
 }
@@ -159,14 +160,15 @@ impl Extensions {
 /// Returns the repository's hash, or refuses a repository in a format that is not supported.
 fn supported(env: &Environment, extensions: &Extensions) -> Result<Hash, Fault> {
     if let Some(storage) = &extensions.ref_storage {
-        let message = format!("repositories that store refs as {storage} are not supported yet");
-        let hint = "use `git refs migrate --ref-format=files`, or another clone";
+        let message = format!("a repository with ref storage {storage} is not supported");
+        let hint = "run `git refs migrate --ref-format=files` there, or use another clone";
         return Err(Fault::new(Code::UnsupportedRepository, message, hint));
     }
     let format = &env.plan.repository.object_format;
     Hash::named(format).ok_or_else(|| {
         let message = format!("object format {format:?} is not supported");
-        Fault::new(Code::UnsupportedRepository, message, "use another clone")
+        let hint = "use a clone with object format sha1 or sha256";
+        Fault::new(Code::UnsupportedRepository, message, hint)
     })
 }
 
@@ -182,7 +184,8 @@ fn claim(task: &Task<'_>, target: &Path, admin: &Admin) -> Result<(u64, u64), Fa
         _ => {}
     }
     let found = marker::identity(target)?.ok_or_else(|| {
-        Fault::new(Code::Io, "the new directory is gone again", "try again").transient()
+        let message = "another process removed the new worktree directory";
+        Fault::new(Code::Io, message, "stop that process; the step is retried").transient()
     })?;
     let mut entries = std::fs::read_dir(target).map_err(paths::failed("read", target))?;
     if entries.next().is_none() {
@@ -193,8 +196,9 @@ fn claim(task: &Task<'_>, target: &Path, admin: &Admin) -> Result<(u64, u64), Fa
     let root = task.layout().worktrees();
     let mine = marker::prove(&root, target, found, marker.as_ref(), task.log_id(), task.env());
     if mine.is_err() {
-        let message = format!("{} exists and is not ours", target.display());
-        return Err(Fault::new(Code::PathExists, message, "move it away, or choose another id"));
+        let message = format!("{} exists and was not created by groundskeeper", target.display());
+        let hint = "move it to another path, or choose another id";
+        return Err(Fault::new(Code::PathExists, message, hint));
     }
     removal::empty(target)?;
     Ok(found)
@@ -301,10 +305,11 @@ fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
 
 fn one_working_tree(shared: &Path) -> Fault {
     let shared = shared.display();
-    let message = format!("{shared} names one working tree for all worktrees (core.worktree)");
+    let message = format!("{shared} sets one working tree for all worktrees (core.worktree)");
     let hint = format!(
-        "with extensions.worktreeConfig it belongs to the main worktree alone: `git config --worktree \
-         core.worktree PATH` there, then `git config --file '{shared}' --unset core.worktree`"
+        "run `git config --worktree core.worktree PATH` in the main worktree, then `git config \
+         --file '{shared}' --unset core.worktree`: with extensions.worktreeConfig the setting \
+         belongs to the main worktree alone"
     );
     Fault::new(Code::UnsupportedRepository, message, hint)
 }
@@ -357,8 +362,9 @@ fn make_branch(task: &Task<'_>, common: &Path) -> Result<(), Fault> {
             Ok(())
         }
         Ok(Made::Exists) => {
-            let hint = format!("use it with `--branch {branch}`, or choose another name");
-            Err(Fault::new(Code::BranchExists, format!("branch {branch} exists"), hint))
+            let hint = format!("pass `--branch {branch}` to check it out, or choose another name");
+            let message = format!("branch {branch} already exists");
+            Err(Fault::new(Code::BranchExists, message, hint))
         }
         Err(fault) => Err(branch_fault(branch, fault)),
     }
@@ -369,28 +375,30 @@ fn make_branch(task: &Task<'_>, common: &Path) -> Result<(), Fault> {
 fn branch_fault(branch: &str, said: Fault) -> Fault {
     let text = said.evidence.join("\n");
     if text.contains("' exists; cannot create") {
-        let message = format!("branch {branch} cannot be made beside another branch");
-        let hint = "a branch cannot lie below one of the same name; choose another --branch";
+        let message =
+            format!("cannot create branch {branch}: it conflicts with an existing branch");
+        let hint = "rename the existing branch that git names, or choose another branch name";
         return Fault::new(Code::BranchExists, message, hint).with_evidence(said.evidence);
     }
     if text.contains("with bad name") || text.contains("is not a valid branch name") {
-        let message = format!("{branch:?} is not a name that git allows for a branch");
-        return Fault::new(Code::InvalidRequest, message, "choose another --branch");
+        let message = format!("{branch:?} is not a valid name for a git branch");
+        return Fault::new(Code::InvalidRequest, message, "choose another branch name");
     }
     said
 }
 
 fn not_checked_out(common: &Path, reference: &str) -> Result<(), Fault> {
     let Some(place) = registration::checked_out(common, reference) else { return Ok(()) };
-    let message = format!("{reference} is checked out already");
-    let hint = "free it there, or leave --branch out to get a new branch";
+    let message = format!("{reference} is already checked out");
+    let hint = "switch that worktree to another branch, or omit --branch to get a new branch";
     Err(Fault::new(Code::BranchExists, message, hint).with_evidence([place]))
 }
 
 /// Returns the commit that a new branch starts at: the base, or the commit being restored.
 fn start<'a>(task: &'a Task<'_>) -> Result<&'a str, Fault> {
     let start = task.env().start();
-    start.ok_or_else(|| Fault::new(Code::Defect, "the base is not resolved", "please report this"))
+    let hint = "report this defect with the daemon log";
+    start.ok_or_else(|| Fault::new(Code::Defect, "the base is not resolved", hint))
 }
 
 /// Returns the commit to check out: the start commit, or the tip of a reused branch.

@@ -36,8 +36,8 @@ impl Task<'_> {
             Step::Purge => self.purge(),
             Step::DropRescue => self.drop_rescue(),
             other => {
-                let message = format!("{} is not for remains", other.as_str());
-                Err(Fault::new(Code::Defect, message, "please report this"))
+                let message = format!("step {} does not apply to an archive", other.as_str());
+                Err(Fault::new(Code::Defect, message, "report this defect with the daemon log"))
             }
         }
     }
@@ -48,7 +48,7 @@ impl Task<'_> {
         self.hold_head()?;
         registration::put_away_over(&self.admin(), &self.world.log_id, self.remains.life())?;
         let path = paths::from_host(trash);
-        if !paths::exists(&path).map_err(paths::failed("look at", &path))? {
+        if !paths::exists(&path).map_err(paths::failed("inspect", &path))? {
             return nothing();
         }
         if self.remains.owed.as_ref().is_some_and(|owed| owed.attempts > 0) {
@@ -139,7 +139,7 @@ impl Task<'_> {
     fn saved_elsewhere(&self, trash: &Path) -> Result<Option<Rescue>, Fault> {
         let remains = self.remains;
         let common = paths::from_host(&remains.plan.repository.common_dir);
-        let there = paths::exists(&common).map_err(paths::failed("look at", &common))?;
+        let there = paths::exists(&common).map_err(paths::failed("inspect", &common))?;
         let git = Git::exact(&common, None, Some(self.lock), self.cancel).within(command::LONG);
         let holds = |reference: &str, commit: &str| -> Result<bool, Fault> {
             let at = rescuer::commit_of(&git, reference)?;
@@ -176,8 +176,10 @@ impl Task<'_> {
     /// very directory moved there.
     fn prove(&self, path: &Path, found: (u64, u64)) -> Result<(), Fault> {
         let refuse = |why: &str| {
-            let message = format!("{} is not what was moved there", path.display());
-            let hint = "nothing was touched; remove it by hand if it may go";
+            let message =
+                format!("{} is not the directory that was moved to the trash", path.display());
+            let hint =
+                "inspect it, and delete it manually if it is not needed; nothing was changed";
             Err(Fault::new(Code::NotOurs, message, hint).because(why))
         };
         let real = path.canonicalize().map_err(paths::failed("find", path))?;
@@ -192,7 +194,7 @@ impl Task<'_> {
         let (log, life) = (&self.world.log_id, self.remains.life());
         let is_it = |inode| marker::is_worktree_of(path, log, life, found.1, inode);
         match &self.remains.worktree {
-            Some(w) if !is_it(w.inode) => refuse("another directory stands in its place"),
+            Some(w) if !is_it(w.inode) => refuse("another directory is at its path"),
             _ => Ok(()),
         }
     }
@@ -215,16 +217,16 @@ impl Task<'_> {
         if found.inside.is_empty() {
             return Ok(());
         }
-        let message = format!("processes still work in {}", path.display());
+        let message = format!("{} is still used by processes", path.display());
         let lines = found.inside.iter().map(|p| format!("{} {} ({})", p.pid, p.name, p.why));
-        let fault = Fault::new(Code::EnvironmentBusy, message, "end them; it is tried again");
+        let fault = Fault::new(Code::EnvironmentBusy, message, "end them; the step is retried");
         Err(fault.with_evidence(lines).transient())
     }
 
     /// Deletes what was kept for a restore, and the ref that held its HEAD.
     fn forget_registration(&self) -> Result<(), Fault> {
         let common = paths::from_host(&self.remains.plan.repository.common_dir);
-        if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+        if !paths::exists(&common).map_err(paths::failed("inspect", &common))? {
             return Ok(());
         }
         registration::put_away_over(&self.admin(), &self.world.log_id, self.remains.life())?;
@@ -259,7 +261,7 @@ impl Task<'_> {
         if made {
             return Ok(());
         }
-        let message = format!("the commit {} cannot be held", self.remains.head);
+        let message = format!("cannot create a ref that holds the commit {}", self.remains.head);
         Err(Fault::new(Code::GitFailed, message, "run `git fsck` in the repository").transient())
     }
 
@@ -275,7 +277,7 @@ impl Task<'_> {
     /// Deletes the rescue refs and the raw copies of the incarnation.
     fn drop_rescue(&self) -> Result<Outcome, Fault> {
         let common = paths::from_host(&self.remains.plan.repository.common_dir);
-        let there = paths::exists(&common).map_err(paths::failed("look at", &common))?;
+        let there = paths::exists(&common).map_err(paths::failed("inspect", &common))?;
         if let Some(rescue) = self.remains.rescue.as_ref().filter(|_| there) {
             self.drop_ref(&common, &rescue.reference, &rescue.commit)?;
             for nested in &rescue.nested {
@@ -295,8 +297,10 @@ impl Task<'_> {
         let Some(at) = found else { return Ok(()) };
         let own = self.remains.nonce.is_some() && reference.starts_with(&self.names().rescue());
         if at != commit && !own {
-            let message = format!("{reference} is not what was rescued here");
-            let hint = format!("look at it; `git update-ref -d {reference}` deletes it");
+            let message = format!("{reference} does not point to the rescued commit");
+            let hint = format!(
+                "inspect it with `git show {reference}`; `git update-ref -d {reference}` deletes it"
+            );
             return Err(Fault::new(Code::NotOurs, message, hint));
         }
         Change::of(&git, common, reference).delete(Some(&at))

@@ -38,7 +38,7 @@ pub(in crate::world) fn clean(task: &Task<'_>) -> Result<Outcome, Fault> {
             continue;
         }
         let (id, life) = (&task.env().id, task.env().incarnation);
-        let hint = format!("end what uses it, then `groundskeeper clean {id}` again");
+        let hint = format!("end the processes that use it, then run `groundskeeper clean {id}`");
         clean_output::not_in_use(task.world, (id, life), &whole, &hint)?;
         removal::no_mounts(&whole)?;
         movable.push(path);
@@ -65,8 +65,8 @@ pub(in crate::world) fn proven(task: &Task<'_>) -> Result<PathBuf, Fault> {
     let target = paths::from_host(&env.plan.path);
     let admin = Admin::of(task.log_id(), env).published;
     let Some(found) = marker::identity(&target)? else {
-        let message = format!("{} is not there", target.display());
-        let hint = format!("`groundskeeper rm {}` forgets it", env.id);
+        let message = format!("the worktree {} does not exist", target.display());
+        let hint = format!("run `groundskeeper rm {}` to remove the environment", env.id);
         return Err(Fault::new(Code::PathNotFound, message, hint));
     };
     let marker = Marker::read(&admin)?;
@@ -109,22 +109,25 @@ fn move_one(task: &Task<'_>, target: &Path, path: &Path) -> Result<Option<String
             }
             Err(fault) if fault.code == Code::PathExists => {
                 let id = &task.env().id;
-                let again = format!("`groundskeeper clean {id}` again takes it");
-                return Ok(Some(format!("it was built anew meanwhile; {again}")));
+                let again = format!("run `groundskeeper clean {id}` to move it");
+                return Ok(Some(format!("it was rebuilt during the clean; {again}")));
             }
             Err(fault) => return Ok(Some(fault.to_string())),
         }
         break;
     }
     let Some(place) = to else {
-        return Ok(Some("no trash is on its file system".to_owned()));
+        return Ok(Some("no trash directory is on its file system".to_owned()));
     };
     point("clean.renamed");
     // After the rename no program can add to it by its old path, so this check is final.
     let Some(why) = holds_repository(&place, task)? else { return Ok(None) };
     match removal::rename(&place, &whole) {
         Ok(()) => Ok(Some(why)),
-        Err(fault) => Ok(Some(format!("{why}; it is in {} now: {fault}", place.display()))),
+        Err(fault) => {
+            let now = place.display();
+            Ok(Some(format!("{why}; it is now in {now}, because moving it back failed: {fault}")))
+        }
     }
 }
 
@@ -202,12 +205,12 @@ fn put_back(target: &Path, place: &Path, unit: &Path) -> Result<(), String> {
     // removed by another program.
     if parent.canonicalize().ok().as_deref() != Some(parent) {
         let shown = unit.parent().unwrap_or(unit).display().to_string();
-        return Err(format!("the folder {shown} is not there any more"));
+        return Err(format!("the directory {shown} no longer exists"));
     }
     match removal::rename(&from, &to) {
         Ok(()) => Ok(()),
         Err(fault) if fault.code == Code::PathExists => {
-            Err("it is there again: move it away first".to_owned())
+            Err("its path exists again: move that away first".to_owned())
         }
         Err(fault) => Err(fault.to_string()),
     }

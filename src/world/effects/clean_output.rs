@@ -31,7 +31,7 @@ impl Task<'_> {
     /// Performs [`Step::Purge`] for this output.
     pub(in crate::world) fn perform(&self, step: Step) -> Result<Outcome, Fault> {
         if step != Step::Purge {
-            return Err(crate::world::effects::context::misdirected(step, "what a clean took"));
+            return Err(crate::world::effects::context::misdirected(step, "the output of a clean"));
         }
         self.clean_is_over()?;
         let (id, life) = (&self.output.id, self.output.incarnation);
@@ -41,7 +41,8 @@ impl Task<'_> {
                 continue;
             }
             prove(&folder)?;
-            not_in_use(self.world, (id, life), &folder, "end what uses it; it is tried again")?;
+            let hint = "end the processes that use it; the step is retried";
+            not_in_use(self.world, (id, life), &folder, hint)?;
             removal::no_mounts(&folder)?;
             self.no_repository(&folder)?;
             point("clean.proven");
@@ -70,10 +71,10 @@ impl Task<'_> {
     fn no_repository(&self, folder: &Path) -> Result<(), Fault> {
         let found = nested::find(folder, Limits::ANY, &mut |_| self.cancel.check())?;
         let Some(why) = repository(&found, folder) else { return Ok(()) };
-        let message = format!("{} is not unlinked: {why}", folder.display());
+        let message = format!("cannot delete {}: it {why}", folder.display());
         let id = &self.output.id;
         let hint =
-            format!("look at it and move it away, then `groundskeeper trash empty {id}` again");
+            format!("inspect it and move it away, then run `groundskeeper trash empty {id}`");
         let code = if found.repositories.is_empty() { Code::Io } else { Code::NotOurs };
         Err(Fault::new(code, message, hint))
     }
@@ -85,8 +86,8 @@ fn prove(folder: &Path) -> Result<(), Fault> {
     if real == folder {
         return Ok(());
     }
-    let message = format!("{} is not what was made there", folder.display());
-    let hint = "nothing was touched; remove it by hand if it may go";
+    let message = format!("{} is not the directory that the clean created", folder.display());
+    let hint = "inspect it, and delete it manually if it is not needed; nothing was changed";
     Err(Fault::new(Code::NotOurs, message, hint).because("its real path is not in the trash"))
 }
 

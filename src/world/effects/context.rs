@@ -170,8 +170,9 @@ impl World {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(TryLockError::WouldBlock) => {
-                    let message = "a process of an earlier daemon still works on this environment";
-                    let hint = format!("`fuser {}` names it", path.display());
+                    let message =
+                        "a process of an earlier daemon is still working on this environment";
+                    let hint = format!("run `fuser '{}'` to find it, and end it", path.display());
                     let fault = Fault::new(Code::EnvironmentBusy, message, hint);
                     return Err(fault.transient());
                 }
@@ -244,6 +245,6 @@ pub const REBUILDABLE: [&str; 18] = [
 
 /// The defect of a step that was sent to a kind of subject it does not apply to.
 pub(in crate::world) fn misdirected(step: Step, what: &str) -> Fault {
-    let message = format!("{} is not for {what}", step.as_str());
-    Fault::new(Code::Defect, message, "please report this")
+    let message = format!("step {} does not apply to {what}", step.as_str());
+    Fault::new(Code::Defect, message, "report this defect with the daemon log")
 }

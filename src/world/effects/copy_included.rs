@@ -188,7 +188,7 @@ impl Copier<'_> {
     fn entry(&mut self, path: &Path, depth: usize) -> Result<(), Fault> {
         let pair = match self.pair(path) {
             Err(e) if beneath::is_link(&e) => {
-                self.skip(path, "lies behind a link");
+                self.skip(path, "is behind a symbolic link");
                 return Ok(());
             }
             Err(e) => return self.trouble(path, &e),
@@ -233,7 +233,7 @@ impl Copier<'_> {
         let name = Path::new(pair.name);
         match Self::folder(pair.to.as_fd(), name) {
             Err(e) if beneath::is_link(&e) => {
-                self.skip(path, "something else is there");
+                self.skip(path, "its path in the worktree is not a directory");
                 return Ok(());
             }
             Err(e) => return self.trouble(path, &e),
@@ -291,7 +291,7 @@ impl Copier<'_> {
         // Checked on the open descriptor: the name may refer to something else by now.
         let found = file.metadata()?;
         if !found.is_file() {
-            return Err(io::Error::other("something else took its place"));
+            return Err(io::Error::other("it was replaced during the copy"));
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(found.permissions().mode() & 0o777);
@@ -328,7 +328,7 @@ impl Copier<'_> {
         let inside =
             !points_to.is_absolute() && real.is_ok_and(|real| real.starts_with(&self.source.path));
         if !inside {
-            self.skip(path, "is a link that leaves the repository");
+            self.skip(path, "is a symbolic link that leaves the repository");
             return Ok(false);
         }
         match symlinkat(points_to, &pair.to, pair.name) {
@@ -356,7 +356,7 @@ impl Copier<'_> {
             return Ok(());
         }
         unlink_if_any(&pair.to, pair.name)?;
-        Err(io::Error::other("its directory was moved away meanwhile"))
+        Err(io::Error::other("its directory was moved during the copy"))
     }
 
     /// A full disk ends the copy; any other error concerns one path.

@@ -100,8 +100,8 @@ fn registered(common: &Path, ours: &Path, places: &mut Places, found: &mut Vec<F
             places.insert((path.to_owned(), None));
         } else {
             let detail = format!(
-                "its directory {} is missing; `git worktree prune` forgets it, unless it is on a \
-                 disk that is not mounted",
+                "its directory {} is missing; run `git worktree prune` to remove the registration, \
+                 unless it is on a disk that is not mounted",
                 path.display()
             );
             found.push(finding("registration of others", &admin, detail));
@@ -132,7 +132,7 @@ fn below(folder: &Path, depth: usize, each: &mut dyn FnMut(&Path)) {
 fn describe(path: &Path, tool: Option<&str>, used: &[PathBuf], cancel: &Cancel) -> Finding {
     let text = path.display().to_string();
     let guess = HINTS.iter().find(|(part, _)| text.contains(part)).map(|(_, tool)| *tool);
-    let owner = tool.or(guess).unwrap_or("somebody");
+    let owner = tool.or(guess).unwrap_or("an unknown tool");
     let git = Git::at(path, None, cancel);
     let dirt = match git.run(["status", "--porcelain", "--untracked-files=normal"]) {
         Ok(status) if status.status.success() => {
@@ -142,15 +142,15 @@ fn describe(path: &Path, tool: Option<&str>, used: &[PathBuf], cancel: &Cancel) 
             }
         }
         // Unknown never counts as clean.
-        _ => "cannot be looked at".to_owned(),
+        _ => "changes unknown".to_owned(),
     };
     let live = used.iter().filter(|cwd| cwd.starts_with(path)).count();
     let live = match live {
-        0 => "nobody in it".to_owned(),
+        0 => "no process in it".to_owned(),
         n => format!("{n} processes in it"),
     };
     let detail = format!(
-        "of {owner}, {}, {}, {dirt}, {live}; `groundskeeper adopt` takes it in",
+        "of {owner}, {}, {}, {dirt}, {live}; run `groundskeeper adopt '{text}'` to adopt it",
         size_of(path),
         age_of(path)
     );

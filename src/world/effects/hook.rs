@@ -71,16 +71,17 @@ impl Content {
         let open =
             OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
         let strange = || {
-            let message = format!("{} is not a file of a sensible size", path.display());
-            Fault::new(Code::HookFailed, message, "a hook is an executable file")
+            let (path, most) = (path.display(), HOOK_BYTES_MAX >> 20);
+            let message = format!("{path} is not a regular file of at most {most} MiB");
+            Fault::new(Code::HookFailed, message, "replace it with an executable regular file")
         };
         let file = match open {
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
                 return Err(strange());
             }
-            open => open.map_err(paths::failed("look at", path))?,
+            open => open.map_err(paths::failed("inspect", path))?,
         };
-        let found = file.metadata().map_err(paths::failed("look at", path))?;
+        let found = file.metadata().map_err(paths::failed("inspect", path))?;
         let mut bytes = Vec::new();
         if !found.is_file() {
             return Err(strange());
@@ -113,9 +114,8 @@ impl Private {
             found.is_ok_and(|found| !found.f_flag.contains(StatVfsMountFlags::NOEXEC))
         };
         let folder = folders.iter().find(runs).ok_or_else(|| {
-            let message =
-                format!("the {name} hook cannot be run: its file system allows no programs");
-            let hint = "keep the data directory on a file system that is mounted without noexec";
+            let message = format!("cannot run the {name} hook: its file system is mounted noexec");
+            let hint = "put the data directory on a file system that is mounted without noexec";
             Fault::new(Code::HookFailed, message, hint)
         })?;
         let copy = Self(folder.join(format!("{}.{}.{name}-hook", env.id, env.incarnation)));
@@ -154,7 +154,7 @@ pub(in crate::world) fn run(task: &Task<'_>) -> Result<Outcome, Fault> {
         path: env.plan.setup_path.clone(),
         limit: Duration::from_millis(env.plan.setup_limit_ms),
         transcript: task.layout().transcript_of(&env.id, env.incarnation),
-        hint: "fix the hook and try again; --keep-failed keeps the worktree",
+        hint: "fix the hook, then repeat the command; --keep-failed keeps the worktree",
     };
     Ok(Outcome::SetUp(hook.run(task)?))
 }
@@ -168,7 +168,7 @@ pub(in crate::world) fn run_teardown(task: &Task<'_>) -> Result<Outcome, Fault> 
         path: options.hook_path,
         limit: Duration::from_millis(options.hook_limit_ms),
         transcript: task.layout().teardown_transcript_of(&env.id, env.incarnation),
-        hint: "the removal goes on; what the hook left undone is for you to do",
+        hint: "do the remaining work of the hook manually; the removal continues",
     };
     Ok(Outcome::TornDown(hook.run(task)?.millis))
 }
@@ -188,7 +188,7 @@ impl Hook {
         let left = LeftBehind::begin(env);
 
         let (mut gate, theirs) =
-            subprocess::gate().map_err(paths::failed("open a gate for", &hook))?;
+            subprocess::gate().map_err(paths::failed("create a socket pair for", &hook))?;
         let name = format!("the {} hook", self.name);
         let mut running = Running::spawn(command(task, (&hook, &copy.0), &target, theirs), &name)?;
         point("hook.spawned");
@@ -203,7 +203,7 @@ impl Hook {
             return Err(crate::world::process::cancel::Cancel::fault());
         }
         point("hook.noted");
-        gate.write_all(b"go\n").map_err(paths::failed("open the gate of", &hook))?;
+        gate.write_all(b"go\n").map_err(paths::failed("start", &hook))?;
         drop(gate);
         point("hook.released");
 
@@ -262,7 +262,8 @@ pub(in crate::world) fn end_earlier(task: &Task<'_>) -> Result<(), Fault> {
     let ended = terminate::end(&scope, subprocess::TERM_GRACE, task.cancel)?;
     let Some(survivor) = ended.survivors.first() else { return Ok(()) };
     let message = format!("process {} of an earlier daemon does not end", survivor.pid);
-    Err(Fault::new(Code::EnvironmentBusy, message, "end it by hand").transient())
+    let hint = "end this process manually; the step is retried";
+    Err(Fault::new(Code::EnvironmentBusy, message, hint).transient())
 }
 
 impl Hook {
@@ -281,7 +282,7 @@ impl Hook {
             };
             let message = format!("the {} hook {name} is not trusted", self.name);
             let hint = format!(
-                "read it, then run `groundskeeper trust --repo {place} --hash {hash}`; or leave it out \
+                "read it, then run `groundskeeper trust --repo {place} --hash {hash}`; or skip it \
              with --no-{}",
                 self.name
             );
@@ -290,7 +291,7 @@ impl Hook {
         }
         if !content.executable {
             let message = format!("the {} hook {} is not executable", self.name, self.path);
-            let hint = "run `git update-index --chmod=+x` on it and commit";
+            let hint = format!("run `git update-index --chmod=+x {}` and commit", self.path);
             return Err(Fault::new(Code::HookFailed, message, hint));
         }
         Ok(content)
@@ -402,7 +403,7 @@ impl Output {
         }
         let cut = self.bytes.saturating_sub((self.written + self.tail.len()) as u64);
         if cut > 0 {
-            drop(writeln!(self.file, "\n[... {cut} bytes are left out ...]"));
+            drop(writeln!(self.file, "\n[... {cut} bytes omitted ...]"));
         }
         drop(self.file.write_all(&self.tail));
     }
@@ -443,7 +444,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).expect("read");
         assert!(text.len() < 2 * TRANSCRIPT_HALF + 100);
         assert!(text.starts_with("line 0\n") && text.ends_with("line 99999\n"));
-        assert!(text.contains("bytes are left out"));
+        assert!(text.contains("bytes omitted"));
         assert_eq!(output.last_lines.len(), TAIL_LINES);
     }
 }

@@ -44,18 +44,18 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     let common = paths::from_host(&env.plan.repository.common_dir);
     let force = env.teardown.as_ref().is_some_and(|t| t.force);
     let root = task.layout().worktrees();
-    if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+    if !paths::exists(&common).map_err(paths::failed("inspect", &common))? {
         if force {
             marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
         }
         let line =
-            format!("the repository {} is gone: its commits cannot be seen", common.display());
+            format!("the repository {} is missing: its commits are unknown", common.display());
         let (unsaved, unseen) = (vec![line], true);
         return Ok(Outcome::Inspected(Inspection { unsaved, unseen, ..Inspection::default() }));
     }
     if marker.is_none() && marker::is_forgotten(task.log_id(), env, &target, found) {
         let line = format!(
-            "{} does not know it any more: its index and the history of its HEAD cannot be seen",
+            "{} no longer registers it: its index and the reflog of its HEAD are unknown",
             common.display()
         );
         return Ok(Outcome::Inspected(Inspection {
@@ -102,7 +102,7 @@ fn look_for_missing(
 ) -> Result<Outcome, Fault> {
     let moved = |place: String| {
         let message = format!("the worktree of {} is not at {}", task.env().id, target.display());
-        let hint = "move it back, or remove it yourself; nothing was touched";
+        let hint = "move it back to that path, or remove it manually; nothing was changed";
         Err(Fault::new(Code::NotOurs, message, hint).with_evidence([place]))
     };
     if let Some(inspection) = in_trash_already(task, target) {
@@ -110,7 +110,7 @@ fn look_for_missing(
     }
     // A moved data directory makes every worktree seem gone; none of them may be forgotten then.
     if !target.starts_with(task.layout().place_of(&task.env().id)) {
-        return moved("the data directory has another place now".into());
+        return moved("the data directory has been moved".into());
     }
     let mut seen = Seen::default();
     beside(task, target, &mut seen);
@@ -118,7 +118,7 @@ fn look_for_missing(
         let pointer = std::fs::read(admin.join("gitdir")).unwrap_or_default();
         let pointer = paths::from_bytes(pointer.trim_ascii_end());
         if !pointer.as_os_str().is_empty() && pointer.exists() {
-            return moved(format!("git knows it as {}", pointer.display()));
+            return moved(format!("git has it registered at {}", pointer.display()));
         }
         in_progress(admin, &mut seen);
         let git = Git::exact(admin, None, Some(task.lock), task.cancel);
@@ -128,7 +128,7 @@ fn look_for_missing(
         // Exit status 1: something is staged that no commit has.
         let staged = git.run(["diff-index", "--cached", "--quiet", "HEAD"])?;
         if staged.status.code() == Some(1) {
-            seen.rescue("staged, and its files are gone".to_owned());
+            seen.rescue("staged changes, and the files are missing".to_owned());
         }
     }
     let quiet = spares(task.env()) && is_quiet(task);
@@ -192,7 +192,8 @@ pub(in crate::world) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
             None => by_git(task, &git, &admin, &target, &mut seen),
         };
         let inner = inner.join().unwrap_or_else(|_| {
-            Err(Fault::new(Code::Defect, "the search for repositories panicked", "report this"))
+            let message = "the search for nested repositories panicked";
+            Err(Fault::new(Code::Defect, message, "report this defect with the daemon log"))
         });
         (looked, quiet.is_some_and(|quiet| quiet.join().unwrap_or(false)), inner)
     });
@@ -317,7 +318,7 @@ impl Seen {
         }
         for path in &search.passed_over {
             self.rescue(format!(
-                "{}: git takes it for its own and does not show it",
+                "{}: git treats it as its own directory and does not list it",
                 path.display()
             ));
             self.stat(&target.join(path), 0);
@@ -491,7 +492,8 @@ fn commits(task: &Task<'_>, admin: &Path, seen: &mut Seen) -> Result<(), Fault> 
     if !alone.is_empty() {
         seen.rescue = true;
         let count = alone.len();
-        seen.noted.push(format!("{count} commits that only its own history has are rescued"));
+        seen.noted
+            .push(format!("{count} commits that only its reflogs or own refs hold are rescued"));
         for commit in &alone {
             seen.sum.update(commit.as_bytes());
         }

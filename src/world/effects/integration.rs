@@ -23,7 +23,7 @@ pub(in crate::world) fn by_content(task: &Task<'_>, tip: &str) -> Result<Option<
     let scratch = Scratch::new(task, &common)?;
     for target in targets(&git, task)? {
         if let Some(how) = merged_into(&git, &scratch, &target, tip)? {
-            return Ok(Some(format!("{how} in {target}")));
+            return Ok(Some(format!("{how} {target}")));
         }
     }
     Ok(None)
@@ -97,13 +97,13 @@ fn merged_into(
     };
     let (Some(theirs), Some(ours)) = (tree_of(target)?, tree_of(tip)?) else { return Ok(None) };
     if theirs == ours {
-        return Ok(Some("the same tree"));
+        return Ok(Some("it has the same tree as"));
     }
     let Some(fork) = scratch.line(git, &["merge-base", target, tip])? else { return Ok(None) };
     // Every commit has a counterpart with the same patch.
     let twins = scratch.line(git, &["cherry", target, tip])?;
     if twins.is_some_and(|list| !list.is_empty() && list.lines().all(|l| l.starts_with('-'))) {
-        return Ok(Some("the same patches"));
+        return Ok(Some("its patches are all in"));
     }
     // All commits together equal one commit of the target: a squash.
     let message = "what a squash would be";
@@ -111,13 +111,13 @@ fn merged_into(
     if let Some(squashed) = squashed {
         let twin = scratch.line(git, &["cherry", target, &squashed])?;
         if twin.is_some_and(|list| list.starts_with('-')) {
-            return Ok(Some("a squash"));
+            return Ok(Some("a squash of it is in"));
         }
     }
     // A merge would change nothing.
     let merged = scratch.line(git, &["merge-tree", "--write-tree", target, tip])?;
     if merged.is_some_and(|tree| tree == theirs) {
-        return Ok(Some("nothing left to merge"));
+        return Ok(Some("a merge of it changes nothing in"));
     }
     Ok(None)
 }
@@ -125,6 +125,9 @@ fn merged_into(
 /// The fault for a repository that no longer exists.
 pub(in crate::world) fn repository_is_gone(task: &Task<'_>) -> Fault {
     let place = &task.env().plan.repository.common_dir;
-    let message = format!("the repository {place} is gone");
-    Fault::new(Code::PathNotFound, message, "bring it back, or use --force")
+    let message = format!("the repository {place} does not exist");
+    let id = &task.env().id;
+    let hint =
+        format!("restore the repository, or run `groundskeeper rm {id} --force --no-rescue`");
+    Fault::new(Code::PathNotFound, message, hint)
 }

@@ -87,14 +87,15 @@ pub(in crate::world) fn rescue_again(
 fn rescuer<'a>(task: &'a Task<'_>, trash: &Path) -> Result<Rescuer<'a>, Fault> {
     let remains = task.remains;
     let common = paths::from_host(&remains.plan.repository.common_dir);
-    if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+    if !paths::exists(&common).map_err(paths::failed("inspect", &common))? {
         let (trash, id) = (trash.display(), &remains.id);
         let message = format!(
-            "what is in {trash} may be nowhere else: its repository {} is gone",
+            "the content of {trash} may exist nowhere else: its repository {} does not exist",
             common.display()
         );
         let hint = format!(
-            "bring the repository back; `groundskeeper trash empty {id} --lose` unlinks it without"
+            "restore the repository, or run `groundskeeper trash empty {id} --lose` to delete the \
+             content without a rescue"
         );
         return Err(Fault::new(Code::PathNotFound, message, hint).transient());
     }

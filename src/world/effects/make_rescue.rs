@@ -138,7 +138,7 @@ impl<'a> Rescuer<'a> {
             }
         }
         let line = |first: &PathBuf| {
-            format!("{} and {} more that git passes over", first.display(), paths.len() - 1)
+            format!("{} and {} more that git does not list", first.display(), paths.len() - 1)
         };
         parts.holds.extend(paths.first().map(line));
         Ok(())
@@ -342,7 +342,7 @@ impl<'a> Rescuer<'a> {
         let (raw, lacks) = copies.finish()?;
         parts.lacks.extend(lacks);
         if let Some(raw) = &raw {
-            parts.holds.push(format!("{} files as they are, beside the log", raw.files));
+            parts.holds.push(format!("{} files as raw copies in the data directory", raw.files));
         }
         if parts.holds.is_empty() && parts.lacks.is_empty() {
             return Ok(None);
@@ -532,7 +532,7 @@ impl<'a> Rescuer<'a> {
         add(stashes_of(self.plan), "stashes");
         let known: BTreeSet<&str> = head.into_iter().collect();
         let alone = heads.held_here_alone(&self.repository(), &known)?;
-        add(alone, "commits that only its own history has");
+        add(alone, "commits that only its reflogs or own refs hold");
         Ok(())
     }
 }

@@ -34,7 +34,7 @@ pub(in crate::world) fn mend(
     if head.is_empty() || index_is_whole(&own, staged, hash)? {
         return Ok(());
     }
-    tracing::warn!(index = %staged.display(), "a damaged index is made anew from {head}");
+    tracing::warn!(index = %staged.display(), "rebuilding a damaged index from {head}");
     set_aside(staged, "index")?;
     fresh_index(&own, staged, head)
 }

@@ -54,7 +54,7 @@ pub(in crate::world) fn save(
             Err(fault) if fault.code == Code::DiskFull || rescuer.cancel.is_cancelled() => {
                 return Err(fault);
             }
-            Err(fault) => tracing::warn!(%fault, "a repository inside a worktree is copied whole"),
+            Err(fault) => tracing::warn!(%fault, "copying a whole nested repository"),
         }
     }
     // Without a git directory, or with objects that cannot be brought over,
@@ -349,7 +349,9 @@ pub(in crate::world) fn put_back(
         let path = paths::from_host(&nested.path);
         let place = target.join(&path);
         let put = put_one_back(outer, nested, &place, path.starts_with(".git"));
-        put.map_err(|fault| fault.with_evidence([format!("repository {}", path.display())]))?;
+        put.map_err(|fault| {
+            fault.with_evidence([format!("nested repository {}", path.display())])
+        })?;
     }
     Ok(())
 }

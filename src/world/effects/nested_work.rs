@@ -120,9 +120,9 @@ fn judged(
     cancel: &Cancel,
 ) -> Inner {
     let work = match &git_dir {
-        None => Some("its .git leads nowhere".to_owned()),
+        None => Some("its .git points to no repository".to_owned()),
         Some(dir) => work_in(dir, has_files.then_some(place), cancel)
-            .unwrap_or_else(|fault| Some(format!("cannot be looked into: {}", fault.message))),
+            .unwrap_or_else(|fault| Some(format!("cannot be inspected: {}", fault.message))),
     };
     Inner { path, git_dir, has_files, work }
 }
@@ -174,12 +174,12 @@ fn work_in(dir: &Path, files: Option<&Path>, cancel: &Cancel) -> Result<Option<S
         }
         let listed = git.output(["ls-files", "-v", "-z"])?;
         if crate::world::git::listing::hidden(&listed, files).next().is_some() {
-            return Ok(Some("files that status is told not to show".to_owned()));
+            return Ok(Some("files that are hidden from git status".to_owned()));
         }
     }
     let args = ["rev-list", "--count", "--all", "--reflog", "HEAD", "--not", "--remotes"];
     let own = git.line(args)?;
-    Ok((own != "0").then(|| format!("{own} commits that none of its remotes has")))
+    Ok((own != "0").then(|| format!("{own} commits that are on none of its remotes")))
 }
 
 /// The line that names a nested repository in a refusal or a report.
@@ -187,6 +187,6 @@ pub(in crate::world) fn line(inner: &Inner) -> String {
     let path = inner.path.display();
     match &inner.work {
         Some(why) => format!("nested repository: {path} ({why})"),
-        None => format!("nested repository without work of its own: {path}"),
+        None => format!("nested repository without work at risk: {path}"),
     }
 }

@@ -44,14 +44,15 @@ impl World {
             Target::Output(output) => {
                 clean_output::Task { world: self, output, cancel }.perform(effect.step)
             }
-            Target::Migration(_) => Err(misdirected(effect.step, "the file system of worktrees")),
+            Target::Migration(_) => Err(misdirected(effect.step, "worktrees")),
             Target::Host(state) => sweep::Task { world: self, state, cancel }.perform(),
         };
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
-            let message = format!("{} panicked: {text}", effect.step.as_str());
-            Err(Fault::new(Code::Defect, message, "please report this"))
+            let text =
+                text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            let message = format!("step {} panicked: {text}", effect.step.as_str());
+            Err(Fault::new(Code::Defect, message, "report this defect with the daemon log"))
         })
     }
 }

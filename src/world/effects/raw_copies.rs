@@ -373,7 +373,7 @@ pub(in crate::world) fn put_back(
         }
         let place = target.join(&entry.path);
         let put = put_one(entry, &folder.join(number.to_string()), target);
-        put.map_err(|e| paths::fault("put back", &place, &e))?;
+        put.map_err(|e| paths::fault("restore", &place, &e))?;
     }
     Ok(())
 }
@@ -402,7 +402,7 @@ fn put_one(entry: &Entry, content: &Path, target: &Path) -> io::Result<()> {
     // The content is verified before the file in the worktree is replaced.
     let bytes = std::fs::read(content)?;
     if format::hex(&sha2::Sha256::digest(&bytes)) != entry.digest {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the copy is damaged"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the raw copy is damaged"));
     }
     // Written under another name and renamed: a file is never seen half written.
     let mut fresh = name.to_owned();
@@ -466,9 +466,9 @@ pub(in crate::world) fn forget_unknown(
 /// As [`forget_unknown`], for an attempt that may have been cancelled: its copies
 /// are unlinked all the same.
 pub(in crate::world) fn forget_attempt(home: &Path, known: Option<&RawCopies>) {
-    let forgotten = Cancel::new().map_err(paths::failed("forget", home));
+    let forgotten = Cancel::new().map_err(paths::failed("delete the copies in", home));
     if let Err(fault) = forgotten.and_then(|free| forget_unknown(home, known, &free)) {
-        tracing::warn!(%fault, "copies of an attempt are left behind; a sweep names them");
+        tracing::warn!(%fault, "cannot delete the raw copies of an attempt; a sweep reports them");
     }
 }
 

@@ -91,8 +91,8 @@ pub(super) fn read_line(line: &[u8]) -> Option<Entry> {
 pub(super) fn list_of(raw: &RawCopies) -> Result<Vec<Entry>, Fault> {
     let path = paths::from_host(&raw.folder).join(LIST);
     let damaged = || {
-        let message = format!("{} is not the list that was written", path.display());
-        Fault::new(Code::PathNotFound, message, "put the folder back from a backup")
+        let message = format!("{} is damaged: it is not the list that was written", path.display());
+        Fault::new(Code::PathNotFound, message, "restore its directory from a backup")
     };
     let size = path.symlink_metadata().map_err(paths::failed("read", &path))?.len();
     if size > LIST_BYTES_MAX {

@@ -46,7 +46,7 @@ impl<'a> Rescuer<'a> {
 pub(in crate::world) fn rescue(task: &Task<'_>) -> Result<Outcome, Fault> {
     let rescuer = Rescuer::of(task);
     let common = paths::from_host(&task.env().plan.repository.common_dir);
-    if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+    if !paths::exists(&common).map_err(paths::failed("inspect", &common))? {
         return Err(integration::repository_is_gone(task));
     }
     let saved = rescuer.save().and_then(|rescue| {
@@ -65,8 +65,8 @@ fn with_way_out(task: &Task<'_>, fault: Fault) -> Fault {
         return fault;
     }
     let hint = format!(
-        "mend the repository (`git fsck` there says more), or run `groundskeeper rm {} --force \
-         --no-rescue`: all of it goes to the trash, and stays there until it can be looked at",
+        "run `git fsck` in the repository and repair it, or run `groundskeeper rm {} --force \
+         --no-rescue`: all of it goes to the trash, and stays there until it can be inspected",
         task.env().id
     );
     Fault { hint, ..fault }

@@ -40,14 +40,14 @@ pub(in crate::world) const HELD: [(&str, &str); 11] = [
     ("MERGE_HEAD", "the other side of a merge"),
     ("CHERRY_PICK_HEAD", "a cherry-pick"),
     ("REVERT_HEAD", "a revert"),
-    ("rebase-merge/orig-head", "where a rebase came from"),
-    ("rebase-merge/onto", "where a rebase goes"),
-    ("rebase-apply/orig-head", "where a rebase came from"),
-    ("rebase-merge/autostash", "what a rebase put aside"),
-    ("rebase-apply/autostash", "what a rebase put aside"),
-    ("MERGE_AUTOSTASH", "what a merge put aside"),
-    ("sequencer/todo", "what is still to be picked"),
-    ("rebase-merge/git-rebase-todo", "what is still to be rebased"),
+    ("rebase-merge/orig-head", "the original head of a rebase"),
+    ("rebase-merge/onto", "the target of a rebase"),
+    ("rebase-apply/orig-head", "the original head of a rebase"),
+    ("rebase-merge/autostash", "the autostash of a rebase"),
+    ("rebase-apply/autostash", "the autostash of a rebase"),
+    ("MERGE_AUTOSTASH", "the autostash of a merge"),
+    ("sequencer/todo", "the remaining picks of a sequence"),
+    ("rebase-merge/git-rebase-todo", "the remaining steps of a rebase"),
 ];
 
 /// Saves the work of one worktree.

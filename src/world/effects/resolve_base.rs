@@ -85,16 +85,16 @@ fn branch_fits(branch: &str, exists: bool, reuse: bool) -> Result<(), Fault> {
     match (exists, reuse) {
         (true, false) => Err(Fault::new(
             Code::BranchExists,
-            format!("branch {branch} exists"),
+            format!("branch {branch} already exists"),
             format!(
-                "use it with `--branch {branch}` (it is checked out as it is), choose another \
-                 name, or delete it; an existing branch is never reset"
+                "pass `--branch {branch}` to check it out unchanged, choose another name, or \
+                 delete it; an existing branch is never reset"
             ),
         )),
         (false, true) => Err(Fault::new(
             Code::BranchNotFound,
-            format!("there is no branch {branch} to check out"),
-            "leave --branch out to get a new branch, or create it first",
+            format!("branch {branch} does not exist and cannot be checked out"),
+            "omit --branch to get a new branch, or create this one with `git branch`",
         )),
         _ => Ok(()),
     }
@@ -250,12 +250,12 @@ impl Finder<'_> {
             Some(wanted) => Err(Fault::new(
                 Code::BaseNotFound,
                 format!("{wanted:?} names no commit in this repository"),
-                "give a branch, tag, commit or remote branch; --fetch asks the remote first",
+                "name a branch, tag, commit or remote branch; --fetch updates the base first",
             )),
             None => Err(Fault::new(
                 Code::NoCommits,
                 "the repository has no commit to start from",
-                "make a first commit",
+                "create a first commit with `git commit`",
             )),
         }
     }

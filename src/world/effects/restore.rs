@@ -61,9 +61,10 @@ fn life_of<'a>(env: &'a Environment, from: &'a RestoreFrom) -> Life<'a> {
 /// Performs [`Step::Restore`](crate::core::Step::Restore).
 pub(in crate::world) fn restore(task: &Task<'_>) -> Result<Outcome, Fault> {
     let restore = Restore::of(task);
-    if !paths::exists(&restore.common).map_err(paths::failed("look at", &restore.common))? {
-        let message = format!("the repository {} is gone", restore.common.display());
-        let hint = format!("bring it back first; the files are in {}", restore.trash.display());
+    if !paths::exists(&restore.common).map_err(paths::failed("inspect", &restore.common))? {
+        let message = format!("the repository {} does not exist", restore.common.display());
+        let hint =
+            format!("restore the repository first; the files are in {}", restore.trash.display());
         return Err(Fault::new(Code::PathNotFound, message, hint));
     }
     let identity = restore.identity()?;
@@ -88,13 +89,19 @@ impl Restore<'_> {
         let (there, back) = (marker::identity(&self.trash)?, marker::identity(&self.target)?);
         match (there, back) {
             (Some(_), Some(_)) => {
-                let message = format!("{} exists and is not ours", self.target.display());
-                Err(Fault::new(Code::PathExists, message, "move it away"))
+                let message = format!(
+                    "{} exists and was not created by groundskeeper",
+                    self.target.display()
+                );
+                let id = &self.task.env().id;
+                let hint = format!("move it away, then run `groundskeeper restore {id}`");
+                Err(Fault::new(Code::PathExists, message, hint))
             }
             (Some(found), None) | (None, Some(found)) => Ok(found),
             (None, None) => {
-                let message = format!("{} is not in the trash any more", self.trash.display());
-                let hint = "`groundskeeper rescue ls` says whether its work is held by a ref";
+                let message = format!("{} is no longer in the trash", self.trash.display());
+                let hint =
+                    "run `groundskeeper rescue ls` to see whether a rescue ref holds its work";
                 Err(Fault::new(Code::PathNotFound, message, hint))
             }
         }
@@ -118,8 +125,8 @@ impl Restore<'_> {
             life_of(self.task.env(), &self.from),
         )?;
         let removed = &self.old.removed;
-        if !paths::exists(staged).map_err(paths::failed("look at", staged))?
-            && paths::exists(removed).map_err(paths::failed("look at", removed))?
+        if !paths::exists(staged).map_err(paths::failed("inspect", staged))?
+            && paths::exists(removed).map_err(paths::failed("inspect", removed))?
         {
             removal::rename(removed, staged)?;
         } else if staged.join("HEAD").symlink_metadata().is_err() {
@@ -229,7 +236,7 @@ impl Restore<'_> {
         // Before the rename: from then on only this marker proves that the
         // directory at the target is ours.
         Marker { commit, tree, ..marker }.replace(&self.new.staged)?;
-        if paths::exists(&self.trash).map_err(paths::failed("look at", &self.trash))? {
+        if paths::exists(&self.trash).map_err(paths::failed("inspect", &self.trash))? {
             let place = self.target.parent().unwrap_or(&self.target);
             std::fs::create_dir_all(place).map_err(paths::failed("create", place))?;
             removal::no_mounts(&self.trash)?;
@@ -270,7 +277,7 @@ impl Restore<'_> {
         match archive::let_go_of_head(&self.git(), &self.common, names, &self.from.head) {
             // The ref is harmless; a sweep removes it once the lock is gone.
             Err(fault) if fault.code == Code::RepositoryLocked && !fault.transient => {
-                tracing::warn!(%fault, environment = %env.id, "a ref of ours is left behind");
+                tracing::warn!(%fault, environment = %env.id, "a rescue ref is left behind");
             }
             let_go => let_go?,
         }
@@ -325,8 +332,8 @@ pub(in crate::world) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
     registration::hide(&task.owner(), new)?;
     let left: Vec<String> = restore.take_branch_back()?.into_iter().collect();
     for taken in [&new.published, &new.staged] {
-        if paths::exists(taken).map_err(paths::failed("look at", taken))?
-            && !paths::exists(&old.removed).map_err(paths::failed("look at", &old.removed))?
+        if paths::exists(taken).map_err(paths::failed("inspect", taken))?
+            && !paths::exists(&old.removed).map_err(paths::failed("inspect", &old.removed))?
         {
             std::fs::create_dir_all(&old.folder).map_err(paths::failed("create", &old.folder))?;
             // The directory belongs to the old incarnation again, and its

@@ -49,7 +49,7 @@ fn rescue(task: &Task<'_>, admin: &Admin) -> Result<(String, Option<Rescue>), Fa
     let env = task.env();
     let common = paths::from_host(&env.plan.repository.common_dir);
     let ours = marker_of(task, admin).is_some_and(|(_, used)| used);
-    if !ours || !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+    if !ours || !paths::exists(&common).map_err(paths::failed("inspect", &common))? {
         return Ok((String::new(), None));
     }
     let rescuer = Rescuer::of(task);
@@ -133,7 +133,7 @@ fn remove_branch(task: &Task<'_>) -> Result<Option<String>, Fault> {
         return Ok(None);
     }
     let common = paths::from_host(&env.plan.repository.common_dir);
-    if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
+    if !paths::exists(&common).map_err(paths::failed("inspect", &common))? {
         return Ok(None);
     }
     let git = Git::exact(&common, None, Some(task.lock), task.cancel);

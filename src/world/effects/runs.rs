@@ -47,14 +47,14 @@ impl World {
             Ok(ended) => {
                 for seen in ended.ended {
                     let (pid, name) = (seen.pid, seen.name);
-                    tracing::warn!(environment = %env.id, pid, name, "ended: its daemon had died");
+                    tracing::warn!(environment = %env.id, pid, name, "ended an orphaned process");
                 }
                 for seen in ended.survivors {
                     let (pid, name) = (seen.pid, seen.name);
-                    tracing::error!(environment = %env.id, pid, name, "does not end");
+                    tracing::error!(environment = %env.id, pid, name, "a process does not end");
                 }
             }
-            Err(fault) => tracing::error!(%fault, environment = %env.id, "cannot end what runs"),
+            Err(fault) => tracing::error!(%fault, environment = %env.id, "cannot end runs"),
         }
     }
 }

@@ -83,11 +83,11 @@ impl Task<'_> {
         let share = ours > SHARE_FREE && ours * 100 > known * SHARE_MAX;
         let held = apply && (ours > limit || share && limit == crate::core::policy::SWEEP_LIMIT);
         if held && ours > limit {
-            finished.held = format!("{ours} things would be settled, and {limit} are allowed");
+            finished.held = format!("{ours} findings would be settled, and the limit is {limit}");
         } else if held {
             finished.held = format!(
-                "{ours} things would be settled, more than {SHARE_MAX} % of all {known} that there \
-                 are"
+                "{ours} findings would be settled, more than {SHARE_MAX} % of all {known} \
+                 environments and archives"
             );
         }
         for (mut finding, settle) in found {
@@ -137,7 +137,8 @@ impl Task<'_> {
                         let keep = is_of_clean(path).then(|| self.repository_in(path)).flatten();
                         if let Some(why) = keep {
                             let message = format!("{} {why}", path.display());
-                            return Err(Fault::new(Code::NotOurs, message, "look at it"));
+                            let hint = "inspect it, and delete it manually if it is not needed";
+                            return Err(Fault::new(Code::NotOurs, message, hint));
                         }
                         remove_tree::tree(path, &mut |_| self.cancel.check()).map(drop)
                     }
@@ -178,8 +179,9 @@ impl Task<'_> {
             drop(paths::remove_file_if_any(&path));
         }
         locked.map(|()| file).map_err(|e| {
-            let message = format!("{lock} is being worked on");
-            Fault::new(Code::EnvironmentBusy, message, "sweep again when that is done").because(e)
+            let message = format!("{lock} is in use by another operation");
+            let hint = "run `groundskeeper sweep` again when that operation has ended";
+            Fault::new(Code::EnvironmentBusy, message, hint).because(e)
         })
     }
 
@@ -229,13 +231,13 @@ impl Task<'_> {
             let empty = std::fs::read_dir(&path).is_ok_and(|mut d| d.next().is_none());
             let known = env.is_some();
             let detail = match (known, empty) {
-                (true, true) => "the empty folder of an environment that is over".to_owned(),
+                (true, true) => "the empty directory of a tombstoned environment".to_owned(),
                 (true, false) => {
-                    "beside a worktree that is gone; not made by groundskeeper".to_owned()
+                    "beside a removed worktree; not created by groundskeeper".to_owned()
                 }
                 (false, _) => {
-                    "no record of it; `groundskeeper adopt` takes the worktree in it in; \
-                               `git worktree remove` removes it"
+                    "no record of it; adopt the worktree in it with `groundskeeper adopt`, or \
+                     remove it with `git worktree remove`"
                         .to_owned()
                 }
             };
@@ -271,11 +273,12 @@ impl Task<'_> {
                 let empty = std::fs::read_dir(&path).is_ok_and(|mut d| d.next().is_none());
                 let ours = temporary || empty;
                 let detail = if let Some(why) = keep {
-                    format!("taken by a clean, but {why}: look, and remove it by hand")
+                    format!("moved by a clean, but {why}: inspect it, and remove it manually")
                 } else if ours {
                     "left by an interrupted removal".to_owned()
                 } else {
-                    "no record of it; it may be work: look, and remove it by hand".to_owned()
+                    "no record of it; it may hold work: inspect it, and remove it manually"
+                        .to_owned()
                 };
                 let marks = [CLEANED_PREFIX, CLEANED_BEFORE, ".rollback-"];
                 let owner = marks.iter().find_map(|mark| name.strip_prefix(mark)).unwrap_or(&name);
@@ -306,7 +309,10 @@ impl Task<'_> {
             let (settle, detail) = if empty {
                 (Settle::RemoveEmpty(path.clone()), "left by an interrupted rescue")
             } else {
-                (Settle::No, "no record of it; it may be work: look, and remove it by hand")
+                (
+                    Settle::No,
+                    "no record of it; it may hold work: inspect it, and remove it manually",
+                )
             };
             found.push((finding("copies", &path, empty, detail.to_owned()), settle));
         }
@@ -322,7 +328,7 @@ impl Task<'_> {
             // happened after the backup.
             let past = clean.parse().is_ok_and(|clean: u64| clean <= self.state.seq().0);
             if !known || !past {
-                return Some("this log does not know that clean".to_owned());
+                return Some("this log has no record of that clean".to_owned());
             }
         }
         self.repository_in(path)
@@ -350,7 +356,7 @@ impl Task<'_> {
             let free = || File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
             let shared = [".host", ".cleaned"].contains(&name.as_str());
             if !shared && !needed(id) && free() {
-                let detail = "nobody holds it".to_owned();
+                let detail = "no process holds it".to_owned();
                 found.push((finding("lock", &path, true, detail), Settle::Unlink(path, name)));
             }
         }
@@ -360,7 +366,7 @@ impl Task<'_> {
             let known = EnvironmentId::parse(id).ok();
             let recent = known.is_some_and(|id| self.state.environment(&id).is_some());
             if !recent {
-                let detail = "of an environment that is not known".to_owned();
+                let detail = "of an unknown environment".to_owned();
                 found.push((finding("transcript", &path, false, detail), Settle::No));
             }
         }
@@ -388,7 +394,8 @@ impl Task<'_> {
                 let detail = unknown_life(&path, &marker);
                 found.push((finding("registration", &path, false, detail), Settle::No));
             } else if over {
-                let detail = format!("of {}.{}, over", marker.environment, marker.incarnation);
+                let detail =
+                    format!("of {}.{}, which ended", marker.environment, marker.incarnation);
                 let settle = Settle::Unregister(path.clone());
                 found.push((finding("registration", &path, true, detail), settle));
             }
@@ -399,14 +406,15 @@ impl Task<'_> {
             let (env, over) = self.incarnation(&marker);
             let half = name.ends_with(".new") || name.ends_with(".gone");
             if name.ends_with(".removed") && over && is_old(&path) && !kept.contains(&path) {
-                let detail = format!("kept for a restore of {}, which is gone", marker.environment);
+                let id = &marker.environment;
+                let detail = format!("kept for a restore of {id}, which is no longer possible");
                 let settle = Settle::Unlink(path.clone(), marker.environment.clone());
                 found.push((finding("staging", &path, true, detail), settle));
                 continue;
             }
             let restored = self.state.remains().any(|r| r.restoring.is_some());
             if half && env.is_some() && over && !restored && is_old(&path) {
-                let detail = format!("half-made, of {}", marker.environment);
+                let detail = format!("incomplete, of {}", marker.environment);
                 let settle = Settle::Unlink(path.clone(), marker.environment.clone());
                 found.push((finding("staging", &path, true, detail), settle));
             }
@@ -490,9 +498,9 @@ impl Task<'_> {
             let (settle, what) = match of {
                 Some(env) => {
                     let id = (process.pid, process.started);
-                    (Settle::End(env.id.clone(), id), "its environment is over")
+                    (Settle::End(env.id.clone(), id), "its environment is tombstoned")
                 }
-                None => (Settle::No, "of an environment that the log does not know"),
+                None => (Settle::No, "of an environment that is not in the log"),
             };
             let detail = format!("{}: {what}", process.name);
             found.push((finding("process", &place, of.is_some(), detail), settle));
@@ -517,7 +525,7 @@ impl Task<'_> {
             return Ok(());
         }
         let message = format!("process {} does not end", process.0);
-        Err(Fault::new(Code::EnvironmentBusy, message, "end it by hand"))
+        Err(Fault::new(Code::EnvironmentBusy, message, "end it manually"))
     }
 }
 
@@ -543,10 +551,10 @@ fn unknown_life(admin: &Path, marker: &Marker) -> String {
     let place = paths::from_bytes(pointer.trim_ascii_end());
     let place = place.parent().filter(|place| place.exists());
     let what = match place {
-        Some(place) => format!("`groundskeeper adopt {}` takes it in", place.display()),
-        None => "its directory is not there".to_owned(),
+        Some(place) => format!("run `groundskeeper adopt '{}'` to adopt it", place.display()),
+        None => "its directory does not exist".to_owned(),
     };
-    format!("of {}.{}, which the log does not know; {what}", marker.environment, marker.incarnation)
+    format!("of {}.{}, which is not in the log; {what}", marker.environment, marker.incarnation)
 }
 
 /// Returns whether a trash folder belongs to a clean, of this version or an earlier one.

@@ -63,7 +63,8 @@ pub(in crate::world) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault>
         (synced.join(), settled)
     });
     synced.unwrap_or_else(|_| {
-        Err(Fault::new(Code::Defect, "syncing the trash panicked", "please report this"))
+        let hint = "report this defect with the daemon log";
+        Err(Fault::new(Code::Defect, "syncing the trash panicked", hint))
     })?;
     Ok(Outcome::Trashed(found.as_deref().map(paths::to_host), settled))
 }
@@ -126,14 +127,14 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     let teardown = env.teardown.clone().unwrap_or_default();
     let kept = |why: String| Ok((false, why));
     if plan.reuse_branch {
-        return kept("it was there before".into());
+        return kept("it existed before the environment".into());
     }
     if teardown.options.branch == BranchPolicy::Keep {
-        return kept("as asked for".into());
+        return kept("the branch policy is keep".into());
     }
     let common = paths::from_host(&plan.repository.common_dir);
-    if !paths::exists(&common).map_err(paths::failed("look at", &common))? {
-        return kept("the repository is gone".into());
+    if !paths::exists(&common).map_err(paths::failed("inspect", &common))? {
+        return kept("the repository does not exist".into());
     }
     let git = Git::exact(&common, None, Some(task.lock), task.cancel);
     let reference = format!("refs/heads/{}", plan.branch);
@@ -141,18 +142,18 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     ref_changes::break_stale(&common, &reference);
     let tip = match tip_of(&git, &common, &reference) {
         Err(fault) if task.cancel.is_cancelled() => return Err(fault),
-        Err(fault) => return kept(format!("git cannot tell where it is: {fault}")),
-        Ok(None) => return kept("it was gone already".into()),
+        Err(fault) => return kept(format!("git cannot resolve it: {fault}")),
+        Ok(None) => return kept("it was deleted before".into()),
         Ok(Some(tip)) => tip,
     };
     if refs::tip(&common, &reference).as_deref() != Some(tip.as_str()) {
-        return kept("it is another name of some other ref".into());
+        return kept("it is a symbolic ref to another ref".into());
     }
     if let Some(place) = registration::checked_out(&common, &reference) {
         return kept(format!("it is checked out in {place}"));
     }
     if !refs::is_made_by(&common, &reference, env, task.log_id()) {
-        return kept("its history does not say that it was made here".into());
+        return kept("its reflog does not prove that groundskeeper created it".into());
     }
     // Held until the branch is deleted: another removal must not count on this branch meanwhile.
     let _alone = task.world.branches.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,10 +200,10 @@ fn alone(
         Err(fault) if task.cancel.is_cancelled() => Err(fault),
         Err(fault) => {
             let cause = fault.causes.first().cloned().unwrap_or(fault.message);
-            Ok(Err(format!("git cannot tell whether others have its commits: {cause}")))
+            Ok(Err(format!("git cannot tell whether other refs hold its commits: {cause}")))
         }
         Ok((own, names)) if names.is_empty() => Ok(Ok(own)),
-        Ok((_, names)) => Ok(Err(format!("{} is another name of it", names.join(", ")))),
+        Ok((_, names)) => Ok(Err(format!("{} is a symbolic ref to it", names.join(", ")))),
     }
 }
 
@@ -260,7 +261,7 @@ pub(in crate::world) fn refresh_index(task: &Task<'_>) -> Result<Outcome, Fault>
             Ok(Settled::Done) => return Ok(Outcome::Refreshed(true)),
             Ok(Settled::LeftAlone) => return Ok(Outcome::Refreshed(false)),
             Ok(Settled::Unproven) => {}
-            Err(e) => tracing::debug!(error = %e, env = %env.id, "the index is left to git"),
+            Err(e) => tracing::debug!(error = %e, env = %env.id, "git refreshes the index"),
         }
     }
     refresh_by_git(task, &admin, &target).map(Outcome::Refreshed)
@@ -272,7 +273,7 @@ fn refresh_by_git(task: &Task<'_>, admin: &Path, target: &Path) -> Result<bool, 
     let env = task.env();
     let index = admin.join("index");
     let copy = task.layout().scratch().join(format!("{}.{}.index", env.id, env.incarnation));
-    let before = index.metadata().map_err(paths::failed("look at", &index))?;
+    let before = index.metadata().map_err(paths::failed("inspect", &index))?;
     copy_dated(&index, &copy).map_err(paths::failed("copy", &index))?;
     let git = Git::exact(admin, Some(target), Some(task.lock), task.cancel).within(command::LONG);
     let mut command = git.command(["status", "--porcelain", "--untracked-files=no"]);

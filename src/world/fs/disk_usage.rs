@@ -42,7 +42,7 @@ pub(in crate::world) fn measure(
     path: &Path,
     each: &mut dyn FnMut(u64) -> Result<(), Fault>,
 ) -> Result<Measured, Fault> {
-    let top = path.symlink_metadata().map_err(paths::failed("look at", path))?;
+    let top = path.symlink_metadata().map_err(paths::failed("inspect", path))?;
     let (mut size, mut seen, mut last_change) = (Size::default(), BTreeSet::new(), 0);
     let mut todo: Vec<PathBuf> = vec![path.to_owned()];
     while let Some(path) = todo.pop() {

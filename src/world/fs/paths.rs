@@ -38,17 +38,23 @@ pub fn fault(what: &str, path: &Path, error: &io::Error) -> Fault {
     use io::ErrorKind as K;
     let message = format!("cannot {what} {}", path.display());
     let (code, hint, transient) = match error.kind() {
-        K::NotFound => (Code::PathNotFound, "check the path", false),
-        K::PermissionDenied => (Code::PermissionDenied, "check owner and mode of the path", false),
-        K::ReadOnlyFilesystem => (Code::Io, "the file system is read-only; remount it", false),
-        K::StorageFull | K::QuotaExceeded => {
-            (Code::DiskFull, "free some space, for example with `groundskeeper rm`", false)
+        K::NotFound => (Code::PathNotFound, "check that the path exists", false),
+        K::PermissionDenied => {
+            (Code::PermissionDenied, "check the owner and mode of the path", false)
         }
+        K::ReadOnlyFilesystem => {
+            (Code::Io, "remount the read-only file system with write access", false)
+        }
+        K::StorageFull | K::QuotaExceeded => (
+            Code::DiskFull,
+            "free disk space; `groundskeeper df` shows what environments use",
+            false,
+        ),
         K::ResourceBusy | K::DirectoryNotEmpty | K::Interrupted | K::WouldBlock => {
-            (Code::Io, "something uses the path; it is tried again", true)
+            (Code::Io, "end the process that uses the path; the operation is retried", true)
         }
         K::CrossesDevices => (Code::Io, "keep the whole data directory on one file system", false),
-        _ => (Code::Io, "see the cause", false),
+        _ => (Code::Io, "check the file system, for example with `dmesg`", false),
     };
     let fault = Fault::new(code, message, hint).because(error);
     if transient { fault.transient() } else { fault }

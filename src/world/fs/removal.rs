@@ -35,7 +35,8 @@ pub(in crate::world) fn no_mounts(path: &Path) -> Result<(), Fault> {
         if paths::from_bytes(&mounted).starts_with(path) {
             let place = String::from_utf8_lossy(&mounted).into_owned();
             let message = format!("a file system is mounted inside {}", path.display());
-            let fault = Fault::new(Code::EnvironmentBusy, message, "unmount it first");
+            let hint = format!("run `umount '{place}'` first");
+            let fault = Fault::new(Code::EnvironmentBusy, message, hint);
             return Err(fault.with_evidence([place]).transient());
         }
     }
@@ -51,7 +52,8 @@ pub(in crate::world) fn obstacle(path: &Path) -> Option<Fault> {
     // A rename changes the directory and its parent, so neither may have the attribute.
     let marked = [Some(path), path.parent()].into_iter().flatten().find(|dir| is_immutable(dir))?;
     let message = format!("{} is marked immutable or append-only", marked.display());
-    let hint = format!("`chattr -i -a '{}'` as root, then try again", marked.display());
+    let hint =
+        format!("run `chattr -i -a '{}'` as root, then repeat the command", marked.display());
     Some(Fault::new(Code::PermissionDenied, message, hint))
 }
 
@@ -117,8 +119,8 @@ pub(in crate::world) fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
     };
     renamed.map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => {
-            let message = format!("{} is in the way", to.display());
-            Fault::new(Code::PathExists, message, "look at it, and move it away").because(e)
+            let message = format!("{} already exists", to.display());
+            Fault::new(Code::PathExists, message, "inspect it, and move it away").because(e)
         }
         _ => paths::fault("move", from, &e),
     })
@@ -135,7 +137,7 @@ pub(in crate::world) fn empty(path: &Path) -> Result<(), Fault> {
     no_mounts(path)?;
     for entry in std::fs::read_dir(path).map_err(paths::failed("read", path))? {
         let entry = entry.map_err(paths::failed("read", path))?;
-        let kind = entry.file_type().map_err(paths::failed("look at", path))?;
+        let kind = entry.file_type().map_err(paths::failed("inspect", path))?;
         if kind.is_dir() {
             delete_tree(&entry.path())?;
         } else {

@@ -39,7 +39,8 @@ pub(in crate::world) fn tree(
         Err(Stop::System(Errno::XDEV)) => {
             let place = unlinker.path.display();
             let message = format!("a file system is mounted at {place}");
-            Err(Fault::new(Code::EnvironmentBusy, message, "unmount it first").transient())
+            let hint = format!("run `umount '{place}'` first");
+            Err(Fault::new(Code::EnvironmentBusy, message, hint).transient())
         }
         Err(Stop::System(e)) => Err(paths::fault("unlink", &unlinker.path, &e.into())),
     }

@@ -150,7 +150,8 @@ impl Checkout<'_> {
     #[expect(clippy::type_complexity, reason = "three answers, taken apart at once")]
     fn ask_git(&self) -> (Result<Config, Fault>, Result<String, Fault>, Result<Vec<u8>, Fault>) {
         let spec = format!("{}^{{tree}}", self.commit);
-        let panicked = |_| Err(Fault::new(Code::Defect, "asking git panicked", "please report it"));
+        let hint = "report this defect with the daemon log";
+        let panicked = |_| Err(Fault::new(Code::Defect, "a git query panicked", hint));
         std::thread::scope(|scope| {
             let config = scope.spawn(|| {
                 self.git.output(["config", "--list", "-z"]).map(|out| Config::parse(&out))
@@ -158,9 +159,9 @@ impl Checkout<'_> {
             let top = scope.spawn(|| self.git.line(["rev-parse", "--verify", &spec]));
             let args = ["ls-tree", "-r", "-t", "-z", "--full-tree", self.commit];
             let listed = self.git.output(args);
-            let config = config.join().unwrap_or_else(|_| {
-                Err(Fault::new(Code::Defect, "asking git panicked", "please report it"))
-            });
+            let config = config
+                .join()
+                .unwrap_or_else(|_| Err(Fault::new(Code::Defect, "a git query panicked", hint)));
             (config, top.join().unwrap_or_else(panicked), listed)
         })
     }
@@ -191,7 +192,8 @@ impl Checkout<'_> {
                 if let Ok(done) = worker.join() {
                     done
                 } else {
-                    let fault = Fault::new(Code::Defect, "a checkout thread panicked", "report it");
+                    let hint = "report this defect with the daemon log";
+                    let fault = Fault::new(Code::Defect, "a checkout thread panicked", hint);
                     Err(Trouble::Fault(fault))
                 }
             })
@@ -199,7 +201,7 @@ impl Checkout<'_> {
         // Links come last: while files are written, no path can lead through a link.
         self.write_links(&mut entries)?;
         let bytes = format::build(self.hash, &entries, &tree.trees)
-            .ok_or_else(|| Trouble::NotForUs("an odd tree".into()))?;
+            .ok_or_else(|| Trouble::NotForUs("an unexpected tree".into()))?;
         self.install_index(&bytes)?;
         Ok(count)
     }
@@ -255,7 +257,12 @@ impl Checkout<'_> {
             *place = Some(self.enter(parent)?);
         }
         let Some(place) = place else {
-            return Err(Fault::new(Code::Defect, "there is no directory to write to", "report it"));
+            let message = "there is no directory to write to";
+            return Err(Fault::new(
+                Code::Defect,
+                message,
+                "report this defect with the daemon log",
+            ));
         };
         let mode = if entry.mode & 0o111 == 0 { 0o666 } else { 0o777 };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -309,7 +316,8 @@ impl Checkout<'_> {
         let mut running = Running::spawn(command, "git cat-file")?;
         let (stdin, stdout) = running.take_pipes();
         let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
-            return Err(Fault::new(Code::Defect, "cat-file has no pipes", "report it").into());
+            let hint = "report this defect with the daemon log";
+            return Err(Fault::new(Code::Defect, "git cat-file has no pipes", hint).into());
         };
         std::thread::scope(|scope| {
             // A separate thread writes the requests: one thread would deadlock on full pipes.
@@ -416,7 +424,7 @@ struct Listing {
 impl Listing {
     /// Parses `git ls-tree -r -t -z`; refuses whatever git itself would refuse to check out.
     fn parse(bytes: &[u8], top: Vec<u8>) -> Result<Self, Trouble> {
-        let odd = || Trouble::NotForUs("an odd tree".into());
+        let odd = || Trouble::NotForUs("an unexpected tree".into());
         let mut listing =
             Self { entries: Vec::new(), trees: vec![Tree { path: Vec::new(), oid: top }] };
         for line in bytes.split(|b| *b == 0).filter(|l| !l.is_empty()) {

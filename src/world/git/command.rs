@@ -297,7 +297,7 @@ pub fn said(what: &str, finished: &Finished) -> Fault {
     let first = lines.first().cloned().unwrap_or_else(|| finished.status.to_string());
     let full = text.contains("No space left on device");
     let code = if full { Code::DiskFull } else { Code::GitFailed };
-    let hint = if full { "free some space" } else { "see what git said" };
+    let hint = if full { "free disk space" } else { "fix the error that git reports" };
     let fault = Fault::new(code, format!("`{what}` failed ({})", finished.status), hint);
     // Both texts mean a race with another git, which ends by itself.
     let busy = text.contains(".lock'") || text.contains("unable to create directory");
@@ -309,7 +309,7 @@ pub fn said(what: &str, finished: &Finished) -> Fault {
 #[must_use]
 pub fn not_trusted(place: &Path, said: &str) -> Fault {
     let message = format!("git does not trust the owner of {}", place.display());
-    let hint = "give it back to its owner, or run the `git config` command that git names below";
+    let hint = "give it the owner of the daemon, or run the `git config` command that git names";
     let lines = said.lines().map(str::to_owned);
     Fault::new(Code::PermissionDenied, message, hint).with_evidence(lines)
 }
@@ -330,7 +330,8 @@ pub fn check_version(cancel: &Cancel) -> Result<String, Fault> {
     if found < VERSION_MIN {
         let (major, minor) = VERSION_MIN;
         let message = format!("git {major}.{minor} or newer is needed, found {text:?}");
-        return Err(Fault::new(Code::GitMissing, message, "install a newer git"));
+        let hint = format!("install git {major}.{minor} or newer");
+        return Err(Fault::new(Code::GitMissing, message, hint));
     }
     Ok(version.to_owned())
 }

@@ -89,7 +89,8 @@ pub fn discover(path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
     let real = path.canonicalize().map_err(paths::failed("find", path))?;
     if !real.is_dir() {
         let message = format!("{} is not a directory", path.display());
-        return Err(Fault::new(Code::NotGitRepo, message, "name a directory in a repository"));
+        let hint = "name a directory inside a git repository";
+        return Err(Fault::new(Code::NotGitRepo, message, hint));
     }
     let git = Git::at(&real, None, cancel);
     let finished = git.run([
@@ -137,7 +138,8 @@ fn not_a_repository(path: &Path, finished: &Finished) -> Fault {
     let text = String::from_utf8_lossy(&finished.stderr);
     if text.contains("not a git repository") {
         let message = format!("{} is not inside a git repository", path.display());
-        return Fault::new(Code::NotGitRepo, message, "run `git init`, or name another --repo");
+        let hint = "run `git init` there, or name a directory inside a git repository";
+        return Fault::new(Code::NotGitRepo, message, hint);
     }
     if text.contains("dubious ownership") {
         return command::not_trusted(path, &text);

@@ -58,7 +58,7 @@ pub(in crate::world) fn fetch(
     let object = git.line(["rev-parse", "--verify", &own])?;
     let commit = git.line(["rev-parse", "--verify", &format!("{own}^{{commit}}")])?;
     let moved = Change::of(git, common, tracking).advance(&object);
-    let not_moved = moved.err().map(|fault| format!("{tracking} stays where it was: {fault}"));
+    let not_moved = moved.err().map(|fault| format!("{tracking} was not updated: {fault}"));
     change.delete(Some(&object))?;
     Ok(Fetched { commit, not_moved })
 }
@@ -67,7 +67,7 @@ pub(in crate::world) fn fetch(
 fn source_of(git: &Git<'_>, tracking: &str) -> Result<(String, String), Fault> {
     let unknown = || {
         let message = "the base has no upstream to fetch from";
-        Fault::new(Code::BaseNotFound, message, "name a remote branch as --base")
+        Fault::new(Code::BaseNotFound, message, "name a remote branch as --base, or omit --fetch")
     };
     if tracking.is_empty() {
         return Err(unknown());

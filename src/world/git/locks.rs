@@ -154,9 +154,9 @@ impl Standing {
     #[must_use]
     pub fn hint(&self) -> String {
         match &self.holder {
-            Some((pid, name)) => format!("wait until {name} (pid {pid}) has ended, then try again"),
+            Some((pid, name)) => format!("retry when {name} (pid {pid}) has ended"),
             None => format!(
-                "if no git works in that repository: `rm '{}'`, then try again",
+                "if no git process works in that repository, run `rm '{}'`, then retry",
                 self.path.display()
             ),
         }

@@ -81,7 +81,7 @@ impl Marker {
             Ok(found) if found.is_file() => found.len(),
             Ok(_) => return Err(strange(&path)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(paths::fault("look at", &path, &e)),
+            Err(e) => return Err(paths::fault("inspect", &path, &e)),
         };
         if size > MARKER_BYTES_MAX {
             return Err(strange(&path));
@@ -132,8 +132,8 @@ pub fn made_at(admin_dir: &Path) -> i128 {
 }
 
 fn strange(path: &Path) -> Fault {
-    let message = format!("{} is not a marker of groundskeeper", path.display());
-    Fault::new(Code::NotOurs, message, "look at it; groundskeeper leaves it alone")
+    let message = format!("{} is not a valid marker of groundskeeper", path.display());
+    Fault::new(Code::NotOurs, message, "inspect it; groundskeeper does not change it")
 }
 
 /// Returns device and inode of a directory; `None` when nothing has this name.
@@ -144,14 +144,14 @@ pub fn identity(path: &Path) -> Result<Option<(u64, u64)>, Fault> {
     match path.symlink_metadata() {
         Ok(found) if found.is_dir() => Ok(Some((found.dev(), found.ino()))),
         Ok(_) => {
-            let message = format!("{} is not a directory any more", path.display());
-            let hint = "move it away; groundskeeper removes only what it made";
+            let message = format!("{} is no longer a directory", path.display());
+            let hint = "move it away; groundskeeper removes only what it created";
             Err(Fault::new(Code::NotOurs, message, hint))
         }
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(None)
         }
-        Err(e) => Err(paths::fault("look at", path, &e)),
+        Err(e) => Err(paths::fault("inspect", path, &e)),
     }
 }
 
@@ -281,8 +281,9 @@ impl Proof<'_> {
         before: Option<Life<'_>>,
     ) -> Result<(), Fault> {
         let refuse = |why: String| {
-            let message = format!("{} is not proven to be made by groundskeeper", path.display());
-            let hint = "nothing was touched; `groundskeeper sweep` says what is known of it";
+            let message =
+                format!("{} is not proven to be created by groundskeeper", path.display());
+            let hint = "run `groundskeeper sweep` to see what is known of it; nothing was changed";
             Err(Fault::new(Code::NotOurs, message, hint).because(why))
         };
         let root = self.root.canonicalize().map_err(paths::failed("find", self.root))?;
@@ -302,11 +303,11 @@ impl Proof<'_> {
             if is_orphaned(log, env) && recorded.is_some_and(is_it) {
                 return Ok(());
             }
-            return refuse("the marker in its git directory is gone".into());
+            return refuse("the marker in its git directory is missing".into());
         };
         if !marker.is_of(log, env.life()) {
             let (name, life) = (&marker.environment, marker.incarnation);
-            let other = if marker.nonce.is_empty() { "" } else { ", of another beginning" };
+            let other = if marker.nonce.is_empty() { "" } else { ", with another nonce" };
             return refuse(format!("its marker names {name}, incarnation {life}{other}"));
         }
         self.is_the_directory(path, found, marker, before).or_else(|why| refuse(why.into()))
@@ -329,7 +330,7 @@ impl Proof<'_> {
             return if known {
                 Ok(())
             } else {
-                Err("its pointer names the worktree of another life")
+                Err("its .git file names the worktree of another incarnation")
             };
         }
         // Some file systems get another device number at each mount; then the device
@@ -339,11 +340,11 @@ impl Proof<'_> {
             inode == found.1 && (device == found.0 || Some(found.0) == current)
         };
         if !same(marker.device, marker.inode) {
-            return Err("another directory stands in its place");
+            return Err("another directory is at its path");
         }
         match &self.env.worktree {
             Some(w) if !same(w.device, w.inode) => {
-                Err("the log knows another directory at its place")
+                Err("the log records another directory at its path")
             }
             _ => Ok(()),
         }

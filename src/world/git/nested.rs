@@ -242,11 +242,11 @@ impl Walk<'_> {
         self.buffer = buffer;
         let path = place.path.as_path();
         if files && self.whole(path).as_os_str().len() > PATH_BYTES_MAX {
-            self.unknown(path, "its path is longer than other programs can name".to_owned());
+            self.unknown(path, "its path is too long for other programs".to_owned());
         }
         if too_deep {
             let levels = self.limits.depth;
-            self.unknown(path, format!("it lies {levels} levels deep and has directories"));
+            self.unknown(path, format!("it is {levels} levels deep and has subdirectories"));
         }
         Ok(names)
     }

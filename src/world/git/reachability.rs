@@ -30,7 +30,7 @@ pub(in crate::world) fn count_alone(
     let text = ask(git, &args, tips, &[], but)?;
     let text = String::from_utf8_lossy(&text).trim_end().to_owned();
     text.parse().map_err(|_| {
-        let message = format!("git rev-list --count printed {text:?}");
+        let message = format!("`git rev-list --count` printed {text:?}, not a number");
         Fault::new(Code::GitFailed, message, "run `git fsck` in the repository")
     })
 }

@@ -103,7 +103,7 @@ impl<'a> Change<'a> {
         match self.delete(Some(expected)) {
             Err(fault) if fault.code == Code::RepositoryLocked && !fault.transient => {
                 let cause = fault.causes.into_iter().next().unwrap_or(fault.message);
-                Ok(Some(format!("{} stays: {cause}", self.reference)))
+                Ok(Some(format!("{} was not deleted: {cause}", self.reference)))
             }
             deleted => deleted.map(|()| None),
         }
@@ -120,7 +120,7 @@ impl<'a> Change<'a> {
             return Ok(true);
         }
         let made = self.is_there(commit)?
-            && self.repeated("make", || self.files().create(commit))? == Attempt::Done;
+            && self.repeated("create", || self.files().create(commit))? == Attempt::Done;
         if made {
             return Ok(true);
         }
@@ -149,7 +149,7 @@ impl<'a> Change<'a> {
         let time = since.as_secs();
         let line = format!("{zeros} {commit} groundskeeper <{signature}> {time} +0000\t{why}\n");
         let files = || self.files().create_branch(commit, signature, &line);
-        match self.repeated("make", files)? {
+        match self.repeated("create", files)? {
             Attempt::Done => return Ok(Made::Yes),
             Attempt::Exists => return Ok(self.made_before(signature)),
             Attempt::Held | Attempt::LeftToGit => {}
@@ -164,7 +164,7 @@ impl<'a> Change<'a> {
         if refs::exists(self.common, self.reference) {
             return Ok(self.made_before(signature));
         }
-        Err(self.refused("make", &command::said("git update-ref", &made)))
+        Err(self.refused("create", &command::said("git update-ref", &made)))
     }
 
     /// Moves a ref to an existing commit, or creates it there, as a fetch does; its history, if it
@@ -175,8 +175,9 @@ impl<'a> Change<'a> {
     pub(in crate::world) fn advance(&self, commit: &str) -> Result<(), Fault> {
         break_stale(self.common, self.reference);
         if refs::is_another_name(self.common, self.reference) {
-            let message = format!("{} is another name of some other ref", self.reference);
-            let hint = "make it a ref of its own with `git symbolic-ref --delete`, then fetch";
+            let message = format!("{} is a symbolic ref to another ref", self.reference);
+            let hint =
+                format!("run `git symbolic-ref --delete {}`, then fetch again", self.reference);
             return Err(Fault::new(Code::GitFailed, message, hint));
         }
         let moved = self.repeated("move", || self.files().advance(commit))?;

@@ -40,8 +40,9 @@ pub(in crate::world) fn publish(admin: &Admin) -> Result<(), Fault> {
             Err(e) => return Err(paths::fault("publish", &admin.published, &e)),
         }
     }
-    let message = format!("{} vanishes as fast as it is made", parent.display());
-    Err(Fault::new(Code::Io, message, "find out which program removes it").transient())
+    let message = format!("another program keeps removing {}", parent.display());
+    Err(Fault::new(Code::Io, message, "find and stop that program; the step is retried")
+        .transient())
 }
 
 /// Owner of a registration: a log, and an incarnation in it.
@@ -158,8 +159,8 @@ pub(in crate::world) fn put_away_stranded(published: &Path) -> Result<(), Fault>
     let names = std::iter::once(format!("{name}.removed")).chain(others);
     let mut free = names.map(|name| folder.join(name)).filter(|path| !path.exists());
     let path = free.next().ok_or_else(|| {
-        let message = format!("{} holds too many of {name}", folder.display());
-        Fault::new(Code::LimitReached, message, "look at them, and remove them")
+        let message = format!("{} holds too many entries of {name}", folder.display());
+        Fault::new(Code::LimitReached, message, "inspect these entries, and remove them")
     })?;
     removal::rename(published, &path)
 }

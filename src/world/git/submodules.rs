@@ -28,7 +28,7 @@ pub(in crate::world) fn repoint(
     hash: Option<Hash>,
     id: &EnvironmentId,
 ) -> Result<(), Fault> {
-    if !paths::exists(&admin.join("modules")).map_err(paths::failed("look at", admin))? {
+    if !paths::exists(&admin.join("modules")).map_err(paths::failed("inspect", admin))? {
         return Ok(());
     }
     let name = paths::to_host(Path::new(admin.file_name().unwrap_or_default())).0;
@@ -76,7 +76,7 @@ pub(in crate::world) fn reconnect(
     if !git_dir.join("modules").exists() {
         return Ok(());
     }
-    let cancel = Cancel::new().map_err(paths::failed("watch a process in", git_dir))?;
+    let cancel = Cancel::new().map_err(paths::failed("run git in", git_dir))?;
     reconnect_below(tree, git_dir, hash, &cancel, 0)
 }
 

@@ -56,6 +56,6 @@ impl Cancel {
     /// Returns the fault with which a cancelled effect ends.
     #[must_use]
     pub fn fault() -> Fault {
-        Fault::new(Code::Cancelled, "the operation was stopped", "nothing to do").transient()
+        Fault::new(Code::Cancelled, "the operation was cancelled", "repeat the command").transient()
     }
 }

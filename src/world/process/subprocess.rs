@@ -87,7 +87,8 @@ pub fn run(
         }
         if stdout.len() + bytes.len() > bounds.output_bytes {
             let message = format!("{name} printed more than {} bytes", bounds.output_bytes);
-            return Err(Fault::new(Code::LimitReached, message, "the repository is too large"));
+            let hint = "use a smaller repository; this limit is fixed";
+            return Err(Fault::new(Code::LimitReached, message, hint));
         }
         stdout.extend_from_slice(bytes);
         Ok(())
@@ -230,7 +231,7 @@ impl Running {
 
     fn too_slow(&self, limit: Duration) -> Fault {
         let message = format!("{} took longer than {:.1?}", self.name, limit);
-        Fault::new(Code::Timeout, message, "raise the limit, or find out what it waits for")
+        Fault::new(Code::Timeout, message, "find out what it waits for, or raise its time limit")
             .transient()
     }
 
@@ -312,7 +313,7 @@ impl<R: Read + AsFd> Read for Patient<'_, R> {
         let fds = [Some(self.inner.as_fd()), None, None, Some(self.cancel.as_fd())];
         match Ready::poll(fds, self.limit)?.0 {
             // Not `Interrupted`: readers take that as a reason to retry.
-            [_, _, _, true] => Err(io::Error::other("stopped")),
+            [_, _, _, true] => Err(io::Error::other("cancelled")),
             [false, ..] => Err(io::ErrorKind::TimedOut.into()),
             _ => self.inner.read(buffer),
         }
@@ -352,14 +353,17 @@ fn spawn_fault(name: &str, error: &io::Error) -> Fault {
             Fault::new(code, message, hint).because(error)
         }
         io::ErrorKind::PermissionDenied => {
-            Fault::new(Code::PermissionDenied, message, "make it executable").because(error)
+            let hint = format!("make {name} executable for the user of the daemon");
+            Fault::new(Code::PermissionDenied, message, hint).because(error)
         }
-        _ => Fault::new(Code::Io, message, "see the cause").because(error).transient(),
+        _ => {
+            let hint = "check the process and memory limits of the daemon";
+            Fault::new(Code::Io, message, hint).because(error).transient()
+        }
     }
 }
 
 fn wait_fault(name: &str, error: &io::Error) -> Fault {
-    Fault::new(Code::Io, format!("cannot wait for {name}"), "see the cause")
-        .because(error)
-        .transient()
+    let hint = "check the process and memory limits of the daemon";
+    Fault::new(Code::Io, format!("cannot wait for {name}"), hint).because(error).transient()
 }

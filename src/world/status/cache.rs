@@ -270,8 +270,8 @@ impl Drop for Turn<'_> {
 }
 
 fn too_busy(id: &EnvironmentId) -> Fault {
-    let message = format!("the status of {id} could not be found in {} s", WAIT_MAX.as_secs());
-    Fault::new(Code::Timeout, message, "try again when less is going on").transient()
+    let message = format!("cannot determine the status of {id} in {} s", WAIT_MAX.as_secs());
+    Fault::new(Code::Timeout, message, "retry when fewer status queries run").transient()
 }
 
 #[cfg(test)]

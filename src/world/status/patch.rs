@@ -46,8 +46,8 @@ pub(in crate::world) fn patch(
     let from = base.map_or_else(|| "HEAD".to_owned(), |base| base.commit.clone());
     let from = git.line(["rev-parse", "--verify", "--quiet", &format!("{from}^{{commit}}")]);
     let from = from.map_err(|cause| {
-        let hint = "commit first, or compare with another commit by `git diff`";
-        Fault::new(Code::NoCommits, "there is nothing to compare with", hint).caused_by(&cause)
+        let hint = "create a commit first, or run `git diff` with another commit";
+        Fault::new(Code::NoCommits, "there is no commit to compare with", hint).caused_by(&cause)
     })?;
     // The repository's settings may name diff programs, which must not run here.
     let args = ["diff", "--patch", "--no-color", "--no-ext-diff", "--no-textconv"];
@@ -84,7 +84,8 @@ pub(in crate::world) fn patch(
         Ok(status) if !status.success() => {
             let said = String::from_utf8_lossy(&errors).into_owned();
             let message = format!("`git diff` failed ({status})");
-            Err(Fault::new(Code::GitFailed, message, "see what git said").because(said))
+            Err(Fault::new(Code::GitFailed, message, "fix the error that git reports")
+                .because(said))
         }
         Ok(_) => Ok(patch),
     }

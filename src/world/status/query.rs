@@ -50,23 +50,23 @@ pub(super) fn place(env: &Environment) -> Result<(&Path, &Path), Fault> {
     }
     let Some(worktree) = &env.worktree else {
         if env.phase == Phase::Provisioning {
-            let message = format!("{} is still being made", env.id);
-            let hint = "wait until it is ready";
+            let message = format!("{} is still being created", env.id);
+            let hint = format!("wait until `groundskeeper show {}` shows it ready", env.id);
             return Err(Fault::new(Code::EnvironmentBusy, message, hint).transient());
         }
         let message = format!("{} has no worktree", env.id);
-        let hint = format!("`groundskeeper show {}` says why", env.id);
+        let hint = format!("run `groundskeeper show {}` to see why", env.id);
         return Err(Fault::new(Code::PathNotFound, message, hint));
     };
     let (target, admin) = (paths::borrowed(&env.plan.path), paths::borrowed(&worktree.admin_dir));
     if !target.is_dir() {
-        let message = format!("the worktree {} is gone", target.display());
-        let hint = format!("bring it back, or `groundskeeper rm {}`", env.id);
+        let message = format!("the worktree {} does not exist", target.display());
+        let hint = format!("move it back, or run `groundskeeper rm {}`", env.id);
         return Err(Fault::new(Code::PathNotFound, message, hint));
     }
     if link::repository(target, admin).is_none() {
-        let message = format!("{} is not the git worktree any more that it was", target.display());
-        let hint = "`git worktree repair` in its repository may help";
+        let message = format!("{} is no longer the git worktree of {}", target.display(), env.id);
+        let hint = "run `git worktree repair` in its repository";
         return Err(Fault::new(Code::NotGitRepo, message, hint));
     }
     Ok((target, admin))
@@ -180,7 +180,7 @@ fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
     let said = match git.output(args.chain(changed_paths(changes))) {
         Err(fault) if fault.code == Code::GitFailed => {
             // One unreadable file makes git fail: the status is reported without line counts.
-            tracing::debug!(%fault, "lines are not counted");
+            tracing::debug!(%fault, "cannot count the changed lines");
             return Ok((0, 0, false));
         }
         said => said?,

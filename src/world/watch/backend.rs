@@ -52,10 +52,10 @@ pub enum Failure {
     #[error("{0}")]
     Limit(String),
     /// There is no such directory.
-    #[error("{} is gone", .0.display())]
+    #[error("{} does not exist", .0.display())]
     Absent(PathBuf),
     /// The tree is closed, or the gate forbids it.
-    #[error("it is not to be watched")]
+    #[error("the watch was released")]
     Refused,
     /// Any other error of the system.
     #[error("cannot watch {}", .0.display())]

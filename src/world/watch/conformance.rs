@@ -164,5 +164,5 @@ fn failures_of_the_kernel_are_told_apart() {
     let limit = Failure::Limit("no room".to_owned());
     assert_eq!(limit.to_string(), "no room");
     let gone = Failure::Absent(Path::new("/a/b").to_owned());
-    assert_eq!(gone.to_string(), "/a/b is gone");
+    assert_eq!(gone.to_string(), "/a/b does not exist");
 }

@@ -230,7 +230,7 @@ impl Shared {
             let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
             match poll(&mut fds, waits.then_some(&now)) {
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(e) => return tracing::error!(error = %e, "watching has ended"),
+                Err(e) => return tracing::error!(error = %e, "the inotify watcher has ended"),
             }
             let mut ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
             if ready.pop() == Some(true) {

@@ -12,7 +12,7 @@ pub fn backend(portable: bool, sink: Sink) -> Box<dyn Backend> {
     if !portable {
         match crate::world::watch::inotify::Inotify::start(Arc::clone(&sink)) {
             Ok(native) => return Box::new(native),
-            Err(e) => tracing::warn!(error = %e, "inotify has no room for us"),
+            Err(e) => tracing::warn!(error = %e, "cannot start inotify; using notify"),
         }
     }
     Box::new(crate::world::watch::portable::Portable::new(sink))

@@ -183,7 +183,7 @@ impl Hub {
         let common = paths::from_host(&env.plan.repository.common_dir);
         let identity = identity(&root, &admin)?;
         if !limits::is_local(&root) {
-            let message = "its file system does not tell what others change".to_owned();
+            let message = "its file system does not report changes of other hosts".to_owned();
             return Err(Failure::Limit(message));
         }
         let hash = Hash::named(&env.plan.repository.object_format);
@@ -273,7 +273,7 @@ impl Hub {
         if count.is_multiple_of(256) || *count == 1 {
             let (watches, _) = self.backend.counts();
             if watches >= self.budget.host {
-                let message = format!("{watches} directories are watched already");
+                let message = format!("the host already watches {watches} directories");
                 return Err(Failure::Limit(message));
             }
         }
