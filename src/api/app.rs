@@ -110,14 +110,15 @@ pub(super) async fn wait_until(
                 _ = stop.wait_for(|stop| *stop) => false,
             };
             if !moved {
-                let hint = "the operation goes on after the next start";
+                let hint = "repeat the request after the next start; the operation continues then";
                 return Err(Fault::new(Code::ShuttingDown, "the daemon is shutting down", hint));
             }
         }
     };
     tokio::time::timeout(limit, wait).await.unwrap_or_else(|_| {
-        let message = format!("not done after {} seconds", limit.as_secs());
-        Err(Fault::new(Code::Timeout, message, "it goes on; look with `groundskeeper show`"))
+        let message = format!("the operation is not done after {} seconds", limit.as_secs());
+        let hint = "check with `groundskeeper ls`; the operation continues";
+        Err(Fault::new(Code::Timeout, message, hint))
     })
 }
 

@@ -164,19 +164,20 @@ pub(super) async fn undo(
 /// Returns the fault for a clean that another request on the same environment, such as its removal,
 /// replaced before it had a result.
 fn interrupted(id: &EnvironmentId, what: &str) -> Fault {
-    let message = format!("{id} was given something else to do before this was done");
-    let hint = format!("`groundskeeper show {id}`, then `groundskeeper {what} {id}` again");
+    let message = format!("another request on {id} replaced this one before it ended");
+    let hint =
+        format!("check with `groundskeeper show {id}`, then run `groundskeeper {what} {id}` again");
     Fault::new(Code::EnvironmentBusy, message, hint)
 }
 
 /// Returns the fault for an undo that put nothing back; such an undo is not a success.
 fn nothing(id: &EnvironmentId, undone: &CleanUndone) -> Fault {
     if undone.left.is_empty() {
-        let message = format!("what the clean took from {id} is not in the trash any more");
-        return Fault::new(Code::NotFound, message, "`groundskeeper trash ls` lists what is");
+        let message = format!("the files of the last clean of {id} are no longer in the trash");
+        return Fault::new(Code::NotFound, message, "run `groundskeeper trash ls` to list it");
     }
-    let message = format!("nothing could be put back into {id}; it stays in the trash");
-    let hint = format!("make room for it, then `groundskeeper clean {id} --undo` again");
+    let message = format!("cannot put anything back into {id}; the files stay in the trash");
+    let hint = format!("free these paths, then run `groundskeeper clean {id} --undo` again");
     let lines = undone.left.iter().map(|left| format!("{}: {}", left.path, left.why));
     Fault::new(Code::PathExists, message, hint).with_evidence(lines)
 }

@@ -74,19 +74,20 @@ pub fn bind(address: &Path) -> Result<UnixListener, Fault> {
         .mode(0o700)
         .create(folder)
         .map_err(paths::failed("create", folder))?;
-    let found = folder.symlink_metadata().map_err(paths::failed("look at", folder))?;
+    let found = folder.symlink_metadata().map_err(paths::failed("inspect", folder))?;
     if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
         let message = format!("{} is not a directory of this user", folder.display());
         return Err(Fault::new(Code::PermissionDenied, message, "choose another --data-dir"));
     }
     if found.mode() & 0o077 != 0 {
         let mode = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(folder, mode).map_err(paths::failed("close off", folder))?;
+        std::fs::set_permissions(folder, mode)
+            .map_err(paths::failed("restrict the mode of", folder))?;
     }
     match address.symlink_metadata() {
         Ok(there) if !there.file_type().is_socket() => {
             let message = format!("{} exists and is not a socket", address.display());
-            return Err(Fault::new(Code::PathExists, message, "move it away"));
+            return Err(Fault::new(Code::PathExists, message, "move the file away"));
         }
         _ => {}
     }
@@ -95,7 +96,8 @@ pub fn bind(address: &Path) -> Result<UnixListener, Fault> {
     paths::remove_file_if_any(&fresh).map_err(paths::failed("remove", &fresh))?;
     let listener = UnixListener::bind(&fresh).map_err(paths::failed("listen on", &fresh))?;
     let mode = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(&fresh, mode).map_err(paths::failed("close off", &fresh))?;
+    std::fs::set_permissions(&fresh, mode)
+        .map_err(paths::failed("restrict the mode of", &fresh))?;
     std::fs::rename(&fresh, address).map_err(paths::failed("publish", address))?;
     Ok(listener)
 }
@@ -121,7 +123,7 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
         };
         let peer = stream.peer_cred().ok();
         let Some(peer) = peer.filter(|p| p.uid() == owner || p.uid() == 0) else {
-            tracing::warn!("refused a connection of another user");
+            tracing::warn!("refused a connection from another user");
             continue;
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
@@ -159,7 +161,7 @@ where
         }
     };
     if let Err(e) = ended {
-        tracing::debug!(error = %e, "a connection ended early");
+        tracing::debug!(error = %e, "connection ended early");
     }
 }
 
@@ -167,7 +169,7 @@ where
 /// these connections cannot pile up either.
 async fn turn_away(mut stream: UnixStream) {
     let message = format!("{CONNECTIONS_MAX} connections are open");
-    let fault = Fault::new(Code::LimitReached, message, "try again in a moment");
+    let fault = Fault::new(Code::LimitReached, message, "retry when another connection has closed");
     let problem = axum::response::IntoResponse::into_response(Refusal(fault));
     let body = axum::body::to_bytes(problem.into_body(), 16 * 1024).await.unwrap_or_default();
     let head = format!(

@@ -118,7 +118,7 @@ pub(super) async fn plan(
 ) -> Result<Plan, Fault> {
     let branch = match &wanted.branch {
         Some(branch) if branch.is_empty() || branch.starts_with('-') => {
-            return Err(invalid(format!("{branch:?} cannot name a branch")));
+            return Err(invalid(format!("{branch:?} is not a valid branch name")));
         }
         Some(branch) => branch.clone(),
         None => format!("{}{id}", app.config.branch_prefix),
@@ -127,7 +127,7 @@ pub(super) async fn plan(
     for place in [&repository.source, &repository.common_dir] {
         if !place.0.is_empty() && app.layout.root().starts_with(paths::from_host(place)) {
             let message = format!("the data directory lies inside the repository {place}");
-            return Err(Fault::new(Code::InvalidConfig, message, "choose another --data-dir"));
+            return Err(Fault::new(Code::InvalidConfig, message, "choose a --data-dir outside it"));
         }
     }
     let path = app.layout.place_of(id).join(&repository.name);
@@ -154,14 +154,14 @@ pub(super) async fn for_servers(app: &Arc<App>, repository: &Repository) -> Resu
     blocking(move || {
         for place in places.iter().filter(|place| !place.0.is_empty()) {
             let path = paths::from_host(place);
-            let found = path.metadata().map_err(paths::failed("look at", &path))?;
+            let found = path.metadata().map_err(paths::failed("inspect", &path))?;
             let inside = allowed.is_empty() || allowed.iter().any(|dir| path.starts_with(dir));
             if found.uid() == rustix::process::geteuid().as_raw() && inside {
                 continue;
             }
             let message = format!("a control server may not use {place}");
-            let hint = "`server_repositories` in the configuration of this host says what it may \
-                        use; others' directories it may never";
+            let hint = "list it in `server_repositories` in the configuration of this host, and \
+                        make sure that the daemon's user owns it";
             return Err(Fault::new(Code::PermissionDenied, message, hint));
         }
         Ok(())
@@ -233,7 +233,7 @@ pub(super) fn teardown_options(
     let branch = match &query.branch {
         None => config.branch_policy,
         Some(name) => BranchPolicy::parse(name).ok_or_else(|| {
-            invalid(format!("branch {name:?} is none of keep, delete-if-merged, delete"))
+            invalid(format!("branch {name:?} is not one of keep, delete-if-merged, delete"))
         })?,
     };
     let hook_path = if query.no_teardown { String::new() } else { config.teardown_path.clone() };

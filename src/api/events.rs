@@ -76,7 +76,7 @@ pub async fn events(
     let only = only.map_err(|e| invalid(format!("environment: {e}")))?;
     let permit = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| {
         let message = format!("{STREAMS_MAX} event streams are open");
-        Fault::new(Code::LimitReached, message, "close one of them first")
+        Fault::new(Code::LimitReached, message, "close another stream first")
     })?;
     let (sender, receiver) = mpsc::channel(16);
     let follow = query.follow || server_sent || query.watch;
@@ -155,7 +155,9 @@ impl Feed {
             let read = tokio::task::spawn_blocking(move || reader.read(after, BATCH)).await;
             let records = match read {
                 Ok(Ok(records)) => records,
-                Ok(Err(e)) => return tracing::error!(error = %e, "an event stream ended"),
+                Ok(Err(e)) => {
+                    return tracing::error!(error = %e, "cannot read the log for an event stream");
+                }
                 Err(_) => return,
             };
             let full = records.len() == BATCH;

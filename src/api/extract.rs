@@ -41,7 +41,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let Query(value) = Query::from_request_parts(parts, state)
             .await
-            .map_err(|e| invalid(format!("the query does not fit: {}", e.body_text())))?;
+            .map_err(|e| invalid(format!("invalid query: {}", e.body_text())))?;
         Ok(Self(value))
     }
 }
@@ -55,7 +55,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let UrlPath(name) = UrlPath::from_request_parts(parts, state)
             .await
-            .map_err(|e| invalid(format!("the address does not fit: {}", e.body_text())))?;
+            .map_err(|e| invalid(format!("invalid path: {}", e.body_text())))?;
         Ok(Self(name))
     }
 }
@@ -70,27 +70,27 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let read = tokio::time::timeout(BODY_LIMIT, Bytes::from_request(request, state)).await;
         let read = read.map_err(|_| {
             let message = format!("the body did not arrive within {} s", BODY_LIMIT.as_secs());
-            Fault::new(Code::Timeout, message, "send it at once")
+            Fault::new(Code::Timeout, message, "send the whole body at once")
         })?;
         let bytes = read.map_err(|e| {
             if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
                 let message = format!("the request is larger than {BODY_BYTES_MAX} bytes");
-                return Fault::new(Code::RequestTooLarge, message, "send less");
+                return Fault::new(Code::RequestTooLarge, message, "send a smaller request");
             }
-            invalid(format!("the body cannot be read: {}", e.body_text()))
+            invalid(format!("cannot read the body: {}", e.body_text()))
         })?;
         let value = serde_json::from_slice(&bytes);
-        Ok(Self(value.map_err(|e| invalid(format!("the body does not fit: {e}")))?))
+        Ok(Self(value.map_err(|e| invalid(format!("invalid body: {e}")))?))
     }
 }
 
 pub(crate) fn environment_id(text: &str) -> Result<EnvironmentId, Fault> {
     EnvironmentId::parse(text)
-        .map_err(|e| invalid(format!("{text:?} cannot name an environment: {e}")))
+        .map_err(|e| invalid(format!("{text:?} is not a valid environment id: {e}")))
 }
 
 pub(super) fn request_id(headers: &HeaderMap) -> Result<Option<RequestId>, Fault> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().map_err(|_| invalid("Idempotency-Key is not text"))?;
+    let text = value.to_str().map_err(|_| invalid("Idempotency-Key is not visible ASCII"))?;
     RequestId::parse(text).map(Some).map_err(|e| invalid(format!("Idempotency-Key: {e}")))
 }

@@ -396,7 +396,8 @@ pub(super) async fn sweep(
         }
     }
     if !begun {
-        let fault = Fault::new(Code::EnvironmentBusy, "other sweeps are under way", "try again");
+        let hint = "retry when they have ended";
+        let fault = Fault::new(Code::EnvironmentBusy, "other sweeps are in progress", hint);
         return Err(Refusal(fault.transient()));
     }
     let view = app.handle.view(|state| {
@@ -413,6 +414,6 @@ pub async fn sweep_at_start(app: Arc<App>) {
     let actor = Actor { pid: std::process::id(), ..Actor::daemon() };
     let command = Command::Sweep { apply: true, limit: SWEEP_LIMIT, actor };
     if let Err(fault) = app.handle.submit(command).await {
-        tracing::debug!(%fault, "no sweep at the start");
+        tracing::debug!(%fault, "cannot start the sweep of the daemon start");
     }
 }

@@ -43,8 +43,8 @@ pub(super) async fn lease(
     app.handle.submit(command).await?;
     let granted = app.handle.view(|state| state.lease(&lease).map(|l| LeaseView::of(&lease, l)));
     let granted = granted.ok_or_else(|| {
-        let message = format!("lease {lease} has ended already");
-        Fault::new(Code::LeaseNotFound, message, "ask for a longer one")
+        let message = format!("lease {lease} has already ended");
+        Fault::new(Code::LeaseNotFound, message, "take a lease with a longer duration")
     })?;
     Ok((StatusCode::CREATED, Json(granted)).into_response())
 }

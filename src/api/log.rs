@@ -76,7 +76,7 @@ pub(super) async fn records(
 ) -> Answer<Response> {
     let permit = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| {
         let message = format!("{STREAMS_MAX} event streams are open");
-        Fault::new(Code::LimitReached, message, "close one of them first")
+        Fault::new(Code::LimitReached, message, "close another stream first")
     })?;
     let (sender, receiver) = mpsc::channel(PARTS);
     let copying = Copying {
@@ -130,7 +130,9 @@ impl Copying {
             let read = tokio::task::spawn_blocking(move || reader.flat_part(after, goal, BATCH));
             part = match read.await {
                 Ok(Ok(part)) => part,
-                Ok(Err(e)) => return tracing::error!(error = %e, "a copy of the log ended"),
+                Ok(Err(e)) => {
+                    return tracing::error!(error = %e, "cannot read the log for a copy of it");
+                }
                 Err(_) => return,
             };
             let (records, last) = (part.records, part.last);

@@ -184,7 +184,7 @@ pub(super) async fn create(
     Body(new): Body<NewMigration>,
 ) -> Answer<Json<MigrationView>> {
     if actor.door == BY_SESSION {
-        let hint = "ask for it on the host itself";
+        let hint = "run `groundskeeper migrate` on the host itself";
         let message = "a control server may not migrate databases";
         return Err(Fault::new(Code::PermissionDenied, message, hint).into());
     }
@@ -260,7 +260,7 @@ async fn settled(app: &App, id: &MigrationId, wait: Option<u64>) -> Answer<Json<
 }
 
 fn not_found(id: &str) -> Fault {
-    let hint = "`groundskeeper migrate status` lists them";
+    let hint = "run `groundskeeper migrate status` to list migrations";
     Fault::new(Code::MigrationNotFound, format!("there is no migration {id}"), hint)
 }
 

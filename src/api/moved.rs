@@ -20,8 +20,10 @@ use crate::world::fs::paths;
 /// Returns a random nonce, which distinguishes a new incarnation from all others.
 pub(super) fn new_nonce() -> Result<Nonce, Fault> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random)
-        .map_err(|e| Fault::new(Code::Io, "no random bytes", "try again").because(e))?;
+    getrandom::fill(&mut random).map_err(|e| {
+        let hint = "check the system's random number generator";
+        Fault::new(Code::Io, "cannot get random bytes", hint).because(e)
+    })?;
     Nonce::parse(&crate::format::hex(&random)).map_err(|e| invalid(e.to_string()))
 }
 
@@ -30,7 +32,7 @@ pub(super) fn made_up_id() -> Result<EnvironmentId, Fault> {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = [0; 8];
     getrandom::fill(&mut random)
-        .map_err(|e| Fault::new(Code::Io, "no random bytes", "give an id").because(e))?;
+        .map_err(|e| Fault::new(Code::Io, "cannot get random bytes", "give an id").because(e))?;
     let text: String =
         random.iter().map(|b| char::from(LETTERS[usize::from(*b) % LETTERS.len()])).collect();
     environment_id(&format!("env-{text}"))
@@ -44,13 +46,16 @@ pub(super) async fn present(view: EnvironmentView) -> Result<EnvironmentView, Fa
     }
     blocking(move || {
         let path = Path::new(&view.path);
-        if paths::exists(path).map_err(paths::failed("look at", path))? {
+        if paths::exists(path).map_err(paths::failed("inspect", path))? {
             return Ok(view);
         }
-        let message = format!("environment {} lives, but {} is gone", view.id, view.path);
+        let message = format!(
+            "environment {} is ready, but its directory {} does not exist",
+            view.id, view.path
+        );
         let hint = format!(
-            "`groundskeeper rm {0} --force` takes note of that, then `groundskeeper new {0}` makes it \
-             anew, or `groundskeeper restore {0}` brings back what was saved",
+            "run `groundskeeper rm {0} --force` to record that, then `groundskeeper new {0}` to \
+             create it anew or `groundskeeper restore {0}` to bring back what was saved",
             view.id
         );
         Err(Fault::new(Code::PathNotFound, message, hint))

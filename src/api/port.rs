@@ -43,7 +43,8 @@ pub fn token(path: &Path) -> Result<String, Fault> {
     }
     let mut random = [0; 24];
     getrandom::fill(&mut random).map_err(|e| {
-        Fault::new(Code::Io, "the system has no random numbers", "see the cause").because(e)
+        let hint = "check the system's random number generator";
+        Fault::new(Code::Io, "cannot get random bytes", hint).because(e)
     })?;
     let token = format!("gks_{}", hex(&random));
     put_secret(path, &token)?;
@@ -75,7 +76,8 @@ async fn guard(State(token): State<Arc<str>>, request: Request, next: Next) -> R
     if open || same(given, &token) {
         return next.run(request).await;
     }
-    let hint = "send `Authorization: Bearer TOKEN` with the token in the file that the daemon or server made";
+    let hint = "send `Authorization: Bearer TOKEN` with the token from the file `token` of the \
+                daemon or `admin-token` of the server";
     Refusal(Fault::new(Code::Unauthorized, "the token is missing or wrong", hint)).into_response()
 }
 
@@ -138,7 +140,10 @@ pub async fn open(
     let token = token(&dir.join("token"))?;
     let listener = bind(address).await?;
     let bound = listener.local_addr();
-    let bound = bound.map_err(|e| Fault::new(Code::Io, "no port", "see the cause").because(e))?;
+    let bound = bound.map_err(|e| {
+        let hint = "choose another address with --listen";
+        Fault::new(Code::Io, "cannot read the address of the port", hint).because(e)
+    })?;
     // A client that has the token could read this user's files, so it acts as this user.
     let uid = rustix::process::geteuid().as_raw();
     let actor = Actor { door: "port".to_owned(), uid, pid: 0 };

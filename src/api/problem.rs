@@ -52,11 +52,11 @@ impl IntoResponse for Refusal {
 /// Returns the fault for an invalid request; `what` says what is wrong with it.
 #[must_use]
 pub fn invalid(what: impl Into<String>) -> Fault {
-    let hint = "see the API description at /v1/openapi.json";
+    let hint = "check the request against the API description at /v1/openapi.json";
     Fault::new(Code::InvalidRequest, what, hint)
 }
 
 /// Returns the fault for an unknown path.
 pub(super) fn nowhere() -> Fault {
-    Fault::new(Code::NotFound, "there is nothing at this address", "see /v1/openapi.json")
+    Fault::new(Code::NotFound, "unknown path", "list the paths with GET /v1/openapi.json")
 }

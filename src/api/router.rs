@@ -119,7 +119,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/openapi.json", get(|| async { json_text(openapi()) }))
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback(|| async { Refusal(nowhere()) })
-        .method_not_allowed_fallback(|| async { Refusal(invalid("no such method here")) })
+        .method_not_allowed_fallback(|| async {
+            Refusal(invalid("this path does not support the method"))
+        })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
 }

@@ -104,14 +104,14 @@ pub(super) async fn run(
         return Err(invalid("argv names no program").into());
     };
     if limit == 0 || limit > LIMIT_SECONDS_MAX {
-        return Err(invalid(format!("timeout_seconds is at most {LIMIT_SECONDS_MAX}")).into());
+        return Err(invalid(format!("timeout_seconds is not from 1 to {LIMIT_SECONDS_MAX}")).into());
     }
     let name: String = program.rsplit('/').next().unwrap_or_default().chars().take(64).collect();
     let lease = wanted.lease.as_deref().map(LeaseId::parse).transpose();
     let lease = lease.map_err(|e| invalid(format!("lease: {e}")))?;
     let slot = Arc::clone(&app.runs).try_acquire_owned().map_err(|_| {
-        let message = format!("{RUNS_MAX} commands run already");
-        Fault::new(Code::LimitReached, message, "try again when one has ended").transient()
+        let message = format!("{RUNS_MAX} commands are already running");
+        Fault::new(Code::LimitReached, message, "retry when one has ended").transient()
     })?;
     let begin = Command::BeginRun {
         environment: environment.clone(),
@@ -172,7 +172,9 @@ async fn on_its_own_thread(app: &Arc<App>, wanted: Wanted) -> Result<RunView, Fa
             told.await
         }
     };
-    ended.unwrap_or_else(|_| Err(Fault::new(Code::Defect, "a run panicked", "please report this")))
+    ended.unwrap_or_else(|_| {
+        Err(Fault::new(Code::Defect, "a command thread panicked", "please report this"))
+    })
 }
 
 /// Returns the result of an earlier request with this key; a transient fault while it still runs.
@@ -182,15 +184,15 @@ fn known(app: &App, request: &RequestId) -> Result<RunView, Fault> {
     {
         return Ok(RunView::known(request, code, &why));
     }
-    let message = "this request is being carried out";
-    Err(Fault::new(Code::LimitReached, message, "ask again later").transient())
+    let message = "the command of this request is still running";
+    Err(Fault::new(Code::LimitReached, message, "retry when it has ended").transient())
 }
 
 /// Starts the command behind a gate, records it, opens the gate, and waits for its end. A teardown
 /// therefore knows every command that runs.
 fn carry_out(app: &App, wanted: Wanted, cancel: &Cancel) -> Result<RunView, Fault> {
     let Wanted { env, request, argv, name, limit } = wanted;
-    let (mut gate, theirs) = gate().map_err(paths::failed("open a gate in", app.layout.root()))?;
+    let (mut gate, theirs) = gate().map_err(paths::failed("open a pipe in", app.layout.root()))?;
     let place = paths::from_host(&env.plan.path);
     let mut held = Process::new("/bin/sh");
     git_env::isolate(&mut held);
@@ -217,7 +219,7 @@ fn carry_out(app: &App, wanted: Wanted, cancel: &Cancel) -> Result<RunView, Faul
         name,
         actor: Actor::daemon(),
     })?;
-    gate.write_all(b"go\n").map_err(paths::failed("open the gate of a command in", &place))?;
+    gate.write_all(b"go\n").map_err(paths::failed("start the command in", &place))?;
     drop(gate);
     let (mut out, mut err) = (Tail::default(), Tail::default());
     let bounds =

@@ -176,8 +176,17 @@ fn refs(teardown: &Teardown) -> Vec<String> {
     all.filter(|reference| !reference.is_empty()).collect()
 }
 
+/// Returns notes on a removal; one says that an adopted worktree is left in place.
+fn notes(env: &Environment) -> Vec<String> {
+    let stays = "an adopted worktree is never deleted";
+    let stays = env.adopted.then(|| format!("its worktree stays at {}: {stays}", env.plan.path));
+    let noted = env.teardown.iter().flat_map(|t| t.noted.iter().cloned());
+    stays.into_iter().chain(noted).collect()
+}
+
 fn lacks(teardown: &Teardown) -> Vec<String> {
-    let unseen = "its repository was not there: nothing is saved but in the trash";
+    let unseen =
+        "all its work: its repository was missing, or its directory belonged to another user";
     let unseen = teardown.unseen.then(|| unseen.to_owned());
     let lacks = teardown.rescue.iter().flat_map(|rescue| rescue.lacks.iter().cloned());
     unseen.into_iter().chain(lacks).collect()
@@ -561,7 +570,7 @@ impl RemovedView {
             incarnation: found.map_or(0, |e| e.incarnation),
             rescue: teardown.map(refs).unwrap_or_default(),
             lacks: teardown.map(lacks).unwrap_or_default(),
-            notes: teardown.map(|t| t.noted.clone()).unwrap_or_default(),
+            notes: found.map(notes).unwrap_or_default(),
             branch_deleted: teardown.is_some_and(|t| t.branch_deleted),
             branch_reason: teardown.map(|t| t.branch_reason.clone()).unwrap_or_default(),
             spared: teardown.map(|t| processes(&t.spared)).unwrap_or_default(),

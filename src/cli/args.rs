@@ -7,16 +7,16 @@ use clap::{Args, Parser, Subcommand};
 use crate::daemon::run::ReadyFormat;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 refused by a rule, 2 fault, 3 not found, 4 busy, 64 usage.
+Exit codes: 0 success, 1 refused by a rule, 2 fault, 3 not found, 4 busy, 64 usage.
 
 Examples:
-  groundskeeper new demo                 an isolated worktree of the repository you are in
-  cd $(groundskeeper new)                the same, with a name made up
-  groundskeeper new fix --base v1.2      from a tag
-  groundskeeper rm demo                  remove it; refuses if work would be lost
-  groundskeeper restore demo             and have it back
-  groundskeeper exec demo -- make test   run a command in it, which ends with it
-  groundskeeper events --follow --json   everything that happens";
+  groundskeeper new demo                 create an isolated worktree of the current repository
+  cd $(groundskeeper new)                do the same with a generated id
+  groundskeeper new fix --base v1.2      start from a tag
+  groundskeeper rm demo                  remove it; refused if work would be lost
+  groundskeeper restore demo             bring it back
+  groundskeeper exec demo -- make test   run a command in it; the command ends with it
+  groundskeeper events --follow --json   print every event as it happens";
 
 /// Life cycle of git worktree environments for coding agents.
 #[derive(Debug, Parser)]
@@ -33,22 +33,22 @@ pub struct Arguments {
 /// Flags that every verb takes.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// Where the daemon keeps its log, worktrees and trash
+    /// Data directory of the daemon: log, worktrees and trash
     #[arg(long, global = true, env = "GROUNDSKEEPER_HOME", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// One JSON object or array on stdout, everything else on stderr
+    /// Print one JSON object or array on stdout, everything else on stderr
     #[arg(long, global = true)]
     pub json: bool,
-    /// Never ask; take what is safe
+    /// Never prompt; use the safe default
     #[arg(long, global = true)]
     pub no_input: bool,
-    /// Do not start a daemon when none runs
+    /// Do not start a daemon if none is running
     #[arg(long, global = true)]
     pub no_autostart: bool,
-    /// Say less
+    /// Print less
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Say more; twice for everything
+    /// Log more; give it twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
@@ -56,115 +56,116 @@ pub struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Make an environment and print its path
+    /// Create an environment and print its path
     New(New),
     /// List environments
     Ls {
-        /// Also those that are destroyed
+        /// Include destroyed environments
         #[arg(long)]
         all: bool,
     },
     /// Show one environment
     Show {
-        /// Its name
+        /// Environment id
         id: String,
     },
-    /// Show what environments look like: branch, distance, changes, what is in progress
+    /// Show the git status of environments: branch, distance, changes, operation in progress
     Status {
-        /// Its name [default: all]
+        /// Environment id [default: all]
         id: Option<String>,
-        /// Go on showing it as it changes
+        /// Keep showing it as it changes
         #[arg(long)]
         watch: bool,
     },
-    /// Show the changes in an environment since it was made
+    /// Show the changes in an environment since its base commit
     Diff {
-        /// Its name
+        /// Environment id
         id: String,
-        /// Only what is not committed
+        /// Show only uncommitted changes
         #[arg(long)]
         head: bool,
-        /// Most bytes to show [default: 262144]
+        /// Maximum number of bytes to show [default: 262144]
         #[arg(long, value_name = "N")]
         bytes: Option<u32>,
     },
-    /// Remove an environment; refuses if work would be lost
+    /// Remove an environment; refused if work would be lost
     Rm {
-        /// Its name
+        /// Environment id
         id: String,
-        /// Move unsaved work to the trash with it, and break leases
+        /// Move work at risk to the trash with it, and break leases
         #[arg(long)]
         force: bool,
-        /// What becomes of the branch: keep, delete-if-merged, delete [default: as configured]
+        /// Branch policy: keep, delete-if-merged, delete [default: as configured]
         #[arg(long, value_name = "POLICY")]
         branch: Option<String>,
         /// Do not run the teardown hook
         #[arg(long)]
         no_teardown: bool,
-        /// End processes that merely stand in the directory, too: shells, editors
+        /// Also end processes that only have their working directory or files open there: shells,
+        /// editors
         #[arg(long)]
         end_bystanders: bool,
-        /// Leave work to the trash alone: when the disk is too full to save it under a ref
+        /// Save work in the trash only, without a rescue ref: for a disk too full for one
         #[arg(long, requires = "force")]
         no_rescue: bool,
-        /// Say what would be lost and who uses it, and change nothing
+        /// Show the work at risk and the users of the environment, and change nothing
         #[arg(long)]
         dry_run: bool,
     },
-    /// Bring back what was removed, as a new incarnation
+    /// Bring back a removed environment as a new incarnation
     Restore {
-        /// Its name
+        /// Environment id
         id: String,
-        /// Which life of it [default: the last]
+        /// Incarnation number [default: the last]
         #[arg(long, value_name = "N")]
         incarnation: Option<u32>,
     },
-    /// Run a command in an environment, with a lease on it
+    /// Run a command in an environment, with a lease on the environment
     Exec {
-        /// Its name
+        /// Environment id
         id: String,
-        /// The command
+        /// Command and its arguments
         #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true)]
         command: Vec<std::ffi::OsString>,
     },
-    /// List the processes that live in an environment
+    /// List the processes that use an environment
     Ps {
-        /// Its name
+        /// Environment id
         id: String,
     },
-    /// Watch and lease a worktree that somebody else made; it is never deleted
+    /// Register a foreign worktree for watching and leases; it is never deleted
     Adopt {
-        /// The worktree
+        /// Path of the worktree
         path: PathBuf,
-        /// Its name; made up when left out
+        /// Environment id [default: a generated id]
         #[arg(long, value_name = "ID")]
         id: Option<String>,
     },
-    /// What was removed and can be restored with all its files
+    /// List or empty the trash: removed environments that can be restored with all files
     #[command(subcommand)]
     Trash(Trash),
-    /// The refs that hold what no branch has
+    /// List, show or drop rescue refs: saved work that no branch has
     #[command(subcommand)]
     Rescue(Rescue),
-    /// Look for what crashes and other tools left behind; names it and changes nothing
+    /// List leftovers of crashes and other tools; changes nothing without --apply
     Sweep {
-        /// Settle what is proven ours
+        /// Settle the findings that are provably managed
         #[arg(long, conflicts_with = "dry_run")]
         apply: bool,
-        /// Only name what is found (the default)
+        /// List the findings and change nothing (the default)
         #[arg(long)]
         dry_run: bool,
-        /// Settle nothing when it would be more than this
+        /// Settle nothing if there are more findings to settle than this
         #[arg(long, default_value_t = crate::core::policy::SWEEP_LIMIT, value_name = "N")]
         limit: u64,
     },
-    /// Remove environments that nobody needs: each as `rm` without --force would
+    /// Remove unused environments, each as `rm` without --force does
     Gc(Gc),
-    /// How much space environments and trash take
+    /// Show the disk space of environments and trash
     Df,
-    /// Make this host agree with a list of live environments: idle ones that it lacks are removed
+    /// Apply a live set to this host: remove idle environments that are not in it
     Reconcile {
-        /// Those that are not destroyed; empty for none
+        /// Ids of the live set: all environments to keep; empty for none
         #[arg(
             long,
             value_delimiter = ',',
@@ -172,85 +173,85 @@ pub enum Verb {
             required_unless_present = "confirm"
         )]
         live: Vec<String>,
-        /// Count of such lists; an older one than the last is passed over
+        /// Number of the live set; a set older than the last one is ignored
         #[arg(long, value_name = "N", required_unless_present = "confirm")]
         epoch: Option<u64>,
-        /// Let the list of this epoch take effect, which waits because it takes so much away
+        /// Confirm the live set of this epoch, which is on hold because it removes too many at once
         #[arg(long, value_name = "EPOCH", conflicts_with_all = ["live", "epoch"])]
         confirm: Option<u64>,
     },
-    /// Carry a local SQLite database to its next generation; the old one is kept
+    /// Migrate a local SQLite database to its next generation; the old one is kept
     Migrate(Migrate),
-    /// Move what tools rebuild, such as build output and packages, to the trash for a day
+    /// Move rebuildable files, such as build output and packages, to the trash for a day
     ///
-    /// What holds a repository, or is in use, is left where it is.
+    /// A directory that holds a repository, or is in use, is left in place.
     Clean {
-        /// Its name
+        /// Environment id
         id: String,
-        /// Put back what the last clean took, where its place is free
+        /// Put back what the last clean moved, where the path is free
         #[arg(long)]
         undo: bool,
-        /// Unlink it at once: it cannot be put back
+        /// Unlink the files at once; they cannot be put back
         #[arg(long, conflicts_with = "undo")]
         now: bool,
     },
-    /// Stop making an environment, or call off a removal that was put off
+    /// Cancel the provision of an environment, or withdraw a postponed removal
     Cancel {
-        /// Its name
+        /// Environment id
         id: String,
     },
-    /// Claim that an environment is in use
+    /// Take or extend a lease that marks an environment as in use
     Lease {
-        /// Its name
+        /// Environment id
         id: String,
-        /// How long: 90s, 15m, 2h, 1d
+        /// Duration: 90s, 15m, 2h, 1d
         #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
         duration: u64,
-        /// What for
+        /// Purpose of the lease
         #[arg(long, default_value = "")]
         purpose: String,
-        /// A lease to extend
+        /// Lease to extend
         #[arg(long)]
         lease: Option<String>,
     },
-    /// Give a lease back
+    /// Release a lease
     Release {
-        /// Its name
+        /// Lease id
         lease: String,
     },
-    /// Print what happened, one record a line
+    /// Print the event log, one record a line
     Events {
-        /// Only records after this one
+        /// Print only records after this seq
         #[arg(long, default_value_t = 0, value_name = "SEQ")]
         since: u64,
-        /// Go on with what comes
+        /// Keep printing new records
         #[arg(long, short)]
         follow: bool,
-        /// Only records about this environment
+        /// Print only records about this environment
         #[arg(long, value_name = "ID")]
         env: Option<String>,
     },
-    /// Allow the setup hook of a repository to run, as it is now
+    /// Trust the current setup hook of a repository, so that it may run
     Trust {
-        /// A directory in the repository
+        /// Directory in the repository
         #[arg(long, default_value = ".")]
         repo: PathBuf,
-        /// The content to allow, as a refusal names it [default: the hook in the worktree]
+        /// Hash of the hook to trust, as a refusal prints it [default: the hook in the worktree]
         #[arg(long, value_name = "SHA256")]
         hash: Option<String>,
-        /// Show what is trusted and change nothing
+        /// Show whether the hook is trusted, and change nothing
         #[arg(long, conflicts_with = "hash")]
         show: bool,
-        /// Take all trust back
+        /// Revoke all trust in hooks of the repository
         #[arg(long, conflicts_with = "show")]
         revoke: bool,
     },
     /// Run the daemon in the foreground
     Daemon {
-        /// Leave the terminal's session (used when the daemon is started by itself)
+        /// Leave the terminal's session (used when the daemon is started automatically)
         #[arg(long, hide = true)]
         detach: bool,
-        /// What is to be done before it is ready
+        /// Flags for the start of the daemon
         #[command(flatten)]
         how: Start,
     },
@@ -258,35 +259,35 @@ pub enum Verb {
     Server(Server),
     /// Run a control server and the daemon together, with a session between them
     Up(Server),
-    /// The hosts that the control server knows
+    /// Manage the hosts of the control server
     Host {
-        /// Where the server keeps its things [default: server in the data directory]
+        /// Directory of the server [default: server in the data directory]
         #[arg(long, global = true, value_name = "DIR")]
         server_dir: Option<PathBuf>,
         /// What to do
         #[command(subcommand)]
         what: Hosts,
     },
-    /// End the daemon; returns when it is gone
+    /// Stop the daemon, and wait until its process has ended
     Stop,
-    /// Check what the daemon needs
+    /// Check the requirements of the daemon
     Doctor,
-    /// Print completions for a shell
+    /// Print the completion script for a shell
     Completions {
-        /// Which
+        /// Shell
         shell: clap_complete::Shell,
     },
     /// Print the manual page
     Man,
 }
 
-/// How a control server is run.
+/// Flags of a control server.
 #[derive(Debug, Args)]
 pub struct Server {
-    /// Where it keeps its catalogue and its secrets [default: server in the data directory]
+    /// Directory for its catalogue and secrets [default: server in the data directory]
     #[arg(long, value_name = "DIR")]
     pub server_dir: Option<PathBuf>,
-    /// An address to listen on as well, with the token in its admin-token file
+    /// TCP address to listen on as well; clients need the token in its admin-token file
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<std::net::SocketAddr>,
 }
@@ -294,19 +295,19 @@ pub struct Server {
 /// What to do with hosts.
 #[derive(Debug, Subcommand)]
 pub enum Hosts {
-    /// Make a key for a host, and print it this once
+    /// Create a key for a host; it is printed only once
     Add {
-        /// Its name
+        /// Host id
         id: String,
-        /// Give a known one another key
+        /// Replace the key of a known host
         #[arg(long)]
         replace: bool,
     },
-    /// List them
+    /// List the hosts
     Ls,
-    /// Forget one; nothing happens on the host itself
+    /// Remove a host from the server; nothing changes on the host itself
     Rm {
-        /// Its name
+        /// Host id
         id: String,
     },
 }
@@ -314,13 +315,13 @@ pub enum Hosts {
 /// What to do with the trash.
 #[derive(Debug, Subcommand)]
 pub enum Trash {
-    /// List it: removed environments, and what `clean` took
+    /// List the trash: removed environments, and files that `clean` moved
     Ls,
-    /// Unlink what is in it, for good
+    /// Unlink the trash entries permanently
     Empty {
-        /// Only that of this environment
+        /// Unlink only the entries of this environment
         id: Option<String>,
-        /// Also what is nowhere else: it is listed, and lost
+        /// Also unlink entries that are the only copy of work; the work is listed, and lost
         #[arg(long, requires = "id")]
         lose: bool,
     },
@@ -329,61 +330,61 @@ pub enum Trash {
 /// What to do with rescues.
 #[derive(Debug, Subcommand)]
 pub enum Rescue {
-    /// List them
+    /// List the rescues
     Ls,
-    /// Show what one holds
+    /// Show the content of a rescue
     Show {
-        /// Its environment
+        /// Environment id
         id: String,
-        /// Which life of it [default: the last]
+        /// Incarnation number [default: the last]
         #[arg(long, value_name = "N")]
         incarnation: Option<u32>,
     },
-    /// Let go of one: its ref is deleted
+    /// Delete the ref of a rescue
     Drop {
-        /// Its environment
+        /// Environment id
         id: String,
-        /// Which life of it [default: the last]
+        /// Incarnation number [default: the last]
         #[arg(long, value_name = "N")]
         incarnation: Option<u32>,
     },
 }
 
-/// Which environments nobody needs.
+/// Conditions for the removal of unused environments.
 #[derive(Debug, Args)]
 pub struct Gc {
-    /// Those that were made longer ago than this
+    /// Only environments created longer ago than this
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub age: Option<u64>,
-    /// Those in which nothing has happened for this long
+    /// Only environments whose content has not changed for this long
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub idle: Option<u64>,
-    /// Those that hold no work of their own, which is what is always asked of them as well
+    /// Only environments without work at risk; this always applies, with or without the flag
     #[arg(long)]
     pub merged: bool,
-    /// Only until so many gigabytes are free: the oldest first, and their trash is unlinked
+    /// Remove the oldest first, unlink their trash, and stop when so many gigabytes are free
     #[arg(long, value_name = "GB")]
     pub free: Option<u64>,
-    /// Say which, and change nothing
+    /// List what would be removed, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 }
 
-/// What to make.
+/// Flags of the environment to create.
 #[derive(Debug, Args)]
 pub struct New {
-    /// Its name; made up when left out
+    /// Environment id [default: a generated id]
     pub id: Option<String>,
-    /// A directory in the repository
+    /// Directory in the repository
     #[arg(long, default_value = ".", value_name = "PATH")]
     pub repo: PathBuf,
     /// Branch, tag, commit or remote branch to start from [default: the default branch]
     #[arg(long, value_name = "REV")]
     pub base: Option<String>,
-    /// An existing branch to check out [default: a new branch gk/ID]
+    /// Existing branch to check out [default: a new branch gk/ID]
     #[arg(long, value_name = "NAME", conflicts_with = "base")]
     pub branch: Option<String>,
-    /// Ask the remote for the base first
+    /// Fetch the base from the remote first
     #[arg(long)]
     pub fetch: bool,
     /// Keep the worktree when the setup hook fails
@@ -402,7 +403,7 @@ fn duration(text: &str) -> Result<u64, String> {
         "m" => 60,
         "h" => 3_600,
         "d" => 86_400,
-        other => return Err(format!("{other:?} is no unit; use s, m, h or d")),
+        other => return Err(format!("{other:?} is not a unit; use s, m, h or d")),
     };
     let number: u64 = digits.parse().map_err(|_| format!("{text:?} is not a duration"))?;
     number.checked_mul(factor).ok_or_else(|| format!("{text:?} is too long"))
@@ -431,70 +432,71 @@ mod tests {
     }
 }
 
-/// Carry a local SQLite database to its next generation.
+/// Migrate a local SQLite database to its next generation.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Migrate {
-    /// Look, or go back
+    /// Show or undo migrations
     #[command(subcommand)]
     pub what: Option<Migrations>,
-    /// The database
+    /// Path of the database
     #[arg(value_name = "DB", required = true)]
     pub database: Option<PathBuf>,
-    /// How: `executor`, or a folder of SQL files
+    /// Recipe: `executor`, or a folder of SQL files
     #[arg(long, value_name = "NAME|DIR", required = true)]
     pub recipe: Option<String>,
-    /// The file with the secrets beside it; where the application keeps it when left out
+    /// File with the secrets of the database [default: the application's own path]
     #[arg(long, value_name = "FILE")]
     pub auth: Option<PathBuf>,
-    /// Who owns rows where the old database does not say
+    /// Owner of rows for which the old database names none
     #[arg(long, value_name = "ID")]
     pub tenant: Option<String>,
-    /// Build and verify everything, show it, and change nothing
+    /// Build and verify the new database, show the result, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Rows that cannot both be kept: refuse, keep the first, or rename the others
+    /// Handling of rows that cannot all be kept: refuse, keep the first, or rename the others
     #[arg(long, value_name = "HOW", value_parser = ["refuse", "keep-first", "rename"])]
     pub on_conflict: Option<String>,
 }
 
-/// How migrations stand, and the way back.
+/// Show or undo migrations.
 #[derive(Debug, Subcommand)]
 pub enum Migrations {
-    /// List the migrations that are remembered
+    /// List the recorded migrations
     Status {
-        /// Only those of this database
+        /// List only the migrations of this database
         database: Option<PathBuf>,
     },
-    /// Put the old database back, while the new one is as it was installed
+    /// Put the old database back, as long as the new one is unchanged since its installation
     Undo {
-        /// The database
+        /// Path of the database
         database: PathBuf,
     },
 }
 
-/// What a daemon does before it is ready, and how it says so.
+/// Flags for the start of a daemon.
 #[derive(Debug, Args)]
 pub struct Start {
-    /// Bring this database up first: own it, migrate it, make it ready
+    /// Migrate this database before the daemon is ready
     #[arg(long, value_name = "DB", requires = "recipe")]
     pub migrate: Option<PathBuf>,
-    /// How: `executor`, or a folder of SQL files
+    /// Recipe: `executor`, or a folder of SQL files
     #[arg(long, value_name = "NAME|DIR", requires = "migrate")]
     pub recipe: Option<String>,
-    /// The file with the secrets beside it; where the application keeps it when left out
+    /// File with the secrets of the database [default: the application's own path]
     #[arg(long, value_name = "FILE", requires = "migrate")]
     pub auth: Option<PathBuf>,
-    /// Who owns rows where the old database does not say
+    /// Owner of rows for which the old database names none
     #[arg(long, value_name = "ID", requires = "migrate")]
     pub tenant: Option<String>,
-    /// Rows that cannot both be kept: refuse, keep the first, or rename the others
+    /// Handling of rows that cannot all be kept: refuse, keep the first, or rename the others
     #[arg(long, value_name = "HOW", value_parser = ["refuse", "keep-first", "rename"])]
     pub on_conflict: Option<String>,
-    /// The line on stdout that says that it is ready
+    /// Format of the line on stdout that reports that the daemon is ready
     #[arg(long, value_name = "FORM", default_value = "groundskeeper")]
     pub ready_format: ReadyFormat,
-    /// A port as well, for those who have the token in the data directory's file `token`
+    /// TCP address to listen on as well; clients need the token in the file `token` in the data
+    /// directory
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<std::net::SocketAddr>,
 }

@@ -155,8 +155,8 @@ impl Client {
         }
         let request = request.body(Full::new(Bytes::from(body.unwrap_or_default())));
         let request = request.map_err(|e| {
-            Fault::new(Code::InvalidRequest, "this cannot be asked for", "check the arguments")
-                .because(e)
+            let hint = "check the ids and paths in the arguments";
+            Fault::new(Code::InvalidRequest, "cannot build the request", hint).because(e)
         })?;
         let broken = |e: hyper::Error| lost(&e);
         self.sender.ready().await.map_err(broken)?;
@@ -178,8 +178,8 @@ impl Client {
         let bytes = read(answer).await?;
         let text = if bytes.is_empty() { &b"null"[..] } else { &bytes };
         serde_json::from_slice(text).map_err(|e| {
-            let message = "the daemon's answer is not understood";
-            let hint = "it may be of another version: `groundskeeper stop`, then try again";
+            let message = "cannot parse the daemon's answer";
+            let hint = "if it is of another version, run `groundskeeper stop` and retry";
             Fault::new(Code::DaemonUnreachable, message, hint).because(e).into()
         })
     }
@@ -193,8 +193,8 @@ pub async fn read(answer: Response<Incoming>) -> Result<Bytes, Failed> {
     let ok = answer.status().is_success();
     let limited = http_body_util::Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
     let bytes = limited.collect().await.map(http_body_util::Collected::to_bytes).map_err(|e| {
-        Fault::new(Code::DaemonUnreachable, "the connection to the daemon broke", "try again")
-            .because(e)
+        let hint = "check the daemon with `groundskeeper doctor`, then retry";
+        Fault::new(Code::DaemonUnreachable, "cannot read the daemon's answer", hint).because(e)
     })?;
     if ok {
         return Ok(bytes);
@@ -202,8 +202,9 @@ pub async fn read(answer: Response<Incoming>) -> Result<Bytes, Failed> {
     Err(serde_json::from_slice(&bytes).map_or_else(
         |_| {
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            let message = "the daemon refused without a reason that is understood";
-            Fault::new(Code::DaemonUnreachable, message, "try again").because(text).into()
+            let message = "cannot parse the error that the daemon answered";
+            let hint = "check the daemon's version with `groundskeeper doctor`";
+            Fault::new(Code::DaemonUnreachable, message, hint).because(text).into()
         },
         |problem| Failed(Box::new(problem)),
     ))
@@ -211,13 +212,13 @@ pub async fn read(answer: Response<Incoming>) -> Result<Bytes, Failed> {
 
 fn lost(error: &hyper::Error) -> Fault {
     let message = "the connection to the daemon broke";
-    let hint = "what it acknowledged is done or goes on; look with `groundskeeper ls`";
+    let hint = "check with `groundskeeper ls`; acknowledged requests are done or continue";
     Fault::new(Code::DaemonUnreachable, message, hint).caused_by(error)
 }
 
 fn unreachable(layout: &Layout, error: &std::io::Error) -> Fault {
-    let message = format!("no daemon answers for {}", layout.root().display());
-    let hint = "start one with `groundskeeper daemon`, or leave --no-autostart out";
+    let message = format!("cannot reach a daemon for {}", layout.root().display());
+    let hint = "start one with `groundskeeper daemon`, or omit --no-autostart";
     Fault::new(Code::DaemonUnreachable, message, hint).because(error)
 }
 
@@ -244,7 +245,7 @@ impl Starter {
         let file = open.map_err(paths::failed("open", &log))?;
         let log_from = file.metadata().map_or(0, |m| m.len());
         let program =
-            std::env::current_exe().map_err(paths::failed("find", Path::new("itself")))?;
+            std::env::current_exe().map_err(paths::failed("find", Path::new("groundskeeper")))?;
         let mut command = Command::new(&program);
         git_env::isolate(&mut command);
         // In `/`, so that the daemon does not keep the caller's directory in use.
@@ -276,14 +277,15 @@ impl Starter {
             drop(tell.send(line));
         });
         reader.map_err(|e| {
-            Fault::new(Code::Io, "cannot wait for the daemon", "see the cause").because(e)
+            let message = "cannot start a thread that waits for the daemon";
+            Fault::new(Code::Io, message, "free some memory").because(e)
         })?;
         match tokio::time::timeout(START_LIMIT, told).await {
             Ok(line) if line.as_ref().is_ok_and(|l| l.starts_with(READY)) => return Ok(()),
             Ok(_) => {}
             Err(_) => {
                 let message = format!("the daemon is not ready after {} s", START_LIMIT.as_secs());
-                let hint = format!("its log is {}", self.log.display());
+                let hint = format!("read its log {}", self.log.display());
                 return Err(Fault::new(Code::Timeout, message, hint));
             }
         }
@@ -298,7 +300,7 @@ impl Starter {
             drop(file.take(64 * 1024).read_to_string(&mut said));
         }
         let message = "the daemon did not start";
-        let hint = format!("its log is {}", self.log.display());
+        let hint = format!("read its log {}", self.log.display());
         let lines = said.lines().filter(|l| !l.is_empty()).map(str::to_owned);
         Err(Fault::new(Code::DaemonUnreachable, message, hint).with_evidence(lines))
     }

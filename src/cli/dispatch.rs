@@ -77,7 +77,7 @@ pub(super) fn run(arguments: Arguments) -> Done {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| {
-        Fault::new(Code::Io, "cannot start the runtime", "see the cause").because(e)
+        Fault::new(Code::Io, "cannot start the runtime", "free some memory").because(e)
     })?;
     runtime.block_on(ask(global, arguments.verb))
 }

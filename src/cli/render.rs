@@ -97,7 +97,7 @@ pub fn environment(e: &EnvironmentView) -> String {
     rows.push(("repository", printable(&e.repo)));
     rows.push(("created", format!("{} ({} ago)", e.created_at, age(&e.created_at))));
     if let Some(step) = &e.step {
-        rows.push(("doing", step.clone()));
+        rows.push(("step", step.clone()));
     }
     if let Some(c) = &e.checkout {
         let why = if c.reason.is_empty() { String::new() } else { format!(" ({})", c.reason) };
@@ -154,13 +154,19 @@ pub fn removed(r: &RemovedView) {
             ));
             note(&format!("`groundskeeper restore {}` brings it back", r.id));
         }
-        None => note(&format!("{} is gone; there was no directory to move", r.id)),
+        None if r.incarnation == 0 => {
+            note(&format!("there is no environment {}; nothing was removed", r.id));
+        }
+        None if r.phase != "tombstoned" => {
+            note(&format!("{} is not removed; its phase is {}", r.id, r.phase));
+        }
+        None => note(&format!("{} is removed; no directory was moved to the trash", r.id)),
     }
     for rescue in &r.rescue {
-        note(&format!("work that no branch has is held by {}", printable(rescue)));
+        note(&format!("work that no branch has is saved under {}", printable(rescue)));
     }
     for lack in &r.lacks {
-        note(&format!("in the trash alone, which stays for that: {}", printable(lack)));
+        note(&format!("saved only in the trash entry, which therefore stays: {}", printable(lack)));
     }
     for what in &r.notes {
         note(&printable(what));
@@ -169,13 +175,13 @@ pub fn removed(r: &RemovedView) {
         let what = if r.branch_deleted { "deleted" } else { "kept" };
         note(&format!("its branch is {what}: {}", printable(&r.branch_reason)));
     }
-    for (list, what) in [(&r.spared, "left alone"), (&r.survivors, "does not end")] {
+    for (list, what) in [(&r.spared, "left alone"), (&r.survivors, "did not end")] {
         for p in list {
             note(&format!("process {} {} ({}) {what}", p.pid, printable(&p.name), p.why));
         }
     }
     if let Some(fault) = &r.hook {
-        note(&format!("the teardown hook did not end well: {}", printable(&fault.message)));
+        note(&format!("the teardown hook failed: {}", printable(&fault.message)));
         for line in &fault.evidence {
             note(&format!("  | {}", printable(line)));
         }
@@ -185,7 +191,7 @@ pub fn removed(r: &RemovedView) {
 /// Writes to stderr what a clean, or its undo, did not move, and why.
 pub fn left_in_place(left: &[NotMovedView]) {
     for n in left {
-        note(&format!("{} stays: {}", printable(&n.path), printable(&n.why)));
+        note(&format!("{} was left in place: {}", printable(&n.path), printable(&n.why)));
     }
 }
 
@@ -193,7 +199,7 @@ pub fn left_in_place(left: &[NotMovedView]) {
 #[must_use]
 pub fn trash(list: &[RemainsView]) -> String {
     table(
-        ["ID", "LIFE", "KIND", "REMOVED", "UNLINKED", "SIZE", "FILES", "PATH"],
+        ["ID", "INCARNATION", "KIND", "REMOVED", "UNLINKED", "SIZE", "FILES", "PATH"],
         list.iter().map(|r| {
             let until = match (&r.expires_at, &r.purge) {
                 (Some(time), _) => time.get(..10).unwrap_or(time).to_owned(),
@@ -223,8 +229,9 @@ pub fn stays(r: &RemainsView) -> Option<String> {
         let (id, what) = (printable(&r.id), printable(&r.only_copy_of.join("; ")));
         let size = r.bytes.map_or_else(String::new, |n| format!(", {}", bytes(n)));
         return Some(format!(
-            "{id} (life {}{size}) stays in the trash, the only place of: {what}\n  `groundskeeper \
-             restore {id}` brings it back; `groundskeeper trash empty {id} --lose` unlinks it for good",
+            "{id} (incarnation {}{size}) stays in the trash, the only copy of: {what}\n  \
+             `groundskeeper restore {id}` brings it back; \
+             `groundskeeper trash empty {id} --lose` unlinks it permanently",
             r.incarnation
         ));
     }
@@ -233,7 +240,8 @@ pub fn stays(r: &RemainsView) -> Option<String> {
     let (said, hint, path) = (printable(&said.join("; ")), &why.hint, printable(path));
     let (id, life) = (printable(&r.id), r.incarnation);
     Some(format!(
-        "{id} (life {life}) stays in the trash: {said}\n  {path}\n  {hint}; `trash empty` tries again"
+        "{id} (incarnation {life}) stays in the trash: {said}\n  {path}\n  {hint}; \
+         `groundskeeper trash empty {id}` retries"
     ))
 }
 
@@ -258,7 +266,7 @@ pub fn hosts(list: &[HostView]) -> String {
 #[must_use]
 pub fn rescues(list: &[RemainsView]) -> String {
     table(
-        ["ID", "LIFE", "REMOVED", "COMMIT", "HOLDS", "LACKS", "REF"],
+        ["ID", "INCARNATION", "REMOVED", "COMMIT", "HOLDS", "LACKS", "REF"],
         list.iter().map(|r| {
             let commit = r.commit.clone().unwrap_or_default();
             [
@@ -291,10 +299,10 @@ pub fn rescue(r: &RemainsView) -> String {
     rows.extend(r.raw.iter().map(|path| ("copied", printable(path))));
     rows.extend(r.nested.iter().map(|nested| {
         let held = nested.reference.clone().unwrap_or_else(|| "copies".to_owned());
-        ("repository", format!("{} is held by {held}", printable(&nested.path)))
+        ("repository", format!("{} is saved under {held}", printable(&nested.path)))
     }));
     if !reference.is_empty() {
-        rows.push(("look", format!("git diff {reference}^1 {reference}")));
+        rows.push(("inspect", format!("git diff {reference}^1 {reference}")));
     }
     rows.push(("restore", format!("groundskeeper restore {}", r.id)));
     rows.iter().fold(String::new(), |text, (label, value)| text + &format!("{label:<12} {value}\n"))
@@ -304,7 +312,7 @@ pub fn rescue(r: &RemainsView) -> String {
 #[must_use]
 pub fn processes(list: &[ProcessView]) -> String {
     table(
-        ["PID", "NAME", "WHY", "AT REMOVAL"],
+        ["PID", "NAME", "REASON", "AT REMOVAL"],
         list.iter().map(|p| {
             let fate = if p.ours { "ended" } else { "left alone" };
             [p.pid.to_string(), p.name.clone(), p.why.clone(), fate.to_owned()]
@@ -323,7 +331,7 @@ pub fn evidence(e: &EvidenceView) -> String {
         text.push_str(&format!("in use: {}\n", printable(line)));
     }
     if e.unsaved.is_empty() {
-        text.push_str(&format!("nothing would be lost with {}\n", e.id));
+        text.push_str(&format!("{} holds no work at risk\n", e.id));
     }
     text + &format!("remove it with `{}`\n", e.hint)
 }
@@ -352,7 +360,7 @@ pub fn usage(list: &[UsageView], trash: u64) -> String {
 #[must_use]
 pub fn sweep(s: &SweepView) -> String {
     table(
-        ["KIND", "OURS", "SETTLED", "PATH", "WHAT"],
+        ["KIND", "MANAGED", "SETTLED", "PATH", "DETAIL"],
         s.findings.iter().map(|f| {
             let yes = |b: bool| if b { "yes" } else { "no" }.to_owned();
             [f.kind.clone(), yes(f.ours), yes(f.settled), f.path.clone(), f.detail.clone()]
@@ -364,16 +372,16 @@ pub fn sweep(s: &SweepView) -> String {
 pub fn sweep_summary(s: &SweepView, apply: bool) {
     let ours = s.findings.iter().filter(|f| f.ours && !f.settled).count();
     if s.found == 0 {
-        note("everything is explained");
+        note("no findings");
     } else if !s.held.is_empty() {
         note(&format!("nothing was settled: {}; see --limit", s.held));
     } else if !apply && ours > 0 {
         note(&format!(
-            "{ours} of {} are ours; `groundskeeper sweep --apply` settles them",
+            "{ours} of {} findings are managed; `groundskeeper sweep --apply` settles them",
             s.found
         ));
     } else {
-        note(&format!("{} found, {} settled", s.found, s.settled));
+        note(&format!("{} findings, {} settled", s.found, s.settled));
     }
 }
 

@@ -89,8 +89,11 @@ pub(super) fn lose(tx: &Transaction<'_>, before: i64) -> Result<usize, Fault> {
     let rows = lost.query_map([before], of_row).map_err(fault)?;
     let rows: Vec<Operation> = rows.collect::<Result<_, _>>().map_err(fault)?;
     for operation in &rows {
-        let hint = "its host may be away; ask again when it is back";
-        let message = format!("nothing was heard of the end of {}", operation.environment);
+        let hint = "destroy it again when its host has a session";
+        let message = format!(
+            "the host did not report the end of the removal of {} in time",
+            operation.environment
+        );
         let problem = Problem::of(&Fault::new(Code::Timeout, message, hint));
         let answer = serde_json::to_string(&problem).unwrap_or_default();
         let put = "UPDATE operations SET status = 504, answer = ?2, ended_at = ?3 WHERE id = ?1";

@@ -62,14 +62,15 @@ pub(super) struct Shared {
 /// Parses the name of a host; the rules are those of environment ids.
 pub(super) fn host_name(text: &str) -> Result<String, Fault> {
     let named = EnvironmentId::parse(text).map(|id| id.to_string());
-    named.map_err(|e| invalid(format!("{text:?} cannot name a host: {e}")))
+    named.map_err(|e| invalid(format!("{text:?} is not a valid host id: {e}")))
 }
 
 pub(super) fn key(headers: &HeaderMap) -> Result<String, Fault> {
     match headers.get("idempotency-key") {
         None => Ok(random_name()),
         Some(value) => {
-            let text = value.to_str().map_err(|_| invalid("Idempotency-Key is not text"))?;
+            let text =
+                value.to_str().map_err(|_| invalid("Idempotency-Key is not visible ASCII"))?;
             let id =
                 RequestId::parse(text).map_err(|e| invalid(format!("Idempotency-Key: {e}")))?;
             Ok(id.to_string())
@@ -116,5 +117,5 @@ pub(super) async fn under_way(
 
 pub(super) fn no_operation(id: &str) -> Fault {
     let message = format!("there is no operation {id}");
-    Fault::new(Code::NotFound, message, "those that are over are forgotten after a week")
+    Fault::new(Code::NotFound, message, "check the id; ended operations are deleted after a week")
 }

@@ -50,10 +50,10 @@ pub(super) fn now() -> i64 {
 }
 
 pub(super) fn fault(error: rusqlite::Error) -> Fault {
-    let hint = "look at the server's log; `sqlite3 catalog.db 'pragma integrity_check'` may help";
+    let hint = "check the server's log, or run `sqlite3 catalog.db 'pragma integrity_check'`";
     let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
     let code = if full { Code::DiskFull } else { Code::Io };
-    Fault::new(code, "the catalogue cannot be used", hint).because(error)
+    Fault::new(code, "cannot use the catalogue", hint).because(error)
 }
 
 fn hash(key: &str) -> Vec<u8> {
@@ -135,7 +135,7 @@ fn carry(path: &Path) -> Result<(), Fault> {
         tracing::warn!("{warning}");
     }
     let backup = done.backup.map(|path| path.to_string()).unwrap_or_default();
-    tracing::info!(backup, "the catalogue is of generation {GENERATION} now");
+    tracing::info!(backup, "the catalogue was migrated to generation {GENERATION}");
     Ok(())
 }
 
@@ -155,8 +155,10 @@ fn fill(connection: &mut Connection) -> Result<(), Fault> {
 /// Adds a host, or replaces its key. Returns the key, of which only the hash is stored.
 pub(super) fn add_host(tx: &Transaction<'_>, id: &str, replace: bool) -> Result<String, Fault> {
     let mut random = [0; 32];
-    getrandom::fill(&mut random)
-        .map_err(|e| Fault::new(Code::Io, "no random bytes", "try again").because(e))?;
+    getrandom::fill(&mut random).map_err(|e| {
+        let hint = "check the system's random number generator";
+        Fault::new(Code::Io, "cannot get random bytes", hint).because(e)
+    })?;
     let key = format!("gkh_{}", crate::format::hex(&random));
     let known: bool = tx
         .query_row("SELECT EXISTS (SELECT 1 FROM hosts WHERE id = ?1)", [id], |row| row.get(0))
@@ -164,13 +166,15 @@ pub(super) fn add_host(tx: &Transaction<'_>, id: &str, replace: bool) -> Result<
     let count: i64 =
         tx.query_row("SELECT count(*) FROM hosts", [], |row| row.get(0)).map_err(fault)?;
     if known && !replace {
-        let message = format!("there is a host {id} already");
-        let hint = "choose another name, or give it a new key with --replace";
+        let message = format!("host {id} already exists");
+        let hint = format!(
+            "choose another id, or replace its key with `groundskeeper host add {id} --replace`"
+        );
         return Err(Fault::new(Code::EnvironmentExists, message, hint));
     }
     if !known && count >= HOSTS_MAX {
-        let message = format!("{HOSTS_MAX} hosts are allowed");
-        return Err(Fault::new(Code::LimitReached, message, "remove some first"));
+        let message = format!("the limit of {HOSTS_MAX} hosts is reached");
+        return Err(Fault::new(Code::LimitReached, message, "remove a host first"));
     }
     // The epoch starts at the clock for the reason given in `next_epoch`.
     let put = "INSERT INTO hosts (id, key_hash, created_at, epoch) VALUES (?1, ?2, ?3, ?3)
@@ -207,7 +211,7 @@ pub(super) fn host_of_key(tx: &Transaction<'_>, key: &str) -> Result<Option<Host
 pub(super) fn host(tx: &Transaction<'_>, id: &str) -> Result<Host, Fault> {
     let find = format!("{HOST} WHERE id = ?1");
     tx.query_row(&find, [id], host_of).optional().map_err(fault)?.ok_or_else(|| {
-        let hint = "`groundskeeper host ls` lists them";
+        let hint = "run `groundskeeper host ls` to list hosts";
         Fault::new(Code::HostNotFound, format!("there is no host {id}"), hint)
     })
 }

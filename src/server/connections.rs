@@ -26,7 +26,7 @@ use crate::session::transport::{Wire, accept};
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn news(State(shared): Server) -> Done<Response> {
     let slot = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| {
-        Fault::new(Code::LimitReached, "too many read the events", "close some first")
+        Fault::new(Code::LimitReached, "too many event streams are open", "close one first")
     })?;
     let (news, reader) = shared.hub.news();
     let mut stop = shared.stop.clone();
@@ -47,20 +47,20 @@ pub(super) async fn session(State(shared): Server, mut request: Request) -> Done
     let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
     let bearer = text(header::AUTHORIZATION).and_then(|v| v.strip_prefix("Bearer "));
     let unknown = || {
-        let hint = "`groundskeeper host add NAME` at the server makes a key";
-        Fault::new(Code::Unauthorized, "the key of the host is not known", hint)
+        let hint = "create a key with `groundskeeper host add NAME` at the server";
+        Fault::new(Code::Unauthorized, "the host key is unknown", hint)
     };
     let key = bearer.ok_or_else(unknown)?.to_owned();
     let websocket = text(header::UPGRADE).is_some_and(|v| v.eq_ignore_ascii_case("websocket"));
     let nonce = text(header::SEC_WEBSOCKET_KEY).map(accept);
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let (Some(nonce), Some(upgrade), true) = (nonce, upgrade, websocket) else {
-        return Err(invalid("a session is a WebSocket").into());
+        return Err(invalid("a session requires a WebSocket upgrade").into());
     };
     let host = shared.catalog.with(move |tx| catalog::host_of_key(tx, &key)).await?;
     let host = host.ok_or_else(unknown)?;
     let slot = Arc::clone(&shared.sessions).try_acquire_owned().map_err(|_| {
-        Fault::new(Code::LimitReached, "too many sessions are open", "try again later")
+        Fault::new(Code::LimitReached, "too many sessions are open", "close one first")
     })?;
     // The upgrade completes only after the response below is sent.
     tokio::spawn(async move {
@@ -69,7 +69,7 @@ pub(super) async fn session(State(shared): Server, mut request: Request) -> Done
                 let wire = Wire::answered(TokioIo::new(stream)).await;
                 host_session::attend(shared, host, wire).await;
             }
-            Err(e) => tracing::debug!(error = %e, "a session was not opened"),
+            Err(e) => tracing::debug!(error = %e, "cannot open a session"),
         }
         drop(slot);
     });

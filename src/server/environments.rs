@@ -156,15 +156,16 @@ pub(super) fn destroy_in(
     if !active.is_empty() && how != How::Forced {
         let message = format!("environment {id} is in use");
         let names = active.into_iter().map(|t| format!("{} {}", t.kind, t.id));
-        let fault = Fault::new(Code::EnvironmentBusy, message, "end its threads, or use force");
+        let fault = Fault::new(Code::EnvironmentBusy, message, "end its threads, or use `force`");
         return Err(fault.with_evidence(names));
     }
     operations::add(tx, &order, host)?;
     match store::change(tx, host, id, Change::DestroyStarted, Some(request), None)? {
         Applied::Now(_) => Ok(Some(request.to_owned())),
         other => {
-            let message = format!("environment {id} cannot be destroyed now: {other:?}");
-            Err(Fault::new(Code::EnvironmentBusy, message, "try again").transient())
+            let message = format!("cannot destroy environment {id} now: {other:?}");
+            let hint = "retry when its current operation has ended";
+            Err(Fault::new(Code::EnvironmentBusy, message, hint).transient())
         }
     }
 }
@@ -239,11 +240,7 @@ pub(super) async fn retire(
         }
         if !matches!(known.status, Status::Ready | Status::Retiring) {
             let message = format!("environment {id} is {}", known.status.as_str());
-            return Err(Fault::new(
-                Code::EnvironmentBusy,
-                message,
-                "only one that is ready retires",
-            ));
+            return Err(Fault::new(Code::EnvironmentBusy, message, "retire it when it is ready"));
         }
         store::change(tx, &host, &id, Change::Retire, None, None)?;
         store::retire_at(tx, &host, &id, at)?;

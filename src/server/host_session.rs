@@ -37,12 +37,13 @@ pub(super) async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
     let open = match opened {
         Ok(Ok(FromHost::Open(open))) => open,
         Ok(Ok(other)) => {
-            let message = format!("{other:?} before `open`");
-            return refuse(wire, Fault::new(Code::InvalidRequest, message, "open first")).await;
+            let message = format!("received {other:?} before `open`");
+            return refuse(wire, Fault::new(Code::InvalidRequest, message, "send `open` first"))
+                .await;
         }
         Ok(Err(Broken::Malformed(why))) => {
-            let message = format!("the first message cannot be read: {why}");
-            let hint = "the daemon and the server may be too far apart; update the older one";
+            let message = format!("cannot read the first message: {why}");
+            let hint = "update the older of daemon and server";
             return refuse(wire, Fault::new(Code::InvalidRequest, message, hint)).await;
         }
         Ok(Err(_)) | Err(_) => return,
@@ -69,14 +70,14 @@ pub(super) async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut wire: HostWire<S>, fault: Fault) {
-    tracing::warn!(%fault, "a session is refused");
+    tracing::warn!(%fault, "refused a session");
     drop(wire.send(&FromServer::Refused(Refused { problem: Problem::of(&fault) })).await);
     wire.close().await;
 }
 
 fn agree(host: &Host, open: &Open) -> Result<u32, Fault> {
     if open.host.as_ref().is_some_and(|named| *named != host.id) {
-        let message = "the key was given to another host";
+        let message = "the key belongs to another host";
         return Err(Fault::new(Code::Unauthorized, message, "use this host's own key"));
     }
     let (ours, theirs) = (Protocols::OURS, open.protocol);
@@ -85,7 +86,7 @@ fn agree(host: &Host, open: &Open) -> Result<u32, Fault> {
             "the daemon speaks protocols {} to {}, this server {} to {}",
             theirs.min, theirs.max, ours.min, ours.max
         );
-        Fault::new(Code::ProtocolMismatch, message, "update the older of the two")
+        Fault::new(Code::ProtocolMismatch, message, "update the older of daemon and server")
     })
 }
 
@@ -249,7 +250,7 @@ impl HostSession {
         let found = self.shared.catalog.with(move |tx| sync::look(tx, &id)).await;
         // The session ends here, too, if its host was removed.
         let seen = found.map_err(|fault| {
-            tracing::warn!(%fault, host = %self.host, "the session cannot go on");
+            tracing::warn!(%fault, host = %self.host, "ending the session");
             Broken::Closed
         })?;
         let confirmed = self.confirmed.swap(0, Ordering::AcqRel);
@@ -283,7 +284,7 @@ impl HostSession {
                     missing.iter().try_for_each(|env| store::missing(tx, &id, env).map(drop))
                 });
                 if let Err(fault) = noted.await {
-                    tracing::warn!(%fault, "what is missing cannot be noted");
+                    tracing::warn!(%fault, "cannot record missing environments");
                 }
                 self.shared.hub.wake(&self.host);
             }
@@ -328,7 +329,7 @@ impl HostSession {
             }
             Ok(None) => {}
             Err(fault) => {
-                tracing::warn!(%fault, "an answer cannot be noted; it is asked for again");
+                tracing::warn!(%fault, "cannot record an answer; the command is sent again");
             }
         }
     }
@@ -360,7 +361,7 @@ impl HostSession {
                 wire.send(&FromServer::Nack(Nack { first, last, why })).await
             }
             Err(fault) => {
-                tracing::warn!(%fault, "events cannot be taken in now");
+                tracing::warn!(%fault, "cannot record events");
                 Err(Broken::Closed)
             }
         }

@@ -65,7 +65,8 @@ pub(super) fn is_known(tx: &Transaction<'_>, order: &Order, host: &str) -> Resul
     if same {
         return Ok(true);
     }
-    let message = format!("this key was used for {} of {}", known.command, known.environment);
+    let message =
+        format!("this Idempotency-Key was used for {} of {}", known.command, known.environment);
     let hint = "use a new Idempotency-Key for a new request";
     Err(Fault::new(Code::IdempotencyConflict, message, hint))
 }
@@ -75,8 +76,8 @@ pub(super) fn add(tx: &Transaction<'_>, order: &Order, host: &str) -> Result<(),
     let count = "SELECT count(*) FROM operations WHERE host = ?1 AND status IS NULL";
     let count: i64 = tx.query_row(count, [host], |row| row.get(0)).map_err(fault)?;
     if count >= UNDER_WAY_MAX {
-        let message = format!("{count} operations are under way on {host}");
-        return Err(Fault::new(Code::LimitReached, message, "try again later").transient());
+        let message = format!("{count} operations are in progress on {host}");
+        return Err(Fault::new(Code::LimitReached, message, "retry when one has ended").transient());
     }
     let put = "INSERT INTO operations (id, host, environment, command, body, created_at, n)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT coalesce(max(n), 0) + 1 FROM operations))

@@ -72,8 +72,9 @@ impl Hub {
         let mut sessions = locked(&self.sessions);
         let later = |there: &&Live| there.log == live.log && there.boot > live.boot;
         if let Some(there) = sessions.get(host).filter(later) {
-            let message = format!("start {} of this host's daemon has the session", there.boot);
-            let hint = "a daemon that has ended need not care";
+            let message =
+                format!("a later start ({}) of this host's daemon has the session", there.boot);
+            let hint = "stop the older daemon of this host";
             return Err(Fault::new(Code::AlreadyRunning, message, hint));
         }
         if let Some(there) = sessions.get(host) {
@@ -151,8 +152,10 @@ impl Hub {
         let mut questions = locked(&self.questions);
         questions.retain(|_, (_, tell)| !tell.is_closed());
         if questions.len() >= QUESTIONS_MAX {
-            let message = format!("{QUESTIONS_MAX} questions wait for answers");
-            return Err(Fault::new(Code::LimitReached, message, "try again later").transient());
+            let message = format!("{QUESTIONS_MAX} queries wait for answers");
+            return Err(
+                Fault::new(Code::LimitReached, message, "retry when one is answered").transient()
+            );
         }
         questions.insert(order.request.clone(), (host.to_owned(), tell));
         drop(questions);
@@ -204,7 +207,7 @@ impl Drop for Reader {
 /// Returns the error for a host that has no session.
 pub(super) fn away(host: &str) -> Fault {
     let message = format!("{host} has no session with this server");
-    let hint = "start its daemon; what was asked for durably is done when it comes back";
+    let hint = "start its daemon; recorded operations run when it connects again";
     Fault::new(Code::HostUnavailable, message, hint).transient()
 }
 

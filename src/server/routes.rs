@@ -90,12 +90,14 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/openapi.json", get(|| async { openapi() }))
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback(|| async { Refusal(nowhere()) })
-        .method_not_allowed_fallback(|| async { Refusal(invalid("no such method here")) })
+        .method_not_allowed_fallback(|| async {
+            Refusal(invalid("this path does not support the method"))
+        })
         .with_state(shared)
 }
 
 fn nowhere() -> Fault {
-    Fault::new(Code::NotFound, "there is nothing at this address", "see /v1/openapi.json")
+    Fault::new(Code::NotFound, "unknown path", "list the paths with GET /v1/openapi.json")
 }
 
 /// All hosts.
@@ -155,7 +157,7 @@ async fn confirm(
     let name = id.clone();
     let known = shared.catalog.with(move |tx| catalog::host(tx, &name)).await?;
     if known.epoch != wanted.epoch {
-        let message = format!("the live set of {id} is of epoch {} by now", known.epoch);
+        let message = format!("the live set of {id} now has epoch {}", known.epoch);
         return Err(invalid(message).into());
     }
     shared.hub.confirm(&id, wanted.epoch)?;

@@ -125,7 +125,7 @@ fn own(dir: &Path) -> Result<File, Fault> {
     let open = File::options().create(true).truncate(false).write(true).open(&path);
     let file = open.map_err(paths::failed("open", &path))?;
     file.try_lock().map_err(|_| {
-        let message = format!("another server owns {}", dir.display());
+        let message = format!("another server uses {}", dir.display());
         Fault::new(Code::AlreadyRunning, message, "use that one, or choose another --server-dir")
     })?;
     Ok(file)
@@ -181,10 +181,10 @@ async fn tend(shared: Arc<Shared>) {
         let prune = round.is_multiple_of(PRUNE_EVERY);
         // Each host has a transaction of its own, so that one failure does not block the rest.
         if let Err(fault) = retire_due(&shared).await {
-            tracing::warn!(%fault, "what is due cannot be looked for");
+            tracing::warn!(%fault, "cannot retire environments that are due");
         }
         if let Err(fault) = renew(&shared).await {
-            tracing::warn!(%fault, "leases cannot be renewed now");
+            tracing::warn!(%fault, "cannot renew leases");
         }
         if prune {
             let pruned = shared.catalog.with(|tx| {
@@ -192,7 +192,7 @@ async fn tend(shared: Arc<Shared>) {
                 catalog::prune(tx)
             });
             if let Err(fault) = pruned.await {
-                tracing::warn!(%fault, "what is over cannot be dropped now");
+                tracing::warn!(%fault, "cannot delete ended records");
             }
         }
     }
@@ -208,7 +208,7 @@ async fn retire_due(shared: &Shared) -> Result<(), Fault> {
         match destroyed {
             Ok(_) => shared.hub.wake(&host),
             // Still due, so the next round tries again.
-            Err(fault) => tracing::debug!(%fault, "not retired yet"),
+            Err(fault) => tracing::debug!(%fault, "cannot retire an environment yet"),
         }
     }
     Ok(())
@@ -225,7 +225,7 @@ async fn renew(shared: &Shared) -> Result<(), Fault> {
         });
         match renewed.await {
             Ok(()) => shared.hub.wake(&host),
-            Err(fault) => tracing::warn!(%fault, host, "a lease cannot be renewed now"),
+            Err(fault) => tracing::warn!(%fault, host, "cannot renew a lease"),
         }
     }
     Ok(())

@@ -104,7 +104,8 @@ pub(super) fn get(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Environm
     catalog::host(tx, host)?;
     find(tx, host, id)?.ok_or_else(|| {
         let message = format!("there is no environment {id} on {host}");
-        Fault::new(Code::EnvironmentNotFound, message, "list those that exist")
+        let hint = format!("list environments with GET /v1/hosts/{host}/environments");
+        Fault::new(Code::EnvironmentNotFound, message, hint)
     })
 }
 
@@ -135,19 +136,23 @@ pub(super) fn live(tx: &Transaction<'_>, host: &str) -> Result<Vec<String>, Faul
 pub(super) fn want(tx: &Transaction<'_>, host: &str, id: &str, attempt: &str) -> Result<(), Fault> {
     let free = |known: &EnvironmentRow| matches!(known.status, Status::Destroyed | Status::Error);
     if let Some(known) = find(tx, host, id)?.filter(|known| !free(known)) {
-        let message = format!("there is an environment {id} on {host}, {}", known.status.as_str());
+        let status = known.status.as_str();
+        let message = format!("environment {id} already exists on {host} and is {status}");
         return Err(Fault::new(Code::EnvironmentExists, message, "choose another id"));
     }
     if count(tx, host)? >= ENVIRONMENTS_MAX {
-        let message = format!("{ENVIRONMENTS_MAX} environments are allowed on {host}");
-        return Err(Fault::new(Code::LimitReached, message, "remove some first"));
+        let message = format!("the limit of {ENVIRONMENTS_MAX} environments on {host} is reached");
+        return Err(Fault::new(Code::LimitReached, message, "destroy an environment first"));
     }
     // A new row starts as destroyed, so that `change` makes this transition like any other.
     insert(tx, host, id, Status::Destroyed)?;
     operations::overtake(tx, host, id)?;
     match change(tx, host, id, Change::Wanted, Some(attempt), None)? {
         Applied::Now(_) => Ok(()),
-        other => Err(Fault::new(Code::Defect, format!("{id}: {other:?}"), "please report this")),
+        other => {
+            let message = format!("cannot provision {id}: {other:?}");
+            Err(Fault::new(Code::Defect, message, "please report this"))
+        }
     }
 }
 
@@ -210,7 +215,7 @@ pub(super) fn change(
 
 fn noted(known: &EnvironmentRow, change: Change, applied: Applied) -> Applied {
     let (host, id) = (&known.host, &known.id);
-    tracing::debug!(%host, %id, ?change, ?applied, "a change that changes nothing");
+    tracing::debug!(%host, %id, ?change, ?applied, "change without effect");
     applied
 }
 
@@ -333,8 +338,8 @@ pub(super) fn catch_up(
 
 /// Applies a host's report that it does not have a listed environment.
 pub(super) fn missing(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Applied, Fault> {
-    let hint = "restore it, or destroy it here as well";
-    let message = format!("{host} does not have {id} any more");
+    let hint = "restore it, or destroy it at the server as well";
+    let message = format!("{host} no longer has environment {id}");
     let problem = Problem::of(&Fault::new(Code::EnvironmentNotFound, message, hint));
     change(tx, host, id, Change::SeenMissing, None, Some(&problem))
 }

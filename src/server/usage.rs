@@ -23,24 +23,27 @@ pub(super) fn start(tx: &Transaction<'_>, thread: &Thread) -> Result<Thread, Fau
         }
         Status::Destroying | Status::Destroyed => {
             let message = format!("environment {environment} is {}", known.status.as_str());
-            let hint = "restore it, or make another one";
+            let hint = "restore it, or use another environment";
             return Err(Fault::new(Code::EnvironmentDestroyed, message, hint));
         }
         Status::Provisioning | Status::Error => {
             let message = format!("environment {environment} is {}", known.status.as_str());
-            return Err(Fault::new(Code::EnvironmentBusy, message, "wait until it is ready"));
+            let hint = "wait until it is ready, or provision it again after an error";
+            return Err(Fault::new(Code::EnvironmentBusy, message, hint));
         }
     }
     if let Some(known) = find(tx, host, &thread.id)? {
         if known.active && known.environment == *environment {
             return Ok(known);
         }
-        let message = format!("there was a thread {} before", thread.id);
+        let message = format!("thread id {} was already used", thread.id);
         return Err(Fault::new(Code::IdempotencyConflict, message, "choose another id"));
     }
     if active(tx, host, environment)?.len() >= ACTIVE_MAX {
-        let message = format!("{ACTIVE_MAX} threads are allowed in one environment");
-        return Err(Fault::new(Code::LimitReached, message, "end some first"));
+        let message = format!(
+            "environment {environment} has {ACTIVE_MAX} active threads, which is the limit"
+        );
+        return Err(Fault::new(Code::LimitReached, message, "end one first"));
     }
     let put = "INSERT INTO threads (host, id, environment, kind, holder, lease, active,
                created_at, renewed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7)";
@@ -54,7 +57,7 @@ pub(super) fn start(tx: &Transaction<'_>, thread: &Thread) -> Result<Thread, Fau
 pub(super) fn in_use(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Thread, Fault> {
     let Some(thread) = find(tx, host, id)? else {
         let message = format!("there is no thread {id} on {host}");
-        return Err(Fault::new(Code::ThreadNotFound, message, "start it first"));
+        return Err(Fault::new(Code::ThreadNotFound, message, "start the thread first"));
     };
     let environment = &thread.environment;
     let known = store::get(tx, host, environment)?;
@@ -64,11 +67,11 @@ pub(super) fn in_use(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Threa
     }
     if !thread.active {
         let message = format!("thread {id} has ended");
-        return Err(Fault::new(Code::ThreadEnded, message, "start another one"));
+        return Err(Fault::new(Code::ThreadEnded, message, "start another thread"));
     }
     if thread.holder.is_none() {
-        let message = format!("nobody is registered to answer for thread {id}");
-        return Err(Fault::new(Code::NoHolder, message, "start it with a holder"));
+        let message = format!("thread {id} has no registered holder");
+        return Err(Fault::new(Code::NoHolder, message, "start another thread with a `holder`"));
     }
     Ok(thread)
 }

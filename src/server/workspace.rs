@@ -66,8 +66,9 @@ async fn ask(
     }
     let answer = shared.hub.ask(host, order(&random_name(), command, id, body))?;
     let answer = tokio::time::timeout(QUESTION_LIMIT, answer).await.map_err(|_| {
-        let message = format!("{host} has not answered in {} s", QUESTION_LIMIT.as_secs());
-        Fault::new(Code::Timeout, message, "try again").transient()
+        let message = format!("{host} did not answer within {} s", QUESTION_LIMIT.as_secs());
+        let hint = "check the session with `groundskeeper host ls`, then retry";
+        Fault::new(Code::Timeout, message, hint).transient()
     })?;
     let Answer { status, body, .. } = answer.map_err(|_| crate::server::registry::away(host))?;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -101,7 +102,10 @@ pub(super) async fn exec(
             if let Some(thread) = &wanted.thread {
                 let thread = crate::server::usage::in_use(tx, &place, thread)?;
                 if thread.environment != id {
-                    let message = format!("thread {} is in {}", thread.id, thread.environment);
+                    let message = format!(
+                        "thread {} belongs to environment {}",
+                        thread.id, thread.environment
+                    );
                     return Err(invalid(message));
                 }
                 body["lease"] = json!(thread.lease);
@@ -176,11 +180,12 @@ pub(super) async fn end_thread(
     let ended = shared.catalog.with(move |tx| {
         let known = threads::find(tx, &place, &id)?.ok_or_else(|| {
             let message = format!("there is no thread {id} on {place}");
-            Fault::new(Code::ThreadNotFound, message, "see the threads of its environment")
+            let hint = "check the id in the list of its environment's threads";
+            Fault::new(Code::ThreadNotFound, message, hint)
         })?;
         if threads::end(tx, &place, &id)?.is_none() {
             let message = format!("thread {id} has ended");
-            return Err(Fault::new(Code::ThreadEnded, message, "nothing is to be done"));
+            return Err(Fault::new(Code::ThreadEnded, message, "check the id of the thread"));
         }
         let body = json!({ "lease": known.lease });
         let release = order(&random_name(), "lease.release", &known.environment, body);

@@ -119,16 +119,19 @@ impl Known {
     /// Registers a command as in progress.
     fn begin(&mut self, order: &Order) -> Result<(), Fault> {
         let full = |message: String| {
-            Err(Fault::new(Code::LimitReached, message, "try again later").transient())
+            Err(Fault::new(Code::LimitReached, message, "retry when one has ended").transient())
         };
         if self.running.len() >= RUNNING_MAX {
-            return full(format!("{RUNNING_MAX} orders are being carried out"));
+            return full(format!("{RUNNING_MAX} commands are in progress"));
         }
         match order.command.as_str() {
             "environment.provision" => {
                 let queue = self.queued.entry(order.environment.clone()).or_default();
                 if queue.len() >= QUEUED_MAX {
-                    return full(format!("{QUEUED_MAX} provisions of {} wait", order.environment));
+                    return full(format!(
+                        "{QUEUED_MAX} provisions of {} are queued",
+                        order.environment
+                    ));
                 }
                 queue.insert(order.request.clone());
             }
@@ -248,7 +251,8 @@ impl Work {
 }
 
 pub(crate) fn cancelled() -> Fault {
-    Fault::new(Code::Cancelled, "it was cancelled before it began", "ask for it again")
+    let message = "the provision was cancelled before it began";
+    Fault::new(Code::Cancelled, message, "send it again to provision the environment")
 }
 
 pub(crate) fn refusal(request: String, fault: &Fault) -> Answer {
@@ -261,10 +265,10 @@ pub(crate) fn refusal(request: String, fault: &Fault) -> Answer {
 /// environment that is to be used exists.
 fn check(app: &App, order: &Order) -> Result<(), Fault> {
     RequestId::parse(&order.request)
-        .map_err(|e| invalid(format!("the name of the order cannot be used: {e}")))?;
+        .map_err(|e| invalid(format!("the request id is invalid: {e}")))?;
     if order.command != "environment.provision" && !order.environment.is_empty() {
         let id = EnvironmentId::parse(&order.environment).map_err(|e| {
-            invalid(format!("{:?} cannot name an environment: {e}", order.environment))
+            invalid(format!("{:?} is not a valid environment id: {e}", order.environment))
         })?;
         own_path(app, order, &id)?;
         let serves = ["workspace.status", "workspace.diff", "lease.acquire", "exec"];
@@ -299,8 +303,8 @@ fn own_path(app: &App, order: &Order, id: &EnvironmentId) -> Result<(), Fault> {
     let ours = app.handle.view(|state| state.environment(id).map(|e| e.plan.path.to_string()));
     match ours {
         Some(ours) if ours != path => {
-            let message = format!("{id} is at {ours}, not at {path}");
-            Err(Fault::new(Code::NotOurs, message, "leave the path out"))
+            let message = format!("environment {id} is at {ours}, not at {path}");
+            Err(Fault::new(Code::NotOurs, message, "omit `path`"))
         }
         _ => Ok(()),
     }
@@ -366,13 +370,13 @@ fn call(order: &Order) -> Result<Call, Fault> {
         }
         "exec" => (Access::Read, Method::POST, of("/run"), body()),
         other => {
-            let message = format!("there is no command {other:?}");
-            let hint = "the server may be newer than this daemon; update it";
+            let message = format!("unknown command {other:?}");
+            let hint = "update this daemon; the server may be newer";
             return Err(Fault::new(Code::UnsupportedCommand, message, hint));
         }
     };
     if id.is_empty() && order.command != "lease.release" {
-        return Err(invalid(format!("{} names no environment", order.command)));
+        return Err(invalid(format!("command {} names no environment", order.command)));
     }
     Ok(Call { access, method, path, body })
 }
@@ -390,7 +394,7 @@ async fn perform(router: Router, request: String, call: Call) -> Answer {
     let asked = match asked {
         Ok(asked) => asked,
         Err(e) => {
-            return refusal(request, &invalid(format!("the order cannot be carried out: {e}")));
+            return refusal(request, &invalid(format!("cannot build the request: {e}")));
         }
     };
     let Ok(answer) = router.oneshot(asked).await;
@@ -402,7 +406,7 @@ async fn perform(router: Router, request: String, call: Call) -> Answer {
         }
         Err(e) => {
             let message = format!("the answer is larger than {ANSWER_BYTES_MAX} bytes");
-            let fault = Fault::new(Code::RequestTooLarge, message, "ask for less").because(e);
+            let fault = Fault::new(Code::RequestTooLarge, message, "request less data").because(e);
             refusal(request, &fault)
         }
     }

@@ -76,8 +76,8 @@ impl Client {
             let error = match ended {
                 Ended::Broken(broken) => chain(&broken),
                 Ended::Refused(problem) => format!("{} ({})", problem.message, problem.code),
-                Ended::Replaced => "another daemon took this host's place".to_owned(),
-                Ended::Slept => "the machine has slept".to_owned(),
+                Ended::Replaced => "another daemon replaced this one as this host".to_owned(),
+                Ended::Slept => "the machine was suspended".to_owned(),
             };
             self.tell.send_modify(|standing| {
                 if is_over { "ended" } else { "waiting" }.clone_into(&mut standing.stage);
@@ -110,7 +110,7 @@ impl Client {
     /// so that a `Tick` is enough; a live set that is applied afterwards finds them in force.
     async fn woken(&self) {
         if let Err(fault) = self.app.handle.submit(Command::Tick).await {
-            tracing::warn!(%fault, "leases cannot be renewed after a sleep");
+            tracing::warn!(%fault, "cannot renew leases after a suspend");
         }
     }
 

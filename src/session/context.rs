@@ -46,8 +46,8 @@ impl Address {
             return Ok(Self::Tcp(place.to_owned()));
         }
         let message = format!("{text:?} is not the address of a control server");
-        let hint = "write unix:/path/to/server.sock or ws://host:port; put a tunnel or a proxy in \
-                    between for anything but this machine";
+        let hint = "use unix:/path/to/server.sock or ws://host:port, with a tunnel or a proxy in \
+                    between for any other machine";
         Err(Fault::new(Code::InvalidConfig, message, hint))
     }
 }
@@ -87,7 +87,8 @@ impl Link {
         let address = Address::parse(address)?;
         let found = key_file.metadata().map_err(paths::failed("read the key", key_file))?;
         if found.permissions().mode() & 0o077 != 0 {
-            let message = format!("others can read the key {}", key_file.display());
+            let message =
+                format!("the key file {} is accessible to other users", key_file.display());
             let hint = format!("`chmod 600 {}`", key_file.display());
             return Err(Fault::new(Code::PermissionDenied, message, hint));
         }
@@ -95,8 +96,8 @@ impl Link {
         let key = text.map_err(paths::failed("read the key", key_file))?.trim().to_owned();
         if key.is_empty() || key.len() > KEY_BYTES_MAX || !key.chars().all(|c| c.is_ascii_graphic())
         {
-            let message = format!("{} holds no key", key_file.display());
-            let hint = "`groundskeeper host add NAME` at the server makes one";
+            let message = format!("{} holds no valid key", key_file.display());
+            let hint = "create one with `groundskeeper host add NAME` at the server";
             return Err(Fault::new(Code::InvalidConfig, message, hint));
         }
         Ok(Self { address, key })

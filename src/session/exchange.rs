@@ -106,7 +106,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                 return Err(Ended::Refused(Box::new(refused.problem)));
             }
             FromServer::Close(close) if close.reason == "replaced" => return Err(Ended::Replaced),
-            other => return Err(Broken::Malformed(format!("{other:?} before a session")).into()),
+            other => {
+                return Err(Broken::Malformed(format!("received {other:?} before `opened`")).into());
+            }
         };
         if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&opened.protocol) {
             return Err(
@@ -194,7 +196,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                 self.delivered().await?;
             }
             FromServer::Nack(nack) => {
-                tracing::warn!(nack.first, nack.last, nack.why, "the server refuses events");
+                tracing::warn!(nack.first, nack.last, nack.why, "the server rejected events");
                 if let Some(seq) = self.outbox.nack(nack.first, nack.last) {
                     self.set_aside(seq, &nack.why).await;
                 }
@@ -203,7 +205,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             FromServer::Watch(watch) => self.watch(&watch),
             FromServer::Close(close) if close.reason == "replaced" => return Err(Ended::Replaced),
             FromServer::Close(close) => {
-                tracing::info!(close.reason, "the server ends the session");
+                tracing::info!(close.reason, "the server closed the session");
                 return Err(Broken::Closed.into());
             }
             FromServer::Ping => self.wire.send(&FromHost::Pong).await?,
@@ -236,7 +238,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                 self.client.tell.send_modify(|standing| standing.epoch = epoch);
                 self.wire.send(&FromHost::Reconciled(report)).await?;
             }
-            Err(fault) => tracing::warn!(%fault, "a live set cannot be taken in"),
+            Err(fault) => tracing::warn!(%fault, "cannot apply a live set"),
         }
         Ok(())
     }
@@ -250,7 +252,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     /// Skips a record that the server rejects: logs it, and counts it once in the status.
     async fn set_aside(&mut self, seq: u64, why: &str) {
         let kind = self.client.kind_of(seq).await;
-        tracing::error!(seq, kind, why, "the server cannot take a record in; it is passed over");
+        tracing::error!(seq, kind, why, "the server rejected a record; skipping it");
         if seq > self.client.set_aside {
             self.client.set_aside = seq;
             self.client.tell.send_modify(|standing| standing.skipped += 1);
@@ -261,7 +263,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         match self.outbox.batch(&self.client.app).await {
             Ok(Some(events)) => self.wire.send(&FromHost::Events(events)).await?,
             Ok(None) => {}
-            Err(fault) => tracing::warn!(%fault, "events cannot be told"),
+            Err(fault) => tracing::warn!(%fault, "cannot read events for the server"),
         }
         Ok(())
     }

@@ -104,8 +104,10 @@ impl Scheduler {
         let all: usize = lanes.values().map(Lane::inside).sum();
         let lane = lanes.entry(name.clone()).or_default();
         if lane.inside() >= LANE_MAX || all >= ALL_MAX {
-            let message = format!("{} commands wait for {environment}", lane.inside());
-            return Err(Fault::new(Code::LimitReached, message, "try again later").transient());
+            let message = format!("{} commands are queued for {environment}", lane.inside());
+            return Err(
+                Fault::new(Code::LimitReached, message, "retry when one has ended").transient()
+            );
         }
         lane.taken += 1;
         let number = lane.taken;

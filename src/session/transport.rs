@@ -25,28 +25,28 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
     /// The peer closed the connection.
-    #[error("the other side closed the connection")]
+    #[error("the peer closed the connection")]
     Closed,
     /// Messages were lost or reordered: the number that came, and the number that was due.
-    #[error("message {0} came where {1} was due")]
+    #[error("received message {0} instead of message {1}")]
     Gap(u64, u64),
     /// A message is invalid, unexpected, or too large to be sent.
-    #[error("a message cannot be read: {0}")]
+    #[error("invalid message: {0}")]
     Malformed(String),
     /// A message carries another session, or the session is not the host's current one.
     #[error("a message belongs to another session")]
     Stranger,
     /// The peer did not accept data, or did not answer, within a timeout.
-    #[error("the other side has taken nothing for {} s", SEND_LIMIT.as_secs())]
+    #[error("the peer did not respond within {} s", SEND_LIMIT.as_secs())]
     Stuck,
     /// The peer sent nothing for this many seconds.
-    #[error("the other side has said nothing for {0} s")]
+    #[error("the peer sent nothing for {0} s")]
     Silent(u64),
     /// The server answered the handshake with this HTTP status.
-    #[error("the server answered {0}")]
+    #[error("the server answered with HTTP status {0}")]
     Status(u16),
     /// The connection could not be opened.
-    #[error("the server cannot be reached")]
+    #[error("cannot reach the server")]
     Unreachable(#[source] std::io::Error),
     /// The WebSocket or the socket below it failed.
     #[error("the connection broke")]

@@ -214,7 +214,7 @@ fn the_last_copy_goes_only_when_it_is_named() {
     }
     let (usage, doctor) = (bench.ok(&["df"]), bench.ok(&["doctor"]));
     assert!(usage["pinned_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{usage:#}");
-    assert!(doctor.to_string().contains("only place"), "{doctor:#}");
+    assert!(doctor.to_string().contains("only copy"), "{doctor:#}");
     let left = bench.ok(&["trash", "empty", "demo", "--lose"]);
     assert_eq!(left, serde_json::json!([]));
     assert!(!trash.exists());

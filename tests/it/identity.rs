@@ -89,7 +89,7 @@ fn what_began_after_a_backup_of_the_log_is_foreign_to_it() {
     assert_eq!(std::fs::read_to_string(live.join("work")).expect("there"), "work\n");
     assert!(Path::new(&trash).join("work").exists());
     let doctor = bench.ok(&["doctor"]);
-    assert!(doctor.to_string().contains("put back"), "{doctor:#}");
+    assert!(doctor.to_string().contains("older copy"), "{doctor:#}");
 
     // A known environment continues, and so does a new incarnation of a forgotten name.
     bench.write(&known.join("more"), "more\n");

@@ -114,7 +114,7 @@ fn locks_are_named_with_age_and_holder_and_ours_of_the_dead_removed() {
     bench.write(&dead, "held by groundskeeper 1 1\n");
     let holder = std::fs::File::open(&held).expect("open");
     let listed = bench.ok(&["doctor"]).to_string();
-    assert!(listed.contains("none is left behind"), "they are young: {listed}");
+    assert!(listed.contains("no lock is left behind"), "they are young: {listed}");
     let is_old = || {
         let changed = held.metadata().and_then(|m| m.modified()).expect("there");
         changed.elapsed().is_ok_and(|age| age >= Duration::from_secs(11))

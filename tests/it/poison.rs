@@ -192,7 +192,7 @@ fn one_record_that_cannot_be_taken_in_is_passed_over_and_the_rest_is_told() {
     assert_eq!(session(&bench)["skipped"], 1);
     let said = std::fs::read_to_string(bench.path("daemon.err")).expect("a log");
     assert!(
-        said.contains("cannot take a record in") && said.contains("EnvironmentReady"),
+        said.contains("the server rejected a record") && said.contains("EnvironmentReady"),
         "{said}"
     );
 

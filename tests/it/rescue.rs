@@ -243,7 +243,7 @@ fn what_nobody_can_look_at_stays_in_the_trash() {
     }
     let told = bench.command(&["trash", "ls"]).output().expect("it runs");
     let told = String::from_utf8_lossy(&told.stderr).into_owned();
-    assert!(told.contains("demo (life 1) stays in the trash"), "{told}");
+    assert!(told.contains("demo (incarnation 1) stays in the trash"), "{told}");
     assert!(trashed("demo").join("late").exists());
     std::fs::rename(&away, &objects).expect("it is back");
     emptied();

@@ -15,8 +15,8 @@ use crate::world::fs::paths;
 pub(in crate::cli) async fn adopt(global: &Global, path: &Path, id: Option<String>) -> Done {
     let real = path.canonicalize().map_err(|e| paths::fault("find", path, &e))?;
     let path = real.into_os_string().into_string().map_err(|path| {
-        let message = format!("{} is not UTF-8", Path::new(&path).display());
-        Fault::new(Code::InvalidRequest, message, "name it by another path")
+        let message = format!("the path {} is not UTF-8", Path::new(&path).display());
+        Fault::new(Code::InvalidRequest, message, "rename the directory to a UTF-8 name")
     })?;
     let mut client = Client::connect(global).await?;
     let wanted = Adoption { path, id };

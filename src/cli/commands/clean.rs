@@ -12,14 +12,18 @@ pub(in crate::cli) async fn clean(global: &Global, id: &str, now: bool) -> Done 
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/environments/{}/clean?now={now}", encode(id));
     let steps = render::Steps::new(global.quiet || global.json);
-    steps.step(if now { "unlinking what tools rebuild" } else { "moving away what tools rebuild" });
+    steps.step(if now {
+        "unlinking rebuildable files"
+    } else {
+        "moving rebuildable files to the trash"
+    });
     let done: Result<CleanedView, _> = client.call(Method::POST, &path, NOTHING).await;
     steps.finish();
     let done = done?;
     if !global.quiet {
         render::left_in_place(&done.left);
         if !done.left.is_empty() {
-            render::note(&format!("`groundskeeper show {id}` tells where: look at it there"));
+            render::note(&format!("`groundskeeper show {id}` prints the path of the worktree"));
         }
         if let Some(until) = done.expires_at.as_ref().filter(|_| !global.json) {
             let until = render::printable(until);
@@ -28,9 +32,9 @@ pub(in crate::cli) async fn clean(global: &Global, id: &str, now: bool) -> Done 
     }
     let bytes = crate::format::bytes(done.size.allocated);
     let text = match done.paths.len() {
-        0 if done.left.is_empty() => format!("{id} holds nothing that tools rebuild\n"),
-        0 => format!("nothing was taken from {id}\n"),
-        n => format!("{bytes} in {n} places: {}\n", render::printable(&done.paths.join(", "))),
+        0 if done.left.is_empty() => format!("{id} holds no rebuildable files\n"),
+        0 => format!("nothing was cleaned in {id}\n"),
+        n => format!("{bytes} in {n} paths: {}\n", render::printable(&done.paths.join(", "))),
     };
     show_one(global, &done, &text)
 }
@@ -44,7 +48,7 @@ pub(in crate::cli) async fn undo_clean(global: &Global, id: &str) -> Done {
         if let Some(trash) = done.trash.as_ref().filter(|_| !done.left.is_empty()) {
             let trash = render::printable(trash);
             render::note(&format!(
-                "that is in {trash}; `groundskeeper clean {id} --undo` tries again"
+                "the rest is in {trash}; `groundskeeper clean {id} --undo` retries"
             ));
         }
     }

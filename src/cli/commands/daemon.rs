@@ -34,7 +34,7 @@ pub(in crate::cli) async fn stop(global: &Global) -> Done {
     let layout = client::layout(global)?;
     let pid = crate::daemon::run::read_info(&layout).map(|info| info.pid);
     let Ok(mut client) = Client::try_connect(&layout).await else {
-        return show_one(global, &json!({ "stopped": false }), "no daemon runs\n");
+        return show_one(global, &json!({ "stopped": false }), "no daemon is running\n");
     };
     let _: Option<()> = client.call(Method::POST, "/v1/shutdown", NOTHING).await?;
     // The daemon waits for open connections before it ends.
@@ -48,8 +48,10 @@ pub(in crate::cli) async fn stop(global: &Global) -> Done {
             return show_one(global, &json!({ "stopped": true, "pid": pid }), "stopped\n");
         }
         if Instant::now() > until {
-            let message = format!("the daemon still runs after {} s", STOP_LIMIT.as_secs());
-            let hint = "look into its log; SIGKILL is safe as well";
+            let message = format!("the daemon is still running after {} s", STOP_LIMIT.as_secs());
+            let log = layout.daemon_log();
+            let hint =
+                format!("read its log {}, or end it with SIGKILL, which is safe", log.display());
             return Err(Fault::new(Code::Timeout, message, hint).into());
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

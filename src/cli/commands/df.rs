@@ -32,7 +32,7 @@ pub(in crate::cli) async fn df(global: &Global) -> Done {
     let pinned: u64 = trash.iter().map(|r| r.pinned_bytes).sum();
     if pinned > 0 && !global.json && !global.quiet {
         let size = crate::format::bytes(pinned);
-        render::note(&format!("{size} of the trash are the only place of something"));
+        render::note(&format!("{size} of the trash are the only copy of work"));
     }
     let all = json!({
         "environments": usages, "trash": trash, "trash_bytes": bytes, "pinned_bytes": pinned,

@@ -82,7 +82,7 @@ pub(crate) async fn run(global: &Global) -> ExitCode {
 
 fn git_check() -> Check {
     let checked = Cancel::new()
-        .map_err(|e| paths::fault("watch", std::path::Path::new("git"), &e))
+        .map_err(|e| paths::fault("run", std::path::Path::new("git"), &e))
         .and_then(|cancel| command::check_version(&cancel));
     match checked {
         Ok(version) => Check::ok("git", version),
@@ -92,7 +92,7 @@ fn git_check() -> Check {
 
 fn config_check() -> Check {
     match Config::load() {
-        Ok(_) => Check::ok("configuration", "can be read"),
+        Ok(_) => Check::ok("configuration", "readable"),
         Err(fault) => Check::fail("configuration", &fault),
     }
 }
@@ -102,13 +102,13 @@ fn directory_check(layout: &Layout) -> Check {
     let root = layout.root();
     match root.metadata() {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            Check::ok(name, format!("{} will be made", root.display()))
+            Check::ok(name, format!("{} does not exist yet and will be created", root.display()))
         }
-        Err(e) => Check::fail(name, &paths::fault("look at", root, &e)),
+        Err(e) => Check::fail(name, &paths::fault("inspect", root, &e)),
         Ok(found) if found.mode() & 0o077 != 0 => Check::warn(
             name,
-            format!("{} can be entered by other users", root.display()),
-            "chmod 700 it",
+            format!("{} is accessible to other users", root.display()),
+            format!("`chmod 700 {}`", root.display()),
         ),
         Ok(_) => Check::ok(name, root.display().to_string()),
     }
@@ -126,13 +126,13 @@ fn space_check(layout: &Layout) -> Check {
                 Check::ok(name, format!("{mib} MiB are free"))
             }
         }
-        Err(e) => Check::fail(name, &paths::fault("ask for space at", there, &e.into())),
+        Err(e) => Check::fail(name, &paths::fault("read the free space of", there, &e.into())),
     }
 }
 
 async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
     let Ok(mut client) = Client::try_connect(layout).await else {
-        checks.push(Check::ok("daemon", "none runs; one is started when it is needed"));
+        checks.push(Check::ok("daemon", "not running; started when needed"));
         return;
     };
     let asked: Result<DaemonView, _> = client.call(Method::GET, "/v1/daemon", None::<&()>).await;
@@ -143,11 +143,11 @@ async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
             checks.push(if d.version == crate::VERSION {
                 Check::ok("daemon", detail)
             } else {
-                Check::warn("daemon", detail, "it is of another version: `groundskeeper stop`")
+                Check::warn("daemon", detail, "stop this other version: `groundskeeper stop`")
             });
             if let Some(had) = d.log_had {
-                let detail = format!("the log was put back: it has had {had} records");
-                let hint = "`groundskeeper sweep` names what it does not know any more";
+                let detail = format!("the log is an older copy: it once had {had} records");
+                let hint = "run `groundskeeper sweep` to list what the log no longer records";
                 checks.push(Check::warn("log", detail, hint));
             }
             checks.push(watching_check(&d.watching));
@@ -177,17 +177,20 @@ async fn trash_check(client: &mut Client) -> Check {
     let list = list.unwrap_or_default();
     let pinned: Vec<&RemainsView> = list.iter().filter(|r| !r.only_copy_of.is_empty()).collect();
     if pinned.is_empty() {
-        return Check::ok(name, format!("{} directories, all of them saved elsewhere", list.len()));
+        return Check::ok(
+            name,
+            format!("{} entries, all of them also saved elsewhere", list.len()),
+        );
     }
     let bytes: u64 = pinned.iter().map(|r| r.pinned_bytes).sum();
     let names: Vec<&str> = pinned.iter().map(|r| r.id.as_str()).collect();
     let detail = format!(
-        "{} directories ({}) are the only place of something: {}",
+        "{} entries ({}) are the only copy of work: {}",
         pinned.len(),
         crate::format::bytes(bytes),
         names.join(", ")
     );
-    Check::warn(name, detail, "`groundskeeper trash ls` says of what")
+    Check::warn(name, detail, "run `groundskeeper trash ls` to list the work")
 }
 
 /// Checks for lock files that are older than git holds one.
@@ -201,7 +204,7 @@ async fn locks_check(client: &mut Client) -> Check {
     };
     let standing = list.iter().filter(|lock| lock.age_seconds >= LOCK_SECONDS);
     let Some(oldest) = standing.clone().next() else {
-        return Check::ok(name, "none is left behind");
+        return Check::ok(name, "no lock is left behind");
     };
     let lines: Vec<String> = standing.map(lock_line).collect();
     Check::warn(name, lines.join("; "), oldest.hint.clone())
@@ -212,14 +215,14 @@ fn lock_line(lock: &LockView) -> String {
         (Some(process), Some(pid)) => format!("held by {process} (pid {pid})"),
         _ => "no process is known to hold it".to_owned(),
     };
-    format!("{} for {} s, {holder}", lock.path, lock.age_seconds)
+    format!("{} exists for {} s, {holder}", lock.path, lock.age_seconds)
 }
 
 fn watching_check(w: &WatchingView) -> Check {
     let name = "watching";
     let stage = |stage: &str| w.stages.get(stage).copied().unwrap_or(0);
     let detail = format!(
-        "{} worktrees, {} of {} directories, by {}",
+        "{} worktrees, {} of {} watches, by {}",
         w.worktrees, w.watches, w.budget, w.backend
     );
     let (polled, given_up) = (stage("polling"), stage("gave_up"));
@@ -227,8 +230,9 @@ fn watching_check(w: &WatchingView) -> Check {
         let hint = "raise fs.inotify.max_user_watches and max_user_instances (sysctl)";
         Check::warn(name, format!("{detail}; {polled} are polled instead"), hint)
     } else if given_up > 0 {
-        let hint = "`groundskeeper events` says why; `status --watch` tries again";
-        Check::warn(name, format!("{detail}; {given_up} were given up"), hint)
+        let hint =
+            "find the reason in `groundskeeper events`; retry with `groundskeeper status --watch`";
+        Check::warn(name, format!("{detail}; watching of {given_up} was given up"), hint)
     } else {
         Check::ok(name, detail)
     };

@@ -29,8 +29,8 @@ pub(in crate::cli) async fn events(
     let mut rest = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| {
-            let hint = "run it again with --since and the last seq";
-            Fault::new(Code::DaemonUnreachable, "the stream broke", hint).caused_by(&e)
+            let hint = "run the command again with --since and the last seq";
+            Fault::new(Code::DaemonUnreachable, "the event stream broke", hint).caused_by(&e)
         })?;
         rest.extend_from_slice(frame.data_ref().map_or(&[][..], |d| d));
         let end = rest.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);

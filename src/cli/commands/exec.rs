@@ -118,8 +118,8 @@ fn hold(env: &EnvironmentView, command: &[OsString], at_terminal: bool) -> Resul
     }
     drop(child.kill());
     drop(child.wait());
-    let message = "the command could not be held at its start";
-    Err(Fault::new(Code::Io, message, "is /bin/sh a POSIX shell?"))
+    let message = "cannot hold the command at its start";
+    Err(Fault::new(Code::Io, message, "check that /bin/sh is a POSIX shell"))
 }
 
 /// Checks that the program exists, so that the error is a fault of this program and not the text of
@@ -173,7 +173,7 @@ async fn attend(
             _ = renewal.tick() => {
                 let again = Some(lease_id.to_owned());
                 if let Err(Failed(problem)) = lease(client, id, name, again).await {
-                    render::note(&format!("the lease cannot be renewed: {}", problem.message));
+                    render::note(&format!("cannot renew the lease: {}", problem.message));
                 }
             }
         }

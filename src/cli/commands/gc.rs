@@ -40,17 +40,17 @@ pub(in crate::cli) async fn run(global: &Global, which: &Gc) -> Done {
         if which.free.is_some_and(|wanted| free_gigabytes(global) >= wanted) {
             break;
         }
-        steps.step(&format!("looking at {}", env.id));
+        steps.step(&format!("checking {}", env.id));
         let (outcome, why) = match unwanted(which, env) {
             Err(why) => ("kept", why),
-            Ok(_) if !env.leases.is_empty() => ("kept", "it is leased".to_owned()),
+            Ok(_) if !env.leases.is_empty() => ("kept", "leased".to_owned()),
             Ok(why) => settle(&mut client, which, env, why).await?,
         };
         settled.push(Settled { id: env.id.clone(), outcome, why });
     }
     steps.finish();
     if settled.is_empty() && !global.json && !global.quiet {
-        render::note("there is nothing to look at");
+        render::note("no environment was checked");
         return Ok(ExitCode::SUCCESS);
     }
     show_one(global, &settled, &crate::cli::commands::gc::settled(&settled))
@@ -65,7 +65,7 @@ fn free_gigabytes(global: &Global) -> u64 {
 
 /// Checks that an environment reaches the requested age; both results carry the age as text.
 fn unwanted(which: &Gc, env: &EnvironmentView) -> Result<String, String> {
-    old_enough(which.age, "made", &env.created_at)
+    old_enough(which.age, "created", &env.created_at)
 }
 
 fn old_enough(limit: Option<u64>, what: &str, time: &str) -> Result<String, String> {
@@ -87,7 +87,7 @@ async fn settle(
     let evidence: Result<EvidenceView, Failed> = client.call(Method::GET, &path, NOTHING).await;
     let evidence = match evidence {
         Ok(evidence) => evidence,
-        Err(failed) => return Ok(("kept", format!("cannot tell: {}", failed.0.message))),
+        Err(failed) => return Ok(("kept", format!("cannot inspect it: {}", failed.0.message))),
     };
     if let Some(user) = evidence.in_use.first() {
         return Ok(("kept", format!("in use: {user}")));
@@ -98,7 +98,7 @@ async fn settle(
         Err(why) => return Ok(("kept", why)),
     };
     let why = [why, idle].into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(", ");
-    let why = if why.is_empty() { "holds no work of its own".to_owned() } else { why };
+    let why = if why.is_empty() { "no work at risk".to_owned() } else { why };
     if let Some(work) = evidence.unsaved.first() {
         return Ok(("kept", work.clone()));
     }
@@ -123,5 +123,5 @@ async fn settle(
 #[must_use]
 pub(super) fn settled(list: &[crate::cli::commands::gc::Settled]) -> String {
     let rows = list.iter().map(|s| [s.id.clone(), s.outcome.to_owned(), s.why.clone()]);
-    table(["ID", "OUTCOME", "WHY"], rows)
+    table(["ID", "OUTCOME", "REASON"], rows)
 }

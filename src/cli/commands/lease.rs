@@ -30,5 +30,11 @@ pub(in crate::cli) async fn cancel(global: &Global, id: &str) -> Done {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/environments/{}/cancel", encode(id));
     let found: EnvironmentView = client.call(Method::POST, &path, NOTHING).await?;
-    show_one(global, &found, &format!("{} is being cancelled\n", found.id))
+    let id = &found.id;
+    let text = match found.phase.as_str() {
+        "provisioning" => format!("{id} is being cancelled and rolled back\n"),
+        "tearing_down" => format!("{id} is being removed; this can no longer be cancelled\n"),
+        phase => format!("{id} is {phase}; no provision or postponed removal is pending\n"),
+    };
+    show_one(global, &found, &text)
 }

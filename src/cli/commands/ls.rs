@@ -15,7 +15,7 @@ pub(in crate::cli) async fn ls(global: &Global, all: bool) -> Done {
     let path = if all { "/v1/environments?all=true" } else { "/v1/environments" };
     let list: Vec<EnvironmentView> = client.call(Method::GET, path, NOTHING).await?;
     if list.is_empty() && !global.json && !global.quiet {
-        render::note("no environments; `groundskeeper new` makes one");
+        render::note("no environments; create one with `groundskeeper new`");
         return Ok(ExitCode::SUCCESS);
     }
     show_one(global, &list, &render::environments(&list))

@@ -27,11 +27,11 @@ pub(in crate::cli) async fn run(global: &Global, what: Migrate) -> Done {
 /// Returns the request from the flags, with the application's defaults for what they leave out.
 pub(in crate::cli) fn wanted(what: &Migrate) -> Result<Wanted, Fault> {
     let (Some(database), Some(recipe)) = (what.database.clone(), what.recipe.clone()) else {
-        let message = "a database and --recipe are needed";
+        let message = "a database and --recipe are required";
         return Err(Fault::new(
             Code::InvalidRequest,
             message,
-            "see `groundskeeper migrate --help`",
+            "run `groundskeeper migrate --help` for the usage",
         ));
     };
     let wanted = Wanted {
@@ -68,8 +68,8 @@ fn absolute(path: &Path) -> Result<String, Fault> {
     match path.into_os_string().into_string() {
         Ok(text) => Ok(text),
         Err(name) => {
-            let message = format!("{} is not text", PathBuf::from(name).display());
-            Err(Fault::new(Code::InvalidRequest, message, "rename it"))
+            let message = format!("the path {} is not UTF-8", PathBuf::from(name).display());
+            Err(Fault::new(Code::InvalidRequest, message, "rename it to a UTF-8 name"))
         }
     }
 }
@@ -151,11 +151,11 @@ fn words(view: &MigrationView) -> String {
     match (view.phase.as_str(), backup) {
         ("current", _) => format!("{database} needs no migration\n"),
         ("rehearsed", _) => {
-            format!("{}all would work; nothing was changed\n", tables(view))
+            format!("{}the migration would succeed; nothing was changed\n", tables(view))
         }
-        ("undone", _) => format!("{database} is the old one again\n"),
+        ("undone", _) => format!("the old database is back at {database}\n"),
         (_, Some(backup)) => {
-            format!("migrated {database}\nthe old one is kept as {backup}\n")
+            format!("migrated {database}\nthe old database is kept as {backup}\n")
         }
         (phase, None) => format!("{database}: {phase}\n"),
     }
@@ -204,7 +204,7 @@ async fn status(global: &Global, database: Option<&Path>) -> Done {
         }
     }
     if found.is_empty() {
-        text.push_str("no migration is remembered\n");
+        text.push_str("no migrations are recorded\n");
     }
     show_one(global, &found, &text)
 }
@@ -213,8 +213,8 @@ async fn undo(global: &Global, database: &Path) -> Done {
     let mut client = Client::connect(global).await?;
     let found = all(&mut client, Some(database)).await?;
     let Some(last) = found.into_iter().find(|m| m.migrated) else {
-        let message = format!("no migration of {} can be undone", database.display());
-        let hint = "`groundskeeper migrate status` lists them";
+        let message = format!("there is no migration of {} to undo", database.display());
+        let hint = "run `groundskeeper migrate status` to list migrations";
         return Err(Fault::new(Code::MigrationNotFound, message, hint).into());
     };
     let path = format!("/v1/migrations/{}/undo", encode(&last.id));

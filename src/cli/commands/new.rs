@@ -16,8 +16,8 @@ use crate::world::fs::paths;
 pub(in crate::cli) async fn new(global: &Global, wanted: New) -> Done {
     let repo = wanted.repo.canonicalize().map_err(|e| paths::fault("find", &wanted.repo, &e))?;
     let repo = repo.into_os_string().into_string().map_err(|path| {
-        let message = format!("{} is not UTF-8", Path::new(&path).display());
-        Fault::new(Code::InvalidRequest, message, "name the repository by another path")
+        let message = format!("the path {} is not UTF-8", Path::new(&path).display());
+        Fault::new(Code::InvalidRequest, message, "rename the directory to a UTF-8 name")
     })?;
     let body = NewEnvironment {
         id: wanted.id,
@@ -47,7 +47,8 @@ pub(in crate::cli) async fn new(global: &Global, wanted: New) -> Done {
         (Some(problem), "failed") => Err(Failed(Box::new(problem.clone()))),
         (_, "provisioning") => {
             let message = format!("the daemon stopped before {} was ready", found.id);
-            let hint = "it goes on after the next start; run the same command again to wait for it";
+            let hint =
+                "run the same command again to wait for it; it continues after the next start";
             Err(Fault::new(Code::ShuttingDown, message, hint).into())
         }
         _ => show_one(global, &found, &format!("{}\n", render::printable(&found.path))),
@@ -88,8 +89,10 @@ pub(in crate::cli) async fn follow_provision(
     let mut text = String::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| {
-            let hint =
-                "the daemon finishes it after its next start; look with `groundskeeper show`";
+            let hint = format!(
+                "check with `groundskeeper show {}`; it continues after the daemon's next start",
+                env.id
+            );
             Fault::new(Code::DaemonUnreachable, "the connection to the daemon broke", hint)
                 .caused_by(&e)
         })?;
@@ -135,14 +138,14 @@ pub(in crate::cli) fn show_step(steps: &render::Steps, json: &serde_json::Value)
                 steps.step(&format!("skipped {}", skipped.as_str().unwrap_or_default()));
             }
         }
-        "SetupStarted" => steps.step("setup hook runs"),
-        "SetupFinished" => steps.step("setup hook done"),
-        "AttemptFailed" => steps.step(&format!("again soon: {}", at("/fault/message"))),
+        "SetupStarted" => steps.step("running the setup hook"),
+        "SetupFinished" => steps.step("setup hook finished"),
+        "AttemptFailed" => steps.step(&format!("retrying after: {}", at("/fault/message"))),
         "ProvisionFailed" => {
             steps.step(&format!("failed: {}", at("/fault/message")));
             return json.get("kept").and_then(serde_json::Value::as_bool).unwrap_or(false);
         }
-        "CancelRequested" | "DestroyRequested" => steps.step("stopping"),
+        "CancelRequested" | "DestroyRequested" => steps.step("rolling back"),
         "EnvironmentReady" | "RolledBack" | "Tombstoned" => return true,
         _ => {}
     }

@@ -14,7 +14,7 @@ pub(in crate::cli) async fn ps(global: &Global, id: &str) -> Done {
     let path = format!("/v1/environments/{}/processes", encode(id));
     let list: Vec<ProcessView> = client.call(Method::GET, &path, NOTHING).await?;
     if list.is_empty() && !global.json && !global.quiet {
-        render::note(&format!("nothing runs in {id}"));
+        render::note(&format!("no processes use {id}"));
     }
     show_one(global, &list, &render::processes(&list))
 }

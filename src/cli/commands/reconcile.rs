@@ -39,7 +39,7 @@ fn words(found: &ReconciledView) -> String {
     };
     if found.outdated {
         return format!(
-            "epoch {} is older than one that was taken in: nothing done\n",
+            "epoch {} is older than the last applied one; nothing was done\n",
             found.epoch
         );
     }
@@ -47,11 +47,12 @@ fn words(found: &ReconciledView) -> String {
     let kept: Vec<String> = found.kept.iter().map(|k| format!("{} ({})", k.id, k.why)).collect();
     line("kept", &kept);
     line("missing", &found.missing);
-    line("healed", &found.healed);
+    line("returned to service", &found.healed);
     if found.held {
         let epoch = found.epoch;
         let confirm = format!("groundskeeper reconcile --confirm {epoch}");
-        let _written = writeln!(out, "that is a lot at once: `{confirm}` does it");
+        let _written =
+            writeln!(out, "on hold: it removes too many at once; confirm with `{confirm}`");
     } else if out.is_empty() {
         out.push_str("nothing to do\n");
     }

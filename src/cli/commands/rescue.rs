@@ -15,7 +15,7 @@ pub(in crate::cli) async fn rescue(global: &Global, what: Rescue) -> Done {
     match what {
         Rescue::Ls => {
             if list.is_empty() && !global.json && !global.quiet {
-                render::note("no rescue is held");
+                render::note("no rescues");
             }
             show_one(global, &list, &render::rescues(&list))
         }
@@ -28,7 +28,7 @@ pub(in crate::cli) async fn rescue(global: &Global, what: Rescue) -> Done {
             let life = found.incarnation;
             let path = format!("/v1/rescues/{}/{life}?wait={WAIT_SECONDS}", encode(&id));
             let left: Vec<RemainsView> = client.call(Method::DELETE, &path, NOTHING).await?;
-            show_one(global, &left, &format!("let go of {id}, incarnation {life}\n"))
+            show_one(global, &left, &format!("dropped the rescue of {id}, incarnation {life}\n"))
         }
     }
 }
@@ -42,7 +42,7 @@ pub(in crate::cli) fn pick<'a>(
     let of = list.iter().filter(|r| r.id == id);
     let found = of.filter(|r| incarnation.is_none_or(|n| n == r.incarnation));
     found.max_by_key(|r| r.incarnation).ok_or_else(|| {
-        let message = format!("no rescue of {id} is held");
-        Fault::new(Code::NotFound, message, "`groundskeeper rescue ls` lists them")
+        let message = format!("there is no rescue of {id}");
+        Fault::new(Code::NotFound, message, "run `groundskeeper rescue ls` to list rescues")
     })
 }

@@ -74,9 +74,9 @@ pub(in crate::cli) fn up(global: &Global, wanted: &Server) -> Done {
         drop(served);
     });
     let thread = thread.map_err(|e| {
-        Fault::new(Code::Io, "cannot start the server", "free some memory").because(e)
+        Fault::new(Code::Io, "cannot start the server thread", "free some memory").because(e)
     })?;
-    let gone = || Fault::new(Code::Defect, "the server ended at once", "please report this");
+    let gone = || Fault::new(Code::Defect, "the server ended at its start", "please report this");
     told.recv().unwrap_or_else(|_| Err(gone()))?;
     let link = Link::new(&format!("unix:{}", address(&dir).display()), &key_file)?;
     let ran = crate::daemon::run::run(
@@ -91,14 +91,16 @@ pub(in crate::cli) fn up(global: &Global, wanted: &Server) -> Done {
 
 fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
     let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    built.map_err(|e| Fault::new(Code::Io, "cannot start the runtime", "see the cause").because(e))
+    built.map_err(|e| {
+        Fault::new(Code::Io, "cannot start the runtime", "free some memory").because(e)
+    })
 }
 
 /// Adds, lists and removes hosts.
 pub(in crate::cli) async fn host(global: &Global, what: Hosts, dir: Option<&Path>) -> Done {
     let dir = directory(global, dir)?;
     let mut client = Client::at(&address(&dir)).await.map_err(|e| {
-        let message = format!("no control server answers for {}", dir.display());
+        let message = format!("cannot reach a control server for {}", dir.display());
         let hint = "start one with `groundskeeper server` or `groundskeeper up`";
         Fault::new(Code::DaemonUnreachable, message, hint).because(e)
     })?;
@@ -108,8 +110,8 @@ pub(in crate::cli) async fn host(global: &Global, what: Hosts, dir: Option<&Path
             let made: HostKey = client.call(Method::POST, "/v1/hosts", Some(&wanted)).await?;
             if !global.json && !global.quiet {
                 render::note(
-                    "this key is shown once; put it into a file that only the daemon's \
-                              user can read, and name the file in `server_key_file`",
+                    "this key is shown only once; write it to a file that only the daemon's \
+                              user can read, and set `server_key_file` to the path of the file",
                 );
             }
             show_one(global, &made, &format!("{}\n", made.key))

@@ -20,7 +20,7 @@ pub(in crate::cli) async fn status(global: &Global, id: Option<&str>) -> Done {
     let Some(id) = id else {
         let all = fetch_all(&mut client).await?;
         if all.is_empty() && !global.json && !global.quiet {
-            render::note("no environments; `groundskeeper new` makes one");
+            render::note("no environments; create one with `groundskeeper new`");
         }
         return show_one(global, &all, &table(&all));
     };
@@ -67,7 +67,7 @@ pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> Done {
         let limit = if live { REFRESH } else { Duration::MAX };
         let heard = tokio::time::timeout(limit, news.frame()).await;
         if matches!(heard, Ok(None | Some(Err(_)))) {
-            let hint = "`groundskeeper status --watch` again";
+            let hint = "run `groundskeeper status --watch` again";
             let fault = Fault::new(Code::DaemonUnreachable, "the daemon has ended", hint);
             return Err(fault.into());
         }
@@ -91,11 +91,11 @@ pub(in crate::cli) async fn diff(
     }
     render::out(&found.patch);
     if found.truncated {
-        render::note("... and more; --bytes shows it");
+        render::note("output is truncated; raise --bytes to see the rest");
     }
     if !found.untracked.is_empty() && !global.quiet {
         let shown: Vec<String> = found.untracked.iter().map(|p| render::printable(p)).collect();
-        render::note(&format!("untracked, and no part of this: {}", shown.join(", ")));
+        render::note(&format!("untracked files, not part of this diff: {}", shown.join(", ")));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -129,7 +129,7 @@ fn lines(s: &StatusView) -> String {
 
 /// Returns the table of `status`; an entry without a status shows its error code.
 fn table(list: &[StatusEntry]) -> String {
-    let header = ["ID", "BRANCH", "CHANGES", "LINES", "BASE", "UPSTREAM", "DOING", "CHANGED"];
+    let header = ["ID", "BRANCH", "CHANGES", "LINES", "BASE", "UPSTREAM", "OPERATION", "CHANGED"];
     let rows = list.iter().map(|entry| match (&entry.status, &entry.error) {
         (Some(s), _) => [
             s.id.clone(),

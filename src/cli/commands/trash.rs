@@ -46,7 +46,10 @@ pub(in crate::cli) async fn tell_what_is_lost(
     for remains in list.iter().filter(|r| id.is_none_or(|id| r.id == id)) {
         for what in remains.only_copy_of.iter().filter(|_| !global.quiet) {
             let (id, life) = (&remains.id, remains.incarnation);
-            render::note(&format!("lost with {id} (life {life}): {}", render::printable(what)));
+            render::note(&format!(
+                "lost with {id} (incarnation {life}): {}",
+                render::printable(what)
+            ));
         }
     }
     Ok(())
@@ -59,7 +62,7 @@ pub(in crate::cli) async fn emptied(
     path: &str,
 ) -> Result<Vec<RemainsView>, Failed> {
     let steps = render::Steps::new(global.quiet || global.json);
-    steps.step("unlinking what is in the trash");
+    steps.step("unlinking trash entries");
     // A second connection: the first one is busy with the request until the trash is empty.
     let mut other = Client::connect(global).await?;
     let call = client.call(Method::DELETE, path, NOTHING);
@@ -74,7 +77,7 @@ pub(in crate::cli) async fn emptied(
         if list.len() < left {
             left = list.len();
             let bytes = list.iter().filter_map(|r| r.bytes).sum();
-            steps.step(&format!("{left} left, {}", crate::format::bytes(bytes)));
+            steps.step(&format!("{left} entries left, {}", crate::format::bytes(bytes)));
         }
     };
     steps.finish();

@@ -26,7 +26,7 @@ pub(in crate::cli) async fn trust(
     if revoke {
         let wanted = TrustRequest { repo, hash: None };
         view = client.call(Method::PUT, "/v1/trust", Some(&wanted)).await?;
-        return show_one(global, &view, "nothing in this repository is trusted any more\n");
+        return show_one(global, &view, "no hook of this repository is trusted any more\n");
     }
     if let Some(hash) = named {
         let text = format!("hooks with sha256 {hash} are trusted\n");
