@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 
-use groundskeeper_journal;
 
 /// Exit code of an intact log and of work that is done.
 pub(crate) const INTACT: u8 = 0;
@@ -17,7 +16,7 @@ const UNREADABLE: u8 = 3;
 pub(crate) enum Problem {
     /// The log cannot be read.
     #[error(transparent)]
-    Log(#[from] journal::Error),
+    Log(#[from] groundskeeper_journal::Error),
     /// What was typed does not make sense.
     #[error("{what}")]
     Usage {
@@ -75,7 +74,7 @@ impl Problem {
 
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::Log(journal::Error::Damaged { .. }) | Self::Missing { .. } => DAMAGED,
+            Self::Log(groundskeeper_journal::Error::Damaged { .. }) | Self::Missing { .. } => DAMAGED,
             Self::Usage { .. } => USAGE,
             _ => UNREADABLE,
         }
