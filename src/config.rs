@@ -132,8 +132,8 @@ impl Config {
 
     fn load_from(path: &Path) -> Result<Self, Fault> {
         let bad = |why: &dyn std::fmt::Display| {
-            let message = format!("the configuration {} cannot be used", path.display());
-            let hint = "correct it, or move it away to run with the defaults";
+            let message = format!("cannot use the configuration {}", path.display());
+            let hint = "correct the file, or move it away to run with the defaults";
             Fault::new(Code::InvalidConfig, message, hint).because(why)
         };
         let text = match std::fs::read_to_string(path) {
@@ -166,14 +166,14 @@ impl Config {
             return Err("teardown_limit_seconds must be between 1 and 86400".to_owned());
         }
         if self.server.is_some() != self.server_key_file.is_some() {
-            return Err("server and server_key_file go together".to_owned());
+            return Err("server and server_key_file must be set together".to_owned());
         }
         if let Some(dir) = self.server_repositories.iter().find(|dir| !dir.is_absolute()) {
-            return Err(format!("server_repositories: {} is not absolute", dir.display()));
+            return Err(format!("server_repositories: {} must be an absolute path", dir.display()));
         }
         let odd = |name: &&String| name.is_empty() || name.contains('/');
         if let Some(name) = self.rebuildable.iter().find(odd) {
-            return Err(format!("rebuildable {name:?} is not the name of a directory"));
+            return Err(format!("rebuildable {name:?} must be a directory name without '/'"));
         }
         if self.grace_milliseconds > 60_000 {
             return Err("grace_milliseconds must be at most 60000".to_owned());
@@ -208,8 +208,8 @@ fn file() -> Option<PathBuf> {
 /// [`Code::InvalidConfig`] when there is no home directory.
 pub fn default_data_dir() -> Result<PathBuf, Fault> {
     let dirs = etcetera::base_strategy::Xdg::new().map_err(|e| {
-        let message = "there is no home directory to keep data in";
-        Fault::new(Code::InvalidConfig, message, "give --data-dir").because(e)
+        let message = "cannot find a home directory for the data directory";
+        Fault::new(Code::InvalidConfig, message, "set --data-dir").because(e)
     })?;
     Ok(dirs.data_dir().join("groundskeeper"))
 }

@@ -21,10 +21,10 @@ pub enum IdError {
     #[error("it is empty")]
     Empty,
     /// The text is longer than the limit: its length and the limit, in bytes.
-    #[error("it has {0} bytes, {1} are allowed")]
+    #[error("it has {0} bytes, at most {1} are allowed")]
     TooLong(usize, usize),
     /// A character is outside the allowed set.
-    #[error("{0:?} is not allowed in it")]
+    #[error("the character {0:?} is not allowed")]
     BadCharacter(char),
     /// The shape has a special meaning for git or a file system, or is not that of the type.
     #[error("{0}")]

@@ -52,7 +52,9 @@ impl<'de> Deserialize<'de> for BranchPolicy {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let name = String::deserialize(d)?;
         Self::parse(&name).ok_or_else(|| {
-            serde::de::Error::custom(format!("{name:?} is none of keep, delete-if-merged, delete"))
+            serde::de::Error::custom(format!(
+                "{name:?} is not one of keep, delete-if-merged, delete"
+            ))
         })
     }
 }

@@ -164,20 +164,20 @@ impl State {
     pub fn check(&self) -> Result<(), String> {
         for (id, e) in &self.environments {
             if *id != e.id || e.incarnation == 0 || e.seq > self.seq {
-                return Err(format!("{id}: filed under a wrong key or from the future"));
+                return Err(format!("{id}: stored under a wrong key, or newer than the log"));
             }
             e.check()?;
         }
         for (id, lease) in &self.leases {
             let holder = self.environments.get(&lease.environment);
             if holder.is_none_or(|e| e.phase == Phase::Tombstoned) {
-                return Err(format!("lease {id} of {}, which is not alive", lease.environment));
+                return Err(format!("lease {id} on {}, which is not live", lease.environment));
             }
         }
         for remains in self.remains() {
             let live = self.environments.get(&remains.id).filter(|e| e.is_live());
             if live.is_some_and(|e| e.incarnation <= remains.incarnation) {
-                return Err(format!("{}: remains of an incarnation that lives", remains.id));
+                return Err(format!("{}: archive of an incarnation that is live", remains.id));
             }
             remains.check()?;
         }

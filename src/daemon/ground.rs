@@ -51,14 +51,14 @@ pub fn find(
         }
     }
     if let Some(original) = &ground.copy_of {
-        tracing::warn!(%original, "this data directory is a copy; it has a log of its own from now on");
+        tracing::warn!(%original, "this data directory is a copy; its log gets its own identity");
     }
     let log = format::hex(&journal.log_id());
     let (mark, had) = HighWater::open(layout, &log)?;
     ground.had = had.filter(|had| *had > state.seq());
     if let Some(had) = ground.had {
         let has = state.seq();
-        tracing::warn!(%had, %has, "the log is older than what was done by it: it was put back");
+        tracing::warn!(%had, %has, "the log is older than the data directory: it was restored");
     }
     Ok((ground, mark))
 }
@@ -113,7 +113,7 @@ pub fn settle(handle: &Handle, world: &World) -> Result<(), Fault> {
     });
     for from in repositories {
         if let Some(to) = handle.view(|state| world.moved_repository(state, &from, None)) {
-            tracing::warn!(%from, %to, "a repository has moved");
+            tracing::warn!(%from, %to, "a repository moved");
             handle.submit_blocking(Command::MoveRepository { from, to })?;
         }
     }
@@ -121,7 +121,7 @@ pub fn settle(handle: &Handle, world: &World) -> Result<(), Fault> {
         handle.view(|state| state.environments().filter(|e| e.is_live()).cloned().collect());
     for env in &served {
         if let Err(fault) = world.repair(env) {
-            tracing::warn!(environment = %env.id, %fault, "its pointers were not put right");
+            tracing::warn!(environment = %env.id, %fault, "cannot repair its git pointers");
         }
     }
     let layout = world.layout();

@@ -90,7 +90,7 @@ impl std::str::FromStr for ReadyFormat {
         match text {
             "groundskeeper" => Ok(Self::Groundskeeper),
             "executor" => Ok(Self::Executor),
-            _ => Err("there are groundskeeper and executor".to_owned()),
+            _ => Err("must be groundskeeper or executor".to_owned()),
         }
     }
 }
@@ -182,7 +182,9 @@ fn link(named: Option<Link>, config: &Config) -> Result<Option<Link>, Fault> {
 fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let built = builder.worker_threads(2).max_blocking_threads(64).enable_all().build();
-    built.map_err(|e| Fault::new(Code::Io, "cannot start the runtime", "see the cause").because(e))
+    built.map_err(|e| {
+        Fault::new(Code::Io, "cannot start the runtime", "free some memory").because(e)
+    })
 }
 
 /// Returns the real path of the data directory; creates it, for its owner only, if it is missing.
@@ -207,8 +209,9 @@ fn take_lock(layout: &Layout) -> Result<File, Fault> {
                 || "another process".to_owned(),
                 |info| format!("process {} (version {})", info.pid, info.version),
             );
-            let message = format!("{holder} owns {}", layout.root().display());
-            let hint = "use it, end it with `groundskeeper stop`, or choose another --data-dir";
+            let message = format!("{holder} owns the data directory {}", layout.root().display());
+            let hint =
+                "use that daemon, stop it with `groundskeeper stop`, or choose another --data-dir";
             Err(Fault::new(Code::AlreadyRunning, message, hint))
         }
         Err(TryLockError::Error(e)) => Err(paths::fault("lock", &path, &e)),

@@ -31,15 +31,17 @@ pub async fn bring_up(
     for one in wanted {
         let plan = one.plan()?;
         if plan.dry_run {
-            let message = format!("{} is to be brought up, and only for show", plan.database);
-            let hint = "take dry_run out of the configuration; `migrate --dry-run` is for that";
+            let database = &plan.database;
+            let message = format!("the migration of {database} at the start cannot be a dry run");
+            let hint =
+                "remove dry_run from the configuration, or use `groundskeeper migrate --dry-run`";
             return Err(Fault::new(Code::InvalidConfig, message, hint));
         }
         let recipe = recipes::find(&plan)?;
         let database = paths::from_host(&plan.database);
         // The application creates the database. An interrupted migration is settled first, below.
         if !database.exists() && !is_cut_short(&plan) {
-            tracing::info!(database = %database.display(), "there is none yet");
+            tracing::info!(database = %database.display(), "the database does not exist yet");
             owned.extend(app_lock::take(&*recipe, &database, false)?);
             continue;
         }
@@ -59,7 +61,7 @@ pub async fn bring_up(
         }
         owned.extend(app_lock::take(&*recipe, &database, false)?);
         for step in desk.make_ready(&plan, &*recipe)? {
-            tracing::info!(database = %database.display(), step, "done once");
+            tracing::info!(database = %database.display(), step, "a startup step was done");
         }
     }
     Ok(owned)
@@ -75,7 +77,7 @@ async fn settled(handle: &Handle, id: &MigrationId) -> Result<Migration, Fault> 
             return Ok(done);
         }
         if head.changed().await.is_err() {
-            let hint = "see its log; what was begun goes on with the next start";
+            let hint = "read the log of the daemon; the migration resumes at the next start";
             return Err(Fault::new(Code::ShuttingDown, "the engine ended", hint));
         }
     }
@@ -92,7 +94,7 @@ fn tell(done: &Migration, database: &Path) -> Result<(), Fault> {
         tracing::warn!(database = %database.display(), "{warning}");
     }
     if let Some(backup) = &done.backup {
-        tracing::info!(database = %database.display(), %backup, "migrated; the old one is kept");
+        tracing::info!(database = %database.display(), %backup, "migrated; the backup is kept");
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ const AMPLE: u64 = 64 << 20;
 pub fn make_room(root: &Path) -> u64 {
     let free = free_below(root);
     if free < BALLAST_AT && std::fs::remove_file(ballast(root)).is_ok() {
-        tracing::warn!("the disk is full; the space that was set aside is used now");
+        tracing::warn!("the disk is full; the reserved space is released");
     }
     free
 }
@@ -51,7 +51,7 @@ fn set_aside(root: &Path) {
     });
     if let Err(e) = made {
         drop(std::fs::remove_file(&fresh));
-        tracing::debug!(error = %e, "no space is set aside");
+        tracing::debug!(error = %e, "cannot reserve space");
     }
 }
 
@@ -96,7 +96,8 @@ impl Space {
             return Ok(());
         }
         let free = self.free() >> 20;
-        let message = format!("only {free} MiB are free below {}", self.path.display());
+        let message =
+            format!("only {free} MiB are free on the file system of {}", self.path.display());
         let hint = "free some space; environments can still be removed with `groundskeeper rm`";
         Err(Fault::new(Code::DiskFull, message, hint))
     }

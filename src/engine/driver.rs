@@ -140,7 +140,7 @@ impl Driver {
             // No thread or no descriptor: the effect stays owed and is retried after a second.
             Err(e) => {
                 self.stuck = true;
-                tracing::warn!(effect = %id, error = %e, "an effect cannot be started");
+                tracing::warn!(effect = %id, error = %e, "cannot start an effect");
             }
         }
     }
@@ -203,8 +203,8 @@ impl Job {
         };
         point("effect.performed");
         match &outcome {
-            Ok(_) => tracing::debug!("done"),
-            Err(fault) => tracing::info!(%fault, "failed"),
+            Ok(_) => tracing::debug!("effect done"),
+            Err(fault) => tracing::info!(%fault, "effect failed"),
         }
         // A send fails only when the engine has ended, and then the process is about to end.
         drop(self.mailbox.send(Message::Home(effect.id.clone(), outcome)));

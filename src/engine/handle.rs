@@ -117,14 +117,14 @@ impl Handle {
 fn refused(error: &TrySendError<Message>) -> Fault {
     match error {
         TrySendError::Full(_) => {
-            let message = "the daemon has more requests than it can take";
-            Fault::new(Code::LimitReached, message, "try again in a moment").transient()
+            let message = "the request queue of the daemon is full";
+            Fault::new(Code::LimitReached, message, "retry after a few seconds").transient()
         }
         TrySendError::Disconnected(_) => gone(),
     }
 }
 
 fn gone() -> Fault {
-    let hint = "start it again; what it acknowledged is in its log";
+    let hint = "start it again with `groundskeeper daemon`; acknowledged requests are in its log";
     Fault::new(Code::ShuttingDown, "the daemon is shutting down", hint).transient()
 }

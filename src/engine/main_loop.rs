@@ -170,7 +170,7 @@ impl Engine {
     /// Renews the leases after a suspend, before any other command can let them expire.
     fn wake(&mut self, batch: &mut Batch) {
         let Some(slept) = self.waking.look(clocks(self.anchor.1)) else { return };
-        tracing::info!(?slept, "the machine has slept; leases are renewed");
+        tracing::info!(?slept, "the machine was suspended; leases are renewed");
         for renewal in self.state.renewals(slept) {
             self.decide(batch, renewal, None);
         }
@@ -322,5 +322,6 @@ fn is_new_work(command: &Command) -> bool {
 
 fn stopping() -> Fault {
     let code = crate::core::Code::ShuttingDown;
-    Fault::new(code, "the daemon is shutting down", "start it again").transient()
+    let hint = "start it again with `groundskeeper daemon`";
+    Fault::new(code, "the daemon is shutting down", hint).transient()
 }

@@ -362,7 +362,7 @@ impl Watching {
             // A panic in one poll must not stop the polls of the other environments.
             let look = std::panic::AssertUnwindSafe(|| self.poll_one(&key));
             if std::panic::catch_unwind(look).is_err() {
-                tracing::error!(environment = %key.0, "a look panicked; please report this");
+                tracing::error!(environment = %key.0, "a poll panicked; please report this");
             }
         }
     }
@@ -504,7 +504,7 @@ impl Round<'_> {
             Action::Poll => self.poll(id, incarnation),
             Action::GiveUp => {
                 let attempts = crate::core::watch_machine::ATTEMPTS_MAX;
-                tracing::warn!(environment = %id, attempts, reason, "watching is given up");
+                tracing::warn!(environment = %id, attempts, reason, "watching was given up");
                 locked(&self.watching.metrics).give_ups += 1;
                 let environment = id.clone();
                 let command = Command::WatchGaveUp { environment, incarnation, attempts, reason };
@@ -530,7 +530,7 @@ impl Round<'_> {
                 watching.tell(id.clone(), env.incarnation, Kinds::ANYTHING);
             }
             Err(failure) => {
-                tracing::debug!(environment = %id, reason = reason(&failure), "not watched");
+                tracing::debug!(environment = %id, reason = reason(&failure), "cannot watch");
                 self.input(id, input_of(&failure), Some(&failure));
             }
         }

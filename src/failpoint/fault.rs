@@ -10,12 +10,12 @@ use std::io;
 
 /// Names of the calls that can be made to fail, each with its meaning.
 pub const CALLS: &[(&str, &str)] = &[
-    ("rename", "a worktree, a registration or a database gets another name"),
-    ("remove", "a file or a directory of ours is removed"),
-    ("unlink", "one entry of a tree in the trash is unlinked"),
+    ("rename", "a worktree, a registration or a database is renamed"),
+    ("remove", "a managed file or directory is removed"),
+    ("unlink", "one entry of a trash entry's tree is unlinked"),
     ("append", "the log is written"),
     ("sync", "a file or a directory of a migration is made durable"),
-    ("link", "a database gets a second name"),
+    ("link", "a hard link to a database is made"),
     ("write", "a small file of a migration is written"),
     ("make", "a directory of a migration is made"),
 ];

@@ -6,21 +6,21 @@
 
 /// Names of the guards that can be disabled, each with the damage that it prevents.
 pub const GUARDS: &[(&str, &str)] = &[
-    ("bad-refs", "one ref that git cannot read stops a removal"),
-    ("bytes", "an edit that a clean filter hides goes with a plain removal"),
-    ("caller", "the caller's GIT_* variables decide where git works"),
-    ("copy", "a copied data directory works on what belongs to the original"),
-    ("damage", "a damaged index is in the way of a rescue"),
+    ("bad-refs", "one ref that git cannot read blocks a removal"),
+    ("bytes", "a removal without --force loses an edit that a clean filter hides"),
+    ("caller", "the GIT_* variables of the caller choose the repository"),
+    ("copy", "a copied data directory changes what belongs to the original"),
+    ("damage", "a damaged index prevents a rescue"),
     ("hidden", "edits that status is told not to show are lost"),
     ("history", "commits that only the history of HEAD holds are lost"),
     ("include", "included files are written through a link that a branch commits"),
-    ("late", "what is written between the last look and the move to the trash is lost"),
-    ("life", "a log that was put back takes away what it does not know"),
-    ("log", "the worktrees and registrations of another log are taken for ours"),
-    ("nested", "repositories inside a worktree are not seen"),
-    ("purge", "the last copy is unlinked although its rescue is gone"),
-    ("raw", "what git does not take, or not byte for byte, is not copied"),
-    ("standing", "a lock that nobody holds is waited for"),
+    ("late", "a write between the last inspection and the move to the trash is lost"),
+    ("life", "a restored log removes what it has no record of"),
+    ("log", "worktrees and registrations of another log count as managed"),
+    ("nested", "nested repositories are not detected"),
+    ("purge", "the last copy is unlinked although its rescue ref is missing"),
+    ("raw", "content that git does not store, or not byte for byte, is not copied"),
+    ("standing", "a lock that no process holds is waited for"),
     ("unpushed", "commits on no other branch count as pushed"),
 ];
 

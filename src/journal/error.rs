@@ -16,13 +16,13 @@ pub enum Damage {
         want: usize,
     },
     /// The bytes do not start with the magic number of a record.
-    #[error("record {0} does not start like a record")]
+    #[error("record {0} has a wrong magic number")]
     Magic(u64),
     /// The checksum in the header does not match the bytes.
     #[error("record {0} has a wrong checksum")]
     Checksum(u64),
     /// The key or the seq of a record is not the next one: a record is lost, reordered or doubled.
-    #[error("record {found} stands where {expected} belongs")]
+    #[error("record {found} is at the position of record {expected}")]
     OutOfOrder {
         /// Seq after the record before.
         expected: u64,
@@ -30,10 +30,10 @@ pub enum Damage {
         found: u64,
     },
     /// The stored checksum of the record before differs from that record's checksum.
-    #[error("record {0} does not continue the record before it")]
+    #[error("record {0} does not continue the checksum chain of the record before it")]
     Chain(u64),
     /// The last record is not the one that the head in the file names.
-    #[error("the log ends at {found}, but its head says {expected}")]
+    #[error("the log ends at record {found}, but its head names record {expected}")]
     Head {
         /// Seq that the head names.
         expected: u64,
@@ -56,7 +56,7 @@ pub enum Damage {
     #[error("the database file cannot be read: {0}")]
     Unreadable(String),
     /// A flat log has no end record; holds the seq of the last record that is there.
-    #[error("it is cut short: it stops after record {0} without its end")]
+    #[error("the flat log is cut short: it has no end record after record {0}")]
     Cut(u64),
     /// The file has a length of 0.
     #[error("the file is empty")]
@@ -109,9 +109,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A commit or a read failed in redb; the handle must not be used again.
-    #[error("the log could not {what}")]
+    #[error("log storage failure: cannot {what}")]
     Storage {
-        /// The attempted operation, as words that follow "could not".
+        /// The attempted operation, as words that follow "cannot".
         what: &'static str,
         /// Error that redb returned.
         #[source]
@@ -138,22 +138,22 @@ impl Error {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Damaged { .. } => {
-                "keep the file; `replay verify FILE` says what is wrong, and `replay salvage FILE NEW` \
-                 saves what is readable into a new one. The daemon does not start on a damaged log \
-                 and never replaces it"
+                "keep the file; run `replay verify FILE` to list the damage, or \
+                 `replay salvage FILE NEW` to copy what is readable to a new log. The daemon does \
+                 not start on a damaged log and never replaces it"
             }
-            Self::Newer { .. } => "use the newer groundskeeper, or another --data-dir",
+            Self::Newer { .. } => "install the newer groundskeeper, or use another --data-dir",
             Self::NotALog { .. } => {
-                "name a log.redb, a data directory or a flat export; if it was a log once, `replay \
-                 salvage FILE NEW` looks for records in it"
+                "give a log.redb, a data directory or a flat export; if it was a log once, run \
+                 `replay salvage FILE NEW` to search it for records"
             }
             Self::Busy { .. } => "stop the process that holds it, or use another --data-dir",
             Self::Io { .. } => "check that the path exists, is writable, and has space left",
             Self::Storage { .. } | Self::Poisoned => {
-                "check the disk and the space left on it, then start the daemon again; \
+                "check the disk and its free space, then start the daemon again; \
                  acknowledged events are in the log"
             }
-            Self::Encode { .. } => "this is a defect; please report it",
+            Self::Encode { .. } => "please report this",
         }
     }
 

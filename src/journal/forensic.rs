@@ -105,7 +105,7 @@ impl Evidence {
         if magic == stream_format::HEAD_MAGIC {
             return Self::flat(path, file);
         }
-        let what = "it begins neither like a database nor like a flat log".to_owned();
+        let what = "it starts like neither a database nor a flat log".to_owned();
         Err(Error::NotALog { path: path.to_owned(), what })
     }
 

@@ -120,7 +120,7 @@ pub(super) fn facts(txn: &ReadTransaction) -> Result<Facts, Trouble> {
     let meta = txn.open_table(META).map_err(|e| missing(&e))?;
     let word = |name: &str| -> Result<Vec<u8>, Trouble> {
         let value = meta.get(name).map_err(|e| unreadable(&e))?;
-        let value = value.ok_or_else(|| Damage::Unreadable(format!("it has no {name}")))?;
+        let value = value.ok_or_else(|| Damage::Unreadable(format!("it has no entry {name}")))?;
         Ok(value.value().to_vec())
     };
     let format = word(META_FORMAT)?;
@@ -132,7 +132,7 @@ pub(super) fn facts(txn: &ReadTransaction) -> Result<Facts, Trouble> {
     let log_id = word(META_LOG_ID)?.try_into();
     let log_id = log_id.map_err(|_| Damage::Unreadable("its id is not 16 bytes".into()))?;
     let head = Head::from_bytes(&word(META_HEAD)?)
-        .ok_or_else(|| Damage::Unreadable("its head is not a position".into()))?;
+        .ok_or_else(|| Damage::Unreadable("its head is malformed".into()))?;
     Ok(Facts { log_id, head })
 }
 
@@ -224,7 +224,7 @@ fn compare_snapshot(
     // A snapshot that does not decode is ignored everywhere; one that decodes must equal the fold.
     match codec::decode_snapshot(stored.value()) {
         Some((snapshot, crc)) if snapshot != *state || crc != at.crc => {
-            let text = format!("the snapshot at {} is not what the records add up to", at.seq);
+            let text = format!("the snapshot at record {} is not the fold of the records", at.seq);
             Err(Damage::Unreadable(text).into())
         }
         _ => Ok(()),

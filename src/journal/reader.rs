@@ -65,7 +65,7 @@ impl Reader {
     /// [`Error::Storage`], [`Error::Damaged`] when a record is not as it was written, or
     /// [`Error::Newer`].
     pub fn read(&self, after: Seq, max: usize) -> Result<Vec<Record>, Error> {
-        let failed = |e: redb::Error| Error::Storage { what: "be read", source: e };
+        let failed = |e: redb::Error| Error::Storage { what: "read records", source: e };
         let txn = self.db.begin_read().map_err(|e| failed(e.into()))?;
         let table = txn.open_table(RECORDS).map_err(|e| failed(e.into()))?;
         let mut out = Vec::new();
@@ -85,7 +85,7 @@ impl Reader {
     /// # Errors
     /// [`Error::Storage`].
     pub fn raw(&self, after: Seq, max: usize) -> Result<Vec<(u64, Vec<u8>)>, Error> {
-        let failed = |e: redb::Error| Error::Storage { what: "be read", source: e };
+        let failed = |e: redb::Error| Error::Storage { what: "read records", source: e };
         let txn = self.db.begin_read().map_err(|e| failed(e.into()))?;
         let table = txn.open_table(RECORDS).map_err(|e| failed(e.into()))?;
         let entries = table.range(after.0.saturating_add(1)..).map_err(|e| failed(e.into()))?;

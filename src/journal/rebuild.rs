@@ -39,15 +39,15 @@ impl Rewrite {
     /// [`Error::Io`] when a file is at that path already, and any error of redb.
     pub fn create(path: &Path, log_id: Option<[u8; 16]>) -> Result<Self, Error> {
         let io = |what| move |source| Error::Io { what, path: path.to_owned(), source };
-        if path.try_exists().map_err(io("look for"))? {
+        if path.try_exists().map_err(io("check"))? {
             let there = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-            return Err(io("make the new log")(there));
+            return Err(io("create the new log")(there));
         }
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.new", std::process::id()));
         let fresh = path.with_file_name(name);
         let file = File::options().read(true).write(true).create_new(true).open(&fresh);
-        let file = file.map_err(io("make the new log"))?;
+        let file = file.map_err(io("create the new log"))?;
         let db = builder().create_file(file).map_err(|e| open_error(&fresh, e))?;
         let rewrite = Self {
             db: Some(db),
@@ -129,10 +129,10 @@ impl Rewrite {
         // without hard links, a check before the rename must do.
         if let Err(e) = std::fs::hard_link(&self.fresh, &self.path) {
             let taken = e.kind() == std::io::ErrorKind::AlreadyExists;
-            if taken || path.try_exists().map_err(io("look for"))? {
-                return Err(io("make the new log")(e));
+            if taken || path.try_exists().map_err(io("check"))? {
+                return Err(io("create the new log")(e));
             }
-            std::fs::rename(&self.fresh, &self.path).map_err(io("make the new log"))?;
+            std::fs::rename(&self.fresh, &self.path).map_err(io("create the new log"))?;
         }
         // Without a sync of the directory a power loss can undo the new name.
         let parent = self.path.parent().filter(|p| !p.as_os_str().is_empty());

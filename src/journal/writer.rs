@@ -54,7 +54,7 @@ impl Journal {
     /// Any [`Error`]. After [`Error::Damaged`] and [`Error::Newer`] the file is unchanged.
     pub fn open(path: &Path, options: Options) -> Result<(Self, Inspection), Error> {
         // An error is not absence: a path that cannot be checked must not become a new log.
-        if !path.try_exists().map_err(io("look for", path))? {
+        if !path.try_exists().map_err(io("check", path))? {
             create(path)?;
         }
         // Verified through the overlay first: redb's own open repairs the file in place.
@@ -71,7 +71,7 @@ impl Journal {
     /// [`Error::Storage`] and [`Error::Damaged`].
     pub fn open_backend(backend: impl StorageBackend, options: Options) -> Result<Self, Error> {
         let db = builder().create_with_backend(backend);
-        let db = db.map_err(|e| Error::Storage { what: "open", source: e.into() })?;
+        let db = db.map_err(|e| Error::Storage { what: "open it", source: e.into() })?;
         if head_of(&db)?.is_none() {
             initialise(&db)?;
         }
@@ -125,11 +125,11 @@ impl Journal {
     /// # Errors
     /// [`Error::Io`] when no random bytes can be drawn, and [`Error::Storage`].
     pub fn take_new_identity(&mut self) -> Result<[u8; 16], Error> {
-        let storage = |e: redb::Error| Error::storage("take a new identity")(e);
+        let storage = |e: redb::Error| Error::storage("give it a new identity")(e);
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(|e| {
             let source = std::io::Error::other(e.to_string());
-            Error::Io { what: "make a random id for", path: PathBuf::new(), source }
+            Error::Io { what: "read random bytes for the log", path: PathBuf::new(), source }
         })?;
         let txn = self.db.begin_write().map_err(|e| storage(e.into()))?;
         {
@@ -175,17 +175,17 @@ impl Journal {
 
     fn commit(&mut self, records: &[Record], state: &State) -> Result<Head, Error> {
         let storage = Error::storage;
-        let txn = self.db.begin_write().map_err(|e| storage("begin")(e.into()))?;
+        let txn = self.db.begin_write().map_err(|e| storage("begin a commit")(e.into()))?;
         let mut head = self.head;
         {
             let mut table =
-                txn.open_table(RECORDS).map_err(|e| storage("open records")(e.into()))?;
+                txn.open_table(RECORDS).map_err(|e| storage("open its records")(e.into()))?;
             for record in records {
                 assert_eq!(record.seq.0, head.seq + 1, "records are consecutive");
                 let (bytes, crc) = codec::encode(record, head.crc)?;
                 table
                     .insert(record.seq.0, bytes.as_slice())
-                    .map_err(|e| storage("append")(e.into()))?;
+                    .map_err(|e| storage("append a record")(e.into()))?;
                 head = Head { seq: record.seq.0, crc };
             }
         }
@@ -195,7 +195,7 @@ impl Journal {
             put_snapshot(&txn, state, head)?;
             self.snapshot_due = head.seq + self.options.snapshot_every;
         }
-        txn.commit().map_err(|e| storage("commit")(e.into()))?;
+        txn.commit().map_err(|e| storage("commit records")(e.into()))?;
         Ok(head)
     }
 
@@ -252,12 +252,12 @@ fn initialise(db: &Database) -> Result<(), Error> {
 pub(super) fn initialise_as(db: &Database, log_id: Option<[u8; 16]>) -> Result<(), Error> {
     let mut fresh = [0; 16];
     getrandom::fill(&mut fresh).map_err(|e| Error::Io {
-        what: "draw random bytes for",
+        what: "read random bytes for the log",
         path: PathBuf::new(),
         source: std::io::Error::other(e.to_string()),
     })?;
     let log_id = log_id.unwrap_or(fresh);
-    let failed = |e: redb::Error| Error::Storage { what: "make a new log", source: e };
+    let failed = |e: redb::Error| Error::Storage { what: "create a new log", source: e };
     let txn = db.begin_write().map_err(|e| failed(e.into()))?;
     {
         let mut meta = txn.open_table(META).map_err(|e| failed(e.into()))?;
@@ -326,6 +326,6 @@ pub(super) fn open_error(path: &Path, e: DatabaseError) -> Error {
         DatabaseError::Storage(redb::StorageError::Io(source)) => {
             Error::Io { what: "open the log", path: path.to_owned(), source }
         }
-        other => Error::Storage { what: "open", source: other.into() },
+        other => Error::Storage { what: "open it", source: other.into() },
     }
 }

@@ -41,7 +41,7 @@ fn what_the_server_does_not_list_goes_without_loss_and_what_is_used_stays() {
     });
     wait_for("the one that is lived in served again", || phase(&bench, "lived-in") == "ready");
     let shown = bench.ok(&["show", "lived-in"]);
-    assert!(shown.to_string().contains("processes live in lived-in"), "{shown:#}");
+    assert!(shown.to_string().contains("but processes run in it"), "{shown:#}");
     assert!(!place("idle").exists() && place("lived-in").exists() && place("listed").exists());
     bench.ok(&["restore", "dirty"]);
     assert_eq!(std::fs::read_to_string(place("dirty").join("work")).expect("back"), "of a day\n");

@@ -240,7 +240,7 @@ fn a_log_that_cannot_be_written_ends_the_daemon_and_loses_nothing() {
     }
     crate::support::wait_for("the daemon to end", || daemon.is_dead());
     let said = std::fs::read_to_string(bench.path("daemon.err")).expect("read");
-    assert!(said.contains("the log could not") && said.contains("hint:"), "{said}");
+    assert!(said.contains("log storage failure") && said.contains("hint:"), "{said}");
     drop(file);
     std::fs::remove_file(&filler).expect("removed");
     // The kernel may free the blocks of the removed file with a delay.

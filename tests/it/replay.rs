@@ -107,7 +107,7 @@ fn a_daemon_that_runs_is_read_through_its_socket() {
     assert_eq!(checked["live"]["sha256"].as_str().map(str::len), Some(64), "{checked:#}");
     assert_eq!(checked["diverged"], serde_json::json!([]));
     let answer = replay(&["explain", text(&data), "demo"]);
-    assert!(answer.out.contains("its removal was asked for by api"), "{}", answer.out);
+    assert!(answer.out.contains("its removal was requested by api"), "{}", answer.out);
     let flat = bench.path("copy.flat");
     assert_eq!(replay(&["export", text(&data), "--format", "flat", "-O", text(&flat)]).code, 0);
     let copied = json(&["stats", text(&flat)])["records"].as_u64().expect("a number");

@@ -44,12 +44,12 @@ impl Audit {
     fn has_a_place_of_its_own(&self, id: &EnvironmentId, plan: &Plan, found: &mut Found) {
         let path = plan.path.as_bytes();
         if path.split(|b| *b == b'/').any(|part| part == b"..") {
-            found.push((PLACES, format!("{} leads upwards", plan.path)));
+            found.push((PLACES, format!("{} contains `..`", plan.path)));
         }
         let other = self.places.get(&plan.path).filter(|other| *other != id);
         // An empty path is no directory that two environments could share.
         if let Some(other) = other.filter(|_| !path.is_empty()) {
-            found.push((PLACES, format!("{} is the place of {other}", plan.path)));
+            found.push((PLACES, format!("{} is the directory of {other}", plan.path)));
         }
     }
 
@@ -58,17 +58,17 @@ impl Audit {
     fn goes_on(&self, state: &State, event: &Event, found: &mut Found) {
         let Some(id) = event.environment() else { return };
         let Some(env) = state.environment(id) else {
-            found.push((KNOWN, format!("the log has begun no environment {id}")));
+            found.push((KNOWN, format!("no record begins environment {id}")));
             return;
         };
         // The end of an interrupted run may be recorded after the tombstone.
         if env.phase == Phase::Tombstoned && !matches!(event, Event::RunFinished(_)) {
             let life = env.incarnation;
-            found.push((FINAL, format!("incarnation {life} of {id} was over")));
+            found.push((FINAL, format!("incarnation {life} of {id} had ended")));
             return;
         }
         if env.adopted && touches(event) {
-            found.push((ADOPTED, format!("{} of {id}, which was adopted", event.kind())));
+            found.push((ADOPTED, format!("{} for {id}, which is adopted", event.kind())));
         }
         if let Some(what) = unserved(env, event) {
             found.push((SERVED, format!("{what} {id}, which is {}", env.phase.as_str())));
@@ -87,14 +87,14 @@ impl Audit {
             return;
         }
         let Some(migration) = state.migration(id) else {
-            found.push((KNOWN, format!("the log has begun no migration {id}")));
+            found.push((KNOWN, format!("no record begins migration {id}")));
             return;
         };
         let owed = migration.owed.as_ref().map(|o| o.step);
         if !fits(migration, owed, event) {
             let owed = owed.map_or("nothing", Step::as_str);
             let (kind, phase) = (event.kind(), migration.phase.as_str());
-            found.push((MIGRATES, format!("{kind} in {phase}, which owes {owed}")));
+            found.push((MIGRATES, format!("{kind} in phase {phase}, which owes {owed}")));
         }
         let verified = self.verified.contains(id);
         if matches!(event, Event::FlipBegun(_) | Event::Flipped(_)) && !verified {
@@ -109,7 +109,7 @@ impl Audit {
         let acts =
             matches!(event, Event::SecretsWritten(_) | Event::FlipBegun(_) | Event::Flipped(_));
         if acts && migration.plan.dry_run {
-            found.push((REHEARSED, format!("{} in a rehearsal", event.kind())));
+            found.push((REHEARSED, format!("{} in a dry run", event.kind())));
         }
     }
 }
@@ -119,11 +119,11 @@ fn begins(state: &State, life: (&EnvironmentId, u32), actor: &Actor, found: &mut
     let before = state.environment(id);
     let expected = before.map_or(0, |env| env.incarnation).saturating_add(1);
     if incarnation != expected {
-        found.push((FOLLOWS, format!("incarnation {incarnation} where {expected} belongs")));
+        found.push((FOLLOWS, format!("incarnation {incarnation}, expected {expected}")));
     }
     if let Some(env) = before.filter(|env| env.is_live()) {
         let (life, phase) = (env.incarnation, env.phase.as_str());
-        found.push((FOLLOWS, format!("incarnation {life} is {phase}, not over")));
+        found.push((FOLLOWS, format!("incarnation {life} is {phase} and has not ended")));
     }
     if before.is_some() && actor.door == BY_DAEMON {
         found.push((ASKED, format!("incarnation {incarnation} of {id} was begun by the daemon")));
@@ -158,10 +158,10 @@ fn unserved(env: &Environment, event: &Event) -> Option<&'static str> {
         Event::RunRequested(_) => "a run in",
         Event::CleanRequested(_) | Event::CleanUndoRequested(_) => "cleaning of",
         Event::WatcherGaveUp(e) if other_life(e.incarnation) => {
-            return Some("a watch of another life of");
+            return Some("a watch of another incarnation of");
         }
         Event::WatcherResumed(e) if other_life(e.incarnation) => {
-            return Some("a watch of another life of");
+            return Some("a watch of another incarnation of");
         }
         Event::WatcherGaveUp(_) | Event::WatcherResumed(_) => "a watch of",
         _ => return None,

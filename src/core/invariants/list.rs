@@ -37,30 +37,46 @@ macro_rules! invariants {
 
 invariants! {
     SEQ = 1, "seq-gapless", "every record has the position after the one before it";
-    TIME = 1, "time-forward", "time never runs backwards";
-    BOOT = 1, "start-counted", "the start of a daemon is counted once, and by its own record only";
-    FINAL = 2, "tombstone-final", "nothing is recorded about an incarnation that is over, but about its remains";
-    FOLLOWS = 2, "incarnation-follows", "a new incarnation has the next number, and the one before it is over";
-    ASKED = 2, "revival-asked", "an incarnation after another is begun by a request, never by the daemon itself";
-    SERVED = 2, "served-only", "leases, commands, cleaning and watching are of environments in service";
+    TIME = 1, "time-forward", "the time of a record is never before that of the record before it";
+    BOOT = 1, "start-counted",
+        "the start counter grows by one with each start record, and only then";
+    FINAL = 2, "tombstone-final",
+        "after an incarnation has ended, records concern only its archive";
+    FOLLOWS = 2, "incarnation-follows",
+        "a new incarnation has the next number, and the one before it has ended";
+    ASKED = 2, "revival-asked",
+        "a later incarnation is begun by a request, never by the daemon itself";
+    SERVED = 2, "served-only",
+        "leases, commands, cleaning and watching concern environments that are ready or retiring";
     EPOCHS = 2, "epochs-forward", "a live set is never older than the last one of the same server";
-    LOOKED = 3, "look-before-removal", "a directory leaves its place after it was looked at and agreed to, never before";
-    RESCUED = 3, "rescue-before-removal", "work that no branch has is rescued before its directory leaves its place";
-    MOVED = 3, "tombstone-after-move", "an incarnation is over when its directory has left its place, never before";
-    BRANCH = 3, "branch-as-agreed", "a branch goes only when its policy lets it, and never one that was there before";
-    KEPT = 3, "trash-kept", "what is in the trash is kept for its time, or goes for a reason that is recorded";
-    LEASED = 3, "leases-respected", "no live set takes away what a lease holds";
-    ADOPTED = 4, "adopted-untouched", "nothing is done to an adopted worktree but forgetting it";
-    PLACES = 4, "places-disjoint", "no two living environments share a directory, and no path leads upwards";
-    OURS = 4, "sweep-settles-ours", "a sweep settles what is proven ours, when it may, and no more than its limit";
-    OWED = 5, "settles-what-is-owed", "a step's outcome is recorded while exactly that step is owed";
-    MIGRATES = 6, "migration-in-order", "a migration goes through its phases in order, and is installed only after it was verified";
-    FLIPPED = 6, "no-failure-after-flip", "once the new database is installed, a migration neither fails nor rolls back";
-    REHEARSED = 6, "rehearsal-changes-nothing", "a rehearsal writes no secret and installs nothing";
-    ALONE = 6, "one-migration-at-a-time", "no two migrations of one database are under way";
-    KNOWN = 7, "subject-known", "a fact is about something that the log has begun";
-    SOUND = 7, "state-consistent", "after every record the state contradicts itself nowhere";
-    ATTEMPTS = 8, "attempts-capped", "attempts are counted one by one, wait before they are repeated, and end";
+    LOOKED = 3, "look-before-removal",
+        "a directory is moved only after it was inspected and its removal was accepted";
+    RESCUED = 3, "rescue-before-removal",
+        "work at risk is rescued before its directory is moved";
+    MOVED = 3, "tombstone-after-move",
+        "an incarnation ends after its directory was moved, never before";
+    BRANCH = 3, "branch-as-agreed",
+        "a branch is deleted only if its policy allows it and the environment created it";
+    KEPT = 3, "trash-kept",
+        "a trash entry is kept for its retention time, or purged for a recorded reason";
+    LEASED = 3, "leases-respected", "no live set retires an environment that a lease holds";
+    ADOPTED = 4, "adopted-untouched", "an adopted worktree is never changed, only forgotten";
+    PLACES = 4, "places-disjoint",
+        "no two live environments share a directory, and no path contains `..`";
+    OURS = 4, "sweep-settles-ours",
+        "a sweep settles only managed content, only with --apply, and no more than its limit";
+    OWED = 5, "settles-what-is-owed",
+        "a step's outcome is recorded while exactly that step is owed";
+    MIGRATES = 6, "migration-in-order",
+        "a migration goes through its phases in order and is verified before it is installed";
+    FLIPPED = 6, "no-failure-after-flip",
+        "after the new database is installed, a migration neither fails nor rolls back";
+    REHEARSED = 6, "rehearsal-changes-nothing", "a dry run writes no secret and installs nothing";
+    ALONE = 6, "one-migration-at-a-time", "no two migrations of one database are in progress";
+    KNOWN = 7, "subject-known", "a record concerns something that an earlier record has begun";
+    SOUND = 7, "state-consistent", "after every record the state is free of contradictions";
+    ATTEMPTS = 8, "attempts-capped",
+        "attempts are counted one by one, wait before a retry, and are bounded";
     DEATHS = 8, "deaths-capped", "a step in which daemons keep dying is given up";
     LIMITS = 8, "waits-limited", "every hook, fetch and lease has a limit";
 }

@@ -12,16 +12,19 @@ use crate::{Event, policy};
 pub(super) fn look(state: &State, record: &Record, found: &mut Found) {
     let expected = state.seq().next();
     if record.seq != expected {
-        found.push((SEQ, format!("record {} stands where {expected} belongs", record.seq)));
+        found.push((SEQ, format!("record {} is at the position of record {expected}", record.seq)));
     }
     if record.at < state.at() && state.seq() > Seq(0) {
         let back = state.at().since(record.at);
-        found.push((TIME, format!("it is {} ms before the one before it", back.as_millis())));
+        found.push((
+            TIME,
+            format!("it is {} ms earlier than the record before it", back.as_millis()),
+        ));
     }
     let start = matches!(record.event, Event::DaemonStarted(_));
     let expected = state.boot().saturating_add(u32::from(start));
     if record.boot != expected {
-        found.push((BOOT, format!("it says start {}, and this is start {expected}", record.boot)));
+        found.push((BOOT, format!("it has start {}, expected {expected}", record.boot)));
     }
 }
 
@@ -49,10 +52,10 @@ pub(super) fn look_at_bounds(state: &State, record: &Record, found: &mut Found) 
         Event::TeardownPostponed(e) => {
             let before = state.environment(&e.environment).map_or(0, |env| env.failed_teardowns);
             if e.failures != before + 1 || e.failures > policy::TEARDOWNS_MAX {
-                bad(ATTEMPTS, format!("failure {} of a teardown after {before}", e.failures));
+                bad(ATTEMPTS, format!("teardown failure {} follows failure {before}", e.failures));
             }
             if e.retry_at <= record.at {
-                bad(ATTEMPTS, "a teardown is put off to the past".to_owned());
+                bad(ATTEMPTS, "a teardown is postponed to a time in the past".to_owned());
             }
         }
         Event::DaemonStarted(_) => deaths(state, found),
@@ -93,17 +96,17 @@ fn attempt(
     };
     let before = owed.map_or(0, |o| o.attempts);
     if attempts != before.saturating_add(1) {
-        found.push((ATTEMPTS, format!("attempt {attempts} at {name} after {before}")));
+        found.push((ATTEMPTS, format!("attempt {attempts} at {name} follows attempt {before}")));
     }
     if attempts >= policy::attempts_max(step) {
         let max = policy::attempts_max(step);
         found.push((
             ATTEMPTS,
-            format!("attempt {attempts} at {name} is repeated; {max} are allowed"),
+            format!("attempt {attempts} at {name} is retried; at most {max} are allowed"),
         ));
     }
     if retry_at <= at {
-        found.push((ATTEMPTS, format!("{name} is repeated without a wait")));
+        found.push((ATTEMPTS, format!("{name} is retried without a wait")));
     }
 }
 

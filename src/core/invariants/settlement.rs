@@ -46,14 +46,16 @@ fn is_rescued_again(event: &Event, owed: Option<Step>) -> bool {
 pub(super) fn look(state: &State, event: &Event, found: &mut Found) {
     if let Some((id, life)) = event.remains() {
         match state.remains_of(id, life) {
-            None => found.push((KNOWN, format!("nothing is left of incarnation {life} of {id}"))),
+            None => {
+                found.push((KNOWN, format!("there is no archive of incarnation {life} of {id}")))
+            }
             Some(remains) => compare(event, remains.owed.as_ref().map(|o| o.step), found),
         }
         return;
     }
     if let Some((id, clean)) = event.output() {
         match state.output(id, clean) {
-            None => found.push((KNOWN, format!("nothing is left of clean {clean} of {id}"))),
+            None => found.push((KNOWN, format!("there is no output of clean {clean} of {id}"))),
             Some(output) => compare(event, output.owed.as_ref().map(|o| o.step), found),
         }
         return;
@@ -72,6 +74,6 @@ fn compare(event: &Event, owed: Option<Step>, found: &mut Found) {
     if owed != Some(step) && !is_rescued_again(event, owed) {
         let owed = owed.map_or("nothing", Step::as_str);
         let (kind, step) = (event.kind(), step.as_str());
-        found.push((OWED, format!("{kind} is an outcome of {step}, and {owed} was owed")));
+        found.push((OWED, format!("{kind} is an outcome of {step}, but {owed} was owed")));
     }
 }

@@ -26,7 +26,7 @@ impl Audit {
             }
             Event::Tombstoned(e) => {
                 if let Some(env) = state.environment(&e.environment).filter(|env| too_early(env)) {
-                    let what = env.owed.as_ref().map_or("is served", |o| o.step.as_str());
+                    let what = env.owed.as_ref().map_or("nothing is owed", |o| o.step.as_str());
                     found.push((MOVED, format!("{} is {}: {what}", env.id, env.phase.as_str())));
                 }
             }
@@ -53,7 +53,7 @@ impl Audit {
         let wanted = env.teardown.as_ref().is_some_and(|t| t.rescue_wanted && t.rescue.is_none());
         if wanted && !self.rescued.contains(&env.id) {
             let id: &EnvironmentId = &env.id;
-            found.push((RESCUED, format!("{id} had work that no branch has, and no rescue")));
+            found.push((RESCUED, format!("{id} had work at risk and no rescue")));
         }
     }
 }
@@ -75,10 +75,10 @@ fn branch(state: &State, e: &BranchSettled, found: &mut Found) {
     let Some(env) = state.environment(&e.environment).filter(|_| e.deleted) else { return };
     let keep = env.teardown.as_ref().is_some_and(|t| t.options.branch == BranchPolicy::Keep);
     if keep {
-        found.push((BRANCH, format!("{} was to be kept", env.plan.branch)));
+        found.push((BRANCH, format!("the policy keeps {}", env.plan.branch)));
     }
     if env.plan.reuse_branch {
-        found.push((BRANCH, format!("{} was there before the environment", env.plan.branch)));
+        found.push((BRANCH, format!("{} existed before the environment", env.plan.branch)));
     }
 }
 
@@ -86,21 +86,27 @@ fn purge(state: &State, at: Time, e: &PurgeDecided, found: &mut Found) {
     let Some(remains) = state.remains_of(&e.environment, e.incarnation) else { return };
     let who = || format!("incarnation {} of {}", e.incarnation, e.environment);
     if !REASONS.contains(&e.reason.as_str()) {
-        found.push((KEPT, format!("{} goes for {:?}, which is no reason", who(), e.reason)));
+        found.push((
+            KEPT,
+            format!("{} is purged for {:?}, which is not a known reason", who(), e.reason),
+        ));
     }
     let last = remains.is_last_copy_of();
     // A request may only start another inspection; a last copy that it finds is kept.
     if e.reason != LOSE && e.reason != "request" && !last.is_empty() {
         let last = last.join(", ");
-        found.push((KEPT, format!("{} goes for its {}: {last}", who(), e.reason)));
+        found.push((
+            KEPT,
+            format!("{} is purged for its {}, but it is the last copy: {last}", who(), e.reason),
+        ));
     }
     if ["request", LOSE].contains(&e.reason.as_str()) && e.actor.is_none() {
-        found.push((KEPT, format!("{} goes by a request of nobody", who())));
+        found.push((KEPT, format!("{} is purged by a request without an actor", who())));
     }
     let expires = remains.expires(state.retention().trash_seconds);
     if e.reason == "age" && at < expires {
         let early = expires.since(at).as_secs();
-        found.push((KEPT, format!("{} goes {early} s before its time", who())));
+        found.push((KEPT, format!("{} is purged {early} s before its time", who())));
     }
     if remains.restoring.is_some() || remains.trash.is_none() {
         found.push((KEPT, format!("{} is not in the trash, or is being restored", who())));
@@ -109,15 +115,18 @@ fn purge(state: &State, at: Time, e: &PurgeDecided, found: &mut Found) {
 
 fn purge_of_clean(state: &State, at: Time, e: &CleanPurgeDecided, found: &mut Found) {
     let Some(output) = state.output(&e.environment, e.clean) else { return };
-    let who = || format!("what clean {} took from {}", e.clean, e.environment);
+    let who = || format!("the output of clean {} of {}", e.clean, e.environment);
     if !REASONS.contains(&e.reason.as_str()) {
-        found.push((KEPT, format!("{} goes for {:?}, which is no reason", who(), e.reason)));
+        found.push((
+            KEPT,
+            format!("{} is purged for {:?}, which is not a known reason", who(), e.reason),
+        ));
     }
     if e.reason == "request" && e.actor.is_none() {
-        found.push((KEPT, format!("{} goes by a request of nobody", who())));
+        found.push((KEPT, format!("{} is purged by a request without an actor", who())));
     }
     if e.reason == "age" && at < output.expires(state.retention().clean_seconds) {
-        found.push((KEPT, format!("{} goes before its time", who())));
+        found.push((KEPT, format!("{} is purged before its time", who())));
     }
     if output.standing != Standing::Kept {
         found.push((KEPT, format!("{} is not in the trash, or is being put back", who())));
@@ -135,13 +144,16 @@ fn leased(state: &State, at: Time, e: &DestroyRequested, found: &mut Found) {
 
 fn sweep(state: &State, e: &SweepFinished, found: &mut Found) {
     if let Some(finding) = e.findings.iter().find(|f| f.settled && !f.ours) {
-        found.push((OURS, format!("{} was settled and is not proven ours", finding.path)));
+        found.push((OURS, format!("{} was settled but is not proven to be managed", finding.path)));
     }
     let Some(sweep) = state.sweep() else { return };
     if e.settled > 0 && !sweep.apply {
-        found.push((OURS, format!("{} were settled by a look", e.settled)));
+        found.push((OURS, format!("{} were settled without --apply", e.settled)));
     }
     if e.settled > sweep.limit {
-        found.push((OURS, format!("{} were settled, {} were allowed", e.settled, sweep.limit)));
+        found.push((
+            OURS,
+            format!("{} were settled; at most {} are allowed", e.settled, sweep.limit),
+        ));
     }
 }

@@ -279,10 +279,10 @@ impl Environment {
         }
         let torn = matches!(self.phase, Phase::TearingDown | Phase::Retiring);
         if torn && self.teardown.is_none() {
-            return Err(format!("{}: tearing down without a teardown", self.id));
+            return Err(format!("{}: in teardown without the data of a teardown", self.id));
         }
         if self.adopted && !matches!(self.phase, Phase::Ready | Phase::Tombstoned) {
-            return Err(format!("{}: adopted, and yet {}", self.id, self.phase.as_str()));
+            return Err(format!("{}: adopted, but {}", self.id, self.phase.as_str()));
         }
         Ok(())
     }

@@ -58,8 +58,8 @@ impl Remains {
         if self.trash.is_none() {
             return Vec::new();
         }
-        let unseen = self.unseen.then(|| "its repository could not be looked into".to_owned());
-        let given_up = self.is_given_up().then(|| "nobody could look at it".to_owned());
+        let unseen = self.unseen.then(|| "its repository could not be read".to_owned());
+        let given_up = self.is_given_up().then(|| "no inspection of it succeeded".to_owned());
         let lacks = self.rescue.iter().flat_map(|rescue| rescue.lacks.iter().cloned());
         unseen.into_iter().chain(given_up).chain(lacks).collect()
     }
@@ -121,7 +121,7 @@ impl Remains {
             Some(_) => false,
         };
         if !fits {
-            return Err(format!("remains {}.{} owe {step:?}", self.id, self.incarnation));
+            return Err(format!("archive {}.{} owes {step:?}", self.id, self.incarnation));
         }
         Ok(())
     }
@@ -269,7 +269,8 @@ impl Remains {
                 return vec![RescueDropped { environment, incarnation, leftover }.into()];
             }
             (step, Ok(outcome)) => {
-                let message = format!("{} came home with {outcome:?}", step.as_str());
+                let message =
+                    format!("step {} returned an unexpected outcome: {outcome:?}", step.as_str());
                 Fault::new(Code::Defect, message, "please report this")
             }
             (_, Err(fault)) => fault,
@@ -393,11 +394,11 @@ impl State {
     ) -> Decision {
         let found = self.remains_of(id, incarnation).filter(|r| r.rescue.is_some());
         let Some(remains) = found else {
-            let message = format!("there is no rescue of {id}, incarnation {incarnation}");
+            let message = format!("there is no rescue ref of {id}, incarnation {incarnation}");
             return Err(Fault::new(
                 Code::NotFound,
                 message,
-                "`groundskeeper rescue ls` lists them",
+                "run `groundskeeper rescue ls` to list rescue refs",
             ));
         };
         match remains.owed.as_ref().map(|o| o.step) {
@@ -423,8 +424,9 @@ impl State {
             None => lives.and_then(|l| l.values().next_back()),
         };
         let Some(remains) = found else {
-            let message = format!("nothing is left of {id} to restore");
-            let hint = "`groundskeeper trash ls` and `groundskeeper rescue ls` list what is kept";
+            let message = format!("there is no trash entry or rescue ref of {id} to restore");
+            let hint =
+                "list what can be restored: `groundskeeper trash ls`, `groundskeeper rescue ls`";
             return Err(Fault::new(Code::EnvironmentNotFound, message, hint));
         };
         let from = remains.restore_from();
@@ -445,10 +447,12 @@ fn busy(remains: &Remains) -> Fault {
     let (id, life) = (&remains.id, remains.incarnation);
     let message = match (&remains.restoring, remains.purge.as_str()) {
         (Some(_), _) => format!("incarnation {life} of {id} is being restored"),
-        (None, "") => format!("incarnation {life} of {id} is being worked on"),
-        (None, why) => format!("incarnation {life} of {id} is being unlinked ({why})"),
+        (None, "") => format!("another operation on incarnation {life} of {id} is in progress"),
+        (None, why) => {
+            format!("the trash entry of incarnation {life} of {id} is being unlinked ({why})")
+        }
     };
-    Fault::new(Code::EnvironmentBusy, message, "try again when that is done")
+    Fault::new(Code::EnvironmentBusy, message, "retry when that operation has ended")
 }
 
 #[cfg(test)]

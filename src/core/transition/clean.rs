@@ -195,7 +195,8 @@ impl CleanedOutput {
                 return vec![CleanPurged { environment, clean, entries, fault: None }.into()];
             }
             Ok(outcome) => {
-                let message = format!("{} came home with {outcome:?}", step.as_str());
+                let message =
+                    format!("step {} returned an unexpected outcome: {outcome:?}", step.as_str());
                 Fault::new(Code::Defect, message, "please report this")
             }
             Err(fault) => fault,
@@ -324,8 +325,10 @@ impl State {
     pub(crate) fn decide_clean(&self, id: EnvironmentId, now: bool, actor: Actor) -> Decision {
         let env = self.served(&id)?;
         if env.adopted {
-            let message = format!("{id} was not made here; nothing in it is deleted");
-            return Err(Fault::new(Code::NotOurs, message, "clean it with its own tools"));
+            let message =
+                format!("environment {id} is adopted; nothing in its worktree is deleted");
+            let hint = "delete its build output with the tools that made it";
+            return Err(Fault::new(Code::NotOurs, message, hint));
         }
         match env.owed.as_ref().map(|o| o.step) {
             Some(Step::Clean) if self.outputs_of(&id).any(|o| o.is_taken(now)) => Ok(Vec::new()),
@@ -351,13 +354,14 @@ impl State {
         let life = env.incarnation;
         let last = self.outputs_of(&id).filter(|o| o.incarnation == life).last();
         let Some(last) = last else {
-            let message = format!("nothing that a clean took from {id} is in the trash");
-            let hint = "`groundskeeper trash ls` lists what is; a build makes the rest again";
+            let message = format!("the trash holds no cleaned output of environment {id}");
+            let hint = "run `groundskeeper trash ls` to list the trash, or build again";
             return Err(Fault::new(Code::NotFound, message, hint));
         };
         if !last.is_kept() {
-            let message = format!("what the last clean took from {id} is being unlinked");
-            let hint = "a build makes it again; `groundskeeper trash ls` lists what is kept";
+            let message =
+                format!("the output of the last clean of environment {id} is being unlinked");
+            let hint = "build again, or run `groundskeeper trash ls` to list the trash";
             return Err(Fault::new(Code::EnvironmentBusy, message, hint));
         }
         Ok(vec![CleanUndoRequested { environment: id, clean: last.clean, actor }.into()])
@@ -370,10 +374,11 @@ impl State {
         if !kept {
             return destroyed(id);
         }
-        let message = format!("environment {id} is destroyed; what was cleaned has no place");
-        let hint = format!(
-            "`groundskeeper restore {id}` first, then `groundskeeper clean {id} --undo` again"
+        let message = format!(
+            "environment {id} is destroyed: its cleaned output has no worktree to return to"
         );
+        let hint =
+            format!("run `groundskeeper restore {id}`, then `groundskeeper clean {id} --undo`");
         Fault::new(Code::EnvironmentDestroyed, message, hint)
     }
 
@@ -464,13 +469,14 @@ impl State {
 }
 
 fn cleaning(id: &EnvironmentId) -> Fault {
-    let message = format!("{id} is being cleaned in another way");
-    let hint = format!("`groundskeeper trash empty {id}` when that is done, to unlink it");
+    let message = format!("a clean of environment {id} with other options is in progress");
+    let hint =
+        format!("when it has ended, run `groundskeeper trash empty {id}` to unlink its output");
     Fault::new(Code::EnvironmentBusy, message, hint)
 }
 
 fn undoing(id: &EnvironmentId) -> Fault {
-    let message = format!("a clean of {id} is being undone");
-    let hint = format!("`groundskeeper clean {id}` again when that is done");
+    let message = format!("a clean of environment {id} is being undone");
+    let hint = format!("run `groundskeeper clean {id}` again when the undo has ended");
     Fault::new(Code::EnvironmentBusy, message, hint)
 }

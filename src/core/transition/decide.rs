@@ -181,7 +181,7 @@ impl State {
             }
             Subject::Host => vec![match outcome {
                 Ok(Outcome::Swept(finished)) => finished.into(),
-                Ok(other) => held(format!("sweep came home with {other:?}")),
+                Ok(other) => held(format!("the sweep returned an unexpected outcome: {other:?}")),
                 Err(fault) => held(fault.to_string()),
             }],
         }
@@ -204,9 +204,10 @@ impl State {
             return events;
         }
         let fatal = |owed: &Owed| {
-            let message = format!("the daemon ended {} times at this", owed.interruptions + 1);
+            let message =
+                format!("the daemon ended {} times during this step", owed.interruptions + 1);
             let too_often = !self.orderly && owed.interruptions + 1 >= policy::INTERRUPTIONS_MAX;
-            too_often.then(|| Fault::new(Code::Defect, message, "look into the daemon's log"))
+            too_often.then(|| Fault::new(Code::Defect, message, "read the log of the daemon"))
         };
         for env in self.environments() {
             if let Some((owed, fault)) = env.owed.as_ref().and_then(|o| Some((o, fatal(o)?))) {
@@ -273,7 +274,7 @@ impl State {
         Err(Fault::new(
             Code::BranchExists,
             format!("branch {} is used by environment {}", plan.branch, other.id),
-            "choose another branch with --branch, or remove that environment first",
+            format!("run `groundskeeper rm {}` first, or choose another --branch", other.id),
         ))
     }
 
@@ -284,8 +285,8 @@ impl State {
             return Ok(Vec::new());
         }
         if let Some(env) = self.environment(&environment).filter(|e| e.is_live()) {
-            let message = format!("environment {environment} is {}", env.phase.as_str());
-            let hint = "remove it first; what it was restored from stays as it is";
+            let message = format!("environment {environment} exists and is {}", env.phase.as_str());
+            let hint = format!("run `groundskeeper rm {environment}` first, then restore again");
             return Err(Fault::new(Code::EnvironmentExists, message, hint));
         }
         let remains = self.restorable(&environment, incarnation)?;
@@ -313,12 +314,13 @@ impl State {
             if other.adopted && other.id == *environment {
                 return Ok(Vec::new());
             }
-            let message = format!("{} is environment {} already", plan.path, other.id);
-            return Err(Fault::new(Code::EnvironmentExists, message, "use it under that name"));
+            let message = format!("{} is already environment {}", plan.path, other.id);
+            let hint = format!("use it as environment {}", other.id);
+            return Err(Fault::new(Code::EnvironmentExists, message, hint));
         }
         if self.environment(environment).is_some_and(Environment::is_live) {
-            let message = format!("there is another environment {environment}");
-            return Err(Fault::new(Code::EnvironmentExists, message, "choose another id"));
+            let message = format!("environment {environment} already exists at another path");
+            return Err(Fault::new(Code::EnvironmentExists, message, "choose another --id"));
         }
         if self.environments().filter(|e| e.is_live()).count() >= policy::ENVIRONMENTS_MAX {
             return Err(limit("environments", policy::ENVIRONMENTS_MAX));
@@ -376,7 +378,10 @@ impl State {
         let leases = self.claims(environment, now);
         if !leases.is_empty() && !wanted.force {
             let message = format!("environment {environment} is in use");
-            let hint = "release the lease, wait for its end, or use --force";
+            let hint = format!(
+                "release its leases with `groundskeeper release LEASE`, wait until they expire, or \
+                 run `groundskeeper rm {environment} --force`"
+            );
             return Err(Fault::new(Code::EnvironmentBusy, message, hint).with_evidence(leases));
         }
         // Force may be added only until the inspection ends; later the consent is fixed.
@@ -401,13 +406,15 @@ impl State {
         self.served(id)?;
         if grant.until.since(now) > policy::LEASE_SPAN_MAX || grant.until <= now {
             let days = policy::LEASE_SPAN_MAX.as_secs() / 86_400;
-            let message = format!("a lease lasts longer than nothing and at most {days} days");
-            return Err(Fault::new(Code::InvalidRequest, message, "give another duration"));
+            let message = format!("a lease must end in the future and last at most {days} days");
+            let hint = format!("choose a duration of 1 second to {days} days");
+            return Err(Fault::new(Code::InvalidRequest, message, hint));
         }
         match self.lease(&grant.lease) {
             Some(held) if held.environment != *id => {
-                let message = format!("lease {} is of {}", grant.lease, held.environment);
-                return Err(Fault::new(Code::InvalidRequest, message, "choose another lease id"));
+                let message =
+                    format!("lease {} belongs to environment {}", grant.lease, held.environment);
+                return Err(Fault::new(Code::InvalidRequest, message, "use another lease id"));
             }
             Some(_) => {}
             None if self.leases_of(id, now).count() >= policy::LEASES_PER_ENVIRONMENT_MAX => {
@@ -464,7 +471,10 @@ impl State {
         }
         Err(Fault::new(
             Code::IdempotencyConflict,
-            format!("this key was used to {} {}", known.verb, known.environment),
+            format!(
+                "this idempotency key was already used to {} {}",
+                known.verb, known.environment
+            ),
             "use a new Idempotency-Key for a new request",
         ))
     }
@@ -485,24 +495,27 @@ impl Environment {
             return Err(Fault::new(
                 Code::EnvironmentBusy,
                 format!("environment {} is being removed", self.id),
-                "try again when that is done",
+                "retry when the removal has ended",
             ));
         }
         let same = self.plan.repository.common_dir == plan.repository.common_dir
             && self.plan.branch == plan.branch
             && self.plan.base == plan.base;
         if same && self.phase == Phase::Retiring {
-            let message = format!("the removal of environment {} was put off", self.id);
-            let hint = format!("`groundskeeper cancel {}` calls it off and keeps it", self.id);
+            let message = format!("the removal of environment {} is postponed", self.id);
+            let hint = format!(
+                "run `groundskeeper cancel {}` to cancel it and keep the environment",
+                self.id
+            );
             return Err(Fault::new(Code::EnvironmentBusy, message, hint));
         }
         if same && self.phase != Phase::Failed {
             return Ok(Vec::new());
         }
         let what = if self.phase == Phase::Failed {
-            "holds a failed worktree that was kept".to_owned()
+            "exists: it failed, and its worktree was kept".to_owned()
         } else {
-            format!("exists, on branch {} of {}", self.plan.branch, self.plan.repository.common_dir)
+            format!("exists on branch {} of {}", self.plan.branch, self.plan.repository.common_dir)
         };
         Err(Fault::new(
             Code::EnvironmentExists,

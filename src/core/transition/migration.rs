@@ -224,7 +224,8 @@ impl Migration {
                 vec![MigrationUndone { migration, kept }.into()]
             }
             (step, outcome) => {
-                let message = format!("{} came home with {outcome:?}", step.as_str());
+                let message =
+                    format!("step {} returned an unexpected outcome: {outcome:?}", step.as_str());
                 return Err(Fault::new(Code::Defect, message, "please report this"));
             }
         })
@@ -265,7 +266,7 @@ impl Migration {
             return Err(format!("migration {}: installed without a backup", self.id));
         }
         if self.plan.dry_run && self.backup.is_some() {
-            return Err(format!("migration {}: a rehearsal with a backup", self.id));
+            return Err(format!("migration {}: a dry run with a backup", self.id));
         }
         Ok(())
     }
@@ -327,17 +328,21 @@ impl State {
             if same {
                 return Ok(Vec::new());
             }
-            let message = format!("{} is being migrated already, in another way", plan.database);
-            let hint = "`groundskeeper migrate status` shows it; ask again when it is over";
+            let message = format!("{} is already being migrated with other options", plan.database);
+            let hint = "retry when it has ended; `groundskeeper migrate status` shows it";
             return Err(Fault::new(Code::DatabaseInUse, message, hint));
         }
         if self.migrations.contains_key(&migration) {
-            let message = format!("there is a migration {migration} already");
-            return Err(Fault::new(Code::Defect, message, "ask again"));
+            let message = format!("migration {migration} already exists");
+            return Err(Fault::new(Code::Defect, message, "retry; each request draws a new id"));
         }
         if self.migrations().filter(|m| !m.is_over()).count() >= policy::MIGRATIONS_AT_ONCE {
-            let message = format!("{} migrations are under way", policy::MIGRATIONS_AT_ONCE);
-            return Err(Fault::new(Code::LimitReached, message, "wait until one is over"));
+            let message = format!(
+                "the limit of {} concurrent migrations is reached",
+                policy::MIGRATIONS_AT_ONCE
+            );
+            let hint = "retry when one has ended; `groundskeeper migrate status` lists them";
+            return Err(Fault::new(Code::LimitReached, message, hint));
         }
         Ok(vec![MigrationRequested { migration, plan, actor }.into()])
     }
@@ -345,7 +350,7 @@ impl State {
     /// Decides to put the old database back, unless a later migration of it took effect or runs.
     pub(crate) fn decide_undo_migration(&self, id: &MigrationId, actor: Actor) -> Decision {
         let Some(found) = self.migration(id) else {
-            let hint = "`groundskeeper migrate status` lists them";
+            let hint = "run `groundskeeper migrate status` to list migrations";
             let message = format!("there is no migration {id}");
             return Err(Fault::new(Code::MigrationNotFound, message, hint));
         };
@@ -357,14 +362,14 @@ impl State {
         });
         let reason = match later {
             Some(later) if !later.is_over() || later.has_migrated() => {
-                Some(format!("migration {} of the same database came after it", later.id))
+                Some(format!("migration {} of the same database followed it", later.id))
             }
             _ if !found.has_migrated() => Some(format!("it is {}", found.phase.as_str())),
             _ => None,
         };
         if let Some(reason) = reason {
-            let message = format!("migration {id} cannot be undone: {reason}");
-            let hint = "`groundskeeper migrate status` shows what can be undone";
+            let message = format!("cannot undo migration {id}: {reason}");
+            let hint = "run `groundskeeper migrate status` to see which migrations can be undone";
             return Err(Fault::new(Code::MigrationFailed, message, hint));
         }
         Ok(vec![MigrationUndoRequested { migration: id.clone(), actor }.into()])

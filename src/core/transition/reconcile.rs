@@ -143,8 +143,8 @@ impl State {
         actor: &Actor,
     ) -> Decision {
         let Some(held) = self.live.held.as_ref().filter(|held| held.epoch == epoch) else {
-            let message = format!("no live set of epoch {epoch} waits to be confirmed");
-            let hint = "`groundskeeper daemon status` names the one that does, if any";
+            let message = format!("no live set of epoch {epoch} is held for confirmation");
+            let hint = "confirm the epoch of the last LiveSetHeld record in `groundskeeper events`";
             return Err(Fault::new(Code::InvalidRequest, message, hint));
         };
         let gone = |id: &&EnvironmentId| {

@@ -32,7 +32,7 @@ impl State {
                 self.decide_undo_migration(&migration, actor)
             }
             other => {
-                let message = format!("{other:?} is decided elsewhere");
+                let message = format!("unexpected command: {other:?}");
                 Err(Fault::new(Code::Defect, message, "please report this"))
             }
         }
@@ -44,7 +44,8 @@ impl State {
             if known.environment == run.environment {
                 return Ok(Vec::new());
             }
-            let message = format!("this key was used to run something in {}", known.environment);
+            let used_in = &known.environment;
+            let message = format!("this idempotency key was already used for a run in {used_in}");
             let hint = "use a new key for a new request";
             return Err(Fault::new(Code::IdempotencyConflict, message, hint));
         }
@@ -65,10 +66,10 @@ impl State {
         id: &LeaseId,
         environment: &EnvironmentId,
     ) -> Result<&Lease, Fault> {
-        let hint = "acquire one, or leave it out";
+        let hint = "acquire a lease on this environment, or omit the lease";
         match self.lease(id) {
             Some(lease) if lease.environment != *environment => {
-                let message = format!("lease {id} is of {}", lease.environment);
+                let message = format!("lease {id} belongs to environment {}", lease.environment);
                 Err(Fault::new(Code::InvalidRequest, message, hint))
             }
             Some(lease) if lease.until > now => Ok(lease),

@@ -77,8 +77,9 @@ impl State {
         actor: &Actor,
     ) -> Decision {
         if lose && only.is_none() {
-            let message = "what is nowhere else goes only where it is named";
-            let hint = "`groundskeeper trash ls` shows it; `groundskeeper trash empty ID --lose`";
+            let message =
+                "content that exists nowhere else is unlinked for one named environment only";
+            let hint = "run `groundskeeper trash ls`, then `groundskeeper trash empty ID --lose`";
             return Err(Fault::new(Code::InvalidRequest, message, hint));
         }
         let wanted = self.remains().filter(|r| only.is_none_or(|id| *id == r.id));
@@ -104,10 +105,12 @@ impl State {
 
 fn last_copy(remains: &Remains) -> Fault {
     let (id, life) = (&remains.id, remains.incarnation);
-    let message = format!("the trash of {id} (incarnation {life}) holds what is nowhere else");
+    let message = format!(
+        "the trash entry of {id} (incarnation {life}) holds content that exists nowhere else"
+    );
     let hint = format!(
-        "`groundskeeper restore {id}` brings it back; `groundskeeper trash empty {id} --lose` unlinks \
-         it for good"
+        "run `groundskeeper restore {id}` to restore it, or `groundskeeper trash empty {id} \
+         --lose` to unlink it permanently"
     );
     Fault::new(Code::UnsafeToRemove, message, hint).with_evidence(remains.is_last_copy_of())
 }

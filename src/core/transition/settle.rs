@@ -82,7 +82,8 @@ fn succeeded(env: &Environment, step: Step, outcome: Outcome) -> Decision {
             Tombstoned { environment, leftovers: env.leftovers.clone() }.into(),
         ],
         (step, outcome) => {
-            let message = format!("{} came home with {outcome:?}", step.as_str());
+            let message =
+                format!("step {} returned an unexpected outcome: {outcome:?}", step.as_str());
             return Err(Fault::new(Code::Defect, message, "please report this"));
         }
     })

@@ -157,8 +157,8 @@ impl Environment {
             return refuse(changed_since(self, &seen.unsaved));
         }
         if teardown.inspections >= policy::INSPECTIONS_MAX {
-            let message = format!("{} changes as fast as it is looked at", self.id);
-            let hint = "find out what writes there: `groundskeeper ps` names it";
+            let message = format!("environment {} keeps changing between inspections", self.id);
+            let hint = format!("end the process that writes there: `groundskeeper ps {}`", self.id);
             let fault =
                 Fault::new(Code::EnvironmentBusy, message, hint).with_evidence(seen.unsaved);
             return self.postpone(now, Step::Inspect, fault);
@@ -333,38 +333,48 @@ impl Teardown {
 
 fn in_use(env: &Environment, leases: &[String]) -> Fault {
     let message = format!("environment {} is in use", env.id);
-    let hint = "release the lease, wait for its end, or use --force";
+    let hint = format!(
+        "release its leases with `groundskeeper release LEASE`, wait until they expire, or run \
+         `groundskeeper rm {} --force`",
+        env.id
+    );
     Fault::new(Code::EnvironmentBusy, message, hint).with_evidence(leases.iter().cloned())
 }
 
 fn lived_in(env: &Environment) -> Fault {
-    let message = format!("processes live in {}, which the control server does not list", env.id);
-    let hint = format!("`groundskeeper ps {}` names them; it goes when they have ended", env.id);
+    let message = format!(
+        "environment {} is not in the live set of the control server, but processes run in it",
+        env.id
+    );
+    let hint = format!(
+        "run `groundskeeper ps {}` to list them; it can be removed when they have ended",
+        env.id
+    );
     Fault::new(Code::EnvironmentBusy, message, hint)
 }
 
 fn unsafe_to_remove(env: &Environment, unsaved: Vec<String>) -> Fault {
-    let message = format!("environment {} holds work that is saved nowhere else", env.id);
+    let message = format!("environment {} holds work that exists nowhere else", env.id);
     let hint = format!(
-        "commit and push it, or run `groundskeeper rm {} --force`: it goes to the trash, and what \
-         git does not ignore under a rescue ref",
+        "commit and push it, or run `groundskeeper rm {} --force` to move it to the trash and save \
+         what git does not ignore under a rescue ref",
         env.id
     );
     Fault::new(Code::UnsafeToRemove, message, hint).with_evidence(unsaved)
 }
 
 fn nothing_can_be_saved(env: &Environment, unsaved: Vec<String>) -> Fault {
-    let message = format!("nothing of {} can be saved under a ref now", env.id);
+    let message = format!("cannot save the work of environment {} under a rescue ref now", env.id);
     let hint = format!(
-        "bring its repository back, or run `groundskeeper rm {} --force --no-rescue`: all of it goes \
-         to the trash, and stays there until it can be looked at",
+        "make its repository available again, or run `groundskeeper rm {} --force --no-rescue` to \
+         move all of it to the trash, where it stays until it can be inspected",
         env.id
     );
     Fault::new(Code::UnsafeToRemove, message, hint).with_evidence(unsaved)
 }
 
 fn changed_since(env: &Environment, unsaved: &[String]) -> Fault {
-    let message = format!("{} has changed since its removal was agreed to", env.id);
-    let hint = format!("look at it, then run `groundskeeper rm {} --force` again", env.id);
+    let message = format!("environment {} has changed since its removal was accepted", env.id);
+    let hint = format!("inspect it, then run `groundskeeper rm {} --force` again", env.id);
     Fault::new(Code::UnsafeToRemove, message, hint).with_evidence(unsaved.iter().cloned())
 }

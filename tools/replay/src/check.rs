@@ -37,19 +37,22 @@ pub(crate) fn check(file: &Path, out: &mut Out) -> Result<u8, Problem> {
         if let Some(snapshot) = snapshots.get(&seq) {
             compared += 1;
             if *snapshot != state_digest(state).ok() {
-                diverged.push(format!("the snapshot at {seq} is another state than the fold"));
+                diverged.push(format!("the snapshot at record {seq} differs from the fold"));
             }
         }
         ControlFlow::Continue(())
     })?;
     let (one, two) = (state_digest(&first.state)?, state_digest(&second.state)?);
     if one != two {
-        diverged.push("two folds of the same records are two states".to_owned());
+        diverged.push("two folds of the same records differ".to_owned());
     }
     if let Some(live) = &live {
         let folded = live_fold.map(|digest| hex(&digest));
         if folded.as_deref() != Some(live.sha256.as_str()) {
-            diverged.push(format!("the daemon's state after record {} is another one", live.seq));
+            diverged.push(format!(
+                "the daemon's state after record {} differs from the fold",
+                live.seq
+            ));
         }
     }
     let seq = first.state.seq();
@@ -64,7 +67,7 @@ pub(crate) fn check(file: &Path, out: &mut Out) -> Result<u8, Problem> {
         out.line(&format!("state after record {seq}: {}", hex(&one)));
         let what = format!("two folds of {} records, {compared} snapshots", first.records);
         let live = live.map_or_else(
-            || "no daemon has the log".to_owned(),
+            || "no daemon has the log open".to_owned(),
             |d| format!("the daemon's state after record {}", d.seq),
         );
         if diverged.is_empty() {
@@ -87,7 +90,7 @@ fn ask(file: &Path, source: &mut Source) -> Result<Option<crate::live::Digest>, 
     for _ in 0..TRIES {
         let digest = live.digest().map_err(failed)?;
         if digest.log_id != hex(&source.log.log_id()) {
-            let other = std::io::Error::other("it has another log meanwhile");
+            let other = std::io::Error::other("it serves another log by now");
             return Err(failed(other));
         }
         if source.log.head().is_some_and(|head| head.seq >= digest.seq) {
@@ -96,6 +99,6 @@ fn ask(file: &Path, source: &mut Source) -> Result<Option<crate::live::Digest>, 
         // It has gone on since the copy was made.
         *source = Source::open(file)?;
     }
-    let busy = std::io::Error::other("it writes faster than it can be read");
+    let busy = std::io::Error::other("it writes faster than its log can be read");
     Err(failed(busy))
 }

@@ -40,14 +40,14 @@ struct Fate {
 /// Explains.
 pub(crate) fn explain(args: &ExplainArgs, out: &mut Out) -> Result<u8, Problem> {
     let id = EnvironmentId::parse(&args.environment).map_err(|e| {
-        let what = format!("{:?} cannot name an environment: {e}", args.environment);
-        Problem::usage(what, "`replay stats FILE` lists those of a log")
+        let what = format!("{:?} is not an environment id: {e}", args.environment);
+        Problem::usage(what, "run `replay stats FILE` to list the environments of a log")
     })?;
     let source = Source::open(&args.file)?;
     let fate = collect(&source, id)?;
     if fate.state.environment(&fate.id).is_none() && fate.records.is_empty() {
-        let what = format!("the log says nothing of an environment {}", fate.id);
-        return Err(Problem::missing(what, "`replay stats FILE` lists those it knows"));
+        let what = format!("the log has no record about environment {}", fate.id);
+        return Err(Problem::missing(what, "run `replay stats FILE` to list its environments"));
     }
     let lives = lives(&fate);
     let lives = lives.iter().filter(|life| args.life.is_none_or(|n| n == life.number));
@@ -250,11 +250,11 @@ fn kept_until(fate: &Fate, remains: &Remains) -> Time {
 /// The short answer: where it stands, and why.
 fn answer(fate: &Fate) -> String {
     let Some(env) = fate.state.environment(&fate.id) else {
-        return "the log names it, and has begun none of its lives".to_owned();
+        return "the log names it but has no record that begins it".to_owned();
     };
     let since = rfc3339(env.changed_at);
     let standing = match env.phase {
-        Phase::Tombstoned => format!("incarnation {} is over since {since}", env.incarnation),
+        Phase::Tombstoned => format!("incarnation {} ended at {since}", env.incarnation),
         Phase::Failed => format!("incarnation {} failed at {since}", env.incarnation),
         phase => format!("incarnation {} is {} since {since}", env.incarnation, phase.as_str()),
     };
@@ -264,10 +264,10 @@ fn answer(fate: &Fate) -> String {
         .and_then(|life| life.end().0)
         .filter(|_| matches!(env.phase, Phase::Tombstoned | Phase::TearingDown | Phase::Retiring));
     let why = asked.map(|(record, e)| {
-        let force = if e.force { ", by force" } else { "" };
+        let force = if e.force { ", forced" } else { "" };
         let reason = if e.options.reason.is_empty() { "request" } else { &e.options.reason };
         format!(
-            "; its removal was asked for by {}{force}, reason {reason} (record {})",
+            "; its removal was requested by {}{force}, reason {reason} (record {})",
             tell::actor(&e.actor),
             record.seq
         )
@@ -282,7 +282,7 @@ fn print(fate: &Fate, lives: &[&Life<'_>], output: bool, out: &mut Out) {
     let name = out.paint(Tone::Head, fate.id.as_str());
     out.line(&format!("{name}: {}", safe(&answer(fate))));
     if fate.left_out > 0 {
-        out.line(&format!("({} older records are left out)", fate.left_out));
+        out.line(&format!("({} older records are omitted)", fate.left_out));
     }
     for life in lives {
         let title = format!("\nincarnation {}", life.number);
@@ -299,7 +299,7 @@ fn print(fate: &Fate, lives: &[&Life<'_>], output: bool, out: &mut Out) {
             }
         }
         if !life.later.is_empty() {
-            let text = out.paint(Tone::Faint, "  what was left of it:");
+            let text = out.paint(Tone::Faint, "  its archive:");
             out.line(&text);
         }
         for record in &life.later {
@@ -395,12 +395,12 @@ fn work(fate: &Fate, life: &Life<'_>, out: &mut Out) {
     });
     match settled {
         Some(e) if e.deleted => row("branch", &format!("{branch} was deleted: {}", e.reason)),
-        Some(e) => row("branch", &format!("{branch} is there: {}", e.reason)),
+        Some(e) => row("branch", &format!("{branch} was kept: {}", e.reason)),
         None if branch.is_empty() => {}
-        None => row("branch", &format!("{branch}: nothing was recorded about its end")),
+        None => row("branch", &format!("{branch}: no record says whether it was deleted")),
     }
     let Some(remains) = fate.state.remains_of(&fate.id, life.number) else {
-        row("remains", "none: nothing was left, or it was restored, purged or dropped since");
+        row("archive", "none: it was never made, or was restored, purged or dropped since");
         return;
     };
     if let Some(rescue) = &remains.rescue {
@@ -415,5 +415,5 @@ fn work(fate: &Fate, life: &Life<'_>, out: &mut Out) {
         row("trash", &format!("{trash} ({size}), until {}", rfc3339(kept_until(fate, remains))));
     }
     let (id, n) = (&fate.id, life.number);
-    row("back by", &format!("groundskeeper restore {id} --incarnation {n}"));
+    row("restore", &format!("groundskeeper restore {id} --incarnation {n}"));
 }

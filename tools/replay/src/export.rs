@@ -45,7 +45,7 @@ pub(crate) fn export(args: &ExportArgs, out: &mut Out) -> Result<u8, Problem> {
         (Form::Flat, Some(path)) => flat_file(&source, path),
         (Form::Sqlite, Some(path)) => sqlite(args, &source, path),
         (form, None) => {
-            let what = format!("a file is needed for {form:?}").to_lowercase();
+            let what = format!("--format {form:?} needs an output file").to_lowercase();
             Err(Problem::usage(what, "add --output FILE"))
         }
     }
@@ -53,7 +53,7 @@ pub(crate) fn export(args: &ExportArgs, out: &mut Out) -> Result<u8, Problem> {
 
 /// A file that gets its name when it is whole.
 pub(crate) fn fresh(path: &Path) -> Result<NamedTempFile, Problem> {
-    if path.try_exists().map_err(write("look for", path))? {
+    if path.try_exists().map_err(write("check", path))? {
         let there = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
         return Err(write("write", path)(there));
     }
@@ -91,7 +91,7 @@ fn each(
             }
             Ok((_, None)) => {}
             Ok((_, Some(Decoded::Newer(what)))) => {
-                note(&format!("warning: {what}; a newer replay is needed for it"));
+                note(&format!("warning: {what}; use a newer replay to read it"));
                 damaged += 1;
             }
             Err(damage) => {

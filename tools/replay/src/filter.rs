@@ -99,14 +99,17 @@ impl Wanted {
                 let near = peek::KINDS.iter().filter(|k| resembles(k, name));
                 let near: Vec<&str> = near.copied().take(6).collect();
                 let near = if near.is_empty() { peek::KINDS.join(", ") } else { near.join(", ") };
-                Problem::usage(format!("there is no kind {name:?}"), format!("kinds: {near}"))
+                Problem::usage(
+                    format!("there is no kind {name:?}"),
+                    format!("use one of these kinds: {near}"),
+                )
             })?);
         }
         for name in &filter.operation {
             let found = OPERATIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
             let (_, ranges) = found.ok_or_else(|| {
                 let known: Vec<&str> = OPERATIONS.iter().map(|(name, _)| *name).collect();
-                let hint = format!("operations: {}", known.join(", "));
+                let hint = format!("use one of these operations: {}", known.join(", "));
                 Problem::usage(format!("there is no operation {name:?}"), hint)
             })?;
             kinds.extend(ranges.iter().flat_map(|(from, to)| *from..=*to));

@@ -85,8 +85,11 @@ fn first_snapshot(
     })?;
     found.ok_or_else(|| {
         Problem::missing(
-            format!("the log begins with record {}, and there is no snapshot to start from", log.first()),
-            "the state before the first snapshot of a trimmed log cannot be known; ask for a later one",
+            format!(
+                "the log begins with record {}, and no snapshot precedes the requested record",
+                log.first()
+            ),
+            "choose a record after the first snapshot; earlier states of a trimmed log are unknown",
         )
     })
 }
@@ -96,8 +99,8 @@ impl Folded {
     pub(crate) fn verdict(&self) -> u8 {
         let Some(damage) = &self.damage else { return INTACT };
         note(&format!(
-            "warning: partial: {damage}; this is the state after record {}\n\
-             hint: `replay verify FILE` lists all damage, `replay salvage FILE NEW` saves the rest",
+            "warning: partial: {damage}; the state shown is after record {}\n\
+             hint: `replay verify FILE` lists the damage, `replay salvage FILE NEW` copies the rest",
             self.state.seq()
         ));
         DAMAGED
@@ -116,7 +119,7 @@ impl Folded {
         let last = self.state.seq();
         Err(Problem::missing(
             format!("there is no record {seq}: the log ends at {last}"),
-            "leave the number out, or say `last`, for the end of the log",
+            "omit the number, or use `last`, for the end of the log",
         ))
     }
 }

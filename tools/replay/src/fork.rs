@@ -20,7 +20,7 @@ pub(crate) fn fork(args: &ForkArgs, out: &mut Out) -> Result<u8, Problem> {
     if source.log.first() > 1 {
         return Err(Problem::missing(
             format!("the log begins with record {}", source.log.first()),
-            "a trimmed log cannot be forked: nothing could be folded from its first record on",
+            "fork a log that begins with record 1: the records of a trimmed log cannot be folded",
         ));
     }
     let to = position(&source.log, &args.at)?;
@@ -47,7 +47,7 @@ pub(crate) fn fork(args: &ForkArgs, out: &mut Out) -> Result<u8, Problem> {
     if to != u64::MAX && new.head().seq < to {
         let last = new.head().seq;
         let what = format!("there is no record {to}: the log ends at {last}");
-        return Err(Problem::missing(what, "say `--at last` for all of it"));
+        return Err(Problem::missing(what, "use `--at last` for all records"));
     }
     let head = new.finish()?;
     if out.json {
@@ -59,10 +59,10 @@ pub(crate) fn fork(args: &ForkArgs, out: &mut Out) -> Result<u8, Problem> {
     if args.same_id {
         let id = hex(&source.log.log_id());
         out.line(&format!(
-            "it says that it is log {id}: a daemon takes what that one made for its own"
+            "it has the identity of log {id}: a daemon manages what that log created"
         ));
     } else {
-        out.line("it has an identity of its own: a daemon takes nothing for its own that it did not make");
+        out.line("it has its own identity: a daemon manages nothing that the old log created");
     }
     Ok(INTACT)
 }

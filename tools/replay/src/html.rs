@@ -64,7 +64,7 @@ pub(crate) fn page(spans: &Spans, rows: &[Row<'_>], log_id: &[u8; 16]) -> String
         add(&mut page, format_args!("<p class=\"bad\">Partial: {}</p>\n", escape(why)));
     }
     if spans.dropped > 0 {
-        add(&mut page, format_args!("<p>{} older phases are left out.</p>\n", spans.dropped));
+        add(&mut page, format_args!("<p>{} older phases are omitted.</p>\n", spans.dropped));
     }
     legend(&mut page);
     lanes(spans, rows, &mut page);

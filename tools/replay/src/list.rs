@@ -43,12 +43,12 @@ pub(crate) fn list(args: &ListArgs, out: &mut Out) -> Result<u8, Problem> {
     if damaged > 0 {
         let records = count(damaged, "record", "records");
         note(&format!(
-            "warning: partial: {records} could not be read\nhint: `replay verify FILE` says more"
+            "warning: partial: {records} could not be read\nhint: `replay verify FILE` lists them"
         ));
         return Ok(DAMAGED);
     }
     if shown == 0 && !listing.out.json {
-        note("no record fits");
+        note("no record matches");
     }
     Ok(INTACT)
 }
@@ -191,8 +191,8 @@ fn follow(args: &ListArgs, wanted: &Wanted, out: &mut Out) -> Result<u8, Problem
     let live = dir.as_deref().and_then(Live::find);
     let live = live.ok_or_else(|| {
         Problem::usage(
-            format!("no daemon answers for {}, so nothing will follow", args.file.display()),
-            "start the daemon, or leave --follow out",
+            format!("no daemon answers for {}, so there is nothing to follow", args.file.display()),
+            "start the daemon, or omit --follow",
         )
     })?;
     let failed = |source| Problem::Daemon { dir: live.dir.clone(), source };
@@ -276,7 +276,7 @@ impl Held {
 /// Returns how many of the last records to show, if that many can be held.
 fn checked_last(last: usize) -> Result<usize, Problem> {
     if last > LAST_MAX {
-        let what = format!("--last takes up to {LAST_MAX}");
+        let what = format!("--last is at most {LAST_MAX}");
         return Err(Problem::usage(what, "use --from or --since instead"));
     }
     Ok(last)
@@ -306,7 +306,7 @@ pub(crate) fn show(file: &Path, seq: &str, out: &mut Out) -> Result<u8, Problem>
         Some(Err(damage)) => Err(damaged(&source.path, damage)),
         None => {
             let what = format!("there is no record {seq}");
-            Err(Problem::missing(what, "`replay list FILE` lists all"))
+            Err(Problem::missing(what, "run `replay list FILE` to list all records"))
         }
     }
 }

@@ -85,9 +85,8 @@ impl Live {
             stream.take(ANSWER_MAX).read_to_string(&mut text)?;
             let code = response.code.unwrap_or_default();
             let old = code == 404;
-            let why =
-                if old { "an older daemon, which cannot stream its log" } else { text.trim() };
-            return Err(io::Error::other(format!("it answers {code}: {why}")));
+            let why = if old { "the daemon is too old to stream its log" } else { text.trim() };
+            return Err(io::Error::other(format!("it answered {code}: {why}")));
         }
         stream.get_ref().set_read_timeout(patience)?;
         Ok(stream)
@@ -100,7 +99,7 @@ fn head(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() >= HEAD_MAX {
-            return Err(io::Error::other("the head of its answer does not end"));
+            return Err(io::Error::other("the head of its response is too long"));
         }
         stream.read_exact(&mut byte)?;
         head.push(byte[0]);

@@ -34,7 +34,7 @@ pub(crate) enum Problem {
         hint: String,
     },
     /// A daemon has the log, and it cannot be asked.
-    #[error("the daemon of {dir} has the log, and cannot be asked for it")]
+    #[error("cannot read the log through the daemon of {dir}")]
     Daemon {
         /// Its data directory.
         dir: PathBuf,
@@ -87,11 +87,11 @@ impl Problem {
                 hint.clone()
             }
             Self::Daemon { .. } => {
-                "wait until it is ready (`groundskeeper doctor` looks at it), or stop it: the file \
-                 alone cannot be read while it is written to"
+                "wait until it is ready (`groundskeeper doctor` checks it), or stop it with \
+                 `groundskeeper stop`: the file cannot be read while the daemon writes to it"
                     .to_owned()
             }
-            Self::Write { .. } => "choose another place, or make room there".to_owned(),
+            Self::Write { .. } => "write to another path, or free space there".to_owned(),
         }
     }
 

@@ -127,10 +127,8 @@ pub(crate) fn redact(args: &RedactArgs, out: &mut Out) -> Result<u8, Problem> {
     }
     if let (Some(new), Some(path)) = (new, &args.new) {
         new.finish()?;
-        note(&format!("{records} records are in {}", path.display()));
-        note(
-            "look through it before you pass it on: numbers, times and process ids are as they were",
-        );
+        note(&format!("wrote {records} records to {}", path.display()));
+        note("inspect it before you share it: numbers, times and process ids are unchanged");
     }
     Ok(INTACT)
 }
@@ -169,7 +167,7 @@ impl Redactor {
     fn new(salt: Option<&str>) -> Result<Self, Problem> {
         let mut random = vec![0; 16];
         getrandom::fill(&mut random).map_err(|e| {
-            write("draw random bytes for", std::path::Path::new("the salt"))(e.to_string())
+            write("read random bytes for", std::path::Path::new("the salt"))(e.to_string())
         })?;
         let salt = salt.map_or(random, |text| text.as_bytes().to_vec());
         let steps = Step::ALL.iter().map(|s| s.as_str());

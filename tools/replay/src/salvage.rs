@@ -33,14 +33,14 @@ pub(crate) fn salvage(args: &SalvageArgs, out: &mut Out) -> Result<u8, Problem> 
     }
     let found = Salvage::scan(&file)?;
     if found.records.is_empty() {
-        let what = "not one whole record was found in it".to_owned();
+        let what = "no whole record was found in it".to_owned();
         return Err(Error::NotALog { path: file, what }.into());
     }
     let lost: u64 = found.lost.iter().map(|(from, to)| to - from + 1).sum();
     if lost > LOST_MAX {
         return Err(Problem::Limit {
-            what: format!("{lost} records are missing, more than {LOST_MAX}"),
-            hint: "this may be a part of a trimmed log; `replay list` on a flat export reads parts"
+            what: format!("{lost} records are missing; at most {LOST_MAX} can be replaced"),
+            hint: "if this is a part of a trimmed log, read it with `replay list` on a flat export"
                 .to_owned(),
         });
     }
@@ -119,19 +119,19 @@ impl Report<'_> {
             return;
         }
         let looked = bytes(found.bytes);
-        out.line(&format!("looked through {looked}: {records} whole records, {first} to {last}"));
-        let damaged = count(found.damaged, "place begins", "places begin");
-        out.line(&format!("{damaged} like a record and hold none"));
+        out.line(&format!("scanned {looked}: {records} whole records, {first} to {last}"));
+        let damaged = count(found.damaged, "place starts", "places start");
+        out.line(&format!("{damaged} like a record without holding one"));
         match (&found.log_id, found.head) {
             (Some(id), Some(head)) => {
-                out.line(&format!("log {}, whose last record was {}", hex(id), head.seq));
+                out.line(&format!("log {}, last record {}", hex(id), head.seq));
             }
             (Some(id), None) => {
-                out.line(&format!("log {}; where it ended is not known", hex(id)));
+                out.line(&format!("log {}; its last record is not known", hex(id)));
             }
             (None, _) => {
-                out.line("the identity of the log was not found; the new one has its own,");
-                out.line("so a daemon takes no worktree of the old one for its own");
+                out.line("the identity of the log was not found; the new log has its own,");
+                out.line("so a daemon treats the worktrees of the old log as foreign");
             }
         }
         for (from, to) in &found.lost {
@@ -139,14 +139,14 @@ impl Report<'_> {
             out.line(&format!("lost: {range}"));
         }
         for seq in found.unchained.iter().take(20) {
-            out.line(&format!("record {seq} does not continue the one before it"));
+            out.line(&format!("record {seq} does not continue the checksum chain"));
         }
         if self.lost > 0 {
-            let places = count(self.lost, "placeholder stands", "placeholders stand");
-            out.line(&format!("{places} for what was lost; {} records sealed anew", self.resealed));
+            let places = count(self.lost, "placeholder", "placeholders");
+            out.line(&format!("{places} for lost records; {} records sealed again", self.resealed));
         }
         if let Some(what) = &self.contradiction {
-            out.line(&format!("the state they add up to is NOT consistent: {what}"));
+            out.line(&format!("the folded state is NOT consistent: {what}"));
         }
         out.line(&format!("written to {}", new.display()));
         note("hint: `replay verify NEW` checks it; keep the damaged file");

@@ -61,7 +61,7 @@ fn copy(live: &Live, file: &Path) -> Result<Evidence, Problem> {
     spool.flush().and_then(|()| spool.rewind()).map_err(failed)?;
     let log = Evidence::flat(file, spool)?;
     if log.head().is_none() {
-        let cut = std::io::Error::other("the connection broke before the end of the log");
+        let cut = std::io::Error::other("the connection ended before the end of the log");
         return Err(failed(cut));
     }
     Ok(log)

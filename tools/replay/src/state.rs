@@ -23,7 +23,7 @@ pub(crate) fn at(args: &AtArgs, out: &mut Out) -> Result<u8, Problem> {
         let remains: Vec<&Remains> = state.remains().filter(|r| r.id.as_str() == id).collect();
         if found.is_none() && remains.is_empty() {
             let what = format!("there is no environment {id} after record {}", state.seq());
-            return Err(Problem::missing(what, "leave --env out to see which there are"));
+            return Err(Problem::missing(what, "omit --env to list the environments"));
         }
         let cleans: Vec<_> = state.outputs().filter(|o| o.id.as_str() == id).collect();
         let mut value = json!({ "environment": found, "remains": remains, "cleans": cleans });
@@ -56,7 +56,11 @@ fn tables(out: &mut Out, state: &State, all: bool) -> Result<(), Problem> {
     let shown = state.environments().filter(|e| all || e.phase != Phase::Tombstoned);
     let rows: Vec<Vec<String>> = shown.map(environment).collect();
     let over = state.environments().filter(|e| e.phase == Phase::Tombstoned).count();
-    out.table("environments", &["ID", "LIFE", "PHASE", "OWES", "SEQ", "BRANCH", "PATH"], rows);
+    out.table(
+        "environments",
+        &["ID", "INCARNATION", "PHASE", "OWES", "SEQ", "BRANCH", "PATH"],
+        rows,
+    );
     if over > 0 && !all {
         let over = count(over as u64, "tombstone", "tombstones");
         out.line(&format!("and {over} (--all shows them)"));
@@ -67,13 +71,13 @@ fn tables(out: &mut Out, state: &State, all: bool) -> Result<(), Problem> {
         let trash = r.trash.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         vec![r.id.to_string(), r.incarnation.to_string(), size, safe(&trash), safe(rescue)]
     });
-    out.table("remains", &["ID", "LIFE", "SIZE", "TRASH", "RESCUE"], rows.collect());
+    out.table("archives", &["ID", "INCARNATION", "SIZE", "TRASH", "RESCUE"], rows.collect());
     let rows = state.outputs().map(|o| {
         let size = o.size.map_or_else(|| "-".to_owned(), |s| bytes(s.allocated));
         let trash = o.trash.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         vec![o.id.to_string(), o.clean.to_string(), size, safe(&trash)]
     });
-    out.table("cleans", &["ID", "CLEAN", "SIZE", "TRASH"], rows.collect());
+    out.table("cleaned output", &["ID", "CLEAN", "SIZE", "TRASH"], rows.collect());
     let rows = state.leases().map(|(id, l)| {
         vec![id.to_string(), l.environment.to_string(), rfc3339(l.until), safe(&l.purpose)]
     });
@@ -129,7 +133,7 @@ pub(crate) fn diff(args: &DiffArgs, out: &mut Out) -> Result<u8, Problem> {
             out.line(&line);
         }
         if changes.is_empty() {
-            out.line("nothing changed but the position");
+            out.line("nothing changed except the position");
         }
     }
     Ok(first.verdict().max(second.verdict()))
@@ -138,7 +142,7 @@ pub(crate) fn diff(args: &DiffArgs, out: &mut Out) -> Result<u8, Problem> {
 fn value(folded: &Folded) -> Result<Value, Problem> {
     let mut value = serde_json::to_value(&folded.state).map_err(|e| {
         let path = std::path::Path::new("the state");
-        crate::problem::write("spell out", path)(e)
+        crate::problem::write("format", path)(e)
     })?;
     readable(&mut value);
     if let Value::Object(map) = &mut value {
@@ -270,7 +274,7 @@ pub(crate) fn owed(args: &OwedArgs, out: &mut Out) -> Result<u8, Problem> {
         if rows.is_empty() {
             out.line("nothing is owed");
         }
-        let head = ["EFFECT", "STEP", "WHEN", "FAILED", "DIED", "LAST ERROR"];
+        let head = ["EFFECT", "STEP", "WHEN", "FAILED", "INTERRUPTED", "LAST ERROR"];
         out.table("", &head, rows.into_iter().map(|r| r.cells).collect());
     }
     Ok(folded.verdict())

@@ -265,7 +265,7 @@ fn print(stats: &Stats, source: &Source, file: u64, checked: bool, top: usize, o
         if checked { "the checksum of each was checked" } else { "checksums were NOT checked" };
     out.line(&format!("{found}; {how}"));
     let (seq, size) = stats.largest;
-    out.line(&format!("the largest is record {seq} with {}", bytes(size as u64)));
+    out.line(&format!("the largest record is {seq} with {}", bytes(size as u64)));
     let row = |name: String, sum: &Sum| vec![name, sum.records.to_string(), bytes(sum.bytes)];
     let kinds = stats.by_kind();
     let rows = kinds.iter().map(|(name, operation, sum)| {
@@ -281,5 +281,5 @@ fn print(stats: &Stats, source: &Source, file: u64, checked: bool, top: usize, o
     out.table("days", &["DAY", "RECORDS", "SIZE"], rows);
     let skipped = stats.boots.len().saturating_sub(top);
     let rows = stats.boots.iter().skip(skipped).map(|(n, sum)| row(n.to_string(), sum)).collect();
-    out.table("starts of a daemon", &["START", "RECORDS", "SIZE"], rows);
+    out.table("daemon starts", &["START", "RECORDS", "SIZE"], rows);
 }

@@ -38,19 +38,22 @@ fn daemon(event: &Event) -> Option<String> {
             let days = span(e.retention.trash_seconds.saturating_mul(1_000_000_000));
             let clean = span(e.retention.clean_seconds.saturating_mul(1_000_000_000));
             let most = bytes(e.retention.trash_bytes);
-            format!("the trash keeps {days}, at most {most}; what was cleaned {clean}")
+            format!("the trash is kept for {days}, at most {most}; cleaned output for {clean}")
         }
         Event::DataDirectoryMoved(e) => {
             format!("the data directory moved from {} to {}", e.from, e.to)
         }
         Event::DataDirectoryCopied(e) => {
-            format!("this is a copy of {}, and has nothing of what is there", e.original)
+            format!(
+                "this data directory is a copy of {} and manages nothing of the original",
+                e.original
+            )
         }
         Event::LogFoundOlder(e) => {
-            format!("the log was put back: the data directory has had record {}", e.had)
+            format!("the log was restored: the data directory has had record {}", e.had)
         }
-        Event::RepositoryMoved(e) => format!("{} is now {}", e.from, e.to),
-        Event::SweepRequested(e) => format!("asked by {}, apply {}", actor(&e.actor), e.apply),
+        Event::RepositoryMoved(e) => format!("{} moved to {}", e.from, e.to),
+        Event::SweepRequested(e) => format!("requested by {}, apply {}", actor(&e.actor), e.apply),
         Event::SweepFinished(e) => {
             let held = if e.held.is_empty() { String::new() } else { format!("; {}", e.held) };
             format!("{} found, {} settled{held}", e.found, e.settled)
@@ -67,15 +70,18 @@ fn provision(event: &Event) -> Option<String> {
             let base = e.plan.base.as_deref().unwrap_or("the default branch");
             let repo = &e.plan.repository.name;
             format!(
-                "incarnation {} of {repo} from {base}, asked by {}",
+                "incarnation {} of {repo} from {base}, requested by {}",
                 e.incarnation,
                 actor(&e.actor)
             )
         }
         Event::RestoreRequested(e) => {
-            let place = if e.from.trash.is_some() { "the trash" } else { "its rescue" };
+            let place = if e.from.trash.is_some() { "the trash" } else { "its rescue ref" };
             let (from, who) = (e.from.incarnation, actor(&e.actor));
-            format!("incarnation {} from {from} in {place}, asked by {who}", e.incarnation)
+            format!(
+                "incarnation {} from incarnation {from} in {place}, requested by {who}",
+                e.incarnation
+            )
         }
         Event::EnvironmentAdopted(e) => format!("{} by {}", e.plan.path, actor(&e.actor)),
         Event::BaseResolved(e) => {
@@ -99,24 +105,24 @@ fn provision(event: &Event) -> Option<String> {
             let printed = bytes(e.report.output_bytes);
             format!("took {took}, printed {printed}: {}", e.report.transcript)
         }
-        Event::EnvironmentReady(_) => "may be used".to_owned(),
+        Event::EnvironmentReady(_) => "ready for use".to_owned(),
         Event::ProvisionFailed(e) => {
-            let kept = if e.kept { ", its worktree is kept" } else { "" };
+            let kept = if e.kept { ", its worktree was kept" } else { "" };
             format!("in {}: {}{kept}", e.step, e.fault)
         }
-        Event::CancelRequested(e) => format!("asked by {}", actor(&e.actor)),
+        Event::CancelRequested(e) => format!("requested by {}", actor(&e.actor)),
         Event::RolledBack(e) => match &e.trash {
-            Some(trash) => format!("what was in it is in {trash}{}", left(&e.leftovers)),
-            None => format!("nothing of it is left{}", left(&e.leftovers)),
+            Some(trash) => format!("its content is in {trash}{}", left(&e.leftovers)),
+            None => format!("nothing of it remains{}", left(&e.leftovers)),
         },
         Event::AttemptFailed(e) => {
             let (n, step, again) = (e.attempts, &e.step, rfc3339(e.retry_at));
-            format!("attempt {n} at {step}: {}; again at {again}", e.fault)
+            format!("attempt {n} at {step}: {}; retry at {again}", e.fault)
         }
-        Event::IndexRefreshed(e) if e.done => "status is cheap now".to_owned(),
-        Event::IndexRefreshed(_) => "left to whoever holds the index".to_owned(),
-        Event::Restored(e) => format!("back, on {}", e.branch),
-        Event::RescueApplied(_) => "the rescued files are in it".to_owned(),
+        Event::IndexRefreshed(e) if e.done => "the index is refreshed".to_owned(),
+        Event::IndexRefreshed(_) => "not refreshed: another process holds the index".to_owned(),
+        Event::Restored(e) => format!("restored on branch {}", e.branch),
+        Event::RescueApplied(_) => "the rescued files were applied".to_owned(),
         _ => return None,
     })
 }
@@ -125,7 +131,7 @@ fn left(leftovers: &[String]) -> String {
     if leftovers.is_empty() {
         String::new()
     } else {
-        format!("; left behind: {}", leftovers.join("; "))
+        format!("; leftovers: {}", leftovers.join("; "))
     }
 }
 
@@ -135,16 +141,20 @@ fn teardown(event: &Event) -> Option<String> {
             let force = if e.force { ", forced" } else { "" };
             let (why, who) = (&e.options.reason, actor(&e.actor));
             let branch = e.options.branch.as_str();
-            format!("asked by {who}, reason {why}{force}, branch: {branch}")
+            format!("requested by {who}, reason {why}{force}, branch: {branch}")
         }
         Event::DestroyRefused(e) => format!("{}", e.fault),
         Event::TeardownInspected(e) if e.unsaved.is_empty() => {
             format!("nothing would be lost, HEAD {}", short(&e.head))
         }
         Event::TeardownInspected(e) => {
-            format!("goes by consent, HEAD {}: {}", short(&e.head), e.unsaved.join("; "))
+            format!(
+                "removal accepted with work at risk, HEAD {}: {}",
+                short(&e.head),
+                e.unsaved.join("; ")
+            )
         }
-        Event::InspectionOutdated(_) => "the tree changed; it is looked at again".to_owned(),
+        Event::InspectionOutdated(_) => "the tree changed; it is inspected again".to_owned(),
         Event::TeardownHookStarted(e) => format!("pid {}, hook {}", e.pid, short(&e.hash)),
         Event::TeardownHookFinished(e) => {
             let took = span(e.millis.saturating_mul(1_000_000));
@@ -155,25 +165,27 @@ fn teardown(event: &Event) -> Option<String> {
             let all = [("ended", &e.ended), ("spared", &e.spared), ("survived", &e.survivors)];
             let said = all.into_iter().filter(|(_, list)| !list.is_empty());
             let said: Vec<String> = said.map(|(w, list)| format!("{w}: {}", names(list))).collect();
-            if said.is_empty() { "none lived in it".to_owned() } else { said.join("; ") }
+            if said.is_empty() { "no process was in it".to_owned() } else { said.join("; ") }
         }
         Event::WorkRescued(e) => match &e.rescue {
-            None => "nothing was left to save".to_owned(),
+            None => "there was no work to rescue".to_owned(),
             Some(r) => format!("{} at {}: {}", r.reference, short(&r.commit), r.holds.join(", ")),
         },
         Event::DirectoryTrashed(e) => match &e.trash {
             Some(trash) => format!("moved to {trash}"),
-            None => "the directory was gone already".to_owned(),
+            None => "the directory did not exist".to_owned(),
         },
-        Event::RegistrationRemoved(_) => "git does not know it any more".to_owned(),
+        Event::RegistrationRemoved(_) => "git no longer lists the worktree".to_owned(),
         Event::BranchSettled(e) => {
             let what = if e.deleted { "branch deleted" } else { "branch kept" };
             format!("{what}: {}", e.reason)
         }
-        Event::Tombstoned(e) => format!("over{}", left(&e.leftovers)),
-        Event::TeardownGaveUp(e) => format!("in {}: {}; it is served again", e.step, e.fault),
+        Event::Tombstoned(e) => format!("ended{}", left(&e.leftovers)),
+        Event::TeardownGaveUp(e) => {
+            format!("in {}: {}; the environment is in service again", e.step, e.fault)
+        }
         Event::TeardownPostponed(e) => {
-            format!("in {}: {}; again at {}", e.step, e.fault, rfc3339(e.retry_at))
+            format!("in {}: {}; retry at {}", e.step, e.fault, rfc3339(e.retry_at))
         }
         _ => return None,
     })
@@ -193,7 +205,7 @@ fn remains(event: &Event) -> Option<String> {
             format!("incarnation {}: {n} entries, {size}", e.incarnation)
         }
         Event::PurgeDecided(e) => {
-            let who = e.actor.as_ref().map(|a| format!(", asked by {}", actor(a)));
+            let who = e.actor.as_ref().map(|a| format!(", requested by {}", actor(a)));
             format!("incarnation {}: {}{}", e.incarnation, e.reason, who.unwrap_or_default())
         }
         Event::TrashPurged(e) => {
@@ -202,20 +214,20 @@ fn remains(event: &Event) -> Option<String> {
         }
         Event::RemainsAttemptFailed(e) => {
             let (life, step, again) = (e.incarnation, &e.step, rfc3339(e.retry_at));
-            format!("incarnation {life}, {step}: {}; again at {again}", e.fault)
+            format!("incarnation {life}, {step}: {}; retry at {again}", e.fault)
         }
         Event::RescueDropRequested(e) => {
-            format!("incarnation {}, asked by {}", e.incarnation, actor(&e.actor))
+            format!("incarnation {}, requested by {}", e.incarnation, actor(&e.actor))
         }
         Event::LateWorkRescued(e) => {
             let (life, holds) = (e.incarnation, e.rescue.holds.join(", "));
             format!("incarnation {life}: {} holds {holds}", e.rescue.reference)
         }
         Event::TrashLookFailed(e) => {
-            format!("incarnation {} stays, it could not be looked at: {}", e.incarnation, e.fault)
+            format!("incarnation {} is kept, it could not be inspected: {}", e.incarnation, e.fault)
         }
         Event::RescueDropped(e) if e.leftover.is_empty() => {
-            format!("incarnation {}: its ref is gone", e.incarnation)
+            format!("incarnation {}: its rescue ref was deleted", e.incarnation)
         }
         Event::RescueDropped(e) => format!("incarnation {}: {}", e.incarnation, e.leftover),
         _ => return None,
@@ -225,18 +237,20 @@ fn remains(event: &Event) -> Option<String> {
 fn cleans(event: &Event) -> Option<String> {
     let stays = |left: &[NotMoved]| match left {
         [] => String::new(),
-        [first, ..] => format!("; {} left: {} {}", left.len(), first.path, first.why),
+        [first, ..] => format!("; {} not moved: {} {}", left.len(), first.path, first.why),
     };
     Some(match event {
         Event::CleanRequested(e) => {
-            format!("asked by {}{}", actor(&e.actor), if e.now { ", at once" } else { "" })
+            format!("requested by {}{}", actor(&e.actor), if e.now { ", at once" } else { "" })
         }
         Event::Cleaned(e) => {
             let (size, n) = (bytes(e.size.allocated), e.paths.len());
-            let done = || format!("{size} from {n} places{}", stays(&e.left));
+            let done = || format!("{size} from {n} paths{}", stays(&e.left));
             e.fault.as_ref().map_or_else(done, ToString::to_string)
         }
-        Event::CleanUndoRequested(e) => format!("clean {}, asked by {}", e.clean, actor(&e.actor)),
+        Event::CleanUndoRequested(e) => {
+            format!("clean {}, requested by {}", e.clean, actor(&e.actor))
+        }
         Event::CleanUndone(e) => {
             let done = || format!("{} put back{}", e.returned.len(), stays(&e.left));
             format!(
@@ -246,16 +260,16 @@ fn cleans(event: &Event) -> Option<String> {
             )
         }
         Event::CleanPurgeDecided(e) => {
-            let who = e.actor.as_ref().map(|a| format!(", asked by {}", actor(a)));
+            let who = e.actor.as_ref().map(|a| format!(", requested by {}", actor(a)));
             format!("clean {}: {}{}", e.clean, e.reason, who.unwrap_or_default())
         }
         Event::CleanPurged(e) => match &e.fault {
-            Some(fault) => format!("clean {} stays: {fault}", e.clean),
+            Some(fault) => format!("clean {} is kept: {fault}", e.clean),
             None => format!("clean {}: {} entries unlinked", e.clean, e.entries),
         },
         Event::CleanAttemptFailed(e) => {
             let (clean, step, again) = (e.clean, &e.step, rfc3339(e.retry_at));
-            format!("clean {clean}, {step}: {}; again at {again}", e.fault)
+            format!("clean {clean}, {step}: {}; retry at {again}", e.fault)
         }
         _ => return None,
     })
@@ -265,14 +279,14 @@ fn others(event: &Event) -> Option<String> {
     Some(match event {
         Event::LeaseGranted(e) => {
             let (until, who) = (rfc3339(e.until), actor(&e.actor));
-            format!("{} until {until} for {:?}, asked by {who}", e.lease, e.purpose)
+            format!("{} until {until} for {:?}, requested by {who}", e.lease, e.purpose)
         }
         Event::LeaseReleased(e) => format!("{}", e.lease),
         Event::LeaseExpired(e) => format!("{}", e.lease),
         Event::ProcessStarted(e) => format!("{} ({}) by {}", e.name, e.pid, actor(&e.actor)),
         Event::ProcessExited(e) => format!("pid {}", e.pid),
         Event::WatcherGaveUp(e) => format!("after {} failures: {}", e.attempts, e.reason),
-        Event::WatcherResumed(_) => "watching is tried again".to_owned(),
+        Event::WatcherResumed(_) => "watching is retried".to_owned(),
         Event::LiveSetTaken(e) => format!(
             "epoch {} of {}: {} retired, {} kept, {} missing, {} healed",
             e.epoch,
@@ -292,7 +306,7 @@ fn others(event: &Event) -> Option<String> {
             None => format!("{}: {}", e.request, e.why),
         },
         Event::Opaque(e) if e.kind == crate::salvage::LOST_KIND => {
-            "this record was lost; it stands for what was here".to_owned()
+            "placeholder: this record was lost".to_owned()
         }
         Event::Opaque(e) => {
             format!("kind {} version {}, {} bytes", e.kind, e.version, e.payload.len())
@@ -306,8 +320,8 @@ fn migration(event: &Event) -> Option<String> {
     let rest = match event {
         Event::MigrationRequested(e) => {
             let how = if e.plan.recipe.is_empty() { "a folder" } else { &e.plan.recipe };
-            let dry = if e.plan.dry_run { ", a rehearsal" } else { "" };
-            format!("{} by {how}{dry}, asked by {}", e.plan.database, actor(&e.actor))
+            let dry = if e.plan.dry_run { ", a dry run" } else { "" };
+            format!("{} by {how}{dry}, requested by {}", e.plan.database, actor(&e.actor))
         }
         Event::SourceInspected(e) if e.found.old => "an old database".to_owned(),
         Event::SourceInspected(_) => "there is nothing to migrate".to_owned(),
@@ -323,17 +337,17 @@ fn migration(event: &Event) -> Option<String> {
         Event::SecretsWritten(e) => count(e.entries, "secret", "secrets"),
         Event::StagingVerified(e) => format!("{} verified", bytes(e.bytes)),
         Event::FlipBegun(_) => "the new database may be installed".to_owned(),
-        Event::Flipped(e) => format!("installed; the old one is {}", e.backup),
-        Event::MigrationFinished(e) => format!("over{}", left(&e.leftovers)),
+        Event::Flipped(e) => format!("installed; the backup is {}", e.backup),
+        Event::MigrationFinished(e) => format!("finished{}", left(&e.leftovers)),
         Event::MigrationFailed(e) => format!("in {}: {}", e.step, e.fault),
         Event::MigrationRolledBack(e) => {
-            format!("the old database is as it was{}", left(&e.leftovers))
+            format!("the old database is unchanged{}", left(&e.leftovers))
         }
         Event::MigrationAttemptFailed(e) => {
             format!("attempt {} at {}: {}", e.attempts, e.step, e.fault)
         }
-        Event::MigrationUndoRequested(e) => format!("asked by {}", actor(&e.actor)),
-        Event::MigrationUndone(e) => format!("the old one is back; the new one is {}", e.kept),
+        Event::MigrationUndoRequested(e) => format!("requested by {}", actor(&e.actor)),
+        Event::MigrationUndone(e) => format!("the old database is back; the new one is {}", e.kept),
         Event::MigrationUndoRefused(e) => e.fault.to_string(),
         _ => String::new(),
     };

@@ -104,7 +104,7 @@ fn print(spans: &Spans, rows: &[Row<'_>], out: &mut Out) {
     let lines: Vec<Vec<String>> = lines.collect();
     out.table("phases", &["SEQ", "SINCE", "ENVIRONMENT", "PHASE", "TOOK", "ENDED BY"], lines);
     if spans.dropped > 0 {
-        let text = format!("{} older phases are left out of {hidden} rows", spans.dropped);
+        let text = format!("{} older phases of {hidden} rows are omitted", spans.dropped);
         note(&text);
     }
 }

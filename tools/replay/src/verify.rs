@@ -170,7 +170,7 @@ impl Look {
         self.report.snapshots += 1;
         let folded = codec::state_digest(&self.state).ok();
         if folded != Some(digest) || crc != self.chain.last().crc {
-            self.bad_text(format!("the snapshot at {key} is not what the records add up to"));
+            self.bad_text(format!("the snapshot at record {key} is not the fold of the records"));
             self.sound = true;
         }
     }
@@ -208,7 +208,7 @@ fn canonical(decoded: &Decoded, bytes: &[u8], previous: u32) -> Result<(), Damag
         seq: record.seq.0,
         kind: sealed.kind,
         version: sealed.kind_version,
-        why: "it is not what encoding it again gives".to_owned(),
+        why: "encoding it again gives other bytes".to_owned(),
     })
 }
 
@@ -249,9 +249,9 @@ fn print(report: &Report, out: &mut Out) {
         line(Tone::Bad, "BAD ", &format!("and {more} more"));
     }
     match &report.contradiction {
-        None => line(Tone::Good, "ok  ", "the state they add up to is consistent"),
+        None => line(Tone::Good, "ok  ", "the folded state is consistent"),
         Some(what) => {
-            line(Tone::Bad, "BAD ", &format!("the state they add up to is NOT consistent: {what}"));
+            line(Tone::Bad, "BAD ", &format!("the folded state is NOT consistent: {what}"));
         }
     }
     let checked = INVARIANTS.len();
@@ -268,11 +268,9 @@ fn print(report: &Report, out: &mut Out) {
         line(Tone::Bad, "BAD ", &format!("and {more} more"));
     }
     if report.damaged > 0 {
-        let text = format!("the rules were checked up to record {} only", report.judged);
+        let text = format!("the invariants were checked up to record {} only", report.judged);
         line(Tone::Warn, "note", &text);
-        note(
-            "hint: keep the file; `replay salvage FILE NEW` saves what is readable into a new one",
-        );
+        note("hint: keep the file; `replay salvage FILE NEW` copies what is readable to a new log");
     }
 }
 
@@ -282,11 +280,11 @@ pub(crate) fn bisect(args: &BisectArgs, out: &mut Out) -> Result<u8, Problem> {
         return Ok(list(out));
     }
     let (Some(file), Some(name)) = (&args.file, &args.invariant) else {
-        let hint = "`replay bisect --list` names the invariants; `any` is any of them";
-        return Err(Problem::usage("a log and an invariant are needed", hint));
+        let hint = "run `replay bisect --list` to list the invariants, or use `any`";
+        return Err(Problem::usage("bisect needs a log and an invariant", hint));
     };
     if name != "any" && invariant(name).is_none() {
-        let hint = "`replay bisect --list` names them; `any` is any of them";
+        let hint = "run `replay bisect --list` to list them, or use `any`";
         return Err(Problem::usage(format!("there is no invariant {name:?}"), hint));
     }
     let source = Source::open(file)?;
@@ -315,7 +313,7 @@ pub(crate) fn bisect(args: &BisectArgs, out: &mut Out) -> Result<u8, Problem> {
         out.line(&format!("  {what}"));
         let says = invariant(breach.invariant).map_or("", |i| i.says);
         out.line(&format!("  rule: {says}"));
-        note(&format!("hint: `replay show FILE {0}`, `replay at FILE {0}`", breach.seq));
+        note(&format!("hint: run `replay show FILE {0}` or `replay at FILE {0}`", breach.seq));
     } else {
         out.line(&format!("no record up to {last} breaks {name}"));
     }
@@ -332,7 +330,7 @@ fn list(out: &mut Out) -> u8 {
     }
     let rows =
         INVARIANTS.iter().map(|i| vec![i.name.to_owned(), i.line.to_string(), i.says.to_owned()]);
-    out.table("", &["INVARIANT", "LINE", "WHAT HOLDS"], rows.collect());
-    out.line("\nLINE is the line of \"what must never happen\" in the design that it serves.");
+    out.table("", &["INVARIANT", "LINE", "PROPERTY"], rows.collect());
+    out.line("\nLINE is the class of failure that the invariant guards against.");
     INTACT
 }

@@ -42,7 +42,7 @@ fn what_is_no_log_is_said_to_be_none() {
     std::fs::write(path("text"), "once upon a time\n".repeat(1_000)).expect("written");
     all_verbs_refuse(&path("text"), &[3], "is not a log");
     let said = replay(&["salvage", path("text").to_str().expect("text"), "/nonexistent/new"]);
-    assert!(said.code == 3 && said.err.contains("not one whole record"), "{}", said.err);
+    assert!(said.code == 3 && said.err.contains("no whole record"), "{}", said.err);
     std::fs::write(path("half"), b"redb").expect("written");
     all_verbs_refuse(&path("half"), &[1], "cannot be read");
     std::fs::write(path("flat"), b"GKF1").expect("written");

@@ -94,8 +94,8 @@ fn an_environment_is_explained() {
     let file = scene.file();
     let text = ok(&["explain", file, "demo"]).out;
     for said in [
-        "incarnation 1 is over",
-        "asked for by api (uid 1000, pid 4242), by force, reason request (record 13)",
+        "incarnation 1 ended at",
+        "requested by api (uid 1000, pid 4242), forced, reason request (record 13)",
         "untracked: secret-notes.txt",
         "was deleted: all its commits are reachable elsewhere",
         "refs/groundskeeper/rescue/demo/1",
