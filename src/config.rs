@@ -225,13 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_changes_what_it_names() {
+    fn config_file_overrides_named_fields_only() {
         let config = load("branch_prefix = \"agents/\"\n").expect("loaded");
         assert_eq!(config, Config { branch_prefix: "agents/".into(), ..Config::default() });
     }
 
+    /// A missing file yields the defaults.
     #[test]
-    fn a_file_that_cannot_be_used_says_why() {
+    fn config_file_invalid_reports_cause() {
         for (text, why) in [
             ("branch_prefx = 1", "branch_prefx"),
             ("branch_prefix = [", "line 1"),

@@ -162,16 +162,18 @@ pub fn guarded(router: Router, token: &str) -> Router {
 mod tests {
     use super::*;
 
+    /// A prefix, an extension or a different last byte of the token is rejected.
     #[test]
-    fn tokens_are_compared_whole() {
+    fn token_comparison_requires_full_match() {
         assert!(same("abc", "abc"));
         for (a, b) in [("", "abc"), ("ab", "abc"), ("abcd", "abc"), ("abd", "abc")] {
             assert!(!same(a, b), "{a} {b}");
         }
     }
 
+    /// A second call reads the same token.
     #[test]
-    fn a_token_is_made_once_for_its_owner_only() {
+    fn token_file_created_once_mode_0600() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("token");

@@ -414,13 +414,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_consistent() {
+    fn clap_definition_passes_debug_assert() {
         use clap::CommandFactory as _;
         Arguments::command().debug_assert();
     }
 
+    /// Missing, unknown, negative and overflowing values are errors.
     #[test]
-    fn durations_have_units() {
+    fn duration_units_parse_to_seconds() {
         for (text, seconds) in
             [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7_200), ("1d", 86_400)]
         {

@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_round_trip_by_name() {
+    fn fault_codes_round_trip_by_name() {
         for code in Code::ALL {
             assert_eq!(Code::parse(code.as_str()), Some(*code));
         }
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn evidence_and_text_are_bounded() {
+    fn fault_evidence_and_text_are_bounded() {
         let fault = Fault::new(Code::Io, "x".repeat(10_000), "")
             .with_evidence((0..200).map(|n| n.to_string()));
         assert!(fault.message.len() < FAULT_TEXT_BYTES_MAX + 16);

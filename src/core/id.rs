@@ -346,8 +346,9 @@ impl<'de> Deserialize<'de> for HostPath {
 mod tests {
     use super::*;
 
+    /// An id must be usable as a file name and as a branch name.
     #[test]
-    fn environment_ids_are_safe_as_file_and_branch_names() {
+    fn environment_id_rejects_unsafe_names() {
         for good in ["demo", "a", "A1", "x.y_z-1", "0"] {
             assert!(EnvironmentId::parse(good).is_ok(), "{good}");
         }
@@ -358,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_keeps_bytes_that_are_not_text() {
+    fn host_path_preserves_non_utf8_bytes() {
         let path = HostPath(vec![b'/', 0xff, b'\n']);
         assert_eq!(path.to_string(), "/\u{fffd}\n");
         assert_eq!(path.as_bytes(), [b'/', 0xff, b'\n']);

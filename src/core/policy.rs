@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retries_double_from_250_ms_to_30_s() {
+    fn retry_delay_doubles_to_30_s() {
         assert_eq!(retry_delay(1), Duration::from_millis(250));
         assert_eq!(retry_delay(2), Duration::from_millis(500));
         assert_eq!(retry_delay(8), Duration::from_secs(30));

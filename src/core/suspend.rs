@@ -71,18 +71,19 @@ mod tests {
         Clocks { awake: Duration::from_secs(awake), wall: Duration::from_secs(wall) }
     }
 
+    /// Drift and a clock that was set back are no suspend.
     #[test]
-    fn a_sleep_is_told_once_and_with_its_length() {
+    fn suspend_is_reported_once_with_duration() {
         let mut waking = SuspendDetector::new(at(5, 1_000));
-        assert_eq!(waking.look(at(3_605, 4_601)), None, "an hour awake, and a second of drift");
+        assert_eq!(waking.look(at(3_605, 4_601)), None, "no suspend: one second of drift");
         assert_eq!(waking.look(at(3_606, 8_202)), Some(Duration::from_secs(3_600)));
         assert_eq!(waking.look(at(3_607, 8_203)), None, "once");
         assert_eq!(waking.look(at(3_608, 100)), None, "the clock was set back");
-        assert_eq!(waking.look(at(3_609, 105)), None, "and a little forward");
+        assert_eq!(waking.look(at(3_609, 105)), None, "the clock advanced slightly");
     }
 
     #[test]
-    fn what_was_leased_when_the_machine_fell_asleep_is_leased_when_it_wakes() {
+    fn lease_survives_suspend() {
         let (mut state, id) = (State::default(), EnvironmentId::parse("demo").expect("an id"));
         let lease = LeaseId::parse("l").expect("an id");
         let (environment, actor, until) = (id.clone(), Actor::default(), Time(60_000_000_000));
@@ -108,7 +109,7 @@ mod tests {
         }
         let slept = Duration::from_secs(3_600);
         let now = Time(10_000_000_000).after(slept);
-        assert_eq!(state.leases_of(&id, now).count(), 0, "it has ended while nobody was awake");
+        assert_eq!(state.leases_of(&id, now).count(), 0, "the lease ended during the suspend");
         for command in state.renewals(slept) {
             for event in state.decide(now, command).expect("granted again") {
                 let seq = state.seq().next();
@@ -118,6 +119,6 @@ mod tests {
         assert_eq!(state.leases_of(&id, now).count(), 1);
         assert!(state.decide(now, Command::Tick).is_ok_and(|events| events.is_empty()));
         let later = until.after(slept);
-        assert_eq!(state.leases_of(&id, later).count(), 0, "no longer than it was to be");
+        assert_eq!(state.leases_of(&id, later).count(), 0, "the lease is not extended");
     }
 }

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_end() {
+    fn watch_failures_end_after_limit() {
         let (armed, took, given_up) = all_failures(Watch::default());
         assert_eq!((armed, given_up), (ATTEMPTS_MAX, 1));
         assert!(took > Duration::from_secs(25 * 60) && took < Duration::from_secs(30 * 60));
@@ -199,8 +199,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
+        /// Random inputs: a dropped watch that is not wanted is never armed, and retries are
+        /// bounded.
         #[test]
-        fn a_watch_never_runs_away(steps in prop::collection::vec((0_usize..8, 0_u64..40_000), 1..400)) {
+        fn watch_arms_only_when_wanted(steps in prop::collection::vec((0_usize..8, 0_u64..40_000), 1..400)) {
             let (mut watch, mut now) = (Watch::default(), Time(0));
             let (mut wanted, mut up) = (false, false);
             for (n, millis) in steps {
@@ -234,7 +236,7 @@ mod tests {
                 prop_assert!(watch.attempts <= before.attempts + one_more);
                 prop_assert!(watch.attempts <= ATTEMPTS_MAX);
                 let stands = matches!(watch.stage, Stage::Arming | Stage::On(_));
-                prop_assert_eq!(stands, up, "what is set up is what it thinks is set up");
+                prop_assert_eq!(stands, up, "the watches match the bookkeeping");
                 prop_assert!(wanted || watch.stage == Stage::Off, "unwanted is off");
                 if matches!(watch.stage, Stage::GaveUp | Stage::Absent) {
                     prop_assert_eq!(watch.deadline(), None, "silence");

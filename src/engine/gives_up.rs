@@ -136,8 +136,9 @@ fn in_an_hour() -> Time {
     Time(u64::try_from(now.as_nanos()).unwrap_or_default()).after(Duration::from_secs(3_600))
 }
 
+/// Neither notifications nor a restart resume it.
 #[test]
-fn a_watch_that_fails_for_half_an_hour_is_given_up_once() {
+fn failing_watch_gives_up_once() {
     let scene = scene();
     let backend = Failing::default();
     let watching = scene.watch(&backend);
@@ -161,7 +162,7 @@ fn a_watch_that_fails_for_half_an_hour_is_given_up_once() {
     watching.stop();
     let after = Failing::default();
     let watching = scene.watch(&after);
-    wait_for("a look", || watching.metrics().stages.get("gave_up") == Some(&1));
+    wait_for("an inspection", || watching.metrics().stages.get("gave_up") == Some(&1));
     let attempts = [&backend, &after].map(|b| b.attempts.load(Ordering::Acquire));
     assert_eq!((attempts, scene.recorded()), ([ATTEMPTS_MAX, 0], (1, 0)));
 

@@ -125,7 +125,7 @@ mod armed {
         use super::*;
 
         #[test]
-        fn rules_say_which_call_how_and_how_often() {
+        fn fault_rules_parse_call_and_frequency() {
             let found = rule("rename:EBUSY:3").expect("a rule");
             assert!(matches!(found.how, How::Fails(16)) && found.every == 3);
             let found = rule("append:20ms:1").expect("a rule");

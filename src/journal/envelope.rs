@@ -165,14 +165,15 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_record_opens_again() {
+    fn sealed_record_round_trips() {
         let (bytes, crc) = seal(&sample(b"payload"));
         let opened = open(1, &bytes).expect("whole");
         assert_eq!(opened, Envelope { crc, ..sample(b"payload") });
     }
 
+    /// Flips every bit and cuts at every length.
     #[test]
-    fn every_flipped_bit_and_every_cut_is_noticed() {
+    fn corrupt_envelope_is_rejected() {
         let (bytes, _) = seal(&sample(b"payload"));
         for bit in 0..bytes.len() * 8 {
             let mut broken = bytes.clone();

@@ -114,7 +114,7 @@ mod tests {
     use groundskeeper_core::{EnvironmentId, Seq};
 
     #[test]
-    fn times_are_read_as_people_type_them() {
+    fn times_parse_absolute_and_relative() {
         let time = Time(1_700_000_000_000_000_000);
         for text in ["2023-11-14T22:13:20Z", "2023-11-14 22:13:20", "2023-11-14T23:13:20+01:00"] {
             assert_eq!(parse_time(text), Some(time), "{text}");
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_one_flat_object() {
+    fn record_json_is_one_flat_object() {
         let environment = EnvironmentId::parse("demo").expect("an id");
         let event = EnvironmentReady { environment }.into();
         let time = Time(1_700_000_000_123_456_789);

@@ -131,7 +131,7 @@ mod tests {
 
     /// Compares the overlay with a model of the file; the file keeps its bytes.
     #[test]
-    fn it_behaves_like_a_file_and_never_writes() {
+    fn overlay_matches_file_without_writing() {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         let original: Vec<u8> = (0..10_000_u32).map(|n| n as u8).collect();
         file.write_all(&original).expect("written");

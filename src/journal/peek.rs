@@ -63,7 +63,7 @@ mod tests {
     use groundskeeper_core::{Seq, Time};
 
     #[test]
-    fn a_glance_says_what_decoding_says_for_every_kind() {
+    fn peek_matches_decode_for_every_kind() {
         for event in samples() {
             let name = event.kind();
             let expected = event.environment().map(|e| e.as_str().to_owned());

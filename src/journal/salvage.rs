@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chain_decides_between_records_of_one_position() {
+    fn salvage_chain_resolves_duplicate_positions() {
         // Two records have position 2; the third continues the first of them.
         let all =
             [found(1, 10, 0, 0), found(2, 20, 10, 100), found(2, 21, 10, 900), found(3, 30, 20, 5)];
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn salvage_reports_gaps() {
         let all = [found(2, 20, 10, 0), found(3, 30, 77, 0), found(7, 70, 60, 0)];
         let head = Some(Head { seq: 9, crc: 90 });
         assert_eq!(gaps(&all, head), (vec![(1, 1), (4, 6), (8, 9)], vec![3]));

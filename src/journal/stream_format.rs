@@ -159,8 +159,9 @@ fn fill(input: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
 mod tests {
     use super::*;
 
+    /// Head and end also round-trip.
     #[test]
-    fn head_and_end_are_read_as_written_and_every_flipped_bit_is_noticed() {
+    fn head_and_end_reject_flipped_bits() {
         let start = Start { log_id: *b"0123456789abcdef", after: Head { seq: 7, crc: 9 } };
         let bytes = head(&start);
         assert_eq!(parse_head(&bytes), Ok(start));
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_is_known_to_be_cut() {
+    fn truncated_end_is_detected() {
         let mut buffer = Vec::new();
         let mut nothing: &[u8] = &[];
         assert_eq!(next(&mut nothing, 1, &mut buffer).expect("read"), Ok(Next::Cut));

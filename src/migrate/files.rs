@@ -289,8 +289,9 @@ mod tests {
         Files::probed(Arc::new(Failing(call, errno, AtomicU32::new(times))))
     }
 
+    /// The number of retries is bounded, and a missing permission is not retried.
     #[test]
-    fn a_rename_and_a_removal_wait_for_what_is_in_the_way() {
+    fn rename_and_remove_retry_transient_errors() {
         let dir = tempfile::tempdir().expect("a folder");
         let (a, b) = (dir.path().join("a"), dir.path().join("b"));
         for errno in [Errno::BUSY, Errno::PERM, Errno::NOTEMPTY] {
@@ -304,19 +305,21 @@ mod tests {
             assert!(a.exists());
         }
         let once = files(Call::Rename, Errno::ACCESS, 1).rename(&a, &b);
-        assert!(once.is_err(), "waiting does not help against a missing right");
+        assert!(once.is_err(), "a missing permission is not retried");
     }
 
+    /// EINVAL and EPERM mean that the platform refuses the sync; EIO and ENOSPC mean lost data.
     #[test]
-    fn a_refused_sync_is_the_platforms_and_a_lost_one_is_not() {
+    fn sync_ignores_unsupported_not_lost() {
         assert!(lenient(Err(Errno::INVAL.into())).is_ok());
         assert!(lenient(Err(Errno::PERM.into())).is_ok());
         assert!(lenient(Err(Errno::IO.into())).is_err());
         assert!(lenient(Err(Errno::NOSPC.into())).is_err());
     }
 
+    /// A leftover temporary file is no obstacle, and the mode is 0600.
     #[test]
-    fn a_small_file_is_written_whole_or_not_at_all() {
+    fn small_file_write_is_atomic() {
         let dir = tempfile::tempdir().expect("a folder");
         let (path, temporary) = (dir.path().join("f"), dir.path().join("f.tmp"));
         let files_ = Files::default();
@@ -326,7 +329,7 @@ mod tests {
             assert!(files(call, errno, 1).write(&path, &temporary, b"new").is_err());
             assert_eq!(std::fs::read(&path).expect("read"), b"old");
         }
-        files_.write(&path, &temporary, b"new").expect("what lies there is no hindrance");
+        files_.write(&path, &temporary, b"new").expect("replaced");
         let mode = path.metadata().expect("there").permissions().mode();
         assert_eq!((std::fs::read(&path).expect("read"), mode & 0o777), (b"new".to_vec(), 0o600));
     }

@@ -248,8 +248,9 @@ mod tests {
         fn after(&self, _: Call, _: &Path) {}
     }
 
+    /// Every file system call of the installation runs under the lock on the old database.
     #[test]
-    fn nobody_can_write_to_the_old_database_between_the_last_look_and_the_flip() {
+    fn flip_excludes_writers_until_rename() {
         for mode in ["DELETE", "WAL"] {
             let dir = tempfile::tempdir().expect("a folder");
             let [old, new, backup] = ["old", "new", "backup"].map(|name| dir.path().join(name));

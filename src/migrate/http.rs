@@ -86,8 +86,9 @@ mod tests {
         format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
     }
 
+    /// Other status codes, large bodies and other schemes yield nothing.
     #[test]
-    fn an_answer_is_its_body_and_anything_else_is_none() {
+    fn http_get_returns_body_or_none() {
         let second = Duration::from_secs(5);
         let large = "x".repeat(1_024 * 1_024 + 1);
         let url = server(vec![
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn redirects_are_followed_a_few_times_and_silence_ends() {
+    fn http_redirects_and_timeout_are_bounded() {
         let moved = |to: &str| {
             format!(
                 "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"

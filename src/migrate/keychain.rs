@@ -220,21 +220,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_keychain_that_does_not_answer_is_not_waited_for() {
+    fn unresponsive_keychain_times_out() {
         let (go, wait) = mpsc::sync_channel::<()>(0);
         let act = move |_: keyring::Entry| {
             let _ended = wait.recv();
             Ok(())
         };
         let fault = ask(Duration::from_millis(20), "service", "account", act);
-        let fault = fault.expect_err("nobody answered");
+        let fault = fault.expect_err("a timeout");
         assert_eq!(fault.code, Code::KeychainFailed);
         assert!(fault.message.contains("did not answer"), "{fault}");
         drop(go);
     }
 
+    /// The test also covers set, replace, get and delete.
     #[test]
-    fn a_file_keeps_entries_and_shows_none() {
+    fn file_keychain_hides_values_in_errors() {
         let dir = tempfile::tempdir().expect("a directory");
         let keychain = FileKeychain::new(dir.path().join("keyring.json"));
         assert_eq!(keychain.get("s", "a").expect("no file"), None);
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_keychain_nothing_is_found_and_nothing_kept() {
+    fn no_keychain_reads_none_refuses_writes() {
         assert_eq!(NoKeychain.get("s", "a").expect("no keychain"), None);
         assert!(NoKeychain.set("s", "a", "v").is_err());
         assert!(NoKeychain.delete("s", "a").is_ok());

@@ -175,7 +175,7 @@ fn after_power_loss(names_kept: bool, log_lost: bool) -> u32 {
         drop(desk);
         let migration = bench.migration(&id);
         assert_eq!(migration.phase, MigrationPhase::Finished, "{context}: {:?}", migration.fault);
-        assert!(bench.is_new(), "{context}: it goes on to the end");
+        assert!(bench.is_new(), "{context}: the migration ends");
         bench.check_end(&context);
     }
     0
@@ -209,7 +209,7 @@ mod tests {
     use crate::core::event::Actor;
 
     #[test]
-    fn a_power_loss_at_any_call_is_survived() {
+    fn power_loss_anywhere_is_survived() {
         let calls = after_power_loss(false, false);
         assert!(calls > 40, "only {calls} calls were seen");
         assert_eq!(after_power_loss(true, false), calls);
@@ -217,14 +217,14 @@ mod tests {
     }
 
     #[test]
-    fn a_power_loss_at_any_call_is_survived_without_the_log() {
+    fn power_loss_without_log_is_survived() {
         let calls = after_power_loss(false, true);
         assert!(calls > 40, "only {calls} calls were seen");
         assert_eq!(after_power_loss(true, true), calls);
     }
 
     #[test]
-    fn any_call_may_fail_once() {
+    fn single_call_failure_ends_cleanly() {
         for errno in [Errno::IO, Errno::NOSPC, Errno::ACCESS] {
             for at in 1.. {
                 let Some((bench, _)) = until(at, How::Fails(errno)) else { break };
@@ -238,8 +238,9 @@ mod tests {
         }
     }
 
+    /// A complete database is in place; the next migration on a working disk settles the rest.
     #[test]
-    fn calls_may_keep_failing() {
+    fn persistent_call_failures_end_with_leftovers() {
         for errno in [Errno::IO, Errno::NOSPC, Errno::BUSY] {
             for at in 1.. {
                 let Some((mut bench, _)) = until(at, How::KeepsFailing(errno)) else { break };
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn it_can_be_undone_until_something_is_written() {
+    fn undo_after_write_is_refused() {
         for written in [false, true] {
             let mut bench = Bench::new();
             bench.without_keychain();

@@ -363,13 +363,14 @@ mod tests {
     use super::*;
     use crate::migrate::sample::Bench;
 
+    /// A child between fork and exec has a duplicate of the descriptor.
     #[test]
-    fn a_child_that_is_just_being_started_keeps_nobody_out() {
+    fn inherited_lock_fd_holds_no_lock() {
         let bench = Bench::new();
         let desk = bench.desk(Files::default());
         let id = MigrationId::parse("0123abcd").expect("a name");
         let held = desk.lock(&id).expect("free");
-        let of_the_child = held.0.try_clone().expect("as fork does");
+        let of_the_child = held.0.try_clone().expect("a duplicate descriptor");
         assert!(desk.lock(&id).is_err(), "it is held");
         drop(held);
         drop(desk.lock(&id).expect("free again"));

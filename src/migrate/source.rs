@@ -173,8 +173,9 @@ mod tests {
         (sum, there.query_row(ask, [], |row| row.get(0)).expect("read"))
     }
 
+    /// Covers every journal mode, also with content in the log.
     #[test]
-    fn both_ways_to_copy_agree_whatever_the_log_mode() {
+    fn both_copy_methods_agree() {
         for mode in ["DELETE", "PERSIST", "WAL"] {
             let dir = tempfile::tempdir().expect("a folder");
             let path = |name: &str| dir.path().join(name);
@@ -193,8 +194,9 @@ mod tests {
         }
     }
 
+    /// Closing another descriptor of the file would drop a POSIX lock of this process.
     #[test]
-    fn reading_the_bytes_leaves_the_lock_where_it_is() {
+    fn byte_copy_keeps_database_lock() {
         let dir = tempfile::tempdir().expect("a folder");
         let (from, to) = (dir.path().join("old"), dir.path().join("copy"));
         drop(old(&from, "DELETE"));
@@ -209,6 +211,6 @@ mod tests {
         let ours = |locks: &str| locks.lines().any(|l| l.contains(&format!(":{inode} ")));
         assert!(ours(&locks()), "held");
         drop(held);
-        assert!(!ours(&locks()), "let go");
+        assert!(!ours(&locks()), "the lock was released");
     }
 }

@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_private_database_becomes_one_whole_file() {
+    fn private_database_settles_into_one_file() {
         let dir = tempfile::tempdir().expect("a folder");
         for n in 0..5 {
             let path = dir.path().join(format!("{n}.db"));

@@ -308,8 +308,9 @@ mod tests {
         db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("read")
     }
 
+    /// The server keeps its id, and rows still cascade with their host.
     #[test]
-    fn an_older_catalogue_is_carried_whole_and_its_backup_kept() {
+    fn older_catalogue_migrates_with_backup() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().canonicalize().expect("real").join("catalog.db");
         old(&path);
@@ -319,7 +320,11 @@ mod tests {
         let rows = ["hosts", "environments", "spent", "threads", "operations"];
         assert_eq!(rows.map(|table| count(&db, table)), [1, 2, 1, 1, 1]);
         db.execute("DELETE FROM hosts", []).expect("deleted");
-        assert_eq!(rows.map(|table| count(&db, table)), [0; 5], "all goes with its host");
+        assert_eq!(
+            rows.map(|table| count(&db, table)),
+            [0; 5],
+            "all rows are deleted with their host"
+        );
         drop(db);
         drop(catalog);
         let names: Vec<String> = std::fs::read_dir(dir.path())
@@ -334,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_catalogue_and_a_carried_one_have_one_schema() {
+    fn migrated_schema_equals_fresh_schema() {
         let dir = tempfile::tempdir().expect("a folder");
         let dir = dir.path().canonicalize().expect("real");
         old(&dir.join("carried.db"));
@@ -353,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_or_a_foreign_catalogue_is_left_alone() {
+    fn newer_or_foreign_catalogue_is_untouched() {
         let dir = tempfile::tempdir().expect("a folder");
         let dir = dir.path().canonicalize().expect("real");
         for (sql, code) in [

@@ -232,21 +232,22 @@ mod tests {
         }
     }
 
+    /// The list of replaced instances is bounded and cleared when the host's session ends.
     #[test]
-    fn who_has_lost_the_place_to_another_does_not_take_it_back_by_connecting_again() {
+    fn replaced_instance_stays_replaced_after_reconnect() {
         let hub = Hub::new();
-        let enter = |instance: &str| hub.enter("box", live(instance)).expect("let in");
+        let enter = |instance: &str| hub.enter("box", live(instance)).expect("entered");
         enter("first");
-        assert!(!hub.is_displaced("box", "first"), "it has the place");
+        assert!(!hub.is_displaced("box", "first"), "the first instance is the current one");
         assert_eq!(enter("second").map(|before| before.instance), Some("first".to_owned()));
         enter("second");
         assert!(hub.is_displaced("box", "first") && !hub.is_displaced("box", "second"));
-        assert!(!hub.is_displaced("other", "first"), "of this host alone");
+        assert!(!hub.is_displaced("other", "first"), "only for this host");
         for n in 0..2 * DISPLACED_MAX {
             enter(&format!("n{n}"));
         }
         assert!(hub.is_displaced("box", "n30") && !hub.is_displaced("box", "first"), "bounded");
         hub.leave("box", "session of n31");
-        assert!(!hub.is_displaced("box", "n30"), "the place is free");
+        assert!(!hub.is_displaced("box", "n30"), "the host has no session");
     }
 }

@@ -360,8 +360,9 @@ mod tests {
         }
     }
 
+    /// Facts about known environments are still accepted, and a tombstoned one frees its slot.
     #[test]
-    fn a_host_that_makes_up_names_fills_its_own_share_and_no_more() {
+    fn environments_per_host_are_bounded() {
         let mut catalogue = catalog::in_memory();
         let tx = catalogue.transaction().expect("begun");
         catalog::add_host(&tx, "box", false).expect("a host");
@@ -369,27 +370,32 @@ mod tests {
             let known = take_in(&tx, "box", &fact(&format!("e{n}"), 1, "ready", 5)).expect("in");
             assert_eq!(known, Applied::Now(Status::Ready));
         }
-        let more = take_in(&tx, "box", &fact("more", 1, "ready", 6)).expect("passed over");
+        let more = take_in(&tx, "box", &fact("more", 1, "ready", 6)).expect("skipped");
         assert_eq!(more, Applied::NotFound);
-        let gone = take_in(&tx, "box", &fact("e0", 1, "tombstoned", 7)).expect("taken in");
-        assert_eq!(gone, Applied::Now(Status::Destroyed), "what is known goes on");
-        let room = take_in(&tx, "box", &fact("more", 1, "ready", 8)).expect("taken in");
+        let gone = take_in(&tx, "box", &fact("e0", 1, "tombstoned", 7)).expect("accepted");
+        assert_eq!(
+            gone,
+            Applied::Now(Status::Destroyed),
+            "facts about a known environment are accepted"
+        );
+        let room = take_in(&tx, "box", &fact("more", 1, "ready", 8)).expect("accepted");
         assert_eq!(room, Applied::Now(Status::Ready));
     }
 
+    /// An older seq or incarnation is superseded; a tombstoned incarnation never becomes ready.
     #[test]
-    fn what_is_older_than_what_is_known_changes_nothing() {
+    fn stale_facts_change_nothing() {
         let mut catalogue = catalog::in_memory();
         let tx = catalogue.transaction().expect("begun");
         catalog::add_host(&tx, "box", false).expect("a host");
-        take_in(&tx, "box", &fact("a", 2, "ready", 9)).expect("taken in");
+        take_in(&tx, "box", &fact("a", 2, "ready", 9)).expect("accepted");
         for old in [fact("a", 2, "tombstoned", 8), fact("a", 1, "tombstoned", 12)] {
-            assert_eq!(take_in(&tx, "box", &old).expect("passed over"), Applied::Superseded);
+            assert_eq!(take_in(&tx, "box", &old).expect("skipped"), Applied::Superseded);
         }
-        take_in(&tx, "box", &fact("a", 2, "tombstoned", 10)).expect("taken in");
-        let late = take_in(&tx, "box", &fact("a", 2, "ready", 11)).expect("passed over");
-        assert_eq!(late, Applied::Superseded, "the same life does not come back");
-        let next = take_in(&tx, "box", &fact("a", 3, "ready", 12)).expect("taken in");
+        take_in(&tx, "box", &fact("a", 2, "tombstoned", 10)).expect("accepted");
+        let late = take_in(&tx, "box", &fact("a", 2, "ready", 11)).expect("skipped");
+        assert_eq!(late, Applied::Superseded, "a tombstoned incarnation does not return");
+        let next = take_in(&tx, "box", &fact("a", 3, "ready", 12)).expect("accepted");
         assert_eq!(next, Applied::Now(Status::Ready));
     }
 }

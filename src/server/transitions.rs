@@ -148,15 +148,16 @@ pub fn next(from: Status, change: Change) -> Option<Status> {
 mod tests {
     use super::*;
 
+    /// Only a new request, or the host's report that it is being made or ready, changes the status.
     #[test]
-    fn what_is_destroyed_comes_back_only_when_wanted_or_seen_to_live() {
+    fn destroyed_leaves_only_by_recreation() {
         let ways: Vec<Change> =
             Change::ALL.into_iter().filter(|c| next(Status::Destroyed, *c).is_some()).collect();
         assert_eq!(ways, [Change::Wanted, Change::SeenMaking, Change::SeenReady]);
     }
 
     #[test]
-    fn nothing_is_destroyed_without_the_host() {
+    fn only_host_reports_lead_to_destroyed() {
         for from in Status::ALL {
             for change in Change::ALL {
                 let destroyed = next(from, change) == Some(Status::Destroyed);
@@ -167,8 +168,9 @@ mod tests {
         }
     }
 
+    /// Statuses also round-trip by name.
     #[test]
-    fn every_state_but_the_last_has_a_way_out_of_it() {
+    fn every_status_has_exit() {
         for from in Status::ALL {
             assert!(Change::ALL.into_iter().any(|c| next(from, c).is_some()), "{from:?}");
             assert_eq!(Status::parse(from.as_str()), Some(from));

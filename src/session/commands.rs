@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_are_requests_to_the_api() {
+    fn commands_map_to_api_requests() {
         let made =
             call(&order("environment.provision", "demo", json!({"repo": "/r", "path": "/x"})));
         let made = made.expect("known");
@@ -439,8 +439,9 @@ mod tests {
         assert_eq!(nameless.map(|c| c.path).expect_err("nameless").code, Code::InvalidRequest);
     }
 
+    /// The queue is bounded; a full one still accepts a cancel, and each command begins once.
     #[test]
-    fn a_cancel_is_for_all_that_have_not_begun_and_their_number_is_bounded() {
+    fn cancel_drops_all_queued_provisions() {
         let mut known = Known::default();
         let named = |request: String, command: &str| Order {
             request,
@@ -452,8 +453,11 @@ mod tests {
         }
         let full = known.begin(&provision(QUEUED_MAX)).expect_err("full");
         assert_eq!(full.code, Code::LimitReached);
-        assert!(known.unqueue("demo", "p0") && !known.unqueue("demo", "p0"), "it begins once");
-        known.begin(&named("c".to_owned(), "environment.cancel")).expect("it overtakes");
+        assert!(
+            known.unqueue("demo", "p0") && !known.unqueue("demo", "p0"),
+            "a queued command begins once"
+        );
+        known.begin(&named("c".to_owned(), "environment.cancel")).expect("a cancel is accepted");
         assert!((1..QUEUED_MAX).all(|n| !known.unqueue("demo", &format!("p{n}"))));
         assert!(known.queued.is_empty());
         for n in known.running.len()..RUNNING_MAX {
@@ -463,8 +467,9 @@ mod tests {
         assert_eq!(full.expect_err("full").code, Code::LimitReached);
     }
 
+    /// Answers to transient refusals are not cached, so the command may come again.
     #[test]
-    fn kept_answers_are_bounded() {
+    fn answer_cache_is_bounded() {
         let mut known = Known::default();
         for n in 0..2 * ANSWERS_MAX {
             let body = json!("x".repeat(10));
@@ -473,11 +478,18 @@ mod tests {
         assert_eq!((known.answers.len(), known.order.len()), (ANSWERS_MAX, ANSWERS_MAX));
         let body = json!("x".repeat(ANSWERS_BYTES_MAX));
         drop(known.keep(Answer { request: "large".to_owned(), status: 200, body }));
-        assert_eq!((known.answers.len(), known.bytes), (0, 0), "larger than all room");
+        assert_eq!(
+            (known.answers.len(), known.bytes),
+            (0, 0),
+            "an answer over the limit is not cached"
+        );
         known.running.insert("busy".to_owned());
         let body = json!({ "code": "limit_reached" });
         let passing = known.keep(Answer { request: "busy".to_owned(), status: 429, body });
         assert!(matches!(passing, Done::Passing(_)));
-        assert!(known.answers.is_empty() && known.running.is_empty(), "it may come again");
+        assert!(
+            known.answers.is_empty() && known.running.is_empty(),
+            "the command may be repeated"
+        );
     }
 }

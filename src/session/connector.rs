@@ -200,7 +200,7 @@ mod tests {
     use crate::core::Code;
 
     #[test]
-    fn addresses_are_plain() {
+    fn server_addresses_must_be_plain() {
         let tcp = |place: &str| Address::Tcp(place.to_owned());
         assert_eq!(Address::parse("ws://127.0.0.1:1/").ok(), Some(tcp("127.0.0.1:1")));
         assert_eq!(Address::parse("http://h:80").ok(), Some(tcp("h:80")));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_can_read_is_not_used() {
+    fn key_readable_by_others_is_refused() {
         use std::os::unix::fs::PermissionsExt as _;
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), "secret\n").expect("written");
@@ -220,12 +220,12 @@ mod tests {
         assert!(!format!("{link:?}").contains("secret"));
         let open = std::fs::Permissions::from_mode(0o644);
         std::fs::set_permissions(file.path(), open).expect("set");
-        let fault = Link::new("ws://h:1", file.path()).expect_err("open to others");
+        let fault = Link::new("ws://h:1", file.path()).expect_err("readable by others");
         assert_eq!(fault.code, Code::PermissionDenied);
     }
 
     #[test]
-    fn waits_are_spread_and_bounded() {
+    fn reconnect_delay_is_jittered_and_bounded() {
         for _ in 0..100 {
             let wait = jittered(WAIT_MAX);
             assert!(wait >= WAIT_MAX / 2 && wait <= WAIT_MAX);

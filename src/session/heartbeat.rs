@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_counted_from_the_last_word() {
+    fn silence_is_measured_from_last_message() {
         let mut liveness = Liveness::new(at(0, 100), Duration::from_secs(45));
         assert_eq!(liveness.look(at(45, 145)), Verdict::There);
         liveness.heard(at(45, 145));
@@ -79,19 +79,20 @@ mod tests {
         assert_eq!(liveness.look(at(91, 191)), Verdict::Silent);
     }
 
+    /// After a suspend the timeout starts anew.
     #[test]
-    fn a_sleep_is_not_the_other_sides_silence() {
+    fn suspend_is_no_peer_silence() {
         let mut liveness = Liveness::new(at(0, 100), Duration::from_secs(45));
         assert_eq!(liveness.look(at(44, 3_744)), Verdict::Slept);
-        assert_eq!(liveness.look(at(60, 3_760)), Verdict::There, "its time begins anew");
-        assert_eq!(liveness.look(at(90, 3_790)), Verdict::Silent, "and ends");
+        assert_eq!(liveness.look(at(60, 3_760)), Verdict::There, "the timeout starts again");
+        assert_eq!(liveness.look(at(90, 3_790)), Verdict::Silent, "the timeout passes");
         // Also when the timeout had passed before the first check.
         let mut late = Liveness::new(at(0, 100), Duration::from_secs(45));
         assert_eq!(late.look(at(50, 3_750)), Verdict::Slept);
     }
 
     #[test]
-    fn the_clocks_of_this_machine_go_on() {
+    fn local_clocks_advance() {
         let clock = Clock::new();
         let (first, second) = (clock.read(), clock.read());
         assert!(second.awake >= first.awake);

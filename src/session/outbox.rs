@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     /// Simulates a server that rejects some records: returns the accepted and the skipped ones.
-    fn told(head: u64, poison: &[u64]) -> (Vec<u64>, Vec<u64>, u32) {
+    fn deliver(head: u64, poison: &[u64]) -> (Vec<u64>, Vec<u64>, u32) {
         let mut outbox = Outbox::new(0);
         let (mut got, mut aside, mut rounds) = (Vec::new(), Vec::new(), 0);
         while let Some((first, last)) = outbox.next(head) {
@@ -166,10 +166,11 @@ mod tests {
         (got, aside, rounds)
     }
 
+    /// Batches with rejected records are split in a bounded number of rounds.
     #[test]
-    fn one_record_that_cannot_be_taken_in_holds_up_no_other() {
+    fn rejected_records_do_not_block_others() {
         for poison in [vec![], vec![1], vec![700], vec![255, 256, 257], vec![1_000]] {
-            let (got, aside, rounds) = told(1_000, &poison);
+            let (got, aside, rounds) = deliver(1_000, &poison);
             let wanted: Vec<u64> = (1..=1_000).filter(|seq| !poison.contains(seq)).collect();
             assert_eq!((got, aside), (wanted, poison.clone()));
             assert!(rounds < 40, "{rounds} rounds for {poison:?}");
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_something_else_change_nothing() {
+    fn unrelated_acks_change_nothing() {
         let mut outbox = Outbox::new(10);
         outbox.under_way = Some((11, 20));
         outbox.ack(19);

@@ -306,16 +306,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_common_protocol_is_spoken() {
+    fn newest_common_protocol_is_chosen() {
         let range = |min, max| Protocols { min, max };
         assert_eq!(range(1, 3).common(range(2, 9)), Some(3));
         assert_eq!(range(1, 3).common(range(3, 3)), Some(3));
         assert_eq!(range(1, 2).common(range(3, 4)), None);
-        assert_eq!(range(5, 2).common(range(1, 9)), None, "a range that is none");
+        assert_eq!(range(5, 2).common(range(1, 9)), None, "an empty range");
     }
 
     #[test]
-    fn a_message_and_its_envelope_do_not_get_in_each_others_way() {
+    fn message_fields_do_not_shadow_envelope() {
         let opened = Opened {
             session: "theirs".into(),
             server: "srv".into(),
@@ -335,8 +335,9 @@ mod tests {
         assert_eq!((read.session.as_str(), same), ("ours", opened));
     }
 
+    /// A missing live set is not an empty live set.
     #[test]
-    fn newer_messages_and_fields_are_no_error() {
+    fn newer_messages_and_fields_are_accepted() {
         let text = r#"{"n":1,"type":"something_new","x":1}"#;
         let read: Envelope<FromServer> = serde_json::from_str(text).expect("read");
         assert!(matches!(read.message, FromServer::Unknown));
@@ -344,6 +345,6 @@ mod tests {
             "heartbeat_ms":1,"lease_ms":2,"more":{"a":[]}}"#;
         let read: Envelope<FromServer> = serde_json::from_str(text).expect("read");
         let FromServer::Opened(opened) = read.message else { panic!("another message") };
-        assert_eq!((opened.live, opened.acked), (None, 0), "no set is not an empty set");
+        assert_eq!((opened.live, opened.acked), (None, 0), "a missing set is not an empty set");
     }
 }

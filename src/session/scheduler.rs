@@ -147,8 +147,9 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    /// A cancel overtakes both.
     #[tokio::test]
-    async fn reads_share_writes_wait_and_a_cancel_overtakes() {
+    async fn scheduler_shares_reads_serializes_writes() {
         let lanes = Scheduler::default();
         let enter = |access| lanes.enter("demo", access).expect("there is room");
         let (mut first, mut second) = (enter(Access::Read), enter(Access::Read));
@@ -156,8 +157,8 @@ mod tests {
         second.turn().await;
         let (mut write, mut late) = (enter(Access::Write), enter(Access::Read));
         // The order of polling does not matter, only the order of entering.
-        assert!(futures_util::poll!(Box::pin(late.turn())).is_pending(), "behind the write");
-        assert!(futures_util::poll!(Box::pin(write.turn())).is_pending(), "two are reading");
+        assert!(futures_util::poll!(Box::pin(late.turn())).is_pending(), "waits behind the write");
+        assert!(futures_util::poll!(Box::pin(write.turn())).is_pending(), "waits for two reads");
         enter(Access::Overtake).turn().await;
         let given_up = enter(Access::Write);
         drop((first, second, given_up));
@@ -170,14 +171,17 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_is_bounded_and_leaves_nothing_behind() {
+    fn queue_is_bounded_and_cleaned_up() {
         let lanes = Scheduler::default();
         let all: Vec<Place> =
             (0..LANE_MAX).map(|_| lanes.enter("demo", Access::Write).expect("room")).collect();
         let full = lanes.enter("demo", Access::Read).map(drop).expect_err("full");
         assert_eq!(full.code, Code::LimitReached);
         assert!(lanes.enter("demo", Access::Overtake).is_ok());
-        assert!(lanes.enter("other", Access::Read).is_ok(), "another lane");
+        assert!(
+            lanes.enter("other", Access::Read).is_ok(),
+            "another environment has its own queue"
+        );
         drop(all);
         assert!(lanes.locked().is_empty());
     }

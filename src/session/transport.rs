@@ -218,21 +218,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_come_once_and_in_order_or_not_at_all() {
+    async fn duplicate_dropped_and_gap_ends_session() {
         let (mut host, mut server) = pair().await;
         host.send(&FromHost::Ping).await.expect("sent");
         assert!(matches!(server.receive().await, Ok(FromHost::Ping)));
         host.sent = 0;
         host.send(&FromHost::Ping).await.expect("sent again");
         host.send(&FromHost::Pong).await.expect("sent");
-        assert!(matches!(server.receive().await, Ok(FromHost::Pong)), "the double is passed over");
+        assert!(matches!(server.receive().await, Ok(FromHost::Pong)), "the duplicate is dropped");
         host.sent = 7;
         host.send(&FromHost::Ping).await.expect("sent");
         assert!(matches!(server.receive().await, Err(Broken::Gap(8, 3))));
     }
 
     #[tokio::test]
-    async fn a_message_of_another_session_is_refused() {
+    async fn foreign_session_message_is_refused() {
         let (mut host, mut server) = pair().await;
         server.belongs_to("ours");
         host.belongs_to("theirs");
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_message_or_too_large_ends_the_connection() {
+    async fn malformed_or_large_message_ends_connection() {
         let (mut host, mut server) = pair().await;
         host.socket.send(Message::text("{\"n\":")).await.expect("sent");
         assert!(matches!(server.receive().await, Err(Broken::Malformed(_))));

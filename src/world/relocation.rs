@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn identity_and_high_water_round_trip() {
         let dir = tempfile::tempdir().expect("a directory");
         let layout = Layout::new(dir.path().to_owned());
         assert_eq!(Identity::read(&layout), None);

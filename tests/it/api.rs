@@ -51,8 +51,9 @@ pub(crate) fn call(
     raw(bench, request.as_bytes())
 }
 
+/// A killed daemon leaves its socket behind.
 #[test]
-fn the_socket_is_for_its_owner_only_and_a_stale_one_is_replaced() {
+fn socket_is_private_and_stale_replaced() {
     let bench = Bench::new();
     let mut daemon = Daemon::start(&bench);
     let path = socket(&bench);
@@ -66,7 +67,7 @@ fn the_socket_is_for_its_owner_only_and_a_stale_one_is_replaced() {
 }
 
 #[test]
-fn a_long_data_directory_gets_a_short_socket() {
+fn long_data_directory_gets_short_socket() {
     let bench = Bench::new();
     let deep = bench.path("x".repeat(60)).join("y".repeat(60));
     let run = |verb: &str| {
@@ -81,7 +82,7 @@ fn a_long_data_directory_gets_a_short_socket() {
 }
 
 #[test]
-fn a_second_daemon_says_who_holds_the_directory() {
+fn second_daemon_names_lock_holder() {
     let bench = Bench::new();
     let daemon = Daemon::start(&bench);
     let (code, error) = bench.refused(&["daemon"]);
@@ -91,7 +92,7 @@ fn a_second_daemon_says_who_holds_the_directory() {
 }
 
 #[test]
-fn malformed_requests_are_answered_and_change_nothing() {
+fn malformed_requests_are_refused_without_effect() {
     let bench = Bench::new();
     let _daemon = Daemon::start(&bench);
     let bad_bodies =
@@ -145,8 +146,9 @@ fn oversized_requests_are_refused() {
     bench.ok(&["ls"]);
 }
 
+/// The same key with another request is a conflict.
 #[test]
-fn a_request_with_a_key_is_done_once() {
+fn idempotency_key_repeats_no_request() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let _daemon = Daemon::start(&bench);
@@ -155,7 +157,7 @@ fn a_request_with_a_key_is_done_once() {
     let first = call(&bench, "POST", "/v1/environments?wait=60", key, &body);
     let again = call(&bench, "POST", "/v1/environments?wait=60", key, &body);
     assert_eq!(first.0, 200, "{}", first.1);
-    assert_eq!(first.1["id"], again.1["id"], "no second environment with a made-up name");
+    assert_eq!(first.1["id"], again.1["id"], "no second environment with a generated name");
     let id = first.1["id"].as_str().expect("an id");
     let path = format!("/v1/environments/{id}");
     let (status, answer) = call(&bench, "DELETE", &path, key, "");
@@ -163,7 +165,7 @@ fn a_request_with_a_key_is_done_once() {
 }
 
 #[test]
-fn events_can_be_resumed_without_a_gap() {
+fn event_stream_resumes_without_gap() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let _daemon = Daemon::start(&bench);
@@ -180,7 +182,7 @@ fn events_can_be_resumed_without_a_gap() {
         .lines()
         .map_while(Result::ok)
         .filter_map(|l| l.strip_prefix("id: ").and_then(|id| id.parse::<u64>().ok()));
-    assert_eq!(ids.next(), Some(3), "the one after the last that was seen");
+    assert_eq!(ids.next(), Some(3), "the record after the last received one");
     assert_eq!(ids.next(), Some(4));
     bench.ok(&["rm", "demo"]);
     let rest: Vec<u64> = ids.take(5).collect();
@@ -188,7 +190,7 @@ fn events_can_be_resumed_without_a_gap() {
 }
 
 #[test]
-fn ten_thousand_connections_at_once_leave_it_standing() {
+fn ten_thousand_connections_are_survived() {
     let bench = Bench::new();
     let _daemon = Daemon::start(&bench);
     let path = socket(&bench);
@@ -212,11 +214,12 @@ fn ten_thousand_connections_at_once_leave_it_standing() {
     assert!(answer.contains("503") && answer.contains("limit_reached"), "{answer:?}");
     eprintln!("{} open, {refused} refused by the system", open.len());
     drop(open);
-    crate::support::wait_for("room again", || bench.gk(&["ls"]).0 == 0);
+    crate::support::wait_for("space for a new environment", || bench.gk(&["ls"]).0 == 0);
 }
 
+/// A client that starts the daemon by itself reports it as well.
 #[test]
-fn a_daemon_that_cannot_start_says_why() {
+fn failed_daemon_start_reports_cause() {
     let bench = Bench::new();
     let config = bench.path("home/.config/groundskeeper/config.toml");
     bench.write(&config, "branch_prefx = \"x\"\n");
@@ -224,7 +227,10 @@ fn a_daemon_that_cannot_start_says_why() {
     assert_eq!((code, error["code"].as_str()), (64, Some("invalid_config")));
     assert!(error["causes"].to_string().contains("branch_prefx"), "{error}");
     let (_, error) = bench.refused(&["ls"]);
-    assert!(error["evidence"].to_string().contains("branch_prefx"), "started by itself: {error}");
+    assert!(
+        error["evidence"].to_string().contains("branch_prefx"),
+        "started by the client: {error}"
+    );
     std::fs::remove_file(&config).expect("removed");
 
     let mut command = bench.command(&["--json", "daemon"]);
@@ -244,15 +250,15 @@ fn a_daemon_that_cannot_start_says_why() {
 }
 
 #[test]
-fn no_autostart_refuses_instead() {
+fn no_autostart_refuses_without_daemon() {
     let bench = Bench::new();
     let (code, error) = bench.refused(&["--no-autostart", "ls"]);
     assert_eq!((code, error["code"].as_str()), (4, Some("daemon_unreachable")));
-    assert!(!bench.data().exists(), "and touches nothing");
+    assert!(!bench.data().exists(), "no data directory was created");
 }
 
 #[test]
-fn the_data_directory_is_closed_off() {
+fn data_directory_is_private() {
     let bench = Bench::new();
     let _daemon = Daemon::start(&bench);
     for name in [".", "worktrees", "trash", "locks", "transcripts"] {
@@ -262,7 +268,7 @@ fn the_data_directory_is_closed_off() {
 }
 
 #[test]
-fn doctor_finds_what_is_wrong_without_a_daemon() {
+fn doctor_reports_problems_without_daemon() {
     let bench = Bench::new();
     let checks = bench.ok(&["doctor"]);
     assert!(checks.as_array().is_some_and(|c| c.iter().all(|c| c["status"] == "ok")), "{checks:#}");

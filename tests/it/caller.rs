@@ -10,7 +10,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// Variables that git sets for its hooks, and similar ones, all for another repository.
-fn leaks(other: &Path) -> Vec<(&'static str, String)> {
+fn foreign_variables(other: &Path) -> Vec<(&'static str, String)> {
     let below = |name: &str| other.join(".git").join(name).display().to_string();
     vec![
         ("GIT_DIR", below("")),
@@ -33,7 +33,7 @@ fn leaks(other: &Path) -> Vec<(&'static str, String)> {
 }
 
 /// Identity and configuration variables that a caller sets for a single command.
-fn personal() -> Vec<(&'static str, String)> {
+fn author_variables() -> Vec<(&'static str, String)> {
     [
         ("GIT_AUTHOR_NAME", "Leaked"),
         ("GIT_COMMITTER_NAME", "Leaked"),
@@ -57,55 +57,57 @@ impl Place {
     fn new() -> Self {
         let bench = Bench::new();
         let (repo, other) = (bench.repo("project", 3), bench.repo("other", 3));
-        let before = Self::look(&bench, &other);
+        let before = Self::read_state(&bench, &other);
         Self { bench, repo, other, before }
     }
 
-    fn look(bench: &Bench, other: &Path) -> String {
+    fn read_state(bench: &Bench, other: &Path) -> String {
         let files = bench.git(other, &["status", "--porcelain"]);
         files + &bench.git(other, &["for-each-ref"]) + &bench.git(other, &["ls-files", "-s"])
     }
 
     /// Runs the program with variables that point to another repository.
-    fn leaking(&self, args: &[&str], more: &[(&'static str, String)]) -> (i32, String) {
+    fn run_with_leaks(&self, args: &[&str], more: &[(&'static str, String)]) -> (i32, String) {
         let mut command = self.bench.command(args);
-        command.envs(leaks(&self.other)).envs(more.iter().cloned());
+        command.envs(foreign_variables(&self.other)).envs(more.iter().cloned());
         let done = command.output().expect("it runs");
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         let out = String::from_utf8_lossy(&done.stdout).into_owned();
         (done.status.code().unwrap_or(-1), out + &said)
     }
 
-    fn other_is_untouched(&self) {
-        assert_eq!(Self::look(&self.bench, &self.other), self.before);
+    fn check_other_untouched(&self) {
+        assert_eq!(Self::read_state(&self.bench, &self.other), self.before);
         assert!(!self.other.join("trace").exists(), "nothing was traced");
     }
 }
 
+/// Variables that locate a repository are dropped, so the commit lands in the environment.
 #[test]
-fn command_works_in_its_environment_and_keeps_its_authors_settings() {
+fn exec_keeps_author_settings() {
     let place = Place::new();
     let path = place.bench.new_env("a", &place.repo, &[]);
     let commit =
         "echo work > w && git add -A && git commit -qm work && git rev-parse --show-toplevel";
     let args = ["exec", "a", "--", "sh", "-c", commit];
-    let (code, said) = place.leaking(&args, &personal());
+    let (code, said) = place.run_with_leaks(&args, &author_variables());
     assert_eq!((code, said.trim()), (0, text(&path)));
     let who = place.bench.git(&path, &["log", "-1", "--format=%an %cn %ce %s"]);
-    assert_eq!(who, "Leaked Leaked leaked@example.org work", "these are the caller's to give");
-    place.other_is_untouched();
+    assert_eq!(who, "Leaked Leaked leaked@example.org work", "author settings of the caller apply");
+    place.check_other_untouched();
 }
 
+/// The daemon, its hooks and its git ignore the `GIT_*` variables of a caller inside a hook.
 #[test]
-fn daemon_hooks_and_git_of_a_caller_inside_a_hook_are_our_own() {
+fn inherited_git_variables_do_not_leak() {
     let place = Place::new();
     let script = "#!/bin/sh\nset -e\nenv | grep ^GIT_ > seen || true\necho made > made\n\
                   git add made\ngit commit -q --allow-empty -m from-setup\n";
     place.bench.hook(&place.repo, script);
     let repo = text(&place.repo).to_owned();
-    let (code, said) = place.leaking(&["trust", "--repo", &repo], &personal());
+    let (code, said) = place.run_with_leaks(&["trust", "--repo", &repo], &author_variables());
     assert_eq!(code, 0, "{said}");
-    let (code, said) = place.leaking(&["new", "a", "--repo", &repo], &personal());
+    let (code, said) = place.run_with_leaks(&["new", "a", "--repo", &repo], &author_variables());
     assert_eq!(code, 0, "{said}");
     let path = PathBuf::from(place.bench.ok(&["show", "a"])["path"].as_str().expect("a path"));
     assert_eq!(std::fs::read_to_string(path.join("seen")).expect("read"), "");
@@ -113,22 +115,23 @@ fn daemon_hooks_and_git_of_a_caller_inside_a_hook_are_our_own() {
     assert_eq!(who, "Test from-setup");
     place.bench.git(&path, &["fsck", "--no-dangling"]);
     place.bench.write(&path.join("more"), "work\n");
-    let (code, said) = place.leaking(&["rm", "a", "--force"], &personal());
+    let (code, said) = place.run_with_leaks(&["rm", "a", "--force"], &author_variables());
     assert_eq!(code, 0, "{said}");
     place.bench.ok(&["trash", "empty"]);
     place.bench.ok(&["restore", "a"]);
     assert_eq!(std::fs::read_to_string(path.join("more")).expect("back"), "work\n");
-    place.other_is_untouched();
+    place.check_other_untouched();
 }
 
+/// `GIT_DIR` of the caller does not.
 #[test]
-fn directory_one_stands_in_is_the_repository() {
+fn current_directory_selects_repository() {
     let place = Place::new();
     let mut command = place.bench.command(&["new", "a"]);
-    command.envs(leaks(&place.other)).current_dir(&place.repo);
+    command.envs(foreign_variables(&place.other)).current_dir(&place.repo);
     assert!(command.output().expect("it runs").status.success());
     let path = place.bench.ok(&["show", "a"])["path"].as_str().expect("a path").to_owned();
     let common = place.bench.git(Path::new(&path), &["rev-parse", "--git-common-dir"]);
     assert_eq!(common, text(&place.repo.join(".git")));
-    place.other_is_untouched();
+    place.check_other_untouched();
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::glance::started;
+use crate::clean_check::started;
 use crate::support::{Bench, Daemon, wait_for};
 
 /// Maps each path below a root, except `.git`, to its mode and its contents or link target.
@@ -52,7 +52,7 @@ fn rich_repo(bench: &Bench) -> PathBuf {
 }
 
 #[test]
-fn it_is_the_same_as_gits_own() {
+fn parallel_checkout_matches_git() {
     let bench = Bench::new();
     let repo = rich_repo(&bench);
     let path = bench.new_env("demo", &repo, &[]);
@@ -71,8 +71,9 @@ fn it_is_the_same_as_gits_own() {
     bench.check(&[&repo]);
 }
 
+/// A file of the source is used only where it hashes to the wanted object.
 #[test]
-fn files_of_a_dirty_source_are_never_taken_for_the_commit() {
+fn dirty_source_files_are_not_copied() {
     let bench = Bench::new();
     let repo = rich_repo(&bench);
     bench.git(&repo, &["worktree", "add", "-q", "--detach", "../reference"]);
@@ -97,7 +98,7 @@ fn files_of_a_dirty_source_are_never_taken_for_the_commit() {
 }
 
 /// Writes other bytes of the same size and restores the old mtime: the hardest edit to detect.
-fn edit_and_date_back(path: &Path) {
+fn edit_keeping_mtime(path: &Path) {
     let time = path.metadata().and_then(|m| m.modified()).expect("a time");
     std::fs::write(path, "HELLO\n").expect("written");
     std::fs::File::options()
@@ -109,7 +110,7 @@ fn edit_and_date_back(path: &Path) {
 
 /// Returns a fresh worktree with a file that was edited in the second of its checkout. Creates
 /// another worktree if that second ends too soon.
-fn edited_in_its_second(bench: &Bench, mut make: impl FnMut(u32) -> PathBuf) -> PathBuf {
+fn edit_within_checkout_second(bench: &Bench, mut make: impl FnMut(u32) -> PathBuf) -> PathBuf {
     let clock = || {
         bench.write(&bench.path("clock"), "");
         bench.path("clock").metadata().expect("there").ctime()
@@ -122,7 +123,7 @@ fn edited_in_its_second(bench: &Bench, mut make: impl FnMut(u32) -> PathBuf) -> 
         made = make(tries);
         let readme = made.join("README");
         let before = readme.metadata().expect("there").ctime();
-        edit_and_date_back(&readme);
+        edit_keeping_mtime(&readme);
         readme.metadata().expect("there").ctime() == before
     });
     made
@@ -138,13 +139,14 @@ fn young_entries(bench: &Bench, path: &Path) -> usize {
     seconds.filter(|second| second.expect("a number") >= index).count()
 }
 
+/// An edit within the second of the checkout shows as in a worktree of git.
 #[test]
-fn quick_edit_shows_as_in_a_worktree_of_git() {
+fn immediate_edit_shows_in_status() {
     for files in [10, 450] {
         let bench = Bench::new();
         let repo = bench.repo("project", files);
         let _daemon = Daemon::start(&bench);
-        let reference = edited_in_its_second(&bench, |n| {
+        let reference = edit_within_checkout_second(&bench, |n| {
             let path = bench.path(format!("reference{n}"));
             bench.git(&repo, &["worktree", "add", "-q", "--detach", path.to_str().expect("text")]);
             path
@@ -153,7 +155,7 @@ fn quick_edit_shows_as_in_a_worktree_of_git() {
         assert_eq!(expected, " M README");
         for moment in ["at once", "after the refresh"] {
             let make = |n| bench.new_env(&format!("{}{n}", moment.replace(' ', "-")), &repo, &[]);
-            let path = edited_in_its_second(&bench, make);
+            let path = edit_within_checkout_second(&bench, make);
             let by = if files < 400 { "git" } else { "parallel" };
             let id = path.iter().rev().nth(1).and_then(|n| n.to_str()).expect("an id");
             assert_eq!(bench.ok(&["show", id])["checkout"]["by"], by);
@@ -174,7 +176,7 @@ fn quick_edit_shows_as_in_a_worktree_of_git() {
 }
 
 #[test]
-fn git_does_it_where_contents_change_on_the_way() {
+fn content_conversion_uses_git_checkout() {
     let bench = Bench::new();
     let repo = bench.repo("project", 450);
     bench.write(&repo.join(".gitattributes"), "*.crlf text eol=crlf\n");
@@ -198,7 +200,7 @@ fn git_does_it_where_contents_change_on_the_way() {
 }
 
 #[test]
-fn index_of_a_checkout_is_settled_once_and_without_git() {
+fn checkout_index_settles_without_git() {
     let bench = Bench::new();
     let (small, large) = (bench.repo("small", 10), bench.repo("large", 450));
     let _daemon = Daemon::start(&bench);
@@ -228,7 +230,7 @@ fn index_of_a_checkout_is_settled_once_and_without_git() {
 }
 
 #[test]
-fn lock_of_a_git_keeps_the_index_from_being_settled() {
+fn locked_index_is_not_settled() {
     let bench = Bench::new();
     let repo = bench.repo("project", 10);
     let _daemon = Daemon::start(&bench);
@@ -245,13 +247,13 @@ fn lock_of_a_git_keeps_the_index_from_being_settled() {
 }
 
 #[test]
-fn worktree_settings_and_sparse_patterns_are_taken_along() {
+fn sparse_settings_are_copied() {
     let bench = Bench::new();
     let repo = bench.repo("project", 450);
     bench.git(&repo, &["sparse-checkout", "set", "--no-cone", "/dir0/", "/README"]);
     let path = bench.new_env("demo", &repo, &[]);
     assert!(path.join("README").exists() && path.join("dir0").exists());
-    assert!(!path.join("dir1").exists(), "sparse as the worktree it came from");
+    assert!(!path.join("dir1").exists(), "sparse like its source worktree");
     assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
     bench.ok(&["rm", "demo"]);
     bench.check(&[&repo]);
@@ -260,7 +262,7 @@ fn worktree_settings_and_sparse_patterns_are_taken_along() {
 /// Uses a tree that git itself never writes: a link, and a directory of the same name with a link
 /// in it. A naive checkout would create the second link at the target of the first.
 #[test]
-fn a_tree_that_leads_out_of_the_worktree_is_left_to_git() {
+fn unsafe_tree_is_left_to_git() {
     use std::io::Write as _;
     let bench = Bench::new();
     let repo = bench.repo("project", 450);
@@ -286,5 +288,9 @@ fn a_tree_that_leads_out_of_the_worktree_is_left_to_git() {
     let tree = feed(&["mktree"], &odd);
     let commit = bench.git(&repo, &["commit-tree", "-m", "odd", &tree]);
     bench.gk(&["new", "demo", "--repo", repo.to_str().expect("text"), "--base", &commit]);
-    assert_eq!(std::fs::read_dir(&outside).expect("a folder").count(), 0, "nothing got out");
+    assert_eq!(
+        std::fs::read_dir(&outside).expect("a folder").count(),
+        0,
+        "nothing was written outside"
+    );
 }

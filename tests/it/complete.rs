@@ -18,7 +18,7 @@ fn environment(bench: &Bench, attributes: &str, files: &[(&str, &str)]) -> (Path
 }
 
 /// Removes with `--force`, empties the trash, and restores from the rescue ref.
-fn through_the_rescue(bench: &Bench) -> serde_json::Value {
+fn restore_from_rescue(bench: &Bench) -> serde_json::Value {
     let removed = bench.ok(&["rm", "demo", "--force"]);
     assert_eq!(bench.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{removed:#}");
     bench.ok(&["restore", "demo"]);
@@ -28,7 +28,7 @@ fn through_the_rescue(bench: &Bench) -> serde_json::Value {
 /// Each time that git writes an index, it reads every file that is as young as that index, and runs
 /// its filters.
 #[test]
-fn young_file_with_a_broken_filter_keeps_no_other_file_out() {
+fn broken_filter_excludes_only_its_file() {
     let bench = Bench::new();
     let set = |repo: &Path, clean: &str| {
         bench.git(repo, &["config", "filter.crypt.required", "true"]);
@@ -50,7 +50,7 @@ fn young_file_with_a_broken_filter_keeps_no_other_file_out() {
 
 /// With `core.ignoreCase`, no status lists a directory named `.git` in other letter case.
 #[test]
-fn what_git_takes_for_its_own_directory_is_work() {
+fn git_named_directory_counts_as_work() {
     let bench = Bench::new();
     let (repo, path) = environment(&bench, "", &[]);
     bench.git(&repo, &["config", "core.ignoreCase", "true"]);
@@ -64,7 +64,7 @@ fn what_git_takes_for_its_own_directory_is_work() {
     for name in ["sub/.GIT", "other/.Git", ".giT"] {
         assert!(error["evidence"].to_string().contains(name), "{name}: {error:#}");
     }
-    through_the_rescue(&bench);
+    restore_from_rescue(&bench);
     for (name, text) in [
         ("sub/.GIT/deep/note", "work\n"),
         ("other/.Git", "more\n"),
@@ -75,8 +75,9 @@ fn what_git_takes_for_its_own_directory_is_work() {
     }
 }
 
+/// A file that git does not accept is copied or named; all others are rescued.
 #[test]
-fn one_bad_file_takes_nothing_else_along() {
+fn unreadable_file_excludes_nothing_else() {
     type Break = fn(&Bench, &Path, &Path);
     let cases: [(&str, &str, Break); 8] = [
         ("filter", "*.bin filter=crypt\n", |bench, repo, path| {
@@ -127,7 +128,7 @@ fn one_bad_file_takes_nothing_else_along() {
             bench.ok(&["trash", "empty", "demo"]);
             bench.ok(&["restore", "demo"]);
         } else {
-            let removed = through_the_rescue(&bench);
+            let removed = restore_from_rescue(&bench);
             assert_eq!(removed["lacks"], serde_json::json!([]), "{name}: {removed:#}");
         }
         for (file, text) in [("a-note", "work\n"), ("z-note", "work\n"), ("README", "changed\n")] {
@@ -138,8 +139,9 @@ fn one_bad_file_takes_nothing_else_along() {
     }
 }
 
+/// Covers filters, line-ending conversion and encodings.
 #[test]
-fn what_comes_back_has_the_same_bytes() {
+fn rescue_restores_exact_bytes() {
     let strips =
         "[filter \"nb\"]\n clean = grep -v OUTPUT || true\n smudge = cat\n required = true\n";
     let crlf = "[core]\n autocrlf = input\n";
@@ -166,7 +168,7 @@ fn what_comes_back_has_the_same_bytes() {
         std::fs::set_permissions(path.join("n"), std::fs::Permissions::from_mode(0o640))
             .expect("set");
         bench.write(&path.join("other"), "so that there is work for sure\n");
-        through_the_rescue(&bench);
+        restore_from_rescue(&bench);
         assert_eq!(std::fs::read(path.join("n")).unwrap_or_default(), after, "{name}");
         let mode = path.join("n").metadata().expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o640, "{name}");
@@ -180,22 +182,23 @@ fn what_comes_back_has_the_same_bytes() {
 }
 
 /// Creates a file whose path exceeds the limit of the system, so that no rescue can hold it.
-fn dig(path: &Path) {
+fn create_deep_path(path: &Path) {
     let script = "mkdir node_modules; cd node_modules; n=0; while [ $n -lt 2500 ]; do mkdir d && \
                   cd -P d || exit 1; n=$((n+1)); done; echo deep > file";
     let made = std::process::Command::new("sh").args(["-c", script]).current_dir(path).status();
     assert!(made.expect("sh runs").success());
 }
 
+/// The rescue lacks something, so the trash entry holds the last copy.
 #[test]
-fn the_last_copy_goes_only_when_it_is_named() {
+fn last_copy_purged_only_by_name() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.write(&repo.join(".gitignore"), "node_modules/\n");
     bench.commit(&repo, "ignore");
     let path = bench.new_env("demo", &repo, &[]);
     bench.write(&path.join("work"), "work\n");
-    dig(&path);
+    create_deep_path(&path);
     let (_, error) = bench.refused(&["rm", "demo"]);
     assert!(error["evidence"].to_string().contains("node_modules"), "{error:#}");
     let removed = bench.ok(&["rm", "demo", "--force"]);
@@ -203,7 +206,7 @@ fn the_last_copy_goes_only_when_it_is_named() {
     bench.drain();
     let trash = PathBuf::from(removed["trash"].as_str().expect("a path"));
     bench.ok(&["trash", "empty"]);
-    assert!(trash.exists(), "nobody named it");
+    assert!(trash.exists(), "the entry was not requested by name");
     let (code, error) = bench.refused(&["trash", "empty", "demo"]);
     assert_eq!((code, error["code"].as_str()), (1, Some("unsafe_to_remove")), "{error:#}");
     assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("--lose")), "{error:#}");
@@ -223,7 +226,7 @@ fn the_last_copy_goes_only_when_it_is_named() {
 }
 
 #[test]
-fn a_rescue_that_is_gone_is_made_anew_before_the_trash_goes() {
+fn missing_rescue_is_rebuilt_before_purge() {
     for how in ["deleted", "pruned by a mirror", "copies cut"] {
         let bench = Bench::new();
         let filter = "[filter \"nb\"]\n clean = grep -v OUTPUT || true\n smudge = cat\n";
@@ -263,7 +266,7 @@ fn a_rescue_that_is_gone_is_made_anew_before_the_trash_goes() {
 }
 
 #[test]
-fn damage_of_git_is_in_nobodys_way() {
+fn damaged_git_data_never_blocks_removal() {
     type Damage = fn(&Bench, &Path, &Path);
     let cases: [(&str, Damage); 8] = [
         ("index", |_, admin, _| std::fs::write(admin.join("index"), "garbage").expect("written")),
@@ -302,7 +305,7 @@ fn damage_of_git_is_in_nobodys_way() {
         let reference = removed["rescue"][0].as_str().unwrap_or_else(|| panic!("{name}: none"));
         let show = |file: &str| bench.git(&repo, &["show", &format!("{reference}:{file}")]);
         assert_eq!((show("work"), show("README")), ("work".into(), "changed".into()), "{name}");
-        assert_eq!(show("dir0/file0.txt"), "0", "{name}: what was not touched is there, too");
+        assert_eq!(show("dir0/file0.txt"), "0", "{name}: the unchanged file is there, too");
         if name == "no commit" {
             continue;
         }
@@ -317,7 +320,7 @@ fn damage_of_git_is_in_nobodys_way() {
 
 /// If a filter removes a change, `git add` makes git report the file as unchanged.
 #[test]
-fn bytes_that_git_does_not_see_are_kept_by_every_removal() {
+fn changes_hidden_by_filters_are_rescued() {
     let strips =
         "[filter \"nb\"]\n clean = grep -v OUTPUT || true\n smudge = cat\n required = true\n";
     for (name, force, split) in
@@ -354,7 +357,7 @@ fn bytes_that_git_does_not_see_are_kept_by_every_removal() {
 
 /// The index of a stopped merge or cherry-pick refers to blobs and commits that no ref reaches.
 #[test]
-fn what_an_operation_in_progress_needs_is_kept() {
+fn operation_in_progress_objects_are_rescued() {
     let bench = Bench::new();
     let (repo, path) = environment(&bench, "", &[("n", "one\n")]);
     bench.git(&repo, &["switch", "-q", "-c", "picked"]);
@@ -373,7 +376,7 @@ fn what_an_operation_in_progress_needs_is_kept() {
     bench.git(&repo, &["switch", "-q", "-"]);
     bench.git(&repo, &["branch", "-q", "-D", "picked"]);
     bench.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
-    through_the_rescue(&bench);
+    restore_from_rescue(&bench);
     bench.git(&repo, &["gc", "-q", "--prune=now"]);
     for object in picked.iter().chain([&side]) {
         bench.git(&repo, &["cat-file", "-e", object]);
@@ -387,7 +390,7 @@ fn what_an_operation_in_progress_needs_is_kept() {
 
 /// A second rescue, of a trash entry, may be interrupted by a restore and leave its copies behind.
 #[test]
-fn copies_that_no_rescue_knows_go_with_the_restore() {
+fn restore_deletes_unlisted_copies() {
     let bench = Bench::new();
     let (_, path) = environment(&bench, "", &[]);
     let removed = bench.ok(&["rm", "demo"]);

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{Bench, PROGRAM, wait_for};
 
-fn is_current(name: &str, text: &str) {
+fn check_current(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/contracts").join(name);
     if std::env::var_os("GROUNDSKEEPER_BLESS").is_some() {
         std::fs::write(&path, text).expect("written");
@@ -28,7 +28,7 @@ fn redacted(text: &str, bench: &Bench) -> String {
     let text = text.replace(bench.dir.path().to_str().expect("text"), "DIR");
     let mut out = String::new();
     for line in text.lines() {
-        let words: Vec<String> = line.trim_end().split(' ').map(word).collect();
+        let words: Vec<String> = line.trim_end().split(' ').map(redact_word).collect();
         let mut line = words.join(" ");
         while line.trim_start().contains("   ") {
             let indent = line.len() - line.trim_start().len();
@@ -42,10 +42,10 @@ fn redacted(text: &str, bench: &Bench) -> String {
 }
 
 /// Replaces the ids, times and numbers in one word.
-fn word(text: &str) -> String {
+fn redact_word(text: &str) -> String {
     if let Some((before, rest)) = text.split_once("lease-") {
         let id = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
-        return format!("{}lease-ID{}", word(before), word(&rest[id..]));
+        return format!("{}lease-ID{}", redact_word(before), redact_word(&rest[id..]));
     }
     let mut out = String::new();
     let mut rest = text;
@@ -97,7 +97,7 @@ fn time(text: &str) -> usize {
 }
 
 #[test]
-fn what_differs_from_run_to_run_is_replaced() {
+fn volatile_values_are_masked() {
     for (was, is) in [
         ("2026-11-28T10:00:00.123Z", "TIME"),
         ("(2026-12-05)", "(TIME)"),
@@ -109,7 +109,7 @@ fn what_differs_from_run_to_run_is_replaced() {
         ("file7.txt", "file7.txt"),
         ("lease-z8hwtwjc:", "lease-ID:"),
     ] {
-        assert_eq!(word(was), is, "{was}");
+        assert_eq!(redact_word(was), is, "{was}");
     }
 }
 
@@ -164,7 +164,7 @@ fn shape(value: Value) -> Value {
 }
 
 #[test]
-fn help_is_as_it_was() {
+fn help_matches_snapshot() {
     let mut text = String::new();
     let mut todo = vec![Vec::new()];
     while let Some(path) = todo.pop() {
@@ -178,7 +178,7 @@ fn help_is_as_it_was() {
         text += &format!("$ groundskeeper {} --help\n{help}\n", path.join(" "));
     }
     assert!(text.matches("--help\n").count() > 35, "{text}");
-    is_current("help.txt", &text);
+    check_current("help.txt", &text);
 }
 
 fn help(path: &[String]) -> String {
@@ -191,7 +191,7 @@ fn help(path: &[String]) -> String {
 
 /// Compares the JSON of one verb after another. Waits for fields that a background inspection adds.
 #[test]
-fn json_is_as_it_was() {
+fn json_matches_snapshot() {
     let day = Day::new();
     let mut text = String::new();
     let mut verb = |args: &[&str]| text += &day.json(args);
@@ -239,12 +239,12 @@ fn json_is_as_it_was() {
     ] {
         verb(args);
     }
-    is_current("json.txt", &text);
+    check_current("json.txt", &text);
 }
 
 /// Compares the text of one verb after another. `cargo insta` shows and accepts changes.
 #[test]
-fn text_is_as_it_was() {
+fn text_matches_snapshot() {
     let day = Day::new();
     insta::assert_snapshot!(day.says(&["new", "one"]), @"
     DIR/data/worktrees/one/project
@@ -296,11 +296,11 @@ fn text_is_as_it_was() {
     day.bench.write(&at.join("README"), "edited\n");
     day.bench.write(&at.join("new"), "new\n");
     day.bench.write(&at.join("target/out"), "built\n");
-    looked_at(&day);
+    check_inspection_verbs(&day);
 }
 
 /// Snapshots of the verbs that show the work in the environment.
-fn looked_at(day: &Day) {
+fn check_inspection_verbs(day: &Day) {
     insta::assert_snapshot!(day.says(&["status"]), @"
      ID  BRANCH  CHANGES  LINES  BASE  UPSTREAM  DOING  CHANGED
      one  gk/one  ~N ?N  +N -N ...  even  -  -  Ns ago
@@ -327,11 +327,11 @@ fn looked_at(day: &Day) {
     ! untracked, and no part of this: new
     [0]
     ");
-    used(day);
+    check_usage_verbs(day);
 }
 
 /// Snapshots of the verbs that use the environment.
-fn used(day: &Day) {
+fn check_usage_verbs(day: &Day) {
     insta::assert_snapshot!(day.says(&["exec", "one", "--", "cat", "README"]), @"
     edited
     [0]
@@ -355,11 +355,11 @@ fn used(day: &Day) {
     [64]
     ");
     insta::assert_snapshot!(day.says(&["release", "none"]), @"[0]");
-    removed(day);
+    check_removal_verbs(day);
 }
 
 /// Snapshots of the removal of the environment.
-fn removed(day: &Day) {
+fn check_removal_verbs(day: &Day) {
     insta::assert_snapshot!(day.says(&["rm", "one", "--dry-run"]), @"
     changed: README
     untracked: new
@@ -419,7 +419,7 @@ fn removed(day: &Day) {
 }
 
 #[test]
-fn text_of_what_is_left_is_as_it_was() {
+fn trash_and_rescue_text_matches_snapshot() {
     let day = Day::new();
     day.says(&["new", "one"]);
     let at = day.bench.data().join("worktrees/one/project");
@@ -470,11 +470,11 @@ fn text_of_what_is_left_is_as_it_was() {
     ! no rescue is held
     [0]
     ");
-    of_the_host(&day);
+    check_host_verbs(&day);
 }
 
 /// Snapshots of the verbs about the host and its repositories.
-fn of_the_host(day: &Day) {
+fn check_host_verbs(day: &Day) {
     insta::assert_snapshot!(day.says(&["sweep"]), @"
     ! everything is explained
     [0]
@@ -506,11 +506,11 @@ fn of_the_host(day: &Day) {
     ! hint: start one with `groundskeeper server` or `groundskeeper up`
     [4]
     ");
-    of_others(day);
+    check_foreign_worktrees(day);
 }
 
 /// Snapshots for foreign worktrees, and for the end of the daemon.
-fn of_others(day: &Day) {
+fn check_foreign_worktrees(day: &Day) {
     let theirs = day.bench.path("theirs");
     let text = theirs.to_str().expect("text");
     day.bench.git(&day.repo, &["worktree", "add", "-q", "-b", "theirs", text]);

@@ -158,11 +158,11 @@ fn expected(bench: &Bench, at: &Path) -> Vec<(String, String)> {
     found
 }
 
-fn watching(bench: &Bench) -> Value {
+fn watch_metrics(bench: &Bench) -> Value {
     call(bench, "GET", "/v1/daemon", "", "").1["watching"].clone()
 }
 
-fn of_ours(status: &Value) -> Vec<(String, String)> {
+fn status_files(status: &Value) -> Vec<(String, String)> {
     let files = status["files"].as_array().expect("files");
     let text = |v: &Value| v.as_str().expect("text").to_owned();
     files.iter().map(|f| (text(&f["code"]), text(&f["path"]))).collect()
@@ -171,7 +171,7 @@ fn of_ours(status: &Value) -> Vec<(String, String)> {
 fn compare(bench: &Bench, id: &str, at: &Path, seed: u64) {
     let (code, status) = call(bench, "GET", &format!("/v1/environments/{id}/status"), "", "");
     assert_eq!(code, 200, "seed {seed}: {status:#}");
-    assert_eq!(of_ours(&status), expected(bench, at), "seed {seed}");
+    assert_eq!(status_files(&status), expected(bench, at), "seed {seed}");
     let head = bench.git_raw(at, &["rev-parse", "--verify", "-q", "HEAD"]);
     let head = String::from_utf8_lossy(&head.stdout).trim().to_owned();
     assert_eq!(status["head"].as_str().unwrap_or_default(), head, "seed {seed}");
@@ -190,7 +190,7 @@ fn compare(bench: &Bench, id: &str, at: &Path, seed: u64) {
 }
 
 #[test]
-fn what_has_changed_since_is_added_as_git_would_have_told_it() {
+fn incremental_status_matches_git() {
     let bench = Bench::new();
     let _daemon = Daemon::start(&bench);
     for seed in 0..SEEDS {
@@ -215,12 +215,12 @@ fn what_has_changed_since_is_added_as_git_would_have_told_it() {
             compare(&bench, &id, &at, seed);
         }
     }
-    let partial = watching(&bench)["statuses_partial"].as_u64().expect("a count");
-    assert!(partial > SEEDS * STEPS as u64 / 3, "only {partial} looks at what had changed");
+    let partial = watch_metrics(&bench)["statuses_partial"].as_u64().expect("a count");
+    assert!(partial > SEEDS * STEPS as u64 / 3, "only {partial} partial updates");
 }
 
 #[test]
-fn status_agrees_with_git_after_every_change() {
+fn status_matches_git_after_every_change() {
     let bench = Bench::new();
     let _daemon = Daemon::start(&bench);
     for seed in 0..SEEDS {
@@ -247,7 +247,7 @@ fn status_agrees_with_git_after_every_change() {
 }
 
 #[test]
-fn unusual_checkouts_are_told_as_git_tells_them() {
+fn unusual_checkouts_status_matches_git() {
     let bench = Bench::new();
     let _daemon = Daemon::start(&bench);
     let inner = bench.repo("inner", 2);
@@ -274,7 +274,7 @@ fn unusual_checkouts_are_told_as_git_tells_them() {
     bench.git(&at, &["add", "first"]);
     let found = bench.ok(&["status", "unborn"]);
     assert_eq!((found["unborn"].as_bool(), found["branch"].as_str()), (Some(true), Some("fresh")));
-    assert_eq!(of_ours(&found), expected(&bench, &at));
+    assert_eq!(status_files(&found), expected(&bench, &at));
 
     let at = bench.new_env("rebase", &repo, &[]);
     bench.write(&at.join("kept/file"), "mine\n");

@@ -11,9 +11,9 @@ use groundskeeper::journal::inspect;
 use groundskeeper::journal::inspect::Depth;
 use serde_json::{Value, json};
 
+use crate::recorded_rows::recorded;
 use crate::relocate;
 use crate::restore::{index_of, snapshot};
-use crate::rows::recorded;
 use crate::support::{Bench, Daemon};
 
 struct Scene {
@@ -29,7 +29,7 @@ impl Scene {
     }
 
     /// Returns a recorded answer of the earlier release.
-    fn fact(&self, name: &str) -> Value {
+    fn answer(&self, name: &str) -> Value {
         recorded(&self.bench.path(format!("facts/{name}.json")))
     }
 
@@ -42,7 +42,7 @@ impl Scene {
         self.bench.path("copies").join(id)
     }
 
-    fn is_as_it_was(&self, id: &str) {
+    fn check_unchanged(&self, id: &str) {
         let (then, now) = (self.copy_of(id), self.path_of(id));
         assert_eq!(snapshot(&now), snapshot(&then), "every byte, mode and age of {id}");
     }
@@ -85,9 +85,9 @@ impl Scene {
 }
 
 /// Selects fields of one object, or of each element of a list.
-fn only(value: &Value, keys: &[&str]) -> Value {
+fn select(value: &Value, keys: &[&str]) -> Value {
     match value.as_array() {
-        Some(list) => list.iter().map(|one| only(one, keys)).collect(),
+        Some(list) => list.iter().map(|one| select(one, keys)).collect(),
         None => keys.iter().map(|key| value[*key].clone()).collect(),
     }
 }
@@ -104,17 +104,17 @@ const DIRTY: &str = " M README\n D folder/3.txt\nA  staged\n?? \"new folder/\"\n
                      !! local.env\n!! rows.db";
 
 #[test]
-fn the_log_is_whole_before_and_after() {
+fn earlier_log_verifies_before_and_after() {
     let scene = Scene::new();
     let before = scene.verify();
     assert!(before > 100, "only {before} records");
     scene.bench.ok(&["ls"]);
     scene.bench.ok(&["stop"]);
-    assert!(scene.verify() > before, "it was gone on with");
+    assert!(scene.verify() > before, "the new daemon appended records");
 }
 
 #[test]
-fn everything_is_shown_as_it_was() {
+fn earlier_environments_are_shown_unchanged() {
     let scene = Scene::new();
     let bench = &scene.bench;
     let keys = [
@@ -135,8 +135,8 @@ fn everything_is_shown_as_it_was() {
         "step",
         "transcript",
     ];
-    let (then, now) = (scene.fact("ls"), bench.ok(&["ls", "--all"]));
-    assert_eq!(only(&now, &keys), only(&then, &keys));
+    let (then, now) = (scene.answer("ls"), bench.ok(&["ls", "--all"]));
+    assert_eq!(select(&now, &keys), select(&then, &keys));
     let phases: Vec<&str> = ["clean", "failed", "rescued", "theirs", "tidied", "twice", "undone"]
         .iter()
         .map(|id| {
@@ -165,33 +165,41 @@ fn everything_is_shown_as_it_was() {
         "repo",
         "branch",
     ];
-    assert_eq!(only(&bench.ok(&["trash", "ls"]), &keys), only(&scene.fact("trash"), &keys));
-    assert_eq!(only(&bench.ok(&["rescue", "ls"]), &keys), only(&scene.fact("rescues"), &keys));
+    assert_eq!(select(&bench.ok(&["trash", "ls"]), &keys), select(&scene.answer("trash"), &keys));
+    assert_eq!(
+        select(&bench.ok(&["rescue", "ls"]), &keys),
+        select(&scene.answer("rescues"), &keys)
+    );
     let keys = ["id", "incarnation", "branch", "head", "base", "clean", "changes", "files"];
-    let then = scene.fact("status");
+    let then = scene.answer("status");
     let of = |list: &Value| {
         let list = list.as_array().expect("a list").iter();
-        list.map(|one| only(&one["status"], &keys)).collect::<Value>()
+        list.map(|one| select(&one["status"], &keys)).collect::<Value>()
     };
     assert_eq!(of(&bench.ok(&["status"])), of(&then));
     let refs = std::fs::read_to_string(bench.path("facts/refs")).expect("read");
     assert_eq!(scene.refs("refs/"), refs.trim_end(), "no ref was touched");
     for id in ["dirty", "twice"] {
-        scene.is_as_it_was(id);
+        scene.check_unchanged(id);
     }
 }
 
+/// A clean one is removed and made again; one with work at risk is refused, then rescued.
 #[test]
-fn what_lives_is_removed_and_lives_again() {
+fn earlier_environments_can_be_recreated() {
     let scene = Scene::new();
     let bench = &scene.bench;
     // A clean environment: nothing to save, and its name starts another incarnation.
     let base = scene.commit_of("refs/heads/gk/clean").expect("a branch");
     let removed = bench.ok(&["rm", "clean"]);
-    assert_eq!(only(&removed, &["phase", "incarnation", "rescue"]), json!(["tombstoned", 1, []]));
+    assert_eq!(select(&removed, &["phase", "incarnation", "rescue"]), json!(["tombstoned", 1, []]));
     assert!(Path::new(text(&removed["trash"])).join("README").exists(), "{removed:#}");
     assert!(!scene.path_of("clean").exists());
-    assert_eq!(scene.commit_of("refs/heads/gk/clean"), None, "it held nothing of its own");
+    assert_eq!(
+        scene.commit_of("refs/heads/gk/clean"),
+        None,
+        "the branch had no commits of its own"
+    );
     let made = bench.new_env("clean", &scene.repo, &[]);
     assert_eq!(bench.ok(&["show", "clean"])["incarnation"], 2);
     assert_eq!(bench.git(&made, &["rev-parse", "HEAD"]), base);
@@ -201,10 +209,10 @@ fn what_lives_is_removed_and_lives_again() {
     assert_eq!(scene.changes("dirty"), DIRTY);
     let index = index_of(bench, &scene.path_of("dirty"));
     let (code, error) = bench.refused(&["rm", "dirty"]);
-    let then = scene.fact("refused");
+    let then = scene.answer("refused");
     assert_eq!((code, &error["code"]), (1, &json!("unsafe_to_remove")));
     assert_eq!(error["evidence"], then["error"]["evidence"]);
-    scene.is_as_it_was("dirty");
+    scene.check_unchanged("dirty");
     let removed = bench.ok(&["rm", "dirty", "--force"]);
     let reference = text(&removed["rescue"][0]);
     assert!(scene.commit_of(reference).is_some(), "{removed:#}");
@@ -212,7 +220,7 @@ fn what_lives_is_removed_and_lives_again() {
     assert_eq!(staged, "staged in dirty");
     assert!(!scene.path_of("dirty").exists());
     scene.restore("dirty", 2);
-    scene.is_as_it_was("dirty");
+    scene.check_unchanged("dirty");
     assert_eq!(index_of(bench, &scene.path_of("dirty")), index);
     assert_eq!(scene.changes("dirty"), DIRTY);
     assert_eq!(bench.git(&scene.path_of("dirty"), &["branch", "--show-current"]), "gk/dirty");
@@ -220,16 +228,16 @@ fn what_lives_is_removed_and_lives_again() {
     // The removal of a second incarnation has its own rescue ref; a third incarnation follows.
     let removed = bench.ok(&["rm", "twice", "--force"]);
     assert_eq!(removed["incarnation"], 2, "{removed:#}");
-    let first = scene.fact("rm-twice");
+    let first = scene.answer("rm-twice");
     let (first, second) = (text(&first["rescue"][0]), text(&removed["rescue"][0]));
-    assert_ne!(first, second, "each life has a rescue of its own");
+    assert_ne!(first, second, "each incarnation has its own rescue");
     assert!(scene.commit_of(first).is_some() && scene.commit_of(second).is_some());
     scene.restore("twice", 3);
-    scene.is_as_it_was("twice");
+    scene.check_unchanged("twice");
 }
 
 #[test]
-fn what_was_removed_comes_back() {
+fn earlier_archives_can_be_restored() {
     let scene = Scene::new();
     let bench = &scene.bench;
     let (code, error) = bench.refused(&["show", "trashed"]);
@@ -243,18 +251,18 @@ fn what_was_removed_comes_back() {
     let index = std::fs::read(index).expect("an index");
     let restored = scene.restore("trashed", 2);
     assert_eq!(restored["branch"], "gk/trashed");
-    scene.is_as_it_was("trashed");
+    scene.check_unchanged("trashed");
     assert_eq!(index_of(bench, &scene.path_of("trashed")), index);
     assert_eq!(scene.changes("trashed"), DIRTY);
     assert_eq!(scene.commit_of("refs/heads/gk/trashed"), tip);
     // Also from the trash, with a branch that was deleted at the removal.
     assert_eq!(scene.commit_of("refs/heads/gk/tidied"), None);
     scene.restore("tidied", 2);
-    scene.is_as_it_was("tidied");
+    scene.check_unchanged("tidied");
     assert_eq!(scene.commit_of("refs/heads/gk/tidied"), scene.commit_of("refs/heads/main"));
     assert_eq!(scene.changes("tidied"), "!! local.env");
     // From the rescue ref alone: ignored files are lost, as the removal reported.
-    let reference = scene.fact("rm-rescued")["rescue"][0].clone();
+    let reference = scene.answer("rm-rescued")["rescue"][0].clone();
     let held = scene.commit_of(text(&reference));
     scene.restore("rescued", 2);
     let content = |root: &Path| {
@@ -271,25 +279,25 @@ fn what_was_removed_comes_back() {
 }
 
 #[test]
-fn rescues_and_trash_are_dropped_on_request_only() {
+fn earlier_archives_drop_on_request_only() {
     let scene = Scene::new();
     let bench = &scene.bench;
     for id in ["rescued", "trashed", "twice"] {
         let shown = bench.ok(&["rescue", "show", id]);
         let reference = text(&shown["rescue"]);
-        assert_eq!(scene.fact(&format!("rm-{id}"))["rescue"], json!([reference]), "{shown:#}");
+        assert_eq!(scene.answer(&format!("rm-{id}"))["rescue"], json!([reference]), "{shown:#}");
         assert_eq!(scene.commit_of(reference).as_deref(), shown["commit"].as_str());
         let show = |what: &str| bench.git(&scene.repo, &["show", &format!("{reference}{what}")]);
         assert_eq!(show(":staged"), format!("staged in {id}"));
         assert_eq!(show("^1:committed"), format!("commit of {id}"));
         assert_eq!(show(":new folder/file"), format!("untracked in {id}"));
     }
-    let reference = scene.fact("rm-twice")["rescue"][0].clone();
+    let reference = scene.answer("rm-twice")["rescue"][0].clone();
     bench.ok(&["rescue", "drop", "twice"]);
     assert_eq!(scene.commit_of(text(&reference)), None);
     assert_eq!(bench.refused(&["rescue", "drop", "twice"]).0, 3);
     assert_eq!(ids(&bench.ok(&["rescue", "ls"])), BTreeSet::from(["rescued", "trashed"]));
-    scene.is_as_it_was("twice");
+    scene.check_unchanged("twice");
 
     let trash = |id: &str| bench.data().join(format!("trash/{id}.1/project"));
     bench.ok(&["trash", "empty", "tidied"]);
@@ -305,8 +313,9 @@ fn rescues_and_trash_are_dropped_on_request_only() {
     assert_eq!(staged, b"staged in trashed\n");
 }
 
+/// A failed one is removed or made again; an adopted one is released and not changed.
 #[test]
-fn failed_and_adopted_ones_end_as_they_should() {
+fn earlier_failed_and_adopted_can_end() {
     let scene = Scene::new();
     let bench = &scene.bench;
     assert!(scene.path_of("failed").join("README").exists());
@@ -339,7 +348,7 @@ fn failed_and_adopted_ones_end_as_they_should() {
 }
 
 #[test]
-fn a_migration_is_undone() {
+fn earlier_migration_can_be_undone() {
     let scene = Scene::new();
     let bench = &scene.bench;
     let database = bench.path("app/data/data.db");
@@ -347,18 +356,21 @@ fn a_migration_is_undone() {
     let text_of = database.to_str().expect("text");
     let status = bench.ok(&["migrate", "status", text_of]);
     let keys = ["phase", "migrated", "backup", "warnings", "report"];
-    assert_eq!(only(&status, &keys), only(&scene.fact("migrations"), &keys));
+    assert_eq!(select(&status, &keys), select(&scene.answer("migrations"), &keys));
     assert_ne!(read("app/data/data.db"), read("copies/data.db"));
     let undone = bench.ok(&["migrate", "undo", text_of]);
     assert_eq!(undone["phase"], "undone", "{undone:#}");
     assert_eq!(read("app/data/data.db"), read("copies/data.db"));
     assert_eq!(read("app/xdg/auth.json"), read("copies/auth.json"));
-    assert!(!Path::new(text(&status[0]["backup"])).exists(), "it is the database again");
+    assert!(
+        !Path::new(text(&status[0]["backup"])).exists(),
+        "the backup became the database again"
+    );
     assert_eq!(bench.refused(&["migrate", "undo", text_of]).0, 3);
 }
 
 #[test]
-fn a_killed_daemon_is_followed_by_one_that_goes_on() {
+fn killed_daemon_successor_continues() {
     let scene = Scene::new();
     let bench = &scene.bench;
     let mut daemon = Daemon::start(bench);
@@ -369,15 +381,16 @@ fn a_killed_daemon_is_followed_by_one_that_goes_on() {
     scene.verify();
     let daemon = Daemon::start(bench);
     let keys = ["id", "incarnation", "phase", "path", "branch", "base", "trash", "created_at"];
-    assert_eq!(only(&bench.ok(&["ls", "--all"]), &keys), only(&before, &keys));
+    assert_eq!(select(&bench.ok(&["ls", "--all"]), &keys), select(&before, &keys));
     scene.restore("dirty", 2);
-    scene.is_as_it_was("dirty");
+    scene.check_unchanged("dirty");
     assert!(daemon.terminate().success());
     scene.verify();
 }
 
+/// A sweep finds nothing foreign among it.
 #[test]
-fn everything_is_ours_and_can_go() {
+fn earlier_data_is_all_removable() {
     let scene = Scene::new();
     let bench = &scene.bench;
     let report = bench.ok(&["sweep"]);
@@ -390,7 +403,7 @@ fn everything_is_ours_and_can_go() {
     // The adopted worktree is foreign again.
     let report = bench.ok(&["sweep"]);
     let theirs = json!([[bench.path("theirs"), false]]);
-    assert_eq!(only(&report["findings"], &["path", "ours"]), theirs, "{report:#}");
+    assert_eq!(select(&report["findings"], &["path", "ours"]), theirs, "{report:#}");
     assert_eq!(std::fs::read(bench.path("theirs/work")).expect("kept"), b"not ours\n");
     bench.git(&scene.repo, &["worktree", "remove", "--force", "../theirs"]);
     bench.check(&[&scene.repo]);
@@ -408,8 +421,9 @@ fn everything_is_ours_and_can_go() {
     bench.check(&[&scene.repo]);
 }
 
+/// Covers a clock more than a year ahead, and one behind that of the earlier release.
 #[test]
-fn its_age_is_no_obstacle() {
+fn age_does_not_prevent_opening() {
     const DAYS: i64 = 24 * 3600;
     // More than a year later, and with a clock that is behind that of the earlier release.
     for seconds in [400 * DAYS, -4_000 * DAYS] {
@@ -419,10 +433,10 @@ fn its_age_is_no_obstacle() {
         std::fs::write(&clock, seconds.to_string()).expect("written");
         let clock = clock.to_str().expect("text");
         let daemon = Daemon::start_with(bench, &[("GROUNDSKEEPER_CLOCK_FILE", clock)]);
-        let lease = scene.fact("lease");
-        let held = only(&bench.ok(&["show", "leased"])["leases"], &["id"]);
+        let lease = scene.answer("lease");
+        let held = select(&bench.ok(&["show", "leased"])["leases"], &["id"]);
         if seconds > 0 {
-            assert_eq!(held, json!([]), "it was for seven days");
+            assert_eq!(held, json!([]), "the lease has expired");
         } else {
             assert_eq!(held, json!([[lease["id"]]]));
             let (code, error) = bench.refused(&["rm", "leased"]);
@@ -433,7 +447,7 @@ fn its_age_is_no_obstacle() {
         scene.restore("leased", 2);
         // Nothing expired by itself in that time.
         scene.restore("trashed", 2);
-        scene.is_as_it_was("trashed");
+        scene.check_unchanged("trashed");
         scene.restore("rescued", 2);
         bench.ok(&["migrate", "undo", bench.path("app/data/data.db").to_str().expect("text")]);
         assert!(daemon.terminate().success());

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::control::{Control, daemon, linked};
-use crate::expected::{End, Expected, Fact, What, Wish};
-use crate::proxy::{Proxy, Random};
-use crate::support::{Bench, Daemon, pass, wait_for};
+use crate::control_server::{Control, daemon, linked};
+use crate::fault_proxy::{Proxy, Random};
+use crate::reference_model::{End, Expected, Fact, What, Wish};
+use crate::support::{Bench, Daemon, sleep, wait_for};
 
 const NOTHING: Value = Value::Null;
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -32,7 +32,7 @@ const SHORT: Length = Length { wishes: 20, rest_every: 10, names: 2, trouble_eve
 /// Number of short runs if `GROUNDSKEEPER_FAULT_RUNS` is not set.
 const RUNS: u64 = 10;
 
-fn named(variable: &str) -> Option<u64> {
+fn env_number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())
 }
 
@@ -70,12 +70,12 @@ impl World {
         self.control.as_ref().expect("a server")
     }
 
-    fn name(&mut self) -> &'static str {
+    fn draw_name(&mut self) -> &'static str {
         NAMES[self.random.below(self.length.names) as usize]
     }
 
-    fn wish(&mut self, n: u64) {
-        let id = self.name();
+    fn send_request(&mut self, n: u64) {
+        let id = self.draw_name();
         let of = format!("/v1/hosts/box/environments/{id}");
         let mut what = None;
         let (method, path, body) = match self.random.below(12) {
@@ -100,7 +100,7 @@ impl World {
             9 => {
                 ("DELETE", format!("/v1/hosts/box/threads/t{}", self.random.below(n + 1)), NOTHING)
             }
-            _ => return self.wish_for_a_command(n, &of),
+            _ => return self.request_command(n, &of),
         };
         // The server may accept or refuse the request; the model takes accepted ones only.
         let headers = format!("idempotency-key: w{n}\r\n");
@@ -108,11 +108,11 @@ impl World {
         if let Some(what) = what.filter(|_| matches!(status, 200 | 202)) {
             // A destroy that is already in progress is answered with the earlier operation's id.
             let name = answer["id"].as_str().expect("a name").to_owned();
-            self.expected.granted(id, Wish { name, what, by_hand: false, end: End::Unknown });
+            self.expected.add_request(id, Wish { name, what, by_hand: false, end: End::Unknown });
         }
     }
 
-    fn wish_for_a_command(&mut self, n: u64, of: &str) {
+    fn request_command(&mut self, n: u64, of: &str) {
         let name = format!("run{n}");
         let file = self.bench.path("runs");
         let script = format!("echo {name} >> {}", file.display());
@@ -123,8 +123,8 @@ impl World {
     }
 
     /// Runs one request as the user on the host.
-    fn by_hand(&mut self, n: u64) {
-        let id = self.name();
+    fn act_as_user(&mut self, n: u64) {
+        let id = self.draw_name();
         let repo = self.repo.to_str().expect("text").to_owned();
         let (what, verb): (What, &[&str]) = match self.random.below(3) {
             0 => (What::Remove, &["rm", id, "--force", "--no-autostart"]),
@@ -139,10 +139,10 @@ impl World {
             _ => End::Unknown,
         };
         let name = format!("{} {n}: {answer}", verb[0]);
-        self.expected.granted(id, Wish { name, what, by_hand: true, end });
+        self.expected.add_request(id, Wish { name, what, by_hand: true, end });
     }
 
-    fn trouble(&mut self) {
+    fn inject_fault(&mut self) {
         match self.random.below(8) {
             0 | 1 => {
                 self.kills += 1;
@@ -168,7 +168,7 @@ impl World {
         all.map(|row| (text(&row["id"]), (text(&row["status"]), life(row)))).collect()
     }
 
-    fn there(&self) -> Vec<Value> {
+    fn environments(&self) -> Vec<Value> {
         let all = crate::api::call(&self.bench, "GET", "/v1/environments?all=true", "", "").1;
         all.as_array().expect("a list").clone()
     }
@@ -176,14 +176,14 @@ impl World {
     fn facts(&self) -> BTreeMap<String, Fact> {
         let text = |v: &Value| v.as_str().expect("text").to_owned();
         let life = |v: &Value| v["incarnation"].as_u64().expect("a number");
-        let all = self.there().into_iter();
+        let all = self.environments().into_iter();
         all.map(|e| (text(&e["id"]), (text(&e["phase"]), life(&e)))).collect()
     }
 
     /// Returns the leases of ready environments: on the host, and in the server's tables.
     fn leases(&self) -> (BTreeSet<(String, String)>, BTreeSet<(String, String)>) {
         let text = |v: &Value| v.as_str().expect("text").to_owned();
-        let ready = self.there().into_iter().filter(|e| e["phase"] == "ready");
+        let ready = self.environments().into_iter().filter(|e| e["phase"] == "ready");
         let mut here = BTreeSet::new();
         for env in ready {
             let leases = env["leases"].as_array().expect("a list").iter();
@@ -237,7 +237,7 @@ impl World {
             let daemon = crate::api::call(&self.bench, "GET", "/v1/daemon", "", "").1;
             let told = host["acked"] == daemon["seq"] && host["connected"] == true;
             let late = std::time::Instant::now() + std::time::Duration::from_secs(1) > until;
-            assert!(!late, "no agreement: {last:#?}; {host:#} {daemon:#}\n{}", self.story());
+            assert!(!late, "no agreement: {last:#?}; {host:#} {daemon:#}\n{}", self.history());
             last.is_empty() && told && self.open_operations() == 0
         });
         self.compare();
@@ -245,15 +245,15 @@ impl World {
 
     /// Compares the host with what the model allows.
     fn compare(&mut self) {
-        let (ends, facts) = (self.ends(), self.facts());
+        let (ends, facts) = (self.operation_results(), self.facts());
         let end = |name: &str| ends.get(name).copied().unwrap_or(End::Unknown);
-        let wrong = self.expected.rest(&end, &facts);
-        assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), self.story());
+        let wrong = self.expected.check_settled(&end, &facts);
+        assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), self.history());
         self.check_runs();
     }
 
     /// Returns the results of the server's operations on environments.
-    fn ends(&self) -> BTreeMap<String, End> {
+    fn operation_results(&self) -> BTreeMap<String, End> {
         let sql = "SELECT id, command, status, answer FROM operations WHERE status IS NOT NULL";
         let db = self.catalogue();
         let mut find = db.prepare(sql).expect("prepared");
@@ -279,7 +279,7 @@ impl World {
     }
 
     /// Returns the server's operations and the host's events, to diagnose a failure.
-    fn story(&self) -> String {
+    fn history(&self) -> String {
         let db = self.catalogue();
         let sql = "SELECT created_at || ' ' || id || ' ' || command || ' ' || environment || ' '
                    || coalesce(status, '-') || ' ' || coalesce(ended_at, '-') || ' '
@@ -328,16 +328,16 @@ fn run(seed: u64, length: Length) -> (u64, u64) {
     let mut world = World::new(seed, length);
     for n in 0..length.wishes {
         world.proxy.faults(2 + world.random.below(12));
-        world.wish(n);
+        world.send_request(n);
         if world.random.below(length.trouble_every) == 0 {
-            world.trouble();
+            world.inject_fault();
         }
         if world.random.below(10) == 0 {
-            world.by_hand(n);
+            world.act_as_user(n);
         }
         // Requests come faster than sessions open. The random pause lets some requests arrive in
         // the middle of a session.
-        pass(Duration::from_millis(world.random.below(25)));
+        sleep(Duration::from_millis(world.random.below(25)));
         if (n + 1) % length.rest_every == 0 {
             world.settle();
         }
@@ -349,9 +349,9 @@ fn run(seed: u64, length: Length) -> (u64, u64) {
 }
 
 #[test]
-fn both_sides_agree_after_faults_and_kills() {
-    let seed = named("GROUNDSKEEPER_FAULT_SEED");
-    let wishes = named("GROUNDSKEEPER_FAULT_WISHES").unwrap_or(LONG.wishes);
+fn sides_agree_after_faults_and_kills() {
+    let seed = env_number("GROUNDSKEEPER_FAULT_SEED");
+    let wishes = env_number("GROUNDSKEEPER_FAULT_WISHES").unwrap_or(LONG.wishes);
     let seeds: Vec<u64> = seed.map_or_else(|| vec![1, 2], |seed| vec![seed]);
     for seed in seeds {
         let (faults, kills) = run(seed, Length { wishes, ..LONG });
@@ -362,9 +362,9 @@ fn both_sides_agree_after_faults_and_kills() {
 
 /// Many small worlds find other defects than a large one, as each starts empty.
 #[test]
-fn short_runs_come_to_what_was_wished_for() {
-    let first = named("GROUNDSKEEPER_FAULT_SEED").unwrap_or(1_000);
-    let runs = named("GROUNDSKEEPER_FAULT_RUNS").unwrap_or(RUNS);
+fn short_fault_runs_match_requests() {
+    let first = env_number("GROUNDSKEEPER_FAULT_SEED").unwrap_or(1_000);
+    let runs = env_number("GROUNDSKEEPER_FAULT_RUNS").unwrap_or(RUNS);
     let (mut faults, mut kills, mut failed) = (0, 0, Vec::new());
     for seed in first..first + runs {
         // A failing run prints its reason; the others still run.

@@ -72,7 +72,7 @@ impl Scene {
         Self { bench, recipe, from }
     }
 
-    fn old(&self) -> Vec<u8> {
+    fn old_database(&self) -> Vec<u8> {
         std::fs::read(self.from.join("notes.db")).expect("read")
     }
 
@@ -115,7 +115,7 @@ impl Scene {
             came.answer["error"]["hint"].as_str().is_some_and(|h| h.contains("space")),
             "{context}"
         );
-        assert!(std::fs::read(&database).expect("read") == self.old(), "{context}");
+        assert!(std::fs::read(&database).expect("read") == self.old_database(), "{context}");
         assert_eq!(names(&came.disk), ["notes.db"], "{context}");
         false
     }
@@ -136,10 +136,11 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
+/// Searches the smallest sufficient disk; each smaller size fails at another write.
 #[test]
-fn a_disk_that_fills_up_at_any_moment_costs_nothing_but_the_attempt() {
+fn migration_on_full_disk_changes_nothing() {
     let scene = Scene::new();
-    let old = scene.old().len() as u64 / KIB;
+    let old = scene.old_database().len() as u64 / KIB;
     // Searches the smallest disk that suffices: each smaller size fails at another write.
     let (mut low, mut high) = (old * 2, old * 300);
     assert!(scene.attempt(high), "{high} KiB are enough");
@@ -160,7 +161,7 @@ fn a_disk_that_fills_up_at_any_moment_costs_nothing_but_the_attempt() {
 }
 
 #[test]
-fn a_directory_that_nobody_may_write_to_is_named() {
+fn read_only_directory_is_reported() {
     let scene = Scene::new();
     let came = scene.migrate(64 * KIB, true);
     assert_eq!(came.code, 2, "{:#}", came.answer);
@@ -168,5 +169,5 @@ fn a_directory_that_nobody_may_write_to_is_named() {
     assert!(came.answer["error"].to_string().contains("read-only"), "{:#}", came.answer);
     let mode = came.disk.join("notes.db").metadata().expect("there").permissions().mode();
     assert_eq!(mode & 0o200, 0o200, "it is the directory that is read-only, not the file");
-    assert!(std::fs::read(came.disk.join("notes.db")).expect("read") == scene.old());
+    assert!(std::fs::read(came.disk.join("notes.db")).expect("read") == scene.old_database());
 }

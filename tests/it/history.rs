@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::support::Bench;
 
+/// Commits left on a detached HEAD, reset away and so on; each is reported.
 #[test]
-fn commits_that_only_the_history_holds_are_rescued_and_told() {
+fn reflog_only_commits_are_rescued() {
     type Make = fn(&Bench, &Path) -> String;
     let cases: [(&str, Make); 4] = [
         ("left detached", |bench, path| {
@@ -61,8 +62,9 @@ fn commits_that_only_the_history_holds_are_rescued_and_told() {
     }
 }
 
+/// There are more commits than one commit can have as parents.
 #[test]
-fn more_commits_than_one_can_have_as_parents_are_all_held() {
+fn many_lost_commits_are_all_rescued() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -81,8 +83,9 @@ fn more_commits_than_one_can_have_as_parents_are_all_held() {
     }
 }
 
+/// The commits are on a branch that the user created in the worktree.
 #[test]
-fn unpushed_is_unpushed_on_every_branch_before_and_after_a_restore() {
+fn unpushed_commits_are_found_after_restore() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -107,7 +110,7 @@ fn unpushed_is_unpushed_on_every_branch_before_and_after_a_restore() {
 }
 
 #[test]
-fn a_restore_from_a_rescue_takes_another_name_only_where_it_must() {
+fn restore_renames_branch_only_if_taken() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -126,7 +129,7 @@ fn a_restore_from_a_rescue_takes_another_name_only_where_it_must() {
 }
 
 #[test]
-fn a_set_up_that_fails_after_a_commit_loses_nothing() {
+fn failed_setup_commit_is_restorable() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.hook(&repo, "#!/bin/sh\necho made > made\ngit add made\ngit commit -q -m made\nexit 3\n");
@@ -141,7 +144,7 @@ fn a_set_up_that_fails_after_a_commit_loses_nothing() {
 }
 
 #[test]
-fn a_restore_that_fails_leaves_no_branch() {
+fn failed_restore_leaves_no_branch() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -165,7 +168,7 @@ fn a_restore_that_fails_leaves_no_branch() {
 /// If HEAD has no reflog, only the branch's reflog holds an undone commit, and it goes with the
 /// branch.
 #[test]
-fn commit_that_only_the_history_of_the_branch_holds_is_rescued() {
+fn branch_reflog_commits_are_rescued() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.git(&repo, &["config", "core.logAllRefUpdates", "false"]);
@@ -180,7 +183,7 @@ fn commit_that_only_the_history_of_the_branch_holds_is_rescued() {
 }
 
 #[test]
-fn damaged_head_is_mended_by_a_restore() {
+fn restore_repairs_damaged_head() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);

@@ -9,8 +9,9 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 
+/// Copies only files that git ignores and the list names, and no symlink that leads out.
 #[test]
-fn ignored_files_that_are_named_are_copied() {
+fn listed_ignored_files_are_copied() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.write(&repo.join(".gitignore"), "*.env\nnode_modules/\nsecret\nout\nescape\n");
@@ -48,8 +49,9 @@ fn ignored_files_that_are_named_are_copied() {
     bench.check(&[&repo]);
 }
 
+/// Trust is bound to the content: a changed hook is refused.
 #[test]
-fn a_hook_runs_only_when_its_content_is_trusted() {
+fn hook_runs_only_if_trusted() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.hook(&repo, "#!/bin/sh\necho ran > ran\necho hello from setup\n");
@@ -78,7 +80,7 @@ fn a_hook_runs_only_when_its_content_is_trusted() {
 }
 
 #[test]
-fn pid_and_start_time_are_in_the_log_before_the_hook_runs() {
+fn hook_process_is_logged_before_running() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let log = bench.path("seen");
@@ -100,8 +102,9 @@ fn pid_and_start_time_are_in_the_log_before_the_hook_runs() {
     assert!(started["started"].as_u64().is_some_and(|s| s > 0));
 }
 
+/// `--keep-failed` keeps the worktree.
 #[test]
-fn a_failing_hook_is_taken_back_or_kept() {
+fn failed_hook_rolls_back_or_keeps() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.hook(&repo, "#!/bin/sh\necho working\necho broken >&2\nexit 3\n");
@@ -125,7 +128,7 @@ fn a_failing_hook_is_taken_back_or_kept() {
 }
 
 #[test]
-fn commits_of_a_failed_setup_are_not_lost() {
+fn failed_setup_commits_are_rescued() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.hook(
@@ -138,12 +141,12 @@ fn commits_of_a_failed_setup_are_not_lost() {
     let rescued = format!("{}^1", kept["rescue"].as_str().expect("a ref"));
     assert_eq!(bench.git(&repo, &["log", "-1", "--format=%s", &rescued]), "work");
     let trash = PathBuf::from(kept["trash"].as_str().expect("a path"));
-    assert!(trash.join("README").exists(), "nor its files");
+    assert!(trash.join("README").exists(), "the files are in the trash");
     bench.check(&[&repo]);
 }
 
 #[test]
-fn a_hook_that_hangs_is_ended_with_its_children() {
+fn hanging_hook_ends_with_children() {
     let bench = Bench::new();
     bench.write(&bench.path("home/.config/groundskeeper/config.toml"), "setup_limit_seconds = 1\n");
     let repo = bench.repo("project", 3);
@@ -154,8 +157,9 @@ fn a_hook_that_hangs_is_ended_with_its_children() {
     bench.check(&[&repo]);
 }
 
+/// Both `cancel` and `rm` end it.
 #[test]
-fn a_provision_can_be_cancelled_or_removed_while_its_hook_runs() {
+fn provision_cancels_while_hook_runs() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.hook(
@@ -182,7 +186,7 @@ fn a_provision_can_be_cancelled_or_removed_while_its_hook_runs() {
 }
 
 #[test]
-fn secrets_of_the_daemon_do_not_get_into_the_log() {
+fn daemon_secrets_are_redacted_in_log() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.hook(&repo, "#!/bin/sh\necho token $MY_TOKEN\nexit 1\n");
@@ -196,7 +200,7 @@ fn secrets_of_the_daemon_do_not_get_into_the_log() {
 }
 
 #[test]
-fn a_background_process_does_not_hold_up_the_hook() {
+fn background_process_does_not_block_hook() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.hook(&repo, "#!/bin/sh\nsleep 30 &\necho done\n");

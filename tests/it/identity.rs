@@ -12,12 +12,13 @@ fn text(path: &Path) -> &str {
 }
 
 /// Returns all refs and worktrees of a repository, which must not change.
-fn ground(bench: &Bench, repo: &Path) -> (String, String) {
+fn refs_and_worktrees(bench: &Bench, repo: &Path) -> (String, String) {
     (bench.git(repo, &["for-each-ref"]), bench.git(repo, &["worktree", "list"]))
 }
 
+/// Two data directories on one repository use different refs for one environment id.
 #[test]
-fn two_data_directories_on_one_repository_never_meet_in_a_name() {
+fn data_directories_share_no_names() {
     let (one, two) = (Bench::new(), Bench::new());
     let repo = one.repo("project", 3);
     let first = one.new_env("demo", &repo, &[]);
@@ -39,8 +40,9 @@ fn two_data_directories_on_one_repository_never_meet_in_a_name() {
     assert_eq!(code, 3);
 }
 
+/// The data directory was wiped and started anew.
 #[test]
-fn a_data_directory_that_was_wiped_and_started_over_leaves_what_was() {
+fn recreated_data_directory_keeps_old_refs() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let life = |work: &str| {
@@ -58,8 +60,9 @@ fn a_data_directory_that_was_wiped_and_started_over_leaves_what_was() {
     assert!(!bench.git_raw(&repo, &["rev-parse", "-q", "--verify", &after]).status.success());
 }
 
+/// The log was restored from a backup; incarnations begun after it are left alone.
 #[test]
-fn what_began_after_a_backup_of_the_log_is_foreign_to_it() {
+fn restored_log_treats_later_as_foreign() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let known = bench.new_env("known", &repo, &[]);
@@ -73,8 +76,8 @@ fn what_began_after_a_backup_of_the_log_is_foreign_to_it() {
     let trash = bench.ok(&["rm", "gone", "--force"])["trash"].as_str().expect("a path").to_owned();
     bench.drain();
     bench.ok(&["stop"]);
-    std::fs::copy(&backup, &log).expect("put back");
-    let before = ground(&bench, &repo);
+    std::fs::copy(&backup, &log).expect("restored");
+    let before = refs_and_worktrees(&bench, &repo);
 
     // The path belongs to an incarnation that the log does not know, so no other incarnation may
     // roll it back.
@@ -85,7 +88,7 @@ fn what_began_after_a_backup_of_the_log_is_foreign_to_it() {
     let named = found.to_string();
     assert!(named.contains("adopt") && named.contains(text(&live)), "{found:#}");
     bench.ok(&["sweep", "--dry-run"]);
-    assert_eq!(ground(&bench, &repo), before, "nothing was touched");
+    assert_eq!(refs_and_worktrees(&bench, &repo), before, "nothing was touched");
     assert_eq!(std::fs::read_to_string(live.join("work")).expect("there"), "work\n");
     assert!(Path::new(&trash).join("work").exists());
     let doctor = bench.ok(&["doctor"]);
@@ -104,8 +107,9 @@ fn what_began_after_a_backup_of_the_log_is_foreign_to_it() {
     bench.ok(&["adopt", text(&live)]);
 }
 
+/// The later incarnation lies in the same directory.
 #[test]
-fn a_later_life_in_the_same_directory_is_not_touched_by_an_older_log() {
+fn older_log_leaves_later_incarnation() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -116,7 +120,7 @@ fn a_later_life_in_the_same_directory_is_not_touched_by_an_older_log() {
     bench.ok(&["rm", "demo", "--force"]);
     bench.ok(&["restore", "demo"]);
     bench.ok(&["stop"]);
-    std::fs::copy(&backup, &log).expect("put back");
+    std::fs::copy(&backup, &log).expect("restored");
     bench.refused(&["rm", "demo", "--force"]);
     assert!(path.join("work").exists());
     // Even without a reachable marker: the `.git` pointer file proves the difference.
@@ -128,17 +132,17 @@ fn a_later_life_in_the_same_directory_is_not_touched_by_an_older_log() {
 }
 
 #[test]
-fn a_copy_of_a_data_directory_touches_nothing_of_the_originals() {
-    copied(false);
+fn copied_data_directory_leaves_original_untouched() {
+    check_copy(false);
 }
 
 /// The copy also contains the info file of the original's daemon.
 #[test]
-fn a_copy_made_while_the_daemon_runs_has_a_daemon_of_its_own() {
-    copied(true);
+fn running_copy_gets_own_daemon() {
+    check_copy(true);
 }
 
-fn copied(while_it_runs: bool) {
+fn check_copy(while_it_runs: bool) {
     let (original, copy) = (Bench::new(), Bench::new());
     let repo = original.repo("project", 3);
     let path = original.new_env("demo", &repo, &[]);
@@ -156,7 +160,7 @@ fn copied(while_it_runs: bool) {
         .status()
         .expect("cp runs");
     assert!(copied.success());
-    let before = ground(&original, &repo);
+    let before = refs_and_worktrees(&original, &repo);
     for _ in 0..2 {
         for args in [
             &["rm", "demo", "--force"][..],
@@ -170,7 +174,7 @@ fn copied(while_it_runs: bool) {
         }
         copy.ok(&["stop"]);
     }
-    assert_eq!(ground(&original, &repo), before);
+    assert_eq!(refs_and_worktrees(&original, &repo), before);
     let made = copy.new_env("own", &repo, &[]);
     assert!(made.starts_with(copy.data()), "{}", made.display());
     original.refused(&["rm", "demo"]);
@@ -181,8 +185,9 @@ fn copied(while_it_runs: bool) {
     copy.check_log();
 }
 
+/// The id of its log proves it, with or without a symlink at the old path.
 #[test]
-fn a_data_directory_that_moved_is_known_by_its_log() {
+fn moved_data_directory_is_recognised() {
     for link in [false, true] {
         let (old, new) = (Bench::new(), Bench::new());
         let repo = old.repo("project", 3);
@@ -222,8 +227,9 @@ fn a_data_directory_that_moved_is_known_by_its_log() {
     }
 }
 
+/// The markers in its worktree registrations prove it.
 #[test]
-fn a_repository_that_moved_is_known_by_its_markers() {
+fn moved_repository_is_recognised() {
     for how in ["renamed", "repaired", "linked", "named", "while stopped"] {
         let bench = Bench::new();
         let repo = bench.repo("folder/project", 3);
@@ -277,8 +283,9 @@ fn a_repository_that_moved_is_known_by_its_markers() {
     }
 }
 
+/// When the repository is back, the entry is rescued and can be purged.
 #[test]
-fn a_repository_that_is_away_keeps_the_trash_until_it_is_back() {
+fn missing_repository_keeps_trash() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -303,8 +310,9 @@ fn a_repository_that_is_away_keeps_the_trash_until_it_is_back() {
     assert_eq!(std::fs::read_to_string(path.join("work")).expect("back"), "work\n");
 }
 
+/// `git worktree prune`, or a new repository at the path, has removed the registration.
 #[test]
-fn a_registration_that_somebody_pruned_does_not_keep_the_worktree_for_ever() {
+fn pruned_registration_allows_removal() {
     for replaced in [false, true] {
         let bench = Bench::new();
         let repo = bench.repo("project", 3);
@@ -333,7 +341,7 @@ fn a_registration_that_somebody_pruned_does_not_keep_the_worktree_for_ever() {
 
 /// The log is older than the move of its data directory and contains the old paths.
 #[test]
-fn log_from_before_a_move_that_is_put_back_after_it_finds_its_worktrees() {
+fn older_log_after_move_finds_worktrees() {
     for link in [false, true] {
         let (old, new) = (Bench::new(), Bench::new());
         let repo = old.repo("project", 3);
@@ -348,7 +356,7 @@ fn log_from_before_a_move_that_is_put_back_after_it_finds_its_worktrees() {
         }
         new.ok(&["status", "live"]);
         new.ok(&["stop"]);
-        std::fs::copy(&backup, new.data().join("log.redb")).expect("put back");
+        std::fs::copy(&backup, new.data().join("log.redb")).expect("restored");
         let status = new.ok(&["status", "live"]);
         assert!(status.to_string().contains("work"), "{status:#}");
         let removed = new.ok(&["rm", "live", "--force"]);
@@ -360,7 +368,7 @@ fn log_from_before_a_move_that_is_put_back_after_it_finds_its_worktrees() {
 
 /// git links a submodule's worktree and repository to each other by relative paths.
 #[test]
-fn submodules_work_after_a_move_of_the_data_directory() {
+fn submodules_work_after_move() {
     let (old, new) = (Bench::new(), Bench::new());
     let (inner, outer) = (old.repo("inner", 2), old.repo("outer", 2));
     let repo = old.repo("project", 3);

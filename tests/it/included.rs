@@ -4,7 +4,7 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::glance::started;
+use crate::clean_check::started;
 use crate::support::{Bench, Daemon};
 
 /// Creates a repository whose `.worktreeinclude` names a file, directories and a link, all ignored.
@@ -24,11 +24,12 @@ fn repository(bench: &Bench) -> PathBuf {
 
 fn is_safe(bench: &Bench, id: &str) -> bool {
     let seen = bench.ok(&["rm", id, "--dry-run"]);
-    seen["safe"].as_bool().unwrap_or_else(|| panic!("not said: {seen:#}"))
+    seen["safe"].as_bool().unwrap_or_else(|| panic!("not reported: {seen:#}"))
 }
 
+/// Included files are copies; git is not asked about them.
 #[test]
-fn untouched_inclusions_go_without_force() {
+fn untouched_copies_need_no_force() {
     let bench = Bench::new();
     let repo = repository(&bench);
     let _daemon = Daemon::start(&bench);
@@ -49,7 +50,7 @@ fn untouched_inclusions_go_without_force() {
     for file in [".env", "certs/a.pem", "part/one", ".conf.real"] {
         bench.write(&repo.join(file), "another secret\n");
     }
-    assert!(is_safe(&bench, "demo"), "untouched, whatever became of the source");
+    assert!(is_safe(&bench, "demo"), "untouched although the source has changed");
     bench.write(&path.join("certs/a.pem"), "SECRET\n");
     assert!(!is_safe(&bench, "demo"));
     bench.ok(&["rm", "demo", "--force"]);
@@ -57,7 +58,7 @@ fn untouched_inclusions_go_without_force() {
 }
 
 #[test]
-fn gc_takes_untouched_inclusions_and_keeps_edited_ones() {
+fn gc_keeps_edited_copies_only() {
     let bench = Bench::new();
     let repo = repository(&bench);
     let _daemon = Daemon::start(&bench);
@@ -71,7 +72,7 @@ fn gc_takes_untouched_inclusions_and_keeps_edited_ones() {
 }
 
 #[test]
-fn work_on_an_inclusion_is_seen_and_named() {
+fn changed_copies_are_reported_as_work() {
     type Change = fn(&Bench, &Path);
     let cases: [(&str, &str, Change); 8] = [
         ("file-edited", "ignored: .env", |b, at| b.write(&at.join(".env"), "SECRET\n")),
@@ -110,7 +111,7 @@ fn work_on_an_inclusion_is_seen_and_named() {
 }
 
 #[test]
-fn inclusions_of_other_stat_data_are_compared_with_the_source() {
+fn copies_with_new_stat_are_compared() {
     let bench = Bench::new();
     let repo = repository(&bench);
     let _daemon = Daemon::start(&bench);
@@ -133,11 +134,11 @@ fn inclusions_of_other_stat_data_are_compared_with_the_source() {
     }
     assert!(is_safe(&bench, "demo"));
     bench.write(&repo.join("certs/a.pem"), "SECRET\n");
-    assert!(!is_safe(&bench, "demo"), "the only copy of these bytes");
+    assert!(!is_safe(&bench, "demo"), "the last copy of these bytes");
 }
 
 #[test]
-fn hidden_files_count_only_when_they_are_edited() {
+fn hidden_files_count_only_if_edited() {
     let bench = Bench::new();
     let repo = bench.repo("project", 5);
     bench.write(&repo.join(".gitattributes"), "*.crlf text eol=crlf\n");

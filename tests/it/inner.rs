@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::support::Bench;
 
 /// Creates a repository with two commits, a side branch, an edit and an untracked file.
-fn worked_in(bench: &Bench, at: &Path) {
+fn create_worked_repository(bench: &Bench, at: &Path) {
     bench.write(&at.join("x"), "x\n");
     bench.git(at, &["init", "-q"]);
     bench.commit(at, "first");
@@ -16,7 +16,7 @@ fn worked_in(bench: &Bench, at: &Path) {
     bench.write(&at.join("new"), "new\n");
 }
 
-fn is_as_it_was(bench: &Bench, at: &Path, name: &str) {
+fn check_unchanged(bench: &Bench, at: &Path, name: &str) {
     let status = bench.git(at, &["status", "--porcelain"]);
     assert_eq!(status, " M x\n?? new", "{name}");
     assert_eq!(bench.git(at, &["log", "-1", "--format=%s", "side"]), "second", "{name}");
@@ -34,7 +34,7 @@ fn environment(bench: &Bench) -> (PathBuf, PathBuf) {
 
 /// Checks that `clean` leaves a nested repository alone, that `rm` refuses without `--force`, and
 /// that the rescue ref alone restores it after a forced removal.
-fn there_and_back(bench: &Bench, repo: &Path, path: &Path, at: &str) {
+fn check_removal_and_restore(bench: &Bench, repo: &Path, path: &Path, at: &str) {
     bench.ok(&["clean", "demo"]);
     assert!(path.join(at).exists(), "{at}: clean leaves it alone");
     let (code, error) = bench.refused(&["rm", "demo"]);
@@ -50,14 +50,15 @@ fn there_and_back(bench: &Bench, repo: &Path, path: &Path, at: &str) {
     bench.ok(&["restore", "demo"]);
 }
 
+/// Directories that tools rebuild are no exception.
 #[test]
-fn a_clone_is_work_wherever_it_lies() {
+fn nested_clone_is_work_anywhere() {
     for at in ["tools/dep", "target/dep", ".venv/src/dep", "build/_deps/x", "node_modules/@a/b"] {
         let bench = Bench::new();
         let (repo, path) = environment(&bench);
-        worked_in(&bench, &path.join(at));
-        there_and_back(&bench, &repo, &path, at);
-        is_as_it_was(&bench, &path.join(at), at);
+        create_worked_repository(&bench, &path.join(at));
+        check_removal_and_restore(&bench, &repo, &path, at);
+        check_unchanged(&bench, &path.join(at), at);
         bench.ok(&["rm", "demo", "--force"]);
         bench.ok(&["rescue", "drop", "demo", "--incarnation", "1"]);
         let left = bench.git(&repo, &["for-each-ref", "--format=%(refname)", "refs/groundskeeper"]);
@@ -66,23 +67,24 @@ fn a_clone_is_work_wherever_it_lies() {
 }
 
 #[test]
-fn one_inside_another_is_saved_as_well() {
+fn clone_inside_clone_is_saved() {
     let bench = Bench::new();
     let (repo, path) = environment(&bench);
     for at in ["tools/a", "tools/a/vendor/b"] {
-        worked_in(&bench, &path.join(at));
+        create_worked_repository(&bench, &path.join(at));
     }
-    there_and_back(&bench, &repo, &path, "tools/a/vendor/b");
-    is_as_it_was(&bench, &path.join("tools/a/vendor/b"), "the inner one");
+    check_removal_and_restore(&bench, &repo, &path, "tools/a/vendor/b");
+    check_unchanged(&bench, &path.join("tools/a/vendor/b"), "the inner one");
     let outer = bench.git(&path.join("tools/a"), &["status", "--porcelain"]);
     assert_eq!(outer, " M x\n?? new\n?? vendor/");
 }
 
+/// It is shallow, has another object format, or is bare.
 #[test]
-fn what_cannot_be_brought_over_is_copied_whole() {
+fn unfetchable_repository_is_copied_whole() {
     let source = |bench: &Bench| {
         let source = bench.path("source");
-        worked_in(bench, &source);
+        create_worked_repository(bench, &source);
         bench.git(&source, &["stash", "-q", "-u"]);
         source
     };
@@ -111,7 +113,7 @@ fn what_cannot_be_brought_over_is_copied_whole() {
         if name != "bare" {
             bench.write(&at.join("new"), "new\n");
         }
-        there_and_back(&bench, &repo, &path, "build/dep");
+        check_removal_and_restore(&bench, &repo, &path, "build/dep");
         let log = bench.git(&at, &["log", "-1", "--format=%s"]);
         assert_eq!(log, "second", "{name}");
         assert_eq!(at.join("new").exists(), name != "bare", "{name}");
@@ -121,7 +123,7 @@ fn what_cannot_be_brought_over_is_copied_whole() {
 /// A nested worktree of the outer repository needs no copied objects, even if that repository is
 /// shallow or partial. The rescue ref holds its commits that no branch has.
 #[test]
-fn another_worktree_of_a_repository_without_its_history_is_saved() {
+fn nested_worktree_without_history_is_saved() {
     for how in [&["--depth", "1"][..], &["--filter=blob:none"]] {
         let bench = Bench::new();
         let source = bench.repo("source", 3);
@@ -157,8 +159,9 @@ fn another_worktree_of_a_repository_without_its_history_is_saved() {
     }
 }
 
+/// It is named in the notes. A stash, an undone commit, a tag or an edit makes it work.
 #[test]
-fn a_clone_that_has_nothing_of_its_own_is_named_and_goes() {
+fn clone_without_own_content_is_removed() {
     let bench = Bench::new();
     let (repo, path) = environment(&bench);
     let source = bench.repo("source", 3);
@@ -200,8 +203,9 @@ fn a_clone_that_has_nothing_of_its_own_is_named_and_goes() {
     }
 }
 
+/// A setting that tells git's status to ignore them changes nothing.
 #[test]
-fn submodules_are_work_when_somebody_worked_in_them() {
+fn submodules_with_changes_are_work() {
     for ignore in ["", "submodule.s.ignore", "diff.ignoreSubmodules"] {
         let bench = Bench::new();
         let source = bench.repo("source", 2);
@@ -233,16 +237,16 @@ fn submodules_are_work_when_somebody_worked_in_them() {
 
 /// Modes that a checkout does not create are recorded beside the files and applied after them.
 #[test]
-fn modes_inside_come_back() {
+fn nested_file_modes_are_restored() {
     use std::os::unix::fs::PermissionsExt as _;
     let bench = Bench::new();
     let (repo, path) = environment(&bench);
     let at = "deep/dep";
-    worked_in(&bench, &path.join(at));
+    create_worked_repository(&bench, &path.join(at));
     let mode = |mode| std::fs::Permissions::from_mode(mode);
     std::fs::set_permissions(path.join(at).join("new"), mode(0o600)).expect("set");
-    there_and_back(&bench, &repo, &path, at);
-    is_as_it_was(&bench, &path.join(at), at);
+    check_removal_and_restore(&bench, &repo, &path, at);
+    check_unchanged(&bench, &path.join(at), at);
     let found = path.join(at).join("new").metadata().expect("there").permissions().mode();
     assert_eq!(found & 0o777, 0o600);
 }
@@ -250,28 +254,28 @@ fn modes_inside_come_back() {
 /// Staged content of a nested repository, and the sides of its conflicts, may exist only in its
 /// index.
 #[test]
-fn what_only_its_index_holds_is_kept() {
+fn nested_index_content_is_rescued() {
     let bench = Bench::new();
     let (repo, path) = environment(&bench);
     let dep = path.join("deep/dep");
-    worked_in(&bench, &dep);
+    create_worked_repository(&bench, &dep);
     bench.write(&dep.join("staged"), "only staged\n");
     bench.git(&dep, &["add", "staged"]);
     let blob = bench.git(&dep, &["hash-object", "staged"]);
     bench.write(&dep.join("staged"), "then written over\n");
     let lost = bench.git(&dep, &["commit-tree", "HEAD^{tree}", "-m", "the other side"]);
     bench.write(&dep.join(".git/MERGE_HEAD"), &format!("{lost}\n"));
-    there_and_back(&bench, &repo, &path, "deep/dep");
+    check_removal_and_restore(&bench, &repo, &path, "deep/dep");
     for object in [blob, lost] {
         bench.git(&repo, &["cat-file", "-e", &object]);
     }
 }
 
 #[test]
-fn reconcile_leaves_what_has_a_repository_of_its_own() {
+fn reconcile_keeps_environment_with_repository() {
     let bench = Bench::new();
     let (_, path) = environment(&bench);
-    worked_in(&bench, &path.join("deep/dep"));
+    create_worked_repository(&bench, &path.join("deep/dep"));
     bench.ok(&["reconcile", "--live", "", "--epoch", "1"]);
     let told = || bench.ok(&["show", "demo"]).to_string().contains("deep/dep");
     crate::support::wait_for("it is refused", told);

@@ -25,7 +25,7 @@ impl Random {
     }
 }
 
-fn quiet(bench: &Bench, args: &[&str]) -> bool {
+fn run_ok(bench: &Bench, args: &[&str]) -> bool {
     let mut all = vec!["--json", "--no-autostart"];
     all.extend(args);
     let mut command = bench.command(&all);
@@ -43,7 +43,7 @@ fn files_below(folder: &Path, found: &mut BTreeSet<String>) {
 }
 
 /// Adds a piece of work to a worktree, in one of its forms (untracked, staged, committed, ...).
-fn work(bench: &Bench, place: &Path, form: usize, name: &str) {
+fn add_work(bench: &Bench, place: &Path, form: usize, name: &str) {
     let file = place.join(name);
     // A removal may move the directory away at the same time.
     if std::fs::write(&file, format!("{name}\n")).is_err() {
@@ -80,26 +80,26 @@ fn history(seed: u64, rescue: bool) -> (usize, Vec<String>) {
         let id = NAMES[random.below(NAMES.len())];
         let place = bench.data().join("worktrees").join(id).join("project");
         match random.below(12) {
-            0 | 1 => drop(quiet(&bench, &["new", id, "--repo", text])),
+            0 | 1 => drop(run_ok(&bench, &["new", id, "--repo", text])),
             2..=5 => {
                 let name = format!("work-{n}");
                 if !place.exists() {
-                    quiet(&bench, &["new", id, "--repo", text]);
+                    run_ok(&bench, &["new", id, "--repo", text]);
                 }
                 if place.join(".git").exists() {
-                    work(&bench, &place, random.below(5), &name);
+                    add_work(&bench, &place, random.below(5), &name);
                     if place.join(".git").exists() {
                         made.insert(name);
                     }
                 }
             }
-            6 => drop(quiet(&bench, &["rm", id])),
+            6 => drop(run_ok(&bench, &["rm", id])),
             7 | 8 => {
                 let more = if rescue { "--branch=delete" } else { "--no-rescue" };
-                quiet(&bench, &["rm", id, "--force", more]);
+                run_ok(&bench, &["rm", id, "--force", more]);
             }
-            9 => drop(quiet(&bench, &["restore", id])),
-            10 => drop(quiet(&bench, &["trash", "empty"])),
+            9 => drop(run_ok(&bench, &["restore", id])),
+            10 => drop(run_ok(&bench, &["trash", "empty"])),
             _ => {
                 if let Some(mut dying) = daemon.take() {
                     // The kill hits a removal in progress.
@@ -134,7 +134,7 @@ fn seed(n: u64) -> u64 {
 }
 
 #[test]
-fn random_interleavings_of_all_verbs_lose_nothing() {
+fn random_interleavings_lose_no_work() {
     for n in 0..SEEDS {
         let (made, lost) = history(seed(n), true);
         assert!(made > 0 && lost.is_empty(), "seed {}: {lost:?} are lost", seed(n));
@@ -143,7 +143,7 @@ fn random_interleavings_of_all_verbs_lose_nothing() {
 
 /// Negative control: without rescues the same histories must lose something.
 #[test]
-fn without_rescues_something_is_lost() {
+fn interleavings_without_rescues_lose_work() {
     let lost = (0..5 * SEEDS).any(|n| !history(seed(n), false).1.is_empty());
-    assert!(lost, "the law above would prove nothing");
+    assert!(lost, "the negative control lost nothing");
 }

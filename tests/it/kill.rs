@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use groundskeeper::failpoint::kill::POINTS;
 
-use crate::support::{Bench, Daemon, pass, wait_for};
+use crate::support::{Bench, Daemon, sleep, wait_for};
 
 /// Creates a repository that causes every step: included files, hooks, and a failing hook.
 fn scene(bench: &Bench) -> std::path::PathBuf {
@@ -29,7 +29,7 @@ fn scene(bench: &Bench) -> std::path::PathBuf {
     repo
 }
 
-fn quiet(bench: &Bench, args: &[&str]) -> bool {
+fn run_ok(bench: &Bench, args: &[&str]) -> bool {
     let mut all = vec!["--json", "--no-autostart"];
     all.extend(args);
     let mut command: Command = bench.command(&all);
@@ -38,43 +38,43 @@ fn quiet(bench: &Bench, args: &[&str]) -> bool {
 }
 
 /// Runs the whole life cycle with all its branches. Every call may fail because the daemon is dead.
-fn main_job(bench: &Bench, repo: &Path) -> BTreeMap<&'static str, &'static str> {
+fn run_main_job(bench: &Bench, repo: &Path) -> BTreeMap<&'static str, &'static str> {
     let repo = repo.to_str().expect("text");
     let mut acknowledged = BTreeMap::new();
-    quiet(bench, &["trust", "--repo", repo]);
-    if quiet(bench, &["new", "one", "--repo", repo]) {
+    run_ok(bench, &["trust", "--repo", repo]);
+    if run_ok(bench, &["new", "one", "--repo", repo]) {
         acknowledged.insert("one", "ready");
     }
-    quiet(bench, &["new", "bad", "--repo", repo]);
-    if quiet(bench, &["new", "two", "--repo", repo]) {
+    run_ok(bench, &["new", "bad", "--repo", repo]);
+    if run_ok(bench, &["new", "two", "--repo", repo]) {
         acknowledged.insert("two", "ready");
     }
     // From here until the removal is acknowledged, both phases are correct.
     acknowledged.remove("two");
-    if quiet(bench, &["rm", "two"]) {
+    if run_ok(bench, &["rm", "two"]) {
         acknowledged.insert("two", "tombstoned");
     }
-    quiet(bench, &["exec", "one", "--", "true"]);
-    quiet(bench, &["lease", "one", "--for", "1h"]);
-    removal_and_back(bench, repo, &mut acknowledged);
+    run_ok(bench, &["exec", "one", "--", "true"]);
+    run_ok(bench, &["lease", "one", "--for", "1h"]);
+    run_removal_and_restore(bench, repo, &mut acknowledged);
     acknowledged
 }
 
 /// Runs the verbs that can follow a removal.
-fn removal_and_back(
+fn run_removal_and_restore(
     bench: &Bench,
     repo: &str,
     acknowledged: &mut BTreeMap<&'static str, &'static str>,
 ) {
     let place = bench.data().join("worktrees/three/project");
-    quiet(bench, &["trust", "--repo", repo, "--hash", &bench.teardown_hash(Path::new(repo))]);
-    if quiet(bench, &["new", "three", "--repo", repo]) {
+    run_ok(bench, &["trust", "--repo", repo, "--hash", &bench.teardown_hash(Path::new(repo))]);
+    if run_ok(bench, &["new", "three", "--repo", repo]) {
         acknowledged.insert("three", "ready");
         bench.write(&place.join("target/debug/object"), "built\n");
     }
-    quiet(bench, &["clean", "three"]);
-    quiet(bench, &["clean", "three", "--undo"]);
-    quiet(bench, &["clean", "three"]);
+    run_ok(bench, &["clean", "three"]);
+    run_ok(bench, &["clean", "three", "--undo"]);
+    run_ok(bench, &["clean", "three"]);
     if place.exists() {
         bench.write(&place.join("notes/work"), WORK);
         // A file mode that git does not restore, and a nested repository.
@@ -88,33 +88,33 @@ fn removal_and_back(
         bench.commit(&inner, "inner work");
     }
     acknowledged.remove("three");
-    let removed = quiet(bench, &["rm", "three", "--force"]);
+    let removed = run_ok(bench, &["rm", "three", "--force"]);
     // A foreign file occupies the path: the restore must fail and take nothing.
     let foreign = place.join("foreign");
     if removed {
         bench.write(&foreign, "not ours\n");
     }
-    quiet(bench, &["restore", "three"]);
+    run_ok(bench, &["restore", "three"]);
     if removed {
         std::fs::remove_dir_all(place.parent().expect("a place")).expect("removed");
     }
-    quiet(bench, &["rm", "three"]);
-    if quiet(bench, &["restore", "three", "--incarnation", "1"]) {
-        quiet(bench, &["rm", "three", "--force"]);
+    run_ok(bench, &["rm", "three"]);
+    if run_ok(bench, &["restore", "three", "--incarnation", "1"]) {
+        run_ok(bench, &["rm", "three", "--force"]);
     }
-    quiet(bench, &["trash", "empty"]);
-    quiet(bench, &["restore", "three"]);
+    run_ok(bench, &["trash", "empty"]);
+    run_ok(bench, &["restore", "three"]);
     std::fs::create_dir_all(bench.data().join("worktrees/two")).expect("a folder");
-    quiet(bench, &["sweep", "--apply"]);
+    run_ok(bench, &["sweep", "--apply"]);
     drop(std::fs::remove_dir(bench.data().join("worktrees/two")));
     // Refused while the unlink of the same trash entry is being retried.
-    (0..3).any(|_| quiet(bench, &["rescue", "drop", "three", "--incarnation", "1"]));
+    (0..3).any(|_| run_ok(bench, &["rescue", "drop", "three", "--incarnation", "1"]));
 }
 
 const WORK: &str = "work that nothing else has\n";
 
 /// Starts the next daemon, waits until it owes nothing, and checks all that was acknowledged.
-fn rest_and_check(bench: &Bench, repo: &Path, acknowledged: &BTreeMap<&str, &str>) {
+fn settle_and_check(bench: &Bench, repo: &Path, acknowledged: &BTreeMap<&str, &str>) {
     let _daemon = Daemon::start(bench);
     bench.drain();
     for (id, phase) in acknowledged {
@@ -124,7 +124,7 @@ fn rest_and_check(bench: &Bench, repo: &Path, acknowledged: &BTreeMap<&str, &str
 }
 
 #[test]
-fn every_kill_point_of_the_main_job_is_survived() {
+fn every_kill_point_is_survived() {
     let (next, reached) = (Mutex::new(0), Mutex::new(BTreeSet::new()));
     let points: Vec<&str> = POINTS.iter().copied().filter(|p| !is_of_migrations(p)).collect();
     let work: Vec<(&str, u32)> =
@@ -170,23 +170,23 @@ fn kill_at(point: &str, times: u32) -> bool {
     let repo = scene(&bench);
     let armed = format!("{point}:{times}");
     let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", &armed)]);
-    let acknowledged = main_job(&bench, &repo);
+    let acknowledged = run_main_job(&bench, &repo);
     if point.starts_with("refresh.") {
         // The refresh runs a second after the checkout, when the job may have ended already.
         wait_for("settled indexes", || daemon.is_dead() || is_at_rest(&bench));
     }
     // The kernel closes the connections slightly before the process has ended.
-    let died = !quiet(&bench, &["ls"]);
+    let died = !run_ok(&bench, &["ls"]);
     if died {
         wait_for("the end of a killed daemon", || daemon.is_dead());
     }
     daemon.kill();
-    rest_and_check(&bench, &repo, &acknowledged);
+    settle_and_check(&bench, &repo, &acknowledged);
     died
 }
 
 #[test]
-fn a_kill_during_recovery_is_survived_as_well() {
+fn kill_during_recovery_is_survived() {
     for (first, second) in [
         ("add.branched", "rollback.directory_gone"),
         ("add.published", "add.published"),
@@ -200,15 +200,15 @@ fn a_kill_during_recovery_is_survived_as_well() {
         let mut acknowledged = BTreeMap::new();
         for point in [first, second] {
             let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", point)]);
-            acknowledged.extend(main_job(&bench, &repo));
+            acknowledged.extend(run_main_job(&bench, &repo));
             daemon.kill();
         }
-        rest_and_check(&bench, &repo, &acknowledged);
+        settle_and_check(&bench, &repo, &acknowledged);
     }
 }
 
 #[test]
-fn kills_at_random_instants_under_load_lose_nothing() {
+fn random_kills_lose_nothing_acknowledged() {
     let seed = u64::from(std::process::id());
     let mut random = seed | 1;
     let mut draw = |bound: u64| {
@@ -223,7 +223,7 @@ fn kills_at_random_instants_under_load_lose_nothing() {
     let rounds = 25;
     for round in 0..rounds {
         let mut daemon = Daemon::start(&bench);
-        quiet(&bench, &["trust", "--repo", repo.to_str().expect("text")]);
+        run_ok(&bench, &["trust", "--repo", repo.to_str().expect("text")]);
         let until = Duration::from_millis(10 + draw(250));
         std::thread::scope(|scope| {
             for client in 0..4 {
@@ -236,20 +236,20 @@ fn kills_at_random_instants_under_load_lose_nothing() {
                         let remember = |phase| {
                             acknowledged.lock().expect("not poisoned").insert(id.clone(), phase)
                         };
-                        if quiet(bench, &["new", &id, "--repo", repo]) {
+                        if run_ok(bench, &["new", &id, "--repo", repo]) {
                             remember("ready");
                         }
                         if n == 2 {
                             // Until the removal is acknowledged, both phases are correct.
                             acknowledged.lock().expect("not poisoned").remove(&id);
-                            if quiet(bench, &["rm", &id]) {
+                            if run_ok(bench, &["rm", &id]) {
                                 remember("tombstoned");
                             }
                         }
                     }
                 });
             }
-            pass(until);
+            sleep(until);
             daemon.kill();
         });
     }
@@ -270,7 +270,7 @@ fn kills_at_random_instants_under_load_lose_nothing() {
 }
 
 #[test]
-fn a_hook_of_a_killed_daemon_is_ended_before_the_next_one_goes_on() {
+fn orphaned_hook_ends_before_successor_continues() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.hook(
@@ -281,7 +281,7 @@ fn a_hook_of_a_killed_daemon_is_ended_before_the_next_one_goes_on() {
     let mut daemon = Daemon::start(&bench);
     bench.ok(&["trust", "--repo", repo.to_str().expect("text")]);
     std::thread::scope(|scope| {
-        scope.spawn(|| quiet(&bench, &["new", "demo", "--repo", repo.to_str().expect("text")]));
+        scope.spawn(|| run_ok(&bench, &["new", "demo", "--repo", repo.to_str().expect("text")]));
         wait_for("the hook to run", || {
             std::fs::read_to_string(bench.path("first")).is_ok_and(|t| t.ends_with('\n'))
         });
@@ -291,10 +291,10 @@ fn a_hook_of_a_killed_daemon_is_ended_before_the_next_one_goes_on() {
     let pid: u32 = pid.parse().expect("a pid");
     // A zombie counts as ended: in a container there may be no process that reaps it.
     let lives = || groundskeeper::world::process::table::start_time(pid).is_some();
-    assert!(lives(), "the hook outlives its daemon");
+    assert!(lives(), "the hook survives the kill of its daemon");
     let _daemon = Daemon::start(&bench);
     bench.drain();
-    assert!(!lives(), "and is ended by the next one");
-    assert_eq!(bench.phase("demo"), "ready", "which runs it again");
+    assert!(!lives(), "the next daemon ends it");
+    assert_eq!(bench.phase("demo"), "ready", "the next daemon runs the hook again");
     bench.check(&[&repo]);
 }

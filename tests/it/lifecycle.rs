@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::support::{Bench, Daemon};
 
 #[test]
-fn an_environment_comes_and_goes() {
+fn environment_is_created_and_removed() {
     let bench = Bench::new();
     let repo = bench.repo("project", 30);
     let path = bench.new_env("demo", &repo, &[]);
@@ -35,8 +35,9 @@ fn an_environment_comes_and_goes() {
     bench.check(&[&repo]);
 }
 
+/// So does the removal of an unknown environment or of one whose directory is missing.
 #[test]
-fn destroying_twice_or_nothing_is_success() {
+fn repeated_removal_succeeds() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     assert_eq!(bench.ok(&["rm", "never"])["phase"], "tombstoned");
@@ -49,8 +50,9 @@ fn destroying_twice_or_nothing_is_success() {
     bench.check(&[&repo]);
 }
 
+/// The same name for another repository is refused.
 #[test]
-fn the_same_request_again_is_the_same_environment() {
+fn repeated_new_returns_same_environment() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -63,8 +65,9 @@ fn the_same_request_again_is_the_same_environment() {
     assert_eq!(text.matches("ProvisionRequested").count(), 1, "{text}");
 }
 
+/// A restart of the daemon does not recreate a removed environment.
 #[test]
-fn a_new_incarnation_needs_an_explicit_request() {
+fn new_incarnation_needs_explicit_request() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.new_env("demo", &repo, &[]);
@@ -77,7 +80,7 @@ fn a_new_incarnation_needs_an_explicit_request() {
 }
 
 #[test]
-fn names_are_made_up_when_none_is_given() {
+fn missing_name_is_generated() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let made = bench.ok(&["new", "--repo", repo.to_str().expect("text")]);
@@ -87,7 +90,7 @@ fn names_are_made_up_when_none_is_given() {
 }
 
 #[test]
-fn everything_survives_a_restart() {
+fn restart_preserves_all_environments() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.new_env("a", &repo, &[]);
@@ -105,7 +108,7 @@ fn everything_survives_a_restart() {
 }
 
 #[test]
-fn leases_keep_an_environment() {
+fn lease_prevents_removal() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.new_env("demo", &repo, &[]);
@@ -123,7 +126,7 @@ fn leases_keep_an_environment() {
 }
 
 #[test]
-fn a_lease_ends_by_itself() {
+fn lease_expires_by_itself() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.new_env("demo", &repo, &[]);
@@ -139,7 +142,7 @@ fn a_lease_ends_by_itself() {
 
 /// A repeated `new` returns the existing environment, but fails if its directory is missing.
 #[test]
-fn an_environment_whose_directory_is_gone_is_not_ready() {
+fn new_fails_if_directory_missing() {
     let bench = Bench::new();
     let repo = bench.repo("project", 2);
     let path = bench.new_env("demo", &repo, &[]);

@@ -13,22 +13,23 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 
-fn timed<T>(what: &str, call: impl FnOnce() -> T) -> T {
+fn run_timed<T>(what: &str, call: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let done = call();
     assert!(began.elapsed() < BOUND, "{what} took {:.1?}", began.elapsed());
     done
 }
 
-fn merged(bench: &Bench, repo: &Path, id: &str) {
+fn create_merged(bench: &Bench, repo: &Path, id: &str) {
     let path = bench.new_env(id, repo, &[]);
     bench.write(&path.join(id), "work\n");
     bench.commit(&path, id);
     bench.git(repo, &["merge", "-q", &format!("gk/{id}")]);
 }
 
+/// The branch stays.
 #[test]
-fn removal_leaves_a_locked_branch_and_names_the_lock() {
+fn removal_reports_lock_on_branch() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     for (id, lock, packed) in [
@@ -36,13 +37,13 @@ fn removal_leaves_a_locked_branch_and_names_the_lock() {
         ("b", "refs/heads/gk/b.lock", false),
         ("c", "packed-refs.lock", true),
     ] {
-        merged(&bench, &repo, id);
+        create_merged(&bench, &repo, id);
         if packed {
             bench.git(&repo, &["pack-refs", "--all"]);
         }
         let lock = repo.join(".git").join(lock);
         bench.write(&lock, "");
-        let removed = timed("rm", || bench.ok(&["rm", id]));
+        let removed = run_timed("rm", || bench.ok(&["rm", id]));
         assert_eq!(
             (removed["phase"].as_str(), &removed["branch_deleted"]),
             (Some("tombstoned"), &false.into())
@@ -57,17 +58,17 @@ fn removal_leaves_a_locked_branch_and_names_the_lock() {
         );
     }
     // Without a lock, the same removal also deletes the branch.
-    merged(&bench, &repo, "d");
+    create_merged(&bench, &repo, "d");
     assert_eq!(bench.ok(&["rm", "d"])["branch_deleted"], true);
 }
 
 #[test]
-fn provision_fails_soon_and_names_the_lock() {
+fn provision_reports_lock_quickly() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let lock = repo.join(".git/refs/heads/gk/a.lock");
     bench.write(&lock, "");
-    let (code, error) = timed("new", || bench.refused(&["new", "a", "--repo", text(&repo)]));
+    let (code, error) = run_timed("new", || bench.refused(&["new", "a", "--repo", text(&repo)]));
     assert_eq!((code, error["code"].as_str()), (4, Some("repository_locked")), "{error:#}");
     assert!(error.to_string().contains(text(&lock)), "{error:#}");
     assert!(error["hint"].as_str().is_some_and(|h| h.contains("rm '")), "{error:#}");
@@ -82,7 +83,7 @@ fn provision_fails_soon_and_names_the_lock() {
 
 /// Restore and the emptying of the trash work while the repository has lock files.
 #[test]
-fn restore_and_trash_answer_in_spite_of_locks() {
+fn restore_and_trash_tolerate_locks() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     for id in ["a", "b"] {
@@ -92,16 +93,17 @@ fn restore_and_trash_answer_in_spite_of_locks() {
     }
     let lock = repo.join(".git/packed-refs.lock");
     bench.write(&lock, "");
-    timed("trash empty", || bench.gk(&["trash", "empty", "a"]));
-    timed("restore", || bench.gk(&["restore", "b"]));
-    timed("rescue drop", || bench.gk(&["rescue", "drop", "a"]));
+    run_timed("trash empty", || bench.gk(&["trash", "empty", "a"]));
+    run_timed("restore", || bench.gk(&["restore", "b"]));
+    run_timed("rescue drop", || bench.gk(&["rescue", "drop", "a"]));
     std::fs::remove_file(&lock).expect("removed");
     bench.gk(&["restore", "b"]);
     assert_eq!(bench.phase("b"), "ready");
 }
 
+/// A lock whose holder, a daemon, has died is removed. Others are reported.
 #[test]
-fn locks_are_named_with_age_and_holder_and_ours_of_the_dead_removed() {
+fn locks_report_age_holder_stale_removed() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("a", &repo, &[]);
@@ -114,7 +116,7 @@ fn locks_are_named_with_age_and_holder_and_ours_of_the_dead_removed() {
     bench.write(&dead, "held by groundskeeper 1 1\n");
     let holder = std::fs::File::open(&held).expect("open");
     let listed = bench.ok(&["doctor"]).to_string();
-    assert!(listed.contains("no lock is left behind"), "they are young: {listed}");
+    assert!(listed.contains("no lock is left behind"), "young locks are not reported: {listed}");
     let is_old = || {
         let changed = held.metadata().and_then(|m| m.modified()).expect("there");
         changed.elapsed().is_ok_and(|age| age >= Duration::from_secs(11))

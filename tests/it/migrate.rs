@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::rows::{differences, fixtures, recorded};
+use crate::recorded_rows::{differences, fixtures, recorded};
 use crate::support::{Bench, Daemon, wait_for};
 
 pub(crate) const TENANT: &str = "workspace-1a2b3c4d";
@@ -53,7 +53,7 @@ impl Place {
 }
 
 /// Copies the input of a recorded case into a new directory.
-pub(crate) fn lay_out(bench: &Bench, case: &str, name: &str) -> Place {
+pub(crate) fn set_up_case(bench: &Bench, case: &str, name: &str) -> Place {
     let from = fixtures().join("cases").join(case).join("v1");
     let (data, secrets) = (bench.path(format!("{name}/data")), bench.path(format!("{name}/xdg")));
     for dir in [&data, &secrets] {
@@ -90,7 +90,7 @@ pub(crate) fn cases() -> Vec<String> {
 }
 
 /// Starts a daemon whose keychain is a file.
-fn with_keychain(bench: &Bench, file: &Path) -> Daemon {
+fn start_with_keychain(bench: &Bench, file: &Path) -> Daemon {
     let file = file.to_str().expect("text");
     Daemon::start_with(bench, &[("GROUNDSKEEPER_KEYCHAIN_FILE", file)])
 }
@@ -100,17 +100,17 @@ fn read(path: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn every_recorded_case_comes_out_as_recorded() {
+fn every_recorded_case_matches() {
     let bench = Bench::new();
     let mut seen = 0;
     for case in cases() {
         let folder = fixtures().join("cases").join(&case);
         let result = recorded(&folder.join("result.json"));
         let tenant = result["tenant"].as_str().expect("a tenant");
-        let place = lay_out(&bench, &case, &case);
+        let place = set_up_case(&bench, &case, &case);
         let before = (read(&place.database()), read(&place.auth));
         // Each case has its own keychain file; in the failing case it cannot be written.
-        let daemon = with_keychain(&bench, &place.data.join("keyring.json"));
+        let daemon = start_with_keychain(&bench, &place.data.join("keyring.json"));
         if case.starts_with("97") {
             // The directory takes the name of the temporary file that is written first.
             std::fs::create_dir(place.data.join("keyring.json.tmp")).expect("made");
@@ -163,7 +163,7 @@ fn old_rows(path: &Path) -> Vec<(String, u64)> {
 }
 
 /// Unpacks the recorded state that the application left when it was killed at a point.
-fn crashed(bench: &Bench, point: &str, name: &str, root: Option<&Path>) -> Place {
+fn set_up_crash(bench: &Bench, point: &str, name: &str, root: Option<&Path>) -> Place {
     let place = bench.path(name);
     std::fs::create_dir_all(&place).expect("a folder");
     let archive = fixtures().join(format!("crash/{point}.state.tar.gz"));
@@ -190,14 +190,15 @@ fn check_taken_over(place: &Place, context: &str) {
 
 const CRASHES: [&str; 4] = ["journal-written", "staging-built", "built", "canonical-moved"];
 
+/// The application's files may have moved since.
 #[test]
-fn what_the_application_left_is_taken_over_wherever_it_lies_now() {
+fn interrupted_application_migration_is_taken_over() {
     let bench = Bench::new();
     let _daemon = Daemon::start(&bench);
     for point in CRASHES {
         for moved in [false, true] {
             let root = moved.then(|| bench.path("where-it-was"));
-            let place = crashed(&bench, point, &format!("{point}-{moved}"), root.as_deref());
+            let place = set_up_crash(&bench, point, &format!("{point}-{moved}"), root.as_deref());
             let (code, out) = run(&bench, &migrate(&place, TENANT), &[]);
             assert_eq!(code, 0, "{point}, moved: {moved}: {out:#}");
             check_taken_over(&place, &format!("{point}, moved: {moved}"));
@@ -211,25 +212,27 @@ fn what_the_application_left_is_taken_over_wherever_it_lies_now() {
     }
 }
 
+/// Depending on what is left, the migration takes over, starts again, or refuses and names a
+/// backup.
 #[test]
-fn a_lost_mark_or_a_lost_database_is_never_an_empty_start() {
+fn lost_manifest_never_starts_empty() {
     let bench = Bench::new();
     let _daemon = Daemon::start(&bench);
     // The manifest is missing after the move: the new database lies there, whole.
-    let place = crashed(&bench, "canonical-moved", "stranded", None);
+    let place = set_up_crash(&bench, "canonical-moved", "stranded", None);
     std::fs::remove_file(place.data.join("data.db.v1-v2-migration.json")).expect("removed");
     let (code, out) = run(&bench, &migrate(&place, TENANT), &[]);
     assert_eq!((code, &out["taken_over"]), (0, &Value::from("stranded")), "{out:#}");
     let wanted = recorded(&fixtures().join("crash/uninterrupted.v2.json"));
     assert!(differences(&place.database(), &wanted).is_empty());
     // An unreadable manifest beside a database: the migration starts from the beginning.
-    let place = crashed(&bench, "journal-written", "unreadable", None);
+    let place = set_up_crash(&bench, "journal-written", "unreadable", None);
     std::fs::write(place.data.join("data.db.v1-v2-migration.json"), "{").expect("written");
     let (code, out) = run(&bench, &migrate(&place, TENANT), &[]);
     assert_eq!((code, &out["migrated"]), (0, &Value::from(true)), "{out:#}");
     assert!(differences(&place.database(), &wanted).is_empty());
     // An unreadable manifest without a database: refused, and the backup is named.
-    let place = crashed(&bench, "canonical-moved", "refused", None);
+    let place = set_up_crash(&bench, "canonical-moved", "refused", None);
     std::fs::write(place.data.join("data.db.v1-v2-migration.json"), "{").expect("written");
     let before = place.files();
     let (code, out) = run(&bench, &migrate(&place, TENANT), &[]);
@@ -240,10 +243,10 @@ fn a_lost_mark_or_a_lost_database_is_never_an_empty_start() {
 }
 
 #[test]
-fn a_rehearsal_shows_everything_and_leaves_nothing() {
+fn dry_run_reports_and_changes_nothing() {
     let bench = Bench::new();
     let _daemon = Daemon::start(&bench);
-    let place = lay_out(&bench, "02-plugin-mix", "mix");
+    let place = set_up_case(&bench, "02-plugin-mix", "mix");
     let before = (read(&place.database()), read(&place.auth), place.files());
     let (code, out) = run(&bench, &migrate(&place, TENANT), &["--dry-run"]);
     assert_eq!((code, &out["phase"]), (0, &Value::from("rehearsed")), "{out:#}");
@@ -254,14 +257,15 @@ fn a_rehearsal_shows_everything_and_leaves_nothing() {
     assert_eq!((&tool["before"], &tool["after"]), (&Value::from(11), &Value::from(9)));
     assert_eq!((read(&place.database()), read(&place.auth), place.files()), before);
     let beside = std::fs::read_dir(&place.data).expect("read").count();
-    assert_eq!(beside, 1, "not even what SQLite keeps beside a database");
+    assert_eq!(beside, 1, "no SQLite side file is left");
 }
 
+/// A write by the application prevents the undo.
 #[test]
-fn it_can_be_undone_and_done_again() {
+fn migration_can_be_undone_and_repeated() {
     let bench = Bench::new();
     let _daemon = Daemon::start(&bench);
-    let place = lay_out(&bench, "01-openapi-file-basic", "one");
+    let place = set_up_case(&bench, "01-openapi-file-basic", "one");
     let before = (old_rows(&place.database()), read(&place.auth));
     let database = place.database();
     let database = database.to_str().expect("text");
@@ -283,10 +287,10 @@ fn it_can_be_undone_and_done_again() {
 }
 
 #[test]
-fn what_cannot_be_migrated_is_refused_by_name() {
+fn unmigratable_databases_are_refused_by_name() {
     let bench = Bench::new();
     let _daemon = Daemon::start(&bench);
-    let place = lay_out(&bench, "01-openapi-file-basic", "one");
+    let place = set_up_case(&bench, "01-openapi-file-basic", "one");
     let other = |name: &str| Place { data: bench.path(name), auth: place.auth.clone() };
     let make = |name: &str| {
         let place = other(name);
@@ -324,7 +328,7 @@ fn what_cannot_be_migrated_is_refused_by_name() {
     drop(db);
     expect(&foreign, (1, "database_foreign"));
     // Another process has the database locked, or holds the owner lock.
-    let used = lay_out(&bench, "01-openapi-file-basic", "used");
+    let used = set_up_case(&bench, "01-openapi-file-basic", "used");
     let db = Connection::open(used.database()).expect("opened");
     db.execute_batch("BEGIN IMMEDIATE").expect("held");
     expect(&used, (4, "database_in_use"));
@@ -333,7 +337,7 @@ fn what_cannot_be_migrated_is_refused_by_name() {
     lock.execute_batch("BEGIN EXCLUSIVE").expect("held");
     expect(&used, (4, "database_in_use"));
     drop(lock);
-    assert_eq!(run(&bench, &migrate(&used, TENANT), &[]).0, 0, "and free again");
+    assert_eq!(run(&bench, &migrate(&used, TENANT), &[]).0, 0, "free again");
     let usage = ["migrate", "--recipe", "nonsense", "x.db"];
     assert_eq!(bench.refused(&usage).0, 64);
 }
@@ -357,9 +361,9 @@ fn start_with(bench: &Bench, place: &Place, more: &[&str]) -> (Option<Daemon>, O
 }
 
 #[test]
-fn a_daemon_is_ready_when_its_database_is() {
+fn ready_daemon_has_migrated_database() {
     let bench = Bench::new();
-    let place = lay_out(&bench, "01-openapi-file-basic", "one");
+    let place = set_up_case(&bench, "01-openapi-file-basic", "one");
     let case = fixtures().join("cases/01-openapi-file-basic");
     let (daemon, _) = start_with(&bench, &place, &[]);
     // A ready daemon has migrated the rows and made the changes of every start. The record holds
@@ -371,16 +375,16 @@ fn a_daemon_is_ready_when_its_database_is() {
     lock.busy_timeout(std::time::Duration::ZERO).expect("set");
     assert!(lock.execute_batch("BEGIN EXCLUSIVE").is_err(), "the daemon owns the directory");
     drop(daemon);
-    lock.execute_batch("BEGIN EXCLUSIVE").expect("free with its end");
+    lock.execute_batch("BEGIN EXCLUSIVE").expect("free after its end");
 }
 
 #[test]
-fn a_daemon_whose_database_fails_says_why_and_ends() {
+fn failed_database_ends_daemon_with_cause() {
     let bench = Bench::new();
-    let place = lay_out(&bench, "91-fail-bad-json", "bad");
+    let place = set_up_case(&bench, "91-fail-bad-json", "bad");
     let before = read(&place.database());
     let (_, output) = start_with(&bench, &place, &["--ready-format", "executor"]);
-    let output = output.expect("it ends");
+    let output = output.expect("ended");
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout).into_owned(),
         String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -394,7 +398,7 @@ fn a_daemon_whose_database_fails_says_why_and_ends() {
 }
 
 /// Creates a folder of SQL files, and a database that it migrates.
-fn notes(bench: &Bench) -> (PathBuf, PathBuf) {
+fn create_notes_recipe(bench: &Bench) -> (PathBuf, PathBuf) {
     let recipe = bench.path("recipe");
     let file = |name: &str, text: &str| bench.write(&recipe.join(name), text);
     file(
@@ -415,10 +419,11 @@ fn notes(bench: &Bench) -> (PathBuf, PathBuf) {
     (recipe, database)
 }
 
+/// The next daemon and the undo use the recipe as it was when the migration began.
 #[test]
-fn a_migration_ends_and_is_undone_by_the_recipe_that_it_began_with() {
+fn migration_keeps_its_recipe() {
     let bench = Bench::new();
-    let (recipe, database) = notes(&bench);
+    let (recipe, database) = create_notes_recipe(&bench);
     let kept = || {
         let entries = std::fs::read_dir(bench.data().join("migrations")).into_iter().flatten();
         entries.flatten().map(|e| e.file_name()).collect::<Vec<_>>()
@@ -432,7 +437,7 @@ fn a_migration_ends_and_is_undone_by_the_recipe_that_it_began_with() {
     let status = || bench.ok(&["migrate", "status"])[0].clone();
     wait_for("the end of the migration", || status()["over"] == true);
     assert_eq!(status()["phase"], "finished", "{:#}", status());
-    assert_eq!(kept().len(), 1, "what it may be undone by: {:?}", kept());
+    assert_eq!(kept().len(), 1, "the recipe for the undo is stored: {:?}", kept());
     let undone = bench.ok(&["migrate", "undo", file]);
     assert_eq!(undone["phase"], "undone", "{undone:#}");
     let db = Connection::open(&database).expect("opened");
@@ -441,10 +446,10 @@ fn a_migration_ends_and_is_undone_by_the_recipe_that_it_began_with() {
 }
 
 #[test]
-fn a_folder_of_sql_files_is_a_recipe() {
+fn sql_folder_is_recipe() {
     let bench = Bench::new();
     let _daemon = Daemon::start(&bench);
-    let (recipe, database) = notes(&bench);
+    let (recipe, database) = create_notes_recipe(&bench);
     let (recipe, database) = (recipe.to_str().expect("text"), database.to_str().expect("text"));
     let done = bench.ok(&["migrate", "--recipe", recipe, database]);
     assert_eq!(done["migrated"], true, "{done:#}");

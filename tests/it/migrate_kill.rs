@@ -12,11 +12,11 @@ use serde_json::Value;
 
 use crate::kill::is_of_migrations;
 use crate::migrate::{Place, TENANT, lay_out, migrate};
-use crate::rows::{differences, fixtures, recorded};
-use crate::support::{Bench, Daemon, pass, wait_for};
+use crate::recorded_rows::{differences, fixtures, recorded};
+use crate::support::{Bench, Daemon, sleep, wait_for};
 
 /// Runs a verb; the daemon may be dead. Returns whether it succeeded.
-fn quiet(bench: &Bench, args: &[String]) -> bool {
+fn run_ok(bench: &Bench, args: &[String]) -> bool {
     let args: Vec<&str> =
         ["--json", "--no-autostart"].into_iter().chain(args.iter().map(String::as_str)).collect();
     let mut command = bench.command(&args);
@@ -34,7 +34,7 @@ struct Scene {
 
 impl Scene {
     fn new(bench: &Bench) -> Self {
-        let left = ["built", "staging-built"].map(|point| crashed(bench, point));
+        let left = ["built", "staging-built"].map(|point| set_up_crash(bench, point));
         Self {
             keychain: lay_out(bench, "25-keychain-fake", "keychain"),
             undone: lay_out(bench, "01-openapi-file-basic", "undone"),
@@ -51,15 +51,15 @@ impl Scene {
         Daemon::start_with(bench, &env)
     }
 
-    fn job(&self, bench: &Bench) {
-        quiet(bench, &migrate(&self.clash, TENANT));
+    fn run_job(&self, bench: &Bench) {
+        run_ok(bench, &migrate(&self.clash, TENANT));
         for place in &self.left {
-            quiet(bench, &migrate(place, TENANT));
+            run_ok(bench, &migrate(place, TENANT));
         }
-        quiet(bench, &migrate(&self.keychain, TENANT));
-        quiet(bench, &migrate(&self.undone, TENANT));
+        run_ok(bench, &migrate(&self.keychain, TENANT));
+        run_ok(bench, &migrate(&self.undone, TENANT));
         let database = self.undone.database().to_str().expect("text").to_owned();
-        quiet(bench, &["migrate".into(), "undo".into(), database]);
+        run_ok(bench, &["migrate".into(), "undo".into(), database]);
     }
 
     /// Checks that database and secrets have the same generation, old or new, before any request.
@@ -111,7 +111,7 @@ fn check_new(bench: &Bench, place: &Place, wanted: &Value, context: &str) {
     place.check_clean(context);
 }
 
-fn crashed(bench: &Bench, point: &str) -> Place {
+fn set_up_crash(bench: &Bench, point: &str) -> Place {
     let root = bench.path(point);
     std::fs::create_dir_all(&root).expect("a folder");
     let mut tar = std::process::Command::new("tar");
@@ -129,8 +129,8 @@ fn kill_at(point: &str, times: u32) -> bool {
     let scene = Scene::new(&bench);
     let armed = format!("{point}:{times}");
     let mut daemon = scene.daemon(&bench, Some(&armed));
-    scene.job(&bench);
-    let died = !quiet(&bench, &["ls".to_owned()]);
+    scene.run_job(&bench);
+    let died = !run_ok(&bench, &["ls".to_owned()]);
     if died {
         wait_for("the end of a killed daemon", || daemon.is_dead());
     }
@@ -141,7 +141,7 @@ fn kill_at(point: &str, times: u32) -> bool {
 }
 
 #[test]
-fn every_kill_point_of_a_migration_is_survived() {
+fn every_migration_kill_point_is_survived() {
     let points: Vec<&str> = POINTS.iter().copied().filter(|p| is_of_migrations(p)).collect();
     let mut missed: BTreeSet<&str> = points.iter().copied().collect();
     for point in &points {
@@ -156,7 +156,7 @@ fn every_kill_point_of_a_migration_is_survived() {
 }
 
 #[test]
-fn kills_at_random_instants_of_a_large_migration_are_survived() {
+fn random_migration_kills_are_survived() {
     let archive = fixtures().join("large-v1.tar.xz");
     let source = tempfile::tempdir().expect("a folder");
     let mut tar = std::process::Command::new("tar");
@@ -178,8 +178,8 @@ fn kills_at_random_instants_of_a_large_migration_are_survived() {
         let after = Duration::from_millis(20 + random % 2_000);
         let args = migrate(&place, "bigws-0badcafe");
         let done = std::thread::scope(|scope| {
-            let client = scope.spawn(|| quiet(&bench, &args));
-            pass(after);
+            let client = scope.spawn(|| run_ok(&bench, &args));
+            sleep(after);
             daemon.kill();
             client.join().expect("joined")
         });

@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::Bench;
 
+/// Another program that prunes and lists worktrees is not disturbed either.
 #[test]
-fn thirty_two_at_once_hurt_neither_each_other_nor_a_bystander() {
+fn parallel_environments_do_not_interfere() {
     let bench = Bench::new();
     let repo = bench.repo("project", 20);
     bench.ok(&["ls"]);
@@ -38,7 +39,7 @@ fn thirty_two_at_once_hurt_neither_each_other_nor_a_bystander() {
             remover.join().expect("removed");
         }
         over.store(true, Ordering::Relaxed);
-        bystander.join().expect("no failure of a bystander");
+        bystander.join().expect("the bystander does not fail");
     });
     assert!(listed.into_inner() > 0);
     bench.drain();
@@ -49,7 +50,7 @@ fn thirty_two_at_once_hurt_neither_each_other_nor_a_bystander() {
 }
 
 #[test]
-fn one_that_fails_stops_no_other() {
+fn failed_provision_stops_no_other() {
     let bench = Bench::new();
     let good = bench.repo("good", 3);
     let bad = bench.repo("bad", 3);

@@ -30,7 +30,7 @@ fn pid_in(path: &Path) -> Option<u32> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn lives(pid: u32) -> bool {
+fn is_running(pid: u32) -> bool {
     table::start_time(pid).is_some()
 }
 
@@ -39,15 +39,16 @@ fn escape_script(folder: &Path) -> String {
     format!("#!/bin/sh\nexport D='{}'\n{}\nsleep 0.1\n", folder.display(), lines.join("\n"))
 }
 
-fn all_started(folder: &Path) -> Vec<u32> {
+fn await_started(folder: &Path) -> Vec<u32> {
     wait_for("all servers", || {
         ESCAPES.iter().all(|(name, _)| pid_in(&folder.join(name)).is_some())
     });
     ESCAPES.iter().filter_map(|(name, _)| pid_in(&folder.join(name))).collect()
 }
 
+/// The processes detach in five ways, such as a new session or cleared variables.
 #[test]
-fn servers_that_a_hook_started_do_not_outlive_the_environment_however_they_hide() {
+fn hook_processes_end_with_environment() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let folder = bench.path("pids");
@@ -56,22 +57,22 @@ fn servers_that_a_hook_started_do_not_outlive_the_environment_however_they_hide(
     let _daemon = Daemon::start(&bench);
     bench.ok(&["trust", "--repo", repo.to_str().expect("text")]);
     bench.new_env("demo", &repo, &[]);
-    let pids = all_started(&folder);
-    assert!(pids.iter().all(|pid| lives(*pid)), "they outlive the hook");
+    let pids = await_started(&folder);
+    assert!(pids.iter().all(|pid| is_running(*pid)), "the processes outlive the hook");
     let listed = bench.ok(&["ps", "demo"]).to_string();
     for pid in &pids {
         assert!(listed.contains(&format!("\"pid\":{pid}")), "{pid} is not in {listed}");
     }
     let removed = bench.ok(&["rm", "demo", "--force"]);
     for (pid, (name, _)) in pids.iter().zip(ESCAPES) {
-        assert!(!lives(*pid), "{name} outlives its environment");
+        assert!(!is_running(*pid), "{name} outlives its environment");
     }
     assert!(removed["survivors"].as_array().is_some_and(Vec::is_empty), "{removed:#}");
     bench.check(&[&repo]);
 }
 
 #[test]
-fn servers_that_exec_started_do_not_outlive_the_environment() {
+fn exec_processes_end_with_environment() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let folder = bench.path("pids");
@@ -82,18 +83,19 @@ fn servers_that_exec_started_do_not_outlive_the_environment() {
     let ran = bench.command(&["exec", "demo", "--", "sh", script.to_str().expect("text")]);
     let ran = { ran }.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("runs");
     assert!(ran.success());
-    let pids = all_started(&folder);
+    let pids = await_started(&folder);
     // Without cgroups, a process that detaches in every way at once cannot be found.
     let groups =
         groundskeeper::world::process::cgroup::Cgroups::find("test-of-groups").is_available();
     bench.ok(&["rm", "demo", "--force"]);
     for (pid, (name, _)) in pids.iter().zip(ESCAPES) {
-        assert!(!lives(*pid) || (!groups && name == "everything"), "{name} is left");
+        assert!(!is_running(*pid) || (!groups && name == "everything"), "{name} is left");
     }
 }
 
+/// The exit code is passed, too.
 #[test]
-fn exec_runs_with_a_lease_and_passes_everything_on() {
+fn exec_holds_lease_and_passes_streams() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -118,15 +120,16 @@ fn exec_runs_with_a_lease_and_passes_everything_on() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(said, format!("{}\ndemo\ntyped\n", path.display()));
     let leases = bench.ok(&["show", "demo"])["leases"].clone();
-    assert!(leases.as_array().is_some_and(Vec::is_empty), "given back: {leases}");
+    assert!(leases.as_array().is_some_and(Vec::is_empty), "the lease is released: {leases}");
     let (code, error) = bench.refused(&["exec", "demo", "--", "no-such-program"]);
     assert_eq!((code, error["code"].as_str()), (3, Some("path_not_found")));
     bench.ok(&["rm", "demo"]);
     assert_eq!(bench.refused(&["exec", "demo", "--", "true"]).0, 3);
 }
 
+/// A process elsewhere with an open file is reported and spared; one that works inside is ended.
 #[test]
-fn bystanders_are_named_and_left_alone_unless_asked() {
+fn outside_bystander_is_spared() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -146,14 +149,14 @@ fn bystanders_are_named_and_left_alone_unless_asked() {
     let removed = bench.ok(&["rm", "demo"]);
     let spared = removed["spared"].to_string();
     assert!(spared.contains(&format!("\"pid\":{}", reader.id())), "{removed:#}");
-    assert!(lives(reader.id()), "a reader is left alone");
-    assert!(!lives(stranger.id()), "what stood in it is gone");
+    assert!(is_running(reader.id()), "the reader is spared");
+    assert!(!is_running(stranger.id()), "a process inside was ended");
     drop(reader.kill());
     drop((reader.wait(), stranger.wait()));
 }
 
 #[test]
-fn a_process_whose_directory_was_deleted_is_found_and_ended() {
+fn process_in_deleted_directory_ends() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -163,12 +166,13 @@ fn a_process_whose_directory_was_deleted_is_found_and_ended() {
     let mut server = server.arg("1008").current_dir(&inside).spawn().expect("started");
     std::fs::remove_dir_all(path.join("target")).expect("removed");
     bench.ok(&["rm", "demo"]);
-    assert!(!lives(server.id()));
+    assert!(!is_running(server.id()));
     drop(server.wait());
 }
 
+/// The requester runs inside the environment that it removes.
 #[test]
-fn one_that_ignores_term_is_killed_and_the_asker_never_is() {
+fn stubborn_process_is_killed_requester_spared() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -191,7 +195,7 @@ fn one_that_ignores_term_is_killed_and_the_asker_never_is() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "survived\n", "{said}");
     assert!(said.contains("left alone"), "{said}");
     let stubborn = pid_in(&bench.path("stubborn")).expect("a pid");
-    assert!(!lives(stubborn), "it was killed");
+    assert!(!is_running(stubborn), "it was killed");
     assert!(!path.exists());
     bench.check(&[&repo]);
 }

@@ -58,7 +58,7 @@ fn sum(path: &Path) -> Vec<u8> {
 /// After a kill at any commit, every verb reads the log, no rule is broken, no byte changes, and
 /// the owed steps are those that the next daemon finishes.
 #[test]
-fn the_log_of_a_daemon_that_was_killed_anywhere_is_read_without_a_change() {
+fn killed_daemon_log_is_readable() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let file = bench.data().join("log.redb");
@@ -72,11 +72,11 @@ fn the_log_of_a_daemon_that_was_killed_anywhere_is_read_without_a_change() {
         for verb in ["list", "at", "owed", "stats", "verify", "timeline", "check-replay"] {
             let said = replay(&[verb, text(&bench.data())]);
             assert_eq!(said.code, 0, "{verb}: {} {}", said.out, said.err);
-            assert_eq!(said.err, "", "{verb} has nothing to warn of");
+            assert_eq!(said.err, "", "{verb} has no warning");
         }
         let owed = json(&["owed", text(&file)]);
         assert!(owed["partial"].is_null(), "{owed:#}");
-        assert!(sum(&file) == before, "the evidence was changed");
+        assert!(sum(&file) == before, "the input file was changed");
         let daemon = Daemon::start(&bench);
         wait_for("the environment", || {
             let (_, shown) = bench.gk(&["--no-autostart", "show", &id]);
@@ -92,7 +92,7 @@ fn the_log_of_a_daemon_that_was_killed_anywhere_is_read_without_a_change() {
 }
 
 #[test]
-fn a_daemon_that_runs_is_read_through_its_socket() {
+fn running_daemon_is_read_through_socket() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let _daemon = Daemon::start(&bench);
@@ -147,7 +147,7 @@ fn a_daemon_that_runs_is_read_through_its_socket() {
 
 /// A daemon starts on a forked or salvaged log.
 #[test]
-fn a_daemon_starts_on_a_fork_and_on_what_was_salvaged() {
+fn daemon_starts_on_fork_or_salvage() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.new_env("kept", &repo, &[]);

@@ -16,7 +16,7 @@ fn code_of(bench: &Bench, id: &str, repo: &Path, more: &[&str]) -> (i32, String)
 }
 
 #[test]
-fn bases_are_resolved_as_git_users_expect() {
+fn bases_resolve_like_git() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let first = bench.git(&repo, &["rev-parse", "HEAD"]);
@@ -47,8 +47,9 @@ fn bases_are_resolved_as_git_users_expect() {
     bench.check(&[&repo]);
 }
 
+/// The answer says how far the base is behind the remote.
 #[test]
-fn a_clone_starts_from_the_remote_default_and_knows_how_far_behind_it_is() {
+fn clone_base_is_remote_default() {
     let bench = Bench::new();
     let origin = bench.repo("origin", 3);
     bench.git(&origin, &["branch", "-m", "main", "trunk"]);
@@ -92,12 +93,16 @@ fn a_clone_starts_from_the_remote_default_and_knows_how_far_behind_it_is() {
 }
 
 #[test]
-fn an_existing_branch_is_never_reset() {
+fn existing_branch_is_never_reset() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.git(&repo, &["branch", "gk/demo"]);
     assert_eq!(code_of(&bench, "demo", &repo, &[]), (1, "branch_exists".into()));
-    assert_eq!(bench.git(&repo, &["branch", "--list", "gk/demo"]).trim(), "gk/demo", "it is kept");
+    assert_eq!(
+        bench.git(&repo, &["branch", "--list", "gk/demo"]).trim(),
+        "gk/demo",
+        "the branch stays"
+    );
 
     bench.git(&repo, &["branch", "work"]);
     let path = bench.new_env("demo", &repo, &["--branch", "work"]);
@@ -114,8 +119,9 @@ fn an_existing_branch_is_never_reset() {
     bench.check(&[&repo]);
 }
 
+/// A branch `gk` prevents branches below `gk/`.
 #[test]
-fn a_branch_in_the_way_of_the_prefix_is_named() {
+fn branch_blocking_prefix_is_reported() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.git(&repo, &["branch", "gk"]);
@@ -170,7 +176,7 @@ fn sha256_repositories_work() {
 }
 
 #[test]
-fn reftable_repositories_are_refused_clearly() {
+fn reftable_repositories_are_refused() {
     let bench = Bench::new();
     let repo = bench.path("reftable");
     std::fs::create_dir(&repo).expect("a folder");
@@ -183,8 +189,9 @@ fn reftable_repositories_are_refused_clearly() {
     bench.check(&[&repo]);
 }
 
+/// Covers blanks, Unicode, newlines, quotes and a leading dash.
 #[test]
-fn paths_may_hold_blanks_unicode_and_newlines() {
+fn unusual_paths_are_supported() {
     let bench = Bench::new();
     for (n, name) in ["with blank", "ünï/cödé", "new\nline", "-dash", "quo\"te'"].iter().enumerate()
     {
@@ -202,7 +209,7 @@ fn paths_may_hold_blanks_unicode_and_newlines() {
 }
 
 #[test]
-fn what_is_no_repository_is_refused_and_leaves_nothing() {
+fn non_repositories_are_refused_without_trace() {
     let bench = Bench::new();
     let empty = bench.path("empty");
     std::fs::create_dir(&empty).expect("a folder");

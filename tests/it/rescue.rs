@@ -20,8 +20,9 @@ fn blobs_with(bench: &Bench, repo: &Path, text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Ignored files never become git objects.
 #[test]
-fn every_kind_of_work_is_held_and_secrets_are_not() {
+fn all_work_is_rescued_except_secrets() {
     let bench = Bench::new();
     let repo = bench.repo("project", 5);
     bench.write(&repo.join(".gitignore"), "*.secret\n");
@@ -75,7 +76,7 @@ fn every_kind_of_work_is_held_and_secrets_are_not() {
 }
 
 #[test]
-fn operations_in_progress_and_stashes_are_held() {
+fn operations_and_stashes_are_rescued() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -104,7 +105,7 @@ fn operations_in_progress_and_stashes_are_held() {
 }
 
 #[test]
-fn a_rescue_is_kept_until_it_is_dropped() {
+fn rescue_persists_until_dropped() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -126,7 +127,7 @@ fn a_rescue_is_kept_until_it_is_dropped() {
 }
 
 #[test]
-fn nothing_is_rescued_where_there_is_nothing() {
+fn clean_environment_creates_no_rescue() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.new_env("demo", &repo, &[]);
@@ -137,8 +138,9 @@ fn nothing_is_rescued_where_there_is_nothing() {
     assert_eq!(refs, "");
 }
 
+/// Squashed or picked commits are merged in another form.
 #[test]
-fn content_that_is_merged_in_another_form_is_no_loss() {
+fn equivalent_merged_content_is_safe() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let squash = bench.new_env("squash", &repo, &[]);
@@ -181,7 +183,7 @@ fn content_that_is_merged_in_another_form_is_no_loss() {
 
 /// Sets up removals of `demo` and `clean`, the last one killed; both lie in the trash. A program
 /// wrote to `demo` after its rescue.
-fn with_late_work(bench: &Bench, repo: &Path) -> impl Fn(&str) -> PathBuf + use<> {
+fn set_up_late_work(bench: &Bench, repo: &Path) -> impl Fn(&str) -> PathBuf + use<> {
     let mut daemon = Daemon::start_with(bench, &[("GROUNDSKEEPER_KILL_AT", "trash.moved:2")]);
     let (clean, dirty) = (bench.new_env("clean", repo, &[]), bench.new_env("demo", repo, &[]));
     bench.ok(&["new", "kept", "--repo", repo.to_str().expect("text")]);
@@ -204,14 +206,14 @@ fn with_late_work(bench: &Bench, repo: &Path) -> impl Fn(&str) -> PathBuf + use<
 
 /// A program may write to the worktree between the rescue and the move to the trash.
 #[test]
-fn what_is_written_after_the_rescue_is_rescued_from_the_trash() {
+fn late_writes_are_rescued_from_trash() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
-    let trashed = with_late_work(&bench, &repo);
+    let trashed = set_up_late_work(&bench, &repo);
     let _daemon = Daemon::start(&bench);
     wait_for("the end of the removal", || bench.phase("demo") == "tombstoned");
     bench.ok(&["trash", "empty"]);
-    wait_for("the unlink", || !trashed("demo").exists() && !trashed("clean").exists());
+    wait_for("the purge", || !trashed("demo").exists() && !trashed("clean").exists());
     let rescues = bench.ok(&["rescue", "ls"]);
     let all = rescues.as_array().expect("a list");
     assert_eq!(all.len(), 1, "a clean tree leaves no rescue: {rescues:#}");
@@ -225,18 +227,19 @@ fn what_is_written_after_the_rescue_is_rescued_from_the_trash() {
     bench.check(&[&repo]);
 }
 
+/// The repository's objects are missing, so late writes cannot be rescued.
 #[test]
-fn what_nobody_can_look_at_stays_in_the_trash() {
+fn uninspectable_trash_is_never_purged() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
-    let trashed = with_late_work(&bench, &repo);
+    let trashed = set_up_late_work(&bench, &repo);
     let (objects, away) = (repo.join(".git/objects"), repo.join(".git/objects.away"));
-    std::fs::rename(&objects, &away).expect("a repository whose disk is away");
+    std::fs::rename(&objects, &away).expect("moved away");
     let _daemon = Daemon::start(&bench);
     wait_for("the end of the removal", || bench.phase("demo") == "tombstoned");
     let emptied = || bench.ok(&["trash", "empty", "demo"]);
     let left = emptied();
-    assert!(left[0]["error"]["message"].is_string(), "it says why: {left:#}");
+    assert!(left[0]["error"]["message"].is_string(), "the reason is reported: {left:#}");
     // Each request is another attempt. Together they exceed the retry limit of an optional step.
     for _ in 0..5 {
         emptied();
@@ -245,9 +248,9 @@ fn what_nobody_can_look_at_stays_in_the_trash() {
     let told = String::from_utf8_lossy(&told.stderr).into_owned();
     assert!(told.contains("demo (incarnation 1) stays in the trash"), "{told}");
     assert!(trashed("demo").join("late").exists());
-    std::fs::rename(&away, &objects).expect("it is back");
+    std::fs::rename(&away, &objects).expect("moved back");
     emptied();
-    wait_for("the unlink", || !trashed("demo").exists());
+    wait_for("the purge", || !trashed("demo").exists());
     assert_eq!(bench.git(&repo, &["show", &format!("{}:late", reference(&bench))]), "late");
     bench.check(&[&repo]);
 }

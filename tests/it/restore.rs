@@ -58,7 +58,7 @@ fn scene() -> (Bench, PathBuf) {
 }
 
 #[test]
-fn the_trash_gives_everything_back_byte_by_byte() {
+fn trash_restores_byte_for_byte() {
     let (bench, repo) = scene();
     let path = bench.new_env("demo", &repo, &[]);
     dirty(&bench, &path);
@@ -70,7 +70,7 @@ fn the_trash_gives_everything_back_byte_by_byte() {
     assert!(error["hint"].as_str().is_some_and(|h| h.contains("restore demo")), "{error:#}");
 
     let restored = bench.ok(&["restore", "demo"]);
-    assert_eq!(restored["incarnation"], 2, "a new life, {restored:#}");
+    assert_eq!(restored["incarnation"], 2, "a new incarnation: {restored:#}");
     assert_eq!(restored["path"], path.to_str().expect("text"));
     assert_eq!(snapshot(&path), before);
     assert_eq!(index_of(&bench, &path), index);
@@ -84,8 +84,9 @@ fn the_trash_gives_everything_back_byte_by_byte() {
     bench.check(&[&repo]);
 }
 
+/// It uses another branch name.
 #[test]
-fn a_branch_that_was_taken_meanwhile_is_not_touched() {
+fn restore_leaves_taken_branch_untouched() {
     let (bench, repo) = scene();
     let path = bench.new_env("demo", &repo, &[]);
     bench.write(&path.join("work"), "w\n");
@@ -100,8 +101,9 @@ fn a_branch_that_was_taken_meanwhile_is_not_touched() {
     bench.check(&[&repo]);
 }
 
+/// Another environment has used the name meanwhile.
 #[test]
-fn a_new_environment_of_the_name_leaves_the_old_one_restorable() {
+fn older_incarnation_can_be_restored() {
     let (bench, repo) = scene();
     let path = bench.new_env("demo", &repo, &[]);
     bench.write(&path.join("first"), "1\n");
@@ -117,8 +119,9 @@ fn a_new_environment_of_the_name_leaves_the_old_one_restorable() {
     bench.check(&[&repo]);
 }
 
+/// A foreign file at the path, or a missing repository, is the reason.
 #[test]
-fn what_cannot_be_restored_stays_where_it_is() {
+fn failed_restore_keeps_archive() {
     let (bench, repo) = scene();
     let path = bench.new_env("demo", &repo, &[]);
     dirty(&bench, &path);
@@ -145,15 +148,16 @@ fn what_cannot_be_restored_stays_where_it_is() {
     bench.check(&[&repo]);
 }
 
+/// Read-only directories are no obstacle.
 #[test]
-fn the_trash_is_unlinked_by_age_and_read_only_trees_as_well() {
+fn trash_is_purged_by_age() {
     let (bench, repo) = scene();
     bench.write(&bench.path("home/.config/groundskeeper/config.toml"), "trash_days = 0\n");
     let path = bench.new_env("demo", &repo, &[]);
     dirty(&bench, &path);
     let removed = bench.ok(&["rm", "demo", "--force"]);
     let trash = PathBuf::from(removed["trash"].as_str().expect("a trash"));
-    wait_for("the unlink", || !trash.exists());
+    wait_for("the purge", || !trash.exists());
     wait_for("the record", || bench.ok(&["trash", "ls"]).as_array().is_some_and(Vec::is_empty));
     let events = bench.command(&["--json", "events"]).output().expect("runs");
     let events = String::from_utf8_lossy(&events.stdout).into_owned();

@@ -134,7 +134,7 @@ fn rings(graph: &BTreeMap<String, BTreeSet<String>>) -> Vec<BTreeSet<String>> {
 }
 
 #[test]
-fn no_modules_import_each_other() {
+fn modules_form_no_import_cycle() {
     let all = modules();
     assert!(all.len() > 200, "{}", all.len());
     let graph = graph(&all);
@@ -144,7 +144,7 @@ fn no_modules_import_each_other() {
 }
 
 #[test]
-fn a_ring_is_found() {
+fn import_cycle_is_detected() {
     let module = |name: &str, code: &str| (name.to_owned(), format!("fn x() {{}}\n{code}"));
     let all = BTreeMap::from([
         module("a", "use crate::b::{self, deep::{X, Y}};"),
@@ -158,7 +158,7 @@ fn a_ring_is_found() {
 }
 
 #[test]
-fn layers_of_the_world_point_down() {
+fn world_layers_import_downwards() {
     let all = modules();
     for (layer, below) in WORLD {
         let own = format!("world/{layer}/");
@@ -176,7 +176,7 @@ fn layers_of_the_world_point_down() {
 }
 
 #[test]
-fn module_files_only_declare() {
+fn module_files_contain_only_declarations() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for (name, code) in modules() {
         if src.join(&name).join("mod.rs").exists() {

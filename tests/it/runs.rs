@@ -14,12 +14,12 @@ fn pid_in(path: &Path) -> Option<u32> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn started(path: &Path) -> u32 {
+fn await_pid(path: &Path) -> u32 {
     wait_for("a process", || pid_in(path).is_some());
     pid_in(path).expect("a pid")
 }
 
-fn lives(pid: u32) -> bool {
+fn is_running(pid: u32) -> bool {
     table::start_time(pid).is_some()
 }
 
@@ -34,20 +34,21 @@ fn run(bench: &Bench, request: &str, script: &str) -> std::thread::JoinHandle<(u
              content-length: {}\r\n{headers}\r\n{body}",
             body.len()
         );
-        crate::control::exchange(&mut stream, &request)
+        crate::control_server::exchange(&mut stream, &request)
     })
 }
 
 /// Returns all records of one kind of event.
-fn told(bench: &Bench, kind: &str) -> Vec<Value> {
+fn events_of(bench: &Bench, kind: &str) -> Vec<Value> {
     let events = bench.command(&["events", "--json"]).output().expect("asked").stdout;
     let events = String::from_utf8_lossy(&events).into_owned();
     let all = events.lines().map(|line| serde_json::from_str::<Value>(line).expect("json"));
     all.filter(|event| event["kind"] == kind).collect()
 }
 
+/// A run that ignores TERM, its helper in another session, and one without variables.
 #[test]
-fn what_a_killed_daemon_was_running_has_ended_before_its_successor_is_ready() {
+fn orphaned_runs_end_before_successor_ready() {
     let bench = Bench::new();
     let repo = bench.repo("project", 1);
     let mut first = Daemon::start(&bench);
@@ -68,24 +69,24 @@ fn what_a_killed_daemon_was_running_has_ended_before_its_successor_is_ready() {
     let mine = format!("echo $$ > {at}/mine; exec sleep 1103");
     let mut exec = bench.command(&["exec", "demo", "--", "sh", "-c", &mine]);
     let mut exec = exec.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
-    let pids = ["leader", "helper", "forgetful"].map(|name| started(&folder.join(name)));
-    let mine = started(&folder.join("mine"));
+    let pids = ["leader", "helper", "forgetful"].map(|name| await_pid(&folder.join(name)));
+    let mine = await_pid(&folder.join("mine"));
 
     first.kill();
     drop((asked.join(), other.join()));
-    assert!(pids.iter().all(|pid| lives(*pid)), "a kill takes nobody along");
+    assert!(pids.iter().all(|pid| is_running(*pid)), "the runs survive the kill");
     let second = Daemon::start(&bench);
     for (pid, name) in pids.iter().zip(["leader", "helper", "forgetful"]) {
-        assert!(!lives(*pid), "{name} acts beside the next daemon");
+        assert!(!is_running(*pid), "{name} still runs beside the next daemon");
     }
-    assert!(lives(mine), "what somebody runs by themselves goes on");
-    let ended = told(&bench, "RunFinished");
+    assert!(is_running(mine), "a command of the user keeps running");
+    let ended = events_of(&bench, "RunFinished");
     let whys: Vec<&Value> = ended.iter().map(|event| &event["why"]).collect();
     assert_eq!(whys, ["interrupted", "interrupted"], "{ended:#?}");
-    wait_for("their ends on record", || told(&bench, "ProcessExited").len() >= 2);
+    wait_for("their ends in the log", || events_of(&bench, "ProcessExited").len() >= 2);
     let processes = bench.ok(&["ps", "demo"]);
     let processes = processes.as_array().expect("a list").len();
-    assert!(processes >= 1, "the one that goes on is listed");
+    assert!(processes >= 1, "the running process is listed");
 
     // The same request again returns that result and runs nothing.
     let ticks = std::fs::read(folder.join("ticks")).expect("ticks");
@@ -93,28 +94,32 @@ fn what_a_killed_daemon_was_running_has_ended_before_its_successor_is_ready() {
     let body = json!({ "argv": ["sh", "-c", script] }).to_string();
     let (status, answer) = call(&bench, "POST", "/v1/environments/demo/run", headers, &body);
     assert_eq!((status, answer["why"].as_str()), (200, Some("interrupted")), "{answer:#}");
-    assert_eq!(std::fs::read(folder.join("ticks")).expect("ticks"), ticks, "it ticks no more");
+    assert_eq!(
+        std::fs::read(folder.join("ticks")).expect("ticks"),
+        ticks,
+        "the run does not start again"
+    );
     drop(exec.kill());
     drop(exec.wait());
     bench.ok(&["rm", "demo", "--force"]);
-    assert!(!lives(mine));
+    assert!(!is_running(mine));
     drop(second);
 }
 
 #[test]
-fn a_daemon_that_ends_takes_what_it_runs_with_it() {
+fn stopping_daemon_ends_its_runs() {
     let bench = Bench::new();
     let repo = bench.repo("project", 1);
     let first = Daemon::start(&bench);
     bench.new_env("demo", &repo, &[]);
     let file = bench.path("pid");
     let asked = run(&bench, "K", &format!("echo $$ > {}; exec sleep 1104", file.display()));
-    let pid = started(&file);
+    let pid = await_pid(&file);
     assert!(first.terminate().success());
     drop(asked.join());
-    assert!(!lives(pid), "it went with its daemon");
+    assert!(!is_running(pid), "the run ended with its daemon");
     let _second = Daemon::start(&bench);
-    let ended = told(&bench, "RunFinished");
+    let ended = events_of(&bench, "RunFinished");
     assert_eq!(ended.len(), 1, "{ended:#?}");
     assert_eq!(ended[0]["why"], "interrupted");
 }

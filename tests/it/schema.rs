@@ -9,7 +9,7 @@ fn root() -> PathBuf {
 }
 
 #[test]
-fn the_api_descriptions_are_current() {
+fn api_descriptions_are_current() {
     is_current("schema/openapi.json", &groundskeeper::api::openapi());
     is_current("schema/openapi-server.json", &groundskeeper::server::openapi());
 }
@@ -28,17 +28,18 @@ fn is_current(name: &str, made: &str) {
 }
 
 #[test]
-fn the_readme_names_the_commands_that_ci_runs() {
+fn readme_names_ci_commands() {
     let read = |name: &str| std::fs::read_to_string(root().join(name)).expect("read");
     let (readme, ci) = (read("README.md"), read(".ci/run"));
     for command in ["cargo run --release -- new demo", "cargo test --workspace"] {
         assert!(readme.contains(command), "the README lacks `{command}`");
     }
-    assert!(ci.contains("cargo test --workspace"), "CI runs another test command");
+    assert!(ci.contains("cargo test --workspace"), "CI does not run the same test command");
 }
 
+/// The help and the README name it.
 #[test]
-fn every_verb_has_help_and_the_readme_names_it() {
+fn every_verb_is_documented() {
     let bench = Bench::new();
     let help = bench.command(&["--help"]).output().expect("runs");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
@@ -55,7 +56,7 @@ fn every_verb_has_help_and_the_readme_names_it() {
 }
 
 #[test]
-fn every_code_has_an_exit_code_that_the_help_explains() {
+fn every_code_has_exit_code() {
     let codes = groundskeeper::core::Code::ALL;
     for code in codes {
         assert!([1, 2, 3, 4, 64].contains(&code.class().exit_code()), "{code}");

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::control::{Control, daemon, http, linked};
+use crate::control_server::{Control, daemon, http, linked};
 use crate::support::{Bench, wait_for};
 
 const NOTHING: Value = Value::Null;
@@ -31,7 +31,7 @@ fn phase(bench: &Bench, id: &str) -> String {
 }
 
 #[test]
-fn an_environment_lives_its_life_by_way_of_the_server() {
+fn server_drives_whole_life_cycle() {
     let Scene { bench, control, config, repo } = scene();
     let _daemon = daemon(&bench, &config);
     control.await_session("box");
@@ -69,10 +69,14 @@ fn an_environment_lives_its_life_by_way_of_the_server() {
     assert_eq!(refused["answer"]["code"], "unsafe_to_remove", "{refused:#}");
     let row = control.ok("GET", of, &NOTHING);
     let said = (row["status"].as_str(), row["error"]["code"].as_str());
-    assert_eq!(said, (Some("ready"), Some("unsafe_to_remove")), "served as before, and says why");
+    assert_eq!(
+        said,
+        (Some("ready"), Some("unsafe_to_remove")),
+        "the row is ready and has the fault"
+    );
     let gone = control.ok("DELETE", &format!("{of}?wait=30&force=true"), &NOTHING);
     assert_eq!(gone["status"], 200, "{gone:#}");
-    assert_eq!(control.call("DELETE", of, &NOTHING).0, 204, "again is a success");
+    assert_eq!(control.call("DELETE", of, &NOTHING).0, 204, "the repeated request succeeds");
     assert_eq!((control.row("box", "demo"), place.exists()), ("destroyed".to_owned(), false));
     let (code, answer) = control.call("GET", &format!("{of}/status"), &NOTHING);
     assert_eq!((code, answer["code"].as_str()), (410, Some("environment_destroyed")));
@@ -87,8 +91,9 @@ fn an_environment_lives_its_life_by_way_of_the_server() {
     bench.check(&[&repo]);
 }
 
+/// The environment and the thread must exist before anything is queued.
 #[test]
-fn what_is_named_must_be_there_before_anything_is_queued() {
+fn commands_for_unknown_targets_are_refused() {
     let Scene { bench, control, config, repo } = scene();
     let _daemon = daemon(&bench, &config);
     control.await_session("box");
@@ -125,7 +130,7 @@ fn what_is_named_must_be_there_before_anything_is_queued() {
 }
 
 #[test]
-fn after_an_absence_of_either_side_both_agree() {
+fn sides_agree_after_either_absence() {
     let Scene { bench, mut control, config, repo } = scene();
     let mut host = daemon(&bench, &config);
     control.await_session("box");
@@ -146,7 +151,7 @@ fn after_an_absence_of_either_side_both_agree() {
     let (code, answer) = control.call("GET", "/v1/hosts/box/environments/kept/status", &NOTHING);
     assert_eq!((code, answer["code"].as_str()), (502, Some("host_unavailable")));
     let mut host = daemon(&bench, &config);
-    wait_for("the destroy", || control.row("box", "gone-there") == "destroyed");
+    wait_for("the removal", || control.row("box", "gone-there") == "destroyed");
     assert_eq!(phase(&bench, "gone-there"), "tombstoned");
 
     // The server is down: events on the host are sent when it returns.
@@ -176,8 +181,9 @@ fn after_an_absence_of_either_side_both_agree() {
     bench.check(&[&repo]);
 }
 
+/// The live set of the next session retires the environment.
 #[test]
-fn a_destroyed_environment_is_gone_though_the_command_was_lost() {
+fn lost_destroy_command_is_reconciled() {
     let Scene { bench, mut control, config, repo } = scene();
     let host = daemon(&bench, &config);
     control.await_session("box");
@@ -195,7 +201,7 @@ fn a_destroyed_environment_is_gone_though_the_command_was_lost() {
     let control = Control::listen(&bench, &port);
     let _host = daemon(&bench, &config);
     control.await_session("box");
-    wait_for("the live set to be followed", || phase(&bench, "a") == "tombstoned");
+    wait_for("the live set to be applied", || phase(&bench, "a") == "tombstoned");
     assert_eq!((phase(&bench, "b"), control.row("box", "a")), ("ready".into(), "destroyed".into()));
     let report = control.ok("GET", "/v1/hosts/box", &NOTHING)["reconciled"].clone();
     assert!(report["held"] == false, "{report:#}");
@@ -203,7 +209,7 @@ fn a_destroyed_environment_is_gone_though_the_command_was_lost() {
 }
 
 #[test]
-fn only_those_with_a_key_get_in_and_the_port_needs_the_token() {
+fn session_needs_key_port_needs_token() {
     let Scene { bench, control, config, repo } = scene();
     let _daemon = daemon(&bench, &config);
     control.await_session("box");
@@ -241,9 +247,10 @@ fn only_those_with_a_key_get_in_and_the_port_needs_the_token() {
     }
 }
 
-/// A single record must be sent as well: the first record of a batch is not lost.
+/// A single record must be sent as well: the first record of a batch is not lost. A stale destroy
+/// does not affect a new incarnation of the same name.
 #[test]
-fn every_record_is_told_and_a_new_life_is_not_taken_for_the_old_one() {
+fn records_reach_server_by_incarnation() {
     let Scene { bench, mut control, config, repo } = scene();
     let host = daemon(&bench, &config);
     control.await_session("box");
@@ -267,22 +274,22 @@ fn every_record_is_told_and_a_new_life_is_not_taken_for_the_old_one() {
     drop(local);
     let _host = daemon(&bench, &config);
     control.await_session("box");
-    wait_for("the new life to count", || {
+    wait_for("the new incarnation in the row", || {
         let row = control.ok("GET", "/v1/hosts/box/environments/demo", &NOTHING);
         row["status"] == "ready" && row["incarnation"] == 2
     });
-    wait_for("the old order to be over", || {
+    wait_for("the end of the stale operation", || {
         let db = rusqlite::Connection::open(bench.path("control/catalog.db")).expect("opened");
         let sql = "SELECT count(*) FROM operations WHERE status IS NULL";
         db.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("counted") == 0
     });
-    assert!(place.join("work").exists(), "nobody wanted this one gone");
+    assert!(place.join("work").exists(), "the new incarnation was not to be removed");
     assert_eq!(phase(&bench, "demo"), "ready");
     control.kill();
 }
 
 #[test]
-fn a_key_is_used_for_one_request_only() {
+fn idempotency_key_serves_one_request() {
     let Scene { bench, control, config, repo } = scene();
     let _daemon = daemon(&bench, &config);
     control.await_session("box");
@@ -305,7 +312,7 @@ fn a_key_is_used_for_one_request_only() {
 
 /// A client in another language uses both APIs from their documents alone.
 #[test]
-fn a_client_in_another_language_drives_both_apis_by_their_documents() {
+fn foreign_client_uses_documented_apis() {
     let Scene { bench, control, config, repo } = scene();
     let _daemon = daemon(&bench, &config);
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));

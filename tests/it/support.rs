@@ -29,7 +29,7 @@ pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Sleeps. Only for tests in which time itself is the input, such as the instant of a random kill.
 #[expect(clippy::disallowed_methods, reason = "the moment of a kill is a random time")]
-pub(crate) fn pass(time: Duration) {
+pub(crate) fn sleep(time: Duration) {
     std::thread::sleep(time);
 }
 
@@ -167,7 +167,7 @@ impl Bench {
         let json = serde_json::from_str(text.trim()).unwrap_or(Value::String(text.into_owned()));
         assert!(
             !String::from_utf8_lossy(&output.stderr).to_lowercase().contains("unknown error"),
-            "the words that are never said"
+            "the forbidden words"
         );
         (output.status.code().unwrap_or(-1), json)
     }
@@ -214,7 +214,7 @@ impl Bench {
             all.as_array().is_some_and(|list| list.iter().all(|e| e["step"].is_null()))
         });
         // The daemon inspects each trash entry once more in the background.
-        wait_for("a look at the trash", || {
+        wait_for("an inspection of the trash", || {
             let all = self.ok(&["trash", "ls"]);
             let seen =
                 |e: &Value| e["trash"].is_null() || !e["bytes"].is_null() || !e["purge"].is_null();
@@ -245,10 +245,14 @@ impl Bench {
             let entries = std::fs::read_dir(self.data().join(dir)).expect("a folder");
             entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
         };
-        assert_eq!(names("worktrees"), places, "the managed root holds exactly what lives");
+        assert_eq!(
+            names("worktrees"),
+            places,
+            "the managed root holds exactly the current worktrees"
+        );
         wait_for("no temporary files", || names("scratch").is_empty());
         // Outputs of `clean` have hidden names there, and one may be in the middle of its unlink.
-        wait_for("nothing hidden in the trash but what it lists", || {
+        wait_for("only listed entries in the trash", || {
             let listed = self.ok(&["trash", "ls"]).to_string();
             names("trash").iter().all(|name| !name.starts_with('.') || listed.contains(name))
         });
@@ -289,7 +293,7 @@ impl Bench {
         let ours = PathBuf::from(common).join("groundskeeper");
         for entry in std::fs::read_dir(ours).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            assert!(name.ends_with(".removed"), "left half done: {name}");
+            assert!(name.ends_with(".removed"), "{name} was left incomplete");
         }
     }
 
@@ -339,7 +343,7 @@ impl Daemon {
         BufReader::new(stdout).read_line(&mut line).expect("read");
         if !line.starts_with("GROUNDSKEEPER_READY:") {
             let said = std::fs::read_to_string(bench.path("daemon.err")).unwrap_or_default();
-            assert!(!must_start, "it did not start: {said}");
+            assert!(!must_start, "the daemon did not start: {said}");
         }
         Self { child }
     }

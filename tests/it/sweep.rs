@@ -18,7 +18,7 @@ fn admin_of(bench: &Bench, path: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_healthy_host_has_nothing_to_sweep() {
+fn healthy_host_sweeps_nothing() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.new_env("demo", &repo, &[]);
@@ -30,7 +30,7 @@ fn a_healthy_host_has_nothing_to_sweep() {
 }
 
 #[test]
-fn what_is_ours_is_settled_and_what_is_not_is_named() {
+fn sweep_settles_managed_reports_foreign() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.new_env("demo", &repo, &[]);
@@ -41,7 +41,7 @@ fn what_is_ours_is_settled_and_what_is_not_is_named() {
     assert!(copied.expect("cp runs").success());
     bench.ok(&["rm", "gone"]);
     bench.drain();
-    assert!(!admin.exists(), "the registration is put away");
+    assert!(!admin.exists(), "the registration was archived");
     // A registration that came back (from a backup, for example), an empty directory, an
     // interrupted removal and an unused lock; and three things that are foreign.
     std::fs::rename(&copy, &admin).expect("moved back");
@@ -80,7 +80,7 @@ fn what_is_ours_is_settled_and_what_is_not_is_named() {
 }
 
 #[test]
-fn a_lost_log_deletes_nothing() {
+fn lost_log_deletes_nothing() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -102,8 +102,9 @@ fn a_lost_log_deletes_nothing() {
     assert!(bench.git(&repo, &["worktree", "list"]).contains("worktrees/demo"));
 }
 
+/// A finding must have been reported by an earlier sweep.
 #[test]
-fn a_start_settles_only_what_was_named_before() {
+fn start_settles_only_known_findings() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.new_env("gone", &repo, &[]);
@@ -126,7 +127,7 @@ fn a_start_settles_only_what_was_named_before() {
 }
 
 #[test]
-fn worktrees_of_others_are_named_with_what_is_in_them() {
+fn foreign_worktrees_are_reported_with_details() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.new_env("demo", &repo, &[]);
@@ -148,12 +149,12 @@ fn worktrees_of_others_are_named_with_what_is_in_them() {
     assert_eq!(report["settled"], 0, "{report:#}");
     bench.ok(&["adopt", text, "--id", "fix"]);
     let report = bench.ok(&["sweep"]).to_string();
-    assert!(!report.contains(text), "it is explained now: {report}");
+    assert!(!report.contains(text), "the adopted worktree is still reported: {report}");
     assert!(theirs.join("new").exists());
 }
 
 #[test]
-fn a_process_that_outlived_its_environment_is_ended() {
+fn orphaned_process_is_ended() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -177,7 +178,7 @@ fn a_process_that_outlived_its_environment_is_ended() {
 }
 
 #[test]
-fn what_cleans_left_in_the_trash_goes_only_when_the_log_knows_of_it() {
+fn clean_leftovers_settle_if_logged() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.new_env("demo", &repo, &[]);

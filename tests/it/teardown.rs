@@ -14,7 +14,7 @@ fn refusal(bench: &Bench, id: &str) -> String {
 }
 
 #[test]
-fn work_that_is_saved_nowhere_else_is_named() {
+fn work_at_risk_is_reported() {
     let bench = Bench::new();
     let repo = bench.repo("project", 5);
     bench.write(&repo.join(".gitignore"), "*.db\ntarget/\n*.env\n");
@@ -24,7 +24,7 @@ fn work_that_is_saved_nowhere_else_is_named() {
 
     let path = bench.new_env("clean", &repo, &[]);
     bench.write(&path.join("target/debug/x.o"), "rebuildable");
-    assert!(path.join("a.env").exists(), "a copy of what the source has");
+    assert!(path.join("a.env").exists(), "the included file is copied");
     bench.ok(&["rm", "clean"]);
 
     let cases: [(&str, &str, Change<'_>); 7] = [
@@ -62,8 +62,9 @@ fn work_that_is_saved_nowhere_else_is_named() {
     bench.check(&[&repo]);
 }
 
+/// They are named, and need `--force`.
 #[test]
-fn what_lies_beside_a_worktree_is_named_and_never_moved() {
+fn files_beside_worktree_are_kept() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -77,7 +78,7 @@ fn what_lies_beside_a_worktree_is_named_and_never_moved() {
 }
 
 #[test]
-fn commits_on_a_detached_head_get_a_ref() {
+fn detached_commits_get_rescue_ref() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -93,7 +94,7 @@ fn commits_on_a_detached_head_get_a_ref() {
 }
 
 #[test]
-fn a_worktree_that_was_moved_is_not_forgotten() {
+fn moved_worktree_is_refused() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -109,7 +110,7 @@ fn a_worktree_that_was_moved_is_not_forgotten() {
 }
 
 #[test]
-fn pushed_and_merged_work_may_go() {
+fn pushed_or_merged_work_is_removable() {
     let bench = Bench::new();
     let origin = bench.repo("origin", 3);
     bench.git(&bench.path("."), &["clone", "-q", "origin", "clone"]);
@@ -131,7 +132,7 @@ fn pushed_and_merged_work_may_go() {
 }
 
 #[test]
-fn what_is_not_proven_ours_is_never_touched() {
+fn unproven_directory_is_never_touched() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let not_ours = |id: &str| {
@@ -171,8 +172,9 @@ fn what_is_not_proven_ours_is_never_touched() {
     bench.check(&[&repo]);
 }
 
+/// The data directory lies inside another repository, which must not be taken for it.
 #[test]
-fn a_worktree_whose_git_file_is_gone_is_not_mistaken_for_its_surroundings() {
+fn worktree_without_git_file_is_recognised() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     // The data directory lies inside another repository, as in a home under version control.
@@ -186,7 +188,7 @@ fn a_worktree_whose_git_file_is_gone_is_not_mistaken_for_its_surroundings() {
 }
 
 #[test]
-fn the_lock_of_git_is_held_while_it_lives() {
+fn worktree_lock_is_held_until_removal() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -202,7 +204,7 @@ fn the_lock_of_git_is_held_while_it_lives() {
 /// A git process of a killed daemon runs longer than the next daemon waits, and the directory is in
 /// the trash already. The removal is postponed and then continues from there.
 #[test]
-fn a_removal_that_was_put_off_after_its_move_goes_on() {
+fn postponed_removal_continues_from_trash() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", "trash.moved")]);
@@ -220,7 +222,7 @@ fn a_removal_that_was_put_off_after_its_move_goes_on() {
         .collect();
     assert!(!held.is_empty() && held.iter().all(|file| file.try_lock().is_ok()), "held");
     let _daemon = Daemon::start(&bench);
-    wait_for("the removal to be put off", || bench.phase("demo") == "retiring");
+    wait_for("the removal to be postponed", || bench.phase("demo") == "retiring");
     drop(held);
     wait_for("the end of the removal", || bench.phase("demo") == "tombstoned");
     bench.drain();

@@ -145,14 +145,14 @@ fn median(mut numbers: Vec<usize>) -> usize {
 }
 
 #[test]
-fn every_file_says_what_it_is_for() {
+fn every_file_has_purpose_line() {
     for source in all() {
-        assert!(source.text.starts_with("//! "), "{} opens without a purpose", source.name);
+        assert!(source.text.starts_with("//! "), "{} has no `//!` head", source.name);
     }
 }
 
 #[test]
-fn files_and_functions_fit() {
+fn files_and_functions_are_short() {
     let (mut files, mut functions) = (Vec::new(), Vec::new());
     for source in all() {
         let lines: Vec<&str> = source.text.lines().collect();
@@ -187,7 +187,7 @@ fn function_at<'a>(lines: &[&str], start: usize, line: &'a str) -> Option<(&'a s
 }
 
 #[test]
-fn dependencies_point_down() {
+fn modules_import_downwards() {
     for (module, allowed) in DIRECTIONS {
         let belongs = |name: &str| {
             name.starts_with(&format!("src/{module}/")) || name == format!("src/{module}.rs")
@@ -209,7 +209,7 @@ fn dependencies_point_down() {
 }
 
 #[test]
-fn an_outside_crate_has_one_home() {
+fn external_crates_stay_in_home_module() {
     for (name, homes) in CRATES {
         let path = format!("{name}::");
         for source in sources("src") {
@@ -227,7 +227,7 @@ fn an_outside_crate_has_one_home() {
 }
 
 #[test]
-fn the_core_is_pure() {
+fn core_is_pure() {
     let impure = [
         "std::fs",
         "std::io",
@@ -261,7 +261,7 @@ fn the_core_is_pure() {
 }
 
 #[test]
-fn nothing_is_unfinished_and_every_exception_has_a_reason() {
+fn no_unfinished_code_or_unexplained_exception() {
     // Spelled in parts, so that the search does not match this file.
     let marks = ["todo!", "unimplemented!", &["FIX", "ME"].concat(), &["TO", "DO:"].concat()];
     for source in all() {
@@ -275,7 +275,7 @@ fn nothing_is_unfinished_and_every_exception_has_a_reason() {
 }
 
 #[test]
-fn no_message_is_an_unknown_error() {
+fn no_message_says_unknown_error() {
     let said = ["unknown", " error"].concat();
     for source in sources("src").iter().filter(|s| !is_test_only(&s.name)) {
         for line in source.code() {
@@ -299,7 +299,7 @@ fn every_test_file_is_listed() {
 }
 
 #[test]
-fn the_top_level_is_as_agreed() {
+fn top_level_files_are_known() {
     let allowed = [
         "Cargo.toml",
         "Cargo.lock",

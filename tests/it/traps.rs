@@ -11,14 +11,14 @@ fn text(path: &Path) -> &str {
 }
 
 /// Creates the worktree that git itself makes for the same request.
-fn by_git(bench: &Bench, repo: &Path) -> PathBuf {
+fn create_with_git(bench: &Bench, repo: &Path) -> PathBuf {
     let path = bench.path("plain");
     bench.git(repo, &["worktree", "add", "-q", "--no-track", "-b", "plain", text(&path)]);
     path
 }
 
 #[test]
-fn bad_ref_stops_nothing() {
+fn unreadable_ref_stops_nothing() {
     let bad: [(&str, &str); 5] = [
         ("refs/heads/empty", ""),
         ("refs/heads/garbage", "no object id\n"),
@@ -57,7 +57,7 @@ fn bad_ref_stops_nothing() {
 }
 
 #[test]
-fn branch_that_is_rebased_or_bisected_elsewhere_is_in_use() {
+fn rebased_or_bisected_branch_is_kept() {
     for how in ["merge", "apply", "bisect"] {
         let bench = Bench::new();
         let repo = bench.repo("project", 3);
@@ -89,7 +89,7 @@ fn branch_that_is_rebased_or_bisected_elsewhere_is_in_use() {
 
 /// Messages of git on stderr are no evidence, and one odd file does not fail a status.
 #[test]
-fn noise_and_strange_files_are_no_obstacle() {
+fn stderr_noise_does_not_fail_status() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.write(&repo.join(".gitattributes"), "!bad text\n");
@@ -120,7 +120,7 @@ fn noise_and_strange_files_are_no_obstacle() {
 
 /// git must work in every worktree that is reported ready.
 #[test]
-fn shared_settings_of_one_worktree_do_not_break_another() {
+fn worktree_config_does_not_break_siblings() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let bare = bench.path("bare.git");
@@ -150,12 +150,12 @@ fn shared_settings_of_one_worktree_do_not_break_another() {
     assert_eq!(
         bench.git(&path, &["rev-parse", "--show-toplevel"]),
         text(&path),
-        "as the hint says"
+        "the command of the hint works"
     );
 }
 
 #[test]
-fn sparse_linked_worktree_is_a_source_like_any_other() {
+fn sparse_linked_worktree_is_valid_source() {
     let bench = Bench::new();
     let repo = bench.repo("project", 120);
     let source = bench.path("source");
@@ -178,7 +178,7 @@ fn sparse_linked_worktree_is_a_source_like_any_other() {
 /// The checkout gives the same bytes as git's, also with replace refs and attributes from other
 /// sources.
 #[test]
-fn replaced_objects_and_attributes_from_a_tree_count() {
+fn replace_refs_and_attributes_are_honoured() {
     for case in ["replace", "packed replace", "attr.tree", "home attributes"] {
         let bench = Bench::new();
         let repo = bench.repo("project", 450);
@@ -202,7 +202,7 @@ fn replaced_objects_and_attributes_from_a_tree_count() {
                 }
             }
         }
-        let plain = by_git(&bench, &repo);
+        let plain = create_with_git(&bench, &repo);
         // git treats an empty variable as unset.
         let mut command = bench.command(&["new", "a", "--repo", text(&repo)]);
         assert!(command.env("XDG_CONFIG_HOME", "").status().expect("it runs").success());
@@ -216,8 +216,9 @@ fn replaced_objects_and_attributes_from_a_tree_count() {
     }
 }
 
+/// A remote name with slashes, and a refspec that renames.
 #[test]
-fn remotes_with_slashes_and_other_refspecs_are_fetched_from() {
+fn unusual_remotes_are_fetched() {
     let bench = Bench::new();
     let upstream = bench.repo("upstream", 3);
     let repo = bench.path("project");
@@ -234,13 +235,13 @@ fn remotes_with_slashes_and_other_refspecs_are_fetched_from() {
     let path = bench.new_env("b", &repo, &["--fetch", "--base", "x/mine-main"]);
     assert_eq!(bench.git(&path, &["rev-parse", "HEAD"]), second);
     let left = bench.git(&repo, &["for-each-ref", "refs/groundskeeper"]);
-    assert_eq!(left, "", "what it was fetched to is gone");
+    assert_eq!(left, "", "the temporary fetch ref is deleted");
     assert_eq!(bench.ok(&["show", "b"])["fetch"], "done");
 }
 
 /// A branch may have a link at a path where the source has a directory of ignored files.
 #[test]
-fn included_files_are_never_written_through_a_link() {
+fn included_files_follow_no_symlink() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let outside = bench.path("outside");
@@ -267,7 +268,7 @@ fn included_files_are_never_written_through_a_link() {
 
 /// The hook that runs has the bytes that were hashed, even if the file changes meanwhile.
 #[test]
-fn hook_runs_from_the_bytes_that_are_trusted() {
+fn hook_runs_trusted_bytes() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.write(&repo.join(".groundskeeper/lib"), "echo sourced > sourced\n");
@@ -279,12 +280,17 @@ fn hook_runs_from_the_bytes_that_are_trusted() {
     let read = |name: &str| std::fs::read_to_string(path.join(name)).expect("read");
     assert_eq!((read("sourced").as_str(), read("where").trim()), ("sourced\n", text(&path)));
     let me = PathBuf::from(read("me").trim());
-    assert!(!me.starts_with(&path) && !me.exists(), "a copy that is gone: {}", me.display());
+    assert!(
+        !me.starts_with(&path) && !me.exists(),
+        "the hook runs from a temporary copy that is deleted: {}",
+        me.display()
+    );
     assert_eq!(read(".groundskeeper/setup"), "changed\n");
 }
 
+/// Answer, log and transcript contain none of them.
 #[test]
-fn secrets_in_the_output_of_hooks_are_kept_nowhere() {
+fn hook_output_secrets_are_redacted() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let script = "#!/bin/sh\nprintf 'token abcd'; printf 'efgh1234 end\\n'\n\
@@ -311,8 +317,9 @@ fn secrets_in_the_output_of_hooks_are_kept_nowhere() {
     }
 }
 
+/// The removal has created nothing at that point.
 #[test]
-fn immutable_worktree_is_refused_before_anything_is_made() {
+fn immutable_worktree_is_refused_first() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("a", &repo, &[]);
@@ -337,7 +344,7 @@ fn immutable_worktree_is_refused_before_anything_is_made() {
 /// A foreign shell in the directory, without a terminal, is reported and spared. A process that was
 /// started in an environment is ended, shell or not.
 #[test]
-fn shells_of_others_are_spared() {
+fn foreign_shells_are_spared() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("a", &repo, &[]);
@@ -346,13 +353,13 @@ fn shells_of_others_are_spared() {
     let mut shell = shell.spawn().expect("started");
     let mut other = std::process::Command::new("sleep");
     let mut other = other.arg("1009").current_dir(&path).spawn().expect("started");
-    wait_for("the shell to be one", || {
+    wait_for("the shell to start", || {
         std::fs::read_to_string(format!("/proc/{}/comm", shell.id())).is_ok_and(|c| c == "sh\n")
     });
     let removed = bench.ok(&["rm", "a"]);
     let spared = removed["spared"].to_string();
     assert!(spared.contains(&format!("\"pid\":{}", shell.id())), "{removed:#}");
-    assert!(shell.try_wait().expect("asked").is_none(), "it lives");
+    assert!(shell.try_wait().expect("asked").is_none(), "the foreign shell is running");
     assert!(other.wait().expect("ended").code().is_none(), "by a signal");
     drop(shell.stdin.take());
     drop(shell.wait());
@@ -360,7 +367,7 @@ fn shells_of_others_are_spared() {
 
 /// Like git, the daemon never reads a repository that belongs to another user.
 #[test]
-fn repository_that_was_given_away_is_not_read_as_us() {
+fn repository_of_other_user_is_refused() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("a", &repo, &[]);
@@ -387,12 +394,12 @@ fn repository_that_was_given_away_is_not_read_as_us() {
     assert!(!ran.exists(), "its filter did not run");
     assert!(give("0"));
     bench.ok(&["rm", "a", "--force"]);
-    assert!(ran.exists(), "and does where it is trusted");
+    assert!(ran.exists(), "the filter runs for the trusted owner");
 }
 
 /// Another process repeatedly swaps a directory for a link while files are copied into it.
 #[test]
-fn directory_that_is_swapped_during_the_copy_leads_nowhere() {
+fn directory_swap_during_copy_is_safe() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
@@ -430,7 +437,7 @@ fn directory_that_is_swapped_during_the_copy_leads_nowhere() {
 /// A branch that is an alias of another, or that has an alias, is not deleted as if it were
 /// independent.
 #[test]
-fn branch_with_two_names_keeps_its_commits() {
+fn aliased_branch_keeps_commits() {
     for how in ["symref", "link", "alias", "packed symref"] {
         let bench = Bench::new();
         let repo = bench.repo("project", 3);
@@ -468,7 +475,7 @@ fn branch_with_two_names_keeps_its_commits() {
 
 /// Ref names are bytes: one that is not UTF-8 must not hide the others.
 #[test]
-fn packed_refs_with_a_name_that_is_no_text_are_read() {
+fn non_utf8_refs_are_read() {
     use std::os::unix::ffi::OsStrExt as _;
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
@@ -486,7 +493,7 @@ fn packed_refs_with_a_name_that_is_no_text_are_read() {
     bench.git(&repo, &["pack-refs", "--all"]);
     let restored = bench.ok(&["restore", "a"]);
     assert_eq!(restored["branch"], "gk/a-restored-2", "{restored:#}");
-    assert_eq!(bench.git(&repo, &["rev-parse", "gk/a"]), moved, "nobody moved it");
+    assert_eq!(bench.git(&repo, &["rev-parse", "gk/a"]), moved, "the branch is not moved");
     bench.ok(&["rm", "a", "--force", "--branch", "keep"]);
     bench.ok(&["trash", "empty"]);
     let left = bench.git(&repo, &["for-each-ref", "refs/groundskeeper/trash"]);
@@ -495,7 +502,7 @@ fn packed_refs_with_a_name_that_is_no_text_are_read() {
 
 /// Some tools write HEAD as a symbolic link to the branch.
 #[test]
-fn head_that_is_a_link_is_a_head() {
+fn symlink_head_is_recognised() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("a", &repo, &[]);
@@ -520,7 +527,7 @@ fn head_that_is_a_link_is_a_head() {
 
 /// A path with the name of a lock or a list file may be a pipe; a read of it would block forever.
 #[test]
-fn pipes_in_odd_places_are_not_read() {
+fn pipes_are_never_read() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let pipe = |path: &Path| {

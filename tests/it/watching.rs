@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::api::{call, connect};
-use crate::glance::started;
+use crate::clean_check::started;
 use crate::support::{Bench, Daemon, PATIENCE, wait_for};
 
 /// Returns the daemon's counters of watching.
@@ -43,8 +43,12 @@ impl Stream {
         let until = Instant::now() + PATIENCE;
         loop {
             line.clear();
-            assert!(Instant::now() < until, "no change was told");
-            assert_ne!(self.0.read_line(&mut line).expect("a line in time"), 0, "hung up");
+            assert!(Instant::now() < until, "no change was reported");
+            assert_ne!(
+                self.0.read_line(&mut line).expect("a line in time"),
+                0,
+                "the connection was closed"
+            );
             let data = line.strip_prefix("data: ").and_then(|d| serde_json::from_str(d).ok());
             if let Some(data) = data.filter(|d: &Value| d["kind"] == "environment.changed") {
                 return data;
@@ -72,7 +76,7 @@ fn await_watched(bench: &Bench, worktrees: u64) {
 }
 
 #[test]
-fn a_status_says_what_git_says() {
+fn status_matches_git() {
     let bench = Bench::new();
     let repo = bench.repo("project", 5);
     let _daemon = Daemon::start(&bench);
@@ -90,7 +94,7 @@ fn a_status_says_what_git_says() {
     bench.write(&at.join("new"), "work\nand more\n");
     bench.write(&at.join("untracked/file"), "x");
     bench.git(&at, &["checkout", "-q", "--detach"]);
-    crate::support::pass(std::time::Duration::from_millis(2_100));
+    crate::support::sleep(std::time::Duration::from_millis(2_100));
     let found = status(&bench, "demo");
     assert_eq!(found["detached"], true, "{found:#}");
     assert_eq!(
@@ -116,7 +120,7 @@ fn a_status_says_what_git_says() {
 }
 
 #[test]
-fn errors_of_a_status_are_told_apart() {
+fn status_errors_are_distinct() {
     let bench = Bench::new();
     let repo = bench.repo("project", 2);
     let _daemon = Daemon::start(&bench);
@@ -129,7 +133,7 @@ fn errors_of_a_status_are_told_apart() {
     assert_eq!(all[0]["error"]["code"], "path_not_found", "{all:#}");
     std::fs::rename(&aside, &at).expect("moved back");
     std::fs::rename(at.join(".git"), bench.path("pointer")).expect("moved");
-    crate::support::pass(std::time::Duration::from_millis(2_100));
+    crate::support::sleep(std::time::Duration::from_millis(2_100));
     assert_eq!(bench.refused(&["status", "demo"]).1["code"], "not_git_repo");
     std::fs::rename(bench.path("pointer"), at.join(".git")).expect("moved back");
     bench.ok(&["rm", "demo"]);
@@ -137,8 +141,9 @@ fn errors_of_a_status_are_told_apart() {
     assert_eq!(bench.refused(&["diff", "demo"]).1["code"], "environment_destroyed");
 }
 
+/// An environment without changes costs no process and no status computation.
 #[test]
-fn changes_are_told_and_an_unchanged_environment_costs_nothing() {
+fn changes_are_sent_idle_costs_nothing() {
     let bench = Bench::new();
     let repo = bench.repo("project", 5);
     bench.write(&repo.join(".gitignore"), "node_modules/\n*.log\n");
@@ -165,9 +170,9 @@ fn changes_are_told_and_an_unchanged_environment_costs_nothing() {
     bench.write(&at.join("file1"), "changed\n");
     stream.await_change("demo", "files");
     assert_eq!(count(&bench, "watches"), watches);
-    assert_eq!(status(&bench, "demo")["changes"], "~1", "the truth at once");
+    assert_eq!(status(&bench, "demo")["changes"], "~1", "the status is correct at once");
     let looks = count(&bench, "statuses_computed") - computed;
-    assert_eq!(looks, 1, "one change, one look");
+    assert_eq!(looks, 1, "one change causes one computation");
 
     // A directory that appears with content: later changes inside it are seen as well.
     bench.write(&at.join("a/b/c/d"), "x");
@@ -189,8 +194,9 @@ fn changes_are_told_and_an_unchanged_environment_costs_nothing() {
     assert_eq!(status(&bench, "other")["behind_base"], 1);
 }
 
+/// After a restore it is watched again while a stream is open.
 #[test]
-fn what_is_taken_away_is_not_watched_and_comes_back_to_no_one() {
+fn removed_environment_is_unwatched() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let _daemon = Daemon::start(&bench);
@@ -203,7 +209,7 @@ fn what_is_taken_away_is_not_watched_and_comes_back_to_no_one() {
     await_watched(&bench, 1);
     bench.write(&at.join("new"), "x");
     let change = stream.await_change("demo", "files");
-    assert_eq!(change["incarnation"], 2, "the new life, at the old place");
+    assert_eq!(change["incarnation"], 2, "the new incarnation at the same path");
     drop(stream);
     await_watched_none(&bench);
 }
@@ -217,7 +223,7 @@ fn await_watched_none(bench: &Bench) {
 
 /// The portable backend passes the same scenario.
 #[test]
-fn the_portable_backend_tells_the_same() {
+fn portable_backend_reports_same_changes() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let config = bench.path("config.toml");
@@ -233,7 +239,7 @@ fn the_portable_backend_tells_the_same() {
         stream.await_change("demo", "files");
         assert_eq!(status(&bench, "demo")["changes"], "?1");
     }
-    wait_for("an unchanged status costs nothing", || {
+    wait_for("an unchanged status starts no process", || {
         let before = started(&bench);
         status(&bench, "demo");
         started(&bench) == before
@@ -254,7 +260,7 @@ fn the_portable_backend_tells_the_same() {
 /// After every change, the next status is correct: the cache keeps no entry whose change no watch
 /// would report.
 #[test]
-fn a_watched_status_is_never_old() {
+fn watched_status_is_never_stale() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.write(&repo.join(".gitignore"), "*.log\nignored/\nnode_modules/\n");
@@ -301,7 +307,7 @@ fn a_watched_status_is_never_old() {
     bench.git(&at, &["stash", "-q", "--include-untracked"]);
     assert_eq!((stashes(), changes().as_str()), (Some(1), "?20"), "no longer ignored");
     bench.git(&repo, &["stash", "drop", "-q"]);
-    assert_eq!(stashes(), Some(0), "dropped elsewhere");
+    assert_eq!(stashes(), Some(0), "the stash was dropped elsewhere");
     bench.git(&repo, &["remote", "add", "origin", &origin]);
     bench.git(&repo, &["fetch", "-q", "origin"]);
     bench.git(&at, &["branch", "-q", "-u", "origin/main"]);
@@ -314,12 +320,12 @@ fn a_watched_status_is_never_old() {
     assert_eq!(status(&bench, "demo")["behind_base"], 1);
     bench.git(&at, &["reset", "-q", "--soft", "HEAD~1"]);
     assert_eq!(status(&bench, "demo")["ahead_of_base"], 0);
-    no_read_writes_the_index(&bench, &at);
+    check_reads_keep_index(&bench, &at);
     assert_eq!(changes(), "?20");
 }
 
 /// Touches a file without a change: neither a status nor a diff may write the index.
-fn no_read_writes_the_index(bench: &Bench, at: &Path) {
+fn check_reads_keep_index(bench: &Bench, at: &Path) {
     // The daemon refreshes a new index once, so the drain comes first.
     bench.drain();
     let touched = std::fs::File::options().write(true).open(at.join("file1")).expect("open");
@@ -332,8 +338,9 @@ fn no_read_writes_the_index(bench: &Bench, at: &Path) {
     assert_eq!(written(), before, "a read wrote the index");
 }
 
+/// An adopted clone is watched as well.
 #[test]
-fn a_removal_that_is_refused_leaves_it_watched_and_an_adopted_clone_is_seen() {
+fn refused_removal_keeps_watch() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.write(&repo.join("file1"), "first\n");
@@ -366,7 +373,7 @@ fn a_removal_that_is_refused_leaves_it_watched_and_an_adopted_clone_is_seen() {
 }
 
 /// Starts a daemon in its own user namespace with a lower limit of the system.
-fn limited(bench: &Bench, which: &str, most: u32) -> Daemon {
+fn start_limited(bench: &Bench, which: &str, most: u32) -> Daemon {
     let lower = format!("echo {most} > /proc/sys/user/{which} && exec \"$@\"");
     let data = bench.data();
     let prefix = ["--user", "--map-root-user", "sh", "-c", &lower, "sh"];
@@ -375,8 +382,9 @@ fn limited(bench: &Bench, which: &str, most: u32) -> Daemon {
     Daemon::of(bench, command)
 }
 
+/// The watch falls back to polling, and no retry storm follows.
 #[test]
-fn a_limit_of_the_system_is_said_once_and_makes_no_storm() {
+fn system_limit_is_reported_once() {
     for (which, most) in [("max_inotify_watches", 30), ("max_inotify_instances", 0)] {
         let bench = Bench::new();
         let repo = bench.repo("project", 3);
@@ -384,7 +392,7 @@ fn a_limit_of_the_system_is_said_once_and_makes_no_storm() {
             bench.write(&repo.join(format!("folder{n}/file")), "x");
         }
         bench.commit(&repo, "folders");
-        let _daemon = limited(&bench, which, most);
+        let _daemon = start_limited(&bench, which, most);
         let at = bench.new_env("demo", &repo, &[]);
         let _stream = Stream::open(&bench, "", "");
         wait_for(which, || counts(&bench)["stages"]["polling"].as_u64() == Some(1));
@@ -395,7 +403,7 @@ fn a_limit_of_the_system_is_said_once_and_makes_no_storm() {
             bench.ok(&["ls"]);
         }
         assert_eq!((count(&bench, "begun"), count(&bench, "degraded")), (begun, 1), "{which}");
-        assert_eq!(status(&bench, "demo")["untracked"], 20, "asking still tells the truth");
+        assert_eq!(status(&bench, "demo")["untracked"], 20, "the status on request is correct");
         let doctor = bench.gk(&["doctor"]).1;
         let check = doctor.as_array().and_then(|all| all.iter().find(|c| c["name"] == "watching"));
         let check = check.expect("a check");
@@ -411,7 +419,7 @@ fn a_limit_of_the_system_is_said_once_and_makes_no_storm() {
 /// Reproduces the crash that led to this program: an application polled the status of about 300
 /// destroyed worktrees, and every poll created a watcher for each.
 #[test]
-fn polling_the_destroyed_costs_nothing_and_brings_nothing_back() {
+fn polling_destroyed_environments_is_free() {
     const DESTROYED: usize = 300;
     let bench = Bench::new();
     let repo = bench.repo("project", 1);
@@ -447,8 +455,9 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
+/// A returning subscriber receives what it missed.
 #[test]
-fn a_lease_watches_and_who_comes_back_is_told_what_was_missed() {
+fn lease_watches_and_missed_changes_replay() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let _daemon = Daemon::start(&bench);
@@ -467,8 +476,9 @@ fn a_lease_watches_and_who_comes_back_is_told_what_was_missed() {
     await_watched_none(&bench);
 }
 
+/// The watch of a missing root is not retried until a subscriber asks.
 #[test]
-fn a_root_that_goes_away_is_seen_and_not_waited_for() {
+fn moved_root_is_reported_and_rewatched() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let _daemon = Daemon::start(&bench);
@@ -488,7 +498,7 @@ fn a_root_that_goes_away_is_seen_and_not_waited_for() {
 }
 
 #[test]
-fn a_repository_that_goes_away_or_is_made_anew_is_seen() {
+fn replaced_repository_is_noticed() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let _daemon = Daemon::start(&bench);
@@ -504,10 +514,10 @@ fn a_repository_that_goes_away_or_is_made_anew_is_seen() {
     // A separate repository in what is a plain directory now.
     bench.git(&linked, &["init", "-q"]);
     stream.await_change("demo", "anything");
-    assert_eq!(bench.refused(&["status", "demo"]).1["code"], "not_git_repo", "another one");
+    assert_eq!(bench.refused(&["status", "demo"]).1["code"], "not_git_repo", "another repository");
     std::fs::remove_dir_all(&link).expect("removed");
     std::fs::rename(&aside, &link).expect("moved back");
-    wait_for("its own again", || call_ok(&bench, "demo"));
+    wait_for("the worktree to be recognised again", || call_ok(&bench, "demo"));
     bench.write(&linked.join("deep/new"), "x");
     stream.await_change("demo", "files");
     assert_eq!(status(&bench, "demo")["changes"], "?1");

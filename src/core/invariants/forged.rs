@@ -284,8 +284,9 @@ fn work_and_migrations() -> Vec<(&'static str, Vec<Record>)> {
     ]
 }
 
+/// An invariant that no forged log violates fails this test.
 #[test]
-fn every_invariant_can_fail() {
+fn every_invariant_has_violating_log() {
     let mut forged = order_and_lives();
     forged.extend(work_and_migrations());
     for (name, records) in &forged {
@@ -304,7 +305,7 @@ fn every_invariant_can_fail() {
 }
 
 #[test]
-fn honest_logs_break_none() {
+fn valid_logs_violate_no_invariant() {
     let finished = MigrationFinished { migration: migration_id(1), leftovers: Vec::new() };
     for records in [records(ready()), records(torn()), with(migrated(), vec![finished.into()])] {
         assert_eq!(breaches(&records), []);
@@ -312,7 +313,7 @@ fn honest_logs_break_none() {
 }
 
 #[test]
-fn the_first_broken_record_is_named() {
+fn first_violating_record_is_reported() {
     let over = EnvironmentReady { environment: demo() };
     let log = with(torn(), vec![over.clone().into(), over.into()]);
     let last = log.len() as u64;
@@ -320,8 +321,9 @@ fn the_first_broken_record_is_named() {
     assert_eq!(first, Some(("tombstone-final", last - 1)));
 }
 
+/// The audit may start from the state at any record of a valid log.
 #[test]
-fn an_audit_may_begin_with_a_snapshot() {
+fn audit_from_snapshot_reports_nothing() {
     let log = records(torn());
     for cut in 0..log.len() {
         let mut state = State::default();

@@ -30,7 +30,10 @@ impl Harness {
                 assert!(self.state.output(id, *clean).is_some(), "{id}: {clean} is stranded");
             }
             let explained = self.state.environment(id).is_some();
-            assert!(explained || *traces == Traces::default(), "{id}: nothing explains {traces:?}");
+            assert!(
+                explained || *traces == Traces::default(),
+                "{id}: unexplained traces {traces:?}"
+            );
         }
     }
 

@@ -99,7 +99,7 @@ impl Harness {
             let record = Record { seq: self.state.seq().next(), at: self.now, boot, event };
             let breaches = self.audit.fold(&mut self.state, &record);
             assert_eq!(breaches, [], "{record:?}");
-            self.no_resurrection(&record);
+            self.check_no_resurrection(&record);
             self.log.push(record);
         }
         assert_eq!(self.audit.finish(&self.state), None);
@@ -107,7 +107,7 @@ impl Harness {
         accepted
     }
 
-    fn no_resurrection(&mut self, record: &Record) {
+    fn check_no_resurrection(&mut self, record: &Record) {
         let after = record.event.remains().is_some() || record.event.output().is_some();
         let Some(id) = record.event.environment().filter(|_| !after) else { return };
         let env = self.state.environment(id).expect("an event is about a known environment");
@@ -307,7 +307,7 @@ impl Harness {
 
     /// Performs up to `steps` of the small steps of a running effect.
     pub(crate) fn work(&mut self, subject: &Subject, steps: u8) {
-        let waits = self.waits_for_a_clean(subject);
+        let waits = self.awaits_clean(subject);
         let Some(running) = self.running.get_mut(subject) else { return };
         match subject {
             Subject::Environment(who) => {
@@ -352,8 +352,8 @@ impl Harness {
     }
 
     pub(crate) fn finish(&mut self, subject: &Subject, how: How) {
-        let waits = self.waits_for_a_clean(subject);
-        let stale = self.disturbed_and_changed(subject);
+        let waits = self.awaits_clean(subject);
+        let stale = self.would_move_changed_tree(subject);
         if how == How::Well && !stale {
             self.work(subject, 4);
         }
@@ -382,14 +382,14 @@ impl Harness {
     }
 
     /// Returns whether an unlink of a clean's output must wait for a clean or undo told to stop.
-    fn waits_for_a_clean(&self, subject: &Subject) -> bool {
+    fn awaits_clean(&self, subject: &Subject) -> bool {
         let Subject::Output(who, _) = subject else { return false };
         let running = self.running.get(&Subject::Environment(who.clone()));
         running.is_some_and(|r| matches!(r.step, Step::Clean | Step::UndoClean))
     }
 
     /// Returns whether a move to the trash would find another tree than the one consented to.
-    fn disturbed_and_changed(&self, subject: &Subject) -> bool {
+    fn would_move_changed_tree(&self, subject: &Subject) -> bool {
         let Subject::Environment(who) = subject else { return false };
         let moving = self.running.get(subject).is_some_and(|r| r.step == Step::MoveToTrash);
         let teardown = self.state.environment(who).and_then(|e| e.teardown.as_ref());
@@ -406,7 +406,7 @@ impl Harness {
         for who in running {
             let hook = |r: &InFlight| matches!(r.step, Step::RunSetup | Step::RunTeardown);
             let may = self.running.get(&who).is_some_and(|r| !hook(r));
-            if may && !self.disturbed_and_changed(&who) {
+            if may && !self.would_move_changed_tree(&who) {
                 self.work(&who, how_far);
             }
         }

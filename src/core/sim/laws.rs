@@ -3,7 +3,7 @@
 //! A fake disk stands for the world. Effects change it in several small steps, so that a crash can
 //! leave them half done; effects in flight end with the daemon, as the engine guarantees (one
 //! driver slot per environment, no child outlives the daemon unseen). Each law was seen to fail
-//! when its guard was taken out; `broken_guards_are_caught` keeps two of those breaks alive.
+//! when its guard was taken out; `removed_guards_are_detected` keeps two of those breaks alive.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ proptest! {
     #![proptest_config(config(HISTORIES))]
 
     #[test]
-    fn histories_with_crashes_come_to_rest_whole(acts in prop::collection::vec(act(), 1..60)) {
+    fn crashing_histories_settle_without_loss(acts in prop::collection::vec(act(), 1..60)) {
         let mut bench = run(&acts, Broken::Nothing);
         prop_assert_eq!(&fold(&bench.log), &bench.state);
         bench.crash(2);
@@ -42,7 +42,7 @@ proptest! {
     }
 
     #[test]
-    fn a_snapshot_and_the_rest_is_the_whole_fold(
+    fn snapshot_plus_suffix_equals_full_fold(
         acts in prop::collection::vec(act(), 1..60),
         at in any::<prop::sample::Index>(),
     ) {
@@ -59,7 +59,7 @@ proptest! {
 
 /// Red controls: without these guards the laws must fail, or they would prove nothing.
 #[test]
-fn broken_guards_are_caught() {
+fn removed_guards_are_detected() {
     use proptest::test_runner::{Config, TestError, TestRunner};
     for broken in [Broken::Fence, Broken::Children] {
         let config = Config { failure_persistence: None, cases: HISTORIES, ..Config::default() };
@@ -82,7 +82,7 @@ fn broken_guards_are_caught() {
 }
 
 #[test]
-fn interrupted_steps_are_put_behind_the_others_after_a_while() {
+fn interrupted_step_is_delayed_after_limit() {
     let mut bench = Harness::new();
     bench.act(&Act::Provision { who: 0, keep: false, key: None });
     for _ in 0..crate::policy::INTERRUPTIONS_FREE {
@@ -98,7 +98,7 @@ fn interrupted_steps_are_put_behind_the_others_after_a_while() {
 }
 
 #[test]
-fn a_step_that_daemons_keep_dying_in_is_given_up() {
+fn repeatedly_interrupted_provision_is_rolled_back() {
     let mut bench = Harness::new();
     bench.act(&Act::Provision { who: 0, keep: false, key: None });
     for _ in 1..crate::policy::INTERRUPTIONS_MAX {
@@ -114,7 +114,7 @@ fn a_step_that_daemons_keep_dying_in_is_given_up() {
 }
 
 #[test]
-fn an_orderly_restart_is_no_interruption() {
+fn orderly_restart_counts_no_interruption() {
     let mut bench = Harness::new();
     bench.act(&Act::Provision { who: 0, keep: false, key: None });
     for _ in 0..crate::policy::INTERRUPTIONS_MAX {
@@ -125,7 +125,7 @@ fn an_orderly_restart_is_no_interruption() {
 }
 
 #[test]
-fn seqs_are_consecutive_and_time_is_kept() {
+fn record_seqs_are_consecutive() {
     let bench =
         run(&[Act::Provision { who: 0, keep: true, key: None }, Act::Start], Broken::Nothing);
     for (n, record) in bench.log.iter().enumerate() {
@@ -134,7 +134,7 @@ fn seqs_are_consecutive_and_time_is_kept() {
 }
 
 #[test]
-fn a_restore_that_fails_puts_back_what_it_took() {
+fn failed_restore_returns_directory_to_trash() {
     let force = Act::Destroy { who: 0, force: true, key: None };
     let mut bench = run(&[Act::Provision { who: 0, keep: false, key: None }], Broken::Nothing);
     bench.drain();

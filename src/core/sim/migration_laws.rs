@@ -233,7 +233,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_old_or_the_new_and_nothing_else(
+    fn migration_ends_old_or_new(
         hows in prop::collection::vec(how(), 0..60),
         dry_run in prop::bool::weighted(0.2),
         undo in any::<bool>(),
@@ -264,7 +264,7 @@ proptest! {
     }
 
     #[test]
-    fn what_always_fails_comes_to_an_end(step in 0..8_usize, installed in any::<bool>()) {
+    fn migration_with_permanent_failure_ends(step in 0..8_usize, installed in any::<bool>()) {
         let mut bench = Harness::new();
         bench.request(false);
         for _ in 0..step + usize::from(installed) {

@@ -59,8 +59,9 @@ fn undo(bench: &Harness) -> Result<Vec<Event>, Fault> {
     bench.state.decide(bench.now, Command::UndoClean { environment, actor })
 }
 
+/// Removed environments follow, oldest first.
 #[test]
-fn what_a_build_makes_again_goes_first_on_a_full_disk() {
+fn full_disk_purges_clean_output_first() {
     let mut bench = cleaned();
     bench.act(&Act::Provision { who: 1, keep: false, key: None });
     bench.drain_but_keep_the_trash();
@@ -68,11 +69,11 @@ fn what_a_build_makes_again_goes_first_on_a_full_disk() {
     assert!(bench.state.has_trash());
     let (from, low) = (bench.log.len(), Command::DiskLow);
     assert!(bench.command(low.clone()));
-    assert!(!bench.command(low.clone()), "one at a time");
+    assert!(!bench.command(low.clone()), "one purge at a time");
     bench.flow();
     assert_eq!(kinds(&bench, from), ["CleanPurgeDecided", "CleanPurged"]);
     let from = bench.log.len();
-    assert!(bench.command(low.clone()), "and then the oldest that was removed");
+    assert!(bench.command(low.clone()), "then the oldest removed environment");
     assert_eq!(kinds(&bench, from), ["PurgeDecided"]);
     bench.flow();
     assert!(!bench.command(low) && !bench.state.has_trash(), "nothing is left");
@@ -80,7 +81,7 @@ fn what_a_build_makes_again_goes_first_on_a_full_disk() {
 }
 
 #[test]
-fn what_a_build_makes_again_goes_first_when_the_trash_holds_too_much() {
+fn trash_over_limit_purges_clean_first() {
     let mut bench = cleaned();
     bench.act(&Act::Build { who: 0 });
     bench.act(&CLEAN);
@@ -96,13 +97,13 @@ fn what_a_build_makes_again_goes_first_when_the_trash_holds_too_much() {
     let (from, now) = (bench.log.len(), bench.now);
     assert!(bench.state.next_deadline(now).is_some_and(|t| t <= now), "at once");
     bench.wait(Duration::ZERO);
-    assert_eq!(kinds(&bench, from), ["CleanPurgeDecided"], "the oldest, and no more than must");
+    assert_eq!(kinds(&bench, from), ["CleanPurgeDecided"], "only the oldest, as far as needed");
     bench.flow();
     assert_eq!((bench.state.outputs().count(), bench.state.remains().count()), (1, 1));
 }
 
 #[test]
-fn it_is_kept_for_its_time_and_no_longer() {
+fn clean_output_is_purged_at_expiry() {
     let mut bench = cleaned();
     bench.wait(Duration::from_secs(99));
     assert_eq!(outputs(&bench), [Standing::Kept]);
@@ -113,16 +114,17 @@ fn it_is_kept_for_its_time_and_no_longer() {
     assert_eq!(undo(&bench).map_err(|f| f.code), Err(Code::NotFound));
 }
 
+/// Output whose path was rebuilt meanwhile stays in the trash.
 #[test]
-fn an_undo_puts_back_the_last_clean_whose_place_is_free() {
+fn undo_restores_latest_unobstructed_clean() {
     let mut bench = cleaned();
     bench.act(&Act::Build { who: 0 });
     bench.act(&Act::UndoClean { who: 0 });
     assert_eq!(outputs(&bench), [Standing::Returning]);
     let low = bench.command(Command::DiskLow);
-    assert!(!low, "what is being put back is not unlinked");
+    assert!(!low, "output that is being restored is not purged");
     bench.flow();
-    assert_eq!(outputs(&bench), [Standing::Kept], "it was built again: it stays");
+    assert_eq!(outputs(&bench), [Standing::Kept], "the rebuilt output blocks the undo");
     bench.act(&CLEAN);
     bench.flow();
     assert_eq!(bench.state.outputs().count(), 2);
@@ -135,12 +137,13 @@ fn an_undo_puts_back_the_last_clean_whose_place_is_free() {
     }
 }
 
+/// A later incarnation made from scratch has no claim to the output of an earlier one.
 #[test]
-fn a_clean_of_what_is_destroyed_is_undone_after_a_restore() {
+fn clean_undo_requires_restored_environment() {
     let mut bench = cleaned();
     remove(&mut bench, 0);
-    assert_eq!(outputs(&bench), [Standing::Kept], "it stays until its time");
-    let refused = undo(&bench).expect_err("there is no place for it");
+    assert_eq!(outputs(&bench), [Standing::Kept], "the output stays until it expires");
+    let refused = undo(&bench).expect_err("the environment is destroyed");
     assert_eq!(refused.code, Code::EnvironmentDestroyed);
     assert!(refused.hint.contains("restore a"), "{refused}");
     bench.act(&Act::Restore { who: 0, life: None });
@@ -158,7 +161,7 @@ fn a_clean_of_what_is_destroyed_is_undone_after_a_restore() {
 }
 
 #[test]
-fn a_clean_that_gives_way_to_a_removal_leaves_nothing_behind() {
+fn clean_interrupted_by_destroy_leaves_nothing() {
     for steps in 0..3 {
         let mut bench = built();
         bench.act(&CLEAN);
@@ -166,7 +169,10 @@ fn a_clean_that_gives_way_to_a_removal_leaves_nothing_behind() {
         bench.work(&Subject::Environment(name(0)), steps);
         bench.act(&Act::Destroy { who: 0, force: true, key: None });
         let going = bench.state.outputs().all(CleanedOutput::is_going);
-        assert!(going && bench.state.outputs().count() == 1, "nobody was told of it");
+        assert!(
+            going && bench.state.outputs().count() == 1,
+            "the output of the interrupted clean is purged"
+        );
         bench.start_owed();
         bench.finish(&Subject::Environment(name(0)), How::Well);
         bench.drain();
@@ -176,7 +182,7 @@ fn a_clean_that_gives_way_to_a_removal_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_must_go_at_once_is_owed_at_once() {
+fn clean_now_owes_immediate_purge() {
     let mut bench = built();
     bench.act(&Act::Clean { who: 0, now: true });
     bench.flow();
@@ -188,8 +194,9 @@ fn what_must_go_at_once_is_owed_at_once() {
     assert!(bench.disk[&name(0)].cleaned.is_empty() && outputs(&bench).is_empty());
 }
 
+/// An entry that holds a repository is neither retried by itself nor purged on a full disk.
 #[test]
-fn what_holds_a_repository_stays_until_somebody_asks() {
+fn output_with_repository_needs_explicit_retry() {
     let mut bench = cleaned();
     let empty =
         Command::EmptyTrash { environment: Some(name(0)), lose: false, actor: Actor::default() };
@@ -200,7 +207,7 @@ fn what_holds_a_repository_stays_until_somebody_asks() {
         bench.command(Command::Settle { effect, outcome });
         assert_eq!(bench.state.outputs().filter(|o| o.fault.is_some()).count(), 1);
         bench.wait(Duration::from_secs(1_000));
-        assert_eq!(bench.state.owed(bench.now).count(), 0, "not by itself");
+        assert_eq!(bench.state.owed(bench.now).count(), 0, "no retry without a request");
         assert!(!bench.command(Command::DiskLow));
     }
     assert!(bench.command(empty));

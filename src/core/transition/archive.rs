@@ -465,11 +465,12 @@ mod tests {
         let at = At { seq: Seq(1), time: Time(1) };
         let id = EnvironmentId::parse("demo").expect("an id");
         let env = Environment::begin(at, &id, 1, &Plan::default());
-        Remains::of(&env, at, Some("/trash/demo.1".into())).expect("something is left")
+        Remains::of(&env, at, Some("/trash/demo.1".into())).expect("a leftover")
     }
 
+    /// While no inspection succeeds, only inspections are owed; after the last attempt, nothing is.
     #[test]
-    fn what_nobody_could_look_at_is_never_unlinked() {
+    fn uninspected_trash_is_never_purged() {
         let mut remains = in_the_trash();
         let mut seq = 1;
         let mut happens = |remains: &mut Remains, event: &Event| {
@@ -490,13 +491,13 @@ mod tests {
                 failed += 1;
             }
             assert_eq!(failed, policy::attempts_max(Step::Measure));
-            assert!(remains.is_kept() && remains.fault.is_some(), "it stays, and says why");
-            assert_eq!(remains.due(0), None, "until somebody asks");
+            assert!(remains.is_kept() && remains.fault.is_some(), "the entry stays with a fault");
+            assert_eq!(remains.due(0), None, "no retry without a request");
         }
     }
 
     #[test]
-    fn who_asks_again_and_again_does_not_put_the_next_attempt_off() {
+    fn repeated_purge_requests_keep_retry_delay() {
         let mut remains = in_the_trash();
         remains.size = Some(Size::default());
         for seq in 2..60 {
@@ -507,13 +508,14 @@ mod tests {
             for event in remains.settle(at.time, Step::Purge, Err(fault)) {
                 remains.apply(at, &event);
             }
-            let owed = remains.owed.as_ref().expect("it is tried again");
+            let owed = remains.owed.as_ref().expect("a retry");
             assert_eq!(owed.not_before, at.time.after(policy::trash_delay(1)), "request {seq}");
         }
     }
 
+    /// A trash entry that is being restored from its rescue is left alone.
     #[test]
-    fn what_is_being_restored_from_its_rescue_is_left_alone_by_a_second_request() {
+    fn purge_request_during_restore_is_ignored() {
         let mut remains = in_the_trash();
         remains.apply(At { seq: Seq(2), time: Time(2) }, &remains.purge("request", None));
         remains.fault = Some(Fault::new(Code::Io, "made up", "none"));
@@ -522,13 +524,14 @@ mod tests {
             state.keep_remains(Some(remains.clone()));
             state.decide_empty_trash(None, false, &Actor::default()).map_or(0, |e| e.len())
         };
-        assert_eq!(asked(&remains), 1, "what was in the way may have gone");
+        assert_eq!(asked(&remains), 1, "a request retries a failed purge");
         remains.restoring = Some(2);
         assert_eq!(asked(&remains), 0);
     }
 
+    /// Late writes may have come after the rescue, so dropping it replaces no inspection.
     #[test]
-    fn who_drops_a_rescue_has_not_seen_what_came_after_it() {
+    fn rescue_drop_keeps_inspection_owed() {
         let mut remains = in_the_trash();
         remains.looked_at = Some(Time(1));
         let (environment, incarnation, leftover) = (remains.id.clone(), 1, String::new());
@@ -539,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_request_does_not_wait_for_the_next_attempt() {
+    fn purge_request_retries_immediately() {
         let mut remains = in_the_trash();
         let fault = Fault::new(Code::GitFailed, "made up", "none");
         for event in remains.settle(Time(5), Step::Measure, Err(fault)) {

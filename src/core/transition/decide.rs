@@ -540,7 +540,7 @@ mod tests {
 
     /// A provision must not report an environment as made whose removal is pending.
     #[test]
-    fn environment_whose_removal_was_put_off_is_not_said_to_be_made() {
+    fn provision_during_pending_removal_is_refused() {
         let mut state = State::default();
         let id = EnvironmentId::parse("a").expect("an id");
         let nonce = Nonce::parse(&"0".repeat(32)).expect("a nonce");
@@ -560,7 +560,7 @@ mod tests {
             put(&mut state, event);
         }
         put(&mut state, EnvironmentReady { environment: id.clone() }.into());
-        assert_eq!(state.decide(Time(1), wanted()).expect("there is one"), Vec::new());
+        assert_eq!(state.decide(Time(1), wanted()).expect("already provisioned"), Vec::new());
         let (environment, actor) = (id.clone(), Actor::default());
         let (force, request, options) = (false, None, TeardownOptions::default());
         put(&mut state, DestroyRequested { environment, force, actor, request, options }.into());
@@ -570,7 +570,7 @@ mod tests {
         let put_off = TeardownPostponed { environment, step, fault, failures, retry_at };
         put(&mut state, put_off.into());
         assert_eq!(state.environment(&id).map(|e| e.phase), Some(Phase::Retiring));
-        let fault = state.decide(Time(1), wanted()).expect_err("it is on its way out");
+        let fault = state.decide(Time(1), wanted()).expect_err("the removal is pending");
         assert_eq!(fault.code, Code::EnvironmentBusy);
     }
 }

@@ -274,8 +274,9 @@ mod tests {
         report.kept.iter().find(|k| k.environment == id(name)).expect("kept").why.clone()
     }
 
+    /// Each environment that is kept is reported with its reason.
     #[test]
-    fn what_is_in_use_or_not_ours_is_kept_with_the_reason() {
+    fn reconcile_keeps_used_and_foreign() {
         let mut state = State::default();
         for name in ["idle", "leased", "busy", "listed"] {
             ready(&mut state, name);
@@ -330,17 +331,21 @@ mod tests {
         }
         let events = carry_out(&mut state, taken.clone());
         assert_eq!(events.len(), 2, "{events:?}");
-        assert_eq!(carry_out(&mut state, taken.clone()).len(), 1, "one is not listed any more");
-        assert_eq!(carry_out(&mut state, taken.clone()), [], "said once");
+        assert_eq!(
+            carry_out(&mut state, taken.clone()).len(),
+            1,
+            "an unlisted environment is retired"
+        );
+        assert_eq!(carry_out(&mut state, taken.clone()), [], "reported once");
         taken.epoch = 0;
         assert!(state.reconcile(NOW, &taken).outdated);
         assert_eq!(carry_out(&mut state, taken.clone()), [], "an older epoch changes nothing");
         taken.server = "another".into();
-        assert!(!state.reconcile(NOW, &taken).outdated, "which has epochs of its own");
+        assert!(!state.reconcile(NOW, &taken).outdated, "another server has its own epochs");
     }
 
     #[test]
-    fn a_set_that_takes_away_too_much_waits_to_be_confirmed() {
+    fn reconcile_large_removal_awaits_confirmation() {
         let mut state = State::default();
         for n in 0..40 {
             ready(&mut state, &format!("env{n}"));
@@ -348,14 +353,14 @@ mod tests {
         let empty = set(&state, &[], 1);
         let held = carry_out(&mut state, empty.clone());
         assert!(matches!(held.as_slice(), [Event::LiveSetHeld(h)] if h.would_retire.len() == 40));
-        assert_eq!(carry_out(&mut state, empty.clone()), [], "said once");
+        assert_eq!(carry_out(&mut state, empty.clone()), [], "reported once");
         let (options, actor) = (TeardownOptions::default(), Actor::default());
         let confirm = |epoch| Command::ConfirmLiveSet {
             epoch,
             options: options.clone(),
             actor: actor.clone(),
         };
-        assert!(state.decide(NOW, confirm(9)).is_err(), "another one waits");
+        assert!(state.decide(NOW, confirm(9)).is_err(), "another epoch waits");
         let events = state.decide(NOW, confirm(1)).expect("confirmed");
         assert_eq!(events.len(), 41);
         for event in events {
@@ -371,11 +376,12 @@ mod tests {
         for n in 0..4 {
             ready(&mut few, &format!("env{n}"));
         }
-        assert!(!few.reconcile(NOW, &set(&few, &[], 1)).held, "all of a few is not much");
+        assert!(!few.reconcile(NOW, &set(&few, &[], 1)).held, "a small set needs no confirmation");
     }
 
+    /// A failed teardown that a user requested stays as it is.
     #[test]
-    fn a_failed_teardown_is_healed_only_when_the_server_asked_for_it() {
+    fn reconcile_revives_server_requested_teardown_only() {
         for (reason, heals) in [(REASON, true), (REASON_SERVER, true), ("request", false)] {
             let mut state = State::default();
             ready(&mut state, "demo");
@@ -401,8 +407,9 @@ mod tests {
         }
     }
 
+    /// Work at risk alone does not keep it: it is rescued first.
     #[test]
-    fn processes_that_are_found_keep_it_and_unsaved_work_does_not() {
+    fn reconcile_with_processes_keeps_environment() {
         for quiet in [true, false] {
             let mut state = State::default();
             ready(&mut state, "demo");
@@ -416,7 +423,7 @@ mod tests {
                 quiet,
                 ..Inspection::default()
             };
-            let effect = effect.expect("it is looked at");
+            let effect = effect.expect("an inspection is owed");
             let outcome = Ok(Outcome::Inspected(seen));
             let events = state.decide(NOW, Command::Settle { effect, outcome }).expect("settled");
             match events.as_slice() {

@@ -29,14 +29,14 @@ macro_rules! kind_numbers {
 }
 
 #[test]
-fn there_is_a_sample_of_every_kind() {
+fn every_kind_has_sample() {
     let all: BTreeSet<u32> = for_each_event!(kind_numbers).into_iter().collect();
     let sampled: BTreeSet<u32> = samples().iter().map(Event::kind_number).collect();
     assert_eq!(all, sampled);
 }
 
 #[test]
-fn golden_payloads_are_read_and_written_as_ever() {
+fn golden_payloads_match_current_encoding() {
     let mut files = BTreeSet::new();
     for event in samples() {
         let (number, version) = (event.kind_number(), event.kind_version());
@@ -95,13 +95,13 @@ fn past_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
         ("032-TeardownInspected.v1.bin", crate::payload::bytes(&looked()), 32, looked().into()),
     ]
     .into_iter()
-    .chain(past_lives())
-    .chain(past_rescues())
+    .chain(payloads_without_nonce())
+    .chain(single_commit_rescue_payloads())
     .collect()
 }
 
 /// Returns payloads from before incarnations had a nonce.
-fn past_lives() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
+fn payloads_without_nonce() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     let (environment, key) = (env(), |key| Some(RequestId::parse(key).expect("a key")));
     let provision = || ProvisionRequestedV1 {
         environment: environment.clone(),
@@ -153,7 +153,7 @@ fn past_lives() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
 }
 
 /// Returns payloads from before a rescue could be more than one commit.
-fn past_rescues() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
+fn single_commit_rescue_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
     let environment = env();
     let rescue = || RescueV1 {
         reference: "refs/groundskeeper/rescue/demo/2".into(),
@@ -187,7 +187,7 @@ fn past_rescues() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
 }
 
 #[test]
-fn payloads_of_earlier_versions_become_todays() {
+fn past_payload_versions_upgrade() {
     for (name, written, kind, today) in past_payloads() {
         let golden = std::fs::read(folder().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(written, golden, "{name}: the frozen struct has changed");
@@ -217,8 +217,9 @@ fn envelope<'a>(event: &Event, payload: &'a [u8]) -> Envelope<'a> {
     }
 }
 
+/// Without the flag they are kept as opaque; with it they are refused.
 #[test]
-fn unknown_kinds_are_kept_or_refused_by_their_flag() {
+fn unknown_kinds_follow_must_understand_flag() {
     let event = Event::from(EnvironmentReady { environment: env() });
     let bytes = codec::payload(&event).expect("encoded");
     let unknown =
@@ -236,7 +237,7 @@ fn unknown_kinds_are_kept_or_refused_by_their_flag() {
 }
 
 #[test]
-fn trailing_and_missing_payload_bytes_are_damage() {
+fn payload_with_wrong_length_is_rejected() {
     let event = Event::from(EnvironmentReady { environment: env() });
     let mut bytes = codec::payload(&event).expect("encoded");
     bytes.push(0);
@@ -245,8 +246,9 @@ fn trailing_and_missing_payload_bytes_are_damage() {
     assert!(codec::decode(&envelope(&event, &bytes)).is_err());
 }
 
+/// A snapshot with a flipped byte is not used.
 #[test]
-fn a_snapshot_is_read_back_or_ignored() {
+fn snapshot_round_trips_or_is_ignored() {
     let mut state = State::default();
     for (n, event) in samples().into_iter().enumerate() {
         let record = Record { seq: Seq(n as u64 + 1), at: Time(n as u64), boot: 1, event };

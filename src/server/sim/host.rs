@@ -168,13 +168,16 @@ impl Host {
         assert!(!report.retired.iter().any(|id| set.live.contains(id) || leased(id)));
         let served =
             |id: &EnvironmentId| self.state().environment(id).is_some_and(Environment::is_served);
-        assert!(report.healed.iter().all(served), "what is over is not healed");
+        assert!(report.healed.iter().all(served), "a tombstoned incarnation is not revived");
         let (options, actor) = (TeardownOptions::default(), Actor::default());
         self.bench.command(Command::Reconcile { set, options, actor });
         let made = |event: &Event| {
             matches!(event, Event::ProvisionRequested(_) | Event::RestoreRequested(_))
         };
-        assert!(!self.bench.log[before..].iter().any(|r| made(&r.event)), "nothing is made by it");
+        assert!(
+            !self.bench.log[before..].iter().any(|r| made(&r.event)),
+            "the request created nothing"
+        );
         self.out.push(FromHost::Reconciled(ReconciledView::of(live.epoch, report)));
     }
 

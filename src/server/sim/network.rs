@@ -130,16 +130,16 @@ impl Model {
         let tx = self.catalogue.transaction().expect("begun");
         let done = work(&tx)?;
         tx.commit().expect("committed");
-        self.rows_moved_as_they_may();
+        self.check_row_transitions();
         Ok(done)
     }
 
-    fn rows_moved_as_they_may(&self) {
+    fn check_row_transitions(&self) {
         let mut find = self.catalogue.prepare_cached("SELECT * FROM moves").expect("prepared");
         let moves = find.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("asked");
         for (before, after) in moves.flatten().collect::<Vec<(String, String)>>() {
             let (from, to) = (Status::parse(&before), Status::parse(&after));
-            let from = from.unwrap_or_else(|| panic!("a row began as {after}"));
+            let from = from.unwrap_or_else(|| panic!("a row was created as {after}"));
             let legal = Change::ALL.into_iter().any(|change| next(from, change) == to);
             assert!(legal, "a row went from {before} to {after}");
         }
@@ -148,19 +148,19 @@ impl Model {
 
     fn step(&mut self) {
         match self.random.below(24) {
-            0..=3 => self.wish(),
-            4 => self.by_hand(),
+            0..=3 => self.make_request(),
+            4 => self.act_as_user(),
             5..=7 => self.host.work(),
-            8 => self.trouble(),
-            9 => self.tend(),
+            8 => self.inject_fault(),
+            9 => self.run_periodic_work(),
             10..=12 => self.connect(),
-            _ => self.pass_on(true),
+            _ => self.deliver_messages(true),
         }
-        self.look_on();
+        self.check_step();
     }
 
     /// Makes a random request at the server, which may be granted or refused.
-    fn wish(&mut self) {
+    fn make_request(&mut self) {
         self.wishes += 1;
         let n = self.wishes;
         let id = NAMES[self.random.below(2) as usize].to_owned();
@@ -198,10 +198,10 @@ impl Model {
                 operations::add(tx, &order("exec", json!({})), HOST)
             }
         });
-        self.wake();
+        self.notify_session();
     }
 
-    fn by_hand(&mut self) {
+    fn act_as_user(&mut self) {
         let id = NAMES[self.random.below(2) as usize];
         match self.random.below(3) {
             0 => self.host.remove_by_hand(id),
@@ -211,7 +211,7 @@ impl Model {
     }
 
     /// Injects a fault: a kill of the host, a cut, a timeout or a repetition.
-    fn trouble(&mut self) {
+    fn inject_fault(&mut self) {
         self.faults += 1;
         match self.random.below(7) {
             0..=2 => {
@@ -231,7 +231,7 @@ impl Model {
                 if let Some(told) = self.session.as_mut().and_then(|s| s.told.as_mut()) {
                     told.all_again();
                 }
-                self.wake();
+                self.notify_session();
             }
         }
     }
@@ -242,7 +242,7 @@ impl Model {
     }
 
     /// Does the server's periodic work.
-    fn tend(&mut self) {
+    fn run_periodic_work(&mut self) {
         let n = self.wishes;
         let due = self.with(store::due).expect("asked");
         for (m, (host, id)) in due.into_iter().enumerate() {
@@ -250,7 +250,7 @@ impl Model {
             // A refused one is still due, so the next round tries again.
             let _granted = self.with(|tx| destroy_in(tx, &host, &id, &request, How::Unused));
         }
-        self.wake();
+        self.notify_session();
     }
 
     fn connect(&mut self) {
@@ -262,7 +262,7 @@ impl Model {
     }
 
     /// Makes the session read the catalogue and send what is new.
-    fn wake(&mut self) {
+    fn notify_session(&mut self) {
         let seen = self.with(|tx| sync::look(tx, HOST)).expect("looked");
         let Some(session) = self.session.as_mut() else { return };
         let news = session.told.as_mut().map(|told| told.news(seen, 0)).unwrap_or_default();
@@ -272,7 +272,7 @@ impl Model {
     }
 
     /// Takes the host's messages; then one message of either side arrives or is lost.
-    fn pass_on(&mut self, faults: bool) {
+    fn deliver_messages(&mut self, faults: bool) {
         for message in self.host.say() {
             if let Some(session) = self.session.as_mut() {
                 session.to_server.send(message);
@@ -282,7 +282,7 @@ impl Model {
         let for_server = session.to_host.under_way.is_empty() || self.random.below(2) == 0;
         if for_server {
             match session.to_server.next(&mut self.random, faults) {
-                Ok(Some(message)) => self.server_hears(message),
+                Ok(Some(message)) => self.receive_from_host(message),
                 Ok(None) => {}
                 Err(()) => self.hang_up(),
             }
@@ -295,35 +295,35 @@ impl Model {
         }
     }
 
-    fn server_hears(&mut self, message: FromHost) {
+    fn receive_from_host(&mut self, message: FromHost) {
         match message {
-            FromHost::Open(open) => self.opened(&open),
-            FromHost::Answer(answer) => self.answered(&answer),
-            FromHost::Events(events) => self.told_of(&events),
+            FromHost::Open(open) => self.receive_open(&open),
+            FromHost::Answer(answer) => self.receive_answer(&answer),
+            FromHost::Events(events) => self.receive_events(&events),
             FromHost::Reconciled(report) => {
                 let missing = report.missing;
                 let noted = self.with(|tx| {
                     missing.iter().try_for_each(|env| store::missing(tx, HOST, env).map(drop))
                 });
                 noted.expect("noted");
-                self.wake();
+                self.notify_session();
             }
             _ => {}
         }
     }
 
-    fn opened(&mut self, open: &Open) {
+    fn receive_open(&mut self, open: &Open) {
         let (live, acked) = self.with(|tx| sync::welcome(tx, HOST, open)).expect("welcome");
         let mut told = SyncCursor::new(open.head);
         told.opened(&live);
         let Some(session) = self.session.as_mut() else { return };
         session.told = Some(told);
         session.to_host.send(Host::opened(live, acked));
-        self.wake();
+        self.notify_session();
     }
 
     /// As a host session does: 429 and 503 leave the operation open.
-    fn answered(&mut self, answer: &Answer) {
+    fn receive_answer(&mut self, answer: &Answer) {
         if matches!(answer.status, 429 | 503) {
             return;
         }
@@ -337,22 +337,22 @@ impl Model {
             if let Some(told) = self.session.as_mut().and_then(|s| s.told.as_mut()) {
                 told.live_again();
             }
-            self.wake();
+            self.notify_session();
         }
     }
 
-    fn told_of(&mut self, events: &Events) {
-        self.with(|tx| sync::take_events(tx, HOST, events)).expect("taken in");
+    fn receive_events(&mut self, events: &Events) {
+        self.with(|tx| sync::take_events(tx, HOST, events)).expect("accepted");
         let Some(session) = self.session.as_mut() else { return };
         if let Some(told) = session.told.as_mut() {
             told.heard(events.last);
         }
         session.to_host.send(FromServer::Ack(Ack { seq: events.last }));
-        self.wake();
+        self.notify_session();
     }
 
     /// Checks what must hold after every step.
-    fn look_on(&mut self) {
+    fn check_step(&mut self) {
         self.host.did_nothing_twice();
     }
 
@@ -362,15 +362,15 @@ impl Model {
         for round in 0..400 {
             self.connect();
             for _ in 0..12 {
-                self.pass_on(false);
+                self.deliver_messages(false);
             }
             self.host.work();
-            self.tend();
-            self.look_on();
+            self.run_periodic_work();
+            self.check_step();
             if round % 20 == 19 {
                 let told = self.session.as_mut().and_then(|s| s.told.as_mut());
                 told.map(SyncCursor::all_again).unwrap_or_default();
-                self.wake();
+                self.notify_session();
             }
             if round > 5 && self.differences().is_empty() {
                 return;
@@ -503,9 +503,9 @@ fn history(seed: u64, is_forgetful: bool) -> Tally {
 /// Negative control: if the core does not know request ids, a command runs twice, which must be
 /// detected.
 #[test]
-fn a_host_that_forgets_requests_is_caught() {
+fn forgotten_request_ids_are_detected() {
     let caught = |seed| std::panic::catch_unwind(|| history(seed, true)).is_err();
-    assert!((1..400).any(caught), "nothing was noticed");
+    assert!((1..400).any(caught), "the fault was not detected");
 }
 
 #[test]
@@ -519,7 +519,7 @@ fn both_sides_agree_after_every_history() {
             .map(|share| scope.spawn(move || histories((first + share..first + many).step_by(2))))
             .collect();
         for share in shares {
-            all += share.join().expect("every history agrees");
+            all += share.join().expect("both sides agree");
         }
     });
     println!("{many} histories from {first}: {all:?}");

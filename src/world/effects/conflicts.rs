@@ -62,7 +62,7 @@ mod tests {
     use super::cache_info;
 
     #[test]
-    fn a_side_is_named_by_its_stage() {
+    fn cache_info_includes_stage() {
         let info = cache_info(b"100644 abc 2\ta/b c").expect("a side");
         assert_eq!(info, b"100644,abc,2/a/b c");
         assert_eq!(cache_info(b"100644 abc 2"), None);

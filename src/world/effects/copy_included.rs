@@ -393,7 +393,7 @@ mod tests {
     use super::both;
 
     #[test]
-    fn a_directory_stands_for_what_is_below_it() {
+    fn included_directory_covers_its_content() {
         let list = |text: &str| -> Vec<Vec<u8>> {
             text.split(' ').map(|p| p.as_bytes().to_vec()).collect()
         };

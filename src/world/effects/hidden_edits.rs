@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changed_path_is_that_of_a_changed_file_only() {
+    fn changed_path_reports_worktree_changes_only() {
         let of = |entry: &str| changed_path(entry.as_bytes()).map(<[u8]>::to_vec);
         let rest = "N... 100644 100644 100644 1111 2222 a b.txt";
         assert_eq!(of(&format!("1 .M {rest}")), Some(b"a b.txt".to_vec()));

@@ -431,7 +431,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_transcript_keeps_both_ends() {
+    fn transcript_keeps_start_and_end() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("t");
         let mut output = Output::create(&path).expect("created");

@@ -171,8 +171,9 @@ mod tests {
     use super::*;
     use crate::core::event::Size;
 
+    /// Clock differences and clocks that went back count as possible writes.
     #[test]
-    fn only_what_was_surely_not_touched_is_not_looked_at() {
+    fn late_write_check_skips_proven_untouched() {
         const SECOND: u64 = 1_000_000_000;
         let possible = |looked_at: Option<u64>, last_change: u64, moved: u64| {
             let size = Size::default();
@@ -180,10 +181,10 @@ mod tests {
             let (last_change, moved) = (last_change * SECOND, moved * SECOND);
             is_possible(looked_at, &disk_usage::Measured { size, last_change, moved })
         };
-        assert!(!possible(Some(100), 50, 101), "old, looked at, moved");
-        assert!(possible(Some(100), 101, 101), "written after the look");
+        assert!(!possible(Some(100), 50, 101), "the last change precedes the inspection");
+        assert!(possible(Some(100), 101, 101), "written after the inspection");
         assert!(possible(Some(100), 99, 101), "the clocks may differ a little");
         assert!(possible(Some(100), 50, 60), "the clock went back in between");
-        assert!(!possible(None, 101, 101), "seen to, or not wanted");
+        assert!(!possible(None, 101, 101), "already rescued, or no rescue wanted");
     }
 }

@@ -479,7 +479,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_copied_comes_back_byte_for_byte() {
+    fn copied_files_restore_byte_for_byte() {
         let dir = tempfile::tempdir().expect("a directory");
         let cancel = Cancel::new().expect("a cancel");
         let [from, to, home] = ["from", "to", "home"].map(|name| dir.path().join(name));
@@ -499,7 +499,7 @@ mod tests {
         assert_eq!((raw.files, raw.bytes, lacks.len()), (2, 12, 0));
         assert!(is_whole(&raw));
         for _ in 0..2 {
-            put_back(&raw, &to, &cancel).expect("put back");
+            put_back(&raw, &to, &cancel).expect("restored");
         }
         assert_eq!(std::fs::read(to.join(&odd)).expect("read"), b"\r\n\0\xff");
         let mode = to.join(&odd).metadata().expect("there").permissions().mode();
@@ -508,13 +508,13 @@ mod tests {
         let private = paths::from_host(&raw.folder).join("0").metadata().expect("there");
         assert_eq!(private.permissions().mode() & 0o777, 0o600);
         std::fs::write(paths::from_host(&raw.folder).join("0"), "x").expect("written");
-        assert!(!is_whole(&raw), "a copy was cut");
+        assert!(!is_whole(&raw), "a truncated copy is not whole");
         forget(&home, &cancel).expect("gone");
         assert!(!home.exists() && !is_whole(&raw));
     }
 
     #[test]
-    fn nothing_is_put_back_through_a_link() {
+    fn restore_follows_no_symlink() {
         let dir = tempfile::tempdir().expect("a directory");
         let cancel = Cancel::new().expect("a cancel");
         let [from, to, home] = ["from", "to", "home"].map(|name| dir.path().join(name));

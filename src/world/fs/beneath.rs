@@ -134,8 +134,9 @@ mod tests {
 
     type Open = fn(BorrowedFd<'_>, &Path, OFlags, Mode, Mounts) -> Result<OwnedFd, Errno>;
 
+    /// Covers both implementations: `openat2`, and one `openat` per component.
     #[test]
-    fn nothing_is_opened_through_a_link_or_above() {
+    fn open_follows_no_link_or_parent() {
         let dir = tempfile::tempdir().expect("a directory");
         let at = |name: &str| dir.path().join(name);
         std::fs::create_dir_all(at("top/a/b")).expect("made");

@@ -100,8 +100,9 @@ mod tests {
     use super::*;
     use crate::core::{EnvironmentId, Nonce};
 
+    /// Names differ between logs, incarnations and nonces.
     #[test]
-    fn no_two_lives_share_a_name() {
+    fn incarnation_names_are_unique() {
         let id = EnvironmentId::parse("demo").expect("an id");
         let nonces = ["0", "1"].map(|d| Nonce::parse(&d.repeat(32)).expect("a nonce"));
         let mut all = std::collections::BTreeSet::new();
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_earlier_versions_are_those_that_they_gave() {
+    fn earlier_version_names_are_unchanged() {
         let id = EnvironmentId::parse("demo").expect("an id");
         let names = Names::of("0123456789abcdef", Life { id: &id, incarnation: 3, nonce: None });
         assert_eq!(names.admin(), "gk-demo-3-01234567");

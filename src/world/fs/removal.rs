@@ -154,13 +154,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mount_points_are_read_as_the_kernel_writes_them() {
+    fn mount_points_are_unescaped() {
         assert_eq!(unescape(b"/a\\040b\\134c\\012"), b"/a b\\c\n");
         assert_eq!(unescape(b"/plain\\"), b"/plain\\");
     }
 
+    /// The target of a symlink stays.
     #[test]
-    fn a_tree_that_denies_writing_is_deleted_and_links_are_not_followed() {
+    fn delete_removes_readonly_tree_without_links() {
         let dir = tempfile::tempdir().expect("a directory");
         let outside = dir.path().join("outside");
         let tree = dir.path().join("tree");

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_attributes_that_change_contents_count() {
+    fn only_content_changing_attributes_count() {
         for harmless in [
             "* text=auto\n*.png binary\n*.rs diff=rust linguist-generated",
             "# *.bin filter=lfs",
@@ -153,8 +153,9 @@ mod tests {
         }
     }
 
+    /// Settings that change the index format or the content of files.
     #[test]
-    fn settings_that_change_the_index_or_the_files_are_obstacles() {
+    fn conversion_settings_block_own_checkout() {
         let of = |text: &str| Config::parse(text.replace(';', "\0").as_bytes());
         assert_eq!(of("core.filemode\ntrue;core.bare\nfalse;").checkout_obstacle(), None);
         for bad in [

@@ -340,8 +340,9 @@ pub fn check_version(cancel: &Cancel) -> Result<String, Fault> {
 mod tests {
     use super::*;
 
+    /// A cancel does not stop a git that is changing a ref: the change is complete or absent.
     #[test]
-    fn a_change_of_a_ref_is_not_stopped_half_way() {
+    fn ref_update_is_not_interrupted() {
         use std::io::Write as _;
         let dir = tempfile::tempdir().expect("a directory");
         let (cancel, stop) = (Cancel::new().expect("a cancel"), Cancel::new().expect("a cancel"));
@@ -361,12 +362,12 @@ mod tests {
             let rest = format!("create refs/heads/new {commit}\ncommit\n");
             writer.write_all(rest.as_bytes()).expect("taken");
             drop(writer);
-            change.join().expect("it ends")
+            change.join().expect("ended")
         });
         // If the stop came before the start, git does not start.
         let made = changed.is_ok_and(|ended| ended.status.success());
         let there = here.run(["rev-parse", "--verify", "-q", "refs/heads/new"]).expect("asked");
-        assert_eq!(there.status.success(), made, "all of it or nothing");
+        assert_eq!(there.status.success(), made, "the change is complete or absent");
         let late = Git::at(dir.path(), None, &stop).run(["update-ref", "refs/heads/late", &commit]);
         assert!(late.is_err());
         assert!(!dir.path().join(".git/refs/heads/new.lock").exists());

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn worktrees_are_named_after_their_project() {
+    fn worktrees_take_project_name() {
         for (dir, name) in [
             ("/a/project/.git", "project"),
             ("/a/project.git", "project"),

@@ -98,7 +98,7 @@ mod tests {
     use super::source;
 
     #[test]
-    fn refspec_tells_where_a_tracking_ref_comes_from() {
+    fn refspec_maps_tracking_ref_to_source() {
         for (refspec, tracking, from) in [
             ("+refs/heads/*:refs/remotes/up/stream/*", "refs/remotes/up/stream/a/b", "a/b"),
             ("refs/heads/main:refs/remotes/o/main", "refs/remotes/o/main", "main"),

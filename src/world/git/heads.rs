@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_history_tells_branches_and_commits() {
+    fn heads_lists_branches_and_commits() {
         let dir = tempfile::tempdir().expect("a directory");
         let put = |name: &str, text: &str| {
             let path = dir.path().join(name);

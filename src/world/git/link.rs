@@ -36,8 +36,9 @@ fn target(worktree: &Path, link: &Path) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
+    /// An absolute or a relative pointer is accepted.
     #[test]
-    fn only_its_own_repository_counts() {
+    fn git_file_must_lead_to_admin() {
         let root = tempfile::tempdir().expect("a directory");
         let (tree, admin) = (root.path().join("tree"), root.path().join("admin"));
         for dir in [&tree, &admin] {
@@ -49,9 +50,13 @@ mod tests {
         assert_eq!(repository(&tree, &admin), None, "no repository there");
         write(admin.join("HEAD"), "ref: refs/heads/main\n");
         let found = repository(&tree, &admin);
-        assert!(found.is_some(), "by a relative path");
+        assert!(found.is_some(), "a relative pointer is followed");
         write(tree.join(".git"), &format!("gitdir: {}", admin.display()));
-        assert_eq!(repository(&tree, &admin), found, "by an absolute one without a line end");
+        assert_eq!(
+            repository(&tree, &admin),
+            found,
+            "an absolute pointer without a newline is followed"
+        );
         for odd in ["", "gitdir: ", "gitdir: \n", "gitdir: elsewhere\n", "what?"] {
             write(tree.join(".git"), odd);
             assert_eq!(repository(&tree, &admin), None, "{odd:?}");
@@ -59,6 +64,6 @@ mod tests {
         std::fs::remove_file(tree.join(".git")).expect("removed");
         std::fs::create_dir(tree.join(".git")).expect("made");
         assert_eq!(repository(&tree, &admin), None, "another repository");
-        assert!(repository(&tree, &tree.join(".git")).is_none(), "which has no HEAD yet");
+        assert!(repository(&tree, &tree.join(".git")).is_none(), "a repository without HEAD");
     }
 }

@@ -230,8 +230,9 @@ impl Search {
 mod tests {
     use super::*;
 
+    /// A foreign lock or an empty one stays.
     #[test]
-    fn lock_of_a_killed_daemon_is_replaced_and_no_other() {
+    fn only_dead_daemon_lock_is_replaced() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("packed-refs");
         let lock = dir.path().join("packed-refs.lock");
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn locks_are_found_with_their_holder() {
+    fn locks_are_listed_with_holder() {
         let dir = tempfile::tempdir().expect("a directory");
         let common = dir.path();
         for name in ["refs/heads/gk", "worktrees/a", "objects/info"] {

@@ -356,7 +356,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marker_that_cannot_be_written_leaves_the_one_before_it() {
+    fn failed_marker_write_keeps_previous() {
         let dir = tempfile::tempdir().expect("a directory");
         let marker = |incarnation| Marker {
             log: "ab".repeat(16),

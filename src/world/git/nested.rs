@@ -318,8 +318,9 @@ mod tests {
         found.iter().map(name).collect()
     }
 
+    /// Worktrees, submodules and bare repositories; links are not followed.
     #[test]
-    fn worktrees_submodules_and_bare_repositories_are_found_at_any_depth() {
+    fn nested_repositories_found_at_any_depth() {
         let bare = ["deps/cache/x.git/objects", "deps/cache/x.git/refs"];
         let dirs = ["plain/HEAD/objects", "tool/.git/modules/m/objects", "tool/sub", "linked"];
         let files = ["deps/cache/x.git/HEAD", "tool/sub/.git"];
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_counts_only_when_it_is_asked_for() {
+    fn root_counts_only_on_request() {
         let root = tree(&[".git", "inside/.git"], &[]);
         let found = find(root.path(), Limits::ALL, &mut |_| Ok(())).expect("searched");
         assert_eq!(names(root.path(), &found.repositories), ["", "inside"]);
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_or_lies_too_deep_is_unknown() {
+    fn unreadable_or_too_deep_is_unknown() {
         let root = tree(&["a/b/c/.git", "locked"], &[]);
         let limits = Limits { depth: 1, ..Limits::ALL };
         let found = find(root.path(), limits, &mut |_| Ok(())).expect("searched");
@@ -361,13 +362,13 @@ mod tests {
         std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o700)).expect("opened");
         let few = Limits { entries: 2, ..Limits::ALL };
         let found = find(root.path(), few, &mut |_| Ok(())).expect("searched");
-        assert!(!found.unknown.is_empty(), "more than it may look at: {found:?}");
+        assert!(!found.unknown.is_empty(), "more entries than the limit: {found:?}");
         let missing = find(&root.path().join("missing"), Limits::ALL, &mut |_| Ok(()));
         assert_eq!(missing.expect("searched"), Found::default(), "nothing is there");
     }
 
     #[test]
-    fn it_stops_when_it_is_told() {
+    fn search_stops_on_cancel() {
         let root = tree(&["a/b/c"], &[]);
         let mut left = 2;
         let stopped = find(root.path(), Limits::ALL, &mut |_| {

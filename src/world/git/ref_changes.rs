@@ -320,8 +320,9 @@ mod tests {
 
     const WHO: &str = "a.1.0123.4567@groundskeeper";
 
+    /// Repeating an own earlier attempt succeeds; an existing branch of another stays.
     #[test]
-    fn branch_is_made_as_git_makes_one_and_never_in_the_place_of_another() {
+    fn branch_creation_matches_git_without_overwrite() {
         let place = Place::new();
         let make = |name: &str, who: &str| {
             place.change(name, |change| change.create_branch(&place.commit, who, "created"))
@@ -330,7 +331,11 @@ mod tests {
         assert_eq!(place.at("refs/heads/gk/a"), Some(place.commit.clone()));
         let signed = place.git().line(["reflog", "show", "--format=%ge %gs", "gk/a"]);
         assert_eq!(signed.expect("a history"), format!("{WHO} created"));
-        assert_eq!(make("refs/heads/gk/a", WHO).expect("known"), Made::Yes, "an earlier attempt");
+        assert_eq!(
+            make("refs/heads/gk/a", WHO).expect("known"),
+            Made::Yes,
+            "an own earlier attempt succeeds"
+        );
         assert_eq!(make("refs/heads/gk/a", "b@e").expect("known"), Made::Exists);
         assert_eq!(make("refs/heads/main", WHO).expect("known"), Made::Exists);
         for packed in [false, true] {
@@ -351,8 +356,9 @@ mod tests {
         assert_eq!(place.lock_files(), Vec::<PathBuf>::new());
     }
 
+    /// An earlier branch of this name has left its reflog, which is kept.
     #[test]
-    fn branch_of_an_interrupted_attempt_is_finished_or_forgotten() {
+    fn interrupted_branch_creation_completes_or_reverts() {
         let place = Place::new();
         let name = "refs/heads/gk/a";
         let log = place.common().join("logs").join(name);
@@ -365,19 +371,20 @@ mod tests {
         let made = place.change(name, |change| change.create_branch(&place.commit, WHO, "created"));
         assert_eq!(made.expect("made"), Made::Yes);
         assert_eq!(std::fs::read_to_string(&log).expect("read"), line("old@e") + &line(WHO));
-        place.change(name, |change| change.forget_unmade(WHO)).expect("looked at");
-        assert!(log.exists(), "its branch is there");
+        place.change(name, |change| change.forget_unmade(WHO)).expect("inspected");
+        assert!(log.exists(), "the branch exists");
         place.change(name, |change| change.delete(Some(&place.commit))).expect("deleted");
         assert!(!log.exists());
         std::fs::write(&log, line(WHO)).expect("written");
-        place.change(name, |change| change.forget_unmade("b@e")).expect("looked at");
-        assert!(log.exists(), "somebody else's");
+        place.change(name, |change| change.forget_unmade("b@e")).expect("inspected");
+        assert!(log.exists(), "the reflog of another actor stays");
         place.change(name, |change| change.forget_unmade(WHO)).expect("forgotten");
         assert!(!log.exists());
     }
 
+    /// Covers loose and packed refs; other refs stay.
     #[test]
-    fn ref_is_deleted_packed_or_not_with_its_history_and_folders() {
+    fn ref_deletion_removes_reflog_and_folders() {
         let place = Place::new();
         let name = "refs/groundskeeper/trash/a/1";
         let other = "2".repeat(40);
@@ -393,7 +400,7 @@ mod tests {
             if packed {
                 place.git().output(["pack-refs", "--all"]).expect("packed");
             }
-            place.change(name, |c| c.delete(Some(&other))).expect_err("it is elsewhere");
+            place.change(name, |c| c.delete(Some(&other))).expect_err("the ref points elsewhere");
             assert!(place.at(name).is_some());
             place.change(name, |c| c.delete(Some(&place.commit))).expect("deleted");
             place.change("refs/heads/gk/a", |c| c.delete(Some(&place.commit))).expect("deleted");
@@ -408,8 +415,9 @@ mod tests {
         }
     }
 
+    /// A symbolic ref would move the branch that it points to.
     #[test]
-    fn tracking_ref_is_moved_and_what_another_name_points_to_is_not() {
+    fn tracking_ref_advances_but_not_symref() {
         let place = Place::new();
         let (tracking, alias) = ("refs/remotes/o/main", "refs/remotes/o/alias");
         let who = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
@@ -421,13 +429,14 @@ mod tests {
             assert_eq!(place.at(tracking).as_ref(), Some(commit));
         }
         place.git().output(["symbolic-ref", alias, "refs/heads/main"]).expect("made");
-        place.change(alias, |c| c.advance(&second)).expect_err("it is main");
+        place.change(alias, |c| c.advance(&second)).expect_err("the target is main");
         assert_eq!(place.at("refs/heads/main"), Some(place.commit.clone()));
         assert_eq!(place.lock_files(), Vec::<PathBuf>::new());
     }
 
+    /// The fault is transient at first and permanent after several attempts.
     #[test]
-    fn lock_of_somebody_else_is_named_and_left() {
+    fn foreign_ref_lock_is_reported_untouched() {
         let place = Place::new();
         let branch = "refs/heads/gk/a";
         place.change(branch, |c| c.create_branch(&place.commit, WHO, "x")).expect("made");
@@ -438,7 +447,10 @@ mod tests {
             assert_eq!(fault.code, Code::RepositoryLocked);
             assert!(fault.transient && fault.evidence == [lock.display().to_string()], "{fault:?}");
             let late = |c: &Change<'_>| Change { attempts: 9, ..*c }.delete(None);
-            assert!(!place.change(branch, late).expect_err("locked").transient, "not for ever");
+            assert!(
+                !place.change(branch, late).expect_err("locked").transient,
+                "permanent after several attempts"
+            );
             assert!(lock.exists() && place.at(branch).is_some());
             std::fs::remove_file(lock).expect("removed");
         }
@@ -450,8 +462,10 @@ mod tests {
         assert_eq!(place.at("refs/heads/gk/b"), None);
     }
 
+    /// A lock on a ref that exists may belong to a running `pack-refs`, so it is removed only when
+    /// old.
     #[test]
-    fn a_lock_that_a_killed_git_left_on_a_ref_of_ours_is_taken_away() {
+    fn stale_own_ref_lock_is_removed() {
         let dir = tempfile::tempdir().expect("a directory");
         let (ours, theirs) = ("refs/groundskeeper/rescue/a/1", "refs/heads/main");
         let lock = |reference: &str| dir.path().join(format!("{reference}.lock"));
@@ -460,16 +474,16 @@ mod tests {
             std::fs::write(lock(reference), "").expect("written");
             break_stale(dir.path(), reference);
         }
-        assert!(!lock(ours).exists(), "nobody else makes this ref");
-        assert!(lock(theirs).exists(), "that is none of ours");
+        assert!(!lock(ours).exists(), "only groundskeeper creates this ref");
+        assert!(lock(theirs).exists(), "a lock on a foreign ref stays");
         std::fs::write(dir.path().join(ours), "").expect("written");
         std::fs::write(lock(ours), "").expect("written");
         break_stale(dir.path(), ours);
-        assert!(lock(ours).exists(), "a ref that is there may be being packed");
+        assert!(lock(ours).exists(), "an existing ref may be in use by pack-refs");
         let lock = std::fs::File::options().write(true).open(lock(ours)).expect("opened");
         let then = std::time::SystemTime::now() - 2 * STALE;
         lock.set_modified(then).expect("set");
         break_stale(dir.path(), ours);
-        assert!(!dir.path().join(format!("{ours}.lock")).exists(), "but not for a minute");
+        assert!(!dir.path().join(format!("{ours}.lock")).exists(), "an old lock is removed");
     }
 }

@@ -224,7 +224,7 @@ mod tests {
     use crate::core::EnvironmentId;
 
     #[test]
-    fn branch_that_is_rebased_or_bisected_elsewhere_is_in_use() {
+    fn rebased_or_bisected_branch_is_used() {
         let dir = tempfile::tempdir().expect("a directory");
         let other = dir.path().join("worktrees/other");
         let put = |name: &str, text: &str| {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_away_holds_no_lock_of_a_git_that_was_ended() {
+    fn hidden_registration_drops_stale_index_lock() {
         let dir = tempfile::tempdir().expect("a directory");
         let id = EnvironmentId::parse("a").expect("an id");
         let life = Life { id: &id, incarnation: 1, nonce: None };
@@ -259,7 +259,7 @@ mod tests {
         for name in ["index", "index.lock", "locked"] {
             std::fs::write(admin.published.join(name), "").expect("written");
         }
-        put_away_hidden(&admin).expect("put away");
+        put_away_hidden(&admin).expect("archived");
         let there = |name: &str| admin.removed.join(name).exists();
         assert!(there("index") && there("locked") && !there("index.lock"));
     }

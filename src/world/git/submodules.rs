@@ -173,7 +173,7 @@ mod tests {
     use crate::world::git::index::format::{Entry, Stat, Tree, build};
 
     #[test]
-    fn only_pointers_of_the_same_environment_are_changed() {
+    fn only_own_submodule_pointers_change() {
         let to = |text: &str| {
             let new = renamed(text.as_bytes(), b"gk-demo-", b"gk-demo-2-ab");
             new.map(|new| String::from_utf8(new).expect("text"))
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_the_place_of_a_submodule_is_not_followed() {
+    fn submodule_link_is_not_followed() {
         let root = tempfile::tempdir().expect("a directory");
         let at = root.path().canonicalize().expect("real");
         let [tree, admin, outside] = ["tree", "admin", "outside"].map(|name| at.join(name));

@@ -104,7 +104,7 @@ mod tests {
 
     /// Compares the list with git's own list of repository-local variables.
     #[test]
-    fn every_local_variable_of_git_is_covered() {
+    fn every_local_git_variable_is_covered() {
         let listed = Command::new("git").args(["rev-parse", "--local-env-vars"]).output();
         let listed = String::from_utf8(listed.expect("git runs").stdout).expect("text");
         assert!(listed.lines().count() > 10, "{listed}");

@@ -232,8 +232,9 @@ mod tests {
         )
     }
 
+    /// Other text stays unchanged.
     #[test]
-    fn values_and_urls_are_taken_out_and_nothing_else() {
+    fn values_and_urls_are_redacted_only() {
         let secrets = secrets();
         let out = |text: &str| String::from_utf8(secrets.remove(text.as_bytes())).expect("text");
         for (text, wanted) in [
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_secrets_are_told_from_others() {
+    fn secret_names_are_recognised() {
         for secret in ["DB_PASS", "MYSQL_PWD", "OPENAI_KEY", "GITHUB_TOKEN", "PAT", "X_COOKIE"] {
             assert!(is_secret_name(secret), "{secret}");
         }
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn secret_is_found_however_the_stream_is_cut() {
+    fn secret_across_stream_cuts_is_redacted() {
         let text = "one abcdefgh1234 two\nhttps://me:password@host/x\nlast abcdefgh1234";
         let whole = secrets().remove(text.as_bytes());
         for cut in 0..text.len() {
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn line_without_an_end_is_bounded_and_hides_nothing() {
+    fn endless_line_is_bounded_and_redacted() {
         let secrets = Secrets(vec![b"abcdefgh1234".to_vec()]);
         let filler = "x".repeat(1_000);
         let mut stream = Redactor::new(secrets);

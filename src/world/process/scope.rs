@@ -304,8 +304,9 @@ fn is_a_shell(process: &Process) -> bool {
 mod tests {
     use super::*;
 
+    /// The start time distinguishes the two processes.
     #[test]
-    fn a_number_that_was_used_again_is_somebody_else() {
+    fn reused_pid_is_not_ours() {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("started");
         let started = table::start_time(child.id()).expect("alive");
         let id = EnvironmentId::parse("demo").expect("a name");
@@ -324,8 +325,8 @@ mod tests {
             };
             scope.look().inside.iter().any(|seen| seen.pid == child.id())
         };
-        assert!(found(started), "what was recorded");
-        assert!(!found(started - 1), "what has its number now");
+        assert!(found(started), "the recorded process is found");
+        assert!(!found(started - 1), "a reused pid is not found");
         drop((child.kill(), child.wait()));
     }
 }

@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_may_look_like_the_end_of_it() {
+    fn process_name_with_parentheses_parses() {
         let stat = b"42 (a) b) (c) S 7 42 42 34816 1 0 0 0 0 0 0 0 0 0 20 0 1 0 5555 0 0";
         let found = parse(42, stat).expect("parsed");
         let name = "a) b) (c".to_owned();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_found_with_its_parents() {
+    fn own_process_has_ancestors() {
         let me = std::process::id();
         let all = all();
         assert_eq!(all.get(&me).map(|p| p.started), start_time(me));

@@ -289,22 +289,23 @@ mod tests {
         book.ask(&id(), 1, look).expect("an answer").last_change
     }
 
+    /// The end of the watch and another incarnation end it as well.
     #[test]
-    fn an_answer_holds_until_something_changes() {
+    fn entry_valid_until_change() {
         let book = Book::default();
         book.watched(&id(), true);
         assert_eq!((ask(&book, 1), ask(&book, 2)), (1, 1));
         book.touch(&id(), None);
         assert_eq!((ask(&book, 3), ask(&book, 4)), (3, 3));
         book.watched(&id(), false);
-        assert_eq!(ask(&book, 5), 5, "what was seen before the watch ended counts no longer");
+        assert_eq!(ask(&book, 5), 5, "the end of the watch invalidates the result");
         let next = book.ask(&id(), 2, |_| Ok(Status::default())).expect("an answer");
-        assert_eq!(next.last_change, 0, "another life is another tree");
+        assert_eq!(next.last_change, 0, "another incarnation has another status");
         assert_eq!(book.counts(), Counts { computed: 4, partial: 0, shared: 2 });
     }
 
     #[test]
-    fn a_change_during_a_look_is_not_lost() {
+    fn change_during_computation_invalidates_result() {
         let book = Book::default();
         book.watched(&id(), true);
         let look = |_: Option<&Since>| {
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_ask_at_once_share_one_look() {
+    fn concurrent_queries_share_one_computation() {
         let book = Book::default();
         let all = Barrier::new(8);
         std::thread::scope(|scope| {
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_panics_holds_nobody_up() {
+    fn panicking_computation_does_not_block_others() {
         let book = Book::default();
         let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             book.ask(&id(), 1, |_| panic!("broken"))
@@ -341,47 +342,52 @@ mod tests {
     }
 
     /// Returns the paths that a query receives; `None` when it computes everything.
-    fn told(book: &Book) -> Option<Vec<Vec<u8>>> {
+    fn changed_paths(book: &Book) -> Option<Vec<Vec<u8>>> {
         let seen = Mutex::new(None);
         let look = |since: Option<&Since>| {
             *locked(&seen) = Some(since.map(|s| s.paths.clone()));
             Ok(Status::default())
         };
         book.ask(&id(), 1, look).expect("an answer");
-        locked(&seen).take().expect("it was looked")
+        locked(&seen).take().expect("an inspection")
     }
 
+    /// It receives none if the whole tree may have changed, or if too many paths have.
     #[test]
-    fn a_look_is_told_what_has_changed_while_that_is_known() {
+    fn computation_receives_known_changed_paths() {
         let book = Book::default();
         book.watched(&id(), true);
-        assert_eq!(told(&book), None, "there is no answer yet");
+        assert_eq!(changed_paths(&book), None, "no result is cached");
         for path in ["a", "b", "a"] {
             book.touch(&id(), Some(path.as_bytes()));
         }
-        assert_eq!(told(&book), Some(vec![b"a".to_vec(), b"b".to_vec()]));
+        assert_eq!(changed_paths(&book), Some(vec![b"a".to_vec(), b"b".to_vec()]));
         book.touch(&id(), Some(b"c"));
-        assert_eq!(told(&book), Some(vec![b"c".to_vec()]), "what was seen is over");
+        assert_eq!(
+            changed_paths(&book),
+            Some(vec![b"c".to_vec()]),
+            "earlier changes are already covered"
+        );
         book.touch(&id(), Some(b"d"));
         book.touch(&id(), None);
         book.touch(&id(), Some(b"e"));
-        assert_eq!(told(&book), None, "something else has changed");
+        assert_eq!(changed_paths(&book), None, "an unknown change requires a full computation");
         for n in 0..=PATHS_MAX {
             book.touch(&id(), Some(n.to_string().as_bytes()));
         }
-        assert_eq!(told(&book), None, "too much has changed");
+        assert_eq!(changed_paths(&book), None, "too much has changed");
         book.touch(&id(), Some(b"f"));
         book.watched(&id(), true);
-        assert_eq!(told(&book), None, "the watch is another one");
+        assert_eq!(changed_paths(&book), None, "the watch is another one");
         book.touch(&id(), Some(b"f"));
         drop(book.ask(&id(), 1, |_| Err(too_busy(&id()))));
         book.touch(&id(), Some(b"g"));
-        assert_eq!(told(&book), None, "there is nothing to add to");
+        assert_eq!(changed_paths(&book), None, "no earlier result exists");
         assert_eq!(book.counts().partial, 3);
     }
 
     #[test]
-    fn a_partial_look_that_was_overtaken_is_done_again() {
+    fn overtaken_partial_update_is_recomputed() {
         let book = Book::default();
         book.watched(&id(), true);
         assert_eq!(ask(&book, 1), 1);
@@ -393,11 +399,11 @@ mod tests {
             Ok(Status { last_change: i64::from(since.is_some()), ..Status::default() })
         };
         assert_eq!(book.ask(&id(), 1, look).expect("an answer").last_change, 0);
-        assert_eq!(ask(&book, 7), 0, "and that one holds");
+        assert_eq!(ask(&book, 7), 0, "the recomputed result is valid");
     }
 
     #[test]
-    fn a_partial_look_that_panics_loses_no_change() {
+    fn panicking_partial_update_keeps_changes() {
         let book = Book::default();
         book.watched(&id(), true);
         assert_eq!(ask(&book, 1), 1);
@@ -406,6 +412,6 @@ mod tests {
             book.ask(&id(), 1, |_| panic!("broken"))
         }));
         assert!(broken.is_err());
-        assert_eq!(told(&book), Some(vec![b"a".to_vec()]));
+        assert_eq!(changed_paths(&book), Some(vec![b"a".to_vec()]));
     }
 }

@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn list_is_read_as_it_was_written_and_never_in_part() {
+    fn list_round_trips_and_rejects_cuts() {
         let stat = Stat { ctime: (1, 2), mtime: (3, 4), dev: 5, ino: 6, uid: 7, gid: 8, size: 9 };
         let made = |proof| Made { stat, proof };
         let list = BTreeMap::from([
@@ -347,19 +347,20 @@ mod tests {
         }
     }
 
+    /// The source has changed since the copy.
     #[test]
-    fn untouched_is_ours_though_the_source_has_changed() {
+    fn untouched_copy_is_ours_despite_source() {
         let place = Place::new(&["one", "d/a", "d/e/b"]);
         for file in ["one", "d/a", "d/e/b"] {
             place.write(&format!("source/{file}"), "changed since");
         }
         assert!(place.holds("one") && place.holds("d/") && place.holds("d/e/"));
         std::fs::create_dir(place.at("target/d/empty")).expect("made");
-        assert!(place.holds("d/"), "an empty folder is no work");
+        assert!(place.holds("d/"), "an empty directory is no work");
     }
 
     #[test]
-    fn edited_added_and_removed_are_work() {
+    fn edited_added_removed_copies_are_work() {
         let place = Place::new(&["one", "d/a", "d/e/b", "f/a", "g/a", "h/a"]);
         place.write("target/one", "eno");
         assert!(!place.holds("one"), "same size, same tick at best");
@@ -374,8 +375,9 @@ mod tests {
         assert!(!place.holds("h/"));
     }
 
+    /// This holds without the list of copied files, too.
     #[test]
-    fn equal_to_the_source_is_ours_without_a_list() {
+    fn copy_equal_to_source_is_ours() {
         let place = Place::new(&["one", "d/a"]);
         for side in ["source", "target"] {
             std::os::unix::fs::symlink("a", place.at(&format!("{side}/d/link"))).expect("linked");
@@ -387,11 +389,11 @@ mod tests {
         assert!(!place.holds("d/") && !place.holds("d/link"));
         std::fs::rename(place.at("target/d"), place.at("target/moved")).expect("moved");
         std::os::unix::fs::symlink("moved", place.at("target/d")).expect("linked");
-        assert!(!place.holds("d/"), "a link where a folder was");
+        assert!(!place.holds("d/"), "a link replaced the directory");
     }
 
     #[test]
-    fn more_than_the_bound_is_not_judged() {
+    fn copies_over_bound_are_not_judged() {
         let place = Place::new(&["d/a"]);
         let ours = Ours::new(&place.at("source"), &place.at("target"), &place.at("admin"));
         ours.entries_left.set(0);

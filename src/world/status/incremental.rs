@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefixes_are_whole_names() {
+    fn path_prefixes_are_whole_components() {
         let all: Vec<&[u8]> = prefixes(b"a/bc/d").collect();
         assert_eq!(all, [b"a".as_slice(), b"a/bc", b"a/bc/d"]);
         assert_eq!(prefixes(b"").count(), 0);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_asked_is_replaced() {
+    fn only_queried_paths_are_replaced() {
         let entry = |code: &[u8; 2], path: &str| {
             format!("? {path}\0").replace("? ", &{
                 if code == b"??" {
@@ -132,7 +132,7 @@ mod tests {
         let since = Since { before: Arc::new(before), paths: Vec::new() };
         let asked = BTreeSet::from([b"dir".to_vec(), b"new".to_vec(), b"ab".to_vec()]);
         let found = Changes::parse((entry(b".D", "ab") + &entry(b"??", "dir/y")).as_bytes());
-        let all = since.with(&asked, found).expect("nothing is paired");
+        let all = since.with(&asked, found).expect("unpaired");
         let shown: Vec<&[u8]> = all.entries.iter().map(|e| e.path.as_slice()).collect();
         assert_eq!(shown, [b"a".as_slice(), b"ab", b"dir/y"]);
         assert_eq!((all.modified, all.deleted, all.untracked, all.unstaged), (1, 1, 1, 2));

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_line_is_understood() {
+    fn every_status_line_kind_parses() {
         let text = b"# branch.oid 1111\0# branch.head topic/x y\0# branch.upstream origin/m\0\
             # branch.ab +3 -12\0# stash 2\0# something new\0\
             1 M. N... 100644 100644 100644 aa bb a file\0\
@@ -204,8 +204,9 @@ mod tests {
         assert!(found.is_complete() && !found.is_clean());
     }
 
+    /// The number of entries that are kept is bounded.
     #[test]
-    fn no_input_is_too_odd() {
+    fn malformed_status_never_panics() {
         let text = b"1 M. N... 100644 100644 100644 aa bb a file\0u UU\0? \0# \0#\x002 R.\0";
         for end in 0..=text.len() {
             let _read = Changes::parse(&text[..end]);

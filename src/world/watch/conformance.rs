@@ -32,7 +32,7 @@ fn await_name(
         let rest = until.saturating_duration_since(Instant::now());
         let (of, happened) = seen
             .recv_timeout(rest)
-            .unwrap_or_else(|e| panic!("{} never told of {name}: {e}", backend.name()));
+            .unwrap_or_else(|e| panic!("{} sent no event about {name}: {e}", backend.name()));
         if let Happened::In { name: found, .. } = happened
             && (of, found.to_str()) == (tree, Some(name))
         {
@@ -42,7 +42,7 @@ fn await_name(
 }
 
 #[test]
-fn changes_are_told_of_the_tree_they_are_in() {
+fn changes_are_reported_per_tree() {
     each_backend(|backend, seen| {
         let (a, b) = (tempfile::tempdir().expect("made"), tempfile::tempdir().expect("made"));
         for (tree, dir) in [(1, &a), (2, &b)] {
@@ -62,7 +62,7 @@ fn changes_are_told_of_the_tree_they_are_in() {
 }
 
 #[test]
-fn a_closed_tree_is_silent_and_cannot_grow() {
+fn closed_tree_is_silent_and_frozen() {
     each_backend(|backend, seen| {
         let (a, b) = (tempfile::tempdir().expect("made"), tempfile::tempdir().expect("made"));
         for (tree, dir) in [(1, &a), (2, &b)] {
@@ -82,7 +82,7 @@ fn a_closed_tree_is_silent_and_cannot_grow() {
 
 /// Rename to the trash and a new directory of the same name, as teardown and provision do.
 #[test]
-fn a_path_that_is_used_again_is_seen_again() {
+fn reused_path_is_watched_again() {
     each_backend(|backend, seen| {
         let dir = tempfile::tempdir().expect("made");
         let (place, trash) = (dir.path().join("place"), dir.path().join("trash"));
@@ -108,7 +108,7 @@ fn a_path_that_is_used_again_is_seen_again() {
 }
 
 #[test]
-fn what_is_not_there_is_absent_and_no_failure() {
+fn missing_directory_is_reported_absent() {
     each_backend(|backend, _| {
         let dir = tempfile::tempdir().expect("made");
         backend.open(1).expect("opened");
@@ -117,8 +117,9 @@ fn what_is_not_there_is_absent_and_no_failure() {
     });
 }
 
+/// A sibling whose name begins alike stays watched.
 #[test]
-fn a_directory_can_be_forgotten_with_all_below() {
+fn forgotten_directory_drops_its_subtree() {
     each_backend(|backend, seen| {
         let dir = tempfile::tempdir().expect("made");
         let deep = dir.path().join("a/b");
@@ -136,8 +137,9 @@ fn a_directory_can_be_forgotten_with_all_below() {
     });
 }
 
+/// No event is lost silently.
 #[test]
-fn a_burst_is_seen_whole_or_said_to_be_lost() {
+fn event_burst_complete_or_overflow() {
     each_backend(|backend, seen| {
         let dir = tempfile::tempdir().expect("made");
         backend.open(1).expect("opened");
@@ -160,7 +162,7 @@ fn a_burst_is_seen_whole_or_said_to_be_lost() {
 }
 
 #[test]
-fn failures_of_the_kernel_are_told_apart() {
+fn kernel_failures_have_distinct_messages() {
     let limit = Failure::Limit("no room".to_owned());
     assert_eq!(limit.to_string(), "no room");
     let gone = Failure::Absent(Path::new("/a/b").to_owned());

@@ -143,7 +143,7 @@ impl Scene {
     fn await_signal(&self, what: &str, wanted: impl Fn(&Signal) -> bool) {
         loop {
             let signal = self.told.recv_timeout(PATIENCE);
-            let signal = signal.unwrap_or_else(|e| panic!("never told of {what}: {e}"));
+            let signal = signal.unwrap_or_else(|e| panic!("no event about {what}: {e}"));
             if wanted(&signal) {
                 return;
             }
@@ -157,14 +157,14 @@ impl Scene {
 }
 
 #[test]
-fn a_limit_in_the_middle_frees_what_was_taken() {
+fn limit_while_arming_frees_watches() {
     let scene = scene(5);
     assert!(matches!(scene.hub.arm(&scene.env), Err(Failure::Limit(_))));
     assert_eq!((scene.backend.all(), scene.hub.counts().worktrees), (Vec::new(), 0));
 }
 
 #[test]
-fn a_limit_while_it_grows_breaks_it_and_frees_all() {
+fn limit_while_growing_frees_watches() {
     let scene = scene(1_000);
     scene.hub.arm(&scene.env).expect("watched");
     scene.backend.0.most.store(scene.backend.all().len(), Ordering::Release);
@@ -180,8 +180,9 @@ fn a_limit_while_it_grows_breaks_it_and_frees_all() {
     assert!(scene.root.path().exists());
 }
 
+/// Directories created while events were lost are found.
 #[test]
-fn after_an_overflow_all_of_it_is_watched_again() {
+fn overflow_rewatches_whole_tree() {
     let scene = scene(1_000);
     scene.hub.arm(&scene.env).expect("watched");
     let (tree, before) = (scene.tree(), scene.backend.of(scene.tree()));
@@ -197,7 +198,7 @@ fn after_an_overflow_all_of_it_is_watched_again() {
 }
 
 #[test]
-fn what_the_gate_holds_back_is_not_even_begun() {
+fn closed_gate_prevents_arming() {
     let scene = scene(1_000);
     scene.open.store(false, Ordering::Release);
     assert!(matches!(scene.hub.arm(&scene.env), Err(Failure::Refused)));

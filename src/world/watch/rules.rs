@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_git_ignores_is_pruned_and_what_it_takes_back_is_not() {
+    fn ignored_directories_are_pruned_unless_reincluded() {
         let dir = tempfile::tempdir().expect("a directory");
         let root = dir.path();
         for name in

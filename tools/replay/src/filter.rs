@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_belongs_to_an_operation() {
+    fn every_kind_has_operation() {
         for name in peek::KINDS {
             let number = peek::kind_number(name).expect("a number");
             assert_ne!(operation_of(number), "other", "{name}");
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_name_is_answered_with_the_right_ones() {
+    fn wrong_filter_suggests_valid_names() {
         let filter = Filter { kind: vec!["tomb".into()], ..Filter::default() };
         let problem = Wanted::new(&filter).err().expect("refused");
         assert!(problem.hint().contains("Tombstoned"), "{}", problem.hint());

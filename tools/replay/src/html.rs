@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hostile_names_stay_text() {
+    fn hostile_names_are_escaped() {
         let text = escape("<script>alert('x')</script>\" onload=\"\u{202e}&\u{1b}");
         assert!(!text.contains(['<', '>', '"', '\'', '\u{202e}', '\u{1b}']), "{text}");
     }

@@ -188,14 +188,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_from_a_log_cannot_steer_a_terminal() {
+    fn control_characters_are_escaped() {
         assert_eq!(safe("demo é"), "demo é");
         assert_eq!(safe("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
         assert_eq!(safe("x\u{202e}y"), "x\\u{202e}y");
     }
 
     #[test]
-    fn spans_are_short() {
+    fn durations_format_briefly() {
         let second = 1_000_000_000;
         assert_eq!(span(512_000), "512 us");
         assert_eq!(span(1_500 * 1_000_000), "1.5 s");

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn names_go_and_what_belongs_together_stays() {
+    fn redaction_hides_names_keeps_relations() {
         let r = redactor();
         let path = r.text("path", "/home/alice/secret/worktrees/demo/1");
         assert!(!path.contains("alice") && !path.contains("secret") && !path.contains("demo"));
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn another_salt_is_another_hash() {
+    fn different_salt_gives_different_hash() {
         let other = Redactor::new(None).expect("a redactor");
         assert_ne!(redactor().text("branch", "demo"), other.text("branch", "demo"));
     }

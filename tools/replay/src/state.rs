@@ -333,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_is_told_by_its_path() {
+    fn differences_are_reported_by_path() {
         let old = json!({ "a": { "x": 1, "y": 2 }, "b": [1], "gone": 3 });
         let new = json!({ "a": { "x": 1, "y": 5 }, "b": [1, 2], "new": { "z": 1 } });
         let mut changes = Vec::new();
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_spelled_out() {
+    fn times_and_phases_are_readable() {
         let mut value =
             json!({ "created_at": 1_700_000_000_000_000_000_u64, "held_at": 7, "at": 0 });
         readable(&mut value);

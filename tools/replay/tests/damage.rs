@@ -17,40 +17,40 @@ use story::{Scene, long, ok, records, replay, started, story, sum};
 const VERBS: [&str; 7] = ["verify", "stats", "list", "at", "owed", "timeline", "check-replay"];
 
 /// Every verb says what is wrong, with a hint, and the file is as it was.
-fn all_verbs_refuse(path: &Path, codes: &[i32], says: &str) {
+fn check_all_verbs_refuse(path: &Path, codes: &[i32], says: &str) {
     let before = path.is_file().then(|| sum(path));
     for verb in VERBS {
         let said = replay(&[verb, path.to_str().expect("text")]);
         assert!(codes.contains(&said.code), "{verb}: {} {}", said.code, said.all());
         assert!(said.all().contains(says) && said.err.contains("hint:"), "{verb}: {}", said.all());
     }
-    assert!(path.is_file().then(|| sum(path)) == before, "the evidence was changed");
+    assert!(path.is_file().then(|| sum(path)) == before, "the input file was changed");
 }
 
 #[test]
-fn what_is_no_log_is_said_to_be_none() {
+fn non_log_files_are_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name);
-    all_verbs_refuse(&path("missing"), &[3], "No such file");
-    all_verbs_refuse(dir.path(), &[3], "log.redb");
+    check_all_verbs_refuse(&path("missing"), &[3], "No such file");
+    check_all_verbs_refuse(dir.path(), &[3], "log.redb");
     // Nobody will ever write to this pipe.
     let made = std::process::Command::new("mkfifo").arg(path("pipe")).status();
     assert!(made.expect("mkfifo runs").success());
-    all_verbs_refuse(&path("pipe"), &[3], "it is not a file");
+    check_all_verbs_refuse(&path("pipe"), &[3], "it is not a file");
     std::fs::write(path("empty"), "").expect("written");
-    all_verbs_refuse(&path("empty"), &[1], "the file is empty");
+    check_all_verbs_refuse(&path("empty"), &[1], "the file is empty");
     std::fs::write(path("text"), "once upon a time\n".repeat(1_000)).expect("written");
-    all_verbs_refuse(&path("text"), &[3], "is not a log");
+    check_all_verbs_refuse(&path("text"), &[3], "is not a log");
     let said = replay(&["salvage", path("text").to_str().expect("text"), "/nonexistent/new"]);
     assert!(said.code == 3 && said.err.contains("no whole record"), "{}", said.err);
     std::fs::write(path("half"), b"redb").expect("written");
-    all_verbs_refuse(&path("half"), &[1], "cannot be read");
+    check_all_verbs_refuse(&path("half"), &[1], "cannot be read");
     std::fs::write(path("flat"), b"GKF1").expect("written");
-    all_verbs_refuse(&path("flat"), &[1], "shorter than its head");
+    check_all_verbs_refuse(&path("flat"), &[1], "shorter than its head");
 }
 
 #[test]
-fn a_flipped_bit_is_named_and_the_rest_is_told() {
+fn flipped_bit_is_located_rest_readable() {
     let scene = Scene::new(&story());
     let mut bytes = std::fs::read(&scene.log).expect("read");
     let needle = b"untracked: secret-notes.txt";
@@ -79,7 +79,7 @@ fn a_flipped_bit_is_named_and_the_rest_is_told() {
     assert_eq!(replay(&["at", file, "11"]).code, 0, "before the damage all is well");
     assert_eq!(replay(&["explain", file, "demo"]).code, 1);
     assert_eq!(replay(&["stats", file, "--json"]).json()["damaged"], 2);
-    assert!(std::fs::read(&scene.log).expect("read") == bytes, "the evidence was changed");
+    assert!(std::fs::read(&scene.log).expect("read") == bytes, "the input file was changed");
     let new = scene.path("new.redb");
     let said = replay(&["salvage", file, new.to_str().expect("text"), "--json"]);
     assert_eq!(
@@ -92,24 +92,24 @@ fn a_flipped_bit_is_named_and_the_rest_is_told() {
 }
 
 #[test]
-fn a_file_without_its_beginning_is_salvaged_whole() {
+fn file_without_header_is_salvaged() {
     let all = long(40);
     let scene = Scene::new(&all);
     let id = ok(&["stats", scene.file(), "--json"]).json()["log_id"].clone();
     let mut bytes = std::fs::read(&scene.log).expect("read");
     bytes[..512].fill(0);
     std::fs::write(&scene.log, &bytes).expect("written");
-    all_verbs_refuse(&scene.log, &[3], "is not a log");
+    check_all_verbs_refuse(&scene.log, &[3], "is not a log");
     let new = scene.path("new.redb");
     let said = ok(&["salvage", scene.file(), new.to_str().expect("text"), "--json"]).json();
     assert_eq!(said["records"].as_u64(), Some(all.len() as u64));
     assert_eq!((&said["log_id"], &said["lost"]), (&id, &0.into()));
     ok(&["verify", new.to_str().expect("text")]);
-    assert!(std::fs::read(&scene.log).expect("read") == bytes, "the evidence was changed");
+    assert!(std::fs::read(&scene.log).expect("read") == bytes, "the input file was changed");
 }
 
 #[test]
-fn a_cut_file_is_damaged_or_salvaged_in_part() {
+fn truncated_file_fails_or_salvages_partly() {
     let all = long(40);
     let scene = Scene::new(&all);
     let bytes = std::fs::read(&scene.log).expect("read");
@@ -130,12 +130,12 @@ fn a_cut_file_is_damaged_or_salvaged_in_part() {
             let sum = found.as_u64().unwrap_or(0) + lost.as_u64().unwrap_or(0);
             assert!(sum <= all.len() as u64, "{tenths}: {found} found, {lost} lost");
         }
-        assert!(sum(&cut) == before, "the evidence was changed");
+        assert!(sum(&cut) == before, "the input file was changed");
     }
 }
 
 #[test]
-fn a_cut_flat_log_says_where_it_stops() {
+fn truncated_flat_log_reports_cut() {
     let scene = Scene::new(&story());
     let flat = scene.path("log.flat");
     let file = flat.to_str().expect("text");
@@ -151,7 +151,7 @@ fn a_cut_flat_log_says_where_it_stops() {
 }
 
 #[test]
-fn a_record_of_a_newer_program_is_refused_where_it_matters() {
+fn newer_record_is_refused_if_required() {
     let newer = groundskeeper_core::event::Opaque { kind: 9_999, version: 3, payload: vec![1, 2] };
     let mut events = vec![started()];
     events.push(groundskeeper_core::Event::Opaque(newer));
@@ -162,7 +162,7 @@ fn a_record_of_a_newer_program_is_refused_where_it_matters() {
 }
 
 #[test]
-fn nobody_without_permission_reads_a_log() {
+fn unreadable_log_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
     let scene = Scene::new(&story());
     let mode = std::fs::Permissions::from_mode(0o000);
@@ -171,7 +171,7 @@ fn nobody_without_permission_reads_a_log() {
         // A user who may read everything has nothing to be refused.
         return;
     }
-    all_verbs_refuse(&scene.log, &[3], "Permission denied");
+    check_all_verbs_refuse(&scene.log, &[3], "Permission denied");
 }
 
 /// What a damaged file still gives must be what was written.
@@ -188,7 +188,7 @@ fn read_all(path: &Path, original: &[(u64, Vec<u8>)]) -> Result<(), TestCaseErro
         }
         ControlFlow::Continue(())
     });
-    prop_assert_eq!(wrong, None, "a record that nobody wrote was handed out");
+    prop_assert_eq!(wrong, None, "a record that was never written was returned");
     Ok(())
 }
 
@@ -204,7 +204,7 @@ fn bytes_of(path: &Path) -> Vec<(u64, Vec<u8>)> {
 }
 
 #[test]
-fn flipped_bits_anywhere_never_give_a_wrong_record() {
+fn flipped_bits_yield_no_wrong_record() {
     // What redb says by panicking comes back as an error; thousands of its messages help nobody.
     std::panic::set_hook(Box::new(|_| {}));
     let scene = Scene::new(&story());
@@ -235,7 +235,7 @@ fn flipped_bits_anywhere_never_give_a_wrong_record() {
         }
         // Three bits damage three records at most; older copies may stand in for them.
         prop_assert!(found.records.len() + 3 >= original.len(), "{:?}", found.lost);
-        prop_assert!(std::fs::read(&broken).expect("read") == bytes, "the evidence was changed");
+        prop_assert!(std::fs::read(&broken).expect("read") == bytes, "the input file was changed");
         Ok(())
     });
     drop(std::panic::take_hook());

@@ -16,7 +16,7 @@ fn lines(text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn records_are_listed_filtered_and_shown() {
+fn records_can_be_listed_and_filtered() {
     let scene = Scene::new(&story());
     let (file, before) = (scene.file(), sum(&scene.log));
     assert_eq!(ok(&["list", file]).out.lines().count(), 24);
@@ -42,11 +42,11 @@ fn records_are_listed_filtered_and_shown() {
     assert_eq!(ok(&["show", file, "last", "--json"]).json()["kind"], "RolledBack");
     assert_eq!(ok(&["show", file]).out.lines().count(), 24);
     assert_eq!(replay(&["show", file, "25"]).code, 1);
-    assert!(sum(&scene.log) == before, "the evidence was changed");
+    assert!(sum(&scene.log) == before, "the input file was changed");
 }
 
 #[test]
-fn the_state_at_a_point_and_between_two() {
+fn state_at_point_and_diff() {
     let scene = Scene::new(&story());
     let file = scene.file();
     let at = ok(&["at", file, "6", "--json"]).json();
@@ -73,7 +73,7 @@ fn the_state_at_a_point_and_between_two() {
 }
 
 #[test]
-fn what_is_owed_is_what_a_daemon_would_start() {
+fn owed_matches_daemon_steps() {
     let scene = Scene::new(&story());
     let file = scene.file();
     let steps: Vec<Value> = ["3", "4", "6", "15", "16", "20"]
@@ -89,7 +89,7 @@ fn what_is_owed_is_what_a_daemon_would_start() {
 }
 
 #[test]
-fn an_environment_is_explained() {
+fn environment_is_explained() {
     let scene = Scene::new(&story());
     let file = scene.file();
     let text = ok(&["explain", file, "demo"]).out;
@@ -117,7 +117,7 @@ fn an_environment_is_explained() {
 }
 
 #[test]
-fn what_a_hook_printed_is_shown_when_it_is_asked_for() {
+fn hook_output_is_shown_on_request() {
     use groundskeeper_core::event::{
         Base, BaseResolved, EnvironmentReady, SetupFinished, SetupReport, Worktree, WorktreeAdded,
     };
@@ -149,7 +149,7 @@ fn what_a_hook_printed_is_shown_when_it_is_asked_for() {
 }
 
 #[test]
-fn lives_are_drawn_and_the_page_is_harmless() {
+fn timeline_page_is_harmless() {
     let mut records = story();
     let hostile = "<script>alert(1)</script>\u{202e}\u{1b}[2J";
     if let groundskeeper_core::Event::DestroyRefused(e) = &mut records[11].event {
@@ -172,8 +172,9 @@ fn lives_are_drawn_and_the_page_is_harmless() {
     assert_eq!(phases, ["provisioning", "ready", "tearing_down", "ready", "tearing_down"]);
 }
 
+/// An intact log passes both.
 #[test]
-fn a_whole_log_is_verified_and_a_broken_rule_is_found() {
+fn verify_and_bisect_find_violation() {
     let scene = Scene::with(&story(), Options { snapshot_every: 10 });
     let file = scene.file();
     let text = ok(&["verify", file]).out;
@@ -196,7 +197,7 @@ fn a_whole_log_is_verified_and_a_broken_rule_is_found() {
 }
 
 #[test]
-fn counts_are_right() {
+fn statistics_match_log() {
     let scene = Scene::new(&story());
     for more in [&[][..], &["--no-checksums"]] {
         let mut args = vec!["stats", scene.file(), "--json"];
@@ -215,7 +216,7 @@ fn counts_are_right() {
 }
 
 #[test]
-fn a_log_is_exported_in_three_forms() {
+fn log_exports_in_three_formats() {
     let scene = Scene::new(&story());
     let file = scene.file();
     let rows = lines(&ok(&["export", file, "--env", "demo"]).out);
@@ -241,7 +242,7 @@ fn a_log_is_exported_in_three_forms() {
 }
 
 #[test]
-fn a_fork_is_a_log_like_any_other() {
+fn fork_is_valid_log() {
     let scene = Scene::new(&story());
     let new = scene.path("fork.redb");
     let new = new.to_str().expect("text");
@@ -269,7 +270,7 @@ fn a_fork_is_a_log_like_any_other() {
 }
 
 #[test]
-fn a_redacted_log_tells_no_names_and_adds_up() {
+fn redacted_log_hides_names_and_verifies() {
     let scene = Scene::new(&story());
     let new = scene.path("shared.redb");
     ok(&["redact", scene.file(), new.to_str().expect("text")]);
@@ -291,8 +292,9 @@ fn a_redacted_log_tells_no_names_and_adds_up() {
     assert_eq!(salted(), salted());
 }
 
+/// The tool and the library compute the same digest.
 #[test]
-fn the_fold_has_one_outcome() {
+fn fold_is_deterministic() {
     let scene = Scene::with(&story(), Options { snapshot_every: 10 });
     let checked = ok(&["check-replay", scene.file(), "--json"]).json();
     assert_eq!((&checked["snapshots"], &checked["folded"]), (&2.into(), &24.into()));
@@ -303,7 +305,7 @@ fn the_fold_has_one_outcome() {
 }
 
 #[test]
-fn help_and_pages_are_there() {
+fn help_and_manual_pages_exist() {
     let help = ok(&["--help"]).out;
     for verb in [
         "list",
@@ -333,7 +335,7 @@ fn help_and_pages_are_there() {
 
 /// The JSON of every verb is a contract: a difference breaks somebody's script.
 #[test]
-fn json_is_as_it_was() {
+fn json_matches_snapshot() {
     let scene = Scene::new(&story());
     let file = scene.file();
     let mut text = String::new();

@@ -12,14 +12,14 @@ fn torture(args: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn every_check_goes_red_when_its_promise_is_broken() {
+fn every_check_fails_on_broken_promise() {
     let (code, said) = torture(&["--self-test"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(said.matches(" red ").count(), 28, "{said}");
 }
 
 #[test]
-fn what_is_typed_wrong_is_named() {
+fn invalid_arguments_are_named() {
     for (args, word) in [
         (["--only", "kil"], "kil is no kind of fault"),
         (["--point", "add.nothing"], "add.nothing is no point"),

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_have_the_form_and_differ() {
+    fn row_ids_are_ordered_and_unique() {
         let mut ids = RowIds::new();
         let mut before = String::new();
         // Enough ids that the last three digits of the count wrap around.

@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_warning_names_some_and_counts_all() {
+    fn warning_lists_some_counts_all() {
         let losses = Losses::default();
         for n in 0..25 {
             losses.note(Cause::BlobNamespace, || format!("b{n}"));

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_authorization_url_is_derived_as_the_original_does() {
+    fn authorization_url_matches_original() {
         for (text, expected) in [
             (r#"{"authorizationEndpoint":" https://a/x "}"#, "https://a/x"),
             (
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn scopes_are_joined_once_each() {
+    fn scopes_are_joined_without_duplicates() {
         for (text, expected) in [
             (r#"{"scopes":["read","write","read",""]}"#, Some("read write")),
             (r#"{"scopes":[],"scope":" openid\temail \n profile "}"#, Some("openid email profile")),

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_well_formed_cloud_scopes_are_cloud_scopes() {
+    fn only_well_formed_cloud_scopes_match() {
         let of = |scope| {
             let owner = Owner::of(scope, "local-1");
             format!("{} {} {}", owner.tenant, owner.kind, owner.subject)

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_the_original() {
+    fn identifiers_match_original() {
         for (text, fallback, expected) in [
             ("Stripe key", "api-key", "stripeKey"),
             ("Axiom MCP OAuth", "account", "axiomMcpOauth"),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_those_of_the_original() {
+    fn host_names_match_original() {
         for (url, expected) in [
             ("https://login.microsoftonline.com/common/token", "microsoftonline"),
             ("https://t.co.uk/token", "co"),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn item_ids_are_those_of_the_original() {
+    fn item_ids_match_original() {
         let scope = "workspace-1a2b3c4d";
         assert_eq!(
             item_id(scope, "stripe-key"),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_name_gets_a_number() {
+    fn taken_name_gets_numeric_suffix() {
         let mut taken = BTreeSet::new();
         let names = ["a", "a", "a_2", "a"].map(|name| unique(name, &mut taken));
         assert_eq!(names, ["a", "a_2", "a_2_2", "a_3"]);

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_taken_apart() {
+    fn urls_parse_into_well_known_forms() {
         let url = Url::parse("HTTPS://user@Example.com:443/a/b//?q#f").expect("an address");
         assert_eq!(url.well_known("x"), "https://example.com/.well-known/x/a/b");
         assert_eq!(url.root_well_known("x"), "https://example.com/.well-known/x");
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn only_this_machine_may_be_asked_in_the_clear() {
+    fn plain_http_is_loopback_only() {
         for (text, safe) in [
             ("https://a.test/x", true),
             ("http://localhost:9999/x", true),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_covers_what_is_below_it() {
+    fn resource_covers_subpaths_only() {
         let url = |text| Url::parse(text).expect("an address");
         assert!(url("https://a/mcp").is_within(&url("https://A/mcp/")));
         assert!(url("https://a/mcp/x").is_within(&url("https://a/mcp")));

@@ -228,7 +228,7 @@ mod tests {
         let at = dir.path();
         git(at, &["init", "-q"]);
         // Everything that follows happens within one second.
-        pass_the_second();
+        wait_next_second();
         git(at, &["config", "index.version", version]);
         git(at, &["config", "index.skipHash", skip]);
         std::fs::create_dir_all(at.join("folder")).expect("made");
@@ -243,7 +243,7 @@ mod tests {
 
     /// Waits until files made now belong to an earlier second.
     #[expect(clippy::disallowed_methods, reason = "time that passes is the input")]
-    fn pass_the_second() {
+    fn wait_next_second() {
         let dir = tempfile::tempdir().expect("a directory");
         let second = || {
             let file = dir.path().join("clock");
@@ -276,13 +276,14 @@ mod tests {
         File::options().write(true).open(path).and_then(|f| f.set_modified(time)).expect("dated");
     }
 
+    /// The index keeps its bytes, and a later edit still shows.
     #[test]
-    fn settled_index_is_gits_own_and_reads_no_file() {
+    fn settled_index_matches_git_without_reads() {
         for (version, skip) in [("2", "false"), ("4", "false"), ("4", "true")] {
             let dir = fresh(version, skip);
             let at = dir.path();
             let before = std::fs::read(at.join(".git/index")).expect("read");
-            pass_the_second();
+            wait_next_second();
             assert_eq!(settle_now(at), Settled::Done, "version {version}");
             assert_eq!(young_entries(at), 0, "version {version}");
             assert_eq!(before, std::fs::read(at.join(".git/index")).expect("read"));
@@ -290,23 +291,24 @@ mod tests {
             assert_eq!(git(at, &["status", "--porcelain"]), b"");
             edit(&at.join("a"));
             assert_eq!(git(at, &["status", "--porcelain"]), b" M a\n", "an edit after it");
-            assert_eq!(settle_now(at), Settled::Done, "nothing is young, nothing is to do");
+            assert_eq!(settle_now(at), Settled::Done, "an index without young entries is settled");
             assert_eq!(git(at, &["status", "--porcelain"]), b" M a\n");
         }
     }
 
     #[test]
-    fn edit_before_settling_is_never_declared_clean() {
+    fn edit_before_settling_stays_dirty() {
         let dir = fresh("2", "false");
         let at = dir.path();
         edit(&at.join("folder/b"));
-        pass_the_second();
+        wait_next_second();
         assert_eq!(settle_now(at), Settled::Unproven);
         assert_eq!(git(at, &["status", "--porcelain"]), b" M folder/b\n");
     }
 
+    /// A file of a later second, an untracked cache, a split index.
     #[test]
-    fn index_of_this_second_or_with_odd_parts_is_left_to_git() {
+    fn unsupported_index_is_left_to_git() {
         let dir = fresh("2", "false");
         let at = dir.path();
         let file = at.join("a");
@@ -314,34 +316,34 @@ mod tests {
         let opened = File::options().write(true).open(&file);
         opened.and_then(|f| f.set_modified(ahead)).expect("dated");
         git(at, &["update-index", "--refresh"]);
-        pass_the_second();
-        assert_eq!(settle_now(at), Settled::LeftAlone, "a file of a later second");
+        wait_next_second();
+        assert_eq!(settle_now(at), Settled::LeftAlone, "a file with a later mtime");
         let dir = fresh("2", "false");
         let at = dir.path();
         git(at, &["update-index", "--untracked-cache"]);
-        pass_the_second();
+        wait_next_second();
         assert_eq!(settle_now(at), Settled::Unproven, "an untracked cache");
         git(at, &["update-index", "--no-untracked-cache", "--split-index"]);
         assert_eq!(settle_now(at), Settled::Unproven, "a split index");
     }
 
     #[test]
-    fn edit_that_shows_anyway_does_not_keep_the_rest_from_being_settled() {
+    fn visible_edit_does_not_block_settling() {
         let dir = fresh("2", "false");
         let at = dir.path();
         std::fs::write(at.join("a"), "longer").expect("written");
         std::fs::remove_file(at.join("folder/b")).expect("removed");
-        pass_the_second();
+        wait_next_second();
         assert_eq!(settle_now(at), Settled::Done);
         assert_eq!(young_entries(at), 0);
         assert_eq!(git(at, &["status", "--porcelain"]), b" M a\n D folder/b\n");
     }
 
     #[test]
-    fn index_is_left_alone_while_another_holds_its_lock() {
+    fn locked_index_is_left_alone() {
         let dir = fresh("2", "false");
         let (at, lock) = (dir.path(), dir.path().join(".git/index.lock"));
-        pass_the_second();
+        wait_next_second();
         std::fs::write(&lock, "theirs").expect("written");
         assert_eq!(settle_now(at), Settled::LeftAlone);
         assert_eq!(std::fs::read(&lock).expect("there"), b"theirs");
@@ -350,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn file_of_the_tick_of_the_index_is_proven_by_its_bytes() {
+    fn same_tick_file_needs_equal_content() {
         let dir = fresh("2", "false");
         let file = dir.path().join("a");
         let found = file.symlink_metadata().expect("there");
@@ -364,7 +366,10 @@ mod tests {
         // The stat is equal in all cases, as after an edit within the same tick.
         assert!(proves((second, nanos), &oid(b"a")), "same tick, same bytes");
         assert!(!proves((second, nanos), &oid(b"b")), "same tick, other bytes");
-        assert!(proves((second + 1, nanos), &oid(b"b")), "a second later the ctime proves it");
+        assert!(
+            proves((second + 1, nanos), &oid(b"b")),
+            "an index of a later second is proof enough"
+        );
         let wanted = Wanted { mode: 0o100_755, stat, oid: &oid(b"a") };
         assert!(!judge((second + 1, 0)).proves(&file, &wanted), "another mode");
     }

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_read_as_git_writes_them() {
+    fn hidden_flags_match_git() {
         let dir = tempfile::tempdir().expect("a directory");
         let at = dir.path();
         git(at, &["init", "-q"]);

@@ -295,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn same_seed_same_world() {
+    fn same_seed_draws_same_world() {
         for seed in 0..50 {
             let draw = || format!("{:?}", World::draw(&mut Random::new(seed)));
             assert_eq!(draw(), draw(), "seed {seed}");

@@ -428,7 +428,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn same_seed_same_script() {
+    fn same_seed_draws_same_script() {
         for seed in 0..50 {
             let script = || {
                 let mut random = Random::new(seed);
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_step_is_drawn() {
+    fn every_step_kind_is_drawn() {
         let mut kinds = std::collections::BTreeSet::new();
         for seed in 0..400 {
             let mut random = Random::new(seed);

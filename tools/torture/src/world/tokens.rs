@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn only_named_harm_releases() {
+    fn only_attributable_harm_excuses_loss() {
         let missing = BTreeSet::from(["one".to_owned()]);
         for (harm, lost) in [
             (Harm::Nothing, 1),

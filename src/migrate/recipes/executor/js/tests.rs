@@ -9,7 +9,7 @@ fn printed(text: &str) -> String {
 }
 
 #[test]
-fn it_prints_what_javascript_prints() {
+fn print_matches_javascript() {
     let pairs = [
         ("[1.0,1e3,1e-6,1E-7,1e21,1e20]", "[1,1000,0.000001,1e-7,1e+21,100000000000000000000]"),
         (
@@ -37,7 +37,7 @@ fn it_prints_what_javascript_prints() {
 }
 
 #[test]
-fn it_refuses_what_is_not_json() {
+fn parse_rejects_non_json() {
     let texts = [
         "",
         "{",
@@ -70,7 +70,7 @@ fn it_refuses_what_is_not_json() {
 }
 
 #[test]
-fn what_is_lost_in_reading_is_said() {
+fn parse_reports_repeated_and_rounded() {
     for (text, repeated, rounded) in [
         (r#"{"a":1,"a":1}"#, true, false),
         ("[9007199254740993]", false, true),
@@ -84,7 +84,7 @@ fn what_is_lost_in_reading_is_said() {
 }
 
 #[test]
-fn no_depth_overflows_the_stack() {
+fn deep_nesting_does_not_overflow_stack() {
     let depth = 300_000;
     let text = "[".repeat(depth) + &"]".repeat(depth);
     assert_eq!(printed(&text).len(), text.len());
@@ -94,8 +94,9 @@ fn no_depth_overflows_the_stack() {
     assert!(parse(&"[".repeat(depth)).is_err());
 }
 
+/// Integer-like keys come first, as in JavaScript.
 #[test]
-fn many_members_keep_first_places_and_last_values() {
+fn duplicate_members_keep_position_last_value() {
     let mut members: Vec<String> = (0..40).map(|n| format!("\"k{n}\":{n}")).collect();
     members.push("\"k3\":99".to_owned());
     members.push("\"7\":1".to_owned());
@@ -104,7 +105,7 @@ fn many_members_keep_first_places_and_last_values() {
 }
 
 #[test]
-fn pretty_is_two_spaces_a_level() {
+fn pretty_indents_two_spaces() {
     let value = parse(r#"{"b":{},"a":[1,"x"],"c":[]}"#).expect("JSON").value;
     assert_eq!(
         pretty(&value),
@@ -113,7 +114,7 @@ fn pretty_is_two_spaces_a_level() {
 }
 
 #[test]
-fn numbers_are_read_as_javascript_reads_them() {
+fn number_conversion_matches_javascript() {
     let pairs = [
         ("  42  ", 42.0),
         ("1e3", 1000.0),
@@ -138,7 +139,7 @@ fn numbers_are_read_as_javascript_reads_them() {
 }
 
 #[test]
-fn a_string_falls_into_code_units() {
+fn string_splits_into_code_units() {
     let text: Text = "a😀".into();
     let units: Vec<String> =
         text.units().iter().map(|u| compact(&Value::String(u.clone()))).collect();
@@ -169,7 +170,7 @@ fn json() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn what_is_canonical_prints_as_itself(text in json()) {
+    fn canonical_text_prints_unchanged(text in json()) {
         if is_canonical(&text) {
             let parsed = parse(&text).expect("canonical text is JSON");
             prop_assert_eq!(compact(&parsed.value), text);
@@ -178,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn printing_is_stable(text in json()) {
+    fn printing_is_idempotent(text in json()) {
         if let Ok(parsed) = parse(&text) {
             let once = compact(&parsed.value);
             prop_assert_eq!(printed(&once), once);
@@ -186,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_it_panic(text in "\\PC{0,40}", noise in "[\\[\\]{}\",:0-9eE.\\\\u+ -]{0,30}") {
+    fn arbitrary_text_never_panics(text in "\\PC{0,40}", noise in "[\\[\\]{}\",:0-9eE.\\\\u+ -]{0,30}") {
         for text in [text, noise] {
             let _ = parse(&text);
             let _ = is_canonical(&text);

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_envelope_itself_is_unwrapped() {
+    fn only_exact_envelope_is_unwrapped() {
         let data = |text: &str| {
             let value = crate::migrate::recipes::executor::js::parse(text).expect("JSON").value;
             enveloped(&value).map(crate::migrate::recipes::executor::js::compact)

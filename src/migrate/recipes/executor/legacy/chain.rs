@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_get_the_slugs_of_the_original() {
+    fn slot_slugs_match_original() {
         for (name, slug) in [
             ("DD_Application Key", "dd-application-key"),
             ("  Google OAuth_2.0 ", "google-oauth-2-0"),

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_falls_into_parts() {
+    fn step_file_parses_into_parts() {
         let parts = read(
             "-- About.\n\n-- part: one\n-- needs: a.b, c\n-- lacks: d\nX;\n\n-- part: two\n-- refuses: rows\nY;\n",
         );

@@ -27,7 +27,7 @@ fn each(with: impl Fn(&Case, Done) -> Vec<String>) {
 }
 
 #[test]
-fn the_rows_are_those_of_the_original() {
+fn rows_match_original() {
     each(|case, done| differences(&case.json("v2.json").expect("rows"), &done.staging));
 }
 
@@ -44,7 +44,7 @@ fn masked(warning: &str) -> String {
 }
 
 #[test]
-fn the_warnings_start_with_those_of_the_original() {
+fn warnings_start_with_original() {
     each(|case, done| {
         let recorded = case.json("warnings.json").expect("warnings");
         let recorded = recorded.as_array().expect("a list").iter();
@@ -60,7 +60,7 @@ fn the_warnings_start_with_those_of_the_original() {
 }
 
 #[test]
-fn the_secrets_are_those_of_the_original() {
+fn secrets_match_original() {
     for case in Case::all().iter().filter(|case| migrated(case)) {
         let (files, done) = case.migrate(OnConflict::Refuse);
         let done = done.expect("migrated");
@@ -91,7 +91,7 @@ fn sorted(keyring: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_numbers_are_those_of_the_original() {
+fn report_matches_original() {
     each(|case, done| {
         let report = crate::migrate::recipes::executor::js::parse(&done.built.report)
             .expect("a report is JSON")
@@ -108,7 +108,7 @@ fn the_numbers_are_those_of_the_original() {
 }
 
 #[test]
-fn the_servers_asked_are_those_of_the_original() {
+fn fetched_servers_match_original() {
     each(|case, done| {
         let recorded =
             case.result.get("fetches_attempted").and_then(Value::as_array).expect("a list");
@@ -122,7 +122,7 @@ fn the_servers_asked_are_those_of_the_original() {
 }
 
 #[test]
-fn the_old_schema_is_brought_up_as_the_original_does() {
+fn upgraded_old_schema_matches_original() {
     let mut seen = 0;
     for case in Case::all().iter().filter(|case| migrated(case)) {
         let Some(recorded) = case.json("v1-final.json") else { continue };
@@ -132,8 +132,9 @@ fn the_old_schema_is_brought_up_as_the_original_does() {
     assert!(seen >= 4);
 }
 
+/// A second boot changes nothing.
 #[test]
-fn the_first_start_does_what_the_original_does() {
+fn first_boot_matches_original() {
     each(|case, done| {
         let steps = boot(&done.staging).expect("started");
         assert_eq!(steps.len(), 5, "{}", case.name);
@@ -143,7 +144,7 @@ fn the_first_start_does_what_the_original_does() {
 }
 
 #[test]
-fn the_schema_is_that_of_the_original() {
+fn schema_matches_original() {
     let done = done(&Case::named("10-"));
     let recorded = super::harness::json(&super::harness::fixtures().join("v2-schema.json"));
     let recorded = recorded.expect("a schema");
@@ -163,7 +164,7 @@ fn the_schema_is_that_of_the_original() {
 }
 
 #[test]
-fn databases_are_recognised() {
+fn databases_are_recognised_by_generation() {
     for case in Case::all() {
         let is = Executor.recognise(&case.database()).expect("recognised");
         let current = case.name.starts_with("27") || case.name.starts_with("30");
@@ -180,8 +181,9 @@ fn refused(name: &str) -> Fault {
     }
 }
 
+/// Code and message name the table, column or file at fault.
 #[test]
-fn what_the_original_cannot_do_is_refused_precisely() {
+fn unsupported_cases_are_refused_precisely() {
     for (name, code, words) in [
         ("90", Code::MigrationConflict, &["integration"][..]),
         ("91", Code::MigrationFailed, &["`tool`", "not JSON"]),
@@ -208,7 +210,7 @@ fn what_the_original_cannot_do_is_refused_precisely() {
 }
 
 #[test]
-fn clashes_can_be_settled_both_ways() {
+fn conflicts_resolve_by_either_policy() {
     for name in ["90", "94", "99"] {
         for conflicts in [OnConflict::KeepFirst, OnConflict::Rename] {
             let case = Case::named(name);

@@ -40,12 +40,13 @@ fn settled(old: &Old, conflicts: OnConflict) -> Done {
 }
 
 #[test]
-fn two_folders_are_refused_with_both_named() {
+fn folder_conflict_names_both() {
     refused(&folders(), "integration", &["one-00000001", "two-00000002"]);
 }
 
+/// The rows that belong to the second folder are left out and named.
 #[test]
-fn two_folders_keep_the_first_with_all_that_is_its_own() {
+fn keep_first_drops_dependent_rows() {
     let done = settled(&folders(), OnConflict::KeepFirst);
     assert_eq!(done.column("integration", "slug"), ["api"]);
     for table in ["connection", "tool", "definition"] {
@@ -57,7 +58,7 @@ fn two_folders_keep_the_first_with_all_that_is_its_own() {
 }
 
 #[test]
-fn two_folders_are_told_apart_with_all_that_follows() {
+fn rename_updates_dependent_rows() {
     let done = settled(&folders(), OnConflict::Rename);
     assert_eq!(done.column("integration", "slug"), ["api", "api_2"]);
     for table in ["connection", "tool", "definition"] {
@@ -70,7 +71,7 @@ fn two_folders_are_told_apart_with_all_that_follows() {
 }
 
 #[test]
-fn every_other_table_can_be_settled_as_well() {
+fn every_table_conflict_can_be_resolved() {
     let (a, b) = ("one-00000001", "two-00000002");
     let table = |name: &str| {
         let old = Old::new();

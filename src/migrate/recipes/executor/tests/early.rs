@@ -4,7 +4,7 @@ use super::old::{HOME, Old, warned};
 use crate::migrate::recipe::OnConflict;
 
 /// Returns one source with every kind of header and parameter, as the sixth step left them.
-fn zoo() -> Old {
+fn source_of_every_kind() -> Old {
     let old = Old::early();
     let headers = r#"{"X-Zeta":"z","10":"ten","DD-API-KEY":{"secretId":"dd1"},"DD_Application Key":{"secretId":"dd2","prefix":"K "},"Accept":"application/json","Num":5}"#;
     let query = r#"{"site":"eu","tok en":{"secretId":"tok","prefix":"p:"}}"#;
@@ -30,8 +30,8 @@ fn zoo() -> Old {
 }
 
 #[test]
-fn a_sixth_step_source_comes_out_as_the_original_makes_it() {
-    let old = zoo();
+fn sixth_step_source_matches_original() {
+    let old = source_of_every_kind();
     let done = old.migrated();
     assert!(done.replayed.is_empty());
     let slots: Vec<String> = super::harness::dump(&done.copy, "credential_binding")
@@ -60,15 +60,16 @@ fn a_sixth_step_source_comes_out_as_the_original_makes_it() {
     assert!(warned(&done, &["credential binding(s) were not migrated", "header:extra"]));
 }
 
+/// The migration history may be empty, missing or foreign.
 #[test]
-fn every_kind_of_history_leads_to_the_same_rows() {
-    let expected = zoo().migrated();
+fn unusable_history_yields_same_rows() {
+    let expected = source_of_every_kind().migrated();
     for history in [
         "DELETE FROM __drizzle_migrations",
         "DROP TABLE __drizzle_migrations",
         "UPDATE __drizzle_migrations SET hash = 'foreign' WHERE rowid = 3",
     ] {
-        let old = zoo();
+        let old = source_of_every_kind();
         old.sql(history);
         let done = old.migrated();
         assert!(done.replayed[0].starts_with("v1 database had unusable drizzle migration history"));
@@ -81,7 +82,7 @@ fn every_kind_of_history_leads_to_the_same_rows() {
 }
 
 #[test]
-fn plugins_of_an_early_schema_are_carried() {
+fn early_schema_plugins_are_migrated() {
     let old = Old::early();
     old.source(HOME, "g", "graphql").source(HOME, "m", "mcp").source(HOME, "s", "mcp");
     old.sql(&format!(
@@ -114,9 +115,10 @@ fn plugins_of_an_early_schema_are_carried() {
     assert!(warned(&done, &["lose members of their configuration", "command"]));
 }
 
+/// The message names table, scope and id.
 #[test]
-fn early_json_that_is_none_is_refused_by_name() {
-    let old = zoo();
+fn early_invalid_json_is_refused() {
+    let old = source_of_every_kind();
     old.sql("UPDATE openapi_source SET invocation_config = '{x'");
     let fault = old.try_migrate(OnConflict::Refuse).err().expect("refused");
     assert!(

@@ -157,7 +157,7 @@ fn result(done: &Done) -> String {
 fn unaccounted(old: &Old, marks: &[String], done: &Done) -> Vec<String> {
     let text = result(done);
     let mut lost: Vec<String> =
-        marks.iter().filter(|mark| !turns_up(&text, mark)).cloned().collect();
+        marks.iter().filter(|mark| !appears_in(&text, mark)).cloned().collect();
     let two = |sql: &str| -> Vec<(String, String)> {
         let mut query = old.db.prepare(sql).expect("SQL");
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
@@ -202,7 +202,7 @@ fn bound(db: &Connection) -> Vec<[String; 4]> {
 
 /// Returns whether a mark appears in the result. A migrated connection is known by its label; a
 /// configuration by its content, or by the name of the source that a warning reports.
-fn turns_up(text: &str, mark: &str) -> bool {
+fn appears_in(text: &str, mark: &str) -> bool {
     let label = mark.strip_prefix("con").map(|n| format!("label{n}"));
     let number = mark.strip_prefix("cfg").and_then(|rest| rest.strip_suffix('x'));
     let named = number.map(|n| format!("\"src{n}\" of scope"));
@@ -213,7 +213,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(192) })]
 
     #[test]
-    fn no_row_is_lost_without_a_word(seed in any::<u64>()) {
+    fn every_lost_row_has_warning(seed in any::<u64>()) {
         let (old, marks) = generated(seed);
         for conflicts in [OnConflict::KeepFirst, OnConflict::Rename] {
             let done = old.try_migrate(conflicts).map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
@@ -224,7 +224,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_database_gives_the_same_rows(seed in any::<u64>()) {
+    fn migration_is_deterministic(seed in any::<u64>()) {
         let (old, _) = generated(seed);
         let (Ok(a), Ok(b)) = (old.try_migrate(OnConflict::Rename), old.try_migrate(OnConflict::Rename)) else {
             return Ok(());
@@ -238,13 +238,13 @@ proptest! {
     }
 
     #[test]
-    fn no_cell_makes_it_panic(seed in any::<u64>()) {
+    fn damaged_cells_never_panic(seed in any::<u64>()) {
         let mut chance = Chance(seed);
         let cases = Case::all();
         let case = &cases[chance.below(cases.len())];
         let db = case.database();
         for _ in 0..=chance.below(4) {
-            spoil(&db, &mut chance);
+            corrupt(&db, &mut chance);
         }
         let _ = Executor.recognise(&db);
         let given = Given { tenant: HOME, conflicts: OnConflict::Rename, ..Given::default() };
@@ -254,7 +254,7 @@ proptest! {
     }
 
     #[test]
-    fn no_damaged_file_makes_it_panic(seed in any::<u64>()) {
+    fn damaged_files_never_panic(seed in any::<u64>()) {
         let mut chance = Chance(seed);
         let cases = Case::all();
         let case = &cases[chance.below(cases.len())];
@@ -274,7 +274,7 @@ proptest! {
 }
 
 /// Puts an unusual value into a cell, or drops a column or a table.
-fn spoil(db: &Connection, chance: &mut Chance) {
+fn corrupt(db: &Connection, chance: &mut Chance) {
     let list = |sql: &str| -> Vec<String> {
         let mut query = db.prepare(sql).expect("SQL");
         let rows = query.query_map([], |row| row.get(0)).expect("rows");

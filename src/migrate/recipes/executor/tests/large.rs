@@ -32,7 +32,7 @@ fn memory() -> String {
 }
 
 #[test]
-fn the_large_case_comes_out_as_the_original_made_it() {
+fn large_case_matches_original() {
     let dir = tempfile::tempdir().expect("a directory");
     unpack(&fixtures().join("large-v1.tar.xz"), dir.path());
     unpack(&fixtures().join("large-v2.json.xz"), dir.path());

@@ -9,7 +9,7 @@ const HEADER: &str =
     r#"{"config":{"spec":"{}","headers":{"X":{"kind":"binding","slot":"header:x"}}}}"#;
 
 #[test]
-fn a_tool_is_there_once_per_connection_of_its_source() {
+fn tool_exists_once_per_connection() {
     let org = "org_acme";
     let users = ["user-org:user_u1:org_acme", "user-org:user_u2:org_acme"];
     let old = Old::new();
@@ -39,8 +39,9 @@ fn a_tool_is_there_once_per_connection_of_its_source() {
     assert!(warned(&done, &["1 tool(s) were not migrated", "own"]));
 }
 
+/// The original misreads such a scope, and so does this migration.
 #[test]
-fn a_space_in_a_scope_is_misread_and_said() {
+fn scope_with_space_is_warned() {
     let scope = "My Project-1a2b3c4d";
     let old = Old::new();
     old.configured(scope, "api", "openapi", HEADER).tool(scope, "api", "t");
@@ -53,7 +54,7 @@ fn a_space_in_a_scope_is_misread_and_said() {
 }
 
 #[test]
-fn bindings_choose_what_a_connection_is() {
+fn bindings_determine_connection_kind() {
     let old = Old::new();
     for id in ["both", "texts", "none", "empty", "ghost"] {
         old.configured(HOME, id, "openapi", HEADER);
@@ -99,7 +100,7 @@ fn bindings_choose_what_a_connection_is() {
 }
 
 #[test]
-fn policies_gain_two_segments() {
+fn policy_patterns_gain_two_segments() {
     let old = Old::new();
     old.configured(HOME, "api", "openapi", "{}").source(HOME, "openapi", "openapi");
     let curated = "microsoft_graph_v1_0_sharepoint_files_excel_outlook_combined_curated";
@@ -137,13 +138,14 @@ fn policies_gain_two_segments() {
     assert!(warned(&done, &["built-in tools", "openapi.addSource"]));
 }
 
+/// Names a missing table or column, or the cell that cannot be read.
 #[test]
-fn what_is_missing_or_cannot_be_read_is_refused_by_name() {
+fn unreadable_schema_is_refused_by_name() {
     let refused = |old: &Old, words: &[&str]| {
         let fault = old.try_migrate(OnConflict::Refuse).err().expect("refused");
         assert_eq!(fault.code, Code::MigrationFailed);
         let all = words.iter().all(|word| fault.message.contains(word));
-        assert!(all, "{} does not say {words:?}", fault.message);
+        assert!(all, "{} does not contain {words:?}", fault.message);
     };
     let old = Old::new();
     refused(old.sql("DROP TABLE tool_policy"), &["lacks the table `tool_policy`"]);
@@ -172,8 +174,9 @@ fn what_is_missing_or_cannot_be_read_is_refused_by_name() {
     assert_eq!(old.migrated().column("plugin_storage", "data"), [deep]);
 }
 
+/// Values that are lost are named in warnings.
 #[test]
-fn the_secrets_file_keeps_what_was_flat_and_says_what_it_loses() {
+fn secrets_file_keeps_flat_values() {
     let mut old = Old::new();
     old.auth(&format!(
         r#"{{"{HOME}":{{"k":"v","stray":"x","n":5}},"flat":"f","10":"ten","2":"two","odd":7,"other":{{"k":"w"}}}}"#
@@ -200,7 +203,7 @@ fn the_secrets_file_keeps_what_was_flat_and_says_what_it_loses() {
 }
 
 #[test]
-fn a_file_without_flat_values_is_left_alone() {
+fn secrets_file_without_matches_is_untouched() {
     let mut old = Old::new();
     old.auth(r#"{"other":{"k":"w"}}"#);
     let done = old.migrated();
@@ -209,7 +212,7 @@ fn a_file_without_flat_values_is_left_alone() {
 }
 
 #[test]
-fn names_follow_the_words_of_a_secret() {
+fn connection_names_derive_from_secret() {
     for (name, id, expected) in [
         ("Stripe key", "x", "stripeKey"),
         ("rhys@example.com", "x", "rhysExampleCom"),
@@ -226,7 +229,7 @@ fn names_follow_the_words_of_a_secret() {
 }
 
 #[test]
-fn the_last_of_several_configurations_wins() {
+fn last_of_several_configurations_wins() {
     let old = Old::new();
     old.configured(HOME, "api", "openapi", r#"{"config":{"spec":"first"}}"#);
     old.stored(HOME, "other", "source", "api", r#"{"config":{"spec":"last"}}"#);

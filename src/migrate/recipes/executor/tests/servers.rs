@@ -46,7 +46,7 @@ const STATE: &str =
     r#"{"clientId":"C","tokenEndpoint":"https://l.test/token","resource":"https://old.test"}"#;
 
 #[test]
-fn a_server_names_its_resource_and_where_users_go() {
+fn server_metadata_sets_resource_and_url() {
     let (done, network) = asked(
         &connected(STATE),
         &[
@@ -67,7 +67,7 @@ fn a_server_names_its_resource_and_where_users_go() {
 }
 
 #[test]
-fn a_metadata_address_is_asked_once_and_first() {
+fn metadata_url_is_fetched_once_first() {
     let state = r#"{"clientId":"C","tokenEndpoint":"https://l.test/token","authorizationServerMetadataUrl":" https://as.test/meta "}"#;
     let page = ("https://as.test/meta", r#"{"authorization_endpoint":"http://localhost:1/go"}"#);
     let (done, network) = asked(&connected(state), &[page]);
@@ -77,7 +77,7 @@ fn a_metadata_address_is_asked_once_and_first() {
 }
 
 #[test]
-fn nonsense_changes_nothing() {
+fn invalid_metadata_is_ignored() {
     for page in [
         r#"{"resource":"https://elsewhere.test/mcp"}"#,
         r#"{"resource":"https://m.test/mcpx"}"#,

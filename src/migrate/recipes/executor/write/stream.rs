@@ -323,12 +323,13 @@ mod tests {
         f64::from(u32::try_from(n).expect("small"))
     }
 
+    /// Duplicates are left out and named by number.
     #[test]
-    fn rows_of_many_batches_arrive_as_they_were_bound() {
+    fn batched_rows_arrive_unchanged() {
         let (mut staging, mut told) = (staging(), Vec::new());
         let written = fill(&mut staging, &table(false), |rows| make(rows, &mut told));
         assert_eq!(written.expect("written"), 1_997);
-        assert_eq!(told, [(500, None), (1_000, None), (1_500, None)], "left out, and named");
+        assert_eq!(told, [(500, None), (1_000, None), (1_500, None)], "omitted and reported");
         let wrong =
             "SELECT count(*) FROM t WHERE number <> 0 AND name <> 'n' || CAST(number AS INT)
                      OR owner <> iif(CAST(number AS INT) % 2, 'b', 'a')
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_there_already_get_the_first_free_name() {
+    fn existing_rows_get_first_free_name() {
         let (mut staging, mut told) = (staging(), Vec::new());
         staging.execute_batch("INSERT INTO t (owner, name) VALUES ('a', 'n0_3')").expect("taken");
         fill(&mut staging, &table(true), |rows| make(rows, &mut told)).expect("written");
@@ -348,8 +349,9 @@ mod tests {
         assert_eq!(all, 2_001);
     }
 
+    /// After an error the rows are not read a second time.
     #[test]
-    fn whoever_fails_is_heard() {
+    fn writer_and_reader_errors_are_returned() {
         let mut told = Vec::new();
         let mut failing = staging();
         let refuse = "CREATE TRIGGER no BEFORE INSERT ON t WHEN new.number > 700
@@ -364,6 +366,6 @@ mod tests {
         });
         let maker = maker.expect_err("the maker fails");
         assert!(maker.to_string().contains("cannot be read"), "{maker}");
-        assert_eq!(told, [], "nothing is gone through again");
+        assert_eq!(told, [], "no second pass");
     }
 }

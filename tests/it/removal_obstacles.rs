@@ -20,8 +20,10 @@ fn reference(removed: &serde_json::Value) -> String {
     removed["rescue"][0].as_str().expect("a ref").to_owned()
 }
 
+/// Deleting the tree would delete the content of the mount. In the trash, a mount prevents the
+/// purge.
 #[test]
-fn a_mount_inside_is_not_deleted_behind() {
+fn removal_refuses_mounted_directory() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.write(&repo.join(".gitignore"), "target/\n");
@@ -39,7 +41,7 @@ fn a_mount_inside_is_not_deleted_behind() {
     let (_, error) = bench.refused(&["rm", "demo", "--force"]);
     let said = error.to_string();
     assert!(said.contains("mounted inside") && said.contains("umount"), "{said}");
-    assert_eq!(bench.phase("demo"), "ready", "refused before anything is done");
+    assert_eq!(bench.phase("demo"), "ready", "refused before any change");
     let refs = bench.git(&repo, &["for-each-ref", "refs/groundskeeper"]);
     assert_eq!((refs.as_str(), bench.ok(&["rescue", "ls"])), ("", serde_json::json!([])));
     assert_eq!(bench.refused(&["clean", "demo"]).0, 4);
@@ -55,8 +57,9 @@ fn a_mount_inside_is_not_deleted_behind() {
     assert_eq!(std::fs::read_to_string(precious.join("file")).expect("kept"), "kept\n");
 }
 
+/// The entry goes to a trash directory on the file system of the worktree.
 #[test]
-fn a_trash_on_another_file_system_is_no_obstacle() {
+fn trash_on_other_file_system_works() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -86,8 +89,9 @@ fn a_trash_on_another_file_system_is_no_obstacle() {
     unmount(&trash);
 }
 
+/// Targets of links stay, nested repositories are saved, and a tree may be deeper than PATH_MAX.
 #[test]
-fn links_and_nested_repositories_and_deep_trees() {
+fn removal_handles_links_nesting_and_depth() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.write(&bench.path("home/.config/groundskeeper/config.toml"), "trash_days = 0\n");
@@ -114,7 +118,7 @@ fn links_and_nested_repositories_and_deep_trees() {
     );
     let removed = bench.ok(&["rm", "demo", "--force"]);
     let trash = PathBuf::from(removed["trash"].as_str().expect("a trash"));
-    wait_for("the unlink", || !trash.exists());
+    wait_for("the purge", || !trash.exists());
     assert_eq!(std::fs::read_to_string(outside.join("file")).expect("kept"), "kept\n");
     let shown = bench.ok(&["rescue", "show", "demo"]);
     assert_eq!(shown["nested"][0]["path"], "vendor/nested", "{shown:#}");
@@ -122,7 +126,7 @@ fn links_and_nested_repositories_and_deep_trees() {
 }
 
 #[test]
-fn ignored_files_beside_tracked_ones_are_work() {
+fn ignored_files_beside_tracked_are_work() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.write(&repo.join("build/make.sh"), "make\n");
@@ -140,8 +144,9 @@ fn ignored_files_beside_tracked_ones_are_work() {
     assert!(error["evidence"].to_string().contains("ignored: build/local.env"), "{error:#}");
 }
 
+/// Neither may count the other's branch as the place that holds its commits.
 #[test]
-fn two_removals_at_once_do_not_rely_on_each_others_branch() {
+fn concurrent_removals_keep_shared_commits() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("one", &repo, &[]);
@@ -163,7 +168,7 @@ fn two_removals_at_once_do_not_rely_on_each_others_branch() {
 }
 
 #[test]
-fn a_branch_that_was_not_made_here_stays() {
+fn branch_not_created_here_is_kept() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.git(&repo, &["branch", "develop"]);
@@ -176,8 +181,9 @@ fn a_branch_that_was_not_made_here_stays() {
     assert!(bench.git(&repo, &["branch", "--list", "develop"]).contains("develop"));
 }
 
+/// An edit within the second of its `git add`, and what `rebase --autostash` put aside.
 #[test]
-fn edits_of_the_second_in_which_they_were_added_and_what_a_rebase_put_aside() {
+fn same_second_edits_and_autostash_rescued() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -204,8 +210,9 @@ fn edits_of_the_second_in_which_they_were_added_and_what_a_rebase_put_aside() {
     assert!(parents.split(' ').any(holds), "{parents}");
 }
 
+/// The hints lead from `--force` to `--no-rescue`. The last copy is purged only with `--lose`.
 #[test]
-fn a_repository_that_is_gone_makes_nothing_undeletable() {
+fn missing_repository_allows_forced_removal() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -227,7 +234,7 @@ fn a_repository_that_is_gone_makes_nothing_undeletable() {
 }
 
 #[test]
-fn a_lock_of_somebody_else_and_read_only_files() {
+fn foreign_worktree_lock_needs_force() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
@@ -240,8 +247,9 @@ fn a_lock_of_somebody_else_and_read_only_files() {
     bench.check(&[&repo]);
 }
 
+/// A hook that hangs or is not trusted does not prevent the removal.
 #[test]
-fn a_teardown_hook_runs_is_bounded_and_never_in_the_way() {
+fn teardown_hook_is_trusted_and_bounded() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.teardown_hook(
@@ -257,7 +265,7 @@ fn a_teardown_hook_runs_is_bounded_and_never_in_the_way() {
     bench.new_env("demo", &repo, &[]);
     let removed = bench.ok(&["rm", "demo"]);
     assert_eq!(removed["hook"], serde_json::Value::Null, "{removed:#}");
-    assert!(bench.path("ran").exists(), "it ran, and what it wrote is no reason to refuse");
+    assert!(bench.path("ran").exists(), "the hook ran, and its output did not refuse the removal");
     assert_eq!(removed["rescue"].as_array().map(Vec::len), Some(1), "it is rescued");
     std::fs::remove_file(bench.path("ran")).expect("removed");
     bench.new_env("without", &repo, &[]);
@@ -283,12 +291,16 @@ fn a_teardown_hook_runs_is_bounded_and_never_in_the_way() {
     let removed = bench.ok(&["rm", "hangs"]);
     assert_eq!(removed["hook"]["code"], "timeout", "{removed:#}");
     let pid: u32 = std::fs::read_to_string(pid).expect("a pid").trim().parse().expect("a number");
-    assert_eq!(groundskeeper::world::process::table::start_time(pid), None, "ended with it");
+    assert_eq!(
+        groundskeeper::world::process::table::start_time(pid),
+        None,
+        "the process ended with the hook"
+    );
     bench.check(&[&repo]);
 }
 
 #[test]
-fn a_full_disk_while_rescuing_loses_nothing() {
+fn full_disk_during_rescue_loses_nothing() {
     let bench = Bench::new();
     let small = bench.path("small");
     std::fs::create_dir(&small).expect("a folder");
@@ -309,7 +321,7 @@ fn a_full_disk_while_rescuing_loses_nothing() {
     assert!(noise.expect("sh runs").success());
     let (_, error) = bench.refused(&["rm", "demo", "--force"]);
     assert_eq!(error["code"], "disk_full", "{error:#}");
-    assert_eq!(bench.phase("demo"), "retiring", "served, and tried again");
+    assert_eq!(bench.phase("demo"), "retiring", "ready for use, and the removal is retried");
     assert!(path.join("noise").exists());
     let removed = bench.ok(&["rm", "demo", "--force", "--no-rescue"]);
     let trash = PathBuf::from(removed["trash"].as_str().expect("a trash"));
@@ -321,7 +333,7 @@ fn a_full_disk_while_rescuing_loses_nothing() {
 }
 
 #[test]
-fn removals_beside_git_gc_and_two_daemons() {
+fn removals_survive_gc_and_second_daemon() {
     let bench = Bench::new();
     let repo = bench.repo("project", 40);
     for n in 0..8 {
@@ -330,7 +342,7 @@ fn removals_beside_git_gc_and_two_daemons() {
     }
     let mut second = bench.command(&["daemon"]);
     let second = second.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("runs");
-    assert_eq!(second.code(), Some(4), "the data directory has an owner");
+    assert_eq!(second.code(), Some(4), "another daemon owns the data directory");
     let held: Vec<String> = std::thread::scope(|scope| {
         let gc = scope.spawn(|| {
             for _ in 0..5 {
@@ -353,7 +365,7 @@ fn removals_beside_git_gc_and_two_daemons() {
 }
 
 #[test]
-fn work_in_a_submodule_is_seen_and_stays_in_the_trash() {
+fn submodule_work_survives_removal_and_restore() {
     let bench = Bench::new();
     let inner = bench.repo("inner", 2);
     let repo = bench.repo("project", 2);
@@ -371,7 +383,7 @@ fn work_in_a_submodule_is_seen_and_stays_in_the_trash() {
     bench.ok(&["rm", "demo", "--force"]);
     bench.ok(&["restore", "demo"]);
     let after = bench.git(&path.join("module"), &["rev-parse", "HEAD"]);
-    assert_eq!(after, commit, "the module's repository came back with its commit");
+    assert_eq!(after, commit, "the submodule's commit is restored");
     assert_eq!(std::fs::read_to_string(path.join("module/new")).expect("there"), "work\n");
     bench.ok(&["rm", "demo", "--force"]);
     bench.check(&[&repo]);

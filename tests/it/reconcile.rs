@@ -14,8 +14,9 @@ fn names(value: &Value) -> Vec<&str> {
     value.as_array().expect("a list").iter().map(|v| v.as_str().expect("a name")).collect()
 }
 
+/// A dirty one is rescued first.
 #[test]
-fn what_the_server_does_not_list_goes_without_loss_and_what_is_used_stays() {
+fn unlisted_environments_retire_unless_used() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let _daemon = Daemon::start(&bench);
@@ -39,7 +40,7 @@ fn what_the_server_does_not_list_goes_without_loss_and_what_is_used_stays() {
     wait_for("both gone", || {
         phase(&bench, "idle") == "tombstoned" && phase(&bench, "dirty") == "tombstoned"
     });
-    wait_for("the one that is lived in served again", || phase(&bench, "lived-in") == "ready");
+    wait_for("the environment in use to be ready again", || phase(&bench, "lived-in") == "ready");
     let shown = bench.ok(&["show", "lived-in"]);
     assert!(shown.to_string().contains("but processes run in it"), "{shown:#}");
     assert!(!place("idle").exists() && place("lived-in").exists() && place("listed").exists());
@@ -60,8 +61,9 @@ fn what_the_server_does_not_list_goes_without_loss_and_what_is_used_stays() {
     bench.check(&[&repo]);
 }
 
+/// It waits across a restart, and environments leased meanwhile stay.
 #[test]
-fn a_live_set_that_would_take_nearly_all_waits_for_a_person() {
+fn large_retirement_awaits_confirmation() {
     let bench = Bench::new();
     let repo = bench.repo("project", 1);
     let mut daemon = Daemon::start(&bench);
@@ -73,10 +75,10 @@ fn a_live_set_that_would_take_nearly_all_waits_for_a_person() {
     assert_eq!(bench.refused(&["reconcile", "--confirm", "2"]).0, 64);
     daemon.kill();
     let _daemon = Daemon::start(&bench);
-    assert_eq!(phase(&bench, "env0"), "ready", "it waits, also over a restart");
+    assert_eq!(phase(&bench, "env0"), "ready", "the set stays held across a restart");
     bench.ok(&["lease", "env3", "--for", "1h"]);
     let done = bench.ok(&["reconcile", "--confirm", "1"]);
-    assert_eq!(names(&done["retired"]).len(), 5, "one is used by now");
+    assert_eq!(names(&done["retired"]).len(), 5, "one environment is in use");
     wait_for("five gone", || {
         let all = bench.ok(&["ls"]);
         all.as_array().map(Vec::len) == Some(1)

@@ -35,7 +35,7 @@ fn sum(path: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn snapshots_shorten_the_fold_and_three_are_kept() {
+fn snapshots_shorten_fold_three_remain() {
     let bench = Bench::new();
     let path = bench.path("log.redb");
     let options = Options { snapshot_every: 20 };
@@ -47,7 +47,7 @@ fn snapshots_shorten_the_fold_and_three_are_kept() {
 }
 
 #[test]
-fn a_reader_follows_the_writer() {
+fn reader_follows_writer() {
     let bench = Bench::new();
     let path = bench.path("log.redb");
     let (mut journal, found) = Journal::open(&path, Options::default()).expect("opened");
@@ -79,7 +79,7 @@ fn a_reader_follows_the_writer() {
 /// Flips bits all over a log. In every case no wrong record is returned, nothing panics, and the
 /// file keeps its bytes.
 #[test]
-fn a_damaged_log_is_noticed_and_never_written_to() {
+fn damaged_log_is_detected_unchanged() {
     let bench = Bench::new();
     let path = bench.path("log.redb");
     let state = fill(&path, 60, Options::default());
@@ -98,11 +98,14 @@ fn a_damaged_log_is_noticed_and_never_written_to() {
         match inspect(&copy, Depth::Everything, &mut |r, _| seen.push(r.clone())) {
             Ok(found) => {
                 harmless += 1;
-                assert!(found.state == state && seen == records, "bit {bit}: wrong without a word");
+                assert!(
+                    found.state == state && seen == records,
+                    "bit {bit}: a wrong result without a report"
+                );
             }
             Err(Error::Damaged { .. } | Error::Newer { .. }) => {
                 noticed += 1;
-                assert!(records.starts_with(&seen), "bit {bit}: a wrong record was handed out");
+                assert!(records.starts_with(&seen), "bit {bit}: a wrong record was returned");
                 if n % 50 == 0 {
                     Journal::open(&copy, Options::default()).map(|_| ()).expect_err("refused");
                 }
@@ -117,7 +120,7 @@ fn a_damaged_log_is_noticed_and_never_written_to() {
 }
 
 #[test]
-fn cut_empty_and_foreign_files_are_refused_and_kept() {
+fn invalid_log_files_are_refused_unchanged() {
     let bench = Bench::new();
     let path = bench.path("log.redb");
     fill(&path, 60, Options::default());
@@ -149,8 +152,9 @@ fn tamper(path: &Path, table: redb::TableDefinition<'_, &str, &[u8]>, key: &str,
     txn.commit().expect("committed");
 }
 
+/// The message names the remedy, and the file keeps its bytes.
 #[test]
-fn a_newer_format_is_refused_with_what_to_do_and_nothing_touched() {
+fn newer_log_format_is_refused() {
     let bench = Bench::new();
     bench.ok(&["ls"]);
     bench.ok(&["stop"]);
@@ -166,7 +170,7 @@ fn a_newer_format_is_refused_with_what_to_do_and_nothing_touched() {
 }
 
 #[test]
-fn a_record_that_must_be_understood_and_is_not_stops_the_start() {
+fn unknown_required_record_prevents_start() {
     let bench = Bench::new();
     bench.ok(&["ls"]);
     bench.ok(&["stop"]);
@@ -215,7 +219,7 @@ fn a_record_that_must_be_understood_and_is_not_stops_the_start() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_ends_the_daemon_and_loses_nothing() {
+fn unwritable_log_ends_daemon_without_loss() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let Some(mount) = Tmpfs::new(&bench.data(), "24m") else { return };
@@ -255,8 +259,9 @@ fn a_log_that_cannot_be_written_ends_the_daemon_and_loses_nothing() {
     bench.ok(&["stop"]);
 }
 
+/// The ballast file is given up, so removals can still be recorded.
 #[test]
-fn a_disk_filled_to_the_last_byte_leaves_room_to_clean_up() {
+fn full_disk_leaves_room_for_cleanup() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let Some(mount) = Tmpfs::new(&bench.data(), "96m") else { return };
@@ -270,7 +275,7 @@ fn a_disk_filled_to_the_last_byte_leaves_room_to_clean_up() {
     for _ in 0..20 {
         bench.ok(&["--no-autostart", "lease", "demo", "--for", "1h"]);
     }
-    assert!(!mount.0.join("ballast").exists(), "what was set aside is in use");
+    assert!(!mount.0.join("ballast").exists(), "the ballast is in use");
     let (_, error) =
         bench.refused(&["--no-autostart", "new", "x", "--repo", repo.to_str().expect("text")]);
     assert_eq!(error["code"], "disk_full");
@@ -282,12 +287,12 @@ fn a_disk_filled_to_the_last_byte_leaves_room_to_clean_up() {
     bench.check(&[&repo]);
     bench.ok(&["stop"]);
     bench.ok(&["ls"]);
-    assert!(mount.0.join("ballast").exists(), "set aside again");
+    assert!(mount.0.join("ballast").exists(), "the ballast was created again");
     bench.ok(&["stop"]);
 }
 
 #[test]
-fn the_log_of_a_killed_daemon_is_read_without_a_change() {
+fn killed_daemon_log_opens_unchanged() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", "engine.committed:5")]);
@@ -301,8 +306,9 @@ fn the_log_of_a_killed_daemon_is_read_without_a_change() {
     Daemon::start(&bench);
 }
 
+/// The daemon keeps running, and removals still work.
 #[test]
-fn a_full_disk_refuses_new_work_and_keeps_the_daemon_up() {
+fn full_disk_refuses_new_environments() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let Some(mount) = Tmpfs::new(&bench.data(), "24m") else { return };
@@ -319,7 +325,7 @@ fn a_full_disk_refuses_new_work_and_keeps_the_daemon_up() {
     assert_eq!(bench.phase("before"), "ready");
     bench.ok(&["rm", "before"]);
     std::fs::remove_file(filler).expect("removed");
-    crate::support::wait_for("room again", || {
+    crate::support::wait_for("space for a new environment", || {
         bench.gk(&["new", "more", "--repo", repo.to_str().expect("text")]).0 == 0
     });
     bench.check(&[&repo]);

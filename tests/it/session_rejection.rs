@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
 use crate::api::call;
-use crate::control::{Control, daemon, linked};
+use crate::control_server::{Control, daemon, linked};
 use crate::support::{Bench, Daemon, wait_for};
 
 const NOTHING: Value = Value::Null;
 
 type Host = Wire<UnixStream, FromServer, FromHost>;
 
-fn open() -> Open {
+fn open_message() -> Open {
     Open {
         host: None,
         instance: "stranger".to_owned(),
@@ -34,18 +34,18 @@ fn open() -> Open {
 async fn connect(control: &Control, key: &Path) -> Host {
     let key = std::fs::read_to_string(key).expect("a key");
     let stream = UnixStream::connect(&control.socket).await.expect("connected");
-    Wire::ask(stream, "x", PATH, key.trim()).await.expect("let in")
+    Wire::ask(stream, "x", PATH, key.trim()).await.expect("entered")
 }
 
 /// Returns the code with which the server refuses an `open`.
 async fn refused(control: &Control, key: &Path, open: Open) -> String {
-    match answer(control, key, open).await {
+    match send_open(control, key, open).await {
         FromServer::Refused(refused) => refused.problem.code,
         other => panic!("{other:?}"),
     }
 }
 
-async fn answer(control: &Control, key: &Path, open: Open) -> FromServer {
+async fn send_open(control: &Control, key: &Path, open: Open) -> FromServer {
     let mut wire = connect(control, key).await;
     wire.send(&FromHost::Open(Box::new(open))).await.expect("sent");
     wire.receive().await.expect("answered")
@@ -77,19 +77,19 @@ fn scene() -> Scene {
     Scene { bench, control, config, other, _daemon: daemon }
 }
 
-fn is_well(control: &Control) {
+fn check_session(control: &Control) {
     let status = control.ok("GET", "/v1/hosts/box/environments/demo/status", &NOTHING);
     assert_eq!(status["id"], "demo");
 }
 
 #[test]
-fn what_cannot_be_a_session_is_refused_with_a_reason() {
+fn invalid_session_is_refused_with_reason() {
     let scene = scene();
     let (control, key) = (&scene.control, &scene.other);
     runtime().block_on(async {
-        let newer = Open { protocol: Protocols { min: 7, max: 9 }, ..open() };
+        let newer = Open { protocol: Protocols { min: 7, max: 9 }, ..open_message() };
         assert_eq!(refused(control, key, newer).await, "protocol_mismatch");
-        let stranger = Open { host: Some("box".to_owned()), ..open() };
+        let stranger = Open { host: Some("box".to_owned()), ..open_message() };
         assert_eq!(refused(control, key, stranger).await, "unauthorized");
         let mut early = connect(control, key).await;
         early.send(&FromHost::Ping).await.expect("sent");
@@ -98,36 +98,39 @@ fn what_cannot_be_a_session_is_refused_with_a_reason() {
 
         // A message with the name of another session ends this session, not the other one.
         let mut replayed = connect(control, key).await;
-        replayed.send(&FromHost::Open(Box::new(open()))).await.expect("sent");
+        replayed.send(&FromHost::Open(Box::new(open_message()))).await.expect("sent");
         let FromServer::Opened(opened) = replayed.receive().await.expect("answered") else {
             panic!("not opened");
         };
-        assert!(opened.live.is_some_and(|live| live.live.is_empty()), "nothing of another host");
+        assert!(
+            opened.live.is_some_and(|live| live.live.is_empty()),
+            "no environment of another host"
+        );
         replayed.belongs_to("the name of another session");
         replayed.send(&FromHost::Ping).await.expect("sent");
         while let Ok(message) = replayed.receive().await {
             assert!(!matches!(message, FromServer::Pong), "it was answered");
         }
     });
-    is_well(control);
+    check_session(control);
 }
 
 /// The first message of a killed daemon may arrive after that of its successor.
 #[test]
-fn what_a_dead_daemon_sent_late_does_not_take_its_successors_place() {
+fn late_open_does_not_replace_successor() {
     let scene = scene();
     let (control, key) = (&scene.control, scene.bench.path("box.key"));
     let (_, about) = call(&scene.bench, "GET", "/v1/daemon", "", "");
     let log = about["log_id"].as_str().expect("an id").to_owned();
     assert_eq!(about["boot"], 1);
-    let late = Open { instance: "dead".to_owned(), boot: 0, log, ..open() };
+    let late = Open { instance: "dead".to_owned(), boot: 0, log, ..open_message() };
     // On a busy machine the daemon may lose its session by itself, which proves nothing: retried.
     for _ in 0..3 {
         let opened = || call(&scene.bench, "GET", "/v1/daemon", "", "").1["session"].clone();
         let before = opened();
-        let answer = runtime().block_on(answer(control, &key, late.clone()));
+        let answer = runtime().block_on(send_open(control, &key, late.clone()));
         control.await_session("box");
-        is_well(control);
+        check_session(control);
         let after = opened();
         assert_eq!(after["stage"], "open", "{after:#}");
         if before["opened"] != after["opened"] {
@@ -137,11 +140,12 @@ fn what_a_dead_daemon_sent_late_does_not_take_its_successors_place() {
         assert_eq!(refused.problem.code, "already_running");
         return;
     }
-    panic!("its session lapses all the time");
+    panic!("the session keeps breaking");
 }
 
+/// Both use the key of one host. The first daemon goes on without a session.
 #[test]
-fn another_daemon_with_the_same_key_takes_the_place_and_the_first_one_stops() {
+fn second_daemon_replaces_first_session() {
     let scene = scene();
     let second = Bench::new();
     let config = second.path("config.toml");
@@ -156,12 +160,12 @@ fn another_daemon_with_the_same_key_takes_the_place_and_the_first_one_stops() {
     // The replaced daemon keeps serving local users and loses nothing.
     assert_eq!(scene.bench.ok(&["show", "demo"])["phase"], "ready");
     // Environments that the second daemon lacks are reported missing and not created again.
-    wait_for("the row to say so", || scene.control.row("box", "demo") == "error");
+    wait_for("the row to report it", || scene.control.row("box", "demo") == "error");
     assert_eq!(second.ok(&["ls", "--all"]), json!([]));
 }
 
 #[test]
-fn a_session_that_breaks_leaves_running_work_alone() {
+fn broken_session_keeps_running_work() {
     let scene = scene();
     let flag = scene.bench.path("flag");
     let script = format!("until [ -e {} ]; do sleep 0.02; done; echo done", flag.display());
@@ -186,8 +190,9 @@ fn a_session_that_breaks_leaves_running_work_alone() {
     });
 }
 
+/// Exactly one of the two succeeds.
 #[test]
-fn of_a_thread_that_starts_and_a_destroy_one_wins() {
+fn thread_and_destroy_race_has_winner() {
     let scene = scene();
     let repo = scene.bench.path("project");
     for n in 0..12 {

@@ -92,7 +92,7 @@ fn repository(bench: &Bench) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_clean_worktree_is_seen_to_be_clean_without_a_process() {
+fn clean_worktree_needs_no_process() {
     let bench = Bench::new();
     let repo = repository(&bench);
     let _daemon = Daemon::start(&bench);
@@ -110,7 +110,7 @@ fn a_clean_worktree_is_seen_to_be_clean_without_a_process() {
 }
 
 #[test]
-fn no_work_escapes_a_look_without_git() {
+fn fast_check_finds_all_work() {
     let bench = Bench::new();
     let repo = repository(&bench);
     let _daemon = Daemon::start(&bench);

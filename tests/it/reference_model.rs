@@ -47,7 +47,7 @@ impl Wish {
         self.by_hand == later.by_hand || (removed && !later.by_hand)
     }
 
-    fn may(&self, what: What) -> bool {
+    fn may_have_done(&self, what: What) -> bool {
         self.what == what && self.end != End::Refused
     }
 }
@@ -74,13 +74,13 @@ pub(crate) struct Expected {
 
 impl Expected {
     /// Adds an accepted request.
-    pub(crate) fn granted(&mut self, environment: &str, wish: Wish) {
+    pub(crate) fn add_request(&mut self, environment: &str, wish: Wish) {
         self.environments.entry(environment.to_owned()).or_default().since.push(wish);
     }
 
     /// Compares the settled host (`facts`) with the requests and the results of the server's ones
     /// (`ends`). Returns the contradictions and starts a new period.
-    pub(crate) fn rest(
+    pub(crate) fn check_settled(
         &mut self,
         ends: &dyn Fn(&str) -> End,
         facts: &BTreeMap<String, Fact>,
@@ -115,9 +115,9 @@ impl Known {
                 self.gone.insert(gone);
             }
         }
-        let makes = self.since.iter().filter(|wish| wish.may(What::Make)).count() as u64;
+        let makes = self.since.iter().filter(|wish| wish.may_have_done(What::Make)).count() as u64;
         let wanted = self.since.iter().filter(|wish| wish.what == What::Make).count() as u64;
-        let removes = self.since.iter().filter(|wish| wish.may(What::Remove)).count();
+        let removes = self.since.iter().filter(|wish| wish.may_have_done(What::Remove)).count();
         if life < lived {
             return Err("a life was forgotten".to_owned());
         }
@@ -133,15 +133,17 @@ impl Known {
         if before != "ready" && makes == 0 && phase == "ready" {
             return Err("nobody wanted it made".to_owned());
         }
-        self.ends_count(phase, *life)
+        self.check_results(phase, *life)
     }
 
     /// Checks that a reported result still holds, unless another request may have changed it.
-    fn ends_count(&self, phase: &str, life: u64) -> Result<(), String> {
+    fn check_results(&self, phase: &str, life: u64) -> Result<(), String> {
         for (n, wish) in self.since.iter().enumerate() {
             let undone = |by: What| {
                 let others = self.since.iter().enumerate().filter(|(m, _)| *m != n);
-                others.filter(|(_, o)| o.may(by)).any(|(m, o)| m > n || !o.is_before(wish))
+                others
+                    .filter(|(_, o)| o.may_have_done(by))
+                    .any(|(m, o)| m > n || !o.is_before(wish))
             };
             match wish.end {
                 End::Made(made) if !undone(What::Remove) && ("ready", made) != (phase, life) => {
@@ -161,7 +163,7 @@ impl Known {
 mod tests {
     use super::*;
 
-    fn wish(what: What, by_hand: bool, end: End) -> Wish {
+    fn request(what: What, by_hand: bool, end: End) -> Wish {
         Wish { name: "w".to_owned(), what, by_hand, end }
     }
 
@@ -178,28 +180,41 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_wanted_is_wrong() {
+    fn model_rejects_unrequested_states() {
         assert!(allows(Some(("ready", 1)), &[], Some(("ready", 1))));
         assert!(!allows(Some(("ready", 1)), &[], Some(("tombstoned", 1))));
         assert!(!allows(Some(("ready", 1)), &[], None));
         assert!(!allows(Some(("tombstoned", 1)), &[], Some(("ready", 2))));
-        let refused = wish(What::Remove, false, End::Refused);
+        let refused = request(What::Remove, false, End::Refused);
         assert!(!allows(Some(("ready", 1)), &[refused], Some(("tombstoned", 1))));
-        let made = wish(What::Make, false, End::Made(2));
+        let made = request(What::Make, false, End::Made(2));
         assert!(!allows(Some(("tombstoned", 1)), &[made], Some(("ready", 3))), "made twice");
     }
 
+    /// The result of a sequential request holds until another request may have taken effect.
     #[test]
-    fn an_answer_holds_until_something_else_may_have_been_wanted() {
-        let make = |by_hand| wish(What::Make, by_hand, End::Made(2));
-        let remove = |by_hand| wish(What::Remove, by_hand, End::Gone(1));
+    fn model_accepts_any_concurrent_order() {
+        let make = |by_hand| request(What::Make, by_hand, End::Made(2));
+        let remove = |by_hand| request(What::Remove, by_hand, End::Gone(1));
         let was = Some(("ready", 1));
         let (ready, gone) = (Some(("ready", 2)), Some(("tombstoned", 2)));
         assert!(allows(was, &[remove(false), make(false)], ready));
-        assert!(!allows(was, &[remove(false), make(false)], gone), "in their order");
-        assert!(allows(was, &[remove(false), make(true)], gone), "nobody knows in which order");
-        assert!(!allows(was, &[remove(true), make(false)], gone), "it was over before");
-        let again = wish(What::Remove, false, End::Gone(2));
-        assert!(!allows(was, &[remove(false), make(false), again], ready), "what is destroyed");
+        assert!(
+            !allows(was, &[remove(false), make(false)], gone),
+            "requests of one client apply in order"
+        );
+        assert!(
+            allows(was, &[remove(false), make(true)], gone),
+            "concurrent requests apply in any order"
+        );
+        assert!(
+            !allows(was, &[remove(true), make(false)], gone),
+            "the removal ended before the other request"
+        );
+        let again = request(What::Remove, false, End::Gone(2));
+        assert!(
+            !allows(was, &[remove(false), make(false), again], ready),
+            "the second incarnation was destroyed"
+        );
     }
 }

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::api::call;
-use crate::control::{daemon, linked};
+use crate::control_server::{daemon, linked};
 use crate::support::{Bench, wait_for};
 
 /// Record of what the fake server received, and of its answers.
@@ -50,19 +50,19 @@ impl Fussy {
         let shared = Arc::clone(&book);
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                attend(stream, &shared, poison).await;
+                serve(stream, &shared, poison).await;
             }
         });
         Self { address, book, _runtime: runtime }
     }
 
-    fn book<T>(&self, read: impl FnOnce(&Book) -> T) -> T {
+    fn with_book<T>(&self, read: impl FnOnce(&Book) -> T) -> T {
         read(&self.book.lock().expect("not poisoned"))
     }
 }
 
 /// Serves one session until the connection or the server ends it.
-async fn attend(mut stream: TcpStream, book: &Mutex<Book>, poison: Poison) {
+async fn serve(mut stream: TcpStream, book: &Mutex<Book>, poison: Poison) {
     let Some(key) = upgrade(&mut stream).await else { return };
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
@@ -96,7 +96,7 @@ async fn attend(mut stream: TcpStream, book: &Mutex<Book>, poison: Poison) {
     wire.belongs_to(&session);
     while let Ok(message) = wire.receive().await {
         let FromHost::Events(events) = message else { continue };
-        let answer = judge(&events, &mut book.lock().expect("not poisoned"), poison);
+        let answer = decide(&events, &mut book.lock().expect("not poisoned"), poison);
         if wire.send(&answer).await.is_err() {
             return;
         }
@@ -118,9 +118,9 @@ async fn upgrade(stream: &mut TcpStream) -> Option<String> {
     head.lines().find_map(key)
 }
 
-fn judge(events: &Events, book: &mut Book, poison: Poison) -> FromServer {
+fn decide(events: &Events, book: &mut Book, poison: Poison) -> FromServer {
     let (first, last) = (events.first, events.last);
-    assert_eq!(first, book.acked.max(first), "what was taken in is not told again");
+    assert_eq!(first, book.acked.max(first), "an accepted record was sent again");
     if events.records.iter().any(|record| poison(&record.kind, &record.environment)) {
         book.refused.push((first, last));
         return FromServer::Nack(Nack { first, last, why: "it cannot be stored".to_owned() });
@@ -155,19 +155,23 @@ fn key(bench: &Bench) -> std::path::PathBuf {
 
 /// Waits until all records are acknowledged, and compares the received ones with the log. Returns
 /// the number of refused ones.
-fn all_but_the_poison(bench: &Bench, server: &Fussy, poison: Poison) -> usize {
+fn check_all_but_poison(bench: &Bench, server: &Fussy, poison: Poison) -> usize {
     let head = || call(bench, "GET", "/v1/daemon", "", "").1["seq"].as_u64().expect("a number");
-    wait_for("everything to be told", || session(bench)["acked"].as_u64() == Some(head()));
+    wait_for("all records to be acknowledged", || session(bench)["acked"].as_u64() == Some(head()));
     let all = records(bench);
     let (bad, good): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|(_, kind, env)| poison(kind, env));
     let good: Vec<u64> = good.into_iter().map(|(seq, ..)| seq).collect();
-    assert_eq!(server.book(|book| book.taken.clone()), good, "all others came, once, in order");
+    assert_eq!(
+        server.with_book(|book| book.taken.clone()),
+        good,
+        "all other records arrived once and in order"
+    );
     bad.len()
 }
 
 #[test]
-fn one_record_that_cannot_be_taken_in_is_passed_over_and_the_rest_is_told() {
+fn unprocessable_record_is_skipped() {
     let poison: Poison = |kind, environment| kind == "EnvironmentReady" && environment == "env3";
     let server = Fussy::start(poison);
     let bench = Bench::new();
@@ -182,10 +186,10 @@ fn one_record_that_cannot_be_taken_in_is_passed_over_and_the_rest_is_told() {
     let key = key(&bench);
     let config = linked(&bench, "config", &format!("ws://{}", server.address), &key);
     let host = daemon(&bench, &config);
-    assert_eq!(all_but_the_poison(&bench, &server, poison), 1);
-    let refused = server.book(|book| book.refused.clone());
+    assert_eq!(check_all_but_poison(&bench, &server, poison), 1);
+    let refused = server.with_book(|book| book.refused.clone());
     let (first, last) = *refused.last().expect("refused");
-    assert_eq!(first, last, "down to the one: {refused:?}");
+    assert_eq!(first, last, "the last rejected batch is one record: {refused:?}");
     // The daemon halves a refused batch: 256 records take eight rounds, each smaller than the last.
     assert!(refused.len() <= 9, "{refused:?}");
     assert!(refused.windows(2).all(|w| w[1].1 - w[1].0 < w[0].1 - w[0].0), "{refused:?}");
@@ -199,22 +203,22 @@ fn one_record_that_cannot_be_taken_in_is_passed_over_and_the_rest_is_told() {
     // The session continues, and the skipped record is not sent again.
     bench.new_env("later", &repo, &[]);
     bench.ok(&["rm", "env3"]);
-    assert_eq!(all_but_the_poison(&bench, &server, poison), 1);
-    assert_eq!(server.book(|book| book.refused.len()), refused.len());
+    assert_eq!(check_all_but_poison(&bench, &server, poison), 1);
+    assert_eq!(server.with_book(|book| book.refused.len()), refused.len());
     drop(host);
     let _again = daemon(&bench, &config);
-    wait_for("another session", || server.book(|book| book.sessions >= 2));
-    assert_eq!(all_but_the_poison(&bench, &server, poison), 1);
+    wait_for("another session", || server.with_book(|book| book.sessions >= 2));
+    assert_eq!(check_all_but_poison(&bench, &server, poison), 1);
     assert_eq!(
-        server.book(|book| book.refused.len()),
+        server.with_book(|book| book.refused.len()),
         refused.len(),
-        "not in a new session either"
+        "the record is not sent in a new session"
     );
     bench.check(&[Path::new(&repo)]);
 }
 
 #[test]
-fn a_server_that_refuses_everything_is_told_everything_once() {
+fn rejecting_server_receives_everything_once() {
     let poison: Poison = |_, _| true;
     let server = Fussy::start(poison);
     let bench = Bench::new();
@@ -224,9 +228,9 @@ fn a_server_that_refuses_everything_is_told_everything_once() {
     let _host = daemon(&bench, &config);
     wait_for("a session", || session(&bench)["stage"] == "open");
     bench.new_env("demo", &repo, &[]);
-    let bad = all_but_the_poison(&bench, &server, poison);
+    let bad = check_all_but_poison(&bench, &server, poison);
     assert_eq!(session(&bench)["skipped"].as_u64(), Some(bad as u64));
-    let refused = server.book(|book| book.refused.len());
+    let refused = server.with_book(|book| book.refused.len());
     assert!(refused <= 2 * bad + 8, "{refused} refusals for {bad} records");
     assert_eq!(bench.ok(&["show", "demo"])["phase"], "ready");
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::pass;
+use crate::support::sleep;
 
 /// A random generator without dependencies, so that a seed always gives the same faults.
 #[derive(Debug, Clone)]
@@ -128,7 +128,7 @@ impl Inner {
                 }
                 // Delayed.
                 3 => {
-                    pass(Duration::from_millis(random.below(400)));
+                    sleep(Duration::from_millis(random.below(400)));
                     to.write_all(&frame).is_ok()
                 }
                 // This direction stops silently: neither side is notified.

@@ -14,8 +14,9 @@ fn fill(bench: &Bench, path: &Path) {
     bench.write(&path.join("notes"), "untracked\n");
 }
 
+/// Tracked files and other ignored files stay. While a build runs, the clean is refused.
 #[test]
-fn clean_takes_what_tools_rebuild_and_nothing_else() {
+fn clean_takes_rebuildable_output_only() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     bench.write(&repo.join(".gitignore"), "target/\nnode_modules/\nbuild/\n*.db\n");
@@ -55,7 +56,7 @@ fn clean_takes_what_tools_rebuild_and_nothing_else() {
 }
 
 /// Creates an environment with two directories that tools rebuild.
-fn built(bench: &Bench) -> (PathBuf, PathBuf) {
+fn create_built(bench: &Bench) -> (PathBuf, PathBuf) {
     let repo = bench.repo("project", 3);
     bench.write(&repo.join(".gitignore"), "target/\nnode_modules/\n");
     bench.write(&repo.join("web/index.js"), "js\n");
@@ -69,17 +70,17 @@ fn built(bench: &Bench) -> (PathBuf, PathBuf) {
 
 const BUILT: [&str; 2] = ["target/debug/object", "web/node_modules/p/index.js"];
 
-fn all_there(place: &Path) -> bool {
+fn has_all_output(place: &Path) -> bool {
     BUILT.iter().all(|file| std::fs::read_to_string(place.join(file)).is_ok_and(|t| t == *file))
 }
 
 #[test]
-fn what_clean_took_lies_in_the_trash_and_comes_back() {
+fn cleaned_output_can_be_restored() {
     let bench = Bench::new();
-    let (repo, path) = built(&bench);
+    let (repo, path) = create_built(&bench);
     let cleaned = bench.ok(&["clean", "demo"]);
     let place = PathBuf::from(cleaned["trash"].as_str().expect("a place"));
-    assert!(place.starts_with(bench.data().join("trash")) && all_there(&place), "{cleaned:#}");
+    assert!(place.starts_with(bench.data().join("trash")) && has_all_output(&place), "{cleaned:#}");
     assert!(!path.join("target").exists() && path.join("web/index.js").exists());
     let listed = bench.ok(&["trash", "ls"]);
     assert_eq!((&listed[0]["kind"], &listed[0]["id"]), (&"clean".into(), &"demo".into()));
@@ -89,7 +90,7 @@ fn what_clean_took_lies_in_the_trash_and_comes_back() {
 
     let undone = bench.ok(&["clean", "demo", "--undo"]);
     assert_eq!(undone["returned"].as_array().map(Vec::len), Some(2), "{undone:#}");
-    assert!(all_there(&path) && !place.exists());
+    assert!(has_all_output(&path) && !place.exists());
     assert_eq!(bench.ok(&["trash", "ls"]).as_array().map(Vec::len), Some(0));
     let (code, error) = bench.refused(&["clean", "demo", "--undo"]);
     assert_eq!((code, error["code"].as_str()), (3, Some("not_found")), "{error:#}");
@@ -113,9 +114,9 @@ fn what_clean_took_lies_in_the_trash_and_comes_back() {
 }
 
 #[test]
-fn clean_never_takes_a_repository() {
+fn clean_keeps_repositories() {
     let bench = Bench::new();
-    let (repo, path) = built(&bench);
+    let (repo, path) = create_built(&bench);
     bench.write(&path.join("target/checkout/.git/HEAD"), "ref: refs/heads/main\n");
     bench.write(&path.join("web/node_modules/p/lib/.git"), "gitdir: /elsewhere\n");
     for name in ["build/cache/HEAD", "build/cache/objects/x", "build/cache/refs/y"] {
@@ -131,32 +132,36 @@ fn clean_never_takes_a_repository() {
         assert_eq!(paths, ["build", "target", "web/node_modules"], "{cleaned:#}");
         let why = |l: &serde_json::Value| l["why"].to_string();
         assert!(left.iter().all(|l| why(l).contains("holds a repository")), "{cleaned:#}");
-        assert!(all_there(&path) && path.join("build/cache/HEAD").exists());
-        assert!(!path.join("dist").exists() || how.is_some(), "the rest goes");
+        assert!(has_all_output(&path) && path.join("build/cache/HEAD").exists());
+        assert!(
+            !path.join("dist").exists() || how.is_some(),
+            "output without a repository is removed"
+        );
     }
     assert!(bench.data().join("trash").exists());
     bench.ok(&["clean", "demo", "--undo"]);
     assert!(path.join("dist/out.js").exists());
 }
 
+/// A repository appeared in the output while it was in the trash.
 #[test]
-fn what_becomes_a_repository_in_the_trash_is_not_unlinked() {
+fn cleaned_repository_is_not_purged() {
     let bench = Bench::new();
-    let (_, path) = built(&bench);
+    let (_, path) = create_built(&bench);
     let cleaned = bench.ok(&["clean", "demo"]);
     let place = PathBuf::from(cleaned["trash"].as_str().expect("a place"));
     bench.write(&place.join("target/late/.git"), "gitdir: /elsewhere\n");
     let left = bench.ok(&["trash", "empty"]);
     assert!(left[0]["error"].to_string().contains("holds a repository"), "{left:#}");
-    assert!(all_there(&place));
+    assert!(has_all_output(&place));
     bench.ok(&["clean", "demo", "--undo"]);
-    assert!(all_there(&path) && path.join("target/late/.git").exists());
+    assert!(has_all_output(&path) && path.join("target/late/.git").exists());
 }
 
 #[test]
-fn clean_now_leaves_nothing_to_undo() {
+fn clean_now_cannot_be_undone() {
     let bench = Bench::new();
-    let (repo, path) = built(&bench);
+    let (repo, path) = create_built(&bench);
     let cleaned = bench.ok(&["clean", "demo", "--now"]);
     assert_eq!(
         (&cleaned["trash"], cleaned["paths"].as_array().map(Vec::len)),
@@ -170,9 +175,9 @@ fn clean_now_leaves_nothing_to_undo() {
 }
 
 #[test]
-fn a_clean_of_what_is_destroyed_is_undone_after_a_restore() {
+fn clean_undo_requires_restore() {
     let bench = Bench::new();
-    let (repo, path) = built(&bench);
+    let (repo, path) = create_built(&bench);
     bench.ok(&["clean", "demo"]);
     bench.ok(&["rm", "demo"]);
     let (code, error) = bench.refused(&["clean", "demo", "--undo"]);
@@ -181,18 +186,18 @@ fn a_clean_of_what_is_destroyed_is_undone_after_a_restore() {
     bench.check(&[&repo]);
     bench.ok(&["restore", "demo"]);
     bench.ok(&["clean", "demo", "--undo"]);
-    assert!(all_there(&path));
+    assert!(has_all_output(&path));
     bench.check(&[&repo]);
 }
 
 #[test]
-fn a_clean_that_is_killed_anywhere_can_still_be_undone() {
+fn killed_clean_can_be_undone() {
     let undo = ["clean.returned_one", "clean.returned_one:2"];
     let clean = ["clean.looked", "clean.renamed", "clean.moved_one", "clean.renamed:2"];
     let both = ["effect.performed", "engine.committed:2"];
     for point in clean.iter().chain(&undo).chain(&both) {
         let bench = Bench::new();
-        let (repo, path) = built(&bench);
+        let (repo, path) = create_built(&bench);
         bench.ok(&["stop"]);
         let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", point)]);
         bench.gk(&["--no-autostart", "clean", "demo"]);
@@ -201,10 +206,10 @@ fn a_clean_that_is_killed_anywhere_can_still_be_undone() {
         let _next = Daemon::start(&bench);
         bench.drain();
         bench.check(&[&repo]);
-        if !all_there(&path) {
+        if !has_all_output(&path) {
             bench.ok(&["clean", "demo", "--undo"]);
         }
-        assert!(all_there(&path), "{point}");
+        assert!(has_all_output(&path), "{point}");
         bench.ok(&["clean", "demo"]);
         bench.ok(&["trash", "empty"]);
         bench.check(&[&repo]);
@@ -212,24 +217,25 @@ fn a_clean_that_is_killed_anywhere_can_still_be_undone() {
 }
 
 #[test]
-fn what_clean_took_is_unlinked_by_the_next_daemon_too() {
+fn killed_purge_is_finished_by_successor() {
     for point in ["clean.proven", "clean.unlinked_one", "clean.unlinked_one:4", "clean.unlinked"] {
         let bench = Bench::new();
-        let (repo, path) = built(&bench);
+        let (repo, path) = create_built(&bench);
         bench.ok(&["stop"]);
         let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", point)]);
         bench.gk(&["--no-autostart", "clean", "demo", "--now"]);
         wait_for("the end of the daemon", || daemon.is_dead());
         let _next = Daemon::start(&bench);
         bench.check(&[&repo]);
-        wait_for("the unlink", || bench.ok(&["trash", "ls"]).as_array().is_some_and(Vec::is_empty));
+        wait_for("the purge", || bench.ok(&["trash", "ls"]).as_array().is_some_and(Vec::is_empty));
         assert_eq!(std::fs::read_dir(bench.data().join("trash")).expect("read").count(), 0);
         assert!(!path.join("target").exists(), "{point}");
     }
 }
 
+/// It can be leased and used like any other.
 #[test]
-fn an_adopted_worktree_is_leased_and_never_deleted() {
+fn adopted_worktree_is_never_deleted() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.path("theirs");
@@ -238,7 +244,11 @@ fn an_adopted_worktree_is_leased_and_never_deleted() {
     bench.write(&path.join("work"), "work\n");
     let adopted = bench.ok(&["adopt", text, "--id", "mine"]);
     assert_eq!((&adopted["phase"], &adopted["adopted"]), (&"ready".into(), &true.into()));
-    assert_eq!(bench.ok(&["adopt", text, "--id", "mine"])["id"], "mine", "again is a success");
+    assert_eq!(
+        bench.ok(&["adopt", text, "--id", "mine"])["id"],
+        "mine",
+        "the repeated request succeeds"
+    );
     assert_eq!(bench.refused(&["adopt", text, "--id", "other"]).0, 1);
     let lease = bench.ok(&["lease", "mine", "--for", "1h"]);
     assert_eq!(bench.refused(&["rm", "mine"]).0, 4);
@@ -262,7 +272,7 @@ fn an_adopted_worktree_is_leased_and_never_deleted() {
 }
 
 #[test]
-fn gc_takes_what_nobody_needs_and_says_why_it_keeps_the_rest() {
+fn gc_reports_reasons_for_keeping() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     for id in ["clean", "dirty", "leased", "used"] {
@@ -289,7 +299,7 @@ fn gc_takes_what_nobody_needs_and_says_why_it_keeps_the_rest() {
     let report = bench.ok(&["gc"]);
     let fate = |id: &str| {
         let list = report.as_array().expect("a list");
-        let found = list.iter().find(|s| s["id"] == id).cloned().expect("looked at");
+        let found = list.iter().find(|s| s["id"] == id).cloned().expect("inspected");
         (found["outcome"].clone(), found["why"].to_string())
     };
     assert_eq!(fate("clean").0, "removed");
@@ -303,7 +313,7 @@ fn gc_takes_what_nobody_needs_and_says_why_it_keeps_the_rest() {
 }
 
 #[test]
-fn a_dry_run_of_rm_changes_nothing() {
+fn rm_dry_run_changes_nothing() {
     let bench = Bench::new();
     let repo = bench.repo("project", 3);
     let path = bench.new_env("demo", &repo, &[]);
