@@ -66,7 +66,9 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Watching {
-    /// While a client follows their changes, or a lease is on them.
+    /// While a client follows their changes, or a lease is on them. `interest` is the name that
+    /// earlier settings files use.
+    #[serde(alias = "interest")]
     Subscription,
     /// As long as their environment is served and has a worktree.
     Always,
@@ -228,6 +230,14 @@ mod tests {
     fn config_file_overrides_named_fields_only() {
         let config = load("branch_prefix = \"agents/\"\n").expect("loaded");
         assert_eq!(config, Config { branch_prefix: "agents/".into(), ..Config::default() });
+    }
+
+    #[test]
+    fn former_watch_value_is_accepted() {
+        for value in ["interest", "subscription"] {
+            let config = load(&format!("watch = \"{value}\"\n")).expect(value);
+            assert_eq!(config.watch, Watching::Subscription);
+        }
     }
 
     /// A missing file yields the defaults.

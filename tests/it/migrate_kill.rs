@@ -11,7 +11,7 @@ use groundskeeper::failpoint::kill::POINTS;
 use serde_json::Value;
 
 use crate::kill::is_of_migrations;
-use crate::migrate::{Place, TENANT, lay_out, migrate};
+use crate::migrate::{Place, TENANT, migrate, set_up_case};
 use crate::recorded_rows::{differences, fixtures, recorded};
 use crate::support::{Bench, Daemon, sleep, wait_for};
 
@@ -36,9 +36,9 @@ impl Scene {
     fn new(bench: &Bench) -> Self {
         let left = ["built", "staging-built"].map(|point| set_up_crash(bench, point));
         Self {
-            keychain: lay_out(bench, "25-keychain-fake", "keychain"),
-            undone: lay_out(bench, "01-openapi-file-basic", "undone"),
-            clash: lay_out(bench, "90-fail-two-folders", "clash"),
+            keychain: set_up_case(bench, "25-keychain-fake", "keychain"),
+            undone: set_up_case(bench, "01-openapi-file-basic", "undone"),
+            clash: set_up_case(bench, "90-fail-two-folders", "clash"),
             left: left.into(),
         }
     }

@@ -47,7 +47,7 @@ pub(super) fn look(state: &State, event: &Event, found: &mut Found) {
     if let Some((id, life)) = event.remains() {
         match state.remains_of(id, life) {
             None => {
-                found.push((KNOWN, format!("there is no archive of incarnation {life} of {id}")))
+                found.push((KNOWN, format!("there is no archive of incarnation {life} of {id}")));
             }
             Some(remains) => compare(event, remains.owed.as_ref().map(|o| o.step), found),
         }

@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 
-
 /// Exit code of an intact log and of work that is done.
 pub(crate) const INTACT: u8 = 0;
 /// Exit code of damage, of a broken invariant, of a record that is not there.
@@ -74,7 +73,9 @@ impl Problem {
 
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::Log(groundskeeper_journal::Error::Damaged { .. }) | Self::Missing { .. } => DAMAGED,
+            Self::Log(groundskeeper_journal::Error::Damaged { .. }) | Self::Missing { .. } => {
+                DAMAGED
+            }
             Self::Usage { .. } => USAGE,
             _ => UNREADABLE,
         }
