@@ -89,7 +89,7 @@ fn trash_on_other_file_system_works() {
     unmount(&trash);
 }
 
-/// Targets of links stay, nested repositories are saved, and a tree may be deeper than PATH_MAX.
+/// Targets of links stay, nested repositories are saved, and a tree may be deeper than `PATH_MAX`.
 #[test]
 fn removal_handles_links_nesting_and_depth() {
     let bench = Bench::new();

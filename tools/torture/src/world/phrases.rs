@@ -65,6 +65,7 @@ fn unseen(spot: Spot, random: &mut Random) -> Vec<Step> {
     let forms = [
         Form::HiddenByFilter,
         Form::HiddenByFilter,
+        Form::HiddenByFilter,
         Form::SkipWorktree,
         Form::AssumeUnchanged,
         Form::LeftBehind,
