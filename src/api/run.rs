@@ -14,6 +14,7 @@ use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
 use super::inside::living;
@@ -24,7 +25,7 @@ use crate::api::app::App;
 use crate::api::extract::{Answer, Body, Named, Shared, environment_id, request_id};
 use crate::core::event::Actor;
 use crate::core::model::run::Run;
-use crate::core::{Code, Command, Environment, Fault, LeaseId, RequestId};
+use crate::core::{Code, Command, EnvironmentId, Fault, LeaseId, RequestId};
 use crate::world::fs::paths;
 use crate::world::process::cancel::Cancel;
 use crate::world::process::git_env;
@@ -124,24 +125,36 @@ pub(super) async fn run(
     if !app.handle.submit(begin).await?.changed {
         return Ok(Json(known(&app, &request)?));
     }
-    let env = living(&app, &environment)?;
-    let (argv, key) = (wanted.argv, request.to_string());
     let limit = Duration::from_secs(limit);
-    let wanted = Wanted { env, request: request.clone(), argv, name, limit };
-    // A failed start is recorded as a result as well: without an end the request would stay open.
+    let wanted = Wanted { environment, request, argv: wanted.argv, name, limit };
+    // On a task of its own: a client that disconnects ends this handler, and the command and its
+    // record go on.
+    let ended = tokio::spawn(run_and_record(Arc::clone(&app), wanted, slot)).await;
+    let panicked = || Fault::new(Code::Defect, "a command task panicked", "please report this");
+    Ok(Json(ended.map_err(|_| panicked())??))
+}
+
+/// Runs a command whose start is in the log, and records its end. A failed start is recorded as a
+/// result as well: without an end the request would stay open.
+async fn run_and_record(
+    app: Arc<App>,
+    wanted: Wanted,
+    slot: OwnedSemaphorePermit,
+) -> Result<RunView, Fault> {
+    let request = wanted.request.clone();
     let mut view = on_its_own_thread(&app, wanted)
         .await
         .unwrap_or_else(|fault| RunView { why: fault.to_string(), ..RunView::default() });
     drop(slot);
-    view.request = key;
+    view.request = request.to_string();
     let (code, why) = (view.code, view.why.clone());
     app.handle.submit(Command::EndRun { request, code, why }).await?;
-    Ok(Json(view))
+    Ok(view)
 }
 
 /// A command with the environment it runs in; `limit` is its timeout.
 struct Wanted {
-    env: Environment,
+    environment: EnvironmentId,
     request: RequestId,
     argv: Vec<String>,
     name: String,
@@ -191,7 +204,8 @@ fn known(app: &App, request: &RequestId) -> Result<RunView, Fault> {
 /// Starts the command behind a gate, records it, opens the gate, and waits for its end. A teardown
 /// therefore knows every command that runs.
 fn carry_out(app: &App, wanted: Wanted, cancel: &Cancel) -> Result<RunView, Fault> {
-    let Wanted { env, request, argv, name, limit } = wanted;
+    let Wanted { environment, request, argv, name, limit } = wanted;
+    let env = living(app, &environment)?;
     let (mut gate, theirs) = gate().map_err(paths::failed("open a pipe in", app.layout.root()))?;
     let place = paths::from_host(&env.plan.path);
     let mut held = Process::new("/bin/sh");

@@ -53,11 +53,12 @@ pub fn inspect(
     each: &mut dyn FnMut(&Record, &State),
 ) -> Result<Inspection, Error> {
     let io = |source| Error::Io { what: "read the log", path: path.to_owned(), source };
-    let overlay = Overlay::open(path).map_err(io)?;
+    // Before it is opened: to open a FIFO waits for a writer that may never come.
     let found = path.metadata().map_err(io)?;
     if !found.is_file() {
         return Err(io(std::io::Error::other("it is not a file")));
     }
+    let overlay = Overlay::open(path).map_err(io)?;
     if found.len() == 0 {
         return Err(Error::Damaged { path: path.to_owned(), damage: Damage::Empty });
     }

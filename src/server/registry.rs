@@ -46,11 +46,20 @@ pub(super) struct Live {
     pub(super) displaced: Vec<String>,
 }
 
+/// A question that waits for the answer of a host.
+#[derive(Debug)]
+struct Question {
+    host: String,
+    /// The session that it was sent through: when that ends, no answer can come.
+    session: String,
+    answer: oneshot::Sender<Answer>,
+}
+
 /// The registry of all sessions.
 #[derive(Debug)]
 pub(super) struct Hub {
     sessions: Mutex<BTreeMap<String, Live>>,
-    questions: Mutex<BTreeMap<String, (String, oneshot::Sender<Answer>)>>,
+    questions: Mutex<BTreeMap<String, Question>>,
     news: broadcast::Sender<Value>,
     readers: AtomicUsize,
 }
@@ -93,7 +102,8 @@ impl Hub {
         sessions.get(host).is_some_and(|live| live.displaced.iter().any(|one| one == instance))
     }
 
-    /// Removes a session, unless another one has replaced it, and drops the host's questions.
+    /// Removes a session, unless another one has replaced it, and drops the questions that were
+    /// sent through it.
     pub(super) fn leave(&self, host: &str, session: &str) {
         let mut sessions = locked(&self.sessions);
         if sessions.get(host).is_some_and(|live| live.session == session) {
@@ -102,7 +112,7 @@ impl Hub {
         // The two locks are never held together.
         drop(sessions);
         // No answers can come; dropping the senders ends the waits.
-        locked(&self.questions).retain(|_, (of, _)| of != host);
+        locked(&self.questions).retain(|_, q| q.host != host || q.session != session);
     }
 
     pub(super) fn session(&self, host: &str) -> Option<Live> {
@@ -150,14 +160,16 @@ impl Hub {
         let live = self.session(host).ok_or_else(|| away(host))?;
         let (tell, told) = oneshot::channel();
         let mut questions = locked(&self.questions);
-        questions.retain(|_, (_, tell)| !tell.is_closed());
+        questions.retain(|_, question| !question.answer.is_closed());
         if questions.len() >= QUESTIONS_MAX {
             let message = format!("{QUESTIONS_MAX} queries wait for answers");
             return Err(
                 Fault::new(Code::LimitReached, message, "retry when one is answered").transient()
             );
         }
-        questions.insert(order.request.clone(), (host.to_owned(), tell));
+        let (host_name, session) = (host.to_owned(), live.session.clone());
+        let question = Question { host: host_name, session, answer: tell };
+        questions.insert(order.request.clone(), question);
         drop(questions);
         live.say.try_send(FromServer::Command(order)).map_err(|_| away(host))?;
         Ok(told)
@@ -166,11 +178,11 @@ impl Hub {
     /// Passes an answer to the question it belongs to; returns false if there is none.
     pub(super) fn answer(&self, host: &str, answer: &Answer) -> bool {
         let mut questions = locked(&self.questions);
-        if questions.get(&answer.request).is_none_or(|(of, _)| of != host) {
+        if questions.get(&answer.request).is_none_or(|question| question.host != host) {
             return false;
         }
-        if let Some((_, tell)) = questions.remove(&answer.request) {
-            drop(tell.send(answer.clone()));
+        if let Some(question) = questions.remove(&answer.request) {
+            drop(question.answer.send(answer.clone()));
         }
         true
     }

@@ -102,13 +102,15 @@ impl Scheduler {
         }
         let mut lanes = self.locked();
         let all: usize = lanes.values().map(Lane::inside).sum();
-        let lane = lanes.entry(name.clone()).or_default();
-        if lane.inside() >= LANE_MAX || all >= ALL_MAX {
-            let message = format!("{} commands are queued for {environment}", lane.inside());
+        let inside = lanes.get(environment).map_or(0, Lane::inside);
+        if inside >= LANE_MAX || all >= ALL_MAX {
+            let message = format!("{inside} commands are queued for {environment}");
             return Err(
                 Fault::new(Code::LimitReached, message, "retry when one has ended").transient()
             );
         }
+        // Only now: a refused command for a made-up name must leave nothing behind.
+        let lane = lanes.entry(name.clone()).or_default();
         lane.taken += 1;
         let number = lane.taken;
         lane.waiting.push_back((number, access, tell));

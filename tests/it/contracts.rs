@@ -259,12 +259,12 @@ fn text_matches_snapshot() {
     insta::assert_snapshot!(day.says(&["new", "two", "--base", "nothing"]), @r#"
     !   failed: "nothing" names no commit in this repository
     ! error: "nothing" names no commit in this repository [base_not_found]
-    ! hint: give a branch, tag, commit or remote branch; --fetch asks the remote first
+    ! hint: name a branch, tag, commit or remote branch; --fetch updates the base first
     [1]
     "#);
     insta::assert_snapshot!(day.says(&["new", "bad name"]), @r#"
-    ! error: "bad name" cannot name an environment: ' ' is not allowed in it [invalid_request]
-    ! hint: see the API description at /v1/openapi.json
+    ! error: "bad name" is not a valid environment id: the character ' ' is not allowed [invalid_request]
+    ! hint: check the request against the API description at /v1/openapi.json
     [64]
     "#);
     day.bench.drain();
@@ -289,7 +289,7 @@ fn text_matches_snapshot() {
     ");
     insta::assert_snapshot!(day.says(&["show", "none"]), @"
     ! error: there is no environment none [environment_not_found]
-    ! hint: `groundskeeper ls` lists those that exist
+    ! hint: run `groundskeeper ls` to list environments
     [3]
     ");
     let at = day.bench.data().join("worktrees/one/project");
@@ -302,7 +302,7 @@ fn text_matches_snapshot() {
 /// Snapshots of the verbs that show the work in the environment.
 fn check_inspection_verbs(day: &Day) {
     insta::assert_snapshot!(day.says(&["status"]), @"
-     ID  BRANCH  CHANGES  LINES  BASE  UPSTREAM  DOING  CHANGED
+     ID  BRANCH  CHANGES  LINES  BASE  UPSTREAM  OPERATION  CHANGED
      one  gk/one  ~N ?N  +N -N ...  even  -  -  Ns ago
     [0]
     ");
@@ -324,7 +324,7 @@ fn check_inspection_verbs(day: &Day) {
     @@ -N +N @@
     -hello
     +edited
-    ! untracked, and no part of this: new
+    ! untracked files, not part of this diff: new
     [0]
     ");
     check_usage_verbs(day);
@@ -342,7 +342,7 @@ fn check_usage_verbs(day: &Day) {
     [3]
     ");
     insta::assert_snapshot!(day.says(&["ps", "one"]), @"
-    ! nothing runs in one
+    ! no processes use one
     [0]
     ");
     insta::assert_snapshot!(day.says(&["lease", "one", "--for", "2h"]), @"
@@ -350,8 +350,8 @@ fn check_usage_verbs(day: &Day) {
     [0]
     ");
     insta::assert_snapshot!(day.says(&["lease", "one", "--for", "9d"]), @"
-    ! error: a lease lasts longer than nothing and at most N days [invalid_request]
-    ! hint: give another duration
+    ! error: a lease must end in the future and last at most N days [invalid_request]
+    ! hint: choose a duration of N second to N days
     [64]
     ");
     insta::assert_snapshot!(day.says(&["release", "none"]), @"[0]");
@@ -370,12 +370,12 @@ fn check_removal_verbs(day: &Day) {
     insta::assert_snapshot!(day.says(&["rm", "one"]), @"
     ! error: environment one is in use [environment_busy]
     !   | lease lease-ID:
-    ! hint: release the lease, wait for its end, or use --force
+    ! hint: release its leases with `groundskeeper release LEASE`, wait until they expire, or run `groundskeeper rm one --force`
     [4]
     ");
     insta::assert_snapshot!(day.says(&["clean", "one"]), @"
-    N KiB in N places: target
-    !   moving away what tools rebuild
+    N KiB in N paths: target
+    !   moving rebuildable files to the trash
     ! `groundskeeper clean one --undo` puts it back until TIME
     [0]
     ");
@@ -384,36 +384,36 @@ fn check_removal_verbs(day: &Day) {
     [0]
     ");
     insta::assert_snapshot!(day.says(&["cancel", "one"]), @"
-    one is being cancelled
+    one is ready; no provision or postponed removal is pending
     [0]
     ");
     insta::assert_snapshot!(day.says(&["gc", "--age", "0s"]), @"
-     ID  OUTCOME  WHY
-     one  kept  it is leased
-    !   looking at one
+     ID  OUTCOME  REASON
+     one  kept  leased
+    !   checking one
     [0]
     ");
     insta::assert_snapshot!(day.says(&["rm", "one", "--force"]), @"
     ! one is removed; its directory is in the trash: DIR/data/trash/one.1-HEX/project
     ! `groundskeeper restore one` brings it back
-    ! work that no branch has is held by refs/groundskeeper/rescue/one/1-HEX-HEX
+    ! work that no branch has is saved under refs/groundskeeper/rescue/one/1-HEX-HEX
     ! its branch is deleted: all its commits are reachable elsewhere
     [0]
     ");
     insta::assert_snapshot!(day.says(&["rm", "one"]), @"
     ! one is removed; its directory is in the trash: DIR/data/trash/one.1-HEX/project
     ! `groundskeeper restore one` brings it back
-    ! work that no branch has is held by refs/groundskeeper/rescue/one/1-HEX-HEX
+    ! work that no branch has is saved under refs/groundskeeper/rescue/one/1-HEX-HEX
     ! its branch is deleted: all its commits are reachable elsewhere
     [0]
     ");
     insta::assert_snapshot!(day.says(&["rm", "none"]), @"
-    ! none is gone; there was no directory to move
+    ! there is no environment none; nothing was removed
     [0]
     ");
     insta::assert_snapshot!(day.says(&["restore", "none"]), @"
-    ! error: nothing is left of none to restore [environment_not_found]
-    ! hint: `groundskeeper trash ls` and `groundskeeper rescue ls` list what is kept
+    ! error: there is no trash entry or rescue ref of none to restore [environment_not_found]
+    ! hint: list what can be restored: `groundskeeper trash ls`, `groundskeeper rescue ls`
     [3]
     ");
 }
@@ -427,12 +427,12 @@ fn trash_and_rescue_text_matches_snapshot() {
     day.says(&["rm", "one", "--force"]);
     day.bench.drain();
     insta::assert_snapshot!(day.says(&["trash", "ls"]), @"
-     ID  LIFE  KIND  REMOVED  UNLINKED  SIZE  FILES  PATH
+     ID  INCARNATION  KIND  REMOVED  UNLINKED  SIZE  FILES  PATH
      one  N  removed  Ns ago  TIME  N KiB  N  DIR/data/trash/one.1-HEX/project
     [0]
     ");
     insta::assert_snapshot!(day.says(&["rescue", "ls"]), @"
-     ID  LIFE  REMOVED  COMMIT  HOLDS  LACKS  REF
+     ID  INCARNATION  REMOVED  COMMIT  HOLDS  LACKS  REF
      one  N  Ns ago  HEX  the working tree  -  refs/groundskeeper/rescue/one/1-HEX-HEX
     [0]
     ");
@@ -444,7 +444,7 @@ fn trash_and_rescue_text_matches_snapshot() {
     ref  refs/groundskeeper/rescue/one/1-HEX-HEX
     commit  HEX
     holds  the working tree
-    look  git diff refs/groundskeeper/rescue/one/1-HEX-HEX^N refs/groundskeeper/rescue/one/1-HEX-HEX
+    inspect  git diff refs/groundskeeper/rescue/one/1-HEX-HEX^N refs/groundskeeper/rescue/one/1-HEX-HEX
     restore  groundskeeper restore one
     [0]
     ");
@@ -458,16 +458,16 @@ fn trash_and_rescue_text_matches_snapshot() {
     [0]
     ");
     insta::assert_snapshot!(day.says(&["trash", "empty"]), @"
-    !   unlinking what is in the trash
+    !   unlinking trash entries
     ! the trash is empty
     [0]
     ");
     insta::assert_snapshot!(day.says(&["rescue", "drop", "one", "--incarnation", "1"]), @"
-    let go of one, incarnation N
+    dropped the rescue of one, incarnation N
     [0]
     ");
     insta::assert_snapshot!(day.says(&["rescue", "ls"]), @"
-    ! no rescue is held
+    ! no rescues
     [0]
     ");
     check_host_verbs(&day);
@@ -476,7 +476,7 @@ fn trash_and_rescue_text_matches_snapshot() {
 /// Snapshots of the verbs about the host and its repositories.
 fn check_host_verbs(day: &Day) {
     insta::assert_snapshot!(day.says(&["sweep"]), @"
-    ! everything is explained
+    ! no findings
     [0]
     ");
     insta::assert_snapshot!(day.says(&["trust"]), @"
@@ -497,11 +497,11 @@ fn check_host_verbs(day: &Day) {
     [0]
     ");
     insta::assert_snapshot!(day.says(&["migrate", "status"]), @"
-    no migration is remembered
+    no migrations are recorded
     [0]
     ");
     insta::assert_snapshot!(day.says(&["host", "ls"]), @"
-    ! error: no control server answers for DIR/data/server [daemon_unreachable]
+    ! error: cannot reach a control server for DIR/data/server [daemon_unreachable]
     !   caused by: No such file or directory (os error N)
     ! hint: start one with `groundskeeper server` or `groundskeeper up`
     [4]
@@ -519,7 +519,8 @@ fn check_foreign_worktrees(day: &Day) {
     [0]
     ");
     insta::assert_snapshot!(day.says(&["rm", "theirs"]), @"
-    ! theirs is gone; there was no directory to move
+    ! theirs is removed; no directory was moved to the trash
+    ! its worktree stays at DIR/theirs: an adopted worktree is never deleted
     [0]
     ");
     insta::assert_snapshot!(day.says(&["stop"]), @"
@@ -527,13 +528,13 @@ fn check_foreign_worktrees(day: &Day) {
     [0]
     ");
     insta::assert_snapshot!(day.says(&["stop"]), @"
-    no daemon runs
+    no daemon is running
     [0]
     ");
     insta::assert_snapshot!(day.says(&["--no-autostart", "ls"]), @"
-    ! error: no daemon answers for DIR/data [daemon_unreachable]
+    ! error: cannot reach a daemon for DIR/data [daemon_unreachable]
     !   caused by: No such file or directory (os error N)
-    ! hint: start one with `groundskeeper daemon`, or leave --no-autostart out
+    ! hint: start one with `groundskeeper daemon`, or omit --no-autostart
     [4]
     ");
     wait_for("the daemon is gone", || !day.bench.data().join("daemon.sock").exists());

@@ -75,7 +75,7 @@ const CRATES: [(&str, &[&str]); 30] = [
     (
         "serde_json",
         &[
-            "src/format.rs",
+            "src/journal/format.rs",
             "src/api/",
             "src/cli/",
             "src/daemon/",

@@ -174,7 +174,10 @@ async fn trash_check(client: &mut Client) -> Check {
     let name = "trash";
     let list: Result<Vec<RemainsView>, _> =
         client.call(Method::GET, "/v1/trash", None::<&()>).await;
-    let list = list.unwrap_or_default();
+    let list = match list {
+        Ok(list) => list,
+        Err(client::Failed(p)) => return Check::warn(name, p.message, p.hint),
+    };
     let pinned: Vec<&RemainsView> = list.iter().filter(|r| !r.only_copy_of.is_empty()).collect();
     if pinned.is_empty() {
         return Check::ok(

@@ -67,8 +67,13 @@ fn parse(pid: u32, stat: &[u8]) -> Option<Process> {
     let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     let number = |n: usize| fields.get(n)?.parse::<i64>().ok();
-    if matches!(*fields.first()?, "Z" | "X") {
-        return None;
+    // A process whose first thread has ended is shown as a zombie while its other threads still run
+    // and hold files and locks.
+    let threads = number(17)?;
+    match *fields.first()? {
+        "X" => return None,
+        "Z" if threads <= 1 => return None,
+        _ => {}
     }
     Some(Process {
         pid,

@@ -1,8 +1,8 @@
 //! Status cache: coalesces concurrent queries and reuses fresh results.
 //!
-//! While a worktree is watched, its last result is valid until something changes; otherwise it is
-//! valid for two seconds. A caller that asks while a status is being computed waits for that one. A
-//! query never starts a watch.
+//! A result is never older than the question that it answers. While a worktree is watched, its last
+//! result is valid until something changes; otherwise a caller shares only a computation that began
+//! after it asked. A query never starts a watch.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +14,6 @@ use crate::world::status::incremental::Since;
 use crate::world::status::query::LIMIT;
 use crate::world::status::types::Status;
 
-/// Validity of a result for an unwatched worktree.
-const KEPT: Duration = Duration::from_secs(2);
 /// Bound on statuses computed at once: more than the machine has cores only take longer each.
 const RUNNING_MAX: usize = 4;
 /// Bound on remembered changed paths; with more, the whole worktree counts as changed.
@@ -73,7 +71,7 @@ struct Last {
     answer: Answer,
     /// Version at the start of the computation: a change during it makes the result stale.
     version: u64,
-    at: Instant,
+    begun: Instant,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -81,13 +79,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Lines {
-    fn good(&self, incarnation: u32) -> Option<&Last> {
+    /// Returns the last result if it answers a question of this time.
+    fn good(&self, incarnation: u32, asked: Instant) -> Option<&Last> {
         let last = self.last.as_ref().filter(|_| self.incarnation == incarnation)?;
-        let young = last.at.elapsed() < KEPT;
         let unchanged = last.version == self.version;
-        // A failed query is retried soon, even if the worktree is watched.
-        let good = unchanged && (young || (self.is_watched && last.answer.is_ok()));
-        good.then_some(last)
+        // A failed query is repeated, even if the worktree is watched.
+        let held = self.is_watched && last.answer.is_ok();
+        (unchanged && (held || last.begun >= asked)).then_some(last)
     }
 
     /// Returns what has changed since the last result, if all changed paths are known.
@@ -132,11 +130,12 @@ impl Book {
         incarnation: u32,
         look: impl Fn(Option<&Since>) -> Result<Status, Fault>,
     ) -> Answer {
+        let asked = Instant::now();
         let page = self.page(id);
         let mut lines = locked(&page.lines);
-        let until = Instant::now() + WAIT_MAX;
+        let until = asked + WAIT_MAX;
         loop {
-            if let Some(last) = lines.good(incarnation) {
+            if let Some(last) = lines.good(incarnation, asked) {
                 self.shared.fetch_add(1, Ordering::Relaxed);
                 return last.answer.clone();
             }
@@ -151,6 +150,7 @@ impl Book {
                 page.changed.wait_timeout(lines, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
         lines.is_running = true;
+        let mut begun = Instant::now();
         let (mut version, since) = (lines.version, lines.since(incarnation));
         drop(lines);
         let _end = End(&page);
@@ -160,6 +160,7 @@ impl Book {
             // A change of unknown path arrived during the computation: the result that the partial
             // answer was merged into is stale, so everything is computed anew.
             version = lines.version;
+            begun = Instant::now();
             drop(lines);
             answer = self.in_turn(id, None, &look);
             lines = locked(&page.lines);
@@ -167,7 +168,7 @@ impl Book {
         let answer = answer.map(Arc::new);
         lines.incarnation = incarnation;
         lines.paths.retain(|_, at| *at > version);
-        lines.last = Some(Last { answer: answer.clone(), version, at: Instant::now() });
+        lines.last = Some(Last { answer: answer.clone(), version, begun });
         answer
     }
 
@@ -316,19 +317,41 @@ mod tests {
         assert_eq!(ask(&book, 7), 7);
     }
 
+    /// Without a watch, nothing says that an earlier result still holds.
     #[test]
-    fn concurrent_queries_share_one_computation() {
+    fn unwatched_result_is_computed_again() {
         let book = Book::default();
-        let all = Barrier::new(8);
+        assert_eq!((ask(&book, 1), ask(&book, 2)), (1, 2));
+    }
+
+    /// All but the first ask during its computation; one more answers them together.
+    #[test]
+    fn concurrent_queries_share_later_computation() {
+        let book = Book::default();
+        let (all, page) = (Barrier::new(8), book.page(&id()));
+        let look = |_: Option<&Since>| {
+            let begun = Instant::now();
+            // The map, this test and each caller hold the entry.
+            while Arc::strong_count(&page) < 10 && begun.elapsed() < WAIT_MAX {
+                std::thread::yield_now();
+            }
+            Ok(Status::default())
+        };
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     all.wait();
-                    assert_eq!(ask(&book, 1), 1);
+                    book.ask(&id(), 1, |since| {
+                        let first = locked(&page.lines).last.is_none();
+                        if first { look(since) } else { Ok(Status::default()) }
+                    })
+                    .expect("an answer");
                 });
             }
         });
-        assert_eq!(book.counts(), Counts { computed: 1, partial: 0, shared: 7 });
+        let counts = book.counts();
+        assert!((1..=2).contains(&counts.computed), "{counts:?}");
+        assert_eq!(counts.computed + counts.shared, 8, "{counts:?}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! clears flags in a copy.
 //!
 //! An index of an unsupported kind (split, sparse, of an unknown version) yields `None`, and the
-//! caller asks git instead. Reading verifies no checksum, as git does not either; [`is_summed`] does.
+//! caller asks git instead. Reading verifies no checksum, as git does not either; [`is_summed`]
+//! does.
 
 use crate::world::git::index::format::{Hash, Stat};
 
