@@ -10,6 +10,8 @@
 pub mod effects;
 pub mod fs;
 pub mod git;
+#[cfg(feature = "faults")]
+pub mod parsers;
 pub mod process;
 pub mod queries;
 pub mod relocation;

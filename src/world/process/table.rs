@@ -178,6 +178,8 @@ mod tests {
             Process { pid: 42, started: 5555, parent: 7, group: 42, has_terminal: true, name };
         assert_eq!(found, wanted);
         assert_eq!(parse(1, b"1 (x) Z 0 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 9 0"), None);
+        let threads = parse(1, b"1 (x) Z 0 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 9 0");
+        assert!(threads.is_some(), "its other threads still run");
         assert_eq!(parse(1, b"nonsense"), None);
     }
 

@@ -170,6 +170,20 @@ impl Rules {
     }
 }
 
+/// Reports whether the lines of an ignore file match a path. For tools that make up both.
+#[cfg(feature = "faults")]
+pub(in crate::world) fn ignored_by(lines: &str, path: &Path) -> bool {
+    let mut builder = GitignoreBuilder::new("/");
+    for line in lines.lines() {
+        // A line that is no pattern is passed over, as in a file.
+        drop(builder.add_line(None, line));
+    }
+    let of = |rules: &Gitignore| rules.matched_path_or_any_parents(path, false).is_ignore();
+    let is_below = path.is_relative()
+        && path.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+    is_below && builder.build().is_ok_and(|rules| of(&rules))
+}
+
 fn file(dir: &Path, file: &Path) -> Option<Gitignore> {
     // git does not follow a link in place of an ignore file, either.
     file.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
