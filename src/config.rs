@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::core::event::Retention;
 use crate::core::policy::{BranchPolicy, CLEAN_RETENTION};
 use crate::core::{Code, Fault};
-use crate::migrate::request::Wanted;
+use crate::migrate::request::MigrationRequest;
 use crate::world::effects::hook;
 
 /// All settings; an unknown key is an error.
@@ -56,7 +56,7 @@ pub struct Config {
     /// Absolute directories whose repositories the server may use; empty means all of this user's.
     pub server_repositories: Vec<PathBuf>,
     /// Databases that the daemon migrates before it is ready.
-    pub databases: Vec<Wanted>,
+    pub databases: Vec<MigrationRequest>,
     /// Free space, in units of 2^30 bytes, below which the trash is emptied early, the oldest
     /// first.
     pub low_disk_gigabytes: u64,

@@ -12,12 +12,12 @@ use crate::api::types::SessionView;
 use crate::config::Config;
 use crate::core::event::Repository;
 use crate::core::{Code, Fault, Time};
-use crate::engine::{Handle, Watching};
+use crate::engine::{Handle, WatchService};
 use crate::migrate::MigrationRunner;
 use crate::world::World;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
-use crate::world::git::discover::Known;
+use crate::world::git::discover::RepositoryCache;
 use crate::world::process::cancel::Cancel;
 
 /// Upper bound of the wait that a request may ask for; a longer one is cut to it.
@@ -33,11 +33,11 @@ pub struct App {
     /// links of a moved worktree, and the cgroup of a launched process.
     pub world: Arc<World>,
     /// Runs migrations and knows their progress.
-    pub desk: Arc<MigrationRunner>,
+    pub migration_runner: Arc<MigrationRunner>,
     /// Watches worktrees and publishes their changes.
-    pub watching: Arc<Watching>,
+    pub watching: Arc<WatchService>,
     /// Cache of the repositories that earlier requests named.
-    pub repositories: Arc<Known>,
+    pub repositories: Arc<RepositoryCache>,
     /// Configuration of this daemon.
     pub config: Config,
     /// Permits for open streams of events and of the log.

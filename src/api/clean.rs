@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::inside::SizeView;
+use super::contents::SizeView;
 use super::types::{Problem, WaitQuery};
 use crate::api::app::{App, wait_until};
 use crate::api::extract::{Answer, Named, Params, Shared, environment_id};
@@ -19,7 +19,7 @@ use crate::core::{
 use crate::format::rfc3339;
 
 /// Seconds to wait for the end of a clean if the request gives no wait.
-const PATIENCE: u64 = 3_600;
+const WAIT_SECONDS: u64 = 3_600;
 
 /// How to clean.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
@@ -87,7 +87,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
 
 async fn ended(app: &App, id: &EnvironmentId, step: Step, wait: Option<u64>) -> Result<(), Fault> {
     let busy = |e: &Environment| e.owed.as_ref().is_some_and(|o| o.step == step);
-    let seconds = wait.unwrap_or(PATIENCE);
+    let seconds = wait.unwrap_or(WAIT_SECONDS);
     wait_until(app, seconds, |s| !s.environment(id).is_some_and(busy)).await
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn clean(
     // The unlink is a step of its own after the move, and its failure belongs into this answer.
     if now {
         let going = |o: &CleanedOutput| o.now && o.is_going();
-        let seconds = query.wait.unwrap_or(PATIENCE);
+        let seconds = query.wait.unwrap_or(WAIT_SECONDS);
         wait_until(&app, seconds, |s| !s.outputs_of(&name).any(going)).await?;
     }
     let (cleaned, kept) = app.handle.view(|state| {

@@ -10,8 +10,8 @@ use axum::response::Response;
 
 use crate::api::app::{App, blocking, discover, wait_until};
 use crate::api::extract::{Answer, Body, Named, Params, Shared, environment_id, request_id};
-use crate::api::moved;
 use crate::api::problem::invalid;
+use crate::api::relocation;
 use crate::api::types::{
     EnvironmentView, ListQuery, NewEnvironment, Problem, RemoveQuery, RemovedView, SummaryView,
     WaitQuery,
@@ -31,7 +31,7 @@ pub(super) async fn list(
     Params(query): Params<ListQuery>,
 ) -> Json<Vec<EnvironmentView>> {
     let known = |e: &Environment| {
-        let status = app.world.book().last(&e.id, e.incarnation)?;
+        let status = app.world.status_cache().last(&e.id, e.incarnation)?;
         Some(SummaryView::of(&status))
     };
     let found = app.handle.view(|state| {
@@ -75,19 +75,19 @@ pub(super) async fn create(
     let request = request_id(&headers)?;
     let environment = match &wanted.id {
         Some(id) => environment_id(id)?,
-        None => moved::made_up_id()?,
+        None => relocation::random_id()?,
     };
     let plan = plan(&app, &environment, &wanted).await?;
-    if actor.door == crate::api::door::BY_SESSION {
+    if actor.door == crate::api::unix_socket::BY_SESSION {
         for_servers(&app, &plan.repository).await?;
     }
-    moved::follow_all(&app, &plan.repository.common_dir).await?;
+    relocation::update_other_paths(&app, &plan.repository.common_dir).await?;
     let command = Command::Provision {
         environment: environment.clone(),
         plan,
         actor,
         request: request.clone(),
-        nonce: moved::new_nonce()?,
+        nonce: relocation::new_nonce()?,
         attributes: wanted.attributes.filter(|tree| !tree.is_empty()),
     };
     app.handle.submit(command).await?;
@@ -104,7 +104,7 @@ pub(super) async fn create(
         .await?;
     }
     let found = app.handle.view(|s| s.environment(&id).map(|e| EnvironmentView::of(s, e)));
-    let found = moved::present(found.ok_or_else(|| not_found(&id))?).await?;
+    let found = relocation::present(found.ok_or_else(|| not_found(&id))?).await?;
     let underway = found.phase == Phase::Provisioning.as_str();
     let status = if underway { StatusCode::ACCEPTED } else { StatusCode::OK };
     let location = format!("/v1/environments/{id}");
@@ -184,14 +184,14 @@ pub(super) async fn remove(
 ) -> Answer<Response> {
     let id = environment_id(&id)?;
     let request = request_id(&headers)?;
-    let by_server = actor.door == crate::api::door::BY_SESSION;
+    let by_server = actor.door == crate::api::unix_socket::BY_SESSION;
     let reason = match (query.retire, by_server) {
         (true, _) => crate::core::model::live_set::REASON,
         (false, true) => crate::core::model::live_set::REASON_SERVER,
         (false, false) => "request",
     };
     let options = teardown_options(&app.config, &query, reason)?;
-    moved::follow_of(&app, &id).await?;
+    relocation::update_path_of(&app, &id).await?;
     let force = query.force;
     let (environment, incarnation) = (id.clone(), query.incarnation);
     let command = Command::Destroy { environment, incarnation, force, options, actor, request };

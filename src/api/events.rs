@@ -28,7 +28,7 @@ use crate::api::extract::Params;
 use crate::core::event::Record;
 use crate::core::{Code, EnvironmentId, Fault, Seq};
 use crate::engine::watcher::{Change, Subscription};
-use crate::engine::{Handle, Progress, Watching};
+use crate::engine::{Handle, Progress, WatchService};
 
 /// Name of the event that reports a change of a worktree.
 const CHANGED: &str = "environment.changed";
@@ -82,10 +82,10 @@ pub async fn events(
     let follow = query.follow || server_sent || query.watch;
     let watched = query.watch.then(|| Watched {
         changes: app.watching.changes(),
-        _interest: app.watching.follow(only.clone()),
+        _subscription: app.watching.subscribe(only.clone()),
         watching: Arc::clone(&app.watching),
     });
-    let feed = Feed {
+    let event_stream = EventStream {
         reader: app.handle.clone(),
         head: app.handle.head(),
         progress: app.handle.progress(),
@@ -96,7 +96,7 @@ pub async fn events(
         sender,
         permit,
     };
-    tokio::spawn(feed.run(since, follow));
+    tokio::spawn(event_stream.run(since, follow));
     let kind = match format {
         Format::Lines => "application/x-ndjson",
         Format::ServerSent => "text/event-stream",
@@ -120,12 +120,12 @@ impl Stream for Chunks {
 /// Receiver of changes, with the subscription that keeps the worktrees watched.
 struct Watched {
     changes: broadcast::Receiver<Change>,
-    _interest: Subscription,
-    watching: Arc<Watching>,
+    _subscription: Subscription,
+    watching: Arc<WatchService>,
 }
 
 /// An item of a stream that is not a record.
-enum News {
+enum StreamItem {
     Line(Progress),
     Change(Change),
     /// Changes were missed; which of the followed environments changed is not known.
@@ -133,7 +133,7 @@ enum News {
     Nothing,
 }
 
-struct Feed {
+struct EventStream {
     reader: Handle,
     head: watch::Receiver<Seq>,
     progress: broadcast::Receiver<Progress>,
@@ -145,10 +145,10 @@ struct Feed {
     permit: OwnedSemaphorePermit,
 }
 
-impl Feed {
+impl EventStream {
     async fn run(mut self, since: Seq, follow: bool) {
         let (mut after, mut caught_up) = (since, false);
-        // Without `follow` the stream ends when it reaches the head of this moment.
+        // Without `update_path` the stream ends when it reaches the head of this moment.
         let goal = *self.head.borrow_and_update();
         loop {
             let reader = self.reader.reader().clone();
@@ -169,7 +169,7 @@ impl Feed {
                 continue;
             }
             // Missed changes follow the records of the log, once.
-            if !std::mem::replace(&mut caught_up, true) && !self.tell_missed(since).await {
+            if !std::mem::replace(&mut caught_up, true) && !self.send_missed(since).await {
                 break;
             }
             if !self.wait(after).await {
@@ -195,24 +195,24 @@ impl Feed {
             };
             chunk.extend_from_slice(text.as_bytes());
         }
-        chunk.is_empty() || self.pass_on(chunk.into()).await
+        chunk.is_empty() || self.enqueue(chunk.into()).await
     }
 
     /// Queues a chunk for the client. Returns false if the client has disconnected or has read
     /// nothing for [`READER_LIMIT`].
-    async fn pass_on(&self, chunk: Bytes) -> bool {
+    async fn enqueue(&self, chunk: Bytes) -> bool {
         let sent = tokio::time::timeout(READER_LIMIT, self.sender.send(chunk)).await;
         sent.is_ok_and(|sent| sent.is_ok())
     }
 
     /// Sends the changes that a resuming client missed; a client that starts at 0 missed none.
-    async fn tell_missed(&self, since: Seq) -> bool {
+    async fn send_missed(&self, since: Seq) -> bool {
         let Some(watched) = self.watched.as_ref().filter(|_| since != Seq(0)) else { return true };
         match watched.watching.since(since) {
-            None => self.show(&News::Missed).await,
+            None => self.send_item(&StreamItem::Missed).await,
             Some(changes) => {
                 for change in changes {
-                    if !self.show(&News::Change(change)).await {
+                    if !self.send_item(&StreamItem::Change(change)).await {
                         return false;
                     }
                 }
@@ -226,24 +226,24 @@ impl Feed {
     async fn wait(&mut self, after: Seq) -> bool {
         loop {
             let changes = self.watched.as_mut().map(|watched| &mut watched.changes);
-            let news = tokio::select! {
+            let item = tokio::select! {
                 moved = self.head.wait_for(|head| *head > after) => return moved.is_ok(),
                 _ = self.stop.wait_for(|stop| *stop) => return false,
                 () = self.sender.closed() => return false,
                 line = self.progress.recv() => match line {
-                    Ok(line) => News::Line(line),
+                    Ok(line) => StreamItem::Line(line),
                     // Hook output is best effort: a slow client misses lines.
-                    Err(broadcast::error::RecvError::Lagged(_)) => News::Nothing,
+                    Err(broadcast::error::RecvError::Lagged(_)) => StreamItem::Nothing,
                     Err(broadcast::error::RecvError::Closed) => return false,
                 },
                 change = next(changes) => match change {
-                    Ok(change) => News::Change(change),
-                    Err(broadcast::error::RecvError::Lagged(_)) => News::Missed,
+                    Ok(change) => StreamItem::Change(change),
+                    Err(broadcast::error::RecvError::Lagged(_)) => StreamItem::Missed,
                     Err(broadcast::error::RecvError::Closed) => return false,
                 },
-                () = tokio::time::sleep(HEARTBEAT) => News::Nothing,
+                () = tokio::time::sleep(HEARTBEAT) => StreamItem::Nothing,
             };
-            if !self.show(&news).await {
+            if !self.send_item(&item).await {
                 return false;
             }
         }
@@ -251,14 +251,16 @@ impl Feed {
 
     /// Sends an item that is not a record, if it concerns a followed environment and the format can
     /// carry it. Returns false if the client is gone.
-    async fn show(&self, news: &News) -> bool {
+    async fn send_item(&self, item: &StreamItem) -> bool {
         let is_for_us = |id: &EnvironmentId| self.only.as_ref().is_none_or(|only| only == id);
-        let (event, data) = match news {
-            News::Line(p) if is_for_us(&p.environment) && self.format == Format::ServerSent => {
+        let (event, data) = match item {
+            StreamItem::Line(p)
+                if is_for_us(&p.environment) && self.format == Format::ServerSent =>
+            {
                 ("output", serde_json::json!({ "environment": p.environment, "line": p.line }))
             }
-            News::Change(c) if is_for_us(&c.environment) => (CHANGED, json(c)),
-            News::Missed => {
+            StreamItem::Change(c) if is_for_us(&c.environment) => (CHANGED, json(c)),
+            StreamItem::Missed => {
                 let anything = serde_json::json!({
                     "kind": CHANGED,
                     "environment": self.only,
@@ -266,16 +268,16 @@ impl Feed {
                 });
                 (CHANGED, anything)
             }
-            News::Nothing if self.format == Format::ServerSent => {
-                return self.pass_on(": alive\n\n".into()).await;
+            StreamItem::Nothing if self.format == Format::ServerSent => {
+                return self.enqueue(": alive\n\n".into()).await;
             }
-            News::Nothing | News::Line(_) | News::Change(_) => return true,
+            StreamItem::Nothing | StreamItem::Line(_) | StreamItem::Change(_) => return true,
         };
         let text = match self.format {
             Format::Lines => format!("{data}\n"),
             Format::ServerSent => format!("event: {event}\ndata: {data}\n\n"),
         };
-        self.pass_on(text.into()).await
+        self.enqueue(text.into()).await
     }
 }
 

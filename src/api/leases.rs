@@ -9,8 +9,8 @@ use axum::response::IntoResponse as _;
 use axum::response::Response;
 use sha2::Digest as _;
 
-use super::moved;
 use super::problem::invalid;
+use super::relocation;
 use super::types::{LeaseView, NewLease, Problem};
 use crate::api::app::now;
 use crate::api::extract::{Answer, Body, Named, Shared, environment_id, request_id};
@@ -31,7 +31,7 @@ pub(super) async fn lease(
     let environment = environment_id(&id)?;
     let lease = match &wanted.id {
         Some(id) => LeaseId::parse(id).map_err(|e| invalid(format!("lease id: {e}")))?,
-        None => made_up_lease(&headers)?,
+        None => generated_lease_id(&headers)?,
     };
     let purpose: String = wanted.purpose.chars().take(200).collect();
     let request = request_id(&headers)?;
@@ -51,10 +51,10 @@ pub(super) async fn lease(
 
 /// Returns a generated lease id. The same idempotency key gives the same id, so a repeated request
 /// does not create a second lease.
-fn made_up_lease(headers: &HeaderMap) -> Result<LeaseId, Fault> {
+fn generated_lease_id(headers: &HeaderMap) -> Result<LeaseId, Fault> {
     let name = match headers.get("idempotency-key") {
         Some(key) => crate::format::hex(&sha2::Sha256::digest(key.as_bytes())[..8]),
-        None => moved::made_up_id()?.as_str().replace("env-", ""),
+        None => relocation::random_id()?.as_str().replace("env-", ""),
     };
     LeaseId::parse(&format!("lease-{name}")).map_err(|e| invalid(e.to_string()))
 }

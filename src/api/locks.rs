@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::types::Problem;
 use crate::api::app::blocking;
 use crate::api::extract::{Answer, Shared};
-use crate::world::Standing;
+use crate::world::ExistingLock;
 
 /// A lock file of git's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -30,14 +30,14 @@ pub struct LockView {
 }
 
 impl LockView {
-    fn of(standing: &Standing) -> Self {
-        let (pid, process) = standing.holder.clone().unzip();
+    fn of(existing: &ExistingLock) -> Self {
+        let (pid, process) = existing.holder.clone().unzip();
         Self {
-            path: standing.path.display().to_string(),
-            age_seconds: standing.age.as_secs(),
+            path: existing.path.display().to_string(),
+            age_seconds: existing.age.as_secs(),
             pid,
             process,
-            hint: standing.hint(),
+            hint: existing.hint(),
         }
     }
 }

@@ -79,7 +79,7 @@ pub(super) async fn records(
         Fault::new(Code::LimitReached, message, "close another stream first")
     })?;
     let (sender, receiver) = mpsc::channel(PARTS);
-    let copying = Copying {
+    let copying = LogStream {
         reader: app.handle.clone(),
         head: app.handle.head(),
         stop: app.stop.clone(),
@@ -108,7 +108,7 @@ pub(super) async fn state(State(app): Shared) -> Answer<Json<StateView>> {
     Ok(Json(StateView { seq, sha256: hex(&sha256), log_id }))
 }
 
-struct Copying {
+struct LogStream {
     reader: Handle,
     head: watch::Receiver<Seq>,
     stop: watch::Receiver<bool>,
@@ -116,13 +116,13 @@ struct Copying {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Copying {
+impl LogStream {
     /// Sends the copy. A copy that breaks off lacks the end mark, so its reader can detect that.
     async fn run(mut self, since: Seq, follow: bool) {
         let goal = if follow { Seq(u64::MAX) } else { *self.head.borrow_and_update() };
         let mut part = Part::default();
         part.last.seq = since.0;
-        if !self.pass_on(self.reader.flat_head(part.last)).await {
+        if !self.enqueue(self.reader.flat_head(part.last)).await {
             return;
         }
         loop {
@@ -136,7 +136,7 @@ impl Copying {
                 Err(_) => return,
             };
             let (records, last) = (part.records, part.last);
-            if records > 0 && !self.pass_on(std::mem::take(&mut part.bytes)).await {
+            if records > 0 && !self.enqueue(std::mem::take(&mut part.bytes)).await {
                 return;
             }
             // Only an empty read proves the end of the copy.
@@ -144,7 +144,7 @@ impl Copying {
                 continue;
             }
             if !follow {
-                self.pass_on(Handle::flat_end(last)).await;
+                self.enqueue(Handle::flat_end(last)).await;
                 return;
             }
             if !self.wait(Seq(last.seq)).await {
@@ -164,7 +164,7 @@ impl Copying {
 
     /// Queues bytes for the client. Returns false if the client has disconnected or has read
     /// nothing for [`READER_LIMIT`].
-    async fn pass_on(&self, bytes: Vec<u8>) -> bool {
+    async fn enqueue(&self, bytes: Vec<u8>) -> bool {
         let sent = tokio::time::timeout(READER_LIMIT, self.sender.send(bytes.into())).await;
         sent.is_ok_and(|sent| sent.is_ok())
     }

@@ -10,15 +10,15 @@ use axum::extract::{Extension, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::door::BY_SESSION;
 use super::problem::invalid;
 use super::types::{Problem, WaitQuery};
+use super::unix_socket::BY_SESSION;
 use crate::api::app::{App, blocking, wait_until};
 use crate::api::extract::{Answer, Body, Params, Shared};
 use crate::core::event::{Actor, MigrationPlan};
 use crate::core::{Code, Command, Fault, Migration, MigrationId};
 use crate::format::rfc3339;
-use crate::migrate::request::{Wanted, is_cut_short};
+use crate::migrate::request::{MigrationRequest, is_interrupted};
 use crate::migrate::{recipes, standalone};
 use crate::world::fs::paths;
 
@@ -115,7 +115,7 @@ impl MigrationView {
     fn of(app: &App, m: &Migration) -> Self {
         let staging = m.staging.as_ref();
         let report = staging.and_then(|s| serde_json::from_str(&s.report).ok());
-        let seen = app.desk.progress(&m.id);
+        let seen = app.migration_runner.progress(&m.id);
         Self {
             id: m.id.to_string(),
             phase: m.phase.as_str().to_owned(),
@@ -190,8 +190,8 @@ pub(super) async fn create(
     }
     let wanted = wanted(new)?;
     let plan = blocking(move || wanted.plan()).await?;
-    let look = plan.clone();
-    if !blocking(move || has_work(&look)).await? {
+    let inspected_plan = plan.clone();
+    if !blocking(move || has_work(&inspected_plan)).await? {
         return Ok(Json(MigrationView::current(&plan)));
     }
     let (migration, database) = (standalone::new_id()?, plan.database.clone());
@@ -213,19 +213,19 @@ pub(super) async fn create(
 /// Returns whether a migration has anything to do. Every start of an application checks this, so it
 /// reads no more than it needs.
 fn has_work(plan: &MigrationPlan) -> Result<bool, Fault> {
-    if is_cut_short(plan) {
+    if is_interrupted(plan) {
         return Ok(true);
     }
     let recipe = recipes::find(plan)?;
     crate::migrate::recipe::is_old(paths::borrowed(&plan.database), &*recipe)
 }
 
-fn wanted(new: NewMigration) -> Result<Wanted, Fault> {
+fn wanted(new: NewMigration) -> Result<MigrationRequest, Fault> {
     let absolute = |text: String| {
         let path = PathBuf::from(text);
         if path.is_absolute() { Ok(path) } else { Err(invalid("paths must be absolute")) }
     };
-    Ok(Wanted {
+    Ok(MigrationRequest {
         database: absolute(new.database)?,
         recipe: new.recipe,
         auth: new.auth.map(absolute).transpose()?,
@@ -249,9 +249,10 @@ async fn settled(app: &App, id: &MigrationId, wait: Option<u64>) -> Answer<Json<
     let found = app.handle.view(|state| state.migration(id).cloned());
     let found = found.ok_or_else(|| not_found(id.as_str()))?;
     if found.is_over() {
-        let (desk, handle) = (Arc::clone(&app.desk), app.handle.clone());
+        let (migration_runner, handle) = (Arc::clone(&app.migration_runner), app.handle.clone());
         blocking(move || {
-            desk.tidy(|id| handle.view(|state| state.wants_recipe(id)));
+            migration_runner
+                .remove_unused_recipes(|id| handle.view(|state| state.wants_recipe(id)));
             Ok(())
         })
         .await?;

@@ -57,6 +57,6 @@ pub fn invalid(what: impl Into<String>) -> Fault {
 }
 
 /// Returns the fault for an unknown path.
-pub(super) fn nowhere() -> Fault {
+pub(super) fn unknown_path() -> Fault {
     Fault::new(Code::NotFound, "unknown path", "list the paths with GET /v1/openapi.json")
 }

@@ -15,10 +15,11 @@ use crate::api::environments::{
     __path_cancel, __path_create, __path_list, __path_remove, __path_show,
 };
 use crate::api::extract::{BODY_BYTES_MAX, json_text};
-use crate::api::problem::{Refusal, invalid, nowhere};
+use crate::api::problem::{Refusal, invalid, unknown_path};
 use crate::api::types::Problem;
 use crate::api::{
-    daemon, document, environments, inside, kept, leases, live, locks, migrations, status,
+    archives, contents, daemon, document, environments, leases, live_sets, locks, migrations,
+    processes, status, sweep,
 };
 
 #[derive(OpenApi)]
@@ -43,26 +44,26 @@ use crate::api::{
         daemon,
         shutdown,
         super::events::events,
-        kept::restore,
-        kept::trash,
+        archives::restore,
+        archives::trash,
         locks::locks,
-        kept::empty,
-        kept::rescues,
-        kept::drop_rescue,
-        kept::sweep,
-        inside::processes,
-        inside::launch,
-        inside::exited,
-        inside::evidence,
-        inside::usage,
+        archives::empty,
+        archives::rescues,
+        archives::drop_rescue,
+        sweep::sweep,
+        processes::processes,
+        processes::launch,
+        processes::exited,
+        contents::evidence,
+        contents::usage,
         super::clean::clean,
         super::clean::undo,
-        inside::adopt,
+        contents::adopt,
         status::one,
         status::all,
         status::diff,
-        live::reconcile,
-        live::confirm,
+        live_sets::reconcile,
+        live_sets::confirm,
         migrations::create,
         migrations::list,
         migrations::show,
@@ -86,30 +87,30 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/environments/{id}", get(environments::show).delete(environments::remove))
         .route("/v1/environments/{id}/cancel", post(environments::cancel))
         .route("/v1/environments/{id}/leases", post(leases::lease))
-        .route("/v1/environments/{id}/restore", post(kept::restore))
-        .route("/v1/environments/{id}/processes", get(inside::processes).post(inside::launch))
-        .route("/v1/environments/{id}/processes/{pid}", delete(inside::exited))
-        .route("/v1/environments/{id}/evidence", get(inside::evidence))
-        .route("/v1/environments/{id}/usage", get(inside::usage))
+        .route("/v1/environments/{id}/restore", post(archives::restore))
+        .route("/v1/environments/{id}/processes", get(processes::processes).post(processes::launch))
+        .route("/v1/environments/{id}/processes/{pid}", delete(processes::exited))
+        .route("/v1/environments/{id}/evidence", get(contents::evidence))
+        .route("/v1/environments/{id}/usage", get(contents::usage))
         .merge(crate::api::clean::routes())
         .route("/v1/environments/{id}/run", post(crate::api::run::run))
         .route("/v1/environments/{id}/status", get(status::one))
         .route("/v1/environments/{id}/diff", get(status::diff))
         .route("/v1/status", get(status::all))
-        .route("/v1/adopt", post(inside::adopt))
+        .route("/v1/adopt", post(contents::adopt))
         .route(
             "/v1/reconcile",
-            post(live::reconcile).layer(DefaultBodyLimit::max(live::LIVE_BYTES_MAX)),
+            post(live_sets::reconcile).layer(DefaultBodyLimit::max(live_sets::LIVE_BYTES_MAX)),
         )
-        .route("/v1/reconcile/confirm", post(live::confirm))
+        .route("/v1/reconcile/confirm", post(live_sets::confirm))
         .route("/v1/migrations", get(migrations::list).post(migrations::create))
         .route("/v1/migrations/{id}", get(migrations::show))
         .route("/v1/migrations/{id}/undo", post(migrations::undo))
         .route("/v1/locks", get(locks::locks))
-        .route("/v1/trash", get(kept::trash).delete(kept::empty))
-        .route("/v1/rescues", get(kept::rescues))
-        .route("/v1/rescues/{id}/{incarnation}", delete(kept::drop_rescue))
-        .route("/v1/sweep", post(kept::sweep))
+        .route("/v1/trash", get(archives::trash).delete(archives::empty))
+        .route("/v1/rescues", get(archives::rescues))
+        .route("/v1/rescues/{id}/{incarnation}", delete(archives::drop_rescue))
+        .route("/v1/sweep", post(sweep::sweep))
         .route("/v1/leases/{id}", delete(leases::release))
         .route("/v1/trust", get(crate::api::trust::show).put(crate::api::trust::set))
         .route("/v1/events", get(crate::api::events::events))
@@ -118,7 +119,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/shutdown", post(daemon::shutdown))
         .route("/v1/openapi.json", get(|| async { json_text(openapi()) }))
         .route("/healthz", get(|| async { "ok\n" }))
-        .fallback(|| async { Refusal(nowhere()) })
+        .fallback(|| async { Refusal(unknown_path()) })
         .method_not_allowed_fallback(|| async {
             Refusal(invalid("this path does not support the method"))
         })

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
-use super::inside::living;
-use super::moved;
+use super::contents::live_environment;
 use super::problem::invalid;
+use super::relocation;
 use super::types::Problem;
 use crate::api::app::App;
 use crate::api::extract::{Answer, Body, Named, Shared, environment_id, request_id};
@@ -75,7 +75,7 @@ pub struct RunView {
 }
 
 impl RunView {
-    fn known(request: &RequestId, code: Option<i32>, why: &str) -> Self {
+    fn earlier_result(request: &RequestId, code: Option<i32>, why: &str) -> Self {
         let (request, why) = (request.to_string(), why.to_owned());
         Self { request, code, why, ..Self::default() }
     }
@@ -96,9 +96,8 @@ pub(super) async fn run(
     let environment = environment_id(&id)?;
     let request = match request_id(&headers)? {
         Some(request) => request,
-        None => {
-            RequestId::parse(moved::made_up_id()?.as_str()).map_err(|e| invalid(e.to_string()))?
-        }
+        None => RequestId::parse(relocation::random_id()?.as_str())
+            .map_err(|e| invalid(e.to_string()))?,
     };
     let limit = wanted.timeout_seconds.unwrap_or(LIMIT_SECONDS);
     let Some(program) = wanted.argv.first().filter(|p| !p.is_empty()) else {
@@ -123,10 +122,10 @@ pub(super) async fn run(
     };
     // No new record: the log has this request already, and it must not run again.
     if !app.handle.submit(begin).await?.changed {
-        return Ok(Json(known(&app, &request)?));
+        return Ok(Json(earlier_result(&app, &request)?));
     }
     let limit = Duration::from_secs(limit);
-    let wanted = Wanted { environment, request, argv: wanted.argv, name, limit };
+    let wanted = RunCommand { environment, request, argv: wanted.argv, name, limit };
     // On a task of its own: a client that disconnects ends this handler, and the command and its
     // record go on.
     let ended = tokio::spawn(run_and_record(Arc::clone(&app), wanted, slot)).await;
@@ -138,11 +137,11 @@ pub(super) async fn run(
 /// result as well: without an end the request would stay open.
 async fn run_and_record(
     app: Arc<App>,
-    wanted: Wanted,
+    wanted: RunCommand,
     slot: OwnedSemaphorePermit,
 ) -> Result<RunView, Fault> {
     let request = wanted.request.clone();
-    let mut view = on_its_own_thread(&app, wanted)
+    let mut view = run_on_thread(&app, wanted)
         .await
         .unwrap_or_else(|fault| RunView { why: fault.to_string(), ..RunView::default() });
     drop(slot);
@@ -153,7 +152,7 @@ async fn run_and_record(
 }
 
 /// A command with the environment it runs in; `limit` is its timeout.
-struct Wanted {
+struct RunCommand {
     environment: EnvironmentId,
     request: RequestId,
     argv: Vec<String>,
@@ -163,14 +162,14 @@ struct Wanted {
 
 /// Runs a command on its own thread. Commands may run for hours and would use up the pool of
 /// blocking threads that short queries share.
-async fn on_its_own_thread(app: &Arc<App>, wanted: Wanted) -> Result<RunView, Fault> {
-    let (tell, mut told) = tokio::sync::oneshot::channel();
+async fn run_on_thread(app: &Arc<App>, wanted: RunCommand) -> Result<RunView, Fault> {
+    let (sender, mut receiver) = tokio::sync::oneshot::channel();
     let cancel = Cancel::new().map_err(paths::failed("watch a process in", app.layout.root()))?;
     let cancel = Arc::new(cancel);
     let (here, stopper) = (Arc::clone(app), Arc::clone(&cancel));
     let run = move || {
         // The receiver is gone if the client has disconnected.
-        drop(tell.send(carry_out(&here, wanted, &cancel)));
+        drop(sender.send(run_behind_gate(&here, wanted, &cancel)));
     };
     let started = std::thread::Builder::new().name("gk-run".to_owned()).spawn(run);
     started.map_err(|e| {
@@ -178,11 +177,11 @@ async fn on_its_own_thread(app: &Arc<App>, wanted: Wanted) -> Result<RunView, Fa
     })?;
     let mut stop = app.stop.clone();
     let ended = tokio::select! {
-        ended = &mut told => ended,
+        ended = &mut receiver => ended,
         () = async { drop(stop.wait_for(|stop| *stop).await) } => {
             // A daemon that stops ends the commands that it runs.
             stopper.cancel();
-            told.await
+            receiver.await
         }
     };
     ended.unwrap_or_else(|_| {
@@ -191,11 +190,11 @@ async fn on_its_own_thread(app: &Arc<App>, wanted: Wanted) -> Result<RunView, Fa
 }
 
 /// Returns the result of an earlier request with this key; a transient fault while it still runs.
-fn known(app: &App, request: &RequestId) -> Result<RunView, Fault> {
+fn earlier_result(app: &App, request: &RequestId) -> Result<RunView, Fault> {
     if let Some(Run { ended: Some((code, why)), .. }) =
         app.handle.view(|state| state.run(request).cloned())
     {
-        return Ok(RunView::known(request, code, &why));
+        return Ok(RunView::earlier_result(request, code, &why));
     }
     let message = "the command of this request is still running";
     Err(Fault::new(Code::LimitReached, message, "retry when it has ended").transient())
@@ -203,9 +202,9 @@ fn known(app: &App, request: &RequestId) -> Result<RunView, Fault> {
 
 /// Starts the command behind a gate, records it, opens the gate, and waits for its end. A teardown
 /// therefore knows every command that runs.
-fn carry_out(app: &App, wanted: Wanted, cancel: &Cancel) -> Result<RunView, Fault> {
-    let Wanted { environment, request, argv, name, limit } = wanted;
-    let env = living(app, &environment)?;
+fn run_behind_gate(app: &App, wanted: RunCommand, cancel: &Cancel) -> Result<RunView, Fault> {
+    let RunCommand { environment, request, argv, name, limit } = wanted;
+    let env = live_environment(app, &environment)?;
     let (mut gate, theirs) = gate().map_err(paths::failed("open a pipe in", app.layout.root()))?;
     let place = paths::from_host(&env.plan.path);
     let mut held = Process::new("/bin/sh");
@@ -223,7 +222,7 @@ fn carry_out(app: &App, wanted: Wanted, cancel: &Cancel) -> Result<RunView, Faul
         .stderr(Stdio::piped());
     let mut running = Running::spawn(held, &name)?;
     let pid = running.pid();
-    let seen = app.world.take_in(&env, pid, std::process::id())?;
+    let seen = app.world.add_to_cgroup(&env, pid, std::process::id())?;
     let environment = env.id.clone();
     let started = seen.started;
     app.handle.submit_blocking(Command::Launch {
@@ -236,11 +235,15 @@ fn carry_out(app: &App, wanted: Wanted, cancel: &Cancel) -> Result<RunView, Faul
     gate.write_all(b"go\n").map_err(paths::failed("start the command in", &place))?;
     drop(gate);
     let (mut out, mut err) = (Tail::default(), Tail::default());
-    let bounds =
-        Bounds { time: limit, output_bytes: OUTPUT_BYTES_MAX, cancel, patience: Duration::ZERO };
+    let bounds = Bounds {
+        time: limit,
+        output_bytes: OUTPUT_BYTES_MAX,
+        cancel,
+        cancel_grace: Duration::ZERO,
+    };
     let ended = running.wait(bounds, &mut |stream, bytes| {
         let tail = if stream == Stream::Out { &mut out } else { &mut err };
-        tail.take(bytes);
+        tail.push(bytes);
         Ok(())
     });
     drop(app.handle.submit_blocking(Command::Exited { environment, pid }));
@@ -276,7 +279,7 @@ struct Tail {
 }
 
 impl Tail {
-    fn take(&mut self, bytes: &[u8]) {
+    fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend(bytes);
         let excess = self.bytes.len().saturating_sub(OUTPUT_BYTES_MAX);
         self.cut |= excess > 0;

@@ -5,8 +5,8 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::inside::{ask, living};
-use super::moved;
+use super::contents::{live_environment, query_world};
+use super::relocation;
 use super::types::{Problem, SummaryView, WatchingView};
 use crate::api::app::App;
 use crate::api::extract::{Answer, Named, Params, Shared, environment_id};
@@ -180,9 +180,9 @@ impl StatusView {
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn one(State(app): Shared, Named(id): Named) -> Answer<Json<StatusView>> {
     let id = environment_id(&id)?;
-    moved::follow_of(&app, &id).await?;
-    let env = living(&app, &id)?;
-    let found = ask(&app, move |app, cancel| {
+    relocation::update_path_of(&app, &id).await?;
+    let env = live_environment(&app, &id)?;
+    let found = query_world(&app, move |app, cancel| {
         // Changes that the kernel has queued must reach the cache before it is used.
         app.world.catch_up();
         view(app, &env, cancel)
@@ -199,19 +199,21 @@ fn view(app: &App, env: &Environment, cancel: &Cancel) -> Result<StatusView, Fau
     (status = 200, body = Vec<StatusEntry>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn all(State(app): Shared) -> Answer<Json<Vec<StatusEntry>>> {
-    moved::follow_each(&app).await?;
-    let living: Vec<Environment> = app.handle.view(|state| {
+    relocation::update_all_paths(&app).await?;
+    let live_environment: Vec<Environment> = app.handle.view(|state| {
         let all = state.environments().filter(|e| e.phase != Phase::Tombstoned);
         // A failed provision may have left no worktree to inspect.
         all.filter(|e| e.worktree.is_some()).cloned().collect()
     });
-    Ok(Json(ask(&app, move |app, cancel| Ok(entries(app, &living, cancel))).await?))
+    Ok(Json(
+        query_world(&app, move |app, cancel| Ok(entries(app, &live_environment, cancel))).await?,
+    ))
 }
 
-fn entries(app: &App, living: &[Environment], cancel: &Cancel) -> Vec<StatusEntry> {
+fn entries(app: &App, live_environment: &[Environment], cancel: &Cancel) -> Vec<StatusEntry> {
     app.world.catch_up();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
-    let share = living.len().div_ceil(threads).max(1);
+    let share = live_environment.len().div_ceil(threads).max(1);
     let one = |env: &Environment| match view(app, env, cancel) {
         Ok(status) => StatusEntry { id: env.id.to_string(), status: Some(status), error: None },
         Err(fault) => {
@@ -220,7 +222,7 @@ fn entries(app: &App, living: &[Environment], cancel: &Cancel) -> Vec<StatusEntr
         }
     };
     std::thread::scope(|scope| {
-        let parts: Vec<_> = living
+        let parts: Vec<_> = live_environment
             .chunks(share)
             .map(|part| scope.spawn(move || part.iter().map(one).collect::<Vec<_>>()))
             .collect();
@@ -230,27 +232,27 @@ fn entries(app: &App, living: &[Environment], cancel: &Cancel) -> Vec<StatusEntr
 
 /// Returns the counters of watching and of status queries.
 pub(super) fn watching(app: &App) -> WatchingView {
-    let (metrics, book) = (app.watching.metrics(), app.world.book().counts());
-    let hub = app.world.hub();
-    let (counts, budget) = (hub.map(|h| h.counts()), hub.map(|h| h.budget()));
+    let (metrics, status_cache) = (app.watching.metrics(), app.world.status_cache().counts());
+    let watch_tracker = app.world.watch_tracker();
+    let (counts, budget) = (watch_tracker.map(|h| h.counts()), watch_tracker.map(|h| h.budget()));
     let counts = counts.unwrap_or_default();
     WatchingView {
-        backend: hub.map_or("", |hub| hub.backend()).to_owned(),
+        backend: watch_tracker.map_or("", |watch_tracker| watch_tracker.backend()).to_owned(),
         worktrees: counts.worktrees,
         watches: counts.watches,
         budget: budget.map_or(0, |b| b.host),
         limit: budget.map_or(0, |b| b.system),
         instances: counts.instances,
-        followers: metrics.followers,
+        followers: metrics.subscriptions,
         stages: metrics.stages.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect(),
         begun: counts.begun,
         overflows: counts.overflows,
         polls: metrics.polls,
         degraded: metrics.degraded,
         give_ups: metrics.give_ups,
-        statuses_computed: book.computed,
-        statuses_partial: book.partial,
-        statuses_shared: book.shared,
+        statuses_computed: status_cache.computed,
+        statuses_partial: status_cache.partial,
+        statuses_shared: status_cache.shared,
     }
 }
 
@@ -291,11 +293,11 @@ pub(super) async fn diff(
     Params(query): Params<DiffQuery>,
 ) -> Answer<Json<DiffView>> {
     let id = environment_id(&id)?;
-    moved::follow_of(&app, &id).await?;
-    let env = living(&app, &id)?;
+    relocation::update_path_of(&app, &id).await?;
+    let env = live_environment(&app, &id)?;
     let against = if query.head { Against::Head } else { Against::Base };
     let most = query.max_bytes.unwrap_or(PATCH_BYTES).min(PATCH_BYTES_MAX);
-    let found = ask(&app, move |app, cancel| {
+    let found = query_world(&app, move |app, cancel| {
         app.world.catch_up();
         let patch = app.world.patch(&env, against, most as usize, cancel)?;
         let status = app.world.status(&env, cancel)?;

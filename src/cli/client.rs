@@ -21,8 +21,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::args::Global;
-use crate::api::door;
 use crate::api::types::Problem;
+use crate::api::unix_socket;
 use crate::core::{Code, Fault};
 use crate::daemon::run::{READY, read_info};
 use crate::world::fs::data_dir::Layout;
@@ -38,15 +38,15 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 /// An error that ends the command and is shown to the user.
 #[derive(Debug)]
-pub struct Failed(pub Box<Problem>);
+pub struct CliError(pub Box<Problem>);
 
-impl From<Problem> for Failed {
+impl From<Problem> for CliError {
     fn from(problem: Problem) -> Self {
         Self(Box::new(problem))
     }
 }
 
-impl From<Fault> for Failed {
+impl From<Fault> for CliError {
     fn from(fault: Fault) -> Self {
         Self(Box::new(Problem::of(&fault)))
     }
@@ -75,7 +75,7 @@ pub struct Client {
 /// different runtime directory. Its file name must be that of this data directory: the info file in
 /// a copied directory names the socket of the original's daemon.
 fn address_of(layout: &Layout) -> PathBuf {
-    let own = door::address(layout);
+    let own = unix_socket::address(layout);
     if own.starts_with(layout.root()) {
         return own;
     }
@@ -158,7 +158,7 @@ impl Client {
             let hint = "check the ids and paths in the arguments";
             Fault::new(Code::InvalidRequest, "cannot build the request", hint).because(e)
         })?;
-        let broken = |e: hyper::Error| lost(&e);
+        let broken = |e: hyper::Error| connection_lost(&e);
         self.sender.ready().await.map_err(broken)?;
         self.sender.send_request(request).await.map_err(broken)
     }
@@ -172,7 +172,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<&impl Serialize>,
-    ) -> Result<T, Failed> {
+    ) -> Result<T, CliError> {
         let body = body.map(|b| serde_json::to_vec(b).unwrap_or_default());
         let answer = self.send(method, path, &[("content-type", "application/json")], body).await?;
         let bytes = read(answer).await?;
@@ -189,7 +189,7 @@ impl Client {
 ///
 /// # Errors
 /// The problem in the body, a broken connection, or a body above `ANSWER_BYTES_MAX`.
-pub async fn read(answer: Response<Incoming>) -> Result<Bytes, Failed> {
+pub async fn read(answer: Response<Incoming>) -> Result<Bytes, CliError> {
     let ok = answer.status().is_success();
     let limited = http_body_util::Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
     let bytes = limited.collect().await.map(http_body_util::Collected::to_bytes).map_err(|e| {
@@ -206,11 +206,11 @@ pub async fn read(answer: Response<Incoming>) -> Result<Bytes, Failed> {
             let hint = "check the daemon's version with `groundskeeper doctor`";
             Fault::new(Code::DaemonUnreachable, message, hint).because(text).into()
         },
-        |problem| Failed(Box::new(problem)),
+        |problem| CliError(Box::new(problem)),
     ))
 }
 
-fn lost(error: &hyper::Error) -> Fault {
+fn connection_lost(error: &hyper::Error) -> Fault {
     let message = "the connection to the daemon broke";
     let hint = "check with `groundskeeper ls`; acknowledged requests are done or continue";
     Fault::new(Code::DaemonUnreachable, message, hint).caused_by(error)
@@ -268,19 +268,19 @@ impl Starter {
     /// because another one runs already; else the fault carries its stderr.
     async fn wait_ready(mut self) -> Result<(), Fault> {
         let Some(stdout) = self.child.stdout.take() else { return Ok(()) };
-        let (tell, told) = tokio::sync::oneshot::channel();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
         // Own thread: a blocking read from a pipe cannot be cancelled, but the thread can be left
         // behind after the timeout.
         let reader = std::thread::Builder::new().spawn(move || {
             let mut line = String::new();
             drop(BufReader::new(stdout).take(4_096).read_line(&mut line));
-            drop(tell.send(line));
+            drop(sender.send(line));
         });
         reader.map_err(|e| {
             let message = "cannot start a thread that waits for the daemon";
             Fault::new(Code::Io, message, "free some memory").because(e)
         })?;
-        match tokio::time::timeout(START_LIMIT, told).await {
+        match tokio::time::timeout(START_LIMIT, receiver).await {
             Ok(line) if line.as_ref().is_ok_and(|l| l.starts_with(READY)) => return Ok(()),
             Ok(_) => {}
             Err(_) => {
@@ -294,14 +294,14 @@ impl Starter {
         if status.is_some_and(|s| s.code() == Some(taken)) {
             return Ok(());
         }
-        let mut said = String::new();
+        let mut output = String::new();
         if let Ok(mut file) = File::open(&self.log) {
             drop(file.seek(SeekFrom::Start(self.log_from)));
-            drop(file.take(64 * 1024).read_to_string(&mut said));
+            drop(file.take(64 * 1024).read_to_string(&mut output));
         }
         let message = "the daemon did not start";
         let hint = format!("read its log {}", self.log.display());
-        let lines = said.lines().filter(|l| !l.is_empty()).map(str::to_owned);
+        let lines = output.lines().filter(|l| !l.is_empty()).map(str::to_owned);
         Err(Fault::new(Code::DaemonUnreachable, message, hint).with_evidence(lines))
     }
 }

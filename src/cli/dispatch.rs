@@ -8,12 +8,12 @@ use serde_json::json;
 
 use crate::api::types::{NewLease, Problem, RemoveQuery};
 use crate::cli::args::{Arguments, Global, Verb};
-use crate::cli::client::Failed;
+use crate::cli::client::CliError;
 use crate::cli::commands::{
     adopt, clean, daemon, df, doctor, events, exec, gc, lease, ls, migrate, new, ps, reconcile,
     rescue, restore, rm, server, status, sweep, trash, trust,
 };
-use crate::cli::output::{Done, WAIT_SECONDS, print_json};
+use crate::cli::output::{CommandResult, WAIT_SECONDS, print_json};
 use crate::cli::render;
 use crate::core::{Class, Code, Fault};
 
@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
     let global = arguments.global.clone();
     match run(arguments) {
         Ok(code) => code,
-        Err(Failed(problem)) => {
+        Err(CliError(problem)) => {
             if global.json {
                 let Problem { code, message, causes, evidence, hint, .. } = problem.as_ref();
                 print_json(&json!({ "error": {
@@ -55,7 +55,7 @@ pub(super) fn exit_code(code: &str) -> u8 {
     known.map_or(Class::Fault, |c| c.class()).exit_code()
 }
 
-pub(super) fn run(arguments: Arguments) -> Done {
+pub(super) fn run(arguments: Arguments) -> CommandResult {
     let global = &arguments.global;
     match arguments.verb {
         Verb::Daemon { detach, how } => return daemon::daemon(global, detach, &how),
@@ -82,7 +82,7 @@ pub(super) fn run(arguments: Arguments) -> Done {
     runtime.block_on(ask(global, arguments.verb))
 }
 
-pub(super) async fn ask(global: &Global, verb: Verb) -> Done {
+pub(super) async fn ask(global: &Global, verb: Verb) -> CommandResult {
     match verb {
         Verb::New(wanted) => new::new(global, wanted).await,
         Verb::Ls { all } => ls::ls(global, all).await,

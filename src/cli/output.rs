@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::cli::args::Global;
-use crate::cli::client::Failed;
+use crate::cli::client::CliError;
 use crate::cli::render;
 
-pub(super) type Done = Result<ExitCode, Failed>;
+pub(super) type CommandResult = Result<ExitCode, CliError>;
 
 pub(super) const NOTHING: Option<&()> = None;
 
@@ -20,7 +20,7 @@ pub(super) fn print_json(value: &impl Serialize) {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every verb ends with it")]
-pub(super) fn show_one(global: &Global, value: &impl Serialize, text: &str) -> Done {
+pub(super) fn show_one(global: &Global, value: &impl Serialize, text: &str) -> CommandResult {
     if global.json {
         print_json(value);
     } else {

@@ -7,9 +7,10 @@ use std::time::Duration;
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::api::archives::RemainsView;
 use crate::api::clean::NotMovedView;
-use crate::api::inside::{EvidenceView, UsageView};
-use crate::api::kept::{RemainsView, SweepView};
+use crate::api::contents::{EvidenceView, UsageView};
+use crate::api::sweep::SweepView;
 use crate::api::types::{EnvironmentView, Problem, ProcessView, RemovedView, SummaryView};
 use crate::format::{age, bytes};
 use crate::server::types::HostView;
@@ -236,11 +237,12 @@ pub fn stays(r: &RemainsView) -> Option<String> {
         ));
     }
     let (why, path) = (r.error.as_ref()?, r.trash.as_ref()?);
-    let said: Vec<&str> = std::iter::once(&why.message).chain(&why.causes).map(|s| &**s).collect();
-    let (said, hint, path) = (printable(&said.join("; ")), &why.hint, printable(path));
+    let causes: Vec<&str> =
+        std::iter::once(&why.message).chain(&why.causes).map(|s| &**s).collect();
+    let (causes, hint, path) = (printable(&causes.join("; ")), &why.hint, printable(path));
     let (id, life) = (printable(&r.id), r.incarnation);
     Some(format!(
-        "{id} (incarnation {life}) stays in the trash: {said}\n  {path}\n  {hint}; \
+        "{id} (incarnation {life}) stays in the trash: {causes}\n  {path}\n  {hint}; \
          `groundskeeper trash empty {id}` retries"
     ))
 }
@@ -314,8 +316,8 @@ pub fn processes(list: &[ProcessView]) -> String {
     table(
         ["PID", "NAME", "REASON", "AT REMOVAL"],
         list.iter().map(|p| {
-            let fate = if p.ours { "ended" } else { "left alone" };
-            [p.pid.to_string(), p.name.clone(), p.why.clone(), fate.to_owned()]
+            let outcome = if p.ours { "ended" } else { "left alone" };
+            [p.pid.to_string(), p.name.clone(), p.why.clone(), outcome.to_owned()]
         }),
     )
 }

@@ -91,8 +91,8 @@ fn holds_log(place: &Path, root: &Path, log: &str) -> bool {
 }
 
 fn log_id_of(path: &Path) -> Option<String> {
-    let evidence = crate::journal::forensic::Evidence::open(path).ok()?;
-    Some(format::hex(&evidence.log_id()))
+    let log = crate::journal::forensic::ReadOnlyLog::open(path).ok()?;
+    Some(format::hex(&log.log_id()))
 }
 
 /// Settles what has moved, after the log has recorded it, and writes the current path of the data

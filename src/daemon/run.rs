@@ -16,18 +16,18 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::api::app::{About, now};
-use crate::api::kept::sweep_at_start;
 use crate::api::run::RUNS_MAX;
-use crate::api::{App, door, events, port, router};
+use crate::api::sweep::sweep_at_start;
+use crate::api::{App, events, router, tcp, unix_socket};
 use crate::config::{self, Config};
 use crate::core::event::Retention;
 use crate::core::{Code, Command, Fault, Ground, Seq};
 use crate::daemon::ground;
 use crate::daemon::startup_migrations::bring_up;
-use crate::engine::{Ended, Engine, Handle, Watching, make_room, scheduling};
+use crate::engine::{Ended, Engine, Handle, WatchService, make_room, scheduling};
 use crate::journal::{self, Journal};
 use crate::migrate::recipe::{Keychain, Network};
-use crate::migrate::request::Wanted;
+use crate::migrate::request::MigrationRequest;
 use crate::migrate::{MigrationRunner, http, keychain};
 use crate::session::{self, Link};
 use crate::world::World;
@@ -66,7 +66,7 @@ pub struct StartOptions {
     /// Control server that replaces the configured one.
     pub link: Option<Link>,
     /// Databases to migrate before the daemon is ready, in addition to the configured ones.
-    pub databases: Vec<Wanted>,
+    pub databases: Vec<MigrationRequest>,
     /// Format of the ready line.
     pub ready: ReadyFormat,
     /// TCP address for clients that have the token; none for the socket alone.
@@ -99,11 +99,11 @@ impl std::str::FromStr for ReadyFormat {
 ///
 /// # Errors
 /// When the daemon cannot start, or the log fails while it runs.
-pub fn run(data_dir: &Path, mut extra: StartOptions) -> Result<(), Fault> {
-    let layout = Layout::new(own_directory(data_dir)?);
+pub fn run(data_dir: &Path, mut start_options: StartOptions) -> Result<(), Fault> {
+    let layout = Layout::new(create_directory(data_dir)?);
     let _lock = take_lock(&layout)?;
     let config = Config::load()?;
-    let link = link(extra.link.take(), &config)?;
+    let link = link(start_options.link.take(), &config)?;
     let cancel = Cancel::new().map_err(paths::failed("watch a process in", layout.root()))?;
     let git = command::check_version(&cancel)?;
     World::prepare(&layout)?;
@@ -125,8 +125,8 @@ pub fn run(data_dir: &Path, mut extra: StartOptions) -> Result<(), Fault> {
     let over = if is_copy { Vec::new() } else { world.end_runs(&found.state, &cancel) };
     let (engine, handle) = Engine::new(journal, found.state, Arc::clone(&world));
     let groups = world.cgroups().clone();
-    let desk = Arc::new(desk(&layout));
-    let engine = engine.with_desk(Arc::clone(&desk));
+    let migration_runner = Arc::new(migration_runner(&layout));
+    let engine = engine.with_migration_runner(Arc::clone(&migration_runner));
     let engine = engine.with_low_disk(config.low_disk_gigabytes.saturating_mul(1 << 30));
     let engine = engine.with_high_water(high_water);
     let (thread, ended, priority) = start(engine, config.retention(), ground)?;
@@ -139,27 +139,27 @@ pub fn run(data_dir: &Path, mut extra: StartOptions) -> Result<(), Fault> {
     let portable = config.watch_backend == config::WatchBackend::Portable;
     let options = crate::engine::watcher::Options { always, speed: 1 };
     let make = |sink| backend(portable, sink);
-    let watching = Watching::start(&world, handle.clone(), options, make)
+    let watching = WatchService::start(&world, handle.clone(), options, make)
         .map_err(|e| Fault::new(Code::Io, "cannot watch files", "free some memory").because(e))?;
     let runtime = runtime()?;
-    let StartOptions { databases, ready, listen, .. } = extra;
-    let parts = Parts {
+    let StartOptions { databases, ready, listen, .. } = start_options;
+    let context = ServeContext {
         world,
         config,
         handle: handle.clone(),
         about,
         link,
-        desk,
+        migration_runner,
         databases,
         ready,
         listen,
     };
-    let served = runtime.block_on(serve(parts, ended, &watching));
+    let served = runtime.block_on(serve(context, ended, &watching));
     watching.stop();
     handle.shutdown("stopped");
     runtime.shutdown_timeout(Duration::from_secs(1));
     let outcome = thread.join();
-    drop(paths::remove_file_if_any(&door::address(&layout)));
+    drop(paths::remove_file_if_any(&unix_socket::address(&layout)));
     drop(paths::remove_file_if_any(&layout.daemon_info()));
     groups.remove_empty();
     served?;
@@ -188,7 +188,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
 }
 
 /// Returns the real path of the data directory; creates it, for its owner only, if it is missing.
-fn own_directory(path: &Path) -> Result<PathBuf, Fault> {
+fn create_directory(path: &Path) -> Result<PathBuf, Fault> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -202,7 +202,7 @@ fn take_lock(layout: &Layout) -> Result<File, Fault> {
     let path = layout.daemon_lock();
     let open = File::options().create(true).truncate(false).write(true).open(&path);
     let file = open.map_err(paths::failed("open", &path))?;
-    match lock_of_a_killed_one(&file, layout) {
+    match lock_left_by_killed_daemon(&file, layout) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             let holder = read_info(layout).map_or_else(
@@ -221,7 +221,7 @@ fn take_lock(layout: &Layout) -> Result<File, Fault> {
 /// Takes the lock. If the process in the info file has ended, a held lock is retried for a short
 /// time: a child that the killed daemon was starting holds it until it executes its program.
 #[expect(clippy::disallowed_methods, reason = "a file lock cannot be awaited with a bound")]
-fn lock_of_a_killed_one(file: &File, layout: &Layout) -> Result<(), TryLockError> {
+fn lock_left_by_killed_daemon(file: &File, layout: &Layout) -> Result<(), TryLockError> {
     let until = Instant::now() + HALF_STARTED;
     loop {
         let taken = file.try_lock();
@@ -275,11 +275,11 @@ type Started = (JoinHandle<Ended>, oneshot::Receiver<()>, String);
 fn start(engine: Engine, retention: Retention, ground: Ground) -> Result<Started, Fault> {
     // Dropped when the engine ends, also by a panic, so `serve` always notices.
     let (over, ended) = oneshot::channel::<()>();
-    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
     let version = crate::VERSION.to_owned();
     let begin = Command::Start { pid: std::process::id(), version, retention, ground };
     let thread = std::thread::Builder::new().name("gk-engine".to_owned()).spawn(move || {
-        let _told = tell.send(scheduling::raise());
+        let _told = sender.send(scheduling::raise());
         let outcome = engine.run(begin);
         drop(over);
         outcome
@@ -287,19 +287,19 @@ fn start(engine: Engine, retention: Retention, ground: Ground) -> Result<Started
     let thread = thread.map_err(|e| {
         Fault::new(Code::Io, "cannot start the engine", "free some memory").because(e)
     })?;
-    let priority = told.recv().map_or_else(|_| String::new(), |p| p.as_str().to_owned());
+    let priority = receiver.recv().map_or_else(|_| String::new(), |p| p.as_str().to_owned());
     Ok((thread, ended, priority))
 }
 
 /// The parts that [`serve`] needs.
-struct Parts {
+struct ServeContext {
     world: Arc<World>,
     config: Config,
     handle: Handle,
     about: About,
     link: Option<Link>,
-    desk: Arc<MigrationRunner>,
-    databases: Vec<Wanted>,
+    migration_runner: Arc<MigrationRunner>,
+    databases: Vec<MigrationRequest>,
     ready: ReadyFormat,
     listen: Option<SocketAddr>,
 }
@@ -311,7 +311,7 @@ const KEYCHAIN_FILE: &str = "GROUNDSKEEPER_KEYCHAIN_FILE";
 const OFFLINE: &str = "GROUNDSKEEPER_OFFLINE";
 
 /// Makes the runner that performs migrations.
-fn desk(layout: &Layout) -> MigrationRunner {
+fn migration_runner(layout: &Layout) -> MigrationRunner {
     let keychain: Box<dyn Keychain + Send + Sync> = match std::env::var_os(KEYCHAIN_FILE) {
         Some(path) => Box::new(keychain::FileKeychain::new(path)),
         None => Box::new(keychain::SystemKeychain),
@@ -323,19 +323,29 @@ fn desk(layout: &Layout) -> MigrationRunner {
 }
 
 async fn serve(
-    parts: Parts,
+    context: ServeContext,
     engine_ended: oneshot::Receiver<()>,
-    watching: &Arc<Watching>,
+    watching: &Arc<WatchService>,
 ) -> Result<(), Fault> {
-    let Parts { world, config, handle, about, link, desk, databases, ready, listen } = parts;
+    let ServeContext {
+        world,
+        config,
+        handle,
+        about,
+        link,
+        migration_runner,
+        databases,
+        ready,
+        listen,
+    } = context;
     // No client is accepted before the databases are migrated.
     let mut wanted = config.databases.clone();
     wanted.extend(databases);
-    let _owned = bring_up(&handle, &desk, &wanted).await?;
-    desk.tidy(|id| handle.view(|state| state.wants_recipe(id)));
+    let _owned = bring_up(&handle, &migration_runner, &wanted).await?;
+    migration_runner.remove_unused_recipes(|id| handle.view(|state| state.wants_recipe(id)));
     let layout = world.layout().clone();
-    let address = door::address(&layout);
-    let listener = door::bind(&address)?;
+    let address = unix_socket::address(&layout);
+    let listener = unix_socket::bind(&address)?;
     // After the bind, since clients connect to the socket that this file names.
     write_info(&layout, &address)?;
     let (stopper, stop) = watch::channel(false);
@@ -344,7 +354,7 @@ async fn serve(
         handle,
         layout: layout.clone(),
         world,
-        desk,
+        migration_runner,
         watching: Arc::clone(watching),
         repositories: Arc::default(),
         config,
@@ -357,33 +367,33 @@ async fn serve(
     };
     let app = Arc::new(app);
     let router = router(Arc::clone(&app));
-    let door = tokio::spawn(door::serve(listener, router.clone(), stop.clone()));
+    let socket_task = tokio::spawn(unix_socket::serve(listener, router.clone(), stop.clone()));
     let port = match listen {
-        Some(address) => Some(port::open(address, layout.root(), &router, stop.clone()).await?),
+        Some(address) => Some(tcp::open(address, layout.root(), &router, stop.clone()).await?),
         None => None,
     };
     if let Some(link) = link {
-        let standing = session::start(Arc::clone(&app), router, link);
-        drop(app.session.set(standing));
+        let session_status = session::start(Arc::clone(&app), router, link);
+        drop(app.session.set(session_status));
     }
     tokio::spawn(sweep_at_start(app));
     tokio::spawn(collect_orphans());
-    tokio::spawn(ring(head, Arc::clone(watching)));
+    tokio::spawn(notify_watcher(head, Arc::clone(watching)));
     announce(ready, &address, port);
     let why = wait_for_end(stop, engine_ended).await;
     tracing::info!(why, "stopping");
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     stopper.send_replace(true);
-    drop(door.await);
+    drop(socket_task.await);
     Ok(())
 }
 
 /// Notifies the watch service of every change of the state.
-async fn ring(mut head: watch::Receiver<Seq>, watching: Arc<Watching>) {
+async fn notify_watcher(mut head: watch::Receiver<Seq>, watching: Arc<WatchService>) {
     // Once at the start, for changes before this task subscribed.
-    watching.ring();
+    watching.state_changed();
     while head.changed().await.is_ok() {
-        watching.ring();
+        watching.state_changed();
     }
 }
 

@@ -11,7 +11,7 @@ use crate::core::event::Actor;
 use crate::core::{Code, Command, Fault, Migration, MigrationId, MigrationPhase};
 use crate::engine::Handle;
 use crate::migrate::app_lock::{self, Owner};
-use crate::migrate::request::{Wanted, is_cut_short};
+use crate::migrate::request::{MigrationRequest, is_interrupted};
 use crate::migrate::{MigrationRunner, recipes, standalone};
 use crate::world::fs::paths;
 
@@ -24,8 +24,8 @@ pub type Owned = Vec<Owner>;
 /// The first fault that keeps a database from being ready.
 pub async fn bring_up(
     handle: &Handle,
-    desk: &MigrationRunner,
-    wanted: &[Wanted],
+    migration_runner: &MigrationRunner,
+    wanted: &[MigrationRequest],
 ) -> Result<Owned, Fault> {
     let mut owned = Vec::new();
     for one in wanted {
@@ -40,9 +40,9 @@ pub async fn bring_up(
         let recipe = recipes::find(&plan)?;
         let database = paths::from_host(&plan.database);
         // The application creates the database. An interrupted migration is settled first, below.
-        if !database.exists() && !is_cut_short(&plan) {
+        if !database.exists() && !is_interrupted(&plan) {
             tracing::info!(database = %database.display(), "the database does not exist yet");
-            owned.extend(app_lock::take(&*recipe, &database, false)?);
+            owned.extend(app_lock::acquire(&*recipe, &database, false)?);
             continue;
         }
         // The engine resumes an earlier daemon's migration as an owed step. Its result does not
@@ -51,16 +51,16 @@ pub async fn bring_up(
         if let Some(id) = underway {
             drop(settled(handle, &id).await?);
         }
-        if is_cut_short(&plan) || crate::migrate::recipe::is_old(&database, &*recipe)? {
+        if is_interrupted(&plan) || crate::migrate::recipe::is_old(&database, &*recipe)? {
             let id = standalone::new_id()?;
             let actor = Actor { door: "daemon".to_owned(), uid: 0, pid: std::process::id() };
             let command = Command::Migrate { migration: id.clone(), plan: plan.clone(), actor };
             handle.submit(command).await?;
             let done = settled(handle, &id).await?;
-            tell(&done, &database)?;
+            log_result(&done, &database)?;
         }
-        owned.extend(app_lock::take(&*recipe, &database, false)?);
-        for step in desk.make_ready(&plan, &*recipe)? {
+        owned.extend(app_lock::acquire(&*recipe, &database, false)?);
+        for step in migration_runner.make_ready(&plan, &*recipe)? {
             tracing::info!(database = %database.display(), step, "a startup step was done");
         }
     }
@@ -84,7 +84,7 @@ async fn settled(handle: &Handle, id: &MigrationId) -> Result<Migration, Fault> 
 }
 
 /// Logs the result of a migration for the user, or returns its fault.
-fn tell(done: &Migration, database: &Path) -> Result<(), Fault> {
+fn log_result(done: &Migration, database: &Path) -> Result<(), Fault> {
     if done.phase == MigrationPhase::Failed
         && let Some(fault) = &done.fault
     {

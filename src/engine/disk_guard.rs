@@ -13,7 +13,7 @@ use crate::core::{Code, Command, Fault};
 /// Free bytes below which new work is refused.
 const FREE_BYTES_MIN: u64 = 16 << 20;
 /// How long one measurement of free space is reused.
-const BELIEVED: Duration = Duration::from_millis(500);
+const REUSED_FOR: Duration = Duration::from_millis(500);
 
 /// Size of the ballast file, enough for thousands of records.
 const BALLAST_BYTES: u64 = 8 << 20;
@@ -62,13 +62,13 @@ fn free_below(root: &Path) -> u64 {
 
 /// Measures the free space of the data directory's file system.
 #[derive(Debug)]
-pub(super) struct Space {
+pub(super) struct DiskGuard {
     path: PathBuf,
     seen: Option<(Instant, u64)>,
     low: u64,
 }
 
-impl Space {
+impl DiskGuard {
     pub(super) fn new(path: &Path) -> Self {
         set_aside(path);
         Self { path: path.to_owned(), seen: None, low: 0 }
@@ -104,7 +104,7 @@ impl Space {
 
     fn free(&mut self) -> u64 {
         if let Some((at, bytes)) = self.seen
-            && at.elapsed() < BELIEVED
+            && at.elapsed() < REUSED_FOR
         {
             return bytes;
         }

@@ -34,7 +34,7 @@ const BACKGROUND_MAX: usize = 1;
 /// Starts effects and asks them to stop.
 pub(super) struct Driver {
     world: Arc<World>,
-    desk: Option<Arc<MigrationRunner>>,
+    migration_runner: Option<Arc<MigrationRunner>>,
     mailbox: SyncSender<Message>,
     progress: broadcast::Sender<Progress>,
     running: BTreeMap<Subject, Running>,
@@ -62,18 +62,27 @@ impl Driver {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let checkouts_max = cores + 1;
         let running = BTreeMap::new();
-        let desk = None;
-        Self { world, desk, mailbox, progress, running, checkouts_max, cores, stuck: false }
+        let migration_runner = None;
+        Self {
+            world,
+            migration_runner,
+            mailbox,
+            progress,
+            running,
+            checkouts_max,
+            cores,
+            stuck: false,
+        }
     }
 
-    pub(super) fn set_desk(&mut self, desk: Arc<MigrationRunner>) {
-        self.desk = Some(desk);
+    pub(super) fn set_migration_runner(&mut self, migration_runner: Arc<MigrationRunner>) {
+        self.migration_runner = Some(migration_runner);
     }
 
     /// Starts owed effects within the bounds, and asks effects that are no longer owed to stop.
     pub(super) fn start_owed(&mut self, state: &State, now: Time) {
-        for (who, running) in &self.running {
-            if state.owed_to(who).as_ref() != Some(&running.id) {
+        for (subject, running) in &self.running {
+            if state.owed_to(subject).as_ref() != Some(&running.id) {
                 running.cancel.cancel();
             }
         }
@@ -117,7 +126,7 @@ impl Driver {
         let started = Cancel::new().map(Arc::new).and_then(|cancel| {
             let job = Job {
                 world: Arc::clone(&self.world),
-                desk: self.desk.clone(),
+                migration_runner: self.migration_runner.clone(),
                 mailbox: self.mailbox.clone(),
                 progress: self.progress.clone(),
                 cancel: Arc::clone(&cancel),
@@ -146,7 +155,7 @@ impl Driver {
     }
 
     /// Removes an effect that has ended.
-    pub(super) fn home(&mut self, id: &EffectId) {
+    pub(super) fn completed(&mut self, id: &EffectId) {
         // Another effect of the subject may run by now; an old message must not remove it.
         if self.running.get(&id.subject).is_some_and(|r| r.id == *id) {
             self.running.remove(&id.subject);
@@ -183,7 +192,7 @@ fn kind(step: Step) -> Step {
 /// Resources of the thread that runs one effect.
 struct Job {
     world: Arc<World>,
-    desk: Option<Arc<MigrationRunner>>,
+    migration_runner: Option<Arc<MigrationRunner>>,
     mailbox: SyncSender<Message>,
     progress: broadcast::Sender<Progress>,
     cancel: Arc<Cancel>,
@@ -195,9 +204,9 @@ impl Job {
         let span = tracing::debug_span!("effect", id = %effect.id, step = effect.step.as_str());
         let _inside = span.enter();
         let reporter = EffectReporter { job: self, id: &effect.id };
-        let outcome = match (&effect.target, &self.desk) {
-            (Target::Migration(migration), Some(desk)) => {
-                desk.perform(migration, effect.step, &|| self.cancel.is_cancelled())
+        let outcome = match (&effect.target, &self.migration_runner) {
+            (Target::Migration(migration), Some(migration_runner)) => {
+                migration_runner.perform(migration, effect.step, &|| self.cancel.is_cancelled())
             }
             _ => self.world.perform(effect, &self.cancel, &reporter),
         };
@@ -207,7 +216,7 @@ impl Job {
             Err(fault) => tracing::info!(%fault, "effect failed"),
         }
         // A send fails only when the engine has ended, and then the process is about to end.
-        drop(self.mailbox.send(Message::Home(effect.id.clone(), outcome)));
+        drop(self.mailbox.send(Message::Completed(effect.id.clone(), outcome)));
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) enum Message {
     /// A command to decide, and the callback for its result.
     Command(Command, Reply),
     /// An effect has ended with this outcome; its slot is free.
-    Home(EffectId, Result<Outcome, Fault>),
+    Completed(EffectId, Result<Outcome, Fault>),
     /// A request to stop: cancel effects, record the reason, end the loop.
     Shutdown(String),
 }
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Command(command, _) => f.debug_tuple("Command").field(command).finish(),
-            Self::Home(id, _) => f.debug_tuple("Home").field(id).finish(),
+            Self::Completed(id, _) => f.debug_tuple("Home").field(id).finish(),
             Self::Shutdown(why) => f.debug_tuple("Shutdown").field(why).finish(),
         }
     }
@@ -68,8 +68,8 @@ impl Handle {
         let (answer, answered) = oneshot::channel();
         let reply: Reply = Box::new(move |result| drop(answer.send(result)));
         // An async task must not block on a full mailbox.
-        self.mailbox.try_send(Message::Command(command, reply)).map_err(|e| refused(&e))?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        self.mailbox.try_send(Message::Command(command, reply)).map_err(|e| mailbox_error(&e))?;
+        answered.await.unwrap_or_else(|_| Err(engine_ended()))
     }
 
     /// Like [`Handle::submit`], for callers on threads; waits while the mailbox is full.
@@ -79,8 +79,8 @@ impl Handle {
     pub fn submit_blocking(&self, command: Command) -> Result<Receipt, Fault> {
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         let reply: Reply = Box::new(move |result| drop(answer.send(result)));
-        self.mailbox.send(Message::Command(command, reply)).map_err(|_| gone())?;
-        answered.recv().unwrap_or_else(|_| Err(gone()))
+        self.mailbox.send(Message::Command(command, reply)).map_err(|_| engine_ended())?;
+        answered.recv().unwrap_or_else(|_| Err(engine_ended()))
     }
 
     /// Asks the engine to stop. Does not wait for its end.
@@ -114,17 +114,17 @@ impl Handle {
     }
 }
 
-fn refused(error: &TrySendError<Message>) -> Fault {
+fn mailbox_error(error: &TrySendError<Message>) -> Fault {
     match error {
         TrySendError::Full(_) => {
             let message = "the request queue of the daemon is full";
             Fault::new(Code::LimitReached, message, "retry after a few seconds").transient()
         }
-        TrySendError::Disconnected(_) => gone(),
+        TrySendError::Disconnected(_) => engine_ended(),
     }
 }
 
-fn gone() -> Fault {
+fn engine_ended() -> Fault {
     let hint = "start it again with `groundskeeper daemon`; acknowledged requests are in its log";
     Fault::new(Code::ShuttingDown, "the daemon is shutting down", hint).transient()
 }

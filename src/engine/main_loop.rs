@@ -9,7 +9,7 @@ use tokio::sync::{broadcast, watch};
 use crate::core::event::Record;
 use crate::core::suspend::{Clocks, SuspendDetector};
 use crate::core::{Command, Event, Fault, Seq, State, Time};
-use crate::engine::disk_guard::Space;
+use crate::engine::disk_guard::DiskGuard;
 use crate::engine::driver::{self, Driver};
 use crate::engine::handle::{Handle, Message, Progress, Receipt, Reply};
 use crate::failpoint::fault;
@@ -49,13 +49,13 @@ pub struct Engine {
     head: watch::Sender<Seq>,
     mailbox: Receiver<Message>,
     driver: Driver,
-    space: Space,
+    disk_guard: DiskGuard,
     /// Kept outside the log, so that a log restored from a backup is recognised as older.
     high_water: Option<HighWater>,
     stopping: Option<(String, Instant)>,
     /// A time not behind the log, and the monotonic instant at which it was taken.
     anchor: (Time, Instant),
-    waking: SuspendDetector,
+    suspend_detector: SuspendDetector,
 }
 
 /// Events of one or more commands, decided and applied, but not yet durable.
@@ -80,10 +80,10 @@ impl Engine {
             progress: progress.clone(),
             reader: journal.reader(),
         };
-        let space = Space::new(world.layout().root());
+        let disk_guard = DiskGuard::new(world.layout().root());
         let driver = Driver::new(world, sender, progress);
         let anchor = (wall_clock().max(state.at()), Instant::now());
-        let (stopping, waking) = (None, SuspendDetector::new(clocks(anchor.1)));
+        let (stopping, suspend_detector) = (None, SuspendDetector::new(clocks(anchor.1)));
         let high_water = None;
         let engine = Self {
             journal,
@@ -92,19 +92,19 @@ impl Engine {
             head,
             mailbox,
             driver,
-            space,
+            disk_guard,
             high_water,
             stopping,
             anchor,
-            waking,
+            suspend_detector,
         };
         (engine, handle)
     }
 
     /// Sets the runner that performs the steps of migrations.
     #[must_use]
-    pub fn with_desk(mut self, desk: Arc<MigrationRunner>) -> Self {
-        self.driver.set_desk(desk);
+    pub fn with_migration_runner(mut self, migration_runner: Arc<MigrationRunner>) -> Self {
+        self.driver.set_migration_runner(migration_runner);
         self
     }
 
@@ -118,7 +118,7 @@ impl Engine {
     /// Sets the free bytes below which the oldest trash entries are removed early.
     #[must_use]
     pub fn with_low_disk(mut self, bytes: u64) -> Self {
-        self.space.set_low(bytes);
+        self.disk_guard.set_low(bytes);
         self
     }
 
@@ -138,15 +138,15 @@ impl Engine {
         let mut last_work = Instant::now();
         while !self.is_over() {
             let mut batch = Batch::default();
-            let message = self.mailbox.recv_timeout(self.patience(last_work));
-            self.wake(&mut batch);
+            let message = self.mailbox.recv_timeout(self.next_wakeup(last_work));
+            self.renew_leases(&mut batch);
             match message {
                 Ok(message) => {
-                    self.take(&mut batch, message);
+                    self.handle(&mut batch, message);
                     while batch.replies.len() < BATCH_MAX
                         && let Ok(message) = self.mailbox.try_recv()
                     {
-                        self.take(&mut batch, message);
+                        self.handle(&mut batch, message);
                     }
                     last_work = Instant::now();
                 }
@@ -156,7 +156,7 @@ impl Engine {
             if self.state.next_deadline(Time(0)).is_some_and(|t| t <= self.now()) {
                 self.decide(&mut batch, Command::Tick, None);
             }
-            if self.state.has_trash() && self.stopping.is_none() && self.space.is_low() {
+            if self.state.has_trash() && self.stopping.is_none() && self.disk_guard.is_low() {
                 self.decide(&mut batch, Command::DiskLow, None);
             }
             self.finish(batch)?;
@@ -168,16 +168,16 @@ impl Engine {
     }
 
     /// Renews the leases after a suspend, before any other command can let them expire.
-    fn wake(&mut self, batch: &mut Batch) {
-        let Some(slept) = self.waking.look(clocks(self.anchor.1)) else { return };
-        tracing::info!(?slept, "the machine was suspended; leases are renewed");
-        for renewal in self.state.renewals(slept) {
+    fn renew_leases(&mut self, batch: &mut Batch) {
+        let Some(suspended) = self.suspend_detector.look(clocks(self.anchor.1)) else { return };
+        tracing::info!(?suspended, "the machine was suspended; leases are renewed");
+        for renewal in self.state.renewals(suspended) {
             self.decide(batch, renewal, None);
         }
     }
 
     /// Returns how long the loop may wait for the mailbox without missing a deadline.
-    fn patience(&self, last_work: Instant) -> Duration {
+    fn next_wakeup(&self, last_work: Instant) -> Duration {
         const FOREVER: Duration = Duration::from_secs(3_600);
         let now = self.now();
         let deadline = self.state.next_deadline(now).map_or(FOREVER, |t| t.since(now));
@@ -192,8 +192,8 @@ impl Engine {
             .map_or(FOREVER, |(_, since)| DRAIN_LIMIT.saturating_sub(since.elapsed()));
         // No message announces a free thread or descriptor, so a failed start is retried.
         let again = if self.driver.is_stuck() { Duration::from_secs(1) } else { FOREVER };
-        let space = if self.state.has_trash() { SPACE_EVERY } else { FOREVER };
-        deadline.min(idle).min(drain).min(again).min(space)
+        let disk_guard = if self.state.has_trash() { SPACE_EVERY } else { FOREVER };
+        deadline.min(idle).min(drain).min(again).min(disk_guard)
     }
 
     fn is_over(&self) -> bool {
@@ -202,11 +202,11 @@ impl Engine {
             .is_some_and(|(_, since)| self.driver.is_idle() || since.elapsed() >= DRAIN_LIMIT)
     }
 
-    fn take(&mut self, batch: &mut Batch, message: Message) {
+    fn handle(&mut self, batch: &mut Batch, message: Message) {
         match message {
             Message::Command(command, reply) => self.decide(batch, command, Some(reply)),
-            Message::Home(id, outcome) => {
-                self.driver.home(&id);
+            Message::Completed(id, outcome) => {
+                self.driver.completed(&id);
                 // An effect that was stopped for the shutdown is owed again after the next start.
                 if self.stopping.is_none() || !driver::is_interruption(&outcome) {
                     self.decide(batch, Command::Settle { effect: id, outcome }, None);
@@ -224,7 +224,7 @@ impl Engine {
     /// the disk here; readers see it only after the commit, and a failed commit ends the process.
     fn decide(&mut self, batch: &mut Batch, command: Command, reply: Option<Reply>) {
         let now = self.now();
-        let allowed = self.space.allows(&command);
+        let allowed = self.disk_guard.allows(&command);
         let decided = match (allowed, self.stopping.is_some() && is_new_work(&command)) {
             (Err(fault), _) => Err(fault),
             (Ok(()), true) => Err(stopping()),
@@ -255,7 +255,7 @@ impl Engine {
         point("engine.decided");
         if !batch.records.is_empty() {
             // Frees the ballast in time: an append that fails closes the log for good.
-            self.space.before_commit();
+            self.disk_guard.before_commit();
             fault::call("append").map_err(unwritten)?;
             self.journal.append(&batch.records, &self.state)?;
             point("engine.committed");

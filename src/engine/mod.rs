@@ -16,14 +16,15 @@ pub mod driver;
 pub mod handle;
 
 mod disk_guard;
-#[cfg(test)]
-mod gives_up;
 pub mod log_stream;
 pub mod main_loop;
 pub mod scheduling;
+pub mod watch_data;
+#[cfg(test)]
+mod watch_failures;
 pub mod watcher;
 
 pub use crate::engine::disk_guard::make_room;
 pub use crate::engine::main_loop::{Ended, Engine, MAILBOX_MAX};
-pub use crate::engine::watcher::Watching;
+pub use crate::engine::watcher::WatchService;
 pub use handle::{Handle, Progress, Receipt};

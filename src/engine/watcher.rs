@@ -15,50 +15,23 @@ use tokio::sync::broadcast;
 use crate::core::watch_machine::{Action, Input, Stage, Watch};
 use crate::core::{Command, Environment, EnvironmentId, Seq, State, Time};
 use crate::engine::handle::Handle;
+pub use crate::engine::watch_data::{Change, Metrics, Options};
+use crate::engine::watch_data::{input_of, name, reason};
 use crate::world::World;
 use crate::world::process::cancel::Cancel;
 use crate::world::status::types::Status;
 use crate::world::watch::backend::{Backend, Failure, Key, Kinds, Signal, Sink};
 use crate::world::watch::limits::Budget;
-use crate::world::watch::tracker::Hub;
+use crate::world::watch::tracker::WatchTracker;
 
 /// Changes kept for subscribers that come back.
-const KEPT: usize = 1_024;
-
-/// A notification that an environment has changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The environment that changed.
-    pub environment: EnvironmentId,
-    /// Its incarnation at that time.
-    pub incarnation: u32,
-    /// Kinds of the changes, merged.
-    pub kinds: Kinds,
-    /// Time of the notification.
-    pub at: Time,
-    /// Last committed record at that time.
-    pub seq: Seq,
-}
-
-/// Counters for users and for monitoring.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Metrics {
-    /// Environments by watch stage: `arming`, `on`, `polling`, `waiting`, `gave_up`, `absent`.
-    pub stages: BTreeMap<&'static str, usize>,
-    /// Number of polls of environments that cannot be watched.
-    pub polls: u64,
-    /// Number of watches that were given up.
-    pub give_ups: u64,
-    /// Number of switches from watching to polling.
-    pub degraded: u64,
-    /// Number of subscriptions now.
-    pub followers: usize,
-}
+const HISTORY_MAX: usize = 1_024;
 
 impl Inbox {
     fn is_empty(&self) -> bool {
-        let quiet = self.changed.is_empty() && self.broken.is_empty() && self.asked.is_empty();
-        quiet && !self.rung && !self.stop
+        let quiet =
+            self.changed.is_empty() && self.broken.is_empty() && self.new_subscriptions.is_empty();
+        quiet && !self.is_notified && !self.stop
     }
 }
 
@@ -69,36 +42,28 @@ struct Inbox {
     /// Broken watches. Each had a tree, so there are never many.
     broken: Vec<(Key, Arc<Failure>)>,
     /// Subscriptions by number: to one environment, or to all (none).
-    followers: BTreeMap<u64, Option<EnvironmentId>>,
+    subscriptions: BTreeMap<u64, Option<EnvironmentId>>,
     /// Subscriptions that are new since the last round.
-    asked: Vec<Option<EnvironmentId>>,
-    rung: bool,
+    new_subscriptions: Vec<Option<EnvironmentId>>,
+    is_notified: bool,
     stop: bool,
-}
-
-/// Options of watching.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// Whether environments without a subscriber are watched too.
-    pub always: bool,
-    /// Speed of the retry clock: 1; tests use more to pass half an hour quickly.
-    pub speed: u32,
 }
 
 /// The watcher of one daemon. No thread ever holds two of its locks at once.
 #[derive(Debug)]
-pub struct Watching {
+pub struct WatchService {
     handle: Handle,
     world: Arc<World>,
     options: Options,
     started: (Time, Instant),
     inbox: Mutex<Inbox>,
-    bell: Condvar,
+    wakeup: Condvar,
     followed: AtomicU64,
     changes: broadcast::Sender<Change>,
-    kept: Mutex<VecDeque<Change>>,
-    /// Changes before this seq may be missing from `kept`. Stored only under the lock of `kept`.
-    kept_since: AtomicU64,
+    history: Mutex<VecDeque<Change>>,
+    /// Changes before this seq may be missing from `history`. Stored only under the lock of
+    /// `history`.
+    history_since: AtomicU64,
     metrics: Mutex<Metrics>,
     /// State of the polls, which run on a thread of their own.
     polls: Mutex<Polls>,
@@ -123,21 +88,21 @@ fn now() -> Time {
 /// A subscription to changes. It ends when this value is dropped.
 #[derive(Debug)]
 pub struct Subscription {
-    watching: Arc<Watching>,
+    watching: Arc<WatchService>,
     number: u64,
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut inbox = locked(&self.watching.inbox);
-        inbox.followers.remove(&self.number);
-        inbox.rung = true;
+        inbox.subscriptions.remove(&self.number);
+        inbox.is_notified = true;
         drop(inbox);
-        self.watching.bell.notify_all();
+        self.watching.wakeup.notify_all();
     }
 }
 
-impl Watching {
+impl WatchService {
     /// Starts watching with the backend that `make` returns.
     ///
     /// # Errors
@@ -148,37 +113,38 @@ impl Watching {
         options: Options,
         make: impl FnOnce(Sink) -> Box<dyn Backend>,
     ) -> std::io::Result<Arc<Self>> {
-        let (changes, _) = broadcast::channel(KEPT);
+        let (changes, _) = broadcast::channel(HISTORY_MAX);
         let watching = Arc::new(Self {
             handle: handle.clone(),
             world: Arc::clone(world),
             options,
             started: (now(), Instant::now()),
             inbox: Mutex::default(),
-            bell: Condvar::new(),
+            wakeup: Condvar::new(),
             followed: AtomicU64::new(0),
             changes,
-            kept: Mutex::default(),
-            kept_since: AtomicU64::new(handle.view(State::seq).0),
+            history: Mutex::default(),
+            history_since: AtomicU64::new(handle.view(State::seq).0),
             metrics: Mutex::default(),
             polls: Mutex::default(),
         });
         let gate = move |key: &Key| handle.view(|state| may_be_watched(state, key));
-        // Weak: the hub belongs to the world that `Watching` holds, so an `Arc` would be a cycle.
-        let told = Arc::downgrade(&watching);
+        // Weak: the tracker belongs to the world that `WatchService` holds, so an `Arc` would be a
+        // cycle.
+        let reference = Arc::downgrade(&watching);
         let signals = move |signal: Signal| {
-            if let Some(watching) = told.upgrade() {
-                watching.hear(signal);
+            if let Some(watching) = reference.upgrade() {
+                watching.on_signal(signal);
             }
         };
-        let hub = Hub::start(
+        let tracker = WatchTracker::start(
             make,
             Budget::of_system(),
             world.rebuildable().to_vec(),
             Box::new(gate),
             Box::new(signals),
         )?;
-        world.watch_by(hub);
+        world.set_watch_tracker(tracker);
         let running = Arc::clone(&watching);
         let name = "gk-watching".to_owned();
         std::thread::Builder::new().name(name).spawn(move || running.run())?;
@@ -186,30 +152,30 @@ impl Watching {
     }
 
     /// Notifies the watcher that the state has changed, or may have.
-    pub fn ring(&self) {
-        locked(&self.inbox).rung = true;
-        self.bell.notify_all();
+    pub fn state_changed(&self) {
+        locked(&self.inbox).is_notified = true;
+        self.wakeup.notify_all();
     }
 
     /// Stops watching: the thread releases every watch and ends.
     pub fn stop(&self) {
         locked(&self.inbox).stop = true;
-        self.bell.notify_all();
-        if let Some(hub) = self.world.hub() {
-            hub.stop();
+        self.wakeup.notify_all();
+        if let Some(tracker) = self.world.watch_tracker() {
+            tracker.stop();
         }
     }
 
     /// Subscribes to one environment or to all. They are watched while the subscription lives,
     /// including those whose watching was given up.
     #[must_use]
-    pub fn follow(self: &Arc<Self>, which: Option<EnvironmentId>) -> Subscription {
+    pub fn subscribe(self: &Arc<Self>, which: Option<EnvironmentId>) -> Subscription {
         let number = self.followed.fetch_add(1, Ordering::Relaxed);
         let mut inbox = locked(&self.inbox);
-        inbox.followers.insert(number, which.clone());
-        inbox.asked.push(which);
+        inbox.subscriptions.insert(number, which.clone());
+        inbox.new_subscriptions.push(which);
         drop(inbox);
-        self.bell.notify_all();
+        self.wakeup.notify_all();
         Subscription { watching: Arc::clone(self), number }
     }
 
@@ -223,12 +189,12 @@ impl Watching {
     /// them are no longer kept.
     #[must_use]
     pub fn since(&self, seq: Seq) -> Option<Vec<Change>> {
-        let kept = locked(&self.kept);
-        if seq.0 < self.kept_since.load(Ordering::Acquire) {
+        let history = locked(&self.history);
+        if seq.0 < self.history_since.load(Ordering::Acquire) {
             return None;
         }
         let mut last: BTreeMap<&EnvironmentId, Change> = BTreeMap::new();
-        for change in kept.iter().filter(|c| c.seq >= seq) {
+        for change in history.iter().filter(|c| c.seq >= seq) {
             let before = last.get(&change.environment).map(|c| c.kinds).unwrap_or_default();
             let kinds = change.kinds.and(before);
             last.insert(&change.environment, Change { kinds, ..change.clone() });
@@ -239,19 +205,21 @@ impl Watching {
     /// Returns the counters.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        let followers = locked(&self.inbox).followers.len();
-        Metrics { followers, ..locked(&self.metrics).clone() }
+        let subscriptions = locked(&self.inbox).subscriptions.len();
+        Metrics { subscriptions, ..locked(&self.metrics).clone() }
     }
 
-    /// Takes a signal from the hub, on the hub's threads: cached status becomes stale at once, the
-    /// rest is left to the watcher's thread.
-    fn hear(&self, signal: Signal) {
-        let book = self.world.book();
+    /// Takes a signal from the tracker, on the tracker's threads: cached status becomes stale at
+    /// once, the rest is left to the watcher's thread.
+    fn on_signal(&self, signal: Signal) {
+        let status_cache = self.world.status_cache();
         match signal {
-            Signal::Touched((id, _), path) => return book.touch(&id, path.as_deref()),
+            Signal::Touched((id, _), path) => {
+                return status_cache.record_change(&id, path.as_deref());
+            }
             Signal::RefsTouched(common, refs) => {
-                for key in self.depending(&common, Some(&refs)) {
-                    book.touch(&key.0, None);
+                for key in self.dependents(&common, Some(&refs)) {
+                    status_cache.record_change(&key.0, None);
                 }
                 return;
             }
@@ -261,7 +229,7 @@ impl Watching {
                 *before = before.and(kinds);
             }
             Signal::Refs(common, refs) => {
-                let keys = self.depending(&common, refs.as_deref());
+                let keys = self.dependents(&common, refs.as_deref());
                 let mut inbox = locked(&self.inbox);
                 for key in keys {
                     let before = inbox.changed.entry(key).or_default();
@@ -269,18 +237,18 @@ impl Watching {
                 }
             }
             Signal::Broken(key, failure) => {
-                book.watched(&key.0, false);
+                status_cache.set_watched(&key.0, false);
                 locked(&self.inbox).broken.push((key, failure));
             }
         }
-        self.bell.notify_all();
+        self.wakeup.notify_all();
     }
 
     /// Returns the incarnations whose distance depends on one of these refs, or may depend on it.
-    fn depending(&self, common: &Path, refs: Option<&[String]>) -> Vec<Key> {
+    fn dependents(&self, common: &Path, refs: Option<&[String]>) -> Vec<Key> {
         let here = crate::world::fs::paths::to_host(common);
         let depends = |env: &&Environment| {
-            let status = self.world.book().current(&env.id, env.incarnation);
+            let status = self.world.status_cache().unchanged(&env.id, env.incarnation);
             let (Some(refs), Some(status)) = (refs, status) else { return true };
             let base = env.base.as_ref().map_or("", |b| b.reference.as_str());
             let upstream = status.changes.upstream.as_deref().unwrap_or_default();
@@ -298,17 +266,17 @@ impl Watching {
         })
     }
 
-    fn tell(&self, environment: EnvironmentId, incarnation: u32, kinds: Kinds) {
+    fn notify(&self, environment: EnvironmentId, incarnation: u32, kinds: Kinds) {
         let seq = self.handle.view(State::seq);
         let change = Change { environment, incarnation, kinds, at: now(), seq };
-        let mut kept = locked(&self.kept);
-        if kept.len() == KEPT
-            && let Some(lost) = kept.pop_front()
+        let mut history = locked(&self.history);
+        if history.len() == HISTORY_MAX
+            && let Some(lost) = history.pop_front()
         {
-            self.kept_since.store(lost.seq.0 + 1, Ordering::Release);
+            self.history_since.store(lost.seq.0 + 1, Ordering::Release);
         }
-        kept.push_back(change.clone());
-        drop(kept);
+        history.push_back(change.clone());
+        drop(history);
         // An error means only that there is no receiver.
         drop(self.changes.send(change));
     }
@@ -320,34 +288,34 @@ impl Watching {
     }
 
     fn run(self: Arc<Self>) {
-        let mut round = Round { watching: &self, watches: BTreeMap::new() };
+        let mut watch_loop = WatchLoop { watching: &self, watches: BTreeMap::new() };
         loop {
-            let deadline = round.watches.values().filter_map(|(_, w)| w.deadline()).min();
+            let deadline = watch_loop.watches.values().filter_map(|(_, w)| w.deadline()).min();
             let mut inbox = locked(&self.inbox);
             if inbox.is_empty() {
                 let rest = deadline.map_or(Duration::from_secs(3_600), |at| at.since(self.clock()));
                 let rest = rest / self.options.speed.max(1);
-                let waited = self.bell.wait_timeout(inbox, rest);
+                let waited = self.wakeup.wait_timeout(inbox, rest);
                 inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
-            inbox.rung = false;
+            inbox.is_notified = false;
             let stop = inbox.stop;
             let broken = std::mem::take(&mut inbox.broken);
             let changed = std::mem::take(&mut inbox.changed);
-            let asked = std::mem::take(&mut inbox.asked);
+            let new_subscriptions = std::mem::take(&mut inbox.new_subscriptions);
             drop(inbox);
             if stop {
-                return round.end();
+                return watch_loop.end();
             }
             for (key, failure) in broken {
-                round.broken(&key, &failure);
+                watch_loop.on_broken(&key, &failure);
             }
             for (key, kinds) in changed {
-                round.changed(key, kinds);
+                watch_loop.on_changed(key, kinds);
             }
-            round.follow_state(&asked);
-            round.tick();
-            round.publish();
+            watch_loop.follow_state(&new_subscriptions);
+            watch_loop.tick();
+            watch_loop.publish();
         }
     }
 
@@ -360,8 +328,8 @@ impl Watching {
             };
             drop(polls);
             // A panic in one poll must not stop the polls of the other environments.
-            let look = std::panic::AssertUnwindSafe(|| self.poll_one(&key));
-            if std::panic::catch_unwind(look).is_err() {
+            let poll = std::panic::AssertUnwindSafe(|| self.poll_one(&key));
+            if std::panic::catch_unwind(poll).is_err() {
                 tracing::error!(environment = %key.0, "a poll panicked; please report this");
             }
         }
@@ -377,43 +345,50 @@ impl Watching {
             locked(&self.polls).seen.remove(key);
             return;
         };
-        self.world.book().touch(&key.0, None);
+        self.world.status_cache().record_change(&key.0, None);
         let Ok(found) = self.world.status(&env, &cancel) else { return };
         let before = locked(&self.polls).seen.insert(key.clone(), Arc::clone(&found));
         if before.is_some_and(|before| *before != *found) {
-            self.tell(key.0.clone(), key.1, Kinds::ANYTHING);
+            self.notify(key.0.clone(), key.1, Kinds::ANYTHING);
         }
     }
 
-    fn is_wanted(&self, followers: &BTreeSet<Option<EnvironmentId>>, id: &EnvironmentId) -> bool {
-        self.options.always || followers.contains(&None) || followers.contains(&Some(id.clone()))
+    fn is_wanted(
+        &self,
+        subscriptions: &BTreeSet<Option<EnvironmentId>>,
+        id: &EnvironmentId,
+    ) -> bool {
+        self.options.always
+            || subscriptions.contains(&None)
+            || subscriptions.contains(&Some(id.clone()))
     }
 }
 
-/// The condition of every watch: this incarnation is served. The hub asks it before it watches.
+/// The condition of every watch: this incarnation is served. The tracker asks it before it watches.
 fn may_be_watched(state: &State, (id, incarnation): &Key) -> bool {
     state.environment(id).is_some_and(|e| e.incarnation == *incarnation && e.is_served())
 }
 
 /// State of the watcher's thread.
-struct Round<'a> {
-    watching: &'a Arc<Watching>,
+struct WatchLoop<'a> {
+    watching: &'a Arc<WatchService>,
     watches: BTreeMap<EnvironmentId, (u32, Watch)>,
 }
 
-impl Round<'_> {
+impl WatchLoop<'_> {
     /// Begins and ends watches according to the state, the leases and the subscriptions.
-    fn follow_state(&mut self, asked: &[Option<EnvironmentId>]) {
+    fn follow_state(&mut self, new_subscriptions: &[Option<EnvironmentId>]) {
         let inbox = locked(&self.watching.inbox);
-        let followers: BTreeSet<Option<EnvironmentId>> =
-            inbox.followers.values().cloned().collect();
+        let subscriptions: BTreeSet<Option<EnvironmentId>> =
+            inbox.subscriptions.values().cloned().collect();
         drop(inbox);
         let wanted: BTreeMap<EnvironmentId, (u32, bool)> = self.watching.handle.view(|state| {
             let leased: BTreeSet<&EnvironmentId> =
                 state.leases().map(|(_, lease)| &lease.environment).collect();
             let served = state.environments().filter(|e| e.is_served() && e.worktree.is_some());
-            let wanted = served
-                .filter(|e| leased.contains(&e.id) || self.watching.is_wanted(&followers, &e.id));
+            let wanted = served.filter(|e| {
+                leased.contains(&e.id) || self.watching.is_wanted(&subscriptions, &e.id)
+            });
             wanted.map(|e| (e.id.clone(), (e.incarnation, e.unwatched.is_some()))).collect()
         });
         let over: Vec<EnvironmentId> = self
@@ -423,48 +398,51 @@ impl Round<'_> {
             .map(|(id, _)| id.clone())
             .collect();
         for id in over {
-            self.input(&id, Input::Unwanted, None);
+            self.step_watch(&id, Input::Unwanted, None);
             self.watches.remove(&id);
             locked(&self.watching.polls).seen.retain(|(of, _), _| *of != id);
         }
         for (id, (incarnation, given_up)) in wanted {
-            let again = asked.contains(&None) || asked.contains(&Some(id.clone()));
+            let again =
+                new_subscriptions.contains(&None) || new_subscriptions.contains(&Some(id.clone()));
             let new = || {
                 let stage = if given_up { Stage::GaveUp } else { Stage::Off };
                 (incarnation, Watch { stage, ..Watch::default() })
             };
             let watch = self.watches.entry(id.clone()).or_insert_with(new).1;
             let key = (id.clone(), incarnation);
-            let hub = self.watching.world.hub();
-            if matches!(watch.stage, Stage::On(_)) && hub.is_none_or(|hub| !hub.holds(&key)) {
+            let tracker = self.watching.world.watch_tracker();
+            if matches!(watch.stage, Stage::On(_))
+                && tracker.is_none_or(|tracker| !tracker.holds(&key))
+            {
                 // A refused teardown has released the tree between two rounds of this thread.
-                self.input(&id, Input::Unwanted, None);
+                self.step_watch(&id, Input::Unwanted, None);
             }
             if again && given_up {
                 let command = Command::WatchAgain { environment: id.clone() };
                 drop(self.watching.handle.submit_blocking(command));
             }
-            self.input(&id, if again { Input::WantedAgain } else { Input::Wanted }, None);
+            self.step_watch(&id, if again { Input::WantedAgain } else { Input::Wanted }, None);
         }
     }
 
-    fn changed(&mut self, key: Key, kinds: Kinds) {
+    fn on_changed(&mut self, key: Key, kinds: Kinds) {
         if self.watches.get(&key.0).is_none_or(|(life, _)| *life != key.1) {
             return;
         }
-        if let Some(hub) = self.watching.world.hub()
+        if let Some(tracker) = self.watching.world.watch_tracker()
             && (kinds.has(Kinds::ANYTHING) || kinds.has(Kinds::HEAD))
-            && !hub.stands(&key)
+            && !tracker.is_intact(&key)
         {
             self.arm(&key.0);
         }
-        self.watching.tell(key.0, key.1, kinds);
+        self.watching.notify(key.0, key.1, kinds);
     }
 
-    fn broken(&mut self, key: &Key, failure: &Failure) {
+    fn on_broken(&mut self, key: &Key, failure: &Failure) {
         if self.watches.get(&key.0).is_some_and(|(life, _)| *life == key.1) {
-            self.input(&key.0, input_of(failure), Some(failure));
-            self.watching.tell(key.0.clone(), key.1, Kinds::ANYTHING);
+            self.step_watch(&key.0, input_of(failure), Some(failure));
+            self.watching.notify(key.0.clone(), key.1, Kinds::ANYTHING);
         }
     }
 
@@ -476,11 +454,11 @@ impl Round<'_> {
         let due: Vec<EnvironmentId> =
             self.watches.iter().filter(due).map(|(id, _)| id.clone()).collect();
         for id in due {
-            self.input(&id, Input::Tick, None);
+            self.step_watch(&id, Input::Tick, None);
         }
     }
 
-    fn input(&mut self, id: &EnvironmentId, input: Input, why: Option<&Failure>) {
+    fn step_watch(&mut self, id: &EnvironmentId, input: Input, why: Option<&Failure>) {
         let Some((incarnation, watch)) = self.watches.get_mut(id) else { return };
         let (next, actions) = watch.step(self.watching.clock(), input);
         *watch = next;
@@ -496,10 +474,10 @@ impl Round<'_> {
         match action {
             Action::Arm => self.arm(id),
             Action::Drop => {
-                if let Some(hub) = world.hub() {
-                    hub.release(id);
+                if let Some(tracker) = world.watch_tracker() {
+                    tracker.release(id);
                 }
-                world.book().watched(id, false);
+                world.status_cache().set_watched(id, false);
             }
             Action::Poll => self.poll(id, incarnation),
             Action::GiveUp => {
@@ -520,18 +498,20 @@ impl Round<'_> {
     fn arm(&mut self, id: &EnvironmentId) {
         let watching = Arc::clone(self.watching);
         let env = watching.handle.view(|state| state.environment(id).cloned());
-        let (Some(env), Some(hub)) = (env, watching.world.hub()) else { return };
-        match hub.arm(&env) {
+        let (Some(env), Some(tracker)) = (env, watching.world.watch_tracker()) else {
+            return;
+        };
+        match tracker.arm(&env) {
             Ok(()) => {
                 // Every later change is notified; a status that was cached before is stale.
-                watching.world.book().watched(id, true);
-                self.input(id, Input::Confirmed, None);
+                watching.world.status_cache().set_watched(id, true);
+                self.step_watch(id, Input::Confirmed, None);
                 // Earlier changes were not seen: subscribers since then get one notification.
-                watching.tell(id.clone(), env.incarnation, Kinds::ANYTHING);
+                watching.notify(id.clone(), env.incarnation, Kinds::ANYTHING);
             }
             Err(failure) => {
                 tracing::debug!(environment = %id, reason = reason(&failure), "cannot watch");
-                self.input(id, input_of(&failure), Some(&failure));
+                self.step_watch(id, input_of(&failure), Some(&failure));
             }
         }
     }
@@ -566,31 +546,7 @@ impl Round<'_> {
     fn end(&mut self) {
         let ids: Vec<EnvironmentId> = self.watches.keys().cloned().collect();
         for id in ids {
-            self.input(&id, Input::Unwanted, None);
+            self.step_watch(&id, Input::Unwanted, None);
         }
     }
-}
-
-fn name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Off | Stage::Arming => "arming",
-        Stage::On(_) => "on",
-        Stage::Waiting(_) => "waiting",
-        Stage::Polling(..) => "polling",
-        Stage::Absent => "absent",
-        Stage::GaveUp => "gave_up",
-    }
-}
-
-fn input_of(failure: &Failure) -> Input {
-    match failure {
-        Failure::Limit(_) => Input::Limited,
-        Failure::Absent(_) | Failure::Refused => Input::Absent,
-        Failure::Failed(..) => Input::Failed,
-    }
-}
-
-fn reason(failure: &Failure) -> String {
-    let cause = std::error::Error::source(failure).map(|e| format!(": {e}")).unwrap_or_default();
-    format!("{failure}{cause}")
 }

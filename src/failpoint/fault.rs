@@ -52,14 +52,14 @@ mod armed {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
-    enum How {
+    enum Schedule {
         Fails(i32),
         Takes(Duration),
     }
 
     struct Rule {
         call: String,
-        how: How,
+        schedule: Schedule,
         every: u64,
         count: AtomicU64,
     }
@@ -76,13 +76,13 @@ mod armed {
 
     fn rule(text: &str) -> Option<Rule> {
         let mut parts = text.split(':');
-        let (call, how, every) = (parts.next()?, parts.next()?, parts.next()?);
-        let how = match how.strip_suffix("ms").and_then(|n| n.parse().ok()) {
-            Some(ms) => How::Takes(Duration::from_millis(ms)),
-            None => How::Fails(ERRORS.iter().find(|(name, _)| *name == how)?.1),
+        let (call, schedule, every) = (parts.next()?, parts.next()?, parts.next()?);
+        let schedule = match schedule.strip_suffix("ms").and_then(|n| n.parse().ok()) {
+            Some(ms) => Schedule::Takes(Duration::from_millis(ms)),
+            None => Schedule::Fails(ERRORS.iter().find(|(name, _)| *name == schedule)?.1),
         };
         let every = every.parse().ok().filter(|n| *n > 0)?;
-        Some(Rule { call: call.to_owned(), how, every, count: AtomicU64::new(0) })
+        Some(Rule { call: call.to_owned(), schedule, every, count: AtomicU64::new(0) })
     }
 
     fn rules() -> &'static [Rule] {
@@ -101,9 +101,9 @@ mod armed {
         assert!(super::CALLS.iter().any(|(known, _)| *known == name), "{name} is not in the list");
         for rule in rules().iter().filter(|rule| rule.call == name) {
             if (rule.count.fetch_add(1, Ordering::Relaxed) + 1) % rule.every == 0 {
-                match rule.how {
-                    How::Fails(errno) => return Err(io::Error::from_raw_os_error(errno)),
-                    How::Takes(time) => std::thread::sleep(time),
+                match rule.schedule {
+                    Schedule::Fails(errno) => return Err(io::Error::from_raw_os_error(errno)),
+                    Schedule::Takes(time) => std::thread::sleep(time),
                 }
             }
         }
@@ -127,9 +127,9 @@ mod armed {
         #[test]
         fn fault_rules_parse_call_and_frequency() {
             let found = rule("rename:EBUSY:3").expect("a rule");
-            assert!(matches!(found.how, How::Fails(16)) && found.every == 3);
+            assert!(matches!(found.schedule, Schedule::Fails(16)) && found.every == 3);
             let found = rule("append:20ms:1").expect("a rule");
-            assert!(matches!(found.how, How::Takes(t) if t == Duration::from_millis(20)));
+            assert!(matches!(found.schedule, Schedule::Takes(t) if t == Duration::from_millis(20)));
             for bad in ["", "rename", "rename:EBUSY", "rename:EWHAT:1", "rename:EBUSY:0"] {
                 assert!(rule(bad).is_none(), "{bad}");
             }

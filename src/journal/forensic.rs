@@ -18,7 +18,7 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use crate::codec;
 use crate::envelope::{self, Envelope};
 use crate::error::{Damage, Error};
-use crate::inspect::{Trouble, builder, facts, missing, unreadable};
+use crate::inspect::{ReadError, builder, facts, missing, unreadable};
 use crate::overlay::Overlay;
 use crate::stream_format::{self, Next};
 use crate::tables::{Head, RECORDS, SNAPSHOTS};
@@ -28,7 +28,7 @@ const REDB_MAGIC: [u8; 4] = *b"redb";
 const BUFFER_BYTES: usize = 1 << 18;
 
 /// Callback that takes the key and the bytes of each record of a walk. It can end the walk.
-pub type Each<'a> = &'a mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>;
+pub type Visitor<'a> = &'a mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>;
 
 /// The records that a walk hands out, and their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Range {
 
 /// A log that is open for reading and is never changed.
 #[derive(Debug)]
-pub struct Evidence {
+pub struct ReadOnlyLog {
     path: PathBuf,
     body: Body,
     log_id: [u8; 16],
@@ -69,7 +69,7 @@ enum Body {
     Flat(File),
 }
 
-impl Drop for Evidence {
+impl Drop for ReadOnlyLog {
     fn drop(&mut self) {
         if let Body::Database(db) = &mut self.body {
             // redb finishes its work on a file when the database closes; here that goes to memory.
@@ -80,7 +80,7 @@ impl Drop for Evidence {
     }
 }
 
-impl Evidence {
+impl ReadOnlyLog {
     /// Opens a database or a flat file. The first bytes decide which.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl Evidence {
         (&mut file).take(4).read_to_end(&mut magic).map_err(io)?;
         file.rewind().map_err(io)?;
         if magic.is_empty() {
-            return Err(Trouble::Damage(Damage::Empty).at(path));
+            return Err(ReadError::Damage(Damage::Empty).at(path));
         }
         if magic == REDB_MAGIC {
             return Self::database(path);
@@ -112,7 +112,7 @@ impl Evidence {
     /// Opens a flat log in a file that may have no name; `path` serves only for errors.
     ///
     /// # Errors
-    /// As for [`Evidence::open`].
+    /// As for [`ReadOnlyLog::open`].
     pub fn flat(path: &Path, mut file: File) -> Result<Self, Error> {
         let io = |source| Error::Io { what: "read the log", path: path.to_owned(), source };
         file.rewind().map_err(io)?;
@@ -120,9 +120,9 @@ impl Evidence {
         (&mut file).take(stream_format::HEAD_BYTES as u64).read_to_end(&mut bytes).map_err(io)?;
         let start = stream_format::parse_head(&bytes).map_err(|what| {
             if what.contains("newer") {
-                return Trouble::Newer(what.to_owned()).at(path);
+                return ReadError::Newer(what.to_owned()).at(path);
             }
-            Trouble::Damage(Damage::Unreadable(what.to_owned())).at(path)
+            ReadError::Damage(Damage::Unreadable(what.to_owned())).at(path)
         })?;
         let length = file.seek(SeekFrom::End(0)).map_err(io)?;
         let mut head = None;
@@ -206,7 +206,7 @@ impl Evidence {
     ///
     /// # Errors
     /// [`Error::Damaged`] where the file cannot be read on; records handed out before remain valid.
-    pub fn walk(&self, range: Range, each: Each<'_>) -> Result<(), Error> {
+    pub fn walk(&self, range: Range, each: Visitor<'_>) -> Result<(), Error> {
         match &self.body {
             Body::Database(Some(db)) => {
                 let walked = catch_unwind(AssertUnwindSafe(|| walk_database(db, range, each)));
@@ -239,14 +239,14 @@ impl Evidence {
             Ok(())
         }));
         let walked = walked.unwrap_or_else(|panic| Err(crate::inspect::panicked(&*panic)));
-        walked.map_err(|trouble: Trouble| trouble.at(&self.path))
+        walked.map_err(|trouble: ReadError| trouble.at(&self.path))
     }
 
     fn io(&self) -> impl Fn(io::Error) -> Error + '_ {
         |source| Error::Io { what: "read the log", path: self.path.clone(), source }
     }
 
-    fn walk_flat(&self, file: &File, range: Range, each: Each<'_>) -> Result<(), Error> {
+    fn walk_flat(&self, file: &File, range: Range, each: Visitor<'_>) -> Result<(), Error> {
         let damaged = |damage| Error::Damaged { path: self.path.clone(), damage };
         let mut file = file;
         file.seek(SeekFrom::Start(stream_format::HEAD_BYTES as u64)).map_err(self.io())?;
@@ -272,7 +272,7 @@ impl Evidence {
     }
 
     /// Notes where each record begins, then reads the records from the last to the first.
-    fn walk_flat_back(&self, file: &File, range: Range, each: Each<'_>) -> Result<(), Error> {
+    fn walk_flat_back(&self, file: &File, range: Range, each: Visitor<'_>) -> Result<(), Error> {
         // A record has no length at its end, so a flat file cannot be parsed backwards.
         let (mut places, mut at) = (Vec::new(), stream_format::HEAD_BYTES as u64);
         let whole = self.walk_flat(file, Range::up_to(range.to), &mut |seq, bytes| {
@@ -296,7 +296,7 @@ impl Evidence {
     }
 }
 
-fn walk_database(db: &Database, range: Range, each: Each<'_>) -> Result<(), Trouble> {
+fn walk_database(db: &Database, range: Range, each: Visitor<'_>) -> Result<(), ReadError> {
     let txn = db.begin_read().map_err(|e| unreadable(&e))?;
     let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
     if range.from > range.to {
@@ -331,8 +331,8 @@ pub struct Chain {
 impl Chain {
     /// Returns a check for a walk that begins with the first record of a log.
     #[must_use]
-    pub fn of(evidence: &Evidence) -> Self {
-        let last = evidence.before();
+    pub fn of(log: &ReadOnlyLog) -> Self {
+        let last = log.before();
         Self { last, open: last.seq > 0 && last.crc == 0 }
     }
 

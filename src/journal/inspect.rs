@@ -72,10 +72,10 @@ pub fn inspect(
 }
 
 /// Converts the message of a panic into damage.
-pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Trouble {
+pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> ReadError {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
-    Trouble::Damage(Damage::Unreadable(text.to_owned()))
+    ReadError::Damage(Damage::Unreadable(text.to_owned()))
 }
 
 /// Settings for every open of a log. The cache is small: a log is read in order, and redb's default
@@ -86,12 +86,12 @@ pub(super) fn builder() -> redb::Builder {
     builder
 }
 
-pub(super) enum Trouble {
+pub(super) enum ReadError {
     Damage(Damage),
     Newer(String),
 }
 
-impl Trouble {
+impl ReadError {
     pub(super) fn at(self, path: &Path) -> Error {
         let path = path.to_owned();
         match self {
@@ -101,14 +101,14 @@ impl Trouble {
     }
 }
 
-impl From<Damage> for Trouble {
+impl From<Damage> for ReadError {
     fn from(damage: Damage) -> Self {
         Self::Damage(damage)
     }
 }
 
-pub(super) fn unreadable(e: &dyn std::error::Error) -> Trouble {
-    Trouble::Damage(Damage::Unreadable(e.to_string()))
+pub(super) fn unreadable(e: &dyn std::error::Error) -> ReadError {
+    ReadError::Damage(Damage::Unreadable(e.to_string()))
 }
 
 /// Entries of the `meta` table: the log's identity and its head.
@@ -117,9 +117,9 @@ pub(super) struct Facts {
     pub(super) head: Head,
 }
 
-pub(super) fn facts(txn: &ReadTransaction) -> Result<Facts, Trouble> {
+pub(super) fn facts(txn: &ReadTransaction) -> Result<Facts, ReadError> {
     let meta = txn.open_table(META).map_err(|e| missing(&e))?;
-    let word = |name: &str| -> Result<Vec<u8>, Trouble> {
+    let word = |name: &str| -> Result<Vec<u8>, ReadError> {
         let value = meta.get(name).map_err(|e| unreadable(&e))?;
         let value = value.ok_or_else(|| Damage::Unreadable(format!("it has no entry {name}")))?;
         Ok(value.value().to_vec())
@@ -127,7 +127,7 @@ pub(super) fn facts(txn: &ReadTransaction) -> Result<Facts, Trouble> {
     let format = word(META_FORMAT)?;
     match format.as_slice().try_into().map(u32::from_le_bytes) {
         Ok(FORMAT) => {}
-        Ok(newer) => return Err(Trouble::Newer(format!("its format is {newer}"))),
+        Ok(newer) => return Err(ReadError::Newer(format!("its format is {newer}"))),
         Err(_) => return Err(Damage::Unreadable("its format is not a number".into()).into()),
     }
     let log_id = word(META_LOG_ID)?.try_into();
@@ -143,7 +143,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn run(&self, each: &mut dyn FnMut(&Record, &State)) -> Result<Inspection, Trouble> {
+    fn run(&self, each: &mut dyn FnMut(&Record, &State)) -> Result<Inspection, ReadError> {
         let txn = self.db.begin_read().map_err(|e| unreadable(&e))?;
         let Facts { log_id, head } = facts(&txn)?;
         let records = txn.open_table(RECORDS).map_err(|e| missing(&e))?;
@@ -172,7 +172,7 @@ impl Walk<'_> {
         &self,
         snapshots: &impl ReadableTable<u64, &'static [u8]>,
         first: u64,
-    ) -> Result<(State, Head), Trouble> {
+    ) -> Result<(State, Head), ReadError> {
         // The records before the first one are trimmed; only a snapshot has their state.
         if self.depth == Depth::FromSnapshot || first > 1 {
             for entry in snapshots.iter().map_err(|e| unreadable(&e))?.rev() {
@@ -195,7 +195,7 @@ fn step(
     key: u64,
     bytes: &[u8],
     each: &mut dyn FnMut(&Record, &State),
-) -> Result<Head, Trouble> {
+) -> Result<Head, ReadError> {
     let sealed = envelope::open(key, bytes)?;
     // The envelope holds the seq too, so a record under a wrong key is found.
     let expected = last.seq + 1;
@@ -207,7 +207,7 @@ fn step(
         return Err(Damage::Chain(key).into());
     }
     match codec::decode(&sealed)? {
-        Decoded::Newer(what) => Err(Trouble::Newer(what)),
+        Decoded::Newer(what) => Err(ReadError::Newer(what)),
         Decoded::Record(record) => {
             state.apply(&record);
             each(&record, state);
@@ -220,7 +220,7 @@ fn compare_snapshot(
     snapshots: &impl ReadableTable<u64, &'static [u8]>,
     state: &State,
     at: Head,
-) -> Result<(), Trouble> {
+) -> Result<(), ReadError> {
     let Some(stored) = snapshots.get(at.seq).map_err(|e| unreadable(&e))? else { return Ok(()) };
     // A snapshot that does not decode is ignored everywhere; one that decodes must equal the fold.
     match codec::decode_snapshot(stored.value()) {
@@ -232,13 +232,13 @@ fn compare_snapshot(
     }
 }
 
-pub(super) fn missing(e: &TableError) -> Trouble {
+pub(super) fn missing(e: &TableError) -> ReadError {
     match e {
-        TableError::TableDoesNotExist(name) => {
-            Trouble::Damage(Damage::Unreadable(format!("it is not a groundskeeper log: no {name}")))
-        }
+        TableError::TableDoesNotExist(name) => ReadError::Damage(Damage::Unreadable(format!(
+            "it is not a groundskeeper log: no {name}"
+        ))),
         TableError::TableTypeMismatch { .. } | TableError::TypeDefinitionChanged { .. } => {
-            Trouble::Newer(e.to_string())
+            ReadError::Newer(e.to_string())
         }
         other => unreadable(other),
     }

@@ -35,7 +35,7 @@ pub mod testing;
 mod upcast;
 pub mod writer;
 
-pub use crate::forensic::Evidence;
+pub use crate::forensic::ReadOnlyLog;
 pub use crate::writer::{Journal, Options};
 pub use error::{Damage, Error};
 pub use inspect::{Inspection, inspect};

@@ -19,8 +19,8 @@ use crate::stream_format;
 const WINDOW: usize = 4 << 20;
 const RECORD_MAX: usize = HEADER_BYTES + PAYLOAD_BYTES_MAX;
 /// How redb lays out the three entries of `meta` in one page: their names, then their values.
-const WORDS: &[u8; 16] = b"formatheadlog_id";
-const WORDS_BYTES: usize = 16 + 4 + 12 + 16;
+const TABLE_KEY: &[u8; 16] = b"formatheadlog_id";
+const TABLE_KEY_BYTES: usize = 16 + 4 + 12 + 16;
 
 /// Location of one intact record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,15 +70,16 @@ impl Salvage {
         let file = File::open(path).map_err(io)?;
         let mut scan = Scan::default();
         scan.run(&file).map_err(io)?;
-        let Scan { mut found, damaged, words, .. } = scan;
+        let Scan { mut found, damaged, identities, .. } = scan;
         // redb copies a page before it changes it, so one record can be found several times.
         found.sort_by_key(|f| (f.seq, f.offset));
         found.dedup_by_key(|f| (f.seq, f.crc));
-        let head = words.iter().filter_map(|(_, head)| *head);
+        let head = identities.iter().filter_map(|(_, head)| *head);
         // Old pages can name a head whose record is lost; only a head whose record is there counts.
         let there = |head: &Head| found.iter().any(|f| (f.seq, f.crc) == (head.seq, head.crc));
         let head = head.filter(there).max_by_key(|head| head.seq);
-        let log_id = words.iter().find(|(_, h)| head.is_none() || *h == head).map(|(id, _)| *id);
+        let log_id =
+            identities.iter().find(|(_, h)| head.is_none() || *h == head).map(|(id, _)| *id);
         let records = choose(&found);
         let (lost, unchained) = gaps(&records, head);
         let bytes = about.len();
@@ -104,7 +105,7 @@ struct Scan {
     found: Vec<Found>,
     damaged: u64,
     /// Identities and heads found in the file. Old pages can hold earlier heads.
-    words: Vec<([u8; 16], Option<Head>)>,
+    identities: Vec<([u8; 16], Option<Head>)>,
 }
 
 impl Scan {
@@ -126,7 +127,7 @@ impl Scan {
                     break;
                 };
                 at += next;
-                at += self.look(&bytes[at..], start + at as u64);
+                at += self.scan_at(&bytes[at..], start + at as u64);
             }
             if last {
                 return Ok(());
@@ -136,19 +137,19 @@ impl Scan {
     }
 
     /// Checks for a known pattern at the start of `bytes`; returns how many bytes to advance.
-    fn look(&mut self, bytes: &[u8], offset: u64) -> usize {
-        if bytes.starts_with(WORDS) {
-            self.words(bytes);
+    fn scan_at(&mut self, bytes: &[u8], offset: u64) -> usize {
+        if bytes.starts_with(TABLE_KEY) {
+            self.identities(bytes);
             return 1;
         }
         if bytes.starts_with(&stream_format::HEAD_MAGIC) {
-            self.words
+            self.identities
                 .extend(stream_format::parse_head(bytes).ok().map(|start| (start.log_id, None)));
             return 1;
         }
         if bytes.starts_with(&stream_format::END_MAGIC) {
             let end = bytes.get(..stream_format::END_BYTES).and_then(stream_format::parse_end);
-            if let (Some(end), Some(word)) = (end, self.words.first_mut()) {
+            if let (Some(end), Some(word)) = (end, self.identities.first_mut()) {
                 word.1 = Some(end);
             }
             return 1;
@@ -174,12 +175,12 @@ impl Scan {
         length
     }
 
-    fn words(&mut self, bytes: &[u8]) {
-        let Some(words) = bytes.get(WORDS.len()..WORDS_BYTES) else { return };
-        let Ok(log_id) = words[16..].try_into() else { return };
-        let word = (log_id, Head::from_bytes(&words[4..16]));
-        if words[..4] == FORMAT.to_le_bytes() && !self.words.contains(&word) {
-            self.words.push(word);
+    fn identities(&mut self, bytes: &[u8]) {
+        let Some(identities) = bytes.get(TABLE_KEY.len()..TABLE_KEY_BYTES) else { return };
+        let Ok(log_id) = identities[16..].try_into() else { return };
+        let word = (log_id, Head::from_bytes(&identities[4..16]));
+        if identities[..4] == FORMAT.to_le_bytes() && !self.identities.contains(&word) {
+            self.identities.push(word);
         }
     }
 }

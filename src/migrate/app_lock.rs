@@ -22,7 +22,11 @@ pub struct Owner {
 ///
 /// # Errors
 /// `database_in_use` when another process holds it.
-pub fn take(recipe: &dyn Recipe, database: &Path, rehearsal: bool) -> Result<Option<Owner>, Fault> {
+pub fn acquire(
+    recipe: &dyn Recipe,
+    database: &Path,
+    rehearsal: bool,
+) -> Result<Option<Owner>, Fault> {
     let Some(name) = recipe.owner_lock() else { return Ok(None) };
     let path = database.with_file_name(name);
     if rehearsal && !path.exists() {

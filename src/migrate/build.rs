@@ -13,20 +13,20 @@ use crate::core::{Code, Fault, Outcome};
 use crate::failpoint::kill::point;
 use crate::migrate::context::{Task, sync};
 use crate::migrate::files::with_suffix;
-use crate::migrate::manifest::{self, Found, Stage, mark_of};
+use crate::migrate::manifest::{self, ReadManifest, Stage, manifest_for};
 use crate::migrate::recipe::KEPT_SECRETS;
 use crate::migrate::{flip, secrets, sqlite};
 use crate::world::fs::paths;
 
 /// Builds the new database from an empty file.
 pub(super) fn build(task: &Task<'_>) -> Result<Outcome, Fault> {
-    task.hold_on()?;
-    call_off(task)?;
+    task.hold_and_check()?;
+    reset_to_building(task)?;
     Ok(Outcome::StagingBuilt(rows(task)?))
 }
 
 fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
-    task.desk.with_held(task.id(), |held| held.is_built = false);
+    task.runner.with_held(task.id(), |held| held.is_built = false);
     let (files, path) = (task.files(), &task.names.staging);
     files.remove_set(path).map_err(paths::failed("remove", path))?;
     let copy = crate::migrate::copy::open(task)?;
@@ -38,9 +38,9 @@ fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
     let rows = sqlite::count_all(&staging, path)?;
     compare(&built.rows, &rows)?;
     drop(staging);
-    task.desk.with_held(task.id(), |held| held.is_built = true);
+    task.runner.with_held(task.id(), |held| held.is_built = true);
     // Only the engine knows where the old secrets are kept; a recipe writes a placeholder.
-    let kept = task.desk.folder_of(task.id()).join(secrets::KEPT).display().to_string();
+    let kept = task.runner.folder_of(task.id()).join(secrets::KEPT).display().to_string();
     let warnings = built.warnings.iter().map(|text| text.replace(KEPT_SECRETS, &kept)).collect();
     let report = built.report;
     Ok(Staging { rows, warnings, report })
@@ -48,10 +48,10 @@ fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
 
 /// Sets the manifest back to `building` before the staging file is written to, so that no program
 /// takes the file for complete, even after a kill.
-fn call_off(task: &Task<'_>) -> Result<(), Fault> {
-    match manifest::read(&task.names.mark) {
-        Found::Mark(mark) if mark.nonce == task.id().as_str() => {
-            flip::call_off(task.files(), &task.names.mark, &mark)
+fn reset_to_building(task: &Task<'_>) -> Result<(), Fault> {
+    match manifest::read(&task.names.manifest) {
+        ReadManifest::Manifest(manifest) if manifest.nonce == task.id().as_str() => {
+            flip::reset_to_building(task.files(), &task.names.manifest, &manifest)
         }
         _ => Ok(()),
     }
@@ -82,10 +82,10 @@ fn compare(planned: &[(String, u64)], found: &[(String, u64)]) -> Result<(), Fau
 
 /// Stamps the new database, verifies it and turns it into one durable file.
 pub(super) fn verify(task: &Task<'_>) -> Result<Outcome, Fault> {
-    task.hold_on()?;
-    call_off(task)?;
+    task.hold_and_check()?;
+    reset_to_building(task)?;
     let path = &task.names.staging;
-    let is_built = task.desk.with_held(task.id(), |held| std::mem::take(&mut held.is_built));
+    let is_built = task.runner.with_held(task.id(), |held| std::mem::take(&mut held.is_built));
     if !is_built || !path.exists() {
         // No process trusts an unsynced file of another one, so a restart builds it again.
         rows(task)?;
@@ -104,10 +104,10 @@ pub(super) fn verify(task: &Task<'_>) -> Result<Outcome, Fault> {
     if !task.migration.plan.dry_run {
         let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
         // Only now: to a program without the log, `built` promises a complete and durable file.
-        let mut mark = mark_of(task, had, Stage::Built);
+        let mut manifest = manifest_for(task, had, Stage::Built);
         // The old manifest is replaced, and the backups that it notes still have to be removed.
-        mark.keychain_backups = secrets::known_backups(task)?;
-        manifest::write(task.files(), &task.names.mark, &mark)?;
+        manifest.keychain_backups = secrets::known_backups(task)?;
+        manifest::write(task.files(), &task.names.manifest, &manifest)?;
         point("migrate.verified");
     }
     Ok(Outcome::StagingVerified(bytes, sqlite::fingerprint(path)))

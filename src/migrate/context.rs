@@ -57,7 +57,7 @@ pub(super) enum Scratch {
 
 /// One effect that is being performed.
 pub(super) struct Task<'a> {
-    pub(super) desk: &'a MigrationRunner,
+    pub(super) runner: &'a MigrationRunner,
     pub(super) migration: &'a Migration,
     pub(super) recipe: &'a dyn Recipe,
     pub(super) names: Names,
@@ -76,9 +76,9 @@ pub struct MigrationRunner {
 }
 
 /// Lock of a migration for the duration of one effect.
-pub(super) struct AtWork(pub(super) File);
+pub(super) struct EffectLock(pub(super) File);
 
-impl Drop for AtWork {
+impl Drop for EffectLock {
     /// Unlocks explicitly. Closing is not enough: the lock belongs to the open file description,
     /// and a child that another thread is starting shares it until it executes its program.
     fn drop(&mut self) {

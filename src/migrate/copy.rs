@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::source::{self, Course, Source};
+use super::source::{self, CopyProgress, Source};
 use super::sqlite;
 use crate::core::{Fault, Outcome};
 use crate::failpoint::kill::point;
@@ -29,21 +29,22 @@ pub(super) fn fresh_copy(task: &Task<'_>) -> Result<u32, Fault> {
 
 /// Copies the old database, which this migration holds, into an empty file.
 fn copy_of_source(task: &Task<'_>, to: &Path, progress: &dyn Fn(u64, u64)) -> Result<u32, Fault> {
-    let plain = task.desk.with_held(task.id(), |held| held.source.as_ref().map(Source::lend));
-    let course = Course { progress, cancelled: task.cancelled };
-    source::copy(plain.as_deref(), &task.names.database, to, &course)
+    let plain =
+        task.runner.with_held(task.id(), |held| held.source.as_ref().map(Source::shared_file));
+    let progress_of_copy = CopyProgress { progress, cancelled: task.cancelled };
+    source::copy(plain.as_deref(), &task.names.database, to, &progress_of_copy)
 }
 
 /// Performs the step that brings the copy to the shape that the recipe reads.
 pub(super) fn normalise(task: &Task<'_>) -> Result<Outcome, Fault> {
-    task.hold_on()?;
+    task.hold_and_check()?;
     let warnings = reshape(task)?;
     Ok(Outcome::SourceNormalised(warnings))
 }
 
 /// Opens the copy in the shape that the recipe reads, and makes it anew if this process has not.
 pub(super) fn open(task: &Task<'_>) -> Result<Connection, Fault> {
-    let ready = task.desk.with_held(task.id(), |held| held.copy == Scratch::Ready);
+    let ready = task.runner.with_held(task.id(), |held| held.copy == Scratch::Ready);
     if !ready || !task.names.copy.exists() {
         reshape(task)?;
     }
@@ -54,13 +55,13 @@ pub(super) fn open(task: &Task<'_>) -> Result<Connection, Fault> {
 /// changed is made anew: a replay that stopped halfway cannot be continued.
 fn reshape(task: &Task<'_>) -> Result<Vec<String>, Fault> {
     let path = &task.names.copy;
-    let was = task.desk.with_held(task.id(), |held| std::mem::take(&mut held.copy));
+    let was = task.runner.with_held(task.id(), |held| std::mem::take(&mut held.copy));
     if was != Scratch::Fresh || !path.exists() {
         fresh_copy(task)?;
     }
     let copy = sqlite::open_private(path)?;
     let warnings = task.with_work(|work| task.recipe.normalise(&copy, work))?;
     point("migrate.normalised");
-    task.desk.with_held(task.id(), |held| held.copy = Scratch::Ready);
+    task.runner.with_held(task.id(), |held| held.copy = Scratch::Ready);
     Ok(warnings)
 }

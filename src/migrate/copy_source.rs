@@ -7,18 +7,22 @@ use crate::core::{Fault, Outcome};
 use crate::failpoint::kill::point;
 use crate::migrate::context::{Scratch, Task};
 use crate::migrate::copy::fresh_copy;
-use crate::migrate::manifest::{self, Stage, mark_of};
+use crate::migrate::manifest::{self, Stage, manifest_for};
 use crate::migrate::{secrets, sqlite};
 use crate::world::fs::paths;
 
 /// Copies the database, including the content of its log, and backs up its secrets.
 pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
-    task.hold_on()?;
+    task.hold_and_check()?;
     let names = &task.names;
     let has_secrets = names.secrets.as_deref().is_some_and(Path::exists);
     if !task.migration.plan.dry_run {
         // The manifest comes first: the files that it names can be removed without the log.
-        manifest::write(task.files(), &names.mark, &mark_of(task, has_secrets, Stage::Building))?;
+        manifest::write(
+            task.files(),
+            &names.manifest,
+            &manifest_for(task, has_secrets, Stage::Building),
+        )?;
         point("migrate.marked");
         secrets::back_up(task)?;
         point("migrate.secrets_kept");
@@ -29,6 +33,6 @@ pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
     let checksum = fresh_copy(task)?;
     let rows = sqlite::count_all(&sqlite::open_private(&names.copy)?, &names.copy)?;
     let bytes = names.copy.metadata().map_err(paths::failed("read", &names.copy))?.len();
-    task.desk.with_held(task.id(), |held| held.copy = Scratch::Fresh);
+    task.runner.with_held(task.id(), |held| held.copy = Scratch::Fresh);
     Ok(Outcome::SourceCopied(SourceCopy { bytes, fingerprint, checksum, rows, has_secrets }))
 }

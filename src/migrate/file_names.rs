@@ -24,7 +24,7 @@ pub struct Names {
     /// New database after an undo put the old one back.
     pub undone: PathBuf,
     /// Manifest, which names the phase for a program that finds these files without a log.
-    pub mark: PathBuf,
+    pub manifest: PathBuf,
     /// File with secrets; `None` when the plan names none.
     pub secrets: Option<PathBuf>,
     /// Old content of the file with secrets, kept until the migration is cleaned up.
@@ -45,7 +45,7 @@ impl Names {
             staging: beside(format!(".building-{id}")),
             backup: beside(format!(".{label}-{at}-{id}")),
             undone: beside(format!(".undone-{at}-{id}")),
-            mark: mark_of(&database, recipe),
+            manifest: manifest_for(&database, recipe),
             secrets_backup: secrets.as_deref().map(|s| with_suffix(s, &format!(".v1-v2-{id}"))),
             secrets,
             database,
@@ -55,7 +55,7 @@ impl Names {
 
 /// Returns the path of a database's manifest.
 #[must_use]
-pub fn mark_of(database: &Path, recipe: &dyn Recipe) -> PathBuf {
+pub fn manifest_for(database: &Path, recipe: &dyn Recipe) -> PathBuf {
     match recipe.journal() {
         Some(name) => database.with_file_name(name),
         None => with_suffix(database, ".migration.json"),

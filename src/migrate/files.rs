@@ -118,7 +118,7 @@ impl Files {
         Ok(done)
     }
 
-    fn patiently(
+    fn with_retries(
         &self,
         call: Call,
         path: &Path,
@@ -169,7 +169,7 @@ impl Files {
     /// # Errors
     /// The error of the last attempt, or of the sync.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.patiently(Call::Rename, to, || std::fs::rename(from, to))?;
+        self.with_retries(Call::Rename, to, || std::fs::rename(from, to))?;
         self.sync_dir_of(to)
     }
 
@@ -186,7 +186,7 @@ impl Files {
     /// # Errors
     /// The error of the last attempt.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
-        self.patiently(Call::Remove, path, || match std::fs::remove_file(path) {
+        self.with_retries(Call::Remove, path, || match std::fs::remove_file(path) {
             Err(e) if is_absent(&e) => Ok(()),
             other => other,
         })

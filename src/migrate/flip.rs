@@ -12,18 +12,18 @@ use super::{secrets, sqlite};
 use crate::core::{Code, Fault, Outcome};
 use crate::failpoint::kill::point;
 use crate::migrate::context::Task;
-use crate::migrate::manifest::{self, Found, Mark};
+use crate::migrate::manifest::{self, Manifest, ReadManifest};
 use crate::world::fs::paths;
 
 /// Installs the new database. A repeated call after the flip reports it again.
 pub(super) fn flip(task: &Task<'_>) -> Result<Outcome, Fault> {
     let names = &task.names;
     if names.staging.exists() {
-        task.hold_on()?;
+        task.hold_and_check()?;
         let since = sqlite::fingerprint(&names.database);
         // Released because this process's own connection would block the exclusive lock. `install`
         // compares the fingerprint under that lock, so a write in between is detected.
-        task.desk.with_held(task.id(), |held| held.source = None);
+        task.runner.with_held(task.id(), |held| held.source = None);
         install(task.files(), &names.database, &names.staging, &names.backup, Some(&since))?;
     } else if !is_installed(task)? {
         let staging = names.staging.display();
@@ -62,16 +62,16 @@ pub(super) fn install(
 ) -> Result<(), Fault> {
     if database.exists() {
         // Held until the rename is done. Closing it afterwards affects only the old file.
-        let alone = sqlite::hold_alone(database, since)?;
+        let database_lock = sqlite::hold_exclusively(database, since)?;
         // The log was moved into the file. The file must be on disk before the log is removed.
-        files.sync_open(alone.file(), database).map_err(paths::failed("sync", database))?;
+        files.sync_open(database_lock.file(), database).map_err(paths::failed("sync", database))?;
         drop_sidecars(files, database)?;
         if !backup.exists() {
             second_name(files, database, backup)?;
         }
         point("flip.backed_up");
         put(files, staging, database)?;
-        drop(alone);
+        drop(database_lock);
     } else {
         put(files, staging, database)?;
     }
@@ -108,38 +108,38 @@ fn drop_sidecars(files: &Files, database: &Path) -> Result<(), Fault> {
 /// Drops the private copies and the backups of secrets. The database and its backup stay.
 pub(super) fn clean_up(task: &Task<'_>) -> Result<Outcome, Fault> {
     task.own_if_free()?;
-    let mark = own_mark(task);
-    clean(task.files(), &mark, task)?;
+    let manifest = own_manifest(task);
+    clean(task.files(), &manifest, task)?;
     Ok(Outcome::CleanedUp(Vec::new()))
 }
 
-fn clean(files: &Files, mark: &Mark, task: &Task<'_>) -> Result<(), Fault> {
-    drop_copies(files, mark)?;
+fn clean(files: &Files, manifest: &Manifest, task: &Task<'_>) -> Result<(), Fault> {
+    drop_copies(files, manifest)?;
     point("migrate.copies_gone");
-    secrets::clean(files, &*task.desk.keychain, mark)?;
+    secrets::clean(files, &*task.runner.keychain, manifest)?;
     point("migrate.secrets_settled");
     // Another migration may have started since; its manifest is not ours to remove.
-    match manifest::read(&task.names.mark) {
-        Found::Mark(other) if other.nonce != mark.nonce => Ok(()),
-        _ => manifest::remove(files, &task.names.mark, &mark.nonce),
+    match manifest::read(&task.names.manifest) {
+        ReadManifest::Manifest(other) if other.nonce != manifest.nonce => Ok(()),
+        _ => manifest::remove(files, &task.names.manifest, &manifest.nonce),
     }
 }
 
 /// Removes the private copy and the rest of the new database beside the old one.
-pub(super) fn drop_copies(files: &Files, mark: &Mark) -> Result<(), Fault> {
-    for set in [&mark.normalized_source, &mark.staging] {
+pub(super) fn drop_copies(files: &Files, manifest: &Manifest) -> Result<(), Fault> {
+    for set in [&manifest.normalized_source, &manifest.staging] {
         files.remove_set(set).map_err(paths::failed("remove", set))?;
     }
-    files.sync_dir_of(&mark.source).map_err(paths::failed("sync", &mark.source))
+    files.sync_dir_of(&manifest.source).map_err(paths::failed("sync", &manifest.source))
 }
 
 /// Returns the manifest on disk if it is this migration's, otherwise one that names the same files.
-fn own_mark(task: &Task<'_>) -> Mark {
-    match manifest::read(&task.names.mark) {
-        Found::Mark(mark) if mark.nonce == task.id().as_str() => *mark,
+fn own_manifest(task: &Task<'_>) -> Manifest {
+    match manifest::read(&task.names.manifest) {
+        ReadManifest::Manifest(manifest) if manifest.nonce == task.id().as_str() => *manifest,
         _ => {
             let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
-            crate::migrate::manifest::mark_of(task, had, manifest::Stage::Building)
+            crate::migrate::manifest::manifest_for(task, had, manifest::Stage::Building)
         }
     }
 }
@@ -147,8 +147,8 @@ fn own_mark(task: &Task<'_>) -> Mark {
 /// Removes everything that was made; the old database stays. If the new database is already
 /// installed, the roll-back is too late and reports the flip.
 pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
-    let on_disk = manifest::read(&task.names.mark);
-    let ours = matches!(&on_disk, Found::Mark(mark) if mark.nonce == task.id().as_str());
+    let on_disk = manifest::read(&task.names.manifest);
+    let ours = matches!(&on_disk, ReadManifest::Manifest(manifest) if manifest.nonce == task.id().as_str());
     if ours {
         task.own_if_free()?;
     }
@@ -156,19 +156,19 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
         return Ok(flipped(task));
     }
     let files = task.files();
-    let mark = own_mark(task);
+    let manifest = own_manifest(task);
     let mut left = None;
     if ours {
-        call_off(files, &task.names.mark, &mark)?;
+        reset_to_building(files, &task.names.manifest, &manifest)?;
         // Put back first, so that there is a database in its place whatever fails afterwards.
-        unlink_backup(files, &mark.source, &mark.backup)?;
-        left = secrets::take_back(task, &mark)?;
+        unlink_backup(files, &manifest.source, &manifest.backup)?;
+        left = secrets::take_back(task, &manifest)?;
         point("migrate.secrets_restored");
-        clean(files, &mark, task)?;
+        clean(files, &manifest, task)?;
     } else {
         // Without this migration's manifest, private copies are the most that was made.
-        drop_copies(files, &mark)?;
-        let temporary = with_suffix(&task.names.mark, &format!(".tmp-{}", task.id()));
+        drop_copies(files, &manifest)?;
+        let temporary = with_suffix(&task.names.manifest, &format!(".tmp-{}", task.id()));
         files.remove(&temporary).map_err(paths::failed("remove", &temporary))?;
     }
     if left.is_none() {
@@ -179,11 +179,15 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
 
 /// Sets the manifest back to `building` before anything is taken back: a program that continues
 /// from here must not install the new database with the old secrets.
-pub(super) fn call_off(files: &Files, path: &Path, mark: &Mark) -> Result<(), Fault> {
-    if mark.phase == manifest::Stage::Building {
+pub(super) fn reset_to_building(
+    files: &Files,
+    path: &Path,
+    manifest: &Manifest,
+) -> Result<(), Fault> {
+    if manifest.phase == manifest::Stage::Building {
         return Ok(());
     }
-    manifest::write(files, path, &Mark { phase: manifest::Stage::Building, ..mark.clone() })
+    manifest::write(files, path, &Manifest { phase: manifest::Stage::Building, ..manifest.clone() })
 }
 
 /// Undoes a flip that stopped before its rename: removes the backup if it is a second name of the

@@ -73,13 +73,13 @@ fn ask<T: Send + 'static>(
     act: impl FnOnce(keyring::Entry) -> keyring::Result<T> + Send + 'static,
 ) -> Result<keyring::Result<T>, Fault> {
     let (service, account) = (service.to_owned(), account.to_owned());
-    let (tell, told) = mpsc::sync_channel(1);
+    let (sender, receiver) = mpsc::sync_channel(1);
     // A thread of its own, because the library's call has no timeout. The channel holds one result,
     // so that a thread that is late can end.
-    let work = move || drop(tell.send(keyring::Entry::new(&service, &account).and_then(act)));
+    let work = move || drop(sender.send(keyring::Entry::new(&service, &account).and_then(act)));
     let asked = std::thread::Builder::new().name("gk-keychain".to_owned()).spawn(work);
     asked.map_err(|e| silent(limit).because(e))?;
-    told.recv_timeout(limit).map_err(|e| silent(limit).because(e))
+    receiver.recv_timeout(limit).map_err(|e| silent(limit).because(e))
 }
 
 fn silent(limit: Duration) -> Fault {
@@ -100,8 +100,8 @@ fn is_absent(error: &keyring::Error) -> bool {
         "org.freedesktop.DBus.Error.NoServer",
         "org.freedesktop.DBus.Error.Spawn.",
     ];
-    let said = error.to_string();
-    cfg!(target_os = "linux") && platform && absent.iter().any(|name| said.contains(name))
+    let text = error.to_string();
+    cfg!(target_os = "linux") && platform && absent.iter().any(|name| text.contains(name))
 }
 
 /// Returns the fault for an error of the keychain. The error's text contains services and accounts
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn unresponsive_keychain_times_out() {
-        let (go, wait) = mpsc::sync_channel::<()>(0);
+        let (release, wait) = mpsc::sync_channel::<()>(0);
         let act = move |_: keyring::Entry| {
             let _ended = wait.recv();
             Ok(())
@@ -230,7 +230,7 @@ mod tests {
         let fault = fault.expect_err("a timeout");
         assert_eq!(fault.code, Code::KeychainFailed);
         assert!(fault.message.contains("did not answer"), "{fault}");
-        drop(go);
+        drop(release);
     }
 
     /// The test also covers set, replace, get and delete.

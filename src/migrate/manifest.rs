@@ -56,7 +56,7 @@ pub struct KeychainBackup {
 /// Content of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Mark {
+pub struct Manifest {
     /// Version of the format, always 1; another version is unreadable.
     pub version: u32,
     /// Path of the database that is migrated.
@@ -84,34 +84,36 @@ pub struct Mark {
 
 /// Result of reading a manifest.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum ReadManifest {
     /// No file at this path.
     Nothing,
     /// A manifest of version 1.
-    Mark(Box<Mark>),
+    Manifest(Box<Manifest>),
     /// A file that is no manifest or cannot be read; the text gives the reason.
     Unreadable(String),
 }
 
 /// Largest part of a manifest that is read, in bytes.
-const MARK_BYTES_MAX: u64 = 16 << 20;
+const MANIFEST_BYTES_MAX: u64 = 16 << 20;
 
 /// Reads the manifest at this path.
 #[must_use]
-pub fn read(path: &Path) -> Found {
+pub fn read(path: &Path) -> ReadManifest {
     use std::io::Read as _;
     let mut text = Vec::new();
-    let read =
-        std::fs::File::open(path).and_then(|file| file.take(MARK_BYTES_MAX).read_to_end(&mut text));
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(MANIFEST_BYTES_MAX).read_to_end(&mut text));
     match read {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Found::Nothing,
-        Err(e) => return Found::Unreadable(e.to_string()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return ReadManifest::Nothing,
+        Err(e) => return ReadManifest::Unreadable(e.to_string()),
         Ok(_) => {}
     }
-    match serde_json::from_slice::<Mark>(&text) {
-        Ok(mark) if mark.version == 1 => Found::Mark(Box::new(mark)),
-        Ok(mark) => Found::Unreadable(format!("unsupported version {}", mark.version)),
-        Err(e) => Found::Unreadable(e.to_string()),
+    match serde_json::from_slice::<Manifest>(&text) {
+        Ok(manifest) if manifest.version == 1 => ReadManifest::Manifest(Box::new(manifest)),
+        Ok(manifest) => {
+            ReadManifest::Unreadable(format!("unsupported version {}", manifest.version))
+        }
+        Err(e) => ReadManifest::Unreadable(e.to_string()),
     }
 }
 
@@ -119,10 +121,10 @@ pub fn read(path: &Path) -> Found {
 ///
 /// # Errors
 /// The error of the file system.
-pub fn write(files: &Files, path: &Path, mark: &Mark) -> Result<(), Fault> {
-    let mut text = serde_json::to_vec_pretty(mark).unwrap_or_default();
+pub fn write(files: &Files, path: &Path, manifest: &Manifest) -> Result<(), Fault> {
+    let mut text = serde_json::to_vec_pretty(manifest).unwrap_or_default();
     text.push(b'\n');
-    let temporary = with_suffix(path, &format!(".tmp-{}", mark.nonce));
+    let temporary = with_suffix(path, &format!(".tmp-{}", manifest.nonce));
     files.write(path, &temporary, &text).map_err(paths::failed("write", path))
 }
 
@@ -163,9 +165,9 @@ pub fn remove(files: &Files, path: &Path, nonce: &str) -> Result<(), Fault> {
 }
 
 /// Returns the manifest of a migration in a given phase, without keychain entries.
-pub(super) fn mark_of(task: &Task<'_>, auth_existed: bool, phase: Stage) -> Mark {
+pub(super) fn manifest_for(task: &Task<'_>, auth_existed: bool, phase: Stage) -> Manifest {
     let Names { database, copy, staging, backup, secrets, secrets_backup, .. } = &task.names;
-    Mark {
+    Manifest {
         version: 1,
         source: database.clone(),
         normalized_source: copy.clone(),

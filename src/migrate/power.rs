@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use rustix::io::Errno;
 
 use super::files::{Call, Files, Probe};
-use super::sample::Bench;
+use super::sample::Harness;
 use crate::core::MigrationPhase;
 
 /// Content and names that a power loss does not destroy.
@@ -94,15 +94,15 @@ fn names(dir: &Path) -> BTreeMap<OsString, u64> {
 struct Switch {
     count: Mutex<u32>,
     at: u32,
-    how: How,
+    mode: FaultMode,
     durable: Mutex<Durable>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(not(test), expect(dead_code, reason = "failing calls are for tests alone"))]
-enum How {
+enum FaultMode {
     /// The power is lost before the call.
-    Off,
+    PowerLoss,
     /// The call fails once.
     Fails(Errno),
     /// The call and every later one fail, except those that create directories.
@@ -110,9 +110,9 @@ enum How {
 }
 
 impl Switch {
-    fn new(root: &Path, at: u32, how: How) -> Arc<Self> {
+    fn new(root: &Path, at: u32, mode: FaultMode) -> Arc<Self> {
         let durable = Mutex::new(Durable::of(root));
-        Arc::new(Self { count: Mutex::new(0), at, how, durable })
+        Arc::new(Self { count: Mutex::new(0), at, mode, durable })
     }
 
     fn reached(&self) -> bool {
@@ -124,15 +124,15 @@ impl Probe for Switch {
     fn before(&self, call: Call, _: &Path) -> io::Result<()> {
         let mut count = self.count.lock().expect("alone");
         *count += 1;
-        let hit = match self.how {
-            How::Off => *count >= self.at,
-            How::Fails(_) => *count == self.at,
+        let hit = match self.mode {
+            FaultMode::PowerLoss => *count >= self.at,
+            FaultMode::Fails(_) => *count == self.at,
             // Only the creation of directories keeps working.
-            How::KeepsFailing(_) => *count >= self.at && call != Call::MakeDir,
+            FaultMode::KeepsFailing(_) => *count >= self.at && call != Call::MakeDir,
         };
-        match self.how {
-            How::Off if hit => Err(io::Error::other("the power is gone")),
-            How::Fails(errno) | How::KeepsFailing(errno) if hit => Err(errno.into()),
+        match self.mode {
+            FaultMode::PowerLoss if hit => Err(io::Error::other("the power is gone")),
+            FaultMode::Fails(errno) | FaultMode::KeepsFailing(errno) if hit => Err(errno.into()),
             _ => Ok(()),
         }
     }
@@ -148,35 +148,35 @@ impl Probe for Switch {
 }
 
 /// Runs one migration up to its `at`th call; `None` when it makes fewer calls.
-fn until(at: u32, how: How) -> Option<(Bench, Arc<Switch>)> {
-    let mut bench = Bench::new();
-    let switch = Switch::new(&bench.dir, at, how);
-    let desk = bench.desk(Files::probed(Arc::clone(&switch) as Arc<dyn Probe>));
-    let id = bench.ask("0123abcd");
-    let off = how == How::Off;
-    bench.run(&desk, &id, &|| off && switch.reached());
-    drop(desk);
-    switch.reached().then_some((bench, switch))
+fn until(at: u32, mode: FaultMode) -> Option<(Harness, Arc<Switch>)> {
+    let mut harness = Harness::new();
+    let switch = Switch::new(&harness.dir, at, mode);
+    let runner = harness.runner(Files::probed(Arc::clone(&switch) as Arc<dyn Probe>));
+    let id = harness.request("0123abcd");
+    let off = mode == FaultMode::PowerLoss;
+    harness.run(&runner, &id, &|| off && switch.reached());
+    drop(runner);
+    switch.reached().then_some((harness, switch))
 }
 
 fn after_power_loss(names_kept: bool, log_lost: bool) -> u32 {
     for at in 1.. {
-        let Some((mut bench, switch)) = until(at, How::Off) else { return at - 1 };
+        let Some((mut harness, switch)) = until(at, FaultMode::PowerLoss) else { return at - 1 };
         let context = format!("call {at}, names kept: {names_kept}, log lost: {log_lost}");
-        switch.durable.lock().expect("alone").lose_the_rest(&bench.dir, names_kept);
+        switch.durable.lock().expect("alone").lose_the_rest(&harness.dir, names_kept);
         let id = if log_lost {
-            bench.lose_log();
-            bench.ask("89abcdef")
+            harness.lose_log();
+            harness.request("89abcdef")
         } else {
-            bench.ask("0123abcd")
+            harness.request("0123abcd")
         };
-        let desk = bench.desk(Files::default());
-        bench.run(&desk, &id, &|| false);
-        drop(desk);
-        let migration = bench.migration(&id);
+        let runner = harness.runner(Files::default());
+        harness.run(&runner, &id, &|| false);
+        drop(runner);
+        let migration = harness.migration(&id);
         assert_eq!(migration.phase, MigrationPhase::Finished, "{context}: {:?}", migration.fault);
-        assert!(bench.is_new(), "{context}: the migration ends");
-        bench.check_end(&context);
+        assert!(harness.is_new(), "{context}: the migration ends");
+        harness.check_end(&context);
     }
     0
 }
@@ -190,20 +190,20 @@ pub fn power_losses() -> Result<u32, String> {
     let mut survived = 0;
     for (names_kept, log_lost) in [(false, false), (true, false), (false, true), (true, true)] {
         let run = std::panic::catch_unwind(|| after_power_loss(names_kept, log_lost));
-        survived += run.map_err(|what| said(what.as_ref()))?;
+        survived += run.map_err(|what| panic_message(what.as_ref()))?;
     }
     Ok(survived)
 }
 
 /// Returns the message of a panic.
-fn said(what: &(dyn std::any::Any + Send)) -> String {
+fn panic_message(what: &(dyn std::any::Any + Send)) -> String {
     let text = what.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| what.downcast_ref::<&str>().copied()).unwrap_or("a check failed").to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::{listing, speaks};
+    use super::super::sample::{helps_user, listing};
     use super::*;
     use crate::core::Command;
     use crate::core::event::Actor;
@@ -227,13 +227,13 @@ mod tests {
     fn single_call_failure_ends_cleanly() {
         for errno in [Errno::IO, Errno::NOSPC, Errno::ACCESS] {
             for at in 1.. {
-                let Some((bench, _)) = until(at, How::Fails(errno)) else { break };
+                let Some((harness, _)) = until(at, FaultMode::Fails(errno)) else { break };
                 let id = crate::core::MigrationId::parse("0123abcd").expect("a name");
                 let context = format!("call {at} fails with {errno:?}");
-                bench.assert_over(&id, &context);
-                bench.check_end(&context);
-                let fault = bench.migration(&id).fault;
-                assert!(fault.as_ref().is_none_or(speaks), "{context}: {fault:?}");
+                harness.assert_over(&id, &context);
+                harness.check_end(&context);
+                let fault = harness.migration(&id).fault;
+                assert!(fault.as_ref().is_none_or(helps_user), "{context}: {fault:?}");
             }
         }
     }
@@ -243,23 +243,25 @@ mod tests {
     fn persistent_call_failures_end_with_leftovers() {
         for errno in [Errno::IO, Errno::NOSPC, Errno::BUSY] {
             for at in 1.. {
-                let Some((mut bench, _)) = until(at, How::KeepsFailing(errno)) else { break };
+                let Some((mut harness, _)) = until(at, FaultMode::KeepsFailing(errno)) else {
+                    break;
+                };
                 let id = crate::core::MigrationId::parse("0123abcd").expect("a name");
                 let context = format!("calls from {at} on fail with {errno:?}");
                 // A complete database is in place in spite of the failing disk; the leftovers name
                 // what could not be removed.
-                bench.assert_over(&id, &context);
-                let migration = bench.migration(&id);
+                harness.assert_over(&id, &context);
+                let migration = harness.migration(&id);
                 let left = !migration.leftovers.is_empty();
                 assert!(left || migration.phase == MigrationPhase::Finished, "{context}");
                 // Once the disk works again, the next migration settles the rest.
-                let again = bench.ask("89abcdef");
-                let desk = bench.desk(Files::default());
-                bench.run(&desk, &again, &|| false);
-                drop(desk);
-                let fault = bench.migration(&again).fault;
-                assert!(bench.is_new(), "{context}: {fault:?}");
-                bench.check_end(&context);
+                let again = harness.request("89abcdef");
+                let runner = harness.runner(Files::default());
+                harness.run(&runner, &again, &|| false);
+                drop(runner);
+                let fault = harness.migration(&again).fault;
+                assert!(harness.is_new(), "{context}: {fault:?}");
+                harness.check_end(&context);
             }
         }
     }
@@ -267,31 +269,31 @@ mod tests {
     #[test]
     fn undo_after_write_is_refused() {
         for written in [false, true] {
-            let mut bench = Bench::new();
-            bench.without_keychain();
-            let desk = bench.desk(Files::default());
-            let id = bench.ask("0123abcd");
-            bench.run(&desk, &id, &|| false);
-            let done = bench.migration(&id);
+            let mut harness = Harness::new();
+            harness.without_keychain();
+            let runner = harness.runner(Files::default());
+            let id = harness.request("0123abcd");
+            harness.run(&runner, &id, &|| false);
+            let done = harness.migration(&id);
             assert!(done.has_migrated(), "{:?}", done.fault);
             if written {
-                let database = rusqlite::Connection::open(bench.database()).expect("opened");
+                let database = rusqlite::Connection::open(harness.database()).expect("opened");
                 database.execute_batch("INSERT INTO stamp VALUES (1)").expect("written");
             }
-            bench
+            harness
                 .command(Command::UndoMigration { migration: id.clone(), actor: Actor::default() });
-            bench.run(&desk, &id, &|| false);
-            let migration = bench.migration(&id);
+            harness.run(&runner, &id, &|| false);
+            let migration = harness.migration(&id);
             if written {
                 assert_eq!(migration.phase, MigrationPhase::Finished);
                 assert!(migration.fault.as_ref().is_some_and(|f| f.message.contains("written to")));
-                assert!(bench.is_new());
+                assert!(harness.is_new());
             } else {
                 assert_eq!(migration.phase, MigrationPhase::Undone, "{:?}", migration.fault);
-                assert!(!bench.is_new(), "the old one is back");
-                let secret = std::fs::read_to_string(bench.auth()).expect("secrets");
+                assert!(!harness.is_new(), "the old one is back");
+                let secret = std::fs::read_to_string(harness.auth()).expect("secrets");
                 assert_eq!(secret, "secret", "and its secrets");
-                let there = listing(&bench.dir.join("data"));
+                let there = listing(&harness.dir.join("data"));
                 assert!(there.iter().any(|name| name.contains(".undone-")), "{there:?}");
             }
         }

@@ -13,7 +13,7 @@ use crate::core::{Code, Fault};
 use crate::failpoint::kill::point;
 use crate::migrate::context::Task;
 use crate::migrate::files::with_suffix;
-use crate::migrate::manifest::{self, Found, Mark, Stage, is_nonce};
+use crate::migrate::manifest::{self, Manifest, ReadManifest, Stage, is_nonce};
 use crate::migrate::{flip, secrets};
 use crate::world::fs::paths;
 
@@ -32,85 +32,87 @@ pub(super) struct TakenOver {
 /// Settles the interrupted migration that lies beside a database, if there is one.
 pub(super) fn take_over(task: &Task<'_>) -> Result<TakenOver, Fault> {
     let names = &task.names;
-    let found = manifest::read(&names.mark);
+    let found = manifest::read(&names.manifest);
     let gone =
         !names.database.exists() && !beside(&names.database, task.recipe.label()).1.is_empty();
     // A rehearsal changes nothing, and settling does.
-    if (found != Found::Nothing || gone) && task.migration.plan.dry_run {
+    if (found != ReadManifest::Nothing || gone) && task.migration.plan.dry_run {
         let message =
             format!("an earlier migration of {} was interrupted", names.database.display());
         let hint = "migrate without --dry-run first; this settles the earlier migration";
         return Err(Fault::new(Code::MigrationFailed, message, hint));
     }
     if !task.migration.plan.dry_run {
-        manifest::drop_temporary(task.files(), &names.mark)?;
+        manifest::drop_temporary(task.files(), &names.manifest)?;
     }
     match found {
-        Found::Nothing => stranded(task),
-        Found::Mark(mark) if mark.source.file_name() != names.database.file_name() => {
+        ReadManifest::Nothing => stranded(task),
+        ReadManifest::Manifest(manifest)
+            if manifest.source.file_name() != names.database.file_name() =>
+        {
             let message = format!(
                 "a migration of {} was interrupted in the same directory",
-                mark.source.file_name().unwrap_or_default().display()
+                manifest.source.file_name().unwrap_or_default().display()
             );
             let hint = "migrate that database first; otherwise its manifest would be lost";
             Err(Fault::new(Code::MigrationFailed, message, hint))
         }
-        Found::Mark(mark) => match relocated(task, &mark) {
-            Some(here) => settle(task, &here, here.source != mark.source),
+        ReadManifest::Manifest(manifest) => match relocated(task, &manifest) {
+            Some(here) => settle(task, &here, here.source != manifest.source),
             None => {
                 unreadable(task, "its file names are not those of a migration of this database")
             }
         },
-        Found::Unreadable(why) => unreadable(task, &why),
+        ReadManifest::Unreadable(why) => unreadable(task, &why),
     }
 }
 
 /// Returns the manifest with the current paths of its files; `None` when it does not belong to a
 /// migration of this database.
-fn relocated(task: &Task<'_>, mark: &Mark) -> Option<Mark> {
+fn relocated(task: &Task<'_>, manifest: &Manifest) -> Option<Manifest> {
     let database = &task.names.database;
-    let nonce = mark.nonce.as_str();
-    let backup = mark.backup.file_name()?.to_str()?;
+    let nonce = manifest.nonce.as_str();
+    let backup = manifest.backup.file_name()?.to_str()?;
     let prefix = format!("{}.{}-", database.file_name()?.to_str()?, task.recipe.label());
     let stamp = backup.strip_prefix(&prefix)?.strip_suffix(&format!("-{nonce}"))?;
     let is_stamp = !stamp.is_empty() && stamp.bytes().all(|b| b.is_ascii_digit());
     if !is_nonce(nonce) || !is_stamp {
         return None;
     }
-    let mut here = Mark {
+    let mut here = Manifest {
         source: database.clone(),
         normalized_source: with_suffix(database, &format!(".source-{nonce}")),
         staging: with_suffix(database, &format!(".building-{nonce}")),
         backup: database.with_file_name(backup),
-        ..mark.clone()
+        ..manifest.clone()
     };
     // Only backups that carry the manifest's own nonce belong to it.
     here.keychain_backups.retain(|entry| secrets::is_own_backup(nonce, entry));
-    locate_secrets(task, mark, &mut here);
+    locate_secrets(task, manifest, &mut here);
     Some(here)
 }
 
 /// Finds the secrets: at the path in the request, at the path after a move of both directories, or
 /// at the recorded path unless this is a copy of a directory that still exists. Where none is
 /// certain, the secrets are left alone: there is then neither a backup nor a file to remove.
-fn locate_secrets(task: &Task<'_>, mark: &Mark, here: &mut Mark) {
-    let recorded = mark.auth_path.clone();
-    let moved = moved_with(&mark.source, &here.source, &recorded);
+fn locate_secrets(task: &Task<'_>, manifest: &Manifest, here: &mut Manifest) {
+    let recorded = manifest.auth_path.clone();
+    let moved = moved_with(&manifest.source, &here.source, &recorded);
     let asked = task.names.secrets.clone();
-    let is_copy = mark.source != here.source && mark.source.exists();
+    let is_copy = manifest.source != here.source && manifest.source.exists();
     let last = (!is_copy).then(|| recorded.clone());
     let named = |path: &PathBuf| {
         !recorded.as_os_str().is_empty() && path.file_name() == recorded.file_name()
     };
-    let backup_of = |path: &Path| with_suffix(path, &format!(".v1-v2-{}", mark.nonce));
+    let backup_of = |path: &Path| with_suffix(path, &format!(".v1-v2-{}", manifest.nonce));
     let places = [asked.clone(), moved.clone(), last.clone()];
     let kept = places.into_iter().flatten().filter(&named).find(|path| backup_of(path).exists());
     // A file that did not exist before may be removed only if the request names it, and so does the
     // recorded or the moved path.
     let sure = asked.filter(|path| Some(path) == last.as_ref() || Some(path) == moved.as_ref());
-    here.auth_existed = mark.auth_existed || kept.is_some() || sure.is_none();
+    here.auth_existed = manifest.auth_existed || kept.is_some() || sure.is_none();
     here.auth_path = kept.or(sure).unwrap_or_default();
-    let known = mark.auth_backup.is_some() && !here.auth_path.as_os_str().is_empty();
+    let known = manifest.auth_backup.is_some() && !here.auth_path.as_os_str().is_empty();
     here.auth_backup = known.then(|| backup_of(&here.auth_path));
 }
 
@@ -124,69 +126,69 @@ fn moved_with(from: &Path, to: &Path, neighbour: &Path) -> Option<PathBuf> {
     None
 }
 
-fn settle(task: &Task<'_>, mark: &Mark, moved: bool) -> Result<TakenOver, Fault> {
-    let stage = mark.phase.as_str();
-    tracing::info!(stage, nonce = %mark.nonce, "settling an interrupted migration");
-    let mut taken = TakenOver { stage: mark.phase.as_str().to_owned(), ..TakenOver::default() };
+fn settle(task: &Task<'_>, manifest: &Manifest, moved: bool) -> Result<TakenOver, Fault> {
+    let stage = manifest.phase.as_str();
+    tracing::info!(stage, nonce = %manifest.nonce, "settling an interrupted migration");
+    let mut taken = TakenOver { stage: manifest.phase.as_str().to_owned(), ..TakenOver::default() };
     if moved {
         taken.warnings.push(format!(
             "An interrupted migration was taken over from another directory; it is settled in {}.",
-            mark.source.parent().unwrap_or(&mark.source).display()
+            manifest.source.parent().unwrap_or(&manifest.source).display()
         ));
     }
-    match mark.phase {
-        Stage::Building => roll_back(task, mark)?,
-        Stage::Built | Stage::CanonicalMoved => finish(task, mark, &mut taken)?,
+    match manifest.phase {
+        Stage::Building => roll_back(task, manifest)?,
+        Stage::Built | Stage::CanonicalMoved => finish(task, manifest, &mut taken)?,
         // The recorded phase is ignored: without a database nothing was installed here.
-        Stage::Committed if !mark.source.exists() => finish(task, mark, &mut taken)?,
+        Stage::Committed if !manifest.source.exists() => finish(task, manifest, &mut taken)?,
         Stage::Committed => {
-            taken.backup = Some(mark.backup.clone()).filter(|path| path.exists());
-            clean(task, mark)?;
+            taken.backup = Some(manifest.backup.clone()).filter(|path| path.exists());
+            clean(task, manifest)?;
         }
     }
     Ok(taken)
 }
 
 /// Returns to the old database. Nothing of the new one counts yet.
-fn roll_back(task: &Task<'_>, mark: &Mark) -> Result<(), Fault> {
-    flip::call_off(task.files(), &task.names.mark, mark)?;
-    flip::unlink_backup(task.files(), &mark.source, &mark.backup)?;
-    flip::drop_copies(task.files(), mark)?;
+fn roll_back(task: &Task<'_>, manifest: &Manifest) -> Result<(), Fault> {
+    flip::reset_to_building(task.files(), &task.names.manifest, manifest)?;
+    flip::unlink_backup(task.files(), &manifest.source, &manifest.backup)?;
+    flip::drop_copies(task.files(), manifest)?;
     point("takeover.dropped");
-    secrets::restore(task.files(), &*task.desk.keychain, mark)?;
-    secrets::clean(task.files(), &*task.desk.keychain, mark)?;
+    secrets::restore(task.files(), &*task.runner.keychain, manifest)?;
+    secrets::clean(task.files(), &*task.runner.keychain, manifest)?;
     // Last: after a kill at any earlier point the manifest leads back here.
-    manifest::remove(task.files(), &task.names.mark, &mark.nonce)
+    manifest::remove(task.files(), &task.names.manifest, &manifest.nonce)
 }
 
-fn clean(task: &Task<'_>, mark: &Mark) -> Result<(), Fault> {
-    flip::drop_copies(task.files(), mark)?;
-    secrets::clean(task.files(), &*task.desk.keychain, mark)?;
-    manifest::remove(task.files(), &task.names.mark, &mark.nonce)
+fn clean(task: &Task<'_>, manifest: &Manifest) -> Result<(), Fault> {
+    flip::drop_copies(task.files(), manifest)?;
+    secrets::clean(task.files(), &*task.runner.keychain, manifest)?;
+    manifest::remove(task.files(), &task.names.manifest, &manifest.nonce)
 }
 
 /// Installs the new database, which was complete, unless it is installed already; then cleans up.
-fn finish(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fault> {
-    let (database, staging, backup) = (&mark.source, &mark.staging, &mark.backup);
+fn finish(task: &Task<'_>, manifest: &Manifest, taken: &mut TakenOver) -> Result<(), Fault> {
+    let (database, staging, backup) = (&manifest.source, &manifest.staging, &manifest.backup);
     if staging.exists() {
         if flip::is_whole(staging, task.recipe) {
             // This process's own connection would block the exclusive lock that `install` takes.
-            task.desk.with_held(task.id(), |held| held.source = None);
+            task.runner.with_held(task.id(), |held| held.source = None);
             flip::install(task.files(), database, staging, backup, None)?;
         } else {
-            return fall_back(task, mark, taken);
+            return fall_back(task, manifest, taken);
         }
     } else if !database.exists() || crate::migrate::recipe::is_old(database, task.recipe)? {
-        return fall_back(task, mark, taken);
+        return fall_back(task, manifest, taken);
     }
     taken.backup = Some(backup.clone()).filter(|path| path.exists());
     point("takeover.installed");
-    clean(task, mark)
+    clean(task, manifest)
 }
 
 /// Returns to the old database because the new one is missing or incomplete.
-fn fall_back(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), Fault> {
-    let (database, backup) = (&mark.source, &mark.backup);
+fn fall_back(task: &Task<'_>, manifest: &Manifest, taken: &mut TakenOver) -> Result<(), Fault> {
+    let (database, backup) = (&manifest.source, &manifest.backup);
     if !database.exists() && !backup.exists() {
         return Err(refused(task, "neither the old nor the new database exists"));
     }
@@ -194,7 +196,7 @@ fn fall_back(task: &Task<'_>, mark: &Mark, taken: &mut TakenOver) -> Result<(), 
         "The incomplete new database of an interrupted migration was removed; {} is the old one.",
         database.display()
     ));
-    roll_back(task, mark)
+    roll_back(task, manifest)
 }
 
 /// Settles a database without a manifest. If the database is missing and backups lie beside it, the
@@ -267,8 +269,8 @@ fn unreadable(task: &Task<'_>, why: &str) -> Result<TakenOver, Fault> {
 
 /// Removes an unreadable manifest. The caller has found that nothing is left to settle.
 pub(super) fn drop_unreadable(task: &Task<'_>) -> Result<(), Fault> {
-    let path = &task.names.mark;
-    if matches!(manifest::read(path), Found::Unreadable(_)) && !task.migration.plan.dry_run {
+    let path = &task.names.manifest;
+    if matches!(manifest::read(path), ReadManifest::Unreadable(_)) && !task.migration.plan.dry_run {
         task.files().remove(path).map_err(paths::failed("remove", path))?;
     }
     Ok(())

@@ -21,7 +21,7 @@ const TENANT_BYTES_MAX: usize = 512;
 /// A request to carry a database to its next generation.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wanted {
+pub struct MigrationRequest {
     /// Path of the database file.
     pub database: PathBuf,
     /// Name of a built-in recipe, or path of a directory of SQL files.
@@ -41,7 +41,7 @@ pub struct Wanted {
     pub dry_run: bool,
 }
 
-impl Wanted {
+impl MigrationRequest {
     /// Fills in the application's defaults, which depend on the environment variables and the
     /// working directory of the caller.
     #[must_use]
@@ -148,9 +148,9 @@ fn executor_tenant(cwd: &Path) -> String {
 
 /// Returns whether an interrupted migration has to be settled before the database is inspected.
 #[must_use]
-pub fn is_cut_short(plan: &MigrationPlan) -> bool {
+pub fn is_interrupted(plan: &MigrationPlan) -> bool {
     let Ok(recipe) = recipes::find(plan) else { return false };
     let database = paths::from_host(&plan.database);
-    crate::migrate::file_names::mark_of(&database, &*recipe).exists()
+    crate::migrate::file_names::manifest_for(&database, &*recipe).exists()
         || !database.exists() && !recovery::beside(&database, recipe.label()).1.is_empty()
 }

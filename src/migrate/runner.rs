@@ -13,12 +13,12 @@ use std::sync::{Mutex, PoisonError};
 use crate::core::event::MigrationPlan;
 use crate::core::{Code, Fault, Migration, MigrationId, Outcome, Step};
 use crate::failpoint::kill::point;
-use crate::migrate::context::{AtWork, Held, MigrationRunner, Progress, Task};
+use crate::migrate::context::{EffectLock, Held, MigrationRunner, Progress, Task};
 use crate::migrate::file_names::Names;
 use crate::migrate::files::{self, Files};
-use crate::migrate::manifest::{self, Found};
+use crate::migrate::manifest::{self, ReadManifest};
 use crate::migrate::recipe::{Keychain, Network, OnConflict, Recipe, Work};
-use crate::migrate::source::{self, Course, Source};
+use crate::migrate::source::{self, CopyProgress, Source};
 use crate::migrate::{app_lock, build, copy, flip, inspect, recipes, secrets, sqlite, undo};
 use crate::world::fs::paths;
 
@@ -67,10 +67,10 @@ impl MigrationRunner {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Outcome, Fault> {
         let work = || {
-            let _alone = self.lock(&migration.id)?;
+            let _lock = self.lock(&migration.id)?;
             let recipe = self.recipe(migration, step)?;
             let names = Names::of(migration, &*recipe);
-            let task = Task { desk: self, migration, recipe: &*recipe, names, cancelled };
+            let task = Task { runner: self, migration, recipe: &*recipe, names, cancelled };
             task.perform(step)
         };
         let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
@@ -86,7 +86,7 @@ impl MigrationRunner {
         };
         // Locks that stayed here would keep the application out of its database.
         if over {
-            self.let_go(&migration.id);
+            self.unlock_all(&migration.id);
         }
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&migration.id);
         outcome
@@ -152,7 +152,7 @@ impl MigrationRunner {
     }
 
     /// Removes the recipes kept for migrations that need them no more.
-    pub fn tidy(&self, is_wanted: impl Fn(&MigrationId) -> bool) {
+    pub fn remove_unused_recipes(&self, is_wanted: impl Fn(&MigrationId) -> bool) {
         // Listed before `is_wanted` is called: a recipe is kept only after its migration is in the
         // log, so every listed directory is known by then.
         let entries = std::fs::read_dir(&self.home).into_iter().flatten().flatten();
@@ -167,14 +167,14 @@ impl MigrationRunner {
 
     /// Takes the lock of a migration across processes: a daemon that is being replaced may still
     /// have a thread that works on it.
-    fn lock(&self, id: &MigrationId) -> Result<AtWork, Fault> {
+    fn lock(&self, id: &MigrationId) -> Result<EffectLock, Fault> {
         self.files.make_dir(&self.home).map_err(paths::failed("create", &self.home))?;
         let path = self.home.join(format!("{id}.lock"));
         let open = File::options().create(true).truncate(false).write(true).open(&path);
         let file = open.map_err(paths::failed("open", &path))?;
         // Without waiting: the fault is transient, so the core retries it within its bounds.
         if file.try_lock().is_ok() {
-            return Ok(AtWork(file));
+            return Ok(EffectLock(file));
         }
         let message = format!("another process works on migration {id}");
         let hint = format!("run `fuser {}` to find it; retry when it has ended", path.display());
@@ -186,7 +186,7 @@ impl MigrationRunner {
         change(held.entry(id.clone()).or_default())
     }
 
-    fn let_go(&self, id: &MigrationId) {
+    fn unlock_all(&self, id: &MigrationId) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         for suffix in files::SUFFIXES {
             drop(std::fs::remove_file(self.home.join(format!("{id}.again{suffix}"))));
@@ -219,7 +219,7 @@ impl Task<'_> {
     }
 
     pub(super) fn files(&self) -> &Files {
-        &self.desk.files
+        &self.runner.files
     }
 
     pub(super) fn id(&self) -> &MigrationId {
@@ -227,7 +227,7 @@ impl Task<'_> {
     }
 
     pub(super) fn progress(&self, what: &str, (done, of): (u64, u64), unit: &'static str) {
-        let mut seen = self.desk.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.runner.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.insert(self.id().clone(), Progress { what: what.to_owned(), done, of, unit });
     }
 
@@ -250,8 +250,8 @@ impl Task<'_> {
             },
             secrets: secrets.as_deref(),
             now_ms: i64::try_from(self.migration.plan.at_ms).unwrap_or(i64::MAX),
-            network: &*self.desk.network,
-            keychain: &*self.desk.keychain,
+            network: &*self.runner.network,
+            keychain: &*self.runner.keychain,
             progress: &|what, rows| {
                 // One row of the old database may become several, and then the total is unknown.
                 let of = Some(self.rows_of(what)).filter(|of| *of >= rows).unwrap_or(0);
@@ -277,9 +277,9 @@ impl Task<'_> {
     /// # Errors
     /// `database_in_use`, transient, when another process holds the lock.
     pub(super) fn own_if_free(&self) -> Result<(), Fault> {
-        self.desk.with_held(self.id(), |held| {
+        self.runner.with_held(self.id(), |held| {
             if held.owner.is_none() {
-                let taken = app_lock::take(self.recipe, &self.names.database, true);
+                let taken = app_lock::acquire(self.recipe, &self.names.database, true);
                 held.owner = taken.map_err(Fault::transient)?;
             }
             Ok(())
@@ -289,12 +289,12 @@ impl Task<'_> {
     /// Checks that the manifest is still the one that this migration wrote. A program without this
     /// log may have settled it since, and then the files of this migration are no longer intact.
     fn still_ours(&self) -> Result<(), Fault> {
-        let found = manifest::read(&self.names.mark);
-        let ours = matches!(&found, Found::Mark(mark) if mark.nonce == self.id().as_str());
+        let found = manifest::read(&self.names.manifest);
+        let ours = matches!(&found, ReadManifest::Manifest(manifest) if manifest.nonce == self.id().as_str());
         let fine = match &self.migration.copy {
             _ if self.migration.plan.dry_run => true,
             // Nothing is made yet. An unreadable manifest was inspected and may be overwritten.
-            None => !matches!(&found, Found::Mark(_)) || ours,
+            None => !matches!(&found, ReadManifest::Manifest(_)) || ours,
             Some(copy) => {
                 let kept = self.names.secrets_backup.as_deref().is_some_and(Path::exists);
                 ours && (kept || !copy.has_secrets)
@@ -310,7 +310,7 @@ impl Task<'_> {
     }
 
     /// Like [`Self::hold`], and checks the manifest; for every step after the inspection.
-    pub(super) fn hold_on(&self) -> Result<(), Fault> {
+    pub(super) fn hold_and_check(&self) -> Result<(), Fault> {
         self.hold()?;
         self.still_ours()
     }
@@ -318,9 +318,9 @@ impl Task<'_> {
     /// Keeps other programs out of the database. After a restart it also checks for a change since.
     pub(super) fn hold(&self) -> Result<(), Fault> {
         let rehearsal = self.migration.plan.dry_run;
-        self.desk.with_held(self.id(), |held| {
+        self.runner.with_held(self.id(), |held| {
             if held.owner.is_none() {
-                held.owner = app_lock::take(self.recipe, &self.names.database, rehearsal)?;
+                held.owner = app_lock::acquire(self.recipe, &self.names.database, rehearsal)?;
             }
             if held.source.is_none() && self.names.database.exists() {
                 // The fingerprint is taken first: opening the database may move its log into it.
@@ -342,13 +342,13 @@ impl Task<'_> {
         if copied.fingerprint == fingerprint {
             return Ok(());
         }
-        let again = self.desk.home.join(format!("{}.again", self.id()));
+        let again = self.runner.home.join(format!("{}.again", self.id()));
         let fail = paths::failed("remove", &again);
         self.files().remove_set(&again).map_err(&fail)?;
         sqlite::create_private(&again)?;
-        let course = Course { progress: &|_, _| (), cancelled: self.cancelled };
-        let plain = source.lend();
-        let checksum = source::copy(Some(&plain), &self.names.database, &again, &course)?;
+        let progress_of_copy = CopyProgress { progress: &|_, _| (), cancelled: self.cancelled };
+        let plain = source.shared_file();
+        let checksum = source::copy(Some(&plain), &self.names.database, &again, &progress_of_copy)?;
         self.files().remove_set(&again).map_err(&fail)?;
         if checksum == copied.checksum {
             Ok(())
@@ -361,19 +361,19 @@ impl Task<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::migrate::sample::Bench;
+    use crate::migrate::sample::Harness;
 
     /// A child between fork and exec has a duplicate of the descriptor.
     #[test]
     fn inherited_lock_fd_holds_no_lock() {
-        let bench = Bench::new();
-        let desk = bench.desk(Files::default());
+        let harness = Harness::new();
+        let runner = harness.runner(Files::default());
         let id = MigrationId::parse("0123abcd").expect("a name");
-        let held = desk.lock(&id).expect("free");
+        let held = runner.lock(&id).expect("free");
         let of_the_child = held.0.try_clone().expect("a duplicate descriptor");
-        assert!(desk.lock(&id).is_err(), "it is held");
+        assert!(runner.lock(&id).is_err(), "it is held");
         drop(held);
-        drop(desk.lock(&id).expect("free again"));
+        drop(runner.lock(&id).expect("free again"));
         drop(of_the_child);
     }
 }

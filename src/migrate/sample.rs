@@ -116,7 +116,7 @@ impl Keychain for &'static Entries {
 const ROWS: u32 = 300;
 
 /// A directory with an old database, and a log in memory that outlives runners.
-pub(super) struct Bench {
+pub(super) struct Harness {
     _root: tempfile::TempDir,
     pub(super) dir: PathBuf,
     state: State,
@@ -124,7 +124,7 @@ pub(super) struct Bench {
     keychain: &'static Entries,
 }
 
-impl Bench {
+impl Harness {
     pub(super) fn new() -> Self {
         let root = tempfile::tempdir().expect("a folder");
         let dir = root.path().canonicalize().expect("real");
@@ -132,9 +132,9 @@ impl Bench {
             std::fs::create_dir(dir.join(folder)).expect("a folder");
         }
         let keychain: &'static Entries = Box::leak(Box::default());
-        let bench = Self { _root: root, dir, state: State::default(), now: Time(1), keychain };
-        bench.fill();
-        bench
+        let harness = Self { _root: root, dir, state: State::default(), now: Time(1), keychain };
+        harness.fill();
+        harness
     }
 
     /// Makes an old database whose rows are still in its log, as after a crash.
@@ -170,13 +170,13 @@ impl Bench {
         self.dir.join("secrets/auth.json")
     }
 
-    pub(super) fn desk(&self, files: Files) -> MigrationRunner {
+    pub(super) fn runner(&self, files: Files) -> MigrationRunner {
         let home = self.dir.join("home");
         MigrationRunner::new(&home, Box::new(Offline), Box::new(self.keychain)).with_files(files)
     }
 
     /// Requests a migration; the log may have been lost before.
-    pub(super) fn ask(&mut self, id: &str) -> MigrationId {
+    pub(super) fn request(&mut self, id: &str) -> MigrationId {
         let id = MigrationId::parse(id).expect("a name");
         let plan = MigrationPlan {
             recipe: "sample".into(),
@@ -215,7 +215,7 @@ impl Bench {
     /// Performs the owed steps until none is owed or `gone` reports that the machine is off.
     pub(super) fn run(
         &mut self,
-        desk: &MigrationRunner,
+        runner: &MigrationRunner,
         id: &MigrationId,
         gone: &dyn Fn() -> bool,
     ) {
@@ -224,7 +224,7 @@ impl Bench {
             let Some(owed) = migration.owed.clone() else { return };
             self.now = self.now.max(owed.not_before);
             let effect = migration.effect_id().expect("owed");
-            let outcome = desk.perform(&migration, owed.step, &|| false);
+            let outcome = runner.perform(&migration, owed.step, &|| false);
             if gone() {
                 return;
             }
@@ -305,7 +305,7 @@ impl Bench {
 }
 
 /// Returns whether a fault helps the user; one that does not is a defect.
-pub(super) fn speaks(fault: &Fault) -> bool {
+pub(super) fn helps_user(fault: &Fault) -> bool {
     let text = format!("{fault} {}", fault.hint).to_lowercase();
     fault.code != Code::Defect && !text.contains("unknown error") && !fault.hint.is_empty()
 }

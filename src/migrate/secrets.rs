@@ -14,7 +14,7 @@ use crate::core::{Code, Fault, MigrationId, Outcome};
 use crate::failpoint::kill::point;
 use crate::format::hex;
 use crate::migrate::context::Task;
-use crate::migrate::manifest::{self, Found, KeychainBackup, Mark, Stage, mark_of};
+use crate::migrate::manifest::{self, KeychainBackup, Manifest, ReadManifest, Stage, manifest_for};
 use crate::world::fs::paths;
 
 /// Name of the old file with secrets in a migration's directory.
@@ -36,7 +36,7 @@ pub(super) fn back_up(task: &Task<'_>) -> Result<(), Fault> {
     }
     let bytes = std::fs::read(secrets).map_err(paths::failed("read", secrets))?;
     let files = task.files();
-    let folder = task.desk.folder_of(task.id());
+    let folder = task.runner.folder_of(task.id());
     files.make_dir(&folder).map_err(paths::failed("create", &folder))?;
     // The copy beside the secrets is the last: its presence means that both are complete.
     for place in [folder.join(KEPT), backup.clone()] {
@@ -48,7 +48,7 @@ pub(super) fn back_up(task: &Task<'_>) -> Result<(), Fault> {
 
 /// Writes the secrets that the new database refers to. Repeated after a kill, it writes the same.
 pub(super) fn write(task: &Task<'_>) -> Result<Outcome, Fault> {
-    task.hold_on()?;
+    task.hold_and_check()?;
     let copy = crate::migrate::copy::open(task)?;
     let secrets = task.with_work(|work| task.recipe.secrets(&copy, work))?;
     drop(copy);
@@ -57,7 +57,7 @@ pub(super) fn write(task: &Task<'_>) -> Result<Outcome, Fault> {
         point("migrate.keychain_kept");
         note_keychain(task)?;
         for (service, account, value) in &secrets.keychain {
-            task.desk.keychain.set(service, account, value)?;
+            task.runner.keychain.set(service, account, value)?;
         }
         point("migrate.keychain_written");
     }
@@ -71,7 +71,7 @@ pub(super) fn write(task: &Task<'_>) -> Result<Outcome, Fault> {
 
 fn write_file(task: &Task<'_>, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     let files = task.files();
-    let folder = task.desk.folder_of(task.id());
+    let folder = task.runner.folder_of(task.id());
     files.make_dir(&folder).map_err(paths::failed("create", &folder))?;
     let note = folder.join(WRITTEN);
     let digest = hex(&Sha256::digest(bytes));
@@ -101,7 +101,7 @@ fn check_untouched(task: &Task<'_>, path: &Path, new: &[u8]) -> Result<(), Fault
 
 /// Notes that the keychain is written to, which an undo cannot reverse.
 fn note_keychain(task: &Task<'_>) -> Result<(), Fault> {
-    let folder = task.desk.folder_of(task.id());
+    let folder = task.runner.folder_of(task.id());
     task.files().make_dir(&folder).map_err(paths::failed("create", &folder))?;
     let note = folder.join(KEYCHAIN);
     let temporary = with_suffix(&note, ".tmp");
@@ -110,7 +110,7 @@ fn note_keychain(task: &Task<'_>) -> Result<(), Fault> {
 
 /// Removes what was kept for an undo that cannot happen any more.
 pub(super) fn forget(task: &Task<'_>) -> Result<(), Fault> {
-    let folder = task.desk.folder_of(task.id());
+    let folder = task.runner.folder_of(task.id());
     for name in [KEPT, WRITTEN, KEYCHAIN] {
         for path in [folder.join(name), folder.join(format!("{name}.tmp"))] {
             task.files().remove(&path).map_err(paths::failed("remove", &path))?;
@@ -122,7 +122,7 @@ pub(super) fn forget(task: &Task<'_>) -> Result<(), Fault> {
 /// Copies the keychain entries that are overwritten to accounts of this migration, and notes each
 /// in the manifest.
 fn back_up_keychain(task: &Task<'_>, secrets: &Secrets) -> Result<(), Fault> {
-    let keychain = &*task.desk.keychain;
+    let keychain = &*task.runner.keychain;
     let mut known = known_backups(task)?;
     let mut wanted: Vec<(&str, &str)> =
         secrets.keychain.iter().map(|(s, a, _)| (s.as_str(), a.as_str())).collect();
@@ -162,9 +162,9 @@ fn keep_entry(keychain: &dyn Keychain, service: &str, entry: &KeychainBackup) ->
 
 fn note_backups(task: &Task<'_>, known: &[KeychainBackup]) -> Result<(), Fault> {
     let had = task.migration.copy.as_ref().is_some_and(|copy| copy.has_secrets);
-    let mut mark = mark_of(task, had, Stage::Building);
-    mark.keychain_backups = known.to_vec();
-    manifest::write(task.files(), &task.names.mark, &mark)
+    let mut manifest = manifest_for(task, had, Stage::Building);
+    manifest.keychain_backups = known.to_vec();
+    manifest::write(task.files(), &task.names.manifest, &manifest)
 }
 
 /// Returns whether a noted backup can belong to the migration of this name.
@@ -179,10 +179,12 @@ fn backup_account(id: &MigrationId, account: &str) -> String {
 
 /// Returns the keychain entries that this migration noted in its manifest.
 pub(super) fn known_backups(task: &Task<'_>) -> Result<Vec<KeychainBackup>, Fault> {
-    match manifest::read(&task.names.mark) {
-        Found::Mark(mark) if mark.nonce == task.id().as_str() => Ok(mark.keychain_backups),
-        Found::Unreadable(why) => {
-            let message = format!("cannot read the manifest {}", task.names.mark.display());
+    match manifest::read(&task.names.manifest) {
+        ReadManifest::Manifest(manifest) if manifest.nonce == task.id().as_str() => {
+            Ok(manifest.keychain_backups)
+        }
+        ReadManifest::Unreadable(why) => {
+            let message = format!("cannot read the manifest {}", task.names.manifest.display());
             let hint = "check the disk for errors: the manifest was complete before";
             Err(Fault::new(Code::MigrationFailed, message, hint).because(why))
         }
@@ -191,24 +193,28 @@ pub(super) fn known_backups(task: &Task<'_>) -> Result<Vec<KeychainBackup>, Faul
 }
 
 /// Puts the old secrets back: the keychain first, then the file.
-pub(super) fn restore(files: &Files, keychain: &dyn Keychain, mark: &Mark) -> Result<(), Fault> {
-    restore_keychain(keychain, mark)?;
-    restore_file(files, mark)
+pub(super) fn restore(
+    files: &Files,
+    keychain: &dyn Keychain,
+    manifest: &Manifest,
+) -> Result<(), Fault> {
+    restore_keychain(keychain, manifest)?;
+    restore_file(files, manifest)
 }
 
 /// Puts back what this migration wrote. The file may belong to more than one database: a foreign
 /// change stays, the old file is kept, and the returned text names its path.
-pub(super) fn take_back(task: &Task<'_>, mark: &Mark) -> Result<Option<String>, Fault> {
-    restore_keychain(&*task.desk.keychain, mark)?;
-    let folder = task.desk.folder_of(task.id());
+pub(super) fn take_back(task: &Task<'_>, manifest: &Manifest) -> Result<Option<String>, Fault> {
+    restore_keychain(&*task.runner.keychain, manifest)?;
+    let folder = task.runner.folder_of(task.id());
     let written = std::fs::read_to_string(folder.join(WRITTEN)).ok();
-    let now = std::fs::read(&mark.auth_path).ok();
+    let now = std::fs::read(&manifest.auth_path).ok();
     let digest = now.as_deref().map(|bytes| hex(&Sha256::digest(bytes)));
     let old = std::fs::read(folder.join(KEPT)).ok();
     if now.is_none() || digest == written {
-        restore_file(task.files(), mark)?;
+        restore_file(task.files(), manifest)?;
     } else if now != old && written.is_some() {
-        let (path, kept) = (mark.auth_path.display(), folder.join(KEPT));
+        let (path, kept) = (manifest.auth_path.display(), folder.join(KEPT));
         let kept = if old.is_some() { kept.display().to_string() } else { "none".to_owned() };
         let left = format!("{path}, which was changed during the migration; old file: {kept}");
         return Ok(Some(left));
@@ -216,27 +222,27 @@ pub(super) fn take_back(task: &Task<'_>, mark: &Mark) -> Result<Option<String>, 
     Ok(None)
 }
 
-fn restore_keychain(keychain: &dyn Keychain, mark: &Mark) -> Result<(), Fault> {
+fn restore_keychain(keychain: &dyn Keychain, manifest: &Manifest) -> Result<(), Fault> {
     let service = service();
-    mark.keychain_backups.iter().try_for_each(|entry| restore_entry(keychain, &service, entry))
+    manifest.keychain_backups.iter().try_for_each(|entry| restore_entry(keychain, &service, entry))
 }
 
-fn restore_file(files: &Files, mark: &Mark) -> Result<(), Fault> {
-    if mark.auth_path.as_os_str().is_empty() {
+fn restore_file(files: &Files, manifest: &Manifest) -> Result<(), Fault> {
+    if manifest.auth_path.as_os_str().is_empty() {
         return Ok(());
     }
-    let path = &mark.auth_path;
-    match mark.auth_backup.as_deref().filter(|backup| backup.exists()) {
+    let path = &manifest.auth_path;
+    match manifest.auth_backup.as_deref().filter(|backup| backup.exists()) {
         Some(backup) => {
             let bytes = std::fs::read(backup).map_err(paths::failed("read", backup))?;
-            let temporary = with_suffix(path, &format!(".restore-{}.tmp", mark.nonce));
+            let temporary = with_suffix(path, &format!(".restore-{}.tmp", manifest.nonce));
             if let Some(dir) = path.parent() {
                 files.make_dir(dir).map_err(paths::failed("create", dir))?;
             }
             files.write(path, &temporary, &bytes).map_err(paths::failed("restore", path))
         }
         // There was no file before, so this one belongs to the migration.
-        None if !mark.auth_existed => {
+        None if !manifest.auth_existed => {
             files.remove(path).map_err(paths::failed("remove", path))?;
             files.sync_dir_of(path).map_err(paths::failed("sync", path))
         }
@@ -277,21 +283,25 @@ pub fn service() -> String {
 
 /// Removes the backups of the secrets. The secrets are synced again first: afterwards only the
 /// migration's own directory still has the old values.
-pub(super) fn clean(files: &Files, keychain: &dyn Keychain, mark: &Mark) -> Result<(), Fault> {
+pub(super) fn clean(
+    files: &Files,
+    keychain: &dyn Keychain,
+    manifest: &Manifest,
+) -> Result<(), Fault> {
     let service = service();
-    for name in mark.keychain_backups.iter().filter_map(|entry| entry.backup_id.as_deref()) {
+    for name in manifest.keychain_backups.iter().filter_map(|entry| entry.backup_id.as_deref()) {
         keychain.delete(&service, name)?;
     }
-    let path = &mark.auth_path;
+    let path = &manifest.auth_path;
     if path.as_os_str().is_empty() {
         return Ok(());
     }
     files.sync(path).and_then(|()| files.sync_dir_of(path)).map_err(paths::failed("sync", path))?;
-    let restore = with_suffix(path, &format!(".restore-{}.tmp", mark.nonce));
+    let restore = with_suffix(path, &format!(".restore-{}.tmp", manifest.nonce));
     let mut gone = vec![restore, with_suffix(path, ".tmp")];
-    gone.extend(mark.auth_backup.clone());
+    gone.extend(manifest.auth_backup.clone());
     // Temporary files of the backup itself, which a kill during its writing leaves.
-    gone.extend(mark.auth_backup.as_deref().map(|backup| with_suffix(backup, ".tmp")));
+    gone.extend(manifest.auth_backup.as_deref().map(|backup| with_suffix(backup, ".tmp")));
     for path in gone {
         files.remove(&path).map_err(paths::failed("remove", &path))?;
     }
@@ -312,7 +322,7 @@ pub(super) struct Kept {
 
 /// Returns what an undo would put back.
 pub(super) fn kept(task: &Task<'_>) -> Kept {
-    let folder = task.desk.folder_of(task.id());
+    let folder = task.runner.folder_of(task.id());
     let keychain = folder.join(KEYCHAIN).exists();
     let nothing = Kept { old: None, made: false, changed: false, keychain };
     let (Ok(written), Some(path)) =

@@ -50,13 +50,13 @@ impl Source {
     }
 
     /// Returns the open file, to be read while the database is held.
-    pub(super) fn lend(&self) -> Arc<File> {
+    pub(super) fn shared_file(&self) -> Arc<File> {
         Arc::clone(&self.plain)
     }
 }
 
 /// Progress report and stop request of one copy.
-pub(super) struct Course<'a> {
+pub(super) struct CopyProgress<'a> {
     /// Called with the bytes done and the total bytes.
     pub(super) progress: &'a dyn Fn(u64, u64),
     /// Returns whether a stop was requested.
@@ -71,32 +71,39 @@ pub(super) fn copy(
     plain: Option<&File>,
     from: &Path,
     to: &Path,
-    course: &Course<'_>,
+    progress_of_copy: &CopyProgress<'_>,
 ) -> Result<u32, Fault> {
     let log = with_suffix(from, "-wal");
     match plain {
         Some(file) if log.metadata().map_or(0, |m| m.len()) == 0 => {
-            copy_bytes(file, from, to, course)
+            copy_bytes(file, from, to, progress_of_copy)
         }
         _ => {
-            copy_pages(from, to, course)?;
+            copy_pages(from, to, progress_of_copy)?;
             let copied = File::open(to).map_err(paths::failed("open", to))?;
-            let idle = Course { progress: &|_, _| (), ..*course };
+            let idle = CopyProgress { progress: &|_, _| (), ..*progress_of_copy };
             each_part(&copied, to, &idle, |_| Ok(()))
         }
     }
 }
 
-fn copy_bytes(file: &File, from: &Path, to: &Path, course: &Course<'_>) -> Result<u32, Fault> {
+fn copy_bytes(
+    file: &File,
+    from: &Path,
+    to: &Path,
+    progress_of_copy: &CopyProgress<'_>,
+) -> Result<u32, Fault> {
     let mut target = File::options().write(true).open(to).map_err(paths::failed("open", to))?;
-    each_part(file, from, course, |part| target.write_all(part).map_err(paths::failed("write", to)))
+    each_part(file, from, progress_of_copy, |part| {
+        target.write_all(part).map_err(paths::failed("write", to))
+    })
 }
 
 /// Reads a database part by part. Returns the checksum of its content.
 fn each_part(
     file: &File,
     path: &Path,
-    course: &Course<'_>,
+    progress_of_copy: &CopyProgress<'_>,
     mut each: impl FnMut(&[u8]) -> Result<(), Fault>,
 ) -> Result<u32, Fault> {
     let of = file.metadata().map_err(paths::failed("read", path))?.len();
@@ -114,15 +121,15 @@ fn each_part(
         }
         sum = crc32c::crc32c_append(sum, &part[..n]);
         done += n as u64;
-        (course.progress)(done, of);
-        if (course.cancelled)() {
+        (progress_of_copy.progress)(done, of);
+        if (progress_of_copy.cancelled)() {
             return Err(sqlite::stopped());
         }
     }
 }
 
 /// Copies a database page by page, including the content of its log.
-fn copy_pages(from: &Path, to: &Path, course: &Course<'_>) -> Result<(), Fault> {
+fn copy_pages(from: &Path, to: &Path, progress_of_copy: &CopyProgress<'_>) -> Result<(), Fault> {
     let source = sqlite::open(from)?;
     let mut target = sqlite::open_private(to)?;
     let size: i64 =
@@ -132,13 +139,13 @@ fn copy_pages(from: &Path, to: &Path, course: &Course<'_>) -> Result<(), Fault> 
         let step = backup.step(PAGES_AT_ONCE).map_err(failed("copy", from))?;
         let at = backup.progress();
         let bytes = |pages: i32| u64::try_from(i64::from(pages) * size).unwrap_or(0);
-        (course.progress)(bytes(at.pagecount - at.remaining), bytes(at.pagecount));
+        (progress_of_copy.progress)(bytes(at.pagecount - at.remaining), bytes(at.pagecount));
         match step {
             StepResult::Done => return Ok(()),
             StepResult::Busy | StepResult::Locked => pause(TURN),
             _ => {}
         }
-        if (course.cancelled)() {
+        if (progress_of_copy.cancelled)() {
             return Err(sqlite::stopped());
         }
     }
@@ -163,10 +170,10 @@ mod tests {
 
     fn copied(from: &Path, to: &Path, plain: bool) -> (u32, i64) {
         sqlite::create_private(to).expect("an empty file");
-        let course = Course { progress: &|_, _| (), cancelled: &|| false };
+        let progress_of_copy = CopyProgress { progress: &|_, _| (), cancelled: &|| false };
         let held = Source::hold(from).expect("held");
-        let lent = held.lend();
-        let sum = copy(plain.then_some(&*lent), from, to, &course).expect("copied");
+        let lent = held.shared_file();
+        let sum = copy(plain.then_some(&*lent), from, to, &progress_of_copy).expect("copied");
         let there = sqlite::open_private(to).expect("opened");
         sqlite::check(&there, to).expect("whole");
         let ask = "SELECT sum(a) + sum(length(b)) FROM t";
@@ -202,8 +209,8 @@ mod tests {
         drop(old(&from, "DELETE"));
         sqlite::create_private(&to).expect("an empty file");
         let held = Source::hold(&from).expect("held");
-        let course = Course { progress: &|_, _| (), cancelled: &|| false };
-        copy(Some(&*held.lend()), &from, &to, &course).expect("copied");
+        let progress_of_copy = CopyProgress { progress: &|_, _| (), cancelled: &|| false };
+        copy(Some(&*held.shared_file()), &from, &to, &progress_of_copy).expect("copied");
         // Read from the kernel: a process does not conflict with its own locks, so trying one
         // proves nothing.
         let inode = std::os::unix::fs::MetadataExt::ino(&from.metadata().expect("there"));

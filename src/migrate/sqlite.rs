@@ -14,7 +14,7 @@ use crate::core::{Code, Fault};
 use crate::world::fs::paths;
 
 /// How long to wait for a lock of another connection.
-const PATIENCE: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Page cache while a database is verified, in KiB.
 const CHECK_KIB: i64 = 48 * 1_024;
 
@@ -62,7 +62,7 @@ pub fn open(path: &Path) -> Result<Connection, Fault> {
     let has_log = with_suffix(path, "-wal").metadata().is_ok_and(|m| m.len() > 0);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(path, flags).map_err(failed("open", path))?;
-    database.busy_timeout(PATIENCE).map_err(failed("open", path))?;
+    database.busy_timeout(BUSY_TIMEOUT).map_err(failed("open", path))?;
     if has_log {
         keep_log(&database, path)?;
     }
@@ -99,7 +99,7 @@ pub fn open_private(path: &Path) -> Result<Connection, Fault> {
 ///
 /// # Errors
 /// `database_in_use` when another connection has the database open, or has written to it.
-pub fn hold_alone(path: &Path, since: Option<&str>) -> Result<Alone, Fault> {
+pub fn hold_exclusively(path: &Path, since: Option<&str>) -> Result<ExclusiveDatabase, Fault> {
     let plain = File::options().read(true).write(true).open(path);
     let plain = plain.map_err(paths::failed("open", path))?;
     let database = open(path)?;
@@ -111,18 +111,18 @@ pub fn hold_alone(path: &Path, since: Option<&str>) -> Result<Alone, Fault> {
         return Err(changed(path));
     }
     checkpoint(&database, path)?;
-    Ok(Alone { _database: database, plain })
+    Ok(ExclusiveDatabase { _database: database, plain })
 }
 
 /// A database that is complete in one file and that no other connection can read or write.
-pub struct Alone {
+pub struct ExclusiveDatabase {
     _database: Connection,
     /// Closed after the connection, which is declared before it: a process loses its locks on a
     /// file when it closes any descriptor of that file.
     plain: File,
 }
 
-impl Alone {
+impl ExclusiveDatabase {
     /// Returns the file of the database, so that a caller can sync it without another descriptor.
     #[must_use]
     pub fn file(&self) -> &File {

@@ -36,11 +36,11 @@ pub fn now_ms() -> u64 {
 
 /// State of one migration in memory, in place of a log.
 #[derive(Debug, Default)]
-pub struct Alone {
+pub struct Standalone {
     state: State,
 }
 
-impl Alone {
+impl Standalone {
     /// Returns the state with all events so far.
     #[must_use]
     pub fn state(&self) -> &State {
@@ -51,7 +51,7 @@ impl Alone {
     ///
     /// # Errors
     /// The fault with which the core refuses the command.
-    pub fn take(&mut self, command: Command) -> Result<(), Fault> {
+    pub fn submit(&mut self, command: Command) -> Result<(), Fault> {
         let decision: Decision = self.state.decide(now(), command);
         for event in decision? {
             let seq = self.state.seq().next();
@@ -64,7 +64,7 @@ impl Alone {
     ///
     /// # Errors
     /// Only a refusal of the core or a defect. A migration that fails is a result, not an error.
-    pub fn run(&mut self, desk: &MigrationRunner, id: &MigrationId) -> Result<(), Fault> {
+    pub fn run(&mut self, runner: &MigrationRunner, id: &MigrationId) -> Result<(), Fault> {
         while let Some(migration) = self.state.migration(id).cloned() {
             let Some(owed) = &migration.owed else { break };
             let effect = migration.effect_id().ok_or_else(|| {
@@ -72,8 +72,8 @@ impl Alone {
             })?;
             // Bounded: the core limits the attempts and the delay between two of them.
             files::pause(owed.not_before.since(now()));
-            let outcome = desk.perform(&migration, owed.step, &|| false);
-            self.take(Command::Settle { effect, outcome })?;
+            let outcome = runner.perform(&migration, owed.step, &|| false);
+            self.submit(Command::Settle { effect, outcome })?;
         }
         Ok(())
     }
@@ -83,12 +83,12 @@ impl Alone {
 ///
 /// # Errors
 /// The fault of a migration that failed; the database is then unchanged.
-pub fn migrate(desk: &MigrationRunner, plan: MigrationPlan) -> Result<Migration, Fault> {
-    let (mut alone, id) = (Alone::default(), new_id()?);
+pub fn migrate(runner: &MigrationRunner, plan: MigrationPlan) -> Result<Migration, Fault> {
+    let (mut standalone, id) = (Standalone::default(), new_id()?);
     let actor = Actor { door: "daemon".to_owned(), uid: 0, pid: std::process::id() };
-    alone.take(Command::Migrate { migration: id.clone(), plan, actor })?;
-    alone.run(desk, &id)?;
-    let migration = alone.state.migration(&id).cloned().ok_or_else(|| {
+    standalone.submit(Command::Migrate { migration: id.clone(), plan, actor })?;
+    standalone.run(runner, &id)?;
+    let migration = standalone.state.migration(&id).cloned().ok_or_else(|| {
         Fault::new(Code::Defect, "the migration is not in the state", "please report this")
     })?;
     match (&migration.phase, &migration.fault) {

@@ -17,7 +17,7 @@ pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
     let secrets = secrets::kept(task);
     let returned = !names.backup.exists() && names.undone.exists() && names.database.exists();
     // Once the old database is in its place the undo must finish, so its errors are transient then.
-    let owner = app_lock::take(task.recipe, &names.database, false);
+    let owner = app_lock::acquire(task.recipe, &names.database, false);
     let _owner = if returned { owner.map_err(Fault::transient)? } else { owner? };
     if !returned {
         refuse_if_changed(task)?;
@@ -44,8 +44,8 @@ pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
 
 fn put_back(task: &Task<'_>) -> Result<(), Fault> {
     let (names, files) = (&task.names, task.files());
-    let alone = sqlite::hold_alone(&names.database, None)?;
-    let synced = files.sync_open(alone.file(), &names.database);
+    let database_lock = sqlite::hold_exclusively(&names.database, None)?;
+    let synced = files.sync_open(database_lock.file(), &names.database);
     synced.map_err(paths::failed("sync", &names.database))?;
     // The log is in the synced file now. A sidecar that stayed would be read with the old database.
     for suffix in ["-wal", "-shm", "-journal"] {
@@ -60,7 +60,7 @@ fn put_back(task: &Task<'_>) -> Result<(), Fault> {
     point("undo.kept");
     let put = files.rename(&names.backup, &names.database);
     put.map_err(paths::failed("restore", &names.backup))?;
-    drop(alone);
+    drop(database_lock);
     Ok(())
 }
 

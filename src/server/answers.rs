@@ -5,7 +5,7 @@ use rusqlite::Transaction;
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::server::catalog::{fault, now};
-use crate::server::operations::{COLUMNS, Operation, find, let_go, of_row};
+use crate::server::operations::{COLUMNS, Operation, find, of_row, release_lease};
 use crate::server::store::{self, Applied};
 use crate::server::threads;
 use crate::server::transitions::{Change, Status};
@@ -72,7 +72,7 @@ pub(super) fn answered(
                 threads::refused(tx, host, lease, answer)?;
             } else if !threads::holds(tx, host, lease)? {
                 // The thread ended while the request was in transit.
-                let_go(tx, host, id, lease)?;
+                release_lease(tx, host, id, lease)?;
             }
         }
         _ => {}
@@ -81,7 +81,7 @@ pub(super) fn answered(
 }
 
 /// Gives up destroys that were not answered in time: they end with 504 and are not sent again.
-pub(super) fn lose(tx: &Transaction<'_>, before: i64) -> Result<usize, Fault> {
+pub(super) fn give_up(tx: &Transaction<'_>, before: i64) -> Result<usize, Fault> {
     let find = format!(
         "{COLUMNS} WHERE status IS NULL AND command = 'environment.destroy' AND created_at < ?1"
     );

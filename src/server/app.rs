@@ -16,11 +16,11 @@ use crate::api::problem::{Refusal, invalid};
 use crate::core::{Code, EnvironmentId, Fault, RequestId};
 use crate::server::catalog::Catalog;
 use crate::server::operations;
-use crate::server::registry::Hub;
-use crate::server::types::{OperationView, Patience};
+use crate::server::registry::SessionRegistry;
+use crate::server::types::{OperationView, WaitParams};
 use crate::session::connector::random_name;
 
-pub(super) type Done<T> = Result<T, Refusal>;
+pub(super) type ApiResult<T> = Result<T, Refusal>;
 
 pub(super) type Server = State<Arc<Shared>>;
 
@@ -29,19 +29,19 @@ pub(super) const WAIT_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// Intervals of a session; the server announces the first two to the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct Timing {
     /// Interval of each side's heartbeat.
     pub heartbeat: Duration,
     /// Peer timeout: after this silence the session ends.
     pub lease: Duration,
     /// Interval at which open operations and the live set are sent again.
-    pub again: Duration,
+    pub repeat: Duration,
 }
 
-impl Default for Pace {
+impl Default for Timing {
     fn default() -> Self {
         let second = Duration::from_secs;
-        Self { heartbeat: second(5), lease: second(30), again: second(30) }
+        Self { heartbeat: second(5), lease: second(30), repeat: second(30) }
     }
 }
 
@@ -49,8 +49,8 @@ impl Default for Pace {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) catalog: Catalog,
-    pub(super) hub: Arc<Hub>,
-    pub(super) pace: Pace,
+    pub(super) registry: Arc<SessionRegistry>,
+    pub(super) timing: Timing,
     pub(super) stop: watch::Receiver<bool>,
     /// Permits for open sessions.
     pub(super) sessions: Arc<Semaphore>,
@@ -79,18 +79,18 @@ pub(super) fn key(headers: &HeaderMap) -> Result<String, Fault> {
 }
 
 /// Answers with an operation, as soon as it has ended or the requested wait is over.
-pub(super) async fn under_way(
+pub(super) async fn respond_with_operation(
     shared: &Arc<Shared>,
     host: &str,
     request: &str,
-    patience: Patience,
-) -> Done<Response> {
+    wait_params: WaitParams,
+) -> ApiResult<Response> {
     // Subscribed before the first read: an end in between is then in the channel.
-    let (mut news, reader) = shared.hub.news();
+    let (mut notifications, subscriber) = shared.registry.subscribe();
     // Waiting for an operation must not make hosts report changes of worktrees.
-    drop(reader);
-    shared.hub.wake(host);
-    let limit = Duration::from_secs(patience.wait.unwrap_or(0)).min(WAIT_MAX);
+    drop(subscriber);
+    shared.registry.wake(host);
+    let limit = Duration::from_secs(wait_params.wait.unwrap_or(0)).min(WAIT_MAX);
     let until = tokio::time::Instant::now() + limit;
     let operation = loop {
         let id = request.to_owned();
@@ -101,15 +101,15 @@ pub(super) async fn under_way(
         }
         // A lagged subscriber misses notifications, so the operation is read every second as well.
         let next = tokio::time::Instant::now() + Duration::from_secs(1);
-        let ends = |news: &Value| news["operation"] == request;
-        let heard = async {
-            while let Ok(news) = news.recv().await {
-                if ends(&news) {
+        let ends = |notifications: &Value| notifications["operation"] == request;
+        let ended = async {
+            while let Ok(notifications) = notifications.recv().await {
+                if ends(&notifications) {
                     return;
                 }
             }
         };
-        drop(tokio::time::timeout_at(next.min(until), heard).await);
+        drop(tokio::time::timeout_at(next.min(until), ended).await);
     };
     let status = if operation.status.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(OperationView::of(operation))).into_response())

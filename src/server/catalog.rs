@@ -10,7 +10,7 @@ use sha2::Digest as _;
 
 use crate::core::{Code, Fault};
 use crate::migrate::recipes::catalog::catalog;
-use crate::migrate::request::{Wanted, is_cut_short};
+use crate::migrate::request::{MigrationRequest, is_interrupted};
 use crate::migrate::{MigrationRunner, http, keychain, standalone};
 use crate::session::connector::random_name;
 
@@ -119,18 +119,19 @@ pub(super) fn in_memory() -> Connection {
 /// settles a migration that a crash has interrupted.
 fn carry(path: &Path) -> Result<(), Fault> {
     let database = path.to_owned();
-    let wanted = Wanted { database, recipe: "catalog".to_owned(), ..Wanted::default() };
+    let wanted =
+        MigrationRequest { database, recipe: "catalog".to_owned(), ..MigrationRequest::default() };
     let plan = wanted.plan()?;
     let has_content = path.metadata().is_ok_and(|found| found.len() > 0);
     let due =
-        is_cut_short(&plan) || has_content && crate::migrate::recipe::is_old(path, &catalog())?;
+        is_interrupted(&plan) || has_content && crate::migrate::recipe::is_old(path, &catalog())?;
     if !due {
         return Ok(());
     }
     let home = path.with_file_name("migrations");
-    let desk =
+    let runner =
         MigrationRunner::new(&home, Box::new(http::NoNetwork), Box::new(keychain::NoKeychain));
-    let done = standalone::migrate(&desk, plan)?;
+    let done = standalone::migrate(&runner, plan)?;
     for warning in done.warnings() {
         tracing::warn!("{warning}");
     }

@@ -16,25 +16,25 @@ use tokio_stream::wrappers::BroadcastStream;
 use crate::api::problem::invalid;
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
-use crate::server::app::{Done, Server};
+use crate::server::app::{ApiResult, Server};
 use crate::server::{catalog, host_session};
 use crate::session::transport::{Wire, accept};
 
 /// What happens, as it happens. While somebody reads this, hosts tell of changes in worktrees.
-#[utoipa::path(get, tag = "visitors", path = "/v1/events", responses(
+#[utoipa::path(get, tag = "visitors", operation_id = "news", path = "/v1/events", responses(
     (status = 200, description = "server-sent events", content_type = "text/event-stream"),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn news(State(shared): Server) -> Done<Response> {
+pub(super) async fn notifications(State(shared): Server) -> ApiResult<Response> {
     let slot = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| {
         Fault::new(Code::LimitReached, "too many event streams are open", "close one first")
     })?;
-    let (news, reader) = shared.hub.news();
+    let (notifications, subscriber) = shared.registry.subscribe();
     let mut stop = shared.stop.clone();
-    let stream = BroadcastStream::new(news).map(move |news| {
-        let _held = (&slot, &reader);
+    let stream = BroadcastStream::new(notifications).map(move |notifications| {
+        let _held = (&slot, &subscriber);
         // A lagged subscriber has to read the present state itself.
-        let news = news.unwrap_or_else(|_| json!({ "type": "missed" }));
-        Ok::<_, std::convert::Infallible>(Event::default().data(news.to_string()))
+        let notifications = notifications.unwrap_or_else(|_| json!({ "type": "missed" }));
+        Ok::<_, std::convert::Infallible>(Event::default().data(notifications.to_string()))
     });
     let over = async move { drop(stop.wait_for(|stop| *stop).await) };
     let stream = futures_util::StreamExt::take_until(stream, over);
@@ -42,7 +42,7 @@ pub(super) async fn news(State(shared): Server) -> Done<Response> {
 }
 
 /// Upgrades a request to a host's session, a WebSocket. The host's key is the bearer token.
-pub(super) async fn session(State(shared): Server, mut request: Request) -> Done<Response> {
+pub(super) async fn session(State(shared): Server, mut request: Request) -> ApiResult<Response> {
     let headers = request.headers();
     let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
     let bearer = text(header::AUTHORIZATION).and_then(|v| v.strip_prefix("Bearer "));
@@ -66,8 +66,8 @@ pub(super) async fn session(State(shared): Server, mut request: Request) -> Done
     tokio::spawn(async move {
         match upgrade.await {
             Ok(stream) => {
-                let wire = Wire::answered(TokioIo::new(stream)).await;
-                host_session::attend(shared, host, wire).await;
+                let wire = Wire::accepted(TokioIo::new(stream)).await;
+                host_session::serve(shared, host, wire).await;
             }
             Err(e) => tracing::debug!(error = %e, "cannot open a session"),
         }

@@ -8,16 +8,16 @@ use axum::response::IntoResponse as _;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::types::{Destroy, Grace, OperationView, Patience, RowView, Wanted, Which};
+use super::types::{Destroy, Grace, NewEnvironment, OperationView, RowView, WaitParams, Which};
 use super::{catalog, operations, threads};
 use crate::api::extract::{Body, Params, environment_id};
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
-use crate::server::app::{Done, Server, key, under_way};
-use crate::server::operations::order;
+use crate::server::app::{ApiResult, Server, key, respond_with_operation};
+use crate::server::operations::host_command;
 use crate::server::store::{self, Applied};
 use crate::server::transitions::{Change, Status};
-use crate::session::protocol::Order;
+use crate::session::protocol::HostCommand;
 
 /// The environments of a host.
 #[utoipa::path(get, path = "/v1/hosts/{host}/environments", params(Which), responses(
@@ -27,7 +27,7 @@ pub(super) async fn list(
     State(shared): Server,
     UrlPath(id): UrlPath<String>,
     Params(which): Params<Which>,
-) -> Done<Json<Vec<RowView>>> {
+) -> ApiResult<Json<Vec<RowView>>> {
     let found = shared.catalog.with(move |tx| {
         catalog::host(tx, &id)?;
         store::list(tx, &id, which.all)
@@ -42,14 +42,14 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
-) -> Done<Json<RowView>> {
+) -> ApiResult<Json<RowView>> {
     let found = shared.catalog.with(move |tx| store::get(tx, &host, &id)).await?;
     Ok(Json(RowView::of(found)))
 }
 
 /// Has an environment made.
-#[utoipa::path(post, path = "/v1/hosts/{host}/environments", params(Patience),
-    request_body = Wanted, responses(
+#[utoipa::path(post, path = "/v1/hosts/{host}/environments", params(WaitParams),
+    request_body = NewEnvironment, responses(
     (status = 200, body = OperationView, description = "over"),
     (status = 202, body = OperationView, description = "under way"),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -57,37 +57,37 @@ pub(super) async fn create(
     State(shared): Server,
     UrlPath(host): UrlPath<String>,
     headers: HeaderMap,
-    Params(patience): Params<Patience>,
-    Body(wanted): Body<Wanted>,
-) -> Done<Response> {
+    Params(wait_params): Params<WaitParams>,
+    Body(wanted): Body<NewEnvironment>,
+) -> ApiResult<Response> {
     let id = environment_id(&wanted.id)?.to_string();
     let mut body = serde_json::to_value(&wanted).unwrap_or_default();
     if let Value::Object(fields) = &mut body {
         fields.remove("id");
     }
     let request = key(&headers)?;
-    let order = order(&request, "environment.provision", &id, body);
-    let place = host.clone();
+    let command = host_command(&request, "environment.provision", &id, body);
+    let host_id = host.clone();
     shared
         .catalog
         .with(move |tx| {
-            catalog::host(tx, &place)?;
-            make_in(tx, &place, &order)
+            catalog::host(tx, &host_id)?;
+            request_provision(tx, &host_id, &command)
         })
         .await?;
-    under_way(&shared, &host, &request, patience).await
+    respond_with_operation(&shared, &host, &request, wait_params).await
 }
 
 /// Adds the operation that provisions or restores an environment; a repeated one changes nothing.
-pub(super) fn make_in(
+pub(super) fn request_provision(
     tx: &rusqlite::Transaction<'_>,
     host: &str,
-    order: &Order,
+    command: &HostCommand,
 ) -> Result<(), Fault> {
-    if !operations::is_known(tx, order, host)? {
-        store::want(tx, host, &order.environment, &order.request)?;
+    if !operations::is_known(tx, command, host)? {
+        store::request_incarnation(tx, host, &command.environment, &command.request)?;
     }
-    operations::add(tx, order, host)
+    operations::add(tx, command, host)
 }
 
 /// Has an environment destroyed. One that is over is a success.
@@ -100,22 +100,24 @@ pub(super) async fn destroy(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
     headers: HeaderMap,
-    Params(how): Params<Destroy>,
-) -> Done<Response> {
+    Params(query): Params<Destroy>,
+) -> ApiResult<Response> {
     let request = key(&headers)?;
-    let place = host.clone();
-    let manner = if how.force { How::Forced } else { How::Safely };
+    let host_id = host.clone();
+    let mode = if query.force { DestroyMode::Forced } else { DestroyMode::Safely };
     let started =
-        shared.catalog.with(move |tx| destroy_in(tx, &place, &id, &request, manner)).await?;
+        shared.catalog.with(move |tx| request_destroy(tx, &host_id, &id, &request, mode)).await?;
     match started {
-        Some(request) => under_way(&shared, &host, &request, Patience { wait: how.wait }).await,
+        Some(request) => {
+            respond_with_operation(&shared, &host, &request, WaitParams { wait: query.wait }).await
+        }
         None => Ok(StatusCode::NO_CONTENT.into_response()),
     }
 }
 
 /// How to destroy an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum How {
+pub(super) enum DestroyMode {
     /// Work at risk makes the host refuse.
     Safely,
     /// Work at risk is rescued, and leases are broken.
@@ -126,12 +128,12 @@ pub(super) enum How {
 
 /// Starts a destroy, in the same transaction that checks that no thread uses the environment.
 /// Returns the id of the operation; `None` if the environment is destroyed already.
-pub(super) fn destroy_in(
+pub(super) fn request_destroy(
     tx: &rusqlite::Transaction<'_>,
     host: &str,
     id: &str,
     request: &str,
-    how: How,
+    mode: DestroyMode,
 ) -> Result<Option<String>, Fault> {
     let known = store::get(tx, host, id)?;
     // The command names the incarnation, so that the host destroys no other. The number of one that
@@ -139,11 +141,11 @@ pub(super) fn destroy_in(
     let is_known = known.incarnation > 0 && known.status != Status::Provisioning;
     let life = is_known.then_some(known.incarnation);
     let body = json!({
-        "force": how != How::Safely, "retire": how == How::Unused, "incarnation": life,
+        "force": mode != DestroyMode::Safely, "retire": mode == DestroyMode::Unused, "incarnation": life,
     });
-    let order = order(request, "environment.destroy", id, body);
+    let command = host_command(request, "environment.destroy", id, body);
     // Checked first: a repeated request returns its operation, whatever the row is by now.
-    if operations::is_known(tx, &order, host)? {
+    if operations::is_known(tx, &command, host)? {
         return Ok(Some(request.to_owned()));
     }
     if known.status == Status::Destroyed {
@@ -153,13 +155,13 @@ pub(super) fn destroy_in(
         return Ok(Some(attempt));
     }
     let active = threads::active(tx, host, id)?;
-    if !active.is_empty() && how != How::Forced {
+    if !active.is_empty() && mode != DestroyMode::Forced {
         let message = format!("environment {id} is in use");
         let names = active.into_iter().map(|t| format!("{} {}", t.kind, t.id));
         let fault = Fault::new(Code::EnvironmentBusy, message, "end its threads, or use `force`");
         return Err(fault.with_evidence(names));
     }
-    operations::add(tx, &order, host)?;
+    operations::add(tx, &command, host)?;
     match store::change(tx, host, id, Change::DestroyStarted, Some(request), None)? {
         Applied::Now(_) => Ok(Some(request.to_owned())),
         other => {
@@ -171,7 +173,7 @@ pub(super) fn destroy_in(
 }
 
 /// Stops making an environment.
-#[utoipa::path(post, path = "/v1/hosts/{host}/environments/{id}/cancel", params(Patience),
+#[utoipa::path(post, path = "/v1/hosts/{host}/environments/{id}/cancel", params(WaitParams),
     responses(
     (status = 200, body = OperationView, description = "over"),
     (status = 202, body = OperationView, description = "under way"),
@@ -180,24 +182,24 @@ pub(super) async fn cancel(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
     headers: HeaderMap,
-    Params(patience): Params<Patience>,
-) -> Done<Response> {
+    Params(wait_params): Params<WaitParams>,
+) -> ApiResult<Response> {
     let request = key(&headers)?;
-    let order = order(&request, "environment.cancel", &id, json!({}));
-    let place = host.clone();
+    let command = host_command(&request, "environment.cancel", &id, json!({}));
+    let host_id = host.clone();
     shared
         .catalog
         .with(move |tx| {
-            store::get(tx, &place, &id)?;
-            operations::is_known(tx, &order, &place)?;
-            operations::add(tx, &order, &place)
+            store::get(tx, &host_id, &id)?;
+            operations::is_known(tx, &command, &host_id)?;
+            operations::add(tx, &command, &host_id)
         })
         .await?;
-    under_way(&shared, &host, &request, patience).await
+    respond_with_operation(&shared, &host, &request, wait_params).await
 }
 
 /// Has a destroyed environment brought back.
-#[utoipa::path(post, path = "/v1/hosts/{host}/environments/{id}/restore", params(Patience),
+#[utoipa::path(post, path = "/v1/hosts/{host}/environments/{id}/restore", params(WaitParams),
     responses(
     (status = 200, body = OperationView, description = "over"),
     (status = 202, body = OperationView, description = "under way"),
@@ -206,19 +208,19 @@ pub(super) async fn restore(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
     headers: HeaderMap,
-    Params(patience): Params<Patience>,
-) -> Done<Response> {
+    Params(wait_params): Params<WaitParams>,
+) -> ApiResult<Response> {
     let request = key(&headers)?;
-    let order = order(&request, "environment.restore", &id, json!({}));
-    let place = host.clone();
+    let command = host_command(&request, "environment.restore", &id, json!({}));
+    let host_id = host.clone();
     shared
         .catalog
         .with(move |tx| {
-            store::get(tx, &place, &id)?;
-            make_in(tx, &place, &order)
+            store::get(tx, &host_id, &id)?;
+            request_provision(tx, &host_id, &command)
         })
         .await?;
-    under_way(&shared, &host, &request, patience).await
+    respond_with_operation(&shared, &host, &request, wait_params).await
 }
 
 /// Lets an environment that nobody uses go after a while; its work is rescued.
@@ -230,7 +232,7 @@ pub(super) async fn retire(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
     Body(grace): Body<Grace>,
-) -> Done<Json<RowView>> {
+) -> ApiResult<Json<RowView>> {
     let at = catalog::now() + i64::from(grace.seconds) * 1_000;
     let found = shared.catalog.with(move |tx| {
         let known = store::get(tx, &host, &id)?;
@@ -256,7 +258,7 @@ pub(super) async fn retire(
 pub(super) async fn revive(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
-) -> Done<Json<RowView>> {
+) -> ApiResult<Json<RowView>> {
     let found = shared.catalog.with(move |tx| {
         store::get(tx, &host, &id)?;
         store::change(tx, &host, &id, Change::Revive, None, None)?;

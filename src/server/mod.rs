@@ -32,5 +32,5 @@ pub mod transitions;
 mod usage;
 mod workspace;
 
-pub use app::Pace;
+pub use app::Timing;
 pub use routes::openapi;

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::catalog::{fault, now};
 use crate::core::{Code, Fault};
 use crate::session::connector::random_name;
-use crate::session::protocol::Order;
+use crate::session::protocol::HostCommand;
 
 /// Bound on the open operations of one host.
-const UNDER_WAY_MAX: i64 = 2_048;
+const OPEN_MAX: i64 = 2_048;
 
 /// One row of the table of operations; times are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,10 +46,10 @@ pub(super) fn of_row(row: &Row<'_>) -> rusqlite::Result<Operation> {
 
 impl Operation {
     /// Returns the command in the form that is sent to the host.
-    pub(super) fn order(&self) -> Order {
-        Order {
+    pub(super) fn to_command(&self) -> HostCommand {
+        HostCommand {
             request: self.id.clone(),
-            command: self.command.clone(),
+            name: self.command.clone(),
             environment: self.environment.clone(),
             body: self.body.clone(),
         }
@@ -57,11 +57,15 @@ impl Operation {
 }
 
 /// Returns whether this operation exists already. A key that was used for another is refused.
-pub(super) fn is_known(tx: &Transaction<'_>, order: &Order, host: &str) -> Result<bool, Fault> {
-    let Some(known) = find(tx, &order.request)? else { return Ok(false) };
+pub(super) fn is_known(
+    tx: &Transaction<'_>,
+    command: &HostCommand,
+    host: &str,
+) -> Result<bool, Fault> {
+    let Some(known) = find(tx, &command.request)? else { return Ok(false) };
     let same = known.host == host
-        && known.command == order.command
-        && known.environment == order.environment;
+        && known.command == command.name
+        && known.environment == command.environment;
     if same {
         return Ok(true);
     }
@@ -72,18 +76,18 @@ pub(super) fn is_known(tx: &Transaction<'_>, order: &Order, host: &str) -> Resul
 }
 
 /// Adds an operation; an id that exists already changes nothing.
-pub(super) fn add(tx: &Transaction<'_>, order: &Order, host: &str) -> Result<(), Fault> {
+pub(super) fn add(tx: &Transaction<'_>, command: &HostCommand, host: &str) -> Result<(), Fault> {
     let count = "SELECT count(*) FROM operations WHERE host = ?1 AND status IS NULL";
     let count: i64 = tx.query_row(count, [host], |row| row.get(0)).map_err(fault)?;
-    if count >= UNDER_WAY_MAX {
+    if count >= OPEN_MAX {
         let message = format!("{count} operations are in progress on {host}");
         return Err(Fault::new(Code::LimitReached, message, "retry when one has ended").transient());
     }
     let put = "INSERT INTO operations (id, host, environment, command, body, created_at, n)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT coalesce(max(n), 0) + 1 FROM operations))
                ON CONFLICT (id) DO NOTHING";
-    let (o, body) = (order, order.body.to_string());
-    tx.execute(put, (&o.request, host, &o.environment, &o.command, body, now())).map_err(fault)?;
+    let (o, body) = (command, command.body.to_string());
+    tx.execute(put, (&o.request, host, &o.environment, &o.name, body, now())).map_err(fault)?;
     Ok(())
 }
 
@@ -93,7 +97,7 @@ pub(super) fn find(tx: &Transaction<'_>, id: &str) -> Result<Option<Operation>, 
 }
 
 /// Lists the operations that a host has not answered yet, oldest first.
-pub(super) fn under_way(tx: &Transaction<'_>, host: &str) -> Result<Vec<Operation>, Fault> {
+pub(super) fn open_operations(tx: &Transaction<'_>, host: &str) -> Result<Vec<Operation>, Fault> {
     let find = format!("{COLUMNS} WHERE host = ?1 AND status IS NULL ORDER BY n");
     let mut find = tx.prepare_cached(&find).map_err(fault)?;
     let rows = find.query_map([host], of_row).map_err(fault)?;
@@ -109,7 +113,7 @@ pub(super) fn claims(tx: &Transaction<'_>, host: &str, lease: &str) -> Result<bo
 
 /// Adds an operation that releases a lease without a thread. If too many operations are open, it
 /// adds none, and the lease expires later.
-pub(super) fn let_go(
+pub(super) fn release_lease(
     tx: &Transaction<'_>,
     host: &str,
     environment: &str,
@@ -123,7 +127,7 @@ pub(super) fn let_go(
     }
     let (request, command) = (random_name(), "lease.release".to_owned());
     let (environment, body) = (environment.to_owned(), json!({ "lease": lease }));
-    match add(tx, &Order { request, command, environment, body }, host) {
+    match add(tx, &HostCommand { request, name: command, environment, body }, host) {
         Err(fault) if fault.code == Code::LimitReached => Ok(()),
         added => added,
     }
@@ -140,10 +144,15 @@ pub(super) fn overtake(tx: &Transaction<'_>, host: &str, environment: &str) -> R
     Ok(())
 }
 
-pub(super) fn order(request: &str, command: &str, environment: &str, body: Value) -> Order {
-    Order {
+pub(super) fn host_command(
+    request: &str,
+    command: &str,
+    environment: &str,
+    body: Value,
+) -> HostCommand {
+    HostCommand {
         request: request.to_owned(),
-        command: command.to_owned(),
+        name: command.to_owned(),
         environment: environment.to_owned(),
         body,
     }

@@ -11,22 +11,22 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
-use crate::api::live::ReconciledView;
+use crate::api::live_sets::ReconciledView;
 use crate::core::{Code, Fault};
-use crate::session::protocol::{Answer, FromServer, Order};
+use crate::session::protocol::{Answer, FromServer, HostCommand};
 
 /// Notifications that a slow subscriber may be behind before it misses some.
-const NEWS_MAX: usize = 1_024;
+const NOTIFICATIONS_MAX: usize = 1_024;
 /// Messages that may wait to be sent to one host.
 pub(super) const QUEUE_MAX: usize = 256;
 /// Replaced daemons that are remembered for each session.
-const DISPLACED_MAX: usize = 16;
+const REPLACED_MAX: usize = 16;
 /// Bound on questions that wait for answers, for all hosts together.
 const QUESTIONS_MAX: usize = 1_024;
 
 /// One open session, as the other parts of the server see it.
 #[derive(Debug, Clone)]
-pub(super) struct Live {
+pub(super) struct LiveSession {
     pub(super) session: String,
     pub(super) instance: String,
     /// Identity of the host's log; `boot` counts the daemons that have started on it.
@@ -34,7 +34,7 @@ pub(super) struct Live {
     pub(super) boot: u32,
     pub(super) version: String,
     /// Queue of messages that are not derived from the catalogue.
-    pub(super) say: mpsc::Sender<FromServer>,
+    pub(super) outgoing: mpsc::Sender<FromServer>,
     /// Makes the session read the catalogue.
     pub(super) wake: Arc<Notify>,
     /// Epoch of the live set that the user has confirmed; 0 for none.
@@ -43,7 +43,7 @@ pub(super) struct Live {
     /// Microseconds from the first message to the first reconcile report.
     pub(super) settled_us: Option<u64>,
     /// Instance names of the daemons that this one replaced, oldest first.
-    pub(super) displaced: Vec<String>,
+    pub(super) replaced: Vec<String>,
 }
 
 /// A question that waits for the answer of a host.
@@ -57,54 +57,58 @@ struct Question {
 
 /// The registry of all sessions.
 #[derive(Debug)]
-pub(super) struct Hub {
-    sessions: Mutex<BTreeMap<String, Live>>,
+pub(super) struct SessionRegistry {
+    sessions: Mutex<BTreeMap<String, LiveSession>>,
     questions: Mutex<BTreeMap<String, Question>>,
-    news: broadcast::Sender<Value>,
-    readers: AtomicUsize,
+    notifications: broadcast::Sender<Value>,
+    subscribers: AtomicUsize,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Hub {
+impl SessionRegistry {
     pub(super) fn new() -> Arc<Self> {
-        let (news, _) = broadcast::channel(NEWS_MAX);
+        let (notifications, _) = broadcast::channel(NOTIFICATIONS_MAX);
         let (sessions, questions) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { sessions, questions, news, readers: AtomicUsize::new(0) })
+        Arc::new(Self { sessions, questions, notifications, subscribers: AtomicUsize::new(0) })
     }
 
     /// Registers a session and returns the one that it replaces. Refuses a late `open` of a dead
     /// daemon, whose successor on the same log already has a session.
-    pub(super) fn enter(&self, host: &str, mut live: Live) -> Result<Option<Live>, Fault> {
+    pub(super) fn register(
+        &self,
+        host: &str,
+        mut live: LiveSession,
+    ) -> Result<Option<LiveSession>, Fault> {
         let mut sessions = locked(&self.sessions);
-        let later = |there: &&Live| there.log == live.log && there.boot > live.boot;
-        if let Some(there) = sessions.get(host).filter(later) {
+        let later = |current: &&LiveSession| current.log == live.log && current.boot > live.boot;
+        if let Some(current) = sessions.get(host).filter(later) {
             let message =
-                format!("a later start ({}) of this host's daemon has the session", there.boot);
+                format!("a later start ({}) of this host's daemon has the session", current.boot);
             let hint = "stop the older daemon of this host";
             return Err(Fault::new(Code::AlreadyRunning, message, hint));
         }
-        if let Some(there) = sessions.get(host) {
-            let before = there.displaced.iter().chain([&there.instance]);
-            live.displaced = before.filter(|one| **one != live.instance).cloned().collect();
-            let excess = live.displaced.len().saturating_sub(DISPLACED_MAX);
-            live.displaced.drain(..excess);
+        if let Some(current) = sessions.get(host) {
+            let before = current.replaced.iter().chain([&current.instance]);
+            live.replaced = before.filter(|one| **one != live.instance).cloned().collect();
+            let excess = live.replaced.len().saturating_sub(REPLACED_MAX);
+            live.replaced.drain(..excess);
         }
         Ok(sessions.insert(host.to_owned(), live))
     }
 
     /// Returns whether the host's current daemon replaced this one. The replaced daemon may have
     /// lost its connection before the close message arrived, and must not take the session back.
-    pub(super) fn is_displaced(&self, host: &str, instance: &str) -> bool {
+    pub(super) fn is_replaced(&self, host: &str, instance: &str) -> bool {
         let sessions = locked(&self.sessions);
-        sessions.get(host).is_some_and(|live| live.displaced.iter().any(|one| one == instance))
+        sessions.get(host).is_some_and(|live| live.replaced.iter().any(|one| one == instance))
     }
 
     /// Removes a session, unless another one has replaced it, and drops the questions that were
     /// sent through it.
-    pub(super) fn leave(&self, host: &str, session: &str) {
+    pub(super) fn unregister(&self, host: &str, session: &str) {
         let mut sessions = locked(&self.sessions);
         if sessions.get(host).is_some_and(|live| live.session == session) {
             sessions.remove(host);
@@ -115,7 +119,7 @@ impl Hub {
         locked(&self.questions).retain(|_, q| q.host != host || q.session != session);
     }
 
-    pub(super) fn session(&self, host: &str) -> Option<Live> {
+    pub(super) fn session(&self, host: &str) -> Option<LiveSession> {
         locked(&self.sessions).get(host).cloned()
     }
 
@@ -137,7 +141,7 @@ impl Hub {
         if let Some(live) = self.session(host) {
             live.wake.notify_one();
         }
-        drop(self.news.send(json!({ "type": "catalogue.changed", "host": host })));
+        drop(self.notifications.send(json!({ "type": "catalogue.changed", "host": host })));
     }
 
     /// Makes all sessions read the catalogue.
@@ -149,16 +153,20 @@ impl Hub {
 
     /// Confirms the live set that a host holds back; `epoch` is the one the user has seen.
     pub(super) fn confirm(&self, host: &str, epoch: u64) -> Result<(), Fault> {
-        let live = self.session(host).ok_or_else(|| away(host))?;
+        let live = self.session(host).ok_or_else(|| no_session(host))?;
         live.confirmed.store(epoch, Ordering::Release);
         live.wake.notify_one();
         Ok(())
     }
 
     /// Sends a read-only command. The receiver fails if the session ends before the answer.
-    pub(super) fn ask(&self, host: &str, order: Order) -> Result<oneshot::Receiver<Answer>, Fault> {
-        let live = self.session(host).ok_or_else(|| away(host))?;
-        let (tell, told) = oneshot::channel();
+    pub(super) fn query(
+        &self,
+        host: &str,
+        command: HostCommand,
+    ) -> Result<oneshot::Receiver<Answer>, Fault> {
+        let live = self.session(host).ok_or_else(|| no_session(host))?;
+        let (sender, receiver) = oneshot::channel();
         let mut questions = locked(&self.questions);
         questions.retain(|_, question| !question.answer.is_closed());
         if questions.len() >= QUESTIONS_MAX {
@@ -168,11 +176,11 @@ impl Hub {
             );
         }
         let (host_name, session) = (host.to_owned(), live.session.clone());
-        let question = Question { host: host_name, session, answer: tell };
-        questions.insert(order.request.clone(), question);
+        let question = Question { host: host_name, session, answer: sender };
+        questions.insert(command.request.clone(), question);
         drop(questions);
-        live.say.try_send(FromServer::Command(order)).map_err(|_| away(host))?;
-        Ok(told)
+        live.outgoing.try_send(FromServer::Command(command)).map_err(|_| no_session(host))?;
+        Ok(receiver)
     }
 
     /// Passes an answer to the question it belongs to; returns false if there is none.
@@ -187,37 +195,38 @@ impl Hub {
         true
     }
 
-    pub(super) fn tell(&self, news: Value) {
+    pub(super) fn notify(&self, notifications: Value) {
         // No subscribers is no error.
-        drop(self.news.send(news));
+        drop(self.notifications.send(notifications));
     }
 
-    /// Subscribes to notifications. While a [`Reader`] exists, hosts report changes of worktrees.
-    pub(super) fn news(self: &Arc<Self>) -> (broadcast::Receiver<Value>, Reader) {
-        self.readers.fetch_add(1, Ordering::AcqRel);
+    /// Subscribes to notifications. While a [`Subscriber`] exists, hosts report changes of
+    /// worktrees.
+    pub(super) fn subscribe(self: &Arc<Self>) -> (broadcast::Receiver<Value>, Subscriber) {
+        self.subscribers.fetch_add(1, Ordering::AcqRel);
         // Sessions send `watch` when the first reader comes, and when the last one leaves.
         self.wake_all();
-        (self.news.subscribe(), Reader(Arc::clone(self)))
+        (self.notifications.subscribe(), Subscriber(Arc::clone(self)))
     }
 
-    pub(super) fn has_readers(&self) -> bool {
-        self.readers.load(Ordering::Acquire) > 0
+    pub(super) fn has_subscribers(&self) -> bool {
+        self.subscribers.load(Ordering::Acquire) > 0
     }
 }
 
 /// Counts as a subscriber until dropped.
 #[derive(Debug)]
-pub(super) struct Reader(Arc<Hub>);
+pub(super) struct Subscriber(Arc<SessionRegistry>);
 
-impl Drop for Reader {
+impl Drop for Subscriber {
     fn drop(&mut self) {
-        self.0.readers.fetch_sub(1, Ordering::AcqRel);
+        self.0.subscribers.fetch_sub(1, Ordering::AcqRel);
         self.0.wake_all();
     }
 }
 
 /// Returns the error for a host that has no session.
-pub(super) fn away(host: &str) -> Fault {
+pub(super) fn no_session(host: &str) -> Fault {
     let message = format!("{host} has no session with this server");
     let hint = "start its daemon; recorded operations run when it connects again";
     Fault::new(Code::HostUnavailable, message, hint).transient()
@@ -227,39 +236,42 @@ pub(super) fn away(host: &str) -> Fault {
 mod tests {
     use super::*;
 
-    fn live(instance: &str) -> Live {
-        let (say, _) = mpsc::channel(1);
-        Live {
+    fn live(instance: &str) -> LiveSession {
+        let (outgoing, _) = mpsc::channel(1);
+        LiveSession {
             session: format!("session of {instance}"),
             instance: instance.to_owned(),
             log: format!("log of {instance}"),
             boot: 1,
             version: String::new(),
-            say,
+            outgoing,
             wake: Arc::default(),
             confirmed: Arc::default(),
             reconciled: None,
             settled_us: None,
-            displaced: Vec::new(),
+            replaced: Vec::new(),
         }
     }
 
     /// The list of replaced instances is bounded and cleared when the host's session ends.
     #[test]
     fn replaced_instance_stays_replaced_after_reconnect() {
-        let hub = Hub::new();
-        let enter = |instance: &str| hub.enter("box", live(instance)).expect("entered");
-        enter("first");
-        assert!(!hub.is_displaced("box", "first"), "the first instance is the current one");
-        assert_eq!(enter("second").map(|before| before.instance), Some("first".to_owned()));
-        enter("second");
-        assert!(hub.is_displaced("box", "first") && !hub.is_displaced("box", "second"));
-        assert!(!hub.is_displaced("other", "first"), "only for this host");
-        for n in 0..2 * DISPLACED_MAX {
-            enter(&format!("n{n}"));
+        let registry = SessionRegistry::new();
+        let register = |instance: &str| registry.register("box", live(instance)).expect("entered");
+        register("first");
+        assert!(!registry.is_replaced("box", "first"), "the first instance is the current one");
+        assert_eq!(register("second").map(|before| before.instance), Some("first".to_owned()));
+        register("second");
+        assert!(registry.is_replaced("box", "first") && !registry.is_replaced("box", "second"));
+        assert!(!registry.is_replaced("other", "first"), "only for this host");
+        for n in 0..2 * REPLACED_MAX {
+            register(&format!("n{n}"));
         }
-        assert!(hub.is_displaced("box", "n30") && !hub.is_displaced("box", "first"), "bounded");
-        hub.leave("box", "session of n31");
-        assert!(!hub.is_displaced("box", "n30"), "the host has no session");
+        assert!(
+            registry.is_replaced("box", "n30") && !registry.is_replaced("box", "first"),
+            "bounded"
+        );
+        registry.unregister("box", "session of n31");
+        assert!(!registry.is_replaced("box", "n30"), "the host has no session");
     }
 }

@@ -13,11 +13,11 @@ use super::types::{HostKey, HostView, NewHost, OperationView};
 use super::{catalog, environments, operations};
 use crate::api::document;
 use crate::api::extract::Body;
-use crate::api::live::ConfirmView;
+use crate::api::live_sets::ConfirmView;
 use crate::api::problem::{Refusal, invalid};
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
-use crate::server::app::{Done, Server, Shared, host_name, no_operation};
+use crate::server::app::{ApiResult, Server, Shared, host_name, no_operation};
 use crate::server::{connections, workspace};
 
 #[derive(OpenApi)]
@@ -48,7 +48,7 @@ use crate::server::{connections, workspace};
         workspace::list_threads,
         workspace::end_thread,
         operation,
-        connections::news
+        connections::notifications
     ),
     components(schemas(Problem))
 )]
@@ -85,7 +85,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         )
         .route("/v1/hosts/{host}/threads/{id}", delete(workspace::end_thread))
         .route("/v1/operations/{id}", get(operation))
-        .route("/v1/events", get(connections::news))
+        .route("/v1/events", get(connections::notifications))
         .route("/v1/session", get(connections::session))
         .route("/v1/openapi.json", get(|| async { openapi() }))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -104,9 +104,9 @@ fn nowhere() -> Fault {
 #[utoipa::path(get, path = "/v1/hosts", responses(
     (status = 200, body = Vec<HostView>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn hosts(State(shared): Server) -> Done<Json<Vec<HostView>>> {
+async fn hosts(State(shared): Server) -> ApiResult<Json<Vec<HostView>>> {
     let found = shared.catalog.with(catalog::hosts).await?;
-    let view = |host: &catalog::Host| HostView::of(host, shared.hub.session(&host.id));
+    let view = |host: &catalog::Host| HostView::of(host, shared.registry.session(&host.id));
     Ok(Json(found.iter().map(view).collect()))
 }
 
@@ -117,7 +117,7 @@ async fn hosts(State(shared): Server) -> Done<Json<Vec<HostView>>> {
 async fn add_host(
     State(shared): Server,
     Body(wanted): Body<NewHost>,
-) -> Done<(StatusCode, Json<HostKey>)> {
+) -> ApiResult<(StatusCode, Json<HostKey>)> {
     let id = host_name(&wanted.id)?;
     let name = id.clone();
     let key = shared.catalog.with(move |tx| catalog::add_host(tx, &name, wanted.replace)).await?;
@@ -128,20 +128,20 @@ async fn add_host(
 #[utoipa::path(get, path = "/v1/hosts/{host}", responses(
     (status = 200, body = HostView),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn host(State(shared): Server, UrlPath(id): UrlPath<String>) -> Done<Json<HostView>> {
+async fn host(State(shared): Server, UrlPath(id): UrlPath<String>) -> ApiResult<Json<HostView>> {
     let name = id.clone();
     let found = shared.catalog.with(move |tx| catalog::host(tx, &name)).await?;
-    Ok(Json(HostView::of(&found, shared.hub.session(&id))))
+    Ok(Json(HostView::of(&found, shared.registry.session(&id))))
 }
 
 /// Forgets a host. On the host itself nothing happens.
 #[utoipa::path(delete, path = "/v1/hosts/{host}", responses(
     (status = 204),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn remove_host(State(shared): Server, UrlPath(id): UrlPath<String>) -> Done<StatusCode> {
+async fn remove_host(State(shared): Server, UrlPath(id): UrlPath<String>) -> ApiResult<StatusCode> {
     let name = id.clone();
     shared.catalog.with(move |tx| catalog::remove_host(tx, &name)).await?;
-    shared.hub.wake(&id);
+    shared.registry.wake(&id);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -153,14 +153,14 @@ async fn confirm(
     State(shared): Server,
     UrlPath(id): UrlPath<String>,
     Body(wanted): Body<ConfirmView>,
-) -> Done<StatusCode> {
+) -> ApiResult<StatusCode> {
     let name = id.clone();
     let known = shared.catalog.with(move |tx| catalog::host(tx, &name)).await?;
     if known.epoch != wanted.epoch {
         let message = format!("the live set of {id} now has epoch {}", known.epoch);
         return Err(invalid(message).into());
     }
-    shared.hub.confirm(&id, wanted.epoch)?;
+    shared.registry.confirm(&id, wanted.epoch)?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -171,7 +171,7 @@ async fn confirm(
 async fn operation(
     State(shared): Server,
     UrlPath(id): UrlPath<String>,
-) -> Done<Json<OperationView>> {
+) -> ApiResult<Json<OperationView>> {
     let name = id.clone();
     let found = shared.catalog.with(move |tx| operations::find(tx, &name)).await?;
     Ok(Json(OperationView::of(found.ok_or_else(|| no_operation(&id))?)))

@@ -10,14 +10,14 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use super::catalog::{self, Catalog};
-use super::environments::{How, destroy_in};
+use super::environments::{DestroyMode, request_destroy};
 use super::routes::router;
 use super::{operations, threads};
-use crate::api::door as socket;
-use crate::api::port::{self, put_secret};
+use crate::api::tcp::{self, write_secret};
+use crate::api::unix_socket as socket;
 use crate::core::{Code, Fault};
-use crate::server::app::{Pace, Shared};
-use crate::server::registry::Hub;
+use crate::server::app::{Shared, Timing};
+use crate::server::registry::SessionRegistry;
 use crate::server::store;
 use crate::server::threads::claim;
 use crate::session::connector::random_name;
@@ -30,7 +30,7 @@ const SESSIONS_MAX: usize = 2_048;
 /// Bound on subscribers of the event stream.
 const STREAMS_MAX: usize = 64;
 /// Interval of the periodic work: expired grace periods, leases to renew.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const PERIOD: Duration = Duration::from_secs(2);
 /// Rounds of the periodic work between two prunings: one hour.
 const PRUNE_EVERY: u32 = 1_800;
 /// Age in milliseconds at which an unanswered destroy is given up. It is not sent again; the host's
@@ -45,7 +45,7 @@ pub struct Options {
     /// TCP address to listen on, besides the socket.
     pub listen: Option<SocketAddr>,
     /// Heartbeat interval and timeouts of sessions.
-    pub pace: Pace,
+    pub timing: Timing,
 }
 
 /// A running server; it holds the lock on its directory.
@@ -64,13 +64,13 @@ pub struct Running {
 /// Returns the default pace, or one scaled to `GROUNDSKEEPER_SERVER_HEARTBEAT_MS` (50 or more):
 /// that heartbeat, and six times it for the timeout and for repetitions.
 #[must_use]
-pub fn pace() -> Pace {
+pub fn timing() -> Timing {
     let named = std::env::var("GROUNDSKEEPER_SERVER_HEARTBEAT_MS").ok();
     let heartbeat = named.and_then(|text| text.parse::<u64>().ok()).filter(|ms| *ms >= 50);
     let ms = Duration::from_millis;
     let scaled =
-        |every: u64| Pace { heartbeat: ms(every), lease: ms(every * 6), again: ms(every * 6) };
-    heartbeat.map_or_else(Pace::default, scaled)
+        |every: u64| Timing { heartbeat: ms(every), lease: ms(every * 6), repeat: ms(every * 6) };
+    heartbeat.map_or_else(Timing::default, scaled)
 }
 
 /// Returns the path of the socket of a server with this directory.
@@ -91,13 +91,13 @@ pub async fn start(options: Options) -> Result<Running, Fault> {
     made.map_err(paths::failed("create", dir))?;
     let dir = dir.canonicalize().map_err(paths::failed("find", dir))?;
     // Before the database and the socket: with the lock held, a socket found there is stale.
-    let lock = own(&dir)?;
+    let lock = lock_directory(&dir)?;
     let catalog = Catalog::open(&dir.join("catalog.db"))?;
     let (stopper, stop) = watch::channel(false);
     let shared = Arc::new(Shared {
         catalog,
-        hub: Hub::new(),
-        pace: options.pace,
+        registry: SessionRegistry::new(),
+        timing: options.timing,
         stop: stop.clone(),
         sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -109,18 +109,18 @@ pub async fn start(options: Options) -> Result<Running, Fault> {
         vec![tokio::spawn(socket::serve(listener, router(Arc::clone(&shared)), stop.clone()))];
     let mut port = None;
     if let Some(address) = options.listen {
-        let token = port::token(&dir.join("admin-token"))?;
-        let listener = port::bind(address).await?;
+        let token = tcp::token(&dir.join("admin-token"))?;
+        let listener = tcp::bind(address).await?;
         port = listener.local_addr().ok();
-        let router = port::guarded(router(Arc::clone(&shared)), &token);
-        tasks.push(tokio::spawn(port::serve(listener, router, stop.clone())));
+        let router = tcp::with_token(router(Arc::clone(&shared)), &token);
+        tasks.push(tokio::spawn(tcp::serve(listener, router, stop.clone())));
     }
-    tasks.push(tokio::spawn(tend(Arc::clone(&shared))));
+    tasks.push(tokio::spawn(run_periodic_work(Arc::clone(&shared))));
     Ok(Running { socket, port, shared, stopper, tasks, _lock: lock })
 }
 
 /// Locks the directory. The kernel releases the lock with the process, also after a crash.
-fn own(dir: &Path) -> Result<File, Fault> {
+fn lock_directory(dir: &Path) -> Result<File, Fault> {
     let path = dir.join("server.lock");
     let open = File::options().create(true).truncate(false).write(true).open(&path);
     let file = open.map_err(paths::failed("open", &path))?;
@@ -145,7 +145,7 @@ impl Running {
     ///
     /// # Errors
     /// Fails if the catalogue or the file cannot be used.
-    pub async fn introduce(&self, host: &str, key_file: &Path) -> Result<(), Fault> {
+    pub async fn ensure_host(&self, host: &str, key_file: &Path) -> Result<(), Fault> {
         let given = std::fs::read_to_string(key_file).unwrap_or_default().trim().to_owned();
         let known = self.shared.catalog.with(move |tx| catalog::host_of_key(tx, &given)).await?;
         if known.is_some_and(|known| known.id == host) {
@@ -154,7 +154,7 @@ impl Running {
         let name = host.to_owned();
         let key = self.shared.catalog.with(move |tx| catalog::add_host(tx, &name, true)).await?;
         // The key is committed first: after a crash here the next start only makes another one.
-        put_secret(key_file, &key)
+        write_secret(key_file, &key)
     }
 
     /// Stops the server; waits at most five seconds for each task.
@@ -169,12 +169,12 @@ impl Running {
 }
 
 /// Periodic work: destroys environments whose grace period ended, renews leases, and prunes.
-async fn tend(shared: Arc<Shared>) {
+async fn run_periodic_work(shared: Arc<Shared>) {
     let mut stop = shared.stop.clone();
     let mut round = 0_u32;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(PERIOD) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         round = round.wrapping_add(1);
@@ -188,7 +188,7 @@ async fn tend(shared: Arc<Shared>) {
         }
         if prune {
             let pruned = shared.catalog.with(|tx| {
-                crate::server::answers::lose(tx, catalog::now() - LOST_AFTER_MS)?;
+                crate::server::answers::give_up(tx, catalog::now() - LOST_AFTER_MS)?;
                 catalog::prune(tx)
             });
             if let Err(fault) = pruned.await {
@@ -203,10 +203,10 @@ async fn retire_due(shared: &Shared) -> Result<(), Fault> {
         let place = host.clone();
         let destroyed = shared
             .catalog
-            .with(move |tx| destroy_in(tx, &place, &id, &random_name(), How::Unused))
+            .with(move |tx| request_destroy(tx, &place, &id, &random_name(), DestroyMode::Unused))
             .await;
         match destroyed {
-            Ok(_) => shared.hub.wake(&host),
+            Ok(_) => shared.registry.wake(&host),
             // Still due, so the next round tries again.
             Err(fault) => tracing::debug!(%fault, "cannot retire an environment yet"),
         }
@@ -224,7 +224,7 @@ async fn renew(shared: &Shared) -> Result<(), Fault> {
             operations::add(tx, &claim(&thread), &thread.host)
         });
         match renewed.await {
-            Ok(()) => shared.hub.wake(&host),
+            Ok(()) => shared.registry.wake(&host),
             Err(fault) => tracing::warn!(%fault, host, "cannot renew a lease"),
         }
     }

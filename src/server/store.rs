@@ -133,7 +133,12 @@ pub(super) fn live(tx: &Transaction<'_>, host: &str) -> Result<Vec<String>, Faul
 }
 
 /// Starts to provision: inserts a row, or reuses one that is destroyed or in error.
-pub(super) fn want(tx: &Transaction<'_>, host: &str, id: &str, attempt: &str) -> Result<(), Fault> {
+pub(super) fn request_incarnation(
+    tx: &Transaction<'_>,
+    host: &str,
+    id: &str,
+    attempt: &str,
+) -> Result<(), Fault> {
     let free = |known: &EnvironmentRow| matches!(known.status, Status::Destroyed | Status::Error);
     if let Some(known) = find(tx, host, id)?.filter(|known| !free(known)) {
         let status = known.status.as_str();
@@ -197,8 +202,8 @@ pub(super) fn change(
         Status::Error => known.attempt.clone(),
         _ => None,
     };
-    let told = to == Status::Error || change == Change::DestroyRefused;
-    let error = error.and_then(|e| serde_json::to_string(e).ok()).filter(|_| told);
+    let is_stored = to == Status::Error || change == Change::DestroyRefused;
+    let error = error.and_then(|e| serde_json::to_string(e).ok()).filter(|_| is_stored);
     let put = "UPDATE environments SET status = ?4, attempt = ?5, error = ?6, changed_at = ?7,
                retire_at = CASE WHEN ?4 = 'retiring' THEN coalesce(retire_at, ?7) END
                WHERE host = ?1 AND id = ?2 AND status = ?3";
@@ -238,14 +243,14 @@ pub(super) fn due(tx: &Transaction<'_>) -> Result<Vec<(String, String)>, Fault> 
 /// Applies a host's fact about one environment. An unknown one that is not tombstoned was made
 /// there without this server and gets a row. A newer incarnation than the known one counts,
 /// whatever was requested for the one before.
-pub(super) fn take_in(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<Applied, Fault> {
+pub(super) fn apply_fact(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<Applied, Fault> {
     let over = fact.phase == "tombstoned";
     let Some(known) = find(tx, host, &fact.id)? else {
         // Bounded here as well: a host must not fill the table with invented names.
         if over || count(tx, host)? >= ENVIRONMENTS_MAX {
             return Ok(Applied::NotFound);
         }
-        return anew(tx, host, fact);
+        return insert_incarnation(tx, host, fact);
     };
     if fact.seq < known.host_seq || fact.incarnation < known.incarnation {
         return Ok(Applied::Superseded);
@@ -256,7 +261,7 @@ pub(super) fn take_in(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<A
         crate::server::threads::end_all(tx, host, &fact.id)?;
     }
     if newer && !over && matches!(known.status, Status::Destroyed | Status::Destroying) {
-        return anew(tx, host, fact);
+        return insert_incarnation(tx, host, fact);
     }
     // The answer of a provision in progress decides about the row, not the facts meanwhile.
     let attempted = known.status == Status::Provisioning && known.attempt.is_some();
@@ -282,7 +287,7 @@ fn seen(phase: &str) -> Option<Change> {
 }
 
 /// Makes or reuses a row for an incarnation that was not requested at this server.
-fn anew(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<Applied, Fault> {
+fn insert_incarnation(tx: &Transaction<'_>, host: &str, fact: &Fact) -> Result<Applied, Fault> {
     insert(tx, host, &fact.id, Status::Destroyed)?;
     change(tx, host, &fact.id, Change::SeenMaking, None, None)?;
     note(tx, host, fact)?;
@@ -367,18 +372,18 @@ mod tests {
         let tx = catalogue.transaction().expect("begun");
         catalog::add_host(&tx, "box", false).expect("a host");
         for n in 0..ENVIRONMENTS_MAX {
-            let known = take_in(&tx, "box", &fact(&format!("e{n}"), 1, "ready", 5)).expect("in");
+            let known = apply_fact(&tx, "box", &fact(&format!("e{n}"), 1, "ready", 5)).expect("in");
             assert_eq!(known, Applied::Now(Status::Ready));
         }
-        let more = take_in(&tx, "box", &fact("more", 1, "ready", 6)).expect("skipped");
+        let more = apply_fact(&tx, "box", &fact("more", 1, "ready", 6)).expect("skipped");
         assert_eq!(more, Applied::NotFound);
-        let gone = take_in(&tx, "box", &fact("e0", 1, "tombstoned", 7)).expect("accepted");
+        let gone = apply_fact(&tx, "box", &fact("e0", 1, "tombstoned", 7)).expect("accepted");
         assert_eq!(
             gone,
             Applied::Now(Status::Destroyed),
             "facts about a known environment are accepted"
         );
-        let room = take_in(&tx, "box", &fact("more", 1, "ready", 8)).expect("accepted");
+        let room = apply_fact(&tx, "box", &fact("more", 1, "ready", 8)).expect("accepted");
         assert_eq!(room, Applied::Now(Status::Ready));
     }
 
@@ -388,14 +393,14 @@ mod tests {
         let mut catalogue = catalog::in_memory();
         let tx = catalogue.transaction().expect("begun");
         catalog::add_host(&tx, "box", false).expect("a host");
-        take_in(&tx, "box", &fact("a", 2, "ready", 9)).expect("accepted");
+        apply_fact(&tx, "box", &fact("a", 2, "ready", 9)).expect("accepted");
         for old in [fact("a", 2, "tombstoned", 8), fact("a", 1, "tombstoned", 12)] {
-            assert_eq!(take_in(&tx, "box", &old).expect("skipped"), Applied::Superseded);
+            assert_eq!(apply_fact(&tx, "box", &old).expect("skipped"), Applied::Superseded);
         }
-        take_in(&tx, "box", &fact("a", 2, "tombstoned", 10)).expect("accepted");
-        let late = take_in(&tx, "box", &fact("a", 2, "ready", 11)).expect("skipped");
+        apply_fact(&tx, "box", &fact("a", 2, "tombstoned", 10)).expect("accepted");
+        let late = apply_fact(&tx, "box", &fact("a", 2, "ready", 11)).expect("skipped");
         assert_eq!(late, Applied::Superseded, "a tombstoned incarnation does not return");
-        let next = take_in(&tx, "box", &fact("a", 3, "ready", 12)).expect("accepted");
+        let next = apply_fact(&tx, "box", &fact("a", 3, "ready", 12)).expect("accepted");
         assert_eq!(next, Applied::Now(Status::Ready));
     }
 }

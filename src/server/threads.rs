@@ -10,9 +10,9 @@ use serde_json::json;
 use super::catalog::{fault, now};
 use super::operations;
 use crate::core::Fault;
-use crate::server::operations::order;
+use crate::server::operations::host_command;
 use crate::session::connector::random_name;
-use crate::session::protocol::{Answer, Order};
+use crate::session::protocol::{Answer, HostCommand};
 
 /// Age in milliseconds at which a lease is renewed: half of its duration.
 const RENEW_AFTER_MS: i64 = 12 * 3_600 * 1_000;
@@ -78,7 +78,7 @@ pub(super) fn end(tx: &Transaction<'_>, host: &str, id: &str) -> Result<Option<T
 /// that was granted late, on the next incarnation, is released.
 pub(super) fn end_all(tx: &Transaction<'_>, host: &str, environment: &str) -> Result<(), Fault> {
     for thread in active(tx, host, environment)? {
-        operations::let_go(tx, host, environment, &thread.lease)?;
+        operations::release_lease(tx, host, environment, &thread.lease)?;
     }
     let put = "UPDATE threads SET active = 0, error = 'environment_destroyed', renewed_at = ?3
                WHERE host = ?1 AND environment = ?2 AND active = 1";
@@ -153,8 +153,8 @@ pub(super) fn to_renew(tx: &Transaction<'_>) -> Result<Vec<Thread>, Fault> {
 pub(super) const LEASE_SECONDS: u64 = 24 * 3_600;
 
 /// Returns the command that requests the lease of a thread.
-pub(super) fn claim(thread: &Thread) -> Order {
+pub(super) fn claim(thread: &Thread) -> HostCommand {
     let purpose = format!("{} {}", thread.kind, thread.id);
     let body = json!({ "id": thread.lease, "seconds": LEASE_SECONDS, "purpose": purpose });
-    order(&random_name(), "lease.acquire", &thread.environment, body)
+    host_command(&random_name(), "lease.acquire", &thread.environment, body)
 }

@@ -161,9 +161,9 @@ mod tests {
         for from in Status::ALL {
             for change in Change::ALL {
                 let destroyed = next(from, change) == Some(Status::Destroyed);
-                let told =
+                let is_reported =
                     matches!(change, Change::DestroyDone | Change::SeenOver | Change::SeenMissing);
-                assert!(!destroyed || told, "{from:?} {change:?}");
+                assert!(!destroyed || is_reported, "{from:?} {change:?}");
             }
         }
     }

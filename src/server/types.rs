@@ -7,11 +7,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::catalog::Host;
 use super::operations::Operation;
 use super::threads::Thread;
-use crate::api::live::ReconciledView;
+use crate::api::live_sets::ReconciledView;
 use crate::api::types::Problem;
 use crate::core::Time;
 use crate::format::rfc3339;
-use crate::server::registry::Live;
+use crate::server::registry::LiveSession;
 use crate::server::store::EnvironmentRow;
 
 fn time(ms: i64) -> String {
@@ -43,7 +43,7 @@ pub struct HostView {
 }
 
 impl HostView {
-    pub(super) fn of(host: &Host, live: Option<Live>) -> Self {
+    pub(super) fn of(host: &Host, live: Option<LiveSession>) -> Self {
         let settled_us = live.as_ref().and_then(|live| live.settled_us);
         let (version, instance, reconciled) = match live {
             Some(live) => (Some(live.version), Some(live.instance), live.reconciled),
@@ -131,7 +131,8 @@ impl RowView {
 /// An environment to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Wanted {
+#[schema(as = Wanted)]
+pub struct NewEnvironment {
     /// Its name.
     pub id: String,
     /// A directory inside the repository, on the host.
@@ -155,7 +156,7 @@ pub struct Wanted {
 
 /// How long to wait for the end of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, IntoParams)]
-pub struct Patience {
+pub struct WaitParams {
     /// Seconds; the answer comes at once when it is left out.
     pub wait: Option<u64>,
 }

@@ -15,12 +15,12 @@ use crate::api::extract::{Body, Params, environment_id};
 use crate::api::problem::invalid;
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
-use crate::server::app::{Done, Server, Shared, key, under_way};
-use crate::server::operations::{self, order};
+use crate::server::app::{ApiResult, Server, Shared, key, respond_with_operation};
+use crate::server::operations::{self, host_command};
 use crate::server::store;
 use crate::server::threads::{self, Thread, claim};
 use crate::server::transitions::Status;
-use crate::server::types::{Diff, Exec, NewThread, OperationView, Patience, ThreadView};
+use crate::server::types::{Diff, Exec, NewThread, OperationView, ThreadView, WaitParams};
 use crate::session::connector::random_name;
 use crate::session::protocol::Answer;
 
@@ -34,8 +34,8 @@ const QUESTION_LIMIT: Duration = Duration::from_secs(60);
 pub(super) async fn status(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
-) -> Done<Response> {
-    ask(&shared, &host, "workspace.status", &id, json!({})).await
+) -> ApiResult<Response> {
+    query(&shared, &host, "workspace.status", &id, json!({})).await
 }
 
 /// The changes in the worktree of an environment.
@@ -46,37 +46,38 @@ pub(super) async fn diff(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
     Params(what): Params<Diff>,
-) -> Done<Response> {
+) -> ApiResult<Response> {
     let body = json!({ "head": what.head, "bytes": what.bytes });
-    ask(&shared, &host, "workspace.diff", &id, body).await
+    query(&shared, &host, "workspace.diff", &id, body).await
 }
 
 /// Sends a read-only command to the host and passes its answer on.
-async fn ask(
+async fn query(
     shared: &Arc<Shared>,
     host: &str,
     command: &str,
     id: &str,
     body: Value,
-) -> Done<Response> {
-    let (place, name) = (host.to_owned(), id.to_owned());
-    let known = shared.catalog.with(move |tx| store::get(tx, &place, &name)).await?;
+) -> ApiResult<Response> {
+    let (host_id, name) = (host.to_owned(), id.to_owned());
+    let known = shared.catalog.with(move |tx| store::get(tx, &host_id, &name)).await?;
     if known.status == Status::Destroyed {
         return Err(crate::core::destroyed(&environment_id(id)?).into());
     }
-    let answer = shared.hub.ask(host, order(&random_name(), command, id, body))?;
+    let answer = shared.registry.query(host, host_command(&random_name(), command, id, body))?;
     let answer = tokio::time::timeout(QUESTION_LIMIT, answer).await.map_err(|_| {
         let message = format!("{host} did not answer within {} s", QUESTION_LIMIT.as_secs());
         let hint = "check the session with `groundskeeper host ls`, then retry";
         Fault::new(Code::Timeout, message, hint).transient()
     })?;
-    let Answer { status, body, .. } = answer.map_err(|_| crate::server::registry::away(host))?;
+    let Answer { status, body, .. } =
+        answer.map_err(|_| crate::server::registry::no_session(host))?;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     Ok((status, Json(body)).into_response())
 }
 
 /// Runs a command in an environment, once however often it is asked for with the same key.
-#[utoipa::path(post, tag = "using", path = "/v1/hosts/{host}/environments/{id}/exec", params(Patience),
+#[utoipa::path(post, tag = "using", path = "/v1/hosts/{host}/environments/{id}/exec", params(WaitParams),
     request_body = Exec, responses(
     (status = 200, body = OperationView, description = "over"),
     (status = 202, body = OperationView, description = "under way"),
@@ -85,22 +86,22 @@ pub(super) async fn exec(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
     headers: HeaderMap,
-    Params(patience): Params<Patience>,
+    Params(wait_params): Params<WaitParams>,
     Body(wanted): Body<Exec>,
-) -> Done<Response> {
+) -> ApiResult<Response> {
     let request = key(&headers)?;
-    let (place, name) = (host.clone(), request.clone());
+    let (host_id, name) = (host.clone(), request.clone());
     shared
         .catalog
         .with(move |tx| {
-            let known = store::get(tx, &place, &id)?;
+            let known = store::get(tx, &host_id, &id)?;
             if !known.status.is_live() {
                 return Err(crate::core::destroyed(&environment_id(&id)?));
             }
             let mut body =
                 json!({ "argv": wanted.argv, "timeout_seconds": wanted.timeout_seconds });
             if let Some(thread) = &wanted.thread {
-                let thread = crate::server::usage::in_use(tx, &place, thread)?;
+                let thread = crate::server::usage::in_use(tx, &host_id, thread)?;
                 if thread.environment != id {
                     let message = format!(
                         "thread {} belongs to environment {}",
@@ -110,12 +111,12 @@ pub(super) async fn exec(
                 }
                 body["lease"] = json!(thread.lease);
             }
-            let order = order(&name, "exec", &id, body);
-            operations::is_known(tx, &order, &place)?;
-            operations::add(tx, &order, &place)
+            let command = host_command(&name, "exec", &id, body);
+            operations::is_known(tx, &command, &host_id)?;
+            operations::add(tx, &command, &host_id)
         })
         .await?;
-    under_way(&shared, &host, &request, patience).await
+    respond_with_operation(&shared, &host, &request, wait_params).await
 }
 
 /// The active threads of an environment.
@@ -125,7 +126,7 @@ pub(super) async fn exec(
 pub(super) async fn list_threads(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
-) -> Done<Json<Vec<ThreadView>>> {
+) -> ApiResult<Json<Vec<ThreadView>>> {
     let found = shared.catalog.with(move |tx| {
         store::get(tx, &host, &id)?;
         threads::active(tx, &host, &id)
@@ -142,15 +143,15 @@ pub(super) async fn start_thread(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
     Body(wanted): Body<NewThread>,
-) -> Done<(StatusCode, Json<ThreadView>)> {
+) -> ApiResult<(StatusCode, Json<ThreadView>)> {
     let name = environment_id(&wanted.id)?.to_string();
     let kind: String = wanted.kind.chars().take(32).collect();
     let holder = wanted.holder.map(|h| h.chars().take(200).collect());
     let lease = format!("t-{}", &random_name()[..16]);
-    let place = host.clone();
+    let host_id = host.clone();
     let started = shared.catalog.with(move |tx| {
         let thread = Thread {
-            host: place.clone(),
+            host: host_id.clone(),
             id: name,
             environment: id,
             kind,
@@ -160,11 +161,11 @@ pub(super) async fn start_thread(
             error: None,
         };
         let started = crate::server::usage::start(tx, &thread)?;
-        operations::add(tx, &claim(&started), &place)?;
+        operations::add(tx, &claim(&started), &host_id)?;
         Ok(started)
     });
     let started = started.await?;
-    shared.hub.wake(&host);
+    shared.registry.wake(&host);
     Ok((StatusCode::CREATED, Json(ThreadView::of(started))))
 }
 
@@ -175,24 +176,24 @@ pub(super) async fn start_thread(
 pub(super) async fn end_thread(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
-) -> Done<Json<ThreadView>> {
-    let place = host.clone();
+) -> ApiResult<Json<ThreadView>> {
+    let host_id = host.clone();
     let ended = shared.catalog.with(move |tx| {
-        let known = threads::find(tx, &place, &id)?.ok_or_else(|| {
-            let message = format!("there is no thread {id} on {place}");
+        let known = threads::find(tx, &host_id, &id)?.ok_or_else(|| {
+            let message = format!("there is no thread {id} on {host_id}");
             let hint = "check the id in the list of its environment's threads";
             Fault::new(Code::ThreadNotFound, message, hint)
         })?;
-        if threads::end(tx, &place, &id)?.is_none() {
+        if threads::end(tx, &host_id, &id)?.is_none() {
             let message = format!("thread {id} has ended");
             return Err(Fault::new(Code::ThreadEnded, message, "check the id of the thread"));
         }
         let body = json!({ "lease": known.lease });
-        let release = order(&random_name(), "lease.release", &known.environment, body);
-        operations::add(tx, &release, &place)?;
+        let release = host_command(&random_name(), "lease.release", &known.environment, body);
+        operations::add(tx, &release, &host_id)?;
         Ok(Thread { active: false, ..known })
     });
     let ended = ended.await?;
-    shared.hub.wake(&host);
+    shared.registry.wake(&host);
     Ok(Json(ThreadView::of(ended)))
 }

@@ -15,13 +15,13 @@ use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
 use crate::api::App;
-use crate::api::door::BY_SESSION;
 use crate::api::problem::{invalid, status};
 use crate::api::types::Problem;
+use crate::api::unix_socket::BY_SESSION;
 use crate::core::event::Actor;
 use crate::core::{Code, EnvironmentId, Fault, LeaseId, Phase, RequestId, destroyed, not_found};
-use crate::session::protocol::{Answer, Order};
-use crate::session::scheduler::{Access, Place, Scheduler};
+use crate::session::protocol::{Answer, HostCommand};
+use crate::session::scheduler::{Access, Permit, Scheduler};
 
 /// Longest wait for an operation in the API, in seconds.
 const WAIT_SECONDS: u64 = 24 * 3_600;
@@ -37,7 +37,7 @@ const QUEUED_MAX: usize = 16;
 const RUNNING_MAX: usize = 2_048;
 
 /// A command as a request to the API.
-struct Call {
+struct ApiCall {
     access: Access,
     method: Method,
     path: String,
@@ -46,100 +46,102 @@ struct Call {
 
 /// Commands in progress, and the cached answers of finished ones.
 #[derive(Default)]
-pub(crate) struct Known {
+pub(crate) struct CommandRegistry {
     running: BTreeSet<String>,
     /// Provisions that have not begun, by environment: request ids that a cancel can still remove.
     queued: BTreeMap<String, BTreeSet<String>>,
     answers: BTreeMap<String, (Answer, usize)>,
-    order: VecDeque<String>,
+    oldest: VecDeque<String>,
     bytes: usize,
 }
 
 /// What to do with a command that arrives.
-pub(crate) enum Met {
+pub(crate) enum Admission {
     /// Send this answer: the command has finished before, or is refused.
     Answered(Answer),
     /// Do nothing: the same command is in progress and will be answered.
-    UnderWay,
+    InProgress,
     /// Carry it out; it is registered as in progress.
-    Begins,
+    Started,
 }
 
 /// An answer that is ready to be sent.
-pub(crate) enum Done {
+pub(crate) enum ReadyAnswer {
     /// The answer is in the cache under this request id.
-    Kept(String),
+    Cached(String),
     /// The answer is not cached, because it reflects a passing condition: a retry may succeed.
-    Passing(Answer),
+    Uncached(Answer),
 }
 
 /// Carries out the commands of one daemon, across its sessions.
 pub(crate) struct CommandDispatcher {
     router: Router,
-    lanes: Scheduler,
-    known: Arc<Mutex<Known>>,
+    scheduler: Scheduler,
+    registry: Arc<Mutex<CommandRegistry>>,
     /// Receives each command whose answer is ready.
-    pub(crate) done: mpsc::Receiver<Done>,
-    tell: mpsc::Sender<Done>,
+    pub(crate) done: mpsc::Receiver<ReadyAnswer>,
+    answers: mpsc::Sender<ReadyAnswer>,
 }
 
-fn locked(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
-    known.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(registry: &Mutex<CommandRegistry>) -> MutexGuard<'_, CommandRegistry> {
+    registry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Known {
+impl CommandRegistry {
     /// Decides what to do with a command that arrives, and registers a new one.
-    pub(crate) fn meet(&mut self, order: &Order) -> Met {
-        if let Some((answer, _)) = self.answers.get(&order.request) {
-            return Met::Answered(answer.clone());
+    pub(crate) fn admit(&mut self, command: &HostCommand) -> Admission {
+        if let Some((answer, _)) = self.answers.get(&command.request) {
+            return Admission::Answered(answer.clone());
         }
-        if self.running.contains(&order.request) {
-            return Met::UnderWay;
+        if self.running.contains(&command.request) {
+            return Admission::InProgress;
         }
-        match self.begin(order) {
-            Ok(()) => Met::Begins,
-            Err(fault) => Met::Answered(refusal(order.request.clone(), &fault)),
+        match self.begin(command) {
+            Ok(()) => Admission::Started,
+            Err(fault) => Admission::Answered(refusal(command.request.clone(), &fault)),
         }
     }
 
     /// Returns the answer of a finished command, unless the cache has evicted it.
-    pub(crate) fn answer(&self, done: Done) -> Option<Answer> {
+    pub(crate) fn answer(&self, done: ReadyAnswer) -> Option<Answer> {
         match done {
-            Done::Passing(answer) => Some(answer),
-            Done::Kept(request) => self.answers.get(&request).map(|(answer, _)| answer.clone()),
+            ReadyAnswer::Uncached(answer) => Some(answer),
+            ReadyAnswer::Cached(request) => {
+                self.answers.get(&request).map(|(answer, _)| answer.clone())
+            }
         }
     }
 
     /// Unregisters a command that was refused at once. Not cached: a retry may succeed.
-    pub(crate) fn refused(&mut self, order: &Order) {
-        self.running.remove(&order.request);
-        self.unqueue(&order.environment, &order.request);
+    pub(crate) fn refused(&mut self, command: &HostCommand) {
+        self.running.remove(&command.request);
+        self.unqueue(&command.environment, &command.request);
     }
 
     /// Registers a command as in progress.
-    fn begin(&mut self, order: &Order) -> Result<(), Fault> {
+    fn begin(&mut self, command: &HostCommand) -> Result<(), Fault> {
         let full = |message: String| {
             Err(Fault::new(Code::LimitReached, message, "retry when one has ended").transient())
         };
         if self.running.len() >= RUNNING_MAX {
             return full(format!("{RUNNING_MAX} commands are in progress"));
         }
-        match order.command.as_str() {
+        match command.name.as_str() {
             "environment.provision" => {
-                let queue = self.queued.entry(order.environment.clone()).or_default();
+                let queue = self.queued.entry(command.environment.clone()).or_default();
                 if queue.len() >= QUEUED_MAX {
                     return full(format!(
                         "{QUEUED_MAX} provisions of {} are queued",
-                        order.environment
+                        command.environment
                     ));
                 }
-                queue.insert(order.request.clone());
+                queue.insert(command.request.clone());
             }
             // A waiting provision that has lost its entry never begins.
-            "environment.cancel" => drop(self.queued.remove(&order.environment)),
+            "environment.cancel" => drop(self.queued.remove(&command.environment)),
             _ => {}
         }
-        self.running.insert(order.request.clone());
+        self.running.insert(command.request.clone());
         Ok(())
     }
 
@@ -153,100 +155,100 @@ impl Known {
         was_there
     }
 
-    pub(crate) fn keep(&mut self, answer: Answer) -> Done {
+    pub(crate) fn finish(&mut self, answer: Answer) -> ReadyAnswer {
         self.running.remove(&answer.request);
         // The daemon is overloaded or shutting down, which is no result of the command.
         if matches!(answer.status, 429 | 503) {
-            return Done::Passing(answer);
+            return ReadyAnswer::Uncached(answer);
         }
         let (bytes, request) = (answer.body.to_string().len(), answer.request.clone());
-        self.order.push_back(request.clone());
+        self.oldest.push_back(request.clone());
         self.bytes += bytes;
         self.answers.insert(request.clone(), (answer, bytes));
-        while self.order.len() > ANSWERS_MAX || self.bytes > ANSWERS_BYTES_MAX {
-            let Some(oldest) = self.order.pop_front() else { break };
+        while self.oldest.len() > ANSWERS_MAX || self.bytes > ANSWERS_BYTES_MAX {
+            let Some(oldest) = self.oldest.pop_front() else { break };
             if let Some((_, bytes)) = self.answers.remove(&oldest) {
                 self.bytes -= bytes;
             }
         }
-        Done::Kept(request)
+        ReadyAnswer::Cached(request)
     }
 }
 
 impl CommandDispatcher {
     pub(crate) fn new(router: Router) -> Self {
-        let (tell, done) = mpsc::channel(ANSWERS_MAX);
-        Self { router, lanes: Scheduler::default(), known: Arc::default(), done, tell }
+        let (answers, done) = mpsc::channel(ANSWERS_MAX);
+        Self { router, scheduler: Scheduler::default(), registry: Arc::default(), done, answers }
     }
 
     /// Returns the answer of a finished command, unless the cache has evicted it.
-    pub(crate) fn answer(&self, done: Done) -> Option<Answer> {
-        locked(&self.known).answer(done)
+    pub(crate) fn answer(&self, done: ReadyAnswer) -> Option<Answer> {
+        locked(&self.registry).answer(done)
     }
 
     /// Accepts a command. Returns an answer that is known at once; otherwise one follows in `done`.
-    pub(crate) fn take(&self, app: &Arc<App>, order: Order) -> Option<Answer> {
-        let request = order.request.clone();
-        match locked(&self.known).meet(&order) {
-            Met::Answered(answer) => return Some(answer),
-            Met::UnderWay => return None,
-            Met::Begins => {}
+    pub(crate) fn handle(&self, app: &Arc<App>, command: HostCommand) -> Option<Answer> {
+        let request = command.request.clone();
+        match locked(&self.registry).admit(&command) {
+            Admission::Answered(answer) => return Some(answer),
+            Admission::InProgress => return None,
+            Admission::Started => {}
         }
-        let ready = check(app, &order).and_then(|()| {
-            let call = call(&order)?;
+        let ready = check(app, &command).and_then(|()| {
+            let call = call(&command)?;
             // Queued here and not in the task, because tasks may start in any order.
-            let place = self.lanes.enter(&order.environment, call.access)?;
-            Ok((call, place))
+            let permit = self.scheduler.enqueue(&command.environment, call.access)?;
+            Ok((call, permit))
         });
-        let (call, place) = match ready {
+        let (call, permit) = match ready {
             Ok(ready) => ready,
             Err(fault) => {
-                locked(&self.known).refused(&order);
+                locked(&self.registry).refused(&command);
                 return Some(refusal(request, &fault));
             }
         };
-        let work = Work {
+        let task = CommandTask {
             router: self.router.clone(),
-            known: Arc::clone(&self.known),
+            registry: Arc::clone(&self.registry),
             app: Arc::clone(app),
-            tell: self.tell.clone(),
+            answers: self.answers.clone(),
         };
-        tokio::spawn(work.carry_out(order, call, place));
+        tokio::spawn(task.carry_out(command, call, permit));
         None
     }
 }
 
 /// What the task of one command needs.
-struct Work {
+struct CommandTask {
     router: Router,
-    known: Arc<Mutex<Known>>,
+    registry: Arc<Mutex<CommandRegistry>>,
     app: Arc<App>,
-    tell: mpsc::Sender<Done>,
+    answers: mpsc::Sender<ReadyAnswer>,
 }
 
-impl Work {
-    async fn carry_out(self, order: Order, call: Call, mut place: Place) {
-        place.turn().await;
-        let request = order.request.clone();
-        let held = match order.command.as_str() {
+impl CommandTask {
+    async fn carry_out(self, command: HostCommand, call: ApiCall, mut permit: Permit) {
+        permit.granted().await;
+        let request = command.request.clone();
+        let held = match command.name.as_str() {
             "environment.provision" => {
-                let queued = locked(&self.known).unqueue(&order.environment, &request);
+                let queued = locked(&self.registry).unqueue(&command.environment, &request);
                 queued.then_some(()).ok_or_else(cancelled)
             }
             // Checked only now: an earlier command may grant or end the lease.
-            "lease.release" | "exec" => named_lease(&self.app, &order),
+            "lease.release" | "exec" => named_lease(&self.app, &command),
             _ => Ok(()),
         };
         // `exec` may run for hours: it gives up its permit, so that no later command waits for it.
-        let place = (order.command != "exec").then_some(place);
+        let permit = (command.name != "exec").then_some(permit);
         let answer = match held {
             Ok(()) => perform(self.router, request, call).await,
             Err(fault) => refusal(request, &fault),
         };
-        drop(place);
-        let done = locked(&self.known).keep(answer);
+        drop(permit);
+        let done = locked(&self.registry).finish(answer);
         // The receiver is gone if the daemon is shutting down.
-        drop(self.tell.send(done).await);
+        drop(self.answers.send(done).await);
     }
 }
 
@@ -263,16 +265,16 @@ pub(crate) fn refusal(request: String, fault: &Fault) -> Answer {
 
 /// Checks what can be checked before queueing: the names are valid, the path is right, and an
 /// environment that is to be used exists.
-fn check(app: &App, order: &Order) -> Result<(), Fault> {
-    RequestId::parse(&order.request)
+fn check(app: &App, command: &HostCommand) -> Result<(), Fault> {
+    RequestId::parse(&command.request)
         .map_err(|e| invalid(format!("the request id is invalid: {e}")))?;
-    if order.command != "environment.provision" && !order.environment.is_empty() {
-        let id = EnvironmentId::parse(&order.environment).map_err(|e| {
-            invalid(format!("{:?} is not a valid environment id: {e}", order.environment))
+    if command.name != "environment.provision" && !command.environment.is_empty() {
+        let id = EnvironmentId::parse(&command.environment).map_err(|e| {
+            invalid(format!("{:?} is not a valid environment id: {e}", command.environment))
         })?;
-        own_path(app, order, &id)?;
+        own_path(app, command, &id)?;
         let serves = ["workspace.status", "workspace.diff", "lease.acquire", "exec"];
-        if serves.contains(&order.command.as_str()) {
+        if serves.contains(&command.name.as_str()) {
             app.handle.view(|state| match state.environment(&id) {
                 None => Err(not_found(&id)),
                 Some(e) if e.phase == Phase::Tombstoned => Err(destroyed(&id)),
@@ -281,7 +283,11 @@ fn check(app: &App, order: &Order) -> Result<(), Fault> {
         }
     }
     // Only the form of a lease name is checked here; whether the lease exists, at its turn.
-    order.body.get("lease").and_then(Value::as_str).map_or(Ok(()), |name| lease_id(name).map(drop))
+    command
+        .body
+        .get("lease")
+        .and_then(Value::as_str)
+        .map_or(Ok(()), |name| lease_id(name).map(drop))
 }
 
 fn lease_id(name: &str) -> Result<LeaseId, Fault> {
@@ -289,8 +295,8 @@ fn lease_id(name: &str) -> Result<LeaseId, Fault> {
 }
 
 /// Returns an error if the command names a lease that is not in force.
-fn named_lease(app: &App, order: &Order) -> Result<(), Fault> {
-    match order.body.get("lease").and_then(Value::as_str) {
+fn named_lease(app: &App, command: &HostCommand) -> Result<(), Fault> {
+    match command.body.get("lease").and_then(Value::as_str) {
         Some(lease) => known_lease(app, lease),
         None => Ok(()),
     }
@@ -298,8 +304,8 @@ fn named_lease(app: &App, order: &Order) -> Result<(), Fault> {
 
 /// Refuses a command whose `path` is not the environment's path in the log. The server's path is
 /// never used, but a server that is wrong about it must not act on the environment.
-fn own_path(app: &App, order: &Order, id: &EnvironmentId) -> Result<(), Fault> {
-    let Some(path) = order.body.get("path").and_then(Value::as_str) else { return Ok(()) };
+fn own_path(app: &App, command: &HostCommand, id: &EnvironmentId) -> Result<(), Fault> {
+    let Some(path) = command.body.get("path").and_then(Value::as_str) else { return Ok(()) };
     let ours = app.handle.view(|state| state.environment(id).map(|e| e.plan.path.to_string()));
     match ours {
         Some(ours) if ours != path => {
@@ -325,11 +331,11 @@ fn known_lease(app: &App, name: &str) -> Result<(), Fault> {
     })
 }
 
-fn call(order: &Order) -> Result<Call, Fault> {
-    let id = &order.environment;
+fn call(command: &HostCommand) -> Result<ApiCall, Fault> {
+    let id = &command.environment;
     let of = |rest: &str| format!("/v1/environments/{id}{rest}");
-    let flag = |name: &str| order.body.get(name).and_then(Value::as_bool).unwrap_or(false);
-    let body = || match &order.body {
+    let flag = |name: &str| command.body.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let body = || match &command.body {
         Value::Object(fields) => {
             let mut fields = fields.clone();
             fields.remove("path");
@@ -337,7 +343,7 @@ fn call(order: &Order) -> Result<Call, Fault> {
         }
         _ => json!({}),
     };
-    let (access, method, path, body) = match order.command.as_str() {
+    let (access, method, path, body) = match command.name.as_str() {
         "environment.provision" => {
             let mut body = body();
             body["id"] = json!(id);
@@ -346,7 +352,7 @@ fn call(order: &Order) -> Result<Call, Fault> {
         }
         "environment.cancel" => (Access::Overtake, Method::POST, of("/cancel"), json!({})),
         "environment.destroy" => {
-            let life = order.body.get("incarnation").and_then(Value::as_u64);
+            let life = command.body.get("incarnation").and_then(Value::as_u64);
             let life = life.map(|n| format!("&incarnation={n}")).unwrap_or_default();
             let (force, retire) = (flag("force"), flag("retire"));
             let path = of(&format!("?wait={WAIT_SECONDS}&force={force}&retire={retire}{life}"));
@@ -357,14 +363,14 @@ fn call(order: &Order) -> Result<Call, Fault> {
         }
         "workspace.status" => (Access::Read, Method::GET, of("/status"), Value::Null),
         "workspace.diff" => {
-            let bytes = order.body.get("bytes").and_then(Value::as_u64).unwrap_or(256 * 1024);
+            let bytes = command.body.get("bytes").and_then(Value::as_u64).unwrap_or(256 * 1024);
             let head = flag("head");
             let query = format!("/diff?head={head}&max_bytes={}", bytes.min(1 << 20));
             (Access::Read, Method::GET, of(&query), Value::Null)
         }
         "lease.acquire" => (Access::Write, Method::POST, of("/leases"), body()),
         "lease.release" => {
-            let lease = order.body.get("lease").and_then(Value::as_str).unwrap_or_default();
+            let lease = command.body.get("lease").and_then(Value::as_str).unwrap_or_default();
             let path = format!("/v1/leases/{lease}");
             (Access::Write, Method::DELETE, path, Value::Null)
         }
@@ -375,13 +381,13 @@ fn call(order: &Order) -> Result<Call, Fault> {
             return Err(Fault::new(Code::UnsupportedCommand, message, hint));
         }
     };
-    if id.is_empty() && order.command != "lease.release" {
-        return Err(invalid(format!("command {} names no environment", order.command)));
+    if id.is_empty() && command.name != "lease.release" {
+        return Err(invalid(format!("command {} names no environment", command.name)));
     }
-    Ok(Call { access, method, path, body })
+    Ok(ApiCall { access, method, path, body })
 }
 
-async fn perform(router: Router, request: String, call: Call) -> Answer {
+async fn perform(router: Router, request: String, call: ApiCall) -> Answer {
     let actor =
         Actor { door: BY_SESSION.to_owned(), uid: rustix::process::geteuid().as_raw(), pid: 0 };
     let asked = Request::builder()
@@ -416,79 +422,82 @@ async fn perform(router: Router, request: String, call: Call) -> Answer {
 mod tests {
     use super::*;
 
-    fn order(command: &str, environment: &str, body: Value) -> Order {
+    fn host_command(command: &str, environment: &str, body: Value) -> HostCommand {
         let (request, command) = ("r".to_owned(), command.to_owned());
-        Order { request, command, environment: environment.to_owned(), body }
+        HostCommand { request, name: command, environment: environment.to_owned(), body }
     }
 
     #[test]
     fn commands_map_to_api_requests() {
-        let made =
-            call(&order("environment.provision", "demo", json!({"repo": "/r", "path": "/x"})));
+        let made = call(&host_command(
+            "environment.provision",
+            "demo",
+            json!({"repo": "/r", "path": "/x"}),
+        ));
         let made = made.expect("known");
         assert_eq!((made.body["id"].as_str(), made.body.get("path")), (Some("demo"), None));
-        let gone = call(&order("environment.destroy", "demo", json!({"force": true})));
+        let gone = call(&host_command("environment.destroy", "demo", json!({"force": true})));
         assert!(gone.expect("known").path.contains("force=true"));
         assert_eq!(
-            call(&order("environment.cancel", "demo", Value::Null)).map(|c| c.access).ok(),
+            call(&host_command("environment.cancel", "demo", Value::Null)).map(|c| c.access).ok(),
             Some(Access::Overtake)
         );
-        let unknown = call(&order("environment.dance", "demo", Value::Null));
+        let unknown = call(&host_command("environment.dance", "demo", Value::Null));
         assert_eq!(unknown.map(|c| c.path).expect_err("unknown").code, Code::UnsupportedCommand);
-        let nameless = call(&order("workspace.status", "", Value::Null));
+        let nameless = call(&host_command("workspace.status", "", Value::Null));
         assert_eq!(nameless.map(|c| c.path).expect_err("nameless").code, Code::InvalidRequest);
     }
 
     /// The queue is bounded; a full one still accepts a cancel, and each command begins once.
     #[test]
     fn cancel_drops_all_queued_provisions() {
-        let mut known = Known::default();
-        let named = |request: String, command: &str| Order {
+        let mut registry = CommandRegistry::default();
+        let named = |request: String, command: &str| HostCommand {
             request,
-            ..order(command, "demo", Value::Null)
+            ..host_command(command, "demo", Value::Null)
         };
         let provision = |n: usize| named(format!("p{n}"), "environment.provision");
         for n in 0..QUEUED_MAX {
-            known.begin(&provision(n)).expect("room");
+            registry.begin(&provision(n)).expect("room");
         }
-        let full = known.begin(&provision(QUEUED_MAX)).expect_err("full");
+        let full = registry.begin(&provision(QUEUED_MAX)).expect_err("full");
         assert_eq!(full.code, Code::LimitReached);
         assert!(
-            known.unqueue("demo", "p0") && !known.unqueue("demo", "p0"),
+            registry.unqueue("demo", "p0") && !registry.unqueue("demo", "p0"),
             "a queued command begins once"
         );
-        known.begin(&named("c".to_owned(), "environment.cancel")).expect("a cancel is accepted");
-        assert!((1..QUEUED_MAX).all(|n| !known.unqueue("demo", &format!("p{n}"))));
-        assert!(known.queued.is_empty());
-        for n in known.running.len()..RUNNING_MAX {
-            known.begin(&named(format!("s{n}"), "workspace.status")).expect("room");
+        registry.begin(&named("c".to_owned(), "environment.cancel")).expect("a cancel is accepted");
+        assert!((1..QUEUED_MAX).all(|n| !registry.unqueue("demo", &format!("p{n}"))));
+        assert!(registry.queued.is_empty());
+        for n in registry.running.len()..RUNNING_MAX {
+            registry.begin(&named(format!("s{n}"), "workspace.status")).expect("room");
         }
-        let full = known.begin(&named("more".to_owned(), "environment.cancel"));
+        let full = registry.begin(&named("more".to_owned(), "environment.cancel"));
         assert_eq!(full.expect_err("full").code, Code::LimitReached);
     }
 
     /// Answers to transient refusals are not cached, so the command may come again.
     #[test]
     fn answer_cache_is_bounded() {
-        let mut known = Known::default();
+        let mut registry = CommandRegistry::default();
         for n in 0..2 * ANSWERS_MAX {
             let body = json!("x".repeat(10));
-            drop(known.keep(Answer { request: n.to_string(), status: 200, body }));
+            drop(registry.finish(Answer { request: n.to_string(), status: 200, body }));
         }
-        assert_eq!((known.answers.len(), known.order.len()), (ANSWERS_MAX, ANSWERS_MAX));
+        assert_eq!((registry.answers.len(), registry.oldest.len()), (ANSWERS_MAX, ANSWERS_MAX));
         let body = json!("x".repeat(ANSWERS_BYTES_MAX));
-        drop(known.keep(Answer { request: "large".to_owned(), status: 200, body }));
+        drop(registry.finish(Answer { request: "large".to_owned(), status: 200, body }));
         assert_eq!(
-            (known.answers.len(), known.bytes),
+            (registry.answers.len(), registry.bytes),
             (0, 0),
             "an answer over the limit is not cached"
         );
-        known.running.insert("busy".to_owned());
+        registry.running.insert("busy".to_owned());
         let body = json!({ "code": "limit_reached" });
-        let passing = known.keep(Answer { request: "busy".to_owned(), status: 429, body });
-        assert!(matches!(passing, Done::Passing(_)));
+        let passing = registry.finish(Answer { request: "busy".to_owned(), status: 429, body });
+        assert!(matches!(passing, ReadyAnswer::Uncached(_)));
         assert!(
-            known.answers.is_empty() && known.running.is_empty(),
+            registry.answers.is_empty() && registry.running.is_empty(),
             "the command may be repeated"
         );
     }

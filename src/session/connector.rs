@@ -14,10 +14,10 @@ use crate::core::suspend::SuspendDetector;
 use crate::core::{Command, Seq};
 use crate::session::commands::CommandDispatcher;
 use crate::session::context::{Address, Client, Link};
-use crate::session::exchange::{Ended, LOOK_EVERY, Session};
+use crate::session::exchange::{Ended, SUSPEND_CHECK_EVERY, Session};
 use crate::session::heartbeat::Clock;
 use crate::session::protocol::PATH;
-use crate::session::transport::{Broken, Wire};
+use crate::session::transport::{SessionError, Wire};
 
 /// First wait before a new attempt.
 const WAIT_FIRST: Duration = Duration::from_secs(1);
@@ -42,11 +42,11 @@ fn waits() -> (Duration, Duration) {
 pub fn start(app: Arc<App>, router: Router, link: Link) -> watch::Receiver<SessionView> {
     let address = link.address.to_string();
     let first = SessionView { address, stage: "connecting".to_owned(), ..SessionView::default() };
-    let (tell, standing) = watch::channel(first);
-    let orders = CommandDispatcher::new(router);
+    let (status, view) = watch::channel(first);
+    let commands = CommandDispatcher::new(router);
     let instance = random_name();
-    tokio::spawn(Client { app, link, tell, orders, instance, set_aside: 0 }.run());
-    standing
+    tokio::spawn(Client { app, link, status, commands, instance, last_rejected: 0 }.run());
+    view
 }
 
 /// Returns a name that is unique across processes: 24 hexadecimal digits, from 12 random bytes. If
@@ -68,20 +68,20 @@ impl Client {
         loop {
             let began = Instant::now();
             let ended = tokio::select! {
-                ended = self.visit() => ended,
+                ended = self.connect() => ended,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
-            let slept = matches!(ended, Ended::Slept);
+            let was_suspended = matches!(ended, Ended::Suspended);
             let is_over = matches!(ended, Ended::Replaced);
             let error = match ended {
-                Ended::Broken(broken) => chain(&broken),
+                Ended::SessionError(broken) => chain(&broken),
                 Ended::Refused(problem) => format!("{} ({})", problem.message, problem.code),
                 Ended::Replaced => "another daemon replaced this one as this host".to_owned(),
-                Ended::Slept => "the machine was suspended".to_owned(),
+                Ended::Suspended => "the machine was suspended".to_owned(),
             };
-            self.tell.send_modify(|standing| {
-                if is_over { "ended" } else { "waiting" }.clone_into(&mut standing.stage);
-                standing.error.clone_from(&error);
+            self.status.send_modify(|view| {
+                if is_over { "ended" } else { "waiting" }.clone_into(&mut view.stage);
+                view.error.clone_from(&error);
             });
             // Connecting again would replace the other daemon in turn.
             if is_over {
@@ -93,22 +93,22 @@ impl Client {
                 wait = first;
             }
             tracing::info!(error, "no session with the control server");
-            let slept = slept
+            let was_suspended = was_suspended
                 || tokio::select! {
-                    slept = pause(jittered(wait)) => slept,
+                    was_suspended = pause(jittered(wait)) => was_suspended,
                     _ = stop.wait_for(|stop| *stop) => return,
                 };
-            wait = if slept { first } else { (wait * 2).min(most) };
-            if slept {
-                self.woken().await;
+            wait = if was_suspended { first } else { (wait * 2).min(most) };
+            if was_suspended {
+                self.renew_leases().await;
             }
-            self.tell.send_modify(|standing| "connecting".clone_into(&mut standing.stage));
+            self.status.send_modify(|view| "connecting".clone_into(&mut view.stage));
         }
     }
 
     /// Renews leases after a suspend. The engine renews them before it decides any other command,
     /// so that a `Tick` is enough; a live set that is applied afterwards finds them in force.
-    async fn woken(&self) {
+    async fn renew_leases(&self) {
         if let Err(fault) = self.app.handle.submit(Command::Tick).await {
             tracing::warn!(%fault, "cannot renew leases after a suspend");
         }
@@ -123,10 +123,10 @@ impl Client {
         record.map(|record| record.event.kind().to_owned()).unwrap_or_default()
     }
 
-    async fn visit(&mut self) -> Ended {
+    async fn connect(&mut self) -> Ended {
         let limit = CONNECT_LIMIT;
-        let late = || Ended::Broken(Broken::Stuck);
-        let lost = |e: std::io::Error| Ended::Broken(Broken::Unreachable(e));
+        let late = || Ended::SessionError(SessionError::TimedOut);
+        let lost = |e: std::io::Error| Ended::SessionError(SessionError::Unreachable(e));
         match self.link.address.clone() {
             Address::Unix(path) => {
                 match tokio::time::timeout(limit, UnixStream::connect(path)).await {
@@ -150,9 +150,9 @@ impl Client {
     }
 
     async fn open<S: AsyncRead + AsyncWrite + Unpin>(&mut self, stream: S, host: &str) -> Ended {
-        match Wire::ask(stream, host, PATH, &self.link.key).await {
+        match Wire::connect(stream, host, PATH, &self.link.key).await {
             Ok(wire) => Session::new(self, wire).run().await,
-            Err(broken) => Ended::Broken(broken),
+            Err(broken) => Ended::SessionError(broken),
         }
     }
 }
@@ -161,14 +161,14 @@ impl Client {
 /// suspended time counts as the wait.
 async fn pause(wait: Duration) -> bool {
     let (clock, until) = (Clock::new(), Instant::now() + wait);
-    let mut waking = SuspendDetector::new(clock.read());
+    let mut suspend_detector = SuspendDetector::new(clock.read());
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return false;
         }
-        tokio::time::sleep(left.min(LOOK_EVERY)).await;
-        if waking.look(clock.read()).is_some() {
+        tokio::time::sleep(left.min(SUSPEND_CHECK_EVERY)).await;
+        if suspend_detector.look(clock.read()).is_some() {
             return true;
         }
     }

@@ -15,11 +15,11 @@ use crate::world::fs::paths;
 pub(super) struct Client {
     pub(super) app: Arc<App>,
     pub(super) link: Link,
-    pub(super) tell: watch::Sender<SessionView>,
-    pub(super) orders: CommandDispatcher,
+    pub(super) status: watch::Sender<SessionView>,
+    pub(super) commands: CommandDispatcher,
     pub(super) instance: String,
     /// The last record that a server rejected; each such record is counted once.
-    pub(super) set_aside: u64,
+    pub(super) last_rejected: u64,
 }
 
 /// Address of a control server.

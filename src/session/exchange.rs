@@ -8,9 +8,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::api::door::BY_SESSION;
-use crate::api::live::{LiveView, take};
+use crate::api::live_sets::{LiveView, apply_live_set};
 use crate::api::types::Problem;
+use crate::api::unix_socket::BY_SESSION;
 use crate::core::event::Actor;
 use crate::core::{EnvironmentId, Phase, Seq, State};
 use crate::engine::watcher::{Change, Subscription};
@@ -21,7 +21,7 @@ use crate::session::protocol::{
     Changed, Fact, FromHost, FromServer, LiveSet, Open, Opened, PROTOCOL_MAX, PROTOCOL_MIN,
     Protocols, Watch,
 };
-use crate::session::transport::{Broken, Wire};
+use crate::session::transport::{SessionError, Wire};
 
 /// Timeout of the server's answer to `open`.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
@@ -30,23 +30,23 @@ const AGAIN_EVERY: Duration = Duration::from_secs(60);
 /// Bounds on the heartbeat interval that a server may ask for, in milliseconds.
 const HEARTBEAT_BOUNDS: (u64, u64) = (50, 60_000);
 /// Longest interval of the check for a suspend, after which a new session is opened at once.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub(super) const SUSPEND_CHECK_EVERY: Duration = Duration::from_secs(2);
 
 /// Reason why a session ended.
 pub(super) enum Ended {
     /// The connection failed or was closed.
-    Broken(Broken),
+    SessionError(SessionError),
     /// The server refused the session.
     Refused(Box<Problem>),
     /// Another daemon took this host's session.
     Replaced,
     /// The machine was suspended; the connection may be stale, and neither side is at fault.
-    Slept,
+    Suspended,
 }
 
-impl From<Broken> for Ended {
-    fn from(broken: Broken) -> Self {
-        Self::Broken(broken)
+impl From<SessionError> for Ended {
+    fn from(broken: SessionError) -> Self {
+        Self::SessionError(broken)
     }
 }
 
@@ -56,9 +56,9 @@ pub(super) struct Session<'a, S> {
     wire: Wire<S, FromServer, FromHost>,
     server: String,
     outbox: Outbox,
-    /// The last live set, to be applied again while `kept` is set.
+    /// The last live set, to be applied again while `keeps_some` is set.
     live: Option<LiveSet>,
-    kept: bool,
+    keeps_some: bool,
     watched: Watched,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Session<'a, S> {
 struct Watched {
     all: bool,
     which: BTreeSet<String>,
-    interests: Vec<Subscription>,
+    subscriptions: Vec<Subscription>,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
@@ -78,7 +78,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             server: String::new(),
             outbox: Outbox::new(0),
             live: None,
-            kept: false,
+            keeps_some: false,
             watched: Watched::default(),
         }
     }
@@ -88,7 +88,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             Ok(opened) => opened,
             Err(ended) => return ended,
         };
-        match self.converse(opened).await {
+        match self.run_loop(opened).await {
             Ok(never) => match never {},
             Err(ended) => {
                 self.wire.close().await;
@@ -98,43 +98,47 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     }
 
     async fn open(&mut self) -> Result<Opened, Ended> {
-        self.wire.send(&FromHost::Open(Box::new(self.about()))).await?;
+        self.wire.send(&FromHost::Open(Box::new(self.open_message()))).await?;
         let answer = tokio::time::timeout(OPEN_LIMIT, self.wire.receive()).await;
-        let opened = match answer.map_err(|_| Broken::Stuck)?? {
+        let opened = match answer.map_err(|_| SessionError::TimedOut)?? {
             FromServer::Opened(opened) => opened,
             FromServer::Refused(refused) => {
                 return Err(Ended::Refused(Box::new(refused.problem)));
             }
             FromServer::Close(close) if close.reason == "replaced" => return Err(Ended::Replaced),
             other => {
-                return Err(Broken::Malformed(format!("received {other:?} before `opened`")).into());
+                return Err(
+                    SessionError::Malformed(format!("received {other:?} before `opened`")).into()
+                );
             }
         };
         if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&opened.protocol) {
-            return Err(
-                Broken::Malformed(format!("protocol {} is unknown", opened.protocol)).into()
-            );
+            return Err(SessionError::Malformed(format!(
+                "protocol {} is unknown",
+                opened.protocol
+            ))
+            .into());
         }
-        self.wire.belongs_to(&opened.session);
+        self.wire.set_session(&opened.session);
         self.server.clone_from(&opened.server);
         self.outbox = Outbox::new(opened.acked);
-        self.client.tell.send_modify(|standing| {
-            "open".clone_into(&mut standing.stage);
-            standing.host.clone_from(&opened.host);
-            standing.acked = opened.acked;
-            standing.opened += 1;
-            standing.error.clear();
+        self.client.status.send_modify(|view| {
+            "open".clone_into(&mut view.stage);
+            view.host.clone_from(&opened.host);
+            view.acked = opened.acked;
+            view.opened += 1;
+            view.error.clear();
         });
         tracing::info!(server = %opened.server, host = %opened.host, "session opened");
         Ok(opened)
     }
 
-    fn about(&self) -> Open {
+    fn open_message(&self) -> Open {
         let (app, instance) = (&self.client.app, &self.client.instance);
-        app.handle.view(|state| about(state, instance, &app.about.log_id))
+        app.handle.view(|state| open_message(state, instance, &app.about.log_id))
     }
 
-    async fn converse(&mut self, opened: Opened) -> Result<std::convert::Infallible, Ended> {
+    async fn run_loop(&mut self, opened: Opened) -> Result<std::convert::Infallible, Ended> {
         let (least, most) = HEARTBEAT_BOUNDS;
         let every = Duration::from_millis(opened.heartbeat_ms.clamp(least, most));
         // At least two heartbeats must fit into the timeout, whatever the server asks for.
@@ -143,7 +147,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         let mut again = ticks(AGAIN_EVERY);
         let app = Arc::clone(&self.client.app);
         let (mut head, mut changes) = (app.handle.head(), app.watching.changes());
-        let (clock, mut look) = (Clock::new(), ticks(LOOK_EVERY.min(every)));
+        let (clock, mut suspend_check) = (Clock::new(), ticks(SUSPEND_CHECK_EVERY.min(every)));
         let mut liveness = Liveness::new(clock.read(), lease);
         self.watch(&opened.watch);
         if let Some(live) = opened.live {
@@ -153,28 +157,28 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         loop {
             tokio::select! {
                 message = self.wire.receive() => {
-                    liveness.heard(clock.read());
-                    self.hear(message?).await?;
+                    liveness.on_received(clock.read());
+                    self.on_message(message?).await?;
                 }
                 // An answer that is lost with the connection is not repeated from here: the server
                 // sends the command again, and the cache answers it.
-                done = self.client.orders.done.recv() => {
-                    let answer = done.and_then(|done| self.client.orders.answer(done));
+                done = self.client.commands.done.recv() => {
+                    let answer = done.and_then(|done| self.client.commands.answer(done));
                     if let Some(answer) = answer {
                         self.wire.send(&FromHost::Answer(answer)).await?;
                     }
                 }
                 _ = head.changed() => self.deliver().await?,
                 change = changes.recv() => self.changed(change).await?,
-                _ = look.tick() => match liveness.look(clock.read()) {
-                    Verdict::There => {}
-                    Verdict::Slept => return Err(Ended::Slept),
-                    Verdict::Silent => return Err(Broken::Silent(lease.as_secs()).into()),
+                _ = suspend_check.tick() => match liveness.check(clock.read()) {
+                    Verdict::Alive => {}
+                    Verdict::Suspended => return Err(Ended::Suspended),
+                    Verdict::Silent => return Err(SessionError::Silent(lease.as_secs()).into()),
                 },
                 _ = heartbeat.tick() => self.wire.send(&FromHost::Ping).await?,
                 _ = again.tick() => {
                     self.deliver().await?;
-                    if let Some(live) = self.live.clone().filter(|_| self.kept) {
+                    if let Some(live) = self.live.clone().filter(|_| self.keeps_some) {
                         self.reconcile(live).await?;
                     }
                 }
@@ -182,11 +186,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         }
     }
 
-    async fn hear(&mut self, message: FromServer) -> Result<(), Ended> {
+    async fn on_message(&mut self, message: FromServer) -> Result<(), Ended> {
         match message {
-            FromServer::Command(order) => {
+            FromServer::Command(command) => {
                 let app = Arc::clone(&self.client.app);
-                if let Some(answer) = self.client.orders.take(&app, order) {
+                if let Some(answer) = self.client.commands.handle(&app, command) {
                     self.wire.send(&FromHost::Answer(answer)).await?;
                 }
             }
@@ -198,7 +202,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             FromServer::Nack(nack) => {
                 tracing::warn!(nack.first, nack.last, nack.why, "the server rejected events");
                 if let Some(seq) = self.outbox.nack(nack.first, nack.last) {
-                    self.set_aside(seq, &nack.why).await;
+                    self.skip_record(seq, &nack.why).await;
                 }
                 self.delivered().await?;
             }
@@ -206,7 +210,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             FromServer::Close(close) if close.reason == "replaced" => return Err(Ended::Replaced),
             FromServer::Close(close) => {
                 tracing::info!(close.reason, "the server closed the session");
-                return Err(Broken::Closed.into());
+                return Err(SessionError::Closed.into());
             }
             FromServer::Ping => self.wire.send(&FromHost::Pong).await?,
             FromServer::Refused(refused) => {
@@ -228,14 +232,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         };
         let uid = rustix::process::geteuid().as_raw();
         let actor = Actor { door: BY_SESSION.to_owned(), uid, pid: 0 };
-        match take(&self.client.app, wanted, actor).await {
+        match apply_live_set(&self.client.app, wanted, actor).await {
             Ok(report) => {
-                self.kept = report.kept.iter().any(|k| k.why != "adopted");
+                self.keeps_some = report.kept.iter().any(|k| k.why != "adopted");
                 // A retired environment returns to service if its teardown finds processes in it.
-                self.kept |= !report.retired.is_empty() && !report.held;
+                self.keeps_some |= !report.retired.is_empty() && !report.held;
                 let epoch = live.epoch;
                 self.live = Some(live);
-                self.client.tell.send_modify(|standing| standing.epoch = epoch);
+                self.client.status.send_modify(|view| view.epoch = epoch);
                 self.wire.send(&FromHost::Reconciled(report)).await?;
             }
             Err(fault) => tracing::warn!(%fault, "cannot apply a live set"),
@@ -245,17 +249,17 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
 
     async fn delivered(&mut self) -> Result<(), Ended> {
         let acked = self.outbox.acked();
-        self.client.tell.send_modify(|standing| standing.acked = acked);
+        self.client.status.send_modify(|view| view.acked = acked);
         self.deliver().await
     }
 
     /// Skips a record that the server rejects: logs it, and counts it once in the status.
-    async fn set_aside(&mut self, seq: u64, why: &str) {
+    async fn skip_record(&mut self, seq: u64, why: &str) {
         let kind = self.client.kind_of(seq).await;
         tracing::error!(seq, kind, why, "the server rejected a record; skipping it");
-        if seq > self.client.set_aside {
-            self.client.set_aside = seq;
-            self.client.tell.send_modify(|standing| standing.skipped += 1);
+        if seq > self.client.last_rejected {
+            self.client.last_rejected = seq;
+            self.client.status.send_modify(|view| view.skipped += 1);
         }
     }
 
@@ -271,15 +275,15 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     fn watch(&mut self, wanted: &Watch) {
         let watching = &self.client.app.watching;
         let ids = wanted.environments.iter().filter_map(|id| EnvironmentId::parse(id).ok());
-        let interests = if wanted.all {
-            vec![watching.follow(None)]
+        let subscriptions = if wanted.all {
+            vec![watching.subscribe(None)]
         } else {
-            ids.map(|id| watching.follow(Some(id))).collect()
+            ids.map(|id| watching.subscribe(Some(id))).collect()
         };
         let which = wanted.environments.iter().cloned().collect();
         // Assigned last: the old subscriptions end after the new ones began, so that a worktree in
         // both sets is watched without a gap.
-        self.watched = Watched { all: wanted.all, which, interests };
+        self.watched = Watched { all: wanted.all, which, subscriptions };
     }
 
     async fn changed(
@@ -290,7 +294,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         let Ok(change) = change else { return Ok(()) };
         let environment = change.environment.to_string();
         let followed = self.watched.all || self.watched.which.contains(&environment);
-        if followed && !self.watched.interests.is_empty() {
+        if followed && !self.watched.subscriptions.is_empty() {
             let kinds = change.kinds.names().into_iter().map(str::to_owned).collect();
             self.wire.send(&FromHost::Changed(Changed { environment, kinds })).await?;
         }
@@ -299,7 +303,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
 }
 
 /// Returns the first message of a session, from the present state.
-pub(crate) fn about(state: &State, instance: &str, log: &str) -> Open {
+pub(crate) fn open_message(state: &State, instance: &str, log: &str) -> Open {
     let alive = state.environments().filter(|e| e.phase != Phase::Tombstoned);
     let leases = state.leases();
     let Seq(head) = state.seq();

@@ -24,9 +24,9 @@ impl Clock {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Something was received within the timeout.
-    There,
+    Alive,
     /// The machine was suspended: nothing could be received, and the connection may be stale.
-    Slept,
+    Suspended,
     /// Nothing was received for longer than the timeout.
     Silent,
 }
@@ -35,30 +35,30 @@ pub(super) enum Verdict {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Liveness {
     lease: Duration,
-    heard: Duration,
-    waking: SuspendDetector,
+    last_received: Duration,
+    suspend_detector: SuspendDetector,
 }
 
 impl Liveness {
     /// Starts the timeout; `lease` is the longest allowed silence.
     pub(super) fn new(at: Clocks, lease: Duration) -> Self {
-        Self { lease, heard: at.awake, waking: SuspendDetector::new(at) }
+        Self { lease, last_received: at.awake, suspend_detector: SuspendDetector::new(at) }
     }
 
     /// Restarts the timeout: a message was received.
-    pub(super) fn heard(&mut self, at: Clocks) {
-        self.heard = at.awake;
+    pub(super) fn on_received(&mut self, at: Clocks) {
+        self.last_received = at.awake;
     }
 
     /// Checks the peer. Reports each suspend once, and restarts the timeout then.
-    pub(super) fn look(&mut self, at: Clocks) -> Verdict {
-        if self.waking.look(at).is_some() {
+    pub(super) fn check(&mut self, at: Clocks) -> Verdict {
+        if self.suspend_detector.look(at).is_some() {
             // Suspended time does not count towards the peer timeout.
-            self.heard = at.awake;
-            return Verdict::Slept;
+            self.last_received = at.awake;
+            return Verdict::Suspended;
         }
-        let silent = at.awake.saturating_sub(self.heard) > self.lease;
-        if silent { Verdict::Silent } else { Verdict::There }
+        let silent = at.awake.saturating_sub(self.last_received) > self.lease;
+        if silent { Verdict::Silent } else { Verdict::Alive }
     }
 }
 
@@ -73,22 +73,22 @@ mod tests {
     #[test]
     fn silence_is_measured_from_last_message() {
         let mut liveness = Liveness::new(at(0, 100), Duration::from_secs(45));
-        assert_eq!(liveness.look(at(45, 145)), Verdict::There);
-        liveness.heard(at(45, 145));
-        assert_eq!(liveness.look(at(90, 190)), Verdict::There);
-        assert_eq!(liveness.look(at(91, 191)), Verdict::Silent);
+        assert_eq!(liveness.check(at(45, 145)), Verdict::Alive);
+        liveness.on_received(at(45, 145));
+        assert_eq!(liveness.check(at(90, 190)), Verdict::Alive);
+        assert_eq!(liveness.check(at(91, 191)), Verdict::Silent);
     }
 
     /// After a suspend the timeout starts anew.
     #[test]
     fn suspend_is_no_peer_silence() {
         let mut liveness = Liveness::new(at(0, 100), Duration::from_secs(45));
-        assert_eq!(liveness.look(at(44, 3_744)), Verdict::Slept);
-        assert_eq!(liveness.look(at(60, 3_760)), Verdict::There, "the timeout starts again");
-        assert_eq!(liveness.look(at(90, 3_790)), Verdict::Silent, "the timeout passes");
+        assert_eq!(liveness.check(at(44, 3_744)), Verdict::Suspended);
+        assert_eq!(liveness.check(at(60, 3_760)), Verdict::Alive, "the timeout starts again");
+        assert_eq!(liveness.check(at(90, 3_790)), Verdict::Silent, "the timeout passes");
         // Also when the timeout had passed before the first check.
         let mut late = Liveness::new(at(0, 100), Duration::from_secs(45));
-        assert_eq!(late.look(at(50, 3_750)), Verdict::Slept);
+        assert_eq!(late.check(at(50, 3_750)), Verdict::Suspended);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) struct Outbox {
     /// The last record that the server has acknowledged.
     acked: u64,
     /// First and last record of the batch that was sent and not answered yet.
-    under_way: Option<(u64, u64)>,
+    in_flight: Option<(u64, u64)>,
     /// Number of records in the next batch.
     size: u64,
     /// Last record of a rejected batch, until the record at fault is found.
@@ -30,7 +30,7 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn new(acked: u64) -> Self {
-        Self { acked, under_way: None, size: BATCH_MAX, suspect: None }
+        Self { acked, in_flight: None, size: BATCH_MAX, suspect: None }
     }
 
     pub(crate) fn acked(&self) -> u64 {
@@ -39,7 +39,7 @@ impl Outbox {
 
     /// Returns the range of the next batch; `None` if one is in flight or nothing is new.
     pub(crate) fn next(&self, head: u64) -> Option<(u64, u64)> {
-        let is_due = self.under_way.is_none() && head > self.acked;
+        let is_due = self.in_flight.is_none() && head > self.acked;
         is_due.then(|| (self.acked + 1, head.min(self.acked + self.size)))
     }
 
@@ -54,11 +54,11 @@ impl Outbox {
         let count = usize::try_from(last - first + 1).unwrap_or(usize::MAX);
         let read = blocking(move || reader.read(Seq(first - 1), count).map_err(|e| unread(&e)));
         let records = read.await?;
-        Ok(Some(app.handle.view(|state| self.tell((first, last), &records, state))))
+        Ok(Some(app.handle.view(|state| self.build_batch((first, last), &records, state))))
     }
 
     /// Builds a batch: its records, and the present state of the environments they name.
-    pub(crate) fn tell(
+    pub(crate) fn build_batch(
         &mut self,
         (first, last): (u64, u64),
         log: &[Record],
@@ -78,15 +78,15 @@ impl Outbox {
         }
         let known = touched.into_iter().filter_map(|id| state.environment(id));
         let facts = known.map(fact).collect();
-        self.under_way = Some((first, last));
+        self.in_flight = Some((first, last));
         Events { first, last, records, facts }
     }
 
     /// Handles an acknowledgement; one that is not for the batch in flight is ignored.
     pub(crate) fn ack(&mut self, seq: u64) {
-        let Some((_, last)) = self.under_way.filter(|(_, last)| *last == seq) else { return };
+        let Some((_, last)) = self.in_flight.filter(|(_, last)| *last == seq) else { return };
         self.acked = last;
-        self.under_way = None;
+        self.in_flight = None;
         self.suspect = self.suspect.filter(|end| *end > last);
         self.size = match self.suspect {
             // The fault is in the rest. Sent whole it would be rejected again, so it is halved.
@@ -98,7 +98,7 @@ impl Outbox {
     /// Handles a rejection: halves the next batch, or skips the record if the batch is a single
     /// one. Returns the skipped record.
     pub(crate) fn nack(&mut self, first: u64, last: u64) -> Option<u64> {
-        self.under_way.take_if(|under_way| *under_way == (first, last))?;
+        self.in_flight.take_if(|in_flight| *in_flight == (first, last))?;
         if first == last {
             self.acked = last;
             self.suspect = None;
@@ -150,39 +150,39 @@ mod tests {
     use super::*;
 
     /// Simulates a server that rejects some records: returns the accepted and the skipped ones.
-    fn deliver(head: u64, poison: &[u64]) -> (Vec<u64>, Vec<u64>, u32) {
+    fn deliver(head: u64, rejected: &[u64]) -> (Vec<u64>, Vec<u64>, u32) {
         let mut outbox = Outbox::new(0);
-        let (mut got, mut aside, mut rounds) = (Vec::new(), Vec::new(), 0);
+        let (mut got, mut skipped, mut rounds) = (Vec::new(), Vec::new(), 0);
         while let Some((first, last)) = outbox.next(head) {
             rounds += 1;
-            outbox.under_way = Some((first, last));
-            if (first..=last).any(|seq| poison.contains(&seq)) {
-                aside.extend(outbox.nack(first, last));
+            outbox.in_flight = Some((first, last));
+            if (first..=last).any(|seq| rejected.contains(&seq)) {
+                skipped.extend(outbox.nack(first, last));
             } else {
                 got.extend(first..=last);
                 outbox.ack(last);
             }
         }
-        (got, aside, rounds)
+        (got, skipped, rounds)
     }
 
     /// Batches with rejected records are split in a bounded number of rounds.
     #[test]
     fn rejected_records_do_not_block_others() {
-        for poison in [vec![], vec![1], vec![700], vec![255, 256, 257], vec![1_000]] {
-            let (got, aside, rounds) = deliver(1_000, &poison);
-            let wanted: Vec<u64> = (1..=1_000).filter(|seq| !poison.contains(seq)).collect();
-            assert_eq!((got, aside), (wanted, poison.clone()));
-            assert!(rounds < 40, "{rounds} rounds for {poison:?}");
+        for rejected in [vec![], vec![1], vec![700], vec![255, 256, 257], vec![1_000]] {
+            let (got, skipped, rounds) = deliver(1_000, &rejected);
+            let wanted: Vec<u64> = (1..=1_000).filter(|seq| !rejected.contains(seq)).collect();
+            assert_eq!((got, skipped), (wanted, rejected.clone()));
+            assert!(rounds < 40, "{rounds} rounds for {rejected:?}");
         }
     }
 
     #[test]
     fn unrelated_acks_change_nothing() {
         let mut outbox = Outbox::new(10);
-        outbox.under_way = Some((11, 20));
+        outbox.in_flight = Some((11, 20));
         outbox.ack(19);
         assert_eq!(outbox.nack(11, 19), None);
-        assert_eq!((outbox.acked, outbox.under_way), (10, Some((11, 20))));
+        assert_eq!((outbox.acked, outbox.in_flight), (10, Some((11, 20))));
     }
 }

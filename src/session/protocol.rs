@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::live::ReconciledView;
+use crate::api::live_sets::ReconciledView;
 use crate::api::types::Problem;
 
 /// Oldest protocol version that this build speaks.
@@ -17,7 +17,7 @@ pub const PROTOCOL_MAX: u32 = 1;
 /// Bound on one message in bytes, for both directions.
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
 /// URL path of the session endpoint at a server.
-pub const PATH: &str = crate::api::port::SESSION_PATH;
+pub const PATH: &str = crate::api::tcp::SESSION_PATH;
 
 /// Range of protocol versions that one side speaks, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ pub enum FromServer {
     /// The server refuses the session.
     Refused(Refused),
     /// A command for this host.
-    Command(Order),
+    Command(HostCommand),
     /// The live set has changed, or is sent again.
     Live(LiveSet),
     /// Acknowledges the events up to a record.
@@ -205,11 +205,12 @@ pub struct LiveSet {
 
 /// A command from the server to a host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Order {
+pub struct HostCommand {
     /// Idempotency key: a command may arrive more than once and is carried out once.
     pub request: String,
     /// Kind of the command: `environment.provision`, `workspace.status`, ...
-    pub command: String,
+    #[serde(rename = "command")]
+    pub name: String,
     /// The environment that the command is for; empty if it names none.
     #[serde(default)]
     pub environment: String,

@@ -23,7 +23,7 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Reason why a connection ended or could not be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
+pub enum SessionError {
     /// The peer closed the connection.
     #[error("the peer closed the connection")]
     Closed,
@@ -35,10 +35,10 @@ pub enum Broken {
     Malformed(String),
     /// A message carries another session, or the session is not the host's current one.
     #[error("a message belongs to another session")]
-    Stranger,
+    ForeignSession,
     /// The peer did not accept data, or did not answer, within a timeout.
     #[error("the peer did not respond within {} s", SEND_LIMIT.as_secs())]
-    Stuck,
+    TimedOut,
     /// The peer sent nothing for this many seconds.
     #[error("the peer sent nothing for {0} s")]
     Silent(u64),
@@ -53,7 +53,7 @@ pub enum Broken {
     Transport(#[source] Box<Error>),
 }
 
-impl From<Error> for Broken {
+impl From<Error> for SessionError {
     fn from(error: Error) -> Self {
         match error {
             Error::ConnectionClosed | Error::AlreadyClosed => Self::Closed,
@@ -72,12 +72,12 @@ impl Received {
     ///
     /// # Errors
     /// Returns `Gap` if a message is missing before this one.
-    pub(crate) fn take(&mut self, n: u64) -> Result<bool, Broken> {
+    pub(crate) fn admit(&mut self, n: u64) -> Result<bool, SessionError> {
         if n <= self.0 {
             return Ok(false);
         }
         if n != self.0 + 1 {
-            return Err(Broken::Gap(n, self.0 + 1));
+            return Err(SessionError::Gap(n, self.0 + 1));
         }
         self.0 = n;
         Ok(true)
@@ -104,7 +104,7 @@ where
     In: DeserializeOwned,
     Out: Serialize,
 {
-    fn over(socket: WebSocketStream<S>) -> Self {
+    fn new(socket: WebSocketStream<S>) -> Self {
         Self {
             socket,
             session: String::new(),
@@ -118,7 +118,12 @@ where
     ///
     /// # Errors
     /// Fails if the server refuses, does not answer in time, or the connection breaks.
-    pub async fn ask(stream: S, host: &str, path: &str, key: &str) -> Result<Self, Broken> {
+    pub async fn connect(
+        stream: S,
+        host: &str,
+        path: &str,
+        key: &str,
+    ) -> Result<Self, SessionError> {
         let request = http::Request::builder()
             .uri(format!("ws://{host}{path}"))
             .header("host", host)
@@ -128,21 +133,21 @@ where
             .header("sec-websocket-key", generate_key())
             .header("authorization", format!("Bearer {key}"))
             .body(())
-            .map_err(|e| Broken::Malformed(e.to_string()))?;
+            .map_err(|e| SessionError::Malformed(e.to_string()))?;
         let shake = tokio_tungstenite::client_async_with_config(request, stream, Some(config()));
         let shaken = tokio::time::timeout(HANDSHAKE_LIMIT, shake).await;
-        let (socket, _) = shaken.map_err(|_| Broken::Stuck)??;
-        Ok(Self::over(socket))
+        let (socket, _) = shaken.map_err(|_| SessionError::TimedOut)??;
+        Ok(Self::new(socket))
     }
 
     /// Wraps the server's end of a connection whose upgrade was already answered.
-    pub async fn answered(stream: S) -> Self {
+    pub async fn accepted(stream: S) -> Self {
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await;
-        Self::over(socket)
+        Self::new(socket)
     }
 
     /// Sets the session: it is sent with every later message and required of every received one.
-    pub fn belongs_to(&mut self, session: &str) {
+    pub fn set_session(&mut self, session: &str) {
         session.clone_into(&mut self.session);
     }
 
@@ -150,18 +155,18 @@ where
     ///
     /// # Errors
     /// Fails if the message is too large, or if the connection ended or accepts no data.
-    pub async fn send(&mut self, message: &Out) -> Result<(), Broken> {
+    pub async fn send(&mut self, message: &Out) -> Result<(), SessionError> {
         self.sent += 1;
         let session = self.session.clone();
         let text = serde_json::to_string(&Envelope { n: self.sent, session, message })
-            .map_err(|e| Broken::Malformed(e.to_string()))?;
+            .map_err(|e| SessionError::Malformed(e.to_string()))?;
         if text.len() > MESSAGE_BYTES_MAX {
             // The number was not used; skipping it would be a gap for the peer.
             self.sent -= 1;
-            return Err(Broken::Malformed(format!("it has {} bytes", text.len())));
+            return Err(SessionError::Malformed(format!("it has {} bytes", text.len())));
         }
         let send = self.socket.send(Message::text(text));
-        tokio::time::timeout(SEND_LIMIT, send).await.map_err(|_| Broken::Stuck)??;
+        tokio::time::timeout(SEND_LIMIT, send).await.map_err(|_| SessionError::TimedOut)??;
         Ok(())
     }
 
@@ -169,23 +174,25 @@ where
     ///
     /// # Errors
     /// Fails if the connection ended, or if a message is invalid, missing or of another session.
-    pub async fn receive(&mut self) -> Result<In, Broken> {
+    pub async fn receive(&mut self) -> Result<In, SessionError> {
         loop {
-            let message = self.socket.next().await.ok_or(Broken::Closed)??;
+            let message = self.socket.next().await.ok_or(SessionError::Closed)??;
             let text = match message {
                 Message::Text(text) => text,
-                Message::Close(_) => return Err(Broken::Closed),
-                Message::Binary(_) => return Err(Broken::Malformed("it is not text".to_owned())),
+                Message::Close(_) => return Err(SessionError::Closed),
+                Message::Binary(_) => {
+                    return Err(SessionError::Malformed("it is not text".to_owned()));
+                }
                 // Ping and pong frames, which the library handles.
                 _ => continue,
             };
             let read: Result<Envelope<In>, _> = serde_json::from_str(text.as_str());
-            let envelope = read.map_err(|e| Broken::Malformed(e.to_string()))?;
-            if !self.received.take(envelope.n)? {
+            let envelope = read.map_err(|e| SessionError::Malformed(e.to_string()))?;
+            if !self.received.admit(envelope.n)? {
                 continue;
             }
             if !self.session.is_empty() && envelope.session != self.session {
-                return Err(Broken::Stranger);
+                return Err(SessionError::ForeignSession);
             }
             return Ok(envelope.message);
         }
@@ -214,7 +221,7 @@ mod tests {
     async fn pair() -> (Host, Server) {
         let (a, b) = tokio::io::duplex(1 << 16);
         let host = WebSocketStream::from_raw_socket(a, Role::Client, Some(config())).await;
-        (Wire::over(host), Wire::answered(b).await)
+        (Wire::new(host), Wire::accepted(b).await)
     }
 
     #[tokio::test]
@@ -228,23 +235,23 @@ mod tests {
         assert!(matches!(server.receive().await, Ok(FromHost::Pong)), "the duplicate is dropped");
         host.sent = 7;
         host.send(&FromHost::Ping).await.expect("sent");
-        assert!(matches!(server.receive().await, Err(Broken::Gap(8, 3))));
+        assert!(matches!(server.receive().await, Err(SessionError::Gap(8, 3))));
     }
 
     #[tokio::test]
     async fn foreign_session_message_is_refused() {
         let (mut host, mut server) = pair().await;
-        server.belongs_to("ours");
-        host.belongs_to("theirs");
+        server.set_session("ours");
+        host.set_session("theirs");
         host.send(&FromHost::Ping).await.expect("sent");
-        assert!(matches!(server.receive().await, Err(Broken::Stranger)));
+        assert!(matches!(server.receive().await, Err(SessionError::ForeignSession)));
     }
 
     #[tokio::test]
     async fn malformed_or_large_message_ends_connection() {
         let (mut host, mut server) = pair().await;
         host.socket.send(Message::text("{\"n\":")).await.expect("sent");
-        assert!(matches!(server.receive().await, Err(Broken::Malformed(_))));
+        assert!(matches!(server.receive().await, Err(SessionError::Malformed(_))));
         let (mut host, mut server) = pair().await;
         let large = Message::text("x".repeat(MESSAGE_BYTES_MAX + 1));
         let receive = async move {
@@ -254,6 +261,6 @@ mod tests {
             received
         };
         let (sent, received) = tokio::join!(host.socket.send(large), receive);
-        assert!(matches!(received, Err(Broken::Transport(_))), "{sent:?}");
+        assert!(matches!(received, Err(SessionError::Transport(_))), "{sent:?}");
     }
 }

@@ -20,4 +20,4 @@ pub mod watch;
 
 pub use effects::context::{Reporter, World};
 pub use effects::raw_copies::names as copies_in;
-pub use git::locks::Standing;
+pub use git::locks::ExistingLock;

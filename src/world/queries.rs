@@ -1,6 +1,6 @@
 //! Queries about environments outside of any effect: evidence, processes, sizes, and what can be
-//! adopted. Reads only, except that [`World::take_in`] adds a process to a control group. Takes no
-//! lock, neither git's nor ours.
+//! adopted. Reads only, except that [`World::add_to_cgroup`] adds a process to a control group.
+//! Takes no lock, neither git's nor ours.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,7 +13,7 @@ use crate::world::effects::context::{Reporter, Task, World};
 use crate::world::effects::{clean, inspect};
 use crate::world::fs::{disk_usage, paths};
 use crate::world::git::command::{self, Git};
-use crate::world::git::locks::{self, Standing};
+use crate::world::git::locks::{self, ExistingLock};
 use crate::world::git::marker::{self, Marker};
 use crate::world::git::{discover, refs, registration};
 use crate::world::process::cancel::Cancel;
@@ -43,9 +43,9 @@ pub struct Foreign {
 }
 
 /// A reporter for queries, which have no effect to report for: it refuses notes and drops output.
-struct Nobody;
+struct NullReporter;
 
-impl Reporter for Nobody {
+impl Reporter for NullReporter {
     fn note(&self, _: Note) -> bool {
         false
     }
@@ -58,21 +58,22 @@ impl World {
     ///
     /// # Errors
     /// When git or the file system cannot answer; unknown never counts as safe.
-    pub fn evidence(&self, env: &Environment, cancel: &Cancel) -> Result<Inspection, Fault> {
+    pub fn inspect_work(&self, env: &Environment, cancel: &Cancel) -> Result<Inspection, Fault> {
         // A query runs beside effects and must not wait for one, so a harmless
         // file stands in for the lock.
         let null = Path::new("/dev/null");
         let lock = File::open(null).map_err(paths::failed("open", null))?;
-        let task = Task { world: self, env, trusted: &[], lock: &lock, cancel, reporter: &Nobody };
-        inspect::look(&task)
+        let task =
+            Task { world: self, env, trusted: &[], lock: &lock, cancel, reporter: &NullReporter };
+        inspect::inspect_worktree(&task)
     }
 
-    /// Returns when all changes made so far in watched worktrees are known. Where the hub cannot
-    /// confirm that, the cached status of the worktree is invalidated.
+    /// Returns when all changes made so far in watched worktrees are known. Where the tracker
+    /// cannot confirm that, the cached status of the worktree is invalidated.
     pub fn catch_up(&self) {
-        if let Some(hub) = self.hub() {
-            for key in hub.sync() {
-                self.book.touch(&key.0, None);
+        if let Some(watch_tracker) = self.watch_tracker() {
+            for key in watch_tracker.sync() {
+                self.status_cache.record_change(&key.0, None);
             }
         }
     }
@@ -85,7 +86,9 @@ impl World {
         if env.phase == Phase::Tombstoned {
             return Err(destroyed(&env.id));
         }
-        self.book.ask(&env.id, env.incarnation, |since| query::look(env, since, cancel))
+        self.status_cache.get_or_compute(&env.id, env.incarnation, |since| {
+            query::compute_status(env, since, cancel)
+        })
     }
 
     /// Returns the changes in an environment as a patch of at most `bytes_max` bytes.
@@ -104,11 +107,11 @@ impl World {
 
     /// Returns git's lock files in the given repositories, the oldest first.
     #[must_use]
-    pub fn locks_of_git(&self, repositories: &BTreeSet<HostPath>) -> Vec<Standing> {
+    pub fn locks_of_git(&self, repositories: &BTreeSet<HostPath>) -> Vec<ExistingLock> {
         let all =
             repositories.iter().flat_map(|common| locks::in_repository(paths::borrowed(common)));
-        let mut all: Vec<Standing> = all.collect();
-        all.sort_by_key(|standing| std::cmp::Reverse(standing.age));
+        let mut all: Vec<ExistingLock> = all.collect();
+        all.sort_by_key(|existing| std::cmp::Reverse(existing.age));
         all
     }
 
@@ -130,24 +133,30 @@ impl World {
 
     /// Returns the processes that belong to an environment, and those that merely use it.
     #[must_use]
-    pub fn processes(&self, env: &Environment, asker: u32) -> Found {
-        Scope { asker, ..Scope::of(env, &self.cgroups) }.look()
+    pub fn processes(&self, env: &Environment, requester: u32) -> Found {
+        Scope { requester, ..Scope::of(env, &self.cgroups) }.scan()
     }
 
     /// Adds a process that is about to run for an environment to its control
     /// group, where there is one.
     ///
     /// # Errors
-    /// When the process has ended, belongs to another user, or was not started by `asker`.
-    pub fn take_in(&self, env: &Environment, pid: u32, asker: u32) -> Result<ProcessSeen, Fault> {
+    /// When the process has ended, belongs to another user, or was not started by `requester`.
+    pub fn add_to_cgroup(
+        &self,
+        env: &Environment,
+        pid: u32,
+        requester: u32,
+    ) -> Result<ProcessSeen, Fault> {
         use std::os::unix::fs::MetadataExt as _;
         let place = Path::new("/proc").join(pid.to_string());
         let found = place.metadata().map_err(paths::failed("find process", &place))?;
         let all = table::all();
         let me = rustix::process::geteuid().as_raw();
         // A pid alone may by now name another process: it must be a descendant of the requester.
-        let from_asker = asker != 0 && pid != asker && table::ancestors(&all, pid).contains(&asker);
-        let process = all.get(&pid).filter(|_| (found.uid() == me || me == 0) && from_asker);
+        let from_requester =
+            requester != 0 && pid != requester && table::ancestors(&all, pid).contains(&requester);
+        let process = all.get(&pid).filter(|_| (found.uid() == me || me == 0) && from_requester);
         let Some(process) = process.cloned() else {
             let message = format!("process {pid} has ended, or the caller did not start it");
             let hint = "start the process again, then repeat the request";

@@ -102,8 +102,8 @@ impl HighWater {
         let mut text = [0; 64];
         let count = file.read_at(&mut text, 0).map_err(paths::failed("read", &path))?;
         let text = String::from_utf8_lossy(&text[..count]).into_owned();
-        let said = text.trim_end().rsplit_once(' ').filter(|(_, of)| *of == log);
-        let had = said.and_then(|(seq, _)| seq.trim_start().parse().ok()).map(Seq);
+        let recorded = text.trim_end().rsplit_once(' ').filter(|(_, of)| *of == log);
+        let had = recorded.and_then(|(seq, _)| seq.trim_start().parse().ok()).map(Seq);
         Ok((Self { file, log: log.to_owned() }, had))
     }
 

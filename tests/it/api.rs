@@ -9,23 +9,23 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Daemon, PATIENCE};
+use crate::support::{Daemon, Harness, WAIT_LIMIT};
 
-fn socket(bench: &Bench) -> PathBuf {
-    let info = std::fs::read(bench.data().join("daemon.json")).expect("a daemon");
+fn socket(harness: &Harness) -> PathBuf {
+    let info = std::fs::read(harness.data().join("daemon.json")).expect("a daemon");
     let info: Value = serde_json::from_slice(&info).expect("json");
     PathBuf::from(info["socket"].as_str().expect("a path"))
 }
 
-pub(crate) fn connect(bench: &Bench) -> UnixStream {
-    let stream = UnixStream::connect(socket(bench)).expect("connected");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+pub(crate) fn connect(harness: &Harness) -> UnixStream {
+    let stream = UnixStream::connect(socket(harness)).expect("connected");
+    stream.set_read_timeout(Some(WAIT_LIMIT)).expect("a limit");
     stream
 }
 
 /// Sends raw bytes and returns status and body of the answer; the status is 0 without an answer.
-fn raw(bench: &Bench, request: &[u8]) -> (u16, Value) {
-    let mut stream = connect(bench);
+fn raw(harness: &Harness, request: &[u8]) -> (u16, Value) {
+    let mut stream = connect(harness);
     // The write may fail: the daemon may answer and close before all of a bad request is written.
     drop(stream.write_all(request));
     let mut answer = Vec::new();
@@ -37,7 +37,7 @@ fn raw(bench: &Bench, request: &[u8]) -> (u16, Value) {
 }
 
 pub(crate) fn call(
-    bench: &Bench,
+    harness: &Harness,
     method: &str,
     path: &str,
     headers: &str,
@@ -48,31 +48,31 @@ pub(crate) fn call(
          {headers}\r\n{body}",
         body.len()
     );
-    raw(bench, request.as_bytes())
+    raw(harness, request.as_bytes())
 }
 
 /// A killed daemon leaves its socket behind.
 #[test]
 fn socket_is_private_and_stale_replaced() {
-    let bench = Bench::new();
-    let mut daemon = Daemon::start(&bench);
-    let path = socket(&bench);
+    let harness = Harness::new();
+    let mut daemon = Daemon::start(&harness);
+    let path = socket(&harness);
     assert_eq!(path.symlink_metadata().expect("there").mode() & 0o777, 0o600);
     let folder = path.parent().expect("a folder").metadata().expect("there");
     assert_eq!(folder.mode() & 0o777, 0o700);
     daemon.kill();
     assert!(path.exists(), "a killed daemon leaves its socket");
-    let _daemon = Daemon::start(&bench);
-    bench.ok(&["ls"]);
+    let _daemon = Daemon::start(&harness);
+    harness.ok(&["ls"]);
 }
 
 #[test]
 fn long_data_directory_gets_short_socket() {
-    let bench = Bench::new();
-    let deep = bench.path("x".repeat(60)).join("y".repeat(60));
+    let harness = Harness::new();
+    let deep = harness.path("x".repeat(60)).join("y".repeat(60));
     let run = |verb: &str| {
         let mut command = std::process::Command::new(crate::support::PROGRAM);
-        command.env("HOME", bench.path("home")).env("XDG_RUNTIME_DIR", bench.dir.path());
+        command.env("HOME", harness.path("home")).env("XDG_RUNTIME_DIR", harness.dir.path());
         command.env_remove("GROUNDSKEEPER_HOME").arg("--data-dir").arg(&deep);
         let output = command.args(["--json", verb]).output().expect("runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -83,9 +83,9 @@ fn long_data_directory_gets_short_socket() {
 
 #[test]
 fn second_daemon_names_lock_holder() {
-    let bench = Bench::new();
-    let daemon = Daemon::start(&bench);
-    let (code, error) = bench.refused(&["daemon"]);
+    let harness = Harness::new();
+    let daemon = Daemon::start(&harness);
+    let (code, error) = harness.refused(&["daemon"]);
     assert_eq!((code, error["code"].as_str()), (4, Some("already_running")));
     let message = error["message"].as_str().expect("text");
     assert!(message.contains(&daemon.child.id().to_string()), "{message}");
@@ -93,12 +93,12 @@ fn second_daemon_names_lock_holder() {
 
 #[test]
 fn malformed_requests_are_refused_without_effect() {
-    let bench = Bench::new();
-    let _daemon = Daemon::start(&bench);
+    let harness = Harness::new();
+    let _daemon = Daemon::start(&harness);
     let bad_bodies =
         ["", "{", "[]", "{\"repo\":1}", "{\"repo\":\"/\",\"nope\":1}", "{\"repo\":\"x\"}"];
     for body in bad_bodies {
-        let (status, answer) = call(&bench, "POST", "/v1/environments", "", body);
+        let (status, answer) = call(&harness, "POST", "/v1/environments", "", body);
         assert_eq!(
             (status, answer["code"].as_str()),
             (400, Some("invalid_request")),
@@ -117,64 +117,64 @@ fn malformed_requests_are_refused_without_effect() {
         ("GET", "/v1/events?since=-1", 400),
         ("DELETE", "/v1/environments/x?force=perhaps", 400),
     ] {
-        let (found, answer) = call(&bench, method, path, "", "");
+        let (found, answer) = call(&harness, method, path, "", "");
         assert_eq!(found, status, "{method} {path}: {answer}");
         assert!(answer["code"].is_string(), "{method} {path}: {answer}");
     }
     let key = format!("idempotency-key: {}\r\n", "k".repeat(200));
-    assert_eq!(call(&bench, "POST", "/v1/environments", &key, "{\"repo\":\"/\"}").0, 400);
-    assert_eq!(call(&bench, "GET", "/v1/events", "last-event-id: x\r\n", "").0, 400);
+    assert_eq!(call(&harness, "POST", "/v1/environments", &key, "{\"repo\":\"/\"}").0, 400);
+    assert_eq!(call(&harness, "GET", "/v1/events", "last-event-id: x\r\n", "").0, 400);
     for garbage in [&b"\0\0\0\0\r\n\r\n"[..], b"GET\r\n\r\n", b"\xff\xfe"] {
-        let mut stream = connect(&bench);
+        let mut stream = connect(&harness);
         drop(stream.write_all(garbage));
         drop(stream.shutdown(std::net::Shutdown::Write));
         drop(stream.read_to_end(&mut Vec::new()));
     }
-    assert_eq!(bench.ok(&["ls", "--all"]), json!([]));
+    assert_eq!(harness.ok(&["ls", "--all"]), json!([]));
 }
 
 #[test]
 fn oversized_requests_are_refused() {
-    let bench = Bench::new();
-    let _daemon = Daemon::start(&bench);
+    let harness = Harness::new();
+    let _daemon = Daemon::start(&harness);
     let body = format!("{{\"repo\":\"{}\"}}", "x".repeat(100_000));
-    let (status, answer) = call(&bench, "POST", "/v1/environments", "", &body);
+    let (status, answer) = call(&harness, "POST", "/v1/environments", "", &body);
     assert_eq!((status, answer["code"].as_str()), (413, Some("request_too_large")), "{answer}");
     let head = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(200_000));
-    let (status, _) = raw(&bench, head.as_bytes());
+    let (status, _) = raw(&harness, head.as_bytes());
     assert!(matches!(status, 0 | 414 | 431), "{status}");
-    bench.ok(&["ls"]);
+    harness.ok(&["ls"]);
 }
 
 /// The same key with another request is a conflict.
 #[test]
 fn idempotency_key_repeats_no_request() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    let _daemon = Daemon::start(&bench);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let _daemon = Daemon::start(&harness);
     let body = json!({ "repo": repo }).to_string();
     let key = "idempotency-key: once\r\n";
-    let first = call(&bench, "POST", "/v1/environments?wait=60", key, &body);
-    let again = call(&bench, "POST", "/v1/environments?wait=60", key, &body);
+    let first = call(&harness, "POST", "/v1/environments?wait=60", key, &body);
+    let again = call(&harness, "POST", "/v1/environments?wait=60", key, &body);
     assert_eq!(first.0, 200, "{}", first.1);
     assert_eq!(first.1["id"], again.1["id"], "no second environment with a generated name");
     let id = first.1["id"].as_str().expect("an id");
     let path = format!("/v1/environments/{id}");
-    let (status, answer) = call(&bench, "DELETE", &path, key, "");
+    let (status, answer) = call(&harness, "DELETE", &path, key, "");
     assert_eq!((status, answer["code"].as_str()), (409, Some("idempotency_conflict")), "{answer}");
 }
 
 #[test]
 fn event_stream_resumes_without_gap() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    let _daemon = Daemon::start(&bench);
-    bench.new_env("demo", &repo, &[]);
-    let (_, all) = call(&bench, "GET", "/v1/events", "", "");
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let _daemon = Daemon::start(&harness);
+    harness.new_env("demo", &repo, &[]);
+    let (_, all) = call(&harness, "GET", "/v1/events", "", "");
     let all = all.as_str().map_or_else(|| all.to_string(), str::to_owned);
     assert!(all.contains("EnvironmentReady"), "{all}");
 
-    let mut stream = connect(&bench);
+    let mut stream = connect(&harness);
     let request = "GET /v1/events HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\
                    last-event-id: 2\r\n\r\n";
     stream.write_all(request.as_bytes()).expect("sent");
@@ -184,16 +184,16 @@ fn event_stream_resumes_without_gap() {
         .filter_map(|l| l.strip_prefix("id: ").and_then(|id| id.parse::<u64>().ok()));
     assert_eq!(ids.next(), Some(3), "the record after the last received one");
     assert_eq!(ids.next(), Some(4));
-    bench.ok(&["rm", "demo"]);
+    harness.ok(&["rm", "demo"]);
     let rest: Vec<u64> = ids.take(5).collect();
     assert!(rest.windows(2).all(|w| w[1] == w[0] + 1), "{rest:?}");
 }
 
 #[test]
 fn ten_thousand_connections_are_survived() {
-    let bench = Bench::new();
-    let _daemon = Daemon::start(&bench);
-    let path = socket(&bench);
+    let harness = Harness::new();
+    let _daemon = Daemon::start(&harness);
+    let path = socket(&harness);
     let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.current = limit.maximum;
     let _raised = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
@@ -214,32 +214,32 @@ fn ten_thousand_connections_are_survived() {
     assert!(answer.contains("503") && answer.contains("limit_reached"), "{answer:?}");
     eprintln!("{} open, {refused} refused by the system", open.len());
     drop(open);
-    crate::support::wait_for("space for a new environment", || bench.gk(&["ls"]).0 == 0);
+    crate::support::wait_for("space for a new environment", || harness.gk(&["ls"]).0 == 0);
 }
 
 /// A client that starts the daemon by itself reports it as well.
 #[test]
 fn failed_daemon_start_reports_cause() {
-    let bench = Bench::new();
-    let config = bench.path("home/.config/groundskeeper/config.toml");
-    bench.write(&config, "branch_prefx = \"x\"\n");
-    let (code, error) = bench.refused(&["daemon"]);
+    let harness = Harness::new();
+    let config = harness.path("home/.config/groundskeeper/config.toml");
+    harness.write(&config, "branch_prefx = \"x\"\n");
+    let (code, error) = harness.refused(&["daemon"]);
     assert_eq!((code, error["code"].as_str()), (64, Some("invalid_config")));
     assert!(error["causes"].to_string().contains("branch_prefx"), "{error}");
-    let (_, error) = bench.refused(&["ls"]);
+    let (_, error) = harness.refused(&["ls"]);
     assert!(
         error["evidence"].to_string().contains("branch_prefx"),
         "started by the client: {error}"
     );
     std::fs::remove_file(&config).expect("removed");
 
-    let mut command = bench.command(&["--json", "daemon"]);
+    let mut command = harness.command(&["--json", "daemon"]);
     let output = command.env("PATH", "/nonexistent").output().expect("runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("git_missing") && text.contains("install git"), "{text}");
 
-    let file = bench.path("a-file");
-    bench.write(&file, "");
+    let file = harness.path("a-file");
+    harness.write(&file, "");
     let output = std::process::Command::new(crate::support::PROGRAM)
         .args(["--json", "--data-dir"])
         .arg(&file)
@@ -251,28 +251,28 @@ fn failed_daemon_start_reports_cause() {
 
 #[test]
 fn no_autostart_refuses_without_daemon() {
-    let bench = Bench::new();
-    let (code, error) = bench.refused(&["--no-autostart", "ls"]);
+    let harness = Harness::new();
+    let (code, error) = harness.refused(&["--no-autostart", "ls"]);
     assert_eq!((code, error["code"].as_str()), (4, Some("daemon_unreachable")));
-    assert!(!bench.data().exists(), "no data directory was created");
+    assert!(!harness.data().exists(), "no data directory was created");
 }
 
 #[test]
 fn data_directory_is_private() {
-    let bench = Bench::new();
-    let _daemon = Daemon::start(&bench);
+    let harness = Harness::new();
+    let _daemon = Daemon::start(&harness);
     for name in [".", "worktrees", "trash", "locks", "transcripts"] {
-        let mode = bench.data().join(name).metadata().expect("there").permissions().mode();
+        let mode = harness.data().join(name).metadata().expect("there").permissions().mode();
         assert_eq!(mode & 0o077, 0, "{name}");
     }
 }
 
 #[test]
 fn doctor_reports_problems_without_daemon() {
-    let bench = Bench::new();
-    let checks = bench.ok(&["doctor"]);
+    let harness = Harness::new();
+    let checks = harness.ok(&["doctor"]);
     assert!(checks.as_array().is_some_and(|c| c.iter().all(|c| c["status"] == "ok")), "{checks:#}");
-    let mut command = bench.command(&["--json", "doctor"]);
+    let mut command = harness.command(&["--json", "doctor"]);
     let output = command.env("PATH", "/nonexistent").output().expect("runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stdout).contains("\"fail\""));

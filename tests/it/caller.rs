@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::Bench;
+use crate::support::Harness;
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("text")
@@ -47,7 +47,7 @@ fn author_variables() -> Vec<(&'static str, String)> {
 }
 
 struct Place {
-    bench: Bench,
+    harness: Harness,
     repo: PathBuf,
     other: PathBuf,
     before: String,
@@ -55,29 +55,29 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let bench = Bench::new();
-        let (repo, other) = (bench.repo("project", 3), bench.repo("other", 3));
-        let before = Self::read_state(&bench, &other);
-        Self { bench, repo, other, before }
+        let harness = Harness::new();
+        let (repo, other) = (harness.repo("project", 3), harness.repo("other", 3));
+        let before = Self::read_state(&harness, &other);
+        Self { harness, repo, other, before }
     }
 
-    fn read_state(bench: &Bench, other: &Path) -> String {
-        let files = bench.git(other, &["status", "--porcelain"]);
-        files + &bench.git(other, &["for-each-ref"]) + &bench.git(other, &["ls-files", "-s"])
+    fn read_state(harness: &Harness, other: &Path) -> String {
+        let files = harness.git(other, &["status", "--porcelain"]);
+        files + &harness.git(other, &["for-each-ref"]) + &harness.git(other, &["ls-files", "-s"])
     }
 
     /// Runs the program with variables that point to another repository.
     fn run_with_leaks(&self, args: &[&str], more: &[(&'static str, String)]) -> (i32, String) {
-        let mut command = self.bench.command(args);
+        let mut command = self.harness.command(args);
         command.envs(foreign_variables(&self.other)).envs(more.iter().cloned());
         let done = command.output().expect("it runs");
-        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        let printed = String::from_utf8_lossy(&done.stderr).into_owned();
         let out = String::from_utf8_lossy(&done.stdout).into_owned();
-        (done.status.code().unwrap_or(-1), out + &said)
+        (done.status.code().unwrap_or(-1), out + &printed)
     }
 
     fn check_other_untouched(&self) {
-        assert_eq!(Self::read_state(&self.bench, &self.other), self.before);
+        assert_eq!(Self::read_state(&self.harness, &self.other), self.before);
         assert!(!self.other.join("trace").exists(), "nothing was traced");
     }
 }
@@ -86,13 +86,13 @@ impl Place {
 #[test]
 fn exec_keeps_author_settings() {
     let place = Place::new();
-    let path = place.bench.new_env("a", &place.repo, &[]);
+    let path = place.harness.new_env("a", &place.repo, &[]);
     let commit =
         "echo work > w && git add -A && git commit -qm work && git rev-parse --show-toplevel";
     let args = ["exec", "a", "--", "sh", "-c", commit];
-    let (code, said) = place.run_with_leaks(&args, &author_variables());
-    assert_eq!((code, said.trim()), (0, text(&path)));
-    let who = place.bench.git(&path, &["log", "-1", "--format=%an %cn %ce %s"]);
+    let (code, printed) = place.run_with_leaks(&args, &author_variables());
+    assert_eq!((code, printed.trim()), (0, text(&path)));
+    let who = place.harness.git(&path, &["log", "-1", "--format=%an %cn %ce %s"]);
     assert_eq!(who, "Leaked Leaked leaked@example.org work", "author settings of the caller apply");
     place.check_other_untouched();
 }
@@ -103,22 +103,22 @@ fn inherited_git_variables_do_not_leak() {
     let place = Place::new();
     let script = "#!/bin/sh\nset -e\nenv | grep ^GIT_ > seen || true\necho made > made\n\
                   git add made\ngit commit -q --allow-empty -m from-setup\n";
-    place.bench.hook(&place.repo, script);
+    place.harness.hook(&place.repo, script);
     let repo = text(&place.repo).to_owned();
-    let (code, said) = place.run_with_leaks(&["trust", "--repo", &repo], &author_variables());
-    assert_eq!(code, 0, "{said}");
-    let (code, said) = place.run_with_leaks(&["new", "a", "--repo", &repo], &author_variables());
-    assert_eq!(code, 0, "{said}");
-    let path = PathBuf::from(place.bench.ok(&["show", "a"])["path"].as_str().expect("a path"));
+    let (code, printed) = place.run_with_leaks(&["trust", "--repo", &repo], &author_variables());
+    assert_eq!(code, 0, "{printed}");
+    let (code, printed) = place.run_with_leaks(&["new", "a", "--repo", &repo], &author_variables());
+    assert_eq!(code, 0, "{printed}");
+    let path = PathBuf::from(place.harness.ok(&["show", "a"])["path"].as_str().expect("a path"));
     assert_eq!(std::fs::read_to_string(path.join("seen")).expect("read"), "");
-    let who = place.bench.git(&path, &["log", "-1", "--format=%an %s"]);
+    let who = place.harness.git(&path, &["log", "-1", "--format=%an %s"]);
     assert_eq!(who, "Test from-setup");
-    place.bench.git(&path, &["fsck", "--no-dangling"]);
-    place.bench.write(&path.join("more"), "work\n");
-    let (code, said) = place.run_with_leaks(&["rm", "a", "--force"], &author_variables());
-    assert_eq!(code, 0, "{said}");
-    place.bench.ok(&["trash", "empty"]);
-    place.bench.ok(&["restore", "a"]);
+    place.harness.git(&path, &["fsck", "--no-dangling"]);
+    place.harness.write(&path.join("more"), "work\n");
+    let (code, printed) = place.run_with_leaks(&["rm", "a", "--force"], &author_variables());
+    assert_eq!(code, 0, "{printed}");
+    place.harness.ok(&["trash", "empty"]);
+    place.harness.ok(&["restore", "a"]);
     assert_eq!(std::fs::read_to_string(path.join("more")).expect("back"), "work\n");
     place.check_other_untouched();
 }
@@ -127,11 +127,11 @@ fn inherited_git_variables_do_not_leak() {
 #[test]
 fn current_directory_selects_repository() {
     let place = Place::new();
-    let mut command = place.bench.command(&["new", "a"]);
+    let mut command = place.harness.command(&["new", "a"]);
     command.envs(foreign_variables(&place.other)).current_dir(&place.repo);
     assert!(command.output().expect("it runs").status.success());
-    let path = place.bench.ok(&["show", "a"])["path"].as_str().expect("a path").to_owned();
-    let common = place.bench.git(Path::new(&path), &["rev-parse", "--git-common-dir"]);
+    let path = place.harness.ok(&["show", "a"])["path"].as_str().expect("a path").to_owned();
+    let common = place.harness.git(Path::new(&path), &["rev-parse", "--git-common-dir"]);
     assert_eq!(common, text(&place.repo.join(".git")));
     place.check_other_untouched();
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::clean_check::started;
-use crate::support::{Bench, Daemon, wait_for};
+use crate::support::{Daemon, Harness, wait_for};
 
 /// Maps each path below a root, except `.git`, to its mode and its contents or link target.
 fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
@@ -34,51 +34,51 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     found
 }
 
-fn rich_repo(bench: &Bench) -> PathBuf {
-    let repo = bench.repo("project", 900);
-    bench.write(&repo.join("deep/er/and/deeper/file"), "x");
-    bench.write(&repo.join("empty"), "");
-    bench.write(&repo.join("binary"), "\0\u{1}\u{2}\n\r\n");
-    bench.write(&repo.join("dir0.txt"), "sorts between dir0 and dir0/");
-    bench.write(&repo.join("script.sh"), "#!/bin/sh\n");
+fn rich_repo(harness: &Harness) -> PathBuf {
+    let repo = harness.repo("project", 900);
+    harness.write(&repo.join("deep/er/and/deeper/file"), "x");
+    harness.write(&repo.join("empty"), "");
+    harness.write(&repo.join("binary"), "\0\u{1}\u{2}\n\r\n");
+    harness.write(&repo.join("dir0.txt"), "sorts between dir0 and dir0/");
+    harness.write(&repo.join("script.sh"), "#!/bin/sh\n");
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(repo.join("script.sh"), mode).expect("mode");
     std::os::unix::fs::symlink("deep/er", repo.join("link")).expect("linked");
     std::os::unix::fs::symlink("/nowhere/at/all", repo.join("dir1/dangling")).expect("linked");
-    bench.write(&repo.join(".gitattributes"), "* text=auto\n*.bin binary\n*.c diff=cpp\n");
-    bench.write(&repo.join("big"), &"0123456789abcdef".repeat(100_000));
-    bench.commit(&repo, "rich");
+    harness.write(&repo.join(".gitattributes"), "* text=auto\n*.bin binary\n*.c diff=cpp\n");
+    harness.write(&repo.join("big"), &"0123456789abcdef".repeat(100_000));
+    harness.commit(&repo, "rich");
     repo
 }
 
 #[test]
 fn parallel_checkout_matches_git() {
-    let bench = Bench::new();
-    let repo = rich_repo(&bench);
-    let path = bench.new_env("demo", &repo, &[]);
-    assert_eq!(bench.ok(&["show", "demo"])["checkout"]["by"], "parallel");
-    bench.git(&repo, &["worktree", "add", "-q", "--detach", "../reference"]);
-    let reference = bench.path("reference");
+    let harness = Harness::new();
+    let repo = rich_repo(&harness);
+    let path = harness.new_env("demo", &repo, &[]);
+    assert_eq!(harness.ok(&["show", "demo"])["checkout"]["by"], "parallel");
+    harness.git(&repo, &["worktree", "add", "-q", "--detach", "../reference"]);
+    let reference = harness.path("reference");
     assert!(tree(&path) == tree(&reference), "the trees differ");
     for args in [&["ls-files", "-s"][..], &["ls-files", "-v"], &["status", "--porcelain"]] {
-        assert_eq!(bench.git(&path, args), bench.git(&reference, args), "{args:?}");
+        assert_eq!(harness.git(&path, args), harness.git(&reference, args), "{args:?}");
     }
-    assert_eq!(bench.git(&path, &["diff-index", "--cached", "HEAD"]), "");
-    assert_eq!(bench.git(&path, &["diff-files"]), "", "clean without a refresh");
-    bench.git(&path, &["fsck", "--strict"]);
-    let tree_of_index = bench.git(&path, &["write-tree"]);
-    assert_eq!(tree_of_index, bench.git(&repo, &["rev-parse", "main^{tree}"]));
-    bench.check(&[&repo]);
+    assert_eq!(harness.git(&path, &["diff-index", "--cached", "HEAD"]), "");
+    assert_eq!(harness.git(&path, &["diff-files"]), "", "clean without a refresh");
+    harness.git(&path, &["fsck", "--strict"]);
+    let tree_of_index = harness.git(&path, &["write-tree"]);
+    assert_eq!(tree_of_index, harness.git(&repo, &["rev-parse", "main^{tree}"]));
+    harness.check(&[&repo]);
 }
 
 /// A file of the source is used only where it hashes to the wanted object.
 #[test]
 fn dirty_source_files_are_not_copied() {
-    let bench = Bench::new();
-    let repo = rich_repo(&bench);
-    bench.git(&repo, &["worktree", "add", "-q", "--detach", "../reference"]);
-    bench.write(&repo.join("README"), "HELLO\n");
-    bench.write(&repo.join("dir0/file7.txt"), "edited\n");
+    let harness = Harness::new();
+    let repo = rich_repo(&harness);
+    harness.git(&repo, &["worktree", "add", "-q", "--detach", "../reference"]);
+    harness.write(&repo.join("README"), "HELLO\n");
+    harness.write(&repo.join("dir0/file7.txt"), "edited\n");
     std::fs::remove_file(repo.join("dir1/file60.txt")).expect("removed");
     std::fs::remove_file(repo.join("dir1/file61.txt")).expect("removed");
     std::os::unix::fs::symlink("../README", repo.join("dir1/file61.txt")).expect("linked");
@@ -87,14 +87,14 @@ fn dirty_source_files_are_not_copied() {
     let pipe = repo.join("dir2/file110.txt");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
     assert!(made.success());
-    let path = bench.new_env("demo", &repo, &[]);
-    assert_eq!(bench.ok(&["show", "demo"])["checkout"]["by"], "parallel");
-    assert!(tree(&path) == tree(&bench.path("reference")), "the trees differ");
-    assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
+    let path = harness.new_env("demo", &repo, &[]);
+    assert_eq!(harness.ok(&["show", "demo"])["checkout"]["by"], "parallel");
+    assert!(tree(&path) == tree(&harness.path("reference")), "the trees differ");
+    assert_eq!(harness.git(&path, &["status", "--porcelain"]), "");
     // From another commit, for which hardly any file of the source can be reused.
-    let path = bench.new_env("old", &repo, &["--base", "main~1"]);
-    assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
-    assert_eq!(bench.git(&path, &["diff", "--stat", "HEAD"]), "");
+    let path = harness.new_env("old", &repo, &["--base", "main~1"]);
+    assert_eq!(harness.git(&path, &["status", "--porcelain"]), "");
+    assert_eq!(harness.git(&path, &["diff", "--stat", "HEAD"]), "");
 }
 
 /// Writes other bytes of the same size and restores the old mtime: the hardest edit to detect.
@@ -110,10 +110,10 @@ fn edit_keeping_mtime(path: &Path) {
 
 /// Returns a fresh worktree with a file that was edited in the second of its checkout. Creates
 /// another worktree if that second ends too soon.
-fn edit_within_checkout_second(bench: &Bench, mut make: impl FnMut(u32) -> PathBuf) -> PathBuf {
+fn edit_within_checkout_second(harness: &Harness, mut make: impl FnMut(u32) -> PathBuf) -> PathBuf {
     let clock = || {
-        bench.write(&bench.path("clock"), "");
-        bench.path("clock").metadata().expect("there").ctime()
+        harness.write(&harness.path("clock"), "");
+        harness.path("clock").metadata().expect("there").ctime()
     };
     let (mut tries, mut made) = (0, PathBuf::new());
     wait_for("an edit in the second of its checkout", || {
@@ -130,10 +130,10 @@ fn edit_within_checkout_second(bench: &Bench, mut make: impl FnMut(u32) -> PathB
 }
 
 /// Counts the index entries whose files every status must read, as they are as young as the index.
-fn young_entries(bench: &Bench, path: &Path) -> usize {
-    let git_dir = PathBuf::from(bench.git(path, &["rev-parse", "--absolute-git-dir"]));
+fn young_entries(harness: &Harness, path: &Path) -> usize {
+    let git_dir = PathBuf::from(harness.git(path, &["rev-parse", "--absolute-git-dir"]));
     let index = git_dir.join("index").metadata().expect("an index").mtime();
-    let listed = bench.git(path, &["ls-files", "--debug"]);
+    let listed = harness.git(path, &["ls-files", "--debug"]);
     let times = listed.lines().filter_map(|line| line.trim().strip_prefix("mtime: "));
     let seconds = times.map(|time| time.split(':').next().and_then(|s| s.parse::<i64>().ok()));
     seconds.filter(|second| second.expect("a number") >= index).count()
@@ -143,120 +143,121 @@ fn young_entries(bench: &Bench, path: &Path) -> usize {
 #[test]
 fn immediate_edit_shows_in_status() {
     for files in [10, 450] {
-        let bench = Bench::new();
-        let repo = bench.repo("project", files);
-        let _daemon = Daemon::start(&bench);
-        let reference = edit_within_checkout_second(&bench, |n| {
-            let path = bench.path(format!("reference{n}"));
-            bench.git(&repo, &["worktree", "add", "-q", "--detach", path.to_str().expect("text")]);
+        let harness = Harness::new();
+        let repo = harness.repo("project", files);
+        let _daemon = Daemon::start(&harness);
+        let reference = edit_within_checkout_second(&harness, |n| {
+            let path = harness.path(format!("reference{n}"));
+            harness
+                .git(&repo, &["worktree", "add", "-q", "--detach", path.to_str().expect("text")]);
             path
         });
-        let expected = bench.git(&reference, &["status", "--porcelain"]);
+        let expected = harness.git(&reference, &["status", "--porcelain"]);
         assert_eq!(expected, " M README");
         for moment in ["at once", "after the refresh"] {
-            let make = |n| bench.new_env(&format!("{}{n}", moment.replace(' ', "-")), &repo, &[]);
-            let path = edit_within_checkout_second(&bench, make);
+            let make = |n| harness.new_env(&format!("{}{n}", moment.replace(' ', "-")), &repo, &[]);
+            let path = edit_within_checkout_second(&harness, make);
             let by = if files < 400 { "git" } else { "parallel" };
             let id = path.iter().rev().nth(1).and_then(|n| n.to_str()).expect("an id");
-            assert_eq!(bench.ok(&["show", id])["checkout"]["by"], by);
+            assert_eq!(harness.ok(&["show", id])["checkout"]["by"], by);
             if moment != "at once" {
-                bench.drain();
-                assert_eq!(young_entries(&bench, &path), 0, "{files} files");
+                harness.drain();
+                assert_eq!(young_entries(&harness, &path), 0, "{files} files");
             }
             assert_eq!(
-                bench.ok(&["rm", id, "--dry-run"])["safe"],
+                harness.ok(&["rm", id, "--dry-run"])["safe"],
                 false,
                 "{files} files, {moment}"
             );
-            let seen = bench.git(&path, &["status", "--porcelain"]);
+            let seen = harness.git(&path, &["status", "--porcelain"]);
             assert_eq!(seen, expected, "{files} files, {moment}");
-            assert_eq!(bench.refused(&["rm", id]).1["code"], "unsafe_to_remove");
+            assert_eq!(harness.refused(&["rm", id]).1["code"], "unsafe_to_remove");
         }
     }
 }
 
 #[test]
 fn content_conversion_uses_git_checkout() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 450);
-    bench.write(&repo.join(".gitattributes"), "*.crlf text eol=crlf\n");
-    bench.write(&repo.join("a.crlf"), "one\ntwo\n");
-    bench.commit(&repo, "line endings");
-    let path = bench.new_env("eol", &repo, &[]);
-    let shown = bench.ok(&["show", "eol"]);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 450);
+    harness.write(&repo.join(".gitattributes"), "*.crlf text eol=crlf\n");
+    harness.write(&repo.join("a.crlf"), "one\ntwo\n");
+    harness.commit(&repo, "line endings");
+    let path = harness.new_env("eol", &repo, &[]);
+    let shown = harness.ok(&["show", "eol"]);
     assert_eq!(shown["checkout"]["by"], "git");
     assert_eq!(shown["checkout"]["reason"], "attribute eol=crlf");
     assert_eq!(std::fs::read_to_string(path.join("a.crlf")).expect("read"), "one\r\ntwo\r\n");
-    assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
+    assert_eq!(harness.git(&path, &["status", "--porcelain"]), "");
 
-    bench.git(&repo, &["config", "filter.up.smudge", "tr a-z A-Z"]);
-    bench.git(&repo, &["config", "filter.up.clean", "tr A-Z a-z"]);
-    bench.write(&repo.join(".gitattributes"), "*.up filter=up\n");
-    bench.write(&repo.join("a.up"), "text\n");
-    bench.commit(&repo, "filter");
-    let path = bench.new_env("filter", &repo, &[]);
+    harness.git(&repo, &["config", "filter.up.smudge", "tr a-z A-Z"]);
+    harness.git(&repo, &["config", "filter.up.clean", "tr A-Z a-z"]);
+    harness.write(&repo.join(".gitattributes"), "*.up filter=up\n");
+    harness.write(&repo.join("a.up"), "text\n");
+    harness.commit(&repo, "filter");
+    let path = harness.new_env("filter", &repo, &[]);
     assert_eq!(std::fs::read_to_string(path.join("a.up")).expect("read"), "TEXT\n");
-    bench.check(&[&repo]);
+    harness.check(&[&repo]);
 }
 
 #[test]
 fn checkout_index_settles_without_git() {
-    let bench = Bench::new();
-    let (small, large) = (bench.repo("small", 10), bench.repo("large", 450));
-    let _daemon = Daemon::start(&bench);
+    let harness = Harness::new();
+    let (small, large) = (harness.repo("small", 10), harness.repo("large", 450));
+    let _daemon = Daemon::start(&harness);
     let events = |id: &str| {
-        bench.drain();
-        let events = bench.command(&["--json", "events", "--env", id]).output().expect("runs");
+        harness.drain();
+        let events = harness.command(&["--json", "events", "--env", id]).output().expect("runs");
         String::from_utf8_lossy(&events.stdout).into_owned()
     };
     for (id, repo) in [("small", &small), ("large", &large)] {
-        let path = bench.new_env(id, repo, &[]);
-        let before = started(&bench);
+        let path = harness.new_env(id, repo, &[]);
+        let before = started(&harness);
         let text = events(id);
         assert!(text.contains("IndexRefreshed") && text.contains(r#""done":true"#), "{text}");
-        assert_eq!(started(&bench), before, "git was asked");
-        assert_eq!(young_entries(&bench, &path), 0, "{id}");
-        let index = || bench.git(&path, &["ls-files", "--debug"]);
+        assert_eq!(started(&harness), before, "git was asked");
+        assert_eq!(young_entries(&harness, &path), 0, "{id}");
+        let index = || harness.git(&path, &["ls-files", "--debug"]);
         let settled = index();
-        assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
+        assert_eq!(harness.git(&path, &["status", "--porcelain"]), "");
         assert_eq!(index(), settled, "a status has nothing to write");
     }
     // A split index is refreshed by git.
-    bench.git(&small, &["config", "core.splitIndex", "true"]);
-    bench.new_env("split", &small, &[]);
+    harness.git(&small, &["config", "core.splitIndex", "true"]);
+    harness.new_env("split", &small, &[]);
     let text = events("split");
     assert!(text.contains(r#""done":true"#) && text.contains("IndexRefreshed"), "{text}");
-    bench.check(&[&small, &large]);
+    harness.check(&[&small, &large]);
 }
 
 #[test]
 fn locked_index_is_not_settled() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 10);
-    let _daemon = Daemon::start(&bench);
-    let path = bench.new_env("demo", &repo, &[]);
-    let git_dir = PathBuf::from(bench.git(&path, &["rev-parse", "--absolute-git-dir"]));
-    bench.write(&git_dir.join("index.lock"), "theirs");
-    bench.drain();
+    let harness = Harness::new();
+    let repo = harness.repo("project", 10);
+    let _daemon = Daemon::start(&harness);
+    let path = harness.new_env("demo", &repo, &[]);
+    let git_dir = PathBuf::from(harness.git(&path, &["rev-parse", "--absolute-git-dir"]));
+    harness.write(&git_dir.join("index.lock"), "theirs");
+    harness.drain();
     assert_eq!(std::fs::read_to_string(git_dir.join("index.lock")).expect("there"), "theirs");
-    let events = bench.command(&["--json", "events", "--env", "demo"]).output().expect("runs");
+    let events = harness.command(&["--json", "events", "--env", "demo"]).output().expect("runs");
     let text = String::from_utf8_lossy(&events.stdout).into_owned();
     assert!(text.contains(r#""done":false"#), "{text}");
     std::fs::remove_file(git_dir.join("index.lock")).expect("removed");
-    bench.check(&[&repo]);
+    harness.check(&[&repo]);
 }
 
 #[test]
 fn sparse_settings_are_copied() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 450);
-    bench.git(&repo, &["sparse-checkout", "set", "--no-cone", "/dir0/", "/README"]);
-    let path = bench.new_env("demo", &repo, &[]);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 450);
+    harness.git(&repo, &["sparse-checkout", "set", "--no-cone", "/dir0/", "/README"]);
+    let path = harness.new_env("demo", &repo, &[]);
     assert!(path.join("README").exists() && path.join("dir0").exists());
     assert!(!path.join("dir1").exists(), "sparse like its source worktree");
-    assert_eq!(bench.git(&path, &["status", "--porcelain"]), "");
-    bench.ok(&["rm", "demo"]);
-    bench.check(&[&repo]);
+    assert_eq!(harness.git(&path, &["status", "--porcelain"]), "");
+    harness.ok(&["rm", "demo"]);
+    harness.check(&[&repo]);
 }
 
 /// Uses a tree that git itself never writes: a link, and a directory of the same name with a link
@@ -264,9 +265,9 @@ fn sparse_settings_are_copied() {
 #[test]
 fn unsafe_tree_is_left_to_git() {
     use std::io::Write as _;
-    let bench = Bench::new();
-    let repo = bench.repo("project", 450);
-    let outside = bench.path("outside");
+    let harness = Harness::new();
+    let repo = harness.repo("project", 450);
+    let outside = harness.path("outside");
     std::fs::create_dir(&outside).expect("a folder");
     let feed = |args: &[&str], input: &str| {
         let mut child = std::process::Command::new("git")
@@ -283,11 +284,11 @@ fn unsafe_tree_is_left_to_git() {
     };
     let link = feed(&["hash-object", "-w", "--stdin"], outside.to_str().expect("text"));
     let inner = feed(&["mktree"], &format!("120000 blob {link}\tplanted\n"));
-    let rest = bench.git(&repo, &["ls-tree", "main"]);
+    let rest = harness.git(&repo, &["ls-tree", "main"]);
     let odd = format!("{rest}\n120000 blob {link}\tzz\n040000 tree {inner}\tzz\n");
     let tree = feed(&["mktree"], &odd);
-    let commit = bench.git(&repo, &["commit-tree", "-m", "odd", &tree]);
-    bench.gk(&["new", "demo", "--repo", repo.to_str().expect("text"), "--base", &commit]);
+    let commit = harness.git(&repo, &["commit-tree", "-m", "odd", &tree]);
+    harness.gk(&["new", "demo", "--repo", repo.to_str().expect("text"), "--base", &commit]);
     assert_eq!(
         std::fs::read_dir(&outside).expect("a folder").count(),
         0,

@@ -5,16 +5,16 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use crate::api::call;
-use crate::support::{Bench, Daemon};
+use crate::support::{Daemon, Harness};
 
 /// Returns the number of processes that the daemon has started so far.
-pub(crate) fn started(bench: &Bench) -> u64 {
-    let (status, info) = call(bench, "GET", "/v1/daemon", "", "");
+pub(crate) fn started(harness: &Harness) -> u64 {
+    let (status, info) = call(harness, "GET", "/v1/daemon", "", "");
     assert_eq!(status, 200, "{info}");
     info["processes_started"].as_u64().expect("a number")
 }
 
-type Change = (&'static str, fn(&Bench, &Path));
+type Change = (&'static str, fn(&Harness, &Path));
 
 /// Ways to have work in a worktree. The check must detect each.
 const WORK: [Change; 20] = [
@@ -79,47 +79,47 @@ const WORK: [Change; 20] = [
     }),
 ];
 
-fn repository(bench: &Bench) -> std::path::PathBuf {
-    let repo = bench.repo("project", 6);
-    bench.write(&repo.join(".gitignore"), "node_modules/\n/target\n*.env\nsub/node_modules\n");
-    bench.write(&repo.join("sub/deep/leaf"), "leaf\n");
-    bench.write(&repo.join("file1"), "one 1\n");
-    bench.write(&repo.join("file2"), "two 2\n");
+fn repository(harness: &Harness) -> std::path::PathBuf {
+    let repo = harness.repo("project", 6);
+    harness.write(&repo.join(".gitignore"), "node_modules/\n/target\n*.env\nsub/node_modules\n");
+    harness.write(&repo.join("sub/deep/leaf"), "leaf\n");
+    harness.write(&repo.join("file1"), "one 1\n");
+    harness.write(&repo.join("file2"), "two 2\n");
     symlink("file2", repo.join("link")).expect("linked");
-    bench.git(&repo, &["add", "-A"]);
-    bench.git(&repo, &["commit", "-q", "-m", "more"]);
+    harness.git(&repo, &["add", "-A"]);
+    harness.git(&repo, &["commit", "-q", "-m", "more"]);
     repo
 }
 
 #[test]
 fn clean_worktree_needs_no_process() {
-    let bench = Bench::new();
-    let repo = repository(&bench);
-    let _daemon = Daemon::start(&bench);
-    let at = bench.new_env("demo", &repo, &[]);
+    let harness = Harness::new();
+    let repo = repository(&harness);
+    let _daemon = Daemon::start(&harness);
+    let at = harness.new_env("demo", &repo, &[]);
     for name in ["node_modules/a/b", "target/debug/x"] {
-        bench.write(&at.join(name), "built");
+        harness.write(&at.join(name), "built");
     }
-    bench.git(&repo, &["commit", "-q", "--allow-empty", "-m", "elsewhere"]);
-    let before = started(&bench);
+    harness.git(&repo, &["commit", "-q", "--allow-empty", "-m", "elsewhere"]);
+    let before = started(&harness);
     for _ in 0..3 {
-        assert_eq!(bench.ok(&["rm", "demo", "--dry-run"])["safe"], true);
+        assert_eq!(harness.ok(&["rm", "demo", "--dry-run"])["safe"], true);
     }
-    assert_eq!(started(&bench), before, "git was asked");
-    assert_eq!(bench.git(&at, &["status", "--porcelain"]), "");
+    assert_eq!(started(&harness), before, "git was asked");
+    assert_eq!(harness.git(&at, &["status", "--porcelain"]), "");
 }
 
 #[test]
 fn fast_check_finds_all_work() {
-    let bench = Bench::new();
-    let repo = repository(&bench);
-    let _daemon = Daemon::start(&bench);
+    let harness = Harness::new();
+    let repo = repository(&harness);
+    let _daemon = Daemon::start(&harness);
     for (n, (what, change)) in WORK.into_iter().enumerate() {
         let id = format!("demo{n}");
-        let at = bench.new_env(&id, &repo, &[]);
-        assert_eq!(bench.ok(&["rm", &id, "--dry-run"])["safe"], true, "{what}: before");
-        change(&bench, &at);
-        let seen = bench.ok(&["rm", &id, "--dry-run"]);
+        let at = harness.new_env(&id, &repo, &[]);
+        assert_eq!(harness.ok(&["rm", &id, "--dry-run"])["safe"], true, "{what}: before");
+        change(&harness, &at);
+        let seen = harness.ok(&["rm", &id, "--dry-run"]);
         assert_eq!(seen["safe"], false, "{what}: {seen:#}");
     }
 }

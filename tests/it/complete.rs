@@ -3,25 +3,25 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::support::Bench;
+use crate::support::Harness;
 
 /// Creates a repository with `.gitattributes`, and an environment on it.
-fn environment(bench: &Bench, attributes: &str, files: &[(&str, &str)]) -> (PathBuf, PathBuf) {
-    let repo = bench.repo("project", 6);
-    bench.write(&repo.join(".gitattributes"), attributes);
+fn environment(harness: &Harness, attributes: &str, files: &[(&str, &str)]) -> (PathBuf, PathBuf) {
+    let repo = harness.repo("project", 6);
+    harness.write(&repo.join(".gitattributes"), attributes);
     for (name, text) in files {
-        bench.write(&repo.join(name), text);
+        harness.write(&repo.join(name), text);
     }
-    bench.commit(&repo, "files");
-    let path = bench.new_env("demo", &repo, &[]);
+    harness.commit(&repo, "files");
+    let path = harness.new_env("demo", &repo, &[]);
     (repo, path)
 }
 
 /// Removes with `--force`, empties the trash, and restores from the rescue ref.
-fn restore_from_rescue(bench: &Bench) -> serde_json::Value {
-    let removed = bench.ok(&["rm", "demo", "--force"]);
-    assert_eq!(bench.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{removed:#}");
-    bench.ok(&["restore", "demo"]);
+fn restore_from_rescue(harness: &Harness) -> serde_json::Value {
+    let removed = harness.ok(&["rm", "demo", "--force"]);
+    assert_eq!(harness.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{removed:#}");
+    harness.ok(&["restore", "demo"]);
     removed
 }
 
@@ -29,42 +29,42 @@ fn restore_from_rescue(bench: &Bench) -> serde_json::Value {
 /// its filters.
 #[test]
 fn broken_filter_excludes_only_its_file() {
-    let bench = Bench::new();
+    let harness = Harness::new();
     let set = |repo: &Path, clean: &str| {
-        bench.git(repo, &["config", "filter.crypt.required", "true"]);
-        bench.git(repo, &["config", "filter.crypt.smudge", "cat"]);
-        bench.git(repo, &["config", "filter.crypt.clean", clean]);
+        harness.git(repo, &["config", "filter.crypt.required", "true"]);
+        harness.git(repo, &["config", "filter.crypt.smudge", "cat"]);
+        harness.git(repo, &["config", "filter.crypt.clean", clean]);
     };
-    let (repo, path) = environment(&bench, "*.bin filter=crypt\n", &[("m.bin", "data\n")]);
+    let (repo, path) = environment(&harness, "*.bin filter=crypt\n", &[("m.bin", "data\n")]);
     set(&repo, "cat");
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3_600);
     let file = std::fs::File::options().write(true).open(path.join("m.bin")).expect("opened");
     file.set_modified(later).expect("dated");
-    bench.git(&path, &["update-index", "--refresh"]);
-    bench.write(&path.join("note"), "work\n");
+    harness.git(&path, &["update-index", "--refresh"]);
+    harness.write(&path.join("note"), "work\n");
     set(&repo, "no-such-program");
-    let removed = bench.ok(&["rm", "demo", "--force"]);
+    let removed = harness.ok(&["rm", "demo", "--force"]);
     let rescue = removed["rescue"][0].as_str().expect("a ref");
-    assert_eq!(bench.git(&repo, &["show", &format!("{rescue}:note")]), "work", "{removed:#}");
+    assert_eq!(harness.git(&repo, &["show", &format!("{rescue}:note")]), "work", "{removed:#}");
 }
 
 /// With `core.ignoreCase`, no status lists a directory named `.git` in other letter case.
 #[test]
 fn git_named_directory_counts_as_work() {
-    let bench = Bench::new();
-    let (repo, path) = environment(&bench, "", &[]);
-    bench.git(&repo, &["config", "core.ignoreCase", "true"]);
-    bench.write(&path.join("sub/.GIT/deep/note"), "work\n");
-    bench.write(&path.join("other/.Git"), "more\n");
-    bench.write(&path.join("plain"), "listed\n");
+    let harness = Harness::new();
+    let (repo, path) = environment(&harness, "", &[]);
+    harness.git(&repo, &["config", "core.ignoreCase", "true"]);
+    harness.write(&path.join("sub/.GIT/deep/note"), "work\n");
+    harness.write(&path.join("other/.Git"), "more\n");
+    harness.write(&path.join("plain"), "listed\n");
     std::fs::create_dir(path.join(".giT")).expect("made");
-    bench.write(&path.join(".giT/top"), "top\n");
-    let (code, error) = bench.refused(&["rm", "demo"]);
+    harness.write(&path.join(".giT/top"), "top\n");
+    let (code, error) = harness.refused(&["rm", "demo"]);
     assert_eq!((code, error["code"].as_str()), (1, Some("unsafe_to_remove")), "{error:#}");
     for name in ["sub/.GIT", "other/.Git", ".giT"] {
         assert!(error["evidence"].to_string().contains(name), "{name}: {error:#}");
     }
-    restore_from_rescue(&bench);
+    restore_from_rescue(&harness);
     for (name, text) in [
         ("sub/.GIT/deep/note", "work\n"),
         ("other/.Git", "more\n"),
@@ -78,12 +78,12 @@ fn git_named_directory_counts_as_work() {
 /// A file that git does not accept is copied or named; all others are rescued.
 #[test]
 fn unreadable_file_excludes_nothing_else() {
-    type Break = fn(&Bench, &Path, &Path);
+    type Break = fn(&Harness, &Path, &Path);
     let cases: [(&str, &str, Break); 8] = [
-        ("filter", "*.bin filter=crypt\n", |bench, repo, path| {
-            bench.git(repo, &["config", "filter.crypt.required", "true"]);
-            bench.git(repo, &["config", "filter.crypt.smudge", "cat"]);
-            bench.git(repo, &["config", "filter.crypt.clean", "no-such-program"]);
+        ("filter", "*.bin filter=crypt\n", |harness, repo, path| {
+            harness.git(repo, &["config", "filter.crypt.required", "true"]);
+            harness.git(repo, &["config", "filter.crypt.smudge", "cat"]);
+            harness.git(repo, &["config", "filter.crypt.clean", "no-such-program"]);
             std::fs::write(path.join("m.bin"), "edited").expect("written");
         }),
         ("encoding", "*.bin working-tree-encoding=no-such-encoding\n", |_, _, path| {
@@ -92,15 +92,15 @@ fn unreadable_file_excludes_nothing_else() {
         ("bytes", "*.bin working-tree-encoding=UTF-16\n", |_, _, path| {
             std::fs::write(path.join("m.bin"), "edited").expect("written");
         }),
-        ("name", "", |bench, _, path| bench.write(&path.join("sub/.GIT/m.bin"), "edited")),
-        ("short name", "", |bench, _, path| bench.write(&path.join("git~1/m.bin"), "edited")),
-        ("unborn", "", |bench, _, path| {
-            bench.write(&path.join("inner/m.bin"), "edited");
-            bench.git(&path.join("inner"), &["init", "-q"]);
+        ("name", "", |harness, _, path| harness.write(&path.join("sub/.GIT/m.bin"), "edited")),
+        ("short name", "", |harness, _, path| harness.write(&path.join("git~1/m.bin"), "edited")),
+        ("unborn", "", |harness, _, path| {
+            harness.write(&path.join("inner/m.bin"), "edited");
+            harness.git(&path.join("inner"), &["init", "-q"]);
         }),
-        ("broken", "", |bench, _, path| {
-            bench.write(&path.join("inner/.git"), "gitdir: /nowhere\n");
-            bench.write(&path.join("inner/m.bin"), "edited");
+        ("broken", "", |harness, _, path| {
+            harness.write(&path.join("inner/.git"), "gitdir: /nowhere\n");
+            harness.write(&path.join("inner/m.bin"), "edited");
         }),
         ("object store", "", |_, repo, path| {
             std::fs::write(path.join("m.bin"), "edited").expect("written");
@@ -111,24 +111,24 @@ fn unreadable_file_excludes_nothing_else() {
         }),
     ];
     for (name, attributes, breaks) in cases {
-        let bench = Bench::new();
+        let harness = Harness::new();
         let files: &[(&str, &str)] = if name == "filter" { &[("m.bin", "data\n")] } else { &[] };
-        let (repo, path) = environment(&bench, attributes, files);
+        let (repo, path) = environment(&harness, attributes, files);
         for note in ["a-note", "z-note"] {
-            bench.write(&path.join(note), "work\n");
+            harness.write(&path.join(note), "work\n");
         }
-        bench.write(&path.join("README"), "changed\n");
-        breaks(&bench, &repo, &path);
+        harness.write(&path.join("README"), "changed\n");
+        breaks(&harness, &repo, &path);
         let bad = ["m.bin", "sub/.GIT/m.bin", "git~1/m.bin", "inner/m.bin"];
         let bad = bad.iter().map(|bad| path.join(bad)).find(|bad| bad.exists()).expect("one");
         if name == "filter" {
             // The filter works again before the restore.
-            bench.ok(&["rm", "demo", "--force"]);
-            bench.git(&repo, &["config", "filter.crypt.clean", "cat"]);
-            bench.ok(&["trash", "empty", "demo"]);
-            bench.ok(&["restore", "demo"]);
+            harness.ok(&["rm", "demo", "--force"]);
+            harness.git(&repo, &["config", "filter.crypt.clean", "cat"]);
+            harness.ok(&["trash", "empty", "demo"]);
+            harness.ok(&["restore", "demo"]);
         } else {
-            let removed = restore_from_rescue(&bench);
+            let removed = restore_from_rescue(&harness);
             assert_eq!(removed["lacks"], serde_json::json!([]), "{name}: {removed:#}");
         }
         for (file, text) in [("a-note", "work\n"), ("z-note", "work\n"), ("README", "changed\n")] {
@@ -158,24 +158,24 @@ fn rescue_restores_exact_bytes() {
         ("plain", "", "", None, b"\0\xff\r\n"),
     ];
     for (name, config, attributes, before, after) in cases {
-        let bench = Bench::new();
-        let global = bench.path("home/.gitconfig");
+        let harness = Harness::new();
+        let global = harness.path("home/.gitconfig");
         let text = std::fs::read_to_string(&global).expect("read") + config;
         std::fs::write(&global, text).expect("written");
         let files: Vec<(&str, &str)> = before.iter().map(|text| ("n", *text)).collect();
-        let (repo, path) = environment(&bench, attributes, &files);
+        let (repo, path) = environment(&harness, attributes, &files);
         std::fs::write(path.join("n"), after).expect("written");
         std::fs::set_permissions(path.join("n"), std::fs::Permissions::from_mode(0o640))
             .expect("set");
-        bench.write(&path.join("other"), "so that there is work for sure\n");
-        restore_from_rescue(&bench);
+        harness.write(&path.join("other"), "so that there is work for sure\n");
+        restore_from_rescue(&harness);
         assert_eq!(std::fs::read(path.join("n")).unwrap_or_default(), after, "{name}");
         let mode = path.join("n").metadata().expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o640, "{name}");
         // Content that a filter removes may be a secret, so no object may contain it.
-        let all = bench.git(&repo, &["cat-file", "--batch-all-objects", "--batch-check"]);
+        let all = harness.git(&repo, &["cat-file", "--batch-all-objects", "--batch-check"]);
         for oid in all.lines().filter(|l| l.contains(" blob ")).filter_map(|l| l.get(..40)) {
-            let blob = bench.git_raw(&repo, &["cat-file", "blob", oid]).stdout;
+            let blob = harness.git_raw(&repo, &["cat-file", "blob", oid]).stdout;
             assert!(!blob.windows(6).any(|part| part == b"OUTPUT"), "{name}: {oid}");
         }
     }
@@ -192,82 +192,82 @@ fn create_deep_path(path: &Path) {
 /// The rescue lacks something, so the trash entry holds the last copy.
 #[test]
 fn last_copy_purged_only_by_name() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    bench.write(&repo.join(".gitignore"), "node_modules/\n");
-    bench.commit(&repo, "ignore");
-    let path = bench.new_env("demo", &repo, &[]);
-    bench.write(&path.join("work"), "work\n");
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    harness.write(&repo.join(".gitignore"), "node_modules/\n");
+    harness.commit(&repo, "ignore");
+    let path = harness.new_env("demo", &repo, &[]);
+    harness.write(&path.join("work"), "work\n");
     create_deep_path(&path);
-    let (_, error) = bench.refused(&["rm", "demo"]);
+    let (_, error) = harness.refused(&["rm", "demo"]);
     assert!(error["evidence"].to_string().contains("node_modules"), "{error:#}");
-    let removed = bench.ok(&["rm", "demo", "--force"]);
+    let removed = harness.ok(&["rm", "demo", "--force"]);
     assert!(removed["lacks"].to_string().contains("node_modules"), "{removed:#}");
-    bench.drain();
+    harness.drain();
     let trash = PathBuf::from(removed["trash"].as_str().expect("a path"));
-    bench.ok(&["trash", "empty"]);
+    harness.ok(&["trash", "empty"]);
     assert!(trash.exists(), "the entry was not requested by name");
-    let (code, error) = bench.refused(&["trash", "empty", "demo"]);
+    let (code, error) = harness.refused(&["trash", "empty", "demo"]);
     assert_eq!((code, error["code"].as_str()), (1, Some("unsafe_to_remove")), "{error:#}");
     assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("--lose")), "{error:#}");
-    assert_eq!(bench.gk(&["trash", "empty", "--lose"]).0, 64, "it takes a name");
+    assert_eq!(harness.gk(&["trash", "empty", "--lose"]).0, 64, "it takes a name");
     for (verb, field) in [("trash", "only_copy_of"), ("rescue", "lacks")] {
-        let list = bench.ok(&[verb, "ls"]);
+        let list = harness.ok(&[verb, "ls"]);
         assert!(list[0][field].to_string().contains("node_modules"), "{verb}: {list:#}");
     }
-    let (usage, doctor) = (bench.ok(&["df"]), bench.ok(&["doctor"]));
+    let (usage, doctor) = (harness.ok(&["df"]), harness.ok(&["doctor"]));
     assert!(usage["pinned_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{usage:#}");
     assert!(doctor.to_string().contains("only copy"), "{doctor:#}");
-    let left = bench.ok(&["trash", "empty", "demo", "--lose"]);
+    let left = harness.ok(&["trash", "empty", "demo", "--lose"]);
     assert_eq!(left, serde_json::json!([]));
     assert!(!trash.exists());
-    bench.ok(&["restore", "demo"]);
+    harness.ok(&["restore", "demo"]);
     assert_eq!(std::fs::read_to_string(path.join("work")).expect("back"), "work\n");
 }
 
 #[test]
 fn missing_rescue_is_rebuilt_before_purge() {
     for how in ["deleted", "pruned by a mirror", "copies cut"] {
-        let bench = Bench::new();
+        let harness = Harness::new();
         let filter = "[filter \"nb\"]\n clean = grep -v OUTPUT || true\n smudge = cat\n";
-        let global = bench.path("home/.gitconfig");
+        let global = harness.path("home/.gitconfig");
         let text = std::fs::read_to_string(&global).expect("read") + filter;
         std::fs::write(&global, text).expect("written");
-        let (repo, path) = environment(&bench, "n filter=nb\n", &[("n", "code\n")]);
-        bench.write(&path.join("work"), "work\n");
-        bench.write(&path.join("n"), "code\nOUTPUT\n");
-        let removed = bench.ok(&["rm", "demo", "--force"]);
-        bench.drain();
+        let (repo, path) = environment(&harness, "n filter=nb\n", &[("n", "code\n")]);
+        harness.write(&path.join("work"), "work\n");
+        harness.write(&path.join("n"), "code\nOUTPUT\n");
+        let removed = harness.ok(&["rm", "demo", "--force"]);
+        harness.drain();
         let reference = removed["rescue"][0].as_str().expect("a ref");
         match how {
-            "deleted" => drop(bench.git(&repo, &["update-ref", "-d", reference])),
+            "deleted" => drop(harness.git(&repo, &["update-ref", "-d", reference])),
             "pruned by a mirror" => {
-                let mirror = bench.path("mirror.git");
+                let mirror = harness.path("mirror.git");
                 let place = mirror.to_str().expect("text");
-                bench.git(&repo, &["clone", "-q", "--mirror", ".", place]);
-                bench.git(&mirror, &["update-ref", "-d", reference]);
-                bench.git(&repo, &["remote", "add", "--mirror=fetch", "m", place]);
-                drop(bench.git_raw(&repo, &["fetch", "-q", "--prune", "m"]));
+                harness.git(&repo, &["clone", "-q", "--mirror", ".", place]);
+                harness.git(&mirror, &["update-ref", "-d", reference]);
+                harness.git(&repo, &["remote", "add", "--mirror=fetch", "m", place]);
+                drop(harness.git_raw(&repo, &["fetch", "-q", "--prune", "m"]));
             }
             _ => {
-                let home = bench.data().join("rescue").read_dir().expect("a folder").next();
+                let home = harness.data().join("rescue").read_dir().expect("a folder").next();
                 let home = home.expect("one").expect("read").path();
                 std::fs::write(home.join("1/0"), "").expect("cut");
             }
         }
-        bench.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
-        bench.git(&repo, &["gc", "-q", "--prune=now"]);
-        assert_eq!(bench.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{how}");
-        bench.ok(&["restore", "demo"]);
+        harness.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
+        harness.git(&repo, &["gc", "-q", "--prune=now"]);
+        assert_eq!(harness.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{how}");
+        harness.ok(&["restore", "demo"]);
         let text = |name: &str| std::fs::read_to_string(path.join(name)).unwrap_or_default();
         assert_eq!((text("work"), text("n")), ("work\n".into(), "code\nOUTPUT\n".into()), "{how}");
-        bench.check_log();
+        harness.check_log();
     }
 }
 
 #[test]
 fn damaged_git_data_never_blocks_removal() {
-    type Damage = fn(&Bench, &Path, &Path);
+    type Damage = fn(&Harness, &Path, &Path);
     let cases: [(&str, Damage); 8] = [
         ("index", |_, admin, _| std::fs::write(admin.join("index"), "garbage").expect("written")),
         ("cut index", |_, admin, _| {
@@ -280,41 +280,41 @@ fn damaged_git_data_never_blocks_removal() {
         ("commondir", |_, admin, _| {
             std::fs::write(admin.join("commondir"), "/nowhere\n").expect("written");
         }),
-        ("settings", |bench, admin, path| {
-            bench.git(path, &["config", "extensions.worktreeConfig", "true"]);
+        ("settings", |harness, admin, path| {
+            harness.git(path, &["config", "extensions.worktreeConfig", "true"]);
             std::fs::write(admin.join("config.worktree"), "[[[\n").expect("written");
         }),
-        ("no commit", |bench, _, path| {
-            let commit = bench.commit(path, "mine");
-            let repo = bench.path("project/.git/objects");
+        ("no commit", |harness, _, path| {
+            let commit = harness.commit(path, "mine");
+            let repo = harness.path("project/.git/objects");
             let object = repo.join(&commit[..2]).join(&commit[2..]);
             std::fs::remove_file(object).expect("removed");
         }),
     ];
     for (name, damage) in cases {
-        let bench = Bench::new();
-        let repo = bench.repo("project", 6);
-        let path = bench.new_env("demo", &repo, &[]);
-        bench.write(&path.join("work"), "work\n");
-        bench.write(&path.join("README"), "changed\n");
-        let admin = PathBuf::from(bench.git(&path, &["rev-parse", "--absolute-git-dir"]));
-        damage(&bench, &admin, &path);
+        let harness = Harness::new();
+        let repo = harness.repo("project", 6);
+        let path = harness.new_env("demo", &repo, &[]);
+        harness.write(&path.join("work"), "work\n");
+        harness.write(&path.join("README"), "changed\n");
+        let admin = PathBuf::from(harness.git(&path, &["rev-parse", "--absolute-git-dir"]));
+        damage(&harness, &admin, &path);
         let begun = std::time::Instant::now();
-        let removed = bench.ok(&["rm", "demo", "--force"]);
+        let removed = harness.ok(&["rm", "demo", "--force"]);
         assert!(begun.elapsed().as_secs() < 20, "{name}: {:?}", begun.elapsed());
         let reference = removed["rescue"][0].as_str().unwrap_or_else(|| panic!("{name}: none"));
-        let show = |file: &str| bench.git(&repo, &["show", &format!("{reference}:{file}")]);
+        let show = |file: &str| harness.git(&repo, &["show", &format!("{reference}:{file}")]);
         assert_eq!((show("work"), show("README")), ("work".into(), "changed".into()), "{name}");
         assert_eq!(show("dir0/file0.txt"), "0", "{name}: the unchanged file is there, too");
         if name == "no commit" {
             continue;
         }
-        bench.ok(&["restore", "demo"]);
-        let status = bench.git(&path, &["status", "--porcelain"]);
+        harness.ok(&["restore", "demo"]);
+        let status = harness.git(&path, &["status", "--porcelain"]);
         let mut lines: Vec<&str> = status.lines().map(str::trim).collect();
         lines.sort_unstable();
         assert_eq!(lines, ["?? work", "M README"], "{name}: git works in what was restored");
-        bench.git(&path, &["commit", "-qam", "after"]);
+        harness.git(&path, &["commit", "-qam", "after"]);
     }
 }
 
@@ -326,30 +326,30 @@ fn changes_hidden_by_filters_are_rescued() {
     for (name, force, split) in
         [("plain", false, false), ("forced", true, false), ("split index", false, true)]
     {
-        let bench = Bench::new();
-        let global = bench.path("home/.gitconfig");
+        let harness = Harness::new();
+        let global = harness.path("home/.gitconfig");
         let text = std::fs::read_to_string(&global).expect("read") + strips;
         std::fs::write(&global, text).expect("written");
-        let (_, path) = environment(&bench, "n filter=nb\n", &[("n", "code\n")]);
+        let (_, path) = environment(&harness, "n filter=nb\n", &[("n", "code\n")]);
         if split {
-            bench.git(&path, &["update-index", "--split-index"]);
+            harness.git(&path, &["update-index", "--split-index"]);
         }
         std::fs::write(path.join("n"), "code\nOUTPUT of hours\n").expect("written");
-        bench.git(&path, &["add", "n"]);
-        assert_eq!(bench.git(&path, &["status", "--porcelain"]), "", "{name}");
-        bench.ok(if force { &["rm", "demo", "--force"][..] } else { &["rm", "demo"] });
-        assert_eq!(bench.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{name}");
-        bench.ok(&["restore", "demo"]);
+        harness.git(&path, &["add", "n"]);
+        assert_eq!(harness.git(&path, &["status", "--porcelain"]), "", "{name}");
+        harness.ok(if force { &["rm", "demo", "--force"][..] } else { &["rm", "demo"] });
+        assert_eq!(harness.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{name}");
+        harness.ok(&["restore", "demo"]);
         let found = std::fs::read_to_string(path.join("n")).expect("read");
         assert_eq!(found, "code\nOUTPUT of hours\n", "{name}");
         // After a restore from the trash, the change is as visible to a removal as before.
-        bench.git(&path, &["add", "n"]);
-        bench.ok(&["rm", "demo"]);
-        bench.ok(&["restore", "demo"]);
-        assert_eq!(bench.git(&path, &["status", "--porcelain"]), "", "{name}, through the trash");
-        bench.ok(&["rm", "demo"]);
-        assert_eq!(bench.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{name}");
-        bench.ok(&["restore", "demo"]);
+        harness.git(&path, &["add", "n"]);
+        harness.ok(&["rm", "demo"]);
+        harness.ok(&["restore", "demo"]);
+        assert_eq!(harness.git(&path, &["status", "--porcelain"]), "", "{name}, through the trash");
+        harness.ok(&["rm", "demo"]);
+        assert_eq!(harness.ok(&["trash", "empty", "demo"]), serde_json::json!([]), "{name}");
+        harness.ok(&["restore", "demo"]);
         let found = std::fs::read_to_string(path.join("n")).expect("read");
         assert_eq!(found, "code\nOUTPUT of hours\n", "{name}, through the trash");
     }
@@ -358,30 +358,30 @@ fn changes_hidden_by_filters_are_rescued() {
 /// The index of a stopped merge or cherry-pick refers to blobs and commits that no ref reaches.
 #[test]
 fn operation_in_progress_objects_are_rescued() {
-    let bench = Bench::new();
-    let (repo, path) = environment(&bench, "", &[("n", "one\n")]);
-    bench.git(&repo, &["switch", "-q", "-c", "picked"]);
+    let harness = Harness::new();
+    let (repo, path) = environment(&harness, "", &[("n", "one\n")]);
+    harness.git(&repo, &["switch", "-q", "-c", "picked"]);
     let picked: Vec<String> = (0..3)
         .map(|n| {
-            bench.write(&repo.join("n"), &format!("picked {n}\n"));
-            bench.commit(&repo, "pick me")
+            harness.write(&repo.join("n"), &format!("picked {n}\n"));
+            harness.commit(&repo, "pick me")
         })
         .collect();
-    bench.write(&path.join("n"), "mine\n");
-    bench.commit(&path, "mine");
+    harness.write(&path.join("n"), "mine\n");
+    harness.commit(&path, "mine");
     let mut pick = vec!["cherry-pick"];
     pick.extend(picked.iter().map(String::as_str));
-    assert!(!bench.git_raw(&path, &pick).status.success(), "it stops at a conflict");
-    let side = bench.git(&path, &["rev-parse", ":3:n"]);
-    bench.git(&repo, &["switch", "-q", "-"]);
-    bench.git(&repo, &["branch", "-q", "-D", "picked"]);
-    bench.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
-    restore_from_rescue(&bench);
-    bench.git(&repo, &["gc", "-q", "--prune=now"]);
+    assert!(!harness.git_raw(&path, &pick).status.success(), "it stops at a conflict");
+    let side = harness.git(&path, &["rev-parse", ":3:n"]);
+    harness.git(&repo, &["switch", "-q", "-"]);
+    harness.git(&repo, &["branch", "-q", "-D", "picked"]);
+    harness.git(&repo, &["reflog", "expire", "--expire=now", "--all"]);
+    restore_from_rescue(&harness);
+    harness.git(&repo, &["gc", "-q", "--prune=now"]);
     for object in picked.iter().chain([&side]) {
-        bench.git(&repo, &["cat-file", "-e", object]);
+        harness.git(&repo, &["cat-file", "-e", object]);
     }
-    let shown = bench.ok(&["rescue", "show", "demo"]).to_string();
+    let shown = harness.ok(&["rescue", "show", "demo"]).to_string();
     assert!(
         shown.contains("sides of its conflicts") && shown.contains("sequencer/todo"),
         "{shown}"
@@ -391,13 +391,13 @@ fn operation_in_progress_objects_are_rescued() {
 /// A second rescue, of a trash entry, may be interrupted by a restore and leave its copies behind.
 #[test]
 fn restore_deletes_unlisted_copies() {
-    let bench = Bench::new();
-    let (_, path) = environment(&bench, "", &[]);
-    let removed = bench.ok(&["rm", "demo"]);
+    let harness = Harness::new();
+    let (_, path) = environment(&harness, "", &[]);
+    let removed = harness.ok(&["rm", "demo"]);
     let trash = PathBuf::from(removed["trash"].as_str().expect("a place"));
     let folder = trash.parent().and_then(Path::file_name).expect("a folder");
-    let copies = bench.data().join("rescue").join(folder);
-    bench.write(&copies.join("1/0"), "a copy\n");
-    bench.ok(&["restore", "demo"]);
+    let copies = harness.data().join("rescue").join(folder);
+    harness.write(&copies.join("1/0"), "a copy\n");
+    harness.ok(&["restore", "demo"]);
     assert!(path.exists() && !copies.exists());
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Bench, PROGRAM, wait_for};
+use crate::support::{Harness, PROGRAM, wait_for};
 
 fn check_current(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/contracts").join(name);
@@ -24,8 +24,8 @@ fn check_current(name: &str, text: &str) {
 }
 
 /// Replaces numbers, ids and times by their kind, and collapses the padding of table columns.
-fn redacted(text: &str, bench: &Bench) -> String {
-    let text = text.replace(bench.dir.path().to_str().expect("text"), "DIR");
+fn redacted(text: &str, harness: &Harness) -> String {
+    let text = text.replace(harness.dir.path().to_str().expect("text"), "DIR");
     let mut out = String::new();
     for line in text.lines() {
         let words: Vec<String> = line.trim_end().split(' ').map(redact_word).collect();
@@ -115,23 +115,23 @@ fn volatile_values_are_masked() {
 
 /// A repository in which the snapshots play a typical day of work.
 struct Day {
-    bench: Bench,
+    harness: Harness,
     repo: PathBuf,
 }
 
 impl Day {
     fn new() -> Self {
-        let bench = Bench::new();
-        let repo = bench.repo("project", 3);
-        bench.write(&repo.join(".gitignore"), "target/\n");
-        bench.commit(&repo, "ignore");
-        Self { bench, repo }
+        let harness = Harness::new();
+        let repo = harness.repo("project", 3);
+        harness.write(&repo.join(".gitignore"), "target/\n");
+        harness.commit(&repo, "ignore");
+        Self { harness, repo }
     }
 
     /// Returns the redacted text output of a verb, with stderr marked by `!`, and its exit code.
-    fn says(&self, args: &[&str]) -> String {
-        let output = self.bench.command(args).current_dir(&self.repo).output().expect("it runs");
-        let text = |bytes: &[u8]| redacted(&String::from_utf8_lossy(bytes), &self.bench);
+    fn text_output(&self, args: &[&str]) -> String {
+        let output = self.harness.command(args).current_dir(&self.repo).output().expect("it runs");
+        let text = |bytes: &[u8]| redacted(&String::from_utf8_lossy(bytes), &self.harness);
         let code = output.status.code().unwrap_or(-1);
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         let err: Vec<String> = err.lines().map(|line| format!("! {line}\n")).collect();
@@ -140,13 +140,13 @@ impl Day {
 
     fn json(&self, args: &[&str]) -> String {
         let args = [&["--json"], args].concat();
-        let output = self.bench.command(&args).current_dir(&self.repo).output().expect("it runs");
+        let output = self.harness.command(&args).current_dir(&self.repo).output().expect("it runs");
         let code = output.status.code().unwrap_or(-1);
         let mut text = format!("$ groundskeeper {}  [{code}]\n", args.join(" "));
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             let value = serde_json::from_str::<Value>(line).expect("JSON");
             let shown = serde_json::to_string_pretty(&shape(value)).expect("text");
-            text += &redacted(&shown, &self.bench);
+            text += &redacted(&shown, &self.harness);
         }
         // The refresh of the index is owed for about a second; it may be done by now.
         text.replace("\"step\": \"refresh_index\"", "\"step\": null")
@@ -199,11 +199,11 @@ fn json_matches_snapshot() {
     verb(&["new", "two", "--base", "HEAD~1"]);
     verb(&["new", "one"]);
     verb(&["new", "bad name"]);
-    day.bench.drain();
-    let at = day.bench.data().join("worktrees/one/project");
-    day.bench.write(&at.join("README"), "edited\n");
-    day.bench.write(&at.join("new"), "new\n");
-    day.bench.write(&at.join("target/out"), "built\n");
+    day.harness.drain();
+    let at = day.harness.data().join("worktrees/one/project");
+    day.harness.write(&at.join("README"), "edited\n");
+    day.harness.write(&at.join("new"), "new\n");
+    day.harness.write(&at.join("target/out"), "built\n");
     for args in [
         &["show", "one"][..],
         &["show", "none"],
@@ -221,7 +221,7 @@ fn json_matches_snapshot() {
     ] {
         verb(args);
     }
-    day.bench.drain();
+    day.harness.drain();
     for args in [
         &["trash", "ls"][..],
         &["rescue", "ls"],
@@ -246,35 +246,35 @@ fn json_matches_snapshot() {
 #[test]
 fn text_matches_snapshot() {
     let day = Day::new();
-    insta::assert_snapshot!(day.says(&["new", "one"]), @"
+    insta::assert_snapshot!(day.text_output(&["new", "one"]), @"
     DIR/data/worktrees/one/project
     !   base refs/heads/main HEX
     !   N files checked out
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["new", "one"]), @"
+    insta::assert_snapshot!(day.text_output(&["new", "one"]), @"
     DIR/data/worktrees/one/project
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["new", "two", "--base", "nothing"]), @r#"
+    insta::assert_snapshot!(day.text_output(&["new", "two", "--base", "nothing"]), @r#"
     !   failed: "nothing" names no commit in this repository
     ! error: "nothing" names no commit in this repository [base_not_found]
     ! hint: name a branch, tag, commit or remote branch; --fetch updates the base first
     [1]
     "#);
-    insta::assert_snapshot!(day.says(&["new", "bad name"]), @r#"
+    insta::assert_snapshot!(day.text_output(&["new", "bad name"]), @r#"
     ! error: "bad name" is not a valid environment id: the character ' ' is not allowed [invalid_request]
     ! hint: check the request against the API description at /v1/openapi.json
     [64]
     "#);
-    day.bench.drain();
-    insta::assert_snapshot!(day.says(&["ls"]), @"
+    day.harness.drain();
+    insta::assert_snapshot!(day.text_output(&["ls"]), @"
      ID  PHASE  BRANCH  CHANGES  BASE  AGE  PATH
      one  ready  gk/one  -  HEX  Ns  DIR/data/worktrees/one/project
      two  failed  gk/two  -  -  Ns  DIR/data/worktrees/two/project
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["show", "one"]), @"
+    insta::assert_snapshot!(day.text_output(&["show", "one"]), @"
     id  one
     phase  ready
     incarnation  N
@@ -287,26 +287,26 @@ fn text_matches_snapshot() {
     checkout  N files by git (few files)
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["show", "none"]), @"
+    insta::assert_snapshot!(day.text_output(&["show", "none"]), @"
     ! error: there is no environment none [environment_not_found]
     ! hint: run `groundskeeper ls` to list environments
     [3]
     ");
-    let at = day.bench.data().join("worktrees/one/project");
-    day.bench.write(&at.join("README"), "edited\n");
-    day.bench.write(&at.join("new"), "new\n");
-    day.bench.write(&at.join("target/out"), "built\n");
+    let at = day.harness.data().join("worktrees/one/project");
+    day.harness.write(&at.join("README"), "edited\n");
+    day.harness.write(&at.join("new"), "new\n");
+    day.harness.write(&at.join("target/out"), "built\n");
     check_inspection_verbs(&day);
 }
 
 /// Snapshots of the verbs that show the work in the environment.
 fn check_inspection_verbs(day: &Day) {
-    insta::assert_snapshot!(day.says(&["status"]), @"
+    insta::assert_snapshot!(day.text_output(&["status"]), @"
      ID  BRANCH  CHANGES  LINES  BASE  UPSTREAM  OPERATION  CHANGED
      one  gk/one  ~N ?N  +N -N ...  even  -  -  Ns ago
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["status", "one"]), @"
+    insta::assert_snapshot!(day.text_output(&["status", "one"]), @"
     DIR/data/worktrees/one/project on gk/one
     base  HEX, even
     changes  ~N ?N
@@ -316,7 +316,7 @@ fn check_inspection_verbs(day: &Day) {
       ?? new
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["diff", "one"]), @"
+    insta::assert_snapshot!(day.text_output(&["diff", "one"]), @"
     diff --git a/README b/README
     index HEX..HEX N
     --- a/README
@@ -332,86 +332,86 @@ fn check_inspection_verbs(day: &Day) {
 
 /// Snapshots of the verbs that use the environment.
 fn check_usage_verbs(day: &Day) {
-    insta::assert_snapshot!(day.says(&["exec", "one", "--", "cat", "README"]), @"
+    insta::assert_snapshot!(day.text_output(&["exec", "one", "--", "cat", "README"]), @"
     edited
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["exec", "one", "--", "no-such-program"]), @"
+    insta::assert_snapshot!(day.text_output(&["exec", "one", "--", "no-such-program"]), @"
     ! error: there is no program no-such-program [path_not_found]
     ! hint: check its name, or install it
     [3]
     ");
-    insta::assert_snapshot!(day.says(&["ps", "one"]), @"
+    insta::assert_snapshot!(day.text_output(&["ps", "one"]), @"
     ! no processes use one
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["lease", "one", "--for", "2h"]), @"
+    insta::assert_snapshot!(day.text_output(&["lease", "one", "--for", "2h"]), @"
     lease-ID
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["lease", "one", "--for", "9d"]), @"
+    insta::assert_snapshot!(day.text_output(&["lease", "one", "--for", "9d"]), @"
     ! error: a lease must end in the future and last at most N days [invalid_request]
     ! hint: choose a duration of N second to N days
     [64]
     ");
-    insta::assert_snapshot!(day.says(&["release", "none"]), @"[0]");
+    insta::assert_snapshot!(day.text_output(&["release", "none"]), @"[0]");
     check_removal_verbs(day);
 }
 
 /// Snapshots of the removal of the environment.
 fn check_removal_verbs(day: &Day) {
-    insta::assert_snapshot!(day.says(&["rm", "one", "--dry-run"]), @"
+    insta::assert_snapshot!(day.text_output(&["rm", "one", "--dry-run"]), @"
     changed: README
     untracked: new
     in use: lease lease-ID:
     remove it with `groundskeeper rm one --force`
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["rm", "one"]), @"
+    insta::assert_snapshot!(day.text_output(&["rm", "one"]), @"
     ! error: environment one is in use [environment_busy]
     !   | lease lease-ID:
     ! hint: release its leases with `groundskeeper release LEASE`, wait until they expire, or run `groundskeeper rm one --force`
     [4]
     ");
-    insta::assert_snapshot!(day.says(&["clean", "one"]), @"
+    insta::assert_snapshot!(day.text_output(&["clean", "one"]), @"
     N KiB in N paths: target
     !   moving rebuildable files to the trash
     ! `groundskeeper clean one --undo` puts it back until TIME
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["clean", "one", "--undo"]), @"
+    insta::assert_snapshot!(day.text_output(&["clean", "one", "--undo"]), @"
     put back: target
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["cancel", "one"]), @"
+    insta::assert_snapshot!(day.text_output(&["cancel", "one"]), @"
     one is ready; no provision or postponed removal is pending
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["gc", "--age", "0s"]), @"
+    insta::assert_snapshot!(day.text_output(&["gc", "--age", "0s"]), @"
      ID  OUTCOME  REASON
      one  kept  leased
     !   checking one
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["rm", "one", "--force"]), @"
+    insta::assert_snapshot!(day.text_output(&["rm", "one", "--force"]), @"
     ! one is removed; its directory is in the trash: DIR/data/trash/one.1-HEX/project
     ! `groundskeeper restore one` brings it back
     ! work that no branch has is saved under refs/groundskeeper/rescue/one/1-HEX-HEX
     ! its branch is deleted: all its commits are reachable elsewhere
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["rm", "one"]), @"
+    insta::assert_snapshot!(day.text_output(&["rm", "one"]), @"
     ! one is removed; its directory is in the trash: DIR/data/trash/one.1-HEX/project
     ! `groundskeeper restore one` brings it back
     ! work that no branch has is saved under refs/groundskeeper/rescue/one/1-HEX-HEX
     ! its branch is deleted: all its commits are reachable elsewhere
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["rm", "none"]), @"
+    insta::assert_snapshot!(day.text_output(&["rm", "none"]), @"
     ! there is no environment none; nothing was removed
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["restore", "none"]), @"
+    insta::assert_snapshot!(day.text_output(&["restore", "none"]), @"
     ! error: there is no trash entry or rescue ref of none to restore [environment_not_found]
     ! hint: list what can be restored: `groundskeeper trash ls`, `groundskeeper rescue ls`
     [3]
@@ -421,22 +421,22 @@ fn check_removal_verbs(day: &Day) {
 #[test]
 fn trash_and_rescue_text_matches_snapshot() {
     let day = Day::new();
-    day.says(&["new", "one"]);
-    let at = day.bench.data().join("worktrees/one/project");
-    day.bench.write(&at.join("new"), "new\n");
-    day.says(&["rm", "one", "--force"]);
-    day.bench.drain();
-    insta::assert_snapshot!(day.says(&["trash", "ls"]), @"
+    day.text_output(&["new", "one"]);
+    let at = day.harness.data().join("worktrees/one/project");
+    day.harness.write(&at.join("new"), "new\n");
+    day.text_output(&["rm", "one", "--force"]);
+    day.harness.drain();
+    insta::assert_snapshot!(day.text_output(&["trash", "ls"]), @"
      ID  INCARNATION  KIND  REMOVED  UNLINKED  SIZE  FILES  PATH
      one  N  removed  Ns ago  TIME  N KiB  N  DIR/data/trash/one.1-HEX/project
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["rescue", "ls"]), @"
+    insta::assert_snapshot!(day.text_output(&["rescue", "ls"]), @"
      ID  INCARNATION  REMOVED  COMMIT  HOLDS  LACKS  REF
      one  N  Ns ago  HEX  the working tree  -  refs/groundskeeper/rescue/one/1-HEX-HEX
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["rescue", "show", "one"]), @"
+    insta::assert_snapshot!(day.text_output(&["rescue", "show", "one"]), @"
     id  one, incarnation N
     removed  TIME (Ns ago)
     repository  DIR/project/.git
@@ -448,25 +448,25 @@ fn trash_and_rescue_text_matches_snapshot() {
     restore  groundskeeper restore one
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["ls", "--all"]), @"
+    insta::assert_snapshot!(day.text_output(&["ls", "--all"]), @"
      ID  PHASE  BRANCH  CHANGES  BASE  AGE  PATH
      one  tombstoned  gk/one  -  HEX  Ns  DIR/data/worktrees/one/project
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["restore", "one"]), @"
+    insta::assert_snapshot!(day.text_output(&["restore", "one"]), @"
     DIR/data/worktrees/one/project
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["trash", "empty"]), @"
+    insta::assert_snapshot!(day.text_output(&["trash", "empty"]), @"
     !   unlinking trash entries
     ! the trash is empty
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["rescue", "drop", "one", "--incarnation", "1"]), @"
+    insta::assert_snapshot!(day.text_output(&["rescue", "drop", "one", "--incarnation", "1"]), @"
     dropped the rescue of one, incarnation N
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["rescue", "ls"]), @"
+    insta::assert_snapshot!(day.text_output(&["rescue", "ls"]), @"
     ! no rescues
     [0]
     ");
@@ -475,32 +475,32 @@ fn trash_and_rescue_text_matches_snapshot() {
 
 /// Snapshots of the verbs about the host and its repositories.
 fn check_host_verbs(day: &Day) {
-    insta::assert_snapshot!(day.says(&["sweep"]), @"
+    insta::assert_snapshot!(day.text_output(&["sweep"]), @"
     ! no findings
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["trust"]), @"
+    insta::assert_snapshot!(day.text_output(&["trust"]), @"
     this repository has no setup hook
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["trust", "--show"]), @"
+    insta::assert_snapshot!(day.text_output(&["trust", "--show"]), @"
     this repository has no setup hook
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["reconcile", "--live", "one", "--epoch", "1"]), @"
+    insta::assert_snapshot!(day.text_output(&["reconcile", "--live", "one", "--epoch", "1"]), @"
     nothing to do
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["reconcile", "--live", "other", "--epoch", "2"]), @"
+    insta::assert_snapshot!(day.text_output(&["reconcile", "--live", "other", "--epoch", "2"]), @"
     retired: one
     missing: other
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["migrate", "status"]), @"
+    insta::assert_snapshot!(day.text_output(&["migrate", "status"]), @"
     no migrations are recorded
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["host", "ls"]), @"
+    insta::assert_snapshot!(day.text_output(&["host", "ls"]), @"
     ! error: cannot reach a control server for DIR/data/server [daemon_unreachable]
     !   caused by: No such file or directory (os error N)
     ! hint: start one with `groundskeeper server` or `groundskeeper up`
@@ -511,31 +511,31 @@ fn check_host_verbs(day: &Day) {
 
 /// Snapshots for foreign worktrees, and for the end of the daemon.
 fn check_foreign_worktrees(day: &Day) {
-    let theirs = day.bench.path("theirs");
+    let theirs = day.harness.path("theirs");
     let text = theirs.to_str().expect("text");
-    day.bench.git(&day.repo, &["worktree", "add", "-q", "-b", "theirs", text]);
-    insta::assert_snapshot!(day.says(&["adopt", text, "--id", "theirs"]), @"
+    day.harness.git(&day.repo, &["worktree", "add", "-q", "-b", "theirs", text]);
+    insta::assert_snapshot!(day.text_output(&["adopt", text, "--id", "theirs"]), @"
     theirs
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["rm", "theirs"]), @"
+    insta::assert_snapshot!(day.text_output(&["rm", "theirs"]), @"
     ! theirs is removed; no directory was moved to the trash
     ! its worktree stays at DIR/theirs: an adopted worktree is never deleted
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["stop"]), @"
+    insta::assert_snapshot!(day.text_output(&["stop"]), @"
     stopped
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["stop"]), @"
+    insta::assert_snapshot!(day.text_output(&["stop"]), @"
     no daemon is running
     [0]
     ");
-    insta::assert_snapshot!(day.says(&["--no-autostart", "ls"]), @"
+    insta::assert_snapshot!(day.text_output(&["--no-autostart", "ls"]), @"
     ! error: cannot reach a daemon for DIR/data [daemon_unreachable]
     !   caused by: No such file or directory (os error N)
     ! hint: start one with `groundskeeper daemon`, or omit --no-autostart
     [4]
     ");
-    wait_for("the daemon is gone", || !day.bench.data().join("daemon.sock").exists());
+    wait_for("the daemon is gone", || !day.harness.data().join("daemon.sock").exists());
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Daemon, PATIENCE, wait_for};
+use crate::support::{Daemon, Harness, WAIT_LIMIT, wait_for};
 
 /// Interval of the server's heartbeat in milliseconds.
 const HEARTBEAT_MS: &str = "100";
@@ -21,17 +21,17 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn start(bench: &Bench) -> Self {
-        Self::listen(bench, "127.0.0.1:0")
+    pub(crate) fn start(harness: &Harness) -> Self {
+        Self::listen(harness, "127.0.0.1:0")
     }
 
     /// Starts a server at an address. Port 0 lets the system choose; a restart names the old port.
-    pub(crate) fn listen(bench: &Bench, address: &str) -> Self {
-        let dir = bench.path("control");
+    pub(crate) fn listen(harness: &Harness, address: &str) -> Self {
+        let dir = harness.path("control");
         let dir = dir.to_str().expect("text");
-        let mut command = bench.command(&["server", "--server-dir", dir, "--listen", address]);
+        let mut command = harness.command(&["server", "--server-dir", dir, "--listen", address]);
         command.env("GROUNDSKEEPER_SERVER_HEARTBEAT_MS", HEARTBEAT_MS).stdout(Stdio::piped());
-        let log = bench.path("server.err");
+        let log = harness.path("server.err");
         let log = std::fs::File::options().create(true).append(true).open(log).expect("a log");
         let mut child = command.stderr(log).spawn().expect("started");
         let mut line = String::new();
@@ -39,8 +39,8 @@ impl Control {
         BufReader::new(stdout).read_line(&mut line).expect("read");
         let place = line.trim().strip_prefix("GROUNDSKEEPER_SERVER_READY:");
         let Some((socket, port)) = place.and_then(|p| p.rsplit_once(' ')) else {
-            let said = std::fs::read_to_string(bench.path("server.err")).unwrap_or_default();
-            panic!("the server did not start: {line} {said}");
+            let printed = std::fs::read_to_string(harness.path("server.err")).unwrap_or_default();
+            panic!("the server did not start: {line} {printed}");
         };
         Self { child, socket: socket.into(), port: port.to_owned() }
     }
@@ -63,7 +63,7 @@ impl Control {
         headers: &str,
     ) -> (u16, Value) {
         let stream = UnixStream::connect(&self.socket).expect("connected");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        stream.set_read_timeout(Some(WAIT_LIMIT)).expect("a limit");
         http(stream, method, path, body, headers)
     }
 
@@ -90,10 +90,10 @@ impl Control {
     }
 
     /// Registers a host and returns the file with its key.
-    pub(crate) fn key(&self, bench: &Bench, host: &str) -> PathBuf {
+    pub(crate) fn key(&self, harness: &Harness, host: &str) -> PathBuf {
         use std::os::unix::fs::OpenOptionsExt as _;
         let made = self.ok("POST", "/v1/hosts", &json!({ "id": host }));
-        let file = bench.path(format!("{host}.key"));
+        let file = harness.path(format!("{host}.key"));
         let open = std::fs::File::options().create_new(true).write(true).mode(0o600).open(&file);
         let key = made["key"].as_str().expect("a key");
         writeln!(open.expect("a file"), "{key}").expect("written");
@@ -144,16 +144,16 @@ pub(crate) fn exchange(
 }
 
 /// Writes a configuration file that names a server and a key file.
-pub(crate) fn linked(bench: &Bench, name: &str, server: &str, key: &Path) -> PathBuf {
-    let config = bench.path(format!("{name}.toml"));
+pub(crate) fn linked(harness: &Harness, name: &str, server: &str, key: &Path) -> PathBuf {
+    let config = harness.path(format!("{name}.toml"));
     let key = key.display();
-    bench.write(&config, &format!("server = \"{server}\"\nserver_key_file = \"{key}\"\n"));
+    harness.write(&config, &format!("server = \"{server}\"\nserver_key_file = \"{key}\"\n"));
     config
 }
 
 /// Starts a daemon with a configuration that names a server; it retries its session quickly.
-pub(crate) fn daemon(bench: &Bench, config: &Path) -> Daemon {
+pub(crate) fn daemon(harness: &Harness, config: &Path) -> Daemon {
     let config = config.to_str().expect("text");
     let retry = ("GROUNDSKEEPER_SESSION_RETRY_MS", "20");
-    Daemon::start_with(bench, &[("GROUNDSKEEPER_CONFIG", config), retry])
+    Daemon::start_with(harness, &[("GROUNDSKEEPER_CONFIG", config), retry])
 }

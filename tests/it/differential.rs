@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::api::call;
-use crate::support::{Bench, Daemon};
+use crate::support::{Daemon, Harness};
 
 const SEEDS: u64 = 6;
 const CHANGES: usize = 14;
@@ -62,7 +62,7 @@ impl Random {
 }
 
 /// Makes one seeded change of a worktree. Has no effect if git refuses the change.
-fn change(bench: &Bench, at: &Path, random: &mut Random) {
+fn change(harness: &Harness, at: &Path, random: &mut Random) {
     let name = random.name();
     let path = at.join(&name);
     let text = format!("{}\n", random.below(1_000)).repeat(1 + random.below(5));
@@ -72,18 +72,18 @@ fn change(bench: &Bench, at: &Path, random: &mut Random) {
             drop(std::fs::write(&path, text));
         }
         4 => drop(std::fs::remove_file(&path)),
-        5 => drop(bench.git_raw(at, &["add", "-A"])),
-        6 => drop(bench.git_raw(at, &["add", "--", &name])),
-        7 => drop(bench.git_raw(at, &["mv", "--", &name, &format!("moved {}", random.below(9))])),
-        8 => drop(bench.git_raw(at, &["rm", "-q", "--cached", "--", &name])),
+        5 => drop(harness.git_raw(at, &["add", "-A"])),
+        6 => drop(harness.git_raw(at, &["add", "--", &name])),
+        7 => drop(harness.git_raw(at, &["mv", "--", &name, &format!("moved {}", random.below(9))])),
+        8 => drop(harness.git_raw(at, &["rm", "-q", "--cached", "--", &name])),
         9 => {
             drop(std::fs::remove_file(&path));
             drop(std::os::unix::fs::symlink("elsewhere", &path));
         }
-        10 => drop(bench.git_raw(at, &["commit", "-q", "-a", "-m", "work"])),
-        11 => drop(bench.git_raw(at, &["add", "-N", "--", &name])),
-        12 => drop(bench.git_raw(at, &["update-index", "--skip-worktree", "--", &name])),
-        13 => drop(bench.git_raw(at, &["stash", "-q"])),
+        10 => drop(harness.git_raw(at, &["commit", "-q", "-a", "-m", "work"])),
+        11 => drop(harness.git_raw(at, &["add", "-N", "--", &name])),
+        12 => drop(harness.git_raw(at, &["update-index", "--skip-worktree", "--", &name])),
+        13 => drop(harness.git_raw(at, &["stash", "-q"])),
         14 => {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = std::fs::Permissions::from_mode(0o755);
@@ -91,13 +91,13 @@ fn change(bench: &Bench, at: &Path, random: &mut Random) {
         }
         _ => {
             // This merge usually ends in a conflict.
-            drop(bench.git_raw(at, &["merge", "-q", "--no-edit", "other"]));
+            drop(harness.git_raw(at, &["merge", "-q", "--no-edit", "other"]));
         }
     }
 }
 
 /// Creates, changes, moves or removes files and directories, and sometimes stages a change.
-fn shuffle(bench: &Bench, at: &Path, path: &Path, random: &mut Random) {
+fn shuffle(harness: &Harness, at: &Path, path: &Path, random: &mut Random) {
     let other = at.join(TREE[random.below(TREE.len())]);
     match random.below(24) {
         0..=8 => {
@@ -112,17 +112,17 @@ fn shuffle(bench: &Bench, at: &Path, path: &Path, random: &mut Random) {
         17..=19 => drop(std::fs::rename(path, other)),
         20 => drop(std::os::unix::fs::symlink("a", path)),
         21 => drop(std::fs::create_dir_all(path.join("empty"))),
-        22 => drop(bench.git_raw(at, &["checkout", "-q", "--", "."])),
+        22 => drop(harness.git_raw(at, &["checkout", "-q", "--", "."])),
         _ => {
             let name = path.strip_prefix(at).expect("inside").to_string_lossy().into_owned();
-            drop(bench.git_raw(at, &["--literal-pathspecs", "add", "--", &name]));
+            drop(harness.git_raw(at, &["--literal-pathspecs", "add", "--", &name]));
         }
     }
 }
 
 /// Returns the result of `git status` in the terms of this program's status.
-fn expected(bench: &Bench, at: &Path) -> Vec<(String, String)> {
-    let said = bench.git_raw(
+fn expected(harness: &Harness, at: &Path) -> Vec<(String, String)> {
+    let printed = harness.git_raw(
         at,
         &[
             // The query itself must not write the index.
@@ -135,7 +135,7 @@ fn expected(bench: &Bench, at: &Path) -> Vec<(String, String)> {
             "--show-stash",
         ],
     );
-    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    let text = String::from_utf8_lossy(&printed.stdout).into_owned();
     let mut parts = text.split('\0');
     let mut found = Vec::new();
     while let Some(line) = parts.next() {
@@ -158,8 +158,8 @@ fn expected(bench: &Bench, at: &Path) -> Vec<(String, String)> {
     found
 }
 
-fn watch_metrics(bench: &Bench) -> Value {
-    call(bench, "GET", "/v1/daemon", "", "").1["watching"].clone()
+fn watch_metrics(harness: &Harness) -> Value {
+    call(harness, "GET", "/v1/daemon", "", "").1["watching"].clone()
 }
 
 fn status_files(status: &Value) -> Vec<(String, String)> {
@@ -168,122 +168,122 @@ fn status_files(status: &Value) -> Vec<(String, String)> {
     files.iter().map(|f| (text(&f["code"]), text(&f["path"]))).collect()
 }
 
-fn compare(bench: &Bench, id: &str, at: &Path, seed: u64) {
-    let (code, status) = call(bench, "GET", &format!("/v1/environments/{id}/status"), "", "");
+fn compare(harness: &Harness, id: &str, at: &Path, seed: u64) {
+    let (code, status) = call(harness, "GET", &format!("/v1/environments/{id}/status"), "", "");
     assert_eq!(code, 200, "seed {seed}: {status:#}");
-    assert_eq!(status_files(&status), expected(bench, at), "seed {seed}");
-    let head = bench.git_raw(at, &["rev-parse", "--verify", "-q", "HEAD"]);
+    assert_eq!(status_files(&status), expected(harness, at), "seed {seed}");
+    let head = harness.git_raw(at, &["rev-parse", "--verify", "-q", "HEAD"]);
     let head = String::from_utf8_lossy(&head.stdout).trim().to_owned();
     assert_eq!(status["head"].as_str().unwrap_or_default(), head, "seed {seed}");
     let diff = ["-c", "diff.autoRefreshIndex=false", "diff", "--numstat", "--find-renames", "HEAD"];
-    let numbers = bench.git_raw(at, &diff);
+    let numbers = harness.git_raw(at, &diff);
     let lines = String::from_utf8_lossy(&numbers.stdout).into_owned();
     let sum = |n: usize| -> u64 {
         lines.lines().filter_map(|l| l.split('\t').nth(n)?.parse::<u64>().ok()).sum()
     };
     let ours = (status["insertions"].as_u64(), status["deletions"].as_u64());
     assert_eq!(ours, (Some(sum(0)), Some(sum(1))), "seed {seed}: lines");
-    let stashes = bench.git(at, &["stash", "list"]).lines().count() as u64;
+    let stashes = harness.git(at, &["stash", "list"]).lines().count() as u64;
     assert_eq!(status["stashes"].as_u64(), Some(stashes), "seed {seed}: stashes");
-    let merging = bench.git_raw(at, &["rev-parse", "-q", "--verify", "MERGE_HEAD"]).status;
+    let merging = harness.git_raw(at, &["rev-parse", "-q", "--verify", "MERGE_HEAD"]).status;
     assert_eq!(status["operation"] == "merge", merging.success(), "seed {seed}: {status:#}");
 }
 
 #[test]
 fn incremental_status_matches_git() {
-    let bench = Bench::new();
-    let _daemon = Daemon::start(&bench);
+    let harness = Harness::new();
+    let _daemon = Daemon::start(&harness);
     for seed in 0..SEEDS {
-        let repo = bench.repo(format!("project{seed}"), 4);
-        bench.write(&repo.join(".gitignore"), "*.ignored\n");
+        let repo = harness.repo(format!("project{seed}"), 4);
+        harness.write(&repo.join(".gitignore"), "*.ignored\n");
         for name in TREE.into_iter().step_by(2) {
-            bench.write(&repo.join(name), &format!("{name}\n").repeat(3));
+            harness.write(&repo.join(name), &format!("{name}\n").repeat(3));
         }
         if seed % 2 == 1 {
-            bench.git(&repo, &["config", "core.ignoreCase", "true"]);
+            harness.git(&repo, &["config", "core.ignoreCase", "true"]);
         }
-        bench.commit(&repo, "names");
+        harness.commit(&repo, "names");
         let id = format!("env{seed}");
-        let at = bench.new_env(&id, &repo, &[]);
-        bench.ok(&["lease", &id, "--for", "1h"]);
+        let at = harness.new_env(&id, &repo, &[]);
+        harness.ok(&["lease", &id, "--for", "1h"]);
         let mut random = Random(seed + 77);
         for _ in 0..STEPS {
             for _ in 0..=random.below(4) {
                 let path = at.join(TREE[random.below(TREE.len())]);
-                shuffle(&bench, &at, &path, &mut random);
+                shuffle(&harness, &at, &path, &mut random);
             }
-            compare(&bench, &id, &at, seed);
+            compare(&harness, &id, &at, seed);
         }
     }
-    let partial = watch_metrics(&bench)["statuses_partial"].as_u64().expect("a count");
+    let partial = watch_metrics(&harness)["statuses_partial"].as_u64().expect("a count");
     assert!(partial > SEEDS * STEPS as u64 / 3, "only {partial} partial updates");
 }
 
 #[test]
 fn status_matches_git_after_every_change() {
-    let bench = Bench::new();
-    let _daemon = Daemon::start(&bench);
+    let harness = Harness::new();
+    let _daemon = Daemon::start(&harness);
     for seed in 0..SEEDS {
-        let repo = bench.repo(format!("project{seed}"), 4);
-        bench.write(&repo.join(".gitignore"), "*.ignored\n");
+        let repo = harness.repo(format!("project{seed}"), 4);
+        harness.write(&repo.join(".gitignore"), "*.ignored\n");
         for name in ["plain", "two words", "ümläut", "deep/er/file", "Case"] {
-            bench.write(&repo.join(name), &format!("{name}\n").repeat(4));
+            harness.write(&repo.join(name), &format!("{name}\n").repeat(4));
         }
-        bench.commit(&repo, "names");
-        bench.git(&repo, &["switch", "-q", "-c", "other"]);
-        bench.write(&repo.join("plain"), "theirs\n");
-        bench.commit(&repo, "theirs");
-        bench.git(&repo, &["switch", "-q", "-"]);
+        harness.commit(&repo, "names");
+        harness.git(&repo, &["switch", "-q", "-c", "other"]);
+        harness.write(&repo.join("plain"), "theirs\n");
+        harness.commit(&repo, "theirs");
+        harness.git(&repo, &["switch", "-q", "-"]);
         let id = format!("env{seed}");
-        let at = bench.new_env(&id, &repo, &[]);
+        let at = harness.new_env(&id, &repo, &[]);
         // A lease keeps the worktree watched: a stale answer then means that a change was missed.
-        bench.ok(&["lease", &id, "--for", "1h"]);
+        harness.ok(&["lease", &id, "--for", "1h"]);
         let mut random = Random(seed + 1);
         for _ in 0..CHANGES {
-            change(&bench, &at, &mut random);
-            compare(&bench, &id, &at, seed);
+            change(&harness, &at, &mut random);
+            compare(&harness, &id, &at, seed);
         }
     }
 }
 
 #[test]
 fn unusual_checkouts_status_matches_git() {
-    let bench = Bench::new();
-    let _daemon = Daemon::start(&bench);
-    let inner = bench.repo("inner", 2);
-    let repo = bench.repo("project", 4);
-    bench.write(&repo.join("kept/file"), "x\n");
-    bench.git(&repo, &["add", "-A"]);
+    let harness = Harness::new();
+    let _daemon = Daemon::start(&harness);
+    let inner = harness.repo("inner", 2);
+    let repo = harness.repo("project", 4);
+    harness.write(&repo.join("kept/file"), "x\n");
+    harness.git(&repo, &["add", "-A"]);
     let inner = inner.to_string_lossy().into_owned();
-    bench.git(&repo, &["submodule", "--quiet", "add", &inner, "module"]);
-    bench.git(&repo, &["commit", "-q", "-m", "module"]);
+    harness.git(&repo, &["submodule", "--quiet", "add", &inner, "module"]);
+    harness.git(&repo, &["commit", "-q", "-m", "module"]);
 
-    let at = bench.new_env("sparse", &repo, &[]);
-    bench.git(&at, &["sparse-checkout", "set", "kept"]);
-    bench.write(&at.join("kept/file"), "changed\n");
-    compare(&bench, "sparse", &at, 0);
+    let at = harness.new_env("sparse", &repo, &[]);
+    harness.git(&at, &["sparse-checkout", "set", "kept"]);
+    harness.write(&at.join("kept/file"), "changed\n");
+    compare(&harness, "sparse", &at, 0);
 
-    let at = bench.new_env("module", &repo, &[]);
-    bench.git(&at, &["submodule", "--quiet", "update", "--init"]);
-    bench.write(&at.join("module/new"), "x\n");
-    compare(&bench, "module", &at, 0);
+    let at = harness.new_env("module", &repo, &[]);
+    harness.git(&at, &["submodule", "--quiet", "update", "--init"]);
+    harness.write(&at.join("module/new"), "x\n");
+    compare(&harness, "module", &at, 0);
 
-    let at = bench.new_env("unborn", &repo, &[]);
-    bench.git(&at, &["switch", "-q", "--orphan", "fresh"]);
-    bench.write(&at.join("first"), "x\n");
-    bench.git(&at, &["add", "first"]);
-    let found = bench.ok(&["status", "unborn"]);
+    let at = harness.new_env("unborn", &repo, &[]);
+    harness.git(&at, &["switch", "-q", "--orphan", "fresh"]);
+    harness.write(&at.join("first"), "x\n");
+    harness.git(&at, &["add", "first"]);
+    let found = harness.ok(&["status", "unborn"]);
     assert_eq!((found["unborn"].as_bool(), found["branch"].as_str()), (Some(true), Some("fresh")));
-    assert_eq!(status_files(&found), expected(&bench, &at));
+    assert_eq!(status_files(&found), expected(&harness, &at));
 
-    let at = bench.new_env("rebase", &repo, &[]);
-    bench.write(&at.join("kept/file"), "mine\n");
-    bench.git(&at, &["commit", "-q", "-a", "-m", "mine"]);
-    bench.git(&at, &["switch", "-q", "-c", "theirs", "HEAD~1"]);
-    bench.write(&at.join("kept/file"), "theirs\n");
-    bench.git(&at, &["commit", "-q", "-a", "-m", "theirs"]);
-    assert!(!bench.git_raw(&at, &["rebase", "-q", "gk/rebase"]).status.success(), "a conflict");
-    let found = bench.ok(&["status", "rebase"]);
+    let at = harness.new_env("rebase", &repo, &[]);
+    harness.write(&at.join("kept/file"), "mine\n");
+    harness.git(&at, &["commit", "-q", "-a", "-m", "mine"]);
+    harness.git(&at, &["switch", "-q", "-c", "theirs", "HEAD~1"]);
+    harness.write(&at.join("kept/file"), "theirs\n");
+    harness.git(&at, &["commit", "-q", "-a", "-m", "theirs"]);
+    assert!(!harness.git_raw(&at, &["rebase", "-q", "gk/rebase"]).status.success(), "a conflict");
+    let found = harness.ok(&["status", "rebase"]);
     assert_eq!(
         (found["operation"].as_str(), found["conflicts"].as_u64()),
         (Some("rebase"), Some(1))

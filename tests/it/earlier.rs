@@ -14,32 +14,32 @@ use serde_json::{Value, json};
 use crate::recorded_rows::recorded;
 use crate::relocate;
 use crate::restore::{index_of, snapshot};
-use crate::support::{Bench, Daemon};
+use crate::support::{Daemon, Harness};
 
 struct Scene {
-    bench: Bench,
+    harness: Harness,
     repo: PathBuf,
 }
 
 impl Scene {
     fn new() -> Self {
-        let bench = relocate::lay_out("data-dir-1.tar.xz");
-        let repo = bench.path("project");
-        Self { bench, repo }
+        let harness = relocate::lay_out("data-dir-1.tar.xz");
+        let repo = harness.path("project");
+        Self { harness, repo }
     }
 
     /// Returns a recorded answer of the earlier release.
     fn answer(&self, name: &str) -> Value {
-        recorded(&self.bench.path(format!("facts/{name}.json")))
+        recorded(&self.harness.path(format!("facts/{name}.json")))
     }
 
     fn path_of(&self, id: &str) -> PathBuf {
-        self.bench.data().join("worktrees").join(id).join("project")
+        self.harness.data().join("worktrees").join(id).join("project")
     }
 
     /// Returns the copy of a worktree as the earlier release left it.
     fn copy_of(&self, id: &str) -> PathBuf {
-        self.bench.path("copies").join(id)
+        self.harness.path("copies").join(id)
     }
 
     fn check_unchanged(&self, id: &str) {
@@ -48,22 +48,22 @@ impl Scene {
     }
 
     fn refs(&self, below: &str) -> String {
-        self.bench.git(&self.repo, &["for-each-ref", "--format=%(objectname) %(refname)", below])
+        self.harness.git(&self.repo, &["for-each-ref", "--format=%(objectname) %(refname)", below])
     }
 
     /// Returns the commit of a ref, or none if the ref does not exist.
     fn commit_of(&self, reference: &str) -> Option<String> {
-        let found = self.bench.git_raw(&self.repo, &["rev-parse", "-q", "--verify", reference]);
+        let found = self.harness.git_raw(&self.repo, &["rev-parse", "-q", "--verify", reference]);
         let text = String::from_utf8_lossy(&found.stdout).trim().to_owned();
         found.status.success().then_some(text)
     }
 
     fn changes(&self, id: &str) -> String {
-        self.bench.git(&self.path_of(id), &["status", "--porcelain", "--ignored"])
+        self.harness.git(&self.path_of(id), &["status", "--porcelain", "--ignored"])
     }
 
     fn restore(&self, id: &str, incarnation: u32) -> Value {
-        let restored = self.bench.ok(&["restore", id]);
+        let restored = self.harness.ok(&["restore", id]);
         let wanted = json!(["ready", incarnation, self.path_of(id).to_str()]);
         let found = json!([restored["phase"], restored["incarnation"], restored["path"]]);
         assert_eq!(found, wanted, "{restored:#}");
@@ -74,7 +74,7 @@ impl Scene {
         let (mut audit, mut folded, mut breaches) =
             (Audit::default(), State::default(), Vec::new());
         let mut each = |r: &Record, _: &State| breaches.extend(audit.fold(&mut folded, r));
-        let log = self.bench.data().join("log.redb");
+        let log = self.harness.data().join("log.redb");
         let found = inspect(&log, Depth::Everything, &mut each).expect("an intact log");
         breaches.extend(audit.finish(&found.state));
         assert_eq!(breaches, [], "no invariant is broken");
@@ -108,15 +108,15 @@ fn earlier_log_verifies_before_and_after() {
     let scene = Scene::new();
     let before = scene.verify();
     assert!(before > 100, "only {before} records");
-    scene.bench.ok(&["ls"]);
-    scene.bench.ok(&["stop"]);
+    scene.harness.ok(&["ls"]);
+    scene.harness.ok(&["stop"]);
     assert!(scene.verify() > before, "the new daemon appended records");
 }
 
 #[test]
 fn earlier_environments_are_shown_unchanged() {
     let scene = Scene::new();
-    let bench = &scene.bench;
+    let harness = &scene.harness;
     let keys = [
         "id",
         "incarnation",
@@ -135,7 +135,7 @@ fn earlier_environments_are_shown_unchanged() {
         "step",
         "transcript",
     ];
-    let (then, now) = (scene.answer("ls"), bench.ok(&["ls", "--all"]));
+    let (then, now) = (scene.answer("ls"), harness.ok(&["ls", "--all"]));
     assert_eq!(select(&now, &keys), select(&then, &keys));
     let phases: Vec<&str> = ["clean", "failed", "rescued", "theirs", "tidied", "twice", "undone"]
         .iter()
@@ -146,7 +146,7 @@ fn earlier_environments_are_shown_unchanged() {
         .collect();
     let wanted = ["ready", "failed", "tombstoned", "ready", "tombstoned", "ready", "failed"];
     assert_eq!(phases, wanted);
-    assert_eq!(bench.ok(&["show", "clean"])["leases"], json!([]), "its lease had ended");
+    assert_eq!(harness.ok(&["show", "clean"])["leases"], json!([]), "its lease had ended");
 
     let keys = [
         "id",
@@ -165,9 +165,9 @@ fn earlier_environments_are_shown_unchanged() {
         "repo",
         "branch",
     ];
-    assert_eq!(select(&bench.ok(&["trash", "ls"]), &keys), select(&scene.answer("trash"), &keys));
+    assert_eq!(select(&harness.ok(&["trash", "ls"]), &keys), select(&scene.answer("trash"), &keys));
     assert_eq!(
-        select(&bench.ok(&["rescue", "ls"]), &keys),
+        select(&harness.ok(&["rescue", "ls"]), &keys),
         select(&scene.answer("rescues"), &keys)
     );
     let keys = ["id", "incarnation", "branch", "head", "base", "clean", "changes", "files"];
@@ -176,8 +176,8 @@ fn earlier_environments_are_shown_unchanged() {
         let list = list.as_array().expect("a list").iter();
         list.map(|one| select(&one["status"], &keys)).collect::<Value>()
     };
-    assert_eq!(of(&bench.ok(&["status"])), of(&then));
-    let refs = std::fs::read_to_string(bench.path("facts/refs")).expect("read");
+    assert_eq!(of(&harness.ok(&["status"])), of(&then));
+    let refs = std::fs::read_to_string(harness.path("facts/refs")).expect("read");
     assert_eq!(scene.refs("refs/"), refs.trim_end(), "no ref was touched");
     for id in ["dirty", "twice"] {
         scene.check_unchanged(id);
@@ -188,10 +188,10 @@ fn earlier_environments_are_shown_unchanged() {
 #[test]
 fn earlier_environments_can_be_recreated() {
     let scene = Scene::new();
-    let bench = &scene.bench;
+    let harness = &scene.harness;
     // A clean environment: nothing to save, and its name starts another incarnation.
     let base = scene.commit_of("refs/heads/gk/clean").expect("a branch");
-    let removed = bench.ok(&["rm", "clean"]);
+    let removed = harness.ok(&["rm", "clean"]);
     assert_eq!(select(&removed, &["phase", "incarnation", "rescue"]), json!(["tombstoned", 1, []]));
     assert!(Path::new(text(&removed["trash"])).join("README").exists(), "{removed:#}");
     assert!(!scene.path_of("clean").exists());
@@ -200,33 +200,33 @@ fn earlier_environments_can_be_recreated() {
         None,
         "the branch had no commits of its own"
     );
-    let made = bench.new_env("clean", &scene.repo, &[]);
-    assert_eq!(bench.ok(&["show", "clean"])["incarnation"], 2);
-    assert_eq!(bench.git(&made, &["rev-parse", "HEAD"]), base);
+    let made = harness.new_env("clean", &scene.repo, &[]);
+    assert_eq!(harness.ok(&["show", "clean"])["incarnation"], 2);
+    assert_eq!(harness.git(&made, &["rev-parse", "HEAD"]), base);
     assert_eq!(scene.changes("clean"), "!! local.env", "the setup hook is trusted as before");
 
     // An environment with work: refused for the same reasons as then, without any change to it.
     assert_eq!(scene.changes("dirty"), DIRTY);
-    let index = index_of(bench, &scene.path_of("dirty"));
-    let (code, error) = bench.refused(&["rm", "dirty"]);
+    let index = index_of(harness, &scene.path_of("dirty"));
+    let (code, error) = harness.refused(&["rm", "dirty"]);
     let then = scene.answer("refused");
     assert_eq!((code, &error["code"]), (1, &json!("unsafe_to_remove")));
     assert_eq!(error["evidence"], then["error"]["evidence"]);
     scene.check_unchanged("dirty");
-    let removed = bench.ok(&["rm", "dirty", "--force"]);
+    let removed = harness.ok(&["rm", "dirty", "--force"]);
     let reference = text(&removed["rescue"][0]);
     assert!(scene.commit_of(reference).is_some(), "{removed:#}");
-    let staged = bench.git(&scene.repo, &["show", &format!("{reference}:staged")]);
+    let staged = harness.git(&scene.repo, &["show", &format!("{reference}:staged")]);
     assert_eq!(staged, "staged in dirty");
     assert!(!scene.path_of("dirty").exists());
     scene.restore("dirty", 2);
     scene.check_unchanged("dirty");
-    assert_eq!(index_of(bench, &scene.path_of("dirty")), index);
+    assert_eq!(index_of(harness, &scene.path_of("dirty")), index);
     assert_eq!(scene.changes("dirty"), DIRTY);
-    assert_eq!(bench.git(&scene.path_of("dirty"), &["branch", "--show-current"]), "gk/dirty");
+    assert_eq!(harness.git(&scene.path_of("dirty"), &["branch", "--show-current"]), "gk/dirty");
 
     // The removal of a second incarnation has its own rescue ref; a third incarnation follows.
-    let removed = bench.ok(&["rm", "twice", "--force"]);
+    let removed = harness.ok(&["rm", "twice", "--force"]);
     assert_eq!(removed["incarnation"], 2, "{removed:#}");
     let first = scene.answer("rm-twice");
     let (first, second) = (text(&first["rescue"][0]), text(&removed["rescue"][0]));
@@ -239,12 +239,12 @@ fn earlier_environments_can_be_recreated() {
 #[test]
 fn earlier_archives_can_be_restored() {
     let scene = Scene::new();
-    let bench = &scene.bench;
-    let (code, error) = bench.refused(&["show", "trashed"]);
+    let harness = &scene.harness;
+    let (code, error) = harness.refused(&["show", "trashed"]);
     assert_eq!((code, &error["code"]), (3, &json!("environment_destroyed")));
     // Restored from the trash, which still holds everything.
     let tip = scene.commit_of("refs/heads/gk/trashed");
-    let put_away = bench.path("project/.git/groundskeeper").read_dir().expect("a folder");
+    let put_away = harness.path("project/.git/groundskeeper").read_dir().expect("a folder");
     let mut put_away = put_away.map(|entry| entry.expect("an entry").path());
     let of = |path: &PathBuf| path.to_string_lossy().contains("/gk-trashed-1-");
     let index = put_away.find(of).expect("a registration").join("index");
@@ -252,7 +252,7 @@ fn earlier_archives_can_be_restored() {
     let restored = scene.restore("trashed", 2);
     assert_eq!(restored["branch"], "gk/trashed");
     scene.check_unchanged("trashed");
-    assert_eq!(index_of(bench, &scene.path_of("trashed")), index);
+    assert_eq!(index_of(harness, &scene.path_of("trashed")), index);
     assert_eq!(scene.changes("trashed"), DIRTY);
     assert_eq!(scene.commit_of("refs/heads/gk/trashed"), tip);
     // Also from the trash, with a branch that was deleted at the removal.
@@ -281,32 +281,32 @@ fn earlier_archives_can_be_restored() {
 #[test]
 fn earlier_archives_drop_on_request_only() {
     let scene = Scene::new();
-    let bench = &scene.bench;
+    let harness = &scene.harness;
     for id in ["rescued", "trashed", "twice"] {
-        let shown = bench.ok(&["rescue", "show", id]);
+        let shown = harness.ok(&["rescue", "show", id]);
         let reference = text(&shown["rescue"]);
         assert_eq!(scene.answer(&format!("rm-{id}"))["rescue"], json!([reference]), "{shown:#}");
         assert_eq!(scene.commit_of(reference).as_deref(), shown["commit"].as_str());
-        let show = |what: &str| bench.git(&scene.repo, &["show", &format!("{reference}{what}")]);
+        let show = |what: &str| harness.git(&scene.repo, &["show", &format!("{reference}{what}")]);
         assert_eq!(show(":staged"), format!("staged in {id}"));
         assert_eq!(show("^1:committed"), format!("commit of {id}"));
         assert_eq!(show(":new folder/file"), format!("untracked in {id}"));
     }
     let reference = scene.answer("rm-twice")["rescue"][0].clone();
-    bench.ok(&["rescue", "drop", "twice"]);
+    harness.ok(&["rescue", "drop", "twice"]);
     assert_eq!(scene.commit_of(text(&reference)), None);
-    assert_eq!(bench.refused(&["rescue", "drop", "twice"]).0, 3);
-    assert_eq!(ids(&bench.ok(&["rescue", "ls"])), BTreeSet::from(["rescued", "trashed"]));
+    assert_eq!(harness.refused(&["rescue", "drop", "twice"]).0, 3);
+    assert_eq!(ids(&harness.ok(&["rescue", "ls"])), BTreeSet::from(["rescued", "trashed"]));
     scene.check_unchanged("twice");
 
-    let trash = |id: &str| bench.data().join(format!("trash/{id}.1/project"));
-    bench.ok(&["trash", "empty", "tidied"]);
+    let trash = |id: &str| harness.data().join(format!("trash/{id}.1/project"));
+    harness.ok(&["trash", "empty", "tidied"]);
     assert!(!trash("tidied").exists() && trash("trashed").exists() && trash("undone").exists());
     assert_eq!(snapshot(&trash("trashed")), snapshot(&scene.copy_of("trashed")));
-    assert_eq!(ids(&bench.ok(&["trash", "ls"])), BTreeSet::from(["trashed", "undone"]));
-    bench.ok(&["trash", "empty"]);
+    assert_eq!(ids(&harness.ok(&["trash", "ls"])), BTreeSet::from(["trashed", "undone"]));
+    harness.ok(&["trash", "empty"]);
     assert!(!trash("trashed").exists() && !trash("undone").exists());
-    assert_eq!(bench.ok(&["trash", "ls"]), json!([]));
+    assert_eq!(harness.ok(&["trash", "ls"]), json!([]));
     // After the trash is empty, the rescue ref still restores the work.
     scene.restore("trashed", 2);
     let staged = std::fs::read(scene.path_of("trashed").join("staged")).expect("back");
@@ -317,48 +317,48 @@ fn earlier_archives_drop_on_request_only() {
 #[test]
 fn earlier_failed_and_adopted_can_end() {
     let scene = Scene::new();
-    let bench = &scene.bench;
+    let harness = &scene.harness;
     assert!(scene.path_of("failed").join("README").exists());
-    assert_eq!(bench.ok(&["rm", "failed"])["phase"], "tombstoned");
+    assert_eq!(harness.ok(&["rm", "failed"])["phase"], "tombstoned");
     assert!(!scene.path_of("failed").exists());
     let repo = scene.repo.to_str().expect("text");
     for id in ["failed", "undone"] {
-        let (code, error) = bench.refused(&["new", id, "--repo", repo]);
+        let (code, error) = harness.refused(&["new", id, "--repo", repo]);
         assert_eq!((code, &error["code"]), (2, &json!("hook_failed")), "{error:#}");
         assert_eq!(error["evidence"][0], "setting up", "trusted as before");
-        assert_eq!(bench.ok(&["show", id])["incarnation"], 2);
+        assert_eq!(harness.ok(&["show", id])["incarnation"], 2);
     }
     // An adopted worktree is released and not changed.
-    let path = bench.path("theirs");
+    let path = harness.path("theirs");
     let before = (snapshot(&path), std::fs::read(path.join(".git")).expect("read"));
-    assert_eq!(bench.refused(&["clean", "theirs"]).1["code"], "not_ours");
-    assert_eq!(bench.ok(&["rm", "theirs", "--force"])["phase"], "tombstoned");
+    assert_eq!(harness.refused(&["clean", "theirs"]).1["code"], "not_ours");
+    assert_eq!(harness.ok(&["rm", "theirs", "--force"])["phase"], "tombstoned");
     assert_eq!((snapshot(&path), std::fs::read(path.join(".git")).expect("read")), before);
     assert!(scene.commit_of("refs/heads/theirs").is_some());
-    let listed = bench.git(&scene.repo, &["worktree", "list", "--porcelain"]);
+    let listed = harness.git(&scene.repo, &["worktree", "list", "--porcelain"]);
     assert!(listed.lines().any(|l| l.strip_prefix("worktree ") == path.to_str()), "{listed}");
     // Names with an earlier incarnation start their next one.
     for id in ["tidied", "rescued"] {
         let branch = format!("other/{id}");
-        bench.git(&scene.repo, &["branch", &branch, "main"]);
-        bench.new_env(id, &scene.repo, &["--branch", &branch]);
-        assert_eq!(bench.ok(&["show", id])["incarnation"], 2);
+        harness.git(&scene.repo, &["branch", &branch, "main"]);
+        harness.new_env(id, &scene.repo, &["--branch", &branch]);
+        assert_eq!(harness.ok(&["show", id])["incarnation"], 2);
     }
-    assert!(ids(&bench.ok(&["trash", "ls"])).contains("tidied"), "the first one stays");
+    assert!(ids(&harness.ok(&["trash", "ls"])).contains("tidied"), "the first one stays");
 }
 
 #[test]
 fn earlier_migration_can_be_undone() {
     let scene = Scene::new();
-    let bench = &scene.bench;
-    let database = bench.path("app/data/data.db");
-    let read = |path: &str| std::fs::read(bench.path(path)).expect("read");
+    let harness = &scene.harness;
+    let database = harness.path("app/data/data.db");
+    let read = |path: &str| std::fs::read(harness.path(path)).expect("read");
     let text_of = database.to_str().expect("text");
-    let status = bench.ok(&["migrate", "status", text_of]);
+    let status = harness.ok(&["migrate", "status", text_of]);
     let keys = ["phase", "migrated", "backup", "warnings", "report"];
     assert_eq!(select(&status, &keys), select(&scene.answer("migrations"), &keys));
     assert_ne!(read("app/data/data.db"), read("copies/data.db"));
-    let undone = bench.ok(&["migrate", "undo", text_of]);
+    let undone = harness.ok(&["migrate", "undo", text_of]);
     assert_eq!(undone["phase"], "undone", "{undone:#}");
     assert_eq!(read("app/data/data.db"), read("copies/data.db"));
     assert_eq!(read("app/xdg/auth.json"), read("copies/auth.json"));
@@ -366,22 +366,22 @@ fn earlier_migration_can_be_undone() {
         !Path::new(text(&status[0]["backup"])).exists(),
         "the backup became the database again"
     );
-    assert_eq!(bench.refused(&["migrate", "undo", text_of]).0, 3);
+    assert_eq!(harness.refused(&["migrate", "undo", text_of]).0, 3);
 }
 
 #[test]
 fn killed_daemon_successor_continues() {
     let scene = Scene::new();
-    let bench = &scene.bench;
-    let mut daemon = Daemon::start(bench);
-    bench.ok(&["rm", "clean"]);
-    bench.ok(&["rm", "dirty", "--force"]);
-    let before = bench.ok(&["ls", "--all"]);
+    let harness = &scene.harness;
+    let mut daemon = Daemon::start(harness);
+    harness.ok(&["rm", "clean"]);
+    harness.ok(&["rm", "dirty", "--force"]);
+    let before = harness.ok(&["ls", "--all"]);
     daemon.kill();
     scene.verify();
-    let daemon = Daemon::start(bench);
+    let daemon = Daemon::start(harness);
     let keys = ["id", "incarnation", "phase", "path", "branch", "base", "trash", "created_at"];
-    assert_eq!(select(&bench.ok(&["ls", "--all"]), &keys), select(&before, &keys));
+    assert_eq!(select(&harness.ok(&["ls", "--all"]), &keys), select(&before, &keys));
     scene.restore("dirty", 2);
     scene.check_unchanged("dirty");
     assert!(daemon.terminate().success());
@@ -392,33 +392,33 @@ fn killed_daemon_successor_continues() {
 #[test]
 fn earlier_data_is_all_removable() {
     let scene = Scene::new();
-    let bench = &scene.bench;
-    let report = bench.ok(&["sweep"]);
+    let harness = &scene.harness;
+    let report = harness.ok(&["sweep"]);
     assert_eq!(report["found"], 0, "nothing is foreign or left: {report:#}");
-    let all = bench.ok(&["ls", "--all"]);
+    let all = harness.ok(&["ls", "--all"]);
     for id in ids(&all) {
-        bench.ok(&["rm", id, "--force"]);
+        harness.ok(&["rm", id, "--force"]);
     }
-    bench.drain();
+    harness.drain();
     // The adopted worktree is foreign again.
-    let report = bench.ok(&["sweep"]);
-    let theirs = json!([[bench.path("theirs"), false]]);
+    let report = harness.ok(&["sweep"]);
+    let theirs = json!([[harness.path("theirs"), false]]);
     assert_eq!(select(&report["findings"], &["path", "ours"]), theirs, "{report:#}");
-    assert_eq!(std::fs::read(bench.path("theirs/work")).expect("kept"), b"not ours\n");
-    bench.git(&scene.repo, &["worktree", "remove", "--force", "../theirs"]);
-    bench.check(&[&scene.repo]);
-    bench.ok(&["trash", "empty"]);
-    for kept in bench.ok(&["rescue", "ls"]).as_array().expect("a list") {
+    assert_eq!(std::fs::read(harness.path("theirs/work")).expect("kept"), b"not ours\n");
+    harness.git(&scene.repo, &["worktree", "remove", "--force", "../theirs"]);
+    harness.check(&[&scene.repo]);
+    harness.ok(&["trash", "empty"]);
+    for kept in harness.ok(&["rescue", "ls"]).as_array().expect("a list") {
         let incarnation = kept["incarnation"].to_string();
-        bench.ok(&["rescue", "drop", text(&kept["id"]), "--incarnation", &incarnation]);
+        harness.ok(&["rescue", "drop", text(&kept["id"]), "--incarnation", &incarnation]);
     }
-    bench.drain();
+    harness.drain();
     assert_eq!(scene.refs("refs/groundskeeper"), "", "no ref of ours is left");
     for folder in ["worktrees", "trash"] {
-        let left = bench.data().join(folder).read_dir().expect("a folder").count();
+        let left = harness.data().join(folder).read_dir().expect("a folder").count();
         assert_eq!(left, 0, "{folder}");
     }
-    bench.check(&[&scene.repo]);
+    harness.check(&[&scene.repo]);
 }
 
 /// Covers a clock more than a year ahead, and one behind that of the earlier release.
@@ -428,28 +428,28 @@ fn age_does_not_prevent_opening() {
     // More than a year later, and with a clock that is behind that of the earlier release.
     for seconds in [400 * DAYS, -4_000 * DAYS] {
         let scene = Scene::new();
-        let bench = &scene.bench;
-        let clock = bench.path("clock");
+        let harness = &scene.harness;
+        let clock = harness.path("clock");
         std::fs::write(&clock, seconds.to_string()).expect("written");
         let clock = clock.to_str().expect("text");
-        let daemon = Daemon::start_with(bench, &[("GROUNDSKEEPER_CLOCK_FILE", clock)]);
+        let daemon = Daemon::start_with(harness, &[("GROUNDSKEEPER_CLOCK_FILE", clock)]);
         let lease = scene.answer("lease");
-        let held = select(&bench.ok(&["show", "leased"])["leases"], &["id"]);
+        let held = select(&harness.ok(&["show", "leased"])["leases"], &["id"]);
         if seconds > 0 {
             assert_eq!(held, json!([]), "the lease has expired");
         } else {
             assert_eq!(held, json!([[lease["id"]]]));
-            let (code, error) = bench.refused(&["rm", "leased"]);
+            let (code, error) = harness.refused(&["rm", "leased"]);
             assert_eq!((code, &error["code"]), (4, &json!("environment_busy")));
-            bench.ok(&["release", text(&lease["id"])]);
+            harness.ok(&["release", text(&lease["id"])]);
         }
-        assert_eq!(bench.ok(&["rm", "leased"])["phase"], "tombstoned");
+        assert_eq!(harness.ok(&["rm", "leased"])["phase"], "tombstoned");
         scene.restore("leased", 2);
         // Nothing expired by itself in that time.
         scene.restore("trashed", 2);
         scene.check_unchanged("trashed");
         scene.restore("rescued", 2);
-        bench.ok(&["migrate", "undo", bench.path("app/data/data.db").to_str().expect("text")]);
+        harness.ok(&["migrate", "undo", harness.path("app/data/data.db").to_str().expect("text")]);
         assert!(daemon.terminate().success());
         scene.verify();
     }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::control_server::{Control, daemon, linked};
 use crate::fault_proxy::{Proxy, Random};
-use crate::reference_model::{End, Expected, Fact, What, Wish};
-use crate::support::{Bench, Daemon, sleep, wait_for};
+use crate::reference_model::{End, Expected, Fact, Goal, Request};
+use crate::support::{Daemon, Harness, sleep, wait_for};
 
 const NOTHING: Value = Value::Null;
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -18,7 +18,7 @@ const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 /// Size of one run.
 #[derive(Debug, Clone, Copy)]
 struct Length {
-    wishes: u64,
+    requests: u64,
     /// Requests between two comparisons of the settled sides.
     rest_every: u64,
     /// Number of environments that the requests are about.
@@ -27,8 +27,8 @@ struct Length {
     trouble_every: u64,
 }
 
-const LONG: Length = Length { wishes: 500, rest_every: 50, names: 5, trouble_every: 6 };
-const SHORT: Length = Length { wishes: 20, rest_every: 10, names: 2, trouble_every: 4 };
+const LONG: Length = Length { requests: 500, rest_every: 50, names: 5, trouble_every: 6 };
+const SHORT: Length = Length { requests: 20, rest_every: 10, names: 2, trouble_every: 4 };
 /// Number of short runs if `GROUNDSKEEPER_FAULT_RUNS` is not set.
 const RUNS: u64 = 10;
 
@@ -37,7 +37,7 @@ fn env_number(variable: &str) -> Option<u64> {
 }
 
 struct World {
-    bench: Bench,
+    harness: Harness,
     control: Option<Control>,
     host: Option<Daemon>,
     proxy: Proxy,
@@ -53,17 +53,29 @@ struct World {
 
 impl World {
     fn new(seed: u64, length: Length) -> Self {
-        let bench = Bench::new();
-        let repo = bench.repo("project", 2);
-        let control = Control::start(&bench);
-        let key = control.key(&bench, "box");
+        let harness = Harness::new();
+        let repo = harness.repo("project", 2);
+        let control = Control::start(&harness);
+        let key = control.key(&harness, "box");
         let proxy = Proxy::start(&control.port, seed);
-        let config = linked(&bench, "config", &format!("ws://{}", proxy.address), &key);
-        let host = Some(daemon(&bench, &config));
+        let config = linked(&harness, "config", &format!("ws://{}", proxy.address), &key);
+        let host = Some(daemon(&harness, &config));
         control.await_session("box");
         let (random, control, runs) = (Random(seed), Some(control), Vec::new());
         let expected = Expected::default();
-        Self { bench, control, host, proxy, config, repo, random, length, expected, runs, kills: 0 }
+        Self {
+            harness,
+            control,
+            host,
+            proxy,
+            config,
+            repo,
+            random,
+            length,
+            expected,
+            runs,
+            kills: 0,
+        }
     }
 
     fn control(&self) -> &Control {
@@ -77,19 +89,19 @@ impl World {
     fn send_request(&mut self, n: u64) {
         let id = self.draw_name();
         let of = format!("/v1/hosts/box/environments/{id}");
-        let mut what = None;
+        let mut goal = None;
         let (method, path, body) = match self.random.below(12) {
             0..=3 => {
-                what = Some(What::Make);
+                goal = Some(Goal::Make);
                 let body = json!({ "id": id, "repo": self.repo });
                 ("POST", "/v1/hosts/box/environments".to_owned(), body)
             }
             force @ (4 | 5) => {
-                what = Some(What::Remove);
+                goal = Some(Goal::Remove);
                 ("DELETE", format!("{of}?force={}", force == 4), NOTHING)
             }
             6 => {
-                what = Some(What::Make);
+                goal = Some(Goal::Make);
                 ("POST", format!("{of}/restore"), json!({}))
             }
             7 => ("POST", format!("{of}/cancel"), json!({})),
@@ -105,16 +117,17 @@ impl World {
         // The server may accept or refuse the request; the model takes accepted ones only.
         let headers = format!("idempotency-key: w{n}\r\n");
         let (status, answer) = self.control().call_as(method, &path, &body, &headers);
-        if let Some(what) = what.filter(|_| matches!(status, 200 | 202)) {
+        if let Some(goal) = goal.filter(|_| matches!(status, 200 | 202)) {
             // A destroy that is already in progress is answered with the earlier operation's id.
             let name = answer["id"].as_str().expect("a name").to_owned();
-            self.expected.add_request(id, Wish { name, what, by_hand: false, end: End::Unknown });
+            self.expected
+                .add_request(id, Request { name, goal, by_hand: false, end: End::Unknown });
         }
     }
 
     fn request_command(&mut self, n: u64, of: &str) {
         let name = format!("run{n}");
-        let file = self.bench.path("runs");
+        let file = self.harness.path("runs");
         let script = format!("echo {name} >> {}", file.display());
         let body = json!({ "argv": ["sh", "-c", script], "timeout_seconds": 20 });
         let headers = format!("idempotency-key: {name}\r\n");
@@ -126,20 +139,20 @@ impl World {
     fn act_as_user(&mut self, n: u64) {
         let id = self.draw_name();
         let repo = self.repo.to_str().expect("text").to_owned();
-        let (what, verb): (What, &[&str]) = match self.random.below(3) {
-            0 => (What::Remove, &["rm", id, "--force", "--no-autostart"]),
-            1 => (What::Make, &["new", id, "--repo", &repo, "--no-autostart"]),
-            _ => (What::Make, &["restore", id, "--no-autostart"]),
+        let (goal, verb): (Goal, &[&str]) = match self.random.below(3) {
+            0 => (Goal::Remove, &["rm", id, "--force", "--no-autostart"]),
+            1 => (Goal::Make, &["new", id, "--repo", &repo, "--no-autostart"]),
+            _ => (Goal::Make, &["restore", id, "--no-autostart"]),
         };
-        let (code, answer) = self.bench.gk(verb);
+        let (code, answer) = self.harness.gk(verb);
         let life = answer["incarnation"].as_u64().unwrap_or_default();
-        let end = match (what, code) {
-            (What::Make, 0) if answer["phase"] == "ready" => End::Made(life),
-            (What::Remove, 0) if answer["phase"] == "tombstoned" => End::Gone(life),
+        let end = match (goal, code) {
+            (Goal::Make, 0) if answer["phase"] == "ready" => End::Made(life),
+            (Goal::Remove, 0) if answer["phase"] == "tombstoned" => End::Gone(life),
             _ => End::Unknown,
         };
         let name = format!("{} {n}: {answer}", verb[0]);
-        self.expected.add_request(id, Wish { name, what, by_hand: true, end });
+        self.expected.add_request(id, Request { name, goal, by_hand: true, end });
     }
 
     fn inject_fault(&mut self) {
@@ -147,13 +160,13 @@ impl World {
             0 | 1 => {
                 self.kills += 1;
                 drop(self.host.take());
-                self.host = Some(daemon(&self.bench, &self.config));
+                self.host = Some(daemon(&self.harness, &self.config));
             }
             2 => {
                 self.kills += 1;
                 let port = self.control().port.clone();
                 drop(self.control.take());
-                self.control = Some(Control::listen(&self.bench, &port));
+                self.control = Some(Control::listen(&self.harness, &port));
             }
             3..=5 => self.proxy.cut(),
             _ => {}
@@ -169,7 +182,7 @@ impl World {
     }
 
     fn environments(&self) -> Vec<Value> {
-        let all = crate::api::call(&self.bench, "GET", "/v1/environments?all=true", "", "").1;
+        let all = crate::api::call(&self.harness, "GET", "/v1/environments?all=true", "", "").1;
         all.as_array().expect("a list").clone()
     }
 
@@ -230,11 +243,11 @@ impl World {
         self.proxy.cut();
         self.control().await_session("box");
         let mut last = Vec::new();
-        let until = std::time::Instant::now() + crate::support::PATIENCE;
+        let until = std::time::Instant::now() + crate::support::WAIT_LIMIT;
         wait_for("agreement", || {
             last = self.differences();
             let host = self.control().ok("GET", "/v1/hosts/box", &NOTHING);
-            let daemon = crate::api::call(&self.bench, "GET", "/v1/daemon", "", "").1;
+            let daemon = crate::api::call(&self.harness, "GET", "/v1/daemon", "", "").1;
             let told = host["acked"] == daemon["seq"] && host["connected"] == true;
             let late = std::time::Instant::now() + std::time::Duration::from_secs(1) > until;
             assert!(!late, "no agreement: {last:#?}; {host:#} {daemon:#}\n{}", self.history());
@@ -275,7 +288,7 @@ impl World {
     }
 
     fn catalogue(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.bench.path("control/catalog.db")).expect("opened")
+        rusqlite::Connection::open(self.harness.path("control/catalog.db")).expect("opened")
     }
 
     /// Returns the server's operations and the host's events, to diagnose a failure.
@@ -287,14 +300,14 @@ impl World {
         let mut find = db.prepare(sql).expect("prepared");
         let rows = find.query_map([], |row| row.get::<_, String>(0)).expect("asked");
         let operations: Vec<String> = rows.flatten().collect();
-        let events = self.bench.command(&["events", "--json"]).output().expect("asked").stdout;
+        let events = self.harness.command(&["events", "--json"]).output().expect("asked").stdout;
         let events = String::from_utf8_lossy(&events).into_owned();
         let short = events.lines().map(|l| l.chars().take(260).collect::<String>() + "\n");
-        let shown = self.bench.ok(&["ls", "--all"]);
-        let said = std::fs::read_to_string(self.bench.path("daemon.err")).unwrap_or_default();
-        let said: Vec<&str> = said.lines().rev().take(40).collect();
+        let shown = self.harness.ok(&["ls", "--all"]);
+        let printed = std::fs::read_to_string(self.harness.path("daemon.err")).unwrap_or_default();
+        let printed: Vec<&str> = printed.lines().rev().take(40).collect();
         let (operations, events) = (operations.join("\n"), short.collect::<String>());
-        format!("{operations}\n{events}\n{shown:#}\n{}", said.join("\n"))
+        format!("{operations}\n{events}\n{shown:#}\n{}", printed.join("\n"))
     }
 
     fn open_operations(&self) -> i64 {
@@ -305,7 +318,7 @@ impl World {
 
     /// Checks that no command ran twice, and that each command reported as run did run.
     fn check_runs(&self) {
-        let ran = std::fs::read_to_string(self.bench.path("runs")).unwrap_or_default();
+        let ran = std::fs::read_to_string(self.harness.path("runs")).unwrap_or_default();
         let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
         for line in ran.lines() {
             *counts.entry(line).or_default() += 1;
@@ -326,7 +339,7 @@ impl World {
 /// Runs one world from start to end, with faults and kills. Returns the numbers of both.
 fn run(seed: u64, length: Length) -> (u64, u64) {
     let mut world = World::new(seed, length);
-    for n in 0..length.wishes {
+    for n in 0..length.requests {
         world.proxy.faults(2 + world.random.below(12));
         world.send_request(n);
         if world.random.below(length.trouble_every) == 0 {
@@ -343,20 +356,20 @@ fn run(seed: u64, length: Length) -> (u64, u64) {
         }
     }
     world.settle();
-    world.bench.drain();
-    world.bench.check(&[Path::new(&world.repo)]);
+    world.harness.drain();
+    world.harness.check(&[Path::new(&world.repo)]);
     (world.proxy.count(), world.kills)
 }
 
 #[test]
 fn sides_agree_after_faults_and_kills() {
     let seed = env_number("GROUNDSKEEPER_FAULT_SEED");
-    let wishes = env_number("GROUNDSKEEPER_FAULT_WISHES").unwrap_or(LONG.wishes);
+    let requests = env_number("GROUNDSKEEPER_FAULT_WISHES").unwrap_or(LONG.requests);
     let seeds: Vec<u64> = seed.map_or_else(|| vec![1, 2], |seed| vec![seed]);
     for seed in seeds {
-        let (faults, kills) = run(seed, Length { wishes, ..LONG });
-        println!("seed {seed}: {wishes} wishes, {faults} faults, {kills} kills");
-        assert!(faults > wishes / 5, "only {faults} faults");
+        let (faults, kills) = run(seed, Length { requests, ..LONG });
+        println!("seed {seed}: {requests} wishes, {faults} faults, {kills} kills");
+        assert!(faults > requests / 5, "only {faults} faults");
     }
 }
 

@@ -11,7 +11,7 @@ use std::process::Command;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::support::Bench;
+use crate::support::Harness;
 
 /// Rows of the old database; the migration turns each into 40.
 const ROWS: u32 = 2_500;
@@ -31,7 +31,7 @@ cp -a "$DISK/." "$OUT/disk"
 "#;
 
 struct Scene {
-    bench: Bench,
+    harness: Harness,
     recipe: PathBuf,
     from: PathBuf,
 }
@@ -45,9 +45,9 @@ struct Came {
 
 impl Scene {
     fn new() -> Self {
-        let bench = Bench::new();
-        let (recipe, from) = (bench.path("recipe"), bench.path("from"));
-        let file = |name: &str, text: &str| bench.write(&recipe.join(name), text);
+        let harness = Harness::new();
+        let (recipe, from) = (harness.path("recipe"), harness.path("from"));
+        let file = |name: &str, text: &str| harness.write(&recipe.join(name), text);
         file(
             "recognise.sql",
             "SELECT CASE user_version WHEN 0 THEN 'old' ELSE 'current' END FROM pragma_user_version",
@@ -69,7 +69,7 @@ impl Scene {
         );
         db.execute_batch(&fill).expect("filled");
         drop(db);
-        Self { bench, recipe, from }
+        Self { harness, recipe, from }
     }
 
     fn old_database(&self) -> Vec<u8> {
@@ -77,7 +77,7 @@ impl Scene {
     }
 
     fn migrate(&self, kib: u64, read_only: bool) -> Came {
-        let name = |what: &str| self.bench.path(format!("{what}-{kib}-{read_only}"));
+        let name = |what: &str| self.harness.path(format!("{what}-{kib}-{read_only}"));
         let (disk, home, out) = (name("disk"), name("home"), name("out"));
         for dir in [&disk, &out] {
             std::fs::create_dir_all(dir).expect("a folder");
@@ -89,11 +89,11 @@ impl Scene {
         let places = [("DISK", &disk), ("FROM", &self.from), ("HOME_DIR", &home), ("OUT", &out)];
         command.envs(places).env("RECIPE", &self.recipe);
         let ran = command.output().expect("unshare runs");
-        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        let printed = String::from_utf8_lossy(&ran.stderr).into_owned();
         let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap_or_default();
-        let code = read("code").trim().parse().unwrap_or_else(|_| panic!("{kib} KiB: {said}"));
+        let code = read("code").trim().parse().unwrap_or_else(|_| panic!("{kib} KiB: {printed}"));
         let answer =
-            serde_json::from_str(&read("answer")).unwrap_or_else(|e| panic!("{e}: {said}"));
+            serde_json::from_str(&read("answer")).unwrap_or_else(|e| panic!("{e}: {printed}"));
         Came { code, answer, disk: out.join("disk") }
     }
 

@@ -5,30 +5,30 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::support::{Bench, wait_for};
+use crate::support::{Harness, wait_for};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("text")
 }
 
 /// Returns all refs and worktrees of a repository, which must not change.
-fn refs_and_worktrees(bench: &Bench, repo: &Path) -> (String, String) {
-    (bench.git(repo, &["for-each-ref"]), bench.git(repo, &["worktree", "list"]))
+fn refs_and_worktrees(harness: &Harness, repo: &Path) -> (String, String) {
+    (harness.git(repo, &["for-each-ref"]), harness.git(repo, &["worktree", "list"]))
 }
 
 /// Two data directories on one repository use different refs for one environment id.
 #[test]
 fn data_directories_share_no_names() {
-    let (one, two) = (Bench::new(), Bench::new());
+    let (one, two) = (Harness::new(), Harness::new());
     let repo = one.repo("project", 3);
     let first = one.new_env("demo", &repo, &[]);
     one.git(&repo, &["branch", "gk/two"]);
     let second = two.new_env("demo", &repo, &["--branch", "gk/two"]);
     one.write(&first.join("one"), "one\n");
     two.write(&second.join("two"), "two\n");
-    let held = |bench: &Bench| {
-        let removed = bench.ok(&["rm", "demo", "--force"]);
-        bench.ok(&["trash", "empty"]);
+    let held = |harness: &Harness| {
+        let removed = harness.ok(&["rm", "demo", "--force"]);
+        harness.ok(&["trash", "empty"]);
         removed["rescue"][0].as_str().expect("a ref").to_owned()
     };
     let refs = (held(&one), held(&two));
@@ -43,91 +43,92 @@ fn data_directories_share_no_names() {
 /// The data directory was wiped and started anew.
 #[test]
 fn recreated_data_directory_keeps_old_refs() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
     let life = |work: &str| {
-        let path = bench.new_env("demo", &repo, &[]);
-        bench.write(&path.join("work"), work);
-        bench.ok(&["rm", "demo", "--force"])["rescue"][0].as_str().expect("a ref").to_owned()
+        let path = harness.new_env("demo", &repo, &[]);
+        harness.write(&path.join("work"), work);
+        harness.ok(&["rm", "demo", "--force"])["rescue"][0].as_str().expect("a ref").to_owned()
     };
     let before = life("before\n");
-    bench.ok(&["stop"]);
-    std::fs::remove_dir_all(bench.data()).expect("wiped");
+    harness.ok(&["stop"]);
+    std::fs::remove_dir_all(harness.data()).expect("wiped");
     let after = life("after\n");
-    bench.ok(&["trash", "empty"]);
-    bench.ok(&["rescue", "drop", "demo"]);
-    assert_eq!(bench.git(&repo, &["show", &format!("{before}:work")]), "before");
-    assert!(!bench.git_raw(&repo, &["rev-parse", "-q", "--verify", &after]).status.success());
+    harness.ok(&["trash", "empty"]);
+    harness.ok(&["rescue", "drop", "demo"]);
+    assert_eq!(harness.git(&repo, &["show", &format!("{before}:work")]), "before");
+    assert!(!harness.git_raw(&repo, &["rev-parse", "-q", "--verify", &after]).status.success());
 }
 
 /// The log was restored from a backup; incarnations begun after it are left alone.
 #[test]
 fn restored_log_treats_later_as_foreign() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    let known = bench.new_env("known", &repo, &[]);
-    bench.ok(&["stop"]);
-    let (log, backup) = (bench.data().join("log.redb"), bench.path("backup"));
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let known = harness.new_env("known", &repo, &[]);
+    harness.ok(&["stop"]);
+    let (log, backup) = (harness.data().join("log.redb"), harness.path("backup"));
     std::fs::copy(&log, &backup).expect("copied");
-    let live = bench.new_env("live", &repo, &[]);
-    bench.write(&live.join("work"), "work\n");
-    let gone = bench.new_env("gone", &repo, &[]);
-    bench.write(&gone.join("work"), "work\n");
-    let trash = bench.ok(&["rm", "gone", "--force"])["trash"].as_str().expect("a path").to_owned();
-    bench.drain();
-    bench.ok(&["stop"]);
+    let live = harness.new_env("live", &repo, &[]);
+    harness.write(&live.join("work"), "work\n");
+    let gone = harness.new_env("gone", &repo, &[]);
+    harness.write(&gone.join("work"), "work\n");
+    let trash =
+        harness.ok(&["rm", "gone", "--force"])["trash"].as_str().expect("a path").to_owned();
+    harness.drain();
+    harness.ok(&["stop"]);
     std::fs::copy(&backup, &log).expect("restored");
-    let before = refs_and_worktrees(&bench, &repo);
+    let before = refs_and_worktrees(&harness, &repo);
 
     // The path belongs to an incarnation that the log does not know, so no other incarnation may
     // roll it back.
-    let (_, error) = bench.refused(&["new", "live", "--repo", text(&repo)]);
+    let (_, error) = harness.refused(&["new", "live", "--repo", text(&repo)]);
     assert!(["path_exists", "branch_exists"].contains(&error["code"].as_str().unwrap_or_default()));
-    drop(bench.gk(&["rm", "live", "--force"]));
-    let found = bench.ok(&["sweep"]);
+    drop(harness.gk(&["rm", "live", "--force"]));
+    let found = harness.ok(&["sweep"]);
     let named = found.to_string();
     assert!(named.contains("adopt") && named.contains(text(&live)), "{found:#}");
-    bench.ok(&["sweep", "--dry-run"]);
-    assert_eq!(refs_and_worktrees(&bench, &repo), before, "nothing was touched");
+    harness.ok(&["sweep", "--dry-run"]);
+    assert_eq!(refs_and_worktrees(&harness, &repo), before, "nothing was touched");
     assert_eq!(std::fs::read_to_string(live.join("work")).expect("there"), "work\n");
     assert!(Path::new(&trash).join("work").exists());
-    let doctor = bench.ok(&["doctor"]);
+    let doctor = harness.ok(&["doctor"]);
     assert!(doctor.to_string().contains("older copy"), "{doctor:#}");
 
     // A known environment continues, and so does a new incarnation of a forgotten name.
-    bench.write(&known.join("more"), "more\n");
-    bench.refused(&["rm", "known"]);
-    bench.ok(&["rm", "known", "--force"]);
-    bench.git(&repo, &["branch", "again"]);
-    let again = bench.new_env("gone", &repo, &["--branch", "again"]);
-    bench.write(&again.join("work"), "second\n");
-    let second = bench.ok(&["rm", "gone", "--force"]);
+    harness.write(&known.join("more"), "more\n");
+    harness.refused(&["rm", "known"]);
+    harness.ok(&["rm", "known", "--force"]);
+    harness.git(&repo, &["branch", "again"]);
+    let again = harness.new_env("gone", &repo, &["--branch", "again"]);
+    harness.write(&again.join("work"), "second\n");
+    let second = harness.ok(&["rm", "gone", "--force"]);
     assert_ne!(second["trash"].as_str(), Some(trash.as_str()));
     assert_eq!(std::fs::read_to_string(Path::new(&trash).join("work")).expect("there"), "work\n");
-    bench.ok(&["adopt", text(&live)]);
+    harness.ok(&["adopt", text(&live)]);
 }
 
 /// The later incarnation lies in the same directory.
 #[test]
 fn older_log_leaves_later_incarnation() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    let path = bench.new_env("demo", &repo, &[]);
-    bench.ok(&["stop"]);
-    let (log, backup) = (bench.data().join("log.redb"), bench.path("backup"));
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let path = harness.new_env("demo", &repo, &[]);
+    harness.ok(&["stop"]);
+    let (log, backup) = (harness.data().join("log.redb"), harness.path("backup"));
     std::fs::copy(&log, &backup).expect("copied");
-    bench.write(&path.join("work"), "work\n");
-    bench.ok(&["rm", "demo", "--force"]);
-    bench.ok(&["restore", "demo"]);
-    bench.ok(&["stop"]);
+    harness.write(&path.join("work"), "work\n");
+    harness.ok(&["rm", "demo", "--force"]);
+    harness.ok(&["restore", "demo"]);
+    harness.ok(&["stop"]);
     std::fs::copy(&backup, &log).expect("restored");
-    bench.refused(&["rm", "demo", "--force"]);
+    harness.refused(&["rm", "demo", "--force"]);
     assert!(path.join("work").exists());
     // Even without a reachable marker: the `.git` pointer file proves the difference.
-    std::fs::rename(&repo, bench.path("away")).expect("moved");
-    std::fs::create_dir(bench.path("elsewhere")).expect("made");
-    std::fs::rename(bench.path("away"), bench.path("elsewhere/away")).expect("moved");
-    bench.refused(&["rm", "demo", "--force", "--no-rescue"]);
+    std::fs::rename(&repo, harness.path("away")).expect("moved");
+    std::fs::create_dir(harness.path("elsewhere")).expect("made");
+    std::fs::rename(harness.path("away"), harness.path("elsewhere/away")).expect("moved");
+    harness.refused(&["rm", "demo", "--force", "--no-rescue"]);
     assert!(path.join("work").exists());
 }
 
@@ -143,7 +144,7 @@ fn running_copy_gets_own_daemon() {
 }
 
 fn check_copy(while_it_runs: bool) {
-    let (original, copy) = (Bench::new(), Bench::new());
+    let (original, copy) = (Harness::new(), Harness::new());
     let repo = original.repo("project", 3);
     let path = original.new_env("demo", &repo, &[]);
     original.write(&path.join("work"), "work\n");
@@ -189,7 +190,7 @@ fn check_copy(while_it_runs: bool) {
 #[test]
 fn moved_data_directory_is_recognised() {
     for link in [false, true] {
-        let (old, new) = (Bench::new(), Bench::new());
+        let (old, new) = (Harness::new(), Harness::new());
         let repo = old.repo("project", 3);
         let path = old.new_env("live", &repo, &[]);
         old.write(&path.join("work"), "work\n");
@@ -201,29 +202,29 @@ fn moved_data_directory_is_recognised() {
         old.ok(&["trash", "empty", "rescued"]);
         old.ok(&["stop"]);
         std::fs::rename(old.data(), new.data()).expect("moved");
-        let bench = if link {
+        let harness = if link {
             std::os::unix::fs::symlink(new.data(), old.data()).expect("linked");
             &old
         } else {
             &new
         };
-        bench.ok(&["status", "live"]);
-        let (_, error) = bench.refused(&["rm", "live"]);
+        harness.ok(&["status", "live"]);
+        let (_, error) = harness.refused(&["rm", "live"]);
         assert!(error["evidence"].to_string().contains("work"), "{error:#}");
-        let removed = bench.ok(&["rm", "live", "--force"]);
+        let removed = harness.ok(&["rm", "live", "--force"]);
         assert_eq!(removed["rescue"].as_array().map(Vec::len), Some(1));
         for id in ["live", "gone", "rescued"] {
-            let restored = bench.ok(&["restore", id]);
+            let restored = harness.ok(&["restore", id]);
             let path = PathBuf::from(restored["path"].as_str().expect("a path"));
             assert!(path.starts_with(new.data()), "{}", path.display());
             assert_eq!(std::fs::read_to_string(path.join("work")).expect("back"), "work\n");
-            bench.git(&path, &["status"]);
+            harness.git(&path, &["status"]);
         }
-        bench.new_env("more", &repo, &[]);
-        let found = bench.ok(&["sweep"]);
+        harness.new_env("more", &repo, &[]);
+        let found = harness.ok(&["sweep"]);
         assert_eq!(found["findings"], json!([]), "{found:#}");
-        assert_eq!(bench.git(&repo, &["worktree", "prune", "-n", "-v"]), "");
-        bench.ok(&["stop"]);
+        assert_eq!(harness.git(&repo, &["worktree", "prune", "-n", "-v"]), "");
+        harness.ok(&["stop"]);
     }
 }
 
@@ -231,54 +232,54 @@ fn moved_data_directory_is_recognised() {
 #[test]
 fn moved_repository_is_recognised() {
     for how in ["renamed", "repaired", "linked", "named", "while stopped"] {
-        let bench = Bench::new();
-        let repo = bench.repo("folder/project", 3);
-        let path = bench.new_env("live", &repo, &[]);
-        bench.write(&path.join("work"), "work\n");
+        let harness = Harness::new();
+        let repo = harness.repo("folder/project", 3);
+        let path = harness.new_env("live", &repo, &[]);
+        harness.write(&path.join("work"), "work\n");
         for id in ["gone", "rescued"] {
-            let path = bench.new_env(id, &repo, &[]);
-            bench.write(&path.join("work"), "work\n");
-            bench.ok(&["rm", id, "--force"]);
+            let path = harness.new_env(id, &repo, &[]);
+            harness.write(&path.join("work"), "work\n");
+            harness.ok(&["rm", id, "--force"]);
         }
-        bench.ok(&["trash", "empty", "rescued"]);
+        harness.ok(&["trash", "empty", "rescued"]);
         let far = how == "named";
-        let new = bench.path(if far { "far/away/project" } else { "folder/renamed" });
+        let new = harness.path(if far { "far/away/project" } else { "folder/renamed" });
         if how == "while stopped" {
-            bench.ok(&["stop"]);
+            harness.ok(&["stop"]);
         }
         std::fs::create_dir_all(new.parent().expect("a folder")).expect("made");
         std::fs::rename(&repo, &new).expect("moved");
         match how {
-            "repaired" => drop(bench.git(&new, &["worktree", "repair", text(&path)])),
+            "repaired" => drop(harness.git(&new, &["worktree", "repair", text(&path)])),
             "linked" => std::os::unix::fs::symlink(&new, &repo).expect("linked"),
-            "named" => drop(bench.new_env("more", &new, &[])),
+            "named" => drop(harness.new_env("more", &new, &[])),
             _ => {}
         }
-        bench.ok(&["status", "live"]);
-        let (_, error) = bench.refused(&["rm", "live"]);
+        harness.ok(&["status", "live"]);
+        let (_, error) = harness.refused(&["rm", "live"]);
         assert!(error["evidence"].to_string().contains("work"), "{how}: {error:#}");
-        let removed = bench.ok(&["rm", "live", "--force"]);
+        let removed = harness.ok(&["rm", "live", "--force"]);
         assert_eq!(removed["rescue"].as_array().map(Vec::len), Some(1), "{how}: {removed:#}");
         for id in ["live", "gone", "rescued"] {
-            let restored = bench.ok(&["restore", id]);
+            let restored = harness.ok(&["restore", id]);
             let path = PathBuf::from(restored["path"].as_str().expect("a path"));
             assert_eq!(
                 std::fs::read_to_string(path.join("work")).expect("back"),
                 "work\n",
                 "{how}"
             );
-            bench.git(&path, &["status"]);
+            harness.git(&path, &["status"]);
         }
-        assert_eq!(bench.git(&new, &["worktree", "prune", "-n", "-v"]), "", "{how}");
-        let found = bench.ok(&["sweep"]);
+        assert_eq!(harness.git(&new, &["worktree", "prune", "-n", "-v"]), "", "{how}");
+        let found = harness.ok(&["sweep"]);
         assert_eq!(found["settled"], 0, "{how}: {found:#}");
         if how != "linked" {
             std::fs::rename(&new, &repo).expect("moved back");
             if far {
-                bench.new_env("again", &repo, &[]);
+                harness.new_env("again", &repo, &[]);
             }
-            bench.ok(&["status", "live"]);
-            bench.ok(&["rm", "live", "--force"]);
+            harness.ok(&["status", "live"]);
+            harness.ok(&["rm", "live", "--force"]);
         }
     }
 }
@@ -286,27 +287,27 @@ fn moved_repository_is_recognised() {
 /// When the repository is back, the entry is rescued and can be purged.
 #[test]
 fn missing_repository_keeps_trash() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    let path = bench.new_env("demo", &repo, &[]);
-    bench.write(&path.join("work"), "work\n");
-    let away = bench.path("some/where/else");
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let path = harness.new_env("demo", &repo, &[]);
+    harness.write(&path.join("work"), "work\n");
+    let away = harness.path("some/where/else");
     std::fs::create_dir_all(away.parent().expect("a folder")).expect("made");
     std::fs::rename(&repo, &away).expect("moved");
-    let (_, error) = bench.refused(&["rm", "demo", "--force"]);
+    let (_, error) = harness.refused(&["rm", "demo", "--force"]);
     assert!(error["hint"].as_str().is_some_and(|h| h.contains("--no-rescue")), "{error:#}");
-    let removed = bench.ok(&["rm", "demo", "--force", "--no-rescue"]);
+    let removed = harness.ok(&["rm", "demo", "--force", "--no-rescue"]);
     let trash = PathBuf::from(removed["trash"].as_str().expect("a path"));
     assert_ne!(removed["lacks"], json!([]), "{removed:#}");
-    bench.ok(&["trash", "empty"]);
-    let (_, error) = bench.refused(&["trash", "empty", "demo"]);
+    harness.ok(&["trash", "empty"]);
+    let (_, error) = harness.refused(&["trash", "empty", "demo"]);
     assert!(error["hint"].as_str().is_some_and(|h| h.contains("--lose")), "{error:#}");
     assert!(trash.join("work").exists());
     std::fs::rename(&away, &repo).expect("moved back");
-    bench.ok(&["sweep"]);
-    wait_for("a rescue", || bench.ok(&["rescue", "ls"]) != json!([]));
-    assert_eq!(bench.ok(&["trash", "empty", "demo"]), json!([]));
-    bench.ok(&["restore", "demo"]);
+    harness.ok(&["sweep"]);
+    wait_for("a rescue", || harness.ok(&["rescue", "ls"]) != json!([]));
+    assert_eq!(harness.ok(&["trash", "empty", "demo"]), json!([]));
+    harness.ok(&["restore", "demo"]);
     assert_eq!(std::fs::read_to_string(path.join("work")).expect("back"), "work\n");
 }
 
@@ -314,28 +315,28 @@ fn missing_repository_keeps_trash() {
 #[test]
 fn pruned_registration_allows_removal() {
     for replaced in [false, true] {
-        let bench = Bench::new();
-        let repo = bench.repo("project", 3);
-        let path = bench.new_env("demo", &repo, &[]);
-        bench.write(&path.join("work"), "work\n");
-        let admin = PathBuf::from(bench.git(&path, &["rev-parse", "--absolute-git-dir"]));
+        let harness = Harness::new();
+        let repo = harness.repo("project", 3);
+        let path = harness.new_env("demo", &repo, &[]);
+        harness.write(&path.join("work"), "work\n");
+        let admin = PathBuf::from(harness.git(&path, &["rev-parse", "--absolute-git-dir"]));
         if replaced {
-            std::fs::rename(&repo, bench.path("before")).expect("moved");
-            bench.repo("project", 1);
+            std::fs::rename(&repo, harness.path("before")).expect("moved");
+            harness.repo("project", 1);
             // The search for a moved repository must not find the old one.
-            std::fs::remove_dir_all(bench.path("before")).expect("removed");
+            std::fs::remove_dir_all(harness.path("before")).expect("removed");
         } else {
             std::fs::remove_dir_all(&admin).expect("removed");
         }
-        let (code, error) = bench.refused(&["rm", "demo"]);
+        let (code, error) = harness.refused(&["rm", "demo"]);
         assert_eq!((code, error["code"].as_str()), (1, Some("unsafe_to_remove")), "{error:#}");
-        let removed = bench.ok(&["rm", "demo", "--force"]);
+        let removed = harness.ok(&["rm", "demo", "--force"]);
         let reference = removed["rescue"][0].as_str().unwrap_or_else(|| panic!("{removed:#}"));
-        assert_eq!(bench.git(&repo, &["show", &format!("{reference}:work")]), "work");
+        assert_eq!(harness.git(&repo, &["show", &format!("{reference}:work")]), "work");
         assert!(!path.exists());
-        bench.drain();
-        bench.ok(&["trash", "empty", "demo"]);
-        bench.ok(&["new", "demo", "--repo", text(&repo)]);
+        harness.drain();
+        harness.ok(&["trash", "empty", "demo"]);
+        harness.ok(&["new", "demo", "--repo", text(&repo)]);
     }
 }
 
@@ -343,7 +344,7 @@ fn pruned_registration_allows_removal() {
 #[test]
 fn older_log_after_move_finds_worktrees() {
     for link in [false, true] {
-        let (old, new) = (Bench::new(), Bench::new());
+        let (old, new) = (Harness::new(), Harness::new());
         let repo = old.repo("project", 3);
         let path = old.new_env("live", &repo, &[]);
         old.write(&path.join("work"), "work\n");
@@ -369,7 +370,7 @@ fn older_log_after_move_finds_worktrees() {
 /// git links a submodule's worktree and repository to each other by relative paths.
 #[test]
 fn submodules_work_after_move() {
-    let (old, new) = (Bench::new(), Bench::new());
+    let (old, new) = (Harness::new(), Harness::new());
     let (inner, outer) = (old.repo("inner", 2), old.repo("outer", 2));
     let repo = old.repo("project", 3);
     old.git(&outer, &["submodule", "add", "-q", text(&inner), "deep/inner"]);

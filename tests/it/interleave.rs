@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::support::{Bench, Daemon};
+use crate::support::{Daemon, Harness};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const ACTS: usize = 120;
@@ -25,10 +25,10 @@ impl Random {
     }
 }
 
-fn run_ok(bench: &Bench, args: &[&str]) -> bool {
+fn run_ok(harness: &Harness, args: &[&str]) -> bool {
     let mut all = vec!["--json", "--no-autostart"];
     all.extend(args);
-    let mut command = bench.command(&all);
+    let mut command = harness.command(&all);
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("runs").success()
 }
 
@@ -43,13 +43,13 @@ fn files_below(folder: &Path, found: &mut BTreeSet<String>) {
 }
 
 /// Adds a piece of work to a worktree, in one of its forms (untracked, staged, committed, ...).
-fn add_work(bench: &Bench, place: &Path, form: usize, name: &str) {
+fn add_work(harness: &Harness, place: &Path, form: usize, name: &str) {
     let file = place.join(name);
     // A removal may move the directory away at the same time.
     if std::fs::write(&file, format!("{name}\n")).is_err() {
         return;
     }
-    let git = |args: &[&str]| drop(bench.git_raw(place, args));
+    let git = |args: &[&str]| drop(harness.git_raw(place, args));
     match form {
         0 => {}
         1 => git(&["add", name]),
@@ -68,61 +68,61 @@ fn add_work(bench: &Bench, place: &Path, form: usize, name: &str) {
 
 /// Runs one seeded history. Returns the number of pieces of work, and the lost ones.
 fn history(seed: u64, rescue: bool) -> (usize, Vec<String>) {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    bench.write(&repo.join(".gitignore"), "target/\n");
-    bench.commit(&repo, "ignore");
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    harness.write(&repo.join(".gitignore"), "target/\n");
+    harness.commit(&repo, "ignore");
     let text = repo.to_str().expect("text");
     let mut random = Random(seed);
-    let mut daemon = Some(Daemon::start(&bench));
+    let mut daemon = Some(Daemon::start(&harness));
     let mut made = BTreeSet::new();
     for n in 0..ACTS {
         let id = NAMES[random.below(NAMES.len())];
-        let place = bench.data().join("worktrees").join(id).join("project");
+        let place = harness.data().join("worktrees").join(id).join("project");
         match random.below(12) {
-            0 | 1 => drop(run_ok(&bench, &["new", id, "--repo", text])),
+            0 | 1 => drop(run_ok(&harness, &["new", id, "--repo", text])),
             2..=5 => {
                 let name = format!("work-{n}");
                 if !place.exists() {
-                    run_ok(&bench, &["new", id, "--repo", text]);
+                    run_ok(&harness, &["new", id, "--repo", text]);
                 }
                 if place.join(".git").exists() {
-                    add_work(&bench, &place, random.below(5), &name);
+                    add_work(&harness, &place, random.below(5), &name);
                     if place.join(".git").exists() {
                         made.insert(name);
                     }
                 }
             }
-            6 => drop(run_ok(&bench, &["rm", id])),
+            6 => drop(run_ok(&harness, &["rm", id])),
             7 | 8 => {
                 let more = if rescue { "--branch=delete" } else { "--no-rescue" };
-                run_ok(&bench, &["rm", id, "--force", more]);
+                run_ok(&harness, &["rm", id, "--force", more]);
             }
-            9 => drop(run_ok(&bench, &["restore", id])),
-            10 => drop(run_ok(&bench, &["trash", "empty"])),
+            9 => drop(run_ok(&harness, &["restore", id])),
+            10 => drop(run_ok(&harness, &["trash", "empty"])),
             _ => {
                 if let Some(mut dying) = daemon.take() {
                     // The kill hits a removal in progress.
-                    let mut last = bench.command(&["--no-autostart", "rm", id, "--force"]);
+                    let mut last = harness.command(&["--no-autostart", "rm", id, "--force"]);
                     let last = last.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
                     dying.kill();
                     drop(last.expect("started").wait());
                 }
-                daemon = Some(Daemon::start(&bench));
+                daemon = Some(Daemon::start(&harness));
             }
         }
     }
-    bench.drain();
-    bench.git(&repo, &["reflog", "expire", "--expire=now", "refs/heads/main"]);
-    bench.git(&repo, &["gc", "-q", "--prune=now"]);
+    harness.drain();
+    harness.git(&repo, &["reflog", "expire", "--expire=now", "refs/heads/main"]);
+    harness.git(&repo, &["gc", "-q", "--prune=now"]);
     let mut there = BTreeSet::new();
-    files_below(&bench.data().join("worktrees"), &mut there);
-    files_below(&bench.data().join("trash"), &mut there);
-    let stashes = bench.git_raw(&repo, &["reflog", "show", "--format=%H", "refs/stash", "--"]);
+    files_below(&harness.data().join("worktrees"), &mut there);
+    files_below(&harness.data().join("trash"), &mut there);
+    let stashes = harness.git_raw(&repo, &["reflog", "show", "--format=%H", "refs/stash", "--"]);
     let stashes = String::from_utf8_lossy(&stashes.stdout).into_owned();
     let mut args = vec!["rev-list", "--objects", "--all"];
     args.extend(stashes.lines());
-    let objects = bench.git(&repo, &args);
+    let objects = harness.git(&repo, &args);
     there.extend(objects.lines().filter_map(|l| l.split_once(' ')).map(|(_, p)| p.to_owned()));
     let lost: Vec<String> = made.difference(&there).cloned().collect();
     eprintln!("seed {seed}: {} pieces of work, {} lost", made.len(), lost.len());

@@ -12,115 +12,115 @@ use std::time::Duration;
 
 use groundskeeper::failpoint::kill::POINTS;
 
-use crate::support::{Bench, Daemon, sleep, wait_for};
+use crate::support::{Daemon, Harness, sleep, wait_for};
 
 /// Creates a repository that causes every step: included files, hooks, and a failing hook.
-fn scene(bench: &Bench) -> std::path::PathBuf {
-    let repo = bench.repo("project", 5);
-    bench.write(&repo.join(".gitignore"), "*.env\ntarget/\n");
-    bench.write(&repo.join(".worktreeinclude"), "*.env\n");
-    bench.teardown_hook(&repo, "#!/bin/sh\necho down\n");
-    bench.hook(
+fn scene(harness: &Harness) -> std::path::PathBuf {
+    let repo = harness.repo("project", 5);
+    harness.write(&repo.join(".gitignore"), "*.env\ntarget/\n");
+    harness.write(&repo.join(".worktreeinclude"), "*.env\n");
+    harness.teardown_hook(&repo, "#!/bin/sh\necho down\n");
+    harness.hook(
         &repo,
         "#!/bin/sh\ncase $GROUNDSKEEPER_ENV in bad*) echo no >&2; exit 1;; esac\necho ok\n",
     );
-    bench.write(&repo.join("a.env"), "A\n");
-    bench.write(&repo.join("b.env"), "B\n");
+    harness.write(&repo.join("a.env"), "A\n");
+    harness.write(&repo.join("b.env"), "B\n");
     repo
 }
 
-fn run_ok(bench: &Bench, args: &[&str]) -> bool {
+fn run_ok(harness: &Harness, args: &[&str]) -> bool {
     let mut all = vec!["--json", "--no-autostart"];
     all.extend(args);
-    let mut command: Command = bench.command(&all);
+    let mut command: Command = harness.command(&all);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command.status().expect("runs").success()
 }
 
 /// Runs the whole life cycle with all its branches. Every call may fail because the daemon is dead.
-fn run_main_job(bench: &Bench, repo: &Path) -> BTreeMap<&'static str, &'static str> {
+fn run_main_job(harness: &Harness, repo: &Path) -> BTreeMap<&'static str, &'static str> {
     let repo = repo.to_str().expect("text");
     let mut acknowledged = BTreeMap::new();
-    run_ok(bench, &["trust", "--repo", repo]);
-    if run_ok(bench, &["new", "one", "--repo", repo]) {
+    run_ok(harness, &["trust", "--repo", repo]);
+    if run_ok(harness, &["new", "one", "--repo", repo]) {
         acknowledged.insert("one", "ready");
     }
-    run_ok(bench, &["new", "bad", "--repo", repo]);
-    if run_ok(bench, &["new", "two", "--repo", repo]) {
+    run_ok(harness, &["new", "bad", "--repo", repo]);
+    if run_ok(harness, &["new", "two", "--repo", repo]) {
         acknowledged.insert("two", "ready");
     }
     // From here until the removal is acknowledged, both phases are correct.
     acknowledged.remove("two");
-    if run_ok(bench, &["rm", "two"]) {
+    if run_ok(harness, &["rm", "two"]) {
         acknowledged.insert("two", "tombstoned");
     }
-    run_ok(bench, &["exec", "one", "--", "true"]);
-    run_ok(bench, &["lease", "one", "--for", "1h"]);
-    run_removal_and_restore(bench, repo, &mut acknowledged);
+    run_ok(harness, &["exec", "one", "--", "true"]);
+    run_ok(harness, &["lease", "one", "--for", "1h"]);
+    run_removal_and_restore(harness, repo, &mut acknowledged);
     acknowledged
 }
 
 /// Runs the verbs that can follow a removal.
 fn run_removal_and_restore(
-    bench: &Bench,
+    harness: &Harness,
     repo: &str,
     acknowledged: &mut BTreeMap<&'static str, &'static str>,
 ) {
-    let place = bench.data().join("worktrees/three/project");
-    run_ok(bench, &["trust", "--repo", repo, "--hash", &bench.teardown_hash(Path::new(repo))]);
-    if run_ok(bench, &["new", "three", "--repo", repo]) {
+    let place = harness.data().join("worktrees/three/project");
+    run_ok(harness, &["trust", "--repo", repo, "--hash", &harness.teardown_hash(Path::new(repo))]);
+    if run_ok(harness, &["new", "three", "--repo", repo]) {
         acknowledged.insert("three", "ready");
-        bench.write(&place.join("target/debug/object"), "built\n");
+        harness.write(&place.join("target/debug/object"), "built\n");
     }
-    run_ok(bench, &["clean", "three"]);
-    run_ok(bench, &["clean", "three", "--undo"]);
-    run_ok(bench, &["clean", "three"]);
+    run_ok(harness, &["clean", "three"]);
+    run_ok(harness, &["clean", "three", "--undo"]);
+    run_ok(harness, &["clean", "three"]);
     if place.exists() {
-        bench.write(&place.join("notes/work"), WORK);
+        harness.write(&place.join("notes/work"), WORK);
         // A file mode that git does not restore, and a nested repository.
         let key = place.join("notes/key");
-        bench.write(&key, WORK);
+        harness.write(&key, WORK);
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(&key, private).expect("set");
         let inner = place.join("target/inner");
-        bench.write(&inner.join("work"), WORK);
-        bench.git(&inner, &["init", "-q"]);
-        bench.commit(&inner, "inner work");
+        harness.write(&inner.join("work"), WORK);
+        harness.git(&inner, &["init", "-q"]);
+        harness.commit(&inner, "inner work");
     }
     acknowledged.remove("three");
-    let removed = run_ok(bench, &["rm", "three", "--force"]);
+    let removed = run_ok(harness, &["rm", "three", "--force"]);
     // A foreign file occupies the path: the restore must fail and take nothing.
     let foreign = place.join("foreign");
     if removed {
-        bench.write(&foreign, "not ours\n");
+        harness.write(&foreign, "not ours\n");
     }
-    run_ok(bench, &["restore", "three"]);
+    run_ok(harness, &["restore", "three"]);
     if removed {
         std::fs::remove_dir_all(place.parent().expect("a place")).expect("removed");
     }
-    run_ok(bench, &["rm", "three"]);
-    if run_ok(bench, &["restore", "three", "--incarnation", "1"]) {
-        run_ok(bench, &["rm", "three", "--force"]);
+    run_ok(harness, &["rm", "three"]);
+    if run_ok(harness, &["restore", "three", "--incarnation", "1"]) {
+        run_ok(harness, &["rm", "three", "--force"]);
     }
-    run_ok(bench, &["trash", "empty"]);
-    run_ok(bench, &["restore", "three"]);
-    std::fs::create_dir_all(bench.data().join("worktrees/two")).expect("a folder");
-    run_ok(bench, &["sweep", "--apply"]);
-    drop(std::fs::remove_dir(bench.data().join("worktrees/two")));
+    run_ok(harness, &["trash", "empty"]);
+    run_ok(harness, &["restore", "three"]);
+    std::fs::create_dir_all(harness.data().join("worktrees/two")).expect("a folder");
+    run_ok(harness, &["sweep", "--apply"]);
+    drop(std::fs::remove_dir(harness.data().join("worktrees/two")));
     // Refused while the unlink of the same trash entry is being retried.
-    (0..3).any(|_| run_ok(bench, &["rescue", "drop", "three", "--incarnation", "1"]));
+    (0..3).any(|_| run_ok(harness, &["rescue", "drop", "three", "--incarnation", "1"]));
 }
 
 const WORK: &str = "work that nothing else has\n";
 
 /// Starts the next daemon, waits until it owes nothing, and checks all that was acknowledged.
-fn settle_and_check(bench: &Bench, repo: &Path, acknowledged: &BTreeMap<&str, &str>) {
-    let _daemon = Daemon::start(bench);
-    bench.drain();
+fn settle_and_check(harness: &Harness, repo: &Path, acknowledged: &BTreeMap<&str, &str>) {
+    let _daemon = Daemon::start(harness);
+    harness.drain();
     for (id, phase) in acknowledged {
-        assert_eq!(bench.phase(id), *phase, "{id} was acknowledged");
+        assert_eq!(harness.phase(id), *phase, "{id} was acknowledged");
     }
-    bench.check(&[repo]);
+    harness.check(&[repo]);
 }
 
 #[test]
@@ -158,30 +158,30 @@ pub(crate) fn is_of_migrations(point: &str) -> bool {
 }
 
 /// Returns whether the daemon reports that it owes nothing; false if it is dead.
-fn is_at_rest(bench: &Bench) -> bool {
-    let output = bench.command(&["--json", "--no-autostart", "ls"]).output().expect("runs");
+fn is_at_rest(harness: &Harness) -> bool {
+    let output = harness.command(&["--json", "--no-autostart", "ls"]).output().expect("runs");
     let all: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     all.as_array().is_some_and(|list| list.iter().all(|env| env["step"].is_null()))
 }
 
 /// Kills the daemon when it reaches a point for the nth time. Returns whether it reached it.
 fn kill_at(point: &str, times: u32) -> bool {
-    let bench = Bench::new();
-    let repo = scene(&bench);
+    let harness = Harness::new();
+    let repo = scene(&harness);
     let armed = format!("{point}:{times}");
-    let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", &armed)]);
-    let acknowledged = run_main_job(&bench, &repo);
+    let mut daemon = Daemon::start_with(&harness, &[("GROUNDSKEEPER_KILL_AT", &armed)]);
+    let acknowledged = run_main_job(&harness, &repo);
     if point.starts_with("refresh.") {
         // The refresh runs a second after the checkout, when the job may have ended already.
-        wait_for("settled indexes", || daemon.is_dead() || is_at_rest(&bench));
+        wait_for("settled indexes", || daemon.is_dead() || is_at_rest(&harness));
     }
     // The kernel closes the connections slightly before the process has ended.
-    let died = !run_ok(&bench, &["ls"]);
+    let died = !run_ok(&harness, &["ls"]);
     if died {
         wait_for("the end of a killed daemon", || daemon.is_dead());
     }
     daemon.kill();
-    settle_and_check(&bench, &repo, &acknowledged);
+    settle_and_check(&harness, &repo, &acknowledged);
     died
 }
 
@@ -195,15 +195,15 @@ fn kill_during_recovery_is_survived() {
         ("rollback.directory_moved", "rollback.hidden"),
         ("engine.committed", "engine.committed"),
     ] {
-        let bench = Bench::new();
-        let repo = scene(&bench);
+        let harness = Harness::new();
+        let repo = scene(&harness);
         let mut acknowledged = BTreeMap::new();
         for point in [first, second] {
-            let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", point)]);
-            acknowledged.extend(run_main_job(&bench, &repo));
+            let mut daemon = Daemon::start_with(&harness, &[("GROUNDSKEEPER_KILL_AT", point)]);
+            acknowledged.extend(run_main_job(&harness, &repo));
             daemon.kill();
         }
-        settle_and_check(&bench, &repo, &acknowledged);
+        settle_and_check(&harness, &repo, &acknowledged);
     }
 }
 
@@ -217,17 +217,17 @@ fn random_kills_lose_nothing_acknowledged() {
         random ^= random << 17;
         random % bound
     };
-    let bench = Bench::new();
-    let repo = scene(&bench);
+    let harness = Harness::new();
+    let repo = scene(&harness);
     let acknowledged: Mutex<BTreeMap<String, &str>> = Mutex::new(BTreeMap::new());
     let rounds = 25;
     for round in 0..rounds {
-        let mut daemon = Daemon::start(&bench);
-        run_ok(&bench, &["trust", "--repo", repo.to_str().expect("text")]);
+        let mut daemon = Daemon::start(&harness);
+        run_ok(&harness, &["trust", "--repo", repo.to_str().expect("text")]);
         let until = Duration::from_millis(10 + draw(250));
         std::thread::scope(|scope| {
             for client in 0..4 {
-                let (bench, repo, acknowledged) = (&bench, &repo, &acknowledged);
+                let (harness, repo, acknowledged) = (&harness, &repo, &acknowledged);
                 scope.spawn(move || {
                     let repo = repo.to_str().expect("text");
                     for n in 0..3 {
@@ -236,13 +236,13 @@ fn random_kills_lose_nothing_acknowledged() {
                         let remember = |phase| {
                             acknowledged.lock().expect("not poisoned").insert(id.clone(), phase)
                         };
-                        if run_ok(bench, &["new", &id, "--repo", repo]) {
+                        if run_ok(harness, &["new", &id, "--repo", repo]) {
                             remember("ready");
                         }
                         if n == 2 {
                             // Until the removal is acknowledged, both phases are correct.
                             acknowledged.lock().expect("not poisoned").remove(&id);
-                            if run_ok(bench, &["rm", &id]) {
+                            if run_ok(harness, &["rm", &id]) {
                                 remember("tombstoned");
                             }
                         }
@@ -253,12 +253,12 @@ fn random_kills_lose_nothing_acknowledged() {
             daemon.kill();
         });
     }
-    let _daemon = Daemon::start(&bench);
-    bench.drain();
+    let _daemon = Daemon::start(&harness);
+    harness.drain();
     let acknowledged = acknowledged.into_inner().expect("not poisoned");
     for (id, phase) in &acknowledged {
         // A removal of an id that was never created is acknowledged as well.
-        let found = bench.phase(id);
+        let found = harness.phase(id);
         let unknown = *phase == "tombstoned" && found == "none";
         assert!(
             unknown || found == *phase,
@@ -266,35 +266,35 @@ fn random_kills_lose_nothing_acknowledged() {
         );
     }
     eprintln!("seed {seed}: {rounds} kills, {} acknowledged", acknowledged.len());
-    bench.check(&[&repo]);
+    harness.check(&[&repo]);
 }
 
 #[test]
 fn orphaned_hook_ends_before_successor_continues() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    bench.hook(
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    harness.hook(
         &repo,
         "#!/bin/sh\nd=\"$GROUNDSKEEPER_SOURCE/..\"\nif [ -e \"$d/first\" ]; then exit 0; fi\n\
          echo $$ > \"$d/first\"\nsleep 1000\n",
     );
-    let mut daemon = Daemon::start(&bench);
-    bench.ok(&["trust", "--repo", repo.to_str().expect("text")]);
+    let mut daemon = Daemon::start(&harness);
+    harness.ok(&["trust", "--repo", repo.to_str().expect("text")]);
     std::thread::scope(|scope| {
-        scope.spawn(|| run_ok(&bench, &["new", "demo", "--repo", repo.to_str().expect("text")]));
+        scope.spawn(|| run_ok(&harness, &["new", "demo", "--repo", repo.to_str().expect("text")]));
         wait_for("the hook to run", || {
-            std::fs::read_to_string(bench.path("first")).is_ok_and(|t| t.ends_with('\n'))
+            std::fs::read_to_string(harness.path("first")).is_ok_and(|t| t.ends_with('\n'))
         });
         daemon.kill();
     });
-    let pid = std::fs::read_to_string(bench.path("first")).expect("read").trim().to_owned();
+    let pid = std::fs::read_to_string(harness.path("first")).expect("read").trim().to_owned();
     let pid: u32 = pid.parse().expect("a pid");
     // A zombie counts as ended: in a container there may be no process that reaps it.
     let lives = || groundskeeper::world::process::table::start_time(pid).is_some();
     assert!(lives(), "the hook survives the kill of its daemon");
-    let _daemon = Daemon::start(&bench);
-    bench.drain();
+    let _daemon = Daemon::start(&harness);
+    harness.drain();
     assert!(!lives(), "the next daemon ends it");
-    assert_eq!(bench.phase("demo"), "ready", "the next daemon runs the hook again");
-    bench.check(&[&repo]);
+    assert_eq!(harness.phase("demo"), "ready", "the next daemon runs the hook again");
+    harness.check(&[&repo]);
 }

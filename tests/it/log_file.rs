@@ -10,7 +10,7 @@ use groundskeeper::journal::inspect::Depth;
 use groundskeeper::journal::{Error, Journal, Options, inspect};
 use sha2::Digest as _;
 
-use crate::support::{Bench, Daemon};
+use crate::support::{Daemon, Harness};
 
 fn fill(path: &Path, records: u64, options: Options) -> State {
     let (mut journal, found) = Journal::open(path, options).expect("opened");
@@ -36,8 +36,8 @@ fn sum(path: &Path) -> Vec<u8> {
 
 #[test]
 fn snapshots_shorten_fold_three_remain() {
-    let bench = Bench::new();
-    let path = bench.path("log.redb");
+    let harness = Harness::new();
+    let path = harness.path("log.redb");
     let options = Options { snapshot_every: 20 };
     let state = fill(&path, 110, options);
     let short = inspect(&path, Depth::FromSnapshot, &mut |_, _| {}).expect("intact");
@@ -48,8 +48,8 @@ fn snapshots_shorten_fold_three_remain() {
 
 #[test]
 fn reader_follows_writer() {
-    let bench = Bench::new();
-    let path = bench.path("log.redb");
+    let harness = Harness::new();
+    let path = harness.path("log.redb");
     let (mut journal, found) = Journal::open(&path, Options::default()).expect("opened");
     let reader = journal.reader();
     let follower = std::thread::spawn(move || {
@@ -80,11 +80,11 @@ fn reader_follows_writer() {
 /// file keeps its bytes.
 #[test]
 fn damaged_log_is_detected_unchanged() {
-    let bench = Bench::new();
-    let path = bench.path("log.redb");
+    let harness = Harness::new();
+    let path = harness.path("log.redb");
     let state = fill(&path, 60, Options::default());
     let original = std::fs::read(&path).expect("read");
-    let copy = bench.path("copy.redb");
+    let copy = harness.path("copy.redb");
     let mut records = Vec::new();
     inspect(&path, Depth::Everything, &mut |r, _| records.push(r.clone())).expect("intact");
     std::panic::set_hook(Box::new(|_| {}));
@@ -121,18 +121,18 @@ fn damaged_log_is_detected_unchanged() {
 
 #[test]
 fn invalid_log_files_are_refused_unchanged() {
-    let bench = Bench::new();
-    let path = bench.path("log.redb");
+    let harness = Harness::new();
+    let path = harness.path("log.redb");
     fill(&path, 60, Options::default());
     let original = std::fs::read(&path).expect("read");
-    let mut foreign = bench.path("x");
+    let mut foreign = harness.path("x");
     for (name, bytes) in [
         ("empty", Vec::new()),
         ("cut", original[..original.len() / 3].to_vec()),
         ("zeros", vec![0; 100_000]),
         ("text", b"not a database\n".repeat(1_000)),
     ] {
-        foreign = bench.path(name);
+        foreign = harness.path(name);
         std::fs::write(&foreign, &bytes).expect("written");
         std::panic::set_hook(Box::new(|_| {}));
         let opened = Journal::open(&foreign, Options::default()).map(|_| ());
@@ -155,26 +155,29 @@ fn tamper(path: &Path, table: redb::TableDefinition<'_, &str, &[u8]>, key: &str,
 /// The message names the remedy, and the file keeps its bytes.
 #[test]
 fn newer_log_format_is_refused() {
-    let bench = Bench::new();
-    bench.ok(&["ls"]);
-    bench.ok(&["stop"]);
-    let path = bench.data().join("log.redb");
+    let harness = Harness::new();
+    harness.ok(&["ls"]);
+    harness.ok(&["stop"]);
+    let path = harness.data().join("log.redb");
     let table = redb::TableDefinition::new("meta");
     tamper(&path, table, "format", &99_u32.to_le_bytes());
     let before = sum(&path);
-    let (code, error) = bench.refused(&["daemon"]);
+    let (code, error) = harness.refused(&["daemon"]);
     assert_eq!((code, error["code"].as_str()), (2, Some("journal_failed")));
-    let said = error.to_string();
-    assert!(said.contains("format is 99") && said.contains("newer groundskeeper"), "{said}");
+    let printed = error.to_string();
+    assert!(
+        printed.contains("format is 99") && printed.contains("newer groundskeeper"),
+        "{printed}"
+    );
     assert_eq!(sum(&path), before);
 }
 
 #[test]
 fn unknown_required_record_prevents_start() {
-    let bench = Bench::new();
-    bench.ok(&["ls"]);
-    bench.ok(&["stop"]);
-    let path = bench.data().join("log.redb");
+    let harness = Harness::new();
+    harness.ok(&["ls"]);
+    harness.ok(&["stop"]);
+    let path = harness.data().join("log.redb");
     for (flags, starts) in [(0, true), (envelope::FLAG_MUST_UNDERSTAND, false)] {
         let head = inspect(&path, Depth::Everything, &mut |_, _| {}).expect("intact").head;
         let (bytes, crc) = envelope::seal(&Envelope {
@@ -205,131 +208,132 @@ fn unknown_required_record_prevents_start() {
         txn.commit().expect("committed");
         drop(db);
         if starts {
-            bench.ok(&["ls"]);
-            bench.ok(&["stop"]);
+            harness.ok(&["ls"]);
+            harness.ok(&["stop"]);
             continue;
         }
         let before = sum(&path);
-        let (code, error) = bench.refused(&["daemon"]);
+        let (code, error) = harness.refused(&["daemon"]);
         assert_eq!((code, error["code"].as_str()), (2, Some("journal_failed")));
-        let said = error.to_string();
-        assert!(said.contains("kind 9999 version 3") && said.contains("newer"), "{said}");
+        let printed = error.to_string();
+        assert!(printed.contains("kind 9999 version 3") && printed.contains("newer"), "{printed}");
         assert_eq!(sum(&path), before);
     }
 }
 
 #[test]
 fn unwritable_log_ends_daemon_without_loss() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    let Some(mount) = Tmpfs::new(&bench.data(), "24m") else { return };
-    let mut daemon = Daemon::start(&bench);
-    bench.new_env("demo", &repo, &[]);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let Some(mount) = Tmpfs::new(&harness.data(), "24m") else { return };
+    let mut daemon = Daemon::start(&harness);
+    harness.new_env("demo", &repo, &[]);
     let filler = mount.0.join("filler");
     let mut file = std::fs::File::create(&filler).expect("a file");
     while std::io::Write::write_all(&mut file, &[1; 4_096]).is_ok() {}
     let mut acknowledged = 0;
     // Each lease is a record, so the log needs a new page at some point and cannot get one.
-    while bench.gk(&["--no-autostart", "lease", "demo", "--for", "1h"]).0 == 0 {
+    while harness.gk(&["--no-autostart", "lease", "demo", "--for", "1h"]).0 == 0 {
         acknowledged += 1;
-        let shown = bench.ok(&["show", "demo"]);
+        let shown = harness.ok(&["show", "demo"]);
         let newest = shown["leases"][0]["id"].as_str().expect("a lease").to_owned();
         if acknowledged % 50 == 0 {
-            bench.gk(&["--no-autostart", "release", &newest]);
+            harness.gk(&["--no-autostart", "release", &newest]);
         }
         assert!(acknowledged < 5_000, "the disk is full and the log still grows");
         if acknowledged >= 60 {
-            bench.gk(&["--no-autostart", "release", &newest]);
+            harness.gk(&["--no-autostart", "release", &newest]);
         }
     }
     crate::support::wait_for("the daemon to end", || daemon.is_dead());
-    let said = std::fs::read_to_string(bench.path("daemon.err")).expect("read");
-    assert!(said.contains("log storage failure") && said.contains("hint:"), "{said}");
+    let printed = std::fs::read_to_string(harness.path("daemon.err")).expect("read");
+    assert!(printed.contains("log storage failure") && printed.contains("hint:"), "{printed}");
     drop(file);
     std::fs::remove_file(&filler).expect("removed");
     // The kernel may free the blocks of the removed file with a delay.
     let free = || rustix::fs::statvfs(&mount.0).map_or(0, |s| s.f_bavail * s.f_frsize);
     crate::support::wait_for("the space to be free", || free() > 8 << 20);
-    let _daemon = Daemon::start(&bench);
-    assert_eq!(bench.phase("demo"), "ready");
-    let leases = bench.ok(&["show", "demo"])["leases"].as_array().map_or(0, Vec::len);
+    let _daemon = Daemon::start(&harness);
+    assert_eq!(harness.phase("demo"), "ready");
+    let leases = harness.ok(&["show", "demo"])["leases"].as_array().map_or(0, Vec::len);
     assert!(leases >= acknowledged.min(10), "{leases} of {acknowledged}");
-    bench.ok(&["rm", "demo", "--force"]);
-    bench.check(&[&repo]);
-    bench.ok(&["stop"]);
+    harness.ok(&["rm", "demo", "--force"]);
+    harness.check(&[&repo]);
+    harness.ok(&["stop"]);
 }
 
 /// The ballast file is given up, so removals can still be recorded.
 #[test]
 fn full_disk_leaves_room_for_cleanup() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    let Some(mount) = Tmpfs::new(&bench.data(), "96m") else { return };
-    let mut daemon = Daemon::start(&bench);
-    bench.new_env("demo", &repo, &[]);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let Some(mount) = Tmpfs::new(&harness.data(), "96m") else { return };
+    let mut daemon = Daemon::start(&harness);
+    harness.new_env("demo", &repo, &[]);
     let fill = |name: &str| {
         let mut file = std::fs::File::create(mount.0.join(name)).expect("a file");
         while std::io::Write::write_all(&mut file, &[1; 4_096]).is_ok() {}
     };
     fill("filler");
     for _ in 0..20 {
-        bench.ok(&["--no-autostart", "lease", "demo", "--for", "1h"]);
+        harness.ok(&["--no-autostart", "lease", "demo", "--for", "1h"]);
     }
     assert!(!mount.0.join("ballast").exists(), "the ballast is in use");
     let (_, error) =
-        bench.refused(&["--no-autostart", "new", "x", "--repo", repo.to_str().expect("text")]);
+        harness.refused(&["--no-autostart", "new", "x", "--repo", repo.to_str().expect("text")]);
     assert_eq!(error["code"], "disk_full");
     daemon.kill();
-    let mut daemon = Daemon::start(&bench);
-    bench.ok(&["--no-autostart", "rm", "demo", "--force"]);
+    let mut daemon = Daemon::start(&harness);
+    harness.ok(&["--no-autostart", "rm", "demo", "--force"]);
     assert!(!daemon.is_dead());
     std::fs::remove_file(mount.0.join("filler")).expect("removed");
-    bench.check(&[&repo]);
-    bench.ok(&["stop"]);
-    bench.ok(&["ls"]);
+    harness.check(&[&repo]);
+    harness.ok(&["stop"]);
+    harness.ok(&["ls"]);
     assert!(mount.0.join("ballast").exists(), "the ballast was created again");
-    bench.ok(&["stop"]);
+    harness.ok(&["stop"]);
 }
 
 #[test]
 fn killed_daemon_log_opens_unchanged() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    let mut daemon = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", "engine.committed:5")]);
-    bench.gk(&["--no-autostart", "new", "demo", "--repo", repo.to_str().expect("text")]);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let mut daemon =
+        Daemon::start_with(&harness, &[("GROUNDSKEEPER_KILL_AT", "engine.committed:5")]);
+    harness.gk(&["--no-autostart", "new", "demo", "--repo", repo.to_str().expect("text")]);
     daemon.kill();
-    let path: PathBuf = bench.data().join("log.redb");
+    let path: PathBuf = harness.data().join("log.redb");
     let before = sum(&path);
     let found = inspect(&path, Depth::Everything, &mut |_, _| {}).expect("intact");
     assert!(found.head.seq >= 3);
     assert_eq!(sum(&path), before);
-    Daemon::start(&bench);
+    Daemon::start(&harness);
 }
 
 /// The daemon keeps running, and removals still work.
 #[test]
 fn full_disk_refuses_new_environments() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    let Some(mount) = Tmpfs::new(&bench.data(), "24m") else { return };
-    bench.new_env("before", &repo, &[]);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let Some(mount) = Tmpfs::new(&harness.data(), "24m") else { return };
+    harness.new_env("before", &repo, &[]);
     let filler = mount.0.join("filler");
     let mut size = 20_usize << 20;
     while std::fs::write(&filler, vec![1; size]).is_err() {
         size -= 1 << 20;
     }
     crate::support::wait_for("the daemon to notice", || {
-        let (_, answer) = bench.gk(&["new", "more", "--repo", repo.to_str().expect("text")]);
+        let (_, answer) = harness.gk(&["new", "more", "--repo", repo.to_str().expect("text")]);
         answer["error"]["code"] == "disk_full"
     });
-    assert_eq!(bench.phase("before"), "ready");
-    bench.ok(&["rm", "before"]);
+    assert_eq!(harness.phase("before"), "ready");
+    harness.ok(&["rm", "before"]);
     std::fs::remove_file(filler).expect("removed");
     crate::support::wait_for("space for a new environment", || {
-        bench.gk(&["new", "more", "--repo", repo.to_str().expect("text")]).0 == 0
+        harness.gk(&["new", "more", "--repo", repo.to_str().expect("text")]).0 == 0
     });
-    bench.check(&[&repo]);
-    bench.ok(&["stop"]);
+    harness.check(&[&repo]);
+    harness.ok(&["stop"]);
 }
 
 /// A small tmpfs that is unmounted when it is dropped.

@@ -49,3 +49,4 @@ mod tidy;
 mod traps;
 mod unprocessable_record;
 mod watching;
+mod words;

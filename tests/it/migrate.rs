@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::recorded_rows::{differences, fixtures, recorded};
-use crate::support::{Bench, Daemon, wait_for};
+use crate::support::{Daemon, Harness, wait_for};
 
 pub(crate) const TENANT: &str = "workspace-1a2b3c4d";
 
@@ -53,9 +53,10 @@ impl Place {
 }
 
 /// Copies the input of a recorded case into a new directory.
-pub(crate) fn set_up_case(bench: &Bench, case: &str, name: &str) -> Place {
+pub(crate) fn set_up_case(harness: &Harness, case: &str, name: &str) -> Place {
     let from = fixtures().join("cases").join(case).join("v1");
-    let (data, secrets) = (bench.path(format!("{name}/data")), bench.path(format!("{name}/xdg")));
+    let (data, secrets) =
+        (harness.path(format!("{name}/data")), harness.path(format!("{name}/xdg")));
     for dir in [&data, &secrets] {
         std::fs::create_dir_all(dir).expect("a folder");
     }
@@ -75,9 +76,9 @@ pub(crate) fn migrate<'a>(place: &'a Place, tenant: &'a str) -> Vec<String> {
     all
 }
 
-fn run(bench: &Bench, args: &[String], more: &[&str]) -> (i32, Value) {
+fn run(harness: &Harness, args: &[String], more: &[&str]) -> (i32, Value) {
     let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
-    bench.gk(&args)
+    harness.gk(&args)
 }
 
 pub(crate) fn cases() -> Vec<String> {
@@ -90,9 +91,9 @@ pub(crate) fn cases() -> Vec<String> {
 }
 
 /// Starts a daemon whose keychain is a file.
-fn start_with_keychain(bench: &Bench, file: &Path) -> Daemon {
+fn start_with_keychain(harness: &Harness, file: &Path) -> Daemon {
     let file = file.to_str().expect("text");
-    Daemon::start_with(bench, &[("GROUNDSKEEPER_KEYCHAIN_FILE", file)])
+    Daemon::start_with(harness, &[("GROUNDSKEEPER_KEYCHAIN_FILE", file)])
 }
 
 fn read(path: &Path) -> Vec<u8> {
@@ -101,21 +102,21 @@ fn read(path: &Path) -> Vec<u8> {
 
 #[test]
 fn every_recorded_case_matches() {
-    let bench = Bench::new();
+    let harness = Harness::new();
     let mut seen = 0;
     for case in cases() {
         let folder = fixtures().join("cases").join(&case);
         let result = recorded(&folder.join("result.json"));
         let tenant = result["tenant"].as_str().expect("a tenant");
-        let place = set_up_case(&bench, &case, &case);
+        let place = set_up_case(&harness, &case, &case);
         let before = (read(&place.database()), read(&place.auth));
         // Each case has its own keychain file; in the failing case it cannot be written.
-        let daemon = start_with_keychain(&bench, &place.data.join("keyring.json"));
+        let daemon = start_with_keychain(&harness, &place.data.join("keyring.json"));
         if case.starts_with("97") {
             // The directory takes the name of the temporary file that is written first.
             std::fs::create_dir(place.data.join("keyring.json.tmp")).expect("made");
         }
-        let (code, out) = run(&bench, &migrate(&place, tenant), &[]);
+        let (code, out) = run(&harness, &migrate(&place, tenant), &[]);
         daemon.terminate();
         drop(std::fs::remove_dir(place.data.join("keyring.json.tmp")));
         let context = format!("{case}: {out:#}");
@@ -163,8 +164,8 @@ fn old_rows(path: &Path) -> Vec<(String, u64)> {
 }
 
 /// Unpacks the recorded state that the application left when it was killed at a point.
-fn set_up_crash(bench: &Bench, point: &str, name: &str, root: Option<&Path>) -> Place {
-    let place = bench.path(name);
+fn set_up_crash(harness: &Harness, point: &str, name: &str, root: Option<&Path>) -> Place {
+    let place = harness.path(name);
     std::fs::create_dir_all(&place).expect("a folder");
     let archive = fixtures().join(format!("crash/{point}.state.tar.gz"));
     let mut tar = Command::new("tar");
@@ -193,17 +194,17 @@ const CRASHES: [&str; 4] = ["journal-written", "staging-built", "built", "canoni
 /// The application's files may have moved since.
 #[test]
 fn interrupted_application_migration_is_taken_over() {
-    let bench = Bench::new();
-    let _daemon = Daemon::start(&bench);
+    let harness = Harness::new();
+    let _daemon = Daemon::start(&harness);
     for point in CRASHES {
         for moved in [false, true] {
-            let root = moved.then(|| bench.path("where-it-was"));
-            let place = set_up_crash(&bench, point, &format!("{point}-{moved}"), root.as_deref());
-            let (code, out) = run(&bench, &migrate(&place, TENANT), &[]);
+            let root = moved.then(|| harness.path("where-it-was"));
+            let place = set_up_crash(&harness, point, &format!("{point}-{moved}"), root.as_deref());
+            let (code, out) = run(&harness, &migrate(&place, TENANT), &[]);
             assert_eq!(code, 0, "{point}, moved: {moved}: {out:#}");
             check_taken_over(&place, &format!("{point}, moved: {moved}"));
             // The program has released the owner lock.
-            assert_eq!(run(&bench, &migrate(&place, TENANT), &[]).1["phase"], "current");
+            assert_eq!(run(&harness, &migrate(&place, TENANT), &[]).1["phase"], "current");
             Connection::open(place.data.join("data.db.owner-lock"))
                 .expect("opened")
                 .execute_batch("BEGIN EXCLUSIVE")
@@ -216,26 +217,26 @@ fn interrupted_application_migration_is_taken_over() {
 /// backup.
 #[test]
 fn lost_manifest_never_starts_empty() {
-    let bench = Bench::new();
-    let _daemon = Daemon::start(&bench);
+    let harness = Harness::new();
+    let _daemon = Daemon::start(&harness);
     // The manifest is missing after the move: the new database lies there, whole.
-    let place = set_up_crash(&bench, "canonical-moved", "stranded", None);
+    let place = set_up_crash(&harness, "canonical-moved", "stranded", None);
     std::fs::remove_file(place.data.join("data.db.v1-v2-migration.json")).expect("removed");
-    let (code, out) = run(&bench, &migrate(&place, TENANT), &[]);
+    let (code, out) = run(&harness, &migrate(&place, TENANT), &[]);
     assert_eq!((code, &out["taken_over"]), (0, &Value::from("stranded")), "{out:#}");
     let wanted = recorded(&fixtures().join("crash/uninterrupted.v2.json"));
     assert!(differences(&place.database(), &wanted).is_empty());
     // An unreadable manifest beside a database: the migration starts from the beginning.
-    let place = set_up_crash(&bench, "journal-written", "unreadable", None);
+    let place = set_up_crash(&harness, "journal-written", "unreadable", None);
     std::fs::write(place.data.join("data.db.v1-v2-migration.json"), "{").expect("written");
-    let (code, out) = run(&bench, &migrate(&place, TENANT), &[]);
+    let (code, out) = run(&harness, &migrate(&place, TENANT), &[]);
     assert_eq!((code, &out["migrated"]), (0, &Value::from(true)), "{out:#}");
     assert!(differences(&place.database(), &wanted).is_empty());
     // An unreadable manifest without a database: refused, and the backup is named.
-    let place = set_up_crash(&bench, "canonical-moved", "refused", None);
+    let place = set_up_crash(&harness, "canonical-moved", "refused", None);
     std::fs::write(place.data.join("data.db.v1-v2-migration.json"), "{").expect("written");
     let before = place.files();
-    let (code, out) = run(&bench, &migrate(&place, TENANT), &[]);
+    let (code, out) = run(&harness, &migrate(&place, TENANT), &[]);
     assert_eq!(code, 2, "{out:#}");
     let hint = out["error"]["hint"].as_str().expect("a hint");
     assert!(hint.contains("data.db.v1-v2-"), "{hint}");
@@ -244,11 +245,11 @@ fn lost_manifest_never_starts_empty() {
 
 #[test]
 fn dry_run_reports_and_changes_nothing() {
-    let bench = Bench::new();
-    let _daemon = Daemon::start(&bench);
-    let place = set_up_case(&bench, "02-plugin-mix", "mix");
+    let harness = Harness::new();
+    let _daemon = Daemon::start(&harness);
+    let place = set_up_case(&harness, "02-plugin-mix", "mix");
     let before = (read(&place.database()), read(&place.auth), place.files());
-    let (code, out) = run(&bench, &migrate(&place, TENANT), &["--dry-run"]);
+    let (code, out) = run(&harness, &migrate(&place, TENANT), &["--dry-run"]);
     assert_eq!((code, &out["phase"]), (0, &Value::from("rehearsed")), "{out:#}");
     assert_eq!(out["migrated"], false);
     assert!(out["warnings"].as_array().is_some_and(|w| !w.is_empty()));
@@ -263,42 +264,42 @@ fn dry_run_reports_and_changes_nothing() {
 /// A write by the application prevents the undo.
 #[test]
 fn migration_can_be_undone_and_repeated() {
-    let bench = Bench::new();
-    let _daemon = Daemon::start(&bench);
-    let place = set_up_case(&bench, "01-openapi-file-basic", "one");
+    let harness = Harness::new();
+    let _daemon = Daemon::start(&harness);
+    let place = set_up_case(&harness, "01-openapi-file-basic", "one");
     let before = (old_rows(&place.database()), read(&place.auth));
     let database = place.database();
     let database = database.to_str().expect("text");
-    assert_eq!(run(&bench, &migrate(&place, TENANT), &[]).0, 0);
-    let status = bench.ok(&["migrate", "status", database]);
+    assert_eq!(run(&harness, &migrate(&place, TENANT), &[]).0, 0);
+    let status = harness.ok(&["migrate", "status", database]);
     assert_eq!(status[0]["phase"], "finished", "{status:#}");
-    let undone = bench.ok(&["migrate", "undo", database]);
+    let undone = harness.ok(&["migrate", "undo", database]);
     assert_eq!(undone["phase"], "undone");
     assert_eq!((old_rows(&place.database()), read(&place.auth)), before);
-    assert_eq!(bench.refused(&["migrate", "undo", database]).0, 3);
+    assert_eq!(harness.refused(&["migrate", "undo", database]).0, 3);
     // A second migration works. A write by the application then prevents the undo.
-    assert_eq!(run(&bench, &migrate(&place, TENANT), &[]).1["migrated"], true);
+    assert_eq!(run(&harness, &migrate(&place, TENANT), &[]).1["migrated"], true);
     let db = Connection::open(place.database()).expect("opened");
     db.execute_batch("UPDATE integration SET name = 'mine'").expect("written");
     drop(db);
-    let (code, error) = bench.refused(&["migrate", "undo", database]);
+    let (code, error) = harness.refused(&["migrate", "undo", database]);
     assert_eq!((code, &error["code"]), (1, &Value::from("migration_conflict")));
     assert!(place.files().iter().any(|n| n.starts_with("data.db.v1-v2-")), "the backup stays");
 }
 
 #[test]
 fn unmigratable_databases_are_refused_by_name() {
-    let bench = Bench::new();
-    let _daemon = Daemon::start(&bench);
-    let place = set_up_case(&bench, "01-openapi-file-basic", "one");
-    let other = |name: &str| Place { data: bench.path(name), auth: place.auth.clone() };
+    let harness = Harness::new();
+    let _daemon = Daemon::start(&harness);
+    let place = set_up_case(&harness, "01-openapi-file-basic", "one");
+    let other = |name: &str| Place { data: harness.path(name), auth: place.auth.clone() };
     let make = |name: &str| {
         let place = other(name);
         std::fs::create_dir_all(&place.data).expect("a folder");
         place
     };
     let code = |place: &Place| {
-        let (code, out) = run(&bench, &migrate(place, TENANT), &[]);
+        let (code, out) = run(&harness, &migrate(place, TENANT), &[]);
         let text = out.to_string().to_lowercase();
         assert!(!text.contains("unknown error"), "{text}");
         let names = text.contains("data.db")
@@ -328,7 +329,7 @@ fn unmigratable_databases_are_refused_by_name() {
     drop(db);
     expect(&foreign, (1, "database_foreign"));
     // Another process has the database locked, or holds the owner lock.
-    let used = set_up_case(&bench, "01-openapi-file-basic", "used");
+    let used = set_up_case(&harness, "01-openapi-file-basic", "used");
     let db = Connection::open(used.database()).expect("opened");
     db.execute_batch("BEGIN IMMEDIATE").expect("held");
     expect(&used, (4, "database_in_use"));
@@ -337,13 +338,13 @@ fn unmigratable_databases_are_refused_by_name() {
     lock.execute_batch("BEGIN EXCLUSIVE").expect("held");
     expect(&used, (4, "database_in_use"));
     drop(lock);
-    assert_eq!(run(&bench, &migrate(&used, TENANT), &[]).0, 0, "free again");
+    assert_eq!(run(&harness, &migrate(&used, TENANT), &[]).0, 0, "free again");
     let usage = ["migrate", "--recipe", "nonsense", "x.db"];
-    assert_eq!(bench.refused(&usage).0, 64);
+    assert_eq!(harness.refused(&usage).0, 64);
 }
 
 /// Starts a daemon with a database to migrate first, and waits for its end or its ready line.
-fn start_with(bench: &Bench, place: &Place, more: &[&str]) -> (Option<Daemon>, Option<Output>) {
+fn start_with(harness: &Harness, place: &Place, more: &[&str]) -> (Option<Daemon>, Option<Output>) {
     let database = place.database();
     let words = ["daemon", "--migrate", database.to_str().expect("text"), "--recipe", "executor"];
     let auth = place.auth.to_str().expect("text");
@@ -352,20 +353,20 @@ fn start_with(bench: &Bench, place: &Place, more: &[&str]) -> (Option<Daemon>, O
         .chain(["--tenant", TENANT, "--auth", auth])
         .chain(more.iter().copied())
         .collect();
-    let mut command = bench.command(&words);
+    let mut command = harness.command(&words);
     command.stdin(Stdio::null());
     if more.contains(&"--ready-format") {
         return (None, Some(command.output().expect("ran")));
     }
-    (Some(Daemon::of(bench, command)), None)
+    (Some(Daemon::of(harness, command)), None)
 }
 
 #[test]
 fn ready_daemon_has_migrated_database() {
-    let bench = Bench::new();
-    let place = set_up_case(&bench, "01-openapi-file-basic", "one");
+    let harness = Harness::new();
+    let place = set_up_case(&harness, "01-openapi-file-basic", "one");
     let case = fixtures().join("cases/01-openapi-file-basic");
-    let (daemon, _) = start_with(&bench, &place, &[]);
+    let (daemon, _) = start_with(&harness, &place, &[]);
     // A ready daemon has migrated the rows and made the changes of every start. The record holds
     // only the tables that a start may change.
     let mut wrong = differences(&place.database(), &recorded(&case.join("v2-booted.json")));
@@ -380,10 +381,10 @@ fn ready_daemon_has_migrated_database() {
 
 #[test]
 fn failed_database_ends_daemon_with_cause() {
-    let bench = Bench::new();
-    let place = set_up_case(&bench, "91-fail-bad-json", "bad");
+    let harness = Harness::new();
+    let place = set_up_case(&harness, "91-fail-bad-json", "bad");
     let before = read(&place.database());
-    let (_, output) = start_with(&bench, &place, &["--ready-format", "executor"]);
+    let (_, output) = start_with(&harness, &place, &["--ready-format", "executor"]);
     let output = output.expect("ended");
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -398,9 +399,9 @@ fn failed_database_ends_daemon_with_cause() {
 }
 
 /// Creates a folder of SQL files, and a database that it migrates.
-fn create_notes_recipe(bench: &Bench) -> (PathBuf, PathBuf) {
-    let recipe = bench.path("recipe");
-    let file = |name: &str, text: &str| bench.write(&recipe.join(name), text);
+fn create_notes_recipe(harness: &Harness) -> (PathBuf, PathBuf) {
+    let recipe = harness.path("recipe");
+    let file = |name: &str, text: &str| harness.write(&recipe.join(name), text);
     file(
         "recognise.sql",
         "SELECT CASE user_version WHEN 0 THEN 'old' WHEN 1 THEN 'current' ELSE 'newer' END
@@ -412,7 +413,7 @@ fn create_notes_recipe(bench: &Bench) -> (PathBuf, PathBuf) {
         INSERT INTO note SELECT rowid, a FROM old.notes;",
     );
     file("stamp.sql", "PRAGMA user_version = 1");
-    let database = bench.path("notes.db");
+    let database = harness.path("notes.db");
     let db = Connection::open(&database).expect("made");
     db.execute_batch("CREATE TABLE notes (a); INSERT INTO notes VALUES ('x'), ('y');")
         .expect("filled");
@@ -422,23 +423,23 @@ fn create_notes_recipe(bench: &Bench) -> (PathBuf, PathBuf) {
 /// The next daemon and the undo use the recipe as it was when the migration began.
 #[test]
 fn migration_keeps_its_recipe() {
-    let bench = Bench::new();
-    let (recipe, database) = create_notes_recipe(&bench);
+    let harness = Harness::new();
+    let (recipe, database) = create_notes_recipe(&harness);
     let kept = || {
-        let entries = std::fs::read_dir(bench.data().join("migrations")).into_iter().flatten();
+        let entries = std::fs::read_dir(harness.data().join("migrations")).into_iter().flatten();
         entries.flatten().map(|e| e.file_name()).collect::<Vec<_>>()
     };
     let (folder, file) = (recipe.to_str().expect("text"), database.to_str().expect("text"));
-    let mut killed = Daemon::start_with(&bench, &[("GROUNDSKEEPER_KILL_AT", "flip.installed")]);
-    bench.refused(&["--no-autostart", "migrate", "--recipe", folder, file]);
+    let mut killed = Daemon::start_with(&harness, &[("GROUNDSKEEPER_KILL_AT", "flip.installed")]);
+    harness.refused(&["--no-autostart", "migrate", "--recipe", folder, file]);
     wait_for("the end of a killed daemon", || killed.is_dead());
-    bench.write(&recipe.join("recognise.sql"), "SELECT 'foreign'");
-    let _daemon = Daemon::start(&bench);
-    let status = || bench.ok(&["migrate", "status"])[0].clone();
+    harness.write(&recipe.join("recognise.sql"), "SELECT 'foreign'");
+    let _daemon = Daemon::start(&harness);
+    let status = || harness.ok(&["migrate", "status"])[0].clone();
     wait_for("the end of the migration", || status()["over"] == true);
     assert_eq!(status()["phase"], "finished", "{:#}", status());
     assert_eq!(kept().len(), 1, "the recipe for the undo is stored: {:?}", kept());
-    let undone = bench.ok(&["migrate", "undo", file]);
+    let undone = harness.ok(&["migrate", "undo", file]);
     assert_eq!(undone["phase"], "undone", "{undone:#}");
     let db = Connection::open(&database).expect("opened");
     let rows: i64 = db.query_row("SELECT count(*) FROM notes", [], |r| r.get(0)).expect("read");
@@ -447,34 +448,34 @@ fn migration_keeps_its_recipe() {
 
 #[test]
 fn sql_folder_is_recipe() {
-    let bench = Bench::new();
-    let _daemon = Daemon::start(&bench);
-    let (recipe, database) = create_notes_recipe(&bench);
+    let harness = Harness::new();
+    let _daemon = Daemon::start(&harness);
+    let (recipe, database) = create_notes_recipe(&harness);
     let (recipe, database) = (recipe.to_str().expect("text"), database.to_str().expect("text"));
-    let done = bench.ok(&["migrate", "--recipe", recipe, database]);
+    let done = harness.ok(&["migrate", "--recipe", recipe, database]);
     assert_eq!(done["migrated"], true, "{done:#}");
     let db = Connection::open(database).expect("opened");
     let rows: i64 = db.query_row("SELECT count(*) FROM note", [], |r| r.get(0)).expect("read");
     assert_eq!(rows, 2);
     drop(db);
-    assert_eq!(bench.ok(&["migrate", "--recipe", recipe, database])["phase"], "current");
+    assert_eq!(harness.ok(&["migrate", "--recipe", recipe, database])["phase"], "current");
     // A script cannot attach another file.
-    bench.write(
+    harness.write(
         Path::new(recipe).join("stamp.sql").as_path(),
-        &format!("ATTACH '{}' AS out; PRAGMA user_version = 2", bench.path("out.db").display()),
+        &format!("ATTACH '{}' AS out; PRAGMA user_version = 2", harness.path("out.db").display()),
     );
-    let sly = bench.path("sly.db");
+    let sly = harness.path("sly.db");
     let db = Connection::open(&sly).expect("made");
     db.execute_batch("CREATE TABLE notes (a)").expect("filled");
     drop(db);
     let sly = sly.to_str().expect("text");
-    let (code, error) = bench.refused(&["migrate", "--recipe", recipe, sly]);
+    let (code, error) = harness.refused(&["migrate", "--recipe", recipe, sly]);
     assert_eq!((code, &error["code"]), (2, &Value::from("migration_failed")));
     let build = format!(
         "COMMIT; DETACH old; ATTACH '{}' AS old; CREATE TABLE old.x (a); BEGIN",
-        bench.path("out.db").display()
+        harness.path("out.db").display()
     );
-    bench.write(Path::new(recipe).join("build.sql").as_path(), &build);
-    assert_eq!(bench.refused(&["migrate", "--recipe", recipe, sly]).0, 2);
-    assert!(!bench.path("out.db").exists());
+    harness.write(Path::new(recipe).join("build.sql").as_path(), &build);
+    assert_eq!(harness.refused(&["migrate", "--recipe", recipe, sly]).0, 2);
+    assert!(!harness.path("out.db").exists());
 }

@@ -13,13 +13,13 @@ use serde_json::Value;
 use crate::kill::is_of_migrations;
 use crate::migrate::{Place, TENANT, migrate, set_up_case};
 use crate::recorded_rows::{differences, fixtures, recorded};
-use crate::support::{Bench, Daemon, sleep, wait_for};
+use crate::support::{Daemon, Harness, sleep, wait_for};
 
 /// Runs a verb; the daemon may be dead. Returns whether it succeeded.
-fn run_ok(bench: &Bench, args: &[String]) -> bool {
+fn run_ok(harness: &Harness, args: &[String]) -> bool {
     let args: Vec<&str> =
         ["--json", "--no-autostart"].into_iter().chain(args.iter().map(String::as_str)).collect();
-    let mut command = bench.command(&args);
+    let mut command = harness.command(&args);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command.status().expect("runs").success()
 }
@@ -33,33 +33,33 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(bench: &Bench) -> Self {
-        let left = ["built", "staging-built"].map(|point| set_up_crash(bench, point));
+    fn new(harness: &Harness) -> Self {
+        let left = ["built", "staging-built"].map(|point| set_up_crash(harness, point));
         Self {
-            keychain: set_up_case(bench, "25-keychain-fake", "keychain"),
-            undone: set_up_case(bench, "01-openapi-file-basic", "undone"),
-            clash: set_up_case(bench, "90-fail-two-folders", "clash"),
+            keychain: set_up_case(harness, "25-keychain-fake", "keychain"),
+            undone: set_up_case(harness, "01-openapi-file-basic", "undone"),
+            clash: set_up_case(harness, "90-fail-two-folders", "clash"),
             left: left.into(),
         }
     }
 
-    fn daemon(&self, bench: &Bench, point: Option<&str>) -> Daemon {
+    fn daemon(&self, harness: &Harness, point: Option<&str>) -> Daemon {
         let ring = self.keychain.data.join("keyring.json");
         let ring = ring.to_str().expect("text");
         let mut env = vec![("GROUNDSKEEPER_KEYCHAIN_FILE", ring)];
         env.extend(point.map(|point| ("GROUNDSKEEPER_KILL_AT", point)));
-        Daemon::start_with(bench, &env)
+        Daemon::start_with(harness, &env)
     }
 
-    fn run_job(&self, bench: &Bench) {
-        run_ok(bench, &migrate(&self.clash, TENANT));
+    fn run_job(&self, harness: &Harness) {
+        run_ok(harness, &migrate(&self.clash, TENANT));
         for place in &self.left {
-            run_ok(bench, &migrate(place, TENANT));
+            run_ok(harness, &migrate(place, TENANT));
         }
-        run_ok(bench, &migrate(&self.keychain, TENANT));
-        run_ok(bench, &migrate(&self.undone, TENANT));
+        run_ok(harness, &migrate(&self.keychain, TENANT));
+        run_ok(harness, &migrate(&self.undone, TENANT));
         let database = self.undone.database().to_str().expect("text").to_owned();
-        run_ok(bench, &["migrate".into(), "undo".into(), database]);
+        run_ok(harness, &["migrate".into(), "undo".into(), database]);
     }
 
     /// Checks that database and secrets have the same generation, old or new, before any request.
@@ -74,24 +74,24 @@ impl Scene {
     }
 
     /// Checks that a daemon that is not killed ends all migrations as if there had been no kill.
-    fn check(&self, bench: &Bench, context: &str) {
+    fn check(&self, harness: &Harness, context: &str) {
         wait_for("the end of all migrations", || {
-            let all = bench.ok(&["migrate", "status"]);
+            let all = harness.ok(&["migrate", "status"]);
             all.as_array().expect("a list").iter().all(|m| m["over"] == true)
         });
         self.check_one_generation(context);
         self.clash.check_clean(context);
-        let (code, out) = gk(bench, &migrate(&self.clash, TENANT));
+        let (code, out) = gk(harness, &migrate(&self.clash, TENANT));
         assert_eq!((code, &out["error"]["code"]), (1, &Value::from("migration_conflict")));
         self.clash.check_clean(context);
         let crash = recorded(&fixtures().join("crash/uninterrupted.v2.json"));
         for place in &self.left {
-            check_new(bench, place, &crash, context);
+            check_new(harness, place, &crash, context);
         }
         let case = fixtures().join("cases/01-openapi-file-basic");
-        check_new(bench, &self.undone, &recorded(&case.join("v2.json")), context);
+        check_new(harness, &self.undone, &recorded(&case.join("v2.json")), context);
         let case = fixtures().join("cases/25-keychain-fake");
-        check_new(bench, &self.keychain, &recorded(&case.join("v2.json")), context);
+        check_new(harness, &self.keychain, &recorded(&case.join("v2.json")), context);
         let ring = recorded(&self.keychain.data.join("keyring.json"));
         assert_eq!(ring, recorded(&case.join("v2/keyring.json")), "{context}");
         let auth = std::fs::read(&self.keychain.auth).expect("secrets");
@@ -99,20 +99,20 @@ impl Scene {
     }
 }
 
-fn gk(bench: &Bench, args: &[String]) -> (i32, Value) {
-    bench.gk(&args.iter().map(String::as_str).collect::<Vec<_>>())
+fn gk(harness: &Harness, args: &[String]) -> (i32, Value) {
+    harness.gk(&args.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-fn check_new(bench: &Bench, place: &Place, wanted: &Value, context: &str) {
-    let (code, out) = gk(bench, &migrate(place, TENANT));
+fn check_new(harness: &Harness, place: &Place, wanted: &Value, context: &str) {
+    let (code, out) = gk(harness, &migrate(place, TENANT));
     assert_eq!(code, 0, "{context}: {out:#}");
     let wrong = differences(&place.database(), wanted);
     assert!(wrong.is_empty(), "{context}: {wrong:#?}");
     place.check_clean(context);
 }
 
-fn set_up_crash(bench: &Bench, point: &str) -> Place {
-    let root = bench.path(point);
+fn set_up_crash(harness: &Harness, point: &str) -> Place {
+    let root = harness.path(point);
     std::fs::create_dir_all(&root).expect("a folder");
     let mut tar = std::process::Command::new("tar");
     let archive = fixtures().join(format!("crash/{point}.state.tar.gz"));
@@ -125,18 +125,18 @@ fn set_up_crash(bench: &Bench, point: &str) -> Place {
 }
 
 fn kill_at(point: &str, times: u32) -> bool {
-    let bench = Bench::new();
-    let scene = Scene::new(&bench);
+    let harness = Harness::new();
+    let scene = Scene::new(&harness);
     let armed = format!("{point}:{times}");
-    let mut daemon = scene.daemon(&bench, Some(&armed));
-    scene.run_job(&bench);
-    let died = !run_ok(&bench, &["ls".to_owned()]);
+    let mut daemon = scene.daemon(&harness, Some(&armed));
+    scene.run_job(&harness);
+    let died = !run_ok(&harness, &["ls".to_owned()]);
     if died {
         wait_for("the end of a killed daemon", || daemon.is_dead());
     }
     daemon.kill();
-    let _daemon = scene.daemon(&bench, None);
-    scene.check(&bench, &armed);
+    let _daemon = scene.daemon(&harness, None);
+    scene.check(&harness, &armed);
     died
 }
 
@@ -166,26 +166,26 @@ fn random_migration_kills_are_survived() {
     let mut random = u64::from(std::process::id()) | 1;
     let mut killed = 0;
     for round in 0..8 {
-        let bench = Bench::new();
-        let data = bench.path("large");
+        let harness = Harness::new();
+        let data = harness.path("large");
         std::fs::create_dir_all(&data).expect("a folder");
         std::fs::copy(&v1, data.join("data.db")).expect("copied");
-        let place = Place { auth: bench.path("large-secrets/auth.json"), data };
-        let mut daemon = Daemon::start(&bench);
+        let place = Place { auth: harness.path("large-secrets/auth.json"), data };
+        let mut daemon = Daemon::start(&harness);
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         let after = Duration::from_millis(20 + random % 2_000);
         let args = migrate(&place, "bigws-0badcafe");
         let done = std::thread::scope(|scope| {
-            let client = scope.spawn(|| run_ok(&bench, &args));
+            let client = scope.spawn(|| run_ok(&harness, &args));
             sleep(after);
             daemon.kill();
             client.join().expect("joined")
         });
         killed += u32::from(!done);
-        let _daemon = Daemon::start(&bench);
-        let (code, out) = gk(&bench, &args);
+        let _daemon = Daemon::start(&harness);
+        let (code, out) = gk(&harness, &args);
         assert_eq!(code, 0, "round {round} after {after:?}: {out:#}");
         let db = rusqlite::Connection::open(place.database()).expect("opened");
         let count = |table: &str| -> i64 {

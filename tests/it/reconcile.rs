@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::support::{Bench, Daemon, wait_for};
+use crate::support::{Daemon, Harness, wait_for};
 
-fn phase(bench: &Bench, id: &str) -> String {
-    let found = bench.ok(&["ls", "--all"]);
+fn phase(harness: &Harness, id: &str) -> String {
+    let found = harness.ok(&["ls", "--all"]);
     let found = found.as_array().expect("a list").iter().find(|e| e["id"] == id).cloned();
     found.map(|e| e["phase"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
 }
@@ -17,20 +17,20 @@ fn names(value: &Value) -> Vec<&str> {
 /// A dirty one is rescued first.
 #[test]
 fn unlisted_environments_retire_unless_used() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    let _daemon = Daemon::start(&bench);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let _daemon = Daemon::start(&harness);
     for id in ["listed", "idle", "dirty", "leased", "lived-in"] {
-        bench.new_env(id, &repo, &[]);
+        harness.new_env(id, &repo, &[]);
     }
-    let place = |id: &str| bench.data().join("worktrees").join(id).join("project");
-    bench.write(&place("dirty").join("work"), "of a day\n");
-    bench.ok(&["lease", "leased", "--for", "1h"]);
+    let place = |id: &str| harness.data().join("worktrees").join(id).join("project");
+    harness.write(&place("dirty").join("work"), "of a day\n");
+    harness.ok(&["lease", "leased", "--for", "1h"]);
     // A process that is not registered is found when the worktree is inspected.
     let mut sleeper = std::process::Command::new("sleep");
     let mut sleeper = sleeper.arg("1020").current_dir(place("lived-in")).spawn().expect("started");
 
-    let found = bench.ok(&["reconcile", "--live", "listed,never", "--epoch", "3"]);
+    let found = harness.ok(&["reconcile", "--live", "listed,never", "--epoch", "3"]);
     assert_eq!(names(&found["retired"]), ["dirty", "idle", "lived-in"]);
     assert_eq!((found["held"].as_bool(), names(&found["missing"])), (Some(false), vec!["never"]));
     assert_eq!(
@@ -38,51 +38,54 @@ fn unlisted_environments_retire_unless_used() {
         (&"leased".into(), &"leased".into())
     );
     wait_for("both gone", || {
-        phase(&bench, "idle") == "tombstoned" && phase(&bench, "dirty") == "tombstoned"
+        phase(&harness, "idle") == "tombstoned" && phase(&harness, "dirty") == "tombstoned"
     });
-    wait_for("the environment in use to be ready again", || phase(&bench, "lived-in") == "ready");
-    let shown = bench.ok(&["show", "lived-in"]);
+    wait_for("the environment in use to be ready again", || phase(&harness, "lived-in") == "ready");
+    let shown = harness.ok(&["show", "lived-in"]);
     assert!(shown.to_string().contains("but processes run in it"), "{shown:#}");
     assert!(!place("idle").exists() && place("lived-in").exists() && place("listed").exists());
-    bench.ok(&["restore", "dirty"]);
+    harness.ok(&["restore", "dirty"]);
     assert_eq!(std::fs::read_to_string(place("dirty").join("work")).expect("back"), "of a day\n");
 
-    let old = bench.ok(&["reconcile", "--live", "", "--epoch", "2"]);
-    assert_eq!((old["outdated"].as_bool(), phase(&bench, "listed")), (Some(true), "ready".into()));
-    drop((sleeper.kill(), sleeper.wait()));
-    bench.ok(&["reconcile", "--live", "listed,dirty,leased", "--epoch", "3"]);
-    wait_for("the rest gone", || phase(&bench, "lived-in") == "tombstoned");
-    // An environment that is listed again after its removal does not come back by itself.
-    let again = bench.ok(&["reconcile", "--live", "listed,dirty,leased,idle", "--epoch", "4"]);
+    let old = harness.ok(&["reconcile", "--live", "", "--epoch", "2"]);
     assert_eq!(
-        (names(&again["missing"]), phase(&bench, "idle")),
+        (old["outdated"].as_bool(), phase(&harness, "listed")),
+        (Some(true), "ready".into())
+    );
+    drop((sleeper.kill(), sleeper.wait()));
+    harness.ok(&["reconcile", "--live", "listed,dirty,leased", "--epoch", "3"]);
+    wait_for("the rest gone", || phase(&harness, "lived-in") == "tombstoned");
+    // An environment that is listed again after its removal does not come back by itself.
+    let again = harness.ok(&["reconcile", "--live", "listed,dirty,leased,idle", "--epoch", "4"]);
+    assert_eq!(
+        (names(&again["missing"]), phase(&harness, "idle")),
         (vec!["idle"], "tombstoned".into())
     );
-    bench.check(&[&repo]);
+    harness.check(&[&repo]);
 }
 
 /// It waits across a restart, and environments leased meanwhile stay.
 #[test]
 fn large_retirement_awaits_confirmation() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 1);
-    let mut daemon = Daemon::start(&bench);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 1);
+    let mut daemon = Daemon::start(&harness);
     for n in 0..6 {
-        bench.new_env(&format!("env{n}"), &repo, &[]);
+        harness.new_env(&format!("env{n}"), &repo, &[]);
     }
-    let held = bench.ok(&["reconcile", "--live", "", "--epoch", "1"]);
+    let held = harness.ok(&["reconcile", "--live", "", "--epoch", "1"]);
     assert_eq!((held["held"].as_bool(), names(&held["retired"]).len()), (Some(true), 6));
-    assert_eq!(bench.refused(&["reconcile", "--confirm", "2"]).0, 64);
+    assert_eq!(harness.refused(&["reconcile", "--confirm", "2"]).0, 64);
     daemon.kill();
-    let _daemon = Daemon::start(&bench);
-    assert_eq!(phase(&bench, "env0"), "ready", "the set stays held across a restart");
-    bench.ok(&["lease", "env3", "--for", "1h"]);
-    let done = bench.ok(&["reconcile", "--confirm", "1"]);
+    let _daemon = Daemon::start(&harness);
+    assert_eq!(phase(&harness, "env0"), "ready", "the set stays held across a restart");
+    harness.ok(&["lease", "env3", "--for", "1h"]);
+    let done = harness.ok(&["reconcile", "--confirm", "1"]);
     assert_eq!(names(&done["retired"]).len(), 5, "one environment is in use");
     wait_for("five gone", || {
-        let all = bench.ok(&["ls"]);
+        let all = harness.ok(&["ls"]);
         all.as_array().map(Vec::len) == Some(1)
     });
-    assert_eq!(phase(&bench, "env3"), "ready");
-    bench.check(&[&repo]);
+    assert_eq!(phase(&harness, "env3"), "ready");
+    harness.check(&[&repo]);
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Goal of a request about an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum Goal {
     /// A new incarnation: created or restored.
     Make,
     /// The end of its current incarnation.
@@ -31,24 +31,24 @@ pub(crate) enum End {
 
 /// One accepted request.
 #[derive(Debug, Clone)]
-pub(crate) struct Wish {
+pub(crate) struct Request {
     pub(crate) name: String,
-    pub(crate) what: What,
+    pub(crate) goal: Goal,
     /// True for a request of the user on the host, who waited for its end.
     pub(crate) by_hand: bool,
     pub(crate) end: End,
 }
 
-impl Wish {
+impl Request {
     /// Returns whether this request had ended before `later` began. The server's requests for one
     /// environment run in order; the user on the host waits for the end before the next request.
     fn is_before(&self, later: &Self) -> bool {
-        let removed = self.by_hand && self.what == What::Remove && self.end != End::Unknown;
+        let removed = self.by_hand && self.goal == Goal::Remove && self.end != End::Unknown;
         self.by_hand == later.by_hand || (removed && !later.by_hand)
     }
 
-    fn may_have_done(&self, what: What) -> bool {
-        self.what == what && self.end != End::Refused
+    fn may_have_done(&self, goal: Goal) -> bool {
+        self.goal == goal && self.end != End::Refused
     }
 }
 
@@ -61,7 +61,7 @@ struct Known {
     /// State at the last comparison.
     at_rest: Option<Fact>,
     /// Requests accepted since then.
-    since: Vec<Wish>,
+    since: Vec<Request>,
     /// Incarnations whose end was reported.
     gone: BTreeSet<u64>,
 }
@@ -74,8 +74,8 @@ pub(crate) struct Expected {
 
 impl Expected {
     /// Adds an accepted request.
-    pub(crate) fn add_request(&mut self, environment: &str, wish: Wish) {
-        self.environments.entry(environment.to_owned()).or_default().since.push(wish);
+    pub(crate) fn add_request(&mut self, environment: &str, request: Request) {
+        self.environments.entry(environment.to_owned()).or_default().since.push(request);
     }
 
     /// Compares the settled host (`facts`) with the requests and the results of the server's ones
@@ -90,8 +90,8 @@ impl Expected {
             self.environments.entry(id.clone()).or_default();
         }
         for (id, known) in &mut self.environments {
-            for wish in known.since.iter_mut().filter(|wish| !wish.by_hand) {
-                wish.end = ends(&wish.name);
+            for request in known.since.iter_mut().filter(|request| !request.by_hand) {
+                request.end = ends(&request.name);
             }
             let fact = facts.get(id);
             if let Err(why) = known.allows(fact) {
@@ -110,14 +110,16 @@ impl Known {
         let none = ("none".to_owned(), 0);
         let (before, lived) = self.at_rest.as_ref().unwrap_or(&none);
         let (phase, life) = fact.unwrap_or(&none);
-        for wish in &self.since {
-            if let End::Gone(gone) = wish.end {
+        for request in &self.since {
+            if let End::Gone(gone) = request.end {
                 self.gone.insert(gone);
             }
         }
-        let makes = self.since.iter().filter(|wish| wish.may_have_done(What::Make)).count() as u64;
-        let wanted = self.since.iter().filter(|wish| wish.what == What::Make).count() as u64;
-        let removes = self.since.iter().filter(|wish| wish.may_have_done(What::Remove)).count();
+        let makes =
+            self.since.iter().filter(|request| request.may_have_done(Goal::Make)).count() as u64;
+        let wanted = self.since.iter().filter(|request| request.goal == Goal::Make).count() as u64;
+        let removes =
+            self.since.iter().filter(|request| request.may_have_done(Goal::Remove)).count();
         if life < lived {
             return Err("a life was forgotten".to_owned());
         }
@@ -138,19 +140,19 @@ impl Known {
 
     /// Checks that a reported result still holds, unless another request may have changed it.
     fn check_results(&self, phase: &str, life: u64) -> Result<(), String> {
-        for (n, wish) in self.since.iter().enumerate() {
-            let undone = |by: What| {
+        for (n, request) in self.since.iter().enumerate() {
+            let undone = |by: Goal| {
                 let others = self.since.iter().enumerate().filter(|(m, _)| *m != n);
                 others
                     .filter(|(_, o)| o.may_have_done(by))
-                    .any(|(m, o)| m > n || !o.is_before(wish))
+                    .any(|(m, o)| m > n || !o.is_before(request))
             };
-            match wish.end {
-                End::Made(made) if !undone(What::Remove) && ("ready", made) != (phase, life) => {
-                    return Err(format!("{} was answered as ready", wish.name));
+            match request.end {
+                End::Made(made) if !undone(Goal::Remove) && ("ready", made) != (phase, life) => {
+                    return Err(format!("{} was answered as ready", request.name));
                 }
-                End::Gone(_) if !undone(What::Make) && !matches!(phase, "tombstoned" | "none") => {
-                    return Err(format!("{} was answered as over", wish.name));
+                End::Gone(_) if !undone(Goal::Make) && !matches!(phase, "tombstoned" | "none") => {
+                    return Err(format!("{} was answered as over", request.name));
                 }
                 _ => {}
             }
@@ -163,19 +165,19 @@ impl Known {
 mod tests {
     use super::*;
 
-    fn request(what: What, by_hand: bool, end: End) -> Wish {
-        Wish { name: "w".to_owned(), what, by_hand, end }
+    fn request(goal: Goal, by_hand: bool, end: End) -> Request {
+        Request { name: "w".to_owned(), goal, by_hand, end }
     }
 
     /// Returns whether a model that saw `first` allows `then` after these requests.
-    fn allows(first: Option<(&str, u64)>, wishes: &[Wish], then: Option<(&str, u64)>) -> bool {
+    fn allows(first: Option<(&str, u64)>, requests: &[Request], then: Option<(&str, u64)>) -> bool {
         let facts = |fact: Option<(&str, u64)>| {
             fact.map(|(phase, life)| ("a".to_owned(), (phase.to_owned(), life)))
                 .into_iter()
                 .collect::<BTreeMap<_, _>>()
         };
         let mut known = Known { at_rest: facts(first).remove("a"), ..Known::default() };
-        known.since.extend(wishes.iter().cloned());
+        known.since.extend(requests.iter().cloned());
         known.allows(facts(then).get("a")).is_ok()
     }
 
@@ -185,17 +187,17 @@ mod tests {
         assert!(!allows(Some(("ready", 1)), &[], Some(("tombstoned", 1))));
         assert!(!allows(Some(("ready", 1)), &[], None));
         assert!(!allows(Some(("tombstoned", 1)), &[], Some(("ready", 2))));
-        let refused = request(What::Remove, false, End::Refused);
+        let refused = request(Goal::Remove, false, End::Refused);
         assert!(!allows(Some(("ready", 1)), &[refused], Some(("tombstoned", 1))));
-        let made = request(What::Make, false, End::Made(2));
+        let made = request(Goal::Make, false, End::Made(2));
         assert!(!allows(Some(("tombstoned", 1)), &[made], Some(("ready", 3))), "made twice");
     }
 
     /// The result of a sequential request holds until another request may have taken effect.
     #[test]
     fn model_accepts_any_concurrent_order() {
-        let make = |by_hand| request(What::Make, by_hand, End::Made(2));
-        let remove = |by_hand| request(What::Remove, by_hand, End::Gone(1));
+        let make = |by_hand| request(Goal::Make, by_hand, End::Made(2));
+        let remove = |by_hand| request(Goal::Remove, by_hand, End::Gone(1));
         let was = Some(("ready", 1));
         let (ready, gone) = (Some(("ready", 2)), Some(("tombstoned", 2)));
         assert!(allows(was, &[remove(false), make(false)], ready));
@@ -211,7 +213,7 @@ mod tests {
             !allows(was, &[remove(true), make(false)], gone),
             "the removal ended before the other request"
         );
-        let again = request(What::Remove, false, End::Gone(2));
+        let again = request(Goal::Remove, false, End::Gone(2));
         assert!(
             !allows(was, &[remove(false), make(false), again], ready),
             "the second incarnation was destroyed"

@@ -8,12 +8,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use groundskeeper::journal::Evidence;
+use groundskeeper::journal::ReadOnlyLog;
 use groundskeeper::journal::envelope::Envelope;
 use groundskeeper::journal::forensic::{Chain, Range};
 use groundskeeper::journal::rebuild::Rewrite;
 
-use crate::support::Bench;
+use crate::support::Harness;
 
 /// Old path of the packed directory. The new path has the same length.
 const MADE_AT: &str = "/tmp/gk-fixture-000000";
@@ -22,14 +22,14 @@ const MADE_AT: &str = "/tmp/gk-fixture-000000";
 type Identity = (u64, u64);
 
 /// Unpacks an archive into a new directory and adapts it to that path.
-pub(crate) fn lay_out(archive: &str) -> Bench {
+pub(crate) fn lay_out(archive: &str) -> Harness {
     // Not in the system's temporary directory: its path may be longer than the old one.
     let (parent, name) = MADE_AT.rsplit_once('/').expect("a path");
     let prefix = name.trim_end_matches('0');
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).rand_bytes(name.len() - prefix.len());
-    let bench = Bench { dir: builder.tempdir_in(parent).expect("a directory") };
-    let root = bench.path("");
+    let harness = Harness { dir: builder.tempdir_in(parent).expect("a directory") };
+    let root = harness.path("");
     let root = root.to_str().expect("text").trim_end_matches('/');
     assert_eq!(root.len(), MADE_AT.len(), "{root}");
     let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(archive);
@@ -38,17 +38,17 @@ pub(crate) fn lay_out(archive: &str) -> Bench {
     assert!(tar.status().expect("tar").success());
 
     let moved = (MADE_AT.as_bytes().to_vec(), root.as_bytes().to_vec());
-    let log = bench.data().join("log.redb");
+    let log = harness.data().join("log.redb");
     for path in files(Path::new(root)).iter().filter(|path| **path != log) {
         replace_in(path, std::slice::from_ref(&moved));
     }
-    let identities = identities(&bench);
-    mark(&bench, &identities);
+    let identities = identities(&harness);
+    mark(&harness, &identities);
     let bytes = |(device, inode): Identity| [device.to_le_bytes(), inode.to_le_bytes()].concat();
     let mut moves: Vec<_> = identities.iter().map(|(&a, &b)| (bytes(a), bytes(b))).collect();
     moves.push(moved);
     rewrite(&log, &moves);
-    bench
+    harness
 }
 
 /// Lists all files below a directory.
@@ -93,22 +93,22 @@ fn replace_in(path: &Path, moves: &[(Vec<u8>, Vec<u8>)]) {
 }
 
 /// Maps the old identity of each directory to its new one.
-fn identities(bench: &Bench) -> BTreeMap<Identity, Identity> {
-    let text = std::fs::read_to_string(bench.path("facts/identities")).expect("read");
+fn identities(harness: &Harness) -> BTreeMap<Identity, Identity> {
+    let text = std::fs::read_to_string(harness.path("facts/identities")).expect("read");
     let one = |line: &str| {
         let mut words = line.splitn(3, ' ');
         let mut number = || words.next().and_then(|word| word.parse().ok()).expect("a number");
         let then = (number(), number());
-        let now = bench.path(words.next().expect("a path")).metadata().expect("a directory");
+        let now = harness.path(words.next().expect("a path")).metadata().expect("a directory");
         (then, (now.dev(), now.ino()))
     };
     text.lines().map(one).collect()
 }
 
 /// Writes the new identities into the markers of worktrees.
-fn mark(bench: &Bench, identities: &BTreeMap<Identity, Identity>) {
+fn mark(harness: &Harness, identities: &BTreeMap<Identity, Identity>) {
     let text = |(device, inode): Identity| format!("\"device\":{device},\"inode\":{inode},");
-    let admin = files(&bench.path("project/.git"));
+    let admin = files(&harness.path("project/.git"));
     for path in admin.iter().filter(|path| path.ends_with("groundskeeper.json")) {
         let before = std::fs::read_to_string(path).expect("read");
         let known = identities.iter().find(|(then, _)| before.contains(&text(**then)));
@@ -119,7 +119,7 @@ fn mark(bench: &Bench, identities: &BTreeMap<Identity, Identity>) {
 
 /// Replaces bytes in the payloads of a log; all else except the checksums stays.
 fn rewrite(log: &Path, moves: &[(Vec<u8>, Vec<u8>)]) {
-    let old = Evidence::open(log).expect("a log");
+    let old = ReadOnlyLog::open(log).expect("a log");
     let fresh = log.with_extension("relocated");
     let mut new = Rewrite::create(&fresh, Some(old.log_id())).expect("a new log");
     let mut chain = Chain::of(&old);

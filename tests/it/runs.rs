@@ -8,7 +8,7 @@ use groundskeeper::world::process::table;
 use serde_json::{Value, json};
 
 use crate::api::call;
-use crate::support::{Bench, Daemon, wait_for};
+use crate::support::{Daemon, Harness, wait_for};
 
 fn pid_in(path: &Path) -> Option<u32> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
@@ -24,10 +24,10 @@ fn is_running(pid: u32) -> bool {
 }
 
 /// Requests a command on another thread, without waiting for its end.
-fn run(bench: &Bench, request: &str, script: &str) -> std::thread::JoinHandle<(u16, Value)> {
+fn run(harness: &Harness, request: &str, script: &str) -> std::thread::JoinHandle<(u16, Value)> {
     let body = json!({ "argv": ["sh", "-c", script] }).to_string();
     let headers = format!("content-type: application/json\r\nidempotency-key: {request}\r\n");
-    let mut stream = crate::api::connect(bench);
+    let mut stream = crate::api::connect(harness);
     std::thread::spawn(move || {
         let request = format!(
             "POST /v1/environments/demo/run HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
@@ -72,8 +72,8 @@ fn disconnected_client_run_is_recorded() {
 }
 
 /// Returns all records of one kind of event.
-fn events_of(bench: &Bench, kind: &str) -> Vec<Value> {
-    let events = bench.command(&["events", "--json"]).output().expect("asked").stdout;
+fn events_of(harness: &Harness, kind: &str) -> Vec<Value> {
+    let events = harness.command(&["events", "--json"]).output().expect("asked").stdout;
     let events = String::from_utf8_lossy(&events).into_owned();
     let all = events.lines().map(|line| serde_json::from_str::<Value>(line).expect("json"));
     all.filter(|event| event["kind"] == kind).collect()
@@ -82,25 +82,25 @@ fn events_of(bench: &Bench, kind: &str) -> Vec<Value> {
 /// A run that ignores TERM, its helper in another session, and one without variables.
 #[test]
 fn orphaned_runs_end_before_successor_ready() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 1);
-    let mut first = Daemon::start(&bench);
-    bench.new_env("demo", &repo, &[]);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 1);
+    let mut first = Daemon::start(&harness);
+    harness.new_env("demo", &repo, &[]);
     // One command ignores TERM and has a helper in another session; another command has no
     // environment variables.
-    let folder = bench.path("pids");
+    let folder = harness.path("pids");
     std::fs::create_dir(&folder).expect("a folder");
     let at = folder.display();
     let script = format!(
         "trap '' TERM; setsid sh -c 'echo $$ > {at}/helper; exec sleep 1101' & \
          echo $$ > {at}/leader; while :; do echo tick >> {at}/ticks; sleep 0.02; done"
     );
-    let asked = run(&bench, "K1", &script);
+    let asked = run(&harness, "K1", &script);
     let forgetful = format!("echo $$ > {at}/forgetful; exec env -i sleep 1102");
-    let other = run(&bench, "K2", &forgetful);
+    let other = run(&harness, "K2", &forgetful);
     // A command that the user runs with `exec`.
     let mine = format!("echo $$ > {at}/mine; exec sleep 1103");
-    let mut exec = bench.command(&["exec", "demo", "--", "sh", "-c", &mine]);
+    let mut exec = harness.command(&["exec", "demo", "--", "sh", "-c", &mine]);
     let mut exec = exec.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
     let pids = ["leader", "helper", "forgetful"].map(|name| await_pid(&folder.join(name)));
     let mine = await_pid(&folder.join("mine"));
@@ -108,16 +108,16 @@ fn orphaned_runs_end_before_successor_ready() {
     first.kill();
     drop((asked.join(), other.join()));
     assert!(pids.iter().all(|pid| is_running(*pid)), "the runs survive the kill");
-    let second = Daemon::start(&bench);
+    let second = Daemon::start(&harness);
     for (pid, name) in pids.iter().zip(["leader", "helper", "forgetful"]) {
         assert!(!is_running(*pid), "{name} still runs beside the next daemon");
     }
     assert!(is_running(mine), "a command of the user keeps running");
-    let ended = events_of(&bench, "RunFinished");
+    let ended = events_of(&harness, "RunFinished");
     let whys: Vec<&Value> = ended.iter().map(|event| &event["why"]).collect();
     assert_eq!(whys, ["interrupted", "interrupted"], "{ended:#?}");
-    wait_for("their ends in the log", || events_of(&bench, "ProcessExited").len() >= 2);
-    let processes = bench.ok(&["ps", "demo"]);
+    wait_for("their ends in the log", || events_of(&harness, "ProcessExited").len() >= 2);
+    let processes = harness.ok(&["ps", "demo"]);
     let processes = processes.as_array().expect("a list").len();
     assert!(processes >= 1, "the running process is listed");
 
@@ -125,7 +125,7 @@ fn orphaned_runs_end_before_successor_ready() {
     let ticks = std::fs::read(folder.join("ticks")).expect("ticks");
     let headers = "content-type: application/json\r\nidempotency-key: K1\r\n";
     let body = json!({ "argv": ["sh", "-c", script] }).to_string();
-    let (status, answer) = call(&bench, "POST", "/v1/environments/demo/run", headers, &body);
+    let (status, answer) = call(&harness, "POST", "/v1/environments/demo/run", headers, &body);
     assert_eq!((status, answer["why"].as_str()), (200, Some("interrupted")), "{answer:#}");
     assert_eq!(
         std::fs::read(folder.join("ticks")).expect("ticks"),
@@ -134,25 +134,25 @@ fn orphaned_runs_end_before_successor_ready() {
     );
     drop(exec.kill());
     drop(exec.wait());
-    bench.ok(&["rm", "demo", "--force"]);
+    harness.ok(&["rm", "demo", "--force"]);
     assert!(!is_running(mine));
     drop(second);
 }
 
 #[test]
 fn stopping_daemon_ends_its_runs() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 1);
-    let first = Daemon::start(&bench);
-    bench.new_env("demo", &repo, &[]);
-    let file = bench.path("pid");
-    let asked = run(&bench, "K", &format!("echo $$ > {}; exec sleep 1104", file.display()));
+    let harness = Harness::new();
+    let repo = harness.repo("project", 1);
+    let first = Daemon::start(&harness);
+    harness.new_env("demo", &repo, &[]);
+    let file = harness.path("pid");
+    let asked = run(&harness, "K", &format!("echo $$ > {}; exec sleep 1104", file.display()));
     let pid = await_pid(&file);
     assert!(first.terminate().success());
     drop(asked.join());
     assert!(!is_running(pid), "the run ended with its daemon");
-    let _second = Daemon::start(&bench);
-    let ended = events_of(&bench, "RunFinished");
+    let _second = Daemon::start(&harness);
+    let ended = events_of(&harness, "RunFinished");
     assert_eq!(ended.len(), 1, "{ended:#?}");
     assert_eq!(ended[0]["why"], "interrupted");
 }

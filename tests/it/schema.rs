@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::Bench;
+use crate::support::Harness;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -40,8 +40,8 @@ fn readme_names_ci_commands() {
 /// The help and the README name it.
 #[test]
 fn every_verb_is_documented() {
-    let bench = Bench::new();
-    let help = bench.command(&["--help"]).output().expect("runs");
+    let harness = Harness::new();
+    let help = harness.command(&["--help"]).output().expect("runs");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     let readme = std::fs::read_to_string(root().join("README.md")).expect("read");
     for verb in [
@@ -50,9 +50,9 @@ fn every_verb_is_documented() {
     ] {
         assert!(help.contains(&format!("  {verb}")), "{verb} is not in the help");
         assert!(readme.contains(verb), "{verb} is not in the README");
-        assert!(bench.command(&[verb, "--help"]).output().expect("runs").status.success());
+        assert!(harness.command(&[verb, "--help"]).output().expect("runs").status.success());
     }
-    assert_eq!(bench.command(&["no-such-verb"]).output().expect("runs").status.code(), Some(64));
+    assert_eq!(harness.command(&["no-such-verb"]).output().expect("runs").status.code(), Some(64));
 }
 
 #[test]

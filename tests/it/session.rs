@@ -4,36 +4,36 @@
 use serde_json::{Value, json};
 
 use crate::control_server::{Control, daemon, http, linked};
-use crate::support::{Bench, wait_for};
+use crate::support::{Harness, wait_for};
 
 const NOTHING: Value = Value::Null;
 
 struct Scene {
-    bench: Bench,
+    harness: Harness,
     control: Control,
     config: std::path::PathBuf,
     repo: std::path::PathBuf,
 }
 
 fn scene() -> Scene {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    let control = Control::start(&bench);
-    let key = control.key(&bench, "box");
-    let config = linked(&bench, "config", &format!("ws://{}", control.port), &key);
-    Scene { bench, control, config, repo }
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let control = Control::start(&harness);
+    let key = control.key(&harness, "box");
+    let config = linked(&harness, "config", &format!("ws://{}", control.port), &key);
+    Scene { harness, control, config, repo }
 }
 
-fn phase(bench: &Bench, id: &str) -> String {
-    let found = bench.ok(&["ls", "--all"]);
+fn phase(harness: &Harness, id: &str) -> String {
+    let found = harness.ok(&["ls", "--all"]);
     let found = found.as_array().expect("a list").iter().find(|e| e["id"] == id).cloned();
     found.map(|e| e["phase"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
 }
 
 #[test]
 fn server_drives_whole_life_cycle() {
-    let Scene { bench, control, config, repo } = scene();
-    let _daemon = daemon(&bench, &config);
+    let Scene { harness, control, config, repo } = scene();
+    let _daemon = daemon(&harness, &config);
     control.await_session("box");
     control.make("box", "demo", &repo);
     let of = "/v1/hosts/box/environments/demo";
@@ -41,7 +41,7 @@ fn server_drives_whole_life_cycle() {
     assert_eq!(row["status"], "ready");
     let place = std::path::PathBuf::from(row["path"].as_str().expect("a path"));
     assert!(place.join("README").exists());
-    bench.write(&place.join("new"), "work\n");
+    harness.write(&place.join("new"), "work\n");
     let status = control.ok("GET", &format!("{of}/status"), &NOTHING);
     assert_eq!(
         (status["untracked"].as_u64(), status["branch"].as_str()),
@@ -53,7 +53,7 @@ fn server_drives_whole_life_cycle() {
     // A thread prevents the destroy, and a command runs for it.
     let thread = json!({ "id": "t1", "kind": "thread", "holder": "app" });
     let thread = control.ok("POST", &format!("{of}/threads"), &thread);
-    wait_for("the lease", || bench.ok(&["show", "demo"])["leases"][0]["id"] == thread["lease"]);
+    wait_for("the lease", || harness.ok(&["show", "demo"])["leases"][0]["id"] == thread["lease"]);
     let run = json!({ "argv": ["sh", "-c", "echo out; echo err >&2; exit 3"], "thread": "t1" });
     let ran = control.ok("POST", &format!("{of}/exec?wait=30"), &run);
     let answer = &ran["answer"];
@@ -62,15 +62,15 @@ fn server_drives_whole_life_cycle() {
     let (code, busy) = control.call("DELETE", of, &NOTHING);
     assert_eq!((code, busy["code"].as_str()), (409, Some("environment_busy")), "{busy:#}");
     control.ok("DELETE", "/v1/hosts/box/threads/t1", &NOTHING);
-    wait_for("the release", || bench.ok(&["show", "demo"])["leases"] == json!([]));
+    wait_for("the release", || harness.ok(&["show", "demo"])["leases"] == json!([]));
 
     // The host refuses to remove work at risk, and the row says so. With force it is rescued.
     let refused = control.ok("DELETE", &format!("{of}?wait=30"), &NOTHING);
     assert_eq!(refused["answer"]["code"], "unsafe_to_remove", "{refused:#}");
     let row = control.ok("GET", of, &NOTHING);
-    let said = (row["status"].as_str(), row["error"]["code"].as_str());
+    let printed = (row["status"].as_str(), row["error"]["code"].as_str());
     assert_eq!(
-        said,
+        printed,
         (Some("ready"), Some("unsafe_to_remove")),
         "the row is ready and has the fault"
     );
@@ -86,16 +86,16 @@ fn server_drives_whole_life_cycle() {
     let row = control.ok("GET", of, &NOTHING);
     assert_eq!((row["status"].as_str(), row["incarnation"].as_u64()), (Some("ready"), Some(2)));
     assert_eq!(std::fs::read_to_string(place.join("new")).expect("back"), "work\n");
-    bench.ok(&["rm", "demo", "--force"]);
+    harness.ok(&["rm", "demo", "--force"]);
     wait_for("the row to follow", || control.row("box", "demo") == "destroyed");
-    bench.check(&[&repo]);
+    harness.check(&[&repo]);
 }
 
 /// The environment and the thread must exist before anything is queued.
 #[test]
 fn commands_for_unknown_targets_are_refused() {
-    let Scene { bench, control, config, repo } = scene();
-    let _daemon = daemon(&bench, &config);
+    let Scene { harness, control, config, repo } = scene();
+    let _daemon = daemon(&harness, &config);
     control.await_session("box");
     control.make("box", "demo", &repo);
     let of = "/v1/hosts/box/environments/demo";
@@ -131,15 +131,15 @@ fn commands_for_unknown_targets_are_refused() {
 
 #[test]
 fn sides_agree_after_either_absence() {
-    let Scene { bench, mut control, config, repo } = scene();
-    let mut host = daemon(&bench, &config);
+    let Scene { harness, mut control, config, repo } = scene();
+    let mut host = daemon(&harness, &config);
     control.await_session("box");
     for id in ["kept", "gone-there", "gone-here", "used"] {
         control.make("box", id, &repo);
     }
     let thread = json!({ "id": "t1", "holder": "app" });
     control.ok("POST", "/v1/hosts/box/environments/used/threads", &thread);
-    wait_for("the lease", || bench.ok(&["show", "used"])["leases"] != json!([]));
+    wait_for("the lease", || harness.ok(&["show", "used"])["leases"] != json!([]));
 
     // The host is down: requests made meanwhile are carried out when it returns.
     host.kill();
@@ -150,42 +150,42 @@ fn sides_agree_after_either_absence() {
     assert_eq!((code, control.row("box", "gone-there")), (202, "destroying".to_owned()));
     let (code, answer) = control.call("GET", "/v1/hosts/box/environments/kept/status", &NOTHING);
     assert_eq!((code, answer["code"].as_str()), (502, Some("host_unavailable")));
-    let mut host = daemon(&bench, &config);
+    let mut host = daemon(&harness, &config);
     wait_for("the removal", || control.row("box", "gone-there") == "destroyed");
-    assert_eq!(phase(&bench, "gone-there"), "tombstoned");
+    assert_eq!(phase(&harness, "gone-there"), "tombstoned");
 
     // The server is down: events on the host are sent when it returns.
     let port = control.port.clone();
     control.kill();
-    bench.ok(&["rm", "gone-here"]);
-    bench.new_env("made-here", &repo, &[]);
-    let mut control = Control::listen(&bench, &port);
+    harness.ok(&["rm", "gone-here"]);
+    harness.new_env("made-here", &repo, &[]);
+    let mut control = Control::listen(&harness, &port);
     control.await_session("box");
     wait_for("the rows to follow", || {
         control.row("box", "gone-here") == "destroyed" && control.row("box", "made-here") == "ready"
     });
     for id in ["kept", "used", "made-here"] {
         assert_eq!(control.row("box", id), "ready");
-        assert_eq!(phase(&bench, id), "ready");
+        assert_eq!(phase(&harness, id), "ready");
     }
 
     // Both are down. After the restart the host still has what it was not told to remove.
     host.kill();
     control.kill();
-    let control = Control::listen(&bench, &port);
-    let _host = daemon(&bench, &config);
+    let control = Control::listen(&harness, &port);
+    let _host = daemon(&harness, &config);
     control.await_session("box");
     wait_for("agreement", || {
-        phase(&bench, "kept") == "ready" && control.row("box", "kept") == "ready"
+        phase(&harness, "kept") == "ready" && control.row("box", "kept") == "ready"
     });
-    bench.check(&[&repo]);
+    harness.check(&[&repo]);
 }
 
 /// The live set of the next session retires the environment.
 #[test]
 fn lost_destroy_command_is_reconciled() {
-    let Scene { bench, mut control, config, repo } = scene();
-    let host = daemon(&bench, &config);
+    let Scene { harness, mut control, config, repo } = scene();
+    let host = daemon(&harness, &config);
     control.await_session("box");
     for id in ["a", "b"] {
         control.make("box", id, &repo);
@@ -194,30 +194,33 @@ fn lost_destroy_command_is_reconciled() {
     drop(host);
     control.kill();
     // The server loses its operations, as with an older copy of its tables.
-    let db = bench.path("control/catalog.db");
+    let db = harness.path("control/catalog.db");
     let sql = "UPDATE environments SET status = 'destroyed' WHERE id = 'a';
                UPDATE hosts SET epoch = epoch + 1;";
     rusqlite::Connection::open(db).expect("opened").execute_batch(sql).expect("changed");
-    let control = Control::listen(&bench, &port);
-    let _host = daemon(&bench, &config);
+    let control = Control::listen(&harness, &port);
+    let _host = daemon(&harness, &config);
     control.await_session("box");
-    wait_for("the live set to be applied", || phase(&bench, "a") == "tombstoned");
-    assert_eq!((phase(&bench, "b"), control.row("box", "a")), ("ready".into(), "destroyed".into()));
+    wait_for("the live set to be applied", || phase(&harness, "a") == "tombstoned");
+    assert_eq!(
+        (phase(&harness, "b"), control.row("box", "a")),
+        ("ready".into(), "destroyed".into())
+    );
     let report = control.ok("GET", "/v1/hosts/box", &NOTHING)["reconciled"].clone();
     assert!(report["held"] == false, "{report:#}");
-    bench.check(&[&repo]);
+    harness.check(&[&repo]);
 }
 
 #[test]
 fn session_needs_key_port_needs_token() {
-    let Scene { bench, control, config, repo } = scene();
-    let _daemon = daemon(&bench, &config);
+    let Scene { harness, control, config, repo } = scene();
+    let _daemon = daemon(&harness, &config);
     control.await_session("box");
     control.make("box", "demo", &repo);
     let port = || std::net::TcpStream::connect(&control.port).expect("connected");
     let (code, answer) = http(port(), "GET", "/v1/hosts", &NOTHING, "");
     assert_eq!((code, answer["code"].as_str()), (401, Some("unauthorized")));
-    let token = std::fs::read_to_string(bench.path("control/admin-token")).expect("a token");
+    let token = std::fs::read_to_string(harness.path("control/admin-token")).expect("a token");
     let bearer = |key: &str| format!("authorization: Bearer {}\r\n", key.trim());
     assert_eq!(http(port(), "GET", "/v1/hosts", &NOTHING, &bearer(&token)).0, 200);
     let upgrade = |key: &str| {
@@ -232,15 +235,15 @@ fn session_needs_key_port_needs_token() {
         let (code, answer) = http(port(), "GET", "/v1/session", &NOTHING, &upgrade(key));
         assert_eq!((code, answer["code"].as_str()), (401, Some("unauthorized")), "{key}");
     }
-    let key = std::fs::read_to_string(bench.path("box.key")).expect("a key");
+    let key = std::fs::read_to_string(harness.path("box.key")).expect("a key");
     let (code, answer) = http(port(), "GET", "/v1/session", &NOTHING, &bearer(&key));
     assert_eq!((code, answer["code"].as_str()), (400, Some("invalid_request")), "no WebSocket");
     // The existing session is not affected.
     let status = control.ok("GET", "/v1/hosts/box/environments/demo/status", &NOTHING);
     assert_eq!(status["id"], "demo");
     // The server stores only hashes of keys, and the host's log contains no secret.
-    let stored = std::fs::read(bench.path("control/catalog.db")).expect("a database");
-    let log = std::fs::read(bench.data().join("log.redb")).expect("a log");
+    let stored = std::fs::read(harness.path("control/catalog.db")).expect("a database");
+    let log = std::fs::read(harness.data().join("log.redb")).expect("a log");
     for bytes in [stored, log] {
         let found = bytes.windows(key.trim().len()).any(|part| part == key.trim().as_bytes());
         assert!(!found, "the key is stored in the clear");
@@ -251,12 +254,12 @@ fn session_needs_key_port_needs_token() {
 /// does not affect a new incarnation of the same name.
 #[test]
 fn records_reach_server_by_incarnation() {
-    let Scene { bench, mut control, config, repo } = scene();
-    let host = daemon(&bench, &config);
+    let Scene { harness, mut control, config, repo } = scene();
+    let host = daemon(&harness, &config);
     control.await_session("box");
     // An adoption appends exactly one record.
-    let clone = bench.repo("clone", 1);
-    bench.ok(&["adopt", clone.to_str().expect("text"), "--id", "mine"]);
+    let clone = harness.repo("clone", 1);
+    harness.ok(&["adopt", clone.to_str().expect("text"), "--id", "mine"]);
     wait_for("the row", || control.row("box", "mine") == "ready");
     control.make("box", "demo", &repo);
     drop(host);
@@ -267,36 +270,36 @@ fn records_reach_server_by_incarnation() {
     // recreates it on the host: two incarnations of one name.
     let (code, _) = control.call("DELETE", "/v1/hosts/box/environments/demo?force=true", &NOTHING);
     assert_eq!(code, 202);
-    let local = crate::support::Daemon::start(&bench);
-    bench.ok(&["rm", "demo"]);
-    let place = bench.new_env("demo", &repo, &[]);
-    bench.write(&place.join("work"), "of this life\n");
+    let local = crate::support::Daemon::start(&harness);
+    harness.ok(&["rm", "demo"]);
+    let place = harness.new_env("demo", &repo, &[]);
+    harness.write(&place.join("work"), "of this life\n");
     drop(local);
-    let _host = daemon(&bench, &config);
+    let _host = daemon(&harness, &config);
     control.await_session("box");
     wait_for("the new incarnation in the row", || {
         let row = control.ok("GET", "/v1/hosts/box/environments/demo", &NOTHING);
         row["status"] == "ready" && row["incarnation"] == 2
     });
     wait_for("the end of the stale operation", || {
-        let db = rusqlite::Connection::open(bench.path("control/catalog.db")).expect("opened");
+        let db = rusqlite::Connection::open(harness.path("control/catalog.db")).expect("opened");
         let sql = "SELECT count(*) FROM operations WHERE status IS NULL";
         db.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("counted") == 0
     });
     assert!(place.join("work").exists(), "the new incarnation was not to be removed");
-    assert_eq!(phase(&bench, "demo"), "ready");
+    assert_eq!(phase(&harness, "demo"), "ready");
     control.kill();
 }
 
 #[test]
 fn idempotency_key_serves_one_request() {
-    let Scene { bench, control, config, repo } = scene();
-    let _daemon = daemon(&bench, &config);
+    let Scene { harness, control, config, repo } = scene();
+    let _daemon = daemon(&harness, &config);
     control.await_session("box");
     control.make("box", "demo", &repo);
     let of = "/v1/hosts/box/environments/demo";
-    let place = bench.data().join("worktrees/demo/project");
-    bench.write(&place.join("new"), "work\n");
+    let place = harness.data().join("worktrees/demo/project");
+    harness.write(&place.join("new"), "work\n");
     let key = "idempotency-key: K\r\n";
     let delete = format!("{of}?wait=30");
     let (_, refused) = control.call_as("DELETE", &delete, &NOTHING, key);
@@ -307,24 +310,24 @@ fn idempotency_key_serves_one_request() {
     let (code, other) = control.call_as("POST", &format!("{of}/exec"), &exec, key);
     assert_eq!((code, other["code"].as_str()), (409, Some("idempotency_conflict")));
     assert!(place.join("new").exists());
-    assert_eq!(phase(&bench, "demo"), "ready");
+    assert_eq!(phase(&harness, "demo"), "ready");
 }
 
 /// A client in another language uses both APIs from their documents alone.
 #[test]
 fn foreign_client_uses_documented_apis() {
-    let Scene { bench, control, config, repo } = scene();
-    let _daemon = daemon(&bench, &config);
+    let Scene { harness, control, config, repo } = scene();
+    let _daemon = daemon(&harness, &config);
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let info = std::fs::read(bench.data().join("daemon.json")).expect("a daemon");
+    let info = std::fs::read(harness.data().join("daemon.json")).expect("a daemon");
     let info: Value = serde_json::from_slice(&info).expect("json");
     let mut client = std::process::Command::new("python3");
     client.arg(root.join("tests/client/drive.py")).arg(root.join("schema")).arg(&control.socket);
     client.arg(info["socket"].as_str().expect("a path")).arg(&repo);
     let output = client.output().expect("python3 is installed");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{printed}");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("operations of the server"), "{text}");
-    bench.check(&[&repo]);
+    harness.check(&[&repo]);
 }

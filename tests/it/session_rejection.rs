@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 
 use crate::api::call;
 use crate::control_server::{Control, daemon, linked};
-use crate::support::{Bench, Daemon, wait_for};
+use crate::support::{Daemon, Harness, wait_for};
 
 const NOTHING: Value = Value::Null;
 
@@ -34,7 +34,7 @@ fn open_message() -> Open {
 async fn connect(control: &Control, key: &Path) -> Host {
     let key = std::fs::read_to_string(key).expect("a key");
     let stream = UnixStream::connect(&control.socket).await.expect("connected");
-    Wire::ask(stream, "x", PATH, key.trim()).await.expect("entered")
+    Wire::connect(stream, "x", PATH, key.trim()).await.expect("entered")
 }
 
 /// Returns the code with which the server refuses an `open`.
@@ -56,7 +56,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 struct Scene {
-    bench: Bench,
+    harness: Harness,
     control: Control,
     config: std::path::PathBuf,
     other: std::path::PathBuf,
@@ -65,16 +65,16 @@ struct Scene {
 
 /// Sets up a server with a session that must not suffer, and the key of another host.
 fn scene() -> Scene {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 1);
-    let control = Control::start(&bench);
-    let key = control.key(&bench, "box");
-    let other = control.key(&bench, "other");
-    let config = linked(&bench, "config", &format!("unix:{}", control.socket.display()), &key);
-    let daemon = daemon(&bench, &config);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 1);
+    let control = Control::start(&harness);
+    let key = control.key(&harness, "box");
+    let other = control.key(&harness, "other");
+    let config = linked(&harness, "config", &format!("unix:{}", control.socket.display()), &key);
+    let daemon = daemon(&harness, &config);
     control.await_session("box");
     control.make("box", "demo", &repo);
-    Scene { bench, control, config, other, _daemon: daemon }
+    Scene { harness, control, config, other, _daemon: daemon }
 }
 
 fn check_session(control: &Control) {
@@ -106,7 +106,7 @@ fn invalid_session_is_refused_with_reason() {
             opened.live.is_some_and(|live| live.live.is_empty()),
             "no environment of another host"
         );
-        replayed.belongs_to("the name of another session");
+        replayed.set_session("the name of another session");
         replayed.send(&FromHost::Ping).await.expect("sent");
         while let Ok(message) = replayed.receive().await {
             assert!(!matches!(message, FromServer::Pong), "it was answered");
@@ -119,14 +119,14 @@ fn invalid_session_is_refused_with_reason() {
 #[test]
 fn late_open_does_not_replace_successor() {
     let scene = scene();
-    let (control, key) = (&scene.control, scene.bench.path("box.key"));
-    let (_, about) = call(&scene.bench, "GET", "/v1/daemon", "", "");
+    let (control, key) = (&scene.control, scene.harness.path("box.key"));
+    let (_, about) = call(&scene.harness, "GET", "/v1/daemon", "", "");
     let log = about["log_id"].as_str().expect("an id").to_owned();
     assert_eq!(about["boot"], 1);
     let late = Open { instance: "dead".to_owned(), boot: 0, log, ..open_message() };
     // On a busy machine the daemon may lose its session by itself, which proves nothing: retried.
     for _ in 0..3 {
-        let opened = || call(&scene.bench, "GET", "/v1/daemon", "", "").1["session"].clone();
+        let opened = || call(&scene.harness, "GET", "/v1/daemon", "", "").1["session"].clone();
         let before = opened();
         let answer = runtime().block_on(send_open(control, &key, late.clone()));
         control.await_session("box");
@@ -147,18 +147,18 @@ fn late_open_does_not_replace_successor() {
 #[test]
 fn second_daemon_replaces_first_session() {
     let scene = scene();
-    let second = Bench::new();
+    let second = Harness::new();
     let config = second.path("config.toml");
     std::fs::copy(&scene.config, &config).expect("copied");
     let _second = daemon(&second, &config);
-    let stage = |bench: &Bench| {
-        let (_, info) = call(bench, "GET", "/v1/daemon", "", "");
+    let stage = |harness: &Harness| {
+        let (_, info) = call(harness, "GET", "/v1/daemon", "", "");
         info["session"]["stage"].as_str().unwrap_or_default().to_owned()
     };
     wait_for("the second session", || stage(&second) == "open");
-    wait_for("the end of the first", || stage(&scene.bench) == "ended");
+    wait_for("the end of the first", || stage(&scene.harness) == "ended");
     // The replaced daemon keeps serving local users and loses nothing.
-    assert_eq!(scene.bench.ok(&["show", "demo"])["phase"], "ready");
+    assert_eq!(scene.harness.ok(&["show", "demo"])["phase"], "ready");
     // Environments that the second daemon lacks are reported missing and not created again.
     wait_for("the row to report it", || scene.control.row("box", "demo") == "error");
     assert_eq!(second.ok(&["ls", "--all"]), json!([]));
@@ -167,22 +167,22 @@ fn second_daemon_replaces_first_session() {
 #[test]
 fn broken_session_keeps_running_work() {
     let scene = scene();
-    let flag = scene.bench.path("flag");
+    let flag = scene.harness.path("flag");
     let script = format!("until [ -e {} ]; do sleep 0.02; done; echo done", flag.display());
     let body = json!({ "argv": ["sh", "-c", script] });
     let path = "/v1/hosts/box/environments/demo/exec";
     let started = scene.control.ok("POST", path, &body);
     wait_for("the start", || {
-        scene.bench.ok(&["show", "demo"])["id"] == "demo" && {
-            let found = scene.bench.ok(&["ps", "demo"]);
+        scene.harness.ok(&["show", "demo"])["id"] == "demo" && {
+            let found = scene.harness.ok(&["ps", "demo"]);
             found.as_array().is_some_and(|all| !all.is_empty())
         }
     });
     let mut control = scene.control;
     control.kill();
-    let control = Control::listen(&scene.bench, &control.port.clone());
+    let control = Control::listen(&scene.harness, &control.port.clone());
     control.await_session("box");
-    scene.bench.write(&flag, "");
+    scene.harness.write(&flag, "");
     let id = started["id"].as_str().expect("an id");
     wait_for("the answer", || {
         let found = control.ok("GET", &format!("/v1/operations/{id}"), &NOTHING);
@@ -194,7 +194,7 @@ fn broken_session_keeps_running_work() {
 #[test]
 fn thread_and_destroy_race_has_winner() {
     let scene = scene();
-    let repo = scene.bench.path("project");
+    let repo = scene.harness.path("project");
     for n in 0..12 {
         let id = format!("race{n}");
         scene.control.make("box", &id, &repo);

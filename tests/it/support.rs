@@ -15,12 +15,12 @@ use serde_json::Value;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_groundskeeper");
 /// Timeout of a test that waits for a condition.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
-/// Waits for a condition and checks it every 5 ms; panics after [`PATIENCE`].
+/// Waits for a condition and checks it every 5 ms; panics after [`WAIT_LIMIT`].
 #[expect(clippy::disallowed_methods, reason = "the one place where tests look at a condition")]
 pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_LIMIT;
     while !condition() {
         assert!(Instant::now() < until, "waited too long for: {what}");
         std::thread::sleep(Duration::from_millis(5));
@@ -34,19 +34,19 @@ pub(crate) fn sleep(time: Duration) {
 }
 
 /// A temporary directory with its own home, so that no setting of the machine matters.
-pub(crate) struct Bench {
+pub(crate) struct Harness {
     pub(crate) dir: tempfile::TempDir,
 }
 
-impl Bench {
+impl Harness {
     pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("gk").tempdir().expect("a directory");
-        let bench = Self { dir };
-        std::fs::create_dir(bench.path("home")).expect("a home");
+        let harness = Self { dir };
+        std::fs::create_dir(harness.path("home")).expect("a home");
         let config = "[user]\n name = Test\n email = test@example.org\n[init]\n defaultBranch = main\n\
                       [protocol \"file\"]\n allow = always\n";
-        std::fs::write(bench.path("home/.gitconfig"), config).expect("written");
-        bench
+        std::fs::write(harness.path("home/.gitconfig"), config).expect("written");
+        harness
     }
 
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
@@ -76,8 +76,8 @@ impl Bench {
     /// Runs git and returns what it printed; it must succeed.
     pub(crate) fn git(&self, at: &Path, args: &[&str]) -> String {
         let output = self.git_raw(at, args);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "git {args:?} in {}: {said}", at.display());
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "git {args:?} in {}: {printed}", at.display());
         String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned()
     }
 
@@ -314,36 +314,36 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn start(bench: &Bench) -> Self {
-        Self::start_with(bench, &[])
+    pub(crate) fn start(harness: &Harness) -> Self {
+        Self::start_with(harness, &[])
     }
 
-    pub(crate) fn start_with(bench: &Bench, env: &[(&str, &str)]) -> Self {
-        let mut command = bench.command(&["daemon"]);
+    pub(crate) fn start_with(harness: &Harness, env: &[(&str, &str)]) -> Self {
+        let mut command = harness.command(&["daemon"]);
         command.envs(env.iter().copied());
-        Self::launch(bench, command, env.is_empty())
+        Self::launch(harness, command, env.is_empty())
     }
 
     /// Starts a daemon with a command of the caller, such as a wrapper program.
-    pub(crate) fn of(bench: &Bench, mut command: Command) -> Self {
-        bench.isolate(&mut command);
-        Self::launch(bench, command, true)
+    pub(crate) fn of(harness: &Harness, mut command: Command) -> Self {
+        harness.isolate(&mut command);
+        Self::launch(harness, command, true)
     }
 
-    fn launch(bench: &Bench, mut command: Command, must_start: bool) -> Self {
+    fn launch(harness: &Harness, mut command: Command, must_start: bool) -> Self {
         command.stdout(Stdio::piped());
         let log = std::fs::File::options()
             .create(true)
             .append(true)
-            .open(bench.path("daemon.err"))
+            .open(harness.path("daemon.err"))
             .expect("a log");
         let mut child = command.stderr(log).spawn().expect("started");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("piped");
         BufReader::new(stdout).read_line(&mut line).expect("read");
         if !line.starts_with("GROUNDSKEEPER_READY:") {
-            let said = std::fs::read_to_string(bench.path("daemon.err")).unwrap_or_default();
-            assert!(!must_start, "the daemon did not start: {said}");
+            let printed = std::fs::read_to_string(harness.path("daemon.err")).unwrap_or_default();
+            assert!(!must_start, "the daemon did not start: {printed}");
         }
         Self { child }
     }
@@ -371,7 +371,7 @@ impl Drop for Daemon {
     }
 }
 
-impl Drop for Bench {
+impl Drop for Harness {
     fn drop(&mut self) {
         // A daemon that a command has started automatically must not outlive the test.
         drop(self.command(&["stop"]).output());

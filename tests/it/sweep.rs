@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::{Bench, Daemon};
+use crate::support::{Daemon, Harness};
 
 fn find<'a>(report: &'a Value, path: &Path) -> &'a Value {
     let list = report["findings"].as_array().expect("findings");
@@ -13,59 +13,59 @@ fn find<'a>(report: &'a Value, path: &Path) -> &'a Value {
     found.unwrap_or_else(|| panic!("{} is not in {report:#}", path.display()))
 }
 
-fn admin_of(bench: &Bench, path: &Path) -> PathBuf {
-    PathBuf::from(bench.git(path, &["rev-parse", "--absolute-git-dir"]))
+fn admin_of(harness: &Harness, path: &Path) -> PathBuf {
+    PathBuf::from(harness.git(path, &["rev-parse", "--absolute-git-dir"]))
 }
 
 #[test]
 fn healthy_host_sweeps_nothing() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    bench.new_env("demo", &repo, &[]);
-    bench.new_env("gone", &repo, &[]);
-    bench.ok(&["rm", "gone"]);
-    let report = bench.ok(&["sweep"]);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    harness.new_env("demo", &repo, &[]);
+    harness.new_env("gone", &repo, &[]);
+    harness.ok(&["rm", "gone"]);
+    let report = harness.ok(&["sweep"]);
     assert_eq!(report["found"], 0, "{report:#}");
-    bench.check(&[&repo]);
+    harness.check(&[&repo]);
 }
 
 #[test]
 fn sweep_settles_managed_reports_foreign() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    bench.new_env("demo", &repo, &[]);
-    let path = bench.new_env("gone", &repo, &[]);
-    let admin = admin_of(&bench, &path);
-    let copy = bench.path("admin-copy");
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    harness.new_env("demo", &repo, &[]);
+    let path = harness.new_env("gone", &repo, &[]);
+    let admin = admin_of(&harness, &path);
+    let copy = harness.path("admin-copy");
     let copied = std::process::Command::new("cp").arg("-a").args([&admin, &copy]).status();
     assert!(copied.expect("cp runs").success());
-    bench.ok(&["rm", "gone"]);
-    bench.drain();
+    harness.ok(&["rm", "gone"]);
+    harness.drain();
     assert!(!admin.exists(), "the registration was archived");
     // A registration that came back (from a backup, for example), an empty directory, an
     // interrupted removal and an unused lock; and three things that are foreign.
     std::fs::rename(&copy, &admin).expect("moved back");
-    let empty = bench.data().join("worktrees/gone");
+    let empty = harness.data().join("worktrees/gone");
     std::fs::create_dir_all(&empty).expect("a folder");
-    let doomed = bench.data().join("trash/.rollback-old.1");
-    bench.write(&doomed.join("half/made"), "x");
-    let lock = bench.data().join("locks/nobody");
-    bench.write(&lock, "");
-    let stranger = bench.data().join("worktrees/stranger");
-    bench.write(&stranger.join("project/work"), "work\n");
-    let unknown = bench.data().join("trash/unknown.1");
-    bench.write(&unknown.join("project/work"), "work\n");
+    let doomed = harness.data().join("trash/.rollback-old.1");
+    harness.write(&doomed.join("half/made"), "x");
+    let lock = harness.data().join("locks/nobody");
+    harness.write(&lock, "");
+    let stranger = harness.data().join("worktrees/stranger");
+    harness.write(&stranger.join("project/work"), "work\n");
+    let unknown = harness.data().join("trash/unknown.1");
+    harness.write(&unknown.join("project/work"), "work\n");
 
-    let named = bench.ok(&["sweep"]);
+    let named = harness.ok(&["sweep"]);
     assert_eq!((&named["settled"], &named["found"]), (&0.into(), &6.into()), "{named:#}");
     for ours in [&admin, &empty, &doomed, &lock] {
         assert_eq!(find(&named, ours)["ours"], true, "{named:#}");
         assert!(ours.exists(), "only named");
     }
-    let held = bench.ok(&["sweep", "--apply", "--limit", "2"]);
+    let held = harness.ok(&["sweep", "--apply", "--limit", "2"]);
     assert_eq!(held["settled"], 0, "{held:#}");
     assert!(held["held"].as_str().is_some_and(|h| h.contains("4 findings")), "{held:#}");
-    let settled = bench.ok(&["sweep", "--apply"]);
+    let settled = harness.ok(&["sweep", "--apply"]);
     assert_eq!(settled["settled"], 4, "{settled:#}");
     for ours in [&admin, &empty, &doomed, &lock] {
         assert!(!ours.exists(), "{}", ours.display());
@@ -75,48 +75,48 @@ fn sweep_settles_managed_reports_foreign() {
     }
     std::fs::remove_dir_all(&stranger).expect("removed");
     std::fs::remove_dir_all(&unknown).expect("removed");
-    assert_eq!(bench.ok(&["sweep"])["found"], 0);
-    bench.check(&[&repo]);
+    assert_eq!(harness.ok(&["sweep"])["found"], 0);
+    harness.check(&[&repo]);
 }
 
 #[test]
 fn lost_log_deletes_nothing() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    let path = bench.new_env("demo", &repo, &[]);
-    bench.write(&path.join("work"), "work\n");
-    let trashed = bench.new_env("old", &repo, &[]);
-    bench.write(&trashed.join("work"), "work\n");
-    let trash = bench.ok(&["rm", "old", "--force"])["trash"].as_str().map(PathBuf::from);
-    bench.ok(&["stop"]);
-    std::fs::remove_file(bench.data().join("log.redb")).expect("lost");
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let path = harness.new_env("demo", &repo, &[]);
+    harness.write(&path.join("work"), "work\n");
+    let trashed = harness.new_env("old", &repo, &[]);
+    harness.write(&trashed.join("work"), "work\n");
+    let trash = harness.ok(&["rm", "old", "--force"])["trash"].as_str().map(PathBuf::from);
+    harness.ok(&["stop"]);
+    std::fs::remove_file(harness.data().join("log.redb")).expect("lost");
     for _ in 0..3 {
-        let _daemon = Daemon::start(&bench);
-        let report = bench.ok(&["sweep", "--apply"]);
+        let _daemon = Daemon::start(&harness);
+        let report = harness.ok(&["sweep", "--apply"]);
         let place = path.parent().expect("a place");
         assert_eq!(find(&report, place)["ours"], false, "{report:#}");
         assert_eq!(find(&report, place)["settled"], false);
     }
     assert_eq!(std::fs::read_to_string(path.join("work")).expect("kept"), "work\n");
     assert!(trash.is_some_and(|t| t.join("work").exists()));
-    assert!(bench.git(&repo, &["worktree", "list"]).contains("worktrees/demo"));
+    assert!(harness.git(&repo, &["worktree", "list"]).contains("worktrees/demo"));
 }
 
 /// A finding must have been reported by an earlier sweep.
 #[test]
 fn start_settles_only_known_findings() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    bench.new_env("gone", &repo, &[]);
-    bench.ok(&["rm", "gone"]);
-    bench.ok(&["stop"]);
-    let empty = bench.data().join("worktrees/gone");
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    harness.new_env("gone", &repo, &[]);
+    harness.ok(&["rm", "gone"]);
+    harness.ok(&["stop"]);
+    let empty = harness.data().join("worktrees/gone");
     std::fs::create_dir_all(&empty).expect("a folder");
     for there in [true, false] {
-        let daemon = Daemon::start(&bench);
-        bench.drain();
+        let daemon = Daemon::start(&harness);
+        harness.drain();
         crate::support::wait_for("the sweep of the start", || {
-            let events = bench.command(&["--json", "events"]).output().expect("runs");
+            let events = harness.command(&["--json", "events"]).output().expect("runs");
             let text = String::from_utf8_lossy(&events.stdout).into_owned();
             let count = |kind: &str| text.matches(kind).count();
             count("\"SweepFinished\"") == count("\"DaemonStarted\"")
@@ -128,70 +128,70 @@ fn start_settles_only_known_findings() {
 
 #[test]
 fn foreign_worktrees_are_reported_with_details() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    bench.new_env("demo", &repo, &[]);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    harness.new_env("demo", &repo, &[]);
     let theirs = repo.join(".claude/worktrees/fix");
     let text = theirs.to_str().expect("text");
-    bench.git(&repo, &["worktree", "add", "-q", "-b", "fix", text]);
-    bench.write(&theirs.join("new"), "work\n");
-    let cursor = bench.path("home/.cursor/worktrees/project/x1");
-    bench.git(&repo, &["worktree", "add", "-q", "--detach", cursor.to_str().expect("text")]);
-    let missing = bench.path("missing");
-    bench.git(&repo, &["worktree", "add", "-q", "--detach", missing.to_str().expect("text")]);
+    harness.git(&repo, &["worktree", "add", "-q", "-b", "fix", text]);
+    harness.write(&theirs.join("new"), "work\n");
+    let cursor = harness.path("home/.cursor/worktrees/project/x1");
+    harness.git(&repo, &["worktree", "add", "-q", "--detach", cursor.to_str().expect("text")]);
+    let missing = harness.path("missing");
+    harness.git(&repo, &["worktree", "add", "-q", "--detach", missing.to_str().expect("text")]);
     std::fs::remove_dir_all(&missing).expect("removed");
-    let report = bench.ok(&["sweep", "--apply"]);
+    let report = harness.ok(&["sweep", "--apply"]);
     let detail = |path: &Path| find(&report, path)["detail"].as_str().expect("text").to_owned();
     assert!(detail(&theirs).contains("Claude Code") && detail(&theirs).contains("1 changes"));
     assert!(detail(&cursor).contains("Cursor") && detail(&cursor).contains("no changes"));
     let list = report["findings"].as_array().expect("findings");
     assert!(list.iter().any(|f| f["kind"] == "registration of others"), "{report:#}");
     assert_eq!(report["settled"], 0, "{report:#}");
-    bench.ok(&["adopt", text, "--id", "fix"]);
-    let report = bench.ok(&["sweep"]).to_string();
+    harness.ok(&["adopt", text, "--id", "fix"]);
+    let report = harness.ok(&["sweep"]).to_string();
     assert!(!report.contains(text), "the adopted worktree is still reported: {report}");
     assert!(theirs.join("new").exists());
 }
 
 #[test]
 fn orphaned_process_is_ended() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    let path = bench.new_env("demo", &repo, &[]);
-    bench.ok(&["rm", "demo"]);
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    let path = harness.new_env("demo", &repo, &[]);
+    harness.ok(&["rm", "demo"]);
     let orphan = |path: &Path| {
         let mut command = std::process::Command::new("sleep");
         command.arg("1013").current_dir("/").env("GROUNDSKEEPER_PATH", path);
         command.spawn().expect("started")
     };
     let mut ours = orphan(&path);
-    let mut unknown = orphan(&bench.data().join("worktrees/never/project"));
+    let mut unknown = orphan(&harness.data().join("worktrees/never/project"));
     let place = |pid: u32| PathBuf::from(format!("/proc/{pid}"));
-    let named = bench.ok(&["sweep"]);
+    let named = harness.ok(&["sweep"]);
     assert_eq!(find(&named, &place(ours.id()))["ours"], true, "{named:#}");
     assert_eq!(find(&named, &place(unknown.id()))["ours"], false, "{named:#}");
     let lives = |pid| groundskeeper::world::process::table::start_time(pid).is_some();
     assert!(lives(ours.id()));
-    bench.ok(&["sweep", "--apply"]);
+    harness.ok(&["sweep", "--apply"]);
     assert!(!lives(ours.id()) && lives(unknown.id()));
     drop((unknown.kill(), unknown.wait(), ours.wait()));
 }
 
 #[test]
 fn clean_leftovers_settle_if_logged() {
-    let bench = Bench::new();
-    let repo = bench.repo("project", 3);
-    bench.new_env("demo", &repo, &[]);
-    let trash = bench.data().join("trash");
+    let harness = Harness::new();
+    let repo = harness.repo("project", 3);
+    harness.new_env("demo", &repo, &[]);
+    let trash = harness.data().join("trash");
     let known = trash.join(".cleaned-demo.3");
     // An entry from a later time than this log, one of an unknown environment, and one with a
     // nested repository.
     let kept = [".cleaned-demo.99999", ".cleaned-other.3", ".cleaned-demo.4"];
     for name in [".cleaned-demo.3"].into_iter().chain(kept) {
-        bench.write(&trash.join(name).join("project/target/object"), "built\n");
+        harness.write(&trash.join(name).join("project/target/object"), "built\n");
     }
-    bench.write(&trash.join(".cleaned-demo.4/project/target/x/.git"), "gitdir: /elsewhere\n");
-    let report = bench.ok(&["sweep", "--apply"]);
+    harness.write(&trash.join(".cleaned-demo.4/project/target/x/.git"), "gitdir: /elsewhere\n");
+    let report = harness.ok(&["sweep", "--apply"]);
     assert_eq!((&report["found"], &report["settled"]), (&4.into(), &1.into()), "{report:#}");
     assert!(report.to_string().contains("holds a repository (project/target/x)"), "{report:#}");
     assert!(!known.exists());

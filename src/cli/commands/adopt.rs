@@ -4,15 +4,19 @@ use std::path::Path;
 
 use hyper::Method;
 
-use crate::api::inside::Adoption;
+use crate::api::contents::Adoption;
 use crate::api::types::EnvironmentView;
 use crate::cli::args::Global;
 use crate::cli::client::Client;
-use crate::cli::output::{Done, show_one};
+use crate::cli::output::{CommandResult, show_one};
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
 
-pub(in crate::cli) async fn adopt(global: &Global, path: &Path, id: Option<String>) -> Done {
+pub(in crate::cli) async fn adopt(
+    global: &Global,
+    path: &Path,
+    id: Option<String>,
+) -> CommandResult {
     let real = path.canonicalize().map_err(|e| paths::fault("find", path, &e))?;
     let path = real.into_os_string().into_string().map_err(|path| {
         let message = format!("the path {} is not UTF-8", Path::new(&path).display());

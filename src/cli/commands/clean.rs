@@ -5,10 +5,10 @@ use hyper::Method;
 use crate::api::clean::{CleanedView, UndoneView};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
-use crate::cli::output::{Done, NOTHING, encode, show_one};
+use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render;
 
-pub(in crate::cli) async fn clean(global: &Global, id: &str, now: bool) -> Done {
+pub(in crate::cli) async fn clean(global: &Global, id: &str, now: bool) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/environments/{}/clean?now={now}", encode(id));
     let steps = render::Steps::new(global.quiet || global.json);
@@ -39,7 +39,7 @@ pub(in crate::cli) async fn clean(global: &Global, id: &str, now: bool) -> Done 
     show_one(global, &done, &text)
 }
 
-pub(in crate::cli) async fn undo_clean(global: &Global, id: &str) -> Done {
+pub(in crate::cli) async fn undo_clean(global: &Global, id: &str) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/environments/{}/clean/undo", encode(id));
     let done: UndoneView = client.call(Method::POST, &path, NOTHING).await?;

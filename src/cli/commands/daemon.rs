@@ -8,13 +8,13 @@ use serde_json::json;
 
 use crate::cli::args::{Global, Start};
 use crate::cli::client::{self, Client};
-use crate::cli::output::{Done, NOTHING, log_to_stderr, show_one};
+use crate::cli::output::{CommandResult, NOTHING, log_to_stderr, show_one};
 use crate::core::{Code, Fault};
 use crate::daemon::run::StartOptions;
 
 pub(in crate::cli) const STOP_LIMIT: Duration = Duration::from_secs(20);
 
-pub(in crate::cli) fn daemon(global: &Global, detach: bool, how: &Start) -> Done {
+pub(in crate::cli) fn daemon(global: &Global, detach: bool, how: &Start) -> CommandResult {
     if detach {
         // Fails only for the leader of a process group, which needs no new session.
         let _led = rustix::process::setsid();
@@ -30,7 +30,7 @@ pub(in crate::cli) fn daemon(global: &Global, detach: bool, how: &Start) -> Done
     Ok(ExitCode::SUCCESS)
 }
 
-pub(in crate::cli) async fn stop(global: &Global) -> Done {
+pub(in crate::cli) async fn stop(global: &Global) -> CommandResult {
     let layout = client::layout(global)?;
     let pid = crate::daemon::run::read_info(&layout).map(|info| info.pid);
     let Ok(mut client) = Client::try_connect(&layout).await else {

@@ -3,15 +3,15 @@
 use hyper::Method;
 use serde_json::json;
 
-use crate::api::inside::UsageView;
-use crate::api::kept::RemainsView;
+use crate::api::archives::RemainsView;
+use crate::api::contents::UsageView;
 use crate::api::types::EnvironmentView;
 use crate::cli::args::Global;
 use crate::cli::client::Client;
-use crate::cli::output::{Done, NOTHING, encode, show_one};
+use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render;
 
-pub(in crate::cli) async fn df(global: &Global) -> Done {
+pub(in crate::cli) async fn df(global: &Global) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let list: Vec<EnvironmentView> = client.call(Method::GET, "/v1/environments", NOTHING).await?;
     let steps = render::Steps::new(global.quiet || global.json);

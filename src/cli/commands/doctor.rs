@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use hyper::Method;
 use serde::Serialize;
 
-use crate::api::kept::RemainsView;
+use crate::api::archives::RemainsView;
 use crate::api::locks::LockView;
 use crate::api::types::{DaemonView, WatchingView};
 use crate::cli::args::Global;
@@ -160,7 +160,7 @@ async fn daemon_checks(layout: &Layout, checks: &mut Vec<Check>) {
                 Check::ok("log writer", d.priority)
             });
         }
-        Err(client::Failed(p)) => checks.push(Check {
+        Err(client::CliError(p)) => checks.push(Check {
             name: "daemon",
             status: "fail",
             detail: p.message.clone(),
@@ -203,7 +203,7 @@ async fn locks_check(client: &mut Client) -> Check {
     let list = match list {
         Ok(list) => list,
         // A daemon of an earlier version does not have this request.
-        Err(client::Failed(p)) => return Check::warn(name, p.message, p.hint),
+        Err(client::CliError(p)) => return Check::warn(name, p.message, p.hint),
     };
     let standing = list.iter().filter(|lock| lock.age_seconds >= LOCK_SECONDS);
     let Some(oldest) = standing.clone().next() else {

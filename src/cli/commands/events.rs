@@ -7,7 +7,7 @@ use hyper::Method;
 
 use crate::cli::args::Global;
 use crate::cli::client::{self, Client};
-use crate::cli::output::{Done, encode};
+use crate::cli::output::{CommandResult, encode};
 use crate::cli::render;
 use crate::core::{Code, Fault};
 
@@ -16,7 +16,7 @@ pub(in crate::cli) async fn events(
     since: u64,
     follow: bool,
     env: Option<String>,
-) -> Done {
+) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let only = env.map(|id| format!("&environment={}", encode(&id))).unwrap_or_default();
     let path = format!("/v1/events?since={since}&follow={follow}{only}");

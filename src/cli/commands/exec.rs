@@ -18,11 +18,11 @@ use rustix::process::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::api::inside::Launch;
+use crate::api::processes::Launch;
 use crate::api::types::{EnvironmentView, LeaseView, NewLease, ProcessView};
 use crate::cli::args::Global;
-use crate::cli::client::{Client, Failed};
-use crate::cli::output::{Done, NOTHING, encode};
+use crate::cli::client::{CliError, Client};
+use crate::cli::output::{CommandResult, NOTHING, encode};
 use crate::cli::render;
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
@@ -37,7 +37,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(20);
 /// arguments are never part of it.
 const GATE: &str = r#"kill -STOP $$; exec "$@""#;
 
-pub(in crate::cli) async fn run(global: &Global, id: &str, command: &[OsString]) -> Done {
+pub(in crate::cli) async fn run(global: &Global, id: &str, command: &[OsString]) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/environments/{}", encode(id));
     let env: EnvironmentView = client.call(Method::GET, &path, NOTHING).await?;
@@ -47,7 +47,7 @@ pub(in crate::cli) async fn run(global: &Global, id: &str, command: &[OsString])
     let ended = run_leased(&mut client, &env, command, &name, &lease.id).await;
     let path = format!("/v1/leases/{}", encode(&lease.id));
     // The release may fail: the environment may have been removed, and the lease with it.
-    let released: Result<Option<()>, Failed> = client.call(Method::DELETE, &path, NOTHING).await;
+    let released: Result<Option<()>, CliError> = client.call(Method::DELETE, &path, NOTHING).await;
     drop(released);
     let status = ended?;
     // 128 plus the signal is what a shell reports for a killed command.
@@ -60,7 +60,7 @@ async fn lease(
     id: &str,
     name: &str,
     again: Option<String>,
-) -> Result<LeaseView, Failed> {
+) -> Result<LeaseView, CliError> {
     let path = format!("/v1/environments/{}/leases", encode(id));
     let wanted = NewLease { seconds: LEASE_SECONDS, purpose: format!("exec {name}"), id: again };
     client.call(Method::POST, &path, Some(&wanted)).await
@@ -72,12 +72,13 @@ async fn run_leased(
     command: &[OsString],
     name: &str,
     lease_id: &str,
-) -> Result<ExitStatus, Failed> {
+) -> Result<ExitStatus, CliError> {
     let at_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
     let mut child = hold(env, command, at_terminal)?;
     let place = format!("/v1/environments/{}/processes", encode(&env.id));
     let launch = Launch { pid: child.id(), name: name.to_owned() };
-    let known: Result<ProcessView, Failed> = client.call(Method::POST, &place, Some(&launch)).await;
+    let known: Result<ProcessView, CliError> =
+        client.call(Method::POST, &place, Some(&launch)).await;
     if let Err(refused) = known {
         drop(child.kill());
         drop(child.wait());
@@ -87,7 +88,7 @@ async fn run_leased(
     let _woken = kill_process(pid, Signal::CONT);
     let status = attend(client, &env.id, name, lease_id, child, at_terminal).await;
     let over = format!("{place}/{}", pid.as_raw_nonzero());
-    let forgotten: Result<Option<()>, Failed> = client.call(Method::DELETE, &over, NOTHING).await;
+    let forgotten: Result<Option<()>, CliError> = client.call(Method::DELETE, &over, NOTHING).await;
     drop(forgotten);
     status
 }
@@ -147,7 +148,7 @@ async fn attend(
     lease_id: &str,
     mut child: Child,
     at_terminal: bool,
-) -> Result<ExitStatus, Failed> {
+) -> Result<ExitStatus, CliError> {
     let pid = Pid::from_child(&child);
     let mut over = tokio::task::spawn_blocking(move || child.wait());
     let mut renewal = tokio::time::interval(RENEW_EVERY);
@@ -172,7 +173,7 @@ async fn attend(
             _ = int.recv() => if !at_terminal { pass(Signal::INT) },
             _ = renewal.tick() => {
                 let again = Some(lease_id.to_owned());
-                if let Err(Failed(problem)) = lease(client, id, name, again).await {
+                if let Err(CliError(problem)) = lease(client, id, name, again).await {
                     render::note(&format!("cannot renew the lease: {}", problem.message));
                 }
             }

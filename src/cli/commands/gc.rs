@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use hyper::Method;
 use serde::Serialize;
 
-use crate::api::inside::EvidenceView;
-use crate::api::kept::RemainsView;
+use crate::api::archives::RemainsView;
+use crate::api::contents::EvidenceView;
 use crate::api::types::{EnvironmentView, RemoveQuery};
 use crate::cli::args::{Gc, Global};
-use crate::cli::client::{self, Client, Failed};
+use crate::cli::client::{self, CliError, Client};
 use crate::cli::commands::rm::remove;
-use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
+use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render::{self, table};
 use crate::format::seconds_since;
 
@@ -28,7 +28,7 @@ pub(in crate::cli) struct Settled {
     pub(in crate::cli) why: String,
 }
 
-pub(in crate::cli) async fn run(global: &Global, which: &Gc) -> Done {
+pub(in crate::cli) async fn run(global: &Global, which: &Gc) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let mut list: Vec<EnvironmentView> =
         client.call(Method::GET, "/v1/environments", NOTHING).await?;
@@ -69,10 +69,10 @@ fn unwanted(which: &Gc, env: &EnvironmentView) -> Result<String, String> {
 }
 
 fn old_enough(limit: Option<u64>, what: &str, time: &str) -> Result<String, String> {
-    let said = format!("{what} {} ago", crate::format::age(time));
+    let description = format!("{what} {} ago", crate::format::age(time));
     match limit {
-        Some(limit) if seconds_since(time) < limit => Err(said),
-        Some(_) => Ok(said),
+        Some(limit) if seconds_since(time) < limit => Err(description),
+        Some(_) => Ok(description),
         None => Ok(String::new()),
     }
 }
@@ -82,9 +82,9 @@ async fn settle(
     which: &Gc,
     env: &EnvironmentView,
     why: String,
-) -> Result<(&'static str, String), Failed> {
+) -> Result<(&'static str, String), CliError> {
     let path = format!("/v1/environments/{}/evidence", encode(&env.id));
-    let evidence: Result<EvidenceView, Failed> = client.call(Method::GET, &path, NOTHING).await;
+    let evidence: Result<EvidenceView, CliError> = client.call(Method::GET, &path, NOTHING).await;
     let evidence = match evidence {
         Ok(evidence) => evidence,
         Err(failed) => return Ok(("kept", format!("cannot inspect it: {}", failed.0.message))),

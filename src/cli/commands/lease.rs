@@ -7,10 +7,10 @@ use serde_json::json;
 use crate::api::types::{EnvironmentView, LeaseView, NewLease};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
-use crate::cli::output::{Done, NOTHING, encode, show_one};
+use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 
 /// Creates or extends a lease and prints its id.
-pub(in crate::cli) async fn lease(global: &Global, id: &str, wanted: NewLease) -> Done {
+pub(in crate::cli) async fn lease(global: &Global, id: &str, wanted: NewLease) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/environments/{}/leases", encode(id));
     let granted: LeaseView = client.call(Method::POST, &path, Some(&wanted)).await?;
@@ -18,7 +18,7 @@ pub(in crate::cli) async fn lease(global: &Global, id: &str, wanted: NewLease) -
 }
 
 /// Releases a lease; an unknown one is a success.
-pub(in crate::cli) async fn release(global: &Global, lease: &str) -> Done {
+pub(in crate::cli) async fn release(global: &Global, lease: &str) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/leases/{}", encode(lease));
     let _: Option<()> = client.call(Method::DELETE, &path, NOTHING).await?;
@@ -26,7 +26,7 @@ pub(in crate::cli) async fn release(global: &Global, lease: &str) -> Done {
 }
 
 /// Stops the provision of an environment, or withdraws a postponed removal.
-pub(in crate::cli) async fn cancel(global: &Global, id: &str) -> Done {
+pub(in crate::cli) async fn cancel(global: &Global, id: &str) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/environments/{}/cancel", encode(id));
     let found: EnvironmentView = client.call(Method::POST, &path, NOTHING).await?;

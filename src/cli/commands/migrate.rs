@@ -9,14 +9,14 @@ use hyper::Method;
 
 use crate::api::migrations::{MigrationView, NewMigration};
 use crate::cli::args::{Global, Migrate, Migrations, Start};
-use crate::cli::client::{Client, Failed};
-use crate::cli::output::{Done, NOTHING, encode, print_json, show_one};
+use crate::cli::client::{CliError, Client};
+use crate::cli::output::{CommandResult, NOTHING, encode, print_json, show_one};
 use crate::cli::render;
 use crate::core::{Code, Fault};
-use crate::migrate::request::Wanted;
+use crate::migrate::request::MigrationRequest;
 use crate::world::fs::paths;
 
-pub(in crate::cli) async fn run(global: &Global, what: Migrate) -> Done {
+pub(in crate::cli) async fn run(global: &Global, what: Migrate) -> CommandResult {
     match what.what {
         Some(Migrations::Status { database }) => status(global, database.as_deref()).await,
         Some(Migrations::Undo { database }) => undo(global, &database).await,
@@ -25,7 +25,7 @@ pub(in crate::cli) async fn run(global: &Global, what: Migrate) -> Done {
 }
 
 /// Returns the request from the flags, with the application's defaults for what they leave out.
-pub(in crate::cli) fn wanted(what: &Migrate) -> Result<Wanted, Fault> {
+pub(in crate::cli) fn wanted(what: &Migrate) -> Result<MigrationRequest, Fault> {
     let (Some(database), Some(recipe)) = (what.database.clone(), what.recipe.clone()) else {
         let message = "a database and --recipe are required";
         return Err(Fault::new(
@@ -34,7 +34,7 @@ pub(in crate::cli) fn wanted(what: &Migrate) -> Result<Wanted, Fault> {
             "run `groundskeeper migrate --help` for the usage",
         ));
     };
-    let wanted = Wanted {
+    let wanted = MigrationRequest {
         database,
         recipe,
         auth: what.auth.clone(),
@@ -47,11 +47,11 @@ pub(in crate::cli) fn wanted(what: &Migrate) -> Result<Wanted, Fault> {
 }
 
 /// Returns the databases that a starting daemon migrates before it is ready: at most one.
-pub(in crate::cli) fn at_start(how: &Start) -> Result<Vec<Wanted>, Fault> {
+pub(in crate::cli) fn at_start(how: &Start) -> Result<Vec<MigrationRequest>, Fault> {
     let (Some(database), Some(recipe)) = (how.migrate.clone(), how.recipe.clone()) else {
         return Ok(Vec::new());
     };
-    let wanted = Wanted {
+    let wanted = MigrationRequest {
         database,
         recipe,
         auth: how.auth.clone(),
@@ -74,7 +74,7 @@ fn absolute(path: &Path) -> Result<String, Fault> {
     }
 }
 
-async fn migrate(global: &Global, what: Migrate) -> Done {
+async fn migrate(global: &Global, what: Migrate) -> CommandResult {
     let wanted = wanted(&what)?;
     let recipe = Path::new(&wanted.recipe);
     // The daemon has another working directory, so a folder is sent as an absolute path.
@@ -98,7 +98,7 @@ async fn follow(
     global: &Global,
     client: &mut Client,
     mut view: MigrationView,
-) -> Result<MigrationView, Failed> {
+) -> Result<MigrationView, CliError> {
     let bar = render::Steps::new(global.quiet || global.json);
     let mut shown = String::new();
     while !view.over {
@@ -128,9 +128,9 @@ fn step(view: &MigrationView) -> String {
     }
 }
 
-fn show(global: &Global, view: &MigrationView) -> Done {
+fn show(global: &Global, view: &MigrationView) -> CommandResult {
     if let ("failed", Some(problem)) = (view.phase.as_str(), &view.error) {
-        return Err(Failed::from(problem.clone()));
+        return Err(CliError::from(problem.clone()));
     }
     if global.json {
         print_json(view);
@@ -142,10 +142,10 @@ fn show(global: &Global, view: &MigrationView) -> Done {
     for left in &view.leftovers {
         render::note(&format!("left behind: {}", render::printable(left)));
     }
-    show_one(global, view, &words(view))
+    show_one(global, view, &describe(view))
 }
 
-fn words(view: &MigrationView) -> String {
+fn describe(view: &MigrationView) -> String {
     let database = render::printable(&view.database);
     let backup = view.backup.as_deref().map(render::printable);
     match (view.phase.as_str(), backup) {
@@ -168,7 +168,7 @@ fn tables(view: &MigrationView) -> String {
     render::table(["TABLE", "BEFORE", "AFTER"], rows)
 }
 
-async fn all(client: &mut Client, database: Option<&Path>) -> Result<Vec<MigrationView>, Failed> {
+async fn all(client: &mut Client, database: Option<&Path>) -> Result<Vec<MigrationView>, CliError> {
     let path = match database {
         Some(path) => {
             // Only the directory is resolved: the database itself may not exist.
@@ -183,7 +183,7 @@ async fn all(client: &mut Client, database: Option<&Path>) -> Result<Vec<Migrati
     client.call(Method::GET, &path, NOTHING).await
 }
 
-async fn status(global: &Global, database: Option<&Path>) -> Done {
+async fn status(global: &Global, database: Option<&Path>) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let found = all(&mut client, database).await?;
     let mut text = String::new();
@@ -209,7 +209,7 @@ async fn status(global: &Global, database: Option<&Path>) -> Done {
     show_one(global, &found, &text)
 }
 
-async fn undo(global: &Global, database: &Path) -> Done {
+async fn undo(global: &Global, database: &Path) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let found = all(&mut client, Some(database)).await?;
     let Some(last) = found.into_iter().find(|m| m.migrated) else {
@@ -221,7 +221,7 @@ async fn undo(global: &Global, database: &Path) -> Done {
     let begun: MigrationView = client.call(Method::POST, &path, NOTHING).await?;
     let done = follow(global, &mut client, begun).await?;
     if let (true, Some(problem)) = (done.phase != "undone", &done.error) {
-        return Err(Failed::from(problem.clone()));
+        return Err(CliError::from(problem.clone()));
     }
     show(global, &done)
 }

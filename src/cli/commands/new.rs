@@ -7,13 +7,13 @@ use hyper::Method;
 
 use crate::api::types::{EnvironmentView, NewEnvironment};
 use crate::cli::args::{Global, New};
-use crate::cli::client::{self, Client, Failed};
-use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
+use crate::cli::client::{self, CliError, Client};
+use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
 
-pub(in crate::cli) async fn new(global: &Global, wanted: New) -> Done {
+pub(in crate::cli) async fn new(global: &Global, wanted: New) -> CommandResult {
     let repo = wanted.repo.canonicalize().map_err(|e| paths::fault("find", &wanted.repo, &e))?;
     let repo = repo.into_os_string().into_string().map_err(|path| {
         let message = format!("the path {} is not UTF-8", Path::new(&path).display());
@@ -44,7 +44,7 @@ pub(in crate::cli) async fn new(global: &Global, wanted: New) -> Done {
         found = wait_for_end(global, &found, &again).await?;
     }
     match (&found.error, found.phase.as_str()) {
-        (Some(problem), "failed") => Err(Failed(Box::new(problem.clone()))),
+        (Some(problem), "failed") => Err(CliError(Box::new(problem.clone()))),
         (_, "provisioning") => {
             let message = format!("the daemon stopped before {} was ready", found.id);
             let hint =
@@ -59,7 +59,7 @@ pub(in crate::cli) async fn wait_for_end(
     global: &Global,
     env: &EnvironmentView,
     again: &NewEnvironment,
-) -> Result<EnvironmentView, Failed> {
+) -> Result<EnvironmentView, CliError> {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/environments/{}", encode(&env.id));
     let found: EnvironmentView = client.call(Method::GET, &path, NOTHING).await?;
@@ -75,7 +75,7 @@ pub(in crate::cli) async fn follow_provision(
     client: &mut Client,
     env: &EnvironmentView,
     steps: &render::Steps,
-) -> Result<(), Failed> {
+) -> Result<(), CliError> {
     let path = format!("/v1/events?environment={}&since={}", encode(&env.id), env.seq);
     let accept = [("accept", "text/event-stream")];
     let answer = client.send(Method::GET, &path, &accept, None).await?;

@@ -2,14 +2,14 @@
 
 use hyper::Method;
 
-use crate::api::inside::EvidenceView;
+use crate::api::contents::EvidenceView;
 use crate::api::types::ProcessView;
 use crate::cli::args::Global;
 use crate::cli::client::Client;
-use crate::cli::output::{Done, NOTHING, encode, show_one};
+use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render;
 
-pub(in crate::cli) async fn ps(global: &Global, id: &str) -> Done {
+pub(in crate::cli) async fn ps(global: &Global, id: &str) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/environments/{}/processes", encode(id));
     let list: Vec<ProcessView> = client.call(Method::GET, &path, NOTHING).await?;
@@ -19,7 +19,7 @@ pub(in crate::cli) async fn ps(global: &Global, id: &str) -> Done {
     show_one(global, &list, &render::processes(&list))
 }
 
-pub(in crate::cli) async fn evidence(global: &Global, id: &str) -> Done {
+pub(in crate::cli) async fn evidence(global: &Global, id: &str) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let path = format!("/v1/environments/{}/evidence", encode(id));
     let found: EvidenceView = client.call(Method::GET, &path, NOTHING).await?;

@@ -5,31 +5,35 @@ use std::fmt::Write as _;
 
 use hyper::Method;
 
-use crate::api::live::{BY_HAND, ConfirmView, LiveView, ReconciledView};
+use crate::api::live_sets::{BY_HAND, ConfirmView, LiveView, ReconciledView};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
-use crate::cli::output::{Done, show_one};
+use crate::cli::output::{CommandResult, show_one};
 use crate::cli::render;
 
-pub(in crate::cli) async fn reconcile(global: &Global, live: Vec<String>, epoch: u64) -> Done {
+pub(in crate::cli) async fn reconcile(
+    global: &Global,
+    live: Vec<String>,
+    epoch: u64,
+) -> CommandResult {
     let mut client = Client::connect(global).await?;
     // `--live ""` is the way to give an empty list on the command line.
     let live = live.into_iter().filter(|id| !id.is_empty()).collect();
     let server = BY_HAND.to_owned();
     let wanted = LiveView { server, epoch, live, known: None, confirmed: false };
     let found: ReconciledView = client.call(Method::POST, "/v1/reconcile", Some(&wanted)).await?;
-    show_one(global, &found, &words(&found))
+    show_one(global, &found, &describe(&found))
 }
 
-pub(in crate::cli) async fn confirm(global: &Global, epoch: u64) -> Done {
+pub(in crate::cli) async fn confirm(global: &Global, epoch: u64) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let path = "/v1/reconcile/confirm";
     let found: ReconciledView =
         client.call(Method::POST, path, Some(&ConfirmView { epoch })).await?;
-    show_one(global, &found, &words(&found))
+    show_one(global, &found, &describe(&found))
 }
 
-fn words(found: &ReconciledView) -> String {
+fn describe(found: &ReconciledView) -> String {
     let mut out = String::new();
     let mut line = |what: &str, ids: &[String]| {
         if !ids.is_empty() {

@@ -2,14 +2,14 @@
 
 use hyper::Method;
 
-use crate::api::kept::RemainsView;
+use crate::api::archives::RemainsView;
 use crate::cli::args::{Global, Rescue};
 use crate::cli::client::Client;
-use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
+use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
 use crate::core::{Code, Fault};
 
-pub(in crate::cli) async fn rescue(global: &Global, what: Rescue) -> Done {
+pub(in crate::cli) async fn rescue(global: &Global, what: Rescue) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let list: Vec<RemainsView> = client.call(Method::GET, "/v1/rescues", NOTHING).await?;
     match what {

@@ -4,11 +4,11 @@ use hyper::Method;
 
 use crate::api::types::{RemoveQuery, RemovedView};
 use crate::cli::args::Global;
-use crate::cli::client::{Client, Failed};
-use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
+use crate::cli::client::{CliError, Client};
+use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
 
-pub(in crate::cli) async fn rm(global: &Global, id: &str, how: &RemoveQuery) -> Done {
+pub(in crate::cli) async fn rm(global: &Global, id: &str, how: &RemoveQuery) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let removed = remove(&mut client, id, how).await?;
     if !global.json && !global.quiet {
@@ -22,7 +22,7 @@ pub(in crate::cli) async fn remove(
     client: &mut Client,
     id: &str,
     how: &RemoveQuery,
-) -> Result<RemovedView, Failed> {
+) -> Result<RemovedView, CliError> {
     let branch = how.branch.as_deref().map(|b| format!("&branch={}", encode(b)));
     let path = format!(
         "/v1/environments/{}?force={}&no_teardown={}&end_bystanders={}&no_rescue={}\

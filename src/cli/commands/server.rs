@@ -8,8 +8,8 @@ use hyper::Method;
 use tokio::sync::oneshot;
 
 use crate::cli::args::{Global, Hosts, Server};
-use crate::cli::client::{self, Client, Failed};
-use crate::cli::output::{Done, NOTHING, encode, log_to_stderr, show_one};
+use crate::cli::client::{self, CliError, Client};
+use crate::cli::output::{CommandResult, NOTHING, encode, log_to_stderr, show_one};
 use crate::cli::render;
 use crate::core::{Code, Fault};
 use crate::daemon::run::{StartOptions, on_signal};
@@ -29,11 +29,11 @@ fn directory(global: &Global, dir: Option<&Path>) -> Result<PathBuf, Fault> {
 }
 
 fn options(dir: PathBuf, listen: Option<SocketAddr>) -> Options {
-    Options { dir, listen, pace: crate::server::run::pace() }
+    Options { dir, listen, timing: crate::server::run::timing() }
 }
 
 /// Runs a server in the foreground until a signal ends it.
-pub(in crate::cli) fn server(global: &Global, wanted: &Server) -> Done {
+pub(in crate::cli) fn server(global: &Global, wanted: &Server) -> CommandResult {
     log_to_stderr(global);
     let dir = directory(global, wanted.server_dir.as_deref())?;
     let options = options(dir, wanted.listen);
@@ -48,13 +48,13 @@ pub(in crate::cli) fn server(global: &Global, wanted: &Server) -> Done {
 }
 
 /// Runs server and daemon in one process; the daemon has a session with the server.
-pub(in crate::cli) fn up(global: &Global, wanted: &Server) -> Done {
+pub(in crate::cli) fn up(global: &Global, wanted: &Server) -> CommandResult {
     log_to_stderr(global);
     let layout = client::layout(global)?;
     let dir = directory(global, wanted.server_dir.as_deref())?;
     let key_file = layout.root().join("server-key");
     let options = options(dir.clone(), wanted.listen);
-    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
     let (stop, stopped) = oneshot::channel::<()>();
     let key = key_file.clone();
     // The server has its own runtime, so that neither side blocks the other's threads.
@@ -63,10 +63,10 @@ pub(in crate::cli) fn up(global: &Global, wanted: &Server) -> Done {
             runtime.block_on(async {
                 let running = match start(options).await {
                     Ok(running) => running,
-                    Err(fault) => return drop(tell.send(Err(fault))),
+                    Err(fault) => return drop(sender.send(Err(fault))),
                 };
                 running.announce();
-                drop(tell.send(running.introduce(LOCAL, &key).await));
+                drop(sender.send(running.ensure_host(LOCAL, &key).await));
                 drop(stopped.await);
                 running.stop().await;
             });
@@ -77,7 +77,7 @@ pub(in crate::cli) fn up(global: &Global, wanted: &Server) -> Done {
         Fault::new(Code::Io, "cannot start the server thread", "free some memory").because(e)
     })?;
     let gone = || Fault::new(Code::Defect, "the server ended at its start", "please report this");
-    told.recv().unwrap_or_else(|_| Err(gone()))?;
+    receiver.recv().unwrap_or_else(|_| Err(gone()))?;
     let link = Link::new(&format!("unix:{}", address(&dir).display()), &key_file)?;
     let ran = crate::daemon::run::run(
         layout.root(),
@@ -97,7 +97,11 @@ fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
 }
 
 /// Adds, lists and removes hosts.
-pub(in crate::cli) async fn host(global: &Global, what: Hosts, dir: Option<&Path>) -> Done {
+pub(in crate::cli) async fn host(
+    global: &Global,
+    what: Hosts,
+    dir: Option<&Path>,
+) -> CommandResult {
     let dir = directory(global, dir)?;
     let mut client = Client::at(&address(&dir)).await.map_err(|e| {
         let message = format!("cannot reach a control server for {}", dir.display());
@@ -122,7 +126,7 @@ pub(in crate::cli) async fn host(global: &Global, what: Hosts, dir: Option<&Path
         }
         Hosts::Rm { id } => {
             let path = format!("/v1/hosts/{}", encode(&id));
-            let gone: Result<Option<()>, Failed> =
+            let gone: Result<Option<()>, CliError> =
                 client.call(Method::DELETE, &path, NOTHING).await;
             gone?;
             Ok(ExitCode::SUCCESS)

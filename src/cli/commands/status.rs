@@ -10,12 +10,12 @@ use hyper::Method;
 use crate::api::status::{DiffView, StatusEntry, StatusView};
 use crate::api::types::DaemonView;
 use crate::cli::args::Global;
-use crate::cli::client::{Client, Failed};
-use crate::cli::output::{Done, NOTHING, encode, show_one};
+use crate::cli::client::{CliError, Client};
+use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render;
 use crate::core::{Code, Fault};
 
-pub(in crate::cli) async fn status(global: &Global, id: Option<&str>) -> Done {
+pub(in crate::cli) async fn status(global: &Global, id: Option<&str>) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let Some(id) = id else {
         let all = fetch_all(&mut client).await?;
@@ -29,7 +29,7 @@ pub(in crate::cli) async fn status(global: &Global, id: Option<&str>) -> Done {
     show_one(global, &found, &full(&found))
 }
 
-async fn fetch_all(client: &mut Client) -> Result<Vec<StatusEntry>, Failed> {
+async fn fetch_all(client: &mut Client) -> Result<Vec<StatusEntry>, CliError> {
     client.call(Method::GET, "/v1/status", NOTHING).await
 }
 
@@ -40,7 +40,7 @@ const REFRESH: Duration = Duration::from_secs(10);
 
 /// Shows the table again after each change, until the user interrupts it or the daemon ends. On a
 /// terminal it draws in place, else it prints one table (or, as JSON, one line) after the other.
-pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> Done {
+pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let daemon: DaemonView = client.call(Method::GET, "/v1/daemon", NOTHING).await?;
     let only = id.map(|id| format!("&environment={}", encode(id))).unwrap_or_default();
@@ -50,7 +50,7 @@ pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> Done {
         crate::cli::client::read(stream).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut news = stream.into_body();
+    let mut stream = stream.into_body();
     let live = std::io::stdout().is_terminal() && !global.json;
     loop {
         // The daemon closes a connection that is idle for long, so each round opens a new one.
@@ -65,14 +65,14 @@ pub(in crate::cli) async fn watch(global: &Global, id: Option<&str>) -> Done {
             show_one(global, &all, &table(&all))?;
         }
         let limit = if live { REFRESH } else { Duration::MAX };
-        let heard = tokio::time::timeout(limit, news.frame()).await;
-        if matches!(heard, Ok(None | Some(Err(_)))) {
+        let received = tokio::time::timeout(limit, stream.frame()).await;
+        if matches!(received, Ok(None | Some(Err(_)))) {
             let hint = "run `groundskeeper status --watch` again";
             let fault = Fault::new(Code::DaemonUnreachable, "the daemon has ended", hint);
             return Err(fault.into());
         }
         // Drains a burst of events before the next query.
-        while let Ok(Some(Ok(_))) = tokio::time::timeout(GATHER, news.frame()).await {}
+        while let Ok(Some(Ok(_))) = tokio::time::timeout(GATHER, stream.frame()).await {}
     }
 }
 
@@ -81,7 +81,7 @@ pub(in crate::cli) async fn diff(
     id: &str,
     head: bool,
     bytes: Option<u32>,
-) -> Done {
+) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let bytes = bytes.map(|n| format!("&max_bytes={n}")).unwrap_or_default();
     let path = format!("/v1/environments/{}/diff?head={head}{bytes}", encode(id));

@@ -2,13 +2,13 @@
 
 use hyper::Method;
 
-use crate::api::kept::{SweepRequest, SweepView};
+use crate::api::sweep::{SweepRequest, SweepView};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
-use crate::cli::output::{Done, show_one};
+use crate::cli::output::{CommandResult, show_one};
 use crate::cli::render;
 
-pub(in crate::cli) async fn sweep(global: &Global, apply: bool, limit: u64) -> Done {
+pub(in crate::cli) async fn sweep(global: &Global, apply: bool, limit: u64) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let wanted = SweepRequest { apply, limit };
     let found: SweepView = client.call(Method::POST, "/v1/sweep", Some(&wanted)).await?;

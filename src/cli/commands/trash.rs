@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use hyper::Method;
 
-use crate::api::kept::RemainsView;
+use crate::api::archives::RemainsView;
 use crate::cli::args::{Global, Trash};
-use crate::cli::client::{Client, Failed};
-use crate::cli::output::{Done, NOTHING, WAIT_SECONDS, encode, show_one};
+use crate::cli::client::{CliError, Client};
+use crate::cli::output::{CommandResult, NOTHING, WAIT_SECONDS, encode, show_one};
 use crate::cli::render;
 
 /// Interval at which the remaining size of the trash is read while it is emptied.
 pub(in crate::cli) const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-pub(in crate::cli) async fn trash(global: &Global, what: Trash) -> Done {
+pub(in crate::cli) async fn trash(global: &Global, what: Trash) -> CommandResult {
     let mut client = Client::connect(global).await?;
     let list: Vec<RemainsView> = match what {
         Trash::Ls => client.call(Method::GET, "/v1/trash", NOTHING).await?,
         Trash::Empty { id, lose } => {
             if lose {
-                tell_what_is_lost(global, &mut client, id.as_deref()).await?;
+                warn_about_loss(global, &mut client, id.as_deref()).await?;
             }
             let only = id.map(|id| format!("&environment={}", encode(&id))).unwrap_or_default();
             let only = if lose { format!("{only}&lose=true") } else { only };
@@ -37,11 +37,11 @@ pub(in crate::cli) async fn trash(global: &Global, what: Trash) -> Done {
 }
 
 /// Lists the content that exists only in the trash and is about to be lost.
-pub(in crate::cli) async fn tell_what_is_lost(
+pub(in crate::cli) async fn warn_about_loss(
     global: &Global,
     client: &mut Client,
     id: Option<&str>,
-) -> Result<(), Failed> {
+) -> Result<(), CliError> {
     let list: Vec<RemainsView> = client.call(Method::GET, "/v1/trash", NOTHING).await?;
     for remains in list.iter().filter(|r| id.is_none_or(|id| r.id == id)) {
         for what in remains.only_copy_of.iter().filter(|_| !global.quiet) {
@@ -60,7 +60,7 @@ pub(in crate::cli) async fn emptied(
     global: &Global,
     client: &mut Client,
     path: &str,
-) -> Result<Vec<RemainsView>, Failed> {
+) -> Result<Vec<RemainsView>, CliError> {
     let steps = render::Steps::new(global.quiet || global.json);
     steps.step("unlinking trash entries");
     // A second connection: the first one is busy with the request until the trash is empty.

@@ -7,7 +7,7 @@ use hyper::Method;
 use crate::api::types::{TrustRequest, TrustView};
 use crate::cli::args::Global;
 use crate::cli::client::Client;
-use crate::cli::output::{Done, NOTHING, encode, show_one};
+use crate::cli::output::{CommandResult, NOTHING, encode, show_one};
 use crate::cli::render;
 use crate::world::fs::paths;
 
@@ -17,7 +17,7 @@ pub(in crate::cli) async fn trust(
     named: Option<String>,
     show: bool,
     revoke: bool,
-) -> Done {
+) -> CommandResult {
     let real = repo.canonicalize().map_err(|e| paths::fault("find", repo, &e))?;
     let repo = real.to_string_lossy().into_owned();
     let mut client = Client::connect(global).await?;

@@ -76,7 +76,7 @@ fn past_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
         actor: actor(),
         request: request.clone(),
     };
-    let looked =
+    let inspected =
         || TeardownInspectedV1 { environment: environment.clone(), unsaved: unsaved.clone() };
     let keeps = || RetentionChangedV1 { trash_seconds: 604_800, trash_bytes: 1 << 34 };
     let clean = || CleanRequestedV1 { environment: environment.clone(), actor: actor() };
@@ -92,7 +92,12 @@ fn past_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
         ("086-Cleaned.v1.bin", crate::payload::bytes(&cleaned()), 86, cleaned().into()),
         ("019-RolledBack.v1.bin", crate::payload::bytes(&rolled()), 19, rolled().into()),
         ("030-DestroyRequested.v1.bin", crate::payload::bytes(&destroy()), 30, destroy().into()),
-        ("032-TeardownInspected.v1.bin", crate::payload::bytes(&looked()), 32, looked().into()),
+        (
+            "032-TeardownInspected.v1.bin",
+            crate::payload::bytes(&inspected()),
+            32,
+            inspected().into(),
+        ),
     ]
     .into_iter()
     .chain(payloads_without_nonce())
@@ -166,7 +171,7 @@ fn single_commit_rescue_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
         leftovers: vec!["branch".into()],
         trash: Some("/trash/demo.1".into()),
     };
-    let looked = || TeardownInspectedV2 {
+    let inspected = || TeardownInspectedV2 {
         environment: environment.clone(),
         unsaved: vec!["a.txt".into()],
         fingerprint: "ef".repeat(32),
@@ -180,7 +185,12 @@ fn single_commit_rescue_payloads() -> Vec<(&'static str, Vec<u8>, u32, Event)> {
         || LateWorkRescuedV1 { environment: environment.clone(), incarnation: 2, rescue: rescue() };
     vec![
         ("019-RolledBack.v2.bin", crate::payload::bytes(&rolled()), 19, rolled().into()),
-        ("032-TeardownInspected.v2.bin", crate::payload::bytes(&looked()), 32, looked().into()),
+        (
+            "032-TeardownInspected.v2.bin",
+            crate::payload::bytes(&inspected()),
+            32,
+            inspected().into(),
+        ),
         ("063-WorkRescued.v1.bin", crate::payload::bytes(&saved()), 63, saved().into()),
         ("076-LateWorkRescued.v1.bin", crate::payload::bytes(&late()), 76, late().into()),
     ]

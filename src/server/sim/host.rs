@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::api::live::ReconciledView;
+use crate::api::live_sets::ReconciledView;
 use crate::api::types::{EnvironmentView, RemovedView};
 use crate::core::event::{Actor, Plan, TeardownOptions};
 use crate::core::model::live_set::LiveSet as Set;
@@ -15,14 +15,16 @@ use crate::core::{
     Code, Command, Environment, EnvironmentId, Event, Fault, LeaseId, Nonce, Phase, RequestId, Seq,
     State, destroyed, not_found,
 };
-use crate::session::commands::{Done, Known, Met, cancelled, refusal};
-use crate::session::exchange::about;
+use crate::session::commands::{Admission, CommandRegistry, ReadyAnswer, cancelled, refusal};
+use crate::session::exchange::open_message;
 use crate::session::outbox::Outbox;
-use crate::session::protocol::{Answer, FromHost, FromServer, LiveSet, Open, Opened, Order, Watch};
+use crate::session::protocol::{
+    Answer, FromHost, FromServer, HostCommand, LiveSet, Open, Opened, Watch,
+};
 
 /// A command in the queue of its environment.
 struct Job {
-    order: Order,
+    host_command: HostCommand,
     has_begun: bool,
     /// The incarnation that existed when the command began.
     life: Option<u32>,
@@ -30,12 +32,12 @@ struct Job {
 
 /// A host; a kill loses everything that is not in its log.
 pub(in crate::server) struct Host {
-    bench: Harness,
-    known: Known,
-    lanes: BTreeMap<String, VecDeque<Job>>,
+    harness: Harness,
+    known: CommandRegistry,
+    queues: BTreeMap<String, VecDeque<Job>>,
     /// The `exec` commands that run now.
-    runs: Vec<Order>,
-    done: VecDeque<Done>,
+    runs: Vec<HostCommand>,
+    done: VecDeque<ReadyAnswer>,
     /// Messages to send in this session, and the position of its outbox.
     out: Vec<FromHost>,
     outbox: Option<Outbox>,
@@ -51,8 +53,8 @@ fn id(text: &str) -> EnvironmentId {
     EnvironmentId::parse(text).expect("an id")
 }
 
-fn lease_id(order: &Order, field: &str) -> LeaseId {
-    LeaseId::parse(order.body[field].as_str().unwrap_or("none")).expect("a lease")
+fn lease_id(host_command: &HostCommand, field: &str) -> LeaseId {
+    LeaseId::parse(host_command.body[field].as_str().unwrap_or("none")).expect("a lease")
 }
 
 fn plan(name: &str) -> Plan {
@@ -62,9 +64,9 @@ fn plan(name: &str) -> Plan {
 impl Host {
     pub(in crate::server) fn new() -> Self {
         Self {
-            bench: Harness::new(),
-            known: Known::default(),
-            lanes: BTreeMap::new(),
+            harness: Harness::new(),
+            known: CommandRegistry::default(),
+            queues: BTreeMap::new(),
             runs: Vec::new(),
             done: VecDeque::new(),
             out: Vec::new(),
@@ -76,19 +78,19 @@ impl Host {
     }
 
     pub(in crate::server) fn state(&self) -> &State {
-        &self.bench.state
+        &self.harness.state
     }
 
     pub(in crate::server) fn disk_agrees(&self) {
-        self.bench.disk_agrees();
+        self.harness.disk_agrees();
     }
 
     /// Kills the daemon (SIGKILL) and starts it again.
     pub(in crate::server) fn crash(&mut self, how_far: u8) {
-        self.bench.crash(how_far);
-        let bench = std::mem::replace(&mut self.bench, Harness::new());
+        self.harness.crash(how_far);
+        let harness = std::mem::replace(&mut self.harness, Harness::new());
         let (ran, seen) = (std::mem::take(&mut self.ran), std::mem::take(&mut self.seen));
-        *self = Self { bench, ran, seen, is_forgetful: self.is_forgetful, ..Self::new() };
+        *self = Self { harness, ran, seen, is_forgetful: self.is_forgetful, ..Self::new() };
     }
 
     /// Ends the session.
@@ -99,7 +101,7 @@ impl Host {
 
     pub(in crate::server) fn open(&mut self) -> Open {
         self.hang_up();
-        about(self.state(), "instance", "log")
+        open_message(self.state(), "instance", "log")
     }
 
     /// Returns a server's answer to `open`.
@@ -117,7 +119,7 @@ impl Host {
         })
     }
 
-    pub(in crate::server) fn hears(&mut self, message: FromServer) {
+    pub(in crate::server) fn on_message(&mut self, message: FromServer) {
         match message {
             FromServer::Opened(opened) => {
                 self.outbox = Some(Outbox::new(opened.acked));
@@ -131,20 +133,20 @@ impl Host {
                     outbox.ack(ack.seq);
                 }
             }
-            FromServer::Command(order) => self.take(order),
+            FromServer::Command(host_command) => self.handle(host_command),
             _ => {}
         }
     }
 
     /// Returns the messages that are due: answers, reports and events.
-    pub(in crate::server) fn say(&mut self) -> Vec<FromHost> {
+    pub(in crate::server) fn outgoing(&mut self) -> Vec<FromHost> {
         let Some(outbox) = self.outbox.as_mut() else { return Vec::new() };
         while let Some(done) = self.done.pop_front() {
             self.out.extend(self.known.answer(done).map(FromHost::Answer));
         }
-        let Seq(head) = self.bench.state.seq();
+        let Seq(head) = self.harness.state.seq();
         if let Some(range) = outbox.next(head) {
-            let events = outbox.tell(range, &self.bench.log, &self.bench.state);
+            let events = outbox.build_batch(range, &self.harness.log, &self.harness.state);
             self.out.push(FromHost::Events(events));
         }
         std::mem::take(&mut self.out)
@@ -162,7 +164,7 @@ impl Host {
             confirmed: live.confirmed,
             by_hand: false,
         };
-        let (now, before) = (self.bench.now, self.bench.log.len());
+        let (now, before) = (self.harness.now, self.harness.log.len());
         let report = self.state().reconcile(now, &set);
         let leased = |id: &EnvironmentId| self.state().leases_of(id, now).next().is_some();
         assert!(!report.retired.iter().any(|id| set.live.contains(id) || leased(id)));
@@ -170,28 +172,28 @@ impl Host {
             |id: &EnvironmentId| self.state().environment(id).is_some_and(Environment::is_served);
         assert!(report.healed.iter().all(served), "a tombstoned incarnation is not revived");
         let (options, actor) = (TeardownOptions::default(), Actor::default());
-        self.bench.command(Command::Reconcile { set, options, actor });
+        self.harness.command(Command::Reconcile { set, options, actor });
         let made = |event: &Event| {
             matches!(event, Event::ProvisionRequested(_) | Event::RestoreRequested(_))
         };
         assert!(
-            !self.bench.log[before..].iter().any(|r| made(&r.event)),
+            !self.harness.log[before..].iter().any(|r| made(&r.event)),
             "the request created nothing"
         );
         self.out.push(FromHost::Reconciled(ReconciledView::of(live.epoch, report)));
     }
 
-    fn take(&mut self, order: Order) {
-        match self.known.meet(&order) {
-            Met::Answered(answer) => self.out.push(FromHost::Answer(answer)),
-            Met::UnderWay => {}
-            Met::Begins if order.command == "environment.cancel" => {
-                let begun = self.cancel(&order);
-                self.end(order.request, begun);
+    fn handle(&mut self, host_command: HostCommand) {
+        match self.known.admit(&host_command) {
+            Admission::Answered(answer) => self.out.push(FromHost::Answer(answer)),
+            Admission::InProgress => {}
+            Admission::Started if host_command.name == "environment.cancel" => {
+                let begun = self.cancel(&host_command);
+                self.end(host_command.request, begun);
             }
-            Met::Begins => {
-                let lane = self.lanes.entry(order.environment.clone()).or_default();
-                lane.push_back(Job { order, has_begun: false, life: None });
+            Admission::Started => {
+                let lane = self.queues.entry(host_command.environment.clone()).or_default();
+                lane.push_back(Job { host_command, has_begun: false, life: None });
             }
         }
     }
@@ -199,23 +201,23 @@ impl Host {
     /// Runs one round: effects proceed, the first command of each queue begins or ends, every
     /// `exec` ends.
     pub(in crate::server) fn work(&mut self) {
-        self.bench.flow();
-        for name in self.lanes.keys().cloned().collect::<Vec<_>>() {
-            let Some(mut job) = self.lanes.get_mut(&name).and_then(VecDeque::pop_front) else {
+        self.harness.flow();
+        for name in self.queues.keys().cloned().collect::<Vec<_>>() {
+            let Some(mut job) = self.queues.get_mut(&name).and_then(VecDeque::pop_front) else {
                 continue;
             };
             match self.go_on(&mut job) {
-                Some(ended) => self.end(job.order.request, ended),
-                None if job.order.command == "exec" => {}
-                None => self.lanes.entry(name).or_default().push_front(job),
+                Some(ended) => self.end(job.host_command.request, ended),
+                None if job.host_command.name == "exec" => {}
+                None => self.queues.entry(name).or_default().push_front(job),
             }
         }
-        for order in std::mem::take(&mut self.runs) {
-            let request = RequestId::parse(&order.request).expect("a request");
-            self.bench.command(Command::EndRun { request, code: Some(0), why: String::new() });
-            self.end(order.request, Ok((200, json!({ "code": 0 }))));
+        for host_command in std::mem::take(&mut self.runs) {
+            let request = RequestId::parse(&host_command.request).expect("a request");
+            self.harness.command(Command::EndRun { request, code: Some(0), why: String::new() });
+            self.end(host_command.request, Ok((200, json!({ "code": 0 }))));
         }
-        self.lanes.retain(|_, lane| !lane.is_empty());
+        self.queues.retain(|_, lane| !lane.is_empty());
     }
 
     fn end(&mut self, request: String, ended: Result<(u16, Value), Fault>) {
@@ -223,16 +225,16 @@ impl Host {
             Ok((status, body)) => Answer { request, status, body },
             Err(fault) => refusal(request, &fault),
         };
-        let done = self.known.keep(answer);
+        let done = self.known.finish(answer);
         self.done.push_back(done);
     }
 
     /// Begins a command or checks whether it has ended; `None` while it runs.
     fn go_on(&mut self, job: &mut Job) -> Option<Result<(u16, Value), Fault>> {
-        let name = id(&job.order.environment);
+        let name = id(&job.host_command.environment);
         if !job.has_begun {
             let life = self.state().environment(&name).map(|e| e.incarnation);
-            let begun = self.begin(&job.order);
+            let begun = self.begin(&job.host_command);
             (job.has_begun, job.life) = (true, life);
             match begun {
                 Ok(None) => {}
@@ -241,7 +243,7 @@ impl Host {
             }
         }
         let found = self.state().environment(&name);
-        match job.order.command.as_str() {
+        match job.host_command.name.as_str() {
             "environment.provision" | "environment.restore" => {
                 let over = found.is_none_or(|e| e.phase != Phase::Provisioning);
                 over.then(|| found.map(|e| (200, self.view(e))).ok_or_else(|| not_found(&name)))
@@ -280,51 +282,51 @@ impl Host {
     }
 
     /// Begins a command; returns its result if it ends at once.
-    fn begin(&mut self, order: &Order) -> Result<Option<(u16, Value)>, Fault> {
-        let (environment, actor) = (id(&order.environment), Actor::default());
-        let request = RequestId::parse(&order.request).ok();
-        let command = match order.command.as_str() {
+    fn begin(&mut self, host_command: &HostCommand) -> Result<Option<(u16, Value)>, Fault> {
+        let (environment, actor) = (id(&host_command.environment), Actor::default());
+        let request = RequestId::parse(&host_command.request).ok();
+        let command = match host_command.name.as_str() {
             "environment.provision" => {
-                if !self.known.unqueue(&order.environment, &order.request) {
+                if !self.known.unqueue(&host_command.environment, &host_command.request) {
                     return Err(cancelled());
                 }
-                let plan = plan(&order.environment);
+                let plan = plan(&host_command.environment);
                 let (nonce, attributes) = (nonce(), None);
                 Command::Provision { environment, plan, actor, request, nonce, attributes }
             }
             "environment.restore" => restore(environment, actor, request),
             "environment.destroy" => {
-                let life = order.body["incarnation"].as_u64();
+                let life = host_command.body["incarnation"].as_u64();
                 Command::Destroy {
                     environment,
                     incarnation: life.and_then(|n| u32::try_from(n).ok()),
-                    force: order.body["force"] == true,
+                    force: host_command.body["force"] == true,
                     options: TeardownOptions::default(),
                     actor,
                     request,
                 }
             }
             "lease.acquire" => {
-                let lease = lease_id(order, "id");
-                let until = self.bench.now.after(Duration::from_secs(86_400));
+                let lease = lease_id(host_command, "id");
+                let until = self.harness.now.after(Duration::from_secs(86_400));
                 let purpose = "thread".to_owned();
                 Command::Lease { environment, lease, until, purpose, actor, request }
             }
-            "lease.release" => return self.release(order).map(Some),
-            _ => return self.run(order),
+            "lease.release" => return self.release(host_command).map(Some),
+            _ => return self.run(host_command),
         };
         self.decide(command)?;
-        Ok((order.command == "lease.acquire").then(|| (201, json!({}))))
+        Ok((host_command.name == "lease.acquire").then(|| (201, json!({}))))
     }
 
     /// Submits a command to the core; returns its refusal, or whether it changed anything.
     fn decide(&mut self, command: Command) -> Result<bool, Fault> {
-        self.state().decide(self.bench.now, command.clone())?;
-        Ok(self.bench.command(command))
+        self.state().decide(self.harness.now, command.clone())?;
+        Ok(self.harness.command(command))
     }
 
-    fn cancel(&mut self, order: &Order) -> Result<(u16, Value), Fault> {
-        let environment = id(&order.environment);
+    fn cancel(&mut self, host_command: &HostCommand) -> Result<(u16, Value), Fault> {
+        let environment = id(&host_command.environment);
         self.decide(Command::Cancel { environment: environment.clone(), actor: Actor::default() })?;
         match self.state().environment(&environment) {
             Some(env) if env.phase == Phase::Tombstoned => Err(destroyed(&environment)),
@@ -333,8 +335,8 @@ impl Host {
         }
     }
 
-    fn release(&mut self, order: &Order) -> Result<(u16, Value), Fault> {
-        let lease = lease_id(order, "lease");
+    fn release(&mut self, host_command: &HostCommand) -> Result<(u16, Value), Fault> {
+        let lease = lease_id(host_command, "lease");
         if self.state().lease(&lease).is_none() {
             return Err(Fault::new(Code::LeaseEnded, "it has ended", "acquire one"));
         }
@@ -342,19 +344,19 @@ impl Host {
         Ok((204, Value::Null))
     }
 
-    fn run(&mut self, order: &Order) -> Result<Option<(u16, Value)>, Fault> {
-        let (environment, actor) = (id(&order.environment), Actor::default());
-        let mut request = RequestId::parse(&order.request).expect("a request");
+    fn run(&mut self, host_command: &HostCommand) -> Result<Option<(u16, Value)>, Fault> {
+        let (environment, actor) = (id(&host_command.environment), Actor::default());
+        let mut request = RequestId::parse(&host_command.request).expect("a request");
         if self.is_forgetful {
-            let name = format!("{}-{}", order.request, self.state().seq());
+            let name = format!("{}-{}", host_command.request, self.state().seq());
             request = RequestId::parse(&name).expect("a request");
         }
         let name = "test".to_owned();
         let begin =
             Command::BeginRun { environment, request: request.clone(), lease: None, name, actor };
         if self.decide(begin)? {
-            self.ran.push(order.request.clone());
-            self.runs.push(order.clone());
+            self.ran.push(host_command.request.clone());
+            self.runs.push(host_command.clone());
             return Ok(None);
         }
         match self.state().run(&request).and_then(|run| run.ended.clone()) {
@@ -364,7 +366,7 @@ impl Host {
     }
 
     pub(in crate::server) fn remove_by_hand(&mut self, name: &str) {
-        self.bench.command(Command::Destroy {
+        self.harness.command(Command::Destroy {
             environment: id(name),
             incarnation: None,
             force: true,
@@ -378,12 +380,12 @@ impl Host {
         let (environment, plan, actor) = (id(name), plan(name), Actor::default());
         let (request, nonce, attributes) = (None, nonce(), None);
         let made = Command::Provision { environment, plan, actor, request, nonce, attributes };
-        self.bench.command(made);
+        self.harness.command(made);
     }
 
     pub(in crate::server) fn restore_by_hand(&mut self, name: &str) {
         let (environment, actor) = (id(name), Actor::default());
-        self.bench.command(restore(environment, actor, None));
+        self.harness.command(restore(environment, actor, None));
     }
 
     /// Counts the `exec` commands that were started.
@@ -405,15 +407,19 @@ impl Host {
     /// Returns whether nothing is owed now, nothing runs, and the whole log is acknowledged.
     pub(in crate::server) fn is_quiet(&self) -> bool {
         let Seq(head) = self.state().seq();
-        let owes = self.state().owed(self.bench.now).next().is_some();
-        let told = self.outbox.as_ref().is_some_and(|outbox| outbox.acked() == head);
-        !owes && told && self.lanes.is_empty() && self.runs.is_empty() && self.done.is_empty()
+        let owes = self.state().owed(self.harness.now).next().is_some();
+        let is_acknowledged = self.outbox.as_ref().is_some_and(|outbox| outbox.acked() == head);
+        !owes
+            && is_acknowledged
+            && self.queues.is_empty()
+            && self.runs.is_empty()
+            && self.done.is_empty()
     }
 
     /// Checks that a request led to at most one record, and its command ran at most once.
     pub(in crate::server) fn did_nothing_twice(&mut self) {
         let (seen, known) = &mut self.seen;
-        for record in &self.bench.log[*known..] {
+        for record in &self.harness.log[*known..] {
             let request = match &record.event {
                 Event::ProvisionRequested(e) => e.request.as_ref(),
                 Event::RestoreRequested(e) => e.request.as_ref(),
@@ -426,16 +432,16 @@ impl Host {
                 assert!(seen.insert(request.clone()), "{request} was done twice");
             }
         }
-        *known = self.bench.log.len();
+        *known = self.harness.log.len();
         let once: BTreeSet<&String> = self.ran.iter().collect();
         assert_eq!(once.len(), self.ran.len(), "a command was run twice");
     }
 
-    pub(in crate::server) fn story(&self) -> Vec<String> {
+    pub(in crate::server) fn history(&self) -> Vec<String> {
         let short = |record: &crate::core::Record| {
             format!("{record:?}").chars().take(300).collect::<String>()
         };
-        self.bench.log.iter().map(short).collect()
+        self.harness.log.iter().map(short).collect()
     }
 }
 

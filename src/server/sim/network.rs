@@ -12,13 +12,13 @@ use rusqlite::{Connection, Transaction};
 use serde_json::json;
 
 use crate::core::{Fault, Phase};
-use crate::server::environments::{How, destroy_in, make_in};
+use crate::server::environments::{DestroyMode, request_destroy, request_provision};
 use crate::server::sim::host::Host;
 use crate::server::sync::{self, SyncCursor};
 use crate::server::threads::{self, Thread, claim};
 use crate::server::transitions::{Change, Status, next};
 use crate::server::{catalog, operations, store};
-use crate::session::protocol::{Ack, Answer, Events, FromHost, FromServer, Open, Order};
+use crate::session::protocol::{Ack, Answer, Events, FromHost, FromServer, HostCommand, Open};
 use crate::session::transport::Received;
 
 const HISTORIES: u64 = 2_000;
@@ -80,7 +80,7 @@ impl<M: Clone> Line<M> {
             _ => {}
         }
         let (n, message) = message;
-        self.received.take(n).map(|new| new.then_some(message)).map_err(|_| ())
+        self.received.admit(n).map(|new| new.then_some(message)).map_err(|_| ())
     }
 }
 
@@ -90,7 +90,7 @@ struct Session {
     to_server: Line<FromHost>,
     to_host: Line<FromServer>,
     /// `None` until the first message has arrived.
-    told: Option<SyncCursor>,
+    cursor: Option<SyncCursor>,
 }
 
 struct Model {
@@ -98,7 +98,7 @@ struct Model {
     host: Host,
     catalogue: Connection,
     session: Option<Session>,
-    wishes: u64,
+    requests: u64,
     /// Number of steps with a fault, a kill or a broken connection.
     faults: u64,
 }
@@ -119,7 +119,7 @@ impl Model {
         catalog::add_host(&tx, HOST, false).expect("a host");
         tx.commit().expect("committed");
         let (random, host) = (Random(seed), Host::new());
-        Self { random, host, catalogue, session: None, wishes: 0, faults: 0 }
+        Self { random, host, catalogue, session: None, requests: 0, faults: 0 }
     }
 
     /// Runs one transaction; a refusal changes nothing.
@@ -161,12 +161,12 @@ impl Model {
 
     /// Makes a random request at the server, which may be granted or refused.
     fn make_request(&mut self) {
-        self.wishes += 1;
-        let n = self.wishes;
+        self.requests += 1;
+        let n = self.requests;
         let id = NAMES[self.random.below(2) as usize].to_owned();
-        let order = |command: &str, body| Order {
+        let host_command = |command: &str, body| HostCommand {
             request: format!("w{n}"),
-            command: command.to_owned(),
+            name: command.to_owned(),
             environment: id.clone(),
             body,
         };
@@ -174,18 +174,18 @@ impl Model {
         let force = self.random.below(2) == 0;
         let kind = self.random.below(14);
         let _granted = self.with(|tx| match kind {
-            0..=3 => make_in(tx, HOST, &order("environment.provision", json!({}))),
+            0..=3 => request_provision(tx, HOST, &host_command("environment.provision", json!({}))),
             4 | 5 => {
-                let how = if force { How::Forced } else { How::Safely };
-                destroy_in(tx, HOST, &id, &format!("w{n}"), how).map(drop)
+                let how = if force { DestroyMode::Forced } else { DestroyMode::Safely };
+                request_destroy(tx, HOST, &id, &format!("w{n}"), how).map(drop)
             }
             6 => {
                 store::get(tx, HOST, &id)?;
-                make_in(tx, HOST, &order("environment.restore", json!({})))
+                request_provision(tx, HOST, &host_command("environment.restore", json!({})))
             }
             7 => {
                 store::get(tx, HOST, &id)?;
-                operations::add(tx, &order("environment.cancel", json!({})), HOST)
+                operations::add(tx, &host_command("environment.cancel", json!({})), HOST)
             }
             8 => start_thread(tx, &id, n),
             9 => end_thread(tx, &thread, n),
@@ -195,7 +195,7 @@ impl Model {
             }
             _ => {
                 store::get(tx, HOST, &id)?;
-                operations::add(tx, &order("exec", json!({})), HOST)
+                operations::add(tx, &host_command("exec", json!({})), HOST)
             }
         });
         self.notify_session();
@@ -228,8 +228,8 @@ impl Model {
                 }
             }
             _ => {
-                if let Some(told) = self.session.as_mut().and_then(|s| s.told.as_mut()) {
-                    told.all_again();
+                if let Some(cursor) = self.session.as_mut().and_then(|s| s.cursor.as_mut()) {
+                    cursor.resend_all();
                 }
                 self.notify_session();
             }
@@ -243,12 +243,13 @@ impl Model {
 
     /// Does the server's periodic work.
     fn run_periodic_work(&mut self) {
-        let n = self.wishes;
+        let n = self.requests;
         let due = self.with(store::due).expect("asked");
         for (m, (host, id)) in due.into_iter().enumerate() {
             let request = format!("r{n}-{m}-{}", self.random.below(1 << 30));
             // A refused one is still due, so the next round tries again.
-            let _granted = self.with(|tx| destroy_in(tx, &host, &id, &request, How::Unused));
+            let _granted =
+                self.with(|tx| request_destroy(tx, &host, &id, &request, DestroyMode::Unused));
         }
         self.notify_session();
     }
@@ -263,17 +264,18 @@ impl Model {
 
     /// Makes the session read the catalogue and send what is new.
     fn notify_session(&mut self) {
-        let seen = self.with(|tx| sync::look(tx, HOST)).expect("looked");
+        let seen = self.with(|tx| sync::read_pending(tx, HOST)).expect("looked");
         let Some(session) = self.session.as_mut() else { return };
-        let news = session.told.as_mut().map(|told| told.news(seen, 0)).unwrap_or_default();
-        for message in news {
+        let unsent =
+            session.cursor.as_mut().map(|cursor| cursor.unsent(seen, 0)).unwrap_or_default();
+        for message in unsent {
             session.to_host.send(message);
         }
     }
 
     /// Takes the host's messages; then one message of either side arrives or is lost.
     fn deliver_messages(&mut self, faults: bool) {
-        for message in self.host.say() {
+        for message in self.host.outgoing() {
             if let Some(session) = self.session.as_mut() {
                 session.to_server.send(message);
             }
@@ -288,7 +290,7 @@ impl Model {
             }
         } else {
             match session.to_host.next(&mut self.random, faults) {
-                Ok(Some(message)) => self.host.hears(message),
+                Ok(Some(message)) => self.host.on_message(message),
                 Ok(None) => {}
                 Err(()) => self.hang_up(),
             }
@@ -313,11 +315,11 @@ impl Model {
     }
 
     fn receive_open(&mut self, open: &Open) {
-        let (live, acked) = self.with(|tx| sync::welcome(tx, HOST, open)).expect("welcome");
-        let mut told = SyncCursor::new(open.head);
-        told.opened(&live);
+        let (live, acked) = self.with(|tx| sync::open_session(tx, HOST, open)).expect("welcome");
+        let mut cursor = SyncCursor::new(open.head);
+        cursor.opened(&live);
         let Some(session) = self.session.as_mut() else { return };
-        session.told = Some(told);
+        session.cursor = Some(cursor);
         session.to_host.send(Host::opened(live, acked));
         self.notify_session();
     }
@@ -334,18 +336,18 @@ impl Model {
                 let life = answer.body["incarnation"].as_u64().unwrap_or_default();
                 assert!(!self.host.lives(&operation.environment, life), "{answer:?}");
             }
-            if let Some(told) = self.session.as_mut().and_then(|s| s.told.as_mut()) {
-                told.live_again();
+            if let Some(cursor) = self.session.as_mut().and_then(|s| s.cursor.as_mut()) {
+                cursor.resend_live_set();
             }
             self.notify_session();
         }
     }
 
     fn receive_events(&mut self, events: &Events) {
-        self.with(|tx| sync::take_events(tx, HOST, events)).expect("accepted");
+        self.with(|tx| sync::apply_events(tx, HOST, events)).expect("accepted");
         let Some(session) = self.session.as_mut() else { return };
-        if let Some(told) = session.told.as_mut() {
-            told.heard(events.last);
+        if let Some(cursor) = session.cursor.as_mut() {
+            cursor.received(events.last);
         }
         session.to_host.send(FromServer::Ack(Ack { seq: events.last }));
         self.notify_session();
@@ -368,8 +370,8 @@ impl Model {
             self.run_periodic_work();
             self.check_step();
             if round % 20 == 19 {
-                let told = self.session.as_mut().and_then(|s| s.told.as_mut());
-                told.map(SyncCursor::all_again).unwrap_or_default();
+                let cursor = self.session.as_mut().and_then(|s| s.cursor.as_mut());
+                cursor.map(SyncCursor::resend_all).unwrap_or_default();
                 self.notify_session();
             }
             if round > 5 && self.differences().is_empty() {
@@ -377,14 +379,14 @@ impl Model {
             }
         }
         let found = self.differences();
-        panic!("no agreement: {found:#?}\n{:#?}", self.host.story());
+        panic!("no agreement: {found:#?}\n{:#?}", self.host.history());
     }
 
     /// Lists the differences between the two sides.
     fn differences(&mut self) -> Vec<String> {
         let mut found = Vec::new();
-        let looked =
-            self.with(|tx| Ok((store::list(tx, HOST, true)?, operations::under_way(tx, HOST)?)));
+        let looked = self
+            .with(|tx| Ok((store::list(tx, HOST, true)?, operations::open_operations(tx, HOST)?)));
         let (list, under_way) = looked.expect("looked");
         let rows: BTreeMap<&str, (Status, u32)> =
             list.iter().map(|row| (row.id.as_str(), (row.status, row.incarnation))).collect();
@@ -456,7 +458,7 @@ fn end_thread(tx: &Transaction<'_>, id: &str, n: u64) -> Result<(), Fault> {
     let Some(thread) = threads::end(tx, HOST, id)? else { return Ok(()) };
     let (request, command) = (format!("w{n}"), "lease.release".to_owned());
     let (environment, body) = (thread.environment, json!({ "lease": thread.lease }));
-    operations::add(tx, &Order { request, command, environment, body }, HOST)
+    operations::add(tx, &HostCommand { request, name: command, environment, body }, HOST)
 }
 
 /// Counts of what happened: a model in which nothing happens would prove nothing.

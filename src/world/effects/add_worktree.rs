@@ -283,7 +283,7 @@ fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
         // Exit status 5: the key did not exist.
         let finished = on(&to, &["--unset-all", key])?;
         if !finished.status.success() && finished.status.code() != Some(5) {
-            return Err(command::said("git config", &finished));
+            return Err(command::git_error("git config", &finished));
         }
     }
     // With this extension, git applies `core.worktree` and `core.bare` from the
@@ -297,7 +297,7 @@ fn copy_worktree_config(task: &Task<'_>, staged: &Path) -> Result<(), Fault> {
     if bare.stdout.trim_ascii_end() == b"true" {
         let finished = on(&to, &["core.bare", "false"])?;
         if !finished.status.success() {
-            return Err(command::said("git config", &finished));
+            return Err(command::git_error("git config", &finished));
         }
     }
     Ok(())
@@ -372,19 +372,19 @@ fn make_branch(task: &Task<'_>, common: &Path) -> Result<(), Fault> {
 
 /// Maps git's refusal of a branch name (invalid, or in conflict with another
 /// branch) to a clear fault.
-fn branch_fault(branch: &str, said: Fault) -> Fault {
-    let text = said.evidence.join("\n");
+fn branch_fault(branch: &str, git_error: Fault) -> Fault {
+    let text = git_error.evidence.join("\n");
     if text.contains("' exists; cannot create") {
         let message =
             format!("cannot create branch {branch}: it conflicts with an existing branch");
         let hint = "rename the existing branch that git names, or choose another branch name";
-        return Fault::new(Code::BranchExists, message, hint).with_evidence(said.evidence);
+        return Fault::new(Code::BranchExists, message, hint).with_evidence(git_error.evidence);
     }
     if text.contains("with bad name") || text.contains("is not a valid branch name") {
         let message = format!("{branch:?} is not a valid name for a git branch");
         return Fault::new(Code::InvalidRequest, message, "choose another branch name");
     }
-    said
+    git_error
 }
 
 fn not_checked_out(common: &Path, reference: &str) -> Result<(), Fault> {

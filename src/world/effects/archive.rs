@@ -25,9 +25,9 @@ use crate::world::process::scope::{Scope, Ties};
 use crate::world::process::subprocess;
 
 /// Entries after which a long walk pauses, so that other I/O is served.
-const BREATH_EVERY: u64 = 16;
+const THROTTLE_EVERY: u64 = 16;
 /// Longest single pause.
-const BREATH_MAX: Duration = Duration::from_millis(50);
+const THROTTLE_MAX: Duration = Duration::from_millis(50);
 
 impl Task<'_> {
     pub(in crate::world) fn perform(&self, step: Step) -> Result<Outcome, Fault> {
@@ -46,7 +46,7 @@ impl Task<'_> {
         let nothing = || Ok(Outcome::Measured(Size::default(), None));
         let Some(trash) = &self.remains.trash else { return nothing() };
         self.hold_head()?;
-        registration::put_away_over(&self.admin(), &self.world.log_id, self.remains.life())?;
+        registration::archive_ended(&self.admin(), &self.world.log_id, self.remains.life())?;
         let path = paths::from_host(trash);
         if !paths::exists(&path).map_err(paths::failed("inspect", &path))? {
             return nothing();
@@ -56,8 +56,8 @@ impl Task<'_> {
             // less than walking the tree.
             self.repository_answers()?;
         }
-        let mut pace = Pace::new(self.cancel);
-        let measured = disk_usage::measure(&path, &mut |_| pace.breathe())?;
+        let mut throttle = Throttle::new(self.cancel);
+        let measured = disk_usage::measure(&path, &mut |_| throttle.throttle())?;
         let late =
             // Writers that use its old path cannot reach the tree any more: no
             // later inspection is needed.
@@ -103,7 +103,7 @@ impl Task<'_> {
         // Absent after an interrupted purge: then only the registration is left to forget.
         if let Some(found) = marker::identity(&path)? {
             self.prove(&path, found)?;
-            self.nobody_is_inside(&path)?;
+            self.refuse_if_in_use(&path)?;
             crate::world::fs::removal::no_mounts(&path)?;
             // Unlinking loses the last copy, so the rescue is proven whole first, unless
             // the user chose to lose it.
@@ -115,10 +115,10 @@ impl Task<'_> {
             }
             point("purge.proven");
             // Entries go one by one: after a crash the next attempt continues with what is left.
-            let mut pace = Pace::new(self.cancel);
+            let mut throttle = Throttle::new(self.cancel);
             count = remove_tree::tree(&path, &mut |_| {
                 point("purge.unlinked_one");
-                pace.breathe()
+                throttle.throttle()
             })?;
         }
         if let Some(folder) = path.parent() {
@@ -201,19 +201,19 @@ impl Task<'_> {
 
     /// Refuses while processes use the directory, because they survived the teardown or came later;
     /// the fault is transient, so the unlink waits for them.
-    fn nobody_is_inside(&self, path: &Path) -> Result<(), Fault> {
+    fn refuse_if_in_use(&self, path: &Path) -> Result<(), Fault> {
         let scope = Scope {
             id: &self.remains.id,
             incarnation: self.remains.incarnation,
             roots: vec![path.to_owned()],
             recorded: Vec::new(),
-            asker: 0,
+            requester: 0,
             with_bystanders: false,
             ties: Ties::All,
             requests: Vec::new(),
             cgroups: &self.world.cgroups,
         };
-        let found = scope.look();
+        let found = scope.scan();
         if found.inside.is_empty() {
             return Ok(());
         }
@@ -229,16 +229,16 @@ impl Task<'_> {
         if !paths::exists(&common).map_err(paths::failed("inspect", &common))? {
             return Ok(());
         }
-        registration::put_away_over(&self.admin(), &self.world.log_id, self.remains.life())?;
+        registration::archive_ended(&self.admin(), &self.world.log_id, self.remains.life())?;
         registration::forget(&self.admin())?;
-        let home = self.world.layout.copies_of(self.remains.life());
+        let copies_dir = self.world.layout.copies_of(self.remains.life());
         let known = self.remains.rescue.as_ref().and_then(|rescue| rescue.raw.as_ref());
         // Copies of an attempt that was never recorded.
-        raw_copies::forget_unknown(&home, known, self.cancel)?;
+        raw_copies::forget_unknown(&copies_dir, known, self.cancel)?;
         // The rescue ref must exist before the ref that held HEAD is deleted.
         self.keep_commits(&common, &self.names().trash())?;
         let git = Git::exact(&common, None, Some(self.lock), self.cancel);
-        let_go_of_head(&git, &common, self.names(), &self.remains.head)
+        release_head(&git, &common, self.names(), &self.remains.head)
     }
 
     /// Commits that were reachable elsewhere when the branch was deleted may no longer be. A rescue
@@ -309,7 +309,7 @@ impl Task<'_> {
 
 /// Deletes the ref that held the HEAD of a trash entry. Another log may have created a ref under
 /// the name that earlier versions used, so that one is deleted only at the expected commit.
-pub(in crate::world) fn let_go_of_head(
+pub(in crate::world) fn release_head(
     git: &Git<'_>,
     common: &Path,
     names: Names<'_>,
@@ -326,13 +326,13 @@ pub(in crate::world) fn let_go_of_head(
 
 /// Paces long background work: sleeps twice as long as it works, at most 50 ms at a time, so that
 /// the daemon's own commits do not wait behind it.
-pub(in crate::world) struct Pace<'a> {
+pub(in crate::world) struct Throttle<'a> {
     cancel: &'a Cancel,
     since: Instant,
     count: u64,
 }
 
-impl<'a> Pace<'a> {
+impl<'a> Throttle<'a> {
     pub(in crate::world) fn new(cancel: &'a Cancel) -> Self {
         Self { cancel, since: Instant::now(), count: 0 }
     }
@@ -341,11 +341,11 @@ impl<'a> Pace<'a> {
     ///
     /// # Errors
     /// When it is cancelled.
-    pub(in crate::world) fn breathe(&mut self) -> Result<(), Fault> {
+    pub(in crate::world) fn throttle(&mut self) -> Result<(), Fault> {
         self.count += 1;
-        if self.count.is_multiple_of(BREATH_EVERY) {
+        if self.count.is_multiple_of(THROTTLE_EVERY) {
             // Waiting on the cancellation's descriptor ends the pause early.
-            let pause = (self.since.elapsed() * 2).min(BREATH_MAX);
+            let pause = (self.since.elapsed() * 2).min(THROTTLE_MAX);
             drop(subprocess::poll_all(&[self.cancel.as_fd()], pause));
             self.cancel.check()?;
             self.since = Instant::now();

@@ -14,7 +14,7 @@ use crate::core::effect::{Returned, Taken};
 use crate::core::event::{NotMoved, Size};
 use crate::core::{Code, Fault, Outcome};
 use crate::failpoint::kill::point;
-use crate::world::effects::archive::Pace;
+use crate::world::effects::archive::Throttle;
 use crate::world::effects::clean_output::{self, places, prune, units};
 use crate::world::effects::context::{Task, World};
 use crate::world::fs::{disk_usage, paths, removal};
@@ -141,8 +141,8 @@ fn taken(task: &Task<'_>, target: &Path, left: Vec<NotMoved>) -> Result<Taken, F
             continue;
         }
         for unit in units {
-            let mut pace = Pace::new(task.cancel);
-            let size = disk_usage::of(&place.join(&unit), &mut |_| pace.breathe());
+            let mut throttle = Throttle::new(task.cancel);
+            let size = disk_usage::of(&place.join(&unit), &mut |_| throttle.throttle());
             task.cancel.check()?;
             add(&mut taken.size, size.unwrap_or_default());
             if taken.paths.len() < NAMED_MAX {
@@ -181,8 +181,8 @@ pub(in crate::world) fn undo(
                 Ok(()) if done.paths.len() >= NAMED_MAX => {}
                 Ok(()) => done.paths.push(unit.display().to_string()),
                 Err(why) => {
-                    let mut pace = Pace::new(task.cancel);
-                    let size = disk_usage::of(&place.join(&unit), &mut |_| pace.breathe());
+                    let mut throttle = Throttle::new(task.cancel);
+                    let size = disk_usage::of(&place.join(&unit), &mut |_| throttle.throttle());
                     task.cancel.check()?;
                     add(&mut done.size, size.unwrap_or_default());
                     name(&mut done.left, &unit, why);

@@ -103,14 +103,14 @@ impl Walk<'_> {
         let known = self.known(prefix, files);
         let entries = std::fs::read_dir(&place).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let Ok(entries) = entries else { return false };
-        let mut met = 0;
+        let mut visited = 0;
         let all = entries.iter().all(|entry| {
             let name = entry.file_name();
             let at = known.binary_search_by(|k| k.name.as_slice().cmp(name.as_bytes()));
             let Ok(at) = at else {
                 return (depth == 0 && name == ".git") || self.may_be(ignores, prefix, entry);
             };
-            met += 1;
+            visited += 1;
             let known = &known[at];
             if !known.is_folder {
                 let file = &self.files[known.files.start];
@@ -125,7 +125,7 @@ impl Walk<'_> {
         });
         ignores.pop();
         // A tracked file that is missing makes the counts differ.
-        all && met == known.len()
+        all && visited == known.len()
     }
 
     /// Returns the tracked names of a folder, sorted.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::core::{CleanedOutput, Code, EnvironmentId, Fault, Outcome, Step, Subject};
 use crate::failpoint::kill::point;
-use crate::world::effects::archive::Pace;
+use crate::world::effects::archive::Throttle;
 use crate::world::effects::context::World;
 use crate::world::fs::{paths, removal, remove_tree};
 use crate::world::git::marker;
@@ -46,10 +46,10 @@ impl Task<'_> {
             removal::no_mounts(&folder)?;
             self.no_repository(&folder)?;
             point("clean.proven");
-            let mut pace = Pace::new(self.cancel);
+            let mut throttle = Throttle::new(self.cancel);
             count += remove_tree::tree(&folder, &mut |_| {
                 point("clean.unlinked_one");
-                pace.breathe()
+                throttle.throttle()
             })?;
         }
         point("clean.unlinked");
@@ -116,13 +116,13 @@ pub(in crate::world) fn not_in_use(
         incarnation,
         roots: vec![path.to_owned()],
         recorded: Vec::new(),
-        asker: 0,
+        requester: 0,
         with_bystanders: true,
         ties: Ties::Place,
         requests: Vec::new(),
         cgroups: &world.cgroups,
     };
-    let users = scope.look().inside;
+    let users = scope.scan().inside;
     if users.is_empty() {
         return Ok(());
     }

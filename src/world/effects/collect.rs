@@ -160,7 +160,7 @@ impl Collector<'_> {
             for some in hidden.chunks(ARGUMENTS_MAX) {
                 let shown = self.on(&["update-index", flag], some)?;
                 if !shown.status.success() {
-                    return Err(command::said("git update-index", &shown));
+                    return Err(command::git_error("git update-index", &shown));
                 }
             }
         }
@@ -236,7 +236,7 @@ impl Collector<'_> {
     fn untracked(&self) -> Result<Vec<PathBuf>, Fault> {
         let listed = self.run(&["ls-files", "--others", "--exclude-standard", "-z"])?;
         if !listed.status.success() {
-            return Err(command::said("git ls-files", &listed));
+            return Err(command::git_error("git ls-files", &listed));
         }
         let paths = listed.stdout.split(|b| *b == 0).filter(|path| !path.is_empty());
         // A nested repository is listed as a directory.
@@ -422,6 +422,6 @@ fn no_room(finished: &Finished) -> Result<(), Fault> {
     if finished.status.success() {
         return Ok(());
     }
-    let fault = command::said("git add", finished);
+    let fault = command::git_error("git add", finished);
     if fault.code == Code::DiskFull { Err(fault) } else { Ok(()) }
 }

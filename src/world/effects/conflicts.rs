@@ -40,7 +40,7 @@ pub(in crate::world) fn tree(collector: &Collector<'_>) -> Result<Option<String>
         }
         let added = collector.git.run_command(command)?;
         if !added.status.success() {
-            return Err(command::said("git update-index", &added));
+            return Err(command::git_error("git update-index", &added));
         }
     }
     let written = collector.git.run_command(on(&["write-tree"]))?;

@@ -11,7 +11,7 @@ use crate::world::fs::data_dir::Layout;
 use crate::world::git::registration::Owner;
 use crate::world::process::cancel::Cancel;
 use crate::world::process::cgroup::Cgroups;
-use crate::world::watch::tracker::Hub;
+use crate::world::watch::tracker::WatchTracker;
 
 /// Longest wait for an effect's lock, which children of an earlier daemon may still hold.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
@@ -38,9 +38,9 @@ pub struct World {
     /// Names of the directories that tools rebuild.
     pub(in crate::world) rebuildable: Vec<String>,
     /// Status cache: the last known status of each worktree that was queried.
-    pub(in crate::world) book: crate::world::status::cache::Book,
-    /// The watch hub; unset until watching is possible.
-    pub(in crate::world) hub: OnceLock<Arc<Hub>>,
+    pub(in crate::world) status_cache: crate::world::status::cache::StatusCache,
+    /// The watch tracker; unset until watching is possible.
+    pub(in crate::world) watch_tracker: OnceLock<Arc<WatchTracker>>,
 }
 
 /// One effect on an environment, while it is performed.
@@ -64,8 +64,16 @@ impl World {
         let cgroups = Cgroups::find(&log_id);
         let rebuildable = crate::world::effects::context::REBUILDABLE.map(str::to_owned).to_vec();
         let branches = Mutex::new(());
-        let book = crate::world::status::cache::Book::default();
-        Self { layout, log_id, cgroups, branches, rebuildable, book, hub: OnceLock::new() }
+        let status_cache = crate::world::status::cache::StatusCache::default();
+        Self {
+            layout,
+            log_id,
+            cgroups,
+            branches,
+            rebuildable,
+            status_cache,
+            watch_tracker: OnceLock::new(),
+        }
     }
 
     /// Adds names to the list of directories that tools rebuild.
@@ -81,21 +89,21 @@ impl World {
         &self.rebuildable
     }
 
-    /// Sets the hub that watches worktrees. Only the first call has an effect.
-    pub fn watch_by(&self, hub: Arc<Hub>) {
-        drop(self.hub.set(hub));
+    /// Sets the tracker that watches worktrees. Only the first call has an effect.
+    pub fn set_watch_tracker(&self, watch_tracker: Arc<WatchTracker>) {
+        drop(self.watch_tracker.set(watch_tracker));
     }
 
-    /// Returns the watch hub; none before watching is possible.
+    /// Returns the watch tracker; none before watching is possible.
     #[must_use]
-    pub fn hub(&self) -> Option<&Arc<Hub>> {
-        self.hub.get()
+    pub fn watch_tracker(&self) -> Option<&Arc<WatchTracker>> {
+        self.watch_tracker.get()
     }
 
     /// Returns the status cache.
     #[must_use]
-    pub fn book(&self) -> &crate::world::status::cache::Book {
-        &self.book
+    pub fn status_cache(&self) -> &crate::world::status::cache::StatusCache {
+        &self.status_cache
     }
 
     /// Returns the control groups of this data directory's environments.
@@ -141,10 +149,10 @@ impl World {
 
     /// Stops watching an environment and drops its cached status.
     pub(super) fn unwatch(&self, id: &EnvironmentId) {
-        if let Some(hub) = self.hub.get() {
-            hub.release(id);
+        if let Some(watch_tracker) = self.watch_tracker.get() {
+            watch_tracker.release(id);
         }
-        self.book.forget(id);
+        self.status_cache.forget(id);
     }
 
     /// Takes the lock of an effect's subject. Waits up to [`LOCK_LIMIT`], because children of an

@@ -48,8 +48,8 @@ pub(in crate::world) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
     let git = Git::at(&source, Some(task.lock), task.cancel);
     let mut copier = Copier {
         task,
-        source: Tree::open(&source)?,
-        target: Tree::open(&target)?,
+        source: WorkingTree::open(&source)?,
+        target: WorkingTree::open(&target)?,
         reflink: true,
         done: Included::default(),
         more: 0,
@@ -92,7 +92,7 @@ fn list(git: &Git<'_>, patterns: &std::ffi::OsStr) -> Result<Vec<Vec<u8>>, Fault
     command.arg(patterns);
     let finished = git.run_command(command)?;
     if !finished.status.success() {
-        return Err(crate::world::git::command::said("git ls-files", &finished));
+        return Err(crate::world::git::command::git_error("git ls-files", &finished));
     }
     let paths = finished.stdout.split(|b| *b == 0).filter(|p| !p.is_empty());
     let mut paths: Vec<Vec<u8>> = paths.map(<[u8]>::to_vec).collect();
@@ -117,8 +117,8 @@ fn both<'a>(a: &'a [Vec<u8>], b: &'a [Vec<u8>]) -> Vec<&'a [u8]> {
 
 struct Copier<'a> {
     task: &'a Task<'a>,
-    source: Tree,
-    target: Tree,
+    source: WorkingTree,
+    target: WorkingTree,
     /// Cleared when the file system first refuses, so that later files do not pay for the attempt.
     reflink: bool,
     done: Included,
@@ -127,12 +127,12 @@ struct Copier<'a> {
 }
 
 /// A working tree: its path, and an open descriptor that all operations in it are relative to.
-struct Tree {
+struct WorkingTree {
     path: PathBuf,
     open: OwnedFd,
 }
 
-impl Tree {
+impl WorkingTree {
     fn open(path: &Path) -> Result<Self, Fault> {
         let path = path.canonicalize().map_err(paths::failed("find", path))?;
         let open = beneath::top(&path).map_err(|e| paths::fault("open", &path, &e.into()))?;
@@ -141,7 +141,7 @@ impl Tree {
 }
 
 /// One entry being copied: its open parent directories on both sides, and its name.
-struct Pair<'a> {
+struct CopyPair<'a> {
     from: OwnedFd,
     to: OwnedFd,
     name: &'a OsStr,
@@ -168,11 +168,11 @@ impl Copier<'_> {
     }
 
     /// Opens the parent directories of an entry on both sides; creates those of the target.
-    fn pair<'p>(&self, path: &'p Path) -> io::Result<Pair<'p>> {
+    fn pair<'p>(&self, path: &'p Path) -> io::Result<CopyPair<'p>> {
         let parent = path.parent().unwrap_or(Path::new(""));
         let from = beneath::directory_in(self.source.open.as_fd(), parent, Mounts::Entered)?;
         let to = Self::folder(self.target.open.as_fd(), parent)?;
-        Ok(Pair { from, to, name: path.file_name().unwrap_or_default() })
+        Ok(CopyPair { from, to, name: path.file_name().unwrap_or_default() })
     }
 
     /// Opens a folder of the worktree, creating what is missing; never follows a symlink.
@@ -191,12 +191,12 @@ impl Copier<'_> {
                 self.skip(path, "is behind a symbolic link");
                 return Ok(());
             }
-            Err(e) => return self.trouble(path, &e),
+            Err(e) => return self.handle_error(path, &e),
             Ok(pair) => pair,
         };
         let found = match statat(&pair.from, pair.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => found,
-            Err(e) => return self.trouble(path, &e.into()),
+            Err(e) => return self.handle_error(path, &e.into()),
         };
         let copied = match FileType::from_raw_mode(found.st_mode) {
             FileType::Directory => return self.directory(path, &pair, depth),
@@ -209,7 +209,7 @@ impl Copier<'_> {
         };
         match copied.and_then(|made| self.note(path, made)) {
             Ok(()) => Ok(()),
-            Err(e) => self.trouble(path, &e),
+            Err(e) => self.handle_error(path, &e),
         }
     }
 
@@ -224,7 +224,7 @@ impl Copier<'_> {
         if made || there(self) { self.made.note(&self.target.path, path) } else { Ok(()) }
     }
 
-    fn directory(&mut self, path: &Path, pair: &Pair<'_>, depth: usize) -> Result<(), Fault> {
+    fn directory(&mut self, path: &Path, pair: &CopyPair<'_>, depth: usize) -> Result<(), Fault> {
         self.task.cancel.check()?;
         if depth > DEPTH_MAX {
             self.skip(path, "is nested too deeply");
@@ -236,14 +236,14 @@ impl Copier<'_> {
                 self.skip(path, "its path in the worktree is not a directory");
                 return Ok(());
             }
-            Err(e) => return self.trouble(path, &e),
+            Err(e) => return self.handle_error(path, &e),
             Ok(_) => {}
         }
         let listed = beneath::directory_in(pair.from.as_fd(), name, Mounts::Entered)
             .and_then(|open| Dir::new(open)?.collect::<Result<Vec<_>, _>>());
         let entries = match listed {
             Ok(entries) => entries,
-            Err(e) => return self.trouble(path, &e.into()),
+            Err(e) => return self.handle_error(path, &e.into()),
         };
         for entry in entries {
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
@@ -257,7 +257,7 @@ impl Copier<'_> {
     /// Copies a file under a temporary name, and links it to its own name only when it is
     /// complete: an interrupted copy must never be taken for the file. Unlike a rename, the
     /// link never replaces a file.
-    fn file(&mut self, path: &Path, pair: &Pair<'_>) -> io::Result<bool> {
+    fn file(&mut self, path: &Path, pair: &CopyPair<'_>) -> io::Result<bool> {
         let mut part = OsString::from(".");
         part.push(pair.name);
         part.push(".gk-part");
@@ -284,7 +284,7 @@ impl Copier<'_> {
     }
 
     /// Copies into a new file of this name; returns its size in bytes.
-    fn fill(&mut self, pair: &Pair<'_>, part: &OsStr) -> io::Result<u64> {
+    fn fill(&mut self, pair: &CopyPair<'_>, part: &OsStr) -> io::Result<u64> {
         // NONBLOCK: a file may have been replaced by a pipe, whose open would block.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let mut file = File::from(openat(&pair.from, pair.name, flags, Mode::empty())?);
@@ -321,7 +321,7 @@ impl Copier<'_> {
 
     /// Copies a symlink as a symlink if its target is inside the source; one
     /// that leads out is skipped.
-    fn link(&mut self, path: &Path, pair: &Pair<'_>) -> io::Result<bool> {
+    fn link(&mut self, path: &Path, pair: &CopyPair<'_>) -> io::Result<bool> {
         let points_to = readlinkat(&pair.from, pair.name, Vec::new())?;
         let points_to = paths::from_bytes(points_to.to_bytes());
         let real = self.source.path.join(path).canonicalize();
@@ -345,7 +345,7 @@ impl Copier<'_> {
 
     /// Verifies that the directory that was written to is still at its path. If it was moved out of
     /// the worktree meanwhile, the entry is removed again.
-    fn is_inside(&self, path: &Path, pair: &Pair<'_>) -> io::Result<()> {
+    fn is_inside(&self, path: &Path, pair: &CopyPair<'_>) -> io::Result<()> {
         let parent = path.parent().unwrap_or(Path::new(""));
         let same = || -> io::Result<bool> {
             let there = beneath::directory_in(self.target.open.as_fd(), parent, Mounts::Entered)?;
@@ -360,7 +360,7 @@ impl Copier<'_> {
     }
 
     /// A full disk ends the copy; any other error concerns one path.
-    fn trouble(&mut self, path: &Path, error: &io::Error) -> Result<(), Fault> {
+    fn handle_error(&mut self, path: &Path, error: &io::Error) -> Result<(), Fault> {
         self.task.cancel.check()?;
         let fault = paths::fault("copy", &self.source.path.join(path), error);
         if fault.code == Code::DiskFull {

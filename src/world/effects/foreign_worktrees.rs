@@ -112,12 +112,12 @@ fn registered(common: &Path, ours: &Path, places: &mut Places, found: &mut Vec<F
 /// Calls `each` for every worktree (a folder with a `.git` file) at most `depth` levels deep.
 fn below(folder: &Path, depth: usize, each: &mut dyn FnMut(&Path)) {
     let mut todo = vec![(folder.to_owned(), 0)];
-    let mut looked = 0;
+    let mut inspected = 0;
     while let Some((folder, level)) = todo.pop() {
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            looked += 1;
-            if looked > FOLDERS_MAX || !entry.file_type().is_ok_and(|t| t.is_dir()) {
+            inspected += 1;
+            if inspected > FOLDERS_MAX || !entry.file_type().is_ok_and(|t| t.is_dir()) {
                 continue;
             }
             if path.join(".git").is_file() {

@@ -82,7 +82,7 @@ fn changed(git: &Git<'_>, index: &Path) -> Result<BTreeSet<Vec<u8>>, Fault> {
     command.env("GIT_INDEX_FILE", index);
     let finished = git.run_command(command)?;
     if !finished.status.success() {
-        return Err(command::said("git status", &finished));
+        return Err(command::git_error("git status", &finished));
     }
     let entries = finished.stdout.split(|b| *b == 0);
     Ok(entries.filter_map(|entry| Some(changed_path(entry)?.to_vec())).collect())

@@ -99,9 +99,9 @@ impl Content {
 
 /// A private copy of a hook, so that a change of the original after the check has no
 /// effect; removed on drop.
-struct Private(PathBuf);
+struct PrivateCopy(PathBuf);
 
-impl Private {
+impl PrivateCopy {
     /// Writes the copy where programs may run: in the scratch folder, else in the
     /// administrative directory.
     fn write(task: &Task<'_>, name: &str, content: &Content) -> Result<Self, Fault> {
@@ -128,7 +128,7 @@ impl Private {
     }
 }
 
-impl Drop for Private {
+impl Drop for PrivateCopy {
     fn drop(&mut self) {
         drop(std::fs::remove_file(&self.0));
     }
@@ -180,12 +180,12 @@ impl Hook {
         let target = paths::from_host(&env.plan.path);
         let hook = target.join(&self.path);
         let content = self.trusted(task, &hook)?;
-        let copy = Private::write(task, self.name, &content)?;
+        let copy = PrivateCopy::write(task, self.name, &content)?;
         let hash = content.hash;
         let transcript = &self.transcript;
         let mut output = Output::create(transcript)?;
         let started = Instant::now();
-        let left = LeftBehind::begin(env);
+        let left = OrphanWatch::begin(env);
 
         let (mut gate, theirs) =
             subprocess::gate().map_err(paths::failed("create a socket pair for", &hook))?;
@@ -211,7 +211,7 @@ impl Hook {
             time: self.limit,
             output_bytes: usize::MAX,
             cancel: task.cancel,
-            patience: Duration::ZERO,
+            cancel_grace: Duration::ZERO,
         };
         let ended = running.wait(bounds, &mut |_, bytes| {
             output.take(bytes, &mut |line| task.reporter.output(line));
@@ -235,9 +235,9 @@ impl Hook {
 }
 
 /// While it exists, orphans that appear may be this environment's.
-struct LeftBehind(Vec<u8>);
+struct OrphanWatch(Vec<u8>);
 
-impl LeftBehind {
+impl OrphanWatch {
     fn begin(env: &Environment) -> Self {
         let path = env.plan.path.as_bytes().to_owned();
         orphans::hook_begins(&path);
@@ -245,7 +245,7 @@ impl LeftBehind {
     }
 }
 
-impl Drop for LeftBehind {
+impl Drop for OrphanWatch {
     fn drop(&mut self) {
         orphans::hook_ended(&self.0);
     }

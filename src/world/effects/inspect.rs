@@ -39,7 +39,7 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     let admin = Admin::of(task.log_id(), env).published;
     let marker = Marker::read(&admin)?;
     let Some(found) = marker::identity(&target)? else {
-        return look_for_missing(task, &admin, marker.is_some(), &target);
+        return inspect_missing(task, &admin, marker.is_some(), &target);
     };
     let common = paths::from_host(&env.plan.repository.common_dir);
     let force = env.teardown.as_ref().is_some_and(|t| t.force);
@@ -80,7 +80,7 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
         }
         checked => checked?,
     }
-    match look(task) {
+    match inspect_worktree(task) {
         Ok(seen) => Ok(Outcome::Inspected(seen)),
         // With `--force` the user agrees to lose even what cannot be inspected; the directory
         // still goes to the trash.
@@ -94,7 +94,7 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
 
 /// Inspects an environment whose directory is not at its path. If it is gone, the teardown goes on;
 /// if it was moved, it is not ours to forget.
-fn look_for_missing(
+fn inspect_missing(
     task: &Task<'_>,
     admin: &Path,
     registered: bool,
@@ -131,7 +131,7 @@ fn look_for_missing(
             seen.rescue("staged changes, and the files are missing".to_owned());
         }
     }
-    let quiet = spares(task.env()) && is_quiet(task);
+    let quiet = spares_used(task.env()) && is_unused(task);
     Ok(Outcome::Inspected(Inspection { quiet, ..seen.finish(false) }))
 }
 
@@ -166,25 +166,25 @@ fn beside(task: &Task<'_>, target: &Path, seen: &mut Seen) {
 }
 
 /// Returns whether the teardown comes from the live set, which spares an environment in use.
-fn spares(env: &Environment) -> bool {
+fn spares_used(env: &Environment) -> bool {
     env.teardown.as_ref().is_some_and(|t| t.options.reason == crate::core::model::live_set::REASON)
 }
 
 /// Inspects a worktree that is at its path.
-pub(in crate::world) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
+pub(in crate::world) fn inspect_worktree(task: &Task<'_>) -> Result<Inspection, Fault> {
     let env = task.env();
     let target = paths::from_host(&env.plan.path);
     let admin = Admin::of(task.log_id(), env).published;
     let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(command::LONG);
     let hook = env.teardown.as_ref().map_or("", |t| t.options.hook_path.as_str());
     let has_hook = !hook.is_empty() && target.join(hook).symlink_metadata().is_ok();
-    let wanted = env.teardown.as_ref().is_some_and(|t| !t.quiet) && !has_hook || spares(env);
+    let wanted = env.teardown.as_ref().is_some_and(|t| !t.quiet) && !has_hook || spares_used(env);
     let mut seen = Seen::default();
     // The three are independent of each other.
-    let (looked, quiet, inner) = std::thread::scope(|scope| {
-        let quiet = wanted.then(|| scope.spawn(|| is_quiet(task)));
+    let (by_git_result, quiet, inner) = std::thread::scope(|scope| {
+        let quiet = wanted.then(|| scope.spawn(|| is_unused(task)));
         let inner = scope.spawn(|| nested_work::search(&target, &admin, &target, task.cancel));
-        let looked = match clean_check::untouched(task, &admin, &target) {
+        let by_git_result = match clean_check::untouched(task, &admin, &target) {
             Some(head) => {
                 seen.at(&head);
                 Ok(())
@@ -195,9 +195,9 @@ pub(in crate::world) fn look(task: &Task<'_>) -> Result<Inspection, Fault> {
             let message = "the search for nested repositories panicked";
             Err(Fault::new(Code::Defect, message, "report this defect with the daemon log"))
         });
-        (looked, quiet.is_some_and(|quiet| quiet.join().unwrap_or(false)), inner)
+        (by_git_result, quiet.is_some_and(|quiet| quiet.join().unwrap_or(false)), inner)
     });
-    looked?;
+    by_git_result?;
     seen.inner(&inner?, &target);
     // These files change with work that the tree itself does not show, such as a commit.
     for name in ["index", "HEAD", "logs/HEAD", "COMMIT_EDITMSG"] {
@@ -231,7 +231,7 @@ fn by_git(
         "--no-renames",
     ])?;
     if !status.status.success() {
-        return Err(command::said("git status", &status));
+        return Err(command::git_error("git status", &status));
     }
     // git's stderr is no evidence: traces, ambiguous names, unreadable settings. A directory that
     // cannot be listed is found by the search for nested repositories.
@@ -261,8 +261,8 @@ fn by_git(
 }
 
 /// Returns whether no process uses the worktree; then none has to be ended.
-fn is_quiet(task: &Task<'_>) -> bool {
-    let found = Scope::of(task.env(), &task.world.cgroups).look();
+fn is_unused(task: &Task<'_>) -> bool {
+    let found = Scope::of(task.env(), &task.world.cgroups).scan();
     found.inside.is_empty() && found.bystanders.is_empty()
 }
 

@@ -57,8 +57,8 @@ pub(in crate::world) fn rescue(task: &Task<'_>, trash: &Path) -> Result<Option<R
         // The new copies equal the recorded ones.
         raw_copies::forget(&paths::from_host(&raw.folder), task.cancel)?;
     }
-    let said = known.map(|rescue| rescue.commit.as_str());
-    let unheard = before.filter(|before| Some(before.as_str()) != said);
+    let recorded = known.map(|rescue| rescue.commit.as_str());
+    let unheard = before.filter(|before| Some(before.as_str()) != recorded);
     let raw = known.and_then(|rescue| rescue.raw.clone());
     Ok(unheard.map(|commit| Rescue { commit, raw, ..found }))
 }

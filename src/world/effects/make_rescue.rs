@@ -10,7 +10,7 @@ use crate::core::{Code, Fault};
 use crate::failpoint::kill::point;
 use crate::world::effects::collect::Collector;
 use crate::world::effects::conflicts;
-use crate::world::effects::nested_work::{self, Inner};
+use crate::world::effects::nested_work::{self, NestedRepository};
 use crate::world::effects::raw_copies::{self, Copies};
 use crate::world::effects::rescuer::{
     ARGUMENTS_MAX, HELD, PARENTS_MAX, Rescuer, bounded, commit_of, commits_in, is_whole, sign,
@@ -23,13 +23,13 @@ use crate::world::git::heads::{Heads, stashes_of};
 use crate::world::git::index::format::Hash;
 use crate::world::git::marker;
 use crate::world::git::ref_changes::{self, Change};
-use crate::world::git::scratch_dir::Side;
+use crate::world::git::scratch_dir::ScratchGitDir;
 use crate::world::process::subprocess::Finished;
 use crate::world::status::query::OPERATIONS;
 
 /// The parts of the rescue commit, as they are collected.
 #[derive(Default)]
-pub(in crate::world) struct Parts {
+pub(in crate::world) struct RescueParts {
     /// The tree of the commit; none if git could make none.
     tree: Option<String>,
     /// Its parents: HEAD first, if there is one.
@@ -91,7 +91,7 @@ impl<'a> Rescuer<'a> {
         let common = self.common();
         // All git commands below work in a directory of ours: a damaged index or HEAD in the
         // worktree's own git directory cannot stop them, and nothing of the user's is written.
-        let side = Side::make(place, &self.admin, &common, head.as_deref(), self.cancel)?;
+        let side = ScratchGitDir::make(place, &self.admin, &common, head.as_deref(), self.cancel)?;
         let there = self.target.is_dir();
         let inner = if there || self.admin.join("modules").exists() {
             {
@@ -101,13 +101,13 @@ impl<'a> Rescuer<'a> {
         } else {
             nested_work::Search::default()
         };
-        let home = self.layout.copies_of(self.life);
+        let copies_dir = self.layout.copies_of(self.life);
         if self.before.as_ref().is_none_or(|before| before.raw.is_none()) {
             // Copies of an attempt that did not finish: no record names them.
-            raw_copies::forget(&home, self.cancel)?;
+            raw_copies::forget(&copies_dir, self.cancel)?;
         }
-        let mut copies = Copies::new(home, self.cancel);
-        let mut parts = Parts::default();
+        let mut copies = Copies::new(copies_dir, self.cancel);
+        let mut parts = RescueParts::default();
         parts.parents.extend(head.clone());
         parts.lacks.extend(inner.unknown.iter().cloned());
         if there {
@@ -127,7 +127,7 @@ impl<'a> Rescuer<'a> {
     pub(in crate::world) fn passed_over(
         &self,
         paths: &[PathBuf],
-        parts: &mut Parts,
+        parts: &mut RescueParts,
         copies: &mut Copies<'_>,
     ) -> Result<(), Fault> {
         for path in paths {
@@ -147,10 +147,10 @@ impl<'a> Rescuer<'a> {
     /// Saves the files of the worktree: through git where it accepts them, else as raw copies.
     pub(in crate::world) fn files(
         &self,
-        side: &Side,
+        side: &ScratchGitDir,
         head: Option<&str>,
-        inner: &[Inner],
-        parts: &mut Parts,
+        inner: &[NestedRepository],
+        parts: &mut RescueParts,
         copies: &mut Copies<'_>,
     ) -> Result<(), Fault> {
         let git = Git::exact(&side.dir, Some(&self.target), Some(self.lock), self.cancel);
@@ -170,13 +170,13 @@ impl<'a> Rescuer<'a> {
         };
         let clean = head.map(|h| self.tree_of(h)).transpose()?;
         let mut first = None;
-        if side.take_index(&self.admin, collector.hash) {
+        if side.copy_index(&self.admin, collector.hash) {
             collector.flatten();
             first = self.collect(&collector, clean.as_deref(), parts)?;
             // A second attempt flushes each object separately: then git reports the
             // one that it cannot write.
             collector.careful = true;
-            if first.is_none() && side.take_index(&self.admin, collector.hash) {
+            if first.is_none() && side.copy_index(&self.admin, collector.hash) {
                 collector.flatten();
                 first = self.collect(&collector, clean.as_deref(), parts)?;
             }
@@ -194,7 +194,7 @@ impl<'a> Rescuer<'a> {
                 parts.holds.push("the damaged index, as a file".to_owned());
             }
             start_over(side, &mut collector, head)?;
-            self.collect(&collector, clean.as_deref(), &mut Parts::default())?
+            self.collect(&collector, clean.as_deref(), &mut RescueParts::default())?
         };
         if working.is_some() && working != clean {
             parts.holds.push("the working tree".to_owned());
@@ -214,7 +214,7 @@ impl<'a> Rescuer<'a> {
         &self,
         collector: &Collector<'_>,
         clean: Option<&str>,
-        parts: &mut Parts,
+        parts: &mut RescueParts,
     ) -> Result<Option<String>, Fault> {
         let staged = self.staged(collector)?;
         let sides = conflicts::tree(collector)?;
@@ -280,13 +280,13 @@ impl<'a> Rescuer<'a> {
     /// Saves the index alone: the directory is gone, but staged content and commits may remain.
     pub(in crate::world) fn index_alone(
         &self,
-        side: &Side,
+        side: &ScratchGitDir,
         head: Option<&str>,
-        parts: &mut Parts,
+        parts: &mut RescueParts,
     ) -> Result<(), Fault> {
         let clean = head.map(|h| self.tree_of(h)).transpose()?;
         let hash = Hash::named(&self.plan.repository.object_format);
-        let taken = side.take_index(&self.admin, hash);
+        let taken = side.copy_index(&self.admin, hash);
         let git = Git::exact(&side.dir, None, Some(self.lock), self.cancel);
         let staged = if taken {
             let mut command = git.command(["write-tree"]);
@@ -305,8 +305,8 @@ impl<'a> Rescuer<'a> {
     /// Saves the nested repositories that hold work of their own.
     pub(in crate::world) fn inner(
         &self,
-        found: &[Inner],
-        parts: &mut Parts,
+        found: &[NestedRepository],
+        parts: &mut RescueParts,
         copies: &mut Copies<'_>,
     ) -> Result<Vec<crate::core::event::NestedRescue>, Fault> {
         let mut saved = Vec::new();
@@ -322,7 +322,7 @@ impl<'a> Rescuer<'a> {
     pub(in crate::world) fn finish(
         &self,
         heads: &Heads,
-        mut parts: Parts,
+        mut parts: RescueParts,
         mut nested: Vec<crate::core::event::NestedRescue>,
         mut copies: Copies<'_>,
     ) -> Result<Option<Rescue>, Fault> {
@@ -362,7 +362,7 @@ impl<'a> Rescuer<'a> {
                 Err(fault) => parts.lacks.push(format!("commits: {}", fault.message)),
             }
         }
-        let Parts { holds, lacks, .. } = parts;
+        let RescueParts { holds, lacks, .. } = parts;
         Ok(Some(Rescue { reference, commit, holds, lacks, raw, nested }))
     }
 
@@ -467,7 +467,7 @@ impl<'a> Rescuer<'a> {
     ) -> Result<Result<String, Finished>, Fault> {
         let finished = self.repository().run_command(command)?;
         if !finished.status.success() {
-            let fault = command::said("git", &finished);
+            let fault = command::git_error("git", &finished);
             return if fault.code == Code::DiskFull { Err(fault) } else { Ok(Err(finished)) };
         }
         Ok(Ok(String::from_utf8_lossy(&finished.stdout).trim_end().to_owned()))
@@ -488,7 +488,7 @@ impl<'a> Rescuer<'a> {
         }
         let mut command = self.repository().command(&args);
         sign(&mut command);
-        self.line(command)?.map_err(|f| command::said("git commit-tree", &f))
+        self.line(command)?.map_err(|f| command::git_error("git commit-tree", &f))
     }
 
     /// Copies git's files about an operation in progress: how far it is, and what remains to be
@@ -514,9 +514,9 @@ impl<'a> Rescuer<'a> {
         &self,
         heads: &Heads,
         head: Option<&str>,
-        parts: &mut Parts,
+        parts: &mut RescueParts,
     ) -> Result<(), Fault> {
-        let Parts { parents, holds, .. } = parts;
+        let RescueParts { parents, holds, .. } = parts;
         let mut add = |commits: Vec<String>, what: &str| {
             let before = parents.len();
             parents.extend(commits);

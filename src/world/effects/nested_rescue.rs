@@ -14,14 +14,14 @@ use crate::core::{Code, Fault};
 use crate::failpoint::kill::point;
 use crate::world::effects::collect::Collector;
 use crate::world::effects::conflicts;
-use crate::world::effects::nested_work::Inner;
+use crate::world::effects::nested_work::NestedRepository;
 use crate::world::effects::raw_copies::Copies;
 use crate::world::effects::rescuer::{self, Rescuer, commit_of};
 use crate::world::fs::{paths, removal};
 use crate::world::git::command::{self, Git};
 use crate::world::git::heads::Heads;
 use crate::world::git::index::format::Hash;
-use crate::world::git::scratch_dir::Side;
+use crate::world::git::scratch_dir::ScratchGitDir;
 use crate::world::process::cancel::Cancel;
 
 /// The ref in our scratch git directory that a bundle is created from.
@@ -29,7 +29,7 @@ const BUNDLED: &str = "refs/worktree/rescue";
 /// Parts of a git directory that are restored from the outer repository and are not copied.
 const NOT_COPIED: [&str; 3] = ["objects", "index", "lfs/tmp"];
 /// Files that tie a git directory to another one, or to a path; a copy stands alone.
-const TIES: [&str; 4] = ["commondir", "gitdir", "locked", "worktrees"];
+const LINK_FILES: [&str; 4] = ["commondir", "gitdir", "locked", "worktrees"];
 
 /// Rescues one nested repository.
 ///
@@ -37,14 +37,14 @@ const TIES: [&str; 4] = ["commondir", "gitdir", "locked", "worktrees"];
 /// When the disk is full, or the task is cancelled.
 pub(in crate::world) fn save(
     rescuer: &Rescuer<'_>,
-    inner: &Inner,
+    inner: &NestedRepository,
     copies: &mut Copies<'_>,
 ) -> Result<NestedRescue, Fault> {
     let path = paths::to_host(&inner.path);
     let mut saved = NestedRescue { path, ..NestedRescue::default() };
     if let Some(dir) = inner.git_dir.as_ref().filter(|dir| can_be_brought(rescuer, dir)) {
-        let saver = Saver { rescuer, inner, dir };
-        match saver.commits(copies) {
+        let nested_rescuer = NestedRescuer { rescuer, inner, dir };
+        match nested_rescuer.commits(copies) {
             Ok((reference, commit, head)) => {
                 (saved.reference, saved.commit, saved.head) = (reference, commit, head);
                 let not = |path: &Path| NOT_COPIED.iter().any(|name| path.starts_with(name));
@@ -70,13 +70,13 @@ pub(in crate::world) fn save(
 
 /// Copies a git directory, of whatever kind, to where it will be a plain one.
 fn copy_git_dir(
-    inner: &Inner,
+    inner: &NestedRepository,
     dir: &Path,
     copies: &mut Copies<'_>,
     skip: &dyn Fn(&Path) -> bool,
 ) -> Result<(), Fault> {
     let at = if inner.has_files { inner.path.join(".git") } else { inner.path.clone() };
-    let tied = |path: &Path| TIES.iter().any(|name| path == Path::new(name));
+    let tied = |path: &Path| LINK_FILES.iter().any(|name| path == Path::new(name));
     copies.tree_as(dir, &at, &|path| tied(path) || skip(path))?;
     let common = common_of(dir);
     if common == *dir {
@@ -133,13 +133,13 @@ struct Files {
 }
 
 /// Brings one nested repository into the outer one.
-struct Saver<'a> {
+struct NestedRescuer<'a> {
     rescuer: &'a Rescuer<'a>,
-    inner: &'a Inner,
+    inner: &'a NestedRepository,
     dir: &'a Path,
 }
 
-impl Saver<'_> {
+impl NestedRescuer<'_> {
     /// Brings commits and files over. Returns the ref, its commit, and the commit of HEAD.
     fn commits(&self, copies: &mut Copies<'_>) -> Result<(String, String, String), Fault> {
         let rescuer = self.rescuer;
@@ -150,7 +150,7 @@ impl Saver<'_> {
         let common = common.canonicalize().map_err(paths::failed("find", &common))?;
         let folder = format!("{}.{}.inner", rescuer.life.id, rescuer.life.incarnation);
         let place = rescuer.layout.scratch().join(folder);
-        let side = Side::make(place, self.dir, &common, head.as_deref(), rescuer.cancel)?;
+        let side = ScratchGitDir::make(place, self.dir, &common, head.as_deref(), rescuer.cancel)?;
         let outer = paths::from_host(&rescuer.plan.repository.common_dir).join("objects");
         // New objects are written to the outer repository; objects are read from both.
         let both = Objects { made_in: &outer, read_from: &common.join("objects") };
@@ -218,7 +218,7 @@ impl Saver<'_> {
     /// Saves the files as trees; without files, the tree of HEAD, or an empty one.
     fn files(
         &self,
-        side: &Side,
+        side: &ScratchGitDir,
         both: &Objects<'_>,
         head: Option<&str>,
         copies: &mut Copies<'_>,
@@ -248,7 +248,7 @@ impl Saver<'_> {
             scratch: side.dir.join("look"),
             careful: true,
         };
-        if side.take_index(self.dir, collector.hash) {
+        if side.copy_index(self.dir, collector.hash) {
             collector.flatten();
         } else if let Some(head) = head {
             git.line_of("git read-tree", collector.command(&["read-tree", head]))?;
@@ -300,7 +300,7 @@ impl Saver<'_> {
     }
 
     /// Copies all objects of a commit into the outer repository.
-    fn bring(&self, side: &Side, both: &Objects<'_>, commit: &str) -> Result<(), Fault> {
+    fn bring(&self, side: &ScratchGitDir, both: &Objects<'_>, commit: &str) -> Result<(), Fault> {
         let rescuer = self.rescuer;
         let place = side.dir.join(BUNDLED);
         let folder = place.parent().unwrap_or(&place);
@@ -361,7 +361,7 @@ pub(in crate::world) fn put_back(
 ///
 /// # Errors
 /// When the task is cancelled.
-pub(in crate::world) fn untie_all(
+pub(in crate::world) fn detach_all(
     saved: &Rescue,
     target: &Path,
     cancel: &Cancel,
@@ -370,14 +370,14 @@ pub(in crate::world) fn untie_all(
         let place = target.join(paths::from_host(&nested.path));
         let dir = place.join(".git");
         if dir.is_dir() {
-            untie(&Git::exact(&dir, Some(&place), None, cancel))?;
+            detach(&Git::exact(&dir, Some(&place), None, cancel))?;
         }
     }
     Ok(())
 }
 
 /// A submodule's settings may name the former path of its files.
-fn untie(git: &Git<'_>) -> Result<(), Fault> {
+fn detach(git: &Git<'_>) -> Result<(), Fault> {
     git.run(["config", "--unset-all", "core.worktree"]).map(drop)
 }
 
@@ -408,7 +408,7 @@ fn put_one_back(
     if dir == place {
         return Ok(());
     }
-    untie(&git)?;
+    detach(&git)?;
     git.output(["read-tree", "--reset", "-u", &nested.commit])?;
     if !nested.head.is_empty() {
         git.output(["read-tree", "--reset", &nested.head])?;

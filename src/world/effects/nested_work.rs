@@ -16,13 +16,13 @@ use crate::world::process::cancel::Cancel;
 use crate::world::status::query::OPERATIONS;
 
 /// Entries after which a walk checks for a cancellation.
-const ASK_EVERY: u64 = 1_024;
+const CHECK_EVERY: u64 = 1_024;
 /// A longer `.git` file is not a pointer.
 const POINTER_BYTES_MAX: u64 = 8_192;
 
 /// A nested repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::world) struct Inner {
+pub(in crate::world) struct NestedRepository {
     /// Its path relative to the worktree; for a submodule that is not checked out, a
     /// path below `.git/modules`.
     pub(in crate::world) path: PathBuf,
@@ -37,7 +37,7 @@ pub(in crate::world) struct Inner {
 /// The result of a search for nested repositories.
 #[derive(Debug, Default)]
 pub(in crate::world) struct Search {
-    pub(in crate::world) found: Vec<Inner>,
+    pub(in crate::world) found: Vec<NestedRepository>,
     /// Directories that could not be read, with the reason: they may hold repositories.
     pub(in crate::world) unknown: Vec<String>,
     /// Files and directories that git takes for its own and ignores, relative to the worktree.
@@ -58,7 +58,7 @@ pub(in crate::world) fn search(
     if !guard::stands("nested") {
         return Ok(Search::default());
     }
-    let mut ask = |n: u64| if n.is_multiple_of(ASK_EVERY) { cancel.check() } else { Ok(()) };
+    let mut ask = |n: u64| if n.is_multiple_of(CHECK_EVERY) { cancel.check() } else { Ok(()) };
     let walked = nested::below(target, Limits::ALL, &mut ask)?;
     let mut search = Search::default();
     let relative = |path: &Path| path.strip_prefix(target).unwrap_or(path).to_owned();
@@ -69,7 +69,7 @@ pub(in crate::world) fn search(
         let path = relative(&place);
         let git_dir = git_dir(&place, admin, (was, target));
         let has_files = place.join(".git").symlink_metadata().is_ok();
-        search.found.push(judged(path, git_dir, has_files, &place, cancel));
+        search.found.push(inspect_repository(path, git_dir, has_files, &place, cancel));
     }
     modules(admin, &mut search, cancel)?;
     if !walked.disguised.is_empty() && ignores_case(target, admin, cancel)? {
@@ -84,8 +84,8 @@ pub(in crate::world) fn search(
 /// it, and no add takes it.
 fn ignores_case(target: &Path, admin: &Path, cancel: &Cancel) -> Result<bool, Fault> {
     let git = Git::exact(admin, Some(target), None, cancel);
-    let said = git.run(["config", "--type=bool", "--get", "core.ignoreCase"])?;
-    Ok(said.stdout.trim_ascii() == b"true")
+    let answer = git.run(["config", "--type=bool", "--get", "core.ignoreCase"])?;
+    Ok(answer.stdout.trim_ascii() == b"true")
 }
 
 /// Adds submodules that are not checked out: their repositories exist nevertheless.
@@ -94,37 +94,37 @@ fn modules(admin: &Path, search: &mut Search, cancel: &Cancel) -> Result<(), Fau
     if !folder.exists() {
         return Ok(());
     }
-    let mut ask = |n: u64| if n.is_multiple_of(ASK_EVERY) { cancel.check() } else { Ok(()) };
+    let mut ask = |n: u64| if n.is_multiple_of(CHECK_EVERY) { cancel.check() } else { Ok(()) };
     let walked = nested::find(&folder, Limits::ALL, &mut ask)?;
     search.unknown.extend(walked.unknown.iter().map(|(p, why)| format!("{}: {why}", p.display())));
     for place in walked.repositories {
         let real = place.canonicalize().unwrap_or_else(|_| place.clone());
-        let is_it = |inner: &Inner| {
+        let is_it = |inner: &NestedRepository| {
             inner.git_dir.as_ref().and_then(|dir| dir.canonicalize().ok()).as_ref() == Some(&real)
         };
         if !search.found.iter().any(is_it) {
             let below = place.strip_prefix(admin).unwrap_or(&place);
             let path = Path::new(".git").join(below);
-            search.found.push(judged(path, Some(place.clone()), false, &place, cancel));
+            search.found.push(inspect_repository(path, Some(place.clone()), false, &place, cancel));
         }
     }
     Ok(())
 }
 
 /// Inspects one repository; one that cannot be inspected counts as work.
-fn judged(
+fn inspect_repository(
     path: PathBuf,
     git_dir: Option<PathBuf>,
     has_files: bool,
     place: &Path,
     cancel: &Cancel,
-) -> Inner {
+) -> NestedRepository {
     let work = match &git_dir {
         None => Some("its .git points to no repository".to_owned()),
         Some(dir) => work_in(dir, has_files.then_some(place), cancel)
             .unwrap_or_else(|fault| Some(format!("cannot be inspected: {}", fault.message))),
     };
-    Inner { path, git_dir, has_files, work }
+    NestedRepository { path, git_dir, has_files, work }
 }
 
 /// Returns the git directory of a repository: its `.git`, the target of that pointer, or the place
@@ -183,7 +183,7 @@ fn work_in(dir: &Path, files: Option<&Path>, cancel: &Cancel) -> Result<Option<S
 }
 
 /// The line that names a nested repository in a refusal or a report.
-pub(in crate::world) fn line(inner: &Inner) -> String {
+pub(in crate::world) fn line(inner: &NestedRepository) -> String {
     let path = inner.path.display();
     match &inner.work {
         Some(why) => format!("nested repository: {path} ({why})"),

@@ -129,7 +129,7 @@ fn write_all(git: &Git<'_>, from: &RestoreFrom) -> Result<(), Fault> {
         command.args(some);
         let written = git.run_command(command)?;
         if !written.status.success() {
-            return Err(command::said("git checkout-index", &written));
+            return Err(command::git_error("git checkout-index", &written));
         }
     }
     Ok(())
@@ -150,7 +150,7 @@ fn apply_copies(
         nested_rescue::put_back(&outer, saved, target)?;
         // Again, because git has just written its own version of some of these files.
         saved.raw.as_ref().map_or(Ok(()), put)?;
-        nested_rescue::untie_all(saved, target, task.cancel)?;
+        nested_rescue::detach_all(saved, target, task.cancel)?;
     }
     point("rescue.copies_applied");
     let _refreshed = git.run(["update-index", "-q", "--refresh"])?;

@@ -19,7 +19,7 @@ use crate::world::effects::collect::Collector;
 use crate::world::fs::data_dir::Layout;
 use crate::world::fs::paths;
 use crate::world::git::command::Git;
-use crate::world::git::scratch_dir::Side;
+use crate::world::git::scratch_dir::ScratchGitDir;
 use crate::world::process::cancel::Cancel;
 
 /// Most entries in the list of what a rescue lacks.
@@ -86,7 +86,7 @@ pub(in crate::world) fn commits_in(git: &Git<'_>, dir: &Path, name: &str) -> Vec
 /// Replaces the index by one that holds HEAD and no stat data, so that
 /// every file counts as touched.
 pub(in crate::world) fn start_over(
-    side: &Side,
+    side: &ScratchGitDir,
     collector: &mut Collector<'_>,
     head: Option<&str>,
 ) -> Result<(), Fault> {

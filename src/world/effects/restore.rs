@@ -12,7 +12,7 @@ use crate::core::event::{RestoreFrom, Worktree};
 use crate::core::{Code, Environment, Fault, Life, Outcome, RolledBackTo};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
-use crate::world::effects::{add_worktree, archive, mend_admin, raw_copies};
+use crate::world::effects::{add_worktree, archive, raw_copies, repair_admin};
 use crate::world::fs::names::Names;
 use crate::world::fs::{paths, removal};
 use crate::world::git::command::Git;
@@ -119,7 +119,7 @@ impl Restore<'_> {
         let staged = &self.new.staged;
         // A teardown leaves this to the first measurement of the trash entry,
         // which may not have run yet.
-        registration::put_away_over(
+        registration::archive_ended(
             &self.old,
             self.task.log_id(),
             life_of(self.task.env(), &self.from),
@@ -135,7 +135,7 @@ impl Restore<'_> {
         let plan = &self.task.env().plan;
         let hash = Hash::named(&plan.repository.object_format);
         let (branch, head) = (plan.branch.as_str(), self.from.head.as_str());
-        mend_admin::mend(&self.git(), staged, &self.common, (branch, head), hash)?;
+        repair_admin::repair(&self.git(), staged, &self.common, (branch, head), hash)?;
         let put = |name: &str, text: &[u8]| {
             let path = staged.join(name);
             std::fs::write(&path, text).map_err(paths::failed("write", &path))
@@ -274,17 +274,17 @@ impl Restore<'_> {
             paths::remove_dir_if_empty(folder).map_err(paths::failed("remove", folder))?;
         }
         let names = Names::of(self.task.log_id(), life_of(env, &self.from));
-        match archive::let_go_of_head(&self.git(), &self.common, names, &self.from.head) {
+        match archive::release_head(&self.git(), &self.common, names, &self.from.head) {
             // The ref is harmless; a sweep removes it once the lock is gone.
             Err(fault) if fault.code == Code::RepositoryLocked && !fault.transient => {
                 tracing::warn!(%fault, environment = %env.id, "a rescue ref is left behind");
             }
-            let_go => let_go?,
+            released => released?,
         }
         // Copies of an unfinished attempt to rescue it again, which no record names.
-        let home = self.task.layout().copies_of(life_of(env, &self.from));
+        let copies_dir = self.task.layout().copies_of(life_of(env, &self.from));
         let known = self.from.saved.as_ref().and_then(|saved| saved.raw.as_ref());
-        raw_copies::forget_unknown(&home, known, self.task.cancel)?;
+        raw_copies::forget_unknown(&copies_dir, known, self.task.cancel)?;
         let hash = Hash::named(&env.plan.repository.object_format);
         submodules::repoint(&self.target, &self.new.published, hash, &env.id)?;
         let head = refs::head_text(&self.new.published).unwrap_or_default();

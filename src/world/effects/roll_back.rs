@@ -32,7 +32,7 @@ pub(in crate::world) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
     registration::hide(&task.owner(), &admin)?;
     point("rollback.hidden");
     let left: Vec<String> = remove_branch(task)?.into_iter().collect();
-    registration::put_away(&task.owner(), &admin)?;
+    registration::archive(&task.owner(), &admin)?;
     registration::remove(&task.owner(), &admin)?;
     let name = paths::from_host(&env.plan.path);
     let folder = names::folder(env.life());

@@ -50,7 +50,7 @@ pub(in crate::world) struct Task<'a> {
 }
 
 /// The action that would settle a finding.
-enum Settle {
+enum SettleAction {
     /// No action: it is not ours, or its owner is unknown.
     No,
     /// Remove a folder if it is still empty.
@@ -72,7 +72,7 @@ impl Task<'_> {
     pub(in crate::world) fn perform(&self) -> Result<Outcome, Fault> {
         let sweep = self.state.sweep();
         let (apply, limit) = sweep.map_or((false, 0), |s| (s.apply, s.limit));
-        let found = self.look()?;
+        let found = self.find_all()?;
         // A lock that names a dead daemon proves its own owner: one observation is enough.
         let may = |f: &Finding| f.ours && (f.kind == DEAD_LOCK || self.was_named(f));
         let ours = found.iter().filter(|(f, _)| may(f)).count() as u64;
@@ -120,14 +120,14 @@ impl Task<'_> {
         !seen_only || before.unwrap_or_default().iter().any(same)
     }
 
-    fn settle(&self, settle: &Settle) -> Result<(), Fault> {
+    fn settle(&self, settle: &SettleAction) -> Result<(), Fault> {
         match settle {
-            Settle::No => Ok(()),
+            SettleAction::No => Ok(()),
             // The finding may be stale by now: a folder that is in use again is not empty.
-            Settle::RemoveEmpty(path) => {
+            SettleAction::RemoveEmpty(path) => {
                 paths::remove_dir_if_empty(path).map_err(paths::failed("remove", path))
             }
-            Settle::Unlink(path, lock) => {
+            SettleAction::Unlink(path, lock) => {
                 let _held = self.hold(lock)?;
                 match path.symlink_metadata() {
                     Ok(found) if found.is_dir() => {
@@ -146,20 +146,20 @@ impl Task<'_> {
                     Err(_) => Ok(()),
                 }
             }
-            Settle::End(id, process) => self.end(id, *process),
-            Settle::DropRef(common, path) => {
+            SettleAction::End(id, process) => self.end(id, *process),
+            SettleAction::DropRef(common, path) => {
                 let name = path.strip_prefix(common).unwrap_or(path).to_string_lossy();
                 let git = Git::exact(common, None, None, self.cancel);
                 Change::of(&git, common, &name).delete(None)
             }
-            Settle::DropLock(lock) => {
+            SettleAction::DropLock(lock) => {
                 locks::drop_if_dead(lock);
                 Ok(())
             }
-            Settle::Unregister(admin) => {
+            SettleAction::Unregister(admin) => {
                 let marker = Marker::read(admin)?.map(|m| m.environment).unwrap_or_default();
                 let _held = self.hold(&marker)?;
-                registration::put_away_stranded(admin)
+                registration::archive_stranded(admin)
             }
         }
     }
@@ -186,7 +186,7 @@ impl Task<'_> {
     }
 
     /// Lists everything that is found, each with the action that would settle it.
-    fn look(&self) -> Result<Vec<(Finding, Settle)>, Fault> {
+    fn find_all(&self) -> Result<Vec<(Finding, SettleAction)>, Fault> {
         let mut found = Vec::new();
         self.managed_root(&mut found);
         self.cancel.check()?;
@@ -208,13 +208,13 @@ impl Task<'_> {
                 let mut live = self.state.environments().filter(|e| e.is_live());
                 live.any(|e| e.plan.path == f.path)
             };
-            found.extend(others.into_iter().filter(|f| !adopted(f)).map(|f| (f, Settle::No)));
+            found.extend(others.into_iter().filter(|f| !adopted(f)).map(|f| (f, SettleAction::No)));
         }
         Ok(found)
     }
 
     /// Finds directories below the managed root that belong to no live environment.
-    fn managed_root(&self, found: &mut Vec<(Finding, Settle)>) {
+    fn managed_root(&self, found: &mut Vec<(Finding, SettleAction)>) {
         let layout = &self.world.layout;
         let adopted = |path: &Path| {
             let mut adopted = self.state.environments().filter(|e| e.adopted && e.is_live());
@@ -241,14 +241,17 @@ impl Task<'_> {
                         .to_owned()
                 }
             };
-            let settle =
-                if known && empty { Settle::RemoveEmpty(path.clone()) } else { Settle::No };
+            let settle = if known && empty {
+                SettleAction::RemoveEmpty(path.clone())
+            } else {
+                SettleAction::No
+            };
             found.push((finding("directory", &path, known && empty, detail), settle));
         }
     }
 
     /// Finds trash entries that belong to no archive.
-    fn trash(&self, found: &mut Vec<(Finding, Settle)>) {
+    fn trash(&self, found: &mut Vec<(Finding, SettleAction)>) {
         let layout = &self.world.layout;
         let explained: BTreeSet<PathBuf> = self
             .state
@@ -284,9 +287,9 @@ impl Task<'_> {
                 let owner = marks.iter().find_map(|mark| name.strip_prefix(mark)).unwrap_or(&name);
                 let owner = owner.rsplit_once('.').map_or(owner, |(id, _)| id).to_owned();
                 let settle = match (temporary, empty) {
-                    (_, true) => Settle::RemoveEmpty(path.clone()),
-                    (true, _) => Settle::Unlink(path.clone(), owner),
-                    _ => Settle::No,
+                    (_, true) => SettleAction::RemoveEmpty(path.clone()),
+                    (true, _) => SettleAction::Unlink(path.clone(), owner),
+                    _ => SettleAction::No,
                 };
                 found.push((finding("trash", &path, ours, detail), settle));
             }
@@ -295,7 +298,7 @@ impl Task<'_> {
 
     /// Finds raw copies of a rescue that no record explains: they may be
     /// the last copy of some work.
-    fn copies(&self, found: &mut Vec<(Finding, Settle)>) {
+    fn copies(&self, found: &mut Vec<(Finding, SettleAction)>) {
         let layout = &self.world.layout;
         let remains = self.state.remains().map(|r| names::folder(r.life()));
         let live = self.state.environments().filter(|e| e.is_live());
@@ -307,10 +310,10 @@ impl Task<'_> {
             }
             let empty = std::fs::read_dir(&path).is_ok_and(|mut d| d.next().is_none());
             let (settle, detail) = if empty {
-                (Settle::RemoveEmpty(path.clone()), "left by an interrupted rescue")
+                (SettleAction::RemoveEmpty(path.clone()), "left by an interrupted rescue")
             } else {
                 (
-                    Settle::No,
+                    SettleAction::No,
                     "no record of it; it may hold work: inspect it, and remove it manually",
                 )
             };
@@ -341,7 +344,7 @@ impl Task<'_> {
 
     /// Finds lock files that no process holds and no environment needs, and transcripts
     /// of unknown environments.
-    fn locks_and_transcripts(&self, found: &mut Vec<(Finding, Settle)>) {
+    fn locks_and_transcripts(&self, found: &mut Vec<(Finding, SettleAction)>) {
         let layout = &self.world.layout;
         let needed = |id: &str| {
             EnvironmentId::parse(id).ok().is_some_and(|id| {
@@ -357,7 +360,8 @@ impl Task<'_> {
             let shared = [".host", ".cleaned"].contains(&name.as_str());
             if !shared && !needed(id) && free() {
                 let detail = "no process holds it".to_owned();
-                found.push((finding("lock", &path, true, detail), Settle::Unlink(path, name)));
+                found
+                    .push((finding("lock", &path, true, detail), SettleAction::Unlink(path, name)));
             }
         }
         for (name, path) in entries(&layout.transcripts()) {
@@ -367,7 +371,7 @@ impl Task<'_> {
             let recent = known.is_some_and(|id| self.state.environment(&id).is_some());
             if !recent {
                 let detail = "of an unknown environment".to_owned();
-                found.push((finding("transcript", &path, false, detail), Settle::No));
+                found.push((finding("transcript", &path, false, detail), SettleAction::No));
             }
         }
     }
@@ -380,7 +384,7 @@ impl Task<'_> {
     }
 
     /// Finds registrations and half-made administrative directories that carry our marker.
-    fn repository(&self, common: &Path, found: &mut Vec<(Finding, Settle)>) {
+    fn repository(&self, common: &Path, found: &mut Vec<(Finding, SettleAction)>) {
         for (_, path) in entries(&common.join("worktrees")) {
             let Some(marker) = self.marker(&path) else { continue };
             let (env, over) = self.incarnation(&marker);
@@ -392,11 +396,11 @@ impl Task<'_> {
             }
             if env.is_none() {
                 let detail = unknown_life(&path, &marker);
-                found.push((finding("registration", &path, false, detail), Settle::No));
+                found.push((finding("registration", &path, false, detail), SettleAction::No));
             } else if over {
                 let detail =
                     format!("of {}.{}, which ended", marker.environment, marker.incarnation);
-                let settle = Settle::Unregister(path.clone());
+                let settle = SettleAction::Unregister(path.clone());
                 found.push((finding("registration", &path, true, detail), settle));
             }
         }
@@ -408,27 +412,27 @@ impl Task<'_> {
             if name.ends_with(".removed") && over && is_old(&path) && !kept.contains(&path) {
                 let id = &marker.environment;
                 let detail = format!("kept for a restore of {id}, which is no longer possible");
-                let settle = Settle::Unlink(path.clone(), marker.environment.clone());
+                let settle = SettleAction::Unlink(path.clone(), marker.environment.clone());
                 found.push((finding("staging", &path, true, detail), settle));
                 continue;
             }
             let restored = self.state.remains().any(|r| r.restoring.is_some());
             if half && env.is_some() && over && !restored && is_old(&path) {
                 let detail = format!("incomplete, of {}", marker.environment);
-                let settle = Settle::Unlink(path.clone(), marker.environment.clone());
+                let settle = SettleAction::Unlink(path.clone(), marker.environment.clone());
                 found.push((finding("staging", &path, true, detail), settle));
             }
         }
     }
 
     /// Finds temporary refs of ours whose incarnation no longer needs them.
-    fn refs(&self, common: &Path, found: &mut Vec<(Finding, Settle)>) {
+    fn refs(&self, common: &Path, found: &mut Vec<(Finding, SettleAction)>) {
         for folder in names::PASSING {
             for (id, folder) in entries(&common.join(folder)) {
                 for (tag, path) in entries(&folder) {
                     if self.is_left(&id, &tag) {
                         let detail = format!("left behind for {id}");
-                        let settle = Settle::DropRef(common.to_owned(), path.clone());
+                        let settle = SettleAction::DropRef(common.to_owned(), path.clone());
                         found.push((finding("ref", &path, true, detail), settle));
                     }
                 }
@@ -483,7 +487,7 @@ impl Task<'_> {
 
     /// Finds processes with our marker in their environment variables, whose
     /// environment ended or is unknown.
-    fn processes(&self, found: &mut Vec<(Finding, Settle)>) {
+    fn processes(&self, found: &mut Vec<(Finding, SettleAction)>) {
         let root = self.world.layout.worktrees();
         let mut prefix = b"GROUNDSKEEPER_PATH=".to_vec();
         prefix.extend(paths::to_host(&root).0);
@@ -498,9 +502,9 @@ impl Task<'_> {
             let (settle, what) = match of {
                 Some(env) => {
                     let id = (process.pid, process.started);
-                    (Settle::End(env.id.clone(), id), "its environment is tombstoned")
+                    (SettleAction::End(env.id.clone(), id), "its environment is tombstoned")
                 }
-                None => (Settle::No, "of an environment that is not in the log"),
+                None => (SettleAction::No, "of an environment that is not in the log"),
             };
             let detail = format!("{}: {what}", process.name);
             found.push((finding("process", &place, of.is_some(), detail), settle));
@@ -514,7 +518,7 @@ impl Task<'_> {
             incarnation: 0,
             roots: Vec::new(),
             recorded: vec![process],
-            asker: 0,
+            requester: 0,
             with_bystanders: false,
             ties: Ties::Started,
             requests: Vec::new(),
@@ -531,15 +535,15 @@ impl Task<'_> {
 
 /// Finds git's own lock files that are old enough to be reported, with their live holder if there
 /// is one. Only a lock that names a dead daemon is ours to remove.
-fn locks_of_git(common: &Path, found: &mut Vec<(Finding, Settle)>) {
+fn locks_of_git(common: &Path, found: &mut Vec<(Finding, SettleAction)>) {
     for standing in locks::in_repository(common) {
         if standing.is_ours_and_dead {
             let detail = "left by a daemon that was killed".to_owned();
-            let settle = Settle::DropLock(standing.path.clone());
+            let settle = SettleAction::DropLock(standing.path.clone());
             found.push((finding(DEAD_LOCK, &standing.path, true, detail), settle));
         } else if standing.age >= LOCK_AGE {
             let detail = format!("{}; {}", standing.line(), standing.hint());
-            found.push((finding("lock of git", &standing.path, false, detail), Settle::No));
+            found.push((finding("lock of git", &standing.path, false, detail), SettleAction::No));
         }
     }
 }

@@ -41,7 +41,7 @@ pub(in crate::world) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault>
         let root = layout.worktrees();
         marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
         // Last check before the rename: the tree must be the one that the removal was agreed for.
-        if is_outdated(task)? {
+        if is_stale(task)? {
             return Ok(Outcome::Outdated);
         }
         removal::no_mounts(&target)?;
@@ -59,7 +59,7 @@ pub(in crate::world) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault>
     // The rename must be on disk before the log records it; the following steps need not wait.
     let (synced, settled) = std::thread::scope(|scope| {
         let synced = scope.spawn(|| found.as_deref().map_or(Ok(()), sync_parents));
-        let settled = settle_the_rest(task, found.is_some());
+        let settled = finish_outside_git(task, found.is_some());
         (synced.join(), settled)
     });
     synced.unwrap_or_else(|_| {
@@ -81,22 +81,22 @@ fn sync_parents(trashed: &Path) -> Result<(), Fault> {
 ///
 /// The registration is hidden now, and is taken out of git's folder later, when the trash entry is
 /// measured: a git that is listing worktrees at this moment may still be reading it.
-fn settle_the_rest(task: &Task<'_>, is_in_trash: bool) -> Option<(bool, String)> {
+fn finish_outside_git(task: &Task<'_>, is_in_trash: bool) -> Option<(bool, String)> {
     unregister(task).ok()?;
     let settled = branch(task).ok()?;
     if !is_in_trash {
-        registration::put_away(&task.owner(), &Admin::of(task.log_id(), task.env())).ok()?;
+        registration::archive(&task.owner(), &Admin::of(task.log_id(), task.env())).ok()?;
     }
     Some(settled)
 }
 
 /// Returns whether the tree has changed since its inspection, where a daemon was killed in between.
-fn is_outdated(task: &Task<'_>) -> Result<bool, Fault> {
+fn is_stale(task: &Task<'_>) -> Result<bool, Fault> {
     let teardown = task.env().teardown.as_ref();
     let Some(teardown) = teardown.filter(|t| t.disturbed && !t.fingerprint.is_empty()) else {
         return Ok(false);
     };
-    match inspect::look(task) {
+    match inspect::inspect_worktree(task) {
         Ok(seen) => Ok(seen.fingerprint != teardown.fingerprint),
         // With `--force` the user agreed to lose even what cannot be inspected.
         Err(_) if teardown.force && !task.cancel.is_cancelled() => Ok(false),
@@ -116,7 +116,7 @@ pub(in crate::world) fn unregister(task: &Task<'_>) -> Result<Outcome, Fault> {
 pub(in crate::world) fn settle_branch(task: &Task<'_>) -> Result<Outcome, Fault> {
     let admin = Admin::of(task.log_id(), task.env());
     let (deleted, reason) = branch(task)?;
-    registration::put_away(&task.owner(), &admin)?;
+    registration::archive(&task.owner(), &admin)?;
     Ok(Outcome::BranchSettled(deleted, reason, Vec::new()))
 }
 
@@ -161,14 +161,14 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
     let own = if refs::is_held(&common, &tip, base, &reference) {
         0
     } else {
-        match alone(task, &git, &tip, &reference)? {
+        match count_own_commits(task, &git, &tip, &reference)? {
             Ok(own) => own,
             Err(why) => return kept(why),
         }
     };
     let why = match own {
         0 => "all its commits are reachable elsewhere".to_owned(),
-        own => match no_loss(task, &git, &teardown, &tip)? {
+        own => match reason_to_delete(task, &git, &teardown, &tip)? {
             Some(why) => why,
             None => {
                 return kept(format!("{own} commits are on no other branch, tag or remote"));
@@ -186,7 +186,7 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
 }
 
 /// Returns how many commits only this branch has; or why that is unknown, which keeps the branch.
-fn alone(
+fn count_own_commits(
     task: &Task<'_>,
     git: &Git<'_>,
     tip: &str,
@@ -195,7 +195,9 @@ fn alone(
     let branch = &task.env().plan.branch;
     let asked = reachability::count_alone(git, &[tip], &[branch])
         // A symbolic ref to the branch holds nothing by itself: it would break with the deletion.
-        .and_then(|own| Ok((own, if own == 0 { names_of(git, reference)? } else { Vec::new() })));
+        .and_then(|own| {
+            Ok((own, if own == 0 { symbolic_refs_to(git, reference)? } else { Vec::new() }))
+        });
     match asked {
         Err(fault) if task.cancel.is_cancelled() => Err(fault),
         Err(fault) => {
@@ -209,7 +211,7 @@ fn alone(
 
 /// Returns why a branch with commits of its own may be deleted, if it may: a rescue holds them, and
 /// they are merged by content or the user wants the branch deleted.
-fn no_loss(
+fn reason_to_delete(
     task: &Task<'_>,
     git: &Git<'_>,
     teardown: &Teardown,
@@ -228,7 +230,7 @@ fn no_loss(
 }
 
 /// Returns the symbolic refs that point to this ref: its deletion would break them.
-fn names_of(git: &Git<'_>, reference: &str) -> Result<Vec<String>, Fault> {
+fn symbolic_refs_to(git: &Git<'_>, reference: &str) -> Result<Vec<String>, Fault> {
     let listed = git.output(["for-each-ref", "--format=%(symref) %(refname)"])?;
     let listed = String::from_utf8_lossy(&listed).into_owned();
     let named = listed.lines().filter_map(|line| line.split_once(' '));
@@ -243,7 +245,7 @@ fn tip_of(git: &Git<'_>, common: &Path, reference: &str) -> Result<Option<String
     let found = git.run(["rev-parse", "--verify", "--quiet", reference])?;
     // Exit status 1: it does not exist. Any other failure proves nothing.
     if !found.status.success() && found.status.code() != Some(1) {
-        return Err(command::said("git rev-parse", &found));
+        return Err(command::git_error("git rev-parse", &found));
     }
     let text = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
     Ok(found.status.success().then_some(text))

@@ -58,18 +58,18 @@ pub(in crate::world) struct Done {
 }
 
 /// The directory to which files are written at the moment.
-struct Place {
+struct OpenDirectory {
     path: PathBuf,
     handle: File,
 }
 
-enum Trouble {
+enum CheckoutError {
     /// This checkout must be done by git. Nothing was written yet, or git overwrites it.
-    NotForUs(String),
+    NeedsGit(String),
     Fault(Fault),
 }
 
-impl From<Fault> for Trouble {
+impl From<Fault> for CheckoutError {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
@@ -82,9 +82,9 @@ impl Checkout<'_> {
             Ok(files) => {
                 return Ok(Done { by_us: true, reason: String::new(), files });
             }
-            Err(Trouble::NotForUs(reason)) => reason,
-            Err(Trouble::Fault(fault)) if fault.code == Code::GitFailed => fault.to_string(),
-            Err(Trouble::Fault(fault)) => return Err(fault),
+            Err(CheckoutError::NeedsGit(reason)) => reason,
+            Err(CheckoutError::Fault(fault)) if fault.code == Code::GitFailed => fault.to_string(),
+            Err(CheckoutError::Fault(fault)) => return Err(fault),
         };
         // Files that our own attempt has written block nothing: git overwrites them.
         self.by_git()?;
@@ -115,26 +115,26 @@ impl Checkout<'_> {
         git.line_of("git read-tree", command).map(drop)
     }
 
-    fn parallel(&self) -> Result<u64, Trouble> {
-        let few = || Trouble::NotForUs("few files".to_owned());
+    fn parallel(&self) -> Result<u64, CheckoutError> {
+        let few = || CheckoutError::NeedsGit("few files".to_owned());
         if self.is_small() {
             return Err(few());
         }
         if self.attributes.is_some() {
-            return Err(Trouble::NotForUs("attributes from a tree".to_owned()));
+            return Err(CheckoutError::NeedsGit("attributes from a tree".to_owned()));
         }
         if refs::any_below(self.common_dir, "refs/replace/") {
-            return Err(Trouble::NotForUs("replaced objects".to_owned()));
+            return Err(CheckoutError::NeedsGit("replaced objects".to_owned()));
         }
         let (config, top, listed) = self.ask_git();
         let config = config?;
         if let Some(obstacle) = config.checkout_obstacle() {
-            return Err(Trouble::NotForUs(obstacle));
+            return Err(CheckoutError::NeedsGit(obstacle));
         }
         for file in config.attribute_files(self.common_dir) {
             let text = std::fs::read(file).unwrap_or_default();
             if let Some(why) = attributes::content_changing(&text) {
-                return Err(Trouble::NotForUs(why));
+                return Err(CheckoutError::NeedsGit(why));
             }
         }
         let top = unhex(top?.as_bytes()).ok_or_else(few)?;
@@ -166,7 +166,7 @@ impl Checkout<'_> {
         })
     }
 
-    fn check_tree_attributes(&self, tree: &Listing) -> Result<(), Trouble> {
+    fn check_tree_attributes(&self, tree: &Listing) -> Result<(), CheckoutError> {
         let is_attributes =
             |e: &&Entry| e.path == b".gitattributes" || e.path.ends_with(b"/.gitattributes");
         let files: Vec<&Entry> = tree.entries.iter().filter(is_attributes).collect();
@@ -175,10 +175,10 @@ impl Checkout<'_> {
             found = found.take().or_else(|| attributes::content_changing(blob));
             Ok(())
         })?;
-        found.map_or(Ok(()), |why| Err(Trouble::NotForUs(why)))
+        found.map_or(Ok(()), |why| Err(CheckoutError::NeedsGit(why)))
     }
 
-    fn write(&self, tree: Listing) -> Result<u64, Trouble> {
+    fn write(&self, tree: Listing) -> Result<u64, CheckoutError> {
         let mut entries = tree.entries;
         let count = entries.len() as u64;
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -194,14 +194,14 @@ impl Checkout<'_> {
                 } else {
                     let hint = "report this defect with the daemon log";
                     let fault = Fault::new(Code::Defect, "a checkout thread panicked", hint);
-                    Err(Trouble::Fault(fault))
+                    Err(CheckoutError::Fault(fault))
                 }
             })
         })?;
         // Links come last: while files are written, no path can lead through a link.
         self.write_links(&mut entries)?;
         let bytes = format::build(self.hash, &entries, &tree.trees)
-            .ok_or_else(|| Trouble::NotForUs("an unexpected tree".into()))?;
+            .ok_or_else(|| CheckoutError::NeedsGit("an unexpected tree".into()))?;
         self.install_index(&bytes)?;
         Ok(count)
     }
@@ -219,7 +219,7 @@ impl Checkout<'_> {
         paths::rename(&lock, &index).map_err(paths::failed("install", &index))
     }
 
-    fn write_files(&self, entries: &mut [Entry]) -> Result<(), Trouble> {
+    fn write_files(&self, entries: &mut [Entry]) -> Result<(), CheckoutError> {
         let mut place = None;
         for entry in entries.iter().filter(|e| e.mode == 0o160_000) {
             let path = self.target.join(paths::from_bytes(&entry.path));
@@ -247,7 +247,7 @@ impl Checkout<'_> {
 
     fn write_file(
         &self,
-        place: &mut Option<Place>,
+        place: &mut Option<OpenDirectory>,
         entry: &Entry,
         blob: &[u8],
     ) -> Result<Stat, Fault> {
@@ -276,14 +276,14 @@ impl Checkout<'_> {
 
     /// Creates a directory and opens it. Files are created relative to the descriptor, which saves
     /// the kernel from resolving a long path for each.
-    fn enter(&self, parent: &Path) -> Result<Place, Fault> {
+    fn enter(&self, parent: &Path) -> Result<OpenDirectory, Fault> {
         let path = self.target.join(parent);
         std::fs::create_dir_all(&path).map_err(paths::failed("create", &path))?;
         let handle = File::open(&path).map_err(paths::failed("open", &path))?;
-        Ok(Place { path: parent.to_owned(), handle })
+        Ok(OpenDirectory { path: parent.to_owned(), handle })
     }
 
-    fn write_links(&self, entries: &mut [Entry]) -> Result<(), Trouble> {
+    fn write_links(&self, entries: &mut [Entry]) -> Result<(), CheckoutError> {
         let links: Vec<usize> =
             (0..entries.len()).filter(|n| entries[*n].mode == 0o120_000).collect();
         let list: Vec<Entry> = links.iter().map(|n| entries[*n].clone()).collect();
@@ -306,7 +306,7 @@ impl Checkout<'_> {
         &self,
         entries: &[&Entry],
         each: &mut dyn FnMut(usize, &[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), CheckoutError> {
         if entries.is_empty() {
             return Ok(());
         }
@@ -396,8 +396,12 @@ fn feed(mut stdin: ChildStdin, entries: &[&Entry]) -> io::Result<()> {
     stdin.write_all(&lines)
 }
 
-fn read_blob(reader: &mut impl BufRead, entry: &Entry, blob: &mut Vec<u8>) -> Result<(), Trouble> {
-    let odd = |why: String| Trouble::NotForUs(format!("git cat-file: {why}"));
+fn read_blob(
+    reader: &mut impl BufRead,
+    entry: &Entry,
+    blob: &mut Vec<u8>,
+) -> Result<(), CheckoutError> {
+    let odd = |why: String| CheckoutError::NeedsGit(format!("git cat-file: {why}"));
     let mut header = Vec::new();
     reader.by_ref().take(256).read_until(b'\n', &mut header).map_err(|e| odd(e.to_string()))?;
     let text = String::from_utf8_lossy(&header);
@@ -423,8 +427,8 @@ struct Listing {
 
 impl Listing {
     /// Parses `git ls-tree -r -t -z`; refuses whatever git itself would refuse to check out.
-    fn parse(bytes: &[u8], top: Vec<u8>) -> Result<Self, Trouble> {
-        let odd = || Trouble::NotForUs("an unexpected tree".into());
+    fn parse(bytes: &[u8], top: Vec<u8>) -> Result<Self, CheckoutError> {
+        let odd = || CheckoutError::NeedsGit("an unexpected tree".into());
         let mut listing =
             Self { entries: Vec::new(), trees: vec![Tree { path: Vec::new(), oid: top }] };
         for line in bytes.split(|b| *b == 0).filter(|l| !l.is_empty()) {

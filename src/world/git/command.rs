@@ -26,12 +26,12 @@ pub const LONG: Duration = Duration::from_secs(1_800);
 /// Bound on the output of one call that is held in memory (256 MiB).
 const OUTPUT_BYTES_MAX: usize = 256 << 20;
 /// Grace period that a change of refs still gets after a cancellation.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CANCEL_GRACE: Duration = Duration::from_secs(10);
 
 /// A directory to run git in, with its bounds.
 #[derive(Debug, Clone)]
 pub struct Git<'a> {
-    place: Place,
+    place: Location,
     lock: Option<&'a File>,
     cancel: &'a Cancel,
     limit: Duration,
@@ -40,7 +40,7 @@ pub struct Git<'a> {
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum Location {
     /// git searches its repository from this directory, as a user's git would.
     Directory(PathBuf),
     /// Exactly this git directory and working tree; git searches for nothing.
@@ -51,7 +51,7 @@ impl<'a> Git<'a> {
     /// Runs git as a user would run it in `directory`.
     #[must_use]
     pub fn at(directory: &Path, lock: Option<&'a File>, cancel: &'a Cancel) -> Self {
-        let place = Place::Directory(directory.to_owned());
+        let place = Location::Directory(directory.to_owned());
         Self { place, lock, cancel, limit: SHORT, objects: None }
     }
 
@@ -64,8 +64,10 @@ impl<'a> Git<'a> {
         lock: Option<&'a File>,
         cancel: &'a Cancel,
     ) -> Self {
-        let place =
-            Place::Exact { git_dir: git_dir.to_owned(), work_tree: work_tree.map(Path::to_owned) };
+        let place = Location::Exact {
+            git_dir: git_dir.to_owned(),
+            work_tree: work_tree.map(Path::to_owned),
+        };
         Self { place, lock, cancel, limit: SHORT, objects: None }
     }
 
@@ -88,10 +90,10 @@ impl<'a> Git<'a> {
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = base_command();
         match &self.place {
-            Place::Directory(directory) => {
+            Location::Directory(directory) => {
                 command.arg("-C").arg(directory);
             }
-            Place::Exact { git_dir, work_tree } => {
+            Location::Exact { git_dir, work_tree } => {
                 command.env("GIT_DIR", git_dir);
                 let directory = work_tree.as_ref().unwrap_or(git_dir);
                 command.arg("-C").arg(directory);
@@ -134,9 +136,9 @@ impl<'a> Git<'a> {
     }
 
     fn run_unchecked(&self, command: Command) -> Result<Finished, Fault> {
-        let patience = patience(&command);
+        let cancel_grace = cancel_grace(&command);
         let (time, output_bytes, cancel) = (self.limit, OUTPUT_BYTES_MAX, self.cancel);
-        subprocess::run(command, self.lock, Bounds { time, output_bytes, cancel, patience })
+        subprocess::run(command, self.lock, Bounds { time, output_bytes, cancel, cancel_grace })
     }
 
     /// Runs git and returns its output; any exit status but success is a fault.
@@ -150,7 +152,11 @@ impl<'a> Git<'a> {
         let command = self.command(args);
         let what = describe(&command);
         let finished = self.run_command(command)?;
-        if finished.status.success() { Ok(finished.stdout) } else { Err(said(&what, &finished)) }
+        if finished.status.success() {
+            Ok(finished.stdout)
+        } else {
+            Err(git_error(&what, &finished))
+        }
     }
 
     /// Runs like [`Git::output`] and returns the output as text without trailing newlines.
@@ -173,7 +179,7 @@ impl<'a> Git<'a> {
     pub fn line_of(&self, what: &str, command: Command) -> Result<String, Fault> {
         let finished = self.run_command(command)?;
         if !finished.status.success() {
-            return Err(said(what, &finished));
+            return Err(git_error(what, &finished));
         }
         Ok(String::from_utf8_lossy(&finished.stdout).trim_end_matches('\n').to_owned())
     }
@@ -185,7 +191,7 @@ impl<'a> Git<'a> {
     /// [`Code::PermissionDenied`] with a hint.
     pub fn check_owner(&self) -> Result<(), Fault> {
         use std::os::unix::fs::MetadataExt as _;
-        let Place::Exact { git_dir, work_tree } = &self.place else { return Ok(()) };
+        let Location::Exact { git_dir, work_tree } = &self.place else { return Ok(()) };
         let own = rustix::process::geteuid().as_raw();
         let owner = |path: &Path| path.symlink_metadata().map_or(own, |found| found.uid());
         for place in [Some(git_dir), work_tree.as_ref()].into_iter().flatten() {
@@ -194,7 +200,7 @@ impl<'a> Git<'a> {
                 continue;
             }
             // git itself decides, because only git reads `safe.directory` with all its rules.
-            let git = Self { place: Place::Directory(place.clone()), ..self.clone() };
+            let git = Self { place: Location::Directory(place.clone()), ..self.clone() };
             let found = git.run_unchecked(git.command(["rev-parse", "--git-dir"]))?;
             let text = String::from_utf8_lossy(&found.stderr);
             if !found.status.success() && text.contains("dubious ownership") {
@@ -242,9 +248,9 @@ mod trusted {
 /// Returns the grace period of a command after a cancellation. A git that is killed between
 /// creating a ref's lock file and registering it for cleanup leaves the lock for good, and blocks
 /// every other git. A change of refs takes only a moment, so it is waited for.
-fn patience(command: &Command) -> Duration {
+fn cancel_grace(command: &Command) -> Duration {
     let changes_refs = command.get_args().any(|arg| arg == "update-ref");
-    if changes_refs { PATIENCE } else { Duration::ZERO }
+    if changes_refs { CANCEL_GRACE } else { Duration::ZERO }
 }
 
 /// Returns the path of git, resolved once: a PATH with many folders slows every process start.
@@ -290,7 +296,7 @@ fn describe(command: &Command) -> String {
 
 /// Creates the fault of a git call that failed, with git's error output as evidence.
 #[must_use]
-pub fn said(what: &str, finished: &Finished) -> Fault {
+pub fn git_error(what: &str, finished: &Finished) -> Fault {
     // A URL may contain a password, and this text goes into the log.
     let text = redact::text(&String::from_utf8_lossy(&finished.stderr));
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -307,10 +313,10 @@ pub fn said(what: &str, finished: &Finished) -> Fault {
 
 /// Creates the fault of a repository whose owner git was not told to trust.
 #[must_use]
-pub fn not_trusted(place: &Path, said: &str) -> Fault {
+pub fn not_trusted(place: &Path, git_error: &str) -> Fault {
     let message = format!("git does not trust the owner of {}", place.display());
     let hint = "give it the owner of the daemon, or run the `git config` command that git names";
-    let lines = said.lines().map(str::to_owned);
+    let lines = git_error.lines().map(str::to_owned);
     Fault::new(Code::PermissionDenied, message, hint).with_evidence(lines)
 }
 
@@ -321,7 +327,7 @@ pub fn not_trusted(place: &Path, said: &str) -> Fault {
 pub fn check_version(cancel: &Cancel) -> Result<String, Fault> {
     let mut command = base_command();
     command.arg("--version");
-    let bounds = Bounds { time: SHORT, output_bytes: 4_096, cancel, patience: Duration::ZERO };
+    let bounds = Bounds { time: SHORT, output_bytes: 4_096, cancel, cancel_grace: Duration::ZERO };
     let finished = subprocess::run(command, None, bounds)?;
     let text = String::from_utf8_lossy(&finished.stdout).trim().to_owned();
     let version = text.strip_prefix("git version ").unwrap_or_default();

@@ -21,13 +21,13 @@ const KNOWN_MAX: usize = 256;
 
 /// Cache of repositories by real path, each with the files that its validity depends on.
 #[derive(Debug, Default)]
-pub struct Known(Mutex<BTreeMap<PathBuf, (Repository, Witness)>>);
+pub struct RepositoryCache(Mutex<BTreeMap<PathBuf, (Repository, Dependencies)>>);
 
 /// Files with their state at discovery; the answer is valid while all are unchanged.
-type Witness = Vec<(PathBuf, Option<Stamp>)>;
+type Dependencies = Vec<(PathBuf, Option<Stamp>)>;
 type Stamp = (u64, u64, i64, i64, u64, u32);
 
-impl Known {
+impl RepositoryCache {
     /// Finds the repository that `path` lies in, from the cache if the entry is still valid.
     ///
     /// # Errors
@@ -35,8 +35,8 @@ impl Known {
     pub fn find(&self, path: &Path, cancel: &Cancel) -> Result<Repository, Fault> {
         let real = path.canonicalize().map_err(paths::failed("find", path))?;
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&real).cloned();
-        if let Some((repository, witness)) = known
-            && witness.iter().all(|(path, stamp)| look(path) == *stamp)
+        if let Some((repository, dependencies)) = known
+            && dependencies.iter().all(|(path, stamp)| stamp_of(path) == *stamp)
         {
             return Ok(repository);
         }
@@ -45,15 +45,15 @@ impl Known {
         if known.len() >= KNOWN_MAX {
             known.clear();
         }
-        if let Some(witness) = witness(&real, &repository) {
-            known.insert(real, (repository.clone(), witness));
+        if let Some(dependencies) = dependencies(&real, &repository) {
+            known.insert(real, (repository.clone(), dependencies));
         }
         Ok(repository)
     }
 }
 
 /// Returns all that the answer depends on; `None` for a bare repository, which is not cached.
-fn witness(real: &Path, repository: &Repository) -> Option<Witness> {
+fn dependencies(real: &Path, repository: &Repository) -> Option<Dependencies> {
     let top = paths::from_host(&repository.source);
     if top.as_os_str().is_empty() || !real.starts_with(&top) {
         return None;
@@ -64,14 +64,14 @@ fn witness(real: &Path, repository: &Repository) -> Option<Witness> {
         below
             .chain([config])
             .map(|path| {
-                let stamp = look(&path);
+                let stamp = stamp_of(&path);
                 (path, stamp)
             })
             .collect(),
     )
 }
 
-fn look(path: &Path) -> Option<Stamp> {
+fn stamp_of(path: &Path) -> Option<Stamp> {
     let found = path.symlink_metadata().ok()?;
     // The times of a directory change with every entry made in it; its identity suffices.
     let (time, nanos, size) =
@@ -144,7 +144,7 @@ fn not_a_repository(path: &Path, finished: &Finished) -> Fault {
     if text.contains("dubious ownership") {
         return command::not_trusted(path, &text);
     }
-    command::said("git rev-parse", finished)
+    command::git_error("git rev-parse", finished)
 }
 
 /// Returns the name of the worktree's directory: that of the project, without characters that could

@@ -27,7 +27,7 @@ use crate::world::process::table;
 const HOLDER: &str = "held by groundskeeper ";
 const HOLDER_BYTES_MAX: u64 = 128;
 /// Age from which a lock counts as lasting and is not waited for: git holds one for an instant.
-const STANDING: Duration = Duration::from_secs(3);
+const LASTING_AGE: Duration = Duration::from_secs(3);
 /// Attempts of one step after which a lock is not waited for, whatever its age.
 const ATTEMPTS_MAX: u32 = 5;
 /// Bounds of one search: locks found, directory entries read, and depth.
@@ -111,7 +111,7 @@ pub(in crate::world) fn drop_if_dead(lock: &Path) {
 
 /// An existing lock file, as found at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct ExistingLock {
     /// Path of the lock file.
     pub path: PathBuf,
     /// Time since its last change, by its ctime.
@@ -122,7 +122,7 @@ pub struct Standing {
     pub is_ours_and_dead: bool,
 }
 
-impl Standing {
+impl ExistingLock {
     /// Inspects the lock at this path, if there is one.
     pub(in crate::world) fn at(lock: &Path) -> Option<Self> {
         let found = lock.symlink_metadata().ok()?;
@@ -137,7 +137,7 @@ impl Standing {
 
     /// Reports whether waiting for it is useless.
     pub(in crate::world) fn is_lasting(&self, attempts: u32) -> bool {
-        (self.age >= STANDING || attempts >= ATTEMPTS_MAX) && guard::stands("standing")
+        (self.age >= LASTING_AGE || attempts >= ATTEMPTS_MAX) && guard::stands("standing")
     }
 
     /// Returns one line for people: path, age, holder.
@@ -195,13 +195,13 @@ fn holder_of(lock: &Path) -> Option<(u32, String)> {
 }
 
 /// Returns the locks in a repository: own files, refs and worktrees; at most `FOUND_MAX`.
-pub(in crate::world) fn in_repository(common: &Path) -> Vec<Standing> {
+pub(in crate::world) fn in_repository(common: &Path) -> Vec<ExistingLock> {
     let mut search = Search { found: Vec::new(), listed: 0 };
     search.folder(common, 1);
     search.folder(&common.join("objects/info"), 1);
     search.folder(&common.join("refs"), DEPTH_MAX);
     search.folder(&common.join("worktrees"), 2);
-    search.found.iter().filter_map(|path| Standing::at(path)).collect()
+    search.found.iter().filter_map(|path| ExistingLock::at(path)).collect()
 }
 
 struct Search {
@@ -262,14 +262,14 @@ mod tests {
         }
         let mut found = in_repository(common);
         found.sort_by(|a, b| a.path.cmp(&b.path));
-        let paths: Vec<PathBuf> = found.iter().map(|standing| standing.path.clone()).collect();
+        let paths: Vec<PathBuf> = found.iter().map(|existing| existing.path.clone()).collect();
         assert_eq!(paths, names.map(|name| of(&common.join(name))));
-        assert!(found.iter().all(|standing| standing.holder.is_none()));
+        assert!(found.iter().all(|existing| existing.holder.is_none()));
         let _open = std::fs::File::open(of(&common.join("HEAD"))).expect("open");
-        let held = Standing::at(&of(&common.join("HEAD"))).expect("there");
+        let held = ExistingLock::at(&of(&common.join("HEAD"))).expect("there");
         assert_eq!(held.holder.map(|(pid, _)| pid), Some(std::process::id()));
         let ours = Lock::take(&common.join("config")).expect("taken");
-        let held = Standing::at(&ours.0).expect("there");
+        let held = ExistingLock::at(&ours.0).expect("there");
         assert_eq!(held.holder.as_ref().map(|(pid, _)| *pid), Some(std::process::id()));
         assert!(!held.is_lasting(1) && held.is_lasting(ATTEMPTS_MAX), "{held:?}");
     }

@@ -81,15 +81,15 @@ impl Marker {
         let path = admin_dir.join(MARKER);
         let size = match path.symlink_metadata() {
             Ok(found) if found.is_file() => found.len(),
-            Ok(_) => return Err(strange(&path)),
+            Ok(_) => return Err(malformed(&path)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(paths::fault("inspect", &path, &e)),
         };
         if size > MARKER_BYTES_MAX {
-            return Err(strange(&path));
+            return Err(malformed(&path));
         }
         let text = std::fs::read(&path).map_err(paths::failed("read", &path))?;
-        serde_json::from_slice(&text).map(Some).map_err(|e| strange(&path).because(e))
+        serde_json::from_slice(&text).map(Some).map_err(|e| malformed(&path).because(e))
     }
 
     /// Replaces the present marker and keeps its modification time: the age of the marker tells
@@ -133,7 +133,7 @@ pub fn made_at(admin_dir: &Path) -> i128 {
     marker.map_or(0, |m| i128::from(m.mtime()) * 1_000_000_000 + i128::from(m.mtime_nsec()))
 }
 
-fn strange(path: &Path) -> Fault {
+fn malformed(path: &Path) -> Fault {
     let message = format!("{} is not a valid marker of groundskeeper", path.display());
     Fault::new(Code::NotOurs, message, "inspect it; groundskeeper does not change it")
 }

@@ -24,7 +24,7 @@ const LEVELS_AT_ONCE: usize = 64;
 /// Most programs, git included, cannot name a longer path (`PATH_MAX` is 4,096).
 const PATH_BYTES_MAX: usize = 3_800;
 /// Entries of one directory between two calls of the caller's callback.
-const ASK_EVERY: u64 = 1_024;
+const CHECK_EVERY: u64 = 1_024;
 /// Size of the buffer for one `getdents` call.
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -96,7 +96,7 @@ fn search(
         Ok(top) => top,
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(found),
         Err(e) => {
-            found.unknown.push((root.to_owned(), words(e)));
+            found.unknown.push((root.to_owned(), describe(e)));
             return Ok(found);
         }
     };
@@ -164,7 +164,7 @@ impl Walk<'_> {
                 return Ok(());
             }
             Err(Stop::System(e)) => {
-                self.unknown(path, words(e));
+                self.unknown(path, describe(e));
                 return Ok(());
             }
             Err(Stop::SyncCursor(fault)) => return Err(fault),
@@ -209,7 +209,7 @@ impl Walk<'_> {
                 continue;
             }
             self.entries += 1;
-            if self.entries.is_multiple_of(ASK_EVERY) {
+            if self.entries.is_multiple_of(CHECK_EVERY) {
                 (self.each)(self.entries).map_err(Stop::SyncCursor)?;
             }
             match name.to_bytes() {
@@ -289,7 +289,7 @@ fn flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
-fn words(errno: Errno) -> String {
+fn describe(errno: Errno) -> String {
     match errno {
         Errno::XDEV => "another file system is mounted there".to_owned(),
         errno => format!("it cannot be read: {}", std::io::Error::from(errno)),

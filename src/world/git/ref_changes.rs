@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use crate::core::{Code, Fault};
 use crate::world::fs::paths;
 use crate::world::git::command::{self, Git};
-use crate::world::git::locks::{self, Lock, Standing};
+use crate::world::git::locks::{self, ExistingLock, Lock};
 use crate::world::git::ref_files::{Attempt, RefFiles};
 use crate::world::git::refs::{self, OURS};
 use crate::world::process::subprocess;
@@ -164,7 +164,7 @@ impl<'a> Change<'a> {
         if refs::exists(self.common, self.reference) {
             return Ok(self.made_before(signature));
         }
-        Err(self.refused("create", &command::said("git update-ref", &made)))
+        Err(self.refused("create", &command::git_error("git update-ref", &made)))
     }
 
     /// Moves a ref to an existing commit, or creates it there, as a fetch does; its history, if it
@@ -233,13 +233,13 @@ impl<'a> Change<'a> {
     }
 
     fn by_git<'s>(&self, what: &str, args: impl IntoIterator<Item = &'s str>) -> Result<(), Fault> {
-        self.git.output(args).map(drop).map_err(|said| self.refused(what, &said))
+        self.git.output(args).map(drop).map_err(|git_error| self.refused(what, &git_error))
     }
 
     /// Returns the fault of git, or that of the lock in its way.
-    fn refused(&self, what: &str, said: &Fault) -> Fault {
+    fn refused(&self, what: &str, git_error: &Fault) -> Fault {
         let locked = if self.git.cancel().is_cancelled() { None } else { self.locked(what) };
-        locked.unwrap_or_else(|| said.clone())
+        locked.unwrap_or_else(|| git_error.clone())
     }
 
     fn locked(&self, what: &str) -> Option<Fault> {
@@ -247,8 +247,9 @@ impl<'a> Change<'a> {
         let packed = self.common.join("packed-refs");
         // Only a deletion rewrites `packed-refs`.
         let places = [Some(own), Some(packed).filter(|_| what == "delete")];
-        let standing = places.iter().flatten().filter_map(|path| Standing::at(&locks::of(path)));
-        let oldest = standing.max_by_key(|standing| standing.age)?;
+        let existing =
+            places.iter().flatten().filter_map(|path| ExistingLock::at(&locks::of(path)));
+        let oldest = existing.max_by_key(|existing| existing.age)?;
         Some(oldest.fault(&format!("{what} {}", self.reference), self.attempts))
     }
 

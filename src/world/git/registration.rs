@@ -71,13 +71,13 @@ pub(in crate::world) fn hide(owner: &Owner<'_>, admin: &Admin) -> Result<(), Fau
 }
 
 /// Moves a hidden registration out of git's folder and keeps it for a restore.
-pub(in crate::world) fn put_away(owner: &Owner<'_>, admin: &Admin) -> Result<(), Fault> {
-    if is_ours(owner, admin) { put_away_hidden(admin) } else { Ok(()) }
+pub(in crate::world) fn archive(owner: &Owner<'_>, admin: &Admin) -> Result<(), Fault> {
+    if is_ours(owner, admin) { archive_hidden(admin) } else { Ok(()) }
 }
 
 /// Does the same for an incarnation that has ended, hidden or not: its repository may have been
 /// unavailable when its worktree was removed.
-pub(in crate::world) fn put_away_over(
+pub(in crate::world) fn archive_ended(
     admin: &Admin,
     log: &str,
     life: Life<'_>,
@@ -90,11 +90,11 @@ pub(in crate::world) fn put_away_over(
             hidden => hidden.map_err(paths::failed("hide", &from))?,
         }
     }
-    put_away_hidden(admin)
+    archive_hidden(admin)
 }
 
 /// Does the same for a hidden registration; one that is visible or missing is left alone.
-pub(in crate::world) fn put_away_hidden(admin: &Admin) -> Result<(), Fault> {
+pub(in crate::world) fn archive_hidden(admin: &Admin) -> Result<(), Fault> {
     if !admin.published.exists() || admin.published.join(POINTER).exists() {
         return Ok(());
     }
@@ -142,7 +142,7 @@ pub(in crate::world) fn remove(owner: &Owner<'_>, admin: &Admin) -> Result<(), F
 }
 
 /// Moves a registration whose incarnation has ended out of git's folder; it is hidden first.
-pub(in crate::world) fn put_away_stranded(published: &Path) -> Result<(), Fault> {
+pub(in crate::world) fn archive_stranded(published: &Path) -> Result<(), Fault> {
     let pointer = published.join(POINTER);
     match paths::rename(&pointer, published.join(HIDDEN)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -259,7 +259,7 @@ mod tests {
         for name in ["index", "index.lock", "locked"] {
             std::fs::write(admin.published.join(name), "").expect("written");
         }
-        put_away_hidden(&admin).expect("archived");
+        archive_hidden(&admin).expect("archived");
         let there = |name: &str| admin.removed.join(name).exists();
         assert!(there("index") && there("locked") && !there("index.lock"));
     }

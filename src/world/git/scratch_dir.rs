@@ -22,11 +22,11 @@ const BYTES_MAX: u64 = 1 << 30;
 
 /// The private git directory; dropping it removes it.
 #[derive(Debug)]
-pub(in crate::world) struct Side {
+pub(in crate::world) struct ScratchGitDir {
     pub(in crate::world) dir: PathBuf,
 }
 
-impl Side {
+impl ScratchGitDir {
     /// Creates one at `dir` for the repository `common`, with HEAD at `head` and the readable
     /// settings of `admin`.
     ///
@@ -81,13 +81,13 @@ impl Side {
     /// Copies the worktree's index with the times by which git judges entries. Returns false when
     /// there is no intact one. git itself does not verify the checksum, and reads a truncated index
     /// as one in which files are missing.
-    pub(in crate::world) fn take_index(&self, admin: &Path, hash: Option<Hash>) -> bool {
+    pub(in crate::world) fn copy_index(&self, admin: &Path, hash: Option<Hash>) -> bool {
         let taken = self.copy(admin, "index")
             && (self.is_summed(hash) || !guard::stands("damage"))
-            && as_old_as(&self.index(), &admin.join("index"));
+            && copy_mtime(&self.index(), &admin.join("index"));
         if taken && let Some(hash) = hash {
             // If the index cannot be rewritten, git gets it unchanged.
-            drop(doubt_young_entries(&self.index(), hash));
+            drop(clear_young_stats(&self.index(), hash));
         }
         // A split index keeps its larger part in a `sharedindex.*` file beside it.
         for entry in std::fs::read_dir(admin).into_iter().flatten().flatten() {
@@ -110,7 +110,7 @@ impl Side {
     }
 }
 
-impl Drop for Side {
+impl Drop for ScratchGitDir {
     fn drop(&mut self) {
         drop(removal::remove_ours(&self.dir));
     }
@@ -119,7 +119,7 @@ impl Drop for Side {
 /// Clears the stat data of entries that are as young as their index. git would read those files
 /// through their filters each time it writes the index, so one broken filter would keep every other
 /// file out. With empty stat data git reads a file only when asked to refresh that one.
-fn doubt_young_entries(index: &Path, hash: Hash) -> std::io::Result<()> {
+fn clear_young_stats(index: &Path, hash: Hash) -> std::io::Result<()> {
     let written = Stat::of(&index.metadata()?).mtime.0;
     let mut bytes = std::fs::read(index)?;
     let mut young = Vec::new();
@@ -142,7 +142,7 @@ fn doubt_young_entries(index: &Path, hash: Hash) -> std::io::Result<()> {
 /// Gives the copy the modification time of the original. git compares this time with those of files
 /// to decide whether a file may have changed since it was added; a copy that is younger than its
 /// original would hide a change within the same second.
-fn as_old_as(copy: &Path, original: &Path) -> bool {
+fn copy_mtime(copy: &Path, original: &Path) -> bool {
     let dated = || {
         let time = original.metadata()?.modified()?;
         let file = std::fs::File::options().write(true).open(copy)?;

@@ -138,7 +138,7 @@ fn place_again(module: &Path, repository: &Path, cancel: &Cancel) -> Result<(), 
     if set.status.success() {
         Ok(())
     } else {
-        Err(crate::world::git::command::said("git config", &set))
+        Err(crate::world::git::command::git_error("git config", &set))
     }
 }
 

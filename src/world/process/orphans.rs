@@ -100,7 +100,7 @@ pub fn is_own_child(pid: u32) -> bool {
 
 /// Reaps orphans that have ended, and attributes the new ones.
 pub fn collect() {
-    let _nobody_starts = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+    let _no_starts = STARTING.write().unwrap_or_else(PoisonError::into_inner);
     with(|registry| {
         let children = zombies_and_orphans();
         for zombie in children.zombies.iter().filter(|pid| !registry.own.contains(pid)) {
@@ -133,8 +133,8 @@ struct Children {
 fn zombies_and_orphans() -> Children {
     let mut children = Children { zombies: Vec::new(), alive: Vec::new() };
     // `WNOWAIT` leaves the zombie: it may be a child whose own waiter needs its status.
-    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    if matches!(waitid(rustix::process::WaitId::All, look), Err(rustix::io::Errno::CHILD)) {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    if matches!(waitid(rustix::process::WaitId::All, options), Err(rustix::io::Errno::CHILD)) {
         // Without any child, the scan of all processes (about a millisecond) is skipped.
         return children;
     }

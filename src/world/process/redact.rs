@@ -225,7 +225,7 @@ mod tests {
                 of("GITHUB_TOKEN", "abcdefgh1234"),
                 of("MY_SECRET", "short"),
                 of("DEPLOY_PRIVATE_KEY", "-----BEGIN KEY-----\nfirst-line-of-it\nxyz\n"),
-                of("HOME", "/home/somebody"),
+                of("HOME", "/home/user"),
                 of("NPM_AUTH", "12345678"),
             ]
             .into_iter(),
@@ -239,7 +239,7 @@ mod tests {
         let out = |text: &str| String::from_utf8(secrets.remove(text.as_bytes())).expect("text");
         for (text, wanted) in [
             ("key=abcdefgh1234!", "key=[secret]!"),
-            ("abcdefgh123 short /home/somebody", "abcdefgh123 short /home/somebody"),
+            ("abcdefgh123 short /home/user", "abcdefgh123 short /home/user"),
             ("a first-line-of-it b xyz", "a [secret] b xyz"),
             ("12345678abcdefgh1234", "[secret][secret]"),
             ("https://me:pw@host/x?y=1 z", "https://[secret]@host/x?y=1 z"),

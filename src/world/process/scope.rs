@@ -64,7 +64,7 @@ pub struct Scope<'a> {
     /// Processes that were started for it and recorded in the log.
     pub recorded: Vec<Identity>,
     /// Process that made the request: it and its ancestors are spared.
-    pub asker: u32,
+    pub requester: u32,
     /// Whether bystanders count as inside, too.
     pub with_bystanders: bool,
     /// Ties that count in this search.
@@ -103,9 +103,9 @@ enum Tie {
     /// It was started through us, or by a process that was.
     Started(&'static str),
     /// Its working directory, root, program or a writable file lies in the directory.
-    Lives(&'static str),
+    Uses(&'static str),
     /// It has a file of the directory open for reading.
-    Looks(&'static str),
+    Reads(&'static str),
 }
 
 impl<'a> Scope<'a> {
@@ -118,7 +118,7 @@ impl<'a> Scope<'a> {
             incarnation: env.incarnation,
             roots: vec![paths::from_host(&env.plan.path)],
             recorded: started.chain(env.hook).collect(),
-            asker: env.teardown.as_ref().map_or(0, |t| t.asker),
+            requester: env.teardown.as_ref().map_or(0, |t| t.asker),
             ties: Ties::All,
             requests: Vec::new(),
             with_bystanders: env.teardown.as_ref().is_some_and(|t| t.options.end_bystanders),
@@ -132,7 +132,7 @@ impl<'a> Scope<'a> {
     pub fn of_runs(env: &'a Environment, requests: Vec<RequestId>, cgroups: &'a Cgroups) -> Self {
         let of_daemon = env.processes.iter().filter(|(_, p)| p.of_daemon);
         let recorded = of_daemon.map(|(pid, p)| (*pid, p.started)).collect();
-        Self { recorded, requests, ties: Ties::Runs, asker: 0, ..Self::of(env, cgroups) }
+        Self { recorded, requests, ties: Ties::Runs, requester: 0, ..Self::of(env, cgroups) }
     }
 
     /// Reports whether all processes in the environment's cgroup are meant.
@@ -142,24 +142,25 @@ impl<'a> Scope<'a> {
 
     /// Scans all processes once.
     #[must_use]
-    pub fn look(&self) -> Found {
+    pub fn scan(&self) -> Found {
         let all = table::all();
         let me = std::process::id();
         let mut never: BTreeSet<u32> = table::ancestors(&all, me).into_iter().collect();
-        let askers = table::ancestors(&all, self.asker);
+        let requester_ancestors = table::ancestors(&all, self.requester);
         // The command that made the request ends by itself.
-        never.extend([1, self.asker]);
+        never.extend([1, self.requester]);
         let ties = self.ties(&all, &never);
         let mut found = Found::default();
         for (pid, tie) in ties {
             let Some(process) = all.get(&pid) else { continue };
             let (why, inside) = match tie {
                 Tie::Started(why) => (why, true),
-                Tie::Lives(why) => {
-                    let spared = is_a_persons(process) || why == "cwd" && is_a_shell(process);
+                Tie::Uses(why) => {
+                    let spared =
+                        is_interactive(process) || why == "cwd" && is_interactive_shell(process);
                     (why, self.with_bystanders || !spared)
                 }
-                Tie::Looks(why) => (why, self.with_bystanders),
+                Tie::Reads(why) => (why, self.with_bystanders),
             };
             let seen = ProcessSeen {
                 pid,
@@ -167,7 +168,7 @@ impl<'a> Scope<'a> {
                 name: process.name.clone(),
                 why: why.to_owned(),
             };
-            if inside && !askers.contains(&pid) {
+            if inside && !requester_ancestors.contains(&pid) {
                 found.inside.push(seen);
             } else {
                 found.bystanders.push(seen);
@@ -231,17 +232,17 @@ impl<'a> Scope<'a> {
         let inside = |path: &Path| self.roots.iter().any(|root| path.starts_with(root));
         for (which, why) in [("cwd", "cwd"), ("root", "root"), ("exe", "program")] {
             if table::link(pid, which).is_some_and(|path| inside(&path)) {
-                return Some(Tie::Lives(why));
+                return Some(Tie::Uses(why));
             }
         }
-        let mut looks = None;
+        let mut reads = None;
         for (descriptor, _) in table::files(pid).filter(|(_, path)| inside(path)) {
             if table::is_writable(pid, descriptor) {
-                return Some(Tie::Lives("file"));
+                return Some(Tie::Uses("file"));
             }
-            looks = Some(Tie::Looks("file, to read"));
+            reads = Some(Tie::Reads("file, to read"));
         }
-        looks
+        reads
     }
 }
 
@@ -284,13 +285,13 @@ fn add_children(
 }
 
 /// Reports whether a person uses it interactively: a shell, an editor, a multiplexer.
-fn is_a_persons(process: &Process) -> bool {
+fn is_interactive(process: &Process) -> bool {
     process.has_terminal || PERSONS_PROGRAMS.contains(&process.name.as_str())
 }
 
 /// Reports whether a process is a shell that reads commands from a person, or from an agent at the
 /// other end of a pipe. A shell with a command or script as argument is an ordinary program.
-fn is_a_shell(process: &Process) -> bool {
+fn is_interactive_shell(process: &Process) -> bool {
     let arguments = table::arguments(process.pid);
     let takes_none = |argument: &Vec<u8>| {
         argument.starts_with(b"--") || argument.starts_with(b"-") && !argument.contains(&b'c')
@@ -317,13 +318,13 @@ mod tests {
                 incarnation: 1,
                 roots: vec![PathBuf::from("/nowhere/at/all")],
                 recorded: vec![(child.id(), started)],
-                asker: 0,
+                requester: 0,
                 with_bystanders: false,
                 ties: Ties::All,
                 requests: Vec::new(),
                 cgroups: &cgroups,
             };
-            scope.look().inside.iter().any(|seen| seen.pid == child.id())
+            scope.scan().inside.iter().any(|seen| seen.pid == child.id())
         };
         assert!(found(started), "the recorded process is found");
         assert!(!found(started - 1), "a reused pid is not found");

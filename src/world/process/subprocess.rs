@@ -35,7 +35,7 @@ pub struct Bounds<'a> {
     /// Token that cancels the run.
     pub cancel: &'a Cancel,
     /// Time that a cancelled child still gets to end by itself; zero ends it at once.
-    pub patience: Duration,
+    pub cancel_grace: Duration,
 }
 
 /// Result of a child that has ended.
@@ -200,11 +200,11 @@ impl Running {
                 break;
             }
             if ready.0[3] {
-                if bounds.patience.is_zero() {
+                if bounds.cancel_grace.is_zero() {
                     return Err(Cancel::fault());
                 }
                 cancelled = true;
-                until = until.min(Instant::now() + bounds.patience);
+                until = until.min(Instant::now() + bounds.cancel_grace);
             }
             if ready.0[0] && pump(&mut out, &mut buffer, &mut |b| each(Stream::Out, b))? {
                 out = None;

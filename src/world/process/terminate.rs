@@ -33,7 +33,7 @@ struct Held {
 /// When it is cancelled. Processes that do not end are no error; they are reported as survivors.
 pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<ProcessesEnded, Fault> {
     let mut ended = BTreeMap::new();
-    let mut found = scope.look();
+    let mut found = scope.scan();
     for round in 0..ROUNDS_MAX {
         if found.inside.is_empty() {
             break;
@@ -57,7 +57,7 @@ pub fn end(scope: &Scope<'_>, grace: Duration, cancel: &Cancel) -> Result<Proces
         }
         // Orphans are children of this process, which must reap them.
         crate::world::process::orphans::collect();
-        found = scope.look();
+        found = scope.scan();
     }
     if scope.has_whole_group() {
         scope.cgroups.remove(scope.id, scope.incarnation);

@@ -25,10 +25,10 @@ type Answer = Result<Arc<Status>, Fault>;
 
 /// The status cache of one daemon.
 #[derive(Debug, Default)]
-pub struct Book {
-    pages: Mutex<BTreeMap<EnvironmentId, Arc<Page>>>,
+pub struct StatusCache {
+    entries: Mutex<BTreeMap<EnvironmentId, Arc<CacheEntry>>>,
     running: Mutex<usize>,
-    turn: Condvar,
+    permit_freed: Condvar,
     computed: AtomicU64,
     partial: AtomicU64,
     shared: AtomicU64,
@@ -46,13 +46,13 @@ pub struct Counts {
 }
 
 #[derive(Debug, Default)]
-struct Page {
-    lines: Mutex<Lines>,
+struct CacheEntry {
+    state: Mutex<EntryState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Lines {
+struct EntryState {
     /// Incarnation that the last result describes.
     incarnation: u32,
     /// Number of changes seen so far.
@@ -63,11 +63,11 @@ struct Lines {
     paths: BTreeMap<Vec<u8>, u64>,
     is_watched: bool,
     is_running: bool,
-    last: Option<Last>,
+    last: Option<CachedResult>,
 }
 
 #[derive(Debug, Clone)]
-struct Last {
+struct CachedResult {
     answer: Answer,
     /// Version at the start of the computation: a change during it makes the result stale.
     version: u64,
@@ -78,9 +78,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Lines {
+impl EntryState {
     /// Returns the last result if it answers a question of this time.
-    fn good(&self, incarnation: u32, asked: Instant) -> Option<&Last> {
+    fn valid(&self, incarnation: u32, asked: Instant) -> Option<&CachedResult> {
         let last = self.last.as_ref().filter(|_| self.incarnation == incarnation)?;
         let unchanged = last.version == self.version;
         // A failed query is repeated, even if the worktree is watched.
@@ -89,7 +89,7 @@ impl Lines {
     }
 
     /// Returns what has changed since the last result, if all changed paths are known.
-    fn since(&self, incarnation: u32) -> Option<Since> {
+    fn changes_since(&self, incarnation: u32) -> Option<Since> {
         let last = self.last.as_ref().filter(|_| self.incarnation == incarnation)?;
         let before = last.answer.as_ref().ok().filter(|_| self.is_watched)?;
         if last.version < self.unknown || last.version == self.version {
@@ -100,7 +100,7 @@ impl Lines {
         Some(Since { before: Arc::clone(before), paths })
     }
 
-    fn touch(&mut self, path: Option<&[u8]>) {
+    fn record_change(&mut self, path: Option<&[u8]>) {
         self.version += 1;
         match path {
             Some(path) if self.is_watched && self.paths.len() < PATHS_MAX => {
@@ -114,129 +114,133 @@ impl Lines {
     }
 }
 
-impl Book {
-    fn page(&self, id: &EnvironmentId) -> Arc<Page> {
-        Arc::clone(locked(&self.pages).entry(id.clone()).or_default())
+impl StatusCache {
+    fn entry(&self, id: &EnvironmentId) -> Arc<CacheEntry> {
+        Arc::clone(locked(&self.entries).entry(id.clone()).or_default())
     }
 
-    /// Returns the status of one incarnation, computed by `look` if no valid result exists. `look`
-    /// receives the changes since the last result, where they are known.
+    /// Returns the status of one incarnation, computed by `compute` if no valid result exists.
+    /// `compute` receives the changes since the last result, where they are known.
     ///
     /// # Errors
-    /// The error of `look`, or [`Code::Timeout`] when another caller's computation takes too long.
-    pub fn ask(
+    /// The error of `compute`, or [`Code::Timeout`] when another caller's computation takes too
+    /// long.
+    pub fn get_or_compute(
         &self,
         id: &EnvironmentId,
         incarnation: u32,
-        look: impl Fn(Option<&Since>) -> Result<Status, Fault>,
+        compute: impl Fn(Option<&Since>) -> Result<Status, Fault>,
     ) -> Answer {
         let asked = Instant::now();
-        let page = self.page(id);
-        let mut lines = locked(&page.lines);
+        let entry = self.entry(id);
+        let mut state = locked(&entry.state);
         let until = asked + WAIT_MAX;
         loop {
-            if let Some(last) = lines.good(incarnation, asked) {
+            if let Some(last) = state.valid(incarnation, asked) {
                 self.shared.fetch_add(1, Ordering::Relaxed);
                 return last.answer.clone();
             }
-            if !lines.is_running {
+            if !state.is_running {
                 break;
             }
             let rest = until.saturating_duration_since(Instant::now());
             if rest.is_zero() {
-                return Err(too_busy(id));
+                return Err(status_timeout(id));
             }
-            lines =
-                page.changed.wait_timeout(lines, rest).unwrap_or_else(PoisonError::into_inner).0;
+            state =
+                entry.changed.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
-        lines.is_running = true;
+        state.is_running = true;
         let mut begun = Instant::now();
-        let (mut version, since) = (lines.version, lines.since(incarnation));
-        drop(lines);
-        let _end = End(&page);
-        let mut answer = self.in_turn(id, since.as_ref(), &look);
-        let mut lines = locked(&page.lines);
-        if since.is_some() && lines.unknown > version {
+        let (mut version, since) = (state.version, state.changes_since(incarnation));
+        drop(state);
+        let _guard = ComputationGuard(&entry);
+        let mut answer = self.compute_with_permit(id, since.as_ref(), &compute);
+        let mut state = locked(&entry.state);
+        if since.is_some() && state.unknown > version {
             // A change of unknown path arrived during the computation: the result that the partial
             // answer was merged into is stale, so everything is computed anew.
-            version = lines.version;
+            version = state.version;
             begun = Instant::now();
-            drop(lines);
-            answer = self.in_turn(id, None, &look);
-            lines = locked(&page.lines);
+            drop(state);
+            answer = self.compute_with_permit(id, None, &compute);
+            state = locked(&entry.state);
         }
         let answer = answer.map(Arc::new);
-        lines.incarnation = incarnation;
-        lines.paths.retain(|_, at| *at > version);
-        lines.last = Some(Last { answer: answer.clone(), version, begun });
+        state.incarnation = incarnation;
+        state.paths.retain(|_, at| *at > version);
+        state.last = Some(CachedResult { answer: answer.clone(), version, begun });
         answer
     }
 
-    fn in_turn(
+    fn compute_with_permit(
         &self,
         id: &EnvironmentId,
         since: Option<&Since>,
-        look: impl Fn(Option<&Since>) -> Result<Status, Fault>,
+        compute: impl Fn(Option<&Since>) -> Result<Status, Fault>,
     ) -> Result<Status, Fault> {
         let mut running = locked(&self.running);
         let until = Instant::now() + WAIT_MAX;
         while *running >= RUNNING_MAX {
             let rest = until.saturating_duration_since(Instant::now());
             if rest.is_zero() {
-                return Err(too_busy(id));
+                return Err(status_timeout(id));
             }
-            running =
-                self.turn.wait_timeout(running, rest).unwrap_or_else(PoisonError::into_inner).0;
+            running = self
+                .permit_freed
+                .wait_timeout(running, rest)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         *running += 1;
         drop(running);
-        let _turn = Turn(self);
+        let _permit = Permit(self);
         self.computed.fetch_add(1, Ordering::Relaxed);
         self.partial.fetch_add(u64::from(since.is_some()), Ordering::Relaxed);
-        look(since)
+        compute(since)
     }
 
     /// Returns the last result, however old; `None` when there was none, or it was an error.
     #[must_use]
     pub fn last(&self, id: &EnvironmentId, incarnation: u32) -> Option<Arc<Status>> {
-        let page = Arc::clone(locked(&self.pages).get(id)?);
-        let lines = locked(&page.lines);
-        let last = lines.last.as_ref().filter(|_| lines.incarnation == incarnation)?;
+        let entry = Arc::clone(locked(&self.entries).get(id)?);
+        let state = locked(&entry.state);
+        let last = state.last.as_ref().filter(|_| state.incarnation == incarnation)?;
         last.answer.as_ref().ok().cloned()
     }
 
     /// Returns the last result if no change has been seen since; `None` also during a computation.
     #[must_use]
-    pub fn current(&self, id: &EnvironmentId, incarnation: u32) -> Option<Arc<Status>> {
-        let page = Arc::clone(locked(&self.pages).get(id)?);
-        let lines = locked(&page.lines);
-        let last = lines.last.as_ref().filter(|_| lines.incarnation == incarnation)?;
-        let holds = last.version == lines.version && !lines.is_running;
+    pub fn unchanged(&self, id: &EnvironmentId, incarnation: u32) -> Option<Arc<Status>> {
+        let entry = Arc::clone(locked(&self.entries).get(id)?);
+        let state = locked(&entry.state);
+        let last = state.last.as_ref().filter(|_| state.incarnation == incarnation)?;
+        let holds = last.version == state.version && !state.is_running;
         last.answer.as_ref().ok().filter(|_| holds).cloned()
     }
 
     /// Records a change: of this file or directory of the worktree, or of an unknown path.
-    pub fn touch(&self, id: &EnvironmentId, path: Option<&[u8]>) {
-        let page = locked(&self.pages).get(id).cloned();
-        if let Some(page) = page {
-            locked(&page.lines).touch(path);
+    pub fn record_change(&self, id: &EnvironmentId, path: Option<&[u8]>) {
+        let entry = locked(&self.entries).get(id).cloned();
+        if let Some(entry) = entry {
+            locked(&entry.state).record_change(path);
         }
     }
 
     /// Records that every change will be reported from now on, or no longer. Earlier results become
     /// stale, since a change before the watch stood was not seen.
-    pub fn watched(&self, id: &EnvironmentId, is_watched: bool) {
+    pub fn set_watched(&self, id: &EnvironmentId, is_watched: bool) {
         // An ended environment has no entry, and must not get one.
-        let known = locked(&self.pages).get(id).cloned();
-        let Some(page) = known.or_else(|| is_watched.then(|| self.page(id))) else { return };
-        let mut lines = locked(&page.lines);
-        lines.is_watched = is_watched;
-        lines.touch(None);
+        let known = locked(&self.entries).get(id).cloned();
+        let Some(entry) = known.or_else(|| is_watched.then(|| self.entry(id))) else { return };
+        let mut state = locked(&entry.state);
+        state.is_watched = is_watched;
+        state.record_change(None);
     }
 
     /// Drops everything cached for an environment whose incarnation has ended.
     pub fn forget(&self, id: &EnvironmentId) {
-        locked(&self.pages).remove(id);
+        locked(&self.entries).remove(id);
     }
 
     /// Returns the counters of queries.
@@ -252,25 +256,25 @@ impl Book {
 }
 
 /// Ends a computation, also one that panicked; otherwise its waiters would run into the timeout.
-struct End<'a>(&'a Page);
+struct ComputationGuard<'a>(&'a CacheEntry);
 
-impl Drop for End<'_> {
+impl Drop for ComputationGuard<'_> {
     fn drop(&mut self) {
-        locked(&self.0.lines).is_running = false;
+        locked(&self.0.state).is_running = false;
         self.0.changed.notify_all();
     }
 }
 
-struct Turn<'a>(&'a Book);
+struct Permit<'a>(&'a StatusCache);
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         *locked(&self.0.running) -= 1;
-        self.0.turn.notify_one();
+        self.0.permit_freed.notify_one();
     }
 }
 
-fn too_busy(id: &EnvironmentId) -> Fault {
+fn status_timeout(id: &EnvironmentId) -> Fault {
     let message = format!("cannot determine the status of {id} in {} s", WAIT_MAX.as_secs());
     Fault::new(Code::Timeout, message, "retry when fewer status queries run").transient()
 }
@@ -285,54 +289,54 @@ mod tests {
         EnvironmentId::parse("demo").expect("a name")
     }
 
-    fn ask(book: &Book, n: i64) -> i64 {
-        let look = |_: Option<&Since>| Ok(Status { last_change: n, ..Status::default() });
-        book.ask(&id(), 1, look).expect("an answer").last_change
+    fn computed_value(cache: &StatusCache, n: i64) -> i64 {
+        let compute = |_: Option<&Since>| Ok(Status { last_change: n, ..Status::default() });
+        cache.get_or_compute(&id(), 1, compute).expect("an answer").last_change
     }
 
     /// The end of the watch and another incarnation end it as well.
     #[test]
     fn entry_valid_until_change() {
-        let book = Book::default();
-        book.watched(&id(), true);
-        assert_eq!((ask(&book, 1), ask(&book, 2)), (1, 1));
-        book.touch(&id(), None);
-        assert_eq!((ask(&book, 3), ask(&book, 4)), (3, 3));
-        book.watched(&id(), false);
-        assert_eq!(ask(&book, 5), 5, "the end of the watch invalidates the result");
-        let next = book.ask(&id(), 2, |_| Ok(Status::default())).expect("an answer");
+        let cache = StatusCache::default();
+        cache.set_watched(&id(), true);
+        assert_eq!((computed_value(&cache, 1), computed_value(&cache, 2)), (1, 1));
+        cache.record_change(&id(), None);
+        assert_eq!((computed_value(&cache, 3), computed_value(&cache, 4)), (3, 3));
+        cache.set_watched(&id(), false);
+        assert_eq!(computed_value(&cache, 5), 5, "the end of the watch invalidates the result");
+        let next = cache.get_or_compute(&id(), 2, |_| Ok(Status::default())).expect("an answer");
         assert_eq!(next.last_change, 0, "another incarnation has another status");
-        assert_eq!(book.counts(), Counts { computed: 4, partial: 0, shared: 2 });
+        assert_eq!(cache.counts(), Counts { computed: 4, partial: 0, shared: 2 });
     }
 
     #[test]
     fn change_during_computation_invalidates_result() {
-        let book = Book::default();
-        book.watched(&id(), true);
-        let look = |_: Option<&Since>| {
-            book.touch(&id(), None);
+        let cache = StatusCache::default();
+        cache.set_watched(&id(), true);
+        let compute = |_: Option<&Since>| {
+            cache.record_change(&id(), None);
             Ok(Status::default())
         };
-        book.ask(&id(), 1, look).expect("an answer");
-        assert_eq!(ask(&book, 7), 7);
+        cache.get_or_compute(&id(), 1, compute).expect("an answer");
+        assert_eq!(computed_value(&cache, 7), 7);
     }
 
     /// Without a watch, nothing says that an earlier result still holds.
     #[test]
     fn unwatched_result_is_computed_again() {
-        let book = Book::default();
-        assert_eq!((ask(&book, 1), ask(&book, 2)), (1, 2));
+        let cache = StatusCache::default();
+        assert_eq!((computed_value(&cache, 1), computed_value(&cache, 2)), (1, 2));
     }
 
     /// All but the first ask during its computation; one more answers them together.
     #[test]
     fn concurrent_queries_share_later_computation() {
-        let book = Book::default();
-        let (all, page) = (Barrier::new(8), book.page(&id()));
+        let cache = StatusCache::default();
+        let (all, entry) = (Barrier::new(8), cache.entry(&id()));
         let look = |_: Option<&Since>| {
             let begun = Instant::now();
             // The map, this test and each caller hold the entry.
-            while Arc::strong_count(&page) < 10 && begun.elapsed() < WAIT_MAX {
+            while Arc::strong_count(&entry) < 10 && begun.elapsed() < WAIT_MAX {
                 std::thread::yield_now();
             }
             Ok(Status::default())
@@ -341,100 +345,100 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     all.wait();
-                    book.ask(&id(), 1, |since| {
-                        let first = locked(&page.lines).last.is_none();
+                    cache.ask(&id(), 1, |since| {
+                        let first = locked(&entry.state).last.is_none();
                         if first { look(since) } else { Ok(Status::default()) }
                     })
                     .expect("an answer");
                 });
             }
         });
-        let counts = book.counts();
+        let counts = cache.counts();
         assert!((1..=2).contains(&counts.computed), "{counts:?}");
         assert_eq!(counts.computed + counts.shared, 8, "{counts:?}");
     }
 
     #[test]
     fn panicking_computation_does_not_block_others() {
-        let book = Book::default();
+        let cache = StatusCache::default();
         let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            book.ask(&id(), 1, |_| panic!("broken"))
+            cache.get_or_compute(&id(), 1, |_| panic!("broken"))
         }));
         assert!(broken.is_err());
-        assert_eq!(ask(&book, 1), 1);
+        assert_eq!(computed_value(&cache, 1), 1);
     }
 
     /// Returns the paths that a query receives; `None` when it computes everything.
-    fn changed_paths(book: &Book) -> Option<Vec<Vec<u8>>> {
+    fn changed_paths(cache: &StatusCache) -> Option<Vec<Vec<u8>>> {
         let seen = Mutex::new(None);
-        let look = |since: Option<&Since>| {
+        let compute = |since: Option<&Since>| {
             *locked(&seen) = Some(since.map(|s| s.paths.clone()));
             Ok(Status::default())
         };
-        book.ask(&id(), 1, look).expect("an answer");
+        cache.get_or_compute(&id(), 1, compute).expect("an answer");
         locked(&seen).take().expect("an inspection")
     }
 
     /// It receives none if the whole tree may have changed, or if too many paths have.
     #[test]
     fn computation_receives_known_changed_paths() {
-        let book = Book::default();
-        book.watched(&id(), true);
-        assert_eq!(changed_paths(&book), None, "no result is cached");
+        let cache = StatusCache::default();
+        cache.set_watched(&id(), true);
+        assert_eq!(changed_paths(&cache), None, "no result is cached");
         for path in ["a", "b", "a"] {
-            book.touch(&id(), Some(path.as_bytes()));
+            cache.record_change(&id(), Some(path.as_bytes()));
         }
-        assert_eq!(changed_paths(&book), Some(vec![b"a".to_vec(), b"b".to_vec()]));
-        book.touch(&id(), Some(b"c"));
+        assert_eq!(changed_paths(&cache), Some(vec![b"a".to_vec(), b"b".to_vec()]));
+        cache.record_change(&id(), Some(b"c"));
         assert_eq!(
-            changed_paths(&book),
+            changed_paths(&cache),
             Some(vec![b"c".to_vec()]),
             "earlier changes are already covered"
         );
-        book.touch(&id(), Some(b"d"));
-        book.touch(&id(), None);
-        book.touch(&id(), Some(b"e"));
-        assert_eq!(changed_paths(&book), None, "an unknown change requires a full computation");
+        cache.record_change(&id(), Some(b"d"));
+        cache.record_change(&id(), None);
+        cache.record_change(&id(), Some(b"e"));
+        assert_eq!(changed_paths(&cache), None, "an unknown change requires a full computation");
         for n in 0..=PATHS_MAX {
-            book.touch(&id(), Some(n.to_string().as_bytes()));
+            cache.record_change(&id(), Some(n.to_string().as_bytes()));
         }
-        assert_eq!(changed_paths(&book), None, "too much has changed");
-        book.touch(&id(), Some(b"f"));
-        book.watched(&id(), true);
-        assert_eq!(changed_paths(&book), None, "the watch is another one");
-        book.touch(&id(), Some(b"f"));
-        drop(book.ask(&id(), 1, |_| Err(too_busy(&id()))));
-        book.touch(&id(), Some(b"g"));
-        assert_eq!(changed_paths(&book), None, "no earlier result exists");
-        assert_eq!(book.counts().partial, 3);
+        assert_eq!(changed_paths(&cache), None, "too much has changed");
+        cache.record_change(&id(), Some(b"f"));
+        cache.set_watched(&id(), true);
+        assert_eq!(changed_paths(&cache), None, "the watch is another one");
+        cache.record_change(&id(), Some(b"f"));
+        drop(cache.get_or_compute(&id(), 1, |_| Err(status_timeout(&id()))));
+        cache.record_change(&id(), Some(b"g"));
+        assert_eq!(changed_paths(&cache), None, "no earlier result exists");
+        assert_eq!(cache.counts().partial, 3);
     }
 
     #[test]
     fn overtaken_partial_update_is_recomputed() {
-        let book = Book::default();
-        book.watched(&id(), true);
-        assert_eq!(ask(&book, 1), 1);
-        book.touch(&id(), Some(b"a"));
-        let look = |since: Option<&Since>| {
+        let cache = StatusCache::default();
+        cache.set_watched(&id(), true);
+        assert_eq!(computed_value(&cache, 1), 1);
+        cache.record_change(&id(), Some(b"a"));
+        let compute = |since: Option<&Since>| {
             if since.is_some() {
-                book.touch(&id(), None);
+                cache.record_change(&id(), None);
             }
             Ok(Status { last_change: i64::from(since.is_some()), ..Status::default() })
         };
-        assert_eq!(book.ask(&id(), 1, look).expect("an answer").last_change, 0);
-        assert_eq!(ask(&book, 7), 0, "the recomputed result is valid");
+        assert_eq!(cache.get_or_compute(&id(), 1, compute).expect("an answer").last_change, 0);
+        assert_eq!(computed_value(&cache, 7), 0, "the recomputed result is valid");
     }
 
     #[test]
     fn panicking_partial_update_keeps_changes() {
-        let book = Book::default();
-        book.watched(&id(), true);
-        assert_eq!(ask(&book, 1), 1);
-        book.touch(&id(), Some(b"a"));
+        let cache = StatusCache::default();
+        cache.set_watched(&id(), true);
+        assert_eq!(computed_value(&cache, 1), 1);
+        cache.record_change(&id(), Some(b"a"));
         let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            book.ask(&id(), 1, |_| panic!("broken"))
+            cache.get_or_compute(&id(), 1, |_| panic!("broken"))
         }));
         assert!(broken.is_err());
-        assert_eq!(changed_paths(&book), Some(vec![b"a".to_vec()]));
+        assert_eq!(changed_paths(&cache), Some(vec![b"a".to_vec()]));
     }
 }

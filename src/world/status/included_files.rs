@@ -186,8 +186,8 @@ impl Ours {
         if !path.ends_with(b"/") {
             return self.leaf(path).is_some();
         }
-        let mut met = 0;
-        self.folder(path, &mut met, 0) && met == self.below(path).count()
+        let mut visited = 0;
+        self.folder(path, &mut visited, 0) && visited == self.below(path).count()
     }
 
     /// Returns the listed paths below a directory.
@@ -206,8 +206,8 @@ impl Ours {
         })
     }
 
-    /// Reports whether everything in a directory is ours; adds the listed files found to `met`.
-    fn folder(&self, folder: &[u8], met: &mut usize, depth: usize) -> bool {
+    /// Reports whether everything in a directory is ours; adds the listed files found to `visited`.
+    fn folder(&self, folder: &[u8], visited: &mut usize, depth: usize) -> bool {
         let place = self.target.join(paths::from_bytes(folder));
         // A link in place of the directory leads elsewhere.
         let is_dir = place.parent().zip(place.file_name()).is_some_and(|(parent, name)| {
@@ -228,10 +228,10 @@ impl Ours {
             }
             let path = [folder, name.as_bytes()].concat();
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                return self.folder(&[path.as_slice(), b"/"].concat(), met, depth + 1);
+                return self.folder(&[path.as_slice(), b"/"].concat(), visited, depth + 1);
             }
             let leaf = self.leaf(&path);
-            *met += usize::from(leaf == Some(Origin::Listed));
+            *visited += usize::from(leaf == Some(Origin::Listed));
             leaf.is_some()
         })
     }

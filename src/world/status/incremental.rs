@@ -33,8 +33,12 @@ struct Known {
 impl Since {
     /// Returns the paths to ask git about, if asking about them alone gives the same result as
     /// asking about everything. git reports a directory without any index entry as a whole, so it
-    /// is asked for as a whole.
-    pub(super) fn asked(&self, index: &[u8], hash: Option<Hash>) -> Option<BTreeSet<Vec<u8>>> {
+    /// is queried as a whole.
+    pub(super) fn paths_to_query(
+        &self,
+        index: &[u8],
+        hash: Option<Hash>,
+    ) -> Option<BTreeSet<Vec<u8>>> {
         let entries = &self.before.changes.entries;
         let paired = |e: &Entry| e.from.is_some() || e.is_conflict() || e.code[1] == b'A';
         if !self.before.changes.is_complete() || entries.iter().any(paired) {
@@ -65,15 +69,15 @@ impl Since {
         (!unsettled).then(|| self.paths.iter().map(ask).collect())
     }
 
-    /// Merges git's answer `found` for the paths `asked` into the earlier status. `None` when the
+    /// Merges git's answer `found` for the paths `queried` into the earlier status. `None` when the
     /// result depends on other paths.
-    pub(super) fn with(&self, asked: &BTreeSet<Vec<u8>>, found: Changes) -> Option<Changes> {
+    pub(super) fn with(&self, queried: &BTreeSet<Vec<u8>>, found: Changes) -> Option<Changes> {
         if !found.is_complete() || found.entries.iter().any(|e| e.from.is_some()) {
             return None;
         }
-        let was_asked = |e: &Entry| prefixes(e.place()).any(|place| asked.contains(place));
+        let was_queried = |e: &Entry| prefixes(e.place()).any(|place| queried.contains(place));
         let before = &self.before.changes;
-        let kept = before.entries.iter().filter(|e| !was_asked(e)).cloned();
+        let kept = before.entries.iter().filter(|e| !was_queried(e)).cloned();
         let mut entries: Vec<Entry> = kept.chain(found.entries).collect();
         // git's order, so that the result equals that of a complete status.
         entries.sort_by(|a, b| a.order().cmp(&b.order()));
@@ -130,9 +134,9 @@ mod tests {
         let text = entry(b".M", "a") + &entry(b".M", "dir/x") + &entry(b"??", "new/");
         let before = Status { changes: Changes::parse(text.as_bytes()), ..Status::default() };
         let since = Since { before: Arc::new(before), paths: Vec::new() };
-        let asked = BTreeSet::from([b"dir".to_vec(), b"new".to_vec(), b"ab".to_vec()]);
+        let queried = BTreeSet::from([b"dir".to_vec(), b"new".to_vec(), b"ab".to_vec()]);
         let found = Changes::parse((entry(b".D", "ab") + &entry(b"??", "dir/y")).as_bytes());
-        let all = since.with(&asked, found).expect("unpaired");
+        let all = since.with(&queried, found).expect("unpaired");
         let shown: Vec<&[u8]> = all.entries.iter().map(|e| e.path.as_slice()).collect();
         assert_eq!(shown, [b"a".as_slice(), b"ab", b"dir/y"]);
         assert_eq!((all.modified, all.deleted, all.untracked, all.unstaged), (1, 1, 1, 2));

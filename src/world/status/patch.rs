@@ -60,7 +60,7 @@ pub(in crate::world) fn patch(
         time: LIMIT,
         output_bytes: usize::MAX,
         cancel,
-        patience: std::time::Duration::ZERO,
+        cancel_grace: std::time::Duration::ZERO,
     };
     let ended = running.wait(bounds, &mut |stream, part| {
         if stream == Stream::Err {
@@ -82,10 +82,10 @@ pub(in crate::world) fn patch(
         }
         Err(fault) => Err(fault),
         Ok(status) if !status.success() => {
-            let said = String::from_utf8_lossy(&errors).into_owned();
+            let git_error = String::from_utf8_lossy(&errors).into_owned();
             let message = format!("`git diff` failed ({status})");
             Err(Fault::new(Code::GitFailed, message, "fix the error that git reports")
-                .because(said))
+                .because(git_error))
         }
         Ok(_) => Ok(patch),
     }

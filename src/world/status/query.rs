@@ -77,7 +77,7 @@ pub(super) fn place(env: &Environment) -> Result<(&Path, &Path), Fault> {
 ///
 /// # Errors
 /// As `place`, or when git fails or exceeds its time limit.
-pub(in crate::world) fn look(
+pub(in crate::world) fn compute_status(
     env: &Environment,
     since: Option<&Since>,
     cancel: &Cancel,
@@ -91,7 +91,7 @@ pub(in crate::world) fn look(
     let is_known = known.is_some();
     let changes = match known {
         Some(changes) => changes,
-        None => ask(&git, ["--branch", "--show-stash"].map(OsStr::new))?,
+        None => query_git(&git, ["--branch", "--show-stash"].map(OsStr::new))?,
     };
     let (base, lines) = std::thread::scope(|scope| {
         // Neither HEAD nor a ref has moved since: such a change has no known path.
@@ -117,18 +117,18 @@ pub(in crate::world) fn look(
 }
 
 /// Asks git for the status of everything, or of the named paths.
-fn ask<S: AsRef<OsStr>>(
+fn query_git<S: AsRef<OsStr>>(
     git: &Git<'_>,
     more: impl IntoIterator<Item = S>,
 ) -> Result<Changes, Fault> {
     // Literal: a file name may contain glob characters.
     let fixed = ["--literal-pathspecs", "status", "--porcelain=v2", "-z"];
     let fixed = fixed.into_iter().chain(["--untracked-files=normal"]).map(OsString::from);
-    let said = git.run(fixed.chain(more.into_iter().map(|s| s.as_ref().to_owned())))?;
-    if !said.status.success() {
-        return Err(command::said("git status", &said));
+    let output = git.run(fixed.chain(more.into_iter().map(|s| s.as_ref().to_owned())))?;
+    if !output.status.success() {
+        return Err(command::git_error("git status", &output));
     }
-    Ok(Changes::parse(&said.stdout))
+    Ok(Changes::parse(&output.stdout))
 }
 
 /// Computes the full list of changes from git's answer for the changed paths; `None` when
@@ -142,10 +142,10 @@ fn changes_since(
     let hash = Hash::named(&env.plan.repository.object_format);
     // A missing index is treated as one that is not understood.
     let index = std::fs::read(admin.join("index")).unwrap_or_default();
-    let Some(asked) = since.asked(&index, hash) else { return Ok(None) };
-    let paths = asked.iter().map(|path| OsStr::from_bytes(path));
-    let found = ask(git, [OsStr::new("--")].into_iter().chain(paths))?;
-    Ok(since.with(&asked, found))
+    let Some(queried) = since.paths_to_query(&index, hash) else { return Ok(None) };
+    let paths = queried.iter().map(|path| OsStr::from_bytes(path));
+    let found = query_git(git, [OsStr::new("--")].into_iter().chain(paths))?;
+    Ok(since.with(&queried, found))
 }
 
 /// Returns the commits since the base, and the commits that the base's branch has gained.
@@ -177,16 +177,16 @@ fn lines(git: &Git<'_>, changes: &Changes) -> Result<(u64, u64, bool), Fault> {
     let args = ["diff", "--numstat", "-z", "--find-renames", "--no-ext-diff", "--no-textconv"];
     let args = ["--literal-pathspecs"].into_iter().chain(args);
     let args = args.chain(["--ignore-submodules=all", against, "--"]).map(OsStr::new);
-    let said = match git.output(args.chain(changed_paths(changes))) {
+    let output = match git.output(args.chain(changed_paths(changes))) {
         Err(fault) if fault.code == Code::GitFailed => {
             // One unreadable file makes git fail: the status is reported without line counts.
             tracing::debug!(%fault, "cannot count the changed lines");
             return Ok((0, 0, false));
         }
-        said => said?,
+        output => output?,
     };
     let (mut insertions, mut deletions, mut complete) = (0, 0, plain);
-    let mut parts = said.split(|b| *b == 0);
+    let mut parts = output.split(|b| *b == 0);
     while let Some(line) = parts.next() {
         if line.is_empty() {
             continue;

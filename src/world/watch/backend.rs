@@ -1,4 +1,4 @@
-//! Interface between the watch backends and the hub.
+//! Interface between the watch backends and the tracker.
 //!
 //! A [`Backend`] reports events directly inside single directories. `inotify.rs` (Linux) and
 //! `portable.rs` implement it, and one conformance test covers both. The layers above decide which
@@ -148,7 +148,7 @@ impl Kinds {
 /// One incarnation of an environment.
 pub type Key = (EnvironmentId, u32);
 
-/// A notification of the hub.
+/// A notification of the tracker.
 #[derive(Debug, Clone)]
 pub enum Signal {
     /// Something changed in a worktree just now. Sent at once, for every event. The path from its

@@ -1,4 +1,4 @@
-//! Conformance tests: what every backend must do, and the hub above it.
+//! Conformance tests: what every backend must do, and the tracker above it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::world::watch::backend::*;
 use crate::world::watch::select::backend;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 /// Runs a test with both backends, each with a queue of its events.
 fn each_backend(test: impl Fn(&dyn Backend, &Receiver<(TreeId, Happened)>)) {
@@ -27,7 +27,7 @@ fn await_name(
     seen: &Receiver<(TreeId, Happened)>,
     backend: &dyn Backend,
 ) {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + WAIT_LIMIT;
     loop {
         let rest = until.saturating_duration_since(Instant::now());
         let (of, happened) = seen
@@ -117,7 +117,7 @@ fn missing_directory_is_reported_absent() {
     });
 }
 
-/// A sibling whose name begins alike stays watched.
+/// A sibling whose name begins with the same letters stays watched.
 #[test]
 fn forgotten_directory_drops_its_subtree() {
     each_backend(|backend, seen| {
@@ -148,7 +148,7 @@ fn event_burst_complete_or_overflow() {
             std::fs::write(dir.path().join(format!("file{n}")), "").expect("written");
         }
         let mut found = std::collections::BTreeSet::new();
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + WAIT_LIMIT;
         while found.len() < 30_000 {
             let rest = until.saturating_duration_since(Instant::now());
             match seen.recv_timeout(rest) {

@@ -1,4 +1,4 @@
-//! Tests of the hub with a backend that fails on demand: limits, overflow, and the gate.
+//! Tests of the tracker with a backend that fails on demand: limits, overflow, and the gate.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,9 +12,9 @@ use crate::world::fs::paths;
 use crate::world::git::marker;
 use crate::world::watch::backend::{Signal, *};
 use crate::world::watch::limits::Budget;
-use crate::world::watch::tracker::Hub;
+use crate::world::watch::tracker::WatchTracker;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
 struct Inner {
@@ -41,8 +41,8 @@ impl Injected {
         self.0.added.lock().expect("not poisoned").clone()
     }
 
-    fn tell(&self, tree: TreeId, happened: Happened) {
-        self.0.sink.get().expect("a hub")(tree, happened);
+    fn emit(&self, tree: TreeId, happened: Happened) {
+        self.0.sink.get().expect("a tracker")(tree, happened);
     }
 }
 
@@ -79,15 +79,15 @@ impl Backend for Injected {
 }
 
 struct Scene {
-    hub: Arc<Hub>,
+    tracker: Arc<WatchTracker>,
     backend: Injected,
     open: Arc<AtomicBool>,
-    told: Receiver<Signal>,
+    signals: Receiver<Signal>,
     root: tempfile::TempDir,
     env: Environment,
 }
 
-/// Creates an adopted clone with ten directories, and a hub that may watch it.
+/// Creates an adopted clone with ten directories, and a tracker that may watch it.
 fn scene(most: usize) -> Scene {
     let root = tempfile::tempdir().expect("a directory");
     let at = root.path().canonicalize().expect("real");
@@ -100,8 +100,8 @@ fn scene(most: usize) -> Scene {
     backend.0.most.store(most, Ordering::Release);
     let (made, open) = (backend.clone(), Arc::new(AtomicBool::new(true)));
     let gate = Arc::clone(&open);
-    let (sender, told) = sync_channel(1_024);
-    let hub = Hub::start(
+    let (sender, signals) = sync_channel(1_024);
+    let tracker = WatchTracker::start(
         |sink| {
             assert!(made.0.sink.set(sink).is_ok());
             Box::new(made.clone())
@@ -111,7 +111,7 @@ fn scene(most: usize) -> Scene {
         Box::new(move |_| gate.load(Ordering::Acquire)),
         Box::new(move |signal| drop(sender.try_send(signal))),
     );
-    Scene { hub: hub.expect("started"), backend, open, told, env: adopted(&at), root }
+    Scene { tracker: tracker.expect("started"), backend, open, signals, env: adopted(&at), root }
 }
 
 fn adopted(at: &Path) -> Environment {
@@ -142,7 +142,7 @@ impl Scene {
     /// Waits for a matching signal; panics after the timeout.
     fn await_signal(&self, what: &str, wanted: impl Fn(&Signal) -> bool) {
         loop {
-            let signal = self.told.recv_timeout(PATIENCE);
+            let signal = self.signals.recv_timeout(WAIT_LIMIT);
             let signal = signal.unwrap_or_else(|e| panic!("no event about {what}: {e}"));
             if wanted(&signal) {
                 return;
@@ -159,19 +159,19 @@ impl Scene {
 #[test]
 fn limit_while_arming_frees_watches() {
     let scene = scene(5);
-    assert!(matches!(scene.hub.arm(&scene.env), Err(Failure::Limit(_))));
-    assert_eq!((scene.backend.all(), scene.hub.counts().worktrees), (Vec::new(), 0));
+    assert!(matches!(scene.tracker.arm(&scene.env), Err(Failure::Limit(_))));
+    assert_eq!((scene.backend.all(), scene.tracker.counts().worktrees), (Vec::new(), 0));
 }
 
 #[test]
 fn limit_while_growing_frees_watches() {
     let scene = scene(1_000);
-    scene.hub.arm(&scene.env).expect("watched");
+    scene.tracker.arm(&scene.env).expect("watched");
     scene.backend.0.most.store(scene.backend.all().len(), Ordering::Release);
     let root: Arc<Path> = Arc::from(paths::from_host(&scene.env.plan.path));
     std::fs::create_dir(root.join("new")).expect("made");
     let happened = Happened::In { dir: root, name: "new".into(), what: What::Made, is_dir: true };
-    scene.backend.tell(scene.tree(), happened);
+    scene.backend.emit(scene.tree(), happened);
     scene.await_signal(
         "a limit",
         |s| matches!(s, Signal::Broken(_, why) if matches!(**why, Failure::Limit(_))),
@@ -184,27 +184,27 @@ fn limit_while_growing_frees_watches() {
 #[test]
 fn overflow_rewatches_whole_tree() {
     let scene = scene(1_000);
-    scene.hub.arm(&scene.env).expect("watched");
+    scene.tracker.arm(&scene.env).expect("watched");
     let (tree, before) = (scene.tree(), scene.backend.of(scene.tree()));
     let root = paths::from_host(&scene.env.plan.path);
     // Created while the events about it were lost.
     std::fs::create_dir_all(root.join("missed/below")).expect("made");
-    scene.backend.tell(tree, Happened::Overflow);
+    scene.backend.emit(tree, Happened::Overflow);
     let anything = |kinds: &Kinds| kinds.names().contains(&"anything");
     scene.await_signal("an overflow", |s| matches!(s, Signal::Changed(_, k) if anything(k)));
     scene.await_signal("the walk", |s| matches!(s, Signal::Changed(..)));
     assert_eq!(scene.backend.of(tree), before + 2);
-    assert_eq!(scene.hub.counts().overflows, 1);
+    assert_eq!(scene.tracker.counts().overflows, 1);
 }
 
 #[test]
 fn closed_gate_prevents_arming() {
     let scene = scene(1_000);
     scene.open.store(false, Ordering::Release);
-    assert!(matches!(scene.hub.arm(&scene.env), Err(Failure::Refused)));
-    assert_eq!(scene.hub.counts().begun, 0);
+    assert!(matches!(scene.tracker.arm(&scene.env), Err(Failure::Refused)));
+    assert_eq!(scene.tracker.counts().begun, 0);
     scene.open.store(true, Ordering::Release);
-    scene.hub.arm(&scene.env).expect("watched");
-    scene.hub.release(&scene.env.id);
-    assert_eq!((scene.backend.all(), scene.hub.counts().worktrees), (Vec::new(), 0));
+    scene.tracker.arm(&scene.env).expect("watched");
+    scene.tracker.release(&scene.env.id);
+    assert_eq!((scene.backend.all(), scene.tracker.counts().worktrees), (Vec::new(), 0));
 }

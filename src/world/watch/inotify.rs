@@ -268,7 +268,7 @@ impl Shard {
             match reader.next() {
                 Ok(event) => {
                     let name = event.file_name().map(|n| n.to_bytes().to_vec());
-                    self.see(event.wd(), event.events(), name, &mut seen);
+                    self.on_event(event.wd(), event.events(), name, &mut seen);
                 }
                 Err(Errno::INTR) => continue,
                 Err(_) => break,
@@ -280,7 +280,7 @@ impl Shard {
         seen
     }
 
-    fn see(
+    fn on_event(
         &self,
         number: i32,
         events: ReadFlags,
@@ -320,10 +320,10 @@ impl Shard {
         let is_dir = events.contains(ReadFlags::ISDIR);
         for (tree, dir) in owners {
             let (dir, name) = (Arc::clone(dir), name.clone());
-            let news = (*tree, Happened::In { dir, name, what, is_dir });
+            let wakeup = (*tree, Happened::In { dir, name, what, is_dir });
             // Repeated writes to one file are reported once per buffer.
-            if seen.last() != Some(&news) {
-                seen.push(news);
+            if seen.last() != Some(&wakeup) {
+                seen.push(wakeup);
             }
         }
     }

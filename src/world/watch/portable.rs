@@ -53,14 +53,14 @@ impl Backend for Portable {
 
     fn open(&self, tree: TreeId) -> Result<(), Failure> {
         let sink = Arc::clone(&self.sink);
-        let tell = move |event: notify::Result<notify::Event>| {
+        let sender = move |event: notify::Result<notify::Event>| {
             for happened in translate(event) {
                 sink(tree, happened);
             }
         };
         let config = Config::default().with_event_kinds(EventKindMask::CORE);
         let config = config.with_follow_symlinks(false);
-        let watcher = RecommendedWatcher::new(tell, config);
+        let watcher = RecommendedWatcher::new(sender, config);
         let watcher = watcher.map_err(|e| failure(Path::new("a worktree"), e))?;
         let new = Tree { watcher, dirs: BTreeSet::new() };
         locked(&self.trees).insert(tree, Arc::new(Mutex::new(new)));
@@ -133,7 +133,7 @@ fn translate(event: notify::Result<notify::Event>) -> Vec<Happened> {
         EventKind::Modify(_) => &[What::Changed],
         _ => return Vec::new(),
     };
-    let told = event.paths.iter().enumerate().filter_map(|(n, path)| {
+    let happened = event.paths.iter().enumerate().filter_map(|(n, path)| {
         let what = kinds[n.min(kinds.len() - 1)];
         let (dir, name) = (path.parent()?, path.file_name()?);
         let is_dir = path.symlink_metadata().is_ok_and(|found| found.is_dir());
@@ -143,5 +143,5 @@ fn translate(event: notify::Result<notify::Event>) -> Vec<Happened> {
     let gone = |what: &What| *what == What::Removed;
     let own = event.paths.first().filter(|_| kinds.first().is_some_and(gone));
     let own = own.map(|path| Happened::Gone(Arc::from(path.as_path())));
-    told.chain(own).collect()
+    happened.chain(own).collect()
 }

@@ -52,44 +52,44 @@ struct Trees {
     begun: u64,
     overflows: u64,
     /// Tree that was extended last; the next turn goes to the one after it.
-    grown: TreeId,
+    last_extended: TreeId,
     stop: bool,
 }
 
 impl Trees {
     /// Requests a new walk of these worktrees, because their ignore rules have changed.
-    fn plant_again(&mut self, keys: &BTreeSet<Key>) {
+    fn request_rewalk(&mut self, keys: &BTreeSet<Key>) {
         for key in keys {
             let tree = self.by_key.get(key).and_then(|id| self.by_id.get_mut(id));
             if let Some(tree) = tree {
-                tree.again = true;
+                tree.rewalk_wanted = true;
             }
         }
     }
 }
 
 /// Owns all watched trees and their backend.
-pub struct Hub {
+pub struct WatchTracker {
     backend: Box<dyn Backend>,
     trees: Mutex<Trees>,
-    news: Condvar,
+    wakeup: Condvar,
     gate: Gate,
     signals: Signals,
     budget: Budget,
     heavy: Vec<String>,
 }
 
-impl std::fmt::Debug for Hub {
+impl std::fmt::Debug for WatchTracker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hub").field("backend", &self.backend).finish_non_exhaustive()
+        f.debug_struct("WatchTracker").field("backend", &self.backend).finish_non_exhaustive()
     }
 }
 
-impl Hub {
-    /// Starts a hub without trees. `make` creates its backend.
+impl WatchTracker {
+    /// Starts a tracker without trees. `make` creates its backend.
     ///
     /// # Errors
-    /// When the backend's or the hub's thread cannot be started.
+    /// When the backend's or the tracker's thread cannot be started.
     pub fn start(
         make: impl FnOnce(Sink) -> Box<dyn Backend>,
         budget: Budget,
@@ -97,29 +97,29 @@ impl Hub {
         gate: Gate,
         signals: Signals,
     ) -> std::io::Result<Arc<Self>> {
-        // Weak references: the backend and the thread must not keep the hub alive.
+        // Weak references: the backend and the thread must not keep the tracker alive.
         let weak: Arc<Mutex<Weak<Self>>> = Arc::default();
-        let told = Arc::clone(&weak);
+        let reference = Arc::clone(&weak);
         let sink: Sink = Arc::new(move |tree, happened| {
-            let hub = told.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-            if let Some(hub) = hub {
-                hub.see(tree, &happened);
+            let tracker = reference.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+            if let Some(tracker) = tracker {
+                tracker.on_event(tree, &happened);
             }
         });
         let backend = make(sink);
-        let (trees, news) = (Mutex::default(), Condvar::new());
-        let hub = Arc::new(Self { backend, trees, news, gate, signals, budget, heavy });
-        *weak.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&hub);
-        let working = Arc::downgrade(&hub);
-        let run = move || while working.upgrade().is_some_and(|hub| hub.work()) {};
+        let (trees, wakeup) = (Mutex::default(), Condvar::new());
+        let tracker = Arc::new(Self { backend, trees, wakeup, gate, signals, budget, heavy });
+        *weak.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&tracker);
+        let working = Arc::downgrade(&tracker);
+        let run = move || while working.upgrade().is_some_and(|tracker| tracker.run_round()) {};
         std::thread::Builder::new().name("gk-watch".to_owned()).spawn(run)?;
-        Ok(hub)
+        Ok(tracker)
     }
 
-    /// Stops the hub's own thread.
+    /// Stops the tracker's own thread.
     pub fn stop(&self) {
         self.locked().stop = true;
-        self.news.notify_all();
+        self.wakeup.notify_all();
     }
 
     /// Returns the name of the backend.
@@ -140,10 +140,10 @@ impl Hub {
         if self.locked().by_key.is_empty() {
             return Vec::new();
         }
-        let told = self.backend.sync();
+        let is_synced = self.backend.sync();
         let trees = self.locked();
         let open = |id: &TreeId| trees.by_id.get(id).is_some_and(|tree| !tree.is_settled());
-        let unsure = trees.by_key.iter().filter(|(_, id)| !told || open(id));
+        let unsure = trees.by_key.iter().filter(|(_, id)| !is_synced || open(id));
         unsure.map(|(key, _)| key.clone()).collect()
     }
 
@@ -189,26 +189,26 @@ impl Hub {
         let hash = Hash::named(&env.plan.repository.object_format);
         let rules = Rules::new(&root, &admin, &common, hash, &self.heavy);
         let about = About::Worktree(Worktree { key: key.clone(), root, admin, common, identity });
-        let id = self.begin(&key, about)?;
+        let id = self.open_tree(&key, about)?;
         let armed = match identity.repository {
-            Some(_) => self.plant(id, rules).and_then(|()| self.share_refs(&key, env)),
+            Some(_) => self.watch_tree(id, rules).and_then(|()| self.join_refs(&key, env)),
             // Without a repository, only its creation is of interest.
-            None => self.plant_bare(id, &paths::from_host(&env.plan.path)),
+            None => self.watch_bare(id, &paths::from_host(&env.plan.path)),
         };
         if armed.is_err() {
-            self.take_down(&mut self.locked(), &key);
+            self.close_tree(&mut self.locked(), &key);
         }
         armed
     }
 
     /// Opens a tree in place of an earlier one, if the gate permits it.
-    fn begin(&self, key: &Key, about: About) -> Result<TreeId, Failure> {
+    fn open_tree(&self, key: &Key, about: About) -> Result<TreeId, Failure> {
         let mut trees = self.locked();
         if !(self.gate)(key) {
             return Err(Failure::Refused);
         }
-        self.take_down(&mut trees, key);
-        let id = Self::enter(&mut trees, about);
+        self.close_tree(&mut trees, key);
+        let id = Self::insert_tree(&mut trees, about);
         if let Err(failure) = self.backend.open(id) {
             trees.by_id.remove(&id);
             return Err(failure);
@@ -217,14 +217,14 @@ impl Hub {
         Ok(id)
     }
 
-    fn enter(trees: &mut Trees, about: About) -> TreeId {
+    fn insert_tree(trees: &mut Trees, about: About) -> TreeId {
         trees.begun += 1;
         trees.by_id.insert(trees.begun, Tree::new(about));
         trees.begun
     }
 
     /// Watches the places where a repository would be created.
-    fn plant_bare(&self, id: TreeId, root: &Path) -> Result<(), Failure> {
+    fn watch_bare(&self, id: TreeId, root: &Path) -> Result<(), Failure> {
         self.backend.add(id, root)?;
         match self.backend.add(id, &root.join(".git")) {
             Err(Failure::Absent(_)) => Ok(()),
@@ -233,7 +233,7 @@ impl Hub {
     }
 
     /// Watches the complete tree of a worktree, and stores its rules for later events.
-    fn plant(&self, id: TreeId, mut rules: Rules) -> Result<(), Failure> {
+    fn watch_tree(&self, id: TreeId, mut rules: Rules) -> Result<(), Failure> {
         let (root, admin, identity_then) = {
             let trees = self.locked();
             let Some(Tree { about: About::Worktree(w), .. }) = trees.by_id.get(&id) else {
@@ -258,8 +258,8 @@ impl Hub {
         let tree = trees.by_id.get_mut(&id).ok_or(Failure::Refused)?;
         tree.rules = Some(rules);
         tree.directories = count;
-        tree.replanted = Some(Instant::now());
-        self.news.notify_all();
+        tree.walked_at = Some(Instant::now());
+        self.wakeup.notify_all();
         Ok(())
     }
 
@@ -281,7 +281,7 @@ impl Hub {
     }
 
     /// Joins the tree of the repository's refs, or opens it.
-    fn share_refs(&self, key: &Key, env: &Environment) -> Result<(), Failure> {
+    fn join_refs(&self, key: &Key, env: &Environment) -> Result<(), Failure> {
         let common = paths::from_host(&env.plan.repository.common_dir);
         let id = {
             let mut trees = self.locked();
@@ -296,7 +296,7 @@ impl Hub {
                 return Ok(());
             }
             let members = BTreeSet::from([key.clone()]);
-            let id = Self::enter(&mut trees, About::Refs(common.clone(), members));
+            let id = Self::insert_tree(&mut trees, About::Refs(common.clone(), members));
             if let Err(failure) = self.backend.open(id) {
                 trees.by_id.remove(&id);
                 return Err(failure);
@@ -304,11 +304,11 @@ impl Hub {
             trees.by_repository.insert(common.clone(), id);
             id
         };
-        self.plant_refs(id, &common)
+        self.watch_refs(id, &common)
     }
 
     /// Watches the files on which the distance of a repository's worktrees depends.
-    fn plant_refs(&self, id: TreeId, common: &Path) -> Result<(), Failure> {
+    fn watch_refs(&self, id: TreeId, common: &Path) -> Result<(), Failure> {
         self.backend.add(id, common)?;
         let mut count = 0;
         for part in ["refs", "info", "logs/refs"] {
@@ -342,13 +342,14 @@ impl Hub {
     /// return, until the gate permits a new one.
     pub fn release(&self, id: &crate::core::EnvironmentId) {
         let mut trees = self.locked();
-        let lives: Vec<Key> = trees.by_key.keys().filter(|(of, _)| of == id).cloned().collect();
-        for key in lives {
-            self.take_down(&mut trees, &key);
+        let incarnations: Vec<Key> =
+            trees.by_key.keys().filter(|(of, _)| of == id).cloned().collect();
+        for key in incarnations {
+            self.close_tree(&mut trees, &key);
         }
     }
 
-    fn take_down(&self, trees: &mut Trees, key: &Key) {
+    fn close_tree(&self, trees: &mut Trees, key: &Key) {
         let Some(id) = trees.by_key.remove(key) else { return };
         self.backend.close(id);
         let Some(Tree { about: About::Worktree(gone), .. }) = trees.by_id.remove(&id) else {
@@ -366,7 +367,7 @@ impl Hub {
     }
 
     /// Handles one event of the backend.
-    fn see(&self, id: TreeId, happened: &Happened) {
+    fn on_event(&self, id: TreeId, happened: &Happened) {
         let mut trees = self.locked();
         if *happened == Happened::Overflow {
             trees.overflows += 1;
@@ -375,31 +376,31 @@ impl Hub {
         if !tree.note(happened) {
             return;
         }
-        let was_quiet = tree.stir();
+        let was_quiet = tree.mark_changed();
         let grows = !tree.pending.is_empty();
         match &tree.about {
             About::Worktree(w) => {
-                self.touch(&w.key, tree.file_of(happened));
+                self.signal_touched(&w.key, tree.file_of(happened));
             }
             About::Refs(common, members) => {
                 match tree.named_refs() {
                     Some(refs) => (self.signals)(Signal::RefsTouched(common.clone(), refs)),
-                    None => members.iter().for_each(|m| self.touch(m, None)),
+                    None => members.iter().for_each(|m| self.signal_touched(m, None)),
                 }
                 if tree.exclude {
                     let members = members.clone();
-                    trees.plant_again(&members);
+                    trees.request_rewalk(&members);
                 }
             }
         }
         if was_quiet || grows {
-            self.news.notify_all();
+            self.wakeup.notify_all();
         }
     }
 
-    /// Runs one round of the hub's own thread: reports the trees that became quiet, extends one
+    /// Runs one round of the tracker's own thread: reports the trees that became quiet, extends one
     /// tree, or waits. Returns false after `stop`.
-    fn work(&self) -> bool {
+    fn run_round(&self) -> bool {
         let mut trees = self.locked();
         if trees.stop {
             return false;
@@ -407,39 +408,41 @@ impl Hub {
         // Reports go first: a growing tree must not delay the others.
         let now = Instant::now();
         let due = |(_, t): &(&TreeId, &mut Tree)| t.due().is_some_and(|due| due <= now);
-        let told: Vec<Signal> =
-            trees.by_id.iter_mut().filter(due).filter_map(|(_, tree)| tree.tell()).collect();
-        let grows = |(_, t): &(&TreeId, &Tree)| t.grows_at(now).is_some_and(|at| at <= now);
+        let signals: Vec<Signal> =
+            trees.by_id.iter_mut().filter(due).filter_map(|(_, tree)| tree.take_signal()).collect();
+        let grows = |(_, t): &(&TreeId, &Tree)| t.extension_due(now).is_some_and(|at| at <= now);
         // Round-robin, so that no growing tree starves.
         let growing: Vec<TreeId> = trees.by_id.iter().filter(grows).map(|(id, _)| *id).collect();
-        let turn = growing.iter().find(|id| **id > trees.grown).or(growing.first()).copied();
-        trees.grown = turn.unwrap_or(0);
-        if told.is_empty() && turn.is_none() {
-            let times = trees.by_id.values().flat_map(|t| [t.due(), t.grows_at(now)]).flatten();
+        let turn =
+            growing.iter().find(|id| **id > trees.last_extended).or(growing.first()).copied();
+        trees.last_extended = turn.unwrap_or(0);
+        if signals.is_empty() && turn.is_none() {
+            let times =
+                trees.by_id.values().flat_map(|t| [t.due(), t.extension_due(now)]).flatten();
             let rest = times.min().map_or(NEVER, |at| at.saturating_duration_since(now));
-            drop(self.news.wait_timeout(trees, rest));
+            drop(self.wakeup.wait_timeout(trees, rest));
             return true;
         }
         drop(trees);
-        for signal in told {
+        for signal in signals {
             (self.signals)(signal);
         }
         if let Some(id) = turn {
-            self.grow(id);
+            self.extend_next(id);
         }
         true
     }
 
     /// Adds a bounded number of new directories to a tree; or walks the whole tree again.
-    fn grow(&self, id: TreeId) {
+    fn extend_next(&self, id: TreeId) {
         let mut trees = self.locked();
         let Some(tree) = trees.by_id.get_mut(&id) else { return };
-        let again = std::mem::take(&mut tree.again);
+        let rewalk = std::mem::take(&mut tree.rewalk_wanted);
         let recheck = std::mem::take(&mut tree.recheck);
-        let share = if again { tree.pending.len() } else { tree.pending.len().min(TURN) };
+        let share = if rewalk { tree.pending.len() } else { tree.pending.len().min(TURN) };
         let new: Vec<PathBuf> = tree.pending.drain(..share).collect();
         let count = tree.directories;
-        tree.replanted = again.then(Instant::now).or(tree.replanted);
+        tree.walked_at = rewalk.then(Instant::now).or(tree.walked_at);
         let rules = tree.rules.take();
         let (keys, place) = match &tree.about {
             About::Worktree(w) => (vec![w.key.clone()], w.root.clone()),
@@ -447,50 +450,52 @@ impl Hub {
         };
         let is_refs = matches!(tree.about, About::Refs(..));
         drop(trees);
-        let grown = match rules {
-            None if is_refs && again => self.plant_refs(id, &place),
+        let extended = match rules {
+            None if is_refs && rewalk => self.watch_refs(id, &place),
             None if is_refs => {
                 let mut count = 0;
                 new.iter().try_for_each(|dir| self.add_all(id, dir, &mut count))
             }
             None => Ok(()),
-            Some(rules) if again => self.replant(id, &place, rules),
+            Some(rules) if rewalk => self.rewalk(id, &place, rules),
             Some(rules) => self.extend(id, rules, &new, count, recheck),
         };
-        match grown {
-            Ok(()) => self.grown(id, &new, again),
+        match extended {
+            Ok(()) => self.report_added(id, &new, rewalk),
             Err(failure) => {
                 let failure = Arc::new(failure);
                 for key in keys {
-                    self.break_down(id, &key, &failure);
+                    self.fail_tree(id, &key, &failure);
                 }
             }
         }
     }
 
-    fn touch(&self, key: &Key, path: Option<Vec<u8>>) {
+    fn signal_touched(&self, key: &Key, path: Option<Vec<u8>>) {
         (self.signals)(Signal::Touched(key.clone(), path));
     }
 
     /// Reports everything created inside before the watches stood: no event reported it.
-    fn grown(&self, id: TreeId, new: &[PathBuf], again: bool) {
+    fn report_added(&self, id: TreeId, new: &[PathBuf], rewalk: bool) {
         let mut trees = self.locked();
-        let has_news = again || !new.is_empty();
-        let Some(tree) = trees.by_id.get_mut(&id).filter(|_| has_news) else { return };
+        let has_added = rewalk || !new.is_empty();
+        let Some(tree) = trees.by_id.get_mut(&id).filter(|_| has_added) else { return };
         match &tree.about {
-            About::Worktree(w) if again => self.touch(&w.key, None),
-            About::Worktree(w) => new.iter().for_each(|dir| self.touch(&w.key, w.file(dir))),
-            About::Refs(_, members) => members.iter().for_each(|m| self.touch(m, None)),
+            About::Worktree(w) if rewalk => self.signal_touched(&w.key, None),
+            About::Worktree(w) => {
+                new.iter().for_each(|dir| self.signal_touched(&w.key, w.file(dir)))
+            }
+            About::Refs(_, members) => members.iter().for_each(|m| self.signal_touched(m, None)),
         }
         let is_refs = matches!(tree.about, About::Refs(..));
         tree.mark(if is_refs { Kinds::REFS.and(Kinds::ANYTHING) } else { Kinds::FILES });
-        tree.stir();
+        tree.mark_changed();
     }
 
-    fn replant(&self, id: TreeId, root: &Path, rules: Rules) -> Result<(), Failure> {
+    fn rewalk(&self, id: TreeId, root: &Path, rules: Rules) -> Result<(), Failure> {
         // Directories that are pruned by the new rules must not be reported any longer.
         self.backend.forget(id, root);
-        self.plant(id, rules)
+        self.watch_tree(id, rules)
     }
 
     fn extend(
@@ -501,7 +506,7 @@ impl Hub {
         mut count: usize,
         recheck: bool,
     ) -> Result<(), Failure> {
-        let grown = new.iter().try_for_each(|dir| {
+        let extended = new.iter().try_for_each(|dir| {
             // Another directory may have had this path before.
             self.backend.forget(id, dir);
             let is_dir = dir.symlink_metadata().is_ok_and(|found| found.is_dir());
@@ -518,17 +523,17 @@ impl Hub {
         });
         rules.settle();
         // Other tracked files may lie in ignored directories, which then need watches.
-        let again = recheck && rules.exempt();
+        let rewalk = recheck && rules.exempt();
         let mut trees = self.locked();
         if let Some(tree) = trees.by_id.get_mut(&id) {
             tree.rules = Some(rules);
             tree.directories = count;
-            tree.again |= again;
+            tree.rewalk_wanted |= rewalk;
         }
-        grown
+        extended
     }
 
-    fn break_down(&self, id: TreeId, key: &Key, failure: &Arc<Failure>) {
+    fn fail_tree(&self, id: TreeId, key: &Key, failure: &Arc<Failure>) {
         let mut trees = self.locked();
         let own = trees.by_key.get(key) == Some(&id);
         let shared = trees.by_id.get(&id).is_some_and(|t| matches!(t.about, About::Refs(..)));
@@ -536,7 +541,7 @@ impl Hub {
             // It was closed meanwhile, and possibly opened anew.
             return;
         }
-        self.take_down(&mut trees, key);
+        self.close_tree(&mut trees, key);
         drop(trees);
         (self.signals)(Signal::Broken(key.clone(), Arc::clone(failure)));
     }
@@ -544,7 +549,7 @@ impl Hub {
     /// Reports whether a watch still covers what it should. If the worktree is missing or was
     /// replaced, the watch ends with a `Broken` signal, and the result is true. If its repository
     /// appeared, vanished or was created anew, the result is false: the watch must be set up again.
-    pub fn stands(&self, key: &Key) -> bool {
+    pub fn is_intact(&self, key: &Key) -> bool {
         let (id, root, admin, before) = {
             let trees = self.locked();
             let Some(id) = trees.by_key.get(key).copied() else { return true };
@@ -555,14 +560,14 @@ impl Hub {
         match identity(&root, &admin) {
             Ok(now) if now.root == before.root => now == before,
             _ => {
-                self.break_down(id, key, &Arc::new(Failure::Absent(root)));
+                self.fail_tree(id, key, &Arc::new(Failure::Absent(root)));
                 true
             }
         }
     }
 }
 
-impl Drop for Hub {
+impl Drop for WatchTracker {
     fn drop(&mut self) {
         self.stop();
     }

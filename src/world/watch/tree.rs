@@ -1,7 +1,7 @@
 //! State of one watched tree: the changes collected until they are reported, and the rules by
 //! which an event counts.
 //!
-//! It holds no watch and reads no file; directories that need a walk are queued for the hub.
+//! It holds no watch and reads no file; directories that need a walk are queued for the tracker.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsStr;
@@ -19,7 +19,7 @@ const LATEST: Duration = Duration::from_millis(500);
 /// Bound on the new directories that wait for a walk; with more, the whole tree is walked again.
 const PENDING_MAX: usize = 1_024;
 /// Minimum interval between two walks of a whole tree.
-const REPLANT_EVERY: Duration = Duration::from_millis(500);
+const REWALK_EVERY: Duration = Duration::from_millis(500);
 /// Bound on the refs that one notification names.
 const REFS_MAX: usize = 64;
 /// Name of the files that tell git how to compare and convert other files.
@@ -69,7 +69,7 @@ pub(super) struct Tree {
     pub(super) rules: Option<Rules>,
     pub(super) pending: VecDeque<PathBuf>,
     /// The whole tree must be walked again.
-    pub(super) again: bool,
+    pub(super) rewalk_wanted: bool,
     /// The index has changed: tracked files may lie where nothing is watched.
     pub(super) recheck: bool,
     /// The repository's exclude file has changed.
@@ -77,7 +77,7 @@ pub(super) struct Tree {
     /// Approximate number of watched directories of the working tree.
     pub(super) directories: usize,
     /// Time of the last walk of the whole tree.
-    pub(super) replanted: Option<Instant>,
+    pub(super) walked_at: Option<Instant>,
     pub(super) kinds: Kinds,
     pub(super) refs: Option<BTreeSet<String>>,
     pub(super) since: Option<(Instant, Instant)>,
@@ -91,11 +91,11 @@ impl Tree {
             about,
             rules: None,
             pending,
-            again: false,
+            rewalk_wanted: false,
             recheck: false,
             exclude: false,
             directories: 0,
-            replanted: None,
+            walked_at: None,
             kinds,
             refs: None,
             since: None,
@@ -108,22 +108,22 @@ impl Tree {
 
     /// Reports whether everything in it is watched.
     pub(super) fn is_settled(&self) -> bool {
-        let planted = self.rules.is_some() || matches!(self.about, About::Refs(..));
-        planted && !self.again && !self.recheck && self.pending.is_empty()
+        let is_walked = self.rules.is_some() || matches!(self.about, About::Refs(..));
+        is_walked && !self.rewalk_wanted && !self.recheck && self.pending.is_empty()
     }
 
     /// Returns when a walk is due: at once for new directories, at intervals for the whole tree.
-    pub(super) fn grows_at(&self, now: Instant) -> Option<Instant> {
-        let planted = self.rules.is_some() || matches!(self.about, About::Refs(..));
-        if !planted || self.is_settled() {
+    pub(super) fn extension_due(&self, now: Instant) -> Option<Instant> {
+        let is_walked = self.rules.is_some() || matches!(self.about, About::Refs(..));
+        if !is_walked || self.is_settled() {
             return None;
         }
-        let rest = self.replanted.filter(|_| self.again).map(|at| at + REPLANT_EVERY);
+        let rest = self.walked_at.filter(|_| self.rewalk_wanted).map(|at| at + REWALK_EVERY);
         Some(rest.unwrap_or(now))
     }
 
     /// Records the time of a relevant change; returns whether the tree was quiet before.
-    pub(super) fn stir(&mut self) -> bool {
+    pub(super) fn mark_changed(&mut self) -> bool {
         let now = Instant::now();
         let first = self.since.map_or(now, |(first, _)| first);
         self.since.replace((first, now)).is_none()
@@ -151,7 +151,7 @@ impl Tree {
         Some((last + QUIET).min(first + LATEST))
     }
 
-    pub(super) fn tell(&mut self) -> Option<Signal> {
+    pub(super) fn take_signal(&mut self) -> Option<Signal> {
         self.since = None;
         let named = self.named_refs();
         self.refs = None;
@@ -170,7 +170,7 @@ impl Tree {
     pub(super) fn note(&mut self, happened: &Happened) -> bool {
         match happened {
             Happened::Overflow => {
-                self.again = true;
+                self.rewalk_wanted = true;
                 self.mark(Kinds::ANYTHING);
                 true
             }
@@ -225,7 +225,7 @@ impl Tree {
             return true;
         }
         if name == IGNORE {
-            self.again = true;
+            self.rewalk_wanted = true;
             self.mark(Kinds::FILES);
             return true;
         }
@@ -234,11 +234,12 @@ impl Tree {
             if what == What::Changed {
                 return false;
             }
-            // A directory that was moved away is queued, too: the hub forgets it and finds nothing.
+            // A directory that was moved away is queued, too: the tracker forgets it and finds
+            // nothing.
             if self.pending.len() < PENDING_MAX {
                 self.pending.push_back(dir.join(name));
             } else {
-                self.again = true;
+                self.rewalk_wanted = true;
             }
         }
         // Once something counts, further events before the report make no difference.
@@ -267,7 +268,7 @@ impl Tree {
         if dir == common {
             // Other entries, such as `FETCH_HEAD`, mean no change of their own.
             let counts = matches!(bytes, b"packed-refs" | b"refs" | b"config" | b"logs");
-            self.again |= bytes == b"logs" && what == What::Made;
+            self.rewalk_wanted |= bytes == b"logs" && what == What::Made;
             if counts {
                 self.mark(Kinds::REFS.and(Kinds::ANYTHING));
             }
@@ -290,7 +291,7 @@ impl Tree {
             if self.pending.len() < PENDING_MAX {
                 self.pending.push_back(dir.join(name));
             } else {
-                self.again = true;
+                self.rewalk_wanted = true;
             }
         }
         let path = dir.join(name);

@@ -11,8 +11,8 @@ use groundskeeper::core::{Command as Ask, Step};
 use groundskeeper::migrate::MigrationRunner;
 use groundskeeper::migrate::http::NoNetwork;
 use groundskeeper::migrate::keychain::NoKeychain;
-use groundskeeper::migrate::request::{Wanted, is_cut_short};
-use groundskeeper::migrate::standalone::{Alone, new_id};
+use groundskeeper::migrate::request::{MigrationRequest, is_interrupted};
+use groundskeeper::migrate::standalone::{Standalone, new_id};
 use serde_json::json;
 
 use crate::daemon::Daemon;
@@ -50,13 +50,13 @@ fn place(dir: &Path, from: &Path, n: usize) -> Place {
     Place { database, auth }
 }
 
-fn wanted(place: &Place) -> Wanted {
-    Wanted {
+fn wanted(place: &Place) -> MigrationRequest {
+    MigrationRequest {
         database: place.database.clone(),
         recipe: "executor".into(),
         auth: Some(place.auth.clone()),
         tenant: Some(TENANT.into()),
-        ..Wanted::default()
+        ..MigrationRequest::default()
     }
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn all(dir: &Path, table: &mut Table) {
     let from = large(dir);
     whole(dir, &from, table);
     let last = shares(dir, &from, table);
-    gate(&last, table);
+    current_generation(&last, table);
 }
 
 /// Through the daemon, as a user has it.
@@ -130,24 +130,24 @@ fn migrate(
     place: &Place,
     steps: &mut BTreeMap<&'static str, Vec<Duration>>,
 ) -> (Duration, Duration) {
-    let desk = MigrationRunner::new(&dir.join("desk"), Box::new(NoNetwork), Box::new(NoKeychain));
-    let (mut alone, id) = (Alone::default(), new_id().expect("a name"));
+    let runner = MigrationRunner::new(&dir.join("desk"), Box::new(NoNetwork), Box::new(NoKeychain));
+    let (mut standalone, id) = (Standalone::default(), new_id().expect("a name"));
     let plan = wanted(place).plan().expect("a plan");
     let actor = Actor::default();
-    alone.take(Ask::Migrate { migration: id.clone(), plan, actor }).expect("granted");
+    standalone.submit(Ask::Migrate { migration: id.clone(), plan, actor }).expect("granted");
     let (mut engine, mut rows) = (Duration::ZERO, Duration::ZERO);
-    while let Some(owed) = alone.state().migration(&id).and_then(|m| m.owed.clone()) {
-        let migration = alone.state().migration(&id).cloned().expect("known");
+    while let Some(owed) = standalone.state().migration(&id).and_then(|m| m.owed.clone()) {
+        let migration = standalone.state().migration(&id).cloned().expect("known");
         let effect = migration.effect_id().expect("owed");
         let began = Instant::now();
-        let outcome = desk.perform(&migration, owed.step, &|| false);
+        let outcome = runner.perform(&migration, owed.step, &|| false);
         let builds = matches!(owed.step, Step::BuildStaging | Step::NormaliseSource);
         let took = began.elapsed();
         *(if builds { &mut rows } else { &mut engine }) += took;
         steps.entry(owed.step.as_str()).or_default().push(took);
-        alone.take(Ask::Settle { effect, outcome }).expect("settled");
+        standalone.submit(Ask::Settle { effect, outcome }).expect("settled");
     }
-    let done = alone.state().migration(&id).cloned().expect("known");
+    let done = standalone.state().migration(&id).cloned().expect("known");
     assert!(done.has_migrated(), "it is migrated");
     (engine, rows)
 }
@@ -165,13 +165,13 @@ fn copy(dir: &Path, old: &Path, new: &Path) -> Duration {
 }
 
 /// A database that is of the new generation already.
-fn gate(place: &Place, table: &mut Table) {
+fn current_generation(place: &Place, table: &mut Table) {
     let mut times = Vec::new();
     for _ in 0..101 {
         let began = Instant::now();
         let plan = wanted(place).plan().expect("a plan");
         let recipe = groundskeeper::migrate::recipes::find(&plan).expect("a recipe");
-        assert!(!is_cut_short(&plan), "nothing is left");
+        assert!(!is_interrupted(&plan), "nothing is left");
         assert!(
             !groundskeeper::migrate::recipe::is_old(&place.database, &*recipe).expect("read"),
             "it is new"

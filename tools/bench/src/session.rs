@@ -215,7 +215,7 @@ type Host = Wire<UnixStream, FromServer, FromHost>;
 /// One host that is only simulated: it says what lives there and takes the live set in.
 async fn open(socket: PathBuf, key: String, n: usize, round: u64) -> Host {
     let stream = UnixStream::connect(socket).await.expect("connected");
-    let mut wire: Host = Wire::ask(stream, "x", PATH, &key).await.expect("let in");
+    let mut wire: Host = Wire::connect(stream, "x", PATH, &key).await.expect("let in");
     let loaded = (0..OF_EACH).map(|m| Fact {
         id: format!("env{m}"),
         incarnation: 1,
@@ -242,7 +242,7 @@ async fn open(socket: PathBuf, key: String, n: usize, round: u64) -> Host {
     };
     let live = opened.live.expect("a live set");
     assert_eq!(live.live.len(), OF_EACH);
-    wire.belongs_to(&opened.session);
+    wire.set_session(&opened.session);
     let report: Value = json!({
         "epoch": live.epoch, "outdated": false, "held": false,
         "retired": [], "kept": [], "missing": [], "healed": [],

@@ -83,9 +83,9 @@ fn await_on(daemon: &Daemon, wanted: usize) {
 }
 
 /// How long until the change of this environment was told.
-fn told(news: &Receiver<(Instant, String)>, id: &str, since: Instant) -> Duration {
+fn time_to_change(changes: &Receiver<(Instant, String)>, id: &str, since: Instant) -> Duration {
     loop {
-        let (at, of) = news.recv_timeout(Duration::from_secs(30)).expect("a change is told");
+        let (at, of) = changes.recv_timeout(Duration::from_secs(30)).expect("a change is told");
         if of == id && at >= since {
             return at - since;
         }
@@ -101,17 +101,17 @@ pub(crate) fn watched(dir: &Path, table: &mut Table) {
     let places: Vec<PathBuf> =
         (0..ENVIRONMENTS).map(|n| new(&mut api, &repo, &format!("env{n}"))).collect();
     let before = resident(daemon.child.id());
-    let news = stream(daemon.socket());
+    let changes = stream(daemon.socket());
     await_on(&daemon, ENVIRONMENTS);
     let memory = resident(daemon.child.id()).saturating_sub(before);
     table.note(&format!("memory to watch {ENVIRONMENTS}"), &format!("{} KiB", memory / 1_024));
     let mut api = daemon.connect();
     api.call("GET", "/v1/status", "");
     unchanged(&daemon, table);
-    latency(&places, &news, table);
-    few_changes(&daemon, &places, &news, table);
-    storm(&places, &news, table);
-    removal(&daemon, &places, &news, table);
+    latency(&places, &changes, table);
+    few_changes(&daemon, &places, &changes, table);
+    storm(&places, &changes, table);
+    removal(&daemon, &places, &changes, table);
 }
 
 fn unchanged(daemon: &Daemon, table: &mut Table) {
@@ -137,13 +137,13 @@ fn unchanged(daemon: &Daemon, table: &mut Table) {
     table.row("idle, % of one core over 60 s", &show(used), "", share, 1.0, false);
 }
 
-fn latency(places: &[PathBuf], news: &Receiver<(Instant, String)>, table: &mut Table) {
+fn latency(places: &[PathBuf], changes: &Receiver<(Instant, String)>, table: &mut Table) {
     let mut times = Vec::new();
     for n in 0..200 {
         let at = n * 7 % places.len();
         let start = Instant::now();
         std::fs::write(places[at].join("folder0/new"), format!("{n}")).expect("written");
-        times.push(told(news, &format!("env{at}"), start));
+        times.push(time_to_change(changes, &format!("env{at}"), start));
     }
     let (middle, late) = (median(&mut times), quantile(&mut times, 0.99));
     let millis = late.as_secs_f64() * 1e3;
@@ -153,7 +153,7 @@ fn latency(places: &[PathBuf], news: &Receiver<(Instant, String)>, table: &mut T
 fn few_changes(
     daemon: &Daemon,
     places: &[PathBuf],
-    news: &Receiver<(Instant, String)>,
+    changes: &Receiver<(Instant, String)>,
     table: &mut Table,
 ) {
     let mut api = daemon.connect();
@@ -162,7 +162,7 @@ fn few_changes(
     for (n, place) in places.iter().enumerate().take(5) {
         let start = Instant::now();
         std::fs::write(place.join("folder1/new"), "x").expect("written");
-        told(news, &format!("env{n}"), start);
+        time_to_change(changes, &format!("env{n}"), start);
     }
     for _ in 0..10 {
         api.call("GET", "/v1/status", "");
@@ -171,14 +171,14 @@ fn few_changes(
     table.row("looks for 5 changes", &computed.to_string(), "", computed as f64, 5.0, false);
 }
 
-fn storm(places: &[PathBuf], news: &Receiver<(Instant, String)>, table: &mut Table) {
+fn storm(places: &[PathBuf], changes: &Receiver<(Instant, String)>, table: &mut Table) {
     let measure = |rounds: usize| {
         let mut times = Vec::new();
         for n in 0..rounds {
             let at = 20 + n % 100;
             let start = Instant::now();
             std::fs::write(places[at].join("folder2/new"), format!("{n}")).expect("written");
-            times.push(told(news, &format!("env{at}"), start));
+            times.push(time_to_change(changes, &format!("env{at}"), start));
         }
         quantile(&mut times, 0.9)
     };
@@ -198,7 +198,7 @@ fn storm(places: &[PathBuf], news: &Receiver<(Instant, String)>, table: &mut Tab
 fn removal(
     daemon: &Daemon,
     places: &[PathBuf],
-    news: &Receiver<(Instant, String)>,
+    changes: &Receiver<(Instant, String)>,
     table: &mut Table,
 ) {
     let mut api = daemon.connect();
@@ -207,12 +207,12 @@ fn removal(
         let at = 200 + n;
         let start = Instant::now();
         std::fs::write(places[at].join("folder0/a"), "x").expect("written");
-        alone.push(told(news, &format!("env{at}"), start));
+        alone.push(time_to_change(changes, &format!("env{at}"), start));
         let path = format!("/v1/environments/env{}?wait=600&force=true", 100 + n);
         let start = Instant::now();
         std::fs::write(places[at].join("folder0/b"), "x").expect("written");
         api.call("DELETE", &path, "");
-        beside.push(told(news, &format!("env{at}"), start));
+        beside.push(time_to_change(changes, &format!("env{at}"), start));
     }
     let late = median(&mut beside).saturating_sub(median(&mut alone));
     let millis = late.as_secs_f64() * 1e3;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use groundskeeper_core::event::Record;
 use groundskeeper_core::{Event, Seq, State, Time};
 use groundskeeper_journal::forensic::Range;
-use groundskeeper_journal::{Evidence, Journal, Options};
+use groundskeeper_journal::{Journal, Options, ReadOnlyLog};
 
 const EVENTS: u64 = 1_000_000;
 const NAMES: u64 = 10_000;
@@ -109,7 +109,7 @@ fn make(path: &Path) -> u64 {
 /// What redb alone takes: open, and hand out every record as bytes.
 fn scan(path: &Path, expected: u64) -> Duration {
     let start = Instant::now();
-    let log = Evidence::open(path).expect("opened");
+    let log = ReadOnlyLog::open(path).expect("opened");
     let (mut records, mut bytes) = (0_u64, 0_usize);
     log.walk(Range::ALL, &mut |_, record| {
         records += 1;

@@ -17,10 +17,10 @@ use groundskeeper_journal::{Error, envelope, peek};
 use serde_json::{Value, json};
 
 use crate::args::ExplainArgs;
+use crate::describe;
 use crate::out::{Out, Tone, note, safe, span};
 use crate::problem::{DAMAGED, INTACT, Problem};
 use crate::source::Source;
-use crate::tell;
 
 /// Most records of one environment that are told one by one; the oldest are left out.
 const RECORDS_MAX: usize = 5_000;
@@ -29,7 +29,7 @@ const OUTPUT_BYTES: u64 = 16 << 10;
 const OUTPUT_LINES: usize = 20;
 
 /// What was found of an environment.
-struct Fate {
+struct History {
     id: EnvironmentId,
     records: VecDeque<Record>,
     left_out: u64,
@@ -44,68 +44,68 @@ pub(crate) fn explain(args: &ExplainArgs, out: &mut Out) -> Result<u8, Problem> 
         Problem::usage(what, "run `replay stats FILE` to list the environments of a log")
     })?;
     let source = Source::open(&args.file)?;
-    let fate = collect(&source, id)?;
-    if fate.state.environment(&fate.id).is_none() && fate.records.is_empty() {
-        let what = format!("the log has no record about environment {}", fate.id);
+    let history = collect(&source, id)?;
+    if history.state.environment(&history.id).is_none() && history.records.is_empty() {
+        let what = format!("the log has no record about environment {}", history.id);
         return Err(Problem::missing(what, "run `replay stats FILE` to list its environments"));
     }
-    let lives = lives(&fate);
+    let lives = lives(&history);
     let lives = lives.iter().filter(|life| args.life.is_none_or(|n| n == life.number));
     let lives: Vec<&Life<'_>> = lives.collect();
     if out.json {
-        let lives: Vec<Value> = lives.iter().map(|life| life.json(&fate)).collect();
+        let lives: Vec<Value> = lives.iter().map(|life| life.json(&history)).collect();
         out.object(&json!({
-            "environment": fate.id, "answer": answer(&fate), "incarnations": lives,
-            "records": fate.records.len() as u64 + fate.left_out, "left_out": fate.left_out,
-            "damaged": fate.damaged,
+            "environment": history.id, "answer": answer(&history), "incarnations": lives,
+            "records": history.records.len() as u64 + history.left_out, "left_out": history.left_out,
+            "damaged": history.damaged,
         }));
     } else {
-        print(&fate, &lives, args.output, out);
+        print(&history, &lives, args.output, out);
     }
-    if fate.damaged > 0 {
+    if history.damaged > 0 {
         note("warning: partial: some records cannot be read; `replay verify FILE` lists them");
         return Ok(DAMAGED);
     }
     Ok(INTACT)
 }
 
-fn collect(source: &Source, id: EnvironmentId) -> Result<Fate, Problem> {
+fn collect(source: &Source, id: EnvironmentId) -> Result<History, Problem> {
     let (records, state) = (VecDeque::new(), State::default());
-    let mut fate = Fate { id, records, left_out: 0, state, damaged: 0 };
+    let mut history = History { id, records, left_out: 0, state, damaged: 0 };
     if source.log.first() > 1 {
         source.log.snapshots(&mut |state, _| {
-            if fate.state.seq().0 == 0 {
-                fate.state = state;
+            if history.state.seq().0 == 0 {
+                history.state = state;
             }
         })?;
     }
-    let from = fate.state.seq().0 + 1;
+    let from = history.state.seq().0 + 1;
     let range = Range { from, ..Range::ALL };
     let walked = source.log.walk(range, &mut |key, bytes| {
         // Checked, also what is passed over: a damaged name must not pass for somebody else's.
         let Ok(glance) = envelope::open(key, bytes) else {
-            fate.damaged += 1;
+            history.damaged += 1;
             return ControlFlow::Continue(());
         };
-        let about = peek::environment(&glance) == Some(fate.id.as_str());
+        let about = peek::environment(&glance) == Some(history.id.as_str());
         // Starts and ends of daemons, how long the trash is kept, live sets: these concern all.
         if !about && !matches!(glance.kind, 1..=3 | 110 | 111) {
             return ControlFlow::Continue(());
         }
         match codec::decode(&glance) {
-            Ok(Decoded::Record(record)) => fate.take(record, about),
-            Ok(Decoded::Newer(_)) | Err(_) => fate.damaged += 1,
+            Ok(Decoded::Record(record)) => history.take(record, about),
+            Ok(Decoded::Newer(_)) | Err(_) => history.damaged += 1,
         }
         ControlFlow::Continue(())
     });
     match walked {
-        Err(Error::Damaged { .. }) => fate.damaged += 1,
+        Err(Error::Damaged { .. }) => history.damaged += 1,
         other => other?,
     }
-    Ok(fate)
+    Ok(history)
 }
 
-impl Fate {
+impl History {
     fn take(&mut self, record: Record, about: bool) {
         self.state.apply(&record);
         let told = about
@@ -141,9 +141,9 @@ struct Life<'a> {
     later: Vec<&'a Record>,
 }
 
-fn lives(fate: &Fate) -> Vec<Life<'_>> {
+fn lives(history: &History) -> Vec<Life<'_>> {
     let mut lives: Vec<Life<'_>> = Vec::new();
-    for record in &fate.records {
+    for record in &history.records {
         let begins = match &record.event {
             Event::ProvisionRequested(e) => Some(e.incarnation),
             Event::RestoreRequested(e) => Some(e.incarnation),
@@ -182,12 +182,12 @@ impl<'a> Life<'a> {
         (asked, self.records.iter().rev().find(over).copied())
     }
 
-    fn json(&self, fate: &Fate) -> Value {
+    fn json(&self, history: &History) -> Value {
         let mut before = None;
         let steps = self.records.iter().chain(&self.later).map(|r| {
             let took = before.map(|t| r.at.since(t).as_millis() as u64);
             before = Some(r.at);
-            let says = tell::words(&r.event);
+            let says = describe::event(&r.event);
             json!({
                 "seq": r.seq, "at": rfc3339(r.at), "kind": r.event.kind(), "after_ms": took,
                 "says": says, "record": format::json(r),
@@ -205,13 +205,13 @@ impl<'a> Life<'a> {
             over.map(|r| json!({ "seq": r.seq, "at": rfc3339(r.at), "kind": r.event.kind() }));
         json!({
             "incarnation": self.number, "steps": steps, "removal_asked": asked, "ended": over,
-            "work": self.work(fate),
+            "work": self.work(history),
         })
     }
 
     /// Where its work is now.
-    fn work(&self, fate: &Fate) -> Value {
-        let remains = fate.state.remains_of(&fate.id, self.number);
+    fn work(&self, history: &History) -> Value {
+        let remains = history.state.remains_of(&history.id, self.number);
         let branch = self.records.iter().rev().find_map(|r| match &r.event {
             Event::BranchSettled(e) => Some(json!({ "deleted": e.deleted, "reason": e.reason })),
             _ => None,
@@ -223,7 +223,7 @@ impl<'a> Life<'a> {
         let gone: Vec<Value> = lost
             .map(|r| json!({ "seq": r.seq, "at": rfc3339(r.at), "kind": r.event.kind() }))
             .collect();
-        let until = remains.filter(|r| r.trash.is_some()).map(|r| rfc3339(kept_until(fate, r)));
+        let until = remains.filter(|r| r.trash.is_some()).map(|r| rfc3339(kept_until(history, r)));
         json!({
             "branch": branch, "branch_name": self.branch(),
             "rescue": remains.and_then(|r| r.rescue.clone()),
@@ -242,14 +242,14 @@ impl<'a> Life<'a> {
     }
 }
 
-fn kept_until(fate: &Fate, remains: &Remains) -> Time {
-    let keep = std::time::Duration::from_secs(fate.state.retention().trash_seconds);
+fn kept_until(history: &History, remains: &Remains) -> Time {
+    let keep = std::time::Duration::from_secs(history.state.retention().trash_seconds);
     remains.at.after(keep)
 }
 
 /// The short answer: where it stands, and why.
-fn answer(fate: &Fate) -> String {
-    let Some(env) = fate.state.environment(&fate.id) else {
+fn answer(history: &History) -> String {
+    let Some(env) = history.state.environment(&history.id) else {
         return "the log names it but has no record that begins it".to_owned();
     };
     let since = rfc3339(env.changed_at);
@@ -258,7 +258,7 @@ fn answer(fate: &Fate) -> String {
         Phase::Failed => format!("incarnation {} failed at {since}", env.incarnation),
         phase => format!("incarnation {} is {} since {since}", env.incarnation, phase.as_str()),
     };
-    let lives = lives(fate);
+    let lives = lives(history);
     let asked = lives
         .last()
         .and_then(|life| life.end().0)
@@ -268,7 +268,7 @@ fn answer(fate: &Fate) -> String {
         let reason = if e.options.reason.is_empty() { "request" } else { &e.options.reason };
         format!(
             "; its removal was requested by {}{force}, reason {reason} (record {})",
-            tell::actor(&e.actor),
+            describe::actor(&e.actor),
             record.seq
         )
     });
@@ -278,11 +278,11 @@ fn answer(fate: &Fate) -> String {
     format!("{standing}{}", parts.into_iter().flatten().collect::<String>())
 }
 
-fn print(fate: &Fate, lives: &[&Life<'_>], output: bool, out: &mut Out) {
-    let name = out.paint(Tone::Head, fate.id.as_str());
-    out.line(&format!("{name}: {}", safe(&answer(fate))));
-    if fate.left_out > 0 {
-        out.line(&format!("({} older records are omitted)", fate.left_out));
+fn print(history: &History, lives: &[&Life<'_>], output: bool, out: &mut Out) {
+    let name = out.paint(Tone::Head, history.id.as_str());
+    out.line(&format!("{name}: {}", safe(&answer(history))));
+    if history.left_out > 0 {
+        out.line(&format!("({} older records are omitted)", history.left_out));
     }
     for life in lives {
         let title = format!("\nincarnation {}", life.number);
@@ -306,7 +306,7 @@ fn print(fate: &Fate, lives: &[&Life<'_>], output: bool, out: &mut Out) {
             step(record, before, out);
             before = Some(record.at);
         }
-        work(fate, life, out);
+        work(history, life, out);
     }
 }
 
@@ -319,7 +319,7 @@ fn step(record: &Record, before: Option<Time>, out: &mut Out) {
         record.seq.0,
         out.paint(Tone::Faint, &rfc3339(record.at)),
         out.paint(crate::list::tone(record.event.kind()), &kind),
-        safe(&tell::words(&record.event)),
+        safe(&describe::event(&record.event)),
     );
     out.line(&line);
     if let Some(fault) = fault(&record.event) {
@@ -377,8 +377,8 @@ fn fault(event: &Event) -> Option<&Fault> {
     }
 }
 
-fn work(fate: &Fate, life: &Life<'_>, out: &mut Out) {
-    let current = fate.state.environment(&fate.id);
+fn work(history: &History, life: &Life<'_>, out: &mut Out) {
+    let current = history.state.environment(&history.id);
     let is_current = current.is_some_and(|e| e.incarnation == life.number && e.is_live());
     let title = out.paint(Tone::Head, "  its work now");
     out.line(&title);
@@ -399,7 +399,7 @@ fn work(fate: &Fate, life: &Life<'_>, out: &mut Out) {
         None if branch.is_empty() => {}
         None => row("branch", &format!("{branch}: no record says whether it was deleted")),
     }
-    let Some(remains) = fate.state.remains_of(&fate.id, life.number) else {
+    let Some(remains) = history.state.remains_of(&history.id, life.number) else {
         row("archive", "none: it was never made, or was restored, purged or dropped since");
         return;
     };
@@ -412,8 +412,8 @@ fn work(fate: &Fate, life: &Life<'_>, out: &mut Out) {
     }
     if let Some(trash) = &remains.trash {
         let size = remains.size.map_or_else(|| "not measured".to_owned(), |s| bytes(s.allocated));
-        row("trash", &format!("{trash} ({size}), until {}", rfc3339(kept_until(fate, remains))));
+        row("trash", &format!("{trash} ({size}), until {}", rfc3339(kept_until(history, remains))));
     }
-    let (id, n) = (&fate.id, life.number);
+    let (id, n) = (&history.id, life.number);
     row("restore", &format!("groundskeeper restore {id} --incarnation {n}"));
 }

@@ -221,7 +221,7 @@ fn insert_one(
         actor,
         ((sealed.payload.len() + envelope::HEADER_BYTES) as u64).cast_signed(),
         format!("{:08x}", sealed.crc),
-        crate::tell::words(event),
+        crate::describe::event(event),
         json.to_string(),
     ])?;
     Ok(())

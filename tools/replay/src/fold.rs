@@ -9,7 +9,7 @@ use groundskeeper_core::event::Record;
 use groundskeeper_core::{Seq, State, Time};
 use groundskeeper_journal::codec::{self, Decoded};
 use groundskeeper_journal::forensic::{Chain, Range};
-use groundskeeper_journal::{Damage, Error, Evidence};
+use groundskeeper_journal::{Damage, Error, ReadOnlyLog};
 
 use crate::out::{Out, note};
 use crate::problem::{DAMAGED, INTACT, Problem};
@@ -28,7 +28,7 @@ pub(crate) struct Folded {
 pub(crate) type Apply<'a> = &'a mut dyn FnMut(&mut State, &Record) -> ControlFlow<()>;
 
 /// Folds up to and with record `to`.
-pub(crate) fn fold(log: &Evidence, to: u64) -> Result<Folded, Problem> {
+pub(crate) fn fold(log: &ReadOnlyLog, to: u64) -> Result<Folded, Problem> {
     fold_with(log, to, &mut |state, record| {
         state.apply(record);
         ControlFlow::Continue(())
@@ -36,7 +36,7 @@ pub(crate) fn fold(log: &Evidence, to: u64) -> Result<Folded, Problem> {
 }
 
 /// Folds up to and with record `to`, with `apply` in the place of [`State::apply`].
-pub(crate) fn fold_with(log: &Evidence, to: u64, apply: Apply<'_>) -> Result<Folded, Problem> {
+pub(crate) fn fold_with(log: &ReadOnlyLog, to: u64, apply: Apply<'_>) -> Result<Folded, Problem> {
     let (mut state, mut chain) = (State::default(), Chain::of(log));
     let mut from = log.first();
     if from > 1 {
@@ -73,7 +73,7 @@ pub(crate) fn fold_with(log: &Evidence, to: u64, apply: Apply<'_>) -> Result<Fol
 }
 
 fn first_snapshot(
-    log: &Evidence,
+    log: &ReadOnlyLog,
     to: u64,
 ) -> Result<(State, groundskeeper_journal::Head), Problem> {
     let mut found = None;
@@ -125,7 +125,7 @@ impl Folded {
 }
 
 /// A position as people type it: a number, `last`, or a time (the last record by then).
-pub(crate) fn position(log: &Evidence, text: &str) -> Result<u64, Problem> {
+pub(crate) fn position(log: &ReadOnlyLog, text: &str) -> Result<u64, Problem> {
     if matches!(text, "last" | "end" | "head") {
         return Ok(u64::MAX);
     }

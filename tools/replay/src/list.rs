@@ -15,12 +15,12 @@ use groundskeeper_journal::stream_format::Next;
 use groundskeeper_journal::{Damage, Error};
 
 use crate::args::ListArgs;
+use crate::describe;
 use crate::filter::Wanted;
 use crate::live::Live;
 use crate::out::{Out, Tone, count, note, safe};
 use crate::problem::{DAMAGED, INTACT, Problem};
 use crate::source::{Source, resolve};
-use crate::tell;
 
 /// Most records that `--last` holds.
 const LAST_MAX: usize = 100_000;
@@ -166,7 +166,7 @@ pub(crate) fn line(out: &Out, record: &Record) -> String {
         out.paint(Tone::Faint, &format::rfc3339(record.at)),
         out.paint(tone(event.kind()), &kind),
         out.paint(Tone::Name, &format!("{:<16}", about.unwrap_or("-"))),
-        safe(&tell::words(event))
+        safe(&describe::event(event))
     )
 }
 
@@ -208,7 +208,7 @@ fn follow(args: &ListArgs, wanted: &Wanted, out: &mut Out) -> Result<u8, Problem
         }
         None => 0,
     };
-    let mut held = Held::new(args.last)?;
+    let mut tail_buffer = TailBuffer::new(args.last)?;
     let mut input = BufReader::new(live.records(after, true).map_err(failed)?);
     let mut head = [0; stream_format::HEAD_BYTES];
     std::io::Read::read_exact(&mut input, &mut head).map_err(failed)?;
@@ -216,13 +216,13 @@ fn follow(args: &ListArgs, wanted: &Wanted, out: &mut Out) -> Result<u8, Problem
     let mut buffer = Vec::new();
     loop {
         if after >= history {
-            held.release(&mut listing);
+            tail_buffer.release(&mut listing);
         }
         after += 1;
         let next = stream_format::next(&mut input, after, &mut buffer).map_err(failed)?;
         let next = next.map_err(|damage| damaged(&args.file, damage))?;
         if next != Next::Record {
-            held.release(&mut listing);
+            tail_buffer.release(&mut listing);
             return Ok(INTACT);
         }
         let sealed = envelope::open(after, &buffer).map_err(|d| damaged(&args.file, d))?;
@@ -230,7 +230,7 @@ fn follow(args: &ListArgs, wanted: &Wanted, out: &mut Out) -> Result<u8, Problem
             let record = readable(&sealed).map_err(|d| damaged(&args.file, d))?;
             if wanted.wants(&record, &format::json(&record)) {
                 if after <= history {
-                    held.push(record);
+                    tail_buffer.push(record);
                 } else {
                     listing.print(&record);
                     listing.out.flush();
@@ -238,19 +238,19 @@ fn follow(args: &ListArgs, wanted: &Wanted, out: &mut Out) -> Result<u8, Problem
             }
         }
         if listing.out.closed || wanted.is_past(&sealed) {
-            held.release(&mut listing);
+            tail_buffer.release(&mut listing);
             return Ok(INTACT);
         }
     }
 }
 
 /// The last records of the history that fit, until the history ends.
-struct Held {
+struct TailBuffer {
     records: VecDeque<Record>,
     max: usize,
 }
 
-impl Held {
+impl TailBuffer {
     fn new(last: Option<usize>) -> Result<Self, Problem> {
         Ok(Self { records: VecDeque::new(), max: checked_last(last.unwrap_or(0))? })
     }
@@ -320,7 +320,7 @@ fn full(out: &mut Out, sealed: &Envelope<'_>, record: &Record) {
     let title = format!("record {}: {}", record.seq, record.event.kind());
     let title = out.paint(Tone::Head, &title);
     out.line(&title);
-    let words = tell::words(&record.event);
+    let words = describe::event(&record.event);
     if !words.is_empty() {
         out.line(&safe(&words));
     }

@@ -69,7 +69,7 @@ impl Live {
         serde_json::from_slice(&text).map_err(io::Error::other)
     }
 
-    fn get(&self, target: &str, patience: Option<Duration>) -> io::Result<impl Read + use<>> {
+    fn get(&self, target: &str, timeout: Option<Duration>) -> io::Result<impl Read + use<>> {
         let mut stream = UnixStream::connect(&self.socket)?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -88,7 +88,7 @@ impl Live {
             let why = if old { "the daemon is too old to stream its log" } else { text.trim() };
             return Err(io::Error::other(format!("it answered {code}: {why}")));
         }
-        stream.get_ref().set_read_timeout(patience)?;
+        stream.get_ref().set_read_timeout(timeout)?;
         Ok(stream)
     }
 }

@@ -8,6 +8,7 @@
 
 mod args;
 mod check;
+mod describe;
 mod explain;
 mod export;
 mod filter;
@@ -24,7 +25,6 @@ mod source;
 mod spans;
 mod state;
 mod stats;
-mod tell;
 mod timeline;
 mod verify;
 

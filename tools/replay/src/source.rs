@@ -7,7 +7,7 @@
 use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use groundskeeper_journal::{Error, Evidence};
+use groundskeeper_journal::{Error, ReadOnlyLog};
 
 use crate::live::{Live, is_locked};
 use crate::out::note;
@@ -16,7 +16,7 @@ use crate::problem::Problem;
 /// A log, and the daemon that has it, when one does.
 pub(crate) struct Source {
     /// Its records.
-    pub(crate) log: Evidence,
+    pub(crate) log: ReadOnlyLog,
     /// Who writes to it.
     pub(crate) live: Option<Live>,
     /// What was named, or the log in it.
@@ -48,18 +48,18 @@ impl Source {
         if is_locked(&file) {
             return Err(Error::Busy { path: file }.into());
         }
-        let log = Evidence::open(&file)?;
+        let log = ReadOnlyLog::open(&file)?;
         Ok(Self { log, live: None, path: file })
     }
 }
 
-fn copy(live: &Live, file: &Path) -> Result<Evidence, Problem> {
+fn copy(live: &Live, file: &Path) -> Result<ReadOnlyLog, Problem> {
     let failed = |source| Problem::Daemon { dir: live.dir.clone(), source };
     let mut records = live.records(0, false).map_err(failed)?;
     let mut spool = tempfile::tempfile().map_err(failed)?;
     std::io::copy(&mut records, &mut spool).map_err(failed)?;
     spool.flush().and_then(|()| spool.rewind()).map_err(failed)?;
-    let log = Evidence::flat(file, spool)?;
+    let log = ReadOnlyLog::flat(file, spool)?;
     if log.head().is_none() {
         let cut = std::io::Error::other("the connection ended before the end of the log");
         return Err(failed(cut));

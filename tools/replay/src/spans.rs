@@ -10,11 +10,11 @@ use groundskeeper_core::event::Record;
 use groundskeeper_core::{EnvironmentId, Event, Phase, State, Time};
 
 use crate::args::TimelineArgs;
+use crate::describe;
 use crate::filter::time;
 use crate::fold::fold_with;
 use crate::problem::Problem;
 use crate::source::Source;
-use crate::tell;
 
 /// Most bars that are held; the oldest are dropped.
 const BARS_MAX: usize = 20_000;
@@ -77,27 +77,27 @@ pub(crate) struct Spans {
 pub(crate) fn collect(args: &TimelineArgs, source: &Source) -> Result<Spans, Problem> {
     let since = args.since.as_deref().map(time).transpose()?;
     let until = args.until.as_deref().map(time).transpose()?;
-    let mut maker = Maker::new(args);
+    let mut builder = SpanBuilder::new(args);
     let folded = fold_with(&source.log, u64::MAX, &mut |state, record| {
         if until.is_some_and(|until| record.at > until) {
             return ControlFlow::Break(());
         }
-        let orderly = maker.orderly;
+        let orderly = builder.orderly;
         state.apply(record);
-        maker.take(state, record, orderly);
+        builder.record(state, record, orderly);
         ControlFlow::Continue(())
     })?;
     let to = until.unwrap_or(folded.state.at()).max(folded.state.at());
-    let first = maker.first.unwrap_or(to);
+    let first = builder.first.unwrap_or(to);
     let from = since.unwrap_or(first).max(first).min(to);
     let verdict = folded.verdict();
-    let bars = maker.bars.into_iter().filter(|b| b.to.is_none_or(|end| end >= from)).collect();
-    let starts = maker.starts.into_iter().filter(|(at, _)| *at >= from).collect();
+    let bars = builder.bars.into_iter().filter(|b| b.to.is_none_or(|end| end >= from)).collect();
+    let starts = builder.starts.into_iter().filter(|(at, _)| *at >= from).collect();
     let partial = folded.damage.map(|d| d.to_string());
-    Ok(Spans { bars, starts, from, to, dropped: maker.dropped, partial, verdict })
+    Ok(Spans { bars, starts, from, to, dropped: builder.dropped, partial, verdict })
 }
 
-struct Maker {
+struct SpanBuilder {
     only: Option<String>,
     bars: std::collections::VecDeque<Bar>,
     /// Number of the open bar of each subject, counted from the first ever made.
@@ -110,7 +110,7 @@ struct Maker {
     orderly: bool,
 }
 
-impl Maker {
+impl SpanBuilder {
     fn new(args: &TimelineArgs) -> Self {
         Self {
             only: args.environment.clone(),
@@ -125,7 +125,7 @@ impl Maker {
         }
     }
 
-    fn take(&mut self, state: &State, record: &Record, orderly: bool) {
+    fn record(&mut self, state: &State, record: &Record, orderly: bool) {
         self.first.get_or_insert(record.at);
         match &record.event {
             Event::DaemonStarted(_) => {
@@ -144,7 +144,7 @@ impl Maker {
         {
             let id = format!("migration {}", migration.id);
             let phase = migration.phase.as_str();
-            self.stand(&id, 1, phase, migration.is_over(), record);
+            self.set_phase(&id, 1, phase, migration.is_over(), record);
         }
     }
 
@@ -152,11 +152,11 @@ impl Maker {
         let Some(env) = state.environment(id) else { return };
         let over = env.phase == Phase::Tombstoned
             || (env.phase == Phase::Failed && env.worktree.is_none());
-        self.stand(id.as_str(), env.incarnation, env.phase.as_str(), over, record);
+        self.set_phase(id.as_str(), env.incarnation, env.phase.as_str(), over, record);
     }
 
     /// Where a subject stands after a record.
-    fn stand(&mut self, id: &str, life: u32, phase: &'static str, over: bool, record: &Record) {
+    fn set_phase(&mut self, id: &str, life: u32, phase: &'static str, over: bool, record: &Record) {
         if self.only.as_ref().is_some_and(|only| only != id) {
             return;
         }
@@ -167,7 +167,7 @@ impl Maker {
             seq: record.seq.0,
             at: record.at,
             kind: record.event.kind(),
-            words: tell::words(&record.event),
+            words: describe::event(&record.event),
         };
         if let Some(bar) = open {
             if bar.life == life && bar.phase == phase {
@@ -203,7 +203,7 @@ impl Maker {
             seq: record.seq.0,
             at: record.at,
             kind: record.event.kind(),
-            words: tell::words(&record.event),
+            words: describe::event(&record.event),
         });
         if !over {
             self.open.insert(id.to_owned(), self.made);

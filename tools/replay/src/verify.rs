@@ -44,17 +44,17 @@ struct Report {
 /// Verifies.
 pub(crate) fn verify(file: &Path, out: &mut Out) -> Result<u8, Problem> {
     let source = Source::open(file)?;
-    let mut look = Look::new(&source)?;
+    let mut verifier = Verifier::new(&source)?;
     let range = Range::ALL;
     let walked = source.log.walk(range, &mut |key, bytes| {
-        look.record(key, bytes);
+        verifier.record(key, bytes);
         ControlFlow::Continue(())
     });
     match walked {
-        Err(Error::Damaged { damage, .. }) => look.bad(&damage),
+        Err(Error::Damaged { damage, .. }) => verifier.bad(&damage),
         other => other?,
     }
-    let report = look.end(&source);
+    let report = verifier.end(&source);
     if let Some(what) = report.1 {
         return Err(Error::Newer { path: source.path, what }.into());
     }
@@ -68,7 +68,7 @@ pub(crate) fn verify(file: &Path, out: &mut Out) -> Result<u8, Problem> {
     Ok(if whole { INTACT } else { DAMAGED })
 }
 
-struct Look {
+struct Verifier {
     report: Report,
     chain: Chain,
     state: State,
@@ -80,7 +80,7 @@ struct Look {
     newer: Option<String>,
 }
 
-impl Look {
+impl Verifier {
     fn new(source: &Source) -> Result<Self, Problem> {
         let log = &source.log;
         let (mut snapshots, mut start) = (BTreeMap::new(), None);

@@ -9,7 +9,7 @@ use std::path::Path;
 use groundskeeper_journal::codec::{self, Decoded};
 use groundskeeper_journal::forensic::Range;
 use groundskeeper_journal::salvage::Salvage;
-use groundskeeper_journal::{Evidence, envelope};
+use groundskeeper_journal::{ReadOnlyLog, envelope};
 use proptest::prelude::*;
 
 use story::{Scene, long, ok, records, replay, started, story, sum};
@@ -20,9 +20,13 @@ const VERBS: [&str; 7] = ["verify", "stats", "list", "at", "owed", "timeline", "
 fn check_all_verbs_refuse(path: &Path, codes: &[i32], says: &str) {
     let before = path.is_file().then(|| sum(path));
     for verb in VERBS {
-        let said = replay(&[verb, path.to_str().expect("text")]);
-        assert!(codes.contains(&said.code), "{verb}: {} {}", said.code, said.all());
-        assert!(said.all().contains(says) && said.err.contains("hint:"), "{verb}: {}", said.all());
+        let printed = replay(&[verb, path.to_str().expect("text")]);
+        assert!(codes.contains(&printed.code), "{verb}: {} {}", printed.code, printed.all());
+        assert!(
+            printed.all().contains(says) && printed.err.contains("hint:"),
+            "{verb}: {}",
+            printed.all()
+        );
     }
     assert!(path.is_file().then(|| sum(path)) == before, "the input file was changed");
 }
@@ -41,8 +45,8 @@ fn non_log_files_are_refused() {
     check_all_verbs_refuse(&path("empty"), &[1], "the file is empty");
     std::fs::write(path("text"), "once upon a time\n".repeat(1_000)).expect("written");
     check_all_verbs_refuse(&path("text"), &[3], "is not a log");
-    let said = replay(&["salvage", path("text").to_str().expect("text"), "/nonexistent/new"]);
-    assert!(said.code == 3 && said.err.contains("no whole record"), "{}", said.err);
+    let printed = replay(&["salvage", path("text").to_str().expect("text"), "/nonexistent/new"]);
+    assert!(printed.code == 3 && printed.err.contains("no whole record"), "{}", printed.err);
     std::fs::write(path("half"), b"redb").expect("written");
     check_all_verbs_refuse(&path("half"), &[1], "cannot be read");
     std::fs::write(path("flat"), b"GKF1").expect("written");
@@ -62,28 +66,28 @@ fn flipped_bit_is_located_rest_readable() {
     }
     std::fs::write(&scene.log, &bytes).expect("written");
     let file = scene.file();
-    let said = replay(&["verify", file]);
+    let printed = replay(&["verify", file]);
     assert!(
-        said.code == 1 && said.out.contains("record 12 has a wrong checksum"),
+        printed.code == 1 && printed.out.contains("record 12 has a wrong checksum"),
         "{}",
-        said.all()
+        printed.all()
     );
-    assert!(said.out.contains("record 14 has a wrong checksum"), "all damage is listed");
-    assert!(said.out.contains("checked up to record 11 only"), "{}", said.out);
-    let said = replay(&["list", file]);
-    assert!(said.code == 1 && said.out.lines().count() == 22, "{}", said.all());
-    assert!(said.err.contains("partial: 2 records"), "{}", said.err);
-    let said = replay(&["at", file, "--json"]);
-    assert_eq!((said.code, &said.json()["seq"]), (1, &11.into()));
-    assert!(said.json()["partial"].as_str().expect("partial").contains("record 12"));
+    assert!(printed.out.contains("record 14 has a wrong checksum"), "all damage is listed");
+    assert!(printed.out.contains("checked up to record 11 only"), "{}", printed.out);
+    let printed = replay(&["list", file]);
+    assert!(printed.code == 1 && printed.out.lines().count() == 22, "{}", printed.all());
+    assert!(printed.err.contains("partial: 2 records"), "{}", printed.err);
+    let printed = replay(&["at", file, "--json"]);
+    assert_eq!((printed.code, &printed.json()["seq"]), (1, &11.into()));
+    assert!(printed.json()["partial"].as_str().expect("partial").contains("record 12"));
     assert_eq!(replay(&["at", file, "11"]).code, 0, "before the damage all is well");
     assert_eq!(replay(&["explain", file, "demo"]).code, 1);
     assert_eq!(replay(&["stats", file, "--json"]).json()["damaged"], 2);
     assert!(std::fs::read(&scene.log).expect("read") == bytes, "the input file was changed");
     let new = scene.path("new.redb");
-    let said = replay(&["salvage", file, new.to_str().expect("text"), "--json"]);
+    let printed = replay(&["salvage", file, new.to_str().expect("text"), "--json"]);
     assert_eq!(
-        (said.code, said.json()["lost_ranges"].to_string()),
+        (printed.code, printed.json()["lost_ranges"].to_string()),
         (1, "[[12,12],[14,14]]".into())
     );
     let listed = replay(&["list", new.to_str().expect("text")]);
@@ -101,9 +105,9 @@ fn file_without_header_is_salvaged() {
     std::fs::write(&scene.log, &bytes).expect("written");
     check_all_verbs_refuse(&scene.log, &[3], "is not a log");
     let new = scene.path("new.redb");
-    let said = ok(&["salvage", scene.file(), new.to_str().expect("text"), "--json"]).json();
-    assert_eq!(said["records"].as_u64(), Some(all.len() as u64));
-    assert_eq!((&said["log_id"], &said["lost"]), (&id, &0.into()));
+    let printed = ok(&["salvage", scene.file(), new.to_str().expect("text"), "--json"]).json();
+    assert_eq!(printed["records"].as_u64(), Some(all.len() as u64));
+    assert_eq!((&printed["log_id"], &printed["lost"]), (&id, &0.into()));
     ok(&["verify", new.to_str().expect("text")]);
     assert!(std::fs::read(&scene.log).expect("read") == bytes, "the input file was changed");
 }
@@ -119,14 +123,18 @@ fn truncated_file_fails_or_salvages_partly() {
         let before = sum(&cut);
         let file = cut.to_str().expect("text");
         for verb in ["verify", "list", "stats"] {
-            let said = replay(&[verb, file]);
-            assert!(said.code == 1 || said.code == 3, "{verb} at {tenths}: {}", said.all());
+            let printed = replay(&[verb, file]);
+            assert!(
+                printed.code == 1 || printed.code == 3,
+                "{verb} at {tenths}: {}",
+                printed.all()
+            );
         }
         let new = scene.path(&format!("new{tenths}.redb"));
-        let said = replay(&["salvage", file, new.to_str().expect("text"), "--json"]);
-        assert!([0, 1, 3].contains(&said.code), "{}", said.all());
-        if said.code < 3 {
-            let (found, lost) = (said.json()["records"].clone(), said.json()["lost"].clone());
+        let printed = replay(&["salvage", file, new.to_str().expect("text"), "--json"]);
+        assert!([0, 1, 3].contains(&printed.code), "{}", printed.all());
+        if printed.code < 3 {
+            let (found, lost) = (printed.json()["records"].clone(), printed.json()["lost"].clone());
             let sum = found.as_u64().unwrap_or(0) + lost.as_u64().unwrap_or(0);
             assert!(sum <= all.len() as u64, "{tenths}: {found} found, {lost} lost");
         }
@@ -144,8 +152,8 @@ fn truncated_flat_log_reports_cut() {
     for cut in [bytes.len() - 1, bytes.len() - 20, bytes.len() - 21, bytes.len() / 2, 41] {
         std::fs::write(&flat, &bytes[..cut]).expect("written");
         for verb in ["verify", "list", "at"] {
-            let said = replay(&[verb, file]);
-            assert_eq!(said.code, 1, "{verb} at {cut}: {}", said.all());
+            let printed = replay(&[verb, file]);
+            assert_eq!(printed.code, 1, "{verb} at {cut}: {}", printed.all());
         }
     }
 }
@@ -176,7 +184,7 @@ fn unreadable_log_is_refused() {
 
 /// What a damaged file still gives must be what was written.
 fn read_all(path: &Path, original: &[(u64, Vec<u8>)]) -> Result<(), TestCaseError> {
-    let Ok(log) = Evidence::open(path) else { return Ok(()) };
+    let Ok(log) = ReadOnlyLog::open(path) else { return Ok(()) };
     let mut wrong = None;
     // What redb cannot walk comes back as an error, and that is fine.
     let _walked = log.walk(Range::ALL, &mut |key, bytes| {
@@ -193,7 +201,7 @@ fn read_all(path: &Path, original: &[(u64, Vec<u8>)]) -> Result<(), TestCaseErro
 }
 
 fn bytes_of(path: &Path) -> Vec<(u64, Vec<u8>)> {
-    let log = Evidence::open(path).expect("intact");
+    let log = ReadOnlyLog::open(path).expect("intact");
     let mut all = Vec::new();
     log.walk(Range::ALL, &mut |key, bytes| {
         all.push((key, bytes.to_vec()));

@@ -67,8 +67,8 @@ fn state_at_point_and_diff() {
     let none = ok(&["diff", file, "10", "10"]).out;
     assert!(none.contains("nothing changed"), "{none}");
     for beyond in [["at", file, "99"], ["owed", file, "99"]] {
-        let said = replay(&beyond);
-        assert!(said.code == 1 && said.err.contains("the log ends at 24"), "{}", said.err);
+        let printed = replay(&beyond);
+        assert!(printed.code == 1 && printed.err.contains("the log ends at 24"), "{}", printed.err);
     }
 }
 
@@ -93,7 +93,7 @@ fn environment_is_explained() {
     let scene = Scene::new(&story());
     let file = scene.file();
     let text = ok(&["explain", file, "demo"]).out;
-    for said in [
+    for printed in [
         "incarnation 1 ended at",
         "requested by api (uid 1000, pid 4242), forced, reason request (record 13)",
         "untracked: secret-notes.txt",
@@ -102,7 +102,7 @@ fn environment_is_explained() {
         "/data/trash/demo.1/project (8.0 KiB), until 2026-11-29T00:00:20.000Z",
         "groundskeeper restore demo --incarnation 1",
     ] {
-        assert!(text.contains(said), "{said}: {text}");
+        assert!(text.contains(printed), "{printed}: {text}");
     }
     let json = ok(&["explain", file, "demo", "--json"]).json();
     let life = &json["incarnations"][0];
@@ -185,11 +185,15 @@ fn verify_and_bisect_find_violation() {
     let ready = groundskeeper_core::event::EnvironmentReady { environment: story::env("demo") };
     events.push(ready.into());
     let forged = Scene::new(&story::records(events));
-    let said = replay(&["verify", forged.file(), "--json"]);
-    assert_eq!(said.code, 1);
-    assert_eq!(said.json()["breaches"][0]["invariant"], "tombstone-final");
-    let said = replay(&["bisect", forged.file(), "tombstone-final"]);
-    assert!(said.code == 1 && said.out.contains("record 25 is the first"), "{}", said.all());
+    let printed = replay(&["verify", forged.file(), "--json"]);
+    assert_eq!(printed.code, 1);
+    assert_eq!(printed.json()["breaches"][0]["invariant"], "tombstone-final");
+    let printed = replay(&["bisect", forged.file(), "tombstone-final"]);
+    assert!(
+        printed.code == 1 && printed.out.contains("record 25 is the first"),
+        "{}",
+        printed.all()
+    );
     assert_eq!(ok(&["bisect", forged.file(), "tombstone-final", "--to", "24"]).code, 0);
     assert_eq!(replay(&["bisect", file, "no-such-rule"]).code, 2);
     let list = lines(&ok(&["bisect", "--list", "--json"]).out);
@@ -229,8 +233,8 @@ fn log_exports_in_three_formats() {
     }
     assert_eq!(ok(&["list", flat]).out, ok(&["list", file]).out);
     assert_eq!(ok(&["list", flat, "--reverse"]).out, ok(&["list", file, "--reverse"]).out);
-    let said = replay(&["export", file, "--format", "flat", "-O", flat]);
-    assert!(said.code == 3 && said.err.contains("exists"), "{}", said.err);
+    let printed = replay(&["export", file, "--format", "flat", "-O", flat]);
+    assert!(printed.code == 3 && printed.err.contains("exists"), "{}", printed.err);
     let db = scene.path("log.db");
     ok(&["export", file, "--format", "sqlite", "-O", db.to_str().expect("text")]);
     let db = rusqlite::Connection::open(db).expect("a database");
@@ -351,9 +355,9 @@ fn json_matches_snapshot() {
         &["timeline", file],
         &["verify", file],
     ] {
-        let said = replay(&[args, &["--json"]].concat());
+        let printed = replay(&[args, &["--json"]].concat());
         let command = args.join(" ").replace(file, "LOG");
-        text += &format!("$ replay {command} --json  [{}]\n{}\n", said.code, said.out);
+        text += &format!("$ replay {command} --json  [{}]\n{}\n", printed.code, printed.out);
     }
     let mut text = text.replace(file, "LOG");
     // Every new log has an id of its own.

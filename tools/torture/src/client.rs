@@ -46,26 +46,26 @@ impl Stage<'_> {
             return client.end(late);
         }
         let done = child::run(&mut command)?;
-        let said = done.json();
+        let printed = done.json();
         if done.late && !self.is_over() {
             self.model.found(format!("{args:?} did not return within {:?}", child::LIMIT));
         }
         if done.ok() {
-            self.model.answered(verb, &said);
+            self.model.answered(verb, &printed);
         } else if !done.late {
-            self.check_refusal(args, &done, &said);
+            self.check_refusal(args, &done, &printed);
         }
         self.model.used(verb, done.ok());
         Ok(done)
     }
 
     /// A refusal has a code, words and a next step; a crash of the program is none.
-    fn check_refusal(&self, args: &[&str], done: &Finished, said: &Value) {
+    fn check_refusal(&self, args: &[&str], done: &Finished, printed: &Value) {
         let words = format!("{} {}", done.out, done.err);
         if words.to_lowercase().contains("unknown error") || words.contains("panicked at") {
             self.model.found(format!("{args:?} said: {}", words.trim()));
         }
-        let error = &said["error"];
+        let error = &printed["error"];
         let speaks = error["hint"].as_str().is_some_and(|hint| !hint.is_empty());
         // The command of an exec has exit codes of its own.
         if !speaks && args.first() != Some(&"exec") && !self.is_over() {
@@ -106,7 +106,7 @@ fn act(stage: &Stage<'_>, random: &mut Random) -> Result<(), Trouble> {
         }
         30 => adopt(stage, random),
         31 => rescues(stage, random, id),
-        _ => look(stage, random, id),
+        _ => read_only_verb(stage, random, id),
     }
 }
 
@@ -222,7 +222,7 @@ fn rescues(stage: &Stage<'_>, random: &mut Random, id: &str) -> Result<(), Troub
 }
 
 /// What changes nothing, and what drops only what can be rebuilt.
-fn look(stage: &Stage<'_>, random: &mut Random, id: &str) -> Result<(), Trouble> {
+fn read_only_verb(stage: &Stage<'_>, random: &mut Random, id: &str) -> Result<(), Trouble> {
     let repo = stage.ground.repo();
     let repo = repo.to_string_lossy();
     let args: &[&str] = match random.below(10) {

@@ -21,7 +21,7 @@ pub(crate) struct Daemon {
     /// It said that it can be used.
     pub(crate) ready: bool,
     /// Its first line: the door, or why there is none.
-    pub(crate) said: String,
+    pub(crate) printed: String,
 }
 
 impl Daemon {
@@ -33,9 +33,9 @@ impl Daemon {
     }
 
     /// Starts one by a command; what it has to say is added to a file.
-    pub(crate) fn begin(mut command: Command, said: &Path) -> Result<Self, Trouble> {
-        let log = std::fs::File::options().create(true).append(true).open(said);
-        let log = log.map_err(failed("open", said))?;
+    pub(crate) fn begin(mut command: Command, printed: &Path) -> Result<Self, Trouble> {
+        let log = std::fs::File::options().create(true).append(true).open(printed);
+        let log = log.map_err(failed("open", printed))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let program = PathBuf::from(command.get_program());
         let mut child = command.spawn().map_err(failed("run", &program))?;
@@ -49,7 +49,7 @@ impl Daemon {
         }
         let line = receiver.recv_timeout(START_LIMIT).unwrap_or_default();
         let ready = line.starts_with("GROUNDSKEEPER_READY:");
-        Ok(Self { child, ready, said: line })
+        Ok(Self { child, ready, printed: line })
     }
 
     pub(crate) fn is_dead(&mut self) -> bool {

@@ -134,16 +134,16 @@ impl Recorded {
     fn check(&self, ground: &Ground, findings: &mut Findings<'_>) -> Result<(), Trouble> {
         let (database, auth) = (text(&self.database), text(&self.auth));
         let done = ground.gk(&arguments(&database, &auth))?;
-        let said = done.json();
+        let printed = done.json();
         match &self.wanted {
             Some(wanted) => {
-                findings.unless(done.ok(), || format!("{database}: {said}"));
+                findings.unless(done.ok(), || format!("{database}: {printed}"));
                 for what in rows::differences(&self.database, wanted) {
                     findings.add(format!("{database}: {what}"));
                 }
             }
-            None => findings.unless(said["error"]["code"] == "migration_conflict", || {
-                format!("{database} cannot be carried over, and the answer was {said}")
+            None => findings.unless(printed["error"]["code"] == "migration_conflict", || {
+                format!("{database} cannot be carried over, and the answer was {printed}")
             }),
         }
         nothing_left(&self.database, findings);
@@ -237,8 +237,8 @@ fn crashed(place: &Path, state: &str) -> Result<Recorded, Trouble> {
         return Err(Trouble::new(format!("tar {}: {}", archive.display(), done.err.trim())));
     }
     let mark = root.join("data/data.db.v1-v2-migration.json");
-    let said = std::fs::read_to_string(&mark).map_err(failed("read", &mark))?;
-    write(&mark, &said.replace("@ROOT@", &text(&root)))?;
+    let printed = std::fs::read_to_string(&mark).map_err(failed("read", &mark))?;
+    write(&mark, &printed.replace("@ROOT@", &text(&root)))?;
     let wanted = Some(rows::recorded(&fixtures().join("crash/uninterrupted.v2.json"))?);
     let auth = root.join("xdg/executor/auth.json");
     Ok(Recorded { database: root.join("data/data.db"), auth, wanted })

@@ -196,9 +196,13 @@ pub(crate) fn begin<'a>(ground: &'a Ground, model: &'a Model) -> Result<Past<'a>
         &["adopt", &adopted, "--id", ADOPTED[0]],
     ];
     for verb in verbs {
-        let said = ground.gk(verb)?;
-        if !said.ok() {
-            return Err(Trouble::new(format!("{verb:?}: {}{}", said.out.trim(), said.err.trim())));
+        let printed = ground.gk(verb)?;
+        if !printed.ok() {
+            return Err(Trouble::new(format!(
+                "{verb:?}: {}{}",
+                printed.out.trim(),
+                printed.err.trim()
+            )));
         }
     }
     daemon.end().map_err(Trouble::new)?;
@@ -213,9 +217,9 @@ fn finish(past: &mut Past<'_>, lived: &mut Lived) -> Result<(), Trouble> {
     for env in crate::check::environments(ground)? {
         let id = env["id"].as_str().unwrap_or_default();
         if env["phase"] != "tombstoned" && !id.is_empty() {
-            let said = ground.gk(&["rm", id, "--force"])?;
+            let printed = ground.gk(&["rm", id, "--force"])?;
             let mut findings = Findings { check: "removal", all: &mut lived.findings };
-            findings.unless(said.ok(), || format!("rm {id} --force: {}", said.out.trim()));
+            findings.unless(printed.ok(), || format!("rm {id} --force: {}", printed.out.trim()));
         }
     }
     if let Err(what) = daemon.end() {

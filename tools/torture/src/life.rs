@@ -205,7 +205,7 @@ pub(crate) fn rest(
     }
     let daemon = Daemon::start(ground, &[])?;
     if !daemon.ready {
-        let what = format!("the next daemon does not start: {}", daemon.said.trim());
+        let what = format!("the next daemon does not start: {}", daemon.printed.trim());
         all.push(Finding { check: "start", what });
         return Ok(());
     }
@@ -231,18 +231,18 @@ pub(crate) fn rest(
         ground.gk(&["sweep", "--apply"])?;
         check::drain(ground, all);
     }
-    lived.pieces = look(past, published, all)?;
+    lived.pieces = inspect(past, published, all)?;
     if let Err(what) = daemon.end() {
         all.push(Finding { check: "stop", what });
     }
     past.log.check_file(ground, past.model, &mut Findings { check: "log", all });
     disk::locks(ground, &mut Findings { check: "locks", all });
-    said(ground, &mut Findings { check: "words", all });
+    printed(ground, &mut Findings { check: "words", all });
     check::replay(ground, all)
 }
 
 /// All that can be seen while a daemon is at rest; returns how many pieces of work were found.
-pub(crate) fn look(
+pub(crate) fn inspect(
     past: &mut Past<'_>,
     published: &[String],
     all: &mut Vec<Finding>,
@@ -259,7 +259,7 @@ pub(crate) fn look(
 }
 
 /// What a daemon says on its way is never that it does not know.
-pub(crate) fn said(ground: &Ground, findings: &mut Findings<'_>) {
+pub(crate) fn printed(ground: &Ground, findings: &mut Findings<'_>) {
     let text = std::fs::read_to_string(ground.path("daemon.err")).unwrap_or_default();
     for line in text.lines() {
         let bad = line.contains("panicked at") || line.to_lowercase().contains("unknown error");

@@ -122,9 +122,9 @@ impl Model {
     }
 
     /// Notes an answer that says where an environment stands.
-    pub(crate) fn answered(&self, verb: &str, said: &Value) {
-        let text = |key: &str| said[key].as_str().map(str::to_owned);
-        let number = |key: &str| said[key].as_u64();
+    pub(crate) fn answered(&self, verb: &str, printed: &Value) {
+        let text = |key: &str| printed[key].as_str().map(str::to_owned);
+        let number = |key: &str| printed[key].as_u64();
         if let (Some(id), Some(phase), Some(incarnation), Some(seq)) =
             (text("id"), text("phase"), number("incarnation"), number("seq"))
         {

@@ -76,11 +76,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Trouble> {
         let model = Model::new(&["kept", "gone"]);
         let before = {
             let mut scene = lay_out(&ground, &model)?;
-            look(&mut scene)?;
+            inspect(&mut scene)?;
             if scene.found.is_empty() {
                 scene.found.clear();
                 (control.breaks)(&mut scene)?;
-                look(&mut scene)?;
+                inspect(&mut scene)?;
                 end(&mut scene)?;
                 scene.found.iter().find(|f| f.check == control.check).map(|f| f.what.clone())
             } else {
@@ -140,9 +140,9 @@ fn must(ground: &Ground, model: &Model, args: &[&str]) -> Result<(), Trouble> {
 }
 
 /// The same look as after every life, as far as it needs a daemon.
-fn look(scene: &mut Scene<'_>) -> Result<(), Trouble> {
+fn inspect(scene: &mut Scene<'_>) -> Result<(), Trouble> {
     if scene.daemon.is_some() {
-        life::look(&mut scene.past, &scene.published, &mut scene.found)?;
+        life::inspect(&mut scene.past, &scene.published, &mut scene.found)?;
     }
     Ok(())
 }
@@ -156,7 +156,7 @@ fn end(scene: &mut Scene<'_>) -> Result<(), Trouble> {
     let all = &mut scene.found;
     scene.past.log.check_file(ground, scene.past.model, &mut Findings { check: "log", all });
     disk::locks(ground, &mut Findings { check: "locks", all });
-    life::said(ground, &mut Findings { check: "words", all });
+    life::printed(ground, &mut Findings { check: "words", all });
     check::replay(ground, all)?;
     if let Some(mut stray) = scene.stray.take() {
         stray.kill();
@@ -216,9 +216,9 @@ fn stray(scene: &mut Scene<'_>) -> Result<(), Trouble> {
 
 /// Nobody can make the daemon serve it; so a served one is said to be destroyed.
 fn serve(scene: &mut Scene<'_>) -> Result<(), Trouble> {
-    let said = [json!({ "id": "kept", "phase": "tombstoned" })];
+    let printed = [json!({ "id": "kept", "phase": "tombstoned" })];
     let all = &mut scene.found;
-    running::tombstones(scene.past.ground, &said, &mut Findings { check: "tombstones", all })
+    running::tombstones(scene.past.ground, &printed, &mut Findings { check: "tombstones", all })
 }
 
 fn touch(scene: &mut Scene<'_>) -> Result<(), Trouble> {

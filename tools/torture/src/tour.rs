@@ -11,21 +11,21 @@ pub(crate) fn run(stage: &Stage<'_>, number: u64) -> Result<(), Trouble> {
     let repo = repo.to_string_lossy().into_owned();
     let name = |what: &str| format!("tour{number}-{what}");
     let (one, two, bad) = (name("one"), name("two"), format!("bad-tour{number}"));
-    go(stage, &["new", &one, "--repo", &repo])?;
-    go(stage, &["new", &bad, "--repo", &repo])?;
-    go(stage, &["new", &two, "--repo", &repo])?;
-    go(stage, &["rm", &two])?;
-    go(stage, &["exec", &one, "--", "true"])?;
-    go(stage, &["lease", &one, "--for", "1h"])?;
+    run_verb(stage, &["new", &one, "--repo", &repo])?;
+    run_verb(stage, &["new", &bad, "--repo", &repo])?;
+    run_verb(stage, &["new", &two, "--repo", &repo])?;
+    run_verb(stage, &["rm", &two])?;
+    run_verb(stage, &["exec", &one, "--", "true"])?;
+    run_verb(stage, &["lease", &one, "--for", "1h"])?;
     removal_and_back(stage, &name("three"), &repo)?;
     // What looks like one of ours and is explained by nothing.
     make_dir(&stage.ground.data().join("worktrees").join(&two))?;
-    go(stage, &["sweep", "--apply"])?;
+    run_verb(stage, &["sweep", "--apply"])?;
     drop(std::fs::remove_dir(stage.ground.data().join("worktrees").join(&two)));
-    go(stage, &["rm", &one, "--force"]).map(drop)
+    run_verb(stage, &["rm", &one, "--force"]).map(drop)
 }
 
-fn go(stage: &Stage<'_>, args: &[&str]) -> Result<bool, Trouble> {
+fn run_verb(stage: &Stage<'_>, args: &[&str]) -> Result<bool, Trouble> {
     if stage.is_over() {
         return Ok(false);
     }
@@ -35,34 +35,34 @@ fn go(stage: &Stage<'_>, args: &[&str]) -> Result<bool, Trouble> {
 /// Everything that can happen after a removal.
 fn removal_and_back(stage: &Stage<'_>, id: &str, repo: &str) -> Result<(), Trouble> {
     let place = stage.ground.place(id);
-    if go(stage, &["new", id, "--repo", repo])? {
+    if run_verb(stage, &["new", id, "--repo", repo])? {
         write(&place.join("target/debug/object"), "built\n")?;
-        go(stage, &["clean", id])?;
-        go(stage, &["clean", id, "--undo"])?;
-        go(stage, &["clean", id])?;
+        run_verb(stage, &["clean", id])?;
+        run_verb(stage, &["clean", id, "--undo"])?;
+        run_verb(stage, &["clean", id])?;
         drop(std::fs::write(place.join("notes"), "work that nothing else has\n"));
     }
-    if go(stage, &["rm", id, "--force"])? {
+    if run_verb(stage, &["rm", id, "--force"])? {
         // Something that is not ours stands in its place: the restore fails, and takes nothing.
         write(&place.join("foreign"), "not ours\n")?;
-        go(stage, &["restore", id])?;
+        run_verb(stage, &["restore", id])?;
         let folder = place.parent().unwrap_or(&place);
         drop(std::fs::remove_dir_all(folder));
     }
-    go(stage, &["restore", id])?;
-    go(stage, &["rm", id, "--force"])?;
-    if go(stage, &["restore", id, "--incarnation", "1"])? {
-        go(stage, &["rm", id, "--force"])?;
+    run_verb(stage, &["restore", id])?;
+    run_verb(stage, &["rm", id, "--force"])?;
+    if run_verb(stage, &["restore", id, "--incarnation", "1"])? {
+        run_verb(stage, &["rm", id, "--force"])?;
     }
     stage.model.trash_emptied();
-    go(stage, &["trash", "empty"])?;
+    run_verb(stage, &["trash", "empty"])?;
     stage.model.trash_emptied();
-    if go(stage, &["restore", id])? {
-        go(stage, &["rm", id, "--force"])?;
+    if run_verb(stage, &["restore", id])? {
+        run_verb(stage, &["rm", id, "--force"])?;
     }
     // Refused while the unlink of the same remains is being repeated.
     for _ in 0..3 {
-        if go(stage, &["rescue", "drop", id, "--incarnation", "1"])? {
+        if run_verb(stage, &["rescue", "drop", id, "--incarnation", "1"])? {
             break;
         }
     }

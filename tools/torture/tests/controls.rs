@@ -7,15 +7,15 @@ fn torture(args: &[&str]) -> (Option<i32>, String) {
     let place = tempfile::tempdir().expect("a folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_torture"));
     let output = command.args(args).arg("--place").arg(place.path()).output().expect("it runs");
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&printed).into_owned())
 }
 
 #[test]
 fn every_check_fails_on_broken_promise() {
-    let (code, said) = torture(&["--self-test"]);
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(said.matches(" red ").count(), 28, "{said}");
+    let (code, printed) = torture(&["--self-test"]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert_eq!(printed.matches(" red ").count(), 28, "{printed}");
 }
 
 #[test]
@@ -25,8 +25,8 @@ fn invalid_arguments_are_named() {
         (["--point", "add.nothing"], "add.nothing is no point"),
         (["--program", "/nowhere"], "/nowhere"),
     ] {
-        let (code, said) = torture(&args);
-        assert_eq!(code, Some(3), "{said}");
-        assert!(said.contains(word) && said.contains("hint: "), "{said}");
+        let (code, printed) = torture(&args);
+        assert_eq!(code, Some(3), "{printed}");
+        assert!(printed.contains(word) && printed.contains("hint: "), "{printed}");
     }
 }

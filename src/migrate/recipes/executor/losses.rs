@@ -27,7 +27,7 @@ macro_rules! causes {
             }
 
             /// Returns the two parts of the warning: the items concerned, and the consequence.
-            fn words(self) -> (&'static str, &'static str) {
+            fn describe(self) -> (&'static str, &'static str) {
                 match self { $(Self::$variant => ($what, $then)),* }
             }
         }
@@ -186,7 +186,7 @@ causes! {
 pub(crate) struct Losses {
     found: RefCell<BTreeMap<Cause, Names>>,
     /// Set while rows are read a second time: their losses are already noted.
-    heard: Cell<bool>,
+    muted: Cell<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -196,30 +196,30 @@ struct Names {
 }
 
 impl Losses {
-    /// Runs `act`; if `heard` is set, [`Losses::note`] does nothing meanwhile, because an earlier
+    /// Runs `act`; if `muted` is set, [`Losses::note`] does nothing meanwhile, because an earlier
     /// run over the same rows noted their losses.
-    pub(crate) fn hear<T>(&self, heard: bool, act: impl FnOnce() -> T) -> T {
-        let before = self.heard.replace(heard);
+    pub(crate) fn with_muted<T>(&self, muted: bool, act: impl FnOnce() -> T) -> T {
+        let before = self.muted.replace(muted);
         let done = act();
-        self.heard.set(before);
+        self.muted.set(before);
         done
     }
 
     /// Returns whether the rows are being read a second time.
-    pub(crate) fn is_heard(&self) -> bool {
-        self.heard.get()
+    pub(crate) fn is_muted(&self) -> bool {
+        self.muted.get()
     }
 
     /// Notes one item. `name` is called only while the warning still shows names.
     pub(crate) fn note(&self, cause: Cause, name: impl FnOnce() -> String) {
-        if !self.heard.get() {
-            self.note_once_more(cause, name);
+        if !self.muted.get() {
+            self.note_always(cause, name);
         }
     }
 
     /// Notes one item also in the second reading. Clashes use it, since only that reading names
     /// them.
-    pub(crate) fn note_once_more(&self, cause: Cause, name: impl FnOnce() -> String) {
+    pub(crate) fn note_always(&self, cause: Cause, name: impl FnOnce() -> String) {
         let mut found = self.found.borrow_mut();
         let names = found.entry(cause).or_default();
         names.count += 1;
@@ -230,7 +230,7 @@ impl Losses {
 
     /// Notes a loss that the replay of an early schema recorded under a stable name; an unknown
     /// name is ignored.
-    pub(crate) fn note_again(&self, key: &str, name: &str) {
+    pub(crate) fn note_by_key(&self, key: &str, name: &str) {
         if let Some(cause) = Cause::ALL.iter().find(|cause| cause.key() == key) {
             self.note(*cause, || name.to_owned());
         }
@@ -244,7 +244,7 @@ impl Losses {
 }
 
 fn sentence(cause: Cause, names: &Names) -> String {
-    let (what, then) = cause.words();
+    let (what, then) = cause.describe();
     let more = names.count - names.first.len() as u64;
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{} {what}: {}{rest}; {then}.", names.count, names.first.join(", "))
@@ -267,7 +267,7 @@ mod tests {
         for n in 0..25 {
             losses.note(Cause::BlobNamespace, || format!("b{n}"));
         }
-        losses.note_again("connection-unbound", "c");
+        losses.note_by_key("connection-unbound", "c");
         let warnings = losses.warnings();
         assert!(warnings[0].starts_with("1 connection(s) are bound to no source"), "{warnings:?}");
         assert!(warnings[1].starts_with("25 blob(s)") && warnings[1].contains("b19 and 5 more"));

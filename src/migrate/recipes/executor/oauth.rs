@@ -92,9 +92,9 @@ fn trimmed(value: &Value, member: &str) -> Option<String> {
 /// absent or is a bare host above it. Otherwise it is the issuer, perhaps empty.
 fn authorization_url(state: &Value, machine: bool) -> String {
     let described = state.get("authorizationServerMetadata");
-    let said = trimmed(state, "authorizationEndpoint")
+    let stated = trimmed(state, "authorizationEndpoint")
         .or_else(|| trimmed(described?, "authorization_endpoint"));
-    if let Some(url) = said {
+    if let Some(url) = stated {
         return url;
     }
     let issuer = trimmed(state, "authorizationServerUrl").or_else(|| trimmed(state, "issuerUrl"));

@@ -56,13 +56,13 @@ pub(crate) fn write(path: &Path, records: &[Record], options: Options) {
 }
 
 /// What the program said, and how it ended.
-pub(crate) struct Said {
+pub(crate) struct CliOutput {
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Said {
+impl CliOutput {
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {} {}", self.out, self.err))
     }
@@ -72,30 +72,30 @@ impl Said {
     }
 }
 
-pub(crate) fn replay(args: &[&str]) -> Said {
+pub(crate) fn replay(args: &[&str]) -> CliOutput {
     let output = Command::new(env!("CARGO_BIN_EXE_replay"))
         .args(args)
         .env_remove("PAGER")
         .output()
         .expect("it runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let said = Said {
+    let printed = CliOutput {
         code: output.status.code().unwrap_or(-1),
         out: text(&output.stdout),
         err: text(&output.stderr),
     };
     assert!(
-        !said.err.contains("panicked") && !said.err.contains("a defect"),
+        !printed.err.contains("panicked") && !printed.err.contains("a defect"),
         "{args:?}: {}",
-        said.err
+        printed.err
     );
-    said
+    printed
 }
 
-pub(crate) fn ok(args: &[&str]) -> Said {
-    let said = replay(args);
-    assert_eq!(said.code, 0, "{args:?}: {}", said.all());
-    said
+pub(crate) fn ok(args: &[&str]) -> CliOutput {
+    let printed = replay(args);
+    assert_eq!(printed.code, 0, "{args:?}: {}", printed.all());
+    printed
 }
 
 pub(crate) fn env(name: &str) -> EnvironmentId {

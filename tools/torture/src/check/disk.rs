@@ -140,8 +140,8 @@ fn registrations(
         findings.add(format!("git does not know {}", path.display()));
     }
     let prune = ground.git(&repo, &["worktree", "prune", "-n", "-v"])?;
-    let said = format!("{}{}", prune.out, prune.err);
-    findings.unless(said.trim().is_empty(), || format!("git would prune: {}", said.trim()));
+    let printed = format!("{}{}", prune.out, prune.err);
+    findings.unless(printed.trim().is_empty(), || format!("git would prune: {}", printed.trim()));
     let fsck = ground.git(&repo, &["fsck", "--strict", "--no-dangling"])?;
     findings.unless(fsck.ok(), || format!("git fsck: {}{}", fsck.out, fsck.err));
     for name in names(&repo.join(".git/groundskeeper")) {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use super::scene::Scene;
-use super::script::{Act, Deed, Lock};
+use super::script::{Act, Lock, UserAction};
 use super::tokens::{Form, Harm};
 use super::{search, work};
 use crate::ground::write;
@@ -21,12 +21,12 @@ pub(crate) struct Effect {
 }
 
 /// Does it; what does not apply now is passed over.
-pub(crate) fn act(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble> {
-    let key = (deed.data, deed.name);
+pub(crate) fn act(scene: &mut Scene<'_>, action: &UserAction) -> Result<Effect, Trouble> {
+    let key = (action.data, action.name);
     let worktree = scene.worktree(key);
     // A setting or a ref may make a difference to every environment.
     scene.untouched.clear();
-    match (&deed.act, worktree) {
+    match (&action.act, worktree) {
         (Act::Work(form), Some(at)) => {
             let harm = work::work(scene, &at, *form)?;
             // A submodule is noted in the settings of the repository; an agent that moves HEAD may
@@ -35,9 +35,9 @@ pub(crate) fn act(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble>
             Ok(Effect { harm, foreign })
         }
         (Act::RenameBack, _) => rename_back(scene, key),
-        (act, _) if is_about_the_repository(act) => in_repository(scene, deed),
-        (Act::DeleteBranch | Act::MoveBranch | Act::RenameBranch, _) => branch(scene, deed),
-        (_, Some(at)) => on_worktree(scene, deed, &at),
+        (act, _) if is_about_the_repository(act) => in_repository(scene, action),
+        (Act::DeleteBranch | Act::MoveBranch | Act::RenameBranch, _) => branch(scene, action),
+        (_, Some(at)) => on_worktree(scene, action, &at),
         _ => Ok(Effect { harm: Harm::Nothing, foreign: false }),
     }
 }
@@ -66,29 +66,29 @@ fn is_about_the_repository(act: &Act) -> bool {
     )
 }
 
-fn on_worktree(scene: &mut Scene<'_>, deed: &Deed, at: &Path) -> Result<Effect, Trouble> {
+fn on_worktree(scene: &mut Scene<'_>, action: &UserAction, at: &Path) -> Result<Effect, Trouble> {
     let mut harm = Harm::Worktree(at.to_owned());
     let path = at.to_string_lossy().into_owned();
     let common = scene.common();
     let place = scene.place;
     let git = |args: &[&str]| place.git(at, args).map(drop);
-    match deed.act {
+    match action.act {
         Act::RemoveTree | Act::RemoveFolder | Act::RemoveFile | Act::FolderToLink => {
-            harm = remove(scene, at, &deed.act);
+            harm = remove(scene, at, &action.act);
         }
         Act::RemovePointer => {
             drop(std::fs::remove_file(at.join(".git")));
-            damage(scene, deed);
+            damage(scene, action);
         }
         Act::RemoveAdmin | Act::DamageIndex | Act::CutIndex | Act::DamageHead => {
             if let Some(admin) = Scene::admin(at) {
-                match deed.act {
+                match action.act {
                     Act::RemoveAdmin => drop(std::fs::remove_dir_all(&admin)),
                     Act::DamageIndex => drop(std::fs::write(admin.join("index"), "garbage")),
                     Act::CutIndex => cut(&admin.join("index")),
                     _ => drop(std::fs::write(admin.join("HEAD"), "\0\0\0")),
                 }
-                damage(scene, deed);
+                damage(scene, action);
             }
         }
         Act::RemoveByGit => {
@@ -96,7 +96,7 @@ fn on_worktree(scene: &mut Scene<'_>, deed: &Deed, at: &Path) -> Result<Effect, 
             drop(place.git(&common, &args)?);
         }
         Act::MoveByGit | Act::Rename => {
-            rename(scene, deed, at)?;
+            rename(scene, action, at)?;
             harm = Harm::Nothing;
         }
         Act::Unreadable => {
@@ -127,15 +127,15 @@ fn on_worktree(scene: &mut Scene<'_>, deed: &Deed, at: &Path) -> Result<Effect, 
     // A switch to a branch of the user's may be followed by commits there; a submodule is noted in
     // the settings of the repository; with its last stash the ref of all goes.
     let repository = [Act::SubmoduleUpdate, Act::SubmoduleDeinit, Act::StashDrop];
-    let foreign = deed.act == Act::SwitchMain || repository.contains(&deed.act);
+    let foreign = action.act == Act::SwitchMain || repository.contains(&action.act);
     Ok(Effect { harm, foreign })
 }
 
 /// Gives a worktree another place, with git or behind its back.
-fn rename(scene: &mut Scene<'_>, deed: &Deed, at: &Path) -> Result<(), Trouble> {
+fn rename(scene: &mut Scene<'_>, action: &UserAction, at: &Path) -> Result<(), Trouble> {
     let number = scene.next();
     let (place, common) = (scene.place, scene.common());
-    let (to, moved) = if deed.act == Act::MoveByGit {
+    let (to, moved) = if action.act == Act::MoveByGit {
         let to = place.path("outside").join(format!("moved-{number}"));
         let (from, text) = (at.to_string_lossy(), to.to_string_lossy());
         let args = ["worktree", "move", "--force", "--force", &from, &text];
@@ -147,7 +147,7 @@ fn rename(scene: &mut Scene<'_>, deed: &Deed, at: &Path) -> Result<(), Trouble> 
         let moved = std::fs::rename(at, &to).is_ok();
         (to, moved)
     };
-    if moved && let Some(env) = scene.envs.get_mut(&(deed.data, deed.name)) {
+    if moved && let Some(env) = scene.envs.get_mut(&(action.data, action.name)) {
         env.renamed = Some(to);
     }
     Ok(())
@@ -160,8 +160,8 @@ fn cut(index: &Path) {
     drop(std::fs::write(index, bytes));
 }
 
-fn damage(scene: &mut Scene<'_>, deed: &Deed) {
-    if let Some(env) = scene.envs.get_mut(&(deed.data, deed.name)) {
+fn damage(scene: &mut Scene<'_>, action: &UserAction) {
+    if let Some(env) = scene.envs.get_mut(&(action.data, action.name)) {
         env.damaged = true;
     }
 }
@@ -211,8 +211,8 @@ fn rename_back(scene: &mut Scene<'_>, key: (usize, usize)) -> Result<Effect, Tro
     Ok(effect)
 }
 
-fn branch(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble> {
-    let key = (deed.data, deed.name);
+fn branch(scene: &mut Scene<'_>, action: &UserAction) -> Result<Effect, Trouble> {
+    let key = (action.data, action.name);
     let Some(reference) = scene.branch_of(key) else {
         return Ok(Effect { harm: Harm::Nothing, foreign: false });
     };
@@ -221,7 +221,7 @@ fn branch(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble> {
     let made = scene.envs.get(&key).is_some_and(|env| env.made_branch);
     let number = scene.next();
     let mut harm = Harm::Nothing;
-    match deed.act {
+    match action.act {
         Act::RenameBranch if made => {
             let to = format!("renamed-{number}");
             drop(place.git(&common, &["branch", "-m", &name, &to])?);
@@ -231,7 +231,7 @@ fn branch(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble> {
             let at = vec![at.trim().to_owned()];
             let held = search::in_refs(place, &common, &at, &scene.ledger, &mut scene.objects)?;
             harm = Harm::Tokens(held);
-            let args: &[&str] = match deed.act {
+            let args: &[&str] = match action.act {
                 Act::DeleteBranch => &["branch", "-q", "-D", &name],
                 _ => &["branch", "-q", "-f", &name, "main"],
             };
@@ -242,11 +242,11 @@ fn branch(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble> {
     Ok(Effect { harm, foreign: true })
 }
 
-fn in_repository(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble> {
+fn in_repository(scene: &mut Scene<'_>, action: &UserAction) -> Result<Effect, Trouble> {
     let (place, common) = (scene.place, scene.common());
     let git = |args: &[&str]| place.git(&common, args).map(drop);
     let mut harm = Harm::Nothing;
-    match &deed.act {
+    match &action.act {
         Act::Prune => {
             harm = scene.harm_of_gone();
             git(&["worktree", "prune"])?;
@@ -264,12 +264,12 @@ fn in_repository(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble> 
         Act::Repack => git(&["repack", "-a", "-d", "-q"])?,
         Act::PackRefs => git(&["pack-refs", "--all"])?,
         Act::Fetch => git(&["fetch", "-q", "--all"])?,
-        Act::CommitInMain | Act::StashInMain | Act::AddForeign => users_own(scene, &deed.act)?,
+        Act::CommitInMain | Act::StashInMain | Act::AddForeign => users_own(scene, &action.act)?,
         Act::BreakFilter | Act::MendFilter => {
-            let program = if deed.act == Act::BreakFilter { "no-such-program" } else { "cat" };
+            let program = if action.act == Act::BreakFilter { "no-such-program" } else { "cat" };
             git(&["config", "filter.locked.clean", program])?;
             git(&["config", "filter.locked.smudge", program])?;
-            scene.filter_broken = deed.act == Act::BreakFilter;
+            scene.filter_broken = action.act == Act::BreakFilter;
         }
         Act::DropRescueRefs => {
             harm = drop_rescue_refs(scene)?;
@@ -278,7 +278,7 @@ fn in_repository(scene: &mut Scene<'_>, deed: &Deed) -> Result<Effect, Trouble> 
             scene.unreferenced.extend(away.map(|token| token.text.clone()));
         }
         Act::SetSetting(name, value) => git(&["config", name, value])?,
-        Act::LeaveLock(lock) => leave_lock(scene, deed, *lock)?,
+        Act::LeaveLock(lock) => leave_lock(scene, action, *lock)?,
         Act::RemoveLocks => remove_locks(scene),
         Act::RepositoryAway => away(scene),
         _ => back(scene),
@@ -335,8 +335,8 @@ fn users_own(scene: &mut Scene<'_>, act: &Act) -> Result<(), Trouble> {
     work::work(scene, &at, form).map(drop)
 }
 
-fn leave_lock(scene: &mut Scene<'_>, deed: &Deed, lock: Lock) -> Result<(), Trouble> {
-    let key = (deed.data, deed.name);
+fn leave_lock(scene: &mut Scene<'_>, action: &UserAction, lock: Lock) -> Result<(), Trouble> {
+    let key = (action.data, action.name);
     let common = scene.common();
     let admin = scene.worktree(key).and_then(|at| Scene::admin(&at));
     let path = match lock {

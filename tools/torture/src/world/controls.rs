@@ -89,7 +89,7 @@ fn verb(scene: &mut Scene<'_>, name: usize, verb: Verb) -> Result<(), Trouble> {
 }
 
 fn lose_token(scene: &mut Scene<'_>, _: &Picture) -> Result<(), Trouble> {
-    let token = scene.ledger.owed().next().map(|token| token.home.join(&token.path));
+    let token = scene.ledger.owed().next().map(|token| token.worktree.join(&token.path));
     let path = token.ok_or_else(|| Trouble::new("there is no token"))?;
     std::fs::remove_file(&path).map_err(failed("remove", &path))?;
     settle(scene, &Harm::Nothing, "nothing", false)

@@ -28,9 +28,9 @@ pub(crate) fn end(scene: &mut Scene<'_>) -> Result<(), Trouble> {
     settle(scene, &Harm::Nothing, "the removals at the end", false)?;
     acts::mend(scene)?;
     for (data, id) in stubborn {
-        let (gone, said) = remove(scene, data, &id)?;
+        let (gone, printed) = remove(scene, data, &id)?;
         if !gone {
-            scene.found("removal", format!("{id} of {data} cannot be removed: {said}"));
+            scene.found("removal", format!("{id} of {data} cannot be removed: {printed}"));
         }
     }
     for data in scene.datas() {
@@ -68,7 +68,7 @@ fn remove(scene: &mut Scene<'_>, data: usize, id: &str) -> Result<(bool, String)
     }
     let without = scene.place.gk(data, &["rm", id, "--force", "--no-rescue"])?;
     verbs::bound_and_words(scene, &without);
-    Ok((without.ok(), format!("{}; then {}", forced.said(), without.said())))
+    Ok((without.ok(), format!("{}; then {}", forced.printed(), without.printed())))
 }
 
 /// git knows no worktree any more that a daemon of ours could have made.

@@ -3,7 +3,7 @@
 //! data, drawn from the seed like single steps; it plays nothing.
 
 use super::draw::World;
-use super::script::{Act, Call, Deed, Step, Verb};
+use super::script::{Act, Call, Step, UserAction, Verb};
 use super::tokens::Form;
 use crate::random::Random;
 
@@ -23,7 +23,7 @@ impl Spot {
     }
 
     fn act(self, act: Act) -> Step {
-        Step::Act(Deed { data: self.data, name: self.name, act })
+        Step::Act(UserAction { data: self.data, name: self.name, act })
     }
 
     fn work(self, form: Form) -> Step {

@@ -43,7 +43,7 @@ impl Answer {
     }
 
     /// What was said in one line.
-    pub(crate) fn said(&self) -> String {
+    pub(crate) fn printed(&self) -> String {
         let text = format!("{} {}", self.json, self.err.trim());
         let cut = (0..=900.min(text.len())).rev().find(|n| text.is_char_boundary(*n)).unwrap_or(0);
         format!("{:?} ended with {:?}: {}", self.args, self.code, &text[..cut])
@@ -274,12 +274,12 @@ impl Place {
         command.env(shim::FOLDER, self.gate(data).folder()).env(shim::REAL, &self.real_git);
         let daemon = Daemon::begin(command, &self.path(format!("daemon-{data}.err")))?;
         let ready = daemon.ready;
-        let said = daemon.said.trim().to_owned();
+        let printed = daemon.printed.trim().to_owned();
         let mut daemons = self.daemons.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(slot) = daemons.get_mut(data) {
             *slot = Some(daemon);
         }
-        Ok(if ready { Ok(()) } else { Err(said) })
+        Ok(if ready { Ok(()) } else { Err(printed) })
     }
 
     /// Ends a daemon in good order; says so when it does not end well.

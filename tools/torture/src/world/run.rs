@@ -12,7 +12,7 @@ use super::draw::World;
 use super::invariants::{self, Picture};
 use super::place::Place;
 use super::scene::{Key, Scene};
-use super::script::{self, Call, Deed, Step, Verb};
+use super::script::{self, Call, Step, UserAction, Verb};
 use super::search;
 use super::shim::Order;
 use super::tokens::Harm;
@@ -101,11 +101,11 @@ pub(crate) fn start(scene: &mut Scene<'_>, data: usize) -> Result<bool, Trouble>
     if let Some(there) = scene.there.get_mut(data) {
         *there = true;
     }
-    if let Err(said) = scene.place.start(data)? {
+    if let Err(printed) = scene.place.start(data)? {
         let err = scene.place.path(format!("daemon-{data}.err"));
         let err = std::fs::read_to_string(err).unwrap_or_default();
         let last = err.lines().rev().take(3).collect::<Vec<_>>().join(" | ");
-        scene.found("start", format!("the daemon of {data} is not ready: {said} {last}"));
+        scene.found("start", format!("the daemon of {data} is not ready: {printed} {last}"));
         return Ok(false);
     }
     Ok(true)
@@ -129,13 +129,13 @@ fn alive(scene: &mut Scene<'_>) {
 fn play_one(scene: &mut Scene<'_>, step: &Step) -> Result<(), Trouble> {
     match step {
         Step::Verb(call) => verb(scene, call, None),
-        Step::Act(deed) => {
-            let effect = acts::act(scene, deed)?;
-            settle(scene, &effect.harm, &format!("{:?}", deed.act), false)
+        Step::Act(action) => {
+            let effect = acts::act(scene, action)?;
+            settle(scene, &effect.harm, &format!("{:?}", action.act), false)
         }
-        Step::During { call, deed, at, after } => {
+        Step::During { call, action, at, after } => {
             let order = if *after { Order::After(*at) } else { Order::Before(*at) };
-            verb(scene, call, Some(&(order, Some(deed))))
+            verb(scene, call, Some(&(order, Some(action))))
         }
         Step::Killed { call, at } => {
             let order = Order::Kill(*at, scene.common());
@@ -154,7 +154,7 @@ fn play_one(scene: &mut Scene<'_>, step: &Step) -> Result<(), Trouble> {
 fn verb(
     scene: &mut Scene<'_>,
     call: &Call,
-    order: Option<&(Order, Option<&Deed>)>,
+    order: Option<&(Order, Option<&UserAction>)>,
 ) -> Result<(), Trouble> {
     if !scene.place.runs(call.data) {
         return Ok(());
@@ -169,9 +169,9 @@ fn verb(
         scene.place.ask(call.data, &before.args())?
     };
     let killed = matches!(order, Some((Order::Kill(..), _)));
-    let deed = order.and_then(|(_, deed)| *deed);
+    let action = order.and_then(|(_, action)| *action);
     let (answer, effect) = match order {
-        Some((_, deed)) => held(scene, call.data, asked, *deed)?,
+        Some((_, action)) => held(scene, call.data, asked, *action)?,
         None => (asked.end()?, None),
     };
     let disturbed = effect.is_some();
@@ -184,7 +184,7 @@ fn verb(
     if let Some(effect) = effect {
         harm.push(effect.harm);
         // What happens to an environment of the other data directory is foreign to this one.
-        foreign = effect.foreign || deed.is_some_and(|deed| deed.data != call.data);
+        foreign = effect.foreign || action.is_some_and(|action| action.data != call.data);
     }
     let story = format!("{} {:?}", answer.args.join(" "), answer.code);
     settle(scene, &Harm::All(harm), &story, killed)?;
@@ -213,10 +213,10 @@ fn held(
     scene: &mut Scene<'_>,
     data: usize,
     mut asked: super::place::Asked,
-    deed: Option<&Deed>,
+    action: Option<&UserAction>,
 ) -> Result<(super::place::Answer, Option<Effect>), Trouble> {
     let gate = scene.place.gate(data);
-    let Some(deed) = deed else {
+    let Some(action) = action else {
         let answer = asked.end()?;
         scene.used("world: git killed", gate.is_reached());
         gate.forget();
@@ -224,7 +224,7 @@ fn held(
     };
     time::until(crate::child::LIMIT, || gate.is_reached() || asked.is_over());
     let reached = gate.is_reached();
-    let effect = acts::act(scene, deed)?;
+    let effect = acts::act(scene, action)?;
     scene.used("world: act during a verb", reached);
     if let Some(last) = scene.story.last_mut() {
         *last += if reached { "\n     held" } else { "\n     not held" };

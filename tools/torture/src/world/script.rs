@@ -115,7 +115,7 @@ pub(crate) enum Act {
 
 /// An act on an environment of a data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Deed {
+pub(crate) struct UserAction {
     pub(crate) data: usize,
     pub(crate) name: usize,
     pub(crate) act: Act,
@@ -125,11 +125,11 @@ pub(crate) struct Deed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     Verb(Call),
-    Act(Deed),
+    Act(UserAction),
     /// The act happens while the verb's daemon waits at its so-many-th call of git.
     During {
         call: Call,
-        deed: Deed,
+        action: UserAction,
         at: u64,
         after: bool,
     },
@@ -166,7 +166,7 @@ pub(crate) fn draw(world: &World, random: &mut Random) -> Vec<Step> {
             live.insert((data, name));
             for _ in 0..=random.below(3) {
                 let act = Act::Work(form(world, random));
-                steps.push(Step::Act(Deed { data, name, act }));
+                steps.push(Step::Act(UserAction { data, name, act }));
             }
         }
     }
@@ -194,15 +194,15 @@ fn step(
     let data = usize::try_from(random.below(datas)).unwrap_or(0);
     match random.below(40) {
         0..=13 => Step::Verb(call(data, random)),
-        14..=24 => Step::Act(deed(world, datas, random)),
+        14..=24 => Step::Act(action(world, datas, random)),
         25..=31 => {
             let call = weighty(call(data, random), random);
-            let mut deed = deed(world, datas, random);
+            let mut action = action(world, datas, random);
             if random.below(3) > 0 {
                 // Mostly to the very one that the verb is about.
-                (deed.data, deed.name) = (call.data, call.name);
+                (action.data, action.name) = (call.data, call.name);
             }
-            Step::During { call, deed, at: 1 + random.below(5), after: random.one_in(2) }
+            Step::During { call, action, at: 1 + random.below(5), after: random.one_in(2) }
         }
         32 | 33 => {
             let call = weighty(call(data, random), random);
@@ -301,7 +301,7 @@ fn new(random: &mut Random) -> Verb {
     Verb::New { base, branch }
 }
 
-fn deed(world: &World, datas: u64, random: &mut Random) -> Deed {
+fn action(world: &World, datas: u64, random: &mut Random) -> UserAction {
     let data = usize::try_from(random.below(datas)).unwrap_or(0);
     let name = name(random);
     let act = match random.below(10) {
@@ -309,7 +309,7 @@ fn deed(world: &World, datas: u64, random: &mut Random) -> Deed {
         4..=6 => random.pick(&ON_WORKTREE).cloned().unwrap_or(Act::Prune),
         _ => in_repository(random),
     };
-    Deed { data, name, act }
+    UserAction { data, name, act }
 }
 
 const ON_WORKTREE: [Act; 27] = [

@@ -65,7 +65,7 @@ pub(crate) struct Token {
     /// What counts as it: the bytes themselves, or what an undoable filter makes of them.
     pub(crate) accepted: Vec<Vec<u8>>,
     /// The worktree that it was made in.
-    pub(crate) home: PathBuf,
+    pub(crate) worktree: PathBuf,
     pub(crate) path: PathBuf,
     pub(crate) form: Form,
     /// Its worktree was removed without a rescue: the trash alone is promised for it.
@@ -82,15 +82,15 @@ impl Token {
 
     /// Whether it lies where it was made.
     pub(crate) fn is_in_place(&self) -> bool {
-        let path = self.home.join(&self.path);
+        let path = self.worktree.join(&self.path);
         let plain = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
         plain && std::fs::read(path).is_ok_and(|content| self.accepted.contains(&content))
     }
 
     /// In words.
     pub(crate) fn describe(&self) -> String {
-        let Self { text, form, home, path, .. } = self;
-        format!("{text} ({form:?}, {} in {})", path.display(), home.display())
+        let Self { text, form, worktree, path, .. } = self;
+        format!("{text} ({form:?}, {} in {})", path.display(), worktree.display())
     }
 }
 
@@ -112,8 +112,8 @@ impl Harm {
     fn may_take(&self, token: &Token) -> bool {
         match self {
             Self::Nothing => false,
-            Self::Below(path) => token.home.join(&token.path).starts_with(path),
-            Self::Worktree(home) => token.home == *home,
+            Self::Below(path) => token.worktree.join(&token.path).starts_with(path),
+            Self::Worktree(worktree) => token.worktree == *worktree,
             Self::Tokens(texts) => texts.contains(&token.text),
             Self::All(all) => all.iter().any(|harm| harm.may_take(token)),
         }
@@ -153,14 +153,14 @@ impl Ledger {
     }
 
     /// Those of one worktree.
-    pub(crate) fn of<'a>(&'a self, home: &'a Path) -> impl Iterator<Item = &'a Token> {
-        self.owed().filter(move |token| token.home == home)
+    pub(crate) fn of<'a>(&'a self, worktree: &'a Path) -> impl Iterator<Item = &'a Token> {
+        self.owed().filter(move |token| token.worktree == worktree)
     }
 
     /// A file was written anew by its owner: what was in it is gone by that.
-    pub(crate) fn overwritten(&mut self, home: &Path, path: &Path) {
+    pub(crate) fn overwritten(&mut self, worktree: &Path, path: &Path) {
         for token in &mut self.tokens {
-            let same = token.home == home && token.path == path;
+            let same = token.worktree == worktree && token.path == path;
             if same && token.released.is_none() && !token.is_in_git() {
                 token.released = Some("written anew".to_owned());
             }
@@ -168,8 +168,8 @@ impl Ledger {
     }
 
     /// A worktree was removed without a rescue, or has come back.
-    pub(crate) fn unsaved(&mut self, home: &Path, unsaved: bool) {
-        for token in self.tokens.iter_mut().filter(|token| token.home == home) {
+    pub(crate) fn unsaved(&mut self, worktree: &Path, unsaved: bool) {
+        for token in self.tokens.iter_mut().filter(|token| token.worktree == worktree) {
             token.unsaved = unsaved && token.released.is_none();
         }
     }
@@ -177,8 +177,8 @@ impl Ledger {
     /// A directory with worktrees has another place.
     pub(crate) fn moved(&mut self, from: &Path, to: &Path) {
         for token in &mut self.tokens {
-            if let Ok(rest) = token.home.strip_prefix(from) {
-                token.home = to.join(rest);
+            if let Ok(rest) = token.worktree.strip_prefix(from) {
+                token.worktree = to.join(rest);
             }
         }
     }
@@ -226,11 +226,11 @@ mod tests {
     use super::*;
 
     fn token(text: &str, form: Form) -> Token {
-        let (home, path) = (PathBuf::from("/w/a"), PathBuf::from("d/f"));
+        let (worktree, path) = (PathBuf::from("/w/a"), PathBuf::from("d/f"));
         Token {
             text: text.into(),
             accepted: vec![],
-            home,
+            worktree,
             path,
             form,
             unsaved: false,

@@ -24,7 +24,7 @@ pub(crate) struct Before {
     files: BTreeMap<PathBuf, Vec<u8>>,
     /// A file with a token that the verb will commit.
     token: Option<(String, PathBuf, Vec<u8>)>,
-    home: Option<PathBuf>,
+    worktree: Option<PathBuf>,
 }
 
 impl Before {
@@ -33,7 +33,7 @@ impl Before {
     }
 }
 
-fn words(list: &[&str]) -> Vec<String> {
+fn owned_args(list: &[&str]) -> Vec<String> {
     list.iter().map(ToString::to_string).collect()
 }
 
@@ -41,34 +41,34 @@ fn words(list: &[&str]) -> Vec<String> {
 pub(crate) fn before(scene: &mut Scene<'_>, call: &Call) -> Result<Before, Trouble> {
     let key = (call.data, call.name);
     let id = scene.id(key);
-    let mut before = Before { home: scene.worktree(key), ..Before::default() };
+    let mut before = Before { worktree: scene.worktree(key), ..Before::default() };
     before.args = match &call.verb {
         Verb::New { base, branch } => {
             let repo = scene.built.repo.to_string_lossy().into_owned();
-            let mut args = words(&["new", &id, "--repo", &repo]);
+            let mut args = owned_args(&["new", &id, "--repo", &repo]);
             for (flag, value) in [("--base", base), ("--branch", branch)] {
-                args.extend(value.iter().flat_map(|value| words(&[flag, value])));
+                args.extend(value.iter().flat_map(|value| owned_args(&[flag, value])));
             }
             args
         }
         Verb::Remove { force, rescue, branch } => {
             before.files = files_of(scene, key);
-            let mut args = words(&["rm", &id]);
+            let mut args = owned_args(&["rm", &id]);
             if *force {
-                args.extend(words(&["--force", &format!("--branch={branch}")]));
+                args.extend(owned_args(&["--force", &format!("--branch={branch}")]));
             }
             if !rescue {
                 args.push("--no-rescue".to_owned());
             }
             args
         }
-        Verb::Restore => words(&["restore", &id]),
+        Verb::Restore => owned_args(&["restore", &id]),
         Verb::EmptyTrash { only, lose } => {
             before.harm = Some(harm_of_trash(scene, key, *only, *lose));
             if !lose {
                 before.pinned = pinned(scene, call.data)?;
             }
-            let mut args = words(&["trash", "empty"]);
+            let mut args = owned_args(&["trash", "empty"]);
             if *only {
                 args.push(id);
             }
@@ -79,14 +79,14 @@ pub(crate) fn before(scene: &mut Scene<'_>, call: &Call) -> Result<Before, Troub
         }
         Verb::DropRescue => {
             before.harm = Some(harm_of_drop(scene, key));
-            words(&["rescue", "drop", &id])
+            owned_args(&["rescue", "drop", &id])
         }
-        Verb::Gc => words(&["gc", "--age", "0s"]),
-        Verb::Clean => words(&["clean", &id]),
-        Verb::Sweep => words(&["sweep", "--apply"]),
-        Verb::Status => words(&["status", &id]),
-        Verb::Diff => words(&["diff", &id]),
-        Verb::List => words(&["ls", "--all"]),
+        Verb::Gc => owned_args(&["gc", "--age", "0s"]),
+        Verb::Clean => owned_args(&["clean", &id]),
+        Verb::Sweep => owned_args(&["sweep", "--apply"]),
+        Verb::Status => owned_args(&["status", &id]),
+        Verb::Diff => owned_args(&["diff", &id]),
+        Verb::List => owned_args(&["ls", "--all"]),
         Verb::Commit => commit(scene, &mut before, &id),
     };
     Ok(before)
@@ -101,7 +101,7 @@ fn commit(scene: &mut Scene<'_>, before: &mut Before, id: &str) -> Vec<String> {
          git -c commit.gpgSign=false -c core.hooksPath=/dev/null commit -q -m work -- {name}"
     );
     before.token = Some((text.clone(), PathBuf::from(name), format!("{text}\n").into_bytes()));
-    words(&["exec", id, "--", "sh", "-c", &script])
+    owned_args(&["exec", id, "--", "sh", "-c", &script])
 }
 
 /// What is given up by emptying the trash: what git was told to ignore, and what was not to be
@@ -111,15 +111,15 @@ fn harm_of_trash(scene: &Scene<'_>, key: Key, only: bool, lose: bool) -> Harm {
     let homes: BTreeSet<&Path> = of.map(|(_, env)| env.path.as_path()).collect();
     let given_up = scene.ledger.owed().filter(|token| {
         let asked = lose || token.is_for_trash_alone();
-        asked && homes.contains(token.home.as_path()) && !token.is_in_place()
+        asked && homes.contains(token.worktree.as_path()) && !token.is_in_place()
     });
     Harm::Tokens(given_up.map(|token| token.text.clone()).collect())
 }
 
 /// What is given up with a rescue.
 fn harm_of_drop(scene: &Scene<'_>, key: Key) -> Harm {
-    let home = scene.envs.get(&key).map(|env| env.path.clone()).unwrap_or_default();
-    let given_up = scene.ledger.of(&home).filter(|token| !token.is_in_place());
+    let worktree = scene.envs.get(&key).map(|env| env.path.clone()).unwrap_or_default();
+    let given_up = scene.ledger.of(&worktree).filter(|token| !token.is_in_place());
     Harm::Tokens(given_up.map(|token| token.text.clone()).collect())
 }
 
@@ -157,14 +157,14 @@ pub(crate) fn after(
     let key = (call.data, call.name);
     let id = scene.id(key);
     if let Some((text, path, content)) = before.token.clone()
-        && let Some(home) = before.home.clone()
+        && let Some(worktree) = before.worktree.clone()
         && answer.ok()
     {
         let (accepted, form) = (vec![content], Form::Committed);
         scene.ledger.add(Token {
             text,
             accepted,
-            home,
+            worktree,
             path,
             form,
             unsaved: false,
@@ -185,14 +185,14 @@ pub(crate) fn after(
         Verb::Remove { .. }
             if !disturbed && !scene.is_obstructed() && scene.untouched.contains(&key) =>
         {
-            let what = format!("nobody touched {id}, and it is not removed: {}", answer.said());
+            let what = format!("nobody touched {id}, and it is not removed: {}", answer.printed());
             scene.found("removal", what);
         }
         Verb::Restore if answer.ok() => restored(scene, key, answer, disturbed)?,
         Verb::DropRescue if answer.ok() => {
             // Whoever lets go of the rescue means the trash to be all there is.
-            let home = scene.envs.get(&key).filter(|env| !env.live).map(|env| env.path.clone());
-            scene.ledger.unsaved(&home.unwrap_or_default(), true);
+            let worktree = scene.envs.get(&key).filter(|env| !env.live).map(|env| env.path.clone());
+            scene.ledger.unsaved(&worktree.unwrap_or_default(), true);
         }
         Verb::EmptyTrash { .. } if answer.ok() && !disturbed => {
             for path in before.pinned.iter().filter(|path| !path.exists()) {
@@ -209,17 +209,17 @@ pub(crate) fn after(
 /// Within the bound, with words and a next step.
 pub(crate) fn bound_and_words(scene: &mut Scene<'_>, answer: &Answer) {
     if answer.took > scene.place.bound || answer.code.is_none() {
-        let what = format!("after {:.1} s: {}", answer.took.as_secs_f32(), answer.said());
+        let what = format!("after {:.1} s: {}", answer.took.as_secs_f32(), answer.printed());
         scene.found("bound", what);
     }
-    let words = format!("{} {}", answer.json, answer.err).to_lowercase();
-    if words.contains("unknown error") || words.contains("panicked at") {
-        scene.found("words", answer.said());
+    let answer_text = format!("{} {}", answer.json, answer.err).to_lowercase();
+    if answer_text.contains("unknown error") || answer_text.contains("panicked at") {
+        scene.found("words", answer.printed());
     }
     let hint = answer.json["error"]["hint"].as_str().is_some_and(|hint| !hint.is_empty());
     let exec = answer.args.first().is_some_and(|verb| verb == "exec");
     if !answer.ok() && !hint && !exec && answer.code.is_some() {
-        scene.found("words", format!("refused without a next step: {}", answer.said()));
+        scene.found("words", format!("refused without a next step: {}", answer.printed()));
     }
 }
 
@@ -233,7 +233,7 @@ fn ready(
     let path = PathBuf::from(answer.json["path"].as_str().unwrap_or_default());
     let branch = answer.json["branch"].as_str().unwrap_or_default().to_owned();
     if answer.json["phase"] != "ready" {
-        scene.found("truth", format!("0 and not ready: {}", answer.said()));
+        scene.found("truth", format!("0 and not ready: {}", answer.printed()));
         return Ok(());
     }
     let old = scene.envs.get(&key).filter(|env| env.live).cloned();
@@ -264,7 +264,7 @@ fn removed(
     disturbed: bool,
 ) -> Result<(), Trouble> {
     if answer.json["phase"] != "tombstoned" {
-        scene.found("truth", format!("rm said 0, and: {}", answer.said()));
+        scene.found("truth", format!("rm said 0, and: {}", answer.printed()));
     }
     let listed = scene.place.gk(key.0, &["ls"])?.json;
     let mut names = listed.as_array().into_iter().flatten().filter_map(|e| e["id"].as_str());
@@ -331,7 +331,7 @@ fn restored(
         }
     }
     for what in wrong {
-        scene.found("restore", format!("restore said 0, and {what}; {}", answer.said()));
+        scene.found("restore", format!("restore said 0, and {what}; {}", answer.printed()));
     }
     if !scene.is_obstructed()
         && let Some(why) = invariants::unusable(scene, &path)?
@@ -346,9 +346,9 @@ pub(crate) fn says_what_it_lacks(scene: &mut Scene<'_>, key: Key) -> Result<(), 
     let Some(env) = scene.envs.get(&key).filter(|env| !env.live) else {
         return Ok(());
     };
-    let (home, id) = (env.path.clone(), scene.id(key));
+    let (worktree, id) = (env.path.clone(), scene.id(key));
     // What a user has elsewhere, or what is not there, no rescue can hold.
-    if env.renamed.is_some() || scene.away.is_some() || home.exists() {
+    if env.renamed.is_some() || scene.away.is_some() || worktree.exists() {
         return Ok(());
     }
     let trash = scene.place.gk(key.0, &["trash", "ls"])?.json;
@@ -364,7 +364,7 @@ pub(crate) fn says_what_it_lacks(scene: &mut Scene<'_>, key: Key) -> Result<(), 
     let missing = search::missing(scene.place, &places, &scene.ledger, &mut scene.objects)?;
     let lacking: Vec<String> = scene
         .ledger
-        .of(&home)
+        .of(&worktree)
         .filter(|token| missing.contains(&token.text) && !token.is_for_trash_alone())
         .filter(|token| !scene.unreferenced.contains(&token.text))
         .map(Token::describe)

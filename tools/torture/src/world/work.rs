@@ -37,12 +37,12 @@ impl Hand<'_, '_> {
     }
 
     fn token(&mut self, path: &Path, text: &str, accepted: Vec<Vec<u8>>) {
-        let (home, path) = (self.at.clone(), path.to_owned());
+        let (worktree, path) = (self.at.clone(), path.to_owned());
         let (text, form) = (text.to_owned(), self.form);
         self.scene.ledger.add(Token {
             text,
             accepted,
-            home,
+            worktree,
             path,
             form,
             unsaved: false,
@@ -78,8 +78,8 @@ impl Hand<'_, '_> {
             return false;
         }
         if old.is_some() {
-            let home = self.at.clone();
-            self.scene.ledger.overwritten(&home, path);
+            let worktree = self.at.clone();
+            self.scene.ledger.overwritten(&worktree, path);
         }
         self.token(path, text, accepted);
         true
@@ -348,8 +348,8 @@ fn odd_file(hand: &mut Hand<'_, '_>, name: &str) -> Result<(), Trouble> {
         _ => {
             let known = tracked(6);
             if std::fs::rename(at.join(&known), at.join(name)).is_ok() {
-                let home = hand.at.clone();
-                hand.scene.ledger.overwritten(&home, &known);
+                let worktree = hand.at.clone();
+                hand.scene.ledger.overwritten(&worktree, &known);
                 hand.write(Path::new(name));
                 hand.git(&["add", "-A", "--", name])?;
             }

@@ -51,7 +51,7 @@ pub(in crate::migrate::recipes::executor) fn losses(
     while let Some(row) = rows.next().map_err(&failed)? {
         let text = |at| row.get_ref(at).ok().and_then(|v| v.as_bytes_or_null().ok().flatten());
         let [cause, name] = [0, 1].map(|at| String::from_utf8_lossy(text(at).unwrap_or_default()));
-        losses.note_again(&cause, &name);
+        losses.note_by_key(&cause, &name);
     }
     Ok(())
 }

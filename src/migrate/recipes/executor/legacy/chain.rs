@@ -72,7 +72,7 @@ pub(super) fn replay(db: &Connection, steps: &[Step], work: &Work<'_>) -> Result
             }
             if part.applies(db)? {
                 (work.progress)(part.name, counts.applied);
-                take(db, &part)?;
+                run_part(db, &part)?;
                 counts.applied += 1;
             } else {
                 counts.skipped += 1;
@@ -82,7 +82,7 @@ pub(super) fn replay(db: &Connection, steps: &[Step], work: &Work<'_>) -> Result
     Ok(counts)
 }
 
-fn take(db: &Connection, part: &Part<'_>) -> Result<(), Fault> {
+fn run_part(db: &Connection, part: &Part<'_>) -> Result<(), Fault> {
     let failed = |error: rusqlite::Error| {
         fail::sqlite(&format!("upgrade the old schema ({})", part.name), &error)
     };

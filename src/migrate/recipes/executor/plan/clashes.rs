@@ -15,7 +15,7 @@ const HINT: &str = "migrate with `--on-conflict keep-first` (the other rows stay
 
 /// Result for a source that clashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum ClashOutcome {
     /// The source is left out, with everything that belongs to it.
     Left,
     /// The source has this slug instead.
@@ -24,11 +24,11 @@ pub(crate) enum Fate {
 
 /// Results for the sources that clashed, by scope and id.
 #[derive(Debug, Default)]
-pub(crate) struct Fates(pub(crate) BTreeMap<(String, String), Fate>);
+pub(crate) struct ClashOutcomes(pub(crate) BTreeMap<(String, String), ClashOutcome>);
 
-impl Fates {
+impl ClashOutcomes {
     /// Returns the result for a source; none when it did not clash.
-    pub(crate) fn of(&self, scope: &str, source: &str) -> Option<&Fate> {
+    pub(crate) fn of(&self, scope: &str, source: &str) -> Option<&ClashOutcome> {
         // The usual case; saves two allocations per row of a big table.
         if self.0.is_empty() {
             return None;
@@ -39,14 +39,14 @@ impl Fates {
     /// Returns the slug that a source has in the new database.
     pub(crate) fn slug<'a>(&'a self, scope: &str, source: &'a str) -> &'a str {
         match self.of(scope, source) {
-            Some(Fate::Renamed(slug)) => slug,
+            Some(ClashOutcome::Renamed(slug)) => slug,
             _ => source,
         }
     }
 
     /// Returns whether a source was left out.
     pub(crate) fn left(&self, scope: &str, source: &str) -> bool {
-        self.of(scope, source) == Some(&Fate::Left)
+        self.of(scope, source) == Some(&ClashOutcome::Left)
     }
 }
 
@@ -76,7 +76,7 @@ impl<'a> Clashes<'a> {
 
     /// Records that a row clashes with earlier rows over a value, and decides about it. `earlier`
     /// describes those rows.
-    pub(crate) fn meet(
+    pub(crate) fn record_clash(
         &mut self,
         table: &'static str,
         value: &str,
@@ -95,7 +95,7 @@ impl<'a> Clashes<'a> {
             }
             OnConflict::KeepFirst => {
                 self.losses
-                    .note_once_more(Cause::ConflictLeft, || format!("{table} {value:?}: {row}"));
+                    .note_always(Cause::ConflictLeft, || format!("{table} {value:?}: {row}"));
                 Verdict::Leave
             }
             OnConflict::Rename => Verdict::Rename,
@@ -103,7 +103,7 @@ impl<'a> Clashes<'a> {
     }
 
     /// Records a clash that the writer has settled: the row was renamed to `to`, or left out.
-    pub(crate) fn met(
+    pub(crate) fn record_settled(
         &mut self,
         table: &'static str,
         value: &str,
@@ -113,7 +113,7 @@ impl<'a> Clashes<'a> {
     ) {
         match to {
             Some(to) => self.renamed(table, value, to, row),
-            None => drop(self.meet(table, value, earlier, row)),
+            None => drop(self.record_clash(table, value, earlier, row)),
         }
     }
 
@@ -125,7 +125,7 @@ impl<'a> Clashes<'a> {
     /// Records that a row was renamed.
     pub(crate) fn renamed(&self, table: &str, value: &str, to: &str, row: &str) {
         let name = || format!("{table} {value:?} is now {to:?}: {row}");
-        self.losses.note_once_more(Cause::ConflictRenamed, name);
+        self.losses.note_always(Cause::ConflictRenamed, name);
     }
 
     /// Refuses the migration if there are clashes and the policy is to refuse.

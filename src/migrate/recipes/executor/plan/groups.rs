@@ -171,17 +171,17 @@ impl<'a> Groups<'a> {
             if connection.provider == "oauth2" { "file" } else { &connection.provider }.to_owned();
         let take = |groups: &mut Self, id: Option<&String>| {
             let id = filled(id)?;
-            Some(groups.keep(group, &provider, group.scope, id))
+            Some(groups.store_secret(group, &provider, group.scope, id))
         };
         let access = take(self, connection.access.as_ref());
         let refresh = take(self, connection.refresh.as_ref());
         let client_secret = state.client_secret.as_ref().map(|(id, scope)| {
             let scope = self.scope_of(group, id, scope.as_deref());
-            self.keep(group, &provider, &scope, id)
+            self.store_secret(group, &provider, &scope, id)
         });
         let reference = state.client_id_secret.as_ref().map(|(id, scope)| {
             let scope = self.scope_of(group, id, scope.as_deref());
-            self.refer(group, &scope, id)
+            self.reference(group, &scope, id)
         });
         if state.client_id.is_none() && reference.is_none() {
             self.warnings.push(format!(
@@ -249,7 +249,7 @@ impl<'a> Groups<'a> {
         }
         let mut target = Target { provider: provider.clone(), ..group.target() };
         for (binding, scope, id) in &named {
-            let item = self.keep(group, &provider, scope, id);
+            let item = self.store_secret(group, &provider, scope, id);
             self.fill(group, &mut target, binding, item);
         }
         let distinct: BTreeSet<(&str, &str)> = named.iter().map(|(_, s, id)| (*s, *id)).collect();
@@ -289,7 +289,7 @@ impl<'a> Groups<'a> {
             let key = key(&source.scope, &source.id);
             let auth = self.snapshot.configs.get(&key).map(|config| config.auth);
             // A source with bindings has its connection already, or failed to get one.
-            if groups.contains_key(&key) || auth != Some(Auth::Nobody) {
+            if groups.contains_key(&key) || auth != Some(Auth::NoAuth) {
                 continue;
             }
             let group = Group {
@@ -343,9 +343,9 @@ impl<'a> Groups<'a> {
     }
 
     /// Plans to store a secret under its new id. Returns that id.
-    fn keep(&mut self, group: &Group<'_>, provider: &str, scope: &str, id: &str) -> String {
+    fn store_secret(&mut self, group: &Group<'_>, provider: &str, scope: &str, id: &str) -> String {
         let item = slug::item_id(scope, id);
-        let from = self.refer(group, scope, id);
+        let from = self.reference(group, scope, id);
         self.ops.push(SecretOp {
             provider: provider.to_owned(),
             owner: group.owner.clone(),
@@ -357,7 +357,7 @@ impl<'a> Groups<'a> {
     }
 
     /// Returns a reference to a secret, and marks the secret as used.
-    fn refer(&mut self, group: &Group<'_>, scope: &str, id: &str) -> SecretRef {
+    fn reference(&mut self, group: &Group<'_>, scope: &str, id: &str) -> SecretRef {
         self.consumed.insert((scope.to_owned(), id.to_owned()));
         if !self.secrets.contains_key(&(scope, id)) {
             let name = || format!("secret {id:?} of scope {scope:?} for source {:?}", group.source);
@@ -373,10 +373,10 @@ impl<'a> Groups<'a> {
 
     /// Returns the scope of a client's secret: the stated one, else the source's scope if the
     /// secret has a row there, else the group's.
-    fn scope_of(&self, group: &Group<'_>, id: &str, said: Option<&str>) -> String {
+    fn scope_of(&self, group: &Group<'_>, id: &str, stated: Option<&str>) -> String {
         let at_source = self.secrets.contains_key(&(group.source_scope, id));
         let guess = if at_source { group.source_scope } else { group.scope };
-        said.unwrap_or(guess).to_owned()
+        stated.unwrap_or(guess).to_owned()
     }
 
     fn secret_name(&self, scope: &str, id: &str) -> String {

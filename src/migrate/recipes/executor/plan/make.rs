@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::clashes::{Clashes, Fate, Fates, Verdict};
+use super::clashes::{ClashOutcome, ClashOutcomes, Clashes, Verdict};
 use super::clients;
 use super::groups::Groups;
 use super::policies::{self, Carried, Counts};
@@ -29,7 +29,7 @@ pub(crate) struct Context<'a> {
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// Results for the sources that clashed.
-    pub(crate) fates: Fates,
+    pub(crate) outcomes: ClashOutcomes,
     pub(crate) targets: Vec<Target>,
     pub(crate) clients: Vec<Client>,
     pub(crate) ops: Vec<SecretOp>,
@@ -47,16 +47,16 @@ pub(crate) struct Plan {
 pub(crate) fn make(snapshot: &Snapshot, context: &Context<'_>) -> Result<Plan, Fault> {
     let Context { tenant, now_ms, losses, .. } = *context;
     let mut clashes = Clashes::new(context.conflicts, losses);
-    let fates = fates(&snapshot.sources, tenant, losses, &mut clashes);
+    let outcomes = outcomes(&snapshot.sources, tenant, losses, &mut clashes);
     let mut groups = Groups::new(snapshot, tenant, now_ms, context.resources, losses);
     groups.plan();
     let stale: Vec<String> =
         groups.stale().iter().map(|c| format!("{:?} of scope {:?}", c.id, c.scope)).collect();
     let Groups { targets, mut ops, mut warnings, consumed, .. } = groups;
-    let mut targets = placed(targets, &fates, losses, &mut clashes);
+    let mut targets = placed(targets, &outcomes, losses, &mut clashes);
     let clients = clients::share(&mut targets, losses);
     ops.extend(orphans(&snapshot.secrets, &consumed, tenant, losses));
-    let (carried, counts) = policies::carry(snapshot, tenant, &fates, losses, &mut warnings);
+    let (carried, counts) = policies::carry(snapshot, tenant, &outcomes, losses, &mut warnings);
     if !stale.is_empty() {
         warnings.push(format!(
             "{} unbound v1 connection row(s) were not migrated (no source binding); their tokens \
@@ -71,7 +71,7 @@ pub(crate) fn make(snapshot: &Snapshot, context: &Context<'_>) -> Result<Plan, F
     // Last, so that one refusal names the clashes of all planned tables.
     clashes.settle()?;
     let (ops, stale) = (once(ops), stale.len());
-    Ok(Plan { fates, targets, clients, ops, policies, counts, stale, warnings })
+    Ok(Plan { outcomes, targets, clients, ops, policies, counts, stale, warnings })
 }
 
 impl Plan {
@@ -91,7 +91,12 @@ impl Plan {
 }
 
 /// Decides about sources of one tenant with the same id, which would be the same integration.
-fn fates(sources: &[Source], tenant: &str, losses: &Losses, clashes: &mut Clashes<'_>) -> Fates {
+fn outcomes(
+    sources: &[Source],
+    tenant: &str,
+    losses: &Losses,
+    clashes: &mut Clashes<'_>,
+) -> ClashOutcomes {
     let mut taken: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let home = |source: &Source| Owner::of(&source.scope, tenant).tenant;
     // All ids first, so that a new slug never takes the id of a later source.
@@ -100,7 +105,7 @@ fn fates(sources: &[Source], tenant: &str, losses: &Losses, clashes: &mut Clashe
     }
     let describe = |s: &Source| format!("source {:?} of scope {:?} ({:?})", s.id, s.scope, s.name);
     let mut first: BTreeMap<(String, &str), &Source> = BTreeMap::new();
-    let mut fates = Fates::default();
+    let mut outcomes = ClashOutcomes::default();
     for source in sources {
         let key = (home(source), source.id.as_str());
         let Some(earlier) = first.get(&key) else {
@@ -111,31 +116,33 @@ fn fates(sources: &[Source], tenant: &str, losses: &Losses, clashes: &mut Clashe
         if earlier.scope == source.scope {
             // Two rows of one scope and id: all references to one are references to the other too,
             // so a new slug for one would not separate them.
-            if clashes.meet("integration", &source.id, || vec![describe(earlier)], &row)
+            if clashes.record_clash("integration", &source.id, || vec![describe(earlier)], &row)
                 == Verdict::Rename
             {
                 losses.note(Cause::ConflictLeft, || format!("integration {:?}: {row}", source.id));
             }
             continue;
         }
-        let fate = match clashes.meet("integration", &source.id, || vec![describe(earlier)], &row) {
-            Verdict::Leave => Fate::Left,
-            Verdict::Rename => {
-                let names = taken.entry(key.0).or_default();
-                let to = slug::unique(&source.id, names);
-                clashes.renamed("integration", &source.id, &to, &row);
-                Fate::Renamed(to)
-            }
-        };
-        fates.0.insert((source.scope.clone(), source.id.clone()), fate);
+        let outcome =
+            match clashes.record_clash("integration", &source.id, || vec![describe(earlier)], &row)
+            {
+                Verdict::Leave => ClashOutcome::Left,
+                Verdict::Rename => {
+                    let names = taken.entry(key.0).or_default();
+                    let to = slug::unique(&source.id, names);
+                    clashes.renamed("integration", &source.id, &to, &row);
+                    ClashOutcome::Renamed(to)
+                }
+            };
+        outcomes.0.insert((source.scope.clone(), source.id.clone()), outcome);
     }
-    fates
+    outcomes
 }
 
 /// Returns the connections with the current slugs of their sources, each with a unique name.
 fn placed(
     targets: Vec<Target>,
-    fates: &Fates,
+    outcomes: &ClashOutcomes,
     losses: &Losses,
     clashes: &mut Clashes<'_>,
 ) -> Vec<Target> {
@@ -145,11 +152,11 @@ fn placed(
     let mut all: BTreeMap<(Owner, String), BTreeSet<String>> = BTreeMap::new();
     let mut moved = Vec::new();
     for mut target in targets {
-        if fates.left(&target.source_scope, &target.source) {
+        if outcomes.left(&target.source_scope, &target.source) {
             losses.note(Cause::FollowsLeft, || target.describe());
             continue;
         }
-        let slug = fates.slug(&target.source_scope, &target.source).to_owned();
+        let slug = outcomes.slug(&target.source_scope, &target.source).to_owned();
         target.integration = slug;
         let place = (target.owner.clone(), target.integration.clone());
         all.entry(place).or_default().insert(target.name.clone());
@@ -160,7 +167,7 @@ fn placed(
             let earlier: &Target = &kept[*at];
             let row = target.describe();
             let value = format!("{}.{}", target.integration, target.name);
-            if clashes.meet("connection", &value, || vec![earlier.describe()], &row)
+            if clashes.record_clash("connection", &value, || vec![earlier.describe()], &row)
                 == Verdict::Leave
             {
                 continue;
@@ -191,7 +198,7 @@ fn apart(carried: Vec<Carried>, clashes: &mut Clashes<'_>) -> Vec<Carried> {
         let key = (policy.owner.clone(), policy.id.clone());
         if let Some(earlier) = first.get(&key) {
             let row = describe(&policy);
-            if clashes.meet("tool_policy", &policy.id, || vec![earlier.clone()], &row)
+            if clashes.record_clash("tool_policy", &policy.id, || vec![earlier.clone()], &row)
                 == Verdict::Leave
             {
                 continue;

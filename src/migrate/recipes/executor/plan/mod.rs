@@ -10,7 +10,7 @@ mod make;
 mod policies;
 mod target;
 
-pub(crate) use clashes::{Clashes, Fate, Fates};
+pub(crate) use clashes::{ClashOutcome, ClashOutcomes, Clashes};
 pub(crate) use make::{Context, Plan, make};
 pub(crate) use target::Client;
 pub(crate) use target::{SecretOp, SecretRef, Target};

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fate, Fates};
+use super::{ClashOutcome, ClashOutcomes};
 use crate::migrate::recipes::executor::losses::{Cause, Losses};
 use crate::migrate::recipes::executor::scope::Owner;
 use crate::migrate::recipes::executor::snapshot::{Policy, Snapshot};
@@ -35,7 +35,7 @@ pub(crate) struct Counts {
 pub(super) fn carry(
     snapshot: &Snapshot,
     tenant: &str,
-    fates: &Fates,
+    outcomes: &ClashOutcomes,
     losses: &Losses,
     warnings: &mut Vec<String>,
 ) -> (Vec<Carried>, Counts) {
@@ -48,8 +48,8 @@ pub(super) fn carry(
         let owner = Owner::of(&policy.scope, tenant);
         let (slug, rest) = split(&policy.pattern);
         let known = pool.contains(slug);
-        let to = match fates.of(&policy.scope, slug) {
-            Some(Fate::Renamed(name)) => Some(name.as_str()),
+        let to = match outcomes.of(&policy.scope, slug) {
+            Some(ClashOutcome::Renamed(name)) => Some(name.as_str()),
             _ if slug == GRAPH && curated.contains(&owner.tenant) => Some(GRAPH_CURATED),
             _ => known.then_some(slug),
         };

@@ -233,11 +233,11 @@ fn last_of_several_configurations_wins() {
     let old = Old::new();
     old.configured(HOME, "api", "openapi", r#"{"config":{"spec":"first"}}"#);
     old.stored(HOME, "other", "source", "api", r#"{"config":{"spec":"last"}}"#);
-    old.stored(HOME, "other", "source", "nobody", r#"{"config":{"spec":"x"}}"#);
+    old.stored(HOME, "other", "source", "unowned", r#"{"config":{"spec":"x"}}"#);
     let done = old.migrated();
     assert!(done.column("integration", "config")[0].contains("last"));
     assert!(
         warned(&done, &["replaced by a later one"])
-            && warned(&done, &["belong to no source", "nobody"])
+            && warned(&done, &["belong to no source", "unowned"])
     );
 }

@@ -37,10 +37,10 @@ impl Writer<'_> {
         for source in &self.snapshot.sources {
             // No new slug can separate two rows of one scope and id, so only the first is written.
             let twin = !seen.insert((&source.scope, &source.id));
-            if twin || self.plan.fates.left(&source.scope, &source.id) {
+            if twin || self.plan.outcomes.left(&source.scope, &source.id) {
                 continue;
             }
-            let slug = self.plan.fates.slug(&source.scope, &source.id);
+            let slug = self.plan.outcomes.slug(&source.scope, &source.id);
             let config = self.config(source)?;
             let config = emit(&config);
             let tenant = Owner::of(&source.scope, self.work.tenant).tenant;

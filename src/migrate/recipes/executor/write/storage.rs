@@ -10,7 +10,7 @@ use crate::migrate::recipes::executor::cells::{Cells, Emitted, emit};
 use crate::migrate::recipes::executor::config::object;
 use crate::migrate::recipes::executor::js::{self, Value};
 use crate::migrate::recipes::executor::losses::{Cause, Losses};
-use crate::migrate::recipes::executor::plan::Fates;
+use crate::migrate::recipes::executor::plan::ClashOutcomes;
 use crate::migrate::recipes::executor::scope::Owner;
 use crate::migrate::recipes::executor::snapshot::{self, plugin};
 use crate::migrate::recipes::executor::tables::{self, Table};
@@ -85,7 +85,7 @@ impl Writer<'_> {
         let [created, updated] = times;
         let (created, updated) = (created?, updated?);
         let data = if operation.is_some() { Emitted::Null } else { cells.emitted("data")? };
-        if source.as_deref().is_some_and(|source| self.plan.fates.left(&scope, source)) {
+        if source.as_deref().is_some_and(|source| self.plan.outcomes.left(&scope, source)) {
             self.losses.note(Cause::FollowsLeft, || cells.name());
             return Ok(());
         }
@@ -95,7 +95,7 @@ impl Writer<'_> {
                 owner = Owner::org(&owner.tenant);
                 self.operation(cells, &scope, operation)
             }
-            None => (moved(&self.plan.fates, &scope, source.as_deref(), key), data),
+            None => (moved(&self.plan.outcomes, &scope, source.as_deref(), key), data),
         };
         rows.bind(1, plugin);
         rows.bind(2, &*collection);
@@ -112,7 +112,13 @@ impl Writer<'_> {
         let value = format!("{plugin}.{collection}.{key}");
         let old = cells.text("key")?;
         let earlier = || twins(copy, &tables::STORAGE, "collection", &collection, &old);
-        self.clashes.met("plugin_storage", &value, earlier, &row, clash.renamed.as_deref());
+        self.clashes.record_settled(
+            "plugin_storage",
+            &value,
+            earlier,
+            &row,
+            clash.renamed.as_deref(),
+        );
         Ok(())
     }
 
@@ -127,7 +133,7 @@ impl Writer<'_> {
             let name = || format!("{} of {}", lost.join(", "), cells.name());
             self.losses.note(Cause::OperationMembers, name);
         }
-        let slug = self.plan.fates.slug(scope, &source);
+        let slug = self.plan.outcomes.slug(scope, &source);
         let data = object(vec![
             ("integration", slug.into()),
             ("toolName", tool.as_str().into()),
@@ -187,7 +193,7 @@ impl Writer<'_> {
         let Some(clash) = rows.put()? else { return Ok(()) };
         let (copy, row) = (self.copy, cells.name());
         let earlier = || twins(copy, &tables::BLOB, "key", &key, &key);
-        self.clashes.met("blob", &id, earlier, &row, clash.renamed.as_deref());
+        self.clashes.record_settled("blob", &id, earlier, &row, clash.renamed.as_deref());
         Ok(())
     }
 }
@@ -217,9 +223,14 @@ fn operation(data: &Value) -> Option<Operation> {
 }
 
 /// Returns a key with the current slug of its source.
-fn moved<'k>(fates: &Fates, scope: &str, source: Option<&str>, key: Cow<'k, str>) -> Cow<'k, str> {
+fn moved<'k>(
+    outcomes: &ClashOutcomes,
+    scope: &str,
+    source: Option<&str>,
+    key: Cow<'k, str>,
+) -> Cow<'k, str> {
     let Some(source) = source else { return key };
-    let slug = fates.slug(scope, source);
+    let slug = outcomes.slug(scope, source);
     if slug == source { key } else { Cow::Owned(format!("{slug}{}", &key[source.len()..])) }
 }
 

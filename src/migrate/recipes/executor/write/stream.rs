@@ -123,18 +123,18 @@ impl Batch {
 }
 
 /// Duplicate rows by number: their new name, none when left out.
-type Met = BTreeMap<u64, Option<String>>;
+type Duplicates = BTreeMap<u64, Option<String>>;
 
-enum Way {
+enum Destination {
     Write(SyncSender<Batch>),
-    Tell(Met),
+    Replay(Duplicates),
 }
 
 /// The row that is being made, and the destination of finished rows.
 pub(super) struct Rows {
     row: Vec<(Cell, String)>,
     batch: Batch,
-    way: Way,
+    destination: Destination,
     number: u64,
 }
 
@@ -145,9 +145,9 @@ pub(super) struct Clash {
 }
 
 impl Rows {
-    fn new(columns: usize, way: Way) -> Self {
+    fn new(columns: usize, destination: Destination) -> Self {
         let row = vec![(Cell::Null, String::new()); columns];
-        Self { row, batch: Batch::default(), way, number: 0 }
+        Self { row, batch: Batch::default(), destination, number: 0 }
     }
 
     /// Binds one value; positions count from one. It stays bound for the rows that follow.
@@ -174,7 +174,7 @@ impl Rows {
     pub(super) fn put(&mut self) -> Result<Option<Clash>, Fault> {
         let number = self.number;
         self.number += 1;
-        if let Way::Tell(met) = &mut self.way {
+        if let Destination::Replay(met) = &mut self.destination {
             return Ok(met.remove(&number).map(|renamed| Clash { renamed }));
         }
         for (cell, own) in &self.row {
@@ -194,8 +194,10 @@ impl Rows {
 
     fn hand_over(&mut self) -> Result<(), Fault> {
         let batch = std::mem::take(&mut self.batch);
-        let Way::Write(way) = &self.way else { return Ok(()) };
-        way.send(batch).map_err(|_| fail::shape("the thread that writes the rows has ended"))
+        let Destination::Write(destination) = &self.destination else { return Ok(()) };
+        destination
+            .send(batch)
+            .map_err(|_| fail::shape("the thread that writes the rows has ended"))
     }
 }
 
@@ -210,11 +212,11 @@ pub(super) fn fill(
     mut make: impl FnMut(&mut Rows) -> Result<(), Fault>,
 ) -> Result<u64, Fault> {
     let columns = table.columns.len();
-    let (way, coming) = sync_channel(0);
+    let (destination, coming) = sync_channel(0);
     let (made, written) = std::thread::scope(|scope| {
         let writer = std::thread::Builder::new().name("gk-rows".to_owned());
         let writer = writer.spawn_scoped(scope, move || write(staging, table, &coming));
-        let mut rows = Rows::new(columns, Way::Write(way));
+        let mut rows = Rows::new(columns, Destination::Write(destination));
         let made = make(&mut rows).and_then(|()| rows.hand_over());
         // Closes the channel, which ends the writer; joining it first would wait for ever.
         drop(rows);
@@ -235,7 +237,7 @@ pub(super) fn fill(
     let (written, met) = written?;
     made?;
     if !met.is_empty() {
-        make(&mut Rows::new(columns, Way::Tell(met)))?;
+        make(&mut Rows::new(columns, Destination::Replay(met)))?;
     }
     Ok(written)
 }
@@ -245,9 +247,9 @@ fn write(
     staging: &Connection,
     table: &Filled,
     coming: &Receiver<Batch>,
-) -> Result<(u64, Met), Fault> {
+) -> Result<(u64, Duplicates), Fault> {
     let mut insert = Insert::new(staging, table.table, table.columns)?;
-    let (mut number, mut met, mut names) = (0, Met::new(), Names::new());
+    let (mut number, mut met, mut names) = (0, Duplicates::new(), Names::new());
     for batch in coming {
         batch.each(table.columns.len(), |row| {
             row.bind(&mut insert)?;
@@ -305,7 +307,7 @@ mod tests {
 
     /// Makes rows of two owners. Every row has its own name, except some duplicates that are far
     /// apart.
-    fn make(rows: &mut Rows, told: &mut Vec<(u64, Option<String>)>) -> Result<(), Fault> {
+    fn make(rows: &mut Rows, clashes: &mut Vec<(u64, Option<String>)>) -> Result<(), Fault> {
         let long = "x".repeat(1_000);
         for n in 0..2_000_u64 {
             rows.bind(1, if n % 2 == 0 { "a" } else { "b" });
@@ -313,7 +315,7 @@ mod tests {
             rows.bind(3, Some(&*long).filter(|_| n % 3 > 0));
             rows.bind(4, js(n));
             if let Some(clash) = rows.put()? {
-                told.push((n, clash.renamed));
+                clashes.push((n, clash.renamed));
             }
         }
         Ok(())
@@ -326,10 +328,10 @@ mod tests {
     /// Duplicates are left out and named by number.
     #[test]
     fn batched_rows_arrive_unchanged() {
-        let (mut staging, mut told) = (staging(), Vec::new());
-        let written = fill(&mut staging, &table(false), |rows| make(rows, &mut told));
+        let (mut staging, mut clashes) = (staging(), Vec::new());
+        let written = fill(&mut staging, &table(false), |rows| make(rows, &mut clashes));
         assert_eq!(written.expect("written"), 1_997);
-        assert_eq!(told, [(500, None), (1_000, None), (1_500, None)], "omitted and reported");
+        assert_eq!(clashes, [(500, None), (1_000, None), (1_500, None)], "omitted and reported");
         let wrong =
             "SELECT count(*) FROM t WHERE number <> 0 AND name <> 'n' || CAST(number AS INT)
                      OR owner <> iif(CAST(number AS INT) % 2, 'b', 'a')
@@ -340,11 +342,11 @@ mod tests {
 
     #[test]
     fn existing_rows_get_first_free_name() {
-        let (mut staging, mut told) = (staging(), Vec::new());
+        let (mut staging, mut clashes) = (staging(), Vec::new());
         staging.execute_batch("INSERT INTO t (owner, name) VALUES ('a', 'n0_3')").expect("taken");
-        fill(&mut staging, &table(true), |rows| make(rows, &mut told)).expect("written");
+        fill(&mut staging, &table(true), |rows| make(rows, &mut clashes)).expect("written");
         let named = |n, name: &str| (n, Some(name.to_owned()));
-        assert_eq!(told, [named(500, "n0_2"), named(1_000, "n0_4"), named(1_500, "n0_5")]);
+        assert_eq!(clashes, [named(500, "n0_2"), named(1_000, "n0_4"), named(1_500, "n0_5")]);
         let all: i64 = staging.query_row("SELECT count(*) FROM t", [], |r| r.get(0)).expect("read");
         assert_eq!(all, 2_001);
     }
@@ -352,20 +354,20 @@ mod tests {
     /// After an error the rows are not read a second time.
     #[test]
     fn writer_and_reader_errors_are_returned() {
-        let mut told = Vec::new();
+        let mut clashes = Vec::new();
         let mut failing = staging();
         let refuse = "CREATE TRIGGER no BEFORE INSERT ON t WHEN new.number > 700
                       BEGIN SELECT RAISE(ABORT, 'no more'); END";
         failing.execute_batch(refuse).expect("made");
-        let writer = fill(&mut failing, &table(false), |rows| make(rows, &mut told));
+        let writer = fill(&mut failing, &table(false), |rows| make(rows, &mut clashes));
         let writer = writer.expect_err("the writer fails");
         assert!(writer.to_string().contains("no more"), "{writer}");
         let maker = fill(&mut staging(), &table(false), |rows| {
-            make(rows, &mut told)?;
+            make(rows, &mut clashes)?;
             Err(fail::shape("a row cannot be read"))
         });
         let maker = maker.expect_err("the maker fails");
         assert!(maker.to_string().contains("cannot be read"), "{maker}");
-        assert_eq!(told, [], "no second pass");
+        assert_eq!(clashes, [], "no second pass");
     }
 }

@@ -136,7 +136,7 @@ impl Writer<'_> {
         if let Some(targets) = fan.get(&*scope).and_then(|sources| sources.get(&*source)) {
             return Ok(Some(targets));
         }
-        let left = self.plan.fates.left(&scope, &source);
+        let left = self.plan.outcomes.left(&scope, &source);
         self.losses.note(if left { Cause::FollowsLeft } else { without }, || cells.name());
         Ok(None)
     }
@@ -179,7 +179,7 @@ impl Writer<'_> {
         let copy = self.copy;
         let source = cells.text("source_id")?;
         let twins = || twins(copy, table, &source, name);
-        self.clashes.met(table.name, &value, twins, &row, clash.renamed.as_deref());
+        self.clashes.record_settled(table.name, &value, twins, &row, clash.renamed.as_deref());
         Ok(())
     }
 

@@ -87,8 +87,8 @@ impl Writer<'_> {
         let mut again = false;
         let losses = self.losses;
         let written = stream::fill(staging, table, |rows| {
-            let heard = std::mem::replace(&mut again, true);
-            losses.hear(heard, || make(self, rows))
+            let muted = std::mem::replace(&mut again, true);
+            losses.with_muted(muted, || make(self, rows))
         })?;
         self.done(table.table, written);
         Ok(())
@@ -99,7 +99,7 @@ impl Writer<'_> {
     pub(super) fn tick(&self, table: &str, seen: &mut u64) -> Result<(), Fault> {
         *seen += 1;
         if seen.is_multiple_of(STRIDE) {
-            if !self.losses.is_heard() {
+            if !self.losses.is_muted() {
                 (self.work.progress)(table, *seen);
             }
             if (self.work.cancelled)() {

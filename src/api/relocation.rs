@@ -27,8 +27,9 @@ pub(super) fn new_nonce() -> Result<Nonce, Fault> {
     Nonce::parse(&crate::format::hex(&random)).map_err(|e| invalid(e.to_string()))
 }
 
-pub(super) fn made_up_id() -> Result<EnvironmentId, Fault> {
-    // No characters that look alike. 32 divides 256, so the remainder of a byte has no bias.
+pub(super) fn random_id() -> Result<EnvironmentId, Fault> {
+    // No characters that resemble each other. 32 divides 256, so the remainder of a byte has no
+    // bias.
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = [0; 8];
     getrandom::fill(&mut random)
@@ -65,7 +66,7 @@ pub(super) async fn present(view: EnvironmentView) -> Result<EnvironmentView, Fa
 
 /// Finds a repository that is not at the path in the log, and appends its new path. `hint` is a
 /// repository that the request named. Then repairs the worktree links of its environments.
-pub(super) async fn follow(
+pub(super) async fn update_path(
     app: &Arc<App>,
     from: HostPath,
     hint: Option<HostPath>,
@@ -96,7 +97,7 @@ pub(super) async fn follow(
 
 /// Checks every other known repository: each one that is not at its recorded path may be the
 /// repository that the request names.
-pub(super) async fn follow_all(app: &Arc<App>, named: &HostPath) -> Result<(), Fault> {
+pub(super) async fn update_other_paths(app: &Arc<App>, named: &HostPath) -> Result<(), Fault> {
     let known = app.handle.view(|state| {
         let live = state.environments().filter(|e| e.is_live()).map(|e| &e.plan);
         let plans = live.chain(state.remains().map(|r| &r.plan));
@@ -105,13 +106,13 @@ pub(super) async fn follow_all(app: &Arc<App>, named: &HostPath) -> Result<(), F
     });
     let hint = Some(named).filter(|named| !named.0.is_empty());
     for from in known {
-        follow(app, from, hint.cloned()).await?;
+        update_path(app, from, hint.cloned()).await?;
     }
     Ok(())
 }
 
 /// Updates the path of the repository of an environment and of its archived incarnations.
-pub(super) async fn follow_of(app: &Arc<App>, id: &EnvironmentId) -> Result<(), Fault> {
+pub(super) async fn update_path_of(app: &Arc<App>, id: &EnvironmentId) -> Result<(), Fault> {
     let known = app.handle.view(|state| {
         let live = state.environment(id).filter(|e| e.is_live()).map(|e| &e.plan);
         let left = state.remains().filter(|r| r.id == *id).map(|r| &r.plan);
@@ -119,14 +120,14 @@ pub(super) async fn follow_of(app: &Arc<App>, id: &EnvironmentId) -> Result<(), 
         all.collect::<BTreeSet<_>>()
     });
     for from in known {
-        follow(app, from, None).await?;
+        update_path(app, from, None).await?;
     }
     Ok(())
 }
 
 /// Updates the paths of all repositories that have a live environment or an archived incarnation.
-pub(super) async fn follow_each(app: &Arc<App>) -> Result<(), Fault> {
-    follow_all(app, &HostPath::default()).await
+pub(super) async fn update_all_paths(app: &Arc<App>) -> Result<(), Fault> {
+    update_other_paths(app, &HostPath::default()).await
 }
 
 /// Returns the branch for a restore from a rescue ref, and whether it exists. This is the branch

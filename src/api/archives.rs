@@ -1,6 +1,4 @@
-//! Handlers for what outlives an incarnation (restore, trash, rescue refs), and for the sweep.
-
-use std::sync::Arc;
+//! Handlers for archives, which outlive an incarnation: restore, trash, rescue refs.
 
 use axum::Json;
 use axum::extract::{Extension, State};
@@ -10,16 +8,12 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::moved;
-use super::problem::Refusal;
+use super::relocation;
 use super::types::{EnvironmentView, Problem, WaitQuery};
 use crate::api::app::{App, wait_until};
 use crate::api::extract::{Answer, Body, Named, Params, Shared, environment_id, request_id};
-use crate::core::event::{Actor, Finding, NestedRescue, SweepFinished};
-use crate::core::policy::SWEEP_LIMIT;
-use crate::core::{
-    CleanedOutput, Code, Command, EnvironmentId, Fault, Phase, Remains, Restore, not_found,
-};
+use crate::core::event::{Actor, NestedRescue};
+use crate::core::{CleanedOutput, Command, EnvironmentId, Phase, Remains, Restore, not_found};
 use crate::format::rfc3339;
 use crate::world::copies_in;
 
@@ -164,7 +158,7 @@ pub struct RestoreRequest {
 }
 
 /// Brings an environment back that is destroyed, as a new incarnation.
-#[utoipa::path(post, path = "/v1/environments/{id}/restore", params(WaitQuery),
+#[utoipa::path(post, tag = "kept", path = "/v1/environments/{id}/restore", params(WaitQuery),
     request_body = RestoreRequest, responses(
     (status = 200, body = EnvironmentView, description = "back, or failed"),
     (status = 202, body = EnvironmentView, description = "under way"),
@@ -181,9 +175,9 @@ pub(super) async fn restore(
     let request = request_id(&headers)?;
     let incarnation = wanted.incarnation;
     let id = environment.clone();
-    moved::follow_of(&app, &environment).await?;
-    let (branch, reuse_branch) = moved::branch_for(&app, &environment, incarnation).await?;
-    let nonce = moved::new_nonce()?;
+    relocation::update_path_of(&app, &environment).await?;
+    let (branch, reuse_branch) = relocation::branch_for(&app, &environment, incarnation).await?;
+    let nonce = relocation::new_nonce()?;
     let wanted = Restore { environment, incarnation, branch, reuse_branch, actor, request, nonce };
     app.handle.submit(Command::Restore(wanted)).await?;
     if let Some(seconds) = query.wait {
@@ -197,7 +191,7 @@ pub(super) async fn restore(
     Ok((status, Json(found)).into_response())
 }
 
-fn remains(app: &App, wanted: impl Fn(&Remains) -> bool) -> Vec<RemainsView> {
+fn archives(app: &App, wanted: impl Fn(&Remains) -> bool) -> Vec<RemainsView> {
     app.handle.view(|state| {
         let seconds = state.retention().trash_seconds;
         let found = state.remains().filter(|r| wanted(r));
@@ -206,9 +200,9 @@ fn remains(app: &App, wanted: impl Fn(&Remains) -> bool) -> Vec<RemainsView> {
 }
 
 /// Lists the trash entries of all environments or of one, outputs of `clean` included.
-fn in_trash(app: &App, only: Option<&EnvironmentId>) -> Vec<RemainsView> {
+fn trash_entries(app: &App, only: Option<&EnvironmentId>) -> Vec<RemainsView> {
     let wanted = |id: &EnvironmentId| only.is_none_or(|only| only == id);
-    let mut list = remains(app, |r| wanted(&r.id) && r.trash.is_some());
+    let mut list = archives(app, |r| wanted(&r.id) && r.trash.is_some());
     list.extend(app.handle.view(|state| {
         let seconds = state.retention().clean_seconds;
         let kept = state.outputs().filter(|o| wanted(&o.id) && o.is_listed());
@@ -218,9 +212,9 @@ fn in_trash(app: &App, only: Option<&EnvironmentId>) -> Vec<RemainsView> {
 }
 
 /// What is in the trash.
-#[utoipa::path(get, path = "/v1/trash", responses((status = 200, body = Vec<RemainsView>)))]
+#[utoipa::path(get, tag = "kept", path = "/v1/trash", responses((status = 200, body = Vec<RemainsView>)))]
 pub(super) async fn trash(State(app): Shared) -> Json<Vec<RemainsView>> {
-    Json(in_trash(&app, None))
+    Json(trash_entries(&app, None))
 }
 
 /// Whose trash to empty.
@@ -240,7 +234,7 @@ pub struct EmptyQuery {
 }
 
 /// Unlinks what is in the trash; answers with what is still there.
-#[utoipa::path(delete, path = "/v1/trash", params(EmptyQuery), responses(
+#[utoipa::path(delete, tag = "kept", path = "/v1/trash", params(EmptyQuery), responses(
     (status = 200, body = Vec<RemainsView>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn empty(
@@ -251,7 +245,7 @@ pub(super) async fn empty(
     let environment = query.environment.as_deref().map(environment_id).transpose()?;
     let only = environment.clone();
     if let Some(id) = &environment {
-        moved::follow_of(&app, id).await?;
+        relocation::update_path_of(&app, id).await?;
     }
     let lose = query.lose;
     app.handle.submit(Command::EmptyTrash { environment, lose, actor }).await?;
@@ -264,17 +258,17 @@ pub(super) async fn empty(
         let gone = |s: &crate::core::State| !s.remains().any(going) && !s.outputs().any(leaving);
         wait_until(&app, seconds, gone).await?;
     }
-    Ok(Json(in_trash(&app, only.as_ref())))
+    Ok(Json(trash_entries(&app, only.as_ref())))
 }
 
 /// The refs that hold what no branch has.
-#[utoipa::path(get, path = "/v1/rescues", responses((status = 200, body = Vec<RemainsView>)))]
+#[utoipa::path(get, tag = "kept", path = "/v1/rescues", responses((status = 200, body = Vec<RemainsView>)))]
 pub(super) async fn rescues(State(app): Shared) -> Json<Vec<RemainsView>> {
-    Json(remains(&app, |r| r.rescue.is_some()))
+    Json(archives(&app, |r| r.rescue.is_some()))
 }
 
 /// Lets go of a rescue: its ref is deleted.
-#[utoipa::path(delete, path = "/v1/rescues/{id}/{incarnation}", params(WaitQuery), responses(
+#[utoipa::path(delete, tag = "kept", path = "/v1/rescues/{id}/{incarnation}", params(WaitQuery), responses(
     (status = 200, body = Vec<RemainsView>),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn drop_rescue(
@@ -285,7 +279,7 @@ pub(super) async fn drop_rescue(
 ) -> Answer<Json<Vec<RemainsView>>> {
     let environment = environment_id(&id)?;
     let id = environment.clone();
-    moved::follow_of(&app, &id).await?;
+    relocation::update_path_of(&app, &id).await?;
     app.handle.submit(Command::DropRescue { environment, incarnation, actor }).await?;
     if let Some(seconds) = query.wait {
         let gone = |r: &Remains| r.rescue.is_none();
@@ -301,119 +295,5 @@ pub(super) async fn drop_rescue(
             return Err(fault.into());
         }
     }
-    Ok(Json(remains(&app, |r| r.rescue.is_some())))
-}
-
-/// A request to sweep.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SweepRequest {
-    /// Settle what is proven ours; otherwise it is only named.
-    #[serde(default)]
-    pub apply: bool,
-    /// Most things that may be settled; with more nothing is.
-    #[serde(default = "sweep_limit")]
-    pub limit: u64,
-}
-
-fn sweep_limit() -> u64 {
-    SWEEP_LIMIT
-}
-
-/// What a sweep found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct SweepView {
-    /// When it ended, RFC 3339.
-    pub at: String,
-    /// What was found, bounded.
-    pub findings: Vec<FindingView>,
-    /// How many were found.
-    pub found: u64,
-    /// How many were settled.
-    pub settled: u64,
-    /// Why it stopped before the end; empty when it did not.
-    pub held: String,
-}
-
-/// One thing that no record explains.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct FindingView {
-    /// What it is.
-    pub kind: String,
-    /// Where it is.
-    pub path: String,
-    /// Whether marker and log prove that it is ours.
-    pub ours: bool,
-    /// Whether it was settled.
-    pub settled: bool,
-    /// What is known of it, and what to do.
-    pub detail: String,
-}
-
-impl SweepView {
-    fn of(at: String, s: &SweepFinished) -> Self {
-        let findings = s.findings.iter().map(|f: &Finding| FindingView {
-            kind: f.kind.clone(),
-            path: f.path.to_string(),
-            ours: f.ours,
-            settled: f.settled,
-            detail: f.detail.clone(),
-        });
-        Self {
-            at,
-            findings: findings.collect(),
-            found: s.found,
-            settled: s.settled,
-            held: s.held.clone(),
-        }
-    }
-}
-
-/// Looks for what no record explains, and settles what is proven ours if asked to.
-#[utoipa::path(post, path = "/v1/sweep", params(WaitQuery), request_body = SweepRequest, responses(
-    (status = 200, body = SweepView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn sweep(
-    State(app): Shared,
-    Extension(actor): Extension<Actor>,
-    Params(query): Params<WaitQuery>,
-    Body(wanted): Body<SweepRequest>,
-) -> Answer<Json<SweepView>> {
-    const PATIENCE: u64 = 600;
-    const TRIES: usize = 5;
-    let SweepRequest { apply, limit } = wanted;
-    moved::follow_each(&app).await?;
-    let patience = query.wait.unwrap_or(PATIENCE);
-    let mut begun = false;
-    // `changed` is false if another sweep, such as that of a start, is in progress. Its result may
-    // be for another `apply` and `limit`, so this request waits for its end and retries.
-    for _ in 0..TRIES {
-        let command = Command::Sweep { apply, limit, actor: actor.clone() };
-        begun = app.handle.submit(command).await?.changed;
-        wait_until(&app, patience, |s| s.sweep().is_none()).await?;
-        if begun {
-            break;
-        }
-    }
-    if !begun {
-        let hint = "retry when they have ended";
-        let fault = Fault::new(Code::EnvironmentBusy, "other sweeps are in progress", hint);
-        return Err(Refusal(fault.transient()));
-    }
-    let view = app.handle.view(|state| {
-        state.last_sweep().map(|(at, finished)| SweepView::of(rfc3339(*at), finished))
-    });
-    view.map(Json).ok_or_else(|| {
-        Refusal(Fault::new(Code::Defect, "the sweep left no result", "please report this"))
-    })
-}
-
-/// Requests the sweep of a daemon start, which settles what is proven to be managed. Only logs a
-/// failure: a start does not depend on it.
-pub async fn sweep_at_start(app: Arc<App>) {
-    let actor = Actor { pid: std::process::id(), ..Actor::daemon() };
-    let command = Command::Sweep { apply: true, limit: SWEEP_LIMIT, actor };
-    if let Err(fault) = app.handle.submit(command).await {
-        tracing::debug!(%fault, "cannot start the sweep of the daemon start");
-    }
+    Ok(Json(archives(&app, |r| r.rescue.is_some())))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Engine, Handle, Watching};
+use super::{Engine, Handle, WatchService};
 use crate::core::event::{Actor, Event, Plan, Repository, Retention, Worktree};
 use crate::core::watch_machine::ATTEMPTS_MAX;
 use crate::core::{Command, EnvironmentId, LeaseId, Seq, Time};
@@ -100,12 +100,12 @@ fn adopt(id: &EnvironmentId, at: &Path) -> Command {
 }
 
 impl Scene {
-    fn watch(&self, backend: &Failing) -> Arc<Watching> {
+    fn watch(&self, backend: &Failing) -> Arc<WatchService> {
         let options = Options { always: true, speed: SPEED };
         let made = Box::new(backend.clone());
         // A new world, as after a restart of the daemon.
         let world = Arc::new(World::new(self.layout.clone(), self.log_id));
-        let watching = Watching::start(&world, self.handle.clone(), options, |_| made);
+        let watching = WatchService::start(&world, self.handle.clone(), options, |_| made);
         watching.expect("started")
     }
 
@@ -148,7 +148,7 @@ fn failing_watch_gives_up_once() {
 
     // Neither notifications nor a restart resume it; each lease is answered before the next.
     for n in 0..50 {
-        watching.ring();
+        watching.state_changed();
         let take = Command::Lease {
             environment: scene.id.clone(),
             lease: LeaseId::parse(&format!("lease{n}")).expect("a name"),
@@ -168,7 +168,7 @@ fn failing_watch_gives_up_once() {
 
     // A new subscriber resumes the watch, and the log records that.
     after.works.store(true, Ordering::Release);
-    let _interest = watching.follow(None);
+    let _interest = watching.subscribe(None);
     wait_for("the watch", || watching.metrics().stages.get("on") == Some(&1));
     assert_eq!((scene.recorded(), scene.is_unwatched()), ((1, 1), false));
     watching.stop();

@@ -127,7 +127,7 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
             continue;
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            tokio::spawn(turn_away(stream));
+            tokio::spawn(refuse_connection(stream));
             continue;
         };
         let pid = peer.pid().and_then(|p| u32::try_from(p).ok()).unwrap_or(0);
@@ -135,7 +135,7 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
         let router = router.clone().layer(Extension(actor));
         let stop = stop.clone();
         tokio::spawn(async move {
-            converse(stream, router, stop).await;
+            serve_connection(stream, router, stop).await;
             drop(slot);
         });
     }
@@ -143,7 +143,7 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
     drop(tokio::time::timeout(CLOSE_LIMIT, slots.acquire_many(CONNECTIONS_MAX as u32)).await);
 }
 
-pub(crate) async fn converse<S>(stream: S, router: Router, mut stop: watch::Receiver<bool>)
+pub(crate) async fn serve_connection<S>(stream: S, router: Router, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -167,7 +167,7 @@ where
 
 /// Answers a connection beyond the limit with status 503. The write has a timeout of one second, so
 /// these connections cannot pile up either.
-async fn turn_away(mut stream: UnixStream) {
+async fn refuse_connection(mut stream: UnixStream) {
     let message = format!("{CONNECTIONS_MAX} connections are open");
     let fault = Fault::new(Code::LimitReached, message, "retry when another connection has closed");
     let problem = axum::response::IntoResponse::into_response(Refusal(fault));

@@ -19,7 +19,7 @@ pub(crate) fn actor(actor: &Actor) -> String {
 }
 
 /// What a record says, on one line.
-pub(crate) fn words(event: &Event) -> String {
+pub(crate) fn event(event: &Event) -> String {
     let text = daemon(event).or_else(|| provision(event)).or_else(|| teardown(event));
     let text = text.or_else(|| remains(event)).or_else(|| cleans(event));
     let text = text.or_else(|| others(event));

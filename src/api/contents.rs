@@ -1,9 +1,9 @@
-//! Handlers for the contents of environments: processes, removal evidence, sizes, adoption.
+//! Handlers for the contents of environments: removal evidence, sizes, adoption; and the query of
+//! the world that other handlers use.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::Path as UrlPath;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
@@ -11,23 +11,21 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::moved;
 use super::problem::invalid;
-use super::types::{EnvironmentView, Problem, ProcessView};
+use super::relocation;
+use super::types::{EnvironmentView, Problem};
 use crate::api::app::{App, blocking};
 use crate::api::environments::view_of;
 use crate::api::extract::{Answer, Body, Named, Shared, environment_id};
 use crate::core::event::{Actor, Size};
-use crate::core::model::environment::Process;
 use crate::core::{Command, Environment, EnvironmentId, Fault, Phase, Time, destroyed, not_found};
 use crate::format::rfc3339;
 use crate::world::fs::paths;
 use crate::world::git::marker::Marker;
 use crate::world::process::cancel::Cancel;
-use crate::world::process::table::start_time;
 
 /// Returns a copy of an environment that is not tombstoned, for a query outside the state lock.
-pub(super) fn living(app: &App, id: &EnvironmentId) -> Result<Environment, Fault> {
+pub(super) fn live_environment(app: &App, id: &EnvironmentId) -> Result<Environment, Fault> {
     app.handle.view(|state| match state.environment(id) {
         None => Err(not_found(id)),
         Some(e) if e.phase == Phase::Tombstoned => Err(destroyed(id)),
@@ -36,7 +34,7 @@ pub(super) fn living(app: &App, id: &EnvironmentId) -> Result<Environment, Fault
 }
 
 /// Runs a query against the world on a thread that may block.
-pub(super) async fn ask<T: Send + 'static>(
+pub(super) async fn query_world<T: Send + 'static>(
     app: &Arc<App>,
     question: impl FnOnce(&App, &Cancel) -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
@@ -47,79 +45,6 @@ pub(super) async fn ask<T: Send + 'static>(
         question(&app, &cancel)
     })
     .await
-}
-
-/// The processes that live in an environment, and those that merely have to do with it.
-#[utoipa::path(get, path = "/v1/environments/{id}/processes", responses(
-    (status = 200, body = Vec<ProcessView>),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn processes(
-    State(app): Shared,
-    Extension(actor): Extension<Actor>,
-    Named(id): Named,
-) -> Answer<Json<Vec<ProcessView>>> {
-    let env = living(&app, &environment_id(&id)?)?;
-    let found = ask(&app, move |app, _| Ok(app.world.processes(&env, actor.pid))).await?;
-    let inside = found.inside.iter().map(|p| ProcessView::of(p, true));
-    let others = found.bystanders.iter().map(|p| ProcessView::of(p, false));
-    Ok(Json(inside.chain(others).collect()))
-}
-
-/// A command that waits to be started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Launch {
-    /// Its process id; it waits for the answer before it runs.
-    pub pid: u32,
-    /// Name of its program, without arguments.
-    #[serde(default)]
-    pub name: String,
-}
-
-/// Records a command that is about to run in an environment, so that its end can be seen to.
-#[utoipa::path(post, path = "/v1/environments/{id}/processes", request_body = Launch, responses(
-    (status = 201, body = ProcessView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn launch(
-    State(app): Shared,
-    Extension(actor): Extension<Actor>,
-    Named(id): Named,
-    Body(wanted): Body<Launch>,
-) -> Answer<Response> {
-    let environment = environment_id(&id)?;
-    let env = living(&app, &environment)?;
-    let (pid, asker) = (wanted.pid, actor.pid);
-    forget_dead(&app, &env).await?;
-    let mut seen = ask(&app, move |app, _| app.world.take_in(&env, pid, asker)).await?;
-    if !wanted.name.is_empty() {
-        seen.name = wanted.name.chars().take(64).collect();
-    }
-    let (started, name) = (seen.started, seen.name.clone());
-    app.handle.submit(Command::Launch { environment, pid, started, name, actor }).await?;
-    Ok((StatusCode::CREATED, Json(ProcessView::of(&seen, true))).into_response())
-}
-
-/// Records the end of registered processes that no longer run. A killed `exec` cannot report the
-/// end of its command itself.
-pub(super) async fn forget_dead(app: &App, env: &Environment) -> Result<(), Fault> {
-    let over = |(pid, p): (&u32, &Process)| (start_time(*pid) != Some(p.started)).then_some(*pid);
-    for pid in env.processes.iter().filter_map(over).collect::<Vec<_>>() {
-        app.handle.submit(Command::Exited { environment: env.id.clone(), pid }).await?;
-    }
-    Ok(())
-}
-
-/// A command that was recorded is over; an unknown one is a success.
-#[utoipa::path(delete, path = "/v1/environments/{id}/processes/{pid}", responses(
-    (status = 204),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn exited(
-    State(app): Shared,
-    UrlPath((id, pid)): UrlPath<(String, u32)>,
-) -> Answer<StatusCode> {
-    let environment = environment_id(&id)?;
-    app.handle.submit(Command::Exited { environment, pid }).await?;
-    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Whether an environment may go, and why not.
@@ -142,7 +67,7 @@ pub struct EvidenceView {
 }
 
 /// The evidence on whether an environment may go. Changes nothing.
-#[utoipa::path(get, path = "/v1/environments/{id}/evidence", responses(
+#[utoipa::path(get, tag = "inside", path = "/v1/environments/{id}/evidence", responses(
     (status = 200, body = EvidenceView),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn evidence(
@@ -151,15 +76,15 @@ pub(super) async fn evidence(
     Named(id): Named,
 ) -> Answer<Json<EvidenceView>> {
     let environment = environment_id(&id)?;
-    moved::follow_of(&app, &environment).await?;
-    let env = living(&app, &environment)?;
+    relocation::update_path_of(&app, &environment).await?;
+    let env = live_environment(&app, &environment)?;
     let leases: Vec<String> = app.handle.view(|state| {
         let leases = state.leases().filter(|(_, l)| l.environment == environment);
         leases.map(|(id, l)| format!("lease {id}: {}", l.purpose)).collect()
     });
-    let (seen, found) = ask(&app, move |app, cancel| {
+    let (seen, found) = query_world(&app, move |app, cancel| {
         // An error fails the request: work that cannot be inspected is never reported as safe.
-        let seen = app.world.evidence(&env, cancel)?;
+        let seen = app.world.inspect_work(&env, cancel)?;
         Ok((seen, app.world.processes(&env, actor.pid)))
     })
     .await?;
@@ -206,14 +131,14 @@ pub struct UsageView {
 }
 
 /// Measures an environment.
-#[utoipa::path(get, path = "/v1/environments/{id}/usage", responses(
+#[utoipa::path(get, tag = "inside", path = "/v1/environments/{id}/usage", responses(
     (status = 200, body = UsageView),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn usage(State(app): Shared, Named(id): Named) -> Answer<Json<UsageView>> {
     let id = environment_id(&id)?;
-    moved::follow_of(&app, &id).await?;
-    let env = living(&app, &id)?;
-    let usage = ask(&app, move |app, cancel| app.world.usage(&env, cancel)).await?;
+    relocation::update_path_of(&app, &id).await?;
+    let env = live_environment(&app, &id)?;
+    let usage = query_world(&app, move |app, cancel| app.world.usage(&env, cancel)).await?;
     let (total, rebuildable) = (usage.total.into(), usage.rebuildable.into());
     Ok(Json(UsageView { id: id.to_string(), total, rebuildable }))
 }
@@ -230,7 +155,7 @@ pub struct Adoption {
 }
 
 /// Takes in a worktree that somebody else made: it is watched and leased, and never deleted.
-#[utoipa::path(post, path = "/v1/adopt", request_body = Adoption, responses(
+#[utoipa::path(post, tag = "inside", path = "/v1/adopt", request_body = Adoption, responses(
     (status = 201, body = EnvironmentView),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn adopt(
@@ -244,9 +169,9 @@ pub(super) async fn adopt(
     }
     let environment = match &wanted.id {
         Some(id) => environment_id(id)?,
-        None => moved::made_up_id()?,
+        None => relocation::random_id()?,
     };
-    let foreign = ask(&app, move |app, cancel| {
+    let foreign = query_world(&app, move |app, cancel| {
         let knows = |marker: &Marker| {
             let id = EnvironmentId::parse(&marker.environment).ok();
             let (life, nonce) = (marker.incarnation, marker.nonce.as_str());
@@ -257,7 +182,7 @@ pub(super) async fn adopt(
     .await?;
     let (plan, head, worktree) = (foreign.plan, foreign.head, foreign.worktree);
     let id = environment.clone();
-    let nonce = moved::new_nonce()?;
+    let nonce = relocation::new_nonce()?;
     let command = Command::Adopt { environment, plan, head, worktree, actor, nonce };
     app.handle.submit(command).await?;
     Ok((StatusCode::CREATED, Json(view_of(&app, &id)?)).into_response())

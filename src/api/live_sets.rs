@@ -8,7 +8,7 @@ use axum::extract::{Extension, State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::inside::forget_dead;
+use super::processes::record_ended_processes;
 use super::types::{Problem, RemoveQuery};
 use crate::api::app::{App, now};
 use crate::api::environments::teardown_options;
@@ -106,7 +106,7 @@ fn report(taken: LiveSetTaken) -> Report {
 
 /// Makes this host agree with a live set: what is not listed and idle is torn down like anything
 /// else, what is in use is kept, what is missing is named and not made again.
-#[utoipa::path(post, path = "/v1/reconcile", request_body = LiveView, responses(
+#[utoipa::path(post, tag = "live", path = "/v1/reconcile", request_body = LiveView, responses(
     (status = 200, body = ReconciledView),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn reconcile(
@@ -114,11 +114,11 @@ pub(super) async fn reconcile(
     Extension(actor): Extension<Actor>,
     Body(wanted): Body<LiveView>,
 ) -> Answer<Json<ReconciledView>> {
-    Ok(Json(take(&app, wanted, actor).await?))
+    Ok(Json(apply_live_set(&app, wanted, actor).await?))
 }
 
 /// Applies a live set and returns what it led to.
-pub(crate) async fn take(
+pub(crate) async fn apply_live_set(
     app: &App,
     wanted: LiveView,
     actor: Actor,
@@ -134,7 +134,7 @@ pub(crate) async fn take(
         unlisted.filter(|e| !e.processes.is_empty()).cloned().collect()
     });
     for env in &lived_in {
-        forget_dead(app, env).await?;
+        record_ended_processes(app, env).await?;
     }
     let options = teardown_options(&app.config, &RemoveQuery::default(), REASON)?;
     let before = app.handle.view(|state| state.reconcile(now(), &set));
@@ -155,7 +155,7 @@ fn decided(app: &App, set: &LiveSet, before: Report, receipt: Receipt) -> Report
 }
 
 /// Lets a live set that waits take effect.
-#[utoipa::path(post, path = "/v1/reconcile/confirm", request_body = ConfirmView, responses(
+#[utoipa::path(post, tag = "live", path = "/v1/reconcile/confirm", request_body = ConfirmView, responses(
     (status = 200, body = ReconciledView),
     (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn confirm(

@@ -20,7 +20,7 @@ use crate::world::git::refs;
 ///
 /// # Errors
 /// When a file cannot be renamed or written, or git cannot run. Each step can be repeated.
-pub(in crate::world) fn mend(
+pub(in crate::world) fn repair(
     git: &Git<'_>,
     staged: &Path,
     common: &Path,
@@ -51,7 +51,7 @@ pub(in crate::world) fn fresh_index(git: &Git<'_>, staged: &Path, head: &str) ->
     command.env("GIT_INDEX_FILE", &fresh);
     let finished = git.run_command(command)?;
     if !finished.status.success() {
-        return Err(command::said("git read-tree", &finished));
+        return Err(command::git_error("git read-tree", &finished));
     }
     paths::rename(&fresh, staged.join("index")).map_err(paths::failed("write", staged))
 }

@@ -20,8 +20,8 @@ use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-use super::door::{CONNECTIONS_MAX, converse};
 use super::problem::Refusal;
+use super::unix_socket::{CONNECTIONS_MAX, serve_connection};
 use crate::core::event::Actor;
 use crate::core::{Code, Fault};
 use crate::format::hex;
@@ -47,7 +47,7 @@ pub fn token(path: &Path) -> Result<String, Fault> {
         Fault::new(Code::Io, "cannot get random bytes", hint).because(e)
     })?;
     let token = format!("gks_{}", hex(&random));
-    put_secret(path, &token)?;
+    write_secret(path, &token)?;
     Ok(token)
 }
 
@@ -55,7 +55,7 @@ pub fn token(path: &Path) -> Result<String, Fault> {
 ///
 /// # Errors
 /// The I/O error of the step that failed.
-pub fn put_secret(path: &Path, text: &str) -> Result<(), Fault> {
+pub fn write_secret(path: &Path, text: &str) -> Result<(), Fault> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let fresh = path.with_extension(format!("{}.new", std::process::id()));
     paths::remove_file_if_any(&fresh).map_err(paths::failed("write", &fresh))?;
@@ -68,12 +68,12 @@ pub fn put_secret(path: &Path, text: &str) -> Result<(), Fault> {
 }
 
 /// Passes requests that carry the token, and the open paths. The key of a host is checked later.
-async fn guard(State(token): State<Arc<str>>, request: Request, next: Next) -> Response {
+async fn require_token(State(token): State<Arc<str>>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let bearer = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
     let given = bearer.and_then(|v| v.strip_prefix("Bearer ")).unwrap_or_default();
     let open = matches!(path, "/healthz" | "/v1/openapi.json" | SESSION_PATH);
-    if open || same(given, &token) {
+    if open || equals_in_constant_time(given, &token) {
         return next.run(request).await;
     }
     let hint = "send `Authorization: Bearer TOKEN` with the token from the file `token` of the \
@@ -82,7 +82,7 @@ async fn guard(State(token): State<Arc<str>>, request: Request, next: Next) -> R
 }
 
 /// Compares in a time that does not depend on how many bytes match.
-fn same(a: &str, b: &str) -> bool {
+fn equals_in_constant_time(a: &str, b: &str) -> bool {
     let differ = a.bytes().zip(b.bytes()).fold(0, |acc, (x, y)| acc | (x ^ y));
     a.len() == b.len() && differ == 0
 }
@@ -120,7 +120,7 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
         drop(stream.set_nodelay(true));
         let (router, stop) = (router.clone(), stop.clone());
         tokio::spawn(async move {
-            converse(stream, router, stop).await;
+            serve_connection(stream, router, stop).await;
             drop(slot);
         });
     }
@@ -147,15 +147,15 @@ pub async fn open(
     // A client that has the token could read this user's files, so it acts as this user.
     let uid = rustix::process::geteuid().as_raw();
     let actor = Actor { door: "port".to_owned(), uid, pid: 0 };
-    let router = guarded(router.clone().layer(Extension(actor)), &token);
+    let router = with_token(router.clone().layer(Extension(actor)), &token);
     tokio::spawn(serve(listener, router, stop));
     Ok(bound)
 }
 
 /// Wraps a router so that requests need the token, except for the open paths.
-pub fn guarded(router: Router, token: &str) -> Router {
+pub fn with_token(router: Router, token: &str) -> Router {
     let token: Arc<str> = token.into();
-    router.layer(axum::middleware::from_fn_with_state(token, guard))
+    router.layer(axum::middleware::from_fn_with_state(token, require_token))
 }
 
 #[cfg(test)]
@@ -165,9 +165,9 @@ mod tests {
     /// A prefix, an extension or a different last byte of the token is rejected.
     #[test]
     fn token_comparison_requires_full_match() {
-        assert!(same("abc", "abc"));
+        assert!(equals_in_constant_time("abc", "abc"));
         for (a, b) in [("", "abc"), ("ab", "abc"), ("abcd", "abc"), ("abd", "abc")] {
-            assert!(!same(a, b), "{a} {b}");
+            assert!(!equals_in_constant_time(a, b), "{a} {b}");
         }
     }
 
