@@ -14,7 +14,8 @@ use crate::api::app::{App, wait_until};
 use crate::api::extract::{Answer, Named, Params, Shared, environment_id};
 use crate::core::event::{Actor, CleanUndone, Cleaned, NotMoved};
 use crate::core::{
-    CleanedOutput, Code, Command, Environment, EnvironmentId, Fault, Step, not_found,
+    CleanedOutput, Code, Command, Environment, EnvironmentId, EnvironmentStep as Step, Fault,
+    not_found,
 };
 use crate::format::rfc3339;
 

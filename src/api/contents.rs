@@ -18,7 +18,9 @@ use crate::api::app::{App, blocking};
 use crate::api::environments::view_of;
 use crate::api::extract::{Answer, Body, Named, Shared, environment_id};
 use crate::core::event::{Actor, Size};
-use crate::core::{Command, Environment, EnvironmentId, Fault, Phase, Time, destroyed, not_found};
+use crate::core::{
+    Adopt, Command, Environment, EnvironmentId, Fault, Phase, Time, destroyed, not_found,
+};
 use crate::format::rfc3339;
 use crate::world::fs::paths;
 use crate::world::git::marker::Marker;
@@ -183,7 +185,7 @@ pub(super) async fn adopt(
     let (plan, head, worktree) = (foreign.plan, foreign.head, foreign.worktree);
     let id = environment.clone();
     let nonce = relocation::new_nonce()?;
-    let command = Command::Adopt { environment, plan, head, worktree, actor, nonce };
+    let command = Command::Adopt(Adopt { environment, plan, head, worktree, actor, nonce });
     app.handle.submit(command).await?;
     Ok((StatusCode::CREATED, Json(view_of(&app, &id)?)).into_response())
 }

@@ -19,7 +19,9 @@ use crate::api::types::{
 use crate::config::Config;
 use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
 use crate::core::policy::BranchPolicy;
-use crate::core::{Code, Command, Environment, EnvironmentId, Fault, Phase, destroyed, not_found};
+use crate::core::{
+    Code, Command, Environment, EnvironmentId, Fault, Phase, Provision, destroyed, not_found,
+};
 use crate::world::fs::paths;
 
 /// All environments, by id.
@@ -82,14 +84,14 @@ pub(super) async fn create(
         for_servers(&app, &plan.repository).await?;
     }
     relocation::update_other_paths(&app, &plan.repository.common_dir).await?;
-    let command = Command::Provision {
+    let command = Command::Provision(Provision {
         environment: environment.clone(),
         plan,
         actor,
         request: request.clone(),
         nonce: relocation::new_nonce()?,
         attributes: wanted.attributes.filter(|tree| !tree.is_empty()),
-    };
+    });
     app.handle.submit(command).await?;
     // A repeated idempotency key answers with the environment that the first request created. The
     // id from above is then unused.

@@ -14,7 +14,7 @@ use super::relocation;
 use super::types::{LeaseView, NewLease, Problem};
 use crate::api::app::now;
 use crate::api::extract::{Answer, Body, Named, Shared, environment_id, request_id};
-use crate::core::event::Actor;
+use crate::core::event::{Actor, LeaseGranted};
 use crate::core::{Code, Command, Fault, LeaseId};
 
 /// Claims that an environment is in use, or extends such a claim.
@@ -38,8 +38,14 @@ pub(super) async fn lease(
     // The time of the log is ahead of a wall clock that was set back.
     let from = app.handle.view(crate::core::State::at).max(now());
     let until = from.after(Duration::from_secs(wanted.seconds));
-    let command =
-        Command::Lease { environment, lease: lease.clone(), until, purpose, actor, request };
+    let command = Command::Lease(LeaseGranted {
+        environment,
+        lease: lease.clone(),
+        until,
+        purpose,
+        actor,
+        request,
+    });
     app.handle.submit(command).await?;
     let granted = app.handle.view(|state| state.lease(&lease).map(|l| LeaseView::of(&lease, l)));
     let granted = granted.ok_or_else(|| {

@@ -13,7 +13,7 @@ use super::contents::{live_environment, query_world};
 use super::types::{Problem, ProcessView};
 use crate::api::app::App;
 use crate::api::extract::{Answer, Body, Named, Shared, environment_id};
-use crate::core::event::Actor;
+use crate::core::event::{Actor, ProcessStarted};
 use crate::core::model::environment::Process;
 use crate::core::{Command, Environment, Fault};
 use crate::world::process::table::start_time;
@@ -65,7 +65,8 @@ pub(super) async fn launch(
         seen.name = wanted.name.chars().take(64).collect();
     }
     let (started, name) = (seen.started, seen.name.clone());
-    app.handle.submit(Command::Launch { environment, pid, started, name, actor }).await?;
+    let launch = Command::Launch(ProcessStarted { environment, pid, started, name, actor });
+    app.handle.submit(launch).await?;
     Ok((StatusCode::CREATED, Json(ProcessView::of(&seen, true))).into_response())
 }
 

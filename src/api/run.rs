@@ -23,7 +23,7 @@ use super::relocation;
 use super::types::Problem;
 use crate::api::app::App;
 use crate::api::extract::{Answer, Body, Named, Shared, environment_id, request_id};
-use crate::core::event::Actor;
+use crate::core::event::{Actor, ProcessStarted};
 use crate::core::model::run::Run;
 use crate::core::{Code, Command, EnvironmentId, Fault, LeaseId, RequestId};
 use crate::world::fs::paths;
@@ -225,13 +225,13 @@ fn run_behind_gate(app: &App, wanted: RunCommand, cancel: &Cancel) -> Result<Run
     let seen = app.world.add_to_cgroup(&env, pid, std::process::id())?;
     let environment = env.id.clone();
     let started = seen.started;
-    app.handle.submit_blocking(Command::Launch {
+    app.handle.submit_blocking(Command::Launch(ProcessStarted {
         environment: environment.clone(),
         pid,
         started,
         name,
         actor: Actor::daemon(),
-    })?;
+    }))?;
     gate.write_all(b"go\n").map_err(paths::failed("start the command in", &place))?;
     drop(gate);
     let (mut out, mut err) = (Tail::default(), Tail::default());

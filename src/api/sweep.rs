@@ -12,7 +12,7 @@ use super::relocation;
 use super::types::{Problem, WaitQuery};
 use crate::api::app::{App, wait_until};
 use crate::api::extract::{Answer, Body, Params, Shared};
-use crate::core::event::{Actor, Finding, SweepFinished};
+use crate::core::event::{Actor, Finding, SweepFinished, SweepRequested};
 use crate::core::policy::SWEEP_LIMIT;
 use crate::core::{Code, Command, Fault};
 use crate::format::rfc3339;
@@ -101,7 +101,7 @@ pub(super) async fn sweep(
     // `changed` is false if another sweep, such as that of a start, is in progress. Its result may
     // be for another `apply` and `limit`, so this request waits for its end and retries.
     for _ in 0..TRIES {
-        let command = Command::Sweep { apply, limit, actor: actor.clone() };
+        let command = Command::Sweep(SweepRequested { apply, limit, actor: actor.clone() });
         begun = app.handle.submit(command).await?.changed;
         wait_until(&app, wait, |s| s.sweep().is_none()).await?;
         if begun {
@@ -125,7 +125,7 @@ pub(super) async fn sweep(
 /// failure: a start does not depend on it.
 pub async fn sweep_at_start(app: Arc<App>) {
     let actor = Actor { pid: std::process::id(), ..Actor::daemon() };
-    let command = Command::Sweep { apply: true, limit: SWEEP_LIMIT, actor };
+    let command = Command::Sweep(SweepRequested { apply: true, limit: SWEEP_LIMIT, actor });
     if let Err(fault) = app.handle.submit(command).await {
         tracing::debug!(%fault, "cannot start the sweep of the daemon start");
     }

@@ -9,7 +9,7 @@ use super::problem::invalid;
 use super::types::{Problem, TrustRequest, TrustView};
 use crate::api::app::{App, blocking, discover};
 use crate::api::extract::{Answer, Body, Params, Shared};
-use crate::core::event::Actor;
+use crate::core::event::{Actor, RepositoryDistrusted, RepositoryTrusted};
 use crate::core::{Command, Fault, HostPath};
 use crate::world::effects::hook;
 use crate::world::fs::paths;
@@ -50,10 +50,10 @@ pub(super) async fn set(
     let repository = discover(&app, &wanted.repo).await?.common_dir;
     let command = match wanted.hash {
         Some(hash) if hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            Command::Trust { repository, hash: hash.to_ascii_lowercase(), actor }
+            Command::Trust(RepositoryTrusted { repository, hash: hash.to_ascii_lowercase(), actor })
         }
         Some(_) => return Err(invalid("hash is not a SHA-256 in hex").into()),
-        None => Command::Distrust { repository, actor },
+        None => Command::Distrust(RepositoryDistrusted { repository, actor }),
     };
     app.handle.submit(command).await?;
     Ok(Json(view(&app, &wanted.repo).await?))

@@ -3,12 +3,12 @@
 //! Everything that is not a function of the state arrives in a command: ids, times, commit hashes,
 //! byte counts. Commands are not stored; the events they lead to are.
 
-use super::effect::{Note, Outcome};
-use super::event::{Actor, MigrationPlan, Plan, Retention, TeardownOptions, Worktree};
-use super::fault::Fault;
-use super::id::{
-    EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, Nonce, RequestId, Seq, Time,
+use super::effect::{Note, Settlement};
+use super::event::{
+    Actor, LeaseGranted, MigrationPlan, Plan, ProcessStarted, RepositoryDistrusted,
+    RepositoryTrusted, Retention, SweepRequested, TeardownOptions, WatcherGaveUp, Worktree,
 };
+use super::id::{EffectId, EnvironmentId, HostPath, LeaseId, MigrationId, Nonce, RequestId, Seq};
 use crate::model::live_set::LiveSet;
 
 /// One command to the core.
@@ -31,20 +31,7 @@ pub enum Command {
         reason: String,
     },
     /// Make an environment; the same plan for a live one succeeds and changes nothing.
-    Provision {
-        /// The environment's id.
-        environment: EnvironmentId,
-        /// The environment to make.
-        plan: Plan,
-        /// The actor of the request.
-        actor: Actor,
-        /// Idempotency key, when one was given.
-        request: Option<RequestId>,
-        /// Nonce of the new incarnation.
-        nonce: Nonce,
-        /// The tree from which git reads attributes, if the request names one.
-        attributes: Option<String>,
-    },
+    Provision(Provision),
     /// Stop making an environment, or stop retrying its teardown; nothing to cancel is a success.
     Cancel {
         /// The environment's id.
@@ -70,33 +57,9 @@ pub enum Command {
     /// Restore an ended incarnation as a new one.
     Restore(Restore),
     /// Watch and lease a foreign worktree; the same one again is a success.
-    Adopt {
-        /// The environment's id.
-        environment: EnvironmentId,
-        /// Path and repository of the worktree.
-        plan: Plan,
-        /// The commit at HEAD.
-        head: String,
-        /// Facts about the worktree.
-        worktree: Worktree,
-        /// The actor of the request.
-        actor: Actor,
-        /// Nonce of the new incarnation.
-        nonce: Nonce,
-    },
+    Adopt(Adopt),
     /// Record a process that waits to run a command for an environment.
-    Launch {
-        /// The environment's id.
-        environment: EnvironmentId,
-        /// Process id of the command.
-        pid: u32,
-        /// Its start time as the kernel reports it.
-        started: u64,
-        /// Name of its program.
-        name: String,
-        /// The actor of the request.
-        actor: Actor,
-    },
+    Launch(ProcessStarted),
     /// Record that such a command has ended; an unknown one is a success.
     Exited {
         /// The environment's id.
@@ -105,16 +68,7 @@ pub enum Command {
         pid: u32,
     },
     /// Watching an environment failed too often.
-    WatchGaveUp {
-        /// The environment's id.
-        environment: EnvironmentId,
-        /// Number of the incarnation.
-        incarnation: u32,
-        /// Failures in a row.
-        attempts: u32,
-        /// The last failure.
-        reason: String,
-    },
+    WatchGaveUp(WatcherGaveUp),
     /// A subscriber asks for the changes of an environment whose watching was given up.
     WatchAgain {
         /// The environment's id.
@@ -157,29 +111,9 @@ pub enum Command {
         actor: Actor,
     },
     /// Find what no record explains.
-    Sweep {
-        /// Whether findings that are proven managed are settled, or only reported.
-        apply: bool,
-        /// Most findings it may settle before it stops and waits for another request.
-        limit: u64,
-        /// The actor of the request.
-        actor: Actor,
-    },
+    Sweep(SweepRequested),
     /// Claim that an environment is in use; the same lease again moves its end.
-    Lease {
-        /// The environment to lease.
-        environment: EnvironmentId,
-        /// The lease's id.
-        lease: LeaseId,
-        /// When it ends by itself.
-        until: Time,
-        /// Reason, in the words of the holder.
-        purpose: String,
-        /// The actor of the request.
-        actor: Actor,
-        /// Idempotency key, when one was given.
-        request: Option<RequestId>,
-    },
+    Lease(LeaseGranted),
     /// Make this host agree with a live set.
     Reconcile {
         /// The live set of the server.
@@ -249,21 +183,9 @@ pub enum Command {
         to: HostPath,
     },
     /// Allow hooks of this content in this repository.
-    Trust {
-        /// Common directory of the repository.
-        repository: HostPath,
-        /// SHA-256 of the hook in hex.
-        hash: String,
-        /// The actor of the request.
-        actor: Actor,
-    },
+    Trust(RepositoryTrusted),
     /// Withdraw all trust in a repository.
-    Distrust {
-        /// Common directory of the repository.
-        repository: HostPath,
-        /// The actor of the request.
-        actor: Actor,
-    },
+    Distrust(RepositoryDistrusted),
     /// An effect reports a fact that must be durable before the effect goes on.
     Note {
         /// Identity of the effect.
@@ -272,12 +194,7 @@ pub enum Command {
         note: Note,
     },
     /// An effect has ended. If it is no longer owed, this changes nothing.
-    Settle {
-        /// Identity of the effect.
-        effect: EffectId,
-        /// Its outcome, or why it failed.
-        outcome: Result<Outcome, Fault>,
-    },
+    Settle(Settlement),
     /// A deadline has passed.
     Tick,
 }
@@ -308,6 +225,40 @@ pub struct Restore {
     pub actor: Actor,
     /// Idempotency key, when one was given.
     pub request: Option<RequestId>,
+    /// Nonce of the new incarnation.
+    pub nonce: Nonce,
+}
+
+/// The request for a provision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provision {
+    /// The environment's id.
+    pub environment: EnvironmentId,
+    /// The environment to make.
+    pub plan: Plan,
+    /// The actor of the request.
+    pub actor: Actor,
+    /// Idempotency key, when one was given.
+    pub request: Option<RequestId>,
+    /// Nonce of the new incarnation.
+    pub nonce: Nonce,
+    /// The tree from which git reads attributes, if the request names one.
+    pub attributes: Option<String>,
+}
+
+/// The request for an adoption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopt {
+    /// The environment's id.
+    pub environment: EnvironmentId,
+    /// Path and repository of the worktree.
+    pub plan: Plan,
+    /// The commit at HEAD.
+    pub head: String,
+    /// Facts about the worktree.
+    pub worktree: Worktree,
+    /// The actor of the request.
+    pub actor: Actor,
     /// Nonce of the new incarnation.
     pub nonce: Nonce,
 }

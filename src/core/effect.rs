@@ -8,13 +8,15 @@ use super::event::{
     Staging, SweepFinished, Worktree,
 };
 use super::fault::Fault;
-use super::id::{EffectId, HostPath};
+use super::id::{EffectId, EnvironmentId, HostPath, MigrationId, Seq, Subject};
 use super::state::State;
 use crate::model::archive::Remains;
 use crate::model::cleaned_output::CleanedOutput;
 use crate::model::environment::Environment;
 use crate::model::migration::Migration;
-use crate::model::step::Step;
+use crate::model::step::{
+    ArchiveStep, EnvironmentStep, HostStep, MigrationStep, OutputStep, Owed, Step,
+};
 
 /// One effect that may be started now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,96 +32,260 @@ pub struct OwedEffect {
 pub struct Effect {
     /// Its identity and fencing token.
     pub id: EffectId,
-    /// The step to perform.
-    pub step: Step,
-    /// Its subject, as it was when the effect was started.
+    /// Its subject, as it was when the effect was started, and the step to perform.
     pub target: Target,
 }
 
-/// The subject of an effect, with its data.
+impl Effect {
+    /// Returns the step to perform.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        match &self.target {
+            Target::Environment(step, ..) => (*step).into(),
+            Target::Remains(step, _) => (*step).into(),
+            Target::Output(step, _) => (*step).into(),
+            Target::Migration(step, _) => (*step).into(),
+            Target::Host(step, _) => (*step).into(),
+        }
+    }
+}
+
+/// The subject of an effect, with the step that it is owed and its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A live environment, and the hook contents that the user trusts in its repository.
-    Environment(Box<Environment>, Vec<String>),
+    Environment(EnvironmentStep, Box<Environment>, Vec<String>),
     /// The archive of an ended incarnation.
-    Remains(Box<Remains>),
+    Remains(ArchiveStep, Box<Remains>),
     /// The output that one clean took.
-    Output(Box<CleanedOutput>),
+    Output(OutputStep, Box<CleanedOutput>),
     /// A database under migration.
-    Migration(Box<Migration>),
+    Migration(MigrationStep, Box<Migration>),
     /// The data directory, with the whole state, which explains its content.
-    Host(Box<State>),
+    Host(HostStep, Box<State>),
 }
 
-/// Successful outcome of an effect, with the evidence that the log keeps.
+/// The end of an effect, one variant a subject: the outcome of another subject cannot be expressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// [`Step::ResolveBase`]: the base that was found.
-    Resolved(Base),
-    /// [`Step::AddWorktree`]: the worktree exists and is clean.
-    Added(Worktree),
-    /// [`Step::CopyIncluded`]: everything that could be copied was copied.
-    Included(Included),
-    /// [`Step::RunSetup`]: the hook ran and succeeded.
-    SetUp(SetupReport),
-    /// [`Step::RollBack`]: nothing is left in place; what was archived, where work was possible.
-    RolledBack(RolledBackTo),
-    /// [`Step::RefreshIndex`]: whether it was done; not while another process held the index.
-    Refreshed(bool),
-    /// [`Step::ApplyRescue`]: working tree and index are as they were.
-    Applied,
-    /// [`Step::Restore`]: the worktree is back in its place, with the branch that is checked out.
-    Restored(Worktree, String),
-    /// [`Step::Clean`]: the output that was taken.
-    Cleaned(Taken),
-    /// [`Step::UndoClean`]: the output that was put back.
-    CleanUndone(Returned),
-    /// [`Step::Inspect`]: the content that a removal would take away.
-    Inspected(Inspection),
-    /// [`Step::RunTeardown`]: the hook succeeded, after so many milliseconds.
-    TornDown(u64),
-    /// [`Step::EndProcesses`]: processes that were ended, spared, or survived.
-    Ended(ProcessesEnded),
-    /// [`Step::Rescue`]: the ref that holds work no branch holds; none when there was none.
-    Rescued(Option<Rescue>),
-    /// [`Step::MoveToTrash`]: the tree differs from the one consented to; nothing was moved.
-    Outdated,
-    /// [`Step::MoveToTrash`]: the directory's place in the trash, none when it was missing already;
-    /// and, when registration and branch could be settled in one go, whether the branch was deleted
-    /// and why.
-    Trashed(Option<HostPath>, Option<(bool, String)>),
-    /// [`Step::Unregister`]: git no longer has the worktree registered.
-    Unregistered,
-    /// [`Step::SettleBranch`]: whether it was deleted, why or why not, and rescue refs.
-    BranchSettled(bool, String, Vec<String>),
-    /// [`Step::Measure`]: the size; and a new rescue, when the old one lacks work.
-    Measured(Size, Option<Rescue>),
-    /// [`Step::Purge`]: unlinked, with so many entries.
-    Purged(u64),
-    /// [`Step::Purge`]: the rescue was missing and was made anew; nothing is unlinked yet.
-    RescuedAgain(Rescue),
-    /// [`Step::DropRescue`]: the ref was removed.
-    RescueDropped,
-    /// [`Step::Sweep`]: what was found and settled.
-    Swept(SweepFinished),
-    /// [`Step::InspectSource`]: state of the database.
-    SourceInspected(SourceState),
-    /// [`Step::CopySource`]: the private copy.
-    SourceCopied(SourceCopy),
-    /// [`Step::NormaliseSource`]: done, with warnings for the user.
-    SourceNormalised(Vec<String>),
-    /// [`Step::BuildStaging`]: the new database.
-    StagingBuilt(Staging),
-    /// [`Step::WriteSecrets`]: number of entries written.
-    SecretsWritten(u64),
-    /// [`Step::VerifyStaging`]: whole, with so many bytes, and the file's size and time.
-    StagingVerified(u64, String),
-    /// [`Step::Flip`]: path of the old database.
-    Flipped(HostPath),
-    /// [`Step::CleanUp`], [`Step::DropStaging`]: done, with files that could not be removed.
-    CleanedUp(Vec<String>),
-    /// [`Step::ReturnBackup`]: the old database is back; path of the new one.
-    Returned(HostPath),
+pub enum Settlement {
+    /// Of an effect on an environment.
+    Environment(EnvironmentId, Ended<EnvironmentOutcome>),
+    /// Of an effect on the archive of an ended incarnation.
+    Remains(EnvironmentId, u32, Ended<ArchiveOutcome>),
+    /// Of an effect on the output of the clean that this record requested.
+    Output(EnvironmentId, Seq, Ended<OutputOutcome>),
+    /// Of an effect on a database under migration.
+    Migration(MigrationId, Ended<MigrationOutcome>),
+    /// Of an effect on the data directory.
+    Host(Ended<HostOutcome>),
+}
+
+/// The result of one effect of a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended<O> {
+    /// The record that made the effect owed; with the subject it identifies the effect.
+    pub entered: Seq,
+    /// Its outcome, or why it failed.
+    pub result: Result<O, Fault>,
+}
+
+impl Settlement {
+    /// Creates the settlement of an effect that failed.
+    #[must_use]
+    pub fn failed(effect: EffectId, fault: Fault) -> Self {
+        let entered = effect.entered;
+        match effect.subject {
+            Subject::Environment(id) => {
+                Self::Environment(id, Ended { entered, result: Err(fault) })
+            }
+            Subject::Remains(id, incarnation) => {
+                Self::Remains(id, incarnation, Ended { entered, result: Err(fault) })
+            }
+            Subject::Output(id, clean) => {
+                Self::Output(id, clean, Ended { entered, result: Err(fault) })
+            }
+            Subject::Migration(id) => Self::Migration(id, Ended { entered, result: Err(fault) }),
+            Subject::Host => Self::Host(Ended { entered, result: Err(fault) }),
+        }
+    }
+
+    /// Returns the identity of the effect that ended.
+    #[must_use]
+    pub fn effect(&self) -> EffectId {
+        let (subject, entered) = match self {
+            Self::Environment(id, ended) => (Subject::Environment(id.clone()), ended.entered),
+            Self::Remains(id, incarnation, ended) => {
+                (Subject::Remains(id.clone(), *incarnation), ended.entered)
+            }
+            Self::Output(id, clean, ended) => (Subject::Output(id.clone(), *clean), ended.entered),
+            Self::Migration(id, ended) => (Subject::Migration(id.clone()), ended.entered),
+            Self::Host(ended) => (Subject::Host, ended.entered),
+        };
+        EffectId { subject, entered }
+    }
+
+    /// Returns why the effect failed; none when it succeeded.
+    #[must_use]
+    pub fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Environment(_, ended) => ended.result.as_ref().err(),
+            Self::Remains(_, _, ended) => ended.result.as_ref().err(),
+            Self::Output(_, _, ended) => ended.result.as_ref().err(),
+            Self::Migration(_, ended) => ended.result.as_ref().err(),
+            Self::Host(ended) => ended.result.as_ref().err(),
+        }
+    }
+}
+
+/// A successful outcome of an effect on one kind of subject.
+pub trait Outcome {
+    /// The steps of the subject.
+    type Step: PartialEq;
+
+    /// Returns the step that ends with this outcome.
+    fn step(&self) -> Self::Step;
+}
+
+impl<O: Outcome> Ended<O> {
+    /// Returns whether this is the end of the step that is owed. Neither the result of an effect
+    /// that was superseded nor the outcome of another step may count for it.
+    pub(crate) fn is_of(&self, owed: &Owed<O::Step>) -> bool {
+        let fits = self.result.as_ref().is_ok_and(|outcome| outcome.step() == owed.step);
+        self.entered == owed.entered && (fits || self.result.is_err())
+    }
+}
+
+/// Declares the successful outcomes of one subject, each of them with the step that it ends.
+macro_rules! outcomes {
+    ($(#[$of_doc:meta])* $of:ident of $step:ident {
+        $($(#[$doc:meta])* $ends:ident: $outcome:ident $(($($data:ty),*))?;)*
+    }) => {
+        $(#[$of_doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum $of { $(
+            #[doc = concat!("Of [`", stringify!($step), "::", stringify!($ends), "`]:")]
+            $(#[$doc])*
+            $outcome $(($($data),*))?
+        ),* }
+
+        impl Outcome for $of {
+            type Step = $step;
+
+            fn step(&self) -> $step {
+                match self { $(Self::$outcome { .. } => $step::$ends),* }
+            }
+        }
+    };
+}
+
+outcomes! {
+    /// Successful outcome of an effect on an environment, with the evidence that the log keeps.
+    EnvironmentOutcome of EnvironmentStep {
+        /// the base that was found.
+        ResolveBase: Resolved(Base);
+        /// the worktree exists and is clean.
+        AddWorktree: Added(Worktree);
+        /// everything that could be copied was copied.
+        CopyIncluded: Included(Included);
+        /// the hook ran and succeeded.
+        RunSetup: SetUp(SetupReport);
+        /// nothing is left in place; what was archived, where work was possible.
+        RollBack: RolledBack(RolledBackTo);
+        /// whether it was done; not while another process held the index.
+        RefreshIndex: Refreshed(bool);
+        /// working tree and index are as they were.
+        ApplyRescue: Applied;
+        /// the worktree is back in its place, with the branch that is checked out.
+        Restore: Restored(Worktree, String);
+        /// the output that was taken.
+        Clean: Cleaned(Taken);
+        /// the output that was put back.
+        UndoClean: CleanUndone(Returned);
+        /// the content that a removal would take away.
+        Inspect: Inspected(Inspection);
+        /// the hook succeeded, after so many milliseconds.
+        RunTeardown: TornDown(u64);
+        /// processes that were ended, spared, or survived.
+        EndProcesses: Ended(ProcessesEnded);
+        /// the ref that holds work no branch holds; none when there was none.
+        Rescue: Rescued(Option<Rescue>);
+        /// the tree differs from the one consented to; nothing was moved.
+        MoveToTrash: Outdated;
+        /// the directory's place in the trash, none when it was missing already; and the branch,
+        /// when it and the registration could be settled in one go.
+        MoveToTrash: Trashed(Option<HostPath>, Option<BranchOutcome>);
+        /// git no longer has the worktree registered.
+        Unregister: Unregistered;
+        /// the branch was deleted or kept.
+        SettleBranch: BranchSettled(BranchOutcome);
+    }
+}
+
+outcomes! {
+    /// Successful outcome of an effect on an archive.
+    ArchiveOutcome of ArchiveStep {
+        /// the size; and a new rescue, when the old one lacks work.
+        Measure: Measured(Size, Option<Rescue>);
+        /// unlinked, with so many entries.
+        Purge: Purged(u64);
+        /// the rescue was missing and was made anew; nothing is unlinked yet.
+        Purge: RescuedAgain(Rescue);
+        /// the ref was removed.
+        DropRescue: RescueDropped;
+    }
+}
+
+outcomes! {
+    /// Successful outcome of an effect on the output of a clean.
+    OutputOutcome of OutputStep {
+        /// unlinked, with so many entries.
+        Purge: Purged(u64);
+    }
+}
+
+outcomes! {
+    /// Successful outcome of an effect on the data directory.
+    HostOutcome of HostStep {
+        /// what was found and settled.
+        Sweep: Swept(SweepFinished);
+    }
+}
+
+outcomes! {
+    /// Successful outcome of an effect on a database under migration.
+    MigrationOutcome of MigrationStep {
+        /// state of the database.
+        InspectSource: SourceInspected(SourceState);
+        /// the private copy.
+        CopySource: SourceCopied(SourceCopy);
+        /// done, with warnings for the user.
+        NormaliseSource: SourceNormalised(Vec<String>);
+        /// the new database.
+        BuildStaging: StagingBuilt(Staging);
+        /// number of entries written.
+        WriteSecrets: SecretsWritten(u64);
+        /// whole, with so many bytes, and the file's size and time.
+        VerifyStaging: StagingVerified(u64, String);
+        /// path of the old database.
+        Flip: Flipped(HostPath);
+        /// done, with files that could not be removed.
+        CleanUp: CleanedUp(Vec<String>);
+        /// done, with files that could not be removed.
+        DropStaging: StagingDropped(Vec<String>);
+        /// the new database was installed already, and stays; path of the old one.
+        DropStaging: TooLate(HostPath);
+        /// the old database is back; path of the new one.
+        ReturnBackup: Returned(HostPath);
+    }
+}
+
+/// The end of a removed environment's branch.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BranchOutcome {
+    /// Whether it was deleted.
+    pub deleted: bool,
+    /// Why it was kept or deleted, in words.
+    pub reason: String,
 }
 
 /// The archive that a rollback leaves.

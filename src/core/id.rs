@@ -223,19 +223,35 @@ impl Time {
     }
 }
 
-/// The subject of an effect. Each subject has one slot: two effects for one never run at once.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Subject {
+macro_rules! subjects {
+    ($($(#[$doc:meta])* $kind:ident $(($($id:ty),*))?;)*) => {
+        /// The subject of an effect. Each subject has one slot: two effects for one never run at
+        /// once.
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Subject { $($(#[$doc])* $kind $(($($id),*))?),* }
+
+        /// A kind of subjects.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum SubjectKind { $($kind),* }
+
+        impl SubjectKind {
+            /// All kinds, in the order in which their effects are started.
+            pub(crate) const ALL: [Self; [$(Self::$kind),*].len()] = [$(Self::$kind),*];
+        }
+    };
+}
+
+subjects! {
     /// The current incarnation of an environment.
-    Environment(EnvironmentId),
+    Environment(EnvironmentId);
     /// The archive of an ended incarnation.
-    Remains(EnvironmentId, u32),
+    Remains(EnvironmentId, u32);
     /// The output of one clean: the environment, and the record that requested it.
-    Output(EnvironmentId, Seq),
+    Output(EnvironmentId, Seq);
     /// A database under migration.
-    Migration(MigrationId),
+    Migration(MigrationId);
     /// The whole data directory.
-    Host,
+    Host;
 }
 
 impl fmt::Display for Subject {

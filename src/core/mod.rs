@@ -12,7 +12,7 @@
 //! settlement that is not owed changes nothing; a snapshot plus later records equals the fold.
 //!
 //! [`model`] is the data, [`state`] the maps over it, `transition` the code that changes them: each
-//! subject is decided, applied and settled in one file. [`command`] holds the inputs, [`effect`]
+//! subject is decided, applied and settled in one file. `machine` is the dispatch to them. [`command`] holds the inputs, [`effect`]
 //! the outputs.
 //!
 //! [`invariants`] checks what must never happen, beside the state's own fold.
@@ -26,6 +26,7 @@ pub mod effect;
 pub mod event;
 pub mod fault;
 pub mod id;
+mod machine;
 pub mod model;
 pub mod policy;
 pub mod state;
@@ -42,9 +43,14 @@ pub use crate::model::archive::Remains;
 pub use crate::model::cleaned_output::CleanedOutput;
 pub use crate::model::environment::{Environment, Phase};
 pub use crate::model::migration::{Migration, MigrationPhase};
-pub use crate::model::step::Step;
-pub use command::{Command, Ground, Restore};
-pub use effect::{Effect, Inspection, Note, Outcome, OwedEffect, RolledBackTo, Target};
+pub use crate::model::step::{
+    ArchiveStep, EnvironmentStep, HostStep, MigrationStep, OutputStep, Owed, Step,
+};
+pub use command::{Adopt, Command, Ground, Provision, Restore};
+pub use effect::{
+    ArchiveOutcome, BranchOutcome, Effect, Ended, EnvironmentOutcome, HostOutcome, Inspection,
+    MigrationOutcome, Note, Outcome, OutputOutcome, OwedEffect, RolledBackTo, Settlement, Target,
+};
 pub use event::{Event, Record};
 pub use fault::{Class, Code, Fault};
 pub use id::{

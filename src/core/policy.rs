@@ -157,8 +157,8 @@ pub fn trash_delay(failed: u32) -> Duration {
 ///
 /// Steps that remove managed content get many: giving up leaves something for the sweep to find.
 #[must_use]
-pub fn attempts_max(step: Step) -> u32 {
-    match step {
+pub fn attempts_max(step: impl Into<Step>) -> u32 {
+    match step.into() {
         Step::RefreshIndex | Step::Clean | Step::Sweep | Step::RunTeardown => 1,
         Step::UndoClean => 3,
         // A failed hook is not run again; the attempts repeat the wait for the environment's lock.

@@ -1,6 +1,6 @@
 //! The state that the log adds up to: environments, leases, trust, remembered requests.
 //!
-//! The state is plain data in ordered maps. Only [`State::apply`] changes it (file `apply.rs`);
+//! The state is plain data in ordered maps. Only [`State::apply`] changes it (`machine.rs`);
 //! everything else reads. It holds nothing that the log cannot rebuild.
 
 use std::collections::BTreeMap;

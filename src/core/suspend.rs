@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::command::Command;
-use crate::event::Actor;
+use crate::event::{Actor, LeaseGranted};
 use crate::state::State;
 
 /// Smallest clock difference that counts as a suspend; less is drift or a small correction.
@@ -48,13 +48,15 @@ impl State {
     /// Returns commands that extend every lease by the suspended time: no holder could renew it.
     #[must_use]
     pub fn renewals(&self, slept: Duration) -> Vec<Command> {
-        let renewed = self.leases().map(|(lease, held)| Command::Lease {
-            environment: held.environment.clone(),
-            lease: lease.clone(),
-            until: held.until.after(slept),
-            purpose: held.purpose.clone(),
-            actor: Actor::daemon(),
-            request: None,
+        let renewed = self.leases().map(|(lease, held)| {
+            Command::Lease(LeaseGranted {
+                environment: held.environment.clone(),
+                lease: lease.clone(),
+                until: held.until.after(slept),
+                purpose: held.purpose.clone(),
+                actor: Actor::daemon(),
+                request: None,
+            })
         });
         renewed.collect()
     }
@@ -64,7 +66,7 @@ impl State {
 mod tests {
     use super::*;
     use crate::event::{EnvironmentReady, Worktree, WorktreeAdded};
-    use crate::event::{Event, LeaseGranted, Plan, ProvisionRequested, Record};
+    use crate::event::{Event, Plan, ProvisionRequested, Record};
     use crate::{EnvironmentId, LeaseId, Time};
 
     fn at(awake: u64, wall: u64) -> Clocks {

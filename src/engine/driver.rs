@@ -12,7 +12,8 @@ use tokio::sync::broadcast;
 use super::handle::{Message, Progress, Receipt, Reply};
 use crate::core::effect::Effect;
 use crate::core::{
-    Code, Command, EffectId, Fault, Note, Outcome, OwedEffect, State, Step, Subject, Target, Time,
+    Code, Command, EffectId, Ended, Fault, MigrationStep, Note, OwedEffect, Settlement, State,
+    Step, Subject, Target, Time,
 };
 use crate::engine::scheduling;
 use crate::failpoint::kill::point;
@@ -131,7 +132,7 @@ impl Driver {
                 progress: self.progress.clone(),
                 cancel: Arc::clone(&cancel),
             };
-            let step = effect.step;
+            let step = effect.step();
             let name = format!("gk-{}", step.as_str());
             std::thread::Builder::new().name(name).spawn(move || {
                 if in_background {
@@ -201,22 +202,47 @@ struct Job {
 impl Job {
     fn run(&self, effect: &Effect) {
         point("effect.started");
-        let span = tracing::debug_span!("effect", id = %effect.id, step = effect.step.as_str());
+        let span = tracing::debug_span!("effect", id = %effect.id, step = effect.step().as_str());
         let _inside = span.enter();
         let reporter = EffectReporter { job: self, id: &effect.id };
-        let outcome = match (&effect.target, &self.migration_runner) {
-            (Target::Migration(migration), Some(migration_runner)) => {
-                migration_runner.perform(migration, effect.step, &|| self.cancel.is_cancelled())
-            }
-            _ => self.world.perform(effect, &self.cancel, &reporter),
-        };
+        let settlement = self.perform(effect, &reporter);
         point("effect.performed");
-        match &outcome {
-            Ok(_) => tracing::debug!("effect done"),
-            Err(fault) => tracing::info!(%fault, "effect failed"),
+        match settlement.fault() {
+            None => tracing::debug!("effect done"),
+            Some(fault) => tracing::info!(%fault, "effect failed"),
         }
         // A send fails only when the engine has ended, and then the process is about to end.
-        drop(self.mailbox.send(Message::Completed(effect.id.clone(), outcome)));
+        drop(self.mailbox.send(Message::Completed(settlement)));
+    }
+
+    fn perform(&self, effect: &Effect, reporter: &EffectReporter<'_>) -> Settlement {
+        let (world, cancel, entered) = (&self.world, &*self.cancel, effect.id.entered);
+        match &effect.target {
+            Target::Environment(step, env, trusted) => {
+                let result = world.perform(*step, env, trusted, cancel, reporter);
+                Settlement::Environment(env.id.clone(), Ended { entered, result })
+            }
+            Target::Remains(step, remains) => {
+                let result = world.perform_on_archive(*step, remains, cancel);
+                let (id, incarnation) = (remains.id.clone(), remains.incarnation);
+                Settlement::Remains(id, incarnation, Ended { entered, result })
+            }
+            Target::Output(step, output) => {
+                let result = world.perform_on_output(*step, output, cancel);
+                Settlement::Output(output.id.clone(), output.clean, Ended { entered, result })
+            }
+            Target::Migration(step, migration) => {
+                let result = match &self.migration_runner {
+                    Some(runner) => runner.perform(migration, *step, &|| cancel.is_cancelled()),
+                    None => Err(no_runner(*step)),
+                };
+                Settlement::Migration(migration.id.clone(), Ended { entered, result })
+            }
+            Target::Host(step, state) => {
+                let result = world.perform_on_host(*step, state, cancel);
+                Settlement::Host(Ended { entered, result })
+            }
+        }
     }
 }
 
@@ -242,6 +268,12 @@ impl Reporter for EffectReporter<'_> {
 }
 
 /// Returns whether an effect was cancelled, as at a shutdown; then its outcome is not settled.
-pub(super) fn is_interruption(outcome: &Result<Outcome, Fault>) -> bool {
-    matches!(outcome, Err(fault) if fault.code == Code::Cancelled)
+pub(super) fn is_interruption(settlement: &Settlement) -> bool {
+    settlement.fault().is_some_and(|fault| fault.code == Code::Cancelled)
+}
+
+/// Returns the fault of a migration's step where the engine was started without its runner.
+fn no_runner(step: MigrationStep) -> Fault {
+    let message = format!("step {} has no runner", step.as_str());
+    Fault::new(Code::Defect, message, "report this defect with the daemon log")
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{broadcast, oneshot, watch};
 
-use crate::core::{Code, Command, EffectId, EnvironmentId, Fault, Outcome, Seq, State};
+use crate::core::{Code, Command, EnvironmentId, Fault, Seq, Settlement, State};
 use crate::journal::Reader;
 
 /// Result of a command that was decided and committed.
@@ -24,8 +24,8 @@ pub type Reply = Box<dyn FnOnce(Result<Receipt, Fault>) + Send>;
 pub(super) enum Message {
     /// A command to decide, and the callback for its result.
     Command(Command, Reply),
-    /// An effect has ended with this outcome; its slot is free.
-    Completed(EffectId, Result<Outcome, Fault>),
+    /// An effect has ended; its slot is free.
+    Completed(Settlement),
     /// A request to stop: cancel effects, record the reason, end the loop.
     Shutdown(String),
 }
@@ -53,7 +53,9 @@ impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Command(command, _) => f.debug_tuple("Command").field(command).finish(),
-            Self::Completed(id, _) => f.debug_tuple("Home").field(id).finish(),
+            Self::Completed(settlement) => {
+                f.debug_tuple("Home").field(&settlement.effect()).finish()
+            }
             Self::Shutdown(why) => f.debug_tuple("Shutdown").field(why).finish(),
         }
     }

@@ -205,11 +205,11 @@ impl Engine {
     fn handle(&mut self, batch: &mut Batch, message: Message) {
         match message {
             Message::Command(command, reply) => self.decide(batch, command, Some(reply)),
-            Message::Completed(id, outcome) => {
-                self.driver.completed(&id);
+            Message::Completed(settlement) => {
+                self.driver.completed(&settlement.effect());
                 // An effect that was stopped for the shutdown is owed again after the next start.
-                if self.stopping.is_none() || !driver::is_interruption(&outcome) {
-                    self.decide(batch, Command::Settle { effect: id, outcome }, None);
+                if self.stopping.is_none() || !driver::is_interruption(&settlement) {
+                    self.decide(batch, Command::Settle(settlement), None);
                 }
             }
             Message::Shutdown(reason) => {
@@ -317,7 +317,7 @@ fn clocks(began: Instant) -> Clocks {
 }
 
 fn is_new_work(command: &Command) -> bool {
-    matches!(command, Command::Provision { .. } | Command::Destroy { .. } | Command::Lease { .. })
+    matches!(command, Command::Provision(_) | Command::Destroy { .. } | Command::Lease(_))
 }
 
 fn stopping() -> Fault {

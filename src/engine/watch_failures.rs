@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Engine, Handle, WatchService};
-use crate::core::event::{Actor, Event, Plan, Repository, Retention, Worktree};
+use crate::core::event::{Actor, Event, LeaseGranted, Plan, Repository, Retention, Worktree};
 use crate::core::watch_machine::ATTEMPTS_MAX;
-use crate::core::{Command, EnvironmentId, LeaseId, Seq, Time};
+use crate::core::{Adopt, Command, EnvironmentId, LeaseId, Seq, Time};
 use crate::engine::watcher::Options;
 use crate::journal::{self, Journal};
 use crate::world::World;
@@ -96,7 +96,7 @@ fn adopt(id: &EnvironmentId, at: &Path) -> Command {
     let plan = Plan { repository, path: paths::to_host(at), ..Plan::default() };
     let (environment, head, actor) = (id.clone(), "h".to_owned(), Actor::default());
     let nonce = crate::core::Nonce::parse(&"0".repeat(32)).expect("a nonce");
-    Command::Adopt { environment, plan, head, worktree, actor, nonce }
+    Command::Adopt(Adopt { environment, plan, head, worktree, actor, nonce })
 }
 
 impl Scene {
@@ -149,14 +149,14 @@ fn failing_watch_gives_up_once() {
     // Neither notifications nor a restart resume it; each lease is answered before the next.
     for n in 0..50 {
         watching.state_changed();
-        let take = Command::Lease {
+        let take = Command::Lease(LeaseGranted {
             environment: scene.id.clone(),
             lease: LeaseId::parse(&format!("lease{n}")).expect("a name"),
             until: in_an_hour(),
             purpose: "a test".to_owned(),
             actor: Actor::default(),
             request: None,
-        };
+        });
         scene.handle.submit_blocking(take).expect("leased");
     }
     watching.stop();

@@ -4,6 +4,7 @@
 //! state and never leads it: a record states only that watching was given up or resumed. A read
 //! starts no watch. An environment that is being torn down or is tombstoned is never watched.
 
+use crate::core::event::WatcherGaveUp;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -485,7 +486,12 @@ impl WatchLoop<'_> {
                 tracing::warn!(environment = %id, attempts, reason, "watching was given up");
                 locked(&self.watching.metrics).give_ups += 1;
                 let environment = id.clone();
-                let command = Command::WatchGaveUp { environment, incarnation, attempts, reason };
+                let command = Command::WatchGaveUp(WatcherGaveUp {
+                    environment,
+                    incarnation,
+                    attempts,
+                    reason,
+                });
                 drop(self.watching.handle.submit_blocking(command));
             }
             Action::Degrade => {

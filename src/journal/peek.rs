@@ -5,8 +5,8 @@
 //! test holds that for each kind. Nothing here verifies a checksum.
 
 use super::envelope::Envelope;
-use groundskeeper_core::for_each_event;
 use groundskeeper_core::id::ENVIRONMENT_ID_BYTES_MAX;
+use groundskeeper_core::{for_each_event, for_each_topic};
 
 macro_rules! names {
     ($($kind:ident = $number:literal, $version:literal;)*) => {
@@ -29,14 +29,41 @@ macro_rules! names {
 }
 for_each_event!(names);
 
-/// Returns whether payloads of this kind begin with the id of an environment.
-#[must_use]
-pub fn has_environment(kind: u32) -> bool {
-    matches!(
-        kind,
-        10..=25 | 30..=37 | 40..=42 | 60..=65 | 70..=77 | 80..=88 | 100 | 101 | 112 | 113
-    )
+/// Returns whether events about this subject name an environment, in their first field.
+macro_rules! names_environment {
+    (environment) => {
+        true
+    };
+    (archive) => {
+        true
+    };
+    (output) => {
+        true
+    };
+    (migration) => {
+        false
+    };
+    (host) => {
+        false
+    };
 }
+
+macro_rules! subjects {
+    ($($topic:ident($view:ident) of $subject:ident {
+        $($kind:ident = $number:literal, $version:literal;)*
+    })*) => {
+        /// Returns whether payloads of this kind begin with the id of an environment.
+        #[must_use]
+        #[allow(clippy::manual_range_patterns, reason = "the numbers come from the catalogue")]
+        pub fn has_environment(kind: u32) -> bool {
+            match kind {
+                $($($number)|* => names_environment!($subject),)*
+                _ => false,
+            }
+        }
+    };
+}
+for_each_topic!(subjects);
 
 /// Returns the environment of a record, read from the first field of its payload. None when the
 /// kind has none or the bytes do not fit.

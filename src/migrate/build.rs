@@ -9,7 +9,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::core::event::Staging;
-use crate::core::{Code, Fault, Outcome};
+use crate::core::{Code, Fault, MigrationOutcome};
 use crate::failpoint::kill::point;
 use crate::migrate::context::{Task, sync};
 use crate::migrate::files::with_suffix;
@@ -19,10 +19,10 @@ use crate::migrate::{flip, secrets, sqlite};
 use crate::world::fs::paths;
 
 /// Builds the new database from an empty file.
-pub(super) fn build(task: &Task<'_>) -> Result<Outcome, Fault> {
+pub(super) fn build(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     task.hold_and_check()?;
     reset_to_building(task)?;
-    Ok(Outcome::StagingBuilt(rows(task)?))
+    Ok(MigrationOutcome::StagingBuilt(rows(task)?))
 }
 
 fn rows(task: &Task<'_>) -> Result<Staging, Fault> {
@@ -81,7 +81,7 @@ fn compare(planned: &[(String, u64)], found: &[(String, u64)]) -> Result<(), Fau
 }
 
 /// Stamps the new database, verifies it and turns it into one durable file.
-pub(super) fn verify(task: &Task<'_>) -> Result<Outcome, Fault> {
+pub(super) fn verify(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     task.hold_and_check()?;
     reset_to_building(task)?;
     let path = &task.names.staging;
@@ -110,7 +110,7 @@ pub(super) fn verify(task: &Task<'_>) -> Result<Outcome, Fault> {
         manifest::write(task.files(), &task.names.manifest, &manifest)?;
         point("migrate.verified");
     }
-    Ok(Outcome::StagingVerified(bytes, sqlite::fingerprint(path)))
+    Ok(MigrationOutcome::StagingVerified(bytes, sqlite::fingerprint(path)))
 }
 
 /// Checks integrity while a second thread syncs the file and runs the recipe's own check: the check

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::source::{self, CopyProgress, Source};
 use super::sqlite;
-use crate::core::{Fault, Outcome};
+use crate::core::{Fault, MigrationOutcome};
 use crate::failpoint::kill::point;
 use crate::migrate::context::{Scratch, Task};
 use crate::world::fs::paths;
@@ -36,10 +36,10 @@ fn copy_of_source(task: &Task<'_>, to: &Path, progress: &dyn Fn(u64, u64)) -> Re
 }
 
 /// Performs the step that brings the copy to the shape that the recipe reads.
-pub(super) fn normalise(task: &Task<'_>) -> Result<Outcome, Fault> {
+pub(super) fn normalise(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     task.hold_and_check()?;
     let warnings = reshape(task)?;
-    Ok(Outcome::SourceNormalised(warnings))
+    Ok(MigrationOutcome::SourceNormalised(warnings))
 }
 
 /// Opens the copy in the shape that the recipe reads, and makes it anew if this process has not.

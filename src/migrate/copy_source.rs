@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::core::event::SourceCopy;
-use crate::core::{Fault, Outcome};
+use crate::core::{Fault, MigrationOutcome};
 use crate::failpoint::kill::point;
 use crate::migrate::context::{Scratch, Task};
 use crate::migrate::copy::fresh_copy;
@@ -12,7 +12,7 @@ use crate::migrate::{secrets, sqlite};
 use crate::world::fs::paths;
 
 /// Copies the database, including the content of its log, and backs up its secrets.
-pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
+pub(super) fn copy(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     task.hold_and_check()?;
     let names = &task.names;
     let has_secrets = names.secrets.as_deref().is_some_and(Path::exists);
@@ -34,5 +34,11 @@ pub(super) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
     let rows = sqlite::count_all(&sqlite::open_private(&names.copy)?, &names.copy)?;
     let bytes = names.copy.metadata().map_err(paths::failed("read", &names.copy))?.len();
     task.runner.with_held(task.id(), |held| held.copy = Scratch::Fresh);
-    Ok(Outcome::SourceCopied(SourceCopy { bytes, fingerprint, checksum, rows, has_secrets }))
+    Ok(MigrationOutcome::SourceCopied(SourceCopy {
+        bytes,
+        fingerprint,
+        checksum,
+        rows,
+        has_secrets,
+    }))
 }

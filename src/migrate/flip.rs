@@ -9,14 +9,14 @@ use std::path::Path;
 use super::files::{Files, with_suffix};
 use super::recipe::Recipe;
 use super::{secrets, sqlite};
-use crate::core::{Code, Fault, Outcome};
+use crate::core::{Code, Fault, MigrationOutcome};
 use crate::failpoint::kill::point;
 use crate::migrate::context::Task;
 use crate::migrate::manifest::{self, Manifest, ReadManifest};
 use crate::world::fs::paths;
 
 /// Installs the new database. A repeated call after the flip reports it again.
-pub(super) fn flip(task: &Task<'_>) -> Result<Outcome, Fault> {
+pub(super) fn flip(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     let names = &task.names;
     if names.staging.exists() {
         task.hold_and_check()?;
@@ -33,12 +33,7 @@ pub(super) fn flip(task: &Task<'_>) -> Result<Outcome, Fault> {
         let hint = format!("inspect {}: it may be the old database", names.backup.display());
         return Err(Fault::new(Code::PathNotFound, message, hint));
     }
-    Ok(flipped(task))
-}
-
-fn flipped(task: &Task<'_>) -> Outcome {
-    let backup = paths::to_host(&task.names.backup);
-    Outcome::Flipped(backup)
+    Ok(MigrationOutcome::Flipped(paths::to_host(&names.backup)))
 }
 
 /// Returns whether the new database is in its place.
@@ -106,11 +101,11 @@ fn drop_sidecars(files: &Files, database: &Path) -> Result<(), Fault> {
 }
 
 /// Drops the private copies and the backups of secrets. The database and its backup stay.
-pub(super) fn clean_up(task: &Task<'_>) -> Result<Outcome, Fault> {
+pub(super) fn clean_up(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     task.own_if_free()?;
     let manifest = own_manifest(task);
     clean(task.files(), &manifest, task)?;
-    Ok(Outcome::CleanedUp(Vec::new()))
+    Ok(MigrationOutcome::CleanedUp(Vec::new()))
 }
 
 fn clean(files: &Files, manifest: &Manifest, task: &Task<'_>) -> Result<(), Fault> {
@@ -146,14 +141,14 @@ fn own_manifest(task: &Task<'_>) -> Manifest {
 
 /// Removes everything that was made; the old database stays. If the new database is already
 /// installed, the roll-back is too late and reports the flip.
-pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
+pub(super) fn drop_staging(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     let on_disk = manifest::read(&task.names.manifest);
     let ours = matches!(&on_disk, ReadManifest::Manifest(manifest) if manifest.nonce == task.id().as_str());
     if ours {
         task.own_if_free()?;
     }
     if ours && is_installed(task)? {
-        return Ok(flipped(task));
+        return Ok(MigrationOutcome::TooLate(paths::to_host(&task.names.backup)));
     }
     let files = task.files();
     let manifest = own_manifest(task);
@@ -174,7 +169,7 @@ pub(super) fn drop_staging(task: &Task<'_>) -> Result<Outcome, Fault> {
     if left.is_none() {
         secrets::forget(task)?;
     }
-    Ok(Outcome::CleanedUp(left.into_iter().collect()))
+    Ok(MigrationOutcome::StagingDropped(left.into_iter().collect()))
 }
 
 /// Sets the manifest back to `building` before anything is taken back: a program that continues

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use crate::core::event::SourceState;
-use crate::core::{Code, Fault, Outcome};
+use crate::core::{Code, Fault, MigrationOutcome};
 use crate::migrate::context::Task;
 use crate::migrate::recipe::is_old;
 use crate::migrate::recovery;
@@ -16,7 +16,7 @@ use crate::world::fs::paths;
 const SPARE_BYTES: u64 = 16 << 20;
 
 /// Inspects the database.
-pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
+pub(super) fn inspect(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     let path = &task.names.database;
     check_place(path)?;
     // Held first: a running migration of the application must not be settled as an interrupted one.
@@ -36,7 +36,7 @@ pub(super) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
     }
     let backup = taken.backup.as_deref().map(paths::to_host).unwrap_or_default();
     let found = SourceState { old, taken_over: taken.stage, backup, warnings: taken.warnings };
-    Ok(Outcome::SourceInspected(found))
+    Ok(MigrationOutcome::SourceInspected(found))
 }
 
 /// Checks that the directory exists and is writable.

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::core::event::MigrationPlan;
-use crate::core::{Code, Fault, Migration, MigrationId, Outcome, Step};
+use crate::core::{
+    Code, Fault, Migration, MigrationId, MigrationOutcome as Outcome, MigrationStep as Step,
+};
 use crate::failpoint::kill::point;
 use crate::migrate::context::{EffectLock, Held, MigrationRunner, Progress, Task};
 use crate::migrate::file_names::Names;
@@ -81,7 +83,8 @@ impl MigrationRunner {
         });
         let over = match &outcome {
             Ok(Outcome::SourceInspected(found)) => !found.old,
-            Ok(outcome) => matches!(outcome, Outcome::CleanedUp(_) | Outcome::Returned(_)),
+            Ok(Outcome::CleanedUp(_) | Outcome::StagingDropped(_) | Outcome::Returned(_)) => true,
+            Ok(_) => false,
             Err(_) => step == Step::ReturnBackup,
         };
         // Locks that stayed here would keep the application out of its database.
@@ -209,10 +212,6 @@ impl Task<'_> {
             Step::CleanUp => flip::clean_up(self),
             Step::DropStaging => flip::drop_staging(self),
             Step::ReturnBackup => undo::undo(self),
-            other => {
-                let message = format!("step {} is not a migration step", other.as_str());
-                Err(Fault::new(Code::Defect, message, "please report this"))
-            }
         };
         point("migrate.performed");
         outcome

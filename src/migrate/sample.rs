@@ -13,7 +13,8 @@ use super::recipes::folder::Folder;
 use super::{MigrationRunner, sqlite};
 use crate::core::event::{Actor, MigrationPlan};
 use crate::core::{
-    Code, Command, Fault, Migration, MigrationId, MigrationPhase, Record, State, Time,
+    Code, Command, Ended, Fault, Migration, MigrationId, MigrationPhase, Record, Settlement, State,
+    Time,
 };
 use crate::world::fs::paths;
 
@@ -223,12 +224,12 @@ impl Harness {
             let migration = self.migration(id);
             let Some(owed) = migration.owed.clone() else { return };
             self.now = self.now.max(owed.not_before);
-            let effect = migration.effect_id().expect("owed");
-            let outcome = runner.perform(&migration, owed.step, &|| false);
+            let result = runner.perform(&migration, owed.step, &|| false);
             if gone() {
                 return;
             }
-            self.command(Command::Settle { effect, outcome });
+            let ended = Ended { entered: owed.entered, result };
+            self.command(Command::Settle(Settlement::Migration(id.clone(), ended)));
         }
     }
 

@@ -10,7 +10,7 @@ use sha2::Sha256;
 
 use super::files::{Files, with_suffix};
 use super::recipe::{Keychain, Secrets};
-use crate::core::{Code, Fault, MigrationId, Outcome};
+use crate::core::{Code, Fault, MigrationId, MigrationOutcome};
 use crate::failpoint::kill::point;
 use crate::format::hex;
 use crate::migrate::context::Task;
@@ -47,7 +47,7 @@ pub(super) fn back_up(task: &Task<'_>) -> Result<(), Fault> {
 }
 
 /// Writes the secrets that the new database refers to. Repeated after a kill, it writes the same.
-pub(super) fn write(task: &Task<'_>) -> Result<Outcome, Fault> {
+pub(super) fn write(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     task.hold_and_check()?;
     let copy = crate::migrate::copy::open(task)?;
     let secrets = task.with_work(|work| task.recipe.secrets(&copy, work))?;
@@ -66,7 +66,7 @@ pub(super) fn write(task: &Task<'_>) -> Result<Outcome, Fault> {
         write_file(task, path, bytes)?;
     }
     point("migrate.secrets_written");
-    Ok(Outcome::SecretsWritten(entries as u64))
+    Ok(MigrationOutcome::SecretsWritten(entries as u64))
 }
 
 fn write_file(task: &Task<'_>, path: &Path, bytes: &[u8]) -> Result<(), Fault> {

@@ -7,7 +7,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::core::event::{Actor, MigrationPlan};
-use crate::core::{Code, Command, Decision, Fault, Migration, MigrationId, Record, State, Time};
+use crate::core::{
+    Code, Command, Decision, Ended, Fault, Migration, MigrationId, Record, Settlement, State, Time,
+};
 use crate::migrate::context::MigrationRunner;
 use crate::migrate::files;
 
@@ -67,13 +69,11 @@ impl Standalone {
     pub fn run(&mut self, runner: &MigrationRunner, id: &MigrationId) -> Result<(), Fault> {
         while let Some(migration) = self.state.migration(id).cloned() {
             let Some(owed) = &migration.owed else { break };
-            let effect = migration.effect_id().ok_or_else(|| {
-                Fault::new(Code::Defect, "an owed step has no effect id", "please report this")
-            })?;
             // Bounded: the core limits the attempts and the delay between two of them.
             files::pause(owed.not_before.since(now()));
-            let outcome = runner.perform(&migration, owed.step, &|| false);
-            self.submit(Command::Settle { effect, outcome })?;
+            let result = runner.perform(&migration, owed.step, &|| false);
+            let ended = Ended { entered: owed.entered, result };
+            self.submit(Command::Settle(Settlement::Migration(id.clone(), ended)))?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use super::files::with_suffix;
 use super::{secrets, sqlite};
-use crate::core::{Code, Fault, Outcome};
+use crate::core::{Code, Fault, MigrationOutcome};
 use crate::failpoint::kill::point;
 use crate::migrate::app_lock;
 use crate::migrate::context::Task;
@@ -12,7 +12,7 @@ use crate::world::fs::paths;
 
 /// Puts the backup into the place of the new database, which is kept under another name, then puts
 /// the old secrets back. An undo that was interrupted by a kill continues.
-pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
+pub(super) fn undo(task: &Task<'_>) -> Result<MigrationOutcome, Fault> {
     let names = &task.names;
     let secrets = secrets::kept(task);
     let returned = !names.backup.exists() && names.undone.exists() && names.database.exists();
@@ -39,7 +39,7 @@ pub(super) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
     if let (true, Some(path)) = (secrets.made, &names.secrets) {
         task.files().remove(path).map_err(|e| paths::fault("remove", path, &e).transient())?;
     }
-    Ok(Outcome::Returned(paths::to_host(&names.undone)))
+    Ok(MigrationOutcome::Returned(paths::to_host(&names.undone)))
 }
 
 fn put_back(task: &Task<'_>) -> Result<(), Fault> {

@@ -317,18 +317,8 @@ fn own_path(app: &App, command: &HostCommand, id: &EnvironmentId) -> Result<(), 
 }
 
 fn known_lease(app: &App, name: &str) -> Result<(), Fault> {
-    let id = lease_id(name)?;
-    let now = crate::api::app::now();
-    app.handle.view(|state| {
-        let hint = "acquire a lease first";
-        match state.lease(&id) {
-            Some(lease) if lease.until > now => Ok(()),
-            None if !state.has_ended(&id) => {
-                Err(Fault::new(Code::LeaseNotFound, format!("there is no lease {id}"), hint))
-            }
-            _ => Err(Fault::new(Code::LeaseEnded, format!("lease {id} has ended"), hint)),
-        }
-    })
+    let (id, now) = (lease_id(name)?, crate::api::app::now());
+    app.handle.view(|state| state.lease_in_force(&id, now).map(|_| ()))
 }
 
 fn call(command: &HostCommand) -> Result<ApiCall, Fault> {

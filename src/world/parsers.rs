@@ -10,6 +10,9 @@ use crate::world::status::parse::Changes;
 use crate::world::watch::rules;
 
 /// Reads bytes as an index, with either kind of object id.
+///
+/// # Panics
+/// When an index that was sealed has no checksum.
 pub fn index(bytes: &[u8]) {
     for hash in ["sha1", "sha256"].into_iter().filter_map(Hash::named) {
         let mut places = Vec::new();
@@ -17,7 +20,9 @@ pub fn index(bytes: &[u8]) {
         let understood = read::each(bytes, hash, |entry| places.push(entry.at)).is_some();
         if understood {
             let mut changed = bytes.to_vec();
-            places.iter().for_each(|at| read::unmark(&mut changed, *at, hash));
+            for at in places {
+                read::unmark(&mut changed, at, hash);
+            }
             read::seal(&mut changed, hash);
             assert!(read::is_summed(&changed, hash), "a sealed index has its checksum");
         }

@@ -176,7 +176,7 @@ async fn trash_check(client: &mut Client) -> Check {
         client.call(Method::GET, "/v1/trash", None::<&()>).await;
     let list = match list {
         Ok(list) => list,
-        Err(client::Failed(p)) => return Check::warn(name, p.message, p.hint),
+        Err(client::CliError(p)) => return Check::warn(name, p.message, p.hint),
     };
     let pinned: Vec<&RemainsView> = list.iter().filter(|r| !r.only_copy_of.is_empty()).collect();
     if pinned.is_empty() {

@@ -9,7 +9,7 @@ use crate::invariants::list::{
 };
 use crate::model::environment::{Environment, Phase};
 use crate::model::migration::{Migration, MigrationPhase};
-use crate::model::step::Step;
+use crate::model::step::MigrationStep as Step;
 use crate::state::State;
 
 impl Audit {

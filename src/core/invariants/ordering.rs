@@ -1,10 +1,9 @@
 //! The order of records, and the bounds on retries and waits.
 
 use crate::event::Record;
-use crate::id::{Seq, Time};
+use crate::id::{EnvironmentId, Seq, Time};
 use crate::invariants::list::{ATTEMPTS, BOOT, DEATHS, Found, LIMITS, SEQ, TIME};
-use crate::model::environment::Owed;
-use crate::model::step::Step;
+use crate::model::step::{Owed, Step};
 use crate::state::State;
 use crate::{Event, policy};
 
@@ -34,20 +33,23 @@ pub(super) fn look_at_bounds(state: &State, record: &Record, found: &mut Found) 
     match &record.event {
         Event::AttemptFailed(e) => {
             let owed = state.environment(&e.environment).and_then(|env| env.owed.as_ref());
-            attempt(record.at, &e.step, e.attempts, e.retry_at, owed, found);
+            let before = owed.map(|o| o.attempts);
+            attempt(record.at, &e.step, e.attempts, e.retry_at, before, found);
         }
         Event::RemainsAttemptFailed(e) => {
             let owed = state.remains_of(&e.environment, e.incarnation);
-            let owed = owed.and_then(|r| r.owed.as_ref());
-            attempt(record.at, &e.step, e.attempts, e.retry_at, owed, found);
+            let before = owed.and_then(|r| r.owed.as_ref()).map(|o| o.attempts);
+            attempt(record.at, &e.step, e.attempts, e.retry_at, before, found);
         }
         Event::CleanAttemptFailed(e) => {
             let owed = state.output(&e.environment, e.clean).and_then(|o| o.owed.as_ref());
-            attempt(record.at, &e.step, e.attempts, e.retry_at, owed, found);
+            let before = owed.map(|o| o.attempts);
+            attempt(record.at, &e.step, e.attempts, e.retry_at, before, found);
         }
         Event::MigrationAttemptFailed(e) => {
             let owed = state.migration(&e.migration).and_then(|m| m.owed.as_ref());
-            attempt(record.at, &e.step, e.attempts, e.retry_at, owed, found);
+            let before = owed.map(|o| o.attempts);
+            attempt(record.at, &e.step, e.attempts, e.retry_at, before, found);
         }
         Event::TeardownPostponed(e) => {
             let before = state.environment(&e.environment).map_or(0, |env| env.failed_teardowns);
@@ -87,14 +89,14 @@ fn attempt(
     name: &str,
     attempts: u32,
     retry_at: Time,
-    owed: Option<&Owed>,
+    before: Option<u32>,
     found: &mut Found,
 ) {
     let Some(step) = Step::ALL.iter().copied().find(|step| step.as_str() == name) else {
         found.push((ATTEMPTS, format!("there is no step {name:?}")));
         return;
     };
-    let before = owed.map_or(0, |o| o.attempts);
+    let before = before.unwrap_or(0);
     if attempts != before.saturating_add(1) {
         found.push((ATTEMPTS, format!("attempt {attempts} at {name} follows attempt {before}")));
     }
@@ -112,13 +114,22 @@ fn attempt(
 
 /// Checks that no start leaves a step owed that more daemons died in than are allowed.
 fn deaths(state: &State, found: &mut Found) {
-    let environments = state.environments().filter_map(|e| e.owed.as_ref().map(|o| (&e.id, o)));
-    let remains = state.remains().filter_map(|r| r.owed.as_ref().map(|o| (&r.id, o)));
-    let outputs = state.outputs().filter_map(|o| o.owed.as_ref().map(|owed| (&o.id, owed)));
-    for (id, owed) in environments.chain(remains).chain(outputs) {
-        if owed.interruptions > policy::INTERRUPTIONS_MAX {
-            let (step, times) = (owed.step.as_str(), owed.interruptions);
-            found.push((DEATHS, format!("{times} daemons died at {step} of {id}")));
-        }
+    for env in state.environments() {
+        found.extend(env.owed.as_ref().and_then(|owed| fatal(&env.id, owed)));
     }
+    for remains in state.remains() {
+        found.extend(remains.owed.as_ref().and_then(|owed| fatal(&remains.id, owed)));
+    }
+    for output in state.outputs() {
+        found.extend(output.owed.as_ref().and_then(|owed| fatal(&output.id, owed)));
+    }
+}
+
+fn fatal<S: Copy + Into<Step>>(
+    id: &EnvironmentId,
+    owed: &Owed<S>,
+) -> Option<(&'static str, String)> {
+    let (step, times) = (owed.step.into().as_str(), owed.interruptions);
+    let is_fatal = times > policy::INTERRUPTIONS_MAX;
+    is_fatal.then(|| (DEATHS, format!("{times} daemons died at {step} of {id}")))
 }

@@ -49,23 +49,23 @@ pub(super) fn look(state: &State, event: &Event, found: &mut Found) {
             None => {
                 found.push((KNOWN, format!("there is no archive of incarnation {life} of {id}")));
             }
-            Some(remains) => compare(event, remains.owed.as_ref().map(|o| o.step), found),
+            Some(remains) => compare(event, remains.owed.as_ref().map(|o| o.step.into()), found),
         }
         return;
     }
     if let Some((id, clean)) = event.output() {
         match state.output(id, clean) {
             None => found.push((KNOWN, format!("there is no output of clean {clean} of {id}"))),
-            Some(output) => compare(event, output.owed.as_ref().map(|o| o.step), found),
+            Some(output) => compare(event, output.owed.as_ref().map(|o| o.step.into()), found),
         }
         return;
     }
     if matches!(event, Event::SweepFinished(_)) {
-        compare(event, state.sweep().map(|s| s.owed.step), found);
+        compare(event, state.sweep().map(|s| s.owed.step.into()), found);
         return;
     }
     if let Some(env) = event.environment().and_then(|id| state.environment(id)) {
-        compare(event, env.owed.as_ref().map(|o| o.step), found);
+        compare(event, env.owed.as_ref().map(|o| o.step.into()), found);
     }
 }
 

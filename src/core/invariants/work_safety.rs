@@ -9,7 +9,7 @@ use crate::invariants::list::{BRANCH, Found, KEPT, LEASED, LOOKED, MOVED, OURS, 
 use crate::model::archive::LOSE;
 use crate::model::cleaned_output::Standing;
 use crate::model::environment::{Environment, Phase};
-use crate::model::step::Step;
+use crate::model::step::EnvironmentStep as Step;
 use crate::policy::BranchPolicy;
 use crate::state::State;
 

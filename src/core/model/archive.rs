@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Base, Plan, ProcessSeen, Rescue, Size, Worktree};
 use crate::fault::Fault;
 use crate::id::{EnvironmentId, HostPath, Nonce, Time};
-use crate::model::environment::Owed;
+use crate::model::step::{ArchiveStep, Owed};
 
 /// The archive of one ended incarnation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub struct Remains {
     /// Number of the incarnation that is being restored from it.
     pub restoring: Option<u32>,
     /// The step that is owed to it.
-    pub owed: Option<Owed>,
+    pub owed: Option<Owed<ArchiveStep>>,
     /// Reason of the decided unlink; empty while it is kept.
     pub purge: String,
     /// Why the last attempt at the owed step failed.

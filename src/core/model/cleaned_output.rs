@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Size;
 use crate::fault::Fault;
 use crate::id::{EnvironmentId, HostPath, Seq, Time};
-use crate::model::environment::Owed;
+use crate::model::step::{OutputStep, Owed};
 
 /// Position of the output of one clean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub struct CleanedOutput {
     /// Reason of the decided unlink; empty while it is kept.
     pub purge: String,
     /// The step that is owed to it; only an unlink.
-    pub owed: Option<Owed>,
+    pub owed: Option<Owed<OutputStep>>,
     /// Why the last attempt at that step failed.
     pub fault: Option<Fault>,
 }

@@ -11,7 +11,7 @@ use crate::event::{
 };
 use crate::fault::Fault;
 use crate::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Seq, Subject, Time};
-use crate::model::step::Step;
+use crate::model::step::{EnvironmentStep as Step, Owed};
 
 /// Phase of an incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ pub struct Environment {
     /// How the setup hook ended; none unless it succeeded.
     pub setup: Option<SetupReport>,
     /// The step that is owed to it.
-    pub owed: Option<Owed>,
+    pub owed: Option<Owed<Step>>,
     /// The error behind a `failed` phase or a retry.
     pub fault: Option<Fault>,
     /// Why the last removal was refused, postponed or given up.
@@ -119,21 +119,6 @@ pub struct Process {
     pub name: String,
     /// The daemon itself started it for a request, so it ends with that daemon.
     pub of_daemon: bool,
-}
-
-/// A step that is owed, with its retry state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owed {
-    /// The step to perform.
-    pub step: Step,
-    /// The record that made it owed in this form; half of its [`EffectId`].
-    pub entered: Seq,
-    /// Earliest time at which it may start; 0 means at once.
-    pub not_before: Time,
-    /// Failed attempts so far.
-    pub attempts: u32,
-    /// Daemons that died while it was due.
-    pub interruptions: u32,
 }
 
 /// A teardown: the consent it runs under, and its progress.
@@ -206,8 +191,7 @@ impl Environment {
     /// Returns the identity of the effect that is owed now.
     #[must_use]
     pub fn effect_id(&self) -> Option<EffectId> {
-        let entered = self.owed.as_ref()?.entered;
-        Some(EffectId { subject: Subject::Environment(self.id.clone()), entered })
+        Some(self.owed.as_ref()?.id(Subject::Environment(self.id.clone())))
     }
 
     /// Returns the parts from which its names outside the log (refs, files, markers) are built.

@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{MigrationPlan, SourceCopy, SourceState, Staging};
 use crate::fault::Fault;
 use crate::id::{HostPath, MigrationId, Seq, Time};
-use crate::model::environment::Owed;
-use crate::model::step::Step;
+use crate::model::step::{MigrationStep as Step, Owed};
 
 macro_rules! phases {
     ($($(#[$doc:meta])* $phase:ident = $name:literal, $step:expr;)*) => {
@@ -90,7 +89,7 @@ pub struct Migration {
     /// Size and time of the verified file, to notice later changes.
     pub installed: String,
     /// The step that is owed to it.
-    pub owed: Option<Owed>,
+    pub owed: Option<Owed<Step>>,
     /// Why it failed, or why the last attempt did.
     pub fault: Option<Fault>,
     /// Files that could not be removed.

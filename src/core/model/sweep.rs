@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::environment::Owed;
+use crate::model::step::{HostStep, Owed};
 
 /// A sweep in progress; there is at most one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sweep {
     /// The step that is owed: always the sweep itself.
-    pub owed: Owed,
+    pub owed: Owed<HostStep>,
     /// Whether findings that are proven managed are settled, or only reported.
     pub apply: bool,
     /// Most findings it may settle.

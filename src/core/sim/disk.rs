@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::effect::{Returned, RolledBackTo, Taken};
+use crate::effect::{BranchOutcome, Returned, RolledBackTo, Taken};
 use crate::event::{
     Base, Included, NotMoved, ProcessSeen, ProcessesEnded, Rescue, SetupReport, Size,
     SweepFinished, Worktree,
 };
-use crate::{Environment, EnvironmentId, HostPath, Inspection, Outcome, Seq, State, Step, Subject};
+use crate::{
+    ArchiveOutcome, ArchiveStep, EffectId, Ended, Environment, EnvironmentId,
+    EnvironmentOutcome as Outcome, EnvironmentStep as Of, HostOutcome, HostPath, Inspection,
+    MigrationOutcome, OutputOutcome, Seq, Settlement, State, Step, Subject,
+};
 
 /// The files and refs of one environment on the fake disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,13 +47,16 @@ fn rescue_of(work: &BTreeSet<u32>) -> Rescue {
     Rescue { commit: "r".into(), lacks, ..Rescue::default() }
 }
 
-fn measured(traces: &Traces, subject: &Subject) -> Outcome {
-    let work = match subject {
-        Subject::Remains(_, life) => traces.trash.get(life),
-        _ => None,
-    };
-    let late = work.filter(|work| !work.is_empty()).map(rescue_of);
-    Outcome::Measured(Size { entries: 1, apparent: 1, allocated: 1 }, late)
+fn archived(traces: &Traces, life: u32, step: Step) -> ArchiveOutcome {
+    match ArchiveStep::try_from(step).expect("a step of an archive") {
+        ArchiveStep::Measure => {
+            let work = traces.trash.get(&life).filter(|work| !work.is_empty());
+            let size = Size { entries: 1, apparent: 1, allocated: 1 };
+            ArchiveOutcome::Measured(size, work.map(rescue_of))
+        }
+        ArchiveStep::Purge => ArchiveOutcome::Purged(1),
+        ArchiveStep::DropRescue => ArchiveOutcome::RescueDropped,
+    }
 }
 
 /// Performs one of the small steps of an effect; a crash can fall between any two.
@@ -106,21 +113,50 @@ pub(crate) fn small_step(
     }
 }
 
-/// Returns the outcome of an effect that succeeds on the fake disk.
-pub(crate) fn outcome(
+/// Returns the settlement of an effect that succeeds on the fake disk.
+pub(crate) fn settlement(
     state: &State,
     disk: &BTreeMap<EnvironmentId, Traces>,
-    subject: &Subject,
+    effect: &EffectId,
     step: Step,
-) -> Outcome {
-    let environment = match subject {
-        Subject::Environment(who) | Subject::Remains(who, _) | Subject::Output(who, _) => {
-            who.clone()
+) -> Settlement {
+    let entered = effect.entered;
+    match effect.subject.clone() {
+        Subject::Environment(id) => {
+            let step = Of::try_from(step).expect("a step of an environment");
+            let result = Ok(outcome(state, disk, &id, step));
+            Settlement::Environment(id, Ended { entered, result })
         }
-        Subject::Host | Subject::Migration(_) => return Outcome::Swept(SweepFinished::default()),
-    };
-    let traces = disk.get(&environment).cloned().unwrap_or_default();
-    let env = state.environment(&environment);
+        Subject::Remains(id, life) => {
+            let traces = disk.get(&id).cloned().unwrap_or_default();
+            let result = Ok(archived(&traces, life, step));
+            Settlement::Remains(id, life, Ended { entered, result })
+        }
+        Subject::Output(id, clean) => {
+            let result = Ok(OutputOutcome::Purged(1));
+            Settlement::Output(id, clean, Ended { entered, result })
+        }
+        // Migrations have laws of their own.
+        Subject::Migration(id) => {
+            let result = Ok(MigrationOutcome::CleanedUp(Vec::new()));
+            Settlement::Migration(id, Ended { entered, result })
+        }
+        Subject::Host => {
+            let result = Ok(HostOutcome::Swept(SweepFinished::default()));
+            Settlement::Host(Ended { entered, result })
+        }
+    }
+}
+
+/// Returns the outcome of an effect on an environment that succeeds on the fake disk.
+fn outcome(
+    state: &State,
+    disk: &BTreeMap<EnvironmentId, Traces>,
+    environment: &EnvironmentId,
+    step: Of,
+) -> Outcome {
+    let traces = disk.get(environment).cloned().unwrap_or_default();
+    let env = state.environment(environment);
     let life = env.map_or(0, |e| e.incarnation);
     let worktree = Worktree {
         racy: environment.as_str() == "a",
@@ -130,22 +166,22 @@ pub(crate) fn outcome(
     };
     // Covers both ways: registration and branch go with the directory, or in steps of their own.
     let at_once = !traces.registration && !traces.branch;
-    let settled = at_once.then(|| (true, String::new()));
+    let settled = at_once.then(|| BranchOutcome { deleted: true, reason: String::new() });
     let in_trash = traces.trash.contains_key(&life).then(|| HostPath::from("/trash"));
     match step {
-        Step::ResolveBase => Outcome::Resolved(Base::default()),
-        Step::AddWorktree => Outcome::Added(worktree),
-        Step::ApplyRescue => Outcome::Applied,
-        Step::Restore => Outcome::Restored(worktree, format!("gk/{environment}")),
-        Step::CopyIncluded => Outcome::Included(Included::default()),
-        Step::RunSetup => Outcome::SetUp(SetupReport::default()),
-        Step::RollBack => {
+        Of::ResolveBase => Outcome::Resolved(Base::default()),
+        Of::AddWorktree => Outcome::Added(worktree),
+        Of::ApplyRescue => Outcome::Applied,
+        Of::Restore => Outcome::Restored(worktree, format!("gk/{environment}")),
+        Of::CopyIncluded => Outcome::Included(Included::default()),
+        Of::RunSetup => Outcome::SetUp(SetupReport::default()),
+        Of::RollBack => {
             Outcome::RolledBack(RolledBackTo { trash: in_trash, ..RolledBackTo::default() })
         }
-        Step::RefreshIndex => Outcome::Refreshed(true),
-        Step::Clean => cleaned(env, &traces),
-        Step::UndoClean => undone(env, &traces),
-        Step::Inspect => Outcome::Inspected(Inspection {
+        Of::RefreshIndex => Outcome::Refreshed(true),
+        Of::Clean => cleaned(env, &traces),
+        Of::UndoClean => undone(env, &traces),
+        Of::Inspect => Outcome::Inspected(Inspection {
             unsaved: traces.work.iter().map(|w| format!("untracked: {w}")).collect(),
             fingerprint: format!("{:?}", traces.work),
             head: "h".into(),
@@ -154,24 +190,21 @@ pub(crate) fn outcome(
             quiet: environment.as_str() == "a",
             ..Inspection::default()
         }),
-        Step::RunTeardown => Outcome::TornDown(1),
-        Step::EndProcesses => Outcome::Ended(ProcessesEnded {
+        Of::RunTeardown => Outcome::TornDown(1),
+        Of::EndProcesses => Outcome::Ended(ProcessesEnded {
             environment: environment.clone(),
             ended: vec![ProcessSeen::default(); usize::from(environment.as_str() == "c")],
             spared: Vec::new(),
             survivors: Vec::new(),
         }),
-        Step::Rescue => {
+        Of::Rescue => {
             Outcome::Rescued(traces.rescued.contains_key(&life).then(|| rescue_of(&traces.work)))
         }
-        Step::MoveToTrash => Outcome::Trashed(in_trash, settled),
-        Step::Unregister => Outcome::Unregistered,
-        Step::SettleBranch => Outcome::BranchSettled(true, String::new(), Vec::new()),
-        Step::Measure => measured(&traces, subject),
-        Step::Purge => Outcome::Purged(1),
-        Step::DropRescue => Outcome::RescueDropped,
-        // A sweep; migrations have laws of their own.
-        _ => Outcome::Swept(SweepFinished::default()),
+        Of::MoveToTrash => Outcome::Trashed(in_trash, settled),
+        Of::Unregister => Outcome::Unregistered,
+        Of::SettleBranch => {
+            Outcome::BranchSettled(BranchOutcome { deleted: true, reason: String::new() })
+        }
     }
 }
 

@@ -6,15 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::event::{Plan, Retention, TeardownOptions, Worktree};
+use crate::event::{
+    LeaseGranted, Plan, Retention, SweepRequested, TeardownOptions, WatcherGaveUp, Worktree,
+};
 use crate::invariants::Audit;
 use crate::model::archive::LOSE;
 use crate::model::live_set::LiveSet;
 use crate::sim::actions::{Act, How, NAMES, destroy, name, request};
-use crate::sim::disk::{Traces, is_lacking, outcome, small_step};
+use crate::sim::disk::{Traces, is_lacking, settlement, small_step};
 use crate::{
-    Code, Command, EffectId, EnvironmentId, Event, Fault, Ground, LeaseId, Nonce, Note, Outcome,
-    Phase, Record, RolledBackTo, State, Step, Subject, Time,
+    Adopt, Code, Command, EffectId, Ended, EnvironmentId, EnvironmentOutcome, Event, Fault, Ground,
+    LeaseId, Nonce, Note, Phase, Provision, Record, RolledBackTo, Settlement, State, Step, Subject,
+    Time,
 };
 
 pub(crate) struct InFlight {
@@ -33,7 +36,7 @@ pub struct Harness {
     pub now: Time,
     pub(crate) disk: BTreeMap<EnvironmentId, Traces>,
     pub(crate) running: BTreeMap<Subject, InFlight>,
-    pub(crate) settled: BTreeMap<Subject, EffectId>,
+    pub(crate) settled: BTreeMap<Subject, Settlement>,
     /// Pieces of work made so far, and those discarded with a trash entry or rescue.
     pub(crate) made: u32,
     pub(crate) let_go: BTreeSet<u32>,
@@ -126,7 +129,8 @@ impl Harness {
     fn provision(&mut self, who: usize, plan: Plan, key: Option<u8>) {
         let (actor, request) = (crate::event::Actor::default(), request(key));
         let (environment, nonce, attributes) = (name(who), self.nonce(), None);
-        let made = Command::Provision { environment, plan, actor, request, nonce, attributes };
+        let made =
+            Command::Provision(Provision { environment, plan, actor, request, nonce, attributes });
         self.command(made);
     }
 
@@ -149,14 +153,14 @@ impl Harness {
             }
             Act::Lease { who, lease, millis } => {
                 let until = self.now.after(Duration::from_millis(u64::from(millis) + 1));
-                self.command(Command::Lease {
+                self.command(Command::Lease(LeaseGranted {
                     environment: name(who),
                     lease: LeaseId::parse(&format!("l{lease}")).expect("a valid lease id"),
                     until,
                     purpose: "test".into(),
                     actor: crate::event::Actor::default(),
                     request: None,
-                });
+                }));
             }
             Act::Release { lease } => {
                 let lease = LeaseId::parse(&format!("l{lease}")).expect("a valid lease id");
@@ -174,10 +178,8 @@ impl Harness {
                 }
             }
             Act::Repeat { who } => {
-                let settled = self.settled.values().nth(who).cloned();
-                if let Some(effect) = settled {
-                    let outcome = Ok(Outcome::RolledBack(RolledBackTo::default()));
-                    let accepted = self.command(Command::Settle { effect, outcome });
+                if let Some(settled) = self.settled.values().nth(who).cloned() {
+                    let accepted = self.command(Command::Settle(settled));
                     assert!(!accepted, "a stale settlement must be absorbed");
                 }
             }
@@ -238,14 +240,14 @@ impl Harness {
                     nonce,
                 })
             }
-            Act::Adopt { who } => Command::Adopt {
+            Act::Adopt { who } => Command::Adopt(Adopt {
                 environment: name(who),
                 plan: Plan { path: "/elsewhere".into(), ..Plan::default() },
                 head: "h".into(),
                 worktree: Worktree::default(),
                 actor,
                 nonce: self.nonce(),
-            },
+            }),
             Act::Clean { who, now } => Command::Clean { environment: name(who), now, actor },
             Act::UndoClean { who } => Command::UndoClean { environment: name(who), actor },
             Act::EmptyTrash { who, lose } => {
@@ -255,12 +257,12 @@ impl Harness {
             Act::DropRescue { who, life } => {
                 Command::DropRescue { environment: name(who), incarnation: life, actor }
             }
-            Act::GiveUp { who, life } => Command::WatchGaveUp {
+            Act::GiveUp { who, life } => Command::WatchGaveUp(WatcherGaveUp {
                 environment: name(who),
                 incarnation: life,
                 attempts: 60,
                 reason: "a test".into(),
-            },
+            }),
             Act::WatchAgain { who } => Command::WatchAgain { environment: name(who) },
             Act::Confirm { epoch } => {
                 Command::ConfirmLiveSet { epoch, options: TeardownOptions::default(), actor }
@@ -276,7 +278,7 @@ impl Harness {
                 let request = request(Some(key)).expect("a key");
                 Command::EndRun { request, code: Some(0), why: String::new() }
             }
-            _ => Command::Sweep { apply: true, limit: 1, actor },
+            _ => Command::Sweep(SweepRequested { apply: true, limit: 1, actor }),
         };
         let once = matches!(act, Act::GiveUp { .. } | Act::WatchAgain { .. });
         self.command(command.clone());
@@ -363,22 +365,28 @@ impl Harness {
             && let Some(effect) = self.state.effect(&now_owed)
         {
             running.id = now_owed;
-            running.step = effect.step;
+            running.step = effect.step();
         }
         let fault = Fault::new(Code::Io, "made up", "none");
-        let outcome = match how {
-            How::Well if waits => Err(fault.transient()),
-            How::Well if stale => Ok(Outcome::Outdated),
-            How::Well => Ok(outcome(&self.state, &self.disk, subject, running.step)),
-            How::Transient => Err(fault.transient()),
-            How::Permanent => Err(fault),
-            How::WrongOutcome if running.step == Step::Inspect => {
-                Ok(Outcome::RolledBack(RolledBackTo::default()))
+        let (entered, id) = (running.id.entered, running.id);
+        let settled = match (how, subject) {
+            (How::Well, _) if waits => Settlement::failed(id, fault.transient()),
+            (How::Well, Subject::Environment(who)) if stale => {
+                let result = Ok(EnvironmentOutcome::Outdated);
+                Settlement::Environment(who.clone(), Ended { entered, result })
             }
-            How::WrongOutcome => Err(fault.transient()),
+            (How::Well, _) => settlement(&self.state, &self.disk, &id, running.step),
+            (How::WrongOutcome, Subject::Environment(who)) if running.step == Step::Inspect => {
+                let result = Ok(EnvironmentOutcome::RolledBack(RolledBackTo::default()));
+                Settlement::Environment(who.clone(), Ended { entered, result })
+            }
+            (How::Transient | How::WrongOutcome, _) => Settlement::failed(id, fault.transient()),
+            (How::Permanent, _) => Settlement::failed(id, fault),
         };
-        self.command(Command::Settle { effect: running.id.clone(), outcome });
-        self.settled.insert(subject.clone(), running.id);
+        let accepted = self.command(Command::Settle(settled.clone()));
+        let is_wrong = how == How::WrongOutcome && settled.fault().is_none();
+        assert!(!accepted || !is_wrong, "the outcome of another step must be absorbed");
+        self.settled.insert(subject.clone(), settled);
     }
 
     /// Returns whether an unlink of a clean's output must wait for a clean or undo told to stop.

@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use crate::event::{Actor, MigrationPlan, Retention, SourceCopy, SourceState, Staging};
 use crate::invariants::Audit;
 use crate::{
-    Code, Command, EffectId, Event, Fault, HostPath, Migration, MigrationId, MigrationPhase,
-    Outcome, Record, State, Step, Time,
+    Code, Command, Ended, Event, Fault, HostPath, Migration, MigrationId,
+    MigrationOutcome as Outcome, MigrationPhase, MigrationStep as Step, Record, Seq, Settlement,
+    State, Time,
 };
 
 /// Content of the fake disk: generations of database and secrets, and private files.
@@ -79,7 +80,9 @@ impl Disk {
             Step::VerifyStaging => Outcome::StagingVerified(1, "f".into()),
             Step::Flip => Outcome::Flipped("/backup".into()),
             Step::ReturnBackup => Outcome::Returned("/undone".into()),
-            _ => Outcome::CleanedUp(Vec::new()),
+            Step::CleanUp => Outcome::CleanedUp(Vec::new()),
+            Step::DropStaging if self.database == 2 => Outcome::TooLate("/backup".into()),
+            Step::DropStaging => Outcome::StagingDropped(Vec::new()),
         }
     }
 }
@@ -110,7 +113,7 @@ struct Harness {
     log: Vec<Record>,
     now: Time,
     disk: Disk,
-    last: Option<EffectId>,
+    last: Option<Seq>,
     audit: Audit,
 }
 
@@ -170,13 +173,13 @@ impl Harness {
         let migration = self.migration();
         let Some(owed) = migration.owed.clone() else { return };
         self.now = self.now.max(owed.not_before);
-        let effect = migration.effect_id().expect("owed");
         let fault = Fault::new(Code::Io, "made up", "none");
-        let (done, outcome) = match how {
+        let (done, result) = match how {
             How::Well => (4, Some(Ok(self.disk.outcome(owed.step)))),
             How::Transient(n) => (*n, Some(Err(fault.transient()))),
             How::Permanent(n) => (*n, Some(Err(fault))),
-            How::Wrong => (0, Some(Ok(Outcome::Applied))),
+            How::Wrong if owed.step == Step::Flip => (0, Some(Ok(Outcome::SecretsWritten(1)))),
+            How::Wrong => (0, Some(Ok(Outcome::Flipped("/backup".into())))),
             How::Crash(n) => (*n, None),
             How::Stale => (0, None),
         };
@@ -191,16 +194,20 @@ impl Harness {
             self.now = self.now.after(Duration::from_secs(60));
             self.boot();
         }
-        if let (How::Stale, Some(effect)) = (how, self.last.clone()) {
-            let outcome = Err(Fault::new(Code::Io, "late", "none"));
-            assert!(!self.command(Command::Settle { effect, outcome }), "absorbed");
+        if let (How::Stale, Some(entered)) = (how, self.last) {
+            let late = Err(Fault::new(Code::Io, "late", "none"));
+            assert!(!self.settle(entered, late), "absorbed");
         }
-        let Some(mut outcome) = outcome else { return };
-        if too_late && outcome.is_ok() && !matches!(how, How::Wrong) {
-            outcome = Ok(self.disk.outcome(Step::Flip));
+        let Some(result) = result else { return };
+        let accepted = self.settle(owed.entered, result);
+        assert!(!accepted || !matches!(how, How::Wrong), "the outcome of another step is absorbed");
+        if accepted {
+            self.last = Some(owed.entered);
         }
-        self.last = Some(effect.clone());
-        self.command(Command::Settle { effect, outcome });
+    }
+
+    fn settle(&mut self, entered: Seq, result: Result<Outcome, Fault>) -> bool {
+        self.command(Command::Settle(Settlement::Migration(id(), Ended { entered, result })))
     }
 
     fn check_end(&self) {

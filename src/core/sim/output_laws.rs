@@ -6,7 +6,9 @@ use crate::event::{Actor, Retention};
 use crate::model::cleaned_output::{CleanedOutput, Standing};
 use crate::sim::actions::{Act, How, name};
 use crate::sim::harness::Harness;
-use crate::{Code, Command, Event, Fault, Ground, Outcome, Phase, Step, Subject};
+use crate::{
+    Code, Command, Ended, Event, Fault, Ground, OutputOutcome, Phase, Settlement, Step, Subject,
+};
 
 const CLEAN: Act = Act::Clean { who: 0, now: false };
 
@@ -203,8 +205,8 @@ fn output_with_repository_needs_explicit_retry() {
     for _ in 0..2 {
         assert!(bench.command(empty.clone()), "asked for");
         let effect = bench.state.owed(bench.now).next().expect("an unlink").id;
-        let outcome = Err(Fault::new(Code::NotOurs, "holds a repository", "look at it"));
-        bench.command(Command::Settle { effect, outcome });
+        let fault = Fault::new(Code::NotOurs, "holds a repository", "look at it");
+        bench.command(Command::Settle(Settlement::failed(effect, fault)));
         assert_eq!(bench.state.outputs().filter(|o| o.fault.is_some()).count(), 1);
         bench.wait(Duration::from_secs(1_000));
         assert_eq!(bench.state.owed(bench.now).count(), 0, "no retry without a request");
@@ -212,6 +214,8 @@ fn output_with_repository_needs_explicit_retry() {
     }
     assert!(bench.command(empty));
     let effect = bench.state.owed(bench.now).next().expect("an unlink").id;
-    bench.command(Command::Settle { effect, outcome: Ok(Outcome::Purged(1)) });
+    let Subject::Output(who, clean) = effect.subject else { panic!("an output") };
+    let ended = Ended { entered: effect.entered, result: Ok(OutputOutcome::Purged(1)) };
+    bench.command(Command::Settle(Settlement::Output(who, clean, ended)));
     assert_eq!(bench.state.outputs().count(), 0);
 }

@@ -4,16 +4,17 @@
 //! nothing about it. Archives are folded and decided here; they are never in service.
 
 use crate::decision::Decision;
-use crate::effect::Outcome;
+use crate::effect::ArchiveOutcome as Outcome;
 use crate::event::{
-    Actor, Event, LateWorkRescued, PurgeDecided, RemainsAttemptFailed, RescueDropRequested,
-    RescueDropped, RestoreFrom, RolledBack, TrashLookFailed, TrashMeasured, TrashPurged,
+    Actor, ArchiveEvent, Event, LateWorkRescued, PurgeDecided, RemainsAttemptFailed,
+    RescueDropRequested, RescueDropped, RestoreFrom, RolledBack, TrashLookFailed, TrashMeasured,
+    TrashPurged,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EffectId, EnvironmentId, HostPath, Life, Nonce, Subject, Time};
 use crate::model::archive::{LOSE, Remains};
-use crate::model::environment::{Environment, Owed};
-use crate::model::step::{At, Step};
+use crate::model::environment::Environment;
+use crate::model::step::{ArchiveStep as Step, At, Owed};
 use crate::policy;
 use crate::state::State;
 
@@ -22,7 +23,7 @@ impl Remains {
     #[must_use]
     pub fn effect_id(&self) -> Option<EffectId> {
         let subject = Subject::Remains(self.id.clone(), self.incarnation);
-        Some(EffectId { subject, entered: self.owed.as_ref()?.entered })
+        Some(self.owed.as_ref()?.id(subject))
     }
 
     /// Returns what a new incarnation would be restored from.
@@ -118,7 +119,6 @@ impl Remains {
             Some(Step::Measure) => self.trash.is_some(),
             Some(Step::Purge) => self.trash.is_some() && !self.purge.is_empty(),
             Some(Step::DropRescue) => self.rescue.is_some(),
-            Some(_) => false,
         };
         if !fits {
             return Err(format!("archive {}.{} owes {step:?}", self.id, self.incarnation));
@@ -170,16 +170,17 @@ impl Remains {
         Self::of(&env, at, e.trash.clone())
     }
 
-    fn apply(&mut self, at: At, event: &Event) {
+    fn apply(&mut self, at: At, event: ArchiveEvent<'_>) {
+        use ArchiveEvent as Is;
         match event {
-            Event::LateWorkRescued(e) => {
+            Is::LateWorkRescued(e) => {
                 self.rescue = Some(e.rescue.clone());
                 if self.owed.as_ref().is_some_and(|o| o.step == Step::Purge) {
                     self.owed = Some(Owed::new(Step::Purge, at));
                     self.stay_if_last_copy();
                 }
             }
-            Event::TrashMeasured(e) => {
+            Is::TrashMeasured(e) => {
                 self.size = Some(e.size);
                 self.looked_at = None;
                 self.fault = None;
@@ -188,49 +189,48 @@ impl Remains {
                 let purge = !self.purge.is_empty();
                 self.owed = purge.then(|| Owed::new(Step::Purge, at));
             }
-            Event::TrashLookFailed(e) => {
+            Is::TrashLookFailed(e) => {
                 self.fault = Some(e.fault.clone());
                 self.purge.clear();
                 self.owed = None;
             }
-            Event::PurgeDecided(e) => {
-                self.purge.clone_from(&e.reason);
-                self.fault = None;
-                let look = self.is_unmeasured() && !self.is_to_be_lost();
-                let step = if look { Step::Measure } else { Step::Purge };
-                match &mut self.owed {
-                    // A running step goes on; a step that waits for another attempt may start at
-                    // once. Repeated requests must not lengthen the wait after the next failure, so
-                    // attempts restart at zero.
-                    Some(owed) if owed.step == step => {
-                        owed.not_before = owed.not_before.min(at.time);
-                        owed.attempts = 0;
-                    }
-                    owed => *owed = Some(Owed::new(step, at)),
-                }
-            }
-            Event::TrashPurged(_) => {
+            Is::PurgeDecided(e) => self.purge_decided(at, e),
+            Is::TrashPurged(_) => {
                 self.trash = None;
                 self.purge.clear();
                 self.owed = None;
                 self.fault = None;
             }
-            Event::RescueDropRequested(_) => self.owed = Some(Owed::new(Step::DropRescue, at)),
-            Event::RescueDropped(_) => {
+            Is::RescueDropRequested(_) => self.owed = Some(Owed::new(Step::DropRescue, at)),
+            Is::RescueDropped(_) => {
                 // Dropping a rescue inspects nothing; an unmeasured directory still needs that.
                 self.rescue = None;
                 self.fault = None;
                 self.owed = self.is_unmeasured().then(|| Owed::new(Step::Measure, at));
             }
-            Event::RemainsAttemptFailed(e) => {
+            Is::RemainsAttemptFailed(e) => {
                 self.fault = Some(e.fault.clone());
                 if let Some(owed) = &mut self.owed {
-                    owed.entered = at.seq;
-                    owed.attempts = e.attempts;
-                    owed.not_before = e.retry_at;
+                    owed.retry(at, e.attempts, e.retry_at);
                 }
             }
-            _ => {}
+        }
+    }
+
+    fn purge_decided(&mut self, at: At, e: &PurgeDecided) {
+        self.purge.clone_from(&e.reason);
+        self.fault = None;
+        let look = self.is_unmeasured() && !self.is_to_be_lost();
+        let step = if look { Step::Measure } else { Step::Purge };
+        match &mut self.owed {
+            // A running step goes on; a step that waits for another attempt may start at
+            // once. Repeated requests must not lengthen the wait after the next failure, so
+            // attempts restart at zero.
+            Some(owed) if owed.step == step => {
+                owed.not_before = owed.not_before.min(at.time);
+                owed.attempts = 0;
+            }
+            owed => *owed = Some(Owed::new(step, at)),
         }
     }
 
@@ -247,48 +247,49 @@ impl Remains {
         &self,
         now: Time,
         step: Step,
-        outcome: Result<Outcome, Fault>,
+        result: Result<Outcome, Fault>,
     ) -> Vec<Event> {
+        match result {
+            Ok(outcome) => self.succeeded(outcome),
+            Err(fault) => self.failed(now, step, fault),
+        }
+    }
+
+    fn succeeded(&self, outcome: Outcome) -> Vec<Event> {
         let (environment, incarnation) = (self.id.clone(), self.incarnation);
-        let fault = match (step, outcome) {
-            (Step::Measure, Ok(Outcome::Measured(size, late))) => {
+        match outcome {
+            Outcome::Measured(size, late) => {
                 let measured =
                     TrashMeasured { environment: environment.clone(), incarnation, size };
                 let late = late.map(|rescue| LateWorkRescued { environment, incarnation, rescue });
-                return late.into_iter().map(Event::from).chain([measured.into()]).collect();
+                late.into_iter().map(Event::from).chain([measured.into()]).collect()
             }
-            (Step::Purge, Ok(Outcome::Purged(entries))) => {
+            Outcome::Purged(entries) => {
                 let leftovers = Vec::new();
-                return vec![TrashPurged { environment, incarnation, entries, leftovers }.into()];
+                vec![TrashPurged { environment, incarnation, entries, leftovers }.into()]
             }
-            (Step::Purge, Ok(Outcome::RescuedAgain(rescue))) => {
-                return vec![LateWorkRescued { environment, incarnation, rescue }.into()];
+            Outcome::RescuedAgain(rescue) => {
+                vec![LateWorkRescued { environment, incarnation, rescue }.into()]
             }
-            (Step::DropRescue, Ok(Outcome::RescueDropped)) => {
+            Outcome::RescueDropped => {
                 let leftover = String::new();
-                return vec![RescueDropped { environment, incarnation, leftover }.into()];
+                vec![RescueDropped { environment, incarnation, leftover }.into()]
             }
-            (step, Ok(outcome)) => {
-                let message =
-                    format!("step {} returned an unexpected outcome: {outcome:?}", step.as_str());
-                Fault::new(Code::Defect, message, "please report this")
-            }
-            (_, Err(fault)) => fault,
-        };
-        let attempts = self.owed.as_ref().map_or(0, |o| o.attempts).saturating_add(1);
-        if attempts < policy::attempts_max(step) && fault.code != Code::NotOurs {
-            // A surviving process, a mount or a broken repository may be in the way for days.
-            let delay = match step {
-                Step::Measure | Step::Purge | Step::DropRescue => policy::trash_delay(attempts),
-                _ => policy::retry_delay(attempts),
-            };
-            let retry_at = now.after(delay);
-            let step = step.as_str().to_owned();
-            let failed =
-                RemainsAttemptFailed { environment, incarnation, step, attempts, retry_at, fault };
-            return vec![failed.into()];
         }
-        self.give_up(step, fault)
+    }
+
+    fn failed(&self, now: Time, step: Step, fault: Fault) -> Vec<Event> {
+        let attempts = self.owed.as_ref().map_or(0, |o| o.attempts).saturating_add(1);
+        if attempts >= policy::attempts_max(step) || fault.code == Code::NotOurs {
+            return self.give_up(step, fault);
+        }
+        let (environment, incarnation) = (self.id.clone(), self.incarnation);
+        // A surviving process, a mount or a broken repository may be in the way for days.
+        let retry_at = now.after(policy::trash_delay(attempts));
+        let step = step.as_str().to_owned();
+        let failed =
+            RemainsAttemptFailed { environment, incarnation, step, attempts, retry_at, fault };
+        vec![failed.into()]
     }
 
     /// Returns the events that end a step without success; leftovers are named.
@@ -304,7 +305,7 @@ impl Remains {
                 vec![RescueDropped { environment, incarnation, leftover }.into()]
             }
             // Its content is unknown, so it stays.
-            _ => vec![TrashLookFailed { environment, incarnation, fault }.into()],
+            Step::Measure => vec![TrashLookFailed { environment, incarnation, fault }.into()],
         }
     }
 
@@ -321,12 +322,8 @@ impl Remains {
 
 impl State {
     /// Folds in an event about an archive.
-    pub(crate) fn apply_to_remains(
-        &mut self,
-        at: At,
-        (id, incarnation): (&EnvironmentId, u32),
-        event: &Event,
-    ) {
+    pub(crate) fn apply_archive(&mut self, at: At, event: ArchiveEvent<'_>) {
+        let (id, incarnation) = event.subject();
         let Some(lives) = self.remains.get_mut(id) else { return };
         if let Some(remains) = lives.get_mut(&incarnation) {
             remains.apply(at, event);
@@ -459,13 +456,18 @@ fn busy(remains: &Remains) -> Fault {
 mod tests {
     use super::*;
     use crate::Seq;
-    use crate::event::{Plan, Size};
+    use crate::event::{Plan, Size, Topic};
 
     fn in_the_trash() -> Remains {
         let at = At { seq: Seq(1), time: Time(1) };
         let id = EnvironmentId::parse("demo").expect("an id");
         let env = Environment::begin(at, &id, 1, &Plan::default());
         Remains::of(&env, at, Some("/trash/demo.1".into())).expect("a leftover")
+    }
+
+    fn folds(remains: &mut Remains, at: At, event: &Event) {
+        let Topic::Archive(event) = event.topic() else { panic!("an event about an archive") };
+        remains.apply(at, event);
     }
 
     /// While no inspection succeeds, only inspections are owed; after the last attempt, nothing is.
@@ -475,7 +477,7 @@ mod tests {
         let mut seq = 1;
         let mut happens = |remains: &mut Remains, event: &Event| {
             seq += 1;
-            remains.apply(At { seq: Seq(seq), time: Time(seq) }, event);
+            folds(remains, At { seq: Seq(seq), time: Time(seq) }, event);
             remains.check().expect("consistent");
         };
         for round in 0..2 {
@@ -503,10 +505,10 @@ mod tests {
         for seq in 2..60 {
             let at = At { seq: Seq(seq), time: Time(seq) };
             let purge = remains.purge("request", None);
-            remains.apply(at, &purge);
+            folds(&mut remains, at, &purge);
             let fault = Fault::new(Code::GitMissing, "made up", "none");
             for event in remains.settle(at.time, Step::Purge, Err(fault)) {
-                remains.apply(at, &event);
+                folds(&mut remains, at, &event);
             }
             let owed = remains.owed.as_ref().expect("a retry");
             assert_eq!(owed.not_before, at.time.after(policy::trash_delay(1)), "request {seq}");
@@ -517,7 +519,8 @@ mod tests {
     #[test]
     fn purge_request_during_restore_is_ignored() {
         let mut remains = in_the_trash();
-        remains.apply(At { seq: Seq(2), time: Time(2) }, &remains.purge("request", None));
+        let purge = remains.purge("request", None);
+        folds(&mut remains, At { seq: Seq(2), time: Time(2) }, &purge);
         remains.fault = Some(Fault::new(Code::Io, "made up", "none"));
         let asked = |remains: &Remains| {
             let mut state = State::default();
@@ -536,7 +539,7 @@ mod tests {
         remains.looked_at = Some(Time(1));
         let (environment, incarnation, leftover) = (remains.id.clone(), 1, String::new());
         let dropped = RescueDropped { environment, incarnation, leftover }.into();
-        remains.apply(At { seq: Seq(2), time: Time(2) }, &dropped);
+        folds(&mut remains, At { seq: Seq(2), time: Time(2) }, &dropped);
         assert_eq!(remains.looked_at, Some(Time(1)));
         assert_eq!(remains.owed.map(|o| o.step), Some(Step::Measure));
     }
@@ -546,11 +549,12 @@ mod tests {
         let mut remains = in_the_trash();
         let fault = Fault::new(Code::GitFailed, "made up", "none");
         for event in remains.settle(Time(5), Step::Measure, Err(fault)) {
-            remains.apply(At { seq: Seq(2), time: Time(5) }, &event);
+            folds(&mut remains, At { seq: Seq(2), time: Time(5) }, &event);
         }
         let before = remains.owed.clone().expect("another attempt");
         assert!(before.not_before > Time(6), "later");
-        remains.apply(At { seq: Seq(3), time: Time(6) }, &remains.purge("request", None));
+        let purge = remains.purge("request", None);
+        folds(&mut remains, At { seq: Seq(3), time: Time(6) }, &purge);
         let after = remains.owed.expect("the same attempt");
         assert_eq!((after.entered, after.not_before), (before.entered, Time(6)));
     }

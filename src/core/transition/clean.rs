@@ -7,16 +7,16 @@
 //! need not wait for another unlink. Nothing here reads the disk.
 
 use crate::decision::{Decision, destroyed, not_ready};
-use crate::effect::Outcome;
+use crate::effect::OutputOutcome;
 use crate::event::{
-    Actor, CleanAttemptFailed, CleanPurgeDecided, CleanPurged, CleanRequested, CleanUndoRequested,
-    CleanUndone, Cleaned, Event,
+    Actor, CleanAttemptFailed, CleanEvent, CleanPurgeDecided, CleanPurged, CleanRequested,
+    CleanUndoRequested, CleanUndone, Cleaned, Event, OutputEvent,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EffectId, EnvironmentId, Seq, Subject, Time};
 use crate::model::cleaned_output::{CleanedOutput, Standing};
-use crate::model::environment::{Environment, Owed, Phase};
-use crate::model::step::{At, Step};
+use crate::model::environment::{Environment, Phase};
+use crate::model::step::{At, EnvironmentStep as Step, OutputStep, Owed};
 use crate::policy;
 use crate::state::State;
 
@@ -48,8 +48,7 @@ impl CleanedOutput {
     /// Returns the identity of the effect that is owed now.
     #[must_use]
     pub fn effect_id(&self) -> Option<EffectId> {
-        let subject = Subject::Output(self.id.clone(), self.clean);
-        Some(EffectId { subject, entered: self.owed.as_ref()?.entered })
+        Some(self.owed.as_ref()?.id(Subject::Output(self.id.clone(), self.clean)))
     }
 
     /// Returns whether users see it: neither what is being moved nor what was never moved.
@@ -92,8 +91,7 @@ impl CleanedOutput {
         let step = self.owed.as_ref().map(|o| o.step);
         let fits = match step {
             None => self.purge.is_empty(),
-            Some(Step::Purge) => !self.purge.is_empty() && self.standing == Standing::Kept,
-            Some(_) => false,
+            Some(OutputStep::Purge) => !self.purge.is_empty() && self.standing == Standing::Kept,
         };
         if !fits {
             let (purge, standing) = (&self.purge, self.standing);
@@ -110,7 +108,7 @@ impl CleanedOutput {
         match &mut self.owed {
             // A running step goes on; a step that waits for another attempt may start at once.
             Some(owed) => owed.not_before = owed.not_before.min(at.time),
-            owed => *owed = Some(Owed::new(Step::Purge, at)),
+            owed => *owed = Some(Owed::new(OutputStep::Purge, at)),
         }
     }
 
@@ -159,10 +157,10 @@ impl CleanedOutput {
         self.is_kept() && self.trash.is_none() && self.fault.is_none()
     }
 
-    fn apply(&mut self, at: At, event: &Event) {
+    fn apply(&mut self, at: At, event: OutputEvent<'_>) {
         match event {
-            Event::CleanPurgeDecided(e) => self.going(at, &e.reason),
-            Event::CleanPurged(e) => {
+            OutputEvent::CleanPurgeDecided(e) => self.going(at, &e.reason),
+            OutputEvent::CleanPurged(e) => {
                 self.purge.clear();
                 self.owed = None;
                 self.fault.clone_from(&e.fault);
@@ -170,15 +168,12 @@ impl CleanedOutput {
                     self.trash = None;
                 }
             }
-            Event::CleanAttemptFailed(e) => {
+            OutputEvent::CleanAttemptFailed(e) => {
                 self.fault = Some(e.fault.clone());
                 if let Some(owed) = &mut self.owed {
-                    owed.entered = at.seq;
-                    owed.attempts = e.attempts;
-                    owed.not_before = e.retry_at;
+                    owed.retry(at, e.attempts, e.retry_at);
                 }
             }
-            _ => {}
         }
     }
 
@@ -186,18 +181,13 @@ impl CleanedOutput {
     pub(crate) fn settle(
         &self,
         now: Time,
-        step: Step,
-        outcome: Result<Outcome, Fault>,
+        step: OutputStep,
+        result: Result<OutputOutcome, Fault>,
     ) -> Vec<Event> {
         let (environment, clean) = (self.id.clone(), self.clean);
-        let fault = match outcome {
-            Ok(Outcome::Purged(entries)) => {
+        let fault = match result {
+            Ok(OutputOutcome::Purged(entries)) => {
                 return vec![CleanPurged { environment, clean, entries, fault: None }.into()];
-            }
-            Ok(outcome) => {
-                let message =
-                    format!("step {} returned an unexpected outcome: {outcome:?}", step.as_str());
-                Fault::new(Code::Defect, message, "please report this")
             }
             Err(fault) => fault,
         };
@@ -222,33 +212,6 @@ impl CleanedOutput {
     }
 }
 
-impl Environment {
-    /// Folds in the meaning of a clean, or its undo, for the environment itself; returns false when
-    /// the event is neither.
-    pub(crate) fn apply_clean(&mut self, at: At, event: &Event) -> bool {
-        match event {
-            Event::CleanRequested(_) => {
-                self.cleaned = None;
-                self.enter(Step::Clean, at);
-            }
-            Event::Cleaned(e) => {
-                self.owed = None;
-                self.cleaned = Some(e.clone());
-            }
-            Event::CleanUndoRequested(e) => {
-                (self.undoing, self.undone) = (Some(e.clean), None);
-                self.enter(Step::UndoClean, at);
-            }
-            Event::CleanUndone(e) => {
-                self.owed = None;
-                self.undone = Some(e.clone());
-            }
-            _ => return false,
-        }
-        true
-    }
-}
-
 impl State {
     /// Returns the output of one clean, while any of it may be in the trash.
     #[must_use]
@@ -267,50 +230,70 @@ impl State {
     }
 
     /// Folds in an event about the output of a clean.
-    pub(crate) fn apply_to_output(
-        &mut self,
-        at: At,
-        (id, clean): (&EnvironmentId, Seq),
-        event: &Event,
-    ) {
+    pub(crate) fn apply_output(&mut self, at: At, event: OutputEvent<'_>) {
+        let (id, clean) = event.subject();
         if let Some(output) = self.outputs.get_mut(id).and_then(|o| o.get_mut(&clean)) {
             output.apply(at, event);
         }
         self.forget_outputs(id);
     }
 
-    /// Folds an event about an environment, which was just applied, into the output of its cleans.
-    pub(crate) fn follow_cleans(&mut self, at: At, event: &Event) {
-        let Some(env) = event.environment().and_then(|id| self.environments.get(id)) else {
-            return;
-        };
-        if let Event::CleanRequested(CleanRequested { now, .. }) = event {
-            let output = CleanedOutput::begin(at, env, *now);
-            self.outputs.entry(env.id.clone()).or_default().insert(at.seq, output);
-        }
-        let Some(outputs) = self.outputs.get_mut(&env.id) else { return };
+    /// Folds in an event about a clean or its undo, for the environment and for the output.
+    pub(crate) fn apply_clean(&mut self, at: At, event: CleanEvent<'_>) {
         match event {
-            Event::Cleaned(e) => {
-                let taking = |o: &&mut CleanedOutput| o.standing == Standing::Taking;
-                outputs.values_mut().filter(taking).for_each(|output| output.taken(at, e));
+            CleanEvent::CleanRequested(e) => {
+                self.with(at, &e.environment, |env| {
+                    env.cleaned = None;
+                    env.enter(Step::Clean, at);
+                });
+                if let Some(env) = self.environments.get(&e.environment) {
+                    let output = CleanedOutput::begin(at, env, e.now);
+                    self.outputs.entry(env.id.clone()).or_default().insert(at.seq, output);
+                }
             }
-            Event::CleanUndoRequested(e) => {
-                if let Some(output) = outputs.get_mut(&e.clean) {
+            CleanEvent::Cleaned(e) => {
+                self.with(at, &e.environment, |env| {
+                    env.owed = None;
+                    env.cleaned = Some(e.clone());
+                });
+                let outputs = self.outputs.get_mut(&e.environment).into_iter();
+                let outputs = outputs.flat_map(std::collections::BTreeMap::values_mut);
+                let taking = outputs.filter(|o| o.standing == Standing::Taking);
+                taking.for_each(|output| output.taken(at, e));
+            }
+            CleanEvent::CleanUndoRequested(e) => {
+                self.with(at, &e.environment, |env| {
+                    (env.undoing, env.undone) = (Some(e.clean), None);
+                    env.enter(Step::UndoClean, at);
+                });
+                if let Some(output) = self.output_mut(&e.environment, e.clean) {
                     output.standing = Standing::Returning;
                 }
             }
-            Event::CleanUndone(e) => {
-                if let Some(output) = outputs.get_mut(&e.clean) {
+            CleanEvent::CleanUndone(e) => {
+                self.with(at, &e.environment, |env| {
+                    env.owed = None;
+                    env.undone = Some(e.clone());
+                });
+                if let Some(output) = self.output_mut(&e.environment, e.clean) {
                     output.returned(e);
                 }
             }
-            _ => {}
         }
+    }
+
+    fn output_mut(&mut self, id: &EnvironmentId, clean: Seq) -> Option<&mut CleanedOutput> {
+        self.outputs.get_mut(id)?.get_mut(&clean)
+    }
+
+    /// Folds the present state of an environment into the output of its cleans.
+    pub(crate) fn follow_cleans(&mut self, at: At, id: &EnvironmentId) {
+        let Some(env) = self.environments.get(id) else { return };
+        let Some(outputs) = self.outputs.get_mut(id) else { return };
         for output in outputs.values_mut() {
             output.follow(at, env);
         }
-        let id = env.id.clone();
-        self.forget_outputs(&id);
+        self.forget_outputs(id);
     }
 
     fn forget_outputs(&mut self, id: &EnvironmentId) {

@@ -5,18 +5,17 @@
 //! it the new one. Only then are copies and the backups of secrets removed. Nothing here does I/O.
 
 use crate::decision::Decision;
-use crate::effect::Outcome;
+use crate::effect::MigrationOutcome as Outcome;
 use crate::event::{
-    Actor, Event, FlipBegun, Flipped, MigrationAttemptFailed, MigrationFailed, MigrationFinished,
-    MigrationPlan, MigrationRequested, MigrationRolledBack, MigrationUndoRefused,
-    MigrationUndoRequested, MigrationUndone, SecretsWritten, SourceCopied, SourceInspected,
-    SourceNormalised, SourceState, StagingBuilt, StagingVerified,
+    Actor, Event, FlipBegun, Flipped, MigrationAttemptFailed, MigrationEvent, MigrationFailed,
+    MigrationFinished, MigrationPlan, MigrationRequested, MigrationRolledBack,
+    MigrationUndoRefused, MigrationUndoRequested, MigrationUndone, SecretsWritten, SourceCopied,
+    SourceInspected, SourceNormalised, SourceState, Staging, StagingBuilt, StagingVerified,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EffectId, HostPath, MigrationId, Subject, Time};
-use crate::model::environment::Owed;
 use crate::model::migration::{Migration, MigrationPhase};
-use crate::model::step::{At, Step};
+use crate::model::step::{At, MigrationStep as Step, Owed};
 use crate::policy;
 use crate::state::State;
 
@@ -24,8 +23,7 @@ impl Migration {
     /// Returns the identity of the effect that is owed now.
     #[must_use]
     pub fn effect_id(&self) -> Option<EffectId> {
-        let subject = Subject::Migration(self.id.clone());
-        Some(EffectId { subject, entered: self.owed.as_ref()?.entered })
+        Some(self.owed.as_ref()?.id(Subject::Migration(self.id.clone())))
     }
 
     /// Returns whether its recipe may be needed again: to go on, or to undo it.
@@ -80,89 +78,87 @@ impl Migration {
         self.owed = phase.step().map(|step| Owed::new(step, at));
     }
 
-    fn apply(&mut self, at: At, event: &Event) {
+    fn apply(&mut self, at: At, event: MigrationEvent<'_>) {
+        use MigrationEvent as Is;
         use MigrationPhase as Phase;
         self.seq = at.seq;
         match event {
-            Event::SourceInspected(e) => {
+            // It is folded in where the migration begins.
+            Is::MigrationRequested(_) => {}
+            Is::SourceInspected(e) => {
                 self.found = e.found.clone();
                 self.go(Phase::Inspected, at);
             }
-            Event::SourceCopied(e) => {
+            Is::SourceCopied(e) => {
                 self.copy = Some(e.copy.clone());
                 self.go(Phase::Copied, at);
             }
-            Event::SourceNormalised(e) => {
+            Is::SourceNormalised(e) => {
                 self.replayed.clone_from(&e.warnings);
                 self.go(Phase::Normalised, at);
             }
-            Event::StagingBuilt(e) => {
-                self.staging = Some(e.staging.clone());
-                // A rehearsal changes nothing, and the secrets file is not its own.
-                let next = if self.plan.dry_run { Phase::SecretsWritten } else { Phase::Staged };
-                self.go(next, at);
-            }
-            Event::SecretsWritten(e) => {
+            Is::StagingBuilt(e) => self.built(at, &e.staging),
+            Is::SecretsWritten(e) => {
                 self.secrets = e.entries;
                 self.go(Phase::SecretsWritten, at);
             }
-            Event::StagingVerified(e) => {
+            Is::StagingVerified(e) => {
                 self.installed.clone_from(&e.fingerprint);
                 if self.plan.dry_run {
                     self.go(Phase::RollingBack, at);
                 }
             }
-            Event::FlipBegun(_) => self.go(Phase::FlipBegun, at),
-            Event::Flipped(e) => {
+            Is::FlipBegun(_) => self.go(Phase::FlipBegun, at),
+            Is::Flipped(e) => {
                 self.backup = Some(e.backup.clone());
                 self.fault = None;
                 self.go(Phase::Flipped, at);
             }
-            Event::MigrationFailed(e) => {
-                self.fault = Some(e.fault.clone());
-                self.go(Phase::RollingBack, at);
-            }
-            Event::MigrationRolledBack(e) => {
+            Is::MigrationFinished(e) => self.finished(at, &e.leftovers),
+            Is::MigrationFailed(e) => self.fails(at, &e.fault, Phase::RollingBack),
+            Is::MigrationRolledBack(e) => {
                 self.leftovers.clone_from(&e.leftovers);
                 let failed = self.fault.is_some();
                 self.go(if failed { Phase::Failed } else { Phase::Rehearsed }, at);
             }
-            Event::MigrationAttemptFailed(e) => {
-                if let Some(owed) = &mut self.owed {
-                    owed.entered = at.seq;
-                    owed.attempts = e.attempts;
-                    owed.not_before = e.retry_at;
-                }
-                // A failure of the rollback must not hide the error that caused it.
-                if self.phase != Phase::RollingBack {
-                    self.fault = Some(e.fault.clone());
-                }
-            }
-            _ => self.apply_end(at, event),
-        }
-    }
-
-    /// Folds in the end of a migration, and its undo.
-    fn apply_end(&mut self, at: At, event: &Event) {
-        use MigrationPhase as Phase;
-        match event {
-            Event::MigrationFinished(e) => {
-                self.leftovers.clone_from(&e.leftovers);
-                if self.backup.is_none() && !self.found.backup.as_bytes().is_empty() {
-                    self.backup = Some(self.found.backup.clone());
-                }
-                self.go(Phase::Finished, at);
-            }
-            Event::MigrationUndoRequested(_) => self.go(Phase::Undoing, at),
-            Event::MigrationUndone(_) => {
+            Is::MigrationAttemptFailed(e) => self.attempt_failed(at, e),
+            Is::MigrationUndoRequested(_) => self.go(Phase::Undoing, at),
+            Is::MigrationUndone(_) => {
                 self.backup = None;
                 self.go(Phase::Undone, at);
             }
-            Event::MigrationUndoRefused(e) => {
-                self.fault = Some(e.fault.clone());
-                self.go(Phase::Finished, at);
-            }
-            _ => {}
+            Is::MigrationUndoRefused(e) => self.fails(at, &e.fault, Phase::Finished),
+        }
+    }
+
+    fn built(&mut self, at: At, staging: &Staging) {
+        self.staging = Some(staging.clone());
+        // A rehearsal changes nothing, and the secrets file is not its own.
+        let rehearsal = self.plan.dry_run;
+        let next = if rehearsal { MigrationPhase::SecretsWritten } else { MigrationPhase::Staged };
+        self.go(next, at);
+    }
+
+    fn finished(&mut self, at: At, leftovers: &[String]) {
+        self.leftovers = leftovers.to_vec();
+        if self.backup.is_none() && !self.found.backup.as_bytes().is_empty() {
+            self.backup = Some(self.found.backup.clone());
+        }
+        self.go(MigrationPhase::Finished, at);
+    }
+
+    fn fails(&mut self, at: At, fault: &Fault, phase: MigrationPhase) {
+        self.fault = Some(fault.clone());
+        self.go(phase, at);
+    }
+
+    fn attempt_failed(&mut self, at: At, e: &MigrationAttemptFailed) {
+        if let Some(owed) = &mut self.owed {
+            owed.retry(at, e.attempts, e.retry_at);
+        }
+        // A failure of the rollback must not hide the error that caused it.
+        if self.phase != MigrationPhase::RollingBack {
+            self.fault = Some(e.fault.clone());
         }
     }
 
@@ -171,16 +167,18 @@ impl Migration {
         &self,
         now: Time,
         step: Step,
-        outcome: Result<Outcome, Fault>,
+        result: Result<Outcome, Fault>,
     ) -> Vec<Event> {
-        let result = outcome.and_then(|outcome| self.succeeded(step, outcome));
-        result.unwrap_or_else(|fault| self.failed(now, step, fault))
+        match result {
+            Ok(outcome) => self.succeeded(outcome),
+            Err(fault) => self.failed(now, step, fault),
+        }
     }
 
-    fn succeeded(&self, step: Step, outcome: Outcome) -> Decision {
+    fn succeeded(&self, outcome: Outcome) -> Vec<Event> {
         let migration = self.id.clone();
-        Ok(match (step, outcome) {
-            (Step::InspectSource, Outcome::SourceInspected(found)) => {
+        match outcome {
+            Outcome::SourceInspected(found) => {
                 let over = !found.old;
                 let inspected = SourceInspected { migration: migration.clone(), found };
                 let mut events = vec![inspected.into()];
@@ -190,19 +188,13 @@ impl Migration {
                 }
                 events
             }
-            (Step::CopySource, Outcome::SourceCopied(copy)) => {
-                vec![SourceCopied { migration, copy }.into()]
-            }
-            (Step::NormaliseSource, Outcome::SourceNormalised(warnings)) => {
+            Outcome::SourceCopied(copy) => vec![SourceCopied { migration, copy }.into()],
+            Outcome::SourceNormalised(warnings) => {
                 vec![SourceNormalised { migration, warnings }.into()]
             }
-            (Step::BuildStaging, Outcome::StagingBuilt(staging)) => {
-                vec![StagingBuilt { migration, staging }.into()]
-            }
-            (Step::WriteSecrets, Outcome::SecretsWritten(entries)) => {
-                vec![SecretsWritten { migration, entries }.into()]
-            }
-            (Step::VerifyStaging, Outcome::StagingVerified(bytes, fingerprint)) => {
+            Outcome::StagingBuilt(staging) => vec![StagingBuilt { migration, staging }.into()],
+            Outcome::SecretsWritten(entries) => vec![SecretsWritten { migration, entries }.into()],
+            Outcome::StagingVerified(bytes, fingerprint) => {
                 let verified = StagingVerified { migration: migration.clone(), bytes, fingerprint };
                 let mut events = vec![verified.into()];
                 if !self.plan.dry_run {
@@ -210,25 +202,17 @@ impl Migration {
                 }
                 events
             }
-            // A rollback that finds the new database installed came too late: it stays.
-            (Step::Flip | Step::DropStaging, Outcome::Flipped(backup)) => {
+            Outcome::Flipped(backup) | Outcome::TooLate(backup) => {
                 vec![Flipped { migration, backup }.into()]
             }
-            (Step::CleanUp, Outcome::CleanedUp(leftovers)) => {
+            Outcome::CleanedUp(leftovers) => {
                 vec![MigrationFinished { migration, leftovers }.into()]
             }
-            (Step::DropStaging, Outcome::CleanedUp(leftovers)) => {
+            Outcome::StagingDropped(leftovers) => {
                 vec![MigrationRolledBack { migration, leftovers }.into()]
             }
-            (Step::ReturnBackup, Outcome::Returned(kept)) => {
-                vec![MigrationUndone { migration, kept }.into()]
-            }
-            (step, outcome) => {
-                let message =
-                    format!("step {} returned an unexpected outcome: {outcome:?}", step.as_str());
-                return Err(Fault::new(Code::Defect, message, "please report this"));
-            }
-        })
+            Outcome::Returned(kept) => vec![MigrationUndone { migration, kept }.into()],
+        }
     }
 
     fn failed(&self, now: Time, step: Step, fault: Fault) -> Vec<Event> {
@@ -253,7 +237,15 @@ impl Migration {
             Step::CleanUp => MigrationFinished { migration, leftovers }.into(),
             Step::DropStaging => MigrationRolledBack { migration, leftovers }.into(),
             Step::ReturnBackup => MigrationUndoRefused { migration, fault }.into(),
-            _ => MigrationFailed { migration, step: step.as_str().to_owned(), fault }.into(),
+            Step::InspectSource
+            | Step::CopySource
+            | Step::NormaliseSource
+            | Step::BuildStaging
+            | Step::WriteSecrets
+            | Step::VerifyStaging
+            | Step::Flip => {
+                MigrationFailed { migration, step: step.as_str().to_owned(), fault }.into()
+            }
         }]
     }
 
@@ -297,8 +289,9 @@ impl State {
     }
 
     /// Folds in an event about a migration.
-    pub(crate) fn apply_to_migration(&mut self, at: At, id: &MigrationId, event: &Event) {
-        if let Event::MigrationRequested(e) = event {
+    pub(crate) fn apply_migration(&mut self, at: At, event: MigrationEvent<'_>) {
+        let id = event.subject();
+        if let MigrationEvent::MigrationRequested(e) = event {
             self.migrations.insert(id.clone(), Migration::begin(at, e));
             self.forget_migrations();
         } else if let Some(migration) = self.migrations.get_mut(id) {

@@ -1,14 +1,17 @@
 //! Transitions of the state: decided, applied, owed and settled, one subject per file.
 
-mod apply;
-pub(crate) mod archive;
-pub(crate) mod clean;
-pub(crate) mod decide;
+mod archive;
+mod clean;
+mod host;
+mod lease;
 mod migration;
 mod owed;
+mod provision;
 mod reconcile;
 mod relocation;
-mod remote_requests;
+mod repository;
+mod requests;
 mod retention;
-pub(crate) mod settle;
+mod service;
+mod settle;
 mod teardown;

@@ -2,34 +2,83 @@
 
 use crate::effect::{Effect, OwedEffect, Target};
 use crate::id::{EffectId, Subject, Time};
-use crate::model::environment::{Owed, Phase};
+use crate::model::environment::Phase;
+use crate::model::step::{Owed, Step};
 use crate::state::State;
 
 impl State {
-    /// Returns the effects that may be started at `now`: one per subject at most.
-    pub fn owed(&self, now: Time) -> impl Iterator<Item = OwedEffect> {
-        let due = move |o: &&Owed| o.not_before <= now;
-        let environments = self.environments().filter_map(move |env| {
-            let owed = env.owed.as_ref().filter(due)?;
-            Some(OwedEffect { id: env.effect_id()?, step: owed.step })
+    /// Returns the effects of environments that may be started at `now`.
+    pub(crate) fn owed_to_environments(&self, now: Time) -> Vec<OwedEffect> {
+        let owed = self.environments().filter_map(|env| {
+            let owed = env.owed.as_ref()?;
+            due(owed, now, || Subject::Environment(env.id.clone()))
         });
-        let remains = self.remains().filter_map(move |remains| {
-            let owed = remains.owed.as_ref().filter(due)?;
-            Some(OwedEffect { id: remains.effect_id()?, step: owed.step })
+        owed.collect()
+    }
+
+    /// Returns the effects of archives that may be started at `now`.
+    pub(crate) fn owed_to_archives(&self, now: Time) -> Vec<OwedEffect> {
+        let owed = self.remains().filter_map(|remains| {
+            let owed = remains.owed.as_ref()?;
+            due(owed, now, || Subject::Remains(remains.id.clone(), remains.incarnation))
         });
-        let outputs = self.outputs().filter_map(move |output| {
-            let owed = output.owed.as_ref().filter(due)?;
-            Some(OwedEffect { id: output.effect_id()?, step: owed.step })
+        owed.collect()
+    }
+
+    /// Returns the effects of cleaned output that may be started at `now`.
+    pub(crate) fn owed_to_outputs(&self, now: Time) -> Vec<OwedEffect> {
+        let owed = self.outputs().filter_map(|output| {
+            let owed = output.owed.as_ref()?;
+            due(owed, now, || Subject::Output(output.id.clone(), output.clean))
         });
-        let sweep = self.sweep().map(|s| &s.owed).filter(due).map(|owed| OwedEffect {
-            id: EffectId { subject: Subject::Host, entered: owed.entered },
-            step: owed.step,
+        owed.collect()
+    }
+
+    /// Returns the effects of migrations that may be started at `now`.
+    pub(crate) fn owed_to_migrations(&self, now: Time) -> Vec<OwedEffect> {
+        let owed = self.migrations().filter_map(|migration| {
+            let owed = migration.owed.as_ref()?;
+            due(owed, now, || Subject::Migration(migration.id.clone()))
         });
-        let migrations = self.migrations().filter_map(move |migration| {
-            let owed = migration.owed.as_ref().filter(due)?;
-            Some(OwedEffect { id: migration.effect_id()?, step: owed.step })
-        });
-        environments.chain(remains).chain(outputs).chain(migrations).chain(sweep)
+        owed.collect()
+    }
+
+    /// Returns the effect of the data directory, if it may be started at `now`.
+    pub(crate) fn owed_to_host(&self, now: Time) -> Vec<OwedEffect> {
+        let sweep = self.sweep().and_then(|sweep| due(&sweep.owed, now, || Subject::Host));
+        sweep.into_iter().collect()
+    }
+
+    /// Returns the next retry of an environment, or the next end of a lease on one.
+    pub(crate) fn deadline_of_environments(&self, now: Time) -> Option<Time> {
+        let retries = self.environments().filter_map(|e| later(e.owed.as_ref()?, now));
+        retries.chain(self.leases().map(|(_, lease)| lease.until)).min()
+    }
+
+    /// Returns the next retry of an archive, or the next end of a retention.
+    pub(crate) fn deadline_of_archives(&self, now: Time) -> Option<Time> {
+        let retries = self.remains().filter_map(|r| later(r.owed.as_ref()?, now));
+        let seconds = self.retention().trash_seconds;
+        let ends = self.remains().filter_map(|r| r.due(seconds));
+        // A time that is past already: the next tick comes at once and decides the purges.
+        let full = self.trash_is_over().then(|| self.at());
+        retries.chain(ends).chain(full).min()
+    }
+
+    /// Returns the next retry of cleaned output, or the next end of its retention.
+    pub(crate) fn deadline_of_outputs(&self, now: Time) -> Option<Time> {
+        let retries = self.outputs().filter_map(|o| later(o.owed.as_ref()?, now));
+        retries.chain(self.output_due()).min()
+    }
+
+    /// Returns the next retry of a migration.
+    pub(crate) fn deadline_of_migrations(&self, now: Time) -> Option<Time> {
+        self.migrations().filter_map(|m| later(m.owed.as_ref()?, now)).min()
+    }
+
+    /// Returns when a sweep that waits may start.
+    pub(crate) fn deadline_of_host(&self, now: Time) -> Option<Time> {
+        later(&self.sweep()?.owed, now)
     }
 
     /// Returns the identity of the effect that a subject is owed now, whether it is due or not.
@@ -40,10 +89,7 @@ impl State {
             Subject::Remains(id, incarnation) => self.remains_of(id, *incarnation)?.effect_id(),
             Subject::Output(id, clean) => self.output(id, *clean)?.effect_id(),
             Subject::Migration(id) => self.migration(id)?.effect_id(),
-            Subject::Host => {
-                let entered = self.sweep()?.owed.entered;
-                Some(EffectId { subject: Subject::Host, entered })
-            }
+            Subject::Host => Some(self.sweep()?.owed.id(Subject::Host)),
         }
     }
 
@@ -53,45 +99,27 @@ impl State {
         if self.owed_to(&id.subject).as_ref() != Some(id) {
             return None;
         }
-        let (step, target) = match &id.subject {
+        let target = match &id.subject {
             Subject::Environment(name) => {
                 let env = self.environment(name)?;
                 let trusted = self.trusted(&env.plan.repository.common_dir).to_vec();
-                (env.owed.as_ref()?.step, Target::Environment(Box::new(env.clone()), trusted))
+                Target::Environment(env.owed.as_ref()?.step, Box::new(env.clone()), trusted)
             }
             Subject::Remains(name, incarnation) => {
                 let remains = self.remains_of(name, *incarnation)?;
-                (remains.owed.as_ref()?.step, Target::Remains(Box::new(remains.clone())))
+                Target::Remains(remains.owed.as_ref()?.step, Box::new(remains.clone()))
             }
             Subject::Output(name, clean) => {
                 let output = self.output(name, *clean)?;
-                (output.owed.as_ref()?.step, Target::Output(Box::new(output.clone())))
+                Target::Output(output.owed.as_ref()?.step, Box::new(output.clone()))
             }
             Subject::Migration(name) => {
                 let migration = self.migration(name)?;
-                (migration.owed.as_ref()?.step, Target::Migration(Box::new(migration.clone())))
+                Target::Migration(migration.owed.as_ref()?.step, Box::new(migration.clone()))
             }
-            Subject::Host => (self.sweep()?.owed.step, Target::Host(Box::new(self.clone()))),
+            Subject::Host => Target::Host(self.sweep()?.owed.step, Box::new(self.clone())),
         };
-        Some(Effect { id: id.clone(), step, target })
-    }
-
-    /// Returns the next time at which something changes by itself: a retry, a refresh, the end of a
-    /// lease, the end of a retention.
-    #[must_use]
-    pub fn next_deadline(&self, now: Time) -> Option<Time> {
-        let waits = self.environments().filter_map(|e| e.owed.as_ref());
-        let waits = waits.chain(self.remains().filter_map(|r| r.owed.as_ref()));
-        let waits = waits.chain(self.outputs().filter_map(|o| o.owed.as_ref()));
-        let waits = waits.chain(self.migrations().filter_map(|m| m.owed.as_ref()));
-        let waits = waits.chain(self.sweep().map(|s| &s.owed)).map(|o| o.not_before);
-        let waits = waits.filter(|t| *t > now);
-        let leases = self.leases().map(|(_, lease)| lease.until);
-        let seconds = self.retention().trash_seconds;
-        let trash = self.remains().filter_map(|r| r.due(seconds));
-        // A time that is past already: the next tick comes at once and decides the purges.
-        let full = self.trash_is_over().then(|| self.at());
-        waits.chain(leases).chain(trash).chain(self.output_due()).chain(full).min()
+        Some(Effect { id: id.clone(), target })
     }
 
     /// Returns whether nothing is owed and nothing is being made: the state is at rest.
@@ -103,4 +131,18 @@ impl State {
             && self.migrations().all(|m| m.owed.is_none())
             && self.sweep().is_none()
     }
+}
+
+/// Returns the effect of an owed step, if it may be started at `now`.
+fn due<S>(owed: &Owed<S>, now: Time, subject: impl FnOnce() -> Subject) -> Option<OwedEffect>
+where
+    S: Copy + Into<Step>,
+{
+    let is_due = owed.not_before <= now;
+    is_due.then(|| OwedEffect { id: owed.id(subject()), step: owed.step.into() })
+}
+
+/// Returns when an owed step may start, if that is after `now`.
+fn later<S>(owed: &Owed<S>, now: Time) -> Option<Time> {
+    Some(owed.not_before).filter(|time| *time > now)
 }

@@ -8,13 +8,14 @@
 
 use crate::decision::Decision;
 use crate::event::{
-    Actor, CancelRequested, DestroyRequested, Event, Kept, LiveSetHeld, LiveSetTaken,
+    Actor, CancelRequested, DestroyRequested, Event, Kept, LiveSetEvent, LiveSetHeld, LiveSetTaken,
     TeardownOptions,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EnvironmentId, Seq, Time};
 use crate::model::environment::{Environment, Phase};
 use crate::model::live_set::{Live, LiveSet, REASON, REASON_SERVER, Report};
+use crate::model::step::At;
 use crate::policy;
 use crate::state::State;
 
@@ -170,6 +171,20 @@ impl State {
         Ok(events)
     }
 
+    /// Folds in an event about a live set.
+    pub(crate) fn apply_live_set(&mut self, at: At, event: LiveSetEvent<'_>) {
+        match event {
+            LiveSetEvent::LiveSetTaken(e) => {
+                self.live.held = self.live.held.take().filter(|held| held.server != e.server);
+                self.live.taken = Some(e.clone());
+            }
+            LiveSetEvent::LiveSetHeld(e) => {
+                self.live.held = Some(e.clone());
+                self.live.held_at = at.seq;
+            }
+        }
+    }
+
     fn retire(
         &self,
         environment: &EnvironmentId,
@@ -211,10 +226,10 @@ impl Environment {
 mod tests {
     use super::*;
     use crate::event::{
-        EnvironmentAdopted, EnvironmentReady, Plan, ProcessStarted, ProvisionRequested, Record,
-        TeardownInspected, TeardownPostponed, Worktree, WorktreeAdded,
+        EnvironmentAdopted, EnvironmentReady, LeaseGranted, Plan, ProcessStarted,
+        ProvisionRequested, Record, TeardownInspected, TeardownPostponed, Worktree, WorktreeAdded,
     };
-    use crate::{Command, Inspection, LeaseId, Outcome};
+    use crate::{Command, Ended, EnvironmentOutcome, Inspection, LeaseId, Settlement};
 
     const NOW: Time = Time(1_000_000_000);
 
@@ -284,14 +299,14 @@ mod tests {
         let (actor, lease) = (Actor::default(), LeaseId::parse("l").expect("an id"));
         let until = NOW.after(std::time::Duration::from_secs(60));
         let (environment, purpose) = (id("leased"), "a thread".to_owned());
-        let claim = Command::Lease {
+        let claim = Command::Lease(LeaseGranted {
             environment,
             lease,
             until,
             purpose,
             actor: actor.clone(),
             request: None,
-        };
+        });
         for event in state.decide(NOW, claim).expect("granted") {
             put(&mut state, event);
         }
@@ -423,9 +438,10 @@ mod tests {
                 quiet,
                 ..Inspection::default()
             };
-            let effect = effect.expect("an inspection is owed");
-            let outcome = Ok(Outcome::Inspected(seen));
-            let events = state.decide(NOW, Command::Settle { effect, outcome }).expect("settled");
+            let entered = effect.expect("an inspection is owed").entered;
+            let result = Ok(EnvironmentOutcome::Inspected(seen));
+            let settled = Settlement::Environment(id("demo"), Ended { entered, result });
+            let events = state.decide(NOW, Command::Settle(settled)).expect("settled");
             match events.as_slice() {
                 [Event::TeardownInspected(TeardownInspected { rescue: true, .. })] => {
                     assert!(quiet);

@@ -12,6 +12,7 @@ use crate::id::{EnvironmentId, HostPath, Seq};
 use crate::model::archive::Remains;
 use crate::model::cleaned_output::CleanedOutput;
 use crate::model::environment::{Environment, Phase};
+use crate::model::step::At;
 use crate::state::State;
 
 /// Rebases a path that lies in a folder that was moved.
@@ -127,30 +128,23 @@ impl State {
         moved.into_iter().collect()
     }
 
-    /// Folds in a move, a copy or a restored log.
-    pub(crate) fn ground_moved(&mut self, at: crate::model::step::At, event: &Event) {
-        match event {
-            Event::DataDirectoryMoved(e) => {
-                self.environments.values_mut().for_each(|env| env.data_moved(&e.from, &e.to));
-                self.each_remains(|remains| remains.data_moved(&e.from, &e.to));
-                self.outputs
-                    .values_mut()
-                    .flat_map(|o| o.values_mut())
-                    .for_each(|output| output.data_moved(&e.from, &e.to));
-            }
-            Event::RepositoryMoved(e) => {
-                self.environments.values_mut().for_each(|env| env.repository_moved(e));
-                self.each_remains(|remains| remains.repository_moved(e));
-                let outputs = self.outputs.values_mut().flat_map(|outputs| outputs.values_mut());
-                let outputs = outputs.filter(|o| o.repository == e.from);
-                outputs.for_each(|output| output.repository = e.to.clone());
-                if let Some(hashes) = self.trust.remove(&e.from) {
-                    self.trust.insert(e.to.clone(), hashes);
-                }
-            }
-            Event::DataDirectoryCopied(_) => self.is_a_copy(at),
-            Event::LogFoundOlder(e) => self.found_older = Some(e.had),
-            _ => {}
+    /// Folds in that the data directory was moved.
+    pub(crate) fn data_moved(&mut self, from: &HostPath, to: &HostPath) {
+        self.environments.values_mut().for_each(|env| env.data_moved(from, to));
+        self.each_remains(|remains| remains.data_moved(from, to));
+        let outputs = self.outputs.values_mut().flat_map(|outputs| outputs.values_mut());
+        outputs.for_each(|output| output.data_moved(from, to));
+    }
+
+    /// Folds in that a repository was moved.
+    pub(crate) fn repository_moved(&mut self, e: &RepositoryMoved) {
+        self.environments.values_mut().for_each(|env| env.repository_moved(e));
+        self.each_remains(|remains| remains.repository_moved(e));
+        let outputs = self.outputs.values_mut().flat_map(|outputs| outputs.values_mut());
+        let outputs = outputs.filter(|o| o.repository == e.from);
+        outputs.for_each(|output| output.repository = e.to.clone());
+        if let Some(hashes) = self.trust.remove(&e.from) {
+            self.trust.insert(e.to.clone(), hashes);
         }
     }
 
@@ -160,7 +154,7 @@ impl State {
 
     /// Forgets everything but history: worktrees, trash, refs and branches are the original's. An
     /// adopted worktree belongs to neither.
-    fn is_a_copy(&mut self, at: crate::model::step::At) {
+    pub(crate) fn is_a_copy(&mut self, at: At) {
         self.remains.clear();
         self.outputs.clear();
         self.leases.clear();

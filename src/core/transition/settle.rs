@@ -1,92 +1,117 @@
-//! Settlement of a step of an environment: the next fact, another attempt, or giving up.
+//! Settlement of a step: the next fact, another attempt, or giving up. In full for the steps of an
+//! environment; those of another subject are in its own file.
 //!
-//! Called only for the effect that is owed; stale settlements never get here.
+//! Called only with an outcome of the step that is owed; stale settlements never get here.
 
-use crate::decision::Decision;
-use crate::effect::{Outcome, Returned, RolledBackTo, Taken};
+use crate::effect::{
+    EnvironmentOutcome as Outcome, HostOutcome, Returned, RolledBackTo, Settlement, Taken,
+};
 use crate::event::{
     AttemptFailed, BaseResolved, BranchSettled, CleanUndone, Cleaned, EnvironmentReady, Event,
-    FilesIncluded, IndexRefreshed, ProvisionFailed, RegistrationRemoved, RescueApplied, Restored,
-    RolledBack, SetupFinished, Size, TeardownHookFinished, Tombstoned, WorktreeAdded,
+    FilesIncluded, IndexRefreshed, InspectionOutdated, ProcessesEnded, ProvisionFailed,
+    RegistrationRemoved, RescueApplied, Restored, RolledBack, SetupFinished, Size, SweepFinished,
+    TeardownHookFinished, Tombstoned, WorkRescued, WorktreeAdded,
 };
 use crate::fault::{Code, Fault};
 use crate::id::{EnvironmentId, Time};
 use crate::model::environment::Environment;
-use crate::model::step::Step;
+use crate::model::step::EnvironmentStep as Step;
 use crate::policy;
+use crate::state::State;
 
-/// Returns the events that a settlement leads to. `leases` describes those still in force.
-pub(crate) fn decide(
-    now: Time,
-    env: &Environment,
-    step: Step,
-    outcome: Result<Outcome, Fault>,
-    leases: &[String],
-) -> Vec<Event> {
-    match (step, outcome) {
-        (Step::Inspect, Ok(Outcome::Inspected(seen))) => env.inspected(now, leases, seen),
-        (step, outcome) => {
-            let result = outcome.and_then(|outcome| succeeded(env, step, outcome));
-            result.unwrap_or_else(|fault| failed(now, env, step, fault))
-        }
+impl State {
+    /// Decides a settlement. One of a step that is no longer owed is absorbed.
+    pub(crate) fn decide_settle(&self, now: Time, settlement: Settlement) -> Vec<Event> {
+        let events = match settlement {
+            Settlement::Environment(id, ended) => self.environment(&id).and_then(|env| {
+                let owed = env.owed.as_ref().filter(|owed| ended.is_of(owed))?;
+                Some(decide(now, env, owed.step, ended.result, &self.claims(&id, now)))
+            }),
+            Settlement::Remains(id, incarnation, ended) => {
+                self.remains_of(&id, incarnation).and_then(|remains| {
+                    let owed = remains.owed.as_ref().filter(|owed| ended.is_of(owed))?;
+                    Some(remains.settle(now, owed.step, ended.result))
+                })
+            }
+            Settlement::Output(id, clean, ended) => self.output(&id, clean).and_then(|output| {
+                let owed = output.owed.as_ref().filter(|owed| ended.is_of(owed))?;
+                Some(output.settle(now, owed.step, ended.result))
+            }),
+            Settlement::Migration(id, ended) => self.migration(&id).and_then(|migration| {
+                let owed = migration.owed.as_ref().filter(|owed| ended.is_of(owed))?;
+                Some(migration.settle(now, owed.step, ended.result))
+            }),
+            Settlement::Host(ended) => {
+                self.sweep().filter(|sweep| ended.is_of(&sweep.owed)).map(|_| match ended.result {
+                    Ok(HostOutcome::Swept(finished)) => vec![finished.into()],
+                    Err(fault) => vec![held(fault.to_string())],
+                })
+            }
+        };
+        events.unwrap_or_default()
     }
 }
 
-fn succeeded(env: &Environment, step: Step, outcome: Outcome) -> Decision {
-    let environment = env.id.clone();
-    if let Some(events) = env.torn_down(step, &outcome) {
-        return Ok(events);
+/// Returns the events that a settlement leads to. `leases` describes those still in force.
+fn decide(
+    now: Time,
+    env: &Environment,
+    step: Step,
+    result: Result<Outcome, Fault>,
+    leases: &[String],
+) -> Vec<Event> {
+    match result {
+        Ok(outcome) => succeeded(now, env, outcome, leases),
+        Err(fault) => failed(now, env, step, fault),
     }
-    Ok(match (step, outcome) {
-        (Step::ResolveBase, Outcome::Resolved(base)) => {
-            vec![BaseResolved { environment, base }.into()]
-        }
-        (Step::AddWorktree, Outcome::Added(worktree)) => {
+}
+
+fn succeeded(now: Time, env: &Environment, outcome: Outcome, leases: &[String]) -> Vec<Event> {
+    let environment = env.id.clone();
+    match outcome {
+        Outcome::Resolved(base) => vec![BaseResolved { environment, base }.into()],
+        Outcome::Added(worktree) => {
             let rescue = env.restore.as_ref().is_some_and(|r| !r.rescue.is_empty());
             let more = worktree.has_include || worktree.has_setup || rescue;
             ready_unless(more, environment.clone(), WorktreeAdded { environment, worktree })
         }
-        (Step::ApplyRescue, Outcome::Applied) => {
+        Outcome::Applied => {
             let more = env.worktree.as_ref().is_some_and(|w| w.has_include || w.has_setup);
             ready_unless(more, environment.clone(), RescueApplied { environment })
         }
-        (Step::Restore, Outcome::Restored(worktree, branch)) => {
+        Outcome::Restored(worktree, branch) => {
             ready_unless(false, environment.clone(), Restored { environment, worktree, branch })
         }
-        (Step::CopyIncluded, Outcome::Included(included)) => {
+        Outcome::Included(included) => {
             let more = env.worktree.as_ref().is_some_and(|w| w.has_setup);
             ready_unless(more, environment.clone(), FilesIncluded { environment, included })
         }
-        (Step::RunSetup, Outcome::SetUp(report)) => {
+        Outcome::SetUp(report) => {
             ready_unless(false, environment.clone(), SetupFinished { environment, report })
         }
-        (Step::RollBack, Outcome::RolledBack(mut kept)) => {
+        Outcome::RolledBack(mut kept) => {
             let left = std::mem::take(&mut kept.left);
             rolled_back(env, left, kept)
         }
-        (Step::RefreshIndex, Outcome::Refreshed(done)) => {
-            vec![IndexRefreshed { environment, done }.into()]
-        }
-        (Step::Clean, Outcome::Cleaned(Taken { paths, size, left, trash })) => {
+        Outcome::Refreshed(done) => vec![IndexRefreshed { environment, done }.into()],
+        Outcome::Cleaned(Taken { paths, size, left, trash }) => {
             vec![Cleaned { environment, paths, size, fault: None, left, trash }.into()]
         }
-        (Step::UndoClean, Outcome::CleanUndone(Returned { paths, left, size })) => {
+        Outcome::CleanUndone(Returned { paths, left, size }) => {
             let (clean, returned) = (env.undoing.unwrap_or_default(), paths);
             vec![CleanUndone { environment, clean, returned, left, size, fault: None }.into()]
         }
-        (Step::Unregister, Outcome::Unregistered) => {
-            vec![RegistrationRemoved { environment }.into()]
+        Outcome::Inspected(seen) => env.inspected(now, leases, seen),
+        Outcome::TornDown(millis) => {
+            vec![TeardownHookFinished { environment, millis, fault: None }.into()]
         }
-        (Step::SettleBranch, Outcome::BranchSettled(deleted, reason, rescue)) => vec![
-            BranchSettled { environment: environment.clone(), deleted, reason, rescue }.into(),
-            Tombstoned { environment, leftovers: env.leftovers.clone() }.into(),
-        ],
-        (step, outcome) => {
-            let message =
-                format!("step {} returned an unexpected outcome: {outcome:?}", step.as_str());
-            return Err(Fault::new(Code::Defect, message, "please report this"));
-        }
-    })
+        Outcome::Ended(ended) => vec![ProcessesEnded { environment, ..ended }.into()],
+        Outcome::Rescued(rescue) => vec![WorkRescued { environment, rescue }.into()],
+        Outcome::Outdated => vec![InspectionOutdated { environment }.into()],
+        Outcome::Trashed(trash, branch) => env.trashed(trash, branch),
+        Outcome::Unregistered => vec![RegistrationRemoved { environment }.into()],
+        Outcome::BranchSettled(branch) => env.branch_settled(branch),
+    }
 }
 
 fn ready_unless(more: bool, environment: EnvironmentId, event: impl Into<Event>) -> Vec<Event> {
@@ -175,6 +200,13 @@ pub(crate) fn give_up(now: Time, env: &Environment, step: Step, fault: Fault) ->
             let settled = branch_left(leftover.clone());
             vec![settled, Tombstoned { environment, leftovers: vec![leftover] }.into()]
         }
-        _ => env.postpone(now, step, fault),
+        Step::Inspect | Step::EndProcesses | Step::Rescue | Step::MoveToTrash => {
+            env.postpone(now, step, fault)
+        }
     }
+}
+
+/// Returns the event of a sweep that ended without a result.
+pub(crate) fn held(why: String) -> Event {
+    SweepFinished { held: why, ..SweepFinished::default() }.into()
 }

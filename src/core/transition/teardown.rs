@@ -6,17 +6,163 @@
 //! not abandoned. The consent covers a fingerprint of the tree: if a daemon restarted meanwhile,
 //! the tree is compared with it before the move.
 
-use crate::effect::{Inspection, Outcome};
+use crate::decision::{Decision, destroyed};
+use crate::effect::{BranchOutcome, Inspection};
 use crate::event::{
-    BranchSettled, DestroyRefused, DestroyRequested, DirectoryTrashed, Event, InspectionOutdated,
-    ProcessesEnded, RegistrationRemoved, TeardownGaveUp, TeardownHookFinished, TeardownInspected,
-    TeardownPostponed, Tombstoned, WorkRescued,
+    BranchSettled, DestroyEvent, DestroyRefused, DestroyRequested, DirectoryTrashed, Event,
+    ProcessesEnded, RegistrationRemoved, TeardownEvent, TeardownGaveUp, TeardownInspected,
+    TeardownPostponed, Tombstoned,
 };
 use crate::fault::{Code, Fault};
-use crate::id::Time;
+use crate::id::{HostPath, LeaseId, Time};
+use crate::model::archive::Remains;
 use crate::model::environment::{Environment, Phase, Teardown};
-use crate::model::step::{At, Step};
+use crate::model::step::{At, EnvironmentStep as Step};
 use crate::policy;
+use crate::state::State;
+
+impl State {
+    pub(crate) fn decide_destroy(
+        &self,
+        now: Time,
+        life: Option<u32>,
+        wanted: DestroyRequested,
+    ) -> Decision {
+        let environment = &wanted.environment;
+        // A request that names an earlier incarnation must never reach its successor.
+        let other = |env: &Environment| life.is_some_and(|life| life != env.incarnation);
+        if self.environment(environment).is_some_and(other) {
+            return Err(destroyed(environment));
+        }
+        if self.remembers(wanted.request.as_ref(), "destroy", Some(environment))? {
+            return Ok(Vec::new());
+        }
+        let Some(env) = self.environment(environment) else { return Ok(Vec::new()) };
+        if env.phase == Phase::Tombstoned {
+            return Ok(Vec::new());
+        }
+        let leases = self.claims(environment, now);
+        if !leases.is_empty() && !wanted.force {
+            let message = format!("environment {environment} is in use");
+            let hint = format!(
+                "release its leases with `groundskeeper release LEASE`, wait until they expire, or \
+                 run `groundskeeper rm {environment} --force`"
+            );
+            return Err(Fault::new(Code::EnvironmentBusy, message, hint).with_evidence(leases));
+        }
+        // Force may be added only until the inspection ends; later the consent is fixed.
+        let upgrade = env.teardown.as_ref().is_some_and(|t| wanted.force && !t.force);
+        let inspecting = env.owed.as_ref().is_some_and(|o| o.step == Step::Inspect);
+        if env.phase == Phase::TearingDown && !(upgrade && inspecting) {
+            return Ok(Vec::new());
+        }
+        if env.phase == Phase::Provisioning && env.destroy_wanted {
+            return Ok(Vec::new());
+        }
+        let mut events: Vec<Event> = vec![wanted.into()];
+        events.extend(env.ends_at_once());
+        Ok(events)
+    }
+
+    /// Folds in an event about the removal of an environment.
+    pub(crate) fn apply_destroy(&mut self, at: At, event: DestroyEvent<'_>) {
+        use DestroyEvent as Is;
+        match event {
+            Is::DestroyRequested(e) => {
+                self.remember(e.request.as_ref(), &e.environment, "destroy", at.seq);
+                self.with(at, &e.environment, |env| env.destroy_requested(at, e));
+            }
+            Is::DestroyRefused(e) => {
+                self.with(at, &e.environment, |env| env.back_to_service(at, &e.fault));
+            }
+            Is::TeardownInspected(e) => {
+                self.with(at, &e.environment, |env| env.go_on(at, |t| Some(t.seen(e))));
+            }
+            Is::DirectoryTrashed(e) => self.with(at, &e.environment, |env| {
+                env.go_on(at, |teardown| {
+                    teardown.trash.clone_from(&e.trash);
+                    Some(Step::Unregister)
+                });
+            }),
+            Is::RegistrationRemoved(e) => {
+                self.with(at, &e.environment, |env| env.go_on(at, |_| Some(Step::SettleBranch)));
+            }
+            Is::BranchSettled(e) => self.with(at, &e.environment, |env| {
+                env.go_on(at, |teardown| {
+                    teardown.branch_deleted = e.deleted;
+                    teardown.branch_reason.clone_from(&e.reason);
+                    teardown.other_refs.clone_from(&e.rescue);
+                    None
+                });
+            }),
+            Is::Tombstoned(e) => self.tombstoned(at, e),
+            Is::TeardownGaveUp(e) => {
+                self.with(at, &e.environment, |env| env.back_to_service(at, &e.fault));
+            }
+        }
+    }
+
+    /// Folds in an event about a later step of a teardown.
+    pub(crate) fn apply_teardown(&mut self, at: At, event: TeardownEvent<'_>) {
+        use TeardownEvent as Is;
+        match event {
+            Is::TeardownHookStarted(e) => self.with(at, &e.environment, |env| {
+                if env.teardown.is_some() {
+                    env.hook = Some((e.pid, e.started));
+                }
+            }),
+            Is::TeardownHookFinished(e) => self.with(at, &e.environment, |env| {
+                if env.teardown.is_some() {
+                    env.hook = None;
+                }
+                env.go_on(at, |teardown| {
+                    teardown.hooked = true;
+                    teardown.hook_fault.clone_from(&e.fault);
+                    Some(Step::EndProcesses)
+                });
+            }),
+            Is::ProcessesEnded(e) => self.with(at, &e.environment, |env| {
+                if env.teardown.is_some() {
+                    env.processes.clear();
+                }
+                env.go_on(at, |teardown| Some(teardown.quieted(e)));
+            }),
+            Is::WorkRescued(e) => self.with(at, &e.environment, |env| {
+                env.go_on(at, |teardown| {
+                    teardown.rescue.clone_from(&e.rescue);
+                    Some(Step::MoveToTrash)
+                });
+            }),
+            Is::InspectionOutdated(e) => self.with(at, &e.environment, |env| {
+                env.go_on(at, |teardown| {
+                    teardown.disturbed = true;
+                    Some(Step::Inspect)
+                });
+            }),
+            Is::TeardownPostponed(e) => {
+                self.with(at, &e.environment, |env| env.postponed(at, e));
+            }
+        }
+    }
+
+    fn tombstoned(&mut self, at: At, e: &Tombstoned) {
+        let ended = self.leases.iter().filter(|(_, l)| l.environment == e.environment);
+        let ended: Vec<LeaseId> = ended.map(|(id, _)| id.clone()).collect();
+        for id in ended {
+            self.lease_ended(&id);
+        }
+        let runs = self.runs.values_mut().filter(|run| run.environment == e.environment);
+        for run in runs.filter(|run| run.ended.is_none()) {
+            run.ended = Some((None, "destroyed".to_owned()));
+        }
+        // Taken before the tombstone clears the facts that a restore needs.
+        let env = self.environments.get(&e.environment);
+        let trash = env.and_then(|e| e.teardown.as_ref()).and_then(|t| t.trash.clone());
+        let remains = env.and_then(|env| Remains::of(env, at, trash));
+        self.keep_remains(remains);
+        self.with(at, &e.environment, |env| env.tombstoned(at, &e.leftovers));
+    }
+}
 
 impl Environment {
     pub(crate) fn destroy_requested(&mut self, at: At, e: &DestroyRequested) {
@@ -56,33 +202,33 @@ impl Environment {
         }
     }
 
-    pub(crate) fn apply_teardown(&mut self, at: At, event: &Event) {
-        match event {
-            Event::DestroyRefused(e) => self.back_to_service(at, &e.fault),
-            Event::TeardownGaveUp(e) => self.back_to_service(at, &e.fault),
-            Event::TeardownPostponed(e) => self.postponed(at, e),
-            _ => {
-                let Some(teardown) = &mut self.teardown else { return };
-                let next = teardown.apply(event);
-                match next {
-                    Next::Stay => {}
-                    Next::Nothing => self.owed = None,
-                    Next::Step(step) => {
-                        // The inspection of a retry runs while the environment is still served.
-                        if self.phase == Phase::Retiring {
-                            self.go(Phase::TearingDown, at);
-                        }
-                        self.enter(step, at);
-                    }
-                }
-                match event {
-                    Event::TeardownHookStarted(e) => self.hook = Some((e.pid, e.started)),
-                    Event::TeardownHookFinished(_) => self.hook = None,
-                    Event::ProcessesEnded(_) => self.processes.clear(),
-                    _ => {}
-                }
-            }
+    /// Folds a fact into a teardown in progress, and enters the step that follows, if any.
+    fn go_on(&mut self, at: At, change: impl FnOnce(&mut Teardown) -> Option<Step>) {
+        let Some(teardown) = &mut self.teardown else { return };
+        let Some(step) = change(teardown) else {
+            self.owed = None;
+            return;
+        };
+        // The inspection of a retry runs while the environment is still served.
+        if self.phase == Phase::Retiring {
+            self.go(Phase::TearingDown, at);
         }
+        self.enter(step, at);
+    }
+
+    pub(crate) fn tombstoned(&mut self, at: At, leftovers: &[String]) {
+        self.worktree = None;
+        self.included = None;
+        self.hook = None;
+        self.setup = None;
+        self.owed = None;
+        self.fault = None;
+        self.refusal = None;
+        self.destroy_wanted = false;
+        self.restore = None;
+        self.processes.clear();
+        self.leftovers = leftovers.to_vec();
+        self.go(Phase::Tombstoned, at);
     }
 
     fn back_to_service(&mut self, at: At, fault: &Fault) {
@@ -184,36 +330,30 @@ impl Environment {
         ]
     }
 
-    /// Returns the events that the end of a later step leads to; none for an unfit outcome.
-    pub(crate) fn torn_down(&self, step: Step, outcome: &Outcome) -> Option<Vec<Event>> {
+    /// Returns the events that the move to the trash leads to. With `branch`, registration and
+    /// branch were settled in one go with it.
+    pub(crate) fn trashed(
+        &self,
+        trash: Option<HostPath>,
+        branch: Option<BranchOutcome>,
+    ) -> Vec<Event> {
         let environment = self.id.clone();
-        Some(match (step, outcome.clone()) {
-            (Step::RunTeardown, Outcome::TornDown(millis)) => {
-                vec![TeardownHookFinished { environment, millis, fault: None }.into()]
-            }
-            (Step::EndProcesses, Outcome::Ended(ended)) => {
-                vec![ProcessesEnded { environment, ..ended }.into()]
-            }
-            (Step::Rescue, Outcome::Rescued(rescue)) => {
-                vec![WorkRescued { environment, rescue }.into()]
-            }
-            (Step::MoveToTrash, Outcome::Outdated) => {
-                vec![InspectionOutdated { environment }.into()]
-            }
-            (Step::MoveToTrash, Outcome::Trashed(trash, None)) => {
-                vec![DirectoryTrashed { environment, trash }.into()]
-            }
-            (Step::MoveToTrash, Outcome::Trashed(trash, Some((deleted, reason)))) => {
-                let (id, rescue) = (environment.clone(), Vec::new());
-                vec![
-                    DirectoryTrashed { environment: id.clone(), trash }.into(),
-                    RegistrationRemoved { environment: id.clone() }.into(),
-                    BranchSettled { environment: id, deleted, reason, rescue }.into(),
-                    Tombstoned { environment, leftovers: self.leftovers.clone() }.into(),
-                ]
-            }
-            _ => return None,
-        })
+        let mut events = vec![DirectoryTrashed { environment, trash }.into()];
+        if let Some(branch) = branch {
+            events.push(RegistrationRemoved { environment: self.id.clone() }.into());
+            events.extend(self.branch_settled(branch));
+        }
+        events
+    }
+
+    /// Returns the events that the end of the branch leads to: the teardown is over.
+    pub(crate) fn branch_settled(&self, branch: BranchOutcome) -> Vec<Event> {
+        let (environment, rescue) = (self.id.clone(), Vec::new());
+        let BranchOutcome { deleted, reason } = branch;
+        vec![
+            BranchSettled { environment: environment.clone(), deleted, reason, rescue }.into(),
+            Tombstoned { environment, leftovers: self.leftovers.clone() }.into(),
+        ]
     }
 
     /// Returns the events that postpone a teardown; one that can never succeed is given up.
@@ -246,75 +386,33 @@ impl Environment {
     }
 }
 
-/// The consequence of a fact about a teardown.
-enum Next {
-    /// The owed step stays owed.
-    Stay,
-    /// No step is owed any more.
-    Nothing,
-    /// This step is owed now.
-    Step(Step),
-}
-
 impl Teardown {
-    fn apply(&mut self, event: &Event) -> Next {
-        match event {
-            Event::TeardownInspected(e) => {
-                self.unsaved.clone_from(&e.unsaved);
-                self.fingerprint.clone_from(&e.fingerprint);
-                self.head.clone_from(&e.head);
-                self.rescue_wanted = e.rescue && !self.options.no_rescue && !e.unseen;
-                self.noted.clone_from(&e.noted);
-                self.unseen = e.unseen;
-                self.on_branch.clone_from(&e.branch);
-                self.has_hook = e.has_hook;
-                // The hook may yet start processes.
-                self.quiet |= e.quiet && (!e.has_hook || self.hooked);
-                self.inspections += 1;
-                self.disturbed = false;
-                self.after_look()
-            }
-            Event::TeardownHookFinished(e) => {
-                self.hooked = true;
-                self.hook_fault.clone_from(&e.fault);
-                Next::Step(Step::EndProcesses)
-            }
-            Event::ProcessesEnded(e) => {
-                self.quiet = true;
-                self.spared.clone_from(&e.spared);
-                self.survivors.clone_from(&e.survivors);
-                // Writes of the hook or an ending process belong to this teardown.
-                if self.hooked || !e.ended.is_empty() {
-                    Next::Step(Step::Inspect)
-                } else {
-                    self.after_look()
-                }
-            }
-            Event::WorkRescued(e) => {
-                self.rescue.clone_from(&e.rescue);
-                Next::Step(Step::MoveToTrash)
-            }
-            Event::InspectionOutdated(_) => {
-                self.disturbed = true;
-                Next::Step(Step::Inspect)
-            }
-            Event::DirectoryTrashed(e) => {
-                self.trash.clone_from(&e.trash);
-                Next::Step(Step::Unregister)
-            }
-            Event::RegistrationRemoved(_) => Next::Step(Step::SettleBranch),
-            Event::BranchSettled(e) => {
-                self.branch_deleted = e.deleted;
-                self.branch_reason.clone_from(&e.reason);
-                self.other_refs.clone_from(&e.rescue);
-                Next::Nothing
-            }
-            _ => Next::Stay,
-        }
+    fn seen(&mut self, e: &TeardownInspected) -> Step {
+        self.unsaved.clone_from(&e.unsaved);
+        self.fingerprint.clone_from(&e.fingerprint);
+        self.head.clone_from(&e.head);
+        self.rescue_wanted = e.rescue && !self.options.no_rescue && !e.unseen;
+        self.noted.clone_from(&e.noted);
+        self.unseen = e.unseen;
+        self.on_branch.clone_from(&e.branch);
+        self.has_hook = e.has_hook;
+        // The hook may yet start processes.
+        self.quiet |= e.quiet && (!e.has_hook || self.hooked);
+        self.inspections += 1;
+        self.disturbed = false;
+        self.after_look()
     }
 
-    fn after_look(&self) -> Next {
-        Next::Step(if self.has_hook && !self.hooked {
+    fn quieted(&mut self, e: &ProcessesEnded) -> Step {
+        self.quiet = true;
+        self.spared.clone_from(&e.spared);
+        self.survivors.clone_from(&e.survivors);
+        // Writes of the hook or an ending process belong to this teardown.
+        if self.hooked || !e.ended.is_empty() { Step::Inspect } else { self.after_look() }
+    }
+
+    fn after_look(&self) -> Step {
+        if self.has_hook && !self.hooked {
             Step::RunTeardown
         } else if !self.quiet {
             Step::EndProcesses
@@ -322,7 +420,7 @@ impl Teardown {
             Step::Rescue
         } else {
             Step::MoveToTrash
-        })
+        }
     }
 
     /// Returns whether the consent covers a different tree than the one inspected now.

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use crate::api::live_sets::ReconciledView;
 use crate::api::types::{EnvironmentView, RemovedView};
-use crate::core::event::{Actor, Plan, TeardownOptions};
+use crate::core::event::{Actor, LeaseGranted, Plan, TeardownOptions};
 use crate::core::model::live_set::LiveSet as Set;
 use crate::core::sim::harness::Harness;
 use crate::core::{
-    Code, Command, Environment, EnvironmentId, Event, Fault, LeaseId, Nonce, Phase, RequestId, Seq,
-    State, destroyed, not_found,
+    Code, Command, Environment, EnvironmentId, Event, Fault, LeaseId, Nonce, Phase, Provision,
+    RequestId, Seq, State, destroyed, not_found,
 };
 use crate::session::commands::{Admission, CommandRegistry, ReadyAnswer, cancelled, refusal};
 use crate::session::exchange::open_message;
@@ -292,7 +292,14 @@ impl Host {
                 }
                 let plan = plan(&host_command.environment);
                 let (nonce, attributes) = (nonce(), None);
-                Command::Provision { environment, plan, actor, request, nonce, attributes }
+                Command::Provision(Provision {
+                    environment,
+                    plan,
+                    actor,
+                    request,
+                    nonce,
+                    attributes,
+                })
             }
             "environment.restore" => restore(environment, actor, request),
             "environment.destroy" => {
@@ -310,7 +317,7 @@ impl Host {
                 let lease = lease_id(host_command, "id");
                 let until = self.harness.now.after(Duration::from_secs(86_400));
                 let purpose = "thread".to_owned();
-                Command::Lease { environment, lease, until, purpose, actor, request }
+                Command::Lease(LeaseGranted { environment, lease, until, purpose, actor, request })
             }
             "lease.release" => return self.release(host_command).map(Some),
             _ => return self.run(host_command),
@@ -379,7 +386,8 @@ impl Host {
     pub(in crate::server) fn make_by_hand(&mut self, name: &str) {
         let (environment, plan, actor) = (id(name), plan(name), Actor::default());
         let (request, nonce, attributes) = (None, nonce(), None);
-        let made = Command::Provision { environment, plan, actor, request, nonce, attributes };
+        let made =
+            Command::Provision(Provision { environment, plan, actor, request, nonce, attributes });
         self.harness.command(made);
     }
 

@@ -13,7 +13,7 @@ use std::io;
 use std::path::Path;
 
 use crate::core::event::Worktree;
-use crate::core::{Code, Environment, Fault, Outcome};
+use crate::core::{Code, Environment, EnvironmentOutcome, Fault};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
 use crate::world::fs::names::Names;
@@ -30,8 +30,8 @@ use crate::world::git::registration::{self, lock_reason, with_newline};
 /// Attempts to put an entry into a directory that git may remove while it is empty.
 const RACES_MAX: usize = 16;
 
-/// Performs [`Step::AddWorktree`](crate::core::Step::AddWorktree).
-pub(in crate::world) fn add(task: &Task<'_>) -> Result<Outcome, Fault> {
+/// Performs [`EnvironmentStep::AddWorktree`](crate::core::EnvironmentStep::AddWorktree).
+pub(in crate::world) fn add(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let env = task.env();
     let target = paths::from_host(&env.plan.path);
     let common = paths::from_host(&env.plan.repository.common_dir);
@@ -109,13 +109,13 @@ fn fill(task: &Task<'_>, common: &Path, checkout: &Checkout<'_>) -> Result<Done,
     done
 }
 
-fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> Outcome {
+fn added(task: &Task<'_>, admin: &Admin, identity: (u64, u64), done: Done) -> EnvironmentOutcome {
     let plan = &task.env().plan;
     let source = paths::from_host(&plan.repository.source);
     let target = paths::from_host(&plan.path);
     let has =
         |dir: &Path, name: &str| !name.is_empty() && dir.join(name).symlink_metadata().is_ok();
-    Outcome::Added(Worktree {
+    EnvironmentOutcome::Added(Worktree {
         admin_dir: paths::to_host(&admin.published),
         device: identity.0,
         inode: identity.1,

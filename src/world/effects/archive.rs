@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::core::event::{Rescue, Size};
 use crate::core::model::archive::LOSE;
-use crate::core::{Code, Fault, Outcome, Step};
+use crate::core::{ArchiveOutcome, ArchiveStep as Step, Code, Fault};
 use crate::failpoint::guard;
 use crate::failpoint::kill::point;
 use crate::world::effects::archive_context::Task;
@@ -30,20 +30,17 @@ const THROTTLE_EVERY: u64 = 16;
 const THROTTLE_MAX: Duration = Duration::from_millis(50);
 
 impl Task<'_> {
-    pub(in crate::world) fn perform(&self, step: Step) -> Result<Outcome, Fault> {
+    /// Performs the step that the archive is owed.
+    pub(in crate::world) fn perform(&self, step: Step) -> Result<ArchiveOutcome, Fault> {
         match step {
             Step::Measure => self.measure(),
             Step::Purge => self.purge(),
             Step::DropRescue => self.drop_rescue(),
-            other => {
-                let message = format!("step {} does not apply to an archive", other.as_str());
-                Err(Fault::new(Code::Defect, message, "report this defect with the daemon log"))
-            }
         }
     }
 
-    fn measure(&self) -> Result<Outcome, Fault> {
-        let nothing = || Ok(Outcome::Measured(Size::default(), None));
+    fn measure(&self) -> Result<ArchiveOutcome, Fault> {
+        let nothing = || Ok(ArchiveOutcome::Measured(Size::default(), None));
         let Some(trash) = &self.remains.trash else { return nothing() };
         self.hold_head()?;
         registration::archive_ended(&self.admin(), &self.world.log_id, self.remains.life())?;
@@ -66,7 +63,7 @@ impl Task<'_> {
             } else {
                 None
             };
-        Ok(Outcome::Measured(measured.size, late))
+        Ok(ArchiveOutcome::Measured(measured.size, late))
     }
 
     fn repository_answers(&self) -> Result<(), Fault> {
@@ -96,8 +93,8 @@ impl Task<'_> {
         Ok(())
     }
 
-    fn purge(&self) -> Result<Outcome, Fault> {
-        let Some(trash) = &self.remains.trash else { return Ok(Outcome::Purged(0)) };
+    fn purge(&self) -> Result<ArchiveOutcome, Fault> {
+        let Some(trash) = &self.remains.trash else { return Ok(ArchiveOutcome::Purged(0)) };
         let path = paths::from_host(trash);
         let mut count = 0;
         // Absent after an interrupted purge: then only the registration is left to forget.
@@ -111,7 +108,7 @@ impl Task<'_> {
                 && guard::stands("purge")
                 && let Some(again) = self.saved_elsewhere(&path)?
             {
-                return Ok(Outcome::RescuedAgain(again));
+                return Ok(ArchiveOutcome::RescuedAgain(again));
             }
             point("purge.proven");
             // Entries go one by one: after a crash the next attempt continues with what is left.
@@ -126,7 +123,7 @@ impl Task<'_> {
         }
         point("purge.unlinked");
         self.forget_registration()?;
-        Ok(Outcome::Purged(count))
+        Ok(ArchiveOutcome::Purged(count))
     }
 
     /// Ensures that everything the rescue saved still exists before the last copy is unlinked: the
@@ -275,7 +272,7 @@ impl Task<'_> {
     }
 
     /// Deletes the rescue refs and the raw copies of the incarnation.
-    fn drop_rescue(&self) -> Result<Outcome, Fault> {
+    fn drop_rescue(&self) -> Result<ArchiveOutcome, Fault> {
         let common = paths::from_host(&self.remains.plan.repository.common_dir);
         let there = paths::exists(&common).map_err(paths::failed("inspect", &common))?;
         if let Some(rescue) = self.remains.rescue.as_ref().filter(|_| there) {
@@ -286,7 +283,7 @@ impl Task<'_> {
         }
         point("rescue.dropped");
         raw_copies::forget(&self.world.layout.copies_of(self.remains.life()), self.cancel)?;
-        Ok(Outcome::RescueDropped)
+        Ok(ArchiveOutcome::RescueDropped)
     }
 
     /// Deletes a ref at the commit that was recorded for it. If the name is unique to this

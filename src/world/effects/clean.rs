@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::core::effect::{Returned, Taken};
 use crate::core::event::{NotMoved, Size};
-use crate::core::{Code, Fault, Outcome};
+use crate::core::{Code, EnvironmentOutcome, Fault};
 use crate::failpoint::kill::point;
 use crate::world::effects::archive::Throttle;
 use crate::world::effects::clean_output::{self, places, prune, units};
@@ -25,8 +25,8 @@ use crate::world::git::nested::{self, Limits};
 /// Most paths that the log names.
 pub(in crate::world) const NAMED_MAX: usize = 64;
 
-/// Performs [`Step::Clean`](crate::core::Step::Clean).
-pub(in crate::world) fn clean(task: &Task<'_>) -> Result<Outcome, Fault> {
+/// Performs [`EnvironmentStep::Clean`](crate::core::EnvironmentStep::Clean).
+pub(in crate::world) fn clean(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let target = proven(task)?;
     let admin = Admin::of(task.log_id(), task.env()).published;
     let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel).within(command::LONG);
@@ -55,7 +55,7 @@ pub(in crate::world) fn clean(task: &Task<'_>) -> Result<Outcome, Fault> {
         }
         point("clean.moved_one");
     }
-    taken(task, &target, left).map(Outcome::Cleaned)
+    taken(task, &target, left).map(EnvironmentOutcome::Cleaned)
 }
 
 /// Returns the path of an environment's worktree, once it is proven to be that.
@@ -168,10 +168,10 @@ pub(in crate::world) fn name(left: &mut Vec<NotMoved>, path: &Path, why: String)
     }
 }
 
-/// Performs [`Step::UndoClean`](crate::core::Step::UndoClean).
+/// Performs [`EnvironmentStep::UndoClean`](crate::core::EnvironmentStep::UndoClean).
 pub(in crate::world) fn undo(
     task: &crate::world::effects::context::Task<'_>,
-) -> Result<Outcome, Fault> {
+) -> Result<EnvironmentOutcome, Fault> {
     let target = proven(task)?;
     let mut done = Returned::default();
     for place in places(task, &target) {
@@ -194,7 +194,7 @@ pub(in crate::world) fn undo(
             prune(&place);
         }
     }
-    Ok(Outcome::CleanUndone(done))
+    Ok(EnvironmentOutcome::CleanUndone(done))
 }
 
 /// Puts one directory back, or returns why it stays in the trash.

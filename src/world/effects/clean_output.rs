@@ -7,7 +7,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::core::{CleanedOutput, Code, EnvironmentId, Fault, Outcome, Step, Subject};
+use crate::core::{
+    CleanedOutput, Code, EnvironmentId, EnvironmentStep, Fault, OutputOutcome, Subject,
+};
 use crate::failpoint::kill::point;
 use crate::world::effects::archive::Throttle;
 use crate::world::effects::context::World;
@@ -28,11 +30,8 @@ pub(in crate::world) struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Performs [`Step::Purge`] for this output.
-    pub(in crate::world) fn perform(&self, step: Step) -> Result<Outcome, Fault> {
-        if step != Step::Purge {
-            return Err(crate::world::effects::context::misdirected(step, "the output of a clean"));
-        }
+    /// Performs [`OutputStep::Purge`](crate::core::OutputStep::Purge).
+    pub(in crate::world) fn purge(&self) -> Result<OutputOutcome, Fault> {
         self.clean_is_over()?;
         let (id, life) = (&self.output.id, self.output.incarnation);
         let mut count = 0;
@@ -53,7 +52,7 @@ impl Task<'_> {
             })?;
         }
         point("clean.unlinked");
-        Ok(Outcome::Purged(count))
+        Ok(OutputOutcome::Purged(count))
     }
 
     /// Waits for a clean that was cancelled and may still be running: it holds the environment's
@@ -140,7 +139,7 @@ pub(in crate::world) fn places(
     let owed = task.env().owed.as_ref();
     // The record that began the clean names its folder, so that a repeated
     // attempt finds the same one.
-    let begun = owed.filter(|o| o.step == Step::Clean).map(|o| o.entered);
+    let begun = owed.filter(|o| o.step == EnvironmentStep::Clean).map(|o| o.entered);
     let clean = begun.or(task.env().undoing).unwrap_or_default();
     let folders = task.layout().cleaned_of(&task.env().id, clean);
     let name = target.file_name().unwrap_or_default();

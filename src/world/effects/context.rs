@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::core::{Code, Environment, EnvironmentId, Fault, Note, Step, Subject};
+use crate::core::{Code, Environment, EnvironmentId, Fault, Note, Subject};
 use crate::world::fs::data_dir::Layout;
 use crate::world::git::registration::Owner;
 use crate::world::process::cancel::Cancel;
@@ -250,9 +250,3 @@ pub const REBUILDABLE: [&str; 18] = [
     "build",
     "coverage",
 ];
-
-/// The defect of a step that was sent to a kind of subject it does not apply to.
-pub(in crate::world) fn misdirected(step: Step, what: &str) -> Fault {
-    let message = format!("step {} does not apply to {what}", step.as_str());
-    Fault::new(Code::Defect, message, "report this defect with the daemon log")
-}

@@ -24,7 +24,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::core::event::Included;
-use crate::core::{Code, Fault, Outcome};
+use crate::core::{Code, EnvironmentOutcome, Fault};
 use crate::failpoint::guard;
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
@@ -40,8 +40,8 @@ pub const LIST: &str = ".worktreeinclude";
 const SKIPPED_MAX: usize = 50;
 const DEPTH_MAX: usize = 256;
 
-/// Performs [`Step::CopyIncluded`](crate::core::Step::CopyIncluded).
-pub(in crate::world) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
+/// Performs [`EnvironmentStep::CopyIncluded`](crate::core::EnvironmentStep::CopyIncluded).
+pub(in crate::world) fn copy(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let env = task.env();
     let source = paths::from_host(&env.plan.repository.source);
     let target = paths::from_host(&env.plan.path);
@@ -66,7 +66,7 @@ pub(in crate::world) fn copy(task: &Task<'_>) -> Result<Outcome, Fault> {
     if copier.more > 0 {
         copier.done.skipped.push(format!("... and {} more", copier.more));
     }
-    Ok(Outcome::Included(copier.done))
+    Ok(EnvironmentOutcome::Included(copier.done))
 }
 
 /// Returns whether there is a list that git can read: git would read a pipe for ever,

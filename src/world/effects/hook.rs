@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use sha2::Digest as _;
 
 use crate::core::event::SetupReport;
-use crate::core::{Code, Environment, Fault, Note, Outcome};
+use crate::core::{Code, Environment, EnvironmentOutcome, Fault, Note};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
 use crate::world::fs::paths;
@@ -146,8 +146,8 @@ struct Hook {
     hint: &'static str,
 }
 
-/// Performs [`Step::RunSetup`](crate::core::Step::RunSetup).
-pub(in crate::world) fn run(task: &Task<'_>) -> Result<Outcome, Fault> {
+/// Performs [`EnvironmentStep::RunSetup`](crate::core::EnvironmentStep::RunSetup).
+pub(in crate::world) fn run(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let env = task.env();
     let hook = Hook {
         name: "setup",
@@ -156,11 +156,11 @@ pub(in crate::world) fn run(task: &Task<'_>) -> Result<Outcome, Fault> {
         transcript: task.layout().transcript_of(&env.id, env.incarnation),
         hint: "fix the hook, then repeat the command; --keep-failed keeps the worktree",
     };
-    Ok(Outcome::SetUp(hook.run(task)?))
+    Ok(EnvironmentOutcome::SetUp(hook.run(task)?))
 }
 
-/// Performs [`Step::RunTeardown`](crate::core::Step::RunTeardown).
-pub(in crate::world) fn run_teardown(task: &Task<'_>) -> Result<Outcome, Fault> {
+/// Performs [`EnvironmentStep::RunTeardown`](crate::core::EnvironmentStep::RunTeardown).
+pub(in crate::world) fn run_teardown(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let env = task.env();
     let options = env.teardown.as_ref().map(|t| t.options.clone()).unwrap_or_default();
     let hook = Hook {
@@ -170,7 +170,7 @@ pub(in crate::world) fn run_teardown(task: &Task<'_>) -> Result<Outcome, Fault> 
         transcript: task.layout().teardown_transcript_of(&env.id, env.incarnation),
         hint: "do the remaining work of the hook manually; the removal continues",
     };
-    Ok(Outcome::TornDown(hook.run(task)?.millis))
+    Ok(EnvironmentOutcome::TornDown(hook.run(task)?.millis))
 }
 
 impl Hook {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::Digest as _;
 
-use crate::core::{Code, Environment, Fault, Inspection, Outcome};
+use crate::core::{Code, Environment, Fault, Inspection};
 use crate::world::effects::collect::Collector;
 use crate::world::effects::context::Task;
 use crate::world::effects::rebuildable::Folders;
@@ -32,8 +32,8 @@ const LINES_MAX: usize = 40;
 /// Entries after which the fingerprint descends into no further directory.
 const FINGERPRINT_ENTRIES_MAX: u32 = 20_000;
 
-/// Performs [`Step::Inspect`](crate::core::Step::Inspect).
-pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
+/// Performs [`EnvironmentStep::Inspect`](crate::core::EnvironmentStep::Inspect).
+pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Inspection, Fault> {
     let env = task.env();
     let target = paths::from_host(&env.plan.path);
     let admin = Admin::of(task.log_id(), env).published;
@@ -51,24 +51,24 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
         let line =
             format!("the repository {} is missing: its commits are unknown", common.display());
         let (unsaved, unseen) = (vec![line], true);
-        return Ok(Outcome::Inspected(Inspection { unsaved, unseen, ..Inspection::default() }));
+        return Ok(Inspection { unsaved, unseen, ..Inspection::default() });
     }
     if marker.is_none() && marker::is_forgotten(task.log_id(), env, &target, found) {
         let line = format!(
             "{} no longer registers it: its index and the reflog of its HEAD are unknown",
             common.display()
         );
-        return Ok(Outcome::Inspected(Inspection {
+        return Ok(Inspection {
             unsaved: vec![line],
             rescue: true,
             nested: true,
             ..Inspection::default()
-        }));
+        });
     }
     marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
     if let Some(fault) = removal::obstacle(&target) {
         let immovable = Some(fault);
-        return Ok(Outcome::Inspected(Inspection { immovable, ..Inspection::default() }));
+        return Ok(Inspection { immovable, ..Inspection::default() });
     }
     let git = Git::exact(&admin, Some(&target), Some(task.lock), task.cancel);
     match git.check_owner() {
@@ -76,17 +76,17 @@ pub(in crate::world) fn inspect(task: &Task<'_>) -> Result<Outcome, Fault> {
         // saved until that is settled.
         Err(fault) if force && !task.cancel.is_cancelled() => {
             let (unsaved, unseen) = (vec![fault.to_string()], true);
-            return Ok(Outcome::Inspected(Inspection { unsaved, unseen, ..Inspection::default() }));
+            return Ok(Inspection { unsaved, unseen, ..Inspection::default() });
         }
         checked => checked?,
     }
     match inspect_worktree(task) {
-        Ok(seen) => Ok(Outcome::Inspected(seen)),
+        Ok(seen) => Ok(seen),
         // With `--force` the user agrees to lose even what cannot be inspected; the directory
         // still goes to the trash.
         Err(fault) if force && !task.cancel.is_cancelled() => {
             let unsaved = vec![format!("could not be inspected: {fault}")];
-            Ok(Outcome::Inspected(Inspection { unsaved, rescue: true, ..Inspection::default() }))
+            Ok(Inspection { unsaved, rescue: true, ..Inspection::default() })
         }
         Err(fault) => Err(fault.transient()),
     }
@@ -99,14 +99,14 @@ fn inspect_missing(
     admin: &Path,
     registered: bool,
     target: &Path,
-) -> Result<Outcome, Fault> {
+) -> Result<Inspection, Fault> {
     let moved = |place: String| {
         let message = format!("the worktree of {} is not at {}", task.env().id, target.display());
         let hint = "move it back to that path, or remove it manually; nothing was changed";
         Err(Fault::new(Code::NotOurs, message, hint).with_evidence([place]))
     };
     if let Some(inspection) = in_trash_already(task, target) {
-        return Ok(Outcome::Inspected(inspection));
+        return Ok(inspection);
     }
     // A moved data directory makes every worktree seem gone; none of them may be forgotten then.
     if !target.starts_with(task.layout().place_of(&task.env().id)) {
@@ -132,7 +132,7 @@ fn inspect_missing(
         }
     }
     let quiet = spares_used(task.env()) && is_unused(task);
-    Ok(Outcome::Inspected(Inspection { quiet, ..seen.finish(false) }))
+    Ok(Inspection { quiet, ..seen.finish(false) })
 }
 
 /// Returns the agreed inspection if a daemon was killed after it had moved the directory to

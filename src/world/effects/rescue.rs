@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::core::event::{Rescue, RestoreFrom};
-use crate::core::{Code, Fault, Outcome};
+use crate::core::{Code, EnvironmentOutcome, Fault};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
 use crate::world::effects::rescuer::Rescuer;
@@ -42,8 +42,8 @@ impl<'a> Rescuer<'a> {
     }
 }
 
-/// Performs [`Step::Rescue`](crate::core::Step::Rescue).
-pub(in crate::world) fn rescue(task: &Task<'_>) -> Result<Outcome, Fault> {
+/// Performs [`EnvironmentStep::Rescue`](crate::core::EnvironmentStep::Rescue).
+pub(in crate::world) fn rescue(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let rescuer = Rescuer::of(task);
     let common = paths::from_host(&task.env().plan.repository.common_dir);
     if !paths::exists(&common).map_err(paths::failed("inspect", &common))? {
@@ -54,7 +54,7 @@ pub(in crate::world) fn rescue(task: &Task<'_>) -> Result<Outcome, Fault> {
         // The ref is created last: it must not name a commit that is not complete.
         rescue.as_ref().map_or(Ok(()), |rescue| rescuer.refer(rescue)).map(|()| rescue)
     });
-    saved.map(Outcome::Rescued).map_err(|fault| with_way_out(task, fault))
+    saved.map(EnvironmentOutcome::Rescued).map_err(|fault| with_way_out(task, fault))
 }
 
 /// Adds a hint for the case that git cannot save anything here: the user can
@@ -72,9 +72,9 @@ fn with_way_out(task: &Task<'_>, fault: Fault) -> Fault {
     Fault { hint, ..fault }
 }
 
-/// Performs [`Step::ApplyRescue`](crate::core::Step::ApplyRescue): gives a fresh worktree the files
+/// Performs [`EnvironmentStep::ApplyRescue`](crate::core::EnvironmentStep::ApplyRescue): gives a fresh worktree the files
 /// and the index that the rescue holds.
-pub(in crate::world) fn apply(task: &Task<'_>) -> Result<Outcome, Fault> {
+pub(in crate::world) fn apply(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let env = task.env();
     let from = env.restore.clone().unwrap_or_default();
     let target = paths::from_host(&env.plan.path);
@@ -92,7 +92,7 @@ pub(in crate::world) fn apply(task: &Task<'_>) -> Result<Outcome, Fault> {
         apply_copies(task, &git, saved, &target)?;
     }
     unlock()?;
-    Ok(Outcome::Applied)
+    Ok(EnvironmentOutcome::Applied)
 }
 
 fn apply_commit(git: &Git<'_>, from: &RestoreFrom) -> Result<(), Fault> {

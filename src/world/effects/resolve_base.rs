@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::core::event::Base;
-use crate::core::{Code, Fault, Outcome};
+use crate::core::{Code, EnvironmentOutcome, Fault};
 use crate::world::effects::context::Task;
 use crate::world::fs::names::Names;
 use crate::world::fs::paths;
@@ -30,8 +30,8 @@ struct Ref {
 const FORMAT: &str = "--format=%(refname)%00%(objecttype)%00%(objectname)%00%(*objecttype)%00\
                       %(*objectname)%00%(symref)%00%(upstream)";
 
-/// Performs [`Step::ResolveBase`](crate::core::Step::ResolveBase).
-pub(in crate::world) fn resolve(task: &Task<'_>) -> Result<Outcome, Fault> {
+/// Performs [`EnvironmentStep::ResolveBase`](crate::core::EnvironmentStep::ResolveBase).
+pub(in crate::world) fn resolve(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let plan = &task.env().plan;
     let source = paths::from_host(&plan.repository.source);
     let common = paths::from_host(&plan.repository.common_dir);
@@ -70,7 +70,7 @@ pub(in crate::world) fn resolve(task: &Task<'_>) -> Result<Outcome, Fault> {
     }
     let commit = finder.commit(wanted, &reference)?;
     let (ahead, behind) = finder.distance(&commit, &reference.upstream)?;
-    Ok(Outcome::Resolved(Base {
+    Ok(EnvironmentOutcome::Resolved(Base {
         commit,
         reference: reference.name,
         upstream: reference.upstream,

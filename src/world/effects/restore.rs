@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::core::event::{RestoreFrom, Worktree};
-use crate::core::{Code, Environment, Fault, Life, Outcome, RolledBackTo};
+use crate::core::{Code, Environment, EnvironmentOutcome, Fault, Life, RolledBackTo};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
 use crate::world::effects::{add_worktree, archive, raw_copies, repair_admin};
@@ -58,8 +58,8 @@ fn life_of<'a>(env: &'a Environment, from: &'a RestoreFrom) -> Life<'a> {
     Life { id: &env.id, incarnation: from.incarnation, nonce: from.nonce.as_ref() }
 }
 
-/// Performs [`Step::Restore`](crate::core::Step::Restore).
-pub(in crate::world) fn restore(task: &Task<'_>) -> Result<Outcome, Fault> {
+/// Performs [`EnvironmentStep::Restore`](crate::core::EnvironmentStep::Restore).
+pub(in crate::world) fn restore(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let restore = Restore::of(task);
     if !paths::exists(&restore.common).map_err(paths::failed("inspect", &restore.common))? {
         let message = format!("the repository {} does not exist", restore.common.display());
@@ -268,7 +268,7 @@ impl Restore<'_> {
         paths::rename(&fresh, &pointer).map_err(paths::failed("write", &pointer))
     }
 
-    fn finish(&self, identity: (u64, u64)) -> Result<Outcome, Fault> {
+    fn finish(&self, identity: (u64, u64)) -> Result<EnvironmentOutcome, Fault> {
         let env = self.task.env();
         if let Some(folder) = self.trash.parent() {
             paths::remove_dir_if_empty(folder).map_err(paths::failed("remove", folder))?;
@@ -301,12 +301,12 @@ impl Restore<'_> {
             racy: true,
             ..Worktree::default()
         };
-        Ok(Outcome::Restored(worktree, branch))
+        Ok(EnvironmentOutcome::Restored(worktree, branch))
     }
 }
 
 /// Puts back what a restore took, so that the incarnation can be restored another time.
-pub(in crate::world) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
+pub(in crate::world) fn undo(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let restore = Restore::of(task);
     let (old, new) = (&restore.old, &restore.new);
     // While the trash entry exists, a directory at the target is not the
@@ -347,5 +347,5 @@ pub(in crate::world) fn undo(task: &Task<'_>) -> Result<Outcome, Fault> {
             removal::rename(taken, &old.removed)?;
         }
     }
-    Ok(Outcome::RolledBack(RolledBackTo { left, ..RolledBackTo::default() }))
+    Ok(EnvironmentOutcome::RolledBack(RolledBackTo { left, ..RolledBackTo::default() }))
 }

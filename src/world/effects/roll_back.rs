@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::core::event::Rescue;
-use crate::core::{Fault, Outcome, RolledBackTo};
+use crate::core::{EnvironmentOutcome, Fault, RolledBackTo};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
 use crate::world::effects::rescuer::Rescuer;
@@ -18,8 +18,8 @@ use crate::world::git::marker::{self, Admin, Marker};
 use crate::world::git::ref_changes::Change;
 use crate::world::git::{refs, registration};
 
-/// Performs [`Step::RollBack`](crate::core::Step::RollBack).
-pub(in crate::world) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
+/// Performs [`EnvironmentStep::RollBack`](crate::core::EnvironmentStep::RollBack).
+pub(in crate::world) fn roll_back(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let env = task.env();
     hook::end_earlier(task)?;
     if env.restore.as_ref().is_some_and(|r| r.trash.is_some()) {
@@ -40,7 +40,7 @@ pub(in crate::world) fn roll_back(task: &Task<'_>) -> Result<Outcome, Fault> {
     let mut places = task.layout().trashes().into_iter().map(|t| t.join(&folder).join(name));
     let trashed = places.find(|place| paths::exists(place).unwrap_or(false));
     let trash = trashed.as_deref().map(paths::to_host);
-    Ok(Outcome::RolledBack(RolledBackTo { trash, head, rescue, left }))
+    Ok(EnvironmentOutcome::RolledBack(RolledBackTo { trash, head, rescue, left }))
 }
 
 /// Returns where HEAD is, and a rescue if commits were made there. Files that a setup wrote are

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::core::event::{Finding, SweepFinished};
-use crate::core::{Code, Environment, EnvironmentId, Fault, Outcome, State};
+use crate::core::{Code, Environment, EnvironmentId, Fault, HostOutcome, State};
 use crate::failpoint::guard;
 use crate::failpoint::kill::point;
 use crate::world::effects::context::World;
@@ -68,8 +68,8 @@ enum SettleAction {
 }
 
 impl Task<'_> {
-    /// Performs [`Step::Sweep`](crate::core::Step::Sweep).
-    pub(in crate::world) fn perform(&self) -> Result<Outcome, Fault> {
+    /// Performs [`HostStep::Sweep`](crate::core::HostStep::Sweep).
+    pub(in crate::world) fn perform(&self) -> Result<HostOutcome, Fault> {
         let sweep = self.state.sweep();
         let (apply, limit) = sweep.map_or((false, 0), |s| (s.apply, s.limit));
         let found = self.find_all()?;
@@ -109,7 +109,7 @@ impl Task<'_> {
         if apply {
             self.world.cgroups.remove_empty();
         }
-        Ok(Outcome::Swept(finished))
+        Ok(HostOutcome::Swept(finished))
     }
 
     /// An unattended sweep settles only what the previous sweep reported.

@@ -13,7 +13,7 @@ use std::sync::PoisonError;
 
 use crate::core::model::environment::Teardown;
 use crate::core::policy::BranchPolicy;
-use crate::core::{Code, Fault, Outcome};
+use crate::core::{BranchOutcome, Code, EnvironmentOutcome, Fault};
 use crate::failpoint::kill::point;
 use crate::world::effects::context::Task;
 use crate::world::effects::{archive, inspect, integration};
@@ -26,8 +26,8 @@ use crate::world::git::marker::{self, Admin, Marker};
 use crate::world::git::ref_changes::{self, Change};
 use crate::world::git::{reachability, refs, registration};
 
-/// Performs [`Step::MoveToTrash`](crate::core::Step::MoveToTrash).
-pub(in crate::world) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault> {
+/// Performs [`EnvironmentStep::MoveToTrash`](crate::core::EnvironmentStep::MoveToTrash).
+pub(in crate::world) fn move_to_trash(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let env = task.env();
     let layout = task.layout();
     let target = paths::from_host(&env.plan.path);
@@ -42,7 +42,7 @@ pub(in crate::world) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault>
         marker::prove(&root, &target, found, marker.as_ref(), task.log_id(), env)?;
         // Last check before the rename: the tree must be the one that the removal was agreed for.
         if is_stale(task)? {
-            return Ok(Outcome::Outdated);
+            return Ok(EnvironmentOutcome::Outdated);
         }
         removal::no_mounts(&target)?;
         point("trash.proven");
@@ -66,7 +66,7 @@ pub(in crate::world) fn move_to_trash(task: &Task<'_>) -> Result<Outcome, Fault>
         let hint = "report this defect with the daemon log";
         Err(Fault::new(Code::Defect, "syncing the trash panicked", hint))
     })?;
-    Ok(Outcome::Trashed(found.as_deref().map(paths::to_host), settled))
+    Ok(EnvironmentOutcome::Trashed(found.as_deref().map(paths::to_host), settled))
 }
 
 /// Syncs the two folders above the moved directory: its new parent, and the trash that holds that.
@@ -81,7 +81,7 @@ fn sync_parents(trashed: &Path) -> Result<(), Fault> {
 ///
 /// The registration is hidden now, and is taken out of git's folder later, when the trash entry is
 /// measured: a git that is listing worktrees at this moment may still be reading it.
-fn finish_outside_git(task: &Task<'_>, is_in_trash: bool) -> Option<(bool, String)> {
+fn finish_outside_git(task: &Task<'_>, is_in_trash: bool) -> Option<BranchOutcome> {
     unregister(task).ok()?;
     let settled = branch(task).ok()?;
     if !is_in_trash {
@@ -104,28 +104,28 @@ fn is_stale(task: &Task<'_>) -> Result<bool, Fault> {
     }
 }
 
-/// Performs [`Step::Unregister`](crate::core::Step::Unregister): hides the registration from git.
-pub(in crate::world) fn unregister(task: &Task<'_>) -> Result<Outcome, Fault> {
+/// Performs [`EnvironmentStep::Unregister`](crate::core::EnvironmentStep::Unregister): hides the registration from git.
+pub(in crate::world) fn unregister(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     registration::hide(&task.owner(), &Admin::of(task.log_id(), task.env()))?;
     point("unregister.hidden");
-    Ok(Outcome::Unregistered)
+    Ok(EnvironmentOutcome::Unregistered)
 }
 
-/// Performs [`Step::SettleBranch`](crate::core::Step::SettleBranch), and takes the registration out
+/// Performs [`EnvironmentStep::SettleBranch`](crate::core::EnvironmentStep::SettleBranch), and takes the registration out
 /// of git's folder: by now no git still reads it.
-pub(in crate::world) fn settle_branch(task: &Task<'_>) -> Result<Outcome, Fault> {
+pub(in crate::world) fn settle_branch(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let admin = Admin::of(task.log_id(), task.env());
-    let (deleted, reason) = branch(task)?;
+    let settled = branch(task)?;
     registration::archive(&task.owner(), &admin)?;
-    Ok(Outcome::BranchSettled(deleted, reason, Vec::new()))
+    Ok(EnvironmentOutcome::BranchSettled(settled))
 }
 
 /// Deletes the branch if that loses no commit. Returns whether it was deleted, and why or why not.
-fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
+fn branch(task: &Task<'_>) -> Result<BranchOutcome, Fault> {
     let env = task.env();
     let plan = &env.plan;
     let teardown = env.teardown.clone().unwrap_or_default();
-    let kept = |why: String| Ok((false, why));
+    let kept = |reason: String| Ok(BranchOutcome { deleted: false, reason });
     if plan.reuse_branch {
         return kept("it existed before the environment".into());
     }
@@ -182,7 +182,7 @@ fn branch(task: &Task<'_>) -> Result<(bool, String), Fault> {
         return kept(left);
     }
     point("branch.deleted");
-    Ok((true, why))
+    Ok(BranchOutcome { deleted: true, reason: why })
 }
 
 /// Returns how many commits only this branch has; or why that is unknown, which keeps the branch.
@@ -251,22 +251,22 @@ fn tip_of(git: &Git<'_>, common: &Path, reference: &str) -> Result<Option<String
     Ok(found.status.success().then_some(text))
 }
 
-/// Performs [`Step::RefreshIndex`](crate::core::Step::RefreshIndex): updates the index so that
+/// Performs [`EnvironmentStep::RefreshIndex`](crate::core::EnvironmentStep::RefreshIndex): updates the index so that
 /// later inspections need not read the files. An index that is locked is left alone; one that
 /// cannot be proven here is left to a status that may write it.
-pub(in crate::world) fn refresh_index(task: &Task<'_>) -> Result<Outcome, Fault> {
+pub(in crate::world) fn refresh_index(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let env = task.env();
     let admin = Admin::of(task.log_id(), env).published;
     let target = paths::from_host(&env.plan.path);
     if let Some(hash) = Hash::named(&env.plan.repository.object_format) {
         match racy::settle(&admin, &target, hash, task.cancel) {
-            Ok(Settled::Done) => return Ok(Outcome::Refreshed(true)),
-            Ok(Settled::LeftAlone) => return Ok(Outcome::Refreshed(false)),
+            Ok(Settled::Done) => return Ok(EnvironmentOutcome::Refreshed(true)),
+            Ok(Settled::LeftAlone) => return Ok(EnvironmentOutcome::Refreshed(false)),
             Ok(Settled::Unproven) => {}
             Err(e) => tracing::debug!(error = %e, env = %env.id, "git refreshes the index"),
         }
     }
-    refresh_by_git(task, &admin, &target).map(Outcome::Refreshed)
+    refresh_by_git(task, &admin, &target).map(EnvironmentOutcome::Refreshed)
 }
 
 /// Lets git refresh a copy of the index and installs the copy, so that no git of ours holds the

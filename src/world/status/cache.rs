@@ -345,11 +345,12 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     all.wait();
-                    cache.ask(&id(), 1, |since| {
-                        let first = locked(&entry.state).last.is_none();
-                        if first { look(since) } else { Ok(Status::default()) }
-                    })
-                    .expect("an answer");
+                    cache
+                        .get_or_compute(&id(), 1, |since| {
+                            let first = locked(&entry.state).last.is_none();
+                            if first { look(since) } else { Ok(Status::default()) }
+                        })
+                        .expect("an answer");
                 });
             }
         });

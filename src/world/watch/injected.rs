@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use crate::core::event::{Actor, Plan, Record, Repository, Worktree};
-use crate::core::{Command, Environment, EnvironmentId, State, Time};
+use crate::core::{Adopt, Command, Environment, EnvironmentId, State, Time};
 use crate::world::fs::paths;
 use crate::world::git::marker;
 use crate::world::watch::backend::{Signal, *};
@@ -130,7 +130,7 @@ fn adopted(at: &Path) -> Environment {
     let (head, actor, environment) = ("h".to_owned(), Actor::default(), id.clone());
     let mut state = State::default();
     let nonce = crate::core::Nonce::parse(&"0".repeat(32)).expect("a nonce");
-    let adopt = Command::Adopt { environment, plan, head, worktree, actor, nonce };
+    let adopt = Command::Adopt(Adopt { environment, plan, head, worktree, actor, nonce });
     for event in state.decide(Time(1), adopt).expect("adopted") {
         let record = Record { seq: state.seq().next(), at: Time(1), boot: 1, event };
         state.apply(&record);

@@ -483,9 +483,15 @@ impl WatchTracker {
         match &tree.about {
             About::Worktree(w) if rewalk => self.signal_touched(&w.key, None),
             About::Worktree(w) => {
-                new.iter().for_each(|dir| self.signal_touched(&w.key, w.file(dir)))
+                for dir in new {
+                    self.signal_touched(&w.key, w.file(dir));
+                }
             }
-            About::Refs(_, members) => members.iter().for_each(|m| self.signal_touched(m, None)),
+            About::Refs(_, members) => {
+                for member in members {
+                    self.signal_touched(member, None);
+                }
+            }
         }
         let is_refs = matches!(tree.about, About::Refs(..));
         tree.mark(if is_refs { Kinds::REFS.and(Kinds::ANYTHING) } else { Kinds::FILES });

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use groundskeeper::core::event::{
     Actor, Base, BaseResolved, BranchSettled, DestroyRequested, DirectoryTrashed, EnvironmentReady,
-    Plan, ProvisionRequested, Record, RegistrationRemoved, Repository, Retention, SetupFinished,
-    SetupReport, TeardownInspected, TeardownOptions, Tombstoned, Worktree, WorktreeAdded,
+    Plan, ProvisionRequested, Record, RegistrationRemoved, Repository, RepositoryTrusted,
+    Retention, SetupFinished, SetupReport, TeardownInspected, TeardownOptions, Tombstoned,
+    Worktree, WorktreeAdded,
 };
 use groundskeeper::core::{Command, EnvironmentId, Event, HostPath, Seq, State, Time};
 use groundskeeper::engine::{Engine, Handle, scheduling};
@@ -175,11 +176,11 @@ fn engine(dir: &Path) -> (Handle, std::thread::JoinHandle<()>) {
 
 /// A command that leads to one small event.
 fn small(n: u64) -> Command {
-    Command::Trust {
+    Command::Trust(RepositoryTrusted {
         repository: "/home/u/src/project/.git".into(),
         hash: format!("{n:064x}"),
         actor: Actor::default(),
-    }
+    })
 }
 
 /// Events a second with one client and with 256, and the slowest answers beside two busy loops.

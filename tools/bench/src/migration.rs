@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use groundskeeper::core::event::Actor;
-use groundskeeper::core::{Command as Ask, Step};
+use groundskeeper::core::{Command as Ask, Ended, MigrationStep as Step, Settlement};
 use groundskeeper::migrate::MigrationRunner;
 use groundskeeper::migrate::http::NoNetwork;
 use groundskeeper::migrate::keychain::NoKeychain;
@@ -138,14 +138,15 @@ fn migrate(
     let (mut engine, mut rows) = (Duration::ZERO, Duration::ZERO);
     while let Some(owed) = standalone.state().migration(&id).and_then(|m| m.owed.clone()) {
         let migration = standalone.state().migration(&id).cloned().expect("known");
-        let effect = migration.effect_id().expect("owed");
         let began = Instant::now();
-        let outcome = runner.perform(&migration, owed.step, &|| false);
+        let result = runner.perform(&migration, owed.step, &|| false);
         let builds = matches!(owed.step, Step::BuildStaging | Step::NormaliseSource);
         let took = began.elapsed();
         *(if builds { &mut rows } else { &mut engine }) += took;
         steps.entry(owed.step.as_str()).or_default().push(took);
-        standalone.submit(Ask::Settle { effect, outcome }).expect("settled");
+        let ended = Ended { entered: owed.entered, result };
+        let settled = Settlement::Migration(id.clone(), ended);
+        standstandalone.submit(Ask::Settle(settled)).expect("settled");
     }
     let done = standalone.state().migration(&id).cloned().expect("known");
     assert!(done.has_migrated(), "it is migrated");

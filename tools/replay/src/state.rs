@@ -1,6 +1,6 @@
 //! `at`, `diff` and `owed`: the state at a point, between two points, and what it asks for.
 
-use groundskeeper_core::{Environment, MigrationPhase, Phase, Remains, State, Time};
+use groundskeeper_core::{Environment, MigrationPhase, Owed, Phase, Remains, State, Time};
 use groundskeeper_journal::codec::state_digest;
 use groundskeeper_journal::format::{bytes, hex, rfc3339};
 use serde_json::{Map, Value, json};
@@ -285,6 +285,11 @@ struct OwedRow {
     cells: Vec<String>,
 }
 
+/// Returns attempts, interruptions and earliest start of an owed step.
+fn retries<S>(owed: &Owed<S>) -> (u32, u32, Time) {
+    (owed.attempts, owed.interruptions, owed.not_before)
+}
+
 fn describe(
     state: &State,
     now: Time,
@@ -294,15 +299,14 @@ fn describe(
     use groundskeeper_core::Target;
     let target = state.effect(&effect.id).map(|e| e.target);
     let (owed, fault) = match &target {
-        Some(Target::Environment(e, _)) => (e.owed.as_ref(), e.fault.as_ref()),
-        Some(Target::Remains(r)) => (r.owed.as_ref(), r.fault.as_ref()),
-        Some(Target::Output(o)) => (o.owed.as_ref(), o.fault.as_ref()),
-        Some(Target::Migration(m)) => (m.owed.as_ref(), m.fault.as_ref()),
-        Some(Target::Host(_)) => (state.sweep().map(|s| &s.owed), None),
+        Some(Target::Environment(_, e, _)) => (e.owed.as_ref().map(retries), e.fault.as_ref()),
+        Some(Target::Remains(_, r)) => (r.owed.as_ref().map(retries), r.fault.as_ref()),
+        Some(Target::Output(_, o)) => (o.owed.as_ref().map(retries), o.fault.as_ref()),
+        Some(Target::Migration(_, m)) => (m.owed.as_ref().map(retries), m.fault.as_ref()),
+        Some(Target::Host(..)) => (state.sweep().map(|s| retries(&s.owed)), None),
         None => (None, None),
     };
-    let (attempts, died) = owed.map_or((0, 0), |o| (o.attempts, o.interruptions));
-    let not_before = owed.map_or(Time(0), |o| o.not_before);
+    let (attempts, died, not_before) = owed.unwrap_or_default();
     let step = effect.step.as_str();
     let fault = fault.map(ToString::to_string);
     let json = json!({

@@ -14,7 +14,7 @@ pub(crate) enum Auth {
     /// The source's kind has no member `auth`: every kind but MCP and GraphQL.
     Unsaid,
     /// The source needs no credentials, or none by OAuth.
-    NoAuth,
+    Anonymous,
     /// The source needs an OAuth token.
     Delegated,
 }
@@ -182,10 +182,10 @@ impl Template {
     /// Reads `auth` of an MCP or GraphQL source. `auth` of another kind than OAuth is dropped, and
     /// its members are noted.
     fn auth(&mut self, input: &Value) -> Auth {
-        let Some(auth) = input.get("auth") else { return Auth::NoAuth };
+        let Some(auth) = input.get("auth") else { return Auth::Anonymous };
         self.lose(auth, "auth.", &["headerName", "secretSlot", "prefix"]);
         if !auth.has("kind", "oauth2") {
-            return Auth::NoAuth;
+            return Auth::Anonymous;
         }
         if let Some(slot) = auth.text("connectionSlot").filter(|slot| !slot.is_empty()) {
             let stands = Slot { method: "oauth2".to_owned(), variable: "token".to_owned() };
@@ -226,7 +226,7 @@ impl Template {
         push_object(&mut members, "queryParams", self.query);
         let kind = match auth {
             Auth::Unsaid => None,
-            Auth::NoAuth => Some("none"),
+            Auth::Anonymous => Some("none"),
             Auth::Delegated => Some("oauth2"),
         };
         if let Some(kind) = kind {

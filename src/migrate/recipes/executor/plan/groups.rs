@@ -289,7 +289,7 @@ impl<'a> Groups<'a> {
             let key = key(&source.scope, &source.id);
             let auth = self.snapshot.configs.get(&key).map(|config| config.auth);
             // A source with bindings has its connection already, or failed to get one.
-            if groups.contains_key(&key) || auth != Some(Auth::NoAuth) {
+            if groups.contains_key(&key) || auth != Some(Auth::Anonymous) {
                 continue;
             }
             let group = Group {
