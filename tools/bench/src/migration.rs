@@ -146,7 +146,7 @@ fn migrate(
         steps.entry(owed.step.as_str()).or_default().push(took);
         let ended = Ended { entered: owed.entered, result };
         let settled = Settlement::Migration(id.clone(), ended);
-        standstandalone.submit(Ask::Settle(settled)).expect("settled");
+        standalone.submit(Ask::Settle(settled)).expect("settled");
     }
     let done = standalone.state().migration(&id).cloned().expect("known");
     assert!(done.has_migrated(), "it is migrated");
