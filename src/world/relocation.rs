@@ -151,7 +151,7 @@ pub fn left_root(state: &State, root: &Path) -> Option<PathBuf> {
 }
 
 /// An incarnation whose repository may have moved.
-struct Lost<'a> {
+struct LostRepository<'a> {
     life: Life<'a>,
     /// Where its files are: its worktree, or its trash entry.
     files: Option<PathBuf>,
@@ -228,12 +228,14 @@ impl World {
 }
 
 /// Returns the incarnations that have anything in a repository.
-fn lost_in<'a>(state: &'a State, common: &HostPath) -> Vec<Lost<'a>> {
+fn lost_in<'a>(state: &'a State, common: &HostPath) -> Vec<LostRepository<'a>> {
     let live = state.environments().filter(|e| e.is_live() && !e.adopted);
     let live = live.filter(|e| e.plan.repository.common_dir == *common);
-    let live = live.map(|e| Lost { life: e.life(), files: Some(paths::from_host(&e.plan.path)) });
+    let live = live
+        .map(|e| LostRepository { life: e.life(), files: Some(paths::from_host(&e.plan.path)) });
     let over = state.remains().filter(|r| r.plan.repository.common_dir == *common);
-    let over = over.map(|r| Lost { life: r.life(), files: r.trash.as_ref().map(paths::from_host) });
+    let over = over
+        .map(|r| LostRepository { life: r.life(), files: r.trash.as_ref().map(paths::from_host) });
     live.chain(over).collect()
 }
 

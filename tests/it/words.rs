@@ -8,17 +8,23 @@ use crate::tidy::{read, sources};
 
 /// Words to avoid, each with what to use instead. A word of several parts also matches an
 /// identifier of these parts, such as `let_go_of`.
-const AVOID: [(&str, &str); 29] = [
+const AVOID: [(&str, &str); 37] = [
     ("afar", "remote"),
     ("alike", "the same, or what is the same"),
     ("asker", "actor, requester"),
+    ("book", "cache"),
     ("breathe", "throttle"),
     ("came home", "completed"),
     ("come home", "complete"),
     ("comes home", "completes"),
+    ("debt", "owed step"),
     ("deed", "command, action"),
     ("desk", "migration runner"),
     ("displaced", "replaced"),
+    ("glance", "inspection"),
+    ("hear", "receive"),
+    ("heard", "received"),
+    ("hears", "receives"),
     ("hub", "watch tracker, session registry"),
     ("is looked at", "is inspected"),
     ("lanes", "queues"),
@@ -34,10 +40,12 @@ const AVOID: [(&str, &str); 29] = [
     ("somebody", "the user, another process"),
     ("stranger", "foreign"),
     ("strangers", "foreign"),
+    ("talk", "session"),
     ("voice", "reporter"),
     ("whoever", "the user who, the process that"),
     ("wish", "request"),
     ("wishes", "requests"),
+    ("woken", "resumed"),
 ];
 
 /// Names that keep such a word: contracts, and identifiers that are still to be renamed.

@@ -85,8 +85,8 @@ async fn run_leased(
         return Err(refused);
     }
     let pid = Pid::from_child(&child);
-    let _woken = kill_process(pid, Signal::CONT);
-    let status = attend(client, &env.id, name, lease_id, child, at_terminal).await;
+    let _signalled = kill_process(pid, Signal::CONT);
+    let status = run_child(client, &env.id, name, lease_id, child, at_terminal).await;
     let over = format!("{place}/{}", pid.as_raw_nonzero());
     let forgotten: Result<Option<()>, CliError> = client.call(Method::DELETE, &over, NOTHING).await;
     drop(forgotten);
@@ -141,7 +141,7 @@ fn found(program: &OsStr, directory: &Path) -> Result<(), Fault> {
 }
 
 /// Waits for the end of the command, renews the lease meanwhile, and passes signals on.
-async fn attend(
+async fn run_child(
     client: &mut Client,
     id: &str,
     name: &str,

@@ -264,10 +264,10 @@ impl Model {
 
     /// Makes the session read the catalogue and send what is new.
     fn notify_session(&mut self) {
-        let seen = self.with(|tx| sync::read_pending(tx, HOST)).expect("looked");
+        let pending = self.with(|tx| sync::read_pending(tx, HOST)).expect("looked");
         let Some(session) = self.session.as_mut() else { return };
         let unsent =
-            session.cursor.as_mut().map(|cursor| cursor.unsent(seen, 0)).unwrap_or_default();
+            session.cursor.as_mut().map(|cursor| cursor.unsent(pending, 0)).unwrap_or_default();
         for message in unsent {
             session.to_host.send(message);
         }
@@ -385,9 +385,9 @@ impl Model {
     /// Lists the differences between the two sides.
     fn differences(&mut self) -> Vec<String> {
         let mut found = Vec::new();
-        let looked = self
+        let sides = self
             .with(|tx| Ok((store::list(tx, HOST, true)?, operations::open_operations(tx, HOST)?)));
-        let (list, under_way) = looked.expect("looked");
+        let (list, under_way) = sides.expect("looked");
         let rows: BTreeMap<&str, (Status, u32)> =
             list.iter().map(|row| (row.id.as_str(), (row.status, row.incarnation))).collect();
         for operation in under_way {

@@ -18,7 +18,7 @@ use crate::world::git::index::racy::{Judge, Wanted};
 use crate::world::git::index::read;
 use crate::world::git::marker::{self, Marker};
 use crate::world::git::refs;
-use crate::world::status::included_files::Ours;
+use crate::world::status::included_files::IncludedFiles;
 
 /// Above this number of entries, git's own threads are as fast.
 const ENTRIES_MAX: u32 = 20_000;
@@ -61,7 +61,7 @@ pub(in crate::world) fn untouched(task: &Task<'_>, admin: &Path, target: &Path) 
     }
     let source = paths::from_host(&repository.source);
     let names = &task.world.rebuildable;
-    let ours = Ours::new(&source, target, admin);
+    let ours = IncludedFiles::new(&source, target, admin);
     let walk = Walk { files: &files, judge: &judge, target, ours: &ours, names };
     let exclude = Ignore::read(&common.join("info/exclude"))?;
     walk.folder(&mut vec![exclude], b"", 0..files.len(), 0).then_some(head)
@@ -83,7 +83,7 @@ struct Walk<'a> {
     files: &'a [Entry],
     judge: &'a Judge,
     target: &'a Path,
-    ours: &'a Ours,
+    ours: &'a IncludedFiles,
     names: &'a [String],
 }
 

@@ -135,7 +135,7 @@ struct WorkingTree {
 impl WorkingTree {
     fn open(path: &Path) -> Result<Self, Fault> {
         let path = path.canonicalize().map_err(paths::failed("find", path))?;
-        let open = beneath::top(&path).map_err(|e| paths::fault("open", &path, &e.into()))?;
+        let open = beneath::open_root(&path).map_err(|e| paths::fault("open", &path, &e.into()))?;
         Ok(Self { path, open })
     }
 }
@@ -182,7 +182,7 @@ impl Copier<'_> {
         }
         let below = std::fs::read_link(format!("/proc/self/fd/{}", base.as_raw_fd()))?;
         std::fs::create_dir_all(below.join(path))?;
-        Ok(beneath::top(&below.join(path))?)
+        Ok(beneath::open_root(&below.join(path))?)
     }
 
     fn entry(&mut self, path: &Path, depth: usize) -> Result<(), Fault> {

@@ -24,7 +24,7 @@ use crate::world::git::heads::{Heads, stashes_of};
 use crate::world::git::index::format::Hash;
 use crate::world::git::marker::{self, Admin, Marker};
 use crate::world::process::scope::Scope;
-use crate::world::status::included_files::Ours;
+use crate::world::status::included_files::IncludedFiles;
 use crate::world::status::query::OPERATIONS;
 
 /// Most evidence lines that are kept; further ones are counted.
@@ -235,7 +235,7 @@ fn by_git(
     }
     // git's stderr is no evidence: traces, ambiguous names, unreadable settings. A directory that
     // cannot be listed is found by the search for nested repositories.
-    let ours = Ours::new(&paths::from_host(&env.plan.repository.source), target, admin);
+    let ours = IncludedFiles::new(&paths::from_host(&env.plan.repository.source), target, admin);
     let entries = status.stdout.split(|b| *b == 0).filter(|e| !e.is_empty());
     let folders = Folders::of(task.world, git, entries.clone())?;
     for entry in entries {
@@ -365,7 +365,7 @@ impl Seen {
     }
 
     /// Adds one entry of git's status.
-    fn take(&mut self, folders: &Folders, ours: &Ours, target: &Path, entry: &[u8]) {
+    fn take(&mut self, folders: &Folders, ours: &IncludedFiles, target: &Path, entry: &[u8]) {
         if let Some(oid) = entry.strip_prefix(b"# branch.oid ") {
             return self.at(&String::from_utf8_lossy(oid));
         }

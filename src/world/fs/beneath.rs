@@ -24,7 +24,7 @@ pub(in crate::world) enum Mounts {
 ///
 /// # Errors
 /// The error of the system.
-pub(in crate::world) fn top(path: &Path) -> Result<OwnedFd, Errno> {
+pub(in crate::world) fn open_root(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(CWD, path, directory(), Mode::empty())
 }
 
@@ -146,7 +146,7 @@ mod tests {
         std::os::unix::fs::symlink("../outside", at("top/out")).expect("linked");
         std::os::unix::fs::symlink("a", at("top/in")).expect("linked");
         std::os::unix::fs::symlink("file", at("top/a/last")).expect("linked");
-        let base = top(&at("top")).expect("opened");
+        let base = open_root(&at("top")).expect("opened");
         let ways: [(&str, Open); 2] = [("at once", open), ("by steps", open_by_steps)];
         for (how, opens) in ways {
             let open = |path: &str| {
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn other_file_systems_are_refused() {
-        let base = top(Path::new("/")).expect("opened");
+        let base = open_root(Path::new("/")).expect("opened");
         let ways: [Open; 2] = [open, open_by_steps];
         for opens in ways {
             let open =

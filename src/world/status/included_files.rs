@@ -158,7 +158,7 @@ fn record(text: &[u8]) -> Option<(Vec<u8>, Made)> {
 
 /// Judges for one check which paths are ours.
 #[derive(Debug)]
-pub(in crate::world) struct Ours {
+pub(in crate::world) struct IncludedFiles {
     source: PathBuf,
     target: PathBuf,
     admin: PathBuf,
@@ -168,7 +168,7 @@ pub(in crate::world) struct Ours {
     bytes_left: Cell<u64>,
 }
 
-impl Ours {
+impl IncludedFiles {
     pub(in crate::world) fn new(source: &Path, target: &Path, admin: &Path) -> Self {
         Self {
             source: source.to_owned(),
@@ -326,7 +326,8 @@ mod tests {
         }
 
         fn holds(&self, path: &str) -> bool {
-            let ours = Ours::new(&self.at("source"), &self.at("target"), &self.at("admin"));
+            let ours =
+                IncludedFiles::new(&self.at("source"), &self.at("target"), &self.at("admin"));
             ours.holds(path.as_bytes())
         }
     }
@@ -395,7 +396,7 @@ mod tests {
     #[test]
     fn copies_over_bound_are_not_judged() {
         let place = Place::new(&["d/a"]);
-        let ours = Ours::new(&place.at("source"), &place.at("target"), &place.at("admin"));
+        let ours = IncludedFiles::new(&place.at("source"), &place.at("target"), &place.at("admin"));
         ours.entries_left.set(0);
         assert!(!ours.holds(b"d/"));
         let recorder = Recorder { overflowed: true, ..Recorder::default() };

@@ -216,7 +216,7 @@ fn failure(dir: &Path, errno: Errno) -> Failure {
 impl Shared {
     fn wake(&self) {
         // A failed write means a full counter, which wakes the thread as well.
-        let _woken = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        let _written = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
     fn read(&self, sink: &Sink) {
