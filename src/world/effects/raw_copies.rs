@@ -32,7 +32,8 @@ const BUFFER: usize = 1 << 20;
 
 /// A folder of copies that is being filled.
 pub(in crate::world) struct Copies<'a> {
-    base: PathBuf,
+    /// Folder of the incarnation, above the one of this rescue.
+    root: PathBuf,
     /// Created with the first entry.
     folder: Option<PathBuf>,
     entries: Vec<Entry>,
@@ -46,9 +47,9 @@ pub(in crate::world) struct Copies<'a> {
 
 impl<'a> Copies<'a> {
     /// Prepares copies below the folder of one incarnation; creates nothing yet.
-    pub(in crate::world) fn new(base: PathBuf, cancel: &'a Cancel) -> Self {
+    pub(in crate::world) fn new(copies_dir: PathBuf, cancel: &'a Cancel) -> Self {
         let (entries, prefix, lacks) = (Vec::new(), PathBuf::new(), Vec::new());
-        Self { base, folder: None, entries, bytes: 0, cancel, prefix, lacks }
+        Self { root: copies_dir, folder: None, entries, bytes: 0, cancel, prefix, lacks }
     }
 
     /// Sets the path in the worktree that further roots correspond to.
@@ -259,9 +260,9 @@ impl<'a> Copies<'a> {
         }
         let made =
             |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made(&self.base).map_err(full(&self.base))?;
+        made(&self.root).map_err(full(&self.root))?;
         let mut number = 1;
-        for (name, path) in generations(&self.base) {
+        for (name, path) in generations(&self.root) {
             if path.join(LIST).exists() {
                 number = number.max(name + 1);
             } else {
@@ -269,7 +270,7 @@ impl<'a> Copies<'a> {
                 remove_tree::tree(&path, &mut |_| self.cancel.check())?;
             }
         }
-        let folder = self.base.join(number.to_string());
+        let folder = self.root.join(number.to_string());
         made(&folder).map_err(full(&folder))?;
         self.folder = Some(folder.clone());
         Ok(folder)
@@ -323,8 +324,8 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Returns the numbered folders of an incarnation, in order.
-fn generations(base: &Path) -> Vec<(u64, PathBuf)> {
-    let entries = std::fs::read_dir(base).into_iter().flatten().flatten();
+fn generations(copies_dir: &Path) -> Vec<(u64, PathBuf)> {
+    let entries = std::fs::read_dir(copies_dir).into_iter().flatten().flatten();
     let numbered = entries.filter_map(|e| Some((e.file_name().to_str()?.parse().ok()?, e.path())));
     let mut all: Vec<(u64, PathBuf)> = numbered.collect();
     all.sort();
@@ -434,7 +435,7 @@ fn put_one(entry: &Entry, content: &Path, target: &Path) -> io::Result<()> {
 /// Opens a folder in a worktree component by component, never through a symlink,
 /// creating what is missing.
 fn enter(target: &Path, path: &Path) -> io::Result<std::os::fd::OwnedFd> {
-    let top = beneath::top(target)?;
+    let top = beneath::open_root(target)?;
     Ok(beneath::make_directory(top.as_fd(), path)?)
 }
 
@@ -442,8 +443,8 @@ fn enter(target: &Path, path: &Path) -> io::Result<std::os::fd::OwnedFd> {
 ///
 /// # Errors
 /// I/O errors, or a cancellation.
-pub(in crate::world) fn forget(base: &Path, cancel: &Cancel) -> Result<(), Fault> {
-    remove_tree::tree(base, &mut |_| cancel.check()).map(drop)
+pub(in crate::world) fn forget(copies_dir: &Path, cancel: &Cancel) -> Result<(), Fault> {
+    remove_tree::tree(copies_dir, &mut |_| cancel.check()).map(drop)
 }
 
 /// Unlinks all copies of an incarnation except the known ones.
@@ -451,13 +452,13 @@ pub(in crate::world) fn forget(base: &Path, cancel: &Cancel) -> Result<(), Fault
 /// # Errors
 /// I/O errors, or a cancellation.
 pub(in crate::world) fn forget_unknown(
-    base: &Path,
+    copies_dir: &Path,
     known: Option<&RawCopies>,
     cancel: &Cancel,
 ) -> Result<(), Fault> {
-    let Some(known) = known else { return forget(base, cancel) };
+    let Some(known) = known else { return forget(copies_dir, cancel) };
     let kept = paths::from_host(&known.folder);
-    for (_, folder) in generations(base).into_iter().filter(|(_, folder)| *folder != kept) {
+    for (_, folder) in generations(copies_dir).into_iter().filter(|(_, folder)| *folder != kept) {
         remove_tree::tree(&folder, &mut |_| cancel.check())?;
     }
     Ok(())
@@ -465,9 +466,9 @@ pub(in crate::world) fn forget_unknown(
 
 /// As [`forget_unknown`], for an attempt that may have been cancelled: its copies
 /// are unlinked all the same.
-pub(in crate::world) fn forget_attempt(base: &Path, known: Option<&RawCopies>) {
-    let forgotten = Cancel::new().map_err(paths::failed("delete the copies in", base));
-    if let Err(fault) = forgotten.and_then(|free| forget_unknown(base, known, &free)) {
+pub(in crate::world) fn forget_attempt(copies_dir: &Path, known: Option<&RawCopies>) {
+    let forgotten = Cancel::new().map_err(paths::failed("delete the copies in", copies_dir));
+    if let Err(fault) = forgotten.and_then(|free| forget_unknown(copies_dir, known, &free)) {
         tracing::warn!(%fault, "cannot delete the raw copies of an attempt; a sweep reports them");
     }
 }
@@ -482,7 +483,7 @@ mod tests {
     fn copied_files_restore_byte_for_byte() {
         let dir = tempfile::tempdir().expect("a directory");
         let cancel = Cancel::new().expect("a cancel");
-        let [from, to, base] = ["from", "to", "home"].map(|name| dir.path().join(name));
+        let [from, to, copies_dir] = ["from", "to", "home"].map(|name| dir.path().join(name));
         std::fs::create_dir_all(from.join("a/b")).expect("made");
         std::fs::create_dir(&to).expect("made");
         let odd = paths::from_bytes(b"a/b/\xff \n").to_owned();
@@ -490,7 +491,7 @@ mod tests {
         std::fs::set_permissions(from.join(&odd), std::fs::Permissions::from_mode(0o640))
             .expect("set");
         std::os::unix::fs::symlink("/nowhere", from.join("link")).expect("linked");
-        let mut copies = Copies::new(base.clone(), &cancel);
+        let mut copies = Copies::new(copies_dir.clone(), &cancel);
         for path in [odd.as_path(), Path::new("link"), Path::new("gone")] {
             copies.add(&from, path).expect("copied");
         }
@@ -509,21 +510,21 @@ mod tests {
         assert_eq!(private.permissions().mode() & 0o777, 0o600);
         std::fs::write(paths::from_host(&raw.folder).join("0"), "x").expect("written");
         assert!(!is_whole(&raw), "a truncated copy is not whole");
-        forget(&base, &cancel).expect("gone");
-        assert!(!base.exists() && !is_whole(&raw));
+        forget(&copies_dir, &cancel).expect("gone");
+        assert!(!copies_dir.exists() && !is_whole(&raw));
     }
 
     #[test]
     fn restore_follows_no_symlink() {
         let dir = tempfile::tempdir().expect("a directory");
         let cancel = Cancel::new().expect("a cancel");
-        let [from, to, base] = ["from", "to", "home"].map(|name| dir.path().join(name));
+        let [from, to, copies_dir] = ["from", "to", "home"].map(|name| dir.path().join(name));
         let outside = dir.path().join("outside");
         for dir in [&from.join("a"), &to, &outside] {
             std::fs::create_dir_all(dir).expect("made");
         }
         std::fs::write(from.join("a/file"), "text").expect("written");
-        let mut copies = Copies::new(base, &cancel);
+        let mut copies = Copies::new(copies_dir, &cancel);
         copies.add(&from, Path::new("a/file")).expect("copied");
         let (raw, _) = copies.finish().expect("finished");
         std::os::unix::fs::symlink(&outside, to.join("a")).expect("linked");
