@@ -12,8 +12,8 @@
 //! settlement that is not owed changes nothing; a snapshot plus later records equals the fold.
 //!
 //! [`model`] is the data, [`state`] the maps over it, `transition` the code that changes them: each
-//! subject is decided, applied and settled in one file. `machine` is the dispatch to them. [`command`] holds the inputs, [`effect`]
-//! the outputs.
+//! subject is decided, applied and settled in one file. `machine` dispatches to them. [`command`]
+//! holds the inputs, [`effect`] the outputs.
 //!
 //! [`invariants`] checks what must never happen, beside the state's own fold.
 //!

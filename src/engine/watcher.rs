@@ -4,7 +4,6 @@
 //! state and never leads it: a record states only that watching was given up or resumed. A read
 //! starts no watch. An environment that is being torn down or is tombstoned is never watched.
 
-use crate::core::event::WatcherGaveUp;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::broadcast;
 
+use crate::core::event::WatcherGaveUp;
 use crate::core::watch_machine::{Action, Input, Stage, Watch};
 use crate::core::{Command, Environment, EnvironmentId, Seq, State, Time};
 use crate::engine::handle::Handle;
@@ -486,13 +486,8 @@ impl WatchLoop<'_> {
                 tracing::warn!(environment = %id, attempts, reason, "watching was given up");
                 locked(&self.watching.metrics).give_ups += 1;
                 let environment = id.clone();
-                let command = Command::WatchGaveUp(WatcherGaveUp {
-                    environment,
-                    incarnation,
-                    attempts,
-                    reason,
-                });
-                drop(self.watching.handle.submit_blocking(command));
+                let gave_up = WatcherGaveUp { environment, incarnation, attempts, reason };
+                drop(self.watching.handle.submit_blocking(Command::WatchGaveUp(gave_up)));
             }
             Action::Degrade => {
                 tracing::warn!(environment = %id, reason, "polled instead of watched");

@@ -57,7 +57,7 @@ macro_rules! subjects {
         #[allow(clippy::manual_range_patterns, reason = "the numbers come from the catalogue")]
         pub fn has_environment(kind: u32) -> bool {
             match kind {
-                $($($number)|* => names_environment!($subject),)*
+                $($($number => names_environment!($subject),)*)*
                 _ => false,
             }
         }

@@ -1,4 +1,4 @@
-//! Leases: who may use an environment, and until when. The rule of a lease in force lives here once.
+//! Leases: who uses an environment, and until when. When a lease is in force is decided only here.
 
 use crate::decision::{Decision, limit};
 use crate::event::{Event, LeaseEvent, LeaseExpired, LeaseGranted, LeaseReleased};

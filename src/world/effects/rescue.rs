@@ -72,8 +72,8 @@ fn with_way_out(task: &Task<'_>, fault: Fault) -> Fault {
     Fault { hint, ..fault }
 }
 
-/// Performs [`EnvironmentStep::ApplyRescue`](crate::core::EnvironmentStep::ApplyRescue): gives a fresh worktree the files
-/// and the index that the rescue holds.
+/// Performs [`EnvironmentStep::ApplyRescue`](crate::core::EnvironmentStep::ApplyRescue): gives a
+/// fresh worktree the files and the index that the rescue holds.
 pub(in crate::world) fn apply(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let env = task.env();
     let from = env.restore.clone().unwrap_or_default();

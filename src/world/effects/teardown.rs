@@ -104,15 +104,16 @@ fn is_stale(task: &Task<'_>) -> Result<bool, Fault> {
     }
 }
 
-/// Performs [`EnvironmentStep::Unregister`](crate::core::EnvironmentStep::Unregister): hides the registration from git.
+/// Performs [`EnvironmentStep::Unregister`](crate::core::EnvironmentStep::Unregister): hides the
+/// registration from git.
 pub(in crate::world) fn unregister(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     registration::hide(&task.owner(), &Admin::of(task.log_id(), task.env()))?;
     point("unregister.hidden");
     Ok(EnvironmentOutcome::Unregistered)
 }
 
-/// Performs [`EnvironmentStep::SettleBranch`](crate::core::EnvironmentStep::SettleBranch), and takes the registration out
-/// of git's folder: by now no git still reads it.
+/// Performs [`EnvironmentStep::SettleBranch`](crate::core::EnvironmentStep::SettleBranch), and
+/// takes the registration out of git's folder: by now no git still reads it.
 pub(in crate::world) fn settle_branch(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let admin = Admin::of(task.log_id(), task.env());
     let settled = branch(task)?;
@@ -251,9 +252,9 @@ fn tip_of(git: &Git<'_>, common: &Path, reference: &str) -> Result<Option<String
     Ok(found.status.success().then_some(text))
 }
 
-/// Performs [`EnvironmentStep::RefreshIndex`](crate::core::EnvironmentStep::RefreshIndex): updates the index so that
-/// later inspections need not read the files. An index that is locked is left alone; one that
-/// cannot be proven here is left to a status that may write it.
+/// Performs [`EnvironmentStep::RefreshIndex`](crate::core::EnvironmentStep::RefreshIndex): updates
+/// the index so that later inspections need not read the files. An index that is locked is left
+/// alone; one that cannot be proven here is left to a status that may write it.
 pub(in crate::world) fn refresh_index(task: &Task<'_>) -> Result<EnvironmentOutcome, Fault> {
     let env = task.env();
     let admin = Admin::of(task.log_id(), env).published;
