@@ -42,18 +42,18 @@ fn run(harness: &Harness, request: &str, script: &str) -> std::thread::JoinHandl
 #[test]
 fn disconnected_client_run_is_recorded() {
     use std::io::Write as _;
-    let bench = Bench::new();
-    let repo = bench.repo("project", 1);
-    let _daemon = Daemon::start(&bench);
-    bench.new_env("demo", &repo, &[]);
-    let (begun, go) = (bench.path("begun"), bench.path("go"));
+    let harness = Harness::new();
+    let repo = harness.repo("project", 1);
+    let _daemon = Daemon::start(&harness);
+    harness.new_env("demo", &repo, &[]);
+    let (begun, go) = (harness.path("begun"), harness.path("go"));
     let wait = format!(
         "touch {}; while [ ! -e {} ]; do sleep 0.02; done; exit 7",
         begun.display(),
         go.display()
     );
     let body = json!({ "argv": ["sh", "-c", wait] }).to_string();
-    let mut stream = crate::api::connect(&bench);
+    let mut stream = crate::api::connect(&harness);
     let request = format!(
         "POST /v1/environments/demo/run HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\
          content-type: application/json\r\nidempotency-key: K9\r\n\r\n{body}",
@@ -63,10 +63,10 @@ fn disconnected_client_run_is_recorded() {
     wait_for("the command", || begun.exists());
     drop(stream);
     // Answered after the daemon has noticed the end of the connection.
-    bench.ok(&["ls"]);
+    harness.ok(&["ls"]);
     std::fs::write(&go, "").expect("written");
     wait_for("the recorded end", || {
-        let (status, view) = run(&bench, "K9", "exit 0").join().expect("answered");
+        let (status, view) = run(&harness, "K9", "exit 0").join().expect("answered");
         status == 200 && view["code"] == 7
     });
 }
