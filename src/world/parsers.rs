@@ -1,5 +1,5 @@
-//! Parsers of what git and users write, for tools that feed them made-up bytes. Each returns for any
-//! input, and panics for none. Not in what is shipped.
+//! Parsers of what git and users write, for tools that feed them made-up bytes. Each returns for
+//! any input, and panics for none. Not in what is shipped.
 
 use std::path::Path;
 

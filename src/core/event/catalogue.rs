@@ -110,7 +110,8 @@ macro_rules! flatten_topics {
     };
 }
 
-/// Matches the subject of a topic: the environment, the archive or output of a clean, the migration.
+/// Matches the subject of a topic: the environment, the archive or output of a clean, the
+/// migration.
 macro_rules! subject {
     (environment, environment, $e:ident) => {
         Some(&$e.environment)
