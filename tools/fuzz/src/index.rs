@@ -1,4 +1,4 @@
-//! Git indexes of both hash kinds: any bytes are read or refused, and nothing is read beyond their end.
+//! Git indexes of both hash kinds: any bytes are read or refused, and none beyond their end.
 #![no_main]
 
 use groundskeeper::world::parsers;
