@@ -3,11 +3,13 @@
 //! The engine evaluates [`State::owed`] after every batch of records and after every start;
 //! recovery needs nothing else. Effects are described here as data; `world` performs them.
 
+use std::fmt;
+
 use super::event::{
     Base, Included, NotMoved, ProcessesEnded, Rescue, SetupReport, Size, SourceCopy, SourceState,
     Staging, SweepFinished, Worktree,
 };
-use super::fault::Fault;
+use super::fault::{Code, Fault};
 use super::id::{EffectId, EnvironmentId, HostPath, MigrationId, Seq, Subject};
 use super::state::State;
 use crate::model::archive::Remains;
@@ -146,12 +148,21 @@ pub trait Outcome {
     fn step(&self) -> Self::Step;
 }
 
-impl<O: Outcome> Ended<O> {
-    /// Returns whether this is the end of the step that is owed. Neither the result of an effect
-    /// that was superseded nor the outcome of another step may count for it.
-    pub(crate) fn is_of(&self, owed: &Owed<O::Step>) -> bool {
-        let fits = self.result.as_ref().is_ok_and(|outcome| outcome.step() == owed.step);
-        self.entered == owed.entered && (fits || self.result.is_err())
+impl<O: Outcome + fmt::Debug> Ended<O> {
+    /// Returns what this means for the step that is owed; `None` when its effect was superseded. The
+    /// outcome of another step is a defect of the program: it counts as a failure of the step, whose
+    /// attempts are bounded, and never as its success.
+    pub(crate) fn result_for(self, owed: &Owed<O::Step>) -> Option<Result<O, Fault>> {
+        if self.entered != owed.entered {
+            return None;
+        }
+        Some(self.result.and_then(|outcome| {
+            if outcome.step() == owed.step {
+                return Ok(outcome);
+            }
+            let message = format!("the owed step returned an unexpected outcome: {outcome:?}");
+            Err(Fault::new(Code::Defect, message, "please report this"))
+        }))
     }
 }
 

@@ -24,29 +24,30 @@ impl State {
     pub(crate) fn decide_settle(&self, now: Time, settlement: Settlement) -> Vec<Event> {
         let events = match settlement {
             Settlement::Environment(id, ended) => self.environment(&id).and_then(|env| {
-                let owed = env.owed.as_ref().filter(|owed| ended.is_of(owed))?;
-                Some(decide(now, env, owed.step, ended.result, &self.claims(&id, now)))
+                let owed = env.owed.as_ref()?;
+                let result = ended.result_for(owed)?;
+                Some(decide(now, env, owed.step, result, &self.claims(&id, now)))
             }),
             Settlement::Remains(id, incarnation, ended) => {
                 self.remains_of(&id, incarnation).and_then(|remains| {
-                    let owed = remains.owed.as_ref().filter(|owed| ended.is_of(owed))?;
-                    Some(remains.settle(now, owed.step, ended.result))
+                    let owed = remains.owed.as_ref()?;
+                    Some(remains.settle(now, owed.step, ended.result_for(owed)?))
                 })
             }
             Settlement::Output(id, clean, ended) => self.output(&id, clean).and_then(|output| {
-                let owed = output.owed.as_ref().filter(|owed| ended.is_of(owed))?;
-                Some(output.settle(now, owed.step, ended.result))
+                let owed = output.owed.as_ref()?;
+                Some(output.settle(now, owed.step, ended.result_for(owed)?))
             }),
             Settlement::Migration(id, ended) => self.migration(&id).and_then(|migration| {
-                let owed = migration.owed.as_ref().filter(|owed| ended.is_of(owed))?;
-                Some(migration.settle(now, owed.step, ended.result))
+                let owed = migration.owed.as_ref()?;
+                Some(migration.settle(now, owed.step, ended.result_for(owed)?))
             }),
-            Settlement::Host(ended) => {
-                self.sweep().filter(|sweep| ended.is_of(&sweep.owed)).map(|_| match ended.result {
+            Settlement::Host(ended) => self.sweep().and_then(|sweep| {
+                Some(match ended.result_for(&sweep.owed)? {
                     Ok(HostOutcome::Swept(finished)) => vec![finished.into()],
                     Err(fault) => vec![held(fault.to_string())],
                 })
-            }
+            }),
         };
         events.unwrap_or_default()
     }
