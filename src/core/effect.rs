@@ -149,9 +149,9 @@ pub trait Outcome {
 }
 
 impl<O: Outcome + fmt::Debug> Ended<O> {
-    /// Returns what this means for the step that is owed; `None` when its effect was superseded. The
-    /// outcome of another step is a defect of the program: it counts as a failure of the step, whose
-    /// attempts are bounded, and never as its success.
+    /// Returns what this means for the step that is owed; `None` when its effect was superseded.
+    /// The outcome of another step is a defect of the program: it counts as a failure of the step,
+    /// whose attempts are bounded, and never as its success.
     pub(crate) fn result_for(self, owed: &Owed<O::Step>) -> Option<Result<O, Fault>> {
         if self.entered != owed.entered {
             return None;
