@@ -6,7 +6,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
 use super::relocation;
 use super::types::{EnvironmentView, Problem, WaitQuery};
@@ -18,7 +17,8 @@ use crate::format::rfc3339;
 use crate::world::copies_in;
 
 /// What is kept of one incarnation that is over, or what a clean took from one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct RemainsView {
     /// `removed`, or `clean` for what a clean took.
     pub kind: String,
@@ -70,7 +70,8 @@ pub struct RemainsView {
 }
 
 /// A repository that was inside a worktree.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct NestedView {
     /// Where it was, relative to the worktree.
     pub path: String,
@@ -149,7 +150,8 @@ impl NestedView {
 }
 
 /// A request to restore.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RestoreRequest {
     /// Which life; the last one when left out.
@@ -158,11 +160,18 @@ pub struct RestoreRequest {
 }
 
 /// Brings an environment back that is destroyed, as a new incarnation.
-#[utoipa::path(post, tag = "kept", path = "/v1/environments/{id}/restore", params(WaitQuery),
-    request_body = RestoreRequest, responses(
-    (status = 200, body = EnvironmentView, description = "back, or failed"),
-    (status = 202, body = EnvironmentView, description = "under way"),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    tag = "kept",
+    path = "/v1/environments/{id}/restore",
+    params(WaitQuery),
+    request_body = RestoreRequest,
+    responses(
+        (status = 200, body = EnvironmentView, description = "back, or failed"),
+        (status = 202, body = EnvironmentView, description = "under way"),
+        super::document::Failure,
+    ),
+))]
 pub(super) async fn restore(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
@@ -212,14 +221,20 @@ fn trash_entries(app: &App, only: Option<&EnvironmentId>) -> Vec<RemainsView> {
 }
 
 /// What is in the trash.
-#[utoipa::path(get, tag = "kept", path = "/v1/trash", responses((status = 200, body = Vec<RemainsView>)))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    tag = "kept",
+    path = "/v1/trash",
+    responses((status = 200, body = Vec<RemainsView>)),
+))]
 pub(super) async fn trash(State(app): Shared) -> Json<Vec<RemainsView>> {
     Json(trash_entries(&app, None))
 }
 
 /// Whose trash to empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub struct EmptyQuery {
     /// Only that of this environment.
@@ -234,9 +249,13 @@ pub struct EmptyQuery {
 }
 
 /// Unlinks what is in the trash; answers with what is still there.
-#[utoipa::path(delete, tag = "kept", path = "/v1/trash", params(EmptyQuery), responses(
-    (status = 200, body = Vec<RemainsView>),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    delete,
+    tag = "kept",
+    path = "/v1/trash",
+    params(EmptyQuery),
+    responses((status = 200, body = Vec<RemainsView>), super::document::Failure),
+))]
 pub(super) async fn empty(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
@@ -262,15 +281,24 @@ pub(super) async fn empty(
 }
 
 /// The refs that hold what no branch has.
-#[utoipa::path(get, tag = "kept", path = "/v1/rescues", responses((status = 200, body = Vec<RemainsView>)))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    tag = "kept",
+    path = "/v1/rescues",
+    responses((status = 200, body = Vec<RemainsView>)),
+))]
 pub(super) async fn rescues(State(app): Shared) -> Json<Vec<RemainsView>> {
     Json(archives(&app, |r| r.rescue.is_some()))
 }
 
 /// Lets go of a rescue: its ref is deleted.
-#[utoipa::path(delete, tag = "kept", path = "/v1/rescues/{id}/{incarnation}", params(WaitQuery), responses(
-    (status = 200, body = Vec<RemainsView>),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    delete,
+    tag = "kept",
+    path = "/v1/rescues/{id}/{incarnation}",
+    params(WaitQuery),
+    responses((status = 200, body = Vec<RemainsView>), super::document::Failure),
+))]
 pub(super) async fn drop_rescue(
     State(app): Shared,
     Extension(actor): Extension<Actor>,

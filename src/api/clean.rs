@@ -6,10 +6,9 @@ use axum::extract::{Extension, State};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
 use super::contents::SizeView;
-use super::types::{Problem, WaitQuery};
+use super::types::WaitQuery;
 use crate::api::app::{App, wait_until};
 use crate::api::extract::{Answer, Named, Params, Shared, environment_id};
 use crate::core::event::{Actor, CleanUndone, Cleaned, NotMoved};
@@ -23,8 +22,9 @@ use crate::format::rfc3339;
 const WAIT_SECONDS: u64 = 3_600;
 
 /// How to clean.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub struct CleanQuery {
     /// Seconds to wait for the end.
@@ -36,7 +36,8 @@ pub struct CleanQuery {
 }
 
 /// A directory that stays where it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct NotMovedView {
     /// Relative to the worktree.
     pub path: String,
@@ -51,7 +52,8 @@ impl NotMovedView {
 }
 
 /// What was taken out of an environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct CleanedView {
     /// The environment.
     pub id: String,
@@ -68,7 +70,8 @@ pub struct CleanedView {
 }
 
 /// What was put back into an environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct UndoneView {
     /// The environment.
     pub id: String,
@@ -93,9 +96,12 @@ async fn ended(app: &App, id: &EnvironmentId, step: Step, wait: Option<u64>) -> 
 }
 
 /// Moves the rebuildable output of an environment to the trash, and nothing else.
-#[utoipa::path(post, path = "/v1/environments/{id}/clean", params(CleanQuery), responses(
-    (status = 200, body = CleanedView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/environments/{id}/clean",
+    params(CleanQuery),
+    responses((status = 200, body = CleanedView), super::document::Failure),
+))]
 pub(super) async fn clean(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
@@ -134,9 +140,12 @@ pub(super) async fn clean(
 }
 
 /// Puts back what the last clean took, as far as it is still there and its place is free.
-#[utoipa::path(post, path = "/v1/environments/{id}/clean/undo", params(WaitQuery), responses(
-    (status = 200, body = UndoneView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/environments/{id}/clean/undo",
+    params(WaitQuery),
+    responses((status = 200, body = UndoneView), super::document::Failure),
+))]
 pub(super) async fn undo(
     State(app): Shared,
     Extension(actor): Extension<Actor>,

@@ -9,11 +9,9 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::problem::invalid;
 use super::relocation;
-use super::types::{EnvironmentView, Problem};
 use crate::api::app::{App, blocking};
 use crate::api::environments::view_of;
 use crate::api::extract::{Answer, Body, Named, Shared, environment_id};
@@ -50,7 +48,8 @@ pub(super) async fn query_world<T: Send + 'static>(
 }
 
 /// Whether an environment may go, and why not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct EvidenceView {
     /// Its name.
     pub id: String,
@@ -69,9 +68,12 @@ pub struct EvidenceView {
 }
 
 /// The evidence on whether an environment may go. Changes nothing.
-#[utoipa::path(get, tag = "inside", path = "/v1/environments/{id}/evidence", responses(
-    (status = 200, body = EvidenceView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    tag = "inside",
+    path = "/v1/environments/{id}/evidence",
+    responses((status = 200, body = EvidenceView), super::document::Failure),
+))]
 pub(super) async fn evidence(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
@@ -105,7 +107,8 @@ pub(super) async fn evidence(
 }
 
 /// How much space something takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct SizeView {
     /// Files, links and directories.
     pub entries: u64,
@@ -122,7 +125,8 @@ impl From<Size> for SizeView {
 }
 
 /// How much space an environment takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct UsageView {
     /// Its name.
     pub id: String,
@@ -133,9 +137,12 @@ pub struct UsageView {
 }
 
 /// Measures an environment.
-#[utoipa::path(get, tag = "inside", path = "/v1/environments/{id}/usage", responses(
-    (status = 200, body = UsageView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    tag = "inside",
+    path = "/v1/environments/{id}/usage",
+    responses((status = 200, body = UsageView), super::document::Failure),
+))]
 pub(super) async fn usage(State(app): Shared, Named(id): Named) -> Answer<Json<UsageView>> {
     let id = environment_id(&id)?;
     relocation::update_path_of(&app, &id).await?;
@@ -146,7 +153,8 @@ pub(super) async fn usage(State(app): Shared, Named(id): Named) -> Answer<Json<U
 }
 
 /// A request to adopt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Adoption {
     /// The worktree, absolute.
@@ -157,9 +165,13 @@ pub struct Adoption {
 }
 
 /// Takes in a worktree that somebody else made: it is watched and leased, and never deleted.
-#[utoipa::path(post, tag = "inside", path = "/v1/adopt", request_body = Adoption, responses(
-    (status = 201, body = EnvironmentView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    tag = "inside",
+    path = "/v1/adopt",
+    request_body = Adoption,
+    responses((status = 201, body = super::types::EnvironmentView), super::document::Failure),
+))]
 pub(super) async fn adopt(
     State(app): Shared,
     Extension(actor): Extension<Actor>,

@@ -13,7 +13,11 @@ use crate::core::Seq;
 use crate::format::rfc3339;
 
 /// What the daemon says of itself.
-#[utoipa::path(get, path = "/v1/daemon", responses((status = 200, body = DaemonView)))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/daemon",
+    responses((status = 200, body = DaemonView)),
+))]
 pub(super) async fn daemon(State(app): Shared) -> Json<DaemonView> {
     let watching = status::watching(&app);
     let session = app.session.get().map(|standing| standing.borrow().clone());
@@ -49,7 +53,7 @@ pub(super) fn show_path(path: &Path) -> String {
 }
 
 /// Asks the daemon to come to rest and end.
-#[utoipa::path(post, path = "/v1/shutdown", responses((status = 202)))]
+#[cfg_attr(test, utoipa::path(post, path = "/v1/shutdown", responses((status = 202))))]
 pub(super) async fn shutdown(State(app): Shared) -> StatusCode {
     app.stopper.send_replace(true);
     StatusCode::ACCEPTED

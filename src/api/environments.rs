@@ -13,8 +13,7 @@ use crate::api::extract::{Answer, Body, Named, Params, Shared, environment_id, r
 use crate::api::problem::invalid;
 use crate::api::relocation;
 use crate::api::types::{
-    EnvironmentView, ListQuery, NewEnvironment, Problem, RemoveQuery, RemovedView, SummaryView,
-    WaitQuery,
+    EnvironmentView, ListQuery, NewEnvironment, RemoveQuery, RemovedView, SummaryView, WaitQuery,
 };
 use crate::config::Config;
 use crate::core::event::{Actor, Plan, Repository, TeardownOptions};
@@ -25,9 +24,12 @@ use crate::core::{
 use crate::world::fs::paths;
 
 /// All environments, by id.
-#[utoipa::path(get, path = "/v1/environments", params(ListQuery), responses(
-    (status = 200, body = Vec<EnvironmentView>),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/environments",
+    params(ListQuery),
+    responses((status = 200, body = Vec<EnvironmentView>), super::document::Failure),
+))]
 pub(super) async fn list(
     State(app): Shared,
     Params(query): Params<ListQuery>,
@@ -44,9 +46,11 @@ pub(super) async fn list(
 }
 
 /// One environment. One that is destroyed is answered 410, one that never was 404.
-#[utoipa::path(get, path = "/v1/environments/{id}", responses(
-    (status = 200, body = EnvironmentView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/environments/{id}",
+    responses((status = 200, body = EnvironmentView), super::document::Failure),
+))]
 pub(super) async fn show(State(app): Shared, Named(id): Named) -> Answer<Json<EnvironmentView>> {
     let id = environment_id(&id)?;
     Ok(Json(view_of(&app, &id)?))
@@ -62,11 +66,17 @@ pub(super) fn view_of(app: &App, id: &EnvironmentId) -> Result<EnvironmentView, 
 
 /// Makes an environment. The answer comes when the request is durable, or with `wait` when the
 /// environment is ready or has failed.
-#[utoipa::path(post, path = "/v1/environments", params(WaitQuery), request_body = NewEnvironment,
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/environments",
+    params(WaitQuery),
+    request_body = NewEnvironment,
     responses(
-    (status = 200, body = EnvironmentView, description = "ready, failed, or there already"),
-    (status = 202, body = EnvironmentView, description = "being made"),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+        (status = 200, body = EnvironmentView, description = "ready, failed, or there already"),
+        (status = 202, body = EnvironmentView, description = "being made"),
+        super::document::Failure,
+    ),
+))]
 pub(super) async fn create(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
@@ -173,10 +183,16 @@ pub(super) async fn for_servers(app: &Arc<App>, repository: &Repository) -> Resu
 
 /// Removes an environment. Unknown and tombstoned ones are a success. With `wait` the answer comes
 /// when it is gone or the removal was refused.
-#[utoipa::path(delete, path = "/v1/environments/{id}", params(RemoveQuery), responses(
-    (status = 200, body = RemovedView),
-    (status = 202, body = RemovedView, description = "under way"),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    delete,
+    path = "/v1/environments/{id}",
+    params(RemoveQuery),
+    responses(
+        (status = 200, body = RemovedView),
+        (status = 202, body = RemovedView, description = "under way"),
+        super::document::Failure,
+    ),
+))]
 pub(super) async fn remove(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
@@ -252,9 +268,11 @@ pub(super) fn teardown_options(
 
 /// Stops making an environment; what was made so far is taken back. Of one whose removal was put
 /// off, the removal is called off.
-#[utoipa::path(post, path = "/v1/environments/{id}/cancel", responses(
-    (status = 202, body = EnvironmentView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/environments/{id}/cancel",
+    responses((status = 202, body = EnvironmentView), super::document::Failure),
+))]
 pub(super) async fn cancel(
     State(app): Shared,
     Extension(actor): Extension<Actor>,

@@ -51,14 +51,19 @@ enum Format {
 ///
 /// # Errors
 /// A malformed query, or too many open streams.
-#[utoipa::path(
-    get, path = "/v1/events", params(EventsQuery),
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/events",
+    params(EventsQuery),
     responses(
-        (status = 200, description = "One record a line as NDJSON, or server-sent events when \
-            `Accept` is text/event-stream; `Last-Event-ID` overrides `since`"),
-        (status = "default", body = super::types::Problem, content_type = "application/problem+json"),
-    )
-)]
+        (
+            status = 200,
+            description = "One record a line as NDJSON, or server-sent events when \
+            `Accept` is text/event-stream; `Last-Event-ID` overrides `since`",
+        ),
+        super::document::Failure,
+    ),
+))]
 pub async fn events(
     State(app): State<Arc<App>>,
     headers: HeaderMap,

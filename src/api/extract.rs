@@ -27,7 +27,7 @@ pub(super) type Answer<T> = Result<T, Refusal>;
 
 pub(super) type Shared = State<Arc<App>>;
 
-pub(super) fn json_text(text: String) -> Response {
+pub(super) fn json_text(text: &'static str) -> Response {
     let kind = HeaderValue::from_static("application/json");
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

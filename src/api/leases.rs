@@ -11,16 +11,19 @@ use sha2::Digest as _;
 
 use super::problem::invalid;
 use super::relocation;
-use super::types::{LeaseView, NewLease, Problem};
+use super::types::{LeaseView, NewLease};
 use crate::api::app::now;
 use crate::api::extract::{Answer, Body, Named, Shared, environment_id, request_id};
 use crate::core::event::{Actor, LeaseGranted};
 use crate::core::{Code, Command, Fault, LeaseId};
 
 /// Claims that an environment is in use, or extends such a claim.
-#[utoipa::path(post, path = "/v1/environments/{id}/leases", request_body = NewLease, responses(
-    (status = 201, body = LeaseView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/environments/{id}/leases",
+    request_body = NewLease,
+    responses((status = 201, body = LeaseView), super::document::Failure),
+))]
 pub(super) async fn lease(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
@@ -66,9 +69,11 @@ fn generated_lease_id(headers: &HeaderMap) -> Result<LeaseId, Fault> {
 }
 
 /// Gives a lease back; one that is not there is a success.
-#[utoipa::path(delete, path = "/v1/leases/{id}", responses(
-    (status = 204),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    delete,
+    path = "/v1/leases/{id}",
+    responses((status = 204), super::document::Failure),
+))]
 pub(super) async fn release(State(app): Shared, Named(id): Named) -> Answer<StatusCode> {
     let lease = LeaseId::parse(&id).map_err(|e| invalid(format!("lease id: {e}")))?;
     app.handle.submit(Command::Release { lease }).await?;

@@ -6,10 +6,9 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::{Extension, State};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::processes::record_ended_processes;
-use super::types::{Problem, RemoveQuery};
+use super::types::RemoveQuery;
 use crate::api::app::{App, now};
 use crate::api::environments::teardown_options;
 use crate::api::extract::{Answer, Body, Shared, environment_id};
@@ -24,7 +23,8 @@ pub const BY_HAND: &str = "by-hand";
 pub(super) const LIVE_BYTES_MAX: usize = 2 << 20;
 
 /// A live set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct LiveView {
     /// Which server says so.
     #[serde(default = "by_hand")]
@@ -47,7 +47,8 @@ fn by_hand() -> String {
 }
 
 /// Which live set is confirmed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConfirmView {
     /// Its epoch.
@@ -55,7 +56,8 @@ pub struct ConfirmView {
 }
 
 /// An environment that was left alone though it is not listed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct KeptView {
     /// Its name.
     pub id: String,
@@ -64,7 +66,8 @@ pub struct KeptView {
 }
 
 /// What a live set came to.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ReconciledView {
     /// Its epoch.
     pub epoch: u64,
@@ -106,9 +109,13 @@ fn report(taken: LiveSetTaken) -> Report {
 
 /// Makes this host agree with a live set: what is not listed and idle is torn down like anything
 /// else, what is in use is kept, what is missing is named and not made again.
-#[utoipa::path(post, tag = "live", path = "/v1/reconcile", request_body = LiveView, responses(
-    (status = 200, body = ReconciledView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    tag = "live",
+    path = "/v1/reconcile",
+    request_body = LiveView,
+    responses((status = 200, body = ReconciledView), super::document::Failure),
+))]
 pub(super) async fn reconcile(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
@@ -155,9 +162,13 @@ fn decided(app: &App, set: &LiveSet, before: Report, receipt: Receipt) -> Report
 }
 
 /// Lets a live set that waits take effect.
-#[utoipa::path(post, tag = "live", path = "/v1/reconcile/confirm", request_body = ConfirmView, responses(
-    (status = 200, body = ReconciledView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    tag = "live",
+    path = "/v1/reconcile/confirm",
+    request_body = ConfirmView,
+    responses((status = 200, body = ReconciledView), super::document::Failure),
+))]
 pub(super) async fn confirm(
     State(app): Shared,
     Extension(actor): Extension<Actor>,

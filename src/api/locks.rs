@@ -7,15 +7,14 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-use super::types::Problem;
 use crate::api::app::blocking;
 use crate::api::extract::{Answer, Shared};
 use crate::world::ExistingLock;
 
 /// A lock file of git's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct LockView {
     /// Where it is.
     pub path: String,
@@ -43,9 +42,11 @@ impl LockView {
 }
 
 /// Lists the locks of git in every repository that has an environment, or something kept of one.
-#[utoipa::path(get, path = "/v1/locks", responses(
-    (status = 200, body = Vec<LockView>),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/locks",
+    responses((status = 200, body = Vec<LockView>), super::document::Failure),
+))]
 pub(super) async fn locks(State(app): Shared) -> Answer<Json<Vec<LockView>>> {
     let repositories: BTreeSet<_> = app.handle.view(|state| {
         let live = state.environments().map(|env| &env.plan);

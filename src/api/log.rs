@@ -19,10 +19,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_stream::Stream;
 use tokio_stream::StreamExt as _;
-use utoipa::{IntoParams, ToSchema};
 
 use super::events::STREAMS_MAX;
-use super::types::Problem;
 use crate::api::app::App;
 use crate::api::extract::{Answer, Params, Shared};
 use crate::core::{Code, Fault, Seq};
@@ -38,8 +36,9 @@ const PARTS: usize = 4;
 const READER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Which part of the log.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub struct LogQuery {
     /// Only records after this one.
@@ -51,7 +50,8 @@ pub struct LogQuery {
 }
 
 /// The state that the log adds up to, as one number.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct StateView {
     /// The record that it is the state after.
     pub seq: u64,
@@ -67,9 +67,15 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 /// The records of the log as they stand there: a flat log, which `replay` reads.
-#[utoipa::path(get, path = "/v1/log", params(LogQuery), responses(
-    (status = 200, description = "a flat log", content_type = "application/octet-stream"),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/log",
+    params(LogQuery),
+    responses(
+        (status = 200, description = "a flat log", content_type = "application/octet-stream"),
+        super::document::Failure,
+    ),
+))]
 pub(super) async fn records(
     State(app): State<Arc<App>>,
     Params(query): Params<LogQuery>,
@@ -99,9 +105,11 @@ fn fallible(parts: impl Stream<Item = Bytes>) -> impl Stream<Item = Result<Bytes
 }
 
 /// The hash of the state. Whoever folds the log up to the same record has the same.
-#[utoipa::path(get, path = "/v1/log/state", responses(
-    (status = 200, body = StateView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/log/state",
+    responses((status = 200, body = StateView), super::document::Failure),
+))]
 pub(super) async fn state(State(app): Shared) -> Answer<Json<StateView>> {
     let (Seq(seq), sha256) = app.handle.digest()?;
     let log_id = app.about.log_id.clone();

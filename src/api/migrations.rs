@@ -8,7 +8,6 @@ use axum::Json;
 use axum::extract::Path as UrlPath;
 use axum::extract::{Extension, State};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
 use super::problem::invalid;
 use super::types::{Problem, WaitQuery};
@@ -23,7 +22,8 @@ use crate::migrate::{recipes, standalone};
 use crate::world::fs::paths;
 
 /// A request for a migration. Paths are absolute.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewMigration {
     /// The database.
@@ -45,7 +45,8 @@ pub struct NewMigration {
 }
 
 /// A table before and after.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct TableView {
     /// Its name.
     pub table: String,
@@ -56,7 +57,8 @@ pub struct TableView {
 }
 
 /// What is being done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ProgressView {
     /// In a word.
     pub what: String,
@@ -70,7 +72,8 @@ pub struct ProgressView {
 }
 
 /// A migration.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct MigrationView {
     /// Its name; empty when there was nothing to do.
     pub id: String,
@@ -89,7 +92,7 @@ pub struct MigrationView {
     /// What a person should know.
     pub warnings: Vec<String>,
     /// The recipe's numbers.
-    #[schema(value_type = Object)]
+    #[cfg_attr(test, schema(value_type = Object))]
     pub report: serde_json::Value,
     /// Rows by table.
     pub tables: Vec<TableView>,
@@ -173,10 +176,13 @@ fn tables(m: &Migration) -> Vec<TableView> {
 
 /// Carries a database to its next generation. The answer comes when the request is durable, or with
 /// `wait` when it is over. A database that is there already is said to be `current`.
-#[utoipa::path(post, path = "/v1/migrations", params(WaitQuery), request_body = NewMigration,
-    responses(
-    (status = 200, body = MigrationView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/migrations",
+    params(WaitQuery),
+    request_body = NewMigration,
+    responses((status = 200, body = MigrationView), super::document::Failure),
+))]
 pub(super) async fn create(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
@@ -270,17 +276,21 @@ fn parse(id: &str) -> Result<MigrationId, Fault> {
 }
 
 /// Which migrations.
-#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
 pub(super) struct MigrationsQuery {
     /// Only those of this database.
     database: Option<String>,
 }
 
 /// The migrations that are remembered, the latest first.
-#[utoipa::path(get, path = "/v1/migrations", params(MigrationsQuery), responses(
-    (status = 200, body = [MigrationView]),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/migrations",
+    params(MigrationsQuery),
+    responses((status = 200, body = [MigrationView]), super::document::Failure),
+))]
 pub(super) async fn list(
     State(app): Shared,
     Params(query): Params<MigrationsQuery>,
@@ -295,9 +305,12 @@ pub(super) async fn list(
 }
 
 /// One migration. With `wait` the answer comes when it is over.
-#[utoipa::path(get, path = "/v1/migrations/{id}", params(WaitQuery), responses(
-    (status = 200, body = MigrationView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/migrations/{id}",
+    params(WaitQuery),
+    responses((status = 200, body = MigrationView), super::document::Failure),
+))]
 pub(super) async fn show(
     State(app): Shared,
     UrlPath(id): UrlPath<String>,
@@ -307,9 +320,12 @@ pub(super) async fn show(
 }
 
 /// Puts the old database back, while the new one is as it was installed.
-#[utoipa::path(post, path = "/v1/migrations/{id}/undo", params(WaitQuery), responses(
-    (status = 200, body = MigrationView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/migrations/{id}/undo",
+    params(WaitQuery),
+    responses((status = 200, body = MigrationView), super::document::Failure),
+))]
 pub(super) async fn undo(
     State(app): Shared,
     Extension(actor): Extension<Actor>,

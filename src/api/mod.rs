@@ -13,7 +13,8 @@ pub mod archives;
 pub mod clean;
 pub mod contents;
 pub mod daemon;
-pub mod document;
+#[cfg(test)]
+pub(crate) mod document;
 pub mod environments;
 pub mod events;
 pub mod extract;
@@ -36,4 +37,4 @@ mod leases;
 mod trust;
 
 pub use app::App;
-pub use router::{openapi, router};
+pub use router::{OPENAPI, router};

@@ -7,10 +7,9 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::contents::{live_environment, query_world};
-use super::types::{Problem, ProcessView};
+use super::types::ProcessView;
 use crate::api::app::App;
 use crate::api::extract::{Answer, Body, Named, Shared, environment_id};
 use crate::core::event::{Actor, ProcessStarted};
@@ -19,9 +18,12 @@ use crate::core::{Command, Environment, Fault};
 use crate::world::process::table::start_time;
 
 /// The processes that live in an environment, and those that merely have to do with it.
-#[utoipa::path(get, tag = "inside", path = "/v1/environments/{id}/processes", responses(
-    (status = 200, body = Vec<ProcessView>),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    tag = "inside",
+    path = "/v1/environments/{id}/processes",
+    responses((status = 200, body = Vec<ProcessView>), super::document::Failure),
+))]
 pub(super) async fn processes(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
@@ -35,7 +37,8 @@ pub(super) async fn processes(
 }
 
 /// A command that waits to be started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Launch {
     /// Its process id; it waits for the answer before it runs.
@@ -46,9 +49,13 @@ pub struct Launch {
 }
 
 /// Records a command that is about to run in an environment, so that its end can be seen to.
-#[utoipa::path(post, tag = "inside", path = "/v1/environments/{id}/processes", request_body = Launch, responses(
-    (status = 201, body = ProcessView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    tag = "inside",
+    path = "/v1/environments/{id}/processes",
+    request_body = Launch,
+    responses((status = 201, body = ProcessView), super::document::Failure),
+))]
 pub(super) async fn launch(
     State(app): Shared,
     Extension(actor): Extension<Actor>,
@@ -81,9 +88,12 @@ pub(super) async fn record_ended_processes(app: &App, env: &Environment) -> Resu
 }
 
 /// A command that was recorded is over; an unknown one is a success.
-#[utoipa::path(delete, tag = "inside", path = "/v1/environments/{id}/processes/{pid}", responses(
-    (status = 204),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    delete,
+    tag = "inside",
+    path = "/v1/environments/{id}/processes/{pid}",
+    responses((status = 204), super::document::Failure),
+))]
 pub(super) async fn exited(
     State(app): Shared,
     UrlPath((id, pid)): UrlPath<(String, u32)>,

@@ -1,84 +1,22 @@
-//! Routes every address of the API to its handler, with body limits, and builds the `OpenAPI`
-//! document that lists them.
+//! Routes every address of the API to its handler, with body limits, and serves the committed
+//! `OpenAPI` document that lists them.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post};
-use utoipa::OpenApi;
 
-// Imported by name: a module in the path would become a tag of the document.
 use crate::api::app::App;
-use crate::api::daemon::{__path_daemon, __path_shutdown};
-use crate::api::environments::{
-    __path_cancel, __path_create, __path_list, __path_remove, __path_show,
-};
 use crate::api::extract::{BODY_BYTES_MAX, json_text};
 use crate::api::problem::{Refusal, invalid, unknown_path};
-use crate::api::types::Problem;
 use crate::api::{
-    archives, contents, daemon, document, environments, leases, live_sets, locks, migrations,
-    processes, status, sweep,
+    archives, contents, daemon, environments, leases, live_sets, locks, migrations, processes,
+    status, sweep,
 };
 
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "groundskeeper",
-        description = "Life cycle of git worktree environments. Additive changes only within v1.",
-        version = "1",
-    ),
-    paths(
-        list,
-        create,
-        show,
-        remove,
-        cancel,
-        super::log::records,
-        super::log::state,
-        leases::lease,
-        leases::release,
-        super::trust::show,
-        super::trust::set,
-        daemon,
-        shutdown,
-        super::events::events,
-        archives::restore,
-        archives::trash,
-        locks::locks,
-        archives::empty,
-        archives::rescues,
-        archives::drop_rescue,
-        sweep::sweep,
-        processes::processes,
-        processes::launch,
-        processes::exited,
-        contents::evidence,
-        contents::usage,
-        super::clean::clean,
-        super::clean::undo,
-        contents::adopt,
-        status::one,
-        status::all,
-        status::diff,
-        live_sets::reconcile,
-        live_sets::confirm,
-        migrations::create,
-        migrations::list,
-        migrations::show,
-        migrations::undo,
-        super::run::run
-    ),
-    components(schemas(Problem))
-)]
-pub(super) struct Document;
-
-/// Returns the `OpenAPI` document as JSON, equal to the committed `schema/openapi.json`.
-#[must_use]
-pub fn openapi() -> String {
-    document::text(Document::openapi())
-}
+/// The `OpenAPI` document of this API: the committed file, as it is.
+pub const OPENAPI: &str = include_str!("../../schema/openapi.json");
 
 /// Returns all routes of the API.
 pub fn router(app: Arc<App>) -> Router {
@@ -117,7 +55,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(crate::api::log::routes())
         .route("/v1/daemon", get(daemon::daemon))
         .route("/v1/shutdown", post(daemon::shutdown))
-        .route("/v1/openapi.json", get(|| async { json_text(openapi()) }))
+        .route("/v1/openapi.json", get(|| async { json_text(OPENAPI) }))
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback(|| async { Refusal(unknown_path()) })
         .method_not_allowed_fallback(|| async {

@@ -15,12 +15,10 @@ use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
-use utoipa::ToSchema;
 
 use super::contents::live_environment;
 use super::problem::invalid;
 use super::relocation;
-use super::types::Problem;
 use crate::api::app::App;
 use crate::api::extract::{Answer, Body, Named, Shared, environment_id, request_id};
 use crate::core::event::{Actor, ProcessStarted};
@@ -45,7 +43,8 @@ const LIMIT_SECONDS_MAX: u64 = 24 * 3_600;
 const GATE: &str = r#"read -r go && [ "$go" = go ] && exec "$@" </dev/null"#;
 
 /// A command to be run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct RunRequest {
     /// The program and its arguments; no shell looks at them.
     pub argv: Vec<String>,
@@ -58,7 +57,8 @@ pub struct RunRequest {
 }
 
 /// How a command ended.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct RunView {
     /// The request.
     pub request: String,
@@ -83,9 +83,12 @@ impl RunView {
 
 /// Runs a command in an environment and answers when it is over. The same `Idempotency-Key` again
 /// runs nothing: the answer is how the first one ended.
-#[utoipa::path(post, path = "/v1/environments/{id}/run", request_body = RunRequest, responses(
-    (status = 200, body = RunView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/environments/{id}/run",
+    request_body = RunRequest,
+    responses((status = 200, body = RunView), super::document::Failure),
+))]
 pub(super) async fn run(
     State(app): Shared,
     Extension(actor): Extension<Actor>,

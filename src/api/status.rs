@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
 use super::contents::{live_environment, query_world};
 use super::relocation;
@@ -23,7 +22,8 @@ const PATCH_BYTES: u32 = 256 * 1024;
 const PATCH_BYTES_MAX: u32 = 16 << 20;
 
 /// What an environment looks like.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct StatusView {
     /// Its name.
     pub id: String,
@@ -97,7 +97,8 @@ pub struct StatusView {
 }
 
 /// A changed path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct FileView {
     /// As in git's short format: `M.`, `.D`, `UU`, `??`.
     pub code: String,
@@ -109,7 +110,8 @@ pub struct FileView {
 }
 
 /// The status of one environment among others, or why there is none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct StatusEntry {
     /// Its name.
     pub id: String,
@@ -175,9 +177,11 @@ impl StatusView {
 
 /// What one environment looks like. Asking starts no watch and brings nothing back: one that is
 /// destroyed is answered 410.
-#[utoipa::path(get, path = "/v1/environments/{id}/status", responses(
-    (status = 200, body = StatusView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/environments/{id}/status",
+    responses((status = 200, body = StatusView), super::document::Failure),
+))]
 pub(super) async fn one(State(app): Shared, Named(id): Named) -> Answer<Json<StatusView>> {
     let id = environment_id(&id)?;
     relocation::update_path_of(&app, &id).await?;
@@ -195,9 +199,11 @@ fn view(app: &App, env: &Environment, cancel: &Cancel) -> Result<StatusView, Fau
 }
 
 /// What all living environments look like. One that cannot be looked at holds up no other.
-#[utoipa::path(get, path = "/v1/status", responses(
-    (status = 200, body = Vec<StatusEntry>),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/status",
+    responses((status = 200, body = Vec<StatusEntry>), super::document::Failure),
+))]
 pub(super) async fn all(State(app): Shared) -> Answer<Json<Vec<StatusEntry>>> {
     relocation::update_all_paths(&app).await?;
     let live_environment: Vec<Environment> = app.handle.view(|state| {
@@ -257,8 +263,9 @@ pub(super) fn watching(app: &App) -> WatchingView {
 }
 
 /// How much of a patch, and against what.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub struct DiffQuery {
     /// Compare with the last commit instead of the base.
@@ -269,7 +276,8 @@ pub struct DiffQuery {
 }
 
 /// The changes in an environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct DiffView {
     /// Its name.
     pub id: String,
@@ -284,9 +292,12 @@ pub struct DiffView {
 }
 
 /// The changes of tracked files since the environment was made, or since the last commit.
-#[utoipa::path(get, path = "/v1/environments/{id}/diff", params(DiffQuery), responses(
-    (status = 200, body = DiffView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/environments/{id}/diff",
+    params(DiffQuery),
+    responses((status = 200, body = DiffView), super::document::Failure),
+))]
 pub(super) async fn diff(
     State(app): Shared,
     Named(id): Named,

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Extension, State};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::problem::Refusal;
 use super::relocation;
-use super::types::{Problem, WaitQuery};
+use super::types::WaitQuery;
 use crate::api::app::{App, wait_until};
 use crate::api::extract::{Answer, Body, Params, Shared};
 use crate::core::event::{Actor, Finding, SweepFinished, SweepRequested};
@@ -18,7 +17,8 @@ use crate::core::{Code, Command, Fault};
 use crate::format::rfc3339;
 
 /// A request to sweep.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SweepRequest {
     /// Settle what is proven ours; otherwise it is only named.
@@ -34,7 +34,8 @@ fn sweep_limit() -> u64 {
 }
 
 /// What a sweep found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct SweepView {
     /// When it ended, RFC 3339.
     pub at: String,
@@ -49,7 +50,8 @@ pub struct SweepView {
 }
 
 /// One thing that no record explains.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct FindingView {
     /// What it is.
     pub kind: String,
@@ -83,9 +85,14 @@ impl SweepView {
 }
 
 /// Looks for what no record explains, and settles what is proven ours if asked to.
-#[utoipa::path(post, tag = "kept", path = "/v1/sweep", params(WaitQuery), request_body = SweepRequest, responses(
-    (status = 200, body = SweepView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    tag = "kept",
+    path = "/v1/sweep",
+    params(WaitQuery),
+    request_body = SweepRequest,
+    responses((status = 200, body = SweepView), super::document::Failure),
+))]
 pub(super) async fn sweep(
     State(app): Shared,
     Extension(actor): Extension<Actor>,

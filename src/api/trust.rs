@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Extension, State};
 
 use super::problem::invalid;
-use super::types::{Problem, TrustRequest, TrustView};
+use super::types::{TrustRequest, TrustView};
 use crate::api::app::{App, blocking, discover};
 use crate::api::extract::{Answer, Body, Params, Shared};
 use crate::core::event::{Actor, RepositoryDistrusted, RepositoryTrusted};
@@ -15,10 +15,12 @@ use crate::world::effects::hook;
 use crate::world::fs::paths;
 
 /// What is trusted in a repository, and the hook it has now.
-#[utoipa::path(get, path = "/v1/trust", params(("repo" = String, Query, description = "a directory in it")),
-    responses(
-    (status = 200, body = TrustView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/trust",
+    params(("repo" = String, Query, description = "a directory in it")),
+    responses((status = 200, body = TrustView), super::document::Failure),
+))]
 pub(super) async fn show(
     State(app): Shared,
     Params(query): Params<TrustRequest>,
@@ -39,9 +41,12 @@ async fn view(app: &Arc<App>, repo: &str) -> Result<TrustView, Fault> {
 }
 
 /// Trusts the hook with the given hash, or takes all trust back.
-#[utoipa::path(put, path = "/v1/trust", request_body = TrustRequest, responses(
-    (status = 200, body = TrustView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    put,
+    path = "/v1/trust",
+    request_body = TrustRequest,
+    responses((status = 200, body = TrustView), super::document::Failure),
+))]
 pub(super) async fn set(
     State(app): Shared,
     Extension(actor): Extension<Actor>,

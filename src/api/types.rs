@@ -1,7 +1,6 @@
 //! Wire types of the API. Changes are additive only; requests with unknown fields are refused.
 
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
 use crate::core::event::ProcessSeen;
 use crate::core::model::environment::Teardown;
@@ -11,7 +10,8 @@ use crate::format::rfc3339;
 use crate::world::status::types::Status;
 
 /// One environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct EnvironmentView {
     /// Its name.
     pub id: String,
@@ -68,7 +68,8 @@ pub struct EnvironmentView {
 }
 
 /// What an environment looked like, in short.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct SummaryView {
     /// The branch that was checked out; none when HEAD was detached.
     pub branch: Option<String>,
@@ -81,7 +82,8 @@ pub struct SummaryView {
 }
 
 /// How a worktree was checked out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct CheckoutView {
     /// `parallel`, or `git` for git's own.
     pub by: String,
@@ -92,7 +94,8 @@ pub struct CheckoutView {
 }
 
 /// What an include copy did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct IncludedView {
     /// Files and links made.
     pub files: u64,
@@ -105,7 +108,8 @@ pub struct IncludedView {
 }
 
 /// One lease.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct LeaseView {
     /// Its name, for `release`.
     pub id: String,
@@ -118,7 +122,8 @@ pub struct LeaseView {
 }
 
 /// What a removal led to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct RemovedView {
     /// The environment.
     pub id: String,
@@ -152,7 +157,8 @@ pub struct RemovedView {
 }
 
 /// One process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ProcessView {
     /// Its id.
     pub pid: u32,
@@ -201,7 +207,8 @@ impl ProcessView {
 }
 
 /// An error, as in RFC 9457, with the cause chain and the next step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Problem {
     /// Stable code to match on.
     pub code: String,
@@ -222,7 +229,8 @@ pub struct Problem {
 }
 
 /// A request for an environment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewEnvironment {
     /// Its name; one is made up when it is left out.
@@ -252,7 +260,8 @@ pub struct NewEnvironment {
 }
 
 /// A request for a lease.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewLease {
     /// How long, in seconds.
@@ -266,7 +275,8 @@ pub struct NewLease {
 }
 
 /// A request to trust the hooks that a repository has now, or to take trust back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TrustRequest {
     /// A directory inside the repository, absolute.
@@ -277,7 +287,8 @@ pub struct TrustRequest {
 }
 
 /// What is trusted in a repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct TrustView {
     /// Its common git directory.
     pub repo: String,
@@ -290,7 +301,8 @@ pub struct TrustView {
 }
 
 /// What the daemon says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct DaemonView {
     /// The last record that the data directory is known to have had, when its log was put back from
     /// a backup that had fewer; null in the ordinary case.
@@ -328,7 +340,8 @@ pub struct DaemonView {
 }
 
 /// How it stands with the control server.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct SessionView {
     /// Where the server is.
     pub address: String,
@@ -349,7 +362,8 @@ pub struct SessionView {
 }
 
 /// How changes of worktrees are seen, and how often somebody looked.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct WatchingView {
     /// `inotify` or `notify`.
     pub backend: String,
@@ -388,8 +402,9 @@ pub struct WatchingView {
 }
 
 /// Which environments to list.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
     /// Also those that are tombstoned.
@@ -398,8 +413,9 @@ pub struct ListQuery {
 }
 
 /// How long to wait for the end of an operation.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub struct WaitQuery {
     /// Seconds; without it the answer comes at once.
@@ -408,8 +424,9 @@ pub struct WaitQuery {
 }
 
 /// How to remove.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub struct RemoveQuery {
     /// Move unsaved work to the trash, and break leases.
@@ -440,8 +457,9 @@ pub struct RemoveQuery {
 }
 
 /// Which records to send.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
+#[cfg_attr(test, into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields)]
 pub struct EventsQuery {
     /// Only records after this one.

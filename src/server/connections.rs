@@ -14,16 +14,22 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::BroadcastStream;
 
 use crate::api::problem::invalid;
-use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::server::app::{ApiResult, Server};
 use crate::server::{catalog, host_session};
 use crate::session::transport::{Wire, accept};
 
 /// What happens, as it happens. While somebody reads this, hosts tell of changes in worktrees.
-#[utoipa::path(get, tag = "visitors", operation_id = "news", path = "/v1/events", responses(
-    (status = 200, description = "server-sent events", content_type = "text/event-stream"),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    tag = "visitors",
+    operation_id = "news",
+    path = "/v1/events",
+    responses(
+        (status = 200, description = "server-sent events", content_type = "text/event-stream"),
+        crate::api::document::Failure,
+    ),
+))]
 pub(super) async fn notifications(State(shared): Server) -> ApiResult<Response> {
     let slot = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| {
         Fault::new(Code::LimitReached, "too many event streams are open", "close one first")

@@ -8,10 +8,9 @@ use axum::response::IntoResponse as _;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::types::{Destroy, Grace, NewEnvironment, OperationView, RowView, WaitParams, Which};
+use super::types::{Destroy, Grace, NewEnvironment, RowView, WaitParams, Which};
 use super::{catalog, operations, threads};
 use crate::api::extract::{Body, Params, environment_id};
-use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::server::app::{ApiResult, Server, key, respond_with_operation};
 use crate::server::operations::host_command;
@@ -20,9 +19,12 @@ use crate::server::transitions::{Change, Status};
 use crate::session::protocol::HostCommand;
 
 /// The environments of a host.
-#[utoipa::path(get, path = "/v1/hosts/{host}/environments", params(Which), responses(
-    (status = 200, body = Vec<RowView>),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/hosts/{host}/environments",
+    params(Which),
+    responses((status = 200, body = Vec<RowView>), crate::api::document::Failure),
+))]
 pub(super) async fn list(
     State(shared): Server,
     UrlPath(id): UrlPath<String>,
@@ -36,9 +38,11 @@ pub(super) async fn list(
 }
 
 /// One environment. One that was destroyed is answered for ever.
-#[utoipa::path(get, path = "/v1/hosts/{host}/environments/{id}", responses(
-    (status = 200, body = RowView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/hosts/{host}/environments/{id}",
+    responses((status = 200, body = RowView), crate::api::document::Failure),
+))]
 pub(super) async fn show(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
@@ -48,11 +52,17 @@ pub(super) async fn show(
 }
 
 /// Has an environment made.
-#[utoipa::path(post, path = "/v1/hosts/{host}/environments", params(WaitParams),
-    request_body = NewEnvironment, responses(
-    (status = 200, body = OperationView, description = "over"),
-    (status = 202, body = OperationView, description = "under way"),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/hosts/{host}/environments",
+    params(WaitParams),
+    request_body = NewEnvironment,
+    responses(
+        (status = 200, body = super::types::OperationView, description = "over"),
+        (status = 202, body = super::types::OperationView, description = "under way"),
+        crate::api::document::Failure,
+    ),
+))]
 pub(super) async fn create(
     State(shared): Server,
     UrlPath(host): UrlPath<String>,
@@ -91,11 +101,17 @@ pub(super) fn request_provision(
 }
 
 /// Has an environment destroyed. One that is over is a success.
-#[utoipa::path(delete, path = "/v1/hosts/{host}/environments/{id}", params(Destroy), responses(
-    (status = 200, body = OperationView, description = "over"),
-    (status = 202, body = OperationView, description = "under way"),
-    (status = 204, description = "it was destroyed already"),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    delete,
+    path = "/v1/hosts/{host}/environments/{id}",
+    params(Destroy),
+    responses(
+        (status = 200, body = super::types::OperationView, description = "over"),
+        (status = 202, body = super::types::OperationView, description = "under way"),
+        (status = 204, description = "it was destroyed already"),
+        crate::api::document::Failure,
+    ),
+))]
 pub(super) async fn destroy(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
@@ -173,11 +189,16 @@ pub(super) fn request_destroy(
 }
 
 /// Stops making an environment.
-#[utoipa::path(post, path = "/v1/hosts/{host}/environments/{id}/cancel", params(WaitParams),
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/hosts/{host}/environments/{id}/cancel",
+    params(WaitParams),
     responses(
-    (status = 200, body = OperationView, description = "over"),
-    (status = 202, body = OperationView, description = "under way"),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+        (status = 200, body = super::types::OperationView, description = "over"),
+        (status = 202, body = super::types::OperationView, description = "under way"),
+        crate::api::document::Failure,
+    ),
+))]
 pub(super) async fn cancel(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
@@ -199,11 +220,16 @@ pub(super) async fn cancel(
 }
 
 /// Has a destroyed environment brought back.
-#[utoipa::path(post, path = "/v1/hosts/{host}/environments/{id}/restore", params(WaitParams),
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/hosts/{host}/environments/{id}/restore",
+    params(WaitParams),
     responses(
-    (status = 200, body = OperationView, description = "over"),
-    (status = 202, body = OperationView, description = "under way"),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+        (status = 200, body = super::types::OperationView, description = "over"),
+        (status = 202, body = super::types::OperationView, description = "under way"),
+        crate::api::document::Failure,
+    ),
+))]
 pub(super) async fn restore(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
@@ -224,10 +250,12 @@ pub(super) async fn restore(
 }
 
 /// Lets an environment that nobody uses go after a while; its work is rescued.
-#[utoipa::path(post, path = "/v1/hosts/{host}/environments/{id}/retire", request_body = Grace,
-    responses(
-    (status = 200, body = RowView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/hosts/{host}/environments/{id}/retire",
+    request_body = Grace,
+    responses((status = 200, body = RowView), crate::api::document::Failure),
+))]
 pub(super) async fn retire(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
@@ -252,9 +280,11 @@ pub(super) async fn retire(
 }
 
 /// Keeps an environment that was about to go.
-#[utoipa::path(delete, path = "/v1/hosts/{host}/environments/{id}/retire", responses(
-    (status = 200, body = RowView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    delete,
+    path = "/v1/hosts/{host}/environments/{id}/retire",
+    responses((status = 200, body = RowView), crate::api::document::Failure),
+))]
 pub(super) async fn revive(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,

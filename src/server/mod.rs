@@ -18,6 +18,8 @@ mod answers;
 mod app;
 mod catalog;
 mod connections;
+#[cfg(test)]
+mod document;
 mod environments;
 mod host_session;
 mod operations;
@@ -33,4 +35,4 @@ mod usage;
 mod workspace;
 
 pub use app::Timing;
-pub use routes::openapi;
+pub use routes::OPENAPI;

@@ -7,58 +7,18 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use utoipa::OpenApi;
 
 use super::types::{HostKey, HostView, NewHost, OperationView};
 use super::{catalog, environments, operations};
-use crate::api::document;
 use crate::api::extract::Body;
 use crate::api::live_sets::ConfirmView;
 use crate::api::problem::{Refusal, invalid};
-use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::server::app::{ApiResult, Server, Shared, host_name, no_operation};
 use crate::server::{connections, workspace};
 
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "groundskeeper control server",
-        description = "Which environments there are on which host. Additive changes only within v1.",
-        version = "1",
-    ),
-    paths(
-        hosts,
-        add_host,
-        host,
-        remove_host,
-        confirm,
-        environments::list,
-        environments::create,
-        environments::show,
-        environments::destroy,
-        environments::cancel,
-        environments::restore,
-        environments::retire,
-        environments::revive,
-        workspace::status,
-        workspace::diff,
-        workspace::exec,
-        workspace::start_thread,
-        workspace::list_threads,
-        workspace::end_thread,
-        operation,
-        connections::notifications
-    ),
-    components(schemas(Problem))
-)]
-struct Document;
-
-/// Returns the `OpenAPI` document that is committed as `schema/openapi-server.json`.
-#[must_use]
-pub fn openapi() -> String {
-    document::text(Document::openapi())
-}
+/// The `OpenAPI` document of the control server: the committed file, as it is.
+pub const OPENAPI: &str = include_str!("../../schema/openapi-server.json");
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
@@ -87,7 +47,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/operations/{id}", get(operation))
         .route("/v1/events", get(connections::notifications))
         .route("/v1/session", get(connections::session))
-        .route("/v1/openapi.json", get(|| async { openapi() }))
+        .route("/v1/openapi.json", get(|| async { OPENAPI }))
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback(|| async { Refusal(nowhere()) })
         .method_not_allowed_fallback(|| async {
@@ -101,20 +61,25 @@ fn nowhere() -> Fault {
 }
 
 /// All hosts.
-#[utoipa::path(get, path = "/v1/hosts", responses(
-    (status = 200, body = Vec<HostView>),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn hosts(State(shared): Server) -> ApiResult<Json<Vec<HostView>>> {
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/hosts",
+    responses((status = 200, body = Vec<HostView>), crate::api::document::Failure),
+))]
+pub(super) async fn hosts(State(shared): Server) -> ApiResult<Json<Vec<HostView>>> {
     let found = shared.catalog.with(catalog::hosts).await?;
     let view = |host: &catalog::Host| HostView::of(host, shared.registry.session(&host.id));
     Ok(Json(found.iter().map(view).collect()))
 }
 
 /// Adds a host, or gives a known one another key.
-#[utoipa::path(post, path = "/v1/hosts", request_body = NewHost, responses(
-    (status = 201, body = HostKey),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn add_host(
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/hosts",
+    request_body = NewHost,
+    responses((status = 201, body = HostKey), crate::api::document::Failure),
+))]
+pub(super) async fn add_host(
     State(shared): Server,
     Body(wanted): Body<NewHost>,
 ) -> ApiResult<(StatusCode, Json<HostKey>)> {
@@ -125,20 +90,30 @@ async fn add_host(
 }
 
 /// One host.
-#[utoipa::path(get, path = "/v1/hosts/{host}", responses(
-    (status = 200, body = HostView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn host(State(shared): Server, UrlPath(id): UrlPath<String>) -> ApiResult<Json<HostView>> {
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/hosts/{host}",
+    responses((status = 200, body = HostView), crate::api::document::Failure),
+))]
+pub(super) async fn host(
+    State(shared): Server,
+    UrlPath(id): UrlPath<String>,
+) -> ApiResult<Json<HostView>> {
     let name = id.clone();
     let found = shared.catalog.with(move |tx| catalog::host(tx, &name)).await?;
     Ok(Json(HostView::of(&found, shared.registry.session(&id))))
 }
 
 /// Forgets a host. On the host itself nothing happens.
-#[utoipa::path(delete, path = "/v1/hosts/{host}", responses(
-    (status = 204),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn remove_host(State(shared): Server, UrlPath(id): UrlPath<String>) -> ApiResult<StatusCode> {
+#[cfg_attr(test, utoipa::path(
+    delete,
+    path = "/v1/hosts/{host}",
+    responses((status = 204), crate::api::document::Failure),
+))]
+pub(super) async fn remove_host(
+    State(shared): Server,
+    UrlPath(id): UrlPath<String>,
+) -> ApiResult<StatusCode> {
     let name = id.clone();
     shared.catalog.with(move |tx| catalog::remove_host(tx, &name)).await?;
     shared.registry.wake(&id);
@@ -146,10 +121,13 @@ async fn remove_host(State(shared): Server, UrlPath(id): UrlPath<String>) -> Api
 }
 
 /// Lets the live set that a host holds back take effect: somebody has looked at what goes.
-#[utoipa::path(post, path = "/v1/hosts/{host}/confirm", request_body = ConfirmView, responses(
-    (status = 202),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn confirm(
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/hosts/{host}/confirm",
+    request_body = ConfirmView,
+    responses((status = 202), crate::api::document::Failure),
+))]
+pub(super) async fn confirm(
     State(shared): Server,
     UrlPath(id): UrlPath<String>,
     Body(wanted): Body<ConfirmView>,
@@ -165,10 +143,12 @@ async fn confirm(
 }
 
 /// One operation.
-#[utoipa::path(get, path = "/v1/operations/{id}", responses(
-    (status = 200, body = OperationView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
-async fn operation(
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/operations/{id}",
+    responses((status = 200, body = OperationView), crate::api::document::Failure),
+))]
+pub(super) async fn operation(
     State(shared): Server,
     UrlPath(id): UrlPath<String>,
 ) -> ApiResult<Json<OperationView>> {

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
 
 use super::catalog::Host;
 use super::operations::Operation;
@@ -20,7 +19,8 @@ fn time(ms: i64) -> String {
 }
 
 /// A host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct HostView {
     /// Its name.
     pub id: String,
@@ -64,7 +64,8 @@ impl HostView {
 }
 
 /// A new host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewHost {
     /// Its name.
@@ -75,7 +76,8 @@ pub struct NewHost {
 }
 
 /// The key of a host; it is shown this once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct HostKey {
     /// The host.
     pub id: String,
@@ -84,7 +86,8 @@ pub struct HostKey {
 }
 
 /// An environment, as the server knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct RowView {
     /// Its host.
     pub host: String,
@@ -129,9 +132,10 @@ impl RowView {
 }
 
 /// An environment to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
-#[schema(as = Wanted)]
+#[cfg_attr(test, schema(as = Wanted))]
 pub struct NewEnvironment {
     /// Its name.
     pub id: String,
@@ -155,14 +159,16 @@ pub struct NewEnvironment {
 }
 
 /// How long to wait for the end of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, IntoParams)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
 pub struct WaitParams {
     /// Seconds; the answer comes at once when it is left out.
     pub wait: Option<u64>,
 }
 
 /// How to destroy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, IntoParams)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
 pub struct Destroy {
     /// Seconds to wait for the end.
     pub wait: Option<u64>,
@@ -172,7 +178,8 @@ pub struct Destroy {
 }
 
 /// Which environments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, IntoParams)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
 pub struct Which {
     /// Also those that are destroyed.
     #[serde(default)]
@@ -180,7 +187,8 @@ pub struct Which {
 }
 
 /// What of the changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, IntoParams)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
 pub struct Diff {
     /// Only what is not committed.
     #[serde(default)]
@@ -190,7 +198,8 @@ pub struct Diff {
 }
 
 /// When an environment that nobody uses is to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Grace {
     /// In so many seconds.
@@ -203,7 +212,8 @@ fn grace() -> u32 {
 }
 
 /// An operation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct OperationView {
     /// Its name.
     pub id: String,
@@ -216,7 +226,7 @@ pub struct OperationView {
     /// The HTTP status of the host's answer; none while it is under way.
     pub status: Option<u16>,
     /// The host's answer.
-    #[schema(value_type = Option<Object>)]
+    #[cfg_attr(test, schema(value_type = Option<Object>))]
     pub answer: Option<Value>,
     /// When it was asked for, RFC 3339.
     pub created_at: String,
@@ -240,7 +250,8 @@ impl OperationView {
 }
 
 /// A thread or terminal to be started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewThread {
     /// Its name.
@@ -258,7 +269,8 @@ fn thread() -> String {
 }
 
 /// A thread or terminal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct ThreadView {
     /// Its host.
     pub host: String,
@@ -286,7 +298,8 @@ impl ThreadView {
 }
 
 /// A command to be run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Exec {
     /// The program and its arguments.

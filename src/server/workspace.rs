@@ -13,14 +13,13 @@ use serde_json::{Value, json};
 
 use crate::api::extract::{Body, Params, environment_id};
 use crate::api::problem::invalid;
-use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::server::app::{ApiResult, Server, Shared, key, respond_with_operation};
 use crate::server::operations::{self, host_command};
 use crate::server::store;
 use crate::server::threads::{self, Thread, claim};
 use crate::server::transitions::Status;
-use crate::server::types::{Diff, Exec, NewThread, OperationView, ThreadView, WaitParams};
+use crate::server::types::{Diff, Exec, NewThread, ThreadView, WaitParams};
 use crate::session::connector::random_name;
 use crate::session::protocol::Answer;
 
@@ -28,9 +27,15 @@ use crate::session::protocol::Answer;
 const QUESTION_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the worktree of an environment looks like.
-#[utoipa::path(get, tag = "using", path = "/v1/hosts/{host}/environments/{id}/status", responses(
-    (status = 200, description = "as the daemon's API answers"),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    tag = "using",
+    path = "/v1/hosts/{host}/environments/{id}/status",
+    responses(
+        (status = 200, description = "as the daemon's API answers"),
+        crate::api::document::Failure,
+    ),
+))]
 pub(super) async fn status(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
@@ -39,9 +44,16 @@ pub(super) async fn status(
 }
 
 /// The changes in the worktree of an environment.
-#[utoipa::path(get, tag = "using", path = "/v1/hosts/{host}/environments/{id}/diff", params(Diff), responses(
-    (status = 200, description = "as the daemon's API answers"),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    tag = "using",
+    path = "/v1/hosts/{host}/environments/{id}/diff",
+    params(Diff),
+    responses(
+        (status = 200, description = "as the daemon's API answers"),
+        crate::api::document::Failure,
+    ),
+))]
 pub(super) async fn diff(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
@@ -77,11 +89,18 @@ async fn query(
 }
 
 /// Runs a command in an environment, once however often it is asked for with the same key.
-#[utoipa::path(post, tag = "using", path = "/v1/hosts/{host}/environments/{id}/exec", params(WaitParams),
-    request_body = Exec, responses(
-    (status = 200, body = OperationView, description = "over"),
-    (status = 202, body = OperationView, description = "under way"),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    tag = "using",
+    path = "/v1/hosts/{host}/environments/{id}/exec",
+    params(WaitParams),
+    request_body = Exec,
+    responses(
+        (status = 200, body = super::types::OperationView, description = "over"),
+        (status = 202, body = super::types::OperationView, description = "under way"),
+        crate::api::document::Failure,
+    ),
+))]
 pub(super) async fn exec(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
@@ -120,9 +139,12 @@ pub(super) async fn exec(
 }
 
 /// The active threads of an environment.
-#[utoipa::path(get, tag = "using", path = "/v1/hosts/{host}/environments/{id}/threads", responses(
-    (status = 200, body = Vec<ThreadView>),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    tag = "using",
+    path = "/v1/hosts/{host}/environments/{id}/threads",
+    responses((status = 200, body = Vec<ThreadView>), crate::api::document::Failure),
+))]
 pub(super) async fn list_threads(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
@@ -135,10 +157,13 @@ pub(super) async fn list_threads(
 }
 
 /// Starts a thread or terminal: from here on the environment is in use.
-#[utoipa::path(post, tag = "using", path = "/v1/hosts/{host}/environments/{id}/threads",
-    request_body = NewThread, responses(
-    (status = 201, body = ThreadView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    post,
+    tag = "using",
+    path = "/v1/hosts/{host}/environments/{id}/threads",
+    request_body = NewThread,
+    responses((status = 201, body = ThreadView), crate::api::document::Failure),
+))]
 pub(super) async fn start_thread(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,
@@ -170,9 +195,12 @@ pub(super) async fn start_thread(
 }
 
 /// Ends a thread or terminal. One that is unknown or has ended is refused.
-#[utoipa::path(delete, tag = "using", path = "/v1/hosts/{host}/threads/{id}", responses(
-    (status = 200, body = ThreadView),
-    (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[cfg_attr(test, utoipa::path(
+    delete,
+    tag = "using",
+    path = "/v1/hosts/{host}/threads/{id}",
+    responses((status = 200, body = ThreadView), crate::api::document::Failure),
+))]
 pub(super) async fn end_thread(
     State(shared): Server,
     UrlPath((host, id)): UrlPath<(String, String)>,

@@ -9,25 +9,6 @@ fn root() -> PathBuf {
 }
 
 #[test]
-fn api_descriptions_are_current() {
-    is_current("schema/openapi.json", &groundskeeper::api::openapi());
-    is_current("schema/openapi-server.json", &groundskeeper::server::openapi());
-}
-
-fn is_current(name: &str, made: &str) {
-    let path = root().join(name);
-    if std::env::var_os("GROUNDSKEEPER_BLESS").is_some() {
-        std::fs::write(&path, made).expect("written");
-    }
-    let committed = std::fs::read_to_string(&path).expect("a document");
-    let hint = "the API has changed; look at the difference, then run with GROUNDSKEEPER_BLESS=1";
-    assert!(committed == made, "{hint}");
-    let parsed: serde_json::Value = serde_json::from_str(&committed).expect("json");
-    let paths = parsed["paths"].as_object().expect("paths");
-    assert!(paths.len() >= 9, "{:?}", paths.keys());
-}
-
-#[test]
 fn readme_names_ci_commands() {
     let read = |name: &str| std::fs::read_to_string(root().join(name)).expect("read");
     let (readme, ci) = (read("README.md"), read(".ci/run"));
