@@ -97,6 +97,11 @@ fn forgotten(spot: Spot, random: &mut Random) -> Vec<Step> {
         steps.push(spot.work(Form::Committed));
     }
     steps.push(Step::PutLogBack(data));
+    if random.one_in(2) {
+        // A creation that fails takes back what it made: nothing of that other life.
+        let nowhere = Verb::New { base: Some("nowhere"), branch: None };
+        steps.extend([spot.verb(nowhere), spot.empty()]);
+    }
     steps.extend([spot.make(), spot.verb(Verb::Sweep)]);
     steps.push(if random.one_in(2) { spot.remove(true, "delete") } else { Step::Restart(data) });
     steps
