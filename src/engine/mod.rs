@@ -19,9 +19,6 @@ mod disk_guard;
 pub mod log_stream;
 pub mod main_loop;
 pub mod scheduling;
-pub mod watch_data;
-#[cfg(test)]
-mod watch_failures;
 pub mod watcher;
 
 pub use crate::engine::disk_guard::make_room;

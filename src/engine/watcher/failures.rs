@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Engine, Handle, WatchService};
 use crate::core::event::{Actor, Event, LeaseGranted, Plan, Repository, Retention, Worktree};
 use crate::core::watch_machine::ATTEMPTS_MAX;
 use crate::core::{Adopt, Command, EnvironmentId, LeaseId, Seq, Time};
 use crate::engine::watcher::Options;
+use crate::engine::{Engine, Handle, WatchService};
 use crate::journal::{self, Journal};
 use crate::world::World;
 use crate::world::fs::data_dir::Layout;
