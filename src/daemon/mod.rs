@@ -2,5 +2,11 @@
 //! makes no decisions about environments; the core does.
 
 pub mod ground;
+pub mod info;
+pub mod ready;
 pub mod run;
+pub mod signals;
 pub mod startup_migrations;
+
+mod lock;
+mod serve;

@@ -32,7 +32,7 @@ pub(in crate::cli) fn daemon(global: &Global, detach: bool, how: &Start) -> Comm
 
 pub(in crate::cli) async fn stop(global: &Global) -> CommandResult {
     let layout = client::layout(global)?;
-    let pid = crate::daemon::run::read_info(&layout).map(|info| info.pid);
+    let pid = crate::daemon::info::read_info(&layout).map(|info| info.pid);
     let Ok(mut client) = Client::try_connect(&layout).await else {
         return show_one(global, &json!({ "stopped": false }), "no daemon is running\n");
     };

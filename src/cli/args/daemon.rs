@@ -1,0 +1,34 @@
+//! Arguments for the start of a daemon.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::daemon::ready::ReadyFormat;
+
+/// Flags for the start of a daemon.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// Migrate this database before the daemon is ready
+    #[arg(long, value_name = "DB", requires = "recipe")]
+    pub migrate: Option<PathBuf>,
+    /// Recipe: `executor`, or a folder of SQL files
+    #[arg(long, value_name = "NAME|DIR", requires = "migrate")]
+    pub recipe: Option<String>,
+    /// File with the secrets of the database [default: the application's own path]
+    #[arg(long, value_name = "FILE", requires = "migrate")]
+    pub auth: Option<PathBuf>,
+    /// Owner of rows for which the old database names none
+    #[arg(long, value_name = "ID", requires = "migrate")]
+    pub tenant: Option<String>,
+    /// Handling of rows that cannot all be kept: refuse, keep the first, or rename the others
+    #[arg(long, value_name = "HOW", value_parser = ["refuse", "keep-first", "rename"])]
+    pub on_conflict: Option<String>,
+    /// Format of the line on stdout that reports that the daemon is ready
+    #[arg(long, value_name = "FORM", default_value = "groundskeeper")]
+    pub ready_format: ReadyFormat,
+    /// TCP address to listen on as well; clients need the token in the file `token` in the data
+    /// directory
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<std::net::SocketAddr>,
+}

@@ -1,0 +1,47 @@
+//! Arguments of `migrate`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// Migrate a local SQLite database to its next generation.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Migrate {
+    /// Show or undo migrations
+    #[command(subcommand)]
+    pub what: Option<Migrations>,
+    /// Path of the database
+    #[arg(value_name = "DB", required = true)]
+    pub database: Option<PathBuf>,
+    /// Recipe: `executor`, or a folder of SQL files
+    #[arg(long, value_name = "NAME|DIR", required = true)]
+    pub recipe: Option<String>,
+    /// File with the secrets of the database [default: the application's own path]
+    #[arg(long, value_name = "FILE")]
+    pub auth: Option<PathBuf>,
+    /// Owner of rows for which the old database names none
+    #[arg(long, value_name = "ID")]
+    pub tenant: Option<String>,
+    /// Build and verify the new database, show the result, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Handling of rows that cannot all be kept: refuse, keep the first, or rename the others
+    #[arg(long, value_name = "HOW", value_parser = ["refuse", "keep-first", "rename"])]
+    pub on_conflict: Option<String>,
+}
+
+/// Show or undo migrations.
+#[derive(Debug, Subcommand)]
+pub enum Migrations {
+    /// List the recorded migrations
+    Status {
+        /// List only the migrations of this database
+        database: Option<PathBuf>,
+    },
+    /// Put the old database back, as long as the new one is unchanged since its installation
+    Undo {
+        /// Path of the database
+        database: PathBuf,
+    },
+}

@@ -1,0 +1,42 @@
+//! Writes to stdout and stderr, and what must never reach a terminal as it is.
+
+use std::io::Write as _;
+
+use crate::api::types::Problem;
+
+/// Writes to stdout and ignores errors: a closed pipe, as from `| head`, is not a fault.
+pub fn out(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+}
+
+/// Writes a line to stderr and ignores errors.
+pub fn note(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}
+
+/// Writes an error to stderr, with its causes, its evidence and the next step.
+pub fn problem(p: &Problem) {
+    let mut text = format!("error: {} [{}]\n", p.message, p.code);
+    for cause in &p.causes {
+        text.push_str(&format!("  caused by: {cause}\n"));
+    }
+    for line in &p.evidence {
+        text.push_str(&format!("  | {line}\n"));
+    }
+    if !p.hint.is_empty() {
+        text.push_str(&format!("hint: {}\n", p.hint));
+    }
+    drop(std::io::stderr().lock().write_all(text.as_bytes()));
+}
+
+/// Returns a text from outside with control characters escaped, so that no file name can send
+/// commands to the terminal.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    if text.chars().any(char::is_control) {
+        text.escape_debug().to_string()
+    } else {
+        text.to_owned()
+    }
+}

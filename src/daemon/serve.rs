@@ -1,0 +1,110 @@
+//! Serves clients: from the migration of databases, over the socket and the port, to the end.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::api::app::About;
+use crate::api::run::RUNS_MAX;
+use crate::api::sweep::sweep_at_start;
+use crate::api::{App, events, router, tcp, unix_socket};
+use crate::config::Config;
+use crate::core::{Fault, Seq};
+use crate::daemon::info::write_info;
+use crate::daemon::ready::{ReadyFormat, announce};
+use crate::daemon::signals::{collect_orphans, wait_for_end};
+use crate::daemon::startup_migrations::bring_up;
+use crate::engine::{Handle, WatchService};
+use crate::migrate::MigrationRunner;
+use crate::migrate::request::MigrationRequest;
+use crate::session::{self, Link};
+use crate::world::World;
+
+/// The parts that [`serve`] needs.
+pub(super) struct ServeContext {
+    pub(super) world: Arc<World>,
+    pub(super) config: Config,
+    pub(super) handle: Handle,
+    pub(super) about: About,
+    pub(super) link: Option<Link>,
+    pub(super) migration_runner: Arc<MigrationRunner>,
+    pub(super) watching: Arc<WatchService>,
+    /// Databases to migrate in addition to the configured ones.
+    pub(super) databases: Vec<MigrationRequest>,
+    pub(super) ready: ReadyFormat,
+    pub(super) listen: Option<SocketAddr>,
+}
+
+/// Migrates the databases, accepts clients, and returns when a signal, a request or the end of the
+/// engine ends the daemon.
+///
+/// # Errors
+/// When a database cannot be migrated, or the socket or the port cannot be opened.
+pub(super) async fn serve(
+    mut context: ServeContext,
+    engine_ended: oneshot::Receiver<()>,
+) -> Result<(), Fault> {
+    // No client is accepted before the databases are migrated.
+    let mut wanted = context.config.databases.clone();
+    wanted.append(&mut context.databases);
+    let (handle, runner) = (&context.handle, &context.migration_runner);
+    let _owned = bring_up(handle, runner, &wanted).await?;
+    runner.remove_unused_recipes(|id| handle.view(|state| state.wants_recipe(id)));
+    let layout = context.world.layout().clone();
+    let address = unix_socket::address(&layout);
+    let listener = unix_socket::bind(&address)?;
+    // After the bind, since clients connect to the socket that this file names.
+    write_info(&layout, &address)?;
+    let (stopper, stop) = watch::channel(false);
+    let (ready, listen, link) = (context.ready, context.listen, context.link.take());
+    let app = Arc::new(app(context, &stopper));
+    let router = router(Arc::clone(&app));
+    let socket_task = tokio::spawn(unix_socket::serve(listener, router.clone(), stop.clone()));
+    let port = match listen {
+        Some(address) => Some(tcp::open(address, layout.root(), &router, stop.clone()).await?),
+        None => None,
+    };
+    if let Some(link) = link {
+        let session_status = session::start(Arc::clone(&app), router, link);
+        drop(app.session.set(session_status));
+    }
+    tokio::spawn(notify_watcher(app.handle.head(), Arc::clone(&app.watching)));
+    tokio::spawn(sweep_at_start(app));
+    tokio::spawn(collect_orphans());
+    announce(ready, &address, port);
+    let why = wait_for_end(stop, engine_ended).await;
+    tracing::info!(why, "stopping");
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    stopper.send_replace(true);
+    drop(socket_task.await);
+    Ok(())
+}
+
+/// Makes what the handlers of requests share.
+fn app(context: ServeContext, stopper: &watch::Sender<bool>) -> App {
+    App {
+        layout: context.world.layout().clone(),
+        handle: context.handle,
+        world: context.world,
+        migration_runner: context.migration_runner,
+        watching: context.watching,
+        repositories: Arc::default(),
+        config: context.config,
+        streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
+        runs: Arc::new(Semaphore::new(RUNS_MAX)),
+        stop: stopper.subscribe(),
+        stopper: stopper.clone(),
+        about: context.about,
+        session: OnceLock::new(),
+    }
+}
+
+/// Notifies the watch service of every change of the state.
+async fn notify_watcher(mut head: watch::Receiver<Seq>, watching: Arc<WatchService>) {
+    // Once at the start, for changes before this task subscribed.
+    watching.state_changed();
+    while head.changed().await.is_ok() {
+        watching.state_changed();
+    }
+}
