@@ -5,6 +5,7 @@ use rusqlite::Transaction;
 use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::server::catalog::{fault, now};
+use crate::server::facts;
 use crate::server::operations::{COLUMNS, Operation, find, of_row, release_lease};
 use crate::server::store::{self, Applied};
 use crate::server::threads;
@@ -32,52 +33,72 @@ pub(super) fn answered(
     let ok = answer.status < 400;
     let problem: Option<Problem> =
         (!ok).then(|| serde_json::from_value(answer.body.clone()).ok()).flatten();
-    let (id, attempt) = (operation.environment.as_str(), Some(operation.id.as_str()));
     match operation.command.as_str() {
         "environment.provision" | "environment.restore" => {
-            let phase = answer.body["phase"].as_str().unwrap_or_default();
-            let made = ok && phase == "ready";
-            let error = serde_json::from_value(answer.body["error"].clone()).ok();
-            let change = if made { Change::Made } else { Change::NotMade };
-            let error: Option<Problem> = problem.or(error);
-            let applied = store::change(tx, host, id, change, attempt, error.as_ref())?;
-            if matches!(applied, Applied::Now(_)) {
-                let life = answer.body["incarnation"].as_u64().filter(|_| made);
-                let life = life.and_then(|n| u32::try_from(n).ok());
-                store::catch_up(tx, host, id, life)?;
-            }
+            provision_ended(tx, &operation, answer, problem)?;
         }
-        "environment.destroy" => {
-            let over = ok && answer.body["phase"] == "tombstoned";
-            let change = match answer.status {
-                // An id that the host never had counts as destroyed.
-                404 | 410 => Change::DestroyDone,
-                _ if over => Change::DestroyDone,
-                409 => Change::DestroyRefused,
-                _ => Change::DestroyFailed,
-            };
-            let applied = store::change(tx, host, id, change, attempt, problem.as_ref())?;
-            if applied == Applied::Now(Status::Error) {
-                store::catch_up(tx, host, id, None)?;
-            }
-            // Refused because it is in use: it retires again later, when its users may have left.
-            if applied == Applied::Now(Status::Ready) && operation.body["retire"] == true {
-                store::change(tx, host, id, Change::Retire, None, None)?;
-                store::retire_at(tx, host, id, now() + RETIRE_AGAIN_MS)?;
-            }
-        }
+        "environment.destroy" => destroy_ended(tx, &operation, answer, problem.as_ref())?,
         "lease.acquire" => {
             let lease = operation.body["id"].as_str().unwrap_or_default();
             if !ok {
                 threads::refused(tx, host, lease, answer)?;
             } else if !threads::holds(tx, host, lease)? {
                 // The thread ended while the request was in transit.
-                release_lease(tx, host, id, lease)?;
+                release_lease(tx, host, &operation.environment, lease)?;
             }
         }
         _ => {}
     }
     Ok(Some(operation))
+}
+
+fn provision_ended(
+    tx: &Transaction<'_>,
+    operation: &Operation,
+    answer: &Answer,
+    problem: Option<Problem>,
+) -> Result<(), Fault> {
+    let (host, id) = (&operation.host, &operation.environment);
+    let phase = answer.body["phase"].as_str().unwrap_or_default();
+    let made = answer.status < 400 && phase == "ready";
+    let error = serde_json::from_value(answer.body["error"].clone()).ok();
+    let change = if made { Change::Made } else { Change::NotMade };
+    let error: Option<Problem> = problem.or(error);
+    let attempt = Some(operation.id.as_str());
+    let applied = store::change(tx, host, id, change, attempt, error.as_ref())?;
+    if matches!(applied, Applied::Now(_)) {
+        let life = answer.body["incarnation"].as_u64().filter(|_| made);
+        let life = life.and_then(|n| u32::try_from(n).ok());
+        facts::catch_up(tx, host, id, life)?;
+    }
+    Ok(())
+}
+
+fn destroy_ended(
+    tx: &Transaction<'_>,
+    operation: &Operation,
+    answer: &Answer,
+    problem: Option<&Problem>,
+) -> Result<(), Fault> {
+    let (host, id) = (&operation.host, &operation.environment);
+    let over = answer.status < 400 && answer.body["phase"] == "tombstoned";
+    let change = match answer.status {
+        // An id that the host never had counts as destroyed.
+        404 | 410 => Change::DestroyDone,
+        _ if over => Change::DestroyDone,
+        409 => Change::DestroyRefused,
+        _ => Change::DestroyFailed,
+    };
+    let applied = store::change(tx, host, id, change, Some(&operation.id), problem)?;
+    if applied == Applied::Now(Status::Error) {
+        facts::catch_up(tx, host, id, None)?;
+    }
+    // Refused because it is in use: it retires again later, when its users may have left.
+    if applied == Applied::Now(Status::Ready) && operation.body["retire"] == true {
+        store::change(tx, host, id, Change::Retire, None, None)?;
+        store::retire_at(tx, host, id, now() + RETIRE_AGAIN_MS)?;
+    }
+    Ok(())
 }
 
 /// Gives up destroys that were not answered in time: they end with 504 and are not sent again.

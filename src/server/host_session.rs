@@ -13,8 +13,8 @@ use crate::api::types::Problem;
 use crate::core::{Code, Fault};
 use crate::server::app::Shared;
 use crate::server::catalog::Host;
+use crate::server::facts;
 use crate::server::registry::{LiveSession, QUEUE_MAX};
-use crate::server::store;
 use crate::server::sync::{self, SyncCursor};
 use crate::session::connector::random_name;
 use crate::session::protocol::{
@@ -281,7 +281,7 @@ impl HostSession {
                 let (id, missing) = (self.host.clone(), report.missing.clone());
                 self.shared.registry.reconciled(&self.host, report, self.began.elapsed());
                 let noted = self.shared.catalog.with(move |tx| {
-                    missing.iter().try_for_each(|env| store::missing(tx, &id, env).map(drop))
+                    missing.iter().try_for_each(|env| facts::missing(tx, &id, env).map(drop))
                 });
                 if let Err(fault) = noted.await {
                     tracing::warn!(%fault, "cannot record missing environments");

@@ -8,7 +8,7 @@ use rusqlite::Transaction;
 use crate::core::{Code, EnvironmentId, Fault};
 use crate::server::operations::{self, Operation};
 use crate::server::threads::{self, claim};
-use crate::server::{catalog, store};
+use crate::server::{catalog, facts, store};
 use crate::session::protocol::{Events, FromServer, LiveSet, Open};
 
 /// What the catalogue holds for a host: its live set and its open operations.
@@ -28,7 +28,7 @@ pub(super) fn open_session(
 ) -> Result<(LiveSet, u64), Fault> {
     let host = catalog::host_seen(tx, id, &open.log, open.head)?;
     for fact in open.loaded.iter().filter(|f| EnvironmentId::parse(&f.id).is_ok()) {
-        store::apply_fact(tx, id, fact)?;
+        facts::apply_fact(tx, id, fact)?;
     }
     let there = open.leases.iter().map(|(lease, _)| lease.as_str()).collect();
     for thread in threads::unclaimed(tx, id, &there)? {
@@ -47,7 +47,7 @@ pub(super) fn apply_events(tx: &Transaction<'_>, id: &str, events: &Events) -> R
     for fact in &events.facts {
         let bad = |e| Fault::new(Code::InvalidRequest, format!("{:?}: {e}", fact.id), "");
         EnvironmentId::parse(&fact.id).map_err(bad)?;
-        store::apply_fact(tx, id, fact)?;
+        facts::apply_fact(tx, id, fact)?;
     }
     catalog::host_acked(tx, id, events.last)
 }

@@ -1,88 +1,24 @@
 //! The pure core and the server's catalogue, over a network that loses, repeats, reorders and cuts
-//! messages, while either side is killed at any moment: thousands of seeded histories.
+//! messages, while either side is killed at any moment.
 //!
 //! All decisions are real: the core over a fake disk, the outbox, the registry of commands, message
-//! numbers, the transactions of a session, rows, operations, threads. The wire, the clock and the
-//! few lines that only pass data on are simulated (those of the host are in `host`). The invariants
-//! are checked after every step; at the end both sides must agree.
-
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+//! numbers, the transactions of a session, rows, operations, threads. The wire (`line`), the clock
+//! and the few lines that only pass data on are simulated (those of the host are in `host`). The
+//! invariants are checked after every step; at the end both sides must agree (`agreement`).
 
 use rusqlite::{Connection, Transaction};
-use serde_json::json;
 
-use crate::core::{Fault, Phase};
-use crate::server::environments::{DestroyMode, request_destroy, request_provision};
+use crate::core::Fault;
+use crate::server::environments::{DestroyMode, request_destroy};
 use crate::server::sim::host::Host;
+use crate::server::sim::line::{Line, Random};
 use crate::server::sync::{self, SyncCursor};
-use crate::server::threads::{self, Thread, claim};
 use crate::server::transitions::{Change, Status, next};
-use crate::server::{catalog, operations, store};
-use crate::session::protocol::{Ack, Answer, Events, FromHost, FromServer, HostCommand, Open};
-use crate::session::transport::Received;
+use crate::server::{answers, catalog, facts, store};
+use crate::session::protocol::{Ack, Answer, Events, FromHost, FromServer, Open};
 
-const HISTORIES: u64 = 2_000;
-const STEPS: u64 = 75;
 pub(in crate::server) const HOST: &str = "box";
 pub(in crate::server) const NAMES: [&str; 2] = ["a", "b"];
-
-/// Pseudo-random generator: a seed always gives the same history.
-pub(in crate::server) struct Random(u64);
-
-impl Random {
-    pub(in crate::server) fn below(&mut self, n: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
-
-/// One direction of a connection.
-struct Line<M> {
-    sent: u64,
-    under_way: VecDeque<(u64, M)>,
-    received: Received,
-    /// Messages are lost from now on, and neither side notices.
-    is_dead: bool,
-}
-
-impl<M> Default for Line<M> {
-    fn default() -> Self {
-        let (under_way, received) = (VecDeque::new(), Received::default());
-        Self { sent: 0, under_way, received, is_dead: false }
-    }
-}
-
-impl<M: Clone> Line<M> {
-    fn send(&mut self, message: M) {
-        self.sent += 1;
-        self.under_way.push_back((self.sent, message));
-    }
-
-    /// Returns the next message that arrives, if one does. An error ends the connection.
-    fn next(&mut self, random: &mut Random, faults: bool) -> Result<Option<M>, ()> {
-        let Some(message) = self.under_way.pop_front() else { return Ok(None) };
-        if self.is_dead {
-            return Ok(None);
-        }
-        match if faults { random.below(16) } else { 99 } {
-            0 => return Ok(None),
-            1 => self.under_way.push_front(message.clone()),
-            2 => {
-                if let Some(other) = self.under_way.pop_front() {
-                    self.under_way.push_front(message);
-                    self.under_way.push_front(other);
-                    return Ok(None);
-                }
-            }
-            3 => self.is_dead = true,
-            4 => return Err(()),
-            _ => {}
-        }
-        let (n, message) = message;
-        self.received.admit(n).map(|new| new.then_some(message)).map_err(|_| ())
-    }
-}
 
 /// A connection, and the server's state of its session.
 #[derive(Default)]
@@ -93,18 +29,19 @@ struct Session {
     cursor: Option<SyncCursor>,
 }
 
-struct Model {
-    random: Random,
-    host: Host,
+/// Both sides, and the connection between them.
+pub(super) struct Model {
+    pub(super) random: Random,
+    pub(super) host: Host,
     catalogue: Connection,
     session: Option<Session>,
-    requests: u64,
+    pub(super) requests: u64,
     /// Number of steps with a fault, a kill or a broken connection.
-    faults: u64,
+    pub(super) faults: u64,
 }
 
 impl Model {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut catalogue = catalog::in_memory();
         // Every change of a status is recorded, whichever code makes it.
         let watch = "CREATE TEMP TABLE moves (before TEXT, after TEXT);
@@ -123,7 +60,7 @@ impl Model {
     }
 
     /// Runs one transaction; a refusal changes nothing.
-    fn with<T>(
+    pub(super) fn with<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
@@ -146,7 +83,7 @@ impl Model {
         self.catalogue.execute("DELETE FROM moves", []).expect("forgotten");
     }
 
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         match self.random.below(24) {
             0..=3 => self.make_request(),
             4 => self.act_as_user(),
@@ -157,48 +94,6 @@ impl Model {
             _ => self.deliver_messages(true),
         }
         self.check_step();
-    }
-
-    /// Makes a random request at the server, which may be granted or refused.
-    fn make_request(&mut self) {
-        self.requests += 1;
-        let n = self.requests;
-        let id = NAMES[self.random.below(2) as usize].to_owned();
-        let host_command = |command: &str, body| HostCommand {
-            request: format!("w{n}"),
-            name: command.to_owned(),
-            environment: id.clone(),
-            body,
-        };
-        let thread = format!("t{}", self.random.below(n) + 1);
-        let force = self.random.below(2) == 0;
-        let kind = self.random.below(14);
-        let _granted = self.with(|tx| match kind {
-            0..=3 => request_provision(tx, HOST, &host_command("environment.provision", json!({}))),
-            4 | 5 => {
-                let how = if force { DestroyMode::Forced } else { DestroyMode::Safely };
-                request_destroy(tx, HOST, &id, &format!("w{n}"), how).map(drop)
-            }
-            6 => {
-                store::get(tx, HOST, &id)?;
-                request_provision(tx, HOST, &host_command("environment.restore", json!({})))
-            }
-            7 => {
-                store::get(tx, HOST, &id)?;
-                operations::add(tx, &host_command("environment.cancel", json!({})), HOST)
-            }
-            8 => start_thread(tx, &id, n),
-            9 => end_thread(tx, &thread, n),
-            10 => {
-                store::change(tx, HOST, &id, Change::Retire, None, None)?;
-                store::retire_at(tx, HOST, &id, 0)
-            }
-            _ => {
-                store::get(tx, HOST, &id)?;
-                operations::add(tx, &host_command("exec", json!({})), HOST)
-            }
-        });
-        self.notify_session();
     }
 
     fn act_as_user(&mut self) {
@@ -263,7 +158,7 @@ impl Model {
     }
 
     /// Makes the session read the catalogue and send what is new.
-    fn notify_session(&mut self) {
+    pub(super) fn notify_session(&mut self) {
         let pending = self.with(|tx| sync::read_pending(tx, HOST)).expect("looked");
         let Some(session) = self.session.as_mut() else { return };
         let unsent =
@@ -305,7 +200,7 @@ impl Model {
             FromHost::Reconciled(report) => {
                 let missing = report.missing;
                 let noted = self.with(|tx| {
-                    missing.iter().try_for_each(|env| store::missing(tx, HOST, env).map(drop))
+                    missing.iter().try_for_each(|env| facts::missing(tx, HOST, env).map(drop))
                 });
                 noted.expect("noted");
                 self.notify_session();
@@ -329,8 +224,7 @@ impl Model {
         if matches!(answer.status, 429 | 503) {
             return;
         }
-        let noted =
-            self.with(|tx| crate::server::answers::answered(tx, HOST, answer)).expect("noted");
+        let noted = self.with(|tx| answers::answered(tx, HOST, answer)).expect("noted");
         if let Some(operation) = noted {
             if operation.command == "environment.destroy" && answer.body["phase"] == "tombstoned" {
                 let life = answer.body["incarnation"].as_u64().unwrap_or_default();
@@ -359,7 +253,7 @@ impl Model {
     }
 
     /// Runs without further faults until both sides agree.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.hang_up();
         for round in 0..400 {
             self.connect();
@@ -381,151 +275,4 @@ impl Model {
         let found = self.differences();
         panic!("no agreement: {found:#?}\n{:#?}", self.host.history());
     }
-
-    /// Lists the differences between the two sides.
-    fn differences(&mut self) -> Vec<String> {
-        let mut found = Vec::new();
-        let sides = self
-            .with(|tx| Ok((store::list(tx, HOST, true)?, operations::open_operations(tx, HOST)?)));
-        let (list, under_way) = sides.expect("looked");
-        let rows: BTreeMap<&str, (Status, u32)> =
-            list.iter().map(|row| (row.id.as_str(), (row.status, row.incarnation))).collect();
-        for operation in under_way {
-            found.push(format!("{} {} is under way", operation.command, operation.id));
-        }
-        if !self.host.is_quiet() {
-            found.push("the host has something to do or to say".to_owned());
-        }
-        for env in self.host.state().environments() {
-            let row = rows.get(env.id.as_str()).copied();
-            let agrees = match env.phase {
-                Phase::Ready => {
-                    matches!(row, Some((Status::Ready | Status::Retiring, n)) if n == env.incarnation)
-                }
-                Phase::Tombstoned => {
-                    matches!(row, None | Some((Status::Destroyed | Status::Error, _)))
-                }
-                Phase::Failed => matches!(row, Some((Status::Destroyed | Status::Error, _))),
-                _ => false,
-            };
-            if !agrees {
-                let (id, life, phase) = (&env.id, env.incarnation, env.phase);
-                found.push(format!("{id}: {phase:?} {life} here, {row:?} there"));
-            }
-        }
-        for (id, (status, _)) in &rows {
-            let known = self.host.state().environments().any(|env| env.id.as_str() == *id);
-            if !known && !matches!(status, Status::Error | Status::Destroyed) {
-                found.push(format!("{id}: unknown here, {status:?} there"));
-            }
-        }
-        let (here, there) = (self.host.leases(), self.leases());
-        if here != there {
-            found.push(format!("leases {here:?} here, {there:?} there"));
-        }
-        found
-    }
-
-    /// Returns the leases of active threads.
-    fn leases(&mut self) -> BTreeSet<String> {
-        let of = |tx: &Transaction<'_>| {
-            let mut found = BTreeSet::new();
-            for id in NAMES {
-                found.extend(threads::active(tx, HOST, id)?.into_iter().map(|t| t.lease));
-            }
-            Ok(found)
-        };
-        self.with(of).expect("asked")
-    }
-}
-
-fn start_thread(tx: &Transaction<'_>, environment: &str, n: u64) -> Result<(), Fault> {
-    let thread = Thread {
-        host: HOST.to_owned(),
-        id: format!("t{n}"),
-        environment: environment.to_owned(),
-        kind: "thread".to_owned(),
-        holder: None,
-        lease: format!("l{n}"),
-        active: true,
-        error: None,
-    };
-    let started = crate::server::usage::start(tx, &thread)?;
-    operations::add(tx, &claim(&started), HOST)
-}
-
-fn end_thread(tx: &Transaction<'_>, id: &str, n: u64) -> Result<(), Fault> {
-    let Some(thread) = threads::end(tx, HOST, id)? else { return Ok(()) };
-    let (request, command) = (format!("w{n}"), "lease.release".to_owned());
-    let (environment, body) = (thread.environment, json!({ "lease": thread.lease }));
-    operations::add(tx, &HostCommand { request, name: command, environment, body }, HOST)
-}
-
-/// Counts of what happened: a model in which nothing happens would prove nothing.
-#[derive(Debug, Clone, Copy, Default)]
-struct Tally {
-    faults: u64,
-    kills: u64,
-    lives: u64,
-    commands: u64,
-}
-
-impl std::ops::AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.faults += other.faults;
-        self.kills += other.kills;
-        self.lives += other.lives;
-        self.commands += other.commands;
-    }
-}
-
-/// Runs the histories of these seeds.
-fn histories(seeds: impl Iterator<Item = u64>) -> Tally {
-    let mut all = Tally::default();
-    for seed in seeds {
-        let ran = std::panic::catch_unwind(|| history(seed, false));
-        all += ran.unwrap_or_else(|_| panic!("seed {seed}"));
-    }
-    all
-}
-
-fn history(seed: u64, is_forgetful: bool) -> Tally {
-    let mut model = Model::new(seed);
-    model.host.is_forgetful = is_forgetful;
-    for _ in 0..STEPS {
-        model.step();
-    }
-    model.settle();
-    model.host.disk_agrees();
-    let lives = model.host.state().environments().map(|env| u64::from(env.incarnation)).sum();
-    let kills = u64::from(model.host.state().boot()) - 1;
-    Tally { faults: model.faults, kills, lives, commands: model.host.commands() }
-}
-
-/// Negative control: if the core does not know request ids, a command runs twice, which must be
-/// detected.
-#[test]
-fn forgotten_request_ids_are_detected() {
-    let caught = |seed| std::panic::catch_unwind(|| history(seed, true)).is_err();
-    assert!((1..400).any(caught), "the fault was not detected");
-}
-
-#[test]
-fn both_sides_agree_after_every_history() {
-    let named = |variable: &str| std::env::var(variable).ok().and_then(|text| text.parse().ok());
-    let first = named("GROUNDSKEEPER_MODEL_SEED").unwrap_or(1);
-    let many = named("GROUNDSKEEPER_MODEL_RUNS").unwrap_or(HISTORIES);
-    let mut all = Tally::default();
-    std::thread::scope(|scope| {
-        let shares: Vec<_> = (0..2)
-            .map(|share| scope.spawn(move || histories((first + share..first + many).step_by(2))))
-            .collect();
-        for share in shares {
-            all += share.join().expect("both sides agree");
-        }
-    });
-    println!("{many} histories from {first}: {all:?}");
-    let Tally { faults, kills, lives, commands } = all;
-    let enough = faults > many && kills > many / 2 && lives > many && commands > many / 4;
-    assert!(many < 100 || enough, "{many} histories and only {all:?}");
 }
