@@ -8,7 +8,8 @@ use groundskeeper_journal::codec::state_digest;
 use groundskeeper_journal::format::hex;
 use serde_json::json;
 
-use crate::fold::{fold, fold_with};
+use crate::fold::{Folded, fold, fold_with};
+use crate::live::Digest;
 use crate::out::{Out, Tone};
 use crate::problem::{DAMAGED, Problem};
 use crate::source::Source;
@@ -55,36 +56,53 @@ pub(crate) fn check(file: &Path, out: &mut Out) -> Result<u8, Problem> {
             ));
         }
     }
-    let seq = first.state.seq();
-    if out.json {
-        out.object(&json!({
-            "ok": diverged.is_empty() && first.damage.is_none(), "seq": seq, "sha256": hex(&one),
-            "folded": first.records, "snapshots": compared, "partial": first.partial(),
-            "live": live.as_ref().map(|d| json!({ "seq": d.seq, "sha256": d.sha256 })),
-            "diverged": diverged,
-        }));
-    } else {
-        out.line(&format!("state after record {seq}: {}", hex(&one)));
-        let what = format!("two folds of {} records, {compared} snapshots", first.records);
-        let live = live.map_or_else(
-            || "no daemon has the log open".to_owned(),
-            |d| format!("the daemon's state after record {}", d.seq),
-        );
-        if diverged.is_empty() {
-            let mark = out.paint(Tone::Good, "agree");
-            out.line(&format!("{mark}: {what}; {live}"));
-        }
-        for text in &diverged {
-            let mark = out.paint(Tone::Bad, "DIVERGED");
-            out.line(&format!("{mark}: {text}"));
-        }
-    }
+    let outcome = Outcome { first: &first, sha256: hex(&one), compared, live, diverged };
+    show(&outcome, out);
+    let diverged = outcome.diverged;
     let verdict = first.verdict();
     Ok(if diverged.is_empty() { verdict } else { DAMAGED })
 }
 
+/// What was compared, and what differs.
+struct Outcome<'a> {
+    first: &'a Folded,
+    sha256: String,
+    /// Number of snapshots that were compared with the fold.
+    compared: u64,
+    live: Option<Digest>,
+    diverged: Vec<String>,
+}
+
+fn show(outcome: &Outcome<'_>, out: &mut Out) {
+    let Outcome { first, sha256, compared, live, diverged } = outcome;
+    let seq = first.state.seq();
+    if out.json {
+        out.object(&json!({
+            "ok": diverged.is_empty() && first.damage.is_none(), "seq": seq, "sha256": sha256,
+            "folded": first.records, "snapshots": compared, "partial": first.partial(),
+            "live": live.as_ref().map(|d| json!({ "seq": d.seq, "sha256": d.sha256 })),
+            "diverged": diverged,
+        }));
+        return;
+    }
+    out.line(&format!("state after record {seq}: {sha256}"));
+    let what = format!("two folds of {} records, {compared} snapshots", first.records);
+    let live = live.as_ref().map_or_else(
+        || "no daemon has the log open".to_owned(),
+        |d| format!("the daemon's state after record {}", d.seq),
+    );
+    if diverged.is_empty() {
+        let mark = out.paint(Tone::Good, "agree");
+        out.line(&format!("{mark}: {what}; {live}"));
+    }
+    for text in diverged {
+        let mark = out.paint(Tone::Bad, "DIVERGED");
+        out.line(&format!("{mark}: {text}"));
+    }
+}
+
 /// The daemon's hash, of a state that the copy of its log reaches.
-fn ask(file: &Path, source: &mut Source) -> Result<Option<crate::live::Digest>, Problem> {
+fn ask(file: &Path, source: &mut Source) -> Result<Option<Digest>, Problem> {
     let Some(live) = source.live.clone() else { return Ok(None) };
     let failed = |source| Problem::Daemon { dir: live.dir.clone(), source };
     for _ in 0..TRIES {

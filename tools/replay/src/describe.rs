@@ -4,7 +4,7 @@
 //! They are for reading; scripts take `--json`.
 
 use groundskeeper_core::Event;
-use groundskeeper_core::event::{Actor, NotMoved, ProcessSeen};
+use groundskeeper_core::event::{Actor, Base, NotMoved, ProcessSeen};
 use groundskeeper_journal::format::{bytes, rfc3339};
 
 use crate::out::{count, span};
@@ -84,14 +84,7 @@ fn provision(event: &Event) -> Option<String> {
             )
         }
         Event::EnvironmentAdopted(e) => format!("{} by {}", e.plan.path, actor(&e.actor)),
-        Event::BaseResolved(e) => {
-            let behind = if e.base.behind > 0 {
-                format!(", {} behind its upstream", e.base.behind)
-            } else {
-                String::new()
-            };
-            format!("{} of {}{behind}", short(&e.base.commit), e.base.reference)
-        }
+        Event::BaseResolved(e) => base(&e.base),
         Event::WorktreeAdded(e) => {
             format!("{} by {}", count(e.worktree.files, "file", "files"), e.worktree.checkout)
         }
@@ -125,6 +118,15 @@ fn provision(event: &Event) -> Option<String> {
         Event::RescueApplied(_) => "the rescued files were applied".to_owned(),
         _ => return None,
     })
+}
+
+fn base(base: &Base) -> String {
+    let behind = if base.behind > 0 {
+        format!(", {} behind its upstream", base.behind)
+    } else {
+        String::new()
+    };
+    format!("{} of {}{behind}", short(&base.commit), base.reference)
 }
 
 fn left(leftovers: &[String]) -> String {

@@ -14,6 +14,7 @@ mod export;
 mod filter;
 mod fold;
 mod fork;
+mod history;
 mod html;
 mod list;
 mod live;
