@@ -92,7 +92,7 @@
 //! compares and sets; operations are sent again until they are answered. A broken connection loses
 //! nothing: the next one begins with the live environments, the operations in progress and the
 //! reported log position. Suspended time (`core::suspend`) does not count towards the peer timeout.
-//! `server::sim::network` tests both sides against each other over a simulated network.
+//! `server::sim` tests both sides against each other over a simulated network.
 //!
 //! # Audit and tests
 //!
